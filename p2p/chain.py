@@ -1,0 +1,337 @@
+"""The chain of one peer: blocks and the state they make. Law: block, state, app hash, receipts in ONE transaction.
+
+Implements consensus.application.Application, and answers what agent, executor and validator must know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from p2p.chain_view import inference_view
+from p2p.codec import Message, encode, unpack
+from p2p.consensus.messages import Block, CommitCertificate, Header
+from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
+from p2p.keys import Domain, digest, verify
+from p2p.ledger.apply import apply_record
+from p2p.ledger.genesis import first_state
+from p2p.ledger.mempool import Mempool
+from p2p.ledger.records import Receipt
+from p2p.ledger.rules import check_request, escrow_of, model_spec, serving
+from p2p.ledger.settle import end_of_block
+from p2p.ledger.view import View
+from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
+from p2p.store.batch import Batch
+from p2p.store.guard import GuardStore
+from p2p.store.keys import height_key
+from p2p.store.lmdb import Store
+from p2p.types import (
+    VERSION,
+    FinishRecord,
+    Genesis,
+    InferenceId,
+    ModelSpec,
+    Request,
+    SignedBatch,
+    SignedRequest,
+    Status,
+)
+from p2p.verification import merkle
+
+ZERO = bytes(32)
+RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner
+
+
+class Tip(Message, frozen=True):
+    """Where the chain stands; height 0 is the genesis."""
+
+    height: int
+    app_hash: bytes
+    block_id: bytes
+    beacon: bytes
+    time_ms: int
+    commit: CommitCertificate | None
+    priorities: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a validator checks against: request, finish record, draw beacon and model."""
+
+    request: Request
+    finish: FinishRecord
+    beacon: bytes
+    spec: ModelSpec
+
+
+class Chain:
+    def __init__(self, store: Store, guard: GuardStore, genesis: Genesis) -> None:
+        self.store, self.guard, self.genesis = store, guard, genesis
+        self.mempool = Mempool()
+        self._reserved: dict[bytes, tuple[bytes, int, int]] = {}  # inference id -> (account, escrow, height)
+        raw = store.read("meta", b"tip")
+        self._tip = unpack(Tip, raw) if raw else self._begin()
+
+    @classmethod
+    def open(cls, directory: Path, genesis: Genesis, *, allow_missing_guard: bool = False) -> Chain:
+        """Open DIR/data. Raises StorageError (locked, full, guard missing) or ConfigError (another genesis)."""
+        store = Store(directory / "data")
+        try:
+            known = store.read("meta", b"genesis")
+            if known is not None and known != encode(genesis):
+                raise ConfigError(f"{directory} belongs to another network or genesis", field="genesis")
+            guard = GuardStore(store, directory / "node.key.used", allow_missing=allow_missing_guard)
+            return cls(store, guard, genesis)
+        except FolkmootError:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _begin(self) -> Tip:
+        beacon = digest(b"genesis", encode(self.genesis))
+        view = View(lambda key: None)
+        first_state(view, self.genesis, beacon)
+        tip = Tip(0, _app_hash(ZERO, view), ZERO, beacon, self.genesis.time_ms, None, b"")
+        batch = _state_batch(view)
+        batch.put("meta", b"genesis", encode(self.genesis))
+        batch.put("meta", b"tip", encode(tip))
+        self.store.commit(batch)
+        return tip
+
+    # -- Application ----------------------------------------------------------------------------------------------
+
+    def height(self) -> int:
+        return self._tip.height
+
+    def app_hash(self) -> bytes:
+        return self._tip.app_hash
+
+    def beacon(self) -> bytes:
+        return self._tip.beacon
+
+    def last_block_id(self) -> bytes:
+        return self._tip.block_id
+
+    def last_commit(self) -> CommitCertificate | None:
+        return self._tip.commit
+
+    def last_time_ms(self) -> int:
+        return self._tip.time_ms
+
+    def priorities(self) -> bytes:
+        return self._tip.priorities
+
+    def validators(self) -> tuple[tuple[bytes, int], ...]:
+        """(key, weight) of the set that decides height()+1; from the genesis file for now."""
+        return tuple(sorted((p.node, p.weight) for p in self.genesis.peers if p.weight > 0))
+
+    def next_validators(self) -> tuple[tuple[bytes, int], ...]:
+        return self.validators()
+
+    def has_txs(self) -> bool:
+        return len(self.mempool) > 0
+
+    def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
+        """Transactions for a new block; every one of them passes `process`."""
+        return tuple(raw for raw in self.mempool.select(max_bytes) if self._tx_fault(raw) is None)
+
+    def process(self, block: Block) -> bool:
+        """Whether all transactions may be in a block on this state. Pure; never raises."""
+        senders: set[bytes] = set()
+        for raw in block.txs:
+            if self._tx_fault(raw) is not None:
+                return False
+            sender = unpack(SignedBatch, raw).batch.sender
+            if sender in senders:
+                return False  # one batch per peer per block
+            senders.add(sender)
+        return True
+
+    def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
+        """Apply a decided block and commit everything at once. Raises StorageError; then nothing is written."""
+        header = block.header
+        if header.height != self.height() + 1:
+            raise LocalProtocolError(f"block {header.height} on height {self.height()}", field="height")
+        view = View(self._read_state)
+        receipts = self._apply(view, block)
+        tip = Tip(header.height, _app_hash(self.app_hash(), view), block.block_id, header.beacon, header.time_ms, commit, priorities)
+        batch = _state_batch(view)
+        batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
+        batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
+        batch.put("meta", b"tip", encode(tip))
+        self.store.commit(batch)
+        self._tip = tip
+        nonces = {p.node: p.batch_nonce for p in self._view().participants()}
+        self.mempool.settle(nonces, header.height)
+        self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[2] < RESERVED_HEIGHTS}
+
+    def _apply(self, view: View, block: Block) -> list[Receipt]:
+        height, receipts = block.header.height, []
+        for raw in block.txs:
+            signed = unpack(SignedBatch, raw).batch
+            participant = view.participant(signed.sender)
+            assert participant is not None  # process() accepted this block
+            view.put_participant(replace(participant, batch_nonce=signed.nonce))
+            for index, record in enumerate(signed.records):
+                try:
+                    apply_record(view, self.genesis, height, signed.sender, record)
+                except FolkmootError as error:
+                    receipts.append(Receipt(signed.sender, index, error.code[:96], error.field[:96]))
+        end_of_block(view, self.genesis, height, block.header.beacon)
+        return receipts
+
+    def block(self, height: int) -> tuple[Block, CommitCertificate] | None:
+        raw = self.store.read("blocks", b"b" + height_key(height))
+        if raw is None:
+            return None
+        block, commit = unpack(tuple[bytes, bytes], raw)
+        return unpack(Block, block), unpack(CommitCertificate, commit)
+
+    def receipts(self, height: int) -> tuple[Receipt, ...]:
+        """Records of block `height` that were refused, and why."""
+        raw = self.store.read("blocks", b"r" + height_key(height))
+        return unpack(tuple[Receipt, ...], raw) if raw else ()
+
+    def header(self, height: int) -> Header | None:
+        found = self.block(height)
+        return found[0].header if found else None
+
+    # -- mempool --------------------------------------------------------------------------------------------------
+
+    def _tx_fault(self, raw: bytes) -> FolkmootError | None:
+        """Why these bytes may not be in the next block, or None."""
+        try:
+            signed = unpack(SignedBatch, raw, limit=MAX_TX)
+        except RemoteProtocolError as error:
+            return error
+        batch = signed.batch
+        participant = self._view().participant(batch.sender)
+        if batch.version != VERSION:
+            return RemoteProtocolError(f"version {batch.version} is not spoken here", field="version")
+        if batch.network != self.genesis.network:
+            return RemoteProtocolError(f"this is network {self.genesis.network}", field="network")
+        if participant is None:
+            return RemoteProtocolError("the sender is no participant", field="sender")
+        if not 0 < len(batch.records) <= MAX_RECORDS_PER_TX:
+            return RemoteProtocolError("an empty batch, or too many records", field="records")
+        if batch.nonce <= participant.batch_nonce:
+            return InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
+        if not verify(batch.sender, Domain.TX, batch.network, encode(batch), signed.signature):
+            return RemoteProtocolError("not signed by the sender", field="signature")
+        return None
+
+    def add_tx(self, raw: bytes) -> None:
+        """Into the mempool. Raises RemoteProtocolError (invalid), InvalidRequest (replayed, known), Overloaded."""
+        if self.mempool.known(raw):
+            raise InvalidRequest("known already", field="transaction", code="known")
+        if self.mempool.was_refused(raw):
+            raise RemoteProtocolError("refused before", field="transaction")
+        fault = self._tx_fault(raw)
+        if fault is not None:
+            if isinstance(fault, RemoteProtocolError):
+                self.mempool.refuse(raw)
+            raise fault
+        self.mempool.add(raw, unpack(SignedBatch, raw), self.height())
+
+    # -- what the others ask --------------------------------------------------------------------------------------
+
+    def _read_state(self, key: bytes) -> bytes | None:
+        return self.store.read("state", key)
+
+    def _view(self) -> View:
+        return View(self._read_state)
+
+    def check_request(self, signed: SignedRequest, draw_height: int, *, started_ok: bool = False) -> None:
+        """Before any work: InvalidRequest naming the field. started_ok: its Start may be on chain already (executor)."""
+        view = self._view()
+        if started_ok:
+            inference = view.inference(signed.inference_id)
+            if inference is not None and inference.status == Status.STARTED.value:
+                return
+        elif signed.inference_id in self._reserved:
+            raise InvalidRequest("this request was taken before", field="client_nonce")
+        request = signed.request
+        if not started_ok and any(self._nonce_reserved(signed)):
+            raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
+        reserved = 0 if started_ok else sum(e for account, e, _ in self._reserved.values() if account == request.account)
+        check_request(view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved)
+
+    def _nonce_reserved(self, signed: SignedRequest) -> list[bool]:
+        key = signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
+        return [True for taken in self._reserved if taken == key]
+
+    def reserve(self, signed: SignedRequest) -> None:
+        """The agent took this request: its nonce and escrow count here until the chain holds them."""
+        spec = self.model(signed.request.model)
+        assert spec is not None  # check_request
+        key = signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
+        self._reserved[key] = (signed.request.account, escrow_of(signed.request, spec.price_micro), self.height())
+
+    def model(self, name: str) -> ModelSpec | None:
+        return model_spec(self.genesis, name)
+
+    def participants(self, model: str) -> list[tuple[bytes, int]]:
+        return serving(self._view(), model)
+
+    def beacon_at(self, height: int) -> bytes | None:
+        return self._view().beacon(height)
+
+    def batch_nonce(self, node: bytes) -> int:
+        participant = self._view().participant(node)
+        return participant.batch_nonce if participant else 0
+
+    def pending_duties(self, node: bytes, height: int) -> list[InferenceId]:
+        """Inferences `node` was drawn to validate and has not voted on."""
+        del height
+        view, found = self._view(), []
+        for inference_id in view.ids(b"duty/" + node):
+            inference = view.inference(inference_id)
+            if inference is not None and all(v.validator != node for v in inference.verdicts):
+                found.append(InferenceId(inference_id))
+        return found
+
+    def claim(self, inference_id: bytes) -> Claim | None:
+        inference = self._view().inference(inference_id)
+        if inference is None or inference.finish is None:
+            return None
+        request = inference.signed_request.request
+        spec = self.model(request.model)
+        return Claim(request, inference.finish.record, inference.beacon, spec) if spec else None
+
+    def put_payload(self, inference_id: bytes, payload: bytes) -> None:
+        batch = Batch()
+        batch.put("payloads", inference_id, payload)
+        self.store.commit(batch)
+
+    def payload(self, inference_id: bytes) -> bytes | None:
+        return self.store.read("payloads", inference_id)
+
+    def account_view(self, public: bytes) -> dict[str, Any]:
+        account = self._view().account(public)
+        taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
+        return {
+            "account": public.hex(), "balance_micro": account.balance_micro,
+            "next_nonce": max([account.nonce_high, *taken]) + 1,
+        }
+
+    def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
+        inference = self._view().inference(inference_id)
+        return inference_view(inference_id, inference) if inference else None
+
+
+def _app_hash(before: bytes, view: View) -> bytes:
+    """Decision 008: the last app hash and the root over this block's sorted changes."""
+    leaves = [encode([key, value]) for key, value in sorted(view.changes.items())]
+    return digest(b"app", before, merkle.root(leaves))
+
+
+def _state_batch(view: View) -> Batch:
+    batch = Batch()
+    for key, value in view.changes.items():
+        batch.put("state", key, value)
+    return batch

@@ -1,0 +1,82 @@
+"""serve: run one peer. Law: says joining, loading, ready; ends cleanly on SIGTERM and SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from p2p.errors import ConfigError, FolkmootError
+
+
+def register(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="run a peer")
+    serve.add_argument("--dir", type=Path, required=True)
+    serve.add_argument("--bootstrap", action="append", default=[], metavar="MULTIADDR")
+    serve.add_argument("--listen", action="append", default=[], metavar="MULTIADDR")
+    serve.add_argument("--ml-node", metavar="URL", help="a running vLLM with the tape plugin")
+    serve.add_argument("--model", type=Path, metavar="PATH", help="weights: start and supervise an own vLLM")
+    serve.add_argument("--tensor-parallel", type=int, default=1)
+    serve.add_argument("--pipeline-parallel", type=int, default=1)
+    serve.add_argument("--engine-flag", action="append", default=[], help="passed to vLLM as it is; may be repeated")
+    serve.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from p2p.config import load_config
+
+    flags = list(options.engine_flag)
+    for name, count in (("tensor", options.tensor_parallel), ("pipeline", options.pipeline_parallel)):
+        if count < 1:
+            raise ConfigError("at least 1", field=f"{name}_parallel")
+        flags += [f"--{name}-parallel-size", str(count)] if count > 1 else []
+    config = load_config(
+        options.dir, bootstrap=tuple(options.bootstrap), listen=tuple(options.listen), ml_node=options.ml_node,
+        model_path=options.model, engine_flags=tuple(flags),
+    )
+    if not (options.dir / "genesis.cbor").exists():
+        raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it with the network's name", field="genesis")
+    import signal
+
+    import trio
+
+    from p2p.node import run_node
+
+    logging.basicConfig(level=logging.WARNING)
+
+    def report(state: str, text: str) -> None:
+        print(json.dumps({"state": state, "text": text}) if options.json else f"{state:8} {text}", flush=True)
+
+    async def until_signal() -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+
+                async def peer() -> None:
+                    await run_node(config, report)
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(peer)
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+                    return
+
+    try:
+        trio.run(until_signal)
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The typed error inside nested groups, else the first one."""
+    found: list[BaseException] = []
+    todo: list[BaseException] = [group]
+    while todo:
+        error = todo.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            todo += error.exceptions
+        else:
+            found.append(error)
+    return next((error for error in found if isinstance(error, FolkmootError)), found[0])

@@ -1,0 +1,214 @@
+"""The libp2p client. Law: believe nothing the agent says that can be recomputed; the receipt is checked here.
+
+Asks one peer, yields events as they happen, and ends with a receipt whose every claim it has checked by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from p2p.codec import encode
+from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.gossip.streams import Stream
+from p2p.inference.draw import draw_executors
+from p2p.inference.session import (
+    Accepted,
+    Answer,
+    Ask,
+    Done,
+    Failure,
+    Passed,
+    Query,
+    Tokens,
+    Trying,
+    pack_frame,
+    parse_frame,
+    raise_failure,
+)
+from p2p.keys import Domain, Key, digest, peer_id, verify
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
+from p2p.types import VERSION, Genesis, Params, Request, SignedRequest
+from p2p.verification import artifact as artifacts
+
+TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
+NONCE_TRIES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class AskSpec:
+    """One question. peer: multiaddr with /p2p/ID. choose_executor: for test networks, search a nonce whose draw puts
+    this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ)."""
+
+    peer: str
+    key: Key
+    network: str
+    model: str
+    prompt: str
+    params: Params = field(default_factory=Params)
+    max_tokens: int = 128
+    max_price_micro: int = 1_000_000
+    deadline_ahead: int = 300
+    nonce: int | None = None
+    genesis: Genesis | None = None
+    choose_executor: bytes | None = None
+
+
+async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
+    """Events: accepted, executor, busy | failed, token, done (with the receipt). Raises FolkmootError."""
+    if len(spec.prompt.encode()) > MAX_PROMPT_BYTES:
+        raise InvalidRequest(f"the prompt is longer than {MAX_PROMPT_BYTES} bytes", field="prompt")
+    config = NetworkConfig(Key.generate(), spec.network, (), (), expected_size=1, min_connections=0)
+    async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
+        await network.connect(spec.peer)
+        async for event in ask_over(network, spec):
+            yield event
+
+
+async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
+    """As `ask`, over an open connection."""
+    peer = spec.peer.rsplit("/p2p/", 1)[-1]
+    tip = await query(network, peer, {"op": "beacon"})
+    account = await query(network, peer, {"op": "account", "account": spec.key.public.hex()})
+    signed = _sign(spec, tip, int(account["next_nonce"]))
+    stream = await network.open_stream(peer, "infer")
+    try:
+        await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
+        async for event in _follow(stream, spec, signed, peer):
+            yield event
+    finally:
+        await stream.close()
+
+
+async def query(network: Network, peer: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask a peer about its chain: the operations of the control socket that anyone may use."""
+    from p2p.codec import decode
+
+    stream = await network.open_stream(peer, "query")
+    try:
+        await stream.send(pack_frame(Query(VERSION, encode(body))))
+        frame = parse_frame(await stream.receive())
+    finally:
+        await stream.close()
+    if isinstance(frame, Failure):
+        raise_failure(frame)
+    if not isinstance(frame, Answer):
+        raise RemoteProtocolError("the peer's answer is not an answer", field="frame")
+    answer = decode(frame.body)
+    if not isinstance(answer, dict):
+        raise RemoteProtocolError("the peer's answer is not a map", field="body")
+    return answer
+
+
+def _sign(spec: AskSpec, tip: dict[str, Any], next_nonce: int) -> SignedRequest:
+    request = Request(
+        VERSION, spec.network, spec.key.public, spec.nonce if spec.nonce is not None else next_nonce, spec.model,
+        digest(b"prompt", spec.prompt.encode()), spec.params, len(spec.prompt.encode()) + TEMPLATE_TOKENS,
+        spec.max_tokens, spec.max_price_micro, int(tip["height"]) + spec.deadline_ahead,
+    )
+    if spec.choose_executor is None or spec.genesis is None:
+        return _signed(spec.key, request)
+    agent = _public(spec.peer)
+    for extra in range(NONCE_TRIES):
+        signed = _signed(spec.key, _with_nonce(request, next_nonce + extra))
+        if _draw(spec.genesis, spec.model, bytes.fromhex(tip["beacon"]), signed, agent)[:1] == (spec.choose_executor,):
+            return signed
+    raise Unavailable("no nonce draws the executor wanted; does it serve the model?", field="choose_executor")
+
+
+def _with_nonce(request: Request, nonce: int) -> Request:
+    import msgspec
+
+    return msgspec.structs.replace(request, client_nonce=nonce)
+
+
+def _signed(key: Key, request: Request) -> SignedRequest:
+    return SignedRequest(request, key.sign(Domain.REQUEST, request.network, encode(request)))
+
+
+def _public(multiaddr: str) -> bytes:
+    from p2p.keys import public_key_of
+
+    return public_key_of(multiaddr.rsplit("/p2p/", 1)[-1])
+
+
+def _draw(genesis: Genesis, model: str, beacon: bytes, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
+    serving = sorted((p.node, p.weight) for p in genesis.peers if model in p.models)
+    return draw_executors(beacon, signed.inference_id, serving, frozenset({agent}), MAX_CANDIDATES)
+
+
+async def _follow(stream: Stream, spec: AskSpec, signed: SignedRequest, peer: str) -> AsyncIterator[dict[str, Any]]:
+    accepted: Accepted | None = None
+    tokens: list[int] = []
+    text: list[str] = []
+    while True:
+        frame = parse_frame(await stream.receive(timeout_s=FIRST_TOKEN_TIMEOUT_S + 10))
+        if isinstance(frame, Failure):
+            raise_failure(frame)
+        elif isinstance(frame, Accepted):
+            accepted = frame
+            yield {
+                "event": "accepted", "inference_id": frame.inference_id.hex(), "agent": frame.agent.hex(),
+                "draw_height": frame.draw_height, "beacon": frame.beacon.hex(), "candidates": [c.hex() for c in frame.candidates],
+            }
+        elif isinstance(frame, Trying):
+            yield {"event": "executor", "node": frame.node.hex(), "peer_id": peer_id(frame.node)}
+        elif isinstance(frame, Passed):
+            yield {"event": "busy" if frame.busy else "failed", "node": frame.node.hex(), "reason": frame.reason}
+        elif isinstance(frame, Tokens):
+            tokens.extend(frame.tokens)
+            text.append(frame.text)
+            yield {"event": "token", "text": frame.text, "token": frame.tokens[0] if frame.tokens else -1}
+        elif isinstance(frame, Done):
+            if accepted is None:
+                raise RemoteProtocolError("finished before it was accepted", field="frame")
+            yield {"event": "done", "receipt": _receipt(spec, signed, accepted, frame, tokens, peer), "text": "".join(text)}
+            return
+        else:
+            raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
+
+
+def _receipt(
+    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], peer: str
+) -> dict[str, Any]:
+    record = done.finish.record
+    problems = check_receipt(spec, signed, accepted, done, tokens)
+    return {
+        "inference_id": record.inference_id.hex(), "executor": record.executor.hex(), "agent": accepted.agent.hex(), "peer": peer,
+        "artifact_root": record.artifact_root.hex(), "output_hash": record.output_hash.hex(),
+        "prompt_tokens": record.prompt_tokens, "output_tokens": record.output_tokens,
+        "finish_reason": record.finish_reason.name.lower(), "draw_height": accepted.draw_height,
+        "signature": done.finish.signature.hex(), "artifact_bytes": len(done.artifact),
+        "checked": not problems, "problems": problems,
+    }
+
+
+def check_receipt(spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int]) -> list[str]:
+    """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure."""
+    record = done.finish.record
+    problems = []
+    if accepted.inference_id != signed.inference_id or record.inference_id != signed.inference_id:
+        problems.append("the inference id is not the hash of the signed request")
+    if record.executor not in accepted.candidates:
+        problems.append("the executor was not drawn")
+    if not verify(record.executor, Domain.FINISH, spec.network, encode(record), done.finish.signature):
+        problems.append("the finish record is not signed by the executor")
+    if spec.genesis is not None and accepted.candidates != _draw(
+        spec.genesis, spec.model, accepted.beacon, signed, accepted.agent
+    ):
+        problems.append("the draw is not what beacon and inference id give")
+    if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
+        problems.append("the finish record claims other tokens than were streamed")
+    try:
+        artifact = artifacts.parse(done.artifact)
+        if artifact.root() != record.artifact_root:
+            problems.append("the artifact is not the one whose root was signed")
+        if artifact.output_hash() != record.output_hash:
+            problems.append("the artifact holds other tokens than were streamed")
+    except FolkmootError as error:
+        problems.append(f"the artifact cannot be read: {error.message}")
+    return problems
+
+

@@ -1,0 +1,116 @@
+"""Deterministic CBOR (RFC 8949 section 4.2.1). Law: bytes are accepted only if re-encoding gives the same bytes.
+
+Only null, booleans, integers of 64 bits, byte strings, text, arrays and maps exist on this wire: no floats, no tags.
+Typed messages are frozen, array-like msgspec structs: positional, so a field has a place, not a name.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, TypeVar
+
+import cbor2
+import msgspec
+
+from p2p.errors import RemoteProtocolError
+from p2p.limits import MAX_DEPTH, MAX_FRAME
+
+T = TypeVar("T")
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=False):
+    """Base of every wire message: frozen and positional."""
+
+
+def encode(value: object) -> bytes:
+    """The one encoding of `value` (a Message or plain data)."""
+    plain = msgspec.to_builtins(value, builtin_types=(bytes,))
+    return cbor2.dumps(plain, canonical=True)
+
+
+def decode(data: bytes, *, limit: int = MAX_FRAME) -> Any:
+    """Plain data from canonical bytes. Raises RemoteProtocolError(code='cbor' | 'too_large')."""
+    if len(data) > limit:
+        raise RemoteProtocolError(f"{len(data)} bytes where at most {limit} are allowed", field="frame", code="too_large")
+    _check_depth(data)
+    stream = io.BytesIO(data)
+    try:
+        value = cbor2.CBORDecoder(stream).decode()
+        _check_plain(value)
+        again = cbor2.dumps(value, canonical=True)
+    except RemoteProtocolError:
+        raise
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError) as error:
+        raise RemoteProtocolError(f"not CBOR: {type(error).__name__}", field="frame", code="cbor") from error
+    if again != data:
+        raise RemoteProtocolError("not the deterministic encoding of its content", field="frame", code="cbor")
+    return value
+
+
+def unpack(kind: type[T], data: bytes, *, limit: int = MAX_FRAME) -> T:
+    """A typed message from canonical bytes. The error's `field` is the path of the wrong field."""
+    return convert(kind, decode(data, limit=limit))
+
+
+def convert(kind: type[T], value: object) -> T:
+    """Plain data to the typed message `kind`, strictly."""
+    try:
+        return msgspec.convert(value, kind, strict=True, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        text = str(error)
+        path = text.rsplit("`", 2)[-2] if "`$" in text else ""
+        raise RemoteProtocolError(f"wrong shape for {getattr(kind, '__name__', kind)}: {text}", field=path, code="shape") from error
+
+
+def _check_plain(value: object) -> None:
+    if value is None or isinstance(value, bool | bytes | str):
+        return
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise RemoteProtocolError("integer beyond 64 bits", field="frame", code="cbor")
+        return
+    if isinstance(value, list):
+        for item in value:
+            _check_plain(item)
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_plain(key)
+            _check_plain(item)
+        return
+    raise RemoteProtocolError(f"{type(value).__name__} does not exist on this wire", field="frame", code="cbor")
+
+
+def _check_depth(data: bytes) -> None:
+    """Bound nesting before the decoder recurses: walk heads only, with a stack of open item counts."""
+    stack: list[int] = []
+    at = 0
+    while at < len(data):
+        head = data[at]
+        major, info = head >> 5, head & 31
+        at += 1
+        if info >= 28:
+            raise RemoteProtocolError("indefinite or reserved length", field="frame", code="cbor")
+        size = 0 if info < 24 else 1 << (info - 24)
+        argument = info if info < 24 else int.from_bytes(data[at : at + size], "big")
+        at += size
+        if major in (2, 3):
+            at += argument
+        elif major == 6:
+            raise RemoteProtocolError("a tag does not exist on this wire", field="frame", code="cbor")
+        if major in (4, 5) and argument:
+            stack.append(argument * (2 if major == 5 else 1))
+            if len(stack) > MAX_DEPTH:
+                raise RemoteProtocolError(f"nested deeper than {MAX_DEPTH}", field="frame", code="cbor")
+            if argument > len(data):
+                raise RemoteProtocolError("more items announced than bytes sent", field="frame", code="cbor")
+            continue
+        while stack:
+            stack[-1] -= 1
+            if stack[-1]:
+                break
+            stack.pop()
+        if not stack:
+            break
+    if at != len(data):
+        raise RemoteProtocolError("truncated, or bytes after the end", field="frame", code="cbor")

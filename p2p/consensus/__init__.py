@@ -1,0 +1,1 @@
+"""p2p.consensus: see README.md in this folder."""

@@ -1,0 +1,24 @@
+"""Randomness beacon. Law: beacon_h = H(beacon_{h-1} || VRF output of the proposer over (beacon_{h-1}, h, round)).
+
+The proposer cannot choose its output, only forfeit its turn: one bit of bias per forfeited round, which costs its reward.
+"""
+
+from __future__ import annotations
+
+from p2p import vrf
+from p2p.keys import Key, digest
+
+
+def alpha(previous: bytes, height: int, round_: int) -> bytes:
+    return digest(b"beacon", previous, height.to_bytes(8, "big"), round_.to_bytes(8, "big"))
+
+
+def make_beacon(key: Key, previous: bytes, height: int, round_: int) -> tuple[bytes, bytes]:
+    """(beacon, proof)."""
+    proof = vrf.prove(key.seed, alpha(previous, height, round_))
+    return digest(previous, vrf.proof_to_hash(proof)), proof
+
+
+def check_beacon(public: bytes, previous: bytes, height: int, round_: int, beacon: bytes, proof: bytes) -> bool:
+    output = vrf.verify(public, alpha(previous, height, round_), proof)
+    return output is not None and digest(previous, output) == beacon

@@ -1,0 +1,72 @@
+"""Building and checking blocks. Law: every header field is derivable, and is derived again by whoever checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from p2p.codec import encode
+from p2p.consensus.application import Application
+from p2p.consensus.beacon import check_beacon, make_beacon
+from p2p.consensus.certificates import verify_commit
+from p2p.consensus.evidence import check_evidence
+from p2p.consensus.messages import Block, CommitCertificate, Header
+from p2p.consensus.validators import ValidatorSet
+from p2p.keys import Key
+from p2p.limits import MAX_BLOCK
+from p2p.types import VERSION
+from p2p.verification.merkle import root
+
+MAX_AHEAD_MS = 10_000  # a proposer's clock may run this far ahead of ours
+HEADER_ROOM = 24 * 1024  # of MAX_BLOCK, kept for header, certificate and evidence
+
+
+def tx_root(txs: Sequence[bytes], last_commit: CommitCertificate | None, evidence: Sequence[bytes]) -> bytes:
+    return root([*txs, encode(last_commit), *evidence])
+
+
+def make_block(app: Application, key: Key, network: str, round_: int, now_ms: int, evidence: tuple[bytes, ...]) -> Block:
+    """A block for height()+1 in round round_."""
+    height = app.height() + 1
+    beacon, proof = make_beacon(key, app.beacon(), height, round_)
+    txs, last = app.prepare(MAX_BLOCK - HEADER_ROOM), app.last_commit()
+    header = Header(
+        VERSION, network, height, round_, max(now_ms, app.last_time_ms() + 1), app.last_block_id(),
+        ValidatorSet.of(app.validators()).hash(), ValidatorSet.of(app.next_validators()).hash(), app.app_hash(),
+        tx_root(txs, last, evidence), beacon, proof, key.public,
+    )
+    return Block(header, txs, last, evidence)
+
+
+def check_block(app: Application, network: str, block: Block, proposer: bytes, now_ms: int | None) -> str | None:
+    """The sentence that says what is wrong with a block for height()+1, or None. now_ms None: decided, time not judged."""
+    h = block.header
+    validators = ValidatorSet.of(app.validators())
+    last = block.last_commit
+    facts = (
+        (h.version == VERSION and h.network == network, "another version or network"),
+        (h.height == app.height() + 1, "not the next height"),
+        (h.last_block_id == app.last_block_id(), "does not follow our last block"),
+        (h.app_hash == app.app_hash(), "another app hash"),
+        (h.validators_hash == validators.hash(), "another validator set"),
+        (h.next_validators_hash == ValidatorSet.of(app.next_validators()).hash(), "another next validator set"),
+        (h.proposer == proposer, "not this round's proposer"),
+        (h.tx_root == tx_root(block.txs, last, block.evidence), "the root does not cover the body"),
+        (h.time_ms > app.last_time_ms(), "time does not go on"),
+        (now_ms is None or h.time_ms <= now_ms + MAX_AHEAD_MS, "time is too far ahead"),
+        (len(encode(block)) <= MAX_BLOCK, "too large"),
+        ((last is None) == (h.height == 1), "last commit missing or out of place"),
+    )
+    for holds, sentence in facts:
+        if not holds:
+            return sentence
+    if last is not None and not _right_commit(app, last, network, validators):
+        return "the last commit proves nothing"
+    if not check_beacon(h.proposer, app.beacon(), h.height, h.round, h.beacon, h.beacon_proof):
+        return "the beacon is not the proposer's"
+    if any(check_evidence(raw, network, validators) is None for raw in block.evidence):
+        return "evidence that proves nothing"
+    return None if app.process(block) else "a transaction may not be in this block"
+
+
+def _right_commit(app: Application, last: CommitCertificate, network: str, validators: ValidatorSet) -> bool:
+    return last.height == app.height() and last.block_id == app.last_block_id() and verify_commit(last, network, validators)

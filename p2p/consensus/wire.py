@@ -1,0 +1,36 @@
+"""Consensus messages on their topics. Law: [version, retry, kind, payload]; the retry counter lets a repeat pass gossip's filter."""
+
+from __future__ import annotations
+
+from p2p.codec import convert, decode, encode
+from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
+from p2p.errors import RemoteProtocolError
+from p2p.limits import MAX_GOSSIP
+from p2p.types import VERSION
+
+Wire = SignedVote | SignedProposal | PolkaCertificate | RoundCertificate
+KINDS: dict[int, type[Wire]] = {1: SignedVote, 2: SignedProposal, 3: PolkaCertificate, 4: RoundCertificate}
+NUMBERS = {kind: number for number, kind in KINDS.items()}
+
+
+def pack(message: Wire, retry: int) -> bytes:
+    return encode([VERSION, retry, NUMBERS[type(message)], message])
+
+
+def parse(data: bytes) -> Wire:
+    """Raises RemoteProtocolError naming the field."""
+    plain = decode(data, limit=MAX_GOSSIP)
+    if not isinstance(plain, list) or len(plain) != 4 or not isinstance(plain[1], int):
+        raise RemoteProtocolError("an envelope has version, retry, kind and payload", field="envelope", code="shape")
+    if plain[0] != VERSION:
+        raise RemoteProtocolError(f"consensus version {plain[0]!r} is not spoken here", field="version", code="version")
+    kind = KINDS.get(plain[2]) if isinstance(plain[2], int) else None
+    if kind is None:
+        raise RemoteProtocolError("unknown kind of message", field="kind", code="shape")
+    return convert(kind, plain[3])
+
+
+def height_of(message: Wire) -> int:
+    if isinstance(message, SignedVote):
+        return message.vote.height
+    return message.proposal.height if isinstance(message, SignedProposal) else message.height

@@ -1,0 +1,120 @@
+"""Framed streams to one peer. Law: every read is bounded in size and time, and fails by whose fault it is.
+
+A frame is an unsigned varint length and that many bytes. Rule FRAME-1: the length is refused before any of the body is
+kept. FRAME-2: a library error of any kind becomes Unavailable: the peer or the way to it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from p2p.errors import LocalProtocolError, RemoteProtocolError, Unavailable
+from p2p.limits import DISCONNECT_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_FRAME
+
+_CHUNK = 65536
+_MAX_VARINT = 5  # bytes of a length below 2**35
+_WRITE = 64 * 1024
+
+
+class Stream:
+    """One bidirectional stream; `peer` is authenticated by the connection below."""
+
+    __slots__ = ("_buffer", "_ended", "_raw", "_sending", "peer")
+
+    def __init__(self, raw: Any, peer: str) -> None:
+        self._raw = raw
+        self._buffer = bytearray()
+        self._ended = False
+        self._sending = trio.Lock()
+        self.peer = peer
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame. Raises Unavailable when the peer does not take it in time."""
+        if len(frame) > MAX_FRAME:
+            raise LocalProtocolError(f"{len(frame)} bytes do not fit a frame", field="frame", code="too_large")
+        data = _varint(len(frame)) + frame
+
+        async def write() -> None:
+            async with self._sending:
+                for at in range(0, len(data), _WRITE):
+                    await self._raw.write(data[at : at + _WRITE])
+
+        await self._guarded(write, FRAME_TIMEOUT_S)
+
+    async def receive(self, *, limit: int = MAX_FRAME, timeout_s: float = FRAME_TIMEOUT_S) -> bytes:
+        """The next frame. RemoteProtocolError('too_large' | 'varint'); Unavailable at end, reset, timeout."""
+        frame: bytes | None = None
+
+        async def read() -> None:
+            nonlocal frame
+            while (frame := self._take(limit)) is None:
+                chunk = await self._raw.read(_CHUNK)
+                if not chunk:
+                    raise Unavailable("the peer closed the stream", field="stream", code="closed")
+                self._buffer += chunk
+
+        await self._guarded(read, timeout_s)
+        assert frame is not None
+        return frame
+
+    async def close(self) -> None:
+        """Say that nothing more will be sent and let go; never raises for a peer that is already gone."""
+        if self._ended:
+            return
+        self._ended = True
+        await self._quietly(self._raw.close)
+
+    async def reset(self) -> None:
+        """Break the stream off on both sides."""
+        self._ended = True
+        await self._quietly(self._raw.reset)
+
+    def _take(self, limit: int) -> bytes | None:
+        size = shift = 0
+        for at, byte in enumerate(self._buffer[:_MAX_VARINT]):
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                start = at + 1
+                break
+        else:
+            if len(self._buffer) >= _MAX_VARINT:
+                raise RemoteProtocolError("a frame's length is not a varint in range", field="frame", code="varint")
+            return None
+        if size > limit:
+            raise RemoteProtocolError(f"a frame of {size} bytes, {limit} are allowed", field="frame", code="too_large")
+        if len(self._buffer) < start + size:
+            return None
+        frame = bytes(self._buffer[start : start + size])
+        del self._buffer[: start + size]
+        return frame
+
+    async def _guarded(self, action: Callable[[], Awaitable[None]], timeout_s: float) -> None:
+        try:
+            with trio.fail_after(timeout_s):
+                await action()
+        except trio.TooSlowError as error:
+            raise Unavailable(f"no word from the peer for {timeout_s:g} s", field="stream", code="timeout") from error
+        except (RemoteProtocolError, Unavailable):
+            raise
+        except Exception as error:  # the library raises dozens of types, KeyError among them (FRAME-2)
+            raise Unavailable(f"the stream broke: {type(error).__name__}", field="stream") from error
+
+    async def _quietly(self, action: Callable[[], Awaitable[None]]) -> None:
+        with trio.CancelScope(shield=True), trio.move_on_after(DISCONNECT_TIMEOUT_S):
+            try:
+                await action()
+            except Exception:  # ending a broken stream may fail in any way; there is nothing left to lose
+                return
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,29 @@
+"""Names on the wire. Law: every topic and protocol name of this network is made here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+
+from p2p.errors import LocalProtocolError
+
+_SHORT = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
+_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}\Z")
+
+
+def topic_name(network: str, short: str) -> str:
+    """`/folkmoot/<network>/<short>/1`: the network id is part of a topic, so networks never hear each other."""
+    if not _NETWORK.match(network):
+        raise LocalProtocolError(f"{network!r} cannot be a network id", field="network")
+    if not _SHORT.match(short):
+        raise LocalProtocolError(f"{short!r} cannot name a topic", field="topic")
+    return f"/folkmoot/{network}/{short}/1"
+
+
+def protocol_name(short: str) -> str:
+    """`/folkmoot/<short>/1`: a stream protocol; its frames carry the network id themselves."""
+    if not _SHORT.match(short):
+        raise LocalProtocolError(f"{short!r} cannot name a protocol", field="protocol")
+    return f"/folkmoot/{short}/1"
+
+
+PEERS_PROTOCOL = protocol_name("peers")

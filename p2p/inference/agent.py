@@ -1,0 +1,170 @@
+"""The transfer agent: any peer a client happens to ask. Law: forward at once, record in parallel, never wait for the chain.
+
+Draws the executors by the public rule, goes down the list when one is busy, silent or dies, and streams tokens back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from p2p.codec import encode
+from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.inference.draw import draw_executors
+from p2p.inference.executor import check_prompt
+from p2p.inference.session import (
+    Accepted,
+    Ask,
+    Done,
+    Failure,
+    Forward,
+    Passed,
+    Tokens,
+    Trying,
+    pack_frame,
+    parse_frame,
+    raise_failure,
+)
+from p2p.keys import Domain, Key, peer_id, verify
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, TOKEN_TIMEOUT_S
+from p2p.types import VERSION, OutputRecord, RecordKind, SignedBusy, SignedFinish, StartRecord
+from p2p.verification.artifact import output_hash
+
+if TYPE_CHECKING:
+    from p2p.chain import Chain
+    from p2p.gossip.streams import Stream
+    from p2p.outbox import Outbox
+
+OpenStream = Callable[[str, str], Awaitable["Stream"]]
+
+
+@dataclass(slots=True)
+class _Session:
+    """What one request has come to: tokens streamed so far and the request itself."""
+
+    ask: Ask
+    draw_height: int
+    tokens: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Agent:
+    """One per peer. open_stream(peer_id, 'infer') reaches an executor."""
+
+    key: Key
+    chain: Chain
+    outbox: Outbox
+    open_stream: OpenStream
+    first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S
+    token_timeout_s: float = TOKEN_TIMEOUT_S
+
+    async def serve(self, client: Stream, ask: Ask) -> None:
+        """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
+        signed = ask.signed_request
+        request = signed.request
+        draw_height = self.chain.height()
+        check_prompt(ask.prompt, request.prompt_hash)
+        self.chain.check_request(signed, draw_height)
+        beacon = self.chain.beacon_at(draw_height)
+        if beacon is None:
+            raise Unavailable("this peer has no beacon yet; it is still joining", field="draw_height")
+        drawn = draw_executors(
+            beacon, signed.inference_id, self.chain.participants(request.model), frozenset({self.key.public}), MAX_CANDIDATES
+        )
+        if not drawn:
+            raise Unavailable(f"no other peer serves {request.model}", field="model")
+        self.chain.reserve(signed)
+        self.outbox.put(RecordKind.START, StartRecord(signed, draw_height, self.key.public))
+        await client.send(pack_frame(Accepted(signed.inference_id, self.key.public, draw_height, beacon, drawn)))
+        session = _Session(ask, draw_height)
+        for node in drawn:
+            await client.send(pack_frame(Trying(node)))
+            outcome = await self._try(client, session, node)
+            if isinstance(outcome, Done):
+                await self._done(client, session, outcome)
+                return
+            if outcome.busy is not None:
+                self.outbox.put(RecordKind.BUSY, outcome.busy)
+            await client.send(pack_frame(outcome))
+        raise Unavailable("every drawn executor was busy or silent; the escrow returns at the deadline", field="executor")
+
+    async def _try(self, client: Stream, session: _Session, node: bytes) -> Done | Passed:
+        """One executor, from dial to Done; anything that goes wrong on its side is a Passed with the reason."""
+        try:
+            stream = await self.open_stream(peer_id(node), "infer")
+        except FolkmootError as error:
+            return Passed(node, f"unreachable: {error.message}"[:300], None)
+        done = False
+        try:
+            forward = Forward(
+                VERSION, session.ask.signed_request, session.ask.prompt, session.draw_height, self.key.public, tuple(session.tokens)
+            )
+            try:
+                await stream.send(pack_frame(forward))
+            except FolkmootError as error:
+                return Passed(node, error.message[:300], None)
+            outcome = await self._relay(client, session, stream, node)
+            done = True
+            return outcome
+        finally:
+            await (stream.close() if done else stream.reset())
+
+    async def _relay(self, client: Stream, session: _Session, stream: Stream, node: bytes) -> Done | Passed:
+        timeout_s = self.first_token_timeout_s
+        while True:
+            try:
+                frame = parse_frame(await stream.receive(timeout_s=timeout_s))
+                if isinstance(frame, Tokens):
+                    self._extend(session, frame)
+                elif isinstance(frame, Done):
+                    self._check_done(session, node, frame.finish)
+                    return frame
+                elif isinstance(frame, Passed):
+                    return self._check_busy(session, node, frame)
+                elif isinstance(frame, Failure):
+                    raise_failure(frame)
+                else:
+                    raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
+            except InvalidRequest:
+                raise  # the request itself is wrong: no other executor will take it
+            except FolkmootError as error:
+                return Passed(node, f"{error.code}: {error.message}"[:300], None)
+            timeout_s = self.token_timeout_s
+            await client.send(pack_frame(frame))
+
+    def _extend(self, session: _Session, frame: Tokens) -> None:
+        if frame.position != len(session.tokens):
+            raise RemoteProtocolError(f"position {frame.position} where {len(session.tokens)} was next", field="position")
+        if len(session.tokens) + len(frame.tokens) > session.ask.signed_request.request.max_tokens:
+            raise RemoteProtocolError("more tokens than were asked for", field="tokens")
+        session.tokens.extend(frame.tokens)
+
+    def _check_done(self, session: _Session, node: bytes, finish: SignedFinish) -> None:
+        record = finish.record
+        request = session.ask.signed_request.request
+        if record.executor != node or record.inference_id != session.ask.signed_request.inference_id:
+            raise RemoteProtocolError("the finish record is about something else", field="finish")
+        if not verify(node, Domain.FINISH, request.network, encode(record), finish.signature):
+            raise RemoteProtocolError("the finish record is not signed by the executor", field="signature")
+        if record.output_tokens != len(session.tokens) or record.output_hash != output_hash(session.tokens):
+            raise RemoteProtocolError("the finish record claims other tokens than were streamed", field="output_hash")
+
+    def _check_busy(self, session: _Session, node: bytes, frame: Passed) -> Passed:
+        busy: SignedBusy | None = frame.busy
+        network = session.ask.signed_request.request.network
+        honest = (
+            busy is not None
+            and busy.record.executor == node
+            and busy.record.inference_id == session.ask.signed_request.inference_id
+            and verify(node, Domain.BUSY, network, encode(busy.record), busy.signature)
+        )
+        return Passed(node, frame.reason, busy if honest else None)
+
+    async def _done(self, client: Stream, session: _Session, done: Done) -> None:
+        record = OutputRecord(
+            done.finish.record.inference_id, self.key.public, output_hash(session.tokens), len(session.tokens)
+        )
+        self.outbox.put(RecordKind.OUTPUT, record)
+        self.outbox.put(RecordKind.FINISH, done.finish)  # the agent's copy: an executor that dies now is still recorded
+        await client.send(pack_frame(done))

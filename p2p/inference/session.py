@@ -1,0 +1,153 @@
+"""Frames of the `infer`, `payload`, `sync` and `query` streams. Law: one frame, one tagged positional message.
+
+infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Passed | Tokens)* then Done | Failure
+payload: PayloadWanted -> Payload | Failure      sync: SyncWanted -> SyncBlock | Failure      query: Query -> Answer | Failure
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from p2p.codec import Message, convert, decode, encode
+from p2p.consensus.messages import Block, CommitCertificate
+from p2p.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
+from p2p.limits import MAX_FRAME, MAX_OUTPUT_TOKENS, MAX_PROMPT_BYTES
+from p2p.types import U32, U64, VERSION, Bytes32, Reason, Short, SignedBusy, SignedFinish, SignedRequest
+
+Prompt = Annotated[str, Meta(max_length=MAX_PROMPT_BYTES)]
+TokenIds = Annotated[tuple[U32, ...], Meta(max_length=MAX_OUTPUT_TOKENS)]
+
+
+class Ask(Message, frozen=True, tag="ask"):
+    version: U32
+    signed_request: SignedRequest
+    prompt: Prompt
+
+
+class Forward(Message, frozen=True, tag="forward"):
+    """The agent hands a request to a drawn executor. prefix: tokens already streamed by one that died."""
+
+    version: U32
+    signed_request: SignedRequest
+    prompt: Prompt
+    draw_height: U64
+    agent: Bytes32
+    prefix: TokenIds
+
+
+class Accepted(Message, frozen=True, tag="accepted"):
+    """The agent's draw, so that the client can recompute it."""
+
+    inference_id: Bytes32
+    agent: Bytes32
+    draw_height: U64
+    beacon: Bytes32
+    candidates: Annotated[tuple[Bytes32, ...], Meta(max_length=64)]
+
+
+class Trying(Message, frozen=True, tag="trying"):
+    node: Bytes32
+
+
+class Passed(Message, frozen=True, tag="passed"):
+    """This executor did not do it: signed Busy when it said so itself, a reason otherwise."""
+
+    node: Bytes32
+    reason: Reason
+    busy: SignedBusy | None
+
+
+class Tokens(Message, frozen=True, tag="tokens"):
+    position: U32
+    tokens: TokenIds
+    text: Annotated[str, Meta(max_length=65536)]
+
+
+class Done(Message, frozen=True, tag="done"):
+    """artifact: the payload whose root the finish record signs; the client checks its tokens against it."""
+
+    finish: SignedFinish
+    artifact: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
+
+
+class Failure(Message, frozen=True, tag="failure"):
+    code: Short
+    field: Short
+    message: Reason
+
+
+class PayloadWanted(Message, frozen=True, tag="payload_wanted"):
+    version: U32
+    inference_id: Bytes32
+
+
+class Payload(Message, frozen=True, tag="payload"):
+    prompt: Prompt
+    artifact: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
+
+
+class SyncWanted(Message, frozen=True, tag="sync_wanted"):
+    """height 0 asks only for the peer's top height."""
+
+    version: U32
+    height: U64
+
+
+class SyncTop(Message, frozen=True, tag="sync_top"):
+    top: U64
+
+
+class SyncBlock(Message, frozen=True, tag="sync_block"):
+    block: Block
+    certificate: CommitCertificate
+
+
+class Query(Message, frozen=True, tag="query"):
+    """op and arguments as on the control socket; body is canonical CBOR of a map with text keys."""
+
+    version: U32
+    body: Annotated[bytes, Meta(max_length=4096)]
+
+
+class Answer(Message, frozen=True, tag="answer"):
+    body: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
+
+
+Frame = (
+    Ask | Forward | Accepted | Trying | Passed | Tokens | Done | Failure | PayloadWanted | Payload
+    | SyncWanted | SyncTop | SyncBlock | Query | Answer
+)
+
+_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "query")
+_BY_CODE: dict[str, type[FolkmootError]] = {
+    kind.code: kind for kind in (InvalidRequest, RemoteProtocolError, Overloaded, Unavailable)
+}
+
+
+def pack_frame(frame: Frame) -> bytes:
+    return encode(frame)
+
+
+def parse_frame(data: bytes) -> Frame:
+    """One frame from bytes. Raises RemoteProtocolError naming the field; an unknown version is named, never guessed."""
+    plain = decode(data, limit=MAX_FRAME)
+    versioned = isinstance(plain, list) and len(plain) > 1 and plain[0] in _VERSIONED
+    if versioned and plain[1] != VERSION:
+        raise RemoteProtocolError(
+            f"protocol version {plain[1]!r} is not spoken here; this peer speaks {VERSION}", field="version", code="version"
+        )
+    frame: Frame = convert(Frame, plain)  # type: ignore[arg-type]
+    return frame
+
+
+def failure(error: FolkmootError) -> Failure:
+    """The frame that carries an error to the other side."""
+    return Failure(error.code[:96], error.field[:96], error.message[:300])
+
+
+def raise_failure(frame: Failure) -> None:
+    """The other side's error, as the same type here."""
+    kind = _BY_CODE.get(frame.code, InvalidRequest if frame.field else Unavailable)
+    raise kind(frame.message, field=frame.field, code=frame.code)

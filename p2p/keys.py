@@ -1,0 +1,118 @@
+"""Ed25519 keys, one domain tag per message kind. Law: nothing is signed without its domain and its network.
+
+PyNaCl (libsodium) is the one verifier: other libraries disagree on small-order points (decision 002).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from enum import StrEnum
+from pathlib import Path
+
+import base58
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from p2p.errors import ConfigError
+
+PUBLIC_KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+_PEER_ID_PREFIX = bytes.fromhex("002408011220")  # identity multihash of a protobuf Ed25519 public key
+
+
+class Domain(StrEnum):
+    """What a signature is about; part of the signed bytes, so no signature serves two purposes."""
+
+    REQUEST = "request"
+    RECEIPT = "receipt"
+    BUSY = "busy"
+    TX = "tx"
+    PROPOSAL = "proposal"
+    PREVOTE = "prevote"
+    PRECOMMIT = "precommit"
+    ADVERT = "advert"
+    START = "start"
+    FINISH = "finish"
+    OUTPUT = "output"
+    VERDICT = "verdict"
+
+
+class Key:
+    """A signing key from a 32-byte seed."""
+
+    __slots__ = ("_key", "public", "seed")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != 32:
+            raise ConfigError("an Ed25519 seed has 32 bytes", field="seed")
+        self.seed = seed
+        self._key = SigningKey(seed)
+        self.public = bytes(self._key.verify_key)
+
+    @classmethod
+    def generate(cls) -> Key:
+        return cls(os.urandom(32))
+
+    @classmethod
+    def load(cls, path: Path) -> Key:
+        """Read a key file: 64 hexadecimal digits. Raises ConfigError naming the path."""
+        try:
+            return cls(bytes.fromhex(path.read_text().strip()))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cannot read key {path}: {error}", field="key") from error
+
+    def save(self, path: Path) -> None:
+        """Write the seed as hexadecimal digits, readable by the owner only; never over an existing file."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(self.seed.hex() + "\n")
+
+    @property
+    def peer_id(self) -> str:
+        return peer_id(self.public)
+
+    def sign(self, domain: Domain, network: str, body: bytes) -> bytes:
+        return bytes(self._key.sign(signing_bytes(domain, network, body)).signature)
+
+
+def signing_bytes(domain: Domain, network: str, body: bytes) -> bytes:
+    """The exact bytes under a signature: tag, length-prefixed network id, body."""
+    name = network.encode()
+    return b"folkmoot/" + domain.value.encode() + b"/1\x00" + len(name).to_bytes(2, "big") + name + body
+
+
+def verify(public: bytes, domain: Domain, network: str, body: bytes, signature: bytes) -> bool:
+    """True when `signature` is `public`'s over (domain, network, body)."""
+    if len(public) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        VerifyKey(public).verify(signing_bytes(domain, network, body), signature)
+    except (BadSignatureError, ValueError):
+        return False
+    return True
+
+
+def peer_id(public: bytes) -> str:
+    """libp2p peer id of an Ed25519 public key (libp2p peer-ids specification)."""
+    return str(base58.b58encode(_PEER_ID_PREFIX + public).decode())
+
+
+def public_key_of(peer: str) -> bytes:
+    """The Ed25519 public key inside a peer id. Raises ConfigError for any other kind of id."""
+    try:
+        raw = bytes(base58.b58decode(peer))
+    except ValueError as error:
+        raise ConfigError("not base58", field="peer_id") from error
+    if len(raw) != 38 or not raw.startswith(_PEER_ID_PREFIX):
+        raise ConfigError("not the id of an Ed25519 key", field="peer_id")
+    return raw[6:]
+
+
+def digest(*parts: bytes) -> bytes:
+    """SHA-256 over length-prefixed parts: no two different lists collide by concatenation."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.digest()

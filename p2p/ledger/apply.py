@@ -1,0 +1,179 @@
+"""One record against the state. Law: a record that breaks a rule changes nothing and says which field broke it.
+
+Start, Finish and Output may come in any order: what comes before its Start waits (bounded) and is applied with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from p2p.codec import encode, unpack
+from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError
+from p2p.inference.draw import draw_executors
+from p2p.keys import Domain, verify
+from p2p.ledger.records import Inference, VerdictSeen
+from p2p.ledger.rules import check_request, escrow_of, serving
+from p2p.ledger.view import View
+from p2p.limits import MAX_CANDIDATES
+from p2p.types import (
+    BusyRecord,
+    Genesis,
+    OutputRecord,
+    Record,
+    RecordKind,
+    SignedBusy,
+    SignedFinish,
+    StartRecord,
+    Status,
+    Verdict,
+)
+
+MAX_EARLY = 4  # records that may wait for one inference's Start
+DRAW_WINDOW = 32  # heights a Start may lag behind its draw
+
+
+def apply_record(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    """Apply one record of `sender`'s batch in block `height`. Raises FolkmootError; then `view` is as before."""
+    child = view.child()
+    _HANDLERS[record.kind](child, genesis, height, sender, record)
+    view.merge(child)
+
+
+def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    start = unpack(StartRecord, record.body)
+    signed, request = start.signed_request, start.signed_request.request
+    if start.agent != sender:
+        raise RemoteProtocolError("an agent starts in its own batch only", field="agent")
+    if view.inference(signed.inference_id) is not None:
+        raise RemoteProtocolError("this inference was started before", field="inference_id")
+    if not height - DRAW_WINDOW <= start.draw_height < height:
+        raise RemoteProtocolError("the draw's height is too old or not decided", field="draw_height")
+    beacon = view.beacon(start.draw_height)
+    if beacon is None:
+        raise RemoteProtocolError("no beacon of that height", field="draw_height")
+    spec = check_request(view, genesis, signed, height - 1)
+    candidates = draw_executors(beacon, signed.inference_id, serving(view, request.model), frozenset({sender}), MAX_CANDIDATES)
+    account = view.account(request.account)
+    escrow = escrow_of(request, spec.price_micro)
+    high, mask = account.with_nonce(request.client_nonce)
+    view.put_account(
+        request.account, replace(account, balance_micro=account.balance_micro - escrow, nonce_high=high, nonce_mask=mask)
+    )
+    totals = view.totals()
+    view.put_totals(replace(totals, escrow_micro=totals.escrow_micro + escrow))
+    view.put_inference(signed.inference_id, Inference(
+        signed, Status.STARTED.value, sender, start.draw_height, beacon, candidates, spec.price_micro, escrow, height
+    ))
+    view.add_id(_at(request.deadline_height), signed.inference_id)
+    _apply_early(view, genesis, height, signed.inference_id)
+
+
+def _apply_early(view: View, genesis: Genesis, height: int, inference_id: bytes) -> None:
+    for raw in view.ids(b"early/" + inference_id):
+        early, child = unpack(Record, raw[32:]), view.child()
+        try:
+            _HANDLERS[early.kind](child, genesis, height, raw[:32], early)
+        except FolkmootError:
+            continue  # it was wrong all along; its sender gains nothing by having been early
+        view.merge(child)
+    view.put(b"early/" + inference_id, None)
+
+
+def _wait_for_start(view: View, height: int, inference_id: bytes, sender: bytes, record: Record) -> None:
+    name = b"early/" + inference_id
+    if len(view.ids(name)) >= MAX_EARLY:
+        raise RemoteProtocolError("too many records wait for this inference's start", field="inference_id")
+    view.add_id(name, sender + encode(record))
+    view.add_id(_at(height + DRAW_WINDOW), b"early:" + inference_id)
+
+
+def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    signed = unpack(SignedFinish, record.body)
+    finish = signed.record
+    if not verify(finish.executor, Domain.FINISH, genesis.network, encode(finish), signed.signature):
+        raise RemoteProtocolError("not signed by the executor", field="signature")
+    inference = view.inference(finish.inference_id)
+    if inference is None:
+        _wait_for_start(view, height, finish.inference_id, sender, record)
+        return
+    request = inference.signed_request.request
+    if inference.status != Status.STARTED.value:
+        raise RemoteProtocolError("this inference is past its finish", field="inference_id")
+    if finish.executor not in inference.candidates:
+        raise RemoteProtocolError("this executor was not drawn", field="executor")
+    if finish.output_tokens > request.max_tokens or finish.output_tokens == 0:
+        raise RemoteProtocolError("more tokens than asked for, or none", field="output_tokens")
+    if finish.prompt_tokens > request.prompt_tokens_max:
+        raise RemoteProtocolError("more prompt tokens than the client agreed to", field="prompt_tokens")
+    cost = (finish.prompt_tokens + finish.output_tokens) * inference.price_micro
+    back = inference.escrow_micro - cost
+    account, totals = view.account(request.account), view.totals()
+    view.put_account(request.account, replace(account, balance_micro=account.balance_micro + back))
+    view.put_totals(replace(
+        totals, escrow_micro=totals.escrow_micro - inference.escrow_micro, due_micro=totals.due_micro + cost
+    ))
+    view.put_inference(finish.inference_id, replace(
+        inference, status=Status.FINISHED.value, finish=signed, finish_height=height, due_micro=cost, charged_micro=cost,
+    ))
+    view.remove_id(_at(request.deadline_height), finish.inference_id)
+    view.add_id(_at(height + genesis.validation_delay), finish.inference_id)
+
+
+def _output(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    del genesis
+    output = unpack(OutputRecord, record.body)
+    if output.agent != sender:
+        raise RemoteProtocolError("an agent reports in its own batch only", field="agent")
+    inference = view.inference(output.inference_id)
+    if inference is None:
+        _wait_for_start(view, height, output.inference_id, sender, record)
+        return
+    if inference.agent != sender or inference.output_hash is not None:
+        raise RemoteProtocolError("not this inference's agent, or said before", field="agent")
+    view.put_inference(output.inference_id, replace(inference, output_hash=output.output_hash, output_height=height))
+
+
+def _busy(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    signed = unpack(SignedBusy, record.body)
+    busy: BusyRecord = signed.record
+    if not verify(busy.executor, Domain.BUSY, genesis.network, encode(busy), signed.signature):
+        raise RemoteProtocolError("not signed by the executor", field="signature")
+    inference = view.inference(busy.inference_id)
+    if inference is None:
+        _wait_for_start(view, height, busy.inference_id, sender, record)
+        return
+    if busy.executor not in inference.candidates or busy.executor in inference.busy:
+        raise RemoteProtocolError("not drawn, or said before", field="executor")
+    view.put_inference(busy.inference_id, replace(inference, busy=(*inference.busy, busy.executor)))
+
+
+def _verdict(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    verdict = unpack(Verdict, record.body)
+    inference = view.inference(verdict.inference_id)
+    if inference is None or inference.status != Status.VALIDATING.value:
+        raise InvalidRequest("this inference is not being validated", field="inference_id")
+    if verdict.validator != sender or sender not in inference.committee:
+        raise RemoteProtocolError("this validator was not drawn", field="validator")
+    if any(seen.validator == sender for seen in inference.verdicts):
+        raise RemoteProtocolError("one verdict each", field="validator")
+    seen = VerdictSeen(sender, verdict.valid, verdict.reason, verdict.margin_micro, verdict.distance_micro, height)
+    view.put_inference(verdict.inference_id, replace(inference, verdicts=(*inference.verdicts, seen)))
+    from p2p.ledger.settle import decide
+
+    decide(view, genesis, height, verdict.inference_id, last_call=False)
+
+
+def _at(height: int) -> bytes:
+    return b"due/" + height.to_bytes(8, "big")
+
+
+_HANDLERS: dict[RecordKind, Callable[[View, Genesis, int, bytes, Record], Any]] = {
+    RecordKind.START: _start,
+    RecordKind.FINISH: _finish,
+    RecordKind.OUTPUT: _output,
+    RecordKind.BUSY: _busy,
+    RecordKind.VERDICT: _verdict,
+}

@@ -1,0 +1,26 @@
+"""The first state. Law: a function of the genesis file alone."""
+
+from __future__ import annotations
+
+from p2p.codec import encode
+from p2p.ledger.records import Account, Participant, Totals
+from p2p.ledger.view import View
+from p2p.types import Genesis
+
+
+def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
+    """Accounts, participants, minted money and the beacon of height 0."""
+    for account in genesis.accounts:
+        view.put_account(account.account, Account(account.balance_micro))
+    for peer in genesis.peers:
+        view.put_participant(Participant(peer.node, peer.owner, peer.weight, peer.models))
+    view.put(b"parts", encode(sorted(peer.node for peer in genesis.peers)))
+    view.put_totals(Totals(minted_micro=sum(a.balance_micro for a in genesis.accounts)))
+    view.put(b"beacon/" + bytes(8), beacon)
+
+
+def check_conservation(view: View, accounts: list[bytes]) -> bool:
+    """minted = balances of `accounts` + escrow + due + burnt."""
+    totals = view.totals()
+    held = sum(view.account(account).balance_micro for account in accounts)
+    return totals.minted_micro == held + totals.escrow_micro + totals.due_micro + totals.burnt_micro

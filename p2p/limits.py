@@ -1,0 +1,75 @@
+"""Every bound in one place. Law: no queue, frame, count or wait elsewhere has a number of its own; relations hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# bytes on the wire
+MAX_FRAME: Final = 4 * MIB  # one frame on a stream
+MAX_GOSSIP: Final = 256 * KIB  # one gossip message; py-libp2p drops RPCs above 1 MiB without an error
+MAX_BLOCK: Final = 192 * KIB  # one encoded block; travels inside a proposal by gossip
+MAX_TX: Final = 64 * KIB  # one transaction
+MAX_DEPTH: Final = 16  # nesting of decoded CBOR
+
+# inference
+MAX_PROMPT_BYTES: Final = 64 * KIB
+MAX_OUTPUT_TOKENS: Final = 4096
+MAX_MODEL_NAME: Final = 96
+MAX_TOP_K: Final = 64
+TOP_RANKS: Final = 8  # candidates kept per token in an artifact
+LEAF_POSITIONS: Final = 32  # token positions per Merkle leaf
+MAX_CANDIDATES: Final = 8  # executors tried for one request
+BEACON_MAX_AGE: Final = 2  # heights behind the tip at which a draw may be made
+MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
+
+# chain
+MAX_VALIDATORS: Final = 128
+MAX_TXS_PER_BLOCK: Final = 512
+MAX_RECORDS_PER_TX: Final = 256
+MAX_MEMPOOL: Final = 4096
+MAX_MEMPOOL_PER_SENDER: Final = 256
+MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
+DEADLINE_MAX_AHEAD: Final = 10_000  # heights
+TX_TTL_HEIGHTS: Final = 100
+
+# network
+MAX_CONNECTIONS: Final = 128
+MAX_INBOUND_STREAMS_PER_PEER: Final = 64
+OUTBOUND_QUEUE: Final = 1024
+SUBSCRIPTION_QUEUE: Final = 2048
+GOSSIP_RATE_PER_ORIGIN: Final = 100  # messages a second; more are ignored
+MAX_HELLO: Final = 64 * KIB  # a greeting and its answer
+MAX_ADDRESSES_PER_PEER: Final = 8
+MAX_PEERS_SHARED: Final = 32  # peers named in one greeting
+MAX_KNOWN_PEERS: Final = 1024
+MAX_SCORED_PEERS: Final = 4096
+BAN_POINTS: Final = 100
+
+# waits, seconds
+DIAL_TIMEOUT_S: Final = 8.0
+STREAM_OPEN_TIMEOUT_S: Final = 8.0
+FRAME_TIMEOUT_S: Final = 15.0
+FIRST_TOKEN_TIMEOUT_S: Final = 60.0
+TOKEN_TIMEOUT_S: Final = 20.0
+PING_INTERVAL_S: Final = 5.0
+PING_TIMEOUT_S: Final = 4.0
+PING_MISSES: Final = 2
+BAN_S: Final = 60.0
+REDIAL_FIRST_S: Final = 1.0
+REDIAL_MAX_S: Final = 15.0
+LOST_PEER_S: Final = 300.0  # a lost peer is sought this long
+HELLO_TIMEOUT_S: Final = 6.0
+DISCONNECT_TIMEOUT_S: Final = 2.0
+DHT_REFRESH_TIMEOUT_S: Final = 10.0
+DHT_INTERVAL_S: Final = 30.0
+EXCHANGE_INTERVAL_S: Final = 15.0
+ENGINE_START_TIMEOUT_S: Final = 420.0
+
+assert MAX_BLOCK < MAX_GOSSIP < MIB <= MAX_FRAME
+assert MAX_TX <= MAX_BLOCK
+assert MAX_RECORDS_PER_TX * 64 < MAX_TX * 4
+assert MAX_MEMPOOL_PER_SENDER < MAX_MEMPOOL
+assert PING_TIMEOUT_S < PING_INTERVAL_S

@@ -1,0 +1,268 @@
+"""One peer: everything wired in one nursery. Law: composition only; reads like a diagram.
+
+libp2p streams and topics -> {agent, executor, validator, consensus engine} -> outbox -> chain (LMDB).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+import trio
+
+from p2p.chain import Chain
+from p2p.codec import decode, encode, unpack
+from p2p.config import NodeConfig
+from p2p.consensus.engine import Engine as ConsensusEngine
+from p2p.consensus.engine import Timing
+from p2p.consensus.messages import Block, CommitCertificate
+from p2p.control import serve_control
+from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.gossip.streams import Stream
+from p2p.inference.agent import Agent
+from p2p.inference.engine import Engine
+from p2p.inference.executor import Executor
+from p2p.inference.session import (
+    Answer,
+    Ask,
+    Forward,
+    PayloadWanted,
+    Query,
+    failure,
+    pack_frame,
+    parse_frame,
+)
+from p2p.keys import Key
+from p2p.mlnode import open_ml_node
+from p2p.outbox import Outbox
+from p2p.queries import Queries
+from p2p.sync import Catchup, serve_sync
+from p2p.types import Genesis
+from p2p.verification.validator import Validator, stored_payload
+
+log = structlog.get_logger()
+
+Report = Callable[[str, str], None]
+TOPICS = ("votes", "proposals", "transactions")
+
+
+class Node:
+    """The parts of one running peer and the wires between them."""
+
+    def __init__(self, config: NodeConfig, genesis: Genesis, report: Report) -> None:
+        self.config = config
+        self.report = report
+        self.state = "joining"
+        self.key = Key.load(config.directory / "node.key")
+        self.chain = Chain.open(config.directory, genesis)
+        self.outbox = Outbox(self.key, config.network)
+        self.network: Network | None = None
+        self._new_height = trio.Event()
+        self._retries = 0
+        timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
+        self.consensus = ConsensusEngine(
+            key=self.key, network=config.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
+            clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
+        )
+        self.agent = Agent(self.key, self.chain, self.outbox, self._open)
+        eos: frozenset[int] = frozenset()
+        self.executor = Executor(self.key, self.chain, self.outbox, self.chain, eos)
+        self.validator = Validator(self.key, config.network, self.chain, self.outbox, self._open, eos)
+        self.queries = Queries(self.chain, self.status, self._peers)
+
+    # -- what the wires call --------------------------------------------------------------------------------------
+
+    async def _publish(self, topic: str, data: bytes) -> None:
+        if self.network is not None:
+            await self.network.publish(topic, data)
+
+    async def _open(self, peer: str, protocol: str) -> Stream:
+        if self.network is None:
+            raise Unavailable("the network is not open", field="network")
+        return await self.network.open_stream(peer, protocol)
+
+    def _committed(self, block: Block, certificate: CommitCertificate) -> None:
+        del block, certificate
+        self._new_height.set()
+        self._new_height = trio.Event()
+
+    def _transaction(self, peer: str, data: bytes) -> bool:
+        """Topic `transactions`: [retry counter, raw]; the counter lets a repeat pass the duplicate filter."""
+        del peer
+        try:
+            wrapped = decode(data)
+            if not (isinstance(wrapped, list) and len(wrapped) == 2 and isinstance(wrapped[1], bytes)):
+                return False
+            self.chain.add_tx(wrapped[1])
+        except RemoteProtocolError:
+            return False
+        except FolkmootError:
+            return True  # known already, or no room: not the sender's fault
+        self.consensus.wake()
+        return True
+
+    # -- streams --------------------------------------------------------------------------------------------------
+
+    async def _serve(self, stream: Stream, handle: Callable[[Stream, Any], Awaitable[None]]) -> None:
+        """One request frame, one handler; its typed error goes back as a Failure frame."""
+        try:
+            await handle(stream, parse_frame(await stream.receive()))
+        except FolkmootError as error:
+            with trio.move_on_after(2):
+                await stream.send(pack_frame(failure(error)))
+            if isinstance(error, RemoteProtocolError):
+                raise  # the network counts the penalty
+        finally:
+            with trio.CancelScope(deadline=trio.current_time() + 2, shield=True):
+                await stream.close()
+
+    async def _infer(self, stream: Stream, frame: object) -> None:
+        if isinstance(frame, Ask):
+            await self.agent.serve(stream, frame)
+        elif isinstance(frame, Forward):
+            await self._wait_height(frame.draw_height)
+            await self.executor.serve(stream, frame)
+        else:
+            raise RemoteProtocolError(f"{type(frame).__name__} has no place on infer", field="frame")
+
+    async def _wait_height(self, height: int) -> None:
+        """The agent may be a block ahead of us: give that block a moment to arrive."""
+        with trio.move_on_after(3):
+            while height == self.chain.height() + 1:
+                await self._new_height.wait()
+
+    async def _payload(self, stream: Stream, frame: object) -> None:
+        if not isinstance(frame, PayloadWanted):
+            raise RemoteProtocolError(f"{type(frame).__name__} has no place on payload", field="frame")
+        raw = self.chain.payload(frame.inference_id)
+        if raw is None:
+            raise InvalidRequest("no such payload here", field="inference_id", code="not_found")
+        await stream.send(pack_frame(stored_payload(raw)))
+
+    async def _query(self, stream: Stream, frame: object) -> None:
+        if not isinstance(frame, Query):
+            raise RemoteProtocolError(f"{type(frame).__name__} has no place on query", field="frame")
+        await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body, limit=4096), public=True)))))
+
+    # -- tasks ----------------------------------------------------------------------------------------------------
+
+    async def _send_records(self) -> None:
+        """Each height, and whenever records wait: the batch in flight again, or a new one."""
+        while True:
+            nonce = self.chain.batch_nonce(self.key.public)
+            self.outbox.settle(nonce)
+            raw = self.outbox.in_flight or self.outbox.next_batch(nonce)
+            if raw is not None:
+                self._retries += 1
+                try:
+                    self.chain.add_tx(raw)
+                except FolkmootError as error:
+                    log.debug("own batch not taken", reason=str(error))
+                self.consensus.wake()
+                await self._publish("transactions", encode([self._retries, raw]))
+            height = self.chain.height()
+            with trio.move_on_after(2.0):
+                while self.chain.height() == height and (self.outbox.in_flight or not len(self.outbox)):
+                    with trio.move_on_after(0.02):
+                        await self._new_height.wait()
+
+    async def _validate(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                with trio.move_on_after(2.0):
+                    await self._new_height.wait()
+                await self.validator.on_height(nursery)
+
+    async def _ml_node(self) -> None:
+        """Bring the ML node up, lend it to executor and validator; report its state."""
+        if self.config.ml_node is None and self.config.model_path is None:
+            return
+        async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos):
+            self._lend(engine, honest, eos)
+            await self._joined()
+            self._say("ready", "serving " + self.config.model)
+            await trio.sleep_forever()
+
+    def _lend(self, engine: Engine, honest: Engine, eos: frozenset[int]) -> None:
+        self.executor.eos_ids = self.validator.eos_ids = eos
+        self.executor.engine, self.validator.engine = engine, honest
+
+    async def _joined(self) -> None:
+        while self.config.bootstrap and self.network is not None and not self.network.connected():
+            await trio.sleep(0.1)
+
+    async def _announce(self) -> None:
+        await self._joined()
+        if self.config.ml_node is None and self.config.model_path is None:
+            self._say("ready", "no ML node: agent and validator of blocks only")
+        elif self.state == "joining":
+            self._say("loading", "waiting for the ML node")
+
+    # -- answers --------------------------------------------------------------------------------------------------
+
+    def _say(self, state: str, text: str) -> None:
+        self.state = state
+        self.report(state, text)
+
+    def status(self) -> dict[str, Any]:
+        network = self.network
+        return {
+            "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.config.network, "state": self.state,
+            "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
+            "height": self.chain.height(), "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
+            "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
+            "jobs": self.executor.jobs, "consensus": self.consensus.status(),
+        }
+
+    def _peers(self) -> list[dict[str, Any]]:
+        return [{"peer_id": peer} for peer in (self.network.connected() if self.network else ())]
+
+    def network_config(self) -> NetworkConfig:
+        c = self.config
+        return NetworkConfig(self.key, c.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Network]:
+        """Join the network: topics to their consumers, streams to their servers."""
+        deliver = self.consensus.deliver
+        topics = {
+            "votes": lambda peer, data: deliver(peer, "votes", data),
+            "proposals": lambda peer, data: deliver(peer, "proposals", data),
+            "transactions": self._transaction,
+        }
+        streams: dict[str, Callable[[Stream], Awaitable[None]]] = {
+            "infer": lambda s: self._serve(s, self._infer),
+            "payload": lambda s: self._serve(s, self._payload),
+            "query": lambda s: self._serve(s, self._query),
+            "sync": lambda s: serve_sync(self.chain, s),
+        }
+        async with open_network(self.network_config(), topic_handlers=topics, stream_handlers=streams) as network:
+            self.network = network
+            try:
+                yield network
+            finally:
+                self.network = None
+
+
+async def run_node(config: NodeConfig, report: Report) -> None:
+    """Run one peer until cancelled. report(state, text): joining, loading, ready. Raises FolkmootError when it must halt."""
+    genesis = unpack(Genesis, (config.directory / "genesis.cbor").read_bytes())
+    report("joining", f"network {config.network}")
+    node = Node(config, genesis, report)
+    try:
+        async with node.open() as network:
+            catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.consensus.run)
+                nursery.start_soon(catchup.run)
+                nursery.start_soon(node._send_records)
+                nursery.start_soon(node._validate)
+                nursery.start_soon(node._ml_node)
+                nursery.start_soon(node._announce)
+                nursery.start_soon(serve_control, config.directory, lambda request: node.queries.query(request))
+    finally:
+        node.chain.close()

@@ -1,0 +1,109 @@
+"""What a peer answers about itself and its chain. Law: read only; the same operations on the control socket and the query stream.
+
+`query` returns plain data (text keys) or raises a typed error naming the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from p2p.codec import unpack
+from p2p.errors import FolkmootError, InvalidRequest
+from p2p.types import FinishRecord, RecordKind, SignedBatch, SignedBusy, SignedFinish, StartRecord
+
+if TYPE_CHECKING:
+    from p2p.chain import Chain
+
+PUBLIC_OPS = frozenset({"status", "beacon", "account", "inference", "block"})
+
+
+class Queries:
+    """status: a function giving the live part of the answer to `status`; peers: the connected peers."""
+
+    def __init__(self, chain: Chain, status: Callable[[], dict[str, Any]], peers: Callable[[], list[dict[str, Any]]]) -> None:
+        self._chain = chain
+        self._status = status
+        self._peers = peers
+        self._ops: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "status": lambda _: self._status(),
+            "peers": lambda _: {"peers": self._peers()},
+            "beacon": lambda _: self._beacon(),
+            "account": self._account,
+            "inference": self._inference,
+            "block": self._block,
+        }
+
+    def query(self, request: object, *, public: bool = False) -> dict[str, Any]:
+        """Answer one operation. public: only what any stranger on the network may ask."""
+        if not isinstance(request, dict) or not isinstance(request.get("op"), str):
+            raise InvalidRequest("a query is a map with the operation's name under 'op'", field="op")
+        op = request["op"]
+        if op not in self._ops or (public and op not in PUBLIC_OPS):
+            raise InvalidRequest(f"no operation {op[:40]!r}; there are {', '.join(sorted(self._ops))}", field="op")
+        return self._ops[op](request)
+
+    def _beacon(self) -> dict[str, Any]:
+        return {"height": self._chain.height(), "beacon": self._chain.beacon().hex()}
+
+    def _account(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._chain.account_view(_hex(request, "account"))
+
+    def _inference(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = self._chain.inference_view(_hex(request, "id"))
+        if found is None:
+            raise InvalidRequest("the chain has no such inference (yet)", field="id", code="not_found")
+        return found
+
+    def _block(self, request: dict[str, Any]) -> dict[str, Any]:
+        height = request.get("height")
+        if not isinstance(height, int) or isinstance(height, bool) or height < 1:
+            raise InvalidRequest("a height is a whole number from 1", field="height")
+        found = self._chain.block(height)
+        if found is None:
+            raise InvalidRequest(f"no block {height}; the top is {self._chain.height()}", field="height", code="not_found")
+        block, certificate = found
+        header = block.header
+        return {
+            "height": height, "block_id": block.block_id.hex(), "round": header.round, "commit_round": certificate.round,
+            "proposer": header.proposer.hex(), "time_ms": header.time_ms, "app_hash": header.app_hash.hex(),
+            "beacon": header.beacon.hex(), "txs": len(block.txs), "signatures": len(certificate.signatures),
+            "records": [row for raw in block.txs for row in _records(raw)],
+        }
+
+
+def _hex(request: dict[str, Any], field: str) -> bytes:
+    value = request.get(field)
+    try:
+        raw = bytes.fromhex(value) if isinstance(value, str) else b""
+    except ValueError:
+        raw = b""
+    if len(raw) != 32:
+        raise InvalidRequest("64 hexadecimal digits are wanted", field=field)
+    return raw
+
+
+def _records(raw: bytes) -> list[dict[str, Any]]:
+    """One row per record of a transaction: its kind and what inference it is about."""
+    rows = []
+    for record in unpack(SignedBatch, raw).batch.records:
+        try:
+            about = _about(record.kind, record.body).hex()
+        except FolkmootError:
+            about = ""  # the ledger refused it, the block still carries it
+        rows.append({"kind": record.kind.name, "inference_id": about})
+    return rows
+
+
+def _about(kind: RecordKind, body: bytes) -> bytes:
+    if kind is RecordKind.START:
+        return bytes(unpack(StartRecord, body).signed_request.inference_id)
+    if kind is RecordKind.FINISH:
+        return unpack(SignedFinish, body).record.inference_id
+    if kind is RecordKind.BUSY:
+        return unpack(SignedBusy, body).record.inference_id
+    from p2p.types import OutputRecord, Verdict
+
+    kind_of: dict[RecordKind, Any] = {RecordKind.OUTPUT: OutputRecord, RecordKind.VERDICT: Verdict}
+    found: FinishRecord = unpack(kind_of[kind], body)
+    return found.inference_id

@@ -1,0 +1,1 @@
+"""p2p.store: see README.md in this folder."""

@@ -1,0 +1,65 @@
+"""The durable guard: what this key has signed. Law: it never goes back, and it is on disk before a signature leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from p2p.codec import encode, unpack
+from p2p.consensus.guard import GuardRecord
+from p2p.errors import StorageError
+from p2p.store.batch import Batch
+from p2p.store.keys import height_key
+from p2p.store.lmdb import Store
+
+
+class GuardStore:
+    """GuardLog on LMDB. marker: a file beside the key that says the key has signed before."""
+
+    def __init__(self, store: Store, marker: Path, *, allow_missing: bool = False) -> None:
+        self._store = store
+        self._marker = marker
+        self._last = self._read()
+        if self._last is None and marker.exists() and not allow_missing:
+            raise StorageError(
+                f"{marker} says that this key has signed, but the store holds no guard: starting could sign twice. "
+                "Restore the store, or make a new key with folkmoot init", field="guard", code="guard_missing",
+            )
+
+    def _read(self) -> GuardRecord | None:
+        raw = self._store.read("guard", b"guard")
+        return unpack(GuardRecord, raw) if raw else None
+
+    def load(self) -> GuardRecord | None:
+        return self._last
+
+    def inputs(self, height: int) -> list[bytes]:
+        """What was logged for `height`, in order."""
+        prefix = b"in" + height_key(height)
+        return [value for key, value in self._store.scan("guard", prefix) if key.startswith(prefix)]
+
+    def record(self, height: int, inputs: Sequence[bytes], guard: GuardRecord | None) -> None:
+        """Append inputs and move the guard in one fsynced transaction. Raises StorageError when the guard would go back."""
+        batch = Batch()
+        start = len(self.inputs(height))
+        for at, raw in enumerate(inputs):
+            batch.put("guard", b"in" + height_key(height) + height_key(start + at), raw)
+        if guard is not None:
+            last = self._last
+            if last is not None and (guard.height, guard.round, guard.step) < (last.height, last.round, last.step):
+                raise StorageError("the guard cannot go back: this would sign twice", field="guard", code="guard_back")
+            batch.put("guard", b"guard", encode(guard))
+            if not self._marker.exists():
+                self._marker.touch()
+        self._store.commit(batch)
+        if guard is not None:
+            self._last = guard
+
+    def prune(self, height: int) -> None:
+        """Forget inputs below `height`; the guard itself stays."""
+        batch = Batch()
+        for key, _ in self._store.scan("guard", b"in"):
+            if key.startswith(b"in") and key < b"in" + height_key(height):
+                batch.put("guard", key, None)
+        if batch.puts:
+            self._store.commit(batch)

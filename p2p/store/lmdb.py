@@ -1,0 +1,105 @@
+"""One LMDB environment. Law: a commit is whole and on disk when it returns, or nothing of it exists; one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import lmdb
+
+from p2p.errors import StorageError
+from p2p.store.batch import Batch
+from p2p.store.keys import DATABASES, SCHEMA
+
+FIRST_MAP_BYTES = 64 << 20
+MAX_MAP_BYTES = 64 << 30
+
+
+class Store:
+    """Open directory `path`. Raises StorageError: code 'locked' (another process), 'schema', 'disk_full', 'storage'."""
+
+    def __init__(self, path: Path, *, map_bytes: int = FIRST_MAP_BYTES, max_map_bytes: int = MAX_MAP_BYTES) -> None:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path / "peer.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(f"cannot open {path}: {error}", field="directory") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise StorageError(
+                f"{path} is in use by another process; stop that peer first", field="directory", code="locked"
+            ) from error
+        self.path = path
+        self._map_bytes, self._max_map_bytes = map_bytes, max_map_bytes
+        try:
+            self._open()
+        except StorageError:
+            os.close(self._lock)
+            raise
+
+    def _open(self) -> None:
+        try:
+            size = max(self._map_bytes, _size_on_disk(self.path / "data.mdb"))
+            self._map_bytes = size
+            self._env = lmdb.open(str(self.path), map_size=size, max_dbs=len(DATABASES), metasync=True, sync=True, max_readers=64)
+            self._dbs = {name: self._env.open_db(name.encode()) for name in DATABASES}
+        except (lmdb.Error, OSError) as error:
+            raise _storage_error(error) from error
+        found = self.read("meta", b"schema")
+        if found is None:
+            batch = Batch()
+            batch.put("meta", b"schema", bytes([SCHEMA]))
+            self.commit(batch)
+        elif found != bytes([SCHEMA]):
+            raise StorageError(f"the store has schema {found[0]}, this program writes {SCHEMA}", field="schema", code="schema")
+
+    def read(self, database: str, key: bytes) -> bytes | None:
+        with self._env.begin(db=self._dbs[database]) as txn:
+            value: bytes | None = txn.get(key)
+            return value
+
+    def scan(self, database: str, start: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Pairs from `start` in key order. For small databases (the guard's) and tests."""
+        with self._env.begin(db=self._dbs[database]) as txn, txn.cursor() as cursor:
+            if not cursor.set_range(start):
+                return []
+            return [(bytes(k), bytes(v)) for k, v in cursor]
+
+    def commit(self, batch: Batch) -> None:
+        """Write all of `batch`, fsynced. The map grows when it is full, up to its limit."""
+        while True:
+            try:
+                with self._env.begin(write=True) as txn:
+                    for (database, key), value in batch.puts.items():
+                        if value is None:
+                            txn.delete(key, db=self._dbs[database])
+                        else:
+                            txn.put(key, value, db=self._dbs[database])
+                return
+            except lmdb.MapFullError as error:
+                if self._map_bytes * 2 > self._max_map_bytes:
+                    raise StorageError(
+                        "the store is full; free space or raise its limit, then start again", field="store", code="disk_full"
+                    ) from error
+                self._map_bytes *= 2
+                self._env.set_mapsize(self._map_bytes)
+            except (lmdb.Error, OSError) as error:
+                raise _storage_error(error) from error
+
+    def close(self) -> None:
+        self._env.close()
+        os.close(self._lock)
+
+
+def _size_on_disk(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _storage_error(error: Exception) -> StorageError:
+    full = isinstance(error, lmdb.DiskError) or "No space left" in str(error) or "Input/output" in str(error)
+    return StorageError(
+        f"cannot write: {error}; free space on the disk, then start again", field="store", code="disk_full" if full else "storage"
+    )

@@ -1,0 +1,1 @@
+"""p2p.verification: see README.md in this folder."""

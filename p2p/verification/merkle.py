@@ -1,0 +1,59 @@
+"""RFC 6962 Merkle trees. Law: leaf and node hashes differ by prefix, so no node passes for a leaf."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+
+def leaf_hash(data: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Root over raw leaves; the empty tree is SHA-256 of nothing."""
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    return _root([leaf_hash(leaf) for leaf in leaves])
+
+
+def _root(hashes: list[bytes]) -> bytes:
+    while len(hashes) > 1:
+        paired = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes) - 1, 2)]
+        hashes = paired + hashes[len(hashes) - len(hashes) % 2 :] if len(hashes) % 2 else paired
+    return hashes[0]
+
+
+def prove(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """Audit path of leaf `index`, from the leaf up."""
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    path = []
+    while len(hashes) > 1:
+        sibling = index ^ 1
+        if sibling < len(hashes):
+            path.append(hashes[sibling])
+        odd = hashes[-1:] if len(hashes) % 2 else []
+        hashes = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes) - 1, 2)] + odd
+        index //= 2
+    return path
+
+
+def verify(leaf: bytes, index: int, size: int, path: Sequence[bytes], expected: bytes) -> bool:
+    """True when `leaf` is number `index` of `size` under `expected`."""
+    if not 0 <= index < size:
+        return False
+    current, rest = leaf_hash(leaf), list(path)
+    while size > 1:
+        sibling = index ^ 1
+        if sibling < size:
+            if not rest:
+                return False
+            other = rest.pop(0)
+            current = node_hash(other, current) if index % 2 else node_hash(current, other)
+        index //= 2
+        size = (size + 1) // 2
+    return not rest and current == expected

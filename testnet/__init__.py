@@ -1,0 +1,1 @@
+"""Test networks: generate, run, perturb, check."""

@@ -1,0 +1,66 @@
+"""A test network's files: keys, genesis, one folder a peer. Law: everything a peer needs is in its folder; keys are new."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2p.codec import encode
+from p2p.config import DEFAULT_MODEL, dump_config
+from p2p.keys import Key
+from p2p.types import VERSION, Genesis, GenesisAccount, GenesisPeer, ModelSpec
+
+CLIENT_BALANCE_MICRO = 1_000_000_000
+PRICE_MICRO = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """peers: how many; cheat: the last peer is this villain. model_dir: None where no model is served."""
+
+    directory: Path
+    peers: int
+    network: str = "testnet"
+    model_dir: Path | None = None
+    cheat: str | None = None
+    serving: bool = True
+
+
+def generate(plan: Plan) -> list[Path]:
+    """Write the folders; returns the peers' in order. The client's is DIR/client."""
+    directory = plan.directory
+    folders = [directory / f"peer{i + 1}" for i in range(plan.peers)]
+    keys = {folder: Key.generate() for folder in folders}
+    owners = {folder: Key.generate() for folder in folders}
+    client = Key.generate()
+    models = (DEFAULT_MODEL,) if plan.serving else ()
+    peers = tuple(GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders)
+    accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO),)
+    genesis = Genesis(VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),))
+    for folder in folders:
+        folder.mkdir(parents=True)
+        keys[folder].save(folder / "node.key")
+        owners[folder].save(folder / "account.key")
+        (folder / "genesis.cbor").write_bytes(encode(genesis))
+        table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers}
+        if plan.cheat == "wrong-prompt" and folder == folders[-1]:
+            table["cheat"] = plan.cheat
+        (folder / "config.toml").write_text(dump_config(table))
+    (directory / "client").mkdir()
+    client.save(directory / "client" / "account.key")
+    (directory / "client" / "genesis.cbor").write_bytes(encode(genesis))
+    names = {keys[f].public.hex(): f.name for f in folders}
+    (directory / "names.json").write_text(json.dumps(names))
+    return folders
+
+
+def _spec(model_dir: Path | None) -> ModelSpec:
+    weights = template = bytes(32)
+    if model_dir is not None:
+        from p2p.inference.model import template_hash, weights_hash
+
+        weights, template = weights_hash(model_dir), template_hash(model_dir)
+    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048)

@@ -1,0 +1,174 @@
+"""Processes of a test network on this machine. Law: what was started is written down, and only that is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from p2p.control import call
+from p2p.errors import ConfigError, FolkmootError, Unavailable
+
+STATE = "testnet.json"
+READY_TIMEOUT_S = 120.0
+Say = Callable[[str], None]
+
+
+def start(name: str, argv: Sequence[str], log: Path, directory: Path) -> int:
+    """A child in its own process group, recorded in DIR/testnet.json."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    state = read_state(directory)
+    state["processes"][name] = {"pid": child.pid, "argv": list(argv), "started": _started(child.pid)}
+    write_state(directory, state)
+    return child.pid
+
+
+def read_state(directory: Path) -> dict[str, Any]:
+    file = directory / STATE
+    return dict(json.loads(file.read_text())) if file.exists() else {"processes": {}, "addresses": {}}
+
+
+def write_state(directory: Path, state: dict[str, Any]) -> None:
+    scratch = directory / (STATE + ".new")
+    scratch.write_text(json.dumps(state, indent=1))
+    scratch.rename(directory / STATE)
+
+
+def _started(pid: int) -> str:
+    """Start time of a process as the kernel counts it: with the pid it names one process for ever."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return ""
+
+
+def alive(entry: dict[str, Any]) -> bool:
+    try:
+        state = Path(f"/proc/{entry['pid']}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return False
+    return state[19] == entry["started"] and state[0] != "Z"
+
+
+def stop(directory: Path, names: Sequence[str] | None = None, *, sign: int = signal.SIGTERM) -> list[str]:
+    """Stop recorded processes (all when names is None): sign to each group, SIGKILL after 15 s. Returns who was stopped."""
+    state = read_state(directory)
+    chosen = {n: e for n, e in state["processes"].items() if names is None or n in names}
+    running = {n: e for n, e in chosen.items() if alive(e)}
+    for entry in running.values():
+        _kill(entry, sign)
+    deadline = time.monotonic() + 15
+    while any(map(alive, running.values())) and time.monotonic() < deadline:
+        _reap(running)
+        time.sleep(0.05)
+    for entry in running.values():
+        if alive(entry):
+            _kill(entry, signal.SIGKILL)
+    _reap(running)
+    for name in chosen:
+        del state["processes"][name]
+    write_state(directory, state)
+    return sorted(running)
+
+
+def _kill(entry: dict[str, Any], sign: int) -> None:
+    try:
+        os.killpg(entry["pid"], sign)
+    except ProcessLookupError:
+        return
+
+
+def _reap(entries: dict[str, Any]) -> None:
+    """Children of this process become zombies until asked after."""
+    for entry in entries.values():
+        try:
+            os.waitpid(entry["pid"], os.WNOHANG)
+        except ChildProcessError:
+            continue
+
+
+def start_peer(directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None) -> None:
+    argv = ["p2p", "serve", "--dir", str(folder)]
+    argv += ["--bootstrap", bootstrap] if bootstrap else []
+    argv += ["--ml-node", ml_node] if ml_node else []
+    start(folder.name, argv, folder / "log" / "peer.log", directory)
+
+
+def wait_until(directory: Path, folder: Path, good: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    """Poll a peer's status until `good`. Raises Unavailable with the end of its log when it died or took too long."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        entry = read_state(directory)["processes"].get(folder.name)
+        if entry is None or not alive(entry):
+            break
+        try:
+            status = call(folder, {"op": "status"})
+            if good(status):
+                return status
+        except FolkmootError:
+            pass  # its socket is not there yet
+        time.sleep(0.1)
+    log = folder / "log" / "peer.log"
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
+    raise Unavailable(f"{folder.name} did not get to '{what}'; its log ends with:\n{tail}", field=folder.name)
+
+
+def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say) -> str:
+    """Start all peers from one bootstrap address alone. ml_nodes: folder name -> URL. Returns that address."""
+    bootstrap = ""
+    for number, folder in enumerate(folders, 1):
+        start_peer(directory, folder, bootstrap or None, ml_nodes.get(folder.name))
+        if not bootstrap:
+            bootstrap = wait_until(directory, folder, lambda s: bool(s["addresses"]), "listening")["addresses"][0]
+        say(f"peer {number}/{len(folders)} started")
+    state = read_state(directory)
+    wanted = min(4, len(folders) - 1)
+    for number, folder in enumerate(folders, 1):
+        status = wait_until(directory, folder, lambda s: s["state"] == "ready" and s["connections"] >= wanted, "ready")
+        state["addresses"][folder.name] = status["addresses"][0]
+        say(f"peer {number}/{len(folders)} ready: {status['connections']} connections, height {status['height']}")
+    state = {**read_state(directory), "addresses": state["addresses"]}
+    write_state(directory, state)
+    return bootstrap
+
+
+def start_ml_node(directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm_server") -> str:
+    """Start a vLLM and wait for its 'ready URL' line, showing progress. Returns the URL."""
+    log = directory / "log" / f"{name}.out"
+    argv = [module, "--model", str(model), "--log", str(directory / "log" / f"{name}.log")]
+    start(name, argv, log, directory)
+    shown, deadline = 0, time.monotonic() + 420
+    while time.monotonic() < deadline:
+        lines = log.read_text(errors="replace").splitlines()
+        for line in lines[shown:]:
+            if line.startswith("ready "):
+                return line.removeprefix("ready ").strip()
+            if (shown := shown + 1) % 5 == 1:
+                say(f"{name}: {line}")
+        if not alive(read_state(directory)["processes"][name]):
+            raise Unavailable(f"{name} ended while loading; see {log}", field="ml_node")
+        time.sleep(0.2)
+    raise Unavailable(f"{name} was not ready in 420 s; see {log}", field="ml_node")
+
+
+def fresh_directory(directory: Path) -> None:
+    """A folder for a new network; one that is still running is not touched."""
+    import shutil
+
+    if any(alive(entry) for entry in read_state(directory)["processes"].values()):
+        raise ConfigError(f"a network runs in {directory}; stop it with: folkmoot testnet down --dir {directory}", field="dir")
+    if directory.exists() and not (directory / STATE).exists() and any(directory.iterdir()):
+        raise ConfigError(f"{directory} holds something else than a test network", field="dir")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    write_state(directory, {"processes": {}, "addresses": {}})

@@ -1,0 +1,105 @@
+"""Peers as processes for the network tests, and a bare libp2p host that can say anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from libp2p import new_host
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.network.config import ConnectionConfig
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from multiaddr import Multiaddr
+
+ROOT = Path(__file__).resolve().parents[2]
+VICTIM = Path(__file__).with_name("victim.py")
+
+
+def seed(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+class Peer:
+    """A process running tests/gossip/victim.py."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self._buffer = b""
+        self.address = self.id = ""
+
+    async def line(self, timeout_s: float = 30.0) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        with trio.fail_after(timeout_s):
+            while b"\n" not in self._buffer:
+                chunk = await self.process.stdout.receive_some(65536)
+                assert chunk, f"the peer died with {self.process.poll()}"
+                self._buffer += chunk
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    async def tell(self, op: str, **words: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all((json.dumps({"op": op, **words}) + "\n").encode())
+        return await self.line()
+
+    async def until(self, holds: Any, timeout_s: float, op: str = "state") -> dict[str, Any]:
+        """Ask until holds(state); the last state is in the failure."""
+        state: dict[str, Any] = {}
+        with trio.move_on_after(timeout_s):
+            while True:
+                state = await self.tell(op)
+                if holds(state):
+                    return state
+                await trio.sleep(0.2)
+        raise AssertionError(f"not within {timeout_s} s: {state}")
+
+
+@asynccontextmanager
+async def peers(*settings: dict[str, Any], kind: str = "peer") -> AsyncIterator[list[Peer]]:
+    """Start processes at once and wait until each listens."""
+    running: list[Peer] = []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    try:
+        for words in settings:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, str(VICTIM), kind, json.dumps(words)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+            )
+            running.append(Peer(process))
+        for one in running:
+            ready = await one.line(60)
+            one.address, one.id = ready["ready"], ready["peer"]
+        yield running
+    finally:
+        for one in running:
+            one.process.kill()
+        with trio.CancelScope(shield=True), trio.move_on_after(5):
+            for one in running:
+                await one.process.wait()
+
+
+@asynccontextmanager
+async def bare_host(name: str) -> AsyncIterator[Any]:
+    """A libp2p host without our code on it."""
+    host = new_host(
+        key_pair=create_new_key_pair(seed(name)),
+        listen_addrs=[Multiaddr("/ip4/127.0.0.1/tcp/0")],
+        connection_config=ConnectionConfig(min_connections=0, low_watermark=0, max_connections_per_peer=1),
+    )
+    async with host.run(listen_addrs=[Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        yield host
+
+
+def info(address: str) -> Any:
+    return info_from_p2p_addr(Multiaddr(address))

@@ -1,0 +1,105 @@
+"""G-1 to G-8: nothing that a peer sends ends our process; the same bytes end a stock one."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+import trio
+
+from p2p.errors import FolkmootError
+from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.keys import Key
+
+from .attacks import ATTACKS, STOCK_DIES_OF
+from .evil import EVIL, evil_host
+from .lab import Peer, bare_host, info, peers, seed
+
+pytestmark = pytest.mark.network
+
+
+async def served(witness: Network, victim: Peer) -> None:
+    with trio.fail_after(10):
+        stream = await witness.open_stream(victim.id, "echo")
+        await stream.send(b"still there?")
+        assert await stream.receive() == b"still there?"
+        await stream.close()
+
+
+async def strike(name: str, victim: Peer) -> Any:
+    port = int(victim.address.split("/")[4])
+    async with bare_host(f"attacker {name}") as host:
+        target = info(victim.address)
+        with trio.move_on_after(6):
+            try:
+                await host.connect(target)
+                await ATTACKS[name](host, target.peer_id, port)
+                await trio.sleep(0.15)
+            except Exception as error:  # the victim may end the attacker's stream or connection at any point
+                return error
+    return None
+
+
+async def test_victim_survives_every_attack() -> None:
+    config = NetworkConfig(Key(seed("witness")), "lab", (), (), min_connections=0)
+    async with peers({"seed": seed("victim").hex()}) as (victim,):
+        async with open_network(config, topic_handlers={}, stream_handlers={}) as witness:
+            await witness.connect(victim.address)
+            for name in ATTACKS:
+                await strike(name, victim)
+                assert victim.process.poll() is None, f"died of {name}"
+                try:
+                    await served(witness, victim)
+                except (FolkmootError, trio.TooSlowError) as error:
+                    raise AssertionError(f"no service after {name}: {error!r}") from error
+            state = await victim.tell("state")
+            assert (b"x" * 50).hex() in state["got"]
+            assert witness.peer_id in state["connected"]
+
+
+async def test_stock_dies_of_the_same_bytes() -> None:
+    settings = [{"seed": seed(f"stock {name}").hex()} for name in STOCK_DIES_OF]
+    async with peers(*settings, kind="stock") as running:
+        for name, victim in zip(STOCK_DIES_OF, running, strict=True):
+            await strike(name, victim)
+            with trio.move_on_after(5):
+                await victim.process.wait()
+            assert victim.process.poll() is not None, f"stock survives {name}: is the guard still needed?"
+
+
+async def test_300_inbound_connections_in_one_life() -> None:
+    """G-1: stock refuses everybody after as many connections as may be open at once: here 128."""
+    async with peers({"seed": seed("listener").hex()}) as (victim,):
+        target = info(victim.address)
+
+        async def call(name: str) -> None:
+            async with bare_host(name) as host:
+                for number in range(75):
+                    host.get_network().unblock_peer(target.peer_id)
+                    with trio.fail_after(15):
+                        await host.connect(target)
+                        stream = await host.new_stream(target.peer_id, ["/folkmoot/echo/1"])
+                        await stream.write(b"\x02hi")
+                        assert await stream.read(3) == b"\x02hi", f"connection {number} of {name}"
+                    await host.disconnect(target.peer_id)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(call, f"caller {number}")
+
+
+async def test_peer_survives_those_it_dials() -> None:
+    """G-6: garbage, floods and silence in the answers of identify, negotiation, DHT and greeting."""
+    async with contextlib.AsyncExitStack() as stack:
+        hosts = [await stack.enter_async_context(evil_host(name)) for name in EVIL]
+        bootstrap = [str(host.get_addrs()[0]) for host in hosts]
+        async with peers({"seed": seed("dialler").hex(), "bootstrap": bootstrap, "min": 20}) as (victim,):
+            config = NetworkConfig(Key(seed("witness")), "lab", (), (), min_connections=0)
+            async with open_network(config, topic_handlers={}, stream_handlers={}) as witness:
+                await witness.connect(victim.address)
+                await victim.until(lambda state: str(hosts[-1].get_id()) in state["connected"], 15)
+                for _ in range(5):
+                    await trio.sleep(1)
+                    await served(witness, victim)
+                assert victim.process.poll() is None

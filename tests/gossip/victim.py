@@ -1,0 +1,106 @@
+"""One real peer in its own process, told what to do by JSON lines on stdin; `stock` as first word: the library bare."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import trio
+
+from p2p.gossip.host import NetworkConfig, open_network
+from p2p.gossip.streams import Stream
+from p2p.keys import Key
+
+
+def emit(**words: Any) -> None:
+    sys.stdout.write(json.dumps(words) + "\n")
+    sys.stdout.flush()
+
+
+async def echo(stream: Stream) -> None:
+    while True:
+        await stream.send(await stream.receive(limit=1 << 20))
+
+
+async def raises(stream: Stream) -> None:
+    raise ValueError("a bug in a handler")
+
+
+async def loses_key(stream: Stream) -> None:
+    raise KeyError("connection closed")
+
+
+async def reads(stream: Stream) -> None:
+    for _ in range(3):
+        await stream.receive(limit=1000)
+
+
+def explode(author: str, data: bytes) -> bool:
+    raise ZeroDivisionError("a bug in a validator")
+
+
+async def peer(settings: dict[str, Any]) -> None:
+    got: list[str] = []
+
+    def note(author: str, data: bytes) -> bool:
+        got.append(data[:100].hex())
+        return not data.startswith(b"bad")
+
+    config = NetworkConfig(
+        Key(bytes.fromhex(settings["seed"])),
+        settings.get("network", "lab"),
+        (settings.get("listen", "/ip4/127.0.0.1/tcp/0"),),
+        tuple(settings.get("bootstrap", ())),
+        expected_size=settings.get("size", 4),
+        min_connections=settings.get("min", 4),
+    )
+    handlers = {"echo": echo, "raises": raises, "keyerror": loses_key, "reads": reads}
+    async with open_network(config, topic_handlers={"t": note, "boom": explode}, stream_handlers=handlers) as net:
+        emit(ready=net.addresses()[0], peer=net.peer_id)
+        buffer = b""
+        source = trio.lowlevel.FdStream(os.dup(0))
+        async for chunk in source:
+            buffer += chunk
+            while b"\n" in buffer:
+                line, buffer = buffer.split(b"\n", 1)
+                command = json.loads(line)
+                if command["op"] == "publish":
+                    await net.publish("t", bytes.fromhex(command["data"]))
+                elif command["op"] == "drop":
+                    await net.disconnect(command["peer"])
+                emit(connected=net.connected(), got=got, table=net._discovery.dht.get_routing_table_size())
+
+
+async def stock(settings: dict[str, Any]) -> None:
+    """The library as shipped, to show that the same bytes end it."""
+    from libp2p import new_host
+    from libp2p.crypto.ed25519 import create_new_key_pair
+    from libp2p.network.config import ConnectionConfig
+    from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+    from libp2p.pubsub.pubsub import Pubsub
+    from libp2p.tools.anyio_service import background_trio_service
+    from multiaddr import Multiaddr
+
+    listen = [Multiaddr("/ip4/127.0.0.1/tcp/0")]
+    quiet = ConnectionConfig(min_connections=0, low_watermark=0)
+    host = new_host(
+        key_pair=create_new_key_pair(bytes.fromhex(settings["seed"])), listen_addrs=listen, connection_config=quiet
+    )
+    gossip = GossipSub([PROTOCOL_ID_V11], 6, 4, 12, heartbeat_interval=1)
+    pubsub = Pubsub(host, gossip)
+
+    async def bad(stream: Any) -> None:
+        raise ValueError("a bug in a handler")
+
+    host.set_stream_handler("/folkmoot/raises/1", bad)
+    async with host.run(listen_addrs=listen), background_trio_service(gossip), background_trio_service(pubsub):
+        await pubsub.wait_until_ready()
+        await pubsub.subscribe("/folkmoot/lab/t/1")
+        emit(ready=str(host.get_addrs()[0]), peer=str(host.get_id()))
+        await trio.sleep(60)
+
+
+if __name__ == "__main__":
+    trio.run(stock if sys.argv[1] == "stock" else peer, json.loads(sys.argv[2]))
