@@ -49,7 +49,7 @@ async def batch_and_resume(client: VllmClient, prompt: tuple[int, ...], steps: l
     found: dict[int, list[int]] = {}
 
     async def one(number: int) -> None:
-        seed = SEED if number == 0 else bytes([number]) * 32
+        seed = SEED if number == 0 else bytes([100 + number]) * 32
         found[number] = [s.token for s in await collect(client.generate(Job(prompt, 40, PARAMS, seed)))]
 
     async with trio.open_nursery() as nursery:
