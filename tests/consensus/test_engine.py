@@ -1,0 +1,250 @@
+"""The engine over an in-process hub and a jumping clock: goes on with one down, halts with two, never signs twice after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from p2p.consensus.certificates import verify_commit
+from p2p.consensus.engine import Engine, Timing
+from p2p.consensus.guard import GuardRecord, may_sign
+from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.validators import ValidatorSet
+from p2p.errors import StorageError
+from p2p.keys import Key, digest
+
+KEYS = sorted((Key(bytes([i]) * 32) for i in range(1, 5)), key=lambda k: k.public)
+SET = tuple((k.public, 1) for k in KEYS)
+
+
+class App:
+    """A chain whose state is the hash of all blocks."""
+
+    def __init__(self) -> None:
+        self.blocks: list[tuple[Block, CommitCertificate]] = []
+        self.state, self.order = bytes(32), b""
+
+    def height(self) -> int:
+        return len(self.blocks)
+
+    def app_hash(self) -> bytes:
+        return self.state
+
+    def beacon(self) -> bytes:
+        return self.blocks[-1][0].header.beacon if self.blocks else bytes(32)
+
+    def last_block_id(self) -> bytes:
+        return self.blocks[-1][0].block_id if self.blocks else bytes(32)
+
+    def last_commit(self) -> CommitCertificate | None:
+        return self.blocks[-1][1] if self.blocks else None
+
+    def last_time_ms(self) -> int:
+        return self.blocks[-1][0].header.time_ms if self.blocks else 0
+
+    def validators(self) -> tuple[tuple[bytes, int], ...]:
+        return SET
+
+    def next_validators(self) -> tuple[tuple[bytes, int], ...]:
+        return SET
+
+    def priorities(self) -> bytes:
+        return self.order
+
+    def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
+        del max_bytes
+        return ()
+
+    def process(self, block: Block) -> bool:
+        return not block.txs
+
+    def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
+        assert verify_commit(commit, "sim", ValidatorSet.of(SET))
+        self.blocks.append((block, commit))
+        self.state, self.order = digest(self.state, block.block_id), priorities
+
+
+class Guard:
+    """A GuardLog in memory; fail_after: how many writes succeed."""
+
+    def __init__(self) -> None:
+        self.last: GuardRecord | None = None
+        self.log: dict[int, list[bytes]] = {}
+        self.signed: dict[tuple[int, int, int], bytes] = {}
+        self.fail_after = 10**9
+
+    def load(self) -> GuardRecord | None:
+        return self.last
+
+    def inputs(self, height: int) -> list[bytes]:
+        return list(self.log.get(height, []))
+
+    def record(self, height: int, inputs: Sequence[bytes], guard: GuardRecord | None) -> None:
+        self.fail_after -= 1
+        if self.fail_after < 0:
+            raise StorageError("full", field="store", code="disk_full")
+        self.log.setdefault(height, []).extend(inputs)
+        if guard is not None:
+            assert may_sign(self.last, guard)
+            place = (guard.height, guard.round, guard.step)
+            assert self.signed.setdefault(place, guard.sign_bytes) == guard.sign_bytes, "signed twice"
+            self.last = guard
+
+    def prune(self, height: int) -> None:
+        self.log.pop(height, None)
+
+
+class Hub:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.apps, self.guards = [App() for _ in KEYS], [Guard() for _ in KEYS]
+        self.engines: dict[int, tuple[Engine, trio.CancelScope]] = {}
+        self.sent: list[bytes] = []
+
+    async def start(self, who: int) -> None:
+        async def publish(topic: str, data: bytes) -> None:
+            self.sent.append(data)
+            for other, (engine, _) in list(self.engines.items()):
+                if other != who:
+                    assert engine.deliver(str(who), topic, data)
+
+        def clock() -> int:
+            return 1_000_000 + round(trio.current_time() * 1000) % 10**9
+
+        scope = trio.CancelScope()
+        timing = Timing(block_interval_ms=100, empty_block_interval_ms=200)
+        engine = Engine(
+            key=KEYS[who], network="sim", app=self.apps[who], guard=self.guards[who], publish=publish, timing=timing, clock=clock
+        )
+        self.engines[who] = (engine, scope)
+
+        async def run() -> None:
+            with scope:
+                await engine.run()
+
+        self.nursery.start_soon(run)
+        await trio.sleep(0)
+
+    def stop(self, who: int) -> None:
+        self.engines.pop(who)[1].cancel()
+
+    async def until(self, height: int, who: Sequence[int], seconds: float = 120) -> None:
+        with trio.fail_after(seconds):
+            while min(self.apps[w].height() for w in who) < height:
+                await trio.sleep(0.05)
+
+    async def sync(self, who: int, source: int) -> None:
+        while self.apps[who].height() < self.apps[source].height():
+            block, commit = self.apps[source].blocks[self.apps[who].height()]
+            assert await self.engines[who][0].inject_commit(block, commit)
+
+    def check(self) -> None:
+        """One block per height everywhere, and the same state."""
+        for height in range(max(a.height() for a in self.apps)):
+            assert len({a.blocks[height][0].block_id for a in self.apps if a.height() > height}) == 1
+
+
+async def test_one_down_goes_on_two_down_halts_and_heals(autojump_clock: Any) -> None:
+    async with trio.open_nursery() as nursery:
+        hub = Hub(nursery)
+        for who in range(4):
+            await hub.start(who)
+        await hub.until(3, range(4))
+        hub.stop(3)
+        await hub.until(8, range(3))
+        hub.stop(2)
+        top = max(a.height() for a in hub.apps[:2])
+        await trio.sleep(30)
+        assert max(a.height() for a in hub.apps[:2]) <= top + 1
+        for who in (2, 3):
+            await hub.start(who)
+            await hub.sync(who, 0)
+        await hub.until(top + 5, range(4))
+        hub.check()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("crash_at", range(0, 60, 4))
+async def test_a_crash_after_any_moment_never_signs_twice(crash_at: int, autojump_clock: Any) -> None:
+    """Each guard asserts by itself that one place has one signature; the restarted peer takes part again."""
+    async with trio.open_nursery() as nursery:
+        hub = Hub(nursery)
+        for who in range(4):
+            await hub.start(who)
+        with trio.fail_after(60):
+            while len(hub.sent) < crash_at:
+                await trio.sleep(0.01)
+        hub.stop(1)
+        await trio.sleep(0.3)
+        await hub.start(1)
+        await hub.sync(1, 0)
+        top = hub.apps[0].height()
+        await hub.until(top + 5, [0, 2, 3])
+        await hub.sync(1, 0)
+        hub.check()
+        assert hub.apps[1].state == digest_until(hub, hub.apps[1].height())
+        nursery.cancel_scope.cancel()
+
+
+def digest_until(hub: Hub, height: int) -> bytes:
+    state = bytes(32)
+    for block, _ in hub.apps[0].blocks[:height]:
+        state = digest(state, block.block_id)
+    return state
+
+
+async def test_a_failing_guard_halts_the_peer_before_the_signature_leaves(autojump_clock: Any) -> None:
+    halted: list[BaseException] = []
+    async with trio.open_nursery() as nursery:
+        hub = Hub(nursery)
+        hub.guards[0].fail_after = 0
+
+        async def watch() -> None:
+            try:
+                await hub.engines[0][0].run()
+            except* StorageError as errors:
+                halted.extend(errors.exceptions)
+
+        async def publish(topic: str, data: bytes) -> None:
+            hub.sent.append(data)
+
+        hub.engines[0] = (
+            Engine(
+                key=KEYS[0], network="sim", app=hub.apps[0], guard=hub.guards[0], publish=publish,
+                timing=Timing(), clock=lambda: 1_000_000,
+            ),
+            trio.CancelScope(),
+        )
+        nursery.start_soon(watch)
+        with trio.fail_after(60):
+            while not halted:
+                await trio.sleep(0.1)
+        assert hub.sent == [], "nothing leaves before it is on disk"
+        nursery.cancel_scope.cancel()
+
+
+def test_the_guard_rule() -> None:
+    last = GuardRecord(5, 1, 1, b"a")
+    assert may_sign(None, last)
+    assert may_sign(last, last)
+    assert may_sign(last, GuardRecord(5, 1, 2, b"b"))
+    assert not may_sign(last, GuardRecord(5, 1, 1, b"b"))
+    assert not may_sign(last, GuardRecord(5, 0, 2, b"b"))
+    assert not may_sign(last, GuardRecord(4, 9, 2, b"b"))
+
+
+async def test_garbage_is_refused_and_old_heights_ignored(autojump_clock: Any) -> None:
+    async with trio.open_nursery() as nursery:
+        hub = Hub(nursery)
+        for who in range(4):
+            await hub.start(who)
+        await hub.until(2, range(4))
+        engine = hub.engines[0][0]
+        for bad in (b"", b"\xff", b"\x84\x02\x00\x01\x80", b"\x84\x01\x00\x09\x80", hub.sent[0][:-1]):
+            assert not engine.deliver("x", "votes", bad)
+        assert engine.deliver("x", "votes", hub.sent[0])
+        nursery.cancel_scope.cancel()
