@@ -1,6 +1,7 @@
 """Deterministic CBOR (RFC 8949 section 4.2.1). Law: bytes are accepted only if re-encoding gives the same bytes.
 
-Only null, booleans, integers of 64 bits, byte strings, text, arrays and maps exist on this wire: no floats, no tags.
+Only null, booleans, integers of 64 bits, byte strings, text, arrays and maps with text keys exist on this wire: no floats,
+no tags.
 Typed messages are frozen, array-like msgspec structs: positional, so a field has a place, not a name.
 """
 
@@ -75,7 +76,8 @@ def _check_plain(value: object) -> None:
         return
     if isinstance(value, dict):
         for key, item in value.items():
-            _check_plain(key)
+            if not isinstance(key, str):  # for text keys, length-first and bytewise order are the same order
+                raise RemoteProtocolError("a map's keys are text on this wire", field="frame", code="cbor")
             _check_plain(item)
         return
     raise RemoteProtocolError(f"{type(value).__name__} does not exist on this wire", field="frame", code="cbor")

@@ -84,10 +84,15 @@ def signing_bytes(domain: Domain, network: str, body: bytes) -> bytes:
 
 def verify(public: bytes, domain: Domain, network: str, body: bytes, signature: bytes) -> bool:
     """True when `signature` is `public`'s over (domain, network, body)."""
+    return verify_raw(public, signing_bytes(domain, network, body), signature)
+
+
+def verify_raw(public: bytes, message: bytes, signature: bytes) -> bool:
+    """The one pinned verifier (decision 002): False for anything it does not accept, wrong lengths included."""
     if len(public) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
     try:
-        VerifyKey(public).verify(signing_bytes(domain, network, body), signature)
+        VerifyKey(public).verify(message, signature)
     except (BadSignatureError, ValueError):
         return False
     return True

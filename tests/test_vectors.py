@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from p2p import vrf
-from p2p.consensus.validators import ValidatorSet, advance
-from p2p.keys import Key
+from p2p.codec import decode
+from p2p.consensus import validators as v
+from p2p.consensus.validators import ValidatorSet
+from p2p.errors import RemoteProtocolError
+from p2p.keys import Key, verify_raw
 from p2p.verification import merkle
 
 FOLDER = Path(os.environ.get("FOLKMOOT_VECTORS") or Path(__file__).parent.parent.parent / "shared" / "vectors")
@@ -54,19 +57,106 @@ def test_vrf_refuses_other_input_key_and_bytes() -> None:
         assert vrf.verify(key.public, b"a", bytes(changed)) is None
 
 
-def test_proposer_sequences() -> None:
-    cases = load("proposer-selection.json")
-    assert cases
+def _set(weights: dict[str, int]) -> ValidatorSet:
+    return ValidatorSet.of([(name.encode(), weight) for name, weight in weights.items()])
 
 
-def test_proposer_is_proportional_and_fair() -> None:
-    members = ValidatorSet.of([(b"a" * 32, 1), (b"b" * 32, 2), (b"c" * 32, 4)])
-    priorities = {key: 0 for key, _ in members.members}
-    counts = {key: 0 for key, _ in members.members}
-    for _ in range(700):
-        elected, priorities = advance(members, priorities)
-        counts[elected] += 1
-    assert [counts[key] for key, _ in members.members] == [100, 200, 400]
+def _named(priorities: dict[bytes, int]) -> dict[str, int]:
+    return {key.decode(): value for key, value in priorities.items()}
+
+
+def _elections(weights: dict[str, int], count: int) -> list[str]:
+    members = _set(weights)
+    priorities, found = v.first_priorities(members), []
+    for _ in range(count):
+        elected, priorities = v.increment(members, priorities, 1)
+        found.append(elected.decode())
+    return found
+
+
+def _operations(case: dict[str, Any]) -> None:
+    members = _set(case["weights"])
+    elected, priorities = v.increment(members, v.first_priorities(members), 1)
+    for step in case["steps"]:
+        if step["op"] == "elect":
+            found = []
+            for _ in range(step["times"]):
+                found.append(elected.decode())
+                elected, priorities = v.increment(members, priorities, 1)
+            assert found == step["expected"]
+        elif step["op"] == "increment":
+            elected, priorities = v.increment(members, priorities, step["times"])
+            assert elected.decode() == step.get("proposer", elected.decode())
+        else:
+            changed = {**dict(members.members), **{name.encode(): power for name, power in step["changes"]}}
+            new = ValidatorSet.of(list(changed.items()))
+            priorities, members = v.update(members, new, priorities), new
+        assert _named(priorities) == step.get("priorities_after", _named(priorities))
+
+
+def test_proposer_selection() -> None:
+    """Every case of the family, whatever its type."""
+    for case in load("proposer-selection.json")["cases"]:
+        if case["type"] == "sequence":
+            assert _elections(case["weights"], len(case["expected"])) == case["expected"], case["name"]
+        elif case["type"] == "counts":
+            found = _elections(case["weights"], case["elections"])
+            assert {name: found.count(name) for name in case["expected"]} == case["expected"], case["name"]
+        elif case["type"] == "priorities":
+            start = {name.encode(): value for name, value in case["start_priorities"].items()}
+            for row in case["expected"]:
+                elected, after = v.increment(_set(case["weights"]), start, row["times"])
+                assert (elected.decode(), _named(after)) == (row["proposer"], row["priorities_after"]), case["name"]
+        elif case["type"] == "priorities_shift":
+            for row in case["cases"]:
+                start = {bytes([i]): value for i, value in enumerate(row["start"])}
+                assert list(v.centre(start, 0).values()) == row["after"], case["name"]
+        else:
+            assert case["type"] == "operations", f"unknown type {case['type']}"
+            _operations(case)
+
+
+def test_a_proposer_of_a_later_round_is_found_from_the_heights_own_set() -> None:
+    members = _set({"a": 1, "b": 2, "c": 4})
+    start = v.first_priorities(members)
+    _, own = v.increment(members, start, 1)
+    assert [v.proposer(members, start, r) for r in range(1, 9)] == [v.increment(members, own, r)[0] for r in range(1, 9)]
+
+
+def test_priorities_survive_the_store_and_a_change_of_the_set() -> None:
+    old, new = _set({"a": 3, "b": 4}), _set({"a": 3, "c": 9})
+    _, priorities = v.increment(old, v.first_priorities(old), 5)
+    raw = v.dump_priorities(old, priorities)
+    assert v.load_priorities(raw, old) == priorities
+    assert v.load_priorities(raw, new) == v.update(old, new, priorities)
+
+
+def test_merkle_roots() -> None:
+    family = load("rfc6962.json")
+    for case in family["published"]:
+        assert merkle.root([bytes.fromhex(leaf) for leaf in case["leaves"]]).hex() == case["root"], case["name"]
+    leaves = [bytes.fromhex(leaf) for leaf in family["ct_leaves"]]
+    for count, top in enumerate(family["ct_roots_of_first_n"], 1):
+        assert merkle.root(leaves[:count]).hex() == top, count
+
+
+def test_cbor_that_is_not_deterministic_or_malformed_is_refused() -> None:
+    for name in ("cbor/malformed.json", "cbor/nondeterministic.json"):
+        for case in load(name)["cases"]:
+            with pytest.raises(RemoteProtocolError):
+                decode(bytes.fromhex(case["hex"]))
+
+
+def test_ed25519_verifier_is_the_pinned_one() -> None:
+    """PyNaCl's column of the measured answers, over every family of edge cases."""
+    measured = {row["case"]: row["pynacl"] for row in load("ed25519/measured.json")["speccheck"]}
+    for index, case in enumerate(load("ed25519/speccheck-cases.json")):
+        accepted = verify_raw(*(bytes.fromhex(case[name]) for name in ("pub_key", "message", "signature")))
+        assert accepted == (measured[index] == "accept"), index
+    cctv = {row["number"]: row["pynacl"] for row in load("ed25519/measured.json")["cctv"]}
+    for case in load("ed25519/cctv-ed25519vectors.json"):
+        accepted = verify_raw(bytes.fromhex(case["key"]), case["msg"].encode(), bytes.fromhex(case["sig"]))
+        assert accepted == (cctv[case["number"]] == "accept"), case["number"]
 
 
 def test_merkle_paths_prove_their_leaf_only() -> None:

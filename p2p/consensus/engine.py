@@ -32,7 +32,7 @@ from p2p.consensus.messages import (
     VoteType,
     sign_vote,
 )
-from p2p.consensus.validators import ValidatorSet, advance, dump_priorities, load_priorities, proposer
+from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
 from p2p.errors import RemoteProtocolError
 from p2p.keys import Domain, Key
 
@@ -326,8 +326,8 @@ class Engine:
             self._evidence[encode(duplicate_proposal(*two))] = None
         for raw in block.evidence:
             self._evidence.pop(raw, None)
-        _, after = advance(self._validators, self._priorities)
-        self._app.finalize(block, certificate, dump_priorities(after))
+        _, after = increment(self._validators, self._priorities, 1)
+        self._app.finalize(block, certificate, dump_priorities(self._validators, after))
         self._guard.prune(self._height)
         self._new_height()
         self._on_commit(block, certificate)

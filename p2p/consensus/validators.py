@@ -47,39 +47,57 @@ class ValidatorSet:
 Priorities = dict[bytes, int]
 
 
-def load_priorities(raw: bytes, members: ValidatorSet) -> Priorities:
-    """Priorities as stored; newcomers start at -1.125 W, those who left are forgotten."""
-    stored: Priorities = dict(decode(raw)) if raw else {}
-    if not stored:
-        return {key: 0 for key, _ in members.members}
-    total = members.total
-    return {key: stored.get(key, -(total + total // 8)) for key, _ in members.members}
+def first_priorities(members: ValidatorSet) -> Priorities:
+    """A new set: all newcomers alike, so centring leaves 0."""
+    return {key: 0 for key, _ in members.members}
 
 
-def dump_priorities(priorities: Priorities) -> bytes:
-    return encode([[key, value] for key, value in sorted(priorities.items())])
-
-
-def advance(members: ValidatorSet, priorities: Priorities) -> tuple[bytes, Priorities]:
-    """One election: (proposer, priorities after it)."""
-    total = members.total
+def centre(priorities: Priorities, total: int) -> Priorities:
+    """Scale the spread to at most 2 W (dividing towards zero), then subtract the average (rounded down)."""
     current = dict(priorities)
     spread, window = max(current.values()) - min(current.values()), 2 * total
-    if spread > window:
+    if spread > window > 0:
         ratio = -(-spread // window)
-        # division towards zero, as the specification's reference does
         current = {k: (abs(p) // ratio) * (1 if p >= 0 else -1) for k, p in current.items()}
     average = sum(current.values()) // len(current)
-    weights = dict(members.members)
-    current = {k: p - average + weights[k] for k, p in current.items()}
-    elected = min(current, key=lambda k: (-current[k], k))
-    current[elected] -= total
+    return {k: p - average for k, p in current.items()}
+
+
+def increment(members: ValidatorSet, priorities: Priorities, times: int) -> tuple[bytes, Priorities]:
+    """`times` elections after one centring: (the last elected, priorities after it)."""
+    current, total = centre(priorities, members.total), members.total
+    elected = b""
+    for _ in range(times):
+        current = {key: current[key] + weight for key, weight in members.members}
+        elected = min(current, key=lambda k: (-current[k], k))
+        current[elected] -= total
     return elected, current
 
 
+def update(old: ValidatorSet, new: ValidatorSet, priorities: Priorities) -> Priorities:
+    """The set changes: newcomers start at -1.125 of the weight before removals, the rest keep theirs; then centring."""
+    leaving = sum(weight for key, weight in old.members if key not in new)
+    start = new.total + leaving
+    current = {key: priorities.get(key, -(start + (start >> 3))) for key, _ in new.members}
+    return centre(current, new.total)
+
+
 def proposer(members: ValidatorSet, priorities: Priorities, round_: int) -> bytes:
-    """Proposer of round `round_`, from the priorities at the height's start."""
-    elected = b""
-    for _ in range(round_ + 1):
-        elected, priorities = advance(members, priorities)
-    return elected
+    """Proposer of round `round_`; `priorities` are those before this height's own election."""
+    elected, current = increment(members, priorities, 1)
+    return increment(members, current, round_)[0] if round_ else elected
+
+
+def dump_priorities(members: ValidatorSet, priorities: Priorities) -> bytes:
+    """What is kept between heights: (key, weight, priority), so that a later change of the set is known as one."""
+    return encode([[key, weight, priorities[key]] for key, weight in members.members])
+
+
+def load_priorities(raw: bytes, members: ValidatorSet) -> Priorities:
+    """Priorities for `members` from what was kept; b'' before the first height."""
+    if not raw:
+        return first_priorities(members)
+    rows = decode(raw)
+    old = ValidatorSet.of([(key, weight) for key, weight, _ in rows])
+    kept = {key: priority for key, _, priority in rows}
+    return kept if old == members else update(old, members, kept)
