@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.errors import ConfigError
-from p2p.limits import MAX_MODEL_NAME
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_MODEL_NAME, TOKEN_TIMEOUT_S
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7470",)
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
@@ -16,7 +16,8 @@ DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """ml_node: URL of a running vLLM. model_path: weights for an own vLLM. cheat: a named villain, for test networks."""
+    """ml_node: URL of a running vLLM. model_path: weights for an own vLLM. cheat: a named villain, for test networks.
+    first_token_timeout_ms, token_timeout_ms: how long this peer, as an agent, waits for an executor before the next one."""
 
     directory: Path
     network: str
@@ -30,6 +31,8 @@ class NodeConfig:
     cheat: str | None = None
     block_interval_ms: int = 300
     empty_block_interval_ms: int = 1000
+    first_token_timeout_ms: int = round(FIRST_TOKEN_TIMEOUT_S * 1000)
+    token_timeout_ms: int = round(TOKEN_TIMEOUT_S * 1000)
 
 
 def load_config(directory: Path, **overrides: Any) -> NodeConfig:
@@ -67,12 +70,11 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
 
 
 def _typed(name: str, value: Any) -> Any:
-    lists, numbers = ("listen", "bootstrap", "engine_flags"), ("expected_size", "block_interval_ms", "empty_block_interval_ms")
-    if name in lists:
+    if name in ("listen", "bootstrap", "engine_flags"):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise ConfigError("a list of strings is wanted", field=name)
         return tuple(value)
-    if name in numbers:
+    if name == "expected_size" or name.endswith("_ms"):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
             raise ConfigError("a whole number from 1 is wanted", field=name)
         return value

@@ -68,7 +68,8 @@ class Node:
             key=self.key, network=config.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
         )
-        self.agent = Agent(self.key, self.chain, self.outbox, self._open)
+        waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
+        self.agent = Agent(self.key, self.chain, self.outbox, self._open, *waits_s)
         eos: frozenset[int] = frozenset()
         self.executor = Executor(self.key, self.chain, self.outbox, self.chain, eos)
         self.validator = Validator(self.key, config.network, self.chain, self.outbox, self._open, eos)

@@ -19,7 +19,8 @@ PRICE_MICRO = 10
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """peers: how many; cheat: the last peer is this villain. model_dir: None where no model is served."""
+    """peers: how many; cheat: the last peer is this villain. model_dir: None where no model is served.
+    settings: more of config.toml, for every peer."""
 
     directory: Path
     peers: int
@@ -27,6 +28,8 @@ class Plan:
     model_dir: Path | None = None
     cheat: str | None = None
     serving: bool = True
+    settings: tuple[tuple[str, Any], ...] = ()
+    validation_window: int = 60
 
 
 def generate(plan: Plan) -> list[Path]:
@@ -39,13 +42,16 @@ def generate(plan: Plan) -> list[Path]:
     models = (DEFAULT_MODEL,) if plan.serving else ()
     peers = tuple(GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders)
     accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO),)
-    genesis = Genesis(VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),))
+    genesis = Genesis(
+        VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
+        validation_window=plan.validation_window,
+    )
     for folder in folders:
         folder.mkdir(parents=True)
         keys[folder].save(folder / "node.key")
         owners[folder].save(folder / "account.key")
         (folder / "genesis.cbor").write_bytes(encode(genesis))
-        table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers}
+        table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers, **dict(plan.settings)}
         if plan.cheat == "wrong-prompt" and folder == folders[-1]:
             table["cheat"] = plan.cheat
         (folder / "config.toml").write_text(dump_config(table))

@@ -1,7 +1,7 @@
 """A FAKE ML node: vLLM's HTTP shapes over a toy language model. Law: for fast tests of the network only; proves nothing about vLLM.
 
 The toy model's logits are a hash of the last three tokens, so prefill and decode agree exactly; the tape is the real one.
-`python -m tests.fake_vllm --port P [--salt N] [--fail 500|silent|slow]`; another salt is another model.
+`python -m tests.fake_vllm --port P [--salt N] [--fail 500|silent] [--delay-s S]`; another salt is another model.
 """
 
 from __future__ import annotations
@@ -51,23 +51,18 @@ class Handler(BaseHTTPRequestHandler):
         del args
 
     def do_GET(self) -> None:
-        if self.fail == "500":
-            self.reply({"error": "broken"}, 500)
-        elif self.path.startswith("/v1/models"):
-            self.reply({"data": [{"id": "toy", "max_model_len": 2048}]})
-        else:
-            self.reply({})
+        self.reply({"data": [{"id": "toy", "max_model_len": 2048}]} if self.path.startswith("/v1/models") else {})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        if self.fail == "500":
-            self.reply({"error": "broken"}, 500)
-        elif self.path == "/tokenize":
+        if self.path == "/tokenize":
             text = body.get("prompt") or body["messages"][-1]["content"]
             tokens = [1] + [BYTE_BASE + b for b in text.encode()]
             self.reply({"tokens": tokens, "count": len(tokens), "max_model_len": 2048})
         elif self.path == "/detokenize":
             self.reply({"prompt": "".join(map(text_of, body["tokens"]))})
+        elif self.fail == "500":
+            self.reply({"error": "broken"}, 500)
         elif body.get("prompt_logprobs") is not None:
             self.score(body)
         else:

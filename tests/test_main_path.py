@@ -8,81 +8,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from p2p.control import call
-from p2p.errors import FolkmootError
-from testnet.generate import Plan, generate
-from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
+from testnet.providers import stop
+from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network
 
 
-def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Poll until `good()` is truthy; the last value, or an assertion."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            value = good()
-            if value:
-                return value
-        except FolkmootError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("did not come true")
-
-
-class Net:
-    def __init__(self, directory: Path, peers: int = 4) -> None:
-        fresh_directory(directory)
-        self.directory = directory
-        start("ml", ["tests.fake_vllm", "--port", "0"], directory / "log" / "ml.log", directory)
-        log = directory / "log" / "ml.log"
-        self.url = until(lambda: [x for x in log.read_text().split() if x.startswith("http")])[0]
-        self.folders = generate(Plan(directory, peers))
-        self.bootstrap = up(directory, self.folders, {f.name: self.url for f in self.folders}, lambda text: None)
-
-    def height(self, peer: int) -> int:
-        return int(call(self.folders[peer], {"op": "status"})["height"])
-
-    def block(self, peer: int, height: int) -> dict[str, Any]:
-        return call(self.folders[peer], {"op": "block", "height": height})
-
-    def ask(self, prompt: str = "hello", peer: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
-        address = call(self.folders[peer], {"op": "status"})["addresses"][0]
-        argv = [sys.executable, "-m", "p2p", "ask", "--json", "--peer", address, "--dir", str(self.directory / "client"), prompt]
-        for name, value in extra.items():
-            argv += ["--" + name.replace("_", "-"), value]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-
-    def restart(self, peer: int) -> None:
-        start_peer(self.directory, self.folders[peer], self.bootstrap, self.url)
-        wait_until(self.directory, self.folders[peer], lambda s: s["state"] == "ready", "ready")
-
-
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    directory = tmp_path_factory.mktemp("net")
-    try:
-        yield Net(directory)
-    finally:
-        entries = read_state(directory)["processes"]
-        stop(directory)
-        assert not any(map(alive, entries.values()))
+    made = Net(tmp_path_factory.mktemp("net"))
+    yield made
+    made.close()
 
 
 def test_a_question_is_answered_recorded_validated_and_paid(net: Net) -> None:
-    done = net.ask(max_tokens="20")
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+    events = net.events(max_tokens="20")
     receipt = events[-1]["receipt"]
     assert receipt["checked"]
     assert sum(e["event"] == "token" for e in events) == receipt["output_tokens"] == 20
-    found = until(lambda: _final(net, receipt["inference_id"]))
+    found = net.final(receipt["inference_id"])
     assert found["status"] == "VALIDATED", found
     assert found["output_matches"]
     assert 0 < found["start_height"] <= found["finish_height"] < found["end_height"]
@@ -91,27 +39,16 @@ def test_a_question_is_answered_recorded_validated_and_paid(net: Net) -> None:
     assert found["charged_micro"] == found["paid_micro"] == (found["prompt_tokens"] + 20) * found["price_micro"]
 
 
-def _final(net: Net, inference_id: str) -> dict[str, Any] | None:
-    found = call(net.folders[0], {"op": "inference", "id": inference_id})
-    return found if found["status"] in ("VALIDATED", "INVALIDATED", "EXPIRED") else None
-
-
 @pytest.mark.parametrize(("extra", "field"), [
     ({"prompt": " "}, "prompt"), ({"max_tokens": "0"}, "max_tokens"), ({"max_tokens": "100000"}, "max_tokens"),
     ({"model": "gpt-9"}, "model"), ({"prompt": "x" * 70000}, "prompt"),
 ])
 def test_a_bad_request_is_refused_by_name(net: Net, extra: dict[str, str], field: str) -> None:
-    before = call(net.folders[0], {"op": "account", "account": _client(net)})["balance_micro"]
+    before = net.balance()
     done = net.ask(**extra)
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert json.loads(done.stderr.splitlines()[-1])["error"]["field"] == field
-    assert call(net.folders[0], {"op": "account", "account": _client(net)})["balance_micro"] == before
-
-
-def _client(net: Net) -> str:
-    from p2p.keys import Key
-
-    return Key.load(net.directory / "client" / "account.key").public.hex()
+    assert net.balance() == before
 
 
 def test_kill_one_blocks_go_on_and_it_catches_up(net: Net) -> None:

@@ -1,0 +1,67 @@
+"""Commands as a user types them: exit codes, one clear line, JSON, and nothing imported that is not needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("libp2p", "torch", "vllm", "trio", "numpy")
+
+
+def folkmoot(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "p2p", *argv], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(("argv", "status", "field"), [
+    (["status", "--dir", "/nonexistent"], 5, "dir"),
+    (["peers", "--dir", "/nonexistent"], 5, "dir"),
+    (["block", "3", "--dir", "/nonexistent"], 5, "dir"),
+    (["inference", "00", "--dir", "/nonexistent"], 5, "dir"),
+    (["serve", "--dir", "/nonexistent"], 2, "dir"),
+    (["ask", "--peer", "/ip4/1.2.3.4/tcp/1", "hi"], 2, "peer"),
+    (["ask", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/x", "--dir", "/nonexistent", "hi"], 2, "dir"),
+    (["testnet", "up", "--peers", "0"], 2, "peers"),
+])
+def test_failures_are_one_line_with_a_field_and_a_status(argv: list[str], status: int, field: str) -> None:
+    plain, machine = folkmoot(*argv), folkmoot(*argv, "--json")
+    assert (plain.returncode, machine.returncode) == (status, status)
+    assert plain.stderr.startswith(f"error: {field}: ")
+    assert len(plain.stderr.strip().splitlines()) == 1
+    assert json.loads(machine.stderr)["error"]["field"] == field
+
+
+def test_init_makes_keys_once(tmp_path: Path) -> None:
+    made = folkmoot("init", str(tmp_path / "peer"), "--network", "n", "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["peer_id"].startswith("12D3Koo")
+    key = (tmp_path / "peer" / "node.key").read_text()
+    assert (tmp_path / "peer" / "node.key").stat().st_mode & 0o777 == 0o600
+    again = folkmoot("init", str(tmp_path / "peer"))
+    assert again.returncode == 2
+    assert "never overwritten" in again.stderr
+    assert (tmp_path / "peer" / "node.key").read_text() == key
+
+
+@pytest.mark.parametrize(("line", "field"), [
+    ('network = ""', "network"), ('network = "n"\nlisten = ["x"]', "listen"), ('network = "n"\nbootstrap = ["/ip4/1.2.3.4/tcp/1"]', "bootstrap"),
+    ('network = "n"\nml_node = "ftp://x"', "ml_node"), ('network = "n"\nmodel_path = "/nonexistent"', "model_path"),
+    ('network = "n"\nexpected_size = 0', "expected_size"), ('network = "n"\ncolour = "red"', "colour"), ("network", "config"),
+])
+def test_a_bad_configuration_names_its_field(tmp_path: Path, line: str, field: str) -> None:
+    (tmp_path / "config.toml").write_text(line)
+    done = folkmoot("serve", "--dir", str(tmp_path), "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stderr)["error"]["field"] == field
+
+
+@pytest.mark.parametrize("argv", [["status", "--dir", "/nonexistent"], ["testnet", "down", "--dir", "{tmp}"], ["init", "{tmp}/a"]])
+def test_light_commands_import_nothing_heavy(argv: list[str], tmp_path: Path) -> None:
+    words = [word.format(tmp=tmp_path) for word in argv]
+    code = f"import sys; from p2p.cli.main import main; main({words!r}); print(*sorted({HEAVY!r} & sys.modules.keys()))"
+    code = code.replace(f"{HEAVY!r} &", f"set({HEAVY!r}) &")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1].strip() == ""

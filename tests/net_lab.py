@@ -1,0 +1,133 @@
+"""Networks for tests: real peers in real processes; the ML node is the named fake. Law: stops all it started."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from p2p.config import DEFAULT_MODEL
+from p2p.control import call
+from p2p.errors import FolkmootError
+from p2p.keys import Key
+from p2p.types import Genesis
+from testnet.generate import Plan, generate
+from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
+
+FINAL = ("VALIDATED", "INVALIDATED", "EXPIRED")
+
+
+def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Poll until `good()` is truthy; the last value, or an assertion."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            value = good()
+            if value:
+                return value
+        except FolkmootError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("did not come true")
+
+
+class Net:
+    """peers from one bootstrap address. flags: peer number -> flags of its own fake ML node; the others share one."""
+
+    def __init__(
+        self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None, settings: dict[str, Any] | None = None,
+        window: int = 60,
+    ) -> None:
+        fresh_directory(directory)
+        self.directory = directory
+        self.folders = generate(Plan(directory, peers, settings=tuple((settings or {}).items()), validation_window=window))
+        shared = self.engine("ml")
+        self.urls = {f.name: shared for f in self.folders}
+        for number, extra in (flags or {}).items():
+            self.urls[self.folders[number].name] = self.engine(f"ml{number}", *extra)
+        self.bootstrap = up(directory, self.folders, self.urls, lambda text: None)
+
+    def engine(self, name: str, *flags: str) -> str:
+        log = self.directory / "log" / f"{name}.log"
+        start(name, ["tests.fake_vllm", "--port", "0", *flags], log, self.directory)
+        return str(until(lambda: [x for x in log.read_text().split() if x.startswith("http")])[0])
+
+    def node(self, peer: int) -> str:
+        return Key.load(self.folders[peer] / "node.key").public.hex()
+
+    def client(self) -> str:
+        return Key.load(self.directory / "client" / "account.key").public.hex()
+
+    def balance(self) -> int:
+        return int(call(self.folders[0], {"op": "account", "account": self.client()})["balance_micro"])
+
+    def address(self, peer: int) -> str:
+        return str(call(self.folders[peer], {"op": "status"})["addresses"][0])
+
+    def height(self, peer: int) -> int:
+        return int(call(self.folders[peer], {"op": "status"})["height"])
+
+    def block(self, peer: int, height: int) -> dict[str, Any]:
+        return call(self.folders[peer], {"op": "block", "height": height})
+
+    def ask_command(self, prompt: str, peer: int, extra: dict[str, str]) -> list[str]:
+        argv = [sys.executable, "-m", "p2p", "ask", "--json", "--peer", self.address(peer), "--dir", str(self.directory / "client")]
+        for name, value in extra.items():
+            argv += ["--" + name.replace("_", "-"), value]
+        return [*argv, "--", prompt]
+
+    def ask(self, prompt: str = "hello", peer: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.ask_command(prompt, peer, extra), capture_output=True, text=True, timeout=120, check=False)
+
+    def events(self, prompt: str = "hello", peer: int = 0, **extra: str) -> list[dict[str, Any]]:
+        done = self.ask(prompt, peer, **extra)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def ask_executor(self, peer: int, max_tokens: int = 12, on_event: Callable[[dict[str, Any]], None] = lambda e: None) -> list[dict[str, Any]]:
+        """Events of a question whose draw puts `peer` first: the client searches a nonce, and asks again if the beacon moved."""
+        from p2p.client import AskSpec, ask
+        from p2p.codec import unpack
+
+        genesis = unpack(Genesis, (self.directory / "client" / "genesis.cbor").read_bytes())
+        key, wanted = Key.load(self.directory / "client" / "account.key"), bytes.fromhex(self.node(peer))
+        spec = AskSpec(
+            self.address(0), key, genesis.network, DEFAULT_MODEL, "hello", max_tokens=max_tokens, genesis=genesis, choose_executor=wanted
+        )
+
+        async def collect() -> list[dict[str, Any]]:
+            events = []
+            async for event in ask(spec):
+                events.append(event)
+                on_event(event)
+            return events
+
+        for _ in range(10):
+            events = trio.run(collect)
+            if events[0]["candidates"][0] == wanted.hex():
+                return events
+        raise AssertionError("ten draws went to others")
+
+    def final(self, inference_id: str, peer: int = 0) -> dict[str, Any]:
+        def ended() -> dict[str, Any] | None:
+            found = call(self.folders[peer], {"op": "inference", "id": inference_id})
+            return found if found["status"] in FINAL else None
+
+        return dict(until(ended))
+
+    def restart(self, peer: int) -> None:
+        folder = self.folders[peer]
+        bootstrap = self.bootstrap if peer else self.address(1)
+        start_peer(self.directory, folder, bootstrap, self.urls[folder.name])
+        wait_until(self.directory, folder, lambda s: s["state"] == "ready", "ready")
+
+    def close(self) -> None:
+        entries = read_state(self.directory)["processes"]
+        stop(self.directory)
+        assert not any(map(alive, entries.values())), "something is left running"

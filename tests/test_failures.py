@@ -1,0 +1,74 @@
+"""What breaks while a request runs: each ends as a typed answer or as the same answer from another executor; money is whole."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from p2p.control import call
+from testnet.providers import stop
+from tests.net_lab import Net, until
+
+pytestmark = pytest.mark.network
+
+FAST = {"first_token_timeout_ms": 3000, "token_timeout_ms": 3000}
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    """peer2's ML node answers 500, peer3's never answers, peer4's is slow; peer5 and the agent, peer1, are well."""
+    flags = {1: ["--fail", "500"], 2: ["--fail", "silent"], 3: ["--delay-s", "0.25"]}
+    made = Net(tmp_path_factory.mktemp("net"), 5, flags, FAST, window=15)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("peer", "words"), [(1, "answers 500"), (2, "no word from the peer")])
+def test_the_next_executor_takes_over_from_one_that_fails(net: Net, peer: int, words: str) -> None:
+    events = net.ask_executor(peer)
+    passed = next(e for e in events if e["event"] in ("busy", "failed"))
+    assert passed["node"] == net.node(peer)
+    assert words in passed["reason"], passed
+    receipt = events[-1]["receipt"]
+    assert receipt["checked"]
+    assert receipt["executor"] != net.node(peer)
+
+
+def test_an_executor_killed_in_mid_stream_is_continued_by_the_next(net: Net) -> None:
+    seen: list[str] = []
+
+    def kill_after_four(event: dict[str, Any]) -> None:
+        seen.append(event["event"])
+        if event["event"] == "token" and seen.count("token") == 4:
+            stop(net.directory, [net.folders[3].name], sign=signal.SIGKILL)
+
+    events = net.ask_executor(3, 24, kill_after_four)
+    try:
+        receipt = events[-1]["receipt"]
+        assert receipt["checked"], receipt["problems"]
+        assert net.node(3) in [e["node"] for e in events if e["event"] == "failed"]
+        assert sum(e["event"] == "token" for e in events) == receipt["output_tokens"] == 24
+        assert receipt["executor"] != net.node(3)
+    finally:
+        net.restart(3)
+    final = net.final(receipt["inference_id"])  # by the votes of those whose ML node answers, at the latest at the last call
+    assert final["status"] == "VALIDATED", final
+    assert final["charged_micro"] == final["paid_micro"] == (final["prompt_tokens"] + 24) * final["price_micro"]
+
+
+def test_a_client_that_leaves_costs_nothing_but_its_escrow_until_the_deadline(net: Net) -> None:
+    child = subprocess.Popen(net.ask_command("long answer please", 0, {"max_tokens": "400"}), stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    first = json.loads(child.stdout.readline())
+    child.stdout.readline()
+    child.kill()
+    child.wait()
+    found = until(lambda: call(net.folders[0], {"op": "inference", "id": first["inference_id"]}))
+    assert found["status"] in ("STARTED", "FINISHED", "VALIDATING", "VALIDATED")
+    until(lambda: all(call(f, {"op": "status"})["jobs"] == 0 for f in net.folders[3:]), 90)
+    assert net.events(max_tokens="4")[-1]["receipt"]["checked"], "the network still serves"
