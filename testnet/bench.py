@@ -17,6 +17,8 @@ import trio
 from p2p.client import AskSpec, ask_over
 from p2p.codec import unpack
 from p2p.config import DEFAULT_MODEL
+from p2p.control import call
+from p2p.errors import InvalidRequest
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.inference.engine import Job
 from p2p.inference.vllm_engine import VllmClient
@@ -54,6 +56,17 @@ async def straight(client: VllmClient, number: int) -> Timing:
     return await measure(client.generate(Job(prompt, TOKENS, PARAMS, number.to_bytes(32, "big"))))
 
 
+async def validated(network: Running, inference_id: str) -> None:
+    """Until the chain has the inference's end."""
+    while True:
+        try:
+            if call(network.folders[0], {"op": "inference", "id": inference_id})["end_height"]:
+                return
+        except InvalidRequest:
+            pass  # its records are not on chain yet
+        await trio.sleep(0.2)
+
+
 async def run(network: Running, requests: int) -> None:
     folder = network.directory / "client"
     genesis = unpack(Genesis, (folder / "genesis.cbor").read_bytes())
@@ -68,10 +81,15 @@ async def run(network: Running, requests: int) -> None:
             async for event in ask_over(net, spec):
                 if event["event"] == "token":
                     yield event
+                elif event["event"] == "done":
+                    asked.append(event["receipt"]["inference_id"])
 
+        asked: list[str] = []
         pairs = []
         for number in range(requests + 1):  # the first pair warms both ways up
-            pairs.append((await measure(tokens()), await straight(client, number)))
+            through = await measure(tokens())
+            await validated(network, asked[-1])  # its validators share this vLLM: their work must not slow the other way
+            pairs.append((through, await straight(client, number)))
             print(f"  pair {number}/{requests}", flush=True)
     report(pairs[1:])
     await client.close()
