@@ -10,6 +10,7 @@ engine: .venv/.engine
 
 .venv/.package: pyproject.toml
 	@echo "[setup] virtual environment and package (about a minute, once)"
+	@scripts/system-packages.sh $(PYTHON)
 	@test -x $(V)/python || $(PYTHON) -m venv .venv
 	@$(V)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

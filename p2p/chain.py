@@ -71,7 +71,7 @@ class Chain:
     def __init__(self, store: Store, guard: GuardStore, genesis: Genesis) -> None:
         self.store, self.guard, self.genesis = store, guard, genesis
         self.mempool = Mempool()
-        self._reserved: dict[bytes, tuple[bytes, int, int]] = {}  # inference id -> (account, escrow, height)
+        self._reserved: dict[bytes, tuple[bytes, int, int]] = {}  # account and nonce -> (account, escrow, height)
         raw = store.read("meta", b"tip")
         self._tip = unpack(Tip, raw) if raw else self._begin()
 
@@ -248,29 +248,22 @@ class Chain:
 
     def check_request(self, signed: SignedRequest, draw_height: int, *, started_ok: bool = False) -> None:
         """Before any work: InvalidRequest naming the field. started_ok: its Start may be on chain already (executor)."""
-        view = self._view()
+        view, request, reserved = self._view(), signed.request, 0
         if started_ok:
             inference = view.inference(signed.inference_id)
             if inference is not None and inference.status == Status.STARTED.value:
                 return
-        elif signed.inference_id in self._reserved:
-            raise InvalidRequest("this request was taken before", field="client_nonce")
-        request = signed.request
-        if not started_ok and any(self._nonce_reserved(signed)):
-            raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
-        reserved = 0 if started_ok else sum(e for account, e, _ in self._reserved.values() if account == request.account)
+        else:
+            if _reservation(signed) in self._reserved:
+                raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
+            reserved = sum(escrow for account, escrow, _ in self._reserved.values() if account == request.account)
         check_request(view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved)
-
-    def _nonce_reserved(self, signed: SignedRequest) -> list[bool]:
-        key = signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
-        return [True for taken in self._reserved if taken == key]
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""
         spec = self.model(signed.request.model)
         assert spec is not None  # check_request
-        key = signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
-        self._reserved[key] = (signed.request.account, escrow_of(signed.request, spec.price_micro), self.height())
+        self._reserved[_reservation(signed)] = (signed.request.account, escrow_of(signed.request, spec.price_micro), self.height())
 
     def model(self, name: str) -> ModelSpec | None:
         return model_spec(self.genesis, name)
@@ -322,6 +315,10 @@ class Chain:
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
         inference = self._view().inference(inference_id)
         return inference_view(inference_id, inference) if inference else None
+
+
+def _reservation(signed: SignedRequest) -> bytes:
+    return signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
 
 
 def _app_hash(before: bytes, view: View) -> bytes:

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2p.codec import encode
+from msgspec.structs import replace
+
+from p2p.codec import decode, encode
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
@@ -28,7 +30,7 @@ from p2p.inference.session import (
     parse_frame,
     raise_failure,
 )
-from p2p.keys import Domain, Key, digest, peer_id, verify
+from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.types import VERSION, Genesis, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
@@ -84,8 +86,6 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
 
 async def query(network: Network, peer: str, body: dict[str, Any]) -> dict[str, Any]:
     """Ask a peer about its chain: the operations of the control socket that anyone may use."""
-    from p2p.codec import decode
-
     stream = await network.open_stream(peer, "query")
     try:
         await stream.send(pack_frame(Query(VERSION, encode(body))))
@@ -110,28 +110,16 @@ def _sign(spec: AskSpec, tip: dict[str, Any], next_nonce: int) -> SignedRequest:
     )
     if spec.choose_executor is None or spec.genesis is None:
         return _signed(spec.key, request)
-    agent = _public(spec.peer)
+    agent = public_key_of(spec.peer.rsplit("/p2p/", 1)[-1])
     for extra in range(NONCE_TRIES):
-        signed = _signed(spec.key, _with_nonce(request, next_nonce + extra))
+        signed = _signed(spec.key, replace(request, client_nonce=next_nonce + extra))
         if _draw(spec.genesis, spec.model, bytes.fromhex(tip["beacon"]), signed, agent)[:1] == (spec.choose_executor,):
             return signed
     raise Unavailable("no nonce draws the executor wanted; does it serve the model?", field="choose_executor")
 
 
-def _with_nonce(request: Request, nonce: int) -> Request:
-    import msgspec
-
-    return msgspec.structs.replace(request, client_nonce=nonce)
-
-
 def _signed(key: Key, request: Request) -> SignedRequest:
     return SignedRequest(request, key.sign(Domain.REQUEST, request.network, encode(request)))
-
-
-def _public(multiaddr: str) -> bytes:
-    from p2p.keys import public_key_of
-
-    return public_key_of(multiaddr.rsplit("/p2p/", 1)[-1])
 
 
 def _draw(genesis: Genesis, model: str, beacon: bytes, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:

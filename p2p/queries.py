@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2p.codec import unpack
 from p2p.errors import FolkmootError, InvalidRequest
-from p2p.types import FinishRecord, RecordKind, SignedBatch, SignedBusy, SignedFinish, StartRecord
+from p2p.types import OutputRecord, RecordKind, SignedBatch, SignedBusy, SignedFinish, StartRecord, Verdict
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
@@ -69,6 +69,9 @@ class Queries:
             "proposer": header.proposer.hex(), "time_ms": header.time_ms, "app_hash": header.app_hash.hex(),
             "beacon": header.beacon.hex(), "txs": len(block.txs), "signatures": len(certificate.signatures),
             "records": [row for raw in block.txs for row in _records(raw)],
+            "refused": [
+                {"sender": r.sender.hex(), "index": r.index, "code": r.code, "field": r.field} for r in self._chain.receipts(height)
+            ],
         }
 
 
@@ -102,8 +105,6 @@ def _about(kind: RecordKind, body: bytes) -> bytes:
         return unpack(SignedFinish, body).record.inference_id
     if kind is RecordKind.BUSY:
         return unpack(SignedBusy, body).record.inference_id
-    from p2p.types import OutputRecord, Verdict
-
-    kind_of: dict[RecordKind, Any] = {RecordKind.OUTPUT: OutputRecord, RecordKind.VERDICT: Verdict}
-    found: FinishRecord = unpack(kind_of[kind], body)
-    return found.inference_id
+    if kind is RecordKind.OUTPUT:
+        return unpack(OutputRecord, body).inference_id
+    return unpack(Verdict, body).inference_id

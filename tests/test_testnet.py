@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from p2p.control import call
-from testnet.providers import alive, read_state
+from testnet.providers import alive, read_state, start_peer, stop
 from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network
@@ -62,8 +62,6 @@ def test_a_full_disk_halts_the_peer_with_a_sentence_and_loses_nothing(tmp_path: 
     try:
         peer = net.folders[3]
         process = read_state(net.directory)["processes"][peer.name]
-        from testnet.providers import stop
-
         stop(net.directory, [peer.name])
         for file in (peer / "data").iterdir():
             (small_disk / file.name).write_bytes(file.read_bytes())
@@ -71,8 +69,6 @@ def test_a_full_disk_halts_the_peer_with_a_sentence_and_loses_nothing(tmp_path: 
         (peer / "data").rmdir()
         (peer / "data").symlink_to(small_disk)
         (small_disk / "ballast").write_bytes(b"x" * (_free(small_disk) - 64 * 1024))
-        from testnet.providers import start_peer
-
         start_peer(net.directory, peer, net.bootstrap, net.urls[peer.name])
         process = read_state(net.directory)["processes"][peer.name]
         until(lambda: not alive(process), 90)

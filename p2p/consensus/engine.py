@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 import trio
 
-from p2p.codec import encode
+from p2p.codec import decode, encode
 from p2p.consensus import wire
 from p2p.consensus.application import Application
 from p2p.consensus.certificates import commit_certificate, verify_commit, votes_of
@@ -39,6 +39,7 @@ from p2p.keys import Domain, Key
 log = structlog.get_logger()
 
 QUEUE = 4096
+MAX_EVIDENCE = 256  # pieces kept until a block of ours carries them
 EARLY = 512  # messages of height + 1 kept until we are there
 
 
@@ -136,9 +137,11 @@ class Engine:
             return message.verify()
         if isinstance(message, SignedProposal):
             p = message.proposal
+            header = message.block.header
             return (
                 p.network == self._network and p.proposer in self._validators and message.block.block_id == p.block_id
-                and message.block.header.height == p.height and message.verify()
+                and header.height == p.height and (header.round == p.round if p.pol_round < 0 else header.round <= p.pol_round < p.round)
+                and message.verify()
                 and (message.polka is None or votes_of(message.polka, self._network, self._validators) is not None)
             )
         return votes_of(message, self._network, self._validators) is not None
@@ -320,10 +323,9 @@ class Engine:
         item.done.set()
 
     async def _commit(self, block: Block, certificate: CommitCertificate) -> None:
-        for pair in self._machine.votes.conflicts.values():
-            self._evidence[encode(DuplicateVote(*pair))] = None
-        for two in self._machine.proposal_conflicts.values():
-            self._evidence[encode(duplicate_proposal(*two))] = None
+        found = [encode(DuplicateVote(*pair)) for pair in self._machine.votes.conflicts.values()]
+        found += [encode(duplicate_proposal(*two)) for two in self._machine.proposal_conflicts.values()]
+        self._evidence.update(dict.fromkeys(found[: MAX_EVIDENCE - len(self._evidence)]))
         for raw in block.evidence:
             self._evidence.pop(raw, None)
         _, after = increment(self._validators, self._priorities, 1)
@@ -349,25 +351,23 @@ class Engine:
 
     async def _replay(self) -> None:
         """Feed the machine this height's log; compare what it wants to sign with what was signed before."""
-        guard = self._guard.load()
-        logged = self._guard.inputs(self._height)
-        wanted: dict[tuple[int, int], bytes] = {}
+        guard, logged = self._guard.load(), self._guard.inputs(self._height)
+        wanted: dict[tuple[int, int], CastVote] = {}
         signed: dict[tuple[int, int], bytes] = {}
         if logged:
-            self._note(self._machine.start(), wanted)
+            _note(self._machine.start(), wanted)
         for raw in logged:
-            self._note(self._replay_one(raw, signed), wanted)
-        differs = any(place in wanted and wanted[place] != body for place, body in signed.items())
-        missing = guard is not None and guard.height == self._height and guard.sign_bytes not in signed.values()
-        if guard is not None and guard.height >= self._height and (differs or missing or guard.height > self._height):
+            _note(self._replay_one(raw, signed), wanted)
+        differs = any(place in wanted and encode(self._vote(wanted[place]).vote) != body for place, body in signed.items())
+        if guard is not None and guard.height >= self._height and (differs or guard.sign_bytes not in signed.values()):
             self._halted_until = guard.height
             log.warning("the log does not lead to the last signature: observing only", until=guard.height)
         if logged and self._machine.step is not Step.DECIDED:
             self._nursery.start_soon(self._timer, _Timeout(_timer_kind(self._machine.step), self._height, self._machine.round))
+            # what the crash cut off between deciding to vote and signing it
+            await self._act([vote for place, vote in sorted(wanted.items()) if place not in signed])
 
     def _replay_one(self, raw: bytes, signed: dict[tuple[int, int], bytes]) -> list[Effect]:
-        from p2p.codec import decode
-
         plain = decode(raw)
         if plain[0] == "t":
             return self._machine.on_timeout(TimeoutKind(plain[1]), plain[2])
@@ -380,10 +380,11 @@ class Engine:
             signed[message.proposal.round, 0] = encode(message.proposal)
         return self._feed(message)
 
-    def _note(self, effects: list[Effect], wanted: dict[tuple[int, int], bytes]) -> None:
-        for effect in effects:
-            if isinstance(effect, CastVote):
-                wanted[effect.round, int(effect.type)] = encode(self._vote(effect).vote)
+
+def _note(effects: list[Effect], wanted: dict[tuple[int, int], CastVote]) -> None:
+    for effect in effects:
+        if isinstance(effect, CastVote):
+            wanted[effect.round, int(effect.type)] = effect
 
 
 def _timer_kind(step: Step) -> TimeoutKind:

@@ -5,7 +5,7 @@ An honest validator signs one vote per (height, round, type) and one proposal pe
 
 from __future__ import annotations
 
-from p2p.codec import Message, unpack
+from p2p.codec import Message, encode, unpack
 from p2p.consensus.messages import Proposal, SignedProposal, SignedVote
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
@@ -50,6 +50,4 @@ def check_evidence(raw: bytes, network: str, validators: ValidatorSet) -> bytes 
 
 
 def _signed(proposal: Proposal, signature: bytes) -> bool:
-    from p2p.codec import encode
-
     return verify(proposal.proposer, Domain.PROPOSAL, proposal.network, encode(proposal), signature)

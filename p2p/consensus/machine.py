@@ -87,6 +87,8 @@ class Machine:
     def on_proposal(self, signed: SignedProposal, valid: bool) -> list[Effect]:
         """A proposal whose signature and proposer are right; `valid`: what the application says of its block."""
         proposal = signed.proposal
+        if proposal.proposer != self.proposer_of(proposal.round):
+            return []  # before anything is remembered: two proposers in one round are no conflict of one
         known = self.proposals.get(proposal.round)
         if known is not None:
             if known.proposal != proposal:
@@ -95,8 +97,6 @@ class Machine:
         if proposal.round > self.round + MAX_FUTURE_ROUNDS and not self.validators.has_honest(
             self.votes.weight_in_round(proposal.round)
         ):
-            return []
-        if proposal.proposer != self.proposer_of(proposal.round):
             return []
         self.proposals[proposal.round] = signed
         self.validity[proposal.block_id] = valid
@@ -135,10 +135,10 @@ class Machine:
 
     def _rule_d(self) -> bool:
         """D (L49): quorum of precommits for a valid proposal of any round."""
-        for round_, signed in sorted(self.proposals.items()):
+        for _, signed in sorted(self.proposals.items()):
             block_id = signed.proposal.block_id
-            # the proposal may be of an earlier round than the precommits: all rounds that hold votes count
-            for voted in {round_, *self.votes.rounds_above(-1)}:
+            # the proposal may be of another round than the precommits: all rounds that hold votes count
+            for voted in self.votes.rounds_above(-1):
                 weight = self.votes.weight_for(voted, VoteType.PRECOMMIT, block_id)
                 if self.validity[block_id] and self.validators.is_quorum(weight):
                     self.step = Step.DECIDED

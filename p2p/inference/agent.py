@@ -41,11 +41,12 @@ OpenStream = Callable[[str, str], Awaitable["Stream"]]
 
 @dataclass(slots=True)
 class _Session:
-    """What one request has come to: tokens streamed so far and the request itself."""
+    """What one request has come to: tokens streamed so far, the request itself, and why an executor called it wrong, if one did."""
 
     ask: Ask
     draw_height: int
     tokens: list[int] = field(default_factory=list)
+    refusal: InvalidRequest | None = None
 
 
 @dataclass(slots=True)
@@ -74,8 +75,8 @@ class Agent:
         )
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
-        self.chain.reserve(signed)
         self.outbox.put(RecordKind.START, StartRecord(signed, draw_height, self.key.public))
+        self.chain.reserve(signed)
         await client.send(pack_frame(Accepted(signed.inference_id, self.key.public, draw_height, beacon, drawn)))
         session = _Session(ask, draw_height)
         for node in drawn:
@@ -87,6 +88,8 @@ class Agent:
             if outcome.busy is not None:
                 self.outbox.put(RecordKind.BUSY, outcome.busy)
             await client.send(pack_frame(outcome))
+        if session.refusal is not None:
+            raise session.refusal
         raise Unavailable("every drawn executor was busy or silent; the escrow returns at the deadline", field="executor")
 
     async def _try(self, client: Stream, session: _Session, node: bytes) -> Done | Passed:
@@ -126,9 +129,9 @@ class Agent:
                     raise_failure(frame)
                 else:
                     raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
-            except InvalidRequest:
-                raise  # the request itself is wrong: no other executor will take it
             except FolkmootError as error:
+                if isinstance(error, InvalidRequest):
+                    session.refusal = error  # likely true, but one executor's word: the others are asked as well
                 return Passed(node, f"{error.code}: {error.message}"[:300], None)
             timeout_s = self.token_timeout_s
             await client.send(pack_frame(frame))

@@ -15,7 +15,7 @@ from p2p.errors import InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
-from p2p.keys import Domain, Key, digest
+from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
 from p2p.types import BusyRecord, FinishReason, FinishRecord, ModelSpec, RecordKind, SignedBusy, SignedFinish
 from p2p.verification import artifact as artifacts
@@ -65,8 +65,6 @@ class Executor:
     def _check(self, peer: str, forward: Forward) -> None:
         signed = forward.signed_request
         request = signed.request
-        from p2p.keys import peer_id
-
         if peer_id(forward.agent) != peer:
             raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
         # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here

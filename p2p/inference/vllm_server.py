@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,8 +38,10 @@ def free_port() -> int:
 def command(model: Path, name: str, port: int, flags: Sequence[str]) -> list[str]:
     """vLLM's command line; `flags` (tensor or pipeline parallel, ...) come last and win."""
     cpu = [] if _has_gpu() else ["--max-model-len", "2048", "--max-num-seqs", "16"]
+    # a killed peer takes its engine with it: the kernel signals the child when the parent dies (util-linux)
+    bound = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     return [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", name,
+        *bound, sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", name,
         "--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16", "--max-logprobs", "64", "--enforce-eager",
         "--logits-processors", "p2p.inference.vllm_tape:TapeProcessor", "--no-enable-prefix-caching", *cpu, *flags,
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from p2p.codec import Message, decode, encode, unpack
 from p2p.errors import RemoteProtocolError
@@ -119,8 +120,6 @@ def build(header: Header, steps: Sequence[TokenStep]) -> Artifact:
     ids = [t for s in steps for t in (s.token, *(c for c, _ in s.top))]
     width = 2 if max(ids, default=0) < 1 << 16 else 3
     rows = b"".join(_write_row(step, width) for step in steps)
-    from msgspec.structs import replace
-
     return Artifact(replace(header, id_bytes=width, length=len(steps)), rows)
 
 

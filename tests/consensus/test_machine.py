@@ -177,6 +177,16 @@ def test_first_vote_counts_and_the_second_is_evidence() -> None:
     assert list(m.votes.conflicts) == [(key(0), 0, VoteType.PREVOTE)]
 
 
+def test_a_proposal_of_another_than_the_proposer_leaves_no_trace() -> None:
+    """Else a stranger's proposal beside the right one would look like a conflict, and our own blocks would carry no evidence at all."""
+    m, a = machine(), block(1)
+    m.on_proposal(proposal(a, 0, -1, key(0)), True)
+    m.on_proposal(proposal(block(2), 0, -1, key(1)), True)
+    assert m.proposal_conflicts == {}
+    m.on_proposal(proposal(block(3), 0, -1, key(0)), True)
+    assert list(m.proposal_conflicts) == [(key(0), 0)]
+
+
 def test_votes_of_far_rounds_are_bounded_per_validator() -> None:
     m = machine()
     for round_ in range(1, 200):
