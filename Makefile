@@ -1,8 +1,12 @@
-# make demo | test | check | bench | clean. Each sets up what it needs; a second run reuses it.
+# make demo | test | check | bench | clean, and for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | chaos.
+# Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
+SEEDS ?= 2000
+FIRST ?= 0
+CASES ?= 10000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus chaos
 export PROMPT
 
 setup: .venv/.package
@@ -36,6 +40,30 @@ test: check
 
 bench: .venv/.engine
 	@$(V)/python -m testnet.bench
+
+sim: .venv/.package
+	@$(V)/python -m tests.sim --seeds $(SEEDS) --first $(FIRST)
+
+twins: .venv/.package
+	@$(V)/python -m tests.sim.twins --cases $(CASES) --first $(FIRST)
+
+crash: .venv/.package
+	@$(V)/python -m tests.sim.crash
+
+soak: .venv/.package
+	@$(V)/python -m tests.sim --seeds 100000 --first $(FIRST)
+
+conformance: .venv/.package
+	@$(V)/python -m tests.conformance $(VECTORS)
+
+mutants: .venv/.package
+	@$(V)/python -m tests.mutants
+
+bench-consensus: .venv/.package
+	@$(V)/python -m testnet.bench_consensus
+
+chaos: .venv/.package
+	@$(V)/python -m testnet.chaos
 
 clean:
 	rm -rf .venv .testnet build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,18 +12,22 @@ from typing import Any
 from msgspec.structs import replace
 
 from p2p.chain_view import inference_view
-from p2p.codec import Message, encode, unpack
+from p2p.codec import Message, encode, load, unpack
+from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.keys import Domain, digest, verify
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import first_state
+from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
 from p2p.ledger.records import Receipt
 from p2p.ledger.rules import check_request, escrow_of, model_spec, serving
 from p2p.ledger.settle import end_of_block
+from p2p.ledger.snapshot import Manifest, chunk_hash, make_chunks
 from p2p.ledger.view import View
 from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
+from p2p.store import snapshots
 from p2p.store.batch import Batch
 from p2p.store.guard import GuardStore
 from p2p.store.keys import height_key
@@ -54,7 +58,6 @@ class Tip(Message, frozen=True):
     beacon: bytes
     time_ms: int
     commit: CommitCertificate | None
-    priorities: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class Chain:
         self.mempool = Mempool()
         self._reserved: dict[bytes, tuple[bytes, int, int]] = {}  # account and nonce -> (account, escrow, height)
         raw = store.read("meta", b"tip")
-        self._tip = unpack(Tip, raw) if raw else self._begin()
+        self._tip = load(Tip, raw) if raw else self._begin()
+        self._load_sets()
 
     @classmethod
     def open(cls, directory: Path, genesis: Genesis, *, allow_missing_guard: bool = False) -> Chain:
@@ -96,12 +100,18 @@ class Chain:
         beacon = digest(b"genesis", encode(self.genesis))
         view = View(lambda key: None)
         first_state(view, self.genesis, beacon)
-        tip = Tip(0, _app_hash(ZERO, view), ZERO, beacon, self.genesis.time_ms, None, b"")
+        tip = Tip(0, digest(b"app", ZERO, _changes_root(view)), ZERO, beacon, self.genesis.time_ms, None)
         batch = _state_batch(view)
         batch.put("meta", b"genesis", encode(self.genesis))
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
         return tip
+
+    def _load_sets(self) -> None:
+        """Read once per height what consensus asks for many times."""
+        view = self._view()
+        self._sets = tuple(members(view, name) for name in (b"last", b"now", b"next"))
+        self._punished = punished(view)
 
     # -- Application ----------------------------------------------------------------------------------------------
 
@@ -124,14 +134,20 @@ class Chain:
         return self._tip.time_ms
 
     def priorities(self) -> bytes:
-        return self._tip.priorities
+        return self.store.read("state", b"set/priorities") or b""
 
-    def validators(self) -> tuple[tuple[bytes, int], ...]:
-        """(key, weight) of the set that decides height()+1; from the genesis file for now."""
-        return tuple(sorted((p.node, p.weight) for p in self.genesis.peers if p.weight > 0))
+    def validators(self) -> Members:
+        """(key, weight) of the set that decides height()+1."""
+        return self._sets[1]
 
-    def next_validators(self) -> tuple[tuple[bytes, int], ...]:
-        return self.validators()
+    def last_validators(self) -> Members:
+        return self._sets[0]
+
+    def next_validators(self) -> Members:
+        return self._sets[2]
+
+    def punished(self) -> frozenset[bytes]:
+        return self._punished
 
     def has_txs(self) -> bool:
         return len(self.mempool) > 0
@@ -159,16 +175,30 @@ class Chain:
             raise LocalProtocolError(f"block {header.height} on height {self.height()}", field="height")
         view = View(self._read_state)
         receipts = self._apply(view, block)
-        tip = Tip(header.height, _app_hash(self.app_hash(), view), block.block_id, header.beacon, header.time_ms, commit, priorities)
+        view.put(b"set/priorities", priorities)
         batch = _state_batch(view)
+        app_hash = self._seal(view, header.height, batch)
+        tip = Tip(header.height, app_hash, block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
         self._tip = tip
-        nonces = {p.node: p.batch_nonce for p in self._view().participants()}
-        self.mempool.settle(nonces, header.height)
+        self._load_sets()
+        self.mempool.settle(self.batch_nonce, header.height)
         self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[2] < RESERVED_HEIGHTS}
+
+    def _seal(self, view: View, height: int, batch: Batch) -> bytes:
+        """The app hash after `height`; at an epoch's end it covers the whole state, which is kept as a snapshot."""
+        if height % self.genesis.epoch_blocks:
+            return digest(b"app", self.app_hash(), _changes_root(view))
+        state = dict(self.store.scan("state"))
+        state |= {key: value for key, value in view.changes.items() if value is not None}
+        gone = {key for key, value in view.changes.items() if value is None}
+        chunks = make_chunks((key, state[key]) for key in sorted(state) if key not in gone)
+        manifest = Manifest(height, self.app_hash(), _changes_root(view), tuple(map(chunk_hash, chunks)))
+        snapshots.keep(self.store, batch, manifest, chunks, self.genesis.epoch_blocks)
+        return manifest.app_hash()
 
     def _apply(self, view: View, block: Block) -> list[Receipt]:
         height, receipts = block.header.height, []
@@ -183,19 +213,20 @@ class Chain:
                 except FolkmootError as error:
                     receipts.append(Receipt(signed.sender, index, error.code[:96], error.field[:96]))
         end_of_block(view, self.genesis, height, block.header.beacon)
+        rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
         return receipts
 
     def block(self, height: int) -> tuple[Block, CommitCertificate] | None:
         raw = self.store.read("blocks", b"b" + height_key(height))
         if raw is None:
             return None
-        block, commit = unpack(tuple[bytes, bytes], raw)
-        return unpack(Block, block), unpack(CommitCertificate, commit)
+        block, commit = load(tuple[bytes, bytes], raw)
+        return load(Block, block), load(CommitCertificate, commit)
 
     def receipts(self, height: int) -> tuple[Receipt, ...]:
         """Records of block `height` that were refused, and why."""
         raw = self.store.read("blocks", b"r" + height_key(height))
-        return unpack(tuple[Receipt, ...], raw) if raw else ()
+        return load(tuple[Receipt, ...], raw) if raw else ()
 
     def header(self, height: int) -> Header | None:
         found = self.block(height)
@@ -321,10 +352,9 @@ def _reservation(signed: SignedRequest) -> bytes:
     return signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
 
 
-def _app_hash(before: bytes, view: View) -> bytes:
-    """Decision 008: the last app hash and the root over this block's sorted changes."""
-    leaves = [encode([key, value]) for key, value in sorted(view.changes.items())]
-    return digest(b"app", before, merkle.root(leaves))
+def _changes_root(view: View) -> bytes:
+    """RFC 6962 root over this block's sorted changes."""
+    return merkle.root([encode([key, value]) for key, value in sorted(view.changes.items())])
 
 
 def _state_batch(view: View) -> Batch:

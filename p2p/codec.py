@@ -53,6 +53,11 @@ def unpack(kind: type[T], data: bytes, *, limit: int = MAX_FRAME) -> T:
     return convert(kind, decode(data, limit=limit))
 
 
+def load(kind: type[T], data: bytes) -> T:
+    """A typed message from bytes that `encode` made here and our own store kept: shape is checked, canonical form is not again."""
+    return convert(kind, cbor2.loads(data))
+
+
 def convert(kind: type[T], value: object) -> T:
     """Plain data to the typed message `kind`, strictly."""
     try:
@@ -64,23 +69,24 @@ def convert(kind: type[T], value: object) -> T:
 
 
 def _check_plain(value: object) -> None:
-    if value is None or isinstance(value, bool | bytes | str):
-        return
-    if isinstance(value, int):
-        if not -(2**63) <= value < 2**64:
-            raise RemoteProtocolError("integer beyond 64 bits", field="frame", code="cbor")
-        return
-    if isinstance(value, list):
-        for item in value:
-            _check_plain(item)
-        return
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):  # for text keys, length-first and bytewise order are the same order
+    """Walk without recursion: depth was bounded before, breadth is bounded by the size."""
+    todo: list[Any] = [value]
+    while todo:
+        item = todo.pop()
+        kind = type(item)
+        if kind is bytes or kind is str or kind is bool or item is None:
+            continue
+        if kind is int:
+            if not -(2**63) <= item < 2**64:
+                raise RemoteProtocolError("integer beyond 64 bits", field="frame", code="cbor")
+        elif kind is list:
+            todo += item
+        elif kind is dict:
+            if any(type(key) is not str for key in item):  # for text keys, length-first and bytewise order are the same order
                 raise RemoteProtocolError("a map's keys are text on this wire", field="frame", code="cbor")
-            _check_plain(item)
-        return
-    raise RemoteProtocolError(f"{type(value).__name__} does not exist on this wire", field="frame", code="cbor")
+            todo += item.values()
+        else:
+            raise RemoteProtocolError(f"{kind.__name__} does not exist on this wire", field="frame", code="cbor")
 
 
 def _check_depth(data: bytes) -> None:

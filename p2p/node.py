@@ -17,8 +17,8 @@ from p2p.chain import Chain
 from p2p.codec import decode, encode, unpack
 from p2p.config import NodeConfig
 from p2p.consensus.engine import Engine as ConsensusEngine
-from p2p.consensus.engine import Timing
 from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.timing import Timing
 from p2p.control import serve_control
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.gossip.host import Network, NetworkConfig, open_network

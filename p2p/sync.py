@@ -14,7 +14,7 @@ import trio
 
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.inference.session import SyncBlock, SyncTop, SyncWanted, failure, pack_frame, parse_frame
+from p2p.inference.session import Frame, SyncBlock, SyncTop, SyncWanted, failure, pack_frame, parse_frame
 from p2p.limits import MAX_FRAME
 from p2p.types import VERSION
 
@@ -28,23 +28,24 @@ ASK_EVERY_S = 1.0
 MAX_BLOCKS_PER_VISIT = 256
 
 
+def sync_answer(chain: Chain, frame: Frame) -> Frame:
+    """The answer to one frame on a sync stream. Raises RemoteProtocolError for a frame that has no place there."""
+    if not isinstance(frame, SyncWanted):
+        raise RemoteProtocolError(f"{type(frame).__name__} has no place on sync", field="frame")
+    if frame.height == 0:
+        return SyncTop(chain.height())
+    found = chain.block(frame.height)
+    return SyncBlock(*found) if found else failure(Unavailable(f"no block {frame.height} here", field="height"))
+
+
 async def serve_sync(chain: Chain, stream: Stream) -> None:
-    """Answer SyncWanted frames on one stream until the other side closes it."""
+    """Answer frames on one stream until the other side closes it."""
     for _ in range(MAX_BLOCKS_PER_VISIT + 1):
         try:
             frame = parse_frame(await stream.receive(limit=1024))
         except Unavailable:
             return  # closed: the visit is over
-        if not isinstance(frame, SyncWanted):
-            raise RemoteProtocolError(f"{type(frame).__name__} has no place on sync", field="frame")
-        if frame.height == 0:
-            await stream.send(pack_frame(SyncTop(chain.height())))
-            continue
-        found = chain.block(frame.height)
-        if found is None:
-            await stream.send(pack_frame(failure(Unavailable(f"no block {frame.height} here", field="height"))))
-            continue
-        await stream.send(pack_frame(SyncBlock(*found)))
+        await stream.send(pack_frame(sync_answer(chain, frame)))
 
 
 class Catchup:

@@ -194,6 +194,14 @@ class GenesisAccount(Message, frozen=True):
     balance_micro: U64
 
 
+class GenesisChange(Message, frozen=True):
+    """A planned change of consensus weight, from the first height of `epoch` on (0 is the first epoch)."""
+
+    epoch: U32
+    node: Bytes32
+    weight: U64
+
+
 class Genesis(Message, frozen=True):
     """The beginning of a network; its hash is part of the first header."""
 
@@ -206,6 +214,8 @@ class Genesis(Message, frozen=True):
     committee: U32 = 3  # validators drawn for one inference
     validation_delay: U32 = 1  # heights between the root on chain and the beacon that draws its validators
     validation_window: U32 = 60  # heights a drawn validator has to answer
+    epoch_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 100  # heights of one epoch: the validator set changes only between them
+    changes: tuple[GenesisChange, ...] = ()
 
 
 class StackClass(StrEnum):

@@ -16,7 +16,7 @@ from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network
 
-FAST = {"first_token_timeout_ms": 3000, "token_timeout_ms": 3000}
+FAST = {"first_token_timeout_ms": 6000, "token_timeout_ms": 6000}
 
 
 @pytest.fixture(scope="module")

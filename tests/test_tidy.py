@@ -17,7 +17,8 @@ ALLOWED = {
     "torch": ("p2p/inference/vllm_tape.py", "p2p/inference/model.py", "p2p/inference/cheats.py"),
     "transformers": ("p2p/inference/model.py", "p2p/inference/cheats.py"),
 }
-PURE = ("p2p/ledger/", "p2p/consensus/machine.py", "p2p/consensus/votes.py", "p2p/consensus/driver.py", "p2p/inference/draw.py",
+PURE = ("p2p/ledger/", "p2p/consensus/machine.py", "p2p/consensus/votes.py", "p2p/consensus/driver.py", "p2p/consensus/round.py",
+        "p2p/inference/draw.py",
         "p2p/verification/tape.py", "p2p/verification/artifact.py", "p2p/verification/check.py", "p2p/verification/duty.py")
 IMPURE = {"trio", "time", "random", "socket", "os", "lmdb", "libp2p", "httpx", "subprocess"}
 

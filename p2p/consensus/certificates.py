@@ -1,4 +1,4 @@
-"""Certificates: bundles of votes that prove something alone. Law: processed whole; one bad signature refuses all of it."""
+"""Certificates: bundles of votes that prove something alone. Law: taken whole or not at all; one wrong vote refuses all of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from p2p.consensus.messages import (
     VoteType,
 )
 from p2p.consensus.validators import ValidatorSet
+from p2p.consensus.votes import VoteKeeper
 
 
 def commit_certificate(votes: Sequence[SignedVote], height: int, round_: int, block_id: bytes) -> CommitCertificate:
@@ -27,7 +28,7 @@ def verify_commit(certificate: CommitCertificate, network: str, validators: Vali
     keys = [key for key, _ in certificate.signatures]
     if keys != sorted(set(keys)) or not validators.is_quorum(sum(map(validators.weight, keys))):
         return False
-    return all(vote.verify() for vote in commit_votes(certificate, network))
+    return all(key in validators for key in keys) and all(vote.verify() for vote in commit_votes(certificate, network))
 
 
 def commit_votes(certificate: CommitCertificate, network: str) -> list[SignedVote]:
@@ -40,11 +41,45 @@ def commit_votes(certificate: CommitCertificate, network: str) -> list[SignedVot
     ]
 
 
-def votes_of(certificate: PolkaCertificate | RoundCertificate, network: str, validators: ValidatorSet) -> tuple[SignedVote, ...] | None:
-    """All votes of a polka or round certificate, or None when any of them is wrong."""
-    for signed in certificate.votes:
-        vote = signed.vote
-        right = vote.network == network and vote.height == certificate.height and vote.validator in validators
-        if not right or (isinstance(certificate, PolkaCertificate) and vote.round != certificate.round) or not signed.verify():
-            return None
-    return certificate.votes
+def verify_polka(certificate: PolkaCertificate, network: str, validators: ValidatorSet) -> bool:
+    """Prevotes of more than 2/3 of the weight, all for block_id at round, one each."""
+    senders = [signed.vote.validator for signed in certificate.votes]
+    right = all(
+        (v.network, v.type, v.height, v.round, v.block_id)
+        == (network, VoteType.PREVOTE, certificate.height, certificate.round, certificate.block_id)
+        for v in (signed.vote for signed in certificate.votes)
+    )
+    return right and _are_distinct(senders, validators) and validators.is_quorum(sum(map(validators.weight, senders))) and all(
+        signed.verify() for signed in certificate.votes
+    )
+
+
+def verify_round(certificate: RoundCertificate, network: str, validators: ValidatorSet) -> bool:
+    """Either any precommits of more than 2/3 at round - 1 (its timeout), or any votes of more than 1/3 at round (skip)."""
+    senders = [signed.vote.validator for signed in certificate.votes]
+    weight = sum(map(validators.weight, set(senders)))
+    votes = [signed.vote for signed in certificate.votes]
+    if not all(v.network == network and v.height == certificate.height and v.validator in validators for v in votes):
+        return False
+    timed_out = all((v.type, v.round) == (VoteType.PRECOMMIT, certificate.round - 1) for v in votes)
+    skipped = all(v.round == certificate.round for v in votes)
+    enough = (timed_out and validators.is_quorum(weight)) or (skipped and validators.has_honest(weight))
+    return enough and all(signed.verify() for signed in certificate.votes)
+
+
+def round_certificate(keeper: VoteKeeper, validators: ValidatorSet, height: int, round_: int) -> RoundCertificate | None:
+    """Why this round was entered, from the votes kept; None when they do not say."""
+    before = keeper.votes(round_ - 1, VoteType.PRECOMMIT)
+    if validators.is_quorum(keeper.weight_any(round_ - 1, VoteType.PRECOMMIT)):
+        return RoundCertificate(height, round_, before)
+    here = keeper.votes(round_, VoteType.PREVOTE) + keeper.votes(round_, VoteType.PRECOMMIT)
+    return RoundCertificate(height, round_, here) if validators.has_honest(keeper.weight_in_round(round_)) else None
+
+
+def polka_certificate(keeper: VoteKeeper, height: int, round_: int, block_id: bytes) -> PolkaCertificate:
+    """The prevotes of `round_` for block_id."""
+    return PolkaCertificate(height, round_, block_id, keeper.votes_for(round_, VoteType.PREVOTE, block_id))
+
+
+def _are_distinct(senders: list[bytes], validators: ValidatorSet) -> bool:
+    return len(set(senders)) == len(senders) and all(sender in validators for sender in senders)

@@ -1,21 +1,33 @@
-"""Proof that a validator broke the rules. Law: only two signatures by one key over two different answers to one question count.
+"""Proof that a validator broke the rules. Law: two signatures by one key that no honest validator can have made, and nothing else.
 
-An honest validator signs one vote per (height, round, type) and one proposal per (height, round), so it cannot be framed.
+An honest validator signs one vote per (height, round, type), one proposal per (height, round), and after a precommit for one block
+no prevote for another unless that names a polka since. So it cannot be framed, whoever collects the signatures (decision 010).
 """
 
 from __future__ import annotations
 
 from p2p.codec import Message, encode, unpack
-from p2p.consensus.messages import Proposal, SignedProposal, SignedVote
+from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote
 from p2p.consensus.validators import ValidatorSet
+from p2p.consensus.votes import Pair, forgot
 from p2p.errors import RemoteProtocolError
 from p2p.keys import Domain, verify
 from p2p.types import Bytes64
+
+MAX_EVIDENCE_AGE = 100_000  # heights
+MAX_EVIDENCE_BYTES = 4096
 
 
 class DuplicateVote(Message, frozen=True, tag="duplicate_vote"):
     first: SignedVote
     second: SignedVote
+
+
+class Amnesia(Message, frozen=True, tag="amnesia"):
+    """A precommit, and a later prevote for another block whose valid round lies before it."""
+
+    precommit: SignedVote
+    prevote: SignedVote
 
 
 class DuplicateProposal(Message, frozen=True, tag="duplicate_proposal"):
@@ -25,29 +37,91 @@ class DuplicateProposal(Message, frozen=True, tag="duplicate_proposal"):
     second_signature: Bytes64
 
 
-Evidence = DuplicateVote | DuplicateProposal
+Evidence = DuplicateVote | DuplicateProposal | Amnesia
 
 
-def duplicate_proposal(first: SignedProposal, second: SignedProposal) -> DuplicateProposal:
-    return DuplicateProposal(first.proposal, first.signature, second.proposal, second.signature)
+def of_votes(pair: Pair) -> bytes:
+    """Evidence bytes of two conflicting votes, the same whichever was seen first."""
+    one, two = pair
+    if forgot(one.vote, two.vote):
+        return encode(Amnesia(one, two))
+    first, second = sorted(pair, key=encode)
+    return encode(DuplicateVote(first, second))
 
 
-def check_evidence(raw: bytes, network: str, validators: ValidatorSet) -> bytes | None:
-    """The offender's key, or None when `raw` proves nothing."""
+def of_proposals(pair: tuple[SignedProposal, SignedProposal]) -> bytes:
+    first, second = sorted(((p.proposal, p.signature) for p in pair), key=lambda p: encode(p[0]))
+    return encode(DuplicateProposal(*first, *second))
+
+
+def check_evidence(raw: bytes, network: str, validators: ValidatorSet, height: int) -> bytes | None:
+    """The offender's key, or None when `raw` proves nothing against a validator of this set. height: of the block it is for."""
     try:
-        evidence: Evidence = unpack(Evidence, raw)  # type: ignore[arg-type]
+        evidence: Evidence = unpack(Evidence, raw, limit=MAX_EVIDENCE_BYTES)  # type: ignore[arg-type]
     except RemoteProtocolError:
         return None
-    if isinstance(evidence, DuplicateVote):
-        a, b = evidence.first.vote, evidence.second.vote
-        same = (a.network, a.type, a.height, a.round, a.validator) == (b.network, b.type, b.height, b.round, b.validator)
-        good = same and a != b and a.network == network and evidence.first.verify() and evidence.second.verify()
-        return a.validator if good and a.validator in validators else None
-    p, q = evidence.first, evidence.second
-    same = (p.network, p.height, p.round, p.proposer) == (q.network, q.height, q.round, q.proposer)
-    good = same and p != q and p.network == network and _signed(p, evidence.first_signature) and _signed(q, evidence.second_signature)
-    return p.proposer if good and p.proposer in validators else None
+    one, two = _parts(evidence)
+    who = one.proposer if isinstance(one, Proposal) else one.validator
+    plausible = (
+        who in validators and one.network == two.network == network and one.height == two.height
+        and height - MAX_EVIDENCE_AGE < one.height <= height
+    )
+    return who if plausible and _proves(evidence) else None
+
+
+def offender(raw: bytes) -> bytes:
+    """Whom checked evidence is against."""
+    one, _ = _parts(unpack(Evidence, raw, limit=MAX_EVIDENCE_BYTES))  # type: ignore[arg-type]
+    return one.proposer if isinstance(one, Proposal) else one.validator
+
+
+def _parts(evidence: Evidence) -> tuple[Vote, Vote] | tuple[Proposal, Proposal]:
+    if isinstance(evidence, DuplicateProposal):
+        return evidence.first, evidence.second
+    if isinstance(evidence, Amnesia):
+        return evidence.precommit.vote, evidence.prevote.vote
+    return evidence.first.vote, evidence.second.vote
+
+
+def _proves(evidence: Evidence) -> bool:
+    if isinstance(evidence, DuplicateProposal):
+        p, q = evidence.first, evidence.second
+        same = (p.round, p.proposer) == (q.round, q.proposer)
+        return same and p != q and _signed(p, evidence.first_signature) and _signed(q, evidence.second_signature)
+    if isinstance(evidence, Amnesia):
+        a, b = evidence.precommit, evidence.prevote
+        return a.vote.validator == b.vote.validator and forgot(a.vote, b.vote) and a.verify() and b.verify()
+    a, b = evidence.first, evidence.second
+    same = (a.vote.type, a.vote.round, a.vote.validator) == (b.vote.type, b.vote.round, b.vote.validator)
+    return same and a.vote != b.vote and a.verify() and b.verify()
 
 
 def _signed(proposal: Proposal, signature: bytes) -> bool:
     return verify(proposal.proposer, Domain.PROPOSAL, proposal.network, encode(proposal), signature)
+
+
+class EvidencePool:
+    """One piece per offender, which is all it takes: bounded by the size of the set. Gone once the chain has punished it."""
+
+    def __init__(self, network: str) -> None:
+        self._network = network
+        self._found: dict[bytes, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def offenders(self) -> frozenset[bytes]:
+        return frozenset(self._found)
+
+    def add(self, raw: bytes, validators: ValidatorSet, height: int) -> bool:
+        """True when it is new proof against somebody."""
+        who = check_evidence(raw, self._network, validators, height)
+        if who is None or who in self._found:
+            return False
+        self._found[who] = raw
+        return True
+
+    def pending(self, validators: ValidatorSet, punished: frozenset[bytes], limit: int = 32) -> tuple[bytes, ...]:
+        """What a block may carry now, in the order of the offenders' keys; forgets the rest."""
+        self._found = {who: raw for who, raw in sorted(self._found.items()) if who in validators and who not in punished}
+        return tuple(self._found.values())[:limit]

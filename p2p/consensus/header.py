@@ -59,14 +59,16 @@ def check_block(app: Application, network: str, block: Block, proposer: bytes, n
     for holds, sentence in facts:
         if not holds:
             return sentence
-    if last is not None and not _right_commit(app, last, network, validators):
+    if last is not None and not _right_commit(app, last, network):
         return "the last commit proves nothing"
     if not check_beacon(h.proposer, app.beacon(), h.height, h.round, h.beacon, h.beacon_proof):
         return "the beacon is not the proposer's"
-    if any(check_evidence(raw, network, validators) is None for raw in block.evidence):
-        return "evidence that proves nothing"
+    offenders = [check_evidence(raw, network, validators, h.height) for raw in block.evidence]
+    if None in offenders or len(set(offenders)) < len(offenders) or set(offenders) & app.punished():
+        return "evidence that proves nothing, or nothing new"
     return None if app.process(block) else "a transaction may not be in this block"
 
 
-def _right_commit(app: Application, last: CommitCertificate, network: str, validators: ValidatorSet) -> bool:
-    return last.height == app.height() and last.block_id == app.last_block_id() and verify_commit(last, network, validators)
+def _right_commit(app: Application, last: CommitCertificate, network: str) -> bool:
+    deciders = ValidatorSet.of(app.last_validators())
+    return last.height == app.height() and last.block_id == app.last_block_id() and verify_commit(last, network, deciders)

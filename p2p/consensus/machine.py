@@ -1,119 +1,102 @@
-"""The round state machine of one height (Tendermint, arXiv 1807.04938). Law: no clock, no randomness, no I/O; inputs in, effects out.
+"""The rules of one height. Law: no clock, no randomness, no I/O; verified inputs in, effects out.
 
-Rules are run to a fixpoint after each input, in the order D S K P N T; README.md gives each label's meaning (L = the paper's line).
+Counts votes, matches them with proposals, and tells `round` what happened. Rules are run to a fixpoint after each input, in the
+order D S K P N T; README.md gives each label's meaning (L = line of arXiv 1807.04938, Algorithm 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Callable, Sequence
 
-from p2p.consensus.messages import NIL_ROUND, SignedProposal, SignedVote, VoteType
+from p2p.consensus.messages import SignedProposal, SignedVote, VoteType
+from p2p.consensus.round import Effect, RoundState, SetTimer, SkipRound, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
-from p2p.consensus.votes import VoteKeeper
+from p2p.consensus.votes import Pair, VoteKeeper
 from p2p.limits import MAX_FUTURE_ROUNDS
 
-
-class Step(IntEnum):
-    NEW = 0
-    PROPOSE = 1
-    PREVOTE = 2
-    PRECOMMIT = 3
-    DECIDED = 4
-
-
-class TimeoutKind(IntEnum):
-    PROPOSE = 1
-    PREVOTE = 2
-    PRECOMMIT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Propose:
-    """This peer is the round's proposer: re-propose block_id (with its valid round), or a new block when None."""
-
-    round: int
-    block_id: bytes | None
-    valid_round: int
-
-
-@dataclass(frozen=True, slots=True)
-class CastVote:
-    type: VoteType
-    round: int
-    block_id: bytes | None
-    valid_round: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetTimer:
-    kind: TimeoutKind
-    round: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decide:
-    block_id: bytes
-    round: int
-
-
-Effect = Propose | CastVote | SetTimer | Decide
+PROPOSALS_PER_ROUND = 2  # an equivocating proposer's others are kept only once votes for them are seen
 
 
 class Machine:
     """State of one height. me: this peer's key. proposer_of(round): whose turn it is."""
 
-    def __init__(self, me: bytes, validators: ValidatorSet, proposer_of: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, me: bytes, validators: ValidatorSet, proposer_of: Callable[[int], bytes], *, max_future: int = MAX_FUTURE_ROUNDS,
+        keeper: VoteKeeper | None = None,
+    ) -> None:
         self.me, self.validators, self.proposer_of = me, validators, proposer_of
-        self.votes = VoteKeeper(validators)
-        self.round, self.step = 0, Step.NEW
-        self.locked: tuple[bytes, int] | None = None
-        self.valid: tuple[bytes, int] | None = None
-        self.proposals: dict[int, SignedProposal] = {}
+        self.votes = keeper or VoteKeeper(validators, max_future)
+        self.state = RoundState()
+        self.proposals: dict[int, list[SignedProposal]] = {}
         self.proposal_conflicts: dict[tuple[bytes, int], tuple[SignedProposal, SignedProposal]] = {}
         self.validity: dict[bytes, bool] = {}
+        self._max_future = max_future
         self._once: set[tuple[str, int]] = set()
         self._out: list[Effect] = []
+
+    @property
+    def round(self) -> int:
+        return self.state.round
+
+    @property
+    def step(self) -> Step:
+        return self.state.step
+
+    @property
+    def locked(self) -> tuple[bytes, int] | None:
+        return self.state.locked
+
+    @property
+    def valid(self) -> tuple[bytes, int] | None:
+        return self.state.valid
+
+    def proposal_of(self, block_id: bytes) -> SignedProposal | None:
+        """Any proposal that carries this block."""
+        return next((p for _, found in sorted(self.proposals.items()) for p in found if p.proposal.block_id == block_id), None)
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
     def start(self) -> list[Effect]:
         """StartHeight."""
         if self.step is Step.NEW:
-            self._start_round(0)
+            self._new_round(0)
         return self._run()
 
     def on_proposal(self, signed: SignedProposal, valid: bool) -> list[Effect]:
-        """A proposal whose signature and proposer are right; `valid`: what the application says of its block."""
+        """A proposal whose signature is right; `valid`: what the application says of its block."""
         proposal = signed.proposal
         if proposal.proposer != self.proposer_of(proposal.round):
             return []  # before anything is remembered: two proposers in one round are no conflict of one
-        known = self.proposals.get(proposal.round)
-        if known is not None:
-            if known.proposal != proposal:
-                self.proposal_conflicts.setdefault((proposal.proposer, proposal.round), (known, signed))
+        known = self.proposals.get(proposal.round, [])
+        if any(p.proposal == proposal for p in known):
             return []
-        if proposal.round > self.round + MAX_FUTURE_ROUNDS and not self.validators.has_honest(
-            self.votes.weight_in_round(proposal.round)
-        ):
+        if known:
+            self.proposal_conflicts.setdefault((proposal.proposer, proposal.round), (known[0], signed))
+        wanted = self.validators.has_honest(self.votes.weight_in_round(proposal.round))
+        if not known and proposal.round > self.round + self._max_future and not wanted:
             return []
-        self.proposals[proposal.round] = signed
+        if len(known) >= PROPOSALS_PER_ROUND and not self._is_voted_for(proposal.round, proposal.block_id):
+            return []
+        self.proposals.setdefault(proposal.round, []).append(signed)
         self.validity[proposal.block_id] = valid
         return self._run()
+
+    def _is_voted_for(self, round_: int, block_id: bytes) -> bool:
+        """By somebody honest, so at most a few blocks a round can be."""
+        return any(self.validators.has_honest(self.votes.weight_for(round_, kind, block_id)) for kind in VoteType)
 
     def on_vote(self, signed: SignedVote) -> list[Effect]:
         return self._run() if self.votes.add(signed, self.round) else []
 
+    def on_certificate(self, votes: Sequence[SignedVote]) -> list[Effect]:
+        """A verified quorum for one value of one (round, type): taken whole."""
+        news = [self.votes.add(vote, self.round, whole=True) for vote in votes]
+        return self._run() if any(news) else []
+
     def on_timeout(self, kind: TimeoutKind, round_: int) -> list[Effect]:
-        if round_ != self.round or self.step in (Step.NEW, Step.DECIDED):
+        if self.step in (Step.NEW, Step.DECIDED):
             return []
-        if kind is TimeoutKind.PROPOSE and self.step is Step.PROPOSE:  # L57
-            self._prevote(None, NIL_ROUND)
-        elif kind is TimeoutKind.PREVOTE and self.step is Step.PREVOTE:  # L61
-            self._precommit(None)
-        elif kind is TimeoutKind.PRECOMMIT:  # L65
-            self._start_round(self.round + 1)
+        self._emit(self.state.timeout(kind, round_))
         return self._run()
 
     # -- rules ----------------------------------------------------------------------------------------------------
@@ -126,81 +109,73 @@ class Machine:
         out, self._out = self._out, []
         return out
 
-    def _start_round(self, round_: int) -> None:
-        """L11."""
-        self.round, self.step = round_, Step.PROPOSE
-        if self.proposer_of(round_) == self.me:
-            self._out.append(Propose(round_, *(self.valid or (None, NIL_ROUND))))
-        self._out.append(SetTimer(TimeoutKind.PROPOSE, round_))
+    def _emit(self, effect: Effect | None) -> bool:
+        """Queue an effect; entering another round happens here. True when the state moved or something goes out."""
+        if isinstance(effect, SkipRound):
+            self._new_round(effect.round)
+        elif effect is not None:
+            self._out.append(effect)
+        return effect is not None
+
+    def _new_round(self, round_: int) -> None:
+        mine = self.proposer_of(round_) == self.me
+        self._emit(self.state.new_round(round_, proposer=mine))
+        if mine:  # beyond the paper, which gives the proposer none: its own block may fail to be built
+            self._out.append(SetTimer(TimeoutKind.PROPOSE, round_))
 
     def _rule_d(self) -> bool:
         """D (L49): quorum of precommits for a valid proposal of any round."""
-        for _, signed in sorted(self.proposals.items()):
-            block_id = signed.proposal.block_id
-            # the proposal may be of another round than the precommits: all rounds that hold votes count
-            for voted in self.votes.rounds_above(-1):
-                weight = self.votes.weight_for(voted, VoteType.PRECOMMIT, block_id)
-                if self.validity[block_id] and self.validators.is_quorum(weight):
-                    self.step = Step.DECIDED
-                    self._out.append(Decide(block_id, voted))
-                    return True
+        for round_ in self.votes.rounds_above(-1):
+            if not self.validators.is_quorum(self.votes.weight_any(round_, VoteType.PRECOMMIT)):
+                continue
+            for block_id, good in self.validity.items():
+                if good and self.validators.is_quorum(self.votes.weight_for(round_, VoteType.PRECOMMIT, block_id)):
+                    return self._emit(self.state.commit(block_id, round_))
         return False
 
     def _rule_s(self) -> bool:
         """S (L55): more than a third voting in a later round."""
         for round_ in self.votes.rounds_above(self.round):
             if self.validators.has_honest(self.votes.weight_in_round(round_)):
-                self._start_round(round_)
-                return True
+                return self._emit(self.state.skip(round_))
         return False
 
     def _rule_k(self) -> bool:
         """K (L36), once per round: polka for this round's valid proposal: lock and precommit, or remember as valid."""
-        signed = self.proposals.get(self.round)
-        if signed is None or self.step < Step.PREVOTE or ("K", self.round) in self._once:
+        if self.step not in (Step.PREVOTE, Step.PRECOMMIT) or ("K", self.round) in self._once:
             return False
-        proposal = signed.proposal
-        weight = self.votes.weight_for(self.round, VoteType.PREVOTE, proposal.block_id, proposal.pol_round)
-        if not self.validity[proposal.block_id] or not self.validators.is_quorum(weight):
-            return False
-        self._once.add(("K", self.round))
-        if self.step is Step.PREVOTE:
-            self.locked = (proposal.block_id, self.round)
-            self._precommit(proposal.block_id)
-        self.valid = (proposal.block_id, self.round)
-        return True
+        for signed in self.proposals.get(self.round, []):
+            proposal = signed.proposal
+            weight = self.votes.weight_for(self.round, VoteType.PREVOTE, proposal.block_id, proposal.pol_round)
+            if self.validity[proposal.block_id] and self.validators.is_quorum(weight):
+                self._once.add(("K", self.round))
+                self._emit(self.state.polka(proposal.block_id))
+                return True
+        return False
 
     def _rule_p(self) -> bool:
         """P (L22, L28): the round's proposal arrived: prevote it unless it is invalid or a lock forbids it."""
-        signed = self.proposals.get(self.round)
-        if signed is None or self.step is not Step.PROPOSE:
+        if self.step is not Step.PROPOSE:
             return False
-        block_id, pol_round = signed.proposal.block_id, signed.proposal.pol_round
-        if pol_round >= self.round:
-            return False
-        if pol_round >= 0 and not self.validators.is_quorum(self.votes.weight_for(pol_round, VoteType.PREVOTE, block_id)):
-            return False  # its polka may still come
-        free = self.locked is None or self.locked[0] == block_id or (pol_round >= 0 and self.locked[1] <= pol_round)
-        good = self.validity[block_id] and free
-        self._prevote(block_id if good else None, pol_round if good else NIL_ROUND)
-        return True
+        for signed in self.proposals.get(self.round, []):
+            block_id, pol_round = signed.proposal.block_id, signed.proposal.pol_round
+            valid = self.validity[block_id]
+            if pol_round < 0:
+                return self._emit(self.state.proposal(block_id, valid=valid))
+            if self.validators.is_quorum(self.votes.weight_for(pol_round, VoteType.PREVOTE, block_id)) and pol_round < self.round:
+                return self._emit(self.state.proposal_with_polka(block_id, pol_round, valid=valid))
+        return False  # nothing yet, or its polka may still come
 
     def _rule_n(self) -> bool:
         """N (L44): quorum of nil prevotes."""
-        if self.step is Step.PREVOTE and self.validators.is_quorum(self.votes.weight_for(self.round, VoteType.PREVOTE, None)):
-            self._precommit(None)
-            return True
-        return False
+        quorum = self.validators.is_quorum(self.votes.weight_for(self.round, VoteType.PREVOTE, None))
+        return quorum and self._emit(self.state.polka_nil())
 
     def _rule_t(self) -> bool:
         """T (L34, L47), once each: quorum of any votes starts the step's timer."""
         if self.step is Step.PREVOTE and self._first_quorum(VoteType.PREVOTE):
-            self._out.append(SetTimer(TimeoutKind.PREVOTE, self.round))
-            return True
-        if self._first_quorum(VoteType.PRECOMMIT):
-            self._out.append(SetTimer(TimeoutKind.PRECOMMIT, self.round))
-            return True
-        return False
+            return self._emit(self.state.polka_any())
+        return self._first_quorum(VoteType.PRECOMMIT) and self._emit(self.state.precommit_any())
 
     def _first_quorum(self, kind: VoteType) -> bool:
         mark = (kind.name, self.round)
@@ -209,10 +184,10 @@ class Machine:
         self._once.add(mark)
         return True
 
-    def _prevote(self, block_id: bytes | None, valid_round: int) -> None:
-        self.step = Step.PREVOTE
-        self._out.append(CastVote(VoteType.PREVOTE, self.round, block_id, valid_round))
+    def conflicts(self) -> list[Pair]:
+        """Vote pairs that prove a fault: double votes and amnesia."""
+        return [*self.votes.double.values(), *self.votes.amnesia.values()]
 
-    def _precommit(self, block_id: bytes | None) -> None:
-        self.step = Step.PRECOMMIT
-        self._out.append(CastVote(VoteType.PRECOMMIT, self.round, block_id, NIL_ROUND))
+    def size(self) -> int:
+        """Messages kept."""
+        return self.votes.size() + sum(map(len, self.proposals.values())) + 2 * len(self.proposal_conflicts)

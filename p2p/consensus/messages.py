@@ -37,6 +37,12 @@ class Vote(Message, frozen=True):
     valid_round: RoundOrNil
     validator: Bytes32
 
+    def is_well_formed(self) -> bool:
+        """Only a prevote for a block names a valid round, and an earlier one: certificates rebuild precommits without any."""
+        if self.type is VoteType.PREVOTE and self.block_id is not None:
+            return self.valid_round < self.round
+        return self.valid_round == NIL_ROUND
+
 
 class SignedVote(Message, frozen=True):
     vote: Vote
@@ -44,7 +50,7 @@ class SignedVote(Message, frozen=True):
 
     def verify(self) -> bool:
         v = self.vote
-        return verify(v.validator, VOTE_DOMAIN[v.type], v.network, encode(v), self.signature)
+        return v.is_well_formed() and verify(v.validator, VOTE_DOMAIN[v.type], v.network, encode(v), self.signature)
 
 
 class CommitCertificate(Message, frozen=True):
@@ -91,6 +97,10 @@ class Header(Message, frozen=True):
     beacon_proof: Annotated[bytes, Meta(max_length=80)]
     proposer: Bytes32
 
+    @property
+    def block_id(self) -> bytes:
+        return digest(b"block", encode(self))
+
 
 class Block(Message, frozen=True):
     """txs: canonical bytes of SignedBatch. last_commit: certificate of height-1 (None at height 1). evidence: canonical Evidence bytes."""
@@ -102,7 +112,7 @@ class Block(Message, frozen=True):
 
     @property
     def block_id(self) -> bytes:
-        return digest(b"block", encode(self.header))
+        return self.header.block_id
 
 
 class Proposal(Message, frozen=True):

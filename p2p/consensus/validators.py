@@ -8,27 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from p2p.codec import decode, encode
 from p2p.verification.merkle import root
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ValidatorSet:
     """members: (key, weight > 0), ascending by key."""
 
     members: tuple[tuple[bytes, int], ...]
 
-    @classmethod
-    def of(cls, members: Sequence[tuple[bytes, int]]) -> ValidatorSet:
-        return cls(tuple(sorted((k, w) for k, w in members if w > 0)))
+    @staticmethod
+    def of(members: Sequence[tuple[bytes, int]]) -> ValidatorSet:
+        return _interned(tuple(members))
 
-    @property
+    @cached_property
     def total(self) -> int:
         return sum(weight for _, weight in self.members)
 
+    @cached_property
+    def _by_key(self) -> dict[bytes, int]:
+        return dict(self.members)
+
     def weight(self, key: bytes) -> int:
-        return dict(self.members).get(key, 0)
+        return self._by_key.get(key, 0)
 
     def __contains__(self, key: bytes) -> bool:
         return self.weight(key) > 0
@@ -39,9 +44,19 @@ class ValidatorSet:
     def has_honest(self, weight: int) -> bool:
         return 3 * weight > self.total
 
+    @cached_property
+    def _hash(self) -> bytes:
+        return root([encode([key, weight]) for key, weight in self.members])
+
     def hash(self) -> bytes:
         """RFC 6962 root over the encoded members: what a header carries."""
-        return root([encode([key, weight]) for key, weight in self.members])
+        return self._hash
+
+
+@lru_cache(maxsize=256)
+def _interned(members: tuple[tuple[bytes, int], ...]) -> ValidatorSet:
+    """Sets live for an epoch and are asked for with every block: one object each, with its hash."""
+    return ValidatorSet(tuple(sorted((k, w) for k, w in members if w > 0)))
 
 
 Priorities = dict[bytes, int]

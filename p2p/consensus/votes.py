@@ -1,65 +1,142 @@
-"""The vote keeper. Law: the first vote per (validator, round, type) counts; a conflicting one is evidence, never a vote.
+"""The vote keeper of one height. Law: the first vote per (validator, round, type) counts; a conflicting one is evidence, never a vote.
 
-At most MAX_FUTURE_ROUNDS rounds ahead are kept per validator, so memory is bounded whatever arrives.
+The one exception is a certificate: it is taken whole, so the vote an equivocator gave to others counts for what they saw it for.
+Rounds ahead are bounded per validator, so memory is bounded whatever arrives.
 """
 
 from __future__ import annotations
 
-from p2p.consensus.messages import SignedVote, VoteType
+from collections.abc import Sequence
+
+from p2p.consensus.messages import SignedVote, Vote, VoteType
 from p2p.consensus.validators import ValidatorSet
 from p2p.limits import MAX_FUTURE_ROUNDS
 
 Slot = tuple[int, VoteType]
+Pair = tuple[SignedVote, SignedVote]
 
 
 class VoteKeeper:
-    """Votes of one height; signatures were verified before."""
+    """Signatures were verified before. max_future: rounds ahead of ours kept per validator."""
 
-    def __init__(self, validators: ValidatorSet) -> None:
+    def __init__(self, validators: ValidatorSet, max_future: int = MAX_FUTURE_ROUNDS) -> None:
         self._validators = validators
-        self._slots: dict[Slot, dict[bytes, SignedVote]] = {}
-        self.conflicts: dict[tuple[bytes, int, VoteType], tuple[SignedVote, SignedVote]] = {}
+        self._max_future = max_future
+        self._first: dict[Slot, dict[bytes, SignedVote]] = {}
+        self._also: dict[Slot, dict[tuple[bytes, bytes | None], SignedVote]] = {}  # from certificates, beside the first
+        self._weights: dict[Slot, dict[tuple[bytes | None, int], int]] = {}
+        self._any: dict[Slot, int] = {}
+        self._in_round: dict[int, dict[bytes, None]] = {}
+        self.double: dict[tuple[bytes, int, VoteType], Pair] = {}  # two votes in one slot
+        self.amnesia: dict[bytes, Pair] = {}  # (precommit, later prevote that forgot it)
 
-    def add(self, signed: SignedVote, round_now: int) -> bool:
-        """True when it is new and counts."""
+    def add(self, signed: SignedVote, round_now: int, *, whole: bool = False) -> bool:
+        """True when it counts newly. whole: part of a quorum certificate, so it counts even beside another vote of its sender."""
         vote = signed.vote
         if vote.validator not in self._validators:
             return False
-        slot = self._slots.get((vote.round, vote.type), {})
-        known = slot.get(vote.validator)
+        slot = (vote.round, vote.type)
+        known = self._first.get(slot, {}).get(vote.validator)
         if known is not None:
             if known.vote != vote:
-                self.conflicts.setdefault((vote.validator, vote.round, vote.type), (known, signed))
+                self.double.setdefault((vote.validator, *slot), (known, signed))
+            if known.vote.block_id == vote.block_id or not whole:
+                return False
+            again = (vote.validator, vote.block_id)
+            if again in self._also.get(slot, {}):
+                return False
+            self._also.setdefault(slot, {})[again] = signed
+            self._weigh(slot, vote)
+            return True
+        if not whole and vote.round > round_now + 1 and self._rounds_ahead(vote, round_now) >= self._max_future:
             return False
-        if vote.round > round_now + 1 and self._rounds_ahead(vote.validator, round_now, vote.round) >= MAX_FUTURE_ROUNDS:
-            return False
-        self._slots.setdefault((vote.round, vote.type), {})[vote.validator] = signed
+        self._first.setdefault(slot, {})[vote.validator] = signed
+        self._in_round.setdefault(vote.round, {})[vote.validator] = None
+        self._weigh(slot, vote)
+        self._any[slot] = self._any.get(slot, 0) + self._validators.weight(vote.validator)
+        self._look_for_amnesia(signed)
         return True
 
-    def _rounds_ahead(self, validator: bytes, round_now: int, new: int) -> int:
-        return len({r for (r, _), slot in self._slots.items() if r > round_now and r != new and validator in slot})
+    def _weigh(self, slot: Slot, vote: Vote) -> None:
+        tally = self._weights.setdefault(slot, {})
+        place = (vote.block_id, vote.valid_round)
+        tally[place] = tally.get(place, 0) + self._validators.weight(vote.validator)
+
+    def _rounds_ahead(self, vote: Vote, round_now: int) -> int:
+        return sum(1 for r, who in self._in_round.items() if r > round_now and r != vote.round and vote.validator in who)
+
+    def _look_for_amnesia(self, signed: SignedVote) -> None:
+        """A precommit for one block, then a prevote for another that names no polka since: no honest validator signs both."""
+        who = signed.vote.validator
+        if signed.vote.block_id is None or who in self.amnesia:
+            return
+        for (_, kind), votes in sorted(self._first.items()):
+            other = votes.get(who)
+            if other is None or kind is signed.vote.type:
+                continue
+            pair = (other, signed) if kind is VoteType.PRECOMMIT else (signed, other)
+            if forgot(pair[0].vote, pair[1].vote):
+                self.amnesia[who] = pair
+                return
 
     def has(self, validator: bytes, round_: int, kind: VoteType) -> bool:
-        return validator in self._slots.get((round_, kind), {})
+        return validator in self._first.get((round_, kind), {})
+
+    def first(self, validator: bytes, round_: int, kind: VoteType) -> SignedVote | None:
+        return self._first.get((round_, kind), {}).get(validator)
 
     def votes(self, round_: int, kind: VoteType) -> tuple[SignedVote, ...]:
-        return tuple(vote for _, vote in sorted(self._slots.get((round_, kind), {}).items()))
+        return tuple(vote for _, vote in sorted(self._first.get((round_, kind), {}).items()))
+
+    def votes_for(self, round_: int, kind: VoteType, block_id: bytes | None) -> tuple[SignedVote, ...]:
+        """One vote for `block_id` per validator, ascending by validator."""
+        found = {v.vote.validator: v for v in self.votes(round_, kind) if v.vote.block_id == block_id}
+        for (who, what), signed in self._also.get((round_, kind), {}).items():
+            if what == block_id:
+                found.setdefault(who, signed)
+        return tuple(vote for _, vote in sorted(found.items()))
 
     def weight_any(self, round_: int, kind: VoteType) -> int:
-        return sum(self._validators.weight(key) for key in self._slots.get((round_, kind), {}))
+        return self._any.get((round_, kind), 0)
 
     def weight_for(self, round_: int, kind: VoteType, block_id: bytes | None, valid_round: int | None = None) -> int:
         """Weight that voted for `block_id` (None = nil); with valid_round, only votes that carry it."""
-        return sum(
-            self._validators.weight(key)
-            for key, signed in self._slots.get((round_, kind), {}).items()
-            if signed.vote.block_id == block_id and (valid_round is None or signed.vote.valid_round == valid_round)
-        )
+        tally = self._weights.get((round_, kind), {})
+        return sum(w for (what, vr), w in tally.items() if what == block_id and (valid_round is None or vr == valid_round))
 
     def rounds_above(self, round_: int) -> list[int]:
-        return sorted({r for r, _ in self._slots if r > round_}, reverse=True)
+        return sorted((r for r in self._in_round if r > round_), reverse=True)
 
     def weight_in_round(self, round_: int) -> int:
         """Prevote and precommit senders counted together, each once."""
-        senders = {key for kind in VoteType for key in self._slots.get((round_, kind), {})}
-        return sum(self._validators.weight(key) for key in senders)
+        return sum(self._validators.weight(key) for key in self._in_round.get(round_, {}))
+
+    def size(self) -> int:
+        """Votes kept: what bounds memory."""
+        return sum(map(len, self._first.values())) + sum(map(len, self._also.values())) + 2 * len(self.double)
+
+
+def forgot(precommit: Vote, prevote: Vote) -> bool:
+    """Amnesia: locked on one block at a round, then prevoted another with a valid round before that lock (rule P forbids it)."""
+    return (
+        precommit.type is VoteType.PRECOMMIT and prevote.type is VoteType.PREVOTE
+        and precommit.block_id is not None and prevote.block_id is not None and precommit.block_id != prevote.block_id
+        and prevote.valid_round < precommit.round < prevote.round
+    )
+
+
+def conflicts(votes: Sequence[SignedVote]) -> list[Pair]:
+    """Every provable fault in a heap of votes of one height (any order): what an auditor finds afterwards."""
+    found: list[Pair] = []
+    by_validator: dict[bytes, list[SignedVote]] = {}
+    for signed in votes:
+        by_validator.setdefault(signed.vote.validator, []).append(signed)
+    for own in by_validator.values():
+        for at, one in enumerate(own):
+            for two in own[at + 1 :]:
+                a, b = one.vote, two.vote
+                if ((a.round, a.type) == (b.round, b.type) and a != b) or forgot(a, b):
+                    found.append((one, two))
+                elif forgot(b, a):
+                    found.append((two, one))
+    return found

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from p2p.codec import convert, decode, encode
+from typing import Annotated
+
+from msgspec import Meta
+
+from p2p.codec import Message, convert, decode, encode
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
 from p2p.errors import RemoteProtocolError
 from p2p.limits import MAX_GOSSIP
-from p2p.types import VERSION
+from p2p.types import U64, VERSION
 
-Wire = SignedVote | SignedProposal | PolkaCertificate | RoundCertificate
-KINDS: dict[int, type[Wire]] = {1: SignedVote, 2: SignedProposal, 3: PolkaCertificate, 4: RoundCertificate}
+
+class EvidenceNote(Message, frozen=True):
+    """Evidence on its way to whoever proposes next. height: of the sender, so that old notes are dropped unread."""
+
+    height: U64
+    evidence: Annotated[bytes, Meta(max_length=4096)]
+
+
+Wire = SignedVote | SignedProposal | PolkaCertificate | RoundCertificate | EvidenceNote
+KINDS: dict[int, type[Wire]] = {1: SignedVote, 2: SignedProposal, 3: PolkaCertificate, 4: RoundCertificate, 5: EvidenceNote}
 NUMBERS = {kind: number for number, kind in KINDS.items()}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from p2p.codec import encode
+from p2p.ledger.members import first_members
 from p2p.ledger.records import Account, Participant, Totals
 from p2p.ledger.view import View
 from p2p.types import Genesis
 
 
 def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
-    """Accounts, participants, minted money and the beacon of height 0."""
+    """Accounts, participants, minted money, validator sets and the beacon of height 0."""
     for account in genesis.accounts:
         view.put_account(account.account, Account(account.balance_micro))
     for peer in genesis.peers:
@@ -17,6 +18,7 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
     view.put(b"parts", encode(sorted(peer.node for peer in genesis.peers)))
     view.put_totals(Totals(minted_micro=sum(a.balance_micro for a in genesis.accounts)))
     view.put(b"beacon/" + bytes(8), beacon)
+    first_members(view, genesis)
 
 
 def check_conservation(view: View, accounts: list[bytes]) -> bool:

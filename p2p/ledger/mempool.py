@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from p2p.errors import InvalidRequest, Overloaded
 from p2p.keys import digest
@@ -58,8 +59,8 @@ class Mempool:
                 size += len(raw) + 8
         return tuple(chosen)
 
-    def settle(self, nonces: dict[bytes, int], height: int) -> None:
+    def settle(self, nonce_of: Callable[[bytes], int], height: int) -> None:
         """Forget what is included or overtaken (nonce <= the sender's on chain) and what waited too long."""
         for key, (_, sender, nonce, arrived) in list(self._waiting.items()):
-            if nonce <= nonces.get(sender, -1) or height - arrived > TX_TTL_HEIGHTS:
+            if nonce <= nonce_of(sender) or height - arrived > TX_TTL_HEIGHTS:
                 del self._waiting[key]

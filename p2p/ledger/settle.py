@@ -12,12 +12,15 @@ from p2p.types import Genesis, Status
 from p2p.verification.duty import check_probability_milli, draw_validators
 
 _EARLY = b"early:"
+BEACONS_KEPT = 256  # a draw names one of at most DRAW_WINDOW heights ago
 MAX_DRAWS = 2  # committees drawn for one inference before silence settles it (decision 005)
 
 
 def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> None:
     """After the records of block `height`: keep its beacon, act on what is due."""
     view.put(b"beacon/" + height.to_bytes(8, "big"), beacon)
+    if height > BEACONS_KEPT:
+        view.put(b"beacon/" + (height - BEACONS_KEPT).to_bytes(8, "big"), None)
     name = b"due/" + height.to_bytes(8, "big")
     for due in view.ids(name):
         if due.startswith(_EARLY) and len(due) == 32 + len(_EARLY):

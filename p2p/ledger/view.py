@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from p2p.codec import decode, encode, unpack
+from p2p.codec import encode, load
 from p2p.ledger.records import Account, Inference, Participant, Totals
 
 T = TypeVar("T")
@@ -33,33 +33,33 @@ class View:
 
     def account(self, public: bytes) -> Account:
         raw = self.get(b"acct/" + public)
-        return unpack(Account, raw) if raw else Account()
+        return load(Account, raw) if raw else Account()
 
     def put_account(self, public: bytes, account: Account) -> None:
         self.put(b"acct/" + public, encode(account))
 
     def participant(self, node: bytes) -> Participant | None:
         raw = self.get(b"part/" + node)
-        return unpack(Participant, raw) if raw else None
+        return load(Participant, raw) if raw else None
 
     def put_participant(self, participant: Participant) -> None:
         self.put(b"part/" + participant.node, encode(participant))
 
     def participants(self) -> list[Participant]:
-        nodes = decode(self.get(b"parts") or b"\x80")
+        nodes = load(list[bytes], self.get(b"parts") or b"\x80")
         found = [self.participant(node) for node in nodes]
         return [p for p in found if p is not None]
 
     def inference(self, inference_id: bytes) -> Inference | None:
         raw = self.get(b"inf/" + inference_id)
-        return unpack(Inference, raw) if raw else None
+        return load(Inference, raw) if raw else None
 
     def put_inference(self, inference_id: bytes, inference: Inference) -> None:
         self.put(b"inf/" + inference_id, encode(inference))
 
     def totals(self) -> Totals:
         raw = self.get(b"totals")
-        return unpack(Totals, raw) if raw else Totals()
+        return load(Totals, raw) if raw else Totals()
 
     def put_totals(self, totals: Totals) -> None:
         self.put(b"totals", encode(totals))
@@ -70,7 +70,7 @@ class View:
     # lists of ids by name: the height index of deadlines, records that came early, open duties
 
     def ids(self, name: bytes) -> list[bytes]:
-        return list(decode(self.get(name) or b"\x80"))
+        return load(list[bytes], self.get(name) or b"\x80")
 
     def add_id(self, name: bytes, value: bytes) -> None:
         self.put(name, encode([*self.ids(name), value]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p.codec import encode, unpack
+from p2p.codec import encode, load
 from p2p.consensus.guard import GuardRecord
 from p2p.errors import StorageError
 from p2p.store.batch import Batch
@@ -20,7 +21,9 @@ class GuardStore:
         self._store = store
         self._marker = marker
         self._last = self._read()
-        if self._last is None and marker.exists() and not allow_missing:
+        if self._last is not None:
+            self._mark()
+        elif marker.exists() and not allow_missing:
             raise StorageError(
                 f"{marker} says that this key has signed, but the store holds no guard: starting could sign twice. "
                 "Restore the store, or make a new key with folkmoot init", field="guard", code="guard_missing",
@@ -28,7 +31,7 @@ class GuardStore:
 
     def _read(self) -> GuardRecord | None:
         raw = self._store.read("guard", b"guard")
-        return unpack(GuardRecord, raw) if raw else None
+        return load(GuardRecord, raw) if raw else None
 
     def load(self) -> GuardRecord | None:
         return self._last
@@ -49,11 +52,21 @@ class GuardStore:
             if last is not None and (guard.height, guard.round, guard.step) < (last.height, last.round, last.step):
                 raise StorageError("the guard cannot go back: this would sign twice", field="guard", code="guard_back")
             batch.put("guard", b"guard", encode(guard))
-            if not self._marker.exists():
-                self._marker.touch()
         self._store.commit(batch)
         if guard is not None:
+            if self._last is None:
+                self._mark()  # after the commit: a crash between the two leaves a guard without a marker, which is harmless
             self._last = guard
+
+    def _mark(self) -> None:
+        """Durable before the first signature leaves."""
+        if self._marker.exists():
+            return
+        try:
+            with self._marker.open("wb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(f"cannot write {self._marker}: {error}", field="guard") from error
 
     def prune(self, height: int) -> None:
         """Forget inputs below `height`; the guard itself stays."""

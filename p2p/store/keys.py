@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-SCHEMA = 1
-DATABASES = ("meta", "state", "blocks", "guard", "payloads")
+SCHEMA = 2
+DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots")
 
 
 def height_key(height: int) -> bytes:

@@ -45,9 +45,10 @@ class Store:
             size = max(self._map_bytes, _size_on_disk(self.path / "data.mdb"))
             self._map_bytes = size
             self._env = lmdb.open(str(self.path), map_size=size, max_dbs=len(DATABASES), metasync=True, sync=True, max_readers=64)
+            self._check_whole()
             self._dbs = {name: self._env.open_db(name.encode()) for name in DATABASES}
         except (lmdb.Error, OSError) as error:
-            raise _storage_error(error) from error
+            raise _storage_error(error, "open") from error
         found = self.read("meta", b"schema")
         if found is None:
             batch = Batch()
@@ -55,6 +56,16 @@ class Store:
             self.commit(batch)
         elif found != bytes([SCHEMA]):
             raise StorageError(f"the store has schema {found[0]}, this program writes {SCHEMA}", field="schema", code="schema")
+
+    def _check_whole(self) -> None:
+        """LMDB maps the file and would read past the end of a cut one: refuse it instead, and repair nothing silently."""
+        pages, found = self._env.info()["last_pgno"] + 1, _size_on_disk(self.path / "data.mdb")
+        if found < pages * self._env.stat()["psize"]:
+            self._env.close()
+            raise StorageError(
+                f"{self.path}/data.mdb is cut off: it has {found} of {pages * 4096} bytes; restore it from a copy, or start this peer anew "
+                "with a new key", field="store", code="truncated",
+            )
 
     def read(self, database: str, key: bytes) -> bytes | None:
         with self._env.begin(db=self._dbs[database]) as txn:
@@ -98,8 +109,9 @@ def _size_on_disk(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _storage_error(error: Exception) -> StorageError:
+def _storage_error(error: Exception, verb: str = "write") -> StorageError:
     full = isinstance(error, lmdb.DiskError) or "No space left" in str(error) or "Input/output" in str(error)
     return StorageError(
-        f"cannot write: {error}; free space on the disk, then start again", field="store", code="disk_full" if full else "storage"
+        f"cannot {verb}: {error}; " + ("free space on the disk, then start again" if full else "restore the store from a copy"),
+        field="store", code="disk_full" if full else "storage",
     )

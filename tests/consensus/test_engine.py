@@ -10,9 +10,10 @@ import trio
 import trio.testing
 
 from p2p.consensus.certificates import verify_commit
-from p2p.consensus.engine import Engine, Timing
+from p2p.consensus.engine import Engine
 from p2p.consensus.guard import GuardRecord, may_sign
 from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import StorageError
 from p2p.keys import Key, digest
@@ -48,6 +49,12 @@ class App:
 
     def validators(self) -> tuple[tuple[bytes, int], ...]:
         return SET
+
+    def last_validators(self) -> tuple[tuple[bytes, int], ...]:
+        return SET
+
+    def punished(self) -> frozenset[bytes]:
+        return frozenset()
 
     def next_validators(self) -> tuple[tuple[bytes, int], ...]:
         return SET

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from p2p.consensus.machine import CastVote, Decide, Effect, Machine, Propose, SetTimer, Step, TimeoutKind
+from p2p.consensus.machine import Machine
 from p2p.consensus.messages import NIL_ROUND, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
+from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 
 ZERO = bytes(32)
@@ -174,7 +175,7 @@ def test_first_vote_counts_and_the_second_is_evidence() -> None:
     m.on_vote(vote(VoteType.PREVOTE, 0, None, key(0)))
     assert m.votes.weight_for(0, VoteType.PREVOTE, ZERO) == 1
     assert m.votes.weight_for(0, VoteType.PREVOTE, None) == 0
-    assert list(m.votes.conflicts) == [(key(0), 0, VoteType.PREVOTE)]
+    assert list(m.votes.double) == [(key(0), 0, VoteType.PREVOTE)]
 
 
 def test_a_proposal_of_another_than_the_proposer_leaves_no_trace() -> None:

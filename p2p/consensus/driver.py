@@ -1,0 +1,354 @@
+"""Consensus of one peer without I/O or time of its own. Law: an input in, outputs out; durable before any signature leaves.
+
+Between the rules (`machine`) and the world (`engine`, or a simulator): checks what arrives, signs behind the guard, builds and checks
+blocks, commits, moves from height to height, replays its log after a crash. Raises StorageError when the guard cannot be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from p2p.codec import encode
+from p2p.consensus import replay, wire
+from p2p.consensus.application import Application
+from p2p.consensus.certificates import (
+    commit_certificate,
+    polka_certificate,
+    round_certificate,
+    verify_commit,
+)
+from p2p.consensus.early import EarlyMessages
+from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Pace, Reload, Repeat, Say, Timeout, Wake
+from p2p.consensus.evidence import EvidencePool, check_evidence, of_proposals, of_votes
+from p2p.consensus.gate import is_right
+from p2p.consensus.guard import GuardLog, GuardRecord, may_sign
+from p2p.consensus.header import check_block, make_block
+from p2p.consensus.machine import Machine
+from p2p.consensus.messages import (
+    Block,
+    CommitCertificate,
+    Proposal,
+    SignedProposal,
+    SignedVote,
+    Vote,
+    VoteType,
+    sign_vote,
+)
+from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, Step
+from p2p.consensus.timing import Timing
+from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
+from p2p.errors import RemoteProtocolError
+from p2p.keys import Domain, Key
+
+log = structlog.get_logger()
+
+
+class Driver:
+    """begin() once, then judge() bytes from the network and take() what it gives, and every event of an Alarm."""
+
+    def __init__(
+        self, *, key: Key, network: str, app: Application, guard: GuardLog, timing: Timing, clock: Callable[[], int],
+        has_txs: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._key, self._network, self._app, self._guard = key, network, app, guard
+        self._timing, self._clock, self._has_txs = timing, clock, has_txs
+        self._retry = clock() & 0x7FFFFFFF  # another start is another counter: repeats pass gossip's filter
+        self.evidence = EvidencePool(network)
+        self._early = EarlyMessages()
+        self._before: Machine | None = None  # the height that was decided last: late conflicts are still evidence
+        self._observe_until = 0  # observe only up to this height (replay did not reach the guard)
+        self._out: list[Output] = []
+        self._new_height()
+
+    def _new_height(self) -> None:
+        app = self._app
+        self.height = app.height() + 1
+        self.validators = ValidatorSet.of(app.validators())
+        self._next_validators = ValidatorSet.of(app.next_validators())
+        self._priorities = load_priorities(app.priorities(), self.validators)
+        proposers: dict[int, bytes] = {}
+
+        def proposer_of(round_: int) -> bytes:
+            if round_ not in proposers:
+                proposers[round_] = proposer(self.validators, self._priorities, round_)
+            return proposers[round_]
+
+        self.machine = Machine(self._key.public, self.validators, proposer_of)
+        self._own: list[SignedVote | SignedProposal] = []
+        self._unlogged: list[replay.Logged] = []
+        self._waiting = False
+
+    # -- ways in --------------------------------------------------------------------------------------------------
+
+    def begin(self) -> list[Output]:
+        """Replay what was logged before a crash, and set the first alarms."""
+        self._alarm(self._timing.rebroadcast_ms, Repeat())
+        if not self._replay():
+            self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
+        return self._flush()
+
+    def judge(self, data: bytes) -> tuple[bool, wire.Wire | None]:
+        """(may be passed on, message to take or None). Order of checks: shape, height, validator, slot, signature."""
+        try:
+            message = wire.parse(data)
+        except RemoteProtocolError:
+            return False, None
+        if isinstance(message, wire.EvidenceNote):
+            return self._judge_evidence(message)
+        height = wire.height_of(message)
+        sets = {self.height: self.validators, self.height + 1: self._next_validators}
+        if self._before is not None:
+            sets[self.height - 1] = self._before.validators
+        members = sets.get(height)
+        if members is None:
+            return True, None  # old, or so far ahead that sync brings it
+        known = self.machine.votes if height == self.height else None
+        return (True, message) if is_right(message, self._network, members, known) else (False, None)
+
+    def _judge_evidence(self, note: wire.EvidenceNote) -> tuple[bool, wire.Wire | None]:
+        if not self.height - 2 <= note.height <= self.height + 2:
+            return True, None
+        who = check_evidence(note.evidence, self._network, self.validators, max(self.height, note.height))
+        if who is None:  # false, or against somebody who has left the set here: nobody's proven fault but the sender's haste
+            return note.height != self.height, None
+        return True, None if who in self._app.punished() else note
+
+    def take(self, event: Input) -> list[Output]:
+        """One input, judged before. Raises StorageError: halt the peer."""
+        match event:
+            case Timeout():
+                if event.height == self.height:
+                    self._unlogged.append(event)
+                    self._act(self.machine.on_timeout(event.kind, event.round))
+            case Pace():
+                self._pace(event)
+            case Repeat():
+                self._alarm(self._timing.rebroadcast_ms, Repeat())
+                self._repeat()
+            case Wake():
+                if self._waiting:
+                    self._act(self.machine.start())
+            case Commit():
+                self._take_commit(event)
+            case Reload():
+                self._new_height()
+                self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
+            case _:
+                self._take_message(event)
+        return self._flush()
+
+    def _flush(self) -> list[Output]:
+        out, self._out = self._out, []
+        return out
+
+    def _take_message(self, message: wire.Wire) -> None:
+        if isinstance(message, wire.EvidenceNote):
+            self.evidence.add(message.evidence, self.validators, self.height)
+            return
+        height = wire.height_of(message)
+        if height == self.height + 1:
+            self._early.add(message)
+        elif height == self.height - 1 and self._before is not None:
+            self._collect(self._before, message)
+        elif height == self.height:
+            if self.machine.step is Step.NEW:
+                self._act(self.machine.start())  # others are on: no reason to wait longer
+            if self.height == height:
+                valid = self._is_valid(message) if isinstance(message, SignedProposal) else True
+                self._unlogged.append((message, valid))
+                self._act(replay.feed(self.machine, message, valid=valid))
+
+    def _collect(self, machine: Machine, message: wire.Wire) -> None:
+        """A late message of the last height decides nothing, but may convict its sender."""
+        replay.feed(machine, message, valid=False)
+        self._find_evidence(machine)
+
+    def _is_valid(self, signed: SignedProposal) -> bool:
+        block = signed.block
+        known = self.machine.validity.get(block.block_id)
+        if known is not None:
+            return known
+        maker = self.machine.proposer_of(block.header.round)
+        wrong = check_block(self._app, self._network, block, maker, self._clock())
+        if wrong:
+            log.warning("proposal refused", height=self.height, reason=wrong)
+        return wrong is None
+
+    # -- effects --------------------------------------------------------------------------------------------------
+
+    def _act(self, effects: list[Effect]) -> None:
+        """Carry out effects; what we sign comes back to us as an input at once."""
+        todo = list(effects)
+        while todo:
+            effect = todo.pop(0)
+            if isinstance(effect, SetTimer):
+                self._alarm(self._timing.timeout_ms(effect.kind, effect.round), Timeout(effect.kind, self.height, effect.round))
+            elif isinstance(effect, Decide):
+                self._decide(effect)
+                return
+            elif isinstance(effect, Propose | CastVote):
+                message = self._sign(effect)
+                if message is not None:
+                    self._own.append(message)
+                    todo += replay.feed(self.machine, message, valid=True)
+                    self._say(message)
+                    self._show_lock(message)
+
+    def _show_lock(self, message: SignedVote | SignedProposal) -> None:
+        """After round 0 a precommit goes with its proposal and polka, so that no lock stays hidden."""
+        valid = self.machine.valid
+        if isinstance(message, SignedVote) and message.vote.round > 0 and valid is not None and valid[1] == message.vote.round:
+            self._say_valid(valid)
+
+    def _say_valid(self, valid: tuple[bytes, int]) -> None:
+        signed = self.machine.proposal_of(valid[0])
+        if signed is not None:
+            self._say(signed)
+        self._say(polka_certificate(self.machine.votes, self.height, valid[1], valid[0]))
+
+    def _sign(self, effect: Propose | CastVote) -> SignedVote | SignedProposal | None:
+        """Sign, log and guard in one durable write; None when this peer may not sign here."""
+        if self._key.public not in self.validators or self.observing():
+            return None
+        message = self._proposal(effect) if isinstance(effect, Propose) else sign_vote(self._key, self._vote(effect))
+        if message is None:
+            return None
+        body = encode(message.vote if isinstance(message, SignedVote) else message.proposal)
+        step = 0 if isinstance(message, SignedProposal) else int(message.vote.type)
+        guard = GuardRecord(self.height, effect.round, step, body)
+        if not may_sign(self._guard.load(), guard):
+            log.warning("the guard forbids this signature", height=self.height, round=effect.round, step=step)
+            return None
+        self._guard.record(self.height, [*map(replay.entry, self._unlogged), replay.entry((message, True))], guard)
+        self._unlogged = []
+        return message
+
+    def _vote(self, cast: CastVote) -> Vote:
+        return Vote(self._network, cast.type, self.height, cast.round, cast.block_id, cast.valid_round, self._key.public)
+
+    def _proposal(self, propose: Propose) -> SignedProposal | None:
+        polka = None
+        if propose.block_id is None:
+            evidence = self.evidence.pending(self.validators, self._app.punished())
+            block = make_block(self._app, self._key, self._network, propose.round, self._clock(), evidence)
+        else:
+            found = self.machine.proposal_of(propose.block_id)
+            if found is None:
+                return None
+            polka = polka_certificate(self.machine.votes, self.height, propose.valid_round, propose.block_id)
+            block = found.block
+        body = Proposal(self._network, self.height, propose.round, block.block_id, propose.valid_round, self._key.public)
+        return SignedProposal(body, self._key.sign(Domain.PROPOSAL, self._network, encode(body)), block, polka)
+
+    def observing(self) -> bool:
+        return self.height <= self._observe_until
+
+    def _say(self, message: wire.Wire) -> None:
+        self._retry += 1
+        topic = "proposals" if isinstance(message, SignedProposal) else "votes"
+        self._out.append(Say(topic, wire.pack(message, self._retry)))
+
+    def _alarm(self, delay_ms: int, event: Timeout | Pace | Repeat) -> None:
+        self._out.append(Alarm(delay_ms, event))
+
+    def _repeat(self) -> None:
+        """The current round's own words, what let us enter it, the last polka, and evidence no block has carried yet."""
+        machine = self.machine
+        for raw in self.evidence.pending(self.validators, self._app.punished(), limit=4):
+            self._say(wire.EvidenceNote(self.height, raw))
+        if machine.step is Step.NEW:
+            return
+        for message in self._own[-3:]:
+            self._say(message)
+        if machine.round > 0:
+            entered = round_certificate(machine.votes, self.validators, self.height, machine.round)
+            if entered is not None:
+                self._say(entered)
+            if machine.valid is not None:
+                self._say_valid(machine.valid)
+
+    def _pace(self, event: Pace) -> None:
+        """A short wait after a decision, and a longer one while there is nothing to decide."""
+        if event.height != self.height:
+            return
+        if event.patient or self._has_txs():
+            self._act(self.machine.start())
+        else:
+            self._waiting = True
+            self._alarm(self._timing.empty_block_interval_ms - self._timing.block_interval_ms, Pace(self.height, patient=True))
+
+    # -- decisions ------------------------------------------------------------------------------------------------
+
+    def _decide(self, decision: Decide) -> None:
+        signed = self.machine.proposal_of(decision.block_id)
+        assert signed is not None  # D decides only a proposal it holds
+        votes = self.machine.votes.votes_for(decision.round, VoteType.PRECOMMIT, decision.block_id)
+        self._commit(signed.block, commit_certificate(votes, self.height, decision.round, decision.block_id))
+
+    def _take_commit(self, item: Commit) -> None:
+        """A certificate from sync decides like our own precommits would (D)."""
+        block, certificate = item.block, item.certificate
+        if (
+            certificate.height == self.height and block.block_id == certificate.block_id
+            and verify_commit(certificate, self._network, self.validators)
+            and check_block(self._app, self._network, block, self.machine.proposer_of(block.header.round), None) is None
+        ):
+            self._commit(block, certificate)
+
+    def _commit(self, block: Block, certificate: CommitCertificate) -> None:
+        self._find_evidence(self.machine)
+        _, after = increment(self.validators, self._priorities, 1)
+        self._app.finalize(block, certificate, dump_priorities(self.validators, after))
+        self._guard.prune(self.height)
+        self._before = self.machine
+        self._new_height()
+        self._out.append(Committed(block, certificate))
+        self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
+        for message in self._early.drain(self.height):
+            self._take_message(message)
+
+    def _find_evidence(self, machine: Machine) -> None:
+        """New proof goes into the pool and is told to the others at once."""
+        found = [of_votes(pair) for pair in machine.conflicts()]
+        found += [of_proposals(pair) for pair in machine.proposal_conflicts.values()]
+        for raw in found:
+            if self.evidence.add(raw, machine.validators, self.height):
+                log.warning("a validator broke the rules", height=self.height)
+                self._say(wire.EvidenceNote(self.height, raw))
+
+    # -- restart --------------------------------------------------------------------------------------------------
+
+    def _replay(self) -> bool:
+        """Feed the machine this height's log, compare what it wants to sign with what was signed. True when it was under way."""
+        last, logged = self._guard.load(), self._guard.inputs(self.height)
+        found = replay.run(self.machine, logged, self._key.public)
+        differs = any(place in found.wanted and encode(self._vote(found.wanted[place])) != body for place, body in found.signed.items())
+        reached = last is None or last.height < self.height or last.sign_bytes in found.signed.values()
+        if last is not None and last.height >= self.height and (differs or not reached):
+            self._observe_until = last.height
+            log.warning("the log does not lead to the last signature: observing only", until=last.height)
+        self._own = found.own
+        if not logged:
+            return False
+        if found.decision is not None:  # the crash came between the last vote and the commit
+            self._decide(found.decision)
+            return True
+        for timer in found.timers:
+            self._act([timer])
+        # what the crash cut off between deciding to vote and signing it
+        self._act([vote for place, vote in sorted(found.wanted.items()) if place not in found.signed])
+        return True
+
+    def status(self) -> dict[str, Any]:
+        m = self.machine
+        return {
+            "height": self.height, "round": m.round, "step": m.step.name.lower(), "validator": self._key.public in self.validators,
+            "proposer": m.proposer_of(max(m.round, 0)).hex(), "evidence": len(self.evidence), "observing": self.observing(),
+        }
+
+    def size(self) -> int:
+        """Messages kept: what must stay bounded."""
+        return self.machine.size() + (self._before.size() if self._before else 0) + len(self._early) + len(self.evidence)

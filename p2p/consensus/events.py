@@ -1,0 +1,73 @@
+"""What goes into the driver and what comes out. Law: plain values; whoever runs the driver carries outputs out in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2p.consensus import wire
+from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.round import TimeoutKind
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    kind: TimeoutKind
+    height: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The wait after a decision is over; patient: also the longer wait of a height with nothing to decide."""
+
+    height: int
+    patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Gossip loses messages: time to say again what matters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Transactions arrived: an empty height need not wait any longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A decided block from sync."""
+
+    block: Block
+    certificate: CommitCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """The application stands elsewhere than before (a snapshot was installed)."""
+
+
+Input = Timeout | Pace | Repeat | Wake | Commit | Reload | wire.Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    topic: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Give `event` back after delay_ms."""
+
+    delay_ms: int
+    event: Timeout | Pace | Repeat
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    block: Block
+    certificate: CommitCertificate
+
+
+Output = Say | Alarm | Committed

@@ -1,0 +1,108 @@
+"""The light client: from one trusted header to a later one, without the blocks between. Law: pure; signatures before trust.
+
+A header is believed when more than a third of the set we trusted last, and more than two thirds of its own, signed it within the
+trusting period (Tendermint's light client, single step; skipping verification). The next height needs the very set that was announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from p2p.codec import Message
+from p2p.consensus.certificates import commit_votes
+from p2p.consensus.messages import CommitCertificate, Header
+from p2p.consensus.validators import ValidatorSet
+from p2p.errors import RemoteProtocolError
+from p2p.types import Bytes32
+
+TRUSTING_MS = 14 * 24 * 3600 * 1000
+MAX_AHEAD_MS = 10_000
+
+
+class Verdict(StrEnum):
+    SUCCESS = "SUCCESS"
+    NOT_ENOUGH_TRUST = "NOT_ENOUGH_TRUST"
+    INVALID = "INVALID"
+
+
+class LightBlock(Message, frozen=True):
+    """A header, who decided it, and both sets its hashes stand for."""
+
+    header: Header
+    certificate: CommitCertificate
+    validators: tuple[tuple[Bytes32, int], ...]
+    next_validators: tuple[tuple[Bytes32, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the rule looks at. signers: whose valid signatures are there. hashes_match: both sets are those the header names."""
+
+    height: int
+    time_ms: int
+    validators: ValidatorSet
+    next_validators: ValidatorSet
+    signers: frozenset[bytes]
+    hashes_match: bool
+
+
+def judge(trusted: Facts, new: Facts, now_ms: int, trusting_ms: int, *, ahead_ms: int = 0) -> tuple[Verdict, str]:
+    """May `new` be trusted because `trusted` is? With the sentence that says why not."""
+    invalid = (
+        (trusted.time_ms + trusting_ms <= now_ms, "the trusted header is outside its trusting period"),
+        (new.time_ms > now_ms + ahead_ms, "the header is from the future"),
+        (not new.hashes_match, "a validator set is not the one the header names"),
+        (any(who not in new.validators for who in new.signers), "somebody outside the set signed"),
+        (new.height <= trusted.height, "not a later height"),
+        (new.time_ms <= trusted.time_ms, "time does not go on"),
+        (new.height == trusted.height + 1 and new.validators != trusted.next_validators, "not the set that was announced"),
+    )
+    for wrong, sentence in invalid:
+        if wrong:
+            return Verdict.INVALID, sentence
+    known = sum(map(trusted.next_validators.weight, sorted(new.signers)))
+    if not trusted.next_validators.has_honest(known):
+        return Verdict.NOT_ENOUGH_TRUST, "too few of those we trust signed; a header between the two is needed"
+    if not new.validators.is_quorum(sum(map(new.validators.weight, sorted(new.signers)))):
+        return Verdict.INVALID, "not more than two thirds of its own set signed"
+    return Verdict.SUCCESS, ""
+
+
+def facts_of(block: LightBlock, network: str) -> Facts:
+    """Check every signature. Raises RemoteProtocolError for one that is wrong."""
+    header, certificate = block.header, block.certificate
+    if header.network != network or certificate.height != header.height or certificate.block_id != header.block_id:
+        raise RemoteProtocolError("the certificate is about another block", field="certificate")
+    keys = [key for key, _ in certificate.signatures]
+    if keys != sorted(set(keys)) or not all(vote.verify() for vote in commit_votes(certificate, network)):
+        raise RemoteProtocolError("a signature of the certificate is wrong", field="certificate")
+    validators, following = ValidatorSet.of(block.validators), ValidatorSet.of(block.next_validators)
+    match = (validators.hash(), following.hash()) == (header.validators_hash, header.next_validators_hash)
+    return Facts(header.height, header.time_ms, validators, following, frozenset(keys), match)
+
+
+def follow(
+    trusted: LightBlock, target: int, fetch: Callable[[int], LightBlock], network: str, now_ms: int, trusting_ms: int = TRUSTING_MS
+) -> Sequence[LightBlock]:
+    """Trust header `target`: at once where enough of the old set signed it, else by way of the middle. Returns the headers trusted on the
+    way. Raises RemoteProtocolError naming the height that cannot be trusted."""
+    way: list[LightBlock] = [trusted]
+    goals = [target]
+    while goals:
+        height = goals[-1]
+        if height <= way[-1].header.height:
+            goals.pop()
+            continue
+        block = fetch(height)
+        if block.header.height != height:
+            raise RemoteProtocolError(f"asked for header {height}, got {block.header.height}", field="height")
+        verdict, why = judge(facts_of(way[-1], network), facts_of(block, network), now_ms, trusting_ms, ahead_ms=MAX_AHEAD_MS)
+        if verdict is Verdict.SUCCESS:
+            way.append(block)
+        elif verdict is Verdict.INVALID or height == way[-1].header.height + 1:
+            raise RemoteProtocolError(f"header {height} cannot be trusted: {why}", field="header")
+        else:
+            goals.append((way[-1].header.height + height) // 2)
+    return way

@@ -1,0 +1,77 @@
+"""The log of one height: what was fed to the machine, in order. Law: replay equals run; validity is logged, not judged again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2p.codec import decode, encode
+from p2p.consensus import wire
+from p2p.consensus.events import Timeout
+from p2p.consensus.machine import Machine
+from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
+from p2p.consensus.round import CastVote, Decide, Effect, SetTimer, TimeoutKind
+
+
+@dataclass(slots=True)
+class Replayed:
+    """wanted, signed: by (round, step), step as in the guard. own: our own messages. timers: of the round we are in."""
+
+    wanted: dict[tuple[int, int], CastVote] = field(default_factory=dict)
+    signed: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    own: list[SignedVote | SignedProposal] = field(default_factory=list)
+    timers: list[SetTimer] = field(default_factory=list)
+    decision: Decide | None = None
+
+
+Logged = Timeout | tuple[wire.Wire, bool]
+
+
+def entry(logged: Logged) -> bytes:
+    """Bytes of one input: a timer that fired, or a message and whether its block was found valid."""
+    if isinstance(logged, Timeout):
+        return encode(["t", int(logged.kind), logged.round])
+    return encode(["m", logged[1], wire.pack(logged[0], 0)])
+
+
+def feed(machine: Machine, message: wire.Wire, *, valid: bool) -> list[Effect]:
+    """One message into the machine."""
+    if isinstance(message, SignedVote):
+        return machine.on_vote(message)
+    if isinstance(message, SignedProposal):
+        effects = machine.on_certificate(message.polka.votes) if message.polka else []
+        return effects + machine.on_proposal(message, valid)
+    if isinstance(message, PolkaCertificate):
+        return machine.on_certificate(message.votes)
+    return [e for vote in message.votes for e in machine.on_vote(vote)] if isinstance(message, RoundCertificate) else []
+
+
+def run(machine: Machine, logged: list[bytes], me: bytes) -> Replayed:
+    """Feed the whole log to a new machine."""
+    found = Replayed()
+    if logged:
+        _note(machine.start(), found)
+    for raw in logged:
+        plain = decode(raw)
+        if plain[0] == "t":
+            _note(machine.on_timeout(TimeoutKind(plain[1]), plain[2]), found)
+            continue
+        message = wire.parse(plain[2])
+        if isinstance(message, SignedVote) and message.vote.validator == me:
+            found.signed[message.vote.round, int(message.vote.type)] = encode(message.vote)
+            found.own.append(message)
+        elif isinstance(message, SignedProposal) and message.proposal.proposer == me:
+            found.signed[message.proposal.round, 0] = encode(message.proposal)
+            found.own.append(message)
+        _note(feed(machine, message, valid=plain[1]), found)
+    found.timers = [timer for timer in found.timers if timer.round == machine.round]
+    return found
+
+
+def _note(effects: list[Effect], found: Replayed) -> None:
+    for effect in effects:
+        if isinstance(effect, CastVote):
+            found.wanted[effect.round, int(effect.type)] = effect
+        elif isinstance(effect, SetTimer):
+            found.timers.append(effect)
+        elif isinstance(effect, Decide):
+            found.decision = effect

@@ -1,0 +1,153 @@
+"""One validator's state at one height and what moves it. Law: classified events in, at most one effect out; nothing is counted here.
+
+This is the transition table of Tendermint (arXiv 1807.04938, L = line of its Algorithm 1). Who has a quorum is `machine`'s business.
+An event that does not apply leaves everything as it was and gives None. As in the paper, some rules do not look at the step; that a
+decided height is over is `machine`'s business too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from p2p.consensus.messages import NIL_ROUND, VoteType
+
+
+class Step(IntEnum):
+    NEW = 0
+    UNSTARTED = 1  # left a round, the next one is not begun
+    PROPOSE = 2
+    PREVOTE = 3
+    PRECOMMIT = 4
+    DECIDED = 5
+
+
+class TimeoutKind(IntEnum):
+    PROPOSE = 1
+    PREVOTE = 2
+    PRECOMMIT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """This peer is the round's proposer: re-propose block_id (with its valid round), or a new block when None."""
+
+    round: int
+    block_id: bytes | None
+    valid_round: int
+
+
+@dataclass(frozen=True, slots=True)
+class CastVote:
+    type: VoteType
+    round: int
+    block_id: bytes | None
+    valid_round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    kind: TimeoutKind
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRound:
+    """Go to `round`: new_round follows."""
+
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    block_id: bytes
+    round: int
+
+
+Effect = Propose | CastVote | SetTimer | SkipRound | Decide
+
+
+class RoundState:
+    """round, step, and the two memories: locked (what we precommitted last) and valid (the last polka seen)."""
+
+    def __init__(self) -> None:
+        self.round, self.step = NIL_ROUND, Step.NEW
+        self.locked: tuple[bytes, int] | None = None
+        self.valid: tuple[bytes, int] | None = None
+
+    def new_round(self, round_: int, *, proposer: bool) -> Effect | None:
+        """L11-21."""
+        if self.step not in (Step.NEW, Step.UNSTARTED) or round_ <= self.round:
+            return None
+        self.round, self.step = round_, Step.PROPOSE
+        if proposer:
+            return Propose(round_, *(self.valid or (None, NIL_ROUND)))
+        return SetTimer(TimeoutKind.PROPOSE, round_)
+
+    def proposal(self, block_id: bytes, *, valid: bool) -> Effect | None:
+        """L22: a fresh proposal of this round."""
+        free = self.locked is None or self.locked[0] == block_id
+        return self._prevote(block_id if valid and free else None, NIL_ROUND)
+
+    def proposal_with_polka(self, block_id: bytes, valid_round: int, *, valid: bool) -> Effect | None:
+        """L28: a proposal of this round again, and the polka of `valid_round` that it names."""
+        if not 0 <= valid_round < self.round:
+            return None
+        free = self.locked is None or self.locked[0] == block_id or self.locked[1] <= valid_round
+        return self._prevote(block_id, valid_round) if valid and free else self._prevote(None, NIL_ROUND)
+
+    def polka_any(self) -> Effect | None:
+        """L34."""
+        return SetTimer(TimeoutKind.PREVOTE, self.round) if self.step is Step.PREVOTE else None
+
+    def polka(self, block_id: bytes) -> Effect | None:
+        """L36: this round's valid proposal has its polka: lock and precommit it, or only remember it."""
+        if self.step not in (Step.PREVOTE, Step.PRECOMMIT):
+            return None
+        self.valid = (block_id, self.round)
+        if self.step is Step.PRECOMMIT:
+            return None
+        self.locked = (block_id, self.round)
+        return self._precommit(block_id)
+
+    def polka_nil(self) -> Effect | None:
+        """L44."""
+        return self._precommit(None) if self.step is Step.PREVOTE else None
+
+    def precommit_any(self) -> Effect | None:
+        """L47: in any step."""
+        return SetTimer(TimeoutKind.PRECOMMIT, self.round)
+
+    def commit(self, block_id: bytes, round_: int) -> Effect | None:
+        """L49."""
+        if self.step is Step.DECIDED:
+            return None
+        self.step = Step.DECIDED
+        return Decide(block_id, round_)
+
+    def skip(self, round_: int) -> Effect | None:
+        """L55: others are in a later round."""
+        if round_ <= self.round:
+            return None
+        self.step = Step.UNSTARTED
+        return SkipRound(round_)
+
+    def timeout(self, kind: TimeoutKind, round_: int) -> Effect | None:
+        """L57, L61, L65: only in the round it was set for."""
+        if round_ != self.round:
+            return None
+        if kind is TimeoutKind.PROPOSE and self.step is Step.PROPOSE:
+            return self._prevote(None, NIL_ROUND)
+        if kind is TimeoutKind.PREVOTE and self.step is Step.PREVOTE:
+            return self._precommit(None)
+        return self.skip(self.round + 1) if kind is TimeoutKind.PRECOMMIT else None
+
+    def _prevote(self, block_id: bytes | None, valid_round: int) -> Effect | None:
+        if self.step is not Step.PROPOSE:
+            return None
+        self.step = Step.PREVOTE
+        return CastVote(VoteType.PREVOTE, self.round, block_id, valid_round)
+
+    def _precommit(self, block_id: bytes | None) -> Effect:
+        self.step = Step.PRECOMMIT
+        return CastVote(VoteType.PRECOMMIT, self.round, block_id, NIL_ROUND)

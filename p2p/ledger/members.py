@@ -1,0 +1,57 @@
+"""Who decides blocks. Law: the set of an epoch follows from the state two heights before it begins, and is kept in the state itself.
+
+Three sets stand in the state after block h: of h (`last`), h + 1 (`now`), h + 2 (`next`), for a header names its own and the next.
+Epochs are heights 1..E, E+1..2E, ...; a validator with evidence on chain has no weight from the next epoch on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from p2p.codec import encode, load
+from p2p.ledger.view import View
+from p2p.types import Genesis
+
+Members = tuple[tuple[bytes, int], ...]
+
+
+def first_members(view: View, genesis: Genesis) -> None:
+    members = sorted((peer.node, peer.weight) for peer in genesis.peers if peer.weight > 0)
+    for name in (b"last", b"now", b"next"):
+        view.put(b"set/" + name, encode(members))
+
+
+def members(view: View, name: bytes) -> Members:
+    """name: b'last', b'now' or b'next'."""
+    raw = view.get(b"set/" + name)
+    return load(Members, raw) if raw else ()
+
+
+def punished(view: View) -> frozenset[bytes]:
+    return frozenset(view.ids(b"faults"))
+
+
+def rotate(view: View, genesis: Genesis, height: int, offenders: Sequence[bytes]) -> None:
+    """After block `height`: remember offenders, move the three sets on; a new epoch's set is made two heights before it."""
+    for who in offenders:
+        view.add_id(b"faults", who)
+    now, following = members(view, b"now"), members(view, b"next")
+    if (height + 1) % genesis.epoch_blocks == 0:
+        _put(view, b"set/next", _of_epoch(view, genesis, (height + 1) // genesis.epoch_blocks) or following)
+    _put(view, b"set/last", now)
+    _put(view, b"set/now", following)
+
+
+def _put(view: View, key: bytes, value: Members) -> None:
+    raw = encode(value)
+    if view.get(key) != raw:
+        view.put(key, raw)
+
+
+def _of_epoch(view: View, genesis: Genesis, epoch: int) -> Members:
+    """Weights of the genesis file and its planned changes up to `epoch`, without offenders."""
+    weights = {peer.node: peer.weight for peer in genesis.peers}
+    for change in sorted((c for c in genesis.changes if c.epoch <= epoch), key=lambda c: c.epoch):
+        weights[change.node] = change.weight
+    out = punished(view)
+    return tuple(sorted((node, weight) for node, weight in weights.items() if weight > 0 and node not in out))

@@ -1,0 +1,142 @@
+"""`make mutants`: remove one safeguard at a time and see the suite fail. Law: a mutant that survives is a hole in the tests.
+
+Each mutant is one replacement in one file of a copy of the tree; unit tests, conformance and simulation run until one of them fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conformance import folder
+
+ROOT = Path(__file__).parent.parent
+C = "p2p/consensus/"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    Mutant("lock is not checked (L22)", C + "round.py", "free = self.locked is None or self.locked[0] == block_id\n", "free = True\n"),
+    Mutant("lock is not checked (L28)", C + "round.py", " or self.locked[1] <= valid_round", " or True"),
+    Mutant("valid round is not before the round", C + "round.py", "if not 0 <= valid_round < self.round:", "if valid_round < 0:"),
+    Mutant("valid block is not updated", C + "round.py", "        self.valid = (block_id, self.round)\n", ""),
+    Mutant("lock is not set", C + "round.py", "        self.locked = (block_id, self.round)\n", ""),
+    Mutant("timeouts act in any round", C + "round.py",
+           "        if round_ != self.round:\n            return None\n        if kind", "        if kind"),
+    Mutant("polka is not asked for (L28)", C + "machine.py",
+           "if self.validators.is_quorum(self.votes.weight_for(pol_round, VoteType.PREVOTE, block_id)) and", "if"),
+    Mutant("polka counts prevotes with any valid round", C + "machine.py",
+           "VoteType.PREVOTE, proposal.block_id, proposal.pol_round)", "VoteType.PREVOTE, proposal.block_id)"),
+    Mutant("block is not asked to be valid (D)", C + "machine.py", "if good and self.validators", "if self.validators"),
+    Mutant("anybody proposes", C + "machine.py", "if proposal.proposer != self.proposer_of(proposal.round):", "if False:"),
+    Mutant("quorum one too low", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight >= 2 * self.total - 3"),
+    Mutant("quorum not strict", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight >= 2 * self.total"),
+    Mutant("quorum one too high", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight > 2 * self.total + 3"),
+    Mutant("skip at exactly a third", C + "validators.py", "3 * weight > self.total", "3 * weight >= self.total"),
+    Mutant("guard lets everything pass", C + "guard.py", "return there > here or (", "return True or ("),
+    Mutant("signature before the guard", C + "driver.py",
+           "        self._guard.record(self.height, [*map(replay.entry, self._unlogged), replay.entry((message, True))], guard)\n", ""),
+    Mutant("log is not replayed", C + "replay.py", "    for raw in logged:", "    for raw in logged[:0]:"),
+    Mutant("second vote replaces the first", C + "votes.py",
+           "            if known.vote.block_id == vote.block_id or not whole:\n                return False\n",
+           "            if known.vote.block_id == vote.block_id:\n                return False\n"),
+    Mutant("rounds ahead are not bounded", C + "votes.py", "self._rounds_ahead(vote, round_now) >= self._max_future", "False"),
+    Mutant("precommits may name a valid round", C + "messages.py", "return self.valid_round == NIL_ROUND", "return True"),
+    Mutant("one domain for both votes", C + "messages.py", "VoteType.PRECOMMIT: Domain.PRECOMMIT}", "VoteType.PRECOMMIT: Domain.PREVOTE}"),
+    Mutant("signatures of commits are not verified", C + "certificates.py",
+           "and all(vote.verify() for vote in commit_votes(certificate, network))", ""),
+    Mutant("polka certificates need no quorum", C + "certificates.py",
+           "and validators.is_quorum(sum(map(validators.weight, senders))) and all(\n        signed.verify()", "and all(\n        signed.verify()"),
+    Mutant("signatures of polkas are not verified", C + "certificates.py",
+           "sum(map(validators.weight, senders))) and all(\n        signed.verify() for signed in certificate.votes\n    )",
+           "sum(map(validators.weight, senders)))"),
+    Mutant("validator set hash is not checked", C + "header.py", "h.validators_hash == validators.hash()", "True"),
+    Mutant("next set hash is not checked", C + "header.py", "h.next_validators_hash == ValidatorSet.of(app.next_validators()).hash()", "True"),
+    Mutant("app hash is not checked", C + "header.py", "h.app_hash == app.app_hash()", "True"),
+    Mutant("last commit is not checked", C + "header.py", "if last is not None and not _right_commit(app, last, network):", "if False:"),
+    Mutant("beacon is not checked", C + "header.py",
+           "if not check_beacon(h.proposer, app.beacon(), h.height, h.round, h.beacon, h.beacon_proof):", "if False:"),
+    Mutant("old block in a new proposal", C + "gate.py", "header.round == p.round if p.pol_round < 0 else", "True if p.pol_round < 0 else"),
+    Mutant("evidence is not checked in blocks", C + "header.py", "if None in offenders or len", "if len"),
+    Mutant("evidence twice, or against the punished", C + "header.py",
+           " or len(set(offenders)) < len(offenders) or set(offenders) & app.punished()", ""),
+    Mutant("evidence without signatures", C + "evidence.py",
+           "return same and a.vote != b.vote and a.verify() and b.verify()", "return same and a.vote != b.vote"),
+    Mutant("amnesia looks at no valid round", C + "votes.py",
+           "prevote.valid_round < precommit.round < prevote.round", "precommit.round < prevote.round"),
+    Mutant("offenders stay in the set", "p2p/ledger/members.py", " and node not in out", ""),
+    Mutant("sync takes any certificate", C + "driver.py",
+           "            and verify_commit(certificate, self._network, self.validators)\n", ""),
+    Mutant("state is not part of the transaction", "p2p/chain.py",
+           '        batch.put("meta", b"tip", encode(tip))\n        self.store.commit(batch)\n        self._tip',
+           '        self.store.commit(batch)\n        late = Batch()\n        late.put("meta", b"tip", encode(tip))\n'
+           "        self.store.commit(late)\n        self._tip"),
+    Mutant("guard marker before the guard", "p2p/store/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
+           "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
+)
+
+STAGES = (
+    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py"]),
+    ("conformance", ["-m", "tests.conformance"]),
+    ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
+)
+
+
+def killer(tree: Path, seeds: int) -> str:
+    """The stage that fails on this tree, or '' when the mutant survives."""
+    env = {**os.environ, "PYTHONPATH": str(tree), "FOLKMOOT_VECTORS": str(folder())}
+    for name, argv in STAGES:
+        command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
+        if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=900, check=False).returncode:
+            return name
+    return ""
+
+
+def check(mutant: Mutant, seeds: int) -> str:
+    with tempfile.TemporaryDirectory(prefix="folkmoot-mutant-") as place:
+        tree = Path(place) / "tree"
+        for part in ("p2p", "tests", "testnet", "bootstrap"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
+        file = tree / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) < 1:
+            raise SystemExit(f"mutant {mutant.name!r} does not fit {mutant.file} any more: bring it up to date")
+        file.write_text(text.replace(mutant.old, mutant.new, 1))
+        return killer(tree, seeds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=400)
+    parser.add_argument("--only", default="", help="part of a name")
+    options = parser.parse_args()
+    survivors = []
+    wanted = [m for m in MUTANTS if options.only in m.name]
+    for number, mutant in enumerate(wanted, 1):
+        started = time.monotonic()
+        stage = check(mutant, options.seeds)
+        fate = f"killed by {stage}" if stage else "SURVIVES"
+        print(f"{number:3}/{len(wanted)}  {mutant.name:44} {fate:24} {time.monotonic() - started:5.0f} s", flush=True)
+        if not stage:
+            survivors.append(mutant.name)
+    print(f"{len(wanted) - len(survivors)} of {len(wanted)} mutants killed" + (f"; survivors: {', '.join(survivors)}" if survivors else ""))
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Deterministic simulator of whole peers: see README.md in this folder."""

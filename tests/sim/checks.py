@@ -1,0 +1,120 @@
+"""What must hold in every run. Law: judged from outside, from what peers say and commit, never from what they believe of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from p2p.codec import encode
+from p2p.consensus import wire
+from p2p.consensus.certificates import verify_commit
+from p2p.consensus.events import Say
+from p2p.consensus.messages import Block, CommitCertificate, PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
+from p2p.consensus.validators import ValidatorSet
+from p2p.consensus.votes import conflicts
+from p2p.ledger.members import punished
+from tests.sim.peer import Peer
+
+BUFFERS_PER_VALIDATOR = 64  # messages kept by one peer, per validator of its sets
+
+
+class Violation(AssertionError):
+    """A property does not hold. The text names it."""
+
+
+@dataclass(slots=True)
+class Checks:
+    """honest: public keys. too_many: safety is not promised, so disagreement is noted instead of raised."""
+
+    honest: frozenset[bytes]
+    too_many: bool = False
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    hashes: dict[int, bytes] = field(default_factory=dict)
+    signed: dict[tuple[bytes, int, int, int], bytes] = field(default_factory=dict)
+    votes: dict[int, dict[bytes, SignedVote]] = field(default_factory=dict)
+    disagreements: set[int] = field(default_factory=set)
+    top: dict[int, int] = field(default_factory=dict)
+    rounds: dict[int, int] = field(default_factory=dict)
+
+    def watch(self, peer: Peer) -> None:
+        """Attach to an honest peer."""
+        peer.on_say, peer.on_committed, peer.on_restart = self._said, self._committed, self.restarted
+        if self.too_many:
+            peer.on_heard = self._heard
+
+    def _heard(self, message: wire.Wire) -> None:
+        """Whatever reached an honest peer can be used against its sender."""
+        if isinstance(message, SignedVote):
+            self.collect(message)
+        elif isinstance(message, PolkaCertificate | RoundCertificate):
+            for signed in message.votes:
+                self.collect(signed)
+
+    def _said(self, peer: Peer, say: Say) -> None:
+        message = wire.parse(say.data)
+        if isinstance(message, SignedVote) and message.vote.validator == peer.key.public:
+            v = message.vote
+            self._once(peer, v.height, v.round, int(v.type), encode(v))
+            self.collect(message)
+        elif isinstance(message, SignedProposal) and message.proposal.proposer == peer.key.public:
+            p = message.proposal
+            self._once(peer, p.height, p.round, 0, encode(p))
+        if peer.driver.size() > BUFFERS_PER_VALIDATOR * (len(peer.driver.validators.members) + 2):
+            raise Violation(f"bounded buffers: peer {peer.number} keeps {peer.driver.size()} messages")
+
+    def _once(self, peer: Peer, height: int, round_: int, step: int, body: bytes) -> None:
+        if self.signed.setdefault((peer.key.public, height, round_, step), body) != body:
+            raise Violation(f"double sign: peer {peer.number} at height {height} round {round_} step {step}")
+
+    def collect(self, signed: SignedVote) -> None:
+        self.votes.setdefault(signed.vote.height, {})[encode(signed)] = signed
+
+    def _committed(self, peer: Peer, block: Block, commit: CommitCertificate) -> None:
+        height, block_id = commit.height, block.block_id
+        if height != self.top.get(peer.number, 0) + 1:
+            raise Violation(f"one decision per height: peer {peer.number} commits {height} after {self.top.get(peer.number, 0)}")
+        self.top[peer.number] = height
+        if not verify_commit(commit, peer.genesis.network, ValidatorSet.of(peer.chain.last_validators())):
+            raise Violation(f"certificate soundness: peer {peer.number} height {height}")
+        self.rounds[height] = max(self.rounds.get(height, 0), commit.round)
+        peer.world.note(f"{peer.number} commits {height} {block_id.hex()[:8]} round {commit.round} txs {len(block.txs)}")
+        if self.blocks.setdefault(height, block_id) != block_id:
+            self.disagreements.add(height)
+            if not self.too_many:
+                raise Violation(f"agreement: peer {peer.number} at height {height}")
+        elif self.hashes.setdefault(height, peer.chain.app_hash()) != peer.chain.app_hash() and not self.disagreements:
+            raise Violation(f"same app hash: peer {peer.number} at height {height}")
+
+    def restarted(self, peer: Peer) -> None:
+        """After a crash the chain may stand one block further than was seen: the decision was on disk before anyone was told."""
+        height = peer.chain.height()
+        seen = self.top.get(peer.number, 0)
+        if height not in (seen, seen + 1):
+            raise Violation(f"no lost decision: peer {peer.number} stands at {height} after {seen}")
+        if height == seen + 1:
+            if self.blocks.setdefault(height, peer.chain.last_block_id()) != peer.chain.last_block_id() and not self.too_many:
+                raise Violation(f"agreement after a crash: peer {peer.number} at height {height}")
+            self.top[peer.number] = height
+
+    def end(self, peers: Iterable[Peer]) -> None:
+        """When the run is over."""
+        for height, votes in self.votes.items():
+            mine = [v for v in votes.values() if v.vote.validator in self.honest]
+            if conflicts(mine):
+                raise Violation(f"lock discipline: an honest peer's votes at height {height} convict it")
+        for peer in peers:
+            framed = (punished(peer.chain._view()) | set(peer.driver.evidence.offenders())) & self.honest
+            if framed:
+                raise Violation(f"framed: peer {peer.number} holds evidence against honest {next(iter(framed)).hex()[:8]}")
+        if self.disagreements:
+            self._accountable(peers)
+
+    def _accountable(self, peers: Iterable[Peer]) -> None:
+        """Who disagreed can be named: more than a third, none of them honest."""
+        members = ValidatorSet.of([(p.node, p.weight) for p in next(iter(peers)).genesis.peers])
+        height = min(self.disagreements)
+        guilty = {pair[0].vote.validator for pair in conflicts(list(self.votes.get(height, {}).values()))}
+        if guilty & self.honest:
+            raise Violation("accountability: an honest peer is named")
+        if not members.has_honest(sum(map(members.weight, guilty))):
+            raise Violation(f"accountability: only {len(guilty)} named for the disagreement at height {height}")

@@ -1,0 +1,217 @@
+"""One simulated peer: the real driver, ledger and store; the world instead of time and libp2p. Law: what it signed is on disk first."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2p.chain import Chain
+from p2p.consensus import wire
+from p2p.consensus.driver import Driver
+from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Reload, Say
+from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.timing import Timing
+from p2p.errors import FolkmootError, StorageError
+from p2p.keys import Key
+from p2p.store.batch import Batch
+from p2p.store.guard import GuardStore
+from p2p.store.lmdb import Store
+from p2p.types import Genesis
+from tests.sim.sync import SyncClient, answer
+from tests.sim.world import EPOCH_MS, World
+
+TIMING = Timing(propose_ms=600, vote_ms=300, delta_ms=200, block_interval_ms=50, empty_block_interval_ms=200, rebroadcast_ms=500)
+SYNC_EVERY_MS = 700
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@dataclass(slots=True)
+class WriteFault:
+    """At write number `at`: 'before' (die, nothing written), 'after' (die, written), 'full' (the disk refuses)."""
+
+    at: int = -1
+    kind: str = "before"
+
+
+class FaultyStore(Store):
+    """The real store, that may die or refuse at one numbered write."""
+
+    def __init__(self, path: Path, fault: WriteFault | None) -> None:
+        self.fault, self.writes = fault, 0
+        try:
+            super().__init__(path, map_bytes=1 << 20)
+        except Crash:  # in its very first write: the process is gone, and with it the lock
+            self.close()
+            raise
+
+    def commit(self, batch: Batch) -> None:
+        self.writes += 1
+        fault = self.fault
+        if fault is None or fault.at != self.writes:
+            super().commit(batch)
+            return
+        self.fault = None
+        if fault.kind == "full":
+            raise StorageError("no space left (simulated)", field="store", code="disk_full")
+        if fault.kind == "after":
+            super().commit(batch)
+        raise Crash
+
+
+class WatchedChain(Chain):
+    """The real chain; tells the checks about each block right after it is on disk."""
+
+    watcher: Callable[[Block, CommitCertificate], None] = staticmethod(lambda block, commit: None)
+
+    def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
+        super().finalize(block, commit, priorities)
+        self.watcher(block, commit)
+
+
+class Peer:
+    """number: its place in the world. send(peer, to, topic, data): may be replaced by a villain. hooks: what checks watch."""
+
+    def __init__(self, world: World, number: int, key: Key, genesis: Genesis, directory: Path, *, skew_ms: int = 0) -> None:
+        self.world, self.number, self.key, self.genesis, self.directory = world, number, key, genesis, directory
+        self.skew_ms = skew_ms
+        self.slow_ms = 0  # a slow disk: everything this peer says comes later
+        self.others: list[Peer] = []
+        self.alive = False
+        self.life = 0
+        self.lifetime_writes = 0
+        self.next_fault: WriteFault | None = None
+        self.restart_ms: Callable[[], int] = lambda: 500
+        self.on_say: Callable[[Peer, Say], None] = lambda peer, say: None
+        self.on_committed: Callable[[Peer, Block, CommitCertificate], None] = lambda peer, block, commit: None
+        self.on_heard: Callable[[wire.Wire], None] = lambda message: None
+        self.on_restart: Callable[[Peer], None] = lambda peer: None
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the store, replay, go on."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        fault, self.next_fault = self.next_fault, None
+        try:
+            store = FaultyStore(self.directory / "data", fault)
+        except (Crash, StorageError):  # in the store's own first write
+            self.world.at(self.restart_ms(), self.start)
+            return
+        try:
+            self.chain = WatchedChain(store, GuardStore(store, self.directory / "node.key.used"), self.genesis)
+        except (Crash, StorageError):
+            store.close()
+            self.world.at(self.restart_ms(), self.start)
+            return
+        self.chain.watcher = lambda block, commit: self.on_committed(self, block, commit)
+        self.store = store
+        self.alive = True
+        self.life += 1
+        self.on_restart(self)
+        self.driver = Driver(
+            key=self.key, network=self.genesis.network, app=self.chain, guard=self.chain.guard, timing=TIMING,
+            clock=lambda: EPOCH_MS + self.world.now + self.skew_ms, has_txs=self.chain.has_txs,
+        )
+        self.sync = SyncClient(self)
+        self.world.note(f"{self.number} starts at height {self.chain.height()}")
+        self._guarded(self.driver.begin)
+        self.later(SYNC_EVERY_MS, self.sync.visit)
+
+    def stop(self) -> None:
+        if self.alive:
+            self.alive = False
+            self.lifetime_writes += self.store.writes
+            self.chain.close()
+
+    def writes(self) -> int:
+        """Durable writes in all lives so far."""
+        return self.lifetime_writes + (self.store.writes if self.alive else 0)
+
+    def crash(self, why: str) -> None:
+        """Lose everything that is not on disk; come back later."""
+        if not self.alive:
+            return
+        self.world.note(f"{self.number} {why}")
+        self.stop()
+        self.world.at(self.restart_ms(), self.start)
+
+    def erase(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """An own timer: it dies with this life."""
+        life = self.life
+        self.world.at(delay_ms, lambda: action() if self.alive and self.life == life else None)
+
+    # -- inputs ---------------------------------------------------------------------------------------------------
+
+    def _guarded(self, step: Callable[[], list[Output]]) -> None:
+        try:
+            self._carry_out(step())
+        except Crash:
+            self.crash("crashes in a write")
+        except StorageError as error:
+            self.crash(f"halts: {error.message}")
+
+    def take(self, event: Input) -> None:
+        self._guarded(lambda: self.driver.take(event))
+
+    def receive(self, source: int, topic: str, data: bytes) -> None:
+        """Gossip."""
+        if not self.alive:
+            return
+        if topic == "transactions":
+            try:
+                self.chain.add_tx(data)
+            except FolkmootError:
+                return
+            return
+        _, message = self.driver.judge(data)
+        if message is not None:
+            self.on_heard(message)
+            self.take(message)
+
+    def commit(self, event: Commit) -> bool:
+        """A block from sync; True when our height went on."""
+        before = self.chain.height()
+        self.take(event)
+        return self.alive and self.chain.height() > before
+
+    def reload(self) -> None:
+        self.take(Reload())
+
+    # -- outputs --------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            match output:
+                case Say():
+                    self.on_say(self, output)
+                    self.broadcast(output)
+                case Alarm():
+                    event = output.event
+                    self.later(output.delay_ms, lambda event=event: self.take(event))  # type: ignore[misc]
+                case Committed():
+                    pass  # seen by WatchedChain
+
+    def broadcast(self, say: Say) -> None:
+        for other in self.others:
+            self.send(other, say.topic, say.data)
+
+    def send(self, other: Peer, topic: str, data: bytes) -> None:
+        def leave() -> None:
+            self.world.send(self.number, other.number, len(data), lambda: other.receive(self.number, topic, data))
+
+        if self.slow_ms:
+            self.world.at(self.slow_ms, leave)
+        else:
+            leave()
+
+    def answer(self, request: bytes) -> bytes:
+        """Serve sync; a liar replaces this."""
+        return answer(self.chain, request)

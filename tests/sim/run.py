@@ -1,0 +1,216 @@
+"""One run: chaos, then quiet; then everybody must agree and go on. Law: the scenario decides everything, the seed decides the scenario."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2p.chain import Chain
+from p2p.keys import Key, digest
+from p2p.ledger.genesis import check_conservation
+from p2p.store.guard import GuardStore
+from p2p.store.lmdb import Store
+from p2p.types import VERSION, Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec
+from tests.sim import memo
+from tests.sim.checks import Checks, Violation
+from tests.sim.peer import Peer, WriteFault
+from tests.sim.scenario import MAX_PEERS, Scenario
+from tests.sim.traffic import CLIENT, MODEL, submit
+from tests.sim.villains import VILLAINS
+from tests.sim.world import EPOCH_MS, Links, World
+
+KEYS = sorted((Key(digest(b"simulated peer", bytes([i]))) for i in range(MAX_PEERS)), key=lambda k: k.public)
+QUIET_MS = 120_000  # simulated time to get going again after the network healed
+HEIGHTS_AFTER = 2
+DISK = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # speed only: what is durable is decided by commits, not by the disk
+
+
+def rounds_allowed(scenario: Scenario) -> int:
+    """A height begun after the healing is decided by this round: each villain may spoil its own turns, plus two."""
+    return 2 * len(scenario.villains) + 2
+
+
+@dataclass(slots=True)
+class Report:
+    seed: int
+    audit: str
+    height: int
+    worst_round: int
+    events: int
+    punished: int
+    disagreed: bool
+
+
+def genesis_of(scenario: Scenario) -> Genesis:
+    peers = tuple(GenesisPeer(KEYS[i].public, KEYS[i].public, w, (MODEL,)) for i, w in enumerate(scenario.weights))
+    changes = tuple(GenesisChange(epoch, KEYS[peer].public, weight) for epoch, peer, weight in scenario.changes)
+    model = ModelSpec(MODEL, bytes(32), bytes(32), "x", 1, 1, 2048)
+    return Genesis(
+        VERSION, "sim", EPOCH_MS - 60_000, peers, (GenesisAccount(CLIENT.public, 10**9),), (model,),
+        epoch_blocks=scenario.epoch_blocks, changes=changes,
+    )
+
+
+class Run:
+    """The world, its peers and its checks."""
+
+    def __init__(self, scenario: Scenario, directory: Path, trace: Callable[[str], None] | None) -> None:
+        memo.install()
+        self.scenario = scenario
+        self.world = World(scenario.seed, Links((1, max(2, scenario.latency_ms))), trace=trace)
+        self.genesis = genesis_of(scenario)
+        faulty = scenario.faulty()
+        self.checks = Checks(
+            frozenset(KEYS[i].public for i in range(len(scenario.weights)) if i not in faulty), scenario.too_many
+        )
+        kinds = dict(scenario.villains)
+        self.peers: list[Peer] = []
+        for number in range(len(scenario.weights)):
+            kind = VILLAINS.get(kinds.get(number, ""), Peer)
+            self.peers.append(self._peer(kind, number, KEYS[number], directory / str(number)))
+        self.honest = [peer for peer in self.peers if peer.number not in faulty]
+        for number, name in scenario.villains:
+            if name == "twin":
+                self.peers.append(self._peer(VILLAINS["twin"], len(self.peers), KEYS[number], directory / f"twin{number}"))
+        for peer in self.peers:
+            peer.others = [other for other in self.peers if other is not peer]
+        for peer in self.honest:
+            self.checks.watch(peer)
+        self.punished = 0
+
+    def _peer(self, kind: type[Peer], number: int, key: Key, directory: Path) -> Peer:
+        return kind(self.world, number, key, self.genesis, directory)
+
+    # -- the two phases -------------------------------------------------------------------------------------------
+
+    def go(self) -> Report:
+        try:
+            self._chaos()
+            self._quiet()
+            self.checks.end(self.honest)
+            if not self.checks.disagreements:
+                self._replay_equals_run()
+            self.punished = max(len(peer.chain.punished()) for peer in self.honest if peer.alive)
+        finally:
+            for peer in self.peers:
+                peer.stop()
+        return self._report()
+
+    def _chaos(self) -> None:
+        s, world, rng = self.scenario, self.world, self.world.rng
+        links = world.links
+        links.loss, links.duplicate, links.straggle = s.loss, s.duplicate, s.straggle
+        late = set(range(len(s.weights) - s.late, len(s.weights)))
+        for peer in self.peers:
+            peer.skew_ms = rng.randint(-s.skew_ms, s.skew_ms)
+            peer.restart_ms = lambda: rng.randint(100, 2000)
+            world.at(s.chaos_ms // 2 + rng.randint(0, 500) if peer.number in late else rng.randint(0, 50), peer.start)
+        for peer in rng.sample(self.honest, min(s.slow, len(self.honest))):
+            peer.slow_ms = rng.randint(20, 400)
+        for _ in range(s.crashes):
+            self._crash_at(rng.randint(0, s.chaos_ms), rng.choice(self.honest))
+        for _ in range(s.write_faults):
+            self._fault_at(rng.randint(0, s.chaos_ms), rng.choice(self.honest))
+        for _ in range(s.partitions):
+            self._partition_at(rng.randint(0, s.chaos_ms))
+        for _ in range(s.traffic):
+            peer = rng.choice(self.honest)
+            world.at(rng.randint(0, s.chaos_ms), lambda peer=peer: submit(peer))  # type: ignore[misc]
+        world.run(s.chaos_ms)
+
+    def _crash_at(self, time_ms: int, peer: Peer) -> None:
+        self.world.at(time_ms, lambda: peer.crash("is killed"))
+
+    def _fault_at(self, time_ms: int, peer: Peer) -> None:
+        rng = self.world.rng
+        ahead, kind = rng.randint(1, 12), rng.choice(("before", "after", "full"))
+
+        def arm() -> None:
+            if peer.alive:
+                peer.store.fault = WriteFault(peer.store.writes + ahead, kind)
+
+        self.world.at(time_ms, arm)
+
+    def _partition_at(self, time_ms: int) -> None:
+        """Some cannot reach the others; one time in three only in one direction."""
+        rng, links = self.world.rng, self.world.links
+        numbers = [peer.number for peer in self.peers]
+        side = set(rng.sample(numbers, rng.randint(1, len(numbers) - 1)))
+        pairs = {(a, b) for a in sorted(side) for b in numbers if b not in side}
+        if rng.random() < 0.67:
+            pairs |= {(b, a) for a, b in sorted(pairs)}
+        length = rng.randint(300, 3000)
+
+        def cut() -> None:
+            self.world.note(f"partition {sorted(side)} for {length} ms")
+            links.cut = links.cut | pairs
+            self.world.at(length, lambda: setattr(links, "cut", links.cut - pairs))
+
+        self.world.at(time_ms, cut)
+
+    def _quiet(self) -> None:
+        """The network heals; villains stay. Every honest peer must decide new heights, in few rounds."""
+        world = self.world
+        world.note("heals")
+        world.links.heal()
+        for peer in self.peers:
+            peer.slow_ms = peer.skew_ms = 0
+            if peer.alive:
+                peer.store.fault = None
+        start = max((p.chain.height() for p in self.honest if p.alive), default=0)
+        target = start + HEIGHTS_AFTER
+
+        def done() -> bool:
+            return all(peer.alive and peer.chain.height() >= target for peer in self.honest)
+
+        going = world.run(world.now + (QUIET_MS if not self.scenario.too_many else 5000), done)
+        if self.scenario.too_many:
+            return  # nothing is promised, but that the guilty can be named
+        if not going:
+            stand = [f"{p.number}:{p.chain.height() if p.alive else 'down'}/{p.driver.machine.round}" for p in self.honest]
+            raise Violation(f"termination: not at height {target} after {QUIET_MS / 1000:.0f} quiet seconds: {' '.join(stand)}")
+        for height, round_ in self.checks.rounds.items():
+            if height > start + 1 and round_ > rounds_allowed(self.scenario):
+                raise Violation(f"termination: height {height} took until round {round_}, {rounds_allowed(self.scenario)} are allowed")
+
+    def _replay_equals_run(self) -> None:
+        """Blocks applied afresh give the same state; the money is all there."""
+        peer = self.world.rng.choice(self.honest)
+        with tempfile.TemporaryDirectory(dir=DISK) as folder:
+            store = Store(Path(folder) / "data", map_bytes=1 << 20)
+            fresh = Chain(store, GuardStore(store, Path(folder) / "used"), self.genesis)
+            try:
+                for height in range(1, peer.chain.height() + 1):
+                    found = peer.chain.block(height)
+                    assert found is not None
+                    raw = peer.chain.store.read("state", b"set/priorities") if height == peer.chain.height() else None
+                    fresh.finalize(*found, raw or self._priorities(fresh))
+                if fresh.app_hash() != peer.chain.app_hash():
+                    raise Violation("replay equals run: another app hash")
+                if not check_conservation(fresh._view(), [CLIENT.public, *(k.public for k in KEYS)]):
+                    raise Violation("conservation: money was made or lost")
+            finally:
+                store.close()
+
+    @staticmethod
+    def _priorities(chain: Chain) -> bytes:
+        from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities
+
+        members = ValidatorSet.of(chain.validators())
+        return dump_priorities(members, increment(members, load_priorities(chain.priorities(), members), 1)[1])
+
+    def _report(self) -> Report:
+        s, checks = self.scenario, self.checks
+        height = max(checks.top.values(), default=0)
+        self.world.note(f"ends at height {height}")
+        return Report(
+            s.seed, self.world.audit, height, max(checks.rounds.values(), default=0), self.world.events, self.punished, bool(checks.disagreements)
+        )
+
+
+def run(scenario: Scenario, trace: Callable[[str], None] | None = None) -> Report:
+    """Raises Violation (or whatever a peer raised) when a property does not hold."""
+    with tempfile.TemporaryDirectory(dir=DISK, prefix="folkmoot-sim-") as folder:
+        return Run(scenario, Path(folder), trace).go()

@@ -1,0 +1,129 @@
+"""What a run will meet, drawn from its seed. Law: a plain value; equal seeds give equal scenarios, and each knob can be turned off.
+
+The faulty weight stays below a third of every epoch's set, unless `too_many` says otherwise (then safety is not promised, and the
+run must show that the simulator would see it broken).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from tests.sim.villains import VILLAINS
+
+MAX_PEERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """weights: at genesis, one per peer (0: joins later). villains: (peer, name). changes: (epoch, peer, weight). Chances 0..1, times ms.
+
+    crashes, write_faults, partitions: how many in the chaotic phase. late: peers that start in its second half. skew_ms: clocks
+    differ by at most this, either way. slow: peers whose disk is slow.
+    """
+
+    seed: int
+    weights: tuple[int, ...]
+    villains: tuple[tuple[int, str], ...] = ()
+    changes: tuple[tuple[int, int, int], ...] = ()
+    epoch_blocks: int = 100
+    chaos_ms: int = 4000
+    loss: float = 0.0
+    duplicate: float = 0.0
+    straggle: float = 0.0
+    latency_ms: int = 40
+    crashes: int = 0
+    write_faults: int = 0
+    partitions: int = 0
+    late: int = 0
+    slow: int = 0
+    skew_ms: int = 0
+    traffic: int = 0
+    too_many: bool = False
+
+    def faulty(self) -> frozenset[int]:
+        return frozenset(number for number, _ in self.villains)
+
+    def sets(self) -> list[list[int]]:
+        """Weights of each epoch that has some of its own, by peer."""
+        now, found = list(self.weights), [list(self.weights)]
+        for epoch in sorted({e for e, _, _ in self.changes}):
+            for e, peer, weight in self.changes:
+                if e == epoch:
+                    now[peer] = weight
+            found.append(list(now))
+        return found
+
+    def is_safe(self) -> bool:
+        """The faulty hold less than a third in every set."""
+        return all(3 * sum(s[v] for v in self.faulty()) < sum(s) for s in self.sets())
+
+    def simpler(self) -> list[Scenario]:
+        """The same with one thing less, for shrinking."""
+        found = [replace(self, **{f.name: 0}) for f in fields(self) if f.name in _COUNTS and getattr(self, f.name)]
+        found += [replace(self, villains=tuple(v for v in self.villains if v != gone)) for gone in self.villains]
+        found += [replace(self, changes=tuple(c for c in self.changes if c != gone)) for gone in self.changes]
+        found += [replace(self, **{f.name: getattr(self, f.name) // 2}) for f in fields(self)
+                  if f.name in _COUNTS and isinstance(getattr(self, f.name), int) and getattr(self, f.name) > 1]
+        return found
+
+    def settings(self) -> str:
+        """What differs from the seed's own scenario, for the command that replays this one."""
+        full = draw(self.seed, too_many=self.too_many)
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(full, f.name)]
+        return " ".join(f"--set '{name}={getattr(self, name)!r}'" for name in changed)
+
+
+_COUNTS = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "traffic")
+
+
+def draw(seed: int, *, too_many: bool = False) -> Scenario:
+    """The scenario of a seed."""
+    rng = random.Random(f"scenario {seed} {too_many}")
+    count = rng.choices((4, 5, 6, 7, 8, 10, 13, 20), (450, 220, 120, 100, 60, 30, 15, 5))[0]
+    weights = [1] * count if rng.random() < 0.4 else [rng.choice((1, 1, 2, 3, 5)) for _ in range(count)]
+    late = rng.choice((0, 0, 0, 1, 2)) if count > 4 else 0
+    plain = Scenario(
+        seed, tuple(weights), epoch_blocks=rng.choice((3, 4, 6, 100)), chaos_ms=rng.choice((2000, 3000, 5000)),
+        loss=rng.choice((0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.5)), duplicate=rng.choice((0.0, 0.1, 0.3)),
+        straggle=rng.choice((0.0, 0.0, 0.02, 0.1)), latency_ms=rng.choice((10, 40, 150)), crashes=rng.choice((0, 0, 1, 2, 4)),
+        write_faults=rng.choice((0, 0, 1, 3)), partitions=rng.choice((0, 0, 1, 2)), late=late, slow=rng.choice((0, 0, 1)),
+        skew_ms=rng.choice((0, 50, 3000)), traffic=rng.choice((0, 3, 10)), too_many=too_many,
+    )
+    names = rng.choice((["equivocator"], ["equivocator", "amnesiac", "twin"])) if too_many else sorted(VILLAINS)
+    with_villains = _with_villains(rng, plain, names, too_many=too_many)
+    return _with_changes(rng, with_villains)
+
+
+def _with_villains(rng: random.Random, plain: Scenario, names: list[str], *, too_many: bool) -> Scenario:
+    if too_many:
+        count = len(plain.weights)
+        return replace(plain, weights=(1,) * count, late=0, villains=tuple((i, rng.choice(names)) for i in range(-(-count // 2))))
+    found = plain
+    for number in rng.sample(range(len(plain.weights)), rng.choice((0, 1, 1, 2, 3))):
+        more = replace(found, villains=(*found.villains, (number, rng.choice(names))))
+        found = more if more.is_safe() else found
+    return found
+
+
+def _with_changes(rng: random.Random, plain: Scenario) -> Scenario:
+    """Some weights change at epochs, some peers join from nothing; only while the faulty stay below a third."""
+    found = plain
+    for _ in range(rng.choice((0, 0, 1, 3, 6))):
+        change = (rng.randint(1, 4), rng.randrange(len(plain.weights)), rng.choice((0, 1, 2, 4)))
+        more = replace(found, changes=(*(c for c in found.changes if c[:2] != change[:2]), change))
+        live = all(sum(1 for w in s if w) >= 4 for s in more.sets())
+        found = more if live and (more.is_safe() or plain.too_many) else found
+    return found
+
+
+def with_settings(scenario: Scenario, settings: list[str]) -> Scenario:
+    """--set name=value, values as Python literals."""
+    import ast
+
+    changed: dict[str, Any] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        changed[name] = ast.literal_eval(value)
+    return replace(scenario, **changed)

@@ -1,0 +1,129 @@
+"""The simulator in the ordinary tests: a few hundred seeds, every villain, determinism, crash points, a set-up that must fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from p2p.chain import Chain
+from p2p.errors import StorageError
+from p2p.store.lmdb import Store
+from tests.sim import crash, twins
+from tests.sim.__main__ import attempt, shrink
+from tests.sim.run import Report, genesis_of, run
+from tests.sim.scenario import Scenario, draw
+from tests.sim.villains import VILLAINS
+
+ROOT = Path(__file__).parent.parent.parent
+SEEDS = 400  # `make sim SEEDS=2000` runs more
+
+
+def test_seeds() -> None:
+    failed = {seed: found for seed in range(SEEDS) if isinstance(found := attempt(draw(seed)), str)}
+    assert not failed, f"replay with: python -m tests.sim --seed {min(failed)} --trace\n{failed}"
+
+
+@pytest.mark.parametrize("name", VILLAINS)
+def test_each_villain_alone(name: str) -> None:
+    """One of four, one of seven with weight 2 of 8: peers go on, agree, and frame nobody."""
+    for scenario in (
+        Scenario(1, (1, 1, 1, 1), ((0, name),), loss=0.1, traffic=3),
+        Scenario(2, (1, 1, 1, 2, 1, 1, 1), ((3, name),), loss=0.1, epoch_blocks=3, partitions=1, crashes=1),
+    ):
+        found = attempt(scenario)
+        assert isinstance(found, Report), found
+
+
+@pytest.mark.parametrize("name", ["equivocator", "twin"])
+def test_a_double_voter_loses_its_weight(name: str) -> None:
+    """Evidence end to end: seen, gossiped, decided in a block; from the next epoch on the set is without it."""
+    lines: list[str] = []
+    report = run(Scenario(3, (1, 1, 1, 1, 1), ((2, name),), epoch_blocks=4, chaos_ms=6000), trace=lines.append)
+    assert report.punished == 1
+    assert report.height > 8
+
+
+def test_equal_seeds_are_equal_runs_in_any_process() -> None:
+    """Another hash seed for Python's sets and dicts must not matter."""
+    audits = set()
+    for hash_seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        argv = [sys.executable, "-m", "tests.sim", "--seeds", "12", "--first", "500", "--jobs", "1", "--audit"]
+        done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=True)
+        audits.add(tuple(line for line in done.stdout.splitlines() if " audit " in line))
+    assert len(audits) == 1
+    assert len(next(iter(audits))) == 12
+
+
+def test_with_a_third_or_more_faulty_safety_breaks_and_the_guilty_are_named() -> None:
+    """The set-up that must fail: were there never a disagreement, the simulator could not see one."""
+    disagreed = 0
+    for seed in range(40):
+        found = attempt(draw(seed, too_many=True))
+        assert isinstance(found, Report), f"seed {seed}: {found}"
+        disagreed += found.disagreed
+    assert disagreed > 0
+
+
+def test_a_failure_shrinks_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault that needs nothing but the equivocator: everything else is left out."""
+    def faulty(scenario: Scenario) -> str:
+        return "planted" if any(name == "equivocator" for _, name in scenario.villains) else ""
+
+    monkeypatch.setattr("tests.sim.__main__.attempt", lambda s: faulty(s) or Report(0, "", 0, 0, 0, 0, False))
+    full = replace(draw(7), villains=((9, "stale_replayer"), (11, "equivocator")), loss=0.3, crashes=4)
+    small = shrink(full)
+    assert small.villains == ((11, "equivocator"),)
+    assert (small.loss, small.crashes, small.partitions, small.changes) == (0, 0, 0, ())
+
+
+def test_crash_points() -> None:
+    """Every fifth durable write of twenty heights with round changes; `python -m tests.sim.crash` takes every one."""
+    tried, worst, wrong = crash.points(crash.HEIGHTS, 5, 2)
+    assert not wrong, "\n".join(wrong)
+    assert tried >= 45
+    assert worst >= 1, "without a round change this proves little"
+
+
+def test_twins() -> None:
+    for case in range(40):
+        assert isinstance(twins.play(case), Report)
+
+
+def test_a_log_cut_at_any_byte_is_refused_and_never_repaired(tmp_path: Path) -> None:
+    """The store of a peer that has signed, shortened from its end to nothing."""
+    crash.leave_store(tmp_path)
+    file = tmp_path / "data" / "data.mdb"
+    whole = Chain.open(tmp_path, genesis_of(crash.SCENARIO))
+    height, last, size = whole.height(), whole.guard.load(), file.stat().st_size
+    whole.close()
+    assert last is not None
+    codes = set()
+    for left in range(size, -1, -1):
+        os.truncate(file, left)
+        try:
+            found = Chain.open(tmp_path, genesis_of(crash.SCENARIO))
+        except StorageError as error:
+            codes.add(error.code)
+            continue
+        assert (found.height(), found.guard.load()) == (height, last), "opened, so it must be whole"
+        found.close()
+    os.truncate(file, 0)
+    with pytest.raises(StorageError, match="this key has signed"):
+        Chain.open(tmp_path, genesis_of(crash.SCENARIO))
+    assert "truncated" in codes
+
+
+def test_a_store_without_its_guard_is_refused(tmp_path: Path) -> None:
+    crash.leave_store(tmp_path)
+    for file in (tmp_path / "data").iterdir():
+        file.unlink()
+    with pytest.raises(StorageError, match="could sign twice"):
+        Chain.open(tmp_path, genesis_of(crash.SCENARIO))
+    Chain.open(tmp_path, genesis_of(crash.SCENARIO), allow_missing_guard=True).close()
+    Store(tmp_path / "data").close()

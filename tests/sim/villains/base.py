@@ -1,0 +1,52 @@
+"""A peer that lies. Law: it has its own key and nobody else's; it runs the honest driver and changes what leaves it."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from p2p.codec import encode
+from p2p.consensus import wire
+from p2p.consensus.events import Say
+from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote, sign_vote
+from p2p.keys import Domain
+from tests.sim.peer import Peer
+
+
+class Villain(Peer):
+    """rewrite() gives what one receiver hears instead of an honest message."""
+
+    def broadcast(self, say: Say) -> None:
+        message = wire.parse(say.data)
+        for other in self.others:
+            for lie in self.rewrite(other, message, say):
+                self.send(other, lie.topic, lie.data)
+
+    def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
+        del other, message
+        return [say]
+
+    # -- tools ----------------------------------------------------------------------------------------------------
+
+    def pack(self, message: wire.Wire) -> Say:
+        topic = "proposals" if isinstance(message, SignedProposal) else "votes"
+        return Say(topic, wire.pack(message, self.world.rng.getrandbits(30)))
+
+    def is_mine(self, message: wire.Wire) -> bool:
+        if isinstance(message, SignedVote):
+            return message.vote.validator == self.key.public
+        return isinstance(message, SignedProposal) and message.proposal.proposer == self.key.public
+
+    def vote(self, vote: Vote) -> SignedVote:
+        return sign_vote(self.key, vote)
+
+    def proposal(self, proposal: Proposal, like: SignedProposal) -> SignedProposal:
+        return replace(
+            like, proposal=proposal, signature=self.key.sign(Domain.PROPOSAL, proposal.network, encode(proposal))
+        )
+
+    def another_block(self, like: SignedProposal) -> SignedProposal:
+        """The same proposal with another block: a millisecond later, so everything else about it is right."""
+        header = replace(like.block.header, time_ms=like.block.header.time_ms + 1)
+        block = replace(like.block, header=header)
+        changed = self.proposal(replace(like.proposal, block_id=block.block_id), like)
+        return replace(changed, block=block)
