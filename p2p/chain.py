@@ -15,6 +15,7 @@ from p2p.chain_view import inference_view
 from p2p.codec import Message, encode, load, unpack
 from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
+from p2p.consensus.validators import ValidatorSet
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.keys import Domain, digest, verify
 from p2p.ledger.apply import apply_record
@@ -104,6 +105,7 @@ class Chain:
         batch = _state_batch(view)
         batch.put("meta", b"genesis", encode(self.genesis))
         batch.put("meta", b"tip", encode(tip))
+        keep_set(batch, members(view, b"now"))
         self.store.commit(batch)
         return tip
 
@@ -181,12 +183,18 @@ class Chain:
         tip = Tip(header.height, app_hash, block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
+        if b"set/next" in view.changes:
+            keep_set(batch, members(view, b"next"))
+        self.become(tip, batch)
+        self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[2] < RESERVED_HEIGHTS}
+
+    def become(self, tip: Tip, batch: Batch) -> None:
+        """Write everything at once, with the new tip; then stand there."""
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
         self._tip = tip
         self._load_sets()
-        self.mempool.settle(self.batch_nonce, header.height)
-        self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[2] < RESERVED_HEIGHTS}
+        self.mempool.settle(self.batch_nonce, tip.height)
 
     def _seal(self, view: View, height: int, batch: Batch) -> bytes:
         """The app hash after `height`; at an epoch's end it covers the whole state, which is kept as a snapshot."""
@@ -350,6 +358,11 @@ class Chain:
 
 def _reservation(signed: SignedRequest) -> bytes:
     return signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
+
+
+def keep_set(batch: Batch, some: Members) -> None:
+    """Sets by hash, for light clients: headers name them for ever."""
+    batch.put("blocks", b"v" + ValidatorSet.of(some).hash(), encode(some))
 
 
 def _changes_root(view: View) -> bytes:

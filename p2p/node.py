@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from p2p.chain import Chain
+from p2p.chain_sync import base
 from p2p.codec import decode, encode, unpack
 from p2p.config import NodeConfig
 from p2p.consensus.engine import Engine as ConsensusEngine
@@ -214,7 +215,8 @@ class Node:
         return {
             "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.config.network, "state": self.state,
             "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
-            "height": self.chain.height(), "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
+            "base": base(self.chain), "height": self.chain.height(),
+            "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
             "jobs": self.executor.jobs, "consensus": self.consensus.status(),
         }
@@ -256,7 +258,7 @@ async def run_node(config: NodeConfig, report: Report) -> None:
     node = Node(config, genesis, report)
     try:
         async with node.open() as network:
-            catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit)
+            catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit, node.consensus.reload)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(node.consensus.run)
                 nursery.start_soon(catchup.run)

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from p2p.codec import unpack
+from p2p.chain_sync import light_block
+from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, InvalidRequest
 from p2p.types import OutputRecord, RecordKind, SignedBatch, SignedBusy, SignedFinish, StartRecord, Verdict
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
 
-PUBLIC_OPS = frozenset({"status", "beacon", "account", "inference", "block"})
+PUBLIC_OPS = frozenset({"status", "beacon", "account", "inference", "block", "light"})
 
 
 class Queries:
@@ -32,6 +33,7 @@ class Queries:
             "account": self._account,
             "inference": self._inference,
             "block": self._block,
+            "light": self._light,
         }
 
     def query(self, request: object, *, public: bool = False) -> dict[str, Any]:
@@ -55,10 +57,16 @@ class Queries:
             raise InvalidRequest("the chain has no such inference (yet)", field="id", code="not_found")
         return found
 
+    def _light(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What a light client needs of one block, as hexadecimal CBOR of a LightBlock."""
+        height = _height(request)
+        found = light_block(self._chain, height)
+        if found is None:
+            raise InvalidRequest(f"no block {height}; the top is {self._chain.height()}", field="height", code="not_found")
+        return {"height": height, "light": encode(found).hex()}
+
     def _block(self, request: dict[str, Any]) -> dict[str, Any]:
-        height = request.get("height")
-        if not isinstance(height, int) or isinstance(height, bool) or height < 1:
-            raise InvalidRequest("a height is a whole number from 1", field="height")
+        height = _height(request)
         found = self._chain.block(height)
         if found is None:
             raise InvalidRequest(f"no block {height}; the top is {self._chain.height()}", field="height", code="not_found")
@@ -73,6 +81,13 @@ class Queries:
                 {"sender": r.sender.hex(), "index": r.index, "code": r.code, "field": r.field} for r in self._chain.receipts(height)
             ],
         }
+
+
+def _height(request: dict[str, Any]) -> int:
+    height = request.get("height")
+    if not isinstance(height, int) or isinstance(height, bool) or height < 1:
+        raise InvalidRequest("a height is a whole number from 1", field="height")
+    return height
 
 
 def _hex(request: dict[str, Any], field: str) -> bytes:

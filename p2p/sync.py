@@ -1,20 +1,40 @@
-"""ValueSync: a peer that was away asks others for decided blocks. Law: beside consensus, no mode switch; the core decides.
+"""A peer that was away asks others: block after block, or from a snapshot when it is epochs behind. Law: beside consensus, no mode
+switch; the core decides.
 
-Every certificate is checked by the engine before a block is applied, so a lying peer costs a round trip, not safety.
+Every certificate is checked by the driver before a block is applied, every chunk against a header that the light client trusts. A peer
+whose answer proves false is left alone for a while.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 import trio
 
+from p2p.chain_sync import check_snapshot, install, sync_answer, trusted
+from p2p.consensus.light import TRUSTING_MS, LightBlock, follow
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.inference.session import Frame, SyncBlock, SyncTop, SyncWanted, failure, pack_frame, parse_frame
+from p2p.inference.session import Failure as FailureFrame
+from p2p.inference.session import (
+    Frame,
+    LightAnswer,
+    LightWanted,
+    SnapshotChunk,
+    SnapshotManifest,
+    SnapshotWanted,
+    SyncBlock,
+    SyncTop,
+    SyncWanted,
+    pack_frame,
+    parse_frame,
+    raise_failure,
+)
+from p2p.ledger.snapshot import open_chunk
 from p2p.limits import MAX_FRAME
 from p2p.types import VERSION
 
@@ -25,22 +45,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ASK_EVERY_S = 1.0
-MAX_BLOCKS_PER_VISIT = 256
-
-
-def sync_answer(chain: Chain, frame: Frame) -> Frame:
-    """The answer to one frame on a sync stream. Raises RemoteProtocolError for a frame that has no place there."""
-    if not isinstance(frame, SyncWanted):
-        raise RemoteProtocolError(f"{type(frame).__name__} has no place on sync", field="frame")
-    if frame.height == 0:
-        return SyncTop(chain.height())
-    found = chain.block(frame.height)
-    return SyncBlock(*found) if found else failure(Unavailable(f"no block {frame.height} here", field="height"))
+MAX_ANSWERS_PER_VISIT = 1024
+SNAPSHOT_EPOCHS = 3  # so many epochs behind, a snapshot is quicker than the blocks
+AVOID_S = 60.0  # a peer that lied is not asked for so long
+F = TypeVar("F", bound="Frame")
 
 
 async def serve_sync(chain: Chain, stream: Stream) -> None:
     """Answer frames on one stream until the other side closes it."""
-    for _ in range(MAX_BLOCKS_PER_VISIT + 1):
+    for _ in range(MAX_ANSWERS_PER_VISIT):
         try:
             frame = parse_frame(await stream.receive(limit=1024))
         except Unavailable:
@@ -49,7 +62,7 @@ async def serve_sync(chain: Chain, stream: Stream) -> None:
 
 
 class Catchup:
-    """Follows the highest peer. inject: the engine's way in for a decided block; True when it was applied."""
+    """inject: the engine's way in for a decided block; True when it was applied. reload: its way to stand elsewhere."""
 
     def __init__(
         self,
@@ -57,42 +70,84 @@ class Catchup:
         connected: Callable[[], tuple[str, ...]],
         open_stream: Callable[[str, str], Awaitable[Stream]],
         inject: Callable[[Block, CommitCertificate], Awaitable[bool]],
+        reload: Callable[[Callable[[], None]], Awaitable[None]],
     ) -> None:
-        self._chain, self._connected, self._open, self._inject = chain, connected, open_stream, inject
-        self.best_seen = 0
+        self._chain, self._connected, self._open, self._inject, self._reload = chain, connected, open_stream, inject, reload
+        self._avoid: dict[str, float] = {}
         self.visits = 0
 
     async def run(self) -> None:
         """For ever: visit one connected peer each second and take what it has above our height."""
         while True:
             await trio.sleep(ASK_EVERY_S)
-            peers = self._connected()
+            now = trio.current_time()
+            self._avoid = {peer: until for peer, until in self._avoid.items() if until > now}
+            peers = [peer for peer in self._connected() if peer not in self._avoid]
             if not peers:
                 continue
             peer = random.choice(peers)
             try:
                 await self._visit(peer)
+            except RemoteProtocolError as error:
+                self._avoid[peer] = now + AVOID_S
+                log.warning("a peer gave false history and is left alone", peer=peer, reason=str(error))
             except FolkmootError as error:
                 log.debug("sync visit failed", peer=peer, reason=str(error))
 
     async def _visit(self, peer: str) -> None:
         stream = await self._open(peer, "sync")
         try:
-            await stream.send(pack_frame(SyncWanted(VERSION, 0)))
-            top = parse_frame(await stream.receive(limit=1024))
-            if not isinstance(top, SyncTop):
-                return
+            top = await _ask(stream, SyncWanted(VERSION, 0), SyncTop)
             self.visits += 1
-            self.best_seen = max(self.best_seen, min(top.top, self._chain.height() + MAX_BLOCKS_PER_VISIT))
-            for _ in range(MAX_BLOCKS_PER_VISIT):
-                wanted = self._chain.height() + 1
-                if wanted > top.top:
-                    return
-                await stream.send(pack_frame(SyncWanted(VERSION, wanted)))
-                answer = parse_frame(await stream.receive(limit=MAX_FRAME))
-                if not isinstance(answer, SyncBlock) or answer.block.header.height != wanted:
-                    return
-                if not await self._inject(answer.block, answer.certificate) and self._chain.height() < wanted:
-                    return
+            far = top.snapshot > self._chain.height() + SNAPSHOT_EPOCHS * self._chain.genesis.epoch_blocks
+            if far and time.time_ns() // 1_000_000 < self._chain.last_time_ms() + TRUSTING_MS:  # else only the blocks themselves convince
+                await self._take_snapshot(stream, top.snapshot)
+            elif top.base <= self._chain.height() + 1:
+                await self._take_blocks(stream, top.top)
         finally:
             await stream.close()
+
+    async def _take_blocks(self, stream: Stream, top: int) -> None:
+        for _ in range(MAX_ANSWERS_PER_VISIT - 1):
+            wanted = self._chain.height() + 1
+            if wanted > top:
+                return
+            answer = await _ask(stream, SyncWanted(VERSION, wanted), SyncBlock)
+            if answer.block.header.height != wanted:
+                raise RemoteProtocolError(f"asked for block {wanted}, got {answer.block.header.height}", field="height")
+            if not await self._inject(answer.block, answer.certificate) and self._chain.height() < wanted:
+                raise RemoteProtocolError(f"block {wanted} is not what was decided", field="certificate")
+
+    async def _take_snapshot(self, stream: Stream, height: int) -> None:
+        """Trust the header after `height` by light client, check manifest and chunks against it, stand there."""
+        at = await self._trust(stream, height)
+        after = await self._trust(stream, height + 1)
+        manifest = (await _ask(stream, SnapshotWanted(VERSION, height, -1), SnapshotManifest)).manifest
+        check_snapshot(manifest, at, after.header)
+        pairs: list[tuple[bytes, bytes]] = []
+        for index, expected in enumerate(manifest.chunks):
+            chunk = (await _ask(stream, SnapshotWanted(VERSION, height, index), SnapshotChunk)).chunk
+            pairs += open_chunk(chunk, expected)
+        log.info("snapshot checked", height=height, chunks=len(manifest.chunks))
+        await self._reload(lambda: install(self._chain, manifest, pairs, at) if self._chain.height() < height else None)
+
+    async def _trust(self, stream: Stream, height: int) -> LightBlock:
+        steps = follow(trusted(self._chain), height, self._chain.genesis.network, time.time_ns() // 1_000_000)
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send((await _ask(stream, LightWanted(VERSION, wanted), LightAnswer)).block)
+        except StopIteration as done:
+            way: list[LightBlock] = done.value
+            return way[-1]
+
+
+async def _ask(stream: Stream, request: Frame, kind: type[F]) -> F:
+    """One question, one answer of the right kind. Raises the other side's error as ours."""
+    await stream.send(pack_frame(request))
+    frame = parse_frame(await stream.receive(limit=MAX_FRAME))
+    if isinstance(frame, FailureFrame):
+        raise_failure(frame)
+    if not isinstance(frame, kind):
+        raise RemoteProtocolError(f"{type(frame).__name__} instead of {kind.__name__}", field="frame")
+    return frame

@@ -30,6 +30,7 @@ class Plan:
     serving: bool = True
     settings: tuple[tuple[str, Any], ...] = ()
     validation_window: int = 60
+    epoch_blocks: int = 100
 
 
 def generate(plan: Plan) -> list[Path]:
@@ -44,7 +45,7 @@ def generate(plan: Plan) -> list[Path]:
     accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO),)
     genesis = Genesis(
         VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
-        validation_window=plan.validation_window,
+        validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks,
     )
     for folder in folders:
         folder.mkdir(parents=True)

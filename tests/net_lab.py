@@ -42,11 +42,11 @@ class Net:
 
     def __init__(
         self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None, settings: dict[str, Any] | None = None,
-        window: int = 60,
+        window: int = 60, epoch_blocks: int = 100,
     ) -> None:
         fresh_directory(directory)
         self.directory = directory
-        self.folders = generate(Plan(directory, peers, settings=tuple((settings or {}).items()), validation_window=window))
+        self.folders = generate(Plan(directory, peers, settings=tuple((settings or {}).items()), validation_window=window, epoch_blocks=epoch_blocks))
         shared = self.engine("ml")
         self.urls = {f.name: shared for f in self.folders}
         for number, extra in (flags or {}).items():
@@ -120,6 +120,9 @@ class Net:
             return found if found["status"] in FINAL else None
 
         return dict(until(ended))
+
+    def status(self, peer: int) -> dict[str, Any]:
+        return call(self.folders[peer], {"op": "status"})
 
     def restart(self, peer: int) -> None:
         folder = self.folders[peer]

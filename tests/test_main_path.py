@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    made = Net(tmp_path_factory.mktemp("net"))
+    made = Net(tmp_path_factory.mktemp("net"), epoch_blocks=4)
     yield made
     made.close()
 
@@ -74,6 +75,28 @@ def test_stop_two_blocks_stop_nothing_forks_and_go_on(net: Net) -> None:
     until(lambda: min(net.height(peer) for peer in range(4)) >= top + 3)
     for height in range(1, top + 3):
         assert len({net.block(peer, height)["block_id"] for peer in range(4)}) == 1
+
+
+def test_a_peer_with_nothing_begins_at_a_snapshot_and_its_headers_can_be_checked(net: Net) -> None:
+    """Its store is lost with its key's mark: it comes back by light client and snapshot, epochs behind, while blocks go on."""
+    until(lambda: net.height(0) >= 20)
+    stop(net.directory, [net.folders[3].name], sign=signal.SIGKILL)
+    shutil.rmtree(net.folders[3] / "data")
+    (net.folders[3] / "node.key.used").unlink()
+    net.restart(3)
+    until(lambda: net.height(3) >= net.height(0) - 1)
+    assert net.status(3)["base"] > 1
+    goal = net.height(3)
+    until(lambda: net.height(0) > goal and net.height(3) > goal)
+    assert net.block(3, goal)["app_hash"] == net.block(0, goal)["app_hash"]
+    trusted = net.block(0, 5)
+    base = [sys.executable, "-m", "p2p", "verify-header", "--json", str(goal), "--dir", str(net.folders[0])]
+    for extra in ([], ["--trusted", f"5:{trusted['block_id']}"], ["--peer", net.address(1)]):
+        done = subprocess.run([*base, *extra], capture_output=True, text=True, timeout=60, check=True)
+        assert json.loads(done.stdout)["trusted"][-1]["block_id"] == net.block(0, goal)["block_id"]
+    done = subprocess.run([*base, "--trusted", "5:" + "00" * 32], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert "not the one you trust" in done.stderr
 
 
 def test_a_second_process_on_the_same_directory_is_refused(net: Net) -> None:

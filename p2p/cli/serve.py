@@ -65,11 +65,11 @@ def run(options: argparse.Namespace) -> int:
     try:
         trio.run(until_signal)
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        raise first_error(group) from group
     return 0
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The typed error inside nested groups, else the first one."""
     found: list[BaseException] = []
     todo: list[BaseException] = [group]

@@ -134,6 +134,9 @@ class Driver:
             case Commit():
                 self._take_commit(event)
             case Reload():
+                event.install()
+                self._guard.prune(self._app.height())
+                self._before = None
                 self._new_height()
                 self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
             case _:

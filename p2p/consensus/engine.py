@@ -55,9 +55,9 @@ class Engine:
         await self._inject(Commit(block, certificate))
         return self._app.height() >= certificate.height
 
-    async def reload(self) -> None:
-        """The application was moved (a snapshot): go on from where it stands."""
-        await self._inject(Reload())
+    async def reload(self, install: Callable[[], None]) -> None:
+        """Let `install` move the application (a snapshot) and go on from where it stands then."""
+        await self._inject(Reload(install))
 
     async def _inject(self, event: Input) -> None:
         done = trio.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2p.consensus import wire
@@ -44,7 +45,9 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """The application stands elsewhere than before (a snapshot was installed)."""
+    """Let `install` move the application elsewhere (a snapshot), then go on from there. It runs between two inputs, never amid one."""
+
+    install: Callable[[], None]
 
 
 Input = Timeout | Pace | Repeat | Wake | Commit | Reload | wire.Wire

@@ -6,7 +6,7 @@ trusting period (Tendermint's light client, single step; skipping verification).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ from p2p.consensus.certificates import commit_votes
 from p2p.consensus.messages import CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
-from p2p.types import Bytes32
+from p2p.types import Bytes32, Genesis
 
 TRUSTING_MS = 14 * 24 * 3600 * 1000
 MAX_AHEAD_MS = 10_000
@@ -84,25 +84,32 @@ def facts_of(block: LightBlock, network: str) -> Facts:
 
 
 def follow(
-    trusted: LightBlock, target: int, fetch: Callable[[int], LightBlock], network: str, now_ms: int, trusting_ms: int = TRUSTING_MS
-) -> Sequence[LightBlock]:
-    """Trust header `target`: at once where enough of the old set signed it, else by way of the middle. Returns the headers trusted on the
-    way. Raises RemoteProtocolError naming the height that cannot be trusted."""
-    way: list[LightBlock] = [trusted]
-    goals = [target]
+    trusted: Facts, target: int, network: str, now_ms: int, trusting_ms: int = TRUSTING_MS
+) -> Generator[int, LightBlock, list[LightBlock]]:
+    """Trust header `target`: at once where enough of the old set signed it, else by way of the middle. Yields the height it wants to see
+    and is sent that light block; returns the headers trusted on the way. Raises RemoteProtocolError for one that cannot be trusted."""
+    last, way, goals = trusted, list[LightBlock](), [target]
     while goals:
         height = goals[-1]
-        if height <= way[-1].header.height:
+        if height <= last.height:
             goals.pop()
             continue
-        block = fetch(height)
+        block = yield height
         if block.header.height != height:
             raise RemoteProtocolError(f"asked for header {height}, got {block.header.height}", field="height")
-        verdict, why = judge(facts_of(way[-1], network), facts_of(block, network), now_ms, trusting_ms, ahead_ms=MAX_AHEAD_MS)
+        new = facts_of(block, network)
+        verdict, why = judge(last, new, now_ms, trusting_ms, ahead_ms=MAX_AHEAD_MS)
         if verdict is Verdict.SUCCESS:
             way.append(block)
-        elif verdict is Verdict.INVALID or height == way[-1].header.height + 1:
+            last = new
+        elif verdict is Verdict.INVALID or height == last.height + 1:
             raise RemoteProtocolError(f"header {height} cannot be trusted: {why}", field="header")
         else:
-            goals.append((way[-1].header.height + height) // 2)
+            goals.append((last.height + height) // 2)
     return way
+
+
+def genesis_facts(genesis: Genesis) -> Facts:
+    """Trust in the genesis file: height 0, and the set that decides height 1."""
+    first = ValidatorSet.of(sorted((peer.node, peer.weight) for peer in genesis.peers))
+    return Facts(0, genesis.time_ms, first, first, frozenset(), True)

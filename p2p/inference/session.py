@@ -1,7 +1,8 @@
 """Frames of the `infer`, `payload`, `sync` and `query` streams. Law: one frame, one tagged positional message.
 
 infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Passed | Tokens)* then Done | Failure
-payload: PayloadWanted -> Payload | Failure      sync: SyncWanted -> SyncBlock | Failure      query: Query -> Answer | Failure
+payload: PayloadWanted -> Payload | Failure      query: Query -> Answer | Failure
+sync:    SyncWanted -> SyncTop | SyncBlock, LightWanted -> LightAnswer, SnapshotWanted -> SnapshotManifest | SnapshotChunk, or Failure
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.codec import Message, convert, decode, encode
+from p2p.consensus.light import LightBlock
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
+from p2p.ledger.snapshot import Manifest
 from p2p.limits import MAX_FRAME, MAX_OUTPUT_TOKENS, MAX_PROMPT_BYTES
 from p2p.types import U32, U64, VERSION, Bytes32, Reason, Short, SignedBusy, SignedFinish, SignedRequest
 
@@ -96,12 +99,41 @@ class SyncWanted(Message, frozen=True, tag="sync_wanted"):
 
 
 class SyncTop(Message, frozen=True, tag="sync_top"):
+    """Blocks base..top are here; snapshot: height of the newest one, 0 if none."""
+
+    base: U64
     top: U64
+    snapshot: U64 = 0
 
 
 class SyncBlock(Message, frozen=True, tag="sync_block"):
     block: Block
     certificate: CommitCertificate
+
+
+class LightWanted(Message, frozen=True, tag="light_wanted"):
+    version: U32
+    height: U64
+
+
+class LightAnswer(Message, frozen=True, tag="light"):
+    block: LightBlock
+
+
+class SnapshotWanted(Message, frozen=True, tag="snapshot_wanted"):
+    """index -1 asks for the manifest, 0.. for a chunk."""
+
+    version: U32
+    height: U64
+    index: Annotated[int, Meta(ge=-1, lt=2**31)]
+
+
+class SnapshotManifest(Message, frozen=True, tag="snapshot_manifest"):
+    manifest: Manifest
+
+
+class SnapshotChunk(Message, frozen=True, tag="snapshot_chunk"):
+    chunk: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
 
 
 class Query(Message, frozen=True, tag="query"):
@@ -117,10 +149,10 @@ class Answer(Message, frozen=True, tag="answer"):
 
 Frame = (
     Ask | Forward | Accepted | Trying | Passed | Tokens | Done | Failure | PayloadWanted | Payload
-    | SyncWanted | SyncTop | SyncBlock | Query | Answer
+    | SyncWanted | SyncTop | SyncBlock | LightWanted | LightAnswer | SnapshotWanted | SnapshotManifest | SnapshotChunk | Query | Answer
 )
 
-_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "query")
+_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "light_wanted", "snapshot_wanted", "query")
 _BY_CODE: dict[str, type[FolkmootError]] = {
     kind.code: kind for kind in (InvalidRequest, RemoteProtocolError, Overloaded, Unavailable)
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from p2p.chain import Chain
 from p2p.consensus import wire
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Reload, Say
+from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Say
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.errors import FolkmootError, StorageError
@@ -181,9 +181,6 @@ class Peer:
         before = self.chain.height()
         self.take(event)
         return self.alive and self.chain.height() > before
-
-    def reload(self) -> None:
-        self.take(Reload())
 
     # -- outputs --------------------------------------------------------------------------------------------------
 

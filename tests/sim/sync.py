@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from p2p.chain_sync import sync_answer
 from p2p.consensus.events import Commit
 from p2p.errors import FolkmootError
 from p2p.inference.session import SyncBlock, SyncTop, SyncWanted, pack_frame, parse_frame
-from p2p.sync import sync_answer
 from p2p.types import VERSION
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ class SyncLiar(Villain):
         frame, rng = parse_frame(request), self.world.rng
         assert isinstance(frame, SyncWanted)
         if frame.height == 0:
-            return pack_frame(SyncTop(self.chain.height() + rng.choice((0, 5, 2**40))))
+            return pack_frame(SyncTop(1, self.chain.height() + rng.choice((0, 5, 2**40))))
         found = self.chain.block(frame.height) or self.chain.block(self.chain.height())
         if found is None or rng.random() < 0.2:
             return rng.randbytes(64)

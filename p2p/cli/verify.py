@@ -1,0 +1,136 @@
+"""verify-header: trust a header without the blocks before it. Law: what a peer answers is checked here, signature by signature."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2p.errors import ConfigError, InvalidRequest, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p2p.consensus.light import Facts, LightBlock
+    from p2p.types import Genesis
+
+    Fetch = Callable[[int], LightBlock]
+
+
+def register(commands: Any) -> None:
+    verify = commands.add_parser("verify-header", help="check a header's certificate from one that is trusted")
+    verify.add_argument("height", type=int)
+    verify.add_argument("--dir", type=Path, default=Path.home() / ".folkmoot", help="where genesis.cbor is, and the peer that is asked")
+    verify.add_argument("--peer", metavar="MULTIADDR", help="ask this peer instead of the one that runs in --dir")
+    verify.add_argument("--trusted", metavar="HEIGHT:BLOCK_ID", help="a header you trust; the genesis file when left out")
+    verify.add_argument("--period-days", type=float, default=14.0, help="how long a header stays trusted")
+    verify.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from p2p.codec import unpack
+    from p2p.types import Genesis
+
+    genesis_file = options.dir / "genesis.cbor"
+    if not genesis_file.exists():
+        raise ConfigError(f"{genesis_file} is missing: it says which network and who began it", field="dir")
+    if options.height < 1:
+        raise InvalidRequest("a height is a whole number from 1", field="height")
+    genesis = unpack(Genesis, genesis_file.read_bytes())
+    if options.peer:
+        way = _by_network(options, genesis)
+    else:
+        from p2p.control import call
+
+        way = _drive(options, genesis, lambda height: _light(call(options.dir, {"op": "light", "height": height})))
+    rows = [
+        {"height": b.header.height, "block_id": b.header.block_id.hex(), "time_ms": b.header.time_ms, "app_hash": b.header.app_hash.hex(),
+         "signatures": len(b.certificate.signatures), "validators": len(b.validators)}
+        for b in way
+    ]
+    if options.json:
+        print(json.dumps({"trusted": rows}))
+    else:
+        for row in rows:
+            print(f"trusted  {row['height']:>8}  {row['block_id']}  {row['signatures']} of {row['validators']} signatures")
+        print(f"header {options.height} is decided; its state before is {rows[-1]['app_hash']}")
+    return 0
+
+
+def _light(answer: dict[str, Any]) -> LightBlock:
+    from p2p.codec import unpack
+    from p2p.consensus.light import LightBlock
+
+    try:
+        raw = bytes.fromhex(answer["light"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RemoteProtocolError("the peer's answer is not a light block", field="light") from error
+    return unpack(LightBlock, raw)
+
+
+def _start(options: argparse.Namespace, genesis: Genesis, block: LightBlock | None) -> Facts:
+    """What is trusted to begin with. block: the one at --trusted's height, as the peer gives it."""
+    from p2p.consensus.light import facts_of, genesis_facts
+
+    if block is None:
+        return genesis_facts(genesis)
+    _, block_id = _trusted(options)
+    if block.header.block_id.hex() != block_id:
+        raise RemoteProtocolError(f"this peer's header {block.header.height} is not the one you trust", field="trusted")
+    return facts_of(block, genesis.network)
+
+
+def _trusted(options: argparse.Namespace) -> tuple[int, str]:
+    height, _, block_id = (options.trusted or "").partition(":")
+    if not height.isdigit() or len(block_id) != 64:
+        raise InvalidRequest("HEIGHT:BLOCK_ID is wanted, as `folkmoot block` prints them", field="trusted")
+    return int(height), block_id.lower()
+
+
+def _drive(options: argparse.Namespace, genesis: Genesis, fetch: Fetch) -> list[LightBlock]:
+    from p2p.consensus.light import follow
+
+    first = fetch(_trusted(options)[0]) if options.trusted else None
+    start = _start(options, genesis, first)
+    if options.height <= start.height:
+        raise InvalidRequest(f"the trusted header is {start.height}; ask for a later one", field="height")
+    steps = follow(start, options.height, genesis.network, time.time_ns() // 1_000_000, round(options.period_days * 86_400_000))
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(fetch(wanted))
+    except StopIteration as done:
+        way: list[LightBlock] = done.value
+        return way
+
+
+def _by_network(options: argparse.Namespace, genesis: Genesis) -> list[LightBlock]:
+    """The same, over one connection: the checks run in a thread, the questions in the event loop."""
+    if "/p2p/" not in options.peer:
+        raise ConfigError("a multiaddr with /p2p/ID is wanted", field="peer")
+    import trio
+
+    from p2p.client import query
+    from p2p.gossip.host import NetworkConfig, open_network
+    from p2p.keys import Key
+
+    peer = options.peer.rsplit("/p2p/", 1)[-1]
+
+    async def go() -> list[LightBlock]:
+        config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
+        async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
+            await network.connect(options.peer)
+
+            def fetch(height: int) -> LightBlock:
+                return _light(trio.from_thread.run(query, network, peer, {"op": "light", "height": height}))
+
+            return await trio.to_thread.run_sync(_drive, options, genesis, fetch)
+
+    try:
+        return trio.run(go)
+    except BaseExceptionGroup as group:
+        from p2p.cli.serve import first_error
+
+        raise first_error(group) from group

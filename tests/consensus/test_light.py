@@ -1,0 +1,147 @@
+"""Light client and snapshots on real chains: across set changes, and nothing believed that a header does not cover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from p2p.chain import Chain
+from p2p.chain_sync import check_snapshot, install, light_block, sync_answer, trusted
+from p2p.consensus.certificates import commit_certificate
+from p2p.consensus.header import make_block
+from p2p.consensus.light import LightBlock, follow, genesis_facts
+from p2p.consensus.messages import Vote, VoteType, sign_vote
+from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
+from p2p.errors import RemoteProtocolError
+from p2p.inference.session import SnapshotChunk, SnapshotManifest, SnapshotWanted, SyncTop, SyncWanted
+from p2p.ledger.snapshot import open_chunk
+from tests.sim.run import KEYS, genesis_of
+from tests.sim.scenario import Scenario
+
+# epochs of four; the set moves from peers 0..3 to peers 3..6 step by step
+CHANGES = tuple((epoch, peer, weight) for epoch, (out, new) in enumerate([(0, 4), (1, 5), (2, 6)], 1) for peer, weight in ((out, 0), (new, 1)))
+SCENARIO = Scenario(0, (1, 1, 1, 1, 0, 0, 0), changes=CHANGES, epoch_blocks=4)
+NOW = 1_700_000_000_000
+BY_KEY = {key.public: key for key in KEYS}
+
+
+def extend(chain: Chain, height: int) -> None:
+    """Decide blocks by all validators of each set, up to `height`."""
+    while chain.height() < height:
+        members = ValidatorSet.of(chain.validators())
+        priorities = load_priorities(chain.priorities(), members)
+        key = BY_KEY[proposer(members, priorities, 0)]
+        block = make_block(chain, key, "sim", 0, NOW + chain.height() * 1000, ())
+        at = chain.height() + 1
+        votes = [sign_vote(BY_KEY[k], Vote("sim", VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in members.members]
+        after = dump_priorities(members, increment(members, priorities, 1)[1])
+        chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), after)
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    found = Chain.open(tmp_path / "full", genesis_of(SCENARIO))
+    extend(found, 18)
+    return found
+
+
+def drive(chain: Chain, target: int, change: Callable[[LightBlock], LightBlock] = lambda block: block) -> list[LightBlock]:
+    """Follow from the genesis file; `change` is what a liar makes of each answer."""
+    steps = follow(genesis_facts(chain.genesis), target, "sim", NOW + 60_000)
+    try:
+        wanted = next(steps)
+        while True:
+            found = light_block(chain, wanted)
+            assert found is not None
+            wanted = steps.send(change(found))
+    except StopIteration as done:
+        way: list[LightBlock] = done.value
+        return way
+
+
+def test_a_header_is_trusted_across_sets_that_share_nobody(chain: Chain) -> None:
+    way = drive(chain, 18)
+    assert way[-1] == light_block(chain, 18)
+    assert 1 < len(way) < 18, "it skips what it can, and goes by the middle where trust runs out"
+    assert not {k for k, _ in way[-1].validators} & {p.node for p in chain.genesis.peers[:3]}
+
+
+def test_within_one_set_it_is_one_step(chain: Chain) -> None:
+    assert len(drive(chain, 4)) == 1
+
+
+@pytest.mark.parametrize("lie", ["signature", "few", "header", "set", "next", "older", "foreign"])
+def test_lies_are_seen(chain: Chain, lie: str) -> None:
+    def change(block: LightBlock) -> LightBlock:
+        pairs = block.certificate.signatures
+        if lie == "signature":
+            return replace(block, certificate=replace(block.certificate, signatures=tuple((k, bytes(64)) for k, _ in pairs)))
+        if lie == "few":
+            return replace(block, certificate=replace(block.certificate, signatures=pairs[:1]))
+        if lie == "header":
+            return replace(block, header=replace(block.header, app_hash=bytes(32)))
+        if lie == "set":
+            return replace(block, validators=block.validators[:2])
+        if lie == "next":
+            return replace(block, next_validators=((bytes(32), 1),))
+        if lie == "older":
+            found = light_block(chain, block.header.height - 1) if block.header.height > 1 else None
+            return found or block
+        header = replace(block.header, network="other")
+        return replace(block, header=header)
+
+    with pytest.raises(RemoteProtocolError):
+        drive(chain, 18, change)
+
+
+def test_a_fresh_peer_stands_where_the_snapshot_is_and_goes_on_alike(chain: Chain, tmp_path: Path) -> None:
+    top = sync_answer(chain, SyncWanted(1, 0))
+    assert isinstance(top, SyncTop)
+    assert (top.base, top.top, top.snapshot) == (1, 18, 16)
+    found = sync_answer(chain, SnapshotWanted(1, 16, -1))
+    assert isinstance(found, SnapshotManifest)
+    at, after = drive(chain, 16)[-1], drive(chain, 17)[-1]
+    check_snapshot(found.manifest, at, after.header)
+    pairs = []
+    for index, expected in enumerate(found.manifest.chunks):
+        answer = sync_answer(chain, SnapshotWanted(1, 16, index))
+        assert isinstance(answer, SnapshotChunk)
+        pairs += open_chunk(answer.chunk, expected)
+        with pytest.raises(RemoteProtocolError):
+            open_chunk(answer.chunk + b"\0", expected)
+    fresh = Chain.open(tmp_path / "fresh", chain.genesis)
+    install(fresh, found.manifest, pairs, at)
+    assert (fresh.height(), fresh.validators(), fresh.priorities()) == (16, _set_at(chain, 17), fresh.priorities())
+    for height in (17, 18):
+        block = chain.block(height)
+        assert block is not None
+        members = ValidatorSet.of(fresh.validators())
+        fresh.finalize(*block, dump_priorities(members, increment(members, load_priorities(fresh.priorities(), members), 1)[1]))
+    assert fresh.app_hash() == chain.app_hash()
+    assert trusted(fresh).height == 18
+    fresh.close()
+    again = Chain.open(tmp_path / "fresh", chain.genesis)
+    assert again.app_hash() == chain.app_hash()
+    again.close()
+
+
+def _set_at(chain: Chain, height: int) -> tuple[tuple[bytes, int], ...]:
+    found = light_block(chain, height)
+    assert found is not None
+    return found.validators
+
+
+def test_another_snapshot_is_refused(chain: Chain) -> None:
+    found = sync_answer(chain, SnapshotWanted(1, 16, -1))
+    assert isinstance(found, SnapshotManifest)
+    at, after = drive(chain, 16)[-1], drive(chain, 17)[-1]
+    for manifest in (
+        replace(found.manifest, chunks=(bytes(32),)), replace(found.manifest, before=bytes(32)), replace(found.manifest, height=12),
+    ):
+        with pytest.raises(RemoteProtocolError):
+            check_snapshot(manifest, at, after.header)
+    with pytest.raises(RemoteProtocolError):
+        check_snapshot(found.manifest, at, drive(chain, 18)[-1].header)
