@@ -60,10 +60,10 @@ mutants: .venv/.package
 	@$(V)/python -m tests.mutants
 
 bench-consensus: .venv/.package
-	@$(V)/python -m testnet.bench_consensus
+	@$(V)/python -m tests.bench_consensus
 
 chaos: .venv/.package
-	@$(V)/python -m testnet.chaos
+	@$(V)/python -m tests.chaos
 
 clean:
 	rm -rf .venv .testnet build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

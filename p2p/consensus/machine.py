@@ -162,8 +162,10 @@ class Machine:
             valid = self.validity[block_id]
             if pol_round < 0:
                 return self._emit(self.state.proposal(block_id, valid=valid))
-            if self.validators.is_quorum(self.votes.weight_for(pol_round, VoteType.PREVOTE, block_id)) and pol_round < self.round:
-                return self._emit(self.state.proposal_with_polka(block_id, pol_round, valid=valid))
+            if self.validators.is_quorum(self.votes.weight_for(pol_round, VoteType.PREVOTE, block_id)) and self._emit(
+                self.state.proposal_with_polka(block_id, pol_round, valid=valid)
+            ):
+                return True
         return False  # nothing yet, or its polka may still come
 
     def _rule_n(self) -> bool:

@@ -30,9 +30,10 @@ from p2p.consensus.messages import (
     VoteType,
     sign_vote,
 )
-from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
+from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
 from p2p.consensus.votes import VoteKeeper, conflicts
 from p2p.keys import Domain, Key
+from tests.chains import next_priorities
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario
 
@@ -50,14 +51,9 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
     """At height 1, decided by three of four."""
     found = Chain.open(tmp_path, genesis_of(Scenario(0, (1, 1, 1, 1))))
     block = make_block(found, maker(found), "sim", 0, NOW, ())
-    found.finalize(block, certificate_of(block), after(found))
+    found.finalize(block, certificate_of(block), next_priorities(found))
     yield found
     found.close()
-
-
-def after(chain: Chain) -> bytes:
-    members = ValidatorSet.of(chain.validators())
-    return dump_priorities(members, increment(members, load_priorities(chain.priorities(), members), 1)[1])
 
 
 def maker(chain: Chain, round_: int = 0) -> Key:
@@ -252,7 +248,7 @@ def test_a_block_carries_only_new_proof_once_each(chain: Chain) -> None:
     for evidence in ((guilty, guilty), (guilty, other), (encode(DuplicateVote(vote(KEYS[0]), vote(KEYS[0]))),), (b"junk",)):
         assert "evidence" in (wrong(chain, with_body(block, evidence=evidence)) or "accepted")
     accused = with_body(block, evidence=(guilty,))
-    chain.finalize(accused, certificate_of(accused), after(chain))
+    chain.finalize(accused, certificate_of(accused), next_priorities(chain))
     assert chain.punished() == {KEYS[0].public}
     again = with_body(make_block(chain, maker(chain), "sim", 0, NOW + 2, ()), evidence=(other,))
     assert "evidence" in (check_block(chain, "sim", again, maker(chain).public, NOW + 2) or "accepted")
@@ -269,7 +265,7 @@ def test_an_offender_has_no_weight_in_the_next_epoch(tmp_path: Path) -> None:
         block = make_block(chain, key, "sim", 0, NOW + height, evidence)
         assert check_block(chain, "sim", block, key.public, NOW + height) is None
         votes = [vote(k, block_id=block.block_id, height=height) for k in KEYS[1:5]]
-        chain.finalize(block, commit_certificate(votes, height, 0, block.block_id), after(chain))
+        chain.finalize(block, commit_certificate(votes, height, 0, block.block_id), next_priorities(chain))
     assert sizes == {1: 5, 2: 5, 3: 5, 4: 5, 5: 4, 6: 4}
     chain.close()
 

@@ -10,14 +10,11 @@ from msgspec.structs import replace
 
 from p2p.chain import Chain
 from p2p.chain_sync import check_snapshot, install, light_block, sync_answer, trusted
-from p2p.consensus.certificates import commit_certificate
-from p2p.consensus.header import make_block
 from p2p.consensus.light import LightBlock, follow, genesis_facts
-from p2p.consensus.messages import Vote, VoteType, sign_vote
-from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
 from p2p.errors import RemoteProtocolError
 from p2p.inference.session import SnapshotChunk, SnapshotManifest, SnapshotWanted, SyncTop, SyncWanted
 from p2p.ledger.snapshot import open_chunk
+from tests.chains import extend, next_priorities
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario
 
@@ -28,23 +25,10 @@ NOW = 1_700_000_000_000
 BY_KEY = {key.public: key for key in KEYS}
 
 
-def extend(chain: Chain, height: int) -> None:
-    """Decide blocks by all validators of each set, up to `height`."""
-    while chain.height() < height:
-        members = ValidatorSet.of(chain.validators())
-        priorities = load_priorities(chain.priorities(), members)
-        key = BY_KEY[proposer(members, priorities, 0)]
-        block = make_block(chain, key, "sim", 0, NOW + chain.height() * 1000, ())
-        at = chain.height() + 1
-        votes = [sign_vote(BY_KEY[k], Vote("sim", VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in members.members]
-        after = dump_priorities(members, increment(members, priorities, 1)[1])
-        chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), after)
-
-
 @pytest.fixture
 def chain(tmp_path: Path) -> Chain:
     found = Chain.open(tmp_path / "full", genesis_of(SCENARIO))
-    extend(found, 18)
+    extend(found, 18, BY_KEY, lambda height: NOW + height * 1000)
     return found
 
 
@@ -118,8 +102,7 @@ def test_a_fresh_peer_stands_where_the_snapshot_is_and_goes_on_alike(chain: Chai
     for height in (17, 18):
         block = chain.block(height)
         assert block is not None
-        members = ValidatorSet.of(fresh.validators())
-        fresh.finalize(*block, dump_priorities(members, increment(members, load_priorities(fresh.priorities(), members), 1)[1]))
+        fresh.finalize(*block, next_priorities(fresh))
     assert fresh.app_hash() == chain.app_hash()
     assert trusted(fresh).height == 18
     fresh.close()

@@ -32,7 +32,7 @@ def test_unknown_version_names_the_field(version: object) -> None:
 
 
 def test_frames_come_back_as_they_went() -> None:
-    for frame in (PayloadWanted(1, bytes(32)), SyncTop(7), Failure("x", "y", "z")):
+    for frame in (PayloadWanted(1, bytes(32)), SyncTop(1, 7), Failure("x", "y", "z")):
         assert parse_frame(pack_frame(frame)) == frame
 
 
@@ -47,7 +47,7 @@ def test_an_error_is_the_same_on_the_other_side(error: FolkmootError) -> None:
 
 
 def test_trailing_bytes_and_other_encodings_are_refused() -> None:
-    good = pack_frame(SyncTop(7))
-    for bad in (good + b"\x00", good[:-1] + b"\x18\x07", good[:-1], b"\x9f" + good[1:] + b"\xff"):
+    good = pack_frame(PayloadWanted(1, bytes(32)))
+    for bad in (good + b"\x00", good.replace(b"\x01", b"\x18\x01", 1), good[:-1], b"\x9f" + good[1:] + b"\xff"):
         with pytest.raises(RemoteProtocolError):
             parse_frame(bad)

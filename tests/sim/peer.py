@@ -76,6 +76,8 @@ class WatchedChain(Chain):
 class Peer:
     """number: its place in the world. send(peer, to, topic, data): may be replaced by a villain. hooks: what checks watch."""
 
+    timing = TIMING
+
     def __init__(self, world: World, number: int, key: Key, genesis: Genesis, directory: Path, *, skew_ms: int = 0) -> None:
         self.world, self.number, self.key, self.genesis, self.directory = world, number, key, genesis, directory
         self.skew_ms = skew_ms
@@ -114,7 +116,7 @@ class Peer:
         self.life += 1
         self.on_restart(self)
         self.driver = Driver(
-            key=self.key, network=self.genesis.network, app=self.chain, guard=self.chain.guard, timing=TIMING,
+            key=self.key, network=self.genesis.network, app=self.chain, guard=self.chain.guard, timing=self.timing,
             clock=lambda: EPOCH_MS + self.world.now + self.skew_ms, has_txs=self.chain.has_txs,
         )
         self.sync = SyncClient(self)

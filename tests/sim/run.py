@@ -13,6 +13,7 @@ from p2p.ledger.genesis import check_conservation
 from p2p.store.guard import GuardStore
 from p2p.store.lmdb import Store
 from p2p.types import VERSION, Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec
+from tests.chains import next_priorities
 from tests.sim import memo
 from tests.sim.checks import Checks, Violation
 from tests.sim.peer import Peer, WriteFault
@@ -28,7 +29,7 @@ DISK = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # speed only: wh
 
 
 def rounds_allowed(scenario: Scenario) -> int:
-    """A height begun after the healing is decided by this round: each villain may spoil its own turns, plus two."""
+    """A height begun after the healing, with everybody up, is decided by this round: each villain may spoil its own turns, plus two."""
     return 2 * len(scenario.villains) + 2
 
 
@@ -56,8 +57,9 @@ def genesis_of(scenario: Scenario) -> Genesis:
 class Run:
     """The world, its peers and its checks."""
 
-    def __init__(self, scenario: Scenario, directory: Path, trace: Callable[[str], None] | None) -> None:
-        memo.install()
+    def __init__(self, scenario: Scenario, directory: Path, trace: Callable[[str], None] | None, *, memoise: bool = True) -> None:
+        if memoise:
+            memo.install()
         self.scenario = scenario
         self.world = World(scenario.seed, Links((1, max(2, scenario.latency_ms))), trace=trace)
         self.genesis = genesis_of(scenario)
@@ -159,6 +161,7 @@ class Run:
             peer.slow_ms = peer.skew_ms = 0
             if peer.alive:
                 peer.store.fault = None
+        world.run(world.now + QUIET_MS, lambda: all(peer.alive for peer in self.honest))  # those that crashed last are still on their way
         start = max((p.chain.height() for p in self.honest if p.alive), default=0)
         target = start + HEIGHTS_AFTER
 
@@ -185,21 +188,13 @@ class Run:
                 for height in range(1, peer.chain.height() + 1):
                     found = peer.chain.block(height)
                     assert found is not None
-                    raw = peer.chain.store.read("state", b"set/priorities") if height == peer.chain.height() else None
-                    fresh.finalize(*found, raw or self._priorities(fresh))
+                    fresh.finalize(*found, next_priorities(fresh))
                 if fresh.app_hash() != peer.chain.app_hash():
                     raise Violation("replay equals run: another app hash")
                 if not check_conservation(fresh._view(), [CLIENT.public, *(k.public for k in KEYS)]):
                     raise Violation("conservation: money was made or lost")
             finally:
                 store.close()
-
-    @staticmethod
-    def _priorities(chain: Chain) -> bytes:
-        from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities
-
-        members = ValidatorSet.of(chain.validators())
-        return dump_priorities(members, increment(members, load_priorities(chain.priorities(), members), 1)[1])
 
     def _report(self) -> Report:
         s, checks = self.scenario, self.checks

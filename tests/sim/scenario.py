@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.sim.villains import VILLAINS
 
-MAX_PEERS = 20
+MAX_PEERS = 128
 
 
 @dataclass(frozen=True, slots=True)
