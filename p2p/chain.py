@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from p2p import merkle
 from p2p.chain_view import inference_view
 from p2p.codec import Message, encode, load, unpack
 from p2p.consensus.evidence import offender
@@ -44,7 +45,6 @@ from p2p.types import (
     SignedRequest,
     Status,
 )
-from p2p.verification import merkle
 
 ZERO = bytes(32)
 RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner

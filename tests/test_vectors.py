@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from p2p import vrf
+from p2p import merkle, vrf
 from p2p.consensus import validators as v
 from p2p.consensus.validators import ValidatorSet
 from p2p.keys import Key
-from p2p.verification import merkle
 from tests.conformance import folder
 from tests.conformance.__main__ import FAMILIES, check
 from tests.conformance.case import Absent

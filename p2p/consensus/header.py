@@ -13,8 +13,8 @@ from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.keys import Key
 from p2p.limits import MAX_BLOCK
+from p2p.merkle import root
 from p2p.types import VERSION
-from p2p.verification.merkle import root
 
 MAX_AHEAD_MS = 10_000  # a proposer's clock may run this far ahead of ours
 HEADER_ROOM = 24 * 1024  # of MAX_BLOCK, kept for header, certificate and evidence

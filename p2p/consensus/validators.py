@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from p2p.codec import decode, encode
-from p2p.verification.merkle import root
+from p2p.merkle import root
 
 
 @dataclass(frozen=True)

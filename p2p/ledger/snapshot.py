@@ -10,11 +10,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from p2p import merkle
 from p2p.codec import Message, encode, unpack
 from p2p.errors import RemoteProtocolError
 from p2p.keys import digest
 from p2p.types import U64, Bytes32
-from p2p.verification import merkle
 
 CHUNK_BYTES = 256 * 1024
 MAX_CHUNKS = 16_384

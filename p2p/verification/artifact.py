@@ -14,13 +14,13 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
+from p2p import merkle
 from p2p.codec import Message, decode, encode, unpack
 from p2p.errors import RemoteProtocolError
 from p2p.inference.engine import TokenStep
 from p2p.keys import digest
 from p2p.limits import LEAF_POSITIONS, MAX_FRAME, MAX_OUTPUT_TOKENS, TOP_RANKS
 from p2p.types import U32, Bytes32, FinishReason, InferenceId, ModelSpec, Params, Request, Short, StackClass
-from p2p.verification import merkle
 
 ARTIFACT_VERSION = 1
 TOP_STEPS_PER_NAT = 16

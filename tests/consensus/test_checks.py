@@ -32,7 +32,7 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
 from p2p.consensus.votes import VoteKeeper, conflicts
-from p2p.keys import Domain, Key
+from p2p.keys import Domain, Key, verify
 from tests.chains import next_priorities
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario
@@ -123,8 +123,10 @@ def test_a_vote_is_for_one_kind_network_and_shape() -> None:
     assert is_right(right, "sim", SET, None)
     assert not is_right(right, "other", SET, None)
     assert not is_right(vote(KEYS[9]), "sim", SET, None), "a stranger"
-    for kind in VoteType:
-        assert not SignedVote(replace(right.vote, type=VoteType.PREVOTE), right.signature).verify(), kind
+    for kind, domain in ((VoteType.PREVOTE, Domain.PREVOTE), (VoteType.PRECOMMIT, Domain.PRECOMMIT)):
+        signed = vote(KEYS[0], kind)
+        assert verify(KEYS[0].public, domain, "sim", encode(signed.vote), signed.signature), "each kind has a domain of its own"
+    assert not SignedVote(replace(right.vote, type=VoteType.PREVOTE), right.signature).verify()
     assert not vote(KEYS[0], vr=0, round_=1).verify(), "a precommit names no valid round: certificates rebuild it without"
     assert not vote(KEYS[0], VoteType.PREVOTE, vr=1, round_=1).verify(), "a valid round lies before its round"
     assert not vote(KEYS[0], VoteType.PREVOTE, None, vr=0, round_=1).verify(), "nil has none"

@@ -1,0 +1,48 @@
+"""A discovery-only peer introduces two others to each other, as real processes, and then may leave."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2p.control import call
+from testnet.generate import Plan, generate
+from testnet.providers import read_state, start, start_peer, stop, wait_until
+from tests.net_lab import until
+
+pytestmark = pytest.mark.network
+
+
+def test_two_peers_that_know_only_the_seed_find_each_other(tmp_path: Path) -> None:
+    net = tmp_path / "net"
+    net.mkdir()
+    folders = generate(Plan(net, 3, serving=False, settings=(("expected_size", 3),)))
+    log = tmp_path / "seed.log"
+    argv = ["bootstrap.seed", "--listen", "/ip4/127.0.0.1/tcp/0", "--key", str(tmp_path / "seed.key"), "--network", "testnet"]
+    try:
+        start("seed", argv, log, net)
+        address = until(lambda: [w for w in log.read_text().split() if w.startswith("/ip4")])[0]
+        for folder in folders:
+            start_peer(net, folder, address, None)
+        for folder in folders:
+            wait_until(net, folder, lambda s: s["state"] == "ready", "ready")
+        ids = {folder: call(folder, {"op": "status"})["peer_id"] for folder in folders}
+        for folder in folders:
+            others = {i for f, i in ids.items() if f != folder}
+            until(lambda f=folder, o=others: o <= {p["peer_id"] for p in call(f, {"op": "peers"})["peers"]})  # type: ignore[misc]
+        stop(net, ["seed"])
+        top = call(folders[0], {"op": "status"})["height"]
+        until(lambda: call(folders[0], {"op": "status"})["height"] >= top + 2)
+    finally:
+        stop(net)
+    assert read_state(net)["processes"] == {}
+
+
+def test_a_seed_with_a_bad_address_says_so(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "bootstrap.seed", "--listen", "nonsense", "--key", str(tmp_path / "key"), "--network", "x"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "error" in done.stderr.lower()
