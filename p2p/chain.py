@@ -348,7 +348,7 @@ class Chain:
         taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
         return {
             "account": public.hex(), "balance_micro": account.balance_micro,
-            "next_nonce": max([account.nonce_high, *taken]) + 1,
+            "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self.height(), "beacon": self.beacon().hex(),
         }
 
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:

@@ -72,9 +72,8 @@ async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
 async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
     """As `ask`, over an open connection."""
     peer = spec.peer.rsplit("/p2p/", 1)[-1]
-    tip = await query(network, peer, {"op": "beacon"})
-    account = await query(network, peer, {"op": "account", "account": spec.key.public.hex()})
-    signed = _sign(spec, tip, int(account["next_nonce"]))
+    tip = await query(network, peer, {"op": "account", "account": spec.key.public.hex()})  # with height and beacon: one question
+    signed = _sign(spec, tip, int(tip["next_nonce"]))
     stream = await network.open_stream(peer, "infer")
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))

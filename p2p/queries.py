@@ -16,7 +16,7 @@ from p2p.types import OutputRecord, RecordKind, SignedBatch, SignedBusy, SignedF
 if TYPE_CHECKING:
     from p2p.chain import Chain
 
-PUBLIC_OPS = frozenset({"status", "beacon", "account", "inference", "block", "light"})
+PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light"})
 
 
 class Queries:
@@ -29,7 +29,6 @@ class Queries:
         self._ops: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "status": lambda _: self._status(),
             "peers": lambda _: {"peers": self._peers()},
-            "beacon": lambda _: self._beacon(),
             "account": self._account,
             "inference": self._inference,
             "block": self._block,
@@ -44,9 +43,6 @@ class Queries:
         if op not in self._ops or (public and op not in PUBLIC_OPS):
             raise InvalidRequest(f"no operation {op[:40]!r}; there are {', '.join(sorted(self._ops))}", field="op")
         return self._ops[op](request)
-
-    def _beacon(self) -> dict[str, Any]:
-        return {"height": self._chain.height(), "beacon": self._chain.beacon().hex()}
 
     def _account(self, request: dict[str, Any]) -> dict[str, Any]:
         return self._chain.account_view(_hex(request, "account"))

@@ -16,6 +16,7 @@ from p2p.types import Bytes64
 
 MAX_EVIDENCE_AGE = 100_000  # heights
 MAX_EVIDENCE_BYTES = 4096
+PER_BLOCK = 16  # pieces of under 600 bytes each: with a certificate of 128 signatures they fit the room a block keeps for both
 
 
 class DuplicateVote(Message, frozen=True, tag="duplicate_vote"):
@@ -121,7 +122,7 @@ class EvidencePool:
         self._found[who] = raw
         return True
 
-    def pending(self, validators: ValidatorSet, punished: frozenset[bytes], limit: int = 32) -> tuple[bytes, ...]:
+    def pending(self, validators: ValidatorSet, punished: frozenset[bytes], limit: int = PER_BLOCK) -> tuple[bytes, ...]:
         """What a block may carry now, in the order of the offenders' keys; forgets the rest."""
         self._found = {who: raw for who, raw in sorted(self._found.items()) if who in validators and who not in punished}
         return tuple(self._found.values())[:limit]

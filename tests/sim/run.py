@@ -35,12 +35,15 @@ def rounds_allowed(scenario: Scenario) -> int:
 
 @dataclass(slots=True)
 class Report:
+    """punished: validators with evidence on chain. members: size of the set at the end."""
+
     seed: int
     audit: str
     height: int
     worst_round: int
     events: int
     punished: int
+    members: int
     disagreed: bool
 
 
@@ -80,7 +83,7 @@ class Run:
             peer.others = [other for other in self.peers if other is not peer]
         for peer in self.honest:
             self.checks.watch(peer)
-        self.punished = 0
+        self.punished = self.members = 0
 
     def _peer(self, kind: type[Peer], number: int, key: Key, directory: Path) -> Peer:
         return kind(self.world, number, key, self.genesis, directory)
@@ -94,7 +97,9 @@ class Run:
             self.checks.end(self.honest)
             if not self.checks.disagreements:
                 self._replay_equals_run()
-            self.punished = max(len(peer.chain.punished()) for peer in self.honest if peer.alive)
+            alive = [peer for peer in self.honest if peer.alive]
+            self.punished = max(len(peer.chain.punished()) for peer in alive)
+            self.members = len(max(alive, key=lambda peer: peer.chain.height()).driver.validators.members)
         finally:
             for peer in self.peers:
                 peer.stop()
@@ -201,7 +206,8 @@ class Run:
         height = max(checks.top.values(), default=0)
         self.world.note(f"ends at height {height}")
         return Report(
-            s.seed, self.world.audit, height, max(checks.rounds.values(), default=0), self.world.events, self.punished, bool(checks.disagreements)
+            s.seed, self.world.audit, height, max(checks.rounds.values(), default=0), self.world.events, self.punished, self.members,
+            bool(checks.disagreements),
         )
 
 

@@ -44,7 +44,7 @@ def test_a_double_voter_loses_its_weight(name: str) -> None:
     """Evidence end to end: seen, gossiped, decided in a block; from the next epoch on the set is without it."""
     lines: list[str] = []
     report = run(Scenario(3, (1, 1, 1, 1, 1), ((2, name),), epoch_blocks=4, chaos_ms=6000), trace=lines.append)
-    assert report.punished == 1
+    assert (report.punished, report.members) == (1, 4)
     assert report.height > 8
 
 
@@ -75,7 +75,7 @@ def test_a_failure_shrinks_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> 
     def faulty(scenario: Scenario) -> str:
         return "planted" if any(name == "equivocator" for _, name in scenario.villains) else ""
 
-    monkeypatch.setattr("tests.sim.__main__.attempt", lambda s: faulty(s) or Report(0, "", 0, 0, 0, 0, False))
+    monkeypatch.setattr("tests.sim.__main__.attempt", lambda s: faulty(s) or Report(0, "", 0, 0, 0, 0, 0, False))
     full = replace(draw(7), villains=((9, "stale_replayer"), (11, "equivocator")), loss=0.3, crashes=4)
     small = shrink(full)
     assert small.villains == ((11, "equivocator"),)
