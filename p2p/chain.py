@@ -62,6 +62,15 @@ class Tip(Message, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """Who drew, at which height, from which beacon."""
+
+    agent: bytes
+    height: int
+    beacon: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What a validator checks against: request, finish record, draw beacon and model."""
 
@@ -326,6 +335,11 @@ class Chain:
             if inference is not None and all(v.validator != node for v in inference.verdicts):
                 found.append(InferenceId(inference_id))
         return found
+
+    def draw_of(self, inference_id: bytes) -> Draw | None:
+        """The draw that the chain has for a started inference."""
+        inference = self._view().inference(inference_id)
+        return Draw(inference.agent, inference.draw_height, inference.beacon) if inference else None
 
     def claim(self, inference_id: bytes) -> Claim | None:
         inference = self._view().inference(inference_id)

@@ -50,7 +50,7 @@ class Executor:
         """Answer one Forward on `stream`. Raises FolkmootError for the caller to send as Failure."""
         signed = forward.signed_request
         request = signed.request
-        self._check(stream.peer, forward)
+        beacon = self._check(stream.peer, forward)
         if self.engine is None or self.jobs >= MAX_JOBS_PER_PEER or not await self.engine.health():
             await self._busy(stream, forward, "loading" if self.engine is None else "no free place on the ML node")
             return
@@ -58,21 +58,17 @@ class Executor:
         try:
             spec = self.chain.model(request.model)
             assert spec is not None  # _check refused unknown models
-            await self._run(stream, forward, spec, self.engine)
+            await self._run(stream, forward, spec, beacon, self.engine)
         finally:
             self.jobs -= 1
 
-    def _check(self, peer: str, forward: Forward) -> None:
+    def _check(self, peer: str, forward: Forward) -> bytes:
+        """The beacon of the draw."""
         signed = forward.signed_request
         request = signed.request
         if peer_id(forward.agent) != peer:
             raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
-        # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here
-        beacon = self.chain.beacon_at(forward.draw_height)
-        if beacon is None:
-            raise Unavailable(f"height {forward.draw_height} is not here yet", field="draw_height")
-        if forward.draw_height + BEACON_MAX_AGE + 2 < self.chain.height():
-            raise RemoteProtocolError("the draw's beacon is too old", field="draw_height")
+        beacon = self._beacon(forward)
         self.chain.check_request(signed, forward.draw_height, started_ok=True)
         check_prompt(forward.prompt, request.prompt_hash)
         drawn = draw_executors(
@@ -80,13 +76,30 @@ class Executor:
         )
         if self.key.public not in drawn:
             raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
+        return beacon
+
+    def _beacon(self, forward: Forward) -> bytes:
+        """A draw on chain holds until the deadline, so that the next executor can take over however long the one before was silent; one
+        that is not there yet must be fresh, else an agent could choose among beacons."""
+        drawn = self.chain.draw_of(forward.signed_request.inference_id)
+        if drawn is not None:
+            if (drawn.agent, drawn.height) != (forward.agent, forward.draw_height):
+                raise RemoteProtocolError("the chain has another draw for this request", field="draw_height")
+            return drawn.beacon
+        # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here
+        beacon = self.chain.beacon_at(forward.draw_height)
+        if beacon is None:
+            raise Unavailable(f"height {forward.draw_height} is not here yet", field="draw_height")
+        if forward.draw_height + BEACON_MAX_AGE + 2 < self.chain.height():
+            raise RemoteProtocolError("the draw's beacon is too old", field="draw_height")
+        return beacon
 
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
         record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason)
         signature = self.key.sign(Domain.BUSY, forward.signed_request.request.network, encode(record))
         await stream.send(pack_frame(Passed(self.key.public, reason, SignedBusy(record, signature))))
 
-    async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, engine: Engine) -> None:
+    async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine) -> None:
         request = forward.signed_request.request
         inference_id = forward.signed_request.inference_id
         prompt_tokens = await engine.tokenize_chat(forward.prompt)
@@ -96,8 +109,6 @@ class Executor:
             )
         if len(prompt_tokens) + request.max_tokens > spec.context_tokens:
             raise InvalidRequest(f"prompt and max_tokens exceed the context of {spec.context_tokens} tokens", field="max_tokens")
-        beacon = self.chain.beacon_at(forward.draw_height)
-        assert beacon is not None  # _check
         seed = tape.tape_seed(beacon, inference_id, request.client_nonce)
         job = Job(prompt_tokens, request.max_tokens, request.params, seed, tuple(forward.prefix))
         steps = await self._prefix_steps(engine, job)

@@ -83,7 +83,9 @@ def main() -> int:
     options = parser.parse_args()
     started, wrong, heights, punished = time.monotonic(), 0, 0, 0
     with get_context("fork").Pool(options.jobs, initializer=_quiet) as pool:
-        for case, found in pool.imap_unordered(_one, range(options.first, options.first + options.cases), chunksize=4):
+        for done, (case, found) in enumerate(pool.imap_unordered(_one, range(options.first, options.first + options.cases), chunksize=4), 1):
+            if done % 1000 == 0:
+                print(f"  {done} of {options.cases} cases, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
             if isinstance(found, str):
                 wrong += 1
                 print(f"case {case}: {found}", flush=True)
