@@ -5,6 +5,7 @@ PROMPT ?= What is the capital of France?
 SEEDS ?= 2000
 FIRST ?= 0
 CASES ?= 10000
+SOAK ?= 100000
 V := .venv/bin
 .PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus chaos
 export PROMPT
@@ -51,7 +52,7 @@ crash: .venv/.package
 	@$(V)/python -m tests.sim.crash
 
 soak: .venv/.package
-	@$(V)/python -m tests.sim --seeds 100000 --first $(FIRST)
+	@$(V)/python -m tests.sim --seeds $(SOAK) --first $(FIRST)
 
 conformance: .venv/.package
 	@$(V)/python -m tests.conformance $(VECTORS)

@@ -132,6 +132,12 @@ def test_a_vote_is_for_one_kind_network_and_shape() -> None:
     assert not vote(KEYS[0], VoteType.PREVOTE, None, vr=0, round_=1).verify(), "nil has none"
 
 
+def test_thresholds_are_strict() -> None:
+    six = ValidatorSet.of([(key.public, weight) for key, weight in zip(KEYS, (1, 2, 3), strict=False)])
+    assert [six.is_quorum(weight) for weight in (3, 4, 5, 6)] == [False, False, True, True]
+    assert [six.has_honest(weight) for weight in (1, 2, 3)] == [False, False, True]
+
+
 def test_commit_certificates() -> None:
     votes = [vote(key) for key in KEYS[:3]]
     right = commit_certificate(votes, 1, 0, X)

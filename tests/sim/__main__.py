@@ -39,9 +39,8 @@ def _quiet() -> None:
     gc.disable()  # a run makes few cycles, and the worker collects between runs
 
 
-def _one(job: tuple[int, bool]) -> tuple[int, Report | str]:
-    seed, too_many = job
-    found = attempt(draw(seed, too_many=too_many))
+def _one(scenario: Scenario) -> tuple[int, Report | str]:
+    found, seed = attempt(scenario), scenario.seed
     if seed % 64 == 0:
         gc.collect()
     return seed, found
@@ -63,8 +62,12 @@ def shrink(scenario: Scenario) -> Scenario:
     return best
 
 
-def results(first: int, count: int, jobs: int, too_many: bool) -> Iterator[tuple[int, Report | str]]:
-    work = [(seed, too_many) for seed in range(first, first + count)]
+def scenarios(options: argparse.Namespace) -> Iterator[Scenario]:
+    for seed in range(options.first, options.first + options.seeds):
+        yield draw(seed, too_many=options.too_many, peers=options.peers)
+
+
+def results(work: Iterator[Scenario], jobs: int) -> Iterator[tuple[int, Report | str]]:
     if jobs == 1:
         _quiet()
         yield from map(_one, work)
@@ -85,7 +88,7 @@ def mix(scenarios: Iterator[Scenario]) -> Counter[str]:
 
 def many(options: argparse.Namespace) -> int:
     started, failures, heights, worst, disagreed, punished = time.monotonic(), list[Failure](), 0, 0, 0, 0
-    for done, (seed, found) in enumerate(results(options.first, options.seeds, options.jobs, options.too_many), 1):
+    for done, (seed, found) in enumerate(results(scenarios(options), options.jobs), 1):
         if isinstance(found, str):
             failures.append((seed, found))
             print(f"seed {seed}: {found}", flush=True)
@@ -99,8 +102,8 @@ def many(options: argparse.Namespace) -> int:
         if done % 1000 == 0:
             print(f"  {done} of {options.seeds} seeds, {time.monotonic() - started:.0f} s, {len(failures)} violations", file=sys.stderr, flush=True)
     if failures:
-        _explain(min(failures), options.too_many)
-    chances = mix(draw(seed, too_many=options.too_many) for seed in range(options.first, options.first + options.seeds))
+        _explain(min(failures), options)
+    chances = mix(scenarios(options))
     print("scenarios with " + ", ".join(f"{name} {count}" for name, count in sorted(chances.items())))
     print(
         f"seeds {options.first}..{options.first + options.seeds - 1}: {heights} heights decided, worst round {worst}, "
@@ -109,18 +112,19 @@ def many(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _explain(failure: Failure, too_many: bool) -> None:
+def _explain(failure: Failure, options: argparse.Namespace) -> None:
     seed, sentence = failure
     _quiet()
-    small = shrink(draw(seed, too_many=too_many))
-    extra = " --too-many" if too_many else ""
+    full = draw(seed, too_many=options.too_many, peers=options.peers)
+    small = shrink(full)
+    extra = (" --too-many" if options.too_many else "") + (f" --peers {options.peers}" if options.peers else "")
     print(f"first failing seed {seed}: {sentence}\nshrunk to {small}")
-    print(f"replay it:  python -m tests.sim --seed {seed}{extra} --trace {small.settings()}")
+    print(f"replay it:  python -m tests.sim --seed {seed}{extra} --trace {small.settings(full)}")
 
 
 def single(options: argparse.Namespace) -> int:
     _quiet()
-    scenario = with_settings(draw(options.seed, too_many=options.too_many), options.set)
+    scenario = with_settings(draw(options.seed, too_many=options.too_many, peers=options.peers), options.set)
     print(scenario)
     try:
         report = run(scenario, trace=print if options.trace else None)
@@ -137,6 +141,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--too-many", action="store_true", help="a third or more are faulty: safety must be seen to break")
+    parser.add_argument("--peers", type=int, default=0, help="only sets of this size; 0: 4 to 20, as the seed says")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first violation, without shrinking it")
     parser.add_argument("--audit", action="store_true")
     parser.add_argument("--seed", type=int)

@@ -68,9 +68,8 @@ class Scenario:
                   if f.name in _COUNTS and isinstance(getattr(self, f.name), int) and getattr(self, f.name) > 1]
         return found
 
-    def settings(self) -> str:
+    def settings(self, full: Scenario) -> str:
         """What differs from the seed's own scenario, for the command that replays this one."""
-        full = draw(self.seed, too_many=self.too_many)
         changed = [f.name for f in fields(self) if getattr(self, f.name) != getattr(full, f.name)]
         return " ".join(f"--set '{name}={getattr(self, name)!r}'" for name in changed)
 
@@ -78,10 +77,11 @@ class Scenario:
 _COUNTS = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "traffic")
 
 
-def draw(seed: int, *, too_many: bool = False) -> Scenario:
-    """The scenario of a seed."""
+def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
+    """The scenario of a seed. peers: only this size (0: as the seed says)."""
     rng = random.Random(f"scenario {seed} {too_many}")
     count = rng.choices((4, 5, 6, 7, 8, 10, 13, 20), (450, 220, 120, 100, 60, 30, 15, 5))[0]
+    count = peers or count
     weights = [1] * count if rng.random() < 0.4 else [rng.choice((1, 1, 2, 3, 5)) for _ in range(count)]
     late = rng.choice((0, 0, 0, 1, 2)) if count > 4 else 0
     plain = Scenario(
