@@ -213,7 +213,7 @@ class Driver:
         self._say(polka_certificate(self.machine.votes, self.height, valid[1], valid[0]))
 
     def _sign(self, effect: Propose | CastVote) -> SignedVote | SignedProposal | None:
-        """Sign, log and guard in one durable write; None when this peer may not sign here."""
+        """G: sign, log and guard in one durable write; None when this peer may not sign here."""
         if self._key.public not in self.validators or self.observing():
             return None
         message = self._proposal(effect) if isinstance(effect, Propose) else sign_vote(self._key, self._vote(effect))
@@ -258,7 +258,7 @@ class Driver:
         self._out.append(Alarm(delay_ms, event))
 
     def _repeat(self) -> None:
-        """The current round's own words, what let us enter it, the last polka, and evidence no block has carried yet."""
+        """R: the current round's own words, what let us enter it, the last polka, and evidence no block has carried yet."""
         machine = self.machine
         for raw in self.evidence.pending(self.validators, self._app.punished(), limit=4):
             self._say(wire.EvidenceNote(self.height, raw))

@@ -1,4 +1,4 @@
-"""Proof that a validator broke the rules. Law: two signatures by one key that no honest validator can have made, and nothing else.
+"""Proof that a validator broke the rules (E). Law: two signatures by one key that no honest validator can have made, and nothing else.
 
 An honest validator signs one vote per (height, round, type), one proposal per (height, round), and after a precommit for one block
 no prevote for another unless that names a polka since. So it cannot be framed, whoever collects the signatures (decision 010).

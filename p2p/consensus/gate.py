@@ -25,7 +25,7 @@ def is_right(message: wire.Wire, network: str, members: ValidatorSet, known: Vot
 
 
 def _is_right_proposal(message: SignedProposal, network: str, members: ValidatorSet) -> bool:
-    """A new block carries the round it was made in; an old one an earlier round, and the polka it names is about it."""
+    """B: a new block carries the round it was made in; an old one an earlier round, and the polka it names is about it."""
     p, header, polka = message.proposal, message.block.header, message.polka
     fits = header.round == p.round if p.pol_round < 0 else header.round <= p.pol_round < p.round
     right = (

@@ -89,7 +89,7 @@ class Machine:
         return self._run() if self.votes.add(signed, self.round) else []
 
     def on_certificate(self, votes: Sequence[SignedVote]) -> list[Effect]:
-        """A verified quorum for one value of one (round, type): taken whole."""
+        """C: a verified quorum for one value of one (round, type), taken whole."""
         news = [self.votes.add(vote, self.round, whole=True) for vote in votes]
         return self._run() if any(news) else []
 

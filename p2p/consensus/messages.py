@@ -38,7 +38,7 @@ class Vote(Message, frozen=True):
     validator: Bytes32
 
     def is_well_formed(self) -> bool:
-        """Only a prevote for a block names a valid round, and an earlier one: certificates rebuild precommits without any."""
+        """V: only a prevote for a block names a valid round, and an earlier one: certificates rebuild precommits without any."""
         if self.type is VoteType.PREVOTE and self.block_id is not None:
             return self.valid_round < self.round
         return self.valid_round == NIL_ROUND
