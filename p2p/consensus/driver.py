@@ -77,7 +77,7 @@ class Driver:
             return proposers[round_]
 
         self.machine = Machine(self._key.public, self.validators, proposer_of)
-        self._own: list[SignedVote | SignedProposal] = []
+        self._own: dict[tuple[int, int], SignedVote | SignedProposal] = {}  # by (round, step), as the guard has it
         self._unlogged: list[replay.Logged] = []
         self._waiting = False
 
@@ -195,7 +195,7 @@ class Driver:
             elif isinstance(effect, Propose | CastVote):
                 message = self._sign(effect)
                 if message is not None:
-                    self._own.append(message)
+                    self._own[replay.place(message)] = message
                     todo += replay.feed(self.machine, message, valid=True)
                     self._say(message)
                     self._show_lock(message)
@@ -264,7 +264,8 @@ class Driver:
             self._say(wire.EvidenceNote(self.height, raw))
         if machine.step is Step.NEW:
             return
-        for message in self._own[-3:]:
+        last = {step: message for (_, step), message in sorted(self._own.items(), key=lambda item: item[0])}
+        for _, message in sorted(last.items(), key=lambda item: item[0]):  # the last proposal, prevote and precommit
             self._say(message)
         if machine.round > 0:
             entered = round_certificate(machine.votes, self.validators, self.height, machine.round)

@@ -18,7 +18,7 @@ class Replayed:
 
     wanted: dict[tuple[int, int], CastVote] = field(default_factory=dict)
     signed: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    own: list[SignedVote | SignedProposal] = field(default_factory=list)
+    own: dict[tuple[int, int], SignedVote | SignedProposal] = field(default_factory=dict)
     timers: list[SetTimer] = field(default_factory=list)
     decision: Decide | None = None
 
@@ -31,6 +31,13 @@ def entry(logged: Logged) -> bytes:
     if isinstance(logged, Timeout):
         return encode(["t", int(logged.kind), logged.round])
     return encode(["m", logged[1], wire.pack(logged[0], 0)])
+
+
+def place(message: SignedVote | SignedProposal) -> tuple[int, int]:
+    """(round, step) of an own message, step as in the guard. An echo of it has the same place, so it is kept once."""
+    if isinstance(message, SignedVote):
+        return message.vote.round, int(message.vote.type)
+    return message.proposal.round, 0
 
 
 def feed(machine: Machine, message: wire.Wire, *, valid: bool) -> list[Effect]:
@@ -58,10 +65,10 @@ def run(machine: Machine, logged: list[bytes], me: bytes) -> Replayed:
         message = wire.parse(plain[2])
         if isinstance(message, SignedVote) and message.vote.validator == me:
             found.signed[message.vote.round, int(message.vote.type)] = encode(message.vote)
-            found.own.append(message)
+            found.own[place(message)] = message
         elif isinstance(message, SignedProposal) and message.proposal.proposer == me:
             found.signed[message.proposal.round, 0] = encode(message.proposal)
-            found.own.append(message)
+            found.own[place(message)] = message
         _note(feed(machine, message, valid=plain[1]), found)
     found.timers = [timer for timer in found.timers if timer.round == machine.round]
     return found

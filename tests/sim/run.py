@@ -29,7 +29,7 @@ DISK = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # speed only: wh
 
 
 def rounds_allowed(scenario: Scenario) -> int:
-    """A height begun after the healing, with everybody up, is decided by this round: each villain may spoil its own turns, plus two."""
+    """A height begun after the healing is decided by this round: each villain may spoil its own turns, plus two."""
     return 2 * len(scenario.villains) + 2
 
 
@@ -166,7 +166,6 @@ class Run:
             peer.slow_ms = peer.skew_ms = 0
             if peer.alive:
                 peer.store.fault = None
-        world.run(world.now + QUIET_MS, lambda: all(peer.alive for peer in self.honest))  # those that crashed last are still on their way
         start = max((p.chain.height() for p in self.honest if p.alive), default=0)
         target = start + HEIGHTS_AFTER
 

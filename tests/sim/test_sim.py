@@ -28,6 +28,13 @@ def test_seeds() -> None:
     assert not failed, f"replay with: python -m tests.sim --seed {min(failed)} --trace\n{failed}"
 
 
+@pytest.mark.parametrize("seed", [108488, 133604, 139733])
+def test_seeds_that_failed_once(seed: int) -> None:
+    """Echoes of a peer's own votes crowded its prevote out of what it repeats, and the others waited for it, some for ever."""
+    found = attempt(draw(seed))
+    assert isinstance(found, Report), found
+
+
 @pytest.mark.parametrize("name", VILLAINS)
 def test_each_villain_alone(name: str) -> None:
     """One of four, one of seven with weight 2 of 8: peers go on, agree, and frame nobody."""
