@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean, and for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | chaos.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | chaos.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -6,8 +6,9 @@ SEEDS ?= 2000
 FIRST ?= 0
 CASES ?= 10000
 SOAK ?= 100000
+N ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus chaos
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus chaos fuzz bench-verify cheats
 export PROMPT
 
 setup: .venv/.package
@@ -42,6 +43,12 @@ test: check
 bench: .venv/.engine
 	@$(V)/python -m testnet.bench
 
+bench-verify: .venv/.engine
+	@$(V)/python -m p2p.measure $(if $(SMALL),--small --dir .bench/small)
+
+cheats: .venv/.engine
+	@$(V)/python -m testnet.cheats
+
 sim: .venv/.package
 	@$(V)/python -m tests.sim --seeds $(SEEDS) --first $(FIRST)
 
@@ -66,5 +73,8 @@ bench-consensus: .venv/.package
 chaos: .venv/.package
 	@$(V)/python -m tests.chaos
 
+fuzz: .venv/.package
+	@$(V)/python -m tests.fuzz --count $(N) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+
 clean:
-	rm -rf .venv .testnet build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .testnet .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,14 +5,13 @@ Implements consensus.application.Application, and answers what agent, executor a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
-from p2p import merkle
-from p2p.chain_view import inference_view
+from p2p import chain_view, merkle
+from p2p.chain_view import Claim, Draw, Duty
 from p2p.codec import Message, encode, load, unpack
 from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
@@ -36,11 +35,8 @@ from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
 from p2p.types import (
     VERSION,
-    FinishRecord,
     Genesis,
-    InferenceId,
     ModelSpec,
-    Request,
     SignedBatch,
     SignedRequest,
     Status,
@@ -59,25 +55,6 @@ class Tip(Message, frozen=True):
     beacon: bytes
     time_ms: int
     commit: CommitCertificate | None
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Who drew, at which height, from which beacon."""
-
-    agent: bytes
-    height: int
-    beacon: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a validator checks against: request, finish record, draw beacon and model."""
-
-    request: Request
-    finish: FinishRecord
-    beacon: bytes
-    spec: ModelSpec
 
 
 class Chain:
@@ -326,28 +303,20 @@ class Chain:
         participant = self._view().participant(node)
         return participant.batch_nonce if participant else 0
 
-    def pending_duties(self, node: bytes, height: int) -> list[InferenceId]:
-        """Inferences `node` was drawn to validate and has not voted on."""
-        del height
-        view, found = self._view(), []
-        for inference_id in view.ids(b"duty/" + node):
-            inference = view.inference(inference_id)
-            if inference is not None and all(v.validator != node for v in inference.verdicts):
-                found.append(InferenceId(inference_id))
-        return found
+    def pending_duties(self, node: bytes) -> list[Duty]:
+        """What `node` was drawn for and has to do now."""
+        return chain_view.duties(self._view(), node)
+
+    def may_fetch(self, inference_id: bytes, peer: str) -> bool:
+        """Whether a peer (libp2p id) has a part in this inference that needs its payload."""
+        return chain_view.may_fetch(self._view(), inference_id, peer)
 
     def draw_of(self, inference_id: bytes) -> Draw | None:
         """The draw that the chain has for a started inference."""
-        inference = self._view().inference(inference_id)
-        return Draw(inference.agent, inference.draw_height, inference.beacon) if inference else None
+        return chain_view.draw_of(self._view(), inference_id)
 
     def claim(self, inference_id: bytes) -> Claim | None:
-        inference = self._view().inference(inference_id)
-        if inference is None or inference.finish is None:
-            return None
-        request = inference.signed_request.request
-        spec = self.model(request.model)
-        return Claim(request, inference.finish.record, inference.beacon, spec) if spec else None
+        return chain_view.claim(self._view(), self.genesis, inference_id)
 
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
         batch = Batch()
@@ -367,7 +336,10 @@ class Chain:
 
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
         inference = self._view().inference(inference_id)
-        return inference_view(inference_id, inference) if inference else None
+        return chain_view.inference_view(inference_id, inference) if inference else None
+
+    def verification_view(self) -> dict[str, Any]:
+        return chain_view.verification_view(self._view(), self.genesis, self.height())
 
 
 def _reservation(signed: SignedRequest) -> bytes:

@@ -1,15 +1,92 @@
-"""An inference as plain data for people and tools. Law: everything on chain about it, nothing else; bytes as hexadecimal."""
+"""What the chain says, for peers' own parts and, as plain data, for people. Law: read only; everything on chain about it, nothing else.
+
+Bytes are hexadecimal in plain data.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from p2p.ledger.records import Inference
+from p2p.keys import peer_id
+from p2p.ledger.records import Inference, Panel, Participant
+from p2p.ledger.rules import epoch_of, model_spec
+from p2p.ledger.view import View
+from p2p.types import FinishRecord, Genesis, InferenceId, ModelSpec, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Who drew, at which height, from which beacon."""
+
+    agent: bytes
+    height: int
+    beacon: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a validator checks against: request, finish record, draw beacon and model."""
+
+    request: Request
+    finish: FinishRecord
+    beacon: bytes
+    spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What a drawn validator has to do. height, beacon: of its committee's draw. commitment: its own on chain, then it is time to
+    reveal; None: it is to check and commit."""
+
+    inference_id: InferenceId
+    height: int
+    beacon: bytes
+    commitment: bytes | None
+
+
+def duties(view: View, node: bytes) -> list[Duty]:
+    found = []
+    for inference_id in view.ids(b"duty/" + node):
+        inference = view.inference(inference_id)
+        duty = _duty(InferenceId(inference_id), inference.panels[-1], node) if inference is not None and inference.panels else None
+        if duty is not None:
+            found.append(duty)
+    return found
+
+
+def _duty(inference_id: InferenceId, panel: Panel, node: bytes) -> Duty | None:
+    mine = next((seen.commitment for seen in panel.commits if seen.validator == node), None)
+    said = any(seen.validator == node for seen in panel.verdicts)
+    if node not in panel.members or said or panel.revealing is (mine is None):
+        return None
+    return Duty(inference_id, panel.height, panel.beacon, mine)
+
+
+def may_fetch(view: View, inference_id: bytes, peer: str) -> bool:
+    """Its agent and its validators may have the payload, nobody else: the prompt is in it."""
+    inference = view.inference(inference_id)
+    return inference is not None and any(peer_id(node) == peer for node in {inference.agent, *inference.members})
+
+
+def draw_of(view: View, inference_id: bytes) -> Draw | None:
+    inference = view.inference(inference_id)
+    return Draw(inference.agent, inference.draw_height, inference.beacon) if inference else None
+
+
+def claim(view: View, genesis: Genesis, inference_id: bytes) -> Claim | None:
+    inference = view.inference(inference_id)
+    if inference is None or inference.finish is None:
+        return None
+    request = inference.signed_request.request
+    spec = model_spec(genesis, request.model)
+    return Claim(request, inference.finish.record, inference.beacon, spec) if spec else None
 
 
 def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
-    """Keys as in the control operation `inference`."""
+    """Keys as in the control operation `inference`. committee: the last one drawn; all of them are under `panels`."""
     finish = inference.finish.record if inference.finish else None
+    last = inference.panels[-1] if inference.panels else None
     return {
         "id": inference_id.hex(), "status": inference.status, "reason": inference.reason,
         "model": inference.signed_request.request.model, "account": inference.signed_request.request.account.hex(),
@@ -21,14 +98,49 @@ def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
         "output_matches": None if not (finish and inference.output_hash) else inference.output_hash == finish.output_hash,
         "artifact_root": finish.artifact_root.hex() if finish else "",
         "prompt_tokens": finish.prompt_tokens if finish else 0, "output_tokens": finish.output_tokens if finish else 0,
-        "committee": [node.hex() for node in inference.committee], "committee_height": inference.committee_height,
+        "committee": [node.hex() for node in last.members] if last else [], "committee_height": last.height if last else 0,
+        "panels": [_panel_view(panel) for panel in inference.panels], "dispute_height": inference.dispute_height,
         "verdicts": [
             {
                 "validator": v.validator.hex(), "valid": v.valid, "reason": v.reason, "height": v.height,
-                "margin_micro": v.margin_micro, "distance_micro": v.distance_micro,
+                "llr_milli": v.llr_milli, "tokens": v.tokens,
             }
             for v in inference.verdicts
         ],
+        "fault": inference.fault, "blame_height": inference.blame_height,
         "price_micro": inference.price_micro, "escrow_micro": inference.escrow_micro, "charged_micro": inference.charged_micro,
         "paid_micro": inference.paid_micro, "refunded_micro": inference.refunded_micro,
+    }
+
+
+def _panel_view(panel: Panel) -> dict[str, Any]:
+    return {
+        "height": panel.height, "committee": [node.hex() for node in panel.members], "closes": panel.closes,
+        "revealing": panel.revealing, "committed": [seen.validator.hex() for seen in panel.commits],
+        "revealed": [seen.validator.hex() for seen in panel.verdicts],
+    }
+
+
+def verification_view(view: View, genesis: Genesis, height: int) -> dict[str, Any]:
+    """How well the network checks, and each participant's standing in the running epoch."""
+    counters = view.counters()
+    return {
+        "height": height, "epoch": epoch_of(genesis, height + 1), "honest": counters.honest, "false_alarms": counters.false_alarms,
+        "cheats": counters.cheats, "conviction_milli": genesis.checks.conviction_milli,
+        "faults": [{"fault": f.fault, "planted": f.planted, "checked": f.checked, "caught": f.caught} for f in counters.faults],
+        "participants": [_standing_view(view, participant) for participant in view.participants()],
+    }
+
+
+def _standing_view(view: View, participant: Participant) -> dict[str, Any]:
+    seen = view.standing(participant.node)
+    return {
+        "node": participant.node.hex(), "owner": participant.owner.hex(), "reputation": participant.reputation,
+        "strikes": participant.strikes, "misses": participant.misses,
+        "finished": seen.finished, "finished_before": seen.finished_before, "checked": seen.checked,
+        "checked_tokens": seen.checked_tokens, "struck": seen.struck, "plants": seen.plants, "log_e_milli": seen.process.log_milli(),
+        "compared": seen.compared, "odd": seen.odd, "duties": seen.duties, "missed": seen.missed,
+        "convicted": participant.convicted_until > 0, "convicted_until": participant.convicted_until,
+        "convicted_reason": participant.convicted_reason, "barred": participant.barred_until > 0,
+        "barred_until": participant.barred_until, "barred_reason": participant.barred_reason,
     }

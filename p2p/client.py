@@ -5,13 +5,15 @@ Asks one peer, yields events as they happen, and ends with a receipt whose every
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 
-from p2p.codec import decode, encode
+from p2p.codec import decode, encode, unpack
+from p2p.consensus.light import TRUSTING_MS, LightBlock, follow, genesis_facts
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
@@ -32,8 +34,11 @@ from p2p.inference.session import (
 )
 from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
-from p2p.types import VERSION, Genesis, Params, Request, SignedRequest
+from p2p.proof import Proof
+from p2p.types import VERSION, FinishRecord, Genesis, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
+from p2p.verification.artifact import Artifact
+from p2p.verification.tape import tape_seed
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
 NONCE_TRIES = 512
@@ -42,7 +47,8 @@ NONCE_TRIES = 512
 @dataclass(frozen=True, slots=True)
 class AskSpec:
     """One question. peer: multiaddr with /p2p/ID. choose_executor: for test networks, search a nonce whose draw puts
-    this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ)."""
+    this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ). on_proof: gets the
+    proof of the answer before the event `done`, whatever the receipt says."""
 
     peer: str
     key: Key
@@ -56,6 +62,7 @@ class AskSpec:
     nonce: int | None = None
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
+    on_proof: Callable[[Proof], None] | None = None
 
 
 async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
@@ -77,7 +84,7 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
     stream = await network.open_stream(peer, "infer")
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
-        async for event in _follow(stream, spec, signed, peer):
+        async for event in _follow(network, stream, spec, signed, peer):
             yield event
     finally:
         await stream.close()
@@ -126,7 +133,30 @@ def _draw(genesis: Genesis, model: str, beacon: bytes, signed: SignedRequest, ag
     return draw_executors(beacon, signed.inference_id, serving, frozenset({agent}), MAX_CANDIDATES)
 
 
-async def _follow(stream: Stream, spec: AskSpec, signed: SignedRequest, peer: str) -> AsyncIterator[dict[str, Any]]:
+async def _draw_beacon(network: Network, peer: str, genesis: Genesis | None, height: int) -> bytes:
+    """The beacon of `height`, behind certificates that follow from the genesis file; empty when the peer shows none that does.
+
+    The genesis is trusted however old it is: the client has no later header, and recomputes the draw from it as well.
+    """
+    if genesis is None or height == 0:
+        return digest(b"genesis", encode(genesis)) if genesis else b""
+    now_ms = time.time_ns() // 1_000_000
+    steps = follow(genesis_facts(genesis), height, genesis.network, now_ms, now_ms - genesis.time_ms + TRUSTING_MS)
+    try:
+        wanted = next(steps)
+        while True:
+            answer = await query(network, peer, {"op": "light", "height": wanted})
+            wanted = steps.send(unpack(LightBlock, bytes.fromhex(answer["light"])))
+    except StopIteration as trusted:
+        way: list[LightBlock] = trusted.value
+        return way[-1].header.beacon
+    except (FolkmootError, KeyError, TypeError, ValueError):
+        return b""
+
+
+async def _follow(
+    network: Network, stream: Stream, spec: AskSpec, signed: SignedRequest, peer: str
+) -> AsyncIterator[dict[str, Any]]:
     accepted: Accepted | None = None
     tokens: list[int] = []
     text: list[str] = []
@@ -151,17 +181,18 @@ async def _follow(stream: Stream, spec: AskSpec, signed: SignedRequest, peer: st
         elif isinstance(frame, Done):
             if accepted is None:
                 raise RemoteProtocolError("finished before it was accepted", field="frame")
-            yield {"event": "done", "receipt": _receipt(spec, signed, accepted, frame, tokens, peer), "text": "".join(text)}
+            if spec.on_proof is not None:
+                spec.on_proof(Proof(VERSION, spec.prompt, signed, accepted, frame.finish, frame.artifact, tuple(tokens), "".join(text)))
+            beacon = await _draw_beacon(network, peer, spec.genesis, accepted.draw_height)
+            problems = check_receipt(spec, signed, accepted, frame, tokens, draw_beacon=beacon)
+            yield {"event": "done", "receipt": _receipt(accepted, frame, peer, problems), "text": "".join(text)}
             return
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
 
 
-def _receipt(
-    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], peer: str
-) -> dict[str, Any]:
+def _receipt(accepted: Accepted, done: Done, peer: str, problems: list[str]) -> dict[str, Any]:
     record = done.finish.record
-    problems = check_receipt(spec, signed, accepted, done, tokens)
     return {
         "inference_id": record.inference_id.hex(), "executor": record.executor.hex(), "agent": accepted.agent.hex(), "peer": peer,
         "artifact_root": record.artifact_root.hex(), "output_hash": record.output_hash.hex(),
@@ -172,12 +203,20 @@ def _receipt(
     }
 
 
-def check_receipt(spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int]) -> list[str]:
-    """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure."""
+def check_receipt(
+    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], *, draw_beacon: bytes | None = None
+) -> list[str]:
+    """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure.
+
+    draw_beacon: the beacon of height accepted.draw_height as a light client found it, empty when it found none; None: nobody
+    looked, and the height is not checked. Without spec.genesis the draw is not checked.
+    """
     record = done.finish.record
     problems = []
     if accepted.inference_id != signed.inference_id or record.inference_id != signed.inference_id:
         problems.append("the inference id is not the hash of the signed request")
+    if accepted.agent != public_key_of(spec.peer.rsplit("/p2p/", 1)[-1]):
+        problems.append("the agent named is not the peer that was asked")
     if record.executor not in accepted.candidates:
         problems.append("the executor was not drawn")
     if not verify(record.executor, Domain.FINISH, spec.network, encode(record), done.finish.signature):
@@ -186,16 +225,29 @@ def check_receipt(spec: AskSpec, signed: SignedRequest, accepted: Accepted, done
         spec.genesis, spec.model, accepted.beacon, signed, accepted.agent
     ):
         problems.append("the draw is not what beacon and inference id give")
+    if draw_beacon is not None and draw_beacon != accepted.beacon:
+        problems.append("the beacon is not shown to be that of the height named")
     if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
         problems.append("the finish record claims other tokens than were streamed")
     try:
         artifact = artifacts.parse(done.artifact)
-        if artifact.root() != record.artifact_root:
-            problems.append("the artifact is not the one whose root was signed")
-        if artifact.output_hash() != record.output_hash:
-            problems.append("the artifact holds other tokens than were streamed")
     except FolkmootError as error:
-        problems.append(f"the artifact cannot be read: {error.message}")
-    return problems
+        return [*problems, f"the artifact cannot be read: {error.message}"]
+    return problems + _artifact_problems(artifact, signed, accepted, record)
 
 
+def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Accepted, record: FinishRecord) -> list[str]:
+    """What the client can check of an artifact without a model and without the end-of-sequence tokens."""
+    header, request = artifact.header, signed.request
+    facts = (
+        (artifact.root() == record.artifact_root, "the artifact is not the one whose root was signed"),
+        (artifact.output_hash() == record.output_hash, "the artifact holds other tokens than were streamed"),
+        (header.inference_id == signed.inference_id, "the artifact is about another inference"),
+        ((header.model, header.prompt_hash, header.params) == (request.model, request.prompt_hash, request.params),
+         "the artifact is about another model, prompt or other parameters than were asked for"),
+        ((header.length, header.prompt_tokens, header.finish_reason)
+         == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
+        (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
+        (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce), "the seed is not the one the draw gives"),
+    )
+    return [sentence for holds, sentence in facts if not holds]

@@ -50,7 +50,15 @@ def decode(data: bytes, *, limit: int = MAX_FRAME) -> Any:
 
 def unpack(kind: type[T], data: bytes, *, limit: int = MAX_FRAME) -> T:
     """A typed message from canonical bytes. The error's `field` is the path of the wrong field."""
-    return convert(kind, decode(data, limit=limit))
+    return whole(convert(kind, decode(data, limit=limit)), data)
+
+
+def whole(message: T, data: bytes) -> T:
+    """`message`, read from `data`, when no field was left out: one that has a default may be missing in a positional message,
+    and two byte strings would mean the same."""
+    if encode(message) != data:
+        raise RemoteProtocolError("a field is missing: the bytes are not the encoding of the message", field="frame", code="cbor")
+    return message
 
 
 def load(kind: type[T], data: bytes) -> T:

@@ -7,16 +7,22 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from p2p import attacks
 from p2p.errors import ConfigError
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_MODEL_NAME, TOKEN_TIMEOUT_S
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7470",)
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
+ENGINES = ("vllm", "torch")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """ml_node: URL of a running vLLM. model_path: weights for an own vLLM. cheat: a named villain, for test networks.
+    """ml_node: URL of a running vLLM. model_path: weights for an own engine. engine: which one, 'vllm' or 'torch' (plain torch and
+    transformers, in this process); engine_threads: of torch (None: all cores). cheat: name of an attack in p2p/attacks, for test
+    networks; honest_ml_node: URL of a vLLM with the claimed model, for a cheat whose ml_node has another (left out: the same);
+    cheat_friends: node keys, hexadecimal, that a colluding validator calls valid. profile: file of the model's calibration (None: the
+    one that is shipped).
     first_token_timeout_ms, token_timeout_ms: how long this peer, as an agent, waits for an executor before the next one."""
 
     directory: Path
@@ -26,9 +32,14 @@ class NodeConfig:
     ml_node: str | None = None
     model_path: Path | None = None
     model: str = DEFAULT_MODEL
+    profile: Path | None = None
+    engine: str = "vllm"
+    engine_threads: int | None = None
     engine_flags: tuple[str, ...] = ()
     expected_size: int = 4
     cheat: str | None = None
+    honest_ml_node: str | None = None
+    cheat_friends: tuple[str, ...] = ()
     block_interval_ms: int = 300
     empty_block_interval_ms: int = 1000
     first_token_timeout_ms: int = round(FIRST_TOKEN_TIMEOUT_S * 1000)
@@ -60,27 +71,43 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
         for address in getattr(config, name):
             if not address.startswith("/") or (name == "bootstrap" and "/p2p/" not in address):
                 raise ConfigError(f"{address!r} is not a multiaddr such as /ip4/1.2.3.4/tcp/7470/p2p/ID", field=name)
-    if config.ml_node is not None and not config.ml_node.startswith(("http://", "https://")):
-        raise ConfigError(f"{config.ml_node!r} is not an http URL", field="ml_node")
+    for name in ("ml_node", "honest_ml_node"):
+        url = getattr(config, name)
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ConfigError(f"{url!r} is not an http URL", field=name)
+    if config.profile is not None and not config.profile.exists():
+        raise ConfigError(f"{config.profile} does not exist; make it with: folkmoot calibrate", field="profile")
+    if config.cheat is not None:
+        attacks.get(config.cheat)
+    if config.cheat_friends and config.cheat != "colluding_validator":
+        raise ConfigError("only a colluding_validator has friends", field="cheat_friends")
+    if not all(len(key) == 64 and set(key) <= set("0123456789abcdef") for key in config.cheat_friends):
+        raise ConfigError("node keys of 64 hexadecimal digits are wanted", field="cheat_friends")
     if config.ml_node and config.model_path:
         raise ConfigError("give a URL or a model's path, not both", field="ml_node")
+    if config.engine not in ENGINES:
+        raise ConfigError(f"{config.engine[:40]!r} is none of {', '.join(ENGINES)}", field="engine")
+    if config.engine == "torch" and config.model_path is None:
+        raise ConfigError("the torch engine runs in the peer: give a model's path", field="model_path")
+    if config.engine == "torch" and config.engine_flags:
+        raise ConfigError("these are vLLM's; the torch engine takes none", field="engine_flags")
     if config.model_path is not None and not (config.model_path / "config.json").exists():
         raise ConfigError(f"{config.model_path} holds no model (config.json is missing)", field="model_path")
     return config
 
 
 def _typed(name: str, value: Any) -> Any:
-    if name in ("listen", "bootstrap", "engine_flags"):
+    if name in ("listen", "bootstrap", "engine_flags", "cheat_friends"):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise ConfigError("a list of strings is wanted", field=name)
         return tuple(value)
-    if name == "expected_size" or name.endswith("_ms"):
+    if name in ("expected_size", "engine_threads") or name.endswith("_ms"):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
             raise ConfigError("a whole number from 1 is wanted", field=name)
         return value
     if not isinstance(value, str | Path):
         raise ConfigError("a string is wanted", field=name)
-    return Path(value) if name == "model_path" else str(value)
+    return Path(value) if name in ("model_path", "profile") else str(value)
 
 
 def dump_config(table: dict[str, Any]) -> str:

@@ -21,9 +21,14 @@ MAX_MODEL_NAME: Final = 96
 MAX_TOP_K: Final = 64
 TOP_RANKS: Final = 8  # candidates kept per token in an artifact
 LEAF_POSITIONS: Final = 32  # token positions per Merkle leaf
+REVEAL_POSITIONS: Final = 16  # positions at which a validator shows its own numbers
+REVEAL_RANKS: Final = 4  # candidates it shows there: the next ones after those that an artifact holds
 MAX_CANDIDATES: Final = 8  # executors tried for one request
 BEACON_MAX_AGE: Final = 2  # heights behind the tip at which a draw may be made
 MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
+MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
+MAX_ENGINE_QUEUE: Final = 64  # jobs waiting for it
+PREFILL_TOKENS: Final = 4096  # tokens in one prefill pass of several sequences, padding included
 
 # chain
 MAX_VALIDATORS: Final = 128
@@ -67,6 +72,8 @@ DHT_REFRESH_TIMEOUT_S: Final = 10.0
 DHT_INTERVAL_S: Final = 30.0
 EXCHANGE_INTERVAL_S: Final = 15.0
 ENGINE_START_TIMEOUT_S: Final = 420.0
+ENGINE_STOP_TIMEOUT_S: Final = 10.0
+SCORE_TIMEOUT_S: Final = 120.0
 
 assert MAX_BLOCK < MAX_GOSSIP < MIB <= MAX_FRAME
 assert MAX_TX <= MAX_BLOCK

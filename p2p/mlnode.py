@@ -1,28 +1,35 @@
-"""The ML node behind one peer: an own vLLM that is supervised here, or a running one by URL. Law: ready means it answered.
+"""The ML node behind one peer: an own vLLM that is supervised here, a running one by URL, or plain torch in this process. Law: ready means
+it answered.
 
-Yields (engine for jobs, engine for checks, end-of-sequence ids). They differ only for the test networks' named villains.
+Yields (engine for jobs, engine for checks, end-of-sequence ids, stack class). The engines differ only for the test networks' cheats
+(p2p/attacks).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
+from p2p import attacks
 from p2p.config import NodeConfig
 from p2p.errors import ConfigError
-from p2p.inference.cheats import AlteredPromptEngine
 from p2p.inference.engine import Engine
 from p2p.inference.vllm_engine import VllmClient
 from p2p.inference.vllm_server import vllm_server
+from p2p.types import StackClass
+
+Found = tuple[Engine, Engine, frozenset[int], str]
 
 
 @asynccontextmanager
-async def open_ml_node(
-    config: NodeConfig, progress: Callable[[str], None]
-) -> AsyncIterator[tuple[Engine, Engine, frozenset[int]]]:
+async def open_ml_node(config: NodeConfig, progress: Callable[[str], None]) -> AsyncIterator[Found]:
     """Start or find the ML node, wait until it answers, yield its engines."""
+    if config.engine == "torch":
+        async with _torch(config, progress) as found:
+            yield found
+        return
     if config.model_path is not None:
         log_file = config.directory / "log" / "vllm.log"
         async with vllm_server(
@@ -35,11 +42,31 @@ async def open_ml_node(
     yield await _engines(config, config.ml_node, progress)
 
 
-async def _engines(config: NodeConfig, url: str, progress: Callable[[str], None]) -> tuple[Engine, Engine, frozenset[int]]:
+async def _engines(config: NodeConfig, url: str, progress: Callable[[str], None]) -> Found:
     client = VllmClient(url, config.model)
     while not await client.health():
         progress(f"waiting for the ML node at {url}")
         await trio.sleep(1.0)
-    honest: Engine = client
-    engine: Engine = AlteredPromptEngine(client) if config.cheat == "wrong-prompt" else honest
-    return engine, honest, await client.eos_ids()
+    honest: Engine = VllmClient(config.honest_ml_node, config.model) if config.honest_ml_node else client
+    engine = attacks.get(config.cheat).wrap(client, honest) if config.cheat else client
+    return engine, honest, await client.eos_ids(), StackClass.CPU_BF16
+
+
+@asynccontextmanager
+async def _torch(config: NodeConfig, progress: Callable[[str], None]) -> AsyncIterator[Found]:
+    """A cheat that runs torch otherwise (an fp8 cache) has a second engine, so that its validator stays honest."""
+    from p2p.inference.torch_engine import torch_engine  # torch takes seconds to import
+
+    assert config.model_path is not None  # the configuration says so
+    cheat = attacks.get(config.cheat) if config.cheat else None
+    options = dict(cheat.torch_options) if cheat else {}
+    async with AsyncExitStack() as stack:
+        own = await stack.enter_async_context(torch_engine(config.model_path, threads=config.engine_threads, progress=progress))
+        honest: Engine = VllmClient(config.honest_ml_node, config.model) if config.honest_ml_node else own
+        inner = own
+        if options:
+            inner = await stack.enter_async_context(
+                torch_engine(config.model_path, threads=config.engine_threads, progress=progress, **options)
+            )
+        engine = cheat.wrap(inner, honest) if cheat else own
+        yield engine, honest, own.model.eos_ids, own.stack

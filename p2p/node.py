@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 import trio
 
+from p2p import attacks
 from p2p.chain import Chain
 from p2p.chain_sync import base
 from p2p.codec import decode, encode, unpack
@@ -43,6 +44,7 @@ from p2p.outbox import Outbox
 from p2p.queries import Queries
 from p2p.sync import Catchup, serve_sync
 from p2p.types import Genesis
+from p2p.verification.profile import load as load_profile
 from p2p.verification.validator import Validator, stored_payload
 
 log = structlog.get_logger()
@@ -70,10 +72,14 @@ class Node:
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
         )
         waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
-        self.agent = Agent(self.key, self.chain, self.outbox, self._open, *waits_s)
+        cheat = attacks.get(config.cheat) if config.cheat else None
+        self.agent = ((cheat and cheat.agent) or Agent)(self.key, self.chain, self.outbox, self._open, *waits_s)
         eos: frozenset[int] = frozenset()
-        self.executor = Executor(self.key, self.chain, self.outbox, self.chain, eos)
-        self.validator = Validator(self.key, config.network, self.chain, self.outbox, self._open, eos)
+        self.executor = ((cheat and cheat.executor) or Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
+        make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
+        self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
+        self.validator.profile = load_profile(config.profile) if config.profile else None
         self.queries = Queries(self.chain, self.status, self._peers)
 
     # -- what the wires call --------------------------------------------------------------------------------------
@@ -141,9 +147,16 @@ class Node:
         if not isinstance(frame, PayloadWanted):
             raise RemoteProtocolError(f"{type(frame).__name__} has no place on payload", field="frame")
         raw = self.chain.payload(frame.inference_id)
-        if raw is None:
+        if raw is None or not await self._has_part(frame.inference_id, stream.peer):
             raise InvalidRequest("no such payload here", field="inference_id", code="not_found")
         await stream.send(pack_frame(stored_payload(raw)))
+
+    async def _has_part(self, inference_id: bytes, peer: str) -> bool:
+        """Whether the chain gives this peer a duty for it. A drawn validator may be a block ahead of us."""
+        with trio.move_on_after(3):
+            while not self.chain.may_fetch(inference_id, peer):
+                await self._new_height.wait()
+        return self.chain.may_fetch(inference_id, peer)
 
     async def _query(self, stream: Stream, frame: object) -> None:
         if not isinstance(frame, Query):
@@ -183,7 +196,8 @@ class Node:
         """Bring the ML node up, lend it to executor and validator; report its state."""
         if self.config.ml_node is None and self.config.model_path is None:
             return
-        async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos):
+        async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
+            self.executor.stack = self.validator.stack = stack
             self._lend(engine, honest, eos)
             await self._joined()
             self._say("ready", "serving " + self.config.model)

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 from p2p.chain_sync import light_block
 from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, InvalidRequest
-from p2p.types import OutputRecord, RecordKind, SignedBatch, SignedBusy, SignedFinish, StartRecord, Verdict
+from p2p.types import (
+    OutputRecord,
+    PlantReveal,
+    RecordKind,
+    SignedBatch,
+    SignedBusy,
+    SignedFinish,
+    StartRecord,
+    Verdict,
+    VerdictCommit,
+)
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
 
-PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light"})
+PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light", "verification"})
 
 
 class Queries:
@@ -33,6 +43,8 @@ class Queries:
             "inference": self._inference,
             "block": self._block,
             "light": self._light,
+            "verification": lambda _: self._chain.verification_view(),
+            "payload": self._payload,
         }
 
     def query(self, request: object, *, public: bool = False) -> dict[str, Any]:
@@ -52,6 +64,19 @@ class Queries:
         if found is None:
             raise InvalidRequest("the chain has no such inference (yet)", field="id", code="not_found")
         return found
+
+    def _payload(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What is needed to check one answer again, hexadecimal CBOR; only for this peer's owner: it holds the prompt."""
+        inference_id = _hex(request, "id")
+        payload, claim = self._chain.payload(inference_id), self._chain.claim(inference_id)
+        if payload is None:
+            raise InvalidRequest("the payload is not here; agent, executor and drawn validators have it", field="id", code="not_found")
+        if claim is None:
+            raise InvalidRequest("the chain has no finish record of it (yet)", field="id", code="not_found")
+        return {
+            "id": inference_id.hex(), "payload": payload.hex(), "request": encode(claim.request).hex(), "finish": encode(claim.finish).hex(),
+            "beacon": claim.beacon.hex(),
+        }
 
     def _light(self, request: dict[str, Any]) -> dict[str, Any]:
         """What a light client needs of one block, as hexadecimal CBOR of a LightBlock."""
@@ -110,12 +135,18 @@ def _records(raw: bytes) -> list[dict[str, Any]]:
 
 
 def _about(kind: RecordKind, body: bytes) -> bytes:
+    """The inference a record is about; nothing for a PLANT_COMMIT, which names none."""
     if kind is RecordKind.START:
         return bytes(unpack(StartRecord, body).signed_request.inference_id)
     if kind is RecordKind.FINISH:
         return unpack(SignedFinish, body).record.inference_id
     if kind is RecordKind.BUSY:
         return unpack(SignedBusy, body).record.inference_id
-    if kind is RecordKind.OUTPUT:
-        return unpack(OutputRecord, body).inference_id
-    return unpack(Verdict, body).inference_id
+    shape = _BARE.get(kind)
+    return unpack(shape, body).inference_id if shape else b""
+
+
+_BARE: dict[RecordKind, type[OutputRecord | VerdictCommit | Verdict | PlantReveal]] = {
+    RecordKind.OUTPUT: OutputRecord, RecordKind.VERDICT_COMMIT: VerdictCommit, RecordKind.VERDICT: Verdict,
+    RecordKind.PLANT_REVEAL: PlantReveal,
+}

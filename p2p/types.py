@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from p2p.codec import Message, encode
 from p2p.keys import digest
+from p2p.limits import REVEAL_POSITIONS, REVEAL_RANKS
 
 Height = NewType("Height", int)
 Micro = NewType("Micro", int)  # money, in micro-credits
@@ -20,6 +21,8 @@ Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Short = Annotated[str, Meta(max_length=96)]
 Reason = Annotated[str, Meta(max_length=300)]
+Milli = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]  # signed thousandths: of a nat, where it is a log-likelihood ratio
+LogprobMilli = Annotated[int, Meta(ge=-1_000_000, le=0)]  # a natural log-probability in thousandths of a nat
 
 VERSION = 1
 
@@ -28,11 +31,16 @@ class Params(Message, frozen=True):
     """Sampling parameters, all integers so that both sides resolve them to the same bits.
 
     temperature_milli: temperature x 1000 (0 = greedy). top_k: 0 = whole vocabulary. min_p_milli: min-p x 1000.
+    top_p_milli: top-p x 1000 (1000 = off), only together with a top_k (p2p/params.py says why).
+    presence_milli, frequency_milli: penalties x 1000 over the OUTPUT tokens so far. The meaning of all: verification/TAPE.md.
     """
 
     temperature_milli: Annotated[int, Meta(ge=0, le=2000)] = 700
     top_k: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     min_p_milli: Annotated[int, Meta(ge=0, le=1000)] = 0
+    top_p_milli: Annotated[int, Meta(ge=0, le=1000)] = 1000
+    presence_milli: Annotated[int, Meta(ge=-2000, le=2000)] = 0
+    frequency_milli: Annotated[int, Meta(ge=-2000, le=2000)] = 0
 
 
 class Request(Message, frozen=True):
@@ -96,15 +104,53 @@ class OutputRecord(Message, frozen=True):
     output_tokens: U32
 
 
+class VerdictCommit(Message, frozen=True):
+    """A drawn validator has made up its mind and binds itself. commitment: `verdict_commitment` of the Verdict it will reveal."""
+
+    inference_id: Bytes32
+    validator: Bytes32
+    commitment: Bytes32
+
+
+class RevealedRow(Message, frozen=True):
+    """The validator's own ranks 9 to 12 at one output position: (token id, log-probability), best first. No artifact holds them."""
+
+    position: U32
+    candidates: Annotated[tuple[tuple[U32, LogprobMilli], ...], Meta(max_length=REVEAL_RANKS)]
+
+
 class Verdict(Message, frozen=True):
-    """A drawn validator's word on one inference. margin_micro, distance_micro: its statistics x 1e6."""
+    """A drawn validator's word on one inference, revealed after all have committed.
+
+    llr_milli: log-likelihood ratio of stage 1 (positive: not what was claimed), 0 where stage 0 refused. tokens: output tokens
+    checked, 0 where stage 0 refused; then there are no numbers. salt: keeps the commitment from being guessed.
+    """
 
     inference_id: Bytes32
     validator: Bytes32
     valid: bool
     reason: Reason
-    margin_micro: U64
-    distance_micro: U64
+    llr_milli: Milli
+    tokens: U32
+    numbers: Annotated[tuple[RevealedRow, ...], Meta(max_length=REVEAL_POSITIONS)]
+    salt: Bytes32
+
+
+class PlantCommit(Message, frozen=True):
+    """An executor binds itself to a fault it will make on purpose in an answer to its own owner. It names no inference, else no
+    validator would be tested. commitment: `plant_commitment`."""
+
+    executor: Bytes32
+    commitment: Bytes32
+
+
+class PlantReveal(Message, frozen=True):
+    """After the decision: which answer was faulty on purpose, and how. fault: a name such as an attack's."""
+
+    inference_id: Bytes32
+    executor: Bytes32
+    fault: Annotated[str, Meta(min_length=1, max_length=32)]
+    salt: Bytes32
 
 
 class BusyRecord(Message, frozen=True):
@@ -131,6 +177,8 @@ class Status(StrEnum):
     STARTED = "STARTED"
     FINISHED = "FINISHED"
     VALIDATING = "VALIDATING"
+    REVEALING = "REVEALING"
+    DISPUTED = "DISPUTED"
     VALIDATED = "VALIDATED"
     INVALIDATED = "INVALIDATED"
     EXPIRED = "EXPIRED"
@@ -142,10 +190,14 @@ class RecordKind(IntEnum):
     OUTPUT = 3
     VERDICT = 4
     BUSY = 5
+    VERDICT_COMMIT = 6
+    PLANT_COMMIT = 7
+    PLANT_REVEAL = 8
 
 
 class Record(Message, frozen=True):
-    """One record in a batch: its kind and its canonical body. FINISH carries a SignedFinish, BUSY a SignedBusy."""
+    """One record in a batch: its kind and its canonical body. FINISH carries a SignedFinish, BUSY a SignedBusy, the others the
+    record that has their name; VERDICT a Verdict."""
 
     kind: RecordKind
     body: Annotated[bytes, Meta(max_length=4096)]
@@ -202,6 +254,44 @@ class GenesisChange(Message, frozen=True):
     weight: U64
 
 
+class CheckRules(Message, frozen=True):
+    """How answers are checked and who pays for what is found. Integers, so that every peer computes the same.
+
+    dispute_committee: validators of a second committee. reveal_window: heights to reveal. saving_micro: what cheating saves in
+    one inference (C). reward_micro: what a participant earns in an epoch (R). slashable_micro: what it can lose besides (S).
+    false_accept_ppm: share of faulty answers that one check lets pass (r), in millionths. The deterrence bound is made of these
+    four (duty.deterrence_milli). min_checked_tokens: output tokens of an executor checked in an epoch before anything is left to
+    chance. min_checks: inferences of an executor expected to be checked in an epoch. reputation_gain: points for a clean epoch.
+    reveal_tolerance_milli: mean |difference| of log-probabilities at which two validators still agree, thousandths of a nat.
+    honest_odd_ppm, honest_miss_ppm: rates an honest validator may show, in millionths. conviction_ppb: chance, in thousand-millionths, that
+    an honest validator is barred in an epoch by one of the two. grey_milli, near_milli: a dispute whose ratio is up to the first is a
+    grey zone: who lost it and measured as the others did (to the second), has judged, not lied; thousandths of a nat.
+    llr_cap_milli: bound of one inference's weight in the sequential test, thousandths of a nat.
+    conviction_milli: log e-value that convicts an executor, thousandths of a nat (13_816 = ln 1e6: falsely in one epoch of 1e6).
+    plant_every: one planted fault per so many finished inferences. plant_window: heights after the decision to reveal it.
+    """
+
+    dispute_committee: Annotated[int, Meta(ge=3, le=64)] = 3
+    reveal_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    saving_micro: U64 = 500
+    reward_micro: U64 = 50_000
+    slashable_micro: U64 = 0
+    false_accept_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
+    min_checked_tokens: U64 = 2000
+    min_checks: U32 = 10
+    reputation_gain: Annotated[int, Meta(ge=0, le=100)] = 5
+    reveal_tolerance_milli: U32 = 500
+    honest_odd_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
+    honest_miss_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 50_000
+    conviction_ppb: Annotated[int, Meta(ge=0, le=10**9)] = 1000
+    grey_milli: U32 = 12_000
+    near_milli: U32 = 2000
+    llr_cap_milli: Annotated[int, Meta(ge=1, le=1_000_000)] = 6000
+    conviction_milli: U32 = 13_816
+    plant_every: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    plant_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+
+
 class Genesis(Message, frozen=True):
     """The beginning of a network; its hash is part of the first header."""
 
@@ -213,14 +303,26 @@ class Genesis(Message, frozen=True):
     models: tuple[ModelSpec, ...]
     committee: U32 = 3  # validators drawn for one inference
     validation_delay: U32 = 1  # heights between the root on chain and the beacon that draws its validators
-    validation_window: U32 = 60  # heights a drawn validator has to answer
+    validation_window: U32 = 60  # heights a drawn validator has to commit its verdict
     epoch_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 100  # heights of one epoch: the validator set changes only between them
     changes: tuple[GenesisChange, ...] = ()
+    checks: CheckRules = CheckRules()
 
 
 class StackClass(StrEnum):
     CPU_BF16 = "vllm-cpu-bf16"
     GPU_BF16 = "vllm-gpu-bf16"
+    TORCH_CPU_BF16 = "torch-cpu-bf16"
+    TORCH_GPU_BF16 = "torch-gpu-bf16"
+
+
+def verdict_commitment(verdict: Verdict) -> bytes:
+    """What a validator puts on chain before it reveals; names the validator, so it cannot be copied."""
+    return digest(b"verdict", encode(verdict))
+
+
+def plant_commitment(inference_id: bytes, fault: str, salt: bytes) -> bytes:
+    return digest(b"plant", inference_id, fault.encode(), salt)
 
 
 def request_bytes(request: Request) -> bytes:

@@ -93,8 +93,11 @@ class Demo:
             f"{kind}Record decided at height {found[kind.lower() + '_height']}"
             for kind in ("Start", "Finish", "Output") if found[kind.lower() + "_height"]
         ]
-        if found["committee"]:
-            lines.append(f"validators drawn from the beacon of height {found['committee_height']}: " + ", ".join(map(self.name, found["committee"])))
+        for panel in found["panels"]:
+            which = "second committee" if found["dispute_height"] and panel["height"] >= found["dispute_height"] else "validators"
+            lines.append(f"{which} drawn from the beacon of height {panel['height']}: " + ", ".join(map(self.name, panel["committee"])))
+            if panel["revealing"]:
+                lines.append(f"{len(panel['committed'])} of {len(panel['committee'])} have committed a verdict, now they reveal")
         for verdict in found["verdicts"]:
             word = "valid" if verdict["valid"] else "INVALID"
             lines.append(f"verdict of {self.name(verdict['validator'])} at height {verdict['height']}: {word}: {verdict['reason']}")
@@ -139,7 +142,8 @@ def demo(directory: Path, peers: int, prompt: str, cheat: str | None, *, keep: b
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupted)
-    network = bring_up(directory, peers, 1, cheat, progress)
+    cheats = {peers: cheat} if cheat else {}  # one peer more: the last
+    network = bring_up(directory, peers + len(cheats), 1, cheats, progress)
     try:
         good = Demo(network, prompt, cheat).run()
     except BaseException:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from p2p import attacks
 from p2p.codec import encode
 from p2p.config import DEFAULT_MODEL, dump_config
 from p2p.keys import Key
@@ -19,14 +21,15 @@ PRICE_MICRO = 10
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """peers: how many; cheat: the last peer is this villain. model_dir: None where no model is served.
-    settings: more of config.toml, for every peer."""
+    """peers: how many. cheats: index of a peer, from 0 -> name of its attack; honest_ml_node: where a cheat checks others' work.
+    model_dir: None where no model is served. settings: more of config.toml, for every peer."""
 
     directory: Path
     peers: int
     network: str = "testnet"
     model_dir: Path | None = None
-    cheat: str | None = None
+    cheats: Mapping[int, str] = field(default_factory=dict)
+    honest_ml_node: str = ""
     serving: bool = True
     settings: tuple[tuple[str, Any], ...] = ()
     validation_window: int = 60
@@ -47,14 +50,17 @@ def generate(plan: Plan) -> list[Path]:
         VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
         validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks,
     )
-    for folder in folders:
+    for index, folder in enumerate(folders):
         folder.mkdir(parents=True)
         keys[folder].save(folder / "node.key")
         owners[folder].save(folder / "account.key")
         (folder / "genesis.cbor").write_bytes(encode(genesis))
         table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers, **dict(plan.settings)}
-        if plan.cheat == "wrong-prompt" and folder == folders[-1]:
-            table["cheat"] = plan.cheat
+        if index in plan.cheats:
+            table["cheat"] = attacks.get(plan.cheats[index]).name
+            table |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
+            if table["cheat"] == "colluding_validator":
+                table["cheat_friends"] = [keys[folders[i]].public.hex() for i in plan.cheats if i != index]
         (folder / "config.toml").write_text(dump_config(table))
     (directory / "client").mkdir()
     client.save(directory / "client" / "account.key")

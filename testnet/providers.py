@@ -142,10 +142,12 @@ def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: 
     return bootstrap
 
 
-def start_ml_node(directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm_server") -> str:
-    """Start a vLLM and wait for its 'ready URL' line, showing progress. Returns the URL."""
+def start_ml_node(
+    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm_server", flags: Sequence[str] = ()
+) -> str:
+    """Start a vLLM and wait for its 'ready URL' line, showing progress. Returns the URL. flags: more of vLLM's own."""
     log = directory / "log" / f"{name}.out"
-    argv = [module, "--model", str(model), "--log", str(directory / "log" / f"{name}.log")]
+    argv = [module, "--model", str(model), "--log", str(directory / "log" / f"{name}.log"), *flags]
     start(name, argv, log, directory)
     shown, deadline = 0, time.monotonic() + 420
     while time.monotonic() < deadline:

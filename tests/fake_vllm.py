@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from p2p.inference import tape_args
 from p2p.types import Params
 from p2p.verification import tape
 
@@ -93,15 +94,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
         self.end_headers()
-        tokens, args = list(body["prompt"]), body.get("vllm_xargs") or {}
-        start = int(args.get("folkmoot_position", 0))
-        params = Params(
-            int(args.get("folkmoot_temperature_milli", 0)), int(args.get("folkmoot_top_k", 0)), int(args.get("folkmoot_min_p_milli", 0))
-        )
+        tokens = list(body["prompt"])
+        args = tape_args.unpack(body.get("vllm_xargs")) or tape_args.TapeArgs(bytes(32), Params(0), 0)
+        first = len(tokens) - args.position  # where the output begins
         for step in range(body["max_tokens"]):
             row = self.toy.logprobs(tokens)
-            noise = tape.gumbel_row(bytes.fromhex(args["folkmoot_seed"]), start + step, VOCAB) if "folkmoot_seed" in args else np.zeros(VOCAB)
-            token = int(np.argmax(tape.scores(row, params, noise)))
+            noise = tape.gumbel_row(args.seed, args.position + step, VOCAB)
+            counts = tape.output_counts(tokens[first:], range(VOCAB))
+            token = int(np.argmax(tape.scores(row, args.params, noise, counts)))
             tokens.append(token)
             best = {f"token_id:{t}": float(row[t]) for t in [*np.argsort(-row)[:8].tolist(), token]}
             reason = "stop" if token == EOS else "length" if step + 1 == body["max_tokens"] else None

@@ -19,6 +19,7 @@ from p2p.keys import Key
 from p2p.types import Genesis
 from testnet.generate import Plan, generate
 from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
+from tests.verification import toy
 
 FINAL = ("VALIDATED", "INVALIDATED", "EXPIRED")
 
@@ -38,16 +39,21 @@ def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 class Net:
-    """peers from one bootstrap address. flags: peer number -> flags of its own fake ML node; the others share one."""
+    """peers from one bootstrap address. flags: peer number -> flags of its own fake ML node; the others share one.
+    cheats: peer number -> attack."""
 
     def __init__(
         self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None, settings: dict[str, Any] | None = None,
-        window: int = 60, epoch_blocks: int = 100,
+        window: int = 60, epoch_blocks: int = 100, cheats: dict[int, str] | None = None,
     ) -> None:
         fresh_directory(directory)
         self.directory = directory
-        self.folders = generate(Plan(directory, peers, settings=tuple((settings or {}).items()), validation_window=window, epoch_blocks=epoch_blocks))
         shared = self.engine("ml")
+        self.folders = generate(Plan(
+            directory, peers, settings=tuple({"profile": str(toy.profile_file()), **(settings or {})}.items()),
+            validation_window=window, epoch_blocks=epoch_blocks,
+            cheats=cheats or {}, honest_ml_node=shared if cheats else "",
+        ))
         self.urls = {f.name: shared for f in self.folders}
         for number, extra in (flags or {}).items():
             self.urls[self.folders[number].name] = self.engine(f"ml{number}", *extra)

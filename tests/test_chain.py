@@ -35,7 +35,6 @@ from p2p.types import (
     SignedRequest,
     StartRecord,
     Status,
-    Verdict,
 )
 
 PEERS = {Key(bytes([i]) * 32).public: Key(bytes([i]) * 32) for i in range(1, 6)}
@@ -146,39 +145,6 @@ def test_an_unfinished_inference_is_refunded_at_its_deadline() -> None:
     missed = view.participant(found.candidates[0])
     assert missed is not None
     assert missed.misses == 1
-
-
-@pytest.mark.parametrize(("votes", "status", "balance"), [
-    ([True, True], "VALIDATED", 99_700), ([False, False], "INVALIDATED", 100_000), ([True, False, False], "INVALIDATED", 100_000),
-    ([False, True, True], "VALIDATED", 99_700), ([], "EXPIRED", 100_000), ([False], "INVALIDATED", 100_000),
-])
-def test_the_committee_decides_by_weight(votes: list[bool], status: str, balance: int) -> None:
-    view, signed = fresh(), request()
-    executor = executor_of(signed)
-    apply_record(view, GENESIS, 2, AGENT, start(signed))
-    apply_record(view, GENESIS, 2, executor, finish(signed, executor))
-    for height in (2, 3):
-        end_of_block(view, GENESIS, height, bytes([height]) * 32)
-    drawn = view.inference(signed.inference_id)
-    assert drawn is not None
-    assert drawn.status == "VALIDATING"
-    assert executor not in drawn.committee
-    outsider = next(k for k in PEERS if k not in drawn.committee)
-    with pytest.raises(RemoteProtocolError, match="not drawn"):
-        apply_record(view, GENESIS, 4, outsider, verdict(signed, outsider, False))
-    for node, valid in zip(drawn.committee, votes, strict=False):
-        apply_record(view, GENESIS, 4, node, verdict(signed, node, valid))
-    for height in range(4, 4 + 2 * GENESIS.validation_window):
-        end_of_block(view, GENESIS, height, bytes([height % 256]) * 32)
-    found = view.inference(signed.inference_id)
-    assert found is not None
-    assert (found.status, view.account(CLIENT.public).balance_micro) == (status, balance)
-    assert check_conservation(view, ACCOUNTS)
-    assert all(not view.ids(b"duty/" + node) for node in PEERS)
-
-
-def verdict(signed: SignedRequest, node: bytes, valid: bool) -> Record:
-    return Record(RecordKind.VERDICT, encode(Verdict(signed.inference_id, node, valid, "because", 0, 0)))
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])

@@ -14,11 +14,12 @@ ALLOWED = {
     "multiaddr": ("p2p/gossip/",),
     "lmdb": ("p2p/store/lmdb.py",),
     "vllm": ("p2p/inference/vllm_tape.py", "p2p/inference/vllm_server.py"),
-    "torch": ("p2p/inference/vllm_tape.py", "p2p/inference/model.py", "p2p/inference/cheats.py"),
-    "transformers": ("p2p/inference/model.py", "p2p/inference/cheats.py"),
+    "torch": ("p2p/inference/vllm_tape.py", "p2p/verification/tape_torch.py", "p2p/inference/model.py", "p2p/attacks/weights.py",
+              "p2p/inference/torch_"),
+    "transformers": ("p2p/inference/model.py", "p2p/attacks/weights.py", "p2p/inference/torch_"),
 }
 PURE = ("p2p/ledger/", "p2p/consensus/machine.py", "p2p/consensus/votes.py", "p2p/consensus/driver.py", "p2p/consensus/round.py",
-        "p2p/inference/draw.py",
+        "p2p/inference/draw.py", "p2p/inference/torch_text.py", "p2p/inference/torch_pick.py",
         "p2p/verification/tape.py", "p2p/verification/artifact.py", "p2p/verification/check.py", "p2p/verification/duty.py")
 IMPURE = {"trio", "time", "random", "socket", "os", "lmdb", "libp2p", "httpx", "subprocess"}
 

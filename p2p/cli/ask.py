@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2p.config import DEFAULT_MODEL
 from p2p.errors import ConfigError
+
+if TYPE_CHECKING:
+    from p2p.types import Params
 
 
 def register(commands: Any) -> None:
@@ -19,30 +22,60 @@ def register(commands: Any) -> None:
     ask.add_argument("--model", default=DEFAULT_MODEL)
     ask.add_argument("--max-tokens", type=int, default=128)
     ask.add_argument("--temperature", type=float, default=0.1)
+    ask.add_argument("--top-k", type=int, default=0, help="0: the whole vocabulary")
+    ask.add_argument("--top-p", type=float, default=1.0, help="below 1 only together with --top-k")
+    ask.add_argument("--min-p", type=float, default=0.0)
+    ask.add_argument("--presence-penalty", type=float, default=0.0)
+    ask.add_argument("--frequency-penalty", type=float, default=0.0)
+    ask.add_argument("--save", type=Path, metavar="FILE", help="write the answer's proof, for: folkmoot verify FILE")
     ask.set_defaults(run=run)
+
+
+def sampling(options: argparse.Namespace) -> Params:
+    """The sampling parameters in thousandths. Raises ConfigError naming the option that is out of range."""
+    from p2p.limits import MAX_TOP_K
+    from p2p.params import make_params
+
+    bounds = {"temperature": (0, 2), "top_p": (0, 1), "min_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2)}
+    for name, (low, high) in bounds.items():
+        if not low <= getattr(options, name) <= high:
+            raise ConfigError(f"from {low} to {high}", field=name)
+    if not 0 <= options.top_k <= 1 << 20:
+        raise ConfigError("0 for the whole vocabulary, or a number of tokens", field="top_k")
+    milli = {name: round(getattr(options, name) * 1000) for name in bounds}
+    if milli["top_p"] < 1000 and not 1 <= options.top_k <= MAX_TOP_K:
+        raise ConfigError(f"below 1 only together with --top-k from 1 to {MAX_TOP_K}", field="top_p")
+    return make_params(
+        temperature_milli=milli["temperature"], top_k=options.top_k, min_p_milli=milli["min_p"], top_p_milli=milli["top_p"],
+        presence_milli=milli["presence_penalty"], frequency_milli=milli["frequency_penalty"],
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     from p2p.codec import unpack
     from p2p.keys import Key
-    from p2p.types import Genesis, Params
+    from p2p.types import Genesis
 
     genesis_file = options.dir / "genesis.cbor"
     if "/p2p/" not in options.peer:
         raise ConfigError("a multiaddr with /p2p/ID is wanted", field="peer")
+    params = sampling(options)
     if not genesis_file.exists():
         raise ConfigError(f"{genesis_file} is missing: the receipt could not be checked", field="dir")
-    if not 0 <= options.temperature <= 2:
-        raise ConfigError("from 0 to 2", field="temperature")
     genesis = unpack(Genesis, genesis_file.read_bytes())
     key = Key.load(options.dir / "account.key")
     import trio
 
     from p2p.client import AskSpec, ask
+    from p2p.proof import Proof, save_proof
+
+    def keep(proof: Proof) -> None:
+        if options.save is not None:
+            save_proof(proof, options.save)
 
     spec = AskSpec(
-        options.peer, key, genesis.network, options.model, options.prompt, Params(round(options.temperature * 1000)),
-        options.max_tokens, genesis=genesis,
+        options.peer, key, genesis.network, options.model, options.prompt, params,
+        options.max_tokens, genesis=genesis, on_proof=keep,
     )
 
     async def go() -> dict[str, Any]:

@@ -17,7 +17,9 @@ def register(commands: Any) -> None:
     serve.add_argument("--bootstrap", action="append", default=[], metavar="MULTIADDR")
     serve.add_argument("--listen", action="append", default=[], metavar="MULTIADDR")
     serve.add_argument("--ml-node", metavar="URL", help="a running vLLM with the tape plugin")
-    serve.add_argument("--model", type=Path, metavar="PATH", help="weights: start and supervise an own vLLM")
+    serve.add_argument("--model", type=Path, metavar="PATH", help="weights: start and supervise an own engine")
+    serve.add_argument("--engine", choices=("vllm", "torch"), help="what runs --model: vLLM (default), or plain torch in this process")
+    serve.add_argument("--engine-threads", type=int, metavar="N", help="threads of the torch engine (default: all cores)")
     serve.add_argument("--tensor-parallel", type=int, default=1)
     serve.add_argument("--pipeline-parallel", type=int, default=1)
     serve.add_argument("--engine-flag", action="append", default=[], help="passed to vLLM as it is; may be repeated")
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         flags += [f"--{name}-parallel-size", str(count)] if count > 1 else []
     config = load_config(
         options.dir, bootstrap=tuple(options.bootstrap), listen=tuple(options.listen), ml_node=options.ml_node,
-        model_path=options.model, engine_flags=tuple(flags),
+        model_path=options.model, engine_flags=tuple(flags), engine=options.engine, engine_threads=options.engine_threads,
     )
     if not (options.dir / "genesis.cbor").exists():
         raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it with the network's name", field="genesis")

@@ -16,7 +16,10 @@ def register(commands: Any) -> None:
     command.add_argument("--ml-nodes", type=int, default=None, help="vLLM servers, shared by the peers in turn")
     command.add_argument("--dir", type=Path, default=Path(".testnet"))
     command.add_argument("--prompt", default="What is the capital of France?")
-    command.add_argument("--cheat", choices=("int4", "smaller-model", "wrong-prompt"))
+    command.add_argument(
+        "--cheat", action="append", default=[], metavar="NAME|PEER=NAME",
+        help="an attack of `folkmoot attack --list`: of one peer more, or of peer PEER (from 1); may be repeated for `up`",
+    )
     command.add_argument("--keep", action="store_true", help="leave the network up")
     command.set_defaults(run=run)
 
@@ -34,9 +37,29 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "up":
         from testnet.up import bring_up
 
-        network = bring_up(directory, options.peers, options.ml_nodes or 0, options.cheat, print)
+        peers, cheats = _cheats(options)
+        network = bring_up(directory, peers, options.ml_nodes or 0, cheats, print)
         print(f"bootstrap {network.bootstrap}")
         return 0
     from testnet.demo import demo
 
-    return demo(directory, options.peers, options.prompt, options.cheat, keep=options.keep)
+    if len(options.cheat) > 1 or any("=" in text for text in options.cheat):
+        raise ConfigError("the demo has one cheat, by name", field="cheat")
+    _, cheats = _cheats(options)
+    return demo(directory, options.peers, options.prompt, next(iter(cheats.values()), None), keep=options.keep)
+
+
+def _cheats(options: argparse.Namespace) -> tuple[int, dict[int, str]]:
+    """(how many peers in all, index from 0 -> attack)."""
+    from p2p import attacks
+
+    peers, cheats = options.peers, {}
+    for text in options.cheat:
+        peer, _, name = text.rpartition("=")
+        if not peer:
+            peers += 1
+            peer = str(peers)
+        if not peer.isdigit() or not 1 <= int(peer) <= peers:
+            raise ConfigError(f"{text!r}: a peer is a number from 1 to {peers}", field="cheat")
+        cheats[int(peer) - 1] = attacks.get(name).name
+    return peers, cheats

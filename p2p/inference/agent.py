@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import trio
+
 from p2p.codec import encode
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.inference.draw import draw_executors
@@ -20,6 +22,7 @@ from p2p.inference.session import (
     Failure,
     Forward,
     Passed,
+    Payload,
     Tokens,
     Trying,
     pack_frame,
@@ -29,7 +32,7 @@ from p2p.inference.session import (
 from p2p.keys import Domain, Key, peer_id, verify
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, TOKEN_TIMEOUT_S
 from p2p.types import VERSION, OutputRecord, RecordKind, SignedBusy, SignedFinish, StartRecord
-from p2p.verification.artifact import output_hash
+from p2p.verification.artifact import output_hash, parse
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
@@ -170,4 +173,16 @@ class Agent:
         )
         self.outbox.put(RecordKind.OUTPUT, record)
         self.outbox.put(RecordKind.FINISH, done.finish)  # the agent's copy: an executor that dies now is still recorded
+        await self._keep(session, done)
         await client.send(pack_frame(done))
+
+    async def _keep(self, session: _Session, done: Done) -> None:
+        """The payload, when it is the one signed for: so that this peer's owner can check the answer (`folkmoot verify`)."""
+        record = done.finish.record
+        try:
+            if parse(done.artifact).root() != record.artifact_root:
+                return
+        except RemoteProtocolError:
+            return
+        payload = encode(Payload(session.ask.prompt, done.artifact))
+        await trio.to_thread.run_sync(self.chain.put_payload, bytes(record.inference_id), payload)

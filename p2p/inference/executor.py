@@ -17,14 +17,19 @@ from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
-from p2p.types import BusyRecord, FinishReason, FinishRecord, ModelSpec, RecordKind, SignedBusy, SignedFinish
+from p2p.types import BusyRecord, FinishReason, FinishRecord, ModelSpec, RecordKind, SignedBusy, SignedFinish, StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
+from p2p.verification.artifact import Position
+from p2p.verification.statistics import LEAD, answer_facts
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
     from p2p.gossip.streams import Stream
     from p2p.outbox import Outbox
+
+
+PREFIX_DEFICIT = 1.0  # nats: kernels and stacks differ by a tenth; a token that loses the tape by more was never this model's
 
 
 class PayloadStore(Protocol):
@@ -36,7 +41,7 @@ class PayloadStore(Protocol):
 
 @dataclass(slots=True)
 class Executor:
-    """One per peer. engine is None until the ML node is ready; jobs counts requests running now."""
+    """One per peer. engine is None until the ML node is ready; stack is its class; jobs counts requests running now."""
 
     key: Key
     chain: Chain
@@ -45,6 +50,7 @@ class Executor:
     eos_ids: frozenset[int]
     engine: Engine | None = None
     jobs: int = 0
+    stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
 
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`. Raises FolkmootError for the caller to send as Failure."""
@@ -114,8 +120,12 @@ class Executor:
         steps = await self._prefix_steps(engine, job)
         async for step in engine.generate(job):
             steps.append(step)
-            await stream.send(pack_frame(Tokens(len(steps) - 1, (step.token,), step.text)))
+            await self._show(stream, len(steps) - 1, step)
         await self._finish(stream, forward, spec, seed, prompt_tokens, steps)
+
+    async def _show(self, stream: Stream, position: int, step: TokenStep) -> None:
+        """One token to the agent, and so to the client. Attacks of p2p/attacks replace this."""
+        await stream.send(pack_frame(Tokens(position, (step.token,), step.text)))
 
     async def _prefix_steps(self, engine: Engine, job: Job) -> list[TokenStep]:
         """What another executor already streamed, as this engine scores it: it becomes part of our claim."""
@@ -126,6 +136,9 @@ class Executor:
         for token, row in zip(job.prefix, rows, strict=True):
             best = sorted(row.items(), key=lambda item: (-item[1], item[0]))[:8]
             steps.append(TokenStep(token, "", row[token], tuple(best)))
+        positions = [Position(step.token, step.logprob, step.top, 0.0) for step in steps]
+        if answer_facts(positions, rows, job.params, job.seed)[:, LEAD].min() < -PREFIX_DEFICIT:
+            raise Unavailable("what was streamed so far is not this model's; signing for it would be a lie", field="prefix")
         return steps
 
     async def _finish(
@@ -135,7 +148,9 @@ class Executor:
         inference_id = forward.signed_request.inference_id
         stopped = bool(steps) and steps[-1].token in self.eos_ids
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
-        header = artifacts.header_for(request, inference_id, spec, seed, prompt_tokens, reason)
+        header = artifacts.header_for(
+            request, inference_id, spec, seed, prompt_tokens, reason, stack=self.stack, taken_over=len(forward.prefix)
+        )
         artifact = artifacts.build(header, steps)
         record = FinishRecord(
             inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(prompt_tokens), len(steps), reason

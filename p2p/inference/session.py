@@ -11,7 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from p2p.codec import Message, convert, decode, encode
+from p2p.codec import Message, convert, decode, encode, whole
 from p2p.consensus.light import LightBlock
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
@@ -171,7 +171,7 @@ def parse_frame(data: bytes) -> Frame:
             f"protocol version {plain[1]!r} is not spoken here; this peer speaks {VERSION}", field="version", code="version"
         )
     frame: Frame = convert(Frame, plain)  # type: ignore[arg-type]
-    return frame
+    return whole(frame, data)
 
 
 def failure(error: FolkmootError) -> Failure:

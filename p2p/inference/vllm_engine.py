@@ -9,10 +9,13 @@ from typing import Any
 import httpx
 
 from p2p.errors import Unavailable
+from p2p.inference import tape_args
 from p2p.inference.engine import Job, Row, Tokens, TokenStep
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
 
 SCORE_TIMEOUT_S = 120.0
+# said aloud, because vLLM takes a model's generation_config.json (a repetition penalty, say) for what a request leaves out
+NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0}
 DEFAULT_EOS = frozenset({2})  # <|im_end|> of SmolLM2; `eos_ids` asks the server's own tokenizer
 
 
@@ -41,6 +44,13 @@ class VllmClient:
         tokens = _tokens(answer)
         return frozenset(tokens) if len(tokens) == 1 else DEFAULT_EOS
 
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, special ones included."""
+        answer = await self._post("/detokenize", {"model": self.model, "tokens": list(tokens)})
+        if not isinstance(answer.get("prompt"), str):
+            raise Unavailable("the ML node's /detokenize gives no text", field="ml_node")
+        return str(answer["prompt"])
+
     async def generate(self, job: Job) -> AsyncIterator[TokenStep]:
         left = job.max_tokens - len(job.prefix)
         if left <= 0:
@@ -48,7 +58,7 @@ class VllmClient:
         body = {
             "model": self.model, "prompt": [*job.prompt_tokens, *job.prefix], "max_tokens": left, "temperature": 0.0,
             "stream": True, "logprobs": TOP_RANKS, "return_token_ids": True, "return_tokens_as_token_ids": True,
-            "skip_special_tokens": True, "vllm_xargs": _tape_args(job),
+            "skip_special_tokens": True, "vllm_xargs": tape_args.pack(job), **NEUTRAL,
         }
         try:
             async with self._http.stream("POST", "/v1/completions", json=body) as answer:
@@ -90,13 +100,6 @@ class VllmClient:
         if not isinstance(value, dict):
             raise Unavailable("the ML node's answer is not an object", field="ml_node")
         return value
-
-
-def _tape_args(job: Job) -> dict[str, str | int]:
-    return {
-        "folkmoot_seed": job.seed.hex(), "folkmoot_temperature_milli": job.params.temperature_milli,
-        "folkmoot_top_k": job.params.top_k, "folkmoot_min_p_milli": job.params.min_p_milli, "folkmoot_position": len(job.prefix),
-    }
 
 
 def _tokens(answer: dict[str, Any]) -> Tokens:

@@ -11,12 +11,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from p2p.codec import encode, unpack
-from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError
+from p2p.errors import FolkmootError, RemoteProtocolError
 from p2p.inference.draw import draw_executors
 from p2p.keys import Domain, verify
-from p2p.ledger.records import Inference, VerdictSeen
+from p2p.ledger.plants import apply_plant_commit, apply_plant_reveal
+from p2p.ledger.records import Inference
 from p2p.ledger.rules import check_request, escrow_of, serving
-from p2p.ledger.view import View
+from p2p.ledger.standing import count_finish
+from p2p.ledger.verdicts import apply_commit, apply_verdict
+from p2p.ledger.view import View, due_key
 from p2p.limits import MAX_CANDIDATES
 from p2p.types import (
     BusyRecord,
@@ -28,7 +31,6 @@ from p2p.types import (
     SignedFinish,
     StartRecord,
     Status,
-    Verdict,
 )
 
 MAX_EARLY = 4  # records that may wait for one inference's Start
@@ -67,7 +69,7 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
     view.put_inference(signed.inference_id, Inference(
         signed, Status.STARTED.value, sender, start.draw_height, beacon, candidates, spec.price_micro, escrow, height
     ))
-    view.add_id(_at(request.deadline_height), signed.inference_id)
+    view.add_due(request.deadline_height, signed.inference_id)
     _apply_early(view, genesis, height, signed.inference_id)
 
 
@@ -87,7 +89,7 @@ def _wait_for_start(view: View, height: int, inference_id: bytes, sender: bytes,
     if len(view.ids(name)) >= MAX_EARLY:
         raise RemoteProtocolError("too many records wait for this inference's start", field="inference_id")
     view.add_id(name, sender + encode(record))
-    view.add_id(_at(height + DRAW_WINDOW), b"early:" + inference_id)
+    view.add_due(height + DRAW_WINDOW, b"early:" + inference_id)
 
 
 def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
@@ -118,8 +120,9 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
     view.put_inference(finish.inference_id, replace(
         inference, status=Status.FINISHED.value, finish=signed, finish_height=height, due_micro=cost, charged_micro=cost,
     ))
-    view.remove_id(_at(request.deadline_height), finish.inference_id)
-    view.add_id(_at(height + genesis.validation_delay), finish.inference_id)
+    view.remove_id(due_key(request.deadline_height), finish.inference_id)
+    view.add_due(height + genesis.validation_delay, finish.inference_id)
+    count_finish(view, finish.executor)
 
 
 def _output(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
@@ -150,30 +153,13 @@ def _busy(view: View, genesis: Genesis, height: int, sender: bytes, record: Reco
     view.put_inference(busy.inference_id, replace(inference, busy=(*inference.busy, busy.executor)))
 
 
-def _verdict(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
-    verdict = unpack(Verdict, record.body)
-    inference = view.inference(verdict.inference_id)
-    if inference is None or inference.status != Status.VALIDATING.value:
-        raise InvalidRequest("this inference is not being validated", field="inference_id")
-    if verdict.validator != sender or sender not in inference.committee:
-        raise RemoteProtocolError("this validator was not drawn", field="validator")
-    if any(seen.validator == sender for seen in inference.verdicts):
-        raise RemoteProtocolError("one verdict each", field="validator")
-    seen = VerdictSeen(sender, verdict.valid, verdict.reason, verdict.margin_micro, verdict.distance_micro, height)
-    view.put_inference(verdict.inference_id, replace(inference, verdicts=(*inference.verdicts, seen)))
-    from p2p.ledger.settle import decide
-
-    decide(view, genesis, height, verdict.inference_id, last_call=False)
-
-
-def _at(height: int) -> bytes:
-    return b"due/" + height.to_bytes(8, "big")
-
-
 _HANDLERS: dict[RecordKind, Callable[[View, Genesis, int, bytes, Record], Any]] = {
     RecordKind.START: _start,
     RecordKind.FINISH: _finish,
     RecordKind.OUTPUT: _output,
     RecordKind.BUSY: _busy,
-    RecordKind.VERDICT: _verdict,
+    RecordKind.VERDICT_COMMIT: apply_commit,
+    RecordKind.VERDICT: apply_verdict,
+    RecordKind.PLANT_COMMIT: apply_plant_commit,
+    RecordKind.PLANT_REVEAL: apply_plant_reveal,
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from p2p.codec import Message
-from p2p.types import U32, U64, Bytes32, Reason, Short, SignedFinish, SignedRequest
+from p2p.types import U32, U64, Bytes32, Milli, Reason, RevealedRow, Short, SignedFinish, SignedRequest
+from p2p.verification.sequential import EProcess
 
 NONCE_WINDOW = 64
 
@@ -28,6 +29,9 @@ class Account(Message, frozen=True):
 
 
 class Participant(Message, frozen=True):
+    """convicted_until, barred_until: the last height at which it serves nobody (a convicted executor) or judges nobody (a barred
+    validator); 0 = it is in good standing. The reasons stay as a record."""
+
     node: Bytes32
     owner: Bytes32
     weight: U64
@@ -36,19 +40,68 @@ class Participant(Message, frozen=True):
     misses: U32 = 0
     strikes: U32 = 0
     batch_nonce: U64 = 0
+    convicted_until: U64 = 0
+    convicted_reason: Reason = ""
+    barred_until: U64 = 0
+    barred_reason: Reason = ""
 
 
-class VerdictSeen(Message, frozen=True):
+class Standing(Message, frozen=True):
+    """One participant's counters of the running epoch; they begin anew with each epoch.
+
+    As executor: finished (of the last epoch: finished_before), checked: inferences; checked_tokens; struck: those that did not
+    stand; plants: revealed ones; process: the sequential test. As validator: compared with others and how often odd; duties, missed.
+    """
+
+    finished: U64 = 0
+    finished_before: U64 = 0
+    checked: U64 = 0
+    checked_tokens: U64 = 0
+    struck: U64 = 0
+    plants: U64 = 0
+    process: EProcess = EProcess()
+    compared: U64 = 0
+    odd: U64 = 0
+    duties: U64 = 0
+    missed: U64 = 0
+
+
+class CommitSeen(Message, frozen=True):
     validator: Bytes32
-    valid: bool
-    reason: Reason
-    margin_micro: U64
-    distance_micro: U64
+    commitment: Bytes32
     height: U64
 
 
+class VerdictSeen(Message, frozen=True):
+    """A revealed verdict. numbers are dropped once they were compared; the block keeps them."""
+
+    validator: Bytes32
+    valid: bool
+    reason: Reason
+    llr_milli: Milli
+    tokens: U32
+    numbers: tuple[RevealedRow, ...]
+    height: U64
+
+
+class Panel(Message, frozen=True):
+    """One committee's work. height, beacon: of its draw. closes: the last height of the phase it is in (commit, or reveal)."""
+
+    height: U64
+    beacon: Bytes32
+    members: tuple[Bytes32, ...]
+    closes: U64
+    revealing: bool = False
+    commits: tuple[CommitSeen, ...] = ()
+    verdicts: tuple[VerdictSeen, ...] = ()
+
+
 class Inference(Message, frozen=True):
-    """One inference's life. status: a value of types.Status. due_micro: charged, not yet paid to the executor."""
+    """One inference's life. status: a value of types.Status. due_micro: charged, not yet paid to the executor.
+
+    dispute_height: when a verdict 'invalid' made it a dispute, 0 = never. blame_height: when a fault in an answer to the executor's own
+    owner counts as cheating unless it is revealed as planted, 0 = nothing waits. fault: what a revealed plant was.
+    """
 
     signed_request: SignedRequest
     status: Short
@@ -64,16 +117,52 @@ class Inference(Message, frozen=True):
     output_hash: Bytes32 | None = None
     output_height: U64 = 0
     busy: tuple[Bytes32, ...] = ()
-    committee: tuple[Bytes32, ...] = ()
-    committee_height: U64 = 0
-    draws: U32 = 0
-    verdicts: tuple[VerdictSeen, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    dispute_height: U64 = 0
     due_micro: U64 = 0
     charged_micro: U64 = 0
     paid_micro: U64 = 0
     refunded_micro: U64 = 0
     end_height: U64 = 0
     reason: Reason = ""
+    blame_height: U64 = 0
+    fault: Short = ""
+
+    @property
+    def verdicts(self) -> tuple[VerdictSeen, ...]:
+        """Of all committees."""
+        return tuple(verdict for panel in self.panels for verdict in panel.verdicts)
+
+    @property
+    def members(self) -> frozenset[bytes]:
+        """Everybody who was asked."""
+        return frozenset(node for panel in self.panels for node in panel.members)
+
+
+class PlantSeen(Message, frozen=True):
+    """An open commitment to a planted fault. height: of its block."""
+
+    executor: Bytes32
+    height: U64
+
+
+class FaultCount(Message, frozen=True):
+    """What became of revealed plants of one name: planted; of these checked at all; of these caught."""
+
+    fault: Short
+    planted: U64 = 0
+    checked: U64 = 0
+    caught: U64 = 0
+
+
+class CheckCounters(Message, frozen=True):
+    """How well the network checks, since its beginning. honest: checked inferences that stood; false_alarms: of these the ones a first
+    committee accused. Answers to an executor's own owner are not among them: they may be plants."""
+
+    faults: tuple[FaultCount, ...] = ()
+    honest: U64 = 0
+    false_alarms: U64 = 0
+    cheats: U64 = 0
 
 
 class Receipt(Message, frozen=True):

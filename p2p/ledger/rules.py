@@ -7,6 +7,7 @@ from p2p.errors import InvalidRequest
 from p2p.keys import Domain, verify
 from p2p.ledger.view import View
 from p2p.limits import DEADLINE_MAX_AHEAD, MAX_OUTPUT_TOKENS
+from p2p.params import check_params
 from p2p.types import VERSION, Genesis, ModelSpec, Request, SignedRequest
 
 
@@ -15,8 +16,26 @@ def model_spec(genesis: Genesis, model: str) -> ModelSpec | None:
 
 
 def serving(view: View, model: str) -> list[tuple[bytes, int]]:
-    """(node, weight) of the participants that serve `model`, by key."""
-    return sorted((p.node, p.weight) for p in view.participants() if model in p.models and p.weight > 0)
+    """(node, weight) of the participants that serve `model`, by key; none that is convicted."""
+    return sorted((p.node, p.weight) for p in view.participants() if model in p.models and p.weight > 0 and not p.convicted_until)
+
+
+def checking(view: View, model: str) -> list[tuple[bytes, int]]:
+    """(node, weight) of those who may be drawn to check `model`: they serve it and are not barred."""
+    return [(node, weight) for node, weight in serving(view, model) if voting_weight(view, node)]
+
+
+def voting_weight(view: View, node: bytes) -> int:
+    """What a verdict of `node` weighs: nothing while it is barred or convicted."""
+    participant = view.participant(node)
+    if participant is None or participant.barred_until or participant.convicted_until:
+        return 0
+    return participant.weight
+
+
+def epoch_of(genesis: Genesis, height: int) -> int:
+    """Heights 1..E are epoch 0."""
+    return max(height - 1, 0) // genesis.epoch_blocks
 
 
 def escrow_of(request: Request, price_micro: int) -> int:
@@ -39,6 +58,7 @@ def check_request(view: View, genesis: Genesis, signed: SignedRequest, height: i
     if spec is None:
         names = ", ".join(s.model for s in genesis.models)
         raise InvalidRequest(f"model {request.model!r} is not on this network; there are: {names}", field="model")
+    check_params(request.params)
     if not 1 <= request.max_tokens <= MAX_OUTPUT_TOKENS:
         raise InvalidRequest(f"from 1 to {MAX_OUTPUT_TOKENS} tokens can be asked for", field="max_tokens")
     if not 1 <= request.prompt_tokens_max <= spec.context_tokens * 8:

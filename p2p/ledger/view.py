@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from p2p.codec import encode, load
-from p2p.ledger.records import Account, Inference, Participant, Totals
+from p2p.ledger.records import Account, CheckCounters, Inference, Participant, Standing, Totals
 
 T = TypeVar("T")
 Reader = Callable[[bytes], bytes | None]
@@ -64,6 +64,20 @@ class View:
     def put_totals(self, totals: Totals) -> None:
         self.put(b"totals", encode(totals))
 
+    def standing(self, node: bytes) -> Standing:
+        raw = self.get(b"stand/" + node)
+        return load(Standing, raw) if raw else Standing()
+
+    def put_standing(self, node: bytes, standing: Standing) -> None:
+        self.put(b"stand/" + node, encode(standing))
+
+    def counters(self) -> CheckCounters:
+        raw = self.get(b"checks")
+        return load(CheckCounters, raw) if raw else CheckCounters()
+
+    def put_counters(self, counters: CheckCounters) -> None:
+        self.put(b"checks", encode(counters))
+
     def beacon(self, height: int) -> bytes | None:
         return self.get(b"beacon/" + height.to_bytes(8, "big"))
 
@@ -78,3 +92,11 @@ class View:
     def remove_id(self, name: bytes, value: bytes) -> None:
         left = [item for item in self.ids(name) if item != value]
         self.put(name, encode(left) if left else None)
+
+    def add_due(self, height: int, value: bytes) -> None:
+        """At the end of block `height`, `value` (an inference's id, or a tagged one) is looked at."""
+        self.add_id(due_key(height), value)
+
+
+def due_key(height: int) -> bytes:
+    return b"due/" + height.to_bytes(8, "big")

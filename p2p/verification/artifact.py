@@ -1,7 +1,8 @@
 """The artifact: all that an executor claims about one answer. Law: canonical bytes, one root, <= 32 bytes a token.
 
-Row of a token: chosen id, chosen logprob (2 bytes, 1/1024 nat), TOP_RANKS x (id, logprob in 1/16 nat), tail mass in 1/16 nat.
-Ids take 2 bytes when the vocabulary allows (29 bytes a row), else 3. Leaves: header, then LEAF_POSITIONS rows each.
+Row of a token: chosen id, chosen logprob (16 bits, 1/1024 nat), TOP_RANKS x (id, logprob in 8 bits, 1/16 nat), tail mass (8 bits,
+1/16 nat), packed without gaps from the lowest bit on, the rest of the last byte zero. An id has 16 bits where all ids of the
+answer allow (29 bytes a row), else 18 (32 bytes; ids below 2^18). Leaves: header, then LEAF_POSITIONS rows each.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 
 from p2p import merkle
 from p2p.codec import Message, decode, encode, unpack
-from p2p.errors import RemoteProtocolError
+from p2p.errors import RemoteProtocolError, Unavailable
 from p2p.inference.engine import TokenStep
 from p2p.keys import digest
 from p2p.limits import LEAF_POSITIONS, MAX_FRAME, MAX_OUTPUT_TOKENS, TOP_RANKS
@@ -25,10 +26,13 @@ from p2p.types import U32, Bytes32, FinishReason, InferenceId, ModelSpec, Params
 ARTIFACT_VERSION = 1
 TOP_STEPS_PER_NAT = 16
 CHOSEN_STEPS_PER_NAT = 1024
+ID_BITS = (16, 18)
+TOP_BITS, CHOSEN_BITS = 8, 16  # of a logprob
 
 
 class Header(Message, frozen=True):
-    """What the root binds besides the rows. prompt_tokens_hash: hash of the templated prompt's token ids."""
+    """What the root binds besides the rows. prompt_tokens_hash: hash of the templated prompt's token ids. taken_over: tokens at the
+    beginning that another executor streamed before it died; their numbers are this one's prefill, not what sampled them."""
 
     version: U32
     inference_id: Bytes32
@@ -44,8 +48,9 @@ class Header(Message, frozen=True):
     params: Params
     seed: Bytes32
     finish_reason: FinishReason
-    id_bytes: Annotated[int, Meta(ge=2, le=3)] = 2
+    id_bits: Annotated[int, Meta(ge=16, le=18, multiple_of=2)] = 16
     length: Annotated[int, Meta(ge=0, le=MAX_OUTPUT_TOKENS)] = 0
+    taken_over: Annotated[int, Meta(ge=0, le=MAX_OUTPUT_TOKENS)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +83,16 @@ class Artifact:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        size = row_bytes(self.header.id_bytes)
-        width = self.header.id_bytes
-        return tuple(int.from_bytes(self.rows[at : at + width], "little") for at in range(0, len(self.rows), size))
+        size, bits = row_bytes(self.header.id_bits), self.header.id_bits
+        low = (1 << bits) - 1
+        return tuple(int.from_bytes(self.rows[at : at + 3], "little") & low for at in range(0, len(self.rows), size))
 
     def positions(self) -> tuple[Position, ...]:
-        size = row_bytes(self.header.id_bytes)
-        return tuple(_read_row(self.rows[at : at + size], self.header.id_bytes) for at in range(0, len(self.rows), size))
+        size = row_bytes(self.header.id_bits)
+        return tuple(_read_row(self.rows[at : at + size], self.header.id_bits) for at in range(0, len(self.rows), size))
 
     def leaves(self) -> list[bytes]:
-        chunk = LEAF_POSITIONS * row_bytes(self.header.id_bytes)
+        chunk = LEAF_POSITIONS * row_bytes(self.header.id_bits)
         return [encode(self.header), *(self.rows[at : at + chunk] for at in range(0, len(self.rows), chunk))]
 
     def root(self) -> bytes:
@@ -100,27 +105,37 @@ class Artifact:
         return encode([encode(self.header), self.rows])
 
 
-def row_bytes(id_bytes: int) -> int:
-    return id_bytes + 2 + TOP_RANKS * (id_bytes + 1) + 1
+def row_bits(id_bits: int) -> int:
+    return id_bits + CHOSEN_BITS + TOP_RANKS * (id_bits + TOP_BITS) + TOP_BITS
+
+
+def row_bytes(id_bits: int) -> int:
+    return (row_bits(id_bits) + 7) // 8
 
 
 def header_for(
     request: Request, inference_id: InferenceId, spec: ModelSpec, seed: bytes, prompt_tokens: Sequence[int], reason: FinishReason,
-    *, stack: str = StackClass.CPU_BF16,
+    *, stack: str = StackClass.CPU_BF16, taken_over: int = 0,
 ) -> Header:
     """The header an executor signs for; `build` fills in length and id width."""
     return Header(
         ARTIFACT_VERSION, inference_id, request.model, spec.weights_hash, spec.precision, spec.precision, str(stack),
         spec.template_hash, request.prompt_hash, len(prompt_tokens), prompt_tokens_hash(prompt_tokens), request.params, seed, reason,
+        taken_over=taken_over,
     )
 
 
 def build(header: Header, steps: Sequence[TokenStep]) -> Artifact:
-    """The artifact of an answer. A step with fewer than TOP_RANKS candidates repeats its last one."""
-    ids = [t for s in steps for t in (s.token, *(c for c, _ in s.top))]
-    width = 2 if max(ids, default=0) < 1 << 16 else 3
-    rows = b"".join(_write_row(step, width) for step in steps)
-    return Artifact(replace(header, id_bytes=width, length=len(steps)), rows)
+    """The artifact of an answer. A step with fewer than TOP_RANKS candidates repeats its last one.
+
+    Raises Unavailable(field='token') for an id that no row can hold: the engine names tokens that a vocabulary here cannot have.
+    """
+    ids = [t for s in steps for t in (s.token, *(c for c, _ in s.top[:TOP_RANKS]))]
+    if min(ids, default=0) < 0 or max(ids, default=0) >= 1 << ID_BITS[-1]:
+        raise Unavailable(f"the engine names a token id outside 0..{(1 << ID_BITS[-1]) - 1}", field="token")
+    bits = next(bits for bits in ID_BITS if max(ids, default=0) < 1 << bits)
+    rows = b"".join(_write_row(step, bits) for step in steps)
+    return Artifact(replace(header, id_bits=bits, length=len(steps)), rows)
 
 
 def parse(data: bytes) -> Artifact:
@@ -129,35 +144,47 @@ def parse(data: bytes) -> Artifact:
     if not (isinstance(plain, list) and len(plain) == 2 and all(isinstance(part, bytes) for part in plain)):
         raise RemoteProtocolError("an artifact is a header and rows", field="artifact", code="shape")
     header = unpack(Header, plain[0])
+    rows: bytes = plain[1]
     if header.version != ARTIFACT_VERSION:
         raise RemoteProtocolError(f"artifact version {header.version} is not known here", field="version", code="version")
-    if len(plain[1]) != header.length * row_bytes(header.id_bytes):
+    size = row_bytes(header.id_bits)
+    if len(rows) != header.length * size:
         raise RemoteProtocolError("the rows are not as many as the header says", field="length", code="shape")
-    return Artifact(header, plain[1])
+    if max(rows[size - 1 :: size], default=0) >> (row_bits(header.id_bits) - 1) % 8 + 1:
+        raise RemoteProtocolError("bits behind a row's end are set", field="rows", code="shape")
+    return Artifact(header, rows)
 
 
-def _write_row(step: TokenStep, width: int) -> bytes:
+def _write_row(step: TokenStep, id_bits: int) -> bytes:
     top = [*step.top[:TOP_RANKS]] or [(step.token, step.logprob)]
     top += [top[-1]] * (TOP_RANKS - len(top))
-    tail = max(1.0 - sum(math.exp(p) for _, p in step.top[:TOP_RANKS]), 1e-9)
-    out = [step.token.to_bytes(width, "little"), _quantise(step.logprob, CHOSEN_STEPS_PER_NAT, 2)]
+    # rounding may put a logprob above 0, and an engine may say anything: exp must not overflow
+    tail = max(1.0 - sum(math.exp(min(p, 0.0)) for _, p in step.top[:TOP_RANKS]), 1e-9)
+    fields = [(step.token, id_bits), (_quantised(step.logprob, CHOSEN_STEPS_PER_NAT, CHOSEN_BITS), CHOSEN_BITS)]
     for token, logprob in top:
-        out += [token.to_bytes(width, "little"), _quantise(logprob, TOP_STEPS_PER_NAT, 1)]
-    out.append(_quantise(math.log(tail), TOP_STEPS_PER_NAT, 1))
-    return b"".join(out)
+        fields += [(token, id_bits), (_quantised(logprob, TOP_STEPS_PER_NAT, TOP_BITS), TOP_BITS)]
+    fields.append((_quantised(math.log(tail), TOP_STEPS_PER_NAT, TOP_BITS), TOP_BITS))
+    row, at = 0, 0
+    for value, bits in fields:
+        row |= value << at
+        at += bits
+    return row.to_bytes(row_bytes(id_bits), "little")
 
 
-def _quantise(logprob: float, steps: int, size: int) -> bytes:
+def _quantised(logprob: float, steps: int, bits: int) -> int:
+    """Steps below 0, rounded to nearest, from 0 to the largest number of `bits` bits; that one also stands for no number at all."""
     value = -logprob * steps if math.isfinite(logprob) else math.inf
-    return min(max(round(min(value, 1e9)), 0), (1 << 8 * size) - 1).to_bytes(size, "little")
+    return round(min(max(value, 0.0), (1 << bits) - 1))
 
 
-def _read_row(row: bytes, width: int) -> Position:
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(row[at : at + size], "little")
+def _read_row(row: bytes, id_bits: int) -> Position:
+    whole, at = int.from_bytes(row, "little"), 0
 
-    first, each = width + 2, width + 1
-    top = tuple(
-        (number(first + i * each, width), -number(first + i * each + width, 1) / TOP_STEPS_PER_NAT) for i in range(TOP_RANKS)
-    )
-    return Position(number(0, width), -number(width, 2) / CHOSEN_STEPS_PER_NAT, top, -row[-1] / TOP_STEPS_PER_NAT)
+    def take(bits: int) -> int:
+        nonlocal at
+        at += bits
+        return whole >> (at - bits) & ((1 << bits) - 1)
+
+    token, logprob = take(id_bits), -take(CHOSEN_BITS) / CHOSEN_STEPS_PER_NAT
+    top = tuple((take(id_bits), -take(TOP_BITS) / TOP_STEPS_PER_NAT) for _ in range(TOP_RANKS))
+    return Position(token, logprob, top, -take(TOP_BITS) / TOP_STEPS_PER_NAT)

@@ -1,7 +1,8 @@
-"""The checks of one inference. Law: stage 0 needs no model and is exact; stage 1 needs one prefill; doubt is never 'valid'.
+"""The checks of one inference. Law: stage 0 needs no model and is exact; stage 1 needs one prefill and a calibration; doubt is never 'valid'.
 
-Statistics per token (decision 006): margin = best tape score - chosen token's score under the VALIDATOR's logits, clipped:
-an honest host's token wins or loses by numerical noise. distance = mean |published - own| log-probability, clipped.
+Stage 1 turns the facts of each token (statistics.py) into log-likelihood ratios of the calibrated alternatives (profile.py), and
+compares their mixture with what honest answers of this length exceed at the wanted false-alarm rate. Short answers have higher
+thresholds, never a free pass; an answer without tokens is refused by stage 0, for even silence has an end-of-sequence token.
 """
 
 from __future__ import annotations
@@ -14,26 +15,53 @@ import numpy as np
 from p2p.types import FinishReason, FinishRecord, ModelSpec, Params, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
+from p2p.verification.profile import Noise, mixture, ratios
+from p2p.verification.statistics import Floats, answer_facts
 
-MARGIN_CLIP = 1.0
-DISTANCE_CLIP = 2.0
-# Fixed honest thresholds (decision 006): mean over N tokens may reach LIMIT + ALLOWANCE / sqrt(N).
-MARGIN_LIMIT = 0.03
-MARGIN_ALLOWANCE = 0.35
-DISTANCE_LIMIT = 0.12
-DISTANCE_ALLOWANCE = 0.25
+FALSE_ALARM_PPM = 1000  # wanted rate per decision, in millionths
+LLR_BOUND_MILLI = 1_000_000
 _EPSILON = 1e-6
+_FLOOR = -255 / TOP_STEPS_PER_NAT
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """margin_mean, distance_mean in nats; reason: a sentence when not valid, the numbers when valid."""
+    """reason: a sentence when not valid, the numbers when valid. llr_milli: stage 1's ratio less the profile's normaliser, 0 where
+    stage 0 refused; what the epoch's sequential test adds up. tokens: checked by stage 1. suspect: the alternative that fits best."""
 
     valid: bool
     reason: str
-    margin_mean: float
-    distance_mean: float
-    tokens: int
+    llr_milli: int = 0
+    tokens: int = 0
+    suspect: str = ""
+
+
+def refused(reason: str) -> Report:
+    """Stage 0 says no."""
+    return Report(False, reason[:300])
+
+
+def judge(artifact: Artifact, rows: Sequence[Mapping[int, float]], noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> Report:
+    """Stage 1: one prefill of the claimed model against what was published. rows: one per output token, each with the chosen token.
+
+    Pass `check_exact` first. Raises ConfigError when the profile has no thresholds for `ppm`.
+    """
+    positions = artifact.positions()
+    if not positions or len(rows) != len(positions) or any(p.token not in row for p, row in zip(positions, rows, strict=True)):
+        return refused("the prefill does not cover the answer")
+    return weigh(answer_facts(positions, rows, artifact.header.params, artifact.header.seed), noise, ppm=ppm)
+
+
+def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> Report:
+    """The verdict on an answer's facts."""
+    each = ratios(noise.likelihoods(facts).sum(axis=0), len(facts))
+    total, limit = float(mixture(each)), noise.threshold_milli(len(facts), ppm)
+    suspect = noise.names()[int(np.argmax(each))]
+    llr = int(np.clip(round(total) - noise.normaliser_milli, -LLR_BOUND_MILLI, LLR_BOUND_MILLI))
+    numbers = f"ratio {total / 1000:.2f} nats (limit {limit / 1000:.2f}), {len(facts)} tokens"
+    if total > limit:
+        return Report(False, f"not what this model samples: {numbers}; most like {suspect}"[:300], llr, len(facts), suspect)
+    return Report(True, numbers, llr, len(facts), suspect)
 
 
 def check_exact(
@@ -53,9 +81,11 @@ def check_exact(
         (header.weights_hash == spec.weights_hash, "the artifact names other weights"),
         (header.template_hash == spec.template_hash, "the artifact names another chat template"),
         (header.precision == spec.precision, "the artifact names another precision"),
+        (header.kv_precision == spec.precision, "the artifact names another precision of the key-value cache"),
         (header.prompt_hash == request.prompt_hash, "the artifact is for another prompt"),
         (header.params == request.params, "the sampling parameters are not those asked for"),
         (header.seed == seed, "the seed is not the one the draw gives"),
+        (header.taken_over <= header.length, "more tokens were taken over than there are"),
         (0 < len(tokens) <= request.max_tokens, "the answer is empty or longer than asked for"),
     )
     for holds, sentence in facts:
@@ -76,67 +106,39 @@ def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos
 
 
 def _check_tape(artifact: Artifact, params: Params, seed: bytes) -> str | None:
-    """The chosen token must beat each published candidate under the tape, within what quantisation hides."""
+    """The chosen token must beat each published candidate under the tape, within what quantisation hides.
+
+    Tokens that were taken over were sampled by another host's kernels than those that published the numbers; honest ones lose now
+    and then by more than rounding, so they are left to stage 1, which trusts no published number anyway.
+    """
+    tokens = artifact.tokens
+    scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
+    slack = (0.5 / TOP_STEPS_PER_NAT + 0.5 / CHOSEN_STEPS_PER_NAT) / scale + _EPSILON
     for index, position in enumerate(artifact.positions()):
-        slack = 0.5 / TOP_STEPS_PER_NAT + 0.5 / CHOSEN_STEPS_PER_NAT
-        scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
+        if index < artifact.header.taken_over:
+            continue
         ids = [position.token, *(token for token, _ in position.top)]
         noise = tape.gumbel_at(seed, index, ids) if params.temperature_milli else np.zeros(len(ids))
-        values = np.array([position.logprob, *(p for _, p in position.top)]) / scale + noise
+        counts = tape.output_counts(tokens[:index], ids)
+        values = tape.penalised(np.array([position.logprob, *(p for _, p in position.top)]), params, counts) / scale + noise
         others = values[1:][[_competes(position, rank, params) for rank in range(len(position.top))]]
-        if others.size and others.max() - values[0] > slack / scale + _EPSILON:
+        if others.size and others.max() - values[0] > slack:
             return f"position {index}: a published candidate beats the chosen token under the tape"
     return None
 
 
 def _competes(position: Position, rank: int, params: Params) -> bool:
-    """A candidate clearly inside the top-k / min-p mask; floor-quantised values (255 steps) say nothing."""
+    """A candidate clearly inside the masks; floor-quantised values (255 steps) say nothing."""
     token, logprob = position.top[rank]
-    if token == position.token or logprob <= -255 / TOP_STEPS_PER_NAT:
+    if token == position.token or logprob <= _FLOOR:
         return False
+    if params.presence_milli or params.frequency_milli:  # which tokens a mask keeps then depends on some that are not published
+        return not (params.top_k or params.min_p_milli or params.top_p_milli < 1000)
+    if params.top_p_milli < 1000:
+        return rank == 0  # the mass before a later one is of tokens that are not published
     if params.top_k and rank >= params.top_k:
         return False
     if params.min_p_milli:
-        return bool(logprob >= position.top[0][1] + np.log(params.min_p_milli / 1000.0) + 1.0 / TOP_STEPS_PER_NAT)
+        reach = np.log(params.min_p_milli / 1000.0) * (params.temperature_milli / 1000.0)  # min-p is taken after the temperature
+        return bool(logprob >= position.top[0][1] + reach + 1.0 / TOP_STEPS_PER_NAT)
     return True
-
-
-def check_statistics(artifact: Artifact, rows: Sequence[Mapping[int, float]], params: Params, seed: bytes) -> Report:
-    """Stage 1: published numbers and tokens against one prefill of the claimed model (`rows`, one per output token)."""
-    positions = artifact.positions()
-    if len(rows) != len(positions) or not positions:
-        return Report(False, "the prefill does not cover the answer", 0.0, 0.0, len(positions))
-    margins = [min(margin_at(p, r, params, seed, i), MARGIN_CLIP) for i, (p, r) in enumerate(zip(positions, rows, strict=True))]
-    distances = [_distance(p, r) for p, r in zip(positions, rows, strict=True)]
-    count = len(positions)
-    margin, distance = float(np.mean(margins)), float(np.mean(distances))
-    margin_bar = MARGIN_LIMIT + MARGIN_ALLOWANCE / np.sqrt(count)
-    distance_bar = DISTANCE_LIMIT + DISTANCE_ALLOWANCE / np.sqrt(count)
-    numbers = f"margin {margin:.4f} (limit {margin_bar:.3f}), distance {distance:.4f} (limit {distance_bar:.3f}), {count} tokens"
-    if margin > margin_bar:
-        return Report(False, "the tokens are not what this model samples: " + numbers, margin, distance, count)
-    if distance > distance_bar:
-        return Report(False, "the probabilities are not this model's: " + numbers, margin, distance, count)
-    return Report(True, numbers, margin, distance, count)
-
-
-def margin_at(position: Position, row: Mapping[int, float], params: Params, seed: bytes, index: int) -> float:
-    """Best tape score among the prefill's candidates minus the chosen token's, in nats x T; 0 when the chosen one wins."""
-    if position.token not in row:
-        return MARGIN_CLIP
-    ids = list(row)
-    logprobs = np.array([row[token] for token in ids])
-    noise = tape.gumbel_at(seed, index, ids) if params.temperature_milli else np.zeros(len(ids))
-    values = tape.scores(logprobs, params, noise)
-    chosen = values[ids.index(position.token)]
-    if not np.isfinite(chosen):  # outside the mask by rounding: compare unmasked
-        values = logprobs / max(params.temperature_milli / 1000.0, _EPSILON) + noise
-        chosen = values[ids.index(position.token)]
-    scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
-    return float(max(values.max() - chosen, 0.0) * scale)
-
-
-def _distance(position: Position, row: Mapping[int, float]) -> float:
-    pairs = {position.token: position.logprob, **dict(position.top)}
-    gaps = [min(abs(row[t] - p), DISTANCE_CLIP) if t in row else DISTANCE_CLIP for t, p in pairs.items() if p > -255 / TOP_STEPS_PER_NAT]
-    return float(np.mean(gaps)) if gaps else DISTANCE_CLIP

@@ -1,12 +1,23 @@
-"""Who validates what: nobody chooses. Law: drawn from a beacon that came AFTER the artifact's root was on chain."""
+"""Who validates what, and what a validator may get wrong. Law: nobody chooses; integers only; drawn from a beacon that came
+AFTER the artifact's root was on chain.
+
+Committees, the share of inferences that is checked, the positions at which a validator shows its own numbers, and the exact
+test of whether an honest validator could be wrong that often.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import comb
 
 from p2p.inference.draw import draw
+from p2p.keys import digest
+from p2p.limits import REVEAL_POSITIONS
+from p2p.types import CheckRules
 
 FULL = 1000
+_PPM = 1_000_000
+_PPB = 1_000_000_000
 
 
 def draw_validators(
@@ -16,6 +27,71 @@ def draw_validators(
     return draw(b"draw-validators", beacon, inference_id, [c for c in candidates if c[0] not in exclude], count)
 
 
-def check_probability_milli(reputation: int) -> int:
-    """Share of inferences checked, in thousandths: everything at reputation 0, 1 % at 100, linear between."""
-    return max(10, FULL - reputation * 99 // 10)
+def is_sampled(beacon: bytes, inference_id: bytes, probability_milli: int) -> bool:
+    return int.from_bytes(digest(b"sample", beacon, inference_id)[:8], "big") % FULL < probability_milli
+
+
+def check_probability_milli(reputation: int, checked_tokens: int, finished_before: int, rules: CheckRules) -> int:
+    """Share of an executor's inferences that is checked, in thousandths.
+
+    By reputation: everything at 0, 1 % at 100, linear between. Everything while fewer than min_checked_tokens of its output
+    tokens were checked in this epoch. Never under the deterrence bound, nor so low that with the last epoch's traffic
+    (finished_before: its finished inferences there) fewer than min_checks would be expected to be checked.
+    """
+    if checked_tokens < rules.min_checked_tokens:
+        return FULL
+    by_reputation = max(10, FULL - reputation * 99 // 10)
+    by_traffic = -(-rules.min_checks * FULL // max(finished_before, 1))
+    return min(FULL, max(by_reputation, by_traffic, deterrence_milli(rules)))
+
+
+def deterrence_milli(rules: CheckRules) -> int:
+    """The smallest p, in thousandths, with p > C / ((1 - r)(R + S)): below it cheating pays (arXiv 2405.00295)."""
+    at_stake = (_PPM - rules.false_accept_ppm) * (rules.reward_micro + rules.slashable_micro)
+    if at_stake == 0:
+        return FULL  # nothing to lose, or checks that see nothing: no share deters
+    return min(FULL, rules.saving_micro * _PPM * FULL // at_stake + 1)
+
+
+def reveal_positions(beacon: bytes, inference_id: bytes, validator: bytes, length: int) -> tuple[int, ...]:
+    """Up to REVEAL_POSITIONS output positions, ascending: half of them the same for all validators of a committee, so that any two
+    can be compared however long the answer is; half the validator's own. beacon: the one that drew the committee."""
+    if length <= REVEAL_POSITIONS:
+        return tuple(range(length))
+    half = REVEAL_POSITIONS // 2
+    common = _pick((beacon, inference_id), length, half)
+    own = [p for p in _pick((beacon, inference_id, validator), length, REVEAL_POSITIONS) if p not in common]
+    return tuple(sorted((*common, *own[:half])))
+
+
+def _pick(seed: tuple[bytes, ...], length: int, count: int) -> tuple[int, ...]:
+    """`count` distinct numbers below `length`: the beginning of a Fisher-Yates shuffle. The modulo's bias is below 2^-230."""
+    moved: dict[int, int] = {}
+    picked = []
+    for at in range(count):
+        other = at + int.from_bytes(digest(b"reveal", *seed, at.to_bytes(4, "big")), "big") % (length - at)
+        picked.append(moved.get(other, other))
+        moved[other] = moved.get(at, at)
+    return tuple(picked)
+
+
+def tail_below(successes: int, trials: int, rate_ppm: int, limit_ppb: int, looks: int = 1) -> bool:
+    """Whether P(X >= successes) < limit / looks, X binomial(trials, rate). Exact: integers, no division."""
+    rest = _PPM - rate_ppm
+
+    def weight(count: int) -> int:
+        return int(comb(trials, count) * pow(rate_ppm, count) * pow(rest, trials - count))
+
+    whole: int = pow(_PPM, trials)
+    short_way = successes * 2 > trials  # the shorter of the two sums
+    tail = sum(map(weight, range(successes, trials + 1))) if short_way else whole - sum(map(weight, range(successes)))
+    return tail * _PPB * looks < limit_ppb * whole
+
+
+def convicts(odd: int, trials: int, rate_ppm: int, limit_ppb: int) -> bool:
+    """Whether `odd` of `trials` is beyond chance for one who is odd at `rate`, however often one looks.
+
+    The k-th odd one is the k-th look, at limit / (k (k + 1)); these add up to the limit, and the k-th odd one comes within m trials
+    with probability P(X_m >= k), so an honest validator is convicted in an epoch with probability below the limit.
+    """
+    return odd > 0 and tail_below(odd, trials, rate_ppm, limit_ppb, odd * (odd + 1))

@@ -1,8 +1,9 @@
 """The sampling tape: public noise that fixes every sampled token. Law: noise = f(seed, position, token) and nothing else.
 
-token = argmax(logprob / T + g), g = -ln(-ln u), u from Philox4x32-10 (Salmon et al., SC 2011; Random123's known answers).
+token = argmax(masked logprob / T + g), g = -ln(-ln u), u from Philox4x32-10 (Salmon et al., SC 2011; Random123's known answers).
 Counter = (token // 4, position, 0, DOMAIN), key = the seed's first 8 bytes, word = token % 4, u = (word + 0.5) / 2^32.
 Works mid-stream: whoever knows model, tokens so far, seed and position computes the same next token.
+TAPE.md beside this file is the whole specification; tests/golden/tape.json holds its vectors; tape_torch.py is the same on a GPU.
 """
 
 from __future__ import annotations
@@ -40,8 +41,13 @@ def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> 
     return c0, c1, c2, c3
 
 
+def key_of(seed: bytes) -> tuple[int, int]:
+    """The generator's key: two little-endian words, the seed's first 8 bytes."""
+    return int.from_bytes(seed[0:4], "little"), int.from_bytes(seed[4:8], "little")
+
+
 def _words(seed: bytes, position: int, blocks: Words) -> Words:
-    key = (int.from_bytes(seed[0:4], "little"), int.from_bytes(seed[4:8], "little"))
+    key = key_of(seed)
     full = np.full_like(blocks, position)
     out = philox((blocks, full, np.zeros_like(blocks), np.full_like(blocks, DOMAIN)), key)
     return np.stack(out, axis=1)
@@ -61,20 +67,63 @@ def gumbel_row(seed: bytes, position: int, vocab: int) -> Floats:
 
 def gumbel_at(seed: bytes, position: int, tokens: Sequence[int]) -> Floats:
     """Noise of some tokens at one output position: shape (len(tokens),)."""
+    return _gumbel(words_at(seed, position, tokens))
+
+
+def words_at(seed: bytes, position: int, tokens: Sequence[int]) -> Words:
+    """The 32-bit words behind the noise of some tokens: shape (len(tokens),). The same bits on every machine."""
     ids = np.asarray(tokens, dtype=np.uint64)
     words = _words(seed, position, ids // np.uint64(4))
-    return _gumbel(words[np.arange(len(ids)), (ids % np.uint64(4)).astype(np.int64)])
+    found: Words = words[np.arange(len(ids)), (ids % np.uint64(4)).astype(np.int64)]
+    return found
 
 
-def scores(logprobs: Floats, params: Params, noise: Floats) -> Floats:
-    """What the argmax is taken over: masked logprobs / T + noise; greedy (T = 0) takes logprobs as they are."""
+def output_counts(tokens_before: Sequence[int], ids: Sequence[int] | NDArray[np.int64]) -> Floats:
+    """How often each of `ids` occurs in `tokens_before` (the output so far): shape (len(ids),)."""
+    wanted = np.asarray(ids, dtype=np.int64)
+    if not len(tokens_before):
+        return np.zeros(wanted.shape)
+    seen, times = np.unique(np.asarray(tokens_before, dtype=np.int64), return_counts=True)  # never as wide as the largest id
+    at = np.minimum(np.searchsorted(seen, wanted), len(seen) - 1)
+    result: Floats = np.where(seen[at] == wanted, times[at], 0).astype(np.float64)
+    return result
+
+
+def penalised(logprobs: Floats, params: Params, counts: Floats | None = None) -> Floats:
+    """logprob - presence x [count > 0] - frequency x count. `counts` as of `output_counts`; None = nothing was put out yet."""
     row = np.asarray(logprobs, dtype=np.float64)
+    if counts is None or not (params.presence_milli or params.frequency_milli):
+        return row
+    result: Floats = row - params.presence_milli / 1000.0 * (counts > 0) - params.frequency_milli / 1000.0 * counts
+    return result
+
+
+def scores(logprobs: Floats, params: Params, noise: Floats, counts: Floats | None = None) -> Floats:
+    """What the argmax is taken over: penalties, / T, top-k, top-p, min-p, + noise; -inf outside the masks.
+
+    All arguments have the shape of `logprobs`: the whole vocabulary, or a validator's candidates of one position. Greedy
+    (T = 0) takes the penalised logprobs as they are: every mask keeps the best token, and there is no noise.
+    A constant added to all logprobs changes no choice, so raw logits do as well.
+    """
+    row = penalised(logprobs, params, counts)
     if params.temperature_milli == 0:
         return row
-    keep = np.ones(row.shape, dtype=bool)
-    if 0 < params.top_k < row.size:
-        keep &= row >= np.partition(row, -params.top_k)[-params.top_k]
-    if params.min_p_milli > 0:
-        keep &= row >= row.max() + np.log(params.min_p_milli / 1000.0)
-    result: Floats = np.where(keep, row / (params.temperature_milli / 1000.0) + noise, -np.inf)
+    row = row / (params.temperature_milli / 1000.0)
+    result: Floats = np.where(row >= lowest_kept(row, params), row + noise, -np.inf)
     return result
+
+
+def lowest_kept(row: Floats, params: Params) -> float:
+    """The smallest value of `row` (penalised, divided by T) inside all masks: a mask keeps a value and all its equals, so
+    the order of the candidates is of no account. top-p counts the mass within top-k, renormalised."""
+    floor = float("-inf")
+    if 0 < params.top_k < row.size:
+        floor = float(np.partition(row, -params.top_k)[-params.top_k])
+    if params.top_p_milli < 1000:
+        best_first = -np.sort(-row[row >= floor])
+        mass = np.exp(best_first - best_first[0])
+        before = np.cumsum(mass[:-1]) / mass.sum()  # of the second, third, ... token; the best one is always kept
+        floor = float(best_first[np.count_nonzero(before < params.top_p_milli / 1000.0)])
+    if params.min_p_milli > 0:
+        floor = max(floor, float(row.max() + np.log(params.min_p_milli / 1000.0)))
+    return floor

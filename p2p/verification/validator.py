@@ -1,28 +1,33 @@
-"""Checks the inferences this peer was drawn for. Law: an error, a timeout or a missing model is never 'valid'.
+"""Checks the inferences this peer was drawn for. Law: an error, a timeout or a missing model is never 'valid'; what was committed to is
+on disk before the commitment leaves, so a restart goes on with the same word.
 
-Fetch the payload from the executor, check it exactly, prefill once on the own ML node, put a verdict on the chain.
+Fetch the payload from the executor, check it exactly, prefill once on the own ML node, commit; reveal when the chain says so.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from p2p.codec import unpack
-from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.inference.engine import Engine
+from p2p.codec import encode, unpack
+from p2p.errors import ConfigError, FolkmootError, Overloaded, RemoteProtocolError, Unavailable
+from p2p.inference.engine import Engine, Row
 from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, parse_frame
 from p2p.keys import Key, digest, peer_id
-from p2p.limits import MAX_FRAME
-from p2p.types import VERSION, RecordKind, Request, Verdict
+from p2p.limits import MAX_FRAME, REVEAL_RANKS, TOP_RANKS
+from p2p.types import VERSION, RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, verdict_commitment
 from p2p.verification import artifact as artifacts
-from p2p.verification import check, tape
+from p2p.verification import check, profile, statistics, tape
+from p2p.verification.duty import reveal_positions
 
 if TYPE_CHECKING:
-    from p2p.chain import Chain, Claim
+    from p2p.chain import Chain
+    from p2p.chain_view import Claim, Duty
     from p2p.inference.agent import OpenStream
     from p2p.outbox import Outbox
 
@@ -33,9 +38,20 @@ PAYLOAD_TRIES = 5
 RETRY_S = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """A report and the rows of the own prefill it rests on; none where stage 0 refused."""
+
+    report: check.Report
+    rows: Sequence[Row] = ()
+
+
 @dataclass(slots=True)
 class Validator:
-    """One per peer. engine is None until the ML node is ready."""
+    """One per peer. engine is None until the ML node is ready. profile: None takes the one that is shipped for the model.
+
+    Attacks override `opinion`, `numbers` or `verdict`.
+    """
 
     key: Key
     network: str
@@ -44,60 +60,113 @@ class Validator:
     open_stream: OpenStream
     eos_ids: frozenset[int]
     engine: Engine | None = None
+    stack: str = StackClass.CPU_BF16
+    profile: profile.Profile | None = None
     _busy: set[bytes] = field(default_factory=set)
+    _sent: set[tuple[bytes, int, bool]] = field(default_factory=set)
 
     async def on_height(self, nursery: trio.Nursery) -> None:
-        """Start a check for each duty that has none, at most MAX_CHECKS_AT_ONCE together."""
-        if self.engine is None:
-            return
-        for inference_id in self.chain.pending_duties(self.key.public, self.chain.height()):
-            if inference_id in self._busy or len(self._busy) >= MAX_CHECKS_AT_ONCE:
+        """Reveal what is due; start a check for each duty that has none, at most MAX_CHECKS_AT_ONCE together."""
+        duties = self.chain.pending_duties(self.key.public)
+        self._sent &= {_step(duty) for duty in duties}
+        for duty in duties:
+            if _step(duty) in self._sent or duty.inference_id in self._busy:
                 continue
-            self._busy.add(inference_id)
-            nursery.start_soon(self._duty, inference_id)
+            if duty.commitment is not None:
+                self._reveal(duty)
+            elif self.engine is not None and len(self._busy) < MAX_CHECKS_AT_ONCE:
+                self._busy.add(duty.inference_id)
+                nursery.start_soon(self._check, duty)
 
-    async def _duty(self, inference_id: bytes) -> None:
+    async def _check(self, duty: Duty) -> None:
         try:
-            verdict = await self._judge(inference_id)
-            if verdict is not None:
-                self.outbox.put(RecordKind.VERDICT, verdict)
-                with trio.move_on_after(60):  # until the chain has it, so that the duty is not done twice
-                    while inference_id in self.chain.pending_duties(self.key.public, self.chain.height()):
-                        await trio.sleep(0.5)
-        except Unavailable as error:  # our own engine or store: no word is better than a wrong one; tried again next height
-            log.warning("check not done", inference=inference_id.hex()[:12], reason=str(error))
+            verdict = self._kept(duty)
+            if verdict is None:
+                claim = self.chain.claim(duty.inference_id)
+                if claim is None:
+                    return
+                verdict = self.verdict(duty, await self.opinion(duty, claim))
+                await trio.to_thread.run_sync(self.chain.put_payload, _place(duty), encode(verdict))
+            commit = VerdictCommit(duty.inference_id, self.key.public, verdict_commitment(verdict))
+            self.outbox.put(RecordKind.VERDICT_COMMIT, commit)
+            self._sent.add(_step(duty))
+        except (Unavailable, Overloaded) as error:  # our own engine or queue: no word is better than a wrong one; tried again next height
+            log.warning("check not done", inference=duty.inference_id.hex()[:12], reason=str(error))
             await trio.sleep(RETRY_S)
         finally:
-            self._busy.discard(inference_id)
+            self._busy.discard(duty.inference_id)
 
-    async def _judge(self, inference_id: bytes) -> Verdict | None:
-        facts = self.chain.claim(inference_id)
-        if facts is None:
-            return None
+    def _reveal(self, duty: Duty) -> None:
+        verdict = self._kept(duty)
+        self._sent.add(_step(duty))
+        if verdict is None or verdict_commitment(verdict) != duty.commitment:
+            log.warning("the committed verdict is not here", inference=duty.inference_id.hex()[:12])
+            return
         try:
-            payload = await self._payload(inference_id, facts.finish.executor)
-        except FolkmootError as error:
-            return self._verdict(inference_id, check.Report(False, f"payload withheld: {error.message}"[:300], 0.0, 0.0, 0))
-        report = await self._check(facts.request, inference_id, facts, payload)
-        return self._verdict(inference_id, report)
+            self.outbox.put(RecordKind.VERDICT, verdict)
+        except Overloaded:
+            self._sent.discard(_step(duty))  # tried again next height
 
-    async def _check(self, request: Request, inference_id: bytes, facts: Claim, payload: Payload) -> check.Report:
-        if digest(b"prompt", payload.prompt.encode()) != request.prompt_hash:
-            return check.Report(False, "the payload's prompt is not the client's", 0.0, 0.0, 0)
+    def _kept(self, duty: Duty) -> Verdict | None:
+        raw = self.chain.payload(_place(duty))
+        return unpack(Verdict, raw) if raw is not None else None
+
+    # -- what attacks replace -------------------------------------------------------------------------------------
+
+    async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
+        """The whole check. Raises Unavailable when this peer cannot judge."""
+        try:
+            payload = await self._payload(duty.inference_id, claim.finish.executor)
+        except FolkmootError as error:
+            return Opinion(check.refused(f"payload withheld: {error.message}"))
+        if digest(b"prompt", payload.prompt.encode()) != claim.request.prompt_hash:
+            return Opinion(check.refused("the payload's prompt is not the client's"))
         try:
             artifact = artifacts.parse(payload.artifact)
         except RemoteProtocolError as error:
-            return check.Report(False, f"the artifact cannot be read: {error.message}"[:300], 0.0, 0.0, 0)
-        seed = tape.tape_seed(facts.beacon, inference_id, request.client_nonce)
-        wrong = check.check_exact(artifact, request, facts.finish, facts.spec, seed, self.eos_ids)
+            return Opinion(check.refused(f"the artifact cannot be read: {error.message}"))
+        if artifact.root() == claim.finish.artifact_root:  # kept, so that this peer's owner can check it again: folkmoot verify
+            await trio.to_thread.run_sync(self.chain.put_payload, bytes(duty.inference_id), encode(payload))
+        seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce)
+        wrong = check.check_exact(artifact, claim.request, claim.finish, claim.spec, seed, self.eos_ids)
         if wrong is not None:
-            return check.Report(False, wrong, 0.0, 0.0, artifact.length)
-        assert self.engine is not None
+            return Opinion(check.refused(wrong))
+        if self.engine is None:
+            raise Unavailable("the ML node is not ready", field="ml_node")
         prompt_tokens = await self.engine.tokenize_chat(payload.prompt)
-        if len(prompt_tokens) != facts.finish.prompt_tokens:
-            return check.Report(False, "the prompt's token count is not what was charged", 0.0, 0.0, artifact.length)
-        rows = await self.engine.score(prompt_tokens, artifact.tokens, 32)
-        return await trio.to_thread.run_sync(check.check_statistics, artifact, rows, request.params, seed)
+        if len(prompt_tokens) != claim.finish.prompt_tokens:
+            return Opinion(check.refused("the prompt's token count is not what was charged"))
+        if artifacts.prompt_tokens_hash(prompt_tokens) != artifact.header.prompt_tokens_hash:
+            return Opinion(check.refused("the prompt's tokens are not those that this model's template gives"))
+        rows = await self.engine.score(prompt_tokens, artifact.tokens, statistics.ROW_TOP)
+        return Opinion(await trio.to_thread.run_sync(self.weigh, artifact, rows), rows)
+
+    def weigh(self, artifact: artifacts.Artifact, rows: Sequence[Row]) -> check.Report:
+        """Stage 1 under the profile of the two stacks. Raises Unavailable where this peer's own stack is not calibrated."""
+        stack = artifact.header.stack
+        found = self.profile or profile.shipped(artifact.header.model)
+        if found is None or found.model != artifact.header.model:
+            raise Unavailable(f"no calibration of {artifact.header.model}; run: folkmoot calibrate", field="profile")
+        if not any(pair.startswith(f"{stack}>") for pair in found.pairs):  # else any executor could make validators miss their duty
+            return check.refused("the artifact names a stack that is not calibrated for this model")
+        try:
+            noise = found.noise(stack, self.stack)
+        except ConfigError as error:
+            raise Unavailable(error.message, field="profile") from error
+        return check.judge(artifact, rows, noise)
+
+    def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
+        """This validator's own ranks 9 to 12 at its positions: proof that it ran the prefill."""
+        positions = reveal_positions(duty.beacon, duty.inference_id, self.key.public, len(rows))
+        return tuple(RevealedRow(at, next_ranks(rows[at])) for at in positions)
+
+    def verdict(self, duty: Duty, opinion: Opinion) -> Verdict:
+        report = opinion.report
+        numbers = self.numbers(duty, opinion.rows[: report.tokens])
+        return Verdict(
+            duty.inference_id, self.key.public, report.valid, report.reason[:300], report.llr_milli, report.tokens, numbers,
+            secrets.token_bytes(32),
+        )
 
     async def _payload(self, inference_id: bytes, executor: bytes) -> Payload:
         if executor == self.key.public:
@@ -120,11 +189,22 @@ class Validator:
             await trio.sleep(RETRY_S)
         raise last
 
-    def _verdict(self, inference_id: bytes, report: check.Report) -> Verdict:
-        return Verdict(
-            inference_id, self.key.public, report.valid, report.reason[:300],
-            round(max(report.margin_mean, 0.0) * 1e6), round(max(report.distance_mean, 0.0) * 1e6),
-        )
+
+def next_ranks(row: Row) -> tuple[tuple[int, int], ...]:
+    """(token, log-probability in thousandths of a nat) of the ranks after those that artifacts hold. Ties by token id."""
+    best = sorted(row.items(), key=lambda item: (-item[1], item[0]))[TOP_RANKS : TOP_RANKS + REVEAL_RANKS]
+    if len(best) < REVEAL_RANKS:
+        raise Unavailable(f"the ML node gives fewer than {TOP_RANKS + REVEAL_RANKS} candidates", field="ml_node")
+    return tuple((token, round(min(max(logprob, -1000.0), 0.0) * 1000)) for token, logprob in best)
+
+
+def _step(duty: Duty) -> tuple[bytes, int, bool]:
+    return duty.inference_id, duty.height, duty.commitment is not None
+
+
+def _place(duty: Duty) -> bytes:
+    """Where the store keeps our verdict; payloads have 32 bytes, this has more."""
+    return b"verdict/" + duty.inference_id + duty.height.to_bytes(8, "big")
 
 
 def stored_payload(raw: bytes) -> Payload:

@@ -24,6 +24,10 @@ def folkmoot(*argv: str) -> subprocess.CompletedProcess[str]:
     (["serve", "--dir", "/nonexistent"], 2, "dir"),
     (["ask", "--peer", "/ip4/1.2.3.4/tcp/1", "hi"], 2, "peer"),
     (["ask", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/x", "--dir", "/nonexistent", "hi"], 2, "dir"),
+    (["ask", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/x", "--temperature", "2.1", "hi"], 2, "temperature"),
+    (["ask", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/x", "--top-p", "0.9", "hi"], 2, "top_p"),
+    (["ask", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/x", "--top-k", "-1", "hi"], 2, "top_k"),
+    (["ask", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/x", "--presence-penalty", "nan", "hi"], 2, "presence_penalty"),
     (["testnet", "up", "--peers", "0"], 2, "peers"),
 ])
 def test_failures_are_one_line_with_a_field_and_a_status(argv: list[str], status: int, field: str) -> None:

@@ -1,16 +1,24 @@
-"""The tape: Random123's known answers, golden rows, and one answer whatever way a token's noise is asked for."""
+"""The tape: Random123's known answers, the golden vectors of TAPE.md against three generators (NumPy, torch, plain integers), the
+masks and penalties, and one answer whatever way it is asked for."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2p.errors import InvalidRequest
+from p2p.limits import MAX_TOP_K
+from p2p.params import check_params, make_params
 from p2p.types import Params
-from p2p.verification import tape
+from p2p.verification import tape, tape_torch
+from tests.golden.regenerate_tape import FILE, cases, vectors
 
 # Philox4x32-10, from Random123's kat_vectors: counter, key -> output
 KNOWN = [
@@ -23,6 +31,12 @@ KNOWN = [
 ]
 
 GOLDEN_FIRST = [1.357673435, 0.667861934, 0.669874473]
+GOLDEN = json.loads(FILE.read_text())
+CPU = torch.device("cpu")
+SEEDS = st.binary(min_size=32, max_size=32)
+MILLI = st.integers(0, 1000)
+PENALTY = st.integers(-2000, 2000)
+PARAMS = st.builds(Params, st.integers(0, 2000), st.integers(1, MAX_TOP_K), MILLI, MILLI, PENALTY, PENALTY)
 GOLDEN_HASH = "1efe8193f1e8d3d5e0537e44386e6658e185cf445b05c0f0efeec525533abefb"
 
 
@@ -30,6 +44,96 @@ GOLDEN_HASH = "1efe8193f1e8d3d5e0537e44386e6658e185cf445b05c0f0efeec525533abefb"
 def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], expected: tuple[int, ...]) -> None:
     words = tape.philox(tuple(np.array([c], dtype=np.uint64) for c in counter), key)  # type: ignore[arg-type]
     assert tuple(int(w[0]) for w in words) == expected
+
+
+def words_by_hand(seed: bytes, position: int, token: int) -> int:
+    """TAPE.md in plain integers, from the text alone."""
+    k0, k1 = int.from_bytes(seed[:4], "little"), int.from_bytes(seed[4:8], "little")
+    c = [token // 4, position, 0, 0x666F6C6B]
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(p1 >> 32) ^ c[1] ^ k0, p1 % 2**32, (p0 >> 32) ^ c[3] ^ k1, p0 % 2**32]
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return c[token % 4]
+
+
+@pytest.mark.parametrize("vector", GOLDEN["vectors"], ids=lambda v: f"{v['seed'][:8]}-{v['position']}")
+def test_golden_vectors(vector: dict[str, Any]) -> None:
+    seed, position, tokens = bytes.fromhex(vector["seed"]), vector["position"], vector["tokens"]
+    words = [int(word, 16) for word in vector["words"]]
+    assert tape.words_at(seed, position, tokens).tolist() == words
+    assert [words_by_hand(seed, position, token) for token in tokens] == words
+    assert np.abs(tape.gumbel_at(seed, position, tokens) - vector["gumbel"]).max() < 1e-12
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: f"{c['name']}-{c['position']}")
+def test_golden_choices(case: dict[str, Any]) -> None:
+    seed, row, params = bytes.fromhex(case["seed"]), np.array(case["logprobs"]), Params(**case["params"])
+    counts = None if case["counts"] is None else np.array(case["counts"], dtype=np.float64)
+    noise = tape.gumbel_row(seed, case["position"], len(row))
+    scored = tape.scores(row, params, noise, counts)
+    assert np.flatnonzero(np.isfinite(scored)).tolist() == case["kept"]
+    assert int(np.argmax(scored)) == case["chosen"]
+    before = [token for token, times in enumerate(case["counts"] or ()) for _ in range(times)]
+    again = tape_torch.scores(torch.from_numpy(row), params, tape_torch.gumbel_rows([seed], [case["position"]], len(row), CPU)[0], before)
+    assert int(torch.argmax(again)) == case["chosen"]
+
+
+def test_the_golden_file_is_what_the_generator_writes() -> None:
+    assert GOLDEN["cases"] == json.loads(json.dumps(cases()))
+    assert [v["words"] for v in GOLDEN["vectors"]] == [v["words"] for v in vectors()]
+    for entry in GOLDEN["seeds"]:
+        made = tape.tape_seed(bytes.fromhex(entry["beacon"]), bytes.fromhex(entry["inference_id"]), entry["client_nonce"])
+        assert made.hex() == entry["seed"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(SEEDS, st.integers(0, 2**32 - 1)), min_size=1, max_size=4), st.integers(1, 700))
+def test_torch_gives_the_same_words(rows: list[tuple[bytes, int]], vocab: int) -> None:
+    seeds, positions = [seed for seed, _ in rows], [position for _, position in rows]
+    words = tape_torch.words_rows(seeds, positions, vocab, CPU)
+    noise = tape_torch.gumbel_rows(seeds, positions, vocab, CPU)
+    for at, (seed, position) in enumerate(rows):
+        assert words[at].tolist() == tape.words_at(seed, position, range(vocab)).tolist()
+        assert np.allclose(noise[at].numpy(), tape.gumbel_row(seed, position, vocab), rtol=0, atol=1e-12)
+
+
+def test_torch_gives_the_same_words_at_the_largest_ids() -> None:
+    ids = torch.tensor([2**20, 2**31, 2**32 - 1], dtype=torch.int64)
+    at, zero = torch.full_like(ids, 2**32 - 1), torch.zeros_like(ids)
+    full = torch.full_like(ids, 0xFFFFFFFF)
+    out = tape_torch.philox((ids, at, zero, zero + tape.DOMAIN), (full, full))
+    same = tape.philox(tuple(t.numpy().astype(np.uint64) for t in (ids, at, zero, zero + tape.DOMAIN)), (0xFFFFFFFF, 0xFFFFFFFF))  # type: ignore[arg-type]
+    assert [o.tolist() for o in out] == [s.tolist() for s in same]
+
+
+@settings(max_examples=300, deadline=None)
+@given(SEEDS, PARAMS, st.integers(1, 300), st.lists(st.integers(0, 299), max_size=40), st.booleans())
+def test_torch_scores_alike(seed: bytes, params: Params, vocab: int, before: list[int], coarse: bool) -> None:
+    row = np.random.default_rng(list(seed)).normal(0.0, 4.0, vocab)
+    row = np.round(row * 8) / 8 if coarse else row  # bfloat16 logits tie often
+    before = [token % vocab for token in before]
+    noise = tape.gumbel_row(seed, len(before), vocab)
+    one = tape.scores(row, params, noise, tape.output_counts(before, range(vocab)))
+    two = tape_torch.scores(torch.from_numpy(row), params, torch.from_numpy(noise), before)
+    assert np.allclose(one, two.numpy(), rtol=1e-12, atol=1e-12)
+    assert int(np.argmax(one)) == int(torch.argmax(two))
+
+
+@settings(max_examples=300, deadline=None)
+@given(SEEDS, PARAMS, st.lists(st.integers(0, 199), max_size=40))
+def test_a_validators_candidates_choose_what_the_vocabulary_does(seed: bytes, params: Params, before: list[int]) -> None:
+    """The best candidates and the chosen token, in any order, give its score and its mask: as long as they hold every token that
+    the penalties leave inside top-k, and for the rest of the masks the ones near the best."""
+    row = np.random.default_rng(list(seed)).normal(0.0, 4.0, 200)
+    full = tape.scores(row, params, tape.gumbel_row(seed, len(before), 200), tape.output_counts(before, range(200)))
+    chosen = int(np.argmax(full))
+    inside = np.flatnonzero(np.isfinite(full)) if params.temperature_milli else np.argsort(-row)[:MAX_TOP_K]
+    best = np.argsort(-tape.penalised(row, params, tape.output_counts(before, range(200))))[:MAX_TOP_K]
+    ids = np.random.default_rng(1).permutation(sorted({chosen, *inside.tolist(), *best.tolist()})).tolist()
+    seen = tape.scores(row[ids], params, tape.gumbel_at(seed, len(before), ids), tape.output_counts(before, ids))
+    assert np.allclose(seen, full[ids], rtol=1e-9)
+    assert ids[int(np.argmax(seen))] == chosen
 
 
 def test_golden_row() -> None:
@@ -40,6 +144,7 @@ def test_golden_row() -> None:
     assert hashlib.sha256(rounded).hexdigest() == GOLDEN_HASH
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 5000), st.lists(st.integers(0, 49151), min_size=1, max_size=20))
 def test_single_tokens_get_the_rows_noise(seed: bytes, position: int, tokens: list[int]) -> None:
     row = tape.gumbel_row(seed, position, 49152)
@@ -57,6 +162,49 @@ def test_masks_keep_only_what_they_should() -> None:
     assert np.isfinite(tape.scores(row, Params(1000, 2, 0), noise)).tolist() == [True, True, False, False]
     assert np.isfinite(tape.scores(row, Params(1000, 0, 400), noise)).tolist() == [True, True, False, False]
     assert np.isfinite(tape.scores(row, Params(0, 1, 0), noise)).all()
+
+
+def test_top_p_is_the_smallest_head_of_top_k() -> None:
+    row, noise = np.log(np.array([0.05, 0.4, 0.2, 0.3, 0.05])), np.zeros(5)
+    kept = {top_p: np.flatnonzero(np.isfinite(tape.scores(row, Params(1000, 3, 0, top_p), noise))).tolist() for top_p in (0, 444, 445, 777, 778, 999)}
+    # within the three best the masses before are 0, 0.4 / 0.9 = 0.4444, 0.7 / 0.9 = 0.7778
+    assert kept == {0: [1], 444: [1], 445: [1, 3], 777: [1, 3], 778: [1, 2, 3], 999: [1, 2, 3]}
+
+
+def test_min_p_is_taken_after_the_temperature() -> None:
+    row, noise = np.log(np.array([0.5, 0.3, 0.2])), np.zeros(3)
+    assert np.isfinite(tape.scores(row, Params(1000, 0, 390), noise)).tolist() == [True, True, True]
+    assert np.isfinite(tape.scores(row, Params(500, 0, 390), noise)).tolist() == [True, False, False]  # (0.3 / 0.5)^2 = 0.36
+
+
+@pytest.mark.parametrize("temperature", [0, 1000])
+def test_penalties_count_the_output(temperature: int) -> None:
+    row = np.array([-1.0, -2.0, -3.0])
+    counts = tape.output_counts([0, 2, 0, 7], range(3))
+    assert counts.tolist() == [2.0, 0.0, 1.0]
+    scored = tape.scores(row, Params(temperature, 0, 0, 1000, 500, 250), np.zeros(3), counts)
+    assert scored.tolist() == [-1.0 - 0.5 - 0.5, -2.0, -3.0 - 0.5 - 0.25]
+
+
+def test_counts_of_far_ids_take_no_room() -> None:
+    assert tape.output_counts([2**32 - 1, 5], [5, 6, 2**32 - 1]).tolist() == [1.0, 0.0, 1.0]
+    assert tape.output_counts([], [1, 2]).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("params", [Params(700, 0, 0, 999), Params(700, MAX_TOP_K + 1, 0, 0)])
+def test_top_p_needs_a_bounded_top_k(params: Params) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_params(params)
+    assert caught.value.field == "params"
+    check_params(Params(700, MAX_TOP_K, 0, 0))
+    check_params(Params(700, 1 << 20))
+
+
+@pytest.mark.parametrize("numbers", [{"temperature_milli": 2001}, {"presence_milli": -2001}, {"top_k": -1}, {"colour": 1}, {"top_p_milli": 5}])
+def test_numbers_of_the_outside_are_bounded(numbers: dict[str, int]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        make_params(**numbers)
+    assert caught.value.field == "params"
 
 
 def test_seed_depends_on_every_part() -> None:

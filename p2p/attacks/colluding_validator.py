@@ -1,0 +1,42 @@
+"""Checks honestly, except a friend's node: that is always valid, with real numbers, so only its verdict is a lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from p2p.attacks.base import Attack
+from p2p.chain_view import Claim, Duty
+from p2p.inference.engine import Row
+from p2p.verification.artifact import Artifact
+from p2p.verification.validator import Opinion, Validator
+
+
+@dataclass
+class Colluding(Validator):
+    """friends: node keys; `cheat_friends` in the peer's config.toml."""
+
+    friends: frozenset[bytes] = frozenset()
+
+    async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
+        found = await super().opinion(duty, claim)
+        if claim.finish.executor not in self.friends or found.report.valid:
+            return found
+        rows = found.rows or await self._prefill(duty, claim)
+        return Opinion(replace(found.report, valid=True, reason="ratio -1.00 nats", llr_milli=-1000, tokens=len(rows)), rows)
+
+    async def _prefill(self, duty: Duty, claim: Claim) -> Sequence[Row]:
+        """Rows where stage 0 refused: a 'valid' needs numbers."""
+        from p2p.errors import Unavailable
+        from p2p.verification.artifact import parse
+        from p2p.verification.statistics import ROW_TOP
+
+        if self.engine is None:
+            raise Unavailable("the ML node is not ready", field="ml_node")
+        payload = await self._payload(duty.inference_id, claim.finish.executor)
+        artifact: Artifact = parse(payload.artifact)
+        return await self.engine.score(await self.engine.tokenize_chat(payload.prompt), artifact.tokens, ROW_TOP)
+
+
+ATTACK = Attack(
+    "colluding_validator", "Says 'valid' to whatever a friend's node did, honest otherwise.", "the committee and the dispute after it",
+    validator=Colluding,
+)

@@ -1,0 +1,120 @@
+"""attack: the cheats that test networks and the benchmark use. Law: runs the real thing here and says what the checks say of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2p.config import DEFAULT_MODEL
+from p2p.errors import ConfigError, InvalidRequest
+
+if TYPE_CHECKING:
+    from p2p.attacks.base import Attack
+    from p2p.attacks.trial import Trial
+
+
+def register(commands: Any) -> None:
+    command = commands.add_parser("attack", help="list the cheats this program knows, or run one here")
+    command.add_argument("name", nargs="?", metavar="NAME")
+    command.add_argument("--list", action="store_true", help="name, what it does, which check is meant to catch it")
+    command.add_argument("--prompt", default="Write a short story about a lighthouse.")
+    command.add_argument("--engine", default="torch", metavar="torch|vllm|URL", help="URL: a running honest ML node")
+    command.add_argument("--model", type=Path, metavar="PATH", help="the honest model's folder; the small shipped one when left out")
+    command.add_argument("--tokens", type=int, default=64)
+    command.add_argument("--temperature", type=float, default=1.0)
+    command.add_argument("--top-k", type=int, default=0)
+    command.add_argument("--top-p", type=float, default=1.0)
+    command.add_argument("--profile", type=Path, metavar="FILE", help="a calibration; the one shipped for the model when left out")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from p2p import attacks
+
+    if options.list or options.name is None:
+        rows = [
+            {"name": a.name, "does": a.summary, "caught_by": a.caught_by, "needs": a.needs, "weights": a.weights or ""}
+            for a in attacks.load().values()
+        ]
+        print(json.dumps(rows) if options.json else "\n".join(_line(row) for row in rows))
+        return 0
+    attack = attacks.get(options.name)
+    if attack.executor or attack.validator:
+        raise InvalidRequest(
+            f"it lies to other peers, so it needs a network: folkmoot testnet up --cheat {attack.name}", field="name"
+        )
+    if not 1 <= options.tokens <= 1024:
+        raise ConfigError("from 1 to 1024", field="tokens")
+    import trio
+
+    from p2p.cli.serve import first_error
+
+    try:
+        trial, stack = trio.run(_run, options, attack)
+    except BaseExceptionGroup as group:
+        raise first_error(group) from group
+    said = _judged(options, trial, stack)
+    print(json.dumps(said) if options.json else "\n".join(f"{key:10} {value}" for key, value in said.items()))
+    return 0
+
+
+def _line(row: dict[str, str]) -> str:
+    needs = f" Needs {row['needs']}." if row["needs"] else ""
+    return f"{row['name']:<32} {row['does']}{needs}\n{'':<32} caught by {row['caught_by']}"
+
+
+async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]:
+    import sys
+
+    from p2p.attacks import weights
+    from p2p.attacks.trial import attempt
+    from p2p.inference.model import prepare_model, template_hash, weights_hash
+    from p2p.local_engine import open_engine
+    from p2p.params import make_params
+    from p2p.types import ModelSpec
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    url = options.engine if options.engine.startswith(("http://", "https://")) else None
+    if url is None and options.engine not in ("torch", "vllm"):
+        raise ConfigError("torch, vllm, or the URL of a running ML node", field="engine")
+    kind = "vllm" if url else options.engine
+    model = options.model or prepare_model(say)
+    params = make_params(
+        temperature_milli=round(options.temperature * 1000), top_k=options.top_k, top_p_milli=round(options.top_p * 1000)
+    )
+    spec = ModelSpec(DEFAULT_MODEL, weights_hash(model), template_hash(model), "bfloat16", 0, 0, 2048)
+    async with AsyncExitStack() as opened:
+        honest = await opened.enter_async_context(open_engine(kind, model, url, DEFAULT_MODEL, say))
+        inner = honest
+        if attack.own_engine:
+            folder = weights.prepare(attack.weights, say, options.model) if attack.weights else model
+            inner = await opened.enter_async_context(
+                open_engine(kind, folder, None, DEFAULT_MODEL, say, flags=attack.vllm_flags, options=attack.torch_options)
+            )
+        engine = attack.wrap(inner.engine, honest.engine)
+        trial = await attempt(engine, honest.engine, spec, options.prompt, params, options.tokens, stack=honest.stack)
+    return trial, honest.stack
+
+
+def _judged(options: argparse.Namespace, trial: Trial, stack: str) -> dict[str, Any]:
+    from p2p.verification import check, profile
+    from p2p.verification.statistics import COLUMNS, answer_facts
+
+    positions = trial.artifact.positions()
+    header = trial.artifact.header
+    said: dict[str, Any] = {"text": trial.text, "tokens": len(positions), "stage 0": trial.exact or "nothing to say"}
+    if positions:
+        means = answer_facts(positions, trial.rows, header.params, header.seed).mean(axis=0)
+        said["means"] = ", ".join(f"{name} {value:.4f}" for name, value in zip(COLUMNS, means, strict=True))
+    found = profile.load(options.profile) if options.profile else profile.shipped(DEFAULT_MODEL)
+    if found is None:
+        said["stage 1"] = "no calibration: folkmoot calibrate"
+    elif positions:
+        report = check.judge(trial.artifact, trial.rows, found.noise(stack, stack))
+        said["stage 1"] = ("valid: " if report.valid else "INVALID: ") + report.reason
+    return said

@@ -1,0 +1,272 @@
+"""verify: check one inference with an own copy of the model. Law: every claim is recomputed here; exit 0 only for 'valid', 3 for invalid.
+
+The payload comes from a proof file (`folkmoot ask --save`) or from the own peer's store; a peer's chain, where one is given, confirms
+beacon and root; the model runs here (torch or an own vLLM) or on an ML node of one's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2p.errors import ConfigError, InvalidRequest, Unavailable
+
+if TYPE_CHECKING:
+    from p2p.inspection import Case, TokenRow
+    from p2p.local_engine import Opened
+    from p2p.proof import Proof
+    from p2p.types import Genesis, ModelSpec
+    from p2p.verification.check import Report
+    from p2p.verification.profile import Noise
+
+DEFAULT_DIR = Path.home() / ".folkmoot"
+INVALID = 3
+
+
+def register(commands: Any) -> None:
+    verify = commands.add_parser("verify", help="check one inference with your own copy of the model")
+    verify.add_argument("what", metavar="ID|FILE", help="an inference id, or a proof that `ask --save` wrote")
+    verify.add_argument("--proof", type=Path, metavar="FILE", help="the proof, where ID is given")
+    verify.add_argument("--peer", metavar="MULTIADDR", help="compare with this peer's chain")
+    verify.add_argument("--dir", type=Path, help="where genesis.cbor is; the peer that runs there has payload and chain")
+    verify.add_argument("--model", type=Path, metavar="PATH", help="the model's folder: it is run here")
+    verify.add_argument("--engine", choices=("torch", "vllm"), default="torch", help="what runs --model")
+    verify.add_argument("--ml-node", metavar="URL", help="a running ML node of your own instead of --model")
+    verify.add_argument("--stack", default="vllm-cpu-bf16", metavar="NAME", help="stack class of your ML node or vLLM")
+    verify.add_argument("--profile", type=Path, metavar="FILE", help="a calibration; the one shipped for the model when left out")
+    verify.set_defaults(run=run)
+
+
+@dataclass(slots=True)
+class Result:
+    """What was found. problems: of the proof itself; report: stages 0 and 1; rows: one per token, [] where stage 0 refused."""
+
+    inference_id: str
+    executor: str
+    stack: str
+    problems: list[str]
+    notes: list[str]
+    report: Report | None = None
+    rows: list[TokenRow] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def valid(self) -> bool:
+        return not self.problems and self.report is not None and self.report.valid
+
+
+def run(options: argparse.Namespace) -> int:
+    import trio
+
+    from p2p.cli.serve import first_error
+
+    if (options.model is None) == (options.ml_node is None):
+        raise ConfigError("give the model's folder (--model) or an own ML node's URL (--ml-node)", field="model")
+    try:
+        result = trio.run(_verify, options)
+    except BaseExceptionGroup as group:
+        raise first_error(group) from group
+    print(json.dumps(_plain(result)) if options.json else _readable(result))
+    return 0 if result.valid else INVALID
+
+
+async def _verify(options: argparse.Namespace) -> Result:
+    from p2p.inspection import proof_problems
+    from p2p.local_engine import open_engine
+
+    genesis, notes = _genesis(options), list[str]()
+    proof = _proof(options)
+    case = _from_proof(proof) if proof else _from_store(options)
+    problems = []
+    if proof is not None:
+        chain, beacon = await _chain(options, proof, notes)
+        problems = proof_problems(proof, genesis, beacon) + chain
+        if genesis is None:
+            notes.append("no genesis file: the draw and the model's hashes were not checked")
+    header = case.artifact.header
+    result = Result(case.finish.inference_id.hex(), case.finish.executor.hex(), header.stack, problems, notes)
+    noise_of = _profile(options, header.model)
+    ready = open_engine(options.engine, options.model, options.ml_node, header.model, lambda text: None, stack=options.stack)
+    async with ready as opened:
+        await _check(case, proof, genesis, opened, noise_of(header.stack, opened.stack), result)
+    return result
+
+
+async def _check(
+    case: Case, proof: Proof | None, genesis: Genesis | None, opened: Opened, noise: Noise, result: Result
+) -> None:
+    from p2p import inspection
+    from p2p.verification import tape
+    from p2p.verification.check import refused
+    from p2p.verification.statistics import ROW_TOP
+
+    engine, header = opened.engine, case.artifact.header
+    eos_ids = await opened.eos_ids()
+    prompt_tokens = await engine.tokenize_chat(case.prompt)
+    seed = tape.tape_seed(case.beacon, header.inference_id, case.request.client_nonce)
+    wrong = inspection.exact_problem(case, _spec(case, genesis, opened), seed, eos_ids, prompt_tokens)
+    spoken = [token for token in case.artifact.tokens if token not in eos_ids]
+    if proof is not None and not inspection.same_text(proof.text, await opened.text(spoken)):
+        result.problems.append("the text that was streamed is not that of the committed tokens")
+    if not case.artifact.tokens:
+        result.report = refused(wrong or "the answer is empty")
+        return
+    rows = await engine.score(prompt_tokens, case.artifact.tokens, ROW_TOP)
+    result.rows = inspection.table(case.artifact, rows)
+    result.texts = [await opened.text([token]) for token in case.artifact.tokens]
+    result.report = refused(wrong) if wrong is not None else inspection.judged(case, rows, noise)
+
+
+# -- where things come from ---------------------------------------------------------------------------------------
+
+
+def _genesis(options: argparse.Namespace) -> Genesis | None:
+    from p2p.codec import unpack
+    from p2p.types import Genesis
+
+    file = (options.dir or DEFAULT_DIR) / "genesis.cbor"
+    if not file.exists():
+        if options.dir is not None:
+            raise ConfigError(f"{file} is missing", field="dir")
+        return None
+    return unpack(Genesis, file.read_bytes())
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 64 and all(c in "0123456789abcdef" for c in text.lower())
+
+
+def _proof(options: argparse.Namespace) -> Proof | None:
+    from p2p.proof import load_proof
+
+    if not _is_id(options.what):
+        if options.proof is not None:
+            raise ConfigError("ID is 64 hexadecimal digits; a proof is given only once", field="what")
+        return load_proof(Path(options.what))
+    if options.proof is None:
+        return None
+    proof = load_proof(options.proof)
+    if proof.signed_request.inference_id.hex() != options.what.lower():
+        raise InvalidRequest("the proof is about another inference", field="proof")
+    return proof
+
+
+def _from_proof(proof: Proof) -> Case:
+    from p2p.inspection import Case
+    from p2p.verification.artifact import parse
+
+    return Case(proof.signed_request.request, proof.finish.record, proof.accepted.beacon, proof.prompt, parse(proof.artifact))
+
+
+def _from_store(options: argparse.Namespace) -> Case:
+    """From the own peer, whose chain has checked the signatures."""
+    from p2p.codec import unpack
+    from p2p.control import call
+    from p2p.inference.session import Payload
+    from p2p.inspection import Case
+    from p2p.types import FinishRecord, Request
+    from p2p.verification.artifact import parse
+
+    found = call(options.dir or DEFAULT_DIR, {"op": "payload", "id": options.what.lower()})
+    payload = unpack(Payload, bytes.fromhex(found["payload"]))
+    request, finish = unpack(Request, bytes.fromhex(found["request"])), unpack(FinishRecord, bytes.fromhex(found["finish"]))
+    return Case(request, finish, bytes.fromhex(found["beacon"]), payload.prompt, parse(payload.artifact))
+
+
+async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) -> tuple[list[str], bytes | None]:
+    """(problems, beacon of the draw's height) as the chain of the peer given has them."""
+    from p2p.inspection import chain_problems
+
+    record, height = proof.finish.record, proof.accepted.draw_height
+    questions: list[dict[str, Any]] = [{"op": "inference", "id": record.inference_id.hex()}, {"op": "block", "height": height}]
+    try:
+        found, block = await _ask_chain(options, proof, questions)
+    except Unavailable:
+        if options.peer:
+            raise
+        notes.append("no peer asked: root and beacon were not compared with a chain")
+        return [], None
+    beacon = bytes.fromhex(block["beacon"]) if block else None
+    if beacon is None:
+        notes.append(f"the peer has no block {height}: the beacon was not compared")
+    return chain_problems(record, found), beacon
+
+
+async def _ask_chain(
+    options: argparse.Namespace, proof: Proof, questions: list[dict[str, Any]]
+) -> list[dict[str, Any] | None]:
+    from p2p.client import query
+    from p2p.control import call
+    from p2p.gossip.host import NetworkConfig, open_network
+    from p2p.keys import Key
+
+    if not options.peer:
+        return [_or_none(call, options.dir or DEFAULT_DIR, question) for question in questions]
+    if "/p2p/" not in options.peer:
+        raise ConfigError("a multiaddr with /p2p/ID is wanted", field="peer")
+    config = NetworkConfig(Key.generate(), proof.signed_request.request.network, (), (), expected_size=1, min_connections=0)
+    answers: list[dict[str, Any] | None] = []
+    async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
+        await network.connect(options.peer)
+        for question in questions:
+            try:
+                answers.append(await query(network, options.peer.rsplit("/p2p/", 1)[-1], question))
+            except InvalidRequest:
+                answers.append(None)
+    return answers
+
+
+def _or_none(call: Any, directory: Path, question: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return dict(call(directory, question))
+    except InvalidRequest:
+        return None
+
+
+def _spec(case: Case, genesis: Genesis | None, opened: Opened) -> ModelSpec:
+    """The network's word on the model where there is one; the folder that runs here must hold those very weights."""
+    from p2p.inspection import claimed_spec
+
+    spec = next((m for m in genesis.models if m.model == case.request.model), None) if genesis else None
+    spec = spec or claimed_spec(case)
+    if opened.weights_hash is not None and opened.weights_hash != spec.weights_hash:
+        raise ConfigError("this folder holds other weights than the answer is about; nothing could be said", field="model")
+    return spec
+
+
+def _profile(options: argparse.Namespace, model: str) -> Any:
+    """A function (executor's stack, own stack) -> Noise."""
+    from p2p.verification import profile
+
+    found = profile.load(options.profile) if options.profile else profile.shipped(model)
+    if found is None:
+        raise ConfigError(f"no calibration is shipped for {model[:60]}; make one with: folkmoot calibrate", field="profile")
+    return found.noise
+
+
+# -- what is printed ----------------------------------------------------------------------------------------------
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    report = result.report
+    return {
+        "inference_id": result.inference_id, "executor": result.executor, "stack": result.stack, "valid": result.valid,
+        "problems": result.problems, "notes": result.notes, "report": asdict(report) if report else None,
+        "tokens": [{**asdict(row), "text": text} for row, text in zip(result.rows, result.texts, strict=True)],
+    }
+
+
+def _readable(result: Result) -> str:
+    lines = [f"inference {result.inference_id}", f"executor  {result.executor}  ({result.stack})", ""]
+    if result.rows:
+        lines.append(f"{'at':>5}  {'token':<20}{'published':>10}{'own':>10}{'margin':>9}{'distance':>10}")
+    for row, text in zip(result.rows, result.texts, strict=True):
+        shown = json.dumps(text, ensure_ascii=False)[1:-1][:18]
+        lines.append(f"{row.position:>5}  {shown:<20}{row.published:>10.3f}{row.own:>10.3f}{row.margin:>9.3f}{row.distance:>10.3f}")
+    lines += ["", *(f"problem   {text}" for text in result.problems), *(f"note      {text}" for text in result.notes)]
+    if result.report is not None:
+        lines.append(f"checks    {result.report.reason}")
+    return "\n".join([*lines, f"verdict   {'valid' if result.valid else 'INVALID'}"])

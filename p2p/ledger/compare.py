@@ -1,0 +1,92 @@
+"""What verdicts say beside valid and invalid: whose numbers stand alone, and how much evidence there is. Law: pure; order does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from p2p.ledger.records import VerdictSeen
+from p2p.types import CheckRules, RevealedRow
+
+Nodes = frozenset[bytes]
+
+
+def outliers(verdicts: Sequence[VerdictSeen], weights: Mapping[bytes, int], tolerance_milli: int) -> tuple[Nodes, Nodes]:
+    """(compared, odd): odd are those whose numbers disagree with every one they meet of a group of at least two that agrees with one
+    member of its own and holds more than half of the weight of all with numbers. No such group: nobody is compared."""
+    having = [v for v in verdicts if v.numbers and weights.get(v.validator, 0) > 0]
+    agrees = {
+        (a.validator, b.validator): said
+        for a in having for b in having
+        if a is not b and (said := agree(a.numbers, b.numbers, tolerance_milli)) is not None
+    }
+    groups = [frozenset({v.validator, *(other for (one, other), said in agrees.items() if one == v.validator and said)}) for v in having]
+    total = sum(weights[v.validator] for v in having)
+    best = max(groups, key=lambda group: (_weight(group, weights), sorted(group)), default=frozenset[bytes]())
+    if len(best) < 2 or _weight(best, weights) * 2 <= total:
+        return frozenset(), frozenset()
+    met = {v.validator: [agrees[pair] for node in best if (pair := (v.validator, node)) in agrees] for v in having}
+    odd = frozenset(node for node, said in met.items() if node not in best and said and not any(said))
+    return best | frozenset(node for node, said in met.items() if said), odd
+
+
+def _weight(group: Nodes, weights: Mapping[bytes, int]) -> int:
+    return sum(weights[node] for node in group)
+
+
+def agree(a: Sequence[RevealedRow], b: Sequence[RevealedRow], tolerance_milli: int) -> bool | None:
+    """Whether at least half of the positions both show agree; None when they share none."""
+    mine = {row.position: row for row in a}
+    pairs = [(mine[row.position], row) for row in b if row.position in mine]
+    good = sum(_same_row(x, y, tolerance_milli) for x, y in pairs)
+    return good * 2 >= len(pairs) if pairs else None
+
+
+def _same_row(a: RevealedRow, b: RevealedRow, tolerance_milli: int) -> bool:
+    """At least half of the candidates are common and their log-probabilities differ by at most the tolerance in the mean."""
+    left, right = dict(a.candidates), dict(b.candidates)
+    common = left.keys() & right.keys()
+    if not common or len(common) * 2 < max(len(left), len(right)):
+        return False
+    return sum(abs(left[token] - right[token]) for token in common) <= tolerance_milli * len(common)
+
+
+def losers(verdicts: Sequence[VerdictSeen], weights: Mapping[bytes, int], stands: bool, checks: CheckRules) -> Nodes:
+    """Those whose verdict lost a dispute and who cannot have meant it: false accusers and blind validators.
+
+    In a grey zone honest validators split, and an executor could aim at it to have them marked. So who measured (and, when accusing,
+    measured something against the executor), close to the median, where the median itself is small, only judged differently.
+    """
+    median = _median((v.llr_milli, weights[v.validator]) for v in verdicts if v.tokens)
+
+    def meant(verdict: VerdictSeen) -> bool:
+        return (
+            median is not None and verdict.tokens > 0 and abs(median) <= checks.grey_milli
+            and abs(verdict.llr_milli - median) <= checks.near_milli and (verdict.valid or verdict.llr_milli > 0)
+        )
+
+    return frozenset(v.validator for v in verdicts if v.valid != stands and not meant(v))
+
+
+def evidence_milli(verdicts: Sequence[VerdictSeen], weights: Mapping[bytes, int], stands: bool, cap_milli: int) -> int | None:
+    """What the sequential test takes of a decided inference: the weighted median of the ratios of those who did stage 1.
+
+    Where half the weight that said 'invalid' did so at stage 0, and that decided: the cap. Of two middle ratios the lower one counts,
+    in the executor's favour. None: nobody measured.
+    """
+    accusers = [v for v in verdicts if not v.valid]
+    exact = sum(weights[v.validator] for v in accusers if v.tokens == 0)
+    if not stands and exact * 2 >= sum(weights[v.validator] for v in accusers):
+        return cap_milli
+    median = _median((v.llr_milli, weights[v.validator]) for v in verdicts if v.tokens)
+    return None if median is None else min(max(median, -cap_milli), cap_milli)
+
+
+def _median(pairs: Iterable[tuple[int, int]]) -> int | None:
+    """The lower weighted median of (value, weight)."""
+    rows = sorted(pair for pair in pairs if pair[1] > 0)
+    total, below = sum(weight for _, weight in rows), 0
+    for value, weight in rows:
+        below += weight
+        if below * 2 >= total:
+            return value
+    return None

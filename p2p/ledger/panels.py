@@ -1,0 +1,136 @@
+"""The committees of one inference: drawn, commit, reveal, decide; a second one where one says 'invalid'. Law: it moves at the end of a
+block only, from what is on chain; a verdict's weight is its validator's, and silence never decides against anyone.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from p2p.ledger import compare, standing
+from p2p.ledger.payout import pay, refund
+from p2p.ledger.records import Inference, Panel
+from p2p.ledger.rules import checking, voting_weight
+from p2p.ledger.view import View
+from p2p.types import Genesis, Status
+from p2p.verification.duty import check_probability_milli, draw_validators, is_sampled
+
+MAX_DRAWS = 2  # committees drawn for one inference before silence settles it (decision 005)
+
+
+def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
+    """The first committee, from a beacon the executor could not know when its root went on chain; or none, by chance."""
+    assert inference.finish is not None
+    node = inference.finish.record.executor
+    executor, seen = view.participant(node), view.standing(node)
+    reputation = executor.reputation if executor else 0
+    probability = check_probability_milli(reputation, seen.checked_tokens, seen.finished_before, genesis.checks)
+    if not is_sampled(_beacon(view, height), inference_id, probability):
+        pay(view, height, inference_id, inference, "not sampled")
+    elif not _open(view, genesis, height, inference_id, inference, Status.VALIDATING):
+        pay(view, height, inference_id, inference, "nobody else can check this model")
+
+
+def step(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
+    """At the end of block `height`: go on when all have spoken, or when the phase closes."""
+    panel = inference.panels[-1]
+    if not panel.revealing:
+        if len(panel.commits) < len(panel.members) and height < panel.closes:
+            return
+        if panel.commits:
+            _reveal(view, genesis, height, inference_id, inference, panel)
+            return
+    elif len(panel.verdicts) < len(panel.commits) and height < panel.closes:
+        return
+    _close(view, genesis, height, inference_id, inference, panel)
+
+
+def _beacon(view: View, height: int) -> bytes:
+    beacon = view.beacon(height)
+    assert beacon is not None  # end_of_block put it
+    return beacon
+
+
+def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, status: Status) -> bool:
+    """Draw a committee; False where nobody is left to ask. A dispute asks those that were not asked before."""
+    assert inference.finish is not None
+    disputed = status is Status.DISPUTED
+    node = inference.finish.record.executor
+    executor = view.participant(node)
+    exclude = {p.node for p in view.participants() if executor and p.owner == executor.owner} | {node}
+    if disputed:
+        exclude |= inference.members
+    count = genesis.checks.dispute_committee if disputed else genesis.committee
+    candidates = checking(view, inference.signed_request.request.model)
+    members = draw_validators(_beacon(view, height), inference_id, candidates, frozenset(exclude), count)
+    if not members:
+        return False
+    panel = Panel(height, _beacon(view, height), members, height + max(genesis.validation_window, 1))
+    view.put_inference(inference_id, replace(inference, status=status.value, panels=(*inference.panels, panel)))
+    for member in members:
+        view.add_id(b"duty/" + member, inference_id)
+    view.add_due(panel.closes, inference_id)
+    return True
+
+
+def _reveal(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, panel: Panel) -> None:
+    panel = replace(panel, revealing=True, closes=height + genesis.checks.reveal_window)
+    view.put_inference(inference_id, replace(
+        inference, status=Status.REVEALING.value, panels=(*inference.panels[:-1], panel),
+    ))
+    view.add_due(panel.closes, inference_id)
+
+
+def _close(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, panel: Panel) -> None:
+    """A committee's work is over: a dispute, a fresh committee, or the decision."""
+    for node in panel.members:
+        view.remove_id(b"duty/" + node, inference_id)
+    standing.count_duties(view, genesis, height, panel)
+    if not inference.verdicts:
+        fresh = len(inference.panels) < MAX_DRAWS and _open(view, genesis, height, inference_id, inference, Status.VALIDATING)
+        if not fresh:
+            refund(view, height, inference_id, inference, "no validator answered", Status.EXPIRED)
+        return
+    if not inference.dispute_height and not all(verdict.valid for verdict in panel.verdicts):
+        inference = replace(inference, dispute_height=height)
+        if _open(view, genesis, height, inference_id, inference, Status.DISPUTED):
+            return
+    _decide(view, genesis, height, inference_id, inference)
+
+
+def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
+    """The weighted vote over all revealed verdicts. A tie does not stand: doubt is never 'valid'."""
+    assert inference.finish is not None
+    node = inference.finish.record.executor
+    weights = {verdict.validator: voting_weight(view, verdict.validator) for verdict in inference.verdicts}
+    verdicts = [verdict for verdict in inference.verdicts if weights[verdict.validator]]
+    inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
+    valid = sum(weights[v.validator] for v in verdicts if v.valid)
+    invalid = sum(weights[v.validator] for v in verdicts if not v.valid)
+    if valid + invalid == 0:  # all were barred meanwhile
+        refund(view, height, inference_id, inference, "no validator answered", Status.EXPIRED)
+        return
+    stands = valid > invalid
+    compared, odd = compare.outliers(verdicts, weights, genesis.checks.reveal_tolerance_milli)
+    if inference.dispute_height and valid != invalid:
+        compared |= frozenset(verdict.validator for verdict in verdicts)
+        odd |= compare.losers(verdicts, weights, stands, genesis.checks)
+    standing.mark(view, genesis, height, compared, odd)
+    executor = view.participant(node)
+    own = executor is not None and executor.owner == inference.signed_request.request.account
+    if not own:
+        llr = compare.evidence_milli(verdicts, weights, stands, genesis.checks.llr_cap_milli)
+        standing.count_checked(view, genesis, height, inference, llr, stands)
+    if stands:
+        pay(view, height, inference_id, inference, "upheld" if inference.dispute_height else "")
+        return
+    reason = next(v.reason for v in verdicts if not v.valid)
+    if own:  # the client is the executor's owner: nobody is harmed, and it may have been planted (plants.py)
+        inference = replace(inference, blame_height=height + genesis.checks.plant_window)
+        view.add_due(inference.blame_height, inference_id)
+    else:
+        standing.strike(view, node)
+    refund(view, height, inference_id, inference, reason, Status.INVALIDATED)
+
+
+def _without_numbers(panel: Panel) -> Panel:
+    return replace(panel, verdicts=tuple(replace(verdict, numbers=()) for verdict in panel.verdicts))

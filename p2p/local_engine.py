@@ -1,0 +1,70 @@
+"""An engine on this machine for one command: torch in this process, an own vLLM, or an ML node by URL. Law: gone when the command ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2p.attacks.base import end_tokens
+from p2p.errors import ConfigError, Unavailable
+from p2p.inference.engine import Engine
+from p2p.inference.vllm_engine import VllmClient
+from p2p.types import StackClass
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """stack: as artifacts name it. weights_hash: of the folder that runs here, None for an ML node by URL. decode: of a stack that
+    runs in this process."""
+
+    engine: Engine
+    stack: str
+    weights_hash: bytes | None = None
+    decode: Callable[[Sequence[int]], str] | None = None
+
+    async def eos_ids(self) -> frozenset[int]:
+        return await end_tokens(self.engine)
+
+    async def text(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, special ones left out where the stack does so."""
+        if not tokens:
+            return ""
+        if self.decode is not None:
+            return self.decode(tokens)
+        assert isinstance(self.engine, VllmClient)
+        return await self.engine.detokenize(tokens)
+
+
+@asynccontextmanager
+async def open_engine(
+    kind: str, model: Path | None, url: str | None, name: str, progress: Callable[[str], None], *,
+    flags: Sequence[str] = (), options: Mapping[str, Any] | None = None, stack: str = StackClass.CPU_BF16,
+) -> AsyncIterator[Opened]:
+    """kind: torch | vllm, for `model`; url: a running ML node. flags: vLLM's; options: the torch engine's. stack:
+    of an ML node or vLLM, as artifacts name it; torch knows its own."""
+    from p2p.inference.model import weights_hash
+
+    if url is not None:
+        client = VllmClient(url, name)
+        if not await client.health():
+            raise Unavailable(f"no ML node answers at {url}", field="ml_node")
+        yield Opened(client, stack)
+        return
+    if model is None or not (model / "config.json").exists():
+        raise ConfigError(f"{model} holds no model (config.json is missing)", field="model")
+    if kind == "vllm":
+        import tempfile
+
+        from p2p.inference.vllm_server import vllm_server
+
+        with tempfile.TemporaryDirectory() as scratch:
+            async with vllm_server(model, served_name=name, log=Path(scratch) / "vllm.log", flags=flags, progress=progress) as own:
+                yield Opened(VllmClient(own, name), stack, weights_hash(model))
+        return
+    from p2p.inference.torch_engine import torch_engine
+
+    async with torch_engine(model, progress=progress, **(options or {})) as engine:
+        yield Opened(engine, engine.stack, weights_hash(model), engine.model.decode_text)

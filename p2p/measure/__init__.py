@@ -1,0 +1,1 @@
+"""p2p.measure: see README.md in this folder."""

@@ -1,0 +1,114 @@
+"""How well the profile tells cheats from honest hosts. Law: judged on prompts the profile was not fitted on; every rate has an interval.
+
+detection(N): share of resampled answers of N tokens whose ratio is above the profile's threshold for N. Intervals: the answers themselves
+are resampled (bootstrap by sequence), 95 %.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from p2p.measure.facts import Evidence, only
+from p2p.measure.plan import FITTED, HONEST, LAUNDERED, TORCH, VLLM, by_name
+from p2p.verification.calibration import Facts, fit, resample
+from p2p.verification.check import FALSE_ALARM_PPM
+from p2p.verification.profile import Noise
+
+LENGTHS = (4, 8, 16, 32, 48, 64, 96, 128, 200, 256, 300, 512, 1000, 1500, 2048, 4096)
+TIMES, OUTER = 20_000, 100
+CAP_MILLI = 6000
+STACKS = (VLLM, TORCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """rates, low, high: by length of LENGTHS. tokens: held-out tokens behind it."""
+
+    case: str
+    executor: str
+    validator: str
+    tokens: int
+    answers: int
+    rates: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def needed(self, rate: float) -> int | None:
+        """The shortest length from which on the rate holds."""
+        good = None
+        for length, found in zip(reversed(LENGTHS), reversed(self.rates), strict=True):
+            if found < rate:
+                break
+            good = length
+        return good
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """calibration, heldout: prompt ids."""
+
+    evidence: Evidence
+    calibration: frozenset[str]
+    heldout: frozenset[str]
+    seed: int = 20261124
+    profiles: dict[str, Noise] = field(default_factory=dict)
+    curves: list[Curve] = field(default_factory=list)
+
+    def regimes(self, executor: str, validator: str, wanted: frozenset[str]) -> dict[str, Facts]:
+        runs = [r for r in HONEST if r.stack == executor and self.evidence.has(r.name, validator)]
+        return {r.name: only(self.evidence.facts(r.name, validator), wanted) for r in runs}
+
+    def alternatives(self, executor: str, validator: str) -> dict[str, Facts]:
+        """What the profile of a pair is fitted with; a stack without an alternative of its own borrows the other one's."""
+        found = {"wrong_seed": "wrong_seed"}
+        for name in (*FITTED, *(["fp8_kv"] if executor == TORCH else [])):
+            own = f"{name}_torch" if executor == TORCH and self.evidence.has(f"{name}_torch", validator) else name
+            found[name] = own
+            if name in LAUNDERED:
+                found[f"laundered_{name}"] = f"laundered_{own}"
+        return {
+            name: only(self.evidence.facts(case, validator), self.calibration) for name, case in found.items() if self.evidence.has(case, validator)
+        }
+
+    def fit(self) -> None:
+        for executor in STACKS:
+            for validator in STACKS:
+                regimes = self.regimes(executor, validator, self.calibration)
+                if regimes:
+                    others = self.alternatives(executor, validator)
+                    numbers = frozenset(n for n in others if n.startswith(("laundered_", "wrong_")))
+                    self.profiles[f"{executor}>{validator}"] = fit(regimes, others, numbers, cap_milli=CAP_MILLI, seed=self.seed)
+
+    def cases(self) -> list[tuple[str, str]]:
+        """(case, executor's stack) of everything measured, honest regimes first."""
+        runs = sorted((by_name(name) for name in self.evidence.measured.names()), key=lambda r: (bool(r.attack), r.stack, r.name))
+        laundered = [(f"laundered_{r.name}", r.stack) for r in runs if r.attack in LAUNDERED]
+        return [*((r.name, r.stack) for r in runs), *laundered, ("wrong_seed", by_name(self.evidence.run_of("wrong_seed")).stack)]
+
+    def run(self) -> None:
+        for case, executor in self.cases():
+            for validator in STACKS:
+                if self.evidence.has(case, validator) and f"{executor}>{validator}" in self.profiles:
+                    self.curves.append(self.curve(case, executor, validator))
+
+    def curve(self, case: str, executor: str, validator: str) -> Curve:
+        noise = self.profiles[f"{executor}>{validator}"]
+        facts = only(self.evidence.facts(case, validator), self.heldout)
+        rng = np.random.default_rng(self.seed)
+        columns = []
+        for length in LENGTHS:
+            limit = noise.threshold_milli(length, FALSE_ALARM_PPM)
+            rate = float((resample(noise, facts, length, TIMES, rng) > limit).mean())
+            columns.append((rate, *_interval(noise, facts, length, limit, rng)))
+        rates, low, high = zip(*columns, strict=True)
+        return Curve(case, executor, validator, len(facts.values), len(facts.lengths), rates, low, high)
+
+
+def _interval(noise: Noise, facts: Facts, length: int, limit: int, rng: np.random.Generator) -> tuple[float, float]:
+    count = len(facts.lengths)
+    rates = [
+        float((resample(noise, facts, length, TIMES // 20, rng, chosen=rng.integers(0, count, count)) > limit).mean()) for _ in range(OUTER)
+    ]
+    return float(np.quantile(rates, 0.025)), float(np.quantile(rates, 0.975))

@@ -1,0 +1,81 @@
+"""From what was measured to facts per token, as a validator would have them. Law: through the artifact's own quantisation, never around it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from msgspec.structs import replace
+
+from p2p.attacks.base import best
+from p2p.inference.engine import Row, TokenStep
+from p2p.keys import digest
+from p2p.limits import TOP_RANKS
+from p2p.measure.plan import by_name
+from p2p.measure.store import Answer, Measured
+from p2p.types import FinishReason, Params
+from p2p.verification.artifact import ARTIFACT_VERSION, Header, build
+from p2p.verification.calibration import Facts
+from p2p.verification.statistics import answer_facts
+
+_HEADER = Header(
+    ARTIFACT_VERSION, bytes(32), "", bytes(32), "", "", "", bytes(32), bytes(32), 1, bytes(32), Params(), bytes(32), FinishReason.LENGTH
+)
+
+
+class Evidence:
+    """Facts by (case, validator's stack). A case is a run's name, 'laundered_NAME', or 'wrong_seed'."""
+
+    def __init__(self, measured: Measured) -> None:
+        self.measured = measured
+        self._facts = lru_cache(maxsize=None)(self._make)
+
+    def has(self, case: str, validator: str) -> bool:
+        run = self.run_of(case)
+        if not self.measured.has_answers(run):
+            return False
+        needed = {validator} | ({by_name(run).stack} if case.startswith("laundered_") else set())
+        return all(self.measured.has_rows(run, stack) for stack in needed)
+
+    def facts(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
+        """(prompt ids, facts), one entry per answer that has tokens."""
+        return self._facts(case, validator)
+
+    def run_of(self, case: str) -> str:
+        """The run whose answers a case looks at."""
+        if case == "wrong_seed":
+            return "honest_b16" if self.measured.has_answers("honest_b16") else "honest_torch_b16"
+        return case.removeprefix("laundered_")
+
+    def _make(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
+        run = by_name(self.run_of(case))
+        answers = self.measured.answers(run.name)
+        rows = self.measured.rows(run.name, validator)
+        published = self.measured.rows(run.name, run.stack) if case.startswith("laundered_") else None
+        ids, values = [], []
+        for at, (answer, own) in enumerate(zip(answers, rows, strict=True)):
+            if not answer.steps:
+                continue
+            steps = _laundered(answer, published[at]) if published else answer.steps
+            seed = bytes.fromhex(answer.seed)
+            if case == "wrong_seed":
+                seed = digest(b"a seed of my own", seed)
+            artifact = build(replace(_HEADER, params=run.params, seed=seed), steps)
+            ids.append(answer.prompt)
+            values.append(answer_facts(artifact.positions(), own, run.params, seed))
+        return tuple(ids), Facts(np.concatenate(values), tuple(map(len, values)))
+
+
+def _laundered(answer: Answer, rows: list[Row]) -> tuple[TokenStep, ...]:
+    return tuple(
+        TokenStep(step.token, "", row[step.token], best(row, TOP_RANKS)) for step, row in zip(answer.steps, rows, strict=True)
+    )
+
+
+def only(found: tuple[tuple[str, ...], Facts], wanted: frozenset[str]) -> Facts:
+    """The answers to some prompts."""
+    ids, facts = found
+    starts = facts.starts()
+    keep = [at for at, prompt in enumerate(ids) if prompt in wanted]
+    parts = [facts.values[starts[at] : starts[at] + facts.lengths[at]] for at in keep]
+    return Facts(np.concatenate(parts) if parts else facts.values[:0], tuple(facts.lengths[at] for at in keep))

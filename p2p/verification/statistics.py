@@ -1,0 +1,86 @@
+"""What one prefill says of each token of an answer. Law: pure; a function of the published row, the validator's own row, and the tape.
+
+lead: the chosen token's tape score minus the best other candidate's, in nats of log-probability (score x T): positive when the tape really
+picks it. An honest host's lead is negative only by numerical noise, so a small one; a cheat's as deep as its model is wrong. Unlike a
+match rate it also says how near the tokens that matched were to falling, which is half of the information.
+gap: log p(best other) - log p(chosen): the signed surprisal gap. With the lead it tells a wrong temperature: its flips lean one way.
+distance: root of the weighted mean square of published minus own log-probabilities, centred, weights = published probabilities.
+chosen: |published - own| log-probability of the chosen token (published in 1/1024 nat).
+excess: how far the chosen token is outside the mask (top-k, top-p, min-p) under the validator's numbers, in nats; 0 inside.
+sure: the validator's log-probability of its likeliest token. Where a model is sure, all numbers agree and say little.
+Source: Token-DiFR (arXiv 2511.20621) for replay; lead with its sign, and the gap beside it, are ours (decision 012).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from p2p.types import Params
+from p2p.verification import tape
+from p2p.verification.artifact import TOP_STEPS_PER_NAT, Position
+
+Floats = NDArray[np.float64]
+LEAD, GAP, DISTANCE, CHOSEN, EXCESS, SURE = range(6)
+COLUMNS = ("lead", "gap", "distance", "chosen", "excess", "sure")
+CAP = 5.0  # nats; beyond it a number says no more
+ROW_TOP = 64  # candidates a validator asks its engine for
+_FLOOR = -255 / TOP_STEPS_PER_NAT  # a published log-probability this low says only 'very low'
+
+
+def answer_facts(
+    positions: Sequence[Position], rows: Sequence[Mapping[int, float]], params: Params, seed: bytes, *, start: int = 0
+) -> Floats:
+    """Facts of every token of an answer, shape (tokens, 6). rows: one per position, each holding the chosen token.
+
+    start: tape position of the first one. Raises KeyError when a row lacks its chosen token, ValueError when the lengths differ.
+    """
+    if len(positions) != len(rows):
+        raise ValueError(f"{len(rows)} rows for {len(positions)} positions")
+    out = np.zeros((len(positions), len(COLUMNS)))
+    tokens = [position.token for position in positions]
+    for index, (position, row) in enumerate(zip(positions, rows, strict=True)):
+        out[index, :2], out[index, EXCESS] = _replay(position.token, row, params, seed, start + index, tokens[:index])
+        out[index, DISTANCE], out[index, CHOSEN] = _numbers(position, row)
+        out[index, SURE] = max(row.values())
+    return np.clip(out, -CAP, CAP)
+
+
+def _replay(
+    token: int, row: Mapping[int, float], params: Params, seed: bytes, index: int, before: Sequence[int]
+) -> tuple[tuple[float, float], float]:
+    """((lead, gap), excess) of one token under the validator's numbers."""
+    ids = list(row)
+    chosen = ids.index(token)
+    logprobs = np.array([row[i] for i in ids])
+    noise = tape.gumbel_at(seed, index, ids) if params.temperature_milli else np.zeros(len(ids))
+    counts = tape.output_counts(before, ids) if params.presence_milli or params.frequency_milli else None
+    scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
+    free = tape.scores(logprobs, replace(params, top_k=0, top_p_milli=1000, min_p_milli=0), noise, counts) * scale
+    masked = np.asarray(tape.scores(logprobs, params, noise, counts) * scale)
+    plain = free - noise * scale
+    inside = np.isfinite(masked)
+    excess = 0.0 if inside[chosen] else float(plain[inside].min() - plain[chosen])
+    masked[chosen] = -np.inf
+    best = int(np.argmax(masked))
+    if not np.isfinite(masked[best]):
+        return (CAP, -CAP), excess  # nobody else is inside the mask
+    return (float(free[chosen] - masked[best]), float(plain[best] - plain[chosen])), excess
+
+
+def _numbers(position: Position, row: Mapping[int, float]) -> tuple[float, float]:
+    """(distance, chosen): published against own log-probabilities."""
+    lowest = min(row.values())
+    pairs = [(p, row.get(token, lowest)) for token, p in dict(position.top).items() if p > _FLOOR]
+    chosen = abs(position.logprob - row[position.token])
+    if not pairs:
+        return CAP, chosen
+    published, own = np.array(pairs).T
+    weights = np.exp(published - published.max())
+    weights /= weights.sum()
+    off = own - published
+    off -= (weights * off).sum()
+    return float(np.sqrt((weights * off**2).sum())), chosen

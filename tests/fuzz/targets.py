@@ -1,0 +1,190 @@
+"""What is fuzzed: valid originals and the path that must refuse all else. Law: `accepts` says whether a party of the network, who
+knows what the chain knows about original number `at`, would take these parts for it. Refusals are typed; anything else is a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from msgspec.structs import replace
+
+from p2p.client import AskSpec, check_receipt
+from p2p.codec import encode, unpack
+from p2p.errors import RemoteProtocolError
+from p2p.inference.draw import draw_executors
+from p2p.inference.engine import TokenStep
+from p2p.inference.session import Accepted, Done, Payload, pack_frame, parse_frame
+from p2p.keys import Domain, Key, digest, peer_id
+from p2p.limits import MAX_CANDIDATES
+from p2p.types import (
+    FinishReason,
+    FinishRecord,
+    Genesis,
+    GenesisPeer,
+    ModelSpec,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    Request,
+    RevealedRow,
+    SignedFinish,
+    SignedRequest,
+    Verdict,
+    VerdictCommit,
+    plant_commitment,
+    verdict_commitment,
+)
+from p2p.verification import artifact as artifacts
+from p2p.verification import check, tape
+from tests.golden.samples import kinds, sample
+
+Parts = tuple[bytes, ...]
+EOS = frozenset({2})
+NETWORK, MODEL, HEIGHT = "fuzz", "toy", 70
+PROMPT = "How deep is the lake?"
+SPEC = ModelSpec(MODEL, b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
+CLIENT, AGENT = Key(b"\x11" * 32), Key(b"\x12" * 32)
+PEERS = [Key(bytes([at]) * 32) for at in range(32, 35)]
+GENESIS = Genesis(1, NETWORK, 1, tuple(GenesisPeer(k.public, k.public, 1, (MODEL,)) for k in PEERS), (), (SPEC,))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """originals: valid messages, each of one or more parts. accepts(at, parts): see above."""
+
+    name: str
+    originals: tuple[Parts, ...]
+    accepts: Callable[[int, Parts], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One finished inference as its parties know it."""
+
+    ask: AskSpec
+    signed: SignedRequest
+    accepted: Accepted
+    done: Done
+    seed: bytes
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """Short and long answers; greedy, sampled, with masks and penalties; small and large vocabulary."""
+    kinds_ = ((1, Params(0), 100), (5, Params(), 100), (33, Params(1000, 20, 0, 900), 40_000), (7, Params(700, 0, 50, 1000, 100, -100), 140_000))
+    return tuple(_claim(at, *kind) for at, kind in enumerate(kinds_))
+
+
+def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
+    request = Request(1, NETWORK, CLIENT.public, at, MODEL, digest(b"prompt", PROMPT.encode()), params, 90, length, 10_000, 300)
+    signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, NETWORK, encode(request)))
+    beacon = digest(b"fuzz-beacon", bytes([at]))
+    drawn = draw_executors(beacon, signed.inference_id, [(k.public, 1) for k in PEERS], frozenset({AGENT.public}), MAX_CANDIDATES)
+    executor = next(k for k in PEERS if k.public == drawn[0])
+    seed = tape.tape_seed(beacon, signed.inference_id, request.client_nonce)
+    tokens = [(i * 7919 + at) % (vocab - 10) + 3 for i in range(length)]
+    steps = [TokenStep(t, "", -0.02, ((t, -0.02), *((t + 1 + r, -5.0 - r) for r in range(7)))) for t in tokens]
+    header = artifacts.header_for(request, signed.inference_id, SPEC, seed, range(5), FinishReason.LENGTH)
+    made = artifacts.build(header, steps)
+    record = FinishRecord(signed.inference_id, executor.public, made.root(), made.output_hash(), 5, length, FinishReason.LENGTH)
+    done = Done(SignedFinish(record, executor.sign(Domain.FINISH, NETWORK, encode(record))), made.to_bytes())
+    ask = AskSpec(
+        f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id(AGENT.public)}", CLIENT, NETWORK, MODEL, PROMPT, params, length, nonce=at,
+        genesis=GENESIS,
+    )
+    return Claim(ask, signed, Accepted(signed.inference_id, AGENT.public, HEIGHT + at, beacon, drawn), done, seed)
+
+
+def _artifact(at: int, parts: Parts) -> bool:
+    """A validator's stage 0 against the finish record on chain."""
+    claim = claims()[at]
+    found = artifacts.parse(parts[0])
+    return check.check_exact(found, claim.signed.request, claim.done.finish.record, SPEC, claim.seed, EOS) is None
+
+
+def _payload(at: int, parts: Parts) -> bool:
+    """The same behind the payload stream: frame, prompt, artifact."""
+    frame = parse_frame(parts[0])
+    if not isinstance(frame, Payload) or digest(b"prompt", frame.prompt.encode()) != claims()[at].signed.request.prompt_hash:
+        return False
+    return _artifact(at, (frame.artifact,))
+
+
+def _receipt(at: int, parts: Parts) -> bool:
+    """A client's check of what the agent sent: Accepted, then Done. It asked a light client for the beacon of the height named."""
+    claim = claims()[at]
+    accepted, done = map(parse_frame, parts)
+    if not (isinstance(accepted, Accepted) and isinstance(done, Done)):
+        return False
+    beacons = {HEIGHT + other: there.accepted.beacon for other, there in enumerate(claims())}
+    tokens = list(artifacts.parse(claim.done.artifact).tokens)  # streamed before, not part of the receipt
+    there = beacons.get(accepted.draw_height, b"")
+    return not check_receipt(claim.ask, claim.signed, accepted, done, tokens, draw_beacon=there)
+
+
+@cache
+def verdicts() -> tuple[Verdict, ...]:
+    rows = tuple(RevealedRow(at * 3, tuple((at * 9 + r, -4000 - 100 * r) for r in range(4))) for at in range(16))
+    whole = Verdict(b"\x21" * 32, b"\x22" * 32, True, "llr -3.2 nats, 48 tokens", -3200, 48, rows, b"\x23" * 32)
+    refused = Verdict(b"\x31" * 32, b"\x32" * 32, False, "the payload's root is not the one on chain", 0, 0, (), b"\x33" * 32)
+    return whole, refused, replace(whole, numbers=rows[:2], llr_milli=1_000_000, salt=b"\x24" * 32)
+
+
+def _verdict(at: int, parts: Parts) -> bool:
+    """The ledger has the commitment of the original."""
+    return verdict_commitment(unpack(Verdict, parts[0])) == verdict_commitment(verdicts()[at])
+
+
+def _commit(at: int, parts: Parts) -> bool:
+    """Nothing is checked against a commitment but what is revealed: another validator's, or another inference's, is another one."""
+    return unpack(VerdictCommit, parts[0]) == _commits()[at]
+
+
+@cache
+def _commits() -> tuple[VerdictCommit, ...]:
+    return tuple(VerdictCommit(v.inference_id, v.validator, verdict_commitment(v)) for v in verdicts())
+
+
+@cache
+def _plants() -> tuple[tuple[PlantCommit, PlantReveal], ...]:
+    reveals = [PlantReveal(bytes([at]) * 32, bytes([at + 1]) * 32, fault, bytes([at + 2]) * 32) for at, fault in ((1, "wrong-seed"), (8, "int4"))]
+    return tuple((PlantCommit(r.executor, plant_commitment(r.inference_id, r.fault, r.salt)), r) for r in reveals)
+
+
+def _plant(at: int, parts: Parts) -> bool:
+    """The ledger keeps commitments by executor; the reveal must open the one of its executor."""
+    found = unpack(PlantReveal, parts[0])
+    return _plants()[at][0] == PlantCommit(found.executor, plant_commitment(found.inference_id, found.fault, found.salt))
+
+
+@cache
+def _frames() -> tuple[bytes, ...]:
+    return tuple(encode(sample(kind)) for name, kind in sorted(kinds().items()) if name.startswith("p2p.inference.session."))
+
+
+def _frame(at: int, parts: Parts) -> bool:
+    """Any frame at all: what is taken must be the one encoding of what was read, so that no two bytes strings mean the same."""
+    if encode(parse_frame(parts[0])) != parts[0]:
+        return True
+    return parts[0] == _frames()[at]
+
+
+@cache
+def targets() -> dict[str, Target]:
+    payloads = tuple((pack_frame(Payload(PROMPT, c.done.artifact)),) for c in claims())
+    found = (
+        Target("artifact", tuple((c.done.artifact,) for c in claims()), _artifact),
+        Target("payload", payloads, _payload),
+        Target("receipt", tuple((pack_frame(c.accepted), pack_frame(c.done)) for c in claims()), _receipt),
+        Target("verdict", tuple((encode(v),) for v in verdicts()), _verdict),
+        Target("commit", tuple((encode(c),) for c in _commits()), _commit),
+        Target("plant", tuple((encode(r),) for _, r in _plants()), _plant),
+        Target("frame", tuple((raw,) for raw in _frames()), _frame),
+    )
+    for target in found:
+        for at, parts in enumerate(target.originals):
+            if not target.accepts(at, parts):
+                raise RemoteProtocolError(f"original {at} of {target.name} is refused", field="original")
+    return {target.name: target for target in found}

@@ -1,0 +1,191 @@
+"""A ledger without a network: participants with keys, requests, committees that say what a test tells them. Law: only real records and
+real ends of blocks; nothing is written into the state by hand unless a test says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from p2p.codec import encode
+from p2p.keys import Domain, Key, digest
+from p2p.ledger.apply import apply_record
+from p2p.ledger.genesis import check_conservation, first_state
+from p2p.ledger.records import Inference
+from p2p.ledger.settle import end_of_block
+from p2p.ledger.view import View
+from p2p.types import (
+    CheckRules,
+    FinishReason,
+    FinishRecord,
+    Genesis,
+    GenesisAccount,
+    GenesisPeer,
+    ModelSpec,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    Record,
+    RecordKind,
+    Request,
+    RevealedRow,
+    SignedFinish,
+    SignedRequest,
+    StartRecord,
+    Verdict,
+    VerdictCommit,
+    plant_commitment,
+    verdict_commitment,
+)
+from p2p.verification.duty import reveal_positions
+
+CLIENT = Key(b"\x70" * 32)
+PRICE, PROMPT = 10, 20
+WINDOW, REVEAL = 5, 4
+RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6)
+SALT = b"\x55" * 32
+
+
+def true_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:
+    """What the right model gives at ranks 9 to 12."""
+    raw = digest(b"row", inference_id, position.to_bytes(4, "big"))
+    return tuple((raw[i] * 4 + i, -3000 - 100 * i - raw[i + 4]) for i in range(4))
+
+
+def false_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:
+    """Invented, and the same for all who invent in this way."""
+    return tuple((token + 5000, logprob) for token, logprob in true_row(inference_id, position))
+
+
+class Lab:
+    """peers: how many. owners: peer number -> peer number whose owner it shares."""
+
+    def __init__(
+        self, peers: int = 8, epoch_blocks: int = 1000, owners: dict[int, int] | None = None, rules: CheckRules = RULES, **change: Any
+    ) -> None:
+        self.keys = [Key(bytes([i + 1]) * 32) for i in range(peers)]
+        self.owners = [Key(bytes([100 + (owners or {}).get(i, i)]) * 32) for i in range(peers)]
+        self.by_node = {key.public: key for key in self.keys}
+        self.nodes = [key.public for key in self.keys]
+        self.accounts = [CLIENT.public, *dict.fromkeys(key.public for key in self.owners)]
+        self.genesis = replace(
+            Genesis(
+                1, "n", 0, tuple(GenesisPeer(k.public, o.public, 10, ("toy",)) for k, o in zip(self.keys, self.owners, strict=True)),
+                tuple(GenesisAccount(account, 10**9) for account in self.accounts),
+                (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048),),
+                validation_window=WINDOW, epoch_blocks=epoch_blocks, checks=rules,
+            ), **change,
+        )
+        self.view = View(lambda key: None)
+        first_state(self.view, self.genesis, digest(b"beginning"))
+        self.height = 1  # of the block whose records are applied now
+        self.nonces: dict[bytes, int] = {}
+
+    # -- blocks and records -----------------------------------------------------------------------------------------
+
+    def block(self, count: int = 1) -> None:
+        """End the block at self.height, `count` times."""
+        for _ in range(count):
+            end_of_block(self.view, self.genesis, self.height, digest(b"beacon", self.height.to_bytes(8, "big")))
+            assert check_conservation(self.view, self.accounts)
+            self.height += 1
+
+    def put(self, sender: bytes, kind: RecordKind, body: object) -> None:
+        apply_record(self.view, self.genesis, self.height, sender, Record(kind, encode(body)))
+
+    def inference(self, inference_id: bytes) -> Inference:
+        found = self.view.inference(inference_id)
+        assert found is not None
+        return found
+
+    def status(self, inference_id: bytes) -> str:
+        return self.inference(inference_id).status
+
+    # -- one inference ----------------------------------------------------------------------------------------------
+
+    def start(self, account: Key = CLIENT, agent: int = 0, deadline: int = 500) -> SignedRequest:
+        if self.height == 1:
+            self.block()
+        nonce = self.nonces[account.public] = self.nonces.get(account.public, 0) + 1
+        body = Request(1, "n", account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, self.height + deadline)
+        signed = SignedRequest(body, account.sign(Domain.REQUEST, "n", encode(body)))
+        self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.height - 1, self.nodes[agent]))
+        return signed
+
+    def finish(self, inference_id: bytes, executor: bytes | None = None, tokens: int = 10) -> bytes:
+        executor = executor or self.inference(inference_id).candidates[0]
+        record = FinishRecord(inference_id, executor, bytes(32), b"\x05" * 32, PROMPT, tokens, FinishReason.LENGTH)
+        signature = self.by_node[executor].sign(Domain.FINISH, "n", encode(record))
+        self.put(executor, RecordKind.FINISH, SignedFinish(record, signature))
+        return executor
+
+    def drawn(self, *, executor: bytes | None = None, account: Key = CLIENT, tokens: int = 10) -> bytes:
+        """Start, finish, and the beacon that draws the committee: a new inference's id."""
+        signed = self.start(account, self.agent_for(executor))
+        while executor is not None and executor not in self.inference(signed.inference_id).candidates:
+            signed = self.start(account, self.agent_for(executor))
+        self.finish(signed.inference_id, executor, tokens)
+        self.block(1 + self.genesis.validation_delay)
+        return signed.inference_id
+
+    def agent_for(self, executor: bytes | None) -> int:
+        return 1 if executor == self.nodes[0] else 0
+
+    # -- validators ---------------------------------------------------------------------------------------------------
+
+    def verdict(
+        self, inference_id: bytes, node: bytes, *, valid: bool = True, llr: int | None = None, stage0: bool = False,
+        row: Callable[[bytes, int], tuple[tuple[int, int], ...]] = true_row, salt: bytes = SALT,
+    ) -> Verdict:
+        """What `node` would say, well formed."""
+        inference = self.inference(inference_id)
+        assert inference.finish is not None
+        length = 0 if stage0 else inference.finish.record.output_tokens
+        positions = reveal_positions(inference.panels[-1].beacon, inference_id, node, length)
+        ratio = (0 if stage0 else -2000 if valid else 20_000) if llr is None else llr
+        numbers = tuple(RevealedRow(at, row(inference_id, at)) for at in positions)
+        return Verdict(inference_id, node, valid, "" if valid else "because", ratio, length, numbers, salt)
+
+    def commit(self, verdict: Verdict, sender: bytes | None = None) -> None:
+        body = VerdictCommit(verdict.inference_id, verdict.validator, verdict_commitment(verdict))
+        self.put(sender or verdict.validator, RecordKind.VERDICT_COMMIT, body)
+
+    def reveal(self, verdict: Verdict, sender: bytes | None = None) -> None:
+        self.put(sender or verdict.validator, RecordKind.VERDICT, verdict)
+
+    def say(self, verdicts: list[Verdict]) -> None:
+        """A whole phase pair: all commit, the block ends, all reveal, the block ends."""
+        for verdict in verdicts:
+            self.commit(verdict)
+        inference_id = verdicts[0].inference_id
+        self.until(inference_id, lambda found: found.panels[-1].revealing)
+        for verdict in verdicts:
+            self.reveal(verdict)
+        panels = len(self.inference(inference_id).panels)
+        self.until(inference_id, lambda found: found.end_height > 0 or len(found.panels) > panels)
+
+    def until(self, inference_id: bytes, good: Callable[[Inference], bool]) -> None:
+        for _ in range(2 * (WINDOW + REVEAL) + 2):
+            if good(self.inference(inference_id)):
+                return
+            self.block()
+        raise AssertionError("did not come true")
+
+    def members(self, inference_id: bytes) -> tuple[bytes, ...]:
+        return self.inference(inference_id).panels[-1].members
+
+    def decide(self, inference_id: bytes, says: Callable[[bytes], dict[str, Any]]) -> Inference:
+        """Let each committee that is drawn say `says(node)` until it is decided."""
+        while not self.inference(inference_id).end_height:
+            self.say([self.verdict(inference_id, node, **says(node)) for node in self.members(inference_id)])
+        return self.inference(inference_id)
+
+    # -- plants -------------------------------------------------------------------------------------------------------
+
+    def plant(self, inference_id: bytes, executor: bytes, fault: str = "int4") -> None:
+        self.put(executor, RecordKind.PLANT_COMMIT, PlantCommit(executor, plant_commitment(inference_id, fault, SALT)))
+
+    def show(self, inference_id: bytes, executor: bytes, fault: str = "int4", salt: bytes = SALT, sender: bytes | None = None) -> None:
+        self.put(sender or executor, RecordKind.PLANT_REVEAL, PlantReveal(inference_id, executor, fault, salt))

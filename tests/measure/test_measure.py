@@ -1,0 +1,108 @@
+"""The measuring itself: the plan's names are real, results survive the disk, goals are read off curves; once, small, on the real model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from p2p import attacks
+from p2p.inference.engine import TokenStep
+from p2p.measure import plan
+from p2p.measure.epoch import play
+from p2p.measure.evaluate import LENGTHS, Curve
+from p2p.measure.goals import GOALS, judged
+from p2p.measure.store import Answer, Measured
+from p2p.verification import profile, prompts
+
+
+def test_every_run_names_a_real_attack_and_names_are_unique() -> None:
+    names = [run.name for run in plan.RUNS]
+    assert len(set(names)) == len(names)
+    for run in plan.RUNS:
+        assert not run.attack or attacks.get(run.attack).name == run.attack
+    for name in (*plan.EXACT, *plan.LAUNDERED, *plan.FITTED):
+        assert attacks.get(name)
+    for name in plan.LAUNDERED:
+        if name != "altered_system_prompt":
+            assert attacks.get(f"laundered_{name}")
+
+
+def test_a_row_exists_on_the_other_stack_too() -> None:
+    other = plan.by_name("int6_torch")
+    assert (other.stack, other.attack) == (plan.TORCH, "int6")
+    runs = plan.calibration((plan.VLLM, plan.TORCH))
+    assert len({r.name for r in runs}) == len(runs)
+    assert {r.stack for r in runs} == {plan.VLLM, plan.TORCH}
+
+
+def test_seeds_differ_by_prompt_and_salt() -> None:
+    shipped = prompts.load()
+    assert len({run.seed(p) for run in (plan.by_name("honest_b16"), plan.by_name("honest_b4")) for p in shipped}) == 2 * len(shipped)
+
+
+def test_results_survive_the_disk_and_halves_do_not_exist(tmp_path: Path) -> None:
+    measured = Measured(tmp_path)
+    answers = [
+        Answer("chat-1", "ab", (1, 2), (TokenStep(5, "", -0.25, ((5, -0.25), (6, -2.0))),)), Answer("chat-2", "cd", (1,), ()),
+    ]
+    measured.put_answers("run", answers)
+    assert measured.answers("run") == answers
+    assert measured.names() == ["run"]
+    measured.put_rows("run", "stack", [({5: -0.3, 6: -1.75},), ()])
+    assert measured.rows("run", "stack") == [[{5: pytest.approx(-0.3), 6: -1.75}], []]
+    assert not measured.has_rows("run", "other")
+    measured.note("tables", "a", [1])
+    measured.note("tables", "b", 2)
+    assert measured.noted("tables") == {"a": [1], "b": 2}
+    assert not list(tmp_path.rglob("*.tmp*"))
+
+
+def test_a_goal_is_met_only_where_the_curve_says_so() -> None:
+    goal = next(g for g in GOALS if g.case == "int4")
+    for rate, met in ((1.0, True), (0.99, False)):
+        flat = tuple([rate] * len(LENGTHS))
+        row = judged([goal], [Curve("int4", goal.executor, goal.validator, 10, 1, flat, flat, flat)])[0]
+        assert row["met"] is met
+    assert judged([goal], [])[0]["ours"] == "not measured"
+    rising = tuple(float(n >= 64) for n in LENGTHS)
+    assert Curve("x", "a", "b", 1, 1, rising, rising, rising).needed(0.9) == 64
+
+
+def test_an_epoch_convicts_a_constant_cheat_and_not_an_honest_host() -> None:
+    rng = np.random.default_rng(5)
+    honest = [int(x) for x in rng.normal(-800, 600, 300)]
+    cheating = [5000] * 10
+    assert not play(honest, [], 0.0, epochs=50, length=300, seed=1).convicted_at
+    assert len(play(honest, cheating, 1.0, epochs=20, length=50, seed=1).convicted_at) == 20
+    tenth = play(honest, cheating, 0.1, epochs=20, length=1000, seed=1)
+    assert len(tenth.convicted_at) == 20
+    assert np.median(tenth.convicted_at) > 10
+
+
+def test_the_shipped_profile_is_of_the_shipped_model() -> None:
+    found = profile.shipped("SmolLM2-135M-Instruct")
+    assert found is not None
+    for pair, noise in found.pairs.items():
+        assert set(noise.thresholds) >= {1000}
+        assert len(noise.tables) >= 10, pair
+    assert profile.shipped("nobody/../else") is None
+
+
+@pytest.mark.engine
+def test_small_run_on_the_real_model(tmp_path: Path) -> None:
+    """Collect, fit, judge and write, with int4 weights really run; not a result, a check of the whole way."""
+    argv = [sys.executable, "-m", "p2p.measure", "--small", "--dir", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    curve = next(c for c in found["curves"] if c["case"] == "int4_torch")
+    assert curve["rates"][LENGTHS.index(64)] > 0.9
+    honest = next(c for c in found["curves"] if c["case"] == "honest_torch_b16")
+    assert honest["rates"][LENGTHS.index(64)] < 0.1
+    again = subprocess.run([*argv, "--skip-collect"], capture_output=True, text=True, timeout=600, check=False)
+    assert again.returncode == 0, "what was measured is enough"
