@@ -22,7 +22,8 @@ class NodeConfig:
     transformers, in this process); engine_threads: of torch (None: all cores). cheat: name of an attack in p2p/attacks, for test
     networks; honest_ml_node: URL of a vLLM with the claimed model, for a cheat whose ml_node has another (left out: the same);
     cheat_friends: node keys, hexadecimal, that a colluding validator calls valid. profile: file of the model's calibration (None: the
-    one that is shipped).
+    one that is shipped). plant_interval_ms: plant a fault in an answer to this peer's own owner this often, to measure the network's
+    checks (None: never; needs DIR/account.key with money).
     first_token_timeout_ms, token_timeout_ms: how long this peer, as an agent, waits for an executor before the next one."""
 
     directory: Path
@@ -40,6 +41,7 @@ class NodeConfig:
     cheat: str | None = None
     honest_ml_node: str | None = None
     cheat_friends: tuple[str, ...] = ()
+    plant_interval_ms: int | None = None
     block_interval_ms: int = 300
     empty_block_interval_ms: int = 1000
     first_token_timeout_ms: int = round(FIRST_TOKEN_TIMEOUT_S * 1000)

@@ -41,6 +41,7 @@ from p2p.inference.session import (
 from p2p.keys import Key
 from p2p.mlnode import open_ml_node
 from p2p.outbox import Outbox
+from p2p.planting import Planter
 from p2p.queries import Queries
 from p2p.sync import Catchup, serve_sync
 from p2p.types import Genesis
@@ -80,7 +81,17 @@ class Node:
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
         self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
         self.validator.profile = load_profile(config.profile) if config.profile else None
+        self.planter = self._planter()
         self.queries = Queries(self.chain, self.status, self._peers)
+
+    def _planter(self) -> Planter | None:
+        c = self.config
+        if c.plant_interval_ms is None:
+            return None
+        owner = Key.load(c.directory / "account.key")
+        planter = Planter(self.key, owner, self.chain, self.outbox, c.model, lambda: self.network, c.plant_interval_ms / 1000)
+        self.executor.engine_for = planter.engine_for
+        return planter
 
     # -- what the wires call --------------------------------------------------------------------------------------
 
@@ -280,6 +291,8 @@ async def run_node(config: NodeConfig, report: Report) -> None:
                 nursery.start_soon(node._validate)
                 nursery.start_soon(node._ml_node)
                 nursery.start_soon(node._announce)
+                if node.planter is not None:
+                    nursery.start_soon(node.planter.run)
                 nursery.start_soon(serve_control, config.directory, lambda request: node.queries.query(request))
     finally:
         node.chain.close()

@@ -45,7 +45,9 @@ def generate(plan: Plan) -> list[Path]:
     client = Key.generate()
     models = (DEFAULT_MODEL,) if plan.serving else ()
     peers = tuple(GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders)
-    accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO),)
+    accounts: tuple[GenesisAccount, ...] = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO),)
+    if any(name == "plant_interval_ms" for name, _ in plan.settings):  # planted faults are paid by the planter's owner
+        accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
     genesis = Genesis(
         VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
         validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks,

@@ -1,4 +1,4 @@
-"""init, status, peers, block, inference: files and the control socket only. Law: no libp2p, no trio, no torch."""
+"""init, status, peers, verification, block, inference: files and the control socket only. Law: no libp2p, no trio, no torch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def register(commands: Any) -> None:
     init.set_defaults(run=run_init)
     for name, argument, text in (
         ("status", None, "what the peer in --dir does"), ("peers", None, "who it is connected to"),
+        ("verification", None, "how well the network checks, and everybody's standing in the epoch"),
         ("block", "height", "a block and its records"), ("inference", "id", "everything on chain about one inference"),
     ):
         command = commands.add_parser(name, help=text)

@@ -5,6 +5,7 @@ Streams tokens to the agent, then signs a FinishRecord over all it claims and ke
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +18,7 @@ from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
-from p2p.types import BusyRecord, FinishReason, FinishRecord, ModelSpec, RecordKind, SignedBusy, SignedFinish, StackClass
+from p2p.types import BusyRecord, FinishReason, FinishRecord, ModelSpec, RecordKind, SignedBusy, SignedFinish, SignedRequest, StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.artifact import Position
@@ -51,6 +52,7 @@ class Executor:
     engine: Engine | None = None
     jobs: int = 0
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
+    engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
 
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`. Raises FolkmootError for the caller to send as Failure."""
@@ -64,7 +66,7 @@ class Executor:
         try:
             spec = self.chain.model(request.model)
             assert spec is not None  # _check refused unknown models
-            await self._run(stream, forward, spec, beacon, self.engine)
+            await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
         finally:
             self.jobs -= 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 2
+SCHEMA = 3
 DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots")
 
 

@@ -1,0 +1,119 @@
+"""Plants faults in this peer's own answers to its own owner, to measure the network's checks. Law: the commitment is on disk and on its way
+before a faulty token is; every plant is revealed after the decision; never more than the chain allows.
+
+The owner's account pays for the question, so nobody else is harmed, and no validator can know which answer is a test. What comes of it
+stands in the chain's counters (`verification`): planted and caught by fault, false alarms on honest answers.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from p2p import attacks
+from p2p.client import AskSpec, ask_over
+from p2p.codec import encode, load
+from p2p.errors import FolkmootError
+from p2p.inference.engine import Engine
+from p2p.keys import Key
+from p2p.types import Params, PlantCommit, PlantReveal, RecordKind, SignedRequest, Status, plant_commitment
+from p2p.verification import prompts
+
+if TYPE_CHECKING:
+    from p2p.chain import Chain
+    from p2p.gossip.host import Network
+    from p2p.outbox import Outbox
+
+log = structlog.get_logger()
+
+FAULTS = ("wrong_seed", "wrong_temperature", "altered_system_prompt", "forged_stop")  # need no other weights
+DECIDED = (Status.VALIDATED.value, Status.INVALIDATED.value)
+ASK_TIMEOUT_S = 120.0
+REVEAL_EVERY_S = 2.0
+_PLACE = b"plants"  # in the store, beside payloads: those have keys of 32 bytes
+
+
+@dataclass(slots=True)
+class Planter:
+    """owner: the account key of this peer's owner. model: whose engine is here. network: None until it is open."""
+
+    key: Key
+    owner: Key
+    chain: Chain
+    outbox: Outbox
+    model: str
+    network: Callable[[], Network | None]
+    interval_s: float
+    _next: str = ""
+    _revealed: set[bytes] = field(default_factory=set)
+
+    def engine_for(self, signed: SignedRequest, engine: Engine) -> Engine:
+        """The executor asks for each job: a faulty engine for the one question that waits for it, else the honest one."""
+        if not self._next or signed.request.account != self.owner.public:
+            return engine
+        fault, self._next = self._next, ""
+        salt, inference_id = secrets.token_bytes(32), bytes(signed.inference_id)
+        self.chain.put_payload(_PLACE, encode([*self._open(), (inference_id, fault, salt)]))
+        self.outbox.put(RecordKind.PLANT_COMMIT, PlantCommit(self.key.public, plant_commitment(inference_id, fault, salt)))
+        return attacks.get(fault).wrap(engine, engine)
+
+    def _open(self) -> list[tuple[bytes, str, bytes]]:
+        raw = self.chain.payload(_PLACE)
+        return load(list[tuple[bytes, str, bytes]], raw) if raw else []
+
+    async def run(self) -> None:
+        """For ever: plant now and then, reveal what is decided."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._reveal_all)
+            while True:
+                await trio.sleep(self.interval_s)
+                try:
+                    with trio.move_on_after(ASK_TIMEOUT_S):
+                        await self._plant()
+                except FolkmootError as error:
+                    log.warning("nothing planted", reason=error.message)
+
+    def _may(self) -> bool:
+        """The chain takes one plant per `plant_every` finished inferences; one more would stand as cheating."""
+        found = self.chain.verification_view()["participants"]
+        mine = next((row for row in found if row["node"] == self.key.public.hex()), None)
+        every = self.chain.genesis.checks.plant_every
+        return mine is not None and (mine["plants"] + len(self._open())) * every <= mine["finished"]
+
+    async def _plant(self) -> None:
+        network = self.network()
+        peers = network.connected() if network else ()
+        if network is None or not peers or self._next or not self._may():
+            return
+        question = random.choice(prompts.load())  # what is asked, and of whom, is nobody's secret but must not be a pattern
+        spec = AskSpec(
+            f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text, Params(1000),
+            question.max_tokens, genesis=self.chain.genesis, choose_executor=self.key.public,
+        )
+        self._next = random.choice(FAULTS)
+        try:
+            async for _ in ask_over(network, spec):
+                pass
+        finally:
+            self._next = ""  # drawn to somebody else: nothing was planted
+
+    async def _reveal_all(self) -> None:
+        while True:
+            await trio.sleep(REVEAL_EVERY_S)
+            left = []
+            for inference_id, fault, salt in self._open():
+                found = self.chain.inference_view(inference_id)
+                if found is not None and found.get("fault"):
+                    continue  # the chain has it
+                left.append((inference_id, fault, salt))
+                if found is not None and found["status"] in DECIDED and inference_id not in self._revealed:
+                    self._revealed.add(inference_id)
+                    self.outbox.put(RecordKind.PLANT_REVEAL, PlantReveal(inference_id, self.key.public, fault, salt))
+            if len(left) != len(self._open()):
+                self.chain.put_payload(_PLACE, encode(left))
