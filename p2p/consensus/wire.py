@@ -39,7 +39,10 @@ def parse(data: bytes) -> Wire:
     kind = KINDS.get(plain[2]) if isinstance(plain[2], int) else None
     if kind is None:
         raise RemoteProtocolError("unknown kind of message", field="kind", code="shape")
-    return convert(kind, plain[3])
+    message = convert(kind, plain[3])
+    if encode([*plain[:3], message]) != data:  # a field with a default was left out: two byte strings would mean the same
+        raise RemoteProtocolError("a field is missing: the bytes are not the encoding of the message", field="envelope", code="cbor")
+    return message
 
 
 def height_of(message: Wire) -> int:

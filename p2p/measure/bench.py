@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int) -> tupl
     """(everything found, the evaluation behind it) of what lies in `directory`."""
     measured = Measured(directory)
     evaluation = prepare(measured, prompts, seed=seed)
-    evaluation.run()
+    evaluation.run(os.cpu_count() or 1)
     tables = dict(measured.noted("tables"))
     tables["Whole answers (held out), each judged by itself"] = _whole(evaluation)
     tables[f"An executor's epoch: e-process, convicted at {CONVICTION_MILLI / 1000:.2f} nats"] = _epochs(evaluation)

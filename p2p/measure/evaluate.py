@@ -6,18 +6,19 @@ are resampled (bootstrap by sequence), 95 %.
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from p2p.measure.facts import Evidence, only
 from p2p.measure.plan import FITTED, HONEST, LAUNDERED, TORCH, VLLM, by_name
-from p2p.verification.calibration import Facts, fit, resample
+from p2p.verification.calibration import Facts, Resampler, fit
 from p2p.verification.check import FALSE_ALARM_PPM
 from p2p.verification.profile import Noise
 
 LENGTHS = (4, 8, 16, 32, 48, 64, 96, 128, 200, 256, 300, 512, 1000, 1500, 2048, 4096)
-TIMES, OUTER = 20_000, 100
+TIMES, OUTER, INNER = 20_000, 40, 500
 CAP_MILLI = 6000
 STACKS = (VLLM, TORCH)
 
@@ -87,28 +88,39 @@ class Evaluation:
         laundered = [(f"laundered_{r.name}", r.stack) for r in runs if r.attack in LAUNDERED]
         return [*((r.name, r.stack) for r in runs), *laundered, ("wrong_seed", by_name(self.evidence.run_of("wrong_seed")).stack)]
 
-    def run(self) -> None:
-        for case, executor in self.cases():
-            for validator in STACKS:
-                if self.evidence.has(case, validator) and f"{executor}>{validator}" in self.profiles:
-                    self.curves.append(self.curve(case, executor, validator))
+    def run(self, jobs: int = 1) -> None:
+        """All curves. jobs: processes that share the work; each curve has a seed of its own, so their number changes nothing."""
+        wanted = [
+            (case, executor, validator) for case, executor in self.cases() for validator in STACKS
+            if self.evidence.has(case, validator) and f"{executor}>{validator}" in self.profiles
+        ]
+        if jobs == 1:
+            self.curves = [self.curve(*one) for one in wanted]
+            return
+        _forked.append(self)  # children get it by fork: facts of a million numbers are not sent through a pipe
+        try:
+            with multiprocessing.get_context("fork").Pool(jobs) as pool:
+                self.curves = pool.starmap(_curve, wanted, chunksize=1)
+        finally:
+            _forked.pop()
 
     def curve(self, case: str, executor: str, validator: str) -> Curve:
         noise = self.profiles[f"{executor}>{validator}"]
         facts = only(self.evidence.facts(case, validator), self.heldout)
-        rng = np.random.default_rng(self.seed)
+        rng, sampler, count = np.random.default_rng(self.seed), Resampler(noise, facts), len(facts.lengths)
         columns = []
         for length in LENGTHS:
             limit = noise.threshold_milli(length, FALSE_ALARM_PPM)
-            rate = float((resample(noise, facts, length, TIMES, rng) > limit).mean())
-            columns.append((rate, *_interval(noise, facts, length, limit, rng)))
+            rate = float((sampler.ratios(length, TIMES, rng) > limit).mean())
+            draws = [rng.integers(0, count, count) for _ in range(OUTER)]
+            spread = [float((sampler.ratios(length, INNER, rng, chosen=draw) > limit).mean()) for draw in draws]
+            columns.append((rate, float(np.quantile(spread, 0.025)), float(np.quantile(spread, 0.975))))
         rates, low, high = zip(*columns, strict=True)
         return Curve(case, executor, validator, len(facts.values), len(facts.lengths), rates, low, high)
 
 
-def _interval(noise: Noise, facts: Facts, length: int, limit: int, rng: np.random.Generator) -> tuple[float, float]:
-    count = len(facts.lengths)
-    rates = [
-        float((resample(noise, facts, length, TIMES // 20, rng, chosen=rng.integers(0, count, count)) > limit).mean()) for _ in range(OUTER)
-    ]
-    return float(np.quantile(rates, 0.025)), float(np.quantile(rates, 0.975))
+_forked: list[Evaluation] = []
+
+
+def _curve(case: str, executor: str, validator: str) -> Curve:
+    return _forked[-1].curve(case, executor, validator)

@@ -141,19 +141,24 @@ def _below(leads: Floats, edge: float) -> float:
     return count / len(leads) * float(np.exp((edge - cut) / decay))
 
 
-def resample(noise: Noise, facts: Facts, tokens: int, times: int, rng: np.random.Generator, *, chosen: Ints | None = None) -> Floats:
-    """Ratio (milli-nats) of `times` resampled answers of `tokens` tokens each. chosen: answers to draw from (all when None)."""
-    lengths, starts = np.asarray(facts.lengths), facts.starts()
-    keep = np.flatnonzero(lengths > 0) if chosen is None else chosen
-    sums = _running(noise.likelihoods(facts.values))
-    total, left = np.zeros((times, sums.shape[1])), np.full(times, tokens)
-    while (busy := np.flatnonzero(left > 0)).size:
-        picked = rng.choice(keep, busy.size)
-        begin = starts[picked] + np.floor(rng.random(busy.size) * lengths[picked]).astype(np.int64)
-        size = np.minimum(starts[picked] + lengths[picked] - begin, left[busy])
-        total[busy] += sums[begin + size] - sums[begin]
-        left[busy] -= size
-    return mixture(ratios(total, tokens))
+class Resampler:
+    """Resampled answers of some facts under one profile; what does not change between lengths is computed once."""
+
+    def __init__(self, noise: Noise, facts: Facts) -> None:
+        self._lengths, self._starts = np.asarray(facts.lengths), facts.starts()
+        self._sums = _running(noise.likelihoods(facts.values))
+
+    def ratios(self, tokens: int, times: int, rng: np.random.Generator, *, chosen: Ints | None = None) -> Floats:
+        """Ratio (milli-nats) of `times` answers of `tokens` tokens each. chosen: answers to draw from (all when None)."""
+        keep = np.flatnonzero(self._lengths > 0) if chosen is None else chosen
+        total, left = np.zeros((times, self._sums.shape[1])), np.full(times, tokens)
+        while (busy := np.flatnonzero(left > 0)).size:
+            picked = rng.choice(keep, busy.size)
+            begin = self._starts[picked] + np.floor(rng.random(busy.size) * self._lengths[picked]).astype(np.int64)
+            size = np.minimum(self._starts[picked] + self._lengths[picked] - begin, left[busy])
+            total[busy] += self._sums[begin + size] - self._sums[begin]
+            left[busy] -= size
+        return mixture(ratios(total, tokens))
 
 
 def whole(noise: Noise, facts: Facts) -> Floats:
@@ -172,11 +177,13 @@ def fit_thresholds(noise: Noise, regimes: Mapping[str, Facts], rng: np.random.Ge
     """Per rate, the ratio that honest answers of each length exceed no more often, in the worst regime; not the quantile that was seen
     but an upper bound of it (answers resampled BOUNDS times). Never below 0: data that speaks for honesty is never a reason to accuse."""
     found: dict[int, list[tuple[int, int]]] = {ppm: [] for ppm in RATES_PPM}
+    samplers = {name: Resampler(noise, facts) for name, facts in regimes.items()}
     for tokens in GRID:
-        first = {name: _quantiles(resample(noise, facts, tokens, times // 4, rng)) for name, facts in regimes.items()}
-        worst = regimes[max(first, key=lambda name: float(first[name][1]))]
-        count = len(worst.lengths)
-        seen = [_quantiles(resample(noise, worst, tokens, times // 4, rng, chosen=rng.integers(0, count, count))) for _ in range(BOUNDS)]
+        first = {name: _quantiles(sampler.ratios(tokens, times // 4, rng)) for name, sampler in samplers.items()}
+        worst = max(first, key=lambda name: float(first[name][1]))
+        count = len(regimes[worst].lengths)
+        draws = [rng.integers(0, count, count) for _ in range(BOUNDS)]
+        seen = [_quantiles(samplers[worst].ratios(tokens, times // 4, rng, chosen=draw)) for draw in draws]
         limits = np.maximum(np.quantile(seen, BOUND, axis=0), np.max(list(first.values()), axis=0))
         for ppm, limit in zip(RATES_PPM, limits, strict=True):
             found[ppm].append((tokens, max(int(np.ceil(limit)), 0)))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from p2p.codec import decode, encode
+from p2p.consensus import wire
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import NIL_ROUND, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
 from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, SkipRound, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
+from p2p.errors import RemoteProtocolError
+from tests.golden.samples import sample
 
 ZERO, SIG = bytes(32), bytes(64)
 WHO = {name: bytes([at]) * 32 for at, name in enumerate("ABCD", 1)}
@@ -159,3 +163,14 @@ def test_the_last_polka_seen_is_what_is_proposed() -> None:
     assert table.m.valid == (BLOCKS["x"].block_id, 0)
     assert table.m.locked is None
     assert table.feed("v3-:AB") == ["P3x0"]
+
+
+def test_a_consensus_message_that_leaves_a_default_out_is_refused() -> None:
+    """Two byte strings must not mean the same message: a proposal without its (empty) polka field is another encoding of it."""
+    proposal = sample(SignedProposal)
+    raw = wire.pack(proposal, 0)
+    assert wire.parse(raw) == proposal
+    plain = decode(wire.pack(SignedProposal(proposal.proposal, proposal.signature, proposal.block), 0))  # type: ignore[attr-defined]
+    assert plain[3][-1] is None
+    with pytest.raises(RemoteProtocolError):
+        wire.parse(encode([*plain[:3], plain[3][:-1]]))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from p2p.errors import ConfigError
 from p2p.types import Params
 from p2p.verification import profile as profiles
-from p2p.verification.calibration import Facts, fit_thresholds, pool, resample
+from p2p.verification.calibration import Facts, Resampler, fit_thresholds, pool
 from p2p.verification.check import weigh
 from p2p.verification.profile import Noise, Profile, mixture, ratios
 from p2p.verification.statistics import CAP, CHOSEN, COLUMNS, DISTANCE, EXCESS, GAP, LEAD, answer_facts
@@ -79,7 +79,7 @@ def test_facts_are_bounded_whatever_is_published(seed: int, count: int) -> None:
 def test_thresholds_hold_on_honest_answers_never_seen() -> None:
     noise, fresh, rng = calibrated(), facts(Noisy(run=77), 40, 40, PARAMS, first=5000), np.random.default_rng(3)
     for length in (1, 4, 16, 64, 256):
-        alarms = (resample(noise, fresh, length, 5000, rng) > noise.threshold_milli(length, 10_000)).mean()
+        alarms = (Resampler(noise, fresh).ratios(length, 5000, rng) > noise.threshold_milli(length, 10_000)).mean()
         assert alarms < 0.03, f"{alarms} at {length} tokens, wanted 0.01"
 
 
@@ -95,7 +95,7 @@ def test_more_tokens_detect_more() -> None:
     noise = calibrated()
     cheap = facts(Noisy(grid=1.6, run=5), 30, 40, PARAMS, laundered=True, first=9000)
     rng = np.random.default_rng(4)
-    power = [(resample(noise, cheap, n, 4000, rng) > noise.threshold_milli(n, 1000)).mean() for n in (4, 32, 128, 512)]
+    power = [(Resampler(noise, cheap).ratios(n, 4000, rng) > noise.threshold_milli(n, 1000)).mean() for n in (4, 32, 128, 512)]
     assert power == sorted(power)
     assert power[-1] > 0.99
 
