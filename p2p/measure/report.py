@@ -44,6 +44,8 @@ def markdown(found: Mapping[str, Any], curves: Sequence[Curve]) -> str:
         for c in curves if not c.case.startswith("honest")
     ])
     for title, rows in found["tables"].items():
+        if not rows:
+            continue  # not measured in this run
         lines += ["", f"## {title}", "", *table(list(rows[0]), [[str(v) for v in row.values()] for row in rows])]
     return "\n".join(lines) + "\n"
 

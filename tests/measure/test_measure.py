@@ -16,6 +16,7 @@ from p2p.measure import plan
 from p2p.measure.epoch import play
 from p2p.measure.evaluate import LENGTHS, Curve
 from p2p.measure.goals import GOALS, judged
+from p2p.measure.report import markdown
 from p2p.measure.store import Answer, Measured
 from p2p.verification import profile, prompts
 
@@ -91,6 +92,14 @@ def test_the_shipped_profile_is_of_the_shipped_model() -> None:
         assert set(noise.thresholds) >= {1000}
         assert len(noise.tables) >= 5, pair
     assert profile.shipped("nobody/../else") is None
+
+
+def test_a_table_that_was_not_measured_is_left_out_of_the_report() -> None:
+    found = {"about": "x", "goals": judged(GOALS, []), "tables": {"empty": [], "full": [{"a": 1}]}}
+    text = markdown(found, [])
+    assert "## full" in text
+    assert "## empty" not in text
+    assert "not measured" in text
 
 
 @pytest.mark.engine
