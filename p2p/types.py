@@ -280,7 +280,7 @@ class CheckRules(Message, frozen=True):
     min_checked_tokens: U64 = 2000
     min_checks: U32 = 10
     reputation_gain: Annotated[int, Meta(ge=0, le=100)] = 5
-    reveal_tolerance_milli: U32 = 500
+    reveal_tolerance_milli: U32 = 800
     honest_odd_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
     honest_miss_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 50_000
     conviction_ppb: Annotated[int, Meta(ge=0, le=10**9)] = 1000

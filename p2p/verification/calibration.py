@@ -175,7 +175,8 @@ def _running(values: Floats) -> Floats:
 
 def fit_thresholds(noise: Noise, regimes: Mapping[str, Facts], rng: np.random.Generator, times: int) -> dict[int, list[tuple[int, int]]]:
     """Per rate, the ratio that honest answers of each length exceed no more often, in the worst regime; not the quantile that was seen
-    but an upper bound of it (answers resampled BOUNDS times). Never below 0: data that speaks for honesty is never a reason to accuse."""
+    but an upper bound of it (answers resampled BOUNDS times). Never below ln(1 / rate): for a likelihood ratio that alone keeps the rate
+    (Markov's inequality), however few honest answers were seen."""
     found: dict[int, list[tuple[int, int]]] = {ppm: [] for ppm in RATES_PPM}
     samplers = {name: Resampler(noise, facts) for name, facts in regimes.items()}
     for tokens in GRID:
@@ -186,7 +187,7 @@ def fit_thresholds(noise: Noise, regimes: Mapping[str, Facts], rng: np.random.Ge
         seen = [_quantiles(samplers[worst].ratios(tokens, times // 4, rng, chosen=draw)) for draw in draws]
         limits = np.maximum(np.quantile(seen, BOUND, axis=0), np.max(list(first.values()), axis=0))
         for ppm, limit in zip(RATES_PPM, limits, strict=True):
-            found[ppm].append((tokens, max(int(np.ceil(limit)), 0)))
+            found[ppm].append((tokens, int(np.ceil(max(limit, 1000 * np.log(1e6 / ppm))))))
     return found
 
 
