@@ -22,7 +22,7 @@ from p2p.client import AskSpec, ask_over
 from p2p.codec import unpack
 from p2p.config import DEFAULT_MODEL
 from p2p.control import call
-from p2p.errors import FolkmootError, Unavailable
+from p2p.errors import FolkmootError
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.keys import Key
 from p2p.types import Genesis, Params
@@ -113,7 +113,7 @@ class Trial:
                     receipt = event["receipt"]
                     self.asked[receipt["executor"]] += 1
                     self.waiting[receipt["inference_id"]] = receipt["executor"]
-        except (FolkmootError, Unavailable) as error:
+        except FolkmootError as error:
             print(f"  not answered: {error.message}", flush=True)
 
     def look(self) -> None:

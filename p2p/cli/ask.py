@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"{genesis_file} is missing: the receipt could not be checked", field="dir")
     genesis = unpack(Genesis, genesis_file.read_bytes())
     key = Key.load(options.dir / "account.key")
-    import trio
 
+    from p2p.cli.tasks import run_async
     from p2p.client import AskSpec, ask
     from p2p.proof import Proof, save_proof
 
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
                 receipt = event["receipt"]
         return receipt
 
-    receipt = trio.run(go)
+    receipt = run_async(go)
     if not options.json:
         print("\n\nreceipt\n" + "\n".join(f"  {key:14} {value}" for key, value in receipt.items()))
     return 0 if receipt.get("checked") else 3

@@ -48,14 +48,9 @@ def run(options: argparse.Namespace) -> int:
         )
     if not 1 <= options.tokens <= 1024:
         raise ConfigError("from 1 to 1024", field="tokens")
-    import trio
+    from p2p.cli.tasks import run_async
 
-    from p2p.cli.serve import first_error
-
-    try:
-        trial, stack = trio.run(_run, options, attack)
-    except BaseExceptionGroup as group:
-        raise first_error(group) from group
+    trial, stack = run_async(_run, options, attack)
     said = _judged(options, trial, stack)
     print(json.dumps(said) if options.json else "\n".join(f"{key:10} {value}" for key, value in said.items()))
     return 0

@@ -25,8 +25,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"{options.model} holds no model (config.json is missing)", field="model")
     if options.prompts and options.prompts < 8:
         raise ConfigError("at least 8 prompts: half of them are held out", field="prompts")
-    import trio
-
+    from p2p.cli.tasks import run_async
     from p2p.inference.model import weights_hash
     from p2p.measure import profiles
     from p2p.measure.bench import prepare
@@ -43,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     stacks = {"both": (VLLM, TORCH), "vllm": (VLLM,), "torch": (TORCH,)}[options.stack]
     prompts = shipped.load()[: options.prompts or None]
     measured = Measured(options.work)
-    trio.run(Collector(measured, options.model, prompts, say, calibration(stacks), stacks, extras=False).all)
+    run_async(Collector(measured, options.model, prompts, say, calibration(stacks), stacks, extras=False).all)
     say("fitting")
     evaluation = prepare(measured, prompts, seed=1)
     profile = profiles.make(evaluation, model=options.model.name, weights_hash=weights_hash(options.model).hex(), prompts=len(prompts))

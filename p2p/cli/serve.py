@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from p2p.errors import ConfigError, FolkmootError
+from p2p.errors import ConfigError
 
 
 def register(commands: Any) -> None:
@@ -64,21 +64,7 @@ def run(options: argparse.Namespace) -> int:
                     nursery.cancel_scope.cancel()
                     return
 
-    try:
-        trio.run(until_signal)
-    except BaseExceptionGroup as group:
-        raise first_error(group) from group
+    from p2p.cli.tasks import run_async
+
+    run_async(until_signal)
     return 0
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The typed error inside nested groups, else the first one."""
-    found: list[BaseException] = []
-    todo: list[BaseException] = [group]
-    while todo:
-        error = todo.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            todo += error.exceptions
-        else:
-            found.append(error)
-    return next((error for error in found if isinstance(error, FolkmootError)), found[0])

@@ -128,9 +128,6 @@ def _by_network(options: argparse.Namespace, genesis: Genesis) -> list[LightBloc
 
             return await trio.to_thread.run_sync(_drive, options, genesis, fetch)
 
-    try:
-        return trio.run(go)
-    except BaseExceptionGroup as group:
-        from p2p.cli.serve import first_error
+    from p2p.cli.tasks import run_async
 
-        raise first_error(group) from group
+    return run_async(go)

@@ -59,16 +59,11 @@ class Result:
 
 
 def run(options: argparse.Namespace) -> int:
-    import trio
-
-    from p2p.cli.serve import first_error
+    from p2p.cli.tasks import run_async
 
     if (options.model is None) == (options.ml_node is None):
         raise ConfigError("give the model's folder (--model) or an own ML node's URL (--ml-node)", field="model")
-    try:
-        result = trio.run(_verify, options)
-    except BaseExceptionGroup as group:
-        raise first_error(group) from group
+    result = run_async(_verify, options)
     print(json.dumps(_plain(result)) if options.json else _readable(result))
     return 0 if result.valid else INVALID
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from p2p.measure.epoch import CONVICTION_MILLI, play, ratios
+from p2p.measure.epoch import RULES, play, ratios
 from p2p.measure.evaluate import Evaluation
 from p2p.measure.facts import Evidence, only
 from p2p.measure.goals import GOALS, judged
@@ -30,7 +30,7 @@ def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int) -> tupl
     evaluation.run(os.cpu_count() or 1)
     tables = dict(measured.noted("tables"))
     tables["Whole answers (held out), each judged by itself"] = _whole(evaluation)
-    tables[f"An executor's epoch: e-process, convicted at {CONVICTION_MILLI / 1000:.2f} nats"] = _epochs(evaluation)
+    tables[f"An executor's epoch: e-process, convicted at {RULES.conviction_milli / 1000:.2f} nats"] = _epochs(evaluation)
     tables["Artifact"] = [{"ids below 2^16, bytes a token": row_bytes(16), "ids below 2^18, bytes a token": row_bytes(18)}]
     halves = f"{len(evaluation.calibration)} for calibration, {len(evaluation.heldout)} held out"
     about = (

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from p2p.types import CheckRules
 from p2p.verification.calibration import Facts
 from p2p.verification.check import weigh
 from p2p.verification.profile import Noise
 from p2p.verification.sequential import EProcess
 
-CONVICTION_MILLI = 13_816  # ln 1e6: the network's default (types.CheckRules)
-CAP_MILLI = 6000
+RULES = CheckRules()  # a network's defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ def play(honest: Sequence[int], cheating: Sequence[int], share: float, *, epochs
         process = EProcess()
         for number in range(1, length + 1):
             source = cheating if cheating and rng.random() < share else honest
-            process = process.updated(source[int(rng.integers(len(source)))], CAP_MILLI)
-            if max(process.logs_micro) >= CONVICTION_MILLI * 1000 and process.log_milli() >= CONVICTION_MILLI:
+            process = process.updated(source[int(rng.integers(len(source)))], RULES.llr_cap_milli)
+            if max(process.logs_micro) >= RULES.conviction_milli * 1000 and process.log_milli() >= RULES.conviction_milli:
                 found.append(number)
                 break
     return Epochs(epochs, length, tuple(found))

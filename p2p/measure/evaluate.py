@@ -13,13 +13,13 @@ import numpy as np
 
 from p2p.measure.facts import Evidence, only
 from p2p.measure.plan import FITTED, HONEST, LAUNDERED, TORCH, VLLM, by_name
+from p2p.types import CheckRules
 from p2p.verification.calibration import Facts, Resampler, fit
 from p2p.verification.check import FALSE_ALARM_PPM
 from p2p.verification.profile import Noise
 
 LENGTHS = (4, 8, 16, 32, 48, 64, 96, 128, 200, 256, 300, 512, 1000, 1500, 2048, 4096)
 TIMES, OUTER, INNER = 20_000, 40, 500
-CAP_MILLI = 6000
 STACKS = (VLLM, TORCH)
 
 
@@ -80,7 +80,7 @@ class Evaluation:
                 if regimes:
                     others = self.alternatives(executor, validator)
                     numbers = frozenset(n for n in others if n.startswith(("laundered_", "wrong_")))
-                    self.profiles[f"{executor}>{validator}"] = fit(regimes, others, numbers, cap_milli=CAP_MILLI, seed=self.seed)
+                    self.profiles[f"{executor}>{validator}"] = fit(regimes, others, numbers, cap_milli=CheckRules().llr_cap_milli, seed=self.seed)
 
     def cases(self) -> list[tuple[str, str]]:
         """(case, executor's stack) of everything measured, honest regimes first."""

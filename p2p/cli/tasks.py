@@ -1,0 +1,33 @@
+"""Runs a command's asynchronous part. Law: what the user sees is the typed error itself, never the groups that nurseries wrap it in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, TypeVarTuple
+
+import trio
+
+from p2p.errors import FolkmootError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """The task's result. Raises the typed error inside nested groups, else the first one."""
+    try:
+        return trio.run(task, *args)
+    except BaseExceptionGroup as group:
+        raise first_error(group) from group
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: list[BaseException] = []
+    todo: list[BaseException] = [group]
+    while todo:
+        error = todo.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            todo += error.exceptions
+        else:
+            found.append(error)
+    return next((error for error in found if isinstance(error, FolkmootError)), found[0])
