@@ -59,7 +59,8 @@ class Evaluation:
 
     def regimes(self, executor: str, validator: str, wanted: frozenset[str]) -> dict[str, Facts]:
         runs = [r for r in HONEST if r.stack == executor and self.evidence.has(r.name, validator)]
-        return {r.name: only(self.evidence.facts(r.name, validator), wanted) for r in runs}
+        found = {r.name: only(self.evidence.facts(r.name, validator), wanted) for r in runs}
+        return {name: facts for name, facts in found.items() if facts.lengths}  # with few prompts a sparse run may have none of these
 
     def alternatives(self, executor: str, validator: str) -> dict[str, Facts]:
         """What the profile of a pair is fitted with; a stack without an alternative of its own borrows the other one's."""
@@ -69,9 +70,10 @@ class Evaluation:
             found[name] = own
             if name in LAUNDERED:
                 found[f"laundered_{name}"] = f"laundered_{own}"
-        return {
+        facts = {
             name: only(self.evidence.facts(case, validator), self.calibration) for name, case in found.items() if self.evidence.has(case, validator)
         }
+        return {name: some for name, some in facts.items() if some.lengths}
 
     def fit(self) -> None:
         for executor in STACKS:
@@ -92,7 +94,8 @@ class Evaluation:
         """All curves. jobs: processes that share the work; each curve has a seed of its own, so their number changes nothing."""
         wanted = [
             (case, executor, validator) for case, executor in self.cases() for validator in STACKS
-            if self.evidence.has(case, validator) and f"{executor}>{validator}" in self.profiles
+            if f"{executor}>{validator}" in self.profiles and self.evidence.has(case, validator)
+            and only(self.evidence.facts(case, validator), self.heldout).lengths
         ]
         if jobs == 1:
             self.curves = [self.curve(*one) for one in wanted]

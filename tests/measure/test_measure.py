@@ -14,7 +14,7 @@ from p2p import attacks
 from p2p.inference.engine import TokenStep
 from p2p.measure import plan
 from p2p.measure.epoch import play
-from p2p.measure.evaluate import LENGTHS, Curve
+from p2p.measure.evaluate import LENGTHS, Curve, Evaluation
 from p2p.measure.goals import GOALS, judged
 from p2p.measure.report import markdown
 from p2p.measure.store import Answer, Measured
@@ -92,6 +92,20 @@ def test_the_shipped_profile_is_of_the_shipped_model() -> None:
         assert set(noise.thresholds) >= {1000}
         assert len(noise.tables) >= 10, pair
     assert profile.shipped("nobody/../else") is None
+
+
+def test_a_run_without_any_calibration_prompt_is_no_regime() -> None:
+    """With few prompts a run that takes every fourth one may have none of the calibration half: `calibrate --prompts 8` met it."""
+
+    class Evidence:
+        def has(self, case: str, validator: str) -> bool:
+            return case in ("honest_b16", "honest_b1")
+
+        def facts(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
+            return (("chat-1",) if case == "honest_b16" else ("chat-2",)), Facts(np.zeros((3, len(COLUMNS))), (3,))
+
+    evaluation = Evaluation(Evidence(), frozenset({"chat-1"}), frozenset({"chat-2"}))  # type: ignore[arg-type]
+    assert set(evaluation.regimes(plan.VLLM, plan.VLLM, evaluation.calibration)) == {"honest_b16"}
 
 
 def test_a_table_that_was_not_measured_is_left_out_of_the_report() -> None:
