@@ -19,6 +19,8 @@ from p2p.measure.goals import GOALS, judged
 from p2p.measure.report import markdown
 from p2p.measure.store import Answer, Measured
 from p2p.verification import profile, prompts
+from p2p.verification.calibration import Facts
+from p2p.verification.statistics import COLUMNS
 
 
 def test_every_run_names_a_real_attack_and_names_are_unique() -> None:
