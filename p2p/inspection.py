@@ -94,9 +94,9 @@ def exact_problem(case: Case, spec: ModelSpec, seed: bytes, eos_ids: frozenset[i
     return check.check_exact(case.artifact, case.request, case.finish, spec, seed, eos_ids)
 
 
-def judged(case: Case, rows: Rows, noise: Noise) -> Report:
-    """Stage 1."""
-    return check.judge(case.artifact, rows, noise)
+def judged(case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM) -> Report:
+    """Stage 1. ppm: the network's wanted rate of false alarms."""
+    return check.judge(case.artifact, rows, noise, ppm=ppm)
 
 
 def table(artifact: Artifact, rows: Rows) -> list[TokenRow]:

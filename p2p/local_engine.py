@@ -11,6 +11,7 @@ from typing import Any
 from p2p.attacks.base import end_tokens
 from p2p.errors import ConfigError, Unavailable
 from p2p.inference.engine import Engine
+from p2p.inference.kernels import stack_name
 from p2p.inference.vllm_engine import VllmClient
 from p2p.types import StackClass
 
@@ -44,14 +45,14 @@ async def open_engine(
     flags: Sequence[str] = (), options: Mapping[str, Any] | None = None, stack: str = StackClass.CPU_BF16,
 ) -> AsyncIterator[Opened]:
     """kind: torch | vllm, for `model`; url: a running ML node. flags: vLLM's; options: the torch engine's. stack:
-    of an ML node or vLLM, as artifacts name it; torch knows its own."""
+    family of an ML node or vLLM; torch knows its own."""
     from p2p.inference.model import weights_hash
 
     if url is not None:
         client = VllmClient(url, name)
         if not await client.health():
             raise Unavailable(f"no ML node answers at {url}", field="ml_node")
-        yield Opened(client, stack)
+        yield Opened(client, await stack_name(client, stack))
         return
     if model is None or not (model / "config.json").exists():
         raise ConfigError(f"{model} holds no model (config.json is missing)", field="model")
@@ -62,7 +63,8 @@ async def open_engine(
 
         with tempfile.TemporaryDirectory() as scratch:
             async with vllm_server(model, served_name=name, log=Path(scratch) / "vllm.log", flags=flags, progress=progress) as own:
-                yield Opened(VllmClient(own, name), stack, weights_hash(model))
+                client = VllmClient(own, name)
+                yield Opened(client, await stack_name(client, stack), weights_hash(model))
         return
     from p2p.inference.torch_engine import torch_engine
 

@@ -16,6 +16,7 @@ from p2p import attacks
 from p2p.config import NodeConfig
 from p2p.errors import ConfigError
 from p2p.inference.engine import Engine
+from p2p.inference.kernels import stack_name
 from p2p.inference.vllm_engine import VllmClient
 from p2p.inference.vllm_server import vllm_server
 from p2p.types import StackClass
@@ -49,7 +50,7 @@ async def _engines(config: NodeConfig, url: str, progress: Callable[[str], None]
         await trio.sleep(1.0)
     honest: Engine = VllmClient(config.honest_ml_node, config.model) if config.honest_ml_node else client
     engine = attacks.get(config.cheat).wrap(client, honest) if config.cheat else client
-    return engine, honest, await client.eos_ids(), StackClass.CPU_BF16
+    return engine, honest, await client.eos_ids(), await stack_name(honest, StackClass.CPU_BF16)
 
 
 @asynccontextmanager

@@ -81,6 +81,7 @@ class Node:
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
         self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
         self.validator.profile = load_profile(config.profile) if config.profile else None
+        self.validator.false_alarm_ppm = genesis.checks.false_alarm_ppm
         self.planter = self._planter()
         self.queries = Queries(self.chain, self.status, self._peers)
 

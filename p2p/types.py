@@ -269,6 +269,8 @@ class CheckRules(Message, frozen=True):
     llr_cap_milli: bound of one inference's weight in the sequential test, thousandths of a nat.
     conviction_milli: log e-value that convicts an executor, thousandths of a nat (13_816 = ln 1e6: falsely in one epoch of 1e6).
     plant_every: one planted fault per so many finished inferences. plant_window: heights after the decision to reveal it.
+    false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
+    thresholds for (10_000, 1000 or 100).
     """
 
     dispute_committee: Annotated[int, Meta(ge=3, le=64)] = 3
@@ -290,6 +292,7 @@ class CheckRules(Message, frozen=True):
     conviction_milli: U32 = 13_816
     plant_every: Annotated[int, Meta(ge=1, lt=2**32)] = 20
     plant_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    false_alarm_ppm: Annotated[int, Meta(ge=100, le=10_000)] = 1000
 
 
 class Genesis(Message, frozen=True):

@@ -86,7 +86,7 @@ async def _verify(options: argparse.Namespace) -> Result:
     noise_of = _profile(options, header.model)
     ready = open_engine(options.engine, options.model, options.ml_node, header.model, lambda text: None, stack=options.stack)
     async with ready as opened:
-        await _check(case, proof, genesis, opened, noise_of(header.stack, opened.stack), result)
+        await _check(case, proof, genesis, opened, noise_of(header.stack, opened.stack, taken_over=header.taken_over), result)
     return result
 
 
@@ -95,7 +95,7 @@ async def _check(
 ) -> None:
     from p2p import inspection
     from p2p.verification import tape
-    from p2p.verification.check import refused
+    from p2p.verification.check import FALSE_ALARM_PPM, refused
     from p2p.verification.statistics import ROW_TOP
 
     engine, header = opened.engine, case.artifact.header
@@ -112,7 +112,8 @@ async def _check(
     rows = await engine.score(prompt_tokens, case.artifact.tokens, ROW_TOP)
     result.rows = inspection.table(case.artifact, rows)
     result.texts = [await opened.text([token]) for token in case.artifact.tokens]
-    result.report = refused(wrong) if wrong is not None else inspection.judged(case, rows, noise)
+    ppm = genesis.checks.false_alarm_ppm if genesis else FALSE_ALARM_PPM
+    result.report = refused(wrong) if wrong is not None else inspection.judged(case, rows, noise, ppm)
 
 
 # -- where things come from ---------------------------------------------------------------------------------------

@@ -233,17 +233,21 @@ class Driver:
         return Vote(self._network, cast.type, self.height, cast.round, cast.block_id, cast.valid_round, self._key.public)
 
     def _proposal(self, propose: Propose) -> SignedProposal | None:
-        polka = None
-        if propose.block_id is None:
+        """O: the block of the newest polka this peer knows, else a new one."""
+        polka, (block_id, pol_round) = None, (propose.block_id, propose.valid_round)
+        newest = self.machine.newest_polka()
+        if newest is not None and pol_round < newest[1] < propose.round:
+            block_id, pol_round = newest
+        if block_id is None:
             evidence = self.evidence.pending(self.validators, self._app.punished())
             block = make_block(self._app, self._key, self._network, propose.round, self._clock(), evidence)
         else:
-            found = self.machine.proposal_of(propose.block_id)
+            found = self.machine.proposal_of(block_id)
             if found is None:
                 return None
-            polka = polka_certificate(self.machine.votes, self.height, propose.valid_round, propose.block_id)
+            polka = polka_certificate(self.machine.votes, self.height, pol_round, block_id)
             block = found.block
-        body = Proposal(self._network, self.height, propose.round, block.block_id, propose.valid_round, self._key.public)
+        body = Proposal(self._network, self.height, propose.round, block.block_id, pol_round, self._key.public)
         return SignedProposal(body, self._key.sign(Domain.PROPOSAL, self._network, encode(body)), block, polka)
 
     def observing(self) -> bool:
@@ -271,8 +275,9 @@ class Driver:
             entered = round_certificate(machine.votes, self.validators, self.height, machine.round)
             if entered is not None:
                 self._say(entered)
-            if machine.valid is not None:
-                self._say_valid(machine.valid)
+            newest = machine.newest_polka()
+            if newest is not None:
+                self._say_valid(newest)
 
     def _pace(self, event: Pace) -> None:
         """A short wait after a decision, and a longer one while there is nothing to decide."""

@@ -54,6 +54,14 @@ class Machine:
         """Any proposal that carries this block."""
         return next((p for _, found in sorted(self.proposals.items()) for p in found if p.proposal.block_id == block_id), None)
 
+    def newest_polka(self) -> tuple[bytes, int] | None:
+        """O: the newest polka for a valid block, whenever it became known; `valid` is only what was seen in its own round."""
+        for round_ in self.votes.rounds_above(-1):
+            for block_id, good in self.validity.items():
+                if good and self.validators.is_quorum(self.votes.weight_for(round_, VoteType.PREVOTE, block_id)):
+                    return block_id, round_
+        return None
+
     # -- inputs ---------------------------------------------------------------------------------------------------
 
     def start(self) -> list[Effect]:

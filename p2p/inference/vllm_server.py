@@ -61,7 +61,8 @@ class VllmProcess:
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         env = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-               "VLLM_USE_V2_MODEL_RUNNER": "0"}  # the second runner (vLLM's choice on a GPU) takes another kind of plugin
+               "VLLM_USE_V2_MODEL_RUNNER": "0",  # the second runner (vLLM's choice on a GPU) takes another kind of plugin
+               "VLLM_CPU_ATTN_SPLIT_KV": "0"}  # a long context cut in parts adds up in another order: other bits than the prefill's
         with self.log.open("ab") as out:
             self._child = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env={**env, **os.environ}

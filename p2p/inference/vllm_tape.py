@@ -17,6 +17,7 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDi
 
 from p2p.errors import InvalidRequest
 from p2p.inference.tape_args import TapeArgs, unpack
+from p2p.inference.vllm_rows import keep_bits
 from p2p.verification import tape, tape_torch
 
 GPU_ROWS = 32  # rows scored at once on a GPU: bounds the scratch memory (about 10 x rows x vocabulary x 8 bytes)
@@ -52,8 +53,10 @@ class _Row:
 
 class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no types
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
-        del device, is_pin_memory
+        del is_pin_memory
         check_config(vllm_config)
+        if device.type == "cpu":
+            keep_bits()
         self._rows: dict[int, _Row] = {}
 
     def is_argmax_invariant(self) -> bool:

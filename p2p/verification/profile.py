@@ -25,6 +25,7 @@ from p2p.errors import ConfigError
 from p2p.verification.statistics import CHOSEN, DISTANCE, EXCESS, GAP, LEAD, SURE
 
 PROFILE_VERSION = 1
+KERNELS_MARK = "#"  # between a stack's family and its kernels: inference/kernels.py
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 # edges of the cells, nats: finest where honest noise lives
@@ -112,7 +113,8 @@ def mixture(each: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """pairs: 'executor stack>validator stack' -> Noise. made: how, with what, when: read by people."""
+    """pairs: 'executor stack>validator stack' -> Noise; a stack without a mark of its kernels stands for all of its family. made: how,
+    with what, when: read by people."""
 
     model: str
     weights_hash: str
@@ -120,12 +122,21 @@ class Profile:
     reveal_tolerance_milli: int
     pairs: dict[str, Noise]
 
-    def noise(self, executor: str, validator: str) -> Noise:
-        """The pair's own noise; an uncalibrated pair is a ConfigError: calibrate it, never guess."""
-        found = self.pairs.get(f"{executor}>{validator}")
+    def noise(self, executor: str, validator: str, *, taken_over: int = 0) -> Noise:
+        """The noise of these kernels, else of their families; an uncalibrated pair is a ConfigError: calibrate it, never guess.
+
+        taken_over: tokens that another host made, before this one went on with its stream; whose kernels those were is not known.
+        """
+        executor = family(executor) if taken_over else executor
+        found = self.pairs.get(f"{executor}>{validator}") or self.pairs.get(f"{family(executor)}>{family(validator)}")
         if found is None:
             raise ConfigError(f"no calibration for {executor} checked by {validator}; run: folkmoot calibrate", field="profile")
         return found
+
+    def knows(self, executor: str) -> bool:
+        """Whether some validator could check this stack's answers."""
+        named = {name.partition(">")[0] for name in self.pairs}
+        return executor in named or family(executor) in named
 
     def to_json(self) -> str:
         body = {
@@ -144,6 +155,11 @@ class Profile:
 
     def hash(self) -> str:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def family(stack: str) -> str:
+    """A stack's name without its kernels."""
+    return stack.partition(KERNELS_MARK)[0]
 
 
 def parse(text: str) -> Profile:

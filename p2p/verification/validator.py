@@ -62,6 +62,7 @@ class Validator:
     engine: Engine | None = None
     stack: str = StackClass.CPU_BF16
     profile: profile.Profile | None = None
+    false_alarm_ppm: int = check.FALSE_ALARM_PPM
     _busy: set[bytes] = field(default_factory=set)
     _sent: set[tuple[bytes, int, bool]] = field(default_factory=set)
 
@@ -147,13 +148,13 @@ class Validator:
         found = self.profile or profile.shipped(artifact.header.model)
         if found is None or found.model != artifact.header.model:
             raise Unavailable(f"no calibration of {artifact.header.model}; run: folkmoot calibrate", field="profile")
-        if not any(pair.startswith(f"{stack}>") for pair in found.pairs):  # else any executor could make validators miss their duty
+        if not found.knows(stack):  # else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")
         try:
-            noise = found.noise(stack, self.stack)
+            noise = found.noise(stack, self.stack, taken_over=artifact.header.taken_over)
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
-        return check.judge(artifact, rows, noise)
+        return check.judge(artifact, rows, noise, ppm=self.false_alarm_ppm)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         """This validator's own ranks 9 to 12 at its positions: proof that it ran the prefill."""

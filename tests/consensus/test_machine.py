@@ -193,3 +193,23 @@ def test_votes_of_far_rounds_are_bounded_per_validator() -> None:
     for round_ in range(1, 200):
         m.on_vote(vote(VoteType.PREVOTE, round_ * 2, None, key(0)))
     assert len(m.votes.rounds_above(0)) <= 3
+
+
+def test_the_newest_polka_is_known_also_when_its_round_is_over() -> None:
+    """O: rule K leaves `valid` alone after the round; the polka itself is not forgotten. An invalid block never counts."""
+    machine = Machine(key(3), ValidatorSet.of([(key(i), 1) for i in range(4)]), lambda r: key(r % 3))
+    one, two = block(1), block(2)
+    machine.start()
+    machine.on_proposal(proposal(one, 0, NIL_ROUND, key(0)), valid=True)
+    for by in (0, 1):
+        machine.on_vote(vote(VoteType.PREVOTE, 1, None, key(by)))  # more than a third is in round 1
+    assert machine.round == 1
+    assert machine.newest_polka() is None
+    for by in range(3):
+        machine.on_vote(vote(VoteType.PREVOTE, 0, one.block_id, key(by)))
+    assert machine.valid is None
+    assert machine.newest_polka() == (one.block_id, 0)
+    machine.on_proposal(proposal(two, 1, NIL_ROUND, key(1)), valid=False)
+    for by in range(3):
+        machine.on_vote(vote(VoteType.PREVOTE, 1, two.block_id, key(by)))
+    assert machine.newest_polka() == (one.block_id, 0)

@@ -28,12 +28,20 @@ def test_seeds() -> None:
     assert not failed, f"replay with: python -m tests.sim --seed {min(failed)} --trace\n{failed}"
 
 
-@pytest.mark.parametrize("seed", [108488, 133604, 139733])
+@pytest.mark.parametrize("seed", [108488, 133604, 139733, 317107])
 def test_seeds_that_failed_once(seed: int) -> None:
-    """133604: echoes of a peer's own votes crowded its prevote out of what it repeats, and the others waited for ever. The two others
-    took too many rounds, and no longer do."""
+    """133604: echoes of a peer's own votes crowded its prevote out of what it repeats, and the others waited for ever. 317107: see the
+    next test. The two others took too many rounds, and no longer do."""
     found = attempt(draw(seed))
     assert isinstance(found, Report), found
+
+
+def test_a_polka_that_comes_late_is_proposed_again_at_once() -> None:
+    """Shrunk from seed 317107: one peer alone saw the polka in its round and locked; nobody else proposed the block again until the
+    locked one's turn, in round 5 (rule O)."""
+    found = attempt(Scenario(317107, (5, 1, 3, 1), ((2, "byte_mutator"),), chaos_ms=5000, straggle=0.02, latency_ms=40, write_faults=1))
+    assert isinstance(found, Report), found
+    assert found.worst_round <= 2
 
 
 @pytest.mark.parametrize("name", VILLAINS)

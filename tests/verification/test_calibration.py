@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from p2p.errors import ConfigError
 from p2p.types import Params
 from p2p.verification import profile as profiles
-from p2p.verification.calibration import Facts, Resampler, fit_thresholds, pool
+from p2p.verification.calibration import Facts, Resampler, fit_one_position, fit_tables, fit_thresholds, pool
 from p2p.verification.check import weigh
-from p2p.verification.profile import Noise, Profile, mixture, ratios
+from p2p.verification.profile import LIKELIERS, Noise, Profile, mixture, ratios
 from p2p.verification.statistics import CAP, CHOSEN, COLUMNS, DISTANCE, EXCESS, GAP, LEAD, answer_facts
 from tests.fake_vllm import Toy
 from tests.verification.toy import PARAMS, SEED, Noisy, calibrated, claim, facts, generate, rows
+
+APARTS_NEAR = 3  # cells within 0.04 nats
 
 
 def toy_profile() -> Profile:
@@ -171,3 +173,56 @@ def test_a_table_with_missing_cells_is_refused() -> None:
     body["pairs"]["a>b"]["tables"]["coarse"]["replay"].pop()
     with pytest.raises(ConfigError, match="cells"):
         profiles.parse(json.dumps(body))
+
+
+def test_kernels_that_were_measured_have_their_own_noise_and_others_are_strangers() -> None:
+    exact, strange, cross = (replace_normaliser(calibrated(), n) for n in (1, 2, 3))
+    found = Profile("toy", "00", {}, 500, {"v#1>v#1": exact, "v>v": strange, "v>t": cross})
+    assert found.noise("v#1", "v#1") is exact
+    assert found.noise("v#1", "v#2") is found.noise("v#2", "v#1") is found.noise("v", "v#1") is strange
+    assert found.noise("v#1", "t") is found.noise("v#9", "t") is cross
+    assert found.noise("v#1", "v#1", taken_over=3) is strange, "another host's kernels made the first tokens"
+    assert found.knows("v#7")
+    assert not found.knows("t")
+    with pytest.raises(ConfigError):
+        found.noise("t", "v#1")
+
+
+def replace_normaliser(noise: Noise, value: int) -> Noise:
+    return Noise(noise.tables, noise.one_position, noise.thresholds, value)
+
+
+def leads(values: np.ndarray) -> Facts:
+    """Answers of 50 tokens with these leads and nothing else to say."""
+    table = np.zeros((len(values), len(COLUMNS)))
+    table[:, LEAD] = values
+    return Facts(table, (50,) * (len(values) // 50))
+
+
+def test_a_small_regime_that_lost_nothing_is_not_taken_for_the_noisiest() -> None:
+    """Where nothing was ever lost, one lost token says nearly as much beside a small regime as without it."""
+    rng = np.random.default_rng(4)
+    big, small = leads(rng.exponential(0.5, 40_000)), leads(rng.exponential(0.5, 500))
+    other = {"wrong_seed": leads(rng.normal(0.0, 1.0, 5000))}
+    alone = fit_tables({"big": big}, other, frozenset({"wrong_seed"}))["wrong_seed"]["replay"]
+    both = fit_tables({"big": big, "small": small}, other, frozenset({"wrong_seed"}))["wrong_seed"]["replay"]
+    lost = np.array(alone)[1::2]
+    assert lost.max() > 5000
+    assert (np.array(both)[1::2] >= lost - 700).all()
+
+
+def test_a_noisy_regime_still_sets_the_null() -> None:
+    rng = np.random.default_rng(4)
+    quiet, noisy = leads(rng.exponential(0.5, 40_000)), leads(rng.exponential(0.5, 4000) - 0.05)
+    other = {"wrong_seed": leads(rng.normal(0.0, 1.0, 5000))}
+    near = [fit_tables({"a": quiet, "b": facts}, other, frozenset({"wrong_seed"}))["wrong_seed"]["replay"] for facts in (quiet, noisy)]
+    first = APARTS_NEAR * LIKELIERS * 2
+    assert np.max(near[1][1:first:2]) < 0.5 * np.max(near[0][1:first:2])
+
+
+def test_a_loss_a_little_deeper_than_any_seen_is_not_yet_a_lie() -> None:
+    """Honest tokens that are never lost say nothing about how deep one could be; what one other rounding does is known."""
+    rng = np.random.default_rng(4)
+    one = fit_one_position({"quiet": leads(rng.exponential(0.5, 40_000))}, leads(rng.normal(0.0, 1.0, 5000)))
+    assert one[2] < 9000 < one[-1]
+    assert one == sorted(one)
