@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from p2p.errors import Unavailable
 from p2p.inference.engine import Job, Row, TokenStep
+from p2p.inference.kernels import stack_name
 from p2p.inference.model import MODEL_NAME, prepare_model
 from p2p.inference.tape_args import pack
 from p2p.inference.vllm_engine import VllmClient
@@ -25,7 +26,8 @@ from p2p.limits import MAX_TOP_K
 from p2p.types import FinishReason, InferenceId, ModelSpec, Params, Request, StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, tape
-from p2p.verification.statistics import ROW_TOP
+from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT
+from p2p.verification.statistics import CHOSEN, LEAD, ROW_TOP, answer_facts
 
 SEED = b"\x05" * 32
 PARAMS = Params(700)
@@ -72,11 +74,16 @@ async def judged(client: VllmClient, prompt: tuple[int, ...], steps: list[TokenS
     """The shipped calibration accepts an honest answer of the real engine; under another seed, or for another prompt, it does not."""
     calibrated = profile.shipped(MODEL_NAME)
     assert calibrated is not None
-    noise = calibrated.noise(StackClass.CPU_BF16, StackClass.CPU_BF16)
+    stack = await stack_name(client, StackClass.CPU_BF16)
+    assert stack == await stack_name(client, StackClass.CPU_BF16) != StackClass.CPU_BF16
+    noise = calibrated.noise(stack, stack)
     request = Request(1, "n", bytes(32), 1, MODEL_NAME, bytes(32), PARAMS, 200, 40, 100, 50)
     spec = ModelSpec(MODEL_NAME, bytes(32), bytes(32), "bfloat16", 1, 1, 2048)
     made = artifacts.build(artifacts.header_for(request, InferenceId(bytes(32)), spec, SEED, prompt, FinishReason.LENGTH), steps)
     rows = await client.score(prompt, made.tokens, ROW_TOP)
+    facts = answer_facts(made.positions(), rows, PARAMS, SEED)
+    assert facts[:, LEAD].min() >= 0, "decoded alone, and yet the bits of a prefill"
+    assert facts[:, CHOSEN].max() <= 0.5 / CHOSEN_STEPS_PER_NAT + 1e-5, "only the artifact's rounding is left"
     report = check.judge(made, rows, noise)
     assert report.valid, report.reason
     other = artifacts.Artifact(replace(made.header, seed=b"\x09" * 32), made.rows)
