@@ -295,6 +295,43 @@ class CheckRules(Message, frozen=True):
     false_alarm_ppm: Annotated[int, Meta(ge=100, le=10_000)] = 1000
 
 
+Share = Annotated[int, Meta(ge=0, le=1000)]  # thousandths
+
+
+class EconomyRules(Message, frozen=True):
+    """Who earns what. Amounts in micro-credits, shares in thousandths, waits in heights.
+
+    emission_micro: minted in an epoch in which somebody worked. validator_share_milli, burn_share_milli: of each settled fee, to the
+    validators who did their duty in the epoch, and to nobody; the executor has the rest. price_low_milli, price_high_milli: between these
+    utilisations of the last price_window heights a model's price rests; outside it moves by price_step_milli of itself in a block, at least 1.
+    tokens_per_weight: output tokens of one height that a unit of weight is taken to be able to serve. collateral_min_micro: what must be
+    deposited to serve. withdraw_wait: between asking for collateral, or leaving, and getting it. slash_milli: of the collateral, on
+    conviction. bounty_milli: of a slashed amount, to the validators who found the cheat; the rest is burnt. accuse_penalty_micro: from
+    the collateral of who accused falsely. owner_cap_milli: largest share of all weight that one owner's nodes count for. output_window:
+    after the finish, for the agent to say what it streamed. gov_window: to vote on a proposal. gov_quorum_milli: of all weight, that must
+    say yes. keep_epochs: how long ended inferences stay in the state, and payloads with their executors.
+    """
+
+    emission_micro: U64 = 1_000_000
+    validator_share_milli: Share = 100
+    burn_share_milli: Share = 50
+    price_low_milli: Share = 400
+    price_high_milli: Share = 600
+    price_step_milli: Share = 20
+    price_window: Annotated[int, Meta(ge=1, le=1000)] = 10
+    tokens_per_weight: Annotated[int, Meta(ge=1, lt=2**32)] = 100
+    collateral_min_micro: U64 = 0
+    withdraw_wait: Annotated[int, Meta(ge=1, lt=2**32)] = 200
+    slash_milli: Share = 200
+    bounty_milli: Share = 500
+    accuse_penalty_micro: U64 = 10_000
+    owner_cap_milli: Annotated[int, Meta(ge=1, le=1000)] = 300
+    output_window: Annotated[int, Meta(ge=1, lt=2**32)] = 50
+    gov_window: Annotated[int, Meta(ge=1, lt=2**32)] = 50
+    gov_quorum_milli: Annotated[int, Meta(ge=1, le=1000)] = 500
+    keep_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 2
+
+
 class Genesis(Message, frozen=True):
     """The beginning of a network; its hash is part of the first header."""
 
@@ -310,6 +347,7 @@ class Genesis(Message, frozen=True):
     epoch_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 100  # heights of one epoch: the validator set changes only between them
     changes: tuple[GenesisChange, ...] = ()
     checks: CheckRules = CheckRules()
+    economy: EconomyRules = EconomyRules()
 
 
 class StackClass(StrEnum):

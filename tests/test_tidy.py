@@ -13,9 +13,9 @@ ALLOWED = {
     "libp2p": ("p2p/gossip/",),
     "multiaddr": ("p2p/gossip/",),
     "lmdb": ("p2p/store/lmdb.py",),
-    "vllm": ("p2p/inference/vllm_tape.py", "p2p/inference/vllm_server.py"),
-    "torch": ("p2p/inference/vllm_tape.py", "p2p/verification/tape_torch.py", "p2p/inference/model.py", "p2p/attacks/weights.py",
-              "p2p/inference/torch_"),
+    "vllm": ("p2p/inference/vllm_tape.py", "p2p/inference/vllm_rows.py", "p2p/inference/vllm_server.py"),
+    "torch": ("p2p/inference/vllm_tape.py", "p2p/inference/vllm_rows.py", "p2p/verification/tape_torch.py", "p2p/inference/model.py",
+              "p2p/attacks/weights.py", "p2p/inference/torch_"),
     "transformers": ("p2p/inference/model.py", "p2p/attacks/weights.py", "p2p/inference/torch_"),
 }
 PURE = ("p2p/ledger/", "p2p/consensus/machine.py", "p2p/consensus/votes.py", "p2p/consensus/driver.py", "p2p/consensus/round.py",

@@ -22,7 +22,7 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
 
 
 def check_conservation(view: View, accounts: list[bytes]) -> bool:
-    """minted = balances of `accounts` + escrow + due + burnt."""
+    """minted = balances of `accounts` + escrow + due + collateral + burnt."""
     totals = view.totals()
     held = sum(view.account(account).balance_micro for account in accounts)
-    return totals.minted_micro == held + totals.escrow_micro + totals.due_micro + totals.burnt_micro
+    return totals.minted_micro == held + totals.escrow_micro + totals.due_micro + totals.collateral_micro + totals.burnt_micro

@@ -175,9 +175,10 @@ class Receipt(Message, frozen=True):
 
 
 class Totals(Message, frozen=True):
-    """minted = balances + escrow + due + burnt, always."""
+    """minted = balances + escrow + due + collateral + burnt, always. due: charged for inferences and not settled yet."""
 
     minted_micro: U64 = 0
     burnt_micro: U64 = 0
     escrow_micro: U64 = 0
     due_micro: U64 = 0
+    collateral_micro: U64 = 0
