@@ -37,30 +37,32 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class Duty:
     """What a drawn validator has to do. height, beacon: of its committee's draw. commitment: its own on chain, then it is time to
-    reveal; None: it is to check and commit."""
+    reveal; None: it is to check and commit. panel: how many committees were asked before."""
 
     inference_id: InferenceId
     height: int
     beacon: bytes
     commitment: bytes | None
+    panel: int = 0
 
 
 def duties(view: View, node: bytes) -> list[Duty]:
     found = []
     for inference_id in view.ids(b"duty/" + node):
         inference = view.inference(inference_id)
-        duty = _duty(InferenceId(inference_id), inference.panels[-1], node) if inference is not None and inference.panels else None
+        duty = _duty(InferenceId(inference_id), inference.panels, node) if inference is not None and inference.panels else None
         if duty is not None:
             found.append(duty)
     return found
 
 
-def _duty(inference_id: InferenceId, panel: Panel, node: bytes) -> Duty | None:
+def _duty(inference_id: InferenceId, panels: tuple[Panel, ...], node: bytes) -> Duty | None:
+    panel = panels[-1]
     mine = next((seen.commitment for seen in panel.commits if seen.validator == node), None)
     said = any(seen.validator == node for seen in panel.verdicts)
     if node not in panel.members or said or panel.revealing is (mine is None):
         return None
-    return Duty(inference_id, panel.height, panel.beacon, mine)
+    return Duty(inference_id, panel.height, panel.beacon, mine, len(panels) - 1)
 
 
 def may_fetch(view: View, inference_id: bytes, peer: str) -> bool:

@@ -113,7 +113,8 @@ class VerdictCommit(Message, frozen=True):
 
 
 class RevealedRow(Message, frozen=True):
-    """The validator's own ranks 9 to 12 at one output position: (token id, log-probability), best first. No artifact holds them."""
+    """The validator's own numbers at one output position: (token id, log-probability), best first, of ranks that no artifact and no
+    earlier committee of this inference has shown (9 to 12 for the first, 13 to 16 for the second, ...)."""
 
     position: U32
     candidates: Annotated[tuple[tuple[U32, LogprobMilli], ...], Meta(max_length=REVEAL_RANKS)]

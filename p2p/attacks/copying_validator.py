@@ -31,7 +31,7 @@ class Copying(Validator):
             for step in range(1, len(positions) + REVEAL_RANKS):
                 other = positions[(at + step) % len(positions)].top
                 row = {token: lowest - 0.5 for token, _ in other} | row
-            rows.append(row | {token: lowest - 1.0 for token in range(REVEAL_RANKS + 8) if token not in row})
+            rows.append(row | {token: lowest - 1.0 for token in range(REVEAL_RANKS * (duty.panel + 1) + 8) if token not in row})
         return Opinion(Report(True, f"ratio 0.00 nats, {len(rows)} tokens", -1000, len(rows)), rows)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:

@@ -41,7 +41,7 @@ def command(model: Path, name: str, port: int, flags: Sequence[str]) -> list[str
     # a killed peer takes its engine with it: the kernel signals the child when the parent dies (util-linux)
     bound = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     return [
-        *bound, sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", name,
+        *bound, sys.executable, "-m", "p2p.inference.vllm_main", "--model", str(model), "--served-model-name", name,
         "--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16", "--max-logprobs", "64", "--enforce-eager",
         "--logits-processors", "p2p.inference.vllm_tape:TapeProcessor", "--no-enable-prefix-caching", *cpu, *flags,
     ]

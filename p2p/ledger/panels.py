@@ -103,17 +103,18 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     node = inference.finish.record.executor
     weights = {verdict.validator: voting_weight(view, verdict.validator) for verdict in inference.verdicts}
     verdicts = [verdict for verdict in inference.verdicts if weights[verdict.validator]]
-    inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
     valid = sum(weights[v.validator] for v in verdicts if v.valid)
     invalid = sum(weights[v.validator] for v in verdicts if not v.valid)
     if valid + invalid == 0:  # all were barred meanwhile
+        inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
         refund(view, height, inference_id, inference, "no validator answered", Status.EXPIRED)
         return
     stands = valid > invalid
-    compared, odd = compare.outliers(verdicts, weights, genesis.checks.reveal_tolerance_milli)
+    compared, odd = _outliers(inference, weights, genesis.checks.reveal_tolerance_milli)
     if inference.dispute_height and valid != invalid:
         compared |= frozenset(verdict.validator for verdict in verdicts)
         odd |= compare.losers(verdicts, weights, stands, genesis.checks)
+    inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
     standing.mark(view, genesis, height, compared, odd)
     executor = view.participant(node)
     own = executor is not None and executor.owner == inference.signed_request.request.account
@@ -130,6 +131,12 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     else:
         standing.strike(view, node)
     refund(view, height, inference_id, inference, reason, Status.INVALIDATED)
+
+
+def _outliers(inference: Inference, weights: dict[bytes, int], tolerance_milli: int) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """(compared, odd) within each committee: every committee shows other ranks."""
+    found = [compare.outliers(panel.verdicts, weights, tolerance_milli) for panel in inference.panels]
+    return frozenset().union(*(some for some, _ in found)), frozenset().union(*(some for _, some in found))
 
 
 def _without_numbers(panel: Panel) -> Panel:

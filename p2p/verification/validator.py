@@ -157,9 +157,9 @@ class Validator:
         return check.judge(artifact, rows, noise, ppm=self.false_alarm_ppm)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
-        """This validator's own ranks 9 to 12 at its positions: proof that it ran the prefill."""
+        """This validator's own ranks after the artifact's at its positions: proof that it ran the prefill."""
         positions = reveal_positions(duty.beacon, duty.inference_id, self.key.public, len(rows))
-        return tuple(RevealedRow(at, next_ranks(rows[at])) for at in positions)
+        return tuple(RevealedRow(at, next_ranks(rows[at], duty.panel)) for at in positions)
 
     def verdict(self, duty: Duty, opinion: Opinion) -> Verdict:
         report = opinion.report
@@ -191,11 +191,13 @@ class Validator:
         raise last
 
 
-def next_ranks(row: Row) -> tuple[tuple[int, int], ...]:
-    """(token, log-probability in thousandths of a nat) of the ranks after those that artifacts hold. Ties by token id."""
-    best = sorted(row.items(), key=lambda item: (-item[1], item[0]))[TOP_RANKS : TOP_RANKS + REVEAL_RANKS]
+def next_ranks(row: Row, panel: int = 0) -> tuple[tuple[int, int], ...]:
+    """(token, log-probability in thousandths of a nat) of ranks that nothing on chain holds yet: 9 to 12 for an inference's first
+    committee, 13 to 16 for its second, who has seen the first one's, and so on. Ties by token id."""
+    first = TOP_RANKS + REVEAL_RANKS * panel
+    best = sorted(row.items(), key=lambda item: (-item[1], item[0]))[first : first + REVEAL_RANKS]
     if len(best) < REVEAL_RANKS:
-        raise Unavailable(f"the ML node gives fewer than {TOP_RANKS + REVEAL_RANKS} candidates", field="ml_node")
+        raise Unavailable(f"the ML node gives fewer than {first + REVEAL_RANKS} candidates", field="ml_node")
     return tuple((token, round(min(max(logprob, -1000.0), 0.0) * 1000)) for token, logprob in best)
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from p2p.errors import FolkmootError
 from p2p.ledger.genesis import check_conservation
 from p2p.types import CheckRules, RecordKind, RevealedRow, VerdictCommit
-from tests.ledger.lab import CLIENT, PRICE, PROMPT, REVEAL, RULES, WINDOW, Lab
+from tests.ledger.lab import CLIENT, PRICE, PROMPT, REVEAL, RULES, WINDOW, Lab, true_row
 
 COST = (PROMPT + 10) * PRICE
 FULL = 10**9
@@ -283,3 +283,23 @@ def test_money_is_whole_and_outsiders_change_nothing_after_any_sequence(moves: l
     assert lab.inference(inference_id).end_height > 0, "it ends, whatever anybody does"
     assert lab.inference(inference_id).due_micro == 0
     assert all(not lab.view.ids(b"duty/" + node) for node in lab.nodes)
+
+
+def test_a_second_committee_that_copies_the_first_ones_numbers_stands_alone() -> None:
+    """In a short answer the first committee shows all positions; the second shows other ranks there (decision 013)."""
+    lab = Lab()
+    inference_id = lab.drawn(tokens=5)
+    first = lab.members(inference_id)
+    lab.say([lab.verdict(inference_id, node, valid=node != first[0]) for node in first])
+    second = lab.members(inference_id)
+    assert lab.inference(inference_id).panels[0].verdicts[0].numbers, "the copier can see them"
+    lab.say([lab.verdict(inference_id, node, row=true_row if node == second[0] else next_row) for node in second])
+    assert lab.inference(inference_id).status == "VALIDATED"
+    assert [lab.view.standing(node).odd for node in second] == [1, 0, 0]
+    assert [lab.view.standing(node).odd for node in first] == [1, 0, 0], "the false accuser, by its verdict"
+    assert all(lab.view.standing(node).compared == 1 for node in (*first, *second))
+
+
+def next_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:
+    """What the right model gives at ranks 13 to 16."""
+    return tuple((token + 9000, logprob - 1000) for token, logprob in true_row(inference_id, position))
