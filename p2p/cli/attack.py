@@ -110,6 +110,6 @@ def _judged(options: argparse.Namespace, trial: Trial, stack: str) -> dict[str, 
     if found is None:
         said["stage 1"] = "no calibration: folkmoot calibrate"
     elif positions:
-        report = check.judge(trial.artifact, trial.rows, found.noise(stack, stack))
+        report = check.judge(trial.artifact, trial.rows, found.noise(stack, stack, context=header.context))
         said["stage 1"] = ("valid: " if report.valid else "INVALID: ") + report.reason
     return said

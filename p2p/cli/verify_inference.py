@@ -86,7 +86,7 @@ async def _verify(options: argparse.Namespace) -> Result:
     noise_of = _profile(options, header.model)
     ready = open_engine(options.engine, options.model, options.ml_node, header.model, lambda text: None, stack=options.stack)
     async with ready as opened:
-        await _check(case, proof, genesis, opened, noise_of(header.stack, opened.stack, taken_over=header.taken_over), result)
+        await _check(case, proof, genesis, opened, noise_of(header.stack, opened.stack, context=header.context, taken_over=header.taken_over), result)
     return result
 
 

@@ -11,7 +11,7 @@ from p2p.measure.epoch import RULES, play, ratios
 from p2p.measure.evaluate import Evaluation
 from p2p.measure.facts import Evidence, only
 from p2p.measure.goals import GOALS, judged
-from p2p.measure.plan import TORCH, VLLM
+from p2p.measure.plan import TORCH, VLLM, joined
 from p2p.measure.store import Measured
 from p2p.verification import prompts as shipped
 from p2p.verification.artifact import row_bytes
@@ -32,10 +32,11 @@ def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int) -> tupl
     tables["Whole answers (held out), each judged by itself"] = _whole(evaluation)
     tables[f"An executor's epoch: e-process, convicted at {RULES.conviction_milli / 1000:.2f} nats"] = _epochs(evaluation)
     tables["Artifact"] = [{"ids below 2^16, bytes a token": row_bytes(16), "ids below 2^18, bytes a token": row_bytes(18)}]
-    halves = f"{len(evaluation.calibration)} for calibration, {len(evaluation.heldout)} held out"
+    halves = f"{len(prompts) - len(evaluation.heldout)} for calibration, {len(evaluation.heldout)} held out"
     about = (
         f"{len(prompts)} prompts, {halves}; thresholds for {FALSE_ALARM_PPM / 1e6:g} false alarms per decision, fitted on calibration "
-        f"prompts only. Resampling by answer, seed {seed}. Stacks: {VLLM}, {TORCH}."
+        f"prompts only. Resampling by answer, seed {seed}. Stacks: {VLLM}, {TORCH}. Same-stack vLLM rows: contexts of up to "
+        f"{evaluation.evidence.exact_context} tokens, for which its kernels are exact (decision 014); longer answers are judged as strangers."
     )
     found = {
         "about": about, "goals": judged(GOALS, evaluation.curves), "tables": tables, "seconds": measured.noted("seconds"),
@@ -47,7 +48,8 @@ def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int) -> tupl
 def prepare(measured: Measured, prompts: tuple[Prompt, ...], *, seed: int) -> Evaluation:
     """Profiles fitted on the calibration half; nothing judged yet."""
     calibration, heldout = shipped.split(prompts)
-    evaluation = Evaluation(Evidence(measured), frozenset(p.id for p in calibration), frozenset(p.id for p in heldout), seed)
+    fitted = frozenset(p.id for p in (*calibration, *joined(prompts)))
+    evaluation = Evaluation(Evidence(measured), fitted, frozenset(p.id for p in heldout), seed)
     evaluation.fit()
     return evaluation
 
@@ -63,14 +65,21 @@ def _whole(evaluation: Evaluation) -> list[dict[str, Any]]:
         for validator in (VLLM, TORCH):
             if not evaluation.evidence.has(case, validator) or f"{executor}>{validator}" not in evaluation.profiles:
                 continue
-            noise = evaluation.profiles[f"{executor}>{validator}"]
-            pieces = _pieces(only(evaluation.evidence.facts(case, validator), evaluation.heldout))
-            short = [p for p in pieces if p.lengths[0] <= SHORT_ANSWER]
-            rows.append({
-                "case": case, "executor > validator": f"{executor} > {validator}",
-                "flagged, all": _flagged(pieces, noise), f"flagged, 1 to {SHORT_ANSWER} tokens": _flagged(short, noise),
-            })
+            evidence, pair = evaluation.evidence, f"{executor} > {validator}"
+            rows.append(_row(case, pair, only(evidence.facts(case, validator), evaluation.heldout), evaluation.profiles[f"{executor}>{validator}"]))
+            longer, strangers = only(evidence.longer(case, validator), evaluation.heldout), evaluation.profiles.get(f"{VLLM}>{TORCH}")
+            if longer.lengths and strangers is not None:
+                rows.append(_row(case, f"{pair}, contexts beyond {evidence.exact_context}, as strangers", longer, strangers))
     return rows
+
+
+def _row(case: str, pair: str, facts: Facts, noise: Noise) -> dict[str, Any]:
+    pieces = _pieces(facts)
+    short = [p for p in pieces if p.lengths[0] <= SHORT_ANSWER]
+    return {
+        "case": case, "executor > validator": pair,
+        "flagged, all": _flagged(pieces, noise), f"flagged, 1 to {SHORT_ANSWER} tokens": _flagged(short, noise),
+    }
 
 
 def _flagged(pieces: list[Facts], noise: Noise) -> str:

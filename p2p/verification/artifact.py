@@ -52,6 +52,11 @@ class Header(Message, frozen=True):
     length: Annotated[int, Meta(ge=0, le=MAX_OUTPUT_TOKENS)] = 0
     taken_over: Annotated[int, Meta(ge=0, le=MAX_OUTPUT_TOKENS)] = 0
 
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer."""
+        return self.prompt_tokens + self.length
+
 
 @dataclass(frozen=True, slots=True)
 class Position:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from p2p.errors import ConfigError
 from p2p.verification.statistics import CHOSEN, DISTANCE, EXCESS, GAP, LEAD, SURE
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 KERNELS_MARK = "#"  # between a stack's family and its kernels: inference/kernels.py
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -114,20 +114,23 @@ def mixture(each: Floats) -> Floats:
 @dataclass(frozen=True, slots=True)
 class Profile:
     """pairs: 'executor stack>validator stack' -> Noise; a stack without a mark of its kernels stands for all of its family. made: how,
-    with what, when: read by people."""
+    with what, when: read by people. exact_context: tokens of prompt and answer up to which kernels with a name gave the same bits in decode
+    and prefill; attention over more is cut in other pieces."""
 
     model: str
     weights_hash: str
     made: dict[str, Any]
     reveal_tolerance_milli: int
     pairs: dict[str, Noise]
+    exact_context: int = 0
 
-    def noise(self, executor: str, validator: str, *, taken_over: int = 0) -> Noise:
+    def noise(self, executor: str, validator: str, *, context: int = 0, taken_over: int = 0) -> Noise:
         """The noise of these kernels, else of their families; an uncalibrated pair is a ConfigError: calibrate it, never guess.
 
-        taken_over: tokens that another host made, before this one went on with its stream; whose kernels those were is not known.
+        context: tokens of prompt and answer. taken_over: those that another host made, before this one went on with its stream; whose
+        kernels those were is not known.
         """
-        executor = family(executor) if taken_over else executor
+        executor = family(executor) if taken_over or context > self.exact_context else executor
         found = self.pairs.get(f"{executor}>{validator}") or self.pairs.get(f"{family(executor)}>{family(validator)}")
         if found is None:
             raise ConfigError(f"no calibration for {executor} checked by {validator}; run: folkmoot calibrate", field="profile")
@@ -141,7 +144,7 @@ class Profile:
     def to_json(self) -> str:
         body = {
             "version": PROFILE_VERSION, "model": self.model, "weights_hash": self.weights_hash, "made": self.made,
-            "reveal_tolerance_milli": self.reveal_tolerance_milli,
+            "reveal_tolerance_milli": self.reveal_tolerance_milli, "exact_context": self.exact_context,
             "pairs": {
                 name: {
                     "tables": n.tables, "one_position": n.one_position,
@@ -169,7 +172,8 @@ def parse(text: str) -> Profile:
         if body["version"] != PROFILE_VERSION:
             raise ConfigError(f"profile version {body['version']!r} is not known here; calibrate again", field="version")
         pairs = {str(name): _noise(pair) for name, pair in body["pairs"].items()}
-        return Profile(str(body["model"]), str(body["weights_hash"]), dict(body["made"]), int(body["reveal_tolerance_milli"]), pairs)
+        tolerance, exact = int(body["reveal_tolerance_milli"]), int(body["exact_context"])
+        return Profile(str(body["model"]), str(body["weights_hash"]), dict(body["made"]), tolerance, pairs, exact)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"not a calibration profile: {type(error).__name__} {error}", field="profile") from error
 

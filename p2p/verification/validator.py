@@ -151,7 +151,7 @@ class Validator:
         if not found.knows(stack):  # else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")
         try:
-            noise = found.noise(stack, self.stack, taken_over=artifact.header.taken_over)
+            noise = found.noise(stack, self.stack, context=artifact.header.context, taken_over=artifact.header.taken_over)
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
         return check.judge(artifact, rows, noise, ppm=self.false_alarm_ppm)

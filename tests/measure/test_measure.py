@@ -15,12 +15,13 @@ from p2p.inference.engine import TokenStep
 from p2p.measure import plan
 from p2p.measure.epoch import play
 from p2p.measure.evaluate import LENGTHS, Curve, Evaluation
+from p2p.measure.facts import Evidence
 from p2p.measure.goals import GOALS, judged
 from p2p.measure.report import markdown
 from p2p.measure.store import Answer, Measured
 from p2p.verification import profile, prompts
 from p2p.verification.calibration import Facts
-from p2p.verification.statistics import COLUMNS
+from p2p.verification.statistics import CHOSEN, COLUMNS
 
 
 def test_every_run_names_a_real_attack_and_names_are_unique() -> None:
@@ -132,3 +133,39 @@ def test_small_run_on_the_real_model(tmp_path: Path) -> None:
     assert curve["rates"][LENGTHS.index(64)] - honest["rates"][LENGTHS.index(64)] > 0.4
     again = subprocess.run([*argv, "--skip-collect"], capture_output=True, text=True, timeout=600, check=False)
     assert again.returncode == 0, "what was measured is enough"
+
+
+def test_exact_contexts_end_before_the_first_that_is_not() -> None:
+    """One calibration answer differs from row 30 on (context 130): what was seen exact below that is the limit; held-out ones say nothing."""
+    class Known(Evidence):
+        def __init__(self) -> None:
+            self.exact_context = None
+            self._facts = lambda case, validator: (("a", "b", "c", "d"), Facts(values, (50, 50, 50, 50)))  # type: ignore[assignment]
+
+        def has(self, case: str, validator: str) -> bool:
+            return case == "honest_b16"
+
+        def _contexts(self, case: str) -> dict[str, int]:
+            return {"a": 90, "b": 120, "c": 150, "d": 140}
+
+    values = np.zeros((200, len(COLUMNS)))
+    values[130:150, CHOSEN] = 0.1  # of c, whose prompt has 100 tokens
+    values[150:, CHOSEN] = 0.1  # of d
+    evidence = Known()
+    assert evidence.find_exact_context(frozenset("abc")) == 120
+    assert evidence.find_exact_context(frozenset("ab")) == 120
+    evidence.exact_context = 120
+    assert evidence.facts("honest_b16", plan.VLLM)[0] == ("a", "b")
+    assert evidence.longer("honest_b16", plan.VLLM)[0] == ("c", "d")
+    assert evidence.longer("honest_b16", plan.VLLM)[1].lengths == (50, 50)
+    assert evidence.facts("honest_b16", plan.TORCH)[0] == ("a", "b", "c", "d"), "other kernels are never exact"
+
+
+def test_joined_prompts_are_made_of_calibration_prompts_alone() -> None:
+    shipped = prompts.load()
+    heldout = "\n".join(p.text for p in prompts.split(shipped)[1])
+    found = plan.joined(shipped)
+    assert found == plan.joined(shipped)
+    assert len({p.id for p in found}) == len(found) == plan.JOINED
+    assert not {p.id for p in found} & {p.id for p in shipped}
+    assert all(line not in heldout for p in found for line in p.text.split("\n")[1:2] if len(line) > 40)
