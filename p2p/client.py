@@ -33,6 +33,7 @@ from p2p.inference.session import (
     raise_failure,
 )
 from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
+from p2p.ledger.rules import capped
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.proof import Proof
 from p2p.types import VERSION, FinishRecord, Genesis, Params, Request, SignedRequest
@@ -48,7 +49,7 @@ NONCE_TRIES = 512
 class AskSpec:
     """One question. peer: multiaddr with /p2p/ID. choose_executor: for test networks, search a nonce whose draw puts
     this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ). on_proof: gets the
-    proof of the answer before the event `done`, whatever the receipt says."""
+    proof of the answer before the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it."""
 
     peer: str
     key: Key
@@ -63,6 +64,11 @@ class AskSpec:
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
     on_proof: Callable[[Proof], None] | None = None
+    account: bytes | None = None
+
+    @property
+    def payer(self) -> bytes:
+        return self.account or self.key.public
 
 
 async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
@@ -79,7 +85,7 @@ async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
 async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
     """As `ask`, over an open connection."""
     peer = spec.peer.rsplit("/p2p/", 1)[-1]
-    tip = await query(network, peer, {"op": "account", "account": spec.key.public.hex()})  # with height and beacon: one question
+    tip = await query(network, peer, {"op": "account", "account": spec.payer.hex()})  # with height and beacon: one question
     signed = _sign(spec, tip, int(tip["next_nonce"]))
     stream = await network.open_stream(peer, "infer")
     try:
@@ -110,9 +116,9 @@ async def query(network: Network, peer: str, body: dict[str, Any]) -> dict[str, 
 
 def _sign(spec: AskSpec, tip: dict[str, Any], next_nonce: int) -> SignedRequest:
     request = Request(
-        VERSION, spec.network, spec.key.public, spec.nonce if spec.nonce is not None else next_nonce, spec.model,
+        VERSION, spec.network, spec.payer, spec.nonce if spec.nonce is not None else next_nonce, spec.model,
         digest(b"prompt", spec.prompt.encode()), spec.params, len(spec.prompt.encode()) + TEMPLATE_TOKENS,
-        spec.max_tokens, spec.max_price_micro, int(tip["height"]) + spec.deadline_ahead,
+        spec.max_tokens, spec.max_price_micro, int(tip["height"]) + spec.deadline_ahead, spec.key.public,
     )
     if spec.choose_executor is None or spec.genesis is None:
         return _signed(spec.key, request)
@@ -129,7 +135,8 @@ def _signed(key: Key, request: Request) -> SignedRequest:
 
 
 def _draw(genesis: Genesis, model: str, beacon: bytes, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
-    serving = sorted((p.node, p.weight) for p in genesis.peers if model in p.models)
+    counted = capped(((p.node, p.owner, p.weight) for p in genesis.peers), genesis.economy.owner_cap_milli)
+    serving = sorted((p.node, counted[p.node]) for p in genesis.peers if model in p.models)
     return draw_executors(beacon, signed.inference_id, serving, frozenset({agent}), MAX_CANDIDATES)
 
 
