@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from p2p import chain_view, merkle
+from p2p.chain_orders import account_view, governance_view
 from p2p.chain_view import Claim, Draw, Duty
 from p2p.codec import Message, encode, load, unpack
 from p2p.consensus.evidence import offender
@@ -287,7 +288,7 @@ class Chain:
             if _reservation(signed) in self._reserved:
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
             mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
-            reserved, by_signer = (sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer))
+            reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
         check_request(
             view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved, signer_reserved_micro=by_signer
         )
@@ -348,16 +349,21 @@ class Chain:
         return self.store.read("payloads", inference_id)
 
     def account_view(self, public: bytes) -> dict[str, Any]:
-        account = self._view().account(public)
+        view = self._view()
+        account = view.account(public)
         taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
         return {
             "account": public.hex(), "balance_micro": account.balance_micro,
             "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self.height(), "beacon": self.beacon().hex(),
+            **account_view(view, public),
         }
 
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
         inference = self._view().inference(inference_id)
         return chain_view.inference_view(inference_id, inference) if inference else None
+
+    def governance_view(self) -> dict[str, Any]:
+        return governance_view(self._view(), self.genesis, self.height())
 
     def verification_view(self) -> dict[str, Any]:
         return chain_view.verification_view(self._view(), self.genesis, self.height())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from p2p.inference.session import (
     Ask,
     Done,
     Failure,
+    Order,
     Passed,
     Query,
     Tokens,
@@ -33,6 +35,7 @@ from p2p.inference.session import (
     raise_failure,
 )
 from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
+from p2p.ledger.ops import Body, sign_op
 from p2p.ledger.rules import capped
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.proof import Proof
@@ -75,9 +78,7 @@ async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
     """Events: accepted, executor, busy | failed, token, done (with the receipt). Raises FolkmootError."""
     if len(spec.prompt.encode()) > MAX_PROMPT_BYTES:
         raise InvalidRequest(f"the prompt is longer than {MAX_PROMPT_BYTES} bytes", field="prompt")
-    config = NetworkConfig(Key.generate(), spec.network, (), (), expected_size=1, min_connections=0)
-    async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
-        await network.connect(spec.peer)
+    async with _open_to(spec.peer, spec.network) as network:
         async for event in ask_over(network, spec):
             yield event
 
@@ -96,11 +97,37 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         await stream.close()
 
 
+async def send_order(peer: str, network_name: str, key: Key, body: Body) -> dict[str, Any]:
+    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error."""
+    async with _open_to(peer, network_name) as network:
+        name = peer.rsplit("/p2p/", 1)[-1]
+        tip = await query(network, name, {"op": "account", "account": key.public.hex()})
+        return await _question(network, name, Order(VERSION, sign_op(key, network_name, int(tip["next_nonce"]), body)))
+
+
+async def query_once(peer: str, network_name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """One question to `peer` (multiaddr), over a connection of its own."""
+    async with _open_to(peer, network_name) as network:
+        return await query(network, peer.rsplit("/p2p/", 1)[-1], body)
+
+
+@asynccontextmanager
+async def _open_to(peer: str, network_name: str) -> AsyncIterator[Network]:
+    config = NetworkConfig(Key.generate(), network_name, (), (), expected_size=1, min_connections=0)
+    async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
+        await network.connect(peer)
+        yield network
+
+
 async def query(network: Network, peer: str, body: dict[str, Any]) -> dict[str, Any]:
     """Ask a peer about its chain: the operations of the control socket that anyone may use."""
+    return await _question(network, peer, Query(VERSION, encode(body)))
+
+
+async def _question(network: Network, peer: str, question: Query | Order) -> dict[str, Any]:
     stream = await network.open_stream(peer, "query")
     try:
-        await stream.send(pack_frame(Query(VERSION, encode(body))))
+        await stream.send(pack_frame(question))
         frame = parse_frame(await stream.receive())
     finally:
         await stream.close()

@@ -32,6 +32,7 @@ from p2p.inference.session import (
     Answer,
     Ask,
     Forward,
+    Order,
     PayloadWanted,
     Query,
     failure,
@@ -40,6 +41,7 @@ from p2p.inference.session import (
 )
 from p2p.keys import Key
 from p2p.mlnode import open_ml_node
+from p2p.orders import take_order
 from p2p.outbox import Outbox
 from p2p.planting import Planter
 from p2p.queries import Queries
@@ -171,6 +173,9 @@ class Node:
         return self.chain.may_fetch(inference_id, peer)
 
     async def _query(self, stream: Stream, frame: object) -> None:
+        if isinstance(frame, Order):
+            await stream.send(pack_frame(Answer(encode(take_order(self.chain, self.outbox, frame.signed_op)))))
+            return
         if not isinstance(frame, Query):
             raise RemoteProtocolError(f"{type(frame).__name__} has no place on query", field="frame")
         await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body, limit=4096), public=True)))))
