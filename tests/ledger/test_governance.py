@@ -7,14 +7,16 @@ from msgspec.structs import replace
 
 from p2p.chain_view import claim
 from p2p.errors import InvalidRequest
+from p2p.keys import Key
 from p2p.ledger import parameters
 from p2p.ledger.governance import ACCEPTED, IN_FORCE, MAX_OPEN, OPEN, REJECTED, VOID, Proposal, proposals
 from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Unregister, Vote
 from p2p.types import ModelSpec
-from tests.ledger.lab import CLIENT, Lab
+from tests.ledger.lab import Lab
 from tests.ledger.orders import ECONOMY, VOTING, lab_of, order, refused, signed
 
+STRANGER = Key(b"\x79" * 32)
 SPEC = ModelSpec("new", bytes(32), bytes(32), "bfloat16", 3, 1, 2048)
 EPOCH = 20
 
@@ -91,11 +93,11 @@ def test_less_than_the_quorum_is_a_no() -> None:
 def test_who_may_propose_and_vote_and_how_often() -> None:
     lab = lab_of(peers=20, owners={1: 0}, epoch_blocks=1000)
     change = ChangeChecks((("reveal_window", 2),))
-    refused(lab, signed(lab, CLIENT, Propose(change)), "account")
+    refused(lab, signed(lab, STRANGER, Propose(change)), "account")
     order(lab, lab.owners[0], Propose(change))
     key, _ = last(lab)
     refused(lab, signed(lab, lab.owners[0], Propose(change)), "account")
-    refused(lab, signed(lab, CLIENT, Vote(key, True)), "account")
+    refused(lab, signed(lab, STRANGER, Vote(key, True)), "account")
     order(lab, lab.owners[0], Vote(key, True))
     assert last(lab)[1].yes_weight == 20, "both of its nodes"
     refused(lab, signed(lab, lab.owners[1], Vote(key, False)), "account")
