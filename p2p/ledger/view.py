@@ -58,8 +58,8 @@ class View:
 
     def participants(self) -> list[Participant]:
         nodes = load(list[bytes], self.get(b"parts") or b"\x80")
-        found = [self.participant(node) for node in nodes]
-        return [p for p in found if p is not None]
+        found = [self.get(b"part/" + node) for node in nodes]  # of current keys only: no look-up of successors
+        return [load(Participant, raw) for raw in found if raw]
 
     def inference(self, inference_id: bytes) -> Inference | None:
         raw = self.get(b"inf/" + inference_id)

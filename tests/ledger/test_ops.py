@@ -94,6 +94,19 @@ def test_collateral_returns_when_it_has_waited_and_can_be_taken_until_then() -> 
     assert take(lab.view, node, 5) == 0
 
 
+def test_each_withdrawal_waits_its_own_time() -> None:
+    lab = lab_of()
+    owner, node = lab.owners[2], lab.nodes[2]
+    order(lab, owner, Deposit(node, 100))
+    order(lab, owner, Withdraw(node, 3))
+    lab.block()
+    order(lab, owner, Withdraw(node, 4))
+    lab.block(WAIT)
+    assert (balance(lab, owner.public), len(part(lab, node).withdrawals)) == (10**9 - 97, 1)
+    lab.block()
+    assert (balance(lab, owner.public), part(lab, node).withdrawals) == (10**9 - 93, ())
+
+
 def test_withdrawals_that_wait_are_bounded() -> None:
     lab = lab_of()
     owner, node = lab.owners[2], lab.nodes[2]
@@ -181,6 +194,8 @@ def test_the_accounts_own_caps_bind_whoever_signs_and_begin_anew_with_the_epoch(
     start_refused(lab, "epoch_cap_micro", signer=HOT)
     lab.block(21 - lab.height)
     lab.start()
+    lab.start()
+    start_refused(lab, "epoch_cap_micro")
     order(lab, CLIENT, Cap(0, ESCROW - 1))
     start_refused(lab, "request_cap_micro")
 
