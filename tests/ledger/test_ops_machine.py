@@ -58,12 +58,18 @@ class Orders(RuleBasedStateMachine):
     def collateral(self, who: int, node: int, amount: int, back: bool) -> None:
         self.say(who, (Withdraw if back else Deposit)(self.keys[node].public, amount))
 
-    @rule(node=any_node, amount=amounts)
-    def by_its_owner(self, node: int, amount: int) -> None:
-        owner = self.lab.view.owner_of(self.keys[node].public)
-        who = next((at for at, key in enumerate(self.people) if key.public == owner), 0)
-        if self.say(who, Deposit(self.keys[node].public, amount)):
-            self.say(who, Withdraw(self.keys[node].public, amount // 2 + 1))
+    @rule(node=any_node, amount=amounts, new=any_node, then=st.sampled_from(["wait", "leave", "rotate"]))
+    def by_its_owner(self, node: int, amount: int, new: int, then: str) -> None:
+        """What a random account would mostly be refused."""
+        key = self.keys[node]
+        owner = self.lab.view.owner_of(key.public)
+        who = next((at for at, one in enumerate(self.people) if one.public == owner), 0)
+        if self.say(who, Deposit(key.public, amount)):
+            self.say(who, Withdraw(key.public, amount // 2 + 1))
+        if then == "leave":
+            self.say(who, Unregister(key.public))
+        elif then == "rotate":
+            self.say(who, rotation(self.people[who], key, self.keys[new]))
 
     @rule(who=anyone, node=any_node)
     def register(self, who: int, node: int) -> None:
@@ -121,6 +127,8 @@ class Orders(RuleBasedStateMachine):
         assert all(len(p.withdrawals) <= MAX_WITHDRAWALS for p in everybody)
         owned = [p for key in self.people for p in nodes_of(view, key.public)]
         assert sorted(encode(p) for p in owned) == sorted(encode(p) for p in everybody), "each belongs to one account"
+        for key in self.people:
+            assert view.ids(b"nodes/" + key.public) == [p.node for p in nodes_of(view, key.public)], "keys of now only"
         assert all(len(limits(view, key.public).hot) <= MAX_HOT_KEYS for key in self.people)
         assert len(proposals(view)) <= MAX_OPEN + MAX_CLOSED + 1
 
