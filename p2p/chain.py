@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from p2p import chain_view, merkle
+from p2p.chain_orders import account_view, governance_view
 from p2p.chain_view import Claim, Draw, Duty
 from p2p.codec import Message, encode, load, unpack
 from p2p.consensus.evidence import offender
@@ -18,12 +19,16 @@ from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.keys import Domain, digest, verify
+from p2p.ledger import parameters
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import first_state
 from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
+from p2p.ledger.models import model_spec, spec_at
+from p2p.ledger.ops import SignedOp
+from p2p.ledger.orders import check_op
 from p2p.ledger.records import Receipt
-from p2p.ledger.rules import check_request, escrow_of, model_spec, serving
+from p2p.ledger.rules import check_request, escrow_of, serving
 from p2p.ledger.settle import end_of_block
 from p2p.ledger.snapshot import Manifest, chunk_hash, make_chunks
 from p2p.ledger.view import View
@@ -35,6 +40,7 @@ from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
 from p2p.types import (
     VERSION,
+    CheckRules,
     Genesis,
     ModelSpec,
     SignedBatch,
@@ -61,7 +67,7 @@ class Chain:
     def __init__(self, store: Store, guard: GuardStore, genesis: Genesis) -> None:
         self.store, self.guard, self.genesis = store, guard, genesis
         self.mempool = Mempool()
-        self._reserved: dict[bytes, tuple[bytes, int, int]] = {}  # account and nonce -> (account, escrow, height)
+        self._reserved: dict[bytes, tuple[bytes, bytes, int, int]] = {}  # account and nonce -> (account, signer, escrow, height)
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
         self._load_sets()
@@ -172,7 +178,7 @@ class Chain:
         if b"set/next" in view.changes:
             keep_set(batch, members(view, b"next"))
         self.become(tip, batch)
-        self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[2] < RESERVED_HEIGHTS}
+        self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
 
     def become(self, tip: Tip, batch: Batch) -> None:
         """Write everything at once, with the new tip; then stand there."""
@@ -240,7 +246,7 @@ class Chain:
             return RemoteProtocolError(f"version {batch.version} is not spoken here", field="version")
         if batch.network != self.genesis.network:
             return RemoteProtocolError(f"this is network {self.genesis.network}", field="network")
-        if participant is None:
+        if participant is None or participant.node != batch.sender:  # else a key that was rotated
             return RemoteProtocolError("the sender is no participant", field="sender")
         if not 0 < len(batch.records) <= MAX_RECORDS_PER_TX:
             return RemoteProtocolError("an empty batch, or too many records", field="records")
@@ -273,7 +279,7 @@ class Chain:
 
     def check_request(self, signed: SignedRequest, draw_height: int, *, started_ok: bool = False) -> None:
         """Before any work: InvalidRequest naming the field. started_ok: its Start may be on chain already (executor)."""
-        view, request, reserved = self._view(), signed.request, 0
+        view, request, reserved, by_signer = self._view(), signed.request, 0, 0
         if started_ok:
             inference = view.inference(signed.inference_id)
             if inference is not None and inference.status == Status.STARTED.value:
@@ -281,20 +287,36 @@ class Chain:
         else:
             if _reservation(signed) in self._reserved:
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
-            reserved = sum(escrow for account, escrow, _ in self._reserved.values() if account == request.account)
-        check_request(view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved)
+            mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
+            reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
+        check_request(
+            view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved, signer_reserved_micro=by_signer
+        )
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""
         spec = self.model(signed.request.model)
         assert spec is not None  # check_request
-        self._reserved[_reservation(signed)] = (signed.request.account, escrow_of(signed.request, spec.price_micro), self.height())
+        request = signed.request
+        self._reserved[_reservation(signed)] = (request.account, request.signer, escrow_of(request, spec.price_micro), self.height())
 
-    def model(self, name: str) -> ModelSpec | None:
-        return model_spec(self.genesis, name)
+    def take_op(self, signed: SignedOp) -> None:
+        """An account's order came to this peer: its nonce counts as used here until the chain holds it. Raises FolkmootError."""
+        key = _nonce_key(signed.op.account, signed.op.nonce)
+        if key in self._reserved:
+            raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce")
+        check_op(self._view(), self.genesis, self.height() + 1, signed)
+        self._reserved[key] = (signed.op.account, signed.op.account, 0, self.height())
+
+    def model(self, name: str, height: int | None = None) -> ModelSpec | None:
+        """As of now, or of a draw's height."""
+        return model_spec(self._view(), name) if height is None else spec_at(self._view(), name, height)
+
+    def checks(self) -> CheckRules:
+        return parameters.checks(self._view(), self.genesis)
 
     def participants(self, model: str) -> list[tuple[bytes, int]]:
-        return serving(self._view(), model)
+        return serving(self._view(), self.genesis, model)
 
     def beacon_at(self, height: int) -> bytes | None:
         return self._view().beacon(height)
@@ -316,7 +338,7 @@ class Chain:
         return chain_view.draw_of(self._view(), inference_id)
 
     def claim(self, inference_id: bytes) -> Claim | None:
-        return chain_view.claim(self._view(), self.genesis, inference_id)
+        return chain_view.claim(self._view(), inference_id)
 
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
         batch = Batch()
@@ -327,23 +349,36 @@ class Chain:
         return self.store.read("payloads", inference_id)
 
     def account_view(self, public: bytes) -> dict[str, Any]:
-        account = self._view().account(public)
+        view = self._view()
+        account = view.account(public)
         taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
         return {
             "account": public.hex(), "balance_micro": account.balance_micro,
             "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self.height(), "beacon": self.beacon().hex(),
+            **account_view(view, public),
         }
 
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
         inference = self._view().inference(inference_id)
         return chain_view.inference_view(inference_id, inference) if inference else None
 
+    def governance_view(self) -> dict[str, Any]:
+        return governance_view(self._view(), self.genesis, self.height())
+
     def verification_view(self) -> dict[str, Any]:
         return chain_view.verification_view(self._view(), self.genesis, self.height())
 
 
 def _reservation(signed: SignedRequest) -> bytes:
-    return signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
+    return _nonce_key(signed.request.account, signed.request.client_nonce)
+
+
+def _nonce_key(account: bytes, nonce: int) -> bytes:
+    return account + nonce.to_bytes(8, "big")
+
+
+def _is_used(view: View, nonce_key: bytes) -> bool:
+    return not view.account(nonce_key[:32]).nonce_is_free(int.from_bytes(nonce_key[32:], "big"))
 
 
 def keep_set(batch: Batch, some: Members) -> None:

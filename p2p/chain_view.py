@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2p.keys import peer_id
+from p2p.ledger import parameters
+from p2p.ledger.models import spec_at
 from p2p.ledger.records import Inference, Panel, Participant
-from p2p.ledger.rules import epoch_of, model_spec
+from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
 from p2p.types import FinishRecord, Genesis, InferenceId, ModelSpec, Request
 
@@ -26,12 +28,14 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a validator checks against: request, finish record, draw beacon and model."""
+    """What a validator checks against: request, finish record, draw beacon and model as of the draw. host: who has the payload, where the
+    executor's key was rotated since; None: the executor."""
 
     request: Request
     finish: FinishRecord
     beacon: bytes
     spec: ModelSpec
+    host: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,13 @@ def draw_of(view: View, inference_id: bytes) -> Draw | None:
     return Draw(inference.agent, inference.draw_height, inference.beacon) if inference else None
 
 
-def claim(view: View, genesis: Genesis, inference_id: bytes) -> Claim | None:
+def claim(view: View, inference_id: bytes) -> Claim | None:
     inference = view.inference(inference_id)
     if inference is None or inference.finish is None:
         return None
     request = inference.signed_request.request
-    spec = model_spec(genesis, request.model)
-    return Claim(request, inference.finish.record, inference.beacon, spec) if spec else None
+    spec, finish = spec_at(view, request.model, inference.draw_height), inference.finish.record
+    return Claim(request, finish, inference.beacon, spec, view.node_now(finish.executor)) if spec else None
 
 
 def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def verification_view(view: View, genesis: Genesis, height: int) -> dict[str, An
     counters = view.counters()
     return {
         "height": height, "epoch": epoch_of(genesis, height + 1), "honest": counters.honest, "false_alarms": counters.false_alarms,
-        "cheats": counters.cheats, "conviction_milli": genesis.checks.conviction_milli,
+        "cheats": counters.cheats, "conviction_milli": parameters.checks(view, genesis).conviction_milli,
         "faults": [{"fault": f.fault, "planted": f.planted, "checked": f.checked, "caught": f.caught} for f in counters.faults],
         "participants": [_standing_view(view, participant) for participant in view.participants()],
     }

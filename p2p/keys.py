@@ -36,6 +36,8 @@ class Domain(StrEnum):
     FINISH = "finish"
     OUTPUT = "output"
     VERDICT = "verdict"
+    OP = "op"  # an account's order
+    NODE = "node"  # a node key's consent to be registered, or to take another's place
 
 
 class Key:

@@ -83,7 +83,7 @@ class Planter:
         """The chain takes one plant per `plant_every` finished inferences; one more would stand as cheating."""
         found = self.chain.verification_view()["participants"]
         mine = next((row for row in found if row["node"] == self.key.public.hex()), None)
-        every = self.chain.genesis.checks.plant_every
+        every = self.chain.checks().plant_every
         return mine is not None and (mine["plants"] + len(self._open())) * every <= mine["finished"]
 
     async def _plant(self) -> None:

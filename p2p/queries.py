@@ -26,7 +26,7 @@ from p2p.types import (
 if TYPE_CHECKING:
     from p2p.chain import Chain
 
-PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light", "verification"})
+PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light", "verification", "governance"})
 
 
 class Queries:
@@ -44,6 +44,7 @@ class Queries:
             "block": self._block,
             "light": self._light,
             "verification": lambda _: self._chain.verification_view(),
+            "governance": lambda _: self._chain.governance_view(),
             "payload": self._payload,
         }
 

@@ -45,7 +45,8 @@ class Params(Message, frozen=True):
 
 class Request(Message, frozen=True):
     """What a client asks and agrees to pay for. prompt_tokens_max: the client's bound on the prompt's length in tokens,
-    template included; escrow covers it, the finish record charges what was really used (decision 004)."""
+    template included; escrow covers it, the finish record charges what was really used (decision 004). signer: whose key signs: the
+    account itself, or a hot key the account delegated to (ledger/accounts.py)."""
 
     version: U32
     network: Short
@@ -58,6 +59,7 @@ class Request(Message, frozen=True):
     max_tokens: U32
     max_price_micro: U64
     deadline_height: U64
+    signer: Bytes32
 
 
 class SignedRequest(Message, frozen=True):
@@ -194,6 +196,7 @@ class RecordKind(IntEnum):
     VERDICT_COMMIT = 6
     PLANT_COMMIT = 7
     PLANT_REVEAL = 8
+    OP = 9
 
 
 class Record(Message, frozen=True):
@@ -222,7 +225,11 @@ class SignedBatch(Message, frozen=True):
 
 
 class ModelSpec(Message, frozen=True):
-    """What a model id means on this network. Hashes are SHA-256."""
+    """What a model id means on this network. Hashes are SHA-256.
+
+    cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
+    profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
+    """
 
     model: Short
     weights_hash: Bytes32
@@ -231,6 +238,11 @@ class ModelSpec(Message, frozen=True):
     price_micro: U64
     price_floor_micro: U64
     context_tokens: U32
+    tokenizer_hash: Bytes32 = bytes(32)
+    cost_milli: Annotated[int, Meta(ge=1, lt=2**32)] = 1000
+    stacks: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
+    profile_hash: Annotated[str, Meta(max_length=64)] = ""
+    retired: bool = False
 
 
 class GenesisPeer(Message, frozen=True):

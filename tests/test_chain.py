@@ -56,7 +56,7 @@ def fresh() -> View:
 
 def request(**change: object) -> SignedRequest:
     key = change.pop("key", CLIENT)
-    base = Request(1, "n", CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40)
+    base = Request(1, "n", CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public)
     body = replace(base, **change)
     return SignedRequest(body, key.sign(Domain.REQUEST, "n", encode(body)))  # type: ignore[attr-defined]
 

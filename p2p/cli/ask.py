@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.cli.words import public_key
 from p2p.config import DEFAULT_MODEL
 from p2p.errors import ConfigError
 
@@ -28,6 +29,7 @@ def register(commands: Any) -> None:
     ask.add_argument("--presence-penalty", type=float, default=0.0)
     ask.add_argument("--frequency-penalty", type=float, default=0.0)
     ask.add_argument("--save", type=Path, metavar="FILE", help="write the answer's proof, for: folkmoot verify FILE")
+    ask.add_argument("--account", metavar="HEX", help="who pays, where account.key is a hot key of that account")
     ask.set_defaults(run=run)
 
 
@@ -76,6 +78,7 @@ def run(options: argparse.Namespace) -> int:
     spec = AskSpec(
         options.peer, key, genesis.network, options.model, options.prompt, params,
         options.max_tokens, genesis=genesis, on_proof=keep,
+        account=public_key(options.account, "account") if options.account else None,
     )
 
     async def go() -> dict[str, Any]:

@@ -14,9 +14,11 @@ from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, RemoteProtocolError
 from p2p.inference.draw import draw_executors
 from p2p.keys import Domain, verify
+from p2p.ledger.accounts import count_spending
+from p2p.ledger.orders import apply_op
 from p2p.ledger.plants import apply_plant_commit, apply_plant_reveal
 from p2p.ledger.records import Inference
-from p2p.ledger.rules import check_request, escrow_of, serving
+from p2p.ledger.rules import check_request, epoch_of, escrow_of, serving
 from p2p.ledger.standing import count_finish
 from p2p.ledger.verdicts import apply_commit, apply_verdict
 from p2p.ledger.view import View, due_key
@@ -57,13 +59,14 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
     if beacon is None:
         raise RemoteProtocolError("no beacon of that height", field="draw_height")
     spec = check_request(view, genesis, signed, height - 1)
-    candidates = draw_executors(beacon, signed.inference_id, serving(view, request.model), frozenset({sender}), MAX_CANDIDATES)
+    candidates = draw_executors(beacon, signed.inference_id, serving(view, genesis, request.model), frozenset({sender}), MAX_CANDIDATES)
     account = view.account(request.account)
     escrow = escrow_of(request, spec.price_micro)
     high, mask = account.with_nonce(request.client_nonce)
     view.put_account(
         request.account, replace(account, balance_micro=account.balance_micro - escrow, nonce_high=high, nonce_mask=mask)
     )
+    count_spending(view, epoch_of(genesis, height), request, escrow)
     totals = view.totals()
     view.put_totals(replace(totals, escrow_micro=totals.escrow_micro + escrow))
     view.put_inference(signed.inference_id, Inference(
@@ -162,4 +165,5 @@ _HANDLERS: dict[RecordKind, Callable[[View, Genesis, int, bytes, Record], Any]] 
     RecordKind.VERDICT: apply_verdict,
     RecordKind.PLANT_COMMIT: apply_plant_commit,
     RecordKind.PLANT_REVEAL: apply_plant_reveal,
+    RecordKind.OP: apply_op,
 }

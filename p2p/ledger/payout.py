@@ -27,9 +27,9 @@ def expire(view: View, height: int, inference_id: bytes, inference: Inference) -
 def pay(view: View, height: int, inference_id: bytes, inference: Inference, reason: str) -> None:
     """VALIDATED: the due goes to the executor's owner."""
     assert inference.finish is not None
-    executor = view.participant(inference.finish.record.executor)
-    assert executor is not None
-    _settle_due(view, executor.owner, inference.due_micro)
+    owner = view.owner_of(inference.finish.record.executor)
+    assert owner is not None
+    _settle_due(view, owner, inference.due_micro)
     view.put_inference(inference_id, replace(
         inference, status=Status.VALIDATED.value, due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
     ))

@@ -28,9 +28,17 @@ class Account(Message, frozen=True):
         return self.nonce_high, self.nonce_mask | 1 << (self.nonce_high - nonce)
 
 
+class Withdrawal(Message, frozen=True):
+    """Collateral on its way back to the owner at the end of block `height`; until then it can be slashed."""
+
+    amount_micro: U64
+    height: U64
+
+
 class Participant(Message, frozen=True):
     """convicted_until, barred_until: the last height at which it serves nobody (a convicted executor) or judges nobody (a barred
-    validator); 0 = it is in good standing. The reasons stay as a record."""
+    validator); 0 = it is in good standing. The reasons stay as a record. collateral_micro: without what is being withdrawn. leaving: the
+    height at which node and collateral are released, 0 = it stays. origin: the first key of one whose key was rotated, else empty."""
 
     node: Bytes32
     owner: Bytes32
@@ -44,6 +52,13 @@ class Participant(Message, frozen=True):
     convicted_reason: Reason = ""
     barred_until: U64 = 0
     barred_reason: Reason = ""
+    collateral_micro: U64 = 0
+    withdrawals: tuple[Withdrawal, ...] = ()
+    leaving: U64 = 0
+    origin: bytes = b""
+    stacks: tuple[Short, ...] = ()
+    price_floor_micro: U64 = 0
+    metadata: str = ""
 
 
 class Standing(Message, frozen=True):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2p.ledger import panels, plants, standing
+from p2p.ledger import collateral, governance, panels, plants, registry, standing
 from p2p.ledger.payout import expire
 from p2p.ledger.view import View, due_key
 from p2p.types import Genesis, Status
 
 BEACONS_KEPT = 256  # a draw names one of at most DRAW_WINDOW heights ago
 _EARLY, _PLANT = b"early:", b"plant:"
+_ORDERED = {b"collat:": collateral.pay_back, b"leave:": registry.leave, b"prop:": governance.close}  # tag of 32 bytes -> who acts on them
 _AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.value)
 
 
@@ -24,11 +25,14 @@ def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> No
             view.put(b"early/" + due[len(_EARLY) :], None)
         elif due.startswith(_PLANT) and len(due) == 32 + len(_PLANT):
             plants.forget(view, due[len(_PLANT) :])
+        elif due[:-32] in _ORDERED:
+            _ORDERED[due[:-32]](view, genesis, height, due[-32:])
         else:
             _inference(view, genesis, height, due)
     view.put(due_key(height), None)
     if height % genesis.epoch_blocks == 0:
         standing.end_epoch(view, genesis, height)
+        governance.end_epoch(view, genesis, height)  # last: until here the old rules hold
 
 
 def _inference(view: View, genesis: Genesis, height: int, inference_id: bytes) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from p2p.ledger import parameters
 from p2p.ledger.records import Inference, Panel, Standing
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
@@ -35,7 +36,7 @@ def count_checked(view: View, genesis: Genesis, height: int, inference: Inferenc
     selected = inference.dispute_height and epoch_of(genesis, inference.dispute_height) != epoch_of(genesis, height)
     process = standing.process
     if llr_milli is not None and not selected:
-        process = process.updated(llr_milli, genesis.checks.llr_cap_milli)
+        process = process.updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli)
     view.put_standing(finish.executor, replace(
         standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.output_tokens, process=process,
     ))
@@ -57,7 +58,7 @@ def strike(view: View, node: bytes) -> None:
 
 def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> None:
     standing, participant = view.standing(node), view.participant(node)
-    log, limit = standing.process.log_milli(), genesis.checks.conviction_milli
+    log, limit = standing.process.log_milli(), parameters.checks(view, genesis).conviction_milli
     if participant is None or participant.convicted_until or log < limit:
         return
     epoch = epoch_of(genesis, height)
@@ -83,7 +84,7 @@ def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], o
 
 
 def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> None:
-    standing, participant, checks = view.standing(node), view.participant(node), genesis.checks
+    standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
     if participant is None or participant.barred_until:
         return
     if convicts(standing.odd, standing.compared, checks.honest_odd_ppm, checks.conviction_ppb):
@@ -103,12 +104,13 @@ def _next_end(genesis: Genesis, height: int) -> int:
 
 def end_epoch(view: View, genesis: Genesis, height: int) -> None:
     """At an epoch's last height: reputations, the ends of bars and convictions, new counters."""
+    checks = parameters.checks(view, genesis)
     for participant in view.participants():
         standing = view.standing(participant.node)
-        clean = standing.checked_tokens >= genesis.checks.min_checked_tokens and not standing.struck and not participant.convicted_until
+        clean = standing.checked_tokens >= checks.min_checked_tokens and not standing.struck and not participant.convicted_until
         after = replace(
             participant,
-            reputation=min(MAX_REPUTATION, participant.reputation + genesis.checks.reputation_gain * clean),
+            reputation=min(MAX_REPUTATION, participant.reputation + checks.reputation_gain * clean),
             convicted_until=participant.convicted_until if participant.convicted_until > height else 0,
             barred_until=participant.barred_until if participant.barred_until > height else 0,
         )

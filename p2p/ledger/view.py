@@ -38,8 +38,19 @@ class View:
     def put_account(self, public: bytes, account: Account) -> None:
         self.put(b"acct/" + public, encode(account))
 
+    def node_now(self, node: bytes) -> bytes:
+        """The key that took this one's place (registry.rotate_key); the same where none did."""
+        origin = self.get(b"moved/" + node)
+        return (self.get(b"line/" + origin) if origin else None) or node
+
+    def owner_of(self, node: bytes) -> bytes | None:
+        """Whose node it is, or was last, whatever became of its key."""
+        participant = self.participant(node)
+        return participant.owner if participant else self.get(b"gone/" + (self.get(b"moved/" + node) or node))
+
     def participant(self, node: bytes) -> Participant | None:
-        raw = self.get(b"part/" + node)
+        """Whoever `node` is now: a rotated key stands for its successor, so what is still on its way to the old key finds the new one."""
+        raw = self.get(b"part/" + self.node_now(node))
         return load(Participant, raw) if raw else None
 
     def put_participant(self, participant: Participant) -> None:
@@ -47,8 +58,8 @@ class View:
 
     def participants(self) -> list[Participant]:
         nodes = load(list[bytes], self.get(b"parts") or b"\x80")
-        found = [self.participant(node) for node in nodes]
-        return [p for p in found if p is not None]
+        found = [self.get(b"part/" + node) for node in nodes]  # of current keys only: no look-up of successors
+        return [load(Participant, raw) for raw in found if raw]
 
     def inference(self, inference_id: bytes) -> Inference | None:
         raw = self.get(b"inf/" + inference_id)
@@ -65,11 +76,11 @@ class View:
         self.put(b"totals", encode(totals))
 
     def standing(self, node: bytes) -> Standing:
-        raw = self.get(b"stand/" + node)
+        raw = self.get(b"stand/" + self.node_now(node))
         return load(Standing, raw) if raw else Standing()
 
     def put_standing(self, node: bytes, standing: Standing) -> None:
-        self.put(b"stand/" + node, encode(standing))
+        self.put(b"stand/" + self.node_now(node), encode(standing))
 
     def counters(self) -> CheckCounters:
         raw = self.get(b"checks")

@@ -105,12 +105,12 @@ class Lab:
 
     # -- one inference ----------------------------------------------------------------------------------------------
 
-    def start(self, account: Key = CLIENT, agent: int = 0, deadline: int = 500) -> SignedRequest:
+    def start(self, account: Key = CLIENT, agent: int = 0, deadline: int = 500, signer: Key | None = None) -> SignedRequest:
         if self.height == 1:
             self.block()
         nonce = self.nonces[account.public] = self.nonces.get(account.public, 0) + 1
-        body = Request(1, "n", account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, self.height + deadline)
-        signed = SignedRequest(body, account.sign(Domain.REQUEST, "n", encode(body)))
+        body = Request(1, "n", account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, self.height + deadline, (signer or account).public)
+        signed = SignedRequest(body, (signer or account).sign(Domain.REQUEST, "n", encode(body)))
         self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.height - 1, self.nodes[agent]))
         return signed
 
