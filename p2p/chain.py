@@ -22,10 +22,12 @@ from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import first_state
 from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
+from p2p.ledger.price import price_of
 from p2p.ledger.records import Receipt
 from p2p.ledger.rules import check_request, escrow_of, model_spec, serving
 from p2p.ledger.settle import end_of_block
 from p2p.ledger.snapshot import Manifest, chunk_hash, make_chunks
+from p2p.ledger.statement import statement
 from p2p.ledger.view import View
 from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
 from p2p.store import snapshots
@@ -288,7 +290,8 @@ class Chain:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""
         spec = self.model(signed.request.model)
         assert spec is not None  # check_request
-        self._reserved[_reservation(signed)] = (signed.request.account, escrow_of(signed.request, spec.price_micro), self.height())
+        escrow = escrow_of(signed.request, price_of(self._view(), spec))
+        self._reserved[_reservation(signed)] = (signed.request.account, escrow, self.height())
 
     def model(self, name: str) -> ModelSpec | None:
         return model_spec(self.genesis, name)
@@ -326,13 +329,22 @@ class Chain:
     def payload(self, inference_id: bytes) -> bytes | None:
         return self.store.read("payloads", inference_id)
 
-    def account_view(self, public: bytes) -> dict[str, Any]:
-        account = self._view().account(public)
+    def account_view(self, public: bytes, since: int = 0) -> dict[str, Any]:
+        """since: of the notices, those of later heights."""
+        view = self._view()
+        account = view.account(public)
         taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
         return {
             "account": public.hex(), "balance_micro": account.balance_micro,
             "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self.height(), "beacon": self.beacon().hex(),
+            "notices": chain_view.notices_view(view, public, since),
         }
+
+    def prices_view(self) -> dict[str, Any]:
+        return {"height": self.height(), "prices": chain_view.prices_view(self._view(), self.genesis)}
+
+    def earnings_view(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
+        return {"height": self.height(), **statement(self._view(), self.genesis, epoch, node, start)}
 
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
         inference = self._view().inference(inference_id)

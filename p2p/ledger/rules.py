@@ -5,6 +5,7 @@ from __future__ import annotations
 from p2p.codec import encode
 from p2p.errors import InvalidRequest
 from p2p.keys import Domain, verify
+from p2p.ledger.price import price_of
 from p2p.ledger.view import View
 from p2p.limits import DEADLINE_MAX_AHEAD, MAX_OUTPUT_TOKENS
 from p2p.params import check_params
@@ -16,8 +17,11 @@ def model_spec(genesis: Genesis, model: str) -> ModelSpec | None:
 
 
 def serving(view: View, model: str) -> list[tuple[bytes, int]]:
-    """(node, weight) of the participants that serve `model`, by key; none that is convicted."""
-    return sorted((p.node, p.weight) for p in view.participants() if model in p.models and p.weight > 0 and not p.convicted_until)
+    """(node, weight) of the participants that serve `model`, by key; none that is convicted or suspended."""
+    return sorted(
+        (p.node, p.weight) for p in view.participants()
+        if model in p.models and p.weight > 0 and not p.convicted_until and not p.suspended_until
+    )
 
 
 def checking(view: View, model: str) -> list[tuple[bytes, int]]:
@@ -63,8 +67,9 @@ def check_request(view: View, genesis: Genesis, signed: SignedRequest, height: i
         raise InvalidRequest(f"from 1 to {MAX_OUTPUT_TOKENS} tokens can be asked for", field="max_tokens")
     if not 1 <= request.prompt_tokens_max <= spec.context_tokens * 8:
         raise InvalidRequest("the bound on prompt tokens is 0 or beyond the model's context", field="prompt_tokens_max")
-    if request.max_price_micro < spec.price_micro:
-        raise InvalidRequest(f"a token costs {spec.price_micro} micro-credits now", field="max_price_micro")
+    price_micro = price_of(view, spec)
+    if request.max_price_micro < price_micro:
+        raise InvalidRequest(f"a token costs {price_micro} micro-credits now", field="max_price_micro")
     if request.deadline_height <= height + 1:
         raise InvalidRequest(f"the deadline is past; height is {height}", field="deadline_height")
     if request.deadline_height > height + DEADLINE_MAX_AHEAD:
@@ -72,7 +77,7 @@ def check_request(view: View, genesis: Genesis, signed: SignedRequest, height: i
     account = view.account(request.account)
     if not account.nonce_is_free(request.client_nonce):
         raise InvalidRequest(f"nonce {request.client_nonce} was used; the next is {account.nonce_high + 1}", field="client_nonce")
-    escrow = escrow_of(request, spec.price_micro)
+    escrow = escrow_of(request, price_micro)
     if account.balance_micro < escrow + reserved_micro:
         raise InvalidRequest(
             f"{escrow} micro-credits are held for this request, the account has {account.balance_micro - reserved_micro}",
