@@ -293,6 +293,11 @@ class Chain:
         escrow = escrow_of(signed.request, price_of(self._view(), spec))
         self._reserved[_reservation(signed)] = (signed.request.account, escrow, self.height())
 
+    def suspended(self, node: bytes) -> int:
+        """The last height at which `node` may start nothing; 0 = it may."""
+        participant = self._view().participant(node)
+        return participant.suspended_until if participant else 0
+
     def model(self, name: str) -> ModelSpec | None:
         return model_spec(self.genesis, name)
 

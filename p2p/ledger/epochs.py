@@ -1,7 +1,7 @@
 """An epoch's money at its last height. Law: automatic, nothing is claimed; whatever division leaves over is burnt or not minted, so sums are exact.
 
 Who is convicted in the epoch loses its fees, its part of the emission and a part of its collateral (M7, M10); the others' fees are split
-between owner, validators and nobody (M8), and the emission goes by weight x work (M9). Forwards only: no epoch is settled twice.
+between owner, validators and nobody (M8), and the emission goes by weight x work (M9).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ MAX_SUPPLY = 1 << 62  # what is minted beyond would not fit a balance's place on
 def settle(view: View, genesis: Genesis, height: int) -> None:
     """At the epoch's last height, before counters begin anew."""
     epoch, rules = epoch_of(genesis, height), parameters.economy(view, genesis)
+    assert earnings.sums(view, epoch).height == 0, "an epoch is settled once"
     known = {participant.node: participant for participant in view.participants()}
     convicted = {node for node, participant in known.items() if participant.convicted_until == height + genesis.epoch_blocks}
     books = {node: record for node in earnings.earners(view, epoch) if (record := earnings.earning(view, epoch, node)) is not None}
