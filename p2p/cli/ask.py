@@ -126,6 +126,6 @@ def _notice(notice: Any) -> dict[str, Any]:
     shape = {"inference_id": str, "what": str, "amount_micro": int, "height": int}
     if not isinstance(notice, dict) or any(not isinstance(notice.get(name), kind) for name, kind in shape.items()):
         raise RemoteProtocolError("the peer's notice is not one", field="notices")
-    if not notice["what"].isascii() or not notice["inference_id"].isalnum():
+    if not (notice["what"].isascii() and notice["what"].isalpha() and notice["inference_id"].isalnum()):
         raise RemoteProtocolError("the peer's notice is not one", field="notices")  # it is printed: no control characters
     return {name: notice[name] for name in shape}

@@ -88,11 +88,13 @@ def is_kept(view: View, epoch: int) -> bool:
     return epoch >= int.from_bytes(view.get(_NEXT) or b"", "big")
 
 
-def prune(view: View, genesis: Genesis, height: int) -> list[tuple[bytes, Inference]]:
-    """At the end of block `height`: what ended `keep_epochs` epochs ago leaves the state, the newest first. Returns what left."""
-    last = height // genesis.epoch_blocks - 1 - parameters.economy(view, genesis).keep_epochs  # of the epochs that are over
+def prune(view: View, genesis: Genesis, height: int) -> None:
+    """At the end of block `height`: what ended `keep_epochs` epochs ago leaves the state, the newest first; later where the time to reveal
+    a plant is longer than that."""
+    window = parameters.checks(view, genesis).plant_window
+    keep = max(parameters.economy(view, genesis).keep_epochs, window // genesis.epoch_blocks + 1)
+    last = height // genesis.epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
     epoch = int.from_bytes(view.get(_NEXT) or b"", "big")
-    gone: list[tuple[bytes, Inference]] = []
     budget = MAX_PRUNED
     while epoch <= last and budget > 0:
         nodes = earners(view, epoch)
@@ -100,11 +102,10 @@ def prune(view: View, genesis: Genesis, height: int) -> list[tuple[bytes, Infere
             epoch, budget = epoch + 1, budget - 1
             view.put(_NEXT, epoch.to_bytes(8, "big"))
             continue
-        budget -= _prune_node(view, epoch, nodes[-1], budget, gone)
-    return gone
+        budget -= _prune_node(view, epoch, nodes[-1], budget)
 
 
-def _prune_node(view: View, epoch: int, node: bytes, budget: int, gone: list[tuple[bytes, Inference]]) -> int:
+def _prune_node(view: View, epoch: int, node: bytes, budget: int) -> int:
     """Up to `budget` inferences of one node, then its record. Returns the work done, at least 1."""
     record = earning(view, epoch, node)
     assert record is not None
@@ -112,9 +113,6 @@ def _prune_node(view: View, epoch: int, node: bytes, budget: int, gone: list[tup
     for at in range(left, record.ended):
         inference_id = view.get(_ended_key(epoch, node, at))
         assert inference_id is not None
-        inference = view.inference(inference_id)
-        if inference is not None:
-            gone.append((inference_id, inference))
         view.put(b"inf/" + inference_id, None)
         view.put(_ended_key(epoch, node, at), None)
     if left:

@@ -31,9 +31,7 @@ def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> No
     if height % genesis.epoch_blocks == 0:
         epochs.settle(view, genesis, height)
         standing.end_epoch(view, genesis, height)
-    for _, gone in earnings.prune(view, genesis, height):
-        if gone.blame_height > height and gone.finish is not None:  # its time to be revealed as a plant ends with it
-            standing.strike(view, gone.finish.record.executor)
+    earnings.prune(view, genesis, height)
     move_prices(view, genesis, height, serving)
 
 

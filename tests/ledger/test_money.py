@@ -301,3 +301,17 @@ def test_max_tokens_bounds_what_is_charged(tokens_max: int, tokens: int, good: b
         return
     lab.finish(signed.inference_id, tokens=tokens)
     assert balance(lab) == FULL - (PROMPT + tokens) * PRICE
+
+
+def test_an_answer_that_may_be_a_plant_stays_until_it_must_be_revealed() -> None:
+    """Short epochs: it would have left before its blame was due."""
+    lab = Lab(epoch_blocks=4, rules=replace(RULES, plant_window=25), economy=replace(STEADY, keep_epochs=1))
+    inference_id = lab.drawn(executor=lab.nodes[1], account=lab.owners[1])
+    end = lab.decide(inference_id, lambda node: {"valid": False}).end_height
+    lab.block(end + 25 - lab.height)
+    assert part(lab, lab.nodes[1]).strikes == 0
+    assert lab.inference(inference_id).blame_height == end + 25
+    lab.block()
+    assert part(lab, lab.nodes[1]).strikes == 1
+    lab.block(12)
+    assert lab.view.inference(inference_id) is None
