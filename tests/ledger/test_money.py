@@ -92,7 +92,9 @@ def test_records_that_differ_pay_nobody_and_mark_both(said: tuple[int, bytes] | 
     lab.block(2)
     if not said:
         check(lab, signed.inference_id)
-        lab.block(29)
+        lab.block(lab.inference(signed.inference_id).finish_height + 30 - lab.height)
+        assert lab.status(signed.inference_id) == "FINISHED"
+        lab.block()
     found = lab.inference(signed.inference_id)
     assert (found.status, found.reason, found.refunded_micro, found.paid_micro) == ("UNCONFIRMED", reason, COST, 0)
     assert balance(lab) == FULL
@@ -211,12 +213,14 @@ def test_a_false_accuser_pays_from_its_collateral_as_far_as_there_is_any() -> No
     assert earnings.sums(lab.view, 0).balanced
 
 
-def test_who_accused_rightly_or_measured_a_grey_zone_pays_nothing() -> None:
+def test_who_accused_rightly_or_saw_nothing_pays_nothing() -> None:
     lab = Lab()
     inference_id = lab.drawn()
     for node in lab.nodes:
         put_collateral(lab, node, 1000)
-    lab.decide(inference_id, lambda node: {"valid": False})
+    blind = lab.members(inference_id)[0]
+    lab.decide(inference_id, lambda node: {"valid": node == blind})
+    assert lab.view.standing(blind).odd == 1, "who saw nothing is marked, but accused nobody"
     assert lab.view.totals().collateral_micro == 8000
 
 

@@ -104,13 +104,11 @@ def test_the_price_is_locked_at_the_start_and_the_pre_check_asks_the_current_one
     lab.finish(signed.inference_id)
     found = lab.inference(signed.inference_id)
     assert (found.price_micro, found.charged_micro) == (locked, 30 * locked)
-    lab.view.put(b"price/toy", None)  # back at the genesis price
-    cheap = lab.start().request
-    assert cheap.max_price_micro == 100
+    now = price(lab)
     with pytest.raises(InvalidRequest) as caught:
-        check_request(lab.view, lab.genesis, signed_request(lab, max_price_micro=PRICE - 1), lab.height - 1)
+        check_request(lab.view, lab.genesis, signed_request(lab, max_price_micro=now - 1), lab.height - 1)
     assert caught.value.field == "max_price_micro"
-    assert check_request(lab.view, lab.genesis, signed_request(lab, max_price_micro=PRICE), lab.height - 1)
+    assert check_request(lab.view, lab.genesis, signed_request(lab, max_price_micro=now), lab.height - 1)
 
 
 def test_power_to_zero_and_back() -> None:
