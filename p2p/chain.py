@@ -1,34 +1,31 @@
 """The chain of one peer: blocks and the state they make. Law: block, state, app hash, receipts in ONE transaction.
 
-Implements consensus.application.Application, and answers what agent, executor and validator must know.
+Implements consensus.application.Application; what agent, executor and validator must know is in chain_answers.py.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
-from p2p import chain_view, merkle
-from p2p.chain_orders import account_view, governance_view
-from p2p.chain_view import Claim, Draw, Duty
-from p2p.codec import Message, encode, load, unpack
+from p2p import merkle
+from p2p.chain_answers import Answers, Tip
+from p2p.codec import encode, load, unpack
 from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.keys import Domain, digest, verify
-from p2p.ledger import parameters
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import first_state
 from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
-from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.ops import SignedOp
 from p2p.ledger.orders import check_op
+from p2p.ledger.price import price_of
 from p2p.ledger.records import Receipt
-from p2p.ledger.rules import check_request, escrow_of, serving
+from p2p.ledger.rules import check_request, escrow_of
 from p2p.ledger.settle import end_of_block
 from p2p.ledger.snapshot import Manifest, chunk_hash, make_chunks
 from p2p.ledger.view import View
@@ -40,9 +37,7 @@ from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
 from p2p.types import (
     VERSION,
-    CheckRules,
     Genesis,
-    ModelSpec,
     SignedBatch,
     SignedRequest,
     Status,
@@ -52,22 +47,11 @@ ZERO = bytes(32)
 RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner
 
 
-class Tip(Message, frozen=True):
-    """Where the chain stands; height 0 is the genesis."""
-
-    height: int
-    app_hash: bytes
-    block_id: bytes
-    beacon: bytes
-    time_ms: int
-    commit: CommitCertificate | None
-
-
-class Chain:
+class Chain(Answers):
     def __init__(self, store: Store, guard: GuardStore, genesis: Genesis) -> None:
         self.store, self.guard, self.genesis = store, guard, genesis
         self.mempool = Mempool()
-        self._reserved: dict[bytes, tuple[bytes, bytes, int, int]] = {}  # account and nonce -> (account, signer, escrow, height)
+        self._reserved = {}
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
         self._load_sets()
@@ -269,13 +253,7 @@ class Chain:
             raise fault
         self.mempool.add(raw, unpack(SignedBatch, raw), self.height())
 
-    # -- what the others ask --------------------------------------------------------------------------------------
-
-    def _read_state(self, key: bytes) -> bytes | None:
-        return self.store.read("state", key)
-
-    def _view(self) -> View:
-        return View(self._read_state)
+    # -- what is taken here ---------------------------------------------------------------------------------------
 
     def check_request(self, signed: SignedRequest, draw_height: int, *, started_ok: bool = False) -> None:
         """Before any work: InvalidRequest naming the field. started_ok: its Start may be on chain already (executor)."""
@@ -297,8 +275,8 @@ class Chain:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""
         spec = self.model(signed.request.model)
         assert spec is not None  # check_request
-        request = signed.request
-        self._reserved[_reservation(signed)] = (request.account, request.signer, escrow_of(request, spec.price_micro), self.height())
+        request, escrow = signed.request, escrow_of(signed.request, price_of(self._view(), spec))
+        self._reserved[_reservation(signed)] = (request.account, request.signer, escrow, self.height())
 
     def take_op(self, signed: SignedOp) -> None:
         """An account's order came to this peer: its nonce counts as used here until the chain holds it. Raises FolkmootError."""
@@ -308,65 +286,10 @@ class Chain:
         check_op(self._view(), self.genesis, self.height() + 1, signed)
         self._reserved[key] = (signed.op.account, signed.op.account, 0, self.height())
 
-    def model(self, name: str, height: int | None = None) -> ModelSpec | None:
-        """As of now, or of a draw's height."""
-        return model_spec(self._view(), name) if height is None else spec_at(self._view(), name, height)
-
-    def checks(self) -> CheckRules:
-        return parameters.checks(self._view(), self.genesis)
-
-    def participants(self, model: str) -> list[tuple[bytes, int]]:
-        return serving(self._view(), self.genesis, model)
-
-    def beacon_at(self, height: int) -> bytes | None:
-        return self._view().beacon(height)
-
-    def batch_nonce(self, node: bytes) -> int:
-        participant = self._view().participant(node)
-        return participant.batch_nonce if participant else 0
-
-    def pending_duties(self, node: bytes) -> list[Duty]:
-        """What `node` was drawn for and has to do now."""
-        return chain_view.duties(self._view(), node)
-
-    def may_fetch(self, inference_id: bytes, peer: str) -> bool:
-        """Whether a peer (libp2p id) has a part in this inference that needs its payload."""
-        return chain_view.may_fetch(self._view(), inference_id, peer)
-
-    def draw_of(self, inference_id: bytes) -> Draw | None:
-        """The draw that the chain has for a started inference."""
-        return chain_view.draw_of(self._view(), inference_id)
-
-    def claim(self, inference_id: bytes) -> Claim | None:
-        return chain_view.claim(self._view(), inference_id)
-
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
         batch = Batch()
         batch.put("payloads", inference_id, payload)
         self.store.commit(batch)
-
-    def payload(self, inference_id: bytes) -> bytes | None:
-        return self.store.read("payloads", inference_id)
-
-    def account_view(self, public: bytes) -> dict[str, Any]:
-        view = self._view()
-        account = view.account(public)
-        taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
-        return {
-            "account": public.hex(), "balance_micro": account.balance_micro,
-            "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self.height(), "beacon": self.beacon().hex(),
-            **account_view(view, public),
-        }
-
-    def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
-        inference = self._view().inference(inference_id)
-        return chain_view.inference_view(inference_id, inference) if inference else None
-
-    def governance_view(self) -> dict[str, Any]:
-        return governance_view(self._view(), self.genesis, self.height())
-
-    def verification_view(self) -> dict[str, Any]:
-        return chain_view.verification_view(self._view(), self.genesis, self.height())
 
 
 def _reservation(signed: SignedRequest) -> bytes:

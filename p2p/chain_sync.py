@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from p2p.chain import Chain, Tip, keep_set
+from p2p.chain import Chain, keep_set
+from p2p.chain_answers import Tip
 from p2p.codec import load
 from p2p.consensus.light import Facts, LightBlock, facts_of
 from p2p.consensus.messages import Header

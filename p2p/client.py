@@ -52,7 +52,8 @@ NONCE_TRIES = 512
 class AskSpec:
     """One question. peer: multiaddr with /p2p/ID. choose_executor: for test networks, search a nonce whose draw puts
     this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ). on_proof: gets the
-    proof of the answer before the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it."""
+    proof of the answer before the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it.
+    on_notices: gets what the peer says became of earlier inferences after height notices_since, when there is anything; its word only."""
 
     peer: str
     key: Key
@@ -68,6 +69,8 @@ class AskSpec:
     choose_executor: bytes | None = None
     on_proof: Callable[[Proof], None] | None = None
     account: bytes | None = None
+    notices_since: int = 0
+    on_notices: Callable[[list[dict[str, Any]]], None] | None = None
 
     @property
     def payer(self) -> bytes:
@@ -86,7 +89,10 @@ async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
 async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
     """As `ask`, over an open connection."""
     peer = spec.peer.rsplit("/p2p/", 1)[-1]
-    tip = await query(network, peer, {"op": "account", "account": spec.payer.hex()})  # with height and beacon: one question
+    about = {"op": "account", "account": spec.payer.hex(), "since": spec.notices_since}
+    tip = await query(network, peer, about)  # with height, beacon and notices: one question
+    if spec.on_notices is not None and isinstance(tip.get("notices"), list) and tip["notices"]:
+        spec.on_notices(tip["notices"])
     signed = _sign(spec, tip, int(tip["next_nonce"]))
     stream = await network.open_stream(peer, "infer")
     try:

@@ -26,7 +26,7 @@ from p2p.types import (
 if TYPE_CHECKING:
     from p2p.chain import Chain
 
-PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light", "verification", "governance"})
+PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings"})
 
 
 class Queries:
@@ -46,6 +46,8 @@ class Queries:
             "verification": lambda _: self._chain.verification_view(),
             "governance": lambda _: self._chain.governance_view(),
             "payload": self._payload,
+            "prices": lambda _: self._chain.prices_view(),
+            "earnings": self._earnings,
         }
 
     def query(self, request: object, *, public: bool = False) -> dict[str, Any]:
@@ -58,7 +60,12 @@ class Queries:
         return self._ops[op](request)
 
     def _account(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self._chain.account_view(_hex(request, "account"))
+        """since: names the height after which notices are wanted; all that are kept when left out."""
+        return self._chain.account_view(_hex(request, "account"), _number(request, "since", 0))
+
+    def _earnings(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One page of a participant's epoch, from inference number `start` on."""
+        return self._chain.earnings_view(_number(request, "epoch", None), _hex(request, "node"), _number(request, "start", 0))
 
     def _inference(self, request: dict[str, Any]) -> dict[str, Any]:
         found = self._chain.inference_view(_hex(request, "id"))
@@ -110,6 +117,13 @@ def _height(request: dict[str, Any]) -> int:
     if not isinstance(height, int) or isinstance(height, bool) or height < 1:
         raise InvalidRequest("a height is a whole number from 1", field="height")
     return height
+
+
+def _number(request: dict[str, Any], field: str, default: int | None) -> int:
+    value = request.get(field, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
+        raise InvalidRequest("a whole number from 0 is wanted", field=field)
+    return value
 
 
 def _hex(request: dict[str, Any], field: str) -> bytes:

@@ -185,6 +185,13 @@ class Status(StrEnum):
     VALIDATED = "VALIDATED"
     INVALIDATED = "INVALIDATED"
     EXPIRED = "EXPIRED"
+    SETTLED = "SETTLED"  # nobody was drawn to check it; paid
+    UPHELD = "UPHELD"  # a dispute did not change that it stands; paid
+    UNCONFIRMED = "UNCONFIRMED"  # agent and executor do not say the same was streamed; nobody is paid
+
+
+STANDS = (Status.SETTLED.value, Status.VALIDATED.value, Status.UPHELD.value)  # its fee is booked for the executor
+ENDED = (*STANDS, Status.INVALIDATED.value, Status.EXPIRED.value, Status.UNCONFIRMED.value)
 
 
 class RecordKind(IntEnum):
@@ -284,6 +291,7 @@ class CheckRules(Message, frozen=True):
     plant_every: one planted fault per so many finished inferences. plant_window: heights after the decision to reveal it.
     false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
     thresholds for (10_000, 1000 or 100).
+    honest_disagree_ppm: rate at which the records of an honest agent and an honest executor may differ, in millionths.
     """
 
     dispute_committee: Annotated[int, Meta(ge=3, le=64)] = 3
@@ -306,6 +314,7 @@ class CheckRules(Message, frozen=True):
     plant_every: Annotated[int, Meta(ge=1, lt=2**32)] = 20
     plant_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
     false_alarm_ppm: Annotated[int, Meta(ge=100, le=10_000)] = 1000
+    honest_disagree_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 20_000
 
 
 Share = Annotated[int, Meta(ge=0, le=1000)]  # thousandths

@@ -1,5 +1,5 @@
 """What a participant can lose. Law: collateral is its owner's money, counted in Totals.collateral_micro until it is back on the owner's
-account; what is on its way back can still be taken.
+account; what is on its way back can still be taken, and who was convicted in an epoch has nothing back before it is over.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from p2p.ledger import parameters
 from p2p.ledger.accounts import credit, debit
 from p2p.ledger.ops import Deposit, Withdraw
 from p2p.ledger.records import Participant, Withdrawal
+from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
 from p2p.types import Genesis
 
@@ -53,15 +54,24 @@ def withdraw(view: View, genesis: Genesis, height: int, account: bytes, body: Wi
 
 def pay_back(view: View, genesis: Genesis, height: int, node: bytes) -> None:
     """At the end of block `height`: what has waited long enough returns."""
-    del genesis
     participant = view.participant(node)
     if participant is None:
         return  # it left meanwhile, with all it had
+    later = after_slashing(genesis, height, participant)
+    if later:
+        view.add_due(later, b"collat:" + node)
+        return
     ready = sum(w.amount_micro for w in participant.withdrawals if w.height <= height)
     left = tuple(w for w in participant.withdrawals if w.height > height)
     view.put_participant(replace(participant, withdrawals=left))
     credit(view, participant.owner, ready)
     _count(view, -ready)
+
+
+def after_slashing(genesis: Genesis, height: int, participant: Participant) -> int:
+    """The first height after the epoch's end, where this one was convicted in the running epoch and will be slashed then; else 0."""
+    end = (epoch_of(genesis, height) + 1) * genesis.epoch_blocks
+    return end + 1 if participant.convicted_until == end + genesis.epoch_blocks else 0
 
 
 def release(view: View, participant: Participant) -> None:

@@ -19,6 +19,7 @@ from p2p.keys import digest
 from p2p.ledger import parameters
 from p2p.ledger.models import add_model, check_new, live_spec, put_model
 from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
+from p2p.ledger.price import begin_at
 from p2p.ledger.registry import MAX_PARTICIPANTS, nodes_of
 from p2p.ledger.view import View
 from p2p.types import U64, Bytes32, Genesis, ModelSpec, Reason, Short
@@ -157,6 +158,8 @@ def _change(view: View, genesis: Genesis, height: int, change: ChangeModel) -> N
     spec = parameters.changed(live_spec(view, change.model), change.fields)
     _sound(spec)
     put_model(view, spec, height)
+    if any(name == "price_micro" for name, _ in change.fields):
+        begin_at(view, spec)
 
 
 def _retire(view: View, genesis: Genesis, height: int, change: RetireModel) -> None:

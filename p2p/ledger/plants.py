@@ -15,13 +15,13 @@ from p2p.errors import InvalidRequest, RemoteProtocolError
 from p2p.ledger import parameters
 from p2p.ledger.records import FaultCount, Inference, PlantSeen
 from p2p.ledger.view import View
-from p2p.types import Genesis, PlantCommit, PlantReveal, Record, Status, plant_commitment
+from p2p.types import STANDS, Genesis, PlantCommit, PlantReveal, Record, Status, plant_commitment
 
 MAX_OPEN = 64  # commitments of one executor
 LIFETIME = 1000  # heights a commitment holds
 MAX_FAULT_NAMES = 64  # counted apart; more are counted together
 OTHER = "other"
-_DECIDED = (Status.VALIDATED.value, Status.INVALIDATED.value)
+_DECIDED = (*STANDS, Status.INVALIDATED.value)
 
 
 def apply_plant_commit(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:

@@ -13,7 +13,7 @@ from p2p.codec import encode
 from p2p.errors import InvalidRequest
 from p2p.keys import Domain, verify
 from p2p.ledger import parameters
-from p2p.ledger.collateral import own_node, release
+from p2p.ledger.collateral import after_slashing, own_node, release
 from p2p.ledger.models import live_spec
 from p2p.ledger.ops import Register, Rotate, Unregister, consent, consent_to_rotate
 from p2p.ledger.records import Participant
@@ -69,10 +69,14 @@ def unregister(view: View, genesis: Genesis, height: int, account: bytes, body: 
 
 
 def leave(view: View, genesis: Genesis, height: int, node: bytes) -> None:
-    """At the end of block `height`: the time is over."""
-    del genesis
+    """At the end of block `height`: the time is over, unless it was convicted in this epoch: then the collateral is still to be slashed."""
     participant = view.participant(node)
     if participant is None or participant.leaving != height:
+        return
+    later = after_slashing(genesis, height, participant)
+    if later:
+        view.put_participant(replace(participant, leaving=later))
+        view.add_due(later, b"leave:" + node)
         return
     release(view, participant)
     _forget(view, participant)

@@ -10,6 +10,7 @@ from p2p.keys import Domain, verify
 from p2p.ledger import parameters
 from p2p.ledger.accounts import check_spending
 from p2p.ledger.models import live_spec, model_spec
+from p2p.ledger.price import price_of
 from p2p.ledger.records import Participant
 from p2p.ledger.view import View
 from p2p.limits import DEADLINE_MAX_AHEAD, MAX_OUTPUT_TOKENS
@@ -18,10 +19,13 @@ from p2p.types import VERSION, Genesis, ModelSpec, Request, SignedRequest
 
 
 def serving(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:
-    """(node, counted weight) of the participants that may be drawn to serve `model`, by key: they work for its price."""
-    spec = model_spec(view, model)
-    everybody = view.participants()
-    working = [p for p in _working(view, genesis, everybody, model) if spec is not None and p.price_floor_micro <= spec.price_micro]
+    """(node, counted weight) of the participants that may be drawn to serve `model`, by key: they work for its price of now
+    and are not suspended."""
+    spec, everybody = model_spec(view, model), view.participants()
+    price_micro = price_of(view, spec) if spec else -1
+    working = [
+        p for p in _working(view, genesis, everybody, model) if p.price_floor_micro <= price_micro and not p.suspended_until
+    ]
     return _counted(view, genesis, everybody, working)
 
 
@@ -105,8 +109,9 @@ def check_request(
         raise InvalidRequest(f"from 1 to {MAX_OUTPUT_TOKENS} tokens can be asked for", field="max_tokens")
     if not 1 <= request.prompt_tokens_max <= spec.context_tokens * 8:
         raise InvalidRequest("the bound on prompt tokens is 0 or beyond the model's context", field="prompt_tokens_max")
-    if request.max_price_micro < spec.price_micro:
-        raise InvalidRequest(f"a token costs {spec.price_micro} micro-credits now", field="max_price_micro")
+    price_micro = price_of(view, spec)
+    if request.max_price_micro < price_micro:
+        raise InvalidRequest(f"a token costs {price_micro} micro-credits now", field="max_price_micro")
     if request.deadline_height <= height + 1:
         raise InvalidRequest(f"the deadline is past; height is {height}", field="deadline_height")
     if request.deadline_height > height + DEADLINE_MAX_AHEAD:
@@ -114,7 +119,7 @@ def check_request(
     account = view.account(request.account)
     if not account.nonce_is_free(request.client_nonce):
         raise InvalidRequest(f"nonce {request.client_nonce} was used; the next is {account.nonce_high + 1}", field="client_nonce")
-    escrow = escrow_of(request, spec.price_micro)
+    escrow = escrow_of(request, price_micro)
     check_spending(
         view, height + 1, epoch_of(genesis, height + 1), request, escrow, reserved_micro=reserved_micro,
         signer_reserved_micro=signer_reserved_micro,

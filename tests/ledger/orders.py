@@ -14,7 +14,7 @@ from p2p.types import EconomyRules, RecordKind
 from tests.ledger.lab import Lab
 
 WAIT, VOTING = 6, 4
-ECONOMY = EconomyRules(withdraw_wait=WAIT, gov_window=VOTING)
+ECONOMY = EconomyRules(withdraw_wait=WAIT, gov_window=VOTING, price_step_milli=0)  # prices rest
 
 
 def lab_of(**change: Any) -> Lab:
