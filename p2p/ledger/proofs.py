@@ -53,17 +53,22 @@ def _through(slots: list[bytes], digit: int, siblings: list[bytes]) -> bytes:
 
 def verify_proof(root: bytes, key: bytes, value: bytes | None, proof: TreeProof) -> bool:
     """True when under `root` `key` has `value`; None: when it has none."""
+    return implied_root(key, value, proof) == root
+
+
+def implied_root(key: bytes, value: bytes | None, proof: TreeProof) -> bytes | None:
+    """The only root under which the proof holds; None when it says nothing of this key and value."""
     path, depth = path_of(key), len(proof.siblings)
     if depth > 256:
-        return False
+        return None
     if value is not None:
         if proof.other is not None:
-            return False
+            return None
         current = leaf_hash(path, path_of(value))
     elif proof.other is not None:
         other, value_hash = proof.other
         if other == path or _bits(other) >> (256 - depth) != _bits(path) >> (256 - depth):
-            return False
+            return None
         current = leaf_hash(other, value_hash)
     else:
         current = EMPTY
@@ -71,7 +76,7 @@ def verify_proof(root: bytes, key: bytes, value: bytes | None, proof: TreeProof)
     for level in range(depth - 1, -1, -1):
         sibling = proof.siblings[level]
         current = node_hash(sibling, current) if bits >> (255 - level) & 1 else node_hash(current, sibling)
-    return current == root
+    return current
 
 
 def _bits(path: bytes) -> int:
