@@ -185,14 +185,15 @@ class Chain:
 
     def _seal(self, view: View, height: int, batch: Batch) -> bytes:
         """Put the block's changes of state and tree into `batch`; the app hash after `height`. An epoch's end is kept as a snapshot."""
-        root, pages = tree.update(lambda position: self.store.read("tree", position), view.changes)
-        for database, changes in (("state", view.changes), ("tree", pages)):
+        changed = view.changes
+        root, pages = tree.update(lambda position: self.store.read("tree", position), changed)
+        for database, changes in (("state", changed), ("tree", pages)):
             for key, value in changes.items():
                 batch.put(database, key, value)
         if height and height % self.genesis.epoch_blocks == 0:
             state = dict(self.store.scan("state"))
-            state |= {key: value for key, value in view.changes.items() if value is not None}
-            gone = {key for key, value in view.changes.items() if value is None}
+            state |= {key: value for key, value in changed.items() if value is not None}
+            gone = {key for key, value in changed.items() if value is None}
             chunks, slots = make_chunks((key, state[key]) for key in sorted(state) if key not in gone)
             snapshots.keep(self.store, batch, Manifest(height, tuple(slots)), chunks, self.genesis.epoch_blocks)
         return tree.app_hash(root)
