@@ -62,7 +62,7 @@ def made(state: dict[bytes, bytes]) -> Kept:
     return kept
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(steps)
 def test_whatever_the_way_root_and_pages_are_those_of_the_state(changes: list[dict[bytes, bytes | None]]) -> None:
     kept, state = Kept(), dict[bytes, bytes]()
@@ -77,6 +77,7 @@ def test_whatever_the_way_root_and_pages_are_those_of_the_state(changes: list[di
         assert kept.pages == made(state).pages, "history leaves nothing behind"
 
 
+@settings(deadline=None)
 @given(states, st.randoms(use_true_random=False))
 def test_the_order_of_changes_does_not_matter(state: dict[bytes, bytes], random: object) -> None:
     shuffled = list(state.items())
@@ -87,6 +88,7 @@ def test_the_order_of_changes_does_not_matter(state: dict[bytes, bytes], random:
     assert one_by_one.root == made(dict(shuffled)).root == made(state).root
 
 
+@settings(deadline=None)
 @given(states)
 def test_what_comes_and_goes_leaves_the_tree_as_it_was(state: dict[bytes, bytes]) -> None:
     kept = made(state)
@@ -100,6 +102,7 @@ def test_what_comes_and_goes_leaves_the_tree_as_it_was(state: dict[bytes, bytes]
     assert (kept.root, kept.pages) == (tree.EMPTY, {})
 
 
+@settings(deadline=None)
 @given(states)
 def test_every_key_is_shown_to_be_there_or_not(state: dict[bytes, bytes]) -> None:
     kept = made(state)
