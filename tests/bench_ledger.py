@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import math
 import pstats
 import sys
 import tempfile
@@ -31,6 +32,8 @@ from p2p.ledger import tree
 from p2p.ledger.records import Account
 from p2p.limits import MAX_BLOCK, MAX_CANDIDATES, MAX_RECORDS_PER_TX
 from p2p.store.batch import Batch as Writes
+from p2p.store.guard import GuardStore
+from p2p.store.lmdb import Store
 from p2p.types import (
     VERSION,
     Batch,
@@ -79,7 +82,8 @@ class Bench:
             tuple(GenesisAccount(k.public, 10**12) for k in self.clients),
             (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=10**6,
         )
-        self.chain = Chain.open(folder, genesis)
+        store = Store(folder / "data", map_bytes=4 << 30)  # a map that grows writes a large commit again each time
+        self.chain = Chain(store, GuardStore(store, folder / "used"), genesis)
         self.asked = 0
         self.waves: list[list[tuple[SignedRequest, bytes, Key]]] = [[]]
         self._fill(accounts - len(self.clients))
@@ -206,7 +210,7 @@ def main() -> int:
     costs = [measure(size, options.records, options.profile) for size in sizes]
     if len(sizes) > 1:
         print(f"from {sizes[0]} to {sizes[-1]} accounts the cost grows {costs[-1] / costs[0]:.2f} times (log of the sizes: "
-              f"{len(str(sizes[-1])) / len(str(sizes[0])):.2f})")
+              f"{math.log(sizes[-1]) / math.log(sizes[0]):.2f})")
     return 0
 
 
