@@ -9,7 +9,6 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from p2p import merkle
 from p2p.chain_answers import Answers, Tip
 from p2p.codec import encode, load, unpack
 from p2p.consensus.evidence import offender
@@ -17,6 +16,7 @@ from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.keys import Domain, digest, verify
+from p2p.ledger import tree
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import first_state
 from p2p.ledger.members import Members, members, punished, rotate
@@ -27,7 +27,7 @@ from p2p.ledger.price import price_of
 from p2p.ledger.records import Receipt
 from p2p.ledger.rules import check_request, escrow_of
 from p2p.ledger.settle import end_of_block
-from p2p.ledger.snapshot import Manifest, chunk_hash, make_chunks
+from p2p.ledger.snapshot import Manifest, make_chunks
 from p2p.ledger.view import View
 from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
 from p2p.store import snapshots
@@ -77,8 +77,8 @@ class Chain(Answers):
         beacon = digest(b"genesis", encode(self.genesis))
         view = View(lambda key: None)
         first_state(view, self.genesis, beacon)
-        tip = Tip(0, digest(b"app", ZERO, _changes_root(view)), ZERO, beacon, self.genesis.time_ms, None)
-        batch = _state_batch(view)
+        batch = Batch()
+        tip = Tip(0, self._seal(view, 0, batch), ZERO, beacon, self.genesis.time_ms, None)
         batch.put("meta", b"genesis", encode(self.genesis))
         batch.put("meta", b"tip", encode(tip))
         keep_set(batch, members(view, b"now"))
@@ -154,9 +154,8 @@ class Chain(Answers):
         view = View(self._read_state)
         receipts = self._apply(view, block)
         view.put(b"set/priorities", priorities)
-        batch = _state_batch(view)
-        app_hash = self._seal(view, header.height, batch)
-        tip = Tip(header.height, app_hash, block.block_id, header.beacon, header.time_ms, commit)
+        batch = Batch()
+        tip = Tip(header.height, self._seal(view, header.height, batch), block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
         if b"set/next" in view.changes:
@@ -173,16 +172,19 @@ class Chain(Answers):
         self.mempool.settle(self.batch_nonce, tip.height)
 
     def _seal(self, view: View, height: int, batch: Batch) -> bytes:
-        """The app hash after `height`; at an epoch's end it covers the whole state, which is kept as a snapshot."""
-        if height % self.genesis.epoch_blocks:
-            return digest(b"app", self.app_hash(), _changes_root(view))
-        state = dict(self.store.scan("state"))
-        state |= {key: value for key, value in view.changes.items() if value is not None}
-        gone = {key for key, value in view.changes.items() if value is None}
-        chunks = make_chunks((key, state[key]) for key in sorted(state) if key not in gone)
-        manifest = Manifest(height, self.app_hash(), _changes_root(view), tuple(map(chunk_hash, chunks)))
-        snapshots.keep(self.store, batch, manifest, chunks, self.genesis.epoch_blocks)
-        return manifest.app_hash()
+        """Put the block's changes of state and tree into `batch`; the app hash after `height`. An epoch's end is kept as a snapshot."""
+        changed = view.changes
+        root, pages = tree.update(lambda position: self.store.read("tree", position), changed)
+        for database, changes in (("state", changed), ("tree", pages)):
+            for key, value in changes.items():
+                batch.put(database, key, value)
+        if height and height % self.genesis.epoch_blocks == 0:
+            state = dict(self.store.scan("state"))
+            state |= {key: value for key, value in changed.items() if value is not None}
+            gone = {key for key, value in changed.items() if value is None}
+            chunks, slots = make_chunks((key, state[key]) for key in sorted(state) if key not in gone)
+            snapshots.keep(self.store, batch, Manifest(height, tuple(slots)), chunks, self.genesis.epoch_blocks)
+        return tree.app_hash(root)
 
     def _apply(self, view: View, block: Block) -> list[Receipt]:
         height, receipts = block.header.height, []
@@ -307,15 +309,3 @@ def _is_used(view: View, nonce_key: bytes) -> bool:
 def keep_set(batch: Batch, some: Members) -> None:
     """Sets by hash, for light clients: headers name them for ever."""
     batch.put("blocks", b"v" + ValidatorSet.of(some).hash(), encode(some))
-
-
-def _changes_root(view: View) -> bytes:
-    """RFC 6962 root over this block's sorted changes."""
-    return merkle.root([encode([key, value]) for key, value in sorted(view.changes.items())])
-
-
-def _state_batch(view: View) -> Batch:
-    batch = Batch()
-    for key, value in view.changes.items():
-        batch.put("state", key, value)
-    return batch

@@ -11,6 +11,7 @@ from p2p.codec import Message
 from p2p.consensus.messages import CommitCertificate
 from p2p.ledger import parameters
 from p2p.ledger.models import model_spec, spec_at
+from p2p.ledger.proofs import TreeProof, prove
 from p2p.ledger.rules import serving
 from p2p.ledger.statement import statement
 from p2p.ledger.view import View
@@ -104,6 +105,10 @@ class Answers:
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
         inference = self._view().inference(inference_id)
         return chain_view.inference_view(inference_id, inference) if inference else None
+
+    def proved(self, key: bytes) -> tuple[bytes | None, TreeProof]:
+        """The value of a key of the state after the top height, None where there is none, and the proof against its app hash."""
+        return self._read_state(key), prove(lambda position: self.store.read("tree", position), key)
 
     def governance_view(self) -> dict[str, Any]:
         return governance_view(self._view(), self.genesis, self._tip.height)

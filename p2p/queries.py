@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from p2p.chain_sync import light_block
 from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, InvalidRequest
+from p2p.state_proof import key_of
 from p2p.types import (
     OutputRecord,
     PlantReveal,
@@ -26,7 +27,9 @@ from p2p.types import (
 if TYPE_CHECKING:
     from p2p.chain import Chain
 
-PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings"})
+PUBLIC_OPS = frozenset(
+    {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove"}
+)
 
 
 class Queries:
@@ -48,6 +51,7 @@ class Queries:
             "payload": self._payload,
             "prices": lambda _: self._chain.prices_view(),
             "earnings": self._earnings,
+            "prove": self._prove,
         }
 
     def query(self, request: object, *, public: bool = False) -> dict[str, Any]:
@@ -93,6 +97,12 @@ class Queries:
         if found is None:
             raise InvalidRequest(f"no block {height}; the top is {self._chain.height()}", field="height", code="not_found")
         return {"height": height, "light": encode(found).hex()}
+
+    def _prove(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A value of the state after the top height and its place in the tree; header height + 1 will stand for it."""
+        kind = request.get("kind")
+        value, proof = self._chain.proved(key_of(kind if isinstance(kind, str) else "", _hex(request, "id")))
+        return {"height": self._chain.height(), "value": None if value is None else value.hex(), "proof": encode(proof).hex()}
 
     def _block(self, request: dict[str, Any]) -> dict[str, Any]:
         height = _height(request)

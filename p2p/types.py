@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Annotated, NewType
 
 from msgspec import Meta
@@ -69,7 +70,12 @@ class SignedRequest(Message, frozen=True):
     @property
     def inference_id(self) -> InferenceId:
         """H(signed request): changes with any byte of request or signature."""
-        return InferenceId(digest(b"inference", encode(self)))
+        return _inference_id(self)
+
+
+@lru_cache(maxsize=4096)  # a record's way through the ledger asks many times, and the encoding is most of the cost
+def _inference_id(signed: SignedRequest) -> InferenceId:
+    return InferenceId(digest(b"inference", encode(signed)))
 
 
 class FinishReason(IntEnum):
