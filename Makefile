@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | chaos.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | chaos.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -8,7 +8,7 @@ CASES ?= 10000
 SOAK ?= 100000
 N ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus chaos fuzz bench-verify cheats
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger chaos fuzz bench-verify cheats
 export PROMPT
 
 setup: .venv/.package
@@ -69,6 +69,9 @@ mutants: .venv/.package
 
 bench-consensus: .venv/.package
 	@$(V)/python -m tests.bench_consensus
+
+bench-ledger: .venv/.package
+	@$(V)/python -m tests.bench_ledger
 
 chaos: .venv/.package
 	@$(V)/python -m tests.chaos

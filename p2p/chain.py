@@ -1,31 +1,33 @@
 """The chain of one peer: blocks and the state they make. Law: block, state, app hash, receipts in ONE transaction.
 
-Implements consensus.application.Application, and answers what agent, executor and validator must know.
+Implements consensus.application.Application; what agent, executor and validator must know is in chain_answers.py.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
-from p2p import chain_view, merkle
-from p2p.chain_view import Claim, Draw, Duty
-from p2p.codec import Message, encode, load, unpack
+from p2p.chain_answers import Answers, Tip
+from p2p.codec import encode, load, unpack
 from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.keys import Domain, digest, verify
+from p2p.ledger import tree
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import first_state
 from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
+from p2p.ledger.ops import SignedOp
+from p2p.ledger.orders import check_op
+from p2p.ledger.price import price_of
 from p2p.ledger.records import Receipt
-from p2p.ledger.rules import check_request, escrow_of, model_spec, serving
+from p2p.ledger.rules import check_request, escrow_of
 from p2p.ledger.settle import end_of_block
-from p2p.ledger.snapshot import Manifest, chunk_hash, make_chunks
+from p2p.ledger.snapshot import Manifest, make_chunks
 from p2p.ledger.view import View
 from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
 from p2p.store import snapshots
@@ -36,7 +38,6 @@ from p2p.store.lmdb import Store
 from p2p.types import (
     VERSION,
     Genesis,
-    ModelSpec,
     SignedBatch,
     SignedRequest,
     Status,
@@ -46,22 +47,11 @@ ZERO = bytes(32)
 RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner
 
 
-class Tip(Message, frozen=True):
-    """Where the chain stands; height 0 is the genesis."""
-
-    height: int
-    app_hash: bytes
-    block_id: bytes
-    beacon: bytes
-    time_ms: int
-    commit: CommitCertificate | None
-
-
-class Chain:
+class Chain(Answers):
     def __init__(self, store: Store, guard: GuardStore, genesis: Genesis) -> None:
         self.store, self.guard, self.genesis = store, guard, genesis
         self.mempool = Mempool()
-        self._reserved: dict[bytes, tuple[bytes, int, int]] = {}  # account and nonce -> (account, escrow, height)
+        self._reserved = {}
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
         self._load_sets()
@@ -87,8 +77,8 @@ class Chain:
         beacon = digest(b"genesis", encode(self.genesis))
         view = View(lambda key: None)
         first_state(view, self.genesis, beacon)
-        tip = Tip(0, digest(b"app", ZERO, _changes_root(view)), ZERO, beacon, self.genesis.time_ms, None)
-        batch = _state_batch(view)
+        batch = Batch()
+        tip = Tip(0, self._seal(view, 0, batch), ZERO, beacon, self.genesis.time_ms, None)
         batch.put("meta", b"genesis", encode(self.genesis))
         batch.put("meta", b"tip", encode(tip))
         keep_set(batch, members(view, b"now"))
@@ -164,15 +154,14 @@ class Chain:
         view = View(self._read_state)
         receipts = self._apply(view, block)
         view.put(b"set/priorities", priorities)
-        batch = _state_batch(view)
-        app_hash = self._seal(view, header.height, batch)
-        tip = Tip(header.height, app_hash, block.block_id, header.beacon, header.time_ms, commit)
+        batch = Batch()
+        tip = Tip(header.height, self._seal(view, header.height, batch), block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
         if b"set/next" in view.changes:
             keep_set(batch, members(view, b"next"))
         self.become(tip, batch)
-        self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[2] < RESERVED_HEIGHTS}
+        self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
 
     def become(self, tip: Tip, batch: Batch) -> None:
         """Write everything at once, with the new tip; then stand there."""
@@ -183,16 +172,19 @@ class Chain:
         self.mempool.settle(self.batch_nonce, tip.height)
 
     def _seal(self, view: View, height: int, batch: Batch) -> bytes:
-        """The app hash after `height`; at an epoch's end it covers the whole state, which is kept as a snapshot."""
-        if height % self.genesis.epoch_blocks:
-            return digest(b"app", self.app_hash(), _changes_root(view))
-        state = dict(self.store.scan("state"))
-        state |= {key: value for key, value in view.changes.items() if value is not None}
-        gone = {key for key, value in view.changes.items() if value is None}
-        chunks = make_chunks((key, state[key]) for key in sorted(state) if key not in gone)
-        manifest = Manifest(height, self.app_hash(), _changes_root(view), tuple(map(chunk_hash, chunks)))
-        snapshots.keep(self.store, batch, manifest, chunks, self.genesis.epoch_blocks)
-        return manifest.app_hash()
+        """Put the block's changes of state and tree into `batch`; the app hash after `height`. An epoch's end is kept as a snapshot."""
+        changed = view.changes
+        root, pages = tree.update(lambda position: self.store.read("tree", position), changed)
+        for database, changes in (("state", changed), ("tree", pages)):
+            for key, value in changes.items():
+                batch.put(database, key, value)
+        if height and height % self.genesis.epoch_blocks == 0:
+            state = dict(self.store.scan("state"))
+            state |= {key: value for key, value in changed.items() if value is not None}
+            gone = {key for key, value in changed.items() if value is None}
+            chunks, slots = make_chunks((key, state[key]) for key in sorted(state) if key not in gone)
+            snapshots.keep(self.store, batch, Manifest(height, tuple(slots)), chunks, self.genesis.epoch_blocks)
+        return tree.app_hash(root)
 
     def _apply(self, view: View, block: Block) -> list[Receipt]:
         height, receipts = block.header.height, []
@@ -240,7 +232,7 @@ class Chain:
             return RemoteProtocolError(f"version {batch.version} is not spoken here", field="version")
         if batch.network != self.genesis.network:
             return RemoteProtocolError(f"this is network {self.genesis.network}", field="network")
-        if participant is None:
+        if participant is None or participant.node != batch.sender:  # else a key that was rotated
             return RemoteProtocolError("the sender is no participant", field="sender")
         if not 0 < len(batch.records) <= MAX_RECORDS_PER_TX:
             return RemoteProtocolError("an empty batch, or too many records", field="records")
@@ -263,17 +255,11 @@ class Chain:
             raise fault
         self.mempool.add(raw, unpack(SignedBatch, raw), self.height())
 
-    # -- what the others ask --------------------------------------------------------------------------------------
-
-    def _read_state(self, key: bytes) -> bytes | None:
-        return self.store.read("state", key)
-
-    def _view(self) -> View:
-        return View(self._read_state)
+    # -- what is taken here ---------------------------------------------------------------------------------------
 
     def check_request(self, signed: SignedRequest, draw_height: int, *, started_ok: bool = False) -> None:
         """Before any work: InvalidRequest naming the field. started_ok: its Start may be on chain already (executor)."""
-        view, request, reserved = self._view(), signed.request, 0
+        view, request, reserved, by_signer = self._view(), signed.request, 0, 0
         if started_ok:
             inference = view.inference(signed.inference_id)
             if inference is not None and inference.status == Status.STARTED.value:
@@ -281,83 +267,45 @@ class Chain:
         else:
             if _reservation(signed) in self._reserved:
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
-            reserved = sum(escrow for account, escrow, _ in self._reserved.values() if account == request.account)
-        check_request(view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved)
+            mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
+            reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
+        check_request(
+            view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved, signer_reserved_micro=by_signer
+        )
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""
         spec = self.model(signed.request.model)
         assert spec is not None  # check_request
-        self._reserved[_reservation(signed)] = (signed.request.account, escrow_of(signed.request, spec.price_micro), self.height())
+        request, escrow = signed.request, escrow_of(signed.request, price_of(self._view(), spec))
+        self._reserved[_reservation(signed)] = (request.account, request.signer, escrow, self.height())
 
-    def model(self, name: str) -> ModelSpec | None:
-        return model_spec(self.genesis, name)
-
-    def participants(self, model: str) -> list[tuple[bytes, int]]:
-        return serving(self._view(), model)
-
-    def beacon_at(self, height: int) -> bytes | None:
-        return self._view().beacon(height)
-
-    def batch_nonce(self, node: bytes) -> int:
-        participant = self._view().participant(node)
-        return participant.batch_nonce if participant else 0
-
-    def pending_duties(self, node: bytes) -> list[Duty]:
-        """What `node` was drawn for and has to do now."""
-        return chain_view.duties(self._view(), node)
-
-    def may_fetch(self, inference_id: bytes, peer: str) -> bool:
-        """Whether a peer (libp2p id) has a part in this inference that needs its payload."""
-        return chain_view.may_fetch(self._view(), inference_id, peer)
-
-    def draw_of(self, inference_id: bytes) -> Draw | None:
-        """The draw that the chain has for a started inference."""
-        return chain_view.draw_of(self._view(), inference_id)
-
-    def claim(self, inference_id: bytes) -> Claim | None:
-        return chain_view.claim(self._view(), self.genesis, inference_id)
+    def take_op(self, signed: SignedOp) -> None:
+        """An account's order came to this peer: its nonce counts as used here until the chain holds it. Raises FolkmootError."""
+        key = _nonce_key(signed.op.account, signed.op.nonce)
+        if key in self._reserved:
+            raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce")
+        check_op(self._view(), self.genesis, self.height() + 1, signed)
+        self._reserved[key] = (signed.op.account, signed.op.account, 0, self.height())
 
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
         batch = Batch()
         batch.put("payloads", inference_id, payload)
         self.store.commit(batch)
 
-    def payload(self, inference_id: bytes) -> bytes | None:
-        return self.store.read("payloads", inference_id)
-
-    def account_view(self, public: bytes) -> dict[str, Any]:
-        account = self._view().account(public)
-        taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
-        return {
-            "account": public.hex(), "balance_micro": account.balance_micro,
-            "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self.height(), "beacon": self.beacon().hex(),
-        }
-
-    def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
-        inference = self._view().inference(inference_id)
-        return chain_view.inference_view(inference_id, inference) if inference else None
-
-    def verification_view(self) -> dict[str, Any]:
-        return chain_view.verification_view(self._view(), self.genesis, self.height())
-
 
 def _reservation(signed: SignedRequest) -> bytes:
-    return signed.request.account + signed.request.client_nonce.to_bytes(8, "big")
+    return _nonce_key(signed.request.account, signed.request.client_nonce)
+
+
+def _nonce_key(account: bytes, nonce: int) -> bytes:
+    return account + nonce.to_bytes(8, "big")
+
+
+def _is_used(view: View, nonce_key: bytes) -> bool:
+    return not view.account(nonce_key[:32]).nonce_is_free(int.from_bytes(nonce_key[32:], "big"))
 
 
 def keep_set(batch: Batch, some: Members) -> None:
     """Sets by hash, for light clients: headers name them for ever."""
     batch.put("blocks", b"v" + ValidatorSet.of(some).hash(), encode(some))
-
-
-def _changes_root(view: View) -> bytes:
-    """RFC 6962 root over this block's sorted changes."""
-    return merkle.root([encode([key, value]) for key, value in sorted(view.changes.items())])
-
-
-def _state_batch(view: View) -> Batch:
-    batch = Batch()
-    for key, value in view.changes.items():
-        batch.put("state", key, value)
-    return batch

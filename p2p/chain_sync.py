@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from p2p.chain import Chain, Tip, keep_set
+from p2p.chain import Chain, keep_set
+from p2p.chain_answers import Tip
 from p2p.codec import load
 from p2p.consensus.light import Facts, LightBlock, facts_of
 from p2p.consensus.messages import Header
@@ -22,6 +23,7 @@ from p2p.inference.session import (
     SyncWanted,
     failure,
 )
+from p2p.ledger import tree
 from p2p.ledger.members import Members, members
 from p2p.ledger.snapshot import Manifest
 from p2p.ledger.view import View
@@ -89,12 +91,17 @@ def check_snapshot(manifest: Manifest, at: LightBlock, after: Header) -> None:
 
 
 def install(chain: Chain, manifest: Manifest, pairs: Sequence[tuple[bytes, bytes]], at: LightBlock) -> None:
-    """Become what a checked snapshot says: all of it in one transaction. at: the light block of its height."""
+    """Become what a checked snapshot says: all of it in one transaction. at: the light block of its height. Raises RemoteProtocolError
+    when the tree of these pairs is not the manifest's; then nothing is written."""
     header, batch = at.header, Batch()
-    for key, _ in chain.store.scan("state"):
-        batch.put("state", key, None)
-    for key, value in pairs:
-        batch.put("state", key, value)
+    root, pages = tree.update(lambda position: None, dict(pairs))
+    if tree.app_hash(root) != manifest.app_hash():
+        raise RemoteProtocolError("the chunks are not the state that the header stands for", field="chunks")
+    for database, content in (("state", dict(pairs)), ("tree", pages)):
+        for key, _ in chain.store.scan(database):
+            batch.put(database, key, None)
+        for key, value in content.items():
+            batch.put(database, key, value)
     batch.put("meta", b"base", height_key(header.height + 1))
     for some in (at.validators, at.next_validators, members(View(dict(pairs).get), b"next")):
         keep_set(batch, some)

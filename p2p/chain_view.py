@@ -9,8 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2p.keys import peer_id
+from p2p.ledger import parameters
+from p2p.ledger.models import models, spec_at
+from p2p.ledger.notices import notices
+from p2p.ledger.payout import disagree
+from p2p.ledger.price import price_of, utilisation_milli
 from p2p.ledger.records import Inference, Panel, Participant
-from p2p.ledger.rules import epoch_of, model_spec
+from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
 from p2p.types import FinishRecord, Genesis, InferenceId, ModelSpec, Request
 
@@ -26,12 +31,14 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a validator checks against: request, finish record, draw beacon and model."""
+    """What a validator checks against: request, finish record, draw beacon and model as of the draw. host: who has the payload, where the
+    executor's key was rotated since; None: the executor."""
 
     request: Request
     finish: FinishRecord
     beacon: bytes
     spec: ModelSpec
+    host: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +83,13 @@ def draw_of(view: View, inference_id: bytes) -> Draw | None:
     return Draw(inference.agent, inference.draw_height, inference.beacon) if inference else None
 
 
-def claim(view: View, genesis: Genesis, inference_id: bytes) -> Claim | None:
+def claim(view: View, inference_id: bytes) -> Claim | None:
     inference = view.inference(inference_id)
     if inference is None or inference.finish is None:
         return None
     request = inference.signed_request.request
-    spec = model_spec(genesis, request.model)
-    return Claim(request, inference.finish.record, inference.beacon, spec) if spec else None
+    spec, finish = spec_at(view, request.model, inference.draw_height), inference.finish.record
+    return Claim(request, finish, inference.beacon, spec, view.node_now(finish.executor)) if spec else None
 
 
 def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
@@ -97,7 +104,7 @@ def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
         "busy": [node.hex() for node in inference.busy],
         "start_height": inference.start_height, "finish_height": inference.finish_height,
         "output_height": inference.output_height, "end_height": inference.end_height,
-        "output_matches": None if not (finish and inference.output_hash) else inference.output_hash == finish.output_hash,
+        "output_matches": None if not (finish and inference.output_hash) else not disagree(inference), "outcome": inference.outcome,
         "artifact_root": finish.artifact_root.hex() if finish else "",
         "prompt_tokens": finish.prompt_tokens if finish else 0, "output_tokens": finish.output_tokens if finish else 0,
         "committee": [node.hex() for node in last.members] if last else [], "committee_height": last.height if last else 0,
@@ -115,6 +122,24 @@ def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
     }
 
 
+def notices_view(view: View, account: bytes, since: int) -> list[dict[str, Any]]:
+    return [
+        {"inference_id": n.inference_id.hex(), "what": n.what, "amount_micro": n.amount_micro, "height": n.height}
+        for n in notices(view, account, since)
+    ]
+
+
+def prices_view(view: View, genesis: Genesis) -> list[dict[str, Any]]:
+    """What a token of each model in use costs in the next block, and how much of the capacity the last window used (-1: there is none)."""
+    found = []
+    for spec in models(view):
+        if spec.retired:
+            continue
+        used = utilisation_milli(view, genesis, spec)
+        found.append({"model": spec.model, "price_micro": price_of(view, spec), "utilisation_milli": -1 if used is None else used})
+    return found
+
+
 def _panel_view(panel: Panel) -> dict[str, Any]:
     return {
         "height": panel.height, "committee": [node.hex() for node in panel.members], "closes": panel.closes,
@@ -128,7 +153,7 @@ def verification_view(view: View, genesis: Genesis, height: int) -> dict[str, An
     counters = view.counters()
     return {
         "height": height, "epoch": epoch_of(genesis, height + 1), "honest": counters.honest, "false_alarms": counters.false_alarms,
-        "cheats": counters.cheats, "conviction_milli": genesis.checks.conviction_milli,
+        "cheats": counters.cheats, "conviction_milli": parameters.checks(view, genesis).conviction_milli,
         "faults": [{"fault": f.fault, "planted": f.planted, "checked": f.checked, "caught": f.caught} for f in counters.faults],
         "participants": [_standing_view(view, participant) for participant in view.participants()],
     }
@@ -145,4 +170,6 @@ def _standing_view(view: View, participant: Participant) -> dict[str, Any]:
         "convicted": participant.convicted_until > 0, "convicted_until": participant.convicted_until,
         "convicted_reason": participant.convicted_reason, "barred": participant.barred_until > 0,
         "barred_until": participant.barred_until, "barred_reason": participant.barred_reason,
+        "paired": seen.paired, "differ": seen.differ, "unfinished": seen.unfinished, "suspended": participant.suspended_until > 0,
+        "suspended_until": participant.suspended_until, "suspended_reason": participant.suspended_reason,
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from p2p.inference.session import (
     Ask,
     Done,
     Failure,
+    Order,
     Passed,
     Query,
     Tokens,
@@ -33,6 +35,8 @@ from p2p.inference.session import (
     raise_failure,
 )
 from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
+from p2p.ledger.ops import Body, sign_op
+from p2p.ledger.rules import capped
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.proof import Proof
 from p2p.types import VERSION, FinishRecord, Genesis, Params, Request, SignedRequest
@@ -48,7 +52,8 @@ NONCE_TRIES = 512
 class AskSpec:
     """One question. peer: multiaddr with /p2p/ID. choose_executor: for test networks, search a nonce whose draw puts
     this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ). on_proof: gets the
-    proof of the answer before the event `done`, whatever the receipt says."""
+    proof of the answer before the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it.
+    on_notices: gets what the peer says became of earlier inferences after height notices_since, when there is anything; its word only."""
 
     peer: str
     key: Key
@@ -63,15 +68,20 @@ class AskSpec:
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
     on_proof: Callable[[Proof], None] | None = None
+    account: bytes | None = None
+    notices_since: int = 0
+    on_notices: Callable[[list[dict[str, Any]]], None] | None = None
+
+    @property
+    def payer(self) -> bytes:
+        return self.account or self.key.public
 
 
 async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
     """Events: accepted, executor, busy | failed, token, done (with the receipt). Raises FolkmootError."""
     if len(spec.prompt.encode()) > MAX_PROMPT_BYTES:
         raise InvalidRequest(f"the prompt is longer than {MAX_PROMPT_BYTES} bytes", field="prompt")
-    config = NetworkConfig(Key.generate(), spec.network, (), (), expected_size=1, min_connections=0)
-    async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
-        await network.connect(spec.peer)
+    async with _open_to(spec.peer, spec.network) as network:
         async for event in ask_over(network, spec):
             yield event
 
@@ -79,7 +89,10 @@ async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
 async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
     """As `ask`, over an open connection."""
     peer = spec.peer.rsplit("/p2p/", 1)[-1]
-    tip = await query(network, peer, {"op": "account", "account": spec.key.public.hex()})  # with height and beacon: one question
+    about = {"op": "account", "account": spec.payer.hex(), "since": spec.notices_since}
+    tip = await query(network, peer, about)  # with height, beacon and notices: one question
+    if spec.on_notices is not None and isinstance(tip.get("notices"), list) and tip["notices"]:
+        spec.on_notices(tip["notices"])
     signed = _sign(spec, tip, int(tip["next_nonce"]))
     stream = await network.open_stream(peer, "infer")
     try:
@@ -90,11 +103,37 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         await stream.close()
 
 
+async def send_order(peer: str, network_name: str, key: Key, body: Body) -> dict[str, Any]:
+    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error."""
+    async with _open_to(peer, network_name) as network:
+        name = peer.rsplit("/p2p/", 1)[-1]
+        tip = await query(network, name, {"op": "account", "account": key.public.hex()})
+        return await _question(network, name, Order(VERSION, sign_op(key, network_name, int(tip["next_nonce"]), body)))
+
+
+async def query_once(peer: str, network_name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """One question to `peer` (multiaddr), over a connection of its own."""
+    async with _open_to(peer, network_name) as network:
+        return await query(network, peer.rsplit("/p2p/", 1)[-1], body)
+
+
+@asynccontextmanager
+async def _open_to(peer: str, network_name: str) -> AsyncIterator[Network]:
+    config = NetworkConfig(Key.generate(), network_name, (), (), expected_size=1, min_connections=0)
+    async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
+        await network.connect(peer)
+        yield network
+
+
 async def query(network: Network, peer: str, body: dict[str, Any]) -> dict[str, Any]:
     """Ask a peer about its chain: the operations of the control socket that anyone may use."""
+    return await _question(network, peer, Query(VERSION, encode(body)))
+
+
+async def _question(network: Network, peer: str, question: Query | Order) -> dict[str, Any]:
     stream = await network.open_stream(peer, "query")
     try:
-        await stream.send(pack_frame(Query(VERSION, encode(body))))
+        await stream.send(pack_frame(question))
         frame = parse_frame(await stream.receive())
     finally:
         await stream.close()
@@ -110,9 +149,9 @@ async def query(network: Network, peer: str, body: dict[str, Any]) -> dict[str, 
 
 def _sign(spec: AskSpec, tip: dict[str, Any], next_nonce: int) -> SignedRequest:
     request = Request(
-        VERSION, spec.network, spec.key.public, spec.nonce if spec.nonce is not None else next_nonce, spec.model,
+        VERSION, spec.network, spec.payer, spec.nonce if spec.nonce is not None else next_nonce, spec.model,
         digest(b"prompt", spec.prompt.encode()), spec.params, len(spec.prompt.encode()) + TEMPLATE_TOKENS,
-        spec.max_tokens, spec.max_price_micro, int(tip["height"]) + spec.deadline_ahead,
+        spec.max_tokens, spec.max_price_micro, int(tip["height"]) + spec.deadline_ahead, spec.key.public,
     )
     if spec.choose_executor is None or spec.genesis is None:
         return _signed(spec.key, request)
@@ -129,7 +168,8 @@ def _signed(key: Key, request: Request) -> SignedRequest:
 
 
 def _draw(genesis: Genesis, model: str, beacon: bytes, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
-    serving = sorted((p.node, p.weight) for p in genesis.peers if model in p.models)
+    counted = capped(((p.node, p.owner, p.weight) for p in genesis.peers), genesis.economy.owner_cap_milli)
+    serving = sorted((p.node, counted[p.node]) for p in genesis.peers if model in p.models)
     return draw_executors(beacon, signed.inference_id, serving, frozenset({agent}), MAX_CANDIDATES)
 
 

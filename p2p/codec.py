@@ -50,6 +50,14 @@ def decode(data: bytes, *, limit: int = MAX_FRAME) -> Any:
 
 def unpack(kind: type[T], data: bytes, *, limit: int = MAX_FRAME) -> T:
     """A typed message from canonical bytes. The error's `field` is the path of the wrong field."""
+    if len(data) <= limit:
+        _check_depth(data)
+        try:
+            message = load(kind, data)
+            if encode(message) == data:  # then they are canonical, whole and plain
+                return message
+        except (RemoteProtocolError, cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError):
+            pass  # said below, by the step that refuses them
     return whole(convert(kind, decode(data, limit=limit)), data)
 
 
@@ -97,36 +105,52 @@ def _check_plain(value: object) -> None:
             raise RemoteProtocolError(f"{kind.__name__} does not exist on this wire", field="frame", code="cbor")
 
 
+def _step(head: int) -> int:
+    """Bytes of an item that begins with `head`, where the head alone tells; 0 where it does not, or more items follow."""
+    major, info = head >> 5, head & 31
+    if major in (2, 3):
+        return 1 + info if info < 24 else 0
+    if major in (0, 1, 7) or head in (0x80, 0xA0):
+        return 1 if info < 24 else 1 + (1 << (info - 24)) if info < 28 else 0
+    return 0
+
+
+_STEPS = tuple(map(_step, range(256)))
+_BYTES_8 = 0x58  # a byte string whose length is one byte: every hash, key and signature
+
+
 def _check_depth(data: bytes) -> None:
-    """Bound nesting before the decoder recurses: walk heads only, with a stack of open item counts."""
-    stack: list[int] = []
-    at = 0
-    while at < len(data):
+    """Bound nesting before the decoder recurses, and refuse tags before it obeys them: walk heads only, with a stack of open item counts."""
+    open_above: list[int] = []
+    at, left, size = 0, 1, len(data)
+    while left and at < size:
         head = data[at]
-        major, info = head >> 5, head & 31
-        at += 1
-        if info >= 28:
-            raise RemoteProtocolError("indefinite or reserved length", field="frame", code="cbor")
-        size = 0 if info < 24 else 1 << (info - 24)
-        argument = info if info < 24 else int.from_bytes(data[at : at + size], "big")
-        at += size
-        if major in (2, 3):
-            at += argument
-        elif major == 6:
-            raise RemoteProtocolError("a tag does not exist on this wire", field="frame", code="cbor")
-        if major in (4, 5) and argument:
-            stack.append(argument * (2 if major == 5 else 1))
-            if len(stack) > MAX_DEPTH:
-                raise RemoteProtocolError(f"nested deeper than {MAX_DEPTH}", field="frame", code="cbor")
-            if argument > len(data):
-                raise RemoteProtocolError("more items announced than bytes sent", field="frame", code="cbor")
-            continue
-        while stack:
-            stack[-1] -= 1
-            if stack[-1]:
-                break
-            stack.pop()
-        if not stack:
-            break
-    if at != len(data):
+        step = _STEPS[head]
+        if step:
+            at += step
+        elif head == _BYTES_8 and at + 1 < size:
+            at += 2 + data[at + 1]
+        else:
+            major, info = head >> 5, head & 31
+            if info >= 28:
+                raise RemoteProtocolError("indefinite or reserved length", field="frame", code="cbor")
+            if major == 6:
+                raise RemoteProtocolError("a tag does not exist on this wire", field="frame", code="cbor")
+            more = 0 if info < 24 else 1 << (info - 24)
+            argument = info if info < 24 else int.from_bytes(data[at + 1 : at + 1 + more], "big")
+            at += 1 + more
+            if major in (2, 3):
+                at += argument
+            elif argument:
+                open_above.append(left - 1)
+                if len(open_above) > MAX_DEPTH:
+                    raise RemoteProtocolError(f"nested deeper than {MAX_DEPTH}", field="frame", code="cbor")
+                if argument > size:
+                    raise RemoteProtocolError("more items announced than bytes sent", field="frame", code="cbor")
+                left = argument * (2 if major == 5 else 1)
+                continue
+        left -= 1
+        while not left and open_above:
+            left = open_above.pop()
+    if left or at != size:
         raise RemoteProtocolError("truncated, or bytes after the end", field="frame", code="cbor")

@@ -36,6 +36,8 @@ class Domain(StrEnum):
     FINISH = "finish"
     OUTPUT = "output"
     VERDICT = "verdict"
+    OP = "op"  # an account's order
+    NODE = "node"  # a node key's consent to be registered, or to take another's place
 
 
 class Key:
@@ -116,8 +118,4 @@ def public_key_of(peer: str) -> bytes:
 
 def digest(*parts: bytes) -> bytes:
     """SHA-256 over length-prefixed parts: no two different lists collide by concatenation."""
-    state = hashlib.sha256()
-    for part in parts:
-        state.update(len(part).to_bytes(8, "big"))
-        state.update(part)
-    return state.digest()
+    return hashlib.sha256(b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])).digest()

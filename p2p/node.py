@@ -32,6 +32,7 @@ from p2p.inference.session import (
     Answer,
     Ask,
     Forward,
+    Order,
     PayloadWanted,
     Query,
     failure,
@@ -40,6 +41,7 @@ from p2p.inference.session import (
 )
 from p2p.keys import Key
 from p2p.mlnode import open_ml_node
+from p2p.orders import take_order
 from p2p.outbox import Outbox
 from p2p.planting import Planter
 from p2p.queries import Queries
@@ -81,7 +83,7 @@ class Node:
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
         self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
         self.validator.profile = load_profile(config.profile) if config.profile else None
-        self.validator.false_alarm_ppm = genesis.checks.false_alarm_ppm
+        self.validator.false_alarm_ppm = self.chain.checks().false_alarm_ppm
         self.planter = self._planter()
         self.queries = Queries(self.chain, self.status, self._peers)
 
@@ -171,6 +173,9 @@ class Node:
         return self.chain.may_fetch(inference_id, peer)
 
     async def _query(self, stream: Stream, frame: object) -> None:
+        if isinstance(frame, Order):
+            await stream.send(pack_frame(Answer(encode(take_order(self.chain, self.outbox, frame.signed_op)))))
+            return
         if not isinstance(frame, Query):
             raise RemoteProtocolError(f"{type(frame).__name__} has no place on query", field="frame")
         await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body, limit=4096), public=True)))))
@@ -202,6 +207,7 @@ class Node:
             while True:
                 with trio.move_on_after(2.0):
                     await self._new_height.wait()
+                self.validator.false_alarm_ppm = self.chain.checks().false_alarm_ppm
                 await self.validator.on_height(nursery)
 
     async def _ml_node(self) -> None:

@@ -33,10 +33,13 @@ class Outbox:
     def in_flight(self) -> bytes | None:
         return self._flight[1] if self._flight else None
 
-    def put(self, kind: RecordKind, body: object) -> None:
-        """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already."""
+    def check_room(self) -> None:
         if len(self._waiting) >= MAX_WAITING:
             raise Overloaded("too many records wait for the chain; try another peer", field="records")
+
+    def put(self, kind: RecordKind, body: object) -> None:
+        """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already."""
+        self.check_room()
         self._waiting.append(Record(kind, encode(body)))
 
     def settle(self, chain_nonce: int) -> None:

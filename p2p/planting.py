@@ -22,7 +22,7 @@ from p2p.codec import encode, load
 from p2p.errors import FolkmootError
 from p2p.inference.engine import Engine
 from p2p.keys import Key
-from p2p.types import Params, PlantCommit, PlantReveal, RecordKind, SignedRequest, Status, plant_commitment
+from p2p.types import STANDS, Params, PlantCommit, PlantReveal, RecordKind, SignedRequest, Status, plant_commitment
 from p2p.verification import prompts
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FAULTS = ("wrong_seed", "wrong_temperature", "altered_system_prompt", "forged_stop")  # need no other weights
-DECIDED = (Status.VALIDATED.value, Status.INVALIDATED.value)
+DECIDED = (*STANDS, Status.INVALIDATED.value)
 ASK_TIMEOUT_S = 120.0
 REVEAL_EVERY_S = 2.0
 _PLACE = b"plants"  # in the store, beside payloads: those have keys of 32 bytes
@@ -83,7 +83,7 @@ class Planter:
         """The chain takes one plant per `plant_every` finished inferences; one more would stand as cheating."""
         found = self.chain.verification_view()["participants"]
         mine = next((row for row in found if row["node"] == self.key.public.hex()), None)
-        every = self.chain.genesis.checks.plant_every
+        every = self.chain.checks().plant_every
         return mine is not None and (mine["plants"] + len(self._open())) * every <= mine["finished"]
 
     async def _plant(self) -> None:

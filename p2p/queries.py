@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from p2p.chain_sync import light_block
 from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, InvalidRequest
+from p2p.state_proof import key_of
 from p2p.types import (
     OutputRecord,
     PlantReveal,
@@ -26,7 +27,9 @@ from p2p.types import (
 if TYPE_CHECKING:
     from p2p.chain import Chain
 
-PUBLIC_OPS = frozenset({"status", "account", "inference", "block", "light", "verification"})
+PUBLIC_OPS = frozenset(
+    {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove"}
+)
 
 
 class Queries:
@@ -44,7 +47,11 @@ class Queries:
             "block": self._block,
             "light": self._light,
             "verification": lambda _: self._chain.verification_view(),
+            "governance": lambda _: self._chain.governance_view(),
             "payload": self._payload,
+            "prices": lambda _: self._chain.prices_view(),
+            "earnings": self._earnings,
+            "prove": self._prove,
         }
 
     def query(self, request: object, *, public: bool = False) -> dict[str, Any]:
@@ -57,7 +64,12 @@ class Queries:
         return self._ops[op](request)
 
     def _account(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self._chain.account_view(_hex(request, "account"))
+        """since: names the height after which notices are wanted; all that are kept when left out."""
+        return self._chain.account_view(_hex(request, "account"), _number(request, "since", 0))
+
+    def _earnings(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One page of a participant's epoch, from inference number `start` on."""
+        return self._chain.earnings_view(_number(request, "epoch", None), _hex(request, "node"), _number(request, "start", 0))
 
     def _inference(self, request: dict[str, Any]) -> dict[str, Any]:
         found = self._chain.inference_view(_hex(request, "id"))
@@ -86,6 +98,12 @@ class Queries:
             raise InvalidRequest(f"no block {height}; the top is {self._chain.height()}", field="height", code="not_found")
         return {"height": height, "light": encode(found).hex()}
 
+    def _prove(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A value of the state after the top height and its place in the tree; header height + 1 will stand for it."""
+        kind = request.get("kind")
+        value, proof = self._chain.proved(key_of(kind if isinstance(kind, str) else "", _hex(request, "id")))
+        return {"height": self._chain.height(), "value": None if value is None else value.hex(), "proof": encode(proof).hex()}
+
     def _block(self, request: dict[str, Any]) -> dict[str, Any]:
         height = _height(request)
         found = self._chain.block(height)
@@ -109,6 +127,13 @@ def _height(request: dict[str, Any]) -> int:
     if not isinstance(height, int) or isinstance(height, bool) or height < 1:
         raise InvalidRequest("a height is a whole number from 1", field="height")
     return height
+
+
+def _number(request: dict[str, Any], field: str, default: int | None) -> int:
+    value = request.get(field, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
+        raise InvalidRequest("a whole number from 0 is wanted", field=field)
+    return value
 
 
 def _hex(request: dict[str, Any], field: str) -> bytes:

@@ -125,9 +125,9 @@ class Catchup:
         manifest = (await _ask(stream, SnapshotWanted(VERSION, height, -1), SnapshotManifest)).manifest
         check_snapshot(manifest, at, after.header)
         pairs: list[tuple[bytes, bytes]] = []
-        for index, expected in enumerate(manifest.chunks):
+        for index in range(len(manifest.chunks)):
             chunk = (await _ask(stream, SnapshotWanted(VERSION, height, index), SnapshotChunk)).chunk
-            pairs += open_chunk(chunk, expected)
+            pairs += open_chunk(chunk, manifest, index)
         log.info("snapshot checked", height=height, chunks=len(manifest.chunks))
         await self._reload(lambda: install(self._chain, manifest, pairs, at) if self._chain.height() < height else None)
 

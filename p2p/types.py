@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Annotated, NewType
 
 from msgspec import Meta
@@ -45,7 +46,8 @@ class Params(Message, frozen=True):
 
 class Request(Message, frozen=True):
     """What a client asks and agrees to pay for. prompt_tokens_max: the client's bound on the prompt's length in tokens,
-    template included; escrow covers it, the finish record charges what was really used (decision 004)."""
+    template included; escrow covers it, the finish record charges what was really used (decision 004). signer: whose key signs: the
+    account itself, or a hot key the account delegated to (ledger/accounts.py)."""
 
     version: U32
     network: Short
@@ -58,6 +60,7 @@ class Request(Message, frozen=True):
     max_tokens: U32
     max_price_micro: U64
     deadline_height: U64
+    signer: Bytes32
 
 
 class SignedRequest(Message, frozen=True):
@@ -67,7 +70,12 @@ class SignedRequest(Message, frozen=True):
     @property
     def inference_id(self) -> InferenceId:
         """H(signed request): changes with any byte of request or signature."""
-        return InferenceId(digest(b"inference", encode(self)))
+        return _inference_id(self)
+
+
+@lru_cache(maxsize=4096)  # a record's way through the ledger asks many times, and the encoding is most of the cost
+def _inference_id(signed: SignedRequest) -> InferenceId:
+    return InferenceId(digest(b"inference", encode(signed)))
 
 
 class FinishReason(IntEnum):
@@ -183,6 +191,13 @@ class Status(StrEnum):
     VALIDATED = "VALIDATED"
     INVALIDATED = "INVALIDATED"
     EXPIRED = "EXPIRED"
+    SETTLED = "SETTLED"  # nobody was drawn to check it; paid
+    UPHELD = "UPHELD"  # a dispute did not change that it stands; paid
+    UNCONFIRMED = "UNCONFIRMED"  # agent and executor do not say the same was streamed; nobody is paid
+
+
+STANDS = (Status.SETTLED.value, Status.VALIDATED.value, Status.UPHELD.value)  # its fee is booked for the executor
+ENDED = (*STANDS, Status.INVALIDATED.value, Status.EXPIRED.value, Status.UNCONFIRMED.value)
 
 
 class RecordKind(IntEnum):
@@ -194,6 +209,7 @@ class RecordKind(IntEnum):
     VERDICT_COMMIT = 6
     PLANT_COMMIT = 7
     PLANT_REVEAL = 8
+    OP = 9
 
 
 class Record(Message, frozen=True):
@@ -222,7 +238,11 @@ class SignedBatch(Message, frozen=True):
 
 
 class ModelSpec(Message, frozen=True):
-    """What a model id means on this network. Hashes are SHA-256."""
+    """What a model id means on this network. Hashes are SHA-256.
+
+    cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
+    profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
+    """
 
     model: Short
     weights_hash: Bytes32
@@ -231,6 +251,11 @@ class ModelSpec(Message, frozen=True):
     price_micro: U64
     price_floor_micro: U64
     context_tokens: U32
+    tokenizer_hash: Bytes32 = bytes(32)
+    cost_milli: Annotated[int, Meta(ge=1, lt=2**32)] = 1000
+    stacks: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
+    profile_hash: Annotated[str, Meta(max_length=64)] = ""
+    retired: bool = False
 
 
 class GenesisPeer(Message, frozen=True):
@@ -272,6 +297,7 @@ class CheckRules(Message, frozen=True):
     plant_every: one planted fault per so many finished inferences. plant_window: heights after the decision to reveal it.
     false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
     thresholds for (10_000, 1000 or 100).
+    honest_disagree_ppm: rate at which the records of an honest agent and an honest executor may differ, in millionths.
     """
 
     dispute_committee: Annotated[int, Meta(ge=3, le=64)] = 3
@@ -294,6 +320,7 @@ class CheckRules(Message, frozen=True):
     plant_every: Annotated[int, Meta(ge=1, lt=2**32)] = 20
     plant_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
     false_alarm_ppm: Annotated[int, Meta(ge=100, le=10_000)] = 1000
+    honest_disagree_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 20_000
 
 
 Share = Annotated[int, Meta(ge=0, le=1000)]  # thousandths

@@ -25,7 +25,7 @@ from p2p.control import call
 from p2p.errors import FolkmootError
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.keys import Key
-from p2p.types import Genesis, Params
+from p2p.types import ENDED, STANDS, Genesis, Params
 from p2p.verification import prompts as shipped
 from testnet.providers import read_state, stop
 from testnet.up import Running, bring_up
@@ -34,7 +34,7 @@ CHEATS = {2: "int8", 3: "laundered_int4", 4: "substitution_10", 5: "lazy_validat
 EXECUTORS, PEERS = (2, 3, 4), 6
 AT_ONCE = 4
 TOKENS = 48
-FINAL = ("VALIDATED", "INVALIDATED", "EXPIRED")
+FINAL = ENDED
 SETTLE_S = 120.0
 EPOCH_BLOCKS = 10_000  # one epoch for the whole trial
 
@@ -143,7 +143,7 @@ class Trial:
             caught = bool(row["convicted"] or row["barred"])
             good &= caught == (index in CHEATS)
             print(
-                f"{self.name(index):28}{self.asked[node]:7}{self.ended[node, 'VALIDATED']:7}{self.ended[node, 'INVALIDATED']:9}"
+                f"{self.name(index):28}{self.asked[node]:7}{sum(self.ended[node, status] for status in STANDS):7}{self.ended[node, 'INVALIDATED']:9}"
                 f"{row['log_e_milli'] / 1000:11.2f}{row['odd']:>8}/{row['compared']:<5}  "
                 + (f"{self.needed.get(node, '?')} checked answers: {why(row)}" if caught else "-")
             )

@@ -41,7 +41,7 @@ PEERS = {Key(bytes([i]) * 32).public: Key(bytes([i]) * 32) for i in range(1, 6)}
 CLIENT = Key(b"\x20" * 32)
 GENESIS = Genesis(
     1, "n", 0, tuple(GenesisPeer(k, bytes([i]) * 32, 10, ("toy",)) for i, k in enumerate(PEERS)),
-    (GenesisAccount(CLIENT.public, 100_000),), (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),),
+    (GenesisAccount(CLIENT.public, 100_000),), (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 10, 2048),),
 )
 ACCOUNTS = [CLIENT.public, *(p.owner for p in GENESIS.peers)]
 AGENT = next(iter(PEERS))
@@ -56,7 +56,7 @@ def fresh() -> View:
 
 def request(**change: object) -> SignedRequest:
     key = change.pop("key", CLIENT)
-    base = Request(1, "n", CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40)
+    base = Request(1, "n", CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public)
     body = replace(base, **change)
     return SignedRequest(body, key.sign(Domain.REQUEST, "n", encode(body)))  # type: ignore[attr-defined]
 

@@ -146,7 +146,7 @@ def false_chunk(frame: Frame) -> Frame:
 
 
 def false_manifest(frame: Frame) -> Frame:
-    return replace(frame, manifest=replace(frame.manifest, before=bytes(32))) if isinstance(frame, SnapshotManifest) else frame
+    return replace(frame, manifest=replace(frame.manifest, chunks=(bytes(32),))) if isinstance(frame, SnapshotManifest) else frame
 
 
 def false_header(frame: Frame) -> Frame:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.cli.words import public_key
 from p2p.config import DEFAULT_MODEL
-from p2p.errors import ConfigError
+from p2p.errors import ConfigError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from p2p.types import Params
@@ -28,6 +30,7 @@ def register(commands: Any) -> None:
     ask.add_argument("--presence-penalty", type=float, default=0.0)
     ask.add_argument("--frequency-penalty", type=float, default=0.0)
     ask.add_argument("--save", type=Path, metavar="FILE", help="write the answer's proof, for: folkmoot verify FILE")
+    ask.add_argument("--account", metavar="HEX", help="who pays, where account.key is a hot key of that account")
     ask.set_defaults(run=run)
 
 
@@ -73,9 +76,15 @@ def run(options: argparse.Namespace) -> int:
         if options.save is not None:
             save_proof(proof, options.save)
 
+    seen = options.dir / "account.notices"  # the height of the last notice that was printed
+
+    def tell(notices: list[dict[str, Any]]) -> None:
+        show_notices(notices, seen, as_json=options.json)
+
     spec = AskSpec(
         options.peer, key, genesis.network, options.model, options.prompt, params,
         options.max_tokens, genesis=genesis, on_proof=keep,
+        account=public_key(options.account, "account") if options.account else None, notices_since=last_notice(seen), on_notices=tell,
     )
 
     async def go() -> dict[str, Any]:
@@ -93,3 +102,33 @@ def run(options: argparse.Namespace) -> int:
     if not options.json:
         print("\n\nreceipt\n" + "\n".join(f"  {key:14} {value}" for key, value in receipt.items()))
     return 0 if receipt.get("checked") else 3
+
+
+def last_notice(seen: Path) -> int:
+    """The height in the file, 0 where there is none or it cannot be read."""
+    try:
+        return max(int(seen.read_text()), 0)
+    except (OSError, ValueError):
+        return 0
+
+
+def show_notices(notices: list[dict[str, Any]], seen: Path, *, as_json: bool) -> None:
+    """Print what became of earlier inferences, once: the newest height is written to `seen`. Raises RemoteProtocolError for another shape."""
+    rows = [_notice(notice) for notice in notices]
+    for row in rows:
+        if as_json:
+            print(json.dumps({"event": "notice", **row}), flush=True)
+        else:
+            what = {"EXPIRED": "expired", "INVALIDATED": "invalidated", "UNCONFIRMED": "left unconfirmed"}.get(row["what"], row["what"])
+            print(f"inference {row['inference_id']} was {what} at height {row['height']}; {row['amount_micro']} micro-credits were refunded")
+    with contextlib.suppress(OSError):  # a read-only folder: they are printed again
+        seen.write_text(f"{max(row['height'] for row in rows)}\n")
+
+
+def _notice(notice: Any) -> dict[str, Any]:
+    shape = {"inference_id": str, "what": str, "amount_micro": int, "height": int}
+    if not isinstance(notice, dict) or any(not isinstance(notice.get(name), kind) for name, kind in shape.items()):
+        raise RemoteProtocolError("the peer's notice is not one", field="notices")
+    if not (notice["what"].isascii() and notice["what"].isalpha() and notice["inference_id"].isalnum()):
+        raise RemoteProtocolError("the peer's notice is not one", field="notices")  # it is printed: no control characters
+    return {name: notice[name] for name in shape}

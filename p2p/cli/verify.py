@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2p.errors import ConfigError, InvalidRequest, RemoteProtocolError
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from p2p.consensus.light import Facts, LightBlock
     from p2p.types import Genesis
 
-    Fetch = Callable[[int], LightBlock]
+    Ask = Callable[[dict[str, Any]], dict[str, Any]]
+
+T = TypeVar("T")
 
 
 def register(commands: Any) -> None:
@@ -30,21 +32,10 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from p2p.codec import unpack
-    from p2p.types import Genesis
-
-    genesis_file = options.dir / "genesis.cbor"
-    if not genesis_file.exists():
-        raise ConfigError(f"{genesis_file} is missing: it says which network and who began it", field="dir")
     if options.height < 1:
         raise InvalidRequest("a height is a whole number from 1", field="height")
-    genesis = unpack(Genesis, genesis_file.read_bytes())
-    if options.peer:
-        way = _by_network(options, genesis)
-    else:
-        from p2p.control import call
-
-        way = _drive(options, genesis, lambda height: _light(call(options.dir, {"op": "light", "height": height})))
+    genesis = read_genesis(options.dir)
+    way = asking(options.dir, options.peer, genesis, lambda ask: drive(options, genesis, options.height, ask))
     rows = [
         {"height": b.header.height, "block_id": b.header.block_id.hex(), "time_ms": b.header.time_ms, "app_hash": b.header.app_hash.hex(),
          "signatures": len(b.certificate.signatures), "validators": len(b.validators)}
@@ -59,7 +50,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _light(answer: dict[str, Any]) -> LightBlock:
+def read_genesis(directory: Path) -> Genesis:
+    """Raises ConfigError when the file is not there."""
+    from p2p.codec import unpack
+    from p2p.types import Genesis
+
+    file = directory / "genesis.cbor"
+    if not file.exists():
+        raise ConfigError(f"{file} is missing: it says which network and who began it", field="dir")
+    return unpack(Genesis, file.read_bytes())
+
+
+def light(answer: dict[str, Any]) -> LightBlock:
+    """The light block in a peer's answer. Raises RemoteProtocolError when it is none."""
     from p2p.codec import unpack
     from p2p.consensus.light import LightBlock
 
@@ -76,27 +79,32 @@ def _start(options: argparse.Namespace, genesis: Genesis, block: LightBlock | No
 
     if block is None:
         return genesis_facts(genesis)
-    _, block_id = _trusted(options)
+    _, block_id = trusted_header(options.trusted)
     if block.header.block_id.hex() != block_id:
         raise RemoteProtocolError(f"this peer's header {block.header.height} is not the one you trust", field="trusted")
     return facts_of(block, genesis.network)
 
 
-def _trusted(options: argparse.Namespace) -> tuple[int, str]:
-    height, _, block_id = (options.trusted or "").partition(":")
+def trusted_header(text: str | None) -> tuple[int, str]:
+    """(height, block id in hexadecimal digits) of HEIGHT:BLOCK_ID. Raises InvalidRequest."""
+    height, _, block_id = (text or "").partition(":")
     if not height.isdigit() or len(block_id) != 64:
         raise InvalidRequest("HEIGHT:BLOCK_ID is wanted, as `folkmoot block` prints them", field="trusted")
     return int(height), block_id.lower()
 
 
-def _drive(options: argparse.Namespace, genesis: Genesis, fetch: Fetch) -> list[LightBlock]:
+def drive(options: argparse.Namespace, genesis: Genesis, target: int, ask: Ask) -> list[LightBlock]:
+    """The headers trusted on the way to `target`, from options.trusted (that one is not among them) or the genesis file."""
     from p2p.consensus.light import follow
 
-    first = fetch(_trusted(options)[0]) if options.trusted else None
+    def fetch(height: int) -> LightBlock:
+        return light(ask({"op": "light", "height": height}))
+
+    first = fetch(trusted_header(options.trusted)[0]) if options.trusted else None
     start = _start(options, genesis, first)
-    if options.height <= start.height:
+    if target <= start.height:
         raise InvalidRequest(f"the trusted header is {start.height}; ask for a later one", field="height")
-    steps = follow(start, options.height, genesis.network, time.time_ns() // 1_000_000, round(options.period_days * 86_400_000))
+    steps = follow(start, target, genesis.network, time.time_ns() // 1_000_000, round(options.period_days * 86_400_000))
     try:
         wanted = next(steps)
         while True:
@@ -106,9 +114,14 @@ def _drive(options: argparse.Namespace, genesis: Genesis, fetch: Fetch) -> list[
         return way
 
 
-def _by_network(options: argparse.Namespace, genesis: Genesis) -> list[LightBlock]:
-    """The same, over one connection: the checks run in a thread, the questions in the event loop."""
-    if "/p2p/" not in options.peer:
+def asking(directory: Path, address: str | None, genesis: Genesis, work: Callable[[Ask], T]) -> T:
+    """What `work` makes of a peer's answers: of the one at `address`, else of the one that runs in `directory`. Over the network it is one
+    connection: the work runs in a thread, the questions in the event loop."""
+    if not address:
+        from p2p.control import call
+
+        return work(lambda request: call(directory, request))
+    if "/p2p/" not in address:
         raise ConfigError("a multiaddr with /p2p/ID is wanted", field="peer")
     import trio
 
@@ -116,17 +129,13 @@ def _by_network(options: argparse.Namespace, genesis: Genesis) -> list[LightBloc
     from p2p.gossip.host import NetworkConfig, open_network
     from p2p.keys import Key
 
-    peer = options.peer.rsplit("/p2p/", 1)[-1]
+    peer = address.rsplit("/p2p/", 1)[-1]
 
-    async def go() -> list[LightBlock]:
+    async def go() -> T:
         config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
         async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
-            await network.connect(options.peer)
-
-            def fetch(height: int) -> LightBlock:
-                return _light(trio.from_thread.run(query, network, peer, {"op": "light", "height": height}))
-
-            return await trio.to_thread.run_sync(_drive, options, genesis, fetch)
+            await network.connect(address)
+            return await trio.to_thread.run_sync(work, lambda request: trio.from_thread.run(query, network, peer, request))
 
     from p2p.cli.tasks import run_async
 

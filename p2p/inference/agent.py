@@ -69,6 +69,8 @@ class Agent:
         request = signed.request
         draw_height = self.chain.height()
         check_prompt(ask.prompt, request.prompt_hash)
+        if (until := self.chain.suspended(self.key.public)) > 0:
+            raise Unavailable(f"this peer may start no inference until height {until}; ask another", field="agent")
         self.chain.check_request(signed, draw_height)
         beacon = self.chain.beacon_at(draw_height)
         if beacon is None:

@@ -64,7 +64,7 @@ class Executor:
             return
         self.jobs += 1
         try:
-            spec = self.chain.model(request.model)
+            spec = self.chain.model(request.model, forward.draw_height)
             assert spec is not None  # _check refused unknown models
             await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
         finally:

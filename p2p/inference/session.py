@@ -1,7 +1,7 @@
 """Frames of the `infer`, `payload`, `sync` and `query` streams. Law: one frame, one tagged positional message.
 
 infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Passed | Tokens)* then Done | Failure
-payload: PayloadWanted -> Payload | Failure      query: Query -> Answer | Failure
+payload: PayloadWanted -> Payload | Failure      query: Query | Order -> Answer | Failure
 sync:    SyncWanted -> SyncTop | SyncBlock, LightWanted -> LightAnswer, SnapshotWanted -> SnapshotManifest | SnapshotChunk, or Failure
 """
 
@@ -15,6 +15,7 @@ from p2p.codec import Message, convert, decode, encode, whole
 from p2p.consensus.light import LightBlock
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
+from p2p.ledger.ops import SignedOp
 from p2p.ledger.snapshot import Manifest
 from p2p.limits import MAX_FRAME, MAX_OUTPUT_TOKENS, MAX_PROMPT_BYTES
 from p2p.types import U32, U64, VERSION, Bytes32, Reason, Short, SignedBusy, SignedFinish, SignedRequest
@@ -143,16 +144,23 @@ class Query(Message, frozen=True, tag="query"):
     body: Annotated[bytes, Meta(max_length=4096)]
 
 
+class Order(Message, frozen=True, tag="order"):
+    """An account's order for the chain; the answer says that the peer took it, not that a block holds it."""
+
+    version: U32
+    signed_op: SignedOp
+
+
 class Answer(Message, frozen=True, tag="answer"):
     body: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
 
 
 Frame = (
     Ask | Forward | Accepted | Trying | Passed | Tokens | Done | Failure | PayloadWanted | Payload
-    | SyncWanted | SyncTop | SyncBlock | LightWanted | LightAnswer | SnapshotWanted | SnapshotManifest | SnapshotChunk | Query | Answer
+    | SyncWanted | SyncTop | SyncBlock | LightWanted | LightAnswer | SnapshotWanted | SnapshotManifest | SnapshotChunk | Query | Order | Answer
 )
 
-_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "light_wanted", "snapshot_wanted", "query")
+_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "light_wanted", "snapshot_wanted", "query", "order")
 _BY_CODE: dict[str, type[FolkmootError]] = {
     kind.code: kind for kind in (InvalidRequest, RemoteProtocolError, Overloaded, Unavailable)
 }

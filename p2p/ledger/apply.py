@@ -11,12 +11,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from p2p.codec import encode, unpack
-from p2p.errors import FolkmootError, RemoteProtocolError
+from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError
 from p2p.inference.draw import draw_executors
 from p2p.keys import Domain, verify
+from p2p.ledger.accounts import count_spending
+from p2p.ledger.orders import apply_op
 from p2p.ledger.plants import apply_plant_commit, apply_plant_reveal
+from p2p.ledger.price import price_of, used_by
 from p2p.ledger.records import Inference
-from p2p.ledger.rules import check_request, escrow_of, serving
+from p2p.ledger.rules import check_request, epoch_of, escrow_of, serving
 from p2p.ledger.standing import count_finish
 from p2p.ledger.verdicts import apply_commit, apply_verdict
 from p2p.ledger.view import View, due_key
@@ -53,21 +56,26 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
         raise RemoteProtocolError("this inference was started before", field="inference_id")
     if not height - DRAW_WINDOW <= start.draw_height < height:
         raise RemoteProtocolError("the draw's height is too old or not decided", field="draw_height")
+    agent = view.participant(sender)
+    if agent is not None and agent.suspended_until:
+        raise InvalidRequest(f"this agent starts nothing until height {agent.suspended_until}", field="agent")
     beacon = view.beacon(start.draw_height)
     if beacon is None:
         raise RemoteProtocolError("no beacon of that height", field="draw_height")
     spec = check_request(view, genesis, signed, height - 1)
-    candidates = draw_executors(beacon, signed.inference_id, serving(view, request.model), frozenset({sender}), MAX_CANDIDATES)
+    candidates = draw_executors(beacon, signed.inference_id, serving(view, genesis, request.model), frozenset({sender}), MAX_CANDIDATES)
     account = view.account(request.account)
-    escrow = escrow_of(request, spec.price_micro)
+    price_micro = price_of(view, spec)  # locked for this inference
+    escrow = escrow_of(request, price_micro)
     high, mask = account.with_nonce(request.client_nonce)
     view.put_account(
         request.account, replace(account, balance_micro=account.balance_micro - escrow, nonce_high=high, nonce_mask=mask)
     )
+    count_spending(view, epoch_of(genesis, height), request, escrow)
     totals = view.totals()
     view.put_totals(replace(totals, escrow_micro=totals.escrow_micro + escrow))
     view.put_inference(signed.inference_id, Inference(
-        signed, Status.STARTED.value, sender, start.draw_height, beacon, candidates, spec.price_micro, escrow, height
+        signed, Status.STARTED.value, sender, start.draw_height, beacon, candidates, price_micro, escrow, height
     ))
     view.add_due(request.deadline_height, signed.inference_id)
     _apply_early(view, genesis, height, signed.inference_id)
@@ -123,6 +131,7 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
     view.remove_id(due_key(request.deadline_height), finish.inference_id)
     view.add_due(height + genesis.validation_delay, finish.inference_id)
     count_finish(view, finish.executor)
+    used_by(view, request.model, height, finish.output_tokens)
 
 
 def _output(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
@@ -136,7 +145,13 @@ def _output(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
         return
     if inference.agent != sender or inference.output_hash is not None:
         raise RemoteProtocolError("not this inference's agent, or said before", field="agent")
-    view.put_inference(output.inference_id, replace(inference, output_hash=output.output_hash, output_height=height))
+    if inference.end_height:
+        raise InvalidRequest("this inference has ended", field="inference_id")
+    view.put_inference(output.inference_id, replace(
+        inference, output_hash=output.output_hash, output_height=height, streamed_tokens=output.output_tokens,
+    ))
+    if inference.outcome:  # it waited for this
+        view.add_due(height, output.inference_id)
 
 
 def _busy(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
@@ -162,4 +177,5 @@ _HANDLERS: dict[RecordKind, Callable[[View, Genesis, int, bytes, Record], Any]] 
     RecordKind.VERDICT: apply_verdict,
     RecordKind.PLANT_COMMIT: apply_plant_commit,
     RecordKind.PLANT_REVEAL: apply_plant_reveal,
+    RecordKind.OP: apply_op,
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from p2p.codec import encode
 from p2p.ledger.members import first_members
-from p2p.ledger.records import Account, Participant, Totals
+from p2p.ledger.models import first_models
+from p2p.ledger.records import Account, Totals
+from p2p.ledger.registry import first_participants
 from p2p.ledger.view import View
 from p2p.types import Genesis
 
@@ -13,9 +14,8 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
     """Accounts, participants, minted money, validator sets and the beacon of height 0."""
     for account in genesis.accounts:
         view.put_account(account.account, Account(account.balance_micro))
-    for peer in genesis.peers:
-        view.put_participant(Participant(peer.node, peer.owner, peer.weight, peer.models))
-    view.put(b"parts", encode(sorted(peer.node for peer in genesis.peers)))
+    first_participants(view, genesis)
+    first_models(view, genesis)
     view.put_totals(Totals(minted_micro=sum(a.balance_micro for a in genesis.accounts)))
     view.put(b"beacon/" + bytes(8), beacon)
     first_members(view, genesis)

@@ -6,7 +6,7 @@ Epochs are heights 1..E, E+1..2E, ...; a validator with evidence on chain has no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from p2p.codec import encode, load
 from p2p.ledger.view import View
@@ -50,8 +50,13 @@ def _put(view: View, key: bytes, value: Members) -> None:
 
 def _of_epoch(view: View, genesis: Genesis, epoch: int) -> Members:
     """Weights of the genesis file and its planned changes up to `epoch`, without offenders."""
-    weights = {peer.node: peer.weight for peer in genesis.peers}
+    weights = {view.node_now(peer.node): peer.weight for peer in genesis.peers}
     for change in sorted((c for c in genesis.changes if c.epoch <= epoch), key=lambda c: c.epoch):
-        weights[change.node] = change.weight
-    out = punished(view)
+        weights[view.node_now(change.node)] = change.weight
+    out = {view.node_now(node) for node in punished(view)} | _leaving(view, weights)
     return tuple(sorted((node, weight) for node, weight in weights.items() if weight > 0 and node not in out))
+
+
+def _leaving(view: View, nodes: Iterable[bytes]) -> set[bytes]:
+    """Those who have left or are about to; a planned change may name a node that has not come yet."""
+    return {node for node in nodes if ((p := view.participant(node)) and p.leaving) or view.get(b"gone/" + node) is not None}

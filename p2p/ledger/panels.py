@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2p.ledger import compare, standing
-from p2p.ledger.payout import pay, refund
+from p2p.ledger import compare, parameters, standing
+from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
-from p2p.ledger.rules import checking, voting_weight
+from p2p.ledger.rules import checking, voting_weights
 from p2p.ledger.view import View
 from p2p.types import Genesis, Status
 from p2p.verification.duty import check_probability_milli, draw_validators, is_sampled
@@ -23,11 +23,13 @@ def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inferen
     node = inference.finish.record.executor
     executor, seen = view.participant(node), view.standing(node)
     reputation = executor.reputation if executor else 0
-    probability = check_probability_milli(reputation, seen.checked_tokens, seen.finished_before, genesis.checks)
-    if not is_sampled(_beacon(view, height), inference_id, probability):
-        pay(view, height, inference_id, inference, "not sampled")
+    probability = check_probability_milli(reputation, seen.checked_tokens, seen.finished_before, parameters.checks(view, genesis))
+    if disagree(inference):  # nobody will be paid for it, so there is nothing to check
+        unconfirmed(view, genesis, height, inference_id, inference)
+    elif not is_sampled(_beacon(view, height), inference_id, probability):
+        stand(view, genesis, height, inference_id, inference, Status.SETTLED, "not sampled")
     elif not _open(view, genesis, height, inference_id, inference, Status.VALIDATING):
-        pay(view, height, inference_id, inference, "nobody else can check this model")
+        stand(view, genesis, height, inference_id, inference, Status.SETTLED, "nobody else can check this model")
 
 
 def step(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
@@ -55,12 +57,12 @@ def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
     assert inference.finish is not None
     disputed = status is Status.DISPUTED
     node = inference.finish.record.executor
-    executor = view.participant(node)
-    exclude = {p.node for p in view.participants() if executor and p.owner == executor.owner} | {node}
+    owner = view.owner_of(node)
+    exclude = {p.node for p in view.participants() if p.owner == owner} | {node}
     if disputed:
-        exclude |= inference.members
-    count = genesis.checks.dispute_committee if disputed else genesis.committee
-    candidates = checking(view, inference.signed_request.request.model)
+        exclude |= {view.node_now(member) for member in inference.members}
+    count = parameters.checks(view, genesis).dispute_committee if disputed else genesis.committee
+    candidates = checking(view, genesis, inference.signed_request.request.model)
     members = draw_validators(_beacon(view, height), inference_id, candidates, frozenset(exclude), count)
     if not members:
         return False
@@ -73,7 +75,7 @@ def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
 
 
 def _reveal(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, panel: Panel) -> None:
-    panel = replace(panel, revealing=True, closes=height + genesis.checks.reveal_window)
+    panel = replace(panel, revealing=True, closes=height + parameters.checks(view, genesis).reveal_window)
     view.put_inference(inference_id, replace(
         inference, status=Status.REVEALING.value, panels=(*inference.panels[:-1], panel),
     ))
@@ -88,7 +90,7 @@ def _close(view: View, genesis: Genesis, height: int, inference_id: bytes, infer
     if not inference.verdicts:
         fresh = len(inference.panels) < MAX_DRAWS and _open(view, genesis, height, inference_id, inference, Status.VALIDATING)
         if not fresh:
-            refund(view, height, inference_id, inference, "no validator answered", Status.EXPIRED)
+            refund(view, genesis, height, inference_id, inference, "no validator answered", Status.EXPIRED)
         return
     if not inference.dispute_height and not all(verdict.valid for verdict in panel.verdicts):
         inference = replace(inference, dispute_height=height)
@@ -101,36 +103,41 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     """The weighted vote over all revealed verdicts. A tie does not stand: doubt is never 'valid'."""
     assert inference.finish is not None
     node = inference.finish.record.executor
-    weights = {verdict.validator: voting_weight(view, verdict.validator) for verdict in inference.verdicts}
+    weights = voting_weights(view, genesis, [verdict.validator for verdict in inference.verdicts])
     verdicts = [verdict for verdict in inference.verdicts if weights[verdict.validator]]
     valid = sum(weights[v.validator] for v in verdicts if v.valid)
     invalid = sum(weights[v.validator] for v in verdicts if not v.valid)
     if valid + invalid == 0:  # all were barred meanwhile
         inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
-        refund(view, height, inference_id, inference, "no validator answered", Status.EXPIRED)
+        refund(view, genesis, height, inference_id, inference, "no validator answered", Status.EXPIRED)
         return
     stands = valid > invalid
-    compared, odd = _outliers(inference, weights, genesis.checks.reveal_tolerance_milli)
+    checks = parameters.checks(view, genesis)
+    own = view.owner_of(node) == inference.signed_request.request.account
+    compared, odd = _outliers(inference, weights, checks.reveal_tolerance_milli)
     if inference.dispute_height and valid != invalid:
         compared |= frozenset(verdict.validator for verdict in verdicts)
-        odd |= compare.losers(verdicts, weights, stands, genesis.checks)
+        lost = compare.losers(verdicts, weights, stands, checks)
+        odd |= lost
+        for liar in sorted(v.validator for v in verdicts if v.validator in lost and not v.valid and not own):
+            penalise(view, genesis, height, liar)
     inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
     standing.mark(view, genesis, height, compared, odd)
-    executor = view.participant(node)
-    own = executor is not None and executor.owner == inference.signed_request.request.account
     if not own:
-        llr = compare.evidence_milli(verdicts, weights, stands, genesis.checks.llr_cap_milli)
+        llr = compare.evidence_milli(verdicts, weights, stands, checks.llr_cap_milli)
         standing.count_checked(view, genesis, height, inference, llr, stands)
     if stands:
-        pay(view, height, inference_id, inference, "upheld" if inference.dispute_height else "")
+        outcome = Status.UPHELD if inference.dispute_height else Status.VALIDATED
+        stand(view, genesis, height, inference_id, inference, outcome, "")
         return
     reason = next(v.reason for v in verdicts if not v.valid)
     if own:  # the client is the executor's owner: nobody is harmed, and it may have been planted (plants.py)
-        inference = replace(inference, blame_height=height + genesis.checks.plant_window)
+        inference = replace(inference, blame_height=height + checks.plant_window)
         view.add_due(inference.blame_height, inference_id)
     else:
         standing.strike(view, node)
-    refund(view, height, inference_id, inference, reason, Status.INVALIDATED)
+        standing.count_found(view, node, (v.validator for v in verdicts if not v.valid))
+    refund(view, genesis, height, inference_id, inference, reason, Status.INVALIDATED)
 
 
 def _outliers(inference: Inference, weights: dict[bytes, int], tolerance_milli: int) -> tuple[frozenset[bytes], frozenset[bytes]]:

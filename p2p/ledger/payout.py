@@ -1,54 +1,99 @@
-"""How an inference ends in money. Law: each end moves the whole escrow or the whole due, once; what the client paid or gets back is exact."""
+"""How an inference ends in money. Law: each end moves the whole escrow or the whole due, once; what the client paid or gets back is exact.
+
+Two-sided records: a fee is booked only when the agent says that it streamed what the executor finished (rules M1, M6 of README.md). What is
+booked stays in `due` until the epoch's end (epochs.py).
+"""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2p.ledger.records import Inference
+from p2p.ledger import collateral, earnings, parameters, standing
+from p2p.ledger.accounts import credit
+from p2p.ledger.earnings import NOBODY, keep_ended
+from p2p.ledger.notices import notify
+from p2p.ledger.records import Inference, Notice
+from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
-from p2p.types import Status
+from p2p.types import Genesis, Status
 
 
-def expire(view: View, height: int, inference_id: bytes, inference: Inference) -> None:
-    """Never finished: the whole escrow back; a miss for the first drawn executor that did not say Busy."""
-    _credit(view, inference.signed_request.request.account, inference.escrow_micro)
+def expire(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
+    """Never finished (M4): the whole escrow back; a miss for the first drawn executor that did not say Busy."""
     totals = view.totals()
     view.put_totals(replace(totals, escrow_micro=totals.escrow_micro - inference.escrow_micro))
     missed = next((node for node in inference.candidates if node not in inference.busy), None)
-    participant = view.participant(missed) if missed else None
-    if participant is not None:
-        view.put_participant(replace(participant, misses=participant.misses + 1))
-    view.put_inference(inference_id, replace(
-        inference, status=Status.EXPIRED.value, refunded_micro=inference.escrow_micro, end_height=height,
-        reason="not finished by its deadline",
-    ))
+    if missed is not None:
+        standing.count_unfinished(view, genesis, missed, inference.agent)
+    _give_back(
+        view, genesis, height, inference_id, inference, inference.escrow_micro, "not finished by its deadline", Status.EXPIRED, missed or NOBODY
+    )
 
 
-def pay(view: View, height: int, inference_id: bytes, inference: Inference, reason: str) -> None:
-    """VALIDATED: the due goes to the executor's owner."""
+def stand(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, outcome: Status, reason: str) -> None:
+    """As far as its check goes it stands, as `outcome`. It is paid when the agent confirms what the executor finished, within
+    output_window heights of the finish; until then it waits, FINISHED with that outcome."""
     assert inference.finish is not None
-    executor = view.participant(inference.finish.record.executor)
-    assert executor is not None
-    _settle_due(view, executor.owner, inference.due_micro)
+    closes = inference.finish_height + parameters.economy(view, genesis).output_window
+    if inference.output_hash is None and height < closes:
+        if not inference.outcome:
+            view.add_due(closes, inference_id)
+            view.put_inference(inference_id, replace(inference, status=Status.FINISHED.value, outcome=outcome.value, reason=reason))
+        return
+    if disagree(inference) or inference.output_hash is None:
+        unconfirmed(view, genesis, height, inference_id, inference)
+        return
+    standing.count_pair(view, genesis, height, inference, differ=False)
+    earnings.book(view, genesis, height, inference)
     view.put_inference(inference_id, replace(
-        inference, status=Status.VALIDATED.value, due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
+        inference, status=outcome.value, outcome="", due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
     ))
+    keep_ended(view, genesis, height, inference.finish.record.executor, inference_id)
 
 
-def refund(view: View, height: int, inference_id: bytes, inference: Inference, reason: str, status: Status) -> None:
-    """INVALIDATED, or EXPIRED where nobody checked: all that was charged returns to the client."""
-    _settle_due(view, inference.signed_request.request.account, inference.due_micro)
-    view.put_inference(inference_id, replace(
-        inference, status=status.value, due_micro=0, refunded_micro=inference.due_micro, end_height=height, reason=reason,
-    ))
+def disagree(inference: Inference) -> bool:
+    """Whether both records are there and say different things."""
+    if inference.finish is None or inference.output_hash is None:
+        return False
+    finish = inference.finish.record
+    return (finish.output_hash, finish.output_tokens) != (inference.output_hash, inference.streamed_tokens)
 
 
-def _settle_due(view: View, account: bytes, amount: int) -> None:
-    _credit(view, account, amount)
+def unconfirmed(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
+    """The two records differ, or the agent was silent (M6): the client has everything back, neither side is paid and both are marked, for
+    nobody can tell which of them it was."""
+    said = inference.output_hash is not None
+    reason = "agent and executor do not say the same was streamed" if said else "the agent did not say what it streamed"
+    standing.count_pair(view, genesis, height, inference, differ=True)
+    refund(view, genesis, height, inference_id, inference, reason, Status.UNCONFIRMED)
+
+
+def refund(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, reason: str, status: Status) -> None:
+    """INVALIDATED (M3), UNCONFIRMED (M6), or EXPIRED where nobody checked (M5): all that was charged returns to the client."""
+    assert inference.finish is not None
     totals = view.totals()
-    view.put_totals(replace(totals, due_micro=totals.due_micro - amount))
+    view.put_totals(replace(totals, due_micro=totals.due_micro - inference.due_micro))
+    _give_back(view, genesis, height, inference_id, inference, inference.due_micro, reason, status, inference.finish.record.executor)
 
 
-def _credit(view: View, public: bytes, amount: int) -> None:
-    account = view.account(public)
-    view.put_account(public, replace(account, balance_micro=account.balance_micro + amount))
+def _give_back(
+    view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, amount: int, reason: str, status: Status, node: bytes
+) -> None:
+    client = inference.signed_request.request.account
+    credit(view, client, amount)
+    notify(view, client, Notice(inference_id, status.value, amount, height))
+    view.put_inference(inference_id, replace(
+        inference, status=status.value, outcome="", due_micro=0, refunded_micro=amount, end_height=height, reason=reason,
+    ))
+    keep_ended(view, genesis, height, node, inference_id)
+
+
+def penalise(view: View, genesis: Genesis, height: int, node: bytes) -> None:
+    """Accused falsely (M11): burnt from the collateral."""
+    taken = collateral.take(view, node, parameters.economy(view, genesis).accuse_penalty_micro)
+    if taken == 0:
+        return
+    totals, epoch = view.totals(), epoch_of(genesis, height)
+    view.put_totals(replace(totals, burnt_micro=totals.burnt_micro + taken))
+    sums = earnings.sums(view, epoch)
+    earnings.put_sums(view, epoch, replace(sums, penalties_micro=sums.penalties_micro + taken, burnt_micro=sums.burnt_micro + taken))

@@ -12,15 +12,16 @@ from msgspec.structs import replace
 
 from p2p.codec import encode, load, unpack
 from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.ledger import parameters
 from p2p.ledger.records import FaultCount, Inference, PlantSeen
 from p2p.ledger.view import View
-from p2p.types import Genesis, PlantCommit, PlantReveal, Record, Status, plant_commitment
+from p2p.types import STANDS, Genesis, PlantCommit, PlantReveal, Record, Status, plant_commitment
 
 MAX_OPEN = 64  # commitments of one executor
 LIFETIME = 1000  # heights a commitment holds
 MAX_FAULT_NAMES = 64  # counted apart; more are counted together
 OTHER = "other"
-_DECIDED = (Status.VALIDATED.value, Status.INVALIDATED.value)
+_DECIDED = (*STANDS, Status.INVALIDATED.value)
 
 
 def apply_plant_commit(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
@@ -55,15 +56,15 @@ def apply_plant_reveal(view: View, genesis: Genesis, height: int, sender: bytes,
     participant = view.participant(sender)
     if participant is None or inference.signed_request.request.account != participant.owner:
         raise RemoteProtocolError("a fault may be planted in an answer to the executor's own owner only", field="account")
-    if height > inference.end_height + genesis.checks.plant_window or inference.fault:
+    if height > inference.end_height + parameters.checks(view, genesis).plant_window or inference.fault:
         raise RemoteProtocolError("revealed before, or too late", field="inference_id")
     commitment = plant_commitment(reveal.inference_id, reveal.fault, reveal.salt)
     raw = view.get(_key(commitment))
     if raw is None or load(PlantSeen, raw).executor != sender or load(PlantSeen, raw).height > inference.finish_height:
         raise RemoteProtocolError("this executor made no such commitment before it finished", field="salt")
     standing = view.standing(sender)
-    if standing.plants * genesis.checks.plant_every > standing.finished:
-        raise RemoteProtocolError(f"one plant per {genesis.checks.plant_every} finished inferences", field="executor")
+    if standing.plants * parameters.checks(view, genesis).plant_every > standing.finished:
+        raise RemoteProtocolError(f"one plant per {parameters.checks(view, genesis).plant_every} finished inferences", field="executor")
     forget(view, commitment)
     view.put_standing(sender, replace(standing, plants=standing.plants + 1))
     view.put_inference(reveal.inference_id, replace(inference, fault=reveal.fault, blame_height=0))

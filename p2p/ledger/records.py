@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from p2p.codec import Message
 from p2p.types import U32, U64, Bytes32, Milli, Reason, RevealedRow, Short, SignedFinish, SignedRequest
 from p2p.verification.sequential import EProcess
 
 NONCE_WINDOW = 64
+MAX_PARTNERS = 64  # of one participant that are told apart in an epoch; what others do to it is not held against it
+MAX_FINDERS = 64  # validators that share a bounty
+MAX_NOTICES = 32  # kept for one account
 
 
 class Account(Message, frozen=True):
@@ -28,9 +35,19 @@ class Account(Message, frozen=True):
         return self.nonce_high, self.nonce_mask | 1 << (self.nonce_high - nonce)
 
 
+class Withdrawal(Message, frozen=True):
+    """Collateral on its way back to the owner at the end of block `height`; until then it can be slashed."""
+
+    amount_micro: U64
+    height: U64
+
+
 class Participant(Message, frozen=True):
     """convicted_until, barred_until: the last height at which it serves nobody (a convicted executor) or judges nobody (a barred
-    validator); 0 = it is in good standing. The reasons stay as a record."""
+    validator); 0 = it is in good standing. suspended_until: the same for one that took part in too many inferences of which agent and
+    executor say different things; it neither serves nor starts any. The reasons stay as a record. collateral_micro: without what is being
+    withdrawn. leaving: the height at which node and collateral are released, 0 = it stays. origin: the first key of one whose key was
+    rotated, else empty."""
 
     node: Bytes32
     owner: Bytes32
@@ -44,6 +61,31 @@ class Participant(Message, frozen=True):
     convicted_reason: Reason = ""
     barred_until: U64 = 0
     barred_reason: Reason = ""
+    collateral_micro: U64 = 0
+    withdrawals: tuple[Withdrawal, ...] = ()
+    leaving: U64 = 0
+    origin: bytes = b""
+    stacks: tuple[Short, ...] = ()
+    price_floor_micro: U64 = 0
+    metadata: str = ""
+    suspended_until: U64 = 0
+    suspended_reason: Reason = ""
+
+
+class Partner(Message, frozen=True):
+    """The other side of inferences: those on which the two records differ, and those that were never finished for this agent. Both are
+    counted as far as one partner's word may count (standing.py)."""
+
+    node: Bytes32
+    differ: U32 = 0
+    unfinished: U32 = 0
+
+
+class Finder(Message, frozen=True):
+    """A validator and how many of its 'invalid' verdicts were upheld."""
+
+    validator: Bytes32
+    found: U32
 
 
 class Standing(Message, frozen=True):
@@ -51,6 +93,8 @@ class Standing(Message, frozen=True):
 
     As executor: finished (of the last epoch: finished_before), checked: inferences; checked_tokens; struck: those that did not
     stand; plants: revealed ones; process: the sequential test. As validator: compared with others and how often odd; duties, missed.
+    As agent or executor: paired, inferences of which both records were compared; partners: with whom they differed. finders: who found
+    answers of this executor that did not stand.
     """
 
     finished: U64 = 0
@@ -64,6 +108,17 @@ class Standing(Message, frozen=True):
     odd: U64 = 0
     duties: U64 = 0
     missed: U64 = 0
+    paired: U64 = 0
+    partners: Annotated[tuple[Partner, ...], Meta(max_length=MAX_PARTNERS)] = ()
+    finders: Annotated[tuple[Finder, ...], Meta(max_length=MAX_FINDERS)] = ()
+
+    @property
+    def differ(self) -> int:
+        return sum(partner.differ for partner in self.partners)
+
+    @property
+    def unfinished(self) -> int:
+        return sum(partner.unfinished for partner in self.partners)
 
 
 class CommitSeen(Message, frozen=True):
@@ -97,7 +152,8 @@ class Panel(Message, frozen=True):
 
 
 class Inference(Message, frozen=True):
-    """One inference's life. status: a value of types.Status. due_micro: charged, not yet paid to the executor.
+    """One inference's life. status: a value of types.Status. due_micro: charged and not decided; paid_micro: booked for the executor
+    in the epoch of end_height, which pays it at its end. outcome: the status it has as soon as the agent says the same as the executor.
 
     dispute_height: when a verdict 'invalid' made it a dispute, 0 = never. blame_height: when a fault in an answer to the executor's own
     owner counts as cheating unless it is revealed as planted, 0 = nothing waits. fault: what a revealed plant was.
@@ -127,6 +183,8 @@ class Inference(Message, frozen=True):
     reason: Reason = ""
     blame_height: U64 = 0
     fault: Short = ""
+    streamed_tokens: U32 = 0
+    outcome: Short = ""
 
     @property
     def verdicts(self) -> tuple[VerdictSeen, ...]:
@@ -182,3 +240,69 @@ class Totals(Message, frozen=True):
     escrow_micro: U64 = 0
     due_micro: U64 = 0
     collateral_micro: U64 = 0
+
+
+class Earning(Message, frozen=True):
+    """One participant's money of one epoch. Booked while it runs: fees_micro, work (tokens x cost factor in thousandths, without answers to
+    its own owner), inferences that stand; ended: all that ended, as many as the index holds. Written at the epoch's end: paid_micro of the
+    fees, reward_micro minted, duties_micro of the validators' pool, bounty_micro for cheats it found; forfeited_micro of the fees and
+    slashed_micro of the collateral when it was convicted. owner: at the first booking, None where it was no participant."""
+
+    owner: Bytes32 | None = None
+    fees_micro: U64 = 0
+    work: U64 = 0
+    inferences: U64 = 0
+    ended: U32 = 0
+    paid_micro: U64 = 0
+    reward_micro: U64 = 0
+    duties_micro: U64 = 0
+    bounty_micro: U64 = 0
+    forfeited_micro: U64 = 0
+    slashed_micro: U64 = 0
+
+
+class EpochSums(Message, frozen=True):
+    """One epoch's money. height: at which it was settled, 0 = it runs. fees + slashed + penalties = paid + duties + bounty + burnt (M12);
+    minted is what all rewards add up to. forfeited: the part of the fees that convicted executors lost."""
+
+    height: U64 = 0
+    minted_micro: U64 = 0
+    fees_micro: U64 = 0
+    slashed_micro: U64 = 0
+    penalties_micro: U64 = 0
+    paid_micro: U64 = 0
+    duties_micro: U64 = 0
+    bounty_micro: U64 = 0
+    burnt_micro: U64 = 0
+    forfeited_micro: U64 = 0
+    work: U64 = 0
+    inferences: U64 = 0
+
+    @property
+    def balanced(self) -> bool:
+        came = self.fees_micro + self.slashed_micro + self.penalties_micro
+        return came == self.paid_micro + self.duties_micro + self.bounty_micro + self.burnt_micro
+
+
+class Notice(Message, frozen=True):
+    """What a client is told: its inference ended as `what` (a value of types.Status) at `height`, and amount_micro came back."""
+
+    inference_id: Bytes32
+    what: Short
+    amount_micro: U64
+    height: U64
+
+
+class Notices(Message, frozen=True):
+    """The newest ones of an account, oldest first."""
+
+    kept: Annotated[tuple[Notice, ...], Meta(max_length=MAX_NOTICES)] = ()
+
+
+class Price(Message, frozen=True):
+    """A model's price now. used: its output tokens finished in the last `window` heights. weight: of those who serve it, as last counted."""
+
+    micro: U64
+    used: U64 = 0
+    window: U32 = 0
+    weight: U64 = 0

@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from p2p.codec import encode
 from p2p.errors import InvalidRequest
 from p2p.keys import Domain, verify
+from p2p.ledger import parameters
+from p2p.ledger.accounts import check_spending
+from p2p.ledger.models import live_spec, model_spec
+from p2p.ledger.price import price_of
+from p2p.ledger.records import Participant
 from p2p.ledger.view import View
 from p2p.limits import DEADLINE_MAX_AHEAD, MAX_OUTPUT_TOKENS
 from p2p.params import check_params
 from p2p.types import VERSION, Genesis, ModelSpec, Request, SignedRequest
 
 
-def model_spec(genesis: Genesis, model: str) -> ModelSpec | None:
-    return next((spec for spec in genesis.models if spec.model == model), None)
+def serving(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:
+    """(node, counted weight) of the participants that may be drawn to serve `model`, by key: they work for its price of now
+    and are not suspended."""
+    spec, everybody = model_spec(view, model), view.participants()
+    price_micro = price_of(view, spec) if spec else -1
+    working = [
+        p for p in _working(view, genesis, everybody, model) if p.price_floor_micro <= price_micro and not p.suspended_until
+    ]
+    return _counted(view, genesis, everybody, working)
 
 
-def serving(view: View, model: str) -> list[tuple[bytes, int]]:
-    """(node, weight) of the participants that serve `model`, by key; none that is convicted."""
-    return sorted((p.node, p.weight) for p in view.participants() if model in p.models and p.weight > 0 and not p.convicted_until)
+def checking(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:
+    """(node, counted weight) of those who may be drawn to check `model`: they have it and are not barred."""
+    everybody = view.participants()
+    return _counted(view, genesis, everybody, [p for p in _working(view, genesis, everybody, model) if not p.barred_until])
 
 
-def checking(view: View, model: str) -> list[tuple[bytes, int]]:
-    """(node, weight) of those who may be drawn to check `model`: they serve it and are not barred."""
-    return [(node, weight) for node, weight in serving(view, model) if voting_weight(view, node)]
+def _working(view: View, genesis: Genesis, everybody: Iterable[Participant], model: str) -> list[Participant]:
+    """They have the model, weight and collateral, are not convicted and not leaving."""
+    least = parameters.economy(view, genesis).collateral_min_micro
+    return [
+        p for p in everybody
+        if model in p.models and p.weight > 0 and not p.convicted_until and not p.leaving and p.collateral_micro >= least
+    ]
 
 
-def voting_weight(view: View, node: bytes) -> int:
-    """What a verdict of `node` weighs: nothing while it is barred or convicted."""
-    participant = view.participant(node)
-    if participant is None or participant.barred_until or participant.convicted_until:
-        return 0
-    return participant.weight
+def _counted(view: View, genesis: Genesis, everybody: Iterable[Participant], some: Iterable[Participant]) -> list[tuple[bytes, int]]:
+    weights = owner_weights(view, genesis, everybody)
+    return sorted((p.node, weights[p.node]) for p in some)
+
+
+def capped(rows: Iterable[tuple[bytes, bytes, int]], cap_milli: int) -> dict[bytes, int]:
+    """node -> counted weight, from (node, owner, weight) of everybody: an owner's nodes share at most cap_milli of the total among them, in
+    proportion to their weight. Who has weight keeps at least 1."""
+    known = list(rows)
+    owners: dict[bytes, int] = {}
+    for _, owner, weight in known:
+        owners[owner] = owners.get(owner, 0) + weight
+    most = sum(owners.values()) * cap_milli // 1000
+    return {
+        node: weight if owners[owner] <= most else max(weight * most // owners[owner], min(weight, 1)) for node, owner, weight in known
+    }
+
+
+def owner_weights(view: View, genesis: Genesis, everybody: Iterable[Participant]) -> dict[bytes, int]:
+    """everybody: view.participants(), read once."""
+    return capped(((p.node, p.owner, p.weight) for p in everybody), parameters.economy(view, genesis).owner_cap_milli)
+
+
+def owner_weight(view: View, genesis: Genesis, node: bytes) -> int:
+    """What `node` counts for, its owner's other nodes considered; 0 for no participant."""
+    return owner_weights(view, genesis, view.participants()).get(view.node_now(node), 0)
+
+
+def voting_weights(view: View, genesis: Genesis, nodes: Iterable[bytes]) -> dict[bytes, int]:
+    """What a verdict of each weighs: its counted weight, nothing while it is barred or convicted."""
+    everybody = view.participants()
+    counted = owner_weights(view, genesis, everybody)
+    good = {p.node for p in everybody if not p.barred_until and not p.convicted_until}
+    return {node: counted[now] if (now := view.node_now(node)) in good else 0 for node in nodes}
 
 
 def epoch_of(genesis: Genesis, height: int) -> int:
@@ -42,29 +89,29 @@ def escrow_of(request: Request, price_micro: int) -> int:
     return (request.prompt_tokens_max + request.max_tokens) * price_micro
 
 
-def check_request(view: View, genesis: Genesis, signed: SignedRequest, height: int, *, reserved_micro: int = 0) -> ModelSpec:
+def check_request(
+    view: View, genesis: Genesis, signed: SignedRequest, height: int, *, reserved_micro: int = 0, signer_reserved_micro: int = 0
+) -> ModelSpec:
     """The model's spec when `signed` may start after `height`; else InvalidRequest naming the field.
 
-    reserved_micro: escrow of requests this peer took that the chain does not hold yet.
+    reserved_micro: escrow of requests this peer took that the chain does not hold yet; signer_reserved_micro: of these by the same signer.
     """
     request = signed.request
     if request.version != VERSION:
         raise InvalidRequest(f"version {request.version} is not spoken here; use {VERSION}", field="version")
     if request.network != genesis.network:
         raise InvalidRequest(f"this is network {genesis.network}", field="network")
-    if not verify(request.account, Domain.REQUEST, genesis.network, encode(request), signed.signature):
-        raise InvalidRequest("not signed by the account's key", field="signature")
-    spec = model_spec(genesis, request.model)
-    if spec is None:
-        names = ", ".join(s.model for s in genesis.models)
-        raise InvalidRequest(f"model {request.model!r} is not on this network; there are: {names}", field="model")
+    if not verify(request.signer, Domain.REQUEST, genesis.network, encode(request), signed.signature):
+        raise InvalidRequest("not signed by the signer's key", field="signature")
+    spec = live_spec(view, request.model)
     check_params(request.params)
     if not 1 <= request.max_tokens <= MAX_OUTPUT_TOKENS:
         raise InvalidRequest(f"from 1 to {MAX_OUTPUT_TOKENS} tokens can be asked for", field="max_tokens")
     if not 1 <= request.prompt_tokens_max <= spec.context_tokens * 8:
         raise InvalidRequest("the bound on prompt tokens is 0 or beyond the model's context", field="prompt_tokens_max")
-    if request.max_price_micro < spec.price_micro:
-        raise InvalidRequest(f"a token costs {spec.price_micro} micro-credits now", field="max_price_micro")
+    price_micro = price_of(view, spec)
+    if request.max_price_micro < price_micro:
+        raise InvalidRequest(f"a token costs {price_micro} micro-credits now", field="max_price_micro")
     if request.deadline_height <= height + 1:
         raise InvalidRequest(f"the deadline is past; height is {height}", field="deadline_height")
     if request.deadline_height > height + DEADLINE_MAX_AHEAD:
@@ -72,7 +119,11 @@ def check_request(view: View, genesis: Genesis, signed: SignedRequest, height: i
     account = view.account(request.account)
     if not account.nonce_is_free(request.client_nonce):
         raise InvalidRequest(f"nonce {request.client_nonce} was used; the next is {account.nonce_high + 1}", field="client_nonce")
-    escrow = escrow_of(request, spec.price_micro)
+    escrow = escrow_of(request, price_micro)
+    check_spending(
+        view, height + 1, epoch_of(genesis, height + 1), request, escrow, reserved_micro=reserved_micro,
+        signer_reserved_micro=signer_reserved_micro,
+    )
     if account.balance_micro < escrow + reserved_micro:
         raise InvalidRequest(
             f"{escrow} micro-credits are held for this request, the account has {account.balance_micro - reserved_micro}",

@@ -1,16 +1,18 @@
-"""What happens at a height by itself: deadlines, committees, blame, epochs. Law: only ids indexed for this height are touched."""
+"""What happens at a height by itself: deadlines, committees, blame, epochs, prices. Law: only ids indexed for this height are touched."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2p.ledger import panels, plants, standing
-from p2p.ledger.payout import expire
+from p2p.ledger import collateral, earnings, epochs, governance, panels, payout, plants, registry, standing
+from p2p.ledger.price import move_prices
+from p2p.ledger.rules import serving
 from p2p.ledger.view import View, due_key
 from p2p.types import Genesis, Status
 
 BEACONS_KEPT = 256  # a draw names one of at most DRAW_WINDOW heights ago
 _EARLY, _PLANT = b"early:", b"plant:"
+_ORDERED = {b"collat:": collateral.pay_back, b"leave:": registry.leave, b"prop:": governance.close}  # tag of 32 bytes -> who acts on them
 _AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.value)
 
 
@@ -19,16 +21,23 @@ def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> No
     view.put(b"beacon/" + height.to_bytes(8, "big"), beacon)
     if height > BEACONS_KEPT:
         view.put(b"beacon/" + (height - BEACONS_KEPT).to_bytes(8, "big"), None)
-    for due in view.ids(due_key(height)):
+    for due in dict.fromkeys(view.ids(due_key(height))):
         if due.startswith(_EARLY) and len(due) == 32 + len(_EARLY):
             view.put(b"early/" + due[len(_EARLY) :], None)
         elif due.startswith(_PLANT) and len(due) == 32 + len(_PLANT):
             plants.forget(view, due[len(_PLANT) :])
+        elif due[:-32] in _ORDERED:
+            _ORDERED[due[:-32]](view, genesis, height, due[-32:])
         else:
             _inference(view, genesis, height, due)
     view.put(due_key(height), None)
     if height % genesis.epoch_blocks == 0:
+        epochs.settle(view, genesis, height)
         standing.end_epoch(view, genesis, height)
+    earnings.prune(view, genesis, height)
+    move_prices(view, genesis, height, serving)
+    if height % genesis.epoch_blocks == 0:
+        governance.end_epoch(view, genesis, height)  # last: until here the old rules hold
 
 
 def _inference(view: View, genesis: Genesis, height: int, inference_id: bytes) -> None:
@@ -36,7 +45,9 @@ def _inference(view: View, genesis: Genesis, height: int, inference_id: bytes) -
     if inference is None:
         return
     if inference.status == Status.STARTED.value:
-        expire(view, height, inference_id, inference)
+        payout.expire(view, genesis, height, inference_id, inference)
+    elif inference.status == Status.FINISHED.value and inference.outcome:
+        payout.stand(view, genesis, height, inference_id, inference, Status(inference.outcome), inference.reason)
     elif inference.status == Status.FINISHED.value:
         panels.draw(view, genesis, height, inference_id, inference)
     elif inference.status in _AT_WORK:

@@ -1,57 +1,64 @@
-"""The whole state in chunks, as of an epoch's last block. Law: its root is in that block's app hash, so any peer can check a chunk.
+"""The whole state in chunks, as of an epoch's last block. Law: a chunk is a subtree of the state tree, so its own hash tells whether it is
+true, and the manifest is true when its hashes fold to the root that the next header stands for.
 
-app_hash(h) = H(app_hash(h-1), root of h's changes), and at an epoch's end also the root over the state's chunks (decision 008).
+Chunk i of 16^n holds the pairs whose path (tree.py) begins with the n hexadecimal digits of i; who serves chooses n.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from msgspec import Meta
 
-from p2p import merkle
 from p2p.codec import Message, encode, unpack
 from p2p.errors import RemoteProtocolError
-from p2p.keys import digest
-from p2p.types import U64, Bytes32
+from p2p.ledger import tree
+from p2p.types import U64
 
-CHUNK_BYTES = 256 * 1024
-MAX_CHUNKS = 16_384
+CHUNK_BYTES = 256 * 1024  # a chunk holds this much in the mean, at most
+MAX_DIGITS = 4
+Pairs = list[tuple[bytes, bytes]]
 
 
 class Manifest(Message, frozen=True):
-    """What a snapshot is made of; `app_hash()` must be what the header after `height` says."""
+    """What a snapshot is made of: of each chunk the slot that stands for its subtree."""
 
     height: U64
-    before: Bytes32
-    changes_root: Bytes32
-    chunks: Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_CHUNKS)]
+    chunks: Annotated[tuple[Annotated[bytes, Meta(max_length=tree.LEAF_BYTES)], ...], Meta(min_length=1, max_length=16**MAX_DIGITS)]
 
     def app_hash(self) -> bytes:
-        return digest(b"epoch", self.before, self.changes_root, merkle.root(self.chunks))
+        """What the header after `height` must say. Raises RemoteProtocolError when these can be no subtrees of a tree."""
+        wrong_size = any(len(slot) not in (0, tree.HASH_BYTES, tree.LEAF_BYTES) for slot in self.chunks)
+        if wrong_size or len(self.chunks) != 16 ** digits_of(self.chunks):
+            raise RemoteProtocolError("these chunks make no tree", field="chunks")
+        return tree.app_hash(tree.hash_of(tree.fold(self.chunks)))
 
 
-def make_chunks(pairs: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """Pairs in key order, packed greedily."""
-    chunks: list[bytes] = []
-    row: list[list[bytes]] = []
-    size = 0
-    for key, value in pairs:
-        if row and size + len(key) + len(value) > CHUNK_BYTES:
-            chunks.append(encode(row))
-            row, size = [], 0
-        row.append([key, value])
-        size += len(key) + len(value) + 16
-    return [*chunks, encode(row)]
+def digits_of(chunks: Sequence[bytes]) -> int:
+    """How many digits of a path name one of so many chunks."""
+    return (len(chunks).bit_length() - 1) // tree.LEVELS
 
 
-def open_chunk(raw: bytes, expected: bytes) -> list[tuple[bytes, bytes]]:
-    """The pairs of a chunk. Raises RemoteProtocolError when it is not the one the manifest names."""
-    if digest(b"chunk", raw) != expected:
+def make_chunks(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes]]:
+    """Pairs in key order, by subtree: the chunks' bytes, and the slots that stand for them."""
+    rows = [(tree.leaf_of(key, value), [key, value]) for key, value in pairs]
+    size, digits = sum(len(key) + len(value) + 16 for _, (key, value) in rows), 0
+    while digits < MAX_DIGITS and size > CHUNK_BYTES * 16**digits:
+        digits += 1
+    places: list[tuple[list[tree.Leaf], list[list[bytes]]]] = [([], []) for _ in range(16**digits)]
+    for leaf, row in rows:
+        leaves, held = places[int.from_bytes(leaf[0][:2], "big") >> (16 - 4 * digits)]
+        leaves.append(leaf)
+        held.append(row)
+    return [encode(held) for _, held in places], [tree.subtree(leaves, digits) for leaves, _ in places]
+
+
+def open_chunk(raw: bytes, manifest: Manifest, index: int) -> Pairs:
+    """The pairs of chunk `index`. Raises RemoteProtocolError when it is not the one the manifest names."""
+    pairs = list(unpack(tuple[tuple[bytes, bytes], ...], raw))
+    leaves = [tree.leaf_of(*pair) for pair in pairs]
+    distinct = len({path for path, _ in leaves}) == len(leaves)
+    if not distinct or tree.subtree(leaves, digits_of(manifest.chunks)) != manifest.chunks[index]:
         raise RemoteProtocolError("this chunk is not the one the header stands for", field="chunk")
-    return list(unpack(tuple[tuple[bytes, bytes], ...], raw))
-
-
-def chunk_hash(raw: bytes) -> bytes:
-    return digest(b"chunk", raw)
+    return pairs

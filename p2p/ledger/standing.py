@@ -2,22 +2,30 @@
 
 Executors: the sequential test (verification/sequential.py); by Ville's inequality an honest one is convicted in an epoch with
 probability at most exp(-conviction_milli / 1000), one in a million by default, wherever in the epoch one looks. Validators:
-odd marks and missed duties, each against an honest rate (verification/duty.convicts). Both last until the end of the NEXT epoch.
+odd marks and missed duties, each against an honest rate (verification/duty.convicts). Agents and executors: inferences of which the two
+records differ, the same way. All last until the end of the NEXT epoch.
+
+Nobody can tell which side of a pair is at fault, but executors are drawn at random: faults follow the one who makes them from partner to
+partner. So what happens with one partner counts only as far as it could not convict alone, and no agent can have an honest executor
+suspended, however many inferences it sends, nor the other way round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec.structs import replace
 
-from p2p.ledger.records import Inference, Panel, Standing
+from p2p.ledger import parameters
+from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Panel, Participant, Partner, Standing
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
 from p2p.types import Genesis
 from p2p.verification.duty import convicts
 
 MAX_REPUTATION = 100
+MAX_ALONE = 64  # a bound of the search in `alone`
 
 
 def count_finish(view: View, node: bytes) -> None:
@@ -35,7 +43,7 @@ def count_checked(view: View, genesis: Genesis, height: int, inference: Inferenc
     selected = inference.dispute_height and epoch_of(genesis, inference.dispute_height) != epoch_of(genesis, height)
     process = standing.process
     if llr_milli is not None and not selected:
-        process = process.updated(llr_milli, genesis.checks.llr_cap_milli)
+        process = process.updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli)
     view.put_standing(finish.executor, replace(
         standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.output_tokens, process=process,
     ))
@@ -57,7 +65,7 @@ def strike(view: View, node: bytes) -> None:
 
 def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> None:
     standing, participant = view.standing(node), view.participant(node)
-    log, limit = standing.process.log_milli(), genesis.checks.conviction_milli
+    log, limit = standing.process.log_milli(), parameters.checks(view, genesis).conviction_milli
     if participant is None or participant.convicted_until or log < limit:
         return
     epoch = epoch_of(genesis, height)
@@ -83,7 +91,7 @@ def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], o
 
 
 def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> None:
-    standing, participant, checks = view.standing(node), view.participant(node), genesis.checks
+    standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
     if participant is None or participant.barred_until:
         return
     if convicts(standing.odd, standing.compared, checks.honest_odd_ppm, checks.conviction_ppb):
@@ -96,6 +104,74 @@ def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> 
     view.put_participant(replace(participant, barred_until=_next_end(genesis, height), barred_reason=reason))
 
 
+def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, *, differ: bool) -> None:
+    """Both records of an inference were compared, or the agent's never came. Nobody stands to lose by its own inferences, so those of an
+    agent or an executor with itself or its own client are no evidence, for or against."""
+    assert inference.finish is not None
+    sides = (inference.agent, inference.finish.record.executor)
+    owners = [owner for node in sides if (owner := view.owner_of(node)) is not None]
+    if len({*owners, inference.signed_request.request.account}) < 3:
+        return
+    checks = parameters.checks(view, genesis)
+    limit = alone(checks.honest_disagree_ppm, checks.conviction_ppb)
+    for node, other in (sides, sides[::-1]):
+        standing = view.standing(node)
+        before = _partner(view, standing, other)
+        after = replace(before, differ=min(before.differ + differ, max(limit, before.differ)))
+        view.put_standing(node, replace(standing, paired=standing.paired + 1, partners=_with(standing.partners, before, after)))
+        _judge_pairs(view, genesis, height, node)
+
+
+def count_unfinished(view: View, genesis: Genesis, node: bytes, agent: bytes) -> None:
+    """`node` should have finished an inference that `agent` started."""
+    participant, standing, checks = view.participant(node), view.standing(node), parameters.checks(view, genesis)
+    if participant is None:
+        return
+    view.put_participant(replace(participant, misses=participant.misses + 1))
+    before = _partner(view, standing, agent)
+    limit = alone(checks.honest_miss_ppm, checks.conviction_ppb)
+    after = replace(before, unfinished=min(before.unfinished + 1, max(limit, before.unfinished)))
+    view.put_standing(node, replace(standing, partners=_with(standing.partners, before, after)))
+
+
+def _partner(view: View, standing: Standing, node: bytes) -> Partner:
+    """What is remembered of this partner; another key makes nobody another partner."""
+    now = view.node_now(node)
+    return next((p for p in standing.partners if view.node_now(p.node) == now), Partner(now))
+
+
+def _with(partners: tuple[Partner, ...], before: Partner, after: Partner) -> tuple[Partner, ...]:
+    """`before` replaced by `after`; a partner with nothing to remember, or one too many, is left out."""
+    if before in partners:
+        return tuple(after if partner == before else partner for partner in partners)
+    return (*partners, after) if after != before and len(partners) < MAX_PARTNERS else partners
+
+
+@lru_cache(maxsize=64)
+def alone(rate_ppm: int, limit_ppb: int) -> int:
+    """The most faults in a row that do not convict at this rate: as much as one partner's word counts. At least 1."""
+    return next((count for count in range(1, MAX_ALONE) if convicts(count + 1, count + 1, rate_ppm, limit_ppb)), MAX_ALONE)
+
+
+def _judge_pairs(view: View, genesis: Genesis, height: int, node: bytes) -> None:
+    standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
+    if participant is None or participant.suspended_until:
+        return
+    if convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb):
+        reason = f"epoch {epoch_of(genesis, height)}: the records differ in {standing.differ} of {standing.paired} inferences"
+        view.put_participant(replace(participant, suspended_until=_next_end(genesis, height), suspended_reason=reason))
+
+
+def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
+    """An answer of `executor` did not stand, and these validators had said so."""
+    standing = view.standing(executor)
+    found = {finder.validator: finder.found for finder in standing.finders}
+    for node in sorted(finders):
+        if node in found or len(found) < MAX_FINDERS:
+            found[node] = found.get(node, 0) + 1
+    view.put_standing(executor, replace(standing, finders=tuple(Finder(node, found[node]) for node in sorted(found))))
+
+
 def _next_end(genesis: Genesis, height: int) -> int:
     """The last height of the epoch after that of `height`."""
     return (epoch_of(genesis, height) + 2) * genesis.epoch_blocks
@@ -105,15 +181,27 @@ def end_epoch(view: View, genesis: Genesis, height: int) -> None:
     """At an epoch's last height: reputations, the ends of bars and convictions, new counters."""
     for participant in view.participants():
         standing = view.standing(participant.node)
-        clean = standing.checked_tokens >= genesis.checks.min_checked_tokens and not standing.struck and not participant.convicted_until
         after = replace(
             participant,
-            reputation=min(MAX_REPUTATION, participant.reputation + genesis.checks.reputation_gain * clean),
+            reputation=_reputation(view, genesis, participant, standing),
             convicted_until=participant.convicted_until if participant.convicted_until > height else 0,
             barred_until=participant.barred_until if participant.barred_until > height else 0,
+            suspended_until=participant.suspended_until if participant.suspended_until > height else 0,
         )
         if after != participant:
             view.put_participant(after)
         anew = Standing(finished_before=standing.finished)
         if anew != standing:
             view.put_standing(participant.node, anew)
+
+
+def _reputation(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> int:
+    """After an epoch: 0 on conviction; half of it when too many inferences were never finished, by the exact test; a gain for a clean
+    epoch with enough checked tokens."""
+    checks = parameters.checks(view, genesis)
+    if participant.convicted_until:
+        return 0
+    if convicts(standing.unfinished, standing.finished + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb):
+        return participant.reputation // 2
+    clean = standing.checked_tokens >= checks.min_checked_tokens and not standing.struck and not participant.suspended_until
+    return min(MAX_REPUTATION, participant.reputation + checks.reputation_gain * clean)

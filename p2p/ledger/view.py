@@ -1,9 +1,13 @@
-"""State as keys and values with an overlay. Law: a view never writes through; `changes` is the whole effect of a block."""
+"""State as keys and values with an overlay. Law: a view never writes through; `changes` is the whole effect of a block.
+
+A record is decoded once and encoded when somebody wants bytes: within a block the same few are read and put for every record of it.
+Records are frozen, and lists of ids are replaced, never changed, so a view, its children and whoever reads may hold the same object.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from p2p.codec import encode, load
 from p2p.ledger.records import Account, CheckCounters, Inference, Participant, Standing, Totals
@@ -13,70 +17,126 @@ Reader = Callable[[bytes], bytes | None]
 
 
 class View:
-    """read: the state below. `child()` gives a view whose changes can be dropped or merged."""
+    """read: the state below; it stays as it is while the view lives. `child()` gives a view whose changes can be dropped or merged.
 
-    def __init__(self, read: Reader) -> None:
+    _over: what was put: bytes, None, or a record not encoded yet. _known: what bytes of _over, or of the state below a view that is no
+    child, were decoded to.
+    """
+
+    def __init__(self, read: Reader, parent: View | None = None) -> None:
         self._read = read
-        self.changes: dict[bytes, bytes | None] = {}
+        self._parent = parent
+        self._over: dict[bytes, Any] = {}
+        self._known: dict[bytes, Any] = {}
+        self._participants: list[Participant] | None = None
+        self._other_participants = False  # than the view below has
+
+    @property
+    def changes(self) -> dict[bytes, bytes | None]:
+        """All that was put, as bytes."""
+        return {key: self.get(key) for key in self._over}
 
     def get(self, key: bytes) -> bytes | None:
-        return self.changes[key] if key in self.changes else self._read(key)
+        if key not in self._over:
+            return self._read(key)
+        value = self._over[key]
+        if value is None or type(value) is bytes:
+            return value
+        raw = self._over[key] = encode(value)
+        self._known[key] = value
+        return raw
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        self.changes[key] = value
+        self._put(key, value)
+
+    def _put(self, key: bytes, value: Any) -> None:
+        """value: bytes, None, or a frozen record (a list of ids that nobody changes) under a key of its kind."""
+        self._over[key] = value
+        self._known.pop(key, None)
+        if key.startswith(b"part"):
+            self._participants, self._other_participants = None, True
+
+    def _find(self, kind: type[T], key: bytes) -> T | None:
+        """What stands under `key`, which has values of this kind only."""
+        if key in self._over:
+            value = self._over[key]
+            if type(value) is not bytes:
+                return value  # type: ignore[no-any-return]
+        elif self._parent is not None:
+            return self._parent._find(kind, key)
+        elif key in self._known:
+            return self._known[key]  # type: ignore[no-any-return]
+        else:
+            value = self._read(key)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = load(kind, value) if value else None
+        return found
 
     def child(self) -> View:
-        return View(self.get)
+        return View(self.get, self)
 
     def merge(self, child: View) -> None:
-        self.changes.update(child.changes)
+        for key, value in child._over.items():
+            self._put(key, value)
+        self._known.update(child._known)
 
     def account(self, public: bytes) -> Account:
-        raw = self.get(b"acct/" + public)
-        return load(Account, raw) if raw else Account()
+        return self._find(Account, b"acct/" + public) or Account()
 
     def put_account(self, public: bytes, account: Account) -> None:
-        self.put(b"acct/" + public, encode(account))
+        self._put(b"acct/" + public, account)
+
+    def node_now(self, node: bytes) -> bytes:
+        """The key that took this one's place (registry.rotate_key); the same where none did."""
+        origin = self.get(b"moved/" + node)
+        return (self.get(b"line/" + origin) if origin else None) or node
+
+    def owner_of(self, node: bytes) -> bytes | None:
+        """Whose node it is, or was last, whatever became of its key."""
+        participant = self.participant(node)
+        return participant.owner if participant else self.get(b"gone/" + (self.get(b"moved/" + node) or node))
 
     def participant(self, node: bytes) -> Participant | None:
-        raw = self.get(b"part/" + node)
-        return load(Participant, raw) if raw else None
+        """Whoever `node` is now: a rotated key stands for its successor, so what is still on its way to the old key finds the new one."""
+        return self._find(Participant, b"part/" + self.node_now(node))
 
     def put_participant(self, participant: Participant) -> None:
-        self.put(b"part/" + participant.node, encode(participant))
+        self._put(b"part/" + participant.node, participant)
 
     def participants(self) -> list[Participant]:
-        nodes = load(list[bytes], self.get(b"parts") or b"\x80")
-        found = [self.participant(node) for node in nodes]
-        return [p for p in found if p is not None]
+        """All of them, by key; not to be changed."""
+        if self._participants is None:
+            if self._parent is not None and not self._other_participants:
+                return self._parent.participants()
+            # of current keys only: no look-up of successors
+            found = [self._find(Participant, b"part/" + node) for node in self.ids(b"parts")]
+            self._participants = [p for p in found if p is not None]
+        return self._participants
 
     def inference(self, inference_id: bytes) -> Inference | None:
-        raw = self.get(b"inf/" + inference_id)
-        return load(Inference, raw) if raw else None
+        return self._find(Inference, b"inf/" + inference_id)
 
     def put_inference(self, inference_id: bytes, inference: Inference) -> None:
-        self.put(b"inf/" + inference_id, encode(inference))
+        self._put(b"inf/" + inference_id, inference)
 
     def totals(self) -> Totals:
-        raw = self.get(b"totals")
-        return load(Totals, raw) if raw else Totals()
+        return self._find(Totals, b"totals") or Totals()
 
     def put_totals(self, totals: Totals) -> None:
-        self.put(b"totals", encode(totals))
+        self._put(b"totals", totals)
 
     def standing(self, node: bytes) -> Standing:
-        raw = self.get(b"stand/" + node)
-        return load(Standing, raw) if raw else Standing()
+        return self._find(Standing, b"stand/" + self.node_now(node)) or Standing()
 
     def put_standing(self, node: bytes, standing: Standing) -> None:
-        self.put(b"stand/" + node, encode(standing))
+        self._put(b"stand/" + self.node_now(node), standing)
 
     def counters(self) -> CheckCounters:
-        raw = self.get(b"checks")
-        return load(CheckCounters, raw) if raw else CheckCounters()
+        return self._find(CheckCounters, b"checks") or CheckCounters()
 
     def put_counters(self, counters: CheckCounters) -> None:
-        self.put(b"checks", encode(counters))
+        self._put(b"checks", counters)
 
     def beacon(self, height: int) -> bytes | None:
         return self.get(b"beacon/" + height.to_bytes(8, "big"))
@@ -84,14 +144,17 @@ class View:
     # lists of ids by name: the height index of deadlines, records that came early, open duties
 
     def ids(self, name: bytes) -> list[bytes]:
-        return load(list[bytes], self.get(name) or b"\x80")
+        """Not to be changed."""
+        return self._find(list[bytes], name) or []
 
     def add_id(self, name: bytes, value: bytes) -> None:
-        self.put(name, encode([*self.ids(name), value]))
+        self._put(name, [*self.ids(name), value])
 
     def remove_id(self, name: bytes, value: bytes) -> None:
-        left = [item for item in self.ids(name) if item != value]
-        self.put(name, encode(left) if left else None)
+        left = list(self.ids(name))
+        while value in left:
+            left.remove(value)
+        self._put(name, left or None)
 
     def add_due(self, height: int, value: bytes) -> None:
         """At the end of block `height`, `value` (an inference's id, or a tagged one) is looked at."""

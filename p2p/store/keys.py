@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-SCHEMA = 3
-DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots")
+SCHEMA = 4
+DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots", "tree")
 
 
 def height_key(height: int) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 from p2p.types import CheckRules, FinishReason, FinishRecord, ModelSpec, Params, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
-from p2p.verification.profile import Noise, mixture, ratios
+from p2p.verification.profile import Noise, family, mixture, ratios
 from p2p.verification.statistics import Floats, answer_facts
 
 FALSE_ALARM_PPM = CheckRules().false_alarm_ppm  # where no network says otherwise
@@ -82,6 +82,7 @@ def check_exact(
         (header.template_hash == spec.template_hash, "the artifact names another chat template"),
         (header.precision == spec.precision, "the artifact names another precision"),
         (header.kv_precision == spec.precision, "the artifact names another precision of the key-value cache"),
+        (not spec.stacks or family(header.stack) in spec.stacks, "the artifact names a stack that the model may not be served on"),
         (header.prompt_hash == request.prompt_hash, "the artifact is for another prompt"),
         (header.params == request.params, "the sampling parameters are not those asked for"),
         (header.seed == seed, "the seed is not the one the draw gives"),

@@ -117,7 +117,7 @@ class Validator:
     async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
         """The whole check. Raises Unavailable when this peer cannot judge."""
         try:
-            payload = await self._payload(duty.inference_id, claim.finish.executor)
+            payload = await self._payload(duty.inference_id, claim.host or claim.finish.executor)
         except FolkmootError as error:
             return Opinion(check.refused(f"payload withheld: {error.message}"))
         if digest(b"prompt", payload.prompt.encode()) != claim.request.prompt_hash:
@@ -140,14 +140,17 @@ class Validator:
         if artifacts.prompt_tokens_hash(prompt_tokens) != artifact.header.prompt_tokens_hash:
             return Opinion(check.refused("the prompt's tokens are not those that this model's template gives"))
         rows = await self.engine.score(prompt_tokens, artifact.tokens, statistics.ROW_TOP)
-        return Opinion(await trio.to_thread.run_sync(self.weigh, artifact, rows), rows)
+        return Opinion(await trio.to_thread.run_sync(self.weigh, artifact, rows, claim.spec.profile_hash), rows)
 
-    def weigh(self, artifact: artifacts.Artifact, rows: Sequence[Row]) -> check.Report:
-        """Stage 1 under the profile of the two stacks. Raises Unavailable where this peer's own stack is not calibrated."""
+    def weigh(self, artifact: artifacts.Artifact, rows: Sequence[Row], wanted: str = "") -> check.Report:
+        """Stage 1 under the profile of the two stacks. Raises Unavailable where this peer's own stack is not calibrated, or its profile is
+        not the one the network wants (hash `wanted`, empty = any)."""
         stack = artifact.header.stack
         found = self.profile or profile.shipped(artifact.header.model)
         if found is None or found.model != artifact.header.model:
             raise Unavailable(f"no calibration of {artifact.header.model}; run: folkmoot calibrate", field="profile")
+        if wanted and found.hash() != wanted:
+            raise Unavailable(f"this profile is {found.hash()[:12]}, validators of the model judge by {wanted[:12]}", field="profile")
         if not found.knows(stack):  # else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")
         try:

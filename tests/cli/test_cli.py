@@ -21,6 +21,8 @@ def folkmoot(*argv: str) -> subprocess.CompletedProcess[str]:
     (["peers", "--dir", "/nonexistent"], 5, "dir"),
     (["block", "3", "--dir", "/nonexistent"], 5, "dir"),
     (["inference", "00", "--dir", "/nonexistent"], 5, "dir"),
+    (["earnings", "--epoch", "0", "--dir", "/nonexistent"], 5, "dir"),
+    (["earnings", "--epoch", "-1", "--dir", "/nonexistent"], 2, "epoch"),
     (["serve", "--dir", "/nonexistent"], 2, "dir"),
     (["ask", "--peer", "/ip4/1.2.3.4/tcp/1", "hi"], 2, "peer"),
     (["ask", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/x", "--dir", "/nonexistent", "hi"], 2, "dir"),

@@ -90,12 +90,12 @@ def test_a_fresh_peer_stands_where_the_snapshot_is_and_goes_on_alike(chain: Chai
     at, after = drive(chain, 16)[-1], drive(chain, 17)[-1]
     check_snapshot(found.manifest, at, after.header)
     pairs = []
-    for index, expected in enumerate(found.manifest.chunks):
+    for index in range(len(found.manifest.chunks)):
         answer = sync_answer(chain, SnapshotWanted(1, 16, index))
         assert isinstance(answer, SnapshotChunk)
-        pairs += open_chunk(answer.chunk, expected)
+        pairs += open_chunk(answer.chunk, found.manifest, index)
         with pytest.raises(RemoteProtocolError):
-            open_chunk(answer.chunk + b"\0", expected)
+            open_chunk(answer.chunk + b"\0", found.manifest, index)
     fresh = Chain.open(tmp_path / "fresh", chain.genesis)
     install(fresh, found.manifest, pairs, at)
     assert (fresh.height(), fresh.validators(), fresh.priorities()) == (16, _set_at(chain, 17), fresh.priorities())
@@ -122,7 +122,8 @@ def test_another_snapshot_is_refused(chain: Chain) -> None:
     assert isinstance(found, SnapshotManifest)
     at, after = drive(chain, 16)[-1], drive(chain, 17)[-1]
     for manifest in (
-        replace(found.manifest, chunks=(bytes(32),)), replace(found.manifest, before=bytes(32)), replace(found.manifest, height=12),
+        replace(found.manifest, chunks=(bytes(32),)), replace(found.manifest, chunks=(*found.manifest.chunks, b"")),
+        replace(found.manifest, chunks=(b"short",)), replace(found.manifest, height=12),
     ):
         with pytest.raises(RemoteProtocolError):
             check_snapshot(manifest, at, after.header)

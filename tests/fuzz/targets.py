@@ -78,7 +78,7 @@ def claims() -> tuple[Claim, ...]:
 
 
 def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
-    request = Request(1, NETWORK, CLIENT.public, at, MODEL, digest(b"prompt", PROMPT.encode()), params, 90, length, 10_000, 300)
+    request = Request(1, NETWORK, CLIENT.public, at, MODEL, digest(b"prompt", PROMPT.encode()), params, 90, length, 10_000, 300, CLIENT.public)
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, NETWORK, encode(request)))
     beacon = digest(b"fuzz-beacon", bytes([at]))
     drawn = draw_executors(beacon, signed.inference_id, [(k.public, 1) for k in PEERS], frozenset({AGENT.public}), MAX_CANDIDATES)

@@ -18,12 +18,14 @@ from p2p.ledger.settle import end_of_block
 from p2p.ledger.view import View
 from p2p.types import (
     CheckRules,
+    EconomyRules,
     FinishReason,
     FinishRecord,
     Genesis,
     GenesisAccount,
     GenesisPeer,
     ModelSpec,
+    OutputRecord,
     Params,
     PlantCommit,
     PlantReveal,
@@ -46,6 +48,8 @@ PRICE, PROMPT = 10, 20
 WINDOW, REVEAL = 5, 4
 RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6)
 SALT = b"\x55" * 32
+TOKENS_HASH = b"\x05" * 32  # of what is streamed
+STEADY = EconomyRules(price_low_milli=0, price_high_milli=1000)  # a price that rests, for tests about something else
 
 
 def true_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:
@@ -75,7 +79,7 @@ class Lab:
                 1, "n", 0, tuple(GenesisPeer(k.public, o.public, 10, ("toy",)) for k, o in zip(self.keys, self.owners, strict=True)),
                 tuple(GenesisAccount(account, 10**9) for account in self.accounts),
                 (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048),),
-                validation_window=WINDOW, epoch_blocks=epoch_blocks, checks=rules,
+                validation_window=WINDOW, epoch_blocks=epoch_blocks, checks=rules, economy=STEADY,
             ), **change,
         )
         self.view = View(lambda key: None)
@@ -105,21 +109,28 @@ class Lab:
 
     # -- one inference ----------------------------------------------------------------------------------------------
 
-    def start(self, account: Key = CLIENT, agent: int = 0, deadline: int = 500) -> SignedRequest:
+    def start(self, account: Key = CLIENT, agent: int = 0, deadline: int = 500, signer: Key | None = None) -> SignedRequest:
         if self.height == 1:
             self.block()
         nonce = self.nonces[account.public] = self.nonces.get(account.public, 0) + 1
-        body = Request(1, "n", account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, self.height + deadline)
-        signed = SignedRequest(body, account.sign(Domain.REQUEST, "n", encode(body)))
+        body = Request(1, "n", account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, self.height + deadline, (signer or account).public)
+        signed = SignedRequest(body, (signer or account).sign(Domain.REQUEST, "n", encode(body)))
         self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.height - 1, self.nodes[agent]))
         return signed
 
-    def finish(self, inference_id: bytes, executor: bytes | None = None, tokens: int = 10) -> bytes:
+    def finish(self, inference_id: bytes, executor: bytes | None = None, tokens: int = 10, *, output: bool = True) -> bytes:
+        """output: the agent says that it streamed the same."""
         executor = executor or self.inference(inference_id).candidates[0]
-        record = FinishRecord(inference_id, executor, bytes(32), b"\x05" * 32, PROMPT, tokens, FinishReason.LENGTH)
+        record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.LENGTH)
         signature = self.by_node[executor].sign(Domain.FINISH, "n", encode(record))
         self.put(executor, RecordKind.FINISH, SignedFinish(record, signature))
+        if output:
+            self.output(inference_id, tokens)
         return executor
+
+    def output(self, inference_id: bytes, tokens: int = 10, output_hash: bytes = TOKENS_HASH) -> None:
+        agent = self.inference(inference_id).agent
+        self.put(agent, RecordKind.OUTPUT, OutputRecord(inference_id, agent, output_hash, tokens))
 
     def drawn(self, *, executor: bytes | None = None, account: Key = CLIENT, tokens: int = 10) -> bytes:
         """Start, finish, and the beacon that draws the committee: a new inference's id."""

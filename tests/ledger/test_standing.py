@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from p2p.ledger.compare import agree, evidence_milli, losers, outliers
 from p2p.ledger.records import Participant, VerdictSeen
-from p2p.ledger.rules import checking, serving, voting_weight
+from p2p.ledger.rules import checking, serving, voting_weights
 from p2p.types import CheckRules, RevealedRow
 from tests.ledger.lab import CLIENT, RULES, Lab, false_row, true_row
 
@@ -121,16 +121,16 @@ def test_a_cheat_is_convicted_serves_nobody_until_the_end_of_the_next_epoch_and_
     found = part(lab, cheat)
     assert (found.convicted_until, found.reputation, found.strikes) == (120, 0, 3)
     assert "log e-value 16" in found.convicted_reason
-    assert cheat not in dict(serving(lab.view, "toy"))
-    assert cheat not in dict(checking(lab.view, "toy"))
-    assert voting_weight(lab.view, cheat) == 0
+    assert cheat not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert cheat not in dict(checking(lab.view, lab.genesis, "toy"))
+    assert voting_weights(lab.view, lab.genesis, [cheat])[cheat] == 0
     assert cheat not in lab.inference(lab.start().inference_id).candidates
     lab.block(120 - lab.height)
     assert part(lab, cheat).convicted_until == 120
     lab.block()
     assert part(lab, cheat).convicted_until == 0
     assert part(lab, cheat).convicted_reason, "the record stays"
-    assert cheat in dict(serving(lab.view, "toy"))
+    assert cheat in dict(serving(lab.view, lab.genesis, "toy"))
 
 
 def test_one_cheating_answer_among_honest_ones_strikes_but_does_not_convict() -> None:
@@ -213,9 +213,9 @@ def test_a_lying_validator_is_barred_and_its_word_weighs_nothing(says: dict[str,
     assert found.barred_until == 1000
     assert found.barred_reason == "epoch 0: stood alone in 4 of 4 comparisons"
     assert asked == 4
-    assert voting_weight(lab.view, node) == 0
-    assert node not in dict(checking(lab.view, "toy"))
-    assert node in dict(serving(lab.view, "toy")), "it may still serve"
+    assert voting_weights(lab.view, lab.genesis, [node])[node] == 0
+    assert node not in dict(checking(lab.view, lab.genesis, "toy"))
+    assert node in dict(serving(lab.view, lab.genesis, "toy")), "it may still serve"
     assert all(not part(lab, other).barred_until for other in lab.nodes if other != node)
 
 
@@ -245,9 +245,9 @@ def test_a_bar_ends_with_the_next_epoch() -> None:
     found = part(lab, lab.nodes[4])
     lab.view.put_participant(replace(found, barred_until=60, barred_reason="because"))
     lab.block(59)
-    assert voting_weight(lab.view, lab.nodes[4]) == 0
+    assert voting_weights(lab.view, lab.genesis, [lab.nodes[4]])[lab.nodes[4]] == 0
     lab.block()
-    assert voting_weight(lab.view, lab.nodes[4]) == 10
+    assert voting_weights(lab.view, lab.genesis, [lab.nodes[4]])[lab.nodes[4]] == 10
 
 
 @settings(deadline=None, max_examples=30)  # the machine may be busy

@@ -19,7 +19,7 @@ def submit(peer: Peer) -> None:
     chain, network = peer.chain, peer.genesis.network
     nonce = peer.world.now * 64 + peer.number + 1
     request = Request(
-        VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, chain.height() + 6
+        VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, chain.height() + 6, CLIENT.public
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
     record = Record(RecordKind.START, encode(StartRecord(signed, chain.height(), peer.key.public)))

@@ -1,0 +1,117 @@
+"""What the others ask of a chain. Law: read only; all from the state after the top height, and from what this peer has taken since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from p2p import chain_view
+from p2p.chain_orders import account_view, governance_view
+from p2p.chain_view import Claim, Draw, Duty
+from p2p.codec import Message
+from p2p.consensus.messages import CommitCertificate
+from p2p.ledger import parameters
+from p2p.ledger.models import model_spec, spec_at
+from p2p.ledger.proofs import TreeProof, prove
+from p2p.ledger.rules import serving
+from p2p.ledger.statement import statement
+from p2p.ledger.view import View
+from p2p.store.lmdb import Store
+from p2p.types import CheckRules, Genesis, ModelSpec
+
+
+class Tip(Message, frozen=True):
+    """Where the chain stands; height 0 is the genesis."""
+
+    height: int
+    app_hash: bytes
+    block_id: bytes
+    beacon: bytes
+    time_ms: int
+    commit: CommitCertificate | None
+
+
+class Answers:
+    """The reading half of chain.Chain."""
+
+    store: Store
+    genesis: Genesis
+    _tip: Tip
+    _reserved: dict[bytes, tuple[bytes, bytes, int, int]]  # account and nonce -> (account, signer, escrow, height)
+
+    def _read_state(self, key: bytes) -> bytes | None:
+        return self.store.read("state", key)
+
+    def _view(self) -> View:
+        return View(self._read_state)
+
+    def suspended(self, node: bytes) -> int:
+        """The last height at which `node` may start nothing; 0 = it may."""
+        participant = self._view().participant(node)
+        return participant.suspended_until if participant else 0
+
+    def model(self, name: str, height: int | None = None) -> ModelSpec | None:
+        """As of now, or of a draw's height."""
+        return model_spec(self._view(), name) if height is None else spec_at(self._view(), name, height)
+
+    def checks(self) -> CheckRules:
+        return parameters.checks(self._view(), self.genesis)
+
+    def participants(self, model: str) -> list[tuple[bytes, int]]:
+        return serving(self._view(), self.genesis, model)
+
+    def beacon_at(self, height: int) -> bytes | None:
+        return self._view().beacon(height)
+
+    def batch_nonce(self, node: bytes) -> int:
+        participant = self._view().participant(node)
+        return participant.batch_nonce if participant else 0
+
+    def pending_duties(self, node: bytes) -> list[Duty]:
+        """What `node` was drawn for and has to do now."""
+        return chain_view.duties(self._view(), node)
+
+    def may_fetch(self, inference_id: bytes, peer: str) -> bool:
+        """Whether a peer (libp2p id) has a part in this inference that needs its payload."""
+        return chain_view.may_fetch(self._view(), inference_id, peer)
+
+    def draw_of(self, inference_id: bytes) -> Draw | None:
+        """The draw that the chain has for a started inference."""
+        return chain_view.draw_of(self._view(), inference_id)
+
+    def claim(self, inference_id: bytes) -> Claim | None:
+        return chain_view.claim(self._view(), inference_id)
+
+    def payload(self, inference_id: bytes) -> bytes | None:
+        return self.store.read("payloads", inference_id)
+
+    def account_view(self, public: bytes, since: int = 0) -> dict[str, Any]:
+        """since: of the notices, those of later heights."""
+        view = self._view()
+        account = view.account(public)
+        taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
+        return {
+            "account": public.hex(), "balance_micro": account.balance_micro,
+            "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self._tip.height, "beacon": self._tip.beacon.hex(),
+            **account_view(view, public),
+            "notices": chain_view.notices_view(view, public, since),
+        }
+
+    def prices_view(self) -> dict[str, Any]:
+        return {"height": self._tip.height, "prices": chain_view.prices_view(self._view(), self.genesis)}
+
+    def earnings_view(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
+        return {"height": self._tip.height, **statement(self._view(), self.genesis, epoch, node, start)}
+
+    def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
+        inference = self._view().inference(inference_id)
+        return chain_view.inference_view(inference_id, inference) if inference else None
+
+    def proved(self, key: bytes) -> tuple[bytes | None, TreeProof]:
+        """The value of a key of the state after the top height, None where there is none, and the proof against its app hash."""
+        return self._read_state(key), prove(lambda position: self.store.read("tree", position), key)
+
+    def governance_view(self) -> dict[str, Any]:
+        return governance_view(self._view(), self.genesis, self._tip.height)
+
+    def verification_view(self) -> dict[str, Any]:
+        return chain_view.verification_view(self._view(), self.genesis, self._tip.height)

@@ -1,0 +1,88 @@
+"""earnings: what one participant earned in an epoch, inference by inference, each with the rule that decided it. Law: thin; what is printed is
+what the chain says, and the identity of the sums is computed here again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from p2p.control import call
+from p2p.errors import InvalidRequest, RemoteProtocolError
+
+
+def register(commands: Any) -> None:
+    earnings = commands.add_parser("earnings", help="what a participant earned in an epoch, and why")
+    earnings.add_argument("--epoch", type=int, required=True, metavar="N", help="0 is the first one")
+    earnings.add_argument("--node", metavar="HEX", help="the participant's node key; this peer's own when left out")
+    earnings.add_argument("--dir", type=Path, default=Path.home() / ".folkmoot", help="where the peer runs that is asked")
+    earnings.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    if not 0 <= options.epoch < 1 << 32:
+        raise InvalidRequest("a whole number from 0 is wanted", field="epoch")
+    node = options.node or call(options.dir, {"op": "status"})["node"]
+    page = _page(options.dir, options.epoch, node, 0)
+    rows = list(page["inferences"])
+    while page["next"] > len(rows):
+        page = _page(options.dir, options.epoch, node, page["next"])
+        rows += page["inferences"]
+    page["inferences"] = rows
+    page["balanced"] = balanced(page["sums"])
+    if options.json:
+        print(json.dumps(page))
+    else:
+        print("\n".join(lines(page)))
+    if not page["balanced"]:
+        raise RemoteProtocolError("the epoch's sums do not add up (M12)", field="sums")
+    return 0
+
+
+def _page(directory: Path, epoch: int, node: str, start: int) -> dict[str, Any]:
+    return call(directory, {"op": "earnings", "epoch": epoch, "node": node, "start": start})
+
+
+def balanced(sums: dict[str, Any]) -> bool:
+    """M12, computed here: what came is what went."""
+    came = sums["fees_micro"] + sums["slashed_micro"] + sums["penalties_micro"]
+    return bool(came == sums["paid_micro"] + sums["duties_micro"] + sums["bounty_micro"] + sums["burnt_micro"])
+
+
+def lines(page: dict[str, Any]) -> list[str]:
+    """For people: one line an inference, then the participant's own sums, then the epoch's."""
+    sums, own = page["sums"], page["own"]
+    heights = f"heights {page['first_height']} to {page['last_height']}"
+    state = f"settled at height {sums['settled_at']}" if sums["settled_at"] else "not settled yet"
+    found = [f"epoch {page['epoch']} ({heights}, {state}), node {page['node']}"]
+    if not page["kept"]:
+        found.append("its single inferences have left the state; an archive of the blocks has them")
+    for row in page["inferences"]:
+        amount = row["fee_micro"] or row["refunded_micro"]
+        found.append(f"  {row['height']:>8}  {row['id']}  {row['what']:<9} {row['rule']:<4}{amount:>12}  {row['reason']}".rstrip())
+    found += [f"  {name:<44}{own[key]:>14}  {rule}" for name, key, rule in _OWN if own[key] or key == "fees_micro"]
+    found.append("the whole epoch")
+    found += [f"  {name:<44}{sums[key]:>14}  {rule}" for name, key, rule in _SUMS]
+    came = sums["fees_micro"] + sums["slashed_micro"] + sums["penalties_micro"]
+    if sums["settled_at"]:
+        verdict = "holds" if page["balanced"] else "DOES NOT HOLD"
+        found.append(
+            f"  M12 {verdict}: fees {sums['fees_micro']} + slashed {sums['slashed_micro']} + penalties {sums['penalties_micro']} = {came} = "
+            f"owners {sums['paid_micro']} + validators {sums['duties_micro']} + bounties {sums['bounty_micro']} + burnt {sums['burnt_micro']}"
+        )
+    return found
+
+
+_OWN = (
+    ("fees of answers that stand", "fees_micro", "M1"), ("of these to the owner", "paid_micro", "M8"),
+    ("of these forfeited", "forfeited_micro", "M7"),
+    ("minted for its work", "reward_micro", "M9"), ("for duties as validator", "duties_micro", "M8"),
+    ("bounties for cheats it found", "bounty_micro", "M10"), ("slashed from its collateral", "slashed_micro", "M10"),
+)
+_SUMS = (
+    ("fees", "fees_micro", "M1"), ("minted", "minted_micro", "M9"), ("owners of executors", "paid_micro", "M8"),
+    ("validators' pool", "duties_micro", "M8"), ("forfeited fees", "forfeited_micro", "M7"), ("slashed", "slashed_micro", "M10"),
+    ("bounties", "bounty_micro", "M10"), ("penalties for false accusation", "penalties_micro", "M11"), ("burnt", "burnt_micro", "M8"),
+)

@@ -1,0 +1,132 @@
+"""What is booked in an epoch, and which inferences ended in it. Law: one bounded record for each participant; every inference that ended is
+under exactly one of them, and leaves the state with it, at most MAX_PRUNED a block.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from p2p.codec import encode, load
+from p2p.ledger import parameters
+from p2p.ledger.models import spec_at
+from p2p.ledger.records import Earning, EpochSums, Inference
+from p2p.ledger.rules import epoch_of
+from p2p.ledger.view import View
+from p2p.types import Genesis
+
+NOBODY = bytes(32)  # under this node stand inferences that ended without an executor to name
+MAX_PRUNED = 256  # inferences that leave the state in one block
+MILLI = 1000
+_NEXT = b"prune"
+
+
+def cost_factor_milli(view: View, inference: Inference) -> int:
+    """How much a token of its model is worth as work, in thousandths, by the spec it was drawn under."""
+    spec = spec_at(view, inference.signed_request.request.model, inference.draw_height)
+    return spec.cost_milli if spec else MILLI
+
+
+def earners(view: View, epoch: int) -> list[bytes]:
+    """Nodes with a record in `epoch`, in the order of their first booking."""
+    return view.ids(b"earners/" + epoch.to_bytes(8, "big"))
+
+
+def earning(view: View, epoch: int, node: bytes) -> Earning | None:
+    raw = view.get(_key(epoch, node))
+    return load(Earning, raw) if raw else None
+
+
+def put_earning(view: View, epoch: int, node: bytes, record: Earning) -> None:
+    if view.get(_key(epoch, node)) is None:
+        view.add_id(b"earners/" + epoch.to_bytes(8, "big"), node)
+    view.put(_key(epoch, node), encode(record))
+
+
+def new_earning(view: View, epoch: int, node: bytes) -> Earning:
+    """The record of `epoch`, or an empty one."""
+    return earning(view, epoch, node) or Earning(view.owner_of(node))
+
+
+def sums(view: View, epoch: int) -> EpochSums:
+    raw = view.get(b"epoch/" + epoch.to_bytes(8, "big"))
+    return load(EpochSums, raw) if raw else EpochSums()
+
+
+def put_sums(view: View, epoch: int, record: EpochSums) -> None:
+    view.put(b"epoch/" + epoch.to_bytes(8, "big"), encode(record))
+
+
+def book(view: View, genesis: Genesis, height: int, inference: Inference) -> None:
+    """An inference that stands: its fee waits for the end of the epoch. One that the executor's own owner paid for is no work."""
+    assert inference.finish is not None
+    finish, request = inference.finish.record, inference.signed_request.request
+    epoch = epoch_of(genesis, height)
+    record = new_earning(view, epoch, finish.executor)
+    tokens = finish.prompt_tokens + finish.output_tokens
+    work = 0 if record.owner == request.account else tokens * cost_factor_milli(view, inference)
+    put_earning(view, epoch, finish.executor, replace(
+        record, fees_micro=record.fees_micro + inference.due_micro, work=record.work + work, inferences=record.inferences + 1,
+    ))
+
+
+def keep_ended(view: View, genesis: Genesis, height: int, node: bytes, inference_id: bytes) -> None:
+    """`inference_id` ended in block `height`; it is one of `node`'s."""
+    epoch = epoch_of(genesis, height)
+    record = new_earning(view, epoch, node)
+    view.put(_ended_key(epoch, node, record.ended), inference_id)
+    put_earning(view, epoch, node, replace(record, ended=record.ended + 1))
+
+
+def ended(view: View, epoch: int, node: bytes, start: int, count: int) -> list[bytes]:
+    """Up to `count` ids of `node`'s inferences that ended in `epoch`, in order, from number `start` on."""
+    record = earning(view, epoch, node)
+    found = [view.get(_ended_key(epoch, node, at)) for at in range(start, min(record.ended, start + count))] if record else []
+    return [inference_id for inference_id in found if inference_id is not None]
+
+
+def is_kept(view: View, epoch: int) -> bool:
+    """Whether nothing of `epoch` has left the state yet."""
+    return epoch >= int.from_bytes(view.get(_NEXT) or b"", "big")
+
+
+def prune(view: View, genesis: Genesis, height: int) -> None:
+    """At the end of block `height`: what ended `keep_epochs` epochs ago leaves the state, the newest first; later where the time to reveal
+    a plant is longer than that."""
+    window = parameters.checks(view, genesis).plant_window
+    keep = max(parameters.economy(view, genesis).keep_epochs, window // genesis.epoch_blocks + 1)
+    last = height // genesis.epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
+    epoch = int.from_bytes(view.get(_NEXT) or b"", "big")
+    budget = MAX_PRUNED
+    while epoch <= last and budget > 0:
+        nodes = earners(view, epoch)
+        if not nodes:
+            epoch, budget = epoch + 1, budget - 1
+            view.put(_NEXT, epoch.to_bytes(8, "big"))
+            continue
+        budget -= _prune_node(view, epoch, nodes[-1], budget)
+
+
+def _prune_node(view: View, epoch: int, node: bytes, budget: int) -> int:
+    """Up to `budget` inferences of one node, then its record. Returns the work done, at least 1."""
+    record = earning(view, epoch, node)
+    assert record is not None
+    left = max(record.ended - budget, 0)
+    for at in range(left, record.ended):
+        inference_id = view.get(_ended_key(epoch, node, at))
+        assert inference_id is not None
+        view.put(b"inf/" + inference_id, None)
+        view.put(_ended_key(epoch, node, at), None)
+    if left:
+        view.put(_key(epoch, node), encode(replace(record, ended=left)))
+    else:
+        view.put(_key(epoch, node), None)
+        view.remove_id(b"earners/" + epoch.to_bytes(8, "big"), node)
+    return max(record.ended - left, 1)
+
+
+def _key(epoch: int, node: bytes) -> bytes:
+    return b"earn/" + epoch.to_bytes(8, "big") + node
+
+
+def _ended_key(epoch: int, node: bytes, number: int) -> bytes:
+    return b"ended/" + epoch.to_bytes(8, "big") + node + number.to_bytes(4, "big")

@@ -1,0 +1,178 @@
+"""Votes on the rules and the models. Law: what cannot be built is not put to a vote; what was accepted is in force from the first height of
+the next epoch, for everybody; if it no longer fits what is in force by then, it is void and says why.
+
+A vote weighs what its account's participants weigh when it is cast; yes must reach `gov_quorum_milli` of all weight at closing, so
+silence is a no. State: `props` (ids, oldest first), `prop/<id>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from msgspec import Meta
+from msgspec.structs import replace
+
+from p2p.codec import Message, encode, load
+from p2p.errors import FolkmootError, InvalidRequest
+from p2p.keys import digest
+from p2p.ledger import parameters
+from p2p.ledger.models import add_model, check_new, live_spec, put_model
+from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
+from p2p.ledger.price import begin_at
+from p2p.ledger.registry import MAX_PARTICIPANTS, nodes_of
+from p2p.ledger.view import View
+from p2p.types import U64, Bytes32, Genesis, ModelSpec, Reason, Short
+
+MAX_OPEN = 16  # open, or accepted and not yet in force
+MAX_CLOSED = 16  # kept for people to read
+OPEN, ACCEPTED, REJECTED, IN_FORCE, VOID = "open", "accepted", "rejected", "in force", "void"
+
+
+class Cast(Message, frozen=True):
+    account: Bytes32
+    yes: bool
+    weight: U64
+
+
+class Proposal(Message, frozen=True):
+    """closes: the last height at which votes count. state: open, accepted, rejected, in force, void (reason says why)."""
+
+    account: Bytes32
+    change: Change
+    opened: U64
+    closes: U64
+    votes: Annotated[tuple[Cast, ...], Meta(max_length=MAX_PARTICIPANTS)] = ()
+    state: Short = OPEN
+    total_weight: U64 = 0
+    reason: Reason = ""
+
+    @property
+    def yes_weight(self) -> int:
+        return sum(cast.weight for cast in self.votes if cast.yes)
+
+
+def proposals(view: View) -> list[tuple[bytes, Proposal]]:
+    """Oldest first."""
+    return [(key, found) for key in view.ids(b"props") if (found := proposal(view, key)) is not None]
+
+
+def proposal(view: View, key: bytes) -> Proposal | None:
+    raw = view.get(b"prop/" + key)
+    return load(Proposal, raw) if raw else None
+
+
+def propose(view: View, genesis: Genesis, height: int, account: bytes, body: Propose) -> None:
+    """By who has weight, so that a stranger cannot fill the list."""
+    _weight(view, account)
+    known = proposals(view)
+    if any(found.state == OPEN and found.account == account for _, found in known):
+        raise InvalidRequest("the account has an open proposal", field="account")
+    if sum(found.state in (OPEN, ACCEPTED) for _, found in known) >= MAX_OPEN:
+        raise InvalidRequest(f"at most {MAX_OPEN} proposals may wait", field="change")
+    _make(view.child(), genesis, height, body.change)
+    closed = [key for key, found in known if found.state not in (OPEN, ACCEPTED)]
+    for key in closed[: max(len(closed) - MAX_CLOSED, 0)]:
+        view.put(b"prop/" + key, None)
+        view.remove_id(b"props", key)
+    key = digest(b"proposal", account, height.to_bytes(8, "big"), encode(body))
+    closes = height + parameters.economy(view, genesis).gov_window
+    view.put(b"prop/" + key, encode(Proposal(account, body.change, height, closes)))
+    view.add_id(b"props", key)
+    view.add_due(closes, b"prop:" + key)
+
+
+def vote(view: View, genesis: Genesis, height: int, account: bytes, body: Vote) -> None:
+    del genesis
+    found = proposal(view, body.proposal)
+    if found is None or found.state != OPEN or height > found.closes:
+        raise InvalidRequest("no such proposal is open", field="proposal")
+    weight = _weight(view, account)
+    if any(cast.account == account for cast in found.votes) or len(found.votes) >= MAX_PARTICIPANTS:
+        raise InvalidRequest("the account has voted", field="account")
+    view.put(b"prop/" + body.proposal, encode(replace(found, votes=(*found.votes, Cast(account, body.yes, weight)))))
+
+
+def _weight(view: View, account: bytes) -> int:
+    weight = sum(p.weight for p in nodes_of(view, account) if not p.leaving)
+    if not weight:
+        raise InvalidRequest("the account's participants have no weight", field="account")
+    return weight
+
+
+def close(view: View, genesis: Genesis, height: int, key: bytes) -> None:
+    """At the end of block `height`: the votes are counted."""
+    found = proposal(view, key)
+    if found is None or found.state != OPEN or found.closes != height:
+        return
+    total = sum(p.weight for p in view.participants() if not p.leaving)
+    accepted = total > 0 and found.yes_weight * 1000 >= parameters.economy(view, genesis).gov_quorum_milli * total
+    view.put(b"prop/" + key, encode(replace(found, state=ACCEPTED if accepted else REJECTED, total_weight=total)))
+
+
+def end_epoch(view: View, genesis: Genesis, height: int) -> None:
+    """At an epoch's last height, after all else that reads the rules: what was accepted is in force."""
+    for key, found in proposals(view):
+        if found.state != ACCEPTED:
+            continue
+        child = view.child()
+        try:
+            _make(child, genesis, height, found.change)
+        except FolkmootError as error:
+            view.put(b"prop/" + key, encode(replace(found, state=VOID, reason=str(error)[:300])))
+            continue
+        view.merge(child)
+        view.put(b"prop/" + key, encode(replace(found, state=IN_FORCE)))
+
+
+# -- changes: each builds the new thing and puts it; whether it can is asked of a view that is dropped -----------------------
+
+
+def _make(view: View, genesis: Genesis, height: int, change: Change) -> None:
+    """Raises InvalidRequest naming the field."""
+    _CHANGES[type(change)](view, genesis, height, change)
+
+
+def _checks(view: View, genesis: Genesis, height: int, change: ChangeChecks) -> None:
+    del height
+    parameters.put_checks(view, parameters.changed(parameters.checks(view, genesis), change.fields))
+
+
+def _economy(view: View, genesis: Genesis, height: int, change: ChangeEconomy) -> None:
+    del height
+    parameters.put_economy(view, parameters.changed(parameters.economy(view, genesis), change.fields))
+
+
+def _add(view: View, genesis: Genesis, height: int, change: AddModel) -> None:
+    del genesis, height
+    check_new(view, change.spec.model)
+    _sound(change.spec)
+    add_model(view, change.spec)
+
+
+def _change(view: View, genesis: Genesis, height: int, change: ChangeModel) -> None:
+    del genesis
+    for name, _ in change.fields:
+        if name in ("model", "retired"):
+            raise InvalidRequest("a model keeps its name, and is retired by a proposal to retire it", field=name)
+    spec = parameters.changed(live_spec(view, change.model), change.fields)
+    _sound(spec)
+    put_model(view, spec, height)
+    if any(name == "price_micro" for name, _ in change.fields):
+        begin_at(view, spec)
+
+
+def _retire(view: View, genesis: Genesis, height: int, change: RetireModel) -> None:
+    del genesis
+    put_model(view, replace(live_spec(view, change.model), retired=True), height)
+
+
+def _sound(spec: ModelSpec) -> None:
+    parameters.sound(spec)
+    if spec.retired or not spec.context_tokens:
+        raise InvalidRequest("a model begins in use, with a context", field="retired" if spec.retired else "context_tokens")
+
+
+_CHANGES: dict[type, Callable[[View, Genesis, int, Any], None]] = {
+    ChangeChecks: _checks, ChangeEconomy: _economy, AddModel: _add, ChangeModel: _change, RetireModel: _retire,
+}

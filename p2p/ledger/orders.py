@@ -1,0 +1,75 @@
+"""One order of an account against the state. Law: network, signature and nonce before anything else; one table says who carries out what;
+the nonce is used up only by an order that was carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from p2p.codec import encode, unpack
+from p2p.errors import InvalidRequest
+from p2p.keys import Domain, verify
+from p2p.ledger import accounts, collateral, governance, registry
+from p2p.ledger.ops import (
+    Cap,
+    Delegate,
+    Deposit,
+    OpKind,
+    Propose,
+    Register,
+    Revoke,
+    Rotate,
+    SignedOp,
+    Transfer,
+    Unregister,
+    Vote,
+    Withdraw,
+)
+from p2p.ledger.view import View
+from p2p.types import Genesis, Record
+
+Carry = Callable[[View, Genesis, int, bytes, Any], None]  # view, genesis, height, account, body
+
+_HANDLERS: dict[OpKind, tuple[type, Carry]] = {
+    OpKind.TRANSFER: (Transfer, accounts.transfer),
+    OpKind.REGISTER: (Register, registry.register),
+    OpKind.UNREGISTER: (Unregister, registry.unregister),
+    OpKind.ROTATE: (Rotate, registry.rotate_key),
+    OpKind.DEPOSIT: (Deposit, collateral.deposit),
+    OpKind.WITHDRAW: (Withdraw, collateral.withdraw),
+    OpKind.DELEGATE: (Delegate, accounts.delegate),
+    OpKind.REVOKE: (Revoke, accounts.revoke),
+    OpKind.CAP: (Cap, accounts.cap),
+    OpKind.PROPOSE: (Propose, governance.propose),
+    OpKind.VOTE: (Vote, governance.vote),
+}
+
+
+def apply_op(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    """A record OP: any peer may bring any account's order."""
+    del sender
+    carry_out(view, genesis, height, unpack(SignedOp, record.body))
+
+
+def carry_out(view: View, genesis: Genesis, height: int, signed: SignedOp) -> None:
+    """In block `height`. Raises FolkmootError naming the field; then what `view` holds is of no use (apply_record drops it)."""
+    op = signed.op
+    if op.network != genesis.network:
+        raise InvalidRequest(f"this is network {genesis.network}", field="network")
+    if not verify(op.account, Domain.OP, genesis.network, encode(op), signed.signature):
+        raise InvalidRequest("not signed by the account's key", field="signature")
+    account = view.account(op.account)
+    if not account.nonce_is_free(op.nonce):
+        raise InvalidRequest(f"nonce {op.nonce} was used; the next is {account.nonce_high + 1}", field="nonce")
+    high, mask = account.with_nonce(op.nonce)
+    view.put_account(op.account, replace(account, nonce_high=high, nonce_mask=mask))
+    shape, carry = _HANDLERS[op.kind]
+    carry(view, genesis, height, op.account, unpack(shape, op.body))
+
+
+def check_op(view: View, genesis: Genesis, height: int, signed: SignedOp) -> None:
+    """Whether it could be carried out in block `height` as things stand; `view` stays as it is. Raises FolkmootError."""
+    carry_out(view.child(), genesis, height, signed)

@@ -1,0 +1,106 @@
+"""What people read about money: earnings with their rules and the identity; notices, printed once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2p.cli import earnings
+from p2p.cli.ask import last_notice, show_notices
+from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.ledger.statement import statement
+from p2p.queries import PUBLIC_OPS, Queries
+from tests.ledger.lab import STEADY, Lab, replace
+from tests.ledger.test_epochs import convict, put_collateral, to_end
+
+
+class LabChain:
+    """The part of Chain that the queries need, over a lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def earnings_view(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
+        return {"height": self.lab.height - 1, **statement(self.lab.view, self.lab.genesis, epoch, node, start)}
+
+
+def queries(lab: Lab, number: int) -> Queries:
+    return Queries(LabChain(lab), lambda: {"node": lab.nodes[number].hex()}, list)  # type: ignore[arg-type]
+
+
+def printed(lab: Lab, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **change: Any) -> str:
+    monkeypatch.setattr(earnings, "call", lambda directory, request: queries(lab, number).query(request))
+    earnings.run(argparse.Namespace(**{"dir": Path(), "epoch": 0, "node": None, "json": False} | change))
+    return capsys.readouterr().out
+
+
+def test_every_inference_has_its_rule_and_the_sums_add_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lab = Lab(epoch_blocks=100)
+    put_collateral(lab, lab.nodes[1], 1000)
+    lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
+    lab.decide(lab.drawn(executor=lab.nodes[2]), lambda node: {})
+    assert "not settled yet" in printed(lab, 1, monkeypatch, capsys)
+    convict(lab, lab.nodes[1])
+    sums = to_end(lab)
+    text = printed(lab, 1, monkeypatch, capsys)
+    assert [line.split()[2:4] for line in text.splitlines()[1:5]] == [["forfeited", "M7"], *[["refused", "M3"]] * 3]
+    assert f"M12 holds: fees 600 + slashed 200 + penalties 0 = 800 = owners {sums.paid_micro}" in text
+    assert ["paid", "M1"] in [line.split()[2:4] for line in printed(lab, 2, monkeypatch, capsys).splitlines()]
+    data = json.loads(printed(lab, 2, monkeypatch, capsys, json=True, node=lab.nodes[1].hex()))
+    assert (data["own"]["forfeited_micro"], data["own"]["slashed_micro"], data["balanced"]) == (300, 200, True)
+
+
+def test_sums_that_do_not_add_up_are_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lab = Lab(epoch_blocks=20)
+    lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
+    to_end(lab)
+    from p2p.ledger.earnings import put_sums, sums
+
+    put_sums(lab.view, 0, replace(sums(lab.view, 0), burnt_micro=1))
+    with pytest.raises(RemoteProtocolError) as caught:
+        printed(lab, 1, monkeypatch, capsys)
+    assert caught.value.field == "sums"
+
+
+def test_an_epoch_that_left_the_state_keeps_its_sums(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lab = Lab(epoch_blocks=20, economy=replace(STEADY, keep_epochs=1))
+    lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
+    lab.block(50)
+    text = printed(lab, 1, monkeypatch, capsys)
+    assert "have left the state" in text
+    assert "M12 holds: fees 300" in text
+
+
+@pytest.mark.parametrize(("change", "field"), [
+    ({"epoch": -1}, "epoch"), ({"epoch": True}, "epoch"), ({"node": "00"}, "node"), ({"start": "0"}, "start"),
+])
+def test_the_query_names_what_is_wrong(change: dict[str, Any], field: str) -> None:
+    assert {"earnings", "prices"} <= PUBLIC_OPS
+    with pytest.raises(InvalidRequest) as caught:
+        queries(Lab(), 1).query({"op": "earnings", "epoch": 0, "node": "00" * 32} | change, public=True)
+    assert caught.value.field == field
+
+
+NOTICE = {"inference_id": "ab" * 32, "what": "INVALIDATED", "amount_micro": 300, "height": 7}
+
+
+def test_notices_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = tmp_path / "account.notices"
+    assert last_notice(seen) == 0
+    show_notices([NOTICE, NOTICE | {"what": "EXPIRED", "height": 9}], seen, as_json=False)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"inference {'ab' * 32} was invalidated at height 7; 300 micro-credits were refunded"
+    assert "was expired" not in first and "expired at height 9" in second  # noqa: PT018
+    assert last_notice(seen) == 9
+    seen.write_text("x")
+    assert last_notice(seen) == 0
+
+
+@pytest.mark.parametrize("bad", [{}, [], NOTICE | {"height": "7"}, NOTICE | {"what": "\x1b[2J"}, NOTICE | {"inference_id": "a\n"}])
+def test_a_peers_notice_of_another_shape_is_refused(bad: Any, tmp_path: Path) -> None:
+    with pytest.raises(RemoteProtocolError):
+        show_notices([bad], tmp_path / "seen", as_json=False)

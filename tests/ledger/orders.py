@@ -1,0 +1,58 @@
+"""Orders for tests on the lab: signed by whom a test says, put by any peer. Law: only real records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from p2p.errors import FolkmootError
+from p2p.keys import Domain, Key
+from p2p.ledger.ops import Body, Register, Rotate, SignedOp, consent, consent_to_rotate, sign_op
+from p2p.ledger.records import Participant
+from p2p.types import EconomyRules, RecordKind
+from tests.ledger.lab import Lab
+
+WAIT, VOTING = 6, 4
+ECONOMY = EconomyRules(withdraw_wait=WAIT, gov_window=VOTING, price_step_milli=0)  # prices rest
+
+
+def lab_of(**change: Any) -> Lab:
+    return Lab(**{"economy": ECONOMY, "epoch_blocks": 20, **change})
+
+
+def signed(lab: Lab, key: Key, body: Body, nonce: int | None = None) -> SignedOp:
+    return sign_op(key, "n", nonce or lab.view.account(key.public).nonce_high + 1, body)
+
+
+def order(lab: Lab, key: Key, body: Body, nonce: int | None = None) -> None:
+    lab.put(lab.nodes[0], RecordKind.OP, signed(lab, key, body, nonce))
+    lab.nonces[key.public] = lab.view.account(key.public).nonce_high
+
+
+def refused(lab: Lab, op: SignedOp, field: str) -> None:
+    """It is refused for this field, and the state's bytes stay as they are."""
+    before = dict(lab.view.changes)
+    with pytest.raises(FolkmootError) as caught:
+        lab.put(lab.nodes[0], RecordKind.OP, op)
+    assert caught.value.field == field, caught.value
+    assert lab.view.changes == before, "a refused order changes nothing"
+
+
+def registration(account: Key, node: Key, models: tuple[str, ...] = ("toy",), floor: int = 0) -> Register:
+    return Register(node.public, models, ("torch-gpu-bf16",), floor, "somewhere", node.sign(Domain.NODE, "n", consent(account.public)))
+
+
+def rotation(account: Key, node: Key, new: Key) -> Rotate:
+    words = consent_to_rotate(account.public, node.public, new.public)
+    return Rotate(node.public, new.public, node.sign(Domain.NODE, "n", words), new.sign(Domain.NODE, "n", words))
+
+
+def part(lab: Lab, node: bytes) -> Participant:
+    found = lab.view.participant(node)
+    assert found is not None
+    return found
+
+
+def balance(lab: Lab, account: bytes) -> int:
+    return lab.view.account(account).balance_micro

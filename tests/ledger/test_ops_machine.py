@@ -1,0 +1,139 @@
+"""Random orders in random order: money is conserved, what is refused changes no byte, and every index says what it should."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from p2p.codec import encode
+from p2p.errors import FolkmootError
+from p2p.keys import Key
+from p2p.ledger.accounts import MAX_HOT_KEYS, limits
+from p2p.ledger.collateral import MAX_WITHDRAWALS, at_stake
+from p2p.ledger.genesis import check_conservation
+from p2p.ledger.governance import MAX_CLOSED, MAX_OPEN, proposals
+from p2p.ledger.ops import Body, Cap, ChangeEconomy, Delegate, Deposit, Propose, Revoke, Transfer, Unregister, Vote, Withdraw, sign_op
+from p2p.ledger.registry import nodes_of
+from p2p.types import RecordKind
+from tests.ledger.lab import CLIENT
+from tests.ledger.orders import lab_of, registration, rotation
+
+PEERS = 4
+SPARE = [Key(bytes([200 + i]) * 32) for i in range(4)]
+amounts = st.integers(1, 3 * 10**8)
+anyone, any_node = st.integers(0, PEERS), st.integers(0, PEERS + len(SPARE) - 1)
+
+
+class Orders(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lab = lab_of(peers=PEERS, epoch_blocks=10)
+        self.keys = [*self.lab.keys, *SPARE]
+        self.people = [*self.lab.owners, CLIENT]
+        self.lab.block()
+
+    def say(self, who: int, body: Body, nonce: int = 0) -> bool:
+        key, lab = self.people[who], self.lab
+        op = sign_op(key, "n", nonce or lab.view.account(key.public).nonce_high + 1, body)
+        before = dict(lab.view.changes)
+        try:
+            lab.put(lab.nodes[0], RecordKind.OP, op)
+        except FolkmootError as error:
+            field = error.field
+        else:
+            lab.nonces[key.public] = lab.view.account(key.public).nonce_high
+            return True
+        assert field, "it names the field"
+        assert lab.view.changes == before, "a refused order changes nothing"
+        return False
+
+    @rule(who=anyone, to=anyone, amount=amounts, nonce=st.sampled_from([0, 0, 0, 1, 2, 5]))
+    def transfer(self, who: int, to: int, amount: int, nonce: int) -> None:
+        self.say(who, Transfer(self.people[to].public, amount), nonce)
+
+    @rule(who=anyone, node=any_node, amount=amounts, back=st.booleans())
+    def collateral(self, who: int, node: int, amount: int, back: bool) -> None:
+        self.say(who, (Withdraw if back else Deposit)(self.keys[node].public, amount))
+
+    @rule(node=any_node, amount=amounts, new=any_node, then=st.sampled_from(["wait", "leave", "rotate"]))
+    def by_its_owner(self, node: int, amount: int, new: int, then: str) -> None:
+        """What a random account would mostly be refused."""
+        key = self.keys[node]
+        owner = self.lab.view.owner_of(key.public)
+        who = next((at for at, one in enumerate(self.people) if one.public == owner), 0)
+        if self.say(who, Deposit(key.public, amount)):
+            self.say(who, Withdraw(key.public, amount // 2 + 1))
+        if then == "leave":
+            self.say(who, Unregister(key.public))
+        elif then == "rotate":
+            self.say(who, rotation(self.people[who], key, self.keys[new]))
+
+    @rule(who=anyone, node=any_node)
+    def register(self, who: int, node: int) -> None:
+        self.say(who, registration(self.people[who], self.keys[node]))
+
+    @rule(who=anyone, node=any_node)
+    def unregister(self, who: int, node: int) -> None:
+        self.say(who, Unregister(self.keys[node].public))
+
+    @rule(who=anyone, node=any_node, new=any_node)
+    def rotate(self, who: int, node: int, new: int) -> None:
+        old = self.keys[node]
+        if self.say(who, rotation(self.people[who], old, self.keys[new])):
+            assert not self.say(who, registration(self.people[who], old)), "a key that was given up never comes back"
+
+    @rule(who=anyone, key=st.integers(0, 12), cap=amounts, expires=st.integers(1, 60), drop=st.booleans())
+    def hot(self, who: int, key: int, cap: int, expires: int, drop: bool) -> None:
+        public = bytes([key]) * 32
+        self.say(who, Revoke(public) if drop else Delegate(public, cap, cap, expires))
+
+    @rule(who=anyone, cap=st.sampled_from([0, 500, 1000, 10**9]))
+    def cap(self, who: int, cap: int) -> None:
+        self.say(who, Cap(cap, cap))
+
+    @rule(who=anyone, wait=st.integers(0, 9))
+    def propose(self, who: int, wait: int) -> None:
+        self.say(who, Propose(ChangeEconomy((("withdraw_wait", wait),))))
+
+    @rule(who=anyone, data=st.data())
+    def vote(self, who: int, data: Any) -> None:
+        known = proposals(self.lab.view)
+        if known:
+            self.say(who, Vote(data.draw(st.sampled_from(known))[0], data.draw(st.booleans())))
+
+    @rule()
+    def ask(self) -> None:
+        before = dict(self.lab.view.changes)
+        try:
+            self.lab.start(deadline=5)
+        except FolkmootError:
+            assert self.lab.view.changes == before
+            self.lab.nonces[CLIENT.public] = self.lab.view.account(CLIENT.public).nonce_high
+
+    @rule(count=st.integers(1, 12))
+    def blocks(self, count: int) -> None:
+        self.lab.block(count)  # conservation is asserted after each
+
+    @invariant()
+    def all_is_well(self) -> None:
+        view = self.lab.view
+        assert check_conservation(view, self.lab.accounts)
+        everybody = view.participants()
+        assert [p.node for p in everybody] == view.ids(b"parts") == sorted(view.ids(b"parts")), "no name without its participant"
+        assert view.totals().collateral_micro == sum(at_stake(p) for p in everybody)
+        assert all(len(p.withdrawals) <= MAX_WITHDRAWALS for p in everybody)
+        owned = [p for key in self.people for p in nodes_of(view, key.public)]
+        assert sorted(encode(p) for p in owned) == sorted(encode(p) for p in everybody), "each belongs to one account"
+        for key in self.people:
+            assert view.ids(b"nodes/" + key.public) == [p.node for p in nodes_of(view, key.public)], "keys of now only"
+        assert all(len(limits(view, key.public).hot) <= MAX_HOT_KEYS for key in self.people)
+        assert len(proposals(view)) <= MAX_OPEN + MAX_CLOSED + 1
+
+
+TestOrders = Orders.TestCase
+TestOrders.settings = settings(
+    deadline=None, max_examples=25, stateful_step_count=30, suppress_health_check=list(HealthCheck),  # the machine may be busy
+)
