@@ -26,7 +26,7 @@ def engines(directory: Path) -> list[int]:
                 words = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if str(directory).encode() in words and b"vllm.entrypoints" in words:
+            if str(directory).encode() in words and b"p2p.inference.vllm_main" in words:
                 found.append(int(entry.name))
     return found
 

@@ -41,6 +41,7 @@ KINDS = (
 LENGTH = 90
 PATIENCE_S = 500.0
 HONEST = 0.03  # mean margin in nats; 0.0000 was seen for every request
+SAME_BITS = 0.005  # one prefill beside decodes alone in their batch: 0 was seen (decision 014)
 FOREIGN = 0.2  # mean margin under another seed or one position on
 
 
@@ -146,7 +147,7 @@ async def resumed_with_penalties(client: VllmClient, prompt: tuple[int, ...]) ->
     forgotten = margins(rows[40:], whole[40:], PENALISED, SEED, shift=40)  # as if only the new tokens had been put out
     print("resumed", len(late), np.mean(late), "prefix forgotten", np.mean(forgotten))
     assert len(late) > 10
-    assert np.mean(late) < HONEST < np.mean(forgotten)
+    assert np.mean(late) < SAME_BITS < np.mean(forgotten)
 
 
 async def refused(url: str, job: Job) -> None:
