@@ -92,6 +92,8 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
     about = {"op": "account", "account": spec.payer.hex(), "since": spec.notices_since}
     tip = await query(network, peer, about)  # with height, beacon and notices: one question
     if spec.on_notices is not None and isinstance(tip.get("notices"), list) and tip["notices"]:
+        if any(isinstance(n, dict) and isinstance(n.get("height"), int) and n["height"] > int(tip["height"]) for n in tip["notices"]):
+            raise RemoteProtocolError("a notice is of a height that the peer's chain has not", field="notices")
         spec.on_notices(tip["notices"])
     signed = _sign(spec, tip, int(tip["next_nonce"]))
     stream = await network.open_stream(peer, "infer")

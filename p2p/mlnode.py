@@ -50,7 +50,10 @@ async def _engines(config: NodeConfig, url: str, progress: Callable[[str], None]
         await trio.sleep(1.0)
     honest: Engine = VllmClient(config.honest_ml_node, config.model) if config.honest_ml_node else client
     engine = attacks.get(config.cheat).wrap(client, honest) if config.cheat else client
-    return engine, honest, await client.eos_ids(), await stack_name(honest, StackClass.CPU_BF16)
+    stack = await stack_name(honest, StackClass.CPU_BF16)
+    if stack == StackClass.CPU_BF16:
+        progress("the ML node does not answer the probe of its kernels: its answers are tested as a stranger's until the next start")
+    return engine, honest, await client.eos_ids(), stack
 
 
 @asynccontextmanager

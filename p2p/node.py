@@ -83,7 +83,6 @@ class Node:
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
         self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
         self.validator.profile = load_profile(config.profile) if config.profile else None
-        self.validator.false_alarm_ppm = self.chain.checks().false_alarm_ppm
         self.planter = self._planter()
         self.queries = Queries(self.chain, self.status, self._peers)
 
@@ -207,7 +206,6 @@ class Node:
             while True:
                 with trio.move_on_after(2.0):
                     await self._new_height.wait()
-                self.validator.false_alarm_ppm = self.chain.checks().false_alarm_ppm
                 await self.validator.on_height(nursery)
 
     async def _ml_node(self) -> None:

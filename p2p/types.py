@@ -337,7 +337,7 @@ class EconomyRules(Message, frozen=True):
     conviction. bounty_milli: of a slashed amount, to the validators who found the cheat; the rest is burnt. accuse_penalty_micro: from
     the collateral of who accused falsely. owner_cap_milli: largest share of all weight that one owner's nodes count for. output_window:
     after the finish, for the agent to say what it streamed. gov_window: to vote on a proposal. gov_quorum_milli: of all weight, that must
-    say yes. keep_epochs: how long ended inferences stay in the state, and payloads with their executors.
+    say yes. keep_epochs: how long ended inferences stay in the state.
     """
 
     emission_micro: U64 = 1_000_000

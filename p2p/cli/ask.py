@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from p2p.types import Params
 
 
+MAX_HEIGHT = 2**32 - 1  # what a peer takes as `since`
+
+
 def register(commands: Any) -> None:
     ask = commands.add_parser("ask", help="ask a peer; prints the answer and the receipt")
     ask.add_argument("prompt")
@@ -105,9 +108,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def last_notice(seen: Path) -> int:
-    """The height in the file, 0 where there is none or it cannot be read."""
+    """The height in the file, 0 where there is none, or none that a chain can have."""
     try:
-        return max(int(seen.read_text()), 0)
+        height = int(seen.read_text())
+        return height if 0 <= height <= MAX_HEIGHT else 0
     except (OSError, ValueError):
         return 0
 
@@ -131,4 +135,6 @@ def _notice(notice: Any) -> dict[str, Any]:
         raise RemoteProtocolError("the peer's notice is not one", field="notices")
     if not (notice["what"].isascii() and notice["what"].isalpha() and notice["inference_id"].isalnum()):
         raise RemoteProtocolError("the peer's notice is not one", field="notices")  # it is printed: no control characters
+    if not 0 <= notice["height"] <= MAX_HEIGHT:  # it is remembered, and asked for next time
+        raise RemoteProtocolError("the peer's notice is of no height", field="notices")
     return {name: notice[name] for name in shape}

@@ -62,7 +62,6 @@ class Validator:
     engine: Engine | None = None
     stack: str = StackClass.CPU_BF16
     profile: profile.Profile | None = None
-    false_alarm_ppm: int = check.FALSE_ALARM_PPM
     _busy: set[bytes] = field(default_factory=set)
     _sent: set[tuple[bytes, int, bool]] = field(default_factory=set)
 
@@ -157,7 +156,7 @@ class Validator:
             noise = found.noise(stack, self.stack, context=artifact.header.context, taken_over=artifact.header.taken_over)
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
-        return check.judge(artifact, rows, noise, ppm=self.false_alarm_ppm)
+        return check.judge(artifact, rows, noise, ppm=self.chain.checks().false_alarm_ppm)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         """This validator's own ranks after the artifact's at its positions: proof that it ran the prefill."""

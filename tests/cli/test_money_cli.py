@@ -100,6 +100,17 @@ def test_notices_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert last_notice(seen) == 0
 
 
+def test_a_height_that_no_peer_would_take_is_never_remembered(tmp_path: Path) -> None:
+    """Else one lying peer would make every later question of this account be refused."""
+    seen = tmp_path / "account.notices"
+    for height in (2**32, 2**60, -1):
+        with pytest.raises(RemoteProtocolError):
+            show_notices([NOTICE | {"height": height}], seen, as_json=False)
+    assert not seen.exists()
+    seen.write_text(str(2**60))
+    assert last_notice(seen) == 0
+
+
 @pytest.mark.parametrize("bad", [{}, [], NOTICE | {"height": "7"}, NOTICE | {"what": "\x1b[2J"}, NOTICE | {"inference_id": "a\n"}])
 def test_a_peers_notice_of_another_shape_is_refused(bad: Any, tmp_path: Path) -> None:
     with pytest.raises(RemoteProtocolError):

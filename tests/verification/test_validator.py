@@ -15,6 +15,7 @@ from p2p.inference.session import Payload, pack_frame
 from p2p.keys import Key, digest
 from p2p.outbox import Outbox
 from p2p.types import (
+    CheckRules,
     FinishReason,
     FinishRecord,
     InferenceId,
@@ -48,6 +49,7 @@ class FakeChain:
     duties: list[Duty] = field(default_factory=list)
     kept: dict[bytes, bytes] = field(default_factory=dict)
     found: Claim | None = None
+    rules: CheckRules = field(default_factory=CheckRules)
 
     def pending_duties(self, node: bytes) -> list[Duty]:
         assert node == KEY.public
@@ -62,6 +64,9 @@ class FakeChain:
 
     def payload(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
+
+    def checks(self) -> CheckRules:
+        return self.rules
 
 
 class FakeEngine:
@@ -267,3 +272,15 @@ def test_ranks_after_those_of_the_artifact() -> None:
         with pytest.raises(Unavailable):
             next_ranks(dict.fromkeys(range(count), 0.0), panel)
     assert encode(next_ranks(row))
+
+
+def test_the_rate_of_false_alarms_is_the_rule_in_force() -> None:
+    """A vote changes it on the chain; nothing is remembered from the genesis file."""
+    lab = Lab(FakeChain())
+    artifact = artifacts.parse(answer()[1].artifact)
+    limits = []
+    for ppm in (10_000, 100):
+        lab.chain.rules = CheckRules(false_alarm_ppm=ppm)
+        reason = lab.validator.weigh(artifact, toy.rows(toy.Toy(1), artifact.tokens)).reason
+        limits.append(float(reason.partition("(limit ")[2].partition(")")[0]))
+    assert limits[0] < limits[1]
