@@ -116,7 +116,8 @@ class Demo:
             say("the beacon moved on and the draw fell on an honest peer; asking again")
         say(f"receipt checked by the client: {'every claim holds' if receipt['checked'] else receipt['problems']}")
         final = self.follow(receipt["inference_id"])
-        say(", ".join(f"{what} {final[what + '_micro']}" for what in ("escrow", "charged", "paid", "refunded")) + " micro-credits")
+        money = (("escrow", "escrow"), ("charged", "charged"), ("booked for the executor", "paid"), ("refunded", "refunded"))
+        say(", ".join(f"{name} {final[key + '_micro']}" for name, key in money) + " micro-credits")
         print(f"  client's balance: {before} -> {self.balance()}")
         print(f"\n{final['status']}" + (f": {final['reason']}" if final["reason"] else ""))
         if self.cheat:

@@ -32,13 +32,13 @@ class Rule(StrEnum):
     SUMS = "M12"
 
 
-def rule_of(inference: Inference, record: Earning) -> tuple[str, Rule]:
-    """(one word for people, the rule) of an inference that ended."""
+def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[str, Rule]:
+    """(one word for people, the rule) of an inference that ended. settled: its epoch is; before, what is booked can still be forfeited."""
     own = record.owner == inference.signed_request.request.account
     if inference.status in STANDS:
         if record.forfeited_micro:
             return "forfeited", Rule.FORFEITED
-        return "paid", Rule.OWN if own else Rule.PAID
+        return "paid" if settled else "booked", Rule.OWN if own else Rule.PAID
     if inference.status == Status.EXPIRED.value:
         return "refunded", Rule.UNCHECKED if inference.finish else Rule.UNFINISHED
     return ("refused", Rule.REFUSED) if inference.status == Status.INVALIDATED.value else ("refunded", Rule.UNCONFIRMED)
@@ -49,18 +49,19 @@ def statement(view: View, genesis: Genesis, epoch: int, node: bytes, start: int)
     the end. `kept`: whether the epoch's single inferences are in the state at all (keep_epochs)."""
     record = earnings.earning(view, epoch, node)
     ids = earnings.ended(view, epoch, node, start, PAGE)
-    rows = [_row(inference_id, inference, record) for inference_id in ids if record and (inference := view.inference(inference_id))]
+    sums = earnings.sums(view, epoch)
+    rows = [_row(one, inference, record, sums.height > 0) for one in ids if record and (inference := view.inference(one))]
     end = start + len(ids)
     return {
         "epoch": epoch, "first_height": epoch * genesis.epoch_blocks + 1, "last_height": (epoch + 1) * genesis.epoch_blocks,
         "node": node.hex(), "kept": earnings.is_kept(view, epoch), "inferences": rows,
         "next": end if record and end < record.ended else -1,
-        "own": _own(record or Earning()), "sums": _sums(earnings.sums(view, epoch)),
+        "own": _own(record or Earning()), "sums": _sums(sums),
     }
 
 
-def _row(inference_id: bytes, inference: Inference, record: Earning) -> dict[str, Any]:
-    what, rule = rule_of(inference, record)
+def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bool) -> dict[str, Any]:
+    what, rule = rule_of(inference, record, settled=settled)
     return {
         "id": inference_id.hex(), "what": what, "rule": rule.value, "status": inference.status, "reason": inference.reason,
         "height": inference.end_height, "fee_micro": inference.paid_micro, "refunded_micro": inference.refunded_micro,

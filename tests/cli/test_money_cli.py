@@ -43,7 +43,9 @@ def test_every_inference_has_its_rule_and_the_sums_add_up(monkeypatch: pytest.Mo
     put_collateral(lab, lab.nodes[1], 1000)
     lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
     lab.decide(lab.drawn(executor=lab.nodes[2]), lambda node: {})
-    assert "not settled yet" in printed(lab, 1, monkeypatch, capsys)
+    before = printed(lab, 1, monkeypatch, capsys)
+    assert "not settled yet" in before
+    assert before.splitlines()[1].split()[2:4] == ["booked", "M1"], "it can still be forfeited, and will be"
     convict(lab, lab.nodes[1])
     sums = to_end(lab)
     text = printed(lab, 1, monkeypatch, capsys)
