@@ -15,6 +15,7 @@ from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
+from p2p.genesis import Genesis
 from p2p.keys import Domain, digest, verify
 from p2p.ledger import tree
 from p2p.ledger.apply import apply_record
@@ -35,13 +36,7 @@ from p2p.store.batch import Batch
 from p2p.store.guard import GuardStore
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
-from p2p.types import (
-    VERSION,
-    Genesis,
-    SignedBatch,
-    SignedRequest,
-    Status,
-)
+from p2p.types import VERSION, SignedBatch, SignedRequest, Status
 
 ZERO = bytes(32)
 RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner

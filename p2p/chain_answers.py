@@ -9,6 +9,7 @@ from p2p.chain_orders import account_view, governance_view
 from p2p.chain_view import Claim, Draw, Duty
 from p2p.codec import Message
 from p2p.consensus.messages import CommitCertificate
+from p2p.genesis import CheckRules, Genesis, ModelSpec
 from p2p.ledger import parameters
 from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.proofs import TreeProof, prove
@@ -16,7 +17,6 @@ from p2p.ledger.rules import serving
 from p2p.ledger.statement import statement
 from p2p.ledger.view import View
 from p2p.store.lmdb import Store
-from p2p.types import CheckRules, Genesis, ModelSpec
 
 
 class Tip(Message, frozen=True):

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from p2p.genesis import Genesis, ModelSpec
 from p2p.ledger import parameters
 from p2p.ledger.accounts import Limits, limits
 from p2p.ledger.governance import proposals
@@ -14,7 +15,6 @@ from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, Change
 from p2p.ledger.records import Participant
 from p2p.ledger.registry import nodes_of
 from p2p.ledger.view import View
-from p2p.types import Genesis, ModelSpec
 
 
 def account_view(view: View, public: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from p2p.genesis import Genesis, ModelSpec
 from p2p.keys import peer_id
 from p2p.ledger import parameters
 from p2p.ledger.models import models, spec_at
@@ -17,7 +18,7 @@ from p2p.ledger.price import price_of, utilisation_milli
 from p2p.ledger.records import Inference, Panel, Participant
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
-from p2p.types import FinishRecord, Genesis, InferenceId, ModelSpec, Request
+from p2p.types import FinishRecord, InferenceId, Request
 
 
 @dataclass(frozen=True, slots=True)

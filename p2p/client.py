@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from p2p.codec import decode, encode, unpack
 from p2p.consensus.light import TRUSTING_MS, LightBlock, follow, genesis_facts
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.genesis import Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.inference.draw import draw_executors
@@ -39,7 +40,7 @@ from p2p.ledger.ops import Body, sign_op
 from p2p.ledger.rules import capped
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.proof import Proof
-from p2p.types import VERSION, FinishRecord, Genesis, Params, Request, SignedRequest
+from p2p.types import VERSION, FinishRecord, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import Artifact
 from p2p.verification.tape import tape_seed

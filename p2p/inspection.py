@@ -11,10 +11,11 @@ from typing import Any
 
 from p2p.client import AskSpec, check_receipt
 from p2p.codec import encode
+from p2p.genesis import Genesis, ModelSpec
 from p2p.inference.session import Done
 from p2p.keys import Domain, Key, digest, peer_id, verify
 from p2p.proof import Proof
-from p2p.types import FinishRecord, Genesis, ModelSpec, Request
+from p2p.types import FinishRecord, Request
 from p2p.verification import check
 from p2p.verification.artifact import Artifact, Position, prompt_tokens_hash
 from p2p.verification.check import Report

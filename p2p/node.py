@@ -23,6 +23,7 @@ from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.control import serve_control
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.genesis import Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
@@ -46,7 +47,6 @@ from p2p.outbox import Outbox
 from p2p.planting import Planter
 from p2p.queries import Queries
 from p2p.sync import Catchup, serve_sync
-from p2p.types import Genesis
 from p2p.verification.profile import load as load_profile
 from p2p.verification.validator import Validator, stored_payload
 

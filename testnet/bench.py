@@ -19,11 +19,12 @@ from p2p.codec import unpack
 from p2p.config import DEFAULT_MODEL
 from p2p.control import call
 from p2p.errors import InvalidRequest
+from p2p.genesis import Genesis
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.inference.engine import Job
 from p2p.inference.vllm_engine import VllmClient
 from p2p.keys import Key
-from p2p.types import Genesis, Params
+from p2p.types import Params
 from testnet.providers import read_state, stop
 from testnet.up import Running, bring_up
 

@@ -23,9 +23,10 @@ from p2p.codec import unpack
 from p2p.config import DEFAULT_MODEL
 from p2p.control import call
 from p2p.errors import FolkmootError
+from p2p.genesis import Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.keys import Key
-from p2p.types import ENDED, STANDS, Genesis, Params
+from p2p.types import ENDED, STANDS, Params
 from p2p.verification import prompts as shipped
 from testnet.providers import read_state, stop
 from testnet.up import Running, bring_up

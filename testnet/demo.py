@@ -15,8 +15,9 @@ from p2p.codec import unpack
 from p2p.config import DEFAULT_MODEL
 from p2p.control import call
 from p2p.errors import FolkmootError, Unavailable
+from p2p.genesis import Genesis
 from p2p.keys import Key
-from p2p.types import ENDED, STANDS, Genesis, Params
+from p2p.types import ENDED, STANDS, Params
 from testnet.providers import read_state, stop
 from testnet.up import Running, bring_up
 

@@ -12,8 +12,9 @@ from typing import Any
 from p2p import attacks
 from p2p.codec import encode
 from p2p.config import DEFAULT_MODEL, dump_config
+from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.keys import Key
-from p2p.types import VERSION, Genesis, GenesisAccount, GenesisPeer, ModelSpec
+from p2p.types import VERSION
 
 CLIENT_BALANCE_MICRO = 1_000_000_000
 PRICE_MICRO = 10

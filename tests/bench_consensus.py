@@ -31,10 +31,10 @@ from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.timing import Timing
 from p2p.control import call
 from p2p.errors import FolkmootError
+from p2p.genesis import Genesis
 from p2p.keys import Domain, Key, signing_bytes, verify_raw
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
-from p2p.types import Genesis
 from testnet.generate import Plan, generate
 from testnet.providers import start_peer, stop, up, wait_until
 from tests.chains import extend

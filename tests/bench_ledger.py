@@ -26,6 +26,7 @@ from p2p.codec import encode
 from p2p.consensus.certificates import commit_certificate
 from p2p.consensus.header import HEADER_ROOM, make_block
 from p2p.consensus.messages import Block, Vote, VoteType, sign_vote
+from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.inference.draw import draw_executors
 from p2p.keys import Domain, Key, digest, signing_bytes, verify_raw
 from p2p.ledger import tree
@@ -39,10 +40,6 @@ from p2p.types import (
     Batch,
     FinishReason,
     FinishRecord,
-    Genesis,
-    GenesisAccount,
-    GenesisPeer,
-    ModelSpec,
     OutputRecord,
     Params,
     Record,

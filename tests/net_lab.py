@@ -15,8 +15,9 @@ import trio
 from p2p.config import DEFAULT_MODEL
 from p2p.control import call
 from p2p.errors import FolkmootError
+from p2p.genesis import Genesis
 from p2p.keys import Key
-from p2p.types import ENDED, Genesis
+from p2p.types import ENDED
 from testnet.generate import Plan, generate
 from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
 from tests.verification import toy

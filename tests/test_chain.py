@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from p2p.codec import encode
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, RemoteProtocolError, StorageError
+from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.keys import Domain, Key
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import check_conservation, first_state
@@ -19,23 +20,7 @@ from p2p.ledger.settle import end_of_block
 from p2p.ledger.view import View
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
-from p2p.types import (
-    FinishReason,
-    FinishRecord,
-    Genesis,
-    GenesisAccount,
-    GenesisPeer,
-    ModelSpec,
-    OutputRecord,
-    Params,
-    Record,
-    RecordKind,
-    Request,
-    SignedFinish,
-    SignedRequest,
-    StartRecord,
-    Status,
-)
+from p2p.types import FinishReason, FinishRecord, OutputRecord, Params, Record, RecordKind, Request, SignedFinish, SignedRequest, StartRecord, Status
 
 PEERS = {Key(bytes([i]) * 32).public: Key(bytes([i]) * 32) for i in range(1, 6)}
 CLIENT = Key(b"\x20" * 32)

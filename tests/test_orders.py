@@ -10,12 +10,13 @@ import pytest
 from p2p.chain import Chain
 from p2p.codec import encode
 from p2p.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError
+from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.inference.session import Order, pack_frame, parse_frame
 from p2p.keys import Domain, Key
 from p2p.ledger.ops import Body, Cap, Delegate, Rotate, SignedOp, Transfer, consent_to_rotate, sign_op
 from p2p.orders import take_order
 from p2p.outbox import MAX_WAITING, Outbox
-from p2p.types import VERSION, Genesis, GenesisAccount, GenesisPeer, ModelSpec, OutputRecord, Params, RecordKind, Request, SignedRequest
+from p2p.types import VERSION, OutputRecord, Params, RecordKind, Request, SignedRequest
 from tests.chains import extend
 
 PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]

@@ -17,6 +17,7 @@ from p2p.consensus.driver import Driver
 from p2p.consensus.events import Commit, Reload
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
+from p2p.genesis import Genesis
 from p2p.inference.session import (
     Frame,
     LightAnswer,
@@ -29,7 +30,6 @@ from p2p.inference.session import (
 )
 from p2p.keys import Key
 from p2p.sync import Catchup
-from p2p.types import Genesis
 from tests.chains import extend
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from p2p.attacks.base import collect, end_tokens
 from p2p.codec import encode
+from p2p.genesis import ModelSpec
 from p2p.inference.engine import Engine, Job
 from p2p.keys import Domain, Key, digest
-from p2p.types import VERSION, FinishReason, FinishRecord, ModelSpec, Params, Request, SignedRequest
+from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.artifact import Artifact

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 def network_of(options: argparse.Namespace) -> str:
     from p2p.codec import unpack
-    from p2p.types import Genesis
+    from p2p.genesis import Genesis
 
     genesis_file = options.dir / "genesis.cbor"
     if "/p2p/" not in options.peer:

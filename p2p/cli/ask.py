@@ -59,8 +59,8 @@ def sampling(options: argparse.Namespace) -> Params:
 
 def run(options: argparse.Namespace) -> int:
     from p2p.codec import unpack
+    from p2p.genesis import Genesis
     from p2p.keys import Key
-    from p2p.types import Genesis
 
     genesis_file = options.dir / "genesis.cbor"
     if "/p2p/" not in options.peer:

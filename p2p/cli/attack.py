@@ -66,10 +66,10 @@ async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]
 
     from p2p.attacks import weights
     from p2p.attacks.trial import attempt
+    from p2p.genesis import ModelSpec
     from p2p.inference.model import prepare_model, template_hash, weights_hash
     from p2p.local_engine import open_engine
     from p2p.params import make_params
-    from p2p.types import ModelSpec
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

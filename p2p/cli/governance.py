@@ -51,9 +51,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _change(options: argparse.Namespace) -> Change:
+    from p2p.genesis import CheckRules, EconomyRules, ModelSpec
     from p2p.ledger.ops import AddModel, ChangeChecks, ChangeEconomy, ChangeModel, RetireModel
     from p2p.ledger.parameters import changed
-    from p2p.types import CheckRules, EconomyRules, ModelSpec
 
     if options.checks:
         fields = _fields(options.checks, CheckRules())

@@ -13,8 +13,8 @@ from p2p.errors import ConfigError, FolkmootError, InvalidRequest, RemoteProtoco
 if TYPE_CHECKING:
     from p2p.cli.verify import Ask
     from p2p.consensus.light import Facts
+    from p2p.genesis import Genesis
     from p2p.state_proof import StateProof
-    from p2p.types import Genesis
 
 ASK_AGAIN_S = 0.3
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p2p.consensus.light import Facts, LightBlock
-    from p2p.types import Genesis
+    from p2p.genesis import Genesis
 
     Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 def read_genesis(directory: Path) -> Genesis:
     """Raises ConfigError when the file is not there."""
     from p2p.codec import unpack
-    from p2p.types import Genesis
+    from p2p.genesis import Genesis
 
     file = directory / "genesis.cbor"
     if not file.exists():

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from p2p.errors import ConfigError, InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
+    from p2p.genesis import Genesis, ModelSpec
     from p2p.inspection import Case, TokenRow
     from p2p.local_engine import Opened
     from p2p.proof import Proof
-    from p2p.types import Genesis, ModelSpec
     from p2p.verification.check import Report
     from p2p.verification.profile import Noise
 
@@ -121,7 +121,7 @@ async def _check(
 
 def _genesis(options: argparse.Namespace) -> Genesis | None:
     from p2p.codec import unpack
-    from p2p.types import Genesis
+    from p2p.genesis import Genesis
 
     file = (options.dir or DEFAULT_DIR) / "genesis.cbor"
     if not file.exists():

@@ -15,7 +15,8 @@ from p2p.consensus.certificates import commit_votes
 from p2p.consensus.messages import CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
-from p2p.types import Bytes32, Genesis
+from p2p.genesis import Genesis
+from p2p.types import Bytes32
 
 TRUSTING_MS = 14 * 24 * 3600 * 1000
 MAX_AHEAD_MS = 10_000

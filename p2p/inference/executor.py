@@ -13,12 +13,13 @@ import trio
 
 from p2p.codec import encode
 from p2p.errors import InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.genesis import ModelSpec
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
-from p2p.types import BusyRecord, FinishReason, FinishRecord, ModelSpec, RecordKind, SignedBusy, SignedFinish, SignedRequest, StackClass
+from p2p.types import BusyRecord, FinishReason, FinishRecord, RecordKind, SignedBusy, SignedFinish, SignedRequest, StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.artifact import Position

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from p2p.codec import Message, encode, load
 from p2p.errors import InvalidRequest
+from p2p.genesis import Genesis
 from p2p.ledger.ops import Cap, Delegate, Revoke, Transfer
 from p2p.ledger.view import View
-from p2p.types import U64, Bytes32, Genesis, Request
+from p2p.types import U64, Bytes32, Request
 
 MAX_HOT_KEYS = 8
 

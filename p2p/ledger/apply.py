@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError
+from p2p.genesis import Genesis
 from p2p.inference.draw import draw_executors
 from p2p.keys import Domain, verify
 from p2p.ledger.accounts import count_spending
@@ -24,17 +25,7 @@ from p2p.ledger.standing import count_finish
 from p2p.ledger.verdicts import apply_commit, apply_verdict
 from p2p.ledger.view import View, due_key
 from p2p.limits import MAX_CANDIDATES
-from p2p.types import (
-    BusyRecord,
-    Genesis,
-    OutputRecord,
-    Record,
-    RecordKind,
-    SignedBusy,
-    SignedFinish,
-    StartRecord,
-    Status,
-)
+from p2p.types import BusyRecord, OutputRecord, Record, RecordKind, SignedBusy, SignedFinish, StartRecord, Status
 
 MAX_EARLY = 4  # records that may wait for one inference's Start
 DRAW_WINDOW = 32  # heights a Start may lag behind its draw

@@ -7,13 +7,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.errors import InvalidRequest
+from p2p.genesis import Genesis
 from p2p.ledger import parameters
 from p2p.ledger.accounts import credit, debit
 from p2p.ledger.ops import Deposit, Withdraw
 from p2p.ledger.records import Participant, Withdrawal
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
-from p2p.types import Genesis
 
 MAX_WITHDRAWALS = 8  # of one participant, waiting
 

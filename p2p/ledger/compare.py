@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from p2p.genesis import CheckRules
 from p2p.ledger.records import VerdictSeen
-from p2p.types import CheckRules, RevealedRow
+from p2p.types import RevealedRow
 
 Nodes = frozenset[bytes]
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.codec import encode, load
+from p2p.genesis import Genesis
 from p2p.ledger import parameters
 from p2p.ledger.models import spec_at
 from p2p.ledger.records import Earning, EpochSums, Inference
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
-from p2p.types import Genesis
 
 NOBODY = bytes(32)  # under this node stand inferences that ended without an executor to name
 MAX_PRUNED = 256  # inferences that leave the state in one block

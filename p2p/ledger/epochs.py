@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from p2p.genesis import EconomyRules, Genesis
 from p2p.ledger import earnings, parameters
 from p2p.ledger.accounts import credit
 from p2p.ledger.collateral import at_stake, take
 from p2p.ledger.records import Earning, Participant
 from p2p.ledger.rules import epoch_of, owner_weights
 from p2p.ledger.view import View
-from p2p.types import EconomyRules, Genesis
 
 MILLI = 1000
 MAX_SUPPLY = 1 << 62  # what is minted beyond would not fit a balance's place on the wire

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from p2p.genesis import Genesis
 from p2p.ledger.members import first_members
 from p2p.ledger.models import first_models
 from p2p.ledger.records import Account, Totals
 from p2p.ledger.registry import first_participants
 from p2p.ledger.view import View
-from p2p.types import Genesis
 
 
 def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:

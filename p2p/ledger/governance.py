@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from p2p.codec import Message, encode, load
 from p2p.errors import FolkmootError, InvalidRequest
+from p2p.genesis import Genesis, ModelSpec
 from p2p.keys import digest
 from p2p.ledger import parameters
 from p2p.ledger.models import add_model, check_new, live_spec, put_model
@@ -22,7 +23,7 @@ from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, Change
 from p2p.ledger.price import begin_at
 from p2p.ledger.registry import MAX_PARTICIPANTS, nodes_of
 from p2p.ledger.view import View
-from p2p.types import U64, Bytes32, Genesis, ModelSpec, Reason, Short
+from p2p.types import U64, Bytes32, Reason, Short
 
 MAX_OPEN = 16  # open, or accepted and not yet in force
 MAX_CLOSED = 16  # kept for people to read

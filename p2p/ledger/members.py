@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from p2p.codec import encode, load
+from p2p.genesis import Genesis
 from p2p.ledger.view import View
-from p2p.types import Genesis
 
 Members = tuple[tuple[bytes, int], ...]
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from p2p.codec import encode, load
 from p2p.errors import InvalidRequest
+from p2p.genesis import Genesis, ModelSpec
 from p2p.ledger.view import View
-from p2p.types import U64, Genesis, ModelSpec
+from p2p.types import U64
 
 MAX_MODELS = 64
 MAX_PAST = 8  # earlier specs kept of one model

@@ -12,8 +12,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.codec import Message, encode
+from p2p.genesis import ModelSpec
 from p2p.keys import Domain, Key, digest
-from p2p.types import U64, Bytes32, Bytes64, ModelSpec, Short
+from p2p.types import U64, Bytes32, Bytes64, Short
 
 MAX_MODELS_OF_NODE = 16
 MAX_STACKS = 8
@@ -118,13 +119,13 @@ class Cap(Message, frozen=True):
 
 
 class ChangeChecks(Message, frozen=True, tag="checks"):
-    """Fields of types.CheckRules by name."""
+    """Fields of genesis.CheckRules by name."""
 
     fields: Annotated[tuple[tuple[Short, Value], ...], Meta(min_length=1, max_length=MAX_FIELDS)]
 
 
 class ChangeEconomy(Message, frozen=True, tag="economy"):
-    """Fields of types.EconomyRules by name."""
+    """Fields of genesis.EconomyRules by name."""
 
     fields: Annotated[tuple[tuple[Short, Value], ...], Meta(min_length=1, max_length=MAX_FIELDS)]
 
@@ -134,7 +135,7 @@ class AddModel(Message, frozen=True, tag="add_model"):
 
 
 class ChangeModel(Message, frozen=True, tag="change_model"):
-    """Fields of types.ModelSpec by name; neither its name nor whether it is retired."""
+    """Fields of genesis.ModelSpec by name; neither its name nor whether it is retired."""
 
     model: Short
     fields: Annotated[tuple[tuple[Short, Value], ...], Meta(min_length=1, max_length=MAX_FIELDS)]

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from p2p.codec import encode, unpack
 from p2p.errors import InvalidRequest
+from p2p.genesis import Genesis
 from p2p.keys import Domain, verify
 from p2p.ledger import accounts, collateral, governance, registry
 from p2p.ledger.ops import (
@@ -29,7 +30,7 @@ from p2p.ledger.ops import (
     Withdraw,
 )
 from p2p.ledger.view import View
-from p2p.types import Genesis, Record
+from p2p.types import Record
 
 Carry = Callable[[View, Genesis, int, bytes, Any], None]  # view, genesis, height, account, body
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from p2p.genesis import Genesis
 from p2p.ledger import compare, parameters, standing
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
 from p2p.ledger.rules import checking, voting_weights
 from p2p.ledger.view import View
-from p2p.types import Genesis, Status
+from p2p.types import Status
 from p2p.verification.duty import check_probability_milli, draw_validators, is_sampled
 
 MAX_DRAWS = 2  # committees drawn for one inference before silence settles it (decision 005)

@@ -8,8 +8,8 @@ from msgspec.structs import asdict, astuple, replace
 
 from p2p.codec import convert, encode, load
 from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.genesis import CheckRules, EconomyRules, Genesis, ModelSpec
 from p2p.ledger.view import View
-from p2p.types import CheckRules, EconomyRules, Genesis, ModelSpec
 
 Fields = tuple[tuple[str, object], ...]
 Rules = TypeVar("Rules", CheckRules, EconomyRules, ModelSpec)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from p2p.genesis import Genesis
 from p2p.ledger import collateral, earnings, parameters, standing
 from p2p.ledger.accounts import credit
 from p2p.ledger.earnings import NOBODY, keep_ended
@@ -15,7 +16,7 @@ from p2p.ledger.notices import notify
 from p2p.ledger.records import Inference, Notice
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
-from p2p.types import Genesis, Status
+from p2p.types import Status
 
 
 def expire(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:

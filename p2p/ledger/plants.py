@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from p2p.codec import encode, load, unpack
 from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.genesis import Genesis
 from p2p.ledger import parameters
 from p2p.ledger.records import FaultCount, Inference, PlantSeen
 from p2p.ledger.view import View
-from p2p.types import STANDS, Genesis, PlantCommit, PlantReveal, Record, Status, plant_commitment
+from p2p.types import STANDS, PlantCommit, PlantReveal, Record, Status, plant_commitment
 
 MAX_OPEN = 64  # commitments of one executor
 LIFETIME = 1000  # heights a commitment holds

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from p2p.codec import encode, load
+from p2p.genesis import EconomyRules, Genesis, ModelSpec
 from p2p.ledger import parameters
 from p2p.ledger.models import models
 from p2p.ledger.records import Price
 from p2p.ledger.view import View
-from p2p.types import EconomyRules, Genesis, ModelSpec
 
 Serving = Callable[[View, Genesis, str], list[tuple[bytes, int]]]  # rules.serving
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from p2p.codec import encode
 from p2p.errors import InvalidRequest
+from p2p.genesis import Genesis
 from p2p.keys import Domain, verify
 from p2p.ledger import parameters
 from p2p.ledger.collateral import after_slashing, own_node, release
@@ -18,7 +19,6 @@ from p2p.ledger.models import live_spec
 from p2p.ledger.ops import Register, Rotate, Unregister, consent, consent_to_rotate
 from p2p.ledger.records import Participant
 from p2p.ledger.view import View
-from p2p.types import Genesis
 
 MAX_PARTICIPANTS = 1024
 MAX_NODES = 64  # of one account

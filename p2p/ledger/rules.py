@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from p2p.codec import encode
 from p2p.errors import InvalidRequest
+from p2p.genesis import Genesis, ModelSpec
 from p2p.keys import Domain, verify
 from p2p.ledger import parameters
 from p2p.ledger.accounts import check_spending
@@ -15,7 +16,7 @@ from p2p.ledger.records import Participant
 from p2p.ledger.view import View
 from p2p.limits import DEADLINE_MAX_AHEAD, MAX_OUTPUT_TOKENS
 from p2p.params import check_params
-from p2p.types import VERSION, Genesis, ModelSpec, Request, SignedRequest
+from p2p.types import VERSION, Request, SignedRequest
 
 
 def serving(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:

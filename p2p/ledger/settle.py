@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from p2p.genesis import Genesis
 from p2p.ledger import collateral, earnings, epochs, governance, panels, payout, plants, registry, standing
 from p2p.ledger.price import move_prices
 from p2p.ledger.rules import serving
 from p2p.ledger.view import View, due_key
-from p2p.types import Genesis, Status
+from p2p.types import Status
 
 BEACONS_KEPT = 256  # a draw names one of at most DRAW_WINDOW heights ago
 _EARLY, _PLANT = b"early:", b"plant:"

@@ -17,11 +17,11 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
+from p2p.genesis import Genesis
 from p2p.ledger import parameters
 from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Panel, Participant, Partner, Standing
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
-from p2p.types import Genesis
 from p2p.verification.duty import convicts
 
 MAX_REPUTATION = 100

@@ -7,10 +7,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from p2p.genesis import Genesis
 from p2p.ledger import earnings
 from p2p.ledger.records import Earning, EpochSums, Inference
 from p2p.ledger.view import View
-from p2p.types import STANDS, Genesis, Status
+from p2p.types import STANDS, Status
 
 PAGE = 200  # inferences in one answer
 

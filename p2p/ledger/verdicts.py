@@ -8,10 +8,11 @@ from msgspec.structs import replace
 
 from p2p.codec import unpack
 from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.genesis import Genesis
 from p2p.ledger.records import CommitSeen, Inference, Panel, VerdictSeen
 from p2p.ledger.view import View
 from p2p.limits import REVEAL_RANKS
-from p2p.types import Genesis, Record, Status, Verdict, VerdictCommit, verdict_commitment
+from p2p.types import Record, Status, Verdict, VerdictCommit, verdict_commitment
 from p2p.verification.duty import reveal_positions
 
 _COMMITTING = (Status.VALIDATING.value, Status.DISPUTED.value)

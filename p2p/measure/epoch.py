@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from p2p.types import CheckRules
+from p2p.genesis import CheckRules
 from p2p.verification.calibration import Facts
 from p2p.verification.check import weigh
 from p2p.verification.profile import Noise

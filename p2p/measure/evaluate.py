@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from p2p.genesis import CheckRules
 from p2p.measure.facts import Evidence, only
 from p2p.measure.plan import FITTED, HONEST, LAUNDERED, TORCH, VLLM, by_name
-from p2p.types import CheckRules
 from p2p.verification.calibration import Facts, Resampler, fit
 from p2p.verification.check import FALSE_ALARM_PPM
 from p2p.verification.profile import Noise

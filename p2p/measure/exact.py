@@ -6,9 +6,10 @@ from typing import Any
 
 from p2p import attacks
 from p2p.attacks.base import collect
+from p2p.genesis import ModelSpec
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.measure.plan import EXACT, EXACT_PROMPTS, FREE
-from p2p.types import FinishReason, FinishRecord, InferenceId, ModelSpec, Request
+from p2p.types import FinishReason, FinishRecord, InferenceId, Request
 from p2p.verification import artifact as artifacts
 from p2p.verification.check import check_exact
 from p2p.verification.prompts import Prompt

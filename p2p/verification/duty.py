@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import comb
 
+from p2p.genesis import CheckRules
 from p2p.inference.draw import draw
 from p2p.keys import digest
 from p2p.limits import REVEAL_POSITIONS
-from p2p.types import CheckRules
 
 FULL = 1000
 _PPM = 1_000_000

@@ -17,9 +17,10 @@ from p2p.client import AskSpec, ask
 from p2p.codec import unpack
 from p2p.config import DEFAULT_MODEL
 from p2p.errors import InvalidRequest, Unavailable
+from p2p.genesis import Genesis
 from p2p.keys import Key
 from p2p.proof import load_proof, save_proof
-from p2p.types import Genesis, Params, StackClass
+from p2p.types import Params, StackClass
 from p2p.verification.profile import Profile
 from tests.net_lab import Net
 from tests.verification.toy import calibrated

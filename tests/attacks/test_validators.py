@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from p2p import attacks
+from p2p.genesis import CheckRules
 from p2p.keys import Key
 from p2p.ledger.compare import agree
-from p2p.types import CheckRules, Verdict
+from p2p.types import Verdict
 from p2p.verification.duty import reveal_positions
 from tests.verification.test_validator import IID, KEY, FakeChain, FakeEngine, Lab, duty
 

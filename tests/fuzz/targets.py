@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from p2p.client import AskSpec, check_receipt
 from p2p.codec import encode, unpack
 from p2p.errors import RemoteProtocolError
+from p2p.genesis import Genesis, GenesisPeer, ModelSpec
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import TokenStep
 from p2p.inference.session import Accepted, Done, Payload, pack_frame, parse_frame
@@ -21,9 +22,6 @@ from p2p.limits import MAX_CANDIDATES
 from p2p.types import (
     FinishReason,
     FinishRecord,
-    Genesis,
-    GenesisPeer,
-    ModelSpec,
     Params,
     PlantCommit,
     PlantReveal,

@@ -16,6 +16,7 @@ import trio
 from msgspec.structs import replace
 
 from p2p.errors import Unavailable
+from p2p.genesis import ModelSpec
 from p2p.inference.engine import Job, Row, TokenStep
 from p2p.inference.kernels import stack_name
 from p2p.inference.model import MODEL_NAME, prepare_model
@@ -23,7 +24,7 @@ from p2p.inference.tape_args import pack
 from p2p.inference.vllm_engine import VllmClient
 from p2p.inference.vllm_server import vllm_server
 from p2p.limits import MAX_TOP_K
-from p2p.types import FinishReason, InferenceId, ModelSpec, Params, Request, StackClass
+from p2p.types import FinishReason, InferenceId, Params, Request, StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from p2p.codec import encode
+from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.keys import Domain, Key, digest
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import check_conservation, first_state
@@ -17,14 +18,8 @@ from p2p.ledger.records import Inference
 from p2p.ledger.settle import end_of_block
 from p2p.ledger.view import View
 from p2p.types import (
-    CheckRules,
-    EconomyRules,
     FinishReason,
     FinishRecord,
-    Genesis,
-    GenesisAccount,
-    GenesisPeer,
-    ModelSpec,
     OutputRecord,
     Params,
     PlantCommit,

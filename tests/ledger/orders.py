@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from p2p.errors import FolkmootError
+from p2p.genesis import EconomyRules
 from p2p.keys import Domain, Key
 from p2p.ledger.ops import Body, Register, Rotate, SignedOp, consent, consent_to_rotate, sign_op
 from p2p.ledger.records import Participant
-from p2p.types import EconomyRules, RecordKind
+from p2p.types import RecordKind
 from tests.ledger.lab import Lab
 
 WAIT, VOTING = 6, 4

@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from p2p.chain_view import inference_view
 from p2p.codec import encode
 from p2p.errors import FolkmootError
+from p2p.genesis import CheckRules, EconomyRules
 from p2p.ledger import earnings
 from p2p.ledger.epochs import MAX_SUPPLY, settle, shares
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.records import Earning, EpochSums, Participant
 from p2p.ledger.rules import capped
 from p2p.ledger.statement import PAGE, Rule, statement
-from p2p.types import CheckRules, EconomyRules
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab
 from tests.ledger.test_money import OTHER, put_collateral
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from p2p.errors import FolkmootError
+from p2p.genesis import CheckRules
 from p2p.ledger.genesis import check_conservation
-from p2p.types import CheckRules, RecordKind, RevealedRow, VerdictCommit
+from p2p.types import RecordKind, RevealedRow, VerdictCommit
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, REVEAL, RULES, STEADY, WINDOW, Lab, true_row
 
 COST = (PROMPT + 10) * PRICE

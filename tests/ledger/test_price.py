@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from p2p.chain_view import prices_view
 from p2p.errors import InvalidRequest
+from p2p.genesis import EconomyRules
 from p2p.ledger import parameters
 from p2p.ledger.price import MAX_PRICE, moved, price_of
 from p2p.ledger.rules import check_request
-from p2p.types import EconomyRules
 from tests.ledger.lab import PRICE, Lab
 from tests.ledger.test_money import signed_request
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from p2p.genesis import CheckRules
 from p2p.ledger.compare import agree, evidence_milli, losers, outliers
 from p2p.ledger.records import Participant, VerdictSeen
 from p2p.ledger.rules import checking, serving, voting_weights
-from p2p.types import CheckRules, RevealedRow
+from p2p.types import RevealedRow
 from tests.ledger.lab import CLIENT, RULES, Lab, false_row, true_row
 
 A, B, C, D, E = (bytes([i]) * 32 for i in range(1, 6))

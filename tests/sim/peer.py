@@ -14,11 +14,11 @@ from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Say
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.errors import FolkmootError, StorageError
+from p2p.genesis import Genesis
 from p2p.keys import Key
 from p2p.store.batch import Batch
 from p2p.store.guard import GuardStore
 from p2p.store.lmdb import Store
-from p2p.types import Genesis
 from tests.sim.sync import SyncClient, answer
 from tests.sim.world import EPOCH_MS, World
 

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from p2p.codec import encode
 from p2p.errors import RemoteProtocolError, Unavailable
+from p2p.genesis import ModelSpec
 from p2p.inference.engine import TokenStep
 from p2p.limits import LEAF_POSITIONS, MAX_OUTPUT_TOKENS, TOP_RANKS
-from p2p.types import FinishReason, FinishRecord, InferenceId, ModelSpec, Params, Request
+from p2p.types import FinishReason, FinishRecord, InferenceId, Params, Request
 from p2p.verification import artifact as artifacts
 from p2p.verification import check
 

@@ -11,23 +11,11 @@ import trio
 from p2p.chain_view import Claim, Duty
 from p2p.codec import encode, unpack
 from p2p.errors import Overloaded, Unavailable
+from p2p.genesis import CheckRules, ModelSpec
 from p2p.inference.session import Payload, pack_frame
 from p2p.keys import Key, digest
 from p2p.outbox import Outbox
-from p2p.types import (
-    CheckRules,
-    FinishReason,
-    FinishRecord,
-    InferenceId,
-    ModelSpec,
-    Params,
-    RecordKind,
-    Request,
-    SignedBatch,
-    Verdict,
-    VerdictCommit,
-    verdict_commitment,
-)
+from p2p.types import FinishReason, FinishRecord, InferenceId, Params, RecordKind, Request, SignedBatch, Verdict, VerdictCommit, verdict_commitment
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape, validator
 from p2p.verification.duty import reveal_positions

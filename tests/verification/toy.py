@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from p2p.config import DEFAULT_MODEL
+from p2p.genesis import ModelSpec
 from p2p.inference.engine import TokenStep
 from p2p.keys import Key, digest
-from p2p.types import FinishReason, FinishRecord, InferenceId, ModelSpec, Params, Request, StackClass
+from p2p.types import FinishReason, FinishRecord, InferenceId, Params, Request, StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.calibration import Facts, fit

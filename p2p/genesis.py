@@ -1,0 +1,151 @@
+"""What a network is made of: its models, its rules, its first peers and accounts. Law: data only; integers, so that all compute the same."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from p2p.codec import Message
+from p2p.types import U32, U64, Bytes32, Short
+
+
+class ModelSpec(Message, frozen=True):
+    """What a model id means on this network. Hashes are SHA-256.
+
+    cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
+    profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
+    """
+
+    model: Short
+    weights_hash: Bytes32
+    template_hash: Bytes32
+    precision: Short
+    price_micro: U64
+    price_floor_micro: U64
+    context_tokens: U32
+    tokenizer_hash: Bytes32 = bytes(32)
+    cost_milli: Annotated[int, Meta(ge=1, lt=2**32)] = 1000
+    stacks: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
+    profile_hash: Annotated[str, Meta(max_length=64)] = ""
+    retired: bool = False
+
+
+class GenesisPeer(Message, frozen=True):
+    """A peer known from the start: node key, owner's account, consensus weight, models it serves."""
+
+    node: Bytes32
+    owner: Bytes32
+    weight: U64
+    models: tuple[Short, ...]
+
+
+class GenesisAccount(Message, frozen=True):
+    account: Bytes32
+    balance_micro: U64
+
+
+class GenesisChange(Message, frozen=True):
+    """A planned change of consensus weight, from the first height of `epoch` on (0 is the first epoch)."""
+
+    epoch: U32
+    node: Bytes32
+    weight: U64
+
+
+class CheckRules(Message, frozen=True):
+    """How answers are checked and who pays for what is found. Integers, so that every peer computes the same.
+
+    dispute_committee: validators of a second committee. reveal_window: heights to reveal. saving_micro: what cheating saves in
+    one inference (C). reward_micro: what a participant earns in an epoch (R). slashable_micro: what it can lose besides (S).
+    false_accept_ppm: share of faulty answers that one check lets pass (r), in millionths. The deterrence bound is made of these
+    four (duty.deterrence_milli). min_checked_tokens: output tokens of an executor checked in an epoch before anything is left to
+    chance. min_checks: inferences of an executor expected to be checked in an epoch. reputation_gain: points for a clean epoch.
+    reveal_tolerance_milli: mean |difference| of log-probabilities at which two validators still agree, thousandths of a nat.
+    honest_odd_ppm, honest_miss_ppm: rates an honest validator may show, in millionths. conviction_ppb: chance, in thousand-millionths, that
+    an honest validator is barred in an epoch by one of the two. grey_milli, near_milli: a dispute whose ratio is up to the first is a
+    grey zone: who lost it and measured as the others did (to the second), has judged, not lied; thousandths of a nat.
+    llr_cap_milli: bound of one inference's weight in the sequential test, thousandths of a nat.
+    conviction_milli: log e-value that convicts an executor, thousandths of a nat (13_816 = ln 1e6: falsely in one epoch of 1e6).
+    plant_every: one planted fault per so many finished inferences. plant_window: heights after the decision to reveal it.
+    false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
+    thresholds for (10_000, 1000 or 100).
+    honest_disagree_ppm: rate at which the records of an honest agent and an honest executor may differ, in millionths.
+    """
+
+    dispute_committee: Annotated[int, Meta(ge=3, le=64)] = 3
+    reveal_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    saving_micro: U64 = 500
+    reward_micro: U64 = 50_000
+    slashable_micro: U64 = 0
+    false_accept_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
+    min_checked_tokens: U64 = 2000
+    min_checks: U32 = 10
+    reputation_gain: Annotated[int, Meta(ge=0, le=100)] = 5
+    reveal_tolerance_milli: U32 = 800
+    honest_odd_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
+    honest_miss_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 50_000
+    conviction_ppb: Annotated[int, Meta(ge=0, le=10**9)] = 1000
+    grey_milli: U32 = 12_000
+    near_milli: U32 = 2000
+    llr_cap_milli: Annotated[int, Meta(ge=1, le=1_000_000)] = 6000
+    conviction_milli: U32 = 13_816
+    plant_every: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    plant_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    false_alarm_ppm: Annotated[int, Meta(ge=100, le=10_000)] = 1000
+    honest_disagree_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 20_000
+
+
+Share = Annotated[int, Meta(ge=0, le=1000)]  # thousandths
+
+
+class EconomyRules(Message, frozen=True):
+    """Who earns what. Amounts in micro-credits, shares in thousandths, waits in heights.
+
+    emission_micro: minted in an epoch in which somebody worked. validator_share_milli, burn_share_milli: of each settled fee, to the
+    validators who did their duty in the epoch, and to nobody; the executor has the rest. price_low_milli, price_high_milli: between these
+    utilisations of the last price_window heights a model's price rests; outside it moves by price_step_milli of itself in a block, at least 1.
+    tokens_per_weight: output tokens of one height that a unit of weight is taken to be able to serve. collateral_min_micro: what must be
+    deposited to serve. withdraw_wait: between asking for collateral, or leaving, and getting it. slash_milli: of the collateral, on
+    conviction. bounty_milli: of a slashed amount, to the validators who found the cheat; the rest is burnt. accuse_penalty_micro: from
+    the collateral of who accused falsely. owner_cap_milli: largest share of all weight that one owner's nodes count for. output_window:
+    after the finish, for the agent to say what it streamed. gov_window: to vote on a proposal. gov_quorum_milli: of all weight, that must
+    say yes. keep_epochs: how long ended inferences stay in the state.
+    """
+
+    emission_micro: U64 = 1_000_000
+    validator_share_milli: Share = 100
+    burn_share_milli: Share = 50
+    price_low_milli: Share = 400
+    price_high_milli: Share = 600
+    price_step_milli: Share = 20
+    price_window: Annotated[int, Meta(ge=1, le=1000)] = 10
+    tokens_per_weight: Annotated[int, Meta(ge=1, lt=2**32)] = 100
+    collateral_min_micro: U64 = 0
+    withdraw_wait: Annotated[int, Meta(ge=1, lt=2**32)] = 200
+    slash_milli: Share = 200
+    bounty_milli: Share = 500
+    accuse_penalty_micro: U64 = 10_000
+    owner_cap_milli: Annotated[int, Meta(ge=1, le=1000)] = 300
+    output_window: Annotated[int, Meta(ge=1, lt=2**32)] = 50
+    gov_window: Annotated[int, Meta(ge=1, lt=2**32)] = 50
+    gov_quorum_milli: Annotated[int, Meta(ge=1, le=1000)] = 500
+    keep_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 2
+
+
+class Genesis(Message, frozen=True):
+    """The beginning of a network; its hash is part of the first header."""
+
+    version: U32
+    network: Short
+    time_ms: U64
+    peers: tuple[GenesisPeer, ...]
+    accounts: tuple[GenesisAccount, ...]
+    models: tuple[ModelSpec, ...]
+    committee: U32 = 3  # validators drawn for one inference
+    validation_delay: U32 = 1  # heights between the root on chain and the beacon that draws its validators
+    validation_window: U32 = 60  # heights a drawn validator has to commit its verdict
+    epoch_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 100  # heights of one epoch: the validator set changes only between them
+    changes: tuple[GenesisChange, ...] = ()
+    checks: CheckRules = CheckRules()
+    economy: EconomyRules = EconomyRules()
