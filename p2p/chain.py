@@ -5,6 +5,7 @@ Implements consensus.application.Application; what agent, executor and validator
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -126,20 +127,24 @@ class Chain(Answers):
         return len(self.mempool) > 0
 
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
-        """Transactions for a new block; every one of them passes `process`."""
-        return tuple(raw for raw in self.mempool.select(max_bytes) if self._tx_fault(raw) is None)
+        """Transactions for a new block; together they pass `process`."""
+        return tuple(self._right(self.mempool.select(max_bytes, self.batch_nonce)))
 
     def process(self, block: Block) -> bool:
         """Whether all transactions may be in a block on this state. Pure; never raises."""
-        senders: set[bytes] = set()
-        for raw in block.txs:
+        return len(self._right(block.txs)) == len(block.txs)
+
+    def _right(self, txs: Sequence[bytes]) -> list[bytes]:
+        """Those that may be in the next block: right by themselves, each sender's nonces going on by one from the chain's."""
+        found, last = [], dict[bytes, int]()
+        for raw in txs:
             if self._tx_fault(raw) is not None:
-                return False
-            sender = unpack(SignedBatch, raw).batch.sender
-            if sender in senders:
-                return False  # one batch per peer per block
-            senders.add(sender)
-        return True
+                continue
+            batch = load(SignedBatch, raw).batch
+            if batch.nonce == last.get(batch.sender, self.batch_nonce(batch.sender)) + 1:
+                last[batch.sender] = batch.nonce
+                found.append(raw)
+        return found
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         """Apply a decided block and commit everything at once. Raises StorageError; then nothing is written."""

@@ -10,8 +10,9 @@ MIB: Final = 1024 * KIB
 # bytes on the wire
 MAX_FRAME: Final = 4 * MIB  # one frame on a stream
 MAX_GOSSIP: Final = 256 * KIB  # one gossip message; py-libp2p drops RPCs above 1 MiB without an error
-MAX_BLOCK: Final = 192 * KIB  # one encoded block; travels inside a proposal by gossip
-MAX_TX: Final = 64 * KIB  # one transaction
+MAX_TX: Final = 64 * KIB  # one transaction; travels by gossip
+MAX_BLOCK: Final = 1536 * KIB  # one encoded block: 2,600 inferences of three records; its transactions do not travel with the proposal
+MAX_PROPOSAL: Final = MAX_BLOCK + 128 * KIB  # with a polka of 128 votes; in the log and between simulated peers
 MAX_DEPTH: Final = 16  # nesting of decoded CBOR
 
 # inference
@@ -36,6 +37,7 @@ MAX_TXS_PER_BLOCK: Final = 512
 MAX_RECORDS_PER_TX: Final = 256
 MAX_MEMPOOL: Final = 4096
 MAX_MEMPOOL_PER_SENDER: Final = 256
+MAX_BATCHES_IN_FLIGHT: Final = 16  # of one peer on their way into a block
 MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
 DEADLINE_MAX_AHEAD: Final = 10_000  # heights
 TX_TTL_HEIGHTS: Final = 100
@@ -74,9 +76,12 @@ EXCHANGE_INTERVAL_S: Final = 15.0
 ENGINE_START_TIMEOUT_S: Final = 420.0
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
+BODY_TIMEOUT_S: Final = 10.0  # a proposer has this long to give the transactions of its block
+INJECT_TIMEOUT_S: Final = 60.0  # a decided block from sync is applied: seconds where it is large and the machine busy
 
-assert MAX_BLOCK < MAX_GOSSIP < MIB <= MAX_FRAME
-assert MAX_TX <= MAX_BLOCK
+assert MAX_TX < MAX_GOSSIP < MIB <= MAX_FRAME
+assert MAX_TX <= MAX_BLOCK < MAX_PROPOSAL <= MAX_FRAME // 2
+assert MAX_BATCHES_IN_FLIGHT <= MAX_MEMPOOL_PER_SENDER
 assert MAX_RECORDS_PER_TX * 64 < MAX_TX * 4
 assert MAX_MEMPOOL_PER_SENDER < MAX_MEMPOOL
 assert PING_TIMEOUT_S < PING_INTERVAL_S

@@ -16,12 +16,13 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def root(leaves: Sequence[bytes]) -> bytes:
     """Root over raw leaves; the empty tree is SHA-256 of nothing."""
-    if not leaves:
+    return root_of(list(map(leaf_hash, leaves)))
+
+
+def root_of(hashes: list[bytes]) -> bytes:
+    """Root over leaf hashes: whoever has them need not have the leaves."""
+    if not hashes:
         return hashlib.sha256(b"").digest()
-    return _root([leaf_hash(leaf) for leaf in leaves])
-
-
-def _root(hashes: list[bytes]) -> bytes:
     while len(hashes) > 1:
         paired = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes) - 1, 2)]
         hashes = paired + hashes[len(hashes) - len(hashes) % 2 :] if len(hashes) % 2 else paired

@@ -32,6 +32,9 @@ from p2p.inference.executor import Executor
 from p2p.inference.session import (
     Answer,
     Ask,
+    Body,
+    BodyWanted,
+    Failure,
     Forward,
     Order,
     PayloadWanted,
@@ -39,14 +42,17 @@ from p2p.inference.session import (
     failure,
     pack_frame,
     parse_frame,
+    raise_failure,
 )
 from p2p.keys import Key
+from p2p.limits import MAX_PROPOSAL
 from p2p.mlnode import open_ml_node
 from p2p.orders import take_order
 from p2p.outbox import Outbox
 from p2p.planting import Planter
 from p2p.queries import Queries
 from p2p.sync import Catchup, serve_sync
+from p2p.types import VERSION
 from p2p.verification.profile import load as load_profile
 from p2p.verification.validator import Validator, stored_payload
 
@@ -73,6 +79,7 @@ class Node:
         self.consensus = ConsensusEngine(
             key=self.key, network=config.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
+            find_tx=self.chain.mempool.find, fetch=self._fetch_body,
         )
         waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
         cheat = attacks.get(config.cheat) if config.cheat else None
@@ -171,6 +178,28 @@ class Node:
                 await self._new_height.wait()
         return self.chain.may_fetch(inference_id, peer)
 
+    async def _body(self, stream: Stream, frame: object) -> None:
+        """Transactions of a block that is being decided and that we offered."""
+        if not isinstance(frame, BodyWanted):
+            raise RemoteProtocolError(f"{type(frame).__name__} has no place on body", field="frame")
+        txs = self.consensus.body(frame.height, frame.block_id, frame.places)
+        if txs is None:
+            raise Unavailable("no such block is being decided here", field="block_id")
+        await stream.send(pack_frame(Body(txs)))
+
+    async def _fetch_body(self, peer: str, height: int, block_id: bytes, places: tuple[int, ...]) -> tuple[bytes, ...]:
+        stream = await self._open(peer, "body")
+        try:
+            await stream.send(pack_frame(BodyWanted(VERSION, height, block_id, places)))
+            frame = parse_frame(await stream.receive(limit=MAX_PROPOSAL))
+        finally:
+            await stream.close()
+        if isinstance(frame, Failure):
+            raise_failure(frame)
+        if not isinstance(frame, Body):
+            raise RemoteProtocolError(f"{type(frame).__name__} instead of Body", field="frame")
+        return frame.txs
+
     async def _query(self, stream: Stream, frame: object) -> None:
         if isinstance(frame, Order):
             await stream.send(pack_frame(Answer(encode(take_order(self.chain, self.outbox, frame.signed_op)))))
@@ -182,12 +211,10 @@ class Node:
     # -- tasks ----------------------------------------------------------------------------------------------------
 
     async def _send_records(self) -> None:
-        """Each height, and whenever records wait: the batch in flight again, or a new one."""
+        """Each height, and whenever records wait: new batches, and again those that no block took in time."""
         while True:
-            nonce = self.chain.batch_nonce(self.key.public)
-            self.outbox.settle(nonce)
-            raw = self.outbox.in_flight or self.outbox.next_batch(nonce)
-            if raw is not None:
+            height = self.chain.height()
+            for raw in self.outbox.due(self.chain.batch_nonce(self.key.public), height):
                 self._retries += 1
                 try:
                     self.chain.add_tx(raw)
@@ -195,9 +222,8 @@ class Node:
                     log.debug("own batch not taken", reason=str(error))
                 self.consensus.wake()
                 await self._publish("transactions", encode([self._retries, raw]))
-            height = self.chain.height()
             with trio.move_on_after(2.0):
-                while self.chain.height() == height and (self.outbox.in_flight or not len(self.outbox)):
+                while self.chain.height() == height and not self.outbox.ready:
                     with trio.move_on_after(0.02):
                         await self._new_height.wait()
 
@@ -271,6 +297,7 @@ class Node:
             "infer": lambda s: self._serve(s, self._infer),
             "payload": lambda s: self._serve(s, self._payload),
             "query": lambda s: self._serve(s, self._query),
+            "body": lambda s: self._serve(s, self._body),
             "sync": lambda s: serve_sync(self.chain, s),
         }
         async with open_network(self.network_config(), topic_handlers=topics, stream_handlers=streams) as network:

@@ -1,6 +1,7 @@
-"""A peer's records on their way to the chain. Law: one signed batch in flight per peer; nothing queued is lost before its limit.
+"""A peer's records on their way to the chain. Law: nothing queued is lost before its limit; a second batch leaves only when it is full.
 
-Records wait here, leave together as one SignedBatch, and are sent again each height until a block holds the batch.
+Records wait here and leave as SignedBatches with nonces that follow each other. While one is in flight others gather, so a peer with
+little to say sends one a block, and a busy one up to MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again.
 """
 
 from __future__ import annotations
@@ -10,28 +11,38 @@ from collections import deque
 from p2p.codec import encode
 from p2p.errors import Overloaded
 from p2p.keys import Domain, Key
-from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
+from p2p.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX
 from p2p.types import VERSION, Batch, Record, RecordKind, SignedBatch
 
 MAX_WAITING = 16 * MAX_RECORDS_PER_TX
+AGAIN_HEIGHTS = 2  # a batch that this many blocks did not take is said again
+_FRAME = 256  # bytes of a batch beside its records, at most
+_EACH = 16  # of a record beside its body, at most
 
 
 class Outbox:
-    """Pure: `put` queues, `next_batch` gives the bytes to send now (new or again), `settle` is told of each height."""
+    """Pure: `put` queues, `due` gives the bytes to send now, new or again."""
 
     def __init__(self, key: Key, network: str) -> None:
         self._key = key
         self._network = network
         self._waiting: deque[Record] = deque()
-        self._flight: tuple[int, bytes] | None = None
+        self._bytes = 0  # of what waits
+        self._flight: dict[int, tuple[bytes, int]] = {}  # nonce -> transaction, height at which it was sent last
         self._last_nonce = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
-    def in_flight(self) -> bytes | None:
-        return self._flight[1] if self._flight else None
+    def in_flight(self) -> int:
+        return len(self._flight)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a new batch may leave now."""
+        full = len(self._waiting) >= MAX_RECORDS_PER_TX or self._bytes + _FRAME > MAX_TX
+        return len(self._flight) < MAX_BATCHES_IN_FLIGHT and (full or bool(self._waiting and not self._flight))
 
     def check_room(self) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -40,29 +51,35 @@ class Outbox:
     def put(self, kind: RecordKind, body: object) -> None:
         """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already."""
         self.check_room()
-        self._waiting.append(Record(kind, encode(body)))
+        record = Record(kind, encode(body))
+        self._waiting.append(record)
+        self._bytes += len(record.body) + _EACH
 
-    def settle(self, chain_nonce: int) -> None:
-        """The chain has this sender's batches up to `chain_nonce`."""
-        if self._flight is not None and self._flight[0] <= chain_nonce:
-            self._flight = None
+    def due(self, chain_nonce: int, height: int) -> list[bytes]:
+        """Transactions to send now. The chain, at `height`, has this sender's batches up to `chain_nonce`."""
+        self._flight = {nonce: sent for nonce, sent in self._flight.items() if nonce > chain_nonce}
+        out = []
+        for nonce, (raw, sent) in self._flight.items():
+            if height - sent >= AGAIN_HEIGHTS:
+                self._flight[nonce] = raw, height
+                out.append(raw)
+        while self.ready:
+            out.append(self._next(chain_nonce, height))
+        return out
 
-    def next_batch(self, chain_nonce: int) -> bytes | None:
-        """Bytes of a new transaction when none is in flight and records wait; None otherwise."""
-        if self._flight is not None or not self._waiting:
-            return None
+    def _next(self, chain_nonce: int, height: int) -> bytes:
         nonce = max(chain_nonce, self._last_nonce) + 1
         records: list[Record] = []
-        size = 256
+        size = _FRAME
         while self._waiting and len(records) < MAX_RECORDS_PER_TX:
-            cost = len(self._waiting[0].body) + 16
+            cost = len(self._waiting[0].body) + _EACH
             if records and size + cost > MAX_TX:
                 break
             size += cost
             records.append(self._waiting.popleft())
+        self._bytes -= size - _FRAME
         batch = Batch(VERSION, self._network, self._key.public, nonce, tuple(records))
         raw = encode(SignedBatch(batch, self._key.sign(Domain.TX, self._network, encode(batch))))
-        self._flight, self._last_nonce = (nonce, raw), nonce
+        self._flight[nonce] = raw, height
+        self._last_nonce = nonce
         return raw
-
-

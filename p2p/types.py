@@ -221,7 +221,7 @@ class Record(Message, frozen=True):
 
 
 class Batch(Message, frozen=True):
-    """All records of one peer for one block: one signature. nonce grows by at least one with each batch of the sender."""
+    """Records of one peer under one signature. nonce: one more than in the sender's batch before; a block may hold several, in order."""
 
     version: U32
     network: Short

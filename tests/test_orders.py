@@ -44,8 +44,7 @@ def grow(chain: Chain, count: int) -> None:
 
 
 def send(chain: Chain, outbox: Outbox, sender: Key) -> None:
-    raw = outbox.next_batch(chain.batch_nonce(sender.public))
-    assert raw is not None
+    (raw,) = outbox.due(chain.batch_nonce(sender.public), chain.height())
     chain.add_tx(raw)
 
 
@@ -116,11 +115,10 @@ def test_a_rotated_key_is_refused_at_once_and_votes_no_more_from_the_next_set_on
         box.put(RecordKind.OUTPUT, OutputRecord(bytes(32), key.public, bytes(32), 1))
     with pytest.raises(RemoteProtocolError, match="sender"):
         send(chain, both[1], NEW)
-    both[1].settle(10**6)
+    both[1].due(10**6, 0)  # it waits for that one no longer
     send(chain, outbox, PEERS[0])
     send(chain, both[0], old)  # in the same block: it was sent before
     grow(chain, 1)
-    both[0].settle(10**6)
     for box, key in zip(both, (old, NEW), strict=True):
         box.put(RecordKind.OUTPUT, OutputRecord(bytes(32), key.public, bytes(32), 1))
     with pytest.raises(RemoteProtocolError, match="sender"):

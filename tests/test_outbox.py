@@ -1,16 +1,16 @@
-"""Outbox: one batch in flight, nothing lost, nonces grow."""
+"""Outbox: nothing lost, nonces without a gap, a second batch only when it is full, again what no block took."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.codec import encode, unpack
 from p2p.errors import Overloaded
 from p2p.keys import Domain, Key, verify
-from p2p.limits import MAX_TX
-from p2p.outbox import MAX_WAITING, Outbox
+from p2p.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX
+from p2p.outbox import AGAIN_HEIGHTS, MAX_WAITING, Outbox
 from p2p.types import OutputRecord, RecordKind, SignedBatch
 
 KEY = Key(bytes(32))
@@ -20,40 +20,57 @@ def record(number: int) -> OutputRecord:
     return OutputRecord(number.to_bytes(32, "big"), KEY.public, bytes(32), number)
 
 
+def numbers(raw: bytes) -> list[int]:
+    return [unpack(OutputRecord, r.body).output_tokens for r in unpack(SignedBatch, raw).batch.records]
+
+
 def test_nothing_waits_nothing_leaves() -> None:
-    assert Outbox(KEY, "n").next_batch(0) is None
+    assert Outbox(KEY, "n").due(0, 0) == []
 
 
 def test_batch_is_signed_for_its_network() -> None:
     box = Outbox(KEY, "n")
     box.put(RecordKind.OUTPUT, record(1))
-    signed = unpack(SignedBatch, box.next_batch(7) or b"")
+    (raw,) = box.due(7, 0)
+    signed = unpack(SignedBatch, raw)
     assert signed.batch.nonce == 8
     assert verify(KEY.public, Domain.TX, "n", encode(signed.batch), signed.signature)
     assert not verify(KEY.public, Domain.TX, "m", encode(signed.batch), signed.signature)
 
 
-@given(st.lists(st.booleans(), max_size=60))
-def test_each_record_leaves_once_and_in_order(settles: list[bool]) -> None:
-    """True = the chain took the batch; False = it is still in flight, so nothing new may leave."""
-    box, sent, nonce = Outbox(KEY, "n"), [], 0
-    for number, settled in enumerate(settles):
-        box.put(RecordKind.OUTPUT, record(number))
-        raw = box.next_batch(nonce)
-        if raw is not None:
-            batch = unpack(SignedBatch, raw).batch
-            assert batch.nonce == nonce + 1
-            sent += [unpack(OutputRecord, r.body).output_tokens for r in batch.records]
-        assert box.in_flight is not None
-        assert box.next_batch(nonce) is None
-        if settled:
-            nonce += 1
-            box.settle(nonce)
-    box.settle(nonce + 1)
-    raw = box.next_batch(nonce + 1)
-    if raw is not None:
-        sent += [unpack(OutputRecord, r.body).output_tokens for r in unpack(SignedBatch, raw).batch.records]
-    assert sent == list(range(len(settles)))
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3)), max_size=20))
+def test_each_record_leaves_once_and_in_order_whatever_the_chain_takes(steps: list[tuple[int, int]]) -> None:
+    """Each step: so many records are put, then the chain takes so many of the batches it has not taken."""
+    box, nonce, put = Outbox(KEY, "n"), 0, 0
+    sent: dict[int, bytes] = {}
+    for height, (more, taken) in enumerate(steps):
+        for _ in range(min(more, MAX_WAITING - len(box))):
+            box.put(RecordKind.OUTPUT, record(put))
+            put += 1
+        for raw in box.due(nonce, height):
+            at = unpack(SignedBatch, raw).batch.nonce
+            assert at in sent or at == nonce + 1 or len(numbers(raw)) == MAX_RECORDS_PER_TX, "beside others only a full one"
+            assert sent.setdefault(at, raw) == raw, "the same bytes again, or the next nonce"
+            assert len(raw) <= MAX_TX
+        assert sorted(sent) == list(range(1, len(sent) + 1)), "a gap would lose what comes after it"
+        assert box.in_flight == len(sent) - nonce <= MAX_BATCHES_IN_FLIGHT
+        nonce = min(nonce + taken, len(sent))
+    while len(box) or nonce < len(sent):
+        nonce = len(sent)
+        sent |= {unpack(SignedBatch, raw).batch.nonce: raw for raw in box.due(nonce, 10**6)}
+    assert [number for _, raw in sorted(sent.items()) for number in numbers(raw)] == list(range(put))
+
+
+def test_what_no_block_took_is_said_again_after_a_while() -> None:
+    box = Outbox(KEY, "n")
+    box.put(RecordKind.OUTPUT, record(1))
+    (raw,) = box.due(0, 5)
+    assert [box.due(0, height) for height in range(5, 5 + AGAIN_HEIGHTS)] == [[]] * AGAIN_HEIGHTS
+    assert box.due(0, 5 + AGAIN_HEIGHTS) == [raw]
+    assert box.due(0, 6 + AGAIN_HEIGHTS) == []
+    assert box.due(1, 20) == []
+    assert box.in_flight == 0
 
 
 def test_batches_stay_under_the_size_limit_and_the_queue_under_its_own() -> None:
@@ -62,6 +79,6 @@ def test_batches_stay_under_the_size_limit_and_the_queue_under_its_own() -> None
         box.put(RecordKind.OUTPUT, record(number))
     with pytest.raises(Overloaded, match="records"):
         box.put(RecordKind.OUTPUT, record(0))
-    raw = box.next_batch(0)
-    assert raw is not None
-    assert len(raw) <= MAX_TX
+    batches = box.due(0, 0)
+    assert 1 < len(batches) <= MAX_BATCHES_IN_FLIGHT
+    assert max(map(len, batches)) <= MAX_TX

@@ -1,46 +1,96 @@
-"""The shell around the driver: time, the queue, the network. Law: one task owns the driver; a write error halts the peer."""
+"""The shell around the driver: time, the queue, the network. Law: one task owns the driver; a write error halts the peer.
+
+The driver says and takes whole proposals; between peers they travel compact (compact.py), so what is missing here is fetched first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
 import trio
 
 from p2p.consensus.application import Application
+from p2p.consensus.bodies import Bodies
+from p2p.consensus.compact import Assembly, FindTx, shrink
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Reload, Say, Wake
 from p2p.consensus.guard import GuardLog
-from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.timing import Timing
+from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.keys import Key
+from p2p.limits import BODY_TIMEOUT_S, INJECT_TIMEOUT_S
 
 log = structlog.get_logger()
 
 QUEUE = 4096
-INJECT_TIMEOUT_S = 10.0
+Fetch = Callable[[str, int, bytes, tuple[int, ...]], Awaitable[tuple[bytes, ...]]]
+
+
+async def nobody(peer: str, height: int, block_id: bytes, places: tuple[int, ...]) -> tuple[bytes, ...]:
+    """A Fetch without a network."""
+    raise Unavailable("there is no way to other peers", field="peer")
 
 
 class Engine:
-    """deliver() and inject_commit() feed it, run() owns it."""
+    """deliver() and inject_commit() feed it, run() owns it. find_tx: a transaction by its leaf hash, when this peer has it.
+    fetch(peer, height, block_id, places): transactions of a block that the peer has offered."""
 
     def __init__(
         self, *, key: Key, network: str, app: Application, guard: GuardLog, publish: Callable[[str, bytes], Awaitable[None]],
         timing: Timing, clock: Callable[[], int], on_commit: Callable[[Block, CommitCertificate], None] = lambda b, c: None,
-        has_txs: Callable[[], bool] = lambda: False,
+        has_txs: Callable[[], bool] = lambda: False, find_tx: FindTx = lambda leaf: None, fetch: Fetch = nobody,
     ) -> None:
         self.driver = Driver(key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs)
-        self._app, self._publish, self._on_commit = app, publish, on_commit
+        self.bodies = Bodies(self.driver, app, network, find_tx)
+        self._app, self._publish, self._on_commit, self._fetch = app, publish, on_commit, fetch
+        self._nursery: trio.Nursery | None = None
         self._send, self._receive = trio.open_memory_channel[tuple[Input, trio.Event | None]](QUEUE)
 
     def deliver(self, from_peer: str, topic: str, data: bytes) -> bool:
-        """A gossip message: False when it is invalid."""
-        del from_peer, topic
+        """A gossip message of author `from_peer`: False when it is invalid."""
+        if topic == "proposals":
+            return self._offer(from_peer, data)
         accepted, message = self.driver.judge(data)
+        if isinstance(message, SignedProposal):
+            return False  # whole ones do not travel
         if message is not None:
             self._put(message)
         return accepted
+
+    def _offer(self, author: str, data: bytes) -> bool:
+        accepted, found = self.bodies.judge(author, data)
+        if isinstance(found, SignedProposal):
+            self._put(found)
+        elif found is not None and self._nursery is not None:
+            self._nursery.start_soon(self._complete, author, found)
+        elif found is not None:
+            self.bodies.done(author)  # not running yet; a repeat brings it again
+        return accepted
+
+    async def _complete(self, author: str, assembly: Assembly) -> None:
+        """Fetch what is missing and hand the whole to the driver. Whatever fails costs this offer only: a repeat brings another."""
+        lied, places = False, assembly.missing
+        try:
+            with trio.fail_after(BODY_TIMEOUT_S):
+                assembly.fill(await self._fetch(author, assembly.height, assembly.block_id, places))
+            self._put(assembly.whole())
+        except RemoteProtocolError as error:
+            lied = True
+            log.warning("a peer does not give the block it offers", peer=author, height=assembly.height, reason=str(error))
+        except (FolkmootError, trio.TooSlowError) as error:
+            log.info("a proposed block was not to be had", peer=author, height=assembly.height, missing=len(places), reason=str(error))
+        finally:
+            self.bodies.done(author, lied=lied)
+
+    def body(self, height: int, block_id: bytes, places: Sequence[int]) -> tuple[bytes, ...] | None:
+        """Transactions of a block this peer has proposed or said again; None when it holds no such block any more."""
+        held = self.driver.machine.proposal_of(block_id) if height == self.driver.height else None
+        if held is None or any(place >= len(held.block.txs) for place in places):
+            return None
+        return tuple(held.block.txs[place] for place in places)
 
     def _put(self, event: Input) -> None:
         try:
@@ -75,6 +125,7 @@ class Engine:
     async def run(self) -> None:
         """Until cancelled. Raises StorageError when nothing can be written any more."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             await self._carry_out(nursery, self.driver.begin())
             async for event, done in self._receive:
                 await self._carry_out(nursery, self.driver.take(event))
@@ -84,12 +135,16 @@ class Engine:
     async def _carry_out(self, nursery: trio.Nursery, outputs: list[Output]) -> None:
         for output in outputs:
             match output:
+                case Say(topic="proposals"):
+                    await self._publish(output.topic, shrink(output.data))
                 case Say():
                     await self._publish(output.topic, output.data)
                 case Alarm():
                     nursery.start_soon(self._alarm, output)
                 case Committed():
                     self._on_commit(output.block, output.certificate)
+                    for author, data in self.bodies.new_height():
+                        self._offer(author, data)
 
     async def _alarm(self, alarm: Alarm) -> None:
         await trio.sleep(alarm.delay_ms / 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from p2p.consensus import wire
 from p2p.consensus.certificates import verify_polka, verify_round
+from p2p.consensus.header import tx_root
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import VoteKeeper
@@ -18,14 +19,17 @@ def is_right(message: wire.Wire, network: str, members: ValidatorSet, known: Vot
         before = known.first(vote.validator, vote.round, vote.type) if known is not None else None
         return (before is not None and before.vote == vote) or message.verify()
     if isinstance(message, SignedProposal):
-        return _is_right_proposal(message, network, members)
+        block = message.block
+        covered = block.header.tx_root == tx_root(block.txs, block.last_commit, block.evidence)
+        return covered and is_right_claim(message, network, members)
     if isinstance(message, PolkaCertificate):
         return verify_polka(message, network, members)
     return isinstance(message, RoundCertificate) and verify_round(message, network, members)
 
 
-def _is_right_proposal(message: SignedProposal, network: str, members: ValidatorSet) -> bool:
-    """B: a new block carries the round it was made in; an old one an earlier round, and the polka it names is about it."""
+def is_right_claim(message: SignedProposal, network: str, members: ValidatorSet) -> bool:
+    """All but the block's body, which the header's tx_root covers: a signature over a block id is worth nothing beside another body.
+    B: a new block carries the round it was made in; an old one an earlier round, and the polka it names is about it."""
     p, header, polka = message.proposal, message.block.header, message.polka
     fits = header.round == p.round if p.pol_round < 0 else header.round <= p.pol_round < p.round
     right = (

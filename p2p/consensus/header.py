@@ -13,7 +13,7 @@ from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.keys import Key
 from p2p.limits import MAX_BLOCK
-from p2p.merkle import root
+from p2p.merkle import leaf_hash, root_of
 from p2p.types import VERSION
 
 MAX_AHEAD_MS = 10_000  # a proposer's clock may run this far ahead of ours
@@ -21,7 +21,12 @@ HEADER_ROOM = 24 * 1024  # of MAX_BLOCK, kept for header, certificate and eviden
 
 
 def tx_root(txs: Sequence[bytes], last_commit: CommitCertificate | None, evidence: Sequence[bytes]) -> bytes:
-    return root([*txs, encode(last_commit), *evidence])
+    return body_root(tuple(map(leaf_hash, txs)), last_commit, evidence)
+
+
+def body_root(leaves: Sequence[bytes], last_commit: CommitCertificate | None, evidence: Sequence[bytes]) -> bytes:
+    """tx_root from the transactions' leaf hashes alone: a header says which transactions its block has before anyone holds them."""
+    return root_of([*leaves, leaf_hash(encode(last_commit)), *map(leaf_hash, evidence)])
 
 
 def make_block(app: Application, key: Key, network: str, round_: int, now_ms: int, evidence: tuple[bytes, ...]) -> Block:

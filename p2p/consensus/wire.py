@@ -9,7 +9,7 @@ from msgspec import Meta
 from p2p.codec import Message, convert, decode, encode
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
 from p2p.errors import RemoteProtocolError
-from p2p.limits import MAX_GOSSIP
+from p2p.limits import MAX_PROPOSAL
 from p2p.types import U64, VERSION
 
 
@@ -31,7 +31,7 @@ def pack(message: Wire, retry: int) -> bytes:
 
 def parse(data: bytes) -> Wire:
     """Raises RemoteProtocolError naming the field."""
-    plain = decode(data, limit=MAX_GOSSIP)
+    plain = decode(data, limit=MAX_PROPOSAL)
     if not isinstance(plain, list) or len(plain) != 4 or not isinstance(plain[1], int):
         raise RemoteProtocolError("an envelope has version, retry, kind and payload", field="envelope", code="shape")
     if plain[0] != VERSION:

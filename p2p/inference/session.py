@@ -17,7 +17,7 @@ from p2p.consensus.messages import Block, CommitCertificate
 from p2p.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.ledger.ops import SignedOp
 from p2p.ledger.snapshot import Manifest
-from p2p.limits import MAX_FRAME, MAX_OUTPUT_TOKENS, MAX_PROMPT_BYTES
+from p2p.limits import MAX_FRAME, MAX_OUTPUT_TOKENS, MAX_PROMPT_BYTES, MAX_TX, MAX_TXS_PER_BLOCK
 from p2p.types import U32, U64, VERSION, Bytes32, Reason, Short, SignedBusy, SignedFinish, SignedRequest
 
 Prompt = Annotated[str, Meta(max_length=MAX_PROMPT_BYTES)]
@@ -112,6 +112,21 @@ class SyncBlock(Message, frozen=True, tag="sync_block"):
     certificate: CommitCertificate
 
 
+class BodyWanted(Message, frozen=True, tag="body_wanted"):
+    """Transactions of a block that the asked peer has proposed or said again, by their places in it."""
+
+    version: U32
+    height: U64
+    block_id: Bytes32
+    places: Annotated[tuple[U32, ...], Meta(max_length=MAX_TXS_PER_BLOCK)]
+
+
+class Body(Message, frozen=True, tag="body"):
+    """In the order of the places asked for."""
+
+    txs: Annotated[tuple[Annotated[bytes, Meta(max_length=MAX_TX)], ...], Meta(max_length=MAX_TXS_PER_BLOCK)]
+
+
 class LightWanted(Message, frozen=True, tag="light_wanted"):
     version: U32
     height: U64
@@ -158,9 +173,10 @@ class Answer(Message, frozen=True, tag="answer"):
 Frame = (
     Ask | Forward | Accepted | Trying | Passed | Tokens | Done | Failure | PayloadWanted | Payload
     | SyncWanted | SyncTop | SyncBlock | LightWanted | LightAnswer | SnapshotWanted | SnapshotManifest | SnapshotChunk | Query | Order | Answer
+    | BodyWanted | Body
 )
 
-_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "light_wanted", "snapshot_wanted", "query", "order")
+_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "light_wanted", "snapshot_wanted", "query", "order", "body_wanted")
 _BY_CODE: dict[str, type[FolkmootError]] = {
     kind.code: kind for kind in (InvalidRequest, RemoteProtocolError, Overloaded, Unavailable)
 }

@@ -6,15 +6,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from p2p.errors import InvalidRequest, Overloaded
-from p2p.keys import digest
 from p2p.limits import MAX_MEMPOOL, MAX_MEMPOOL_PER_SENDER, MAX_TXS_PER_BLOCK, TX_TTL_HEIGHTS
+from p2p.merkle import leaf_hash
 from p2p.types import SignedBatch
 
 REMEMBERED = 4096
 
 
 class Mempool:
-    """Keeps (raw, sender, nonce, height of arrival) by hash, in order of arrival."""
+    """Keeps (raw, sender, nonce, height of arrival) by the leaf hash that a block's tx_root is made of, in order of arrival."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[bytes, tuple[bytes, bytes, int, int]] = OrderedDict()
@@ -24,13 +24,18 @@ class Mempool:
         return len(self._waiting)
 
     def known(self, raw: bytes) -> bool:
-        return digest(raw) in self._waiting
+        return leaf_hash(raw) in self._waiting
+
+    def find(self, leaf: bytes) -> bytes | None:
+        """The transaction with this leaf hash."""
+        found = self._waiting.get(leaf)
+        return found[0] if found else None
 
     def was_refused(self, raw: bytes) -> bool:
-        return digest(raw) in self._refused
+        return leaf_hash(raw) in self._refused
 
     def refuse(self, raw: bytes) -> None:
-        self._refused[digest(raw)] = None
+        self._refused[leaf_hash(raw)] = None
         while len(self._refused) > REMEMBERED:
             self._refused.popitem(last=False)
 
@@ -43,20 +48,26 @@ class Mempool:
         sender = signed.batch.sender
         if sum(1 for _, s, _, _ in self._waiting.values() if s == sender) >= MAX_MEMPOOL_PER_SENDER:
             raise Overloaded("this sender has too many transactions waiting", field="sender")
-        self._waiting[digest(raw)] = (raw, sender, signed.batch.nonce, height)
+        self._waiting[leaf_hash(raw)] = (raw, sender, signed.batch.nonce, height)
 
-    def select(self, max_bytes: int) -> tuple[bytes, ...]:
-        """At most one transaction per sender (its lowest nonce), in order of arrival, within max_bytes."""
-        lowest: dict[bytes, tuple[int, bytes]] = {}
+    def select(self, max_bytes: int, nonce_of: Callable[[bytes], int]) -> tuple[bytes, ...]:
+        """Within max_bytes: every sender's next transaction in order of arrival, then every sender's one after that, and so on.
+        nonce_of: the sender's last nonce on chain. A sender's nonces follow each other without a gap."""
+        waiting: dict[bytes, dict[int, bytes]] = {}
         for raw, sender, nonce, _ in self._waiting.values():
-            if sender not in lowest or nonce < lowest[sender][0]:
-                lowest[sender] = (nonce, raw)
+            waiting.setdefault(sender, {}).setdefault(nonce, raw)
+        turn = {sender: nonce_of(sender) + 1 for sender in waiting}
         chosen: list[bytes] = []
         size = 0
-        for _, raw in lowest.values():
-            if len(chosen) < MAX_TXS_PER_BLOCK and size + len(raw) + 8 <= max_bytes:
+        while turn and len(chosen) < MAX_TXS_PER_BLOCK:
+            for sender, nonce in list(turn.items()):
+                raw = waiting[sender].get(nonce, b"")
+                if not raw or size + len(raw) + 8 > max_bytes or len(chosen) >= MAX_TXS_PER_BLOCK:
+                    del turn[sender]  # what comes after it would overtake it
+                    continue
                 chosen.append(raw)
                 size += len(raw) + 8
+                turn[sender] = nonce + 1
         return tuple(chosen)
 
     def settle(self, nonce_of: Callable[[bytes], int], height: int) -> None:

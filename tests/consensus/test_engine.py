@@ -253,5 +253,6 @@ async def test_garbage_is_refused_and_old_heights_ignored(autojump_clock: Any) -
         engine = hub.engines[0][0]
         for bad in (b"", b"\xff", b"\x84\x02\x00\x01\x80", b"\x84\x01\x00\x09\x80", hub.sent[0][:-1]):
             assert not engine.deliver("x", "votes", bad)
-        assert engine.deliver("x", "votes", hub.sent[0])
+        assert engine.deliver("x", "proposals", hub.sent[0])
+        assert not engine.deliver("x", "votes", hub.sent[0])
         nursery.cancel_scope.cancel()

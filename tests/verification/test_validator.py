@@ -101,14 +101,14 @@ class Lab:
 
         self.validator = Validator(KEY, "n", chain, self.outbox, open_stream, frozenset({2}), engine or FakeEngine())  # type: ignore[arg-type]
         self.validator.profile = PROFILE
+        self.taken = 0  # nonce up to which the chain has this peer's batches
 
     async def height(self) -> None:
         async with trio.open_nursery() as nursery:
             await self.validator.on_height(nursery)
 
     def sent(self) -> list[tuple[RecordKind, bytes]]:
-        raw = self.outbox.next_batch(0)
-        return [(r.kind, r.body) for r in unpack(SignedBatch, raw).batch.records] if raw else []
+        return [(r.kind, r.body) for raw in self.outbox.due(self.taken, 0) for r in unpack(SignedBatch, raw).batch.records]
 
 
 PROFILE = Profile("toy", "00", {}, 500, {"vllm-cpu-bf16>vllm-cpu-bf16": toy.calibrated()})
@@ -129,7 +129,7 @@ async def committed(lab: Lab) -> VerdictCommit:
 async def test_it_commits_then_reveals_what_it_committed_to() -> None:
     lab = Lab(FakeChain())
     commit = await committed(lab)
-    lab.outbox.settle(10)
+    lab.taken = 10
     await lab.height()
     assert lab.sent() == [], "not twice"
     lab.chain.duties = [duty(commit.commitment)]
@@ -171,7 +171,7 @@ async def test_it_reveals_nothing_that_it_did_not_commit_to() -> None:
     chain = FakeChain()
     lab = Lab(chain)
     await committed(lab)
-    lab.outbox.settle(10)
+    lab.taken = 10
     chain.duties = [duty(b"\x01" * 32)]
     await lab.height()
     assert lab.sent() == []

@@ -8,6 +8,7 @@ from p2p.consensus import wire
 from p2p.consensus.events import Say
 from p2p.consensus.header import tx_root
 from p2p.consensus.messages import RoundCertificate, SignedProposal, SignedVote
+from p2p.limits import MAX_BLOCK, MAX_TX
 from tests.sim.peer import Peer
 from tests.sim.villains.base import Villain
 
@@ -15,7 +16,7 @@ from tests.sim.villains.base import Villain
 class Oversizer(Villain):
     def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
         if isinstance(message, SignedProposal) and self.is_mine(message) and message.proposal.pol_round < 0:
-            txs = tuple(bytes(1000) for _ in range(220))
+            txs = (bytes(MAX_TX),) * (MAX_BLOCK // MAX_TX)
             header = replace(message.block.header, tx_root=tx_root(txs, message.block.last_commit, ()))
             block = replace(message.block, header=header, txs=txs)
             signed = self.proposal(replace(message.proposal, block_id=block.block_id), message)
