@@ -6,7 +6,7 @@ libp2p streams and topics -> {agent, executor, validator, consensus engine} -> o
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -308,8 +308,9 @@ class Node:
                 self.network = None
 
 
-async def run_node(config: NodeConfig, report: Report) -> None:
-    """Run one peer until cancelled. report(state, text): joining, loading, ready. Raises FolkmootError when it must halt."""
+async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Callable[[Node], Awaitable[None]]] = ()) -> None:
+    """Run one peer until cancelled. report(state, text): joining, loading, ready. beside: more tasks, which know the node (a test's load).
+    Raises FolkmootError when it must halt."""
     genesis = unpack(Genesis, (config.directory / "genesis.cbor").read_bytes())
     report("joining", f"network {config.network}")
     node = Node(config, genesis, report)
@@ -323,6 +324,8 @@ async def run_node(config: NodeConfig, report: Report) -> None:
                 nursery.start_soon(node._validate)
                 nursery.start_soon(node._ml_node)
                 nursery.start_soon(node._announce)
+                for task in beside:
+                    nursery.start_soon(task, node)
                 if node.planter is not None:
                     nursery.start_soon(node.planter.run)
                 nursery.start_soon(serve_control, config.directory, lambda request: node.queries.query(request))

@@ -1,7 +1,7 @@
-"""A peer's records on their way to the chain. Law: nothing queued is lost before its limit; a second batch leaves only when it is full.
+"""A peer's records on their way to the chain. Law: nothing queued is lost before its limit; one batch in flight at most is not full.
 
-Records wait here and leave as SignedBatches with nonces that follow each other. While one is in flight others gather, so a peer with
-little to say sends one a block, and a busy one up to MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again.
+Records wait here and leave as SignedBatches with nonces that follow each other. While one that is not full is in flight others gather, so a
+peer with little to say sends one a block, and a busy one up to MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Outbox:
         self._waiting: deque[Record] = deque()
         self._bytes = 0  # of what waits
         self._flight: dict[int, tuple[bytes, int]] = {}  # nonce -> transaction, height at which it was sent last
-        self._last_nonce = 0
+        self._last_nonce = self._partial = 0  # _partial: nonce of the last one that was not full
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -41,8 +41,11 @@ class Outbox:
     @property
     def ready(self) -> bool:
         """Whether a new batch may leave now."""
-        full = len(self._waiting) >= MAX_RECORDS_PER_TX or self._bytes + _FRAME > MAX_TX
-        return len(self._flight) < MAX_BATCHES_IN_FLIGHT and (full or bool(self._waiting and not self._flight))
+        may = self._is_full() or (bool(self._waiting) and self._partial not in self._flight)
+        return may and len(self._flight) < MAX_BATCHES_IN_FLIGHT
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= MAX_RECORDS_PER_TX or self._bytes + _FRAME > MAX_TX
 
     def check_room(self) -> None:
         if len(self._waiting) >= MAX_WAITING:
@@ -50,8 +53,11 @@ class Outbox:
 
     def put(self, kind: RecordKind, body: object) -> None:
         """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already."""
+        self.put_record(Record(kind, encode(body)))
+
+    def put_record(self, record: Record) -> None:
+        """The same for a record that is encoded already: of a test's load."""
         self.check_room()
-        record = Record(kind, encode(body))
         self._waiting.append(record)
         self._bytes += len(record.body) + _EACH
 
@@ -69,6 +75,8 @@ class Outbox:
 
     def _next(self, chain_nonce: int, height: int) -> bytes:
         nonce = max(chain_nonce, self._last_nonce) + 1
+        if not self._is_full():
+            self._partial = nonce
         records: list[Record] = []
         size = _FRAME
         while self._waiting and len(records) < MAX_RECORDS_PER_TX:

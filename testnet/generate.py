@@ -23,7 +23,8 @@ PRICE_MICRO = 10
 @dataclass(frozen=True, slots=True)
 class Plan:
     """peers: how many. cheats: index of a peer, from 0 -> name of its attack; honest_ml_node: where a cheat checks others' work.
-    model_dir: None where no model is served. settings: more of config.toml, for every peer."""
+    model_dir: None where no model is served. settings: more of config.toml, for every peer. accounts: more that have
+    money from the beginning."""
 
     directory: Path
     peers: int
@@ -35,6 +36,7 @@ class Plan:
     settings: tuple[tuple[str, Any], ...] = ()
     validation_window: int = 60
     epoch_blocks: int = 100
+    accounts: tuple[GenesisAccount, ...] = ()
 
 
 def generate(plan: Plan) -> list[Path]:
@@ -46,7 +48,7 @@ def generate(plan: Plan) -> list[Path]:
     client = Key.generate()
     models = (DEFAULT_MODEL,) if plan.serving else ()
     peers = tuple(GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders)
-    accounts: tuple[GenesisAccount, ...] = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO),)
+    accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO), *plan.accounts)
     if any(name == "plant_interval_ms" for name, _ in plan.settings):  # planted faults are paid by the planter's owner
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
     genesis = Genesis(

@@ -17,6 +17,7 @@ from p2p.errors import ConfigError, FolkmootError, Unavailable
 
 STATE = "testnet.json"
 READY_TIMEOUT_S = 120.0
+SERVE = ("p2p", "serve")
 Say = Callable[[str], None]
 
 
@@ -97,8 +98,8 @@ def _reap(entries: dict[str, Any]) -> None:
             continue
 
 
-def start_peer(directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None) -> None:
-    argv = ["p2p", "serve", "--dir", str(folder)]
+def start_peer(directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None, *, command: Sequence[str] = SERVE) -> None:
+    argv = [*command, "--dir", str(folder)]
     argv += ["--bootstrap", bootstrap] if bootstrap else []
     argv += ["--ml-node", ml_node] if ml_node else []
     start(folder.name, argv, folder / "log" / "peer.log", directory)
@@ -123,11 +124,11 @@ def wait_until(directory: Path, folder: Path, good: Callable[[dict[str, Any]], b
     raise Unavailable(f"{folder.name} did not get to '{what}'; its log ends with:\n{tail}", field=folder.name)
 
 
-def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say) -> str:
-    """Start all peers from one bootstrap address alone. ml_nodes: folder name -> URL. Returns that address."""
+def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say, *, command: Sequence[str] = SERVE) -> str:
+    """Start all peers from one bootstrap address alone. ml_nodes: folder name -> URL. command: what each runs. Returns that address."""
     bootstrap = ""
     for number, folder in enumerate(folders, 1):
-        start_peer(directory, folder, bootstrap or None, ml_nodes.get(folder.name))
+        start_peer(directory, folder, bootstrap or None, ml_nodes.get(folder.name), command=command)
         if not bootstrap:
             bootstrap = wait_until(directory, folder, lambda s: bool(s["addresses"]), "listening")["addresses"][0]
         say(f"peer {number}/{len(folders)} started")

@@ -47,6 +47,7 @@ class Engine:
         self.bodies = Bodies(self.driver, app, network, find_tx)
         self._app, self._publish, self._on_commit, self._fetch = app, publish, on_commit, fetch
         self._nursery: trio.Nursery | None = None
+        self.fetched = 0  # transactions of proposals that had to be fetched
         self._send, self._receive = trio.open_memory_channel[tuple[Input, trio.Event | None]](QUEUE)
 
     def deliver(self, from_peer: str, topic: str, data: bytes) -> bool:
@@ -76,6 +77,7 @@ class Engine:
         try:
             with trio.fail_after(BODY_TIMEOUT_S):
                 assembly.fill(await self._fetch(author, assembly.height, assembly.block_id, places))
+            self.fetched += len(places)
             self._put(assembly.whole())
         except RemoteProtocolError as error:
             lied = True

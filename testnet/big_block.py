@@ -1,0 +1,223 @@
+"""`make big-block`: four real peers decide a block with 2,000 inferences. Law: every record goes outbox, gossip, mempool, consensus.
+
+A small block first, then the large one, in the same run; both are made of the Start, Finish and Output records of inferences that
+clients and executors have signed (no engine: what was answered does not matter here). Blocks come seldom in this network, so that a load
+gathers as it does where many ask. Prints what was decided; exits 0 when one block has all inferences and all peers have the same state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2p.codec import encode, unpack
+from p2p.config import DEFAULT_MODEL
+from p2p.control import call
+from p2p.errors import FolkmootError, Unavailable
+from p2p.genesis import Genesis, GenesisAccount
+from p2p.inference.draw import draw_executors
+from p2p.keys import Domain, Key, digest
+from p2p.ledger.genesis import first_state
+from p2p.ledger.rules import serving
+from p2p.ledger.view import View
+from p2p.limits import MAX_CANDIDATES, MAX_RECORDS_PER_TX
+from p2p.types import (
+    VERSION,
+    FinishReason,
+    FinishRecord,
+    OutputRecord,
+    Params,
+    Record,
+    RecordKind,
+    Request,
+    SignedFinish,
+    SignedRequest,
+    StartRecord,
+)
+from testnet.generate import CLIENT_BALANCE_MICRO, Plan, generate
+from testnet.loaded import DECIDED, put_load
+from testnet.providers import fresh_directory, stop, up
+
+PEERS = 4
+CLIENTS = 500
+SMALL = 20
+INTERVAL_MS = 12_000  # between two blocks: time for a load to reach everybody
+PATIENCE_S = 240.0
+OUTPUT = b"\x05" * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One block as one peer saw it; times in milliseconds of the machine's clock."""
+
+    height: int
+    round: int
+    proposed_ms: int
+    decided_ms: int
+    applied_ms: int
+    bytes: int
+    head_bytes: int
+    txs: int
+    refused: int
+    fetched: int
+
+
+class Load:
+    """Makes inferences that the chain will accept whole."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self.genesis = unpack(Genesis, (folders[0] / "genesis.cbor").read_bytes())
+        self.keys = {key.public: key for key in (Key.load(folder / "node.key") for folder in folders)}
+        self.folders = dict(zip(self.keys, folders, strict=True))
+        self.nonces: dict[int, int] = defaultdict(int)
+        view = View(lambda key: None)
+        first_state(view, self.genesis, bytes(32))
+        self.serving = serving(view, self.genesis, DEFAULT_MODEL)
+
+    def inferences(self, count: int, height: int, beacon: bytes) -> dict[bytes, list[Record]]:
+        """Records for each peer, drawn at `height`."""
+        found: dict[bytes, list[Record]] = {public: [] for public in self.keys}
+        agents = list(self.keys)
+        for number in range(count):
+            at, agent = number % CLIENTS, agents[number % len(agents)]
+            self.nonces[at] += 1
+            client = client_key(at)
+            request = Request(
+                VERSION, self.genesis.network, client.public, self.nonces[at], DEFAULT_MODEL, bytes(32), Params(), 50, 50, 100, height + 300,
+                client.public,
+            )
+            signed = SignedRequest(request, client.sign(Domain.REQUEST, self.genesis.network, encode(request)))
+            executor = draw_executors(beacon, signed.inference_id, self.serving, frozenset({agent}), MAX_CANDIDATES)[0]
+            done = FinishRecord(signed.inference_id, executor, bytes(32), OUTPUT, 10, 10, FinishReason.LENGTH)
+            finish = SignedFinish(done, self.keys[executor].sign(Domain.FINISH, self.genesis.network, encode(done)))
+            found[agent].append(Record(RecordKind.START, encode(StartRecord(signed, height, agent))))
+            found[agent].append(Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, agent, OUTPUT, 10))))
+            found[executor].append(Record(RecordKind.FINISH, encode(finish)))
+        return found
+
+    def give(self, count: int) -> tuple[int, int]:
+        """Hand `count` inferences to the peers just after a block. (height before, records of the fullest peer)."""
+        first = next(iter(self.folders.values()))
+        top = wait_height(first, height(first) + 1)
+        records = self.inferences(count, top, bytes.fromhex(call(first, {"op": "block", "height": top})["beacon"]))
+        for public, some in records.items():
+            put_load(self.folders[public], some)
+        return top, max(map(len, records.values()))
+
+
+def client_key(number: int) -> Key:
+    return Key(digest(b"big block client", number.to_bytes(4, "big")))
+
+
+def height(folder: Path) -> int:
+    return int(call(folder, {"op": "status"})["height"])
+
+
+def wait_height(folder: Path, wanted: int) -> int:
+    """Patient: a peer does not answer while it applies a large block."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            found = height(folder)
+            if found >= wanted:
+                return found
+        except FolkmootError:
+            pass
+        time.sleep(0.2)
+    raise Unavailable(f"{folder.name} did not reach height {wanted} in {PATIENCE_S:.0f} s", field="height")
+
+
+def seen(folder: Path, at: int) -> Seen:
+    for line in (folder / DECIDED).read_text().splitlines():
+        found = json.loads(line)
+        if found["height"] == at:
+            return Seen(**found)
+    raise Unavailable(f"{folder.name} noted no block {at}", field="height")
+
+
+def whole_inferences(folder: Path, at: int) -> int:
+    """Inferences whose three records are all in this block."""
+    kinds: dict[str, set[str]] = defaultdict(set)
+    block: dict[str, Any] = call(folder, {"op": "block", "height": at})
+    for row in block["records"]:
+        kinds[row["inference_id"]].add(row["kind"])
+    return sum(found >= {"START", "FINISH", "OUTPUT"} for found in kinds.values())
+
+
+def run_wave(load: Load, folders: list[Path], count: int) -> tuple[list[Seen], int]:
+    """(the fullest block after the load, as each peer saw it, inferences whole in it)."""
+    before, fullest = load.give(count)
+    print(f"{count} inferences handed to {len(folders)} peers after block {before}: up to {fullest} records, "
+          f"{-(-fullest // MAX_RECORDS_PER_TX)} batches a peer", flush=True)
+    for folder in folders:
+        wait_height(folder, before + 2)
+    at = max((before + 1, before + 2), key=lambda h: seen(folders[0], h).bytes)
+    if at == before + 2:
+        for folder in folders:
+            wait_height(folder, at + 1)  # the header after it names the state
+    return [seen(folder, at) for folder in folders], whole_inferences(folders[0], at)
+
+
+def line(rows: list[Seen], whole: int) -> str:
+    one = rows[0]
+    decided = [row.decided_ms - row.proposed_ms for row in rows]
+    applied = [row.applied_ms - row.decided_ms for row in rows]
+    return (
+        f"block {one.height}: {whole} inferences, {one.txs} batches, {one.bytes / 1024:.0f} KiB, decided in round {one.round}; its proposal by gossip "
+        f"about {(one.head_bytes + 34 * one.txs) / 1024:.1f} KiB; from proposal to decision {statistics.median(decided):.0f} ms (last peer "
+        f"{max(decided)}); applied in {statistics.median(applied):.0f} ms (last peer {max(applied)}); refused records: {one.refused}; transactions "
+        f"fetched so far: {[row.fetched for row in rows]}"
+    )
+
+
+def measure(folders: list[Path], count: int) -> bool:
+    load = Load(folders)
+    small, few = run_wave(load, folders, SMALL)
+    print(line(small, few), flush=True)
+    big, many = run_wave(load, folders, count)
+    print(line(big, many), flush=True)
+    hashes = {call(folder, {"op": "block", "height": big[0].height + 1})["app_hash"] for folder in folders}
+    ratios = [
+        statistics.median(getattr(row, to) - getattr(row, since) for row in big)
+        / max(1.0, statistics.median(getattr(row, to) - getattr(row, since) for row in small))
+        for since, to in (("proposed_ms", "decided_ms"), ("decided_ms", "applied_ms"))
+    ]
+    good = many == count and few == SMALL and len(hashes) == 1 and big[0].refused == 0
+    print(
+        f"large to small: bytes {big[0].bytes / small[0].bytes:.0f} x, proposal to decision {ratios[0]:.1f} x, applying {ratios[1]:.1f} x; the app "
+        f"hash after it is {'the same on all' if len(hashes) == 1 else 'NOT the same on the'} {len(folders)} peers: {', '.join(sorted(hashes))[:80]}; "
+        f"{'all' if many == count else f'only {many} of'} {count} inferences in one block: {'good' if good else 'NOT GOOD'}", flush=True,
+    )
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m testnet.big_block", description=__doc__)
+    parser.add_argument("--inferences", type=int, default=2000)
+    parser.add_argument("--dir", type=Path, default=Path(".testnet/big-block"))
+    options = parser.parse_args()
+    directory = options.dir.resolve()
+    accounts = tuple(GenesisAccount(client_key(number).public, CLIENT_BALANCE_MICRO) for number in range(CLIENTS))
+    settings = (("block_interval_ms", INTERVAL_MS), ("empty_block_interval_ms", INTERVAL_MS))
+    try:
+        fresh_directory(directory)
+        folders = generate(Plan(directory, PEERS, settings=settings, accounts=accounts, epoch_blocks=1000))
+        try:
+            up(directory, folders, {}, lambda text: print(text, flush=True), command=("testnet.loaded",))
+            return 0 if measure(folders, options.inferences) else 1
+        finally:
+            stop(directory)
+    except FolkmootError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
