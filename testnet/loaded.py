@@ -2,6 +2,7 @@
 
 A file DIR/load.cbor, [[kind, body], ...], is put into the outbox record by record and removed. What was decided is noted in
 DIR/decided.jsonl, a line a block: when this peer knew that it is decided, and when it had applied it (milliseconds of the clock).
+With a file DIR/deaf it takes no transaction into its mempool, so it has to fetch the body of every block.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from msgspec.structs import replace
 from p2p.codec import decode, encode
 from p2p.config import load_config
 from p2p.consensus.messages import Block, CommitCertificate
+from p2p.errors import Overloaded
 from p2p.ledger.records import Receipt
 from p2p.node import Node, run_node
 from p2p.types import Record, RecordKind
 
-LOAD, DECIDED = "load.cbor", "decided.jsonl"
+LOAD, DECIDED, DEAF = "load.cbor", "decided.jsonl", "deaf"
 POLL_S = 0.05
 
 
@@ -49,6 +51,15 @@ async def take_load(node: Node) -> None:
             file.unlink()
 
 
+async def hear_nothing(node: Node) -> None:
+    def lose(raw: bytes) -> None:
+        raise Overloaded("this peer is deaf", field="transaction")
+
+    if (node.config.directory / DEAF).exists():
+        node.chain.add_tx = lose  # type: ignore[method-assign]
+    await trio.sleep_forever()
+
+
 async def note_decisions(node: Node) -> None:
     """Stands between consensus and chain, and looks at the clock on both sides."""
     finalize = node.chain.finalize
@@ -69,6 +80,9 @@ async def note_decisions(node: Node) -> None:
     await trio.sleep_forever()
 
 
+TASKS = (note_decisions, take_load, hear_nothing)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m testnet.loaded", description=__doc__)
     parser.add_argument("--dir", type=Path, required=True)
@@ -80,7 +94,7 @@ def main() -> int:
     async def run() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda: run_node(config, lambda state, text: print(state, text, flush=True), beside=(note_decisions, take_load)))
+                nursery.start_soon(lambda: run_node(config, lambda state, text: print(state, text, flush=True), beside=TASKS))
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
                     return

@@ -10,13 +10,14 @@ import trio
 import trio.testing
 
 from p2p.consensus.certificates import verify_commit
-from p2p.consensus.engine import Engine
+from p2p.consensus.engine import Engine, Fetch, nobody
 from p2p.consensus.guard import GuardRecord, may_sign
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import StorageError
+from p2p.errors import StorageError, Unavailable
 from p2p.keys import Key, digest
+from p2p.merkle import leaf_hash
 
 KEYS = sorted((Key(bytes([i]) * 32) for i in range(1, 5)), key=lambda k: k.public)
 SET = tuple((k.public, 1) for k in KEYS)
@@ -69,6 +70,9 @@ class App:
     def process(self, block: Block) -> bool:
         return not block.txs
 
+    def find(self, leaf: bytes) -> bytes | None:
+        return None
+
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         assert verify_commit(commit, "sim", ValidatorSet.of(SET))
         self.blocks.append((block, commit))
@@ -111,13 +115,14 @@ class Hub:
         self.apps, self.guards = [App() for _ in KEYS], [Guard() for _ in KEYS]
         self.engines: dict[int, tuple[Engine, trio.CancelScope]] = {}
         self.sent: list[bytes] = []
+        self.fetch: Fetch = nobody
 
     async def start(self, who: int) -> None:
         async def publish(topic: str, data: bytes) -> None:
             self.sent.append(data)
             for other, (engine, _) in list(self.engines.items()):
                 if other != who:
-                    assert engine.deliver(str(who), topic, data)
+                    assert engine.deliver(KEYS[who].peer_id, topic, data)
 
         def clock() -> int:
             return 1_000_000 + round(trio.current_time() * 1000) % 10**9
@@ -125,7 +130,8 @@ class Hub:
         scope = trio.CancelScope()
         timing = Timing(block_interval_ms=100, empty_block_interval_ms=200)
         engine = Engine(
-            key=KEYS[who], network="sim", app=self.apps[who], guard=self.guards[who], publish=publish, timing=timing, clock=clock
+            key=KEYS[who], network="sim", app=self.apps[who], guard=self.guards[who], publish=publish, timing=timing, clock=clock,
+            find_tx=self.apps[who].find, fetch=self.fetch,
         )
         self.engines[who] = (engine, scope)
 
@@ -242,6 +248,62 @@ def test_the_guard_rule() -> None:
     assert not may_sign(last, GuardRecord(5, 1, 1, b"b"))
     assert not may_sign(last, GuardRecord(5, 0, 2, b"b"))
     assert not may_sign(last, GuardRecord(4, 9, 2, b"b"))
+
+
+class BodyApp(App):
+    """Blocks carry what is in `pool`; a block with anything else in it is as good."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool: list[bytes] = []
+
+    def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
+        return tuple(self.pool)
+
+    def process(self, block: Block) -> bool:
+        return True
+
+    def find(self, leaf: bytes) -> bytes | None:
+        return next((raw for raw in self.pool if leaf_hash(raw) == leaf), None)
+
+
+@pytest.mark.parametrize("fault", ["", "lost", "withheld", "false", "short"])
+async def test_bodies_are_fetched_and_who_does_not_give_them_loses_its_round_only(fault: str, autojump_clock: Any) -> None:
+    """Everybody has transactions that nobody else has. Peer 3's bodies come, or not; blocks go on, the others' with their bodies."""
+    asked: list[int] = []
+    async with trio.open_nursery() as nursery:
+        hub = Hub(nursery)
+        apps = [BodyApp() for _ in KEYS]
+        hub.apps = list(apps)
+        for who, app in enumerate(apps):
+            app.pool = [bytes([who, number]) for number in range(5)] + [b"common"]
+
+        async def fetch(peer: str, height: int, block_id: bytes, places: tuple[int, ...]) -> tuple[bytes, ...]:
+            source = next(who for who, key in enumerate(KEYS) if key.peer_id == peer)
+            asked.append(source)
+            assert places == (0, 1, 2, 3, 4), "what is here already is not asked for"
+            if source == 3 and fault == "withheld":
+                await trio.sleep_forever()
+            if source == 3 and fault == "lost":
+                raise Unavailable("lost", field="stream")
+            found = hub.engines[source][0].body(height, block_id, places)
+            if found is None:
+                raise Unavailable("decided already", field="block_id")
+            if source == 3 and fault:
+                return (*found[:-1], b"false") if fault == "false" else found[:-1]
+            return found
+
+        hub.fetch = fetch
+        for who in range(4):
+            await hub.start(who)
+        await hub.until(12, range(4))
+        hub.check()
+        makers = {block.header.proposer for block, _ in apps[0].blocks}
+        assert (KEYS[3].public in makers) == (not fault)
+        assert {key.public for key in KEYS[:3]} <= makers
+        assert all(len(block.txs) == 6 for block, _ in apps[0].blocks)
+        assert 3 in asked
+        nursery.cancel_scope.cancel()
 
 
 async def test_garbage_is_refused_and_old_heights_ignored(autojump_clock: Any) -> None:

@@ -12,11 +12,15 @@ from msgspec.structs import replace
 
 from p2p.client import AskSpec, check_receipt
 from p2p.codec import encode, unpack
+from p2p.consensus import compact, wire
+from p2p.consensus.header import tx_root
+from p2p.consensus.messages import Block, Header, Proposal, SignedProposal
+from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
 from p2p.genesis import Genesis, GenesisPeer, ModelSpec
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import TokenStep
-from p2p.inference.session import Accepted, Done, Payload, pack_frame, parse_frame
+from p2p.inference.session import Accepted, Body, Done, Payload, pack_frame, parse_frame
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import MAX_CANDIDATES
 from p2p.types import (
@@ -158,6 +162,35 @@ def _plant(at: int, parts: Parts) -> bool:
 
 
 @cache
+def _proposals() -> tuple[SignedProposal, ...]:
+    """With no transaction, and with some that a peer has to fetch."""
+    return tuple(_proposed(tuple(bytes([at]) * (at + 1) for at in range(count))) for count in (0, 1, 5))
+
+
+def _proposed(txs: tuple[bytes, ...]) -> SignedProposal:
+    key = PEERS[0]
+    header = Header(1, NETWORK, 1, 0, 1000, bytes(32), b"\x41" * 32, b"\x42" * 32, b"\x43" * 32, tx_root(txs, None, ()), b"\x44" * 32, b"\x45" * 80,
+                    key.public)
+    body = Proposal(NETWORK, 1, 0, header.block_id, -1, key.public)
+    return SignedProposal(body, key.sign(Domain.PROPOSAL, NETWORK, encode(body)), Block(header, txs, None))
+
+
+def _compact(at: int, parts: Parts) -> bool:
+    """A peer without the transactions: the compact proposal by gossip, then the body by stream. The retry counter means nothing."""
+    original, found, body = _proposals()[at], compact.parse(parts[0]), parse_frame(parts[1])
+    if not found.is_right(NETWORK, ValidatorSet.of([(key.public, 1) for key in PEERS])) or not isinstance(body, Body):
+        return False
+    assembly = compact.Assembly(found, lambda leaf: None)
+    assembly.fill(body.txs)
+    whole = assembly.whole()
+    return whole not in _proposals() or parts == _compact_parts(original)  # another one that was signed is no forgery
+
+
+def _compact_parts(signed: SignedProposal) -> Parts:
+    return compact.shrink(wire.pack(signed, 7)), pack_frame(Body(signed.block.txs))
+
+
+@cache
 def _frames() -> tuple[bytes, ...]:
     return tuple(encode(sample(kind)) for name, kind in sorted(kinds().items()) if name.startswith("p2p.inference.session."))
 
@@ -179,6 +212,7 @@ def targets() -> dict[str, Target]:
         Target("verdict", tuple((encode(v),) for v in verdicts()), _verdict),
         Target("commit", tuple((encode(c),) for c in _commits()), _commit),
         Target("plant", tuple((encode(r),) for _, r in _plants()), _plant),
+        Target("compact", tuple(map(_compact_parts, _proposals())), _compact),
         Target("frame", tuple((raw,) for raw in _frames()), _frame),
     )
     for target in found:

@@ -1,0 +1,197 @@
+"""Compact proposals: what comes out is what was signed, whatever is lost, reordered, forged, withheld or sent too often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from p2p.codec import encode
+from p2p.consensus import wire
+from p2p.consensus.bodies import Bodies
+from p2p.consensus.compact import Assembly, CompactProposal, parse, shrink
+from p2p.consensus.driver import Driver
+from p2p.consensus.header import make_block, tx_root
+from p2p.consensus.messages import Proposal, SignedProposal
+from p2p.consensus.timing import Timing
+from p2p.consensus.validators import ValidatorSet
+from p2p.errors import RemoteProtocolError
+from p2p.keys import Domain, Key
+from p2p.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TX, MAX_TXS_PER_BLOCK
+from p2p.merkle import leaf_hash
+from tests.consensus.test_engine import KEYS, SET, App, Guard
+
+MEMBERS = ValidatorSet.of(SET)
+TXS = st.lists(st.binary(min_size=1, max_size=40), max_size=12, unique=True)
+
+
+def proposal(txs: tuple[bytes, ...], key: Key, round_: int = 0, height: int = 1) -> SignedProposal:
+    block = make_block(App(), key, "sim", round_, 1000, ())
+    header = replace(block.header, height=height, tx_root=tx_root(txs, block.last_commit, ()))
+    block = replace(block, header=header, txs=txs)
+    body = Proposal("sim", height, round_, block.block_id, -1, key.public)
+    return SignedProposal(body, key.sign(Domain.PROPOSAL, "sim", encode(body)), block)
+
+
+def compact(signed: SignedProposal) -> CompactProposal:
+    return parse(shrink(wire.pack(signed, 7)))
+
+
+def driver() -> Driver:
+    """Of a peer that only watches: it proposes nothing itself."""
+    return Driver(key=Key(b"\x66" * 32), network="sim", app=App(), guard=Guard(), timing=Timing(), clock=lambda: 1_000_000)
+
+
+@cache
+def turn(round_: int = 0, height: int = 1) -> Key:
+    """Whose turn it is in the first height."""
+    assert height == 1
+    public = driver().machine.proposer_of(round_)
+    return next(key for key in KEYS if key.public == public)
+
+
+Heard = tuple[bool, SignedProposal | Assembly | None]
+
+
+class Shell:
+    """One peer's Bodies, with what its mempool holds."""
+
+    def __init__(self, *pool: bytes) -> None:
+        self.driver = driver()
+        self.driver.begin()
+        self.bodies = Bodies(self.driver, App(), "sim", {leaf_hash(raw): raw for raw in pool}.get)
+
+    def hears(
+        self, signed: SignedProposal, author: Key | str, change: Callable[[CompactProposal], CompactProposal] = lambda c: c
+    ) -> Heard:
+        data = encode(change(compact(signed)))
+        return self.bodies.judge(author if isinstance(author, str) else author.peer_id, data)
+
+
+@settings(deadline=None)
+@given(txs=TXS, data=st.data())
+def test_a_peer_rebuilds_what_was_signed_from_any_part_it_has(txs: list[bytes], data: st.DataObject) -> None:
+    signed = proposal(tuple(txs), turn())
+    small = compact(signed)
+    assert len(encode(small)) < 1500 + 34 * len(txs)
+    assert small.is_right("sim", MEMBERS)
+    pool = {leaf_hash(raw): raw for raw in txs if data.draw(st.booleans())}
+    assembly = Assembly(small, pool.get)
+    assert [txs[place] for place in assembly.missing] == [raw for raw in txs if leaf_hash(raw) not in pool]
+    assembly.fill([txs[place] for place in assembly.missing])
+    assert assembly.whole() == signed
+
+
+@settings(deadline=None)
+@given(txs=st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=8, unique=True), data=st.data())
+def test_other_transactions_than_the_header_names_are_refused_one_and_all(txs: list[bytes], data: st.DataObject) -> None:
+    signed = proposal(tuple(txs), turn())
+    small = compact(signed)
+    other = data.draw(st.one_of(st.permutations(txs), TXS, st.just([*txs, txs[0]]), st.just(txs[:-1])).filter(lambda o: list(o) != txs))
+    assert not replace(small, leaves=tuple(map(leaf_hash, other))).is_right("sim", MEMBERS)
+    assembly = Assembly(small, {}.get)
+    with pytest.raises(RemoteProtocolError, match="txs"):
+        assembly.fill(other)
+    assert assembly.missing == tuple(range(len(txs))), "nothing of it is kept"
+
+
+def test_a_body_swapped_under_an_honest_signature_never_reaches_the_core() -> None:
+    """The signature covers the header; whoever believed another body under it would vote nil on the honest block."""
+    signed = proposal((b"right",), turn())
+    swapped = replace(signed, block=replace(signed.block, txs=(b"wrong",)))
+    assert swapped.verify()
+    accepted, message = driver().judge(wire.pack(swapped, 0))
+    assert (accepted, message) == (False, None)
+    assert driver().judge(wire.pack(signed, 0))[0]
+
+
+def test_a_compact_proposal_that_carries_transactions_is_refused() -> None:
+    signed = proposal((b"a",), turn())
+    with pytest.raises(RemoteProtocolError, match="txs"):
+        parse(encode(CompactProposal(1, 0, signed, ())))
+    with pytest.raises(RemoteProtocolError, match="version"):
+        parse(encode(replace(compact(signed), version=2)))
+
+
+def test_the_largest_compact_proposal_fits_gossip_and_more_than_a_block_is_not_put_together() -> None:
+    txs = tuple(number.to_bytes(2, "big") for number in range(MAX_TXS_PER_BLOCK))
+    assert len(encode(compact(proposal(txs, turn())))) < MAX_GOSSIP // 4
+    large = tuple(bytes([number]) * MAX_TX for number in range(MAX_BLOCK // MAX_TX + 1))
+    with pytest.raises(RemoteProtocolError, match="more transactions than"):
+        Assembly(compact(proposal(large, turn())), {}.get).fill(large)
+
+
+def test_what_is_here_is_taken_at_once_and_what_is_missing_is_asked_of_who_offers_it() -> None:
+    signed = proposal((b"a", b"b"), turn())
+    assert Shell(b"a", b"b").hears(signed, "a stranger") == (True, signed)
+    shell = Shell(b"a")
+    accepted, assembly = shell.hears(signed, turn())
+    assert accepted
+    assert isinstance(assembly, Assembly)
+    assert assembly.missing == (1,)
+    assert shell.hears(signed, "a stranger") == (True, None), "no one who may offer nothing is asked"
+
+
+def test_one_block_at_a_time_from_each_and_another_s_offer_does_not_wait() -> None:
+    """A villain that withholds blocks nobody but itself."""
+    shell, villain, honest = Shell(), KEYS[3], turn()
+    first, second = proposal((b"a",), turn()), proposal((b"b",), turn())
+    assert isinstance(shell.hears(first, villain)[1], Assembly)
+    for _ in range(50):
+        assert shell.hears(first, villain) == (True, None)
+        assert shell.hears(second, villain) == (True, None)
+    assert isinstance(shell.hears(first, honest)[1], Assembly)
+    assert len(shell.bodies) == 2
+    shell.bodies.done(villain.peer_id, lied=True)
+    assert shell.hears(first, villain) == (True, None), "a liar is not asked again at this height"
+    assert shell.bodies.new_height() == []
+    assert isinstance(shell.hears(first, villain)[1], Assembly)
+
+
+def test_nothing_is_fetched_for_what_the_core_would_not_keep() -> None:
+    stranger, member = Key(b"\x77" * 32), next(key for key in KEYS if key != turn())
+    assert Shell().hears(proposal((b"a",), stranger), stranger) == (False, None), "no validator"
+    assert Shell().hears(proposal((b"a",), member), member) == (True, None), "not its turn"
+    assert Shell().hears(proposal((b"a",), turn(50), 50), turn(50)) == (True, None), "too far ahead"
+    assert Shell().hears(proposal((b"a",), turn(), height=9), turn()) == (True, None), "sync brings it"
+    assert isinstance(Shell().hears(proposal((b"a",), turn(1), 1), turn(1))[1], Assembly)
+
+
+def test_a_flood_of_proposals_of_one_round_ends_at_two() -> None:
+    shell = Shell()
+    for number in range(2):
+        signed = proposal((bytes([number]),), turn())
+        found = shell.hears(signed, turn())[1]
+        assert isinstance(found, Assembly)
+        found.fill(signed.block.txs)
+        shell.bodies.done(turn().peer_id)
+        shell.driver.take(found.whole())
+        assert shell.hears(signed, turn()) == (True, None), "a repeat is not logged again"
+    assert shell.hears(proposal((b"third",), turn()), turn()) == (True, None)
+    assert len(shell.driver.machine.proposal_conflicts) == 1, "two are enough to convict it"
+
+
+def test_offers_for_the_next_height_wait_one_for_each_validator() -> None:
+    shell = Shell()
+    for number in range(20):
+        for key in (*KEYS, Key(b"\x77" * 32)):
+            assert shell.hears(proposal((bytes([number]),), KEYS[1], height=2), key) == (True, None)
+    assert len(shell.bodies) == len(KEYS)
+    early = shell.bodies.new_height()
+    assert {author for author, _ in early} == {key.peer_id for key in KEYS}
+    assert all(parse(data).leaves == (leaf_hash(bytes([19])),) for _, data in early)
+    assert len(shell.bodies) == 0
+
+
+@pytest.mark.parametrize("change", [
+    lambda c: replace(c, leaves=()),
+    lambda c: replace(c, signed=replace(c.signed, signature=bytes(64))),
+    lambda c: replace(c, signed=replace(c.signed, block=replace(c.signed.block, evidence=(b"e",)))),
+    lambda c: replace(c, signed=replace(c.signed, block=replace(c.signed.block, header=replace(c.signed.block.header, time_ms=5)))),
+], ids=["leaves", "signature", "evidence", "header"])
+def test_a_forged_part_costs_its_forwarder(change: Callable[[CompactProposal], CompactProposal]) -> None:
+    assert Shell(b"a").hears(proposal((b"a",), turn()), turn(), change) == (False, None)
