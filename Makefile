@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | chaos.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | big-block | chaos.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -6,9 +6,10 @@ SEEDS ?= 2000
 FIRST ?= 0
 CASES ?= 10000
 SOAK ?= 100000
+INFERENCES ?= 2000
 N ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger chaos fuzz bench-verify cheats
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger big-block chaos fuzz bench-verify cheats
 export PROMPT
 
 setup: .venv/.package
@@ -72,6 +73,9 @@ bench-consensus: .venv/.package
 
 bench-ledger: .venv/.package
 	@$(V)/python -m tests.bench_ledger
+
+big-block: .venv/.package
+	@$(V)/python -m testnet.big_block --inferences $(INFERENCES) $(if $(DEAF),--deaf)
 
 chaos: .venv/.package
 	@$(V)/python -m tests.chaos

@@ -70,6 +70,15 @@ class Seen:
     fetched: int
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Both blocks as each peer saw them; good: all in one block, nothing refused, one state."""
+
+    small: list[Seen]
+    big: list[Seen]
+    good: bool
+
+
 class Load:
     """Makes inferences that the chain will accept whole."""
 
@@ -166,7 +175,7 @@ def run_wave(load: Load, folders: list[Path], count: int) -> tuple[list[Seen], i
     return [seen(folder, at) for folder in folders], whole_inferences(folders[0], at)
 
 
-def run(directory: Path, inferences: int, *, interval_ms: int = INTERVAL_MS, deaf: bool = False) -> bool:
+def run(directory: Path, inferences: int, *, interval_ms: int = INTERVAL_MS, deaf: bool = False) -> Result:
     """A new network in `directory`, both blocks, and its end."""
     accounts = tuple(GenesisAccount(client_key(number).public, CLIENT_BALANCE_MICRO) for number in range(CLIENTS))
     settings = (("block_interval_ms", interval_ms), ("empty_block_interval_ms", interval_ms))
@@ -193,25 +202,25 @@ def line(rows: list[Seen], whole: int) -> str:
     )
 
 
-def measure(folders: list[Path], count: int) -> bool:
+def measure(folders: list[Path], count: int) -> Result:
     load = Load(folders)
     small, few = run_wave(load, folders, SMALL)
     print(line(small, few), flush=True)
     big, many = run_wave(load, folders, count)
     print(line(big, many), flush=True)
     hashes = {call(folder, {"op": "block", "height": big[0].height + 1})["app_hash"] for folder in folders}
-    ratios = [
-        statistics.median(getattr(row, to) - getattr(row, since) for row in big)
-        / max(1.0, statistics.median(getattr(row, to) - getattr(row, since) for row in small))
-        for since, to in (("proposed_ms", "decided_ms"), ("decided_ms", "applied_ms"))
-    ]
+    ratios = [span(big, *ends) / max(1.0, span(small, *ends)) for ends in (("proposed_ms", "decided_ms"), ("decided_ms", "applied_ms"))]
     good = many == count and few == SMALL and len(hashes) == 1 and big[0].refused == 0
     print(
         f"large to small: bytes {big[0].bytes / small[0].bytes:.0f} x, proposal to decision {ratios[0]:.1f} x, applying {ratios[1]:.1f} x; the app "
         f"hash after it is {'the same' if len(hashes) == 1 else 'NOT the same'} on all {len(folders)} peers: {', '.join(sorted(hashes))[:80]}; "
         f"{many} of {count} inferences are in one block: {'good' if good else 'NOT GOOD'}", flush=True,
     )
-    return good
+    return Result(small, big, good)
+
+
+def span(rows: list[Seen], since: str, to: str) -> float:
+    return float(statistics.median(getattr(row, to) - getattr(row, since) for row in rows))
 
 
 def main() -> int:
@@ -221,7 +230,7 @@ def main() -> int:
     parser.add_argument("--deaf", action="store_true", help="the last peer hears no transactions")
     options = parser.parse_args()
     try:
-        return 0 if run(options.dir.resolve(), options.inferences, deaf=options.deaf) else 1
+        return 0 if run(options.dir.resolve(), options.inferences, deaf=options.deaf).good else 1
     except FolkmootError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

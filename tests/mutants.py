@@ -85,6 +85,12 @@ MUTANTS = (
            '        batch.put("meta", b"tip", encode(tip))\n        self.store.commit(batch)\n        self._tip',
            '        self.store.commit(batch)\n        late = Batch()\n        late.put("meta", b"tip", encode(tip))\n'
            "        self.store.commit(late)\n        self._tip"),
+    Mutant("body: another one under a signature", C + "gate.py", "return covered and is_right_claim(message", "return is_right_claim(message"),
+    Mutant("body: the list is not checked", C + "compact.py", "return covered and is_right_claim(self", "return is_right_claim(self"),
+    Mutant("body: what was fetched is not checked", C + "compact.py",
+           " or any(leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True))", ""),
+    Mutant("body: fetched for anything", C + "bodies.py", "if not would_keep(machine, signed):", "if False:"),
+    Mutant("body: many fetches from one", C + "bodies.py", " or author in self._busy or author in self._liars", ""),
     Mutant("guard marker before the guard", "p2p/store/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
            "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
 )
