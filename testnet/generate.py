@@ -19,6 +19,7 @@ from p2p.types import VERSION
 
 CLIENT_BALANCE_MICRO = 1_000_000_000
 PRICE_MICRO = 10
+NO_SPRINT, DEFAULT_CHECKS = SprintRules(), CheckRules()
 # A race of half a minute, decided within an epoch of three or four: for a network that one wants to watch.
 SHORT_EPOCH, SHORT_WINDOW = 240, 40
 SHORT_SPRINT = SprintRules(blocks=30, open_blocks=20, samples=3, max_tokens=32, unit_tokens=20)
@@ -40,8 +41,8 @@ class Plan:
     settings: tuple[tuple[str, Any], ...] = ()
     validation_window: int = 60
     epoch_blocks: int = 100
-    sprint: SprintRules = SprintRules()
-    checks: CheckRules = CheckRules()
+    sprint: SprintRules = NO_SPRINT
+    checks: CheckRules = DEFAULT_CHECKS
 
 
 def generate(plan: Plan) -> list[Path]:

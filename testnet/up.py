@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2p import attacks
-from p2p.genesis import SprintRules
-from testnet.generate import SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
+from testnet.generate import NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
 from testnet.providers import Say, fresh_directory, start_ml_node, stop, up
 
 
@@ -47,7 +46,7 @@ def _bring_up(
     plan = Plan(
         directory, peers, model_dir=model, cheats=cheats, honest_ml_node=urls[0] if urls else "", serving=bool(ml_nodes),
         epoch_blocks=SHORT_EPOCH if sprint else epoch_blocks, validation_window=SHORT_WINDOW if sprint else 60,
-        sprint=SHORT_SPRINT if sprint else SprintRules(),
+        sprint=SHORT_SPRINT if sprint else NO_SPRINT,
     )
     folders = generate(plan)
     lent = {folder.name: altered.get(i, urls[i % len(urls)]) for i, folder in enumerate(folders)} if urls else {}
