@@ -5,7 +5,7 @@ Implements consensus.application.Application; what agent, executor and validator
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -291,6 +291,13 @@ class Chain(Answers):
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
         batch = Batch()
         batch.put("payloads", inference_id, payload)
+        self.store.commit(batch)
+
+    def drop_payloads(self, inference_ids: Iterable[bytes]) -> None:
+        """They are not wanted any more; one that is not here is no error."""
+        batch = Batch()
+        for inference_id in inference_ids:
+            batch.put("payloads", inference_id, None)
         self.store.commit(batch)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from p2p import chain_view
 from p2p.chain_orders import account_view, governance_view
+from p2p.chain_sprint import Race, race, sprint_view
 from p2p.chain_view import Claim, Draw, Duty
 from p2p.codec import Message
 from p2p.consensus.messages import CommitCertificate
@@ -83,6 +84,13 @@ class Answers:
 
     def payload(self, inference_id: bytes) -> bytes | None:
         return self.store.read("payloads", inference_id)
+
+    def race(self, node: bytes, model: str) -> Race | None:
+        """The running sprint for `node`, if there is one."""
+        return race(self._view(), self.genesis, self._tip.height, node, model)
+
+    def sprint_view(self) -> dict[str, Any]:
+        return sprint_view(self._view(), self.genesis, self._tip.height)
 
     def account_view(self, public: bytes, since: int = 0) -> dict[str, Any]:
         """since: of the notices, those of later heights."""

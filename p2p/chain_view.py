@@ -163,8 +163,8 @@ def verification_view(view: View, genesis: Genesis, height: int) -> dict[str, An
 def _standing_view(view: View, participant: Participant) -> dict[str, Any]:
     seen = view.standing(participant.node)
     return {
-        "node": participant.node.hex(), "owner": participant.owner.hex(), "reputation": participant.reputation,
-        "strikes": participant.strikes, "misses": participant.misses,
+        "node": participant.node.hex(), "owner": participant.owner.hex(), "weight": participant.weight,
+        "reputation": participant.reputation, "strikes": participant.strikes, "misses": participant.misses,
         "finished": seen.finished, "finished_before": seen.finished_before, "checked": seen.checked,
         "checked_tokens": seen.checked_tokens, "struck": seen.struck, "plants": seen.plants, "log_e_milli": seen.process.log_milli(),
         "compared": seen.compared, "odd": seen.odd, "duties": seen.duties, "missed": seen.missed,

@@ -24,7 +24,8 @@ class NodeConfig:
     cheat_friends: node keys, hexadecimal, that a colluding validator calls valid. profile: file of the model's calibration (None: the
     one that is shipped). plant_interval_ms: plant a fault in an answer to this peer's own owner this often, to measure the network's
     checks (None: never; needs DIR/account.key with money).
-    first_token_timeout_ms, token_timeout_ms: how long this peer, as an agent, waits for an executor before the next one."""
+    first_token_timeout_ms, token_timeout_ms: how long this peer, as an agent, waits for an executor before the next one.
+    sprint_jobs: answers of the sprint made at once, with clients' requests, which go first; as many as the ML node has places for earn most."""
 
     directory: Path
     network: str
@@ -46,6 +47,7 @@ class NodeConfig:
     empty_block_interval_ms: int = 1000
     first_token_timeout_ms: int = round(FIRST_TOKEN_TIMEOUT_S * 1000)
     token_timeout_ms: int = round(TOKEN_TIMEOUT_S * 1000)
+    sprint_jobs: int = 4
 
 
 def load_config(directory: Path, **overrides: Any) -> NodeConfig:
@@ -103,7 +105,7 @@ def _typed(name: str, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise ConfigError("a list of strings is wanted", field=name)
         return tuple(value)
-    if name in ("expected_size", "engine_threads") or name.endswith("_ms"):
+    if name in ("expected_size", "engine_threads", "sprint_jobs") or name.endswith("_ms"):
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
             raise ConfigError("a whole number from 1 is wanted", field=name)
         return value

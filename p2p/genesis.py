@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.codec import Message
+from p2p.limits import MAX_OUTPUT_TOKENS
 from p2p.types import U32, U64, Bytes32, Short
 
 
@@ -133,6 +134,22 @@ class EconomyRules(Message, frozen=True):
     keep_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 2
 
 
+class SprintRules(Message, frozen=True):
+    """The race at the beginning of each epoch whose checked answers become the next epoch's weights (ledger/sprint.py).
+
+    blocks: heights in which answers are made, 0 = there is no race and weights are the genesis file's. open_blocks: heights to show the drawn
+    ones. samples: answers drawn of each commitment; with one, padding would not lose (decision 017). max_tokens: of an answer. unit_tokens:
+    checked tokens x the model's cost factor that make one of weight. temperature_milli: of the sampling, not 0, or no tape would bind the answer.
+    """
+
+    blocks: U32 = 0
+    open_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    samples: Annotated[int, Meta(ge=2, le=64)] = 4
+    max_tokens: Annotated[int, Meta(ge=1, le=MAX_OUTPUT_TOKENS)] = 64
+    unit_tokens: Annotated[int, Meta(ge=1, lt=2**32)] = 1000
+    temperature_milli: Annotated[int, Meta(ge=1, le=2000)] = 1000
+
+
 class Genesis(Message, frozen=True):
     """The beginning of a network; its hash is part of the first header."""
 
@@ -149,3 +166,4 @@ class Genesis(Message, frozen=True):
     changes: tuple[GenesisChange, ...] = ()
     checks: CheckRules = CheckRules()
     economy: EconomyRules = EconomyRules()
+    sprint: SprintRules = SprintRules()

@@ -51,6 +51,7 @@ from p2p.orders import take_order
 from p2p.outbox import Outbox
 from p2p.planting import Planter
 from p2p.queries import Queries
+from p2p.sprint import Racer
 from p2p.sync import Catchup, serve_sync
 from p2p.types import VERSION
 from p2p.verification.profile import load as load_profile
@@ -90,6 +91,7 @@ class Node:
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
         self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
         self.validator.profile = load_profile(config.profile) if config.profile else None
+        self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
         self.planter = self._planter()
         self.queries = Queries(self.chain, self.status, self._peers)
 
@@ -234,6 +236,13 @@ class Node:
                     await self._new_height.wait()
                 await self.validator.on_height(nursery)
 
+    async def _race(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while True:
+                with trio.move_on_after(2.0):
+                    await self._new_height.wait()
+                await self.racer.on_height(nursery)
+
     async def _ml_node(self) -> None:
         """Bring the ML node up, lend it to executor and validator; report its state."""
         if self.config.ml_node is None and self.config.model_path is None:
@@ -274,7 +283,7 @@ class Node:
             "base": base(self.chain), "height": self.chain.height(),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
-            "jobs": self.executor.jobs, "consensus": self.consensus.status(),
+            "jobs": self.executor.jobs, "sprint": self.racer.status(), "consensus": self.consensus.status(),
         }
 
     def _peers(self) -> list[dict[str, Any]]:
@@ -323,6 +332,8 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
                 nursery.start_soon(node._send_records)
                 nursery.start_soon(node._validate)
                 nursery.start_soon(node._ml_node)
+                if genesis.sprint.blocks:
+                    nursery.start_soon(node._race)
                 nursery.start_soon(node._announce)
                 for task in beside:
                     nursery.start_soon(task, node)

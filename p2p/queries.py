@@ -19,6 +19,7 @@ from p2p.types import (
     SignedBatch,
     SignedBusy,
     SignedFinish,
+    SprintOpen,
     StartRecord,
     Verdict,
     VerdictCommit,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from p2p.chain import Chain
 
 PUBLIC_OPS = frozenset(
-    {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove"}
+    {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint"}
 )
 
 
@@ -51,6 +52,7 @@ class Queries:
             "payload": self._payload,
             "prices": lambda _: self._chain.prices_view(),
             "earnings": self._earnings,
+            "sprint": lambda _: self._chain.sprint_view(),
             "prove": self._prove,
         }
 
@@ -160,11 +162,13 @@ def _records(raw: bytes) -> list[dict[str, Any]]:
 
 
 def _about(kind: RecordKind, body: bytes) -> bytes:
-    """The inference a record is about; nothing for a PLANT_COMMIT, which names none."""
+    """The inference a record is about; nothing for a PLANT_COMMIT and a SPRINT_COMMIT, which name none."""
     if kind is RecordKind.START:
         return bytes(unpack(StartRecord, body).signed_request.inference_id)
     if kind is RecordKind.FINISH:
         return unpack(SignedFinish, body).record.inference_id
+    if kind is RecordKind.SPRINT_OPEN:
+        return unpack(SprintOpen, body).finish.record.inference_id
     if kind is RecordKind.BUSY:
         return unpack(SignedBusy, body).record.inference_id
     shape = _BARE.get(kind)

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from p2p.codec import Message, encode
 from p2p.keys import digest
-from p2p.limits import REVEAL_POSITIONS, REVEAL_RANKS
+from p2p.limits import MAX_SPRINT_ANSWERS, REVEAL_POSITIONS, REVEAL_RANKS
 
 Height = NewType("Height", int)
 Micro = NewType("Micro", int)  # money, in micro-credits
@@ -26,6 +26,7 @@ Milli = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]  # signed thousandths:
 LogprobMilli = Annotated[int, Meta(ge=-1_000_000, le=0)]  # a natural log-probability in thousandths of a nat
 
 VERSION = 1
+SPRINT_ACCOUNT = bytes(32)  # asks the sprint's questions; nobody can sign for it and no request of a client may name it
 
 
 class Params(Message, frozen=True):
@@ -175,6 +176,26 @@ class SignedFinish(Message, frozen=True):
     signature: Bytes64
 
 
+class SprintCommit(Message, frozen=True):
+    """A node's answers in an epoch's race. root: RFC 6962 over the encoded SignedFinish of answers 0 to count - 1."""
+
+    node: Bytes32
+    epoch: U64
+    model: Short
+    root: Bytes32
+    count: Annotated[int, Meta(ge=1, le=MAX_SPRINT_ANSWERS)]
+
+
+class SprintOpen(Message, frozen=True):
+    """A drawn answer of the sender's commitment. proof: audit path of leaf `index`, from the leaf up."""
+
+    epoch: U64
+    model: Short
+    index: U32
+    finish: SignedFinish
+    proof: Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_SPRINT_ANSWERS.bit_length())]
+
+
 class SignedBusy(Message, frozen=True):
     record: BusyRecord
     signature: Bytes64
@@ -210,6 +231,8 @@ class RecordKind(IntEnum):
     PLANT_COMMIT = 7
     PLANT_REVEAL = 8
     OP = 9
+    SPRINT_COMMIT = 10
+    SPRINT_OPEN = 11
 
 
 class Record(Message, frozen=True):

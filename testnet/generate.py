@@ -12,19 +12,24 @@ from typing import Any
 from p2p import attacks
 from p2p.codec import encode
 from p2p.config import DEFAULT_MODEL, dump_config
-from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
+from p2p.genesis import CheckRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
 from p2p.keys import Key
+from p2p.ledger.sprint import check_sprint
 from p2p.types import VERSION
 
 CLIENT_BALANCE_MICRO = 1_000_000_000
 PRICE_MICRO = 10
+NO_SPRINT, DEFAULT_CHECKS = SprintRules(), CheckRules()
+# A race of half a minute, decided within an epoch of three or four: for a network that one wants to watch.
+SHORT_EPOCH, SHORT_WINDOW = 240, 40
+SHORT_SPRINT = SprintRules(blocks=30, open_blocks=20, samples=3, max_tokens=32, unit_tokens=20)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """peers: how many. cheats: index of a peer, from 0 -> name of its attack; honest_ml_node: where a cheat checks others' work.
-    model_dir: None where no model is served. settings: more of config.toml, for every peer. accounts: more that have
-    money from the beginning."""
+    model_dir: None where no model is served. settings: more of config.toml, for every peer. accounts: more that have money from the
+    beginning. sprint: where weights come from; without one they stay as they are made here."""
 
     directory: Path
     peers: int
@@ -37,10 +42,12 @@ class Plan:
     validation_window: int = 60
     epoch_blocks: int = 100
     accounts: tuple[GenesisAccount, ...] = ()
+    sprint: SprintRules = NO_SPRINT
+    checks: CheckRules = DEFAULT_CHECKS
 
 
 def generate(plan: Plan) -> list[Path]:
-    """Write the folders; returns the peers' in order. The client's is DIR/client."""
+    """Write the folders; returns the peers' in order. The client's is DIR/client. Raises ConfigError for rules that do not fit together."""
     directory = plan.directory
     folders = [directory / f"peer{i + 1}" for i in range(plan.peers)]
     keys = {folder: Key.generate() for folder in folders}
@@ -53,8 +60,9 @@ def generate(plan: Plan) -> list[Path]:
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
     genesis = Genesis(
         VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
-        validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks,
+        validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks, sprint=plan.sprint,
     )
+    check_sprint(genesis)
     for index, folder in enumerate(folders):
         folder.mkdir(parents=True)
         keys[folder].save(folder / "node.key")

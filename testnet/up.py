@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2p import attacks
-from testnet.generate import Plan, generate
+from testnet.generate import NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
 from testnet.providers import Say, fresh_directory, start_ml_node, stop, up
 
 
@@ -19,18 +19,22 @@ class Running:
     ml_nodes: dict[str, str]
 
 
-def bring_up(directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *, epoch_blocks: int = 100) -> Running:
+def bring_up(
+    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *, epoch_blocks: int = 100, sprint: bool = False
+) -> Running:
     """`peers` peers, of them `cheats` (index from 0 -> attack); ml_nodes honest vLLM servers in turn, and one for each kind of altered
-    engine that the cheats need. Stops all it started on an error."""
+    engine that the cheats need. sprint: weights come from a short one, in epochs of SHORT_EPOCH heights. Stops all it started on an error."""
     fresh_directory(directory)
     try:
-        return _bring_up(directory, peers, ml_nodes, cheats or {}, say, epoch_blocks)
+        return _bring_up(directory, peers, ml_nodes, cheats or {}, say, epoch_blocks, sprint)
     except BaseException:
         stop(directory)
         raise
 
 
-def _bring_up(directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str], say: Say, epoch_blocks: int) -> Running:
+def _bring_up(
+    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str], say: Say, epoch_blocks: int, sprint: bool
+) -> Running:
     model, urls, altered = None, list[str](), dict[int, str]()
     if ml_nodes:
         from p2p.inference.model import prepare_model
@@ -41,7 +45,8 @@ def _bring_up(directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, s
         altered = _altered_nodes(directory, model, cheats, say)
     plan = Plan(
         directory, peers, model_dir=model, cheats=cheats, honest_ml_node=urls[0] if urls else "", serving=bool(ml_nodes),
-        epoch_blocks=epoch_blocks,
+        epoch_blocks=SHORT_EPOCH if sprint else epoch_blocks, validation_window=SHORT_WINDOW if sprint else 60,
+        sprint=SHORT_SPRINT if sprint else NO_SPRINT,
     )
     folders = generate(plan)
     lent = {folder.name: altered.get(i, urls[i % len(urls)]) for i, folder in enumerate(folders)} if urls else {}

@@ -41,18 +41,18 @@ def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 class Net:
     """peers from one bootstrap address. flags: peer number -> flags of its own fake ML node; the others share one.
-    cheats: peer number -> attack."""
+    cheats: peer number -> attack. rules: sprint and checks, as in Plan."""
 
     def __init__(
         self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None, settings: dict[str, Any] | None = None,
-        window: int = 60, epoch_blocks: int = 100, cheats: dict[int, str] | None = None,
+        window: int = 60, epoch_blocks: int = 100, cheats: dict[int, str] | None = None, **rules: Any,
     ) -> None:
         fresh_directory(directory)
         self.directory = directory
         shared = self.engine("ml")
         self.folders = generate(Plan(
             directory, peers, settings=tuple({"profile": str(toy.profile_file()), **(settings or {})}.items()),
-            validation_window=window, epoch_blocks=epoch_blocks,
+            validation_window=window, epoch_blocks=epoch_blocks, **rules,
             cheats=cheats or {}, honest_ml_node=shared if cheats else "",
         ))
         self.urls = {f.name: shared for f in self.folders}

@@ -23,6 +23,7 @@ def register(commands: Any) -> None:
     for name, argument, text in (
         ("status", None, "what the peer in --dir does"), ("peers", None, "who it is connected to"),
         ("verification", None, "how well the network checks, and everybody's standing in the epoch"),
+        ("sprint", None, "the race of this epoch: who answered how much, what was checked, what everybody will weigh"),
         ("block", "height", "a block and its records"), ("inference", "id", "everything on chain about one inference"),
     ):
         command = commands.add_parser(name, help=text)

@@ -20,6 +20,7 @@ def register(commands: Any) -> None:
         "--cheat", action="append", default=[], metavar="NAME|PEER=NAME",
         help="an attack of `folkmoot attack --list`: of one peer more, or of peer PEER (from 1); may be repeated for `up`",
     )
+    command.add_argument("--sprint", action="store_true", help="with `up`: weights come from a race at the beginning of each epoch")
     command.add_argument("--keep", action="store_true", help="leave the network up")
     command.set_defaults(run=run)
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         from testnet.up import bring_up
 
         peers, cheats = _cheats(options)
-        network = bring_up(directory, peers, options.ml_nodes or 0, cheats, print)
+        network = bring_up(directory, peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint)
         print(f"bootstrap {network.bootstrap}")
         return 0
     from testnet.demo import demo

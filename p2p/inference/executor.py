@@ -109,22 +109,40 @@ class Executor:
         await stream.send(pack_frame(Passed(self.key.public, reason, SignedBusy(record, signature))))
 
     async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine) -> None:
-        request = forward.signed_request.request
-        inference_id = forward.signed_request.inference_id
-        prompt_tokens = await engine.tokenize_chat(forward.prompt)
+        job = await self._job(engine, forward.signed_request, forward.prompt, spec, beacon, tuple(forward.prefix))
+        steps = await self._prefix_steps(engine, job)
+        async for step in engine.generate(job):
+            steps.append(step)
+            await self._show(stream, len(steps) - 1, step)
+        signed, raw = await self._claim(forward.signed_request, forward.prompt, spec, job, steps)
+        self.outbox.put(RecordKind.FINISH, signed)
+        await stream.send(pack_frame(Done(signed, raw)))
+
+    async def answer(self, signed: SignedRequest, prompt: str, spec: ModelSpec, beacon: bytes) -> SignedFinish:
+        """An answer that nobody waits for (p2p/sprint.py): made and kept as one for a client is, but neither shown nor put on chain. Raises
+        Unavailable without an engine that gives one."""
+        if self.engine is None:
+            raise Unavailable("the ML node is not ready", field="ml_node")
+        engine = self.engine_for(signed, self.engine)
+        job = await self._job(engine, signed, prompt, spec, beacon)
+        steps = [step async for step in engine.generate(job)]
+        if not steps:
+            raise Unavailable("the ML node gives no tokens", field="ml_node")
+        return (await self._claim(signed, prompt, spec, job, steps))[0]
+
+    async def _job(
+        self, engine: Engine, signed: SignedRequest, prompt: str, spec: ModelSpec, beacon: bytes, prefix: tuple[int, ...] = ()
+    ) -> Job:
+        request = signed.request
+        prompt_tokens = await engine.tokenize_chat(prompt)
         if len(prompt_tokens) > request.prompt_tokens_max:
             raise InvalidRequest(
                 f"the prompt has {len(prompt_tokens)} tokens, the request allows {request.prompt_tokens_max}", field="prompt_tokens_max"
             )
         if len(prompt_tokens) + request.max_tokens > spec.context_tokens:
             raise InvalidRequest(f"prompt and max_tokens exceed the context of {spec.context_tokens} tokens", field="max_tokens")
-        seed = tape.tape_seed(beacon, inference_id, request.client_nonce)
-        job = Job(prompt_tokens, request.max_tokens, request.params, seed, tuple(forward.prefix))
-        steps = await self._prefix_steps(engine, job)
-        async for step in engine.generate(job):
-            steps.append(step)
-            await self._show(stream, len(steps) - 1, step)
-        await self._finish(stream, forward, spec, seed, prompt_tokens, steps)
+        seed = tape.tape_seed(beacon, signed.inference_id, request.client_nonce)
+        return Job(prompt_tokens, request.max_tokens, request.params, seed, prefix)
 
     async def _show(self, stream: Stream, position: int, step: TokenStep) -> None:
         """One token to the agent, and so to the client. Attacks of p2p/attacks replace this."""
@@ -144,26 +162,25 @@ class Executor:
             raise Unavailable("what was streamed so far is not this model's; signing for it would be a lie", field="prefix")
         return steps
 
-    async def _finish(
-        self, stream: Stream, forward: Forward, spec: ModelSpec, seed: bytes, prompt_tokens: tuple[int, ...], steps: list[TokenStep]
-    ) -> None:
-        request = forward.signed_request.request
-        inference_id = forward.signed_request.inference_id
+    async def _claim(
+        self, signed: SignedRequest, prompt: str, spec: ModelSpec, job: Job, steps: list[TokenStep]
+    ) -> tuple[SignedFinish, bytes]:
+        """(signed finish, artifact) of what was generated; the payload is on disk when this returns."""
+        request, inference_id = signed.request, signed.inference_id
         stopped = bool(steps) and steps[-1].token in self.eos_ids
         reason = FinishReason.STOP if stopped else FinishReason.LENGTH
         header = artifacts.header_for(
-            request, inference_id, spec, seed, prompt_tokens, reason, stack=self.stack, taken_over=len(forward.prefix)
+            request, inference_id, spec, job.seed, job.prompt_tokens, reason, stack=self.stack, taken_over=len(job.prefix)
         )
         artifact = artifacts.build(header, steps)
         record = FinishRecord(
-            inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(prompt_tokens), len(steps), reason
+            inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(job.prompt_tokens), len(steps), reason
         )
-        signed = SignedFinish(record, self.key.sign(Domain.FINISH, request.network, encode(record)))
+        finish = SignedFinish(record, self.key.sign(Domain.FINISH, request.network, encode(record)))
         raw = artifact.to_bytes()
         # durable before it is claimed: a validator must be able to fetch what the root names
-        await trio.to_thread.run_sync(self.payloads.put_payload, bytes(inference_id), encode(Payload(forward.prompt, raw)))
-        self.outbox.put(RecordKind.FINISH, signed)
-        await stream.send(pack_frame(Done(signed, raw)))
+        await trio.to_thread.run_sync(self.payloads.put_payload, bytes(inference_id), encode(Payload(prompt, raw)))
+        return finish, raw
 
 
 def check_prompt(prompt: str, prompt_hash: bytes) -> None:

@@ -21,6 +21,7 @@ from p2p.ledger.plants import apply_plant_commit, apply_plant_reveal
 from p2p.ledger.price import price_of, used_by
 from p2p.ledger.records import Inference
 from p2p.ledger.rules import check_request, epoch_of, escrow_of, serving
+from p2p.ledger.sprint import apply_sprint_commit, apply_sprint_open
 from p2p.ledger.standing import count_finish
 from p2p.ledger.verdicts import apply_commit, apply_verdict
 from p2p.ledger.view import View, due_key
@@ -169,4 +170,6 @@ _HANDLERS: dict[RecordKind, Callable[[View, Genesis, int, bytes, Record], Any]] 
     RecordKind.PLANT_COMMIT: apply_plant_commit,
     RecordKind.PLANT_REVEAL: apply_plant_reveal,
     RecordKind.OP: apply_op,
+    RecordKind.SPRINT_COMMIT: apply_sprint_commit,
+    RecordKind.SPRINT_OPEN: apply_sprint_open,
 }

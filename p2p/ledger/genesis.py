@@ -7,11 +7,13 @@ from p2p.ledger.members import first_members
 from p2p.ledger.models import first_models
 from p2p.ledger.records import Account, Totals
 from p2p.ledger.registry import first_participants
+from p2p.ledger.sprint import check_sprint
 from p2p.ledger.view import View
 
 
 def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
-    """Accounts, participants, minted money, validator sets and the beacon of height 0."""
+    """Accounts, participants, minted money, validator sets and the beacon of height 0. Raises ConfigError for rules that do not fit together."""
+    check_sprint(genesis)
     for account in genesis.accounts:
         view.put_account(account.account, Account(account.balance_micro))
     first_participants(view, genesis)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from p2p.codec import encode, load
 from p2p.genesis import Genesis
+from p2p.ledger import weights
 from p2p.ledger.view import View
 
 Members = tuple[tuple[bytes, int], ...]
@@ -37,7 +38,7 @@ def rotate(view: View, genesis: Genesis, height: int, offenders: Sequence[bytes]
         view.add_id(b"faults", who)
     now, following = members(view, b"now"), members(view, b"next")
     if (height + 1) % genesis.epoch_blocks == 0:
-        _put(view, b"set/next", _of_epoch(view, genesis, (height + 1) // genesis.epoch_blocks) or following)
+        _put(view, b"set/next", _next(view, genesis, (height + 1) // genesis.epoch_blocks) or following)
     _put(view, b"set/last", now)
     _put(view, b"set/now", following)
 
@@ -48,13 +49,21 @@ def _put(view: View, key: bytes, value: Members) -> None:
         view.put(key, raw)
 
 
+def _next(view: View, genesis: Genesis, epoch: int) -> Members:
+    """What the sprint gave, where there is one."""
+    if not genesis.sprint.blocks:
+        return _of_epoch(view, genesis, epoch)
+    nodes = [participant.node for participant in view.participants()]
+    return weights.count(view, genesis, {view.node_now(node) for node in punished(view)} | _leaving(view, nodes))
+
+
 def _of_epoch(view: View, genesis: Genesis, epoch: int) -> Members:
     """Weights of the genesis file and its planned changes up to `epoch`, without offenders."""
-    weights = {view.node_now(peer.node): peer.weight for peer in genesis.peers}
+    planned = {view.node_now(peer.node): peer.weight for peer in genesis.peers}
     for change in sorted((c for c in genesis.changes if c.epoch <= epoch), key=lambda c: c.epoch):
-        weights[view.node_now(change.node)] = change.weight
-    out = {view.node_now(node) for node in punished(view)} | _leaving(view, weights)
-    return tuple(sorted((node, weight) for node, weight in weights.items() if weight > 0 and node not in out))
+        planned[view.node_now(change.node)] = change.weight
+    out = {view.node_now(node) for node in punished(view)} | _leaving(view, planned)
+    return tuple(sorted((node, weight) for node, weight in planned.items() if weight > 0 and node not in out))
 
 
 def _leaving(view: View, nodes: Iterable[bytes]) -> set[bytes]:

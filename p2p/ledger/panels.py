@@ -27,7 +27,7 @@ def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inferen
     probability = check_probability_milli(reputation, seen.checked_tokens, seen.finished_before, parameters.checks(view, genesis))
     if disagree(inference):  # nobody will be paid for it, so there is nothing to check
         unconfirmed(view, genesis, height, inference_id, inference)
-    elif not is_sampled(_beacon(view, height), inference_id, probability):
+    elif not inference.in_sprint and not is_sampled(_beacon(view, height), inference_id, probability):
         stand(view, genesis, height, inference_id, inference, Status.SETTLED, "not sampled")
     elif not _open(view, genesis, height, inference_id, inference, Status.VALIDATING):
         stand(view, genesis, height, inference_id, inference, Status.SETTLED, "nobody else can check this model")

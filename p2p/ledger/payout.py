@@ -45,7 +45,8 @@ def stand(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
         unconfirmed(view, genesis, height, inference_id, inference)
         return
     standing.count_pair(view, genesis, height, inference, differ=False)
-    earnings.book(view, genesis, height, inference)
+    if not inference.in_sprint:
+        earnings.book(view, genesis, height, inference)
     view.put_inference(inference_id, replace(
         inference, status=outcome.value, outcome="", due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
     ))
@@ -81,8 +82,9 @@ def _give_back(
     view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, amount: int, reason: str, status: Status, node: bytes
 ) -> None:
     client = inference.signed_request.request.account
-    credit(view, client, amount)
-    notify(view, client, Notice(inference_id, status.value, amount, height))
+    if not inference.in_sprint:
+        credit(view, client, amount)
+        notify(view, client, Notice(inference_id, status.value, amount, height))
     view.put_inference(inference_id, replace(
         inference, status=status.value, outcome="", due_micro=0, refunded_micro=amount, end_height=height, reason=reason,
     ))

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.codec import Message
-from p2p.types import U32, U64, Bytes32, Milli, Reason, RevealedRow, Short, SignedFinish, SignedRequest
+from p2p.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Milli, Reason, RevealedRow, Short, SignedFinish, SignedRequest
 from p2p.verification.sequential import EProcess
 
 NONCE_WINDOW = 64
@@ -185,6 +185,11 @@ class Inference(Message, frozen=True):
     fault: Short = ""
     streamed_tokens: U32 = 0
     outcome: Short = ""
+
+    @property
+    def in_sprint(self) -> bool:
+        """An answer of the epoch's race (sprint.py): checked like any other, but no client waits for it and no money moves."""
+        return self.signed_request.request.account == SPRINT_ACCOUNT
 
     @property
     def verdicts(self) -> tuple[VerdictSeen, ...]:

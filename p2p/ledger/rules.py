@@ -16,7 +16,7 @@ from p2p.ledger.records import Participant
 from p2p.ledger.view import View
 from p2p.limits import DEADLINE_MAX_AHEAD, MAX_OUTPUT_TOKENS
 from p2p.params import check_params
-from p2p.types import VERSION, Request, SignedRequest
+from p2p.types import SPRINT_ACCOUNT, VERSION, Request, SignedRequest
 
 
 def serving(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:
@@ -102,6 +102,8 @@ def check_request(
         raise InvalidRequest(f"version {request.version} is not spoken here; use {VERSION}", field="version")
     if request.network != genesis.network:
         raise InvalidRequest(f"this is network {genesis.network}", field="network")
+    if request.account == SPRINT_ACCOUNT:
+        raise InvalidRequest("this account asks the sprint's questions only; name your own", field="account")
     if not verify(request.signer, Domain.REQUEST, genesis.network, encode(request), signed.signature):
         raise InvalidRequest("not signed by the signer's key", field="signature")
     spec = live_spec(view, request.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
-from p2p.ledger import collateral, earnings, epochs, governance, panels, payout, plants, registry, standing
+from p2p.ledger import collateral, earnings, epochs, governance, panels, payout, plants, registry, sprint, standing, weights
 from p2p.ledger.price import move_prices
 from p2p.ledger.rules import serving
 from p2p.ledger.view import View, due_key
@@ -32,6 +32,7 @@ def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> No
         else:
             _inference(view, genesis, height, due)
     view.put(due_key(height), None)
+    sprint.keep_beacon(view, genesis, height, beacon)
     if height % genesis.epoch_blocks == 0:
         epochs.settle(view, genesis, height)
         standing.end_epoch(view, genesis, height)
@@ -39,6 +40,7 @@ def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> No
     move_prices(view, genesis, height, serving)
     if height % genesis.epoch_blocks == 0:
         governance.end_epoch(view, genesis, height)  # last: until here the old rules hold
+        weights.begin_epoch(view)  # and the old weights
 
 
 def _inference(view: View, genesis: Genesis, height: int, inference_id: bytes) -> None:

@@ -17,7 +17,7 @@ PAGE = 200  # inferences in one answer
 
 
 class Rule(StrEnum):
-    """Why money went where it went."""
+    """Why money went where it went; S: an answer of the sprint, for which none moves."""
 
     PAID = "M1"
     OWN = "M2"
@@ -31,10 +31,13 @@ class Rule(StrEnum):
     SLASHED = "M10"
     ACCUSED = "M11"
     SUMS = "M12"
+    SPRINT = "S"
 
 
 def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[str, Rule]:
     """(one word for people, the rule) of an inference that ended. settled: its epoch is; before, what is booked can still be forfeited."""
+    if inference.in_sprint:
+        return "sprint", Rule.SPRINT
     own = record.owner == inference.signed_request.request.account
     if inference.status in STANDS:
         if record.forfeited_micro:

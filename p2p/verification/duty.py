@@ -59,12 +59,12 @@ def reveal_positions(beacon: bytes, inference_id: bytes, validator: bytes, lengt
     if length <= REVEAL_POSITIONS:
         return tuple(range(length))
     half = REVEAL_POSITIONS // 2
-    common = _pick((beacon, inference_id), length, half)
-    own = [p for p in _pick((beacon, inference_id, validator), length, REVEAL_POSITIONS) if p not in common]
+    common = pick((beacon, inference_id), length, half)
+    own = [p for p in pick((beacon, inference_id, validator), length, REVEAL_POSITIONS) if p not in common]
     return tuple(sorted((*common, *own[:half])))
 
 
-def _pick(seed: tuple[bytes, ...], length: int, count: int) -> tuple[int, ...]:
+def pick(seed: tuple[bytes, ...], length: int, count: int) -> tuple[int, ...]:
     """`count` distinct numbers below `length`: the beginning of a Fisher-Yates shuffle. The modulo's bias is below 2^-230."""
     moved: dict[int, int] = {}
     picked = []
