@@ -7,11 +7,12 @@ from p2p.ledger.members import first_members
 from p2p.ledger.models import first_models
 from p2p.ledger.records import Account, Totals
 from p2p.ledger.registry import first_participants
+from p2p.ledger.serving import keep_serving
 from p2p.ledger.view import View
 
 
 def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
-    """Accounts, participants, minted money, validator sets and the beacon of height 0."""
+    """Accounts, participants, minted money, validator and serving sets and the beacon of height 0."""
     for account in genesis.accounts:
         view.put_account(account.account, Account(account.balance_micro))
     first_participants(view, genesis)
@@ -19,6 +20,7 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
     view.put_totals(Totals(minted_micro=sum(a.balance_micro for a in genesis.accounts)))
     view.put(b"beacon/" + bytes(8), beacon)
     first_members(view, genesis)
+    keep_serving(view, genesis, 0)
 
 
 def check_conservation(view: View, accounts: list[bytes]) -> bool:
