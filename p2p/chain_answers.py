@@ -11,10 +11,11 @@ from p2p.chain_view import Claim, Draw, Duty
 from p2p.codec import Message
 from p2p.consensus.messages import CommitCertificate
 from p2p.genesis import CheckRules, Genesis, ModelSpec
+from p2p.inference.draw import Lots
 from p2p.ledger import parameters
 from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.proofs import TreeProof, prove
-from p2p.ledger.rules import serving
+from p2p.ledger.serving import serving_at
 from p2p.ledger.statement import statement
 from p2p.ledger.view import View
 from p2p.store.lmdb import Store
@@ -57,8 +58,9 @@ class Answers:
     def checks(self) -> CheckRules:
         return parameters.checks(self._view(), self.genesis)
 
-    def participants(self, model: str) -> list[tuple[bytes, int]]:
-        return serving(self._view(), self.genesis, model)
+    def serving_at(self, model: str, height: int) -> Lots:
+        """Whom a draw at `height` is made from."""
+        return serving_at(self._view(), model, height)
 
     def beacon_at(self, height: int) -> bytes | None:
         return self._view().beacon(height)

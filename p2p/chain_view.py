@@ -23,11 +23,12 @@ from p2p.types import FinishRecord, InferenceId, Request
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Who drew, at which height, from which beacon."""
+    """Who drew, at which height, from which beacon, and whom."""
 
     agent: bytes
     height: int
     beacon: bytes
+    candidates: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def may_fetch(view: View, inference_id: bytes, peer: str) -> bool:
 
 def draw_of(view: View, inference_id: bytes) -> Draw | None:
     inference = view.inference(inference_id)
-    return Draw(inference.agent, inference.draw_height, inference.beacon) if inference else None
+    return Draw(inference.agent, inference.draw_height, inference.beacon, inference.candidates) if inference else None
 
 
 def claim(view: View, inference_id: bytes) -> Claim | None:

@@ -5,7 +5,6 @@ Asks one peer, yields events as they happen, and ends with a receipt whose every
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,12 +13,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from p2p.codec import decode, encode, unpack
-from p2p.consensus.light import TRUSTING_MS, LightBlock, follow, genesis_facts
+from p2p.draw_check import DrawCheck, Known
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.genesis import Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
-from p2p.inference.draw import draw_executors
+from p2p.inference.draw import Lots, draw_executors
 from p2p.inference.session import (
     Accepted,
     Answer,
@@ -37,9 +36,9 @@ from p2p.inference.session import (
 )
 from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
 from p2p.ledger.ops import Body, sign_op
-from p2p.ledger.rules import capped
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.proof import Proof
+from p2p.serving_proof import ServingProof, open_serving
 from p2p.types import VERSION, FinishRecord, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import Artifact
@@ -96,7 +95,8 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         if any(isinstance(n, dict) and isinstance(n.get("height"), int) and n["height"] > int(tip["height"]) for n in tip["notices"]):
             raise RemoteProtocolError("a notice is of a height that the peer's chain has not", field="notices")
         spec.on_notices(tip["notices"])
-    signed = _sign(spec, tip, int(tip["next_nonce"]))
+    serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
+    signed = _sign(spec, tip, int(tip["next_nonce"]), serving)
     stream = await network.open_stream(peer, "infer")
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
@@ -150,18 +150,25 @@ async def _question(network: Network, peer: str, question: Query | Order) -> dic
     return answer
 
 
-def _sign(spec: AskSpec, tip: dict[str, Any], next_nonce: int) -> SignedRequest:
+async def _serving_now(network: Network, peer: str, model: str, height: int) -> Lots:
+    """By the peer's word: for a choice of nonce, which proves nothing."""
+    answer = await query(network, peer, {"op": "serving", "model": model, "height": height})
+    return open_serving(unpack(ServingProof, bytes.fromhex(answer["proof"])), model, height)[0]
+
+
+def _sign(spec: AskSpec, tip: dict[str, Any], next_nonce: int, serving: Lots | None) -> SignedRequest:
+    """serving: where an executor is chosen, whom the draw will be made from unless the height moves on."""
     request = Request(
         VERSION, spec.network, spec.payer, spec.nonce if spec.nonce is not None else next_nonce, spec.model,
         digest(b"prompt", spec.prompt.encode()), spec.params, len(spec.prompt.encode()) + TEMPLATE_TOKENS,
         spec.max_tokens, spec.max_price_micro, int(tip["height"]) + spec.deadline_ahead, spec.key.public,
     )
-    if spec.choose_executor is None or spec.genesis is None:
+    if serving is None:
         return _signed(spec.key, request)
     agent = public_key_of(spec.peer.rsplit("/p2p/", 1)[-1])
     for extra in range(NONCE_TRIES):
         signed = _signed(spec.key, replace(request, client_nonce=next_nonce + extra))
-        if _draw(spec.genesis, spec.model, bytes.fromhex(tip["beacon"]), signed, agent)[:1] == (spec.choose_executor,):
+        if draw_executors(bytes.fromhex(tip["beacon"]), signed.inference_id, serving, agent, 1) == (spec.choose_executor,):
             return signed
     raise Unavailable("no nonce draws the executor wanted; does it serve the model?", field="choose_executor")
 
@@ -170,39 +177,17 @@ def _signed(key: Key, request: Request) -> SignedRequest:
     return SignedRequest(request, key.sign(Domain.REQUEST, request.network, encode(request)))
 
 
-def _draw(genesis: Genesis, model: str, beacon: bytes, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
-    counted = capped(((p.node, p.owner, p.weight) for p in genesis.peers), genesis.economy.owner_cap_milli)
-    serving = sorted((p.node, counted[p.node]) for p in genesis.peers if model in p.models)
-    return draw_executors(beacon, signed.inference_id, serving, frozenset({agent}), MAX_CANDIDATES)
-
-
-async def _draw_beacon(network: Network, peer: str, genesis: Genesis | None, height: int) -> bytes:
-    """The beacon of `height`, behind certificates that follow from the genesis file; empty when the peer shows none that does.
-
-    The genesis is trusted however old it is: the client has no later header, and recomputes the draw from it as well.
-    """
-    if genesis is None or height == 0:
-        return digest(b"genesis", encode(genesis)) if genesis else b""
-    now_ms = time.time_ns() // 1_000_000
-    steps = follow(genesis_facts(genesis), height, genesis.network, now_ms, now_ms - genesis.time_ms + TRUSTING_MS)
-    try:
-        wanted = next(steps)
-        while True:
-            answer = await query(network, peer, {"op": "light", "height": wanted})
-            wanted = steps.send(unpack(LightBlock, bytes.fromhex(answer["light"])))
-    except StopIteration as trusted:
-        way: list[LightBlock] = trusted.value
-        return way[-1].header.beacon
-    except (FolkmootError, KeyError, TypeError, ValueError):
-        return b""
-
-
 async def _follow(
     network: Network, stream: Stream, spec: AskSpec, signed: SignedRequest, peer: str
 ) -> AsyncIterator[dict[str, Any]]:
     accepted: Accepted | None = None
+    drawn: DrawCheck | None = None
     tokens: list[int] = []
     text: list[str] = []
+
+    async def to_peer(body: dict[str, Any]) -> dict[str, Any]:
+        return await query(network, peer, body)
+
     while True:
         frame = parse_frame(await stream.receive(timeout_s=FIRST_TOKEN_TIMEOUT_S + 10))
         if isinstance(frame, Failure):
@@ -213,6 +198,9 @@ async def _follow(
                 "event": "accepted", "inference_id": frame.inference_id.hex(), "agent": frame.agent.hex(),
                 "draw_height": frame.draw_height, "beacon": frame.beacon.hex(), "candidates": [c.hex() for c in frame.candidates],
             }
+            if spec.genesis is not None:
+                drawn = DrawCheck(spec.genesis, spec.model, frame.draw_height)
+                await drawn.look(to_peer)
         elif isinstance(frame, Trying):
             yield {"event": "executor", "node": frame.node.hex(), "peer_id": peer_id(frame.node)}
         elif isinstance(frame, Passed):
@@ -226,15 +214,18 @@ async def _follow(
                 raise RemoteProtocolError("finished before it was accepted", field="frame")
             if spec.on_proof is not None:
                 spec.on_proof(Proof(VERSION, spec.prompt, signed, accepted, frame.finish, frame.artifact, tuple(tokens), "".join(text)))
-            beacon = await _draw_beacon(network, peer, spec.genesis, accepted.draw_height)
-            problems = check_receipt(spec, signed, accepted, frame, tokens, draw_beacon=beacon)
-            yield {"event": "done", "receipt": _receipt(accepted, frame, peer, problems), "text": "".join(text)}
+            if drawn is not None:
+                await drawn.settle(to_peer)
+            problems = check_receipt(spec, signed, accepted, frame, tokens, drawn=drawn)
+            known = drawn.known if drawn else Known.UNKNOWN
+            yield {"event": "done", "receipt": _receipt(accepted, frame, peer, problems, known), "text": "".join(text)}
             return
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
 
 
-def _receipt(accepted: Accepted, done: Done, peer: str, problems: list[str]) -> dict[str, Any]:
+def _receipt(accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known) -> dict[str, Any]:
+    """draw: how well it is known whom the executors were drawn from."""
     record = done.finish.record
     return {
         "inference_id": record.inference_id.hex(), "executor": record.executor.hex(), "agent": accepted.agent.hex(), "peer": peer,
@@ -242,17 +233,16 @@ def _receipt(accepted: Accepted, done: Done, peer: str, problems: list[str]) -> 
         "prompt_tokens": record.prompt_tokens, "output_tokens": record.output_tokens,
         "finish_reason": record.finish_reason.name.lower(), "draw_height": accepted.draw_height,
         "signature": done.finish.signature.hex(), "artifact_bytes": len(done.artifact),
-        "checked": not problems, "problems": problems,
+        "draw": draw.value, "checked": not problems, "problems": problems,
     }
 
 
 def check_receipt(
-    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], *, draw_beacon: bytes | None = None
+    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], *, drawn: DrawCheck | None = None
 ) -> list[str]:
     """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure.
 
-    draw_beacon: the beacon of height accepted.draw_height as a light client found it, empty when it found none; None: nobody
-    looked, and the height is not checked. Without spec.genesis the draw is not checked.
+    drawn: what was found out about the draw's height; None: nobody looked, and the draw is not checked.
     """
     record = done.finish.record
     problems = []
@@ -264,12 +254,8 @@ def check_receipt(
         problems.append("the executor was not drawn")
     if not verify(record.executor, Domain.FINISH, spec.network, encode(record), done.finish.signature):
         problems.append("the finish record is not signed by the executor")
-    if spec.genesis is not None and accepted.candidates != _draw(
-        spec.genesis, spec.model, accepted.beacon, signed, accepted.agent
-    ):
-        problems.append("the draw is not what beacon and inference id give")
-    if draw_beacon is not None and draw_beacon != accepted.beacon:
-        problems.append("the beacon is not shown to be that of the height named")
+    if drawn is not None:
+        problems += _draw_problems(drawn, accepted, signed)
     if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
         problems.append("the finish record claims other tokens than were streamed")
     try:
@@ -277,6 +263,17 @@ def check_receipt(
     except FolkmootError as error:
         return [*problems, f"the artifact cannot be read: {error.message}"]
     return problems + _artifact_problems(artifact, signed, accepted, record)
+
+
+def _draw_problems(drawn: DrawCheck, accepted: Accepted, signed: SignedRequest) -> list[str]:
+    problems = []
+    if drawn.serving is None:
+        problems.append("who was serving at the draw's height is not shown")
+    elif accepted.candidates != draw_executors(accepted.beacon, signed.inference_id, drawn.serving, accepted.agent, MAX_CANDIDATES):
+        problems.append("the draw is not what beacon, inference id and serving set give")
+    if drawn.height != accepted.draw_height or drawn.beacon != accepted.beacon:
+        problems.append("the beacon is not shown to be that of the height named")
+    return problems
 
 
 def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Accepted, record: FinishRecord) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from p2p.client import AskSpec, check_receipt
 from p2p.codec import encode
 from p2p.genesis import Genesis, ModelSpec
-from p2p.inference.session import Done
+from p2p.inference.session import Accepted, Done
 from p2p.keys import Domain, Key, digest, peer_id, verify
 from p2p.proof import Proof
 from p2p.types import FinishRecord, Request
@@ -49,8 +49,8 @@ class TokenRow:
     distance: float
 
 
-def proof_problems(proof: Proof, genesis: Genesis | None, draw_beacon: bytes | None = None) -> list[str]:
-    """What is wrong with a proof by itself, as sentences: signatures, hashes, tokens that were streamed, the draw (with a genesis)."""
+def proof_problems(proof: Proof, genesis: Genesis | None) -> list[str]:
+    """What is wrong with a proof by itself, as sentences: signatures, hashes, tokens that were streamed. Of the draw a chain knows."""
     request = proof.signed_request.request
     if genesis is not None and genesis.network != request.network:
         return [f"the request is for network {request.network}"]
@@ -63,11 +63,13 @@ def proof_problems(proof: Proof, genesis: Genesis | None, draw_beacon: bytes | N
         f"/p2p/{peer_id(proof.accepted.agent)}", Key.generate(), request.network, request.model, proof.prompt, request.params, genesis=genesis
     )
     done = Done(proof.finish, proof.artifact)
-    return problems + check_receipt(spec, proof.signed_request, proof.accepted, done, list(proof.tokens), draw_beacon=draw_beacon)
+    return problems + check_receipt(spec, proof.signed_request, proof.accepted, done, list(proof.tokens))
 
 
-def chain_problems(record: FinishRecord, found: Mapping[str, Any] | None) -> list[str]:
-    """Where a peer's chain (its answer to `inference`, None: unknown there) says something else than the finish record."""
+def chain_problems(record: FinishRecord, accepted: Accepted, found: Mapping[str, Any] | None, beacon: bytes | None) -> list[str]:
+    """Where a peer's chain says something else than the finish record and what the client was told of the draw. found: the chain's
+    answer to `inference`, None: unknown there; whom it drew is from the set that served at the draw's height. beacon: of that height, None: the
+    block is not there."""
     if found is None:
         return ["the chain has no such inference"]
     if not found.get("artifact_root"):
@@ -77,6 +79,10 @@ def chain_problems(record: FinishRecord, found: Mapping[str, Any] | None) -> lis
         (found.get("executor") == record.executor.hex(), "the chain has another executor"),
         (found.get("output_tokens") == record.output_tokens, "the chain has another length"),
         (found.get("prompt_tokens") == record.prompt_tokens, "the chain has another prompt length"),
+        (found.get("agent") == accepted.agent.hex(), "the chain has another agent"),
+        (found.get("draw_height") == accepted.draw_height, "the chain has another height of the draw"),
+        (found.get("candidates") == [node.hex() for node in accepted.candidates], "the chain drew others"),
+        (beacon in (None, accepted.beacon), "the chain has another beacon at the draw's height"),
     )
     return [sentence for holds, sentence in facts if not holds]
 

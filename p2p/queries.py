@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from p2p.chain_sync import light_block
 from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, InvalidRequest
+from p2p.limits import MAX_MODEL_NAME
+from p2p.serving_proof import prove_serving
 from p2p.state_proof import key_of
 from p2p.types import (
     OutputRecord,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from p2p.chain import Chain
 
 PUBLIC_OPS = frozenset(
-    {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint"}
+    {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint", "serving"}
 )
 
 
@@ -54,6 +56,7 @@ class Queries:
             "earnings": self._earnings,
             "sprint": lambda _: self._chain.sprint_view(),
             "prove": self._prove,
+            "serving": self._serving,
         }
 
     def query(self, request: object, *, public: bool = False) -> dict[str, Any]:
@@ -105,6 +108,14 @@ class Queries:
         kind = request.get("kind")
         value, proof = self._chain.proved(key_of(kind if isinstance(kind, str) else "", _hex(request, "id")))
         return {"height": self._chain.height(), "value": None if value is None else value.hex(), "proof": encode(proof).hex()}
+
+    def _serving(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Whom a draw of `model` at `height` is made from: a ServingProof, as hexadecimal CBOR."""
+        model = request.get("model")
+        if not isinstance(model, str) or len(model) > MAX_MODEL_NAME:
+            raise InvalidRequest("a model's name is wanted", field="model")
+        proof = prove_serving(self._chain.proved, self._chain.height(), model, _number(request, "height", None))
+        return {"height": proof.height, "proof": encode(proof).hex()}
 
     def _block(self, request: dict[str, Any]) -> dict[str, Any]:
         height = _height(request)

@@ -100,7 +100,7 @@ class Bench:
         """The next wave: `inferences` Starts, and (finishing) Finish and Output of the wave before, as one batch of each peer."""
         chain, height = self.chain, self.chain.height() + 1
         records: dict[bytes, list[Record]] = {key.public: [] for key in PEERS}
-        beacon, serving = chain.beacon(), chain.participants(MODEL)
+        beacon, serving = chain.beacon(), chain.serving_at(MODEL, height - 1)
         started = []
         for signed, executor, agent in self.waves[-1] if finishing else ():
             done = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 10, 10, FinishReason.LENGTH)
@@ -116,8 +116,7 @@ class Bench:
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, NETWORK, encode(request)))
             records[agent.public].append(Record(RecordKind.START, encode(StartRecord(signed, height - 1, agent.public))))
-            excluded = frozenset({agent.public})
-            started.append((signed, draw_executors(beacon, signed.inference_id, serving, excluded, MAX_CANDIDATES)[0], agent))
+            started.append((signed, draw_executors(beacon, signed.inference_id, serving, agent.public, MAX_CANDIDATES)[0], agent))
         self.waves.append(started)
         for key in PEERS:
             some = tuple(records[key.public])

@@ -77,10 +77,9 @@ async def _verify(options: argparse.Namespace) -> Result:
     case = _from_proof(proof) if proof else _from_store(options)
     problems = []
     if proof is not None:
-        chain, beacon = await _chain(options, proof, notes)
-        problems = proof_problems(proof, genesis, beacon) + chain
+        problems = proof_problems(proof, genesis) + await _chain(options, proof, notes)
         if genesis is None:
-            notes.append("no genesis file: the draw and the model's hashes were not checked")
+            notes.append("no genesis file: the model's hashes were not checked")
     header = case.artifact.header
     result = Result(case.finish.inference_id.hex(), case.finish.executor.hex(), header.stack, problems, notes)
     noise_of = _profile(options, header.model)
@@ -172,8 +171,8 @@ def _from_store(options: argparse.Namespace) -> Case:
     return Case(request, finish, bytes.fromhex(found["beacon"]), payload.prompt, parse(payload.artifact))
 
 
-async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) -> tuple[list[str], bytes | None]:
-    """(problems, beacon of the draw's height) as the chain of the peer given has them."""
+async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) -> list[str]:
+    """Problems, as the chain of the peer given sees them."""
     from p2p.inspection import chain_problems
 
     record, height = proof.finish.record, proof.accepted.draw_height
@@ -183,12 +182,12 @@ async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) ->
     except Unavailable:
         if options.peer:
             raise
-        notes.append("no peer asked: root and beacon were not compared with a chain")
-        return [], None
+        notes.append("no peer asked: root and draw were not compared with a chain")
+        return []
     beacon = bytes.fromhex(block["beacon"]) if block else None
     if beacon is None:
         notes.append(f"the peer has no block {height}: the beacon was not compared")
-    return chain_problems(record, found), beacon
+    return chain_problems(record, proof.accepted, found, beacon)
 
 
 async def _ask_chain(

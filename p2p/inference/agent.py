@@ -75,9 +75,8 @@ class Agent:
         beacon = self.chain.beacon_at(draw_height)
         if beacon is None:
             raise Unavailable("this peer has no beacon yet; it is still joining", field="draw_height")
-        drawn = draw_executors(
-            beacon, signed.inference_id, self.chain.participants(request.model), frozenset({self.key.public}), MAX_CANDIDATES
-        )
+        serving = self.chain.serving_at(request.model, draw_height)
+        drawn = draw_executors(beacon, signed.inference_id, serving, self.key.public, MAX_CANDIDATES)
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
         self.outbox.put(RecordKind.START, StartRecord(signed, draw_height, self.key.public))

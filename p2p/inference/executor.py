@@ -77,31 +77,30 @@ class Executor:
         request = signed.request
         if peer_id(forward.agent) != peer:
             raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
-        beacon = self._beacon(forward)
+        beacon, drawn = self._draw(forward)
         self.chain.check_request(signed, forward.draw_height, started_ok=True)
         check_prompt(forward.prompt, request.prompt_hash)
-        drawn = draw_executors(
-            beacon, signed.inference_id, self.chain.participants(request.model), frozenset({forward.agent}), MAX_CANDIDATES
-        )
         if self.key.public not in drawn:
             raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
         return beacon
 
-    def _beacon(self, forward: Forward) -> bytes:
-        """A draw on chain holds until the deadline, so that the next executor can take over however long the one before was silent; one
-        that is not there yet must be fresh, else an agent could choose among beacons."""
-        drawn = self.chain.draw_of(forward.signed_request.inference_id)
-        if drawn is not None:
-            if (drawn.agent, drawn.height) != (forward.agent, forward.draw_height):
+    def _draw(self, forward: Forward) -> tuple[bytes, tuple[bytes, ...]]:
+        """(beacon, who was drawn). A draw on chain holds until the deadline, so that the next executor can take over however long the one
+        before was silent; one that is not there yet must be fresh, else an agent could choose among beacons."""
+        signed = forward.signed_request
+        known = self.chain.draw_of(signed.inference_id)
+        if known is not None:
+            if (known.agent, known.height) != (forward.agent, forward.draw_height):
                 raise RemoteProtocolError("the chain has another draw for this request", field="draw_height")
-            return drawn.beacon
+            return known.beacon, known.candidates
         # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here
         beacon = self.chain.beacon_at(forward.draw_height)
         if beacon is None:
             raise Unavailable(f"height {forward.draw_height} is not here yet", field="draw_height")
         if forward.draw_height + BEACON_MAX_AGE + 2 < self.chain.height():
             raise RemoteProtocolError("the draw's beacon is too old", field="draw_height")
-        return beacon
+        serving = self.chain.serving_at(signed.request.model, forward.draw_height)
+        return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)
 
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
         record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason)

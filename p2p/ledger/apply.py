@@ -20,7 +20,8 @@ from p2p.ledger.orders import apply_op
 from p2p.ledger.plants import apply_plant_commit, apply_plant_reveal
 from p2p.ledger.price import price_of, used_by
 from p2p.ledger.records import Inference
-from p2p.ledger.rules import check_request, epoch_of, escrow_of, serving
+from p2p.ledger.rules import check_request, epoch_of, escrow_of
+from p2p.ledger.serving import DRAW_WINDOW, serving_at
 from p2p.ledger.sprint import apply_sprint_commit, apply_sprint_open
 from p2p.ledger.standing import count_finish
 from p2p.ledger.verdicts import apply_commit, apply_verdict
@@ -29,7 +30,6 @@ from p2p.limits import MAX_CANDIDATES
 from p2p.types import BusyRecord, OutputRecord, Record, RecordKind, SignedBusy, SignedFinish, StartRecord, Status
 
 MAX_EARLY = 4  # records that may wait for one inference's Start
-DRAW_WINDOW = 32  # heights a Start may lag behind its draw
 
 
 def apply_record(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
@@ -54,8 +54,10 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
     beacon = view.beacon(start.draw_height)
     if beacon is None:
         raise RemoteProtocolError("no beacon of that height", field="draw_height")
-    spec = check_request(view, genesis, signed, height - 1)
-    candidates = draw_executors(beacon, signed.inference_id, serving(view, genesis, request.model), frozenset({sender}), MAX_CANDIDATES)
+    spec = check_request(view, genesis, signed, height - 1, drawn_at=start.draw_height)
+    candidates = draw_executors(
+        beacon, signed.inference_id, serving_at(view, request.model, start.draw_height), sender, MAX_CANDIDATES
+    )
     account = view.account(request.account)
     price_micro = price_of(view, spec)  # locked for this inference
     escrow = escrow_of(request, price_micro)

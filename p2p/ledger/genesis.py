@@ -7,12 +7,14 @@ from p2p.ledger.members import first_members
 from p2p.ledger.models import first_models
 from p2p.ledger.records import Account, Totals
 from p2p.ledger.registry import first_participants
+from p2p.ledger.serving import keep_serving
 from p2p.ledger.sprint import check_sprint
 from p2p.ledger.view import View
 
 
 def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
-    """Accounts, participants, minted money, validator sets and the beacon of height 0. Raises ConfigError for rules that do not fit together."""
+    """Accounts, participants, minted money, validator and serving sets and the beacon of height 0. Raises ConfigError for rules that do not
+    fit together."""
     check_sprint(genesis)
     for account in genesis.accounts:
         view.put_account(account.account, Account(account.balance_micro))
@@ -21,6 +23,7 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
     view.put_totals(Totals(minted_micro=sum(a.balance_micro for a in genesis.accounts)))
     view.put(b"beacon/" + bytes(8), beacon)
     first_members(view, genesis)
+    keep_serving(view, genesis, 0)
 
 
 def check_conservation(view: View, accounts: list[bytes]) -> bool:

@@ -41,9 +41,9 @@ def live(view: View) -> str:
     return ", ".join(spec.model for spec in models(view) if not spec.retired) or "none"
 
 
-def live_spec(view: View, model: str) -> ModelSpec:
-    """Raises InvalidRequest(field='model') for one that is unknown or retired."""
-    spec = model_spec(view, model)
+def live_spec(view: View, model: str, height: int | None = None) -> ModelSpec:
+    """As of now, or after block `height`. Raises InvalidRequest(field='model') for one that is unknown or retired then."""
+    spec = model_spec(view, model) if height is None else spec_at(view, model, height)
     if spec is None or spec.retired:
         what = "is retired" if spec else "is not on this network"
         raise InvalidRequest(f"model {model!r} {what}; there are: {live(view)}", field="model")

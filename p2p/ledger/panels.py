@@ -7,6 +7,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
+from p2p.inference.draw import Lots
 from p2p.ledger import compare, parameters, standing
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
@@ -63,8 +64,8 @@ def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
     if disputed:
         exclude |= {view.node_now(member) for member in inference.members}
     count = parameters.checks(view, genesis).dispute_committee if disputed else genesis.committee
-    candidates = checking(view, genesis, inference.signed_request.request.model)
-    members = draw_validators(_beacon(view, height), inference_id, candidates, frozenset(exclude), count)
+    candidates = Lots(checking(view, genesis, inference.signed_request.request.model))
+    members = draw_validators(_beacon(view, height), inference_id, candidates, exclude, count)
     if not members:
         return False
     panel = Panel(height, _beacon(view, height), members, height + max(genesis.validation_window, 1))

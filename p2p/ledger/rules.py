@@ -20,20 +20,21 @@ from p2p.types import SPRINT_ACCOUNT, VERSION, Request, SignedRequest
 
 
 def serving(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:
-    """(node, counted weight) of the participants that may be drawn to serve `model`, by key: they work for its price of now
-    and are not suspended."""
-    spec, everybody = model_spec(view, model), view.participants()
+    """(node, counted weight) of those that serve `model` now, by key: they work for its price and are not suspended. Draws are made from
+    what this said at the end of a block (serving.py)."""
+    spec = model_spec(view, model)
     price_micro = price_of(view, spec) if spec else -1
-    working = [
-        p for p in _working(view, genesis, everybody, model) if p.price_floor_micro <= price_micro and not p.suspended_until
-    ]
-    return _counted(view, genesis, everybody, working)
+    return counted(view, genesis, [p for p in able(view, genesis, model) if p.price_floor_micro <= price_micro])
+
+
+def able(view: View, genesis: Genesis, model: str) -> list[Participant]:
+    """Those that would serve `model` at their price."""
+    return [p for p in _working(view, genesis, view.participants(), model) if not p.suspended_until]
 
 
 def checking(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:
     """(node, counted weight) of those who may be drawn to check `model`: they have it and are not barred."""
-    everybody = view.participants()
-    return _counted(view, genesis, everybody, [p for p in _working(view, genesis, everybody, model) if not p.barred_until])
+    return counted(view, genesis, [p for p in _working(view, genesis, view.participants(), model) if not p.barred_until])
 
 
 def _working(view: View, genesis: Genesis, everybody: Iterable[Participant], model: str) -> list[Participant]:
@@ -45,8 +46,9 @@ def _working(view: View, genesis: Genesis, everybody: Iterable[Participant], mod
     ]
 
 
-def _counted(view: View, genesis: Genesis, everybody: Iterable[Participant], some: Iterable[Participant]) -> list[tuple[bytes, int]]:
-    weights = owner_weights(view, genesis, everybody)
+def counted(view: View, genesis: Genesis, some: Iterable[Participant]) -> list[tuple[bytes, int]]:
+    """(node, counted weight) of `some` of the participants, by key."""
+    weights = owner_weights(view, genesis, view.participants())
     return sorted((p.node, weights[p.node]) for p in some)
 
 
@@ -91,10 +93,12 @@ def escrow_of(request: Request, price_micro: int) -> int:
 
 
 def check_request(
-    view: View, genesis: Genesis, signed: SignedRequest, height: int, *, reserved_micro: int = 0, signer_reserved_micro: int = 0
+    view: View, genesis: Genesis, signed: SignedRequest, height: int, *, drawn_at: int | None = None, reserved_micro: int = 0,
+    signer_reserved_micro: int = 0,
 ) -> ModelSpec:
     """The model's spec when `signed` may start after `height`; else InvalidRequest naming the field.
 
+    drawn_at: the height of its draw, at which the model must have been in use; now when left out.
     reserved_micro: escrow of requests this peer took that the chain does not hold yet; signer_reserved_micro: of these by the same signer.
     """
     request = signed.request
@@ -106,7 +110,7 @@ def check_request(
         raise InvalidRequest("this account asks the sprint's questions only; name your own", field="account")
     if not verify(request.signer, Domain.REQUEST, genesis.network, encode(request), signed.signature):
         raise InvalidRequest("not signed by the signer's key", field="signature")
-    spec = live_spec(view, request.model)
+    spec = live_spec(view, request.model, drawn_at)
     check_params(request.params)
     if not 1 <= request.max_tokens <= MAX_OUTPUT_TOKENS:
         raise InvalidRequest(f"from 1 to {MAX_OUTPUT_TOKENS} tokens can be asked for", field="max_tokens")

@@ -8,6 +8,7 @@ from p2p.genesis import Genesis
 from p2p.ledger import collateral, earnings, epochs, governance, panels, payout, plants, registry, sprint, standing, weights
 from p2p.ledger.price import move_prices
 from p2p.ledger.rules import serving
+from p2p.ledger.serving import keep_serving
 from p2p.ledger.view import View, due_key
 from p2p.types import Status
 
@@ -39,8 +40,9 @@ def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> No
     earnings.prune(view, genesis, height)
     move_prices(view, genesis, height, serving)
     if height % genesis.epoch_blocks == 0:
-        governance.end_epoch(view, genesis, height)  # last: until here the old rules hold
+        governance.end_epoch(view, genesis, height)  # after all else: until here the old rules hold
         weights.begin_epoch(view)  # and the old weights
+    keep_serving(view, genesis, height)  # what the next draws see
 
 
 def _inference(view: View, genesis: Genesis, height: int, inference_id: bytes) -> None:

@@ -14,6 +14,7 @@ from p2p.ledger.records import Account, CheckCounters, Inference, Participant, S
 
 T = TypeVar("T")
 Reader = Callable[[bytes], bytes | None]
+_WATCHED = (b"part", b"rules/", b"model")
 
 
 class View:
@@ -30,6 +31,7 @@ class View:
         self._known: dict[bytes, Any] = {}
         self._participants: list[Participant] | None = None
         self._other_participants = False  # than the view below has
+        self._touched: dict[bytes, None] = {}
 
     @property
     def changes(self) -> dict[bytes, bytes | None]:
@@ -53,8 +55,10 @@ class View:
         """value: bytes, None, or a frozen record (a list of ids that nobody changes) under a key of its kind."""
         self._over[key] = value
         self._known.pop(key, None)
-        if key.startswith(b"part"):
-            self._participants, self._other_participants = None, True
+        if key.startswith(_WATCHED):
+            self._touched[key] = None
+            if key.startswith(b"part"):
+                self._participants, self._other_participants = None, True
 
     def _find(self, kind: type[T], key: bytes) -> T | None:
         """What stands under `key`, which has values of this kind only."""
@@ -72,6 +76,18 @@ class View:
         if found is None:
             found = self._known[key] = load(kind, value) if value else None
         return found
+
+    def record(self, kind: type[T], key: bytes) -> T | None:
+        """What stands under `key`, which has records of this kind only; decoded once."""
+        return self._find(kind, key)
+
+    def touched(self) -> tuple[bytes, ...]:
+        """Keys of participants, rules and models that were put, whether or not their value is another one now."""
+        return tuple(self._touched)
+
+    def before(self, key: bytes) -> bytes | None:
+        """What stood under `key` below this view."""
+        return self._read(key)
 
     def child(self) -> View:
         return View(self.get, self)

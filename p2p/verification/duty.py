@@ -7,11 +7,11 @@ test of whether an honest validator could be wrong that often.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from math import comb
 
 from p2p.genesis import CheckRules
-from p2p.inference.draw import draw
+from p2p.inference.draw import Lots
 from p2p.keys import digest
 from p2p.limits import REVEAL_POSITIONS
 
@@ -20,11 +20,9 @@ _PPM = 1_000_000
 _PPB = 1_000_000_000
 
 
-def draw_validators(
-    beacon: bytes, inference_id: bytes, candidates: Sequence[tuple[bytes, int]], exclude: frozenset[bytes], count: int
-) -> tuple[bytes, ...]:
+def draw_validators(beacon: bytes, inference_id: bytes, checking: Lots, exclude: Iterable[bytes], count: int) -> tuple[bytes, ...]:
     """The committee: executor and its owner's other peers are among `exclude`."""
-    return draw(b"draw-validators", beacon, inference_id, [c for c in candidates if c[0] not in exclude], count)
+    return checking.draw(b"draw-validators", beacon, inference_id, exclude, count)
 
 
 def is_sampled(beacon: bytes, inference_id: bytes, probability_milli: int) -> bool:

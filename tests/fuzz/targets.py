@@ -16,9 +16,10 @@ from p2p.consensus import compact, wire
 from p2p.consensus.header import tx_root
 from p2p.consensus.messages import Block, Header, Proposal, SignedProposal
 from p2p.consensus.validators import ValidatorSet
+from p2p.draw_check import DrawCheck
 from p2p.errors import RemoteProtocolError
 from p2p.genesis import Genesis, GenesisPeer, ModelSpec
-from p2p.inference.draw import draw_executors
+from p2p.inference.draw import Lots, draw_executors
 from p2p.inference.engine import TokenStep
 from p2p.inference.session import Accepted, Body, Done, Payload, pack_frame, parse_frame
 from p2p.keys import Domain, Key, digest, peer_id
@@ -49,6 +50,7 @@ PROMPT = "How deep is the lake?"
 SPEC = ModelSpec(MODEL, b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
 CLIENT, AGENT = Key(b"\x11" * 32), Key(b"\x12" * 32)
 PEERS = [Key(bytes([at]) * 32) for at in range(32, 35)]
+SERVING = Lots((key.public, 1) for key in PEERS)
 GENESIS = Genesis(1, NETWORK, 1, tuple(GenesisPeer(k.public, k.public, 1, (MODEL,)) for k in PEERS), (), (SPEC,))
 
 
@@ -83,7 +85,7 @@ def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
     request = Request(1, NETWORK, CLIENT.public, at, MODEL, digest(b"prompt", PROMPT.encode()), params, 90, length, 10_000, 300, CLIENT.public)
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, NETWORK, encode(request)))
     beacon = digest(b"fuzz-beacon", bytes([at]))
-    drawn = draw_executors(beacon, signed.inference_id, [(k.public, 1) for k in PEERS], frozenset({AGENT.public}), MAX_CANDIDATES)
+    drawn = draw_executors(beacon, signed.inference_id, SERVING, AGENT.public, MAX_CANDIDATES)
     executor = next(k for k in PEERS if k.public == drawn[0])
     seed = tape.tape_seed(beacon, signed.inference_id, request.client_nonce)
     tokens = [(i * 7919 + at) % (vocab - 10) + 3 for i in range(length)]
@@ -115,7 +117,7 @@ def _payload(at: int, parts: Parts) -> bool:
 
 
 def _receipt(at: int, parts: Parts) -> bool:
-    """A client's check of what the agent sent: Accepted, then Done. It asked a light client for the beacon of the height named."""
+    """A client's check of what the agent sent: Accepted, then Done. It asked for beacon and serving set of the height named."""
     claim = claims()[at]
     accepted, done = map(parse_frame, parts)
     if not (isinstance(accepted, Accepted) and isinstance(done, Done)):
@@ -123,7 +125,8 @@ def _receipt(at: int, parts: Parts) -> bool:
     beacons = {HEIGHT + other: there.accepted.beacon for other, there in enumerate(claims())}
     tokens = list(artifacts.parse(claim.done.artifact).tokens)  # streamed before, not part of the receipt
     there = beacons.get(accepted.draw_height, b"")
-    return not check_receipt(claim.ask, claim.signed, accepted, done, tokens, draw_beacon=there)
+    drawn = DrawCheck(GENESIS, MODEL, accepted.draw_height, SERVING, there)
+    return not check_receipt(claim.ask, claim.signed, accepted, done, tokens, drawn=drawn)
 
 
 @cache

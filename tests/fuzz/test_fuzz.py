@@ -10,14 +10,16 @@ from msgspec.structs import replace
 
 from p2p.client import check_receipt
 from p2p.codec import encode, unpack
+from p2p.draw_check import DrawCheck
 from p2p.errors import FolkmootError, RemoteProtocolError
+from p2p.inference.draw import Lots
 from p2p.inference.session import pack_frame, parse_frame
 from p2p.keys import Domain, Key, peer_id
 from p2p.types import FinishRecord, Params
 from p2p.verification import artifact as artifacts
 from tests.fuzz.mutate import head, heads, mutate
 from tests.fuzz.run import ACCEPTED, BAD, CRASH, UNCHANGED, case, judge, stretch
-from tests.fuzz.targets import Claim, Target, claims, targets
+from tests.fuzz.targets import GENESIS, SERVING, Claim, Target, claims, targets
 
 COUNT, SEED = 20_000, 7
 
@@ -76,10 +78,18 @@ def test_a_left_out_field_with_a_default_is_refused() -> None:
         artifacts.parse(cbor2.dumps([cbor2.dumps(header), outer[1]]))
 
 
+def drawn(claim: Claim, **changed: object) -> DrawCheck:
+    """What an honest peer would have shown of the draw's height, with something changed."""
+    looked = DrawCheck(GENESIS, claim.ask.model, claim.accepted.draw_height, SERVING, claim.accepted.beacon)
+    for name, value in changed.items():
+        setattr(looked, name, value)
+    return looked
+
+
 def problems(claim: Claim, **changed: object) -> list[str]:
     accepted = replace(claim.accepted, **changed)
     tokens = list(artifacts.parse(claim.done.artifact).tokens)
-    return check_receipt(claim.ask, claim.signed, accepted, claim.done, tokens, draw_beacon=claim.accepted.beacon)
+    return check_receipt(claim.ask, claim.signed, accepted, claim.done, tokens, drawn=drawn(claim))
 
 
 @pytest.mark.parametrize(("changed", "words"), [
@@ -96,9 +106,13 @@ def test_each_claim_of_the_draw_is_checked(changed: dict[str, object], words: st
 def test_the_height_of_the_draw_is_checked_by_its_beacon() -> None:
     claim = claims()[1]
     tokens = list(artifacts.parse(claim.done.artifact).tokens)
-    for beacon, wrong in ((b"", 1), (b"\x01" * 32, 1), (claim.accepted.beacon, 0), (None, 0)):
-        found = check_receipt(claim.ask, claim.signed, claim.accepted, claim.done, tokens, draw_beacon=beacon)
-        assert len(found) == wrong
+    for looked, wrong in (
+        (drawn(claim, beacon=b""), 1), (drawn(claim, beacon=b"\x01" * 32), 1), (drawn(claim), 0), (None, 0),
+        (drawn(claim, height=claim.accepted.draw_height + 1), 1), (drawn(claim, serving=None), 1),
+        (drawn(claim, serving=Lots([(claim.accepted.agent, 1)])), 1),
+    ):
+        found = check_receipt(claim.ask, claim.signed, claim.accepted, claim.done, tokens, drawn=looked)
+        assert len(found) == wrong, (looked, found)
 
 
 def signed_again(claim: Claim, header: dict[str, object], record: dict[str, object]) -> list[str]:
@@ -109,7 +123,7 @@ def signed_again(claim: Claim, header: dict[str, object], record: dict[str, obje
     finish: FinishRecord = replace(claim.done.finish.record, artifact_root=made.root(), **record)
     signature = key.sign(Domain.FINISH, claim.ask.network, encode(finish))
     done = replace(claim.done, finish=replace(claim.done.finish, record=finish, signature=signature), artifact=made.to_bytes())
-    return check_receipt(claim.ask, claim.signed, claim.accepted, done, list(made.tokens), draw_beacon=claim.accepted.beacon)
+    return check_receipt(claim.ask, claim.signed, claim.accepted, done, list(made.tokens), drawn=drawn(claim))
 
 
 @pytest.mark.parametrize(("header", "record", "words"), [

@@ -41,6 +41,7 @@ from p2p.verification.duty import reveal_positions
 CLIENT = Key(b"\x70" * 32)
 PRICE, PROMPT = 10, 20
 WINDOW, REVEAL = 5, 4
+MAX_TRIES = 60  # draws, until one finds the executor wanted
 RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6)
 SALT = b"\x55" * 32
 TOKENS_HASH = b"\x05" * 32  # of what is streamed
@@ -130,7 +131,9 @@ class Lab:
     def drawn(self, *, executor: bytes | None = None, account: Key = CLIENT, tokens: int = 10) -> bytes:
         """Start, finish, and the beacon that draws the committee: a new inference's id."""
         signed = self.start(account, self.agent_for(executor))
-        while executor is not None and executor not in self.inference(signed.inference_id).candidates:
+        for _ in range(MAX_TRIES):
+            if executor is None or executor in self.inference(signed.inference_id).candidates:
+                break
             signed = self.start(account, self.agent_for(executor))
         self.finish(signed.inference_id, executor, tokens)
         self.block(1 + self.genesis.validation_delay)

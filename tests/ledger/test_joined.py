@@ -23,6 +23,7 @@ SHARE = (PROMPT + 10) * PRICE * 850 // 1000  # of one fee, after the validators'
 def rotate(lab: Lab, number: int) -> None:
     order(lab, lab.owners[number], rotation(lab.owners[number], lab.keys[number], NEW))
     lab.by_node[NEW.public] = NEW
+    lab.block()  # the next draws know it
 
 
 def test_fees_and_work_of_a_key_that_was_given_up_are_its_successors() -> None:

@@ -1,20 +1,23 @@
-"""The height of a draw: the client believes its beacon behind certificates only, whatever the agent shows or does not show."""
+"""What a client knows of its draw: beacon and serving set of the height behind certificates and proofs only, whatever the agent shows or not."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from p2p import client
 from p2p.chain import Chain
 from p2p.chain_sync import light_block
-from p2p.codec import encode
-from p2p.errors import InvalidRequest
+from p2p.codec import encode, unpack
+from p2p.draw_check import DrawCheck, Known
+from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.ledger.serving import ServingSet
+from p2p.serving_proof import ServingProof, open_serving, prove_serving
 from tests.chains import extend
 from tests.consensus.test_light import BY_KEY, NOW, SCENARIO
-from tests.sim.run import genesis_of
+from tests.sim.run import MODEL, genesis_of
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return made
 
 
-async def asked(monkeypatch: pytest.MonkeyPatch, chain: Chain, height: int, lie: str = "") -> bytes:
-    async def query(network: object, peer: str, body: dict[str, Any]) -> dict[str, Any]:
+async def asked(chain: Chain, height: int, lie: str = "", model: str = MODEL) -> DrawCheck:
+    async def question(body: dict[str, Any]) -> dict[str, Any]:
+        if body["op"] == "serving":
+            return serving(chain, body, lie)
         found = light_block(chain, body["height"])
         if found is None or lie == "nothing":
             raise InvalidRequest("no such block", field="height")
@@ -36,20 +41,68 @@ async def asked(monkeypatch: pytest.MonkeyPatch, chain: Chain, height: int, lie:
             found = light_block(chain, body["height"] - 1) or found
         return {"light": "zz" if lie == "not hexadecimal" else 7 if lie == "a number" else encode(found).hex()} if lie != "no field" else {}
 
-    monkeypatch.setattr(client, "query", query)
-    return await client._draw_beacon(None, "peer", chain.genesis, height)  # type: ignore[arg-type]
+    drawn = DrawCheck(chain.genesis, model, height)
+    await drawn.look(question)
+    await drawn.settle(question)
+    return drawn
+
+
+def serving(chain: Chain, body: dict[str, Any], lie: str) -> dict[str, Any]:
+    """As queries.Queries answers, from the state after the top height; and as a liar does."""
+    top = chain.height()
+    proof = prove_serving(chain.proved, top, body["model"], body["height"])
+    if lie == "set":
+        nodes = unpack(ServingSet, proof.nodes).nodes
+        proof = replace(proof, nodes=encode(ServingSet(nodes[1:])))
+    if lie == "old state":
+        proof = replace(proof, height=top - 1)
+    return {"proof": encode(proof).hex() if lie != "no set" else ""}
 
 
 @pytest.mark.parametrize("height", [0, 1, 7, 18])
-async def test_the_beacon_of_a_height_is_found(monkeypatch: pytest.MonkeyPatch, chain: Chain, height: int) -> None:
-    assert await asked(monkeypatch, chain, height) == chain.beacon_at(height)
+async def test_the_beacon_and_the_set_of_a_height_are_found(chain: Chain, height: int) -> None:
+    found = await asked(chain, height)
+    assert (found.beacon, found.known) == (chain.beacon_at(height), Known.SAID), "no header stands for the newest state yet"
+    assert found.serving is not None
+    assert found.serving.pairs() == chain.serving_at(MODEL, height).pairs() != []
 
 
 @pytest.mark.parametrize("lie", ["nothing", "beacon", "another", "not hexadecimal", "a number", "no field"])
-async def test_what_no_certificate_stands_behind_is_no_beacon(monkeypatch: pytest.MonkeyPatch, chain: Chain, lie: str) -> None:
-    assert await asked(monkeypatch, chain, 7, lie) == b""
+async def test_what_no_certificate_stands_behind_is_no_beacon(chain: Chain, lie: str) -> None:
+    assert (await asked(chain, 7, lie)).beacon == b""
 
 
-async def test_a_height_that_is_not_there_and_no_genesis(monkeypatch: pytest.MonkeyPatch, chain: Chain) -> None:
-    assert await asked(monkeypatch, chain, 2**62) == b""
-    assert await client._draw_beacon(None, "peer", None, 7) == b""  # type: ignore[arg-type]
+async def test_a_height_that_is_not_there(chain: Chain) -> None:
+    found = await asked(chain, 2**62)
+    assert (found.beacon, found.serving, found.known) == (b"", None, Known.UNKNOWN)
+
+
+@pytest.mark.parametrize("lie", ["set", "no set", "old state"])
+async def test_a_set_that_is_not_in_the_state_is_none(chain: Chain, lie: str) -> None:
+    found = await asked(chain, 7, lie)
+    assert (found.serving, found.known) == (None, Known.UNKNOWN)
+    assert (await asked(chain, 7, model="another")).serving is None
+
+
+async def test_a_set_is_proved_by_the_header_after_its_state(tmp_path: Path) -> None:
+    chain = Chain.open(tmp_path, genesis_of(SCENARIO))
+    extend(chain, 4, BY_KEY, lambda height: NOW + height * 1000)
+
+    async def question(body: dict[str, Any]) -> dict[str, Any]:
+        return serving(chain, body, "") if body["op"] == "serving" else {"light": encode(light_block(chain, body["height"])).hex()}
+
+    drawn = DrawCheck(chain.genesis, MODEL, 3)
+    await drawn.look(question)
+    extend(chain, 5, BY_KEY, lambda height: NOW + height * 1000)
+    await drawn.settle(question)
+    assert (drawn.beacon, drawn.known) == (chain.beacon_at(3), Known.PROVED)
+    chain.close()
+
+
+async def test_a_proof_of_another_height_or_model_is_refused(chain: Chain) -> None:
+    proof = prove_serving(chain.proved, chain.height(), MODEL, 7)
+    assert open_serving(proof, MODEL, 7)[1] == chain.app_hash()
+    for model, height in (("another", 7), (MODEL, chain.height() + 1)):
+        with pytest.raises(RemoteProtocolError):
+            open_serving(proof, model, height)
+    assert unpack(ServingProof, encode(proof)) == proof
