@@ -23,7 +23,7 @@ from p2p.config import DEFAULT_MODEL
 from p2p.control import call
 from p2p.errors import FolkmootError, Unavailable
 from p2p.genesis import Genesis, GenesisAccount
-from p2p.inference.draw import draw_executors
+from p2p.inference.draw import Lots, draw_executors
 from p2p.keys import Domain, Key, digest
 from p2p.ledger.genesis import first_state
 from p2p.ledger.rules import serving
@@ -89,7 +89,7 @@ class Load:
         self.nonces: dict[int, int] = defaultdict(int)
         view = View(lambda key: None)
         first_state(view, self.genesis, bytes(32))
-        self.serving = serving(view, self.genesis, DEFAULT_MODEL)
+        self.serving = Lots(serving(view, self.genesis, DEFAULT_MODEL))
 
     def inferences(self, count: int, height: int, beacon: bytes) -> dict[bytes, list[Record]]:
         """Records for each peer, drawn at `height`."""
@@ -104,7 +104,7 @@ class Load:
                 client.public,
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, self.genesis.network, encode(request)))
-            executor = draw_executors(beacon, signed.inference_id, self.serving, frozenset({agent}), MAX_CANDIDATES)[0]
+            executor = draw_executors(beacon, signed.inference_id, self.serving, agent, MAX_CANDIDATES)[0]
             done = FinishRecord(signed.inference_id, executor, bytes(32), OUTPUT, 10, 10, FinishReason.LENGTH)
             finish = SignedFinish(done, self.keys[executor].sign(Domain.FINISH, self.genesis.network, encode(done)))
             found[agent].append(Record(RecordKind.START, encode(StartRecord(signed, height, agent))))
