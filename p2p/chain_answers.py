@@ -16,7 +16,7 @@ from p2p.ledger import parameters
 from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.proofs import TreeProof, prove
 from p2p.ledger.serving import serving_at
-from p2p.ledger.statement import statement
+from p2p.ledger.statement import open_cases, statement
 from p2p.ledger.view import View
 from p2p.store.lmdb import Store
 
@@ -111,6 +111,10 @@ class Answers:
 
     def earnings_view(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
         return {"height": self._tip.height, **statement(self._view(), self.genesis, epoch, node, start)}
+
+    def open_cases(self, node: bytes) -> list[dict[str, Any]]:
+        """Lost disputes of `node` that are not decided yet."""
+        return open_cases(self._view(), self.genesis, node)
 
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
         inference = self._view().inference(inference_id)

@@ -11,6 +11,7 @@ from typing import Any
 from p2p.genesis import Genesis, ModelSpec
 from p2p.keys import peer_id
 from p2p.ledger import parameters
+from p2p.ledger.cases import cases
 from p2p.ledger.models import models, spec_at
 from p2p.ledger.notices import notices
 from p2p.ledger.payout import disagree
@@ -111,6 +112,7 @@ def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
         "prompt_tokens": finish.prompt_tokens if finish else 0, "output_tokens": finish.output_tokens if finish else 0,
         "committee": [node.hex() for node in last.members] if last else [], "committee_height": last.height if last else 0,
         "panels": [_panel_view(panel) for panel in inference.panels], "dispute_height": inference.dispute_height,
+        "appeal_until": inference.appeal_until, "appeal": _appeal_view(inference),
         "verdicts": [
             {
                 "validator": v.validator.hex(), "valid": v.valid, "reason": v.reason, "height": v.height,
@@ -121,6 +123,16 @@ def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
         "fault": inference.fault, "blame_height": inference.blame_height,
         "price_micro": inference.price_micro, "escrow_micro": inference.escrow_micro, "charged_micro": inference.charged_micro,
         "paid_micro": inference.paid_micro, "refunded_micro": inference.refunded_micro,
+    }
+
+
+def _appeal_view(inference: Inference) -> dict[str, Any] | None:
+    """None: nobody has appealed. appeal_until says until when its executor's owner may, while it is APPEALABLE."""
+    found = inference.appeal
+    if found is None:
+        return None
+    return {
+        "account": found.account.hex(), "height": found.height, "bond_micro": found.bond_micro, "burnt_micro": found.burnt_micro,
     }
 
 
@@ -157,11 +169,11 @@ def verification_view(view: View, genesis: Genesis, height: int) -> dict[str, An
         "height": height, "epoch": epoch_of(genesis, height + 1), "honest": counters.honest, "false_alarms": counters.false_alarms,
         "cheats": counters.cheats, "conviction_milli": parameters.checks(view, genesis).conviction_milli,
         "faults": [{"fault": f.fault, "planted": f.planted, "checked": f.checked, "caught": f.caught} for f in counters.faults],
-        "participants": [_standing_view(view, participant) for participant in view.participants()],
+        "participants": [_standing_view(view, genesis, participant) for participant in view.participants()],
     }
 
 
-def _standing_view(view: View, participant: Participant) -> dict[str, Any]:
+def _standing_view(view: View, genesis: Genesis, participant: Participant) -> dict[str, Any]:
     seen = view.standing(participant.node)
     return {
         "node": participant.node.hex(), "owner": participant.owner.hex(), "weight": participant.weight,
@@ -174,4 +186,19 @@ def _standing_view(view: View, participant: Participant) -> dict[str, Any]:
         "barred_until": participant.barred_until, "barred_reason": participant.barred_reason,
         "paired": seen.paired, "differ": seen.differ, "unfinished": seen.unfinished, "suspended": participant.suspended_until > 0,
         "suspended_until": participant.suspended_until, "suspended_reason": participant.suspended_reason,
+        "convictions": participant.convictions, "clean_epochs": participant.clean_epochs, "open_cases": len(cases(view, participant.node)),
+        "excluded": _excluded(view, genesis, participant),
     }
+
+
+def _excluded(view: View, genesis: Genesis, participant: Participant) -> str:
+    """Why it serves nobody and when it returns, for people; empty when it is not excluded."""
+    found, least = [], parameters.economy(view, genesis).collateral_min_micro
+    if participant.convicted_until:
+        found.append(
+            f"excluded until height {participant.convicted_until}, because {participant.convicted_reason}; returns with reputation 0"
+        )
+    if participant.collateral_micro < least:
+        missing = least - participant.collateral_micro
+        found.append(f"excluded until {missing} micro-credits are deposited, because its collateral is below {least}")
+    return "; ".join(found)

@@ -72,6 +72,9 @@ class CheckRules(Message, frozen=True):
     false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
     thresholds for (10_000, 1000 or 100).
     honest_disagree_ppm: rate at which the records of an honest agent and an honest executor may differ, in millionths.
+    appeal_window: heights in which a lost dispute may be appealed, 0 = there is no appeal; well below an epoch, for a case that is decided
+    two epochs after it began is no evidence. appeal_committee: validators of an appeal, not fewer than dispute_committee.
+    exclusion_max_epochs: longest time for which one conviction excludes. exclusion_clean_epochs: clean epochs that make one forgotten.
     """
 
     dispute_committee: Annotated[int, Meta(ge=3, le=64)] = 3
@@ -95,6 +98,10 @@ class CheckRules(Message, frozen=True):
     plant_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
     false_alarm_ppm: Annotated[int, Meta(ge=100, le=10_000)] = 1000
     honest_disagree_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 20_000
+    appeal_window: U32 = 20
+    appeal_committee: Annotated[int, Meta(ge=3, le=64)] = 7
+    exclusion_max_epochs: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
+    exclusion_clean_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 10
 
 
 Share = Annotated[int, Meta(ge=0, le=1000)]  # thousandths
@@ -111,7 +118,8 @@ class EconomyRules(Message, frozen=True):
     conviction. bounty_milli: of a slashed amount, to the validators who found the cheat; the rest is burnt. accuse_penalty_micro: from
     the collateral of who accused falsely. owner_cap_milli: largest share of all weight that one owner's nodes count for. output_window:
     after the finish, for the agent to say what it streamed. gov_window: to vote on a proposal. gov_quorum_milli: of all weight, that must
-    say yes. keep_epochs: how long ended inferences stay in the state.
+    say yes. keep_epochs: how long ended inferences stay in the state. appeal_bond_micro: held while a lost dispute is appealed, burnt when
+    the appeal is lost as well.
     """
 
     emission_micro: U64 = 1_000_000
@@ -132,6 +140,7 @@ class EconomyRules(Message, frozen=True):
     gov_window: Annotated[int, Meta(ge=1, lt=2**32)] = 50
     gov_quorum_milli: Annotated[int, Meta(ge=1, le=1000)] = 500
     keep_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 2
+    appeal_bond_micro: U64 = 10_000
 
 
 class SprintRules(Message, frozen=True):

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from p2p import attacks
+from p2p.case_log import CaseLog
 from p2p.chain import Chain
 from p2p.chain_sync import base
 from p2p.codec import decode, encode, unpack
@@ -93,6 +94,7 @@ class Node:
         self.validator.profile = load_profile(config.profile) if config.profile else None
         self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
         self.planter = self._planter()
+        self.cases = CaseLog(self.chain, self.key.public)
         self.queries = Queries(self.chain, self.status, self._peers)
 
     def _planter(self) -> Planter | None:
@@ -234,6 +236,7 @@ class Node:
             while True:
                 with trio.move_on_after(2.0):
                     await self._new_height.wait()
+                self.cases.look()
                 await self.validator.on_height(nursery)
 
     async def _race(self) -> None:

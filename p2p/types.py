@@ -209,6 +209,8 @@ class Status(StrEnum):
     VALIDATING = "VALIDATING"
     REVEALING = "REVEALING"
     DISPUTED = "DISPUTED"
+    APPEALABLE = "APPEALABLE"  # a dispute went against it; its executor's owner may appeal until appeal_until
+    APPEALED = "APPEALED"  # a third, larger committee is asked
     VALIDATED = "VALIDATED"
     INVALIDATED = "INVALIDATED"
     EXPIRED = "EXPIRED"

@@ -153,6 +153,12 @@ def _cap(options: argparse.Namespace, key: Key, network: str) -> Body:
     return Cap(options.epoch_cap, options.request_cap)
 
 
+def _appeal(options: argparse.Namespace, key: Key, network: str) -> Body:
+    from p2p.ledger.ops import Appeal
+
+    return Appeal(public_key(options.inference, "inference"))
+
+
 _CAPS = (("epoch_cap", int), ("request_cap", int))
 _ACTIONS: dict[str, tuple[str, tuple[tuple[str, Any], ...], MakeBody]] = {
     "transfer": ("pay another account: micro-credits", (("to", str), ("amount", int)), _transfer),
@@ -166,5 +172,6 @@ _ACTIONS: dict[str, tuple[str, tuple[tuple[str, Any], ...], MakeBody]] = {
     "withdraw": ("collateral back, after a wait", (("amount", int), ("--node", str)), _withdraw),
     "delegate": ("let a hot key sign requests up to a height", (("key", str), *_CAPS, ("expires", int)), _delegate),
     "revoke": ("end a hot key", (("key", str),), _revoke),
+    "appeal": ("ask a larger committee about an answer of your node that lost a dispute; holds a bond", (("inference", str),), _appeal),
     "cap": ("bound what requests may hold in an epoch and each; 0: no bound", _CAPS, _cap),
 }

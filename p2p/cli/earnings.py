@@ -61,7 +61,9 @@ def lines(page: dict[str, Any]) -> list[str]:
         found.append("its single inferences have left the state; an archive of the blocks has them")
     for row in page["inferences"]:
         amount = row["fee_micro"] or row["refunded_micro"]
-        found.append(f"  {row['height']:>8}  {row['id']}  {row['what']:<9} {row['rule']:<4}{amount:>12}  {row['reason']}".rstrip())
+        words = [row["reason"], _bond(row)]
+        found.append(f"  {row['height']:>8}  {row['id']}  {row['what']:<9} {row['rule']:<4}{amount:>12}  {' '.join(filter(None, words))}".rstrip())
+    found += map(_case, page["open"])
     found += [f"  {name:<44}{own[key]:>14}  {rule}" for name, key, rule in _OWN if own[key] or key == "fees_micro"]
     found.append("the whole epoch")
     found += [f"  {name:<44}{sums[key]:>14}  {rule}" for name, key, rule in _SUMS]
@@ -75,6 +77,24 @@ def lines(page: dict[str, Any]) -> list[str]:
     return found
 
 
+def _bond(row: dict[str, Any]) -> str:
+    if not row["bond_micro"]:
+        return ""
+    return f"(appealed; bond of {row['bond_micro']} {'burnt' if row['burnt_micro'] else 'returned'})"
+
+
+def _case(case: dict[str, Any]) -> str:
+    """A lost dispute that is not decided yet."""
+    if case["appealed"]:
+        what = f"appealed; {case['due_micro']} micro-credits and a bond of {case['bond_micro']} wait for the committee"
+    else:
+        what = (
+            f"{case['due_micro']} micro-credits are lost unless its owner appeals, until height {case['until']}, with a bond of "
+            f"{case['bond_micro']}: folkmoot account appeal {case['id']}"
+        )
+    return f"  {'open':>8}  {case['id']}  {'disputed':<9} {case['rule']:<4}  {what}; {case['reason']}"
+
+
 _OWN = (
     ("fees of answers that stand", "fees_micro", "M1"), ("of these to the owner", "paid_micro", "M8"),
     ("of these forfeited", "forfeited_micro", "M7"),
@@ -84,5 +104,5 @@ _OWN = (
 _SUMS = (
     ("fees", "fees_micro", "M1"), ("minted", "minted_micro", "M9"), ("owners of executors", "paid_micro", "M8"),
     ("validators' pool", "duties_micro", "M8"), ("forfeited fees", "forfeited_micro", "M7"), ("slashed", "slashed_micro", "M10"),
-    ("bounties", "bounty_micro", "M10"), ("penalties for false accusation", "penalties_micro", "M11"), ("burnt", "burnt_micro", "M8"),
+    ("bounties", "bounty_micro", "M10"), ("penalties and lost bonds", "penalties_micro", "M11, M15"), ("burnt", "burnt_micro", "M8"),
 )

@@ -10,6 +10,8 @@ from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis
 from p2p.ledger import parameters
 from p2p.ledger.accounts import credit, debit
+from p2p.ledger.cases import cases
+from p2p.ledger.exclusion import convicted_in
 from p2p.ledger.ops import Deposit, Withdraw
 from p2p.ledger.records import Participant, Withdrawal
 from p2p.ledger.rules import epoch_of
@@ -57,7 +59,7 @@ def pay_back(view: View, genesis: Genesis, height: int, node: bytes) -> None:
     participant = view.participant(node)
     if participant is None:
         return  # it left meanwhile, with all it had
-    later = after_slashing(genesis, height, participant)
+    later = after_slashing(view, genesis, height, participant)
     if later:
         view.add_due(later, b"collat:" + node)
         return
@@ -68,10 +70,11 @@ def pay_back(view: View, genesis: Genesis, height: int, node: bytes) -> None:
     _count(view, -ready)
 
 
-def after_slashing(genesis: Genesis, height: int, participant: Participant) -> int:
-    """The first height after the epoch's end, where this one was convicted in the running epoch and will be slashed then; else 0."""
-    end = (epoch_of(genesis, height) + 1) * genesis.epoch_blocks
-    return end + 1 if participant.convicted_until == end + genesis.epoch_blocks else 0
+def after_slashing(view: View, genesis: Genesis, height: int, participant: Participant) -> int:
+    """The first height after the epoch's end, where this one was convicted in the running epoch and will be slashed then, or has a case
+    open and might be; else 0."""
+    epoch = epoch_of(genesis, height)
+    return (epoch + 1) * genesis.epoch_blocks + 1 if convicted_in(genesis, participant, epoch) or cases(view, participant.node) else 0
 
 
 def release(view: View, participant: Participant) -> None:

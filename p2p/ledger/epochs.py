@@ -14,6 +14,7 @@ from p2p.genesis import EconomyRules, Genesis
 from p2p.ledger import earnings, parameters
 from p2p.ledger.accounts import credit
 from p2p.ledger.collateral import at_stake, take
+from p2p.ledger.exclusion import convicted_in
 from p2p.ledger.records import Earning, Participant
 from p2p.ledger.rules import epoch_of, owner_weights
 from p2p.ledger.view import View
@@ -27,7 +28,7 @@ def settle(view: View, genesis: Genesis, height: int) -> None:
     epoch, rules = epoch_of(genesis, height), parameters.economy(view, genesis)
     assert earnings.sums(view, epoch).height == 0, "an epoch is settled once"
     known = {participant.node: participant for participant in view.participants()}
-    convicted = {node for node, participant in known.items() if participant.convicted_until == height + genesis.epoch_blocks}
+    convicted = {node for node, participant in known.items() if convicted_in(genesis, participant, epoch)}
     books = {node: record for node in earnings.earners(view, epoch) if (record := earnings.earning(view, epoch, node)) is not None}
     for node, record in books.items():
         if record.owner is None:  # it may have registered after the first booking

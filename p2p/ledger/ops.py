@@ -37,6 +37,7 @@ class OpKind(IntEnum):
     CAP = 9
     PROPOSE = 10
     VOTE = 11
+    APPEAL = 12
 
 
 class Op(Message, frozen=True):
@@ -157,12 +158,18 @@ class Vote(Message, frozen=True):
     yes: bool
 
 
-Body = Transfer | Register | Unregister | Rotate | Deposit | Withdraw | Delegate | Revoke | Cap | Propose | Vote
+class Appeal(Message, frozen=True):
+    """Against a lost dispute about an answer of one of the account's nodes; holds EconomyRules.appeal_bond_micro."""
+
+    inference_id: Bytes32
+
+
+Body = Transfer | Register | Unregister | Rotate | Deposit | Withdraw | Delegate | Revoke | Cap | Propose | Vote | Appeal
 
 KIND_OF: dict[type[Body], OpKind] = {
     Transfer: OpKind.TRANSFER, Register: OpKind.REGISTER, Unregister: OpKind.UNREGISTER, Rotate: OpKind.ROTATE,
     Deposit: OpKind.DEPOSIT, Withdraw: OpKind.WITHDRAW, Delegate: OpKind.DELEGATE, Revoke: OpKind.REVOKE, Cap: OpKind.CAP,
-    Propose: OpKind.PROPOSE, Vote: OpKind.VOTE,
+    Propose: OpKind.PROPOSE, Vote: OpKind.VOTE, Appeal: OpKind.APPEAL,
 }
 
 

@@ -13,8 +13,9 @@ from p2p.codec import encode, unpack
 from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis
 from p2p.keys import Domain, verify
-from p2p.ledger import accounts, collateral, governance, registry
+from p2p.ledger import accounts, appeals, collateral, governance, registry
 from p2p.ledger.ops import (
+    Appeal,
     Cap,
     Delegate,
     Deposit,
@@ -46,6 +47,7 @@ _HANDLERS: dict[OpKind, tuple[type, Carry]] = {
     OpKind.CAP: (Cap, accounts.cap),
     OpKind.PROPOSE: (Propose, governance.propose),
     OpKind.VOTE: (Vote, governance.vote),
+    OpKind.APPEAL: (Appeal, appeals.appeal),
 }
 
 

@@ -1,5 +1,5 @@
-"""The committees of one inference: drawn, commit, reveal, decide; a second one where one says 'invalid'. Law: it moves at the end of a
-block only, from what is on chain; a verdict's weight is its validator's, and silence never decides against anyone.
+"""The committees of one inference: drawn, commit, reveal, decide; a second one where one says 'invalid', a third on appeal. Law: it moves
+at the end of a block only, from what is on chain; a verdict's weight is its validator's, and silence never decides against anyone.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from p2p.genesis import Genesis
 from p2p.inference.draw import Lots
-from p2p.ledger import compare, parameters, standing
+from p2p.ledger import appeals, compare, parameters, standing
+from p2p.ledger.cases import cases
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
 from p2p.ledger.rules import checking, voting_weights
@@ -24,7 +25,7 @@ def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inferen
     assert inference.finish is not None
     node = inference.finish.record.executor
     executor, seen = view.participant(node), view.standing(node)
-    reputation = executor.reputation if executor else 0
+    reputation = executor.reputation if executor and not cases(view, node) else 0
     probability = check_probability_milli(reputation, seen.checked_tokens, seen.finished_before, parameters.checks(view, genesis))
     if disagree(inference):  # nobody will be paid for it, so there is nothing to check
         unconfirmed(view, genesis, height, inference_id, inference)
@@ -48,6 +49,17 @@ def step(view: View, genesis: Genesis, height: int, inference_id: bytes, inferen
     _close(view, genesis, height, inference_id, inference, panel)
 
 
+def appealable(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
+    """At the end of block `height`: nobody appealed in time, or the beacon is there that draws the appeal's committee."""
+    if inference.appeal is None:
+        if height == inference.appeal_until:
+            _decide(view, genesis, height, inference_id, inference)
+    elif height == inference.appeal.height + genesis.validation_delay and not _open(
+        view, genesis, height, inference_id, inference, Status.APPEALED
+    ):
+        _decide(view, genesis, height, inference_id, inference)  # nobody is left since
+
+
 def _beacon(view: View, height: int) -> bytes:
     beacon = view.beacon(height)
     assert beacon is not None  # end_of_block put it
@@ -55,15 +67,10 @@ def _beacon(view: View, height: int) -> bytes:
 
 
 def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, status: Status) -> bool:
-    """Draw a committee; False where nobody is left to ask. A dispute asks those that were not asked before."""
-    assert inference.finish is not None
-    disputed = status is Status.DISPUTED
-    node = inference.finish.record.executor
-    owner = view.owner_of(node)
-    exclude = {p.node for p in view.participants() if p.owner == owner} | {node}
-    if disputed:
-        exclude |= {view.node_now(member) for member in inference.members}
-    count = parameters.checks(view, genesis).dispute_committee if disputed else genesis.committee
+    """Draw a committee; False where nobody is left to ask. A dispute and an appeal ask those that were not asked before."""
+    checks = parameters.checks(view, genesis)
+    count = {Status.DISPUTED: checks.dispute_committee, Status.APPEALED: checks.appeal_committee}.get(status, genesis.committee)
+    exclude = appeals.barred_from(view, inference, asked=status is not Status.VALIDATING)
     candidates = Lots(checking(view, genesis, inference.signed_request.request.model))
     members = draw_validators(_beacon(view, height), inference_id, candidates, exclude, count)
     if not members:
@@ -102,7 +109,8 @@ def _close(view: View, genesis: Genesis, height: int, inference_id: bytes, infer
 
 
 def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
-    """The weighted vote over all revealed verdicts. A tie does not stand: doubt is never 'valid'."""
+    """The weighted vote over all revealed verdicts. A tie does not stand: doubt is never 'valid'. What does not stand may be appealed, and
+    until that is over nobody is paid, marked or struck."""
     assert inference.finish is not None
     node = inference.finish.record.executor
     weights = voting_weights(view, genesis, [verdict.validator for verdict in inference.verdicts])
@@ -110,10 +118,16 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     valid = sum(weights[v.validator] for v in verdicts if v.valid)
     invalid = sum(weights[v.validator] for v in verdicts if not v.valid)
     if valid + invalid == 0:  # all were barred meanwhile
+        inference = appeals.close(view, genesis, height, inference_id, inference, confirmed=False)
         inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
         refund(view, genesis, height, inference_id, inference, "no validator answered", Status.EXPIRED)
         return
     stands = valid > invalid
+    reason = "" if stands else next(v.reason for v in verdicts if not v.valid)
+    if not stands and appeals.wait(view, genesis, height, inference_id, inference, reason):
+        return
+    heard = any(weights[v.validator] for v in inference.verdicts_on_appeal)
+    inference = appeals.close(view, genesis, height, inference_id, inference, confirmed=heard and not stands)
     checks = parameters.checks(view, genesis)
     own = view.owner_of(node) == inference.signed_request.request.account
     compared, odd = _outliers(inference, weights, checks.reveal_tolerance_milli)
@@ -132,7 +146,6 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
         outcome = Status.UPHELD if inference.dispute_height else Status.VALIDATED
         stand(view, genesis, height, inference_id, inference, outcome, "")
         return
-    reason = next(v.reason for v in verdicts if not v.valid)
     if own:  # the client is the executor's owner: nobody is harmed, and it may have been planted (plants.py)
         inference = replace(inference, blame_height=height + checks.plant_window)
         view.add_due(inference.blame_height, inference_id)

@@ -54,6 +54,8 @@ def sound(rules: CheckRules | EconomyRules | ModelSpec) -> None:
     """What must hold between the fields of one set of rules. Raises InvalidRequest."""
     if isinstance(rules, CheckRules) and rules.false_alarm_ppm not in (100, 1000, 10_000):
         raise InvalidRequest("calibration profiles have thresholds for 100, 1000 and 10000", field="false_alarm_ppm")
+    if isinstance(rules, CheckRules) and rules.appeal_committee < rules.dispute_committee:
+        raise InvalidRequest(f"not fewer than dispute_committee, {rules.dispute_committee}", field="appeal_committee")
     if isinstance(rules, EconomyRules):
         if rules.price_low_milli > rules.price_high_milli:
             raise InvalidRequest(f"not above price_high_milli, {rules.price_high_milli}", field="price_low_milli")

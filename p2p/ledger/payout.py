@@ -93,10 +93,14 @@ def _give_back(
 
 def penalise(view: View, genesis: Genesis, height: int, node: bytes) -> None:
     """Accused falsely (M11): burnt from the collateral."""
-    taken = collateral.take(view, node, parameters.economy(view, genesis).accuse_penalty_micro)
-    if taken == 0:
+    burn(view, genesis, height, collateral.take(view, node, parameters.economy(view, genesis).accuse_penalty_micro))
+
+
+def burn(view: View, genesis: Genesis, height: int, amount: int) -> None:
+    """A penalty that the CALLER has taken from where it was (M11, M15)."""
+    if amount == 0:
         return
     totals, epoch = view.totals(), epoch_of(genesis, height)
-    view.put_totals(replace(totals, burnt_micro=totals.burnt_micro + taken))
+    view.put_totals(replace(totals, burnt_micro=totals.burnt_micro + amount))
     sums = earnings.sums(view, epoch)
-    earnings.put_sums(view, epoch, replace(sums, penalties_micro=sums.penalties_micro + taken, burnt_micro=sums.burnt_micro + taken))
+    earnings.put_sums(view, epoch, replace(sums, penalties_micro=sums.penalties_micro + amount, burnt_micro=sums.burnt_micro + amount))

@@ -47,7 +47,8 @@ class Participant(Message, frozen=True):
     validator); 0 = it is in good standing. suspended_until: the same for one that took part in too many inferences of which agent and
     executor say different things; it neither serves nor starts any. The reasons stay as a record. collateral_micro: without what is being
     withdrawn. leaving: the height at which node and collateral are released, 0 = it stays. origin: the first key of one whose key was
-    rotated, else empty."""
+    rotated, else empty. convictions: those that are not forgotten; the next one excludes for twice as long. convicted_at: height of the last
+    one of its own. clean_epochs: since then, or since one was forgotten (exclusion.py)."""
 
     node: Bytes32
     owner: Bytes32
@@ -70,6 +71,17 @@ class Participant(Message, frozen=True):
     metadata: str = ""
     suspended_until: U64 = 0
     suspended_reason: Reason = ""
+    convictions: U32 = 0
+    convicted_at: U64 = 0
+    clean_epochs: U32 = 0
+
+
+class Past(Message, frozen=True):
+    """What a participant that left has to answer for when it comes back."""
+
+    convictions: U32 = 0
+    convicted_until: U64 = 0
+    convicted_reason: Reason = ""
 
 
 class Partner(Message, frozen=True):
@@ -92,7 +104,8 @@ class Standing(Message, frozen=True):
     """One participant's counters of the running epoch; they begin anew with each epoch.
 
     As executor: finished (of the last epoch: finished_before), checked: inferences; checked_tokens; struck: those that did not
-    stand; plants: revealed ones; process: the sequential test. As validator: compared with others and how often odd; duties, missed.
+    stand; plants: revealed ones; process: the sequential test; process_before: that of the last epoch, which still takes disputes that
+    began in it. As validator: compared with others and how often odd; duties, missed.
     As agent or executor: paired, inferences of which both records were compared; partners: with whom they differed. finders: who found
     answers of this executor that did not stand.
     """
@@ -111,6 +124,7 @@ class Standing(Message, frozen=True):
     paired: U64 = 0
     partners: Annotated[tuple[Partner, ...], Meta(max_length=MAX_PARTNERS)] = ()
     finders: Annotated[tuple[Finder, ...], Meta(max_length=MAX_FINDERS)] = ()
+    process_before: EProcess = EProcess()
 
     @property
     def differ(self) -> int:
@@ -151,12 +165,22 @@ class Panel(Message, frozen=True):
     verdicts: tuple[VerdictSeen, ...] = ()
 
 
+class AppealSeen(Message, frozen=True):
+    """Who appealed at which height, and the bond; burnt_micro of it when the appeal was lost."""
+
+    account: Bytes32
+    height: U64
+    bond_micro: U64
+    burnt_micro: U64 = 0
+
+
 class Inference(Message, frozen=True):
     """One inference's life. status: a value of types.Status. due_micro: charged and not decided; paid_micro: booked for the executor
     in the epoch of end_height, which pays it at its end. outcome: the status it has as soon as the agent says the same as the executor.
 
     dispute_height: when a verdict 'invalid' made it a dispute, 0 = never. blame_height: when a fault in an answer to the executor's own
     owner counts as cheating unless it is revealed as planted, 0 = nothing waits. fault: what a revealed plant was.
+    appeal_until: the last height at which a lost dispute may be appealed, 0 = it never could be.
     """
 
     signed_request: SignedRequest
@@ -185,6 +209,8 @@ class Inference(Message, frozen=True):
     fault: Short = ""
     streamed_tokens: U32 = 0
     outcome: Short = ""
+    appeal_until: U64 = 0
+    appeal: AppealSeen | None = None
 
     @property
     def in_sprint(self) -> bool:
@@ -195,6 +221,13 @@ class Inference(Message, frozen=True):
     def verdicts(self) -> tuple[VerdictSeen, ...]:
         """Of all committees."""
         return tuple(verdict for panel in self.panels for verdict in panel.verdicts)
+
+    @property
+    def verdicts_on_appeal(self) -> tuple[VerdictSeen, ...]:
+        """Of the committee that an appeal drew."""
+        if self.appeal is None:
+            return ()
+        return tuple(verdict for panel in self.panels if panel.height >= self.appeal.height for verdict in panel.verdicts)
 
     @property
     def members(self) -> frozenset[bytes]:
@@ -238,7 +271,8 @@ class Receipt(Message, frozen=True):
 
 
 class Totals(Message, frozen=True):
-    """minted = balances + escrow + due + collateral + burnt, always. due: charged for inferences and not settled yet."""
+    """minted = balances + escrow + due + collateral + burnt, always. due: charged for inferences and not settled yet,
+    and bonds of appeals that are not decided."""
 
     minted_micro: U64 = 0
     burnt_micro: U64 = 0

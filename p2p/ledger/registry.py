@@ -14,7 +14,9 @@ from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis
 from p2p.keys import Domain, verify
 from p2p.ledger import parameters
+from p2p.ledger.cases import move_cases
 from p2p.ledger.collateral import after_slashing, own_node, release
+from p2p.ledger.exclusion import inherited, remember
 from p2p.ledger.models import live_spec
 from p2p.ledger.ops import Register, Rotate, Unregister, consent, consent_to_rotate
 from p2p.ledger.records import Participant
@@ -32,8 +34,8 @@ def first_participants(view: View, genesis: Genesis) -> None:
 
 
 def register(view: View, genesis: Genesis, height: int, account: bytes, body: Register) -> None:
-    """A new participant begins with nothing: no weight, no reputation. One of the account's own changes what it offers."""
-    del height
+    """A new participant begins with nothing: no weight, no reputation; but with what its key or its owner's nodes were convicted of. One of
+    the account's own changes what it offers."""
     if not verify(body.node, Domain.NODE, genesis.network, consent(account), body.proof):
         raise InvalidRequest("the node key did not agree to belong to this account", field="proof")
     for model in body.models:
@@ -41,24 +43,25 @@ def register(view: View, genesis: Genesis, height: int, account: bytes, body: Re
     if view.get(b"moved/" + body.node) is not None:
         raise InvalidRequest("this node key was given up; make a new one", field="node")
     known = view.participant(body.node)
-    before = own_node(view, account, body.node) if known else _new(view, account, body.node)
+    before = own_node(view, account, body.node) if known else _new(view, height, account, body.node)
     view.put_participant(replace(
         before, models=tuple(sorted(set(body.models))), stacks=body.stacks, price_floor_micro=body.price_floor_micro,
         metadata=body.metadata,
     ))
 
 
-def _new(view: View, account: bytes, node: bytes) -> Participant:
+def _new(view: View, height: int, account: bytes, node: bytes) -> Participant:
     parts, nodes = view.ids(b"parts"), view.ids(b"nodes/" + account)
     if len(parts) >= MAX_PARTICIPANTS:
         raise InvalidRequest(f"a network has at most {MAX_PARTICIPANTS} participants", field="node")
     if len(nodes) >= MAX_NODES:
         raise InvalidRequest(f"an account has at most {MAX_NODES} nodes", field="node")
+    made = inherited(view, height, Participant(node, account, 0, ()), nodes_of(view, account))
     view.put(b"parts", encode(sorted([*parts, node])))
     view.add_id(b"nodes/" + account, node)
     view.put(b"gone/" + node, None)
     view.put(b"stand/" + node, None)
-    return Participant(node, account, 0, ())
+    return made
 
 
 def unregister(view: View, genesis: Genesis, height: int, account: bytes, body: Unregister) -> None:
@@ -69,16 +72,18 @@ def unregister(view: View, genesis: Genesis, height: int, account: bytes, body: 
 
 
 def leave(view: View, genesis: Genesis, height: int, node: bytes) -> None:
-    """At the end of block `height`: the time is over, unless it was convicted in this epoch: then the collateral is still to be slashed."""
+    """At the end of block `height`: the time is over, unless it was convicted in this epoch, or a case of it is open: then the collateral may
+    still be slashed."""
     participant = view.participant(node)
     if participant is None or participant.leaving != height:
         return
-    later = after_slashing(genesis, height, participant)
+    later = after_slashing(view, genesis, height, participant)
     if later:
         view.put_participant(replace(participant, leaving=later))
         view.add_due(later, b"leave:" + node)
         return
     release(view, participant)
+    remember(view, participant)
     _forget(view, participant)
     for key in {node, participant.origin or node}:
         view.put(b"gone/" + key, participant.owner)
@@ -105,6 +110,7 @@ def rotate_key(view: View, genesis: Genesis, height: int, account: bytes, body: 
         raise InvalidRequest("this node key is or was another participant's", field="new_node")
     standing, origin = view.standing(body.node), participant.origin or body.node
     _forget(view, participant)
+    move_cases(view, body.node, body.new_node)
     view.put(b"gone/" + body.new_node, None)
     view.put(b"moved/" + body.node, origin)
     view.put(b"line/" + origin, body.new_node)

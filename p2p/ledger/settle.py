@@ -15,7 +15,7 @@ from p2p.types import Status
 BEACONS_KEPT = 256  # a draw names one of at most DRAW_WINDOW heights ago
 _EARLY, _PLANT = b"early:", b"plant:"
 _ORDERED = {b"collat:": collateral.pay_back, b"leave:": registry.leave, b"prop:": governance.close}  # tag of 32 bytes -> who acts on them
-_AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.value)
+_AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.value, Status.APPEALED.value)
 
 
 def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> None:
@@ -55,6 +55,8 @@ def _inference(view: View, genesis: Genesis, height: int, inference_id: bytes) -
         payout.stand(view, genesis, height, inference_id, inference, Status(inference.outcome), inference.reason)
     elif inference.status == Status.FINISHED.value:
         panels.draw(view, genesis, height, inference_id, inference)
+    elif inference.status == Status.APPEALABLE.value:
+        panels.appealable(view, genesis, height, inference_id, inference)
     elif inference.status in _AT_WORK:
         panels.step(view, genesis, height, inference_id, inference)
     elif inference.blame_height == height and inference.finish is not None:  # no plant was revealed

@@ -18,7 +18,7 @@ from functools import lru_cache
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
-from p2p.ledger import parameters
+from p2p.ledger import exclusion, parameters
 from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Panel, Participant, Partner, Standing
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
@@ -38,14 +38,17 @@ def count_checked(view: View, genesis: Genesis, height: int, inference: Inferenc
     assert inference.finish is not None
     finish = inference.finish.record
     standing = view.standing(finish.executor)
-    # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias this
-    # epoch's test. Its verdict stands all the same.
-    selected = inference.dispute_height and epoch_of(genesis, inference.dispute_height) != epoch_of(genesis, height)
-    process = standing.process
-    if llr_milli is not None and not selected:
-        process = process.updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli)
+    # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias this epoch's
+    # test. It belongs to the test of the epoch in which its first committee spoke, with all the others of that epoch. While it is open,
+    # that test lacks a factor which is above 1 in the mean, so it stands too low, never too high: the bound holds whenever one looks.
+    # One that is older than that has no test any more; its verdict stands all the same.
+    age = epoch_of(genesis, height) - epoch_of(genesis, inference.dispute_height or height)
+    processes = [standing.process, standing.process_before]
+    if llr_milli is not None and age < len(processes):
+        processes[age] = processes[age].updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli)
     view.put_standing(finish.executor, replace(
-        standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.output_tokens, process=process,
+        standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.output_tokens, process=processes[0],
+        process_before=processes[1],
     ))
     counters = view.counters()
     view.put_counters(replace(
@@ -65,12 +68,18 @@ def strike(view: View, node: bytes) -> None:
 
 def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> None:
     standing, participant = view.standing(node), view.participant(node)
-    log, limit = standing.process.log_milli(), parameters.checks(view, genesis).conviction_milli
-    if participant is None or participant.convicted_until or log < limit:
+    limit, epoch = parameters.checks(view, genesis).conviction_milli, epoch_of(genesis, height)
+    if participant is None or participant.convicted_until:
         return
-    epoch = epoch_of(genesis, height)
-    reason = f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat after {standing.checked} checked inferences"
-    view.put_participant(replace(participant, reputation=0, convicted_until=_next_end(genesis, height), convicted_reason=reason))
+    for process, tested, what in (
+        (standing.process, epoch, f"{standing.checked} checked inferences"),
+        (standing.process_before, epoch - 1, "a dispute that went on in the next epoch"),
+    ):
+        log = process.log_milli()
+        if log >= limit:
+            reason = f"epoch {tested}: log e-value {log} of {limit} thousandths of a nat after {what}"
+            exclusion.convict(view, genesis, height, participant, reason)
+            return
 
 
 def count_duties(view: View, genesis: Genesis, height: int, panel: Panel) -> None:
@@ -181,8 +190,9 @@ def end_epoch(view: View, genesis: Genesis, height: int) -> None:
     """At an epoch's last height: reputations, the ends of bars and convictions, new counters."""
     for participant in view.participants():
         standing = view.standing(participant.node)
+        clean = _is_clean(view, genesis, participant, standing)
         after = replace(
-            participant,
+            exclusion.after_epoch(participant, parameters.checks(view, genesis), clean=clean, struck=standing.struck > 0),
             reputation=_reputation(view, genesis, participant, standing),
             convicted_until=participant.convicted_until if participant.convicted_until > height else 0,
             barred_until=participant.barred_until if participant.barred_until > height else 0,
@@ -190,7 +200,7 @@ def end_epoch(view: View, genesis: Genesis, height: int) -> None:
         )
         if after != participant:
             view.put_participant(after)
-        anew = Standing(finished_before=standing.finished)
+        anew = Standing(finished_before=standing.finished, process_before=standing.process)
         if anew != standing:
             view.put_standing(participant.node, anew)
 
@@ -203,5 +213,10 @@ def _reputation(view: View, genesis: Genesis, participant: Participant, standing
         return 0
     if convicts(standing.unfinished, standing.finished + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb):
         return participant.reputation // 2
-    clean = standing.checked_tokens >= checks.min_checked_tokens and not standing.struck and not participant.suspended_until
-    return min(MAX_REPUTATION, participant.reputation + checks.reputation_gain * clean)
+    return min(MAX_REPUTATION, participant.reputation + checks.reputation_gain * _is_clean(view, genesis, participant, standing))
+
+
+def _is_clean(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> bool:
+    """Enough of its output was checked in the epoch, and nothing was found."""
+    enough = standing.checked_tokens >= parameters.checks(view, genesis).min_checked_tokens
+    return enough and not standing.struck and not participant.suspended_until

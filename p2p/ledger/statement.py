@@ -1,5 +1,5 @@
 """What one participant's epoch came to, as plain data: every inference with the rule that decided it, then the sums. Law: read only; all
-from the state; the labels are those of README.md, "Money".
+from the state; the labels are those of README.md, "Money". Beside the epoch: cases that are open now.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from p2p.genesis import Genesis
-from p2p.ledger import earnings
+from p2p.ledger import earnings, parameters
+from p2p.ledger.cases import cases
 from p2p.ledger.records import Earning, EpochSums, Inference
 from p2p.ledger.view import View
 from p2p.types import STANDS, Status
@@ -32,6 +33,9 @@ class Rule(StrEnum):
     ACCUSED = "M11"
     SUMS = "M12"
     SPRINT = "S"
+    OPEN = "M13"
+    OVERTURNED = "M14"
+    CONFIRMED = "M15"
 
 
 def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[str, Rule]:
@@ -42,10 +46,12 @@ def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[st
     if inference.status in STANDS:
         if record.forfeited_micro:
             return "forfeited", Rule.FORFEITED
-        return "paid" if settled else "booked", Rule.OWN if own else Rule.PAID
+        return "paid" if settled else "booked", Rule.OVERTURNED if inference.appeal else Rule.OWN if own else Rule.PAID
     if inference.status == Status.EXPIRED.value:
         return "refunded", Rule.UNCHECKED if inference.finish else Rule.UNFINISHED
-    return ("refused", Rule.REFUSED) if inference.status == Status.INVALIDATED.value else ("refunded", Rule.UNCONFIRMED)
+    if inference.status != Status.INVALIDATED.value:
+        return "refunded", Rule.UNCONFIRMED
+    return "refused", Rule.CONFIRMED if inference.appeal and inference.appeal.burnt_micro else Rule.REFUSED
 
 
 def statement(view: View, genesis: Genesis, epoch: int, node: bytes, start: int) -> dict[str, Any]:
@@ -60,8 +66,22 @@ def statement(view: View, genesis: Genesis, epoch: int, node: bytes, start: int)
         "epoch": epoch, "first_height": epoch * genesis.epoch_blocks + 1, "last_height": (epoch + 1) * genesis.epoch_blocks,
         "node": node.hex(), "kept": earnings.is_kept(view, epoch), "inferences": rows,
         "next": end if record and end < record.ended else -1,
-        "own": _own(record or Earning()), "sums": _sums(sums),
+        "own": _own(record or Earning()), "sums": _sums(sums), "open": open_cases(view, genesis, node)[:PAGE],
     }
+
+
+def open_cases(view: View, genesis: Genesis, node: bytes) -> list[dict[str, Any]]:
+    """Lost disputes of `node` that are not decided yet, whatever the epoch. bond_micro: held, or what an appeal would hold."""
+    bond, found = parameters.economy(view, genesis).appeal_bond_micro, []
+    for inference_id in cases(view, node):
+        inference = view.inference(inference_id)
+        if inference is not None:
+            found.append({
+                "id": inference_id.hex(), "rule": Rule.OPEN.value, "status": inference.status, "reason": inference.reason,
+                "until": inference.appeal_until, "appealed": inference.appeal is not None, "due_micro": inference.due_micro,
+                "bond_micro": inference.appeal.bond_micro if inference.appeal else bond,
+            })
+    return found
 
 
 def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bool) -> dict[str, Any]:
@@ -70,6 +90,8 @@ def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bo
         "id": inference_id.hex(), "what": what, "rule": rule.value, "status": inference.status, "reason": inference.reason,
         "height": inference.end_height, "fee_micro": inference.paid_micro, "refunded_micro": inference.refunded_micro,
         "price_micro": inference.price_micro,
+        "bond_micro": inference.appeal.bond_micro if inference.appeal else 0,
+        "burnt_micro": inference.appeal.burnt_micro if inference.appeal else 0,
     }
 
 

@@ -15,7 +15,7 @@ from p2p.limits import REVEAL_RANKS
 from p2p.types import Record, Status, Verdict, VerdictCommit, verdict_commitment
 from p2p.verification.duty import reveal_positions
 
-_COMMITTING = (Status.VALIDATING.value, Status.DISPUTED.value)
+_COMMITTING = (Status.VALIDATING.value, Status.DISPUTED.value, Status.APPEALED.value)
 
 
 def apply_commit(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:

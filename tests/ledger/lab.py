@@ -42,7 +42,7 @@ CLIENT = Key(b"\x70" * 32)
 PRICE, PROMPT = 10, 20
 WINDOW, REVEAL = 5, 4
 MAX_TRIES = 60  # draws, until one finds the executor wanted
-RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6)
+RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6, appeal_window=0)  # appeals: test_appeal.py
 SALT = b"\x55" * 32
 TOKENS_HASH = b"\x05" * 32  # of what is streamed
 STEADY = EconomyRules(price_low_milli=0, price_high_milli=1000)  # a price that rests, for tests about something else
@@ -173,7 +173,7 @@ class Lab:
         for verdict in verdicts:
             self.reveal(verdict)
         panels = len(self.inference(inference_id).panels)
-        self.until(inference_id, lambda found: found.end_height > 0 or len(found.panels) > panels)
+        self.until(inference_id, lambda found: found.end_height > 0 or found.status == "APPEALABLE" or len(found.panels) > panels)
 
     def until(self, inference_id: bytes, good: Callable[[Inference], bool]) -> None:
         for _ in range(2 * (WINDOW + REVEAL) + 2):
@@ -186,8 +186,11 @@ class Lab:
         return self.inference(inference_id).panels[-1].members
 
     def decide(self, inference_id: bytes, says: Callable[[bytes], dict[str, Any]]) -> Inference:
-        """Let each committee that is drawn say `says(node)` until it is decided."""
+        """Let each committee that is drawn say `says(node)` until it is decided; nobody appeals."""
         while not self.inference(inference_id).end_height:
+            if self.status(inference_id) == "APPEALABLE":
+                self.block(self.inference(inference_id).appeal_until + 1 - self.height)
+                continue
             self.say([self.verdict(inference_id, node, **says(node)) for node in self.members(inference_id)])
         return self.inference(inference_id)
 

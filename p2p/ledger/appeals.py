@@ -1,0 +1,89 @@
+"""A lost dispute can be appealed, once. Law: while it can, nothing of it is decided and no money of it moves; the bond waits in `due` and
+leaves it whole: back to who paid it, or burnt when validators that were not asked before confirm what was said.
+
+The committee is drawn from the beacon `validation_delay` heights after the order, so nobody can choose the height that draws its friends.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from p2p.errors import InvalidRequest
+from p2p.genesis import Genesis
+from p2p.ledger import parameters
+from p2p.ledger.accounts import credit, debit
+from p2p.ledger.cases import close_case, open_case
+from p2p.ledger.ops import Appeal
+from p2p.ledger.payout import burn
+from p2p.ledger.records import AppealSeen, Inference
+from p2p.ledger.rules import checking
+from p2p.ledger.view import View, due_key
+from p2p.types import Status
+
+
+def barred_from(view: View, inference: Inference, *, asked: bool) -> frozenset[bytes]:
+    """Who may not check it: its executor and the nodes of the same owner; with `asked`, those that were asked before too."""
+    assert inference.finish is not None
+    node = inference.finish.record.executor
+    owner = view.owner_of(node)
+    found = frozenset(p.node for p in view.participants() if p.owner == owner) | {node}
+    return found | {view.node_now(member) for member in inference.members} if asked else found
+
+
+def _somebody_is_left(view: View, genesis: Genesis, inference: Inference) -> bool:
+    out = barred_from(view, inference, asked=True)
+    return any(node not in out for node, _ in checking(view, genesis, inference.signed_request.request.model))
+
+
+def wait(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, reason: str) -> bool:
+    """The vote went against it: keep it open for an appeal. False where it cannot be appealed: it waited before, the rules know no
+    appeal, or every validator was asked already."""
+    assert inference.finish is not None
+    window = parameters.checks(view, genesis).appeal_window
+    if inference.appeal_until or not window or not _somebody_is_left(view, genesis, inference):
+        return False
+    until = height + window
+    view.put_inference(inference_id, replace(inference, status=Status.APPEALABLE.value, reason=reason, appeal_until=until))
+    open_case(view, inference.finish.record.executor, inference_id)
+    view.add_due(until, inference_id)
+    return True
+
+
+def appeal(view: View, genesis: Genesis, height: int, account: bytes, body: Appeal) -> None:
+    """An order of the executor's owner. Raises InvalidRequest(field='inference_id', 'account' or 'amount_micro')."""
+    inference = view.inference(body.inference_id)
+    if inference is None or inference.finish is None:
+        raise InvalidRequest("the chain has no such answer", field="inference_id")
+    if view.owner_of(inference.finish.record.executor) != account:
+        raise InvalidRequest("only the owner of its executor may appeal", field="account")
+    if inference.appeal is not None:
+        raise InvalidRequest(f"it was appealed at height {inference.appeal.height}; an answer can be appealed once", field="inference_id")
+    if inference.status != Status.APPEALABLE.value:
+        when = f"it ended at height {inference.end_height}" if inference.end_height else "no dispute about it is lost"
+        raise InvalidRequest(f"it cannot be appealed: {when}, it is {inference.status}", field="inference_id")
+    if not _somebody_is_left(view, genesis, inference):
+        raise InvalidRequest("every validator of its model was asked already; there is nobody to appeal to", field="inference_id")
+    bond = parameters.economy(view, genesis).appeal_bond_micro
+    debit(view, account, bond)
+    totals = view.totals()
+    view.put_totals(replace(totals, due_micro=totals.due_micro + bond))
+    view.put_inference(body.inference_id, replace(inference, appeal=AppealSeen(account, height, bond)))
+    view.remove_id(due_key(inference.appeal_until), body.inference_id)
+    view.add_due(height + genesis.validation_delay, body.inference_id)
+
+
+def close(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, *, confirmed: bool) -> Inference:
+    """It is decided now. confirmed: validators of the appeal spoke and it does not stand: the bond is burnt; else it goes back to who paid it.
+    Returns the inference as it goes on."""
+    assert inference.finish is not None
+    close_case(view, inference.finish.record.executor, inference_id)
+    found = inference.appeal
+    if found is None:
+        return inference
+    totals = view.totals()
+    view.put_totals(replace(totals, due_micro=totals.due_micro - found.bond_micro))
+    if not confirmed:
+        credit(view, found.account, found.bond_micro)
+        return inference
+    burn(view, genesis, height, found.bond_micro)
+    return replace(inference, appeal=replace(found, burnt_micro=found.bond_micro))

@@ -1,0 +1,589 @@
+"""A lost dispute may be appealed once: a larger committee of others, all verdicts vote, the bond is back or burnt; money is whole throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from p2p.chain_view import inference_view, verification_view
+from p2p.codec import encode
+from p2p.errors import FolkmootError, InvalidRequest
+from p2p.genesis import CheckRules, EconomyRules
+from p2p.keys import Key
+from p2p.ledger import cases, earnings
+from p2p.ledger.ops import Appeal, Unregister
+from p2p.ledger.parameters import changed
+from p2p.ledger.statement import statement
+from p2p.ledger.view import View
+from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab, false_row, true_row
+from tests.ledger.orders import balance, order, part, refused, rotation, signed
+from tests.ledger.test_epochs import to_end
+from tests.ledger.test_money import put_collateral
+
+COST, FULL = (PROMPT + 10) * PRICE, 10**9
+WINDOW, BOND = 12, 5000
+APPEALS = replace(RULES, appeal_window=WINDOW)
+MONEY = replace(STEADY, appeal_bond_micro=BOND)
+NUMBER = 1  # of the executor
+
+
+def lab_of(peers: int = 15, **change: Any) -> Lab:
+    """Enough for committees of 3, 3 and 7 besides the executor. Peer 12's owner has another number, else it were the client."""
+    return Lab(peers, **{"rules": APPEALS, "economy": MONEY, "owners": {12: 20}, **change})
+
+
+def lost(lab: Lab, account: Key = CLIENT, says: Callable[[bytes], dict[str, Any]] = lambda _: {"valid": False}) -> bytes:
+    """An answer of peer NUMBER that two committees refused; its id."""
+    inference_id = lab.drawn(executor=lab.nodes[NUMBER], account=account)
+    for _ in range(2):
+        lab.say([lab.verdict(inference_id, node, **says(node)) for node in lab.members(inference_id)])
+    assert lab.status(inference_id) == "APPEALABLE"
+    return inference_id
+
+
+def appeal(lab: Lab, inference_id: bytes) -> None:
+    order(lab, lab.owners[NUMBER], Appeal(inference_id))
+    lab.block(1 + lab.genesis.validation_delay)
+
+
+def speak(lab: Lab, inference_id: bytes, valid: int) -> None:
+    """The committee of an appeal: the first `valid` of its members say 'valid'."""
+    lab.say([lab.verdict(inference_id, node, valid=at < valid) for at, node in enumerate(lab.members(inference_id))])
+
+
+def to_window_end(lab: Lab, inference_id: bytes) -> None:
+    """Up to the last height at which it can be appealed, that one not ended."""
+    lab.block(lab.inference(inference_id).appeal_until - lab.height)
+
+
+def clients(lab: Lab) -> int:
+    """The client's money, with what is held for questions that nobody of interest answered."""
+    return balance(lab, CLIENT.public) + lab.view.totals().escrow_micro
+
+
+# -- without an appeal ---------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    found = lab.inference(inference_id)
+    assert (found.appeal_until, found.reason, found.end_height) == (lab.height - 1 + WINDOW, "because", 0)
+    assert (lab.view.totals().due_micro, clients(lab)) == (COST, FULL - COST)
+    assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.standing(lab.nodes[NUMBER]).checked) == (0, 0)
+    assert all(lab.view.standing(node).compared == 0 and not lab.view.ids(b"duty/" + node) for node in lab.nodes)
+    to_window_end(lab, inference_id)
+    assert lab.status(inference_id) == "APPEALABLE", "the phases' own deadlines, which passed meanwhile, move nothing"
+    lab.block()
+    found = lab.inference(inference_id)
+    assert (found.status, found.end_height, found.refunded_micro, found.reason) == ("INVALIDATED", found.appeal_until, COST, "because")
+    assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.standing(lab.nodes[NUMBER]).checked) == (1, 1)
+    assert clients(lab) == FULL
+    assert sum(lab.view.standing(node).compared for node in lab.nodes) == 6
+    assert not cases.cases(lab.view, lab.nodes[NUMBER])
+
+
+@pytest.mark.parametrize("lab", [lambda: lab_of(rules=RULES), lambda: lab_of(7)], ids=["no window", "all were asked"])
+def test_where_there_is_nothing_to_wait_for_it_ends_at_once(lab: Callable[[], Lab]) -> None:
+    here = lab()
+    inference_id = here.drawn(executor=here.nodes[NUMBER])
+    for _ in range(2):
+        here.say([here.verdict(inference_id, node, valid=False) for node in here.members(inference_id)])
+    found = here.inference(inference_id)
+    assert (found.status, found.end_height, found.appeal_until) == ("INVALIDATED", here.height - 1, 0)
+
+
+def test_an_accuser_barred_within_the_window_weighs_nothing_at_its_end() -> None:
+    """The weights are those of the decision, as everywhere."""
+    lab = lab_of()
+    inference_id = lab.drawn(executor=lab.nodes[NUMBER])
+    liars: list[bytes] = []
+    for accusers in (2, 2):
+        members = lab.members(inference_id)
+        liars += members[:accusers]
+        lab.say([lab.verdict(inference_id, node, valid=node not in liars) for node in members])
+    assert lab.status(inference_id) == "APPEALABLE"
+    for liar in liars[:3]:
+        lab.view.put_participant(replace(part(lab, liar), barred_until=1000))
+    to_window_end(lab, inference_id)
+    lab.block()
+    assert lab.status(inference_id) == "UPHELD"
+
+
+# -- with one ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_appeal_draws_a_larger_committee_of_others_from_a_later_beacon() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    before = lab.inference(inference_id).members
+    owner = lab.owners[NUMBER].public
+    order(lab, lab.owners[NUMBER], Appeal(inference_id))
+    ordered = lab.height
+    assert (balance(lab, owner), lab.view.totals().due_micro) == (FULL - BOND, COST + BOND)
+    lab.block()
+    assert lab.status(inference_id) == "APPEALABLE", "the beacon of the order's own block may be known to who sends it"
+    lab.block()
+    found = lab.inference(inference_id)
+    assert (found.status, found.panels[-1].height) == ("APPEALED", ordered + lab.genesis.validation_delay)
+    assert found.panels[-1].beacon == lab.view.beacon(found.panels[-1].height)
+    assert len(found.panels[-1].members) == 7
+    assert not {*before, lab.nodes[NUMBER]} & set(found.panels[-1].members)
+
+
+def test_an_appeal_that_is_won_pays_the_executor_and_returns_the_bond() -> None:
+    lab = lab_of(rules=replace(APPEALS, grey_milli=0))
+    for node in lab.nodes:
+        put_collateral(lab, node, 50_000)
+    before = balance(lab, lab.owners[NUMBER].public)
+    inference_id = lost(lab)
+    liars = lab.inference(inference_id).members
+    appeal(lab, inference_id)
+    speak(lab, inference_id, 7)
+    found = lab.inference(inference_id)
+    assert (found.status, found.paid_micro, found.reason) == ("UPHELD", COST, "")
+    assert balance(lab, lab.owners[NUMBER].public) == before
+    executor = part(lab, lab.nodes[NUMBER])
+    assert (executor.strikes, lab.view.standing(executor.node).checked, executor.convicted_until) == (0, 1, 0)
+    assert [lab.view.standing(node).odd for node in liars] == [1] * 6
+    assert lab.view.totals().burnt_micro == 6 * MONEY.accuse_penalty_micro, "M11, each accuser"
+    assert lab.view.totals().due_micro == COST
+    assert lab.view.counters().false_alarms == 1
+    assert not cases.cases(lab.view, lab.nodes[NUMBER])
+    (row,) = statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["inferences"]
+    assert (row["what"], row["rule"], row["bond_micro"], row["burnt_micro"]) == ("booked", "M14", BOND, 0)
+
+
+@pytest.mark.parametrize("valid", [0, 6], ids=["all confirm", "more weight confirms, of all committees"])
+def test_an_appeal_that_is_lost_burns_the_bond(valid: int) -> None:
+    lab = lab_of(epoch_blocks=60)
+    inference_id = lost(lab)
+    appeal(lab, inference_id)
+    speak(lab, inference_id, valid)
+    found = lab.inference(inference_id)
+    assert (found.status, found.refunded_micro, found.due_micro) == ("INVALIDATED", COST, 0)
+    assert (clients(lab), balance(lab, lab.owners[NUMBER].public)) == (FULL, FULL - BOND)
+    assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.totals().due_micro, lab.view.totals().burnt_micro) == (1, 0, BOND)
+    (row,) = statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["inferences"]
+    assert (row["what"], row["rule"], row["burnt_micro"]) == ("refused", "M15", BOND)
+    sums = to_end(lab)
+    assert (sums.penalties_micro, sums.burnt_micro) == (BOND, BOND), "M12 holds with it"
+
+
+def test_nobody_speaks_in_the_appeal() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    appeal(lab, inference_id)
+    asked = lab.members(inference_id)
+    lab.until(inference_id, lambda found: found.end_height > 0)
+    assert lab.status(inference_id) == "INVALIDATED"
+    assert (balance(lab, lab.owners[NUMBER].public), lab.view.totals().burnt_micro) == (FULL, 0), "it was not heard"
+    assert [lab.view.standing(node).missed for node in asked] == [1] * 7
+    assert len(lab.inference(inference_id).panels) == 3, "and no fourth committee"
+
+
+def test_only_barred_validators_speak_in_the_appeal() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    appeal(lab, inference_id)
+    for node in lab.members(inference_id):
+        lab.view.put_participant(replace(part(lab, node), barred_until=1000))
+    speak(lab, inference_id, 0)
+    assert (lab.status(inference_id), lab.view.totals().burnt_micro) == ("INVALIDATED", 0)
+    assert balance(lab, lab.owners[NUMBER].public) == FULL
+
+
+def bar(lab: Lab, nodes: Any) -> None:
+    for node in nodes:
+        lab.view.put_participant(replace(part(lab, node), barred_until=1000))
+
+
+def test_whoever_is_left_at_the_draw_decides_and_nobody_costs_nothing() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    order(lab, lab.owners[NUMBER], Appeal(inference_id))
+    bar(lab, set(lab.nodes) - lab.inference(inference_id).members - {lab.nodes[NUMBER]})
+    lab.block(2)
+    assert (lab.status(inference_id), balance(lab, lab.owners[NUMBER].public)) == ("INVALIDATED", FULL)
+
+
+def test_all_who_judged_are_barred_at_the_end_of_an_appeal() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    appeal(lab, inference_id)
+    bar(lab, lab.inference(inference_id).members)
+    lab.until(inference_id, lambda found: found.end_height > 0)
+    assert (lab.status(inference_id), balance(lab, lab.owners[NUMBER].public)) == ("EXPIRED", FULL)
+    assert (clients(lab), lab.view.totals().due_micro) == (FULL, 0)
+    assert not cases.cases(lab.view, lab.nodes[NUMBER])
+
+
+def test_without_an_output_record_a_won_appeal_waits_for_it() -> None:
+    lab = lab_of(economy=replace(MONEY, output_window=400))
+    start = lab.start()
+    while lab.nodes[NUMBER] not in lab.inference(start.inference_id).candidates:
+        start = lab.start()
+    inference_id = start.inference_id
+    lab.finish(inference_id, lab.nodes[NUMBER], output=False)
+    lab.block(2)
+    for _ in range(2):
+        lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)])
+    appeal(lab, inference_id)
+    for verdict in (verdicts := [lab.verdict(inference_id, node) for node in lab.members(inference_id)]):
+        lab.commit(verdict)
+    lab.block()
+    for verdict in verdicts:
+        lab.reveal(verdict)
+    lab.block()
+    assert (lab.status(inference_id), lab.inference(inference_id).outcome) == ("FINISHED", "UPHELD")
+    assert balance(lab, lab.owners[NUMBER].public) == FULL
+    lab.output(inference_id)
+    lab.block()
+    assert lab.status(inference_id) == "UPHELD"
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------------
+
+
+def poor(lab: Lab, inference_id: bytes) -> None:
+    account = lab.view.account(lab.owners[NUMBER].public)
+    lab.view.put_account(lab.owners[NUMBER].public, replace(account, balance_micro=BOND - 1))
+
+
+def too_late(lab: Lab, inference_id: bytes) -> None:
+    to_window_end(lab, inference_id)
+    lab.block()
+
+
+def everybody_was_asked(lab: Lab, inference_id: bytes) -> None:
+    bar(lab, set(lab.nodes) - lab.inference(inference_id).members - {lab.nodes[NUMBER]})
+
+
+@pytest.mark.parametrize(("before", "who", "field"), [
+    (None, CLIENT, "account"), (None, 2, "account"), (poor, NUMBER, "amount_micro"), (too_late, NUMBER, "inference_id"),
+    (appeal, NUMBER, "inference_id"), (everybody_was_asked, NUMBER, "inference_id"),
+    (lambda lab, i: order(lab, lab.owners[NUMBER], Appeal(i)), NUMBER, "inference_id"),
+    (lambda lab, i: (appeal(lab, i), speak(lab, i, 0)), NUMBER, "inference_id"),
+    (lambda lab, i: (appeal(lab, i), speak(lab, i, 7)), NUMBER, "inference_id"),
+], ids=["client", "stranger", "poor", "too late", "twice", "nobody left", "twice in a block", "after a lost one", "after a won one"])
+def test_what_an_appeal_may_not_be(before: Any, who: Any, field: str) -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    if before:
+        before(lab, inference_id)
+    key = lab.owners[who] if isinstance(who, int) else who
+    refused(lab, signed(lab, key, Appeal(inference_id)), field)
+
+
+def test_only_what_is_lost_can_be_appealed() -> None:
+    lab = lab_of()
+    refused(lab, signed(lab, lab.owners[NUMBER], Appeal(bytes(32))), "inference_id")
+    started = lab.start().inference_id
+    refused(lab, signed(lab, lab.owners[NUMBER], Appeal(started)), "inference_id")
+    inference_id = lab.drawn(executor=lab.nodes[NUMBER])
+    refused(lab, signed(lab, lab.owners[NUMBER], Appeal(inference_id)), "inference_id")
+    lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)])
+    assert lab.status(inference_id) == "DISPUTED"
+    refused(lab, signed(lab, lab.owners[NUMBER], Appeal(inference_id)), "inference_id")
+
+
+def test_the_last_height_of_the_window_is_in_time() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    to_window_end(lab, inference_id)
+    appeal(lab, inference_id)
+    assert lab.status(inference_id) == "APPEALED"
+
+
+def test_between_order_and_draw_nobody_can_commit() -> None:
+    """Else a silent member of the second committee could still slip its word in."""
+    lab = lab_of()
+    inference_id = lost(lab)
+    order(lab, lab.owners[NUMBER], Appeal(inference_id))
+    with pytest.raises(FolkmootError):
+        lab.commit(lab.verdict(inference_id, lab.members(inference_id)[0]))
+
+
+def test_an_appeals_committee_is_not_smaller_than_a_disputes() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        changed(CheckRules(), (("dispute_committee", 9),))
+    assert caught.value.field == "appeal_committee"
+    assert changed(CheckRules(), (("dispute_committee", 9), ("appeal_committee", 9))).appeal_committee == 9
+
+
+# -- what happens in between ---------------------------------------------------------------------------------------------
+
+
+def test_while_a_case_is_open_all_answers_are_checked_and_reputation_does_not_help() -> None:
+    lab = lab_of(rules=replace(APPEALS, min_checked_tokens=0, min_checks=0, saving_micro=0))
+    lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), reputation=100))
+    settled = sum(lab.status(lab.drawn(executor=lab.nodes[NUMBER])) == "SETTLED" for _ in range(12))
+    assert settled > 6, "at reputation 100 hardly anything is checked"
+    while not lab.inference(inference_id := lab.drawn(executor=lab.nodes[NUMBER])).panels:
+        pass
+    for _ in range(2):
+        lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)])
+    assert part(lab, lab.nodes[NUMBER]).reputation == 100
+    assert all(lab.status(lab.drawn(executor=lab.nodes[NUMBER])) == "VALIDATING" for _ in range(5))
+
+
+@pytest.mark.parametrize("with_appeal", [False, True])
+def test_a_case_that_ends_in_the_next_epoch_is_evidence_in_the_test_of_its_own(with_appeal: bool) -> None:
+    """Else whoever cheats late in an epoch would never be convicted."""
+    lab = lab_of(epoch_blocks=60, rules=replace(APPEALS, conviction_milli=4000))
+    put_collateral(lab, lab.nodes[NUMBER], 10_000)
+    lab.block(50)
+    inference_id = lost(lab)
+    assert lab.height <= 60
+    if with_appeal:
+        to_window_end(lab, inference_id)
+        appeal(lab, inference_id)
+        speak(lab, inference_id, 0)
+    else:
+        lab.until(inference_id, lambda found: found.end_height > 0)
+    assert lab.inference(inference_id).end_height > 60
+    standing, found = lab.view.standing(lab.nodes[NUMBER]), part(lab, lab.nodes[NUMBER])
+    assert (standing.process.log_milli(), standing.process_before.log_milli() > 4000) == (0, True)
+    assert (found.convicted_until, found.convictions) == (180, 1)
+    assert found.convicted_reason.startswith("epoch 0: ")
+    assert found.convicted_reason.endswith("went on in the next epoch")
+    assert to_end(lab).slashed_micro == 2000
+    lab.block(60)
+    assert part(lab, lab.nodes[NUMBER]).convicted_until == 0
+    assert to_end(lab).slashed_micro == 0
+
+
+def test_a_case_of_two_epochs_ago_is_no_evidence() -> None:
+    lab = lab_of(epoch_blocks=10, rules=replace(APPEALS, appeal_window=25))
+    inference_id = lost(lab)
+    to_window_end(lab, inference_id)
+    lab.block()
+    standing = lab.view.standing(lab.nodes[NUMBER])
+    assert (standing.checked, standing.struck) == (1, 1)
+    assert standing.process.log_milli() == standing.process_before.log_milli() == 0
+
+
+def test_appealing_everything_does_not_keep_a_cheat_from_being_convicted() -> None:
+    lab = lab_of()
+    for number in range(3):
+        assert part(lab, lab.nodes[NUMBER]).convicted_until == 0, number
+        inference_id = lost(lab)
+        appeal(lab, inference_id)
+        speak(lab, inference_id, 0)
+    assert (part(lab, lab.nodes[NUMBER]).convictions, lab.view.totals().burnt_micro) == (1, 3 * BOND)
+
+
+def test_a_rotated_key_takes_its_cases_along() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    old, new = lab.keys[NUMBER], Key(b"\xee" * 32)
+    order(lab, lab.owners[NUMBER], rotation(lab.owners[NUMBER], old, new))
+    assert cases.cases(lab.view, new.public) == cases.cases(lab.view, old.public) == [inference_id]
+    appeal(lab, inference_id)
+    speak(lab, inference_id, 0)
+    assert (part(lab, new.public).strikes, lab.status(inference_id)) == (1, "INVALIDATED")
+    assert not cases.cases(lab.view, new.public)
+
+
+def test_an_executor_leaves_only_when_its_cases_are_over() -> None:
+    lab = lab_of(epoch_blocks=30, economy=replace(MONEY, withdraw_wait=2))
+    put_collateral(lab, lab.nodes[NUMBER], 10_000)
+    inference_id = lost(lab)
+    order(lab, lab.owners[NUMBER], Unregister(lab.nodes[NUMBER]))
+    lab.block(4)
+    assert part(lab, lab.nodes[NUMBER]).collateral_micro == 10_000
+    appeal(lab, inference_id)
+    assert lab.status(inference_id) == "APPEALED"
+    speak(lab, inference_id, 7)
+    assert lab.status(inference_id) == "UPHELD"
+    lab.block(30)
+    assert lab.view.participant(lab.nodes[NUMBER]) is None
+    assert balance(lab, lab.owners[NUMBER].public) > FULL + 10_000 - BOND, "collateral, bond and its fees are back"
+
+
+def test_the_bond_goes_back_to_who_paid_it_whatever_became_of_the_node() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    appeal(lab, inference_id)
+    lab.view.put(b"part/" + lab.nodes[NUMBER], None)
+    lab.until(inference_id, lambda found: found.end_height > 0)
+    assert balance(lab, lab.owners[NUMBER].public) == FULL
+
+
+@pytest.mark.parametrize("appealed", [False, True])
+def test_an_answer_to_ones_own_owner_is_blamed_after_its_case(appealed: bool) -> None:
+    lab = lab_of()
+    owner = lab.owners[NUMBER]
+    inference_id = lost(lab, owner)
+    if appealed:
+        appeal(lab, inference_id)
+        speak(lab, inference_id, 0)
+    else:
+        to_window_end(lab, inference_id)
+        lab.block()
+    found = lab.inference(inference_id)
+    assert (found.status, found.blame_height) == ("INVALIDATED", found.end_height + APPEALS.plant_window)
+    assert balance(lab, owner.public) == FULL - BOND * appealed
+    assert part(lab, lab.nodes[NUMBER]).strikes == 0
+    lab.block(APPEALS.plant_window + 1)
+    assert part(lab, lab.nodes[NUMBER]).strikes == 1
+    assert lab.view.standing(lab.nodes[NUMBER]).checked == 0
+
+
+def test_a_plant_is_revealed_after_the_window() -> None:
+    lab = lab_of()
+    owner, node = lab.owners[NUMBER], lab.nodes[NUMBER]
+    start = lab.start(owner)
+    while node not in lab.inference(start.inference_id).candidates:
+        start = lab.start(owner)
+    lab.plant(start.inference_id, node)
+    lab.finish(start.inference_id, node)
+    lab.block(2)
+    lab.decide(start.inference_id, lambda _: {"valid": False})
+    lab.show(start.inference_id, node)
+    lab.block(APPEALS.plant_window + 2)
+    assert part(lab, node).strikes == 0
+    assert [count.caught for count in lab.view.counters().faults] == [1]
+
+
+def test_a_peer_that_restarts_in_an_appeal_goes_on_the_same() -> None:
+    ends, stored = [], {}
+    for restarts in (False, True):
+        lab = lab_of()
+
+        def restart(lab: Lab = lab, go: bool = restarts) -> None:
+            if go:
+                stored.update(lab.view.changes)
+                lab.view = View(stored.get)
+
+        inference_id = lost(lab)
+        restart()
+        order(lab, lab.owners[NUMBER], Appeal(inference_id))
+        lab.block()
+        restart()
+        lab.block()
+        restart()
+        speak(lab, inference_id, 7)
+        assert lab.status(inference_id) == "UPHELD"
+        ends.append([encode(lab.inference(inference_id)), encode(lab.view.totals()), *(encode(lab.view.standing(n)) for n in lab.nodes)])
+    assert ends[0] == ends[1]
+
+
+# -- what people see -----------------------------------------------------------------------------------------------------
+
+
+def test_the_views_say_until_when_and_by_which_rule() -> None:
+    lab = lab_of()
+    inference_id = lost(lab)
+    until = lab.inference(inference_id).appeal_until
+    seen = inference_view(inference_id, lab.inference(inference_id))
+    assert (seen["status"], seen["appeal_until"], seen["appeal"]) == ("APPEALABLE", until, None)
+    (case,) = statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["open"]
+    assert case == {
+        "id": inference_id.hex(), "rule": "M13", "status": "APPEALABLE", "reason": "because", "until": until, "appealed": False,
+        "due_micro": COST, "bond_micro": BOND,
+    }
+    (row,) = [r for r in verification_view(lab.view, lab.genesis, lab.height)["participants"] if r["open_cases"]]
+    assert row["node"] == lab.nodes[NUMBER].hex()
+    appeal(lab, inference_id)
+    (case,) = statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["open"]
+    assert (case["appealed"], case["status"]) == (True, "APPEALED")
+    speak(lab, inference_id, 0)
+    seen = inference_view(inference_id, lab.inference(inference_id))
+    assert seen["appeal"]["burnt_micro"] == BOND
+    assert statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["open"] == []
+
+
+# -- anything ------------------------------------------------------------------------------------------------------------
+
+ACTS = st.lists(st.tuples(
+    st.sampled_from(["ask", "case", "case", "say", "say", "appeal", "appeal", "appeal", "block", "wait", "bar", "rotate", "leave"]),
+    st.integers(0, 20), st.integers(0, 127),
+), min_size=8, max_size=30)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ACTS, st.integers(0, 20_000), st.integers(2, 12))
+def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], bond: int, window: int) -> None:
+    """Many cases at once through short epochs, convictions, bars, rotations, departures: conservation after every block (the lab checks
+    it), M12 of every epoch, each case closed at its end, and every bond back or burnt."""
+    rules = CheckRules(reveal_window=2, plant_window=3, min_checked_tokens=0, conviction_milli=15_000, appeal_window=window)
+    economy = replace(STEADY, appeal_bond_micro=bond, withdraw_wait=3, keep_epochs=1000)
+    lab = Lab(12, epoch_blocks=11, rules=rules, validation_window=2, economy=economy, committee=2)
+    ids: list[bytes] = []
+    for act, who, how in acts:
+        try:
+            match act:
+                case "ask" | "case":
+                    start = lab.start(lab.owners[who % 12] if how % 5 == 0 else CLIENT, agent=who % 12)
+                    ids.append(start.inference_id)
+                    if lab.inference(start.inference_id).candidates:
+                        lab.finish(start.inference_id, tokens=5)
+                    lab.block(2)
+                    if act == "case":
+                        say_something(lab, start.inference_id, 0)
+                        say_something(lab, start.inference_id, 0)
+                case "say" if ids:
+                    say_something(lab, ids[-1 - who % min(len(ids), 3)], how)
+                case "appeal" if ids and (finish := lab.inference(at := ids[-1 - who % min(len(ids), 3)]).finish):
+                    owner = next(key for key in lab.owners if key.public == lab.view.owner_of(finish.record.executor))
+                    order(lab, owner, Appeal(at))
+                    lab.block(2)
+                    if how % 4:
+                        say_something(lab, at, how if how % 3 else 127)
+                case "block":
+                    lab.block(1 + how % 3)
+                case "wait":
+                    lab.block(4 + how % 12)
+                case "bar" if (found := lab.view.participant(lab.nodes[who % 12])):
+                    lab.view.put_participant(replace(found, barred_until=found.barred_until or lab.height + 9))
+                case "rotate":
+                    old, new = lab.keys[who % 12], Key(bytes([200 + who % 12]) * 32)
+                    lab.by_node[new.public] = new
+                    order(lab, lab.owners[who % 12], rotation(lab.owners[who % 12], old, new))
+                case "leave":
+                    order(lab, lab.owners[who % 12], Unregister(lab.nodes[who % 12]))
+        except FolkmootError:
+            pass  # refused
+    lab.block((-lab.height) % 11 + 1 + 11 * 6)
+    assert lab.view.totals().due_micro == lab.view.totals().escrow_micro == 0, "nothing is left behind"
+    burnt = 0
+    for inference_id in ids:
+        found_inference = lab.inference(inference_id)
+        assert found_inference.end_height > 0
+        if found_inference.appeal:
+            burnt += found_inference.appeal.burnt_micro
+            assert found_inference.appeal.burnt_micro in (0, bond if found_inference.status == "INVALIDATED" else 0)
+    assert not [key for key, value in lab.view.changes.items() if key.startswith(b"cases/") and value is not None]
+    sums = [earnings.sums(lab.view, epoch) for epoch in range((lab.height - 1) // 11)]
+    assert all(one.balanced for one in sums)
+    assert sum(one.burnt_micro for one in sums) == lab.view.totals().burnt_micro >= burnt
+
+
+def say_something(lab: Lab, inference_id: bytes, how: int) -> None:
+    """The committee at work commits and reveals, each member by a bit of `how`; some stay silent."""
+    found = lab.inference(inference_id)
+    if found.end_height or not found.panels or found.status == "APPEALABLE":
+        return
+    verdicts = [
+        lab.verdict(inference_id, node, valid=bool(how >> at & 1), row=false_row if how % 11 == at else true_row)
+        for at, node in enumerate(found.panels[-1].members) if how % 13 != at
+    ]
+    for verdict in verdicts:
+        lab.commit(verdict)
+    lab.block(1 if len(verdicts) == len(found.panels[-1].members) else 3)
+    for verdict in verdicts:
+        lab.reveal(verdict)
+    lab.block()
+
+
+def test_the_defaults_allow_an_appeal() -> None:
+    rules, economy = CheckRules(), EconomyRules()
+    assert 0 < rules.appeal_window < 100
+    assert rules.appeal_committee > rules.dispute_committee
+    assert economy.appeal_bond_micro > 0
