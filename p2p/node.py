@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from p2p import attacks
+from p2p.bandwidth import Bandwidth
 from p2p.chain import Chain
 from p2p.chain_sync import base
 from p2p.codec import decode, encode, unpack
@@ -77,8 +78,10 @@ class Node:
         waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
         cheat = attacks.get(config.cheat) if config.cheat else None
         self.agent = ((cheat and cheat.agent) or Agent)(self.key, self.chain, self.outbox, self._open, *waits_s)
+        self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
         self.executor = ((cheat and cheat.executor) or Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
         self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)

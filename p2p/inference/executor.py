@@ -6,17 +6,21 @@ Streams tokens to the agent, then signs a FinishRecord over all it claims and ke
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from p2p.bandwidth import UNLIMITED, Bandwidth
 from p2p.codec import encode
-from p2p.errors import InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.errors import InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
+from p2p.inference.stopping import until_stop
+from p2p.inference.unstarted import Unstarted
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
 from p2p.types import BusyRecord, FinishReason, FinishRecord, RecordKind, SignedBusy, SignedFinish, SignedRequest, StackClass
@@ -53,7 +57,12 @@ class Executor:
     engine: Engine | None = None
     jobs: int = 0
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
+    bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
+    unstarted: Unstarted = field(init=False)
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
+
+    def __post_init__(self) -> None:
+        self.unstarted = Unstarted(lambda signed: self.chain.nonce_used(signed.request.account, signed.request.client_nonce))
 
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`. Raises FolkmootError for the caller to send as Failure."""
@@ -63,13 +72,26 @@ class Executor:
         if self.engine is None or self.jobs >= MAX_JOBS_PER_PEER or not await self.engine.health():
             await self._busy(stream, forward, "loading" if self.engine is None else "no free place on the ML node")
             return
+        if self.unstarted.owes(forward.agent, self.chain.height()):
+            await self._busy(stream, forward, "this agent does not put on chain what it has done")
+            return
+        try:
+            taken = self.bandwidth.take(forward.agent, request.prompt_tokens_max + request.max_tokens, self.chain.height())
+        except Overloaded as error:
+            await self._busy(stream, forward, error.message)
+            return
         self.jobs += 1
+        self.unstarted.note(forward.agent, signed, self.chain.height())
         try:
             spec = self.chain.model(request.model, forward.draw_height)
             assert spec is not None  # _check refused unknown models
-            await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
+            taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
+        except InvalidRequest as error:  # the client's fault, seen only now: nobody shall be blamed that it is not finished
+            self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
+            raise
         finally:
             self.jobs -= 1
+            self.bandwidth.give_back(taken)
 
     def _check(self, peer: str, forward: Forward) -> bytes:
         """The beacon of the draw."""
@@ -77,6 +99,8 @@ class Executor:
         request = signed.request
         if peer_id(forward.agent) != peer:
             raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
+        if not self.chain.may_start(forward.agent):
+            raise RemoteProtocolError("it cannot put a Start on chain: only participants may be agents; ask one of them", field="agent")
         beacon = self._beacon(forward)
         self.chain.check_request(signed, forward.draw_height, started_ok=True)
         check_prompt(forward.prompt, request.prompt_hash)
@@ -104,11 +128,14 @@ class Executor:
         return beacon
 
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
-        record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason)
-        signature = self.key.sign(Domain.BUSY, forward.signed_request.request.network, encode(record))
-        await stream.send(pack_frame(Passed(self.key.public, reason, SignedBusy(record, signature))))
+        await stream.send(pack_frame(Passed(self.key.public, reason, self._signed_busy(forward, reason))))
 
-    async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine) -> None:
+    def _signed_busy(self, forward: Forward, reason: str) -> SignedBusy:
+        record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason[:300])
+        return SignedBusy(record, self.key.sign(Domain.BUSY, forward.signed_request.request.network, encode(record)))
+
+    async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine) -> int:
+        """Tokens of prompt and answer."""
         request = forward.signed_request.request
         inference_id = forward.signed_request.inference_id
         prompt_tokens = await engine.tokenize_chat(forward.prompt)
@@ -121,10 +148,16 @@ class Executor:
         seed = tape.tape_seed(beacon, inference_id, request.client_nonce)
         job = Job(prompt_tokens, request.max_tokens, request.params, seed, tuple(forward.prefix))
         steps = await self._prefix_steps(engine, job)
-        async for step in engine.generate(job):
+
+        async def take(step: TokenStep) -> None:
             steps.append(step)
             await self._show(stream, len(steps) - 1, step)
-        await self._finish(stream, forward, spec, seed, prompt_tokens, steps)
+
+        stopped = await until_stop(stream, inference_id, engine.generate(job), take)
+        if stopped and not steps:
+            raise RemoteProtocolError("stopped before there was a token to sign for", field="stop")
+        await self._finish(stream, forward, spec, seed, prompt_tokens, steps, stopped=stopped)
+        return len(prompt_tokens) + len(steps)
 
     async def _show(self, stream: Stream, position: int, step: TokenStep) -> None:
         """One token to the agent, and so to the client. Attacks of p2p/attacks replace this."""
@@ -145,12 +178,14 @@ class Executor:
         return steps
 
     async def _finish(
-        self, stream: Stream, forward: Forward, spec: ModelSpec, seed: bytes, prompt_tokens: tuple[int, ...], steps: list[TokenStep]
+        self, stream: Stream, forward: Forward, spec: ModelSpec, seed: bytes, prompt_tokens: tuple[int, ...], steps: list[TokenStep],
+        *, stopped: bool,
     ) -> None:
         request = forward.signed_request.request
         inference_id = forward.signed_request.inference_id
-        stopped = bool(steps) and steps[-1].token in self.eos_ids
-        reason = FinishReason.STOP if stopped else FinishReason.LENGTH
+        reason = FinishReason.STOPPED if stopped and len(steps) < request.max_tokens else FinishReason.LENGTH
+        if steps and steps[-1].token in self.eos_ids:
+            reason = FinishReason.STOP
         header = artifacts.header_for(
             request, inference_id, spec, seed, prompt_tokens, reason, stack=self.stack, taken_over=len(forward.prefix)
         )
