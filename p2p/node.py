@@ -30,6 +30,7 @@ from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
 from p2p.inference.engine import Engine
 from p2p.inference.executor import Executor
+from p2p.inference.model import check_tokenizer, tokenizer_hash
 from p2p.inference.session import (
     Answer,
     Ask,
@@ -215,6 +216,10 @@ class Node:
         """Bring the ML node up, lend it to executor and validator; report its state."""
         if self.config.ml_node is None and self.config.model_path is None:
             return
+        if self.config.model_path is not None:
+            self.executor.tokenizer_hash = await trio.to_thread.run_sync(tokenizer_hash, self.config.model_path)
+            if (spec := self.chain.model(self.config.model)) is not None:
+                check_tokenizer(self.executor.tokenizer_hash, spec)
         async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
             self.executor.stack = self.validator.stack = stack
             self._lend(engine, honest, eos)

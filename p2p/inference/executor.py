@@ -14,10 +14,11 @@ import trio
 
 from p2p.bandwidth import UNLIMITED, Bandwidth
 from p2p.codec import encode
-from p2p.errors import InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
+from p2p.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
+from p2p.inference.model import check_tokenizer
 from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
 from p2p.inference.stopping import until_stop
 from p2p.inference.unstarted import Unstarted
@@ -27,6 +28,7 @@ from p2p.types import BusyRecord, FinishReason, FinishRecord, RecordKind, Signed
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.artifact import Position
+from p2p.verification.profile import family
 from p2p.verification.statistics import LEAD, answer_facts
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Executor:
     engine: Engine | None = None
     jobs: int = 0
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
+    tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
     unstarted: Unstarted = field(init=False)
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
@@ -72,6 +75,11 @@ class Executor:
         if self.engine is None or self.jobs >= MAX_JOBS_PER_PEER or not await self.engine.health():
             await self._busy(stream, forward, "loading" if self.engine is None else "no free place on the ML node")
             return
+        spec = self.chain.model(request.model, forward.draw_height)
+        assert spec is not None  # _check refused unknown models
+        if unfit := self._unfit(spec):
+            await self._busy(stream, forward, unfit)
+            return
         if self.unstarted.owes(forward.agent, self.chain.height()):
             await self._busy(stream, forward, "this agent does not put on chain what it has done")
             return
@@ -83,8 +91,6 @@ class Executor:
         self.jobs += 1
         self.unstarted.note(forward.agent, signed, self.chain.height())
         try:
-            spec = self.chain.model(request.model, forward.draw_height)
-            assert spec is not None  # _check refused unknown models
             taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
         except InvalidRequest as error:  # the client's fault, seen only now: nobody shall be blamed that it is not finished
             self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
@@ -92,6 +98,18 @@ class Executor:
         finally:
             self.jobs -= 1
             self.bandwidth.give_back(taken)
+
+    def _unfit(self, spec: ModelSpec) -> str:
+        """Why this ML node may not serve the model as the registry describes it; empty where it may. Validators would refuse its answers."""
+        if spec.stacks and family(self.stack) not in spec.stacks:
+            return f"{spec.model} may not be served on {family(self.stack)}"
+        if self.tokenizer_hash is None:  # an ML node by URL: its files are not here
+            return ""
+        try:
+            check_tokenizer(self.tokenizer_hash, spec)
+        except ConfigError as error:
+            return error.message
+        return ""
 
     def _check(self, peer: str, forward: Forward) -> bytes:
         """The beacon of the draw."""
