@@ -51,6 +51,15 @@ class Answers:
         participant = self._view().participant(node)
         return participant.suspended_until if participant else 0
 
+    def may_start(self, node: bytes) -> bool:
+        """Whether `node` can put a Start on chain: a participant under its key of now, not suspended."""
+        participant = self._view().participant(node)
+        return participant is not None and participant.node == node and not participant.suspended_until
+
+    def nonce_used(self, account: bytes, nonce: int) -> bool:
+        """By a request or an order that is on chain."""
+        return not self._view().account(account).nonce_is_free(nonce)
+
     def model(self, name: str, height: int | None = None) -> ModelSpec | None:
         """As of now, or of a draw's height."""
         return model_spec(self._view(), name) if height is None else spec_at(self._view(), name, height)

@@ -39,7 +39,7 @@ from p2p.ledger.ops import Body, sign_op
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.proof import Proof
 from p2p.serving_proof import ServingProof, open_serving
-from p2p.types import VERSION, FinishRecord, Params, Request, SignedRequest
+from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import Artifact
 from p2p.verification.tape import tape_seed
@@ -97,13 +97,14 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         spec.on_notices(tip["notices"])
     serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
     signed = _sign(spec, tip, int(tip["next_nonce"]), serving)
-    stream = await network.open_stream(peer, "infer")
+    stream, ended = await network.open_stream(peer, "infer"), False
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
         async for event in _follow(network, stream, spec, signed, peer):
+            ended = event["event"] == "done"
             yield event
     finally:
-        await stream.close()
+        await (stream.close() if ended else stream.reset())  # a reset tells the agent to stop and to charge for no more
 
 
 async def send_order(peer: str, network_name: str, key: Key, body: Body) -> dict[str, Any]:
@@ -288,6 +289,7 @@ def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Acce
         ((header.length, header.prompt_tokens, header.finish_reason)
          == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
         (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
+        (record.finish_reason is not FinishReason.STOPPED, "the answer was cut short as if you had left"),
         (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce), "the seed is not the one the draw gives"),
     )
     return [sentence for holds, sentence in facts if not holds]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from p2p import attacks
+from p2p.bandwidth import Limit
 from p2p.errors import ConfigError
-from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_MODEL_NAME, TOKEN_TIMEOUT_S
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_INBOUND_STREAMS_PER_PEER, MAX_JOBS_PER_PEER, MAX_MODEL_NAME, TOKEN_TIMEOUT_S
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7470",)
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
@@ -25,7 +26,9 @@ class NodeConfig:
     one that is shipped). plant_interval_ms: plant a fault in an answer to this peer's own owner this often, to measure the network's
     checks (None: never; needs DIR/account.key with money).
     first_token_timeout_ms, token_timeout_ms: how long this peer, as an agent, waits for an executor before the next one.
-    sprint_jobs: answers of the sprint made at once, with clients' requests, which go first; as many as the ML node has places for earn most."""
+    sprint_jobs: answers of the sprint made at once, with clients' requests, which go first; as many as the ML node has places for earn most.
+    account_jobs, account_tokens: what one account may have of this peer, as an agent: requests at once, and tokens (the bounds of prompt and
+    answer; what is not used returns) in limit_window heights. agent_jobs, agent_tokens: the same for one agent, of this peer as an executor."""
 
     directory: Path
     network: str
@@ -48,6 +51,19 @@ class NodeConfig:
     first_token_timeout_ms: int = round(FIRST_TOKEN_TIMEOUT_S * 1000)
     token_timeout_ms: int = round(TOKEN_TIMEOUT_S * 1000)
     sprint_jobs: int = 4
+    account_jobs: int = MAX_INBOUND_STREAMS_PER_PEER
+    account_tokens: int = 1_000_000
+    agent_jobs: int = MAX_JOBS_PER_PEER * 3 // 4
+    agent_tokens: int = 10_000_000
+    limit_window: int = 60
+
+    @property
+    def account_limit(self) -> Limit:
+        return Limit(self.account_jobs, self.account_tokens, self.limit_window)
+
+    @property
+    def agent_limit(self) -> Limit:
+        return Limit(self.agent_jobs, self.agent_tokens, self.limit_window)
 
 
 def load_config(directory: Path, **overrides: Any) -> NodeConfig:
@@ -105,8 +121,8 @@ def _typed(name: str, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise ConfigError("a list of strings is wanted", field=name)
         return tuple(value)
-    if name in ("expected_size", "engine_threads", "sprint_jobs") or name.endswith("_ms"):
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
+    if name in ("expected_size", "engine_threads", "limit_window") or name.endswith(("_ms", "_jobs", "_tokens")):
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= (10**9 if name.endswith("_tokens") else 1_000_000):
             raise ConfigError("a whole number from 1 is wanted", field=name)
         return value
     if not isinstance(value, str | Path):

@@ -55,11 +55,15 @@ class LocalProtocolError(FolkmootError):
 
 
 class Overloaded(FolkmootError):
-    """A queue is full; try again later or elsewhere."""
+    """A queue is full or a limit reached; try again later or elsewhere. retry_after: heights until it can help; 0 = not known."""
 
     code = "overloaded"
     exit_status = 4
     http_status = 429
+
+    def __init__(self, message: str, *, field: str = "", code: str | None = None, retry_after: int = 0) -> None:
+        super().__init__(message, field=field, code=code)
+        self.retry_after = retry_after
 
 
 class Unavailable(FolkmootError):

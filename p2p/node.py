@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from p2p import attacks
+from p2p.bandwidth import Bandwidth
 from p2p.case_log import CaseLog
 from p2p.chain import Chain
 from p2p.chain_sync import base
@@ -30,6 +31,7 @@ from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
 from p2p.inference.engine import Engine
 from p2p.inference.executor import Executor
+from p2p.inference.model import check_tokenizer, tokenizer_hash
 from p2p.inference.session import (
     Answer,
     Ask,
@@ -86,8 +88,10 @@ class Node:
         waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
         cheat = attacks.get(config.cheat) if config.cheat else None
         self.agent = ((cheat and cheat.agent) or Agent)(self.key, self.chain, self.outbox, self._open, *waits_s)
+        self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
         self.executor = ((cheat and cheat.executor) or Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
         self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
@@ -250,6 +254,10 @@ class Node:
         """Bring the ML node up, lend it to executor and validator; report its state."""
         if self.config.ml_node is None and self.config.model_path is None:
             return
+        if self.config.model_path is not None:
+            self.executor.tokenizer_hash = await trio.to_thread.run_sync(tokenizer_hash, self.config.model_path)
+            if (spec := self.chain.model(self.config.model)) is not None:
+                check_tokenizer(self.executor.tokenizer_hash, spec)
         async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
             self.executor.stack = self.validator.stack = stack
             self._lend(engine, honest, eos)

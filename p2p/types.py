@@ -80,8 +80,11 @@ def _inference_id(signed: SignedRequest) -> InferenceId:
 
 
 class FinishReason(IntEnum):
+    """STOP: an end-of-sequence token. LENGTH: max_tokens are there. STOPPED: neither; the agent asked to end, for the client left."""
+
     STOP = 0
     LENGTH = 1
+    STOPPED = 2
 
 
 class StartRecord(Message, frozen=True):

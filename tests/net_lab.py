@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from p2p.config import DEFAULT_MODEL
+from p2p.config import DEFAULT_MODEL, dump_config
 from p2p.control import call
 from p2p.errors import FolkmootError
 from p2p.genesis import Genesis
@@ -41,11 +41,12 @@ def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 class Net:
     """peers from one bootstrap address. flags: peer number -> flags of its own fake ML node; the others share one.
-    cheats: peer number -> attack. rules: sprint and checks, as in Plan."""
+    cheats: peer number -> attack. own: peer number -> settings of its own. rules: sprint and checks, as in Plan."""
 
     def __init__(
         self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None, settings: dict[str, Any] | None = None,
-        window: int = 60, epoch_blocks: int = 100, cheats: dict[int, str] | None = None, **rules: Any,
+        window: int = 60, epoch_blocks: int = 100, cheats: dict[int, str] | None = None, own: dict[int, dict[str, Any]] | None = None,
+        **rules: Any,
     ) -> None:
         fresh_directory(directory)
         self.directory = directory
@@ -55,6 +56,9 @@ class Net:
             validation_window=window, epoch_blocks=epoch_blocks, **rules,
             cheats=cheats or {}, honest_ml_node=shared if cheats else "",
         ))
+        for number, table in (own or {}).items():
+            with (self.folders[number] / "config.toml").open("a") as config:
+                config.write(dump_config(table))
         self.urls = {f.name: shared for f in self.folders}
         for number, extra in (flags or {}).items():
             self.urls[self.folders[number].name] = self.engine(f"ml{number}", *extra)

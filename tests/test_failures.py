@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from p2p.control import call
 from testnet.providers import stop
-from tests.net_lab import Net, until
+from tests.net_lab import Net
 
 pytestmark = pytest.mark.network
 
@@ -59,16 +56,3 @@ def test_an_executor_killed_in_mid_stream_is_continued_by_the_next(net: Net) -> 
     final = net.final(receipt["inference_id"])  # by the votes of those whose ML node answers, at the latest at the last call
     assert final["status"] == "VALIDATED", final
     assert final["charged_micro"] == final["paid_micro"] == (final["prompt_tokens"] + 24) * final["price_micro"]
-
-
-def test_a_client_that_leaves_costs_nothing_but_its_escrow_until_the_deadline(net: Net) -> None:
-    child = subprocess.Popen(net.ask_command("long answer please", 0, {"max_tokens": "400"}), stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    first = json.loads(child.stdout.readline())
-    child.stdout.readline()
-    child.kill()
-    child.wait()
-    found = until(lambda: call(net.folders[0], {"op": "inference", "id": first["inference_id"]}))
-    assert found["status"] in ("STARTED", "FINISHED", "VALIDATING", "VALIDATED")
-    until(lambda: all(call(f, {"op": "status"})["jobs"] == 0 for f in net.folders[3:]), 90)
-    assert net.events(max_tokens="4")[-1]["receipt"]["checked"], "the network still serves"

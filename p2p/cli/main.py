@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.cli import account, ask, attack, calibrate, earnings, governance, local, prove, serve, testnet, verify, verify_inference
-from p2p.errors import FolkmootError
+from p2p.errors import FolkmootError, Overloaded
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,8 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: FolkmootError, as_json: bool) -> None:
     if as_json:
-        body: dict[str, Any] = {"error": {"code": error.code, "field": error.field, "message": error.message}}
-        print(json.dumps(body), file=sys.stderr)
+        body: dict[str, Any] = {"code": error.code, "field": error.field, "message": error.message}
+        if isinstance(error, Overloaded):
+            body["retry_after"] = error.retry_after
+        print(json.dumps({"error": body}), file=sys.stderr)
     else:
         print(f"error: {error}", file=sys.stderr)
 

@@ -1,20 +1,24 @@
 """The transfer agent: any peer a client happens to ask. Law: forward at once, record in parallel, never wait for the chain.
 
-Draws the executors by the public rule, goes down the list when one is busy, silent or dies, and streams tokens back.
+Draws the executors by the public rule, goes down the list when one is busy, silent or dies, and streams tokens back. Where the client
+leaves it asks the executor to stop: both sign for what was streamed, and the client pays for that (decision 023).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from p2p.bandwidth import UNLIMITED, Bandwidth, Taken
 from p2p.codec import encode
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.inference.draw import draw_executors
 from p2p.inference.executor import check_prompt
+from p2p.inference.reader import Reader
 from p2p.inference.session import (
     Accepted,
     Ask,
@@ -23,6 +27,7 @@ from p2p.inference.session import (
     Forward,
     Passed,
     Payload,
+    Stop,
     Tokens,
     Trying,
     pack_frame,
@@ -30,8 +35,8 @@ from p2p.inference.session import (
     raise_failure,
 )
 from p2p.keys import Domain, Key, peer_id, verify
-from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, TOKEN_TIMEOUT_S
-from p2p.types import VERSION, OutputRecord, RecordKind, SignedBusy, SignedFinish, StartRecord
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
+from p2p.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedFinish, StartRecord
 from p2p.verification.artifact import output_hash, parse
 
 if TYPE_CHECKING:
@@ -44,10 +49,12 @@ OpenStream = Callable[[str, str], Awaitable["Stream"]]
 
 @dataclass(slots=True)
 class _Session:
-    """What one request has come to: tokens streamed so far, the request itself, and why an executor called it wrong, if one did."""
+    """What one request has come to: who asked, tokens streamed so far, and why an executor called it wrong, if one did."""
 
     ask: Ask
     draw_height: int
+    reader: Reader
+    taken: Taken
     tokens: list[int] = field(default_factory=list)
     refusal: InvalidRequest | None = None
 
@@ -62,6 +69,7 @@ class Agent:
     open_stream: OpenStream
     first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S
     token_timeout_s: float = TOKEN_TIMEOUT_S
+    bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "account", UNLIMITED))
 
     async def serve(self, client: Stream, ask: Ask) -> None:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
@@ -79,24 +87,30 @@ class Agent:
         drawn = draw_executors(beacon, signed.inference_id, serving, self.key.public, MAX_CANDIDATES)
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
-        self.outbox.put(RecordKind.START, StartRecord(signed, draw_height, self.key.public))
-        self.chain.reserve(signed)
-        await client.send(pack_frame(Accepted(signed.inference_id, self.key.public, draw_height, beacon, drawn)))
-        session = _Session(ask, draw_height)
+        most = request.prompt_tokens_max + request.max_tokens
+        with self.bandwidth.hold(request.account, most, draw_height) as taken:
+            self.outbox.put(RecordKind.START, StartRecord(signed, draw_height, self.key.public))
+            self.chain.reserve(signed)
+            session = _Session(ask, draw_height, Reader(client), taken)
+            await session.reader.show(Accepted(signed.inference_id, self.key.public, draw_height, beacon, drawn))
+            await self._execute(session, drawn)
+
+    async def _execute(self, session: _Session, drawn: tuple[bytes, ...]) -> None:
+        """Down the list of those drawn until one has done it."""
         for node in drawn:
-            await client.send(pack_frame(Trying(node)))
-            outcome = await self._try(client, session, node)
+            await session.reader.show(Trying(node))
+            outcome = await self._try(session, node)
             if isinstance(outcome, Done):
-                await self._done(client, session, outcome)
+                await self._done(session, outcome)
                 return
             if outcome.busy is not None:
                 self.outbox.put(RecordKind.BUSY, outcome.busy)
-            await client.send(pack_frame(outcome))
+            await session.reader.show(outcome)
         if session.refusal is not None:
             raise session.refusal
         raise Unavailable("every drawn executor was busy or silent; the escrow returns at the deadline", field="executor")
 
-    async def _try(self, client: Stream, session: _Session, node: bytes) -> Done | Passed:
+    async def _try(self, session: _Session, node: bytes) -> Done | Passed:
         """One executor, from dial to Done; anything that goes wrong on its side is a Passed with the reason."""
         try:
             stream = await self.open_stream(peer_id(node), "infer")
@@ -111,19 +125,23 @@ class Agent:
                 await stream.send(pack_frame(forward))
             except FolkmootError as error:
                 return Passed(node, error.message[:300], None)
-            outcome = await self._relay(client, session, stream, node)
+            outcome = await self._relay(session, stream, node)
             done = True
             return outcome
         finally:
             await (stream.close() if done else stream.reset())
 
-    async def _relay(self, client: Stream, session: _Session, stream: Stream, node: bytes) -> Done | Passed:
-        timeout_s = self.first_token_timeout_s
+    async def _relay(self, session: _Session, stream: Stream, node: bytes) -> Done | Passed:
+        timeout_s, most = self.first_token_timeout_s, session.ask.signed_request.request.max_tokens
+        stopping = False
         while True:
             try:
+                if session.reader.gone and session.tokens and not stopping:
+                    stopping, most = True, min(most, len(session.tokens) + MAX_AFTER_STOP)
+                    await stream.send(pack_frame(Stop(session.ask.signed_request.inference_id)))
                 frame = parse_frame(await stream.receive(timeout_s=timeout_s))
                 if isinstance(frame, Tokens):
-                    self._extend(session, frame)
+                    self._extend(session, frame, most)
                 elif isinstance(frame, Done):
                     self._check_done(session, node, frame.finish)
                     return frame
@@ -138,14 +156,15 @@ class Agent:
                     session.refusal = error  # likely true, but one executor's word: the others are asked as well
                 return Passed(node, f"{error.code}: {error.message}"[:300], None)
             timeout_s = self.token_timeout_s
-            await client.send(pack_frame(frame))
+            await session.reader.show(frame)
 
-    def _extend(self, session: _Session, frame: Tokens) -> None:
+    def _extend(self, session: _Session, frame: Tokens, most: int) -> None:
         if frame.position != len(session.tokens):
             raise RemoteProtocolError(f"position {frame.position} where {len(session.tokens)} was next", field="position")
-        if len(session.tokens) + len(frame.tokens) > session.ask.signed_request.request.max_tokens:
-            raise RemoteProtocolError("more tokens than were asked for", field="tokens")
+        if len(session.tokens) + len(frame.tokens) > most:
+            raise RemoteProtocolError("more tokens than were asked for, or on and on after Stop", field="tokens")
         session.tokens.extend(frame.tokens)
+        session.taken.used = len(session.tokens)
 
     def _check_done(self, session: _Session, node: bytes, finish: SignedFinish) -> None:
         record = finish.record
@@ -156,6 +175,8 @@ class Agent:
             raise RemoteProtocolError("the finish record is not signed by the executor", field="signature")
         if record.output_tokens != len(session.tokens) or record.output_hash != output_hash(session.tokens):
             raise RemoteProtocolError("the finish record claims other tokens than were streamed", field="output_hash")
+        if record.finish_reason is FinishReason.STOPPED and not session.reader.gone:
+            raise RemoteProtocolError("it stopped, and nobody asked it to", field="finish_reason")
 
     def _check_busy(self, session: _Session, node: bytes, frame: Passed) -> Passed:
         busy: SignedBusy | None = frame.busy
@@ -168,14 +189,15 @@ class Agent:
         )
         return Passed(node, frame.reason, busy if honest else None)
 
-    async def _done(self, client: Stream, session: _Session, done: Done) -> None:
+    async def _done(self, session: _Session, done: Done) -> None:
         record = OutputRecord(
             done.finish.record.inference_id, self.key.public, output_hash(session.tokens), len(session.tokens)
         )
+        session.taken.used = done.finish.record.prompt_tokens + len(session.tokens)
         self.outbox.put(RecordKind.OUTPUT, record)
         self.outbox.put(RecordKind.FINISH, done.finish)  # the agent's copy: an executor that dies now is still recorded
         await self._keep(session, done)
-        await client.send(pack_frame(done))
+        await session.reader.show(done)
 
     async def _keep(self, session: _Session, done: Done) -> None:
         """The payload, when it is the one signed for: so that this peer's owner can check the answer (`folkmoot verify`)."""

@@ -6,23 +6,29 @@ Streams tokens to the agent, then signs a FinishRecord over all it claims and ke
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from p2p.bandwidth import UNLIMITED, Bandwidth
 from p2p.codec import encode
-from p2p.errors import InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
+from p2p.inference.model import check_tokenizer
 from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
+from p2p.inference.stopping import until_stop
+from p2p.inference.unstarted import Unstarted
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
 from p2p.types import BusyRecord, FinishReason, FinishRecord, RecordKind, SignedBusy, SignedFinish, SignedRequest, StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.artifact import Position
+from p2p.verification.profile import family
 from p2p.verification.statistics import LEAD, answer_facts
 
 if TYPE_CHECKING:
@@ -53,7 +59,13 @@ class Executor:
     engine: Engine | None = None
     jobs: int = 0
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
+    tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
+    bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
+    unstarted: Unstarted = field(init=False)
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
+
+    def __post_init__(self) -> None:
+        self.unstarted = Unstarted(lambda signed: self.chain.nonce_used(signed.request.account, signed.request.client_nonce))
 
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`. Raises FolkmootError for the caller to send as Failure."""
@@ -63,13 +75,41 @@ class Executor:
         if self.engine is None or self.jobs >= MAX_JOBS_PER_PEER or not await self.engine.health():
             await self._busy(stream, forward, "loading" if self.engine is None else "no free place on the ML node")
             return
-        self.jobs += 1
+        spec = self.chain.model(request.model, forward.draw_height)
+        assert spec is not None  # _check refused unknown models
+        if unfit := self._unfit(spec):
+            await self._busy(stream, forward, unfit)
+            return
+        if self.unstarted.owes(forward.agent, self.chain.height()):
+            await self._busy(stream, forward, "this agent does not put on chain what it has done")
+            return
         try:
-            spec = self.chain.model(request.model, forward.draw_height)
-            assert spec is not None  # _check refused unknown models
-            await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
+            taken = self.bandwidth.take(forward.agent, request.prompt_tokens_max + request.max_tokens, self.chain.height())
+        except Overloaded as error:
+            await self._busy(stream, forward, error.message)
+            return
+        self.jobs += 1
+        self.unstarted.note(forward.agent, signed, self.chain.height())
+        try:
+            taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
+        except InvalidRequest as error:  # the client's fault, seen only now: nobody shall be blamed that it is not finished
+            self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
+            raise
         finally:
             self.jobs -= 1
+            self.bandwidth.give_back(taken)
+
+    def _unfit(self, spec: ModelSpec) -> str:
+        """Why this ML node may not serve the model as the registry describes it; empty where it may. Validators would refuse its answers."""
+        if spec.stacks and family(self.stack) not in spec.stacks:
+            return f"{spec.model} may not be served on {family(self.stack)}"
+        if self.tokenizer_hash is None:  # an ML node by URL: its files are not here
+            return ""
+        try:
+            check_tokenizer(self.tokenizer_hash, spec)
+        except ConfigError as error:
+            return error.message
+        return ""
 
     def _check(self, peer: str, forward: Forward) -> bytes:
         """The beacon of the draw."""
@@ -77,6 +117,8 @@ class Executor:
         request = signed.request
         if peer_id(forward.agent) != peer:
             raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
+        if not self.chain.may_start(forward.agent):
+            raise RemoteProtocolError("it cannot put a Start on chain: only participants may be agents; ask one of them", field="agent")
         beacon, drawn = self._draw(forward)
         self.chain.check_request(signed, forward.draw_height, started_ok=True)
         check_prompt(forward.prompt, request.prompt_hash)
@@ -103,19 +145,29 @@ class Executor:
         return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)
 
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
-        record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason)
-        signature = self.key.sign(Domain.BUSY, forward.signed_request.request.network, encode(record))
-        await stream.send(pack_frame(Passed(self.key.public, reason, SignedBusy(record, signature))))
+        await stream.send(pack_frame(Passed(self.key.public, reason, self._signed_busy(forward, reason))))
 
-    async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine) -> None:
+    def _signed_busy(self, forward: Forward, reason: str) -> SignedBusy:
+        record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason[:300])
+        return SignedBusy(record, self.key.sign(Domain.BUSY, forward.signed_request.request.network, encode(record)))
+
+    async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine) -> int:
+        """Tokens of prompt and answer."""
+        inference_id = forward.signed_request.inference_id
         job = await self._job(engine, forward.signed_request, forward.prompt, spec, beacon, tuple(forward.prefix))
         steps = await self._prefix_steps(engine, job)
-        async for step in engine.generate(job):
+
+        async def take(step: TokenStep) -> None:
             steps.append(step)
             await self._show(stream, len(steps) - 1, step)
-        signed, raw = await self._claim(forward.signed_request, forward.prompt, spec, job, steps)
+
+        stopped = await until_stop(stream, inference_id, engine.generate(job), take)
+        if stopped and not steps:
+            raise RemoteProtocolError("stopped before there was a token to sign for", field="stop")
+        signed, raw = await self._claim(forward.signed_request, forward.prompt, spec, job, steps, stopped=stopped)
         self.outbox.put(RecordKind.FINISH, signed)
         await stream.send(pack_frame(Done(signed, raw)))
+        return len(job.prompt_tokens) + len(steps)
 
     async def answer(self, signed: SignedRequest, prompt: str, spec: ModelSpec, beacon: bytes) -> SignedFinish:
         """An answer that nobody waits for (p2p/sprint.py): made and kept as one for a client is, but neither shown nor put on chain. Raises
@@ -127,7 +179,7 @@ class Executor:
         steps = [step async for step in engine.generate(job)]
         if not steps:
             raise Unavailable("the ML node gives no tokens", field="ml_node")
-        return (await self._claim(signed, prompt, spec, job, steps))[0]
+        return (await self._claim(signed, prompt, spec, job, steps, stopped=False))[0]
 
     async def _job(
         self, engine: Engine, signed: SignedRequest, prompt: str, spec: ModelSpec, beacon: bytes, prefix: tuple[int, ...] = ()
@@ -162,12 +214,13 @@ class Executor:
         return steps
 
     async def _claim(
-        self, signed: SignedRequest, prompt: str, spec: ModelSpec, job: Job, steps: list[TokenStep]
+        self, signed: SignedRequest, prompt: str, spec: ModelSpec, job: Job, steps: list[TokenStep], *, stopped: bool
     ) -> tuple[SignedFinish, bytes]:
-        """(signed finish, artifact) of what was generated; the payload is on disk when this returns."""
+        """(signed finish, artifact) of what was generated; the payload is on disk when this returns. stopped: the agent asked for no more."""
         request, inference_id = signed.request, signed.inference_id
-        stopped = bool(steps) and steps[-1].token in self.eos_ids
-        reason = FinishReason.STOP if stopped else FinishReason.LENGTH
+        reason = FinishReason.STOPPED if stopped and len(steps) < request.max_tokens else FinishReason.LENGTH
+        if steps and steps[-1].token in self.eos_ids:
+            reason = FinishReason.STOP
         header = artifacts.header_for(
             request, inference_id, spec, job.seed, job.prompt_tokens, reason, stack=self.stack, taken_over=len(job.prefix)
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from p2p.errors import ConfigError
+from p2p.genesis import ModelSpec
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 Progress = Callable[[str], None]
@@ -81,6 +82,23 @@ def weights_hash(model: Path) -> bytes:
 def template_hash(model: Path) -> bytes:
     """SHA-256 of the chat template's text."""
     return hashlib.sha256((model / "chat_template.jinja").read_bytes()).digest()
+
+
+def tokenizer_hash(model: Path) -> bytes:
+    """SHA-256 of tokenizer.json. Raises ConfigError where there is none."""
+    try:
+        return hashlib.sha256((model / "tokenizer.json").read_bytes()).digest()
+    except OSError as error:
+        raise ConfigError(f"{model} holds no tokenizer.json", field="model_path") from error
+
+
+def check_tokenizer(found: bytes, spec: ModelSpec) -> None:
+    """Raises ConfigError when the registry names another tokenizer (zeros: it names none): the same prompt would be other tokens."""
+    if any(spec.tokenizer_hash) and found != spec.tokenizer_hash:
+        raise ConfigError(
+            f"the tokenizer of {spec.model} is {found.hex()[:12]}, the registry names {spec.tokenizer_hash.hex()[:12]}; get the model's own files",
+            field="tokenizer_hash",
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Frames of the `infer`, `payload`, `sync` and `query` streams. Law: one frame, one tagged positional message.
 
-infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Passed | Tokens)* then Done | Failure
+infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Passed | Tokens)* then Done | Failure; the agent may say Stop meanwhile
 payload: PayloadWanted -> Payload | Failure      query: Query | Order -> Answer | Failure
 sync:    SyncWanted -> SyncTop | SyncBlock, LightWanted -> LightAnswer, SnapshotWanted -> SnapshotManifest | SnapshotChunk, or Failure
 """
@@ -69,6 +69,12 @@ class Tokens(Message, frozen=True, tag="tokens"):
     text: Annotated[str, Meta(max_length=65536)]
 
 
+class Stop(Message, frozen=True, tag="stop"):
+    """The client left: the executor ends here and signs for what it has sent."""
+
+    inference_id: Bytes32
+
+
 class Done(Message, frozen=True, tag="done"):
     """artifact: the payload whose root the finish record signs; the client checks its tokens against it."""
 
@@ -77,9 +83,12 @@ class Done(Message, frozen=True, tag="done"):
 
 
 class Failure(Message, frozen=True, tag="failure"):
+    """retry_after: heights to wait, where the error is Overloaded; 0 = not known."""
+
     code: Short
     field: Short
     message: Reason
+    retry_after: U32 = 0
 
 
 class PayloadWanted(Message, frozen=True, tag="payload_wanted"):
@@ -171,7 +180,7 @@ class Answer(Message, frozen=True, tag="answer"):
 
 
 Frame = (
-    Ask | Forward | Accepted | Trying | Passed | Tokens | Done | Failure | PayloadWanted | Payload
+    Ask | Forward | Accepted | Trying | Passed | Tokens | Stop | Done | Failure | PayloadWanted | Payload
     | SyncWanted | SyncTop | SyncBlock | LightWanted | LightAnswer | SnapshotWanted | SnapshotManifest | SnapshotChunk | Query | Order | Answer
     | BodyWanted | Body
 )
@@ -200,10 +209,14 @@ def parse_frame(data: bytes) -> Frame:
 
 def failure(error: FolkmootError) -> Failure:
     """The frame that carries an error to the other side."""
-    return Failure(error.code[:96], error.field[:96], error.message[:300])
+    wait = error.retry_after if isinstance(error, Overloaded) else 0
+    return Failure(error.code[:96], error.field[:96], error.message[:300], wait)
 
 
 def raise_failure(frame: Failure) -> None:
     """The other side's error, as the same type here."""
     kind = _BY_CODE.get(frame.code, InvalidRequest if frame.field else Unavailable)
-    raise kind(frame.message, field=frame.field, code=frame.code)
+    error = kind(frame.message, field=frame.field, code=frame.code)
+    if isinstance(error, Overloaded):
+        error.retry_after = frame.retry_after
+    raise error

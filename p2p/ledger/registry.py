@@ -39,7 +39,9 @@ def register(view: View, genesis: Genesis, height: int, account: bytes, body: Re
     if not verify(body.node, Domain.NODE, genesis.network, consent(account), body.proof):
         raise InvalidRequest("the node key did not agree to belong to this account", field="proof")
     for model in body.models:
-        live_spec(view, model)
+        allowed = live_spec(view, model).stacks
+        if allowed and body.stacks and not set(allowed) & set(body.stacks):
+            raise InvalidRequest(f"{model} may be served on {', '.join(allowed)} only", field="stacks")
     if view.get(b"moved/" + body.node) is not None:
         raise InvalidRequest("this node key was given up; make a new one", field="node")
     known = view.participant(body.node)

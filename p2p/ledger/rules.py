@@ -112,8 +112,9 @@ def check_request(
         raise InvalidRequest("not signed by the signer's key", field="signature")
     spec = live_spec(view, request.model, drawn_at)
     check_params(request.params)
-    if not 1 <= request.max_tokens <= MAX_OUTPUT_TOKENS:
-        raise InvalidRequest(f"from 1 to {MAX_OUTPUT_TOKENS} tokens can be asked for", field="max_tokens")
+    most = min(MAX_OUTPUT_TOKENS, spec.context_tokens - 1)  # a prompt has a token
+    if not 1 <= request.max_tokens <= most:
+        raise InvalidRequest(f"from 1 to {most} tokens can be asked for", field="max_tokens")
     if not 1 <= request.prompt_tokens_max <= spec.context_tokens * 8:
         raise InvalidRequest("the bound on prompt tokens is 0 or beyond the model's context", field="prompt_tokens_max")
     price_micro = price_of(view, spec)

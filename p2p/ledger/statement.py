@@ -55,18 +55,18 @@ def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[st
 
 
 def statement(view: View, genesis: Genesis, epoch: int, node: bytes, start: int) -> dict[str, Any]:
-    """A page of at most PAGE inferences of `node` that ended in `epoch`, from number `start` on. `next`: where the next page starts, -1 at
-    the end. `kept`: whether the epoch's single inferences are in the state at all (keep_epochs)."""
-    record = earnings.earning(view, epoch, node)
-    ids = earnings.ended(view, epoch, node, start, PAGE)
+    """A page of at most PAGE inferences of `node`, under all its keys, that ended in `epoch`, from number `start` on. `next`: where the next
+    page starts, -1 at the end. `kept`: whether the epoch's single inferences are in the state at all (keep_epochs)."""
+    records = _records(view, epoch, node)
+    ids = _page(view, epoch, records, start)
     sums = earnings.sums(view, epoch)
-    rows = [_row(one, inference, record, sums.height > 0) for one in ids if record and (inference := view.inference(one))]
+    rows = [_row(one, inference, record, sums.height > 0) for one, record in ids if (inference := view.inference(one))]
     end = start + len(ids)
     return {
         "epoch": epoch, "first_height": epoch * genesis.epoch_blocks + 1, "last_height": (epoch + 1) * genesis.epoch_blocks,
         "node": node.hex(), "kept": earnings.is_kept(view, epoch), "inferences": rows,
-        "next": end if record and end < record.ended else -1,
-        "own": _own(record or Earning()), "sums": _sums(sums), "open": open_cases(view, genesis, node)[:PAGE],
+        "next": end if end < sum(record.ended for _, record in records) else -1,
+        "own": _own([record for _, record in records]), "sums": _sums(sums), "open": open_cases(view, genesis, node)[:PAGE],
     }
 
 
@@ -84,6 +84,22 @@ def open_cases(view: View, genesis: Genesis, node: bytes) -> list[dict[str, Any]
     return found
 
 
+def _records(view: View, epoch: int, node: bytes) -> list[tuple[bytes, Earning]]:
+    """What was booked for `node` under each of its keys, in the order of their first booking."""
+    now = view.node_now(node)
+    found = ((key, earnings.earning(view, epoch, key)) for key in earnings.earners(view, epoch) if view.node_now(key) == now)
+    return [(key, record) for key, record in found if record is not None]
+
+
+def _page(view: View, epoch: int, records: list[tuple[bytes, Earning]], start: int) -> list[tuple[bytes, Earning]]:
+    """Up to PAGE inferences, from number `start` of all on, each with its key's record."""
+    found: list[tuple[bytes, Earning]] = []
+    for key, record in records:
+        found += [(one, record) for one in earnings.ended(view, epoch, key, start, PAGE - len(found))]
+        start = max(start - record.ended, 0)
+    return found
+
+
 def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bool) -> dict[str, Any]:
     what, rule = rule_of(inference, record, settled=settled)
     return {
@@ -95,12 +111,11 @@ def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bo
     }
 
 
-def _own(record: Earning) -> dict[str, Any]:
-    return {
-        "fees_micro": record.fees_micro, "work": record.work, "paid_micro": record.paid_micro, "reward_micro": record.reward_micro,
-        "duties_micro": record.duties_micro, "bounty_micro": record.bounty_micro, "forfeited_micro": record.forfeited_micro,
-        "slashed_micro": record.slashed_micro,
-    }
+def _own(records: list[Earning]) -> dict[str, Any]:
+    names = (
+        "fees_micro", "work", "paid_micro", "reward_micro", "duties_micro", "bounty_micro", "forfeited_micro", "slashed_micro",
+    )
+    return {name: sum(getattr(record, name) for record in records) for name in names}
 
 
 def _sums(sums: EpochSums) -> dict[str, Any]:

@@ -102,6 +102,8 @@ def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos
         return "the answer goes on after its end-of-sequence token"
     if (reason is FinishReason.STOP) != ended:
         return "finish reason and last token disagree about the end"
+    if reason is FinishReason.STOPPED:  # that the client left is the agent's word: without its record of these tokens nothing is paid (M6)
+        return None if len(tokens) < max_tokens else "an answer of max_tokens was not stopped"
     if not ended and len(tokens) != max_tokens:
         return "the answer is truncated: shorter than max_tokens without an end-of-sequence token"
     return None

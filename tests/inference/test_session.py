@@ -46,6 +46,12 @@ def test_an_error_is_the_same_on_the_other_side(error: FolkmootError) -> None:
     assert (caught.value.field, caught.value.message) == (error.field, error.message)
 
 
+def test_when_to_try_again_arrives() -> None:
+    with pytest.raises(Overloaded) as caught:
+        raise_failure(failure(Overloaded("too much", field="max_tokens", retry_after=7)))
+    assert caught.value.retry_after == 7
+
+
 def test_trailing_bytes_and_other_encodings_are_refused() -> None:
     good = pack_frame(PayloadWanted(1, bytes(32)))
     for bad in (good + b"\x00", good.replace(b"\x01", b"\x18\x01", 1), good[:-1], b"\x9f" + good[1:] + b"\xff"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from p2p.genesis import ModelSpec
 from p2p.keys import Key
 from p2p.ledger import earnings
 from p2p.ledger.collateral import at_stake
@@ -11,8 +12,9 @@ from p2p.ledger.ops import ChangeModel, Deposit, RetireModel, Unregister, Withdr
 from p2p.ledger.price import price_of
 from p2p.ledger.records import Standing
 from p2p.ledger.rules import serving
+from p2p.ledger.statement import statement
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, Lab
-from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, registration, rotation
+from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, rotation, signed
 from tests.ledger.test_epochs import convict, to_end
 from tests.ledger.test_governance import accept
 
@@ -118,3 +120,28 @@ def test_work_is_weighed_by_the_models_cost() -> None:
     found = earnings.earning(lab.view, (lab.height - 2) // 20, lab.nodes[1])
     assert found is not None
     assert found.work == (PROMPT + 10) * 2500
+
+
+def test_a_statement_shows_what_was_earned_under_all_keys_whichever_is_named() -> None:
+    lab = lab_of(epoch_blocks=60)
+    first = lab.drawn(executor=lab.nodes[1])
+    lab.decide(first, lambda node: {})
+    rotate(lab, 1)
+    second = lab.drawn(executor=NEW.public)
+    lab.decide(second, lambda node: {})
+    to_end(lab)
+    told = statement(lab.view, lab.genesis, 0, NEW.public, 0)
+    assert [row["id"] for row in told["inferences"]] == [first.hex(), second.hex()]
+    assert (told["own"]["fees_micro"], told["next"]) == (2 * (PROMPT + 10) * PRICE, -1)
+    assert statement(lab.view, lab.genesis, 0, NEW.public, 1)["inferences"] == told["inferences"][1:]
+    assert statement(lab.view, lab.genesis, 0, lab.nodes[1], 0)["inferences"] == told["inferences"]
+    assert statement(lab.view, lab.genesis, 0, lab.nodes[2], 0)["own"]["fees_micro"] == 0
+
+
+def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_in() -> None:
+    lab, fresh = lab_of(models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, stacks=("vllm-cpu-bf16",)),)), Key(b"\x7c" * 32)
+    lab.block()
+    offer = registration(CLIENT, fresh)
+    refused(lab, signed(lab, CLIENT, offer), "stacks")
+    order(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16", "vllm-cpu-bf16")))
+    assert part(lab, fresh.public).models == ("toy",)

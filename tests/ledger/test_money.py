@@ -294,7 +294,7 @@ def test_little_leaves_in_one_block_and_all_of_it_in_the_end(monkeypatch: pytest
     assert all(0 <= a - b <= 4 for a, b in zip([15, *counts], counts, strict=False))
 
 
-@pytest.mark.parametrize(("tokens_max", "tokens", "good"), [(1, 1, True), (1, 2, False), (50, 50, True), (50, 51, False), (4096, 4096, True)])
+@pytest.mark.parametrize(("tokens_max", "tokens", "good"), [(1, 1, True), (1, 2, False), (50, 50, True), (50, 51, False), (2047, 2047, True)])
 def test_max_tokens_bounds_what_is_charged(tokens_max: int, tokens: int, good: bool) -> None:
     lab = Lab()
     lab.block()

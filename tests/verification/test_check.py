@@ -117,6 +117,16 @@ def test_truncation_and_wrong_ends_are_exact() -> None:
     assert PROMPT
 
 
+def test_an_answer_that_was_stopped_is_short_and_has_no_end() -> None:
+    """That the agent asked for it is for the ledger: without its record of the same tokens nothing is paid."""
+    made, req, record = claim(20, reason=FinishReason.STOPPED)
+    assert exact(made, replace(req, max_tokens=30), record) is None
+    assert exact(made, req, record) == "an answer of max_tokens was not stopped"
+    steps = [*generate(Toy(1), 5, Params(700)), TokenStep(EOS, "", -0.05, ((EOS, -0.05),))]
+    made, req, record = claim(6, steps=steps, reason=FinishReason.STOPPED)
+    assert exact(made, replace(req, max_tokens=30), record) == "finish reason and last token disagree about the end"
+
+
 def test_what_was_taken_over_is_left_to_stage_one() -> None:
     """A successor publishes its own prefill's numbers for tokens that another kernel sampled: stage 0 must not refuse an honest one."""
     def taken_over(run: int) -> tuple[artifacts.Artifact, object, FinishRecord]:

@@ -69,12 +69,13 @@ def rows(toy: Toy, tokens: tuple[int, ...], prompt: tuple[int, ...] = PROMPT) ->
 
 
 def claim(
-    count: int = 40, params: Params | None = None, salt: int = 1, steps: list[TokenStep] | None = None
+    count: int = 40, params: Params | None = None, salt: int = 1, steps: list[TokenStep] | None = None, reason: FinishReason | None = None
 ) -> tuple[artifacts.Artifact, Request, FinishRecord]:
     params = params or Params(700)
     req = request(count, params)
     steps = steps if steps is not None else generate(Toy(salt), count, params)
-    reason = FinishReason.STOP if steps and steps[-1].token == EOS else FinishReason.LENGTH
+    if reason is None:
+        reason = FinishReason.STOP if steps and steps[-1].token == EOS else FinishReason.LENGTH
     header = artifacts.header_for(req, IID, SPEC, SEED, PROMPT, reason)
     made = artifacts.build(header, steps)
     record = FinishRecord(IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(PROMPT), len(steps), reason)
