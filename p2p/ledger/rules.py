@@ -21,11 +21,12 @@ from p2p.types import VERSION, Request, SignedRequest
 
 def serving(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:
     """(node, counted weight) of the participants that may be drawn to serve `model`, by key: they work for its price of now
-    and are not suspended."""
+    and are neither suspended nor barred. Checking costs more than it is paid, so who does not check serves nobody (decision 019)."""
     spec, everybody = model_spec(view, model), view.participants()
     price_micro = price_of(view, spec) if spec else -1
     working = [
-        p for p in _working(view, genesis, everybody, model) if p.price_floor_micro <= price_micro and not p.suspended_until
+        p for p in _working(view, genesis, everybody, model)
+        if p.price_floor_micro <= price_micro and not p.suspended_until and not p.barred_until
     ]
     return _counted(view, genesis, everybody, working)
 

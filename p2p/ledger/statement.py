@@ -31,13 +31,14 @@ class Rule(StrEnum):
     SLASHED = "M10"
     ACCUSED = "M11"
     SUMS = "M12"
+    FINED = "M13"
 
 
 def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[str, Rule]:
     """(one word for people, the rule) of an inference that ended. settled: its epoch is; before, what is booked can still be forfeited."""
     own = record.owner == inference.signed_request.request.account
     if inference.status in STANDS:
-        if record.forfeited_micro:
+        if 0 < record.fees_micro == record.forfeited_micro:
             return "forfeited", Rule.FORFEITED
         return "paid" if settled else "booked", Rule.OWN if own else Rule.PAID
     if inference.status == Status.EXPIRED.value:
@@ -74,7 +75,7 @@ def _own(record: Earning) -> dict[str, Any]:
     return {
         "fees_micro": record.fees_micro, "work": record.work, "paid_micro": record.paid_micro, "reward_micro": record.reward_micro,
         "duties_micro": record.duties_micro, "bounty_micro": record.bounty_micro, "forfeited_micro": record.forfeited_micro,
-        "slashed_micro": record.slashed_micro,
+        "slashed_micro": record.slashed_micro, "fined_micro": record.fined_micro,
     }
 
 

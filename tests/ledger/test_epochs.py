@@ -146,7 +146,7 @@ def test_an_owner_that_is_gone_costs_nobody_but_itself() -> None:
 
 
 def test_amounts_of_any_size_and_a_supply_that_is_full() -> None:
-    huge = EconomyRules(emission_micro=1 << 60, price_low_milli=0, price_high_milli=1000)
+    huge = replace(STEADY, emission_micro=1 << 60)
     lab = Lab(epoch_blocks=30, economy=huge)
     for epoch in range(6):
         lab.decide(lab.drawn(executor=lab.nodes[1 + epoch % 2]), lambda _: {})
