@@ -1,4 +1,4 @@
-"""simulate: play a part of the protocol with many agents and see what pays. Law: thin; seeded, and the seed is printed; the ledger is the real one."""
+"""simulate: play the economy with many agents and see what pays. Law: thin; seeded, and the seed is printed; the ledger is the real one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def register(commands: Any) -> None:
     command = commands.add_parser("simulate", help="play the economy with many agents against the real ledger")
     command.add_argument("what", choices=["economy"])
     size = command.add_mutually_exclusive_group()
-    size.add_argument("--full", action="store_true", help="what docs/economy shows: three quarters of an hour on two cores")
+    size.add_argument("--full", action="store_true", help="what docs/economy shows: hundreds of epochs, more than an hour on two cores")
     size.add_argument("--tiny", action="store_true", help="the whole way with few agents: a check, not a result")
     command.add_argument("--maps", action="store_true", help="also draw the maps of parameters (with --full they always are)")
     command.add_argument("--seed", type=int, default=SEED)
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     say(f"seed {options.seed}, size {size}; the ledger's own code, real signatures; no consensus, no wire, agents stream what is finished")
     say(f"detection: {data()['from']}")
     for what, value in Assumptions().table():
-        say(f"  {what:<50}{value}")
+        say(f"  {what:<55}{value}")
     played, agents = {}, {}
     for scenario in of_size(size):
         agents[scenario.name] = sum(scenario.setting.mix.values()) + scenario.setting.clients

@@ -52,7 +52,7 @@ class Assumptions:
         saved = ", ".join(f"{kind} {share:g}" for kind, share in self.saved.items() if share)
         return [
             ("price of a token at the beginning", f"{self.price_micro} micro-credits"),
-            ("honest cost of an output token", f"{self.token_cost_micro:g} micro-credits ({self.token_cost_micro / self.price_micro:.0%} of the price)"),
+            ("honest cost of an output token", f"{self.token_cost_micro:g} micro-credits"),
             ("honest cost of a prompt token", f"{self.prompt_share:g} of an output token"),
             ("cost of checking an output token", f"{self.check_share:g} of making it"),
             ("share of the cost that a cheat saves", saved),

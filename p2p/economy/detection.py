@@ -93,7 +93,8 @@ def rows() -> dict[tuple[str, str], Row]:
     """(kind of answer, SAME or ACROSS) -> row, from the shipped data file."""
     body = data()
     return {
-        (kind, pair): fitted(body["lengths"], body["rates"][f"{kind}/{pair}"], body["limits_milli"][pair]) for kind in CASES for pair in (SAME, ACROSS)
+        (kind, pair): fitted(body["lengths"], body["rates"][f"{kind}/{pair}"], body["limits_milli"][pair])
+        for kind in CASES for pair in (SAME, ACROSS)
     }
 
 

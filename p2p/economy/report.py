@@ -24,7 +24,8 @@ def rows(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
     for name, outcome in found.items():
         mean = outcome.mean()
         result.append({
-            "strategy": name, "does": BY_NAME[name].does, "operators": len(outcome.profits), "mean_micro": round(mean), "ci95_micro": _finite(outcome.spread()),
+            "strategy": name, "does": BY_NAME[name].does, "operators": len(outcome.profits),
+            "mean_micro": round(mean), "ci95_micro": _finite(outcome.spread()),
             "margin_micro": round(honest.mean() - mean), "percent": round(100 * mean / honest.mean(), 1),
             "late_percent": round(100 * outcome.mean(half) / honest.mean(half), 1), **{key: outcome.counts.get(key, 0) for key in _SAYS},
         })
@@ -37,8 +38,8 @@ def _finite(value: float) -> int | None:
 
 def table(found: Mapping[str, Outcome]) -> list[str]:
     body = [[
-        row["strategy"], row["mean_micro"], "-" if row["ci95_micro"] is None else row["ci95_micro"], row["margin_micro"], row["percent"], row["late_percent"],
-        *(row[key] for key in _SAYS),
+        row["strategy"], row["mean_micro"], "-" if row["ci95_micro"] is None else row["ci95_micro"], row["margin_micro"],
+        row["percent"], row["late_percent"], *(row[key] for key in _SAYS),
     ] for row in rows(found)]
     return ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD), *("| " + " | ".join(map(str, line)) + " |" for line in body)]
 
@@ -50,7 +51,9 @@ def document(played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid],
             name: {"table": rows(found), "cumulative_micro": {s: [round(x) for x in o.cumulative()] for s, o in found.items()}}
             for name, found in played.items()
         },
-        "maps": {g.name: {"title": g.title, "x": g.x_label, "y": g.y_label, "xs": list(g.xs), "ys": list(g.ys), "gain_percent": g.gains} for g in grids},
+        "maps": {
+            g.name: {"title": g.title, "x": g.x_label, "y": g.y_label, "xs": list(g.xs), "ys": list(g.ys), "gain_percent": g.gains} for g in grids
+        },
     }
 
 

@@ -36,8 +36,12 @@ def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answe
 def of_size(size: str) -> list[Scenario]:
     """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes), 'full' (what the documents show)."""
     sizes: Mapping[str, list[Scenario]] = {
-        "tiny": [village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8)],
-        "small": [village(each=1, honest=30, clients=1000, epochs=10, seeds=2), city(each=1, honest=5, clients=1000, epochs=16, seeds=2, answers=50)],
-        "full": [village(each=2, honest=44, clients=3000, epochs=60, seeds=3), city(each=1, honest=7, clients=3000, epochs=60, seeds=4)],
+        "tiny": [
+            village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
+        ],
+        "small": [
+            village(each=1, honest=24, clients=1000, epochs=12, seeds=3), city(each=1, honest=5, clients=1000, epochs=24, seeds=3, answers=40),
+        ],
+        "full": [village(each=2, honest=44, clients=3000, epochs=200, seeds=2), city(each=2, honest=14, clients=3000, epochs=100, seeds=2)],
     }
     return sizes[size]

@@ -32,7 +32,7 @@ MAX_TRIES = 400  # requests a self-dealer signs to find one that draws its node
 @dataclass(frozen=True, slots=True)
 class Setting:
     """mix: strategy's name -> operators. weight: of one operator's machine; a unit serves `tokens_per_weight` tokens a height. clients: accounts
-    that ask. deposit_micro: collateral of each node. validation_window: heights to commit; short, since agents here answer at once."""
+    that ask. deposit_micro: collateral of each operator. validation_window: heights to commit; short, since agents here answer at once."""
 
     mix: Mapping[str, int]
     epochs: int
@@ -40,8 +40,8 @@ class Setting:
     clients: int = 1000
     deposit_micro: int = 0
     validation_window: int = 3
-    checks: CheckRules = CheckRules()
-    economy: EconomyRules = EconomyRules()
+    checks: CheckRules = field(default_factory=CheckRules)
+    economy: EconomyRules = field(default_factory=EconomyRules)
     assume: Assumptions = field(default_factory=Assumptions)
     answers_per_node: float | None = None
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from p2p.chain_view import inference_view
 from p2p.codec import encode
 from p2p.errors import FolkmootError
-from p2p.genesis import CheckRules, EconomyRules
+from p2p.genesis import CheckRules
 from p2p.ledger import earnings
 from p2p.ledger.epochs import MAX_SUPPLY, settle, shares
 from p2p.ledger.genesis import check_conservation
