@@ -119,7 +119,8 @@ class EconomyRules(Message, frozen=True):
     the collateral of who accused falsely. owner_cap_milli: largest share of all weight that one owner's nodes count for. output_window:
     after the finish, for the agent to say what it streamed. gov_window: to vote on a proposal. gov_quorum_milli: of all weight, that must
     say yes. keep_epochs: how long ended inferences stay in the state. appeal_bond_micro: held while a lost dispute is appealed, burnt when
-    the appeal is lost as well.
+    the appeal is lost as well. emission_cap_milli: most that is minted for a participant, of the fees booked for it; up to burn_share +
+    validator_share x (1 - owner_cap) nobody gains by paying itself (decision 019).
     """
 
     emission_micro: U64 = 1_000_000
@@ -141,6 +142,7 @@ class EconomyRules(Message, frozen=True):
     gov_quorum_milli: Annotated[int, Meta(ge=1, le=1000)] = 500
     keep_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 2
     appeal_bond_micro: U64 = 10_000
+    emission_cap_milli: U64 = 120
 
 
 class SprintRules(Message, frozen=True):

@@ -97,7 +97,7 @@ def _case(case: dict[str, Any]) -> str:
 
 _OWN = (
     ("fees of answers that stand", "fees_micro", "M1"), ("of these to the owner", "paid_micro", "M8"),
-    ("of these forfeited", "forfeited_micro", "M7"),
+    ("of these forfeited", "forfeited_micro", "M7"), ("fines for answers that did not stand", "fined_micro", "M16"),
     ("minted for its work", "reward_micro", "M9"), ("for duties as validator", "duties_micro", "M8"),
     ("bounties for cheats it found", "bounty_micro", "M10"), ("slashed from its collateral", "slashed_micro", "M10"),
 )

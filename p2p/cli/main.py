@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from p2p.cli import account, ask, attack, calibrate, earnings, governance, local, prove, serve, testnet, verify, verify_inference
+from p2p.cli import account, ask, attack, calibrate, earnings, governance, local, prove, serve, simulate, testnet, verify, verify_inference
 from p2p.errors import FolkmootError, Overloaded
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="folkmoot", description="A peer-to-peer network for verified inference.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (local, serve, ask, earnings, verify_inference, verify, prove, attack, calibrate, testnet, account, governance):
+    for module in (local, serve, ask, earnings, verify_inference, verify, prove, attack, calibrate, testnet, account, governance, simulate):
         module.register(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print JSON")

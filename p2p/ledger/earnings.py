@@ -17,6 +17,7 @@ from p2p.ledger.view import View
 NOBODY = bytes(32)  # under this node stand inferences that ended without an executor to name
 MAX_PRUNED = 256  # inferences that leave the state in one block
 MILLI = 1000
+MAX_FINE = 1 << 62  # so that the sum has its place on the wire
 _NEXT = b"prune"
 
 
@@ -67,6 +68,16 @@ def book(view: View, genesis: Genesis, height: int, inference: Inference) -> Non
     put_earning(view, epoch, finish.executor, replace(
         record, fees_micro=record.fees_micro + inference.due_micro, work=record.work + work, inferences=record.inferences + 1,
     ))
+
+
+def fine(view: View, genesis: Genesis, height: int, inference: Inference) -> None:
+    """An answer that did not stand, checked with probability p, speaks for the (1 - p) / p like it that nobody looked at: so many fees of its
+    executor's are forfeited beside its own. Then a cheat that a check would see costs its fee in the mean, however few are checked."""
+    assert inference.finish is not None
+    epoch, node = epoch_of(genesis, height), inference.finish.record.executor
+    record, sampled = new_earning(view, epoch, node), inference.sampled_milli
+    more = inference.due_micro * (MILLI - sampled) // sampled if sampled else 0
+    put_earning(view, epoch, node, replace(record, fined_micro=min(record.fined_micro + more, MAX_FINE)))
 
 
 def keep_ended(view: View, genesis: Genesis, height: int, node: bytes, inference_id: bytes) -> None:

@@ -50,10 +50,13 @@ def settle(view: View, genesis: Genesis, height: int) -> None:
 
 
 def _split(record: Earning, rules: EconomyRules) -> tuple[Earning, int]:
-    """(the record with the owner's part of the fees, the validators' part). Where there is no owner any more, its part is burnt."""
-    burnt = record.fees_micro * rules.burn_share_milli // MILLI
-    validators = min(record.fees_micro * rules.validator_share_milli // MILLI, record.fees_micro - burnt)
-    return replace(record, paid_micro=record.fees_micro - burnt - validators if record.owner is not None else 0), validators
+    """(the record with the owner's part of the fees, the validators' part). Where there is no owner any more, its part is burnt; so are
+    fees forfeited by fines (M16)."""
+    fined = min(record.fined_micro, record.fees_micro)
+    fees = record.fees_micro - fined
+    burnt = fees * rules.burn_share_milli // MILLI
+    validators = min(fees * rules.validator_share_milli // MILLI, fees - burnt)
+    return replace(record, paid_micro=fees - burnt - validators if record.owner is not None else 0, forfeited_micro=fined), validators
 
 
 def _forfeit(view: View, known: Mapping[bytes, Participant], books: dict[bytes, Earning], node: bytes, rules: EconomyRules) -> None:
@@ -81,15 +84,17 @@ def _share_pool(view: View, known: Mapping[bytes, Participant], books: dict[byte
 
 
 def _emit(view: View, genesis: Genesis, known: Mapping[bytes, Participant], books: dict[bytes, Earning]) -> None:
-    """The emission by counted weight x work over participants in good standing; work of a key that was given up is its successor's."""
+    """The emission by counted weight x work over participants in good standing; work of a key that was given up is its successor's. None has
+    more than emission_cap_milli of its fees: who pays such a fee to itself loses as much of it in the split (M8)."""
     rules, minted = parameters.economy(view, genesis), view.totals().minted_micro
     weights = owner_weights(view, genesis, known.values())
     points = {
         node: weights[now] * record.work for node, record in books.items()
-        if (now := view.node_now(node)) in known and not known[now].convicted_until and not known[now].suspended_until
+        if (now := view.node_now(node)) in known and _judges(known[now]) and not known[now].suspended_until
     }
     for node, amount in shares(min(rules.emission_micro, max(MAX_SUPPLY - minted, 0)), points).items():
-        books[node] = replace(books[node], reward_micro=amount)
+        earned = books[node].fees_micro - books[node].forfeited_micro
+        books[node] = replace(books[node], reward_micro=min(amount, earned * rules.emission_cap_milli // MILLI))
 
 
 def _judges(participant: Participant | None) -> bool:

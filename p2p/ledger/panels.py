@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from p2p.genesis import Genesis
 from p2p.inference.draw import Lots
-from p2p.ledger import appeals, compare, parameters, standing
+from p2p.ledger import appeals, compare, earnings, parameters, standing
 from p2p.ledger.cases import cases
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
@@ -31,7 +31,7 @@ def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inferen
         unconfirmed(view, genesis, height, inference_id, inference)
     elif not inference.in_sprint and not is_sampled(_beacon(view, height), inference_id, probability):
         stand(view, genesis, height, inference_id, inference, Status.SETTLED, "not sampled")
-    elif not _open(view, genesis, height, inference_id, inference, Status.VALIDATING):
+    elif not _open(view, genesis, height, inference_id, replace(inference, sampled_milli=probability), Status.VALIDATING):
         stand(view, genesis, height, inference_id, inference, Status.SETTLED, "nobody else can check this model")
 
 
@@ -151,6 +151,7 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
         view.add_due(inference.blame_height, inference_id)
     else:
         standing.strike(view, node)
+        earnings.fine(view, genesis, height, inference)
         standing.count_found(view, node, (v.validator for v in verdicts if not v.valid))
     refund(view, genesis, height, inference_id, inference, reason, Status.INVALIDATED)
 

@@ -180,7 +180,8 @@ class Inference(Message, frozen=True):
 
     dispute_height: when a verdict 'invalid' made it a dispute, 0 = never. blame_height: when a fault in an answer to the executor's own
     owner counts as cheating unless it is revealed as planted, 0 = nothing waits. fault: what a revealed plant was.
-    appeal_until: the last height at which a lost dispute may be appealed, 0 = it never could be.
+    appeal_until: the last height at which a lost dispute may be appealed, 0 = it never could be. sampled_milli: with which probability it
+    was to be checked, in thousandths, 0 = it was not.
     """
 
     signed_request: SignedRequest
@@ -211,6 +212,7 @@ class Inference(Message, frozen=True):
     outcome: Short = ""
     appeal_until: U64 = 0
     appeal: AppealSeen | None = None
+    sampled_milli: U32 = 0
 
     @property
     def in_sprint(self) -> bool:
@@ -285,7 +287,8 @@ class Earning(Message, frozen=True):
     """One participant's money of one epoch. Booked while it runs: fees_micro, work (tokens x cost factor in thousandths, without answers to
     its own owner), inferences that stand; ended: all that ended, as many as the index holds. Written at the epoch's end: paid_micro of the
     fees, reward_micro minted, duties_micro of the validators' pool, bounty_micro for cheats it found; forfeited_micro of the fees and
-    slashed_micro of the collateral when it was convicted. owner: at the first booking, None where it was no participant."""
+    slashed_micro of the collateral when it was convicted. fined_micro: for answers that did not stand, booked while the epoch runs and taken
+    from its fees as far as they reach (in forfeited_micro). owner: at the first booking, None where it was no participant."""
 
     owner: Bytes32 | None = None
     fees_micro: U64 = 0
@@ -298,6 +301,7 @@ class Earning(Message, frozen=True):
     bounty_micro: U64 = 0
     forfeited_micro: U64 = 0
     slashed_micro: U64 = 0
+    fined_micro: U64 = 0
 
 
 class EpochSums(Message, frozen=True):

@@ -20,8 +20,9 @@ from p2p.types import SPRINT_ACCOUNT, VERSION, Request, SignedRequest
 
 
 def serving(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:
-    """(node, counted weight) of those that serve `model` now, by key: they work for its price and are not suspended. Draws are made from
-    what this said at the end of a block (serving.py)."""
+    """(node, counted weight) of those that serve `model` now, by key: they work for its price and are neither suspended nor barred. Draws are
+    made from what this said at the end of a block (serving.py). Checking costs more than it is paid, so who does not check serves nobody
+    (decision 019)."""
     spec = model_spec(view, model)
     price_micro = price_of(view, spec) if spec else -1
     return counted(view, genesis, [p for p in able(view, genesis, model) if p.price_floor_micro <= price_micro])
@@ -29,7 +30,7 @@ def serving(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]
 
 def able(view: View, genesis: Genesis, model: str) -> list[Participant]:
     """Those that would serve `model` at their price."""
-    return [p for p in _working(view, genesis, view.participants(), model) if not p.suspended_until]
+    return [p for p in _working(view, genesis, view.participants(), model) if not p.suspended_until and not p.barred_until]
 
 
 def checking(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]]:

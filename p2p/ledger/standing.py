@@ -83,8 +83,11 @@ def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> N
 
 
 def count_duties(view: View, genesis: Genesis, height: int, panel: Panel) -> None:
-    """When a committee's work is over: who neither committed nor revealed missed a duty."""
+    """When a committee's work is over: who neither committed nor revealed missed a duty. Where nobody spoke it is nobody's fault: there may
+    have been nothing that could be checked, and an executor must not be able to have its validators barred."""
     said = {verdict.validator for verdict in panel.verdicts}
+    if not said:
+        return
     for node in panel.members:
         standing = view.standing(node)
         view.put_standing(node, replace(standing, duties=standing.duties + 1, missed=standing.missed + (node not in said)))

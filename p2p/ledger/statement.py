@@ -36,6 +36,7 @@ class Rule(StrEnum):
     OPEN = "M13"
     OVERTURNED = "M14"
     CONFIRMED = "M15"
+    FINED = "M16"
 
 
 def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[str, Rule]:
@@ -44,7 +45,7 @@ def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[st
         return "sprint", Rule.SPRINT
     own = record.owner == inference.signed_request.request.account
     if inference.status in STANDS:
-        if record.forfeited_micro:
+        if 0 < record.fees_micro == record.forfeited_micro:
             return "forfeited", Rule.FORFEITED
         return "paid" if settled else "booked", Rule.OVERTURNED if inference.appeal else Rule.OWN if own else Rule.PAID
     if inference.status == Status.EXPIRED.value:
@@ -114,6 +115,7 @@ def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bo
 def _own(records: list[Earning]) -> dict[str, Any]:
     names = (
         "fees_micro", "work", "paid_micro", "reward_micro", "duties_micro", "bounty_micro", "forfeited_micro", "slashed_micro",
+        "fined_micro",
     )
     return {name: sum(getattr(record, name) for record in records) for name in names}
 

@@ -45,7 +45,8 @@ MAX_TRIES = 60  # draws, until one finds the executor wanted
 RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6, appeal_window=0)  # appeals: test_appeal.py
 SALT = b"\x55" * 32
 TOKENS_HASH = b"\x05" * 32  # of what is streamed
-STEADY = EconomyRules(price_low_milli=0, price_high_milli=1000)  # a price that rests, for tests about something else
+NO_CAP = 1 << 62  # emission however small the fees
+STEADY = EconomyRules(price_low_milli=0, price_high_milli=1000, emission_cap_milli=NO_CAP)  # a price that rests, for tests about something else
 
 
 def true_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:

@@ -12,10 +12,10 @@ from p2p.keys import Domain, Key
 from p2p.ledger.ops import Body, Register, Rotate, SignedOp, consent, consent_to_rotate, sign_op
 from p2p.ledger.records import Participant
 from p2p.types import RecordKind
-from tests.ledger.lab import Lab
+from tests.ledger.lab import NO_CAP, Lab
 
 WAIT, VOTING = 6, 4
-ECONOMY = EconomyRules(withdraw_wait=WAIT, gov_window=VOTING, price_step_milli=0)  # prices rest
+ECONOMY = EconomyRules(withdraw_wait=WAIT, gov_window=VOTING, price_step_milli=0, emission_cap_milli=NO_CAP)  # prices rest
 
 
 def lab_of(**change: Any) -> Lab:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from p2p.chain_view import inference_view
 from p2p.codec import encode
 from p2p.errors import FolkmootError
-from p2p.genesis import CheckRules, EconomyRules
+from p2p.genesis import CheckRules
 from p2p.ledger import earnings
 from p2p.ledger.epochs import MAX_SUPPLY, settle, shares
 from p2p.ledger.genesis import check_conservation
@@ -146,7 +146,7 @@ def test_an_owner_that_is_gone_costs_nobody_but_itself() -> None:
 
 
 def test_amounts_of_any_size_and_a_supply_that_is_full() -> None:
-    huge = EconomyRules(emission_micro=1 << 60, price_low_milli=0, price_high_milli=1000)
+    huge = replace(STEADY, emission_micro=1 << 60)
     lab = Lab(epoch_blocks=30, economy=huge)
     for epoch in range(6):
         lab.decide(lab.drawn(executor=lab.nodes[1 + epoch % 2]), lambda _: {})

@@ -103,7 +103,7 @@ def test_silence_draws_once_more_and_then_returns_the_money_without_blame() -> N
     found = lab.inference(inference_id)
     assert (found.status, found.reason, balance(lab)) == ("EXPIRED", "no validator answered", FULL)
     assert strikes(lab, found.finish.record.executor) == 0  # type: ignore[union-attr]
-    assert sum(lab.view.standing(node).missed for node in lab.nodes) == 6
+    assert sum(lab.view.standing(node).duties for node in lab.nodes) == 0, "there may have been nothing that could be checked"
 
 
 def test_a_commitment_that_is_never_revealed_is_silence_and_a_missed_duty() -> None:

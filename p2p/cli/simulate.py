@@ -1,0 +1,55 @@
+"""simulate: play the economy with many agents and see what pays. Law: thin; seeded, and the seed is printed; the ledger is the real one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+SEED = 20261125
+
+
+def register(commands: Any) -> None:
+    command = commands.add_parser("simulate", help="play the economy with many agents against the real ledger")
+    command.add_argument("what", choices=["economy"])
+    size = command.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help="what docs/economy shows: hundreds of epochs, more than an hour on two cores")
+    size.add_argument("--tiny", action="store_true", help="the whole way with few agents: a check, not a result")
+    command.add_argument("--maps", action="store_true", help="also draw the maps of parameters (with --full they always are)")
+    command.add_argument("--seed", type=int, default=SEED)
+    command.add_argument("--jobs", type=int, default=2, help="processes that share the seeds; their number changes no result")
+    command.add_argument("--out", type=Path, metavar="DIR", help="where table, results.json and plots go; nowhere when left out")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from p2p.economy import maps, report
+    from p2p.economy.assumptions import Assumptions
+    from p2p.economy.detection import data
+    from p2p.economy.scenarios import of_size
+    from p2p.economy.trial import outcomes
+
+    def say(text: str) -> None:
+        if not options.json:
+            print(text, flush=True)
+
+    size = "full" if options.full else "tiny" if options.tiny else "small"
+    say(f"seed {options.seed}, size {size}; the ledger's own code, real signatures; no consensus, no wire, agents stream what is finished")
+    say(f"detection: {data()['from']}")
+    for what, value in Assumptions().table():
+        say(f"  {what:<55}{value}")
+    played, agents = {}, {}
+    for scenario in of_size(size):
+        agents[scenario.name] = sum(scenario.setting.mix.values()) + scenario.setting.clients
+        few = "" if agents[scenario.name] >= 1000 else " (fewer than 1,000: this size is a check only)"
+        say(f"\n{scenario.name}: {sum(scenario.setting.mix.values())} operators, {scenario.setting.clients} clients{few}")
+        played[scenario.name] = outcomes(scenario, options.seed, options.jobs, say)
+        say("\n".join(report.table(played[scenario.name])))
+    grids = maps.draw(options.seed, options.jobs, tiny=options.tiny, say=say) if options.full or options.maps else []
+    about = {"seed": options.seed, "size": size, "agents": agents, "detection": data()["from"]}
+    if options.json:
+        print(json.dumps(report.document(played, grids, about)))
+    if options.out:
+        say("wrote " + ", ".join(map(str, report.write(options.out, played, grids, about))))
+    return 0

@@ -1,0 +1,120 @@
+"""What came out, for people and programs: a table, JSON, plots. Law: nothing is computed here but differences to honesty."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from p2p.economy.assumptions import Assumptions
+from p2p.economy.maps import Grid
+from p2p.economy.strategies import BY_NAME
+from p2p.economy.trial import Outcome
+
+HEAD = ("strategy", "profit an epoch", "+-", "less honest", "% of honest", "2nd half, %", "answers", "cheated", "refused", "convicted", "barred")
+_SAYS = ("answers", "cheated", "INVALIDATED", "convicted epochs", "barred epochs")
+
+
+def rows(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    """One for each strategy; amounts in micro-credits an epoch and operator."""
+    honest = found["honest"]
+    half = honest.profits.shape[1] // 2
+    result = []
+    for name, outcome in found.items():
+        mean = outcome.mean()
+        result.append({
+            "strategy": name, "does": BY_NAME[name].does, "operators": len(outcome.profits),
+            "mean_micro": round(mean), "ci95_micro": _finite(outcome.spread()),
+            "margin_micro": round(honest.mean() - mean), "percent": round(100 * mean / honest.mean(), 1),
+            "late_percent": round(100 * outcome.mean(half) / honest.mean(half), 1), **{key: outcome.counts.get(key, 0) for key in _SAYS},
+        })
+    return result
+
+
+def _finite(value: float) -> int | None:
+    return round(value) if value < 1e18 else None
+
+
+def table(found: Mapping[str, Outcome]) -> list[str]:
+    body = [[
+        row["strategy"], row["mean_micro"], "-" if row["ci95_micro"] is None else row["ci95_micro"], row["margin_micro"],
+        row["percent"], row["late_percent"], *(row[key] for key in _SAYS),
+    ] for row in rows(found)]
+    return ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD), *("| " + " | ".join(map(str, line)) + " |" for line in body)]
+
+
+def document(played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid], about: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "about": dict(about), "assumptions": dict(Assumptions().table()),
+        "scenarios": {
+            name: {"table": rows(found), "cumulative_micro": {s: [round(x) for x in o.cumulative()] for s, o in found.items()}}
+            for name, found in played.items()
+        },
+        "maps": {
+            g.name: {"title": g.title, "x": g.x_label, "y": g.y_label, "xs": list(g.xs), "ys": list(g.ys), "gain_percent": g.gains} for g in grids
+        },
+    }
+
+
+def write(directory: Path, played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid], about: Mapping[str, Any]) -> list[Path]:
+    """results.json, table.md, and a plot for each scenario and all maps."""
+    directory.mkdir(parents=True, exist_ok=True)
+    files = [directory / "results.json", directory / "table.md"]
+    files[0].write_text(json.dumps(document(played, grids, about), indent=1) + "\n")
+    text = [f"{key}: {value}" for key, value in about.items()]
+    for name, found in played.items():
+        text += ["", f"## {name}", "", *table(found)]
+    files[1].write_text("\n".join(text) + "\n")
+    return [*files, *(_profits(directory, name, found) for name, found in played.items()), *([_maps(directory, grids)] if grids else [])]
+
+
+def _profits(directory: Path, name: str, found: Mapping[str, Outcome]) -> Path:
+    pyplot = _pyplot()
+    figure, axis = pyplot.subplots(figsize=(11, 7))
+    for at, (strategy, outcome) in enumerate(sorted(found.items(), key=lambda item: -item[1].mean())):
+        line = "-" if strategy == "honest" else ("--", "-.", ":")[at % 3]
+        values = [x / 1e6 for x in outcome.cumulative()]
+        axis.plot(range(1, len(values) + 1), values, line, linewidth=3 if strategy == "honest" else 1.4, label=strategy)
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("profit so far of the mean operator, credits")
+    axis.set_title(f"{name}: profit by strategy, best first")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return _save(figure, directory / f"profit_{name}.png")
+
+
+def _maps(directory: Path, grids: Sequence[Grid]) -> Path:
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(2, 3, figsize=(17, 9))
+    for axis, grid in zip(axes.flat, grids, strict=False):
+        if len(grid.ys) == 1:
+            axis.plot(grid.xs, grid.gains[0], "o-")
+            axis.axhline(0, color="black", linewidth=0.8)
+            axis.set_ylabel("gain, %")
+            axis.grid(alpha=0.3)
+        else:
+            axis.imshow(grid.gains, cmap="RdYlGn_r", vmin=-100, vmax=100, origin="lower", aspect="auto")
+            axis.set_xticks(range(len(grid.xs)), [f"{x:g}" for x in grid.xs])
+            axis.set_yticks(range(len(grid.ys)), [f"{y:g}" for y in grid.ys])
+            axis.set_ylabel(grid.y_label)
+            for y, line in enumerate(grid.gains):
+                for x, value in enumerate(line):
+                    axis.text(x, y, f"{value:+.0f}", ha="center", va="center", fontweight="bold" if value > 0 else "normal")
+        axis.set_xlabel(grid.x_label)
+        axis.set_title(grid.title, fontsize=9)
+    return _save(figure, directory / "maps.png")
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+    return path

@@ -1,0 +1,47 @@
+"""The networks that are played. Law: a table; ledger rules are the defaults unless a scenario's name says otherwise.
+
+village: every strategy, operators with a dozen answers in an epoch each, so nearly all is checked. city: few operators with many answers, so
+that after the epochs in which reputation is built one answer of ten is checked: the place for who waits for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from p2p.economy.strategies import ALL
+from p2p.economy.world import Setting
+
+CITY = ("10 % int4", "laundered int8", "stranger int8", "build, then cheat", "patient", "patient stranger", "lazy in 2 %",
+        "deals with itself, unknown", "deals and fakes")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    name: str
+    setting: Setting
+    seeds: int
+
+
+def village(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float = 12) -> Scenario:
+    mix = {"honest": honest, **{strategy.name: each for strategy in ALL if strategy.name != "honest"}}
+    return Scenario("village", Setting(mix, epochs, clients=clients, answers_per_node=answers), seeds)
+
+
+def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float = 100) -> Scenario:
+    mix = {"honest": honest, **dict.fromkeys(CITY, each)}
+    return Scenario("city", Setting(mix, epochs, clients=clients, answers_per_node=answers), seeds)
+
+
+def of_size(size: str) -> list[Scenario]:
+    """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes), 'full' (what the documents show)."""
+    sizes: Mapping[str, list[Scenario]] = {
+        "tiny": [
+            village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
+        ],
+        "small": [
+            village(each=1, honest=24, clients=1000, epochs=12, seeds=3), city(each=1, honest=5, clients=1000, epochs=24, seeds=3, answers=40),
+        ],
+        "full": [village(each=2, honest=44, clients=3000, epochs=200, seeds=2), city(each=2, honest=14, clients=3000, epochs=100, seeds=2)],
+    }
+    return sizes[size]

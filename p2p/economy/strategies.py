@@ -1,0 +1,118 @@
+"""What an operator does: as executor, as validator, as client, as owner. Law: small named objects; a strategy sees what anybody can read on the
+chain and knows its own nodes, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from p2p.economy.detection import FAKE, HONEST
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What an executor knows when it is asked. check_milli: with which probability its next answer is checked. reputation: its own. own:
+    its operator is the client, from an account that the chain does not know to be its own."""
+
+    check_milli: int
+    reputation: int
+    own: bool
+    rng: np.random.Generator
+
+
+class Judge(StrEnum):
+    """What it does when drawn to validate. RING: as lazy, with numbers that all of its kind agreed on. FRIENDS: honest, but its own
+    clique's answers are valid. FRAME: honest numbers, and 'invalid' to everybody else's answer."""
+
+    HONEST = "honest"
+    SILENT = "silent"
+    LAZY = "lazy"
+    RING = "ring"
+    FRIENDS = "friends"
+    FRAME = "frame"
+
+
+class Dealing(StrEnum):
+    """Whose account it asks its own nodes from: none, its own, or one that the chain does not know to be its own."""
+
+    NONE = "none"
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+
+
+Answer = Callable[[Moment], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """answer: kind of answer (detection.CASES or FAKE). stranger: names kernels that nobody calibrated, so that all validators must test it as
+    across stacks. lazy_share: of its duties that it does as `judge` says; the others honestly. nodes, owners: into how many its machine is
+    split. dealing: fraction of its honest traffic that it asks of itself besides. leaves: when convicted, for a new key and account."""
+
+    name: str
+    does: str
+    answer: Answer
+    judge: Judge = Judge.HONEST
+    lazy_share: float = 1.0
+    stranger: bool = False
+    nodes: int = 1
+    owners: int = 1
+    dealing: Dealing = Dealing.NONE
+    dealt: float = 1.0
+    leaves: bool = False
+
+
+def always(kind: str) -> Answer:
+    return lambda moment: kind
+
+
+def sometimes(kind: str, share: float) -> Answer:
+    return lambda moment: kind if moment.rng.random() < share else HONEST
+
+
+def below(kind: str, check_milli: int) -> Answer:
+    """Cheats while the chain says that it is hardly looked at; honest again as soon as a strike has it looked at."""
+    return lambda moment: kind if moment.check_milli < check_milli else HONEST
+
+
+def trusted(kind: str, reputation: int) -> Answer:
+    """Builds reputation, then cheats in everything until it has none any more."""
+    return lambda moment: kind if moment.reputation >= reputation else HONEST
+
+
+def only_own(kind: str) -> Answer:
+    """Honest to others; what it asks itself it does not compute."""
+    return lambda moment: kind if moment.own else HONEST
+
+
+TRUSTED = 50  # reputation after ten clean epochs
+BELOW = 300  # thousandths
+HONESTY = Strategy("honest", "computes, checks, asks nobody", always(HONEST))
+ALL = (
+    HONESTY,
+    Strategy("int8", "int8 weights, always", always("int8")),
+    Strategy("smaller model", "a smaller model, always", always("smaller_model")),
+    Strategy("10 % int4", "int4 weights in one answer of ten", sometimes("int4", 0.1)),
+    Strategy("laundered int8", "int8 text, honest numbers, always", always("laundered_int8")),
+    Strategy("stranger int8", "the same, naming kernels nobody calibrated: tested across stacks", always("laundered_int8"), stranger=True),
+    Strategy("build, then cheat", f"honest to reputation {TRUSTED}, then laundered int4 in everything", trusted("laundered_int4", TRUSTED)),
+    Strategy("patient", f"laundered int4 whenever the chain checks it with less than {BELOW / 1000:g}", below("laundered_int4", BELOW)),
+    Strategy("patient stranger", "the same with laundered int8, as a stranger", below("laundered_int8", BELOW), stranger=True),
+    Strategy("whitewash", "a smaller model until convicted, then a new key and account", always("smaller_model"), leaves=True),
+    Strategy("silent validator", "answers no duty", always(HONEST), Judge.SILENT),
+    Strategy("lazy validator", "'valid' with invented numbers", always(HONEST), Judge.LAZY),
+    Strategy("lazy ring", "the same, all of them with the same numbers", always(HONEST), Judge.RING),
+    Strategy("lazy in 2 %", "lazy in one duty of fifty", always(HONEST), Judge.LAZY, lazy_share=0.02),
+    Strategy("clique", "a smaller model in one answer of five; as validators: friends are valid", sometimes("smaller_model", 0.2), Judge.FRIENDS),
+    Strategy("framing", "honest work; says 'invalid' to everybody else's", always(HONEST), Judge.FRAME),
+    Strategy("Sybil, one account", "one machine as four nodes of one account", always(HONEST), nodes=4),
+    Strategy("Sybil, four accounts", "one machine as four nodes of four accounts", always(HONEST), nodes=4, owners=4),
+    Strategy("deals with itself, known", "asks its own nodes from its own account", always(HONEST), dealing=Dealing.KNOWN),
+    Strategy("deals with itself, unknown", "asks its own nodes from an account nobody knows, computes", always(HONEST), dealing=Dealing.UNKNOWN),
+    Strategy("deals and fakes", "the same, and computes nothing for it", only_own(FAKE), dealing=Dealing.UNKNOWN),
+)
+BY_NAME = {strategy.name: strategy for strategy in ALL}
