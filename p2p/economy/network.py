@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from p2p.codec import encode
 from p2p.genesis import Genesis
+from p2p.inference.draw import Lots
 from p2p.keys import Domain, Key, digest
 from p2p.ledger import earnings, parameters
 from p2p.ledger.apply import apply_record
@@ -135,8 +136,8 @@ class Network:
     def participant(self, node: bytes) -> Participant | None:
         return self.view.participant(node)
 
-    def serving(self) -> list[tuple[bytes, int]]:
-        return serving(self.view, self.genesis, MODEL)
+    def serving(self) -> Lots:
+        return Lots(serving(self.view, self.genesis, MODEL))
 
     def price_micro(self) -> int:
         spec = model_spec(self.view, MODEL)

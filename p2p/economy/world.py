@@ -18,7 +18,7 @@ from p2p.economy.operators import Operator, make
 from p2p.economy.panel import Bench
 from p2p.economy.strategies import BY_NAME, Dealing, Moment
 from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
-from p2p.inference.draw import draw_executors
+from p2p.inference.draw import Lots, draw_executors
 from p2p.keys import Domain, Key, digest
 from p2p.ledger.ops import Deposit, Register, Unregister, consent
 from p2p.limits import MAX_CANDIDATES
@@ -157,14 +157,14 @@ class World:
                     self._start(signed, OUTSIDER.public, o)
                     o.count("dealt")
 
-    def _drawing(self, o: Operator, account: Key, serving: list[tuple[bytes, int]]) -> SignedRequest | None:
+    def _drawing(self, o: Operator, account: Key, serving: Lots) -> SignedRequest | None:
         mine = {node.public for node in o.nodes}
-        if not mine & {node for node, _ in serving}:
+        if not mine & {node for node, _ in serving.pairs()}:
             return None
         tokens = self._length()
         for _ in range(MAX_TRIES):
             signed = self.network.request(account, self.assume.prompt_tokens, tokens)
-            drawn = draw_executors(self.network.beacon, signed.inference_id, serving, frozenset({OUTSIDER.public}), MAX_CANDIDATES)
+            drawn = draw_executors(self.network.beacon, signed.inference_id, serving, OUTSIDER.public, MAX_CANDIDATES)
             if mine & set(drawn):
                 return signed
         return None
