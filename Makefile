@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | big-block | chaos.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | big-block | chaos.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -9,7 +9,7 @@ SOAK ?= 100000
 INFERENCES ?= 2000
 N ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger big-block chaos fuzz bench-verify cheats
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger big-block chaos fuzz bench-verify cheats economy
 export PROMPT
 
 setup: .venv/.package
@@ -79,6 +79,9 @@ big-block: .venv/.package
 
 chaos: .venv/.package
 	@$(V)/python -m tests.chaos
+
+economy: .venv/.package
+	@$(V)/python -m p2p simulate economy --maps --out docs/economy $(if $(FULL),--full)
 
 fuzz: .venv/.package
 	@$(V)/python -m tests.fuzz --count $(N) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from p2p.economy.assumptions import Assumptions
     from p2p.economy.detection import data
     from p2p.economy.scenarios import of_size
-    from p2p.economy.trial import outcomes
+    from p2p.economy.trial import play_all
 
     def say(text: str) -> None:
         if not options.json:
@@ -39,15 +39,14 @@ def run(options: argparse.Namespace) -> int:
     say(f"detection: {data()['from']}")
     for what, value in Assumptions().table():
         say(f"  {what:<55}{value}")
-    played, agents = {}, {}
-    for scenario in of_size(size):
-        agents[scenario.name] = sum(scenario.setting.mix.values()) + scenario.setting.clients
-        few = "" if agents[scenario.name] >= 1000 else " (fewer than 1,000: this size is a check only)"
-        say(f"\n{scenario.name}: {sum(scenario.setting.mix.values())} operators, {scenario.setting.clients} clients{few}")
-        played[scenario.name] = outcomes(scenario, options.seed, options.jobs, say)
-        say("\n".join(report.table(played[scenario.name])))
+    scenarios = of_size(size)
+    about = {"seed": options.seed, "size": size, "detection": data()["from"], **{s.name: s.text() for s in scenarios}}
+    for scenario in scenarios:
+        say(f"{scenario.name}: {scenario.text()}")
+    played = play_all(scenarios, options.seed, options.jobs, say)
+    for name, found in played.items():
+        say("\n".join(["", name, *report.table(found)]))
     grids = maps.draw(options.seed, options.jobs, tiny=options.tiny, say=say) if options.full or options.maps else []
-    about = {"seed": options.seed, "size": size, "agents": agents, "detection": data()["from"]}
     if options.json:
         print(json.dumps(report.document(played, grids, about)))
     if options.out:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from p2p.economy.assumptions import SAVED, Assumptions
 from p2p.economy.scenarios import Scenario
-from p2p.economy.trial import outcomes
+from p2p.economy.trial import play_all
 from p2p.economy.world import Setting
 from p2p.genesis import CheckRules, EconomyRules
 
@@ -34,7 +34,7 @@ class Grid:
 
 
 def gain(setting: Setting, strategy: str, seed: int) -> float:
-    found = outcomes(Scenario("map", setting, 1), seed)
+    found = play_all([Scenario("map", setting, 1)], seed)["map"]
     honest = found["honest"].mean()
     return 100 * (found[strategy].mean() - honest) / abs(honest)
 

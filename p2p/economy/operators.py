@@ -1,5 +1,5 @@
-"""One operator: a machine, its node keys and accounts, and what it spent. Law: its profit is what the ledger gave it, less what it spent; luck of
-the draw is not corrected.
+"""One operator: a machine, its node keys and accounts, and what it spent. Law: its profit is what the ledger gave it, less what it spent; how
+lucky it was in the draws is kept beside it, not taken out of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from p2p.keys import Key, digest
 @dataclass(slots=True)
 class Operator:
     """nodes, owners: keys, in pairs (a split machine has several nodes, one or several accounts). dealer: account that it asks itself from.
-    spent_micro: on computing and checking. counts: what happened to its nodes, for print."""
+    spent_micro: on computing and checking. luck: per epoch, tokens of clients it was drawn for less those its weight would have had in the mean
+    while it served. counts: what happened to its nodes, for print."""
 
     strategy: Strategy
     number: int
@@ -23,8 +24,10 @@ class Operator:
     dealer: Key
     spent_micro: float = 0.0
     profits: list[float] = field(default_factory=list)
+    luck: list[float] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     last: float = 0.0
+    drawn: float = 0.0
 
     def count(self, what: str, by: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + by

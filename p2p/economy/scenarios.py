@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from p2p.economy.strategies import ALL
 from p2p.economy.world import Setting
+from p2p.genesis import CheckRules
 
 CITY = ("10 % int4", "laundered int8", "stranger int8", "build, then cheat", "patient", "patient stranger", "lazy in 2 %",
         "deals with itself, unknown", "deals and fakes")
@@ -22,15 +23,26 @@ class Scenario:
     setting: Setting
     seeds: int
 
+    def text(self) -> str:
+        """For print: how large it is."""
+        setting, operators = self.setting, sum(self.setting.mix.values())
+        few = "" if operators + setting.clients >= 1000 else "; fewer than 1,000 agents: a check, not a result"
+        quick = f"; reputation grows by {gain} an epoch" if (gain := setting.checks.reputation_gain) != CheckRules().reputation_gain else ""
+        return (
+            f"{operators} operators, {setting.clients} clients, {self.seeds} seeds, {setting.epochs} epochs, "
+            f"about {setting.answers_per_node:g} answers an operator and epoch{quick}{few}"
+        )
+
 
 def village(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float = 12) -> Scenario:
     mix = {"honest": honest, **{strategy.name: each for strategy in ALL if strategy.name != "honest"}}
     return Scenario("village", Setting(mix, epochs, clients=clients, answers_per_node=answers), seeds)
 
 
-def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float = 100) -> Scenario:
-    mix = {"honest": honest, **dict.fromkeys(CITY, each)}
-    return Scenario("city", Setting(mix, epochs, clients=clients, answers_per_node=answers), seeds)
+def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float = 100, gain: int = 5) -> Scenario:
+    """gain: reputation for a clean epoch; more than the default 5 makes the time shorter until there is any to abuse."""
+    mix, checks = {"honest": honest, **dict.fromkeys(CITY, each)}, CheckRules(reputation_gain=gain)
+    return Scenario("city", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), seeds)
 
 
 def of_size(size: str) -> list[Scenario]:
@@ -40,7 +52,8 @@ def of_size(size: str) -> list[Scenario]:
             village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
         ],
         "small": [
-            village(each=1, honest=24, clients=1000, epochs=12, seeds=3), city(each=1, honest=5, clients=1000, epochs=24, seeds=3, answers=40),
+            village(each=1, honest=24, clients=1000, epochs=12, seeds=3),
+            city(each=1, honest=5, clients=1000, epochs=10, seeds=3, answers=80, gain=25),
         ],
         "full": [village(each=2, honest=44, clients=3000, epochs=200, seeds=2), city(each=2, honest=14, clients=3000, epochs=100, seeds=2)],
     }

@@ -66,7 +66,7 @@ class World:
         self.keys: dict[bytes, Key] = {node.public: node for o in self.operators for node in o.nodes}
         foreign = {node: bool(self.rng.random() < self.assume.foreign) for node in sorted(self.of)}
         self.bench = Bench(self.network, self.of, foreign, self.assume, setting.checks, self.rng)
-        self.agents = [o.nodes[0].public for o in self.operators if o.strategy.name == "honest"]
+        self.agents = [o.nodes[0].public for o in self.operators]  # everybody is honest as an agent
         self.started: list[tuple[bytes, bytes, str, int]] = []  # inference, executor, kind, tokens
         self._deposit()
         for operator in self.operators:
@@ -112,13 +112,23 @@ class World:
             network.finish(inference_id, self.keys[executor], tokens)
             self.bench.watch(inference_id, self.of[executor], kind, tokens)
             self.of[executor].spent_micro += self.assume.answer_micro(kind, tokens)
+        serving = network.serving()
         for _ in range(int(self.rng.poisson(self._demand()))):
             client = self.clients[int(self.rng.integers(len(self.clients)))]
             signed = network.request(client, self.assume.prompt_tokens, self._length())
-            self._start(signed, self.agents[int(self.rng.integers(len(self.agents)))])
-        self._deal()
+            agent = self.agents[int(self.rng.integers(len(self.agents)))]
+            self._expect(serving, signed.request.max_tokens)
+            self._start(signed, agent)
+        self._deal(serving)
         network.block()
         self.bench.after_block()
+
+    def _expect(self, serving: list[tuple[bytes, int]], tokens: int) -> None:
+        """What each one's weight would have of these tokens in the mean; together with what it has, its luck. That an agent is not drawn itself
+        is part of the luck."""
+        total = sum(weight for _, weight in serving)
+        for node, weight in serving:
+            self.of[node].drawn -= tokens * weight / total
 
     def _length(self) -> int:
         return int(self.assume.answers[int(self.rng.integers(len(self.assume.answers)))])
@@ -135,6 +145,7 @@ class World:
         if executor is None:
             return  # nobody serves: the request expires and its escrow returns
         operator, tokens = self.of[executor], signed.request.max_tokens
+        operator.drawn += tokens if wanted is None else 0
         known = self.network.participant(executor)
         unknown = wanted is not None and operator.strategy.dealing is Dealing.UNKNOWN
         kind = operator.strategy.answer(Moment(self.network.check_milli(executor), known.reputation if known else 0, unknown, self.rng))
@@ -142,15 +153,13 @@ class World:
         operator.count("cheated", kind != HONEST)
         self.started.append((signed.inference_id, executor, kind, tokens))
 
-    def _deal(self) -> None:
+    def _deal(self, serving: list[tuple[bytes, int]]) -> None:
         """Self-dealers ask: the draw is public before a request is signed, so they sign until one draws their node."""
-        network, serving = self.network, None
         for o in self.operators:
             if o.strategy.dealing is Dealing.NONE:
                 continue
             own = o.weight / self._nodes_weight
             for _ in range(int(self.rng.poisson(self._demand() * own * o.strategy.dealt))):
-                serving = network.serving() if serving is None else serving
                 account = o.owners[0] if o.strategy.dealing is Dealing.KNOWN else o.dealer
                 signed = self._drawing(o, account, serving)
                 if signed is not None:
@@ -180,7 +189,8 @@ class World:
                 self._whitewash(o)
             worth = self._wealth(o) - o.spent_micro
             o.profits.append(worth - o.last)
-            o.last = worth
+            o.luck.append(o.drawn)
+            o.last, o.drawn = worth, 0.0
 
     def _whitewash(self, o: Operator) -> None:
         """Out with the old key, in with a new one of another account. The ledger gives a newcomer no weight."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from p2p.economy.assumptions import SAVED, Assumptions
 from p2p.economy.scenarios import Scenario
 from p2p.economy.strategies import BY_NAME
-from p2p.economy.trial import Outcome, outcomes
+from p2p.economy.trial import Outcome, play_all
 from p2p.economy.world import Setting, World
 from p2p.genesis import CheckRules, EconomyRules
 
@@ -20,7 +20,7 @@ CLIENTS = 50
 
 def played(mix: dict[str, int], epochs: int = 4, answers: float = 10, seeds: int = 1, **change: object) -> dict[str, Outcome]:
     setting = Setting(mix, epochs, clients=CLIENTS, answers_per_node=answers, **change)  # type: ignore[arg-type]
-    return outcomes(Scenario("test", setting, seeds), SEED)
+    return play_all([Scenario("test", setting, seeds)], SEED)["test"]
 
 
 def percent(found: dict[str, Outcome], strategy: str) -> float:
