@@ -123,11 +123,11 @@ class World:
         network.block()
         self.bench.after_block()
 
-    def _expect(self, serving: list[tuple[bytes, int]], tokens: int) -> None:
+    def _expect(self, serving: Lots, tokens: int) -> None:
         """What each one's weight would have of these tokens in the mean; together with what it has, its luck. That an agent is not drawn itself
         is part of the luck."""
-        total = sum(weight for _, weight in serving)
-        for node, weight in serving:
+        total = sum(weight for _, weight in serving.pairs())
+        for node, weight in serving.pairs():
             self.of[node].drawn -= tokens * weight / total
 
     def _length(self) -> int:
@@ -153,7 +153,7 @@ class World:
         operator.count("cheated", kind != HONEST)
         self.started.append((signed.inference_id, executor, kind, tokens))
 
-    def _deal(self, serving: list[tuple[bytes, int]]) -> None:
+    def _deal(self, serving: Lots) -> None:
         """Self-dealers ask: the draw is public before a request is signed, so they sign until one draws their node."""
         for o in self.operators:
             if o.strategy.dealing is Dealing.NONE:
