@@ -47,6 +47,7 @@ class Chain(Answers):
         self.store, self.guard, self.genesis = store, guard, genesis
         self.mempool = Mempool()
         self._reserved = {}
+        self._processed: tuple[tuple[bytes, ...], tuple[SignedBatch, ...]] = (), ()  # of the block that passed last, decoded
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
         self._load_sets()
@@ -127,18 +128,17 @@ class Chain(Answers):
 
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
         """Transactions for a new block; every one of them passes `process`."""
-        return tuple(raw for raw in self.mempool.select(max_bytes) if self._tx_fault(raw) is None)
+        return tuple(raw for raw in self.mempool.select(max_bytes) if not isinstance(self._open_tx(raw), FolkmootError))
 
     def process(self, block: Block) -> bool:
         """Whether all transactions may be in a block on this state. Pure; never raises."""
-        senders: set[bytes] = set()
+        batches: dict[bytes, SignedBatch] = {}
         for raw in block.txs:
-            if self._tx_fault(raw) is not None:
-                return False
-            sender = unpack(SignedBatch, raw).batch.sender
-            if sender in senders:
+            found = self._open_tx(raw)
+            if isinstance(found, FolkmootError) or found.batch.sender in batches:
                 return False  # one batch per peer per block
-            senders.add(sender)
+            batches[found.batch.sender] = found
+        self._processed = block.txs, tuple(batches.values())
         return True
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
@@ -153,7 +153,7 @@ class Chain(Answers):
         tip = Tip(header.height, self._seal(view, header.height, batch), block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
-        if b"set/next" in view.changes:
+        if view.has_put(b"set/next"):
             keep_set(batch, members(view, b"next"))
         self.become(tip, batch)
         self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
@@ -183,8 +183,10 @@ class Chain(Answers):
 
     def _apply(self, view: View, block: Block) -> list[Receipt]:
         height, receipts = block.header.height, []
-        for raw in block.txs:
-            signed = unpack(SignedBatch, raw).batch
+        txs, opened = self._processed
+        if txs != block.txs:  # it was decided without us
+            opened = tuple(unpack(SignedBatch, raw) for raw in block.txs)
+        for signed in (one.batch for one in opened):
             participant = view.participant(signed.sender)
             assert participant is not None  # process() accepted this block
             view.put_participant(replace(participant, batch_nonce=signed.nonce))
@@ -215,8 +217,8 @@ class Chain(Answers):
 
     # -- mempool --------------------------------------------------------------------------------------------------
 
-    def _tx_fault(self, raw: bytes) -> FolkmootError | None:
-        """Why these bytes may not be in the next block, or None."""
+    def _open_tx(self, raw: bytes) -> SignedBatch | FolkmootError:
+        """The batch, or why these bytes may not be in the next block."""
         try:
             signed = unpack(SignedBatch, raw, limit=MAX_TX)
         except RemoteProtocolError as error:
@@ -235,7 +237,7 @@ class Chain(Answers):
             return InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
         if not verify(batch.sender, Domain.TX, batch.network, encode(batch), signed.signature):
             return RemoteProtocolError("not signed by the sender", field="signature")
-        return None
+        return signed
 
     def add_tx(self, raw: bytes) -> None:
         """Into the mempool. Raises RemoteProtocolError (invalid), InvalidRequest (replayed, known), Overloaded."""
@@ -243,12 +245,12 @@ class Chain(Answers):
             raise InvalidRequest("known already", field="transaction", code="known")
         if self.mempool.was_refused(raw):
             raise RemoteProtocolError("refused before", field="transaction")
-        fault = self._tx_fault(raw)
-        if fault is not None:
-            if isinstance(fault, RemoteProtocolError):
+        found = self._open_tx(raw)
+        if isinstance(found, FolkmootError):
+            if isinstance(found, RemoteProtocolError):
                 self.mempool.refuse(raw)
-            raise fault
-        self.mempool.add(raw, unpack(SignedBatch, raw), self.height())
+            raise found
+        self.mempool.add(raw, found, self.height())
 
     # -- what is taken here ---------------------------------------------------------------------------------------
 

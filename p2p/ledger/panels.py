@@ -7,11 +7,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
-from p2p.inference.draw import Lots
 from p2p.ledger import compare, parameters, standing
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
-from p2p.ledger.rules import checking, voting_weights
+from p2p.ledger.rules import checking_lots, nodes_by_owner, voting_weights
 from p2p.ledger.view import View
 from p2p.types import Status
 from p2p.verification.duty import check_probability_milli, draw_validators, is_sampled
@@ -60,11 +59,11 @@ def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
     disputed = status is Status.DISPUTED
     node = inference.finish.record.executor
     owner = view.owner_of(node)
-    exclude = {p.node for p in view.participants() if p.owner == owner} | {node}
+    exclude = {node, *nodes_by_owner(view).get(owner or b"", ())}
     if disputed:
         exclude |= {view.node_now(member) for member in inference.members}
     count = parameters.checks(view, genesis).dispute_committee if disputed else genesis.committee
-    candidates = Lots(checking(view, genesis, inference.signed_request.request.model))
+    candidates = checking_lots(view, genesis, inference.signed_request.request.model)
     members = draw_validators(_beacon(view, height), inference_id, candidates, exclude, count)
     if not members:
         return False
