@@ -48,6 +48,7 @@ class Chain(Answers):
         self.store, self.guard, self.genesis = store, guard, genesis
         self.mempool = Mempool()
         self._reserved = {}
+        self._processed: tuple[tuple[bytes, ...], tuple[SignedBatch, ...]] = (), ()  # of the block that passed last, decoded
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
         self._load_sets()
@@ -128,22 +129,28 @@ class Chain(Answers):
 
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
         """Transactions for a new block; together they pass `process`."""
-        return tuple(self._right(self.mempool.select(max_bytes, self.batch_nonce)))
+        txs = self.mempool.select(max_bytes, self.batch_nonce)
+        return tuple(raw for raw, _ in self._right(txs))
 
     def process(self, block: Block) -> bool:
         """Whether all transactions may be in a block on this state. Pure; never raises."""
-        return len(self._right(block.txs)) == len(block.txs)
+        found = self._right(block.txs)
+        if len(found) != len(block.txs):
+            return False
+        self._processed = block.txs, tuple(signed for _, signed in found)
+        return True
 
-    def _right(self, txs: Sequence[bytes]) -> list[bytes]:
+    def _right(self, txs: Sequence[bytes]) -> list[tuple[bytes, SignedBatch]]:
         """Those that may be in the next block: right by themselves, each sender's nonces going on by one from the chain's."""
         found, last = [], dict[bytes, int]()
         for raw in txs:
-            if self._tx_fault(raw) is not None:
+            signed = self._open_tx(raw)
+            if isinstance(signed, FolkmootError):
                 continue
-            batch = load(SignedBatch, raw).batch
-            if batch.nonce == last.get(batch.sender, self.batch_nonce(batch.sender)) + 1:
-                last[batch.sender] = batch.nonce
-                found.append(raw)
+            sender, nonce = signed.batch.sender, signed.batch.nonce
+            if nonce == last.get(sender, self.batch_nonce(sender)) + 1:
+                last[sender] = nonce
+                found.append((raw, signed))
         return found
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
@@ -158,7 +165,7 @@ class Chain(Answers):
         tip = Tip(header.height, self._seal(view, header.height, batch), block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
-        if b"set/next" in view.changes:
+        if view.has_put(b"set/next"):
             keep_set(batch, members(view, b"next"))
         self.become(tip, batch)
         self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
@@ -188,8 +195,10 @@ class Chain(Answers):
 
     def _apply(self, view: View, block: Block) -> list[Receipt]:
         height, receipts = block.header.height, []
-        for raw in block.txs:
-            signed = unpack(SignedBatch, raw).batch
+        txs, opened = self._processed
+        if txs != block.txs:  # it was decided without us
+            opened = tuple(unpack(SignedBatch, raw) for raw in block.txs)
+        for signed in (one.batch for one in opened):
             participant = view.participant(signed.sender)
             assert participant is not None  # process() accepted this block
             view.put_participant(replace(participant, batch_nonce=signed.nonce))
@@ -220,8 +229,8 @@ class Chain(Answers):
 
     # -- mempool --------------------------------------------------------------------------------------------------
 
-    def _tx_fault(self, raw: bytes) -> FolkmootError | None:
-        """Why these bytes may not be in the next block, or None."""
+    def _open_tx(self, raw: bytes) -> SignedBatch | FolkmootError:
+        """The batch, or why these bytes may not be in the next block."""
         try:
             signed = unpack(SignedBatch, raw, limit=MAX_TX)
         except RemoteProtocolError as error:
@@ -240,7 +249,7 @@ class Chain(Answers):
             return InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
         if not verify(batch.sender, Domain.TX, batch.network, encode(batch), signed.signature):
             return RemoteProtocolError("not signed by the sender", field="signature")
-        return None
+        return signed
 
     def add_tx(self, raw: bytes) -> None:
         """Into the mempool. Raises RemoteProtocolError (invalid), InvalidRequest (replayed, known), Overloaded."""
@@ -248,12 +257,12 @@ class Chain(Answers):
             raise InvalidRequest("known already", field="transaction", code="known")
         if self.mempool.was_refused(raw):
             raise RemoteProtocolError("refused before", field="transaction")
-        fault = self._tx_fault(raw)
-        if fault is not None:
-            if isinstance(fault, RemoteProtocolError):
+        found = self._open_tx(raw)
+        if isinstance(found, FolkmootError):
+            if isinstance(found, RemoteProtocolError):
                 self.mempool.refuse(raw)
-            raise fault
-        self.mempool.add(raw, unpack(SignedBatch, raw), self.height())
+            raise found
+        self.mempool.add(raw, found, self.height())
 
     # -- what is taken here ---------------------------------------------------------------------------------------
 

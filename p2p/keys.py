@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -118,4 +119,20 @@ def public_key_of(peer: str) -> bytes:
 
 def digest(*parts: bytes) -> bytes:
     """SHA-256 over length-prefixed parts: no two different lists collide by concatenation."""
-    return hashlib.sha256(b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])).digest()
+    return _begun(parts).digest()
+
+
+def digests(*parts: bytes) -> Callable[[bytes], bytes]:
+    """digest(*parts, last) as a function of `last`; what all have in common is hashed once."""
+    begun = _begun(parts)
+
+    def finish(last: bytes) -> bytes:
+        mine = begun.copy()
+        mine.update(len(last).to_bytes(8, "big") + last)
+        return mine.digest()
+
+    return finish
+
+
+def _begun(parts: tuple[bytes, ...]) -> hashlib._Hash:
+    return hashlib.sha256(b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from p2p.draw_check import Known
 from testnet.providers import stop
 from tests.net_lab import Net
 
@@ -48,6 +49,7 @@ def test_an_executor_killed_in_mid_stream_is_continued_by_the_next(net: Net) -> 
     try:
         receipt = events[-1]["receipt"]
         assert receipt["checked"], receipt["problems"]
+        assert receipt["draw"] in (Known.PROVED, Known.SAID)
         assert net.node(3) in [e["node"] for e in events if e["event"] == "failed"]
         assert sum(e["event"] == "token" for e in events) == receipt["output_tokens"] == 24
         assert receipt["executor"] != net.node(3)

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from itertools import accumulate
 
-from p2p.keys import digest
+from p2p.keys import digests
 
 
 class Lots:
@@ -38,15 +38,16 @@ class Lots:
         """Up to `count` of the candidates that are not among `exclude`, in drawn order. O(log n) for each pick, beside what is out."""
         out, drawn = self._places(exclude), list[bytes]()  # places that can no more be drawn, ascending
         total = self._ends[-1] - sum(map(self._weight, out))
+        ends, hashed = self._ends, digests(domain, beacon, inference_id)
         while total > 0 and len(drawn) < count:
-            point = int.from_bytes(digest(domain, beacon, inference_id, len(drawn).to_bytes(4, "big")), "big") % total
+            point = int.from_bytes(hashed(len(drawn).to_bytes(4, "big")), "big") % total
             for place in out:  # the point counts along those that are left: step over the others
-                if point < self._ends[place]:
+                if point < ends[place]:
                     break
-                point += self._weight(place)
-            place = bisect_right(self._ends, point) - 1
+                point += ends[place + 1] - ends[place]
+            place = bisect_right(ends, point) - 1
             drawn.append(self._nodes[place])
-            total -= self._weight(place)
+            total -= ends[place + 1] - ends[place]
             insort(out, place)
         return tuple(drawn)
 

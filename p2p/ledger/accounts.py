@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from p2p.codec import Message, encode, load
+from p2p.codec import Message, encode
 from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis
 from p2p.ledger.ops import Cap, Delegate, Revoke, Transfer
@@ -47,9 +47,11 @@ class Limits(Message, frozen=True):
     hot: Annotated[tuple[HotKey, ...], Meta(max_length=MAX_HOT_KEYS)] = ()
 
 
+_NO_LIMITS = Limits()
+
+
 def limits(view: View, account: bytes) -> Limits:
-    raw = view.get(b"limits/" + account)
-    return load(Limits, raw) if raw else Limits()
+    return view.record(Limits, b"limits/" + account) or _NO_LIMITS
 
 
 def _put(view: View, account: bytes, found: Limits) -> None:
@@ -133,7 +135,7 @@ def check_spending(
 def count_spending(view: View, epoch: int, request: Request, escrow_micro: int) -> None:
     """A Start was applied in `epoch`."""
     found = limits(view, request.account)
-    if found == Limits():
+    if found is _NO_LIMITS:
         return
     hot = tuple(
         replace(hot, spending=hot.spending.plus(epoch, escrow_micro)) if hot.key == request.signer else hot for hot in found.hot

@@ -16,7 +16,7 @@ from p2p.ledger.cases import close_case, open_case
 from p2p.ledger.ops import Appeal
 from p2p.ledger.payout import burn
 from p2p.ledger.records import AppealSeen, Inference
-from p2p.ledger.rules import checking
+from p2p.ledger.rules import checking, nodes_by_owner
 from p2p.ledger.view import View, due_key
 from p2p.types import Status
 
@@ -25,8 +25,7 @@ def barred_from(view: View, inference: Inference, *, asked: bool) -> frozenset[b
     """Who may not check it: its executor and the nodes of the same owner; with `asked`, those that were asked before too."""
     assert inference.finish is not None
     node = inference.finish.record.executor
-    owner = view.owner_of(node)
-    found = frozenset(p.node for p in view.participants() if p.owner == owner) | {node}
+    found = frozenset((node, *nodes_by_owner(view).get(view.owner_of(node) or b"", ())))
     return found | {view.node_now(member) for member in inference.members} if asked else found
 
 

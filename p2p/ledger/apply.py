@@ -34,17 +34,16 @@ MAX_EARLY = 4  # records that may wait for one inference's Start
 
 def apply_record(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
     """Apply one record of `sender`'s batch in block `height`. Raises FolkmootError; then `view` is as before."""
-    child = view.child()
-    _HANDLERS[record.kind](child, genesis, height, sender, record)
-    view.merge(child)
+    view.whole(lambda view: _HANDLERS[record.kind](view, genesis, height, sender, record))
 
 
 def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
     start = unpack(StartRecord, record.body)
     signed, request = start.signed_request, start.signed_request.request
+    inference_id = signed.inference_id
     if start.agent != sender:
         raise RemoteProtocolError("an agent starts in its own batch only", field="agent")
-    if view.inference(signed.inference_id) is not None:
+    if view.inference(inference_id) is not None:
         raise RemoteProtocolError("this inference was started before", field="inference_id")
     if not height - DRAW_WINDOW <= start.draw_height < height:
         raise RemoteProtocolError("the draw's height is too old or not decided", field="draw_height")
@@ -55,9 +54,7 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
     if beacon is None:
         raise RemoteProtocolError("no beacon of that height", field="draw_height")
     spec = check_request(view, genesis, signed, height - 1, drawn_at=start.draw_height)
-    candidates = draw_executors(
-        beacon, signed.inference_id, serving_at(view, request.model, start.draw_height), sender, MAX_CANDIDATES
-    )
+    candidates = draw_executors(beacon, inference_id, serving_at(view, request.model, start.draw_height), sender, MAX_CANDIDATES)
     account = view.account(request.account)
     price_micro = price_of(view, spec)  # locked for this inference
     escrow = escrow_of(request, price_micro)
@@ -68,15 +65,18 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
     count_spending(view, epoch_of(genesis, height), request, escrow)
     totals = view.totals()
     view.put_totals(replace(totals, escrow_micro=totals.escrow_micro + escrow))
-    view.put_inference(signed.inference_id, Inference(
+    view.put_inference(inference_id, Inference(
         signed, Status.STARTED.value, sender, start.draw_height, beacon, candidates, price_micro, escrow, height
     ))
-    view.add_due(request.deadline_height, signed.inference_id)
-    _apply_early(view, genesis, height, signed.inference_id)
+    view.add_due(request.deadline_height, inference_id)
+    _apply_early(view, genesis, height, inference_id)
 
 
 def _apply_early(view: View, genesis: Genesis, height: int, inference_id: bytes) -> None:
-    for raw in view.ids(b"early/" + inference_id):
+    early_ones = view.ids(b"early/" + inference_id)
+    if not early_ones:
+        return
+    for raw in early_ones:
         early, child = unpack(Record, raw[32:]), view.child()
         try:
             _HANDLERS[early.kind](child, genesis, height, raw[:32], early)

@@ -23,8 +23,7 @@ def first_models(view: View, genesis: Genesis) -> None:
 
 def model_spec(view: View, model: str) -> ModelSpec | None:
     """A retired one as well: see its flag."""
-    raw = view.get(b"model/" + model.encode())
-    return load(ModelSpec, raw) if raw else None
+    return view.record(ModelSpec, b"model/" + model.encode())
 
 
 def spec_at(view: View, model: str, height: int) -> ModelSpec | None:

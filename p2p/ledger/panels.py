@@ -7,12 +7,11 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
-from p2p.inference.draw import Lots
 from p2p.ledger import appeals, compare, earnings, parameters, standing
 from p2p.ledger.cases import cases
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
-from p2p.ledger.rules import checking, voting_weights
+from p2p.ledger.rules import checking_lots, voting_weights
 from p2p.ledger.view import View
 from p2p.types import Status
 from p2p.verification.duty import check_probability_milli, draw_validators, is_sampled
@@ -71,7 +70,7 @@ def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
     checks = parameters.checks(view, genesis)
     count = {Status.DISPUTED: checks.dispute_committee, Status.APPEALED: checks.appeal_committee}.get(status, genesis.committee)
     exclude = appeals.barred_from(view, inference, asked=status is not Status.VALIDATING)
-    candidates = Lots(checking(view, genesis, inference.signed_request.request.model))
+    candidates = checking_lots(view, genesis, inference.signed_request.request.model)
     members = draw_validators(_beacon(view, height), inference_id, candidates, exclude, count)
     if not members:
         return False

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from msgspec.structs import asdict, astuple, replace
 
-from p2p.codec import convert, encode, load
+from p2p.codec import convert, encode
 from p2p.errors import InvalidRequest, RemoteProtocolError
 from p2p.genesis import CheckRules, EconomyRules, Genesis, ModelSpec
 from p2p.ledger.view import View
@@ -16,13 +16,11 @@ Rules = TypeVar("Rules", CheckRules, EconomyRules, ModelSpec)
 
 
 def checks(view: View, genesis: Genesis) -> CheckRules:
-    raw = view.get(b"rules/checks")
-    return load(CheckRules, raw) if raw else genesis.checks
+    return view.record(CheckRules, b"rules/checks") or genesis.checks
 
 
 def economy(view: View, genesis: Genesis) -> EconomyRules:
-    raw = view.get(b"rules/economy")
-    return load(EconomyRules, raw) if raw else genesis.economy
+    return view.record(EconomyRules, b"rules/economy") or genesis.economy
 
 
 def put_checks(view: View, rules: CheckRules) -> None:

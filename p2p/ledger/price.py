@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from p2p.codec import encode, load
+from p2p.codec import encode
 from p2p.genesis import EconomyRules, Genesis, ModelSpec
 from p2p.ledger import parameters
 from p2p.ledger.models import models
@@ -86,8 +86,7 @@ def utilisation_milli(view: View, genesis: Genesis, spec: ModelSpec) -> int | No
 
 
 def _price(view: View, spec: ModelSpec) -> Price:
-    raw = view.get(_key(spec.model))
-    return load(Price, raw) if raw else Price(min(max(spec.price_micro, floor_of(spec)), MAX_PRICE))
+    return view.record(Price, _key(spec.model)) or Price(min(max(spec.price_micro, floor_of(spec)), MAX_PRICE))
 
 
 def _use(view: View, model: str, height: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from p2p.codec import encode
 from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis, ModelSpec
+from p2p.inference.draw import Lots
 from p2p.keys import Domain, verify
 from p2p.ledger import parameters
 from p2p.ledger.accounts import check_spending
@@ -38,6 +39,10 @@ def checking(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]
     return counted(view, genesis, [p for p in _working(view, genesis, view.participants(), model) if not p.barred_until])
 
 
+def checking_lots(view: View, genesis: Genesis, model: str) -> Lots:
+    return view.once(f"checking {model}", lambda: Lots(checking(view, genesis, model)))
+
+
 def _working(view: View, genesis: Genesis, everybody: Iterable[Participant], model: str) -> list[Participant]:
     """They have the model, weight and collateral, are not convicted and not leaving."""
     least = parameters.economy(view, genesis).collateral_min_micro
@@ -49,7 +54,7 @@ def _working(view: View, genesis: Genesis, everybody: Iterable[Participant], mod
 
 def counted(view: View, genesis: Genesis, some: Iterable[Participant]) -> list[tuple[bytes, int]]:
     """(node, counted weight) of `some` of the participants, by key."""
-    weights = owner_weights(view, genesis, view.participants())
+    weights = _weights(view, genesis)
     return sorted((p.node, weights[p.node]) for p in some)
 
 
@@ -71,16 +76,30 @@ def owner_weights(view: View, genesis: Genesis, everybody: Iterable[Participant]
     return capped(((p.node, p.owner, p.weight) for p in everybody), parameters.economy(view, genesis).owner_cap_milli)
 
 
+def _weights(view: View, genesis: Genesis) -> dict[bytes, int]:
+    return view.once("weights", lambda: owner_weights(view, genesis, view.participants()))
+
+
+def nodes_by_owner(view: View) -> dict[bytes, list[bytes]]:
+    """Of all participants."""
+    def make() -> dict[bytes, list[bytes]]:
+        found: dict[bytes, list[bytes]] = {}
+        for participant in view.participants():
+            found.setdefault(participant.owner, []).append(participant.node)
+        return found
+
+    return view.once("owners", make)
+
+
 def owner_weight(view: View, genesis: Genesis, node: bytes) -> int:
     """What `node` counts for, its owner's other nodes considered; 0 for no participant."""
-    return owner_weights(view, genesis, view.participants()).get(view.node_now(node), 0)
+    return _weights(view, genesis).get(view.node_now(node), 0)
 
 
 def voting_weights(view: View, genesis: Genesis, nodes: Iterable[bytes]) -> dict[bytes, int]:
     """What a verdict of each weighs: its counted weight, nothing while it is barred or convicted."""
-    everybody = view.participants()
-    counted = owner_weights(view, genesis, everybody)
-    good = {p.node for p in everybody if not p.barred_until and not p.convicted_until}
+    counted = _weights(view, genesis)
+    good = {p.node for p in view.participants() if not p.barred_until and not p.convicted_until}
     return {node: counted[now] if (now := view.node_now(node)) in good else 0 for node in nodes}
 
 

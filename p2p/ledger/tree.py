@@ -130,9 +130,8 @@ def fold(slots: Sequence[bytes]) -> bytes:
 
 def level_above(slots: Sequence[bytes]) -> list[bytes]:
     """Each two as one: what is alone goes up when it is a leaf, and is a node's child when it is more."""
-    above = []
-    for at in range(0, len(slots), 2):
-        left, right = slots[at], slots[at + 1]
+    above, pairs = [], iter(slots)
+    for left, right in zip(pairs, pairs, strict=True):
         if left and right:
             above.append(sha256(b"\x11" + left[:32] + right[:32]).digest())
         elif len(left) == HASH_BYTES:

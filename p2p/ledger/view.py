@@ -7,6 +7,7 @@ Records are frozen, and lists of ids are replaced, never changed, so a view, its
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 from p2p.codec import encode, load
@@ -15,27 +16,29 @@ from p2p.ledger.records import Account, CheckCounters, Inference, Participant, S
 T = TypeVar("T")
 Reader = Callable[[bytes], bytes | None]
 _WATCHED = (b"part", b"rules/", b"model")
+_ABSENT = object()
 
 
 class View:
-    """read: the state below; it stays as it is while the view lives. `child()` gives a view whose changes can be dropped or merged.
+    """read: the state below; it stays as it is while the view lives, so each key is read there once. `child()` gives a view whose changes can
+    be dropped or merged, `whole` runs what must do all or nothing.
 
     _over: what was put: bytes, None, or a record not encoded yet. _known: what bytes of _over, or of the state below a view that is no
-    child, were decoded to.
+    child, were decoded to. _undo: of what is put now, what stood in _over before.
     """
 
     def __init__(self, read: Reader, parent: View | None = None) -> None:
-        self._read = read
+        self._read = read if parent is not None else cache(read)
         self._parent = parent
         self._over: dict[bytes, Any] = {}
         self._known: dict[bytes, Any] = {}
-        self._participants: list[Participant] | None = None
-        self._other_participants = False  # than the view below has
+        self._undo: dict[bytes, Any] | None = None
+        self._once: dict[str, Any] = {}
         self._touched: dict[bytes, None] = {}
 
     @property
     def changes(self) -> dict[bytes, bytes | None]:
-        """All that was put, as bytes."""
+        """All that was put, as bytes; encodes what is not yet."""
         return {key: self.get(key) for key in self._over}
 
     def get(self, key: bytes) -> bytes | None:
@@ -53,12 +56,13 @@ class View:
 
     def _put(self, key: bytes, value: Any) -> None:
         """value: bytes, None, or a frozen record (a list of ids that nobody changes) under a key of its kind."""
+        if self._undo is not None and key not in self._undo:
+            self._undo[key] = self._over.get(key, _ABSENT)
         self._over[key] = value
         self._known.pop(key, None)
         if key.startswith(_WATCHED):
             self._touched[key] = None
-            if key.startswith(b"part"):
-                self._participants, self._other_participants = None, True
+            self._once.clear()
 
     def _find(self, kind: type[T], key: bytes) -> T | None:
         """What stands under `key`, which has values of this kind only."""
@@ -85,9 +89,39 @@ class View:
         """Keys of participants, rules and models that were put, whether or not their value is another one now."""
         return tuple(self._touched)
 
+    def has_put(self, key: bytes) -> bool:
+        return key in self._over
+
     def before(self, key: bytes) -> bytes | None:
         """What stood under `key` below this view."""
         return self._read(key)
+
+    def whole(self, act: Callable[[View], None]) -> None:
+        """Run act(self); if it raises, nothing that it put is there. Not within itself."""
+        assert self._undo is None
+        undo: dict[bytes, Any] = {}
+        self._undo = undo
+        try:
+            act(self)
+        except BaseException:
+            for key, value in undo.items():
+                self._known.pop(key, None)
+                if value is _ABSENT:
+                    del self._over[key]
+                else:
+                    self._over[key] = value
+            self._once.clear()
+            raise
+        finally:
+            self._undo = None
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """make(), which looks at participants, rules and models only: again when one of them was put. Not to be changed."""
+        if self._parent is not None and not self._touched:
+            return self._parent.once(name, make)
+        if name not in self._once:
+            self._once[name] = make()
+        return self._once[name]  # type: ignore[no-any-return]
 
     def child(self) -> View:
         return View(self.get, self)
@@ -122,13 +156,12 @@ class View:
 
     def participants(self) -> list[Participant]:
         """All of them, by key; not to be changed."""
-        if self._participants is None:
-            if self._parent is not None and not self._other_participants:
-                return self._parent.participants()
-            # of current keys only: no look-up of successors
-            found = [self._find(Participant, b"part/" + node) for node in self.ids(b"parts")]
-            self._participants = [p for p in found if p is not None]
-        return self._participants
+        return self.once("participants", self._all)
+
+    def _all(self) -> list[Participant]:
+        """Of current keys only: no look-up of successors."""
+        found = [self._find(Participant, b"part/" + node) for node in self.ids(b"parts")]
+        return [participant for participant in found if participant is not None]
 
     def inference(self, inference_id: bytes) -> Inference | None:
         return self._find(Inference, b"inf/" + inference_id)
@@ -168,7 +201,7 @@ class View:
 
     def remove_id(self, name: bytes, value: bytes) -> None:
         left = list(self.ids(name))
-        while value in left:
+        for _ in range(left.count(value)):
             left.remove(value)
         self._put(name, left or None)
 

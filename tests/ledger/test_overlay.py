@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.codec import encode
+from p2p.errors import InvalidRequest
 from p2p.ledger.records import Account, Participant
 from p2p.ledger.view import View
 
@@ -94,3 +96,49 @@ def test_what_a_child_does_is_not_seen_until_it_is_merged() -> None:
     view.merge(child)
     assert [p.weight for p in view.participants()] == [2]
     assert view.ids(b"due") == [b"x"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(moves, moves)
+def test_what_fails_as_a_whole_leaves_nothing(before: list[tuple[str, bytes, int | None]], then: list[tuple[str, bytes, int | None]]) -> None:
+    """The same moves in a view that fails and in none at all; and where nothing fails, all of it is there."""
+    view, other, below = (View({b"parts": encode(NAMES)}.get) for _ in range(3))
+    for one in (view, other, below):
+        run(one, before)
+    kept, people = dict(other.changes), other.participants()
+
+    def failing(inner: View) -> None:
+        run(inner, then)
+        raise InvalidRequest("on purpose", field="x")
+
+    with pytest.raises(InvalidRequest):
+        view.whole(failing)
+    assert view.changes == kept
+    assert view.participants() == people
+    assert [view.account(name) for name in NAMES] == [other.account(name) for name in NAMES]
+    view.whole(lambda inner: run(inner, then))
+    run(below, then)
+    assert view.changes == below.changes
+    assert view.participants() == below.participants()
+
+
+def run(view: View, steps: list[tuple[str, bytes, int | None]]) -> None:
+    for what, name, value in steps:
+        if what == "account":
+            view.put_account(name, Account(value or 0))
+        elif what == "raw":
+            view.put(b"acct/" + name, None if value is None else account(value))
+        elif what == "add":
+            view.add_id(b"list" + name, b"%d" % (value or 0))
+        elif what == "remove":
+            view.remove_id(b"list" + name, b"%d" % (value or 0))
+        elif what == "part":
+            view.put_participant(Participant(name, name, value or 0, ()))
+        elif what == "merge":
+            child = view.child()
+            child.put_account(name, Account(77))
+            view.merge(child)
+        else:
+            view.changes  # noqa: B018 - encodes what was put as a record
+            assert view.account(name) == view.child().account(name)
+            assert len(view.participants()) <= len(NAMES)

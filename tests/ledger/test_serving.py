@@ -152,6 +152,8 @@ def test_a_price_that_crosses_a_floor_between_draw_and_start() -> None:
     signed, drawn = lab.asked(height)
     assert lab.nodes[3] in drawn
     assert lab.begin(signed, height) == drawn
+    for at in range(lab.height):
+        assert serving_at(lab.view, "toy", at).pairs() == lab.drawable[at], at
     versions = lab.versions()
     lab.block(DRAW_WINDOW)
     assert lab.versions() == 1 < versions, "a price that moves between floors writes nothing"
