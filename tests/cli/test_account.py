@@ -57,6 +57,8 @@ def test_orders_reach_every_peer_and_refusals_name_their_field(net: Net) -> None
     to = "07" * 32
     assert wrong("account", "transfer", to, str(10**15)) == "amount_micro"
     assert wrong("account", "transfer", "zz", "5") == "to"
+    assert wrong("account", "appeal", "zz") == "inference"
+    assert wrong("account", "appeal", "07" * 32) == "inference_id"
     assert wrong("governance", "propose", "--checks", "reveal_window=9") == "account"
     say("account", "transfer", to, "5")
     say("account", "register", "--metadata", "tests")

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from p2p.case_log import CaseLog
 from p2p.cli import earnings
 from p2p.cli.ask import last_notice, show_notices
 from p2p.errors import InvalidRequest, RemoteProtocolError
-from p2p.ledger.statement import statement
+from p2p.ledger.statement import open_cases, statement
 from p2p.queries import PUBLIC_OPS, Queries
+from tests.ledger import test_appeal as appeals
 from tests.ledger.lab import STEADY, Lab, replace
 from tests.ledger.test_epochs import convict, put_collateral, to_end
 
@@ -54,6 +57,47 @@ def test_every_inference_has_its_rule_and_the_sums_add_up(monkeypatch: pytest.Mo
     assert ["paid", "M1"] in [line.split()[2:4] for line in printed(lab, 2, monkeypatch, capsys).splitlines()]
     data = json.loads(printed(lab, 2, monkeypatch, capsys, json=True, node=lab.nodes[1].hex()))
     assert (data["own"]["forfeited_micro"], data["own"]["slashed_micro"], data["balanced"]) == (300, 200, True)
+
+
+def test_a_lost_dispute_says_what_can_be_done_and_later_what_became_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    lab = appeals.lab_of(epoch_blocks=100)
+    inference_id = appeals.lost(lab)
+    until = lab.inference(inference_id).appeal_until
+    (line,) = [one for one in printed(lab, 1, monkeypatch, capsys).splitlines() if inference_id.hex() in one]
+    assert line.split()[2:4] == ["disputed", "M13"]
+    assert f"until height {until}, with a bond of {appeals.BOND}: folkmoot account appeal {inference_id.hex()}; because" in line
+    appeals.appeal(lab, inference_id)
+    (line,) = [one for one in printed(lab, 1, monkeypatch, capsys).splitlines() if inference_id.hex() in one]
+    assert f"appealed; 300 micro-credits and a bond of {appeals.BOND} wait for the committee" in line
+    appeals.speak(lab, inference_id, 0)
+    to_end(lab)
+    text = printed(lab, 1, monkeypatch, capsys)
+    (line,) = [one for one in text.splitlines() if inference_id.hex() in one]
+    assert line.split()[2:4] == ["refused", "M15"]
+    assert line.endswith(f"because (appealed; bond of {appeals.BOND} burnt)")
+    assert f"M12 holds: fees 0 + slashed 0 + penalties {appeals.BOND}" in text
+
+
+def test_the_peers_log_tells_of_each_case_once() -> None:
+    lab = appeals.lab_of()
+
+    class Answering:
+        def open_cases(self, node: bytes) -> list[dict[str, Any]]:
+            return open_cases(lab.view, lab.genesis, node)
+
+    watch = CaseLog(Answering(), lab.nodes[1])  # type: ignore[arg-type]
+    with capture_logs() as told:
+        watch.look()
+        inference_id = appeals.lost(lab)
+        watch.look()
+        watch.look()
+        appeals.appeal(lab, inference_id)
+        watch.look()
+    (line,) = told
+    assert (line["inference"], line["bond_micro"]) == (inference_id.hex(), appeals.BOND)
+    assert line["order"] == f"folkmoot account appeal {inference_id.hex()}"
 
 
 def test_sums_that_do_not_add_up_are_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

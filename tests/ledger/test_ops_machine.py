@@ -15,7 +15,7 @@ from p2p.ledger.accounts import MAX_HOT_KEYS, limits
 from p2p.ledger.collateral import MAX_WITHDRAWALS, at_stake
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.governance import MAX_CLOSED, MAX_OPEN, proposals
-from p2p.ledger.ops import Body, Cap, ChangeEconomy, Delegate, Deposit, Propose, Revoke, Transfer, Unregister, Vote, Withdraw, sign_op
+from p2p.ledger.ops import Appeal, Body, Cap, ChangeEconomy, Delegate, Deposit, Propose, Revoke, Transfer, Unregister, Vote, Withdraw, sign_op
 from p2p.ledger.registry import nodes_of
 from p2p.types import RecordKind
 from tests.ledger.lab import CLIENT
@@ -33,6 +33,7 @@ class Orders(RuleBasedStateMachine):
         self.lab = lab_of(peers=PEERS, epoch_blocks=10)
         self.keys = [*self.lab.keys, *SPARE]
         self.people = [*self.lab.owners, CLIENT]
+        self.asked: list[bytes] = []
         self.lab.block()
 
     def say(self, who: int, body: Body, nonce: int = 0) -> bool:
@@ -108,10 +109,16 @@ class Orders(RuleBasedStateMachine):
     def ask(self) -> None:
         before = dict(self.lab.view.changes)
         try:
-            self.lab.start(deadline=5)
+            self.asked.append(self.lab.start(deadline=5).inference_id)
         except FolkmootError:
             assert self.lab.view.changes == before
             self.lab.nonces[CLIENT.public] = self.lab.view.account(CLIENT.public).nonce_high
+
+    @rule(who=anyone, data=st.data())
+    def appeal(self, who: int, data: Any) -> None:
+        """Nothing is lost here; what can be appealed is in test_appeal.py."""
+        if self.asked:
+            assert not self.say(who, Appeal(data.draw(st.sampled_from(self.asked))))
 
     @rule(count=st.integers(1, 12))
     def blocks(self, count: int) -> None:
