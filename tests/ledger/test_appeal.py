@@ -358,6 +358,23 @@ def test_a_case_that_ends_in_the_next_epoch_is_evidence_in_the_test_of_its_own(w
     assert to_end(lab).slashed_micro == 0
 
 
+def test_what_ended_in_the_epoch_and_what_ended_later_add_up() -> None:
+    """Three answers at the cap convict: two decided in their epoch, the third in the next."""
+    lab = lab_of(epoch_blocks=80)
+    for _ in range(2):
+        inference_id = lost(lab)
+        to_window_end(lab, inference_id)
+        lab.block()
+    assert lab.height < 70
+    lab.block(72 - lab.height)
+    inference_id = lost(lab)
+    assert lab.height <= 80
+    to_window_end(lab, inference_id)
+    assert part(lab, lab.nodes[NUMBER]).convicted_until == 0
+    lab.block()
+    assert part(lab, lab.nodes[NUMBER]).convicted_reason.startswith("epoch 0: log e-value 16")
+
+
 def test_a_case_of_two_epochs_ago_is_no_evidence() -> None:
     lab = lab_of(epoch_blocks=10, rules=replace(APPEALS, appeal_window=25))
     inference_id = lost(lab)
