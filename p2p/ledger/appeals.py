@@ -17,7 +17,7 @@ from p2p.ledger.ops import Appeal
 from p2p.ledger.payout import burn
 from p2p.ledger.records import AppealSeen, Inference
 from p2p.ledger.rules import checking, nodes_by_owner
-from p2p.ledger.view import View, due_key
+from p2p.ledger.view import View
 from p2p.types import Status
 
 
@@ -67,7 +67,6 @@ def appeal(view: View, genesis: Genesis, height: int, account: bytes, body: Appe
     totals = view.totals()
     view.put_totals(replace(totals, due_micro=totals.due_micro + bond))
     view.put_inference(body.inference_id, replace(inference, appeal=AppealSeen(account, height, bond)))
-    view.remove_id(due_key(inference.appeal_until), body.inference_id)
     view.add_due(height + genesis.validation_delay, body.inference_id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 4
+SCHEMA = 5
 DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots", "tree")
 
 

@@ -116,7 +116,7 @@ class Orders(RuleBasedStateMachine):
 
     @rule(who=anyone, data=st.data())
     def appeal(self, who: int, data: Any) -> None:
-        """Nothing is lost here; what can be appealed is in test_appeal.py."""
+        """Nothing is lost here; what can be appealed is in test_appeal.py and test_cases.py."""
         if self.asked:
             assert not self.say(who, Appeal(data.draw(st.sampled_from(self.asked))))
 
