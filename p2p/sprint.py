@@ -103,7 +103,7 @@ class Racer:
     # -- the race -----------------------------------------------------------------------------------------------------
 
     def _begin(self, nursery: trio.Nursery, race: Race) -> None:
-        if self._heat is None and race.may and self.executor.engine is not None and self._kept(race) is None:
+        if self._heat is None and race.may and self.executor.engine is not None:
             self._heat = Heat(race)
             nursery.start_soon(self._run, self._heat)
 

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from p2p import merkle
 from p2p.codec import encode
+from p2p.errors import FolkmootError
 from p2p.genesis import SprintRules
 from p2p.keys import Domain, Key, digest
 from p2p.ledger.members import Members, members, rotate
@@ -140,3 +142,24 @@ def join(lab: RaceLab, number: int, owner: Key, models: tuple[str, ...] = ("toy"
     lab.nodes.append(node.public)
     order(lab, owner, registration(owner, node, models=models))
     return node.public
+
+
+def opened(lab: RaceLab, counts: dict[bytes, int]) -> dict[bytes, list[bytes]]:
+    """All raced, committed and opened what was drawn: node -> inference ids."""
+    lab.to_race()
+    for node, count in counts.items():
+        lab.race(node, count)
+    lab.to_open()
+    return {node: lab.open(node) for node in counts}
+
+
+def refused(lab: RaceLab, sender: bytes, kind: RecordKind, body: object, field: str) -> None:
+    before = dict(lab.view.changes)
+    with pytest.raises(FolkmootError) as caught:
+        lab.put(sender, kind, body)
+    assert caught.value.field == field, caught.value
+    assert lab.view.changes == before, "a refused record changes nothing"
+
+
+def commitment(lab: RaceLab, node: bytes, **change: Any) -> SprintCommit:
+    return replace(SprintCommit(node, lab.epoch, "toy", bytes(32), 5), **change)
