@@ -178,6 +178,20 @@ async def test_generation_ends_between_two_tokens_when_the_agent_says_anything(f
     assert ended == [True], "the engine is let go at once"
 
 
+async def test_the_engine_is_let_go_at_once_when_the_agent_takes_no_more() -> None:
+    mine, _agents = pipe()
+    ended: list[bool] = []
+    tokens = endless(ended)
+
+    async def take(step: TokenStep) -> None:
+        del step
+        raise Unavailable("the stream broke", field="stream")
+
+    with pytest.raises(Unavailable):
+        await until_stop(mine, SIGNED.inference_id, tokens, take)
+    assert ended == [True]
+
+
 async def test_a_generation_that_ends_by_itself_was_not_stopped_and_its_errors_come_through() -> None:
     async def two(fail: bool) -> AsyncIterator[TokenStep]:
         yield TokenStep(7, "a", -0.1)
