@@ -29,7 +29,8 @@ SHORT_SPRINT = SprintRules(blocks=30, open_blocks=20, samples=3, max_tokens=32, 
 class Plan:
     """peers: how many. cheats: index of a peer, from 0 -> name of its attack; honest_ml_node: where a cheat checks others' work.
     model_dir: None where no model is served. settings: more of config.toml, for every peer. accounts: more that have money from the
-    beginning. sprint: where weights come from; without one they stay as they are made here."""
+    beginning. sprint: where weights come from; without one they stay as they are made here. joiners: so many of the last peers are not in the
+    genesis file and may register; then all owners have money, to deposit."""
 
     directory: Path
     peers: int
@@ -44,6 +45,7 @@ class Plan:
     accounts: tuple[GenesisAccount, ...] = ()
     sprint: SprintRules = NO_SPRINT
     checks: CheckRules = DEFAULT_CHECKS
+    joiners: int = 0
 
 
 def generate(plan: Plan) -> list[Path]:
@@ -54,9 +56,10 @@ def generate(plan: Plan) -> list[Path]:
     owners = {folder: Key.generate() for folder in folders}
     client = Key.generate()
     models = (DEFAULT_MODEL,) if plan.serving else ()
-    peers = tuple(GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders)
+    peers = tuple(GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders[: plan.peers - plan.joiners])
     accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO), *plan.accounts)
-    if any(name == "plant_interval_ms" for name, _ in plan.settings):  # planted faults are paid by the planter's owner
+    # planted faults are paid by the planter's owner, collateral by the depositor
+    if plan.joiners or any(name == "plant_interval_ms" for name, _ in plan.settings):
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
     genesis = Genesis(
         VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),

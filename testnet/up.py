@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2p import attacks
-from testnet.generate import NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
+from p2p.genesis import CheckRules
+from testnet.generate import DEFAULT_CHECKS, NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
 from testnet.providers import Say, fresh_directory, start_ml_node, stop, up
 
 
@@ -20,20 +21,23 @@ class Running:
 
 
 def bring_up(
-    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *, epoch_blocks: int = 100, sprint: bool = False
+    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *, epoch_blocks: int = 100, sprint: bool = False,
+    joiners: int = 0, checks: CheckRules = DEFAULT_CHECKS,
 ) -> Running:
     """`peers` peers, of them `cheats` (index from 0 -> attack); ml_nodes honest vLLM servers in turn, and one for each kind of altered
-    engine that the cheats need. sprint: weights come from a short one, in epochs of SHORT_EPOCH heights. Stops all it started on an error."""
+    engine that the cheats need. sprint: weights come from a short one, in epochs of SHORT_EPOCH heights. joiners, checks: as in Plan. Stops all
+    it started on an error."""
     fresh_directory(directory)
     try:
-        return _bring_up(directory, peers, ml_nodes, cheats or {}, say, epoch_blocks, sprint)
+        return _bring_up(directory, peers, ml_nodes, cheats or {}, say, epoch_blocks, sprint, joiners, checks)
     except BaseException:
         stop(directory)
         raise
 
 
 def _bring_up(
-    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str], say: Say, epoch_blocks: int, sprint: bool
+    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str], say: Say, epoch_blocks: int, sprint: bool, joiners: int,
+    checks: CheckRules,
 ) -> Running:
     model, urls, altered = None, list[str](), dict[int, str]()
     if ml_nodes:
@@ -46,7 +50,7 @@ def _bring_up(
     plan = Plan(
         directory, peers, model_dir=model, cheats=cheats, honest_ml_node=urls[0] if urls else "", serving=bool(ml_nodes),
         epoch_blocks=SHORT_EPOCH if sprint else epoch_blocks, validation_window=SHORT_WINDOW if sprint else 60,
-        sprint=SHORT_SPRINT if sprint else NO_SPRINT,
+        sprint=SHORT_SPRINT if sprint else NO_SPRINT, joiners=joiners, checks=checks,
     )
     folders = generate(plan)
     lent = {folder.name: altered.get(i, urls[i % len(urls)]) for i, folder in enumerate(folders)} if urls else {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from p2p.client import AskSpec, _sign, ask_over, query
+from p2p.client import AskSpec, _serving_now, _sign, ask_over, query
 from p2p.codec import unpack
 from p2p.config import DEFAULT_MODEL
 from p2p.genesis import Genesis
@@ -54,8 +54,10 @@ def tokens(events: list[Event]) -> int:
 
 async def signed_for(network: Network, spec: AskSpec) -> tuple[SignedRequest, Event]:
     """A request as the client would sign it now, and what the peer said of its chain."""
-    tip = await query(network, spec.peer.rsplit("/p2p/", 1)[-1], {"op": "account", "account": spec.payer.hex()})
-    return _sign(spec, tip, int(tip["next_nonce"])), tip
+    peer = spec.peer.rsplit("/p2p/", 1)[-1]
+    tip = await query(network, peer, {"op": "account", "account": spec.payer.hex()})
+    serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
+    return _sign(spec, tip, int(tip["next_nonce"]), serving), tip
 
 
 async def say(network: Network, peer: str, frame: Frame) -> list[Frame]:

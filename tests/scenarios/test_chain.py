@@ -205,8 +205,10 @@ def test_without_weight_nobody_is_drawn_and_with_it_again() -> None:
 
     assert draws() > 0
     lab.view.put_participant(replace(with_weight, weight=0))
+    lab.block()  # a draw is made from the set as of a block's end
     assert draws() == 0
     lab.view.put_participant(with_weight)
+    lab.block()
     assert draws() > 0
 
 
@@ -236,6 +238,7 @@ def test_a_node_that_is_disabled_in_mid_epoch_draws_nothing_and_its_earned_fees_
     assert node in served_by(lab)
     if how == "leaves":
         order(lab, owner, Unregister(node))
+        lab.block()  # a draw is made from the set as of a block's end
     elif how == "suspended":
         disagree_until_suspended(lab, node)
     else:
