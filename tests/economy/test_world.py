@@ -74,8 +74,8 @@ def test_asking_oneself_loses_even_where_computing_is_free(monkeypatch: pytest.M
     free = Assumptions(token_cost_micro=0.0)
     strategy = "deals with itself, known"
     monkeypatch.setitem(BY_NAME, strategy, replace_strategy(BY_NAME[strategy], dealt=6.0))
-    found = played({"honest": 8, strategy: 2}, assume=free, economy=EconomyRules(emission_micro=10**9))
-    assert percent(found, strategy) < 60, f"seed {SEED}"
+    found = played({"honest": 8, strategy: 2}, assume=free, economy=EconomyRules(emission_micro=10**9), seeds=3)
+    assert percent(found, strategy) < 90, f"seed {SEED}"
     assert found[strategy].counts["dealt"] > 150
 
 
