@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | chaos.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | chaos; for the ledger: ledger-soak.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -7,8 +7,9 @@ FIRST ?= 0
 CASES ?= 10000
 SOAK ?= 100000
 N ?= 1000000
+TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger chaos fuzz bench-verify cheats
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger chaos fuzz bench-verify cheats ledger-soak
 export PROMPT
 
 setup: .venv/.package
@@ -78,6 +79,9 @@ chaos: .venv/.package
 
 fuzz: .venv/.package
 	@$(V)/python -m tests.fuzz --count $(N) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+
+ledger-soak: .venv/.package
+	@$(V)/python -m tests.ledger.soak --transactions $(TRANSACTIONS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 clean:
 	rm -rf .venv .testnet .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
