@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | big-block | chaos.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | big-block | chaos; for the ledger: ledger-soak | epochs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -8,8 +8,9 @@ CASES ?= 10000
 SOAK ?= 100000
 INFERENCES ?= 2000
 N ?= 1000000
+TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger big-block chaos fuzz bench-verify cheats economy
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger big-block chaos fuzz bench-verify cheats economy epochs ledger-soak
 export PROMPT
 
 setup: .venv/.package
@@ -85,6 +86,12 @@ economy: .venv/.package
 
 fuzz: .venv/.package
 	@$(V)/python -m tests.fuzz --count $(N) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+
+epochs: .venv/.engine
+	@$(V)/python -m testnet.epochs
+
+ledger-soak: .venv/.package
+	@$(V)/python -m tests.ledger.soak --transactions $(TRANSACTIONS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 clean:
 	rm -rf .venv .testnet .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

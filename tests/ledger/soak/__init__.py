@@ -1,0 +1,1 @@
+"""A long random run of the ledger: see __main__.py."""

@@ -1,0 +1,97 @@
+"""`python -m tests.ledger.soak --transactions N [--seed S] [--jobs J]`: N random records against the real application.
+
+Real chains with their stores: each block's batches go through the mempool, `process` and `finalize`, so signatures, rules, state tree and
+receipts are the ones that every peer has. A record counts as one transaction: it is what the ledger takes or refuses by itself; a batch
+that is refused as a whole counts as one. About a quarter is wrong on purpose. After every block: conservation, bounds, no trace of what was
+refused; after every epoch: its sums and all totals against the whole state. At the end the blocks are applied again in a process with
+another PYTHONHASHSEED, and from the middle on a snapshot. With J processes each makes N / J records from its own seed. Exit code 1 when
+anything was violated; then the last line says how to see it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tests.ledger.soak.replay import replay
+from tests.ledger.soak.run import Tally, run
+from tests.ledger.soak.watch import Violation
+
+
+def one(work: tuple[int, int, str]) -> Tally | None:
+    """One seed to its end, in a folder below the given one; None: something was violated, and said."""
+    seed, count, below = work
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"  seed {seed}: {time.monotonic() - started:.0f} s: {text}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="folkmoot-soak-", dir=below or None) as folder:
+        try:
+            tally = run(seed, count, Path(folder), say)
+        except Exception as error:  # whatever it is, it must be seen again
+            if not isinstance(error, Violation):
+                traceback.print_exc()
+            print(f"VIOLATION {type(error).__name__}: {error}\n  again: make ledger-soak TRANSACTIONS={count} SEED={seed}", flush=True)
+            return None
+    print(f"seed {seed}: {describe(tally)}; {time.monotonic() - started:.0f} s, of CPU {_cpu_s():.0f}", flush=True)
+    return tally
+
+
+def describe(tally: Tally) -> str:
+    applied, meant_refused = sum(tally.applied.values()), sum(tally.meant_refused.values())
+    return "; ".join((
+        f"{tally.records} transactions: {applied} applied ({_row(tally.applied)})",
+        f"{tally.records - applied} refused ({_row(tally.refused)}; whole batches: {_row(tally.batches_refused)})",
+        f"{meant_refused} of {tally.meant} that were meant well were refused", f"inferences ended: {_row(tally.statuses)}",
+        f"all bytes compared after {tally.compared} refusals", f"{tally.heights} heights, {tally.epochs} epochs, app hash {tally.app_hash[:16]}",
+    ))
+
+
+def _cpu_s() -> float:
+    """Of this process and the ones it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def _row(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {counts[name]}" for name in sorted(counts)) or "none"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.ledger.soak", description=__doc__)
+    parser.add_argument("--transactions", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=None, help="drawn and printed when not given")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--below", default="", help="folder for the stores; the system's temporary one when left out")
+    parser.add_argument("--replay", nargs=2, type=Path, metavar=("SOURCE", "TARGET"), help="what the last step runs in processes of its own")
+    options = parser.parse_args()
+    if options.replay:
+        print(replay(*options.replay))
+        return 0
+    seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}, {options.transactions} transactions, {options.jobs} processes", flush=True)
+    started = time.monotonic()
+    work = [(seed + at, options.transactions // options.jobs, options.below) for at in range(options.jobs)]
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("fork")) as pool:
+        tallies = list(pool.map(one, work))
+    good = [tally for tally in tallies if tally is not None]
+    records, applied = sum(t.records for t in good), sum(sum(t.applied.values()) for t in good)
+    print(
+        f"seed {seed}: {records} transactions, {applied} applied, {records - applied} refused, {sum(t.heights for t in good)} heights, "
+        f"{sum(t.epochs for t in good)} epochs, {len(tallies) - len(good)} violations, {time.monotonic() - started:.0f} s", flush=True,
+    )
+    return 1 if len(good) < len(tallies) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

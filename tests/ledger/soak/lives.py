@@ -1,0 +1,230 @@
+"""Lives of inferences: each has a fate drawn at its beginning, and is carried on by what the chain says of it. Law: what is sent here is meant
+well, by who may send it; its order within a block, and what others do, are chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2p.codec import encode
+from p2p.inference.draw import Lots, draw_executors
+from p2p.keys import Domain, Key, digest
+from p2p.ledger import parameters
+from p2p.ledger.accounts import limits
+from p2p.ledger.models import models
+from p2p.ledger.price import price_of
+from p2p.ledger.records import Inference
+from p2p.ledger.rules import serving
+from p2p.limits import MAX_CANDIDATES
+from p2p.types import (
+    BusyRecord,
+    FinishReason,
+    FinishRecord,
+    OutputRecord,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    RecordKind,
+    Request,
+    RevealedRow,
+    SignedBusy,
+    SignedFinish,
+    SignedRequest,
+    StartRecord,
+    Status,
+    Verdict,
+    VerdictCommit,
+    plant_commitment,
+    verdict_commitment,
+)
+from p2p.verification.duty import reveal_positions
+from tests.ledger.lab import false_row, true_row
+from tests.ledger.soak.people import FAULTS, FORGER, LIAR, NETWORK, SILENT, SLOPPY, WILD
+from tests.ledger.soak.scene import Scene
+
+HASH = b"\x05" * 32
+COMMITTING = (Status.VALIDATING.value, Status.DISPUTED.value, Status.APPEALED.value)
+
+
+@dataclass
+class Life:
+    """executor: who will finish it, b'' = nobody. *_at: heights at which records are sent, 0 = never, or sent. verdicts: what was committed
+    to, by (validator, height of the panel). plant: (fault, salt)."""
+
+    signed: SignedRequest
+    agent: bytes
+    draw_height: int
+    executor: bytes
+    tokens: int
+    start_at: int
+    finish_at: int
+    output_at: int
+    output: tuple[bytes, int]
+    faulty: bool
+    busy: tuple[bytes, ...] = ()
+    plant: tuple[str, bytes] | None = None
+    verdicts: dict[tuple[bytes, int], Verdict] = field(default_factory=dict)
+
+    @property
+    def id(self) -> bytes:
+        return bytes(self.signed.inference_id)
+
+
+def request(scene: Scene, client: Key, signer: Key, deadline: int = 0, **change: object) -> SignedRequest:
+    """change: fields of Request that are to be otherwise."""
+    fields = {
+        "version": 1, "network": NETWORK, "account": client.public, "client_nonce": 0, "model": _model(scene), "prompt_hash": bytes(32),
+        "params": Params(), "prompt_tokens_max": 20, "max_tokens": 24, "max_price_micro": 100_000,
+        "deadline_height": scene.height + deadline, "signer": signer.public,
+    } | change
+    fields["client_nonce"] = fields["client_nonce"] or scene.nonce(client.public)
+    body = Request(**fields)  # type: ignore[arg-type]
+    return SignedRequest(body, signer.sign(Domain.REQUEST, NETWORK, encode(body)))
+
+
+def _model(scene: Scene) -> str:
+    live = [spec.model for spec in models(scene.view) if not spec.retired]
+    return scene.rng.choice(live) if scene.chance(100) else live[0]
+
+
+class Lives:
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.live: dict[bytes, Life] = {}
+
+    def begin(self, count: int) -> None:
+        """New ones, with what is sent of them in this block already."""
+        for _ in range(count):
+            life = self._new()
+            self.live[life.id] = life
+            self._go_on(life)
+
+    def _new(self) -> Life:
+        scene, rng = self.scene, self.scene.rng
+        client = rng.choice(scene.people.owners if scene.chance(120) else scene.people.clients)
+        signed = request(scene, client, self._signer(client), 4 + rng.randrange(30))
+        agent, drawn_at = scene.anybody(), max(scene.height - 1 - scene.chance(300), 0)
+        beacon = scene.view.beacon(drawn_at)
+        assert beacon is not None
+        able = Lots(serving(scene.view, scene.genesis, signed.request.model))
+        drawn = draw_executors(beacon, signed.inference_id, able, agent, MAX_CANDIDATES)
+        busy = drawn[: rng.randrange(3) if scene.chance(150) else 0]
+        left = [node for node in drawn if node not in busy]
+        own = [node for node in left if scene.view.owner_of(node) == client.public and scene.chance(500)]  # where plants may be
+        executor = (own or left)[0] if left and scene.chance(930) else b""
+        number = scene.people.number.get(executor, 0)
+        faulty = (number == FORGER and scene.chance(150)) or (number == WILD and scene.chance(50)) or scene.chance(4)
+        tokens, start_at = 1 + rng.randrange(24), scene.height + scene.chance(150)
+        sloppy = scene.chance(100 if scene.people.number.get(agent) in (SLOPPY, WILD) else 5)
+        life = Life(
+            signed, agent, drawn_at, executor, tokens, start_at, scene.height + rng.randrange(4), scene.height + rng.randrange(6),
+            (bytes(32) if sloppy else HASH, tokens + (sloppy and scene.chance(500))), faulty, busy,
+        )
+        if scene.chance(10):
+            life.output_at = 0
+        participant = scene.view.participant(executor) if executor else None
+        if participant is not None and participant.owner == client.public:
+            life.plant = (rng.choice(FAULTS), digest(b"salt", life.id))
+            commit = PlantCommit(executor, plant_commitment(life.id, *life.plant))
+            life.faulty = scene.put(executor, RecordKind.PLANT_COMMIT, commit) and scene.chance(700)
+            life.finish_at += 1
+        return life
+
+    def _signer(self, client: Key) -> Key:
+        hot = [key for key in limits(self.scene.view, client.public).hot if key.expires > self.scene.height]
+        return self.scene.key(self.scene.rng.choice(hot).key) if hot and self.scene.chance(400) else client
+
+    def go_on(self) -> None:
+        lives = list(self.live.values())
+        self.scene.rng.shuffle(lives)  # when a block is full, it is chance who waits
+        for life in lives:
+            self._go_on(life)
+
+    def _go_on(self, life: Life) -> None:
+        scene, at = self.scene, self.scene.height
+        inference = scene.view.inference(life.id)
+        if life.start_at:
+            if life.start_at <= at and scene.put(life.agent, RecordKind.START, StartRecord(life.signed, life.draw_height, life.agent)):
+                life.start_at = 0
+            elif life.start_at <= at:
+                del self.live[life.id]
+                return
+        elif inference is None and at > life.draw_height + 4:
+            del self.live[life.id]  # its Start was refused
+            return
+        if inference is None or not inference.end_height:
+            self._sides(life)
+        if inference is not None and inference.panels:
+            self._committee(life, inference)
+        if inference is not None and inference.end_height:
+            self._over(life, inference)
+
+    def _sides(self, life: Life) -> None:
+        """What agent and executors say."""
+        scene, at = self.scene, self.scene.height
+        for node in life.busy:
+            busy = BusyRecord(life.id, node, "full")
+            scene.put(scene.anybody(), RecordKind.BUSY, SignedBusy(busy, scene.key(node).sign(Domain.BUSY, NETWORK, encode(busy))))
+        life.busy = ()
+        if life.executor and life.finish_at and life.finish_at <= at:
+            finish = finish_of(scene, life)
+            if scene.put(life.executor if life.executor in scene.nodes else scene.anybody(), RecordKind.FINISH, finish):
+                life.finish_at = 0
+        due = life.executor and life.output_at and life.output_at <= at
+        if due and scene.put(life.agent, RecordKind.OUTPUT, OutputRecord(life.id, life.agent, *life.output)):
+            life.output_at = 0
+
+    def _committee(self, life: Life, inference: Inference) -> None:
+        scene, panel = self.scene, inference.panels[-1]
+        if inference.status in COMMITTING:
+            for node in panel.members:
+                if all(seen.validator != node for seen in panel.commits) and self._speaks(node, 850):
+                    verdict = self.verdict(life, inference, node)
+                    if scene.put(node, RecordKind.VERDICT_COMMIT, VerdictCommit(life.id, node, verdict_commitment(verdict))):
+                        life.verdicts[node, panel.height] = verdict
+        elif inference.status == Status.REVEALING.value:
+            for seen in panel.commits:
+                known = life.verdicts.get((seen.validator, panel.height))
+                if known and all(v.validator != seen.validator for v in panel.verdicts) and self._speaks(seen.validator, 900):
+                    scene.put(seen.validator, RecordKind.VERDICT, known)
+
+    def _speaks(self, node: bytes, milli: int) -> bool:
+        quiet = self.scene.people.number.get(node) == SILENT
+        return node in self.scene.nodes and self.scene.chance(150 if quiet else milli)
+
+    def verdict(self, life: Life, inference: Inference, node: bytes) -> Verdict:
+        """What `node` says: the truth, unless it is a liar; now and then as one that checked nothing."""
+        scene, number = self.scene, self.scene.people.number.get(node, 0)
+        assert inference.finish is not None
+        lies = scene.chance(120 if number == LIAR else 60 if number == WILD else 1)
+        valid, invents = life.faulty is lies, number == WILD and scene.chance(50)
+        length = 0 if not valid and scene.chance(300) else inference.finish.record.output_tokens
+        ratio = 0 if length == 0 else -2000 + scene.rng.randrange(500) if valid else 20_000
+        rows = reveal_positions(inference.panels[-1].beacon, life.id, node, length)
+        numbers = tuple(RevealedRow(at, (false_row if invents else true_row)(life.id, at)) for at in rows)
+        return Verdict(life.id, node, valid, "" if valid else "because", ratio, length, numbers, digest(b"salt", life.id, node))
+
+    def _over(self, life: Life, inference: Inference) -> None:
+        scene = self.scene
+        if life.plant and not inference.fault and inference.finish is not None:
+            window = parameters.checks(scene.view, scene.genesis).plant_window
+            if scene.height <= inference.end_height + window and scene.chance(700):
+                scene.put(life.executor, RecordKind.PLANT_REVEAL, PlantReveal(life.id, life.executor, *life.plant))
+                return
+            if scene.height <= inference.end_height + window:
+                return
+        del self.live[life.id]
+
+
+def finish_of(scene: Scene, life: Life, **change: object) -> SignedFinish:
+    fields = {
+        "inference_id": life.id, "executor": life.executor, "artifact_root": bytes(32), "output_hash": HASH, "prompt_tokens": 15,
+        "output_tokens": life.tokens, "finish_reason": FinishReason.LENGTH,
+    } | change
+    record = FinishRecord(**fields)  # type: ignore[arg-type]
+    return SignedFinish(record, scene.key(record.executor).sign(Domain.FINISH, NETWORK, encode(record)))
+
+
+def fair_price(scene: Scene, model: str) -> int:
+    spec = next(spec for spec in models(scene.view) if spec.model == model)
+    return price_of(scene.view, spec)

@@ -1,0 +1,78 @@
+"""The blocks of a run once more, on another store. Law: what a peer that was not there computes is what the first one computed, at every
+height: each header holds the app hash before it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from p2p.chain import Chain
+from p2p.chain_sync import check_snapshot, install, light_block
+from p2p.codec import load
+from p2p.genesis import Genesis
+from p2p.ledger.snapshot import open_chunk
+from p2p.store import snapshots
+from p2p.store.guard import GuardStore
+from p2p.store.lmdb import Store
+from tests.chains import next_priorities
+from tests.ledger.soak.watch import MAP_BYTES, Violation
+
+
+def plain(folder: Path, genesis: Genesis) -> Chain:
+    store = Store(folder / "data", map_bytes=MAP_BYTES)
+    return Chain(store, GuardStore(store, folder / "used"), genesis)
+
+
+def from_snapshot(chain: Chain, height: int, folder: Path) -> None:
+    """A new store that begins with `chain`'s snapshot of `height`, as a peer that joins late makes it. Block height + 1 must be there."""
+    manifest, at, after = snapshots.manifest(chain.store, height), light_block(chain, height), chain.header(height + 1)
+    if manifest is None or at is None or after is None:
+        raise Violation(f"height {height}: no snapshot of an epoch's end")
+    check_snapshot(manifest, at, after)
+    chunks = [snapshots.chunk(chain.store, height, index) for index in range(len(manifest.chunks))]
+    pairs = [pair for index, raw in enumerate(chunks) for pair in open_chunk(raw or b"", manifest, index)]
+    joined = plain(folder, chain.genesis)
+    install(joined, manifest, pairs, at)
+    joined.close()
+
+
+def replay(source: Path, target: Path) -> str:
+    """Apply all blocks of the store in `source` to the one in `target`; 'height app hash'. Raises Violation."""
+    genesis = _genesis(source)
+    first, chain = plain(source, genesis), plain(target, genesis)
+    try:
+        while chain.height() < first.height():
+            found = first.block(chain.height() + 1)
+            assert found is not None
+            block, commit = found
+            if block.header.app_hash != chain.app_hash():
+                raise Violation(f"height {chain.height()}: another app hash than in the first run")
+            if not chain.process(block):
+                raise Violation(f"height {block.header.height}: the block is not accepted a second time")
+            chain.finalize(block, commit, next_priorities(chain))
+            if chain.receipts(chain.height()) != first.receipts(chain.height()):
+                raise Violation(f"height {chain.height()}: other receipts than in the first run")
+        return f"{chain.height()} {chain.app_hash().hex()}"
+    finally:
+        chain.close()
+        first.close()
+
+
+def _genesis(folder: Path) -> Genesis:
+    store = Store(folder / "data", map_bytes=MAP_BYTES)
+    raw = store.read("meta", b"genesis")
+    store.close()
+    assert raw is not None
+    return load(Genesis, raw)
+
+
+def replay_apart(source: Path, target: Path, hash_seed: int) -> str:
+    """The same in a process of its own, where sets and dicts of strings have another order."""
+    command = [sys.executable, "-m", "tests.ledger.soak", "--replay", str(source), str(target)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": str(hash_seed)}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Violation(f"{' '.join(command)} with PYTHONHASHSEED={hash_seed}: {done.stdout}{done.stderr}")
+    return done.stdout.strip()

@@ -1,0 +1,92 @@
+"""What the generators share: the state they read, the records they have put together for the next block. Law: a record's meaning (meant
+well, or wrong and why) is said when it is made; nothing here knows whether the ledger agrees.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from p2p.chain import Chain
+from p2p.codec import encode
+from p2p.genesis import Genesis
+from p2p.keys import Domain, Key
+from p2p.ledger.records import Participant
+from p2p.ledger.view import View
+from p2p.limits import MAX_BLOCK, MAX_RECORDS_PER_TX, MAX_TX
+from p2p.types import VERSION, Batch, Record, RecordKind, SignedBatch
+from tests.ledger.soak.people import NETWORK, People
+
+ROOM = MAX_BLOCK * 3 // 4  # for all records of a block
+PER_SENDER = MAX_TX * 3 // 4
+EITHER = "?"  # begins the word of a record that may be taken or not, by what else is in its block
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """wrong: '' = meant well; a word = it must be refused."""
+
+    record: Record
+    wrong: str = ""
+
+
+@dataclass
+class Scene:
+    chain: Chain
+    people: People
+    rng: random.Random
+    items: dict[bytes, list[Item]] = field(default_factory=dict)
+    room: int = ROOM
+    sizes: dict[bytes, int] = field(default_factory=dict)
+    nonces: dict[bytes, int] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """A new block: what the state says after the last one."""
+        self.view = View(lambda key: self.chain.store.read("state", key))
+        self.height = self.chain.height() + 1
+        self.participants: list[Participant] = self.view.participants()
+        self.nodes = [p.node for p in self.participants]
+        self.items, self.sizes, self.room = {}, {}, ROOM
+
+    @property
+    def genesis(self) -> Genesis:
+        return self.chain.genesis
+
+    def chance(self, milli: int) -> bool:
+        return self.rng.randrange(1000) < milli
+
+    def key(self, public: bytes) -> Key:
+        return self.people.by_public[public]
+
+    def nonce(self, account: bytes) -> int:
+        """A free one, now and then with a gap before it."""
+        last = max(self.nonces.get(account, 0), self.view.account(account).nonce_high)
+        self.nonces[account] = last + 1 + self.chance(30)
+        return self.nonces[account]
+
+    def put(self, sender: bytes, kind: RecordKind, body: object, wrong: str = "") -> bool:
+        """Into `sender`'s batch; False where it has no place in this block."""
+        record = Record(kind, body if isinstance(body, bytes) else encode(body))
+        size = len(record.body) + 8
+        mine, used = self.items.setdefault(sender, []), self.sizes.get(sender, 0)
+        if sender not in self.nodes or size > self.room or used + size > PER_SENDER or len(mine) >= MAX_RECORDS_PER_TX:
+            return False
+        mine.append(Item(record, wrong))
+        self.sizes[sender] = used + size
+        self.room -= size
+        return True
+
+    def anybody(self) -> bytes:
+        return self.rng.choice(self.nodes)
+
+    def batches(self) -> list[tuple[bytes, list[Item], bytes]]:
+        """(sender, its records in any order, the signed batch), senders in any order."""
+        senders = [sender for sender, items in self.items.items() if items]
+        self.rng.shuffle(senders)
+        made = []
+        for sender in senders:
+            items = self.items[sender]
+            self.rng.shuffle(items)
+            batch = Batch(VERSION, NETWORK, sender, self.chain.batch_nonce(sender) + 1, tuple(item.record for item in items))
+            made.append((sender, items, encode(SignedBatch(batch, self.key(sender).sign(Domain.TX, NETWORK, encode(batch))))))
+        return made

@@ -1,0 +1,148 @@
+"""The chain that is watched while it applies blocks. Law: after every block the money is all there and no record is out of its bounds; a
+record that was refused has changed no byte.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import p2p.chain
+from p2p.chain import Chain
+from p2p.codec import encode, load
+from p2p.errors import FolkmootError, RemoteProtocolError
+from p2p.genesis import Genesis
+from p2p.ledger import earnings
+from p2p.ledger.accounts import Limits
+from p2p.ledger.apply import apply_record
+from p2p.ledger.collateral import at_stake
+from p2p.ledger.governance import Proposal
+from p2p.ledger.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Price, Standing, Totals
+from p2p.ledger.rules import epoch_of
+from p2p.ledger.view import View
+from p2p.store.batch import Batch
+from p2p.store.guard import GuardStore
+from p2p.store.lmdb import Store
+from p2p.types import STANDS, Record, Status
+
+MAP_BYTES = 1 << 30  # a map that grows writes a large commit again
+EVERY = 64  # refused records after which all bytes are compared, not only what was put
+SHAPES: dict[bytes, type] = {
+    b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning, b"epoch": EpochSums, b"price": Price,
+    b"note": Notices, b"limits": Limits, b"prop": Proposal, b"totals": Totals, b"checks": CheckCounters,
+}
+
+
+class Violation(Exception):
+    """What must never be."""
+
+
+class Watch:
+    """balances: of every account there is. statuses, ended, epochs: what was seen."""
+
+    def __init__(self, every: int = EVERY) -> None:
+        self.balances: dict[bytes, int] = {}
+        self.statuses: Counter[str] = Counter()
+        self.epochs = self.looked = self.compared = 0
+        self._every = every
+
+    def apply(self, view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+        """apply_record, and what it leaves behind when it refuses."""
+        before, whole = dict(view._over), None
+        self.looked += 1
+        if self.looked % self._every == 0:
+            whole = view.changes
+            before = dict(view._over)
+        try:
+            apply_record(view, genesis, height, sender, record)
+        except FolkmootError:
+            same = view._over.keys() == before.keys() and all(_same(view._over[key], value) for key, value in before.items())
+            if not same or (whole is not None and view.changes != whole):
+                raise Violation(f"height {height}: a refused {record.kind.name} changed the state") from None
+            self.compared += whole is not None
+            raise
+
+    def block(self, view: View, genesis: Genesis, height: int) -> None:
+        """At the end of block `height`, before it is written."""
+        for key, raw in view.changes.items():
+            name = key.partition(b"/")[0]
+            if name == b"acct":
+                self.balances.pop(key, None)
+            if raw is None or name not in SHAPES:
+                continue
+            try:
+                value: Any = load(SHAPES[name], raw)  # its type has bounds: nothing below 0, nothing beyond 63 bits
+            except RemoteProtocolError as error:
+                raise Violation(f"height {height}: {key!r}: {error}") from error
+            if name == b"acct":
+                self.balances[key] = value.balance_micro
+            elif name == b"inf" and value.end_height == height:
+                self.statuses[value.status] += 1
+        totals = view.totals()
+        held = sum(self.balances.values())
+        kept = held + totals.escrow_micro + totals.due_micro + totals.collateral_micro + totals.burnt_micro
+        if totals.minted_micro != kept:
+            raise Violation(f"height {height}: minted {totals.minted_micro}, there are {kept}: {totals}, balances {held}")
+        if height and height % genesis.epoch_blocks == 0:
+            self.epochs += 1
+            sums = earnings.sums(view, epoch_of(genesis, height))
+            if sums.height != height or not sums.balanced:
+                raise Violation(f"height {height}: the epoch's sums do not balance: {sums}")
+
+    def whole(self, chain: Chain) -> None:
+        """The state on disk: each total is the sum of what it stands for."""
+        found: dict[bytes, list[Any]] = {name: [] for name in SHAPES}
+        booked = 0
+        now = epoch_of(chain.genesis, chain.height() + 1)
+        for key, raw in chain.store.scan("state"):
+            name = key.partition(b"/")[0]
+            if name in SHAPES:
+                found[name].append(load(SHAPES[name], raw))
+            if name == b"earn" and int.from_bytes(key[5:13], "big") == now:
+                booked += found[name][-1].fees_micro
+        totals: Totals = found[b"totals"][0]
+        inferences: list[Inference] = found[b"inf"]
+        facts = (
+            ("balances", sum(a.balance_micro for a in found[b"acct"]), sum(self.balances.values())),
+            ("escrow", sum(i.escrow_micro for i in inferences if i.status == Status.STARTED.value), totals.escrow_micro),
+            ("due", sum(i.due_micro for i in inferences) + booked + sum(map(_bond, inferences)), totals.due_micro),
+            ("collateral", sum(map(at_stake, found[b"part"])), totals.collateral_micro),
+            ("ends", sum(i.paid_micro for i in inferences if i.status not in STANDS), 0),
+            ("prices", sum(i.charged_micro != i.paid_micro + i.refunded_micro for i in inferences if i.finish and i.end_height), 0),
+        )
+        for name, summed, said in facts:
+            if summed != said:
+                raise Violation(f"height {chain.height()}: {name}: {summed} in the state, {said} in the totals")
+
+
+class Watched(Chain):
+    def __init__(self, store: Store, guard: GuardStore, genesis: Genesis, watch: Watch) -> None:
+        self.watch = watch
+        super().__init__(store, guard, genesis)
+
+    def _seal(self, view: View, height: int, batch: Batch) -> bytes:
+        self.watch.block(view, self.genesis, height)
+        return super()._seal(view, height, batch)
+
+
+def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Watched:
+    """The real chain with its store; each record that it applies is watched as well."""
+    store = Store(folder / "data", map_bytes=MAP_BYTES)
+    p2p.chain.apply_record = watch.apply
+    return Watched(store, GuardStore(store, folder / "used"), genesis, watch)
+
+
+def _bond(inference: Inference) -> int:
+    """Held until the appeal is decided; what stands then may still wait for its agent, FINISHED."""
+    over = inference.end_height or inference.status == Status.FINISHED.value
+    return inference.appeal.bond_micro if inference.appeal and not over else 0
+
+
+def _same(one: Any, other: Any) -> bool:
+    """The same object, or the same bytes (a record is encoded where somebody asked for bytes)."""
+    return one is other or _bytes(one) == _bytes(other)
+
+
+def _bytes(value: Any) -> bytes | None:
+    return value if value is None or isinstance(value, bytes) else encode(value)

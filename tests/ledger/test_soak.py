@@ -1,0 +1,84 @@
+"""The random run, short: every kind is applied and refused, every end is seen, and what the run watches for is seen when it happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import p2p.chain
+from p2p.errors import InvalidRequest
+from p2p.ledger import epochs, governance, payout
+from p2p.ledger.ops import OpKind
+from p2p.ledger.view import View
+from p2p.types import ENDED, RecordKind
+from tests.ledger.soak import watch
+from tests.ledger.soak.run import Run, run
+from tests.ledger.soak.watch import Violation, Watch
+
+SEED, RECORDS, STARTS = 7, 4000, 12
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run watches the chain's records; afterwards nobody does."""
+    monkeypatch.setattr(p2p.chain, "apply_record", p2p.chain.apply_record)
+
+
+def test_random_records_of_every_kind(tmp_path: Path) -> None:
+    tally = run(SEED, RECORDS, tmp_path, print, STARTS)
+    print(f"seed {SEED}: {tally}")
+    rare = {"SPRINT_COMMIT", "SPRINT_OPEN", "OP.APPEAL"}  # the race has its own tests, and so few lost disputes may not meet an appeal
+    kinds = {kind.name for kind in RecordKind if kind is not RecordKind.OP} | {f"OP.{kind.name}" for kind in OpKind}
+    assert {name for name in kinds - rare if not tally.applied[name]} == set(), "each kind was applied"
+    assert {name.partition(".")[0] for name in tally.refused} == {kind.name for kind in RecordKind}, "and each was refused"
+    assert set(tally.statuses) == set(ENDED), "every end there is"
+    assert tally.records // 10 < tally.wrong.total() < tally.records // 2
+    assert tally.meant_refused.total() * 10 < tally.meant, "what is meant well is mostly taken"
+    assert min(tally.epochs, tally.compared, tally.batches_refused.total()) > 0
+
+
+def blocks(folder: Path, count: int) -> None:
+    this = Run(SEED, folder, Watch(every=1), STARTS)
+    try:
+        for _ in range(count):
+            this.block()
+    finally:
+        this.chain.close()
+
+
+def test_a_micro_credit_that_gets_lost_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    credit = payout.credit
+    monkeypatch.setattr(payout, "credit", lambda view, public, amount: credit(view, public, max(amount - 1, 0)))
+    with pytest.raises(Violation, match="minted"):
+        blocks(tmp_path, 20)
+
+
+def test_an_epoch_that_keeps_a_bounty_back_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = epochs.shares
+    monkeypatch.setattr(epochs, "shares", lambda amount, points: {node: part + 1 for node, part in shares(amount, points).items()})
+    monkeypatch.setattr(epochs, "credit", lambda view, public, amount: None)
+    with pytest.raises(Violation, match=r"minted|balance"):
+        blocks(tmp_path, 20)
+
+
+def test_a_refused_record_that_leaves_a_trace_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = watch.apply_record
+
+    def careless(view: View, *rest: Any) -> None:
+        try:
+            honest(view, *rest)
+        except InvalidRequest:
+            view.put(b"trace", b"\x01")
+            raise
+
+    monkeypatch.setattr(watch, "apply_record", careless)
+    with pytest.raises(Violation, match="changed the state"):
+        blocks(tmp_path, 5)
+
+
+def test_a_wrong_record_that_is_taken_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(governance, "_weight", lambda view, account: 1)
+    with pytest.raises(Violation, match="no weight"):
+        blocks(tmp_path, 40)
