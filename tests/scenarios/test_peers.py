@@ -71,7 +71,7 @@ def test_a_client_that_leaves_before_the_first_token_pays_for_little_and_nobody_
 
 def test_a_client_that_dies_pays_for_what_was_streamed(net: Net) -> None:
     before = net.balance()
-    child = subprocess.Popen(net.ask_command("a long answer please", 0, {"max_tokens": "1500"}), stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(net.ask_command("a long answer please", 0, {"max_tokens": "900"}), stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     first = json.loads(child.stdout.readline())
     while json.loads(child.stdout.readline())["event"] != "token":
@@ -81,7 +81,7 @@ def test_a_client_that_dies_pays_for_what_was_streamed(net: Net) -> None:
     found = net.final(first["inference_id"])
     assert found["status"] in ("VALIDATED", "SETTLED"), found
     assert found["output_matches"]
-    assert 1 <= found["output_tokens"] < 1500
+    assert 1 <= found["output_tokens"] <= 900
     assert net.balance() == before - found["charged_micro"], "nothing is held any more"
 
 
