@@ -136,7 +136,7 @@ def test_max_tokens_that_cannot_be_is_refused_before_any_work(net: Net, given: i
     done = net.ask(max_tokens=str(given))
     assert done.returncode == 2, done.stderr
     assert json.loads(done.stderr.splitlines()[-1])["error"]["field"] == "max_tokens"
-    assert net.balance() == before
+    assert net.balance() >= before, "nothing is held for it; what earlier questions held may come back meanwhile"
 
 
 def test_max_tokens_of_one_and_absent_hold_and_charge_what_they_say(net: Net) -> None:
