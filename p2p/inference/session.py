@@ -1,7 +1,8 @@
-"""Frames of the `infer`, `payload`, `sync` and `query` streams. Law: one frame, one tagged positional message.
+"""Frames of the `infer`, `payload`, `sync`, `query` and `body` streams. Law: one frame, one tagged positional message.
 
 infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Passed | Tokens)* then Done | Failure; the agent may say Stop meanwhile
 payload: PayloadWanted -> Payload | Failure      query: Query | Order -> Answer | Failure
+body:    BodyWanted -> Body | Failure
 sync:    SyncWanted -> SyncTop | SyncBlock, LightWanted -> LightAnswer, SnapshotWanted -> SnapshotManifest | SnapshotChunk, or Failure
 """
 
