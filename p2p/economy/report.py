@@ -7,12 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from p2p.economy.assumptions import Assumptions
+from p2p.economy.detection import ACROSS, SAME
+from p2p.economy.detection import rows as rows_of_table
 from p2p.economy.maps import Grid
 from p2p.economy.strategies import BY_NAME
+from p2p.economy.theory import cheat_gain
 from p2p.economy.trial import Outcome
+from p2p.genesis import EconomyRules
 
 HEAD = ("strategy", "profit an epoch", "+-", "less honest", "% of honest", "2nd half, %", "answers", "cheated", "refused", "convicted", "barred")
+_MARKED = (
+    ("laundered_int4", SAME, 64), ("laundered_int8", SAME, 64), ("laundered_int8", ACROSS, 200), ("laundered_int8", ACROSS, 1000),
+)  # rows of the table on the plot of edges
 _SAYS = ("answers", "cheated", "INVALIDATED", "convicted epochs", "barred epochs")
 
 
@@ -66,7 +75,8 @@ def write(directory: Path, played: Mapping[str, Mapping[str, Outcome]], grids: S
     for name, found in played.items():
         text += ["", f"## {name}", "", *table(found)]
     files[1].write_text("\n".join(text) + "\n")
-    return [*files, *(_profits(directory, name, found) for name, found in played.items()), *([_maps(directory, grids)] if grids else [])]
+    plots = [*(_profits(directory, name, found) for name, found in played.items()), _edges(directory)]
+    return [*files, *plots, *([_maps(directory, grids)] if grids else [])]
 
 
 def _profits(directory: Path, name: str, found: Mapping[str, Outcome]) -> Path:
@@ -82,6 +92,26 @@ def _profits(directory: Path, name: str, found: Mapping[str, Outcome]) -> Path:
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _save(figure, directory / f"profit_{name}.png")
+
+
+def _edges(directory: Path) -> Path:
+    """Regions of one cheated answer, from theory.py, without and with fines."""
+    pyplot, rules, assume = _pyplot(), EconomyRules(), Assumptions()
+    checks, seen = np.linspace(0.01, 1, 100), np.linspace(0, 1, 101)
+    saved = assume.saved["laundered_int4"] * assume.token_cost_micro / assume.price_micro
+    figure, axes = pyplot.subplots(1, 2, figsize=(13, 5), sharey=True)
+    for axis, fined in zip(axes, (False, True), strict=True):
+        gains = [[cheat_gain(saved, p, d, rules, fined=fined) for p in checks] for d in seen]
+        drawn = axis.pcolormesh(checks, seen, gains, cmap="RdYlGn_r", vmin=-0.85, vmax=0.85)
+        axis.contour(checks, seen, gains, levels=[0.0], colors="black")
+        for name, pair, tokens in _MARKED:
+            rate = rows_of_table()[name, pair].rate(tokens)
+            axis.text(0.3, min(max(rate, 0.02), 0.96), f"{name}, {pair} stack, {tokens} tokens", fontsize=8)
+        axis.set_xlabel("probability that an answer is checked")
+        axis.set_title(f"{'with' if fined else 'without'} fines (M16)")
+    axes[0].set_ylabel("probability that a check sees it")
+    figure.colorbar(drawn, ax=axes, label="gain of one cheated answer, in fees: red pays")
+    return _save(figure, directory / "edges.png")
 
 
 def _maps(directory: Path, grids: Sequence[Grid]) -> Path:
