@@ -84,14 +84,15 @@ def plans(*, tiny: bool) -> list[tuple[Grid, Cell]]:
     few = slice(None, None, 3) if tiny else slice(None)
     emission, cost = [5.0, 20.0, 80.0, 200.0][few], [0.0, 3.0, 6.0][few]
     costs = [5.0, 20.0, 50.0, 85.0][few]
-    dealing = "asks itself from an unknown account: gain, % of honest profit"
+    dealing = "asks itself, unknown account: gain, %"
     axes = ("emission, % of fees", "cost of a token (price 10)", emission, cost)
     found: list[tuple[Grid, Cell]] = [
         (Grid("dealing_uncapped", f"{dealing}; emission not capped", *axes), _dealing(NO_CAP)),
         (Grid("dealing_default", f"{dealing}; default rules", *axes), _dealing(EconomyRules().emission_cap_milli)),
-        (Grid("patient", "laundered int4 while hardly checked: gain, % of honest profit", "answers checked in an epoch, of 60 (min_checks)",
+        (Grid("patient", "laundered int4 while hardly checked: gain, %", "answers checked in an epoch, of 60 (min_checks)",
               "share of cost saved", [1.0, 3.0, 10.0, 20.0][few], [0.2, 0.5, 0.8][few]), _patient),
-        (Grid("clique", "clique: gain, % of honest profit", "share of weight, %", "", [10.0, 20.0, 30.0, 40.0, 50.0, 60.0][few], [0.0]), _clique),
+        (Grid("clique", "clique: gain, % of honest profit", "share of weight, %", "",
+              [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0][few], [0.0]), _clique),
         (Grid("silent", "silent validator: gain, % of honest profit", "cost of a check, % of generation", "", costs, [0.0]),
          _lazy("silent validator")),
         (Grid("lazy", "lazy validator: gain, % of honest profit", "cost of a check, % of generation", "", costs, [0.0]), _lazy("lazy validator")),

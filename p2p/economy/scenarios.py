@@ -52,8 +52,8 @@ def of_size(size: str) -> list[Scenario]:
             village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
         ],
         "small": [
-            village(each=1, honest=24, clients=1000, epochs=12, seeds=3),
-            city(each=1, honest=5, clients=1000, epochs=10, seeds=3, answers=80, gain=25),
+            village(each=3, honest=30, clients=1000, epochs=12, seeds=4),
+            city(each=2, honest=8, clients=1000, epochs=12, seeds=4, answers=80, gain=25),
         ],
         "full": [village(each=2, honest=44, clients=3000, epochs=200, seeds=2), city(each=2, honest=14, clients=3000, epochs=100, seeds=2)],
     }
