@@ -75,8 +75,9 @@ class Net:
     def client(self) -> str:
         return Key.load(self.directory / "client" / "account.key").public.hex()
 
-    def balance(self) -> int:
-        return int(call(self.folders[0], {"op": "account", "account": self.client()})["balance_micro"])
+    def balance(self, key: Key | None = None) -> int:
+        """Of `key`'s account, or the client's."""
+        return int(call(self.folders[0], {"op": "account", "account": key.public.hex() if key else self.client()})["balance_micro"])
 
     def address(self, peer: int) -> str:
         return str(call(self.folders[peer], {"op": "status"})["addresses"][0])
@@ -87,14 +88,25 @@ class Net:
     def block(self, peer: int, height: int) -> dict[str, Any]:
         return call(self.folders[peer], {"op": "block", "height": height})
 
-    def ask_command(self, prompt: str, peer: int, extra: dict[str, str]) -> list[str]:
-        argv = [sys.executable, "-m", "p2p", "ask", "--json", "--peer", self.address(peer), "--dir", str(self.directory / "client")]
+    def purse(self, key: Key) -> Path:
+        """A client's folder of its own: what is in this account moves by its own questions only. `accounts` of the genesis give it money."""
+        folder = self.directory / key.public.hex()
+        if not folder.exists():
+            folder.mkdir()
+            key.save(folder / "account.key")
+            (folder / "genesis.cbor").write_bytes((self.directory / "client" / "genesis.cbor").read_bytes())
+        return folder
+
+    def ask_command(self, prompt: str, peer: int, extra: dict[str, str], folder: Path | None = None) -> list[str]:
+        """folder: of who asks, the client where none is given."""
+        folder = folder or self.directory / "client"
+        argv = [sys.executable, "-m", "p2p", "ask", "--json", "--peer", self.address(peer), "--dir", str(folder)]
         for name, value in extra.items():
             argv += ["--" + name.replace("_", "-"), value]
         return [*argv, "--", prompt]
 
-    def ask(self, prompt: str = "hello", peer: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.ask_command(prompt, peer, extra), capture_output=True, text=True, timeout=120, check=False)
+    def ask(self, prompt: str = "hello", peer: int = 0, folder: Path | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.ask_command(prompt, peer, extra, folder), capture_output=True, text=True, timeout=120, check=False)
 
     def events(self, prompt: str = "hello", peer: int = 0, **extra: str) -> list[dict[str, Any]]:
         done = self.ask(prompt, peer, **extra)
