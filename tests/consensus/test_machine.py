@@ -169,6 +169,17 @@ def test_rule_d_decides_from_any_round() -> None:
     assert m.step is Step.DECIDED
 
 
+def test_rule_d_decides_nothing_that_the_application_calls_invalid() -> None:
+    """However many precommit it: beyond a third of faulty weight this is what a peer still refuses by itself."""
+    body = block(8)
+    for valid, wanted in ((False, []), (True, [body.block_id])):
+        machine = Machine(key(3), ValidatorSet.of([(key(i), 1) for i in range(4)]), lambda r: key(r % 4))
+        machine.start()
+        machine.on_proposal(proposal(body, 0, NIL_ROUND, key(0)), valid)
+        effects = [e for i in range(3) for e in machine.on_vote(vote(VoteType.PRECOMMIT, 0, body.block_id, key(i)))]
+        assert [e.block_id for e in effects if isinstance(e, Decide)] == wanted
+
+
 def test_first_vote_counts_and_the_second_is_evidence() -> None:
     m = machine()
     m.on_vote(vote(VoteType.PREVOTE, 0, ZERO, key(0)))
