@@ -220,7 +220,8 @@ def test_the_newest_polka_is_known_also_when_its_round_is_over() -> None:
         machine.on_vote(vote(VoteType.PREVOTE, 0, one.block_id, key(by)))
     assert machine.valid is None
     assert machine.newest_polka() == (one.block_id, 0)
-    machine.on_proposal(proposal(two, 1, NIL_ROUND, key(1)), valid=False)
-    for by in range(3):
-        machine.on_vote(vote(VoteType.PREVOTE, 1, two.block_id, key(by)))
+    machine.on_proposal(proposal(two, 2, NIL_ROUND, key(2)), valid=False)
+    for by in range(3):  # in round 2: of round 1 the first votes are nil, and a second one counts for nothing
+        machine.on_vote(vote(VoteType.PREVOTE, 2, two.block_id, key(by)))
+    assert machine.votes.weight_for(2, VoteType.PREVOTE, two.block_id) == 3
     assert machine.newest_polka() == (one.block_id, 0)
