@@ -21,6 +21,7 @@ from p2p.keys import Domain, digest, verify
 from p2p.ledger import tree
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import first_state
+from p2p.ledger.leaving import Left
 from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
 from p2p.ledger.ops import SignedOp
@@ -32,11 +33,12 @@ from p2p.ledger.settle import end_of_block
 from p2p.ledger.snapshot import Manifest, make_chunks
 from p2p.ledger.view import View
 from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
-from p2p.store import snapshots
+from p2p.store import archive, snapshots
 from p2p.store.batch import Batch
 from p2p.store.guard import GuardStore
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
+from p2p.store.payloads import Payloads
 from p2p.types import VERSION, SignedBatch, SignedRequest, Status
 
 ZERO = bytes(32)
@@ -44,8 +46,10 @@ RESERVED_HEIGHTS = 20  # a request taken here counts against its account this lo
 
 
 class Chain(Answers):
-    def __init__(self, store: Store, guard: GuardStore, genesis: Genesis) -> None:
-        self.store, self.guard, self.genesis = store, guard, genesis
+    def __init__(self, store: Store, guard: GuardStore, genesis: Genesis, keep_for: bytes | None = None) -> None:
+        """keep_for: the node in whose inferences' records one is interested after they left the state; None: in all."""
+        self.store, self.guard, self.genesis, self._keep_for = store, guard, genesis, keep_for
+        self.payloads = Payloads(store)
         self.mempool = Mempool()
         self._reserved = {}
         self._processed: tuple[tuple[bytes, ...], tuple[SignedBatch, ...]] = (), ()  # of the block that passed last, decoded
@@ -54,7 +58,7 @@ class Chain(Answers):
         self._load_sets()
 
     @classmethod
-    def open(cls, directory: Path, genesis: Genesis, *, allow_missing_guard: bool = False) -> Chain:
+    def open(cls, directory: Path, genesis: Genesis, *, keep_for: bytes | None = None, allow_missing_guard: bool = False) -> Chain:
         """Open DIR/data. Raises StorageError (locked, full, guard missing) or ConfigError (another genesis)."""
         store = Store(directory / "data")
         try:
@@ -62,7 +66,7 @@ class Chain(Answers):
             if known is not None and known != encode(genesis):
                 raise ConfigError(f"{directory} belongs to another network or genesis", field="genesis")
             guard = GuardStore(store, directory / "node.key.used", allow_missing=allow_missing_guard)
-            return cls(store, guard, genesis)
+            return cls(store, guard, genesis, keep_for)
         except FolkmootError:
             store.close()
             raise
@@ -159,9 +163,12 @@ class Chain(Answers):
         if header.height != self.height() + 1:
             raise LocalProtocolError(f"block {header.height} on height {self.height()}", field="height")
         view = View(self._read_state)
-        receipts = self._apply(view, block)
+        receipts, left = self._apply(view, block)
         view.put(b"set/priorities", priorities)
         batch = Batch()
+        archive.add(self.store, batch, left, self._keep_for)
+        self.payloads.sweep(batch, header.height, self.genesis.epoch_blocks)
+        self.payloads.let_go(batch, left)
         tip = Tip(header.height, self._seal(view, header.height, batch), block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
@@ -193,8 +200,8 @@ class Chain(Answers):
             snapshots.keep(self.store, batch, Manifest(height, tuple(slots)), chunks, self.genesis.epoch_blocks)
         return tree.app_hash(root)
 
-    def _apply(self, view: View, block: Block) -> list[Receipt]:
-        height, receipts = block.header.height, []
+    def _apply(self, view: View, block: Block) -> tuple[list[Receipt], tuple[Left, ...]]:
+        height, receipts = block.header.height, list[Receipt]()
         txs, opened = self._processed
         if txs != block.txs:  # it was decided without us
             opened = tuple(unpack(SignedBatch, raw) for raw in block.txs)
@@ -207,9 +214,9 @@ class Chain(Answers):
                     apply_record(view, self.genesis, height, signed.sender, record)
                 except FolkmootError as error:
                     receipts.append(Receipt(signed.sender, index, error.code[:96], error.field[:96]))
-        end_of_block(view, self.genesis, height, block.header.beacon)
+        left = end_of_block(view, self.genesis, height, block.header.beacon)
         rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
-        return receipts
+        return receipts, left
 
     def block(self, height: int) -> tuple[Block, CommitCertificate] | None:
         raw = self.store.read("blocks", b"b" + height_key(height))
@@ -298,16 +305,11 @@ class Chain(Answers):
         self._reserved[key] = (signed.op.account, signed.op.account, 0, self.height())
 
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
-        batch = Batch()
-        batch.put("payloads", inference_id, payload)
-        self.store.commit(batch)
+        self.payloads.put(inference_id, payload)
 
     def drop_payloads(self, inference_ids: Iterable[bytes]) -> None:
         """They are not wanted any more; one that is not here is no error."""
-        batch = Batch()
-        for inference_id in inference_ids:
-            batch.put("payloads", inference_id, None)
-        self.store.commit(batch)
+        self.payloads.drop(inference_ids)
 
 
 def _reservation(signed: SignedRequest) -> bytes:

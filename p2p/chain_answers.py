@@ -10,15 +10,19 @@ from p2p.chain_sprint import Race, race, sprint_view
 from p2p.chain_view import Claim, Draw, Duty
 from p2p.codec import Message
 from p2p.consensus.messages import CommitCertificate
+from p2p.errors import Unavailable
 from p2p.genesis import CheckRules, Genesis, ModelSpec
 from p2p.inference.draw import Lots
-from p2p.ledger import parameters
+from p2p.ledger import earnings, parameters
 from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.proofs import TreeProof, prove
 from p2p.ledger.serving import serving_at
 from p2p.ledger.statement import open_cases, statement
 from p2p.ledger.view import View
+from p2p.state_proof import LeftProof
+from p2p.store import archive
 from p2p.store.lmdb import Store
+from p2p.store.payloads import Payloads
 
 
 class Tip(Message, frozen=True):
@@ -36,6 +40,7 @@ class Answers:
     """The reading half of chain.Chain."""
 
     store: Store
+    payloads: Payloads
     genesis: Genesis
     _tip: Tip
     _reserved: dict[bytes, tuple[bytes, bytes, int, int]]  # account and nonce -> (account, signer, escrow, height)
@@ -94,7 +99,7 @@ class Answers:
         return chain_view.claim(self._view(), inference_id)
 
     def payload(self, inference_id: bytes) -> bytes | None:
-        return self.store.read("payloads", inference_id)
+        return self.payloads.read(inference_id)
 
     def race(self, node: bytes, model: str) -> Race | None:
         """The running sprint for `node`, if there is one."""
@@ -126,12 +131,32 @@ class Answers:
         return open_cases(self._view(), self.genesis, node)
 
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
-        inference = self._view().inference(inference_id)
-        return chain_view.inference_view(inference_id, inference) if inference else None
+        """Also of one that left the state, where this peer keeps its record; left_epoch: the one it ended in, None: it did not leave."""
+        inference, kept = self._view().inference(inference_id), None
+        if inference is None:
+            kept = archive.find(self.store, inference_id)
+            inference = kept.inference() if kept else None
+        if inference is None:
+            return None
+        return {**chain_view.inference_view(inference_id, inference), "left_epoch": kept.epoch if kept else None}
 
     def proved(self, key: bytes) -> tuple[bytes | None, TreeProof]:
         """The value of a key of the state after the top height, None where there is none, and the proof against its app hash."""
         return self._read_state(key), prove(lambda position: self.store.read("tree", position), key)
+
+    def proved_left(self, inference_id: bytes) -> LeftProof | None:
+        """That it left the state with a record which this peer keeps; None where it does not. Raises Unavailable while the rest of its epoch
+        is still leaving, or where this peer knows too little of that epoch."""
+        kept = archive.find(self.store, inference_id)
+        if kept is None or self._read_state(b"inf/" + inference_id) is not None:
+            return None
+        sums = earnings.sums(self._view(), kept.epoch)
+        if sums.left_root is None:
+            raise Unavailable(f"what ended in epoch {kept.epoch} is leaving the state; ask again some blocks later", field="id")
+        path = archive.path(self.store, kept.epoch, kept.index, sums.left)
+        if path is None:
+            raise Unavailable(f"this peer began with a snapshot within epoch {kept.epoch}; ask another one", field="id")
+        return LeftProof(kept.epoch, kept.index, kept.record, tuple(path))
 
     def governance_view(self) -> dict[str, Any]:
         return governance_view(self._view(), self.genesis, self._tip.height)

@@ -15,6 +15,7 @@ from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_INBOUND_STREAMS_PER_PEER, MAX_
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7470",)
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 ENGINES = ("vllm", "torch")
+KEEP = ("own", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class NodeConfig:
     first_token_timeout_ms, token_timeout_ms: how long this peer, as an agent, waits for an executor before the next one.
     sprint_jobs: answers of the sprint made at once, with clients' requests, which go first; as many as the ML node has places for earn most.
     account_jobs, account_tokens: what one account may have of this peer, as an agent: requests at once, and tokens (the bounds of prompt and
-    answer; what is not used returns) in limit_window heights. agent_jobs, agent_tokens: the same for one agent, of this peer as an executor."""
+    answer; what is not used returns) in limit_window heights. agent_jobs, agent_tokens: the same for one agent, of this peer as an executor.
+    keep_records: of which inferences the records are kept when they leave the state, so that they can be proved: 'own' (this peer was agent,
+    executor or validator) or 'all'."""
 
     directory: Path
     network: str
@@ -56,6 +59,7 @@ class NodeConfig:
     agent_jobs: int = MAX_JOBS_PER_PEER * 3 // 4
     agent_tokens: int = 10_000_000
     limit_window: int = 60
+    keep_records: str = "own"
 
     @property
     def account_limit(self) -> Limit:
@@ -107,6 +111,8 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
         raise ConfigError("give a URL or a model's path, not both", field="ml_node")
     if config.engine not in ENGINES:
         raise ConfigError(f"{config.engine[:40]!r} is none of {', '.join(ENGINES)}", field="engine")
+    if config.keep_records not in KEEP:
+        raise ConfigError(f"{config.keep_records[:40]!r} is none of {', '.join(KEEP)}", field="keep_records")
     if config.engine == "torch" and config.model_path is None:
         raise ConfigError("the torch engine runs in the peer: give a model's path", field="model_path")
     if config.engine == "torch" and config.engine_flags:

@@ -29,9 +29,32 @@ def root_of(hashes: list[bytes]) -> bytes:
     return hashes[0]
 
 
+def grow(peaks: Sequence[bytes], size: int, leaf: bytes) -> tuple[bytes, ...]:
+    """The peaks of a tree that had `size` leaves and gets one more leaf hash. Peaks: the roots of its full subtrees, the largest first, one for
+    each bit of its size; whoever has them can go on without the leaves."""
+    found, current = list(peaks), leaf
+    while size & 1:
+        current, size = node_hash(found.pop(), current), size >> 1
+    return (*found, current)
+
+
+def root_of_peaks(peaks: Sequence[bytes]) -> bytes:
+    """Root of the tree that has these peaks."""
+    if not peaks:
+        return root_of([])
+    current = peaks[-1]
+    for peak in reversed(peaks[:-1]):
+        current = node_hash(peak, current)
+    return current
+
+
 def prove(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Audit path of leaf `index`, from the leaf up."""
-    hashes = [leaf_hash(leaf) for leaf in leaves]
+    return prove_of(list(map(leaf_hash, leaves)), index)
+
+
+def prove_of(hashes: list[bytes], index: int) -> list[bytes]:
+    """Audit path over leaf hashes."""
     path = []
     while len(hashes) > 1:
         sibling = index ^ 1

@@ -74,7 +74,7 @@ class Node:
         self.report = report
         self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
-        self.chain = Chain.open(config.directory, genesis)
+        self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
         self.outbox = Outbox(self.key, config.network)
         self.network: Network | None = None
         self._new_height = trio.Event()

@@ -13,7 +13,7 @@ from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, InvalidRequest
 from p2p.limits import MAX_MODEL_NAME
 from p2p.serving_proof import prove_serving
-from p2p.state_proof import key_of
+from p2p.state_proof import epoch_key, key_of
 from p2p.types import (
     OutputRecord,
     PlantReveal,
@@ -87,7 +87,10 @@ class Queries:
         inference_id = _hex(request, "id")
         payload, claim = self._chain.payload(inference_id), self._chain.claim(inference_id)
         if payload is None:
-            raise InvalidRequest("the payload is not here; agent, executor and drawn validators have it", field="id", code="not_found")
+            raise InvalidRequest(
+                "the payload is not here; agent, executor and drawn validators have it until the inference leaves the state", field="id",
+                code="not_found",
+            )
         if claim is None:
             raise InvalidRequest("the chain has no finish record of it (yet)", field="id", code="not_found")
         return {
@@ -104,10 +107,16 @@ class Queries:
         return {"height": height, "light": encode(found).hex()}
 
     def _prove(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A value of the state after the top height and its place in the tree; header height + 1 will stand for it."""
-        kind = request.get("kind")
-        value, proof = self._chain.proved(key_of(kind if isinstance(kind, str) else "", _hex(request, "id")))
-        return {"height": self._chain.height(), "value": None if value is None else value.hex(), "proof": encode(proof).hex()}
+        """A value of the state after the top height and its place in the tree; header height + 1 will stand for it. Of an inference that left
+        the state: the sums of its epoch, and the way from its record to their root."""
+        kind, id_ = request.get("kind"), _hex(request, "id")
+        key = key_of(kind if isinstance(kind, str) else "", id_)
+        left = self._chain.proved_left(id_) if kind == "inference" else None
+        value, proof = self._chain.proved(epoch_key(left.epoch) if left else key)
+        return {
+            "height": self._chain.height(), "value": None if value is None else value.hex(), "proof": encode(proof).hex(),
+            "left": encode(left).hex() if left else None,
+        }
 
     def _serving(self, request: dict[str, Any]) -> dict[str, Any]:
         """Whom a draw of `model` at `height` is made from: a ServingProof, as hexadecimal CBOR."""

@@ -10,14 +10,16 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from p2p import merkle
 from p2p.codec import Message, decode, unpack
 from p2p.consensus.light import MAX_AHEAD_MS, TRUSTING_MS, Facts, LightBlock, Verdict, facts_of, judge
 from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.ledger.leaving import leaf_of
 from p2p.ledger.proofs import TreeProof, implied_root
-from p2p.ledger.records import Account, Inference, Participant
+from p2p.ledger.records import Account, EpochSums, Inference, Participant
 from p2p.ledger.tree import app_hash
 from p2p.limits import MAX_FRAME
-from p2p.types import U32, VERSION, Bytes32, Short
+from p2p.types import U32, U64, VERSION, Bytes32, Short
 
 MAX_WAY = 64  # headers: more than log2 of any number of heights
 KINDS: dict[str, tuple[bytes, type[Account] | type[Inference] | type[Participant]]] = {
@@ -25,9 +27,19 @@ KINDS: dict[str, tuple[bytes, type[Account] | type[Inference] | type[Participant
 }
 
 
+class LeftProof(Message, frozen=True):
+    """An inference that ended in `epoch` and left the state: its last record is leaf `index` under the root in that epoch's sums."""
+
+    epoch: U64
+    index: U64
+    record: Annotated[bytes, Meta(max_length=MAX_FRAME // 4)]
+    path: Annotated[tuple[Bytes32, ...], Meta(max_length=64)]
+
+
 class StateProof(Message, frozen=True):
     """kind: one of KINDS. value: canonical bytes of its record, None: there is none. way: headers, each trusted because of the one
-    before, the first because of the genesis file or because the reader trusts it anyway."""
+    before, the first because of the genesis file or because the reader trusts it anyway. left: of an inference that is not in the state
+    any more; then value and proof are of its epoch's sums."""
 
     version: U32
     kind: Short
@@ -35,6 +47,7 @@ class StateProof(Message, frozen=True):
     value: Annotated[bytes, Meta(max_length=MAX_FRAME // 4)] | None
     proof: TreeProof
     way: Annotated[tuple[LightBlock, ...], Meta(min_length=1, max_length=MAX_WAY)]
+    left: LeftProof | None
 
     @property
     def height(self) -> int:
@@ -42,7 +55,8 @@ class StateProof(Message, frozen=True):
         return self.way[-1].header.height - 1
 
     def record(self) -> Account | Inference | Participant | None:
-        return None if self.value is None else unpack(KINDS[self.kind][1], self.value)
+        raw = self.left.record if self.left else self.value
+        return None if raw is None else unpack(KINDS[self.kind][1], raw)
 
 
 def key_of(kind: str, id_: bytes) -> bytes:
@@ -50,6 +64,11 @@ def key_of(kind: str, id_: bytes) -> bytes:
     if kind not in KINDS:
         raise InvalidRequest(f"what can be proved is one of {', '.join(KINDS)}", field="kind")
     return KINDS[kind][0] + id_
+
+
+def epoch_key(epoch: int) -> bytes:
+    """Where the state keeps an epoch's sums."""
+    return b"epoch/" + epoch.to_bytes(8, "big")
 
 
 def parse_state_proof(data: bytes) -> StateProof:
@@ -84,7 +103,19 @@ def check_state_proof(proof: StateProof, start: Facts, network: str, now_ms: int
         last = new
     if proof.kind not in KINDS:
         raise RemoteProtocolError("nothing of this kind is in the state", field="kind")
-    root = implied_root(key_of(proof.kind, proof.id), proof.value, proof.proof)
+    key = epoch_key(proof.left.epoch) if proof.left else key_of(proof.kind, proof.id)
+    root = implied_root(key, proof.value, proof.proof)
     if root is None or app_hash(root) != proof.way[-1].header.app_hash:
         raise RemoteProtocolError("this is not what the header stands for", field="proof")
+    if proof.left:
+        _check_left(proof.kind, proof.id, proof.value, proof.left)
     proof.record()
+
+
+def _check_left(kind: str, id_: bytes, value: bytes | None, left: LeftProof) -> None:
+    """value: the sums of its epoch, believed already."""
+    sums = unpack(EpochSums, value) if value is not None else EpochSums()
+    if kind != "inference":
+        raise RemoteProtocolError("inferences are what leaves the state", field="left")
+    if sums.left_root is None or not merkle.verify(leaf_of(id_, left.record), left.index, sums.left, left.path, sums.left_root):
+        raise RemoteProtocolError(f"this record is not among those that ended in epoch {left.epoch}", field="left")

@@ -63,7 +63,7 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
     from p2p.cli.verify import drive, light, trusted_header
     from p2p.codec import unpack
     from p2p.ledger.proofs import TreeProof
-    from p2p.state_proof import StateProof, key_of
+    from p2p.state_proof import LeftProof, StateProof, key_of
     from p2p.types import VERSION
 
     key_of(options.kind or "", b"")
@@ -72,13 +72,14 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
         id_, height = bytes.fromhex(options.id), int(answer["height"])
         value = None if answer["value"] is None else bytes.fromhex(answer["value"])
         tree_proof = unpack(TreeProof, bytes.fromhex(answer["proof"]))
+        left = None if answer["left"] is None else unpack(LeftProof, bytes.fromhex(answer["left"]))
     except (KeyError, TypeError, ValueError) as error:
         raise RemoteProtocolError("the peer's answer is no proof", field="proof") from error
     _await_header(ask, height + 1, options.wait)
     way = drive(options, genesis, height + 1, ask)
     if options.trusted:
         way.insert(0, light(ask({"op": "light", "height": trusted_header(options.trusted)[0]})))
-    proof = StateProof(VERSION, options.kind, id_, value, tree_proof, tuple(way))
+    proof = StateProof(VERSION, options.kind, id_, value, tree_proof, tuple(way), left)
     _check(options, genesis, proof)
     return proof
 
@@ -132,7 +133,8 @@ def _plain(proof: StateProof) -> dict[str, Any]:
     header = proof.way[-1].header
     return {
         "kind": proof.kind, "id": proof.id.hex(), "height": proof.height, "header": header.height, "block_id": header.block_id.hex(),
-        "record": _data(proof.record()), "siblings": len(proof.proof.siblings), "headers": len(proof.way),
+        "record": _data(proof.record()), "left_epoch": proof.left.epoch if proof.left else None,
+        "siblings": len(proof.proof.siblings), "headers": len(proof.way),
     }
 
 
@@ -151,8 +153,16 @@ def _data(value: Any) -> Any:
 
 def _readable(proof: StateProof) -> str:
     found = _plain(proof)
-    what = json.dumps(found["record"], indent=1) if found["record"] is not None else "is not in the state"
+    what = json.dumps(found["record"], indent=1) if found["record"] is not None else _absent(proof.kind)
+    left = f"\nended in epoch {proof.left.epoch} and left the state; its root is in that epoch's sums" if proof.left else ""
     return (
-        f"{proof.kind} {proof.id.hex()} {what}\nafter height {proof.height}; {found['siblings']} hashes up to the app hash of header "
+        f"{proof.kind} {proof.id.hex()} {what}{left}\nafter height {proof.height}; {found['siblings']} hashes up to the app hash of header "
         f"{found['header']} {found['block_id']}, which is decided ({found['headers']} header(s) checked)"
     )
+
+
+def _absent(kind: str) -> str:
+    """What a proof that nothing is there means."""
+    if kind != "inference":
+        return "is not in the state"
+    return "is not in the state; when it ended long ago, ask the peer that was its agent or executor: it keeps the record"

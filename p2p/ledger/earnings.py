@@ -1,5 +1,5 @@
 """What is booked in an epoch, and which inferences ended in it. Law: one bounded record for each participant; every inference that ended is
-under exactly one of them, and leaves the state with it, at most MAX_PRUNED a block.
+under exactly one of them, and leaves the state with it (leaving.py).
 """
 
 from __future__ import annotations
@@ -8,17 +8,14 @@ from msgspec.structs import replace
 
 from p2p.codec import encode, load
 from p2p.genesis import Genesis
-from p2p.ledger import parameters
 from p2p.ledger.models import spec_at
 from p2p.ledger.records import Earning, EpochSums, Inference
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
 
 NOBODY = bytes(32)  # under this node stand inferences that ended without an executor to name
-MAX_PRUNED = 256  # inferences that leave the state in one block
 MILLI = 1000
 MAX_FINE = 1 << 62  # so that the sum has its place on the wire
-_NEXT = b"prune"
 
 
 def cost_factor_milli(view: View, inference: Inference) -> int:
@@ -95,44 +92,23 @@ def ended(view: View, epoch: int, node: bytes, start: int, count: int) -> list[b
     return [inference_id for inference_id in found if inference_id is not None]
 
 
-def is_kept(view: View, epoch: int) -> bool:
-    """Whether nothing of `epoch` has left the state yet."""
-    return epoch >= int.from_bytes(view.get(_NEXT) or b"", "big")
-
-
-def prune(view: View, genesis: Genesis, height: int) -> None:
-    """At the end of block `height`: what ended `keep_epochs` epochs ago leaves the state, the newest first; later where the time to reveal
-    a plant is longer than that."""
-    window = parameters.checks(view, genesis).plant_window
-    keep = max(parameters.economy(view, genesis).keep_epochs, window // genesis.epoch_blocks + 1)
-    last = height // genesis.epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
-    epoch = int.from_bytes(view.get(_NEXT) or b"", "big")
-    budget = MAX_PRUNED
-    while epoch <= last and budget > 0:
-        nodes = earners(view, epoch)
-        if not nodes:
-            epoch, budget = epoch + 1, budget - 1
-            view.put(_NEXT, epoch.to_bytes(8, "big"))
-            continue
-        budget -= _prune_node(view, epoch, nodes[-1], budget)
-
-
-def _prune_node(view: View, epoch: int, node: bytes, budget: int) -> int:
-    """Up to `budget` inferences of one node, then its record. Returns the work done, at least 1."""
+def take_ended(view: View, epoch: int, node: bytes, most: int) -> list[bytes]:
+    """The ids of up to `most` of one node's inferences, the last ones, which are not in the index any more; with the first of them goes
+    the node's record."""
     record = earning(view, epoch, node)
     assert record is not None
-    left = max(record.ended - budget, 0)
+    left, found = max(record.ended - most, 0), []
     for at in range(left, record.ended):
         inference_id = view.get(_ended_key(epoch, node, at))
         assert inference_id is not None
-        view.put(b"inf/" + inference_id, None)
         view.put(_ended_key(epoch, node, at), None)
+        found.append(inference_id)
     if left:
         view.put(_key(epoch, node), encode(replace(record, ended=left)))
     else:
         view.put(_key(epoch, node), None)
         view.remove_id(b"earners/" + epoch.to_bytes(8, "big"), node)
-    return max(record.ended - left, 1)
+    return found
 
 
 def _key(epoch: int, node: bytes) -> bytes:

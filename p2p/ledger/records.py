@@ -306,7 +306,8 @@ class Earning(Message, frozen=True):
 
 class EpochSums(Message, frozen=True):
     """One epoch's money. height: at which it was settled, 0 = it runs. fees + slashed + penalties = paid + duties + bounty + burnt (M12);
-    minted is what all rewards add up to. forfeited: the part of the fees that convicted executors lost."""
+    minted is what all rewards add up to. forfeited: the part of the fees that convicted executors lost. left_root: of the RFC 6962 tree over
+    the `left` inferences that ended in it, once all have left the state; None before (leaving.py)."""
 
     height: U64 = 0
     minted_micro: U64 = 0
@@ -320,6 +321,8 @@ class EpochSums(Message, frozen=True):
     forfeited_micro: U64 = 0
     work: U64 = 0
     inferences: U64 = 0
+    left: U64 = 0
+    left_root: Bytes32 | None = None
 
     @property
     def balanced(self) -> bool:

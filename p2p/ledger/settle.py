@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
-from p2p.ledger import collateral, earnings, epochs, governance, panels, payout, plants, registry, sprint, standing, weights
+from p2p.ledger import collateral, epochs, governance, panels, payout, plants, registry, sprint, standing, weights
+from p2p.ledger.leaving import Left, let_go
 from p2p.ledger.price import move_prices
 from p2p.ledger.rules import serving
 from p2p.ledger.serving import keep_serving
@@ -18,8 +19,8 @@ _ORDERED = {b"collat:": collateral.pay_back, b"leave:": registry.leave, b"prop:"
 _AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.value, Status.APPEALED.value)
 
 
-def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> None:
-    """After the records of block `height`: keep its beacon, act on what is due, end the epoch at its last height."""
+def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> tuple[Left, ...]:
+    """After the records of block `height`: keep its beacon, act on what is due, end the epoch at its last height. Returns what left the state."""
     view.put(b"beacon/" + height.to_bytes(8, "big"), beacon)
     if height > BEACONS_KEPT:
         view.put(b"beacon/" + (height - BEACONS_KEPT).to_bytes(8, "big"), None)
@@ -37,12 +38,13 @@ def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> No
     if height % genesis.epoch_blocks == 0:
         epochs.settle(view, genesis, height)
         standing.end_epoch(view, genesis, height)
-    earnings.prune(view, genesis, height)
+    left = let_go(view, genesis, height)
     move_prices(view, genesis, height, serving)
     if height % genesis.epoch_blocks == 0:
         governance.end_epoch(view, genesis, height)  # after all else: until here the old rules hold
         weights.begin_epoch(view)  # and the old weights
     keep_serving(view, genesis, height)  # what the next draws see
+    return left
 
 
 def _inference(view: View, genesis: Genesis, height: int, inference_id: bytes) -> None:

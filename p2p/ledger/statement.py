@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from p2p.genesis import Genesis
-from p2p.ledger import earnings, parameters
+from p2p.ledger import earnings, leaving, parameters
 from p2p.ledger.cases import cases
 from p2p.ledger.records import Earning, EpochSums, Inference
 from p2p.ledger.view import View
@@ -65,7 +65,7 @@ def statement(view: View, genesis: Genesis, epoch: int, node: bytes, start: int)
     end = start + len(ids)
     return {
         "epoch": epoch, "first_height": epoch * genesis.epoch_blocks + 1, "last_height": (epoch + 1) * genesis.epoch_blocks,
-        "node": node.hex(), "kept": earnings.is_kept(view, epoch), "inferences": rows,
+        "node": node.hex(), "kept": leaving.is_kept(view, epoch), "inferences": rows,
         "next": end if end < sum(record.ended for _, record in records) else -1,
         "own": _own([record for _, record in records]), "sums": _sums(sums), "open": open_cases(view, genesis, node)[:PAGE],
     }

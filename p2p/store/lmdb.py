@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from itertools import islice
 from pathlib import Path
 
 import lmdb
@@ -78,6 +79,12 @@ class Store:
             if not cursor.set_range(start):
                 return []
             return [(bytes(k), bytes(v)) for k, v in cursor]
+
+    def keys(self, database: str, start: bytes, most: int) -> list[bytes]:
+        """Up to `most` keys from `start` in order."""
+        with self._env.begin(db=self._dbs[database]) as txn, txn.cursor() as cursor:
+            found = cursor.iternext(keys=True, values=False) if cursor.set_range(start) else iter(())
+            return [bytes(key) for key in islice(found, most)]
 
     def commit(self, batch: Batch) -> None:
         """Write all of `batch`, fsynced. The map grows when it is full, up to its limit."""

@@ -20,6 +20,7 @@ from p2p.inference.engine import Engine, Row
 from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, parse_frame
 from p2p.keys import Key, digest, peer_id
 from p2p.limits import MAX_FRAME, REVEAL_RANKS, TOP_RANKS
+from p2p.store.keys import verdict_key
 from p2p.types import VERSION, RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, verdict_commitment
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
@@ -86,7 +87,7 @@ class Validator:
                 if claim is None:
                     return
                 verdict = self.verdict(duty, await self.opinion(duty, claim))
-                await trio.to_thread.run_sync(self.chain.put_payload, _place(duty), encode(verdict))
+                await trio.to_thread.run_sync(self.chain.put_payload, verdict_key(duty.inference_id, duty.height), encode(verdict))
             commit = VerdictCommit(duty.inference_id, self.key.public, verdict_commitment(verdict))
             self.outbox.put(RecordKind.VERDICT_COMMIT, commit)
             self._sent.add(_step(duty))
@@ -108,7 +109,7 @@ class Validator:
             self._sent.discard(_step(duty))  # tried again next height
 
     def _kept(self, duty: Duty) -> Verdict | None:
-        raw = self.chain.payload(_place(duty))
+        raw = self.chain.payload(verdict_key(duty.inference_id, duty.height))
         return unpack(Verdict, raw) if raw is not None else None
 
     # -- what attacks replace -------------------------------------------------------------------------------------
@@ -205,11 +206,6 @@ def next_ranks(row: Row, panel: int = 0) -> tuple[tuple[int, int], ...]:
 
 def _step(duty: Duty) -> tuple[bytes, int, bool]:
     return duty.inference_id, duty.height, duty.commitment is not None
-
-
-def _place(duty: Duty) -> bytes:
-    """Where the store keeps our verdict; payloads have 32 bytes, this has more."""
-    return b"verdict/" + duty.inference_id + duty.height.to_bytes(8, "big")
 
 
 def stored_payload(raw: bytes) -> Payload:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from p2p.codec import encode
 from p2p.errors import FolkmootError, InvalidRequest
 from p2p.keys import Domain
-from p2p.ledger import earnings
+from p2p.ledger import earnings, leaving
 from p2p.ledger.notices import notices
 from p2p.ledger.records import MAX_NOTICES, Participant
 from p2p.ledger.standing import alone
@@ -274,7 +274,7 @@ def test_ended_inferences_leave_after_keep_epochs_and_cannot_start_again() -> No
 
 
 def test_little_leaves_in_one_block_and_all_of_it_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(earnings, "MAX_PRUNED", 4)
+    monkeypatch.setattr(leaving, "MAX_LEAVING", 4)
     lab = Lab(epoch_blocks=20, economy=replace(STEADY, keep_epochs=1))
     for _ in range(3):
         for _ in range(5):
