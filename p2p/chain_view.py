@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import asdict
+
 from p2p.genesis import Genesis, ModelSpec
 from p2p.keys import peer_id
 from p2p.ledger import parameters
@@ -178,7 +180,8 @@ def _standing_view(view: View, genesis: Genesis, participant: Participant) -> di
     seen = view.standing(participant.node)
     return {
         "node": participant.node.hex(), "owner": participant.owner.hex(), "weight": participant.weight,
-        "reputation": participant.reputation, "strikes": participant.strikes, "misses": participant.misses,
+        "reputation": participant.reputation, "reputations": [asdict(row) for row in participant.reputations],
+        "strikes": participant.strikes, "misses": participant.misses,
         "finished": seen.finished, "finished_before": seen.finished_before, "checked": seen.checked,
         "checked_tokens": seen.checked_tokens, "struck": seen.struck, "plants": seen.plants, "log_e_milli": seen.process.log_milli(),
         "compared": seen.compared, "odd": seen.odd, "duties": seen.duties, "missed": seen.missed,

@@ -95,8 +95,16 @@ class StartRecord(Message, frozen=True):
     agent: Bytes32
 
 
+class StackClass(StrEnum):
+    CPU_BF16 = "vllm-cpu-bf16"
+    GPU_BF16 = "vllm-gpu-bf16"
+    TORCH_CPU_BF16 = "torch-cpu-bf16"
+    TORCH_GPU_BF16 = "torch-gpu-bf16"
+
+
 class FinishRecord(Message, frozen=True):
-    """The executor claims everything: artifact_root binds model, parameters, prompt, tokens and candidates."""
+    """The executor claims everything: artifact_root binds model, parameters, prompt, tokens and candidates. stack: on which it was made, as
+    in the artifact's header; its reputation is for this model on this stack."""
 
     inference_id: Bytes32
     executor: Bytes32
@@ -105,6 +113,7 @@ class FinishRecord(Message, frozen=True):
     prompt_tokens: U32
     output_tokens: U32
     finish_reason: FinishReason
+    stack: Short = StackClass.CPU_BF16.value
 
 
 class OutputRecord(Message, frozen=True):
@@ -263,13 +272,6 @@ class SignedBatch(Message, frozen=True):
 
     batch: Batch
     signature: Bytes64
-
-
-class StackClass(StrEnum):
-    CPU_BF16 = "vllm-cpu-bf16"
-    GPU_BF16 = "vllm-gpu-bf16"
-    TORCH_CPU_BF16 = "torch-cpu-bf16"
-    TORCH_GPU_BF16 = "torch-gpu-bf16"
 
 
 def verdict_commitment(verdict: Verdict) -> bytes:

@@ -47,7 +47,7 @@ async def attempt(
     reason = FinishReason.STOP if steps and steps[-1].token in ends else FinishReason.LENGTH
     artifact = artifacts.build(artifacts.header_for(request, inference_id, spec, seed, prompt_tokens, reason, stack=stack), steps)
     finish = FinishRecord(
-        inference_id, key.public, artifact.root(), artifact.output_hash(), len(prompt_tokens), artifact.length, reason
+        inference_id, key.public, artifact.root(), artifact.output_hash(), len(prompt_tokens), artifact.length, reason, str(stack)
     )
     exact = check.check_exact(artifact, request, finish, spec, seed, ends)
     rows = await honest.score(prompt_tokens, artifact.tokens, ROW_TOP) if steps else ()

@@ -10,7 +10,7 @@ from p2p.codec import encode
 from p2p.genesis import Genesis
 from p2p.inference.draw import Lots
 from p2p.keys import Domain, Key, digest
-from p2p.ledger import earnings, parameters
+from p2p.ledger import earnings
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import check_conservation, first_state
 from p2p.ledger.models import model_spec
@@ -19,6 +19,7 @@ from p2p.ledger.price import price_of
 from p2p.ledger.records import EpochSums, Inference, Participant
 from p2p.ledger.rules import epoch_of, serving
 from p2p.ledger.settle import end_of_block
+from p2p.ledger.trust import check_milli
 from p2p.ledger.view import View
 from p2p.types import (
     VERSION,
@@ -31,12 +32,13 @@ from p2p.types import (
     Request,
     SignedFinish,
     SignedRequest,
+    StackClass,
     StartRecord,
     Verdict,
     VerdictCommit,
     verdict_commitment,
 )
-from p2p.verification.duty import check_probability_milli, reveal_positions
+from p2p.verification.duty import reveal_positions
 
 NETWORK, MODEL = "economy", "m"
 STREAMED = digest(b"streamed")  # of what every agent streams: agents are honest here, so both records say the same
@@ -146,9 +148,7 @@ class Network:
 
     def check_milli(self, node: bytes) -> int:
         """With which probability the next answer of `node` is checked: public, so a cheat reads it too."""
-        found, seen = self.view.participant(node), self.view.standing(node)
-        rules = parameters.checks(self.view, self.genesis)
-        return check_probability_milli(found.reputation if found else 0, seen.checked_tokens, seen.finished_before, rules)
+        return check_milli(self.view, self.genesis, node, MODEL, StackClass.CPU_BF16)
 
     def sums(self, epoch: int) -> EpochSums:
         return earnings.sums(self.view, epoch)

@@ -226,7 +226,8 @@ class Executor:
         )
         artifact = artifacts.build(header, steps)
         record = FinishRecord(
-            inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(job.prompt_tokens), len(steps), reason
+            inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(job.prompt_tokens), len(steps), reason,
+            str(self.stack),
         )
         finish = SignedFinish(record, self.key.sign(Domain.FINISH, request.network, encode(record)))
         raw = artifact.to_bytes()

@@ -124,7 +124,7 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
     ))
     view.remove_id(due_key(request.deadline_height), finish.inference_id)
     view.add_due(height + genesis.validation_delay, finish.inference_id)
-    count_finish(view, finish.executor)
+    count_finish(view, finish, request.model)
     used_by(view, request.model, height, finish.output_tokens)
 
 

@@ -25,7 +25,7 @@ def convict(view: View, genesis: Genesis, height: int, participant: Participant,
     most = parameters.checks(view, genesis).exclusion_max_epochs
     epochs = min(1 << min(participant.convictions, _MAX_DOUBLINGS), most)
     view.put_participant(replace(
-        participant, reputation=0, convicted_until=(epoch_of(genesis, height) + 1 + epochs) * genesis.epoch_blocks, convicted_reason=reason,
+        participant, reputations=(), convicted_until=(epoch_of(genesis, height) + 1 + epochs) * genesis.epoch_blocks, convicted_reason=reason,
         convictions=participant.convictions + 1, convicted_at=height, clean_epochs=0,
     ))
 

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 
 from p2p.genesis import Genesis
 from p2p.ledger import appeals, compare, earnings, parameters, standing
-from p2p.ledger.cases import cases
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
 from p2p.ledger.rules import checking_lots, voting_weights
+from p2p.ledger.trust import check_milli
 from p2p.ledger.view import View
 from p2p.types import Status
-from p2p.verification.duty import check_probability_milli, draw_validators, is_sampled
+from p2p.verification.duty import draw_validators, is_sampled
 
 MAX_DRAWS = 2  # committees drawn for one inference before silence settles it (decision 005)
 
@@ -22,10 +22,8 @@ MAX_DRAWS = 2  # committees drawn for one inference before silence settles it (d
 def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
     """The first committee, from a beacon the executor could not know when its root went on chain; or none, by chance."""
     assert inference.finish is not None
-    node = inference.finish.record.executor
-    executor, seen = view.participant(node), view.standing(node)
-    reputation = executor.reputation if executor and not cases(view, node) else 0
-    probability = check_probability_milli(reputation, seen.checked_tokens, seen.finished_before, parameters.checks(view, genesis))
+    finish = inference.finish.record
+    probability = check_milli(view, genesis, finish.executor, inference.signed_request.request.model, finish.stack)
     if disagree(inference):  # nobody will be paid for it, so there is nothing to check
         unconfirmed(view, genesis, height, inference_id, inference)
     elif not inference.in_sprint and not is_sampled(_beacon(view, height), inference_id, probability):

@@ -14,6 +14,8 @@ NONCE_WINDOW = 64
 MAX_PARTNERS = 64  # of one participant that are told apart in an epoch; what others do to it is not held against it
 MAX_FINDERS = 64  # validators that share a bounty
 MAX_NOTICES = 32  # kept for one account
+MAX_SERVED = 32  # pairs of model and stack of one participant that are counted in an epoch
+MAX_TRUSTED = 16  # of which it keeps reputation
 
 
 class Account(Message, frozen=True):
@@ -42,6 +44,25 @@ class Withdrawal(Message, frozen=True):
     height: U64
 
 
+class Reputation(Message, frozen=True):
+    """Earned with one model on one stack: 0 to 100 points (trust.py)."""
+
+    model: Short
+    stack: Short
+    points: U32
+
+
+class Served(Message, frozen=True):
+    """What an executor did with one model on one stack in the running epoch: inferences finished (finished_before: in the last epoch), and
+    output tokens of those that were checked."""
+
+    model: Short
+    stack: Short
+    finished: U64 = 0
+    finished_before: U64 = 0
+    checked_tokens: U64 = 0
+
+
 class Participant(Message, frozen=True):
     """convicted_until, barred_until: the last height at which it serves nobody (a convicted executor) or judges nobody (a barred
     validator); 0 = it is in good standing. suspended_until: the same for one that took part in too many inferences of which agent and
@@ -54,7 +75,7 @@ class Participant(Message, frozen=True):
     owner: Bytes32
     weight: U64
     models: tuple[Short, ...]
-    reputation: U32 = 0
+    reputations: Annotated[tuple[Reputation, ...], Meta(max_length=MAX_TRUSTED)] = ()
     misses: U32 = 0
     strikes: U32 = 0
     batch_nonce: U64 = 0
@@ -74,6 +95,11 @@ class Participant(Message, frozen=True):
     convictions: U32 = 0
     convicted_at: U64 = 0
     clean_epochs: U32 = 0
+
+    @property
+    def reputation(self) -> int:
+        """The lowest that it has for anything; 0 where it has none."""
+        return min((row.points for row in self.reputations), default=0)
 
 
 class Past(Message, frozen=True):
@@ -103,15 +129,14 @@ class Finder(Message, frozen=True):
 class Standing(Message, frozen=True):
     """One participant's counters of the running epoch; they begin anew with each epoch.
 
-    As executor: finished (of the last epoch: finished_before), checked: inferences; checked_tokens; struck: those that did not
-    stand; plants: revealed ones; process: the sequential test; process_before: that of the last epoch, which still takes disputes that
+    As executor: finished, checked: inferences; checked_tokens; served: the same by model and stack; struck: those that did not stand; plants:
+    revealed ones; process: the sequential test; process_before: that of the last epoch, which still takes disputes that
     began in it. As validator: compared with others and how often odd; duties, missed.
     As agent or executor: paired, inferences of which both records were compared; partners: with whom they differed. finders: who found
     answers of this executor that did not stand.
     """
 
     finished: U64 = 0
-    finished_before: U64 = 0
     checked: U64 = 0
     checked_tokens: U64 = 0
     struck: U64 = 0
@@ -125,6 +150,12 @@ class Standing(Message, frozen=True):
     partners: Annotated[tuple[Partner, ...], Meta(max_length=MAX_PARTNERS)] = ()
     finders: Annotated[tuple[Finder, ...], Meta(max_length=MAX_FINDERS)] = ()
     process_before: EProcess = EProcess()
+    served: Annotated[tuple[Served, ...], Meta(max_length=MAX_SERVED)] = ()
+
+    @property
+    def finished_before(self) -> int:
+        """In the last epoch, with all models."""
+        return sum(row.finished_before for row in self.served)
 
     @property
     def differ(self) -> int:

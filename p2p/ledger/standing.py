@@ -18,26 +18,30 @@ from functools import lru_cache
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
-from p2p.ledger import exclusion, parameters
-from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Panel, Participant, Partner, Standing
+from p2p.ledger import exclusion, parameters, trust
+from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Panel, Participant, Partner, Reputation, Standing
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
+from p2p.types import FinishRecord
 from p2p.verification.duty import convicts
 
-MAX_REPUTATION = 100
 MAX_ALONE = 64  # a bound of the search in `alone`
 
 
-def count_finish(view: View, node: bytes) -> None:
-    standing = view.standing(node)
-    view.put_standing(node, replace(standing, finished=standing.finished + 1))
+def count_finish(view: View, finish: FinishRecord, model: str) -> None:
+    standing = view.standing(finish.executor)
+    standing = trust.with_served(standing, model, finish.stack, lambda row: replace(row, finished=row.finished + 1))
+    view.put_standing(finish.executor, replace(standing, finished=standing.finished + 1))
 
 
 def count_checked(view: View, genesis: Genesis, height: int, inference: Inference, llr_milli: int | None, stands: bool) -> None:
     """A decided, checked inference of its executor for another's account. llr_milli: its weight in the sequential test."""
     assert inference.finish is not None
-    finish = inference.finish.record
-    standing = view.standing(finish.executor)
+    finish, model = inference.finish.record, inference.signed_request.request.model
+    standing = trust.with_served(
+        view.standing(finish.executor), model, finish.stack,
+        lambda row: replace(row, checked_tokens=row.checked_tokens + finish.output_tokens),
+    )
     # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias this epoch's
     # test. It belongs to the test of the epoch in which its first committee spoke, with all the others of that epoch. While it is open,
     # that test lacks a factor which is above 1 in the mean, so it stands too low, never too high: the bound holds whenever one looks.
@@ -63,7 +67,7 @@ def strike(view: View, node: bytes) -> None:
     participant, standing = view.participant(node), view.standing(node)
     view.put_standing(node, replace(standing, struck=standing.struck + 1))
     if participant is not None:
-        view.put_participant(replace(participant, reputation=0, strikes=participant.strikes + 1))
+        view.put_participant(replace(participant, reputations=(), strikes=participant.strikes + 1))
 
 
 def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> None:
@@ -196,30 +200,33 @@ def end_epoch(view: View, genesis: Genesis, height: int) -> None:
         clean = _is_clean(view, genesis, participant, standing)
         after = replace(
             exclusion.after_epoch(participant, parameters.checks(view, genesis), clean=clean, struck=standing.struck > 0),
-            reputation=_reputation(view, genesis, participant, standing),
+            reputations=_reputations(view, genesis, participant, standing),
             convicted_until=participant.convicted_until if participant.convicted_until > height else 0,
             barred_until=participant.barred_until if participant.barred_until > height else 0,
             suspended_until=participant.suspended_until if participant.suspended_until > height else 0,
         )
         if after != participant:
             view.put_participant(after)
-        anew = Standing(finished_before=standing.finished, process_before=standing.process)
+        anew = Standing(process_before=standing.process, served=trust.next_served(standing))
         if anew != standing:
             view.put_standing(participant.node, anew)
 
 
-def _reputation(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> int:
-    """After an epoch: 0 on conviction; half of it when too many inferences were never finished, by the exact test; a gain for a clean
-    epoch with enough checked tokens."""
+def _reputations(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> tuple[Reputation, ...]:
+    """After an epoch: none on conviction; half of each when too many inferences were never finished, by the exact test; a gain for what was
+    checked enough, when nothing was found."""
     checks = parameters.checks(view, genesis)
     if participant.convicted_until:
-        return 0
-    if convicts(standing.unfinished, standing.finished + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb):
-        return participant.reputation // 2
-    return min(MAX_REPUTATION, participant.reputation + checks.reputation_gain * _is_clean(view, genesis, participant, standing))
+        return ()
+    halved = convicts(standing.unfinished, standing.finished + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb)
+    gain = checks.reputation_gain if _is_faultless(participant, standing) else 0
+    return trust.after_epoch(participant, standing, gain=gain, least_tokens=checks.min_checked_tokens, halved=halved)
 
 
 def _is_clean(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> bool:
     """Enough of its output was checked in the epoch, and nothing was found."""
-    enough = standing.checked_tokens >= parameters.checks(view, genesis).min_checked_tokens
-    return enough and not standing.struck and not participant.suspended_until
+    return standing.checked_tokens >= parameters.checks(view, genesis).min_checked_tokens and _is_faultless(participant, standing)
+
+
+def _is_faultless(participant: Participant, standing: Standing) -> bool:
+    return not standing.struck and not participant.suspended_until

@@ -81,6 +81,7 @@ def check_exact(
         (header.model == request.model, "the artifact names another model"),
         (header.weights_hash == spec.weights_hash, "the artifact names other weights"),
         (header.template_hash == spec.template_hash, "the artifact names another chat template"),
+        (header.stack == finish.stack, "the artifact names another stack than the finish record"),
         (header.precision == spec.precision, "the artifact names another precision"),
         (header.kv_precision == spec.precision, "the artifact names another precision of the key-value cache"),
         (not spec.stacks or family(header.stack) in spec.stacks, "the artifact names a stack that the model may not be served on"),

@@ -14,7 +14,7 @@ from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, Genes
 from p2p.keys import Domain, Key, digest
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import check_conservation, first_state
-from p2p.ledger.records import Inference
+from p2p.ledger.records import Inference, Reputation
 from p2p.ledger.settle import end_of_block
 from p2p.ledger.view import View
 from p2p.types import (
@@ -30,6 +30,7 @@ from p2p.types import (
     RevealedRow,
     SignedFinish,
     SignedRequest,
+    StackClass,
     StartRecord,
     Verdict,
     VerdictCommit,
@@ -47,6 +48,11 @@ SALT = b"\x55" * 32
 TOKENS_HASH = b"\x05" * 32  # of what is streamed
 NO_CAP = 1 << 62  # emission however small the fees
 STEADY = EconomyRules(price_low_milli=0, price_high_milli=1000, emission_cap_milli=NO_CAP)  # a price that rests, for tests about something else
+
+
+def trusted(points: int) -> tuple[Reputation, ...]:
+    """Reputation for what the lab's answers are made with."""
+    return (Reputation("toy", StackClass.CPU_BF16.value, points),)
 
 
 def true_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:
@@ -115,10 +121,13 @@ class Lab:
         self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.height - 1, self.nodes[agent]))
         return signed
 
-    def finish(self, inference_id: bytes, executor: bytes | None = None, tokens: int = 10, *, output: bool = True) -> bytes:
+    def finish(
+        self, inference_id: bytes, executor: bytes | None = None, tokens: int = 10, *, output: bool = True,
+        stack: str = StackClass.CPU_BF16.value,
+    ) -> bytes:
         """output: the agent says that it streamed the same."""
         executor = executor or self.inference(inference_id).candidates[0]
-        record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.LENGTH)
+        record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.LENGTH, stack)
         signature = self.by_node[executor].sign(Domain.FINISH, "n", encode(record))
         self.put(executor, RecordKind.FINISH, SignedFinish(record, signature))
         if output:

@@ -14,7 +14,7 @@ from p2p.keys import Key
 from p2p.ledger import cases, earnings
 from p2p.ledger.ops import Appeal, Unregister
 from p2p.ledger.view import View
-from tests.ledger.lab import CLIENT, STEADY, Lab, false_row, true_row
+from tests.ledger.lab import CLIENT, STEADY, Lab, false_row, true_row, trusted
 from tests.ledger.orders import balance, order, part, rotation
 from tests.ledger.test_appeal import APPEALS, BOND, FULL, MONEY, NUMBER, appeal, lab_of, lost, speak, to_window_end
 from tests.ledger.test_epochs import to_end
@@ -23,7 +23,7 @@ from tests.ledger.test_money import put_collateral
 
 def test_while_a_case_is_open_all_answers_are_checked_and_reputation_does_not_help() -> None:
     lab = lab_of(rules=replace(APPEALS, min_checked_tokens=0, min_checks=0, saving_micro=0))
-    lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), reputation=100))
+    lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), reputations=trusted(100)))
     settled = sum(lab.status(lab.drawn(executor=lab.nodes[NUMBER])) == "SETTLED" for _ in range(12))
     assert settled > 6, "at reputation 100 hardly anything is checked"
     while not lab.inference(inference_id := lab.drawn(executor=lab.nodes[NUMBER])).panels:

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from p2p.genesis import EconomyRules
 from p2p.ledger import earnings
 from p2p.ledger.epochs import _split
-from p2p.ledger.records import Earning
+from p2p.ledger.records import Earning, Served
 from p2p.ledger.statement import Rule, statement
-from tests.ledger.lab import PRICE, PROMPT, RULES, STEADY, Lab
+from p2p.types import StackClass
+from tests.ledger.lab import PRICE, PROMPT, RULES, STEADY, Lab, trusted
 from tests.ledger.test_epochs import booked, money, to_end
 
 COST = (PROMPT + 10) * PRICE
@@ -23,8 +24,9 @@ def checked_with(lab: Lab, node: bytes, milli: int) -> None:
     """So that the next answer of `node` is checked with this probability: enough checked tokens, and a reputation for it."""
     participant, seen = lab.view.participant(node), lab.view.standing(node)
     assert participant is not None
-    lab.view.put_participant(replace(participant, reputation=(1000 - milli) * 10 // 99))
-    lab.view.put_standing(node, replace(seen, checked_tokens=1000, finished_before=100_000))
+    lab.view.put_participant(replace(participant, reputations=trusted((1000 - milli) * 10 // 99)))
+    row = Served("toy", StackClass.CPU_BF16.value, finished_before=100_000, checked_tokens=1000)
+    lab.view.put_standing(node, replace(seen, served=(row,)))
 
 
 def caught(lab: Lab, node: bytes, milli: int) -> None:

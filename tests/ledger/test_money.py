@@ -15,7 +15,7 @@ from p2p.ledger.notices import notices
 from p2p.ledger.records import MAX_NOTICES, Participant
 from p2p.ledger.standing import alone
 from p2p.types import FinishReason, FinishRecord, OutputRecord, Params, RecordKind, Request, SignedFinish, SignedRequest, StartRecord
-from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, TOKENS_HASH, Lab
+from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, TOKENS_HASH, Lab, trusted
 
 FULL, COST = 10**9, (PROMPT + 10) * PRICE
 OTHER = b"\x06" * 32
@@ -189,7 +189,7 @@ def test_misses_need_the_test_and_more_than_one_agent() -> None:
     for agents, after in ((1, 80), (4, 40)):
         lab = Lab(5, epoch_blocks=100)
         node = lab.nodes[4]
-        lab.view.put_participant(replace(part(lab, node), reputation=80))
+        lab.view.put_participant(replace(part(lab, node), reputations=trusted(80)))
         for at in range(40):
             signed = lab.start(agent=at % agents, deadline=20)
             first = lab.inference(signed.inference_id).candidates[0]

@@ -14,7 +14,7 @@ from p2p.ledger.collateral import MAX_WITHDRAWALS, take
 from p2p.ledger.ops import Body, Cap, Delegate, Deposit, Revoke, Transfer, Unregister, Vote, Withdraw
 from p2p.ledger.rules import capped, checking, owner_weight, serving
 from p2p.types import VERSION, Params, Record, RecordKind, Request, SignedRequest
-from tests.ledger.lab import CLIENT, Lab
+from tests.ledger.lab import CLIENT, Lab, trusted
 from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, rotation, signed
 
 OTHER, HOT, FRESH = Key(b"\x71" * 32), Key(b"\x72" * 32), Key(b"\x73" * 32)
@@ -273,7 +273,7 @@ def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None
     order(lab, owner, Deposit(old.public, 100))
     order(lab, owner, Withdraw(old.public, 40))
     lab.view.put_standing(old.public, replace(lab.view.standing(old.public), finished=7))
-    lab.view.put_participant(replace(part(lab, old.public), reputation=50))
+    lab.view.put_participant(replace(part(lab, old.public), reputations=trusted(50)))
     good = rotation(owner, old, FRESH)
     refused(lab, signed(lab, owner, replace(good, proof=bytes(64))), "proof")
     refused(lab, signed(lab, owner, replace(good, new_proof=bytes(64))), "new_proof")

@@ -17,7 +17,7 @@ from p2p.ledger.sprint_prompts import WORDS, sprint_prompt
 from p2p.ledger.statement import statement
 from p2p.limits import MAX_SPRINT_ANSWERS
 from p2p.types import SPRINT_ACCOUNT, Record, RecordKind, SprintCommit, SprintOpen
-from tests.ledger.lab import Lab
+from tests.ledger.lab import Lab, trusted
 from tests.ledger.orders import part
 from tests.ledger.race import EPOCH, RULES, TOKENS, UNCAPPED, RaceLab, commitment, opened, refused
 
@@ -120,7 +120,7 @@ def test_checks_count_as_always_and_pairs_do_not() -> None:
 
 def test_a_high_reputation_does_not_spare_the_check() -> None:
     lab = RaceLab(rules=replace(Lab(1).genesis.checks, min_checked_tokens=0, min_checks=0, saving_micro=0))
-    lab.view.put_participant(replace(part(lab, lab.nodes[0]), reputation=100))
+    lab.view.put_participant(replace(part(lab, lab.nodes[0]), reputations=trusted(100)))
     ids = opened(lab, {lab.nodes[0]: 500})[lab.nodes[0]]
     lab.block(2)
     assert {lab.status(one) for one in ids} == {"VALIDATING"}
