@@ -19,7 +19,7 @@ from p2p.verification.calibration import Facts
 from p2p.verification.statistics import CHOSEN, answer_facts
 
 ROUNDING = 0.6 / CHOSEN_STEPS_PER_NAT  # a published number that differs by less differs by its own rounding
-_HEADER = Header(
+HEADER = Header(
     ARTIFACT_VERSION, bytes(32), "", bytes(32), "", "", "", bytes(32), bytes(32), 1, bytes(32), Params(), bytes(32), FinishReason.LENGTH
 )
 
@@ -91,17 +91,17 @@ class Evidence:
         for at, (answer, own) in enumerate(zip(answers, rows, strict=True)):
             if not answer.steps:
                 continue
-            steps = _laundered(answer, published[at]) if published else answer.steps
+            steps = laundered(answer, published[at]) if published else answer.steps
             seed = bytes.fromhex(answer.seed)
             if case == "wrong_seed":
                 seed = digest(b"a seed of my own", seed)
-            artifact = build(replace(_HEADER, params=run.params, seed=seed), steps)
+            artifact = build(replace(HEADER, params=run.params, seed=seed), steps)
             ids.append(answer.prompt)
             values.append(answer_facts(artifact.positions(), own, run.params, seed))
         return tuple(ids), Facts(np.concatenate(values), tuple(map(len, values)))
 
 
-def _laundered(answer: Answer, rows: list[Row]) -> tuple[TokenStep, ...]:
+def laundered(answer: Answer, rows: list[Row]) -> tuple[TokenStep, ...]:
     return tuple(
         TokenStep(step.token, "", row[step.token], best(row, TOP_RANKS)) for step, row in zip(answer.steps, rows, strict=True)
     )

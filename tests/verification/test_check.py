@@ -94,7 +94,9 @@ def test_rows_that_do_not_cover_the_answer_are_never_valid() -> None:
         assert report.llr_milli == 0
 
 
-@pytest.mark.parametrize("change", [{"seed": b"\x08" * 32}, {"model": "other"}, {"params": Params(900)}, {"kv_precision": "fp8"}, {"stack": "torch-cpu-bf16"}])
+@pytest.mark.parametrize("change", [
+    {"seed": b"\x08" * 32}, {"model": "other"}, {"params": Params(900)}, {"kv_precision": "fp8"}, {"stack": "torch-cpu-bf16"},
+])
 def test_a_changed_header_is_not_under_the_root(change: dict[str, object]) -> None:
     made, req, record = claim()
     forged = artifacts.Artifact(replace(made.header, **change), made.rows)
