@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 5
+SCHEMA = 6
 DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots", "tree")
 
 
