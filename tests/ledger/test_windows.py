@@ -1,0 +1,106 @@
+"""A case and its appeal fit into an epoch: asked of every genesis file and of every vote on a window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from p2p.codec import encode
+from p2p.config import make_config
+from p2p.errors import ConfigError
+from p2p.genesis import CheckRules, Genesis
+from p2p.ledger import windows
+from p2p.ledger.genesis import check_genesis
+from p2p.ledger.governance import IN_FORCE, VOID, proposals
+from p2p.ledger.ops import Appeal, ChangeChecks, Propose
+from p2p.node import run_node
+from testnet.generate import SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan
+from tests.ledger.lab import Lab
+from tests.ledger.orders import lab_of, order, refused, signed
+from tests.ledger.test_appeal import APPEALS
+from tests.ledger.test_governance import accept
+
+SLOW = CheckRules(reveal_window=20, appeal_window=20)
+FITS = replace(Lab(1).genesis, checks=SLOW, validation_window=60, epoch_blocks=182)  # 80 + 20 + 1 + 80, and one more
+
+
+def test_the_defaults_and_the_test_networks_fit() -> None:
+    plan, first = Plan(Path(), 1), Genesis(1, "n", 0, (), (), ())
+    check_genesis(first)
+    check_genesis(replace(first, epoch_blocks=plan.epoch_blocks, validation_window=plan.validation_window))
+    check_genesis(replace(first, epoch_blocks=SHORT_EPOCH, validation_window=SHORT_WINDOW, sprint=SHORT_SPRINT))
+
+
+@pytest.mark.parametrize("change", [
+    {"epoch_blocks": 181}, {"validation_window": 61}, {"validation_delay": 2}, {"checks": replace(SLOW, reveal_window=21)},
+    {"checks": replace(SLOW, appeal_window=21)}, {"checks": replace(SLOW, appeal_window=0), "epoch_blocks": 80},
+], ids=str)
+def test_a_genesis_whose_cases_do_not_fit_into_an_epoch_is_refused(change: dict[str, Any]) -> None:
+    check_genesis(FITS)
+    with pytest.raises(ConfigError) as caught:
+        check_genesis(replace(FITS, **change))
+    assert caught.value.field == "epoch_blocks"
+    assert "shorter by " in caught.value.message
+
+
+def test_without_an_appeal_only_the_disputes_committee_is_waited_for() -> None:
+    check_genesis(replace(FITS, checks=replace(SLOW, appeal_window=0), epoch_blocks=81))
+
+
+async def test_a_peer_takes_no_part_in_such_a_network(tmp_path: Path) -> None:
+    (tmp_path / "genesis.cbor").write_bytes(encode(replace(FITS, epoch_blocks=100)))
+    with pytest.raises(ConfigError) as caught:
+        await run_node(make_config(tmp_path, {"network": "n"}), lambda state, text: None)
+    assert (caught.value.field, "shorter by 82 in all" in caught.value.message) == ("epoch_blocks", True)
+
+
+def test_the_slowest_case_takes_as_long_as_is_said() -> None:
+    """From the block in which the first committee's work ended to the one of the last decision."""
+    lab = Lab(15, rules=APPEALS, owners={12: 20})
+    inference_id = lab.drawn(executor=lab.nodes[1])
+    lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)])
+    begun = lab.inference(inference_id).dispute_height
+    slow(lab, inference_id, valid=False)
+    lab.block(lab.inference(inference_id).appeal_until - lab.height)
+    order(lab, lab.owners[1], Appeal(inference_id))
+    lab.block(1 + lab.genesis.validation_delay)
+    slow(lab, inference_id, valid=False)
+    assert lab.inference(inference_id).end_height - begun == windows.case(lab.genesis)
+
+
+def slow(lab: Lab, inference_id: bytes, *, valid: bool) -> None:
+    """The committee at work waits for its last heights, and one never speaks, nor reveals what it committed to, so all of them pass."""
+    members = lab.members(inference_id)
+    said = [lab.verdict(inference_id, node, valid=valid) for node in members[1:]]
+    lab.block(lab.inference(inference_id).panels[-1].closes - lab.height)
+    for verdict in said:
+        lab.commit(verdict)
+    lab.block()
+    lab.block(lab.inference(inference_id).panels[-1].closes - lab.height)
+    for verdict in said[1:]:
+        lab.reveal(verdict)
+    lab.block()
+
+
+# -- votes ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fields", "named"), [
+    ((("reveal_window", 15),), "reveal_window"), ((("appeal_window", 1),), "appeal_window"),
+    ((("grey_milli", 1), ("appeal_window", 3), ("reveal_window", 3)), "appeal_window"),
+], ids=str)
+def test_a_change_whose_cases_do_not_fit_is_not_put_to_a_vote(fields: tuple[tuple[str, object], ...], named: str) -> None:
+    lab = lab_of()
+    refused(lab, signed(lab, lab.owners[0], Propose(ChangeChecks(fields))), named)
+    order(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 14),))))
+
+
+def test_a_change_that_does_not_fit_what_is_in_force_by_then_is_void() -> None:
+    lab = lab_of()
+    accept(lab, ChangeChecks((("reveal_window", 1), ("appeal_window", 2))), ChangeChecks((("reveal_window", 10),)))
+    first, second = (found for _, found in proposals(lab.view))
+    assert (first.state, second.state) == (IN_FORCE, VOID)
+    assert "an epoch has 20" in second.reason
