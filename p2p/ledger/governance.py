@@ -22,6 +22,7 @@ from p2p.ledger.models import add_model, check_new, live_spec, put_model
 from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
 from p2p.ledger.price import begin_at
 from p2p.ledger.registry import MAX_PARTICIPANTS, nodes_of
+from p2p.ledger.sprint import late
 from p2p.ledger.view import View
 from p2p.types import U64, Bytes32, Reason, Short
 
@@ -140,7 +141,7 @@ def _checks(view: View, genesis: Genesis, height: int, change: ChangeChecks) -> 
     rules = parameters.changed(parameters.checks(view, genesis), change.fields)
     moved = [name for name, _ in change.fields if name in _WINDOWS]
     wanted = replace(genesis, checks=rules)
-    if moved and (found := windows.problem(wanted)):
+    if moved and (found := windows.problem(wanted) or late(wanted)):
         raise InvalidRequest(found, field=moved[0])
     parameters.put_checks(view, rules)
 

@@ -13,10 +13,9 @@ from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
 from p2p.ledger.rules import checking_lots
 from p2p.ledger.view import View
+from p2p.ledger.windows import MAX_DRAWS
 from p2p.types import Status
 from p2p.verification.duty import check_probability_milli, draw_validators, is_sampled
-
-MAX_DRAWS = 2  # committees drawn for one inference before silence settles it (decision 005)
 
 
 def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:

@@ -1,5 +1,5 @@
 """How long a case can take. Law: what a committee refuses is decided, its appeal included, before the next epoch is over, for later than that it
-is no evidence (standing.py).
+is no evidence (standing.py); what a race gives is decided before its weights are counted.
 
 Every phase moves when all have spoken or when its window closes, so these are the slowest ways there are.
 """
@@ -7,6 +7,8 @@ Every phase moves when all have spoken or when its window closes, so these are t
 from __future__ import annotations
 
 from p2p.genesis import Genesis
+
+MAX_DRAWS = 2  # committees drawn for one inference before silence settles it (decision 005)
 
 
 def committee(genesis: Genesis) -> int:
@@ -18,6 +20,11 @@ def case(genesis: Genesis) -> int:
     """Heights from the end of the committee that refused an answer to the last decision about it."""
     window = genesis.checks.appeal_window
     return committee(genesis) + (window + genesis.validation_delay + committee(genesis) if window else 0)
+
+
+def life(genesis: Genesis) -> int:
+    """Heights from a finish to the last decision about it."""
+    return genesis.validation_delay + MAX_DRAWS * committee(genesis) + case(genesis)
 
 
 def problem(genesis: Genesis) -> str:

@@ -1,4 +1,4 @@
-"""A case and its appeal fit into an epoch: asked of every genesis file and of every vote on a window."""
+"""A case and its appeal fit into an epoch, and a race's cases before its count: asked of every genesis file and of every vote on a window."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from p2p.ledger.governance import IN_FORCE, VOID, proposals
 from p2p.ledger.ops import Appeal, ChangeChecks, Propose
 from p2p.node import run_node
 from testnet.generate import SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan
+from tests.ledger import lab as labs
 from tests.ledger.lab import Lab
 from tests.ledger.orders import lab_of, order, refused, signed
+from tests.ledger.race import RaceLab
 from tests.ledger.test_appeal import APPEALS
 from tests.ledger.test_governance import accept
 
@@ -71,7 +73,7 @@ def test_the_slowest_case_takes_as_long_as_is_said() -> None:
     assert lab.inference(inference_id).end_height - begun == windows.case(lab.genesis)
 
 
-def slow(lab: Lab, inference_id: bytes, *, valid: bool) -> None:
+def slow(lab: Lab, inference_id: bytes, *, valid: bool, reveals: bool = True) -> None:
     """The committee at work waits for its last heights, and one never speaks, nor reveals what it committed to, so all of them pass."""
     members = lab.members(inference_id)
     said = [lab.verdict(inference_id, node, valid=valid) for node in members[1:]]
@@ -80,7 +82,7 @@ def slow(lab: Lab, inference_id: bytes, *, valid: bool) -> None:
         lab.commit(verdict)
     lab.block()
     lab.block(lab.inference(inference_id).panels[-1].closes - lab.height)
-    for verdict in said[1:]:
+    for verdict in said[1:] if reveals else ():
         lab.reveal(verdict)
     lab.block()
 
@@ -104,3 +106,41 @@ def test_a_change_that_does_not_fit_what_is_in_force_by_then_is_void() -> None:
     first, second = (found for _, found in proposals(lab.view))
     assert (first.state, second.state) == (IN_FORCE, VOID)
     assert "an epoch has 20" in second.reason
+
+
+def test_a_change_after_which_a_race_would_be_counted_too_early_is_not_put_to_a_vote() -> None:
+    lab = RaceLab()
+    refused(lab, signed(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 6),)))), "reveal_window")
+    order(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 5),))))
+
+
+# -- races ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("won", [True, False])
+def test_a_last_minute_answer_is_decided_before_the_count_and_its_appeal_gives_the_weight_back(won: bool) -> None:
+    """The tightest epoch that is allowed: opened at the last height, a first committee that says nothing, everybody as slow as it may be, a
+    dispute, and an appeal at the last height."""
+    rules = replace(labs.RULES, appeal_window=6)
+    with pytest.raises(ConfigError):
+        RaceLab(14, epoch_blocks=57, rules=rules)
+    lab = RaceLab(14, epoch_blocks=58, rules=rules)
+    node = lab.nodes[0]
+    lab.to_race()
+    lab.race(node, 30)
+    lab.to(lab.times.end)
+    late, *others = lab.open(node)
+    lab.block(2)
+    lab.judge(others)
+    slow(lab, late, valid=True, reveals=False)
+    slow(lab, late, valid=False)
+    slow(lab, late, valid=False)
+    assert lab.status(late) == "APPEALABLE"
+    lab.to(lab.inference(late).appeal_until)
+    order(lab, lab.owners[0], Appeal(late))
+    lab.block(1 + lab.genesis.validation_delay)
+    slow(lab, late, valid=won)
+    assert lab.status(late) == ("UPHELD" if won else "INVALIDATED")
+    assert lab.height == lab.genesis.epoch_blocks, "no height to spare: the weights are counted at the end of the last one that ended"
+    lab.to_next_epoch()
+    assert lab.weight(node) == (30 if won else 0)
