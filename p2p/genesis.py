@@ -72,8 +72,8 @@ class CheckRules(Message, frozen=True):
     false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
     thresholds for (10_000, 1000 or 100).
     honest_disagree_ppm: rate at which the records of an honest agent and an honest executor may differ, in millionths.
-    appeal_window: heights in which a lost dispute may be appealed, 0 = there is no appeal; well below an epoch, for a case that is decided
-    two epochs after it began is no evidence. appeal_committee: validators of an appeal, not fewer than dispute_committee.
+    appeal_window: heights in which a lost dispute may be appealed, 0 = there is no appeal. A dispute's committee, this window and the appeal's
+    committee must fit into an epoch (ledger/windows.py). appeal_committee: validators of an appeal, not fewer than dispute_committee.
     exclusion_max_epochs: longest time for which one conviction excludes. exclusion_clean_epochs: clean epochs that make one forgotten.
     """
 
@@ -173,7 +173,7 @@ class Genesis(Message, frozen=True):
     committee: U32 = 3  # validators drawn for one inference
     validation_delay: U32 = 1  # heights between the root on chain and the beacon that draws its validators
     validation_window: U32 = 60  # heights a drawn validator has to commit its verdict
-    epoch_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 100  # heights of one epoch: the validator set changes only between them
+    epoch_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 200  # heights of one epoch: the validator set changes only between them
     changes: tuple[GenesisChange, ...] = ()
     checks: CheckRules = CheckRules()
     economy: EconomyRules = EconomyRules()

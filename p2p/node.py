@@ -48,6 +48,7 @@ from p2p.inference.session import (
     raise_failure,
 )
 from p2p.keys import Key
+from p2p.ledger.genesis import check_genesis
 from p2p.limits import MAX_PROPOSAL
 from p2p.mlnode import open_ml_node
 from p2p.orders import take_order
@@ -332,6 +333,7 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
     """Run one peer until cancelled. report(state, text): joining, loading, ready. beside: more tasks, which know the node (a test's load).
     Raises FolkmootError when it must halt."""
     genesis = unpack(Genesis, (config.directory / "genesis.cbor").read_bytes())
+    check_genesis(genesis)
     report("joining", f"network {config.network}")
     node = Node(config, genesis, report)
     try:

@@ -40,7 +40,7 @@ COLLATERAL_MICRO = 1_000_000
 ASK_EVERY_S = 4.0
 ASK_TIMEOUT_S = 90.0
 TO_THE_CHEAT = 4  # questions of the first epoch that go to the cheat, as far as it is still drawn
-LIMIT_S = 1500.0
+LIMIT_S = 2000.0
 CHECKS = CheckRules(min_checked_tokens=60)  # a short epoch has few
 NAMES = {CHEAT: "int8 cheat", JOINER: "joiner"}
 

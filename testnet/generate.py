@@ -14,14 +14,14 @@ from p2p.codec import encode
 from p2p.config import DEFAULT_MODEL, dump_config
 from p2p.genesis import CheckRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
 from p2p.keys import Key
-from p2p.ledger.sprint import check_sprint
+from p2p.ledger.genesis import check_genesis
 from p2p.types import VERSION
 
 CLIENT_BALANCE_MICRO = 1_000_000_000
 PRICE_MICRO = 10
 NO_SPRINT, DEFAULT_CHECKS = SprintRules(), CheckRules()
-# A race of half a minute, decided within an epoch of three or four: for a network that one wants to watch.
-SHORT_EPOCH, SHORT_WINDOW = 240, 40
+# A race of half a minute, decided within an epoch of five or so: for a network that one wants to watch.
+SHORT_EPOCH, SHORT_WINDOW = 320, 40
 SHORT_SPRINT = SprintRules(blocks=30, open_blocks=20, samples=3, max_tokens=32, unit_tokens=20)
 
 
@@ -41,7 +41,7 @@ class Plan:
     serving: bool = True
     settings: tuple[tuple[str, Any], ...] = ()
     validation_window: int = 60
-    epoch_blocks: int = 100
+    epoch_blocks: int = 200
     accounts: tuple[GenesisAccount, ...] = ()
     sprint: SprintRules = NO_SPRINT
     checks: CheckRules = DEFAULT_CHECKS
@@ -65,7 +65,7 @@ def generate(plan: Plan) -> list[Path]:
         VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
         validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks, sprint=plan.sprint,
     )
-    check_sprint(genesis)
+    check_genesis(genesis)
     for index, folder in enumerate(folders):
         folder.mkdir(parents=True)
         keys[folder].save(folder / "node.key")

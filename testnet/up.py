@@ -21,7 +21,7 @@ class Running:
 
 
 def bring_up(
-    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *, epoch_blocks: int = 100, sprint: bool = False,
+    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *, epoch_blocks: int = 200, sprint: bool = False,
     joiners: int = 0, checks: CheckRules = DEFAULT_CHECKS,
 ) -> Running:
     """`peers` peers, of them `cheats` (index from 0 -> attack); ml_nodes honest vLLM servers in turn, and one for each kind of altered

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from p2p.control import call
 from p2p.errors import FolkmootError
+from p2p.genesis import CheckRules
 from testnet.generate import Plan, generate
 from testnet.providers import read_state, start_peer, stop, up, wait_until
 
@@ -26,7 +27,10 @@ HEAL_S = 90.0
 class Chaos:
     def __init__(self, directory: Path, peers: int, seed: int) -> None:
         self.directory, self.rng, self.peers = directory, random.Random(seed), peers
-        self.folders = generate(Plan(directory, peers, serving=False, settings=(("expected_size", peers),), epoch_blocks=20))
+        self.folders = generate(Plan(
+            directory, peers, serving=False, settings=(("expected_size", peers),), epoch_blocks=20, validation_window=4,
+            checks=CheckRules(reveal_window=4, appeal_window=0),
+        ))
         up(directory, self.folders, {}, lambda text: None)
         self.started = time.monotonic()
         self.counts = {"kill": 0, "pause": 0}

@@ -45,7 +45,7 @@ class Net:
 
     def __init__(
         self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None, settings: dict[str, Any] | None = None,
-        window: int = 60, epoch_blocks: int = 100, cheats: dict[int, str] | None = None, own: dict[int, dict[str, Any]] | None = None,
+        window: int = 60, epoch_blocks: int = 200, cheats: dict[int, str] | None = None, own: dict[int, dict[str, Any]] | None = None,
         **rules: Any,
     ) -> None:
         fresh_directory(directory)

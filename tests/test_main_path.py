@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from p2p.genesis import CheckRules
 from testnet.providers import stop
 from tests.net_lab import Net, until
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    made = Net(tmp_path_factory.mktemp("net"), epoch_blocks=4)
+    made = Net(tmp_path_factory.mktemp("net"), window=6, epoch_blocks=12, checks=CheckRules(reveal_window=4, appeal_window=0))
     yield made
     made.close()
 
@@ -79,7 +80,7 @@ def test_stop_two_blocks_stop_nothing_forks_and_go_on(net: Net) -> None:
 
 def test_a_peer_with_nothing_begins_at_a_snapshot_and_its_headers_can_be_checked(net: Net) -> None:
     """Its store is lost with its key's mark: it comes back by light client and snapshot, epochs behind, while blocks go on."""
-    until(lambda: net.height(0) >= 20)
+    until(lambda: net.height(0) > 4 * 12, 90)  # a snapshot more than three epochs after the beginning
     stop(net.directory, [net.folders[3].name], sign=signal.SIGKILL)
     shutil.rmtree(net.folders[3] / "data")
     (net.folders[3] / "node.key.used").unlink()

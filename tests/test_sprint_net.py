@@ -15,7 +15,7 @@ from p2p.genesis import CheckRules, SprintRules
 from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network
-EPOCH = 64
+EPOCH = 72
 SPRINT = SprintRules(blocks=10, open_blocks=8, samples=2, max_tokens=8, unit_tokens=5)
 SLOW, CHEAT = 1, 2  # of five; peer 0 is fast
 
@@ -23,8 +23,8 @@ SLOW, CHEAT = 1, 2  # of five; peer 0 is fast
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     made = Net(
-        tmp_path_factory.mktemp("sprint"), 5, flags={SLOW: ["--delay-s", "0.5"]}, cheats={CHEAT: "wrong_seed"}, window=12, epoch_blocks=EPOCH,
-        sprint=SPRINT, checks=CheckRules(reveal_window=8), settings={"empty_block_interval_ms": 500},
+        tmp_path_factory.mktemp("sprint"), 5, flags={SLOW: ["--delay-s", "0.5"]}, cheats={CHEAT: "wrong_seed"}, window=10, epoch_blocks=EPOCH,
+        sprint=SPRINT, checks=CheckRules(reveal_window=6, appeal_window=0), settings={"empty_block_interval_ms": 500},
     )
     yield made
     made.close()

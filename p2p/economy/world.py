@@ -24,7 +24,7 @@ from p2p.ledger.ops import Deposit, Register, Unregister, consent
 from p2p.limits import MAX_CANDIDATES
 from p2p.types import SignedRequest
 
-RICH = 10**13
+RICH, EPOCH = 10**13, 100
 OUTSIDER = Key(digest(b"economy", b"outsider"))  # a self-dealer's agent: a peer that is no participant
 MAX_TRIES = 400  # requests a self-dealer signs to find one that draws its node
 
@@ -83,7 +83,7 @@ class World:
         return Genesis(
             1, NETWORK, 0, tuple(peers), tuple(GenesisAccount(account, RICH) for account in accounts),
             (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", self.assume.price_micro, 1, 1 << 16),),
-            validation_window=setting.validation_window, checks=setting.checks, economy=economy,
+            validation_window=setting.validation_window, epoch_blocks=EPOCH, checks=setting.checks, economy=economy,
         )
 
     def _deposit(self) -> None:

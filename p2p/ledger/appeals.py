@@ -2,9 +2,12 @@
 leaves it whole: back to who paid it, or burnt when validators that were not asked before confirm what was said.
 
 The committee is drawn from the beacon `validation_delay` heights after the order, so nobody can choose the height that draws its friends.
+What was said before keeps the weight with which the vote was lost, so nothing but new verdicts can turn it (decision 020).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -15,8 +18,8 @@ from p2p.ledger.accounts import credit, debit
 from p2p.ledger.cases import close_case, open_case
 from p2p.ledger.ops import Appeal
 from p2p.ledger.payout import burn
-from p2p.ledger.records import AppealSeen, Inference
-from p2p.ledger.rules import checking, nodes_by_owner
+from p2p.ledger.records import AppealSeen, Inference, Panel
+from p2p.ledger.rules import checking, nodes_by_owner, voting_weights
 from p2p.ledger.view import View
 from p2p.types import Status
 
@@ -34,18 +37,34 @@ def _somebody_is_left(view: View, genesis: Genesis, inference: Inference) -> boo
     return any(node not in out for node, _ in checking(view, genesis, inference.signed_request.request.model))
 
 
-def wait(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, reason: str) -> bool:
-    """The vote went against it: keep it open for an appeal. False where it cannot be appealed: it waited before, the rules know no
-    appeal, or every validator was asked already."""
+def weights_of(view: View, genesis: Genesis, inference: Inference) -> dict[bytes, int]:
+    """validator -> what its verdict weighs: that of a vote that was lost keeps what it had then, the others' is their validators' now."""
+    kept = {verdict.validator: verdict.weight for verdict in inference.verdicts} if inference.appeal_until else {}
+    new = inference.verdicts_on_appeal if inference.appeal_until else inference.verdicts
+    return kept | voting_weights(view, genesis, [verdict.validator for verdict in new])
+
+
+def wait(
+    view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, weights: Mapping[bytes, int], reason: str
+) -> bool:
+    """The vote went against it: keep it open for an appeal, with the weights it had. False where it cannot be appealed: it waited before,
+    the rules know no appeal, or every validator was asked already."""
     assert inference.finish is not None
     window = parameters.checks(view, genesis).appeal_window
     if inference.appeal_until or not window or not _somebody_is_left(view, genesis, inference):
         return False
     until = height + window
-    view.put_inference(inference_id, replace(inference, status=Status.APPEALABLE.value, reason=reason, appeal_until=until))
+    view.put_inference(inference_id, replace(
+        inference, status=Status.APPEALABLE.value, reason=reason, appeal_until=until,
+        panels=tuple(_weighed(panel, weights) for panel in inference.panels),
+    ))
     open_case(view, inference.finish.record.executor, inference_id)
     view.add_due(until, inference_id)
     return True
+
+
+def _weighed(panel: Panel, weights: Mapping[bytes, int]) -> Panel:
+    return replace(panel, verdicts=tuple(replace(verdict, weight=weights[verdict.validator]) for verdict in panel.verdicts))
 
 
 def appeal(view: View, genesis: Genesis, height: int, account: bytes, body: Appeal) -> None:

@@ -17,16 +17,18 @@ from p2p.codec import Message, encode, load
 from p2p.errors import FolkmootError, InvalidRequest
 from p2p.genesis import Genesis, ModelSpec
 from p2p.keys import digest
-from p2p.ledger import parameters
+from p2p.ledger import parameters, windows
 from p2p.ledger.models import add_model, check_new, live_spec, put_model
 from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
 from p2p.ledger.price import begin_at
 from p2p.ledger.registry import MAX_PARTICIPANTS, nodes_of
+from p2p.ledger.sprint import late
 from p2p.ledger.view import View
 from p2p.types import U64, Bytes32, Reason, Short
 
 MAX_OPEN = 16  # open, or accepted and not yet in force
 MAX_CLOSED = 16  # kept for people to read
+_WINDOWS = ("reveal_window", "appeal_window")  # of the rules that are voted on; the others are the genesis file's
 OPEN, ACCEPTED, REJECTED, IN_FORCE, VOID = "open", "accepted", "rejected", "in force", "void"
 
 
@@ -136,7 +138,12 @@ def _make(view: View, genesis: Genesis, height: int, change: Change) -> None:
 
 def _checks(view: View, genesis: Genesis, height: int, change: ChangeChecks) -> None:
     del height
-    parameters.put_checks(view, parameters.changed(parameters.checks(view, genesis), change.fields))
+    rules = parameters.changed(parameters.checks(view, genesis), change.fields)
+    moved = [name for name, _ in change.fields if name in _WINDOWS]
+    wanted = replace(genesis, checks=rules)
+    if moved and (found := windows.problem(wanted) or late(wanted)):
+        raise InvalidRequest(found, field=moved[0])
+    parameters.put_checks(view, rules)
 
 
 def _economy(view: View, genesis: Genesis, height: int, change: ChangeEconomy) -> None:

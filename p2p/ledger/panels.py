@@ -10,13 +10,12 @@ from p2p.genesis import Genesis
 from p2p.ledger import appeals, compare, earnings, parameters, standing
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
-from p2p.ledger.rules import checking_lots, voting_weights
+from p2p.ledger.rules import checking_lots
 from p2p.ledger.trust import check_milli
 from p2p.ledger.view import View
+from p2p.ledger.windows import MAX_DRAWS
 from p2p.types import Status
 from p2p.verification.duty import draw_validators, is_sampled
-
-MAX_DRAWS = 2  # committees drawn for one inference before silence settles it (decision 005)
 
 
 def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
@@ -107,21 +106,20 @@ def _close(view: View, genesis: Genesis, height: int, inference_id: bytes, infer
 
 def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
     """The weighted vote over all revealed verdicts. A tie does not stand: doubt is never 'valid'. What does not stand may be appealed, and
-    until that is over nobody is paid, marked or struck."""
+    until that is over nobody is paid, marked or struck; without new verdicts it then is what it was (appeals.weights_of)."""
     assert inference.finish is not None
     node = inference.finish.record.executor
-    weights = voting_weights(view, genesis, [verdict.validator for verdict in inference.verdicts])
+    weights = appeals.weights_of(view, genesis, inference)
     verdicts = [verdict for verdict in inference.verdicts if weights[verdict.validator]]
     valid = sum(weights[v.validator] for v in verdicts if v.valid)
     invalid = sum(weights[v.validator] for v in verdicts if not v.valid)
     if valid + invalid == 0:  # all were barred meanwhile
-        inference = appeals.close(view, genesis, height, inference_id, inference, confirmed=False)
         inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
         refund(view, genesis, height, inference_id, inference, "no validator answered", Status.EXPIRED)
         return
     stands = valid > invalid
     reason = "" if stands else next(v.reason for v in verdicts if not v.valid)
-    if not stands and appeals.wait(view, genesis, height, inference_id, inference, reason):
+    if not stands and appeals.wait(view, genesis, height, inference_id, inference, weights, reason):
         return
     heard = any(weights[v.validator] for v in inference.verdicts_on_appeal)
     inference = appeals.close(view, genesis, height, inference_id, inference, confirmed=heard and not stands)

@@ -173,7 +173,8 @@ class CommitSeen(Message, frozen=True):
 
 
 class VerdictSeen(Message, frozen=True):
-    """A revealed verdict. numbers are dropped once they were compared; the block keeps them."""
+    """A revealed verdict. numbers are dropped once they were compared; the block keeps them. weight: what it weighed in a vote that was lost
+    and may be appealed, and weighs in every later one; 0 before."""
 
     validator: Bytes32
     valid: bool
@@ -182,6 +183,7 @@ class VerdictSeen(Message, frozen=True):
     tokens: U32
     numbers: tuple[RevealedRow, ...]
     height: U64
+    weight: U64 = 0
 
 
 class Panel(Message, frozen=True):

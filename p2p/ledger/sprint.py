@@ -19,7 +19,7 @@ from p2p.codec import Message, encode, load, unpack
 from p2p.errors import ConfigError, InvalidRequest, RemoteProtocolError
 from p2p.genesis import Genesis
 from p2p.keys import Domain, digest, verify
-from p2p.ledger import parameters
+from p2p.ledger import parameters, windows
 from p2p.ledger.models import live_spec
 from p2p.ledger.records import Inference
 from p2p.ledger.rules import epoch_of
@@ -91,8 +91,7 @@ def heights(genesis: Genesis, epoch: int) -> Heights:
 
 
 def check_sprint(genesis: Genesis) -> None:
-    """Whether the sprint fits its epoch: a committee and, after it, a dispute must end before the weights are counted, or a padder could
-    hide behind a late one. Raises ConfigError."""
+    """Whether the sprint fits its epoch. Raises ConfigError."""
     rules = genesis.sprint
     if not rules.blocks:
         return
@@ -100,10 +99,20 @@ def check_sprint(genesis: Genesis) -> None:
         raise ConfigError("weights come from the sprint; plan no changes of them", field="changes")
     if rules.blocks <= SPRINT_COMMIT_LEAD:
         raise ConfigError(f"more than {SPRINT_COMMIT_LEAD} heights, or nobody can commit in time", field="sprint.blocks")
-    committee = genesis.validation_window + genesis.checks.reveal_window
-    wanted = heights(genesis, 0).end + genesis.validation_delay + 2 * committee
-    if wanted >= genesis.epoch_blocks:  # weights are counted one height before the epoch's last
-        raise ConfigError(f"the race, its committees and their disputes need more than {wanted} heights", field="epoch_blocks")
+    if found := late(genesis):
+        raise ConfigError(found, field="epoch_blocks")
+
+
+def late(genesis: Genesis) -> str:
+    """Whether an answer can be undecided when the weights are counted, one height before the epoch's last: a padder could hide behind it, and
+    what an appeal gives back would come too late. What to do about it; '' where none can."""
+    needed = heights(genesis, 0).end + windows.life(genesis)
+    if not genesis.sprint.blocks or needed < genesis.epoch_blocks:
+        return ""
+    return (
+        f"the race, its committees, their dispute and its appeal may take {needed} heights, an epoch has {genesis.epoch_blocks}: make "
+        "validation_window, reveal_window, appeal_window or the race shorter, or epochs longer"
+    )
 
 
 # -- the race ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 found true, and for nothing when one drawn answer was withheld or refused; what nobody could check changes nothing.
 
 They are counted where the next epoch's validator set is made, two heights before it begins, kept under `weights`, and become the participants'
-own with that epoch's first height: blocks, draws, committees and emission then weigh the same.
+own with that epoch's first height: blocks, draws, committees and emission then weigh the same. By then every answer is decided, its appeal
+included (sprint.late).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from p2p.codec import encode, load
 from p2p.genesis import Genesis
 from p2p.ledger import parameters
 from p2p.ledger.models import spec_at
-from p2p.ledger.records import Inference
 from p2p.ledger.rules import capped
 from p2p.ledger.sprint import Run, runs, samples
 from p2p.ledger.view import View
@@ -52,7 +52,7 @@ def verified_milli(view: View, genesis: Genesis, run: Run) -> int | None:
     """The output tokens that a commitment is worth, times the model's cost factor in thousandths: as many answers as it has, of the mean
     length of the checked ones. None: nothing was decided."""
     answers = [found for opened in run.opened if (found := view.inference(opened.inference_id)) is not None]
-    if len(answers) < samples(genesis, run) or any(map(_refuted, answers)):
+    if len(answers) < samples(genesis, run) or any(answer.status == Status.INVALIDATED.value for answer in answers):
         return 0
     good = [answer for answer in answers if answer.status in _CHECKED]
     if not good:
@@ -60,11 +60,6 @@ def verified_milli(view: View, genesis: Genesis, run: Run) -> int | None:
     spec = spec_at(view, run.model, good[0].draw_height)
     tokens = sum(answer.finish.record.output_tokens for answer in good if answer.finish)
     return run.count * tokens * (spec.cost_milli if spec else MILLI) // len(good)
-
-
-def _refuted(answer: Inference) -> bool:
-    """The vote went against it. While an appeal is open it counts as refuted: waiting for the weights to be counted must not pay."""
-    return answer.status == Status.INVALIDATED.value or (answer.appeal_until > 0 and not answer.end_height)
 
 
 def count(view: View, genesis: Genesis, out: Collection[bytes]) -> Weights:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2p.control import call
+from p2p.genesis import CheckRules
 from tests.cli.test_cli import folkmoot
 from tests.net_lab import Net, until
 
@@ -30,7 +31,7 @@ def test_failures_are_one_line_with_a_field_and_a_status(argv: list[str], status
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    made = Net(tmp_path_factory.mktemp("orders"), epoch_blocks=30)
+    made = Net(tmp_path_factory.mktemp("orders"), window=8, epoch_blocks=30, checks=CheckRules(reveal_window=5, appeal_window=0))
     yield made
     made.close()
 

@@ -19,7 +19,7 @@ from p2p.ledger.sprint import Heights, Run, Sprint, drawn, heights, question, ru
 from p2p.types import FinishReason, FinishRecord, RecordKind, SignedFinish, SprintCommit, SprintOpen
 from tests.ledger.lab import STEADY, Lab
 
-EPOCH, TOKENS = 40, 10
+EPOCH, TOKENS = 45, 10
 UNCAPPED = replace(STEADY, owner_cap_milli=1000)
 RULES = SprintRules(blocks=6, open_blocks=5, samples=3, max_tokens=20, unit_tokens=10)
 

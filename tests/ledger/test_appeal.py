@@ -94,21 +94,64 @@ def test_where_there_is_nothing_to_wait_for_it_ends_at_once(lab: Callable[[], La
     assert (found.status, found.end_height, found.appeal_until) == ("INVALIDATED", here.height - 1, 0)
 
 
-def test_an_accuser_barred_within_the_window_weighs_nothing_at_its_end() -> None:
-    """The weights are those of the decision, as everywhere."""
-    lab = lab_of()
+def split(lab: Lab, accusers: int = 2) -> tuple[bytes, list[bytes], list[bytes]]:
+    """An answer of peer NUMBER that `accusers` of each committee refused, barely lost: its id, who refused it, who did not."""
     inference_id = lab.drawn(executor=lab.nodes[NUMBER])
-    liars: list[bytes] = []
-    for accusers in (2, 2):
+    said: tuple[list[bytes], list[bytes]] = [], []
+    for _ in range(2):
         members = lab.members(inference_id)
-        liars += members[:accusers]
-        lab.say([lab.verdict(inference_id, node, valid=node not in liars) for node in members])
+        for at, node in enumerate(members):
+            said[at >= accusers].append(node)
+        lab.say([lab.verdict(inference_id, node, valid=at >= accusers) for at, node in enumerate(members)])
     assert lab.status(inference_id) == "APPEALABLE"
-    for liar in liars[:3]:
-        lab.view.put_participant(replace(part(lab, liar), barred_until=1000))
+    return inference_id, *said
+
+
+def weigh(lab: Lab, nodes: list[bytes], weight: int) -> None:
+    for node in nodes:
+        lab.view.put_participant(replace(part(lab, node), weight=weight))
+
+
+def leave(lab: Lab, nodes: list[bytes]) -> None:
+    for node in nodes:
+        lab.view.put(b"part/" + node, None)
+
+
+BETWEEN = pytest.mark.parametrize("between", [
+    lambda lab, accusers, others: bar(lab, accusers), lambda lab, accusers, others: weigh(lab, others, 1000),
+    lambda lab, accusers, others: weigh(lab, accusers, 1), lambda lab, accusers, others: leave(lab, accusers),
+    lambda lab, accusers, others: bar(lab, accusers + others),
+], ids=["accusers are barred", "the others gain weight", "accusers lose weight", "accusers leave", "all are barred"])
+
+
+@BETWEEN
+def test_without_an_appeal_nothing_that_happens_meanwhile_turns_it(between: Callable[..., None]) -> None:
+    """A bar says that somebody is away or stands alone too often; it is no look at this answer."""
+    lab = lab_of()
+    inference_id, accusers, others = split(lab)
+    between(lab, accusers, others)
     to_window_end(lab, inference_id)
     lab.block()
-    assert lab.status(inference_id) == "UPHELD"
+    found = lab.inference(inference_id)
+    assert (found.status, found.reason, found.refunded_micro, part(lab, lab.nodes[NUMBER]).strikes) == ("INVALIDATED", "because", COST, 1)
+    finders = {one.validator for one in lab.view.standing(lab.nodes[NUMBER]).finders}
+    assert finders == set(accusers), "who found it shares the bounty, as when it was lost"
+    assert not any(lab.view.standing(node).compared for node in accusers if lab.view.participant(node) is None), "who left has no counters"
+
+
+def test_a_bar_that_ends_within_the_window_brings_no_word_back() -> None:
+    lab = lab_of()
+    inference_id = lab.drawn(executor=lab.nodes[NUMBER])
+    for _ in range(2):
+        members = lab.members(inference_id)
+        bar(lab, members[1:])
+        lab.say([lab.verdict(inference_id, node, valid=at > 0) for at, node in enumerate(members)])
+    assert lab.status(inference_id) == "APPEALABLE", "two words against none"
+    for node in lab.nodes:
+        lab.view.put_participant(replace(part(lab, node), barred_until=0))
+    to_window_end(lab, inference_id)
+    lab.block()
+    assert lab.status(inference_id) == "INVALIDATED"
 
 
 # -- with one ------------------------------------------------------------------------------------------------------------
@@ -208,15 +251,32 @@ def test_whoever_is_left_at_the_draw_decides_and_nobody_costs_nothing() -> None:
     assert (lab.status(inference_id), balance(lab, lab.owners[NUMBER].public)) == ("INVALIDATED", FULL)
 
 
-def test_all_who_judged_are_barred_at_the_end_of_an_appeal() -> None:
+@BETWEEN
+@pytest.mark.parametrize("heard", [False, True])
+def test_an_appeal_without_a_verdict_in_its_favour_turns_nothing(between: Callable[..., None], heard: bool) -> None:
+    """Also where those who accused it weigh nothing any more: whoever could bring that about could turn what was decided."""
     lab = lab_of()
-    inference_id = lost(lab)
+    inference_id, accusers, others = split(lab)
     appeal(lab, inference_id)
-    bar(lab, lab.inference(inference_id).members)
+    between(lab, accusers, others)
+    if heard:
+        lab.say([lab.verdict(inference_id, lab.members(inference_id)[0], valid=False)])
     lab.until(inference_id, lambda found: found.end_height > 0)
-    assert (lab.status(inference_id), balance(lab, lab.owners[NUMBER].public)) == ("EXPIRED", FULL)
+    assert (lab.status(inference_id), balance(lab, lab.owners[NUMBER].public)) == ("INVALIDATED", FULL - BOND * heard)
     assert (clients(lab), lab.view.totals().due_micro) == (FULL, 0)
     assert not cases.cases(lab.view, lab.nodes[NUMBER])
+
+
+def test_an_appeal_that_is_won_finds_false_accusers_that_were_barred_meanwhile() -> None:
+    lab = lab_of(rules=replace(APPEALS, grey_milli=0))
+    inference_id, accusers, _ = split(lab)
+    for node in accusers:
+        put_collateral(lab, node, 50_000)
+    appeal(lab, inference_id)
+    bar(lab, accusers)
+    speak(lab, inference_id, 7)
+    assert lab.status(inference_id) == "UPHELD"
+    assert lab.view.totals().burnt_micro == 4 * MONEY.accuse_penalty_micro, "a bar does not save them from M11"
 
 
 def test_without_an_output_record_a_won_appeal_waits_for_it() -> None:

@@ -17,5 +17,6 @@ executor stops by itself               test_stop.py
 price locked at Start                  test_chain.py: the_price_of_the_start_is_paid_whatever_it_is_at_finish_and_settlement
 power to zero and back                 test_chain.py: without_weight_nobody_is_drawn_and_with_it_again, a_planned_change_takes_the_vote_...
 node disabled in mid-epoch             test_chain.py: a_node_that_is_disabled_in_mid_epoch_*; its ML node: tests/test_failures.py
+a peer the genesis file does not know  test_newcomer.py: a client with that file alone has it drawn, and checks its answer
 bandwidth limit                        test_peers.py: the_bandwidth_limit_*; never more in any window: tests/test_bandwidth.py
 """

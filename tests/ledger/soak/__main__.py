@@ -2,8 +2,9 @@
 
 Real chains with their stores: each block's batches go through the mempool, `process` and `finalize`, so signatures, rules, state tree and
 receipts are the ones that every peer has. A record counts as one transaction: it is what the ledger takes or refuses by itself; a batch
-that is refused as a whole counts as one. About a quarter is wrong on purpose. After every block: conservation, bounds, no trace of what was
-refused; after every epoch: its sums and all totals against the whole state. At the end the blocks are applied again in a process with
+that is refused as a whole counts as one. About a quarter is wrong on purpose. Each epoch begins with a race, so weights and validators change.
+After every block: conservation, bounds, no trace of what was refused; where weights are counted: nothing of the race is open; after every
+epoch: its sums and all totals against the whole state. At the end the blocks are applied again in a process with
 another PYTHONHASHSEED, and from the middle on a snapshot. With J processes each makes N / J records from its own seed. Exit code 1 when
 anything was violated; then the last line says how to see it again.
 """

@@ -35,7 +35,7 @@ from p2p.ledger.ops import (
 )
 from p2p.ledger.records import Participant
 from p2p.types import RecordKind
-from tests.ledger.soak.people import MODEL, NETWORK
+from tests.ledger.soak.people import MODEL, NETWORK, NEW
 from tests.ledger.soak.scene import Scene
 
 CHANGES: tuple[tuple[str, tuple[int, ...]], ...] = (
@@ -97,8 +97,8 @@ def _cap(scene: Scene) -> None:
 
 
 def _node(scene: Scene) -> None:
-    """A newcomer, another offer, or a newcomer that leaves; those of the genesis file stay, else nobody would have weight in the end."""
-    new = [p for p in scene.participants if not p.weight and not p.leaving]
+    """A newcomer, another offer, or a newcomer that leaves; those of the genesis file stay, whatever they behave like."""
+    new = [p for p in scene.participants if scene.people.number.get(p.node, NEW) == NEW and not p.leaving]
     if new and scene.chance(300):
         leaver = scene.rng.choice(new)
         say(scene, scene.key(leaver.owner), Unregister(leaver.node))
@@ -119,7 +119,7 @@ def register(account: Key, node: Key, offered: tuple[str, ...], floor: int = 0) 
 def _rotate(scene: Scene) -> None:
     owner, participant = _owned(scene)
     old, new = scene.key(participant.node), scene.people.make()
-    scene.people.number[new.public] = scene.people.number.get(old.public, 99)
+    scene.people.number[new.public] = scene.people.number.get(old.public, NEW)
     say(scene, owner, rotation(owner, old, new))
 
 

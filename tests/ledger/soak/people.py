@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
+from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
 from p2p.keys import Key, digest
 
 NETWORK, MODEL = "soak", "toy"
 PEERS, CLIENTS, HOT = 12, 24, 2
 # by the number a node began with: a key's successor behaves as it did
 FORGER, LIAR, SILENT, SLOPPY, WILD = 1, 2, 3, 4, 5  # faulty answers, false accusations, no verdicts, wrong reports, any of these
+NEW = 99  # who came later: honest
 FAULTS = ("int4", "wrong_seed", "forged_stop")
 
 
@@ -44,11 +45,12 @@ class People:
         )
         return Genesis(
             1, NETWORK, 0, peers, tuple(GenesisAccount(key.public, 10**9) for key in self.accounts),
-            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048),), validation_window=5, epoch_blocks=20,
+            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048),), validation_window=2, epoch_blocks=29,
             checks=CheckRules(
-                reveal_window=4, min_checked_tokens=40, min_checks=1, reputation_gain=30, plant_window=6, plant_every=2,
+                reveal_window=2, min_checked_tokens=40, min_checks=1, reputation_gain=30, plant_window=6, plant_every=2,
                 honest_odd_ppm=200_000, honest_miss_ppm=250_000, honest_disagree_ppm=100_000,
-                appeal_window=4, appeal_committee=3,
+                appeal_window=2, appeal_committee=3,
             ),
+            sprint=SprintRules(blocks=4, open_blocks=2, samples=2, max_tokens=8, unit_tokens=3),
             economy=EconomyRules(withdraw_wait=8, gov_window=6, output_window=8, tokens_per_weight=6, gov_quorum_milli=300),
         )

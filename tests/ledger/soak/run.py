@@ -26,6 +26,7 @@ from tests.chains import next_priorities
 from tests.ledger.soak import orders, wrong
 from tests.ledger.soak.lives import Lives
 from tests.ledger.soak.people import NETWORK, People
+from tests.ledger.soak.races import Races
 from tests.ledger.soak.replay import from_snapshot, replay_apart
 from tests.ledger.soak.scene import EITHER, Item, Scene
 from tests.ledger.soak.watch import Violation, Watch, open_watched
@@ -58,6 +59,7 @@ class Run:
         self.chain = open_watched(folder / "first", self.people.genesis(), watch)
         self.scene = Scene(self.chain, self.people, random.Random(seed))
         self.lives, self.tally = Lives(self.scene), Tally()
+        self.races = Races(self.scene, self.lives)
         self._taken: deque[tuple[bytes, Item]] = deque(maxlen=REMEMBERED)
         self._old: bytes = b""  # a batch that was decided
 
@@ -67,9 +69,10 @@ class Run:
         scene.begin()
         if chain.height():
             self.lives.go_on()
+            self.races.go_on()
             self.lives.begin(self.starts)
             orders.give(scene, self.starts * 5 // 4)
-            wrong.give(scene, self.lives, list(self._taken), self.starts * 3)
+            wrong.give(scene, self.lives, self.races, list(self._taken), self.starts * 3)
         made = scene.batches()
         for _, _, raw in made:
             chain.add_tx(raw)

@@ -20,6 +20,7 @@ from p2p.ledger.collateral import at_stake
 from p2p.ledger.governance import Proposal
 from p2p.ledger.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Price, Standing, Totals
 from p2p.ledger.rules import epoch_of
+from p2p.ledger.sprint import Run, Sprint, runs
 from p2p.ledger.view import View
 from p2p.store.batch import Batch
 from p2p.store.guard import GuardStore
@@ -31,6 +32,7 @@ EVERY = 64  # refused records after which all bytes are compared, not only what 
 SHAPES: dict[bytes, type] = {
     b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning, b"epoch": EpochSums, b"price": Price,
     b"note": Notices, b"limits": Limits, b"prop": Proposal, b"totals": Totals, b"checks": CheckCounters,
+    b"run": Run, b"sprint": Sprint,
 }
 
 
@@ -84,11 +86,20 @@ class Watch:
         kept = held + totals.escrow_micro + totals.due_micro + totals.collateral_micro + totals.burnt_micro
         if totals.minted_micro != kept:
             raise Violation(f"height {height}: minted {totals.minted_micro}, there are {kept}: {totals}, balances {held}")
+        if (height + 1) % genesis.epoch_blocks == 0:
+            self._decided(view, height)
         if height and height % genesis.epoch_blocks == 0:
             self.epochs += 1
             sums = earnings.sums(view, epoch_of(genesis, height))
             if sums.height != height or not sums.balanced:
                 raise Violation(f"height {height}: the epoch's sums do not balance: {sums}")
+
+    def _decided(self, view: View, height: int) -> None:
+        """Where the weights are counted: nothing of the race is open."""
+        for opened in (one for run in runs(view) for one in run.opened):
+            found = view.inference(opened.inference_id)
+            if found is None or not found.end_height:
+                raise Violation(f"height {height}: an answer of the race is undecided when weights are counted: {found and found.status}")
 
     def whole(self, chain: Chain) -> None:
         """The state on disk: each total is the sum of what it stands for."""

@@ -44,6 +44,7 @@ from p2p.types import (
 from tests.ledger.soak.lives import COMMITTING, Life, Lives, fair_price, finish_of, request
 from tests.ledger.soak.orders import register, rotation, say
 from tests.ledger.soak.people import MODEL, NETWORK
+from tests.ledger.soak.races import Races
 from tests.ledger.soak.scene import EITHER, Item, Scene
 
 MUCH = 1 << 61
@@ -55,12 +56,14 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 
 
-def give(scene: Scene, lives: Lives, taken: list[tuple[bytes, Item]], count: int) -> None:
+def give(scene: Scene, lives: Lives, races: Races, taken: list[tuple[bytes, Item]], count: int) -> None:
     """taken: what the ledger took a few blocks ago, with its senders; it must not be taken again."""
     known = [(life, found) for life in lives.live.values() if not life.start_at and (found := scene.view.inference(life.id)) is not None]
     for _ in range(count):
-        pick = scene.rng.randrange(10)
-        if pick == 0:
+        pick = scene.rng.randrange(11)
+        if pick == 10:
+            races.wrong()
+        elif pick == 0:
             _garbage(scene)
         elif pick == 1 and taken:
             _again(scene, *scene.rng.choice(taken))
