@@ -56,6 +56,7 @@ from p2p.outbox import Outbox
 from p2p.planting import Planter
 from p2p.queries import Queries
 from p2p.sprint import Racer
+from p2p.store.sent import SentStore
 from p2p.sync import Catchup, serve_sync
 from p2p.types import VERSION
 from p2p.verification.profile import load as load_profile
@@ -76,7 +77,8 @@ class Node:
         self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
-        self.outbox = Outbox(self.key, config.network)
+        self.sent = SentStore(self.chain.store)
+        self.outbox = Outbox(self.key, config.network, self.sent.load())
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0
@@ -223,7 +225,9 @@ class Node:
         """Each height, and whenever records wait: new batches, and again those that no block took in time."""
         while True:
             height = self.chain.height()
-            for raw in self.outbox.due(self.chain.batch_nonce(self.key.public), height):
+            due = self.outbox.due(self.chain.batch_nonce(self.key.public), height)
+            self.sent.keep(self.outbox.flight)  # before any of it leaves
+            for raw in due:
                 self._retries += 1
                 try:
                     self.chain.add_tx(raw)
