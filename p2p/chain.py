@@ -1,11 +1,14 @@
 """The chain of one peer: blocks and the state they make. Law: block, state, app hash, receipts in ONE transaction.
 
-Implements consensus.application.Application; what agent, executor and validator must know is in chain_answers.py.
+Implements consensus.application.Application: checking and applying a block are work in steps, of which nobody sees anything before
+`finalize`, so whoever drives them may let others run between two. What agent, executor and validator must know is in chain_answers.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -24,15 +27,17 @@ from p2p.ledger.genesis import first_state
 from p2p.ledger.leaving import Left
 from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
+from p2p.ledger.opened import Opened
 from p2p.ledger.ops import SignedOp
 from p2p.ledger.orders import check_op
 from p2p.ledger.price import price_of
 from p2p.ledger.records import Receipt
 from p2p.ledger.rules import check_request, escrow_of
-from p2p.ledger.settle import end_of_block
+from p2p.ledger.settle import end_of_block_steps
 from p2p.ledger.snapshot import Manifest, make_chunks
 from p2p.ledger.view import View
 from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
+from p2p.steps import Steps, all_at_once
 from p2p.store import archive, snapshots
 from p2p.store.batch import Batch
 from p2p.store.guard import GuardStore
@@ -45,6 +50,19 @@ ZERO = bytes(32)
 RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a block makes of the state below it: all that is to be written but block, tip, receipts, and what leaves the state."""
+
+    block: Block
+    priorities: bytes
+    view: View
+    receipts: list[Receipt]
+    left: tuple[Left, ...]
+    batch: Batch
+    app_hash: bytes
+
+
 class Chain(Answers):
     def __init__(self, store: Store, guard: GuardStore, genesis: Genesis, keep_for: bytes | None = None) -> None:
         """keep_for: the node in whose inferences' records one is interested after they left the state; None: in all."""
@@ -52,7 +70,8 @@ class Chain(Answers):
         self.payloads = Payloads(store)
         self.mempool = Mempool()
         self._reserved = {}
-        self._processed: tuple[tuple[bytes, ...], tuple[SignedBatch, ...]] = (), ()  # of the block that passed last, decoded
+        self._opened = Opened()
+        self._made: Made | None = None  # `work` has done it, `finalize` has not come yet
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
         self._load_sets()
@@ -79,7 +98,7 @@ class Chain(Answers):
         view = View(lambda key: None)
         first_state(view, self.genesis, beacon)
         batch = Batch()
-        tip = Tip(0, self._seal(view, 0, batch), ZERO, beacon, self.genesis.time_ms, None)
+        tip = Tip(0, all_at_once(self._seal(view, 0, batch)), ZERO, beacon, self.genesis.time_ms, None)
         batch.put("meta", b"genesis", encode(self.genesis))
         batch.put("meta", b"tip", encode(tip))
         keep_set(batch, members(view, b"now"))
@@ -134,19 +153,21 @@ class Chain(Answers):
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
         """Transactions for a new block; together they pass `process`."""
         txs = self.mempool.select(max_bytes, self.batch_nonce)
-        return tuple(raw for raw, _ in self._right(txs))
+        return tuple(self._right(txs))
+
+    def study(self, block: Block) -> Steps[None]:
+        """Open the transactions of a block that is to be processed: a step for each."""
+        for raw in block.txs:
+            self._open_tx(raw)
+            yield
 
     def process(self, block: Block) -> bool:
         """Whether all transactions may be in a block on this state. Pure; never raises."""
-        found = self._right(block.txs)
-        if len(found) != len(block.txs):
-            return False
-        self._processed = block.txs, tuple(signed for _, signed in found)
-        return True
+        return len(self._right(block.txs)) == len(block.txs)
 
-    def _right(self, txs: Sequence[bytes]) -> list[tuple[bytes, SignedBatch]]:
+    def _right(self, txs: Sequence[bytes]) -> list[bytes]:
         """Those that may be in the next block: right by themselves, each sender's nonces going on by one from the chain's."""
-        found, last = [], dict[bytes, int]()
+        found, last = list[bytes](), dict[bytes, int]()
         for raw in txs:
             signed = self._open_tx(raw)
             if isinstance(signed, FolkmootError):
@@ -154,24 +175,34 @@ class Chain(Answers):
             sender, nonce = signed.batch.sender, signed.batch.nonce
             if nonce == last.get(sender, self.batch_nonce(sender)) + 1:
                 last[sender] = nonce
-                found.append((raw, signed))
+                found.append(raw)
         return found
 
-    def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
-        """Apply a decided block and commit everything at once. Raises StorageError; then nothing is written."""
-        header = block.header
-        if header.height != self.height() + 1:
-            raise LocalProtocolError(f"block {header.height} on height {self.height()}", field="height")
-        view = View(self._read_state)
-        receipts, left = self._apply(view, block)
+    def work(self, block: Block, priorities: bytes) -> Steps[None]:
+        """Apply a decided block, on the side: a step for each record, for each id that is due, and in `_seal`. `finalize` takes it from here."""
+        if block.header.height != self.height() + 1:
+            raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
+        self._made = None
+        view, batch = View(self._read_state), Batch()
+        receipts, left = yield from self._apply(view, block)
         view.put(b"set/priorities", priorities)
-        batch = Batch()
-        archive.add(self.store, batch, left, self._keep_for)
-        self.payloads.sweep(batch, header.height, self.genesis.epoch_blocks)
-        self.payloads.let_go(batch, left)
-        tip = Tip(header.height, self._seal(view, header.height, batch), block.block_id, header.beacon, header.time_ms, commit)
+        app_hash = yield from self._seal(view, block.header.height, batch)
+        self._made = Made(block, priorities, view, receipts, left, batch, app_hash)
+
+    def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
+        """Commit everything that a decided block makes at once. Raises StorageError; then nothing is written."""
+        made = self._made
+        if made is None or made.block is not block or made.priorities != priorities:
+            all_at_once(self.work(block, priorities))
+            made = self._made
+            assert made is not None
+        header, view, batch = block.header, made.view, made.batch
+        archive.add(self.store, batch, made.left, self._keep_for)
+        self.payloads.sweep(batch, header.height, self.genesis.epoch_blocks)  # here, for payloads come and go while `work` is done
+        self.payloads.let_go(batch, made.left)
+        tip = Tip(header.height, made.app_hash, block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
-        batch.put("blocks", b"r" + height_key(header.height), encode(receipts))
+        batch.put("blocks", b"r" + height_key(header.height), encode(made.receipts))
         if view.has_put(b"set/next"):
             keep_set(batch, members(view, b"next"))
         self.become(tip, batch)
@@ -179,42 +210,47 @@ class Chain(Answers):
 
     def become(self, tip: Tip, batch: Batch) -> None:
         """Write everything at once, with the new tip; then stand there."""
+        self._made = None  # it was made for the tip that goes
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
         self._tip = tip
         self._load_sets()
         self.mempool.settle(self.batch_nonce, tip.height)
 
-    def _seal(self, view: View, height: int, batch: Batch) -> bytes:
+    def _seal(self, view: View, height: int, batch: Batch) -> Steps[bytes]:
         """Put the block's changes of state and tree into `batch`; the app hash after `height`. An epoch's end is kept as a snapshot."""
-        changed = view.changes
-        root, pages = tree.update(lambda position: self.store.read("tree", position), changed)
+        changed: dict[bytes, bytes | None] = {}
+        for key in view.keys_put():
+            changed[key] = view.get(key)
+            yield
+        root, pages = yield from tree.update_steps(lambda position: self.store.read("tree", position), changed)
         for database, changes in (("state", changed), ("tree", pages)):
             for key, value in changes.items():
                 batch.put(database, key, value)
         if height and height % self.genesis.epoch_blocks == 0:
-            state = dict(self.store.scan("state"))
-            state |= {key: value for key, value in changed.items() if value is not None}
-            gone = {key for key, value in changed.items() if value is None}
-            chunks, slots = make_chunks((key, state[key]) for key in sorted(state) if key not in gone)
+            chunks, slots = yield from make_chunks(self._state_with(changed))
             snapshots.keep(self.store, batch, Manifest(height, tuple(slots)), chunks, self.genesis.epoch_blocks)
         return tree.app_hash(root)
 
-    def _apply(self, view: View, block: Block) -> tuple[list[Receipt], tuple[Left, ...]]:
+    def _state_with(self, changed: Mapping[bytes, bytes | None]) -> Iterator[tuple[bytes, bytes]]:
+        """The whole state as it will be, by key."""
+        old = ((key, value) for key, value in self.store.walk("state") if key not in changed)
+        return merge(old, sorted((key, value) for key, value in changed.items() if value is not None))
+
+    def _apply(self, view: View, block: Block) -> Steps[tuple[list[Receipt], tuple[Left, ...]]]:
         height, receipts = block.header.height, list[Receipt]()
-        txs, opened = self._processed
-        if txs != block.txs:  # it was decided without us
-            opened = tuple(unpack(SignedBatch, raw) for raw in block.txs)
-        for signed in (one.batch for one in opened):
-            participant = view.participant(signed.sender)
+        for raw in block.txs:
+            batch = (self._opened.find(raw) or unpack(SignedBatch, raw)).batch
+            participant = view.participant(batch.sender)
             assert participant is not None  # process() accepted this block
-            view.put_participant(replace(participant, batch_nonce=signed.nonce))
-            for index, record in enumerate(signed.records):
+            view.put_participant(replace(participant, batch_nonce=batch.nonce))
+            for index, record in enumerate(batch.records):
                 try:
-                    apply_record(view, self.genesis, height, signed.sender, record)
+                    apply_record(view, self.genesis, height, batch.sender, record)
                 except FolkmootError as error:
-                    receipts.append(Receipt(signed.sender, index, error.code[:96], error.field[:96]))
-        left = end_of_block(view, self.genesis, height, block.header.beacon)
+                    receipts.append(Receipt(batch.sender, index, error.code[:96], error.field[:96]))
+                yield
+        left = yield from end_of_block_steps(view, self.genesis, height, block.header.beacon)
         rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
         return receipts, left
 
@@ -238,8 +274,9 @@ class Chain(Answers):
 
     def _open_tx(self, raw: bytes) -> SignedBatch | FolkmootError:
         """The batch, or why these bytes may not be in the next block."""
+        known = self._opened.find(raw)
         try:
-            signed = unpack(SignedBatch, raw, limit=MAX_TX)
+            signed = known or unpack(SignedBatch, raw, limit=MAX_TX)
         except RemoteProtocolError as error:
             return error
         batch = signed.batch
@@ -254,8 +291,10 @@ class Chain(Answers):
             return RemoteProtocolError("an empty batch, or too many records", field="records")
         if batch.nonce <= participant.batch_nonce:
             return InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
-        if not verify(batch.sender, Domain.TX, batch.network, encode(batch), signed.signature):
-            return RemoteProtocolError("not signed by the sender", field="signature")
+        if known is None:
+            if not verify(batch.sender, Domain.TX, batch.network, encode(batch), signed.signature):
+                return RemoteProtocolError("not signed by the sender", field="signature")
+            self._opened.keep(raw, signed)
         return signed
 
     def add_tx(self, raw: bytes) -> None:

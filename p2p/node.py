@@ -20,8 +20,8 @@ from p2p.chain import Chain
 from p2p.chain_sync import base
 from p2p.codec import decode, encode, unpack
 from p2p.config import NodeConfig
-from p2p.consensus.engine import Engine as ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.patient import PatientEngine
 from p2p.consensus.timing import Timing
 from p2p.control import serve_control
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
@@ -56,6 +56,7 @@ from p2p.outbox import Outbox
 from p2p.planting import Planter
 from p2p.queries import Queries
 from p2p.sprint import Racer
+from p2p.store.sent import SentStore
 from p2p.sync import Catchup, serve_sync
 from p2p.types import VERSION
 from p2p.verification.profile import load as load_profile
@@ -76,12 +77,13 @@ class Node:
         self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
-        self.outbox = Outbox(self.key, config.network)
+        self.sent = SentStore(self.chain.store)
+        self.outbox = Outbox(self.key, config.network, self.sent.load())
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
-        self.consensus = ConsensusEngine(
+        self.consensus = PatientEngine(
             key=self.key, network=config.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
             find_tx=self.chain.mempool.find, fetch=self._fetch_body,
@@ -223,7 +225,9 @@ class Node:
         """Each height, and whenever records wait: new batches, and again those that no block took in time."""
         while True:
             height = self.chain.height()
-            for raw in self.outbox.due(self.chain.batch_nonce(self.key.public), height):
+            due = self.outbox.due(self.chain.batch_nonce(self.key.public), height)
+            self.sent.keep(self.outbox.flight)  # before any of it leaves
+            for raw in due:
                 self._retries += 1
                 try:
                     self.chain.add_tx(raw)

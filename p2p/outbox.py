@@ -1,12 +1,14 @@
 """A peer's records on their way to the chain. Law: nothing queued is lost before its limit; one batch in flight at most is not full.
 
 Records wait here and leave as SignedBatches with nonces that follow each other. While one that is not full is in flight others gather, so a
-peer with little to say sends one a block, and a busy one up to MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again.
+peer with little to say sends one a block, and a busy one up to MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again, as the same
+bytes also by the next life of this peer: others may hold it, and another batch of its number would be lost beside it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 from p2p.codec import encode
 from p2p.errors import Overloaded
@@ -21,15 +23,17 @@ _EACH = 16  # of a record beside its body, at most
 
 
 class Outbox:
-    """Pure: `put` queues, `due` gives the bytes to send now, new or again."""
+    """Pure: `put` queues, `due` gives the bytes to send now, new or again; `flight` must be on disk before they leave.
+    sent: what was in flight when this peer stopped."""
 
-    def __init__(self, key: Key, network: str) -> None:
+    def __init__(self, key: Key, network: str, sent: Mapping[int, bytes] | None = None) -> None:
         self._key = key
         self._network = network
         self._waiting: deque[Record] = deque()
         self._bytes = 0  # of what waits
-        self._flight: dict[int, tuple[bytes, int]] = {}  # nonce -> transaction, height at which it was sent last
-        self._last_nonce = self._partial = 0  # _partial: nonce of the last one that was not full
+        # nonce -> transaction, height at which it was sent last; of an earlier life: at once again
+        self._flight: dict[int, tuple[bytes, int]] = {nonce: (raw, -AGAIN_HEIGHTS) for nonce, raw in sorted((sent or {}).items())}
+        self._last_nonce, self._partial = max(self._flight, default=0), 0  # _partial: nonce of the last one that was not full
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -37,6 +41,11 @@ class Outbox:
     @property
     def in_flight(self) -> int:
         return len(self._flight)
+
+    @property
+    def flight(self) -> dict[int, bytes]:
+        """Transactions on their way, by nonce."""
+        return {nonce: raw for nonce, (raw, _) in self._flight.items()}
 
     @property
     def ready(self) -> bool:

@@ -1,10 +1,15 @@
-"""What consensus needs of the chain above it. Law: `process` is pure; `finalize` is one durable transaction."""
+"""What consensus needs of the chain above it. Law: `process` is pure; `finalize` is one durable transaction, and nothing of it is to be
+seen before.
+
+Both are quick for a block when `study`, or `work`, of it has run to its end; they do it themselves where nobody has.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from p2p.consensus.messages import Block, CommitCertificate
+from p2p.steps import Steps
 
 Members = tuple[tuple[bytes, int], ...]
 
@@ -25,5 +30,7 @@ class Application(Protocol):
     def priorities(self) -> bytes: ...
     def punished(self) -> frozenset[bytes]: ...
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]: ...
+    def study(self, block: Block) -> Steps[None]: ...
     def process(self, block: Block) -> bool: ...
+    def work(self, block: Block, priorities: bytes) -> Steps[None]: ...
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None: ...

@@ -42,12 +42,16 @@ from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
 from p2p.errors import RemoteProtocolError
 from p2p.keys import Domain, Key
+from p2p.steps import Steps, all_at_once
 
 log = structlog.get_logger()
 
 
 class Driver:
-    """begin() once, then judge() bytes from the network and take() what it gives, and every event of an Alarm."""
+    """begin() once, then judge() bytes from the network and take() what it gives, and every event of an Alarm.
+
+    Each has its steps, which yield where a block's transactions are checked or applied: meanwhile others may judge and look, and nothing
+    else may be taken."""
 
     def __init__(
         self, *, key: Key, network: str, app: Application, guard: GuardLog, timing: Timing, clock: Callable[[], int],
@@ -85,8 +89,11 @@ class Driver:
 
     def begin(self) -> list[Output]:
         """Replay what was logged before a crash, and set the first alarms."""
+        return all_at_once(self.begin_steps())
+
+    def begin_steps(self) -> Steps[list[Output]]:
         self._alarm(self._timing.rebroadcast_ms, Repeat())
-        if not self._replay():
+        if not (yield from self._replay()):
             self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
         return self._flush()
 
@@ -118,21 +125,24 @@ class Driver:
 
     def take(self, event: Input) -> list[Output]:
         """One input, judged before. Raises StorageError: halt the peer."""
+        return all_at_once(self.take_steps(event))
+
+    def take_steps(self, event: Input) -> Steps[list[Output]]:
         match event:
             case Timeout():
                 if event.height == self.height:
                     self._unlogged.append(event)
-                    self._act(self.machine.on_timeout(event.kind, event.round))
+                    yield from self._act(self.machine.on_timeout(event.kind, event.round))
             case Pace():
-                self._pace(event)
+                yield from self._pace(event)
             case Repeat():
                 self._alarm(self._timing.rebroadcast_ms, Repeat())
                 self._repeat()
             case Wake():
                 if self._waiting:
-                    self._act(self.machine.start())
+                    yield from self._act(self.machine.start())
             case Commit():
-                self._take_commit(event)
+                yield from self._take_commit(event)
             case Reload():
                 event.install()
                 self._guard.prune(self._app.height())
@@ -140,14 +150,14 @@ class Driver:
                 self._new_height()
                 self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
             case _:
-                self._take_message(event)
+                yield from self._take_message(event)
         return self._flush()
 
     def _flush(self) -> list[Output]:
         out, self._out = self._out, []
         return out
 
-    def _take_message(self, message: wire.Wire) -> None:
+    def _take_message(self, message: wire.Wire) -> Steps[None]:
         if isinstance(message, wire.EvidenceNote):
             self.evidence.add(message.evidence, self.validators, self.height)
             return
@@ -158,23 +168,24 @@ class Driver:
             self._collect(self._before, message)
         elif height == self.height:
             if self.machine.step is Step.NEW:
-                self._act(self.machine.start())  # others are on: no reason to wait longer
+                yield from self._act(self.machine.start())  # others are on: no reason to wait longer
             if self.height == height:
-                valid = self._is_valid(message) if isinstance(message, SignedProposal) else True
+                valid = (yield from self._is_valid(message)) if isinstance(message, SignedProposal) else True
                 self._unlogged.append((message, valid))
-                self._act(replay.feed(self.machine, message, valid=valid))
+                yield from self._act(replay.feed(self.machine, message, valid=valid))
 
     def _collect(self, machine: Machine, message: wire.Wire) -> None:
         """A late message of the last height decides nothing, but may convict its sender."""
         replay.feed(machine, message, valid=False)
         self._find_evidence(machine)
 
-    def _is_valid(self, signed: SignedProposal) -> bool:
+    def _is_valid(self, signed: SignedProposal) -> Steps[bool]:
         block = signed.block
         known = self.machine.validity.get(block.block_id)
         if known is not None:
             return known
         maker = self.machine.proposer_of(block.header.round)
+        yield from self._app.study(block)
         wrong = check_block(self._app, self._network, block, maker, self._clock())
         if wrong:
             log.warning("proposal refused", height=self.height, reason=wrong)
@@ -182,7 +193,7 @@ class Driver:
 
     # -- effects --------------------------------------------------------------------------------------------------
 
-    def _act(self, effects: list[Effect]) -> None:
+    def _act(self, effects: list[Effect]) -> Steps[None]:
         """Carry out effects; what we sign comes back to us as an input at once."""
         todo = list(effects)
         while todo:
@@ -190,7 +201,7 @@ class Driver:
             if isinstance(effect, SetTimer):
                 self._alarm(self._timing.timeout_ms(effect.kind, effect.round), Timeout(effect.kind, self.height, effect.round))
             elif isinstance(effect, Decide):
-                self._decide(effect)
+                yield from self._decide(effect)
                 return
             elif isinstance(effect, Propose | CastVote):
                 message = self._sign(effect)
@@ -279,45 +290,49 @@ class Driver:
             if newest is not None:
                 self._say_valid(newest)
 
-    def _pace(self, event: Pace) -> None:
+    def _pace(self, event: Pace) -> Steps[None]:
         """A short wait after a decision, and a longer one while there is nothing to decide."""
         if event.height != self.height:
             return
         if event.patient or self._has_txs():
-            self._act(self.machine.start())
+            yield from self._act(self.machine.start())
         else:
             self._waiting = True
             self._alarm(self._timing.empty_block_interval_ms - self._timing.block_interval_ms, Pace(self.height, patient=True))
 
     # -- decisions ------------------------------------------------------------------------------------------------
 
-    def _decide(self, decision: Decide) -> None:
+    def _decide(self, decision: Decide) -> Steps[None]:
         signed = self.machine.proposal_of(decision.block_id)
         assert signed is not None  # D decides only a proposal it holds
         votes = self.machine.votes.votes_for(decision.round, VoteType.PRECOMMIT, decision.block_id)
-        self._commit(signed.block, commit_certificate(votes, self.height, decision.round, decision.block_id))
+        yield from self._commit(signed.block, commit_certificate(votes, self.height, decision.round, decision.block_id))
 
-    def _take_commit(self, item: Commit) -> None:
+    def _take_commit(self, item: Commit) -> Steps[None]:
         """A certificate from sync decides like our own precommits would (D)."""
         block, certificate = item.block, item.certificate
-        if (
+        if not (
             certificate.height == self.height and block.block_id == certificate.block_id
             and verify_commit(certificate, self._network, self.validators)
-            and check_block(self._app, self._network, block, self.machine.proposer_of(block.header.round), None) is None
         ):
-            self._commit(block, certificate)
+            return
+        yield from self._app.study(block)
+        if check_block(self._app, self._network, block, self.machine.proposer_of(block.header.round), None) is None:
+            yield from self._commit(block, certificate)
 
-    def _commit(self, block: Block, certificate: CommitCertificate) -> None:
+    def _commit(self, block: Block, certificate: CommitCertificate) -> Steps[None]:
         self._find_evidence(self.machine)
         _, after = increment(self.validators, self._priorities, 1)
-        self._app.finalize(block, certificate, dump_priorities(self.validators, after))
+        priorities = dump_priorities(self.validators, after)
+        yield from self._app.work(block, priorities)
+        self._app.finalize(block, certificate, priorities)
         self._guard.prune(self.height)
         self._before = self.machine
         self._new_height()
         self._out.append(Committed(block, certificate))
         self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
         for message in self._early.drain(self.height):
-            self._take_message(message)
+            yield from self._take_message(message)
 
     def _find_evidence(self, machine: Machine) -> None:
         """New proof goes into the pool and is told to the others at once."""
@@ -330,7 +345,7 @@ class Driver:
 
     # -- restart --------------------------------------------------------------------------------------------------
 
-    def _replay(self) -> bool:
+    def _replay(self) -> Steps[bool]:
         """Feed the machine this height's log, compare what it wants to sign with what was signed. True when it was under way."""
         last, logged = self._guard.load(), self._guard.inputs(self.height)
         found = replay.run(self.machine, logged, self._key.public)
@@ -343,12 +358,12 @@ class Driver:
         if not logged:
             return False
         if found.decision is not None:  # the crash came between the last vote and the commit
-            self._decide(found.decision)
+            yield from self._decide(found.decision)
             return True
         for timer in found.timers:
-            self._act([timer])
+            yield from self._act([timer])
         # what the crash cut off between deciding to vote and signing it
-        self._act([vote for place, vote in sorted(found.wanted.items()) if place not in found.signed])
+        yield from self._act([vote for place, vote in sorted(found.wanted.items()) if place not in found.signed])
         return True
 
     def status(self) -> dict[str, Any]:

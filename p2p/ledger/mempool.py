@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 
 from p2p.errors import InvalidRequest, Overloaded
 from p2p.limits import MAX_MEMPOOL, MAX_MEMPOOL_PER_SENDER, MAX_TXS_PER_BLOCK, TX_TTL_HEIGHTS
@@ -72,6 +73,7 @@ class Mempool:
 
     def settle(self, nonce_of: Callable[[bytes], int], height: int) -> None:
         """Forget what is included or overtaken (nonce <= the sender's on chain) and what waited too long."""
+        last = cache(nonce_of)
         for key, (_, sender, nonce, arrived) in list(self._waiting.items()):
-            if nonce <= nonce_of(sender) or height - arrived > TX_TTL_HEIGHTS:
+            if nonce <= last(sender) or height - arrived > TX_TTL_HEIGHTS:
                 del self._waiting[key]

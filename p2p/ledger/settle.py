@@ -11,6 +11,7 @@ from p2p.ledger.price import move_prices
 from p2p.ledger.rules import serving
 from p2p.ledger.serving import keep_serving
 from p2p.ledger.view import View, due_key
+from p2p.steps import Steps, all_at_once
 from p2p.types import Status
 
 BEACONS_KEPT = 256  # a draw names one of at most DRAW_WINDOW heights ago
@@ -21,6 +22,11 @@ _AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.val
 
 def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> tuple[Left, ...]:
     """After the records of block `height`: keep its beacon, act on what is due, end the epoch at its last height. Returns what left the state."""
+    return all_at_once(end_of_block_steps(view, genesis, height, beacon))
+
+
+def end_of_block_steps(view: View, genesis: Genesis, height: int, beacon: bytes) -> Steps[tuple[Left, ...]]:
+    """`end_of_block`: a step for each id that is due, then one for each thing that a height does."""
     view.put(b"beacon/" + height.to_bytes(8, "big"), beacon)
     if height > BEACONS_KEPT:
         view.put(b"beacon/" + (height - BEACONS_KEPT).to_bytes(8, "big"), None)
@@ -33,12 +39,16 @@ def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> tu
             _ORDERED[due[:-32]](view, genesis, height, due[-32:])
         else:
             _inference(view, genesis, height, due)
+        yield
     view.put(due_key(height), None)
     sprint.keep_beacon(view, genesis, height, beacon)
     if height % genesis.epoch_blocks == 0:
         epochs.settle(view, genesis, height)
+        yield
         standing.end_epoch(view, genesis, height)
+        yield
     left = let_go(view, genesis, height)
+    yield
     move_prices(view, genesis, height, serving)
     if height % genesis.epoch_blocks == 0:
         governance.end_epoch(view, genesis, height)  # after all else: until here the old rules hold

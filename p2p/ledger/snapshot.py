@@ -14,6 +14,7 @@ from msgspec import Meta
 from p2p.codec import Message, encode, unpack
 from p2p.errors import RemoteProtocolError
 from p2p.ledger import tree
+from p2p.steps import Steps
 from p2p.types import U64
 
 CHUNK_BYTES = 256 * 1024  # a chunk holds this much in the mean, at most
@@ -40,9 +41,12 @@ def digits_of(chunks: Sequence[bytes]) -> int:
     return (len(chunks).bit_length() - 1) // tree.LEVELS
 
 
-def make_chunks(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes]]:
-    """Pairs in key order, by subtree: the chunks' bytes, and the slots that stand for them."""
-    rows = [(tree.leaf_of(key, value), [key, value]) for key, value in pairs]
+def make_chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Steps[tuple[list[bytes], list[bytes]]]:
+    """Pairs in key order, by subtree: the chunks' bytes, and the slots that stand for them. A step for each pair, then for each chunk."""
+    rows: list[tuple[tree.Leaf, list[bytes]]] = []
+    for key, value in pairs:
+        rows.append((tree.leaf_of(key, value), [key, value]))
+        yield
     size, digits = sum(len(key) + len(value) + 16 for _, (key, value) in rows), 0
     while digits < MAX_DIGITS and size > CHUNK_BYTES * 16**digits:
         digits += 1
@@ -51,7 +55,12 @@ def make_chunks(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], list
         leaves, held = places[int.from_bytes(leaf[0][:2], "big") >> (16 - 4 * digits)]
         leaves.append(leaf)
         held.append(row)
-    return [encode(held) for _, held in places], [tree.subtree(leaves, digits) for leaves, _ in places]
+    chunks, slots = [], []
+    for leaves, held in places:
+        chunks.append(encode(held))
+        slots.append(tree.subtree(leaves, digits))
+        yield
+    return chunks, slots
 
 
 def open_chunk(raw: bytes, manifest: Manifest, index: int) -> Pairs:

@@ -24,6 +24,7 @@ from hashlib import sha256
 
 from p2p.errors import LocalProtocolError
 from p2p.keys import digest
+from p2p.steps import Steps, all_at_once
 
 EMPTY = sha256(b"\x12").digest()
 ROOT = b"/"
@@ -71,11 +72,22 @@ def leaf_of(key: bytes, value: bytes | None) -> Leaf:
 def update(read: Read, changes: Mapping[bytes, bytes | None]) -> tuple[bytes, dict[bytes, bytes | None]]:
     """The root after `changes` (key -> value, None deletes), and what becomes of the pages: position -> page, None deletes.
     Each page that a change touches is read and hashed once. Raises LocalProtocolError when a page is missing."""
+    return all_at_once(update_steps(read, changes))
+
+
+def update_steps(read: Read, changes: Mapping[bytes, bytes | None]) -> Steps[tuple[bytes, dict[bytes, bytes | None]]]:
+    """`update`: a step for each change's leaf, then one for each sixteenth of the tree."""
     writes: dict[bytes, bytes | None] = {}
+    leaves: list[Leaf] = []
+    for change in changes.items():
+        leaves.append(leaf_of(*change))
+        yield
     slots = open_page(read(ROOT))
-    root = _descend(read, writes, ROOT, slots, sorted(leaf_of(*change) for change in changes.items()))
+    for digit, group in _by_digit(ROOT, sorted(leaves)).items():
+        _place(read, writes, ROOT, slots, digit, group)
+        yield
     writes[ROOT] = pack_page(slots) if any(slots) else None
-    return hash_of(root), writes
+    return hash_of(fold(slots)), writes
 
 
 def root_of(read: Read) -> bytes:
@@ -92,6 +104,15 @@ def subtree(leaves: Iterable[Leaf], digits: int) -> bytes:
 
 def _descend(read: Read, writes: dict[bytes, bytes | None], position: bytes, slots: Slots, changes: Sequence[Leaf]) -> bytes:
     """Apply `changes`, which all belong under `position`, to its page `slots`; the slot that stands for it one page up."""
+    for digit, group in _by_digit(position, changes).items():
+        _place(read, writes, position, slots, digit, group)
+    slot = fold(slots)
+    writes[position] = pack_page(slots) if len(slot) == HASH_BYTES else None  # a single leaf stands in the page above
+    return slot
+
+
+def _by_digit(position: bytes, changes: Sequence[Leaf]) -> dict[int, list[Leaf]]:
+    """By the slot of the page at `position` that they belong to."""
     byte, low = divmod(len(position) - 1, 2)
     groups: dict[int, list[Leaf]] = {}
     for change in changes:
@@ -101,24 +122,25 @@ def _descend(read: Read, writes: dict[bytes, bytes | None], position: bytes, slo
             groups[digit] = [change]
         else:
             group.append(change)
-    for digit, group in groups.items():
-        old, below = slots[digit], position + _DIGITS[digit]
-        if len(old) == HASH_BYTES:
-            page = read(below)
-            if page is None:
-                raise LocalProtocolError(f"page {below.decode()} of the state tree is missing", field="tree")
-            slots[digit] = _descend(read, writes, below, open_page(page), group)
-            continue
-        left = [change for change in group if change[1]]
-        if old and all(path != old[32:64] for path, _ in group):
-            left.append((old[32:64], old))
-        if len(left) < 2:
-            slots[digit] = left[0][1] if left else b""
-        else:
-            slots[digit] = _descend(read, writes, below, [b""] * 16, left)
-    slot = fold(slots)
-    writes[position] = pack_page(slots) if len(slot) == HASH_BYTES else None  # a single leaf stands in the page above
-    return slot
+    return groups
+
+
+def _place(read: Read, writes: dict[bytes, bytes | None], position: bytes, slots: Slots, digit: int, group: Sequence[Leaf]) -> None:
+    """Apply the changes of one slot of the page at `position`."""
+    old, below = slots[digit], position + _DIGITS[digit]
+    if len(old) == HASH_BYTES:
+        page = read(below)
+        if page is None:
+            raise LocalProtocolError(f"page {below.decode()} of the state tree is missing", field="tree")
+        slots[digit] = _descend(read, writes, below, open_page(page), group)
+        return
+    left = [change for change in group if change[1]]
+    if old and all(path != old[32:64] for path, _ in group):
+        left.append((old[32:64], old))
+    if len(left) < 2:
+        slots[digit] = left[0][1] if left else b""
+    else:
+        slots[digit] = _descend(read, writes, below, [b""] * 16, left)
 
 
 def fold(slots: Sequence[bytes]) -> bytes:

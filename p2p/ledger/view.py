@@ -41,6 +41,9 @@ class View:
         """All that was put, as bytes; encodes what is not yet."""
         return {key: self.get(key) for key in self._over}
 
+    def keys_put(self) -> tuple[bytes, ...]:
+        return tuple(self._over)
+
     def get(self, key: bytes) -> bytes | None:
         if key not in self._over:
             return self._read(key)

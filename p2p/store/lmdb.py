@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from p2p.errors import StorageError
 from p2p.store.batch import Batch
 from p2p.store.keys import DATABASES, SCHEMA
 
+WALK_ROWS = 64
 FIRST_MAP_BYTES = 64 << 20
 MAX_MAP_BYTES = 64 << 30
 
@@ -85,6 +87,15 @@ class Store:
         with self._env.begin(db=self._dbs[database]) as txn, txn.cursor() as cursor:
             found = cursor.iternext(keys=True, values=False) if cursor.set_range(start) else iter(())
             return [bytes(key) for key in islice(found, most)]
+
+    def walk(self, database: str) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs in key order, a few at a time, of a database that nobody writes to meanwhile. Between two pairs others may run."""
+        start: bytes | None = b""
+        while start is not None:
+            with self._env.begin(db=self._dbs[database]) as txn, txn.cursor() as cursor:
+                some = [(bytes(k), bytes(v)) for k, v in islice(cursor, WALK_ROWS)] if cursor.set_range(start) else []
+            yield from some
+            start = some[-1][0] + b"\0" if len(some) == WALK_ROWS else None
 
     def commit(self, batch: Batch) -> None:
         """Write all of `batch`, fsynced. The map grows when it is full, up to its limit."""

@@ -18,6 +18,7 @@ from p2p.consensus.validators import ValidatorSet
 from p2p.errors import StorageError, Unavailable
 from p2p.keys import Key, digest
 from p2p.merkle import leaf_hash
+from p2p.steps import Steps
 
 KEYS = sorted((Key(bytes([i]) * 32) for i in range(1, 5)), key=lambda k: k.public)
 SET = tuple((k.public, 1) for k in KEYS)
@@ -67,11 +68,17 @@ class App:
         del max_bytes
         return ()
 
+    def study(self, block: Block) -> Steps[None]:
+        yield
+
     def process(self, block: Block) -> bool:
         return not block.txs
 
     def find(self, leaf: bytes) -> bytes | None:
         return None
+
+    def work(self, block: Block, priorities: bytes) -> Steps[None]:
+        yield
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         assert verify_commit(commit, "sim", ValidatorSet.of(SET))

@@ -24,6 +24,7 @@ from p2p.ledger.serving import DRAW_WINDOW, serving_at
 from p2p.ledger.snapshot import Manifest, make_chunks, open_chunk
 from p2p.ledger.view import View
 from p2p.limits import MAX_CANDIDATES
+from p2p.steps import all_at_once
 from p2p.types import Params, RecordKind, Request, SignedRequest, StartRecord
 from tests.chains import extend
 from tests.consensus.test_light import BY_KEY, NOW, SCENARIO
@@ -244,7 +245,7 @@ def test_restart_and_snapshot_keep_the_sets(tmp_path: Path) -> None:
     chain.close()
     chain = Chain.open(tmp_path, genesis)
     assert [chain.serving_at(MODEL, height).pairs() for height in range(7)] == sets
-    chunks, slots = make_chunks(sorted(chain.store.scan("state")))
+    chunks, slots = all_at_once(make_chunks(sorted(chain.store.scan("state"))))
     manifest = Manifest(6, tuple(slots))
     state = dict(pair for index, raw in enumerate(chunks) for pair in open_chunk(raw, manifest, index))
     assert manifest.app_hash() == chain.app_hash()

@@ -22,6 +22,7 @@ from p2p.ledger.records import Account, CheckCounters, Earning, EpochSums, Infer
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.sprint import Run, Sprint, runs
 from p2p.ledger.view import View
+from p2p.steps import Steps
 from p2p.store.batch import Batch
 from p2p.store.guard import GuardStore
 from p2p.store.lmdb import Store
@@ -132,9 +133,9 @@ class Watched(Chain):
         self.watch = watch
         super().__init__(store, guard, genesis)
 
-    def _seal(self, view: View, height: int, batch: Batch) -> bytes:
+    def _seal(self, view: View, height: int, batch: Batch) -> Steps[bytes]:
         self.watch.block(view, self.genesis, height)
-        return super()._seal(view, height, batch)
+        return (yield from super()._seal(view, height, batch))
 
 
 def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Watched:
