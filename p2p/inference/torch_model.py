@@ -64,6 +64,11 @@ class TorchModel:
         self._tokenizing = threading.Lock()  # the tokenizer refuses two threads at once ("Already borrowed")
 
     @property
+    def device_name(self) -> str:
+        """For people."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+
+    @property
     def stack(self) -> str:
         """What an artifact's header names."""
         if self.dtype != "bfloat16":

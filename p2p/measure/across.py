@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,9 @@ def answer(measured: Measured) -> None:
 def score(measured: Measured, model: TorchModel | None = None) -> None:
     path = prepare_model()
     model = model or TorchModel(path)
-    measured.note("machines", model.stack, {"weights": weights_hash(path).hex(), **_machine()})
+    measured.note("machines", model.stack, {
+        "weights": weights_hash(path).hex(), "device": model.device_name, **{name: version(name) for name in ("torch", "transformers")},
+    })
     for name in measured.names():
         if measured.has_rows(name, model.stack):
             continue
@@ -112,14 +115,6 @@ def table(measured: Measured) -> Iterator[str]:
 def _facts(steps: tuple[TokenStep, ...], rows: list[Row], params: Params, seed: str) -> Floats:
     raw = bytes.fromhex(seed)
     return np.asarray(answer_facts(build(replace(HEADER, params=params, seed=raw), steps).positions(), rows, params, raw))
-
-
-def _machine() -> dict[str, str]:
-    import torch
-    import transformers
-
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
-    return {"device": device, "torch": torch.__version__, "transformers": transformers.__version__}
 
 
 def main() -> int:
