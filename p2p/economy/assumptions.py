@@ -39,13 +39,18 @@ class Assumptions:
     def mean_tokens(self) -> float:
         return sum(self.answers) / len(self.answers)
 
+    @property
+    def fee_micro(self) -> float:
+        """Of a mean answer at the first price."""
+        return (self.mean_tokens + self.prompt_tokens) * self.price_micro
+
     def answer_micro(self, kind: str, tokens: int) -> float:
         """Cost of making one answer."""
         return self.token_cost_micro * (1 - self.saved[kind]) * (tokens + self.prompt_tokens * self.prompt_share)
 
-    def check_micro(self, tokens: int) -> float:
-        """Cost of checking one."""
-        return self.token_cost_micro * self.check_share * tokens
+    def check_micro(self, kind: str, tokens: int) -> float:
+        """Cost of checking one, with the weights that answers of this kind are made with."""
+        return self.token_cost_micro * (1 - self.saved[kind]) * self.check_share * tokens
 
     def table(self) -> list[tuple[str, str]]:
         """For print: (what, value)."""

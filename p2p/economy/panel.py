@@ -1,5 +1,5 @@
 """Committees at work: who says what of which answer, and when. Law: a validator knows what its own stack would measure; one measurement of an answer
-is the same for all validators of a stack, as equal kernels give equal bits.
+is the same for all validators of a stack, and so are the numbers they show, as equal kernels give equal bits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from p2p.types import ENDED, RevealedRow, Status, Verdict
 
 SALT = digest(b"economy", b"salt")
 TRUE, RING = b"true", b"ring"  # whose numbers: of the right model, agreed on by a ring of lazy validators; else a lazy one's own
+MOST, OTHER = b"", b"other"  # kernels: those of executors and of most validators, those of the minority
+APART_MILLI = 60  # that numbers of other kernels, or of int8 weights, are apart at most; the ledger allows 800
 FRAMED_MILLI = 50_000  # as convincing as a real cheat
 VALID_MILLI = -1000  # what a validator that did not look says it measured
 
 
 @lru_cache(maxsize=1 << 16)
-def numbers(source: bytes, position: int) -> RevealedRow:
-    """Candidates that different sources do not share. All answers have the same ones: nothing in the ledger compares answers."""
-    raw = digest(b"economy row", source, position.to_bytes(4, "big"))
-    return RevealedRow(position, tuple((int.from_bytes(raw[4 * i : 4 * i + 3], "big") * 4 + i, -3000 - 100 * i) for i in range(4)))
+def numbers(source: bytes, position: int, kernels: bytes = MOST) -> RevealedRow:
+    """Candidates that different sources do not share; other kernels are a hair off. All answers have the same ones: nothing in the ledger
+    compares answers."""
+    raw, apart = (digest(b"economy row", what, position.to_bytes(4, "big")) for what in (source, source + kernels))
+    return RevealedRow(position, tuple(
+        (int.from_bytes(raw[4 * i : 4 * i + 3], "big") * 4 + i, -3000 - 100 * i - (apart[i] % APART_MILLI if kernels else 0)) for i in range(4)
+    ))
 
 
 @dataclass(slots=True)
@@ -108,18 +113,22 @@ class Bench:
             return None
         if judge in (Judge.LAZY, Judge.RING):
             return self._say(case, node, True, VALID_MILLI, RING if judge is Judge.RING else node)
-        operator.spent_micro += self.assume.check_micro(case.tokens)
+        cheap = judge is Judge.CHEAP
+        operator.spent_micro += self.assume.check_micro("int8" if cheap else HONEST, case.tokens)
         operator.count("checks")
+        if cheap:
+            return self._say(case, node, True, VALID_MILLI, TRUE, node)
+        kernels = OTHER if self.foreign[node] else MOST
         friend = operator.strategy.name == case.executor.strategy.name
         if judge is Judge.FRIENDS and friend:
-            return self._say(case, node, True, VALID_MILLI, TRUE)
+            return self._say(case, node, True, VALID_MILLI, TRUE, node)
         if judge is Judge.FRAME and not friend:
-            return self._say(case, node, False, FRAMED_MILLI, TRUE)
+            return self._say(case, node, False, FRAMED_MILLI, TRUE, kernels)
         if case.kind == FAKE:
             return Verdict(case.inference_id, node, False, "refused without a prefill", 0, 0, (), SALT)
         pair = ACROSS if case.executor.strategy.stranger or self.foreign[node] else SAME
         ratio = self._measure(case, pair)
-        return self._say(case, node, ratio <= rows()[case.kind, pair].limit_milli(case.tokens), ratio, TRUE)
+        return self._say(case, node, ratio <= rows()[case.kind, pair].limit_milli(case.tokens), ratio, TRUE, kernels)
 
     def _measure(self, case: Case, pair: str) -> int:
         if pair not in case.measured:
@@ -128,7 +137,7 @@ class Bench:
             case.measured[pair] = row.llr_milli(case.tokens, rate, self.rng)
         return case.measured[pair]
 
-    def _say(self, case: Case, node: bytes, valid: bool, ratio: int, source: bytes) -> Verdict:
+    def _say(self, case: Case, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST) -> Verdict:
         at = self.network.positions(case.inference_id, node, case.tokens)
         reason = "" if valid else "not what this model samples"
-        return Verdict(case.inference_id, node, valid, reason, ratio, case.tokens, tuple(numbers(source, p) for p in at), SALT)
+        return Verdict(case.inference_id, node, valid, reason, ratio, case.tokens, tuple(numbers(source, p, kernels) for p in at), SALT)

@@ -116,7 +116,7 @@ def _edges(directory: Path) -> Path:
 
 def _maps(directory: Path, grids: Sequence[Grid]) -> Path:
     pyplot = _pyplot()
-    figure, axes = pyplot.subplots(2, 3, figsize=(17, 9))
+    figure, axes = pyplot.subplots(2, 4, figsize=(22, 9))
     for axis, grid in zip(axes.flat, grids, strict=False):
         if len(grid.ys) == 1:
             axis.plot(grid.xs, grid.gains[0], "o-")

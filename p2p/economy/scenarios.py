@@ -1,7 +1,8 @@
 """The networks that are played. Law: a table; ledger rules are the defaults unless a scenario's name says otherwise.
 
 village: every strategy, operators with a dozen answers in an epoch each, so nearly all is checked. city: few operators with many answers, so
-that after the epochs in which reputation is built one answer of ten is checked: the place for who waits for that.
+that after the epochs in which reputation is built one answer of ten is checked: the place for who waits for that. long: few operators, 200
+epochs, the default pace of reputation: what comes of waiting.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from p2p.genesis import CheckRules
 
 CITY = ("10 % int4", "laundered int8", "stranger int8", "build, then cheat", "patient", "patient stranger", "lazy in 2 %",
         "deals with itself, unknown", "deals and fakes")
+WAITING = ("build, then cheat", "patient", "patient stranger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,9 @@ class Scenario:
         """For print: how large it is."""
         setting, operators = self.setting, sum(self.setting.mix.values())
         few = "" if operators + setting.clients >= 1000 else "; fewer than 1,000 agents: a check, not a result"
-        quick = f"; reputation grows by {gain} an epoch" if (gain := setting.checks.reputation_gain) != CheckRules().reputation_gain else ""
+        rules = CheckRules()
+        quick = f"; reputation grows by {gain} an epoch" if (gain := setting.checks.reputation_gain) != rules.reputation_gain else ""
+        quick += f"; at least {least} answers checked" if (least := setting.checks.min_checks) != rules.min_checks else ""
         return (
             f"{operators} operators, {setting.clients} clients, {self.seeds} seeds, {setting.epochs} epochs, "
             f"about {setting.answers_per_node:g} answers an operator and epoch{quick}{few}"
@@ -45,8 +49,15 @@ def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answe
     return Scenario("city", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), seeds)
 
 
+def long(*, each: int, honest: int, clients: int, epochs: int, answers: float) -> Scenario:
+    """One seed. A fourth of the answers is checked once there is reputation, as with the default min_checks of 10 and twice the answers."""
+    mix, checks = {"honest": honest, **dict.fromkeys(WAITING, each)}, CheckRules(min_checks=round(answers / 4))
+    return Scenario("long", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), 1)
+
+
 def of_size(size: str) -> list[Scenario]:
-    """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes), 'full' (what the documents show)."""
+    """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes), 'long' (hundreds of epochs of few operators), 'full'
+    (hundreds of many, hours)."""
     sizes: Mapping[str, list[Scenario]] = {
         "tiny": [
             village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
@@ -55,6 +66,7 @@ def of_size(size: str) -> list[Scenario]:
             village(each=3, honest=30, clients=1000, epochs=12, seeds=4),
             city(each=2, honest=8, clients=1000, epochs=12, seeds=4, answers=80, gain=25),
         ],
+        "long": [long(each=1, honest=3, clients=1000, epochs=200, answers=20)],
         "full": [village(each=2, honest=44, clients=3000, epochs=200, seeds=2), city(each=2, honest=14, clients=3000, epochs=100, seeds=2)],
     }
     return sizes[size]

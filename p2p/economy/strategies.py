@@ -26,7 +26,8 @@ class Moment:
 
 class Judge(StrEnum):
     """What it does when drawn to validate. RING: as lazy, with numbers that all of its kind agreed on. FRIENDS: honest, but its own
-    clique's answers are valid. FRAME: honest numbers, and 'invalid' to everybody else's answer."""
+    clique's answers are valid, with numbers a hair off, as if its kernels were others. FRAME: honest numbers, and 'invalid' to everybody
+    else's answer. CHEAP: runs the model with int8 weights and finds everything valid; its numbers are near to the right ones."""
 
     HONEST = "honest"
     SILENT = "silent"
@@ -34,6 +35,7 @@ class Judge(StrEnum):
     RING = "ring"
     FRIENDS = "friends"
     FRAME = "frame"
+    CHEAP = "cheap"
 
 
 class Dealing(StrEnum):
@@ -50,8 +52,9 @@ Answer = Callable[[Moment], str]
 @dataclass(frozen=True, slots=True)
 class Strategy:
     """answer: kind of answer (detection.CASES or FAKE). stranger: names kernels that nobody calibrated, so that all validators must test it as
-    across stacks. lazy_share: of its duties that it does as `judge` says; the others honestly. nodes, owners: into how many its machine is
-    split. dealing: fraction of its honest traffic that it asks of itself besides. leaves: when convicted, for a new key and account."""
+    across stacks. foreign: as validator it is on the stack of the minority for sure, else by chance. lazy_share: of its duties that it does as
+    `judge` says; the others honestly. nodes, owners: into how many its machine is split. dealing: fraction of its honest traffic that it asks
+    of itself besides. leaves: when convicted, for a new key and account."""
 
     name: str
     does: str
@@ -59,6 +62,7 @@ class Strategy:
     judge: Judge = Judge.HONEST
     lazy_share: float = 1.0
     stranger: bool = False
+    foreign: bool = False
     nodes: int = 1
     owners: int = 1
     dealing: Dealing = Dealing.NONE
@@ -107,6 +111,8 @@ ALL = (
     Strategy("lazy validator", "'valid' with invented numbers", always(HONEST), Judge.LAZY),
     Strategy("lazy ring", "the same, all of them with the same numbers", always(HONEST), Judge.RING),
     Strategy("lazy in 2 %", "lazy in one duty of fifty", always(HONEST), Judge.LAZY, lazy_share=0.02),
+    Strategy("lazy, rare stack", "'valid' with invented numbers, on the stack of the minority", always(HONEST), Judge.LAZY, foreign=True),
+    Strategy("cheap checks", "checks with int8 weights and finds everything valid", always(HONEST), Judge.CHEAP),
     Strategy("clique", "a smaller model in one answer of five; as validators: friends are valid", sometimes("smaller_model", 0.2), Judge.FRIENDS),
     Strategy("framing", "honest work; says 'invalid' to everybody else's", always(HONEST), Judge.FRAME),
     Strategy("Sybil, one account", "one machine as four nodes of one account", always(HONEST), nodes=4),

@@ -64,7 +64,9 @@ class World:
         self.network = Network(self._genesis(), seed)
         self.of: dict[bytes, Operator] = {node.public: o for o in self.operators for node in o.nodes}
         self.keys: dict[bytes, Key] = {node.public: node for o in self.operators for node in o.nodes}
-        foreign = {node: bool(self.rng.random() < self.assume.foreign) for node in sorted(self.of)}
+        foreign = {
+            node: bool(self.rng.random() < self.assume.foreign) or self.of[node].strategy.foreign for node in sorted(self.of)
+        }
         self.bench = Bench(self.network, self.of, foreign, self.assume, setting.checks, self.rng)
         self.agents = [o.nodes[0].public for o in self.operators]  # everybody is honest as an agent
         self.started: list[tuple[bytes, bytes, str, int]] = []  # inference, executor, kind, tokens

@@ -52,7 +52,7 @@ def _same_row(a: RevealedRow, b: RevealedRow, tolerance_milli: int) -> bool:
 
 
 def losers(verdicts: Sequence[VerdictSeen], weights: Mapping[bytes, int], stands: bool, checks: CheckRules) -> Nodes:
-    """Those whose verdict lost a dispute and who cannot have meant it: false accusers and blind validators.
+    """J2, J3: those whose verdict lost a dispute and who cannot have meant it: false accusers and blind validators.
 
     In a grey zone honest validators split, and an executor could aim at it to have them marked. So who measured (and, when accusing,
     measured something against the executor), close to the median, where the median itself is small, only judged differently.
@@ -68,15 +68,43 @@ def losers(verdicts: Sequence[VerdictSeen], weights: Mapping[bytes, int], stands
     return frozenset(v.validator for v in verdicts if v.valid != stands and not meant(v))
 
 
+def unseen(
+    committees: Iterable[Sequence[VerdictSeen]], weights: Mapping[bytes, int], odd: Nodes, tolerance_milli: int
+) -> Nodes:
+    """J4: those who said 'valid' to what does not stand, and whose kernels could not show it.
+
+    Equal kernels give equal bits, so numbers say more about kernels than any name. Where all that speaks against an answer was measured by
+    one and the same kernels, who ran the model on others did not look away. Where a refusal of stage 0 decided, or other kernels saw it too,
+    everybody could have seen it. odd: by J1; whose numbers stand alone has seen nothing.
+    """
+    panels = [[v for v in panel if weights.get(v.validator, 0) > 0] for panel in committees]
+    if _exact([v for panel in panels for v in panel if not v.valid], weights):
+        return frozenset()
+    found: set[bytes] = set()
+    for panel in panels:
+        saw = [v.numbers for v in panel if not v.valid and v.numbers and v.validator not in odd]
+        if not all(agree(saw[0], numbers, 0) for numbers in saw):
+            return frozenset()
+        found |= {
+            v.validator for v in panel
+            if v.valid and saw and agree(saw[0], v.numbers, tolerance_milli) and not agree(saw[0], v.numbers, 0)
+        }
+    return frozenset(found)
+
+
+def _exact(accusers: Sequence[VerdictSeen], weights: Mapping[bytes, int]) -> bool:
+    """Half of the weight that said 'invalid' did so at stage 0, which needs no kernels."""
+    refused = sum(weights[v.validator] for v in accusers if v.tokens == 0)
+    return refused * 2 >= sum(weights[v.validator] for v in accusers)
+
+
 def evidence_milli(verdicts: Sequence[VerdictSeen], weights: Mapping[bytes, int], stands: bool, cap_milli: int) -> int | None:
     """What the sequential test takes of a decided inference: the weighted median of the ratios of those who did stage 1.
 
     Where half the weight that said 'invalid' did so at stage 0, and that decided: the cap. Of two middle ratios the lower one counts,
     in the executor's favour. None: nobody measured.
     """
-    accusers = [v for v in verdicts if not v.valid]
-    exact = sum(weights[v.validator] for v in accusers if v.tokens == 0)
-    if not stands and exact * 2 >= sum(weights[v.validator] for v in accusers):
+    if not stands and _exact([v for v in verdicts if not v.valid], weights):
         return cap_milli
     median = _median((v.llr_milli, weights[v.validator]) for v in verdicts if v.tokens)
     return None if median is None else min(max(median, -cap_milli), cap_milli)

@@ -129,6 +129,9 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     if inference.dispute_height and valid != invalid:
         compared |= frozenset(verdict.validator for verdict in verdicts)
         lost = compare.losers(verdicts, weights, stands, checks)
+        if not stands:
+            committees = [panel.verdicts for panel in inference.panels]
+            lost -= compare.unseen(committees, weights, odd, checks.reveal_tolerance_milli)
         odd |= lost
         for liar in sorted(v.validator for v in verdicts if v.validator in lost and not v.valid and not own):
             penalise(view, genesis, height, liar)

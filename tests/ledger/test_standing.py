@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from p2p.genesis import CheckRules
-from p2p.ledger.compare import agree, evidence_milli, losers, outliers
+from p2p.ledger.compare import agree, evidence_milli, losers, outliers, unseen
 from p2p.ledger.records import Participant, VerdictSeen
 from p2p.ledger.rules import checking, serving, voting_weights
 from p2p.types import RevealedRow
@@ -105,6 +105,71 @@ def test_a_refusal_of_stage_0_that_stands_is_the_cap_and_one_that_does_not_is_no
 def test_the_losers_of_a_dispute_are_marked_unless_it_was_a_grey_zone(llrs: dict[bytes, tuple[bool, int]], stands: bool, lost: set[bytes]) -> None:
     verdicts = [seen(node, valid=valid, llr=llr) for node, (valid, llr) in llrs.items()]
     assert losers(verdicts, dict.fromkeys(llrs, 10), stands, CheckRules()) == lost
+
+
+# -- J4: what only equal kernels see (decision 024) ------------------------------------------------------------------------
+
+OTHERS, THIRD = noisy(30), noisy(70)  # kernels that give other bits and agree all the same
+SAW: dict[str, Any] = {"valid": False, "llr": 30_000}
+
+
+@pytest.mark.parametrize(("said", "excused"), [
+    ({A: (true_row, False), B: (true_row, False), C: (OTHERS, True)}, {C}),
+    ({A: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, {B, C}),
+    ({A: (true_row, False), B: (true_row, False), C: (true_row, True)}, set()),  # equal kernels: it saw what they saw
+    ({A: (true_row, False), B: (OTHERS, False), C: (THIRD, True)}, set()),  # other kernels saw it as well
+    ({A: (true_row, False), B: (OTHERS, False), C: (OTHERS, True)}, set()),
+    ({A: (true_row, False), B: (true_row, False), C: (false_row, True)}, set()),  # did not run the model
+    ({A: (true_row, False), B: (true_row, False), C: (noisy(501), True)}, set()),  # ran another one
+    ({A: (None, False), B: (None, False), C: (OTHERS, True)}, set()),  # refused at stage 0, which needs no kernels
+    ({A: (None, False), B: (true_row, False), C: (OTHERS, True)}, set()),  # half of them refused
+    ({A: (OTHERS, True), B: (THIRD, True), C: (true_row, True)}, set()),  # whose committee saw nothing cannot compare
+])
+def test_who_could_not_see_it_by_its_kernels_is_excused(said: dict[bytes, tuple[Any, bool]], excused: set[bytes]) -> None:
+    verdicts = [
+        seen(node, row, valid=valid, llr=-2000 if valid else 30_000, tokens=10 if row else 0) for node, (row, valid) in said.items()
+    ]
+    for order in (verdicts, verdicts[::-1]):
+        assert unseen([order], dict.fromkeys(said, 10), frozenset(), 500) == excused
+
+
+def test_committees_are_compared_within_and_speak_together() -> None:
+    """Ranks differ from committee to committee; that other kernels saw it in one of them holds for all."""
+    first, second = [seen(A, **SAW), seen(B, OTHERS)], [seen(C, **SAW), seen(D, OTHERS, **SAW)]
+    weights = dict.fromkeys((A, B, C, D), 10)
+    assert unseen([first, second], weights, frozenset(), 500) == set()
+    assert unseen([first, second[:1]], weights, frozenset(), 500) == {B}
+    assert unseen([first, second], {**weights, D: 0}, frozenset(), 500) == {B}, "who is barred says nothing"
+    assert unseen([first, second], weights, frozenset({D}), 500) == {B}, "nor who stands alone"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["seer", "other", "third", "lazy", "liar"]), st.integers(1, 30)), min_size=2, max_size=9))
+def test_whatever_the_committee_only_who_ran_other_kernels_is_excused(members: list[tuple[str, int]]) -> None:
+    rows = {"seer": true_row, "other": OTHERS, "third": THIRD, "lazy": false_row, "liar": true_row}
+    nodes = [bytes([i + 1]) * 32 for i in range(len(members))]
+    verdicts = [
+        seen(node, rows[kind], **(SAW if kind == "seer" else {})) for node, (kind, _) in zip(nodes, members, strict=True)
+    ]
+    weights = {node: weight for node, (_, weight) in zip(nodes, members, strict=True)}
+    found = unseen([verdicts], weights, frozenset(), 500)
+    kinds = {node: kind for node, (kind, _) in zip(nodes, members, strict=True)}
+    honest_others = {node for node, kind in kinds.items() if kind in ("other", "third")}
+    assert found == (honest_others if "seer" in kinds.values() else set())
+
+
+@pytest.mark.parametrize(("conduct", "barred"), [
+    ({"row": OTHERS}, False), ({"row": false_row}, True), ({"row": true_row}, True),
+])
+def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, Any], barred: bool) -> None:
+    """The last of eight says 'valid' to all: honest on other kernels, lazy on a stack it only names, or on the accusers' kernels and lying."""
+    lab = Lab(rules=replace(RULES, conviction_milli=10**9))
+    odd_one = lab.nodes[7]
+    for _ in range(20):
+        lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: conduct if node == odd_one else {"valid": False, "llr": 30_000})
+    assert lab.view.standing(odd_one).compared >= 4
+    assert bool(part(lab, odd_one).barred_until) is barred
+    assert not any(part(lab, node).barred_until for node in lab.nodes[:7])
 
 
 # -- executors -----------------------------------------------------------------------------------------------------------
