@@ -83,7 +83,6 @@ ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
 BODY_TIMEOUT_S: Final = 10.0  # a proposer has this long to give the transactions of its block
 SLICE_S: Final = 0.003  # of a block's work at a stretch; then everybody else has a turn
-INJECT_TIMEOUT_S: Final = 60.0  # a decided block from sync is applied: seconds where it is large and the machine busy
 
 assert MAX_TX < MAX_GOSSIP < MIB <= MAX_FRAME
 assert MAX_TX <= MAX_BLOCK < MAX_PROPOSAL <= MAX_FRAME // 2

@@ -20,8 +20,8 @@ from p2p.chain import Chain
 from p2p.chain_sync import base
 from p2p.codec import decode, encode, unpack
 from p2p.config import NodeConfig
+from p2p.consensus.engine import Engine as ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
-from p2p.consensus.patient import PatientEngine
 from p2p.consensus.timing import Timing
 from p2p.control import serve_control
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
@@ -83,7 +83,7 @@ class Node:
         self._new_height = trio.Event()
         self._retries = 0
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
-        self.consensus = PatientEngine(
+        self.consensus = ConsensusEngine(
             key=self.key, network=config.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
             find_tx=self.chain.mempool.find, fetch=self._fetch_body,

@@ -1,4 +1,5 @@
-"""The shell around the driver: time, the queue, the network. Law: one task owns the driver; a write error halts the peer.
+"""The shell around the driver: time, the queue, the network. Law: one task owns the driver, a block is checked and applied between the turns of
+all others (patient.py), and what comes meanwhile waits in the queue; a write error halts the peer.
 
 The driver says and takes whole proposals; between peers they travel compact (compact.py), so what is missing here is fetched first.
 """
@@ -18,10 +19,11 @@ from p2p.consensus.driver import Driver
 from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Reload, Say, Wake
 from p2p.consensus.guard import GuardLog
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
+from p2p.consensus.patient import patiently
 from p2p.consensus.timing import Timing
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.keys import Key
-from p2p.limits import BODY_TIMEOUT_S, INJECT_TIMEOUT_S
+from p2p.limits import BODY_TIMEOUT_S
 
 log = structlog.get_logger()
 
@@ -112,10 +114,10 @@ class Engine:
         await self._inject(Reload(install))
 
     async def _inject(self, event: Input) -> None:
+        """However long it takes: time goes on while a block is applied, and who brought it must not seem to have lied."""
         done = trio.Event()
         await self._send.send((event, done))
-        with trio.move_on_after(INJECT_TIMEOUT_S):
-            await done.wait()
+        await done.wait()
 
     def wake(self) -> None:
         """Transactions arrived: an empty height need not wait any longer."""
@@ -128,9 +130,9 @@ class Engine:
         """Until cancelled. Raises StorageError when nothing can be written any more."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            await self._carry_out(nursery, self.driver.begin())
+            await self._carry_out(nursery, await patiently(self.driver.begin_steps()))
             async for event, done in self._receive:
-                await self._carry_out(nursery, self.driver.take(event))
+                await self._carry_out(nursery, await patiently(self.driver.take_steps(event)))
                 if done is not None:
                     done.set()
 

@@ -1,7 +1,5 @@
-"""The engine of a peer that has other things to do. Law: a block is checked and applied between the turns of all other tasks; what comes
-meanwhile waits in the queue, in order.
-
-A stretch of work is SLICE_S by the clock, so that a slow machine rests as often as a quick one; it ends between two steps, never in one.
+"""Long work between the turns of all other tasks. Law: a stretch is SLICE_S by the clock, so that a slow machine rests as often as a quick one;
+it ends between two steps, never in one (decision 026).
 """
 
 from __future__ import annotations
@@ -12,8 +10,6 @@ from typing import TypeVar
 
 import trio
 
-from p2p.consensus.engine import Engine
-from p2p.consensus.events import Input
 from p2p.limits import SLICE_S
 from p2p.steps import Steps
 
@@ -33,21 +29,3 @@ async def patiently(steps: Steps[T], *, slice_s: float = SLICE_S) -> T:
             if perf_counter() - since >= slice_s:
                 await trio.lowlevel.checkpoint()
                 since = perf_counter()
-
-
-class PatientEngine(Engine):
-    async def run(self) -> None:
-        """As Engine.run, which does each input at a stretch."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            await self._carry_out(nursery, await patiently(self.driver.begin_steps()))
-            async for event, done in self._receive:
-                await self._carry_out(nursery, await patiently(self.driver.take_steps(event)))
-                if done is not None:
-                    done.set()
-
-    async def _inject(self, event: Input) -> None:
-        """However long it takes: time goes on while a block is applied, and who brought it must not seem to have lied."""
-        done = trio.Event()
-        await self._send.send((event, done))
-        await done.wait()
