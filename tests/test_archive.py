@@ -25,10 +25,10 @@ from p2p.queries import Queries
 from p2p.state_proof import LeftProof, check_state_proof, epoch_key, parse_state_proof
 from p2p.store import archive
 from p2p.store.batch import Batch as Writes
-from p2p.store.keys import verdict_key
 from p2p.store.lmdb import Store
 from p2p.store.payloads import MAX_SWEPT, Payloads
 from p2p.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
+from p2p.verification.places import verdict_key
 from tests.chains import extend
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario

@@ -10,8 +10,9 @@ from p2p.codec import load
 from p2p.ledger.leaving import Left
 from p2p.ledger.records import Inference
 from p2p.store.batch import Batch
-from p2p.store.keys import height_key, inference_of, verdict_key
+from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
+from p2p.verification.places import inference_of, verdict_key
 
 MAX_SWEPT = 64
 _UNKNOWN = b"unknown/"  # + key -> height at which the chain did not know its inference

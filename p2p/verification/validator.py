@@ -20,11 +20,11 @@ from p2p.inference.engine import Engine, Row
 from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, parse_frame
 from p2p.keys import Key, digest, peer_id
 from p2p.limits import MAX_FRAME, REVEAL_RANKS, TOP_RANKS
-from p2p.store.keys import verdict_key
 from p2p.types import VERSION, RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, verdict_commitment
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
+from p2p.verification.places import verdict_key
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
