@@ -78,7 +78,7 @@ class Node:
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
         self.sent = SentStore(self.chain.store)
-        self.outbox = Outbox(self.key, config.network, self.sent.load())
+        self.outbox = Outbox(self.key, config.network, self.sent.load(self.key.public))
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0

@@ -13,7 +13,7 @@ import trio.testing
 from p2p.chain import Chain
 from p2p.codec import decode, unpack
 from p2p.config import load_config
-from p2p.errors import InvalidRequest
+from p2p.errors import InvalidRequest, RemoteProtocolError
 from p2p.genesis import Genesis
 from p2p.keys import Key
 from p2p.limits import MAX_RECORDS_PER_TX
@@ -55,7 +55,7 @@ class Net:
             nursery.cancel_scope.cancel()
         node.chain.close()
         for raw in heard:
-            with suppress(InvalidRequest):  # known already, or overtaken
+            with suppress(InvalidRequest, RemoteProtocolError):  # known already, or overtaken; of a key that is no participant
                 self.other.add_tx(raw)
         return heard
 
@@ -118,5 +118,17 @@ async def test_only_what_may_still_be_on_its_way_is_kept(net: Net) -> None:
         await net.live(word)
         net.decide()
     node = Node(load_config(net.folders[0]), net.genesis, lambda state, text: None)
-    assert list(node.sent.load()) == [4]
+    assert list(node.sent.load(node.key.public)) == [4]
     node.chain.close()
+
+
+async def test_a_peer_with_another_key_does_not_wait_for_what_the_old_one_signed(net: Net) -> None:
+    """ROTATE: the participant goes on under a new key, its numbers go on; a block takes nothing of the old key any more."""
+    old = await net.live(1)
+    new = Key.generate()
+    (net.folders[0] / "node.key").unlink()
+    new.save(net.folders[0] / "node.key")
+    second = await net.live(2)
+    assert nonces(second) == [1]
+    assert [unpack(SignedBatch, raw).batch.sender for raw in second] == [new.public]
+    assert old != second

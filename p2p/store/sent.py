@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from p2p.codec import load
 from p2p.store.batch import Batch
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
+from p2p.types import SignedBatch
 
 _NAME = b"sent/"  # + nonce
 
@@ -21,8 +23,9 @@ class SentStore:
         found = [(key, raw) for key, raw in store.scan("meta", _NAME) if key.startswith(_NAME)]
         self._kept = {int.from_bytes(key[len(_NAME) :], "big"): raw for key, raw in found}
 
-    def load(self) -> dict[int, bytes]:
-        return dict(self._kept)
+    def load(self, sender: bytes) -> dict[int, bytes]:
+        """Those of this node key: no block takes what a key signed that was given up since, and to wait for it would stop its successor."""
+        return {nonce: raw for nonce, raw in self._kept.items() if load(SignedBatch, raw).batch.sender == sender}
 
     def keep(self, flight: Mapping[int, bytes]) -> None:
         """All that is in flight now. One durable write when something new is, else none: what the chain has goes with the next. Raises
