@@ -52,13 +52,12 @@ RESERVED_HEIGHTS = 20  # a request taken here counts against its account this lo
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a block makes of the state below it: all that is to be written but block, tip, receipts, and what leaves the state."""
+    """What a block makes of the state below it: all that is to be written but block, tip, receipts and the sweep of payloads."""
 
     block: Block
     priorities: bytes
     view: View
     receipts: list[Receipt]
-    left: tuple[Left, ...]
     batch: Batch
     app_hash: bytes
 
@@ -187,7 +186,12 @@ class Chain(Answers):
         receipts, left = yield from self._apply(view, block)
         view.put(b"set/priorities", priorities)
         app_hash = yield from self._seal(view, block.header.height, batch)
-        self._made = Made(block, priorities, view, receipts, left, batch, app_hash)
+        for one in left:
+            _ = one.leaf_hash, one.inference  # kept there, so that what follows is quick
+            yield
+        archive.add(self.store, batch, left, self._keep_for)
+        self.payloads.let_go(batch, left)
+        self._made = Made(block, priorities, view, receipts, batch, app_hash)
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         """Commit everything that a decided block makes at once. Raises StorageError; then nothing is written."""
@@ -197,9 +201,7 @@ class Chain(Answers):
             made = self._made
             assert made is not None
         header, view, batch = block.header, made.view, made.batch
-        archive.add(self.store, batch, made.left, self._keep_for)
         self.payloads.sweep(batch, header.height, self.genesis.epoch_blocks)  # here, for payloads come and go while `work` is done
-        self.payloads.let_go(batch, made.left)
         tip = Tip(header.height, made.app_hash, block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(made.receipts))

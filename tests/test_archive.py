@@ -205,7 +205,7 @@ def test_a_peer_that_missed_a_part_of_an_epoch_tells_no_path_of_it(tmp_path: Pat
     for part in (found[:until], found[again_from:]):
         for at in range(0, len(part), 250):  # a block has no whole tile
             _add(store, part[at : at + 250])
-    leaves, known = [one.leaf for one in found], until == again_from
+    leaves, known = [leaf_of(one.inference_id, one.record) for one in found], until == again_from
     for index in (0, 150, 300, 599):
         assert archive.path(store, 3, index, 600) == (merkle.prove(leaves, index) if known else None)
     store.close()

@@ -7,15 +7,17 @@ Of a tree that is being made the state holds its peaks only (merkle.grow).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from msgspec import Meta
 from msgspec.structs import replace
 
 from p2p import merkle
-from p2p.codec import Message, encode
+from p2p.codec import Message, encode, load
 from p2p.genesis import Genesis
 from p2p.ledger import earnings, parameters
+from p2p.ledger.records import Inference
 from p2p.ledger.view import View
 from p2p.types import U64, Bytes32
 
@@ -31,7 +33,7 @@ class Leaving(Message, frozen=True):
     peaks: Annotated[tuple[Bytes32, ...], Meta(max_length=64)] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what is derived is kept
 class Left:
     """An inference that left: leaf number `index` of `epoch`. record: its last one, canonical bytes."""
 
@@ -40,9 +42,13 @@ class Left:
     inference_id: bytes
     record: bytes
 
-    @property
-    def leaf(self) -> bytes:
-        return leaf_of(self.inference_id, self.record)
+    @cached_property
+    def leaf_hash(self) -> bytes:
+        return merkle.leaf_hash(leaf_of(self.inference_id, self.record))
+
+    @cached_property
+    def inference(self) -> Inference:
+        return load(Inference, self.record)
 
 
 def leaf_of(inference_id: bytes, record: bytes) -> bytes:
@@ -89,7 +95,7 @@ def _leave(view: View, now: Leaving, inference_id: bytes, found: list[Left]) -> 
     view.put(b"inf/" + inference_id, None)
     left = Left(now.epoch, now.size, inference_id, record)
     found.append(left)
-    return Leaving(now.epoch, now.size + 1, merkle.grow(now.peaks, now.size, merkle.leaf_hash(left.leaf)))
+    return Leaving(now.epoch, now.size + 1, merkle.grow(now.peaks, now.size, left.leaf_hash))
 
 
 def _close(view: View, now: Leaving) -> None:

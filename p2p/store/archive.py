@@ -38,12 +38,12 @@ def add(store: Store, batch: Batch, left: Sequence[Left], node: bytes | None) ->
     for tile, leaves in _by_tile(left):
         epoch, number = tile
         hashes = store.read("archive", _tile(epoch, number)) or b""
-        hashes += b"".join(merkle.leaf_hash(one.leaf) for one in leaves)
+        hashes += b"".join(one.leaf_hash for one in leaves)
         batch.put("archive", _tile(epoch, number), hashes)
         if len(hashes) == TILE * _HASH:
             batch.put("archive", _root(epoch, number), merkle.root_of(_split(hashes)))
     for one in left:
-        if node is None or node in parties(load(Inference, one.record)):
+        if node is None or node in parties(one.inference):
             batch.put("archive", _name(one.inference_id), encode(Kept(one.epoch, one.index, one.record)))
 
 

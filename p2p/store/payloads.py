@@ -6,9 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2p.codec import load
 from p2p.ledger.leaving import Left
-from p2p.ledger.records import Inference
 from p2p.store.batch import Batch
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
@@ -43,8 +41,7 @@ class Payloads:
     def let_go(self, batch: Batch, left: Iterable[Left]) -> None:
         """Add to a block's `batch` that what is kept of these inferences goes."""
         for one in left:
-            panels = load(Inference, one.record).panels
-            for key in (one.inference_id, *(verdict_key(one.inference_id, panel.height) for panel in panels)):
+            for key in (one.inference_id, *(verdict_key(one.inference_id, panel.height) for panel in one.inference.panels)):
                 _drop(batch, key)
 
     def sweep(self, batch: Batch, height: int, patience: int) -> None:
