@@ -37,6 +37,7 @@ from p2p.inference.session import (
 from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
 from p2p.ledger.ops import Body, sign_op
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
+from p2p.nonces import Nonces
 from p2p.proof import Proof
 from p2p.serving_proof import ServingProof, open_serving
 from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
@@ -53,6 +54,7 @@ class AskSpec:
     """One question. peer: multiaddr with /p2p/ID. choose_executor: for test networks, search a nonce whose draw puts
     this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ). on_proof: gets the
     proof of the answer before the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it.
+    nonces: what was used before; None: the peer's word is taken, which is behind for as long as a Start takes into a block.
     on_notices: gets what the peer says became of earlier inferences after height notices_since, when there is anything; its word only."""
 
     peer: str
@@ -65,6 +67,7 @@ class AskSpec:
     max_price_micro: int = 1_000_000
     deadline_ahead: int = 300
     nonce: int | None = None
+    nonces: Nonces | None = None
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
     on_proof: Callable[[Proof], None] | None = None
@@ -96,7 +99,7 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
             raise RemoteProtocolError("a notice is of a height that the peer's chain has not", field="notices")
         spec.on_notices(tip["notices"])
     serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
-    signed = _sign(spec, tip, int(tip["next_nonce"]), serving)
+    signed = _sign(spec, tip, serving)
     stream, ended = await network.open_stream(peer, "infer"), False
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
@@ -107,12 +110,14 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         await (stream.close() if ended else stream.reset())  # a reset tells the agent to stop and to charge for no more
 
 
-async def send_order(peer: str, network_name: str, key: Key, body: Body) -> dict[str, Any]:
-    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error."""
+async def send_order(peer: str, network_name: str, key: Key, body: Body, nonces: Nonces | None = None) -> dict[str, Any]:
+    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec."""
     async with _open_to(peer, network_name) as network:
         name = peer.rsplit("/p2p/", 1)[-1]
         tip = await query(network, name, {"op": "account", "account": key.public.hex()})
-        return await _question(network, name, Order(VERSION, sign_op(key, network_name, int(tip["next_nonce"]), body)))
+        offered = int(tip["next_nonce"])
+        nonce = nonces.take(key.public, offered) if nonces is not None else offered
+        return await _question(network, name, Order(VERSION, sign_op(key, network_name, nonce, body)))
 
 
 async def query_once(peer: str, network_name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -157,21 +162,30 @@ async def _serving_now(network: Network, peer: str, model: str, height: int) -> 
     return open_serving(unpack(ServingProof, bytes.fromhex(answer["proof"])), model, height)[0]
 
 
-def _sign(spec: AskSpec, tip: dict[str, Any], next_nonce: int, serving: Lots | None) -> SignedRequest:
+def _sign(spec: AskSpec, tip: dict[str, Any], serving: Lots | None) -> SignedRequest:
     """serving: where an executor is chosen, whom the draw will be made from unless the height moves on."""
     request = Request(
-        VERSION, spec.network, spec.payer, spec.nonce if spec.nonce is not None else next_nonce, spec.model,
+        VERSION, spec.network, spec.payer, 0, spec.model,
         digest(b"prompt", spec.prompt.encode()), spec.params, len(spec.prompt.encode()) + TEMPLATE_TOKENS,
         spec.max_tokens, spec.max_price_micro, int(tip["height"]) + spec.deadline_ahead, spec.key.public,
     )
-    if serving is None:
-        return _signed(spec.key, request)
     agent = public_key_of(spec.peer.rsplit("/p2p/", 1)[-1])
-    for extra in range(NONCE_TRIES):
-        signed = _signed(spec.key, replace(request, client_nonce=next_nonce + extra))
-        if draw_executors(bytes.fromhex(tip["beacon"]), signed.inference_id, serving, agent, 1) == (spec.choose_executor,):
-            return signed
-    raise Unavailable("no nonce draws the executor wanted; does it serve the model?", field="choose_executor")
+
+    def with_nonce(nonce: int) -> SignedRequest:
+        return _signed(spec.key, replace(request, client_nonce=nonce))
+
+    def choose(lowest: int) -> int:
+        if serving is None:
+            return lowest
+        for nonce in range(lowest, lowest + NONCE_TRIES):
+            if draw_executors(bytes.fromhex(tip["beacon"]), with_nonce(nonce).inference_id, serving, agent, 1) == (spec.choose_executor,):
+                return nonce
+        raise Unavailable("no nonce draws the executor wanted; does it serve the model?", field="choose_executor")
+
+    offered = int(tip["next_nonce"])
+    if spec.nonce is not None:
+        return with_nonce(spec.nonce)
+    return with_nonce(choose(offered) if spec.nonces is None else spec.nonces.take(spec.payer, offered, choose))
 
 
 def _signed(key: Key, request: Request) -> SignedRequest:

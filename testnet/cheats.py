@@ -26,6 +26,7 @@ from p2p.errors import FolkmootError
 from p2p.genesis import Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.keys import Key
+from p2p.nonces import Nonces
 from p2p.types import ENDED, STANDS, Params
 from p2p.verification import prompts as shipped
 from testnet.providers import read_state, stop
@@ -69,7 +70,7 @@ class Trial:
     async def run(self) -> None:
         folder = self.network.directory / "client"
         genesis = unpack(Genesis, (folder / "genesis.cbor").read_bytes())
-        key = Key.load(folder / "account.key")
+        key, nonces = Key.load(folder / "account.key"), Nonces(folder / "nonces")
         config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
         questions = cycle(p for p in shipped.load() if p.kind != "long")
         async with open_network(config, topic_handlers={}, stream_handlers={}) as net:
@@ -81,10 +82,9 @@ class Trial:
                         agent = 1 if index == 0 else 0
                         spec = AskSpec(
                             self.address(agent), key, genesis.network, DEFAULT_MODEL, next(questions).text, Params(1000), TOKENS,
-                            genesis=genesis, choose_executor=bytes.fromhex(self.node(index)),
+                            genesis=genesis, nonces=nonces, choose_executor=bytes.fromhex(self.node(index)),
                         )
                         nursery.start_soon(self.ask, net, spec)
-                        await trio.sleep(0.3)  # nonces are handed out one by one
                 self.look()
             with trio.move_on_after(SETTLE_S):
                 while self.waiting:

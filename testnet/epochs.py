@@ -28,6 +28,7 @@ from p2p.errors import FolkmootError
 from p2p.genesis import CheckRules, Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.keys import Key
+from p2p.nonces import Nonces
 from p2p.types import Params
 from p2p.verification import prompts as shipped
 from testnet.providers import read_state, stop
@@ -80,6 +81,7 @@ class Show:
     async def ask_all_the_time(self) -> None:
         client = self.network.directory / "client"
         genesis, key = unpack(Genesis, (client / "genesis.cbor").read_bytes()), Key.load(client / "account.key")
+        nonces = Nonces(client / "nonces")
         config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
         questions = cycle(prompt for prompt in shipped.load() if prompt.kind != "long")
         async with open_network(config, topic_handlers={}, stream_handlers={}) as net:
@@ -89,7 +91,7 @@ class Show:
                 wanted = bytes.fromhex(self.node(CHEAT)) if number < TO_THE_CHEAT and not self.convicted else None
                 spec = AskSpec(
                     self.address(number % 2), key, genesis.network, DEFAULT_MODEL, question.text, Params(1000), TOKENS, genesis=genesis,
-                    choose_executor=wanted, on_notices=self.hear,
+                    choose_executor=wanted, nonces=nonces, on_notices=self.hear,
                 )
                 with trio.move_on_after(ASK_TIMEOUT_S):
                     await self.ask(net, spec)

@@ -117,11 +117,13 @@ class Net:
         """Events of a question whose draw puts `peer` first: the client searches a nonce, and asks again if the beacon moved."""
         from p2p.client import AskSpec, ask
         from p2p.codec import unpack
+        from p2p.nonces import Nonces
 
         genesis = unpack(Genesis, (self.directory / "client" / "genesis.cbor").read_bytes())
         key, wanted = Key.load(self.directory / "client" / "account.key"), bytes.fromhex(self.node(peer))
         spec = AskSpec(
-            self.address(0), key, genesis.network, DEFAULT_MODEL, "hello", max_tokens=max_tokens, genesis=genesis, choose_executor=wanted
+            self.address(0), key, genesis.network, DEFAULT_MODEL, "hello", max_tokens=max_tokens, genesis=genesis, choose_executor=wanted,
+            nonces=Nonces(self.directory / "client" / "nonces"),
         )
 
         async def collect() -> list[dict[str, Any]]:

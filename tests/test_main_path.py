@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,6 +40,13 @@ def test_a_question_is_answered_recorded_validated_and_paid(net: Net) -> None:
     assert found["executor"] not in found["committee"]
     assert found["committee_height"] > found["finish_height"]
     assert found["charged_micro"] == found["paid_micro"] == (found["prompt_tokens"] + 20) * found["price_micro"]
+
+
+def test_questions_to_two_peers_at_once_are_two_inferences_on_the_chain(net: Net) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        asked = list(pool.map(lambda peer: net.events("hello", peer), (0, 1)))
+    ids = [events[-1]["receipt"]["inference_id"] for events in asked]
+    assert [net.final(x)["status"] for x in ids] == ["VALIDATED", "VALIDATED"], "neither peer knew of the other one's nonce"
 
 
 @pytest.mark.parametrize(("extra", "field"), [

@@ -65,8 +65,9 @@ def network_of(options: argparse.Namespace) -> str:
 def send(options: argparse.Namespace, network: str, key: Key, body: Body) -> int:
     from p2p.cli.tasks import run_async
     from p2p.client import send_order
+    from p2p.nonces import Nonces
 
-    answer = run_async(send_order, options.peer, network, key, body)
+    answer = run_async(send_order, options.peer, network, key, body, Nonces(options.dir / "nonces"))
     print(json.dumps(answer) if options.json else f"taken by the peer: {answer['kind']}, nonce {answer['nonce']}, {answer['op_id']}")
     return 0
 

@@ -73,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
     from p2p.cli.tasks import run_async
     from p2p.client import AskSpec, ask
+    from p2p.nonces import Nonces
     from p2p.proof import Proof, save_proof
 
     def keep(proof: Proof) -> None:
@@ -86,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
     spec = AskSpec(
         options.peer, key, genesis.network, options.model, options.prompt, params,
-        options.max_tokens, genesis=genesis, on_proof=keep,
+        options.max_tokens, nonces=Nonces(options.dir / "nonces"), genesis=genesis, on_proof=keep,
         account=public_key(options.account, "account") if options.account else None, notices_since=last_notice(seen), on_notices=tell,
     )
 

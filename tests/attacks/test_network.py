@@ -19,6 +19,7 @@ from p2p.config import DEFAULT_MODEL
 from p2p.errors import InvalidRequest, Unavailable
 from p2p.genesis import Genesis
 from p2p.keys import Key
+from p2p.nonces import Nonces
 from p2p.proof import load_proof, save_proof
 from p2p.types import Params, StackClass
 from p2p.verification.profile import Profile
@@ -54,7 +55,7 @@ def events_of(net: Net, agent: int, executor: int, file: Path | None = None) -> 
     key, wanted = Key.load(net.directory / "client" / "account.key"), bytes.fromhex(net.node(executor))
     spec = AskSpec(
         net.address(agent), key, genesis.network, DEFAULT_MODEL, "hello", Params(1000), 12, genesis=genesis, choose_executor=wanted,
-        on_proof=(lambda proof: save_proof(proof, file)) if file else None,
+        on_proof=(lambda proof: save_proof(proof, file)) if file else None, nonces=Nonces(net.directory / "client" / "nonces"),
     )
     events: list[dict[str, Any]] = []
 

@@ -15,6 +15,7 @@ from p2p.genesis import Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.inference.session import Ask, Frame, pack_frame, parse_frame
 from p2p.keys import Key
+from p2p.nonces import Nonces
 from p2p.types import VERSION, SignedRequest
 from tests.net_lab import Net
 
@@ -25,7 +26,8 @@ def spec_of(net: Net, agent: int = 0, executor: int | None = None, **change: Any
     genesis = unpack(Genesis, (net.directory / "client" / "genesis.cbor").read_bytes())
     key = Key.load(net.directory / "client" / "account.key")
     wanted = bytes.fromhex(net.node(executor)) if executor is not None else None
-    return AskSpec(net.address(agent), key, genesis.network, DEFAULT_MODEL, genesis=genesis, choose_executor=wanted, **{"prompt": "hello", **change})
+    defaults = {"prompt": "hello", "nonces": Nonces(net.directory / "client" / "nonces")}
+    return AskSpec(net.address(agent), key, genesis.network, DEFAULT_MODEL, genesis=genesis, choose_executor=wanted, **{**defaults, **change})
 
 
 @asynccontextmanager
@@ -57,7 +59,7 @@ async def signed_for(network: Network, spec: AskSpec) -> tuple[SignedRequest, Ev
     peer = spec.peer.rsplit("/p2p/", 1)[-1]
     tip = await query(network, peer, {"op": "account", "account": spec.payer.hex()})
     serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
-    return _sign(spec, tip, int(tip["next_nonce"]), serving), tip
+    return _sign(spec, tip, serving), tip
 
 
 async def say(network: Network, peer: str, frame: Frame) -> list[Frame]:
