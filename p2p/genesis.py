@@ -16,6 +16,8 @@ class ModelSpec(Message, frozen=True):
 
     cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
     profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
+    kernels_apart_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
+    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it.
     """
 
     model: Short
@@ -30,6 +32,7 @@ class ModelSpec(Message, frozen=True):
     stacks: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
     profile_hash: Annotated[str, Meta(max_length=64)] = ""
     retired: bool = False
+    kernels_apart_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
 
 
 class GenesisPeer(Message, frozen=True):
@@ -69,6 +72,8 @@ class CheckRules(Message, frozen=True):
     llr_cap_milli: bound of one inference's weight in the sequential test, thousandths of a nat.
     conviction_milli: log e-value that convicts an executor, thousandths of a nat (13_816 = ln 1e6: falsely in one epoch of 1e6).
     plant_every: one planted fault per so many finished inferences. plant_window: heights after the decision to reveal it.
+    honest_blind_ppm: of the answers that were found faulty beyond the grey zone, by others than equal kernels alone, how many an honest validator may
+    have called valid, in millionths.
     false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
     thresholds for (10_000, 1000 or 100).
     honest_disagree_ppm: rate at which the records of an honest agent and an honest executor may differ, in millionths.
@@ -98,6 +103,7 @@ class CheckRules(Message, frozen=True):
     plant_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
     false_alarm_ppm: Annotated[int, Meta(ge=100, le=10_000)] = 1000
     honest_disagree_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 20_000
+    honest_blind_ppm: Annotated[int, Meta(ge=1000, le=500_000)] = 50_000
     appeal_window: U32 = 20
     appeal_committee: Annotated[int, Meta(ge=3, le=64)] = 7
     exclusion_max_epochs: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
@@ -120,7 +126,8 @@ class EconomyRules(Message, frozen=True):
     after the finish, for the agent to say what it streamed. gov_window: to vote on a proposal. gov_quorum_milli: of all weight, that must
     say yes. keep_epochs: how long ended inferences stay in the state. appeal_bond_micro: held while a lost dispute is appealed, burnt when
     the appeal is lost as well. emission_cap_milli: most that is minted for a participant, of the fees booked for it; up to burn_share +
-    validator_share x (1 - owner_cap) nobody gains by paying itself (decision 019).
+    validator_share x (1 - owner_cap) nobody gains by paying itself (decision 019). odd_duties: duties of the epoch that a validator is not paid for,
+    for each in which it stood alone (rules J1 to J4).
     """
 
     emission_micro: U64 = 1_000_000
@@ -143,6 +150,7 @@ class EconomyRules(Message, frozen=True):
     keep_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 2
     appeal_bond_micro: U64 = 10_000
     emission_cap_milli: U64 = 120
+    odd_duties: U32 = 10
 
 
 class SprintRules(Message, frozen=True):

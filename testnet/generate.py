@@ -19,6 +19,7 @@ from p2p.types import VERSION
 
 CLIENT_BALANCE_MICRO = 1_000_000_000
 PRICE_MICRO = 10
+KERNELS_APART_MILLI = 80  # of the shipped model, measured: 57 to 73 between three kinds of kernels, int8 weights 115 to 121 (p2p.measure.apart)
 NO_SPRINT, DEFAULT_CHECKS = SprintRules(), CheckRules()
 # A race of half a minute, decided within an epoch of five or so: for a network that one wants to watch.
 SHORT_EPOCH, SHORT_WINDOW = 320, 40
@@ -92,4 +93,4 @@ def _spec(model_dir: Path | None) -> ModelSpec:
         from p2p.inference.model import template_hash, weights_hash
 
         weights, template = weights_hash(model_dir), template_hash(model_dir)
-    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048)
+    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernels_apart_milli=KERNELS_APART_MILLI)

@@ -10,7 +10,7 @@ from p2p.codec import encode
 from p2p.genesis import Genesis
 from p2p.inference.draw import Lots
 from p2p.keys import Domain, Key, digest
-from p2p.ledger import earnings
+from p2p.ledger import earnings, parameters
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import check_conservation, first_state
 from p2p.ledger.models import model_spec
@@ -27,20 +27,23 @@ from p2p.types import (
     FinishRecord,
     OutputRecord,
     Params,
+    PlantCommit,
+    PlantReveal,
     Record,
     RecordKind,
     Request,
     SignedFinish,
     SignedRequest,
-    StackClass,
     StartRecord,
     Verdict,
     VerdictCommit,
+    plant_commitment,
     verdict_commitment,
 )
 from p2p.verification.duty import reveal_positions
 
 NETWORK, MODEL = "economy", "m"
+FAULT, SALT = "fault", digest(b"economy", b"salt of a plant")
 STREAMED = digest(b"streamed")  # of what every agent streams: agents are honest here, so both records say the same
 ANY_PRICE = 1 << 40
 DEADLINE = 500  # heights
@@ -106,11 +109,11 @@ class Network:
         self._put(agent, RecordKind.START, StartRecord(signed, self.height - 1, agent))
         return self.inference(signed.inference_id).candidates
 
-    def finish(self, inference_id: bytes, executor: Key, tokens: int) -> None:
+    def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str) -> None:
         """By the executor, and the agent's word that this is what it streamed."""
         inference = self.inference(inference_id)
         prompt = inference.signed_request.request.prompt_tokens_max
-        record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.LENGTH)
+        record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.LENGTH, stack)
         self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, NETWORK, encode(record))))
         self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, STREAMED, tokens))
 
@@ -124,6 +127,17 @@ class Network:
 
     def reveal(self, verdict: Verdict) -> None:
         self._put(verdict.validator, RecordKind.VERDICT, verdict)
+
+    def plant(self, inference_id: bytes, executor: bytes) -> None:
+        """A promise to show, once it is decided, that this answer was made faulty on purpose; before it is finished."""
+        self._put(executor, RecordKind.PLANT_COMMIT, PlantCommit(executor, plant_commitment(inference_id, FAULT, SALT)))
+
+    def show_plant(self, inference_id: bytes, executor: bytes) -> None:
+        self._put(executor, RecordKind.PLANT_REVEAL, PlantReveal(inference_id, executor, FAULT, SALT))
+
+    def may_plant(self, executor: bytes) -> bool:
+        standing = self.view.standing(executor)
+        return standing.plants * parameters.checks(self.view, self.genesis).plant_every <= standing.finished
 
     def order(self, account: Key, body: Body) -> None:
         self._put(account.public, RecordKind.OP, sign_op(account, NETWORK, self._nonce(account.public), body))
@@ -146,9 +160,9 @@ class Network:
         assert spec is not None
         return price_of(self.view, spec)
 
-    def check_milli(self, node: bytes) -> int:
-        """With which probability the next answer of `node` is checked: public, so a cheat reads it too."""
-        return check_milli(self.view, self.genesis, node, MODEL, StackClass.CPU_BF16)
+    def check_milli(self, node: bytes, stack: str) -> int:
+        """With which probability the next answer of `node` on its stack is checked: public, so a cheat reads it too."""
+        return check_milli(self.view, self.genesis, node, MODEL, stack)
 
     def sums(self, epoch: int) -> EpochSums:
         return earnings.sums(self.view, epoch)

@@ -18,24 +18,24 @@ from p2p.economy.strategies import Judge
 from p2p.genesis import CheckRules
 from p2p.keys import digest
 from p2p.ledger.records import Panel
-from p2p.types import ENDED, RevealedRow, Status, Verdict
+from p2p.types import ENDED, RevealedRow, StackClass, Status, Verdict
 
 SALT = digest(b"economy", b"salt")
 TRUE, RING = b"true", b"ring"  # whose numbers: of the right model, agreed on by a ring of lazy validators; else a lazy one's own
 MOST, OTHER = b"", b"other"  # kernels: those of executors and of most validators, those of the minority
-APART_MILLI = 60  # that numbers of other kernels, or of int8 weights, are apart at most; the ledger allows 800
+APART_MILLI, CHEAP_MILLI = 73, 120  # that numbers of other kernels, and of int8 weights, are apart in the mean (p2p.measure.apart)
 FRAMED_MILLI = 50_000  # as convincing as a real cheat
+QUIET = (HONEST, "int8", "laundered_int8")  # what int8 weights cannot tell from honest
 VALID_MILLI = -1000  # what a validator that did not look says it measured
 
 
 @lru_cache(maxsize=1 << 16)
-def numbers(source: bytes, position: int, kernels: bytes = MOST) -> RevealedRow:
-    """Candidates that different sources do not share; other kernels are a hair off. All answers have the same ones: nothing in the ledger
-    compares answers."""
+def numbers(source: bytes, position: int, kernels: bytes = MOST, apart_milli: int = APART_MILLI) -> RevealedRow:
+    """Candidates that different sources do not share; other kernels are `apart_milli` off in the mean. All answers have the same ones: nothing in
+    the ledger compares answers."""
     raw, apart = (digest(b"economy row", what, position.to_bytes(4, "big")) for what in (source, source + kernels))
-    return RevealedRow(position, tuple(
-        (int.from_bytes(raw[4 * i : 4 * i + 3], "big") * 4 + i, -3000 - 100 * i - (apart[i] % APART_MILLI if kernels else 0)) for i in range(4)
-    ))
+    off = [int.from_bytes(apart[2 * i : 2 * i + 2], "big") * 2 * apart_milli >> 16 if kernels else 0 for i in range(4)]
+    return RevealedRow(position, tuple((int.from_bytes(raw[4 * i : 4 * i + 3], "big") * 4 + i, -3000 - 100 * i - off[i]) for i in range(4)))
 
 
 @dataclass(slots=True)
@@ -43,6 +43,7 @@ class Case:
     """One answer that may be checked. measured: milli-nats by pair of stacks, drawn when somebody looks."""
 
     inference_id: bytes
+    node: bytes
     executor: Operator
     kind: str
     tokens: int
@@ -61,8 +62,14 @@ class Bench:
         self._said: dict[bytes, list[Verdict]] = {}  # committed and to be revealed
         self._asked: set[tuple[bytes, int]] = set()  # committees that have spoken
 
-    def watch(self, inference_id: bytes, executor: Operator, kind: str, tokens: int) -> None:
-        self._watched[inference_id] = Case(inference_id, executor, kind, tokens)
+    def watch(self, inference_id: bytes, node: bytes, kind: str, tokens: int) -> None:
+        self._watched[inference_id] = Case(inference_id, node, self.of[node], kind, tokens)
+
+    def stack(self, node: bytes) -> str:
+        """What it names in its finish records."""
+        if self.of[node].strategy.stranger:
+            return f"kernels of {node.hex()[:8]}"
+        return (StackClass.TORCH_CPU_BF16 if self.foreign[node] else StackClass.CPU_BF16).value
 
     def commit(self) -> None:
         for case in self._to_commit:
@@ -113,11 +120,12 @@ class Bench:
             return None
         if judge in (Judge.LAZY, Judge.RING):
             return self._say(case, node, True, VALID_MILLI, RING if judge is Judge.RING else node)
-        cheap = judge is Judge.CHEAP
+        cheap = judge in (Judge.CHEAP, Judge.LOUD)
         operator.spent_micro += self.assume.check_micro("int8" if cheap else HONEST, case.tokens)
         operator.count("checks")
         if cheap:
-            return self._say(case, node, True, VALID_MILLI, TRUE, node)
+            heard = judge is Judge.LOUD and case.kind not in QUIET
+            return self._say(case, node, not heard, FRAMED_MILLI if heard else VALID_MILLI, TRUE, node, CHEAP_MILLI)
         kernels = OTHER if self.foreign[node] else MOST
         friend = operator.strategy.name == case.executor.strategy.name
         if judge is Judge.FRIENDS and friend:
@@ -126,7 +134,7 @@ class Bench:
             return self._say(case, node, False, FRAMED_MILLI, TRUE, kernels)
         if case.kind == FAKE:
             return Verdict(case.inference_id, node, False, "refused without a prefill", 0, 0, (), SALT)
-        pair = ACROSS if case.executor.strategy.stranger or self.foreign[node] else SAME
+        pair = ACROSS if case.executor.strategy.stranger or self.foreign[node] is not self.foreign[case.node] else SAME
         ratio = self._measure(case, pair)
         return self._say(case, node, ratio <= rows()[case.kind, pair].limit_milli(case.tokens), ratio, TRUE, kernels)
 
@@ -137,7 +145,9 @@ class Bench:
             case.measured[pair] = row.llr_milli(case.tokens, rate, self.rng)
         return case.measured[pair]
 
-    def _say(self, case: Case, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST) -> Verdict:
+    def _say(
+        self, case: Case, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST, apart_milli: int = APART_MILLI
+    ) -> Verdict:
         at = self.network.positions(case.inference_id, node, case.tokens)
         reason = "" if valid else "not what this model samples"
-        return Verdict(case.inference_id, node, valid, reason, ratio, case.tokens, tuple(numbers(source, p, kernels) for p in at), SALT)
+        return Verdict(case.inference_id, node, valid, reason, ratio, case.tokens, tuple(numbers(source, p, kernels, apart_milli) for p in at), SALT)

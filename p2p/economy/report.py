@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ from p2p.economy.theory import cheat_gain
 from p2p.economy.trial import Outcome
 from p2p.genesis import EconomyRules
 
-HEAD = ("strategy", "profit an epoch", "+-", "less honest", "% of honest", "2nd half, %", "answers", "cheated", "refused", "convicted", "barred")
+HEAD = (
+    "strategy", "profit an epoch", "+-", "less honest", "+- of that", "% of honest", "2nd half, %", "answers", "cheated", "refused", "convicted",
+    "barred",
+)
 _MARKED = (
     ("laundered_int4", SAME, 64), ("laundered_int8", SAME, 64), ("laundered_int8", ACROSS, 200), ("laundered_int8", ACROSS, 1000),
 )  # rows of the table on the plot of edges
@@ -35,7 +39,8 @@ def rows(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
         result.append({
             "strategy": name, "does": BY_NAME[name].does, "operators": len(outcome.profits),
             "mean_micro": round(mean), "ci95_micro": _finite(outcome.spread()),
-            "margin_micro": round(honest.mean() - mean), "percent": round(100 * mean / honest.mean(), 1),
+            "margin_micro": round(honest.mean() - mean), "margin_ci95_micro": _finite(math.hypot(honest.spread(), outcome.spread())),
+            "percent": round(100 * mean / honest.mean(), 1),
             "late_percent": round(100 * outcome.mean(half) / honest.mean(half), 1), **{key: outcome.counts.get(key, 0) for key in _SAYS},
         })
     return result
@@ -45,10 +50,14 @@ def _finite(value: float) -> int | None:
     return round(value) if value < 1e18 else None
 
 
+def _known(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
 def table(found: Mapping[str, Outcome]) -> list[str]:
     body = [[
-        row["strategy"], row["mean_micro"], "-" if row["ci95_micro"] is None else row["ci95_micro"], row["margin_micro"],
-        row["percent"], row["late_percent"], *(row[key] for key in _SAYS),
+        row["strategy"], row["mean_micro"], _known(row["ci95_micro"]), row["margin_micro"],
+        _known(row["margin_ci95_micro"] if row["strategy"] != "honest" else None), row["percent"], row["late_percent"], *(row[key] for key in _SAYS),
     ] for row in rows(found)]
     return ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD), *("| " + " | ".join(map(str, line)) + " |" for line in body)]
 

@@ -49,10 +49,10 @@ def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answe
     return Scenario("city", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), seeds)
 
 
-def long(*, each: int, honest: int, clients: int, epochs: int, answers: float) -> Scenario:
-    """One seed. A fourth of the answers is checked once there is reputation, as with the default min_checks of 10 and twice the answers."""
+def long(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float) -> Scenario:
+    """A fourth of the answers is checked once there is reputation, as with the default min_checks of 10 and twice the answers."""
     mix, checks = {"honest": honest, **dict.fromkeys(WAITING, each)}, CheckRules(min_checks=round(answers / 4))
-    return Scenario("long", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), 1)
+    return Scenario("long", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), seeds)
 
 
 def of_size(size: str) -> list[Scenario]:
@@ -66,7 +66,7 @@ def of_size(size: str) -> list[Scenario]:
             village(each=3, honest=30, clients=1000, epochs=12, seeds=4),
             city(each=2, honest=8, clients=1000, epochs=12, seeds=4, answers=80, gain=25),
         ],
-        "long": [long(each=1, honest=3, clients=1000, epochs=200, answers=20)],
+        "long": [long(each=1, honest=3, clients=1000, epochs=200, seeds=8, answers=20)],
         "full": [village(each=2, honest=44, clients=3000, epochs=200, seeds=2), city(each=2, honest=14, clients=3000, epochs=100, seeds=2)],
     }
     return sizes[size]

@@ -27,7 +27,8 @@ class Moment:
 class Judge(StrEnum):
     """What it does when drawn to validate. RING: as lazy, with numbers that all of its kind agreed on. FRIENDS: honest, but its own
     clique's answers are valid, with numbers a hair off, as if its kernels were others. FRAME: honest numbers, and 'invalid' to everybody
-    else's answer. CHEAP: runs the model with int8 weights and finds everything valid; its numbers are near to the right ones."""
+    else's answer. CHEAP: runs the model with int8 weights and finds everything valid; its numbers are near to the right ones. LOUD: the
+    same, but says 'invalid' to what any weights show."""
 
     HONEST = "honest"
     SILENT = "silent"
@@ -36,6 +37,7 @@ class Judge(StrEnum):
     FRIENDS = "friends"
     FRAME = "frame"
     CHEAP = "cheap"
+    LOUD = "loud"
 
 
 class Dealing(StrEnum):
@@ -113,6 +115,7 @@ ALL = (
     Strategy("lazy in 2 %", "lazy in one duty of fifty", always(HONEST), Judge.LAZY, lazy_share=0.02),
     Strategy("lazy, rare stack", "'valid' with invented numbers, on the stack of the minority", always(HONEST), Judge.LAZY, foreign=True),
     Strategy("cheap checks", "checks with int8 weights and finds everything valid", always(HONEST), Judge.CHEAP),
+    Strategy("cheap checks, loud", "checks with int8 weights and sees what is louder than these", always(HONEST), Judge.LOUD),
     Strategy("clique", "a smaller model in one answer of five; as validators: friends are valid", sometimes("smaller_model", 0.2), Judge.FRIENDS),
     Strategy("framing", "honest work; says 'invalid' to everybody else's", always(HONEST), Judge.FRAME),
     Strategy("Sybil, one account", "one machine as four nodes of one account", always(HONEST), nodes=4),

@@ -22,10 +22,11 @@ from p2p.inference.draw import Lots, draw_executors
 from p2p.keys import Domain, Key, digest
 from p2p.ledger.ops import Deposit, Register, Unregister, consent
 from p2p.limits import MAX_CANDIDATES
-from p2p.types import SignedRequest
+from p2p.types import ENDED, STANDS, SignedRequest, Status
 
 RICH, EPOCH = 10**13, 100
 OUTSIDER = Key(digest(b"economy", b"outsider"))  # a self-dealer's agent: a peer that is no participant
+PLANTED = "smaller_model"  # what a planted fault looks like: any kernels see it
 MAX_TRIES = 400  # requests a self-dealer signs to find one that draws its node
 
 
@@ -69,6 +70,7 @@ class World:
         }
         self.bench = Bench(self.network, self.of, foreign, self.assume, setting.checks, self.rng)
         self.agents = [o.nodes[0].public for o in self.operators]  # everybody is honest as an agent
+        self.planted: list[tuple[bytes, bytes]] = []  # inference, executor; not shown yet
         self.started: list[tuple[bytes, bytes, str, int]] = []  # inference, executor, kind, tokens
         self._deposit()
         for operator in self.operators:
@@ -81,10 +83,13 @@ class World:
             for o in self.operators for node, owner in zip(o.nodes, o.owners, strict=True)
         ]
         accounts = [*(a for o in self.operators for a in o.accounts()), *(client.public for client in self.clients)]
+        spec = ModelSpec(
+            MODEL, bytes(32), bytes(32), "bfloat16", self.assume.price_micro, 1, 1 << 16, kernels_apart_milli=self.assume.kernels_apart_milli,
+        )
         self._nodes_weight = sum(peer.weight for peer in peers)
         return Genesis(
             1, NETWORK, 0, tuple(peers), tuple(GenesisAccount(account, RICH) for account in accounts),
-            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", self.assume.price_micro, 1, 1 << 16),),
+            (spec,),
             validation_window=setting.validation_window, epoch_blocks=EPOCH, checks=setting.checks, economy=economy,
         )
 
@@ -111,8 +116,8 @@ class World:
         self.bench.commit()
         started, self.started = self.started, []
         for inference_id, executor, kind, tokens in started:
-            network.finish(inference_id, self.keys[executor], tokens)
-            self.bench.watch(inference_id, self.of[executor], kind, tokens)
+            network.finish(inference_id, self.keys[executor], tokens, self.bench.stack(executor))
+            self.bench.watch(inference_id, executor, kind, tokens)
             self.of[executor].spent_micro += self.assume.answer_micro(kind, tokens)
         serving = network.serving()
         for _ in range(int(self.rng.poisson(self._demand()))):
@@ -122,8 +127,10 @@ class World:
             self._expect(serving, signed.request.max_tokens)
             self._start(signed, agent)
         self._deal(serving)
+        self._plant(serving)
         network.block()
         self.bench.after_block()
+        self._show_plants()
 
     def _expect(self, serving: Lots, tokens: int) -> None:
         """What each one's weight would have of these tokens in the mean; together with what it has, its luck. That an agent is not drawn itself
@@ -150,7 +157,8 @@ class World:
         operator.drawn += tokens if wanted is None else 0
         known = self.network.participant(executor)
         unknown = wanted is not None and operator.strategy.dealing is Dealing.UNKNOWN
-        kind = operator.strategy.answer(Moment(self.network.check_milli(executor), known.reputation if known else 0, unknown, self.rng))
+        checked = self.network.check_milli(executor, self.bench.stack(executor))
+        kind = operator.strategy.answer(Moment(checked, known.reputation if known else 0, unknown, self.rng))
         operator.count("answers")
         operator.count("cheated", kind != HONEST)
         self.started.append((signed.inference_id, executor, kind, tokens))
@@ -167,6 +175,34 @@ class World:
                 if signed is not None:
                     self._start(signed, OUTSIDER.public, o)
                     o.count("dealt")
+
+    def _plant(self, serving: Lots) -> None:
+        """Honest operators ask their own node now and then and answer wrongly, on purpose."""
+        for o in self.operators:
+            if o.strategy.name != HONEST or self.rng.random() >= self.assume.plants / EPOCH or not self._may_plant(o.nodes[0].public):
+                continue
+            signed = self._drawing(o, o.owners[0], serving)
+            if signed is None:
+                continue
+            self._start(signed, OUTSIDER.public, o)
+            started = self.started[-1]
+            if started[0] == signed.inference_id:
+                self.started[-1] = (*started[:2], PLANTED, started[3])
+                self.network.plant(signed.inference_id, started[1])
+                self.planted.append((signed.inference_id, started[1]))
+                o.spent_micro += self.assume.answer_micro(HONEST, started[3]) - self.assume.answer_micro(PLANTED, started[3])
+                o.count("planted")
+
+    def _may_plant(self, node: bytes) -> bool:
+        return self.network.may_plant(node) and not any(executor == node for _, executor in self.planted)
+
+    def _show_plants(self) -> None:
+        for plant in list(self.planted):
+            found = self.network.inference(plant[0])
+            if found.status in ENDED:
+                self.planted.remove(plant)
+                if found.status in (*STANDS, Status.INVALIDATED.value):
+                    self.network.show_plant(*plant)
 
     def _drawing(self, o: Operator, account: Key, serving: Lots) -> SignedRequest | None:
         mine = {node.public for node in o.nodes}

@@ -23,6 +23,11 @@ class Lots:
         self._nodes = [node for node, _ in rows]
         self._ends = [0, *accumulate(weight for _, weight in rows)]  # place i holds the points from _ends[i] up to _ends[i + 1]
 
+    @property
+    def weight(self) -> int:
+        """Of all together."""
+        return self._ends[-1]
+
     def pairs(self) -> list[tuple[bytes, int]]:
         """By key."""
         return [(node, self._weight(place)) for place, node in enumerate(self._nodes)]

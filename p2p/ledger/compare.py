@@ -51,6 +51,26 @@ def _same_row(a: RevealedRow, b: RevealedRow, tolerance_milli: int) -> bool:
     return sum(abs(left[token] - right[token]) for token in common) <= tolerance_milli * len(common)
 
 
+def apart_milli(a: Sequence[RevealedRow], b: Sequence[RevealedRow]) -> int | None:
+    """Mean |difference| of the log-probabilities that both show, thousandths of a nat, rounded down; None when they share none."""
+    mine = {(row.position, token): logprob for row in a for token, logprob in row.candidates}
+    gaps = [abs(mine[key] - logprob) for row in b for token, logprob in row.candidates if (key := (row.position, token)) in mine]
+    return sum(gaps) // len(gaps) if gaps else None
+
+
+def distances(verdicts: Sequence[VerdictSeen], weights: Mapping[bytes, int], tolerance_milli: int) -> dict[bytes, int]:
+    """J7: how far each one's numbers are from those of equal kernels that at least two members share, with more than half of the weight of
+    all with numbers; thousandths of a nat, 0 for those. No such kernels: nobody is measured. Beyond the tolerance it is J1's."""
+    having = sorted((v for v in verdicts if v.numbers and weights.get(v.validator, 0) > 0), key=lambda v: v.validator)
+    total = sum(weights[v.validator] for v in having)
+    for one in having:
+        equal = [v for v in having if v is one or agree(one.numbers, v.numbers, 0)]
+        if len(equal) > 1 and sum(weights[v.validator] for v in equal) * 2 > total:
+            found = {v.validator: apart_milli(one.numbers, v.numbers) for v in having if agree(one.numbers, v.numbers, tolerance_milli)}
+            return {node: 0 if any(v.validator == node for v in equal) else far for node, far in found.items() if far is not None}
+    return {}
+
+
 def losers(verdicts: Sequence[VerdictSeen], weights: Mapping[bytes, int], stands: bool, checks: CheckRules) -> Nodes:
     """J2, J3: those whose verdict lost a dispute and who cannot have meant it: false accusers and blind validators.
 
@@ -90,6 +110,23 @@ def unseen(
             if v.valid and saw and agree(saw[0], v.numbers, tolerance_milli) and not agree(saw[0], v.numbers, 0)
         }
     return frozenset(found)
+
+
+def outvoted(committees: Iterable[Sequence[VerdictSeen]], weights: Mapping[bytes, int], equal: Nodes, tolerance_milli: int) -> Nodes:
+    """J8, the mirror of J4: those who said 'invalid' to what stands, and whom only others outvoted that could not see it.
+
+    equal: who is known to have the executor's kernels. Where one of them said 'valid', they contradict each other and nobody is excused.
+    Else an accuser of them is, whose numbers agree with those of who said 'valid' without being the same: it ran the model, and on other kernels.
+    """
+    panels = [[v for v in panel if weights.get(v.validator, 0) > 0] for panel in committees]
+    if any(v.valid and v.validator in equal for panel in panels for v in panel):
+        return frozenset()
+    return frozenset(
+        v.validator for panel in panels for v in panel
+        if not v.valid and v.validator in equal and v.numbers and any(
+            agree(v.numbers, w.numbers, tolerance_milli) and not agree(v.numbers, w.numbers, 0) for w in panel if w.valid
+        )
+    )
 
 
 def _exact(accusers: Sequence[VerdictSeen], weights: Mapping[bytes, int]) -> bool:

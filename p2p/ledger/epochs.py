@@ -44,7 +44,7 @@ def settle(view: View, genesis: Genesis, height: int) -> None:
         else:
             books[node], part = _split(books[node], rules)
             pool += part
-    _share_pool(view, known, books, pool)
+    _share_pool(view, genesis, known, books, pool)
     _emit(view, genesis, known, books)
     _write(view, genesis, height, books, fees, work, inferences)
 
@@ -75,12 +75,16 @@ def _forfeit(view: View, known: Mapping[bytes, Participant], books: dict[bytes, 
         books[found_it] = replace(before, bounty_micro=before.bounty_micro + amount)
 
 
-def _share_pool(view: View, known: Mapping[bytes, Participant], books: dict[bytes, Earning], pool: int) -> None:
-    """The validators' part of the fees, by duties done in the epoch."""
+def _share_pool(view: View, genesis: Genesis, known: Mapping[bytes, Participant], books: dict[bytes, Earning], pool: int) -> None:
+    """The validators' part of the fees, by duties done in the epoch; each in which one stood alone takes odd_duties others with it (M17)."""
     seen = {node: view.standing(node) for node, participant in known.items() if _judges(participant)}
-    for node, amount in shares(pool, {node: standing.duties - standing.missed for node, standing in seen.items()}).items():
-        before = books.get(node) or Earning(known[node].owner)
-        books[node] = replace(before, duties_micro=amount)
+    each = parameters.economy(view, genesis).odd_duties
+    done = {node: standing.duties - standing.missed for node, standing in seen.items()}
+    points = {node: max(0, count - each * seen[node].odd) for node, count in done.items()}
+    paid = shares(pool, points)
+    for node, whole in shares(pool, done).items():
+        before, amount = books.get(node) or Earning(known[node].owner), paid.get(node, 0)
+        books[node] = replace(before, duties_micro=amount, withheld_micro=max(0, whole - amount))
 
 
 def _emit(view: View, genesis: Genesis, known: Mapping[bytes, Participant], books: dict[bytes, Earning]) -> None:

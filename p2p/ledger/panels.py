@@ -4,18 +4,23 @@ at the end of a block only, from what is on chain; a verdict's weight is its val
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
 from p2p.ledger import appeals, compare, earnings, parameters, standing
+from p2p.ledger.models import spec_at
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
-from p2p.ledger.rules import checking_lots
-from p2p.ledger.trust import check_milli
+from p2p.ledger.rules import checking_lots, checking_lots_on
+from p2p.ledger.trust import check_milli, has_kernels
 from p2p.ledger.view import View
 from p2p.ledger.windows import MAX_DRAWS
 from p2p.types import Status
 from p2p.verification.duty import draw_validators, is_sampled
+
+EQUAL_SHARE = 4  # of all weight, a quarter at least has the kernels that get half of a dispute's committee
 
 
 def draw(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
@@ -68,7 +73,9 @@ def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
     count = {Status.DISPUTED: checks.dispute_committee, Status.APPEALED: checks.appeal_committee}.get(status, genesis.committee)
     exclude = appeals.barred_from(view, inference, asked=status is not Status.VALIDATING)
     candidates = checking_lots(view, genesis, inference.signed_request.request.model)
-    members = draw_validators(_beacon(view, height), inference_id, candidates, exclude, count)
+    members = _equal_half(view, genesis, height, inference_id, inference, exclude, count) if status is not Status.VALIDATING else ()
+    more = draw_validators(_beacon(view, height), inference_id, candidates, {*exclude, *members}, count - len(members))
+    members = (*members, *more)
     if not members:
         return False
     panel = Panel(height, _beacon(view, height), members, height + max(genesis.validation_window, 1))
@@ -77,6 +84,20 @@ def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
         view.add_id(b"duty/" + member, inference_id)
     view.add_due(panel.closes, inference_id)
     return True
+
+
+def _equal_half(
+    view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, exclude: Iterable[bytes], count: int
+) -> tuple[bytes, ...]:
+    """Of the committee of a dispute or an appeal, those drawn from whoever is known to have the executor's kernels: what only equal kernels see
+    must not be outvoted by others that cannot (decision 029). A stack of less than a quarter of the weight has no say of its own, else a
+    few could make one to frame or to shield."""
+    assert inference.finish is not None
+    model = inference.signed_request.request.model
+    equal = checking_lots_on(view, genesis, model, inference.finish.record.stack)
+    if equal.weight * EQUAL_SHARE < checking_lots(view, genesis, model).weight:
+        return ()
+    return draw_validators(_beacon(view, height), inference_id, equal, exclude, (count + 1) // 2)
 
 
 def _reveal(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, panel: Panel) -> None:
@@ -108,7 +129,7 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     """The weighted vote over all revealed verdicts. A tie does not stand: doubt is never 'valid'. What does not stand may be appealed, and
     until that is over nobody is paid, marked or struck; without new verdicts it then is what it was (appeals.weights_of)."""
     assert inference.finish is not None
-    node = inference.finish.record.executor
+    node, stack = inference.finish.record.executor, inference.finish.record.stack
     weights = appeals.weights_of(view, genesis, inference)
     verdicts = [verdict for verdict in inference.verdicts if weights[verdict.validator]]
     valid = sum(weights[v.validator] for v in verdicts if v.valid)
@@ -129,12 +150,23 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     if inference.dispute_height and valid != invalid:
         compared |= frozenset(verdict.validator for verdict in verdicts)
         lost = compare.losers(verdicts, weights, stands, checks)
-        if not stands:
-            committees = [panel.verdicts for panel in inference.panels]
+        committees = [panel.verdicts for panel in inference.panels]
+        if stands:
+            model = inference.signed_request.request.model
+            equal = frozenset(v.validator for v in verdicts if has_kernels(view, v.validator, model, stack))
+            lost -= compare.outvoted(committees, weights, equal, checks.reveal_tolerance_milli)
+        else:
             lost -= compare.unseen(committees, weights, odd, checks.reveal_tolerance_milli)
+            standing.count_sight(
+                view, genesis, height, (v.validator for v in verdicts if not v.valid), frozenset(v.validator for v in verdicts if v.valid) & lost
+            )
         odd |= lost
         for liar in sorted(v.validator for v in verdicts if v.validator in lost and not v.valid and not own):
             penalise(view, genesis, height, liar)
+    spec = spec_at(view, inference.signed_request.request.model, inference.draw_height)
+    for panel in inference.panels:
+        far = compare.distances(panel.verdicts, weights, checks.reveal_tolerance_milli)
+        standing.count_distances(view, genesis, height, spec.kernels_apart_milli if spec else 0, far)
     inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
     standing.mark(view, genesis, height, compared, odd)
     if not own:

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from p2p.codec import Message
 from p2p.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Milli, Reason, RevealedRow, Short, SignedFinish, SignedRequest
-from p2p.verification.sequential import EProcess
+from p2p.verification.sequential import Detector, Evidence
 
 NONCE_WINDOW = 64
 MAX_PARTNERS = 64  # of one participant that are told apart in an epoch; what others do to it is not held against it
@@ -127,11 +127,12 @@ class Finder(Message, frozen=True):
 
 
 class Standing(Message, frozen=True):
-    """One participant's counters of the running epoch; they begin anew with each epoch.
+    """One participant's counters of the running epoch; all but `evidence`, `sight` and `apart` begin anew with each.
 
     As executor: finished, checked: inferences; checked_tokens; served: the same by model and stack; struck: those that did not stand; plants:
-    revealed ones; process: the sequential test; process_before: that of the last epoch, which still takes disputes that
-    began in it. As validator: compared with others and how often odd; duties, missed.
+    revealed ones; evidence: the sequential test, which outlives the epoch.
+    As validator: compared with others and how often odd; duties, missed; faults: answers it checked that did not stand, as J6 counts them;
+    blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
     As agent or executor: paired, inferences of which both records were compared; partners: with whom they differed. finders: who found
     answers of this executor that did not stand.
     """
@@ -141,7 +142,7 @@ class Standing(Message, frozen=True):
     checked_tokens: U64 = 0
     struck: U64 = 0
     plants: U64 = 0
-    process: EProcess = EProcess()
+    evidence: Evidence = Evidence()
     compared: U64 = 0
     odd: U64 = 0
     duties: U64 = 0
@@ -149,8 +150,11 @@ class Standing(Message, frozen=True):
     paired: U64 = 0
     partners: Annotated[tuple[Partner, ...], Meta(max_length=MAX_PARTNERS)] = ()
     finders: Annotated[tuple[Finder, ...], Meta(max_length=MAX_FINDERS)] = ()
-    process_before: EProcess = EProcess()
     served: Annotated[tuple[Served, ...], Meta(max_length=MAX_SERVED)] = ()
+    faults: U64 = 0
+    blind: U64 = 0
+    sight: Detector = Detector()
+    apart: Detector = Detector()
 
     @property
     def finished_before(self) -> int:
@@ -321,7 +325,8 @@ class Earning(Message, frozen=True):
     its own owner), inferences that stand; ended: all that ended, as many as the index holds. Written at the epoch's end: paid_micro of the
     fees, reward_micro minted, duties_micro of the validators' pool, bounty_micro for cheats it found; forfeited_micro of the fees and
     slashed_micro of the collateral when it was convicted. fined_micro: for answers that did not stand, booked while the epoch runs and taken
-    from its fees as far as they reach (in forfeited_micro). owner: at the first booking, None where it was no participant."""
+    from its fees as far as they reach (in forfeited_micro). withheld_micro: what its duties would have earned more had it never stood alone (M17).
+    owner: at the first booking, None where it was no participant."""
 
     owner: Bytes32 | None = None
     fees_micro: U64 = 0
@@ -335,6 +340,7 @@ class Earning(Message, frozen=True):
     forfeited_micro: U64 = 0
     slashed_micro: U64 = 0
     fined_micro: U64 = 0
+    withheld_micro: U64 = 0
 
 
 class EpochSums(Message, frozen=True):

@@ -43,6 +43,19 @@ def checking_lots(view: View, genesis: Genesis, model: str) -> Lots:
     return view.once(f"checking {model}", lambda: Lots(checking(view, genesis, model)))
 
 
+def checking_lots_on(view: View, genesis: Genesis, model: str, stack: str) -> Lots:
+    """Those of them that have reputation with this model on this stack: they are known to have its kernels, for a name alone says nothing."""
+    def known() -> Lots:
+        lots = checking_lots(view, genesis, model).pairs()
+        parts = {node: view.participant(node) for node, _ in lots}
+        return Lots(
+            (node, weight) for node, weight in lots
+            if (part := parts[node]) is not None and any((row.model, row.stack) == (model, stack) for row in part.reputations)
+        )
+
+    return view.once(f"checking {model} on {stack}", known)
+
+
 def _working(view: View, genesis: Genesis, everybody: Iterable[Participant], model: str) -> list[Participant]:
     """They have the model, weight and collateral, are not convicted and not leaving."""
     least = parameters.economy(view, genesis).collateral_min_micro

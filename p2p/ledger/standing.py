@@ -1,8 +1,10 @@
-"""What participants did in this epoch, and what follows. Law: a conviction needs an exact test; counters begin anew with each epoch.
+"""What participants did in this epoch, and what follows. Law: a conviction needs an exact test, and uses its evidence up; counters begin anew with
+each epoch.
 
-Executors: the sequential test (verification/sequential.py); by Ville's inequality an honest one is convicted in an epoch with
-probability at most exp(-conviction_milli / 1000), one in a million by default, wherever in the epoch one looks. Validators:
-odd marks and missed duties, each against an honest rate (verification/duty.convicts). Agents and executors: inferences of which the two
+Executors: the sequential test (verification/sequential.py), which goes on over epochs; by Ville's inequality an honest one is convicted within K
+epochs with probability at most K exp(-conviction_milli / 1000), K in a million by default, wherever one looks. Validators:
+odd marks and missed duties, each against an honest rate (verification/duty.convicts); and the faults that they called valid, by the same
+sequential test as executors. Agents and executors: inferences of which the two
 records differ, the same way. All last until the end of the NEXT epoch.
 
 Nobody can tell which side of a pair is at fault, but executors are drawn at random: faults follow the one who makes them from partner to
@@ -12,7 +14,7 @@ suspended, however many inferences it sends, nor the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from msgspec.structs import replace
@@ -23,7 +25,8 @@ from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Pan
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
 from p2p.types import FinishRecord
-from p2p.verification.duty import convicts
+from p2p.verification.duty import FULL, convicts
+from p2p.verification.sequential import Detector, Evidence, share_of_milli, sight_milli
 
 MAX_ALONE = 64  # a bound of the search in `alone`
 
@@ -42,17 +45,16 @@ def count_checked(view: View, genesis: Genesis, height: int, inference: Inferenc
         view.standing(finish.executor), model, finish.stack,
         lambda row: replace(row, checked_tokens=row.checked_tokens + finish.output_tokens),
     )
-    # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias this epoch's
-    # test. It belongs to the test of the epoch in which its first committee spoke, with all the others of that epoch. While it is open,
-    # that test lacks a factor which is above 1 in the mean, so it stands too low, never too high: the bound holds whenever one looks.
-    # One that is older than that has no test any more; its verdict stands all the same.
-    age = epoch_of(genesis, height) - epoch_of(genesis, inference.dispute_height or height)
-    processes = [standing.process, standing.process_before]
-    if llr_milli is not None and age < len(processes):
-        processes[age] = processes[age].updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli)
+    # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias the product
+    # that begins in this one. It belongs to those that had begun when its first committee spoke. While it is open, these lack a
+    # factor which is above 1 in the mean, so they stand too low, never too high: the bound holds whenever one looks.
+    # One that is older than the last epoch has no test any more; its verdict stands all the same.
+    age, evidence = epoch_of(genesis, height) - epoch_of(genesis, inference.dispute_height or height), standing.evidence
+    if llr_milli is not None and age <= 1:
+        by_lot = not inference.in_sprint and 0 < inference.sampled_milli < FULL
+        evidence = evidence.updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli, by_lot=by_lot, late=age == 1)
     view.put_standing(finish.executor, replace(
-        standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.output_tokens, process=processes[0],
-        process_before=processes[1],
+        standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.output_tokens, evidence=evidence,
     ))
     counters = view.counters()
     view.put_counters(replace(
@@ -75,15 +77,12 @@ def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> N
     limit, epoch = parameters.checks(view, genesis).conviction_milli, epoch_of(genesis, height)
     if participant is None or participant.convicted_until:
         return
-    for process, tested, what in (
-        (standing.process, epoch, f"{standing.checked} checked inferences"),
-        (standing.process_before, epoch - 1, "a dispute that went on in the next epoch"),
-    ):
-        log = process.log_milli()
-        if log >= limit:
-            reason = f"epoch {tested}: log e-value {log} of {limit} thousandths of a nat after {what}"
-            exclusion.convict(view, genesis, height, participant, reason)
-            return
+    if max(standing.evidence.logs_micro) < limit * 1000:
+        return  # the mean is below as well
+    log = standing.evidence.log_milli()
+    if log >= limit:
+        reason = f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {standing.checked} inferences were checked in it"
+        exclusion.convict(view, genesis, height, participant, reason)
 
 
 def count_duties(view: View, genesis: Genesis, height: int, panel: Panel) -> None:
@@ -108,6 +107,46 @@ def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], o
         _judge_validator(view, genesis, height, node)
 
 
+def count_sight(view: View, genesis: Genesis, height: int, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
+    """J6: of an answer that does not stand: who saw it, and who looked away (compare.losers, without those whom its kernels excuse)."""
+    checks = parameters.checks(view, genesis)
+    missed, saw = sight_milli(checks.honest_blind_ppm)
+    for node in sorted({*seen, *blind}):
+        participant = view.participant(node)
+        if participant is None:
+            continue
+        standing, miss = view.standing(node), node in blind
+        sight = standing.sight.updated(missed if miss else saw, checks.llr_cap_milli)
+        standing = replace(standing, faults=standing.faults + 1, blind=standing.blind + miss, sight=sight)
+        view.put_standing(node, standing)
+        if miss and not participant.convicted_until and (log := sight.log_milli()) >= checks.conviction_milli:
+            reason = (
+                f"epoch {epoch_of(genesis, height)}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling faults valid, "
+                f"{standing.blind} of {standing.faults} in it"
+            )
+            exclusion.convict(view, genesis, height, participant, reason)
+
+
+def count_distances(view: View, genesis: Genesis, height: int, honest_milli: int, found: Mapping[bytes, int]) -> None:
+    """J7: numbers further from those of equal kernels than other kernels explain come of other weights. honest_milli: the model's, 0 = unknown."""
+    checks = parameters.checks(view, genesis)
+    for node, distance in sorted(found.items() if honest_milli else ()):
+        participant = view.participant(node)
+        if participant is None:
+            continue
+        standing, ratio = view.standing(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
+        apart = standing.apart.updated(ratio, checks.llr_cap_milli)
+        view.put_standing(node, replace(standing, apart=apart))
+        if ratio > 0 and not participant.barred_until and (log := apart.log_milli()) >= checks.conviction_milli:
+            what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for numbers of other weights"
+            _bar(view, genesis, height, participant, what)
+
+
+def _bar(view: View, genesis: Genesis, height: int, participant: Participant, what: str) -> None:
+    reason = f"epoch {epoch_of(genesis, height)}: {what}"
+    view.put_participant(replace(participant, barred_until=_next_end(genesis, height), barred_reason=reason))
+
+
 def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> None:
     standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
     if participant is None or participant.barred_until:
@@ -118,8 +157,7 @@ def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> 
         what = f"missed {standing.missed} of {standing.duties} duties"
     else:
         return
-    reason = f"epoch {epoch_of(genesis, height)}: {what}"
-    view.put_participant(replace(participant, barred_until=_next_end(genesis, height), barred_reason=reason))
+    _bar(view, genesis, height, participant, what)
 
 
 def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, *, differ: bool) -> None:
@@ -209,7 +247,12 @@ def end_epoch(view: View, genesis: Genesis, height: int) -> None:
         )
         if after != participant:
             view.put_participant(after)
-        anew = Standing(process_before=standing.process, served=trust.next_served(standing))
+        evidence, sight = Evidence(), Detector()  # what convicted is used up: nobody is convicted twice for it
+        if not participant.convicted_until:
+            evidence = standing.evidence.after_epoch(begun=standing.finished > 0 or standing.checked > 0)
+            sight = standing.sight.after_epoch(begun=standing.faults > 0)
+        apart = Detector() if participant.barred_until else standing.apart.after_epoch(begun=standing.compared > 0)
+        anew = Standing(evidence=evidence, sight=sight, apart=apart, served=trust.next_served(standing))
         if anew != standing:
             view.put_standing(participant.node, anew)
 

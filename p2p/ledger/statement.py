@@ -115,7 +115,7 @@ def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bo
 def _own(records: list[Earning]) -> dict[str, Any]:
     names = (
         "fees_micro", "work", "paid_micro", "reward_micro", "duties_micro", "bounty_micro", "forfeited_micro", "slashed_micro",
-        "fined_micro",
+        "fined_micro", "withheld_micro",
     )
     return {name: sum(getattr(record, name) for record in records) for name in names}
 

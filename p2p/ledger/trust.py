@@ -38,6 +38,12 @@ def served(standing: Standing, model: str, stack: str) -> Served:
     return next((row for row in standing.served if (row.model, row.stack) == (model, stack)), Served(model, stack))
 
 
+def has_kernels(view: View, node: bytes, model: str, stack: str) -> bool:
+    """Whether `node` serves this model on this stack: it finished answers in this epoch or the last, or has reputation of it."""
+    participant, row = view.participant(node), served(view.standing(node), model, stack)
+    return bool(row.finished or row.finished_before or (participant and reputation(participant, model, stack)))
+
+
 def with_served(standing: Standing, model: str, stack: str, change: Callable[[Served], Served]) -> Standing:
     """One pair's counters changed. A pair too many is not counted, and what is not counted is always checked."""
     before = served(standing, model, stack)

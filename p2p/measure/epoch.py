@@ -15,7 +15,7 @@ from p2p.genesis import CheckRules
 from p2p.verification.calibration import Facts
 from p2p.verification.check import weigh
 from p2p.verification.profile import Noise
-from p2p.verification.sequential import EProcess
+from p2p.verification.sequential import Evidence
 
 RULES = CheckRules()  # a network's defaults
 
@@ -48,11 +48,12 @@ def play(honest: Sequence[int], cheating: Sequence[int], share: float, *, epochs
     """Epochs of a host that cheats in `share` of its answers."""
     rng, found = np.random.default_rng(seed), []
     for _ in range(epochs):
-        process = EProcess()
+        evidence = Evidence()
         for number in range(1, length + 1):
             source = cheating if cheating and rng.random() < share else honest
-            process = process.updated(source[int(rng.integers(len(source)))], RULES.llr_cap_milli)
-            if max(process.logs_micro) >= RULES.conviction_milli * 1000 and process.log_milli() >= RULES.conviction_milli:
+            ratio = source[int(rng.integers(len(source)))]
+            evidence = evidence.updated(ratio, RULES.llr_cap_milli, by_lot=False, late=False)
+            if max(evidence.logs_micro) >= RULES.conviction_milli * 1000 and evidence.log_milli() >= RULES.conviction_milli:
                 found.append(number)
                 break
     return Epochs(epochs, length, tuple(found))

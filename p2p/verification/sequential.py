@@ -1,9 +1,14 @@
-"""The sequential test of one executor in one epoch: an e-process. Law: integers in and out; the same bits on every machine.
+"""The sequential test of one executor: e-processes, one begun in each epoch. Law: integers in and out; the same bits on every machine.
 
 Each checked inference gives a log-likelihood ratio. If the executor is honest, the mean of exp(ratio) is at most 1, so the
 product of the factors below is a test martingale and Ville's inequality bounds its maximum: P(it ever reaches 1 / a) <= a,
 whenever one looks. One product for each share q of faulty answers, for a host that cheats in one answer of fifty must be found
 too; the mean of e-values is an e-value.
+
+One begins in each epoch in which something was finished, and none ends: their sum is tested (a Shiryaev-Roberts e-detector: Shin, Ramdas and
+Rinaldo, arXiv 2203.03532). After K epochs its mean is at most K, so P(it ever reached 1 / a) <= K a: as if each epoch were tested alone at a, and
+who cheats a little in each is found as well. What was checked for sure and what was checked by lot are two such tests, of which the mean
+counts: who waits until few are checked cheats in the second kind only, and its honest answers of the first must not speak for it (decision 027).
 
 Chain state may not hold floats: exp and ln come from `decimal`, whose exp and ln are correctly rounded by specification
 (unlike libm's), at a fixed precision; each result is rounded DOWN to a millionth of a nat, in the executor's favour.
@@ -28,22 +33,116 @@ for _signal in (Inexact, Rounded, Subnormal, Underflow):
 
 
 class EProcess(Message, frozen=True):
-    """logs_micro: the log of each share's product, in millionths of a nat, in the order of SHARES_MILLI."""
+    """Products of one epoch. logs_micro: of each share, in millionths of a nat, in the order of SHARES_MILLI."""
 
     logs_micro: tuple[LogMicro, ...] = (0,) * len(SHARES_MILLI)
 
     def updated(self, llr_milli: int, cap_milli: int) -> EProcess:
         """After one more inference. llr_milli: thousandths of a nat, bounded to +-cap_milli."""
-        bounded = min(max(llr_milli, -cap_milli), cap_milli)
-        steps = (_step_micro(share, bounded, cap_milli) for share in SHARES_MILLI)
+        steps = _steps_micro(llr_milli, cap_milli)
         return EProcess(tuple(log + step for log, step in zip(self.logs_micro, steps, strict=True)))
 
     def log_milli(self) -> int:
         """ln of the mean of the products, in thousandths of a nat, rounded down."""
-        top = max(self.logs_micro)
-        with localcontext(_CONTEXT):
-            mean = sum(((Decimal(log - top) / MICRO).exp() for log in self.logs_micro), Decimal(0)) / len(self.logs_micro)
-            return int(((Decimal(top) / MICRO + mean.ln()) * 1000).to_integral_value(ROUND_FLOOR))
+        return _log_mean_milli(self.logs_micro)
+
+
+class Detector(Message, frozen=True):
+    """now: this epoch's products. earlier_micro: ln(1 + sum of the products begun in earlier epochs), by share, as they were at this epoch's
+    beginning; the 1 is the product that begins with it."""
+
+    now: EProcess = EProcess()
+    earlier_micro: tuple[LogMicro, ...] = (0,) * len(SHARES_MILLI)
+
+    @property
+    def logs_micro(self) -> tuple[int, ...]:
+        """Of the sum of all products, by share."""
+        return tuple(now + earlier for now, earlier in zip(self.now.logs_micro, self.earlier_micro, strict=True))
+
+    def updated(self, llr_milli: int, cap_milli: int) -> Detector:
+        return Detector(self.now.updated(llr_milli, cap_milli), self.earlier_micro)
+
+    def updated_late(self, llr_milli: int, cap_milli: int) -> Detector:
+        """An inference of the last epoch: it is in the products that had begun then."""
+        steps = _steps_micro(llr_milli, cap_milli)
+        return Detector(self.now, tuple(_late(log, step) for log, step in zip(self.earlier_micro, steps, strict=True)))
+
+    def log_milli(self) -> int:
+        """ln of the e-value, in thousandths of a nat, rounded down."""
+        return _log_mean_milli(self.logs_micro)
+
+    def after_epoch(self, *, begun: bool) -> Detector:
+        """begun: whether this epoch's product counts. An idle epoch adds none, or mere waiting would bring everybody nearer to a conviction."""
+        return Detector(earlier_micro=tuple(_one_more(log) for log in self.logs_micro)) if begun else self
+
+
+def sight_milli(honest_ppm: int) -> tuple[int, int]:
+    """Log-likelihood ratios, thousandths of a nat, of (missing, seeing) a fault: of who misses all but `honest_ppm` millionths against who misses no
+    more than these. The products' shares are of faults that it did not look at."""
+    with localcontext(_CONTEXT):
+        honest = Decimal(honest_ppm) / MICRO
+        ratios = ((1 - honest) / honest, honest / (1 - honest))
+        missed, seen = (int((ratio.ln() * 1000).to_integral_value(ROUND_FLOOR)) for ratio in ratios)
+    return missed, seen
+
+
+@lru_cache(maxsize=4096)
+def share_of_milli(found: int, honest: int, cap_milli: int) -> int:
+    """ln(found / honest), thousandths of a nat: as if a likelihood ratio, for a value that is at most `honest` in the mean. The factors of the
+    products are then 1 + q (found / honest - 1), a bet on more, and their mean is at most 1."""
+    if found == 0:
+        return -cap_milli
+    with localcontext(_CONTEXT):
+        return int(((Decimal(found) / honest).ln() * 1000).to_integral_value(ROUND_FLOOR))
+
+
+class Evidence(Message, frozen=True):
+    """sure: of inferences that anybody knew would be checked. by_lot: of those that the beacon picked."""
+
+    sure: Detector = Detector()
+    by_lot: Detector = Detector()
+
+    def updated(self, llr_milli: int, cap_milli: int, *, by_lot: bool, late: bool) -> Evidence:
+        """After one more inference; late: its test is that of the last epoch."""
+        before = self.by_lot if by_lot else self.sure
+        after = (before.updated_late if late else before.updated)(llr_milli, cap_milli)
+        return Evidence(self.sure, after) if by_lot else Evidence(after, self.by_lot)
+
+    def after_epoch(self, *, begun: bool) -> Evidence:
+        return Evidence(self.sure.after_epoch(begun=begun), self.by_lot.after_epoch(begun=begun))
+
+    def log_milli(self) -> int:
+        """ln of the e-value, in thousandths of a nat, rounded down; cheap bound: at most the largest of `logs_micro`."""
+        return _log_mean_milli(self.logs_micro)
+
+    @property
+    def logs_micro(self) -> tuple[int, ...]:
+        return (*self.sure.logs_micro, *self.by_lot.logs_micro)
+
+
+def _log_mean_milli(logs_micro: tuple[int, ...]) -> int:
+    top = max(logs_micro)
+    with localcontext(_CONTEXT):
+        mean = sum(((Decimal(log - top) / MICRO).exp() for log in logs_micro), Decimal(0)) / len(logs_micro)
+        return int(((Decimal(top) / MICRO + mean.ln()) * 1000).to_integral_value(ROUND_FLOOR))
+
+
+def _one_more(log_micro: int) -> int:
+    """ln(1 + exp(log))."""
+    with localcontext(_CONTEXT):
+        return int(((1 + (Decimal(log_micro) / MICRO).exp()).ln() * MICRO).to_integral_value(ROUND_FLOOR))
+
+
+def _late(earlier_micro: int, step_micro: int) -> int:
+    """ln(1 + (exp(earlier) - 1) exp(step))."""
+    with localcontext(_CONTEXT):
+        sum_before = (Decimal(earlier_micro) / MICRO).exp() - 1
+        return int(((1 + sum_before * (Decimal(step_micro) / MICRO).exp()).ln() * MICRO).to_integral_value(ROUND_FLOOR))
+
+
+def _steps_micro(llr_milli: int, cap_milli: int) -> list[int]:
+    bounded = min(max(llr_milli, -cap_milli), cap_milli)
+    return [_step_micro(share, bounded, cap_milli) for share in SHARES_MILLI]
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ from p2p.economy.detection import ACROSS, CASES, FILE, HONEST, SAME, rows
 from p2p.economy.extract import PROFILE, extract
 from p2p.genesis import CheckRules
 from p2p.verification.profile import shipped
-from p2p.verification.sequential import EProcess
+from p2p.verification.sequential import Evidence
 
 RESULTS = Path(__file__).parents[2] / "docs" / "verification" / "results.json"
 SEED = 7
@@ -51,10 +51,10 @@ def test_conviction_comes_when_the_published_epochs_say(kind: str, share: float,
     rng, rules, found = np.random.default_rng(SEED), CheckRules(), []
     cheat, honest = rows()[kind, SAME], rows()[HONEST, SAME]
     for _ in range(40):
-        process, count = EProcess(), 0
-        while process.log_milli() < rules.conviction_milli:
+        evidence, count = Evidence(), 0
+        while evidence.log_milli() < rules.conviction_milli:
             count += 1
             row, rate = (cheat, cheat.rate(50)) if rng.random() < share else (honest, 0.0)
-            process = process.updated(row.llr_milli(50, rate, rng), rules.llr_cap_milli)
+            evidence = evidence.updated(row.llr_milli(50, rate, rng), rules.llr_cap_milli, by_lot=False, late=False)
         found.append(count)
     assert published / 1.6 - 1 <= np.median(found) <= published * 1.6, f"seed {SEED}: {sorted(found)}"

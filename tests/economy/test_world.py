@@ -60,8 +60,8 @@ def test_every_coin_is_somewhere_and_the_check_for_it_bites() -> None:
 
 @pytest.mark.parametrize("strategy", ["int8", "smaller model", "laundered int8", "stranger int8", "whitewash"])
 def test_cheats_earn_less(strategy: str) -> None:
-    found = played({"honest": 8, strategy: 2}, epochs=4)
-    assert percent(found, strategy) < 50, f"seed {SEED}"
+    found = played({"honest": 8, strategy: 2}, epochs=6)
+    assert found[strategy].mean() < 0 < found["honest"].mean(), f"seed {SEED}"
     assert found[strategy].counts["convicted epochs"] > 0
     assert found["honest"].counts["convicted epochs"] == 0
 
@@ -72,6 +72,25 @@ def test_who_does_not_check_or_accuses_falsely_earns_less(strategy: str) -> None
     assert percent(found, strategy) < 50, f"seed {SEED}"
     assert found[strategy].counts["barred epochs"] > 0
     assert found["honest"].counts["barred epochs"] == 0
+
+
+@pytest.mark.parametrize("strategy", ["cheap checks", "cheap checks, loud"])
+def test_who_checks_with_int8_weights_is_barred_and_honest_ones_on_other_kernels_are_not(strategy: str) -> None:
+    """J7, over epochs; where the model does not say how far kernels are apart nobody is."""
+    found = played({"honest": 9, strategy: 3}, epochs=6, answers=16)
+    assert found[strategy].counts["barred epochs"] >= 2, f"seed {SEED}"
+    assert found["honest"].counts["barred epochs"] == found["honest"].counts["convicted epochs"] == 0
+    unknown = played({"honest": 9, strategy: 3}, epochs=6, answers=16, assume=Assumptions(kernels_apart_milli=0))
+    assert unknown[strategy].counts["barred epochs"] == 0
+
+
+def test_planted_faults_convict_who_calls_everything_valid() -> None:
+    """J6: who plants loses no more than the computing, and is neither struck nor convicted."""
+    assume = Assumptions(plants=1.0, kernels_apart_milli=0)
+    found = played({"honest": 9, "cheap checks": 3}, epochs=6, answers=16, assume=assume)
+    assert found["honest"].counts["planted"] > 20
+    assert found["cheap checks"].counts["convicted epochs"] >= 2, f"seed {SEED}"
+    assert found["honest"].counts["barred epochs"] == found["honest"].counts["convicted epochs"] == 0
 
 
 def test_numbers_of_other_kernels_agree_without_being_the_same() -> None:

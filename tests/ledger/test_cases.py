@@ -14,6 +14,7 @@ from p2p.keys import Key
 from p2p.ledger import cases, earnings
 from p2p.ledger.ops import Appeal, Unregister
 from p2p.ledger.view import View
+from p2p.verification.sequential import EProcess, Evidence
 from tests.ledger.lab import CLIENT, STEADY, Lab, false_row, true_row, trusted
 from tests.ledger.orders import balance, order, part, rotation
 from tests.ledger.test_appeal import APPEALS, BOND, FULL, MONEY, NUMBER, appeal, lab_of, lost, speak, to_window_end
@@ -50,10 +51,11 @@ def test_a_case_that_ends_in_the_next_epoch_is_evidence_in_the_test_of_its_own(w
         lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.inference(inference_id).end_height > 60
     standing, found = lab.view.standing(lab.nodes[NUMBER]), part(lab, lab.nodes[NUMBER])
-    assert (standing.process.log_milli(), standing.process_before.log_milli() > 4000) == (0, True)
+    assert standing.evidence.sure.now == EProcess(), "it is no evidence in the product that began with this epoch"
+    assert standing.evidence.log_milli() > 4000
     assert (found.convicted_until, found.convictions) == (180, 1)
-    assert found.convicted_reason.startswith("epoch 0: ")
-    assert found.convicted_reason.endswith("went on in the next epoch")
+    assert found.convicted_reason.startswith("epoch 1: ")
+    assert found.convicted_reason.endswith("1 inferences were checked in it")
     assert to_end(lab).slashed_micro == 2000
     lab.block(60)
     assert part(lab, lab.nodes[NUMBER]).convicted_until == 0
@@ -74,7 +76,7 @@ def test_what_ended_in_the_epoch_and_what_ended_later_add_up() -> None:
     to_window_end(lab, inference_id)
     assert part(lab, lab.nodes[NUMBER]).convicted_until == 0
     lab.block()
-    assert part(lab, lab.nodes[NUMBER]).convicted_reason.startswith("epoch 0: log e-value 16")
+    assert part(lab, lab.nodes[NUMBER]).convicted_reason.startswith("epoch 1: log e-value 15")
 
 
 def test_a_case_of_two_epochs_ago_is_no_evidence() -> None:
@@ -84,7 +86,7 @@ def test_a_case_of_two_epochs_ago_is_no_evidence() -> None:
     lab.block()
     standing = lab.view.standing(lab.nodes[NUMBER])
     assert (standing.checked, standing.struck) == (1, 1)
-    assert standing.process.log_milli() == standing.process_before.log_milli() == 0
+    assert standing.evidence == Evidence().after_epoch(begun=True)
 
 
 def test_appealing_everything_does_not_keep_a_cheat_from_being_convicted() -> None:

@@ -19,7 +19,7 @@ from p2p.ledger.genesis import check_conservation
 from p2p.ledger.records import Earning, EpochSums, Participant
 from p2p.ledger.rules import capped
 from p2p.ledger.statement import PAGE, Rule, statement
-from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab
+from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab, false_row
 from tests.ledger.test_money import OTHER, put_collateral
 
 FULL, COST, EMISSION = 10**9, (PROMPT + 10) * PRICE, STEADY.emission_micro
@@ -57,6 +57,28 @@ def test_fees_wait_for_the_epochs_end_and_are_split() -> None:
     assert (found.minted_micro, booked(lab, lab.nodes[number]).reward_micro) == (EMISSION, EMISSION)
     assert money(lab, number) == 255 + EMISSION
     assert sorted(money(lab, n) for n in range(8))[:-1] == [0, 0, 0, 0, 10, 10, 10], "the committee shares the validators' part"
+
+
+@pytest.mark.parametrize(("odd_duties", "paid"), [(0, True), (1, True), (10, False)])
+def test_a_duty_in_which_one_stood_alone_takes_others_with_it(odd_duties: int, paid: bool) -> None:
+    """M17: else doing one duty of fifty by guess would be worth a little."""
+    lab = Lab(epoch_blocks=120, economy=replace(STEADY, odd_duties=odd_duties))
+    lazy = lab.nodes[7]
+    odd = 0
+    for _ in range(9):
+        inference_id = lab.drawn(executor=lab.nodes[1])
+        guess = not odd and lazy in lab.members(inference_id)
+        odd += guess
+        lab.decide(inference_id, lambda node, guess=guess: {"row": false_row} if guess and node == lazy else {})  # type: ignore[misc]
+    standing = lab.view.standing(lazy)
+    assert (standing.odd, standing.missed) == (1, 0)
+    assert 2 <= standing.duties < 10
+    done = {node: lab.view.standing(node).duties for node in lab.nodes}
+    points = {**done, lazy: max(0, standing.duties - odd_duties)}
+    pool = to_end(lab).fees_micro // 10
+    assert [money(lab, n) for n in (7, 6)] == [pool * points[lab.nodes[n]] // sum(points.values()) for n in (7, 6)]
+    assert (money(lab, 7) > 0) is paid
+    assert booked(lab, lazy).withheld_micro == pool * done[lazy] // sum(done.values()) - money(lab, 7)
 
 
 def test_nothing_is_minted_when_nobody_worked() -> None:

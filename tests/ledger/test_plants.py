@@ -11,6 +11,7 @@ from p2p.errors import FolkmootError
 from p2p.ledger.plants import MAX_FAULT_NAMES, MAX_OPEN
 from p2p.ledger.records import Served, Standing
 from p2p.types import StackClass
+from p2p.verification.sequential import Evidence
 from tests.ledger.lab import CLIENT, RULES, Lab
 
 WINDOW = RULES.plant_window
@@ -94,7 +95,7 @@ def test_answers_to_ones_own_owner_are_no_evidence_of_honesty() -> None:
     lab = Lab()
     planted(lab, caught=False, commit=False)
     standing = lab.view.standing(lab.nodes[1])
-    assert (standing.checked, standing.checked_tokens, standing.process.logs_micro) == (0, 0, (0,) * 5)
+    assert (standing.checked, standing.checked_tokens, standing.evidence) == (0, 0, Evidence())
 
 
 def wrong() -> dict[str, tuple[str, Callable[[Lab, bytes], None]]]:

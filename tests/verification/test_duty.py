@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from p2p.genesis import CheckRules
 from p2p.verification.duty import check_probability_milli, convicts, deterrence_milli, is_sampled, reveal_positions, tail_below
-from p2p.verification.sequential import SHARES_MILLI, EProcess
+from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence, share_of_milli, sight_milli
 
 RULES = CheckRules(min_checked_tokens=1000, min_checks=10, saving_micro=0)
 
@@ -191,3 +191,108 @@ def test_thousands_of_honest_answers_do_not_overflow() -> None:
     process = EProcess(tuple(-(10**12) for _ in SHARES_MILLI))
     assert process.log_milli() == -(10**9)
     assert EProcess((-(10**13), 0, 0, 0, 0)).log_milli() == -224
+
+
+# -- over epochs ---------------------------------------------------------------------------------------------------------
+
+Epochs = list[list[tuple[int, int]]]  # of each epoch: (ratio of an inference of it, ratio of one of the epoch before that was decided late)
+epochs = st.lists(st.lists(st.tuples(st.integers(-8000, 8000), st.integers(-2000, 2000)), max_size=4), max_size=6)
+
+
+@settings(deadline=None)
+@given(epochs)
+def test_the_detector_is_the_sum_of_the_products_that_begin_with_each_epoch(played: Epochs) -> None:
+    """By its definition, in floats: a late ratio is in all products but the one that began after its epoch."""
+    detector, sums = Detector(), [0.0] * len(SHARES_MILLI)
+    products = [1.0] * len(SHARES_MILLI)
+    for epoch in played:
+        for ratio, late in epoch:
+            detector = detector.updated(ratio, CAP).updated_late(late, CAP)
+            now, before = (_factors(value) for value in (ratio, late))
+            products = [p * f for p, f in zip(products, now, strict=True)]
+            sums = [s * f for s, f in zip(sums, before, strict=True)]
+        for log, total, product in zip(detector.logs_micro, sums, products, strict=True):
+            assert -0.02 < log / 1e6 - math.log((1 + total) * product) < 1e-4, "rounded down, in the executor's favour"
+        detector = detector.after_epoch(begun=True)
+        sums = [(1 + s) * p for s, p in zip(sums, products, strict=True)]
+        products = [1.0] * len(SHARES_MILLI)
+
+
+def _factors(ratio: int) -> list[float]:
+    bounded = min(max(ratio, -CAP), CAP) / 1000
+    return [((1 - q) + q * math.exp(bounded)) / (1 + q * math.exp(-CAP / 1000)) for q in (share / 1000 for share in SHARES_MILLI)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(-8000, 8000), st.booleans()), max_size=5), max_size=5))
+def test_no_epoch_alone_says_more_than_all_together(played: list[list[tuple[int, bool]]]) -> None:
+    """Whoever is convicted by an epoch's own ratios is convicted by the sum as well."""
+    evidence = Evidence()
+    for epoch in played:
+        alone = Evidence()
+        for ratio, by_lot in epoch:
+            evidence, alone = (one.updated(ratio, CAP, by_lot=by_lot, late=False) for one in (evidence, alone))
+            assert evidence.log_milli() >= alone.log_milli() - 1
+            assert evidence.log_milli() * 1000 <= max(evidence.logs_micro)
+        evidence = evidence.after_epoch(begun=True)
+
+
+def test_waiting_is_no_evidence() -> None:
+    evidence = Evidence().updated(-500, CAP, by_lot=True, late=False)
+    for _ in range(100):
+        evidence = evidence.after_epoch(begun=False)
+    assert evidence == Evidence().updated(-500, CAP, by_lot=True, late=False)
+
+
+def test_honest_hosts_are_convicted_in_fewer_epochs_than_ville_allows_over_years() -> None:
+    """Ratios for which exp has mean exactly 1, the worst that honesty may be. Limit ln 200: in 20 epochs at most one host of ten."""
+    rng, limit, convicted, hosts = random.Random(5), 5298, 0, 60
+    for _ in range(hosts):
+        evidence = Evidence()
+        for _ in range(20):
+            for number in range(10):
+                evidence = evidence.updated(round(rng.gauss(-0.5, 1.0) * 1000), CAP, by_lot=number > 5, late=False)
+            if evidence.log_milli() >= limit:
+                convicted += 1
+                break
+            evidence = evidence.after_epoch(begun=True)
+    assert convicted <= hosts / 10
+
+
+def test_who_cheats_only_where_few_are_checked_is_found_over_epochs() -> None:
+    """Honest in ten answers that are surely checked, two nats too much in the one that the lot takes: no epoch alone shows it."""
+    evidence, count = Evidence(), 0
+    while evidence.log_milli() < 13_816:
+        count += 1
+        for _ in range(10):
+            evidence = evidence.updated(-3000, CAP, by_lot=False, late=False)
+        evidence = evidence.updated(2000, CAP, by_lot=True, late=False).after_epoch(begun=True)
+    assert 5 < count < 12
+
+
+@settings(deadline=None)
+@given(st.integers(1, 2000), st.integers(1, 400))
+def test_a_distance_at_its_honest_mean_moves_nothing_and_its_factors_are_bets(found: int, honest: int) -> None:
+    llr = share_of_milli(found, honest, CAP)
+    for share, log in zip(SHARES_MILLI, EProcess().updated(llr, CAP).logs_micro, strict=True):
+        bet = 1 + share / 1000 * (min(max(found / honest, math.exp(-CAP / 1000)), math.exp(CAP / 1000)) - 1)
+        assert math.exp(log / 1e6) <= bet + 1e-6
+        assert math.exp(log / 1e6) >= bet * 0.995 - 0.0026, "rounded down, and the cap's price"
+    assert share_of_milli(honest, honest, CAP) == 0
+    assert share_of_milli(0, honest, CAP) == -CAP
+
+
+def test_sight_is_a_likelihood_ratio() -> None:
+    missed, saw = sight_milli(50_000)
+    assert (missed, saw) == (2944, -2945)
+    assert 0.05 * math.exp(missed / 1000) + 0.95 * math.exp(saw / 1000) <= 1
+
+
+GOLDEN_EVIDENCE = ((1531637, 1736317, 1770222, 1781093, 1787516), 2947)
+
+
+def test_golden_evidence() -> None:
+    evidence = Evidence()
+    for ratio, by_lot, late in ((6000, False, False), (-1234, True, False), (77, True, True), (0, False, True), (-6000, False, False)):
+        evidence = evidence.updated(ratio, CAP, by_lot=by_lot, late=late).after_epoch(begun=True)
+    assert (evidence.by_lot.earlier_micro, evidence.log_milli()) == GOLDEN_EVIDENCE
