@@ -98,10 +98,8 @@ def count_duties(view: View, genesis: Genesis, height: int, panel: Panel) -> Non
 
 
 def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], odd: frozenset[bytes]) -> None:
-    """One inference's comparison of validators; who has left meanwhile has no counters any more."""
+    """One inference's comparison of validators."""
     for node in sorted(compared):
-        if view.participant(node) is None:
-            continue
         standing = view.standing(node)
         view.put_standing(node, replace(standing, compared=standing.compared + 1, odd=standing.odd + (node in odd)))
         _judge_validator(view, genesis, height, node)

@@ -182,7 +182,10 @@ class View:
         return self._find(Standing, b"stand/" + self.node_now(node)) or Standing()
 
     def put_standing(self, node: bytes, standing: Standing) -> None:
-        self._put(b"stand/" + self.node_now(node), standing)
+        """Of who is no participant (any more) nothing is kept."""
+        key = self.node_now(node)
+        if self._find(Participant, b"part/" + key) is not None:
+            self._put(b"stand/" + key, standing)
 
     def counters(self) -> CheckCounters:
         return self._find(CheckCounters, b"checks") or CheckCounters()

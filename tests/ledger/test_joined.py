@@ -13,7 +13,7 @@ from p2p.ledger.price import price_of
 from p2p.ledger.records import Standing
 from p2p.ledger.rules import serving
 from p2p.ledger.statement import statement
-from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, Lab
+from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab
 from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, rotation, signed
 from tests.ledger.test_epochs import convict, to_end
 from tests.ledger.test_governance import accept
@@ -145,3 +145,16 @@ def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_i
     refused(lab, signed(lab, CLIENT, offer), "stacks")
     order(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16", "vllm-cpu-bf16")))
     assert part(lab, fresh.public).models == ("toy",)
+
+
+def test_of_a_validator_that_left_no_counters_are_kept() -> None:
+    """It left while it was on a committee, which then closes without it."""
+    lab = Lab(economy=replace(STEADY, withdraw_wait=1))
+    inference_id = lab.drawn(executor=lab.nodes[1])
+    gone, *others = lab.members(inference_id)
+    order(lab, lab.owners[lab.nodes.index(gone)], Unregister(gone))
+    lab.say([lab.verdict(inference_id, node) for node in others])
+    lab.until(inference_id, lambda found: found.end_height > 0)
+    assert lab.view.participant(gone) is None
+    assert lab.view.get(b"stand/" + gone) is None
+    assert lab.view.standing(others[0]).duties == 1
