@@ -100,7 +100,7 @@ def _convicted(answers: int) -> float:
         for tokens in rng.choice(SHORT.answers, answers):
             ratio = row.llr_milli(int(tokens), row.rate(int(tokens)), rng)
             evidence = evidence.updated(ratio, rules.llr_cap_milli, by_lot=False, late=False)
-            if evidence.log_milli() >= rules.conviction_milli:
+            if evidence.reached(rules.conviction_milli) is not None:
                 found += 1
                 break
     return found / TRIALS

@@ -77,10 +77,8 @@ def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> N
     limit, epoch = parameters.checks(view, genesis).conviction_milli, epoch_of(genesis, height)
     if participant is None or participant.convicted_until:
         return
-    if max(standing.evidence.logs_micro) < limit * 1000:
-        return  # the mean is below as well
-    log = standing.evidence.log_milli()
-    if log >= limit:
+    log = standing.evidence.reached(limit)
+    if log is not None:
         reason = f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {standing.checked} inferences were checked in it"
         exclusion.convict(view, genesis, height, participant, reason)
 
@@ -117,7 +115,7 @@ def count_sight(view: View, genesis: Genesis, height: int, seen: Iterable[bytes]
         sight = standing.sight.updated(missed if miss else saw, checks.llr_cap_milli)
         standing = replace(standing, faults=standing.faults + 1, blind=standing.blind + miss, sight=sight)
         view.put_standing(node, standing)
-        if miss and not participant.convicted_until and (log := sight.log_milli()) >= checks.conviction_milli:
+        if miss and not participant.convicted_until and (log := sight.reached(checks.conviction_milli)) is not None:
             reason = (
                 f"epoch {epoch_of(genesis, height)}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling faults valid, "
                 f"{standing.blind} of {standing.faults} in it"
@@ -135,7 +133,7 @@ def count_distances(view: View, genesis: Genesis, height: int, honest_milli: int
         standing, ratio = view.standing(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
         apart = standing.apart.updated(ratio, checks.llr_cap_milli)
         view.put_standing(node, replace(standing, apart=apart))
-        if ratio > 0 and not participant.barred_until and (log := apart.log_milli()) >= checks.conviction_milli:
+        if ratio > 0 and not participant.barred_until and (log := apart.reached(checks.conviction_milli)) is not None:
             what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for numbers of other weights"
             _bar(view, genesis, height, participant, what)
 

@@ -53,7 +53,7 @@ def play(honest: Sequence[int], cheating: Sequence[int], share: float, *, epochs
             source = cheating if cheating and rng.random() < share else honest
             ratio = source[int(rng.integers(len(source)))]
             evidence = evidence.updated(ratio, RULES.llr_cap_milli, by_lot=False, late=False)
-            if max(evidence.logs_micro) >= RULES.conviction_milli * 1000 and evidence.log_milli() >= RULES.conviction_milli:
+            if evidence.reached(RULES.conviction_milli) is not None:
                 found.append(number)
                 break
     return Epochs(epochs, length, tuple(found))

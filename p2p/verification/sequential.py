@@ -73,7 +73,13 @@ class Detector(Message, frozen=True):
 
     def after_epoch(self, *, begun: bool) -> Detector:
         """begun: whether this epoch's product counts. An idle epoch adds none, or mere waiting would bring everybody nearer to a conviction."""
-        return Detector(earlier_micro=tuple(_one_more(log) for log in self.logs_micro)) if begun else self
+        if not begun and self.now == EProcess():
+            return self
+        return Detector(earlier_micro=tuple(_one_more(log) for log in self.logs_micro))
+
+    def reached(self, limit_milli: int) -> int | None:
+        """`log_milli` where it is at the limit or above, else None."""
+        return _reached(self.logs_micro, limit_milli)
 
 
 def sight_milli(honest_ppm: int) -> tuple[int, int]:
@@ -112,12 +118,23 @@ class Evidence(Message, frozen=True):
         return Evidence(self.sure.after_epoch(begun=begun), self.by_lot.after_epoch(begun=begun))
 
     def log_milli(self) -> int:
-        """ln of the e-value, in thousandths of a nat, rounded down; cheap bound: at most the largest of `logs_micro`."""
+        """ln of the e-value, in thousandths of a nat, rounded down."""
         return _log_mean_milli(self.logs_micro)
+
+    def reached(self, limit_milli: int) -> int | None:
+        """`log_milli` where it is at the limit or above, else None."""
+        return _reached(self.logs_micro, limit_milli)
 
     @property
     def logs_micro(self) -> tuple[int, ...]:
         return (*self.sure.logs_micro, *self.by_lot.logs_micro)
+
+
+def _reached(logs_micro: tuple[int, ...], limit_milli: int) -> int | None:
+    if max(logs_micro) < limit_milli * 1000:
+        return None  # the mean is below as well, and costs more to know
+    log = _log_mean_milli(logs_micro)
+    return log if log >= limit_milli else None
 
 
 def _log_mean_milli(logs_micro: tuple[int, ...]) -> int:

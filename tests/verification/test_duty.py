@@ -234,14 +234,17 @@ def test_no_epoch_alone_says_more_than_all_together(played: list[list[tuple[int,
             evidence, alone = (one.updated(ratio, CAP, by_lot=by_lot, late=False) for one in (evidence, alone))
             assert evidence.log_milli() >= alone.log_milli() - 1
             assert evidence.log_milli() * 1000 <= max(evidence.logs_micro)
+            assert evidence.reached(log := evidence.log_milli()) == log
+            assert evidence.reached(log + 1) is None
         evidence = evidence.after_epoch(begun=True)
 
 
 def test_waiting_is_no_evidence() -> None:
-    evidence = Evidence().updated(-500, CAP, by_lot=True, late=False)
+    evidence = waited = Evidence().updated(-500, CAP, by_lot=True, late=False).after_epoch(begun=False)
+    assert evidence.by_lot != Detector(), "what was found is there"
     for _ in range(100):
-        evidence = evidence.after_epoch(begun=False)
-    assert evidence == Evidence().updated(-500, CAP, by_lot=True, late=False)
+        waited = waited.after_epoch(begun=False)
+    assert waited == evidence
 
 
 def test_honest_hosts_are_convicted_in_fewer_epochs_than_ville_allows_over_years() -> None:
