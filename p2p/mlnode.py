@@ -49,11 +49,12 @@ async def _engines(config: NodeConfig, url: str, progress: Callable[[str], None]
         progress(f"waiting for the ML node at {url}")
         await trio.sleep(1.0)
     honest: Engine = VllmClient(config.honest_ml_node, config.model) if config.honest_ml_node else client
-    engine = attacks.get(config.cheat).wrap(client, honest) if config.cheat else client
+    cheat = attacks.get(config.cheat) if config.cheat else None
+    engine, checking = (cheat.wrap(client, honest), cheat.checks_with(client, honest)) if cheat else (client, honest)
     stack = await stack_name(honest, StackClass.CPU_BF16)
     if stack == StackClass.CPU_BF16:
         progress("the ML node does not answer the probe of its kernels: its answers are tested as a stranger's until the next start")
-    return engine, honest, await client.eos_ids(), stack
+    return engine, checking, await client.eos_ids(), stack
 
 
 @asynccontextmanager
@@ -72,5 +73,5 @@ async def _torch(config: NodeConfig, progress: Callable[[str], None]) -> AsyncIt
             inner = await stack.enter_async_context(
                 torch_engine(config.model_path, threads=config.engine_threads, progress=progress, **options)
             )
-        engine = cheat.wrap(inner, honest) if cheat else own
-        yield engine, honest, own.model.eos_ids, own.stack
+        engine, checking = (cheat.wrap(inner, honest), cheat.checks_with(inner, honest)) if cheat else (own, honest)
+        yield engine, checking, own.model.eos_ids, own.stack

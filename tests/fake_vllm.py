@@ -1,7 +1,8 @@
 """A FAKE ML node: vLLM's HTTP shapes over a toy language model. Law: for fast tests of the network only; proves nothing about vLLM.
 
 The toy model's logits are a hash of the last three tokens, so prefill and decode agree exactly; the tape is the real one.
-`python -m tests.fake_vllm --port P [--salt N] [--fail 500|silent] [--delay-s S]`; another salt is another model.
+`python -m tests.fake_vllm --port P [--salt N] [--fail 500|silent] [--delay-s S] [--scale S]`; another salt is another model,
+a scale of its logits other than 1 a cheaper one, whose candidates are the same.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ BYTE_BASE = 16
 
 
 class Toy:
-    def __init__(self, salt: int) -> None:
-        self.salt = salt
+    def __init__(self, salt: int, scale: float = 1.0) -> None:
+        self.salt, self.scale = salt, scale
 
     def logprobs(self, context: list[int]) -> np.ndarray:
         """Row of log-probabilities after `context`; words ('answer letters') are likelier than the rest."""
@@ -35,6 +36,7 @@ class Toy:
         logits = np.random.default_rng(state).normal(0.0, 2.0, VOCAB)
         logits[BYTE_BASE + 97 : BYTE_BASE + 123] += 3.0
         logits[EOS] += 0.5 if len(context) > 60 else -20.0
+        logits *= self.scale
         return logits - np.log(np.exp(logits).sum())
 
 
@@ -121,9 +123,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--salt", type=int, default=1)
     parser.add_argument("--fail", default="")
+    parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--delay-s", type=float, default=0.0)
     options = parser.parse_args()
-    Handler.toy, Handler.fail, Handler.delay_s = Toy(options.salt), options.fail, options.delay_s
+    Handler.toy, Handler.fail, Handler.delay_s = Toy(options.salt, options.scale), options.fail, options.delay_s
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()

@@ -21,7 +21,7 @@ NAMES = (
     "truncation", "forged_stop", "suppressed_eos", "hidden_eos", "padding", "fabricated_logprobs", "touched_up_int8", "touched_up_int4",
     "replayed_answer", "substitution_10", "commit_honest_serve_other", "serve_other_text",
     # what validators say
-    "lazy_validator", "copying_validator", "colluding_validator", "framing_validator",
+    "lazy_validator", "copying_validator", "colluding_validator", "framing_validator", "cheap_validator",
 )
 ALIASES = {"wrong_prompt": "altered_system_prompt"}
 

@@ -36,10 +36,17 @@ def unchanged(inner: Engine, honest: Engine) -> Engine:
     return inner
 
 
+def claimed(inner: Engine, honest: Engine) -> Engine:
+    """What a validator checks with by default: the claimed model."""
+    del inner
+    return honest
+
+
 @dataclass(frozen=True, slots=True)
 class Attack:
     """name: of file and attack. summary: one sentence. caught_by: the check that is meant to catch it. weights: None or a name
-    for `weights.prepare`. exact: stage 0 alone catches it (where `needs` holds). needs: precondition on the request, '' for none."""
+    for `weights.prepare`. checks_with: which engine its validator runs. exact: stage 0 alone catches it (where `needs` holds).
+    needs: precondition on the request, '' for none."""
 
     name: str
     summary: str
@@ -48,6 +55,7 @@ class Attack:
     exact: bool = False
     needs: str = ""
     wrap: Wrap = unchanged
+    checks_with: Wrap = claimed
     executor: type[Executor] | Callable[..., Executor] | None = None
     validator: type[Validator] | Callable[..., Validator] | None = None
     agent: type[Agent] | Callable[..., Agent] | None = None

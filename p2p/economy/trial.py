@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from p2p.economy.scenarios import Scenario
 from p2p.economy.world import World
 
+PROGRESS = 25  # epochs between two lines of progress, on stderr: worlds are played in processes of their own
 Series = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 # 97.5 % quantiles of Student's distribution by degrees of freedom; beyond the table the normal one
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120)
@@ -50,8 +52,11 @@ class Outcome:
 
 
 def play(scenario: Scenario, seed: int) -> Played:
-    world = World(scenario.setting, seed)
-    world.run()
+    world, epochs = World(scenario.setting, seed), scenario.setting.epochs
+    for epoch in range(epochs):
+        if epoch and epoch % PROGRESS == 0:
+            print(f"{scenario.name}, seed {seed}: {epoch} of {epochs} epochs", file=sys.stderr, flush=True)
+        world.epoch()
     return [(o.strategy.name, o.profits, o.luck, o.counts) for o in world.operators]
 
 

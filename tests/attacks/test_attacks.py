@@ -24,7 +24,7 @@ LISTED = {
     "smaller_model", "int8", "fp8", "int6", "int4", "fp8_kv", "altered_system_prompt", "wrong_temperature", "wrong_top_p",
     "wrong_seed", "truncation", "suppressed_eos", "padding", "fabricated_logprobs", "laundered_smaller_model", "laundered_int8",
     "laundered_fp8", "laundered_int6", "laundered_int4", "laundered_fp8_kv", "laundered_altered_prompt", "substitution_10",
-    "temperature_tuned_int4", "replayed_answer", "lazy_validator", "colluding_validator", "framing_validator", "copying_validator",
+    "temperature_tuned_int4", "replayed_answer", "lazy_validator", "colluding_validator", "framing_validator", "copying_validator", "cheap_validator",
     "commit_honest_serve_other",
 }
 PARAMS, TOP_P = Params(1000), Params(1000, 40, 0, 950)

@@ -9,7 +9,7 @@ import pytest
 from p2p import attacks
 from p2p.genesis import CheckRules
 from p2p.keys import Key
-from p2p.ledger.compare import agree
+from p2p.ledger.compare import agree, apart_milli
 from p2p.types import Verdict
 from p2p.verification.duty import reveal_positions
 from tests.verification.test_validator import IID, KEY, FakeChain, FakeEngine, Lab, duty
@@ -56,6 +56,17 @@ async def test_who_does_not_run_the_model_is_well_formed_and_disagrees_with_who_
     assert all(len({token for token, _ in row.candidates}) == len(row.candidates) for row in verdict.numbers)
     assert agrees(verdict, right) is False
     assert agrees(await honest(), right) is True
+
+
+async def test_who_checks_with_cheaper_weights_agrees_but_never_to_the_bit() -> None:
+    verdict, right = await said("cheap_validator", FakeEngine(scale=1.2)), await honest()
+    assert verdict.valid
+    assert agrees(verdict, right) is True
+    assert agree(verdict.numbers, right.numbers, 0) is False
+    distance = apart_milli(verdict.numbers, right.numbers)
+    assert distance is not None
+    assert distance > 20
+    assert (await said("cheap_validator", FakeEngine(salt=2))).valid, "whatever it sees"
 
 
 async def test_a_framer_has_the_right_numbers_and_the_wrong_word() -> None:

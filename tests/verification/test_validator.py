@@ -58,8 +58,8 @@ class FakeChain:
 
 
 class FakeEngine:
-    def __init__(self, salt: int = 1, fail: bool = False) -> None:
-        self.toy, self.fail = Toy(salt), fail
+    def __init__(self, salt: int = 1, fail: bool = False, scale: float = 1.0) -> None:
+        self.toy, self.fail = Toy(salt, scale), fail
 
     async def tokenize_chat(self, prompt: str) -> tuple[int, ...]:
         return TOKENS
