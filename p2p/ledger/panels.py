@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
-from p2p.ledger import appeals, compare, earnings, parameters, standing
+from p2p.ledger import appeals, compare, earnings, judges, parameters, standing
 from p2p.ledger.models import spec_at
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference, Panel
@@ -112,7 +112,7 @@ def _close(view: View, genesis: Genesis, height: int, inference_id: bytes, infer
     """A committee's work is over: a dispute, a fresh committee, or the decision."""
     for node in panel.members:
         view.remove_id(b"duty/" + node, inference_id)
-    standing.count_duties(view, genesis, height, panel)
+    judges.count_duties(view, genesis, height, panel)
     if not inference.verdicts:
         fresh = len(inference.panels) < MAX_DRAWS and _open(view, genesis, height, inference_id, inference, Status.VALIDATING)
         if not fresh:
@@ -157,7 +157,7 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
             lost -= compare.outvoted(committees, weights, equal, checks.reveal_tolerance_milli)
         else:
             lost -= compare.unseen(committees, weights, odd, checks.reveal_tolerance_milli)
-            standing.count_sight(
+            judges.count_sight(
                 view, genesis, height, (v.validator for v in verdicts if not v.valid), frozenset(v.validator for v in verdicts if v.valid) & lost
             )
         odd |= lost
@@ -166,9 +166,9 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     spec = spec_at(view, inference.signed_request.request.model, inference.draw_height)
     for panel in inference.panels:
         far = compare.distances(panel.verdicts, weights, checks.reveal_tolerance_milli)
-        standing.count_distances(view, genesis, height, spec.kernels_apart_milli if spec else 0, far)
+        judges.count_distances(view, genesis, height, spec.kernels_apart_milli if spec else 0, far)
     inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
-    standing.mark(view, genesis, height, compared, odd)
+    judges.mark(view, genesis, height, compared, odd)
     if not own:
         llr = compare.evidence_milli(verdicts, weights, stands, checks.llr_cap_milli)
         standing.count_checked(view, genesis, height, inference, llr, stands)

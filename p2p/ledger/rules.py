@@ -121,6 +121,11 @@ def epoch_of(genesis: Genesis, height: int) -> int:
     return max(height - 1, 0) // genesis.epoch_blocks
 
 
+def next_end(genesis: Genesis, height: int) -> int:
+    """The last height of the epoch after that of `height`."""
+    return (epoch_of(genesis, height) + 2) * genesis.epoch_blocks
+
+
 def escrow_of(request: Request, price_micro: int) -> int:
     return (request.prompt_tokens_max + request.max_tokens) * price_micro
 

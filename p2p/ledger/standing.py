@@ -1,11 +1,9 @@
-"""What participants did in this epoch, and what follows. Law: a conviction needs an exact test, and uses its evidence up; counters begin anew with
-each epoch.
+"""What executors and agents did in this epoch, and what follows; its end, for all. Law: a conviction needs an exact test, and uses its evidence up;
+counters begin anew with each epoch.
 
 Executors: the sequential test (verification/sequential.py), which goes on over epochs; by Ville's inequality an honest one is convicted within K
-epochs with probability at most K exp(-conviction_milli / 1000), K in a million by default, wherever one looks. Validators:
-odd marks and missed duties, each against an honest rate (verification/duty.convicts); and the faults that they called valid, by the same
-sequential test as executors. Agents and executors: inferences of which the two
-records differ, the same way. All last until the end of the NEXT epoch.
+epochs with probability at most K exp(-conviction_milli / 1000), K in a million by default, wherever one looks. Agents and executors: inferences
+of which the two records differ, against an honest rate (verification/duty.convicts), until the end of the NEXT epoch. Validators: judges.py.
 
 Nobody can tell which side of a pair is at fault, but executors are drawn at random: faults follow the one who makes them from partner to
 partner. So what happens with one partner counts only as far as it could not convict alone, and no agent can have an honest executor
@@ -14,19 +12,19 @@ suspended, however many inferences it sends, nor the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
 from p2p.ledger import exclusion, parameters, trust
-from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Panel, Participant, Partner, Reputation, Standing
-from p2p.ledger.rules import epoch_of
+from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Participant, Partner, Reputation, Standing
+from p2p.ledger.rules import epoch_of, next_end
 from p2p.ledger.view import View
 from p2p.types import FinishRecord
 from p2p.verification.duty import FULL, convicts
-from p2p.verification.sequential import Detector, Evidence, share_of_milli, sight_milli
+from p2p.verification.sequential import Detector, Evidence
 
 MAX_ALONE = 64  # a bound of the search in `alone`
 
@@ -81,79 +79,6 @@ def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> N
     if log is not None:
         reason = f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {standing.checked} inferences were checked in it"
         exclusion.convict(view, genesis, height, participant, reason)
-
-
-def count_duties(view: View, genesis: Genesis, height: int, panel: Panel) -> None:
-    """When a committee's work is over: who neither committed nor revealed missed a duty. Where nobody spoke it is nobody's fault: there may
-    have been nothing that could be checked, and an executor must not be able to have its validators barred."""
-    said = {verdict.validator for verdict in panel.verdicts}
-    if not said:
-        return
-    for node in panel.members:
-        standing = view.standing(node)
-        view.put_standing(node, replace(standing, duties=standing.duties + 1, missed=standing.missed + (node not in said)))
-        _judge_validator(view, genesis, height, node)
-
-
-def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], odd: frozenset[bytes]) -> None:
-    """One inference's comparison of validators."""
-    for node in sorted(compared):
-        standing = view.standing(node)
-        view.put_standing(node, replace(standing, compared=standing.compared + 1, odd=standing.odd + (node in odd)))
-        _judge_validator(view, genesis, height, node)
-
-
-def count_sight(view: View, genesis: Genesis, height: int, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
-    """J6: of an answer that does not stand: who saw it, and who looked away (compare.losers, without those whom its kernels excuse)."""
-    checks = parameters.checks(view, genesis)
-    missed, saw = sight_milli(checks.honest_blind_ppm)
-    for node in sorted({*seen, *blind}):
-        participant = view.participant(node)
-        if participant is None:
-            continue
-        standing, miss = view.standing(node), node in blind
-        sight = standing.sight.updated(missed if miss else saw, checks.llr_cap_milli)
-        standing = replace(standing, faults=standing.faults + 1, blind=standing.blind + miss, sight=sight)
-        view.put_standing(node, standing)
-        if miss and not participant.convicted_until and (log := sight.reached(checks.conviction_milli)) is not None:
-            reason = (
-                f"epoch {epoch_of(genesis, height)}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling faults valid, "
-                f"{standing.blind} of {standing.faults} in it"
-            )
-            exclusion.convict(view, genesis, height, participant, reason)
-
-
-def count_distances(view: View, genesis: Genesis, height: int, honest_milli: int, found: Mapping[bytes, int]) -> None:
-    """J7: numbers further from those of equal kernels than other kernels explain come of other weights. honest_milli: the model's, 0 = unknown."""
-    checks = parameters.checks(view, genesis)
-    for node, distance in sorted(found.items() if honest_milli else ()):
-        participant = view.participant(node)
-        if participant is None:
-            continue
-        standing, ratio = view.standing(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
-        apart = standing.apart.updated(ratio, checks.llr_cap_milli)
-        view.put_standing(node, replace(standing, apart=apart))
-        if ratio > 0 and not participant.barred_until and (log := apart.reached(checks.conviction_milli)) is not None:
-            what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for numbers of other weights"
-            _bar(view, genesis, height, participant, what)
-
-
-def _bar(view: View, genesis: Genesis, height: int, participant: Participant, what: str) -> None:
-    reason = f"epoch {epoch_of(genesis, height)}: {what}"
-    view.put_participant(replace(participant, barred_until=_next_end(genesis, height), barred_reason=reason))
-
-
-def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> None:
-    standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
-    if participant is None or participant.barred_until:
-        return
-    if convicts(standing.odd, standing.compared, checks.honest_odd_ppm, checks.conviction_ppb):
-        what = f"stood alone in {standing.odd} of {standing.compared} comparisons"
-    elif convicts(standing.missed, standing.duties, checks.honest_miss_ppm, checks.conviction_ppb):
-        what = f"missed {standing.missed} of {standing.duties} duties"
-    else:
-        return
-    _bar(view, genesis, height, participant, what)
 
 
 def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, *, differ: bool) -> None:
@@ -211,7 +136,7 @@ def _judge_pairs(view: View, genesis: Genesis, height: int, node: bytes) -> None
         return
     if convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb):
         reason = f"epoch {epoch_of(genesis, height)}: the records differ in {standing.differ} of {standing.paired} inferences"
-        view.put_participant(replace(participant, suspended_until=_next_end(genesis, height), suspended_reason=reason))
+        view.put_participant(replace(participant, suspended_until=next_end(genesis, height), suspended_reason=reason))
 
 
 def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
@@ -222,11 +147,6 @@ def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
         if node in found or len(found) < MAX_FINDERS:
             found[node] = found.get(node, 0) + 1
     view.put_standing(executor, replace(standing, finders=tuple(Finder(node, found[node]) for node in sorted(found))))
-
-
-def _next_end(genesis: Genesis, height: int) -> int:
-    """The last height of the epoch after that of `height`."""
-    return (epoch_of(genesis, height) + 2) * genesis.epoch_blocks
 
 
 def end_epoch(view: View, genesis: Genesis, height: int) -> None:
