@@ -57,7 +57,7 @@ def long(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answe
 
 def of_size(size: str) -> list[Scenario]:
     """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes), 'long' (hundreds of epochs of few operators), 'full'
-    (hundreds of many, hours)."""
+    (hundreds of many, an hour of one core)."""
     sizes: Mapping[str, list[Scenario]] = {
         "tiny": [
             village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
@@ -67,6 +67,8 @@ def of_size(size: str) -> list[Scenario]:
             city(each=2, honest=8, clients=1000, epochs=12, seeds=4, answers=80, gain=25),
         ],
         "long": [long(each=1, honest=3, clients=1000, epochs=200, seeds=8, answers=20)],
-        "full": [village(each=2, honest=44, clients=3000, epochs=200, seeds=2), city(each=2, honest=14, clients=3000, epochs=100, seeds=2)],
+        "full": [
+            village(each=2, honest=20, clients=3000, epochs=200, seeds=2), city(each=2, honest=6, clients=3000, epochs=200, seeds=2, answers=40),
+        ],
     }
     return sizes[size]
