@@ -16,11 +16,12 @@ from p2p.inference.model import prepare_model, weights_hash
 from p2p.measure import profiles, report
 from p2p.measure.bench import evaluate
 from p2p.measure.collect import Collector
+from p2p.measure.evaluate import TIMES
 from p2p.measure.plan import RUNS, SMALL
 from p2p.measure.store import Measured
 from p2p.verification import prompts as shipped
 
-SMALL_PROMPTS = 16
+SMALL_PROMPTS, SMALL_TIMES = 16, 1000
 
 
 def main() -> int:
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where table, plots and profile go (DIR/report)")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--skip-collect", action="store_true", help="only what was measured before")
+    parser.add_argument("--skip-judging", action="store_true", help="measure what is missing and stop")
     parser.add_argument("--seed", type=int, default=20261124, help="of the resampling")
     options = parser.parse_args()
     started, model = time.monotonic(), prepare_model()
@@ -40,8 +42,10 @@ def main() -> int:
     if not options.skip_collect:
         runs = SMALL if options.small else RUNS
         trio.run(Collector(Measured(options.dir), model, prompts, say, runs, extras=not options.small).all)
+    if options.skip_judging:
+        return 0
     say("fitting and judging")
-    found, evaluation = evaluate(options.dir, prompts, seed=options.seed)
+    found, evaluation = evaluate(options.dir, prompts, seed=options.seed, times=SMALL_TIMES if options.small else TIMES)
     out = options.out or options.dir / "report"
     files = report.write(out, found, evaluation)
     profile = profiles.make(evaluation, model=model.name, weights_hash=weights_hash(model).hex(), prompts=len(prompts))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.measure.epoch import RULES, play, ratios
-from p2p.measure.evaluate import Evaluation
+from p2p.measure.evaluate import TIMES, Evaluation
 from p2p.measure.facts import Evidence, only
 from p2p.measure.goals import GOALS, judged
 from p2p.measure.plan import TORCH, VLLM, joined
@@ -23,10 +23,11 @@ from p2p.verification.prompts import Prompt
 SHORT_ANSWER = 8  # tokens
 
 
-def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int) -> tuple[dict[str, Any], Evaluation]:
+def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int, times: int = TIMES) -> tuple[dict[str, Any], Evaluation]:
     """(everything found, the evaluation behind it) of what lies in `directory`."""
     measured = Measured(directory)
     evaluation = prepare(measured, prompts, seed=seed)
+    evaluation.times = times
     evaluation.run(os.cpu_count() or 1)
     tables = dict(measured.noted("tables"))
     tables["Whole answers (held out), each judged by itself"] = _whole(evaluation)

@@ -48,12 +48,13 @@ class Curve:
 
 @dataclass(slots=True)
 class Evaluation:
-    """calibration, heldout: prompt ids."""
+    """calibration, heldout: prompt ids. times: answers put together for one rate."""
 
     evidence: Evidence
     calibration: frozenset[str]
     heldout: frozenset[str]
     seed: int = 20261124
+    times: int = TIMES
     profiles: dict[str, Noise] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
 
@@ -115,9 +116,9 @@ class Evaluation:
         columns = []
         for length in LENGTHS:
             limit = noise.threshold_milli(length, FALSE_ALARM_PPM)
-            rate = float((sampler.ratios(length, TIMES, rng) > limit).mean())
+            rate = float((sampler.ratios(length, self.times, rng) > limit).mean())
             draws = [rng.integers(0, count, count) for _ in range(OUTER)]
-            spread = [float((sampler.ratios(length, INNER, rng, chosen=draw) > limit).mean()) for draw in draws]
+            spread = [float((sampler.ratios(length, min(INNER, self.times // OUTER), rng, chosen=draw) > limit).mean()) for draw in draws]
             columns.append((rate, float(np.quantile(spread, 0.025)), float(np.quantile(spread, 0.975))))
         rates, low, high = zip(*columns, strict=True)
         return Curve(case, executor, validator, len(facts.values), len(facts.lengths), rates, low, high)

@@ -123,16 +123,15 @@ def test_a_table_that_was_not_measured_is_left_out_of_the_report() -> None:
 def test_small_run_on_the_real_model(tmp_path: Path) -> None:
     """Collect, fit, judge and write, with int4 weights really run; not a result, a check of the whole way."""
     argv = [sys.executable, "-m", "p2p.measure", "--small", "--dir", str(tmp_path)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    for only in ("--skip-judging", "--skip-collect"):  # what was measured is enough
+        done = subprocess.run([*argv, only], capture_output=True, text=True, timeout=900, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "report" / "results.json").read_text())
     curve = next(c for c in found["curves"] if c["case"] == "int4_torch")
     assert curve["rates"][LENGTHS.index(64)] > 0.9
     honest = next(c for c in found["curves"] if c["case"] == "honest_torch_b16")
     # nine answers calibrate no tail: false alarms are far above the wanted rate here; only that the two are far apart can be asked
     assert curve["rates"][LENGTHS.index(64)] - honest["rates"][LENGTHS.index(64)] > 0.4
-    again = subprocess.run([*argv, "--skip-collect"], capture_output=True, text=True, timeout=600, check=False)
-    assert again.returncode == 0, "what was measured is enough"
 
 
 def test_exact_contexts_end_before_the_first_that_is_not() -> None:
