@@ -82,7 +82,7 @@ chaos: .venv/.package
 	@$(V)/python -m tests.chaos
 
 economy: .venv/.package
-	@$(V)/python -m p2p simulate economy --maps --out docs/economy $(if $(FULL),--full)
+	@$(V)/python -m p2p simulate economy $(if $(FULL),--full --out docs/economy,--out docs/economy/quick)
 
 fuzz: .venv/.package
 	@$(V)/python -m tests.fuzz --count $(N) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-SEED = 20261125
+SEED = 20261127
 
 
 def register(commands: Any) -> None:
@@ -15,7 +15,6 @@ def register(commands: Any) -> None:
     command.add_argument("what", choices=["economy"])
     size = command.add_mutually_exclusive_group()
     size.add_argument("--full", action="store_true", help="200 epochs of many operators and 3,000 clients: more than an hour of CPU")
-    size.add_argument("--long", action="store_true", help="200 epochs of few operators: what comes of waiting")
     size.add_argument("--tiny", action="store_true", help="the whole way with few agents: a check, not a result")
     command.add_argument("--maps", action="store_true", help="also draw the maps of parameters (with --full they always are)")
     command.add_argument("--seed", type=int, default=SEED)
@@ -35,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.json:
             print(text, flush=True)
 
-    size = "full" if options.full else "long" if options.long else "tiny" if options.tiny else "small"
+    size = "full" if options.full else "tiny" if options.tiny else "small"
     say(f"seed {options.seed}, size {size}; the ledger's own code, real signatures; no consensus, no wire, agents stream what is finished")
     say(f"detection: {data()['from']}")
     for what, value in Assumptions().table():

@@ -1,8 +1,7 @@
 """The networks that are played. Law: a table; ledger rules are the defaults unless a scenario's name says otherwise.
 
 village: every strategy, operators with a dozen answers in an epoch each, so nearly all is checked. city: few operators with many answers, so
-that after the epochs in which reputation is built one answer of ten is checked: the place for who waits for that. long: few operators, 200
-epochs, the default pace of reputation: what comes of waiting.
+that after the epochs in which reputation is built one answer of four to eight is checked: the place for who waits for that.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from p2p.genesis import CheckRules
 
 CITY = ("10 % int4", "laundered int8", "stranger int8", "build, then cheat", "patient", "patient stranger", "lazy in 2 %",
         "deals with itself, unknown", "deals and fakes")
-WAITING = ("build, then cheat", "patient", "patient stranger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +47,9 @@ def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answe
     return Scenario("city", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), seeds)
 
 
-def long(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float) -> Scenario:
-    """A fourth of the answers is checked once there is reputation, as with the default min_checks of 10 and twice the answers."""
-    mix, checks = {"honest": honest, **dict.fromkeys(WAITING, each)}, CheckRules(min_checks=round(answers / 4))
-    return Scenario("long", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), seeds)
-
-
 def of_size(size: str) -> list[Scenario]:
-    """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes), 'long' (hundreds of epochs of few operators), 'full'
-    (hundreds of many, an hour of one core)."""
+    """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes; reputation is quick), 'full' (200
+    epochs, default rules: an hour of one core)."""
     sizes: Mapping[str, list[Scenario]] = {
         "tiny": [
             village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
@@ -66,7 +58,6 @@ def of_size(size: str) -> list[Scenario]:
             village(each=3, honest=30, clients=1000, epochs=12, seeds=4),
             city(each=2, honest=8, clients=1000, epochs=12, seeds=4, answers=80, gain=25),
         ],
-        "long": [long(each=1, honest=3, clients=1000, epochs=200, seeds=8, answers=20)],
         "full": [
             village(each=2, honest=20, clients=3000, epochs=200, seeds=2), city(each=2, honest=6, clients=3000, epochs=200, seeds=2, answers=40),
         ],

@@ -39,7 +39,7 @@ from p2p.types import (
 )
 from p2p.verification.duty import reveal_positions
 from tests.ledger.lab import false_row, true_row
-from tests.ledger.soak.people import FAULTS, FORGER, LIAR, NETWORK, SILENT, SLOPPY, WILD
+from tests.ledger.soak.people import FAULTS, FORGER, LIAR, NETWORK, OTHER_KERNELS, SILENT, SLOPPY, WILD
 from tests.ledger.soak.scene import Scene
 
 HASH = b"\x05" * 32
@@ -201,7 +201,9 @@ class Lives:
         length = 0 if not valid and scene.chance(300) else inference.finish.record.output_tokens
         ratio = 0 if length == 0 else -2000 + scene.rng.randrange(500) if valid else 20_000
         rows = reveal_positions(inference.panels[-1].beacon, life.id, node, length)
-        numbers = tuple(RevealedRow(at, (false_row if invents else true_row)(life.id, at)) for at in rows)
+        off = {OTHER_KERNELS: 40, WILD: 130}.get(number, 0)  # thousandths of a nat from those of all others
+        shown = ((at, (false_row if invents else true_row)(life.id, at)) for at in rows)
+        numbers = tuple(RevealedRow(at, tuple((token, logprob - off) for token, logprob in row)) for at, row in shown)
         return Verdict(life.id, node, valid, "" if valid else "because", ratio, length, numbers, digest(b"salt", life.id, node))
 
     def _over(self, life: Life, inference: Inference) -> None:

@@ -8,7 +8,8 @@ from p2p.keys import Key, digest
 NETWORK, MODEL = "soak", "toy"
 PEERS, CLIENTS, HOT = 12, 24, 2
 # by the number a node began with: a key's successor behaves as it did
-FORGER, LIAR, SILENT, SLOPPY, WILD = 1, 2, 3, 4, 5  # faulty answers, false accusations, no verdicts, wrong reports, any of these
+# faulty answers, false accusations, no verdicts, wrong reports, any of these and cheaper weights, numbers of other kernels
+FORGER, LIAR, SILENT, SLOPPY, WILD, OTHER_KERNELS = 1, 2, 3, 4, 5, 6
 NEW = 99  # who came later: honest
 FAULTS = ("int4", "wrong_seed", "forged_stop")
 
@@ -45,7 +46,7 @@ class People:
         )
         return Genesis(
             1, NETWORK, 0, peers, tuple(GenesisAccount(key.public, 10**9) for key in self.accounts),
-            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048),), validation_window=2, epoch_blocks=29,
+            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048, kernels_apart_milli=60),), validation_window=2, epoch_blocks=29,
             checks=CheckRules(
                 reveal_window=2, min_checked_tokens=40, min_checks=1, reputation_gain=30, plant_window=6, plant_every=2,
                 honest_odd_ppm=200_000, honest_miss_ppm=250_000, honest_disagree_ppm=100_000,
