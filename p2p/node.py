@@ -53,6 +53,7 @@ from p2p.limits import MAX_PROPOSAL
 from p2p.mlnode import open_ml_node
 from p2p.orders import take_order
 from p2p.outbox import Outbox
+from p2p.outcome import Outcome
 from p2p.planting import Planter
 from p2p.queries import Queries
 from p2p.sprint import Racer
@@ -129,20 +130,20 @@ class Node:
         self._new_height.set()
         self._new_height = trio.Event()
 
-    def _transaction(self, peer: str, data: bytes) -> bool:
+    def _transaction(self, peer: str, data: bytes) -> Outcome:
         """Topic `transactions`: [retry counter, raw]; the counter lets a repeat pass the duplicate filter."""
         del peer
         try:
             wrapped = decode(data)
             if not (isinstance(wrapped, list) and len(wrapped) == 2 and isinstance(wrapped[1], bytes)):
-                return False
+                return Outcome.REJECT
             self.chain.add_tx(wrapped[1])
         except RemoteProtocolError:
-            return False
+            return Outcome.REJECT
         except FolkmootError:
-            return True  # known already, or no room: not the sender's fault
+            return Outcome.ACCEPT  # known already, or no room: not the sender's fault
         self.consensus.wake()
-        return True
+        return Outcome.ACCEPT
 
     # -- streams --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
 from p2p.keys import peer_id
 from p2p.limits import MAX_FUTURE_ROUNDS
+from p2p.outcome import Outcome
 
 
 class Bodies:
@@ -29,27 +30,27 @@ class Bodies:
     def __len__(self) -> int:
         return len(self._busy) + len(self._early)
 
-    def judge(self, author: str, data: bytes) -> tuple[bool, SignedProposal | Assembly | None]:
-        """(may be passed on, a whole proposal, or one whose missing transactions `author` is to give; then say `done`)."""
+    def judge(self, author: str, data: bytes) -> tuple[Outcome, SignedProposal | Assembly | None]:
+        """(what becomes of it, a whole proposal, or one whose missing transactions `author` is to give; then say `done`)."""
         try:
             compact = parse(data)
         except RemoteProtocolError:
-            return False, None
+            return Outcome.REJECT, None
         ahead = compact.signed.proposal.height - self._driver.height
         members = {-1: self._app.last_validators, 0: self._app.validators, 1: self._app.next_validators}.get(ahead)
         if members is None:
-            return True, None  # old, or so far ahead that sync brings it
+            return Outcome.ACCEPT, None  # old, or so far ahead that sync brings it
         set_ = ValidatorSet.of(members())
         if not compact.is_right(self._network, set_):
-            return False, None
+            return Outcome.REJECT, None
         if ahead < 0:
-            return True, compact.signed  # decides nothing more, but may convict its proposer: that takes no body
+            return Outcome.ACCEPT, compact.signed  # decides nothing more, but may convict its proposer: that takes no body
         offers = any(author == peer_id(key) for key, _ in set_.members)
         if ahead > 0:
             if offers:
                 self._early[author] = data
-            return True, None
-        return True, self._take(author, compact, offers)
+            return Outcome.ACCEPT, None
+        return Outcome.ACCEPT, self._take(author, compact, offers)
 
     def _take(self, author: str, compact: CompactProposal, offers: bool) -> SignedProposal | Assembly | None:
         machine, signed = self._driver.machine, compact.signed

@@ -42,6 +42,7 @@ from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
 from p2p.errors import RemoteProtocolError
 from p2p.keys import Domain, Key
+from p2p.outcome import Outcome
 from p2p.steps import Steps, all_at_once
 
 log = structlog.get_logger()
@@ -97,12 +98,12 @@ class Driver:
             self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
         return self._flush()
 
-    def judge(self, data: bytes) -> tuple[bool, wire.Wire | None]:
-        """(may be passed on, message to take or None). Order of checks: shape, height, validator, slot, signature."""
+    def judge(self, data: bytes) -> tuple[Outcome, wire.Wire | None]:
+        """(what becomes of it, message to take or None). Order of checks: shape, height, validator, slot, signature."""
         try:
             message = wire.parse(data)
         except RemoteProtocolError:
-            return False, None
+            return Outcome.REJECT, None
         if isinstance(message, wire.EvidenceNote):
             return self._judge_evidence(message)
         height = wire.height_of(message)
@@ -111,17 +112,17 @@ class Driver:
             sets[self.height - 1] = self._before.validators
         members = sets.get(height)
         if members is None:
-            return True, None  # old, or so far ahead that sync brings it
+            return Outcome.ACCEPT, None  # old, or so far ahead that sync brings it
         known = self.machine.votes if height == self.height else None
-        return (True, message) if is_right(message, self._network, members, known) else (False, None)
+        return (Outcome.ACCEPT, message) if is_right(message, self._network, members, known) else (Outcome.REJECT, None)
 
-    def _judge_evidence(self, note: wire.EvidenceNote) -> tuple[bool, wire.Wire | None]:
+    def _judge_evidence(self, note: wire.EvidenceNote) -> tuple[Outcome, wire.Wire | None]:
         if not self.height - 2 <= note.height <= self.height + 2:
-            return True, None
+            return Outcome.ACCEPT, None
         who = check_evidence(note.evidence, self._network, self.validators, max(self.height, note.height))
         if who is None:  # false, or against somebody who has left the set here: nobody's proven fault but the sender's haste
-            return note.height != self.height, None
-        return True, None if who in self._app.punished() else note
+            return Outcome.REJECT if note.height == self.height else Outcome.ACCEPT, None
+        return Outcome.ACCEPT, None if who in self._app.punished() else note
 
     def take(self, event: Input) -> list[Output]:
         """One input, judged before. Raises StorageError: halt the peer."""

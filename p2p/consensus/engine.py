@@ -24,6 +24,7 @@ from p2p.consensus.timing import Timing
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.keys import Key
 from p2p.limits import BODY_TIMEOUT_S
+from p2p.outcome import Outcome
 
 log = structlog.get_logger()
 
@@ -52,26 +53,26 @@ class Engine:
         self.fetched = 0  # transactions of proposals that had to be fetched
         self._send, self._receive = trio.open_memory_channel[tuple[Input, trio.Event | None]](QUEUE)
 
-    def deliver(self, from_peer: str, topic: str, data: bytes) -> bool:
-        """A gossip message of author `from_peer`: False when it is invalid."""
+    def deliver(self, from_peer: str, topic: str, data: bytes) -> Outcome:
+        """A gossip message of author `from_peer`, and what becomes of it."""
         if topic == "proposals":
             return self._offer(from_peer, data)
-        accepted, message = self.driver.judge(data)
+        outcome, message = self.driver.judge(data)
         if isinstance(message, SignedProposal):
-            return False  # whole ones do not travel
+            return Outcome.REJECT  # whole ones do not travel
         if message is not None:
             self._put(message)
-        return accepted
+        return outcome
 
-    def _offer(self, author: str, data: bytes) -> bool:
-        accepted, found = self.bodies.judge(author, data)
+    def _offer(self, author: str, data: bytes) -> Outcome:
+        outcome, found = self.bodies.judge(author, data)
         if isinstance(found, SignedProposal):
             self._put(found)
         elif found is not None and self._nursery is not None:
             self._nursery.start_soon(self._complete, author, found)
         elif found is not None:
             self.bodies.done(author)  # not running yet; a repeat brings it again
-        return accepted
+        return outcome
 
     async def _complete(self, author: str, assembly: Assembly) -> None:
         """Fetch what is missing and hand the whole to the driver. Whatever fails costs this offer only: a repeat brings another."""

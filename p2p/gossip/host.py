@@ -32,9 +32,10 @@ from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
 from p2p.keys import Key
 from p2p.limits import MAX_CONNECTIONS, MAX_GOSSIP
+from p2p.outcome import Outcome
 
 log = logging.getLogger(__name__)
-TopicHandler = Callable[[str, bytes], bool]
+TopicHandler = Callable[[str, bytes], Outcome]
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 _GARBAGE_POINTS = 10  # bytes that made a decoder raise
@@ -112,8 +113,8 @@ async def open_network(
 ) -> AsyncIterator[Network]:
     """Join a network.
 
-    topic_handlers: short topic -> f(author, data) -> valid; called once for each new message of others, validator and
-    consumer in one. False: not forwarded, the forwarder loses points. stream_handlers: short protocol -> handler.
+    topic_handlers: short topic -> f(author, data) -> Outcome; called once for each new message of others, validator and
+    consumer in one. IGNORE: not forwarded. REJECT: not forwarded, the forwarder loses points. stream_handlers: short protocol -> handler.
     """
     try:
         async with _opened(config, topic_handlers, stream_handlers) as network:
@@ -207,10 +208,10 @@ class _Judge:
             now = trio.current_time()
             if self.scores.banned(author, now) or not self._rate.allow(author, now):
                 return False
-            if handler(author, bytes(message.data)):
-                return True
-            self.scores.penalise(forwarder, _INVALID_POINTS, now)
-            return False
+            outcome = handler(author, bytes(message.data))
+            if outcome is Outcome.REJECT:
+                self.scores.penalise(forwarder, _INVALID_POINTS, now)
+            return outcome is Outcome.ACCEPT
 
         return valid
 

@@ -23,6 +23,7 @@ from p2p.errors import RemoteProtocolError
 from p2p.keys import Domain, Key
 from p2p.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TX, MAX_TXS_PER_BLOCK
 from p2p.merkle import leaf_hash
+from p2p.outcome import Outcome
 from tests.consensus.test_engine import KEYS, SET, App, Guard
 
 MEMBERS = ValidatorSet.of(SET)
@@ -54,7 +55,7 @@ def turn(round_: int = 0, height: int = 1) -> Key:
     return next(key for key in KEYS if key.public == public)
 
 
-Heard = tuple[bool, SignedProposal | Assembly | None]
+Heard = tuple[Outcome, SignedProposal | Assembly | None]
 
 
 class Shell:
@@ -105,8 +106,8 @@ def test_a_body_swapped_under_an_honest_signature_never_reaches_the_core() -> No
     swapped = replace(signed, block=replace(signed.block, txs=(b"wrong",)))
     assert swapped.verify()
     accepted, message = driver().judge(wire.pack(swapped, 0))
-    assert (accepted, message) == (False, None)
-    assert driver().judge(wire.pack(signed, 0))[0]
+    assert (accepted, message) == (Outcome.REJECT, None)
+    assert driver().judge(wire.pack(signed, 0))[0] is Outcome.ACCEPT
 
 
 def test_a_compact_proposal_that_carries_transactions_is_refused() -> None:
@@ -127,13 +128,13 @@ def test_the_largest_compact_proposal_fits_gossip_and_more_than_a_block_is_not_p
 
 def test_what_is_here_is_taken_at_once_and_what_is_missing_is_asked_of_who_offers_it() -> None:
     signed = proposal((b"a", b"b"), turn())
-    assert Shell(b"a", b"b").hears(signed, "a stranger") == (True, signed)
+    assert Shell(b"a", b"b").hears(signed, "a stranger") == (Outcome.ACCEPT, signed)
     shell = Shell(b"a")
     accepted, assembly = shell.hears(signed, turn())
     assert accepted
     assert isinstance(assembly, Assembly)
     assert assembly.missing == (1,)
-    assert shell.hears(signed, "a stranger") == (True, None), "no one who may offer nothing is asked"
+    assert shell.hears(signed, "a stranger") == (Outcome.ACCEPT, None), "no one who may offer nothing is asked"
 
 
 def test_one_block_at_a_time_from_each_and_another_s_offer_does_not_wait() -> None:
@@ -142,22 +143,22 @@ def test_one_block_at_a_time_from_each_and_another_s_offer_does_not_wait() -> No
     first, second = proposal((b"a",), turn()), proposal((b"b",), turn())
     assert isinstance(shell.hears(first, villain)[1], Assembly)
     for _ in range(50):
-        assert shell.hears(first, villain) == (True, None)
-        assert shell.hears(second, villain) == (True, None)
+        assert shell.hears(first, villain) == (Outcome.ACCEPT, None)
+        assert shell.hears(second, villain) == (Outcome.ACCEPT, None)
     assert isinstance(shell.hears(first, honest)[1], Assembly)
     assert len(shell.bodies) == 2
     shell.bodies.done(villain.peer_id, lied=True)
-    assert shell.hears(first, villain) == (True, None), "a liar is not asked again at this height"
+    assert shell.hears(first, villain) == (Outcome.ACCEPT, None), "a liar is not asked again at this height"
     assert shell.bodies.new_height() == []
     assert isinstance(shell.hears(first, villain)[1], Assembly)
 
 
 def test_nothing_is_fetched_for_what_the_core_would_not_keep() -> None:
     stranger, member = Key(b"\x77" * 32), next(key for key in KEYS if key != turn())
-    assert Shell().hears(proposal((b"a",), stranger), stranger) == (False, None), "no validator"
-    assert Shell().hears(proposal((b"a",), member), member) == (True, None), "not its turn"
-    assert Shell().hears(proposal((b"a",), turn(50), 50), turn(50)) == (True, None), "too far ahead"
-    assert Shell().hears(proposal((b"a",), turn(), height=9), turn()) == (True, None), "sync brings it"
+    assert Shell().hears(proposal((b"a",), stranger), stranger) == (Outcome.REJECT, None), "no validator"
+    assert Shell().hears(proposal((b"a",), member), member) == (Outcome.ACCEPT, None), "not its turn"
+    assert Shell().hears(proposal((b"a",), turn(50), 50), turn(50)) == (Outcome.ACCEPT, None), "too far ahead"
+    assert Shell().hears(proposal((b"a",), turn(), height=9), turn()) == (Outcome.ACCEPT, None), "sync brings it"
     assert isinstance(Shell().hears(proposal((b"a",), turn(1), 1), turn(1))[1], Assembly)
 
 
@@ -170,8 +171,8 @@ def test_a_flood_of_proposals_of_one_round_ends_at_two() -> None:
         found.fill(signed.block.txs)
         shell.bodies.done(turn().peer_id)
         shell.driver.take(found.whole())
-        assert shell.hears(signed, turn()) == (True, None), "a repeat is not logged again"
-    assert shell.hears(proposal((b"third",), turn()), turn()) == (True, None)
+        assert shell.hears(signed, turn()) == (Outcome.ACCEPT, None), "a repeat is not logged again"
+    assert shell.hears(proposal((b"third",), turn()), turn()) == (Outcome.ACCEPT, None)
     assert len(shell.driver.machine.proposal_conflicts) == 1, "two are enough to convict it"
 
 
@@ -179,7 +180,7 @@ def test_offers_for_the_next_height_wait_one_for_each_validator() -> None:
     shell = Shell()
     for number in range(20):
         for key in (*KEYS, Key(b"\x77" * 32)):
-            assert shell.hears(proposal((bytes([number]),), KEYS[1], height=2), key) == (True, None)
+            assert shell.hears(proposal((bytes([number]),), KEYS[1], height=2), key) == (Outcome.ACCEPT, None)
     assert len(shell.bodies) == len(KEYS)
     early = shell.bodies.new_height()
     assert {author for author, _ in early} == {key.peer_id for key in KEYS}
@@ -194,4 +195,4 @@ def test_offers_for_the_next_height_wait_one_for_each_validator() -> None:
     lambda c: replace(c, signed=replace(c.signed, block=replace(c.signed.block, header=replace(c.signed.block.header, time_ms=5)))),
 ], ids=["leaves", "signature", "evidence", "header"])
 def test_a_forged_part_costs_its_forwarder(change: Callable[[CompactProposal], CompactProposal]) -> None:
-    assert Shell(b"a").hears(proposal((b"a",), turn()), turn(), change) == (False, None)
+    assert Shell(b"a").hears(proposal((b"a",), turn()), turn(), change) == (Outcome.REJECT, None)

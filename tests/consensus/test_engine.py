@@ -18,6 +18,7 @@ from p2p.consensus.validators import ValidatorSet
 from p2p.errors import StorageError, Unavailable
 from p2p.keys import Key, digest
 from p2p.merkle import leaf_hash
+from p2p.outcome import Outcome
 from p2p.steps import Steps
 
 KEYS = sorted((Key(bytes([i]) * 32) for i in range(1, 5)), key=lambda k: k.public)
@@ -129,7 +130,7 @@ class Hub:
             self.sent.append(data)
             for other, (engine, _) in list(self.engines.items()):
                 if other != who:
-                    assert engine.deliver(KEYS[who].peer_id, topic, data)
+                    assert engine.deliver(KEYS[who].peer_id, topic, data) is Outcome.ACCEPT
 
         def clock() -> int:
             return 1_000_000 + round(trio.current_time() * 1000) % 10**9
@@ -321,7 +322,7 @@ async def test_garbage_is_refused_and_old_heights_ignored(autojump_clock: Any) -
         await hub.until(2, range(4))
         engine = hub.engines[0][0]
         for bad in (b"", b"\xff", b"\x84\x02\x00\x01\x80", b"\x84\x01\x00\x09\x80", hub.sent[0][:-1]):
-            assert not engine.deliver("x", "votes", bad)
-        assert engine.deliver("x", "proposals", hub.sent[0])
-        assert not engine.deliver("x", "votes", hub.sent[0])
+            assert engine.deliver("x", "votes", bad) is Outcome.REJECT
+        assert engine.deliver("x", "proposals", hub.sent[0]) is Outcome.ACCEPT
+        assert engine.deliver("x", "votes", hub.sent[0]) is Outcome.REJECT
         nursery.cancel_scope.cancel()

@@ -12,6 +12,7 @@ import trio
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.keys import Key
+from p2p.outcome import Outcome
 
 
 def emit(**words: Any) -> None:
@@ -37,16 +38,16 @@ async def reads(stream: Stream) -> None:
         await stream.receive(limit=1000)
 
 
-def explode(author: str, data: bytes) -> bool:
+def explode(author: str, data: bytes) -> Outcome:
     raise ZeroDivisionError("a bug in a validator")
 
 
 async def peer(settings: dict[str, Any]) -> None:
     got: list[str] = []
 
-    def note(author: str, data: bytes) -> bool:
+    def note(author: str, data: bytes) -> Outcome:
         got.append(data[:100].hex())
-        return not data.startswith(b"bad")
+        return Outcome.REJECT if data.startswith(b"bad") else Outcome.ACCEPT
 
     config = NetworkConfig(
         Key(bytes.fromhex(settings["seed"])),
