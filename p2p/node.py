@@ -26,7 +26,7 @@ from p2p.consensus.timing import Timing
 from p2p.control import serve_control
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.genesis import Genesis
-from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.gossip.host import DIALLING, Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
 from p2p.inference.engine import Engine
@@ -48,8 +48,9 @@ from p2p.inference.session import (
     raise_failure,
     receive_frame,
 )
-from p2p.keys import Key
+from p2p.keys import Key, peer_id
 from p2p.ledger.genesis import check_genesis
+from p2p.ledger.members import Members
 from p2p.mlnode import open_ml_node
 from p2p.orders import take_order
 from p2p.outbox import Outbox
@@ -83,6 +84,7 @@ class Node:
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0
+        self._validators: tuple[Members, frozenset[str]] = ((), frozenset())
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
         self.consensus = ConsensusEngine(
             key=self.key, network=config.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
@@ -276,7 +278,12 @@ class Node:
         self.executor.engine, self.validator.engine = engine, honest
 
     async def _joined(self) -> None:
+        """Wait for a first connection; say why there is none, and again when the reason changes."""
+        said = ""
         while self.config.bootstrap and self.network is not None and not self.network.connected():
+            if (why := self.network.alone()) not in (said, DIALLING):
+                self.report("joining", why)
+                said = why
             await trio.sleep(0.1)
 
     async def _announce(self) -> None:
@@ -297,6 +304,7 @@ class Node:
         return {
             "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.config.network, "state": self.state,
             "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
+            **(network.status() if network else {}),
             "base": base(self.chain), "height": self.chain.height(),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
@@ -308,7 +316,16 @@ class Node:
 
     def network_config(self) -> NetworkConfig:
         c = self.config
-        return NetworkConfig(self.key, c.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size)
+        return NetworkConfig(
+            self.key, c.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size, book=c.directory / "peers",
+            valued=self._is_validator,
+        )
+
+    def _is_validator(self, peer: str) -> bool:
+        members = self.chain.validators()
+        if members != self._validators[0]:
+            self._validators = (members, frozenset(peer_id(key) for key, _ in members))
+        return peer in self._validators[1]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:
