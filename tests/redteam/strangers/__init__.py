@@ -7,7 +7,7 @@ NAMES = (
     # room for bytes
     "half_open", "unfinished_frames", "empty_maps", "iwant_bomb", "provider_records", "body_again", "streams",
     # addresses
-    "invented_peers", "churn",
+    "invented_peers", "churn", "liar_peers",
     # the chain's scarce places
     "nonce_gaps", "squatting", "forward_burst",
 )
