@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
 from p2p.codec import Message
-from p2p.limits import MAX_OUTPUT_TOKENS
+from p2p.limits import MAX_GENESIS_ITEMS, MAX_OUTPUT_TOKENS
 from p2p.types import U32, U64, Bytes32, Short
 
 
@@ -171,6 +171,8 @@ class SprintRules(Message, frozen=True):
 
 class Genesis(Message, frozen=True):
     """The beginning of a network; its hash is part of the first header."""
+
+    ITEMS: ClassVar[int] = MAX_GENESIS_ITEMS
 
     version: U32
     network: Short
