@@ -78,7 +78,7 @@ def test_a_loop_as_long_as_a_number_says_is_seen_and_ended(world: World, monkeyp
 
 
 def test_an_untyped_error_is_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Driver, data: bytes) -> tuple[Outcome, None]:
+    def broken(self: Driver, data: bytes, **words: object) -> tuple[Outcome, None]:
         raise KeyError(data[:1])
 
     monkeypatch.setattr(Driver, "judge", broken)

@@ -17,7 +17,7 @@ from p2p.codec import encode
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Alarm, Input, Output
+from p2p.consensus.events import Alarm, Heard, Input, Output
 from p2p.consensus.timing import Timing
 from p2p.errors import FolkmootError
 from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
@@ -51,7 +51,7 @@ class World:
             key=ME, network=NETWORK, app=self.chain, guard=self.chain.guard, timing=Timing(), clock=lambda: self.now_ms,
             has_txs=self.chain.has_txs,
         )
-        self.bodies = Bodies(self.driver, self.chain, NETWORK, self.chain.mempool.find)
+        self.bodies = Bodies(self.driver, NETWORK, self.chain.mempool.find)
         self._alarms: list[tuple[int, int, Input]] = []
         self._numbers = count()
         self._carry(self.driver.begin())
@@ -81,7 +81,7 @@ class World:
 
     def vote(self, data: bytes) -> Outcome:
         """Topic `votes`."""
-        outcome, message = self.driver.judge(data)
+        outcome, message = self.driver.judge(data, whole=False)
         if message is not None:
             self._carry(self.driver.take(message))
         return outcome
@@ -92,7 +92,7 @@ class World:
         if isinstance(found, Assembly):
             self.bodies.done(VALIDATOR.peer_id)
         elif found is not None:
-            self._carry(self.driver.take(found))
+            self._carry(self.driver.take(Heard(found, self.bodies.arrived_ms(found.proposal))))
         return outcome
 
     def transaction(self, raw: bytes) -> Outcome:
