@@ -16,7 +16,7 @@ DEFAULT_DIR = Path.home() / ".folkmoot"
 def register(commands: Any) -> None:
     init = commands.add_parser("init", help="make keys and a configuration")
     init.add_argument("dir", type=Path)
-    init.add_argument("--network", default="folkmoot-local")
+    init.add_argument("--network", metavar="NAME", help="refuse a genesis file of another network (left out: it says which one)")
     init.add_argument("--genesis", type=Path, help="the network's genesis file")
     init.add_argument("--listen", action="append", default=[])
     init.set_defaults(run=run_init)
@@ -39,7 +39,9 @@ def run_init(options: argparse.Namespace) -> int:
     from p2p.keys import Key
 
     directory: Path = options.dir
-    table: dict[str, Any] = {"network": options.network, "listen": options.listen or list(DEFAULT_LISTEN)}
+    table: dict[str, Any] = {"listen": options.listen or list(DEFAULT_LISTEN)}
+    if options.network is not None:
+        table["network"] = options.network
     make_config(directory, table)
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("node.key", "account.key"):

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         model_path=options.model, engine_flags=tuple(flags), engine=options.engine, engine_threads=options.engine_threads,
     )
     if not (options.dir / "genesis.cbor").exists():
-        raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it with the network's name", field="genesis")
+        raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it from whoever runs the network", field="genesis")
     import signal
 
     import trio

@@ -13,7 +13,7 @@ from p2p.consensus.machine import PROPOSALS_PER_ROUND, Machine
 from p2p.consensus.messages import Proposal, SignedProposal, VoteType
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
-from p2p.keys import peer_id
+from p2p.keys import NetworkId, peer_id
 from p2p.limits import MAX_FUTURE_ROUNDS
 from p2p.outcome import Outcome
 
@@ -21,7 +21,7 @@ from p2p.outcome import Outcome
 class Bodies:
     """find: a transaction by its leaf hash, when this peer has it."""
 
-    def __init__(self, driver: Driver, app: Application, network: str, find: FindTx) -> None:
+    def __init__(self, driver: Driver, app: Application, network: NetworkId, find: FindTx) -> None:
         self._driver, self._app, self._network, self._find = driver, app, network, find
         self._busy: set[str] = set()  # authors whose block is being fetched
         self._liars: set[str] = set()  # gave what was not the block; not asked again at this height

@@ -41,7 +41,7 @@ from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, Ste
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
 from p2p.errors import RemoteProtocolError
-from p2p.keys import Domain, Key
+from p2p.keys import Domain, Key, NetworkId
 from p2p.outcome import Outcome
 from p2p.steps import Steps, all_at_once
 
@@ -55,7 +55,7 @@ class Driver:
     else may be taken."""
 
     def __init__(
-        self, *, key: Key, network: str, app: Application, guard: GuardLog, timing: Timing, clock: Callable[[], int],
+        self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog, timing: Timing, clock: Callable[[], int],
         has_txs: Callable[[], bool] = lambda: False,
     ) -> None:
         self._key, self._network, self._app, self._guard = key, network, app, guard
