@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
-from p2p.codec import Message
-from p2p.limits import MAX_OUTPUT_TOKENS
+from p2p.codec import Message, unpack
+from p2p.errors import ConfigError, RemoteProtocolError
+from p2p.files import read_file
+from p2p.limits import MAX_FRAME, MAX_OUTPUT_TOKENS
 from p2p.types import U32, U64, Bytes32, Short
 
 
@@ -186,3 +189,15 @@ class Genesis(Message, frozen=True):
     checks: CheckRules = CheckRules()
     economy: EconomyRules = EconomyRules()
     sprint: SprintRules = SprintRules()
+
+
+def load_genesis(file: Path, *, field: str = "genesis") -> Genesis:
+    """Raises ConfigError naming the file when it is missing, cut, or of another program."""
+    raw = read_file(file, MAX_FRAME, field=field)
+    try:
+        return unpack(Genesis, raw)
+    except RemoteProtocolError as error:
+        raise ConfigError(
+            f"{file} is no genesis file of this program, or not a whole one ({len(raw)} bytes; {error}); get it again from the network's founders",
+            field=field,
+        ) from error
