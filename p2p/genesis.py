@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
 from p2p.codec import Message, unpack
 from p2p.errors import ConfigError, RemoteProtocolError
 from p2p.files import read_file
-from p2p.limits import MAX_FRAME, MAX_OUTPUT_TOKENS
+from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_OUTPUT_TOKENS
 from p2p.types import U32, U64, Bytes32, Short
 
 
@@ -174,6 +174,8 @@ class SprintRules(Message, frozen=True):
 
 class Genesis(Message, frozen=True):
     """The beginning of a network; its hash is part of the first header."""
+
+    ITEMS: ClassVar[int] = MAX_GENESIS_ITEMS
 
     version: U32
     network: Short

@@ -14,6 +14,10 @@ MAX_TX: Final = 64 * KIB  # one transaction; travels by gossip
 MAX_BLOCK: Final = 1536 * KIB  # one encoded block: 2,600 inferences of three records; its transactions do not travel with the proposal
 MAX_PROPOSAL: Final = MAX_BLOCK + 128 * KIB  # with a polka of 128 votes; in the log and between simulated peers
 MAX_DEPTH: Final = 16  # nesting of decoded CBOR
+MAX_ANSWER_ITEMS: Final = 1 << 17  # of an answer to a question of ours: a full block has 31,000
+MAX_GENESIS_ITEMS: Final = 1 << 20  # of a file that the user names
+MAX_CHUNK_ITEMS: Final = 1 << 17  # of a snapshot's chunk: a pair has 40 bytes or more
+MAX_ITEMS: Final = 4096  # CBOR items of one message, where its kind does not say more: a few ms of work however they are nested
 
 # inference
 MAX_PROMPT_BYTES: Final = 64 * KIB

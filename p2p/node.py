@@ -40,17 +40,17 @@ from p2p.inference.session import (
     BodyWanted,
     Failure,
     Forward,
+    Frame,
     Order,
     PayloadWanted,
     Query,
     failure,
     pack_frame,
-    parse_frame,
     raise_failure,
+    receive_frame,
 )
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
-from p2p.limits import MAX_PROPOSAL
 from p2p.mlnode import open_ml_node
 from p2p.orders import take_order
 from p2p.outbox import Outbox
@@ -155,10 +155,10 @@ class Node:
 
     # -- streams --------------------------------------------------------------------------------------------------
 
-    async def _serve(self, stream: Stream, handle: Callable[[Stream, Any], Awaitable[None]]) -> None:
-        """One request frame, one handler; its typed error goes back as a Failure frame."""
+    async def _serve(self, stream: Stream, handle: Callable[[Stream, Any], Awaitable[None]], *kinds: type[Frame]) -> None:
+        """One request frame of the `kinds` that this protocol has, one handler; its typed error goes back as a Failure frame."""
         try:
-            await handle(stream, parse_frame(await stream.receive()))
+            await handle(stream, await receive_frame(stream, *kinds))
         except FolkmootError as error:
             with trio.move_on_after(2):
                 await stream.send(pack_frame(failure(error)))
@@ -211,7 +211,7 @@ class Node:
         stream = await self._open(peer, "body")
         try:
             await stream.send(pack_frame(BodyWanted(VERSION, height, block_id, places)))
-            frame = parse_frame(await stream.receive(limit=MAX_PROPOSAL))
+            frame = await receive_frame(stream, Body, Failure)
         finally:
             await stream.close()
         if isinstance(frame, Failure):
@@ -329,10 +329,10 @@ class Node:
             "transactions": self._transaction,
         }
         streams: dict[str, Callable[[Stream], Awaitable[None]]] = {
-            "infer": lambda s: self._serve(s, self._infer),
-            "payload": lambda s: self._serve(s, self._payload),
-            "query": lambda s: self._serve(s, self._query),
-            "body": lambda s: self._serve(s, self._body),
+            "infer": lambda s: self._serve(s, self._infer, Ask, Forward),
+            "payload": lambda s: self._serve(s, self._payload, PayloadWanted),
+            "query": lambda s: self._serve(s, self._query, Query, Order),
+            "body": lambda s: self._serve(s, self._body, BodyWanted),
             "sync": lambda s: serve_sync(self.chain, s),
         }
         async with open_network(self.network_config(), topic_handlers=topics, stream_handlers=streams) as network:
