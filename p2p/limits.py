@@ -48,6 +48,8 @@ MAX_MEMPOOL: Final = 4096
 MAX_MEMPOOL_PER_SENDER: Final = 256
 MAX_BATCHES_IN_FLIGHT: Final = 16  # of one peer on their way into a block
 MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
+MAX_TURNS: Final = 1024  # rounds of one height that have proposers of their own; then the turns begin again
+MAX_SEEN: Final = 8192  # different messages of one height whose last passing on is remembered
 DEADLINE_MAX_AHEAD: Final = 10_000  # heights
 TX_TTL_HEIGHTS: Final = 100
 
