@@ -31,12 +31,12 @@ from p2p.inference.session import (
     Tokens,
     Trying,
     pack_frame,
-    parse_frame,
     raise_failure,
+    receive_frame,
 )
 from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of, verify
 from p2p.ledger.ops import Body, sign_op
-from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
 from p2p.proof import Proof
 from p2p.serving_proof import ServingProof, open_serving
@@ -143,14 +143,14 @@ async def _question(network: Network, peer: str, question: Query | Order) -> dic
     stream = await network.open_stream(peer, "query")
     try:
         await stream.send(pack_frame(question))
-        frame = parse_frame(await stream.receive())
+        frame = await receive_frame(stream, Answer, Failure)
     finally:
         await stream.close()
     if isinstance(frame, Failure):
         raise_failure(frame)
     if not isinstance(frame, Answer):
         raise RemoteProtocolError("the peer's answer is not an answer", field="frame")
-    answer = decode(frame.body)
+    answer = decode(frame.body, items=MAX_ANSWER_ITEMS)
     if not isinstance(answer, dict):
         raise RemoteProtocolError("the peer's answer is not a map", field="body")
     return answer
@@ -204,7 +204,9 @@ async def _follow(
         return await query(network, peer, body)
 
     while True:
-        frame = parse_frame(await stream.receive(timeout_s=FIRST_TOKEN_TIMEOUT_S + 10))
+        frame = await receive_frame(
+            stream, Accepted, Trying, Passed, Tokens, Done, Failure, timeout_s=FIRST_TOKEN_TIMEOUT_S + 10
+        )
         if isinstance(frame, Failure):
             raise_failure(frame)
         elif isinstance(frame, Accepted):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from p2p.codec import Message, encode
+from p2p.codec import Message, encode, unpack
+from p2p.errors import ConfigError, RemoteProtocolError
+from p2p.files import read_file
 from p2p.keys import NetworkId, digest
-from p2p.limits import MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS
+from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS
 from p2p.types import U32, U64, Bytes32, Short
 
 HASH_DIGITS = 32  # of the genesis file's hash, in a network's id
@@ -181,6 +184,8 @@ class Genesis(Message, frozen=True, dict=True):
     name: for people, as NETWORK_NAME allows it (ledger/genesis.py looks).
     """
 
+    ITEMS: ClassVar[int] = MAX_GENESIS_ITEMS
+
     version: U32
     name: Short
     time_ms: U64
@@ -205,3 +210,15 @@ class Genesis(Message, frozen=True, dict=True):
         """What is signed: the name and 128 bits of the hash. A network that begins anew under an old name is another one: no order,
         request or vote of the old one counts there."""
         return NetworkId(f"{self.name}@{self.hash.hex()[:HASH_DIGITS]}")
+
+
+def load_genesis(file: Path, *, field: str = "genesis") -> Genesis:
+    """Raises ConfigError naming the file when it is missing, cut, or of another program."""
+    raw = read_file(file, MAX_FRAME, field=field)
+    try:
+        return unpack(Genesis, raw)
+    except RemoteProtocolError as error:
+        raise ConfigError(
+            f"{file} is no genesis file of this program, or not a whole one ({len(raw)} bytes; {error}); get it again from the network's founders",
+            field=field,
+        ) from error

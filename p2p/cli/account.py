@@ -51,15 +51,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def network_of(options: argparse.Namespace) -> NetworkId:
-    from p2p.codec import unpack
-    from p2p.genesis import Genesis
+    from p2p.genesis import load_genesis
 
     genesis_file = options.dir / "genesis.cbor"
     if "/p2p/" not in options.peer:
         raise ConfigError("a multiaddr with /p2p/ID is wanted", field="peer")
     if not genesis_file.exists():
         raise ConfigError(f"{genesis_file} is missing: it says which network the order is for", field="dir")
-    return unpack(Genesis, genesis_file.read_bytes()).network
+    return load_genesis(genesis_file).network
 
 
 def send(options: argparse.Namespace, network: NetworkId, key: Key, body: Body) -> int:

@@ -76,7 +76,7 @@ class RoundCertificate(Message, frozen=True):
 
     height: U64
     round: U32
-    votes: Annotated[tuple[SignedVote, ...], Meta(max_length=256)]
+    votes: Annotated[tuple[SignedVote, ...], Meta(max_length=128)]
 
 
 class Header(Message, frozen=True):

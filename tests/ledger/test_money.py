@@ -190,7 +190,7 @@ def test_misses_need_the_test_and_more_than_one_agent() -> None:
         lab = Lab(5, epoch_blocks=100)
         node = lab.nodes[4]
         lab.view.put_participant(replace(part(lab, node), reputations=trusted(80)))
-        for at in range(40):
+        for at in range(80):
             signed = lab.start(agent=at % agents, deadline=20)
             first = lab.inference(signed.inference_id).candidates[0]
             if first != node:

@@ -118,7 +118,7 @@ MOVES = {
 def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, later: int) -> None:
     lab = lab_of()
     height = lab.height - 1
-    asked = [lab.asked(height) for _ in range(12)]
+    asked = [lab.asked(height) for _ in range(24)]
     MOVES[name](lab)
     if later:
         lab.block(later)
