@@ -41,6 +41,7 @@ from p2p.gossip.reach import HERE, DialPolicy, dialable, interface_hosts, may_na
 from p2p.gossip.score import Scores, Twins
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL
+from p2p.keys import NetworkId
 from p2p.limits import (
     BAN_S,
     DHT_REFRESH_TIMEOUT_S,
@@ -71,7 +72,7 @@ class Trouble:
 class Discovery:
     """Connections of one host: who is verified, where others are, whom to leave alone."""
 
-    def __init__(self, host: Any, dht: Any, network: str, scores: Scores, wanted: int, door: Door, policy: DialPolicy) -> None:
+    def __init__(self, host: Any, dht: Any, network: NetworkId, scores: Scores, wanted: int, door: Door, policy: DialPolicy) -> None:
         self.host = host
         self.dht = dht
         self.network = network

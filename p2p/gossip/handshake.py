@@ -13,8 +13,9 @@ from msgspec import Meta
 
 from p2p.codec import Message, convert, decode, encode
 from p2p.errors import RemoteProtocolError
+from p2p.keys import NetworkId
 from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_HELLO, MAX_PEERS_SHARED, MAX_REFUSED_S
-from p2p.types import U32, VERSION, Reason, Short
+from p2p.types import U32, VERSION, NetworkField, Reason, Short
 
 Address = Annotated[str, Meta(max_length=256)]
 Start = Annotated[bytes, Meta(min_length=8, max_length=8)]
@@ -27,7 +28,7 @@ class Hello(Message, frozen=True):
 
     version: U32
     kind: Literal["hello"]
-    network: Short
+    network: NetworkField
     start: Start
     addresses: Addresses
 
@@ -70,7 +71,7 @@ class Refusal(Message, frozen=True):
     message: Reason
 
 
-def pack_hello(network: str, addresses: tuple[str, ...], start: bytes = bytes(8)) -> bytes:
+def pack_hello(network: NetworkId, addresses: tuple[str, ...], start: bytes = bytes(8)) -> bytes:
     return encode(Hello(VERSION, "hello", network, start, addresses[:MAX_ADDRESSES_PER_PEER]))
 
 
@@ -86,7 +87,7 @@ def pack_refusal(error: RemoteProtocolError) -> bytes:
     return encode(Refusal(VERSION, "refusal", error.code[:96], error.field[:96], error.message[:300]))
 
 
-def parse_opening(data: bytes, network: str) -> Hello | Goodbye:
+def parse_opening(data: bytes, network: NetworkId) -> Hello | Goodbye:
     """A Hello for `network`, or a Goodbye. Raises RemoteProtocolError 'version' | 'wrong_network' | 'other_genesis' | 'cbor' | 'shape'."""
     value = _versioned(data)
     if value[1:2] == ["goodbye"]:
