@@ -88,6 +88,21 @@ class Intake:
         return 0 if self.closed else sum(map(len, self._muxed.stream_buffers.values()))
 
 
+@dataclass(slots=True)
+class Waiting:
+    """The bytes that wait for one peer to read them."""
+
+    ledger: Ledger
+    peer: str
+    group: str
+
+    def take(self, amount: int) -> bool:
+        return self.ledger.take(self.peer, self.group, amount, ours=True)
+
+    def give(self, amount: int) -> None:
+        self.ledger.give(self.peer, self.group, amount)
+
+
 class Door:
     """One host's door. greeted, valued: what discovery and the node know of a peer; both may change."""
 

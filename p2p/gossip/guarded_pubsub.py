@@ -26,8 +26,9 @@ from libp2p.pubsub.utils import safe_bytes_from_hex
 from libp2p.pubsub.validators import signature_validator
 
 from p2p.errors import RemoteProtocolError
-from p2p.gossip.door import Door, Intake
-from p2p.gossip.guards import Report, host_of, reset_quietly
+from p2p.gossip.budget import group_of
+from p2p.gossip.door import Door, Intake, Waiting
+from p2p.gossip.guards import Report, count_queue, host_of, reset_quietly
 from p2p.limits import (
     FRAME_TIMEOUT_S,
     MAX_CONTROL_TOPICS,
@@ -190,6 +191,14 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         """Our own messages; those of others come through _take."""
         assert forwarder == self.my_id
         await super().push_msg(forwarder, message)
+
+    async def _handle_new_peer(self, peer_id: Any) -> None:
+        await super()._handle_new_peer(peer_id)
+        queue = self.peer_queues.get(peer_id)
+        connections = self.host.get_network().get_connections(peer_id)
+        if queue is not None:
+            host = host_of(connections[0].muxed_conn) if connections else None
+            count_queue(queue, Waiting(self._door.budgets.outgoing, str(peer_id), group_of(host)))
 
     # -- control messages
 

@@ -31,7 +31,7 @@ from libp2p.transport.tcp import tcp
 
 from p2p.errors import ConfigError
 from p2p.gossip.budget import group_of
-from p2p.gossip.door import MARK, Door, Intake
+from p2p.gossip.door import MARK, Door, Intake, Waiting
 from p2p.gossip.reach import DialPolicy
 from p2p.limits import (
     BUDGETS,
@@ -123,25 +123,47 @@ def _release_inbound_slots() -> None:
 def _bound_outbound_queues() -> None:
     """G-2: 32 waiting RPCs for a peer; the rest of a burst vanished without a word. Many small ones fit now, and few large ones: what a peer
     that does not read has waiting is counted in bytes."""
-    stock_push, stock_pop = rpc_queue.PriorityQueue.push, rpc_queue.PriorityQueue.pop
+    stock_push, stock_pop, stock_close = rpc_queue.PriorityQueue.push, rpc_queue.PriorityQueue.pop, rpc_queue.RpcQueue.close
     rpc_queue.PriorityQueue.__init__.__defaults__ = (OUTBOUND_QUEUE,)
     rpc_queue.RpcQueue.__init__.__defaults__ = (OUTBOUND_QUEUE, rpc_queue.DefaultMaxMessageSize)
 
     def push(self: Any, rpc: Any, priority: bool = False) -> bool:
-        size, held = rpc.ByteSize(), self.__dict__.get(_MARK, 0)
-        if held + size > BUDGETS["outgoing bytes"].peer or not stock_push(self, rpc, priority):
+        waiting: Waiting | None = self.__dict__.get(MARK)
+        if waiting is None:
+            return bool(stock_push(self, rpc, priority))
+        size = rpc.ByteSize()
+        if not waiting.take(size):
             return False
-        self.__dict__[_MARK] = held + size
+        if not stock_push(self, rpc, priority):
+            waiting.give(size)
+            return False
         return True
 
     def pop(self: Any) -> Any:
-        rpc = stock_pop(self)
-        if rpc is not None:
-            self.__dict__[_MARK] -= rpc.ByteSize()
+        rpc, waiting = stock_pop(self), self.__dict__.get(MARK)
+        if rpc is not None and waiting is not None:
+            waiting.give(rpc.ByteSize())
         return rpc
+
+    def close(self: Any) -> None:
+        while self._queue.pop() is not None:
+            pass
+        stock_close(self)
 
     rpc_queue.PriorityQueue.push = push
     rpc_queue.PriorityQueue.pop = pop
+    rpc_queue.RpcQueue.close = close
+
+
+def count_queue(queue: Any, waiting: Waiting) -> None:
+    """From now on what waits in an outbound queue, what is there already included, takes from `waiting`."""
+    inner = queue._queue
+    there = []
+    while (rpc := inner.pop()) is not None:
+        there.append(rpc)
+    inner.__dict__[MARK] = waiting
+    for rpc in there:
+        inner.push(rpc)
 
 
 def _batch_window_updates() -> None:
