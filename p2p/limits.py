@@ -23,6 +23,7 @@ MAX_ITEMS: Final = 4096  # CBOR items of one message, where its kind does not sa
 MAX_PROMPT_BYTES: Final = 64 * KIB
 MAX_OUTPUT_TOKENS: Final = 4096
 MAX_MODEL_NAME: Final = 96
+MAX_NETWORK_NAME: Final = 63  # with '@' and 32 digits of the genesis file's hash it is a network's id, of at most 96 characters
 MAX_TOP_K: Final = 64
 TOP_RANKS: Final = 8  # candidates kept per token in an artifact
 LEAF_POSITIONS: Final = 32  # token positions per Merkle leaf
@@ -66,7 +67,22 @@ MAX_KNOWN_PEERS: Final = 1024
 MAX_SCORED_PEERS: Final = 4096
 BAN_POINTS: Final = 100
 
+# the machine
+MAX_CONTROL_LINE: Final = 64 * KIB  # one question on the control socket
+MAX_CONTROL_ANSWER: Final = 16 * MIB
+MAX_CONTROL_DEPTH: Final = 8  # levels of its JSON
+MAX_CONTROL_CALLERS: Final = 16
+MAX_LOG_BYTES: Final = 8 * MIB  # of one log file; then a new one begins
+MAX_LOG_FILES: Final = 5  # of one log, the current one included
+MAX_LOG_TRACE: Final = 4 * KIB  # characters of a traceback
+MAX_LOG_TEXT: Final = 500  # characters of one value
+MAX_LOG_REPEATS: Final = 20  # lines with the same words in a minute; the next one tells how many were left out
+MAX_LOG_WORDS: Final = 512  # different words that are counted
+
 # waits, seconds
+TASK_PAUSE_FIRST_S: Final = 1.0  # before a part that failed begins anew; then twice as long each time
+TASK_PAUSE_MAX_S: Final = 60.0
+TASK_CALM_S: Final = 120.0  # a part that ran so long is as good as new
 DIAL_TIMEOUT_S: Final = 8.0
 STREAM_OPEN_TIMEOUT_S: Final = 8.0
 FRAME_TIMEOUT_S: Final = 15.0

@@ -6,6 +6,7 @@ Canonical CBOR. The signed parts are the client's request and the executor's fin
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -13,6 +14,7 @@ from msgspec import Meta
 
 from p2p.codec import Message, decode, encode, unpack
 from p2p.errors import ConfigError, RemoteProtocolError
+from p2p.files import open_output
 from p2p.inference.session import Accepted, Prompt, TokenIds
 from p2p.limits import MAX_FRAME, MAX_ITEMS, MAX_OUTPUT_TOKENS
 from p2p.types import U32, VERSION, SignedFinish, SignedRequest
@@ -47,8 +49,9 @@ def load_proof(file: Path) -> Proof:
 
 
 def save_proof(proof: Proof, file: Path) -> None:
-    """Raises ConfigError when the file cannot be written."""
+    """A new file is readable by its user only: it holds the prompt. Raises ConfigError when it cannot be written."""
     try:
-        file.write_bytes(encode(proof))
+        with os.fdopen(open_output(file), "wb") as out:
+            out.write(encode(proof))
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}", field="save") from error

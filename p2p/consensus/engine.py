@@ -23,9 +23,10 @@ from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.patient import patiently
 from p2p.consensus.timing import Timing
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.keys import Key
+from p2p.keys import Key, NetworkId
 from p2p.limits import BODY_TIMEOUT_S
 from p2p.outcome import Outcome
+from p2p.tasks import once
 
 log = structlog.get_logger()
 
@@ -43,12 +44,16 @@ class Engine:
     fetch(peer, height, block_id, places): transactions of a block that the peer has offered."""
 
     def __init__(
-        self, *, key: Key, network: str, app: Application, guard: GuardLog, publish: Callable[[str, bytes], Awaitable[None]],
+        self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog, publish: Callable[[str, bytes], Awaitable[None]],
         timing: Timing, clock: Callable[[], int], on_commit: Callable[[Block, CommitCertificate], None] = lambda b, c: None,
         has_txs: Callable[[], bool] = lambda: False, find_tx: FindTx = lambda leaf: None, fetch: Fetch = nobody,
     ) -> None:
-        self.driver = Driver(key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs)
-        self.bodies = Bodies(self.driver, network, find_tx)
+        def begin() -> None:
+            self.driver = Driver(key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs)
+            self.bodies = Bodies(self.driver, network, find_tx)
+
+        self._begin, self._ran = begin, False
+        begin()
         self._app, self._publish, self._on_commit, self._fetch = app, publish, on_commit, fetch
         self._nursery: trio.Nursery | None = None
         self.fetched = 0  # transactions of proposals that had to be fetched
@@ -73,7 +78,7 @@ class Engine:
         if isinstance(found, SignedProposal):
             self._put(Heard(found, self.bodies.arrived_ms(found.proposal)))
         elif self._nursery is not None:
-            self._nursery.start_soon(self._complete, author, found, self.bodies.arrived_ms(found.proposal))
+            self._nursery.start_soon(once, "fetch of a block", self._complete, author, found, self.bodies.arrived_ms(found.proposal))
         else:
             self.bodies.done(author)  # not running yet; a repeat brings it again
 
@@ -137,14 +142,20 @@ class Engine:
         return self.driver.status()
 
     async def run(self) -> None:
-        """Until cancelled. Raises StorageError when nothing can be written any more."""
+        """Until cancelled. Raises StorageError when nothing can be written any more. After another failure it may run again: from what is on
+        disk, as after a restart of the process."""
+        if self._ran:
+            self._begin()
+        self._ran = True
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._carry_out(nursery, await patiently(self.driver.begin_steps()))
             async for event, done in self._receive:
-                await self._carry_out(nursery, await patiently(self.driver.take_steps(event)))
-                if done is not None:
-                    done.set()
+                try:
+                    await self._carry_out(nursery, await patiently(self.driver.take_steps(event)))
+                finally:
+                    if done is not None:
+                        done.set()
 
     async def _carry_out(self, nursery: trio.Nursery, outputs: list[Output]) -> None:
         for output in outputs:

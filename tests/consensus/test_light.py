@@ -38,7 +38,7 @@ def drive(
     chain: Chain, target: int, change: Callable[[LightBlock], LightBlock] = lambda block: block, *, now_ms: int = NOW + 60_000
 ) -> list[LightBlock]:
     """Follow from the genesis file; `change` is what a liar makes of each answer."""
-    steps = follow(genesis_facts(chain.genesis), target, "sim", now_ms)
+    steps = follow(genesis_facts(chain.genesis), target, chain.genesis.network, now_ms)
     try:
         wanted = next(steps)
         while True:
