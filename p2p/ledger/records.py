@@ -69,7 +69,8 @@ class Participant(Message, frozen=True):
     executor say different things; it neither serves nor starts any. The reasons stay as a record. collateral_micro: without what is being
     withdrawn. leaving: the height at which node and collateral are released, 0 = it stays. origin: the first key of one whose key was
     rotated, else empty. convictions: those that are not forgotten; the next one excludes for twice as long. convicted_at: height of the last
-    one of its own. clean_epochs: since then, or since one was forgotten (exclusion.py). bond_micro: what its place holds until it leaves, beside the collateral;
+    one of its own. clean_epochs: since then, or since one was forgotten (exclusion.py). bond_micro: what its place holds until it leaves,
+    beside the collateral;
     active: the last height at which it paid for its place or was of use as an agent (places.py)."""
 
     node: Bytes32
