@@ -388,14 +388,3 @@ class Notices(Message, frozen=True):
     """The newest ones of an account, oldest first."""
 
     kept: Annotated[tuple[Notice, ...], Meta(max_length=MAX_NOTICES)] = ()
-
-
-class Price(Message, frozen=True):
-    """A model's price now. used: its output tokens booked in the last `window` heights. weight: of those who serve it, as last counted.
-    anchor: the price with which the epoch began, 0 = as now."""
-
-    micro: U64
-    used: U64 = 0
-    window: U32 = 0
-    weight: U64 = 0
-    anchor: U64 = 0
