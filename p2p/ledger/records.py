@@ -54,13 +54,13 @@ class Reputation(Message, frozen=True):
 
 
 class Served(Message, frozen=True):
-    """What an executor did with one model on one stack in the running epoch: inferences finished (finished_before: in the last epoch), and
-    output tokens of those that were checked."""
+    """What an executor did with one model on one stack in the running epoch: booked: inferences that were paid for by others than its
+    owner (booked_before: in the last epoch); checked_tokens: output tokens of those that were checked."""
 
     model: Short
     stack: Short
-    finished: U64 = 0
-    finished_before: U64 = 0
+    booked: U64 = 0
+    booked_before: U64 = 0
     checked_tokens: U64 = 0
 
 
@@ -130,9 +130,10 @@ class Finder(Message, frozen=True):
 class Standing(Message, frozen=True):
     """One participant's counters of the running epoch. The sequential tests (evidence, shown, sight, apart, present) and the heights outlive it.
 
-    As executor: finished, checked: inferences; checked_tokens; served: the same by model and stack; struck: those that did not stand; plants:
-    revealed ones; evidence: the sequential test. withheld: answers that no committee could get; shown: the sequential test of that; withheld_at:
-    the height at which one was last counted in it; watched_until: all its answers are checked until then, 0 = as its reputation says.
+    As executor: finished, checked: inferences, whatever became of them; booked, checked_tokens: of those that were paid for by others than its
+    owner; served: the same by model and stack; struck: those that did not stand; plants: revealed ones; evidence: the sequential test.
+    withheld: answers that no committee could get; shown: the sequential test of that; withheld_at: the height at which one was last counted in
+    it; watched_until: all its answers are checked until then, 0 = as its reputation says.
     As validator: compared with others and how often odd; duties, missed; present: the sequential test of that; missed_at: the height at which a
     miss was last counted in it; faults: answers it checked that did not stand, as J6 counts them;
     blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
@@ -158,6 +159,7 @@ class Standing(Message, frozen=True):
     blind: U64 = 0
     sight: Detector = Detector()
     apart: Detector = Detector()
+    booked: U64 = 0
     withheld: U64 = 0
     withheld_at: U64 = 0
     watched_until: U64 = 0
@@ -166,9 +168,9 @@ class Standing(Message, frozen=True):
     missed_at: U64 = 0
 
     @property
-    def finished_before(self) -> int:
+    def booked_before(self) -> int:
         """In the last epoch, with all models."""
-        return sum(row.finished_before for row in self.served)
+        return sum(row.booked_before for row in self.served)
 
     @property
     def differ(self) -> int:
@@ -358,9 +360,11 @@ class Notices(Message, frozen=True):
 
 
 class Price(Message, frozen=True):
-    """A model's price now. used: its output tokens finished in the last `window` heights. weight: of those who serve it, as last counted."""
+    """A model's price now. used: its output tokens booked in the last `window` heights. weight: of those who serve it, as last counted.
+    anchor: the price with which the epoch began, 0 = as now."""
 
     micro: U64
     used: U64 = 0
     window: U32 = 0
     weight: U64 = 0
+    anchor: U64 = 0

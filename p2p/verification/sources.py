@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, parse_frame
+from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, receive_frame
 from p2p.keys import digest, peer_id
-from p2p.limits import MAX_FRAME
 from p2p.types import VERSION
 from p2p.verification import artifact as artifacts
 
@@ -97,7 +96,7 @@ class Search:
         stream = await self.open_stream(peer_id(node), "payload")
         try:
             await stream.send(pack_frame(PayloadWanted(VERSION, self.duty.inference_id)))
-            frame = parse_frame(await stream.receive(limit=MAX_FRAME))
+            frame = await receive_frame(stream, Payload, Failure)
         finally:
             await stream.close()
         if isinstance(frame, Payload):

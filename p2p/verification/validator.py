@@ -18,8 +18,9 @@ from p2p.codec import encode, unpack
 from p2p.errors import ConfigError, Overloaded, Unavailable
 from p2p.inference.engine import Engine, Row
 from p2p.inference.session import Payload
-from p2p.keys import Key
+from p2p.keys import Key, NetworkId
 from p2p.limits import MAX_FETCHES, REVEAL_RANKS, TOP_RANKS
+from p2p.tasks import once
 from p2p.types import RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, VerdictKind, verdict_commitment
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
@@ -57,7 +58,7 @@ class Validator:
     """
 
     key: Key
-    network: str
+    network: NetworkId
     chain: Chain
     outbox: Outbox
     open_stream: OpenStream
@@ -80,7 +81,7 @@ class Validator:
                 self._reveal(duty)
             elif self.engine is not None and len(self._busy) < MAX_FETCHES:
                 self._busy.add(duty.inference_id)
-                nursery.start_soon(self._check, duty)
+                nursery.start_soon(once, "check", self._check, duty)
 
     async def _check(self, duty: Duty) -> None:
         try:
