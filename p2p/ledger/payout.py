@@ -113,7 +113,7 @@ def penalise(view: View, genesis: Genesis, height: int, node: bytes) -> None:
 
 
 def burn(view: View, genesis: Genesis, height: int, amount: int) -> None:
-    """A penalty or a fee that the CALLER has taken from where it was (M11, M15, M18)."""
+    """A penalty or a fee that the CALLER has taken from where it was (M11, M15, M19)."""
     if amount == 0:
         return
     totals, epoch = view.totals(), epoch_of(genesis, height)
