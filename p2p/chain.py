@@ -22,7 +22,6 @@ from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError
 from p2p.genesis import Genesis
-from p2p.keys import digest
 from p2p.ledger import tree
 from p2p.ledger.apply import apply_record
 from p2p.ledger.fates import Fate, Fates, fate_of
@@ -97,7 +96,7 @@ class Chain(Transactions):
         self.store.close()
 
     def _begin(self) -> Tip:
-        beacon = digest(b"genesis", encode(self.genesis))
+        beacon = self.genesis.hash
         view = View(lambda key: None)
         first_state(view, self.genesis, beacon)
         batch = Batch()

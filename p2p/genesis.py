@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from p2p.codec import Message
-from p2p.limits import MAX_OUTPUT_TOKENS
+from p2p.codec import Message, encode, unpack
+from p2p.errors import ConfigError, RemoteProtocolError
+from p2p.files import read_file
+from p2p.keys import NetworkId, digest
+from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS
 from p2p.types import U32, U64, Bytes32, Short
+
+HASH_DIGITS = 32  # of the genesis file's hash, in a network's id
+NETWORK_NAME = re.compile(rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{MAX_NETWORK_NAME - 1}}}\Z")  # it stands in the names of topics
 
 
 class ModelSpec(Message, frozen=True):
@@ -17,7 +26,8 @@ class ModelSpec(Message, frozen=True):
     cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
     profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
     kernels_apart_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
-    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it.
+    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which its price never goes; 0 = a hundred
+    times price_micro.
     """
 
     model: Short
@@ -33,6 +43,7 @@ class ModelSpec(Message, frozen=True):
     profile_hash: Annotated[str, Meta(max_length=64)] = ""
     retired: bool = False
     kernels_apart_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    price_ceiling_micro: U64 = 0
 
 
 class GenesisPeer(Message, frozen=True):
@@ -71,7 +82,7 @@ class CheckRules(Message, frozen=True):
     grey zone: who lost it and measured as the others did (to the second), has judged, not lied; thousandths of a nat.
     llr_cap_milli: bound of one inference's weight in the sequential test, thousandths of a nat.
     conviction_milli: log e-value that convicts an executor, thousandths of a nat (13_816 = ln 1e6: falsely in one epoch of 1e6).
-    plant_every: one planted fault per so many finished inferences. plant_window: heights after the decision to reveal it.
+    plant_every: one planted fault per so many booked inferences. plant_window: heights after the decision to reveal it.
     honest_blind_ppm: of the answers that were found faulty beyond the grey zone, by others than equal kernels alone, how many an honest validator may
     have called valid, in millionths.
     false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
@@ -118,7 +129,8 @@ class EconomyRules(Message, frozen=True):
 
     emission_micro: minted in an epoch in which somebody worked. validator_share_milli, burn_share_milli: of each settled fee, to the
     validators who did their duty in the epoch, and to nobody; the executor has the rest. price_low_milli, price_high_milli: between these
-    utilisations of the last price_window heights a model's price rests; outside it moves by price_step_milli of itself in a block, at least 1.
+    utilisations of the last price_window heights a model's price rests; outside it moves by price_step_milli of itself, at least 1, at the end
+    of each window.
     tokens_per_weight: output tokens of one height that a unit of weight is taken to be able to serve. collateral_min_micro: what must be
     deposited to serve. withdraw_wait: between asking for collateral, or leaving, and getting it. slash_milli: of the collateral, on
     conviction. bounty_milli: of a slashed amount, to the validators who found the cheat; the rest is burnt. accuse_penalty_micro: from
@@ -127,7 +139,8 @@ class EconomyRules(Message, frozen=True):
     say yes. keep_epochs: how long ended inferences stay in the state. appeal_bond_micro: held while a lost dispute is appealed, burnt when
     the appeal is lost as well. emission_cap_milli: most that is minted for a participant, of the fees booked for it; up to burn_share +
     validator_share x (1 - owner_cap) nobody gains by paying itself (decision 019). odd_duties: duties of the epoch that a validator is not paid for,
-    for each in which it stood alone (rules J1 to J4).
+    for each in which it stood alone (rules J1 to J4). price_epoch_milli: how many times the price with which an epoch began its prices are at most,
+    and that one of them at least.
     """
 
     emission_micro: U64 = 1_000_000
@@ -151,6 +164,7 @@ class EconomyRules(Message, frozen=True):
     appeal_bond_micro: U64 = 10_000
     emission_cap_milli: U64 = 120
     odd_duties: U32 = 10
+    price_epoch_milli: Annotated[int, Meta(ge=1001, le=1_000_000)] = 2000
 
 
 class SprintRules(Message, frozen=True):
@@ -169,11 +183,16 @@ class SprintRules(Message, frozen=True):
     temperature_milli: Annotated[int, Meta(ge=1, le=2000)] = 1000
 
 
-class Genesis(Message, frozen=True):
-    """The beginning of a network; its hash is part of the first header."""
+class Genesis(Message, frozen=True, dict=True):
+    """The beginning of a network. Its hash is part of the first header and, through `network`, of everything that is signed.
+
+    name: for people, as NETWORK_NAME allows it (ledger/genesis.py looks).
+    """
+
+    ITEMS: ClassVar[int] = MAX_GENESIS_ITEMS
 
     version: U32
-    network: Short
+    name: Short
     time_ms: U64
     peers: tuple[GenesisPeer, ...]
     accounts: tuple[GenesisAccount, ...]
@@ -186,3 +205,25 @@ class Genesis(Message, frozen=True):
     checks: CheckRules = CheckRules()
     economy: EconomyRules = EconomyRules()
     sprint: SprintRules = SprintRules()
+
+    @cached_property
+    def hash(self) -> bytes:
+        return digest(b"genesis", encode(self))
+
+    @cached_property
+    def network(self) -> NetworkId:
+        """What is signed: the name and 128 bits of the hash. A network that begins anew under an old name is another one: no order,
+        request or vote of the old one counts there."""
+        return NetworkId(f"{self.name}@{self.hash.hex()[:HASH_DIGITS]}")
+
+
+def load_genesis(file: Path, *, field: str = "genesis") -> Genesis:
+    """Raises ConfigError naming the file when it is missing, cut, or of another program."""
+    raw = read_file(file, MAX_FRAME, field=field)
+    try:
+        return unpack(Genesis, raw)
+    except RemoteProtocolError as error:
+        raise ConfigError(
+            f"{file} is no genesis file of this program, or not a whole one ({len(raw)} bytes; {error}); get it again from the network's founders",
+            field=field,
+        ) from error

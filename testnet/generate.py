@@ -12,6 +12,7 @@ from typing import Any
 from p2p import attacks
 from p2p.codec import encode
 from p2p.config import DEFAULT_MODEL, dump_config
+from p2p.files import make_folder, write_file
 from p2p.genesis import CheckRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
@@ -68,22 +69,22 @@ def generate(plan: Plan) -> list[Path]:
     )
     check_genesis(genesis)
     for index, folder in enumerate(folders):
-        folder.mkdir(parents=True)
+        make_folder(folder)
         keys[folder].save(folder / "node.key")
         owners[folder].save(folder / "account.key")
-        (folder / "genesis.cbor").write_bytes(encode(genesis))
+        write_file(folder / "genesis.cbor", encode(genesis), field="dir")
         table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers, **dict(plan.settings)}
         if index in plan.cheats:
             table["cheat"] = attacks.get(plan.cheats[index]).name
             table |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
             if table["cheat"] == "colluding_validator":
                 table["cheat_friends"] = [keys[folders[i]].public.hex() for i in plan.cheats if i != index]
-        (folder / "config.toml").write_text(dump_config(table))
-    (directory / "client").mkdir()
+        write_file(folder / "config.toml", dump_config(table).encode(), field="dir")
+    make_folder(directory / "client")
     client.save(directory / "client" / "account.key")
-    (directory / "client" / "genesis.cbor").write_bytes(encode(genesis))
+    write_file(directory / "client" / "genesis.cbor", encode(genesis), field="dir")
     names = {keys[f].public.hex(): f.name for f in folders}
-    (directory / "names.json").write_text(json.dumps(names))
+    write_file(directory / "names.json", json.dumps(names).encode(), field="dir")
     return folders
 
 

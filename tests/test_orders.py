@@ -44,7 +44,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
 
 
 def op(chain: Chain, body: Body, key: Key = CLIENT) -> SignedOp:
-    return sign_op(key, "n", int(chain.account_view(key.public)["next_nonce"]), body)
+    return sign_op(key, GENESIS.network, int(chain.account_view(key.public)["next_nonce"]), body)
 
 
 def grow(chain: Chain, count: int) -> None:
@@ -57,8 +57,8 @@ def send(chain: Chain, outbox: Outbox, sender: Key) -> None:
 
 
 def request(nonce: int, key: Key) -> SignedRequest:
-    body = Request(VERSION, "n", CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public)
-    return SignedRequest(body, key.sign(Domain.REQUEST, "n", encode(body)))
+    body = Request(VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public)
+    return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))
 
 
 def orders_of(chain: Chain) -> Orders:
@@ -73,7 +73,7 @@ def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain)
     assert (answer["kind"], answer["nonce"], answer["op_id"]) == ("transfer", 1, sent.op_id.hex())
     assert orders.take(frame.signed_op) == (raw, answer), "again is no other"
     with pytest.raises(InvalidRequest, match="nonce: "):
-        orders.take(sign_op(CLIENT, "n", 1, Cap(1, 1)))
+        orders.take(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
     second = op(chain, Cap(5, 5))
     assert second.op.nonce == 2, "the peer counts what is on its way"
     orders.take(second)
@@ -92,7 +92,7 @@ def test_what_the_chain_would_refuse_is_not_taken(chain: Chain) -> None:
     orders = orders_of(chain)
     for bad, field in (
         (op(chain, Transfer(OTHER.public, 10_001)), "amount_micro"), (sign_op(CLIENT, "m", 1, Cap(1, 1)), "network"),
-        (op(chain, Delegate(HOT.public, 1, 1, 0)), "expires"), (sign_op(NEW, "n", 1, Cap(1, 1)), "account"),
+        (op(chain, Delegate(HOT.public, 1, 1, 0)), "expires"), (sign_op(NEW, GENESIS.network, 1, Cap(1, 1)), "account"),
         (replace(op(chain, Cap(1, 1)), signature=bytes(64)), "signature"),
     ):
         with pytest.raises(FolkmootError) as caught:
@@ -123,13 +123,13 @@ def test_orders_of_one_account_together_are_what_it_can_pay(chain: Chain) -> Non
 
 def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tmp_path: Path) -> None:
     """Another peer's block holds one that does not fit beside an order that came first; then time runs out for one."""
-    first, second = sign_op(CLIENT, "n", 1, Transfer(OTHER.public, 6_000)), sign_op(CLIENT, "n", 2, Transfer(OTHER.public, 6_000))
+    first, second = (sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 6_000)) for nonce in (1, 2))
     other = Chain.open(tmp_path / "other", GENESIS)
     orders = orders_of(chain)
     orders.take(first)
     other.add_tx(pack_order(first))
     other.mempool.add(Waiting(pack_order(second), CLIENT.public, 2, Share.ORDERS, 0, 1))
-    block = make_block(other, KEYS[leader(chain)], "n", 0, 2000, ())
+    block = make_block(other, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
     assert block.txs == (pack_order(first),), "who proposes holds back what could not be carried out"
     both = replace(block, txs=(pack_order(first), pack_order(second)))
     assert chain.process(both), "a block may hold it"
@@ -138,7 +138,7 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     refused = orders.fate(second.op_id)
     assert (refused["state"], refused["field"]) == ("refused", "amount_micro")
     assert [(one.sender, one.field) for one in chain.receipts(1)] == [(CLIENT.public, "amount_micro")]
-    third = sign_op(CLIENT, "n", 3, Cap(1, 1))
+    third = sign_op(CLIENT, GENESIS.network, 3, Cap(1, 1))
     orders.take(third)
     chain.mempool.settle(chain.batch_nonce, 1)
     chain._tell_dropped(chain.mempool.settle(chain.batch_nonce, 2 + TX_TTL_HEIGHTS))
@@ -148,12 +148,12 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
 
 
 def test_a_block_holds_no_order_twice_and_none_of_a_used_nonce(chain: Chain) -> None:
-    sent = sign_op(CLIENT, "n", 1, Transfer(OTHER.public, 7))
-    raw, forged = pack_order(sent), pack_order(replace(sign_op(CLIENT, "n", 2, Cap(1, 1)), signature=bytes(64)))
-    block = make_block(chain, KEYS[leader(chain)], "n", 0, 2000, ())
+    sent = sign_op(CLIENT, GENESIS.network, 1, Transfer(OTHER.public, 7))
+    raw, forged = pack_order(sent), pack_order(replace(sign_op(CLIENT, GENESIS.network, 2, Cap(1, 1)), signature=bytes(64)))
+    block = make_block(chain, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
     assert chain.process(replace(block, txs=(raw,)))
     assert not chain.process(replace(block, txs=(raw, raw)))
-    assert not chain.process(replace(block, txs=(raw, pack_order(sign_op(CLIENT, "n", 1, Cap(1, 1))))))
+    assert not chain.process(replace(block, txs=(raw, pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))))))
     assert not chain.process(replace(block, txs=(forged,)))
     orders_of(chain).take(sent)
     grow(chain, 1)
@@ -167,7 +167,7 @@ def leader(chain: Chain) -> bytes:
 
 def certificate(chain: Chain, block: Block) -> CommitCertificate:
     at = chain.height() + 1
-    votes = [sign_vote(KEYS[k], Vote("n", VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in chain.validators()]
+    votes = [sign_vote(KEYS[k], Vote(GENESIS.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in chain.validators()]
     return commit_certificate(votes, at, 0, block.block_id)
 
 
@@ -187,9 +187,9 @@ def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(ch
 def test_a_rotated_key_is_refused_at_once_and_votes_no_more_from_the_next_set_on(chain: Chain) -> None:
     old = PEERS[1]
     words = consent_to_rotate(CLIENT.public, old.public, NEW.public)
-    order = Rotate(old.public, NEW.public, old.sign(Domain.NODE, "n", words), NEW.sign(Domain.NODE, "n", words))
+    order = Rotate(old.public, NEW.public, old.sign(Domain.NODE, GENESIS.network, words), NEW.sign(Domain.NODE, GENESIS.network, words))
     orders_of(chain).take(op(chain, order))
-    both = Outbox(old, "n"), Outbox(NEW, "n")
+    both = Outbox(old, GENESIS.network), Outbox(NEW, GENESIS.network)
     for box, key in zip(both, (old, NEW), strict=True):
         box.put(RecordKind.OUTPUT, OutputRecord(bytes(32), key.public, bytes(32), 1))
     with pytest.raises(Unavailable, match="sender"):

@@ -45,7 +45,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
 
 
 def batch(key: Key, nonce: int, records: int = 1, **change: Any) -> bytes:
-    body = replace(Batch(1, "n", key.public, nonce, (RECORD,) * records), **change)
+    body = replace(Batch(1, GENESIS.network, key.public, nonce, (RECORD,) * records), **change)
     return encode(SignedBatch(body, key.sign(Domain.TX, body.network, encode(body))))
 
 
@@ -70,11 +70,11 @@ CASES: list[tuple[str, Callable[[], bytes], Outcome]] = [
     ("another network", lambda: batch(PEERS[0], 1, network="m"), Outcome.REJECT),
     ("without a record", lambda: batch(PEERS[0], 1, records=0), Outcome.REJECT),
     ("another's signature", lambda: forged(batch(PEERS[0], 1)), Outcome.REJECT),
-    ("an order", lambda: pack_order(sign_op(CLIENT, "n", 1, Cap(1, 1))), Outcome.ACCEPT),
-    ("an order of an account unknown here", lambda: pack_order(sign_op(POOR, "n", 1, Cap(1, 1))), Outcome.IGNORE),
-    ("an order that asks for too much", lambda: pack_order(sign_op(CLIENT, "n", 1, Transfer(POOR.public, 10_001))), Outcome.IGNORE),
+    ("an order", lambda: pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))), Outcome.ACCEPT),
+    ("an order of an account unknown here", lambda: pack_order(sign_op(POOR, GENESIS.network, 1, Cap(1, 1))), Outcome.IGNORE),
+    ("an order that asks for too much", lambda: pack_order(sign_op(CLIENT, GENESIS.network, 1, Transfer(POOR.public, 10_001))), Outcome.IGNORE),
     ("an order for another network", lambda: pack_order(sign_op(CLIENT, "m", 1, Cap(1, 1))), Outcome.REJECT),
-    ("an order under another's signature", lambda: forged(pack_order(sign_op(CLIENT, "n", 1, Cap(1, 1)))), Outcome.REJECT),
+    ("an order under another's signature", lambda: forged(pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))), Outcome.REJECT),
 ]
 
 
@@ -130,8 +130,8 @@ def test_a_joiner_blames_nobody_for_what_it_cannot_know_and_takes_it_when_it_doe
     """A participant that registered while the joiner was away speaks; the joiner hears it before it has the block. Nobody attacks."""
     ahead = Chain.open(tmp_path_factory.mktemp("ahead"), GENESIS)
     joiner = Chain.open(tmp_path_factory.mktemp("joiner"), GENESIS)
-    ahead.add_tx(pack_order(sign_op(CLIENT, "n", 1, Register(
-        NEW.public, (), (), 0, "", NEW.sign(Domain.NODE, "n", consent(CLIENT.public))
+    ahead.add_tx(pack_order(sign_op(CLIENT, GENESIS.network, 1, Register(
+        NEW.public, (), (), 0, "", NEW.sign(Domain.NODE, GENESIS.network, consent(CLIENT.public))
     ))))
     grow(ahead, behind)
     scores, spoken = Scores(), [batch(NEW, nonce) for nonce in range(1, count + 1)]
@@ -157,7 +157,7 @@ def test_no_signature_is_checked_for_what_cannot_be_kept(chain: Chain, monkeypat
         return real(key, *rest)
 
     monkeypatch.setattr(transactions, "verify", counted)
-    for raw in (batch(NEW, 1), batch(PEERS[0], 0), batch(PEERS[0], MAX_NONCES_AHEAD + 1), pack_order(sign_op(POOR, "n", 1, Cap(1, 1)))):
+    for raw in (batch(NEW, 1), batch(PEERS[0], 0), batch(PEERS[0], MAX_NONCES_AHEAD + 1), pack_order(sign_op(POOR, GENESIS.network, 1, Cap(1, 1)))):
         assert chain.hear_tx(raw) is Outcome.IGNORE
     assert asked == []
     assert chain.hear_tx(batch(PEERS[0], 1)) is Outcome.ACCEPT
@@ -171,12 +171,13 @@ def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None
     """Sixteen participants without weight send what they can behind a gap; a fifth honest peer's next batch is in the next block, and after a
     few heights nothing of theirs is left."""
     sybils = [Key(bytes([100 + i]) * 32) for i in range(16)]
-    chain = Chain.open(tmp_path, replace(GENESIS, peers=(*GENESIS.peers, *(GenesisPeer(k.public, POOR.public, 0, ()) for k in sybils))))
+    genesis = replace(GENESIS, peers=(*GENESIS.peers, *(GenesisPeer(k.public, POOR.public, 0, ()) for k in sybils)))
+    chain = Chain.open(tmp_path, genesis)
     for key in sybils:
         for nonce in range(2, 258):
-            assert chain.hear_tx(batch(key, nonce)) is (Outcome.ACCEPT if nonce <= MAX_NONCES_AHEAD else Outcome.IGNORE)
+            assert chain.hear_tx(batch(key, nonce, network=genesis.network)) is (Outcome.ACCEPT if nonce <= MAX_NONCES_AHEAD else Outcome.IGNORE)
     assert not chain.has_txs(), "nothing that a block could take makes nobody hurry"
-    mine = batch(PEERS[0], 1)
+    mine = batch(PEERS[0], 1, network=genesis.network)
     assert chain.hear_tx(mine) is Outcome.ACCEPT
     assert chain.prepare(10**6) == (mine,)
     grow(chain, 7)
