@@ -37,13 +37,14 @@ class Draw:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a validator checks against: request, finish record, draw beacon and model as of the draw. host: who has the payload, where the
-    executor's key was rotated since; None: the executor."""
+    executor's key was rotated since; None: the executor. candidates: who was drawn, in order."""
 
     request: Request
     finish: FinishRecord
     beacon: bytes
     spec: ModelSpec
     host: bytes | None = None
+    candidates: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def claim(view: View, inference_id: bytes) -> Claim | None:
         return None
     request = inference.signed_request.request
     spec, finish = spec_at(view, request.model, inference.draw_height), inference.finish.record
-    return Claim(request, finish, inference.beacon, spec, view.node_now(finish.executor)) if spec else None
+    return Claim(request, finish, inference.beacon, spec, view.node_now(finish.executor), inference.candidates) if spec else None
 
 
 def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:

@@ -20,7 +20,8 @@ KEEP = ("own", "all")
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """ml_node: URL of a running vLLM. model_path: weights for an own engine. engine: which one, 'vllm' or 'torch' (plain torch and
+    """ml_node: URL of a running vLLM. model_path: weights for an own engine. tokenizer: the model's tokenizer.json or its folder, which signed
+    texts are made with (None: in model_path, else where `prepare_model` puts the small model). engine: which one, 'vllm' or 'torch' (plain torch and
     transformers, in this process); engine_threads: of torch (None: all cores). cheat: name of an attack in p2p/attacks, for test
     networks; honest_ml_node: URL of a vLLM with the claimed model, for a cheat whose ml_node has another (left out: the same);
     cheat_friends: node keys, hexadecimal, that a colluding validator calls valid. profile: file of the model's calibration (None: the
@@ -39,6 +40,7 @@ class NodeConfig:
     bootstrap: tuple[str, ...] = ()
     ml_node: str | None = None
     model_path: Path | None = None
+    tokenizer: Path | None = None
     model: str = DEFAULT_MODEL
     profile: Path | None = None
     engine: str = "vllm"
@@ -101,6 +103,8 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
             raise ConfigError(f"{url!r} is not an http URL", field=name)
     if config.profile is not None and not config.profile.exists():
         raise ConfigError(f"{config.profile} does not exist; make it with: folkmoot calibrate", field="profile")
+    if config.tokenizer is not None and not config.tokenizer.exists():
+        raise ConfigError(f"{config.tokenizer} does not exist", field="tokenizer")
     if config.cheat is not None:
         attacks.get(config.cheat)
     if config.cheat_friends and config.cheat != "colluding_validator":
@@ -133,7 +137,7 @@ def _typed(name: str, value: Any) -> Any:
         return value
     if not isinstance(value, str | Path):
         raise ConfigError("a string is wanted", field=name)
-    return Path(value) if name in ("model_path", "profile") else str(value)
+    return Path(value) if name in ("model_path", "profile", "tokenizer") else str(value)
 
 
 def dump_config(table: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.codec import Message
-from p2p.limits import MAX_OUTPUT_TOKENS
+from p2p.limits import MAX_OUTPUT_TOKENS, MAX_VOCABULARY
 from p2p.types import U32, U64, Bytes32, Short
 
 
@@ -17,7 +17,8 @@ class ModelSpec(Message, frozen=True):
     cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
     profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
     kernels_apart_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
-    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it.
+    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. vocabulary: token ids are below it; an answer with others could be
+    scored by nobody. The default is what an artifact's rows can hold.
     """
 
     model: Short
@@ -33,6 +34,7 @@ class ModelSpec(Message, frozen=True):
     profile_hash: Annotated[str, Meta(max_length=64)] = ""
     retired: bool = False
     kernels_apart_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    vocabulary: Annotated[int, Meta(ge=1, le=MAX_VOCABULARY)] = MAX_VOCABULARY
 
 
 class GenesisPeer(Message, frozen=True):

@@ -5,6 +5,7 @@ libp2p streams and topics -> {agent, executor, validator, consensus engine} -> o
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import structlog
 import trio
 
 from p2p import attacks
+from p2p.attacks.reckless import Reckless
 from p2p.bandwidth import Bandwidth
 from p2p.case_log import CaseLog
 from p2p.chain import Chain
@@ -31,7 +33,7 @@ from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
 from p2p.inference.engine import Engine
 from p2p.inference.executor import Executor
-from p2p.inference.model import check_tokenizer, tokenizer_hash
+from p2p.inference.model import check_tokenizer, read_tokenizer, tokenizer_file
 from p2p.inference.session import (
     Answer,
     Ask,
@@ -61,6 +63,7 @@ from p2p.store.sent import SentStore
 from p2p.sync import Catchup, serve_sync
 from p2p.types import VERSION
 from p2p.verification.profile import load as load_profile
+from p2p.verification.text import parse_vocabulary
 from p2p.verification.validator import Validator, stored_payload
 
 log = structlog.get_logger()
@@ -94,7 +97,7 @@ class Node:
         self.agent = ((cheat and cheat.agent) or Agent)(self.key, self.chain, self.outbox, self._open, *waits_s)
         self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
-        self.executor = ((cheat and cheat.executor) or Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        self.executor = ((cheat.executor or Reckless) if cheat else Executor)(self.key, self.chain, self.outbox, self.chain, eos)
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
@@ -260,16 +263,25 @@ class Node:
         """Bring the ML node up, lend it to executor and validator; report its state."""
         if self.config.ml_node is None and self.config.model_path is None:
             return
-        if self.config.model_path is not None:
-            self.executor.tokenizer_hash = await trio.to_thread.run_sync(tokenizer_hash, self.config.model_path)
-            if (spec := self.chain.model(self.config.model)) is not None:
-                check_tokenizer(self.executor.tokenizer_hash, spec)
+        await self._load_vocabulary()
         async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
             self.executor.stack = self.validator.stack = stack
             self._lend(engine, honest, eos)
             await self._joined()
             self._say("ready", "serving " + self.config.model)
             await trio.sleep_forever()
+
+    async def _load_vocabulary(self) -> None:
+        """The tokenizer must be the registry's; then every peer makes the same text of the same tokens."""
+        file = tokenizer_file(self.config.tokenizer, self.config.model_path, self.config.model)
+        if file is None:
+            self._say("loading", "no tokenizer.json here: this peer serves nobody; name it in the setting `tokenizer`")
+            return
+        raw = await trio.to_thread.run_sync(read_tokenizer, file)
+        self.executor.tokenizer_hash = hashlib.sha256(raw).digest()
+        if (spec := self.chain.model(self.config.model)) is not None:
+            check_tokenizer(self.executor.tokenizer_hash, spec)
+        self.executor.vocabulary = self.validator.vocabulary = await trio.to_thread.run_sync(parse_vocabulary, raw)
 
     def _lend(self, engine: Engine, honest: Engine, eos: frozenset[int]) -> None:
         self.executor.eos_ids = self.validator.eos_ids = eos

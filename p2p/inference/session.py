@@ -18,11 +18,13 @@ from p2p.consensus.messages import Block, CommitCertificate
 from p2p.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.ledger.ops import SignedOp
 from p2p.ledger.snapshot import Manifest
-from p2p.limits import MAX_FRAME, MAX_OUTPUT_TOKENS, MAX_PROMPT_BYTES, MAX_TX, MAX_TXS_PER_BLOCK
-from p2p.types import U32, U64, VERSION, Bytes32, Reason, Short, SignedBusy, SignedFinish, SignedRequest
+from p2p.limits import MAX_FRAME, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, MAX_PROMPT_BYTES, MAX_TOKEN_TEXT, MAX_TX, MAX_TXS_PER_BLOCK
+from p2p.types import U32, U64, VERSION, Bytes32, Bytes64, Reason, Short, SignedBusy, SignedFinish, SignedRequest, SignedStreamed
 
 Prompt = Annotated[str, Meta(max_length=MAX_PROMPT_BYTES)]
 TokenIds = Annotated[tuple[U32, ...], Meta(max_length=MAX_OUTPUT_TOKENS)]
+NextTokens = Annotated[tuple[U32, ...], Meta(min_length=1, max_length=MAX_OUTPUT_TOKENS)]
+Handovers = Annotated[tuple[SignedStreamed, ...], Meta(max_length=MAX_HANDOVERS)]
 
 
 class Ask(Message, frozen=True, tag="ask"):
@@ -32,7 +34,7 @@ class Ask(Message, frozen=True, tag="ask"):
 
 
 class Forward(Message, frozen=True, tag="forward"):
-    """The agent hands a request to a drawn executor. prefix: tokens already streamed by one that died."""
+    """The agent hands a request to a drawn executor. prefix: tokens already streamed by those that died; taken: their word for it."""
 
     version: U32
     signed_request: SignedRequest
@@ -40,6 +42,7 @@ class Forward(Message, frozen=True, tag="forward"):
     draw_height: U64
     agent: Bytes32
     prefix: TokenIds
+    taken: Handovers = ()
 
 
 class Accepted(Message, frozen=True, tag="accepted"):
@@ -65,9 +68,12 @@ class Passed(Message, frozen=True, tag="passed"):
 
 
 class Tokens(Message, frozen=True, tag="tokens"):
+    """The next tokens, at least one: a frame that moves nothing is none. signature: the executor's, over a Streamed up to here."""
+
     position: U32
-    tokens: TokenIds
+    tokens: NextTokens
     text: Annotated[str, Meta(max_length=65536)]
+    signature: Bytes64
 
 
 class Stop(Message, frozen=True, tag="stop"):
@@ -206,6 +212,12 @@ def parse_frame(data: bytes) -> Frame:
         )
     frame: Frame = convert(Frame, plain)  # type: ignore[arg-type]
     return whole(frame, data)
+
+
+def check_text(frame: Tokens) -> None:
+    """Raises RemoteProtocolError where tokens come with more text than any have."""
+    if len(frame.text.encode()) > MAX_TOKEN_TEXT * (len(frame.tokens) + 1):  # a character may begin with a token that was sent before
+        raise RemoteProtocolError(f"more than {MAX_TOKEN_TEXT} bytes of text for a token", field="text")
 
 
 def failure(error: FolkmootError) -> Failure:

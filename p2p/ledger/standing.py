@@ -41,7 +41,7 @@ def count_checked(view: View, genesis: Genesis, height: int, inference: Inferenc
     finish, model = inference.finish.record, inference.signed_request.request.model
     standing = trust.with_served(
         view.standing(finish.executor), model, finish.stack,
-        lambda row: replace(row, checked_tokens=row.checked_tokens + finish.output_tokens),
+        lambda row: replace(row, checked_tokens=row.checked_tokens + finish.generated),
     )
     # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias the product
     # that begins in this one. It belongs to those that had begun when its first committee spoke. While it is open, these lack a
@@ -52,7 +52,7 @@ def count_checked(view: View, genesis: Genesis, height: int, inference: Inferenc
         by_lot = not inference.in_sprint and 0 < inference.sampled_milli < FULL
         evidence = evidence.updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli, by_lot=by_lot, late=age == 1)
     view.put_standing(finish.executor, replace(
-        standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.output_tokens, evidence=evidence,
+        standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.generated, evidence=evidence,
     ))
     counters = view.counters()
     view.put_counters(replace(
