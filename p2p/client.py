@@ -32,12 +32,12 @@ from p2p.inference.session import (
     Trying,
     check_text,
     pack_frame,
-    parse_frame,
     raise_failure,
+    receive_frame,
 )
-from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
+from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of, verify
 from p2p.ledger.ops import Body, sign_op
-from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_CANDIDATES, MAX_PROMPT_BYTES
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
 from p2p.proof import Proof
 from p2p.serving_proof import ServingProof, open_serving
@@ -62,7 +62,7 @@ class AskSpec:
 
     peer: str
     key: Key
-    network: str
+    network: NetworkId
     model: str
     prompt: str
     params: Params = field(default_factory=Params)
@@ -113,7 +113,7 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         await (stream.close() if ended else stream.reset())  # a reset tells the agent to stop and to charge for no more
 
 
-async def send_order(peer: str, network_name: str, key: Key, body: Body, nonces: Nonces | None = None) -> dict[str, Any]:
+async def send_order(peer: str, network_name: NetworkId, key: Key, body: Body, nonces: Nonces | None = None) -> dict[str, Any]:
     """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec."""
     async with _open_to(peer, network_name) as network:
         name = peer.rsplit("/p2p/", 1)[-1]
@@ -123,14 +123,14 @@ async def send_order(peer: str, network_name: str, key: Key, body: Body, nonces:
         return await _question(network, name, Order(VERSION, sign_op(key, network_name, nonce, body)))
 
 
-async def query_once(peer: str, network_name: str, body: dict[str, Any]) -> dict[str, Any]:
+async def query_once(peer: str, network_name: NetworkId, body: dict[str, Any]) -> dict[str, Any]:
     """One question to `peer` (multiaddr), over a connection of its own."""
     async with _open_to(peer, network_name) as network:
         return await query(network, peer.rsplit("/p2p/", 1)[-1], body)
 
 
 @asynccontextmanager
-async def _open_to(peer: str, network_name: str) -> AsyncIterator[Network]:
+async def _open_to(peer: str, network_name: NetworkId) -> AsyncIterator[Network]:
     config = NetworkConfig(Key.generate(), network_name, (), (), expected_size=1, min_connections=0)
     async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
         await network.connect(peer)
@@ -146,14 +146,14 @@ async def _question(network: Network, peer: str, question: Query | Order) -> dic
     stream = await network.open_stream(peer, "query")
     try:
         await stream.send(pack_frame(question))
-        frame = parse_frame(await stream.receive())
+        frame = await receive_frame(stream, Answer, Failure)
     finally:
         await stream.close()
     if isinstance(frame, Failure):
         raise_failure(frame)
     if not isinstance(frame, Answer):
         raise RemoteProtocolError("the peer's answer is not an answer", field="frame")
-    answer = decode(frame.body)
+    answer = decode(frame.body, items=MAX_ANSWER_ITEMS)
     if not isinstance(answer, dict):
         raise RemoteProtocolError("the peer's answer is not a map", field="body")
     return answer
@@ -208,7 +208,9 @@ async def _follow(
         return await query(network, peer, body)
 
     while True:
-        frame = parse_frame(await stream.receive(timeout_s=FIRST_TOKEN_TIMEOUT_S + 10))
+        frame = await receive_frame(
+            stream, Accepted, Trying, Passed, Tokens, Done, Failure, timeout_s=FIRST_TOKEN_TIMEOUT_S + 10
+        )
         if isinstance(frame, Failure):
             raise_failure(frame)
         elif isinstance(frame, Accepted):

@@ -8,19 +8,23 @@ Typed messages are frozen, array-like msgspec structs: positional, so a field ha
 from __future__ import annotations
 
 import io
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import cbor2
 import msgspec
 
 from p2p.errors import RemoteProtocolError
-from p2p.limits import MAX_DEPTH, MAX_FRAME
+from p2p.limits import MAX_DEPTH, MAX_FRAME, MAX_ITEMS
 
 T = TypeVar("T")
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, kw_only=False):
-    """Base of every wire message: frozen and positional."""
+    """Base of every wire message: frozen and positional. BYTES, ITEMS: how large one may be, and of how many CBOR items, before it is
+    decoded; a kind that needs more than the default says so itself."""
+
+    BYTES: ClassVar[int] = MAX_FRAME
+    ITEMS: ClassVar[int] = MAX_ITEMS
 
 
 def encode(value: object) -> bytes:
@@ -29,11 +33,11 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(plain, canonical=True)
 
 
-def decode(data: bytes, *, limit: int = MAX_FRAME) -> Any:
-    """Plain data from canonical bytes. Raises RemoteProtocolError(code='cbor' | 'too_large')."""
+def decode(data: bytes, *, limit: int = MAX_FRAME, items: int = MAX_ITEMS) -> Any:
+    """Plain data from canonical bytes, of at most `items` CBOR items. Raises RemoteProtocolError(code='cbor' | 'too_large')."""
     if len(data) > limit:
         raise RemoteProtocolError(f"{len(data)} bytes where at most {limit} are allowed", field="frame", code="too_large")
-    _check_depth(data)
+    check_heads(data, items)
     stream = io.BytesIO(data)
     try:
         value = cbor2.CBORDecoder(stream).decode()
@@ -48,17 +52,19 @@ def decode(data: bytes, *, limit: int = MAX_FRAME) -> Any:
     return value
 
 
-def unpack(kind: type[T], data: bytes, *, limit: int = MAX_FRAME) -> T:
-    """A typed message from canonical bytes. The error's `field` is the path of the wrong field."""
+def unpack(kind: type[T], data: bytes, *, limit: int = 0, items: int = 0) -> T:
+    """A typed message from canonical bytes. The error's `field` is the path of the wrong field. limit, items: instead of the kind's own."""
+    limit = limit or getattr(kind, "BYTES", MAX_FRAME)
+    items = items or getattr(kind, "ITEMS", MAX_ITEMS)
     if len(data) <= limit:
-        _check_depth(data)
+        check_heads(data, items)
         try:
             message = load(kind, data)
             if encode(message) == data:  # then they are canonical, whole and plain
                 return message
         except (RemoteProtocolError, cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError, MemoryError):
             pass  # said below, by the step that refuses them
-    return whole(convert(kind, decode(data, limit=limit)), data)
+    return whole(convert(kind, decode(data, limit=limit, items=items)), data)
 
 
 def whole(message: T, data: bytes) -> T:
@@ -119,10 +125,15 @@ _STEPS = tuple(map(_step, range(256)))
 _BYTES_8 = 0x58  # a byte string whose length is one byte: every hash, key and signature
 
 
-def _check_depth(data: bytes) -> None:
-    """Bound nesting before the decoder recurses, and refuse tags before it obeys them: walk heads only, with a stack of open item counts."""
+def check_heads(data: bytes, items: int) -> None:
+    """Bound nesting and the number of items before the decoder makes an object of any, and refuse tags before it obeys them.
+
+    Walks heads only, with a stack of open item counts. A container is refused by the number it announces, so the walk itself is never
+    longer than `items` steps.
+    """
     open_above: list[int] = []
     at, left, size = 0, 1, len(data)
+    left_to_announce = items - 1
     while left and at < size:
         head = data[at]
         step = _STEPS[head]
@@ -148,6 +159,9 @@ def _check_depth(data: bytes) -> None:
                 if argument > size:
                     raise RemoteProtocolError("more items announced than bytes sent", field="frame", code="cbor")
                 left = argument * (2 if major == 5 else 1)
+                left_to_announce -= left
+                if left_to_announce < 0:
+                    raise RemoteProtocolError(f"more than {items} items, which no message of this kind has", field="frame", code="too_large")
                 continue
         left -= 1
         while not left and open_above:

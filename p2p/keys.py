@@ -10,14 +10,22 @@ import os
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from typing import NewType
 
 import base58
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from p2p.errors import ConfigError
+from p2p.files import failure, open_output, read_secret
+
+# What every signature names: Genesis.network makes it of the name and the hash of the genesis file (decision 036), so no signature is
+# worth anything on a network that began otherwise, even one of the same name.
+NetworkId = NewType("NetworkId", str)
 
 PUBLIC_KEY_BYTES = 32
+SEED_BYTES = 32
+MAX_KEY_FILE = 1024
 SIGNATURE_BYTES = 64
 _PEER_ID_PREFIX = bytes.fromhex("002408011220")  # identity multihash of a protobuf Ed25519 public key
 
@@ -48,7 +56,7 @@ class Key:
     __slots__ = ("_key", "public", "seed")
 
     def __init__(self, seed: bytes) -> None:
-        if len(seed) != 32:
+        if len(seed) != SEED_BYTES:
             raise ConfigError("an Ed25519 seed has 32 bytes", field="seed")
         self.seed = seed
         self._key = SigningKey(seed)
@@ -60,33 +68,38 @@ class Key:
 
     @classmethod
     def load(cls, path: Path) -> Key:
-        """Read a key file: 64 hexadecimal digits. Raises ConfigError naming the path."""
+        """Read a key file: 64 hexadecimal digits, readable by its owner only. Raises ConfigError naming the path."""
         try:
-            return cls(bytes.fromhex(path.read_text().strip()))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"cannot read key {path}: {error}", field="key") from error
+            seed = bytes.fromhex(read_secret(path, MAX_KEY_FILE, field="key").decode("ascii").strip())
+        except ValueError:
+            seed = b""
+        if len(seed) != SEED_BYTES:
+            raise ConfigError(f"{path} is no key: 64 hexadecimal digits are wanted; restore it from a copy, or make a new one", field="key")
+        return cls(seed)
 
     def save(self, path: Path) -> None:
-        """Write the seed as hexadecimal digits, readable by the owner only; never over an existing file."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(self.seed.hex() + "\n")
+        """Write the seed as hexadecimal digits, readable by the owner only; never over an existing file. Raises ConfigError, StorageError."""
+        try:
+            with os.fdopen(open_output(path, os.O_EXCL), "w") as file:
+                file.write(self.seed.hex() + "\n")
+        except (OSError, ValueError) as error:
+            raise failure(error, "write", path, "key") from error
 
     @property
     def peer_id(self) -> str:
         return peer_id(self.public)
 
-    def sign(self, domain: Domain, network: str, body: bytes) -> bytes:
+    def sign(self, domain: Domain, network: NetworkId, body: bytes) -> bytes:
         return bytes(self._key.sign(signing_bytes(domain, network, body)).signature)
 
 
-def signing_bytes(domain: Domain, network: str, body: bytes) -> bytes:
+def signing_bytes(domain: Domain, network: NetworkId, body: bytes) -> bytes:
     """The exact bytes under a signature: tag, length-prefixed network id, body."""
     name = network.encode()
     return b"folkmoot/" + domain.value.encode() + b"/1\x00" + len(name).to_bytes(2, "big") + name + body
 
 
-def verify(public: bytes, domain: Domain, network: str, body: bytes, signature: bytes) -> bool:
+def verify(public: bytes, domain: Domain, network: NetworkId, body: bytes, signature: bytes) -> bool:
     """True when `signature` is `public`'s over (domain, network, body)."""
     return verify_raw(public, signing_bytes(domain, network, body), signature)
 

@@ -14,11 +14,16 @@ MAX_TX: Final = 64 * KIB  # one transaction; travels by gossip
 MAX_BLOCK: Final = 1536 * KIB  # one encoded block: 2,600 inferences of three records; its transactions do not travel with the proposal
 MAX_PROPOSAL: Final = MAX_BLOCK + 128 * KIB  # with a polka of 128 votes; in the log and between simulated peers
 MAX_DEPTH: Final = 16  # nesting of decoded CBOR
+MAX_ANSWER_ITEMS: Final = 1 << 17  # of an answer to a question of ours: a full block has 31,000
+MAX_GENESIS_ITEMS: Final = 1 << 20  # of a file that the user names
+MAX_CHUNK_ITEMS: Final = 1 << 17  # of a snapshot's chunk: a pair has 40 bytes or more
+MAX_ITEMS: Final = 4096  # CBOR items of one message, where its kind does not say more: a few ms of work however they are nested
 
 # inference
 MAX_PROMPT_BYTES: Final = 64 * KIB
 MAX_OUTPUT_TOKENS: Final = 4096
 MAX_MODEL_NAME: Final = 96
+MAX_NETWORK_NAME: Final = 63  # with '@' and 32 digits of the genesis file's hash it is a network's id, of at most 96 characters
 MAX_VOCABULARY: Final = 1 << 18  # token ids are below it: what a row of an artifact can hold
 MAX_TOP_K: Final = 64
 TOP_RANKS: Final = 8  # candidates kept per token in an artifact
@@ -48,6 +53,8 @@ MAX_MEMPOOL: Final = 4096
 MAX_MEMPOOL_PER_SENDER: Final = 256
 MAX_BATCHES_IN_FLIGHT: Final = 16  # of one peer on their way into a block
 MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
+MAX_TURNS: Final = 1024  # rounds of one height that have proposers of their own; then the turns begin again
+MAX_SEEN: Final = 8192  # different messages of one height whose last passing on is remembered
 DEADLINE_MAX_AHEAD: Final = 10_000  # heights
 TX_TTL_HEIGHTS: Final = 100
 
@@ -64,7 +71,22 @@ MAX_KNOWN_PEERS: Final = 1024
 MAX_SCORED_PEERS: Final = 4096
 BAN_POINTS: Final = 100
 
+# the machine
+MAX_CONTROL_LINE: Final = 64 * KIB  # one question on the control socket
+MAX_CONTROL_ANSWER: Final = 16 * MIB
+MAX_CONTROL_DEPTH: Final = 8  # levels of its JSON
+MAX_CONTROL_CALLERS: Final = 16
+MAX_LOG_BYTES: Final = 8 * MIB  # of one log file; then a new one begins
+MAX_LOG_FILES: Final = 5  # of one log, the current one included
+MAX_LOG_TRACE: Final = 4 * KIB  # characters of a traceback
+MAX_LOG_TEXT: Final = 500  # characters of one value
+MAX_LOG_REPEATS: Final = 20  # lines with the same words in a minute; the next one tells how many were left out
+MAX_LOG_WORDS: Final = 512  # different words that are counted
+
 # waits, seconds
+TASK_PAUSE_FIRST_S: Final = 1.0  # before a part that failed begins anew; then twice as long each time
+TASK_PAUSE_MAX_S: Final = 60.0
+TASK_CALM_S: Final = 120.0  # a part that ran so long is as good as new
 DIAL_TIMEOUT_S: Final = 8.0
 STREAM_OPEN_TIMEOUT_S: Final = 8.0
 FRAME_TIMEOUT_S: Final = 15.0

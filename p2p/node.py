@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,14 +20,15 @@ from p2p.bandwidth import Bandwidth
 from p2p.case_log import CaseLog
 from p2p.chain import Chain
 from p2p.chain_sync import base
-from p2p.codec import decode, encode, unpack
-from p2p.config import NodeConfig
+from p2p.codec import decode, encode
+from p2p.config import NodeConfig, check_network
 from p2p.consensus.engine import Engine as ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.control import serve_control
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
-from p2p.genesis import Genesis
+from p2p.files import keep_private, narrow_tree
+from p2p.genesis import Genesis, load_genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
@@ -41,17 +42,17 @@ from p2p.inference.session import (
     BodyWanted,
     Failure,
     Forward,
+    Frame,
     Order,
     PayloadWanted,
     Query,
     failure,
     pack_frame,
-    parse_frame,
     raise_failure,
+    receive_frame,
 )
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
-from p2p.limits import MAX_PROPOSAL
 from p2p.mlnode import open_ml_node
 from p2p.orders import take_order
 from p2p.outbox import Outbox
@@ -61,6 +62,7 @@ from p2p.queries import Queries
 from p2p.sprint import Racer
 from p2p.store.sent import SentStore
 from p2p.sync import Catchup, serve_sync
+from p2p.tasks import Tasks
 from p2p.types import VERSION
 from p2p.verification.profile import load as load_profile
 from p2p.verification.text import parse_vocabulary
@@ -76,19 +78,21 @@ class Node:
     """The parts of one running peer and the wires between them."""
 
     def __init__(self, config: NodeConfig, genesis: Genesis, report: Report) -> None:
+        check_network(config, genesis)
         self.config = config
         self.report = report
         self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
         self.sent = SentStore(self.chain.store)
-        self.outbox = Outbox(self.key, config.network, self.sent.load(self.key.public))
+        self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0
+        self.tasks = Tasks()
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
         self.consensus = ConsensusEngine(
-            key=self.key, network=config.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
+            key=self.key, network=genesis.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
             find_tx=self.chain.mempool.find, fetch=self._fetch_body,
         )
@@ -101,7 +105,7 @@ class Node:
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
-        self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
+        self.validator = make_validator(self.key, genesis.network, self.chain, self.outbox, self._open, eos, **friends)
         self.validator.profile = load_profile(config.profile) if config.profile else None
         self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
         self.planter = self._planter()
@@ -120,8 +124,13 @@ class Node:
     # -- what the wires call --------------------------------------------------------------------------------------
 
     async def _publish(self, topic: str, data: bytes) -> None:
-        if self.network is not None:
+        """To gossip, as far as it goes: what is lost is said again, and its failure is not that of who had something to say."""
+        if self.network is None:
+            return
+        try:
             await self.network.publish(topic, data)
+        except Exception as error:  # the library raises anything
+            log.warning("not published", topic=topic, reason=f"{type(error).__name__}: {error}")
 
     async def _open(self, peer: str, protocol: str) -> Stream:
         if self.network is None:
@@ -150,10 +159,10 @@ class Node:
 
     # -- streams --------------------------------------------------------------------------------------------------
 
-    async def _serve(self, stream: Stream, handle: Callable[[Stream, Any], Awaitable[None]]) -> None:
-        """One request frame, one handler; its typed error goes back as a Failure frame."""
+    async def _serve(self, stream: Stream, handle: Callable[[Stream, Any], Awaitable[None]], *kinds: type[Frame]) -> None:
+        """One request frame of the `kinds` that this protocol has, one handler; its typed error goes back as a Failure frame."""
         try:
-            await handle(stream, parse_frame(await stream.receive()))
+            await handle(stream, await receive_frame(stream, *kinds))
         except FolkmootError as error:
             with trio.move_on_after(2):
                 await stream.send(pack_frame(failure(error)))
@@ -206,7 +215,7 @@ class Node:
         stream = await self._open(peer, "body")
         try:
             await stream.send(pack_frame(BodyWanted(VERSION, height, block_id, places)))
-            frame = parse_frame(await stream.receive(limit=MAX_PROPOSAL))
+            frame = await receive_frame(stream, Body, Failure)
         finally:
             await stream.close()
         if isinstance(frame, Failure):
@@ -307,12 +316,13 @@ class Node:
     def status(self) -> dict[str, Any]:
         network = self.network
         return {
-            "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.config.network, "state": self.state,
+            "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.chain.genesis.network, "state": self.state,
             "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
             "base": base(self.chain), "height": self.chain.height(),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
             "jobs": self.executor.jobs, "sprint": self.racer.status(), "consensus": self.consensus.status(),
+            "failures": self.tasks.status(),
         }
 
     def _peers(self) -> list[dict[str, Any]]:
@@ -320,7 +330,7 @@ class Node:
 
     def network_config(self) -> NetworkConfig:
         c = self.config
-        return NetworkConfig(self.key, c.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size)
+        return NetworkConfig(self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:
@@ -332,10 +342,10 @@ class Node:
             "transactions": self._transaction,
         }
         streams: dict[str, Callable[[Stream], Awaitable[None]]] = {
-            "infer": lambda s: self._serve(s, self._infer),
-            "payload": lambda s: self._serve(s, self._payload),
-            "query": lambda s: self._serve(s, self._query),
-            "body": lambda s: self._serve(s, self._body),
+            "infer": lambda s: self._serve(s, self._infer, Ask, Forward),
+            "payload": lambda s: self._serve(s, self._payload, PayloadWanted),
+            "query": lambda s: self._serve(s, self._query, Query, Order),
+            "body": lambda s: self._serve(s, self._body, BodyWanted),
             "sync": lambda s: serve_sync(self.chain, s),
         }
         async with open_network(self.network_config(), topic_handlers=topics, stream_handlers=streams) as network:
@@ -349,26 +359,34 @@ class Node:
 async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Callable[[Node], Awaitable[None]]] = ()) -> None:
     """Run one peer until cancelled. report(state, text): joining, loading, ready. beside: more tasks, which know the node (a test's load).
     Raises FolkmootError when it must halt."""
-    genesis = unpack(Genesis, (config.directory / "genesis.cbor").read_bytes())
+    keep_private()
+    narrow_tree(config.directory)
+    genesis = load_genesis(config.directory / "genesis.cbor")
     check_genesis(genesis)
-    report("joining", f"network {config.network}")
+    report("joining", f"network {genesis.network}")
     node = Node(config, genesis, report)
     try:
         async with node.open() as network:
-            catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit, node.consensus.reload)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(node.consensus.run)
-                nursery.start_soon(catchup.run)
-                nursery.start_soon(node._send_records)
-                nursery.start_soon(node._validate)
-                nursery.start_soon(node._ml_node)
-                if genesis.sprint.blocks:
-                    nursery.start_soon(node._race)
-                nursery.start_soon(node._announce)
-                for task in beside:
-                    nursery.start_soon(task, node)
-                if node.planter is not None:
-                    nursery.start_soon(node.planter.run)
-                nursery.start_soon(serve_control, config.directory, lambda request: node.queries.query(request))
+                for name, task in _parts(node, network):
+                    nursery.start_soon(node.tasks.keep, name, task)
+                for load in beside:
+                    nursery.start_soon(load, node)
     finally:
         node.chain.close()
+
+
+def _parts(node: Node, network: Network) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+    """All that runs as long as the peer. What fails begins anew; only StorageError ends the peer (p2p/tasks.py)."""
+    catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit, node.consensus.reload)
+    yield "consensus", node.consensus.run
+    yield "sync", catchup.run
+    yield "records", node._send_records
+    yield "checks", node._validate
+    yield "ml_node", node._ml_node
+    yield "announcement", node._announce
+    yield "control", lambda: serve_control(node.config.directory, lambda request: node.queries.query(request))
+    if node.chain.genesis.sprint.blocks:
+        yield "sprint", node._race
+    if node.planter is not None:
+        yield "planting", node.planter.run

@@ -6,10 +6,14 @@ nonce of the first: served, and refused by the chain, and its executor would hav
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+from p2p.errors import FolkmootError
+from p2p.files import FILE_MODE, make_folder
 
 MAX_NONCE = (1 << 64) - 1
 
@@ -25,17 +29,27 @@ class Nonces:
         """A nonce of `account` from `offered` (what the peer says) and what was taken before; choose: may go up from the lowest. What it raises
         takes nothing."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._directory / account.hex(), os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError:
+            make_folder(self._directory)
+            file = os.open(self._directory / account.hex(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        except (OSError, FolkmootError):
             return choose(offered)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)  # held for a choice of at most some hundred signatures
-            nonce = choose(max(offered, _last(os.pread(file, 21, 0)) + 1))
-            os.pwrite(file, f"{nonce:020d}\n".encode(), 0)
+            last = _locked(file)
+            nonce = choose(max(offered, last + 1))
+            with contextlib.suppress(OSError):  # a full disk, as above
+                os.pwrite(file, f"{nonce:020d}\n".encode(), 0)
             return nonce
         finally:
             os.close(file)
+
+
+def _locked(file: int) -> int:
+    """The last nonce, of a file that nobody else changes until it is closed: a choice takes at most some hundred signatures."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return _last(os.pread(file, 21, 0))
+    except OSError:
+        return 0
 
 
 def _last(raw: bytes) -> int:

@@ -70,7 +70,7 @@ class Planter:
     async def run(self) -> None:
         """For ever: plant now and then, reveal what is decided."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._reveal_all)
+            nursery.start_soon(self._reveal_all)  # a failure of either begins both anew (p2p/tasks.py)
             while True:
                 await trio.sleep(self.interval_s)
                 try:

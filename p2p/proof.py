@@ -6,19 +6,22 @@ Canonical CBOR. The signed parts are the client's request and the executor's fin
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
 from p2p.codec import Message, decode, encode, unpack
 from p2p.errors import ConfigError, RemoteProtocolError
+from p2p.files import open_output
 from p2p.inference.session import Accepted, Prompt, TokenIds
-from p2p.limits import MAX_FRAME
+from p2p.limits import MAX_FRAME, MAX_ITEMS, MAX_OUTPUT_TOKENS
 from p2p.types import U32, VERSION, SignedFinish, SignedRequest
 
 
 class Proof(Message, frozen=True):
+    ITEMS: ClassVar[int] = MAX_ITEMS + MAX_OUTPUT_TOKENS
     version: U32
     prompt: Prompt
     signed_request: SignedRequest
@@ -31,10 +34,10 @@ class Proof(Message, frozen=True):
 
 def parse_proof(data: bytes) -> Proof:
     """Any bytes to a proof. Raises RemoteProtocolError naming the field."""
-    plain = decode(data, limit=MAX_FRAME)
+    plain = decode(data, items=Proof.ITEMS)
     if isinstance(plain, list) and plain and plain[0] != VERSION:
         raise RemoteProtocolError(f"proof version {plain[0]!r} is not known here", field="version", code="version")
-    return unpack(Proof, data, limit=MAX_FRAME)
+    return unpack(Proof, data)
 
 
 def load_proof(file: Path) -> Proof:
@@ -46,8 +49,9 @@ def load_proof(file: Path) -> Proof:
 
 
 def save_proof(proof: Proof, file: Path) -> None:
-    """Raises ConfigError when the file cannot be written."""
+    """A new file is readable by its user only: it holds the prompt. Raises ConfigError when it cannot be written."""
     try:
-        file.write_bytes(encode(proof))
+        with os.fdopen(open_output(file), "wb") as out:
+            out.write(encode(proof))
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}", field="save") from error

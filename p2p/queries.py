@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from p2p.chain_sync import light_block
 from p2p.codec import encode, unpack
-from p2p.errors import FolkmootError, InvalidRequest
+from p2p.errors import FolkmootError, InvalidRequest, Unavailable
 from p2p.limits import MAX_MODEL_NAME
 from p2p.serving_proof import prove_serving
 from p2p.state_proof import epoch_key, key_of
@@ -30,6 +32,9 @@ from p2p.types import (
 if TYPE_CHECKING:
     from p2p.chain import Chain
 
+log = structlog.get_logger()
+
+MAX_NUMBER = (1 << 32) - 1  # heights, epochs, places: no chain gets there
 PUBLIC_OPS = frozenset(
     {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint", "serving"}
 )
@@ -66,7 +71,13 @@ class Queries:
         op = request["op"]
         if op not in self._ops or (public and op not in PUBLIC_OPS):
             raise InvalidRequest(f"no operation {op[:40]!r}; there are {', '.join(sorted(self._ops))}", field="op")
-        return self._ops[op](request)
+        try:
+            return self._ops[op](request)
+        except FolkmootError:
+            raise
+        except Exception as error:  # the one boundary of both ways in: what a question meets ends the question
+            log.exception("a query failed", op=op)
+            raise Unavailable(f"this peer could not answer {op!r}; its log says why", field="op", code="internal") from error
 
     def _account(self, request: dict[str, Any]) -> dict[str, Any]:
         """since: names the height after which notices are wanted; all that are kept when left out."""
@@ -146,22 +157,22 @@ class Queries:
 
 def _height(request: dict[str, Any]) -> int:
     height = request.get("height")
-    if not isinstance(height, int) or isinstance(height, bool) or height < 1:
-        raise InvalidRequest("a height is a whole number from 1", field="height")
+    if not isinstance(height, int) or isinstance(height, bool) or not 1 <= height <= MAX_NUMBER:
+        raise InvalidRequest(f"a height is a whole number from 1 to {MAX_NUMBER}", field="height")
     return height
 
 
 def _number(request: dict[str, Any], field: str, default: int | None) -> int:
     value = request.get(field, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
-        raise InvalidRequest("a whole number from 0 is wanted", field=field)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_NUMBER:
+        raise InvalidRequest(f"a whole number from 0 to {MAX_NUMBER} is wanted", field=field)
     return value
 
 
 def _hex(request: dict[str, Any], field: str) -> bytes:
     value = request.get(field)
     try:
-        raw = bytes.fromhex(value) if isinstance(value, str) else b""
+        raw = bytes.fromhex(value) if isinstance(value, str) and len(value) == 64 else b""
     except ValueError:
         raw = b""
     if len(raw) != 32:

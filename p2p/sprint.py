@@ -19,6 +19,7 @@ from p2p.errors import FolkmootError
 from p2p.keys import Key, digest
 from p2p.ledger.sprint import question
 from p2p.limits import MAX_SPRINT_ANSWERS, SPRINT_COMMIT_LEAD
+from p2p.tasks import once
 from p2p.types import RecordKind, SignedFinish, SprintCommit, SprintOpen
 
 if TYPE_CHECKING:
@@ -105,14 +106,16 @@ class Racer:
     def _begin(self, nursery: trio.Nursery, race: Race) -> None:
         if self._heat is None and race.may and self.executor.engine is not None:
             self._heat = Heat(race)
-            nursery.start_soon(self._run, self._heat)
+            nursery.start_soon(once, "sprint", self._run, self._heat)
 
     async def _run(self, heat: Heat) -> None:
-        with heat.scope:
-            async with trio.open_nursery() as nursery:
-                for _ in range(self.places):
-                    nursery.start_soon(self._answer_all, heat)
-        heat.ended.set()
+        try:
+            with heat.scope:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(self.places):
+                        nursery.start_soon(self._answer_all, heat)
+        finally:
+            heat.ended.set()  # whatever happened: the commitment waits for it
 
     async def _answer_all(self, heat: Heat) -> None:
         while heat.begun < MAX_SPRINT_ANSWERS:

@@ -31,11 +31,10 @@ from p2p.inference.session import (
     SyncTop,
     SyncWanted,
     pack_frame,
-    parse_frame,
     raise_failure,
+    receive_frame,
 )
 from p2p.ledger.snapshot import open_chunk
-from p2p.limits import MAX_FRAME
 from p2p.types import VERSION
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ async def serve_sync(chain: Chain, stream: Stream) -> None:
     """Answer frames on one stream until the other side closes it."""
     for _ in range(MAX_ANSWERS_PER_VISIT):
         try:
-            frame = parse_frame(await stream.receive(limit=1024))
+            frame = await receive_frame(stream, SyncWanted, LightWanted, SnapshotWanted)
         except Unavailable:
             return  # closed: the visit is over
         await stream.send(pack_frame(sync_answer(chain, frame)))
@@ -145,7 +144,7 @@ class Catchup:
 async def _ask(stream: Stream, request: Frame, kind: type[F]) -> F:
     """One question, one answer of the right kind. Raises the other side's error as ours."""
     await stream.send(pack_frame(request))
-    frame = parse_frame(await stream.receive(limit=MAX_FRAME))
+    frame = await receive_frame(stream, kind, FailureFrame)
     if isinstance(frame, FailureFrame):
         raise_failure(frame)
     if not isinstance(frame, kind):

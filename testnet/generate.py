@@ -13,6 +13,7 @@ from typing import Any
 from p2p import attacks
 from p2p.codec import encode
 from p2p.config import DEFAULT_MODEL, dump_config
+from p2p.files import make_folder, write_file
 from p2p.genesis import CheckRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
@@ -69,10 +70,10 @@ def generate(plan: Plan) -> list[Path]:
     )
     check_genesis(genesis)
     for index, folder in enumerate(folders):
-        folder.mkdir(parents=True)
+        make_folder(folder)
         keys[folder].save(folder / "node.key")
         owners[folder].save(folder / "account.key")
-        (folder / "genesis.cbor").write_bytes(encode(genesis))
+        write_file(folder / "genesis.cbor", encode(genesis), field="dir")
         table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers}
         table |= {"tokenizer": str(plan.model_dir)} if plan.model_dir else {}
         table |= dict(plan.settings)
@@ -81,12 +82,12 @@ def generate(plan: Plan) -> list[Path]:
             table |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
             if table["cheat"] == "colluding_validator":
                 table["cheat_friends"] = [keys[folders[i]].public.hex() for i in plan.cheats if i != index]
-        (folder / "config.toml").write_text(dump_config(table))
-    (directory / "client").mkdir()
+        write_file(folder / "config.toml", dump_config(table).encode(), field="dir")
+    make_folder(directory / "client")
     client.save(directory / "client" / "account.key")
-    (directory / "client" / "genesis.cbor").write_bytes(encode(genesis))
+    write_file(directory / "client" / "genesis.cbor", encode(genesis), field="dir")
     names = {keys[f].public.hex(): f.name for f in folders}
-    (directory / "names.json").write_text(json.dumps(names))
+    write_file(directory / "names.json", json.dumps(names).encode(), field="dir")
     return folders
 
 

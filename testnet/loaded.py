@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import signal
 import sys
 import time
@@ -23,10 +22,12 @@ from typing import Any
 import trio
 from msgspec.structs import replace
 
+from p2p import logs
 from p2p.codec import decode, encode
 from p2p.config import load_config
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.errors import Overloaded
+from p2p.files import keep_private
 from p2p.ledger.records import Receipt
 from p2p.node import Node, run_node
 from p2p.steps import Steps
@@ -140,8 +141,9 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--bootstrap", action="append", default=[], metavar="MULTIADDR")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING)
     config = load_config(options.dir, bootstrap=tuple(options.bootstrap))
+    keep_private()
+    logs.configure(options.dir / "log", config.log_level, config.log_format)
 
     async def run() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

@@ -14,6 +14,7 @@ from typing import Any
 
 from p2p.control import call
 from p2p.errors import ConfigError, FolkmootError, Unavailable
+from p2p.files import make_folder, open_output, write_file
 
 STATE = "testnet.json"
 READY_TIMEOUT_S = 120.0
@@ -23,8 +24,8 @@ Say = Callable[[str], None]
 
 def start(name: str, argv: Sequence[str], log: Path, directory: Path) -> int:
     """A child in its own process group, recorded in DIR/testnet.json."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    make_folder(log.parent)
+    with os.fdopen(open_output(log, os.O_APPEND), "ab") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
@@ -40,9 +41,7 @@ def read_state(directory: Path) -> dict[str, Any]:
 
 
 def write_state(directory: Path, state: dict[str, Any]) -> None:
-    scratch = directory / (STATE + ".new")
-    scratch.write_text(json.dumps(state, indent=1))
-    scratch.rename(directory / STATE)
+    write_file(directory / STATE, json.dumps(state, indent=1).encode(), field="dir")
 
 
 def _started(pid: int) -> str:
@@ -173,5 +172,5 @@ def fresh_directory(directory: Path) -> None:
     if directory.exists() and not (directory / STATE).exists() and any(directory.iterdir()):
         raise ConfigError(f"{directory} holds something else than a test network", field="dir")
     shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    make_folder(directory)
     write_state(directory, {"processes": {}, "addresses": {}})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.cli.words import public_key
 from p2p.config import DEFAULT_MODEL
 from p2p.errors import ConfigError, RemoteProtocolError
+from p2p.files import open_output
 
 if TYPE_CHECKING:
     from p2p.types import Params
@@ -58,8 +60,7 @@ def sampling(options: argparse.Namespace) -> Params:
 
 
 def run(options: argparse.Namespace) -> int:
-    from p2p.codec import unpack
-    from p2p.genesis import Genesis
+    from p2p.genesis import load_genesis
     from p2p.keys import Key
 
     genesis_file = options.dir / "genesis.cbor"
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     params = sampling(options)
     if not genesis_file.exists():
         raise ConfigError(f"{genesis_file} is missing: the receipt could not be checked", field="dir")
-    genesis = unpack(Genesis, genesis_file.read_bytes())
+    genesis = load_genesis(genesis_file)
     key = Key.load(options.dir / "account.key")
 
     from p2p.cli.tasks import run_async
@@ -126,8 +127,8 @@ def show_notices(notices: list[dict[str, Any]], seen: Path, *, as_json: bool) ->
         else:
             what = {"EXPIRED": "expired", "INVALIDATED": "invalidated", "UNCONFIRMED": "left unconfirmed"}.get(row["what"], row["what"])
             print(f"inference {row['inference_id']} was {what} at height {row['height']}; {row['amount_micro']} micro-credits were refunded")
-    with contextlib.suppress(OSError):  # a read-only folder: they are printed again
-        seen.write_text(f"{max(row['height'] for row in rows)}\n")
+    with contextlib.suppress(OSError), os.fdopen(open_output(seen), "w") as file:  # a read-only folder: they are printed again
+        file.write(f"{max(row['height'] for row in rows)}\n")
 
 
 def _notice(notice: Any) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2p.errors import ConfigError
+
+if TYPE_CHECKING:
+    from p2p.genesis import Genesis
 
 DEFAULT_DIR = Path.home() / ".folkmoot"
 
@@ -16,8 +18,9 @@ DEFAULT_DIR = Path.home() / ".folkmoot"
 def register(commands: Any) -> None:
     init = commands.add_parser("init", help="make keys and a configuration")
     init.add_argument("dir", type=Path)
-    init.add_argument("--network", default="folkmoot-local")
+    init.add_argument("--network", help="the network's name (default: the genesis file's)")
     init.add_argument("--genesis", type=Path, help="the network's genesis file")
+    init.add_argument("--network-file", type=Path, metavar="TOML", help="how to join it, as bootstrap/networks/example.toml says")
     init.add_argument("--listen", action="append", default=[])
     init.set_defaults(run=run_init)
     for name, argument, text in (
@@ -34,28 +37,53 @@ def register(commands: Any) -> None:
 
 
 def run_init(options: argparse.Namespace) -> int:
-    """Keys are never overwritten."""
+    """Nothing that exists is overwritten."""
+    from p2p.codec import encode
     from p2p.config import DEFAULT_LISTEN, dump_config, make_config
+    from p2p.files import check_own, make_folder, write_file
     from p2p.keys import Key
 
     directory: Path = options.dir
-    table: dict[str, Any] = {"network": options.network, "listen": options.listen or list(DEFAULT_LISTEN)}
+    network, bootstrap, genesis = _network(options)
+    table: dict[str, Any] = {"listen": options.listen or list(DEFAULT_LISTEN)}
+    table |= {"network": network} if network else {}  # left out: the genesis file says it
+    table |= {"bootstrap": list(bootstrap)} if bootstrap else {}
     make_config(directory, table)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in ("node.key", "account.key"):
+    check_own(directory)
+    make_folder(directory)
+    for name in ("node.key", "account.key", "config.toml", *(["genesis.cbor"] if genesis else [])):
         if (directory / name).exists():
-            raise ConfigError(f"{directory / name} exists; keys are never overwritten", field="dir")
-    if options.genesis is not None:
-        if not options.genesis.exists():
-            raise ConfigError(f"{options.genesis} does not exist", field="genesis")
-        shutil.copy(options.genesis, directory / "genesis.cbor")
+            raise ConfigError(f"{directory / name} exists; keys and settings are never overwritten; give another folder", field="dir")
+    if genesis is not None:
+        write_file(directory / "genesis.cbor", encode(genesis), field="dir")
     node, account = Key.generate(), Key.generate()
+    write_file(directory / "config.toml", dump_config(table).encode(), field="dir")
     node.save(directory / "node.key")
     account.save(directory / "account.key")
-    (directory / "config.toml").write_text(dump_config(table))
     made = {"dir": str(directory), "peer_id": node.peer_id, "node": node.public.hex(), "account": account.public.hex()}
     print(json.dumps(made) if options.json else "\n".join(f"{key:8} {value}" for key, value in made.items()))
     return 0
+
+
+def _network(options: argparse.Namespace) -> tuple[str | None, tuple[str, ...], Genesis | None]:
+    """Name, bootstrap addresses and genesis, as far as they are given; what is given twice must be the same."""
+    from p2p.genesis import load_genesis
+    from p2p.network_file import load_network
+
+    name: str | None = options.network
+    bootstrap: tuple[str, ...] = ()
+    genesis: Genesis | None = None
+    if options.network_file is not None:
+        found = load_network(options.network_file)
+        bootstrap, genesis = found.bootstrap, found.genesis(options.genesis)
+        if name not in (None, found.network):
+            raise ConfigError(f"{options.network_file} is of the network {found.network!r}; leave --network out", field="network")
+        name = found.network
+    elif options.genesis is not None:
+        genesis = load_genesis(options.genesis)
+    if genesis is not None and name not in (None, genesis.name):
+        raise ConfigError(f"the genesis file is of the network {genesis.name!r}; leave --network out", field="network")
+    return name or (genesis.name if genesis else None), bootstrap, genesis
 
 
 def run_query(options: argparse.Namespace) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
+import os
 from pathlib import Path
 from typing import Any
 
 from p2p.errors import ConfigError
+from p2p.files import keep_private
 
 
 def register(commands: Any) -> None:
@@ -24,6 +25,8 @@ def register(commands: Any) -> None:
     serve.add_argument("--tensor-parallel", type=int, default=1)
     serve.add_argument("--pipeline-parallel", type=int, default=1)
     serve.add_argument("--engine-flag", action="append", default=[], help="passed to vLLM as it is; may be repeated")
+    serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="of DIR/log/folkmoot.log (or FOLKMOOT_LOG_LEVEL; info)")
+    serve.add_argument("--log-format", choices=("text", "json"), help="of its lines (or FOLKMOOT_LOG_FORMAT; text)")
     serve.set_defaults(run=run)
 
 
@@ -39,16 +42,20 @@ def run(options: argparse.Namespace) -> int:
         options.dir, bootstrap=tuple(options.bootstrap), listen=tuple(options.listen), ml_node=options.ml_node,
         model_path=options.model, tokenizer=options.tokenizer, engine_flags=tuple(flags), engine=options.engine,
         engine_threads=options.engine_threads,
+        log_level=options.log_level or os.environ.get("FOLKMOOT_LOG_LEVEL"),
+        log_format=options.log_format or os.environ.get("FOLKMOOT_LOG_FORMAT"),
     )
     if not (options.dir / "genesis.cbor").exists():
-        raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it with the network's name", field="genesis")
+        raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it from whoever runs the network", field="genesis")
     import signal
 
     import trio
 
+    from p2p import logs
     from p2p.node import run_node
 
-    logging.basicConfig(level=logging.WARNING)
+    keep_private()
+    logs.configure(options.dir / "log", config.log_level, config.log_format)
 
     def report(state: str, text: str) -> None:
         print(json.dumps({"state": state, "text": text}) if options.json else f"{state:8} {text}", flush=True)

@@ -52,13 +52,12 @@ def run(options: argparse.Namespace) -> int:
 
 def read_genesis(directory: Path) -> Genesis:
     """Raises ConfigError when the file is not there."""
-    from p2p.codec import unpack
-    from p2p.genesis import Genesis
+    from p2p.genesis import load_genesis
 
     file = directory / "genesis.cbor"
     if not file.exists():
         raise ConfigError(f"{file} is missing: it says which network and who began it", field="dir")
-    return unpack(Genesis, file.read_bytes())
+    return load_genesis(file)
 
 
 def light(answer: dict[str, Any]) -> LightBlock:

@@ -125,15 +125,14 @@ async def _check(case: Case, genesis: Genesis | None, opened: Opened, profile: P
 
 
 def _genesis(options: argparse.Namespace) -> Genesis | None:
-    from p2p.codec import unpack
-    from p2p.genesis import Genesis
+    from p2p.genesis import load_genesis
 
     file = (options.dir or DEFAULT_DIR) / "genesis.cbor"
     if not file.exists():
         if options.dir is not None:
             raise ConfigError(f"{file} is missing", field="dir")
         return None
-    return unpack(Genesis, file.read_bytes())
+    return load_genesis(file)
 
 
 def _is_id(text: str) -> bool:

@@ -6,57 +6,83 @@ wait for it. Pure: the engine does the fetching.
 
 from __future__ import annotations
 
-from p2p.consensus.application import Application
+from p2p.consensus import wire
 from p2p.consensus.compact import Assembly, CompactProposal, FindTx, parse
 from p2p.consensus.driver import Driver
-from p2p.consensus.machine import PROPOSALS_PER_ROUND, Machine
-from p2p.consensus.messages import Proposal, SignedProposal, VoteType
-from p2p.consensus.validators import ValidatorSet
+from p2p.consensus.gate import is_of
+from p2p.consensus.inbox import Place, holds
+from p2p.consensus.machine import Machine
+from p2p.consensus.messages import Proposal, SignedProposal
 from p2p.errors import RemoteProtocolError
-from p2p.keys import peer_id
-from p2p.limits import MAX_FUTURE_ROUNDS
+from p2p.keys import NetworkId, peer_id
 from p2p.outcome import Outcome
+
+MAX_ARRIVALS = 64  # proposals of one height whose first arrival is remembered
+Found = SignedProposal | Assembly
 
 
 class Bodies:
     """find: a transaction by its leaf hash, when this peer has it."""
 
-    def __init__(self, driver: Driver, app: Application, network: str, find: FindTx) -> None:
-        self._driver, self._app, self._network, self._find = driver, app, network, find
+    def __init__(self, driver: Driver, network: NetworkId, find: FindTx) -> None:
+        self._driver, self._network, self._find = driver, network, find
         self._busy: set[str] = set()  # authors whose block is being fetched
         self._liars: set[str] = set()  # gave what was not the block; not asked again at this height
-        self._early: dict[str, bytes] = {}  # of the next height: the last offer of each author
+        self._early: dict[str, tuple[CompactProposal, int]] = {}  # of the next height: the last offer of each author, and when it came
+        self._arrivals: dict[Proposal, int] = {}
 
     def __len__(self) -> int:
         return len(self._busy) + len(self._early)
 
-    def judge(self, author: str, data: bytes) -> tuple[Outcome, SignedProposal | Assembly | None]:
+    def judge(self, author: str, data: bytes) -> tuple[Outcome, Found | None]:
         """(what becomes of it, a whole proposal, or one whose missing transactions `author` is to give; then say `done`)."""
         try:
             compact = parse(data)
         except RemoteProtocolError:
             return Outcome.REJECT, None
-        ahead = compact.signed.proposal.height - self._driver.height
-        members = {-1: self._app.last_validators, 0: self._app.validators, 1: self._app.next_validators}.get(ahead)
-        if members is None:
-            return Outcome.ACCEPT, None  # old, or so far ahead that sync brings it
-        set_ = ValidatorSet.of(members())
-        if not compact.is_right(self._network, set_):
-            return Outcome.REJECT, None
-        if ahead < 0:
-            return Outcome.ACCEPT, compact.signed  # decides nothing more, but may convict its proposer: that takes no body
-        offers = any(author == peer_id(key) for key, _ in set_.members)
-        if ahead > 0:
-            if offers:
-                self._early[author] = data
-            return Outcome.ACCEPT, None
-        return Outcome.ACCEPT, self._take(author, compact, offers)
+        return self._judge(author, compact, self._driver.clock())
 
-    def _take(self, author: str, compact: CompactProposal, offers: bool) -> SignedProposal | Assembly | None:
-        machine, signed = self._driver.machine, compact.signed
-        if not would_keep(machine, signed):
-            return None
-        held = machine.proposal_of(signed.proposal.block_id)
+    def arrived_ms(self, proposal: Proposal) -> int:
+        """When it was first heard of: its body may have come later, or only with a repeat."""
+        return self._arrivals.get(proposal, self._driver.clock())
+
+    def _judge(self, author: str, compact: CompactProposal, at_ms: int) -> tuple[Outcome, Found | None]:
+        inbox, signed = self._driver.inbox, compact.signed
+        place = inbox.place(signed.proposal.height)
+        if place is None:
+            return Outcome.IGNORE, None
+        if not is_of(signed, self._network, place.members):
+            return Outcome.REJECT, None
+        offers = any(author == peer_id(key) for key, _ in place.members.members)
+        if not self._is_of_use(place, signed, offers):
+            return Outcome.IGNORE, None
+        # who offers it is asked for its body, so each one's offer is news; of the next height one of each is, whatever it says
+        what = wire.content(signed) if place.machine is not None else signed.proposal.height
+        content = "offer", what, author if offers else ""
+        if not inbox.may_pass(content):
+            return Outcome.IGNORE, None
+        if not compact.is_right(self._network, place.members, *((place.machine.votes.knows,) if place.machine else ())):
+            return Outcome.REJECT, None
+        inbox.passed(content)
+        if place.machine is None:
+            before = self._early.get(author)
+            self._early[author] = compact, before[1] if before and before[0].signed == signed else at_ms
+            return Outcome.ACCEPT, None
+        if not place.machine.is_news(signed):
+            return Outcome.ACCEPT, None
+        if place.machine is not self._driver.machine:
+            return Outcome.ACCEPT, signed  # decides nothing more, but may convict its proposer: that takes no body
+        if len(self._arrivals) < MAX_ARRIVALS:
+            self._arrivals.setdefault(signed.proposal, at_ms)
+        return Outcome.ACCEPT, self._take(author, compact, place.machine, offers)
+
+    def _is_of_use(self, place: Place, signed: SignedProposal, offers: bool) -> bool:
+        """To us, or as a repeat to somebody who has missed it."""
+        machine = place.machine
+        return offers if machine is None else machine.is_news(signed) or holds(machine, signed)
+
+    def _take(self, author: str, compact: CompactProposal, machine: Machine, offers: bool) -> Found | None:
+        held = machine.proposal_of(compact.signed.proposal.block_id)
         assembly = Assembly(compact, self._find, held.block if held else None)
         if not assembly.missing:
             return assembly.whole()
@@ -70,23 +96,10 @@ class Bodies:
         if lied:
             self._liars.add(author)
 
-    def new_height(self) -> list[tuple[str, bytes]]:
-        """Offers that came early, to be judged now."""
+    def new_height(self) -> list[tuple[str, Found]]:
+        """Offers that came early, judged now: by author, what is to be taken or fetched."""
         self._liars.clear()
+        self._arrivals.clear()
         early, self._early = self._early, {}
-        return list(early.items())
-
-
-def would_keep(machine: Machine, signed: SignedProposal) -> bool:
-    """Whether the core would do anything with it (machine.on_proposal): else it is not worth a byte, nor a place in the log."""
-    proposal: Proposal = signed.proposal
-    if proposal.proposer != machine.proposer_of(proposal.round):
-        return False
-    known = machine.proposals.get(proposal.round, [])
-    for one in known:
-        if one.proposal == proposal:
-            return one.polka is None and signed.polka is not None
-    if not known and proposal.round > machine.round + MAX_FUTURE_ROUNDS:
-        return machine.validators.has_honest(machine.votes.weight_in_round(proposal.round))
-    votes = [machine.votes.weight_for(proposal.round, kind, proposal.block_id) for kind in VoteType]
-    return len(known) < PROPOSALS_PER_ROUND or any(map(machine.validators.has_honest, votes))
+        found = [(author, self._judge(author, compact, at_ms)[1]) for author, (compact, at_ms) in early.items()]
+        return [(author, one) for author, one in found if one is not None]

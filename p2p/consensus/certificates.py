@@ -1,8 +1,11 @@
-"""Certificates: bundles of votes that prove something alone. Law: taken whole or not at all; one wrong vote refuses all of it."""
+"""Certificates: bundles of votes that prove something alone. Law: taken whole or not at all; one wrong vote refuses all of it; who
+voted is counted before any signature is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from p2p.consensus.messages import (
     NIL_ROUND,
@@ -15,6 +18,15 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import VoteKeeper
+from p2p.keys import NetworkId
+
+Knows = Callable[[SignedVote], bool]
+
+
+def unknown(signed: SignedVote) -> bool:
+    """A Knows of somebody who has verified nothing yet."""
+    del signed
+    return False
 
 
 def commit_certificate(votes: Sequence[SignedVote], height: int, round_: int, block_id: bytes) -> CommitCertificate:
@@ -23,7 +35,7 @@ def commit_certificate(votes: Sequence[SignedVote], height: int, round_: int, bl
     return CommitCertificate(height, round_, block_id, tuple(pairs))
 
 
-def verify_commit(certificate: CommitCertificate, network: str, validators: ValidatorSet) -> bool:
+def verify_commit(certificate: CommitCertificate, network: NetworkId, validators: ValidatorSet) -> bool:
     """Distinct known validators, right signatures, more than 2/3 of the weight."""
     keys = [key for key, _ in certificate.signatures]
     if keys != sorted(set(keys)) or not validators.is_quorum(sum(map(validators.weight, keys))):
@@ -31,7 +43,7 @@ def verify_commit(certificate: CommitCertificate, network: str, validators: Vali
     return all(key in validators for key in keys) and all(vote.verify() for vote in commit_votes(certificate, network))
 
 
-def commit_votes(certificate: CommitCertificate, network: str) -> list[SignedVote]:
+def commit_votes(certificate: CommitCertificate, network: NetworkId) -> list[SignedVote]:
     """The precommits a certificate stands for."""
     return [
         SignedVote(
@@ -41,30 +53,30 @@ def commit_votes(certificate: CommitCertificate, network: str) -> list[SignedVot
     ]
 
 
-def verify_polka(certificate: PolkaCertificate, network: str, validators: ValidatorSet) -> bool:
-    """Prevotes of more than 2/3 of the weight, all for block_id at round, one each."""
-    senders = [signed.vote.validator for signed in certificate.votes]
+def verify_polka(certificate: PolkaCertificate, network: NetworkId, validators: ValidatorSet, knows: Knows = unknown) -> bool:
+    """Prevotes of more than 2/3 of the weight, all for block_id at round, one each, ascending by validator. knows: verified before."""
+    senders = _senders(certificate.votes, validators)
     right = all(
         (v.network, v.type, v.height, v.round, v.block_id)
         == (network, VoteType.PREVOTE, certificate.height, certificate.round, certificate.block_id)
         for v in (signed.vote for signed in certificate.votes)
     )
-    return right and _are_distinct(senders, validators) and validators.is_quorum(sum(map(validators.weight, senders))) and all(
-        signed.verify() for signed in certificate.votes
+    return right and validators.is_quorum(sum(map(validators.weight, senders))) and all(
+        knows(signed) or signed.verify() for signed in certificate.votes
     )
 
 
-def verify_round(certificate: RoundCertificate, network: str, validators: ValidatorSet) -> bool:
-    """Either any precommits of more than 2/3 at round - 1 (its timeout), or any votes of more than 1/3 at round (skip)."""
-    senders = [signed.vote.validator for signed in certificate.votes]
-    weight = sum(map(validators.weight, set(senders)))
+def verify_round(certificate: RoundCertificate, network: NetworkId, validators: ValidatorSet, knows: Knows = unknown) -> bool:
+    """Either any precommits of more than 2/3 at round - 1 (its timeout), or any votes of more than 1/3 at round (skip); one of each sender,
+    ascending. knows: verified before."""
+    weight = sum(map(validators.weight, _senders(certificate.votes, validators)))
     votes = [signed.vote for signed in certificate.votes]
-    if not all(v.network == network and v.height == certificate.height and v.validator in validators for v in votes):
+    if not all(v.network == network and v.height == certificate.height for v in votes):
         return False
     timed_out = all((v.type, v.round) == (VoteType.PRECOMMIT, certificate.round - 1) for v in votes)
     skipped = all(v.round == certificate.round for v in votes)
     enough = (timed_out and validators.is_quorum(weight)) or (skipped and validators.has_honest(weight))
-    return enough and all(signed.verify() for signed in certificate.votes)
+    return enough and all(knows(signed) or signed.verify() for signed in certificate.votes)
 
 
 def round_certificate(keeper: VoteKeeper, validators: ValidatorSet, height: int, round_: int) -> RoundCertificate | None:
@@ -72,7 +84,8 @@ def round_certificate(keeper: VoteKeeper, validators: ValidatorSet, height: int,
     before = keeper.votes(round_ - 1, VoteType.PRECOMMIT)
     if validators.is_quorum(keeper.weight_any(round_ - 1, VoteType.PRECOMMIT)):
         return RoundCertificate(height, round_, before)
-    here = keeper.votes(round_, VoteType.PREVOTE) + keeper.votes(round_, VoteType.PRECOMMIT)
+    each = {v.vote.validator: v for kind in VoteType for v in keeper.votes(round_, kind)}
+    here = tuple(vote for _, vote in sorted(each.items()))
     return RoundCertificate(height, round_, here) if validators.has_honest(keeper.weight_in_round(round_)) else None
 
 
@@ -81,5 +94,9 @@ def polka_certificate(keeper: VoteKeeper, height: int, round_: int, block_id: by
     return PolkaCertificate(height, round_, block_id, keeper.votes_for(round_, VoteType.PREVOTE, block_id))
 
 
-def _are_distinct(senders: list[bytes], validators: ValidatorSet) -> bool:
-    return len(set(senders)) == len(senders) and all(sender in validators for sender in senders)
+def _senders(votes: Sequence[SignedVote], validators: ValidatorSet) -> list[bytes]:
+    """Who voted; nobody where a sender is no validator, or comes twice or out of order: so what there is to verify is bounded by the set,
+    before any of it is, and a certificate has one form."""
+    senders = [signed.vote.validator for signed in votes]
+    ascending = all(a < b for a, b in pairwise(senders))
+    return senders if ascending and all(sender in validators for sender in senders) else []

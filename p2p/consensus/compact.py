@@ -13,11 +13,13 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from p2p.codec import Message, encode, load, unpack
+from p2p.consensus.certificates import Knows, unknown
 from p2p.consensus.gate import is_right_claim
 from p2p.consensus.header import body_root
 from p2p.consensus.messages import Block, SignedProposal
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
+from p2p.keys import NetworkId
 from p2p.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TXS_PER_BLOCK
 from p2p.merkle import leaf_hash
 from p2p.types import U32, U64, VERSION, Bytes32
@@ -33,11 +35,11 @@ class CompactProposal(Message, frozen=True):
     signed: SignedProposal
     leaves: Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_TXS_PER_BLOCK)]
 
-    def is_right(self, network: str, members: ValidatorSet) -> bool:
+    def is_right(self, network: NetworkId, members: ValidatorSet, knows: Knows = unknown) -> bool:
         """By itself, before any transaction is at hand."""
         block = self.signed.block
         covered = block.header.tx_root == body_root(self.leaves, block.last_commit, block.evidence)
-        return covered and is_right_claim(self.signed, network, members)
+        return covered and is_right_claim(self.signed, network, members, knows)
 
 
 def shrink(data: bytes) -> bytes:
@@ -64,7 +66,8 @@ class Assembly:
         """known: the same block, when it is here whole already."""
         self._signed, self._leaves = compact.signed, compact.leaves
         self._txs: list[bytes | None] = list(known.txs) if known else [find(leaf) for leaf in compact.leaves]
-        self.height, self.block_id = compact.signed.proposal.height, compact.signed.proposal.block_id
+        self.proposal = compact.signed.proposal
+        self.height, self.block_id = self.proposal.height, self.proposal.block_id
 
     @property
     def missing(self) -> tuple[int, ...]:

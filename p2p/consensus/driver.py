@@ -14,18 +14,14 @@ import structlog
 from p2p.codec import encode
 from p2p.consensus import replay, wire
 from p2p.consensus.application import Application
-from p2p.consensus.certificates import (
-    commit_certificate,
-    polka_certificate,
-    round_certificate,
-    verify_commit,
-)
+from p2p.consensus.certificates import commit_certificate, polka_certificate, round_certificate, verify_commit
+from p2p.consensus.clock import ClockWatch
 from p2p.consensus.early import EarlyMessages
-from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Pace, Reload, Repeat, Say, Timeout, Wake
-from p2p.consensus.evidence import EvidencePool, check_evidence, of_proposals, of_votes
-from p2p.consensus.gate import is_right
+from p2p.consensus.events import Alarm, Commit, Committed, Due, Heard, Input, Output, Pace, Reload, Repeat, Say, Timeout, Wake
+from p2p.consensus.evidence import EvidencePool, of_proposals, of_votes
 from p2p.consensus.guard import GuardLog, GuardRecord, may_sign
 from p2p.consensus.header import check_block, make_block
+from p2p.consensus.inbox import Inbox
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import (
     Block,
@@ -39,9 +35,8 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, Step
 from p2p.consensus.timing import Timing
-from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
-from p2p.errors import RemoteProtocolError
-from p2p.keys import Domain, Key
+from p2p.consensus.validators import Turns, ValidatorSet, dump_priorities, increment, load_priorities
+from p2p.keys import Domain, Key, NetworkId
 from p2p.outcome import Outcome
 from p2p.steps import Steps, all_at_once
 
@@ -55,33 +50,29 @@ class Driver:
     else may be taken."""
 
     def __init__(
-        self, *, key: Key, network: str, app: Application, guard: GuardLog, timing: Timing, clock: Callable[[], int],
+        self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog, timing: Timing, clock: Callable[[], int],
         has_txs: Callable[[], bool] = lambda: False,
     ) -> None:
         self._key, self._network, self._app, self._guard = key, network, app, guard
-        self._timing, self._clock, self._has_txs = timing, clock, has_txs
+        self.timing, self.clock, self._has_txs = timing, clock, has_txs
         self._retry = clock() & 0x7FFFFFFF  # another start is another counter: repeats pass gossip's filter
         self.evidence = EvidencePool(network)
-        self._early = EarlyMessages()
-        self._before: Machine | None = None  # the height that was decided last: late conflicts are still evidence
+        self.early = EarlyMessages()
+        self.before: Machine | None = None  # the height that was decided last: late conflicts are still evidence
+        self._clock_watch = ClockWatch(timing)
         self._observe_until = 0  # observe only up to this height (replay did not reach the guard)
         self._out: list[Output] = []
         self._new_height()
+        self.inbox = Inbox(self, network)
 
     def _new_height(self) -> None:
         app = self._app
         self.height = app.height() + 1
         self.validators = ValidatorSet.of(app.validators())
-        self._next_validators = ValidatorSet.of(app.next_validators())
+        self.next_validators = ValidatorSet.of(app.next_validators())
         self._priorities = load_priorities(app.priorities(), self.validators)
-        proposers: dict[int, bytes] = {}
-
-        def proposer_of(round_: int) -> bytes:
-            if round_ not in proposers:
-                proposers[round_] = proposer(self.validators, self._priorities, round_)
-            return proposers[round_]
-
-        self.machine = Machine(self._key.public, self.validators, proposer_of)
+        self.machine = Machine(self._key.public, self.validators, Turns(self.validators, self._priorities))
+        self._arrived: dict[bytes, int] = {}  # by block: when others' fresh proposals that we keep came
         self._own: dict[tuple[int, int], SignedVote | SignedProposal] = {}  # by (round, step), as the guard has it
         self._unlogged: list[replay.Logged] = []
         self._waiting = False
@@ -93,36 +84,17 @@ class Driver:
         return all_at_once(self.begin_steps())
 
     def begin_steps(self) -> Steps[list[Output]]:
-        self._alarm(self._timing.rebroadcast_ms, Repeat())
+        self._alarm(self.timing.rebroadcast_ms, Repeat())
         if not (yield from self._replay()):
-            self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
+            self._alarm(self.timing.block_interval_ms, Pace(self.height, patient=False))
         return self._flush()
 
-    def judge(self, data: bytes) -> tuple[Outcome, wire.Wire | None]:
-        """(what becomes of it, message to take or None). Order of checks: shape, height, validator, slot, signature."""
-        try:
-            message = wire.parse(data)
-        except RemoteProtocolError:
-            return Outcome.REJECT, None
-        if isinstance(message, wire.EvidenceNote):
-            return self._judge_evidence(message)
-        height = wire.height_of(message)
-        sets = {self.height: self.validators, self.height + 1: self._next_validators}
-        if self._before is not None:
-            sets[self.height - 1] = self._before.validators
-        members = sets.get(height)
-        if members is None:
-            return Outcome.ACCEPT, None  # old, or so far ahead that sync brings it
-        known = self.machine.votes if height == self.height else None
-        return (Outcome.ACCEPT, message) if is_right(message, self._network, members, known) else (Outcome.REJECT, None)
+    def judge(self, data: bytes, *, whole: bool = True) -> tuple[Outcome, wire.Wire | None]:
+        """(what becomes of it, message to take or None): see inbox.py."""
+        return self.inbox.judge(data, whole=whole)
 
-    def _judge_evidence(self, note: wire.EvidenceNote) -> tuple[Outcome, wire.Wire | None]:
-        if not self.height - 2 <= note.height <= self.height + 2:
-            return Outcome.ACCEPT, None
-        who = check_evidence(note.evidence, self._network, self.validators, max(self.height, note.height))
-        if who is None:  # false, or against somebody who has left the set here: nobody's proven fault but the sender's haste
-            return Outcome.REJECT if note.height == self.height else Outcome.ACCEPT, None
-        return Outcome.ACCEPT, None if who in self._app.punished() else note
+    def is_punished(self, who: bytes) -> bool:
+        return who in self._app.punished()
 
     def take(self, event: Input) -> list[Output]:
         """One input, judged before. Raises StorageError: halt the peer."""
@@ -137,48 +109,68 @@ class Driver:
             case Pace():
                 yield from self._pace(event)
             case Repeat():
-                self._alarm(self._timing.rebroadcast_ms, Repeat())
+                self._alarm(self.timing.rebroadcast_ms, Repeat())
                 self._repeat()
             case Wake():
                 if self._waiting:
                     yield from self._act(self.machine.start())
             case Commit():
                 yield from self._take_commit(event)
+            case Due():
+                due = event.propose.round, 0
+                if event.height == self.height and (self.machine.round, self.machine.step) == (due[0], Step.PROPOSE) and due not in self._own:
+                    yield from self._act([event.propose])
+            case Heard():
+                yield from self._take_message(event.proposal, event.at_ms)
             case Reload():
                 event.install()
                 self._guard.prune(self._app.height())
-                self._before = None
+                self.before = None
                 self._new_height()
-                self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
+                self._alarm(self.timing.block_interval_ms, Pace(self.height, patient=False))
             case _:
-                yield from self._take_message(event)
+                yield from self._take_message(event, self.clock())
         return self._flush()
 
     def _flush(self) -> list[Output]:
         out, self._out = self._out, []
         return out
 
-    def _take_message(self, message: wire.Wire) -> Steps[None]:
+    def _take_message(self, message: wire.Wire, at_ms: int) -> Steps[None]:
         if isinstance(message, wire.EvidenceNote):
             self.evidence.add(message.evidence, self.validators, self.height)
             return
         height = wire.height_of(message)
         if height == self.height + 1:
-            self._early.add(message)
-        elif height == self.height - 1 and self._before is not None:
-            self._collect(self._before, message)
+            self.early.add(message, at_ms)
+        elif height == self.height - 1 and self.before is not None:
+            self._collect(self.before, message)
         elif height == self.height:
             if self.machine.step is Step.NEW:
                 yield from self._act(self.machine.start())  # others are on: no reason to wait longer
-            if self.height == height:
-                valid = (yield from self._is_valid(message)) if isinstance(message, SignedProposal) else True
-                self._unlogged.append((message, valid))
-                yield from self._act(replay.feed(self.machine, message, valid=valid))
+            if self.height == height and self.machine.is_news(message):
+                judged = (yield from self._look_at(message, at_ms)) if isinstance(message, SignedProposal) else replay.Judged(message)
+                self._unlogged.append(judged)
+                yield from self._act(replay.feed(self.machine, judged))
 
     def _collect(self, machine: Machine, message: wire.Wire) -> None:
         """A late message of the last height decides nothing, but may convict its sender."""
-        replay.feed(machine, message, valid=False)
+        replay.feed(machine, replay.Judged(message, valid=False))
         self._find_evidence(machine)
+
+    def _look_at(self, signed: SignedProposal, at_ms: int) -> Steps[replay.Judged]:
+        """Two verdicts, never mixed: valid is a fact about the block and is kept; timely is what our clock said of a fresh proposal when it
+        came, and is for its round alone."""
+        valid = yield from self._is_valid(signed)
+        proposal, block = signed.proposal, signed.block
+        if proposal.pol_round >= 0:
+            return replay.Judged(signed, valid)
+        if proposal.proposer != self._key.public and self.machine.wants(signed):
+            self._arrived[block.block_id] = at_ms
+        timely = self.timing.is_timely(block.header.time_ms, at_ms, proposal.round)
+        if not timely:
+            log.warning("proposal not timely", height=self.height, round=proposal.round, ahead_ms=block.header.time_ms - at_ms)
+        return replay.Judged(signed, valid, timely)
 
     def _is_valid(self, signed: SignedProposal) -> Steps[bool]:
         block = signed.block
@@ -187,7 +179,7 @@ class Driver:
             return known
         maker = self.machine.proposer_of(block.header.round)
         yield from self._app.study(block)
-        wrong = check_block(self._app, self._network, block, maker, self._clock())
+        wrong = check_block(self._app, self._network, block, maker)
         if wrong:
             log.warning("proposal refused", height=self.height, reason=wrong)
         return wrong is None
@@ -200,15 +192,17 @@ class Driver:
         while todo:
             effect = todo.pop(0)
             if isinstance(effect, SetTimer):
-                self._alarm(self._timing.timeout_ms(effect.kind, effect.round), Timeout(effect.kind, self.height, effect.round))
+                self._alarm(self.timing.timeout_ms(effect.kind, effect.round), Timeout(effect.kind, self.height, effect.round))
             elif isinstance(effect, Decide):
                 yield from self._decide(effect)
                 return
+            elif isinstance(effect, Propose) and (wait_ms := self._wait_ms(effect)):
+                self._alarm(wait_ms, Due(self.height, effect))
             elif isinstance(effect, Propose | CastVote):
                 message = self._sign(effect)
                 if message is not None:
                     self._own[replay.place(message)] = message
-                    todo += replay.feed(self.machine, message, valid=True)
+                    todo += replay.feed(self.machine, replay.Judged(message))
                     self._say(message)
                     self._show_lock(message)
 
@@ -226,7 +220,7 @@ class Driver:
 
     def _sign(self, effect: Propose | CastVote) -> SignedVote | SignedProposal | None:
         """G: sign, log and guard in one durable write; None when this peer may not sign here."""
-        if self._key.public not in self.validators or self.observing():
+        if not self._may_take_part():
             return None
         message = self._proposal(effect) if isinstance(effect, Propose) else sign_vote(self._key, self._vote(effect))
         if message is None:
@@ -237,22 +231,30 @@ class Driver:
         if not may_sign(self._guard.load(), guard):
             log.warning("the guard forbids this signature", height=self.height, round=effect.round, step=step)
             return None
-        self._guard.record(self.height, [*map(replay.entry, self._unlogged), replay.entry((message, True))], guard)
+        self._guard.record(self.height, [*map(replay.entry, self._unlogged), replay.entry(replay.Judged(message))], guard)
         self._unlogged = []
         return message
 
     def _vote(self, cast: CastVote) -> Vote:
         return Vote(self._network, cast.type, self.height, cast.round, cast.block_id, cast.valid_round, self._key.public)
 
-    def _proposal(self, propose: Propose) -> SignedProposal | None:
-        """O: the block of the newest polka this peer knows, else a new one."""
-        polka, (block_id, pol_round) = None, (propose.block_id, propose.valid_round)
+    def _what(self, propose: Propose) -> tuple[bytes | None, int]:
+        """O: the block of the newest polka this peer knows and its round, else a new one."""
         newest = self.machine.newest_polka()
-        if newest is not None and pol_round < newest[1] < propose.round:
-            block_id, pol_round = newest
+        older = newest is not None and propose.valid_round < newest[1] < propose.round
+        return newest if newest is not None and older else (propose.block_id, propose.valid_round)
+
+    def _wait_ms(self, propose: Propose) -> int:
+        """Y: a new block is dated by a clock that is past the last one."""
+        if self._what(propose)[0] is not None or not self._may_take_part():
+            return 0
+        return self.timing.wait_ms(self._app.last_time_ms(), self.clock())
+
+    def _proposal(self, propose: Propose) -> SignedProposal | None:
+        polka, (block_id, pol_round) = None, self._what(propose)
         if block_id is None:
             evidence = self.evidence.pending(self.validators, self._app.punished())
-            block = make_block(self._app, self._key, self._network, propose.round, self._clock(), evidence)
+            block = make_block(self._app, self._key, self._network, propose.round, self.clock(), evidence)
         else:
             found = self.machine.proposal_of(block_id)
             if found is None:
@@ -262,6 +264,9 @@ class Driver:
         body = Proposal(self._network, self.height, propose.round, block.block_id, pol_round, self._key.public)
         return SignedProposal(body, self._key.sign(Domain.PROPOSAL, self._network, encode(body)), block, polka)
 
+    def _may_take_part(self) -> bool:
+        return self._key.public in self.validators and not self.observing()
+
     def observing(self) -> bool:
         return self.height <= self._observe_until
 
@@ -270,7 +275,7 @@ class Driver:
         topic = "proposals" if isinstance(message, SignedProposal) else "votes"
         self._out.append(Say(topic, wire.pack(message, self._retry)))
 
-    def _alarm(self, delay_ms: int, event: Timeout | Pace | Repeat) -> None:
+    def _alarm(self, delay_ms: int, event: Timeout | Pace | Repeat | Due) -> None:
         self._out.append(Alarm(delay_ms, event))
 
     def _repeat(self) -> None:
@@ -299,7 +304,7 @@ class Driver:
             yield from self._act(self.machine.start())
         else:
             self._waiting = True
-            self._alarm(self._timing.empty_block_interval_ms - self._timing.block_interval_ms, Pace(self.height, patient=True))
+            self._alarm(self.timing.empty_block_interval_ms - self.timing.block_interval_ms, Pace(self.height, patient=True))
 
     # -- decisions ------------------------------------------------------------------------------------------------
 
@@ -313,27 +318,29 @@ class Driver:
         """A certificate from sync decides like our own precommits would (D)."""
         block, certificate = item.block, item.certificate
         if not (
-            certificate.height == self.height and block.block_id == certificate.block_id
+            certificate.height == self.height and block.block_id == certificate.block_id and block.header.round <= certificate.round
             and verify_commit(certificate, self._network, self.validators)
         ):
             return
         yield from self._app.study(block)
-        if check_block(self._app, self._network, block, self.machine.proposer_of(block.header.round), None) is None:
+        if check_block(self._app, self._network, block, self.machine.proposer_of(block.header.round)) is None:
             yield from self._commit(block, certificate)
 
     def _commit(self, block: Block, certificate: CommitCertificate) -> Steps[None]:
         self._find_evidence(self.machine)
+        if block.block_id in self._arrived:
+            self._clock_watch.heard(block.header.time_ms, self._arrived[block.block_id])
         _, after = increment(self.validators, self._priorities, 1)
         priorities = dump_priorities(self.validators, after)
         yield from self._app.work(block, priorities)
         self._app.finalize(block, certificate, priorities)
         self._guard.prune(self.height)
-        self._before = self.machine
+        self.before = self.machine
         self._new_height()
         self._out.append(Committed(block, certificate))
-        self._alarm(self._timing.block_interval_ms, Pace(self.height, patient=False))
-        for message in self._early.drain(self.height):
-            yield from self._take_message(message)
+        self._alarm(self.timing.block_interval_ms, Pace(self.height, patient=False))
+        for early in self.early.drain(self.height):
+            yield from self._take_message(early.message, early.at_ms)
 
     def _find_evidence(self, machine: Machine) -> None:
         """New proof goes into the pool and is told to the others at once."""
@@ -372,8 +379,9 @@ class Driver:
         return {
             "height": self.height, "round": m.round, "step": m.step.name.lower(), "validator": self._key.public in self.validators,
             "proposer": m.proposer_of(max(m.round, 0)).hex(), "evidence": len(self.evidence), "observing": self.observing(),
+            "clock_lag_ms": self._clock_watch.lag_ms, "clock": self._clock_watch.says(),
         }
 
     def size(self) -> int:
         """Messages kept: what must stay bounded."""
-        return self.machine.size() + (self._before.size() if self._before else 0) + len(self._early) + len(self.evidence)
+        return self.machine.size() + (self.before.size() if self.before else 0) + len(self.early) + len(self.evidence)

@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from p2p.codec import encode
 from p2p.consensus import wire
 from p2p.consensus.messages import SignedProposal, SignedVote
 
 VOTES_EACH = 8
-OTHERS_EACH = 2  # proposals of one proposer; certificates, by their round
+OTHERS_EACH = 2  # proposals of one proposer; certificates of one kind (they have no sender of their own)
+Place = tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """at_ms: when it arrived. A proposal is timely or not by that, however long it waits here."""
+
+    message: wire.Wire
+    at_ms: int
 
 
 class EarlyMessages:
-    """By sender: votes and proposals by who signed them, certificates by round (they have no sender of their own)."""
+    """By sender: votes and proposals by whoever signed them, certificates by kind."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, bytes], dict[bytes, wire.Wire]] = {}
+        self._kept: dict[Place, dict[bytes, Early]] = {}
 
-    def add(self, message: wire.Wire) -> None:
-        if isinstance(message, SignedVote):
-            place, limit = (1, message.vote.validator), VOTES_EACH
-        elif isinstance(message, SignedProposal):
-            place, limit = (2, message.proposal.proposer), OTHERS_EACH
-        else:
-            place, limit = (3, b""), OTHERS_EACH
-        kept = self._kept.setdefault(place, {})
-        if len(kept) < limit:
-            kept[encode(message)] = message
+    def wants(self, message: wire.Wire) -> bool:
+        """Whether there is room for it, and it is not here yet."""
+        place, limit = _place(message)
+        kept = self._kept.get(place, {})
+        return len(kept) < limit and encode(message) not in kept
 
-    def drain(self, height: int) -> list[wire.Wire]:
+    def add(self, message: wire.Wire, at_ms: int) -> None:
+        if self.wants(message):
+            self._kept.setdefault(_place(message)[0], {})[encode(message)] = Early(message, at_ms)
+
+    def drain(self, height: int) -> list[Early]:
         """All of `height`, proposals first; forgets everything."""
-        found = [m for _, kept in sorted(self._kept.items(), key=lambda item: (item[0][0] != 2, item[0])) for m in kept.values()]
+        found = [e for _, kept in sorted(self._kept.items(), key=lambda item: (item[0][0] != 2, item[0])) for e in kept.values()]
         self._kept = {}
-        return [m for m in found if wire.height_of(m) == height]
+        return [early for early in found if wire.height_of(early.message) == height]
 
     def __len__(self) -> int:
         return sum(map(len, self._kept.values()))
+
+
+def _place(message: wire.Wire) -> tuple[Place, int]:
+    if isinstance(message, SignedVote):
+        return (1, message.vote.validator), VOTES_EACH
+    if isinstance(message, SignedProposal):
+        return (2, message.proposal.proposer), OTHERS_EACH
+    return (wire.NUMBERS[type(message)], b""), OTHERS_EACH

@@ -7,6 +7,7 @@ The driver says and takes whole proposals; between peers they travel compact (co
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import structlog
@@ -16,15 +17,16 @@ from p2p.consensus.application import Application
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly, FindTx, shrink
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Reload, Say, Wake
+from p2p.consensus.events import Alarm, Commit, Committed, Heard, Input, Output, Reload, Say, Wake
 from p2p.consensus.guard import GuardLog
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.patient import patiently
 from p2p.consensus.timing import Timing
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.keys import Key
+from p2p.keys import Key, NetworkId
 from p2p.limits import BODY_TIMEOUT_S
 from p2p.outcome import Outcome
+from p2p.tasks import once
 
 log = structlog.get_logger()
 
@@ -42,12 +44,16 @@ class Engine:
     fetch(peer, height, block_id, places): transactions of a block that the peer has offered."""
 
     def __init__(
-        self, *, key: Key, network: str, app: Application, guard: GuardLog, publish: Callable[[str, bytes], Awaitable[None]],
+        self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog, publish: Callable[[str, bytes], Awaitable[None]],
         timing: Timing, clock: Callable[[], int], on_commit: Callable[[Block, CommitCertificate], None] = lambda b, c: None,
         has_txs: Callable[[], bool] = lambda: False, find_tx: FindTx = lambda leaf: None, fetch: Fetch = nobody,
     ) -> None:
-        self.driver = Driver(key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs)
-        self.bodies = Bodies(self.driver, app, network, find_tx)
+        def begin() -> None:
+            self.driver = Driver(key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs)
+            self.bodies = Bodies(self.driver, network, find_tx)
+
+        self._begin, self._ran = begin, False
+        begin()
         self._app, self._publish, self._on_commit, self._fetch = app, publish, on_commit, fetch
         self._nursery: trio.Nursery | None = None
         self.fetched = 0  # transactions of proposals that had to be fetched
@@ -57,31 +63,33 @@ class Engine:
         """A gossip message of author `from_peer`, and what becomes of it."""
         if topic == "proposals":
             return self._offer(from_peer, data)
-        outcome, message = self.driver.judge(data)
-        if isinstance(message, SignedProposal):
-            return Outcome.REJECT  # whole ones do not travel
+        outcome, message = self.driver.judge(data, whole=False)
         if message is not None:
             self._put(message)
         return outcome
 
     def _offer(self, author: str, data: bytes) -> Outcome:
         outcome, found = self.bodies.judge(author, data)
-        if isinstance(found, SignedProposal):
-            self._put(found)
-        elif found is not None and self._nursery is not None:
-            self._nursery.start_soon(self._complete, author, found)
-        elif found is not None:
-            self.bodies.done(author)  # not running yet; a repeat brings it again
+        if found is not None:
+            self._pursue(author, found)
         return outcome
 
-    async def _complete(self, author: str, assembly: Assembly) -> None:
+    def _pursue(self, author: str, found: SignedProposal | Assembly) -> None:
+        if isinstance(found, SignedProposal):
+            self._put(Heard(found, self.bodies.arrived_ms(found.proposal)))
+        elif self._nursery is not None:
+            self._nursery.start_soon(once, "fetch of a block", self._complete, author, found, self.bodies.arrived_ms(found.proposal))
+        else:
+            self.bodies.done(author)  # not running yet; a repeat brings it again
+
+    async def _complete(self, author: str, assembly: Assembly, at_ms: int) -> None:
         """Fetch what is missing and hand the whole to the driver. Whatever fails costs this offer only: a repeat brings another."""
         lied, places = False, assembly.missing
         try:
             with trio.fail_after(BODY_TIMEOUT_S):
                 assembly.fill(await self._fetch(author, assembly.height, assembly.block_id, places))
             self.fetched += len(places)
-            self._put(assembly.whole())
+            self._put(Heard(assembly.whole(), at_ms))
         except RemoteProtocolError as error:
             lied = True
             log.warning("a peer does not give the block it offers", peer=author, height=assembly.height, reason=str(error))
@@ -91,11 +99,17 @@ class Engine:
             self.bodies.done(author, lied=lied)
 
     def body(self, height: int, block_id: bytes, places: Sequence[int]) -> tuple[bytes, ...] | None:
-        """Transactions of a block this peer has proposed or said again; None when it holds no such block any more."""
+        """Transactions of a block this peer has proposed or said again; None when it holds no such block any more. Each at most once, so
+        that an answer is never larger than a block. Raises RemoteProtocolError for places that no honest peer asks for."""
+        if any(after <= before for before, after in pairwise(places)):
+            raise RemoteProtocolError("places of a block are asked for in ascending order, each once", field="places", code="shape")
         held = self.driver.machine.proposal_of(block_id) if height == self.driver.height else None
-        if held is None or any(place >= len(held.block.txs) for place in places):
+        if held is None:
             return None
-        return tuple(held.block.txs[place] for place in places)
+        txs = held.block.txs
+        if places and places[-1] >= len(txs):
+            raise RemoteProtocolError(f"that block has {len(txs)} transactions", field="places", code="shape")
+        return tuple(txs[place] for place in places)
 
     def _put(self, event: Input) -> None:
         try:
@@ -128,14 +142,20 @@ class Engine:
         return self.driver.status()
 
     async def run(self) -> None:
-        """Until cancelled. Raises StorageError when nothing can be written any more."""
+        """Until cancelled. Raises StorageError when nothing can be written any more. After another failure it may run again: from what is on
+        disk, as after a restart of the process."""
+        if self._ran:
+            self._begin()
+        self._ran = True
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._carry_out(nursery, await patiently(self.driver.begin_steps()))
             async for event, done in self._receive:
-                await self._carry_out(nursery, await patiently(self.driver.take_steps(event)))
-                if done is not None:
-                    done.set()
+                try:
+                    await self._carry_out(nursery, await patiently(self.driver.take_steps(event)))
+                finally:
+                    if done is not None:
+                        done.set()
 
     async def _carry_out(self, nursery: trio.Nursery, outputs: list[Output]) -> None:
         for output in outputs:
@@ -148,8 +168,8 @@ class Engine:
                     nursery.start_soon(self._alarm, output)
                 case Committed():
                     self._on_commit(output.block, output.certificate)
-                    for author, data in self.bodies.new_height():
-                        self._offer(author, data)
+                    for author, found in self.bodies.new_height():
+                        self._pursue(author, found)
 
     async def _alarm(self, alarm: Alarm) -> None:
         await trio.sleep(alarm.delay_ms / 1000)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2p.consensus import wire
-from p2p.consensus.messages import Block, CommitCertificate
-from p2p.consensus.round import TimeoutKind
+from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
+from p2p.consensus.round import Propose, TimeoutKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,22 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """The wait of a proposer until its clock is past the last block's time is over."""
+
+    height: int
+    propose: Propose
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A proposal, and when it arrived by our clock: not when its body was complete, nor when the queue came to it (rule Y)."""
+
+    proposal: SignedProposal
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """A decided block from sync."""
 
@@ -50,7 +66,7 @@ class Reload:
     install: Callable[[], None]
 
 
-Input = Timeout | Pace | Repeat | Wake | Commit | Reload | wire.Wire
+Input = Timeout | Pace | Repeat | Wake | Due | Heard | Commit | Reload | wire.Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +80,7 @@ class Alarm:
     """Give `event` back after delay_ms."""
 
     delay_ms: int
-    event: Timeout | Pace | Repeat
+    event: Timeout | Pace | Repeat | Due
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from p2p.consensus.messages import SignedProposal, SignedVote, VoteType
+from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote, VoteType
 from p2p.consensus.round import Effect, RoundState, SetTimer, SkipRound, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import Pair, VoteKeeper
@@ -30,6 +30,7 @@ class Machine:
         self.proposals: dict[int, list[SignedProposal]] = {}
         self.proposal_conflicts: dict[tuple[bytes, int], tuple[SignedProposal, SignedProposal]] = {}
         self.validity: dict[bytes, bool] = {}
+        self.untimely: set[tuple[int, bytes]] = set()  # (round, block) of fresh proposals that were
         self._max_future = max_future
         self._once: set[tuple[str, int]] = set()
         self._out: list[Effect] = []
@@ -56,10 +57,9 @@ class Machine:
 
     def newest_polka(self) -> tuple[bytes, int] | None:
         """O: the newest polka for a valid block, whenever it became known; `valid` is only what was seen in its own round."""
-        for round_ in self.votes.rounds_above(-1):
-            for block_id, good in self.validity.items():
-                if good and self.validators.is_quorum(self.votes.weight_for(round_, VoteType.PREVOTE, block_id)):
-                    return block_id, round_
+        for round_, block_id in self.votes.quorums(VoteType.PREVOTE):
+            if self.validity.get(block_id, False):
+                return block_id, round_
         return None
 
     # -- inputs ---------------------------------------------------------------------------------------------------
@@ -70,23 +70,46 @@ class Machine:
             self._new_round(0)
         return self._run()
 
-    def on_proposal(self, signed: SignedProposal, valid: bool) -> list[Effect]:
-        """A proposal whose signature is right; `valid`: what the application says of its block."""
+    def is_near(self, round_: int) -> bool:
+        """Whether a proposal of this round is worth a look: it is at most a little ahead, or somebody honest is there. Asked before all
+        else, so that a number from outside decides nothing."""
+        return round_ <= self.round + self._max_future or self.validators.has_honest(self.votes.weight_in_round(round_))
+
+    def wants(self, signed: SignedProposal) -> bool:
+        """Whether on_proposal would keep it: else it is not worth a check, a byte, nor a place in the log."""
         proposal = signed.proposal
-        if proposal.proposer != self.proposer_of(proposal.round):
-            return []  # before anything is remembered: two proposers in one round are no conflict of one
+        if not self.is_near(proposal.round) or proposal.proposer != self.proposer_of(proposal.round):
+            return False  # before anything is remembered: two proposers in one round are no conflict of one
         known = self.proposals.get(proposal.round, [])
         if any(p.proposal == proposal for p in known):
+            return False
+        return len(known) < PROPOSALS_PER_ROUND or self._is_voted_for(proposal.round, proposal.block_id)
+
+    def is_news(self, message: SignedVote | SignedProposal | PolkaCertificate | RoundCertificate) -> bool:
+        """Whether anything of a verified message would be kept. What is not is not fed, nor logged, however often it comes."""
+        match message:
+            case SignedVote():
+                return self.votes.is_news(message, self.round)
+            case SignedProposal():
+                return self.wants(message) or (message.polka is not None and self.is_news(message.polka))
+            case PolkaCertificate():
+                return any(self.votes.is_news(vote, self.round, whole=True) for vote in message.votes)
+            case RoundCertificate():
+                return any(self.votes.is_news(vote, self.round, justified=True) for vote in message.votes)
+
+    def on_proposal(self, signed: SignedProposal, valid: bool, timely: bool = True) -> list[Effect]:
+        """A proposal whose signature is right. valid: what the application says of its block, for good. timely: what the clock said of
+        the proposal when it arrived, which counts for its own round and nothing else."""
+        proposal = signed.proposal
+        if not self.wants(signed):
             return []
+        known = self.proposals.setdefault(proposal.round, [])
         if known:
             self.proposal_conflicts.setdefault((proposal.proposer, proposal.round), (known[0], signed))
-        wanted = self.validators.has_honest(self.votes.weight_in_round(proposal.round))
-        if not known and proposal.round > self.round + self._max_future and not wanted:
-            return []
-        if len(known) >= PROPOSALS_PER_ROUND and not self._is_voted_for(proposal.round, proposal.block_id):
-            return []
-        self.proposals.setdefault(proposal.round, []).append(signed)
+        known.append(signed)
         self.validity[proposal.block_id] = valid
+        if not timely:
+            self.untimely.add((proposal.round, proposal.block_id))
         return self._run()
 
     def _is_voted_for(self, round_: int, block_id: bytes) -> bool:
@@ -95,6 +118,11 @@ class Machine:
 
     def on_vote(self, signed: SignedVote) -> list[Effect]:
         return self._run() if self.votes.add(signed, self.round) else []
+
+    def on_round_certificate(self, votes: Sequence[SignedVote]) -> list[Effect]:
+        """Verified votes that justify a round (S), however far ahead it is."""
+        news = [self.votes.add(vote, self.round, justified=True) for vote in votes]
+        return self._run() if any(news) else []
 
     def on_certificate(self, votes: Sequence[SignedVote]) -> list[Effect]:
         """C: a verified quorum for one value of one (round, type), taken whole."""
@@ -133,12 +161,9 @@ class Machine:
 
     def _rule_d(self) -> bool:
         """D (L49): quorum of precommits for a valid proposal of any round."""
-        for round_ in self.votes.rounds_above(-1):
-            if not self.validators.is_quorum(self.votes.weight_any(round_, VoteType.PRECOMMIT)):
-                continue
-            for block_id, good in self.validity.items():
-                if good and self.validators.is_quorum(self.votes.weight_for(round_, VoteType.PRECOMMIT, block_id)):
-                    return self._emit(self.state.commit(block_id, round_))
+        for round_, block_id in self.votes.quorums(VoteType.PRECOMMIT):
+            if self.validity.get(block_id, False):
+                return self._emit(self.state.commit(block_id, round_))
         return False
 
     def _rule_s(self) -> bool:
@@ -168,8 +193,9 @@ class Machine:
         for signed in self.proposals.get(self.round, []):
             block_id, pol_round = signed.proposal.block_id, signed.proposal.pol_round
             valid = self.validity[block_id]
-            if pol_round < 0:
-                return self._emit(self.state.proposal(block_id, valid=valid))
+            if pol_round < 0:  # Y: the one place where time counts
+                timely = (self.round, block_id) not in self.untimely
+                return self._emit(self.state.proposal(block_id, valid=valid and timely))
             if self.validators.is_quorum(self.votes.weight_for(pol_round, VoteType.PREVOTE, block_id)) and self._emit(
                 self.state.proposal_with_polka(block_id, pol_round, valid=valid)
             ):

@@ -1,4 +1,5 @@
-"""The log of one height: what was fed to the machine, in order. Law: replay equals run; validity is logged, not judged again."""
+"""The log of one height: what was fed to the machine, in order. Law: replay equals run; validity and timeliness are logged,
+not judged again."""
 
 from __future__ import annotations
 
@@ -23,14 +24,24 @@ class Replayed:
     decision: Decide | None = None
 
 
-Logged = Timeout | tuple[wire.Wire, bool]
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A message and what was found when it came. valid: its block is right. timely: the clock agreed with a fresh proposal. Both are logged:
+    the first is dear, the second cannot be judged again."""
+
+    message: wire.Wire
+    valid: bool = True
+    timely: bool = True
+
+
+Logged = Timeout | Judged
 
 
 def entry(logged: Logged) -> bytes:
-    """Bytes of one input: a timer that fired, or a message and whether its block was found valid."""
+    """Bytes of one input: a timer that fired, or a message and its verdicts."""
     if isinstance(logged, Timeout):
         return encode(["t", int(logged.kind), logged.round])
-    return encode(["m", logged[1], wire.pack(logged[0], 0)])
+    return encode(["m", logged.valid, logged.timely, wire.pack(logged.message, 0)])
 
 
 def place(message: SignedVote | SignedProposal) -> tuple[int, int]:
@@ -40,16 +51,17 @@ def place(message: SignedVote | SignedProposal) -> tuple[int, int]:
     return message.proposal.round, 0
 
 
-def feed(machine: Machine, message: wire.Wire, *, valid: bool) -> list[Effect]:
+def feed(machine: Machine, judged: Judged) -> list[Effect]:
     """One message into the machine."""
+    message = judged.message
     if isinstance(message, SignedVote):
         return machine.on_vote(message)
     if isinstance(message, SignedProposal):
         effects = machine.on_certificate(message.polka.votes) if message.polka else []
-        return effects + machine.on_proposal(message, valid)
+        return effects + machine.on_proposal(message, judged.valid, judged.timely)
     if isinstance(message, PolkaCertificate):
         return machine.on_certificate(message.votes)
-    return [e for vote in message.votes for e in machine.on_vote(vote)] if isinstance(message, RoundCertificate) else []
+    return machine.on_round_certificate(message.votes) if isinstance(message, RoundCertificate) else []
 
 
 def run(machine: Machine, logged: list[bytes], me: bytes) -> Replayed:
@@ -62,14 +74,15 @@ def run(machine: Machine, logged: list[bytes], me: bytes) -> Replayed:
         if plain[0] == "t":
             _note(machine.on_timeout(TimeoutKind(plain[1]), plain[2]), found)
             continue
-        message = wire.parse(plain[2])
+        judged = Judged(wire.parse(plain[3]), plain[1], plain[2])
+        message = judged.message
         if isinstance(message, SignedVote) and message.vote.validator == me:
             found.signed[message.vote.round, int(message.vote.type)] = encode(message.vote)
             found.own[place(message)] = message
         elif isinstance(message, SignedProposal) and message.proposal.proposer == me:
             found.signed[message.proposal.round, 0] = encode(message.proposal)
             found.own[place(message)] = message
-        _note(feed(machine, message, valid=plain[1]), found)
+        _note(feed(machine, judged), found)
     found.timers = [timer for timer in found.timers if timer.round == machine.round]
     return found
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from p2p.codec import decode, encode
+from p2p.limits import MAX_TURNS as TURNS
 from p2p.merkle import root
 
 
@@ -80,12 +81,18 @@ def centre(priorities: Priorities, total: int) -> Priorities:
 
 def increment(members: ValidatorSet, priorities: Priorities, times: int) -> tuple[bytes, Priorities]:
     """`times` elections after one centring: (the last elected, priorities after it)."""
-    current, total = centre(priorities, members.total), members.total
+    current = centre(priorities, members.total)
     elected = b""
     for _ in range(times):
-        current = {key: current[key] + weight for key, weight in members.members}
-        elected = min(current, key=lambda k: (-current[k], k))
-        current[elected] -= total
+        elected, current = elect(members, current)
+    return elected, current
+
+
+def elect(members: ValidatorSet, priorities: Priorities) -> tuple[bytes, Priorities]:
+    """One election, without centring: (who, priorities after it)."""
+    current = {key: priorities[key] + weight for key, weight in members.members}
+    elected = min(current, key=lambda k: (-current[k], k))
+    current[elected] -= members.total
     return elected, current
 
 
@@ -97,10 +104,31 @@ def update(old: ValidatorSet, new: ValidatorSet, priorities: Priorities) -> Prio
     return centre(current, new.total)
 
 
+class Turns:
+    """Whose turn each round of one height is: calling it costs at most TURNS elections in all, whatever number it is asked for.
+
+    Round 0 is the height's own election, each later one goes on from there, as far as anyone has asked; from round TURNS on the turns
+    begin again. No honest network comes near it, and a number in a message must not decide how long anybody counts."""
+
+    def __init__(self, members: ValidatorSet, priorities: Priorities) -> None:
+        """priorities: those before this height's own election."""
+        elected, self._current = increment(members, priorities, 1)
+        self._members, self._elected, self.elections = members, [elected], 1
+
+    def __call__(self, round_: int) -> bytes:
+        place = round_ % TURNS
+        while len(self._elected) <= place:
+            # the first of a height's later rounds centres once more, as it always did: the rest goes on from there
+            centred = self._current if len(self._elected) > 1 else centre(self._current, self._members.total)
+            elected, self._current = elect(self._members, centred)
+            self._elected.append(elected)
+            self.elections += 1
+        return self._elected[place]
+
+
 def proposer(members: ValidatorSet, priorities: Priorities, round_: int) -> bytes:
     """Proposer of round `round_`; `priorities` are those before this height's own election."""
-    elected, current = increment(members, priorities, 1)
-    return increment(members, current, round_)[0] if round_ else elected
+    return Turns(members, priorities)(round_)
 
 
 def dump_priorities(members: ValidatorSet, priorities: Priorities) -> bytes:

@@ -27,11 +27,35 @@ class VoteKeeper:
         self._weights: dict[Slot, dict[tuple[bytes | None, int], int]] = {}
         self._any: dict[Slot, int] = {}
         self._in_round: dict[int, dict[bytes, None]] = {}
+        self._quorums: dict[Slot, dict[bytes, None]] = {}  # blocks that a quorum voted for
         self.double: dict[tuple[bytes, int, VoteType], Pair] = {}  # two votes in one slot
         self.amnesia: dict[bytes, Pair] = {}  # (precommit, later prevote that forgot it)
 
-    def add(self, signed: SignedVote, round_now: int, *, whole: bool = False) -> bool:
-        """True when it counts newly. whole: part of a quorum certificate, so it counts even beside another vote of its sender."""
+    def is_news(self, signed: SignedVote, round_now: int, *, whole: bool = False, justified: bool = False) -> bool:
+        """Whether `add` would keep anything of it. Cheap: it is asked before a signature is looked at."""
+        vote = signed.vote
+        if vote.validator not in self._validators:
+            return False
+        slot = (vote.round, vote.type)
+        known = self._first.get(slot, {}).get(vote.validator)
+        if known is None:
+            near = vote.round <= round_now + 1 or whole or justified
+            return near or self._rounds_ahead(vote, round_now) < self._max_future
+        if known.vote == vote:
+            return False
+        if (vote.validator, *slot) not in self.double:
+            return True
+        other = known.vote.block_id != vote.block_id
+        return whole and other and (vote.validator, vote.block_id) not in self._also.get(slot, {})
+
+    def knows(self, signed: SignedVote) -> bool:
+        """These very bytes were verified before: nothing of them needs a second look. Another signature under the same vote does."""
+        vote = signed.vote
+        return self.first(vote.validator, vote.round, vote.type) == signed
+
+    def add(self, signed: SignedVote, round_now: int, *, whole: bool = False, justified: bool = False) -> bool:
+        """True when it counts newly. whole: part of a quorum certificate, so it counts even beside another vote of its sender.
+        justified: of a round that more than a third voted in, so the bound of rounds ahead is not for it."""
         vote = signed.vote
         if vote.validator not in self._validators:
             return False
@@ -48,7 +72,8 @@ class VoteKeeper:
             self._also.setdefault(slot, {})[again] = signed
             self._weigh(slot, vote)
             return True
-        if not whole and vote.round > round_now + 1 and self._rounds_ahead(vote, round_now) >= self._max_future:
+        near = vote.round <= round_now + 1 or whole or justified
+        if not near and self._rounds_ahead(vote, round_now) >= self._max_future:
             return False
         self._first.setdefault(slot, {})[vote.validator] = signed
         self._in_round.setdefault(vote.round, {})[vote.validator] = None
@@ -61,6 +86,8 @@ class VoteKeeper:
         tally = self._weights.setdefault(slot, {})
         place = (vote.block_id, vote.valid_round)
         tally[place] = tally.get(place, 0) + self._validators.weight(vote.validator)
+        if vote.block_id is not None and self._validators.is_quorum(self.weight_for(*slot, vote.block_id)):
+            self._quorums.setdefault(slot, {})[vote.block_id] = None
 
     def _rounds_ahead(self, vote: Vote, round_now: int) -> int:
         return sum(1 for r, who in self._in_round.items() if r > round_now and r != vote.round and vote.validator in who)
@@ -103,6 +130,11 @@ class VoteKeeper:
         """Weight that voted for `block_id` (None = nil); with valid_round, only votes that carry it."""
         tally = self._weights.get((round_, kind), {})
         return sum(w for (what, vr), w in tally.items() if what == block_id and (valid_round is None or vr == valid_round))
+
+    def quorums(self, kind: VoteType) -> list[tuple[int, bytes]]:
+        """(round, block) of every quorum for a block, the newest round first: so nobody looks through all rounds for one."""
+        found = [(round_, block_id) for (round_, kind_), blocks in self._quorums.items() if kind_ is kind for block_id in blocks]
+        return sorted(found, key=lambda place: place[0], reverse=True)
 
     def rounds_above(self, round_: int) -> list[int]:
         return sorted((r for r in self._in_round if r > round_), reverse=True)

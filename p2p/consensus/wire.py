@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Annotated
 
 from msgspec import Meta
 
 from p2p.codec import Message, convert, decode, encode
+from p2p.consensus.evidence import accused
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
 from p2p.errors import RemoteProtocolError
 from p2p.limits import MAX_PROPOSAL
@@ -49,3 +51,18 @@ def height_of(message: Wire) -> int:
     if isinstance(message, SignedVote):
         return message.vote.height
     return message.proposal.height if isinstance(message, SignedProposal) else message.height
+
+
+def content(message: Wire) -> Hashable:
+    """What a message says, whoever says it and under whatever retry counter. Two certificates of one thing say the same by other votes."""
+    match message:
+        case SignedVote():
+            return 1, message.vote
+        case SignedProposal():
+            return 2, message.proposal, message.polka is not None
+        case PolkaCertificate():
+            return 3, message.height, message.round, message.block_id
+        case RoundCertificate():
+            return 4, message.height, message.round
+        case EvidenceNote():
+            return 5, accused(message.evidence)

@@ -32,8 +32,8 @@ from p2p.inference.session import (
     Trying,
     check_text,
     pack_frame,
-    parse_frame,
     raise_failure,
+    receive_frame,
 )
 from p2p.keys import Domain, Key, peer_id, verify
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
@@ -158,7 +158,7 @@ class Agent:
                 if session.reader.gone and session.tokens and not stopping:
                     stopping, most = True, min(most, len(session.tokens) + MAX_AFTER_STOP)
                     await stream.send(pack_frame(Stop(session.ask.signed_request.inference_id)))
-                frame = parse_frame(await stream.receive(timeout_s=timeout_s))
+                frame = await receive_frame(stream, Tokens, Done, Passed, Failure, timeout_s=timeout_s)
                 if isinstance(frame, Tokens):
                     said.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):

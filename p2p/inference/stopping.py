@@ -11,7 +11,7 @@ import trio
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.gossip.streams import Stream
 from p2p.inference.engine import TokenStep
-from p2p.inference.session import Stop, parse_frame
+from p2p.inference.session import Stop, receive_frame
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class _Agent:
 
     async def listen(self, stream: Stream, inference_id: bytes) -> None:
         try:
-            frame = parse_frame(await stream.receive(timeout_s=math.inf))
+            frame = await receive_frame(stream, Stop, timeout_s=math.inf)
             if not isinstance(frame, Stop) or frame.inference_id != inference_id:
                 raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
             self.stopped = True

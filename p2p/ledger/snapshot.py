@@ -14,6 +14,7 @@ from msgspec import Meta
 from p2p.codec import Message, encode, unpack
 from p2p.errors import RemoteProtocolError
 from p2p.ledger import tree
+from p2p.limits import MAX_CHUNK_ITEMS
 from p2p.steps import Steps
 from p2p.types import U64
 
@@ -65,7 +66,7 @@ def make_chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Steps[tuple[list[bytes]
 
 def open_chunk(raw: bytes, manifest: Manifest, index: int) -> Pairs:
     """The pairs of chunk `index`. Raises RemoteProtocolError when it is not the one the manifest names."""
-    pairs = list(unpack(tuple[tuple[bytes, bytes], ...], raw))
+    pairs = list(unpack(tuple[tuple[bytes, bytes], ...], raw, items=MAX_CHUNK_ITEMS))
     leaves = [tree.leaf_of(*pair) for pair in pairs]
     distinct = len({path for path, _ in leaves}) == len(leaves)
     if not distinct or tree.subtree(leaves, digits_of(manifest.chunks)) != manifest.chunks[index]:

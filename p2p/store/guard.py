@@ -9,6 +9,7 @@ from pathlib import Path
 from p2p.codec import encode, load
 from p2p.consensus.guard import GuardRecord
 from p2p.errors import StorageError
+from p2p.files import open_output
 from p2p.store.batch import Batch
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
@@ -63,7 +64,7 @@ class GuardStore:
         if self._marker.exists():
             return
         try:
-            with self._marker.open("wb") as file:
+            with os.fdopen(open_output(self._marker), "wb") as file:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StorageError(f"cannot write {self._marker}: {error}", field="guard") from error

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import lmdb
 
-from p2p.errors import StorageError
+from p2p.errors import ConfigError, StorageError
+from p2p.files import FILE_MODE, make_folder
 from p2p.store.batch import Batch
 from p2p.store.keys import DATABASES, SCHEMA
 
@@ -24,9 +25,9 @@ class Store:
 
     def __init__(self, path: Path, *, map_bytes: int = FIRST_MAP_BYTES, max_map_bytes: int = MAX_MAP_BYTES) -> None:
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path / "peer.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
+            make_folder(path)
+            self._lock = os.open(path / "peer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        except (OSError, ConfigError) as error:
             raise StorageError(f"cannot open {path}: {error}", field="directory") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +48,7 @@ class Store:
         try:
             size = max(self._map_bytes, _size_on_disk(self.path / "data.mdb"))
             self._map_bytes = size
-            self._env = lmdb.open(str(self.path), map_size=size, max_dbs=len(DATABASES), metasync=True, sync=True, max_readers=64)
+            self._env = lmdb.open(str(self.path), map_size=size, max_dbs=len(DATABASES), metasync=True, sync=True, max_readers=64, mode=FILE_MODE)
             self._check_whole()
             self._dbs = {name: self._env.open_db(name.encode()) for name in DATABASES}
         except (lmdb.Error, OSError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from p2p.codec import encode
-from p2p.keys import Domain, Key, digest, verify
+from p2p.keys import Domain, Key, NetworkId, digest, verify
 from p2p.types import SignedStreamed, Streamed
 
 
@@ -20,18 +20,18 @@ def chain_after(chain: bytes, tokens: Sequence[int]) -> bytes:
     return chain
 
 
-def sign_streamed(key: Key, network: str, inference_id: bytes, first: int, tokens: int, chain: bytes) -> SignedStreamed:
+def sign_streamed(key: Key, network: NetworkId, inference_id: bytes, first: int, tokens: int, chain: bytes) -> SignedStreamed:
     """`key`'s word that it has streamed tokens `first` to `tokens` - 1 of this answer."""
     record = Streamed(inference_id, key.public, first, tokens, chain)
     return SignedStreamed(record, key.sign(Domain.STREAMED, network, encode(record)))
 
 
-def is_signed(streamed: SignedStreamed, network: str) -> bool:
+def is_signed(streamed: SignedStreamed, network: NetworkId) -> bool:
     return verify(streamed.record.executor, Domain.STREAMED, network, encode(streamed.record), streamed.signature)
 
 
 def wrong_handover(
-    taken: Sequence[SignedStreamed], tokens: Sequence[int], network: str, inference_id: bytes, drawn: Sequence[bytes], successor: bytes
+    taken: Sequence[SignedStreamed], tokens: Sequence[int], network: NetworkId, inference_id: bytes, drawn: Sequence[bytes], successor: bytes
 ) -> str | None:
     """Why `taken` does not prove that the drawn executors before `successor` streamed `tokens`, or None. drawn: in the draw's order, in which
     they are asked: nobody takes over from one that comes after it."""

@@ -17,9 +17,10 @@ import trio
 from p2p.codec import encode, unpack
 from p2p.errors import ConfigError, FolkmootError, Overloaded, RemoteProtocolError, Unavailable
 from p2p.inference.engine import Engine, Row
-from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, parse_frame
-from p2p.keys import Key, digest, peer_id
-from p2p.limits import MAX_FRAME, REVEAL_RANKS, TOP_RANKS
+from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, receive_frame
+from p2p.keys import Key, NetworkId, digest, peer_id
+from p2p.limits import REVEAL_RANKS, TOP_RANKS
+from p2p.tasks import once
 from p2p.types import VERSION, RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, verdict_commitment
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
@@ -57,7 +58,7 @@ class Validator:
     """
 
     key: Key
-    network: str
+    network: NetworkId
     chain: Chain
     outbox: Outbox
     open_stream: OpenStream
@@ -80,7 +81,7 @@ class Validator:
                 self._reveal(duty)
             elif self.engine is not None and len(self._busy) < MAX_CHECKS_AT_ONCE:
                 self._busy.add(duty.inference_id)
-                nursery.start_soon(self._check, duty)
+                nursery.start_soon(once, "check", self._check, duty)
 
     async def _check(self, duty: Duty) -> None:
         try:
@@ -187,7 +188,7 @@ class Validator:
                 stream = await self.open_stream(peer_id(executor), "payload")
                 try:
                     await stream.send(pack_frame(PayloadWanted(VERSION, inference_id)))
-                    frame = parse_frame(await stream.receive(limit=MAX_FRAME))
+                    frame = await receive_frame(stream, Payload, Failure)
                 finally:
                     await stream.close()
                 if isinstance(frame, Payload):

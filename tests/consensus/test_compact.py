@@ -42,9 +42,9 @@ def compact(signed: SignedProposal) -> CompactProposal:
     return parse(shrink(wire.pack(signed, 7)))
 
 
-def driver() -> Driver:
+def driver(clock: Callable[[], int] = lambda: 1000) -> Driver:
     """Of a peer that only watches: it proposes nothing itself."""
-    return Driver(key=Key(b"\x66" * 32), network="sim", app=App(), guard=Guard(), timing=Timing(), clock=lambda: 1_000_000)
+    return Driver(key=Key(b"\x66" * 32), network="sim", app=App(), guard=Guard(), timing=Timing(), clock=clock)
 
 
 @cache
@@ -56,19 +56,29 @@ def turn(round_: int = 0, height: int = 1) -> Key:
 
 
 Heard = tuple[Outcome, SignedProposal | Assembly | None]
+IGNORED: Heard = Outcome.IGNORE, None
 
 
 class Shell:
-    """One peer's Bodies, with what its mempool holds."""
+    """One peer's Bodies, with what its mempool holds, and its clock."""
 
     def __init__(self, *pool: bytes) -> None:
-        self.driver = driver()
+        self.now_ms = 1000
+        self.driver = driver(lambda: self.now_ms)
         self.driver.begin()
-        self.bodies = Bodies(self.driver, App(), "sim", {leaf_hash(raw): raw for raw in pool}.get)
+        self.bodies = Bodies(self.driver, "sim", {leaf_hash(raw): raw for raw in pool}.get)
 
     def hears(
         self, signed: SignedProposal, author: Key | str, change: Callable[[CompactProposal], CompactProposal] = lambda c: c
     ) -> Heard:
+        """Later than what it heard before: a repeat that is due."""
+        self.now_ms += Timing().rebroadcast_ms
+        return self.hears_again(signed, author, change)
+
+    def hears_again(
+        self, signed: SignedProposal, author: Key | str, change: Callable[[CompactProposal], CompactProposal] = lambda c: c
+    ) -> Heard:
+        """At the same moment."""
         data = encode(change(compact(signed)))
         return self.bodies.judge(author if isinstance(author, str) else author.peer_id, data)
 
@@ -156,9 +166,9 @@ def test_one_block_at_a_time_from_each_and_another_s_offer_does_not_wait() -> No
 def test_nothing_is_fetched_for_what_the_core_would_not_keep() -> None:
     stranger, member = Key(b"\x77" * 32), next(key for key in KEYS if key != turn())
     assert Shell().hears(proposal((b"a",), stranger), stranger) == (Outcome.REJECT, None), "no validator"
-    assert Shell().hears(proposal((b"a",), member), member) == (Outcome.ACCEPT, None), "not its turn"
-    assert Shell().hears(proposal((b"a",), turn(50), 50), turn(50)) == (Outcome.ACCEPT, None), "too far ahead"
-    assert Shell().hears(proposal((b"a",), turn(), height=9), turn()) == (Outcome.ACCEPT, None), "sync brings it"
+    assert Shell().hears(proposal((b"a",), member), member) == IGNORED, "not its turn"
+    assert Shell().hears(proposal((b"a",), turn(50), 50), turn(50)) == IGNORED, "too far ahead"
+    assert Shell().hears(proposal((b"a",), turn(), height=9), turn()) == IGNORED, "sync brings it"
     assert isinstance(Shell().hears(proposal((b"a",), turn(1), 1), turn(1))[1], Assembly)
 
 
@@ -172,7 +182,7 @@ def test_a_flood_of_proposals_of_one_round_ends_at_two() -> None:
         shell.bodies.done(turn().peer_id)
         shell.driver.take(found.whole())
         assert shell.hears(signed, turn()) == (Outcome.ACCEPT, None), "a repeat is not logged again"
-    assert shell.hears(proposal((b"third",), turn()), turn()) == (Outcome.ACCEPT, None)
+    assert shell.hears(proposal((b"third",), turn()), turn()) == IGNORED
     assert len(shell.driver.machine.proposal_conflicts) == 1, "two are enough to convict it"
 
 
@@ -180,12 +190,17 @@ def test_offers_for_the_next_height_wait_one_for_each_validator() -> None:
     shell = Shell()
     for number in range(20):
         for key in (*KEYS, Key(b"\x77" * 32)):
-            assert shell.hears(proposal((bytes([number]),), KEYS[1], height=2), key) == (Outcome.ACCEPT, None)
+            stranger = key not in KEYS
+            assert shell.hears(proposal((bytes([number]),), turn(), height=2), key) == (IGNORED if stranger else (Outcome.ACCEPT, None))
     assert len(shell.bodies) == len(KEYS)
-    early = shell.bodies.new_height()
-    assert {author for author, _ in early} == {key.peer_id for key in KEYS}
-    assert all(parse(data).leaves == (leaf_hash(bytes([19])),) for _, data in early)
-    assert len(shell.bodies) == 0
+    shell.driver.height = 2
+    shell.now_ms += 5000
+    early = dict(shell.bodies.new_height())
+    assert set(early) == {key.peer_id for key in KEYS}
+    last = proposal((bytes([19]),), turn(), height=2).proposal
+    assert all(isinstance(one, Assembly) and one.proposal == last for one in early.values())
+    assert shell.bodies.arrived_ms(last) < shell.now_ms - 5000 + 1, "timely or not by when it came, not by when its height began"
+    assert len(shell.bodies) == len(KEYS), "each is being fetched"
 
 
 @pytest.mark.parametrize("change", [
