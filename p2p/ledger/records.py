@@ -53,13 +53,13 @@ class Reputation(Message, frozen=True):
 
 
 class Served(Message, frozen=True):
-    """What an executor did with one model on one stack in the running epoch: inferences finished (finished_before: in the last epoch), and
-    output tokens of those that were checked."""
+    """What an executor did with one model on one stack in the running epoch: booked: inferences that were paid for by others than its
+    owner (booked_before: in the last epoch); checked_tokens: output tokens of those that were checked."""
 
     model: Short
     stack: Short
-    finished: U64 = 0
-    finished_before: U64 = 0
+    booked: U64 = 0
+    booked_before: U64 = 0
     checked_tokens: U64 = 0
 
 
@@ -129,7 +129,8 @@ class Finder(Message, frozen=True):
 class Standing(Message, frozen=True):
     """One participant's counters of the running epoch; all but `evidence`, `sight` and `apart` begin anew with each.
 
-    As executor: finished, checked: inferences; checked_tokens; served: the same by model and stack; struck: those that did not stand; plants:
+    As executor: finished, checked: inferences, whatever became of them; booked, checked_tokens: of those that were paid for by others than its
+    owner; served: the same by model and stack; struck: those that did not stand; plants:
     revealed ones; evidence: the sequential test, which outlives the epoch.
     As validator: compared with others and how often odd; duties, missed; faults: answers it checked that did not stand, as J6 counts them;
     blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
@@ -155,11 +156,12 @@ class Standing(Message, frozen=True):
     blind: U64 = 0
     sight: Detector = Detector()
     apart: Detector = Detector()
+    booked: U64 = 0
 
     @property
-    def finished_before(self) -> int:
+    def booked_before(self) -> int:
         """In the last epoch, with all models."""
-        return sum(row.finished_before for row in self.served)
+        return sum(row.booked_before for row in self.served)
 
     @property
     def differ(self) -> int:
@@ -385,9 +387,11 @@ class Notices(Message, frozen=True):
 
 
 class Price(Message, frozen=True):
-    """A model's price now. used: its output tokens finished in the last `window` heights. weight: of those who serve it, as last counted."""
+    """A model's price now. used: its output tokens booked in the last `window` heights. weight: of those who serve it, as last counted.
+    anchor: the price with which the epoch began, 0 = as now."""
 
     micro: U64
     used: U64 = 0
     window: U32 = 0
     weight: U64 = 0
+    anchor: U64 = 0
