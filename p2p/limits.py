@@ -38,6 +38,7 @@ BEACON_MAX_AGE: Final = 2  # heights behind the tip at which a draw may be made
 MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
 MAX_SPRINT_ANSWERS: Final = 1 << 16  # of one commitment: its proofs have at most 16 hashes
 SPRINT_COMMIT_LEAD: Final = 3  # heights before the race closes at which a peer commits, so that a block still takes it
+MAX_FETCHES: Final = 64  # payloads that a validator looks for at once: who hides many does not keep it from the others
 MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain
 MAX_METERED: Final = 1024  # accounts, or agents, whose use is remembered
 MAX_AFTER_STOP: Final = 512  # tokens on their way when the agent asked to stop: an engine without latency fills every buffer between

@@ -196,7 +196,8 @@ class Node:
         await stream.send(pack_frame(stored_payload(raw)))
 
     async def _has_part(self, inference_id: bytes, peer: str) -> bool:
-        """Whether the chain gives this peer a duty for it. A drawn validator may be a block ahead of us."""
+        """Whether the chain gives this peer a part in it: then executor, agent and members of its committees all hand it on. A drawn validator
+        may be a block ahead of us."""
         with trio.move_on_after(3):
             while not self.chain.may_fetch(inference_id, peer):
                 await self._new_height.wait()

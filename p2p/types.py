@@ -166,21 +166,34 @@ class RevealedRow(Message, frozen=True):
     candidates: Annotated[tuple[tuple[U32, LogprobMilli], ...], Meta(max_length=REVEAL_RANKS)]
 
 
+class VerdictKind(IntEnum):
+    """What a validator says of an answer. WITHHELD: it could not get the payload in time, so it says nothing of the answer itself; nobody is
+    judged by that alone (decision 033)."""
+
+    INVALID = 0
+    VALID = 1
+    WITHHELD = 2
+
+
 class Verdict(Message, frozen=True):
     """A drawn validator's word on one inference, revealed after all have committed.
 
     llr_milli: log-likelihood ratio of stage 1 (positive: not what was claimed), 0 where stage 0 refused. tokens: output tokens
-    checked, 0 where stage 0 refused; then there are no numbers. salt: keeps the commitment from being guessed.
+    checked, 0 where stage 0 refused or nothing was there to check; then there are no numbers. salt: keeps the commitment from being guessed.
     """
 
     inference_id: Bytes32
     validator: Bytes32
-    valid: bool
+    kind: VerdictKind
     reason: Reason
     llr_milli: Milli
     tokens: U32
     numbers: Annotated[tuple[RevealedRow, ...], Meta(max_length=REVEAL_POSITIONS)]
     salt: Bytes32
+
+    @property
+    def valid(self) -> bool:
+        return self.kind is VerdictKind.VALID
 
 
 class PlantCommit(Message, frozen=True):
@@ -253,11 +266,12 @@ class Status(StrEnum):
     EXPIRED = "EXPIRED"
     SETTLED = "SETTLED"  # nobody was drawn to check it; paid
     UPHELD = "UPHELD"  # a dispute did not change that it stands; paid
+    WITHHELD = "WITHHELD"  # no committee got its payload, so nobody can say what it is; nobody is paid and nobody judged
     UNCONFIRMED = "UNCONFIRMED"  # agent and executor do not say the same was streamed; nobody is paid
 
 
 STANDS = (Status.SETTLED.value, Status.VALIDATED.value, Status.UPHELD.value)  # its fee is booked for the executor
-ENDED = (*STANDS, Status.INVALIDATED.value, Status.EXPIRED.value, Status.UNCONFIRMED.value)
+ENDED = (*STANDS, Status.INVALIDATED.value, Status.EXPIRED.value, Status.WITHHELD.value, Status.UNCONFIRMED.value)
 
 
 class RecordKind(IntEnum):

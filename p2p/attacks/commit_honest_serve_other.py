@@ -7,8 +7,8 @@ from p2p.attacks.base import Attack
 from p2p.inference.agent import Agent, _Session
 from p2p.inference.engine import TokenStep
 from p2p.inference.executor import Executor
+from p2p.inference.session import Done
 from p2p.inference.showing import Showing
-from p2p.types import SignedFinish
 
 
 class ServesOther(Executor):
@@ -22,8 +22,8 @@ class ServesOther(Executor):
 class LooksAway(Agent):
     """Does not compare what it streamed with what the executor signed."""
 
-    def _check_done(self, session: _Session, node: bytes, finish: SignedFinish) -> None:
-        del session, node, finish
+    def _check_done(self, session: _Session, node: bytes, done: Done) -> None:
+        del session, node, done
 
 
 ATTACK = Attack(

@@ -37,7 +37,7 @@ from p2p.inference.session import (
 )
 from p2p.keys import Domain, Key, peer_id, verify
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
-from p2p.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedFinish, SignedStreamed, StartRecord, Streamed
+from p2p.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedStreamed, StartRecord, Streamed
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed
 from p2p.verification.text import text_hash
@@ -162,7 +162,7 @@ class Agent:
                 if isinstance(frame, Tokens):
                     said.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
-                    self._check_done(session, node, frame.finish)
+                    self._check_done(session, node, frame)
                     return frame
                 elif isinstance(frame, Passed):
                     return self._check_busy(session, node, frame)
@@ -198,8 +198,10 @@ class Agent:
         session.taken.used = len(session.tokens)
         return streamed
 
-    def _check_done(self, session: _Session, node: bytes, finish: SignedFinish) -> None:
-        record = finish.record
+    def _check_done(self, session: _Session, node: bytes, done: Done) -> None:
+        """The payload is checked before this peer confirms anything: who says what was streamed also has what committees will want, so no
+        executor can decide later whether to show it (decision 033)."""
+        finish, record = done.finish, done.finish.record
         request = session.ask.signed_request.request
         if record.executor != node or record.inference_id != session.ask.signed_request.inference_id:
             raise RemoteProtocolError("the finish record is about something else", field="finish")
@@ -211,6 +213,8 @@ class Agent:
             raise RemoteProtocolError("the finish record says that others streamed more, or less", field="taken_over")
         if not session.first and record.text_hash != text_hash("".join(session.text)):  # what those before have shown is not its fault
             raise RemoteProtocolError("the finish record is for another text than was streamed", field="text_hash")
+        if parse(done.artifact).root() != record.artifact_root:
+            raise RemoteProtocolError("the payload is not the one whose root is signed", field="artifact")
         if record.finish_reason is FinishReason.STOPPED and not session.reader.gone:
             raise RemoteProtocolError("it stopped, and nobody asked it to", field="finish_reason")
 
@@ -230,18 +234,12 @@ class Agent:
             done.finish.record.inference_id, self.key.public, output_hash(session.tokens), len(session.tokens)
         )
         session.taken.used = done.finish.record.prompt_tokens + len(session.tokens)
+        await self._keep(session, done)  # before it is confirmed
         self.outbox.put(RecordKind.OUTPUT, record)
         self.outbox.put(RecordKind.FINISH, done.finish)  # the agent's copy: an executor that dies now is still recorded
-        await self._keep(session, done)
         await session.reader.show(done)
 
     async def _keep(self, session: _Session, done: Done) -> None:
-        """The payload, when it is the one signed for: so that this peer's owner can check the answer (`folkmoot verify`)."""
-        record = done.finish.record
-        try:
-            if parse(done.artifact).root() != record.artifact_root:
-                return
-        except RemoteProtocolError:
-            return
+        """The payload: for committees that the executor does not answer, and so that this peer's owner can check it (`folkmoot verify`)."""
         payload = encode(Payload(session.ask.prompt, done.artifact))
-        await trio.to_thread.run_sync(self.chain.put_payload, bytes(record.inference_id), payload)
+        await trio.to_thread.run_sync(self.chain.put_payload, bytes(done.finish.record.inference_id), payload)

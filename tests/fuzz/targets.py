@@ -36,6 +36,7 @@ from p2p.types import (
     SignedRequest,
     Verdict,
     VerdictCommit,
+    VerdictKind,
     plant_commitment,
     verdict_commitment,
 )
@@ -143,8 +144,8 @@ def _receipt(at: int, parts: Parts) -> bool:
 @cache
 def verdicts() -> tuple[Verdict, ...]:
     rows = tuple(RevealedRow(at * 3, tuple((at * 9 + r, -4000 - 100 * r) for r in range(4))) for at in range(16))
-    whole = Verdict(b"\x21" * 32, b"\x22" * 32, True, "llr -3.2 nats, 48 tokens", -3200, 48, rows, b"\x23" * 32)
-    refused = Verdict(b"\x31" * 32, b"\x32" * 32, False, "the payload's root is not the one on chain", 0, 0, (), b"\x33" * 32)
+    whole = Verdict(b"\x21" * 32, b"\x22" * 32, VerdictKind.VALID, "llr -3.2 nats, 48 tokens", -3200, 48, rows, b"\x23" * 32)
+    refused = Verdict(b"\x31" * 32, b"\x32" * 32, VerdictKind.INVALID, "the payload's root is not the one on chain", 0, 0, (), b"\x33" * 32)
     return whole, refused, replace(whole, numbers=rows[:2], llr_milli=1_000_000, salt=b"\x24" * 32)
 
 

@@ -20,10 +20,12 @@ from p2p.inference.stopping import until_stop
 from p2p.keys import Domain, Key, digest
 from p2p.limits import MAX_AFTER_STOP
 from p2p.outbox import Outbox
-from p2p.types import FinishReason, FinishRecord, Params, Request, SignedFinish, SignedRequest
+from p2p.types import FinishReason, FinishRecord, Params, Request, SignedFinish, SignedRequest, SignedStreamed
+from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import output_hash
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.text import text_hash
+from tests.verification.toy import SPEC
 
 AGENT, EXECUTOR, CLIENT = (Key(bytes([i]) * 32) for i in (1, 2, 3))
 BODY = Request(1, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public)
@@ -60,12 +62,17 @@ def pipe() -> tuple[Any, Any]:
     return End(one[0], two[1]), End(two[0], one[1])
 
 
-def finished(tokens: list[int], reason: FinishReason, text: str = "", taken_over: int = 0) -> Done:
+def finished(
+    tokens: list[int], reason: FinishReason, text: str = "", taken: tuple[SignedStreamed, ...] = (), key: Key = EXECUTOR,
+) -> Done:
     shown = text_hash(text or "ab"[: len(tokens)])
+    steps = [TokenStep(token, "", -0.1, ((token, -0.1),)) for token in tokens]
+    made = artifacts.build(artifacts.header_for(BODY, SIGNED.inference_id, SPEC, bytes(32), range(5), reason, taken=taken), steps)
     record = FinishRecord(
-        SIGNED.inference_id, EXECUTOR.public, bytes(32), output_hash(tokens), 5, len(tokens), reason, text_hash=shown, taken_over=taken_over,
+        SIGNED.inference_id, key.public, made.root(), output_hash(tokens), 5, len(tokens), reason, text_hash=shown,
+        taken_over=made.header.taken_over,
     )
-    return Done(SignedFinish(record, EXECUTOR.sign(Domain.FINISH, "n", encode(record))), b"")
+    return Done(SignedFinish(record, key.sign(Domain.FINISH, "n", encode(record))), made.to_bytes())
 
 
 def said(tokens: list[int], text: str = "a", first: int = 0, key: Key = EXECUTOR) -> Tokens:
@@ -81,6 +88,8 @@ class NoChain:
 
     def height(self) -> int:
         return self.now
+
+    def put_payload(self, key: bytes, raw: bytes) -> None: ...
 
 
 async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tuple[Outbox, list[Frame], str]:

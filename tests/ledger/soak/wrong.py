@@ -41,6 +41,7 @@ from p2p.types import (
     StartRecord,
     Status,
     VerdictCommit,
+    VerdictKind,
 )
 from tests.ledger.soak.lives import COMMITTING, Life, Lives, fair_price, finish_of, request
 from tests.ledger.soak.orders import register, rotation, say
@@ -173,7 +174,7 @@ def _verdict(scene: Scene, life: Life, inference: Inference) -> None:
         return
     other = scene.rng.choice([key for key in scene.nodes if key != verdict.validator])
     change, sender, wrong = scene.rng.choice([
-        ({"valid": not verdict.valid}, verdict.validator, "not what was committed"),
+        ({"kind": VerdictKind.INVALID if verdict.valid else VerdictKind.VALID}, verdict.validator, "not what was committed"),
         ({"salt": bytes(32)}, verdict.validator, "another salt"), ({"numbers": ()}, verdict.validator, "no numbers"),
         ({}, other, "another's verdict"), ({"validator": other}, other, "copied"),
     ])
