@@ -92,6 +92,8 @@ class Agent:
         request = signed.request
         draw_height = self.chain.height()
         check_prompt(ask.prompt, request.prompt_hash)
+        if not self.chain.is_registered(self.key.public):
+            raise Unavailable("this peer is not registered: ask another, or register it", field="agent")
         if (until := self.chain.suspended(self.key.public)) > 0:
             raise Unavailable(f"this peer may start no inference until height {until}; ask another", field="agent")
         self.chain.check_request(signed, draw_height)

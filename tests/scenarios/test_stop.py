@@ -44,7 +44,6 @@ class End:
         await self.out.send(frame)
 
     async def receive(self, *, limit: int = 0, timeout_s: float = 5.0) -> bytes:
-        del limit
         try:
             with trio.fail_after(min(timeout_s, 30.0)):
                 return await self.into.receive()
