@@ -5,7 +5,6 @@ libp2p streams and topics -> {agent, executor, validator, consensus engine} -> o
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -34,7 +33,6 @@ from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
 from p2p.inference.engine import Engine
 from p2p.inference.executor import Executor
-from p2p.inference.model import check_tokenizer, read_tokenizer, tokenizer_file
 from p2p.inference.session import (
     Answer,
     Ask,
@@ -54,7 +52,7 @@ from p2p.inference.session import (
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
 from p2p.limits import MAX_TX
-from p2p.mlnode import open_ml_node
+from p2p.mlnode import open_ml_node, read_words
 from p2p.orders import Orders
 from p2p.outbox import Outbox
 from p2p.outcome import Outcome
@@ -66,7 +64,6 @@ from p2p.sync import Catchup, serve_sync
 from p2p.tasks import Tasks
 from p2p.types import VERSION
 from p2p.verification.profile import load as load_profile
-from p2p.verification.text import parse_vocabulary
 from p2p.verification.validator import Validator, stored_payload
 
 log = structlog.get_logger()
@@ -288,25 +285,16 @@ class Node:
         """Bring the ML node up, lend it to executor and validator; report its state."""
         if self.config.ml_node is None and self.config.model_path is None:
             return
-        await self._load_vocabulary()
+        words = await read_words(self.config, self.chain.model(self.config.model))
+        if words is not None:
+            self.executor.tokenizer_hash, self.executor.vocabulary = words
+            self.validator.vocabulary = self.executor.vocabulary
         async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
             self.executor.stack = self.validator.stack = stack
             self._lend(engine, honest, eos)
             await self._joined()
             self._say("ready", "serving " + self.config.model)
             await trio.sleep_forever()
-
-    async def _load_vocabulary(self) -> None:
-        """The tokenizer must be the registry's; then every peer makes the same text of the same tokens."""
-        file = tokenizer_file(self.config.tokenizer, self.config.model_path, self.config.model)
-        if file is None:
-            self._say("loading", "no tokenizer.json here: this peer serves nobody; name it in the setting `tokenizer`")
-            return
-        raw = await trio.to_thread.run_sync(read_tokenizer, file)
-        self.executor.tokenizer_hash = hashlib.sha256(raw).digest()
-        if (spec := self.chain.model(self.config.model)) is not None:
-            check_tokenizer(self.executor.tokenizer_hash, spec)
-        self.executor.vocabulary = self.validator.vocabulary = await trio.to_thread.run_sync(parse_vocabulary, raw)
 
     def _lend(self, engine: Engine, honest: Engine, eos: frozenset[int]) -> None:
         self.executor.eos_ids = self.validator.eos_ids = eos
