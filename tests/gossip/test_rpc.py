@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.exceptions import ParseError
@@ -89,7 +90,7 @@ async def test_what_one_message_can_be_pulled_for_is_bounded() -> None:
 async def test_the_bytes_pulled_in_a_second_are_bounded() -> None:
     made = pubsub(signed(bytes(MAX_GOSSIP - 1000)))
     made._given = type("Nothing", (dict,), {"get": lambda self, key, default: 0})()
-    made._door.budgets.wanted.spend("peer", "", 1e9, 0.0)
+    made._door.budgets.wanted.spend("peer", "", 1e9, trio.current_time())
     control = rpc_pb2.ControlMessage()
     control.iwant.add(messageIDs=[made.router.mcache.id.hex().encode()])
     assert not made._cleaned("peer", "10.0.0.0/24", control).control.iwant
