@@ -11,7 +11,7 @@ from typing import Any
 from p2p import attacks
 from p2p.bandwidth import Limit
 from p2p.errors import ConfigError
-from p2p.files import read_file
+from p2p.files import exists, read_file
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, KIB, MAX_INBOUND_STREAMS_PER_PEER, MAX_JOBS_PER_PEER, MAX_MODEL_NAME, TOKEN_TIMEOUT_S
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7470",)
@@ -82,11 +82,7 @@ class NodeConfig:
 def load_config(directory: Path, **overrides: Any) -> NodeConfig:
     """DIR/config.toml with overrides (None = not given). Raises ConfigError naming the field."""
     file = directory / "config.toml"
-    try:
-        found = file.exists()
-    except (OSError, ValueError):
-        found = False
-    if not found:
+    if not exists(file):
         raise ConfigError(f"cannot read {file}; make it with: folkmoot init {directory}", field="dir")
     table = read_toml(file, field="config")
     return make_config(directory, {**table, **{key: value for key, value in overrides.items() if value not in (None, ())}})
@@ -125,7 +121,7 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
         raise ConfigError(f"{config.log_level[:40]!r} is none of {', '.join(LEVELS)}", field="log_level")
     if config.log_format not in FORMATS:
         raise ConfigError(f"{config.log_format[:40]!r} is none of {', '.join(FORMATS)}", field="log_format")
-    if config.profile is not None and not config.profile.exists():
+    if config.profile is not None and not exists(config.profile):
         raise ConfigError(f"{config.profile} does not exist; make it with: folkmoot calibrate", field="profile")
     if config.cheat is not None:
         attacks.get(config.cheat)
@@ -143,7 +139,7 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
         raise ConfigError("the torch engine runs in the peer: give a model's path", field="model_path")
     if config.engine == "torch" and config.engine_flags:
         raise ConfigError("these are vLLM's; the torch engine takes none", field="engine_flags")
-    if config.model_path is not None and not (config.model_path / "config.json").exists():
+    if config.model_path is not None and not exists(config.model_path / "config.json"):
         raise ConfigError(f"{config.model_path} holds no model (config.json is missing)", field="model_path")
     return config
 

@@ -39,6 +39,14 @@ def failure(error: Exception, doing: str, path: Path, field: str) -> FolkmootErr
     )
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there; a name that cannot be one (too long, with a zero byte) is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def make_folder(path: Path, *, field: str = "dir") -> None:
     """A folder for this user alone, its parents as the system makes them. One that exists is narrowed. Raises ConfigError where it is no
     folder, StorageError where it cannot be made."""

@@ -83,7 +83,9 @@ def _network(options: argparse.Namespace) -> tuple[str, tuple[str, ...], Genesis
         genesis = load_genesis(options.genesis)
     if genesis is not None and name not in (None, genesis.network):
         raise ConfigError(f"the genesis file is of the network {genesis.network!r}; leave --network out", field="network")
-    return name or (genesis.network if genesis else DEFAULT_NETWORK), bootstrap, genesis
+    if name is None:
+        name = genesis.network if genesis else DEFAULT_NETWORK
+    return name, bootstrap, genesis
 
 
 def run_query(options: argparse.Namespace) -> int:

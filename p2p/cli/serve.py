@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.errors import ConfigError
-from p2p.files import keep_private
+from p2p.files import exists, keep_private
 
 
 def register(commands: Any) -> None:
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         log_level=options.log_level or os.environ.get("FOLKMOOT_LOG_LEVEL"),
         log_format=options.log_format or os.environ.get("FOLKMOOT_LOG_FORMAT"),
     )
-    if not (options.dir / "genesis.cbor").exists():
+    if not exists(options.dir / "genesis.cbor"):
         raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it with the network's name", field="genesis")
     import signal
 
