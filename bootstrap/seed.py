@@ -14,10 +14,10 @@ from p2p.config import FORMATS, LEVELS
 from p2p.errors import FolkmootError
 from p2p.files import keep_private
 from p2p.gossip.host import NetworkConfig, open_network
-from p2p.keys import Key
+from p2p.keys import Key, NetworkId
 
 
-async def serve(key: Key, network: str, listen: tuple[str, ...]) -> None:
+async def serve(key: Key, network: NetworkId, listen: tuple[str, ...]) -> None:
     """Run until interrupted; prints `ready <multiaddr>` once it can be dialled."""
     config = NetworkConfig(key, network, listen, (), min_connections=0)
     async with open_network(config, topic_handlers={}, stream_handlers={}) as net:
@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bootstrap.seed", description=__doc__)
     parser.add_argument("--listen", action="append", required=True, help="multiaddr, e.g. /ip4/0.0.0.0/tcp/4001")
     parser.add_argument("--key", type=Path, required=True, help="key file; made when it is missing")
-    parser.add_argument("--network", required=True, help="network id")
+    parser.add_argument("--network", required=True, help="the network's id, NAME@HASH, as folkmoot status shows it")
     parser.add_argument("--log-level", choices=LEVELS, default="warning", help="of what goes to standard error")
     parser.add_argument("--log-format", choices=FORMATS, default="text")
     arguments = parser.parse_args()
@@ -40,7 +40,7 @@ def main() -> int:
         logs.configure(None, arguments.log_level, arguments.log_format)
         if not arguments.key.exists():
             Key.generate().save(arguments.key)
-        trio.run(serve, Key.load(arguments.key), arguments.network, tuple(arguments.listen))
+        trio.run(serve, Key.load(arguments.key), NetworkId(arguments.network), tuple(arguments.listen))
     except FolkmootError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

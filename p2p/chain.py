@@ -20,7 +20,7 @@ from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.genesis import Genesis
-from p2p.keys import Domain, digest, verify
+from p2p.keys import Domain, verify
 from p2p.ledger import tree
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import first_state
@@ -93,7 +93,7 @@ class Chain(Answers):
         self.store.close()
 
     def _begin(self) -> Tip:
-        beacon = digest(b"genesis", encode(self.genesis))
+        beacon = self.genesis.hash
         view = View(lambda key: None)
         first_state(view, self.genesis, beacon)
         batch = Batch()

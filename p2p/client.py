@@ -34,7 +34,7 @@ from p2p.inference.session import (
     raise_failure,
     receive_frame,
 )
-from p2p.keys import Domain, Key, digest, peer_id, public_key_of, verify
+from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of, verify
 from p2p.ledger.ops import Body, sign_op
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
@@ -59,7 +59,7 @@ class AskSpec:
 
     peer: str
     key: Key
-    network: str
+    network: NetworkId
     model: str
     prompt: str
     params: Params = field(default_factory=Params)
@@ -110,7 +110,7 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         await (stream.close() if ended else stream.reset())  # a reset tells the agent to stop and to charge for no more
 
 
-async def send_order(peer: str, network_name: str, key: Key, body: Body, nonces: Nonces | None = None) -> dict[str, Any]:
+async def send_order(peer: str, network_name: NetworkId, key: Key, body: Body, nonces: Nonces | None = None) -> dict[str, Any]:
     """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec."""
     async with _open_to(peer, network_name) as network:
         name = peer.rsplit("/p2p/", 1)[-1]
@@ -120,14 +120,14 @@ async def send_order(peer: str, network_name: str, key: Key, body: Body, nonces:
         return await _question(network, name, Order(VERSION, sign_op(key, network_name, nonce, body)))
 
 
-async def query_once(peer: str, network_name: str, body: dict[str, Any]) -> dict[str, Any]:
+async def query_once(peer: str, network_name: NetworkId, body: dict[str, Any]) -> dict[str, Any]:
     """One question to `peer` (multiaddr), over a connection of its own."""
     async with _open_to(peer, network_name) as network:
         return await query(network, peer.rsplit("/p2p/", 1)[-1], body)
 
 
 @asynccontextmanager
-async def _open_to(peer: str, network_name: str) -> AsyncIterator[Network]:
+async def _open_to(peer: str, network_name: NetworkId) -> AsyncIterator[Network]:
     config = NetworkConfig(Key.generate(), network_name, (), (), expected_size=1, min_connections=0)
     async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
         await network.connect(peer)

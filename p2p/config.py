@@ -12,7 +12,8 @@ from p2p import attacks
 from p2p.bandwidth import Limit
 from p2p.errors import ConfigError
 from p2p.files import exists, read_file
-from p2p.limits import FIRST_TOKEN_TIMEOUT_S, KIB, MAX_INBOUND_STREAMS_PER_PEER, MAX_JOBS_PER_PEER, MAX_MODEL_NAME, TOKEN_TIMEOUT_S
+from p2p.genesis import NETWORK_NAME, Genesis
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, KIB, MAX_INBOUND_STREAMS_PER_PEER, MAX_JOBS_PER_PEER, MAX_NETWORK_NAME, TOKEN_TIMEOUT_S
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7470",)
 DEFAULT_MODEL = "SmolLM2-135M-Instruct"
@@ -26,12 +27,13 @@ MAX_SETTING = 4096
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """ml_node: URL of a running vLLM. model_path: weights for an own engine. engine: which one, 'vllm' or 'torch' (plain torch and
-    transformers, in this process); engine_threads: of torch (None: all cores). cheat: name of an attack in p2p/attacks, for test
-    networks; honest_ml_node: URL of a vLLM with the claimed model, for a cheat whose ml_node has another (left out: the same);
-    cheat_friends: node keys, hexadecimal, that a colluding validator calls valid. profile: file of the model's calibration (None: the
-    one that is shipped). plant_interval_ms: plant a fault in an answer to this peer's own owner this often, to measure the network's
-    checks (None: never; needs DIR/account.key with money).
+    """network: the name, or the id, that the genesis file must have; empty: any, the genesis file says it. ml_node: URL of a running
+    vLLM. model_path: weights for an own engine. engine: which one, 'vllm' or 'torch' (plain torch and transformers, in this process);
+    engine_threads: of torch (None: all cores). cheat: name of an attack in p2p/attacks, for test networks; honest_ml_node: URL of a vLLM
+    with the claimed model, for a cheat whose ml_node has another (left out: the same); cheat_friends: node keys, hexadecimal, that a
+    colluding validator calls valid. profile: file of the model's calibration (None: the one that is shipped). plant_interval_ms: plant a
+    fault in an answer to this peer's own owner this often, to measure the network's checks (None: never; needs DIR/account.key with
+    money).
     first_token_timeout_ms, token_timeout_ms: how long this peer, as an agent, waits for an executor before the next one.
     sprint_jobs: answers of the sprint made at once, with clients' requests, which go first; as many as the ML node has places for earn most.
     account_jobs, account_tokens: what one account may have of this peer, as an agent: requests at once, and tokens (the bounds of prompt and
@@ -41,7 +43,7 @@ class NodeConfig:
     log_level: 'debug', 'info', 'warning' or 'error'; log_format: 'text' or 'json' (p2p/logs.py)."""
 
     directory: Path
-    network: str
+    network: str = ""
     listen: tuple[str, ...] = DEFAULT_LISTEN
     bootstrap: tuple[str, ...] = ()
     ml_node: str | None = None
@@ -106,9 +108,9 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
     for name in table:
         if name not in known:
             raise ConfigError(f"no such setting; there are {', '.join(sorted(known))}", field=name)
-    config = replace(NodeConfig(directory, ""), **{name: _typed(name, value) for name, value in table.items()})
-    if not 1 <= len(config.network) <= MAX_MODEL_NAME:
-        raise ConfigError(f"a network has a name of 1 to {MAX_MODEL_NAME} characters", field="network")
+    config = replace(NodeConfig(directory), **{name: _typed(name, value) for name, value in table.items()})
+    if config.network and not NETWORK_NAME.match(config.network.partition("@")[0]):
+        raise ConfigError(f"a network has a name of 1 to {MAX_NETWORK_NAME} letters, digits, dots, dashes and underscores", field="network")
     for name in ("listen", "bootstrap"):
         for address in getattr(config, name):
             if not address.startswith("/") or (name == "bootstrap" and "/p2p/" not in address):
@@ -142,6 +144,16 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
     if config.model_path is not None and not exists(config.model_path / "config.json"):
         raise ConfigError(f"{config.model_path} holds no model (config.json is missing)", field="model_path")
     return config
+
+
+def check_network(config: NodeConfig, genesis: Genesis) -> None:
+    """Raises ConfigError when the configuration is for another network than the genesis file: nobody of either would answer this peer."""
+    if config.network not in ("", genesis.name, genesis.network):
+        file = config.directory / "config.toml"
+        raise ConfigError(
+            f"{file} says {config.network}, but genesis.cbor beside it is of {genesis.network}; take the line out of the one, or get the other",
+            field="network",
+        )
 
 
 def _typed(name: str, value: Any) -> Any:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from p2p.codec import encode, unpack
+from p2p.codec import unpack
 from p2p.consensus.light import TRUSTING_MS, Facts, LightBlock, facts_of, follow, genesis_facts
 from p2p.errors import FolkmootError
 from p2p.genesis import Genesis
 from p2p.inference.draw import Lots
-from p2p.keys import digest
 from p2p.serving_proof import ServingProof, open_serving
 
 Question = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]  # asks the peer
@@ -56,7 +55,7 @@ class DrawCheck:
         """Follow headers to the draw's height, and to the one that stands for the set. A set that a header contradicts is no set."""
         facts = genesis_facts(self.genesis)
         if self.height == 0:
-            self.beacon = digest(b"genesis", encode(self.genesis))
+            self.beacon = self.genesis.hash
         else:
             block = await self._header(ask, facts, self.height)
             if block is None:

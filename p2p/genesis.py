@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from p2p.codec import Message, unpack
+from p2p.codec import Message, encode, unpack
 from p2p.errors import ConfigError, RemoteProtocolError
 from p2p.files import read_file
-from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_OUTPUT_TOKENS
+from p2p.keys import NetworkId, digest
+from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS
 from p2p.types import U32, U64, Bytes32, Short
+
+HASH_DIGITS = 32  # of the genesis file's hash, in a network's id
+NETWORK_NAME = re.compile(rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{MAX_NETWORK_NAME - 1}}}\Z")  # it stands in the names of topics
 
 
 class ModelSpec(Message, frozen=True):
@@ -172,13 +178,16 @@ class SprintRules(Message, frozen=True):
     temperature_milli: Annotated[int, Meta(ge=1, le=2000)] = 1000
 
 
-class Genesis(Message, frozen=True):
-    """The beginning of a network; its hash is part of the first header."""
+class Genesis(Message, frozen=True, dict=True):
+    """The beginning of a network. Its hash is part of the first header and, through `network`, of everything that is signed.
+
+    name: for people, as NETWORK_NAME allows it (ledger/genesis.py looks).
+    """
 
     ITEMS: ClassVar[int] = MAX_GENESIS_ITEMS
 
     version: U32
-    network: Short
+    name: Short
     time_ms: U64
     peers: tuple[GenesisPeer, ...]
     accounts: tuple[GenesisAccount, ...]
@@ -191,6 +200,16 @@ class Genesis(Message, frozen=True):
     checks: CheckRules = CheckRules()
     economy: EconomyRules = EconomyRules()
     sprint: SprintRules = SprintRules()
+
+    @cached_property
+    def hash(self) -> bytes:
+        return digest(b"genesis", encode(self))
+
+    @cached_property
+    def network(self) -> NetworkId:
+        """What is signed: the name and 128 bits of the hash. A network that begins anew under an old name is another one: no order,
+        request or vote of the old one counts there."""
+        return NetworkId(f"{self.name}@{self.hash.hex()[:HASH_DIGITS]}")
 
 
 def load_genesis(file: Path, *, field: str = "genesis") -> Genesis:

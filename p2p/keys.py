@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from typing import NewType
 
 import base58
 from nacl.exceptions import BadSignatureError
@@ -17,6 +18,10 @@ from nacl.signing import SigningKey, VerifyKey
 
 from p2p.errors import ConfigError
 from p2p.files import failure, open_output, read_secret
+
+# What every signature names: Genesis.network makes it of the name and the hash of the genesis file (decision 036), so no signature is
+# worth anything on a network that began otherwise, even one of the same name.
+NetworkId = NewType("NetworkId", str)
 
 PUBLIC_KEY_BYTES = 32
 SEED_BYTES = 32
@@ -83,17 +88,17 @@ class Key:
     def peer_id(self) -> str:
         return peer_id(self.public)
 
-    def sign(self, domain: Domain, network: str, body: bytes) -> bytes:
+    def sign(self, domain: Domain, network: NetworkId, body: bytes) -> bytes:
         return bytes(self._key.sign(signing_bytes(domain, network, body)).signature)
 
 
-def signing_bytes(domain: Domain, network: str, body: bytes) -> bytes:
+def signing_bytes(domain: Domain, network: NetworkId, body: bytes) -> bytes:
     """The exact bytes under a signature: tag, length-prefixed network id, body."""
     name = network.encode()
     return b"folkmoot/" + domain.value.encode() + b"/1\x00" + len(name).to_bytes(2, "big") + name + body
 
 
-def verify(public: bytes, domain: Domain, network: str, body: bytes, signature: bytes) -> bool:
+def verify(public: bytes, domain: Domain, network: NetworkId, body: bytes, signature: bytes) -> bool:
     """True when `signature` is `public`'s over (domain, network, body)."""
     return verify_raw(public, signing_bytes(domain, network, body), signature)
 

@@ -32,7 +32,7 @@ class NetworkFile:
             raise ConfigError(f"{self.source} names no genesis file; give it with --genesis", field="genesis")
         file = given or self.source.parent / self.genesis_file
         found = load_genesis(file)
-        if hashlib.sha256(encode(found)).hexdigest() != self.genesis_sha256 or found.network != self.network:
+        if hashlib.sha256(encode(found)).hexdigest() != self.genesis_sha256 or found.name != self.network:
             raise ConfigError(f"{file} is not the genesis of {self.network!r}: {self.source} names another hash", field="genesis")
         return found
 
@@ -59,5 +59,5 @@ def _checked(file: Path, table: dict[str, Any]) -> NetworkFile:
 
 def dump_network(genesis: Genesis, bootstrap: tuple[str, ...], genesis_file: str = "") -> str:
     """The text of a network's file, for who begins one."""
-    table = {"network": genesis.network, "bootstrap": list(bootstrap), "genesis_sha256": hashlib.sha256(encode(genesis)).hexdigest()}
+    table = {"network": genesis.name, "bootstrap": list(bootstrap), "genesis_sha256": hashlib.sha256(encode(genesis)).hexdigest()}
     return dump_config({**table, "genesis_file": genesis_file} if genesis_file else table)

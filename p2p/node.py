@@ -19,7 +19,7 @@ from p2p.case_log import CaseLog
 from p2p.chain import Chain
 from p2p.chain_sync import base
 from p2p.codec import decode, encode
-from p2p.config import NodeConfig
+from p2p.config import NodeConfig, check_network
 from p2p.consensus.engine import Engine as ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
@@ -75,20 +75,21 @@ class Node:
     """The parts of one running peer and the wires between them."""
 
     def __init__(self, config: NodeConfig, genesis: Genesis, report: Report) -> None:
+        check_network(config, genesis)
         self.config = config
         self.report = report
         self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
         self.sent = SentStore(self.chain.store)
-        self.outbox = Outbox(self.key, config.network, self.sent.load(self.key.public))
+        self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0
         self.tasks = Tasks()
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
         self.consensus = ConsensusEngine(
-            key=self.key, network=config.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
+            key=self.key, network=genesis.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
             find_tx=self.chain.mempool.find, fetch=self._fetch_body,
         )
@@ -101,7 +102,7 @@ class Node:
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
-        self.validator = make_validator(self.key, config.network, self.chain, self.outbox, self._open, eos, **friends)
+        self.validator = make_validator(self.key, genesis.network, self.chain, self.outbox, self._open, eos, **friends)
         self.validator.profile = load_profile(config.profile) if config.profile else None
         self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
         self.planter = self._planter()
@@ -303,7 +304,7 @@ class Node:
     def status(self) -> dict[str, Any]:
         network = self.network
         return {
-            "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.config.network, "state": self.state,
+            "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.chain.genesis.network, "state": self.state,
             "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
             "base": base(self.chain), "height": self.chain.height(),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
@@ -317,7 +318,7 @@ class Node:
 
     def network_config(self) -> NetworkConfig:
         c = self.config
-        return NetworkConfig(self.key, c.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size)
+        return NetworkConfig(self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:
@@ -350,7 +351,7 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
     narrow_tree(config.directory)
     genesis = load_genesis(config.directory / "genesis.cbor")
     check_genesis(genesis)
-    report("joining", f"network {config.network}")
+    report("joining", f"network {genesis.network}")
     node = Node(config, genesis, report)
     try:
         async with node.open() as network:

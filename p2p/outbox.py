@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from p2p.codec import encode
 from p2p.errors import Overloaded
-from p2p.keys import Domain, Key
+from p2p.keys import Domain, Key, NetworkId
 from p2p.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX
 from p2p.types import VERSION, Batch, Record, RecordKind, SignedBatch
 
@@ -26,7 +26,7 @@ class Outbox:
     """Pure: `put` queues, `due` gives the bytes to send now, new or again; `flight` must be on disk before they leave.
     sent: what was in flight when this peer stopped."""
 
-    def __init__(self, key: Key, network: str, sent: Mapping[int, bytes] | None = None) -> None:
+    def __init__(self, key: Key, network: NetworkId, sent: Mapping[int, bytes] | None = None) -> None:
         self._key = key
         self._network = network
         self._waiting: deque[Record] = deque()

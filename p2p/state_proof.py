@@ -14,6 +14,7 @@ from p2p import merkle
 from p2p.codec import Message, decode, unpack
 from p2p.consensus.light import MAX_AHEAD_MS, TRUSTING_MS, Facts, LightBlock, Verdict, facts_of, judge
 from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.keys import NetworkId
 from p2p.ledger.leaving import leaf_of
 from p2p.ledger.proofs import TreeProof, implied_root
 from p2p.ledger.records import Account, EpochSums, Inference, Participant
@@ -79,7 +80,7 @@ def parse_state_proof(data: bytes) -> StateProof:
     return unpack(StateProof, data, limit=MAX_FRAME)
 
 
-def named(proof: StateProof, network: str, height: int, block_id: bytes) -> Facts:
+def named(proof: StateProof, network: NetworkId, height: int, block_id: bytes) -> Facts:
     """Trust in the first header of the way because its reader knows it. Raises RemoteProtocolError when it is another one."""
     first = proof.way[0]
     if (first.header.height, first.header.block_id) != (height, block_id):
@@ -92,7 +93,7 @@ def named(proof: StateProof, network: str, height: int, block_id: bytes) -> Fact
     return facts
 
 
-def check_state_proof(proof: StateProof, start: Facts, network: str, now_ms: int, trusting_ms: int = TRUSTING_MS) -> None:
+def check_state_proof(proof: StateProof, start: Facts, network: NetworkId, now_ms: int, trusting_ms: int = TRUSTING_MS) -> None:
     """Believe the way from `start` (the genesis file's facts, or `named`), then the tree. Raises RemoteProtocolError saying what is wrong."""
     last, begins_here = start, proof.way[0].header.height == start.height
     for block in proof.way[begins_here:]:

@@ -9,7 +9,7 @@ from typing import Annotated, NewType
 from msgspec import Meta
 
 from p2p.codec import Message, encode
-from p2p.keys import digest
+from p2p.keys import NetworkId, digest
 from p2p.limits import MAX_SPRINT_ANSWERS, REVEAL_POSITIONS, REVEAL_RANKS
 
 Height = NewType("Height", int)
@@ -21,6 +21,7 @@ U32 = Annotated[int, Meta(ge=0, lt=2**32)]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Short = Annotated[str, Meta(max_length=96)]
+NetworkField = Annotated[NetworkId, Meta(max_length=96)]
 Reason = Annotated[str, Meta(max_length=300)]
 Milli = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]  # signed thousandths: of a nat, where it is a log-likelihood ratio
 LogprobMilli = Annotated[int, Meta(ge=-1_000_000, le=0)]  # a natural log-probability in thousandths of a nat
@@ -51,7 +52,7 @@ class Request(Message, frozen=True):
     account itself, or a hot key the account delegated to (ledger/accounts.py)."""
 
     version: U32
-    network: Short
+    network: NetworkField
     account: Bytes32
     client_nonce: U64
     model: Short
@@ -261,7 +262,7 @@ class Batch(Message, frozen=True):
     """Records of one peer under one signature. nonce: one more than in the sender's batch before; a block may hold several, in order."""
 
     version: U32
-    network: Short
+    network: NetworkField
     sender: Bytes32
     nonce: U64
     records: Annotated[tuple[Record, ...], Meta(max_length=256)]

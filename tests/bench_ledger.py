@@ -28,7 +28,7 @@ from p2p.consensus.header import HEADER_ROOM, make_block
 from p2p.consensus.messages import Block, Vote, VoteType, sign_vote
 from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.inference.draw import draw_executors
-from p2p.keys import Domain, Key, digest, signing_bytes, verify_raw
+from p2p.keys import Domain, Key, NetworkId, digest, signing_bytes, verify_raw
 from p2p.ledger import tree
 from p2p.ledger.records import Account
 from p2p.limits import MAX_BLOCK, MAX_CANDIDATES, MAX_RECORDS_PER_TX
@@ -55,14 +55,14 @@ from tests.chains import next_priorities
 
 PEERS = [Key(digest(b"bench peer", bytes([i]))) for i in range(16)]
 CLIENTS = 500  # accounts that ask; the others only stand in the state
-NETWORK, MODEL = "bench", "m"
+NAME, MODEL = "bench", "m"
 GOAL = 0.25
 
 
 def raw_verify(seconds: float = 1.0) -> float:
     """Ed25519 verifications a second on this core."""
     key, body = PEERS[0], bytes(180)
-    message, signature = signing_bytes(Domain.REQUEST, NETWORK, body), key.sign(Domain.REQUEST, NETWORK, body)
+    message, signature = signing_bytes(Domain.REQUEST, NetworkId(NAME), body), key.sign(Domain.REQUEST, NetworkId(NAME), body)
     count, started = 0, time.process_time()
     while time.process_time() - started < seconds:
         verify_raw(key.public, message, signature)
@@ -76,7 +76,7 @@ class Bench:
     def __init__(self, folder: Path, accounts: int) -> None:
         self.clients = [Key(digest(b"bench client", i.to_bytes(4, "big"))) for i in range(min(CLIENTS, accounts))]
         genesis = Genesis(
-            VERSION, NETWORK, 0, tuple(GenesisPeer(k.public, digest(b"owner", k.public), 10, (MODEL,)) for k in PEERS),
+            VERSION, NAME, 0, tuple(GenesisPeer(k.public, digest(b"owner", k.public), 10, (MODEL,)) for k in PEERS),
             tuple(GenesisAccount(k.public, 10**12) for k in self.clients),
             (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=10**6,
         )
@@ -106,16 +106,16 @@ class Bench:
         for signed, executor, agent in self.waves[-1] if finishing else ():
             done = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 10, 10, FinishReason.LENGTH)
             key = next(key for key in PEERS if key.public == executor)
-            finish = SignedFinish(done, key.sign(Domain.FINISH, NETWORK, encode(done)))
+            finish = SignedFinish(done, key.sign(Domain.FINISH, chain.genesis.network, encode(done)))
             records[executor].append(Record(RecordKind.FINISH, encode(finish)))
             records[agent.public].append(Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, agent.public, b"\x05" * 32, 10))))
         for _ in range(inferences if height > 1 else 0):
             client, agent = self.clients[self.asked % len(self.clients)], PEERS[self.asked % len(PEERS)]
             self.asked += 1
             request = Request(
-                VERSION, NETWORK, client.public, self.asked, MODEL, bytes(32), Params(), 50, 50, 100, height + 300, client.public,
+                VERSION, chain.genesis.network, client.public, self.asked, MODEL, bytes(32), Params(), 50, 50, 100, height + 300, client.public,
             )
-            signed = SignedRequest(request, client.sign(Domain.REQUEST, NETWORK, encode(request)))
+            signed = SignedRequest(request, client.sign(Domain.REQUEST, chain.genesis.network, encode(request)))
             records[agent.public].append(Record(RecordKind.START, encode(StartRecord(signed, height - 1, agent.public))))
             started.append((signed, draw_executors(beacon, signed.inference_id, serving, agent.public, MAX_CANDIDATES)[0], agent))
         self.waves.append(started)
@@ -123,16 +123,16 @@ class Bench:
             some = tuple(records[key.public])
             assert len(some) <= MAX_RECORDS_PER_TX
             if some:
-                batch = Batch(VERSION, NETWORK, key.public, chain.batch_nonce(key.public) + 1, some)
-                chain.add_tx(encode(SignedBatch(batch, key.sign(Domain.TX, NETWORK, encode(batch)))))
-        block = make_block(chain, PEERS[0], NETWORK, 0, height, ())
+                batch = Batch(VERSION, chain.genesis.network, key.public, chain.batch_nonce(key.public) + 1, some)
+                chain.add_tx(encode(SignedBatch(batch, key.sign(Domain.TX, chain.genesis.network, encode(batch)))))
+        block = make_block(chain, PEERS[0], chain.genesis.network, 0, height, ())
         assert len(block.txs) == sum(map(bool, records.values())), "a batch did not fit"
         return block
 
     def decide(self, block: Block) -> tuple[float, float]:
         """Apply it; seconds of CPU and of the clock."""
         chain, at = self.chain, block.header.height
-        votes = [sign_vote(k, Vote(NETWORK, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k.public)) for k in PEERS]
+        votes = [sign_vote(k, Vote(chain.genesis.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k.public)) for k in PEERS]
         commit, priorities = commit_certificate(votes, at, 0, block.block_id), next_priorities(chain)
         _inference_id.cache_clear()  # making the block has filled it; a peer that sees the block for the first time has not
         block = unpack(Block, encode(block))  # nor has it these very objects

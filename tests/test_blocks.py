@@ -30,8 +30,8 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
 
 def batch(key: Key, nonce: int, word: int = 0) -> bytes:
     record = Record(RecordKind.OUTPUT, encode(OutputRecord(bytes(32), key.public, bytes(32), word)))
-    body = Batch(VERSION, "n", key.public, nonce, (record,))
-    return encode(SignedBatch(body, key.sign(Domain.TX, "n", encode(body))))
+    body = Batch(VERSION, GENESIS.network, key.public, nonce, (record,))
+    return encode(SignedBatch(body, key.sign(Domain.TX, GENESIS.network, encode(body))))
 
 
 def test_three_batches_of_one_peer_are_decided_in_one_block(chain: Chain) -> None:
@@ -52,7 +52,7 @@ def test_three_batches_of_one_peer_are_decided_in_one_block(chain: Chain) -> Non
 
 @pytest.mark.parametrize("nonces", [(2,), (1, 3), (2, 1), (1, 1), (0,), (1, 2, 2)])
 def test_a_block_with_a_gap_a_repeat_or_another_order_is_refused(chain: Chain, nonces: tuple[int, ...]) -> None:
-    block = make_block(chain, PEERS[0], "n", 0, 1000, ())
+    block = make_block(chain, PEERS[0], GENESIS.network, 0, 1000, ())
 
     def holds(*txs: bytes) -> bool:
         header = replace(block.header, tx_root=tx_root(txs, None, ()))

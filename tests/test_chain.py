@@ -41,9 +41,9 @@ def fresh() -> View:
 
 def request(**change: object) -> SignedRequest:
     key = change.pop("key", CLIENT)
-    base = Request(1, "n", CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public)
+    base = Request(1, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public)
     body = replace(base, **change)
-    return SignedRequest(body, key.sign(Domain.REQUEST, "n", encode(body)))  # type: ignore[attr-defined]
+    return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))  # type: ignore[attr-defined]
 
 
 def start(signed: SignedRequest) -> Record:
@@ -60,7 +60,7 @@ def executor_of(signed: SignedRequest) -> bytes:
 
 def finish(signed: SignedRequest, executor: bytes, tokens: int = 10) -> Record:
     record = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 20, tokens, FinishReason.LENGTH)
-    return Record(RecordKind.FINISH, encode(SignedFinish(record, PEERS[executor].sign(Domain.FINISH, "n", encode(record)))))
+    return Record(RecordKind.FINISH, encode(SignedFinish(record, PEERS[executor].sign(Domain.FINISH, GENESIS.network, encode(record)))))
 
 
 def output(signed: SignedRequest) -> Record:
@@ -172,7 +172,7 @@ def test_chain_refuses_another_genesis_and_a_missing_guard(tmp_path: Path) -> No
     assert again.app_hash() == first
     again.close()
     with pytest.raises(ConfigError, match="another network"):
-        Chain.open(tmp_path, replace(GENESIS, network="m"))
+        Chain.open(tmp_path, replace(GENESIS, name="m"))
     (tmp_path / "node.key.used").touch()
     with pytest.raises(StorageError) as caught:
         Chain.open(tmp_path, GENESIS)

@@ -76,7 +76,7 @@ def attack(net: Net) -> list[str]:
         for number in range(4):
             address = net.address(number)
             for step in (attack_streams, drop_everywhere):
-                config = NetworkConfig(Key.generate(), "testnet", (), (), topics=TOPICS, expected_size=4, min_connections=0)
+                config = NetworkConfig(Key.generate(), net.genesis.network, (), (), topics=TOPICS, expected_size=4, min_connections=0)
                 async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
                     await network.connect(address)
                     found.extend(await step(network, address) or ())
@@ -102,7 +102,7 @@ def test_every_peer_goes_on_serving_after_garbage_everywhere(net: Net) -> None:
 
 def test_an_oversized_frame_is_refused_and_the_peer_lives(net: Net) -> None:
     async def run() -> None:
-        config = NetworkConfig(Key.generate(), "testnet", (), (), expected_size=4, min_connections=0)
+        config = NetworkConfig(Key.generate(), net.genesis.network, (), (), expected_size=4, min_connections=0)
         async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
             address = net.address(1)
             await network.connect(address)

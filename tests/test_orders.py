@@ -36,7 +36,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
 
 
 def op(chain: Chain, body: Body, key: Key = CLIENT) -> SignedOp:
-    return sign_op(key, "n", int(chain.account_view(key.public)["next_nonce"]), body)
+    return sign_op(key, GENESIS.network, int(chain.account_view(key.public)["next_nonce"]), body)
 
 
 def grow(chain: Chain, count: int) -> None:
@@ -49,18 +49,18 @@ def send(chain: Chain, outbox: Outbox, sender: Key) -> None:
 
 
 def request(nonce: int, key: Key) -> SignedRequest:
-    body = Request(VERSION, "n", CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public)
-    return SignedRequest(body, key.sign(Domain.REQUEST, "n", encode(body)))
+    body = Request(VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public)
+    return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))
 
 
 def test_an_order_is_taken_queued_and_carried_out(chain: Chain) -> None:
-    outbox, sent = Outbox(PEERS[0], "n"), op(chain, Transfer(OTHER.public, 7))
+    outbox, sent = Outbox(PEERS[0], GENESIS.network), op(chain, Transfer(OTHER.public, 7))
     frame = parse_frame(pack_frame(Order(VERSION, sent)))
     assert isinstance(frame, Order)
     answer = take_order(chain, outbox, frame.signed_op)
     assert (answer["kind"], answer["nonce"], answer["op_id"]) == ("transfer", 1, sent.op_id.hex())
     with pytest.raises(InvalidRequest, match="nonce: "):
-        take_order(chain, outbox, sign_op(CLIENT, "n", 1, Cap(1, 1)))
+        take_order(chain, outbox, sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
     second = op(chain, Cap(5, 5))
     assert second.op.nonce == 2, "the peer counts what is on its way"
     take_order(chain, outbox, second)
@@ -74,7 +74,7 @@ def test_an_order_is_taken_queued_and_carried_out(chain: Chain) -> None:
 
 
 def test_what_the_chain_would_refuse_never_enters_the_outbox(chain: Chain) -> None:
-    outbox = Outbox(PEERS[0], "n")
+    outbox = Outbox(PEERS[0], GENESIS.network)
     for bad, field in (
         (op(chain, Transfer(OTHER.public, 10_001)), "amount_micro"), (sign_op(CLIENT, "m", 1, Cap(1, 1)), "network"),
         (op(chain, Delegate(HOT.public, 1, 1, 0)), "expires"),
@@ -91,7 +91,7 @@ def test_what_the_chain_would_refuse_never_enters_the_outbox(chain: Chain) -> No
 
 
 def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(chain: Chain) -> None:
-    outbox = Outbox(PEERS[0], "n")
+    outbox = Outbox(PEERS[0], GENESIS.network)
     with pytest.raises(InvalidRequest, match="no hot key"):
         chain.check_request(request(5, HOT), 0)
     take_order(chain, outbox, op(chain, Delegate(HOT.public, 2000, 1000, 99)))
@@ -106,11 +106,11 @@ def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(ch
 
 
 def test_a_rotated_key_is_refused_at_once_and_votes_no_more_from_the_next_set_on(chain: Chain) -> None:
-    old, outbox = PEERS[1], Outbox(PEERS[0], "n")
+    old, outbox = PEERS[1], Outbox(PEERS[0], GENESIS.network)
     words = consent_to_rotate(CLIENT.public, old.public, NEW.public)
-    order = Rotate(old.public, NEW.public, old.sign(Domain.NODE, "n", words), NEW.sign(Domain.NODE, "n", words))
+    order = Rotate(old.public, NEW.public, old.sign(Domain.NODE, GENESIS.network, words), NEW.sign(Domain.NODE, GENESIS.network, words))
     take_order(chain, outbox, op(chain, order))
-    both = Outbox(old, "n"), Outbox(NEW, "n")
+    both = Outbox(old, GENESIS.network), Outbox(NEW, GENESIS.network)
     for box, key in zip(both, (old, NEW), strict=True):
         box.put(RecordKind.OUTPUT, OutputRecord(bytes(32), key.public, bytes(32), 1))
     with pytest.raises(RemoteProtocolError, match="sender"):

@@ -101,10 +101,12 @@ class Peer:
     def start(self) -> None:
         """The process begins: only the store is as it was."""
         chain: Any = self.chain
-        self.outbox = Outbox(self.key, "n")
+        self.outbox = Outbox(self.key, self.net.lab.network)
         self.executor = Executor(self.key, chain, self.outbox, chain, frozenset({EOS}), self.engine if self.rate else None)
         self.racer = Racer(self.key, chain, self.outbox, self.executor, "toy", 4)
-        self.validator = Validator(self.key, "n", chain, self.outbox, self.net.open_stream, frozenset({EOS}), ToyEngine(), profile=PROFILE)  # type: ignore[arg-type]
+        self.validator = Validator(
+            self.key, self.net.lab.network, chain, self.outbox, self.net.open_stream, frozenset({EOS}), ToyEngine(), profile=PROFILE,  # type: ignore[arg-type]
+        )
 
     async def height(self, nursery: trio.Nursery) -> None:
         await self.racer.on_height(nursery)
@@ -297,7 +299,7 @@ async def test_what_cannot_be_said_in_time_is_dropped_and_a_full_outbox_only_wai
     room = peer.outbox
 
     async def act(nursery: trio.Nursery) -> None:
-        peer.racer.outbox = FullOutbox(peer.key, "n")
+        peer.racer.outbox = FullOutbox(peer.key, peer.chain.genesis.network)
         await net.to(nursery, lab.times.close - 1)
         assert peer.chain.answers()
         assert net.commits(peer) == []
@@ -305,7 +307,7 @@ async def test_what_cannot_be_said_in_time_is_dropped_and_a_full_outbox_only_wai
         await net.to(nursery, lab.times.close)
         assert len(net.commits(peer)) == 1, "the last block that takes it"
         await net.to(nursery, lab.times.first + lab.genesis.epoch_blocks - 1)
-        peer.racer.outbox = FullOutbox(peer.key, "n")
+        peer.racer.outbox = FullOutbox(peer.key, peer.chain.genesis.network)
         await net.to(nursery, lab.times.draw)
         assert len(net.commits(peer)) == 1
         assert {chain_view.claim(lab.view, one) is None for one in peer.chain.answers()} == {False}, "only the last race's drawn ones"

@@ -88,7 +88,7 @@ def test_that_something_is_not_there_is_proved_too(place: Place, capsys: pytest.
     about = raw.index(b"\xab" * 32)
     for at in [*range(about), *range(about + 32, len(raw))]:  # another id may be absent at the same place: that is another true sentence
         with pytest.raises(FolkmootError):
-            check_state_proof(parse_state_proof(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]), start, "sim", now_ms())
+            check_state_proof(parse_state_proof(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]), start, place.chain.genesis.network, now_ms())
 
 
 def check_named(raw: bytes, header: Header) -> None:
@@ -140,7 +140,7 @@ def test_the_way_goes_over_set_changes_or_begins_at_a_header_one_trusts(place: P
     proof = parse_state_proof(file.read_bytes())
     short = replace(proof, way=proof.way[-1:])
     with pytest.raises(RemoteProtocolError, match="cannot be trusted"):
-        check_state_proof(short, genesis_facts(place.chain.genesis), "sim", now_ms())
+        check_state_proof(short, genesis_facts(place.chain.genesis), place.chain.genesis.network, now_ms())
     known = place.chain.header(16)
     assert known is not None
     trusted = f"16:{known.block_id.hex()}"
@@ -157,8 +157,8 @@ def test_an_old_way_is_believed_only_from_a_header_one_names(place: Place) -> No
     proof: StateProof = parse_state_proof(file.read_bytes())
     late, last = now_ms() + 10**10, proof.way[-1].header
     with pytest.raises(RemoteProtocolError, match="trusting period"):
-        check_state_proof(proof, genesis_facts(place.chain.genesis), "sim", late)
-    check_state_proof(proof, named(proof, "sim", last.height, last.block_id), "sim", late)
+        check_state_proof(proof, genesis_facts(place.chain.genesis), place.chain.genesis.network, late)
+    check_state_proof(proof, named(proof, place.chain.genesis.network, last.height, last.block_id), place.chain.genesis.network, late)
 
 
 def test_what_cannot_be_proved_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ class Late:
     def __init__(self, directory: Path, source: Chain, lie: Callable[[Frame], Frame]) -> None:
         self.chain = Chain.open(directory, source.genesis)
         self.driver = Driver(
-            key=Key.generate(), network="sim", app=self.chain, guard=self.chain.guard, timing=Timing(), clock=now_ms
+            key=Key.generate(), network=source.genesis.network, app=self.chain, guard=self.chain.guard, timing=Timing(), clock=now_ms
         )
         self.driver.begin()
         changes: dict[str, Callable[[Frame], Frame]] = {"honest": lambda frame: frame, "liar": lie}

@@ -13,12 +13,14 @@ from p2p.attacks.base import collect, end_tokens
 from p2p.codec import encode
 from p2p.genesis import ModelSpec
 from p2p.inference.engine import Engine, Job
-from p2p.keys import Domain, Key, digest
+from p2p.keys import Domain, Key, NetworkId, digest
 from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.artifact import Artifact
 from p2p.verification.statistics import ROW_TOP
+
+TRIAL = NetworkId("trial")  # of no genesis file: what is signed here counts nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Trial:
 
 
 async def attempt(
-    engine: Engine, honest: Engine, spec: ModelSpec, prompt: str, params: Params, max_tokens: int, *, stack: str, network: str = "trial"
+    engine: Engine, honest: Engine, spec: ModelSpec, prompt: str, params: Params, max_tokens: int, *, stack: str, network: NetworkId = TRIAL
 ) -> Trial:
     """Ask `engine` (an attack's, or an honest one) and check its answer with `honest`."""
     key, beacon = Key.generate(), os.urandom(32)

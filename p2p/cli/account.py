@@ -12,10 +12,10 @@ from p2p.cli.words import public_key
 from p2p.errors import ConfigError, InvalidRequest
 
 if TYPE_CHECKING:
-    from p2p.keys import Key
+    from p2p.keys import Key, NetworkId
     from p2p.ledger.ops import Body
 
-    MakeBody = Callable[[argparse.Namespace, Key, str], Body]
+    MakeBody = Callable[[argparse.Namespace, Key, NetworkId], Body]
 
 
 def register(commands: Any) -> None:
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     return send(options, network, key, _ACTIONS[options.action][2](options, key, network))
 
 
-def network_of(options: argparse.Namespace) -> str:
+def network_of(options: argparse.Namespace) -> NetworkId:
     from p2p.genesis import load_genesis
 
     genesis_file = options.dir / "genesis.cbor"
@@ -61,7 +61,7 @@ def network_of(options: argparse.Namespace) -> str:
     return load_genesis(genesis_file).network
 
 
-def send(options: argparse.Namespace, network: str, key: Key, body: Body) -> int:
+def send(options: argparse.Namespace, network: NetworkId, key: Key, body: Body) -> int:
     from p2p.cli.tasks import run_async
     from p2p.client import send_order
     from p2p.nonces import Nonces
@@ -87,13 +87,13 @@ def _amount(options: argparse.Namespace) -> int:
     return int(options.amount)
 
 
-def _transfer(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _transfer(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.ops import Transfer
 
     return Transfer(public_key(options.to, "to"), _amount(options))
 
 
-def _register(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _register(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.keys import Domain, Key
     from p2p.ledger.ops import MAX_METADATA, MAX_MODELS_OF_NODE, MAX_STACKS, Register, consent
 
@@ -108,13 +108,13 @@ def _register(options: argparse.Namespace, key: Key, network: str) -> Body:
     )
 
 
-def _unregister(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _unregister(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.ops import Unregister
 
     return Unregister(_node(options))
 
 
-def _rotate(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _rotate(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.keys import Domain, Key
     from p2p.ledger.ops import Rotate, consent_to_rotate
 
@@ -123,37 +123,37 @@ def _rotate(options: argparse.Namespace, key: Key, network: str) -> Body:
     return Rotate(old.public, new.public, old.sign(Domain.NODE, network, words), new.sign(Domain.NODE, network, words))
 
 
-def _deposit(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _deposit(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.ops import Deposit
 
     return Deposit(_node(options), _amount(options))
 
 
-def _withdraw(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _withdraw(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.ops import Withdraw
 
     return Withdraw(_node(options), _amount(options))
 
 
-def _delegate(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _delegate(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.ops import Delegate
 
     return Delegate(public_key(options.key, "key"), options.epoch_cap, options.request_cap, options.expires)
 
 
-def _revoke(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _revoke(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.ops import Revoke
 
     return Revoke(public_key(options.key, "key"))
 
 
-def _cap(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _cap(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.ops import Cap
 
     return Cap(options.epoch_cap, options.request_cap)
 
 
-def _appeal(options: argparse.Namespace, key: Key, network: str) -> Body:
+def _appeal(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.ops import Appeal
 
     return Appeal(public_key(options.inference, "inference"))

@@ -12,7 +12,6 @@ from p2p.errors import ConfigError
 if TYPE_CHECKING:
     from p2p.genesis import Genesis
 
-DEFAULT_NETWORK = "folkmoot-local"
 DEFAULT_DIR = Path.home() / ".folkmoot"
 
 
@@ -46,7 +45,8 @@ def run_init(options: argparse.Namespace) -> int:
 
     directory: Path = options.dir
     network, bootstrap, genesis = _network(options)
-    table: dict[str, Any] = {"network": network, "listen": options.listen or list(DEFAULT_LISTEN)}
+    table: dict[str, Any] = {"listen": options.listen or list(DEFAULT_LISTEN)}
+    table |= {"network": network} if network else {}  # left out: the genesis file says it
     table |= {"bootstrap": list(bootstrap)} if bootstrap else {}
     make_config(directory, table)
     check_own(directory)
@@ -65,7 +65,7 @@ def run_init(options: argparse.Namespace) -> int:
     return 0
 
 
-def _network(options: argparse.Namespace) -> tuple[str, tuple[str, ...], Genesis | None]:
+def _network(options: argparse.Namespace) -> tuple[str | None, tuple[str, ...], Genesis | None]:
     """Name, bootstrap addresses and genesis, as far as they are given; what is given twice must be the same."""
     from p2p.genesis import load_genesis
     from p2p.network_file import load_network
@@ -81,11 +81,9 @@ def _network(options: argparse.Namespace) -> tuple[str, tuple[str, ...], Genesis
         name = found.network
     elif options.genesis is not None:
         genesis = load_genesis(options.genesis)
-    if genesis is not None and name not in (None, genesis.network):
-        raise ConfigError(f"the genesis file is of the network {genesis.network!r}; leave --network out", field="network")
-    if name is None:
-        name = genesis.network if genesis else DEFAULT_NETWORK
-    return name, bootstrap, genesis
+    if genesis is not None and name not in (None, genesis.name):
+        raise ConfigError(f"the genesis file is of the network {genesis.name!r}; leave --network out", field="network")
+    return name or (genesis.name if genesis else None), bootstrap, genesis
 
 
 def run_query(options: argparse.Namespace) -> int:

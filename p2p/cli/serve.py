@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         log_format=options.log_format or os.environ.get("FOLKMOOT_LOG_FORMAT"),
     )
     if not exists(options.dir / "genesis.cbor"):
-        raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it with the network's name", field="genesis")
+        raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it from whoever runs the network", field="genesis")
     import signal
 
     import trio

@@ -14,7 +14,7 @@ from p2p.consensus.inbox import Place, holds
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import Proposal, SignedProposal
 from p2p.errors import RemoteProtocolError
-from p2p.keys import peer_id
+from p2p.keys import NetworkId, peer_id
 from p2p.outcome import Outcome
 
 MAX_ARRIVALS = 64  # proposals of one height whose first arrival is remembered
@@ -24,7 +24,7 @@ Found = SignedProposal | Assembly
 class Bodies:
     """find: a transaction by its leaf hash, when this peer has it."""
 
-    def __init__(self, driver: Driver, network: str, find: FindTx) -> None:
+    def __init__(self, driver: Driver, network: NetworkId, find: FindTx) -> None:
         self._driver, self._network, self._find = driver, network, find
         self._busy: set[str] = set()  # authors whose block is being fetched
         self._liars: set[str] = set()  # gave what was not the block; not asked again at this height

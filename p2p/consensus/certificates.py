@@ -18,6 +18,7 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import VoteKeeper
+from p2p.keys import NetworkId
 
 Knows = Callable[[SignedVote], bool]
 
@@ -34,7 +35,7 @@ def commit_certificate(votes: Sequence[SignedVote], height: int, round_: int, bl
     return CommitCertificate(height, round_, block_id, tuple(pairs))
 
 
-def verify_commit(certificate: CommitCertificate, network: str, validators: ValidatorSet) -> bool:
+def verify_commit(certificate: CommitCertificate, network: NetworkId, validators: ValidatorSet) -> bool:
     """Distinct known validators, right signatures, more than 2/3 of the weight."""
     keys = [key for key, _ in certificate.signatures]
     if keys != sorted(set(keys)) or not validators.is_quorum(sum(map(validators.weight, keys))):
@@ -42,7 +43,7 @@ def verify_commit(certificate: CommitCertificate, network: str, validators: Vali
     return all(key in validators for key in keys) and all(vote.verify() for vote in commit_votes(certificate, network))
 
 
-def commit_votes(certificate: CommitCertificate, network: str) -> list[SignedVote]:
+def commit_votes(certificate: CommitCertificate, network: NetworkId) -> list[SignedVote]:
     """The precommits a certificate stands for."""
     return [
         SignedVote(
@@ -52,7 +53,7 @@ def commit_votes(certificate: CommitCertificate, network: str) -> list[SignedVot
     ]
 
 
-def verify_polka(certificate: PolkaCertificate, network: str, validators: ValidatorSet, knows: Knows = unknown) -> bool:
+def verify_polka(certificate: PolkaCertificate, network: NetworkId, validators: ValidatorSet, knows: Knows = unknown) -> bool:
     """Prevotes of more than 2/3 of the weight, all for block_id at round, one each, ascending by validator. knows: verified before."""
     senders = _senders(certificate.votes, validators)
     right = all(
@@ -65,7 +66,7 @@ def verify_polka(certificate: PolkaCertificate, network: str, validators: Valida
     )
 
 
-def verify_round(certificate: RoundCertificate, network: str, validators: ValidatorSet, knows: Knows = unknown) -> bool:
+def verify_round(certificate: RoundCertificate, network: NetworkId, validators: ValidatorSet, knows: Knows = unknown) -> bool:
     """Either any precommits of more than 2/3 at round - 1 (its timeout), or any votes of more than 1/3 at round (skip); one of each sender,
     ascending. knows: verified before."""
     weight = sum(map(validators.weight, _senders(certificate.votes, validators)))

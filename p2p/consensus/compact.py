@@ -19,6 +19,7 @@ from p2p.consensus.header import body_root
 from p2p.consensus.messages import Block, SignedProposal
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
+from p2p.keys import NetworkId
 from p2p.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TXS_PER_BLOCK
 from p2p.merkle import leaf_hash
 from p2p.types import U32, U64, VERSION, Bytes32
@@ -34,7 +35,7 @@ class CompactProposal(Message, frozen=True):
     signed: SignedProposal
     leaves: Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_TXS_PER_BLOCK)]
 
-    def is_right(self, network: str, members: ValidatorSet, knows: Knows = unknown) -> bool:
+    def is_right(self, network: NetworkId, members: ValidatorSet, knows: Knows = unknown) -> bool:
         """By itself, before any transaction is at hand."""
         block = self.signed.block
         covered = block.header.tx_root == body_root(self.leaves, block.last_commit, block.evidence)

@@ -36,7 +36,7 @@ from p2p.consensus.messages import (
 from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, Step
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import Turns, ValidatorSet, dump_priorities, increment, load_priorities
-from p2p.keys import Domain, Key
+from p2p.keys import Domain, Key, NetworkId
 from p2p.outcome import Outcome
 from p2p.steps import Steps, all_at_once
 
@@ -50,7 +50,7 @@ class Driver:
     else may be taken."""
 
     def __init__(
-        self, *, key: Key, network: str, app: Application, guard: GuardLog, timing: Timing, clock: Callable[[], int],
+        self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog, timing: Timing, clock: Callable[[], int],
         has_txs: Callable[[], bool] = lambda: False,
     ) -> None:
         self._key, self._network, self._app, self._guard = key, network, app, guard

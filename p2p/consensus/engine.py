@@ -23,7 +23,7 @@ from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.patient import patiently
 from p2p.consensus.timing import Timing
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.keys import Key
+from p2p.keys import Key, NetworkId
 from p2p.limits import BODY_TIMEOUT_S
 from p2p.outcome import Outcome
 from p2p.tasks import once
@@ -44,7 +44,7 @@ class Engine:
     fetch(peer, height, block_id, places): transactions of a block that the peer has offered."""
 
     def __init__(
-        self, *, key: Key, network: str, app: Application, guard: GuardLog, publish: Callable[[str, bytes], Awaitable[None]],
+        self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog, publish: Callable[[str, bytes], Awaitable[None]],
         timing: Timing, clock: Callable[[], int], on_commit: Callable[[Block, CommitCertificate], None] = lambda b, c: None,
         has_txs: Callable[[], bool] = lambda: False, find_tx: FindTx = lambda leaf: None, fetch: Fetch = nobody,
     ) -> None:

@@ -11,7 +11,7 @@ from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import Pair, forgot
 from p2p.errors import RemoteProtocolError
-from p2p.keys import Domain, verify
+from p2p.keys import Domain, NetworkId, verify
 from p2p.types import Bytes64
 
 MAX_EVIDENCE_AGE = 100_000  # heights
@@ -55,7 +55,7 @@ def of_proposals(pair: tuple[SignedProposal, SignedProposal]) -> bytes:
     return encode(DuplicateProposal(*first, *second))
 
 
-def check_evidence(raw: bytes, network: str, validators: ValidatorSet, height: int) -> bytes | None:
+def check_evidence(raw: bytes, network: NetworkId, validators: ValidatorSet, height: int) -> bytes | None:
     """The offender's key, or None when `raw` proves nothing against a validator of this set. height: of the block it is for."""
     found = accused(raw)
     if found is None:
@@ -75,7 +75,7 @@ def accused(raw: bytes) -> tuple[bytes, int] | None:
     return (one.proposer if isinstance(one, Proposal) else one.validator), one.height
 
 
-def proves(raw: bytes, network: str) -> bool:
+def proves(raw: bytes, network: NetworkId) -> bool:
     """Whether it convicts somebody of this network: the same for everybody who looks, whatever set and height they know."""
     evidence: Evidence = unpack(Evidence, raw, limit=MAX_EVIDENCE_BYTES)  # type: ignore[arg-type]
     one, two = _parts(evidence)
@@ -117,7 +117,7 @@ def _signed(proposal: Proposal, signature: bytes) -> bool:
 class EvidencePool:
     """One piece per offender, which is all it takes: bounded by the size of the set. Gone once the chain has punished it."""
 
-    def __init__(self, network: str) -> None:
+    def __init__(self, network: NetworkId) -> None:
         self._network = network
         self._found: dict[bytes, bytes] = {}
 

@@ -8,9 +8,10 @@ from p2p.consensus.header import tx_root
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import VoteKeeper
+from p2p.keys import NetworkId
 
 
-def is_of(message: wire.Wire, network: str, members: ValidatorSet) -> bool:
+def is_of(message: wire.Wire, network: NetworkId, members: ValidatorSet) -> bool:
     """What costs nothing to look at: it is of this network and of a validator of its height. Else it is wrong for everybody."""
     match message:
         case SignedVote():
@@ -22,7 +23,7 @@ def is_of(message: wire.Wire, network: str, members: ValidatorSet) -> bool:
             return True
 
 
-def is_right(message: wire.Wire, network: str, members: ValidatorSet, known: VoteKeeper | None) -> bool:
+def is_right(message: wire.Wire, network: NetworkId, members: ValidatorSet, known: VoteKeeper | None) -> bool:
     """members: the set of the message's height. known: votes verified before, which need no second look."""
     knows = known.knows if known is not None else unknown
     if not is_of(message, network, members):
@@ -38,7 +39,7 @@ def is_right(message: wire.Wire, network: str, members: ValidatorSet, known: Vot
     return isinstance(message, RoundCertificate) and verify_round(message, network, members, knows)
 
 
-def is_right_claim(message: SignedProposal, network: str, members: ValidatorSet, knows: Knows = unknown) -> bool:
+def is_right_claim(message: SignedProposal, network: NetworkId, members: ValidatorSet, knows: Knows = unknown) -> bool:
     """All but the block's body, which the header's tx_root covers: a signature over a block id is worth nothing beside another body.
     B: a new block carries the round it was made in; an old one an earlier round, and the polka it names is about it."""
     p, header, polka = message.proposal, message.block.header, message.polka

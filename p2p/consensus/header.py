@@ -11,7 +11,7 @@ from p2p.consensus.certificates import verify_commit
 from p2p.consensus.evidence import check_evidence
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
-from p2p.keys import Key
+from p2p.keys import Key, NetworkId
 from p2p.limits import MAX_BLOCK
 from p2p.merkle import leaf_hash, root_of
 from p2p.types import VERSION
@@ -28,7 +28,7 @@ def body_root(leaves: Sequence[bytes], last_commit: CommitCertificate | None, ev
     return root_of([*leaves, leaf_hash(encode(last_commit)), *map(leaf_hash, evidence)])
 
 
-def make_block(app: Application, key: Key, network: str, round_: int, now_ms: int, evidence: tuple[bytes, ...]) -> Block:
+def make_block(app: Application, key: Key, network: NetworkId, round_: int, now_ms: int, evidence: tuple[bytes, ...]) -> Block:
     """A block for height()+1 in round round_."""
     height = app.height() + 1
     beacon, proof = make_beacon(key, app.beacon(), height, round_)
@@ -41,7 +41,7 @@ def make_block(app: Application, key: Key, network: str, round_: int, now_ms: in
     return Block(header, txs, last, evidence)
 
 
-def check_block(app: Application, network: str, block: Block, proposer: bytes) -> str | None:
+def check_block(app: Application, network: NetworkId, block: Block, proposer: bytes) -> str | None:
     """The sentence that says what is wrong with a block for height()+1, or None. A fact about the block: whoever looks, and whenever, finds
     the same. So no clock is looked at here; whether a proposal is timely is another question (rule Y)."""
     h = block.header
@@ -73,6 +73,6 @@ def check_block(app: Application, network: str, block: Block, proposer: bytes) -
     return None if app.process(block) else "a transaction may not be in this block"
 
 
-def _right_commit(app: Application, last: CommitCertificate, network: str) -> bool:
+def _right_commit(app: Application, last: CommitCertificate, network: NetworkId) -> bool:
     deciders = ValidatorSet.of(app.last_validators())
     return last.height == app.height() and last.block_id == app.last_block_id() and verify_commit(last, network, deciders)

@@ -19,6 +19,7 @@ from p2p.consensus.messages import SignedProposal, SignedVote
 from p2p.consensus.seen import Seen
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
+from p2p.keys import NetworkId
 from p2p.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Place:
 class Inbox:
     """One driver's. It looks and never changes the core; what passes is remembered for a while (seen.py)."""
 
-    def __init__(self, driver: Driver, network: str) -> None:
+    def __init__(self, driver: Driver, network: NetworkId) -> None:
         self._driver, self._network = driver, network
         self._seen = Seen(driver.timing.forward_again_ms)
 

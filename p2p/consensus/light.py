@@ -16,6 +16,7 @@ from p2p.consensus.messages import CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
 from p2p.genesis import Genesis
+from p2p.keys import NetworkId
 from p2p.types import Bytes32
 
 TRUSTING_MS = 14 * 24 * 3600 * 1000
@@ -71,7 +72,7 @@ def judge(trusted: Facts, new: Facts, now_ms: int, trusting_ms: int, *, ahead_ms
     return Verdict.SUCCESS, ""
 
 
-def facts_of(block: LightBlock, network: str) -> Facts:
+def facts_of(block: LightBlock, network: NetworkId) -> Facts:
     """Check every signature. Raises RemoteProtocolError for one that is wrong."""
     header, certificate = block.header, block.certificate
     if header.network != network or certificate.height != header.height or certificate.block_id != header.block_id:
@@ -85,7 +86,7 @@ def facts_of(block: LightBlock, network: str) -> Facts:
 
 
 def follow(
-    trusted: Facts, target: int, network: str, now_ms: int, trusting_ms: int = TRUSTING_MS
+    trusted: Facts, target: int, network: NetworkId, now_ms: int, trusting_ms: int = TRUSTING_MS
 ) -> Generator[int, LightBlock, list[LightBlock]]:
     """Trust header `target`: at once where enough of the old set signed it, else by way of the middle. Yields the height it wants to see
     and is sent that light block; returns the headers trusted on the way. Raises RemoteProtocolError for one that cannot be trusted."""

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from p2p.codec import Message, encode
 from p2p.keys import Domain, Key, digest, verify
-from p2p.types import U32, U64, Bytes32, Bytes64, Short
+from p2p.types import U32, U64, Bytes32, Bytes64, NetworkField
 
 NIL_ROUND = -1
 RoundOrNil = Annotated[int, Meta(ge=-1, lt=2**31)]
@@ -29,7 +29,7 @@ VOTE_DOMAIN = {VoteType.PREVOTE: Domain.PREVOTE, VoteType.PRECOMMIT: Domain.PREC
 class Vote(Message, frozen=True):
     """block_id None = nil. valid_round: the `vr` of the proposal a prevote answers (-1 if none), so that amnesia is provable."""
 
-    network: Short
+    network: NetworkField
     type: VoteType
     height: U64
     round: U32
@@ -84,7 +84,7 @@ class Header(Message, frozen=True):
     app_hash: state after height-1. last_block_id: 32 zero bytes at height 1."""
 
     version: U32
-    network: Short
+    network: NetworkField
     height: U64
     round: U32
     time_ms: U64
@@ -118,7 +118,7 @@ class Block(Message, frozen=True):
 class Proposal(Message, frozen=True):
     """pol_round: the proposer's validRound (-1 if none)."""
 
-    network: Short
+    network: NetworkField
     height: U64
     round: U32
     block_id: Bytes32

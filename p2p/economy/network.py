@@ -42,7 +42,7 @@ from p2p.types import (
 )
 from p2p.verification.duty import reveal_positions
 
-NETWORK, MODEL = "economy", "m"
+NAME, MODEL = "economy", "m"
 FAULT, SALT = "fault", digest(b"economy", b"salt of a plant")
 STREAMED = digest(b"streamed")  # of what every agent streams: agents are honest here, so both records say the same
 ANY_PRICE = 1 << 40
@@ -99,10 +99,10 @@ class Network:
     def request(self, client: Key, prompt_tokens: int, max_tokens: int) -> SignedRequest:
         """Signed and not sent."""
         body = Request(
-            VERSION, NETWORK, client.public, self._nonce(client.public), MODEL, bytes(32), Params(), prompt_tokens, max_tokens, ANY_PRICE,
-            self.height + DEADLINE, client.public,
+            VERSION, self.genesis.network, client.public, self._nonce(client.public), MODEL, bytes(32), Params(), prompt_tokens, max_tokens,
+            ANY_PRICE, self.height + DEADLINE, client.public,
         )
-        return SignedRequest(body, client.sign(Domain.REQUEST, NETWORK, encode(body)))
+        return SignedRequest(body, client.sign(Domain.REQUEST, self.genesis.network, encode(body)))
 
     def start(self, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
         """The drawn executors, in order."""
@@ -114,7 +114,7 @@ class Network:
         inference = self.inference(inference_id)
         prompt = inference.signed_request.request.prompt_tokens_max
         record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.LENGTH, stack)
-        self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, NETWORK, encode(record))))
+        self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
         self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, STREAMED, tokens))
 
     def positions(self, inference_id: bytes, validator: bytes, tokens: int) -> tuple[int, ...]:
@@ -140,7 +140,7 @@ class Network:
         return standing.plants * parameters.checks(self.view, self.genesis).plant_every <= standing.finished
 
     def order(self, account: Key, body: Body) -> None:
-        self._put(account.public, RecordKind.OP, sign_op(account, NETWORK, self._nonce(account.public), body))
+        self._put(account.public, RecordKind.OP, sign_op(account, self.genesis.network, self._nonce(account.public), body))
 
     # -- what anybody can read ----------------------------------------------------------------------------------------
 

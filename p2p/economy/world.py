@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from p2p.economy.assumptions import Assumptions
 from p2p.economy.detection import HONEST
-from p2p.economy.network import MODEL, NETWORK, Network
+from p2p.economy.network import MODEL, NAME, Network
 from p2p.economy.operators import Operator, make
 from p2p.economy.panel import Bench
 from p2p.economy.strategies import BY_NAME, Dealing, Moment
@@ -88,7 +88,7 @@ class World:
         )
         self._nodes_weight = sum(peer.weight for peer in peers)
         return Genesis(
-            1, NETWORK, 0, tuple(peers), tuple(GenesisAccount(account, RICH) for account in accounts),
+            1, NAME, 0, tuple(peers), tuple(GenesisAccount(account, RICH) for account in accounts),
             (spec,),
             validation_window=setting.validation_window, epoch_blocks=EPOCH, checks=setting.checks, economy=economy,
         )
@@ -234,7 +234,7 @@ class World:
         """Out with the old key, in with a new one of another account. The ledger gives a newcomer no weight."""
         self.network.order(o.owners[0], Unregister(o.nodes[0].public))
         owner, node = (Key(digest(b"economy", what, o.number.to_bytes(4, "big"))) for what in (b"new owner", b"new node"))
-        proof = node.sign(Domain.NODE, NETWORK, consent(owner.public))
+        proof = node.sign(Domain.NODE, self.network.genesis.network, consent(owner.public))
         self.network.order(owner, Register(node.public, (MODEL,), (), 0, "", proof))
         self.network.accounts.append(owner.public)
         o.nodes.append(node)

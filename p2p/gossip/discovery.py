@@ -34,6 +34,7 @@ from p2p.gossip.handshake import (
 from p2p.gossip.score import Scores
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL
+from p2p.keys import NetworkId
 from p2p.limits import (
     BAN_S,
     DHT_INTERVAL_S,
@@ -57,7 +58,7 @@ _EARLY_ROUNDS = 6  # quick rounds of exchange and DHT after the start
 class Discovery:
     """Connections of one host: who is verified, where others are, whom to dial."""
 
-    def __init__(self, host: Any, dht: Any, network: str, scores: Scores, wanted: int) -> None:
+    def __init__(self, host: Any, dht: Any, network: NetworkId, scores: Scores, wanted: int) -> None:
         self.host = host
         self.dht = dht
         self.network = network

@@ -12,8 +12,9 @@ from msgspec import Meta
 
 from p2p.codec import Message, convert, decode, encode
 from p2p.errors import RemoteProtocolError
+from p2p.keys import NetworkId
 from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_HELLO, MAX_PEERS_SHARED
-from p2p.types import U32, VERSION, Reason, Short
+from p2p.types import U32, VERSION, NetworkField, Reason, Short
 
 Address = Annotated[str, Meta(max_length=256)]
 Addresses = Annotated[tuple[Address, ...], Meta(max_length=MAX_ADDRESSES_PER_PEER)]
@@ -23,7 +24,7 @@ class Hello(Message, frozen=True):
     """version, network: what the sender speaks. addresses: where it listens (empty: a client, not to be dialled)."""
 
     version: U32
-    network: Short
+    network: NetworkField
     addresses: Addresses
 
 
@@ -51,7 +52,7 @@ class Refusal(Message, frozen=True):
     message: Reason
 
 
-def pack_hello(network: str, addresses: tuple[str, ...]) -> bytes:
+def pack_hello(network: NetworkId, addresses: tuple[str, ...]) -> bytes:
     return encode(Hello(VERSION, network, addresses[:MAX_ADDRESSES_PER_PEER]))
 
 
@@ -63,7 +64,7 @@ def pack_refusal(error: RemoteProtocolError) -> bytes:
     return encode(Refusal(VERSION, "refusal", error.code[:96], error.field[:96], error.message[:300]))
 
 
-def parse_hello(data: bytes, network: str) -> Hello:
+def parse_hello(data: bytes, network: NetworkId) -> Hello:
     """A Hello for `network`. Raises RemoteProtocolError 'version' | 'wrong_network' | 'cbor' | 'shape'."""
     hello = convert(Hello, _versioned(data))
     if hello.network != network:

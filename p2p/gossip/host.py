@@ -30,7 +30,7 @@ from p2p.gossip.discovery import Discovery
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
-from p2p.keys import Key
+from p2p.keys import Key, NetworkId
 from p2p.limits import MAX_CONNECTIONS, MAX_GOSSIP
 from p2p.outcome import Outcome
 
@@ -51,7 +51,7 @@ class NetworkConfig:
     """
 
     key: Key
-    network: str
+    network: NetworkId
     listen: tuple[str, ...]
     bootstrap: tuple[str, ...]
     topics: tuple[str, ...] = ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from p2p.errors import LocalProtocolError
+from p2p.keys import NetworkId
 
 _SHORT = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
-_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}\Z")
+_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@-]{0,95}\Z")
 
 
-def topic_name(network: str, short: str) -> str:
+def topic_name(network: NetworkId, short: str) -> str:
     """`/folkmoot/<network>/<short>/1`: the network id is part of a topic, so networks never hear each other."""
     if not _NETWORK.match(network):
         raise LocalProtocolError(f"{network!r} cannot be a network id", field="network")

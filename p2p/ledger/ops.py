@@ -13,8 +13,8 @@ from msgspec import Meta
 
 from p2p.codec import Message, encode
 from p2p.genesis import ModelSpec
-from p2p.keys import Domain, Key, digest
-from p2p.types import U64, Bytes32, Bytes64, Short
+from p2p.keys import Domain, Key, NetworkId, digest
+from p2p.types import U64, Bytes32, Bytes64, NetworkField, Short
 
 MAX_MODELS_OF_NODE = 16
 MAX_STACKS = 8
@@ -43,7 +43,7 @@ class OpKind(IntEnum):
 class Op(Message, frozen=True):
     """An order of `account`. body: the canonical bytes of the message that has the kind's name."""
 
-    network: Short
+    network: NetworkField
     account: Bytes32
     nonce: U64
     kind: OpKind
@@ -173,7 +173,7 @@ KIND_OF: dict[type[Body], OpKind] = {
 }
 
 
-def sign_op(key: Key, network: str, nonce: int, body: Body) -> SignedOp:
+def sign_op(key: Key, network: NetworkId, nonce: int, body: Body) -> SignedOp:
     op = Op(network, key.public, nonce, KIND_OF[type(body)], encode(body))
     return SignedOp(op, key.sign(Domain.OP, network, encode(op)))
 

@@ -18,7 +18,7 @@ from p2p.codec import encode, unpack
 from p2p.errors import ConfigError, FolkmootError, Overloaded, RemoteProtocolError, Unavailable
 from p2p.inference.engine import Engine, Row
 from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, receive_frame
-from p2p.keys import Key, digest, peer_id
+from p2p.keys import Key, NetworkId, digest, peer_id
 from p2p.limits import REVEAL_RANKS, TOP_RANKS
 from p2p.tasks import once
 from p2p.types import VERSION, RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, verdict_commitment
@@ -56,7 +56,7 @@ class Validator:
     """
 
     key: Key
-    network: str
+    network: NetworkId
     chain: Chain
     outbox: Outbox
     open_stream: OpenStream

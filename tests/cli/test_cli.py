@@ -53,7 +53,7 @@ def test_init_makes_keys_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "field"), [
-    ('network = ""', "network"), ('network = "n"\nlisten = ["x"]', "listen"), ('network = "n"\nbootstrap = ["/ip4/1.2.3.4/tcp/1"]', "bootstrap"),
+    ('network = "a b"', "network"), ('network = "n"\nlisten = ["x"]', "listen"), ('network = "n"\nbootstrap = ["/ip4/1.2.3.4/tcp/1"]', "bootstrap"),
     ('network = "n"\nml_node = "ftp://x"', "ml_node"), ('network = "n"\nmodel_path = "/nonexistent"', "model_path"),
     ('network = "n"\nexpected_size = 0', "expected_size"), ('network = "n"\naccount_tokens = 0', "account_tokens"),
     ('network = "n"\ncolour = "red"', "colour"), ("network", "config"), ('network = "n"\nkeep_records = "some"', "keep_records"),

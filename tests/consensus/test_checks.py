@@ -38,19 +38,20 @@ from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario
 
 NOW = 1_700_000_000_000
+SIM = genesis_of(Scenario(0, (1, 1, 1, 1))).network
 SET = ValidatorSet.of([(key.public, 1) for key in KEYS[:4]])
 X, Y = b"x" * 32, b"y" * 32
 
 
 def vote(key: Key, kind: VoteType = VoteType.PRECOMMIT, block_id: bytes | None = X, round_: int = 0, vr: int = -1, height: int = 1) -> SignedVote:
-    return sign_vote(key, Vote("sim", kind, height, round_, block_id, vr, key.public))
+    return sign_vote(key, Vote(SIM, kind, height, round_, block_id, vr, key.public))
 
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
     """At height 1, decided by three of four."""
     found = Chain.open(tmp_path, genesis_of(Scenario(0, (1, 1, 1, 1))))
-    block = make_block(found, maker(found), "sim", 0, NOW, ())
+    block = make_block(found, maker(found), SIM, 0, NOW, ())
     found.finalize(block, certificate_of(block), next_priorities(found))
     yield found
     found.close()
@@ -69,11 +70,11 @@ def certificate_of(block: Block) -> CommitCertificate:
 
 
 def wrong(chain: Chain, block: Block) -> str | None:
-    return check_block(chain, "sim", block, maker(chain).public)
+    return check_block(chain, SIM, block, maker(chain).public)
 
 
 def test_a_right_block_is_right(chain: Chain) -> None:
-    assert wrong(chain, make_block(chain, maker(chain), "sim", 0, NOW + 1, ())) is None
+    assert wrong(chain, make_block(chain, maker(chain), SIM, 0, NOW + 1, ())) is None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_a_right_block_is_right(chain: Chain) -> None:
     ],
 )
 def test_each_field_of_a_header_is_checked(chain: Chain, field: str, value: Any, sentence: str) -> None:
-    block = make_block(chain, maker(chain), "sim", 0, NOW + 1, ())
+    block = make_block(chain, maker(chain), SIM, 0, NOW + 1, ())
     changed = replace(block, header=replace(block.header, **{field: value}))
     assert sentence in (wrong(chain, changed) or "accepted")
 
@@ -98,7 +99,7 @@ def with_body(block: Block, **parts: Any) -> Block:
 
 
 def test_the_last_commit_must_prove_the_last_block(chain: Chain) -> None:
-    block = make_block(chain, maker(chain), "sim", 0, NOW + 1, ())
+    block = make_block(chain, maker(chain), SIM, 0, NOW + 1, ())
     right = block.last_commit
     assert right is not None
     few = replace(right, signatures=right.signatures[:2])
@@ -108,7 +109,7 @@ def test_the_last_commit_must_prove_the_last_block(chain: Chain) -> None:
 
 
 def test_a_beacon_of_another_key_or_input_is_refused(chain: Chain) -> None:
-    block, key = make_block(chain, maker(chain), "sim", 0, NOW + 1, ()), maker(chain)
+    block, key = make_block(chain, maker(chain), SIM, 0, NOW + 1, ()), maker(chain)
     other = next(k for k in KEYS[:4] if k is not key)
     for made in (make_beacon(other, chain.beacon(), 2, 0), make_beacon(key, X, 2, 0), make_beacon(key, chain.beacon(), 3, 0)):
         changed = replace(block, header=replace(block.header, beacon=made[0], beacon_proof=made[1]))
@@ -120,12 +121,12 @@ def test_a_beacon_of_another_key_or_input_is_refused(chain: Chain) -> None:
 
 def test_a_vote_is_for_one_kind_network_and_shape() -> None:
     right = vote(KEYS[0])
-    assert is_right(right, "sim", SET, None)
+    assert is_right(right, SIM, SET, None)
     assert not is_right(right, "other", SET, None)
-    assert not is_right(vote(KEYS[9]), "sim", SET, None), "a stranger"
+    assert not is_right(vote(KEYS[9]), SIM, SET, None), "a stranger"
     for kind, domain in ((VoteType.PREVOTE, Domain.PREVOTE), (VoteType.PRECOMMIT, Domain.PRECOMMIT)):
         signed = vote(KEYS[0], kind)
-        assert verify(KEYS[0].public, domain, "sim", encode(signed.vote), signed.signature), "each kind has a domain of its own"
+        assert verify(KEYS[0].public, domain, SIM, encode(signed.vote), signed.signature), "each kind has a domain of its own"
     assert not SignedVote(replace(right.vote, type=VoteType.PREVOTE), right.signature).verify()
     assert not vote(KEYS[0], vr=0, round_=1).verify(), "a precommit names no valid round: certificates rebuild it without"
     assert not vote(KEYS[0], VoteType.PREVOTE, vr=1, round_=1).verify(), "a valid round lies before its round"
@@ -141,61 +142,61 @@ def test_thresholds_are_strict() -> None:
 def test_commit_certificates() -> None:
     votes = [vote(key) for key in KEYS[:3]]
     right = commit_certificate(votes, 1, 0, X)
-    assert verify_commit(right, "sim", SET)
+    assert verify_commit(right, SIM, SET)
     pairs = right.signatures
     bad = (pairs[:2], (*pairs[:2], pairs[0]), pairs[::-1], (*pairs[:2], (KEYS[3].public, pairs[2][1])), (*pairs, (KEYS[9].public, bytes(64))))
     for signatures in bad:
-        assert not verify_commit(replace(right, signatures=signatures), "sim", SET)
-    assert not verify_commit(replace(right, round=1), "sim", SET)
+        assert not verify_commit(replace(right, signatures=signatures), SIM, SET)
+    assert not verify_commit(replace(right, round=1), SIM, SET)
     assert not verify_commit(right, "other", SET)
 
 
 def test_polka_certificates() -> None:
     votes = tuple(vote(key, VoteType.PREVOTE) for key in KEYS[:3])
     right = PolkaCertificate(1, 0, X, votes)
-    assert verify_polka(right, "sim", SET)
+    assert verify_polka(right, SIM, SET)
     stolen = replace(votes[2], vote=replace(votes[2].vote, validator=KEYS[3].public))
     bad = (
         votes[:2], (*votes[:2], votes[0]), (*votes[:2], stolen), (*votes[:2], vote(KEYS[2], VoteType.PREVOTE, Y)),
         (*votes[:2], vote(KEYS[2])), (*votes[:2], vote(KEYS[9], VoteType.PREVOTE)),
     )
     for changed in bad:
-        assert not verify_polka(replace(right, votes=changed), "sim", SET)
-    assert not verify_polka(replace(right, block_id=Y), "sim", SET)
+        assert not verify_polka(replace(right, votes=changed), SIM, SET)
+    assert not verify_polka(replace(right, block_id=Y), SIM, SET)
 
 
 def test_round_certificates() -> None:
     precommits = tuple(vote(key, block_id=None) for key in KEYS[:3])
-    assert verify_round(RoundCertificate(1, 1, precommits), "sim", SET)
-    assert not verify_round(RoundCertificate(1, 1, precommits[:2]), "sim", SET)
-    assert not verify_round(RoundCertificate(1, 2, precommits), "sim", SET)
+    assert verify_round(RoundCertificate(1, 1, precommits), SIM, SET)
+    assert not verify_round(RoundCertificate(1, 1, precommits[:2]), SIM, SET)
+    assert not verify_round(RoundCertificate(1, 2, precommits), SIM, SET)
     ahead = (vote(KEYS[0], VoteType.PREVOTE, round_=4), vote(KEYS[1], round_=4))
-    assert verify_round(RoundCertificate(1, 4, ahead), "sim", SET)
-    assert not verify_round(RoundCertificate(1, 4, ahead[:1] * 2), "sim", SET), "one sender twice is one sender"
-    assert not verify_round(RoundCertificate(1, 4, (*ahead, replace(ahead[0], signature=bytes(64)))), "sim", SET), "whole or not at all"
+    assert verify_round(RoundCertificate(1, 4, ahead), SIM, SET)
+    assert not verify_round(RoundCertificate(1, 4, ahead[:1] * 2), SIM, SET), "one sender twice is one sender"
+    assert not verify_round(RoundCertificate(1, 4, (*ahead, replace(ahead[0], signature=bytes(64)))), SIM, SET), "whole or not at all"
 
 
 def proposal(chain: Chain, key: Key, round_: int, made_in: int, pol: int = -1, polka: PolkaCertificate | None = None) -> SignedProposal:
-    block = make_block(chain, key, "sim", made_in, NOW + 1, ())
-    body = Proposal("sim", 2, round_, block.block_id, pol, key.public)
-    return SignedProposal(body, key.sign(Domain.PROPOSAL, "sim", encode(body)), block, polka)
+    block = make_block(chain, key, SIM, made_in, NOW + 1, ())
+    body = Proposal(SIM, 2, round_, block.block_id, pol, key.public)
+    return SignedProposal(body, key.sign(Domain.PROPOSAL, SIM, encode(body)), block, polka)
 
 
 def test_a_new_block_is_of_its_round_and_an_old_one_of_an_earlier(chain: Chain) -> None:
     key = maker(chain)
-    assert is_right(proposal(chain, key, 0, 0), "sim", SET, None)
-    assert not is_right(proposal(chain, key, 2, 0), "sim", SET, None), "else a proposer could choose among the beacons of its rounds"
-    assert is_right(proposal(chain, key, 2, 0, pol=1), "sim", SET, None)
-    assert not is_right(proposal(chain, key, 2, 2, pol=1), "sim", SET, None)
-    assert not is_right(proposal(chain, key, 1, 0, pol=1), "sim", SET, None)
+    assert is_right(proposal(chain, key, 0, 0), SIM, SET, None)
+    assert not is_right(proposal(chain, key, 2, 0), SIM, SET, None), "else a proposer could choose among the beacons of its rounds"
+    assert is_right(proposal(chain, key, 2, 0, pol=1), SIM, SET, None)
+    assert not is_right(proposal(chain, key, 2, 2, pol=1), SIM, SET, None)
+    assert not is_right(proposal(chain, key, 1, 0, pol=1), SIM, SET, None)
     block_id = proposal(chain, key, 2, 0, pol=1).block.block_id
     votes = tuple(vote(k, VoteType.PREVOTE, block_id, 1, height=2) for k in KEYS[:3])
-    assert is_right(proposal(chain, key, 2, 0, 1, PolkaCertificate(2, 1, block_id, votes)), "sim", SET, None)
+    assert is_right(proposal(chain, key, 2, 0, 1, PolkaCertificate(2, 1, block_id, votes)), SIM, SET, None)
     about_x = tuple(vote(k, VoteType.PREVOTE, X, 1, height=2) for k in KEYS[:3])
     for polka in (PolkaCertificate(2, 1, block_id, votes[:2]), PolkaCertificate(2, 1, X, about_x)):
-        assert not is_right(proposal(chain, key, 2, 0, 1, polka), "sim", SET, None)
+        assert not is_right(proposal(chain, key, 2, 0, 1, polka), SIM, SET, None)
     good = proposal(chain, key, 0, 0)
-    assert not is_right(replace(good, signature=bytes(64)), "sim", SET, None)
+    assert not is_right(replace(good, signature=bytes(64)), SIM, SET, None)
 
 
 # -- evidence -------------------------------------------------------------------------------------------------------------
@@ -212,16 +213,16 @@ def forgot(key: Key) -> bytes:
 def two_proposals(chain: Chain, key: Key) -> bytes:
     first = proposal(chain, key, 0, 0)
     body = replace(first.proposal, block_id=X)
-    return of_proposals((first, SignedProposal(body, key.sign(Domain.PROPOSAL, "sim", encode(body)), first.block)))
+    return of_proposals((first, SignedProposal(body, key.sign(Domain.PROPOSAL, SIM, encode(body)), first.block)))
 
 
 def test_evidence_names_its_offender(chain: Chain) -> None:
     for raw in (two_votes(KEYS[0]), forgot(KEYS[0]), two_proposals(chain, KEYS[0])):
-        assert check_evidence(raw, "sim", SET, 5) == KEYS[0].public == offender(raw)
+        assert check_evidence(raw, SIM, SET, 5) == KEYS[0].public == offender(raw)
         assert check_evidence(raw, "other", SET, 5) is None
-        assert check_evidence(raw, "sim", ValidatorSet.of([(KEYS[1].public, 1)]), 5) is None
-        assert check_evidence(raw, "sim", SET, 10**6) is None, "too old"
-        assert check_evidence(raw, "sim", SET, 0) is None, "from the future"
+        assert check_evidence(raw, SIM, ValidatorSet.of([(KEYS[1].public, 1)]), 5) is None
+        assert check_evidence(raw, SIM, SET, 10**6) is None, "too old"
+        assert check_evidence(raw, SIM, SET, 0) is None, "from the future"
 
 
 def test_evidence_is_the_same_whichever_vote_came_first() -> None:
@@ -244,13 +245,13 @@ def test_what_proves_nothing() -> None:
         Amnesia(vote(KEYS[0], round_=1), vote(KEYS[1], VoteType.PREVOTE, Y, 3)),
     )
     for evidence in nothing:
-        assert check_evidence(encode(evidence), "sim", SET, 5) is None, evidence
+        assert check_evidence(encode(evidence), SIM, SET, 5) is None, evidence
     for raw in (b"", b"\x80", bytes(5000)):
-        assert check_evidence(raw, "sim", SET, 5) is None
+        assert check_evidence(raw, SIM, SET, 5) is None
 
 
 def test_a_block_carries_only_new_proof_once_each(chain: Chain) -> None:
-    block = make_block(chain, maker(chain), "sim", 0, NOW + 1, ())
+    block = make_block(chain, maker(chain), SIM, 0, NOW + 1, ())
     guilty, other = two_votes(KEYS[0]), forgot(KEYS[0])
     assert wrong(chain, with_body(block, evidence=(guilty,))) is None
     for evidence in ((guilty, guilty), (guilty, other), (encode(DuplicateVote(vote(KEYS[0]), vote(KEYS[0]))),), (b"junk",)):
@@ -258,8 +259,8 @@ def test_a_block_carries_only_new_proof_once_each(chain: Chain) -> None:
     accused = with_body(block, evidence=(guilty,))
     chain.finalize(accused, certificate_of(accused), next_priorities(chain))
     assert chain.punished() == {KEYS[0].public}
-    again = with_body(make_block(chain, maker(chain), "sim", 0, NOW + 2, ()), evidence=(other,))
-    assert "evidence" in (check_block(chain, "sim", again, maker(chain).public) or "accepted")
+    again = with_body(make_block(chain, maker(chain), SIM, 0, NOW + 2, ()), evidence=(other,))
+    assert "evidence" in (check_block(chain, SIM, again, maker(chain).public) or "accepted")
 
 
 def test_an_offender_has_no_weight_in_the_next_epoch(tmp_path: Path) -> None:
@@ -270,8 +271,8 @@ def test_an_offender_has_no_weight_in_the_next_epoch(tmp_path: Path) -> None:
         sizes[height] = len(chain.validators())
         evidence = (two_votes(KEYS[0]),) if height == 2 else ()
         key = maker(chain)
-        block = make_block(chain, key, "sim", 0, NOW + height, evidence)
-        assert check_block(chain, "sim", block, key.public) is None
+        block = make_block(chain, key, SIM, 0, NOW + height, evidence)
+        assert check_block(chain, SIM, block, key.public) is None
         votes = [vote(k, block_id=block.block_id, height=height) for k in KEYS[1:5]]
         chain.finalize(block, commit_certificate(votes, height, 0, block.block_id), next_priorities(chain))
     assert sizes == {1: 5, 2: 5, 3: 5, 4: 5, 5: 4, 6: 4}
@@ -279,7 +280,7 @@ def test_an_offender_has_no_weight_in_the_next_epoch(tmp_path: Path) -> None:
 
 
 def test_the_pool_keeps_one_proof_per_offender_and_forgets_the_punished() -> None:
-    pool = EvidencePool("sim")
+    pool = EvidencePool(SIM)
     assert pool.add(two_votes(KEYS[0]), SET, 5)
     assert not pool.add(forgot(KEYS[0]), SET, 5)
     assert pool.add(forgot(KEYS[1]), SET, 5)

@@ -34,7 +34,7 @@ def chain(tmp_path: Path) -> Chain:
 
 def drive(chain: Chain, target: int, change: Callable[[LightBlock], LightBlock] = lambda block: block) -> list[LightBlock]:
     """Follow from the genesis file; `change` is what a liar makes of each answer."""
-    steps = follow(genesis_facts(chain.genesis), target, "sim", NOW + 60_000)
+    steps = follow(genesis_facts(chain.genesis), target, chain.genesis.network, NOW + 60_000)
     try:
         wanted = next(steps)
         while True:

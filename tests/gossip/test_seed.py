@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from p2p.codec import unpack
 from p2p.control import call
+from p2p.genesis import Genesis
 from testnet.generate import Plan, generate
 from testnet.providers import read_state, start, start_peer, stop, wait_until
 from tests.net_lab import until
@@ -20,8 +22,9 @@ def test_two_peers_that_know_only_the_seed_find_each_other(tmp_path: Path) -> No
     net = tmp_path / "net"
     net.mkdir()
     folders = generate(Plan(net, 3, serving=False, settings=(("expected_size", 3),)))
+    genesis = unpack(Genesis, (folders[0] / "genesis.cbor").read_bytes())
     log = tmp_path / "seed.log"
-    argv = ["bootstrap.seed", "--listen", "/ip4/127.0.0.1/tcp/0", "--key", str(tmp_path / "seed.key"), "--network", "testnet"]
+    argv = ["bootstrap.seed", "--listen", "/ip4/127.0.0.1/tcp/0", "--key", str(tmp_path / "seed.key"), "--network", genesis.network]
     try:
         start("seed", argv, log, net)
         address = until(lambda: [w for w in log.read_text().split() if w.startswith("/ip4")])[0]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from p2p.codec import encode
 from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
-from p2p.keys import Domain, Key, digest
+from p2p.keys import Domain, Key, NetworkId, digest
 from p2p.ledger.apply import apply_record
 from p2p.ledger.genesis import check_conservation, first_state
 from p2p.ledger.records import Inference, Reputation
@@ -92,6 +92,10 @@ class Lab:
 
     # -- blocks and records -----------------------------------------------------------------------------------------
 
+    @property
+    def network(self) -> NetworkId:
+        return self.genesis.network
+
     def block(self, count: int = 1) -> None:
         """End the block at self.height, `count` times."""
         for _ in range(count):
@@ -116,8 +120,9 @@ class Lab:
         if self.height == 1:
             self.block()
         nonce = self.nonces[account.public] = self.nonces.get(account.public, 0) + 1
-        body = Request(1, "n", account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, self.height + deadline, (signer or account).public)
-        signed = SignedRequest(body, (signer or account).sign(Domain.REQUEST, "n", encode(body)))
+        by = signer or account
+        body = Request(1, self.network, account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, self.height + deadline, by.public)
+        signed = SignedRequest(body, by.sign(Domain.REQUEST, self.network, encode(body)))
         self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.height - 1, self.nodes[agent]))
         return signed
 
@@ -128,7 +133,7 @@ class Lab:
         """output: the agent says that it streamed the same."""
         executor = executor or self.inference(inference_id).candidates[0]
         record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.LENGTH, stack)
-        signature = self.by_node[executor].sign(Domain.FINISH, "n", encode(record))
+        signature = self.by_node[executor].sign(Domain.FINISH, self.network, encode(record))
         self.put(executor, RecordKind.FINISH, SignedFinish(record, signature))
         if output:
             self.output(inference_id, tokens)

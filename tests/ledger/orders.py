@@ -23,7 +23,7 @@ def lab_of(**change: Any) -> Lab:
 
 
 def signed(lab: Lab, key: Key, body: Body, nonce: int | None = None) -> SignedOp:
-    return sign_op(key, "n", nonce or lab.view.account(key.public).nonce_high + 1, body)
+    return sign_op(key, lab.network, nonce or lab.view.account(key.public).nonce_high + 1, body)
 
 
 def order(lab: Lab, key: Key, body: Body, nonce: int | None = None) -> None:
@@ -40,13 +40,13 @@ def refused(lab: Lab, op: SignedOp, field: str) -> None:
     assert lab.view.changes == before, "a refused order changes nothing"
 
 
-def registration(account: Key, node: Key, models: tuple[str, ...] = ("toy",), floor: int = 0) -> Register:
-    return Register(node.public, models, ("torch-gpu-bf16",), floor, "somewhere", node.sign(Domain.NODE, "n", consent(account.public)))
+def registration(lab: Lab, account: Key, node: Key, models: tuple[str, ...] = ("toy",), floor: int = 0) -> Register:
+    return Register(node.public, models, ("torch-gpu-bf16",), floor, "somewhere", node.sign(Domain.NODE, lab.network, consent(account.public)))
 
 
-def rotation(account: Key, node: Key, new: Key) -> Rotate:
+def rotation(lab: Lab, account: Key, node: Key, new: Key) -> Rotate:
     words = consent_to_rotate(account.public, node.public, new.public)
-    return Rotate(node.public, new.public, node.sign(Domain.NODE, "n", words), new.sign(Domain.NODE, "n", words))
+    return Rotate(node.public, new.public, node.sign(Domain.NODE, lab.network, words), new.sign(Domain.NODE, lab.network, words))
 
 
 def part(lab: Lab, node: bytes) -> Participant:

@@ -79,7 +79,7 @@ class RaceLab(Lab):
         fields = {"inference_id": signed.inference_id, "executor": node, "prompt_tokens": 40, "output_tokens": tokens, **change}
         hashes = {"artifact_root": digest(b"root", signed.inference_id), "output_hash": digest(b"said", signed.inference_id)}
         record = FinishRecord(**{**hashes, "finish_reason": FinishReason.LENGTH, **fields})
-        return SignedFinish(record, self.by_node[node].sign(Domain.FINISH, "n", encode(record)))
+        return SignedFinish(record, self.by_node[node].sign(Domain.FINISH, self.network, encode(record)))
 
     def race(self, node: bytes, count: int, tokens: int = TOKENS, model: str = "toy") -> None:
         """`node` answers `count` questions and commits."""
@@ -140,7 +140,7 @@ def join(lab: RaceLab, number: int, owner: Key, models: tuple[str, ...] = ("toy"
     node = Key(bytes([200 + number]) * 32)
     lab.by_node[node.public] = node
     lab.nodes.append(node.public)
-    order(lab, owner, registration(owner, node, models=models))
+    order(lab, owner, registration(lab, owner, node, models=models))
     return node.public
 
 

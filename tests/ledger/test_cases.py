@@ -103,7 +103,7 @@ def test_a_rotated_key_takes_its_cases_along() -> None:
     lab = lab_of()
     inference_id = lost(lab)
     old, new = lab.keys[NUMBER], Key(b"\xee" * 32)
-    order(lab, lab.owners[NUMBER], rotation(lab.owners[NUMBER], old, new))
+    order(lab, lab.owners[NUMBER], rotation(lab, lab.owners[NUMBER], old, new))
     assert cases.cases(lab.view, new.public) == cases.cases(lab.view, old.public) == [inference_id]
     appeal(lab, inference_id)
     speak(lab, inference_id, 0)
@@ -241,7 +241,7 @@ def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], b
                 case "rotate":
                     old, new = lab.keys[who % 12], Key(bytes([200 + who % 12]) * 32)
                     lab.by_node[new.public] = new
-                    order(lab, lab.owners[who % 12], rotation(lab.owners[who % 12], old, new))
+                    order(lab, lab.owners[who % 12], rotation(lab, lab.owners[who % 12], old, new))
                 case "leave":
                     order(lab, lab.owners[who % 12], Unregister(lab.nodes[who % 12]))
         except FolkmootError:

@@ -23,7 +23,7 @@ SHARE = (PROMPT + 10) * PRICE * 850 // 1000  # of one fee, after the validators'
 
 
 def rotate(lab: Lab, number: int) -> None:
-    order(lab, lab.owners[number], rotation(lab.owners[number], lab.keys[number], NEW))
+    order(lab, lab.owners[number], rotation(lab, lab.owners[number], lab.keys[number], NEW))
     lab.by_node[NEW.public] = NEW
     lab.block()  # the next draws know it
 
@@ -106,7 +106,7 @@ def test_a_vote_moves_the_price_of_now_and_a_retired_model_forgets_its_use() -> 
 
 def test_who_works_for_no_less_than_its_floor_is_asked_by_the_price_of_now() -> None:
     lab = lab_of(epoch_blocks=20)
-    order(lab, lab.owners[1], registration(lab.owners[1], lab.keys[1], floor=PRICE + 1))
+    order(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=PRICE + 1))
     assert lab.nodes[1] not in dict(serving(lab.view, lab.genesis, "toy"))
     accept(lab, ChangeModel("toy", (("price_micro", PRICE + 1),)))
     assert lab.nodes[1] in dict(serving(lab.view, lab.genesis, "toy"))
@@ -141,7 +141,7 @@ def test_a_statement_shows_what_was_earned_under_all_keys_whichever_is_named() -
 def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_in() -> None:
     lab, fresh = lab_of(models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, stacks=("vllm-cpu-bf16",)),)), Key(b"\x7c" * 32)
     lab.block()
-    offer = registration(CLIENT, fresh)
+    offer = registration(lab, CLIENT, fresh)
     refused(lab, signed(lab, CLIENT, offer), "stacks")
     order(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16", "vllm-cpu-bf16")))
     assert part(lab, fresh.public).models == ("toy",)

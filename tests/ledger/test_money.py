@@ -33,8 +33,8 @@ def part(lab: Lab, node: bytes) -> Participant:
 
 def signed_request(lab: Lab, **change: Any) -> SignedRequest:
     nonce = lab.view.account(CLIENT.public).nonce_high + 1
-    body = replace(Request(1, "n", CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 50, CLIENT.public), **change)
-    return SignedRequest(body, CLIENT.sign(Domain.REQUEST, "n", encode(body)))
+    body = replace(Request(1, lab.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 50, CLIENT.public), **change)
+    return SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
 
 
 def put_collateral(lab: Lab, node: bytes, amount: int) -> None:
@@ -124,7 +124,7 @@ def test_finish_and_output_before_the_start() -> None:
     signed = ghost.start()
     executor = ghost.inference(signed.inference_id).candidates[0]
     record = FinishRecord(signed.inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, 10, FinishReason.LENGTH)
-    lab.put(executor, RecordKind.FINISH, SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, "n", encode(record))))
+    lab.put(executor, RecordKind.FINISH, SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record))))
     lab.put(lab.nodes[0], RecordKind.OUTPUT, OutputRecord(signed.inference_id, lab.nodes[0], TOKENS_HASH, 10))
     assert lab.view.inference(signed.inference_id) is None
     lab.put(lab.nodes[0], RecordKind.START, StartRecord(signed, lab.height - 1, lab.nodes[0]))
@@ -190,7 +190,7 @@ def test_misses_need_the_test_and_more_than_one_agent() -> None:
         lab = Lab(5, epoch_blocks=100)
         node = lab.nodes[4]
         lab.view.put_participant(replace(part(lab, node), reputations=trusted(80)))
-        for at in range(40):
+        for at in range(80):
             signed = lab.start(agent=at % agents, deadline=20)
             first = lab.inference(signed.inference_id).candidates[0]
             if first != node:

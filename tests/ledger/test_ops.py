@@ -31,7 +31,7 @@ def test_network_signature_and_nonce_come_first(body: Body) -> None:
     refused(lab, replace(good, signature=bytes(64)), "signature")
     refused(lab, replace(good, op=replace(good.op, account=OTHER.public)), "signature")
     refused(lab, replace(good, op=replace(good.op, network="m")), "network")
-    refused(lab, signed(lab, CLIENT, body, nonce=1).__class__(good.op, CLIENT.sign(Domain.REQUEST, "n", b"")), "signature")
+    refused(lab, signed(lab, CLIENT, body, nonce=1).__class__(good.op, CLIENT.sign(Domain.REQUEST, lab.network, b"")), "signature")
     lab.put(lab.nodes[3], RecordKind.OP, good)
     refused(lab, good, "nonce")
 
@@ -52,7 +52,7 @@ def test_an_order_that_is_not_the_message_of_its_kind_is_refused() -> None:
     op = replace(good.op, body=b"\x80")
     from p2p.codec import encode
 
-    wrong = replace(good, op=op, signature=CLIENT.sign(Domain.OP, "n", encode(op)))
+    wrong = replace(good, op=op, signature=CLIENT.sign(Domain.OP, lab.network, encode(op)))
     with pytest.raises(Exception, match="wrong shape"):
         lab.put(lab.nodes[0], RecordKind.OP, wrong)
     assert lab.view.account(CLIENT.public).nonce_high == 0
@@ -165,7 +165,7 @@ def test_a_hot_key_cannot_order_and_a_revoked_one_cannot_ask() -> None:
     op = signed(lab, CLIENT, Transfer(HOT.public, 5))
     from p2p.codec import encode
 
-    refused(lab, replace(op, signature=HOT.sign(Domain.OP, "n", encode(op.op))), "signature")
+    refused(lab, replace(op, signature=HOT.sign(Domain.OP, lab.network, encode(op.op))), "signature")
     order(lab, CLIENT, Revoke(HOT.public))
     start_refused(lab, "signer", signer=HOT)
     refused(lab, signed(lab, CLIENT, Revoke(HOT.public)), "key")
@@ -205,22 +205,22 @@ def test_the_accounts_own_caps_bind_whoever_signs_and_begin_anew_with_the_epoch(
 
 def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> None:
     lab = lab_of()
-    good = registration(CLIENT, FRESH)
+    good = registration(lab, CLIENT, FRESH)
     refused(lab, signed(lab, OTHER, good), "proof")
     refused(lab, signed(lab, CLIENT, replace(good, node=OTHER.public)), "proof")
-    refused(lab, signed(lab, CLIENT, registration(CLIENT, FRESH, ("toy", "other"))), "model")
+    refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, FRESH, ("toy", "other"))), "model")
     order(lab, CLIENT, good)
     assert (part(lab, FRESH.public).weight, part(lab, FRESH.public).reputation) == (0, 0)
     assert FRESH.public not in dict(serving(lab.view, lab.genesis, "toy"))
-    refused(lab, signed(lab, OTHER, registration(OTHER, FRESH)), "node")
-    refused(lab, signed(lab, CLIENT, registration(CLIENT, lab.keys[1])), "node")
-    order(lab, CLIENT, registration(CLIENT, FRESH, (), 3))
+    refused(lab, signed(lab, OTHER, registration(lab, OTHER, FRESH)), "node")
+    refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, lab.keys[1])), "node")
+    order(lab, CLIENT, registration(lab, CLIENT, FRESH, (), 3))
     assert (part(lab, FRESH.public).models, part(lab, FRESH.public).price_floor_micro) == ((), 3), "its own offer can be changed"
 
 
 def test_who_asks_for_more_than_the_price_draws_no_work_but_checks() -> None:
     lab = lab_of()
-    order(lab, lab.owners[1], registration(lab.owners[1], lab.keys[1], floor=11))
+    order(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=11))
     assert lab.nodes[1] not in dict(serving(lab.view, lab.genesis, "toy"))
     assert lab.nodes[1] in dict(checking(lab.view, lab.genesis, "toy"))
 
@@ -235,7 +235,8 @@ def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
     order(lab, owner, Unregister(node))
     assert node not in dict(serving(lab.view, lab.genesis, "toy"))
     assert node not in dict(checking(lab.view, lab.genesis, "toy"))
-    for body in (Unregister(node), Deposit(node, 1), Withdraw(node, 1), registration(owner, lab.keys[1]), rotation(owner, lab.keys[1], FRESH)):
+    key = lab.keys[1]
+    for body in (Unregister(node), Deposit(node, 1), Withdraw(node, 1), registration(lab, owner, key), rotation(lab, owner, key, FRESH)):
         refused(lab, signed(lab, owner, body), "node")
     assert take(lab.view, node, 80) == 80, "also what waits"
     totals = lab.view.totals()
@@ -246,7 +247,7 @@ def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
     assert lab.view.participant(node) is None
     assert balance(lab, owner.public) == 10**9 - 80
     assert lab.view.totals().collateral_micro == 0
-    order(lab, CLIENT, registration(CLIENT, lab.keys[1]))
+    order(lab, CLIENT, registration(lab, CLIENT, lab.keys[1]))
     assert part(lab, node).owner == CLIENT.public
 
 
@@ -274,21 +275,21 @@ def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None
     order(lab, owner, Withdraw(old.public, 40))
     lab.view.put_standing(old.public, replace(lab.view.standing(old.public), finished=7))
     lab.view.put_participant(replace(part(lab, old.public), reputations=trusted(50)))
-    good = rotation(owner, old, FRESH)
+    good = rotation(lab, owner, old, FRESH)
     refused(lab, signed(lab, owner, replace(good, proof=bytes(64))), "proof")
     refused(lab, signed(lab, owner, replace(good, new_proof=bytes(64))), "new_proof")
-    refused(lab, signed(lab, owner, rotation(owner, old, lab.keys[2])), "new_node")
-    refused(lab, signed(lab, CLIENT, rotation(CLIENT, old, FRESH)), "node")
+    refused(lab, signed(lab, owner, rotation(lab, owner, old, lab.keys[2])), "new_node")
+    refused(lab, signed(lab, CLIENT, rotation(lab, CLIENT, old, FRESH)), "node")
     order(lab, owner, good)
     new = part(lab, FRESH.public)
     assert (new.node, new.owner, new.reputation, new.weight, new.collateral_micro) == (FRESH.public, owner.public, 50, 10, 60)
     assert lab.view.standing(FRESH.public).finished == 7
     assert {p.node for p in lab.view.participants()} == {FRESH.public, *lab.nodes} - {old.public}
     refused(lab, signed(lab, owner, Deposit(old.public, 1)), "node")
-    refused(lab, signed(lab, owner, registration(owner, old)), "node")
-    refused(lab, signed(lab, owner, rotation(owner, FRESH, old)), "new_node")
+    refused(lab, signed(lab, owner, registration(lab, owner, old)), "node")
+    refused(lab, signed(lab, owner, rotation(lab, owner, FRESH, old)), "new_node")
     again = Key(b"\x74" * 32)
-    order(lab, owner, rotation(owner, FRESH, again))
+    order(lab, owner, rotation(lab, owner, FRESH, again))
     assert part(lab, old.public).node == part(lab, FRESH.public).node == again.public, "the first key stands for the last"
     lab.block(WAIT + 1)
     assert (balance(lab, owner.public), part(lab, again.public).collateral_micro) == (10**9 - 60, 60), "asked for under the old key"
@@ -306,7 +307,7 @@ def test_open_answers_and_duties_of_a_rotated_key_end_without_a_crash() -> None:
     executor, validator = finish.record.executor, lab.members(inference_id)[0]
     for node, new in ((executor, FRESH), (validator, OTHER)):
         at = lab.nodes.index(node)
-        order(lab, lab.owners[at], rotation(lab.owners[at], lab.keys[at], new))
+        order(lab, lab.owners[at], rotation(lab, lab.owners[at], lab.keys[at], new))
     lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)[1:]])
     second = lab.members(inference_id)
     assert not {OTHER.public, FRESH.public} & set(second), "neither was fresh: it was asked, or is the executor"
@@ -350,12 +351,12 @@ def test_a_vote_on_nothing_is_refused() -> None:
 def test_a_request_names_its_signer() -> None:
     lab = lab_of()
     lab.block()
-    body = Request(VERSION, "n", CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, HOT.public)
+    body = Request(VERSION, lab.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, HOT.public)
     from p2p.codec import encode
     from p2p.ledger.apply import apply_record
     from p2p.types import StartRecord
 
-    request = SignedRequest(body, CLIENT.sign(Domain.REQUEST, "n", encode(body)))
+    request = SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
     record = Record(RecordKind.START, encode(StartRecord(request, 1, lab.nodes[0])))
     with pytest.raises(InvalidRequest, match="signature"):
         apply_record(lab.view, lab.genesis, 2, lab.nodes[0], record)

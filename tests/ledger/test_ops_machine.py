@@ -38,7 +38,7 @@ class Orders(RuleBasedStateMachine):
 
     def say(self, who: int, body: Body, nonce: int = 0) -> bool:
         key, lab = self.people[who], self.lab
-        op = sign_op(key, "n", nonce or lab.view.account(key.public).nonce_high + 1, body)
+        op = sign_op(key, lab.network, nonce or lab.view.account(key.public).nonce_high + 1, body)
         before = dict(lab.view.changes)
         try:
             lab.put(lab.nodes[0], RecordKind.OP, op)
@@ -70,11 +70,11 @@ class Orders(RuleBasedStateMachine):
         if then == "leave":
             self.say(who, Unregister(key.public))
         elif then == "rotate":
-            self.say(who, rotation(self.people[who], key, self.keys[new]))
+            self.say(who, rotation(self.lab, self.people[who], key, self.keys[new]))
 
     @rule(who=anyone, node=any_node)
     def register(self, who: int, node: int) -> None:
-        self.say(who, registration(self.people[who], self.keys[node]))
+        self.say(who, registration(self.lab, self.people[who], self.keys[node]))
 
     @rule(who=anyone, node=any_node)
     def unregister(self, who: int, node: int) -> None:
@@ -83,8 +83,8 @@ class Orders(RuleBasedStateMachine):
     @rule(who=anyone, node=any_node, new=any_node)
     def rotate(self, who: int, node: int, new: int) -> None:
         old = self.keys[node]
-        if self.say(who, rotation(self.people[who], old, self.keys[new])):
-            assert not self.say(who, registration(self.people[who], old)), "a key that was given up never comes back"
+        if self.say(who, rotation(self.lab, self.people[who], old, self.keys[new])):
+            assert not self.say(who, registration(self.lab, self.people[who], old)), "a key that was given up never comes back"
 
     @rule(who=anyone, key=st.integers(0, 12), cap=amounts, expires=st.integers(1, 60), drop=st.booleans())
     def hot(self, who: int, key: int, cap: int, expires: int, drop: bool) -> None:

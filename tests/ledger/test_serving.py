@@ -67,8 +67,8 @@ class Chained(Lab):
     def asked(self, height: int) -> tuple[SignedRequest, tuple[bytes, ...]]:
         """A request, and whom an agent (peer 0) draws for it at `height`, by the rule."""
         nonce = self.nonces[CLIENT.public] = self.nonces.get(CLIENT.public, 0) + 1
-        body = Request(1, "n", CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 10**6, self.height + 500, CLIENT.public)
-        signed = SignedRequest(body, CLIENT.sign(Domain.REQUEST, "n", encode(body)))
+        body = Request(1, self.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 10**6, self.height + 500, CLIENT.public)
+        signed = SignedRequest(body, CLIENT.sign(Domain.REQUEST, self.network, encode(body)))
         beacon = self.view.beacon(height)
         assert beacon is not None
         return signed, draw_executors(beacon, signed.inference_id, Lots(self.drawable[height]), self.nodes[0], MAX_CANDIDATES)
@@ -106,9 +106,9 @@ MOVES = {
     "deposit": owned(1, lambda lab: Deposit(lab.nodes[1], LEAST)),
     "withdraw": owned(3, lambda lab: Withdraw(lab.nodes[3], 1)),
     "leave": owned(3, lambda lab: Unregister(lab.nodes[3])),
-    "another offer": owned(3, lambda lab: registration(lab.owners[3], lab.keys[3], models=())),
-    "a floor above the price": owned(3, lambda lab: registration(lab.owners[3], lab.keys[3], floor=PRICE + 1)),
-    "another key": owned(3, lambda lab: rotation(lab.owners[3], lab.keys[3], NEW)),
+    "another offer": owned(3, lambda lab: registration(lab, lab.owners[3], lab.keys[3], models=())),
+    "a floor above the price": owned(3, lambda lab: registration(lab, lab.owners[3], lab.keys[3], floor=PRICE + 1)),
+    "another key": owned(3, lambda lab: rotation(lab, lab.owners[3], lab.keys[3], NEW)),
     "conviction": convicted, "suspension": suspended,
 }
 
@@ -118,7 +118,7 @@ MOVES = {
 def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, later: int) -> None:
     lab = lab_of()
     height = lab.height - 1
-    asked = [lab.asked(height) for _ in range(12)]
+    asked = [lab.asked(height) for _ in range(24)]
     MOVES[name](lab)
     if later:
         lab.block(later)
@@ -145,7 +145,7 @@ def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, 
 def test_a_price_that_crosses_a_floor_between_draw_and_start() -> None:
     """Nobody uses the model, so its price falls by one a block; one participant works for no less than 5."""
     lab = lab_of(economy=replace(ECONOMY, collateral_min_micro=LEAST, price_step_milli=1))
-    order(lab, lab.owners[3], registration(lab.owners[3], lab.keys[3], floor=5))
+    order(lab, lab.owners[3], registration(lab, lab.owners[3], lab.keys[3], floor=5))
     while lab.nodes[3] in dict(lab.now()) or lab.height < 4:
         height = lab.height - 1
         lab.block()
@@ -176,12 +176,13 @@ def act(lab: Chained, what: str, number: int, amount: int) -> None:
     key = next((k for k in lab.by_node.values() if k.public == node), key)
     if what == "rotate":
         new = Key(digest(b"rotated", node))
-        order(lab, owner, rotation(owner, key, new))
+        order(lab, owner, rotation(lab, owner, key, new))
         lab.by_node[new.public] = new
         return
     order(lab, owner, {
         "deposit": Deposit(node, LEAST // 2 * (amount + 1)), "withdraw": Withdraw(node, LEAST // 2 * (amount + 1)), "leave": Unregister(node),
-        "offer": registration(owner, key), "none": registration(owner, key, models=()), "floor": registration(owner, key, floor=PRICE - 2 + amount),
+        "offer": registration(lab, owner, key), "none": registration(lab, owner, key, models=()),
+        "floor": registration(lab, owner, key, floor=PRICE - 2 + amount),
     }[what])
 
 

@@ -35,6 +35,7 @@ def test_the_questions_are_golden() -> None:
         "brick, circus, night, parrot, river, jewel, rain, kettle, prince, fish."
     )
     genesis = replace(Lab(4).genesis, sprint=RULES, epoch_blocks=40)
+    genesis.__dict__["network"] = "n"  # a default of the genesis file may change, and is no change of the questions
     prompt, signed = question(genesis, Sprint(3, b"\x01" * 32), b"\x02" * 32, "toy", 7)
     assert prompt == (
         "Write a long story in which all of these occur: journey, dolphin, button, banner, cattle, drum, "

@@ -169,7 +169,7 @@ def test_offenders_and_those_who_leave_are_out_and_a_new_key_takes_its_place() -
     ids = opened(lab, dict.fromkeys(lab.nodes, 10))
     lab.view.add_id(b"faults", offender)
     order(lab, lab.owners[1], Unregister(leaver))
-    order(lab, lab.owners[2], rotation(lab.owners[2], lab.keys[2], NEW))
+    order(lab, lab.owners[2], rotation(lab, lab.owners[2], lab.keys[2], NEW))
     lab.judge([one for some in ids.values() for one in some])
     lab.to_next_epoch()
     assert set(dict(lab.set())) == {*lab.nodes[3:], NEW.public}

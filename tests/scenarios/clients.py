@@ -32,7 +32,7 @@ def spec_of(net: Net, agent: int = 0, executor: int | None = None, **change: Any
 
 @asynccontextmanager
 async def connected(net: Net, peer: int, key: Key | None = None) -> AsyncIterator[Network]:
-    config = NetworkConfig(key or Key.generate(), "testnet", (), (), expected_size=1, min_connections=0)
+    config = NetworkConfig(key or Key.generate(), net.genesis.network, (), (), expected_size=1, min_connections=0)
     async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
         await network.connect(net.address(peer))
         yield network

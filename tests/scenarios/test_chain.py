@@ -56,7 +56,7 @@ def test_only_the_agent_itself_starts_and_reports() -> None:
     request = signed_request(lab)
     agent, other = lab.nodes[:2]
     assert nothing_changes(lab, other, RecordKind.START, StartRecord(request, lab.height - 1, agent)) == "agent"
-    forged = replace(request, signature=lab.keys[0].sign(Domain.REQUEST, "n", encode(request.request)))
+    forged = replace(request, signature=lab.keys[0].sign(Domain.REQUEST, lab.network, encode(request.request)))
     assert nothing_changes(lab, agent, RecordKind.START, StartRecord(forged, lab.height - 1, agent)) == "signature"
     started = lab.start()
     for sender, named in ((other, agent), (other, other)):
@@ -75,8 +75,8 @@ def test_a_raw_start_is_no_transaction(tmp_path: Path) -> None:
     extend(chain, 1, {k.public: k for k in keys}, lambda height: 1000 + height * 1000)
     start = Record(RecordKind.START, encode(StartRecord(signed_request(Lab()), 1, keys[0].public)))
     for sender, signer, field in ((CLIENT, CLIENT, "sender"), (keys[0], CLIENT, "signature"), (keys[0], keys[0], "")):
-        batch = Batch(1, "n", sender.public, 1, (start,))
-        raw = encode(SignedBatch(batch, signer.sign(Domain.TX, "n", encode(batch))))
+        batch = Batch(1, genesis.network, sender.public, 1, (start,))
+        raw = encode(SignedBatch(batch, signer.sign(Domain.TX, genesis.network, encode(batch))))
         if not field:
             chain.add_tx(raw)
             continue
@@ -101,7 +101,7 @@ def early_finish(lab: Lab, ghost: Lab) -> StartRecord:
     request = ghost.start()
     executor = ghost.inference(request.inference_id).candidates[0]
     record = FinishRecord(request.inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, 10, FinishReason.LENGTH)
-    lab.put(executor, RecordKind.FINISH, SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, "n", encode(record))))
+    lab.put(executor, RecordKind.FINISH, SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record))))
     return StartRecord(request, lab.height - 1, lab.nodes[0])
 
 

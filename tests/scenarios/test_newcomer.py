@@ -69,8 +69,8 @@ class ChainLab(RaceLab):
 
     def _batches(self) -> Iterator[bytes]:
         for sender, records in self.records.items():
-            batch = Batch(VERSION, "n", sender, self.chain.batch_nonce(sender) + 1, tuple(records))
-            yield encode(SignedBatch(batch, self.by_node[sender].sign(Domain.TX, "n", encode(batch))))
+            batch = Batch(VERSION, self.network, sender, self.chain.batch_nonce(sender) + 1, tuple(records))
+            yield encode(SignedBatch(batch, self.by_node[sender].sign(Domain.TX, self.network, encode(batch))))
         for node, outbox in self.outboxes.items():
             yield from () if node in self.records else outbox.due(self.chain.batch_nonce(node), self.chain.height())
         self.records = {}
@@ -78,8 +78,8 @@ class ChainLab(RaceLab):
     def _decide(self) -> None:
         members, at = ValidatorSet.of(self.chain.validators()), self.chain.height() + 1
         key = self.by_node[proposer(members, load_priorities(self.chain.priorities(), members), 0)]
-        block = make_block(self.chain, key, "n", 0, at * 1000, ())
-        votes = [sign_vote(self.by_node[k], Vote("n", VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in members.members]
+        block = make_block(self.chain, key, self.network, 0, at * 1000, ())
+        votes = [sign_vote(self.by_node[k], Vote(self.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in members.members]
         assert self.chain.process(block)
         self.chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), next_priorities(self.chain))
 
@@ -108,7 +108,7 @@ class Wire:
         self.queries = Queries(lab.chain, dict, list)
 
     def _outbox(self, key: Key) -> Outbox:
-        return self.lab.outboxes.setdefault(key.public, Outbox(key, "n"))
+        return self.lab.outboxes.setdefault(key.public, Outbox(key, self.lab.network))
 
     async def open_stream(self, peer: str, protocol: str) -> Any:
         assert peer == self.agent.key.peer_id
@@ -146,7 +146,7 @@ class Wire:
 async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[dict[str, Any]]:
     """Events. The client knows the genesis file and the agent's address; a block is decided while the answer is on its way."""
     spec = AskSpec(
-        f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", CLIENT, "n", "toy", "hello", max_tokens=8, genesis=lab.genesis, choose_executor=executor,
+        f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", CLIENT, lab.network, "toy", "hello", max_tokens=8, genesis=lab.genesis, choose_executor=executor,
     )
     events: list[dict[str, Any]] = []
     with trio.fail_after(60):

@@ -39,7 +39,7 @@ from p2p.types import (
 )
 from p2p.verification.duty import reveal_positions
 from tests.ledger.lab import false_row, true_row
-from tests.ledger.soak.people import FAULTS, FORGER, LIAR, NETWORK, OTHER_KERNELS, SILENT, SLOPPY, WILD
+from tests.ledger.soak.people import FAULTS, FORGER, LIAR, OTHER_KERNELS, SILENT, SLOPPY, WILD
 from tests.ledger.soak.scene import Scene
 
 HASH = b"\x05" * 32
@@ -73,13 +73,13 @@ class Life:
 def request(scene: Scene, client: Key, signer: Key, deadline: int = 0, **change: object) -> SignedRequest:
     """change: fields of Request that are to be otherwise."""
     fields = {
-        "version": 1, "network": NETWORK, "account": client.public, "client_nonce": 0, "model": _model(scene), "prompt_hash": bytes(32),
+        "version": 1, "network": scene.network, "account": client.public, "client_nonce": 0, "model": _model(scene), "prompt_hash": bytes(32),
         "params": Params(), "prompt_tokens_max": 20, "max_tokens": 24, "max_price_micro": 100_000,
         "deadline_height": scene.height + deadline, "signer": signer.public,
     } | change
     fields["client_nonce"] = fields["client_nonce"] or scene.nonce(client.public)
     body = Request(**fields)  # type: ignore[arg-type]
-    return SignedRequest(body, signer.sign(Domain.REQUEST, NETWORK, encode(body)))
+    return SignedRequest(body, signer.sign(Domain.REQUEST, scene.network, encode(body)))
 
 
 def _model(scene: Scene) -> str:
@@ -164,7 +164,7 @@ class Lives:
         scene, at = self.scene, self.scene.height
         for node in life.busy:
             busy = BusyRecord(life.id, node, "full")
-            scene.put(scene.anybody(), RecordKind.BUSY, SignedBusy(busy, scene.key(node).sign(Domain.BUSY, NETWORK, encode(busy))))
+            scene.put(scene.anybody(), RecordKind.BUSY, SignedBusy(busy, scene.key(node).sign(Domain.BUSY, scene.network, encode(busy))))
         life.busy = ()
         if life.executor and life.finish_at and life.finish_at <= at:
             finish = finish_of(scene, life)
@@ -224,7 +224,7 @@ def finish_of(scene: Scene, life: Life, **change: object) -> SignedFinish:
         "output_tokens": life.tokens, "finish_reason": FinishReason.LENGTH,
     } | change
     record = FinishRecord(**fields)  # type: ignore[arg-type]
-    return SignedFinish(record, scene.key(record.executor).sign(Domain.FINISH, NETWORK, encode(record)))
+    return SignedFinish(record, scene.key(record.executor).sign(Domain.FINISH, scene.network, encode(record)))
 
 
 def fair_price(scene: Scene, model: str) -> int:

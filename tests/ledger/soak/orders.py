@@ -35,7 +35,7 @@ from p2p.ledger.ops import (
 )
 from p2p.ledger.records import Participant
 from p2p.types import RecordKind
-from tests.ledger.soak.people import MODEL, NETWORK, NEW
+from tests.ledger.soak.people import MODEL, NEW
 from tests.ledger.soak.scene import Scene
 
 CHANGES: tuple[tuple[str, tuple[int, ...]], ...] = (
@@ -46,7 +46,7 @@ CHANGES: tuple[tuple[str, tuple[int, ...]], ...] = (
 
 
 def say(scene: Scene, key: Key, body: Body, wrong: str = "", nonce: int = 0) -> bool:
-    return scene.put(scene.anybody(), RecordKind.OP, sign_op(key, NETWORK, nonce or scene.nonce(key.public), body), wrong)
+    return scene.put(scene.anybody(), RecordKind.OP, sign_op(key, scene.network, nonce or scene.nonce(key.public), body), wrong)
 
 
 def give(scene: Scene, count: int) -> None:
@@ -104,15 +104,15 @@ def _node(scene: Scene) -> None:
         say(scene, scene.key(leaver.owner), Unregister(leaver.node))
     elif len(new) < 8 and scene.chance(300):
         owner, node = scene.rng.choice(scene.people.owners), scene.people.make()
-        say(scene, owner, register(owner, node, (MODEL,)))
+        say(scene, owner, register(scene, owner, node, (MODEL,)))
     else:
         owner, participant = _owned(scene)
         offered = tuple(spec.model for spec in models(scene.view) if not spec.retired)
-        say(scene, owner, register(owner, scene.key(participant.node), offered, scene.rng.choice([0, 0, 0, 3])))
+        say(scene, owner, register(scene, owner, scene.key(participant.node), offered, scene.rng.choice([0, 0, 0, 3])))
 
 
-def register(account: Key, node: Key, offered: tuple[str, ...], floor: int = 0) -> Register:
-    proof = node.sign(Domain.NODE, NETWORK, consent(account.public))
+def register(scene: Scene, account: Key, node: Key, offered: tuple[str, ...], floor: int = 0) -> Register:
+    proof = node.sign(Domain.NODE, scene.network, consent(account.public))
     return Register(node.public, offered, ("torch-gpu-bf16",), floor, "somewhere", proof)
 
 
@@ -120,12 +120,12 @@ def _rotate(scene: Scene) -> None:
     owner, participant = _owned(scene)
     old, new = scene.key(participant.node), scene.people.make()
     scene.people.number[new.public] = scene.people.number.get(old.public, NEW)
-    say(scene, owner, rotation(owner, old, new))
+    say(scene, owner, rotation(scene, owner, old, new))
 
 
-def rotation(account: Key, old: Key, new: Key) -> Rotate:
+def rotation(scene: Scene, account: Key, old: Key, new: Key) -> Rotate:
     words = consent_to_rotate(account.public, old.public, new.public)
-    return Rotate(old.public, new.public, old.sign(Domain.NODE, NETWORK, words), new.sign(Domain.NODE, NETWORK, words))
+    return Rotate(old.public, new.public, old.sign(Domain.NODE, scene.network, words), new.sign(Domain.NODE, scene.network, words))
 
 
 def _appeal(scene: Scene) -> None:

@@ -17,7 +17,7 @@ from p2p.ledger.rules import epoch_of
 from p2p.ledger.sprint import Heights, Run, Sprint, drawn, heights, question, run_of, sprint_of
 from p2p.types import FinishReason, FinishRecord, RecordKind, SignedFinish, SignedRequest, SprintCommit, SprintOpen
 from tests.ledger.soak.lives import HASH, Life, Lives
-from tests.ledger.soak.people import FORGER, NETWORK, WILD
+from tests.ledger.soak.people import FORGER, WILD
 from tests.ledger.soak.scene import Scene
 
 PROMPT_TOKENS = 40
@@ -91,7 +91,7 @@ class Races:
         return self._signed(record)
 
     def _signed(self, record: FinishRecord) -> SignedFinish:
-        return SignedFinish(record, self.scene.key(record.executor).sign(Domain.FINISH, NETWORK, encode(record)))
+        return SignedFinish(record, self.scene.key(record.executor).sign(Domain.FINISH, self.scene.network, encode(record)))
 
     def _open(self, sprint: Sprint) -> None:
         """What was drawn, at once, later or never; each answer then has a life, and may be a cheat's."""

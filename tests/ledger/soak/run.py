@@ -25,7 +25,7 @@ from p2p.types import RecordKind, SignedBatch
 from tests.chains import next_priorities
 from tests.ledger.soak import orders, wrong
 from tests.ledger.soak.lives import Lives
-from tests.ledger.soak.people import NETWORK, People
+from tests.ledger.soak.people import People
 from tests.ledger.soak.races import Races
 from tests.ledger.soak.replay import from_snapshot, replay_apart
 from tests.ledger.soak.scene import EITHER, Item, Scene
@@ -117,8 +117,8 @@ class Run:
             "garbage": scene.rng.randbytes(scene.rng.randrange(1, 300)), "cut": good[: scene.rng.randrange(1, len(good))],
             "not signed": encode(SignedBatch(later, scene.rng.randbytes(64))),
             "another network": encode(SignedBatch(other := replace(later, network="other"), key.sign(Domain.TX, "other", encode(other)))),
-            "empty": encode(SignedBatch(none := replace(later, records=()), key.sign(Domain.TX, NETWORK, encode(none)))),
-            "stranger": encode(SignedBatch(his := replace(later, sender=stranger.public), stranger.sign(Domain.TX, NETWORK, encode(his)))),
+            "empty": encode(SignedBatch(none := replace(later, records=()), key.sign(Domain.TX, self.scene.network, encode(none)))),
+            "stranger": encode(SignedBatch(his := replace(later, sender=stranger.public), stranger.sign(Domain.TX, self.scene.network, encode(his)))),
         } | ({"again": self._old} if self._old else {})
         name = scene.rng.choice(list(bad))
         try:
@@ -135,12 +135,12 @@ class Run:
         chain = self.chain
         members = ValidatorSet.of(chain.validators())
         key = self.scene.key(proposer(members, load_priorities(chain.priorities(), members), 0))
-        return make_block(chain, key, NETWORK, 0, chain.last_time_ms() + 1000, ())
+        return make_block(chain, key, self.scene.network, 0, chain.last_time_ms() + 1000, ())
 
     def _decide(self) -> Block:
         chain, block = self.chain, self._next()
         at, names = block.header.height, [name for name, _ in ValidatorSet.of(chain.validators()).members]
-        votes = [sign_vote(self.scene.key(n), Vote(NETWORK, VoteType.PRECOMMIT, at, 0, block.block_id, -1, n)) for n in names]
+        votes = [sign_vote(self.scene.key(n), Vote(self.scene.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, n)) for n in names]
         if not chain.process(block):
             raise Violation(f"height {at}: the chain does not accept its own block")
         chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), next_priorities(chain))

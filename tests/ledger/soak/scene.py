@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from p2p.chain import Chain
 from p2p.codec import encode
 from p2p.genesis import Genesis
-from p2p.keys import Domain, Key
+from p2p.keys import Domain, Key, NetworkId
 from p2p.ledger.records import Participant
 from p2p.ledger.view import View
 from p2p.limits import MAX_BLOCK, MAX_RECORDS_PER_TX, MAX_TX
 from p2p.types import VERSION, Batch, Record, RecordKind, SignedBatch
-from tests.ledger.soak.people import NETWORK, People
+from tests.ledger.soak.people import People
 
 ROOM = MAX_BLOCK * 3 // 4  # for all records of a block
 PER_SENDER = MAX_TX * 3 // 4
@@ -52,6 +52,10 @@ class Scene:
     def genesis(self) -> Genesis:
         return self.chain.genesis
 
+    @property
+    def network(self) -> NetworkId:
+        return self.chain.genesis.network
+
     def chance(self, milli: int) -> bool:
         return self.rng.randrange(1000) < milli
 
@@ -87,6 +91,6 @@ class Scene:
         for sender in senders:
             items = self.items[sender]
             self.rng.shuffle(items)
-            batch = Batch(VERSION, NETWORK, sender, self.chain.batch_nonce(sender) + 1, tuple(item.record for item in items))
-            made.append((sender, items, encode(SignedBatch(batch, self.key(sender).sign(Domain.TX, NETWORK, encode(batch))))))
+            batch = Batch(VERSION, self.network, sender, self.chain.batch_nonce(sender) + 1, tuple(item.record for item in items))
+            made.append((sender, items, encode(SignedBatch(batch, self.key(sender).sign(Domain.TX, self.network, encode(batch))))))
         return made

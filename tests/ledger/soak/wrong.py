@@ -43,7 +43,7 @@ from p2p.types import (
 )
 from tests.ledger.soak.lives import COMMITTING, Life, Lives, fair_price, finish_of, request
 from tests.ledger.soak.orders import register, rotation, say
-from tests.ledger.soak.people import MODEL, NETWORK
+from tests.ledger.soak.people import MODEL
 from tests.ledger.soak.races import Races
 from tests.ledger.soak.scene import EITHER, Item, Scene
 
@@ -144,7 +144,7 @@ def _busy(scene: Scene, life: Life, inference: Inference) -> None:
         scene.put(scene.anybody(), RecordKind.BUSY, signed, "not signed")
     else:
         busy = BusyRecord(life.id, node, "again")
-        signature = scene.key(node).sign(Domain.BUSY, NETWORK, encode(busy))
+        signature = scene.key(node).sign(Domain.BUSY, scene.network, encode(busy))
         scene.put(scene.anybody(), RecordKind.BUSY, SignedBusy(busy, signature), "not drawn, or said")
 
 
@@ -213,11 +213,11 @@ def _body(scene: Scene) -> None:
         ("no weight", client, Propose(ChangeEconomy((("withdraw_wait", 5),)))), ("no proposal", owner, Vote(rng.randbytes(32), True)),
         ("no such rule", owner, Propose(ChangeEconomy((("nothing", 5),)))), ("no such model", owner, Propose(RetireModel("none"))),
         ("out of bounds", owner, Propose(ChangeChecks((("dispute_committee", 1),)))),
-        ("no consent", client, replace(register(client, foreign, (MODEL,)), proof=rng.randbytes(64))),
-        ("another's node", client, register(client, foreign, (MODEL,))), ("no such model", client, register(client, new, ("none",))),
-        ("another's node", client, rotation(client, foreign, new)),
-        ("no consent", owner, replace(rotation(owner, foreign, new), new_proof=rng.randbytes(64))),
-        ("a key in use", owner, rotation(owner, foreign, scene.key(scene.anybody()))),
+        ("no consent", client, replace(register(scene, client, foreign, (MODEL,)), proof=rng.randbytes(64))),
+        ("another's node", client, register(scene, client, foreign, (MODEL,))), ("no such model", client, register(scene, client, new, ("none",))),
+        ("another's node", client, rotation(scene, client, foreign, new)),
+        ("no consent", owner, replace(rotation(scene, owner, foreign, new), new_proof=rng.randbytes(64))),
+        ("a key in use", owner, rotation(scene, owner, foreign, scene.key(scene.anybody()))),
     ]
     wrong, key, body = rng.choice(bodies)
     say(scene, key, body, wrong)
@@ -226,14 +226,14 @@ def _body(scene: Scene) -> None:
 def _form(scene: Scene) -> None:
     """An order that may not count, whatever it says."""
     key, other = scene.rng.sample(scene.people.clients, 2)
-    op = sign_op(key, NETWORK, scene.nonce(key.public), Transfer(other.public, 1))
+    op = sign_op(key, scene.network, scene.nonce(key.public), Transfer(other.public, 1))
     used = scene.view.account(key.public).nonce_high
     forms: list[tuple[str, SignedOp]] = [
         ("not signed", replace(op, signature=scene.rng.randbytes(64))), ("signed by another", replace(op, op=replace(op.op, account=other.public))),
         ("another network", sign_op(key, "other", op.op.nonce, Cap(0, 0))), ("changed", replace(op, op=replace(op.op, nonce=op.op.nonce + 1))),
     ]
     if used:
-        forms.append(("nonce used", sign_op(key, NETWORK, used, Cap(0, 0))))
+        forms.append(("nonce used", sign_op(key, scene.network, used, Cap(0, 0))))
     wrong, signed = scene.rng.choice(forms)
     scene.put(scene.anybody(), RecordKind.OP, signed, wrong)
 
