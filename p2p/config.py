@@ -47,6 +47,7 @@ class NodeConfig:
     listen: tuple[str, ...] = DEFAULT_LISTEN
     bootstrap: tuple[str, ...] = ()
     ml_node: str | None = None
+    ml_node_key: Path | None = None
     model_path: Path | None = None
     model: str = DEFAULT_MODEL
     profile: Path | None = None
@@ -117,8 +118,8 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
                 raise ConfigError(f"{address!r} is not a multiaddr such as /ip4/1.2.3.4/tcp/7470/p2p/ID", field=name)
     for name in ("ml_node", "honest_ml_node"):
         url = getattr(config, name)
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ConfigError(f"{url!r} is not an http URL", field=name)
+        if url is not None and not url.startswith(("http://", "https://", "unix:/")):
+            raise ConfigError(f"{url!r} is neither an http URL nor unix:/PATH", field=name)
     if config.log_level not in LEVELS:
         raise ConfigError(f"{config.log_level[:40]!r} is none of {', '.join(LEVELS)}", field="log_level")
     if config.log_format not in FORMATS:
@@ -133,6 +134,8 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
         raise ConfigError("node keys of 64 hexadecimal digits are wanted", field="cheat_friends")
     if config.ml_node and config.model_path:
         raise ConfigError("give a URL or a model's path, not both", field="ml_node")
+    if config.ml_node_key is not None and (config.ml_node is None or not exists(config.ml_node_key)):
+        raise ConfigError(f"{config.ml_node_key} must be a file, and is for an ML node by URL", field="ml_node_key")
     if config.engine not in ENGINES:
         raise ConfigError(f"{config.engine[:40]!r} is none of {', '.join(ENGINES)}", field="engine")
     if config.keep_records not in KEEP:
@@ -168,7 +171,7 @@ def _typed(name: str, value: Any) -> Any:
     if not isinstance(value, str | Path):
         raise ConfigError("a string is wanted", field=name)
     text = _text(name, str(value))
-    return Path(text) if name in ("model_path", "profile") else text
+    return Path(text) if name in ("model_path", "profile", "ml_node_key") else text
 
 
 def _text(name: str, value: str) -> str:

@@ -24,15 +24,15 @@ from p2p.consensus.engine import Engine as ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.control import serve_control
-from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.errors import ConfigError, FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.files import keep_private, narrow_tree
 from p2p.genesis import Genesis, load_genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
-from p2p.inference.engine import Engine
 from p2p.inference.executor import Executor
 from p2p.inference.model import check_tokenizer, tokenizer_hash
+from p2p.inference.selftest import Wanted
 from p2p.inference.session import (
     Answer,
     Ask,
@@ -51,7 +51,8 @@ from p2p.inference.session import (
 )
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
-from p2p.mlnode import open_ml_node
+from p2p.limits import STORE_LOOK_S
+from p2p.mlnode import Found, run_ml_node
 from p2p.orders import take_order
 from p2p.outbox import Outbox
 from p2p.outcome import Outcome
@@ -87,6 +88,8 @@ class Node:
         self._new_height = trio.Event()
         self._retries = 0
         self.tasks = Tasks()
+        self._is_joined = self._served = False
+        self.said = ""
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
         self.consensus = ConsensusEngine(
             key=self.key, network=genesis.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
@@ -250,6 +253,12 @@ class Node:
                     with trio.move_on_after(0.02):
                         await self._new_height.wait()
 
+    async def _watch_store(self) -> None:
+        """Its failure ends the peer, wherever it was met and whoever answered it: a stream, a check, the ledger."""
+        while self.chain.store.failure is None:
+            await trio.sleep(STORE_LOOK_S)
+        raise self.chain.store.failure
+
     async def _validate(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
@@ -273,16 +282,29 @@ class Node:
             self.executor.tokenizer_hash = await trio.to_thread.run_sync(tokenizer_hash, self.config.model_path)
             if (spec := self.chain.model(self.config.model)) is not None:
                 check_tokenizer(self.executor.tokenizer_hash, spec)
-        async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
-            self.executor.stack = self.validator.stack = stack
-            self._lend(engine, honest, eos)
-            await self._joined()
-            self._say("ready", "serving " + self.config.model)
-            await trio.sleep_forever()
+        await run_ml_node(self.config, self._wanted, self._lend, lambda text: self._say("loading", text))
 
-    def _lend(self, engine: Engine, honest: Engine, eos: frozenset[int]) -> None:
-        self.executor.eos_ids = self.validator.eos_ids = eos
-        self.executor.engine, self.validator.engine = engine, honest
+    def _wanted(self) -> Wanted:
+        """What the registry says of the model now. Raises ConfigError for one that it does not have."""
+        spec = self.chain.model(self.config.model)
+        if spec is None:
+            raise ConfigError(f"the network has no model {self.config.model!r}", field="model")
+        return Wanted(spec.model, spec.context_tokens, getattr(spec, "vocabulary", 0))
+
+    def _lend(self, found: Found | None) -> None:
+        """To executor and validator; None: they do without, as Busy and without a verdict."""
+        if found is None:
+            self.executor.engine = self.validator.engine = None
+            return
+        self.executor.stack = self.validator.stack = found.stack
+        self.executor.eos_ids = self.validator.eos_ids = found.eos_ids
+        self.executor.engine, self.validator.engine = found.engine, found.checks
+        self._served = True
+        self._tell()
+
+    def _unfit(self, error: BaseException) -> bool:
+        """A wrong setting ends a peer that has not served yet, so that its user sees it at once; later nothing of the ML node does."""
+        return isinstance(error, ConfigError) and not self._served
 
     async def _joined(self) -> None:
         while self.config.bootstrap and self.network is not None and not self.network.connected():
@@ -290,15 +312,24 @@ class Node:
 
     async def _announce(self) -> None:
         await self._joined()
+        self._is_joined = True
+        self._tell()
+
+    def _tell(self) -> None:
+        """Whenever one of the two that make a peer ready has come: the network, the ML node."""
+        if not self._is_joined:
+            return
         if self.config.ml_node is None and self.config.model_path is None:
             self._say("ready", "no ML node: agent and validator of blocks only")
+        elif self.executor.engine is not None:
+            self._say("ready", "serving " + self.config.model)
         elif self.state == "joining":
             self._say("loading", "waiting for the ML node")
 
     # -- answers --------------------------------------------------------------------------------------------------
 
     def _say(self, state: str, text: str) -> None:
-        self.state = state
+        self.state, self.said = state, text
         self.report(state, text)
 
     def status(self) -> dict[str, Any]:
@@ -310,7 +341,7 @@ class Node:
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
             "jobs": self.executor.jobs, "sprint": self.racer.status(), "consensus": self.consensus.status(),
-            "failures": self.tasks.status(),
+            "said": self.said, "failures": self.tasks.status(),
         }
 
     def _peers(self) -> list[dict[str, Any]]:
@@ -357,7 +388,7 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
         async with node.open() as network:
             async with trio.open_nursery() as nursery:
                 for name, task in _parts(node, network):
-                    nursery.start_soon(node.tasks.keep, name, task)
+                    nursery.start_soon(node.tasks.keep, name, task, *([node._unfit] if name == "ml_node" else []))
                 for load in beside:
                     nursery.start_soon(load, node)
     finally:
@@ -367,6 +398,7 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
 def _parts(node: Node, network: Network) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     """All that runs as long as the peer. What fails begins anew; only StorageError ends the peer (p2p/tasks.py)."""
     catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit, node.consensus.reload)
+    yield "store", node._watch_store
     yield "consensus", node.consensus.run
     yield "sync", catchup.run
     yield "records", node._send_records

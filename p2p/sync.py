@@ -18,7 +18,7 @@ import trio
 from p2p.chain_sync import check_snapshot, install, sync_answer, trusted
 from p2p.consensus.light import TRUSTING_MS, LightBlock, follow
 from p2p.consensus.messages import Block, CommitCertificate
-from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
+from p2p.errors import FolkmootError, RemoteProtocolError, StorageError, Unavailable
 from p2p.inference.session import Failure as FailureFrame
 from p2p.inference.session import (
     Frame,
@@ -90,6 +90,8 @@ class Catchup:
             except RemoteProtocolError as error:
                 self._avoid[peer] = now + AVOID_S
                 log.warning("a peer gave false history and is left alone", peer=peer, reason=str(error))
+            except StorageError:
+                raise
             except FolkmootError as error:
                 log.debug("sync visit failed", peer=peer, reason=str(error))
 

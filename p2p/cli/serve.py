@@ -17,7 +17,7 @@ def register(commands: Any) -> None:
     serve.add_argument("--dir", type=Path, required=True)
     serve.add_argument("--bootstrap", action="append", default=[], metavar="MULTIADDR")
     serve.add_argument("--listen", action="append", default=[], metavar="MULTIADDR")
-    serve.add_argument("--ml-node", metavar="URL", help="a running vLLM with the tape plugin")
+    serve.add_argument("--ml-node", metavar="URL", help="a running vLLM with the tape plugin: http://... or unix:/PATH")
     serve.add_argument("--model", type=Path, metavar="PATH", help="weights: start and supervise an own engine")
     serve.add_argument("--engine", choices=("vllm", "torch"), help="what runs --model: vLLM (default), or plain torch in this process")
     serve.add_argument("--engine-threads", type=int, metavar="N", help="threads of the torch engine (default: all cores)")

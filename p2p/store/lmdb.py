@@ -2,7 +2,8 @@
 
 The map has its whole size from the start: address space, not disk, for the file grows only as it is written. A map that grows must not be
 resized while any thread holds a transaction, and our threads do (payloads, verdicts), so it never is. Where the system gives less address
-space the map is smaller, and a full one is a StorageError like a full disk.
+space the map is smaller, and a full one is a StorageError like a full disk. After a failed read or write nothing is written any more: whoever
+takes the error for another's fault decides, votes and signs nothing by it, for each of these writes first.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Store:
     """Open directory `path`. Raises StorageError: code 'locked' (another process), 'schema', 'disk_full', 'storage'."""
 
     def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES) -> None:
+        self.failure: StorageError | None = None  # the first one; whoever owns the store ends by it
         try:
             make_folder(path)
             self._lock = os.open(path / "peer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
@@ -85,7 +87,11 @@ class Store:
             with self._env.begin(db=self._dbs[database]) as txn:
                 yield txn
         except (lmdb.Error, OSError) as error:
-            raise _storage_error(error, "read") from error
+            raise self._failed(_storage_error(error, "read")) from error
+
+    def _failed(self, error: StorageError) -> StorageError:
+        self.failure = self.failure or error
+        return error
 
     def _check_whole(self) -> None:
         """LMDB maps the file and would read past the end of a cut one: refuse it instead, and repair nothing silently."""
@@ -125,7 +131,9 @@ class Store:
             start = some[-1][0] + b"\0" if len(some) == WALK_ROWS else None
 
     def commit(self, batch: Batch) -> None:
-        """Write all of `batch`, fsynced."""
+        """Write all of `batch`, fsynced. Raises StorageError, and so does each later one."""
+        if self.failure is not None:
+            raise StorageError(self.failure.message, field=self.failure.field, code=self.failure.code)
         try:
             with self._env.begin(write=True) as txn:
                 for (database, key), value in batch.puts.items():
@@ -134,11 +142,10 @@ class Store:
                     else:
                         txn.put(key, value, db=self._dbs[database])
         except lmdb.MapFullError as error:
-            raise StorageError(
-                "the store is full; free space or raise its limit (p2p/store/lmdb.py), then start again", field="store", code="disk_full"
-            ) from error
+            full = "the store is full; free space or raise its limit (p2p/store/lmdb.py), then start again"
+            raise self._failed(StorageError(full, field="store", code="disk_full")) from error
         except (lmdb.Error, OSError) as error:
-            raise _storage_error(error) from error
+            raise self._failed(_storage_error(error)) from error
 
     def close(self) -> None:
         self._env.close()

@@ -79,8 +79,24 @@ def test_a_full_map_is_an_error_and_what_was_there_stays(tmp_path: Path) -> None
         with pytest.raises(StorageError) as caught:
             put(store, b"b", bytes(4 << 20))
         assert caught.value.code == "disk_full"
+    store.close()
+    again = Store(tmp_path, map_bytes=1 << 20)
+    assert again.read("payloads", b"a") == b"1"
+    put(again, b"a", b"2")
+    again.close()
+
+
+def test_after_a_failure_nothing_is_written(tmp_path: Path) -> None:
+    """A caller that takes the failure for somebody's wrong record goes no further than the next line."""
+    store = Store(tmp_path, map_bytes=1 << 20)
+    put(store, b"a", b"1")
+    with pytest.raises(StorageError):
+        put(store, b"b", bytes(4 << 20))
+    assert store.failure is not None
+    for _ in range(2):
+        with pytest.raises(StorageError, match="full"):
+            put(store, b"c", b"")
     assert store.read("payloads", b"a") == b"1"
-    put(store, b"a", b"2")
     store.close()
 
 
