@@ -4,6 +4,7 @@ it answers and has passed the test of `inference/selftest.py`; whatever happens 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ import trio
 from p2p import attacks
 from p2p.config import NodeConfig
 from p2p.errors import ConfigError, FolkmootError
+from p2p.genesis import ModelSpec
 from p2p.inference.engine import Engine
 from p2p.inference.kernels import stack_name
+from p2p.inference.model import check_tokenizer, read_tokenizer, tokenizer_file
 from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.vllm_engine import VllmClient
 from p2p.inference.vllm_server import closing, quiet, read_key, vllm_server
 from p2p.limits import ENGINE_RETEST_S, ENGINE_WATCH_S
 from p2p.types import StackClass
+from p2p.verification.text import Vocabulary, parse_vocabulary
 
 MISSES = 3  # looks in a row that it does not answer: one may fall into a long prefill
 
@@ -32,6 +36,19 @@ class Found:
     checks: Engine
     eos_ids: frozenset[int]
     stack: str
+
+
+async def read_words(config: NodeConfig, spec: ModelSpec | None) -> tuple[bytes, Vocabulary] | None:
+    """(hash of the tokenizer.json, vocabulary); it must be the registry's, then every peer makes the same text of the same tokens. None: there is
+    none here, and this peer serves nobody. Raises ConfigError."""
+    file = tokenizer_file(config.tokenizer, config.model_path, config.model)
+    if file is None:
+        return None
+    raw = await trio.to_thread.run_sync(read_tokenizer, file)
+    found = hashlib.sha256(raw).digest()
+    if spec is not None:
+        check_tokenizer(found, spec)
+    return found, await trio.to_thread.run_sync(parse_vocabulary, raw)
 
 
 Lend = Callable[[Found | None], None]  # None: it is taken back

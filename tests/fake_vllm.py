@@ -53,6 +53,13 @@ def text_of(token: int) -> str:
     return chr(token - BYTE_BASE) if BYTE_BASE + 32 <= token < BYTE_BASE + 127 else ""
 
 
+def tokenizer_json() -> str:
+    """The toy's vocabulary as a tokenizer.json: `text_of` as one token a byte; all others are special."""
+    words = {chr(token - BYTE_BASE) if text_of(token).strip() else "\u0120" if text_of(token) else f"<{token}>": token for token in range(VOCAB)}
+    special = [{"id": token, "content": f"<{token}>", "special": True} for token in range(VOCAB) if not text_of(token)]
+    return json.dumps({"model": {"type": "BPE", "vocab": words}, "decoder": {"type": "ByteLevel"}, "added_tokens": special})
+
+
 class Handler(BaseHTTPRequestHandler):
     toy: Toy
     fail: str
@@ -89,7 +96,8 @@ class Handler(BaseHTTPRequestHandler):
             tokens = [1] + [BYTE_BASE + b for b in text.encode()]
             self.reply({"tokens": tokens, "count": len(tokens), "max_model_len": 2048})
         elif self.path == "/detokenize":
-            self.reply({"prompt": "".join(map(text_of, body["tokens"]))} if self.bad != "no-text" else {"text": 1})
+            text = "".join(map(text_of, body["tokens"])) + "~" * (self.bad == "other-text")
+            self.reply({"prompt": text} if self.bad != "no-text" else {"text": 1})
         elif failing == "500":
             self.reply({"error": "broken"}, 500)
         elif body.get("prompt_logprobs") is not None:
@@ -147,8 +155,7 @@ class Handler(BaseHTTPRequestHandler):
             logprobs: dict[str, Any] | None = {"tokens": [f"token_id:{token}"], "token_logprobs": [float(row[token])], "top_logprobs": [best]}
             if self.bad == "no-logprobs":
                 logprobs = None
-            text = text_of(token) if self.bad != "other-text" else "~"
-            choice = {"index": 0, "text": text, "token_ids": [token], "logprobs": logprobs, "finish_reason": reason}
+            choice = {"index": 0, "text": text_of(token), "token_ids": [token], "logprobs": logprobs, "finish_reason": reason}
             time.sleep(self.delay_s if self.answers > self.after else 0)
             self.wfile.write(b"data: " + (json.dumps({"choices": [choice]}).encode() if self.bad != "garbage" else b"[[[") + b"\n\n")
             self.wfile.flush()

@@ -8,7 +8,7 @@ of the tape, log-probabilities those of the prefill, and the end of the answer a
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +31,13 @@ MOST_APART = 0.5  # nats between a token's log-probability when it was made and 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the registry says of the model. vocabulary: how many token ids there are; 0: not known."""
+    """What the registry says of the model. vocabulary: how many token ids there are; 0: not known. text: what this peer makes of tokens, where it
+    has the tokenizer."""
 
     model: str
     context_tokens: int
     vocabulary: int = 0
+    text: Callable[[Sequence[int]], str] | None = None
 
 
 async def self_test(client: VllmClient, wanted: Wanted, eos: frozenset[int]) -> None:
@@ -47,7 +49,9 @@ async def self_test(client: VllmClient, wanted: Wanted, eos: frozenset[int]) -> 
     seed = os.urandom(32)
     sampled = await _check_answer(client, wanted, Job(prompt, SAMPLED_TOKENS, Params(1000), seed), eos)
     greedy = await _check_answer(client, wanted, Job(await client.tokenize_chat(QUESTIONS[1]), GREEDY_TOKENS, Params(0), seed), eos)
-    await _check_text(client, [sampled, greedy], eos)
+    if wanted.text is not None:
+        for steps in (sampled, greedy):
+            await _check_text(client, wanted.text, [step.token for step in steps if step.token not in eos])
 
 
 async def _check_model(client: VllmClient, wanted: Wanted) -> None:
@@ -95,13 +99,11 @@ def _check_tape(job: Job, steps: Sequence[TokenStep], rows: Sequence[Row]) -> No
         )
 
 
-async def _check_text(client: VllmClient, answers: Sequence[Sequence[TokenStep]], eos: frozenset[int]) -> None:
-    """What it streams as text is what it makes of the same tokens at once: else an answer reads otherwise to those who check it."""
-    for steps in answers:
-        shown = "".join(step.text for step in steps)
-        whole = await client.detokenize([step.token for step in steps if step.token not in eos])
-        if _bare(shown) != _bare(whole):
-            raise _unfit("the text that it streams is not that of its tokens; leave its detokeniser's flags alone")
+async def _check_text(client: VllmClient, text: Callable[[Sequence[int]], str], tokens: Sequence[int]) -> None:
+    """What it makes of tokens is what this peer makes of them: else its tokens are another tokenizer's."""
+    theirs, ours = await client.detokenize(tokens), text(tokens)
+    if _bare(theirs) != _bare(ours):
+        raise _unfit("it makes another text of the same tokens; its tokenizer is not the model's")
 
 
 def _bare(text: str) -> str:

@@ -29,9 +29,9 @@ from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.vllm_engine import VllmClient
 from p2p.limits import ENGINE_SAY_S
 from p2p.types import Params
-from tests.fake_vllm import BAD, EOS, VOCAB, Handler, Toy
+from tests.fake_vllm import BAD, EOS, VOCAB, Handler, Toy, text_of
 
-WANTED = Wanted(DEFAULT_MODEL, 2048, VOCAB)
+WANTED = Wanted(DEFAULT_MODEL, 2048, VOCAB, lambda tokens: "".join(map(text_of, tokens)))
 ENDS = frozenset({EOS})
 
 

@@ -12,6 +12,7 @@ import structlog
 import trio
 import trio.testing
 
+from p2p import lending
 from p2p import node as module
 from p2p.config import DEFAULT_MODEL, load_config
 from p2p.errors import ConfigError, FolkmootError, StorageError, Unavailable
@@ -152,7 +153,7 @@ def inside(node: Node, name: str) -> tuple[Any, str]:
     return {
         "consensus": (node.consensus, "_carry_out"), "sync": (Catchup, "_visit"), "records": (node.outbox, "due"),
         "checks": (Validator, "on_height"),
-        "ml_node": (module, "run_ml_node"), "announcement": (node, "_tell"), "control": (module, "serve_control"), "sprint": (Racer, "on_height"),
+        "ml_node": (lending, "run_ml_node"), "announcement": (node, "_tell"), "control": (module, "serve_control"), "sprint": (Racer, "on_height"),
         "planting": (Planter, "_may"),
     }[name]
 
@@ -223,10 +224,10 @@ async def test_the_storages_failure_in_any_part_ends_the_peer(peer: Node, name: 
 
 
 async def test_a_wrong_setting_ends_a_peer_only_before_it_has_served(peer: Node) -> None:
-    assert peer._unfit(ConfigError("another tokenizer"))
-    assert not peer._unfit(Unavailable("gone"))
-    peer._served = True
-    assert not peer._unfit(ConfigError("another tokenizer"))
+    assert peer.ml.unfit(ConfigError("another tokenizer"))
+    assert not peer.ml.unfit(Unavailable("gone"))
+    peer.ml.served = True
+    assert not peer.ml.unfit(ConfigError("another tokenizer"))
 
 
 async def test_a_store_that_fails_beneath_somebody_who_goes_on_ends_the_peer(peer: Node) -> None:
@@ -247,14 +248,14 @@ async def test_without_its_node_a_peer_is_busy_and_says_so(peer: Node) -> None:
 
     engine = cast(Any, object())
     peer._is_joined = True
-    peer._lend(Found(engine, engine, frozenset({2}), "cpu-bf16"))
+    peer.ml._lend(Found(engine, engine, frozenset({2}), "cpu-bf16"))
     assert (peer.state, peer.executor.engine, peer.validator.engine) == ("ready", engine, engine)
-    peer._lend(None)
+    peer.ml._lend(None)
     assert (peer.executor.engine, peer.validator.engine) == (None, None)
     peer._say("loading", "the ML node does not answer any more")
     assert peer.status()["state"] == "loading"
     assert "does not answer" in peer.status()["said"]
-    peer._lend(Found(engine, engine, frozenset({2}), "cpu-bf16"))
+    peer.ml._lend(Found(engine, engine, frozenset({2}), "cpu-bf16"))
     assert peer.status()["state"] == "ready"
     assert DEFAULT_MODEL in peer.status()["said"]
 
