@@ -6,7 +6,7 @@ Implements consensus.application.Application: checking and applying a block are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
@@ -44,9 +44,10 @@ from p2p.store.guard import GuardStore
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
 from p2p.store.payloads import Payloads
-from p2p.types import VERSION, SignedBatch, SignedRequest, Status
+from p2p.types import VERSION, Record, RecordKind, SignedBatch, SignedRequest, StartRecord, Status
 
 ZERO = bytes(32)
+RefusedStart = tuple[bytes, bytes, str]  # agent, inference, the field that it was refused for
 RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner
 
 
@@ -60,6 +61,7 @@ class Made:
     receipts: list[Receipt]
     batch: Batch
     app_hash: bytes
+    refused_starts: list[RefusedStart]
 
 
 class Chain(Answers):
@@ -70,6 +72,7 @@ class Chain(Answers):
         self.mempool = Mempool()
         self._reserved = {}
         self._opened = Opened()
+        self.on_refused_start: Callable[[bytes, bytes, str, int], None] = lambda agent, inference_id, what, height: None
         self._made: Made | None = None  # `work` has done it, `finalize` has not come yet
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
@@ -183,7 +186,7 @@ class Chain(Answers):
             raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
         self._made = None
         view, batch = View(self._read_state), Batch()
-        receipts, left = yield from self._apply(view, block)
+        receipts, left, refused = yield from self._apply(view, block)
         view.put(b"set/priorities", priorities)
         app_hash = yield from self._seal(view, block.header.height, batch)
         for one in left:
@@ -191,7 +194,7 @@ class Chain(Answers):
             yield
         archive.add(self.store, batch, left, self._keep_for)
         self.payloads.let_go(batch, left)
-        self._made = Made(block, priorities, view, receipts, batch, app_hash)
+        self._made = Made(block, priorities, view, receipts, batch, app_hash, refused)
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         """Commit everything that a decided block makes at once. Raises StorageError; then nothing is written."""
@@ -208,6 +211,8 @@ class Chain(Answers):
         if view.has_put(b"set/next"):
             keep_set(batch, members(view, b"next"))
         self.become(tip, batch)
+        for agent, inference_id, what in made.refused_starts:
+            self.on_refused_start(agent, inference_id, what, header.height)
         self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
 
     def become(self, tip: Tip, batch: Batch) -> None:
@@ -239,8 +244,8 @@ class Chain(Answers):
         old = ((key, value) for key, value in self.store.walk("state") if key not in changed)
         return merge(old, sorted((key, value) for key, value in changed.items() if value is not None))
 
-    def _apply(self, view: View, block: Block) -> Steps[tuple[list[Receipt], tuple[Left, ...]]]:
-        height, receipts = block.header.height, list[Receipt]()
+    def _apply(self, view: View, block: Block) -> Steps[tuple[list[Receipt], tuple[Left, ...], list[RefusedStart]]]:
+        height, receipts, refused = block.header.height, list[Receipt](), list[RefusedStart]()
         for raw in block.txs:
             batch = (self._opened.find(raw) or unpack(SignedBatch, raw)).batch
             participant = view.participant(batch.sender)
@@ -251,10 +256,12 @@ class Chain(Answers):
                     apply_record(view, self.genesis, height, batch.sender, record)
                 except FolkmootError as error:
                     receipts.append(Receipt(batch.sender, index, error.code[:96], error.field[:96]))
+                    if record.kind is RecordKind.START and (started := request_of(record)) is not None:
+                        refused.append((batch.sender, started, error.field))
                 yield
         left = yield from end_of_block_steps(view, self.genesis, height, block.header.beacon)
         rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
-        return receipts, left
+        return receipts, left, refused
 
     def block(self, height: int) -> tuple[Block, CommitCertificate] | None:
         raw = self.store.read("blocks", b"b" + height_key(height))
@@ -351,6 +358,14 @@ class Chain(Answers):
     def drop_payloads(self, inference_ids: Iterable[bytes]) -> None:
         """They are not wanted any more; one that is not here is no error."""
         self.payloads.drop(inference_ids)
+
+
+def request_of(record: Record) -> bytes | None:
+    """The inference that a Start is about; None where it is none."""
+    try:
+        return unpack(StartRecord, record.body).signed_request.inference_id
+    except RemoteProtocolError:
+        return None
 
 
 def _reservation(signed: SignedRequest) -> bytes:

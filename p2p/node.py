@@ -99,6 +99,7 @@ class Node:
         self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
         self.executor = ((cheat and cheat.executor) or Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        self.chain.on_refused_start = self.executor.credit.refused
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator

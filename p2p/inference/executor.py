@@ -16,12 +16,12 @@ from p2p.bandwidth import UNLIMITED, Bandwidth
 from p2p.codec import encode
 from p2p.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
+from p2p.inference.credit import Credit
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.model import check_tokenizer
 from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
 from p2p.inference.stopping import until_stop
-from p2p.inference.unstarted import Unstarted
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
 from p2p.types import BusyRecord, FinishReason, FinishRecord, RecordKind, SignedBusy, SignedFinish, SignedRequest, StackClass
@@ -61,11 +61,11 @@ class Executor:
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
     tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
-    unstarted: Unstarted = field(init=False)
+    credit: Credit = field(init=False)
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
 
     def __post_init__(self) -> None:
-        self.unstarted = Unstarted(lambda signed: self.chain.nonce_used(signed.request.account, signed.request.client_nonce))
+        self.credit = Credit(lambda signed: self.chain.request_status(signed))
 
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`. Raises FolkmootError for the caller to send as Failure."""
@@ -80,8 +80,8 @@ class Executor:
         if unfit := self._unfit(spec):
             await self._busy(stream, forward, unfit)
             return
-        if self.unstarted.owes(forward.agent, self.chain.height()):
-            await self._busy(stream, forward, "this agent does not put on chain what it has done")
+        if problem := self.credit.problem(forward.agent, request.account, self.chain.height()):
+            await self._busy(stream, forward, problem)
             return
         try:
             taken = self.bandwidth.take(forward.agent, request.prompt_tokens_max + request.max_tokens, self.chain.height())
@@ -89,7 +89,7 @@ class Executor:
             await self._busy(stream, forward, error.message)
             return
         self.jobs += 1
-        self.unstarted.note(forward.agent, signed, self.chain.height())
+        self.credit.note(forward.agent, signed, self.chain.height())
         try:
             taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
         except InvalidRequest as error:  # the client's fault, seen only now: nobody shall be blamed that it is not finished
