@@ -13,7 +13,7 @@ from p2p.codec import Message, encode, unpack
 from p2p.errors import ConfigError, RemoteProtocolError
 from p2p.files import read_file
 from p2p.keys import NetworkId, digest
-from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS
+from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS, MAX_VOCABULARY
 from p2p.types import U32, U64, Bytes32, Short
 
 HASH_DIGITS = 32  # of the genesis file's hash, in a network's id
@@ -28,6 +28,8 @@ class ModelSpec(Message, frozen=True):
     kernels_apart_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
     (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which its price never goes; 0 = a hundred
     times price_micro.
+    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. vocabulary: token ids are below it; an answer with others could be
+    scored by nobody. The default is what an artifact's rows can hold.
     """
 
     model: Short
@@ -44,6 +46,7 @@ class ModelSpec(Message, frozen=True):
     retired: bool = False
     kernels_apart_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
     price_ceiling_micro: U64 = 0
+    vocabulary: Annotated[int, Meta(ge=1, le=MAX_VOCABULARY)] = MAX_VOCABULARY
 
 
 class GenesisPeer(Message, frozen=True):

@@ -113,7 +113,7 @@ class Network:
         """By the executor, and the agent's word that this is what it streamed."""
         inference = self.inference(inference_id)
         prompt = inference.signed_request.request.prompt_tokens_max
-        record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.LENGTH, stack)
+        record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.STOP, stack)
         self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
         self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, STREAMED, tokens))
 

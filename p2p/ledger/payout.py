@@ -52,7 +52,7 @@ def stand(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
     if view.owner_of(finish.executor) != request.account:  # what one asks of oneself says nothing, for oneself or of demand
         standing.count_booked(view, inference, checked=outcome is not Status.SETTLED)
         if not inference.in_sprint:
-            used_by(view, request.model, height, finish.output_tokens)
+            used_by(view, request.model, height, finish.generated)
     view.put_inference(inference_id, replace(
         inference, status=outcome.value, outcome="", due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
     ))

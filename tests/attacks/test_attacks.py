@@ -52,7 +52,7 @@ async def published(attack: Attack, job: Job) -> list[TokenStep]:
 def test_every_listed_attack_is_there_and_each_file_is_registered() -> None:
     known = attacks.load()
     assert set(known) >= LISTED
-    shared = {"__init__", "base", "weights", "launder", "sampling", "invent", "touched_up", "trial"}
+    shared = {"__init__", "base", "weights", "launder", "sampling", "invent", "touched_up", "trial", "reckless"}
     assert {file.stem for file in Path(attacks.__file__).parent.glob("*.py")} - shared == set(known)
     for name, attack in known.items():
         assert attack.name == name

@@ -20,8 +20,12 @@ from p2p.inference.stopping import until_stop
 from p2p.keys import Domain, Key, digest
 from p2p.limits import MAX_AFTER_STOP
 from p2p.outbox import Outbox
-from p2p.types import FinishReason, FinishRecord, Params, Request, SignedFinish, SignedRequest
+from p2p.types import FinishReason, FinishRecord, Params, Request, SignedFinish, SignedRequest, SignedStreamed
+from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import output_hash
+from p2p.verification.streamed import chain_after, sign_streamed
+from p2p.verification.text import text_hash
+from tests.verification.toy import SPEC
 
 AGENT, EXECUTOR, CLIENT = (Key(bytes([i]) * 32) for i in (1, 2, 3))
 BODY = Request(1, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public)
@@ -39,7 +43,7 @@ class End:
             raise Unavailable("the stream broke", field="stream")
         await self.out.send(frame)
 
-    async def receive(self, *, timeout_s: float = 5.0) -> bytes:
+    async def receive(self, *, limit: int = 0, timeout_s: float = 5.0) -> bytes:
         try:
             with trio.fail_after(min(timeout_s, 30.0)):
                 return await self.into.receive()
@@ -57,9 +61,34 @@ def pipe() -> tuple[Any, Any]:
     return End(one[0], two[1]), End(two[0], one[1])
 
 
-def finished(tokens: list[int], reason: FinishReason) -> Done:
-    record = FinishRecord(SIGNED.inference_id, EXECUTOR.public, bytes(32), output_hash(tokens), 5, len(tokens), reason)
-    return Done(SignedFinish(record, EXECUTOR.sign(Domain.FINISH, "n", encode(record))), b"")
+def finished(
+    tokens: list[int], reason: FinishReason, text: str = "", taken: tuple[SignedStreamed, ...] = (), key: Key = EXECUTOR,
+) -> Done:
+    shown = text_hash(text or "ab"[: len(tokens)])
+    steps = [TokenStep(token, "", -0.1, ((token, -0.1),)) for token in tokens]
+    made = artifacts.build(artifacts.header_for(BODY, SIGNED.inference_id, SPEC, bytes(32), range(5), reason, taken=taken), steps)
+    record = FinishRecord(
+        SIGNED.inference_id, key.public, made.root(), output_hash(tokens), 5, len(tokens), reason, text_hash=shown,
+        taken_over=made.header.taken_over,
+    )
+    return Done(SignedFinish(record, key.sign(Domain.FINISH, "n", encode(record))), made.to_bytes())
+
+
+def said(tokens: list[int], text: str = "a", first: int = 0, key: Key = EXECUTOR) -> Tokens:
+    """The frame with the last of `tokens`."""
+    signed = sign_streamed(key, "n", SIGNED.inference_id, first, len(tokens), chain_after(SIGNED.inference_id, tokens))
+    return Tokens(len(tokens) - 1, (tokens[-1],), text, signed.signature)
+
+
+class NoChain:
+    """At a height before every deadline."""
+
+    now = 1
+
+    def height(self) -> int:
+        return self.now
+
+    def put_payload(self, key: bytes, raw: bytes) -> None: ...
 
 
 async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tuple[Outbox, list[Frame], str]:
@@ -73,7 +102,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         del peer, protocol
         return to_executor
 
-    agent = Agent(AGENT, cast(Any, None), outbox, open_stream, 5.0, 5.0)
+    agent = Agent(AGENT, cast(Any, NoChain()), outbox, open_stream, 5.0, 5.0)
     session = _Session(Ask(1, SIGNED, "hi"), 1, Reader(client), Taken(b"", 1, 1000))
     reason = ""
     async with trio.open_nursery() as nursery:
@@ -95,7 +124,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
 async def test_an_executor_that_stops_unasked_is_passed_over_and_no_record_confirms_it() -> None:
     async def cuts_short(stream: Any) -> None:
         await stream.receive()
-        await stream.send(pack_frame(Tokens(0, (7,), "a")))
+        await stream.send(pack_frame(said([7])))
         await stream.send(pack_frame(finished([7], FinishReason.STOPPED)))
 
     outbox, frames, reason = await serve(cuts_short, gone=False)
@@ -111,9 +140,9 @@ async def test_an_executor_that_stops_when_asked_is_confirmed() -> None:
 
     async def stops(stream: Any) -> None:
         await stream.receive()
-        await stream.send(pack_frame(Tokens(0, (7,), "a")))
+        await stream.send(pack_frame(said([7])))
         heard.append(parse_frame(await stream.receive()))
-        await stream.send(pack_frame(Tokens(1, (8,), "b")))  # it was on its way
+        await stream.send(pack_frame(said([7, 8], "b")))  # it was on its way
         await stream.send(pack_frame(finished([7, 8], FinishReason.STOPPED)))
 
     outbox, frames, reason = await serve(stops, gone=True)
@@ -127,7 +156,7 @@ async def test_an_executor_that_goes_on_after_stop_is_not_confirmed() -> None:
     async def goes_on(stream: Any) -> None:
         await stream.receive()
         for at in range(MAX_AFTER_STOP + 2):
-            await stream.send(pack_frame(Tokens(at, (7,), "a")))
+            await stream.send(pack_frame(said([7] * (at + 1))))
         with contextlib.suppress(Unavailable):  # the agent has had enough
             while True:
                 heard.append(parse_frame(await stream.receive()))
