@@ -143,7 +143,8 @@ class EconomyRules(Message, frozen=True):
     the appeal is lost as well. emission_cap_milli: most that is minted for a participant, of the fees booked for it; up to burn_share +
     validator_share x (1 - owner_cap) nobody gains by paying itself (decision 019). odd_duties: duties of the epoch that a validator is not paid for,
     for each in which it stood alone (rules J1 to J4). price_epoch_milli: how many times the price with which an epoch began its prices are at most,
-    and that one of them at least.
+    and that one of them at least. registration_bond_micro, registration_fee_micro: what a new participant's place holds until it leaves, and
+    costs (ledger/places.py).
     """
 
     emission_micro: U64 = 1_000_000
@@ -168,6 +169,8 @@ class EconomyRules(Message, frozen=True):
     emission_cap_milli: U64 = 120
     odd_duties: U32 = 10
     price_epoch_milli: Annotated[int, Meta(ge=1001, le=1_000_000)] = 2000
+    registration_bond_micro: Annotated[int, Meta(ge=0, le=10**12)] = 10_000
+    registration_fee_micro: Annotated[int, Meta(ge=0, le=10**12)] = 1000
 
 
 class SprintRules(Message, frozen=True):

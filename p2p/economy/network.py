@@ -12,6 +12,7 @@ from p2p.inference.draw import Lots
 from p2p.keys import Domain, Key, digest
 from p2p.ledger import earnings, parameters
 from p2p.ledger.apply import apply_record
+from p2p.ledger.collateral import at_stake
 from p2p.ledger.genesis import check_conservation, first_state
 from p2p.ledger.models import model_spec
 from p2p.ledger.ops import Body, sign_op
@@ -178,5 +179,5 @@ class Network:
 
 
 def _at_stake(participant: Participant | None) -> int:
-    return participant.collateral_micro + sum(w.amount_micro for w in participant.withdrawals) if participant else 0
+    return at_stake(participant) if participant else 0
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from p2p.outbox import Outbox
 
 
+OTHERS_FAULT = ("prompt_tokens_max", "max_tokens", "prefix")  # the client's, or whoever streamed the beginning
 PREFIX_DEFICIT = 1.0  # nats: kernels and stacks differ by a tenth; a token that loses the tape by more was never this model's
 
 
@@ -115,8 +116,9 @@ class Executor:
             self.credit.note(forward.agent, signed, self.chain.height())
             try:
                 taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine), drawn)
-            except InvalidRequest as error:  # seen only now, and not this executor's fault: nobody shall be blamed that it is not finished
-                self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
+            except (InvalidRequest, Unavailable) as error:
+                if error.field in OTHERS_FAULT:  # seen only now: nobody shall be blamed that it is not finished
+                    self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
                 raise
 
     async def _unready(self, forward: Forward, spec: ModelSpec) -> str:
