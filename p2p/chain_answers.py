@@ -69,6 +69,10 @@ class Answers:
         participant = self._view().participant(node)
         return participant is not None and participant.node == node and not participant.suspended_until
 
+    def has_weight(self, node: bytes) -> bool:
+        participant = self._view().participant(node)
+        return participant is not None and participant.weight > 0
+
     def nonce_used(self, account: bytes, nonce: int) -> bool:
         """By a request or an order that is on chain."""
         return not self._view().account(account).nonce_is_free(nonce)

@@ -42,9 +42,11 @@ class _Entry:
 @dataclass(slots=True)
 class Credit:
     """status: what the chain knows of a request: the inference's status, 'nonce' where only its nonce is used (by whichever request: then it is
-    not the agent's fault), '' where nothing. It is told of refused Starts by the chain (`refused`)."""
+    not the agent's fault), '' where nothing. It is told of refused Starts by the chain (`refused`). has_weight: whether an agent has something
+    to lose; a key that costs nothing is not forgiven anything, else each new one would be worth MAX_UNSTARTED answers at every executor."""
 
     status: Callable[[SignedRequest], str]
+    has_weight: Callable[[bytes], bool] = lambda agent: True
     _of: dict[bytes, deque[_Entry]] = field(default_factory=dict)
     _unpaid: dict[bytes, deque[int]] = field(default_factory=dict)  # account -> heights
 
@@ -63,7 +65,7 @@ class Credit:
         """Why nothing is done ahead of the chain for this agent and account now; '' where it is."""
         entries = self._entries(agent, height)
         ends = [entry.end for entry in entries]
-        if ends.count(End.AGENT) > MAX_UNSTARTED:
+        if ends.count(End.AGENT) > (MAX_UNSTARTED if self.has_weight(agent) else 0):
             return "this agent does not put on chain what was done for it"
         if sum(height - at <= FORGOTTEN_AFTER for at in self._unpaid.get(account, ())) > MAX_UNPAID:
             return "this account spent elsewhere what it had promised here"

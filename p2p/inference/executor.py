@@ -83,7 +83,7 @@ class Executor:
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
 
     def __post_init__(self) -> None:
-        self.credit = Credit(lambda signed: self.chain.request_status(signed))
+        self.credit = Credit(lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent))
 
     @property
     def jobs(self) -> int:

@@ -52,6 +52,15 @@ def test_an_agent_that_never_starts_is_worked_for_a_few_times_only() -> None:
     assert not lab.problem(12 + 2 * DRAW_WINDOW, agent=OTHER)
 
 
+def test_an_agent_without_weight_is_forgiven_nothing() -> None:
+    lab = Lab()
+    lab.credit.has_weight = lambda agent: agent == OTHER
+    for agent in (AGENT, OTHER):
+        lab.ask(1 if agent == AGENT else 2, agent=agent)
+    assert "does not put on chain" in lab.problem(11 + DRAW_WINDOW)
+    assert not lab.problem(11 + DRAW_WINDOW, agent=OTHER)
+
+
 def test_it_is_forgotten_after_a_while_and_little_is_kept() -> None:
     lab = Lab()
     for nonce in range(1, 1000):
