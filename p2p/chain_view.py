@@ -38,7 +38,8 @@ class Draw:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a validator checks against: request, finish record, draw beacon and model as of the draw. host: who has the payload, where the
-    executor's key was rotated since; None: the executor. holders: who else may have it: the agent and all that were drawn to check it."""
+    executor's key was rotated since; None: the executor. holders: who else may have it: the agent and all that were drawn to check it.
+    candidates: who was drawn, in order."""
 
     request: Request
     finish: FinishRecord
@@ -46,6 +47,7 @@ class Claim:
     spec: ModelSpec
     host: bytes | None = None
     holders: tuple[bytes, ...] = ()
+    candidates: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def claim(view: View, inference_id: bytes) -> Claim | None:
     request = inference.signed_request.request
     spec, finish = spec_at(view, request.model, inference.draw_height), inference.finish.record
     holders = tuple(sorted({view.node_now(node) for node in (inference.agent, *inference.members)}))
-    return Claim(request, finish, inference.beacon, spec, view.node_now(finish.executor), holders) if spec else None
+    return Claim(request, finish, inference.beacon, spec, view.node_now(finish.executor), holders, inference.candidates) if spec else None
 
 
 def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:

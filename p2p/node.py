@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from p2p import attacks
+from p2p.attacks.reckless import Reckless
 from p2p.bandwidth import Bandwidth
 from p2p.case_log import CaseLog
 from p2p.chain import Chain
@@ -32,7 +33,6 @@ from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
 from p2p.inference.engine import Engine
 from p2p.inference.executor import Executor
-from p2p.inference.model import check_tokenizer, tokenizer_hash
 from p2p.inference.session import (
     Answer,
     Ask,
@@ -52,7 +52,7 @@ from p2p.inference.session import (
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
 from p2p.limits import MAX_TX
-from p2p.mlnode import open_ml_node
+from p2p.mlnode import open_ml_node, read_words
 from p2p.orders import Orders
 from p2p.outbox import Outbox
 from p2p.outcome import Outcome
@@ -101,7 +101,7 @@ class Node:
         self.agent = ((cheat and cheat.agent) or Agent)(self.key, self.chain, self.outbox, self._open, *waits_s)
         self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
-        self.executor = ((cheat and cheat.executor) or Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        self.executor = ((cheat.executor or Reckless) if cheat else Executor)(self.key, self.chain, self.outbox, self.chain, eos)
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
@@ -285,10 +285,10 @@ class Node:
         """Bring the ML node up, lend it to executor and validator; report its state."""
         if self.config.ml_node is None and self.config.model_path is None:
             return
-        if self.config.model_path is not None:
-            self.executor.tokenizer_hash = await trio.to_thread.run_sync(tokenizer_hash, self.config.model_path)
-            if (spec := self.chain.model(self.config.model)) is not None:
-                check_tokenizer(self.executor.tokenizer_hash, spec)
+        words = await read_words(self.config, self.chain.model(self.config.model))
+        if words is not None:
+            self.executor.tokenizer_hash, self.executor.vocabulary = words
+            self.validator.vocabulary = self.executor.vocabulary
         async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
             self.executor.stack = self.validator.stack = stack
             self._lend(engine, honest, eos)

@@ -112,7 +112,7 @@ class Queries:
             raise InvalidRequest("the chain has no finish record of it (yet)", field="id", code="not_found")
         return {
             "id": inference_id.hex(), "payload": payload.hex(), "request": encode(claim.request).hex(), "finish": encode(claim.finish).hex(),
-            "beacon": claim.beacon.hex(),
+            "beacon": claim.beacon.hex(), "candidates": [node.hex() for node in claim.candidates],
         }
 
     def _light(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -105,7 +105,8 @@ class StackClass(StrEnum):
 
 class FinishRecord(Message, frozen=True):
     """The executor claims everything: artifact_root binds model, parameters, prompt, tokens and candidates. stack: on which it was made, as
-    in the artifact's header; its reputation is for this model on this stack."""
+    in the artifact's header; its reputation is for this model on this stack. text_hash: of the text that these tokens are
+    (verification/text.py); zeros are no text's. taken_over: tokens at the beginning that others streamed; nobody is paid for those."""
 
     inference_id: Bytes32
     executor: Bytes32
@@ -115,6 +116,29 @@ class FinishRecord(Message, frozen=True):
     output_tokens: U32
     finish_reason: FinishReason
     stack: Short = StackClass.CPU_BF16.value
+    text_hash: Bytes32 = bytes(32)
+    taken_over: U32 = 0
+
+    @property
+    def generated(self) -> int:
+        """Output tokens that this executor made itself: what it is paid for, checked for and trusted for."""
+        return self.output_tokens - self.taken_over
+
+
+class Streamed(Message, frozen=True):
+    """An executor says what it has streamed so far of an answer: tokens `first` to `tokens` - 1. chain: over all tokens up to there, those of
+    others before it included (verification/streamed.py). It comes with every frame, so that whoever goes on can show whose the tokens are."""
+
+    inference_id: Bytes32
+    executor: Bytes32
+    first: U32
+    tokens: U32
+    chain: Bytes32
+
+
+class SignedStreamed(Message, frozen=True):
+    record: Streamed
+    signature: Bytes64
 
 
 class OutputRecord(Message, frozen=True):

@@ -4,19 +4,19 @@ An honest agent refuses the finish record; a peer with this cheat as AGENT passe
 """
 
 from p2p.attacks.base import Attack
-from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent, _Session
 from p2p.inference.engine import TokenStep
 from p2p.inference.executor import Executor
 from p2p.inference.session import Done
+from p2p.inference.showing import Showing
 
 
 class ServesOther(Executor):
     """Streams the second-best candidate where the honest answer has the chosen token."""
 
-    async def _show(self, stream: Stream, position: int, step: TokenStep) -> None:
+    async def _show(self, showing: Showing, step: TokenStep) -> None:
         other = next((token for token, _ in step.top if token != step.token), step.token)
-        await super()._show(stream, position, TokenStep(other, step.text.swapcase(), step.logprob))
+        await super()._show(showing, TokenStep(other, step.text.swapcase(), step.logprob))
 
 
 class LooksAway(Agent):

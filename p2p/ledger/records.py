@@ -70,7 +70,9 @@ class Participant(Message, frozen=True):
     executor say different things; it neither serves nor starts any. The reasons stay as a record. collateral_micro: without what is being
     withdrawn. leaving: the height at which node and collateral are released, 0 = it stays. origin: the first key of one whose key was
     rotated, else empty. convictions: those that are not forgotten; the next one excludes for twice as long. convicted_at: height of the last
-    one of its own. clean_epochs: since then, or since one was forgotten (exclusion.py)."""
+    one of its own. clean_epochs: since then, or since one was forgotten (exclusion.py). bond_micro: what its place holds until it leaves,
+    beside the collateral;
+    active: the last height at which it paid for its place or was of use as an agent (places.py)."""
 
     node: Bytes32
     owner: Bytes32
@@ -96,6 +98,8 @@ class Participant(Message, frozen=True):
     convictions: U32 = 0
     convicted_at: U64 = 0
     clean_epochs: U32 = 0
+    bond_micro: U64 = 0
+    active: U64 = 0
 
     @property
     def reputation(self) -> int:
@@ -285,7 +289,7 @@ class Receipt(Message, frozen=True):
 
 
 class Totals(Message, frozen=True):
-    """minted = balances + escrow + due + collateral + burnt, always. due: charged for inferences and not settled yet,
+    """minted = balances + escrow + due + collateral (bonds of places with it) + burnt, always. due: charged for inferences and not settled yet,
     and bonds of appeals that are not decided."""
 
     minted_micro: U64 = 0
@@ -357,14 +361,3 @@ class Notices(Message, frozen=True):
     """The newest ones of an account, oldest first."""
 
     kept: Annotated[tuple[Notice, ...], Meta(max_length=MAX_NOTICES)] = ()
-
-
-class Price(Message, frozen=True):
-    """A model's price now. used: its output tokens booked in the last `window` heights. weight: of those who serve it, as last counted.
-    anchor: the price with which the epoch began, 0 = as now."""
-
-    micro: U64
-    used: U64 = 0
-    window: U32 = 0
-    weight: U64 = 0
-    anchor: U64 = 0

@@ -40,7 +40,7 @@ def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
     comes back and would make rare checks, plants and reputation free. checked: validators found it true."""
     assert inference.finish is not None
     finish, model, served = inference.finish.record, inference.signed_request.request.model, not inference.in_sprint
-    tokens = finish.output_tokens if checked else 0
+    tokens = finish.generated if checked else 0
     standing = trust.with_served(
         view.standing(finish.executor), model, finish.stack,
         lambda row: replace(row, booked=row.booked + served, checked_tokens=row.checked_tokens + tokens),

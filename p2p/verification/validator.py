@@ -27,6 +27,7 @@ from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.places import verdict_key
 from p2p.verification.sources import Found, Search, opened
+from p2p.verification.text import Vocabulary, text_hash
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
@@ -52,7 +53,8 @@ class Opinion:
 
 @dataclass(slots=True)
 class Validator:
-    """One per peer. engine is None until the ML node is ready. profile: None takes the one that is shipped for the model.
+    """One per peer. engine is None until the ML node is ready. vocabulary: None where no tokenizer.json is here; texts are not checked then.
+    profile: None takes the one that is shipped for the model.
 
     Attacks override `opinion`, `numbers` or `verdict`.
     """
@@ -64,6 +66,7 @@ class Validator:
     open_stream: OpenStream
     eos_ids: frozenset[int]
     engine: Engine | None = None
+    vocabulary: Vocabulary | None = None
     stack: str = StackClass.CPU_BF16
     profile: profile.Profile | None = None
     _places: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(MAX_CHECKS_AT_ONCE))
@@ -128,7 +131,9 @@ class Validator:
             return Opinion(check.refused(error.message), withheld=True)
         payload, artifact = found.payload, found.artifact
         seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce)
-        wrong = check.check_exact(artifact, claim.request, claim.finish, claim.spec, seed, self.eos_ids)
+        wrong = check.check_exact(artifact, claim.request, claim.finish, claim.spec, seed, self.eos_ids, drawn=claim.candidates)
+        if wrong is None and self.vocabulary is not None and text_hash(self.vocabulary.text(artifact.tokens)) != claim.finish.text_hash:
+            wrong = "the text signed for is not that of the tokens"
         if wrong is not None:
             return Opinion(check.refused(wrong))
         if self.engine is None:
@@ -154,10 +159,11 @@ class Validator:
         if not found.knows(stack):  # else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")
         try:
-            noise = found.noise(stack, self.stack, context=artifact.header.context, taken_over=artifact.header.taken_over)
+            noise = found.noise(stack, self.stack, context=artifact.header.context)
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
-        return check.judge(artifact, rows, noise, ppm=self.chain.checks().false_alarm_ppm)
+        equal = found.equal(stack, self.stack, context=artifact.header.context)
+        return check.judge(artifact, rows, noise, ppm=self.chain.checks().false_alarm_ppm, equal=equal)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         """This validator's own ranks after the artifact's at its positions: proof that it ran the prefill."""

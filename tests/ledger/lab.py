@@ -133,7 +133,7 @@ class Lab:
     ) -> bytes:
         """output: the agent says that it streamed the same."""
         executor = executor or self.inference(inference_id).candidates[0]
-        record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.LENGTH, stack)
+        record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.STOP, stack)
         signature = self.by_node[executor].sign(Domain.FINISH, self.network, encode(record))
         self.put(executor, RecordKind.FINISH, SignedFinish(record, signature))
         if output:

@@ -100,7 +100,7 @@ def early_finish(lab: Lab, ghost: Lab) -> StartRecord:
     """A Finish for a request that `ghost` has started and `lab` has not seen."""
     request = ghost.start()
     executor = ghost.inference(request.inference_id).candidates[0]
-    record = FinishRecord(request.inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, 10, FinishReason.LENGTH)
+    record = FinishRecord(request.inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, 10, FinishReason.STOP)
     lab.put(executor, RecordKind.FINISH, SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record))))
     return StartRecord(request, lab.height - 1, lab.nodes[0])
 

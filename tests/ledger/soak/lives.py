@@ -230,7 +230,7 @@ class Lives:
 def finish_of(scene: Scene, life: Life, **change: object) -> SignedFinish:
     fields = {
         "inference_id": life.id, "executor": life.executor, "artifact_root": bytes(32), "output_hash": HASH, "prompt_tokens": 15,
-        "output_tokens": life.tokens, "finish_reason": FinishReason.LENGTH,
+        "output_tokens": life.tokens, "finish_reason": FinishReason.STOP,
     } | change
     record = FinishRecord(**fields)  # type: ignore[arg-type]
     return SignedFinish(record, scene.key(record.executor).sign(Domain.FINISH, scene.network, encode(record)))
