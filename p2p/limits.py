@@ -50,6 +50,7 @@ MAX_MEMPOOL_PER_SENDER: Final = 256
 MAX_BATCHES_IN_FLIGHT: Final = 16  # of one peer on their way into a block
 MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
 MAX_TURNS: Final = 1024  # rounds of one height that have proposers of their own; then the turns begin again
+MAX_ANCHORED: Final = 1 << 16  # heights below a checkpoint whose block ids are proved at once
 MAX_SEEN: Final = 8192  # different messages of one height whose last passing on is remembered
 DEADLINE_MAX_AHEAD: Final = 10_000  # heights
 TX_TTL_HEIGHTS: Final = 100
@@ -103,6 +104,10 @@ EXCHANGE_INTERVAL_S: Final = 15.0
 ENGINE_START_TIMEOUT_S: Final = 420.0
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
+VISIT_START_S: Final = 5.0  # what may be waited for history at a visit before any of it came, while others could be asked
+VISIT_ANSWER_S: Final = 0.5  # more for each answer that proved right
+AVOID_S: Final = 60.0  # who gave false history is not asked for so long, nor who was slow once
+SLOW_MAX_S: Final = 3600.0  # who is slow again and again
 BODY_TIMEOUT_S: Final = 10.0  # a proposer has this long to give the transactions of its block
 SLICE_S: Final = 0.003  # of a block's work at a stretch; then everybody else has a turn
 
@@ -112,3 +117,4 @@ assert MAX_BATCHES_IN_FLIGHT <= MAX_MEMPOOL_PER_SENDER
 assert MAX_RECORDS_PER_TX * 64 < MAX_TX * 4
 assert MAX_MEMPOOL_PER_SENDER < MAX_MEMPOOL
 assert PING_TIMEOUT_S < PING_INTERVAL_S
+assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from p2p import attacks
+from p2p.anchor import Anchor, parse_checkpoint
 from p2p.bandwidth import Bandwidth
 from p2p.case_log import CaseLog
 from p2p.chain import Chain
@@ -81,6 +82,8 @@ class Node:
         self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
+        self.anchor = Anchor(parse_checkpoint(config.checkpoint) if config.checkpoint else None)
+        self.anchor.agree(self.chain.height(), self.chain.header)
         self.sent = SentStore(self.chain.store)
         self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
         self.network: Network | None = None
@@ -138,6 +141,12 @@ class Node:
         del block, certificate
         self._new_height.set()
         self._new_height = trio.Event()
+
+    def _consensus(self, peer: str, topic: str, data: bytes) -> Outcome:
+        """Topics `votes` and `proposals`. Below a checkpoint signatures prove nothing, so nothing is decided by them."""
+        if self.anchor.is_below(self.chain.height() + 1):
+            return Outcome.IGNORE
+        return self.consensus.deliver(peer, topic, data)
 
     def _transaction(self, peer: str, data: bytes) -> Outcome:
         """Topic `transactions`: [retry counter, raw]; the counter lets a repeat pass the duplicate filter."""
@@ -323,10 +332,9 @@ class Node:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:
         """Join the network: topics to their consumers, streams to their servers."""
-        deliver = self.consensus.deliver
         topics = {
-            "votes": lambda peer, data: deliver(peer, "votes", data),
-            "proposals": lambda peer, data: deliver(peer, "proposals", data),
+            "votes": lambda peer, data: self._consensus(peer, "votes", data),
+            "proposals": lambda peer, data: self._consensus(peer, "proposals", data),
             "transactions": self._transaction,
         }
         streams: dict[str, Callable[[Stream], Awaitable[None]]] = {
@@ -366,7 +374,8 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
 
 def _parts(node: Node, network: Network) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     """All that runs as long as the peer. What fails begins anew; only StorageError ends the peer (p2p/tasks.py)."""
-    catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit, node.consensus.reload)
+    inject, reload = node.consensus.inject_commit, node.consensus.reload
+    catchup = Catchup(node.chain, network.connected, network.open_stream, inject, reload, node.anchor)
     yield "consensus", node.consensus.run
     yield "sync", catchup.run
     yield "records", node._send_records
