@@ -30,6 +30,7 @@ from p2p.inference.session import (
     Query,
     Tokens,
     Trying,
+    check_text,
     pack_frame,
     raise_failure,
     receive_frame,
@@ -43,7 +44,9 @@ from p2p.serving_proof import ServingProof, open_serving
 from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import Artifact
+from p2p.verification.streamed import wrong_handover
 from p2p.verification.tape import tape_seed
+from p2p.verification.text import text_hash
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
 NONCE_TRIES = 512
@@ -199,6 +202,7 @@ async def _follow(
     drawn: DrawCheck | None = None
     tokens: list[int] = []
     text: list[str] = []
+    tries = passed = 0
 
     async def to_peer(body: dict[str, Any]) -> dict[str, Any]:
         return await query(network, peer, body)
@@ -210,6 +214,8 @@ async def _follow(
         if isinstance(frame, Failure):
             raise_failure(frame)
         elif isinstance(frame, Accepted):
+            if accepted is not None:
+                raise RemoteProtocolError("accepted twice", field="frame")
             accepted = frame
             yield {
                 "event": "accepted", "inference_id": frame.inference_id.hex(), "agent": frame.agent.hex(),
@@ -219,13 +225,22 @@ async def _follow(
                 drawn = DrawCheck(spec.genesis, spec.model, frame.draw_height)
                 await drawn.look(to_peer)
         elif isinstance(frame, Trying):
+            tries += 1
+            if accepted is None or tries > len(accepted.candidates):
+                raise RemoteProtocolError("more executors were tried than drawn", field="frame")
             yield {"event": "executor", "node": frame.node.hex(), "peer_id": peer_id(frame.node)}
         elif isinstance(frame, Passed):
+            passed += 1
+            if passed > tries:
+                raise RemoteProtocolError("an executor passed that was not tried", field="frame")
             yield {"event": "busy" if frame.busy else "failed", "node": frame.node.hex(), "reason": frame.reason}
         elif isinstance(frame, Tokens):
+            if frame.position != len(tokens) or len(tokens) + len(frame.tokens) > spec.max_tokens:
+                raise RemoteProtocolError("tokens that do not follow on those before, or more than were asked for", field="position")
+            check_text(frame)
             tokens.extend(frame.tokens)
             text.append(frame.text)
-            yield {"event": "token", "text": frame.text, "token": frame.tokens[0] if frame.tokens else -1}
+            yield {"event": "token", "text": frame.text, "token": frame.tokens[0]}
         elif isinstance(frame, Done):
             if accepted is None:
                 raise RemoteProtocolError("finished before it was accepted", field="frame")
@@ -233,7 +248,7 @@ async def _follow(
                 spec.on_proof(Proof(VERSION, spec.prompt, signed, accepted, frame.finish, frame.artifact, tuple(tokens), "".join(text)))
             if drawn is not None:
                 await drawn.settle(to_peer)
-            problems = check_receipt(spec, signed, accepted, frame, tokens, drawn=drawn)
+            problems = check_receipt(spec, signed, accepted, frame, tokens, "".join(text), drawn=drawn)
             known = drawn.known if drawn else Known.UNKNOWN
             yield {"event": "done", "receipt": _receipt(accepted, frame, peer, problems, known), "text": "".join(text)}
             return
@@ -255,9 +270,9 @@ def _receipt(accepted: Accepted, done: Done, peer: str, problems: list[str], dra
 
 
 def check_receipt(
-    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], *, drawn: DrawCheck | None = None
+    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *, drawn: DrawCheck | None = None
 ) -> list[str]:
-    """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure.
+    """What is wrong with a receipt, as sentences; an empty list when every claim holds. text: that came beside the tokens. Pure.
 
     drawn: what was found out about the draw's height; None: nobody looked, and the draw is not checked.
     """
@@ -275,6 +290,8 @@ def check_receipt(
         problems += _draw_problems(drawn, accepted, signed)
     if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
         problems.append("the finish record claims other tokens than were streamed")
+    if record.text_hash != text_hash(text):
+        problems.append("the text that was shown is not the one signed for")
     try:
         artifact = artifacts.parse(done.artifact)
     except FolkmootError as error:
@@ -305,6 +322,10 @@ def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Acce
         ((header.length, header.prompt_tokens, header.finish_reason)
          == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
         (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
+        (header.taken_over == record.taken_over < header.length, "two counts of tokens that were taken over are claimed"),
+        (wrong_handover(
+            header.taken, artifact.tokens[: header.taken_over], request.network, signed.inference_id, accepted.candidates, record.executor
+        ) is None, "what was taken over is not signed by whoever streamed it"),
         (record.finish_reason is not FinishReason.STOPPED, "the answer was cut short as if you had left"),
         (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce), "the seed is not the one the draw gives"),
     )
