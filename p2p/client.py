@@ -39,6 +39,7 @@ from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of, ver
 from p2p.ledger.ops import Body, sign_op
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
+from p2p.order_wait import wait_for_order
 from p2p.proof import Proof
 from p2p.serving_proof import ServingProof, open_serving
 from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
@@ -113,14 +114,26 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         await (stream.close() if ended else stream.reset())  # a reset tells the agent to stop and to charge for no more
 
 
-async def send_order(peer: str, network_name: NetworkId, key: Key, body: Body, nonces: Nonces | None = None) -> dict[str, Any]:
-    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec."""
+async def send_order(
+    peer: str, network_name: NetworkId, key: Key, body: Body, nonces: Nonces | None = None, wait_s: float = 0.0,
+    on_taken: Callable[[dict[str, Any]], None] = lambda answer: None,
+) -> dict[str, Any]:
+    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec.
+    wait_s: how long to wait for the chain, then the answer says what became of it (wait_for_order); on_taken: gets the peer's answer before."""
     async with _open_to(peer, network_name) as network:
         name = peer.rsplit("/p2p/", 1)[-1]
         tip = await query(network, name, {"op": "account", "account": key.public.hex()})
         offered = int(tip["next_nonce"])
         nonce = nonces.take(key.public, offered) if nonces is not None else offered
-        return await _question(network, name, Order(VERSION, sign_op(key, network_name, nonce, body)))
+        order = Order(VERSION, sign_op(key, network_name, nonce, body))
+        answer = await _question(network, name, order)
+        if not wait_s:
+            return answer
+        on_taken(answer)
+        fate = await wait_for_order(
+            order.signed_op.op_id, lambda about: query(network, name, about), lambda: _question(network, name, order), wait_s
+        )
+        return {**answer, **fate}
 
 
 async def query_once(peer: str, network_name: NetworkId, body: dict[str, Any]) -> dict[str, Any]:
