@@ -62,6 +62,7 @@ MAX_ORDERS_PER_ACCOUNT: Final = 8  # waiting
 MAX_ORDERS_PER_BLOCK: Final = 64
 MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
 MAX_TURNS: Final = 1024  # rounds of one height that have proposers of their own; then the turns begin again
+MAX_ANCHORED: Final = 1 << 16  # heights below a checkpoint whose block ids are proved at once
 MAX_SEEN: Final = 8192  # different messages of one height whose last passing on is remembered
 DEADLINE_MAX_AHEAD: Final = 10_000  # heights
 TX_TTL_HEIGHTS: Final = 100  # a transaction waits so long for a block
@@ -136,6 +137,10 @@ EXCHANGE_INTERVAL_S: Final = 15.0
 ENGINE_START_TIMEOUT_S: Final = 420.0
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
+VISIT_START_S: Final = 5.0  # what may be waited for history at a visit before any of it came, while others could be asked
+VISIT_ANSWER_S: Final = 0.5  # more for each answer that proved right
+AVOID_S: Final = 60.0  # who gave false history is not asked for so long, nor who was slow once
+SLOW_MAX_S: Final = 3600.0  # who is slow again and again
 BODY_TIMEOUT_S: Final = 10.0  # a proposer has this long to give the transactions of its block
 STALE_TIP_S: Final = 60.0  # a newest block older than this: its peer may be behind
 ORDER_WAIT_S: Final = 90.0  # who gave an order waits so long for the chain, unless told otherwise
@@ -176,3 +181,4 @@ assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
 assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP
 assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS
+assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S
