@@ -130,6 +130,9 @@ class NoNetwork:
     def addresses(self) -> tuple[str, ...]:
         return ()
 
+    def status(self) -> dict[str, Any]:
+        return {}
+
     async def open_stream(self, peer: str, protocol: str) -> Any:
         raise Unavailable("nobody is there")
 

@@ -10,12 +10,13 @@ import pytest
 import trio
 
 from p2p.bandwidth import Taken
+from p2p.client import AskSpec, _follow
 from p2p.codec import encode
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.inference.agent import Agent, _Session
 from p2p.inference.engine import TokenStep
 from p2p.inference.reader import Reader
-from p2p.inference.session import Ask, Done, Frame, Stop, Tokens, Trying, pack_frame, parse_frame
+from p2p.inference.session import Accepted, Ask, Done, Frame, Passed, Stop, Tokens, Trying, pack_frame, parse_frame
 from p2p.inference.stopping import until_stop
 from p2p.keys import Domain, Key, digest
 from p2p.limits import MAX_AFTER_STOP
@@ -165,6 +166,68 @@ async def test_an_executor_that_goes_on_after_stop_is_not_confirmed() -> None:
     assert "every drawn executor" in reason
     assert len(outbox) == 0
     assert heard == [Stop(SIGNED.inference_id)], "asked once"
+
+
+@pytest.mark.parametrize(("bad", "words"), [
+    (Tokens(1, (8,), "b", bytes(64)), "not signed"), (said([9, 8], "b"), "not signed"), (said([7, 8], "b", key=AGENT), "not signed"),
+    (said([7, 8], "b", first=1), "not signed"), (said([7], "b"), "position 0 where 1 was next"), (said([7, 8, 9], "b"), "position 2"),
+    (said([7, 8], "x" * 5000), "bytes of text"),
+])
+async def test_a_frame_that_could_be_handed_to_nobody_is_not_taken(bad: Tokens, words: str) -> None:
+    """Neither shown nor gone on from: the answer stays where it was."""
+    async def lies(stream: Any) -> None:
+        await stream.receive()
+        await stream.send(pack_frame(said([7])))
+        await stream.send(pack_frame(bad))
+
+    _, frames, _ = await serve(lies, gone=False)
+    assert [type(frame).__name__ for frame in frames] == ["Trying", "Tokens", "Passed"]
+    assert words in frames[-1].reason  # type: ignore[union-attr]
+
+
+async def test_frames_without_tokens_keep_nobody_waiting() -> None:
+    async def idles(stream: Any) -> None:
+        await stream.receive()
+        with contextlib.suppress(Unavailable):
+            for _ in range(5):
+                await stream.send(encode(["tokens", 0, [], "", bytes(64)]))
+
+    _, frames, _ = await serve(idles, gone=False)
+    assert [type(frame).__name__ for frame in frames] == ["Trying", "Passed"], "the first one ends it"
+
+
+async def test_nothing_is_taken_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def late(stream: Any) -> None:
+        await stream.receive()
+        await stream.send(pack_frame(said([7])))
+
+    monkeypatch.setattr(NoChain, "now", BODY.deadline_height + 1)
+    _, frames, _ = await serve(late, gone=False)
+    assert "deadline" in frames[-1].reason  # type: ignore[union-attr]
+
+
+# -- the client's side --------------------------------------------------------------------------------------------------------
+
+NODES = (EXECUTOR.public, b"\x09" * 32)
+TAKEN = Accepted(SIGNED.inference_id, AGENT.public, 1, bytes(32), NODES)
+
+
+@pytest.mark.parametrize(("frames", "field"), [
+    ([TAKEN, TAKEN], "frame"), ([Trying(NODES[0])], "frame"), ([TAKEN, *[Trying(NODES[0])] * 3], "frame"),
+    ([TAKEN, *[Trying(NODES[0]), Passed(NODES[0], "", None)] * 3], "frame"), ([TAKEN, Passed(NODES[0], "", None)], "frame"),
+    ([TAKEN, Trying(NODES[0]), said([7]), said([7])], "position"), ([TAKEN, Trying(NODES[0]), said([7, 8])], "position"),
+    ([TAKEN, Trying(NODES[0]), said([7], "x" * 5000)], "text"), ([TAKEN, *[said([7] * (at + 1)) for at in range(1001)]], "position"),
+])
+async def test_an_agent_cannot_keep_a_client_for_ever(frames: list[Any], field: str) -> None:
+    """Each frame brings the end nearer: a frame that does not ends it."""
+    mine, agents = pipe()
+    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", "hi", max_tokens=1000)  # type: ignore[arg-type]
+    for frame in frames:
+        await agents.send(pack_frame(frame))
+    with trio.fail_after(60), pytest.raises(RemoteProtocolError) as caught:
+        async for _ in _follow(cast(Any, None), mine, spec, SIGNED, AGENT.peer_id):
+            pass
+    assert caught.value.field == field
 
 
 # -- the executor's side ----------------------------------------------------------------------------------------------------
