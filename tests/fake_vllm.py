@@ -99,6 +99,7 @@ class Handler(BaseHTTPRequestHandler):
             text = "".join(map(text_of, body["tokens"])) + "~" * (self.bad == "other-text")
             self.reply({"prompt": text} if self.bad != "no-text" else {"text": 1})
         elif failing == "500":
+            type(self).answers += 1
             self.reply({"error": "broken"}, 500)
         elif body.get("prompt_logprobs") is not None:
             self.score(body)
