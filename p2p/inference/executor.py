@@ -127,7 +127,7 @@ class Executor:
             return "loading"
         if not await self.engine.health():
             return "the ML node does not answer"
-        if unfit := self._unfit(spec):
+        if unfit := self._unfit(spec) or self.chain.stack_problem(self.key.public, spec.model, str(self.stack)):
             return unfit
         if self.unstarted.owes(forward.agent, self.chain.height()):
             return "this agent does not put on chain what it has done"
