@@ -90,7 +90,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.locked():
             return
-        failing = self.fail if self.answers >= self.after else ""
+        scores = body.get("prompt_logprobs") is not None
+        failing = self.fail if self.answers >= self.after + scores else ""  # the last thing of a peer's own test is a score
         if self.path == "/tokenize":
             text = body.get("prompt") or body["messages"][-1]["content"]
             tokens = [1] + [BYTE_BASE + b for b in text.encode()]
