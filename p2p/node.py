@@ -170,16 +170,17 @@ class Node:
                 await stream.close()
 
     async def _infer(self, stream: Stream, frame: object) -> None:
+        if isinstance(frame, Ask | Forward):
+            await self._wait_height(frame.signed_request.request.draw_height)
         if isinstance(frame, Ask):
             await self.agent.serve(stream, frame)
         elif isinstance(frame, Forward):
-            await self._wait_height(frame.draw_height)
             await self.executor.serve(stream, frame)
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} has no place on infer", field="frame")
 
     async def _wait_height(self, height: int) -> None:
-        """The agent may be a block ahead of us: give that block a moment to arrive."""
+        """Client or agent may be a block ahead of us: give that block a moment to arrive."""
         with trio.move_on_after(3):
             while height == self.chain.height() + 1:
                 await self._new_height.wait()

@@ -49,7 +49,7 @@ def send(chain: Chain, outbox: Outbox, sender: Key) -> None:
 
 
 def request(nonce: int, key: Key) -> SignedRequest:
-    body = Request(VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public)
+    body = Request(VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public, 0)
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))
 
 

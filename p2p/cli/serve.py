@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from p2p.cli.words import whole
 from p2p.errors import ConfigError
 from p2p.files import keep_private
 
@@ -20,9 +21,9 @@ def register(commands: Any) -> None:
     serve.add_argument("--ml-node", metavar="URL", help="a running vLLM with the tape plugin")
     serve.add_argument("--model", type=Path, metavar="PATH", help="weights: start and supervise an own engine")
     serve.add_argument("--engine", choices=("vllm", "torch"), help="what runs --model: vLLM (default), or plain torch in this process")
-    serve.add_argument("--engine-threads", type=int, metavar="N", help="threads of the torch engine (default: all cores)")
-    serve.add_argument("--tensor-parallel", type=int, default=1)
-    serve.add_argument("--pipeline-parallel", type=int, default=1)
+    serve.add_argument("--engine-threads", type=whole(1, 1_000_000), metavar="N", help="threads of the torch engine (default: all cores)")
+    serve.add_argument("--tensor-parallel", type=whole(1, 1024), default=1)
+    serve.add_argument("--pipeline-parallel", type=whole(1, 1024), default=1)
     serve.add_argument("--engine-flag", action="append", default=[], help="passed to vLLM as it is; may be repeated")
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="of DIR/log/folkmoot.log (or FOLKMOOT_LOG_LEVEL; info)")
     serve.add_argument("--log-format", choices=("text", "json"), help="of its lines (or FOLKMOOT_LOG_FORMAT; text)")

@@ -100,13 +100,13 @@ class Network:
         """Signed and not sent."""
         body = Request(
             VERSION, self.genesis.network, client.public, self._nonce(client.public), MODEL, bytes(32), Params(), prompt_tokens, max_tokens,
-            ANY_PRICE, self.height + DEADLINE, client.public,
+            ANY_PRICE, self.height + DEADLINE, client.public, self.height - 1,
         )
         return SignedRequest(body, client.sign(Domain.REQUEST, self.genesis.network, encode(body)))
 
     def start(self, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
         """The drawn executors, in order."""
-        self._put(agent, RecordKind.START, StartRecord(signed, self.height - 1, agent))
+        self._put(agent, RecordKind.START, StartRecord(signed, agent))
         return self.inference(signed.inference_id).candidates
 
     def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str) -> None:

@@ -35,7 +35,7 @@ def floor_of(spec: ModelSpec) -> int:
 
 def begin_at(view: View, spec: ModelSpec) -> None:
     """A vote set the price: it moves on from there."""
-    view.put(_key(spec.model), encode(replace(_price(view, spec), micro=min(max(spec.price_micro, floor_of(spec)), MAX_PRICE))))
+    view.put(price_key(spec.model), encode(replace(_price(view, spec), micro=min(max(spec.price_micro, floor_of(spec)), MAX_PRICE))))
 
 
 def used_by(view: View, model: str, height: int, tokens: int) -> None:
@@ -65,7 +65,7 @@ def move_prices(view: View, genesis: Genesis, height: int, serving: Serving) -> 
         micro = moved(before.micro, floor_of(spec), used, weight * rules.tokens_per_weight * window, rules)
         after = Price(micro, used, window, weight)
         if after != before:
-            view.put(_key(spec.model), encode(after))
+            view.put(price_key(spec.model), encode(after))
 
 
 def moved(micro: int, floor: int, used: int, capacity: int, rules: EconomyRules) -> int:
@@ -86,14 +86,14 @@ def utilisation_milli(view: View, genesis: Genesis, spec: ModelSpec) -> int | No
 
 
 def _price(view: View, spec: ModelSpec) -> Price:
-    return view.record(Price, _key(spec.model)) or Price(min(max(spec.price_micro, floor_of(spec)), MAX_PRICE))
+    return view.record(Price, price_key(spec.model)) or Price(min(max(spec.price_micro, floor_of(spec)), MAX_PRICE))
 
 
 def _use(view: View, model: str, height: int) -> int:
     return int.from_bytes((view.get(_use_key(model, height)) if height > 0 else None) or b"", "big")
 
 
-def _key(model: str) -> bytes:
+def price_key(model: str) -> bytes:
     return b"price/" + model.encode()
 
 

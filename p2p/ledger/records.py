@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.codec import Message
+from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Milli, Reason, RevealedRow, Short, SignedFinish, SignedRequest
 from p2p.verification.sequential import Detector, Evidence
 
@@ -19,7 +20,8 @@ MAX_TRUSTED = 16  # of which it keeps reputation
 
 
 class Account(Message, frozen=True):
-    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake)."""
+    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake). A nonce far above is not
+    free: else one signature under the highest number there is, which a lying peer can ask for, would end the account."""
 
     balance_micro: U64 = 0
     nonce_high: U64 = 0
@@ -27,7 +29,12 @@ class Account(Message, frozen=True):
 
     def nonce_is_free(self, nonce: int) -> bool:
         behind = self.nonce_high - nonce
-        return nonce > 0 and (behind < 0 or (behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1))
+        return nonce > 0 and (-MAX_NONCE_AHEAD <= behind < 0 or (0 <= behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1))
+
+    def why_not(self, nonce: int) -> str:
+        """The sentence for a nonce that is not free."""
+        what = f"is more than {MAX_NONCE_AHEAD} ahead" if nonce > self.nonce_high else "was used"
+        return f"nonce {nonce} {what}; the next is {self.nonce_high + 1}"
 
     def with_nonce(self, nonce: int) -> tuple[int, int]:
         """(nonce_high, nonce_mask) after using `nonce`."""
@@ -224,7 +231,6 @@ class Inference(Message, frozen=True):
     signed_request: SignedRequest
     status: Short
     agent: Bytes32
-    draw_height: U64
     beacon: Bytes32
     candidates: tuple[Bytes32, ...]
     price_micro: U64
@@ -250,6 +256,10 @@ class Inference(Message, frozen=True):
     appeal_until: U64 = 0
     appeal: AppealSeen | None = None
     sampled_milli: U32 = 0
+
+    @property
+    def draw_height(self) -> int:
+        return self.signed_request.request.draw_height
 
     @property
     def in_sprint(self) -> bool:

@@ -10,7 +10,7 @@ from p2p.limits import MAX_UNSTARTED
 from p2p.types import Params, Request, SignedRequest
 
 AGENT, OTHER = b"a" * 32, b"b" * 32
-BASE = Request(1, "n", bytes(32), 1, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32))
+BASE = Request(1, "n", bytes(32), 1, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32), 1)
 
 
 def request(nonce: int) -> SignedRequest:
