@@ -182,7 +182,7 @@ def _standing_view(view: View, genesis: Genesis, participant: Participant) -> di
         "node": participant.node.hex(), "owner": participant.owner.hex(), "weight": participant.weight,
         "reputation": participant.reputation, "reputations": [asdict(row) for row in participant.reputations],
         "strikes": participant.strikes, "misses": participant.misses,
-        "finished": seen.finished, "finished_before": seen.finished_before, "checked": seen.checked,
+        "finished": seen.finished, "booked": seen.booked, "booked_before": seen.booked_before, "checked": seen.checked,
         "checked_tokens": seen.checked_tokens, "struck": seen.struck, "plants": seen.plants, "log_e_milli": seen.evidence.log_milli(),
         "compared": seen.compared, "odd": seen.odd,
         "faults": seen.faults, "blind": seen.blind, "blind_log_e_milli": seen.sight.log_milli(),

@@ -13,8 +13,8 @@ from typing import Any
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from p2p.answers import Taken, read
-from p2p.codec import decode, encode
+from p2p.answers import ServingAnswer, Taken, read
+from p2p.codec import decode, encode, unpack
 from p2p.draw_check import DrawCheck, Known
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.genesis import Genesis
@@ -43,6 +43,7 @@ from p2p.ledger.ops import Body, sign_op
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
 from p2p.proof import Proof
+from p2p.serving_proof import ServingProof, open_serving
 from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import Artifact
@@ -155,9 +156,14 @@ async def prepare(spec: AskSpec, question: Question) -> tuple[SignedRequest, Dra
         spec.on_terms(terms)
     lowest = ground.tip.next_nonce if spec.ground is not None else await next_nonce(prover, ground, spec.payer, spec.nonces)
     drawn = DrawCheck(spec.genesis, spec.model, ground.height, beacon=ground.beacon, facts=ground.facts)
-    if spec.choose_executor is not None:
-        await drawn.look(question, peer)
-    return _sign(spec, ground, terms, lowest, drawn.serving), drawn
+    serving = await _serving(spec.model, ground.height, question, peer) if spec.choose_executor is not None else None
+    return _sign(spec, ground, terms, lowest, serving), drawn
+
+
+async def _serving(model: str, height: int, question: Question, peer: str) -> Lots:
+    """By the peer's word: for a choice of nonce, which proves nothing."""
+    answer = read(ServingAnswer, await question({"op": "serving", "model": model, "height": height}), "serving", peer)
+    return open_serving(unpack(ServingProof, bytes.fromhex(answer.proof)), model, height)[0]
 
 
 async def _terms(spec: AskSpec, prover: Prover, ground: Ground) -> Terms:

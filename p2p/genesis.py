@@ -26,7 +26,8 @@ class ModelSpec(Message, frozen=True):
     cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
     profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
     kernels_apart_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
-    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it.
+    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which its price never goes; 0 = a hundred
+    times price_micro.
     """
 
     model: Short
@@ -42,6 +43,7 @@ class ModelSpec(Message, frozen=True):
     profile_hash: Annotated[str, Meta(max_length=64)] = ""
     retired: bool = False
     kernels_apart_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    price_ceiling_micro: U64 = 0
 
 
 class GenesisPeer(Message, frozen=True):
@@ -80,7 +82,7 @@ class CheckRules(Message, frozen=True):
     grey zone: who lost it and measured as the others did (to the second), has judged, not lied; thousandths of a nat.
     llr_cap_milli: bound of one inference's weight in the sequential test, thousandths of a nat.
     conviction_milli: log e-value that convicts an executor, thousandths of a nat (13_816 = ln 1e6: falsely in one epoch of 1e6).
-    plant_every: one planted fault per so many finished inferences. plant_window: heights after the decision to reveal it.
+    plant_every: one planted fault per so many booked inferences. plant_window: heights after the decision to reveal it.
     honest_blind_ppm: of the answers that were found faulty beyond the grey zone, by others than equal kernels alone, how many an honest validator may
     have called valid, in millionths.
     false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
@@ -127,7 +129,8 @@ class EconomyRules(Message, frozen=True):
 
     emission_micro: minted in an epoch in which somebody worked. validator_share_milli, burn_share_milli: of each settled fee, to the
     validators who did their duty in the epoch, and to nobody; the executor has the rest. price_low_milli, price_high_milli: between these
-    utilisations of the last price_window heights a model's price rests; outside it moves by price_step_milli of itself in a block, at least 1.
+    utilisations of the last price_window heights a model's price rests; outside it moves by price_step_milli of itself, at least 1, at the end
+    of each window.
     tokens_per_weight: output tokens of one height that a unit of weight is taken to be able to serve. collateral_min_micro: what must be
     deposited to serve. withdraw_wait: between asking for collateral, or leaving, and getting it. slash_milli: of the collateral, on
     conviction. bounty_milli: of a slashed amount, to the validators who found the cheat; the rest is burnt. accuse_penalty_micro: from
@@ -136,7 +139,8 @@ class EconomyRules(Message, frozen=True):
     say yes. keep_epochs: how long ended inferences stay in the state. appeal_bond_micro: held while a lost dispute is appealed, burnt when
     the appeal is lost as well. emission_cap_milli: most that is minted for a participant, of the fees booked for it; up to burn_share +
     validator_share x (1 - owner_cap) nobody gains by paying itself (decision 019). odd_duties: duties of the epoch that a validator is not paid for,
-    for each in which it stood alone (rules J1 to J4).
+    for each in which it stood alone (rules J1 to J4). price_epoch_milli: how many times the price with which an epoch began its prices are at most,
+    and that one of them at least.
     """
 
     emission_micro: U64 = 1_000_000
@@ -160,6 +164,7 @@ class EconomyRules(Message, frozen=True):
     appeal_bond_micro: U64 = 10_000
     emission_cap_milli: U64 = 120
     odd_duties: U32 = 10
+    price_epoch_milli: Annotated[int, Meta(ge=1001, le=1_000_000)] = 2000
 
 
 class SprintRules(Message, frozen=True):

@@ -84,12 +84,12 @@ class Planter:
                     log.warning("nothing planted", reason=error.message)
 
     def _may(self) -> bool:
-        """The chain takes one plant per `plant_every` finished inferences of an epoch; one more would stand as cheating. So one at a time: of
+        """The chain takes one plant per `plant_every` booked inferences of an epoch; one more would stand as cheating. So one at a time: of
         two that are open when an epoch ends, the second would be one too many for the next."""
         found = self.chain.verification_view()["participants"]
         mine = next((row for row in found if row["node"] == self.key.public.hex()), None)
         every = self.chain.checks().plant_every
-        return mine is not None and not self._open() and mine["plants"] * every <= mine["finished"]
+        return mine is not None and not self._open() and mine["plants"] * every <= mine["booked"]
 
     async def _plant(self) -> None:
         network = self.network()

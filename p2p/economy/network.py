@@ -137,7 +137,7 @@ class Network:
 
     def may_plant(self, executor: bytes) -> bool:
         standing = self.view.standing(executor)
-        return standing.plants * parameters.checks(self.view, self.genesis).plant_every <= standing.finished
+        return standing.plants * parameters.checks(self.view, self.genesis).plant_every <= standing.booked
 
     def order(self, account: Key, body: Body) -> None:
         self._put(account.public, RecordKind.OP, sign_op(account, self.genesis.network, self._nonce(account.public), body))

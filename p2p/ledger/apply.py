@@ -18,7 +18,7 @@ from p2p.keys import Domain, verify
 from p2p.ledger.accounts import count_spending
 from p2p.ledger.orders import apply_op
 from p2p.ledger.plants import apply_plant_commit, apply_plant_reveal
-from p2p.ledger.price import price_of, used_by
+from p2p.ledger.price import price_of
 from p2p.ledger.records import Inference
 from p2p.ledger.rules import check_request, epoch_of, escrow_of
 from p2p.ledger.serving import DRAW_WINDOW, serving_at
@@ -124,8 +124,7 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
     ))
     view.remove_id(due_key(request.deadline_height), finish.inference_id)
     view.add_due(height + genesis.validation_delay, finish.inference_id)
-    count_finish(view, finish, request.model)
-    used_by(view, request.model, height, finish.output_tokens)
+    count_finish(view, finish.executor)
 
 
 def _output(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:

@@ -61,3 +61,5 @@ def sound(rules: CheckRules | EconomyRules | ModelSpec) -> None:
             raise InvalidRequest("validators' and burnt share are more than the whole", field="burn_share_milli")
     if isinstance(rules, ModelSpec) and rules.price_micro < rules.price_floor_micro:
         raise InvalidRequest(f"below the model's floor, {rules.price_floor_micro}", field="price_micro")
+    if isinstance(rules, ModelSpec) and 0 < rules.price_ceiling_micro < rules.price_micro:
+        raise InvalidRequest(f"below the model's price, {rules.price_micro}", field="price_ceiling_micro")

@@ -13,6 +13,7 @@ from p2p.ledger import collateral, earnings, parameters, standing
 from p2p.ledger.accounts import credit
 from p2p.ledger.earnings import NOBODY, keep_ended
 from p2p.ledger.notices import notify
+from p2p.ledger.price import used_by
 from p2p.ledger.records import Inference, Notice
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
@@ -45,8 +46,13 @@ def stand(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
         unconfirmed(view, genesis, height, inference_id, inference)
         return
     standing.count_pair(view, genesis, height, inference, differ=False)
+    finish, request = inference.finish.record, inference.signed_request.request
     if not inference.in_sprint:
         earnings.book(view, genesis, height, inference)
+    if view.owner_of(finish.executor) != request.account:  # what one asks of oneself says nothing, for oneself or of demand
+        standing.count_booked(view, inference, checked=outcome is not Status.SETTLED)
+        if not inference.in_sprint:
+            used_by(view, request.model, height, finish.output_tokens)
     view.put_inference(inference_id, replace(
         inference, status=outcome.value, outcome="", due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
     ))

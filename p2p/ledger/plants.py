@@ -64,8 +64,8 @@ def apply_plant_reveal(view: View, genesis: Genesis, height: int, sender: bytes,
     if raw is None or load(PlantSeen, raw).executor != sender or load(PlantSeen, raw).height > inference.finish_height:
         raise RemoteProtocolError("this executor made no such commitment before it finished", field="salt")
     standing = view.standing(sender)
-    if standing.plants * parameters.checks(view, genesis).plant_every > standing.finished:
-        raise RemoteProtocolError(f"one plant per {parameters.checks(view, genesis).plant_every} finished inferences", field="executor")
+    if standing.plants * parameters.checks(view, genesis).plant_every > standing.booked:
+        raise RemoteProtocolError(f"one plant per {parameters.checks(view, genesis).plant_every} inferences that were booked", field="executor")
     forget(view, commitment)
     view.put_standing(sender, replace(standing, plants=standing.plants + 1))
     view.put_inference(reveal.inference_id, replace(inference, fault=reveal.fault, blame_height=0))

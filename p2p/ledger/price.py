@@ -1,8 +1,10 @@
-"""A model's price: it follows how much of the network the last heights used. Law: one step a block, of O(1) work; integers that never get
-stuck: a step is at least 1, and the price is never under its floor.
+"""A model's price: it follows how much of the network the last heights used. Law: one step a window, O(1) work a block; integers that never
+get stuck: a step is at least 1, and the price is never under its floor. What is used shows a check later, so a step a block would swing.
 
-Used are output tokens of finish records, not what clients reserve: a reservation comes back and would move the price for nothing, a
-finished token is paid for. Demand beyond capacity shows all the same: then everything that can be finished is, which is above `high`.
+Used are output tokens of answers that were booked, for others than the executor's owner: a reservation comes back and so does the fee of an
+answer that does not stand, and what comes back would move the price for nothing. Demand beyond capacity shows all the same: then everything
+that can be served is, which is above `high`. Within an epoch a price stays within `price_epoch_milli` of where it began, and always within
+the model's floor and ceiling, so that whoever pays for traffic of its own to move it pays for more than one epoch before it moved far.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from p2p.ledger.view import View
 Serving = Callable[[View, Genesis, str], list[tuple[bytes, int]]]  # rules.serving
 
 MAX_PRICE = 1 << 60
+CEILING = 100  # times the first price, where a model names no ceiling
 MILLI = 1000
 
 
@@ -33,13 +36,26 @@ def floor_of(spec: ModelSpec) -> int:
     return max(1, spec.price_floor_micro)
 
 
+def ceiling_of(spec: ModelSpec) -> int:
+    """The model's own, else so many times the price it began with."""
+    return min(max(spec.price_ceiling_micro or spec.price_micro * CEILING, floor_of(spec)), MAX_PRICE)
+
+
+def bounds(spec: ModelSpec, anchor: int, rules: EconomyRules) -> tuple[int, int]:
+    """(lowest, highest) price in an epoch that began with `anchor`; at least one up and one down, so that small prices move too."""
+    lowest = min(anchor * MILLI // rules.price_epoch_milli, anchor - 1)
+    highest = max(anchor * rules.price_epoch_milli // MILLI, anchor + 1)
+    return max(lowest, floor_of(spec)), max(min(highest, ceiling_of(spec)), floor_of(spec))
+
+
 def begin_at(view: View, spec: ModelSpec) -> None:
     """A vote set the price: it moves on from there."""
-    view.put(price_key(spec.model), encode(replace(_price(view, spec), micro=min(max(spec.price_micro, floor_of(spec)), MAX_PRICE))))
+    micro = _first(spec)
+    view.put(price_key(spec.model), encode(replace(_price(view, spec), micro=micro, anchor=micro)))
 
 
 def used_by(view: View, model: str, height: int, tokens: int) -> None:
-    """A finish record of block `height`."""
+    """An answer that was booked in block `height`."""
     view.put(_use_key(model, height), (_use(view, model, height) + tokens).to_bytes(8, "big"))
 
 
@@ -49,7 +65,7 @@ def _forget(view: View, model: str, height: int) -> None:
 
 
 def move_prices(view: View, genesis: Genesis, height: int, serving: Serving) -> None:
-    """At the end of block `height`: the window moves on by one height, and each price by at most a step."""
+    """At the end of block `height`: the window moves on by one height; with a whole one each price moves by at most a step."""
     rules = parameters.economy(view, genesis)
     for spec in models(view):  # retired ones too: what was drawn before still finishes
         before = _price(view, spec)
@@ -62,20 +78,22 @@ def move_prices(view: View, genesis: Genesis, height: int, serving: Serving) -> 
         # Counting everybody is dear, and weights change at the ends of epochs: once in a window is near enough.
         anew = window != before.window or height % window == 0
         weight = sum(w for _, w in serving(view, genesis, spec.model)) if anew else before.weight
-        micro = moved(before.micro, floor_of(spec), used, weight * rules.tokens_per_weight * window, rules)
-        after = Price(micro, used, window, weight)
+        anchor = before.anchor or before.micro
+        capacity, within = weight * rules.tokens_per_weight * window, bounds(spec, anchor, rules)
+        micro = before.micro if height % window else moved(before.micro, within, used, capacity, rules)
+        after = Price(micro, used, window, weight, micro if height % genesis.epoch_blocks == 0 else anchor)
         if after != before:
             view.put(price_key(spec.model), encode(after))
 
 
-def moved(micro: int, floor: int, used: int, capacity: int, rules: EconomyRules) -> int:
-    """One step of a price. Where nobody can serve (capacity 0) nothing can be said about use: it rests."""
+def moved(micro: int, within: tuple[int, int], used: int, capacity: int, rules: EconomyRules) -> int:
+    """One step of a price, within two bounds. Where nobody can serve (capacity 0) nothing can be said about use: it rests."""
     step = max(1, micro * rules.price_step_milli // MILLI) if rules.price_step_milli else 0
     if capacity > 0 and used * MILLI > rules.price_high_milli * capacity:
         micro += step
     elif capacity > 0 and used * MILLI < rules.price_low_milli * capacity:
         micro -= step
-    return min(max(micro, floor), MAX_PRICE)
+    return min(max(micro, within[0]), within[1])
 
 
 def utilisation_milli(view: View, genesis: Genesis, spec: ModelSpec) -> int | None:
@@ -86,7 +104,11 @@ def utilisation_milli(view: View, genesis: Genesis, spec: ModelSpec) -> int | No
 
 
 def _price(view: View, spec: ModelSpec) -> Price:
-    return view.record(Price, price_key(spec.model)) or Price(min(max(spec.price_micro, floor_of(spec)), MAX_PRICE))
+    return view.record(Price, price_key(spec.model)) or Price(_first(spec))
+
+
+def _first(spec: ModelSpec) -> int:
+    return min(max(spec.price_micro, floor_of(spec)), ceiling_of(spec))
 
 
 def _use(view: View, model: str, height: int) -> int:

@@ -20,8 +20,7 @@ MAX_TRUSTED = 16  # of which it keeps reputation
 
 
 class Account(Message, frozen=True):
-    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake). A nonce far above is not
-    free: else one signature under the highest number there is, which a lying peer can ask for, would end the account."""
+    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake). One far above is not free."""
 
     balance_micro: U64 = 0
     nonce_high: U64 = 0
@@ -30,11 +29,6 @@ class Account(Message, frozen=True):
     def nonce_is_free(self, nonce: int) -> bool:
         behind = self.nonce_high - nonce
         return nonce > 0 and (-MAX_NONCE_AHEAD <= behind < 0 or (0 <= behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1))
-
-    def why_not(self, nonce: int) -> str:
-        """The sentence for a nonce that is not free."""
-        what = f"is more than {MAX_NONCE_AHEAD} ahead" if nonce > self.nonce_high else "was used"
-        return f"nonce {nonce} {what}; the next is {self.nonce_high + 1}"
 
     def with_nonce(self, nonce: int) -> tuple[int, int]:
         """(nonce_high, nonce_mask) after using `nonce`."""
@@ -60,13 +54,13 @@ class Reputation(Message, frozen=True):
 
 
 class Served(Message, frozen=True):
-    """What an executor did with one model on one stack in the running epoch: inferences finished (finished_before: in the last epoch), and
-    output tokens of those that were checked."""
+    """What an executor did with one model on one stack in the running epoch: booked: inferences that were paid for by others than its
+    owner (booked_before: in the last epoch); checked_tokens: output tokens of those that were checked."""
 
     model: Short
     stack: Short
-    finished: U64 = 0
-    finished_before: U64 = 0
+    booked: U64 = 0
+    booked_before: U64 = 0
     checked_tokens: U64 = 0
 
 
@@ -136,7 +130,8 @@ class Finder(Message, frozen=True):
 class Standing(Message, frozen=True):
     """One participant's counters of the running epoch; all but `evidence`, `sight` and `apart` begin anew with each.
 
-    As executor: finished, checked: inferences; checked_tokens; served: the same by model and stack; struck: those that did not stand; plants:
+    As executor: finished, checked: inferences, whatever became of them; booked, checked_tokens: of those that were paid for by others than its
+    owner; served: the same by model and stack; struck: those that did not stand; plants:
     revealed ones; evidence: the sequential test, which outlives the epoch.
     As validator: compared with others and how often odd; duties, missed; faults: answers it checked that did not stand, as J6 counts them;
     blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
@@ -162,11 +157,12 @@ class Standing(Message, frozen=True):
     blind: U64 = 0
     sight: Detector = Detector()
     apart: Detector = Detector()
+    booked: U64 = 0
 
     @property
-    def finished_before(self) -> int:
+    def booked_before(self) -> int:
         """In the last epoch, with all models."""
-        return sum(row.finished_before for row in self.served)
+        return sum(row.booked_before for row in self.served)
 
     @property
     def differ(self) -> int:
@@ -320,8 +316,7 @@ class Receipt(Message, frozen=True):
 
 
 class Totals(Message, frozen=True):
-    """minted = balances + escrow + due + collateral + burnt, always. due: charged for inferences and not settled yet,
-    and bonds of appeals that are not decided."""
+    """minted = balances + escrow + due + collateral + burnt, always. due: charged, not settled yet, and bonds of appeals not decided yet."""
 
     minted_micro: U64 = 0
     burnt_micro: U64 = 0
@@ -395,9 +390,11 @@ class Notices(Message, frozen=True):
 
 
 class Price(Message, frozen=True):
-    """A model's price now. used: its output tokens finished in the last `window` heights. weight: of those who serve it, as last counted."""
+    """A model's price now. used: its output tokens booked in the last `window` heights. weight: of those who serve it, as last counted.
+    anchor: the price with which the epoch began, 0 = as now."""
 
     micro: U64
     used: U64 = 0
     window: U32 = 0
     weight: U64 = 0
+    anchor: U64 = 0

@@ -8,7 +8,7 @@ from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis, ModelSpec
 from p2p.inference.draw import Lots
 from p2p.ledger import parameters
-from p2p.ledger.accounts import check_spending
+from p2p.ledger.accounts import check_spending, why_not
 from p2p.ledger.models import live_spec, model_spec
 from p2p.ledger.price import price_of
 from p2p.ledger.records import Participant
@@ -162,7 +162,7 @@ def check_request(
         raise InvalidRequest(f"at most {DEADLINE_MAX_AHEAD} heights ahead", field="deadline_height")
     account = view.account(request.account)
     if not account.nonce_is_free(request.client_nonce):
-        raise InvalidRequest(account.why_not(request.client_nonce), field="client_nonce")
+        raise InvalidRequest(why_not(account, request.client_nonce), field="client_nonce")
     escrow = escrow_of(request, price_micro)
     check_spending(
         view, height + 1, epoch_of(genesis, height + 1), request, escrow, reserved_micro=reserved_micro,

@@ -22,27 +22,38 @@ from p2p.ledger import exclusion, parameters, trust
 from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Participant, Partner, Reputation, Standing
 from p2p.ledger.rules import epoch_of, next_end
 from p2p.ledger.view import View
-from p2p.types import FinishRecord
 from p2p.verification.duty import FULL, convicts
 from p2p.verification.sequential import Detector, Evidence
 
 MAX_ALONE = 64  # a bound of the search in `alone`
 
 
-def count_finish(view: View, finish: FinishRecord, model: str) -> None:
-    standing = view.standing(finish.executor)
-    standing = trust.with_served(standing, model, finish.stack, lambda row: replace(row, finished=row.finished + 1))
-    view.put_standing(finish.executor, replace(standing, finished=standing.finished + 1))
+def count_finish(view: View, executor: bytes) -> None:
+    """It worked in this epoch, whatever becomes of it: so its test goes on."""
+    standing = view.standing(executor)
+    view.put_standing(executor, replace(standing, finished=standing.finished + 1))
+
+
+def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
+    """What earns its executor trust: an answer that was paid for by another, or one of a race. Counted where it is final: what is only finished
+    comes back and would make rare checks, plants and reputation free. checked: validators found it true."""
+    assert inference.finish is not None
+    finish, model, served = inference.finish.record, inference.signed_request.request.model, not inference.in_sprint
+    tokens = finish.output_tokens if checked else 0
+    standing = trust.with_served(
+        view.standing(finish.executor), model, finish.stack,
+        lambda row: replace(row, booked=row.booked + served, checked_tokens=row.checked_tokens + tokens),
+    )
+    view.put_standing(finish.executor, replace(
+        standing, booked=standing.booked + served, checked_tokens=standing.checked_tokens + tokens,
+    ))
 
 
 def count_checked(view: View, genesis: Genesis, height: int, inference: Inference, llr_milli: int | None, stands: bool) -> None:
-    """A decided, checked inference of its executor for another's account. llr_milli: its weight in the sequential test."""
+    """A decided, checked inference of its executor for another's account. llr_milli: its weight in the sequential test. What speaks for the
+    executor besides is counted when it is booked."""
     assert inference.finish is not None
-    finish, model = inference.finish.record, inference.signed_request.request.model
-    standing = trust.with_served(
-        view.standing(finish.executor), model, finish.stack,
-        lambda row: replace(row, checked_tokens=row.checked_tokens + finish.output_tokens),
-    )
+    finish, standing = inference.finish.record, view.standing(inference.finish.record.executor)
     # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias the product
     # that begins in this one. It belongs to those that had begun when its first committee spoke. While it is open, these lack a
     # factor which is above 1 in the mean, so they stand too low, never too high: the bound holds whenever one looks.
@@ -51,9 +62,7 @@ def count_checked(view: View, genesis: Genesis, height: int, inference: Inferenc
     if llr_milli is not None and age <= 1:
         by_lot = not inference.in_sprint and 0 < inference.sampled_milli < FULL
         evidence = evidence.updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli, by_lot=by_lot, late=age == 1)
-    view.put_standing(finish.executor, replace(
-        standing, checked=standing.checked + 1, checked_tokens=standing.checked_tokens + finish.output_tokens, evidence=evidence,
-    ))
+    view.put_standing(finish.executor, replace(standing, checked=standing.checked + 1, evidence=evidence))
     counters = view.counters()
     view.put_counters(replace(
         counters, honest=counters.honest + stands, false_alarms=counters.false_alarms + (stands and inference.dispute_height > 0),
@@ -179,7 +188,7 @@ def _reputations(view: View, genesis: Genesis, participant: Participant, standin
     checks = parameters.checks(view, genesis)
     if participant.convicted_until:
         return ()
-    halved = convicts(standing.unfinished, standing.finished + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb)
+    halved = convicts(standing.unfinished, standing.booked + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb)
     gain = checks.reputation_gain if _is_faultless(participant, standing) else 0
     return trust.after_epoch(participant, standing, gain=gain, least_tokens=checks.min_checked_tokens, halved=halved)
 

@@ -26,7 +26,7 @@ def check_milli(view: View, genesis: Genesis, node: bytes, model: str, stack: st
     is open its reputation does not help."""
     participant, row = view.participant(node), served(view.standing(node), model, stack)
     points = reputation(participant, model, stack) if participant and not cases(view, node) else 0
-    return check_probability_milli(points, row.checked_tokens, row.finished_before, parameters.checks(view, genesis))
+    return check_probability_milli(points, row.checked_tokens, row.booked_before, parameters.checks(view, genesis))
 
 
 def reputation(participant: Participant, model: str, stack: str) -> int:
@@ -39,9 +39,9 @@ def served(standing: Standing, model: str, stack: str) -> Served:
 
 
 def has_kernels(view: View, node: bytes, model: str, stack: str) -> bool:
-    """Whether `node` serves this model on this stack: it finished answers in this epoch or the last, or has reputation of it."""
+    """Whether `node` serves this model on this stack: answers of it were booked in this epoch or the last, or has reputation of it."""
     participant, row = view.participant(node), served(view.standing(node), model, stack)
-    return bool(row.finished or row.finished_before or (participant and reputation(participant, model, stack)))
+    return bool(row.booked or row.booked_before or (participant and reputation(participant, model, stack)))
 
 
 def with_served(standing: Standing, model: str, stack: str, change: Callable[[Served], Served]) -> Standing:
@@ -70,5 +70,5 @@ def after_epoch(participant: Participant, standing: Standing, *, gain: int, leas
 
 
 def next_served(standing: Standing) -> tuple[Served, ...]:
-    """The new epoch's counters: what was finished in the last one is remembered."""
-    return tuple(Served(row.model, row.stack, finished_before=row.finished) for row in standing.served if row.finished)
+    """The new epoch's counters: what was booked in the last one is remembered."""
+    return tuple(Served(row.model, row.stack, booked_before=row.booked) for row in standing.served if row.booked)

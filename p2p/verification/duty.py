@@ -29,17 +29,17 @@ def is_sampled(beacon: bytes, inference_id: bytes, probability_milli: int) -> bo
     return int.from_bytes(digest(b"sample", beacon, inference_id)[:8], "big") % FULL < probability_milli
 
 
-def check_probability_milli(reputation: int, checked_tokens: int, finished_before: int, rules: CheckRules) -> int:
+def check_probability_milli(reputation: int, checked_tokens: int, booked_before: int, rules: CheckRules) -> int:
     """Share of an executor's inferences that is checked, in thousandths.
 
     By reputation: everything at 0, 1 % at 100, linear between. Everything while fewer than min_checked_tokens of its output
     tokens were checked in this epoch. Never under the deterrence bound, nor so low that with the last epoch's traffic
-    (finished_before: its finished inferences there) fewer than min_checks would be expected to be checked.
+    (booked_before: its inferences there that were paid for) fewer than min_checks would be expected to be checked.
     """
     if checked_tokens < rules.min_checked_tokens:
         return FULL
     by_reputation = max(10, FULL - reputation * 99 // 10)
-    by_traffic = -(-rules.min_checks * FULL // max(finished_before, 1))
+    by_traffic = -(-rules.min_checks * FULL // max(booked_before, 1))
     return min(FULL, max(by_reputation, by_traffic, deterrence_milli(rules)))
 
 

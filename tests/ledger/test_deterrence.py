@@ -25,7 +25,7 @@ def checked_with(lab: Lab, node: bytes, milli: int) -> None:
     participant, seen = lab.view.participant(node), lab.view.standing(node)
     assert participant is not None
     lab.view.put_participant(replace(participant, reputations=trusted((1000 - milli) * 10 // 99)))
-    row = Served("toy", StackClass.CPU_BF16.value, finished_before=100_000, checked_tokens=1000)
+    row = Served("toy", StackClass.CPU_BF16.value, booked_before=100_000, checked_tokens=1000)
     lab.view.put_standing(node, replace(seen, served=(row,)))
 
 

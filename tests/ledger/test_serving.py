@@ -144,7 +144,7 @@ def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, 
 
 def test_a_price_that_crosses_a_floor_between_draw_and_start() -> None:
     """Nobody uses the model, so its price falls by one a block; one participant works for no less than 5."""
-    lab = lab_of(economy=replace(ECONOMY, collateral_min_micro=LEAST, price_step_milli=1))
+    lab = lab_of(economy=replace(ECONOMY, collateral_min_micro=LEAST, price_step_milli=1, price_window=1, price_epoch_milli=10_000))
     order(lab, lab.owners[3], registration(lab, lab.owners[3], lab.keys[3], floor=5))
     while lab.nodes[3] in dict(lab.now()) or lab.height < 4:
         height = lab.height - 1

@@ -240,12 +240,12 @@ def test_counters_begin_anew_and_clean_epochs_earn_reputation() -> None:
     assert lab.view.standing(node).checked_tokens == 60
     lab.block(41 - lab.height)
     after = lab.view.standing(node)
-    assert (after.checked, after.checked_tokens, after.finished_before, after.evidence.sure.now) == (0, 0, 3, EProcess())
+    assert (after.checked, after.checked_tokens, after.booked_before, after.evidence.sure.now) == (0, 0, 3, EProcess())
     assert part(lab, node).reputation == RULES.reputation_gain
     assert part(lab, lab.nodes[2]).reputation == 0, "who did nothing earns nothing"
     lab.block(40)
     assert part(lab, node).reputation == RULES.reputation_gain
-    assert lab.view.standing(node).finished_before == 0
+    assert lab.view.standing(node).booked_before == 0
 
 
 def test_a_dispute_of_an_earlier_epoch_is_no_evidence_in_this_one() -> None:

@@ -20,7 +20,7 @@ NAMES = st.sampled_from([f"m{i}" for i in range(12)])
 
 def believed(lab: Lab, node: bytes) -> None:
     """Full reputation, and enough checked in this epoch."""
-    row = Served("toy", STACK, finished_before=100_000, checked_tokens=1000)
+    row = Served("toy", STACK, booked_before=100_000, checked_tokens=1000)
     lab.view.put_participant(replace(part(lab, node), reputations=trusted(100)))
     lab.view.put_standing(node, replace(lab.view.standing(node), served=(row,)))
 
@@ -60,11 +60,11 @@ def test_an_epoch_earns_for_the_pairs_that_were_checked_enough() -> None:
     for _ in range(3):
         lab.decide(lab.drawn(executor=node, tokens=20), lambda _: {})
     lab.view.put_standing(node, trust.with_served(
-        lab.view.standing(node), "toy", OTHER, lambda row: replace(row, finished=1, checked_tokens=RULES.min_checked_tokens - 1)
+        lab.view.standing(node), "toy", OTHER, lambda row: replace(row, booked=1, checked_tokens=RULES.min_checked_tokens - 1)
     ))
     lab.block(61 - lab.height)
     assert part(lab, node).reputations == trusted(RULES.reputation_gain)
-    assert lab.view.standing(node).served == (Served("toy", STACK, finished_before=3), Served("toy", OTHER, finished_before=1))
+    assert lab.view.standing(node).served == (Served("toy", STACK, booked_before=3), Served("toy", OTHER, booked_before=1))
 
 
 def test_one_fault_takes_all_of_it() -> None:
@@ -87,7 +87,7 @@ def test_rows_are_few_and_points_within_bounds(
     standing = Standing()
     for model, stack, finished, tokens in work:
         standing = trust.with_served(
-            standing, model, stack, lambda row, f=finished, t=tokens: replace(row, finished=row.finished + f, checked_tokens=row.checked_tokens + t)
+            standing, model, stack, lambda row, f=finished, t=tokens: replace(row, booked=row.booked + f, checked_tokens=row.checked_tokens + t)
         )
     assert len(standing.served) <= MAX_SERVED
     assert len({(row.model, row.stack) for row in standing.served}) == len(standing.served)

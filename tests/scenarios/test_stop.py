@@ -39,7 +39,7 @@ class End:
             raise Unavailable("the stream broke", field="stream")
         await self.out.send(frame)
 
-    async def receive(self, *, timeout_s: float = 5.0) -> bytes:
+    async def receive(self, limit: int = 0, timeout_s: float = 5.0) -> bytes:
         try:
             with trio.fail_after(min(timeout_s, 30.0)):
                 return await self.into.receive()
@@ -74,7 +74,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         return to_executor
 
     agent = Agent(AGENT, cast(Any, None), outbox, open_stream, 5.0, 5.0)
-    session = _Session(Ask(1, SIGNED, "hi"), 1, Reader(client), Taken(b"", 1, 1000))
+    session = _Session(Ask(1, SIGNED, "hi"), Reader(client), Taken(b"", 1, 1000))
     reason = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(executor, at_executor)

@@ -1,0 +1,118 @@
+"""Signed extremes: each kind, each field, each border value, each sender, against one peer. Law: no input is dearer than its budget, none
+raises anything but a typed error, and the peer's chain goes on after it.
+
+`python -m tests.fuzz.extreme_run [--every N] [--kind NAME] [--memory]`; `make fuzz` runs all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2p.codec import Message
+from p2p.errors import FolkmootError
+from tests.fuzz.extremes import variants
+from tests.fuzz.meter import Budget, Cost, metered
+from tests.fuzz.signed import Kind, all_kinds
+from tests.fuzz.world import WHO, World
+
+# Lines and bytes for an input of 100 bytes and of 64 KiB, each about four times what the dearest honest one takes.
+BUDGET = Budget(lines=20_000, lines_per_byte=12.0, bytes_held=1 << 19, held_per_byte=8.0)
+CHAIN_EVERY = 50  # inputs after which the chain has to grow
+
+
+@dataclass(slots=True)
+class Result:
+    """bad: sentences. dearest: (lines, name) of each kind; heaviest: (bytes, name) where memory was looked at."""
+
+    inputs: int = 0
+    unencodable: int = 0
+    bad: list[str] = field(default_factory=list)
+    dearest: dict[str, tuple[int, str]] = field(default_factory=dict)
+    heaviest: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+
+def cases(kind: Kind, world: World, who: str) -> Iterator[tuple[str, Message]]:
+    """The original, then every variant of it, for one sender."""
+    original = kind.make(world, WHO[who])
+    yield "original", original
+    yield from variants(original)
+
+
+def try_one(world: World, kind: Kind, who: str, name: str, message: Message, result: Result, *, memory: bool) -> None:
+    title = f"{kind.name}: {name} by a {who}"
+    try:
+        data, take = kind.send(world, WHO[who], message)
+    except (FolkmootError, OverflowError, ValueError, TypeError):
+        result.unencodable += 1  # no peer can send what has no encoding
+        return
+    lines, held = BUDGET.for_size(len(data))
+    cost = Cost()
+    try:
+        with metered(cost, lines, memory=memory):
+            take()
+    except Exception as error:  # whatever it is, no peer's bytes may cause it
+        result.bad.append(f"{title}: {type(error).__name__}: {error}")
+    result.inputs += 1
+    if cost.over:
+        result.bad.append(f"{title}: more than {lines} lines for {len(data)} bytes")
+    if cost.signatures > kind.signatures:
+        result.bad.append(f"{title}: {cost.signatures} signatures verified for {len(data)} bytes, {kind.signatures} allowed")
+    if cost.held > held:
+        result.bad.append(f"{title}: {cost.held} bytes held for {len(data)} bytes, {held} allowed")
+    result.dearest[kind.name] = max(result.dearest.get(kind.name, (0, "")), (cost.lines, title))
+    result.heaviest[kind.name] = max(result.heaviest.get(kind.name, (0, "")), (cost.held, title))
+
+
+def run_kind(kind: Kind, who: str, directory: Path, result: Result, *, every: int = 1, first: int = 0, memory: bool = False) -> None:
+    """All variants of one kind by one sender, or each `every`-th from number `first` on."""
+    world = World(directory)
+    try:
+        for number, (name, _) in enumerate(list(cases(kind, world, who))):
+            if number % every != first % every:
+                continue
+            fresh = dict(cases(kind, world, who))  # the world went on: heights, nonces
+            if name in fresh:
+                try_one(world, kind, who, name, fresh[name], result, memory=memory)
+            if number % CHAIN_EVERY == 0:
+                world.grow()
+        world.grow()
+    except AssertionError as error:
+        result.bad.append(f"{kind.name} by a {who}: {error}")
+    finally:
+        world.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.extreme_run", description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="each N-th variant only")
+    parser.add_argument("--kind", default="", help="kinds whose name holds this")
+    parser.add_argument("--memory", action="store_true", help="look at memory too (four times slower)")
+    options = parser.parse_args()
+    total = Result()
+    for kind in all_kinds():
+        if options.kind not in kind.name:
+            continue
+        result = Result()
+        for who in WHO:
+            with tempfile.TemporaryDirectory(prefix="folkmoot-extremes-") as folder:
+                run_kind(kind, who, Path(folder), result, every=options.every, memory=options.memory)
+        lines, title = result.dearest.get(kind.name, (0, "-"))
+        held = result.heaviest.get(kind.name, (-1, ""))[0]
+        more = f", at most {held >> 10} KiB held" if held >= 0 else ""
+        print(f"{kind.name:32}{result.inputs:6} inputs, dearest {lines:7} lines{more}  ({title})", flush=True)
+        for sentence in result.bad[:10]:
+            print(f"  BAD {sentence}", flush=True)
+        total.inputs += result.inputs
+        total.unencodable += result.unencodable
+        total.bad += result.bad
+    print(f"{total.inputs} inputs, {total.unencodable} that have no encoding, {len(total.bad)} bad")
+    return 1 if total.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

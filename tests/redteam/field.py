@@ -1,0 +1,164 @@
+"""The five peers, the honest client and the attacker, as processes. Law: what is started here is stopped here; what is measured is read from
+outside: the kernel's memory figures, the peers' own status, what the client got.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from p2p.control import call
+from p2p.errors import FolkmootError
+from p2p.genesis import GenesisAccount
+from p2p.keys import Key
+from testnet.generate import Plan, generate
+from testnet.providers import alive, fresh_directory, read_state, start, stop, up
+from tests.net_lab import until
+from tests.verification import toy
+
+HONEST = 5
+SAMPLE_S = 0.5
+RICH_MICRO = 1_000_000_000
+BLOCK_MS = 800  # a height a beat, with or without transactions, so that a slow chain shows
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """at: seconds since the epoch. heights, rss: by honest peer; -1 where a peer did not answer."""
+
+    at: float
+    heights: tuple[int, ...]
+    rss: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Field:
+    """A running network of honest peers; the sixth of the genesis file belongs to the attacker and is not started."""
+
+    directory: Path
+    cheat: str = ""
+    folders: list[Path] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    _children: list[subprocess.Popen[str]] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def open(self, every_s: float) -> None:
+        """Start everything that is honest. every_s: between two questions of the client."""
+        fresh_directory(self.directory)
+        rich = [Key.generate() for _ in range(12)]
+        self.folders = generate(Plan(
+            self.directory, HONEST + 1, accounts=tuple(GenesisAccount(key.public, RICH_MICRO) for key in rich),
+            settings=(
+                ("profile", str(toy.profile_file())), ("block_interval_ms", BLOCK_MS), ("empty_block_interval_ms", BLOCK_MS),
+            ),
+            cheats={HONEST: self.cheat} if self.cheat else {},
+        ))
+        log = self.directory / "log" / "ml.log"
+        start("ml", ["tests.fake_vllm", "--port", "0"], log, self.directory)
+        url = str(until(lambda: [x for x in log.read_text().split() if x.startswith("http")])[0])
+        running = self.folders if self.cheat else self.folders[:HONEST]
+        up(self.directory, running, {folder.name: url for folder in running}, lambda text: None)
+        self._write_target(rich)
+        self._thread(self._watch)
+        self._spawn("tests.redteam.prober", str(every_s), read=self.answers)
+
+    def _write_target(self, rich: list[Key]) -> None:
+        hostile = self.folders[HONEST]
+        addresses = [call(folder, {"op": "status"})["addresses"][0] for folder in self.folders[:HONEST]]
+        (self.directory / "target.json").write_text(json.dumps({
+            "addresses": addresses, "genesis": str(hostile / "genesis.cbor"), "validator": (hostile / "node.key").read_text().strip(),
+            "owner": (hostile / "account.key").read_text().strip(), "rich": [key.seed.hex() for key in rich], "directory": str(self.directory),
+        }))
+
+    def _spawn(self, module: str, *words: str, read: list[dict[str, Any]] | None = None) -> subprocess.Popen[str]:
+        at = 1 if module.endswith("stranger") else 0
+        argv = [*words[:at], str(self.directory / "target.json"), *words[at:]]
+        log = (self.directory / "log" / f"{module.rsplit('.', 1)[1]}.log").open("a")
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+        )
+        self._children.append(child)
+        if read is not None:
+            self._thread(lambda: self._read(child, read))
+        return child
+
+    def _thread(self, run: Any) -> None:
+        thread = threading.Thread(target=run, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _read(self, child: subprocess.Popen[str], into: list[dict[str, Any]]) -> None:
+        assert child.stdout is not None
+        for line in child.stdout:
+            into.append(json.loads(line))
+
+    def _watch(self) -> None:
+        while not self._over.wait(SAMPLE_S):
+            self.samples.append(Sample(time.time(), tuple(map(self._height, range(HONEST))), tuple(map(self._rss, range(HONEST)))))
+
+    def _height(self, number: int) -> int:
+        try:
+            return int(call(self.folders[number], {"op": "status"})["height"])
+        except FolkmootError:
+            return -1
+
+    def _rss(self, number: int) -> int:
+        entry = read_state(self.directory)["processes"].get(self.folders[number].name)
+        if entry is None or not alive(entry):
+            return -1
+        for line in Path(f"/proc/{entry['pid']}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) << 10
+        return -1
+
+    # -- the attacker -----------------------------------------------------------------------------------------------
+
+    def attack(self, name: str) -> subprocess.Popen[str]:
+        """Start a stranger; returns when it has begun."""
+        child = self._spawn("tests.redteam.stranger", name)
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        assert line.strip() == "ready", f"the stranger {name} did not start: {(self.directory / 'log' / 'stranger.log').read_text()[-2000:]}"
+        return child
+
+    def end(self, child: subprocess.Popen[str]) -> None:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+    # -- what the peers say -----------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[str]:
+        return [Key.load(folder / "node.key").public.hex() for folder in self.folders]
+
+    def status(self, number: int) -> dict[str, Any]:
+        return call(self.folders[number], {"op": "status"})
+
+    def standing(self) -> dict[str, dict[str, Any]]:
+        """What the chain says of each participant, by node key, as the first peer that answers has it."""
+        for folder in self.folders[:HONEST]:
+            try:
+                return {row["node"]: row for row in call(folder, {"op": "verification"})["participants"]}
+            except FolkmootError:
+                continue
+        return {}
+
+    def died(self) -> list[str]:
+        processes = read_state(self.directory)["processes"]
+        return [folder.name for folder in self.folders[:HONEST] if not alive(processes[folder.name])]
+
+    def close(self) -> None:
+        self._over.set()
+        for child in self._children:
+            self.end(child)
+        stop(self.directory)

@@ -1,0 +1,74 @@
+"""From samples and answers to one line of the table. Law: pure; every figure is of the same network before, during and after one attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.redteam.field import Sample
+
+PUNISHMENTS = ("convicted", "barred", "suspended_until", "excluded_until")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Seconds since the epoch."""
+
+    begin: float
+    end: float
+
+    def holds(self, at: float) -> bool:
+        return self.begin <= at < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one window. rate: heights a second, of the slowest peer. answered: of the questions asked in it, the share that was answered right.
+    worst_s: until the end of the slowest answer. rss: largest resident set of any honest peer, bytes."""
+
+    rate: float
+    asked: int
+    answered: float
+    worst_s: float
+    rss: int
+
+
+def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], window: Window) -> Figures:
+    inside = [sample for sample in samples if window.holds(sample.at)]
+    asked = [answer for answer in answers if window.holds(answer["asked"])]
+    good = [answer for answer in asked if not answer["error"]]
+    return Figures(
+        _rate(inside), len(asked), len(good) / len(asked) if asked else 0.0, max((answer["took_s"] for answer in asked), default=0.0),
+        max((max(sample.rss) for sample in inside), default=0),
+    )
+
+
+def _rate(samples: Sequence[Sample]) -> float:
+    """Between the first and last sample: the least that any peer's height grew; a peer that does not answer has not grown."""
+    if len(samples) < 2:
+        return 0.0
+    first, last = samples[0], samples[-1]
+    grown = [max(after, 0) - max(before, 0) for before, after in zip(first.heights, last.heights, strict=True)]
+    return max(0, min(grown)) / (last.at - first.at)
+
+
+def punished(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], nodes: Sequence[str]) -> list[str]:
+    """Sentences: what the chain holds against honest nodes now and did not before."""
+    found = []
+    for node in nodes:
+        old, new = before.get(node, {}), after.get(node, {})
+        found += [f"{node[:8]}: {name}" for name in PUNISHMENTS if new.get(name) and not old.get(name)]
+        if int(new.get("collateral_micro", 0)) < int(old.get("collateral_micro", 0)):
+            found.append(f"{node[:8]}: collateral")
+    return found
+
+
+def banned(statuses: Sequence[Mapping[str, Any]], honest: Sequence[str]) -> list[str]:
+    """`a bans b` for honest peers, from what status says of bans."""
+    found = []
+    for status in statuses:
+        for ban in status.get("bans", ()):
+            if ban["peer"] in honest:
+                found.append(f"{status['peer_id'][-6:]} bans {ban['peer'][-6:]}: {ban.get('reason', '')}")
+    return found

@@ -1,0 +1,68 @@
+"""`python -m tests.redteam.prober TARGET.json EVERY_S`: an honest client that asks at a steady rate, whoever is slow. Prints one line of JSON
+for each question when it ends: when it was asked, how long the first token and the end took, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import trio
+
+from p2p.client import AskSpec, ask_over
+from p2p.config import DEFAULT_MODEL
+from p2p.errors import FolkmootError
+from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.keys import Key
+from p2p.nonces import Nonces
+from tests.redteam.target import Target, network_of, quietly
+
+AT_ONCE = 12
+GIVEN_UP_S = 40.0
+
+
+async def one(network: Network, target: Target, key: Key, number: int) -> None:
+    address = target.addresses[number % len(target.addresses)]
+    asked, first, error = time.time(), 0.0, ""
+    spec = AskSpec(
+        address, key, network_of(target.genesis), DEFAULT_MODEL, f"question {number}", max_tokens=8, genesis=target.genesis,
+        nonces=Nonces(target.directory / "prober-nonces"),
+    )
+    problems: list[str] = []
+    try:
+        with trio.fail_after(GIVEN_UP_S):
+            if address.rsplit("/p2p/", 1)[1] not in network.connected():
+                await quietly(network.connect, address)
+            async for event in ask_over(network, spec):
+                first = first or (time.time() if event["event"] == "token" else 0.0)
+                if event["event"] == "done":
+                    problems = event["receipt"]["problems"]
+    except (FolkmootError, trio.TooSlowError) as failed:
+        error = f"{type(failed).__name__}: {failed}"[:200]
+    line = {
+        "asked": asked, "peer": number % len(target.addresses), "first_s": first - asked if first else None, "took_s": time.time() - asked,
+        "error": error or "; ".join(problems),
+    }
+    print(json.dumps(line), flush=True)
+
+
+async def run(target: Target, every_s: float) -> None:
+    key = Key.load(target.directory / "client" / "account.key")
+    config = NetworkConfig(Key.generate(), network_of(target.genesis), (), (), expected_size=6, min_connections=0)
+    places = trio.CapacityLimiter(AT_ONCE)
+    async with open_network(config, topic_handlers={}, stream_handlers={}) as network, trio.open_nursery() as nursery:
+        await target.connect(network)
+        number = 0
+        while True:
+            async def ask(number: int = number) -> None:
+                async with places:
+                    await one(network, target, key, number)
+
+            nursery.start_soon(ask)
+            number += 1
+            await trio.sleep(every_s)
+
+
+if __name__ == "__main__":
+    trio.run(run, Target.load(Path(sys.argv[1])), float(sys.argv[2]))

@@ -1,0 +1,115 @@
+"""What a stranger knows of its victims, and its tools. Law: public facts, and keys of its own: one validator of small weight, accounts.
+
+A stranger is a file in strangers/ with `async def attack(target)`, which does harm until it is cancelled, and says in its docstring what it
+tries and which kind of fault it stands for. It has a budget of its own: an attacker that eats the machine proves nothing about the peers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from p2p.client import query
+from p2p.codec import unpack
+from p2p.genesis import Genesis
+from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.keys import Key
+from tests.gossip.lab import bare_host, info
+
+TOPICS = ("votes", "proposals", "transactions")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """addresses: of the honest peers. genesis: as everybody has it. validator: a key of small weight that the attacker holds, with its owner's
+    account. rich: accounts with money. poor: keys that nobody knows. directory: for what the attacker writes."""
+
+    addresses: tuple[str, ...]
+    genesis: Genesis
+    validator: Key
+    owner: Key
+    rich: tuple[Key, ...]
+    directory: Path
+
+    @classmethod
+    def load(cls, file: Path) -> Target:
+        plain = json.loads(file.read_text())
+        directory = Path(plain["directory"])
+
+        def key(text: str) -> Key:
+            return Key(bytes.fromhex(text))
+
+        return cls(
+            tuple(plain["addresses"]), unpack(Genesis, Path(plain["genesis"]).read_bytes()), key(plain["validator"]), key(plain["owner"]),
+            tuple(map(key, plain["rich"])), directory,
+        )
+
+    def peers(self) -> tuple[str, ...]:
+        return tuple(address.rsplit("/p2p/", 1)[1] for address in self.addresses)
+
+    def ports(self) -> tuple[int, ...]:
+        return tuple(int(address.split("/tcp/")[1].split("/")[0]) for address in self.addresses)
+
+    @asynccontextmanager
+    async def joined(self, key: Key | None = None, listen: Sequence[str] = ()) -> AsyncIterator[Network]:
+        """Our own host, greeted by every victim, on all topics."""
+        config = NetworkConfig(
+            key or Key.generate(), network_of(self.genesis), tuple(listen), (), topics=TOPICS, expected_size=6, min_connections=0,
+        )
+        async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
+            await self.connect(network)
+            yield network
+
+    async def connect(self, network: Network) -> None:
+        """To every victim that lets us."""
+        for address in self.addresses:
+            await quietly(network.connect, address)
+
+    @asynccontextmanager
+    async def bare(self, name: str) -> AsyncIterator[Any]:
+        """A libp2p host without our guards, connected to every victim."""
+        async with bare_host(name) as host:
+            for address in self.addresses:
+                await quietly(host.connect, info(address))
+            yield host
+
+
+async def quietly(call: Any, *arguments: Any, timeout_s: float = 10.0) -> Any:
+    """The result, or None when the victim refuses in whatever way: an attacker does not care why."""
+    try:
+        with trio.move_on_after(timeout_s):
+            return await call(*arguments)
+    except Exception:  # py-libp2p raises many types, our own code more
+        return None
+    return None
+
+
+async def height(target: Target, network: Network) -> int:
+    """Of the first victim that answers."""
+    for peer in target.peers():
+        found = await quietly(query, network, peer, {"op": "status"})
+        if found:
+            return int(found["height"])
+    return 1
+
+
+def network_of(genesis: Genesis) -> str:
+    """What every signature and greeting names."""
+    return genesis.network
+
+
+async def each_tick(per_s: float) -> AsyncIterator[int]:
+    """0, 1, 2, ... at most `per_s` a second: the attacker's own budget."""
+    number, due = 0, trio.current_time()
+    while True:
+        yield number
+        number += 1
+        due += 1 / per_s
+        await trio.sleep(max(0.0, due - trio.current_time()))
+        due = max(due, trio.current_time() - 1)

@@ -1,0 +1,82 @@
+"""The red team in short: strangers in turn against one network of five real peers. After each the chain goes on and questions are answered; at
+the end nobody honest was ended, banned or punished, or holds twice the memory. `make redteam` measures each of them by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.net_lab import until
+from tests.redteam.field import HONEST, Field, Sample
+from tests.redteam.measure import Window, banned, figures, punished
+from tests.redteam.strangers import NAMES
+from tests.redteam.trial import MEMORY
+
+pytestmark = pytest.mark.network
+SHORT = ("signed_extremes", "told_again", "half_open", "unfinished_frames", "empty_maps", "invented_peers", "nonce_gaps", "squatting")
+ATTACK_S = 4.0
+PATIENCE_S = 120.0  # on a machine ten times busier
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    made = Field(tmp_path_factory.mktemp("redteam") / "net")
+    try:
+        made.open(2.0)
+        yield made
+    finally:
+        made.close()
+
+
+def good(net: Field) -> int:
+    return sum(not answer["error"] for answer in list(net.answers))
+
+
+def test_no_stranger_stops_the_network_or_turns_it_against_itself(net: Field) -> None:
+    until(lambda: good(net) >= 2, PATIENCE_S)
+    before, memory = net.standing(), max(net.samples[-1].rss)
+    for name in SHORT:
+        child = net.attack(name)
+        time.sleep(ATTACK_S)  # how long it may do harm; nothing is measured by it
+        net.end(child)
+        assert not net.died(), name
+        top, answered = max(map(net._height, range(HONEST))), good(net)
+        until(lambda top=top: min(map(net._height, range(HONEST))) >= top + 2, PATIENCE_S)
+        until(lambda answered=answered: good(net) > answered, PATIENCE_S)
+    statuses = [net.status(number) for number in range(HONEST)]
+    assert punished(before, net.standing(), net.nodes()[:HONEST]) == []
+    assert banned(statuses, [status["peer_id"] for status in statuses]) == []
+    assert max(max(sample.rss) for sample in net.samples) <= MEMORY * memory
+
+
+def test_every_stranger_has_a_file_and_says_what_it_tries() -> None:
+    from importlib import import_module
+
+    files = {path.stem for path in Path(__file__).with_name("strangers").glob("*.py")} - {"__init__"}
+    assert files == set(NAMES)
+    assert set(SHORT) <= files
+    for name in NAMES:
+        module = import_module(f"tests.redteam.strangers.{name}")
+        assert len(module.__doc__) > 60
+        assert callable(module.attack)
+
+
+def test_figures_are_of_their_window() -> None:
+    samples = [Sample(float(at), (at, 2 * at), (100 + at, 50)) for at in range(10)]
+    answers = [{"asked": at, "took_s": at / 10, "error": "" if at % 2 else "late"} for at in range(10)]
+    found = figures(samples, answers, Window(2.0, 6.0))
+    assert (found.rate, found.asked, found.answered, found.worst_s, found.rss) == (1.0, 4, 0.5, 0.5, 105)
+    assert figures(samples[:1], [], Window(0, 1)).rate == 0.0
+    silent = [*samples[:3], Sample(3.0, (-1, 6), (1, 1))]
+    assert figures(silent, [], Window(0, 9)).rate == 0.0, "a peer that does not answer has not grown"
+
+
+def test_punishments_and_bans_are_told_apart_from_what_was_there_before() -> None:
+    before = {"a": {"convicted": False, "collateral_micro": 5}, "b": {"barred": True}}
+    after = {"a": {"convicted": True, "collateral_micro": 4}, "b": {"barred": True}, "c": {"convicted": True}}
+    assert punished(before, after, ["a", "b"]) == ["a: convicted", "a: collateral"]
+    statuses = [{"peer_id": "abcdefgh", "bans": [{"peer": "honest", "reason": "x"}, {"peer": "stranger"}]}]
+    assert banned(statuses, ["honest"]) == ["cdefgh bans honest: x"]
