@@ -1,7 +1,8 @@
 """The chain of one peer: blocks and the state they make. Law: block, state, app hash, receipts in ONE transaction.
 
 Implements consensus.application.Application: checking and applying a block are work in steps, of which nobody sees anything before
-`finalize`, so whoever drives them may let others run between two. What agent, executor and validator must know is in chain_answers.py.
+`finalize`, so whoever drives them may let others run between two. Transactions on their way in are in chain_txs.py, what agent, executor
+and validator must know in chain_answers.py.
 """
 
 from __future__ import annotations
@@ -13,30 +14,30 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from p2p.chain_answers import Answers, Tip
-from p2p.codec import encode, load, unpack
+from p2p.chain_answers import Tip
+from p2p.chain_txs import Transactions
+from p2p.codec import encode, load
 from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
+from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError
 from p2p.genesis import Genesis
-from p2p.keys import Domain, verify
 from p2p.ledger import tree
 from p2p.ledger.apply import apply_record
+from p2p.ledger.fates import Fate, Fates, fate_of
 from p2p.ledger.genesis import first_state
 from p2p.ledger.leaving import Left
 from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
 from p2p.ledger.opened import Opened
 from p2p.ledger.ops import SignedOp
-from p2p.ledger.orders import check_op
 from p2p.ledger.price import price_of
 from p2p.ledger.records import Receipt
 from p2p.ledger.rules import check_request, escrow_of
 from p2p.ledger.settle import end_of_block_steps
 from p2p.ledger.snapshot import Manifest, make_chunks
+from p2p.ledger.transactions import parse
 from p2p.ledger.view import View
-from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
 from p2p.steps import Steps, all_at_once
 from p2p.store import archive, snapshots
 from p2p.store.batch import Batch
@@ -44,7 +45,7 @@ from p2p.store.guard import GuardStore
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
 from p2p.store.payloads import Payloads
-from p2p.types import VERSION, SignedBatch, SignedRequest, Status
+from p2p.types import SignedRequest, Status
 
 ZERO = bytes(32)
 RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner
@@ -58,11 +59,12 @@ class Made:
     priorities: bytes
     view: View
     receipts: list[Receipt]
+    fates: list[tuple[bytes, Fate]]
     batch: Batch
     app_hash: bytes
 
 
-class Chain(Answers):
+class Chain(Transactions):
     def __init__(self, store: Store, guard: GuardStore, genesis: Genesis, keep_for: bytes | None = None) -> None:
         """keep_for: the node in whose inferences' records one is interested after they left the state; None: in all."""
         self.store, self.guard, self.genesis, self._keep_for = store, guard, genesis, keep_for
@@ -70,6 +72,7 @@ class Chain(Answers):
         self.mempool = Mempool()
         self._reserved = {}
         self._opened = Opened()
+        self.fates = Fates()
         self._made: Made | None = None  # `work` has done it, `finalize` has not come yet
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
@@ -146,14 +149,6 @@ class Chain(Answers):
     def punished(self) -> frozenset[bytes]:
         return self._punished
 
-    def has_txs(self) -> bool:
-        return len(self.mempool) > 0
-
-    def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
-        """Transactions for a new block; together they pass `process`."""
-        txs = self.mempool.select(max_bytes, self.batch_nonce)
-        return tuple(self._right(txs))
-
     def study(self, block: Block) -> Steps[None]:
         """Open the transactions of a block that is to be processed: a step for each."""
         for raw in block.txs:
@@ -164,26 +159,13 @@ class Chain(Answers):
         """Whether all transactions may be in a block on this state. Pure; never raises."""
         return len(self._right(block.txs)) == len(block.txs)
 
-    def _right(self, txs: Sequence[bytes]) -> list[bytes]:
-        """Those that may be in the next block: right by themselves, each sender's nonces going on by one from the chain's."""
-        found, last = list[bytes](), dict[bytes, int]()
-        for raw in txs:
-            signed = self._open_tx(raw)
-            if isinstance(signed, FolkmootError):
-                continue
-            sender, nonce = signed.batch.sender, signed.batch.nonce
-            if nonce == last.get(sender, self.batch_nonce(sender)) + 1:
-                last[sender] = nonce
-                found.append(raw)
-        return found
-
     def work(self, block: Block, priorities: bytes) -> Steps[None]:
         """Apply a decided block, on the side: a step for each record, for each id that is due, and in `_seal`. `finalize` takes it from here."""
         if block.header.height != self.height() + 1:
             raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
         self._made = None
         view, batch = View(self._read_state), Batch()
-        receipts, left = yield from self._apply(view, block)
+        receipts, fates, left = yield from self._apply(view, block)
         view.put(b"set/priorities", priorities)
         app_hash = yield from self._seal(view, block.header.height, batch)
         for one in left:
@@ -191,7 +173,7 @@ class Chain(Answers):
             yield
         archive.add(self.store, batch, left, self._keep_for)
         self.payloads.let_go(batch, left)
-        self._made = Made(block, priorities, view, receipts, batch, app_hash)
+        self._made = Made(block, priorities, view, receipts, fates, batch, app_hash)
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         """Commit everything that a decided block makes at once. Raises StorageError; then nothing is written."""
@@ -207,17 +189,17 @@ class Chain(Answers):
         batch.put("blocks", b"r" + height_key(header.height), encode(made.receipts))
         if view.has_put(b"set/next"):
             keep_set(batch, members(view, b"next"))
-        self.become(tip, batch)
+        self.become(tip, batch, made.fates)
         self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
 
-    def become(self, tip: Tip, batch: Batch) -> None:
-        """Write everything at once, with the new tip; then stand there."""
+    def become(self, tip: Tip, batch: Batch, fates: Sequence[tuple[bytes, Fate]] = ()) -> None:
+        """Write everything at once, with the new tip; then stand there. fates: what became of the block's orders."""
         self._made = None  # it was made for the tip that goes
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
         self._tip = tip
         self._load_sets()
-        self.mempool.settle(self.batch_nonce, tip.height)
+        self._settle_txs(fates)
 
     def _seal(self, view: View, height: int, batch: Batch) -> Steps[bytes]:
         """Put the block's changes of state and tree into `batch`; the app hash after `height`. An epoch's end is kept as a snapshot."""
@@ -239,10 +221,19 @@ class Chain(Answers):
         old = ((key, value) for key, value in self.store.walk("state") if key not in changed)
         return merge(old, sorted((key, value) for key, value in changed.items() if value is not None))
 
-    def _apply(self, view: View, block: Block) -> Steps[tuple[list[Receipt], tuple[Left, ...]]]:
-        height, receipts = block.header.height, list[Receipt]()
+    def _apply(self, view: View, block: Block) -> Steps[tuple[list[Receipt], list[tuple[bytes, Fate]], tuple[Left, ...]]]:
+        """Receipts of what was refused, what became of orders, and what left the state."""
+        height, receipts, fates = block.header.height, list[Receipt](), list[tuple[bytes, Fate]]()
         for raw in block.txs:
-            batch = (self._opened.find(raw) or unpack(SignedBatch, raw)).batch
+            tx = self._opened.find(raw) or parse(self.genesis, raw)
+            if isinstance(tx, SignedOp):
+                wrong = self._carry(view, tx)
+                if wrong is not None:
+                    receipts.append(Receipt(tx.op.account, 0, wrong.code[:96], wrong.field[:96]))
+                fates.append((tx.op_id, fate_of(height, wrong)))
+                yield
+                continue
+            batch = tx.batch
             participant = view.participant(batch.sender)
             assert participant is not None  # process() accepted this block
             view.put_participant(replace(participant, batch_nonce=batch.nonce))
@@ -254,7 +245,7 @@ class Chain(Answers):
                 yield
         left = yield from end_of_block_steps(view, self.genesis, height, block.header.beacon)
         rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
-        return receipts, left
+        return receipts, fates, left
 
     def block(self, height: int) -> tuple[Block, CommitCertificate] | None:
         raw = self.store.read("blocks", b"b" + height_key(height))
@@ -272,46 +263,6 @@ class Chain(Answers):
         found = self.block(height)
         return found[0].header if found else None
 
-    # -- mempool --------------------------------------------------------------------------------------------------
-
-    def _open_tx(self, raw: bytes) -> SignedBatch | FolkmootError:
-        """The batch, or why these bytes may not be in the next block."""
-        known = self._opened.find(raw)
-        try:
-            signed = known or unpack(SignedBatch, raw, limit=MAX_TX)
-        except RemoteProtocolError as error:
-            return error
-        batch = signed.batch
-        participant = self._view().participant(batch.sender)
-        if batch.version != VERSION:
-            return RemoteProtocolError(f"version {batch.version} is not spoken here", field="version")
-        if batch.network != self.genesis.network:
-            return RemoteProtocolError(f"this is network {self.genesis.network}", field="network")
-        if participant is None or participant.node != batch.sender:  # else a key that was rotated
-            return RemoteProtocolError("the sender is no participant", field="sender")
-        if not 0 < len(batch.records) <= MAX_RECORDS_PER_TX:
-            return RemoteProtocolError("an empty batch, or too many records", field="records")
-        if batch.nonce <= participant.batch_nonce:
-            return InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
-        if known is None:
-            if not verify(batch.sender, Domain.TX, batch.network, encode(batch), signed.signature):
-                return RemoteProtocolError("not signed by the sender", field="signature")
-            self._opened.keep(raw, signed)
-        return signed
-
-    def add_tx(self, raw: bytes) -> None:
-        """Into the mempool. Raises RemoteProtocolError (invalid), InvalidRequest (replayed, known), Overloaded."""
-        if self.mempool.known(raw):
-            raise InvalidRequest("known already", field="transaction", code="known")
-        if self.mempool.was_refused(raw):
-            raise RemoteProtocolError("refused before", field="transaction")
-        found = self._open_tx(raw)
-        if isinstance(found, FolkmootError):
-            if isinstance(found, RemoteProtocolError):
-                self.mempool.refuse(raw)
-            raise found
-        self.mempool.add(raw, found, self.height())
-
     # -- what is taken here ---------------------------------------------------------------------------------------
 
     def check_request(self, signed: SignedRequest, *, started_ok: bool = False) -> None:
@@ -322,7 +273,7 @@ class Chain(Answers):
             if inference is not None and inference.status == Status.STARTED.value:
                 return
         else:
-            if _reservation(signed) in self._reserved:
+            if _reservation(signed) in self._reserved or self.order_waits(request.account, request.client_nonce):
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
             mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
             reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
@@ -334,14 +285,6 @@ class Chain(Answers):
         assert spec is not None  # check_request
         request, escrow = signed.request, escrow_of(signed.request, price_of(self._view(), spec))
         self._reserved[_reservation(signed)] = (request.account, request.signer, escrow, self.height())
-
-    def take_op(self, signed: SignedOp) -> None:
-        """An account's order came to this peer: its nonce counts as used here until the chain holds it. Raises FolkmootError."""
-        key = _nonce_key(signed.op.account, signed.op.nonce)
-        if key in self._reserved:
-            raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce")
-        check_op(self._view(), self.genesis, self.height() + 1, signed)
-        self._reserved[key] = (signed.op.account, signed.op.account, 0, self.height())
 
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
         self.payloads.put(inference_id, payload)

@@ -14,6 +14,7 @@ from p2p.errors import Unavailable
 from p2p.genesis import CheckRules, Genesis, ModelSpec
 from p2p.inference.draw import Lots
 from p2p.ledger import earnings, parameters
+from p2p.ledger.mempool import Mempool
 from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.price import price_of
 from p2p.ledger.proofs import TreeProof, prove
@@ -44,6 +45,7 @@ class Answers:
     payloads: Payloads
     genesis: Genesis
     _tip: Tip
+    mempool: Mempool
     _reserved: dict[bytes, tuple[bytes, bytes, int, int]]  # account and nonce -> (account, signer, escrow, height)
 
     def _read_state(self, key: bytes) -> bytes | None:
@@ -56,6 +58,11 @@ class Answers:
         """The last height at which `node` may start nothing; 0 = it may."""
         participant = self._view().participant(node)
         return participant.suspended_until if participant else 0
+
+    def is_registered(self, node: bytes) -> bool:
+        """Whether the chain takes batches of `node`: a participant under its key of now."""
+        participant = self._view().participant(node)
+        return participant is not None and participant.node == node
 
     def may_start(self, node: bytes) -> bool:
         """Whether `node` can put a Start on chain: a participant under its key of now, not suspended."""
@@ -118,7 +125,7 @@ class Answers:
         """since: of the notices, those of later heights."""
         view = self._view()
         account = view.account(public)
-        taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public]
+        taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public] + self.mempool.order_nonces(public)
         return {
             "account": public.hex(), "balance_micro": account.balance_micro,
             "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self._tip.height, "beacon": self._tip.beacon.hex(),

@@ -37,7 +37,7 @@ def _node(participant: Participant) -> dict[str, Any]:
     return {
         "node": participant.node.hex(), "weight": participant.weight, "models": list(participant.models), "stacks": list(participant.stacks),
         "price_floor_micro": participant.price_floor_micro, "metadata": participant.metadata,
-        "collateral_micro": participant.collateral_micro, "leaving": participant.leaving,
+        "collateral_micro": participant.collateral_micro, "bond_micro": participant.bond_micro, "leaving": participant.leaving,
         "withdrawals": [{"amount_micro": w.amount_micro, "height": w.height} for w in participant.withdrawals],
     }
 

@@ -14,11 +14,12 @@ from p2p.genesis import Genesis, ModelSpec
 from p2p.keys import peer_id
 from p2p.ledger import parameters
 from p2p.ledger.cases import cases
+from p2p.ledger.committee import Panel
 from p2p.ledger.models import models, spec_at
 from p2p.ledger.notices import notices
 from p2p.ledger.payout import disagree
 from p2p.ledger.price import price_of, utilisation_milli
-from p2p.ledger.records import Inference, Panel, Participant
+from p2p.ledger.records import Inference, Participant
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.view import View
 from p2p.types import FinishRecord, InferenceId, Request
@@ -37,25 +38,29 @@ class Draw:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a validator checks against: request, finish record, draw beacon and model as of the draw. host: who has the payload, where the
-    executor's key was rotated since; None: the executor."""
+    executor's key was rotated since; None: the executor. holders: who else may have it: the agent and all that were drawn to check it.
+    candidates: who was drawn, in order."""
 
     request: Request
     finish: FinishRecord
     beacon: bytes
     spec: ModelSpec
     host: bytes | None = None
+    holders: tuple[bytes, ...] = ()
+    candidates: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Duty:
     """What a drawn validator has to do. height, beacon: of its committee's draw. commitment: its own on chain, then it is time to
-    reveal; None: it is to check and commit. panel: how many committees were asked before."""
+    reveal; None: it is to check and commit. panel: how many committees were asked before. closes: the last height of the phase it is in."""
 
     inference_id: InferenceId
     height: int
     beacon: bytes
     commitment: bytes | None
     panel: int = 0
+    closes: int = 0
 
 
 def duties(view: View, node: bytes) -> list[Duty]:
@@ -74,13 +79,13 @@ def _duty(inference_id: InferenceId, panels: tuple[Panel, ...], node: bytes) -> 
     said = any(seen.validator == node for seen in panel.verdicts)
     if node not in panel.members or said or panel.revealing is (mine is None):
         return None
-    return Duty(inference_id, panel.height, panel.beacon, mine, len(panels) - 1)
+    return Duty(inference_id, panel.height, panel.beacon, mine, len(panels) - 1, panel.closes)
 
 
 def may_fetch(view: View, inference_id: bytes, peer: str) -> bool:
     """Its agent and its validators may have the payload, nobody else: the prompt is in it."""
     inference = view.inference(inference_id)
-    return inference is not None and any(peer_id(node) == peer for node in {inference.agent, *inference.members})
+    return inference is not None and any(peer_id(view.node_now(node)) == peer for node in {inference.agent, *inference.members})
 
 
 def draw_of(view: View, inference_id: bytes) -> Draw | None:
@@ -94,7 +99,8 @@ def claim(view: View, inference_id: bytes) -> Claim | None:
         return None
     request = inference.signed_request.request
     spec, finish = spec_at(view, request.model, inference.draw_height), inference.finish.record
-    return Claim(request, finish, inference.beacon, spec, view.node_now(finish.executor)) if spec else None
+    holders = tuple(sorted({view.node_now(node) for node in (inference.agent, *inference.members)}))
+    return Claim(request, finish, inference.beacon, spec, view.node_now(finish.executor), holders, inference.candidates) if spec else None
 
 
 def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
@@ -118,10 +124,10 @@ def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
         "appeal_until": inference.appeal_until, "appeal": _appeal_view(inference),
         "verdicts": [
             {
-                "validator": v.validator.hex(), "valid": v.valid, "reason": v.reason, "height": v.height,
+                "validator": v.validator.hex(), "valid": v.valid, "kind": v.kind.name.lower(), "reason": v.reason, "height": v.height,
                 "llr_milli": v.llr_milli, "tokens": v.tokens,
             }
-            for v in inference.verdicts
+            for v in inference.revealed
         ],
         "fault": inference.fault, "blame_height": inference.blame_height,
         "price_micro": inference.price_micro, "escrow_micro": inference.escrow_micro, "charged_micro": inference.charged_micro,
@@ -187,6 +193,8 @@ def _standing_view(view: View, genesis: Genesis, participant: Participant) -> di
         "compared": seen.compared, "odd": seen.odd,
         "faults": seen.faults, "blind": seen.blind, "blind_log_e_milli": seen.sight.log_milli(),
         "apart_log_e_milli": seen.apart.log_milli(), "duties": seen.duties, "missed": seen.missed,
+        "missed_log_e_milli": seen.present.log_milli(), "withheld": seen.withheld, "withheld_log_e_milli": seen.shown.log_milli(),
+        "watched_until": seen.watched_until,
         "convicted": participant.convicted_until > 0, "convicted_until": participant.convicted_until,
         "convicted_reason": participant.convicted_reason, "barred": participant.barred_until > 0,
         "barred_until": participant.barred_until, "barred_reason": participant.barred_reason,

@@ -33,6 +33,7 @@ from p2p.inference.session import (
     Query,
     Tokens,
     Trying,
+    check_text,
     pack_frame,
     raise_failure,
     receive_frame,
@@ -47,7 +48,9 @@ from p2p.serving_proof import ServingProof, open_serving
 from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import Artifact
+from p2p.verification.streamed import wrong_handover
 from p2p.verification.tape import tape_seed
+from p2p.verification.text import text_hash
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
 NONCE_TRIES = 512
@@ -263,6 +266,7 @@ async def _follow(
     accepted: Accepted | None = None
     tokens: list[int] = []
     text: list[str] = []
+    tries = passed = 0
 
     while True:
         frame = await receive_frame(
@@ -271,6 +275,8 @@ async def _follow(
         if isinstance(frame, Failure):
             raise_failure(frame)
         elif isinstance(frame, Accepted):
+            if accepted is not None:
+                raise RemoteProtocolError("accepted twice", field="frame")
             accepted = frame
             yield {
                 "event": "accepted", "inference_id": frame.inference_id.hex(), "agent": frame.agent.hex(),
@@ -278,13 +284,22 @@ async def _follow(
             }
             await drawn.look(question, peer)
         elif isinstance(frame, Trying):
+            tries += 1
+            if accepted is None or tries > len(accepted.candidates):
+                raise RemoteProtocolError("more executors were tried than drawn", field="frame")
             yield {"event": "executor", "node": frame.node.hex(), "peer_id": peer_id(frame.node)}
         elif isinstance(frame, Passed):
+            passed += 1
+            if passed > tries:
+                raise RemoteProtocolError("an executor passed that was not tried", field="frame")
             yield {"event": "busy" if frame.busy else "failed", "node": frame.node.hex(), "reason": frame.reason}
         elif isinstance(frame, Tokens):
+            if frame.position != len(tokens) or len(tokens) + len(frame.tokens) > spec.max_tokens:
+                raise RemoteProtocolError("tokens that do not follow on those before, or more than were asked for", field="position")
+            check_text(frame)
             tokens.extend(frame.tokens)
             text.append(frame.text)
-            yield {"event": "token", "text": frame.text, "token": frame.tokens[0] if frame.tokens else -1}
+            yield {"event": "token", "text": frame.text, "token": frame.tokens[0]}
         elif isinstance(frame, Done):
             if accepted is None:
                 raise RemoteProtocolError("finished before it was accepted", field="frame")
@@ -293,7 +308,7 @@ async def _follow(
             await drawn.settle(question, peer)
             if drawn.price_micro is not None and spec.known_prices is not None:
                 spec.known_prices.keep(spec.model, drawn.price_micro)
-            problems = check_receipt(spec, signed, accepted, frame, tokens, drawn=drawn)
+            problems = check_receipt(spec, signed, accepted, frame, tokens, "".join(text), drawn=drawn)
             yield {"event": "done", "receipt": _receipt(signed, accepted, frame, peer, problems, drawn.known), "text": "".join(text)}
             return
         else:
@@ -314,9 +329,9 @@ def _receipt(signed: SignedRequest, accepted: Accepted, done: Done, peer: str, p
 
 
 def check_receipt(
-    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], *, drawn: DrawCheck | None = None
+    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *, drawn: DrawCheck | None = None
 ) -> list[str]:
-    """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure.
+    """What is wrong with a receipt, as sentences; an empty list when every claim holds. text: that came beside the tokens. Pure.
 
     drawn: what was found out about the draw's height; None: nobody looked, and the draw is not checked.
     """
@@ -334,6 +349,8 @@ def check_receipt(
         problems += _draw_problems(drawn, accepted, signed)
     if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
         problems.append("the finish record claims other tokens than were streamed")
+    if record.text_hash != text_hash(text):
+        problems.append("the text that was shown is not the one signed for")
     try:
         artifact = artifacts.parse(done.artifact)
     except FolkmootError as error:
@@ -364,6 +381,10 @@ def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Acce
         ((header.length, header.prompt_tokens, header.finish_reason)
          == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
         (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
+        (header.taken_over == record.taken_over < header.length, "two counts of tokens that were taken over are claimed"),
+        (wrong_handover(
+            header.taken, artifact.tokens[: header.taken_over], request.network, signed.inference_id, accepted.candidates, record.executor
+        ) is None, "what was taken over is not signed by whoever streamed it"),
         (record.finish_reason is not FinishReason.STOPPED, "the answer was cut short as if you had left"),
         (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce), "the seed is not the one the draw gives"),
     )

@@ -28,9 +28,10 @@ MAX_SETTING = 4096
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """network: the name, or the id, that the genesis file must have; empty: any, the genesis file says it. ml_node: URL of a running
-    vLLM. model_path: weights for an own engine. engine: which one, 'vllm' or 'torch' (plain torch and transformers, in this process);
-    engine_threads: of torch (None: all cores). cheat: name of an attack in p2p/attacks, for test networks; honest_ml_node: URL of a vLLM
-    with the claimed model, for a cheat whose ml_node has another (left out: the same); cheat_friends: node keys, hexadecimal, that a
+    vLLM. model_path: weights for an own engine. tokenizer: the model's tokenizer.json or its folder, for the texts that are signed (None: in
+    model_path, else where `prepare_model` puts the small model). engine: which one, 'vllm' or 'torch' (plain torch and transformers, in this
+    process); engine_threads: of torch (None: all cores). cheat: name of an attack in p2p/attacks, for test networks; honest_ml_node: URL of
+    a vLLM with the claimed model, for a cheat whose ml_node has another (left out: the same); cheat_friends: node keys, hexadecimal, that a
     colluding validator calls valid. profile: file of the model's calibration (None: the one that is shipped). plant_interval_ms: plant a
     fault in an answer to this peer's own owner this often, to measure the network's checks (None: never; needs DIR/account.key with
     money).
@@ -48,6 +49,7 @@ class NodeConfig:
     bootstrap: tuple[str, ...] = ()
     ml_node: str | None = None
     model_path: Path | None = None
+    tokenizer: Path | None = None
     model: str = DEFAULT_MODEL
     profile: Path | None = None
     engine: str = "vllm"
@@ -129,6 +131,8 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
         raise ConfigError(f"{config.log_format[:40]!r} is none of {', '.join(FORMATS)}", field="log_format")
     if config.profile is not None and not config.profile.exists():
         raise ConfigError(f"{config.profile} does not exist; make it with: folkmoot calibrate", field="profile")
+    if config.tokenizer is not None and not config.tokenizer.exists():
+        raise ConfigError(f"{config.tokenizer} does not exist", field="tokenizer")
     if config.cheat is not None:
         attacks.get(config.cheat)
     if config.cheat_friends and config.cheat != "colluding_validator":
@@ -172,7 +176,7 @@ def _typed(name: str, value: Any) -> Any:
     if not isinstance(value, str | Path):
         raise ConfigError("a string is wanted", field=name)
     text = _text(name, str(value))
-    return Path(text) if name in ("model_path", "profile") else text
+    return Path(text) if name in ("model_path", "profile", "tokenizer") else text
 
 
 def _text(name: str, value: str) -> str:

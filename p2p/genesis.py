@@ -13,7 +13,7 @@ from p2p.codec import Message, encode, unpack
 from p2p.errors import ConfigError, RemoteProtocolError
 from p2p.files import read_file
 from p2p.keys import NetworkId, digest
-from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS
+from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS, MAX_VOCABULARY
 from p2p.types import U32, U64, Bytes32, Short
 
 HASH_DIGITS = 32  # of the genesis file's hash, in a network's id
@@ -28,6 +28,8 @@ class ModelSpec(Message, frozen=True):
     kernels_apart_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
     (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which its price never goes; 0 = a hundred
     times price_micro.
+    (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. vocabulary: token ids are below it; an answer with others could be
+    scored by nobody. The default is what an artifact's rows can hold.
     """
 
     model: Short
@@ -44,6 +46,7 @@ class ModelSpec(Message, frozen=True):
     retired: bool = False
     kernels_apart_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
     price_ceiling_micro: U64 = 0
+    vocabulary: Annotated[int, Meta(ge=1, le=MAX_VOCABULARY)] = MAX_VOCABULARY
 
 
 class GenesisPeer(Message, frozen=True):
@@ -140,7 +143,8 @@ class EconomyRules(Message, frozen=True):
     the appeal is lost as well. emission_cap_milli: most that is minted for a participant, of the fees booked for it; up to burn_share +
     validator_share x (1 - owner_cap) nobody gains by paying itself (decision 019). odd_duties: duties of the epoch that a validator is not paid for,
     for each in which it stood alone (rules J1 to J4). price_epoch_milli: how many times the price with which an epoch began its prices are at most,
-    and that one of them at least.
+    and that one of them at least. registration_bond_micro, registration_fee_micro: what a new participant's place holds until it leaves, and
+    costs (ledger/places.py).
     """
 
     emission_micro: U64 = 1_000_000
@@ -165,6 +169,8 @@ class EconomyRules(Message, frozen=True):
     emission_cap_milli: U64 = 120
     odd_duties: U32 = 10
     price_epoch_milli: Annotated[int, Meta(ge=1001, le=1_000_000)] = 2000
+    registration_bond_micro: Annotated[int, Meta(ge=0, le=10**12)] = 10_000
+    registration_fee_micro: Annotated[int, Meta(ge=0, le=10**12)] = 1000
 
 
 class SprintRules(Message, frozen=True):

@@ -26,13 +26,14 @@ Rows = Sequence[Mapping[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One answer to check: what was asked, what is claimed, the draw's beacon, the payload."""
+    """One answer to check: what was asked, what is claimed, the draw's beacon, the payload, who was drawn."""
 
     request: Request
     finish: FinishRecord
     beacon: bytes
     prompt: str
     artifact: Artifact
+    candidates: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def proof_problems(proof: Proof, genesis: Genesis | None) -> list[str]:
         f"/p2p/{peer_id(proof.accepted.agent)}", Key.generate(), request.network, request.model, proof.prompt, request.params, genesis=genesis
     )
     done = Done(proof.finish, proof.artifact)
-    return problems + check_receipt(spec, proof.signed_request, proof.accepted, done, list(proof.tokens))
+    return problems + check_receipt(spec, proof.signed_request, proof.accepted, done, list(proof.tokens), proof.text)
 
 
 def chain_problems(record: FinishRecord, accepted: Accepted, found: Mapping[str, Any] | None, beacon: bytes | None) -> list[str]:
@@ -96,12 +97,12 @@ def exact_problem(case: Case, spec: ModelSpec, seed: bytes, eos_ids: frozenset[i
     header = case.artifact.header
     if len(prompt_tokens) != case.finish.prompt_tokens or prompt_tokens_hash(prompt_tokens) != header.prompt_tokens_hash:
         return "the prompt's tokens are not those that this model's template gives"
-    return check.check_exact(case.artifact, case.request, case.finish, spec, seed, eos_ids)
+    return check.check_exact(case.artifact, case.request, case.finish, spec, seed, eos_ids, drawn=case.candidates)
 
 
-def judged(case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM) -> Report:
-    """Stage 1. ppm: the network's wanted rate of false alarms."""
-    return check.judge(case.artifact, rows, noise, ppm=ppm)
+def judged(case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM, *, equal: bool = False) -> Report:
+    """Stage 1. ppm: the network's wanted rate of false alarms. equal: as in check.judge."""
+    return check.judge(case.artifact, rows, noise, ppm=ppm, equal=equal)
 
 
 def table(artifact: Artifact, rows: Rows) -> list[TokenRow]:
@@ -112,11 +113,3 @@ def table(artifact: Artifact, rows: Rows) -> list[TokenRow]:
         TokenRow(i, p.token, p.logprob, row[p.token], max(-float(f[LEAD]), 0.0), float(f[DISTANCE]))
         for i, (p, row, f) in enumerate(zip(positions, rows, facts, strict=True))
     ]
-
-
-def same_text(served: str, decoded: str) -> bool:
-    """Whether the text that was streamed is the text of the committed tokens; blanks at the ends do not count, nor what a stream
-    shows of a character that a token cut in two."""
-    plain = [text.replace("\N{REPLACEMENT CHARACTER}", "").strip() for text in (served, decoded)]
-    return plain[0] == plain[1]
-

@@ -43,6 +43,7 @@ class Domain(StrEnum):
     ADVERT = "advert"
     START = "start"
     FINISH = "finish"
+    STREAMED = "streamed"
     OUTPUT = "output"
     VERDICT = "verdict"
     OP = "op"  # an account's order

@@ -24,18 +24,23 @@ MAX_PROMPT_BYTES: Final = 64 * KIB
 MAX_OUTPUT_TOKENS: Final = 4096
 MAX_MODEL_NAME: Final = 96
 MAX_NETWORK_NAME: Final = 63  # with '@' and 32 digits of the genesis file's hash it is a network's id, of at most 96 characters
+MAX_VOCABULARY: Final = 1 << 18  # token ids are below it: what a row of an artifact can hold
 MAX_TOP_K: Final = 64
 TOP_RANKS: Final = 8  # candidates kept per token in an artifact
 LEAF_POSITIONS: Final = 32  # token positions per Merkle leaf
 REVEAL_POSITIONS: Final = 16  # positions at which a validator shows its own numbers
 REVEAL_RANKS: Final = 4  # candidates it shows there: the next ones after those that an artifact holds
 MAX_CANDIDATES: Final = 8  # executors tried for one request
+MAX_HANDOVERS: Final = MAX_CANDIDATES - 1  # executors whose tokens one may have taken over
+MAX_TOKEN_TEXT: Final = 512  # bytes of one token's text
+MAX_TOKENIZER: Final = 64 * MIB  # a tokenizer.json
 BEACON_MAX_AGE: Final = 16  # heights by which the draw that a client signed may lag behind the agent's tip: its round trips take blocks
 HEIGHTS_APART: Final = 4  # two peers' tips, both in sync
 MAX_NONCE_AHEAD: Final = 1024  # of an account, beyond the highest one used: so no number that is signed once ends an account
 MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
 MAX_SPRINT_ANSWERS: Final = 1 << 16  # of one commitment: its proofs have at most 16 hashes
 SPRINT_COMMIT_LEAD: Final = 3  # heights before the race closes at which a peer commits, so that a block still takes it
+MAX_FETCHES: Final = 64  # payloads that a validator looks for at once: who hides many does not keep it from the others
 MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain
 MAX_METERED: Final = 1024  # accounts, or agents, whose use is remembered
 MAX_AFTER_STOP: Final = 512  # tokens on their way when the agent asked to stop: an engine without latency fills every buffer between
@@ -47,14 +52,24 @@ PREFILL_TOKENS: Final = 4096  # tokens in one prefill pass of several sequences,
 MAX_VALIDATORS: Final = 128
 MAX_TXS_PER_BLOCK: Final = 512
 MAX_RECORDS_PER_TX: Final = 256
-MAX_MEMPOOL: Final = 4096
-MAX_MEMPOOL_PER_SENDER: Final = 256
 MAX_BATCHES_IN_FLIGHT: Final = 16  # of one peer on their way into a block
+MAX_NONCES_AHEAD: Final = 2 * MAX_BATCHES_IN_FLIGHT  # of a sender's batches beyond the chain: others may be a block behind
+MEMPOOL_ENTRY: Final = 512  # what a waiting transaction costs beside its bytes
+MEMPOOL_PER_SENDER: Final = MAX_BATCHES_IN_FLIGHT * (MAX_TX + MEMPOOL_ENTRY)
+MEMPOOL_WEIGHTY: Final = 32 * MIB  # batches of participants with weight
+MEMPOOL_WEIGHTLESS: Final = 9 * MIB  # of participants without
+MEMPOOL_ORDERS: Final = 1024
+MAX_ORDERS_PER_ACCOUNT: Final = 8  # waiting
+MAX_ORDERS_PER_BLOCK: Final = 64
 MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
 MAX_TURNS: Final = 1024  # rounds of one height that have proposers of their own; then the turns begin again
 MAX_SEEN: Final = 8192  # different messages of one height whose last passing on is remembered
 DEADLINE_MAX_AHEAD: Final = 10_000  # heights
-TX_TTL_HEIGHTS: Final = 100
+TX_TTL_HEIGHTS: Final = 100  # a transaction waits so long for a block
+GAP_TTL_HEIGHTS: Final = 5  # and so long for the one before it
+REPEAT_HEIGHTS: Final = 10  # what was handed on is not handed on again for so long
+MAX_FATES: Final = 4096  # orders of which one remembers what became of them
+OUTBOX_TTL_HEIGHTS: Final = 3 * TX_TTL_HEIGHTS  # then what no block took is given up: everybody else has forgotten it long before
 
 # network
 MAX_CONNECTIONS: Final = 128
@@ -106,11 +121,15 @@ ENGINE_START_TIMEOUT_S: Final = 420.0
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
 BODY_TIMEOUT_S: Final = 10.0  # a proposer has this long to give the transactions of its block
+STALE_TIP_S: Final = 60.0  # a newest block older than this: its peer may be behind
+ORDER_WAIT_S: Final = 90.0  # who gave an order waits so long for the chain, unless told otherwise
 SLICE_S: Final = 0.003  # of a block's work at a stretch; then everybody else has a turn
 
 assert MAX_TX < MAX_GOSSIP < MIB <= MAX_FRAME
 assert MAX_TX <= MAX_BLOCK < MAX_PROPOSAL <= MAX_FRAME // 2
-assert MAX_BATCHES_IN_FLIGHT <= MAX_MEMPOOL_PER_SENDER
+assert MAX_BATCHES_IN_FLIGHT < MAX_NONCES_AHEAD
+assert MEMPOOL_PER_SENDER * 8 <= MEMPOOL_WEIGHTLESS <= MEMPOOL_WEIGHTY
+assert MAX_ORDERS_PER_ACCOUNT <= MAX_ORDERS_PER_BLOCK <= MAX_TXS_PER_BLOCK // 4
+assert GAP_TTL_HEIGHTS < REPEAT_HEIGHTS < TX_TTL_HEIGHTS < OUTBOX_TTL_HEIGHTS
 assert MAX_RECORDS_PER_TX * 64 < MAX_TX * 4
-assert MAX_MEMPOOL_PER_SENDER < MAX_MEMPOOL
 assert PING_TIMEOUT_S < PING_INTERVAL_S

@@ -14,45 +14,39 @@ from p2p.inference.engine import Engine
 from p2p.inference.kernels import stack_name
 from p2p.inference.vllm_engine import VllmClient
 from p2p.types import StackClass
+from p2p.verification.text import Vocabulary, parse_vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """stack: as artifacts name it. weights_hash: of the folder that runs here, None for an ML node by URL. decode: of a stack that
-    runs in this process."""
+    """stack: as artifacts name it. weights_hash: of the folder that runs here, None for an ML node by URL. vocabulary: None where no
+    tokenizer.json was found."""
 
     engine: Engine
     stack: str
     weights_hash: bytes | None = None
-    decode: Callable[[Sequence[int]], str] | None = None
+    vocabulary: Vocabulary | None = None
 
     async def eos_ids(self) -> frozenset[int]:
         return await end_tokens(self.engine)
-
-    async def text(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, special ones left out where the stack does so."""
-        if not tokens:
-            return ""
-        if self.decode is not None:
-            return self.decode(tokens)
-        assert isinstance(self.engine, VllmClient)
-        return await self.engine.detokenize(tokens)
 
 
 @asynccontextmanager
 async def open_engine(
     kind: str, model: Path | None, url: str | None, name: str, progress: Callable[[str], None], *,
-    flags: Sequence[str] = (), options: Mapping[str, Any] | None = None, stack: str = StackClass.CPU_BF16,
+    flags: Sequence[str] = (), options: Mapping[str, Any] | None = None, stack: str = StackClass.CPU_BF16, tokenizer: Path | None = None,
 ) -> AsyncIterator[Opened]:
-    """kind: torch | vllm, for `model`; url: a running ML node. flags: vLLM's; options: the torch engine's. stack:
-    family of an ML node or vLLM; torch knows its own."""
-    from p2p.inference.model import weights_hash
+    """kind: torch | vllm, for `model`; url: a running ML node. flags: vLLM's; options: the torch engine's. stack: family of an ML node or vLLM;
+    torch knows its own. tokenizer: where it is not in `model`."""
+    from p2p.inference.model import read_tokenizer, tokenizer_file, weights_hash
 
+    file = tokenizer_file(tokenizer, model, name)
+    vocabulary = parse_vocabulary(read_tokenizer(file)) if file is not None else None
     if url is not None:
         client = VllmClient(url, name)
         if not await client.health():
             raise Unavailable(f"no ML node answers at {url}", field="ml_node")
-        yield Opened(client, await stack_name(client, stack))
+        yield Opened(client, await stack_name(client, stack), None, vocabulary)
         return
     if model is None or not (model / "config.json").exists():
         raise ConfigError(f"{model} holds no model (config.json is missing)", field="model")
@@ -64,9 +58,9 @@ async def open_engine(
         with tempfile.TemporaryDirectory() as scratch:
             async with vllm_server(model, served_name=name, log=Path(scratch) / "vllm.log", flags=flags, progress=progress) as own:
                 client = VllmClient(own, name)
-                yield Opened(client, await stack_name(client, stack), weights_hash(model))
+                yield Opened(client, await stack_name(client, stack), weights_hash(model), vocabulary)
         return
     from p2p.inference.torch_engine import torch_engine
 
     async with torch_engine(model, progress=progress, **(options or {})) as engine:
-        yield Opened(engine, engine.stack, weights_hash(model), engine.model.decode_text)
+        yield Opened(engine, engine.stack, weights_hash(model), vocabulary)

@@ -7,6 +7,7 @@ Yields (engine for jobs, engine for checks, end-of-sequence ids, stack class). T
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -15,13 +16,29 @@ import trio
 from p2p import attacks
 from p2p.config import NodeConfig
 from p2p.errors import ConfigError
+from p2p.genesis import ModelSpec
 from p2p.inference.engine import Engine
 from p2p.inference.kernels import stack_name
+from p2p.inference.model import check_tokenizer, read_tokenizer, tokenizer_file
 from p2p.inference.vllm_engine import VllmClient
 from p2p.inference.vllm_server import vllm_server
 from p2p.types import StackClass
+from p2p.verification.text import Vocabulary, parse_vocabulary
 
 Found = tuple[Engine, Engine, frozenset[int], str]
+
+
+async def read_words(config: NodeConfig, spec: ModelSpec | None) -> tuple[bytes, Vocabulary] | None:
+    """(hash of the tokenizer.json, vocabulary); it must be the registry's, then every peer makes the same text of the same tokens. None: there is
+    none here, and this peer serves nobody. Raises ConfigError."""
+    file = tokenizer_file(config.tokenizer, config.model_path, config.model)
+    if file is None:
+        return None
+    raw = await trio.to_thread.run_sync(read_tokenizer, file)
+    found = hashlib.sha256(raw).digest()
+    if spec is not None:
+        check_tokenizer(found, spec)
+    return found, await trio.to_thread.run_sync(parse_vocabulary, raw)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from p2p import attacks
+from p2p.attacks.reckless import Reckless
 from p2p.bandwidth import Bandwidth
 from p2p.case_log import CaseLog
 from p2p.chain import Chain
@@ -32,7 +33,6 @@ from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
 from p2p.inference.engine import Engine
 from p2p.inference.executor import Executor
-from p2p.inference.model import check_tokenizer, tokenizer_hash
 from p2p.inference.session import (
     Answer,
     Ask,
@@ -51,8 +51,9 @@ from p2p.inference.session import (
 )
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
-from p2p.mlnode import open_ml_node
-from p2p.orders import take_order
+from p2p.limits import MAX_TX
+from p2p.mlnode import open_ml_node, read_words
+from p2p.orders import Orders
 from p2p.outbox import Outbox
 from p2p.outcome import Outcome
 from p2p.planting import Planter
@@ -69,6 +70,7 @@ log = structlog.get_logger()
 
 Report = Callable[[str, str], None]
 TOPICS = ("votes", "proposals", "transactions")
+_WRAPPING = 16  # bytes around a transaction on its topic, at most
 
 
 class Node:
@@ -83,6 +85,7 @@ class Node:
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
         self.sent = SentStore(self.chain.store)
         self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
+        self.orders = Orders(self.chain)
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0
@@ -98,7 +101,7 @@ class Node:
         self.agent = ((cheat and cheat.agent) or Agent)(self.key, self.chain, self.outbox, self._open, *waits_s)
         self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
-        self.executor = ((cheat and cheat.executor) or Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        self.executor = ((cheat.executor or Reckless) if cheat else Executor)(self.key, self.chain, self.outbox, self.chain, eos)
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
@@ -107,7 +110,7 @@ class Node:
         self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
         self.planter = self._planter()
         self.cases = CaseLog(self.chain, self.key.public)
-        self.queries = Queries(self.chain, self.status, self._peers)
+        self.queries = Queries(self.chain, self.status, self._peers, self.orders.fate)
 
     def _planter(self) -> Planter | None:
         c = self.config
@@ -135,7 +138,11 @@ class Node:
         return await self.network.open_stream(peer, protocol)
 
     def _committed(self, block: Block, certificate: CommitCertificate) -> None:
-        del block, certificate
+        del certificate
+        height = block.header.height
+        for one in self.chain.receipts(height):
+            if one.sender == self.key.public:
+                log.info("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
         self._new_height.set()
         self._new_height = trio.Event()
 
@@ -143,16 +150,22 @@ class Node:
         """Topic `transactions`: [retry counter, raw]; the counter lets a repeat pass the duplicate filter."""
         del peer
         try:
-            wrapped = decode(data)
-            if not (isinstance(wrapped, list) and len(wrapped) == 2 and isinstance(wrapped[1], bytes)):
-                return Outcome.REJECT
-            self.chain.add_tx(wrapped[1])
+            wrapped = decode(data, limit=MAX_TX + _WRAPPING)
         except RemoteProtocolError:
             return Outcome.REJECT
-        except FolkmootError:
-            return Outcome.ACCEPT  # known already, or no room: not the sender's fault
+        match wrapped:
+            case [int(), bytes(raw)]:
+                outcome = self.chain.hear_tx(raw)
+            case _:
+                return Outcome.REJECT
+        if outcome is Outcome.ACCEPT and self.chain.has_txs():
+            self.consensus.wake()
+        return outcome
+
+    async def _say_tx(self, raw: bytes) -> None:
+        self._retries += 1
         self.consensus.wake()
-        return Outcome.ACCEPT
+        await self._publish("transactions", encode([self._retries, raw]))
 
     # -- streams --------------------------------------------------------------------------------------------------
 
@@ -194,7 +207,8 @@ class Node:
         await stream.send(pack_frame(stored_payload(raw)))
 
     async def _has_part(self, inference_id: bytes, peer: str) -> bool:
-        """Whether the chain gives this peer a duty for it. A drawn validator may be a block ahead of us."""
+        """Whether the chain gives this peer a part in it: then executor, agent and members of its committees all hand it on. A drawn validator
+        may be a block ahead of us."""
         with trio.move_on_after(3):
             while not self.chain.may_fetch(inference_id, peer):
                 await self._new_height.wait()
@@ -224,7 +238,9 @@ class Node:
 
     async def _query(self, stream: Stream, frame: object) -> None:
         if isinstance(frame, Order):
-            await stream.send(pack_frame(Answer(encode(take_order(self.chain, self.outbox, frame.signed_op)))))
+            raw, answer = self.orders.take(frame.signed_op)
+            await self._say_tx(raw)
+            await stream.send(pack_frame(Answer(encode(answer))))
             return
         if not isinstance(frame, Query):
             raise RemoteProtocolError(f"{type(frame).__name__} has no place on query", field="frame")
@@ -233,19 +249,19 @@ class Node:
     # -- tasks ----------------------------------------------------------------------------------------------------
 
     async def _send_records(self) -> None:
-        """Each height, and whenever records wait: new batches, and again those that no block took in time."""
+        """Each height, and whenever records wait: new batches, and again batches and orders that no block took in time. Batches of a peer that
+        is not registered no chain takes, so it keeps them to itself."""
         while True:
             height = self.chain.height()
-            due = self.outbox.due(self.chain.batch_nonce(self.key.public), height)
+            due = self.outbox.due(self.chain.batch_nonce(self.key.public), height, may_send=self.chain.is_registered(self.key.public))
             self.sent.keep(self.outbox.flight)  # before any of it leaves
             for raw in due:
-                self._retries += 1
                 try:
                     self.chain.add_tx(raw)
                 except FolkmootError as error:
                     log.debug("own batch not taken", reason=str(error))
-                self.consensus.wake()
-                await self._publish("transactions", encode([self._retries, raw]))
+            for raw in (*due, *self.orders.due()):
+                await self._say_tx(raw)
             with trio.move_on_after(2.0):
                 while self.chain.height() == height and not self.outbox.ready:
                     with trio.move_on_after(0.02):
@@ -270,10 +286,10 @@ class Node:
         """Bring the ML node up, lend it to executor and validator; report its state."""
         if self.config.ml_node is None and self.config.model_path is None:
             return
-        if self.config.model_path is not None:
-            self.executor.tokenizer_hash = await trio.to_thread.run_sync(tokenizer_hash, self.config.model_path)
-            if (spec := self.chain.model(self.config.model)) is not None:
-                check_tokenizer(self.executor.tokenizer_hash, spec)
+        words = await read_words(self.config, self.chain.model(self.config.model))
+        if words is not None:
+            self.executor.tokenizer_hash, self.executor.vocabulary = words
+            self.validator.vocabulary = self.executor.vocabulary
         async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
             self.executor.stack = self.validator.stack = stack
             self._lend(engine, honest, eos)
@@ -308,6 +324,7 @@ class Node:
             "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.chain.genesis.network, "state": self.state,
             "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
             "base": base(self.chain), "height": self.chain.height(),
+            "registered": self.chain.is_registered(self.key.public),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
             "jobs": self.executor.jobs, "sprint": self.racer.status(), "consensus": self.consensus.status(),

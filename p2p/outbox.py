@@ -1,25 +1,49 @@
-"""A peer's records on their way to the chain. Law: nothing queued is lost before its limit; one batch in flight at most is not full.
+"""A peer's records on their way to the chain. Law: nothing queued is lost before its limit, nothing is repeated for ever; one batch in flight at
+most is not full.
 
 Records wait here and leave as SignedBatches with nonces that follow each other. While one that is not full is in flight others gather, so a
 peer with little to say sends one a block, and a busy one up to MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again, as the same
-bytes also by the next life of this peer: others may hold it, and another batch of its number would be lost beside it.
+bytes also by the next life of this peer: others may hold it, and another batch of its number would be lost beside it. After TX_TTL_HEIGHTS it
+is not said any more, and when all others must have forgotten it, it is given up with what came after it. A peer that may not send keeps what
+waits as long, then gives it up as well.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import structlog
 
 from p2p.codec import encode
 from p2p.errors import Overloaded
 from p2p.keys import Domain, Key, NetworkId
-from p2p.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX
+from p2p.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
 from p2p.types import VERSION, Batch, Record, RecordKind, SignedBatch
 
 MAX_WAITING = 16 * MAX_RECORDS_PER_TX
 AGAIN_HEIGHTS = 2  # a batch that this many blocks did not take is said again
 _FRAME = 256  # bytes of a batch beside its records, at most
 _EACH = 16  # of a record beside its body, at most
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch in flight, and the heights at which this life said it first and last; None: not yet."""
+
+    raw: bytes
+    first: int | None = None
+    last: int | None = None
+
+    def is_due(self, height: int) -> bool:
+        if self.first is None or self.last is None:
+            return True
+        return height - self.last >= AGAIN_HEIGHTS and height - self.first < TX_TTL_HEIGHTS
+
+    def is_lost(self, height: int) -> bool:
+        return self.first is not None and height - self.first >= OUTBOX_TTL_HEIGHTS
 
 
 class Outbox:
@@ -31,8 +55,9 @@ class Outbox:
         self._network = network
         self._waiting: deque[Record] = deque()
         self._bytes = 0  # of what waits
-        # nonce -> transaction, height at which it was sent last; of an earlier life: at once again
-        self._flight: dict[int, tuple[bytes, int]] = {nonce: (raw, -AGAIN_HEIGHTS) for nonce, raw in sorted((sent or {}).items())}
+        # by nonce; of an earlier life: at once again
+        self._flight: dict[int, _Sent] = {nonce: _Sent(raw) for nonce, raw in sorted((sent or {}).items())}
+        self._mute_since: int | None = None  # height from which this peer may not send
         self._last_nonce, self._partial = max(self._flight, default=0), 0  # _partial: nonce of the last one that was not full
 
     def __len__(self) -> int:
@@ -45,11 +70,13 @@ class Outbox:
     @property
     def flight(self) -> dict[int, bytes]:
         """Transactions on their way, by nonce."""
-        return {nonce: raw for nonce, (raw, _) in self._flight.items()}
+        return {nonce: sent.raw for nonce, sent in self._flight.items()}
 
     @property
     def ready(self) -> bool:
         """Whether a new batch may leave now."""
+        if self._mute_since is not None:
+            return False
         may = self._is_full() or (bool(self._waiting) and self._partial not in self._flight)
         return may and len(self._flight) < MAX_BATCHES_IN_FLIGHT
 
@@ -70,17 +97,38 @@ class Outbox:
         self._waiting.append(record)
         self._bytes += len(record.body) + _EACH
 
-    def due(self, chain_nonce: int, height: int) -> list[bytes]:
-        """Transactions to send now. The chain, at `height`, has this sender's batches up to `chain_nonce`."""
+    def due(self, chain_nonce: int, height: int, *, may_send: bool = True) -> list[bytes]:
+        """Transactions to send now. The chain, at `height`, has this sender's batches up to `chain_nonce`. may_send: it would take more."""
         self._flight = {nonce: sent for nonce, sent in self._flight.items() if nonce > chain_nonce}
+        if not may_send:
+            self._wait(height)
+            return []
+        self._mute_since = None
+        if any(sent.is_lost(height) for sent in self._flight.values()):
+            self._give_up(f"no block took them in {OUTBOX_TTL_HEIGHTS} heights")
         out = []
-        for nonce, (raw, sent) in self._flight.items():
-            if height - sent >= AGAIN_HEIGHTS:
-                self._flight[nonce] = raw, height
-                out.append(raw)
+        for nonce, sent in self._flight.items():
+            if sent.is_due(height):
+                first = height if sent.first is None else sent.first
+                self._flight[nonce] = replace(sent, first=first, last=height)
+                out.append(sent.raw)
         while self.ready:
             out.append(self._next(chain_nonce, height))
         return out
+
+    def _wait(self, height: int) -> None:
+        """It may be registered soon, and say then what it has to say."""
+        self._mute_since = height if self._mute_since is None else self._mute_since
+        if height - self._mute_since >= OUTBOX_TTL_HEIGHTS and (self._waiting or self._flight):
+            self._give_up("this peer is not registered")
+            self._waiting.clear()
+            self._bytes = 0
+
+    def _give_up(self, why: str) -> None:
+        """What is in flight, all of it: a batch after one that is not taken is not taken either."""
+        log.warning("records for the chain are given up", batches=len(self._flight), waiting=len(self._waiting), reason=why)
+        self._flight.clear()
+        self._last_nonce = 0
 
     def _next(self, chain_nonce: int, height: int) -> bytes:
         nonce = max(chain_nonce, self._last_nonce) + 1
@@ -97,6 +145,6 @@ class Outbox:
         self._bytes -= size - _FRAME
         batch = Batch(VERSION, self._network, self._key.public, nonce, tuple(records))
         raw = encode(SignedBatch(batch, self._key.sign(Domain.TX, self._network, encode(batch))))
-        self._flight[nonce] = raw, height
+        self._flight[nonce] = _Sent(raw, height, height)
         self._last_nonce = nonce
         return raw

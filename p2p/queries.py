@@ -13,12 +13,14 @@ import structlog
 from p2p.chain_sync import light_block
 from p2p.codec import encode, unpack
 from p2p.errors import FolkmootError, InvalidRequest, Unavailable
+from p2p.ledger.transactions import read
 from p2p.limits import MAX_MODEL_NAME
 from p2p.serving_proof import prove_serving
 from p2p.state_proof import epoch_key, key_of
 from p2p.types import (
     OutputRecord,
     PlantReveal,
+    Record,
     RecordKind,
     SignedBatch,
     SignedBusy,
@@ -36,14 +38,18 @@ log = structlog.get_logger()
 
 MAX_NUMBER = (1 << 32) - 1  # heights, epochs, places: no chain gets there
 PUBLIC_OPS = frozenset(
-    {"status", "account", "tip", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint", "serving"}
+    {"status", "account", "tip", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint", "serving",
+     "order"}
 )
 
 
 class Queries:
-    """status: a function giving the live part of the answer to `status`; peers: the connected peers."""
+    """status: a function giving the live part of the answer to `status`; peers: the connected peers; fate: of an order, by its id."""
 
-    def __init__(self, chain: Chain, status: Callable[[], dict[str, Any]], peers: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(
+        self, chain: Chain, status: Callable[[], dict[str, Any]], peers: Callable[[], list[dict[str, Any]]],
+        fate: Callable[[bytes], dict[str, Any]] = lambda op_id: {"op_id": op_id.hex(), "state": "unknown"},
+    ) -> None:
         self._chain = chain
         self._status = status
         self._peers = peers
@@ -63,6 +69,7 @@ class Queries:
             "sprint": lambda _: self._chain.sprint_view(),
             "prove": self._prove,
             "serving": self._serving,
+            "order": lambda request: fate(_hex(request, "id")),
         }
 
     def query(self, request: object, *, public: bool = False) -> dict[str, Any]:
@@ -118,7 +125,7 @@ class Queries:
             raise InvalidRequest("the chain has no finish record of it (yet)", field="id", code="not_found")
         return {
             "id": inference_id.hex(), "payload": payload.hex(), "request": encode(claim.request).hex(), "finish": encode(claim.finish).hex(),
-            "beacon": claim.beacon.hex(),
+            "beacon": claim.beacon.hex(), "candidates": [node.hex() for node in claim.candidates],
         }
 
     def _light(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -193,9 +200,9 @@ def _hex(request: dict[str, Any], field: str) -> bytes:
 
 
 def _records(raw: bytes) -> list[dict[str, Any]]:
-    """One row per record of a transaction: its kind and what inference it is about."""
-    rows = []
-    for record in unpack(SignedBatch, raw).batch.records:
+    """One row per record of a transaction: its kind and what inference it is about. An order by itself is one record."""
+    tx, rows = read(raw), []
+    for record in tx.batch.records if isinstance(tx, SignedBatch) else (Record(RecordKind.OP, b""),):
         try:
             about = _about(record.kind, record.body).hex()
         except FolkmootError:

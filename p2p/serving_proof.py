@@ -14,9 +14,8 @@ from msgspec import Meta
 from p2p.codec import Message, unpack
 from p2p.errors import InvalidRequest, RemoteProtocolError
 from p2p.inference.draw import Lots
-from p2p.ledger.price import price_key
+from p2p.ledger.price import Price, price_key
 from p2p.ledger.proofs import TreeProof, implied_root
-from p2p.ledger.records import Price
 from p2p.ledger.serving import ServingSet, Versions, set_key, versions_key
 from p2p.ledger.tree import app_hash
 from p2p.limits import MAX_FRAME

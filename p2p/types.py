@@ -111,7 +111,8 @@ class StackClass(StrEnum):
 
 class FinishRecord(Message, frozen=True):
     """The executor claims everything: artifact_root binds model, parameters, prompt, tokens and candidates. stack: on which it was made, as
-    in the artifact's header; its reputation is for this model on this stack."""
+    in the artifact's header; its reputation is for this model on this stack. text_hash: of the text that these tokens are
+    (verification/text.py); zeros are no text's. taken_over: tokens at the beginning that others streamed; nobody is paid for those."""
 
     inference_id: Bytes32
     executor: Bytes32
@@ -121,6 +122,29 @@ class FinishRecord(Message, frozen=True):
     output_tokens: U32
     finish_reason: FinishReason
     stack: Short = StackClass.CPU_BF16.value
+    text_hash: Bytes32 = bytes(32)
+    taken_over: U32 = 0
+
+    @property
+    def generated(self) -> int:
+        """Output tokens that this executor made itself: what it is paid for, checked for and trusted for."""
+        return self.output_tokens - self.taken_over
+
+
+class Streamed(Message, frozen=True):
+    """An executor says what it has streamed so far of an answer: tokens `first` to `tokens` - 1. chain: over all tokens up to there, those of
+    others before it included (verification/streamed.py). It comes with every frame, so that whoever goes on can show whose the tokens are."""
+
+    inference_id: Bytes32
+    executor: Bytes32
+    first: U32
+    tokens: U32
+    chain: Bytes32
+
+
+class SignedStreamed(Message, frozen=True):
+    record: Streamed
+    signature: Bytes64
 
 
 class OutputRecord(Message, frozen=True):
@@ -148,21 +172,34 @@ class RevealedRow(Message, frozen=True):
     candidates: Annotated[tuple[tuple[U32, LogprobMilli], ...], Meta(max_length=REVEAL_RANKS)]
 
 
+class VerdictKind(IntEnum):
+    """What a validator says of an answer. WITHHELD: it could not get the payload in time, so it says nothing of the answer itself; nobody is
+    judged by that alone (decision 033)."""
+
+    INVALID = 0
+    VALID = 1
+    WITHHELD = 2
+
+
 class Verdict(Message, frozen=True):
     """A drawn validator's word on one inference, revealed after all have committed.
 
     llr_milli: log-likelihood ratio of stage 1 (positive: not what was claimed), 0 where stage 0 refused. tokens: output tokens
-    checked, 0 where stage 0 refused; then there are no numbers. salt: keeps the commitment from being guessed.
+    checked, 0 where stage 0 refused or nothing was there to check; then there are no numbers. salt: keeps the commitment from being guessed.
     """
 
     inference_id: Bytes32
     validator: Bytes32
-    valid: bool
+    kind: VerdictKind
     reason: Reason
     llr_milli: Milli
     tokens: U32
     numbers: Annotated[tuple[RevealedRow, ...], Meta(max_length=REVEAL_POSITIONS)]
     salt: Bytes32
+
+    @property
+    def valid(self) -> bool:
+        return self.kind is VerdictKind.VALID
 
 
 class PlantCommit(Message, frozen=True):
@@ -235,11 +272,12 @@ class Status(StrEnum):
     EXPIRED = "EXPIRED"
     SETTLED = "SETTLED"  # nobody was drawn to check it; paid
     UPHELD = "UPHELD"  # a dispute did not change that it stands; paid
+    WITHHELD = "WITHHELD"  # no committee got its payload, so nobody can say what it is; nobody is paid and nobody judged
     UNCONFIRMED = "UNCONFIRMED"  # agent and executor do not say the same was streamed; nobody is paid
 
 
 STANDS = (Status.SETTLED.value, Status.VALIDATED.value, Status.UPHELD.value)  # its fee is booked for the executor
-ENDED = (*STANDS, Status.INVALIDATED.value, Status.EXPIRED.value, Status.UNCONFIRMED.value)
+ENDED = (*STANDS, Status.INVALIDATED.value, Status.EXPIRED.value, Status.WITHHELD.value, Status.UNCONFIRMED.value)
 
 
 class RecordKind(IntEnum):

@@ -112,7 +112,7 @@ class Load:
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, self.genesis.network, encode(request)))
             executor = draw_executors(beacon, signed.inference_id, self.serving, agent, MAX_CANDIDATES)[0]
-            done = FinishRecord(signed.inference_id, executor, bytes(32), OUTPUT, 10, 10, FinishReason.LENGTH)
+            done = FinishRecord(signed.inference_id, executor, bytes(32), OUTPUT, 10, 10, FinishReason.STOP)
             finish = SignedFinish(done, self.keys[executor].sign(Domain.FINISH, self.genesis.network, encode(done)))
             found[agent].append(Record(RecordKind.START, encode(StartRecord(signed, agent))))
             found[agent].append(Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, agent, OUTPUT, 10))))

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ def generate(plan: Plan) -> list[Path]:
         keys[folder].save(folder / "node.key")
         owners[folder].save(folder / "account.key")
         write_file(folder / "genesis.cbor", encode(genesis), field="dir")
-        table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers, **dict(plan.settings)}
+        table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers}
+        table |= {"tokenizer": str(plan.model_dir)} if plan.model_dir else {}
+        table |= dict(plan.settings)
         if index in plan.cheats:
             table["cheat"] = attacks.get(plan.cheats[index]).name
             table |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
@@ -89,9 +92,11 @@ def generate(plan: Plan) -> list[Path]:
 
 
 def _spec(model_dir: Path | None) -> ModelSpec:
+    files: dict[str, Any] = {}
     weights = template = bytes(32)
     if model_dir is not None:
-        from p2p.inference.model import template_hash, weights_hash
+        from p2p.inference.model import read_tokenizer, template_hash, vocabulary_size, weights_hash
 
         weights, template = weights_hash(model_dir), template_hash(model_dir)
-    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernels_apart_milli=KERNELS_APART_MILLI)
+        files = {"vocabulary": vocabulary_size(model_dir), "tokenizer_hash": sha256(read_tokenizer(model_dir)).digest()}
+    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernels_apart_milli=KERNELS_APART_MILLI, **files)

@@ -104,7 +104,7 @@ class Bench:
         beacon, serving = chain.beacon(), chain.serving_at(MODEL, height - 1)
         started = []
         for signed, executor, agent in self.waves[-1] if finishing else ():
-            done = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 10, 10, FinishReason.LENGTH)
+            done = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 10, 10, FinishReason.STOP)
             key = next(key for key in PEERS if key.public == executor)
             finish = SignedFinish(done, key.sign(Domain.FINISH, chain.genesis.network, encode(done)))
             records[executor].append(Record(RecordKind.FINISH, encode(finish)))

@@ -44,6 +44,13 @@ def text_of(token: int) -> str:
     return chr(token - BYTE_BASE) if BYTE_BASE + 32 <= token < BYTE_BASE + 127 else ""
 
 
+def tokenizer_json() -> str:
+    """The toy's vocabulary as a tokenizer.json: `text_of` as one token a byte; all others are special."""
+    words = {chr(token - BYTE_BASE) if text_of(token).strip() else "\u0120" if text_of(token) else f"<{token}>": token for token in range(VOCAB)}
+    special = [{"id": token, "content": f"<{token}>", "special": True} for token in range(VOCAB) if not text_of(token)]
+    return json.dumps({"model": {"type": "BPE", "vocab": words}, "decoder": {"type": "ByteLevel"}, "added_tokens": special})
+
+
 class Handler(BaseHTTPRequestHandler):
     toy: Toy
     fail: str

@@ -54,7 +54,7 @@ class Net:
         self.directory = directory
         shared = self.engine("ml")
         self.folders = generate(Plan(
-            directory, peers, settings=tuple({"profile": str(toy.profile_file()), **(settings or {})}.items()),
+            directory, peers, settings=tuple({**toy.files(), **(settings or {})}.items()),
             validation_window=window, epoch_blocks=epoch_blocks, **rules,
             cheats=cheats or {}, honest_ml_node=shared if cheats else "",
         ))

@@ -59,7 +59,7 @@ def executor_of(signed: SignedRequest) -> bytes:
 
 
 def finish(signed: SignedRequest, executor: bytes, tokens: int = 10) -> Record:
-    record = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 20, tokens, FinishReason.LENGTH)
+    record = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 20, tokens, FinishReason.STOP)
     return Record(RecordKind.FINISH, encode(SignedFinish(record, PEERS[executor].sign(Domain.FINISH, GENESIS.network, encode(record)))))
 
 

@@ -24,7 +24,7 @@ from p2p.inference.session import Accepted, Forward
 from p2p.keys import Key, digest
 from p2p.known_prices import KnownPrices
 from p2p.ledger.ops import Cap, Transfer, sign_op
-from p2p.ledger.orders import check_op
+from p2p.ledger.orders import carry_out
 from p2p.ledger.records import Account
 from p2p.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_NONCE_AHEAD
 from p2p.nonces import Nonces
@@ -193,7 +193,7 @@ def test_the_ledger_refuses_what_is_signed_far_ahead() -> None:
         refused(lab, signed(lab, key, body, nonce=nonce), "nonce")
     assert Account().nonce_is_free(MAX_NONCE_AHEAD)
     assert not Account().nonce_is_free(MAX_NONCE_AHEAD + 1)
-    check_op(lab.view, lab.genesis, lab.height, sign_op(key, lab.network, 1, Cap(0, 0)))
+    carry_out(lab.view, lab.genesis, lab.height, sign_op(key, lab.network, 1, Cap(0, 0)))
 
 
 # -- the price ---------------------------------------------------------------------------------------------------------------

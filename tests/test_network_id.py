@@ -21,7 +21,7 @@ from p2p.gossip.topics import topic_name
 from p2p.keys import Key, digest
 from p2p.ledger.genesis import check_genesis, first_state
 from p2p.ledger.ops import Transfer, sign_op
-from p2p.ledger.orders import check_op
+from p2p.ledger.orders import carry_out
 from p2p.ledger.view import View
 from p2p.limits import MAX_NETWORK_NAME
 from p2p.node import Node
@@ -56,11 +56,11 @@ def test_an_order_of_the_network_before_is_not_paid_again() -> None:
     view = View(lambda key: None)
     first_state(view, NEW, bytes(32))
     order = Transfer(KEYS[0].public, 7)
-    check_op(view, NEW, 1, sign_op(CLIENT, NEW.network, 1, order))
+    carry_out(view, NEW, 1, sign_op(CLIENT, NEW.network, 1, order))
     old = sign_op(CLIENT, OLD.network, 1, order)
     for signed, field in ((old, "network"), (replace(old, op=replace(old.op, network=NEW.network)), "signature")):
         with pytest.raises(InvalidRequest) as caught:
-            check_op(view, NEW, 1, signed)
+            carry_out(view, NEW, 1, signed)
         assert caught.value.field == field
 
 

@@ -15,7 +15,9 @@ from p2p.codec import decode, unpack
 from p2p.config import load_config
 from p2p.errors import InvalidRequest, RemoteProtocolError
 from p2p.genesis import Genesis
-from p2p.keys import Key
+from p2p.keys import Domain, Key
+from p2p.ledger.ops import Rotate, consent_to_rotate, sign_op
+from p2p.ledger.transactions import pack_order
 from p2p.limits import MAX_RECORDS_PER_TX
 from p2p.node import Node
 from p2p.types import OutputRecord, RecordKind, SignedBatch
@@ -124,11 +126,17 @@ async def test_only_what_may_still_be_on_its_way_is_kept(net: Net) -> None:
 
 async def test_a_peer_with_another_key_does_not_wait_for_what_the_old_one_signed(net: Net) -> None:
     """ROTATE: the participant goes on under a new key, its numbers go on; a block takes nothing of the old key any more."""
+    old_key, owner, new = (Key.load(net.folders[0] / "node.key"), Key.load(net.folders[0] / "account.key"), Key.generate())
     old = await net.live(1)
-    new = Key.generate()
     (net.folders[0] / "node.key").unlink()
     new.save(net.folders[0] / "node.key")
+    assert await net.live(2) == [], "a key that is not registered says nothing"
+    words = consent_to_rotate(owner.public, old_key.public, new.public)
+    network = net.genesis.network
+    rotate = Rotate(old_key.public, new.public, *(key.sign(Domain.NODE, network, words) for key in (old_key, new)))
+    net.other.add_tx(pack_order(sign_op(owner, network, 1, rotate)))
+    net.decide()
     second = await net.live(2)
-    assert nonces(second) == [1]
+    assert nonces(second) == [2], "after the old key's, which the same block took"
     assert [unpack(SignedBatch, raw).batch.sender for raw in second] == [new.public]
     assert old != second

@@ -4,11 +4,13 @@ processes: test_sprint_net.py."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 
 import trio
 
 from p2p import attacks, chain_sprint, chain_view
+from p2p.attacks.reckless import Reckless
 from p2p.chain_sprint import Race, sprint_view
 from p2p.codec import decode, encode, unpack
 from p2p.errors import FolkmootError, Overloaded
@@ -94,6 +96,7 @@ class Peer:
 
     def __init__(self, net: Net, key: Key, rate: int = 0, cheat: str = "") -> None:
         self.net, self.key, self.rate = net, key, rate
+        self.make = Reckless if cheat else Executor
         self.chain, self.gate = PeerChain(net.lab), Gate()
         self.engine: Engine = attacks.get(cheat).wrap(self.gate, ToyEngine()) if cheat else self.gate
         self.start()
@@ -102,7 +105,7 @@ class Peer:
         """The process begins: only the store is as it was."""
         chain: Any = self.chain
         self.outbox = Outbox(self.key, self.net.lab.network)
-        self.executor = Executor(self.key, chain, self.outbox, chain, frozenset({EOS}), self.engine if self.rate else None)
+        self.executor = self.make(self.key, chain, self.outbox, chain, frozenset({EOS}), self.engine if self.rate else None, toy.WORDS)
         self.racer = Racer(self.key, chain, self.outbox, self.executor, "toy", 4)
         self.validator = Validator(
             self.key, self.net.lab.network, chain, self.outbox, self.net.open_stream, frozenset({EOS}), ToyEngine(), profile=PROFILE,  # type: ignore[arg-type]
@@ -276,7 +279,9 @@ async def test_clients_requests_go_first() -> None:
 
     async def act(nursery: trio.Nursery) -> None:
         await net.to(nursery, lab.times.first)
-        peer.executor.jobs = 4
+        clients = ExitStack()
+        for _ in range(4):
+            clients.enter_context(peer.executor.places.hold())
         peer.rate = 0
         await peer.height(nursery)
         heat = peer.racer._heat
@@ -285,7 +290,9 @@ async def test_clients_requests_go_first() -> None:
             peer.gate.allowed.release()
         await trio.sleep(0.2)  # nothing to await: the point is that nothing begins
         assert (heat.begun, heat.running) == (0, 0)
-        peer.executor.jobs = 2
+        clients.close()
+        for _ in range(2):
+            clients.enter_context(peer.executor.places.hold())
         while len(heat.made) < 10:
             assert heat.running <= 2
             await trio.sleep(0)

@@ -20,7 +20,7 @@ ALLOWED = {
     "transformers": ("p2p/inference/model.py", "p2p/attacks/weights.py", "p2p/inference/torch_"),
 }
 PURE = ("p2p/ledger/", "p2p/consensus/machine.py", "p2p/consensus/votes.py", "p2p/consensus/driver.py", "p2p/consensus/round.py",
-        "p2p/inference/draw.py", "p2p/inference/torch_text.py", "p2p/inference/torch_pick.py",
+        "p2p/inference/draw.py", "p2p/inference/torch_pick.py",
         "p2p/verification/tape.py", "p2p/verification/artifact.py", "p2p/verification/check.py", "p2p/verification/duty.py",
         "p2p/verification/statistics.py", "p2p/verification/profile.py", "p2p/verification/calibration.py",
         "p2p/verification/sequential.py", "p2p/chain_view.py", "p2p/chain_orders.py")

@@ -16,10 +16,11 @@ NAMES = (
     "laundered_smaller_model", "laundered_int8", "laundered_fp8", "laundered_int6", "laundered_int4", "laundered_fp8_kv",
     # what the engine is asked
     "wrong_temperature", "wrong_top_p", "wrong_seed", "temperature_tuned_int4", "altered_system_prompt", "laundered_altered_prompt",
-    "laundered_temperature_tuned_int4",
+    "laundered_temperature_tuned_int4", "ignored_mask",
     # what is said about what came out
     "truncation", "forged_stop", "suppressed_eos", "hidden_eos", "padding", "fabricated_logprobs", "touched_up_int8", "touched_up_int4",
     "replayed_answer", "substitution_10", "commit_honest_serve_other", "serve_other_text",
+    "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix",
     # what validators say
     "lazy_validator", "copying_validator", "colluding_validator", "framing_validator", "cheap_validator",
 )

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from p2p.attacks.base import Attack
 from p2p.chain_view import Claim, Duty
 from p2p.inference.engine import Row
-from p2p.verification.artifact import Artifact
 from p2p.verification.validator import Opinion, Validator
 
 
@@ -18,7 +17,7 @@ class Colluding(Validator):
 
     async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
         found = await super().opinion(duty, claim)
-        if claim.finish.executor not in self.friends or found.report.valid:
+        if claim.finish.executor not in self.friends or found.report.valid or found.withheld:
             return found
         rows = found.rows or await self._prefill(duty, claim)
         return Opinion(replace(found.report, valid=True, reason="ratio -1.00 nats", llr_milli=-1000, tokens=len(rows)), rows)
@@ -26,14 +25,12 @@ class Colluding(Validator):
     async def _prefill(self, duty: Duty, claim: Claim) -> Sequence[Row]:
         """Rows where stage 0 refused: a 'valid' needs numbers."""
         from p2p.errors import Unavailable
-        from p2p.verification.artifact import parse
         from p2p.verification.statistics import ROW_TOP
 
         if self.engine is None:
             raise Unavailable("the ML node is not ready", field="ml_node")
-        payload = await self._payload(duty.inference_id, claim.finish.executor)
-        artifact: Artifact = parse(payload.artifact)
-        return await self.engine.score(await self.engine.tokenize_chat(payload.prompt), artifact.tokens, ROW_TOP)
+        found = await self._payload(duty, claim)
+        return await self.engine.score(await self.engine.tokenize_chat(found.payload.prompt), found.artifact.tokens, ROW_TOP)
 
 
 ATTACK = Attack(

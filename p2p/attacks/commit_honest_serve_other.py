@@ -4,26 +4,26 @@ An honest agent refuses the finish record; a peer with this cheat as AGENT passe
 """
 
 from p2p.attacks.base import Attack
-from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent, _Session
 from p2p.inference.engine import TokenStep
 from p2p.inference.executor import Executor
-from p2p.types import SignedFinish
+from p2p.inference.session import Done
+from p2p.inference.showing import Showing
 
 
 class ServesOther(Executor):
     """Streams the second-best candidate where the honest answer has the chosen token."""
 
-    async def _show(self, stream: Stream, position: int, step: TokenStep) -> None:
+    async def _show(self, showing: Showing, step: TokenStep) -> None:
         other = next((token for token, _ in step.top if token != step.token), step.token)
-        await super()._show(stream, position, TokenStep(other, step.text.swapcase(), step.logprob))
+        await super()._show(showing, TokenStep(other, step.text.swapcase(), step.logprob))
 
 
 class LooksAway(Agent):
     """Does not compare what it streamed with what the executor signed."""
 
-    def _check_done(self, session: _Session, node: bytes, finish: SignedFinish) -> None:
-        del session, node, finish
+    def _check_done(self, session: _Session, node: bytes, done: Done) -> None:
+        del session, node, done
 
 
 ATTACK = Attack(

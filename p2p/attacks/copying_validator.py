@@ -12,7 +12,6 @@ from p2p.errors import FolkmootError, Unavailable
 from p2p.inference.engine import Row
 from p2p.limits import REVEAL_RANKS
 from p2p.types import RevealedRow
-from p2p.verification.artifact import parse
 from p2p.verification.check import Report
 from p2p.verification.validator import Opinion, Validator
 
@@ -21,7 +20,7 @@ class Copying(Validator):
     async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
         """Rows of the artifact's own candidates, with its neighbours' to fill up the ranks that are not there."""
         try:
-            positions = parse((await self._payload(duty.inference_id, claim.finish.executor)).artifact).positions()
+            positions = (await self._payload(duty, claim)).artifact.positions()
         except FolkmootError as error:
             raise Unavailable(error.message, field="payload") from error
         rows = []

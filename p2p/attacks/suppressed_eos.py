@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from p2p.attacks.base import EXACT, Attack, Wrapped, end_tokens
+from p2p.attacks.base import EXACT, Attack, Wrapped, best, end_tokens
 from p2p.inference.engine import Job, TokenStep
+from p2p.limits import TOP_RANKS
 from p2p.verification import tape
 
 SEEN = 32  # candidates looked at for the best other token
@@ -36,7 +37,7 @@ class EndMasked(Wrapped):
         counts = np.array([so_far.count(token) for token in ids], dtype=np.float64)
         values = tape.scores(np.array([row[token] for token in ids]), job.params, noise, counts)
         token = ids[int(np.argmax(values))]
-        top = tuple(pair for pair in end.top if not (self.hide and pair[0] in ends))
+        top = best({i: row[i] for i in ids}, TOP_RANKS) if self.hide else end.top
         return TokenStep(token, "", row[token], top)
 
 

@@ -20,6 +20,7 @@ def register(commands: Any) -> None:
     serve.add_argument("--listen", action="append", default=[], metavar="MULTIADDR")
     serve.add_argument("--ml-node", metavar="URL", help="a running vLLM with the tape plugin")
     serve.add_argument("--model", type=Path, metavar="PATH", help="weights: start and supervise an own engine")
+    serve.add_argument("--tokenizer", type=Path, metavar="PATH", help="the model's tokenizer.json, beside an --ml-node; texts are signed for with it")
     serve.add_argument("--engine", choices=("vllm", "torch"), help="what runs --model: vLLM (default), or plain torch in this process")
     serve.add_argument("--engine-threads", type=whole(1, 1_000_000), metavar="N", help="threads of the torch engine (default: all cores)")
     serve.add_argument("--tensor-parallel", type=whole(1, 1024), default=1)
@@ -40,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
         flags += [f"--{name}-parallel-size", str(count)] if count > 1 else []
     config = load_config(
         options.dir, bootstrap=tuple(options.bootstrap), listen=tuple(options.listen), ml_node=options.ml_node,
-        model_path=options.model, engine_flags=tuple(flags), engine=options.engine, engine_threads=options.engine_threads,
+        model_path=options.model, tokenizer=options.tokenizer, engine_flags=tuple(flags), engine=options.engine,
+        engine_threads=options.engine_threads,
         log_level=options.log_level or os.environ.get("FOLKMOOT_LOG_LEVEL"),
         log_format=options.log_format or os.environ.get("FOLKMOOT_LOG_FORMAT"),
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from p2p.local_engine import Opened
     from p2p.proof import Proof
     from p2p.verification.check import Report
-    from p2p.verification.profile import Noise
+    from p2p.verification.profile import Profile
 
 DEFAULT_DIR = default_dir()
 INVALID = 3
@@ -36,6 +36,7 @@ def register(commands: Any) -> None:
     verify.add_argument("--model", type=Path, metavar="PATH", help="the model's folder: it is run here")
     verify.add_argument("--engine", choices=("torch", "vllm"), default="torch", help="what runs --model")
     verify.add_argument("--ml-node", metavar="URL", help="a running ML node of your own instead of --model")
+    verify.add_argument("--tokenizer", type=Path, metavar="PATH", help="the model's tokenizer.json, beside an --ml-node")
     verify.add_argument("--stack", default="vllm-cpu-bf16", metavar="NAME", help="stack class of your ML node or vLLM")
     verify.add_argument("--profile", type=Path, metavar="FILE", help="a calibration; the one shipped for the model when left out")
     verify.set_defaults(run=run)
@@ -83,37 +84,42 @@ async def _verify(options: argparse.Namespace) -> Result:
             notes.append("no genesis file: the model's hashes were not checked")
     header = case.artifact.header
     result = Result(case.finish.inference_id.hex(), case.finish.executor.hex(), header.stack, problems, notes)
-    noise_of = _profile(options, header.model)
-    ready = open_engine(options.engine, options.model, options.ml_node, header.model, lambda text: None, stack=options.stack)
+    profile = _profile(options, header.model)
+    ready = open_engine(
+        options.engine, options.model, options.ml_node, header.model, lambda text: None, stack=options.stack, tokenizer=options.tokenizer
+    )
     async with ready as opened:
-        await _check(case, proof, genesis, opened, noise_of(header.stack, opened.stack, context=header.context, taken_over=header.taken_over), result)
+        await _check(case, genesis, opened, profile, result)
     return result
 
 
-async def _check(
-    case: Case, proof: Proof | None, genesis: Genesis | None, opened: Opened, noise: Noise, result: Result
-) -> None:
+async def _check(case: Case, genesis: Genesis | None, opened: Opened, profile: Profile, result: Result) -> None:
     from p2p import inspection
     from p2p.verification import tape
     from p2p.verification.check import FALSE_ALARM_PPM, refused
     from p2p.verification.statistics import ROW_TOP
+    from p2p.verification.text import TextStream, Vocabulary, text_hash
 
     engine, header = opened.engine, case.artifact.header
+    noise = profile.noise(header.stack, opened.stack, context=header.context)
+    equal = profile.equal(header.stack, opened.stack, context=header.context)
     eos_ids = await opened.eos_ids()
     prompt_tokens = await engine.tokenize_chat(case.prompt)
     seed = tape.tape_seed(case.beacon, header.inference_id, case.request.client_nonce)
     wrong = inspection.exact_problem(case, _spec(case, genesis, opened), seed, eos_ids, prompt_tokens)
-    spoken = [token for token in case.artifact.tokens if token not in eos_ids]
-    if proof is not None and not inspection.same_text(proof.text, await opened.text(spoken)):
-        result.problems.append("the text that was streamed is not that of the committed tokens")
+    if opened.vocabulary is None:
+        result.notes.append("no tokenizer.json here (--tokenizer): the text signed for was not compared with the tokens")
+    elif text_hash(opened.vocabulary.text(case.artifact.tokens)) != case.finish.text_hash:
+        result.problems.append("the text signed for is not that of the committed tokens")
     if not case.artifact.tokens:
         result.report = refused(wrong or "the answer is empty")
         return
     rows = await engine.score(prompt_tokens, case.artifact.tokens, ROW_TOP)
     result.rows = inspection.table(case.artifact, rows)
-    result.texts = [await opened.text([token]) for token in case.artifact.tokens]
+    stream = TextStream(opened.vocabulary or Vocabulary(()))
+    result.texts = [stream.add(token) for token in case.artifact.tokens]
     ppm = genesis.checks.false_alarm_ppm if genesis else FALSE_ALARM_PPM
-    result.report = refused(wrong) if wrong is not None else inspection.judged(case, rows, noise, ppm)
+    result.report = refused(wrong) if wrong is not None else inspection.judged(case, rows, noise, ppm, equal=equal)
 
 
 # -- where things come from ---------------------------------------------------------------------------------------
@@ -153,7 +159,8 @@ def _from_proof(proof: Proof) -> Case:
     from p2p.inspection import Case
     from p2p.verification.artifact import parse
 
-    return Case(proof.signed_request.request, proof.finish.record, proof.accepted.beacon, proof.prompt, parse(proof.artifact))
+    drawn = proof.accepted.candidates
+    return Case(proof.signed_request.request, proof.finish.record, proof.accepted.beacon, proof.prompt, parse(proof.artifact), drawn)
 
 
 def _from_store(options: argparse.Namespace) -> Case:
@@ -168,7 +175,8 @@ def _from_store(options: argparse.Namespace) -> Case:
     found = call(options.dir or DEFAULT_DIR, {"op": "payload", "id": options.what.lower()})
     payload = unpack(Payload, bytes.fromhex(found["payload"]))
     request, finish = unpack(Request, bytes.fromhex(found["request"])), unpack(FinishRecord, bytes.fromhex(found["finish"]))
-    return Case(request, finish, bytes.fromhex(found["beacon"]), payload.prompt, parse(payload.artifact))
+    drawn = tuple(map(bytes.fromhex, found["candidates"]))
+    return Case(request, finish, bytes.fromhex(found["beacon"]), payload.prompt, parse(payload.artifact), drawn)
 
 
 async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) -> list[str]:
@@ -232,14 +240,13 @@ def _spec(case: Case, genesis: Genesis | None, opened: Opened) -> ModelSpec:
     return spec
 
 
-def _profile(options: argparse.Namespace, model: str) -> Any:
-    """A function (executor's stack, own stack) -> Noise."""
+def _profile(options: argparse.Namespace, model: str) -> Profile:
     from p2p.verification import profile
 
     found = profile.load(options.profile) if options.profile else profile.shipped(model)
     if found is None:
         raise ConfigError(f"no calibration is shipped for {model[:60]}; make one with: folkmoot calibrate", field="profile")
-    return found.noise
+    return found
 
 
 # -- what is printed ----------------------------------------------------------------------------------------------

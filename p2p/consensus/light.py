@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta
 
 from p2p.codec import Message
 from p2p.consensus.certificates import commit_votes
 from p2p.consensus.messages import CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import RemoteProtocolError
+from p2p.errors import RemoteProtocolError, Unavailable
 from p2p.genesis import Genesis
 from p2p.keys import NetworkId
-from p2p.types import Bytes32
+from p2p.limits import MAX_VALIDATORS
+from p2p.types import U64, Bytes32
 
 TRUSTING_MS = 14 * 24 * 3600 * 1000
 MAX_AHEAD_MS = 10_000
@@ -34,8 +38,8 @@ class LightBlock(Message, frozen=True):
 
     header: Header
     certificate: CommitCertificate
-    validators: tuple[tuple[Bytes32, int], ...]
-    next_validators: tuple[tuple[Bytes32, int], ...]
+    validators: Annotated[tuple[tuple[Bytes32, U64], ...], Meta(max_length=MAX_VALIDATORS)]
+    next_validators: Annotated[tuple[tuple[Bytes32, U64], ...], Meta(max_length=MAX_VALIDATORS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ def follow(
     trusted: Facts, target: int, network: NetworkId, now_ms: int, trusting_ms: int = TRUSTING_MS
 ) -> Generator[int, LightBlock, list[LightBlock]]:
     """Trust header `target`: at once where enough of the old set signed it, else by way of the middle. Yields the height it wants to see
-    and is sent that light block; returns the headers trusted on the way. Raises RemoteProtocolError for one that cannot be trusted."""
+    and is sent that light block; returns the headers trusted on the way. Raises RemoteProtocolError for one that cannot be trusted, and
+    Unavailable for one that could, were our clock not behind it: that is nobody's lie."""
     last, way, goals = trusted, list[LightBlock](), [target]
     while goals:
         height = goals[-1]
@@ -100,7 +105,10 @@ def follow(
         if block.header.height != height:
             raise RemoteProtocolError(f"asked for header {height}, got {block.header.height}", field="height")
         new = facts_of(block, network)
-        verdict, why = judge(last, new, now_ms, trusting_ms, ahead_ms=MAX_AHEAD_MS)
+        ahead_ms = max(new.time_ms - now_ms, 0)
+        verdict, why = judge(last, new, now_ms, trusting_ms, ahead_ms=ahead_ms)  # so that all else about it is judged first
+        if verdict is Verdict.SUCCESS and ahead_ms > MAX_AHEAD_MS:
+            raise Unavailable(f"header {height} is {ahead_ms / 1000:.0f} s ahead of this machine's clock: set it (NTP)", field="clock")
         if verdict is Verdict.SUCCESS:
             way.append(block)
             last = new

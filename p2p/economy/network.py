@@ -12,6 +12,7 @@ from p2p.inference.draw import Lots
 from p2p.keys import Domain, Key, digest
 from p2p.ledger import earnings, parameters
 from p2p.ledger.apply import apply_record
+from p2p.ledger.collateral import at_stake
 from p2p.ledger.genesis import check_conservation, first_state
 from p2p.ledger.models import model_spec
 from p2p.ledger.ops import Body, sign_op
@@ -113,7 +114,7 @@ class Network:
         """By the executor, and the agent's word that this is what it streamed."""
         inference = self.inference(inference_id)
         prompt = inference.signed_request.request.prompt_tokens_max
-        record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.LENGTH, stack)
+        record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.STOP, stack)
         self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
         self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, STREAMED, tokens))
 
@@ -178,5 +179,5 @@ class Network:
 
 
 def _at_stake(participant: Participant | None) -> int:
-    return participant.collateral_micro + sum(w.amount_micro for w in participant.withdrawals) if participant else 0
+    return at_stake(participant) if participant else 0
 

@@ -17,8 +17,8 @@ from p2p.economy.operators import Operator
 from p2p.economy.strategies import Judge
 from p2p.genesis import CheckRules
 from p2p.keys import digest
-from p2p.ledger.records import Panel
-from p2p.types import ENDED, RevealedRow, StackClass, Status, Verdict
+from p2p.ledger.committee import Panel
+from p2p.types import ENDED, RevealedRow, StackClass, Status, Verdict, VerdictKind
 
 SALT = digest(b"economy", b"salt")
 TRUE, RING = b"true", b"ring"  # whose numbers: of the right model, agreed on by a ring of lazy validators; else a lazy one's own
@@ -133,7 +133,7 @@ class Bench:
         if judge is Judge.FRAME and not friend:
             return self._say(case, node, False, FRAMED_MILLI, TRUE, kernels)
         if case.kind == FAKE:
-            return Verdict(case.inference_id, node, False, "refused without a prefill", 0, 0, (), SALT)
+            return Verdict(case.inference_id, node, VerdictKind.INVALID, "refused without a prefill", 0, 0, (), SALT)
         pair = ACROSS if case.executor.strategy.stranger or self.foreign[node] is not self.foreign[case.node] else SAME
         ratio = self._measure(case, pair)
         return self._say(case, node, ratio <= rows()[case.kind, pair].limit_milli(case.tokens), ratio, TRUE, kernels)
@@ -149,5 +149,5 @@ class Bench:
         self, case: Case, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST, apart_milli: int = APART_MILLI
     ) -> Verdict:
         at = self.network.positions(case.inference_id, node, case.tokens)
-        reason = "" if valid else "not what this model samples"
-        return Verdict(case.inference_id, node, valid, reason, ratio, case.tokens, tuple(numbers(source, p, kernels, apart_milli) for p in at), SALT)
+        kind, reason = (VerdictKind.VALID, "") if valid else (VerdictKind.INVALID, "not what this model samples")
+        return Verdict(case.inference_id, node, kind, reason, ratio, case.tokens, tuple(numbers(source, p, kernels, apart_milli) for p in at), SALT)

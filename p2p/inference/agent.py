@@ -30,14 +30,17 @@ from p2p.inference.session import (
     Stop,
     Tokens,
     Trying,
+    check_text,
     pack_frame,
     raise_failure,
     receive_frame,
 )
 from p2p.keys import Domain, Key, peer_id, verify
 from p2p.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
-from p2p.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedFinish, StartRecord
+from p2p.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedStreamed, StartRecord, Streamed
 from p2p.verification.artifact import output_hash, parse
+from p2p.verification.streamed import chain_after, is_signed
+from p2p.verification.text import text_hash
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
@@ -49,13 +52,25 @@ OpenStream = Callable[[str, str], Awaitable["Stream"]]
 
 @dataclass(slots=True)
 class _Session:
-    """What one request has come to: who asked, tokens streamed so far, and why an executor called it wrong, if one did."""
+    """What one request has come to: who asked, tokens streamed so far and the chain over them, the word of those that streamed them and died,
+    and why an executor called it wrong, if one did."""
 
     ask: Ask
     reader: Reader
     taken: Taken
     tokens: list[int] = field(default_factory=list)
+    chain: bytes = b""
+    taken_over: list[SignedStreamed] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
     refusal: InvalidRequest | None = None
+
+    def __post_init__(self) -> None:
+        self.chain = self.ask.signed_request.inference_id
+
+    @property
+    def first(self) -> int:
+        """Tokens whose executors are gone."""
+        return self.taken_over[-1].record.tokens if self.taken_over else 0
 
 
 @dataclass(slots=True)
@@ -76,6 +91,8 @@ class Agent:
         request = signed.request
         height = self.chain.height()
         check_prompt(ask.prompt, request.prompt_hash)
+        if not self.chain.is_registered(self.key.public):
+            raise Unavailable("this peer is not registered: ask another, or register it", field="agent")
         if (until := self.chain.suspended(self.key.public)) > 0:
             raise Unavailable(f"this peer may start no inference until height {until}; ask another", field="agent")
         if not height - BEACON_MAX_AGE <= request.draw_height <= height:
@@ -122,18 +139,24 @@ class Agent:
             return Passed(node, f"unreachable: {error.message}"[:300], None)
         done = False
         try:
-            forward = Forward(VERSION, session.ask.signed_request, session.ask.prompt, self.key.public, tuple(session.tokens))
+            forward = Forward(
+                VERSION, session.ask.signed_request, session.ask.prompt, self.key.public, tuple(session.tokens),
+                tuple(session.taken_over),
+            )
             try:
                 await stream.send(pack_frame(forward))
             except FolkmootError as error:
                 return Passed(node, error.message[:300], None)
-            outcome = await self._relay(session, stream, node)
+            said: list[SignedStreamed] = []
+            outcome = await self._relay(session, stream, node, said)
+            session.taken_over += said[-1:]
             done = True
             return outcome
         finally:
             await (stream.close() if done else stream.reset())
 
-    async def _relay(self, session: _Session, stream: Stream, node: bytes) -> Done | Passed:
+    async def _relay(self, session: _Session, stream: Stream, node: bytes, said: list[SignedStreamed]) -> Done | Passed:
+        """said: gets the executor's word for each frame of tokens."""
         timeout_s, most = self.first_token_timeout_s, session.ask.signed_request.request.max_tokens
         stopping = False
         while True:
@@ -143,9 +166,9 @@ class Agent:
                     await stream.send(pack_frame(Stop(session.ask.signed_request.inference_id)))
                 frame = await receive_frame(stream, Tokens, Done, Passed, Failure, timeout_s=timeout_s)
                 if isinstance(frame, Tokens):
-                    self._extend(session, frame, most)
+                    said.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
-                    self._check_done(session, node, frame.finish)
+                    self._check_done(session, node, frame)
                     return frame
                 elif isinstance(frame, Passed):
                     return self._check_busy(session, node, frame)
@@ -160,16 +183,31 @@ class Agent:
             timeout_s = self.token_timeout_s
             await session.reader.show(frame)
 
-    def _extend(self, session: _Session, frame: Tokens, most: int) -> None:
+    def _extend(self, session: _Session, node: bytes, frame: Tokens, most: int) -> SignedStreamed:
+        """Takes the frame, or raises and has taken nothing: what is not signed could be handed to nobody else."""
         if frame.position != len(session.tokens):
             raise RemoteProtocolError(f"position {frame.position} where {len(session.tokens)} was next", field="position")
         if len(session.tokens) + len(frame.tokens) > most:
             raise RemoteProtocolError("more tokens than were asked for, or on and on after Stop", field="tokens")
+        check_text(frame)
+        request = session.ask.signed_request
+        if self.chain.height() > request.request.deadline_height:
+            raise RemoteProtocolError("the deadline is past: nobody pays for more", field="deadline_height")
+        chain = chain_after(session.chain, frame.tokens)
+        upto = len(session.tokens) + len(frame.tokens)
+        streamed = SignedStreamed(Streamed(request.inference_id, node, session.first, upto, chain), frame.signature)
+        if not is_signed(streamed, request.request.network):
+            raise RemoteProtocolError("the tokens are not signed by the executor", field="signature")
+        session.chain = chain
+        session.text.append(frame.text)
         session.tokens.extend(frame.tokens)
         session.taken.used = len(session.tokens)
+        return streamed
 
-    def _check_done(self, session: _Session, node: bytes, finish: SignedFinish) -> None:
-        record = finish.record
+    def _check_done(self, session: _Session, node: bytes, done: Done) -> None:
+        """The payload is checked before this peer confirms anything: who says what was streamed also has what committees will want, so no
+        executor can decide later whether to show it (decision 033)."""
+        finish, record = done.finish, done.finish.record
         request = session.ask.signed_request.request
         if record.executor != node or record.inference_id != session.ask.signed_request.inference_id:
             raise RemoteProtocolError("the finish record is about something else", field="finish")
@@ -177,6 +215,12 @@ class Agent:
             raise RemoteProtocolError("the finish record is not signed by the executor", field="signature")
         if record.output_tokens != len(session.tokens) or record.output_hash != output_hash(session.tokens):
             raise RemoteProtocolError("the finish record claims other tokens than were streamed", field="output_hash")
+        if record.taken_over != session.first:
+            raise RemoteProtocolError("the finish record says that others streamed more, or less", field="taken_over")
+        if not session.first and record.text_hash != text_hash("".join(session.text)):  # what those before have shown is not its fault
+            raise RemoteProtocolError("the finish record is for another text than was streamed", field="text_hash")
+        if parse(done.artifact).root() != record.artifact_root:
+            raise RemoteProtocolError("the payload is not the one whose root is signed", field="artifact")
         if record.finish_reason is FinishReason.STOPPED and not session.reader.gone:
             raise RemoteProtocolError("it stopped, and nobody asked it to", field="finish_reason")
 
@@ -196,18 +240,12 @@ class Agent:
             done.finish.record.inference_id, self.key.public, output_hash(session.tokens), len(session.tokens)
         )
         session.taken.used = done.finish.record.prompt_tokens + len(session.tokens)
+        await self._keep(session, done)  # before it is confirmed
         self.outbox.put(RecordKind.OUTPUT, record)
         self.outbox.put(RecordKind.FINISH, done.finish)  # the agent's copy: an executor that dies now is still recorded
-        await self._keep(session, done)
         await session.reader.show(done)
 
     async def _keep(self, session: _Session, done: Done) -> None:
-        """The payload, when it is the one signed for: so that this peer's owner can check the answer (`folkmoot verify`)."""
-        record = done.finish.record
-        try:
-            if parse(done.artifact).root() != record.artifact_root:
-                return
-        except RemoteProtocolError:
-            return
+        """The payload: for committees that the executor does not answer, and so that this peer's owner can check it (`folkmoot verify`)."""
         payload = encode(Payload(session.ask.prompt, done.artifact))
-        await trio.to_thread.run_sync(self.chain.put_payload, bytes(record.inference_id), payload)
+        await trio.to_thread.run_sync(self.chain.put_payload, bytes(done.finish.record.inference_id), payload)

@@ -25,7 +25,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class TokenStep:
-    """One output token with its log-probability and the best candidates (token id, log-probability), best first."""
+    """One output token with its log-probability and the best candidates (token id, log-probability), best first. text: as the engine shows it,
+    for people; what is streamed and signed for the executor makes by itself (verification/text.py)."""
 
     token: int
     text: str

@@ -5,13 +5,15 @@ Streams tokens to the agent, then signs a FinishRecord over all it claims and ke
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from p2p.admission import Places
 from p2p.bandwidth import UNLIMITED, Bandwidth
 from p2p.codec import encode
 from p2p.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
@@ -19,17 +21,30 @@ from p2p.genesis import ModelSpec
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.model import check_tokenizer
-from p2p.inference.session import Done, Forward, Passed, Payload, Tokens, pack_frame
+from p2p.inference.session import Done, Forward, Passed, Payload, pack_frame
+from p2p.inference.showing import Showing
 from p2p.inference.stopping import until_stop
 from p2p.inference.unstarted import Unstarted
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_CANDIDATES, MAX_JOBS_PER_PEER
-from p2p.types import BusyRecord, FinishReason, FinishRecord, RecordKind, SignedBusy, SignedFinish, SignedRequest, StackClass
+from p2p.types import (
+    BusyRecord,
+    FinishReason,
+    FinishRecord,
+    RecordKind,
+    SignedBusy,
+    SignedFinish,
+    SignedRequest,
+    SignedStreamed,
+    StackClass,
+)
 from p2p.verification import artifact as artifacts
-from p2p.verification import tape
-from p2p.verification.artifact import Position
+from p2p.verification import check, tape
+from p2p.verification.artifact import Artifact, Position
 from p2p.verification.profile import family
 from p2p.verification.statistics import LEAD, answer_facts
+from p2p.verification.streamed import wrong_handover
+from p2p.verification.text import Vocabulary, text_hash
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
@@ -37,6 +52,7 @@ if TYPE_CHECKING:
     from p2p.outbox import Outbox
 
 
+OTHERS_FAULT = ("prompt_tokens_max", "max_tokens", "prefix")  # the client's, or whoever streamed the beginning
 PREFIX_DEFICIT = 1.0  # nats: kernels and stacks differ by a tenth; a token that loses the tape by more was never this model's
 
 
@@ -49,7 +65,8 @@ class PayloadStore(Protocol):
 
 @dataclass(slots=True)
 class Executor:
-    """One per peer. engine is None until the ML node is ready; stack is its class; jobs counts requests running now."""
+    """One per peer. engine is None until the ML node is ready; stack is its class; places are those of its ML node. vocabulary: of the model,
+    None where this peer has no tokenizer.json: then it can bind no text to its tokens, and serves nobody."""
 
     key: Key
     chain: Chain
@@ -57,7 +74,8 @@ class Executor:
     payloads: PayloadStore
     eos_ids: frozenset[int]
     engine: Engine | None = None
-    jobs: int = 0
+    vocabulary: Vocabulary | None = None
+    places: Places = field(default_factory=partial(Places, MAX_JOBS_PER_PEER, "on the ML node", "executor"))
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
     tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
@@ -67,42 +85,72 @@ class Executor:
     def __post_init__(self) -> None:
         self.unstarted = Unstarted(lambda signed: self.chain.nonce_used(signed.request.account, signed.request.client_nonce))
 
+    @property
+    def jobs(self) -> int:
+        """Requests running now."""
+        return self.places.taken
+
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`. Raises FolkmootError for the caller to send as Failure."""
         signed = forward.signed_request
         request = signed.request
-        beacon = self._check(stream.peer, forward)
-        if self.engine is None or self.jobs >= MAX_JOBS_PER_PEER or not await self.engine.health():
-            await self._busy(stream, forward, "loading" if self.engine is None else "no free place on the ML node")
-            return
-        spec = self.chain.model(request.model, request.draw_height)
-        assert spec is not None  # _check refused unknown models
+        beacon, drawn = self._check(stream.peer, forward)
+        with ExitStack() as held:
+            try:  # before anything is awaited: else any number of requests would find the same place free
+                held.enter_context(self.places.hold(signed.inference_id))
+                most = request.prompt_tokens_max + request.max_tokens
+                taken = held.enter_context(self.bandwidth.hold(forward.agent, most, self.chain.height()))
+            except Overloaded as error:
+                await self._busy(stream, forward, error.message)
+                return
+            spec = self.chain.model(request.model, request.draw_height)
+            assert spec is not None  # _check refused unknown models
+            if unready := await self._unready(forward, spec):
+                await self._busy(stream, forward, unready)
+                return
+            if wrong := self._wrong_prefix(forward, spec, drawn):  # said on chain as well: the agent may not wish to
+                self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, wrong))
+                await self._busy(stream, forward, wrong)
+                return
+            assert self.engine is not None  # _unready
+            self.unstarted.note(forward.agent, signed, self.chain.height())
+            try:
+                taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine), drawn)
+            except (InvalidRequest, Unavailable) as error:
+                if error.field in OTHERS_FAULT:  # seen only now: nobody shall be blamed that it is not finished
+                    self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
+                raise
+
+    async def _unready(self, forward: Forward, spec: ModelSpec) -> str:
+        """Why nothing can be served now; empty where it can."""
+        if self.engine is None:
+            return "loading"
+        if not await self.engine.health():
+            return "the ML node does not answer"
         if unfit := self._unfit(spec):
-            await self._busy(stream, forward, unfit)
-            return
+            return unfit
         if self.unstarted.owes(forward.agent, self.chain.height()):
-            await self._busy(stream, forward, "this agent does not put on chain what it has done")
-            return
-        try:
-            taken = self.bandwidth.take(forward.agent, request.prompt_tokens_max + request.max_tokens, self.chain.height())
-        except Overloaded as error:
-            await self._busy(stream, forward, error.message)
-            return
-        self.jobs += 1
-        self.unstarted.note(forward.agent, signed, self.chain.height())
-        try:
-            taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine))
-        except InvalidRequest as error:  # the client's fault, seen only now: nobody shall be blamed that it is not finished
-            self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
-            raise
-        finally:
-            self.jobs -= 1
-            self.bandwidth.give_back(taken)
+            return "this agent does not put on chain what it has done"
+        return ""
+
+    def _wrong_prefix(self, forward: Forward, spec: ModelSpec, drawn: Sequence[bytes]) -> str:
+        """Why this executor must not go on from what the agent says was streamed; empty where it may. Whatever it went on from it would sign on."""
+        request = forward.signed_request.request
+        if not forward.prefix and not forward.taken:
+            return ""
+        if len(forward.prefix) >= request.max_tokens or any(token in self.eos_ids for token in forward.prefix):
+            return "what was streamed so far is a whole answer, or goes on after its end"
+        if any(token >= spec.vocabulary for token in forward.prefix):
+            return "what was streamed so far has tokens that this model has not"
+        inference_id = forward.signed_request.inference_id
+        return wrong_handover(forward.taken, forward.prefix, request.network, inference_id, drawn, self.key.public) or ""
 
     def _unfit(self, spec: ModelSpec) -> str:
         """Why this ML node may not serve the model as the registry describes it; empty where it may. Validators would refuse its answers."""
         if spec.stacks and family(self.stack) not in spec.stacks:
             return f"{spec.model} may not be served on {family(self.stack)}"
+        if self.vocabulary is None:
+            return "no tokenizer.json here: the text of an answer could not be signed for"
         if self.tokenizer_hash is None:  # an ML node by URL: its files are not here
             return ""
         try:
@@ -111,8 +159,8 @@ class Executor:
             return error.message
         return ""
 
-    def _check(self, peer: str, forward: Forward) -> bytes:
-        """The beacon of the draw."""
+    def _check(self, peer: str, forward: Forward) -> tuple[bytes, tuple[bytes, ...]]:
+        """The beacon of the draw, and who was drawn."""
         signed = forward.signed_request
         request = signed.request
         if peer_id(forward.agent) != peer:
@@ -124,7 +172,10 @@ class Executor:
         check_prompt(forward.prompt, request.prompt_hash)
         if self.key.public not in drawn:
             raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
-        return beacon
+        if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:
+            # two answers to one request: one of the two would be called a lie, for only one payload is kept
+            raise RemoteProtocolError("this request is being answered here, or was", field="inference_id")
+        return beacon, drawn
 
     def _draw(self, forward: Forward) -> tuple[bytes, tuple[bytes, ...]]:
         """(beacon, who was drawn). A draw on chain holds until the deadline, so that the next executor can take over however long the one
@@ -151,35 +202,43 @@ class Executor:
         record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason[:300])
         return SignedBusy(record, self.key.sign(Domain.BUSY, forward.signed_request.request.network, encode(record)))
 
-    async def _run(self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine) -> int:
-        """Tokens of prompt and answer."""
-        inference_id = forward.signed_request.inference_id
-        job = await self._job(engine, forward.signed_request, forward.prompt, spec, beacon, tuple(forward.prefix))
+    async def _run(
+        self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine, drawn: Sequence[bytes]
+    ) -> int:
+        """Tokens of the prompt, and those generated."""
+        signed, vocabulary = forward.signed_request, self.vocabulary
+        assert vocabulary is not None  # _unready
+        job = await self._job(engine, signed, forward.prompt, spec, beacon, tuple(forward.prefix))
         steps = await self._prefix_steps(engine, job)
+        showing = Showing(stream, self.key, signed, vocabulary, job.prefix)
 
         async def take(step: TokenStep) -> None:
-            steps.append(step)
-            await self._show(stream, len(steps) - 1, step)
+            if not 0 <= step.token < spec.vocabulary:
+                raise Unavailable(f"the ML node names token {step.token}; {spec.model} has {spec.vocabulary}", field="ml_node")
+            steps.append(replace(step, text=showing.text_of(step.token)))
+            await self._show(showing, steps[-1])
 
-        stopped = await until_stop(stream, inference_id, engine.generate(job), take)
-        if stopped and not steps:
+        stopped = await until_stop(stream, signed.inference_id, engine.generate(job), take)
+        if len(steps) == len(job.prefix):
             raise RemoteProtocolError("stopped before there was a token to sign for", field="stop")
-        signed, raw = await self._claim(forward.signed_request, forward.prompt, spec, job, steps, stopped=stopped)
-        self.outbox.put(RecordKind.FINISH, signed)
-        await stream.send(pack_frame(Done(signed, raw)))
-        return len(job.prompt_tokens) + len(steps)
+        finish, raw = await self._claim(
+            signed, forward.prompt, spec, job, steps, stopped=stopped, taken=forward.taken, drawn=drawn, plant=engine is not self.engine
+        )
+        self.outbox.put(RecordKind.FINISH, finish)
+        await stream.send(pack_frame(Done(finish, raw)))
+        return len(job.prompt_tokens) + len(steps) - len(job.prefix)
 
     async def answer(self, signed: SignedRequest, prompt: str, spec: ModelSpec, beacon: bytes) -> SignedFinish:
         """An answer that nobody waits for (p2p/sprint.py): made and kept as one for a client is, but neither shown nor put on chain. Raises
         Unavailable without an engine that gives one."""
-        if self.engine is None:
-            raise Unavailable("the ML node is not ready", field="ml_node")
+        if self.engine is None or self.vocabulary is None:
+            raise Unavailable("the ML node is not ready, or its tokenizer.json is not here", field="ml_node")
         engine = self.engine_for(signed, self.engine)
         job = await self._job(engine, signed, prompt, spec, beacon)
         steps = [step async for step in engine.generate(job)]
         if not steps:
             raise Unavailable("the ML node gives no tokens", field="ml_node")
-        return (await self._claim(signed, prompt, spec, job, steps, stopped=False))[0]
+        return (await self._claim(signed, prompt, spec, job, steps, plant=engine is not self.engine))[0]
 
     async def _job(
         self, engine: Engine, signed: SignedRequest, prompt: str, spec: ModelSpec, beacon: bytes, prefix: tuple[int, ...] = ()
@@ -195,9 +254,9 @@ class Executor:
         seed = tape.tape_seed(beacon, signed.inference_id, request.client_nonce)
         return Job(prompt_tokens, request.max_tokens, request.params, seed, prefix)
 
-    async def _show(self, stream: Stream, position: int, step: TokenStep) -> None:
+    async def _show(self, showing: Showing, step: TokenStep) -> None:
         """One token to the agent, and so to the client. Attacks of p2p/attacks replace this."""
-        await stream.send(pack_frame(Tokens(position, (step.token,), step.text)))
+        await showing.send(step)
 
     async def _prefix_steps(self, engine: Engine, job: Job) -> list[TokenStep]:
         """What another executor already streamed, as this engine scores it: it becomes part of our claim."""
@@ -214,26 +273,40 @@ class Executor:
         return steps
 
     async def _claim(
-        self, signed: SignedRequest, prompt: str, spec: ModelSpec, job: Job, steps: list[TokenStep], *, stopped: bool
+        self, signed: SignedRequest, prompt: str, spec: ModelSpec, job: Job, steps: list[TokenStep], *, stopped: bool = False,
+        taken: tuple[SignedStreamed, ...] = (), drawn: Sequence[bytes] = (), plant: bool = False,
     ) -> tuple[SignedFinish, bytes]:
-        """(signed finish, artifact) of what was generated; the payload is on disk when this returns. stopped: the agent asked for no more."""
+        """(signed finish, artifact) of what was generated; the payload is on disk when this returns. stopped: the agent asked for no more.
+        plant: a fault is meant."""
         request, inference_id = signed.request, signed.inference_id
+        assert self.vocabulary is not None  # whoever calls has looked
         reason = FinishReason.STOPPED if stopped and len(steps) < request.max_tokens else FinishReason.LENGTH
         if steps and steps[-1].token in self.eos_ids:
             reason = FinishReason.STOP
         header = artifacts.header_for(
-            request, inference_id, spec, job.seed, job.prompt_tokens, reason, stack=self.stack, taken_over=len(job.prefix)
+            request, inference_id, spec, job.seed, job.prompt_tokens, reason, stack=self.stack, taken=taken
         )
         artifact = artifacts.build(header, steps)
         record = FinishRecord(
             inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(job.prompt_tokens), len(steps), reason,
-            str(self.stack),
+            str(self.stack), text_hash(self.vocabulary.text(artifact.tokens)), len(job.prefix),
         )
+        if not plant:
+            await self._look(artifact, signed, record, spec, job.seed, drawn)
         finish = SignedFinish(record, self.key.sign(Domain.FINISH, request.network, encode(record)))
         raw = artifact.to_bytes()
         # durable before it is claimed: a validator must be able to fetch what the root names
         await trio.to_thread.run_sync(self.payloads.put_payload, bytes(inference_id), encode(Payload(prompt, raw)))
         return finish, raw
+
+    async def _look(
+        self, artifact: Artifact, signed: SignedRequest, record: FinishRecord, spec: ModelSpec, seed: bytes, drawn: Sequence[bytes]
+    ) -> None:
+        """Raises Unavailable for an answer that stage 0 refutes, whatever the ML node did: it is not signed. Cheats replace this."""
+        exact = partial(check.check_exact, artifact, signed.request, record, spec, seed, self.eos_ids, drawn=drawn)
+        wrong = await trio.to_thread.run_sync(exact)
+        if wrong is not None:
+            raise Unavailable(f"this peer's own ML node gave what every check refutes: {wrong}"[:300], field="ml_node")
 
 
 def check_prompt(prompt: str, prompt_hash: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from p2p.errors import ConfigError
 from p2p.genesis import ModelSpec
+from p2p.limits import MAX_TOKENIZER
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 Progress = Callable[[str], None]
@@ -84,12 +86,31 @@ def template_hash(model: Path) -> bytes:
     return hashlib.sha256((model / "chat_template.jinja").read_bytes()).digest()
 
 
-def tokenizer_hash(model: Path) -> bytes:
-    """SHA-256 of tokenizer.json. Raises ConfigError where there is none."""
+def vocabulary_size(model: Path) -> int:
+    """Rows of the model's output layer, by its config.json. Raises ConfigError where it says none."""
     try:
-        return hashlib.sha256((model / "tokenizer.json").read_bytes()).digest()
+        config = json.loads((model / "config.json").read_text())
+        return int(config.get("vocab_size") or config["text_config"]["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{model / 'config.json'} does not say how large the vocabulary is", field="model_path") from error
+
+
+def tokenizer_file(own: Path | None, model_path: Path | None, name: str) -> Path | None:
+    """Where the tokenizer.json of model `name` is: named, with the weights, or where `prepare_model` puts the small model; None: nowhere."""
+    return next((path for path in (own, model_path) if path is not None), None) or next(
+        (path for path in (cache_root() / name,) if name == MODEL_NAME and (path / "tokenizer.json").exists()), None
+    )
+
+
+def read_tokenizer(path: Path) -> bytes:
+    """The bytes of a tokenizer.json, or of the one in a folder. Raises ConfigError where it cannot be read or is too large."""
+    file = path / "tokenizer.json" if path.is_dir() else path
+    try:
+        if file.stat().st_size > MAX_TOKENIZER:
+            raise ConfigError(f"{file} is larger than {MAX_TOKENIZER} bytes", field="tokenizer")
+        return file.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{model} holds no tokenizer.json", field="model_path") from error
+        raise ConfigError(f"cannot read {file}: {error.strerror}", field="tokenizer") from error
 
 
 def check_tokenizer(found: bytes, spec: ModelSpec) -> None:

@@ -24,14 +24,16 @@ from p2p.limits import (
     FRAME_TIMEOUT_S,
     KIB,
     MAX_FRAME,
+    MAX_HANDOVERS,
     MAX_ITEMS,
     MAX_OUTPUT_TOKENS,
     MAX_PROMPT_BYTES,
     MAX_PROPOSAL,
+    MAX_TOKEN_TEXT,
     MAX_TX,
     MAX_TXS_PER_BLOCK,
 )
-from p2p.types import U32, U64, VERSION, Bytes32, Reason, Short, SignedBusy, SignedFinish, SignedRequest
+from p2p.types import U32, U64, VERSION, Bytes32, Bytes64, Reason, Short, SignedBusy, SignedFinish, SignedRequest, SignedStreamed
 
 if TYPE_CHECKING:
     from p2p.gossip.streams import Stream
@@ -44,6 +46,8 @@ _WITH_TOKENS = MAX_ITEMS + MAX_OUTPUT_TOKENS
 
 Prompt = Annotated[str, Meta(max_length=MAX_PROMPT_BYTES)]
 TokenIds = Annotated[tuple[U32, ...], Meta(max_length=MAX_OUTPUT_TOKENS)]
+NextTokens = Annotated[tuple[U32, ...], Meta(min_length=1, max_length=MAX_OUTPUT_TOKENS)]
+Handovers = Annotated[tuple[SignedStreamed, ...], Meta(max_length=MAX_HANDOVERS)]
 
 
 class Ask(Message, frozen=True, tag="ask"):
@@ -54,7 +58,7 @@ class Ask(Message, frozen=True, tag="ask"):
 
 
 class Forward(Message, frozen=True, tag="forward"):
-    """The agent hands a request to a drawn executor. prefix: tokens already streamed by one that died."""
+    """The agent hands a request to a drawn executor. prefix: tokens already streamed by those that died; taken: their word for it."""
 
     BYTES: ClassVar[int] = MAX_PROMPT_BYTES + MAX_OUTPUT_TOKENS * 5 + _SMALL
     ITEMS: ClassVar[int] = _WITH_TOKENS
@@ -63,6 +67,7 @@ class Forward(Message, frozen=True, tag="forward"):
     prompt: Prompt
     agent: Bytes32
     prefix: TokenIds
+    taken: Handovers = ()
 
 
 class Accepted(Message, frozen=True, tag="accepted"):
@@ -90,11 +95,14 @@ class Passed(Message, frozen=True, tag="passed"):
 
 
 class Tokens(Message, frozen=True, tag="tokens"):
+    """The next tokens, at least one: a frame that moves nothing is none. signature: the executor's, over a Streamed up to here."""
+
     BYTES: ClassVar[int] = _TEXT + MAX_OUTPUT_TOKENS * 5 + _TINY
     ITEMS: ClassVar[int] = _WITH_TOKENS
     position: U32
-    tokens: Annotated[tuple[U32, ...], Meta(min_length=1, max_length=MAX_OUTPUT_TOKENS)]  # none would be a way to never end
+    tokens: NextTokens
     text: Annotated[str, Meta(max_length=65536)]
+    signature: Bytes64
 
 
 class Stop(Message, frozen=True, tag="stop"):
@@ -261,6 +269,12 @@ def parse_frame(data: bytes, *kinds: type[Message]) -> Frame:
         )
     frame: Frame = convert(kind, plain)
     return whole(frame, data)
+
+
+def check_text(frame: Tokens) -> None:
+    """Raises RemoteProtocolError where tokens come with more text than any have."""
+    if len(frame.text.encode()) > MAX_TOKEN_TEXT * (len(frame.tokens) + 1):  # a character may begin with a token that was sent before
+        raise RemoteProtocolError(f"more than {MAX_TOKEN_TEXT} bytes of text for a token", field="text")
 
 
 async def receive_frame(stream: Stream, *kinds: type[Message], timeout_s: float = FRAME_TIMEOUT_S) -> Frame:

@@ -17,8 +17,8 @@ from p2p.errors import InvalidRequest
 from p2p.inference.engine import Job, TokenStep
 from p2p.inference.torch_cache import Decode, Prefill
 from p2p.inference.torch_pick import pick
-from p2p.inference.torch_text import TextStream
 from p2p.limits import MAX_OUTPUT_TOKENS, PREFILL_TOKENS, TOP_RANKS
+from p2p.verification.text import TextStream
 
 if TYPE_CHECKING:
     from p2p.inference.torch_model import TorchModel
@@ -73,7 +73,7 @@ class Decoder:
         """Prefill new rows and give their first tokens. At most `free` jobs, checked and with tokens left to make; about
         PREFILL_TOKENS tokens in one pass is the caller's care (`admit`)."""
         assert len(jobs) <= self.free
-        fresh = [_Row(tag, job, TextStream(self._model.decode_text, job.prefix), [*job.prefix]) for tag, job in jobs]
+        fresh = [_Row(tag, job, TextStream(self._model.vocabulary, job.prefix), [*job.prefix]) for tag, job in jobs]
         rows = [[*row.job.prompt_tokens, *row.job.prefix] for row in fresh]
         for row, tokens in zip(fresh, rows, strict=True):
             row.cached = len(tokens)
@@ -141,9 +141,8 @@ class Decoder:
 
     def _event(self, row: _Row, token: int, logprob: float, top: tuple[tuple[int, float], ...]) -> Event:
         row.output.append(token)
-        text = row.text.add(token)
         last = token in self._model.eos_ids or len(row.output) >= row.job.max_tokens
-        return Event(row.tag, TokenStep(token, text + row.text.flush() if last else text, logprob, top), last)
+        return Event(row.tag, TokenStep(token, row.text.add(token), logprob, top), last)
 
 
 def admit(waiting: Sequence[Job], free: int) -> int:

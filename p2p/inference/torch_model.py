@@ -23,9 +23,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from p2p.errors import ConfigError, InvalidRequest
 from p2p.inference.engine import Job, Row, Tokens, TokenStep
+from p2p.inference.model import read_tokenizer
 from p2p.inference.torch_cache import ATTENTION, SlotCache
 from p2p.limits import MAX_ENGINE_ROWS, PREFILL_TOKENS
 from p2p.types import StackClass
+from p2p.verification.text import parse_vocabulary
 
 if TYPE_CHECKING:
     from p2p.inference.torch_decode import Decoder
@@ -52,6 +54,7 @@ class TorchModel:
             module = AutoModelForCausalLM.from_pretrained(
                 str(path), dtype=getattr(torch, dtype), attn_implementation=ATTENTION, local_files_only=True
             )
+            self.vocabulary = parse_vocabulary(read_tokenizer(path))
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} holds no model that transformers can load: {error}"[:300], field="model_path") from error
@@ -84,11 +87,6 @@ class TorchModel:
                 [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=False
             )
         return tuple(int(token) for token in ids)
-
-    def decode_text(self, tokens: Sequence[int]) -> str:
-        """Special tokens are skipped; nothing is tidied up."""
-        with self._tokenizing:
-            return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     # -- prefill --------------------------------------------------------------------------------------------------
 

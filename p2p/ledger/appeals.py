@@ -16,9 +16,10 @@ from p2p.genesis import Genesis
 from p2p.ledger import parameters
 from p2p.ledger.accounts import credit, debit
 from p2p.ledger.cases import close_case, open_case
+from p2p.ledger.committee import AppealSeen, Panel
 from p2p.ledger.ops import Appeal
 from p2p.ledger.payout import burn
-from p2p.ledger.records import AppealSeen, Inference, Panel
+from p2p.ledger.records import Inference
 from p2p.ledger.rules import checking, nodes_by_owner, voting_weights
 from p2p.ledger.view import View
 from p2p.types import Status
@@ -39,8 +40,8 @@ def _somebody_is_left(view: View, genesis: Genesis, inference: Inference) -> boo
 
 def weights_of(view: View, genesis: Genesis, inference: Inference) -> dict[bytes, int]:
     """validator -> what its verdict weighs: that of a vote that was lost keeps what it had then, the others' is their validators' now."""
-    kept = {verdict.validator: verdict.weight for verdict in inference.verdicts} if inference.appeal_until else {}
-    new = inference.verdicts_on_appeal if inference.appeal_until else inference.verdicts
+    kept = {verdict.validator: verdict.weight for verdict in inference.revealed} if inference.appeal_until else {}
+    new = inference.verdicts_on_appeal if inference.appeal_until else inference.revealed
     return kept | voting_weights(view, genesis, [verdict.validator for verdict in new])
 
 

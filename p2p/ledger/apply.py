@@ -16,6 +16,7 @@ from p2p.genesis import Genesis
 from p2p.inference.draw import draw_executors
 from p2p.keys import Domain, verify
 from p2p.ledger.accounts import count_spending
+from p2p.ledger.models import spec_at
 from p2p.ledger.orders import apply_op
 from p2p.ledger.plants import apply_plant_commit, apply_plant_reveal
 from p2p.ledger.price import price_of
@@ -27,7 +28,19 @@ from p2p.ledger.standing import count_finish
 from p2p.ledger.verdicts import apply_commit, apply_verdict
 from p2p.ledger.view import View, due_key
 from p2p.limits import MAX_CANDIDATES
-from p2p.types import BusyRecord, OutputRecord, Record, RecordKind, SignedBusy, SignedFinish, StartRecord, Status
+from p2p.types import (
+    BusyRecord,
+    FinishReason,
+    FinishRecord,
+    OutputRecord,
+    Record,
+    RecordKind,
+    SignedBusy,
+    SignedFinish,
+    StartRecord,
+    Status,
+)
+from p2p.verification.profile import family
 
 MAX_EARLY = 4  # records that may wait for one inference's Start
 
@@ -112,7 +125,8 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
         raise RemoteProtocolError("more tokens than asked for, or none", field="output_tokens")
     if finish.prompt_tokens > request.prompt_tokens_max:
         raise RemoteProtocolError("more prompt tokens than the client agreed to", field="prompt_tokens")
-    cost = (finish.prompt_tokens + finish.output_tokens) * inference.price_micro
+    _check_finish(view, inference, finish)
+    cost = (finish.prompt_tokens + finish.generated) * inference.price_micro
     back = inference.escrow_micro - cost
     account, totals = view.account(request.account), view.totals()
     view.put_account(request.account, replace(account, balance_micro=account.balance_micro + back))
@@ -125,6 +139,23 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
     view.remove_id(due_key(request.deadline_height), finish.inference_id)
     view.add_due(height + genesis.validation_delay, finish.inference_id)
     count_finish(view, finish.executor)
+
+
+def _check_finish(view: View, inference: Inference, finish: FinishRecord) -> None:
+    """What needs no model, of each answer, drawn to be checked or not: an answer that every check refuses is not paid for where none looks."""
+    request = inference.signed_request.request
+    spec = spec_at(view, request.model, inference.draw_height)
+    whole = finish.output_tokens == request.max_tokens
+    if (finish.finish_reason is FinishReason.LENGTH and not whole) or (finish.finish_reason is FinishReason.STOPPED and whole):
+        raise RemoteProtocolError("finish reason and number of tokens do not go together", field="finish_reason")
+    if finish.taken_over >= finish.output_tokens:
+        raise RemoteProtocolError("nothing was added to what was taken over", field="taken_over")
+    if finish.taken_over and finish.executor == inference.candidates[0]:
+        raise RemoteProtocolError("nobody was asked before this executor", field="taken_over")
+    if finish.prompt_tokens == 0 or (spec is not None and finish.prompt_tokens + finish.output_tokens > spec.context_tokens):
+        raise RemoteProtocolError("no prompt, or more tokens than the model's context", field="prompt_tokens")
+    if spec is not None and spec.stacks and family(finish.stack) not in spec.stacks:
+        raise RemoteProtocolError("the model may not be served on this stack", field="stack")
 
 
 def _output(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:

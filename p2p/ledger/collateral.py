@@ -85,13 +85,13 @@ def release(view: View, participant: Participant) -> None:
 
 
 def at_stake(participant: Participant) -> int:
-    """What can be slashed: the collateral and what is on its way back."""
-    return participant.collateral_micro + sum(w.amount_micro for w in participant.withdrawals)
+    """What can be slashed: the collateral, what is on its way back, and the bond of its place."""
+    return participant.collateral_micro + sum(w.amount_micro for w in participant.withdrawals) + participant.bond_micro
 
 
 def take(view: View, node: bytes, amount: int) -> int:
     """Slash up to `amount`; what was taken. It is out of Totals.collateral_micro then, and the CALLER must put it elsewhere (burnt, or on
-    accounts) in the same block. First what stays deposited, then withdrawals, the latest first."""
+    accounts) in the same block. First what stays deposited, then withdrawals, the latest first, then the bond."""
     participant = view.participant(node)
     if participant is None:
         return 0
@@ -103,7 +103,11 @@ def take(view: View, node: bytes, amount: int) -> int:
         taken += piece
         if piece < last.amount_micro:
             waiting.append(replace(last, amount_micro=last.amount_micro - piece))
-    view.put_participant(replace(participant, collateral_micro=collateral, withdrawals=tuple(waiting)))
+    bond = min(participant.bond_micro, amount - taken)
+    taken += bond
+    view.put_participant(replace(
+        participant, collateral_micro=collateral, withdrawals=tuple(waiting), bond_micro=participant.bond_micro - bond,
+    ))
     _count(view, -taken)
     return taken
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from p2p.genesis import CheckRules
-from p2p.ledger.records import VerdictSeen
+from p2p.ledger.committee import VerdictSeen
 from p2p.types import RevealedRow
 
 Nodes = frozenset[bytes]

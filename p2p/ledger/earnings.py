@@ -60,7 +60,7 @@ def book(view: View, genesis: Genesis, height: int, inference: Inference) -> Non
     finish, request = inference.finish.record, inference.signed_request.request
     epoch = epoch_of(genesis, height)
     record = new_earning(view, epoch, finish.executor)
-    tokens = finish.prompt_tokens + finish.output_tokens
+    tokens = finish.prompt_tokens + finish.generated
     work = 0 if record.owner == request.account else tokens * cost_factor_milli(view, inference)
     put_earning(view, epoch, finish.executor, replace(
         record, fees_micro=record.fees_micro + inference.due_micro, work=record.work + work, inferences=record.inferences + 1,

@@ -1,8 +1,9 @@
 """Votes on the rules and the models. Law: what cannot be built is not put to a vote; what was accepted is in force from the first height of
 the next epoch, for everybody; if it no longer fits what is in force by then, it is void and says why.
 
-A vote weighs what its account's participants weigh when it is cast; yes must reach `gov_quorum_milli` of all weight at closing, so
-silence is a no. State: `props` (ids, oldest first), `prop/<id>`.
+A vote weighs what its account's participants weigh when it is cast, and no more than they still do at closing; yes must reach
+`gov_quorum_milli` of all weight at closing, of those that are leaving too, so silence is a no and leaving makes no majority.
+State: `props` (ids, oldest first), `prop/<id>`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from p2p.keys import digest
 from p2p.ledger import parameters, windows
 from p2p.ledger.models import add_model, check_new, live_spec, put_model
 from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
+from p2p.ledger.places import MAX_PARTICIPANTS
 from p2p.ledger.price import begin_at
-from p2p.ledger.registry import MAX_PARTICIPANTS, nodes_of
+from p2p.ledger.registry import nodes_of
 from p2p.ledger.sprint import late
 from p2p.ledger.view import View
 from p2p.types import U64, Bytes32, Reason, Short
@@ -97,10 +99,14 @@ def vote(view: View, genesis: Genesis, height: int, account: bytes, body: Vote) 
 
 
 def _weight(view: View, account: bytes) -> int:
-    weight = sum(p.weight for p in nodes_of(view, account) if not p.leaving)
+    weight = _counts(view, account)
     if not weight:
-        raise InvalidRequest("the account's participants have no weight", field="account")
+        raise InvalidRequest("the account's participants have no weight, or are leaving or convicted", field="account")
     return weight
+
+
+def _counts(view: View, account: bytes) -> int:
+    return sum(p.weight for p in nodes_of(view, account) if not p.leaving and not p.convicted_until)
 
 
 def close(view: View, genesis: Genesis, height: int, key: bytes) -> None:
@@ -108,7 +114,8 @@ def close(view: View, genesis: Genesis, height: int, key: bytes) -> None:
     found = proposal(view, key)
     if found is None or found.state != OPEN or found.closes != height:
         return
-    total = sum(p.weight for p in view.participants() if not p.leaving)
+    total = sum(p.weight for p in view.participants())
+    found = replace(found, votes=tuple(replace(cast, weight=min(cast.weight, _counts(view, cast.account))) for cast in found.votes))
     accepted = total > 0 and found.yes_weight * 1000 >= parameters.economy(view, genesis).gov_quorum_milli * total
     view.put(b"prop/" + key, encode(replace(found, state=ACCEPTED if accepted else REJECTED, total_weight=total)))
 
@@ -148,7 +155,12 @@ def _checks(view: View, genesis: Genesis, height: int, change: ChangeChecks) -> 
 
 def _economy(view: View, genesis: Genesis, height: int, change: ChangeEconomy) -> None:
     del height
-    parameters.put_economy(view, parameters.changed(parameters.economy(view, genesis), change.fields))
+    rules = parameters.changed(parameters.economy(view, genesis), change.fields)
+    if rules.gov_quorum_milli < genesis.economy.gov_quorum_milli:
+        raise InvalidRequest(  # else one vote that was won by surprise is all that is ever needed
+            f"not below what the network began with, {genesis.economy.gov_quorum_milli}", field="gov_quorum_milli",
+        )
+    parameters.put_economy(view, rules)
 
 
 def _add(view: View, genesis: Genesis, height: int, change: AddModel) -> None:

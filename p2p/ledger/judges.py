@@ -1,7 +1,8 @@
 """What validators did in this epoch, and what follows (rules J1 to J8 of README.md). Law: a bar and a conviction need an exact test.
 
-Odd marks and missed duties, each of one epoch against an honest rate (verification/duty.convicts). Over epochs, by the same sequential test as
-executors: faults that they called valid, and numbers that other weights explain better than other kernels (decision 028). A bar lasts until
+Odd marks of one epoch against an honest rate (verification/duty.convicts). Over epochs, by the same sequential test as executors: duties that
+they missed and others did (decision 033), faults that they called valid, and numbers that other weights explain better than other kernels
+(decision 028). A bar lasts until
 the end of the NEXT epoch: a barred one's word weighs nothing and it serves nobody.
 """
 
@@ -13,23 +14,42 @@ from msgspec.structs import replace
 
 from p2p.genesis import Genesis
 from p2p.ledger import exclusion, parameters
-from p2p.ledger.records import Panel, Participant
-from p2p.ledger.rules import epoch_of, next_end
+from p2p.ledger.committee import Panel
+from p2p.ledger.records import Participant
+from p2p.ledger.rules import epoch_of, next_end, voting_weights
 from p2p.ledger.view import View
 from p2p.verification.duty import convicts
-from p2p.verification.sequential import share_of_milli, sight_milli
+from p2p.verification.sequential import Detector, share_of_milli, sight_milli
 
 
 def count_duties(view: View, genesis: Genesis, height: int, panel: Panel) -> None:
-    """When a committee's work is over: who neither committed nor revealed missed a duty. Where nobody spoke it is nobody's fault: there may
-    have been nothing that could be checked, and an executor must not be able to have its validators barred."""
-    said = {verdict.validator for verdict in panel.verdicts}
-    if not said:
-        return
+    """When a committee's work is over: J5. Who judged did its duty. Who was silent or could not get the payload missed it where more than half of
+    the committee's weight judged; else it is nobody's fault: there may have been nothing that could be checked, or nobody was there, and
+    neither an executor nor an outage may have validators barred."""
+    judged = {verdict.validator for verdict in panel.judged}
+    weights = voting_weights(view, genesis, panel.members)
+    most = 2 * sum(weights[node] for node in judged) > sum(weights.values())
     for node in panel.members:
-        standing = view.standing(node)
-        view.put_standing(node, replace(standing, duties=standing.duties + 1, missed=standing.missed + (node not in said)))
-        _judge_validator(view, genesis, height, node)
+        if node in judged or most:
+            _count_duty(view, genesis, height, node, drawn=panel.height, missed=node not in judged)
+
+
+def _count_duty(view: View, genesis: Genesis, height: int, node: bytes, *, drawn: int, missed: bool) -> None:
+    """drawn: height of the committee's draw. Misses of committees that were at work together have one cause, and count once in the test."""
+    checks, standing, participant = parameters.checks(view, genesis), view.standing(node), view.participant(node)
+    standing = replace(standing, duties=standing.duties + 1, missed=standing.missed + missed)
+    if participant is None or (missed and drawn <= standing.missed_at):
+        view.put_standing(node, standing)
+        return
+    absent, there = sight_milli(checks.honest_miss_ppm)
+    present = standing.present.updated(absent if missed else there, checks.llr_cap_milli)
+    log = present.reached(checks.conviction_milli) if missed and not participant.barred_until else None
+    view.put_standing(node, replace(
+        standing, missed_at=height if missed else standing.missed_at, present=present if log is None else Detector(),
+    ))
+    if log is not None:
+        what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for duties it missed and others did"
+        _bar(view, genesis, height, participant, what)
 
 
 def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], odd: frozenset[bytes]) -> None:
@@ -86,8 +106,4 @@ def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> 
         return
     if convicts(standing.odd, standing.compared, checks.honest_odd_ppm, checks.conviction_ppb):
         what = f"stood alone in {standing.odd} of {standing.compared} comparisons"
-    elif convicts(standing.missed, standing.duties, checks.honest_miss_ppm, checks.conviction_ppb):
-        what = f"missed {standing.missed} of {standing.duties} duties"
-    else:
-        return
-    _bar(view, genesis, height, participant, what)
+        _bar(view, genesis, height, participant, what)

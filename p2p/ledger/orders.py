@@ -19,6 +19,7 @@ from p2p.ledger.ops import (
     Cap,
     Delegate,
     Deposit,
+    Op,
     OpKind,
     Propose,
     Register,
@@ -62,17 +63,22 @@ def carry_out(view: View, genesis: Genesis, height: int, signed: SignedOp) -> No
     op = signed.op
     if op.network != genesis.network:
         raise InvalidRequest(f"this is network {genesis.network}", field="network")
-    if not verify(op.account, Domain.OP, genesis.network, encode(op), signed.signature):
+    if not is_signed(genesis, signed):
         raise InvalidRequest("not signed by the account's key", field="signature")
     account = view.account(op.account)
     if not account.nonce_is_free(op.nonce):
         raise InvalidRequest(accounts.why_not(account, op.nonce), field="nonce")
     high, mask = account.with_nonce(op.nonce)
     view.put_account(op.account, replace(account, nonce_high=high, nonce_mask=mask))
-    shape, carry = _HANDLERS[op.kind]
-    carry(view, genesis, height, op.account, unpack(shape, op.body))
+    _, carry = _HANDLERS[op.kind]
+    carry(view, genesis, height, op.account, body_of(op))
 
 
-def check_op(view: View, genesis: Genesis, height: int, signed: SignedOp) -> None:
-    """Whether it could be carried out in block `height` as things stand; `view` stays as it is. Raises FolkmootError."""
-    carry_out(view.child(), genesis, height, signed)
+def is_signed(genesis: Genesis, signed: SignedOp) -> bool:
+    """By the account itself, for this network."""
+    return verify(signed.op.account, Domain.OP, genesis.network, encode(signed.op), signed.signature)
+
+
+def body_of(op: Op) -> Any:
+    """What is ordered, as the message of its kind. Raises RemoteProtocolError."""
+    return unpack(_HANDLERS[op.kind][0], op.body)

@@ -1,5 +1,6 @@
 """The committees of one inference: drawn, commit, reveal, decide; a second one where one says 'invalid', a third on appeal. Law: it moves
-at the end of a block only, from what is on chain; a verdict's weight is its validator's, and silence never decides against anyone.
+at the end of a block only, from what is on chain; a verdict's weight is its validator's, and neither silence nor 'withheld' ever says that
+an answer is wrong.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from p2p.genesis import Genesis
-from p2p.ledger import appeals, compare, earnings, judges, parameters, standing
+from p2p.ledger import appeals, compare, earnings, judges, parameters, standing, withheld
+from p2p.ledger.committee import Panel
 from p2p.ledger.models import spec_at
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
-from p2p.ledger.records import Inference, Panel
+from p2p.ledger.records import Inference
 from p2p.ledger.rules import checking_lots, checking_lots_on
 from p2p.ledger.trust import check_milli, has_kernels
 from p2p.ledger.view import View
@@ -68,10 +70,12 @@ def _beacon(view: View, height: int) -> bytes:
 
 
 def _open(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, status: Status) -> bool:
-    """Draw a committee; False where nobody is left to ask. A dispute and an appeal ask those that were not asked before."""
+    """Draw a committee; False where nobody is left to ask. A dispute and an appeal ask those that were not asked before; who asks once more may
+    ask those again that could say nothing."""
     checks = parameters.checks(view, genesis)
     count = {Status.DISPUTED: checks.dispute_committee, Status.APPEALED: checks.appeal_committee}.get(status, genesis.committee)
     exclude = appeals.barred_from(view, inference, asked=status is not Status.VALIDATING)
+    exclude |= {view.node_now(verdict.validator) for verdict in inference.verdicts}  # each has one vote
     candidates = checking_lots(view, genesis, inference.signed_request.request.model)
     members = _equal_half(view, genesis, height, inference_id, inference, exclude, count) if status is not Status.VALIDATING else ()
     more = draw_validators(_beacon(view, height), inference_id, candidates, {*exclude, *members}, count - len(members))
@@ -113,24 +117,36 @@ def _close(view: View, genesis: Genesis, height: int, inference_id: bytes, infer
     for node in panel.members:
         view.remove_id(b"duty/" + node, inference_id)
     judges.count_duties(view, genesis, height, panel)
-    if not inference.verdicts:
-        fresh = len(inference.panels) < MAX_DRAWS and _open(view, genesis, height, inference_id, inference, Status.VALIDATING)
-        if not fresh:
-            refund(view, genesis, height, inference_id, inference, "no validator answered", Status.EXPIRED)
-        return
-    if not inference.dispute_height and not all(verdict.valid for verdict in panel.verdicts):
-        inference = replace(inference, dispute_height=height)
-        if _open(view, genesis, height, inference_id, inference, Status.DISPUTED):
+    if not inference.dispute_height:
+        if not all(verdict.valid for verdict in panel.judged):
+            inference = replace(inference, dispute_height=height)
+            if _open(view, genesis, height, inference_id, inference, Status.DISPUTED):
+                return
+        elif _asks_again(view, genesis, inference, panel) and _open(view, genesis, height, inference_id, inference, Status.VALIDATING):
             return
+    if not inference.revealed:
+        refund(view, genesis, height, inference_id, inference, "no validator answered", Status.EXPIRED)
+        return
     _decide(view, genesis, height, inference_id, inference)
 
 
+def _asks_again(view: View, genesis: Genesis, inference: Inference, panel: Panel) -> bool:
+    """Nobody spoke, or too few could get it: once more, for what kept them away may be over by then."""
+    silent = not panel.verdicts
+    return len(inference.panels) < MAX_DRAWS and (silent or withheld.is_missing(panel, appeals.weights_of(view, genesis, inference)))
+
+
 def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
-    """The weighted vote over all revealed verdicts. A tie does not stand: doubt is never 'valid'. What does not stand may be appealed, and
-    until that is over nobody is paid, marked or struck; without new verdicts it then is what it was (appeals.weights_of)."""
+    """The weighted vote over all verdicts about it. A tie does not stand: doubt is never 'valid'. Where no committee could get it there is
+    nothing to vote on (withheld.py). What does not stand may be appealed, and until that is over nobody is paid, marked or struck; without
+    new verdicts it then is what it was (appeals.weights_of)."""
     assert inference.finish is not None
     node, stack = inference.finish.record.executor, inference.finish.record.stack
     weights = appeals.weights_of(view, genesis, inference)
+    own = view.owner_of(node) == inference.signed_request.request.account
+    if withheld.is_lost(inference, weights):
+        withheld.close(view, genesis, height, inference_id, replace(inference, panels=tuple(map(_without_numbers, inference.panels))), own=own)
+        return
     verdicts = [verdict for verdict in inference.verdicts if weights[verdict.validator]]
     valid = sum(weights[v.validator] for v in verdicts if v.valid)
     invalid = sum(weights[v.validator] for v in verdicts if not v.valid)
@@ -145,12 +161,11 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     heard = any(weights[v.validator] for v in inference.verdicts_on_appeal)
     inference = appeals.close(view, genesis, height, inference_id, inference, confirmed=heard and not stands)
     checks = parameters.checks(view, genesis)
-    own = view.owner_of(node) == inference.signed_request.request.account
     compared, odd = _outliers(inference, weights, checks.reveal_tolerance_milli)
     if inference.dispute_height and valid != invalid:
         compared |= frozenset(verdict.validator for verdict in verdicts)
         lost = compare.losers(verdicts, weights, stands, checks)
-        committees = [panel.verdicts for panel in inference.panels]
+        committees = [panel.judged for panel in inference.panels]
         if stands:
             model = inference.signed_request.request.model
             equal = frozenset(v.validator for v in verdicts if has_kernels(view, v.validator, model, stack))
@@ -171,6 +186,7 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     judges.mark(view, genesis, height, compared, odd)
     if not own:
         llr = compare.evidence_milli(verdicts, weights, stands, checks.llr_cap_milli)
+        withheld.count_shown(view, genesis, node)
         standing.count_checked(view, genesis, height, inference, llr, stands)
     if stands:
         outcome = Status.UPHELD if inference.dispute_height else Status.VALIDATED

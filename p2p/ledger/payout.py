@@ -52,11 +52,21 @@ def stand(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
     if view.owner_of(finish.executor) != request.account:  # what one asks of oneself says nothing, for oneself or of demand
         standing.count_booked(view, inference, checked=outcome is not Status.SETTLED)
         if not inference.in_sprint:
-            used_by(view, request.model, height, finish.output_tokens)
+            used_by(view, request.model, height, finish.generated)
+    if not inference.in_sprint:
+        _of_use(view, genesis, height, inference)
     view.put_inference(inference_id, replace(
         inference, status=outcome.value, outcome="", due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
     ))
     keep_ended(view, genesis, height, inference.finish.record.executor, inference_id)
+
+
+def _of_use(view: View, genesis: Genesis, height: int, inference: Inference) -> None:
+    """Its agent keeps its place (places.py). An answer that costs less than a place does not count, or many places were held by little."""
+    agent = view.participant(inference.agent)
+    least = parameters.economy(view, genesis).registration_fee_micro
+    if agent is not None and not agent.weight and agent.active < height and inference.due_micro >= least:
+        view.put_participant(replace(agent, active=height))
 
 
 def disagree(inference: Inference) -> bool:
@@ -103,7 +113,7 @@ def penalise(view: View, genesis: Genesis, height: int, node: bytes) -> None:
 
 
 def burn(view: View, genesis: Genesis, height: int, amount: int) -> None:
-    """A penalty that the CALLER has taken from where it was (M11, M15)."""
+    """A penalty or a fee that the CALLER has taken from where it was (M11, M15, M19)."""
     if amount == 0:
         return
     totals, epoch = view.totals(), epoch_of(genesis, height)

@@ -13,18 +13,29 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from p2p.codec import encode
+from p2p.codec import Message, encode
 from p2p.genesis import EconomyRules, Genesis, ModelSpec
 from p2p.ledger import parameters
 from p2p.ledger.models import models
-from p2p.ledger.records import Price
 from p2p.ledger.view import View
+from p2p.types import U32, U64
 
 Serving = Callable[[View, Genesis, str], list[tuple[bytes, int]]]  # rules.serving
 
 MAX_PRICE = 1 << 60
 CEILING = 100  # times the first price, where a model names no ceiling
 MILLI = 1000
+
+
+class Price(Message, frozen=True):
+    """A model's price now. used: its output tokens booked in the last `window` heights. weight: of those who serve it, as last counted.
+    anchor: the price with which the epoch began, 0 = as now."""
+
+    micro: U64
+    used: U64 = 0
+    window: U32 = 0
+    weight: U64 = 0
+    anchor: U64 = 0
 
 
 def price_of(view: View, spec: ModelSpec) -> int:

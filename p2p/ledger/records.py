@@ -7,8 +7,9 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.codec import Message
+from p2p.ledger.committee import AppealSeen, Panel, VerdictSeen
 from p2p.limits import MAX_NONCE_AHEAD
-from p2p.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Milli, Reason, RevealedRow, Short, SignedFinish, SignedRequest
+from p2p.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Reason, Short, SignedFinish, SignedRequest
 from p2p.verification.sequential import Detector, Evidence
 
 NONCE_WINDOW = 64
@@ -70,7 +71,9 @@ class Participant(Message, frozen=True):
     executor say different things; it neither serves nor starts any. The reasons stay as a record. collateral_micro: without what is being
     withdrawn. leaving: the height at which node and collateral are released, 0 = it stays. origin: the first key of one whose key was
     rotated, else empty. convictions: those that are not forgotten; the next one excludes for twice as long. convicted_at: height of the last
-    one of its own. clean_epochs: since then, or since one was forgotten (exclusion.py)."""
+    one of its own. clean_epochs: since then, or since one was forgotten (exclusion.py). bond_micro: what its place holds until it leaves,
+    beside the collateral;
+    active: the last height at which it paid for its place or was of use as an agent (places.py)."""
 
     node: Bytes32
     owner: Bytes32
@@ -96,6 +99,8 @@ class Participant(Message, frozen=True):
     convictions: U32 = 0
     convicted_at: U64 = 0
     clean_epochs: U32 = 0
+    bond_micro: U64 = 0
+    active: U64 = 0
 
     @property
     def reputation(self) -> int:
@@ -128,12 +133,14 @@ class Finder(Message, frozen=True):
 
 
 class Standing(Message, frozen=True):
-    """One participant's counters of the running epoch; all but `evidence`, `sight` and `apart` begin anew with each.
+    """One participant's counters of the running epoch. The sequential tests (evidence, shown, sight, apart, present) and the heights outlive it.
 
     As executor: finished, checked: inferences, whatever became of them; booked, checked_tokens: of those that were paid for by others than its
-    owner; served: the same by model and stack; struck: those that did not stand; plants:
-    revealed ones; evidence: the sequential test, which outlives the epoch.
-    As validator: compared with others and how often odd; duties, missed; faults: answers it checked that did not stand, as J6 counts them;
+    owner; served: the same by model and stack; struck: those that did not stand; plants: revealed ones; evidence: the sequential test.
+    withheld: answers that no committee could get; shown: the sequential test of that; withheld_at: the height at which one was last counted in
+    it; watched_until: all its answers are checked until then, 0 = as its reputation says.
+    As validator: compared with others and how often odd; duties, missed; present: the sequential test of that; missed_at: the height at which a
+    miss was last counted in it; faults: answers it checked that did not stand, as J6 counts them;
     blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
     As agent or executor: paired, inferences of which both records were compared; partners: with whom they differed. finders: who found
     answers of this executor that did not stand.
@@ -158,6 +165,12 @@ class Standing(Message, frozen=True):
     sight: Detector = Detector()
     apart: Detector = Detector()
     booked: U64 = 0
+    withheld: U64 = 0
+    withheld_at: U64 = 0
+    watched_until: U64 = 0
+    shown: Detector = Detector()
+    present: Detector = Detector()
+    missed_at: U64 = 0
 
     @property
     def booked_before(self) -> int:
@@ -171,47 +184,6 @@ class Standing(Message, frozen=True):
     @property
     def unfinished(self) -> int:
         return sum(partner.unfinished for partner in self.partners)
-
-
-class CommitSeen(Message, frozen=True):
-    validator: Bytes32
-    commitment: Bytes32
-    height: U64
-
-
-class VerdictSeen(Message, frozen=True):
-    """A revealed verdict. numbers are dropped once they were compared; the block keeps them. weight: what it weighed in a vote that was lost
-    and may be appealed, and weighs in every later one; 0 before."""
-
-    validator: Bytes32
-    valid: bool
-    reason: Reason
-    llr_milli: Milli
-    tokens: U32
-    numbers: tuple[RevealedRow, ...]
-    height: U64
-    weight: U64 = 0
-
-
-class Panel(Message, frozen=True):
-    """One committee's work. height, beacon: of its draw. closes: the last height of the phase it is in (commit, or reveal)."""
-
-    height: U64
-    beacon: Bytes32
-    members: tuple[Bytes32, ...]
-    closes: U64
-    revealing: bool = False
-    commits: tuple[CommitSeen, ...] = ()
-    verdicts: tuple[VerdictSeen, ...] = ()
-
-
-class AppealSeen(Message, frozen=True):
-    """Who appealed at which height, and the bond; burnt_micro of it when the appeal was lost."""
-
-    account: Bytes32
-    height: U64
-    bond_micro: U64
-    burnt_micro: U64 = 0
 
 
 class Inference(Message, frozen=True):
@@ -263,16 +235,21 @@ class Inference(Message, frozen=True):
         return self.signed_request.request.account == SPRINT_ACCOUNT
 
     @property
-    def verdicts(self) -> tuple[VerdictSeen, ...]:
-        """Of all committees."""
+    def revealed(self) -> tuple[VerdictSeen, ...]:
+        """What validators of all committees said, 'withheld' included."""
         return tuple(verdict for panel in self.panels for verdict in panel.verdicts)
 
     @property
+    def verdicts(self) -> tuple[VerdictSeen, ...]:
+        """Of all committees, those about the answer itself: who had nothing to look at has no vote on it."""
+        return tuple(verdict for panel in self.panels for verdict in panel.judged)
+
+    @property
     def verdicts_on_appeal(self) -> tuple[VerdictSeen, ...]:
-        """Of the committee that an appeal drew."""
+        """Of these, the ones of the committee that an appeal drew."""
         if self.appeal is None:
             return ()
-        return tuple(verdict for panel in self.panels if panel.height >= self.appeal.height for verdict in panel.verdicts)
+        return tuple(verdict for panel in self.panels if panel.height >= self.appeal.height for verdict in panel.judged)
 
     @property
     def members(self) -> frozenset[bytes]:
@@ -316,7 +293,8 @@ class Receipt(Message, frozen=True):
 
 
 class Totals(Message, frozen=True):
-    """minted = balances + escrow + due + collateral + burnt, always. due: charged, not settled yet, and bonds of appeals not decided yet."""
+    """minted = balances + escrow + due + collateral (bonds of places with it) + burnt, always. due: charged for inferences and not settled yet,
+    and bonds of appeals that are not decided."""
 
     minted_micro: U64 = 0
     burnt_micro: U64 = 0
@@ -387,14 +365,3 @@ class Notices(Message, frozen=True):
     """The newest ones of an account, oldest first."""
 
     kept: Annotated[tuple[Notice, ...], Meta(max_length=MAX_NOTICES)] = ()
-
-
-class Price(Message, frozen=True):
-    """A model's price now. used: its output tokens booked in the last `window` heights. weight: of those who serve it, as last counted.
-    anchor: the price with which the epoch began, 0 = as now."""
-
-    micro: U64
-    used: U64 = 0
-    window: U32 = 0
-    weight: U64 = 0
-    anchor: U64 = 0

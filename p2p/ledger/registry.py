@@ -13,7 +13,7 @@ from p2p.codec import encode
 from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis
 from p2p.keys import Domain, verify
-from p2p.ledger import parameters
+from p2p.ledger import parameters, places
 from p2p.ledger.cases import move_cases
 from p2p.ledger.collateral import after_slashing, own_node, release
 from p2p.ledger.exclusion import inherited, remember
@@ -22,8 +22,7 @@ from p2p.ledger.ops import Register, Rotate, Unregister, consent, consent_to_rot
 from p2p.ledger.records import Participant
 from p2p.ledger.view import View
 
-MAX_PARTICIPANTS = 1024
-MAX_NODES = 64  # of one account
+MAX_NODES = 16  # of one account
 
 
 def first_participants(view: View, genesis: Genesis) -> None:
@@ -45,21 +44,27 @@ def register(view: View, genesis: Genesis, height: int, account: bytes, body: Re
     if view.get(b"moved/" + body.node) is not None:
         raise InvalidRequest("this node key was given up; make a new one", field="node")
     known = view.participant(body.node)
-    before = own_node(view, account, body.node) if known else _new(view, height, account, body.node)
+    before = own_node(view, account, body.node) if known else _new(view, genesis, height, account, body.node)
     view.put_participant(replace(
         before, models=tuple(sorted(set(body.models))), stacks=body.stacks, price_floor_micro=body.price_floor_micro,
         metadata=body.metadata,
     ))
 
 
-def _new(view: View, height: int, account: bytes, node: bytes) -> Participant:
-    parts, nodes = view.ids(b"parts"), view.ids(b"nodes/" + account)
-    if len(parts) >= MAX_PARTICIPANTS:
-        raise InvalidRequest(f"a network has at most {MAX_PARTICIPANTS} participants", field="node")
-    if len(nodes) >= MAX_NODES:
+def _new(view: View, genesis: Genesis, height: int, account: bytes, node: bytes) -> Participant:
+    rules = parameters.economy(view, genesis)
+    if len(view.ids(b"nodes/" + account)) >= MAX_NODES:
         raise InvalidRequest(f"an account has at most {MAX_NODES} nodes", field="node")
-    made = inherited(view, height, Participant(node, account, 0, ()), nodes_of(view, account))
-    view.put(b"parts", encode(sorted([*parts, node])))
+    places.count_new(view, height)
+    places.pay(view, genesis, height, account, rules)
+    if len(view.ids(b"parts")) >= places.MAX_PARTICIPANTS:
+        goes = places.first_to_go(view, genesis, height)
+        if goes is None:
+            raise InvalidRequest(f"a network has at most {places.MAX_PARTICIPANTS} participants, and all have weight", field="node")
+        _let_go(view, goes)
+    fresh = Participant(node, account, 0, (), bond_micro=rules.registration_bond_micro, active=height)
+    made = inherited(view, height, fresh, nodes_of(view, account))
+    view.put(b"parts", encode(sorted([*view.ids(b"parts"), node])))
     view.add_id(b"nodes/" + account, node)
     view.put(b"gone/" + node, None)
     view.put(b"stand/" + node, None)
@@ -84,6 +89,12 @@ def leave(view: View, genesis: Genesis, height: int, node: bytes) -> None:
         view.put_participant(replace(participant, leaving=later))
         view.add_due(later, b"leave:" + node)
         return
+    _let_go(view, participant)
+
+
+def _let_go(view: View, participant: Participant) -> None:
+    """It is no participant any more and its owner has all that it held."""
+    node = participant.node
     release(view, participant)
     remember(view, participant)
     _forget(view, participant)

@@ -65,7 +65,7 @@ def _working(view: View, genesis: Genesis, everybody: Iterable[Participant], mod
 
 def counted(view: View, genesis: Genesis, some: Iterable[Participant]) -> list[tuple[bytes, int]]:
     """(node, counted weight) of `some` of the participants, by key."""
-    weights = _weights(view, genesis)
+    weights = counted_weights(view, genesis)
     return sorted((p.node, weights[p.node]) for p in some)
 
 
@@ -87,7 +87,8 @@ def owner_weights(view: View, genesis: Genesis, everybody: Iterable[Participant]
     return capped(((p.node, p.owner, p.weight) for p in everybody), parameters.economy(view, genesis).owner_cap_milli)
 
 
-def _weights(view: View, genesis: Genesis) -> dict[bytes, int]:
+def counted_weights(view: View, genesis: Genesis) -> dict[bytes, int]:
+    """node -> what it counts for, its owner's other nodes considered; of all participants."""
     return view.once("weights", lambda: owner_weights(view, genesis, view.participants()))
 
 
@@ -104,12 +105,12 @@ def nodes_by_owner(view: View) -> dict[bytes, list[bytes]]:
 
 def owner_weight(view: View, genesis: Genesis, node: bytes) -> int:
     """What `node` counts for, its owner's other nodes considered; 0 for no participant."""
-    return _weights(view, genesis).get(view.node_now(node), 0)
+    return counted_weights(view, genesis).get(view.node_now(node), 0)
 
 
 def voting_weights(view: View, genesis: Genesis, nodes: Iterable[bytes]) -> dict[bytes, int]:
     """What a verdict of each weighs: its counted weight, nothing while it is barred or convicted."""
-    counted = _weights(view, genesis)
+    counted = counted_weights(view, genesis)
     good = {p.node for p in view.participants() if not p.barred_until and not p.convicted_until}
     return {node: counted[now] if (now := view.node_now(node)) in good else 0 for node in nodes}
 

@@ -17,9 +17,9 @@ from p2p.codec import Message, encode, load
 from p2p.genesis import Genesis, ModelSpec
 from p2p.inference.draw import Lots
 from p2p.ledger.models import models
+from p2p.ledger.places import MAX_PARTICIPANTS
 from p2p.ledger.price import MAX_PRICE, price_of
 from p2p.ledger.records import Participant
-from p2p.ledger.registry import MAX_PARTICIPANTS
 from p2p.ledger.rules import able, counted
 from p2p.ledger.view import View
 from p2p.limits import BEACON_MAX_AGE, HEIGHTS_APART
@@ -104,7 +104,7 @@ def _moved(view: View) -> bool:
 
 def _facts(key: bytes, raw: bytes | None) -> object:
     """A participant without what moves all the time and decides nothing here; what is not named here counts."""
-    return replace(load(Participant, raw), batch_nonce=0, misses=0) if raw and key.startswith(b"part/") else raw
+    return replace(load(Participant, raw), batch_nonce=0, misses=0, active=0) if raw and key.startswith(b"part/") else raw
 
 
 def _versions(view: View, model: str) -> Versions | None:

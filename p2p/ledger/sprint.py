@@ -32,6 +32,7 @@ from p2p.types import (
     U64,
     VERSION,
     Bytes32,
+    FinishReason,
     Params,
     Record,
     Request,
@@ -237,6 +238,11 @@ def _check_finish(genesis: Genesis, signed: SignedRequest, finish: SignedFinish)
         raise RemoteProtocolError("more tokens than asked for, or none", field="output_tokens")
     if record.prompt_tokens > request.prompt_tokens_max:
         raise RemoteProtocolError("more prompt tokens than any template makes of it", field="prompt_tokens")
+    if record.taken_over:
+        raise RemoteProtocolError("in a race nobody takes over", field="taken_over")
+    short = record.output_tokens < request.max_tokens
+    if record.finish_reason is FinishReason.STOPPED or (record.finish_reason is FinishReason.LENGTH and short):
+        raise RemoteProtocolError("finish reason and number of tokens do not go together", field="finish_reason")
     if not verify(record.executor, Domain.FINISH, genesis.network, encode(record), finish.signature):
         raise RemoteProtocolError("not signed by the node", field="signature")
 

@@ -6,8 +6,9 @@ epochs with probability at most K exp(-conviction_milli / 1000), K in a million 
 of which the two records differ, against an honest rate (verification/duty.convicts), until the end of the NEXT epoch. Validators: judges.py.
 
 Nobody can tell which side of a pair is at fault, but executors are drawn at random: faults follow the one who makes them from partner to
-partner. So what happens with one partner counts only as far as it could not convict alone, and no agent can have an honest executor
-suspended, however many inferences it sends, nor the other way round.
+partner. So what happens with one partner counts only as far as it could not convict alone. What a partner without weight says does not count at
+all, and those that speak must hold more than a third of the weight: keys are free, and neither agents nor executors can have an honest one
+suspended with less, however many inferences they send (decision 033).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 from p2p.genesis import Genesis
 from p2p.ledger import exclusion, parameters, trust
 from p2p.ledger.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Participant, Partner, Reputation, Standing
-from p2p.ledger.rules import epoch_of, next_end
+from p2p.ledger.rules import counted_weights, epoch_of, next_end, owner_weight
 from p2p.ledger.view import View
 from p2p.verification.duty import FULL, convicts
 from p2p.verification.sequential import Detector, Evidence
@@ -39,7 +40,7 @@ def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
     comes back and would make rare checks, plants and reputation free. checked: validators found it true."""
     assert inference.finish is not None
     finish, model, served = inference.finish.record, inference.signed_request.request.model, not inference.in_sprint
-    tokens = finish.output_tokens if checked else 0
+    tokens = finish.generated if checked else 0
     standing = trust.with_served(
         view.standing(finish.executor), model, finish.stack,
         lambda row: replace(row, booked=row.booked + served, checked_tokens=row.checked_tokens + tokens),
@@ -101,6 +102,8 @@ def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, 
     checks = parameters.checks(view, genesis)
     limit = alone(checks.honest_disagree_ppm, checks.conviction_ppb)
     for node, other in (sides, sides[::-1]):
+        if not owner_weight(view, genesis, other):
+            continue  # a key costs nothing: its word moves nobody's standing, for or against
         standing = view.standing(node)
         before = _partner(view, standing, other)
         after = replace(before, differ=min(before.differ + differ, max(limit, before.differ)))
@@ -109,9 +112,9 @@ def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, 
 
 
 def count_unfinished(view: View, genesis: Genesis, node: bytes, agent: bytes) -> None:
-    """`node` should have finished an inference that `agent` started."""
+    """`node` should have finished an inference that `agent` started; the word of an agent without weight says nothing."""
     participant, standing, checks = view.participant(node), view.standing(node), parameters.checks(view, genesis)
-    if participant is None:
+    if participant is None or not owner_weight(view, genesis, agent):
         return
     view.put_participant(replace(participant, misses=participant.misses + 1))
     before = _partner(view, standing, agent)
@@ -143,9 +146,18 @@ def _judge_pairs(view: View, genesis: Genesis, height: int, node: bytes) -> None
     standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
     if participant is None or participant.suspended_until:
         return
-    if convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb):
+    behind = [partner.node for partner in standing.partners if partner.differ]
+    if convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb) and is_weighty(view, genesis, node, behind):
         reason = f"epoch {epoch_of(genesis, height)}: the records differ in {standing.differ} of {standing.paired} inferences"
         view.put_participant(replace(participant, suspended_until=next_end(genesis, height), suspended_reason=reason))
+
+
+def is_weighty(view: View, genesis: Genesis, node: bytes, behind: Iterable[bytes]) -> bool:
+    """Whether those who speak against `node` hold more than a third of the weight that others than its owner have: as much as is needed to
+    stop the chain. Fewer cannot have anybody suspended, whatever they do (decision 033)."""
+    weights, owner = counted_weights(view, genesis), view.owner_of(node)
+    others = sum(weight for other, weight in weights.items() if view.owner_of(other) != owner)
+    return 3 * sum(weights.get(now, 0) for now in {view.node_now(other) for other in behind}) > others
 
 
 def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
@@ -172,14 +184,25 @@ def end_epoch(view: View, genesis: Genesis, height: int) -> None:
         )
         if after != participant:
             view.put_participant(after)
-        evidence, sight = Evidence(), Detector()  # what convicted is used up: nobody is convicted twice for it
-        if not participant.convicted_until:
-            evidence = standing.evidence.after_epoch(begun=standing.finished > 0 or standing.checked > 0)
-            sight = standing.sight.after_epoch(begun=standing.faults > 0)
-        apart = Detector() if participant.barred_until else standing.apart.after_epoch(begun=standing.compared > 0)
-        anew = Standing(evidence=evidence, sight=sight, apart=apart, served=trust.next_served(standing))
+        anew = _next_standing(participant, standing, height)
         if anew != standing:
             view.put_standing(participant.node, anew)
+
+
+def _next_standing(participant: Participant, standing: Standing, height: int) -> Standing:
+    """What goes on in the new epoch; what convicted is used up: nobody is convicted twice for it."""
+    evidence, sight = Evidence(), Detector()
+    if not participant.convicted_until:
+        evidence = standing.evidence.after_epoch(begun=standing.finished > 0 or standing.checked > 0)
+        sight = standing.sight.after_epoch(begun=standing.faults > 0)
+    return Standing(
+        evidence=evidence, sight=sight,
+        apart=Detector() if participant.barred_until else standing.apart.after_epoch(begun=standing.compared > 0),
+        served=trust.next_served(standing), withheld_at=standing.withheld_at, missed_at=standing.missed_at,
+        watched_until=standing.watched_until if standing.watched_until > height else 0,
+        shown=standing.shown.after_epoch(begun=standing.checked + standing.withheld > 0),
+        present=standing.present.after_epoch(begun=standing.duties > 0),
+    )
 
 
 def _reputations(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> tuple[Reputation, ...]:
@@ -188,7 +211,10 @@ def _reputations(view: View, genesis: Genesis, participant: Participant, standin
     checks = parameters.checks(view, genesis)
     if participant.convicted_until:
         return ()
-    halved = convicts(standing.unfinished, standing.booked + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb)
+    behind = [partner.node for partner in standing.partners if partner.unfinished]
+    halved = is_weighty(view, genesis, participant.node, behind) and convicts(
+        standing.unfinished, standing.booked + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb
+    )
     gain = checks.reputation_gain if _is_faultless(participant, standing) else 0
     return trust.after_epoch(participant, standing, gain=gain, least_tokens=checks.min_checked_tokens, halved=halved)
 

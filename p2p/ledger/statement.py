@@ -37,6 +37,7 @@ class Rule(StrEnum):
     OVERTURNED = "M14"
     CONFIRMED = "M15"
     FINED = "M16"
+    WITHHELD = "M18"
 
 
 def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[str, Rule]:
@@ -50,6 +51,8 @@ def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[st
         return "paid" if settled else "booked", Rule.OVERTURNED if inference.appeal else Rule.OWN if own else Rule.PAID
     if inference.status == Status.EXPIRED.value:
         return "refunded", Rule.UNCHECKED if inference.finish else Rule.UNFINISHED
+    if inference.status == Status.WITHHELD.value:
+        return "refunded", Rule.WITHHELD
     if inference.status != Status.INVALIDATED.value:
         return "refunded", Rule.UNCONFIRMED
     return "refused", Rule.CONFIRMED if inference.appeal and inference.appeal.burnt_micro else Rule.REFUSED

@@ -23,9 +23,10 @@ MAX_REPUTATION = 100
 
 def check_milli(view: View, genesis: Genesis, node: bytes, model: str, stack: str) -> int:
     """With which probability the next answer of `node` with this model on this stack is checked, in thousandths. While one of its lost disputes
-    is open its reputation does not help."""
-    participant, row = view.participant(node), served(view.standing(node), model, stack)
-    points = reputation(participant, model, stack) if participant and not cases(view, node) else 0
+    is open, or one of its answers could not be had lately, its reputation does not help."""
+    participant, standing = view.participant(node), view.standing(node)
+    row, doubted = served(standing, model, stack), bool(standing.watched_until or cases(view, node))
+    points = reputation(participant, model, stack) if participant and not doubted else 0
     return check_probability_milli(points, row.checked_tokens, row.booked_before, parameters.checks(view, genesis))
 
 

@@ -4,15 +4,18 @@ and nobody can say other than what it committed to.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from msgspec.structs import replace
 
 from p2p.codec import unpack
 from p2p.errors import InvalidRequest, RemoteProtocolError
 from p2p.genesis import Genesis
-from p2p.ledger.records import CommitSeen, Inference, Panel, VerdictSeen
+from p2p.ledger.committee import CommitSeen, Panel, VerdictSeen
+from p2p.ledger.records import Inference
 from p2p.ledger.view import View
 from p2p.limits import REVEAL_RANKS
-from p2p.types import Record, Status, Verdict, VerdictCommit, verdict_commitment
+from p2p.types import Record, Status, Verdict, VerdictCommit, VerdictKind, verdict_commitment
 from p2p.verification.duty import reveal_positions
 
 _COMMITTING = (Status.VALIDATING.value, Status.DISPUTED.value, Status.APPEALED.value)
@@ -48,7 +51,7 @@ def apply_verdict(view: View, genesis: Genesis, height: int, sender: bytes, reco
     if verdict_commitment(verdict) != commitment:
         raise RemoteProtocolError("this is not the verdict that was committed to", field="salt")
     _check_content(verdict, inference, panel)
-    seen = VerdictSeen(sender, verdict.valid, verdict.reason, verdict.llr_milli, verdict.tokens, verdict.numbers, height)
+    seen = VerdictSeen(sender, verdict.kind, verdict.reason, verdict.llr_milli, verdict.tokens, verdict.numbers, height)
     panel = replace(panel, verdicts=(*panel.verdicts, seen))
     view.put_inference(verdict.inference_id, replace(inference, panels=(*inference.panels[:-1], panel)))
     if len(panel.verdicts) == len(panel.commits):
@@ -64,10 +67,20 @@ def _panel(inference: Inference, sender: bytes, validator: bytes) -> Panel:
 
 
 def _check_content(verdict: Verdict, inference: Inference, panel: Panel) -> None:
-    """All tokens or, for an 'invalid' of stage 0, none; the numbers at the drawn positions, all ranks."""
+    """All tokens or, for an 'invalid' of stage 0, none; for 'withheld' none, as nothing was there; the numbers at the drawn positions, all
+    ranks."""
     assert inference.finish is not None
     length = inference.finish.record.output_tokens
-    if verdict.tokens not in ((length,) if verdict.valid else (0, length)):
+    match verdict.kind:
+        case VerdictKind.VALID:
+            right: tuple[int, ...] = (length,)
+        case VerdictKind.INVALID:
+            right = (0, length)
+        case VerdictKind.WITHHELD:
+            right = (0,)
+        case _:
+            assert_never(verdict.kind)
+    if verdict.tokens not in right:
         raise RemoteProtocolError("a verdict is about all output tokens; a refusal without a prefill about none", field="tokens")
     if verdict.tokens == 0 and verdict.llr_milli != 0:
         raise RemoteProtocolError("nothing was measured, so there is no ratio", field="llr_milli")

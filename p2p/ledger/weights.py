@@ -1,5 +1,6 @@
 """Weights that were earned: what the answers of a sprint make of each participant. Law: a commitment counts as far as its sample was checked and
-found true, and for nothing when one drawn answer was withheld or refused; what nobody could check changes nothing.
+found true, and for nothing when one drawn answer was not opened or refused. One whose payload no committee could get is as if it had not been
+made; what nobody could check otherwise changes nothing.
 
 They are counted where the next epoch's validator set is made, two heights before it begins, kept under `weights`, and become the participants'
 own with that epoch's first height: blocks, draws, committees and emission then weigh the same. By then every answer is decided, its appeal
@@ -33,8 +34,9 @@ def next_weights(view: View, genesis: Genesis) -> Weights:
 
     Who made no commitment keeps half, so that one missed race hands consensus to nobody; who is convicted keeps nothing."""
     made: dict[bytes, list[int | None]] = {}
+    hidden = {view.node_now(run.node) for run in runs(view) if is_hidden(view, genesis, run)}
     for run in runs(view):
-        made.setdefault(view.node_now(run.node), []).append(verified_milli(view, genesis, run))
+        made.setdefault(view.node_now(run.node), []).append(None if is_hidden(view, genesis, run) else verified_milli(view, genesis, run))
     found = []
     for participant in view.participants():
         decided = [value for value in made.get(participant.node, ()) if value is not None]
@@ -43,9 +45,18 @@ def next_weights(view: View, genesis: Genesis) -> Weights:
         elif decided:
             weight = min(sum(decided) // (MILLI * genesis.sprint.unit_tokens), MAX_WEIGHT)
         else:
-            weight = participant.weight if participant.node in made else participant.weight // 2
+            undecided = participant.node in made and participant.node not in hidden
+            weight = participant.weight if undecided else participant.weight // 2
         found.append((participant.node, weight))
     return tuple(found)
+
+
+def is_hidden(view: View, genesis: Genesis, run: Run) -> bool:
+    """All drawn answers were opened, none was refused, and no committee could get one of them. Its node may have been cut off, or hide what it
+    never made: it keeps what one keeps that made no commitment, so hiding is no better than staying away."""
+    answers = [found for opened in run.opened if (found := view.inference(opened.inference_id)) is not None]
+    ends = {answer.status for answer in answers}
+    return len(answers) >= samples(genesis, run) and Status.WITHHELD.value in ends and Status.INVALIDATED.value not in ends
 
 
 def verified_milli(view: View, genesis: Genesis, run: Run) -> int | None:

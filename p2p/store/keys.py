@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 6
+SCHEMA = 7
 DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots", "tree", "archive")
 
 

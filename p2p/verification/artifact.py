@@ -21,8 +21,8 @@ from p2p.errors import RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
 from p2p.inference.engine import TokenStep
 from p2p.keys import digest
-from p2p.limits import LEAF_POSITIONS, MAX_FRAME, MAX_OUTPUT_TOKENS, TOP_RANKS
-from p2p.types import U32, Bytes32, FinishReason, InferenceId, Params, Request, Short, StackClass
+from p2p.limits import LEAF_POSITIONS, MAX_FRAME, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, TOP_RANKS
+from p2p.types import U32, Bytes32, FinishReason, InferenceId, Params, Request, Short, SignedStreamed, StackClass
 
 ARTIFACT_VERSION = 1
 TOP_STEPS_PER_NAT = 16
@@ -32,8 +32,9 @@ TOP_BITS, CHOSEN_BITS = 8, 16  # of a logprob
 
 
 class Header(Message, frozen=True):
-    """What the root binds besides the rows. prompt_tokens_hash: hash of the templated prompt's token ids. taken_over: tokens at the
-    beginning that another executor streamed before it died; their numbers are this one's prefill, not what sampled them."""
+    """What the root binds besides the rows. prompt_tokens_hash: hash of the templated prompt's token ids. taken: the
+    word of the executors that streamed the beginning before they died (streamed.py); the numbers there are this one's prefill, not what sampled
+    them."""
 
     version: U32
     inference_id: Bytes32
@@ -51,7 +52,12 @@ class Header(Message, frozen=True):
     finish_reason: FinishReason
     id_bits: Annotated[int, Meta(ge=16, le=18, multiple_of=2)] = 16
     length: Annotated[int, Meta(ge=0, le=MAX_OUTPUT_TOKENS)] = 0
-    taken_over: Annotated[int, Meta(ge=0, le=MAX_OUTPUT_TOKENS)] = 0
+    taken: Annotated[tuple[SignedStreamed, ...], Meta(max_length=MAX_HANDOVERS)] = ()
+
+    @property
+    def taken_over(self) -> int:
+        """Tokens at the beginning that others made."""
+        return self.taken[-1].record.tokens if self.taken else 0
 
     @property
     def context(self) -> int:
@@ -121,18 +127,18 @@ def row_bytes(id_bits: int) -> int:
 
 def header_for(
     request: Request, inference_id: InferenceId, spec: ModelSpec, seed: bytes, prompt_tokens: Sequence[int], reason: FinishReason,
-    *, stack: str = StackClass.CPU_BF16, taken_over: int = 0,
+    *, stack: str = StackClass.CPU_BF16, taken: tuple[SignedStreamed, ...] = (),
 ) -> Header:
     """The header an executor signs for; `build` fills in length and id width."""
     return Header(
         ARTIFACT_VERSION, inference_id, request.model, spec.weights_hash, spec.precision, spec.precision, str(stack),
         spec.template_hash, request.prompt_hash, len(prompt_tokens), prompt_tokens_hash(prompt_tokens), request.params, seed, reason,
-        taken_over=taken_over,
+        taken=taken,
     )
 
 
 def build(header: Header, steps: Sequence[TokenStep]) -> Artifact:
-    """The artifact of an answer. A step with fewer than TOP_RANKS candidates repeats its last one.
+    """The artifact of an answer. A step with fewer than TOP_RANKS candidates repeats its last one: the bytes are there, stage 0 refuses them.
 
     Raises Unavailable(field='token') for an id that no row can hold: the engine names tokens that a vocabulary here cannot have.
     """

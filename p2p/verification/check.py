@@ -7,21 +7,28 @@ thresholds, never a free pass; an answer without tokens is refused by stage 0, f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from p2p.genesis import CheckRules, ModelSpec
+from p2p.limits import TOP_RANKS
 from p2p.types import FinishReason, FinishRecord, Params, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
 from p2p.verification.profile import Noise, family, mixture, ratios
-from p2p.verification.statistics import Floats, answer_facts
+from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
+from p2p.verification.streamed import wrong_handover
 
 FALSE_ALARM_PPM = CheckRules().false_alarm_ppm  # where no network says otherwise
 LLR_BOUND_MILLI = 1_000_000
+PROOF_NATS = 0.5  # strangers' kernels, with no bit in common, were never seen 0.4 apart; equal ones are 0.0 apart
+PROOF_LLR_MILLI = 20_000  # beyond every grey zone
 _EPSILON = 1e-6
+_MASS_SLACK = 1e-3  # sums of an engine's own float32
 _FLOOR = -255 / TOP_STEPS_PER_NAT
 
 
@@ -42,15 +49,31 @@ def refused(reason: str) -> Report:
     return Report(False, reason[:300])
 
 
-def judge(artifact: Artifact, rows: Sequence[Mapping[int, float]], noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> Report:
+def judge(
+    artifact: Artifact, rows: Sequence[Mapping[int, float]], noise: Noise, *, ppm: int = FALSE_ALARM_PPM, equal: bool = False
+) -> Report:
     """Stage 1: one prefill of the claimed model against what was published. rows: one per output token, each with the chosen token.
+    equal: both sides compute with the same kernels (Profile.equal). Tokens that were taken over are the work of whoever signed for them, and
+    say nothing about this executor.
 
     Pass `check_exact` first. Raises ConfigError when the profile has no thresholds for `ppm`.
     """
-    positions = artifact.positions()
+    positions, own = artifact.positions(), artifact.header.taken_over
     if not positions or len(rows) != len(positions) or any(p.token not in row for p, row in zip(positions, rows, strict=True)):
         return refused("the prefill does not cover the answer")
-    return weigh(answer_facts(positions, rows, artifact.header.params, artifact.header.seed), noise, ppm=ppm)
+    facts = answer_facts(positions, rows, artifact.header.params, artifact.header.seed)[own:]
+    report = replace(weigh(facts, noise, ppm=ppm), tokens=len(positions))
+    proof = _proof(facts, own) if equal else None
+    return report if proof is None else replace(report, valid=False, reason=proof, llr_milli=max(report.llr_milli, PROOF_LLR_MILLI))
+
+
+def _proof(facts: Floats, first: int) -> str | None:
+    """What equal kernels cannot have given, by any noise: they give the same bits. first: position of the first fact."""
+    for column, deep, words in ((EXCESS, facts[:, EXCESS], "outside the mask asked for"), (LEAD, -facts[:, LEAD], "lost the tape")):
+        at = int(np.argmax(deep))
+        if deep[at] > PROOF_NATS:
+            return f"position {first + at}: the token {words} by {abs(facts[at, column]):.2f} nats under equal kernels, which is none of noise"
+    return None
 
 
 def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> Report:
@@ -66,9 +89,10 @@ def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> Report:
 
 
 def check_exact(
-    artifact: Artifact, request: Request, finish: FinishRecord, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int]
+    artifact: Artifact, request: Request, finish: FinishRecord, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int], *,
+    drawn: Sequence[bytes] = (),
 ) -> str | None:
-    """Stage 0. The sentence that says what is wrong, or None."""
+    """Stage 0. The sentence that says what is wrong, or None. drawn: the inference's candidates; without them nothing can be taken over."""
     header = artifact.header
     tokens = artifact.tokens
     facts = (
@@ -88,13 +112,66 @@ def check_exact(
         (header.prompt_hash == request.prompt_hash, "the artifact is for another prompt"),
         (header.params == request.params, "the sampling parameters are not those asked for"),
         (header.seed == seed, "the seed is not the one the draw gives"),
-        (header.taken_over <= header.length, "more tokens were taken over than there are"),
         (0 < len(tokens) <= request.max_tokens, "the answer is empty or longer than asked for"),
+        (header.taken_over == finish.taken_over, "two counts of tokens that were taken over are claimed"),
+        (header.taken_over < header.length, "nothing was added to what was taken over"),
     )
     for holds, sentence in facts:
         if not holds:
             return sentence
-    return _check_end(tokens, header.finish_reason, request.max_tokens, eos_ids) or _check_tape(artifact, request.params, seed)
+    return (
+        _check_end(tokens, header.finish_reason, request.max_tokens, eos_ids)
+        or _check_taken(artifact, request, finish, drawn)
+        or _check_rows(artifact.positions(), spec.vocabulary)
+        or _check_tape(artifact, request.params, seed)
+    )
+
+
+def _check_taken(artifact: Artifact, request: Request, finish: FinishRecord, drawn: Sequence[bytes]) -> str | None:
+    header = artifact.header
+    if not header.taken:
+        return None
+    before = artifact.tokens[: header.taken_over]
+    return wrong_handover(header.taken, before, request.network, finish.inference_id, drawn, finish.executor)
+
+
+def _check_rows(positions: Sequence[Position], vocabulary: int) -> str | None:
+    """Each row must be one that a model could have given: ids that it has, distinct candidates in order, and numbers that belong together.
+    Candidates said twice would hide those that beat the chosen token."""
+    many = min(TOP_RANKS, vocabulary)
+    for index, position in enumerate(positions):
+        ids, logprobs = [token for token, _ in position.top], [logprob for _, logprob in position.top]
+        if max(position.token, *ids) >= vocabulary:
+            return f"position {index}: a token id beyond the model's vocabulary, which nobody can score"
+        if len(set(ids)) < many:
+            return f"position {index}: a candidate is published twice"
+        if any(after > before for before, after in pairwise(logprobs)):
+            return f"position {index}: the candidates are not in order"
+        if not _chosen_fits(position):
+            return f"position {index}: the chosen token's number does not fit those of the candidates"
+        if not _tail_fits(logprobs, position.tail):
+            return f"position {index}: the candidates and the rest do not add up to one"
+    return None
+
+
+def _chosen_fits(position: Position) -> bool:
+    """The same number, where it is a candidate; no larger than the last one's where it is none. Each is true to half a step."""
+    slack = 0.5 / TOP_STEPS_PER_NAT + 0.5 / CHOSEN_STEPS_PER_NAT + _EPSILON
+    published = dict(position.top).get(position.token)
+    if published is None:
+        return position.logprob <= position.top[-1][1] + slack
+    if published <= _FLOOR:
+        return position.logprob <= _FLOOR + slack
+    return abs(position.logprob - published) <= slack
+
+
+def _tail_fits(logprobs: Sequence[float], tail: float) -> bool:
+    """The mass outside the candidates is what they leave of one, as far as rounding lets one see."""
+    half = 0.5 / TOP_STEPS_PER_NAT
+    most = sum(math.exp(min(p + half, 0.0)) for p in logprobs)
+    least = sum(math.exp(p - half) for p in logprobs if p > _FLOOR)
+    highest, lowest = max(1.0 - least, 0.0) + _MASS_SLACK, max(1.0 - most, 0.0) - _MASS_SLACK
+    return math.exp(tail - half) <= highest and math.exp(min(tail + half, 0.0)) >= lowest and least <= 1.0 + _MASS_SLACK
 
 
 def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos_ids: frozenset[int]) -> str | None:
@@ -113,8 +190,7 @@ def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos
 def _check_tape(artifact: Artifact, params: Params, seed: bytes) -> str | None:
     """The chosen token must beat each published candidate under the tape, within what quantisation hides.
 
-    Tokens that were taken over were sampled by another host's kernels than those that published the numbers; honest ones lose now
-    and then by more than rounding, so they are left to stage 1, which trusts no published number anyway.
+    Tokens that were taken over are not this executor's: whoever streamed them signed for them.
     """
     tokens = artifact.tokens
     scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0

@@ -124,13 +124,16 @@ class Profile:
     pairs: dict[str, Noise]
     exact_context: int = 0
 
-    def noise(self, executor: str, validator: str, *, context: int = 0, taken_over: int = 0) -> Noise:
+    def equal(self, executor: str, validator: str, *, context: int) -> bool:
+        """Whether both compute with the same kernels, and these were seen to give the same bits in answers of such a context."""
+        return KERNELS_MARK in executor and executor == validator and f"{executor}>{validator}" in self.pairs and context <= self.exact_context
+
+    def noise(self, executor: str, validator: str, *, context: int = 0) -> Noise:
         """The noise of these kernels, else of their families; an uncalibrated pair is a ConfigError: calibrate it, never guess.
 
-        context: tokens of prompt and answer. taken_over: those that another host made, before this one went on with its stream; whose
-        kernels those were is not known.
+        context: tokens of prompt and answer.
         """
-        executor = family(executor) if taken_over or context > self.exact_context else executor
+        executor = family(executor) if context > self.exact_context else executor
         found = self.pairs.get(f"{executor}>{validator}") or self.pairs.get(f"{family(executor)}>{family(validator)}")
         if found is None:
             raise ConfigError(f"no calibration for {executor} checked by {validator}; run: folkmoot calibrate", field="profile")

@@ -1,7 +1,7 @@
 """Checks the inferences this peer was drawn for. Law: an error, a timeout or a missing model is never 'valid'; what was committed to is
 on disk before the commitment leaves, so a restart goes on with the same word.
 
-Fetch the payload from the executor, check it exactly, prefill once on the own ML node, commit; reveal when the chain says so.
+Fetch the payload from whoever has it (sources.py), check it exactly, prefill once on the own ML node, commit; reveal when the chain says so.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ import structlog
 import trio
 
 from p2p.codec import encode, unpack
-from p2p.errors import ConfigError, FolkmootError, Overloaded, RemoteProtocolError, Unavailable
+from p2p.errors import ConfigError, Overloaded, Unavailable
 from p2p.inference.engine import Engine, Row
-from p2p.inference.session import Failure, Payload, PayloadWanted, pack_frame, receive_frame
-from p2p.keys import Key, NetworkId, digest, peer_id
-from p2p.limits import REVEAL_RANKS, TOP_RANKS
+from p2p.inference.session import Payload
+from p2p.keys import Key, NetworkId
+from p2p.limits import MAX_FETCHES, REVEAL_RANKS, TOP_RANKS
 from p2p.tasks import once
-from p2p.types import VERSION, RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, verdict_commitment
+from p2p.types import RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, VerdictKind, verdict_commitment
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.places import verdict_key
+from p2p.verification.sources import Found, Search, opened
+from p2p.verification.text import Vocabulary, text_hash
 
 if TYPE_CHECKING:
     from p2p.chain import Chain
@@ -35,22 +37,24 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MAX_CHECKS_AT_ONCE = 2
-PAYLOAD_TRIES = 5
+MAX_CHECKS_AT_ONCE = 2  # on the ML node
 RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """A report and the rows of the own prefill it rests on; none where stage 0 refused."""
+    """A report and the rows of the own prefill it rests on; none where stage 0 refused. withheld: the payload could not be had, and the report's
+    reason says so; it says nothing of the answer."""
 
     report: check.Report
     rows: Sequence[Row] = ()
+    withheld: bool = False
 
 
 @dataclass(slots=True)
 class Validator:
-    """One per peer. engine is None until the ML node is ready. profile: None takes the one that is shipped for the model.
+    """One per peer. engine is None until the ML node is ready. vocabulary: None where no tokenizer.json is here; texts are not checked then.
+    profile: None takes the one that is shipped for the model.
 
     Attacks override `opinion`, `numbers` or `verdict`.
     """
@@ -62,13 +66,15 @@ class Validator:
     open_stream: OpenStream
     eos_ids: frozenset[int]
     engine: Engine | None = None
+    vocabulary: Vocabulary | None = None
     stack: str = StackClass.CPU_BF16
     profile: profile.Profile | None = None
+    _places: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(MAX_CHECKS_AT_ONCE))
     _busy: set[bytes] = field(default_factory=set)
     _sent: set[tuple[bytes, int, bool]] = field(default_factory=set)
 
     async def on_height(self, nursery: trio.Nursery) -> None:
-        """Reveal what is due; start a check for each duty that has none, at most MAX_CHECKS_AT_ONCE together."""
+        """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together."""
         duties = self.chain.pending_duties(self.key.public)
         self._sent &= {_step(duty) for duty in duties}
         for duty in duties:
@@ -76,7 +82,7 @@ class Validator:
                 continue
             if duty.commitment is not None:
                 self._reveal(duty)
-            elif self.engine is not None and len(self._busy) < MAX_CHECKS_AT_ONCE:
+            elif self.engine is not None and len(self._busy) < MAX_FETCHES:
                 self._busy.add(duty.inference_id)
                 nursery.start_soon(once, "check", self._check, duty)
 
@@ -117,30 +123,28 @@ class Validator:
 
     async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
         """The whole check. Raises Unavailable when this peer cannot judge."""
+        if self.key.public == (claim.host or claim.finish.executor):
+            raise Unavailable("own inference", field="executor")
         try:
-            payload = await self._payload(duty.inference_id, claim.host or claim.finish.executor)
-        except FolkmootError as error:
-            return Opinion(check.refused(f"payload withheld: {error.message}"))
-        if digest(b"prompt", payload.prompt.encode()) != claim.request.prompt_hash:
-            return Opinion(check.refused("the payload's prompt is not the client's"))
-        try:
-            artifact = artifacts.parse(payload.artifact)
-        except RemoteProtocolError as error:
-            return Opinion(check.refused(f"the artifact cannot be read: {error.message}"))
-        if artifact.root() == claim.finish.artifact_root:  # kept, so that this peer's owner can check it again: folkmoot verify
-            await trio.to_thread.run_sync(self.chain.put_payload, bytes(duty.inference_id), encode(payload))
+            found = await self._payload(duty, claim)
+        except Unavailable as error:
+            return Opinion(check.refused(error.message), withheld=True)
+        payload, artifact = found.payload, found.artifact
         seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce)
-        wrong = check.check_exact(artifact, claim.request, claim.finish, claim.spec, seed, self.eos_ids)
+        wrong = check.check_exact(artifact, claim.request, claim.finish, claim.spec, seed, self.eos_ids, drawn=claim.candidates)
+        if wrong is None and self.vocabulary is not None and text_hash(self.vocabulary.text(artifact.tokens)) != claim.finish.text_hash:
+            wrong = "the text signed for is not that of the tokens"
         if wrong is not None:
             return Opinion(check.refused(wrong))
         if self.engine is None:
             raise Unavailable("the ML node is not ready", field="ml_node")
-        prompt_tokens = await self.engine.tokenize_chat(payload.prompt)
-        if len(prompt_tokens) != claim.finish.prompt_tokens:
-            return Opinion(check.refused("the prompt's token count is not what was charged"))
-        if artifacts.prompt_tokens_hash(prompt_tokens) != artifact.header.prompt_tokens_hash:
-            return Opinion(check.refused("the prompt's tokens are not those that this model's template gives"))
-        rows = await self.engine.score(prompt_tokens, artifact.tokens, statistics.ROW_TOP)
+        async with self._places:
+            prompt_tokens = await self.engine.tokenize_chat(payload.prompt)
+            if len(prompt_tokens) != claim.finish.prompt_tokens:
+                return Opinion(check.refused("the prompt's token count is not what was charged"))
+            if artifacts.prompt_tokens_hash(prompt_tokens) != artifact.header.prompt_tokens_hash:
+                return Opinion(check.refused("the prompt's tokens are not those that this model's template gives"))
+            rows = await self.engine.score(prompt_tokens, artifact.tokens, statistics.ROW_TOP)
         return Opinion(await trio.to_thread.run_sync(self.weigh, artifact, rows, claim.spec.profile_hash), rows)
 
     def weigh(self, artifact: artifacts.Artifact, rows: Sequence[Row], wanted: str = "") -> check.Report:
@@ -155,10 +159,11 @@ class Validator:
         if not found.knows(stack):  # else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")
         try:
-            noise = found.noise(stack, self.stack, context=artifact.header.context, taken_over=artifact.header.taken_over)
+            noise = found.noise(stack, self.stack, context=artifact.header.context)
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
-        return check.judge(artifact, rows, noise, ppm=self.chain.checks().false_alarm_ppm)
+        equal = found.equal(stack, self.stack, context=artifact.header.context)
+        return check.judge(artifact, rows, noise, ppm=self.chain.checks().false_alarm_ppm, equal=equal)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         """This validator's own ranks after the artifact's at its positions: proof that it ran the prefill."""
@@ -168,31 +173,20 @@ class Validator:
     def verdict(self, duty: Duty, opinion: Opinion) -> Verdict:
         report = opinion.report
         numbers = self.numbers(duty, opinion.rows[: report.tokens])
+        kind = VerdictKind.WITHHELD if opinion.withheld else VerdictKind.VALID if report.valid else VerdictKind.INVALID
         return Verdict(
-            duty.inference_id, self.key.public, report.valid, report.reason[:300], report.llr_milli, report.tokens, numbers,
+            duty.inference_id, self.key.public, kind, report.reason[:300], report.llr_milli, report.tokens, numbers,
             secrets.token_bytes(32),
         )
 
-    async def _payload(self, inference_id: bytes, executor: bytes) -> Payload:
-        if executor == self.key.public:
-            raise Unavailable("own inference", field="executor")
-        last: FolkmootError = Unavailable("not asked", field="payload")
-        for _ in range(PAYLOAD_TRIES):
-            try:
-                stream = await self.open_stream(peer_id(executor), "payload")
-                try:
-                    await stream.send(pack_frame(PayloadWanted(VERSION, inference_id)))
-                    frame = await receive_frame(stream, Payload, Failure)
-                finally:
-                    await stream.close()
-                if isinstance(frame, Payload):
-                    return frame
-                reason = frame.message if isinstance(frame, Failure) else type(frame).__name__
-                last = Unavailable(reason, field="payload")
-            except FolkmootError as error:
-                last = error
-            await trio.sleep(RETRY_S)
-        raise last
+    async def _payload(self, duty: Duty, claim: Claim) -> Found:
+        """It is kept: for the others of the committee, and so that this peer's owner can check it again (folkmoot verify)."""
+        raw = await trio.to_thread.run_sync(self.chain.payload, bytes(duty.inference_id))
+        if raw is not None and (found := await trio.to_thread.run_sync(opened, stored_payload(raw), claim)) is not None:
+            return found
+        found = await Search(self.key.public, duty, claim, self.open_stream, self.chain.height).run()
+        await trio.to_thread.run_sync(self.chain.put_payload, bytes(duty.inference_id), encode(found.payload))
+        return found
 
 
 def next_ranks(row: Row, panel: int = 0) -> tuple[tuple[int, int], ...]:

@@ -18,18 +18,18 @@ from p2p.verification import check
 from p2p.verification.statistics import LEAD, answer_facts
 from tests.attacks.engine import ToyEngine
 from tests.fake_vllm import EOS
-from tests.verification.toy import PROMPT, SEED, SPEC, claim, rows
+from tests.verification.toy import PROMPT, SEED, SPEC, calibrated, claim, rows
 
 LISTED = {
     "smaller_model", "int8", "fp8", "int6", "int4", "fp8_kv", "altered_system_prompt", "wrong_temperature", "wrong_top_p",
     "wrong_seed", "truncation", "suppressed_eos", "padding", "fabricated_logprobs", "laundered_smaller_model", "laundered_int8",
     "laundered_fp8", "laundered_int6", "laundered_int4", "laundered_fp8_kv", "laundered_altered_prompt", "substitution_10",
     "temperature_tuned_int4", "replayed_answer", "lazy_validator", "colluding_validator", "framing_validator", "copying_validator", "cheap_validator",
-    "commit_honest_serve_other",
+    "commit_honest_serve_other", "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix", "ignored_mask",
 }
-PARAMS, TOP_P = Params(1000), Params(1000, 40, 0, 950)
+PARAMS, TOP_P, MASK = Params(1000), Params(1000, 40, 0, 950), Params(1000, 4)
 LONG = 400  # tokens: the toy's answers end before that
-ENGINES = [name for name, attack in attacks.load().items() if not (attack.executor or attack.validator)]
+ENGINES = [name for name, attack in attacks.load().items() if not (attack.executor or attack.validator or attack.agent)]
 EXACT = [name for name, attack in attacks.load().items() if attack.exact]
 
 
@@ -40,7 +40,7 @@ def job_for(name: str) -> Job:
         return Job(PROMPT[:1], 24, PARAMS, SEED)  # the toy sees three tokens back
     if name == "substitution_10":
         return Job(PROMPT, 24, PARAMS, next(bytes([i]) * 32 for i in range(256) if cheated(bytes([i]) * 32)))
-    return Job(PROMPT, 24, TOP_P if name == "wrong_top_p" else PARAMS, SEED)
+    return Job(PROMPT, 24, {"wrong_top_p": TOP_P, "ignored_mask": MASK}.get(name, PARAMS), SEED)
 
 
 async def published(attack: Attack, job: Job) -> list[TokenStep]:
@@ -52,7 +52,7 @@ async def published(attack: Attack, job: Job) -> list[TokenStep]:
 def test_every_listed_attack_is_there_and_each_file_is_registered() -> None:
     known = attacks.load()
     assert set(known) >= LISTED
-    shared = {"__init__", "base", "weights", "launder", "sampling", "invent", "touched_up", "trial"}
+    shared = {"__init__", "base", "weights", "launder", "sampling", "invent", "touched_up", "trial", "reckless"}
     assert {file.stem for file in Path(attacks.__file__).parent.glob("*.py")} - shared == set(known)
     for name, attack in known.items():
         assert attack.name == name
@@ -85,6 +85,16 @@ async def test_stage_0_refuses_the_exact_ones(name: str) -> None:
     assert refused(said, job) is not None
     right = await collect(ToyEngine(1).generate(job))
     assert refused(right, job) is None, "honest work passes the same check"
+
+
+async def test_an_ignored_mask_is_proof_under_equal_kernels() -> None:
+    """Its tokens are the model's and none loses the tape: among strangers it is hardly seen."""
+    job = job_for("ignored_mask")
+    said = await published(attacks.get("ignored_mask"), job)
+    assert refused(said, job) is None
+    made, _, _ = claim(job.max_tokens, job.params, steps=said)
+    report = check.judge(made, rows(ToyEngine(1).toy, made.tokens), calibrated(), equal=True)
+    assert (report.valid, "outside the mask" in report.reason) == (False, True)
 
 
 @pytest.mark.parametrize("name", ["fabricated_logprobs", "touched_up_int8", "touched_up_int4", "forged_stop", "hidden_eos"])

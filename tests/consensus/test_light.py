@@ -10,10 +10,12 @@ from msgspec.structs import replace
 
 from p2p.chain import Chain
 from p2p.chain_sync import check_snapshot, install, light_block, sync_answer, trusted
+from p2p.codec import encode, unpack
 from p2p.consensus.light import LightBlock, follow, genesis_facts
-from p2p.errors import RemoteProtocolError
+from p2p.errors import RemoteProtocolError, Unavailable
 from p2p.inference.session import SnapshotChunk, SnapshotManifest, SnapshotWanted, SyncTop, SyncWanted
 from p2p.ledger.snapshot import open_chunk
+from p2p.limits import MAX_VALIDATORS
 from tests.chains import extend, next_priorities
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario
@@ -32,9 +34,11 @@ def chain(tmp_path: Path) -> Chain:
     return found
 
 
-def drive(chain: Chain, target: int, change: Callable[[LightBlock], LightBlock] = lambda block: block) -> list[LightBlock]:
+def drive(
+    chain: Chain, target: int, change: Callable[[LightBlock], LightBlock] = lambda block: block, *, now_ms: int = NOW + 60_000
+) -> list[LightBlock]:
     """Follow from the genesis file; `change` is what a liar makes of each answer."""
-    steps = follow(genesis_facts(chain.genesis), target, chain.genesis.network, NOW + 60_000)
+    steps = follow(genesis_facts(chain.genesis), target, chain.genesis.network, now_ms)
     try:
         wanted = next(steps)
         while True:
@@ -51,6 +55,25 @@ def test_a_header_is_trusted_across_sets_that_share_nobody(chain: Chain) -> None
     assert way[-1] == light_block(chain, 18)
     assert 1 < len(way) < 18, "it skips what it can, and goes by the middle where trust runs out"
     assert not {k for k, _ in way[-1].validators} & {p.node for p in chain.genesis.peers[:3]}
+
+
+def test_a_header_ahead_of_a_slow_clock_is_nobodys_lie(chain: Chain) -> None:
+    """Who answered is not left alone for it; a false header is its sender's lie whatever our clock says."""
+    slow_ms = NOW + 18_000 - 30_000
+    with pytest.raises(Unavailable, match="ahead of this machine's clock"):
+        drive(chain, 18, now_ms=slow_ms)
+    assert drive(chain, 18, now_ms=NOW + 18_000 - 10_000)
+    with pytest.raises(RemoteProtocolError):
+        drive(chain, 18, lambda b: replace(b, header=replace(b.header, time_ms=b.header.time_ms + 1)), now_ms=slow_ms)
+
+
+def test_a_light_block_s_sets_are_bounded_before_anything_is_made_of_them(chain: Chain) -> None:
+    right = light_block(chain, 18)
+    assert right is not None
+    many = tuple((number.to_bytes(32, "big"), 1) for number in range(MAX_VALIDATORS + 1))
+    for wrong in (replace(right, validators=many), replace(right, next_validators=many), replace(right, validators=((bytes(32), 2**63),))):
+        with pytest.raises(RemoteProtocolError):
+            unpack(LightBlock, encode(wrong))
 
 
 def test_within_one_set_it_is_one_step(chain: Chain) -> None:

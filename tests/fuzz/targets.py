@@ -36,17 +36,21 @@ from p2p.types import (
     SignedRequest,
     Verdict,
     VerdictCommit,
+    VerdictKind,
     plant_commitment,
     verdict_commitment,
 )
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
+from p2p.verification.streamed import chain_after, sign_streamed
+from p2p.verification.text import text_hash
 from tests.golden.samples import kinds, sample
 
 Parts = tuple[bytes, ...]
 EOS = frozenset({2})
 MODEL, HEIGHT = "toy", 70
 PROMPT = "How deep is the lake?"
+TEXT = "what the tokens say"
 SPEC = ModelSpec(MODEL, b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
 CLIENT, AGENT = Key(b"\x11" * 32), Key(b"\x12" * 32)
 PEERS = [Key(bytes([at]) * 32) for at in range(32, 35)]
@@ -88,13 +92,19 @@ def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, NETWORK, encode(request)))
     beacon = digest(b"fuzz-beacon", bytes([at]))
     drawn = draw_executors(beacon, signed.inference_id, SERVING, AGENT.public, MAX_CANDIDATES)
-    executor = next(k for k in PEERS if k.public == drawn[0])
+    first, second = (next(k for k in PEERS if k.public == node) for node in drawn[:2])
+    before = 3 if at == 3 else 0  # the last one goes on from another's tokens
+    executor = second if before else first
     seed = tape.tape_seed(beacon, signed.inference_id, request.client_nonce)
     tokens = [(i * 7919 + at) % (vocab - 10) + 3 for i in range(length)]
     steps = [TokenStep(t, "", -0.02, ((t, -0.02), *((t + 1 + r, -5.0 - r) for r in range(7)))) for t in tokens]
-    header = artifacts.header_for(request, signed.inference_id, SPEC, seed, range(5), FinishReason.LENGTH)
+    iid = signed.inference_id
+    taken = (sign_streamed(first, NETWORK, iid, 0, before, chain_after(iid, tokens[:before])),) if before else ()
+    header = artifacts.header_for(request, iid, SPEC, seed, range(5), FinishReason.LENGTH, taken=taken)
     made = artifacts.build(header, steps)
-    record = FinishRecord(signed.inference_id, executor.public, made.root(), made.output_hash(), 5, length, FinishReason.LENGTH)
+    record = FinishRecord(
+        iid, executor.public, made.root(), made.output_hash(), 5, length, FinishReason.LENGTH, text_hash=text_hash(TEXT), taken_over=before,
+    )
     done = Done(SignedFinish(record, executor.sign(Domain.FINISH, NETWORK, encode(record))), made.to_bytes())
     ask = AskSpec(
         f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id(AGENT.public)}", CLIENT, NETWORK, MODEL, PROMPT, params, length, nonce=at,
@@ -107,7 +117,8 @@ def _artifact(at: int, parts: Parts) -> bool:
     """A validator's stage 0 against the finish record on chain."""
     claim = claims()[at]
     found = artifacts.parse(parts[0])
-    return check.check_exact(found, claim.signed.request, claim.done.finish.record, SPEC, claim.seed, EOS) is None
+    record, drawn = claim.done.finish.record, claim.accepted.candidates
+    return check.check_exact(found, claim.signed.request, record, SPEC, claim.seed, EOS, drawn=drawn) is None
 
 
 def _payload(at: int, parts: Parts) -> bool:
@@ -128,14 +139,14 @@ def _receipt(at: int, parts: Parts) -> bool:
     tokens = list(artifacts.parse(claim.done.artifact).tokens)  # streamed before, not part of the receipt
     height = claim.signed.request.draw_height
     drawn = DrawCheck(GENESIS, MODEL, height, SERVING, beacons[height])
-    return not check_receipt(claim.ask, claim.signed, accepted, done, tokens, drawn=drawn)
+    return not check_receipt(claim.ask, claim.signed, accepted, done, tokens, TEXT, drawn=drawn)
 
 
 @cache
 def verdicts() -> tuple[Verdict, ...]:
     rows = tuple(RevealedRow(at * 3, tuple((at * 9 + r, -4000 - 100 * r) for r in range(4))) for at in range(16))
-    whole = Verdict(b"\x21" * 32, b"\x22" * 32, True, "llr -3.2 nats, 48 tokens", -3200, 48, rows, b"\x23" * 32)
-    refused = Verdict(b"\x31" * 32, b"\x32" * 32, False, "the payload's root is not the one on chain", 0, 0, (), b"\x33" * 32)
+    whole = Verdict(b"\x21" * 32, b"\x22" * 32, VerdictKind.VALID, "llr -3.2 nats, 48 tokens", -3200, 48, rows, b"\x23" * 32)
+    refused = Verdict(b"\x31" * 32, b"\x32" * 32, VerdictKind.INVALID, "the payload's root is not the one on chain", 0, 0, (), b"\x33" * 32)
     return whole, refused, replace(whole, numbers=rows[:2], llr_milli=1_000_000, salt=b"\x24" * 32)
 
 

@@ -19,7 +19,7 @@ from p2p.types import FinishRecord, Params
 from p2p.verification import artifact as artifacts
 from tests.fuzz.mutate import head, heads, mutate
 from tests.fuzz.run import ACCEPTED, BAD, CRASH, UNCHANGED, case, judge, stretch
-from tests.fuzz.targets import GENESIS, SERVING, Claim, Target, claims, targets
+from tests.fuzz.targets import GENESIS, SERVING, TEXT, Claim, Target, claims, targets
 
 COUNT, SEED = 20_000, 7
 
@@ -89,7 +89,7 @@ def drawn(claim: Claim, **changed: object) -> DrawCheck:
 def problems(claim: Claim, **changed: object) -> list[str]:
     accepted = replace(claim.accepted, **changed)
     tokens = list(artifacts.parse(claim.done.artifact).tokens)
-    return check_receipt(claim.ask, claim.signed, accepted, claim.done, tokens, drawn=drawn(claim))
+    return check_receipt(claim.ask, claim.signed, accepted, claim.done, tokens, TEXT, drawn=drawn(claim))
 
 
 @pytest.mark.parametrize(("changed", "words"), [
@@ -111,7 +111,7 @@ def test_the_height_of_the_draw_is_checked_by_its_beacon() -> None:
         (drawn(claim, height=claim.signed.request.draw_height + 1), 1), (drawn(claim, serving=None), 1),
         (drawn(claim, serving=Lots([(claim.accepted.agent, 1)])), 1),
     ):
-        found = check_receipt(claim.ask, claim.signed, claim.accepted, claim.done, tokens, drawn=looked)
+        found = check_receipt(claim.ask, claim.signed, claim.accepted, claim.done, tokens, TEXT, drawn=looked)
         assert len(found) == wrong, (looked, found)
 
 
@@ -123,7 +123,7 @@ def signed_again(claim: Claim, header: dict[str, object], record: dict[str, obje
     finish: FinishRecord = replace(claim.done.finish.record, artifact_root=made.root(), **record)
     signature = key.sign(Domain.FINISH, claim.ask.network, encode(finish))
     done = replace(claim.done, finish=replace(claim.done.finish, record=finish, signature=signature), artifact=made.to_bytes())
-    return check_receipt(claim.ask, claim.signed, claim.accepted, done, list(made.tokens), drawn=drawn(claim))
+    return check_receipt(claim.ask, claim.signed, claim.accepted, done, list(made.tokens), TEXT, drawn=drawn(claim))
 
 
 @pytest.mark.parametrize(("header", "record", "words"), [

@@ -11,8 +11,9 @@ import pytest
 from p2p.errors import ConfigError
 from p2p.genesis import ModelSpec
 from p2p.inference.executor import Executor
-from p2p.inference.model import check_tokenizer, tokenizer_hash
+from p2p.inference.model import check_tokenizer, read_tokenizer, vocabulary_size
 from p2p.keys import Key
+from p2p.verification.text import Vocabulary
 
 RIGHT = hashlib.sha256(b"{}").digest()
 
@@ -22,15 +23,16 @@ def spec(**change: Any) -> ModelSpec:
 
 
 def executor(**change: Any) -> Executor:
-    return Executor(Key(bytes(32)), *(cast(Any, None),) * 3, frozenset(), **change)
+    return Executor(Key(bytes(32)), *(cast(Any, None),) * 3, frozenset(), **{"vocabulary": Vocabulary(()), **change})
 
 
 def test_another_tokenizer_than_the_registrys_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        tokenizer_hash(tmp_path)
-    assert caught.value.field == "model_path"
+        read_tokenizer(tmp_path)
+    assert caught.value.field == "tokenizer"
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
-    found = tokenizer_hash(tmp_path)
+    assert read_tokenizer(tmp_path) == read_tokenizer(tmp_path / "tokenizer.json")
+    found = hashlib.sha256(read_tokenizer(tmp_path)).digest()
     assert found == RIGHT
     check_tokenizer(found, spec(tokenizer_hash=RIGHT))
     check_tokenizer(found, spec())  # the registry names none
@@ -49,3 +51,17 @@ def test_an_executor_serves_a_model_only_as_the_registry_describes_it(
 ) -> None:
     found = executor(tokenizer_hash=tokenizer, stack=stack)._unfit(spec(**wanted))
     assert (words in found) if words else found == ""
+
+
+def test_without_a_tokenizer_nobody_is_served() -> None:
+    assert "tokenizer.json" in executor(vocabulary=None)._unfit(spec())
+
+
+@pytest.mark.parametrize(("text", "size"), [('{"vocab_size": 512}', 512), ('{"text_config": {"vocab_size": 7}}', 7), ("{}", 0), ("[]", 0), ("", 0)])
+def test_a_models_folder_says_how_many_ids_there_are(tmp_path: Path, text: str, size: int) -> None:
+    (tmp_path / "config.json").write_text(text)
+    if size:
+        assert vocabulary_size(tmp_path) == size
+        return
+    with pytest.raises(ConfigError):
+        vocabulary_size(tmp_path)

@@ -21,61 +21,12 @@ from p2p.inference.torch_decode import Event, admit
 from p2p.inference.torch_engine import TorchEngine, TorchModel
 from p2p.inference.torch_model import groups
 from p2p.inference.torch_pick import pick
-from p2p.inference.torch_text import WINDOW, TextStream
 from p2p.mlnode import open_ml_node
 from p2p.types import Params, StackClass
 from p2p.verification import tape
 
 SEED = b"\x05" * 32
 PARAMS = Params(700)
-
-
-# -- text -------------------------------------------------------------------------------------------------------------
-
-
-def as_bytes(tokens: Sequence[int]) -> str:
-    """A tokenizer with one token per byte; 256 is special and skipped."""
-    return bytes(t for t in tokens if t < 256).decode(errors="replace")
-
-
-def pieces(tokens: Sequence[int], before: Sequence[int] = ()) -> list[str]:
-    stream = TextStream(as_bytes, before)
-    return [*(stream.add(token) for token in tokens), stream.flush()]
-
-
-@pytest.mark.parametrize("text", ["plain", "naïve café", "你好, 🙂🙃!", "🙂" * 40, "", "a\ufffdb", "é" * 200])
-def test_text_in_pieces_is_the_text(text: str) -> None:
-    tokens = [*text.encode(), 256]
-    found = pieces(tokens)
-    assert "".join(found) == text
-    assert all("\ufffd" not in piece for piece in found) or "\ufffd" in text
-
-
-@pytest.mark.parametrize("raw", [b"\xf0\x9f\x99", b"ab\xff\xfe", b"\xe4\xbd" * 30 + b"x", b"\x80" * 70])
-def test_bytes_that_are_no_text_come_out_as_the_decoder_says(raw: bytes) -> None:
-    assert "".join(pieces(list(raw))) == raw.decode(errors="replace")
-
-
-def test_a_character_split_between_two_executors_comes_once() -> None:
-    raw = "go 🙂 on".encode()
-    for cut in range(len(raw)):
-        first = TextStream(as_bytes)
-        sent = "".join(first.add(token) for token in raw[:cut])
-        assert sent + "".join(pieces(raw[cut:], raw[:cut])) == "go 🙂 on"
-
-
-def test_text_is_decoded_in_a_window() -> None:
-    longest = 0
-
-    def decode(tokens: Sequence[int]) -> str:
-        nonlocal longest
-        longest = max(longest, len(tokens))
-        return as_bytes(tokens)
-
-    stream = TextStream(decode)
-    text = "".join(stream.add(token) for token in b"x" * 2000) + stream.flush()
-    assert len(text) == 2000
-    assert longest <= 2 * WINDOW + 3
 
 
 # -- choice and grouping ----------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from p2p.types import (
     StartRecord,
     Verdict,
     VerdictCommit,
+    VerdictKind,
     plant_commitment,
     verdict_commitment,
 )
@@ -133,7 +134,7 @@ class Lab:
     ) -> bytes:
         """output: the agent says that it streamed the same."""
         executor = executor or self.inference(inference_id).candidates[0]
-        record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.LENGTH, stack)
+        record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.STOP, stack)
         signature = self.by_node[executor].sign(Domain.FINISH, self.network, encode(record))
         self.put(executor, RecordKind.FINISH, SignedFinish(record, signature))
         if output:
@@ -162,16 +163,19 @@ class Lab:
 
     def verdict(
         self, inference_id: bytes, node: bytes, *, valid: bool = True, llr: int | None = None, stage0: bool = False,
-        row: Callable[[bytes, int], tuple[tuple[int, int], ...]] = true_row, salt: bytes = SALT,
+        row: Callable[[bytes, int], tuple[tuple[int, int], ...]] = true_row, salt: bytes = SALT, withheld: bool = False,
     ) -> Verdict:
         """What `node` would say, well formed."""
         inference = self.inference(inference_id)
         assert inference.finish is not None
+        if withheld:
+            return Verdict(inference_id, node, VerdictKind.WITHHELD, "nobody has it", 0, 0, (), salt)
         length = 0 if stage0 else inference.finish.record.output_tokens
         positions = reveal_positions(inference.panels[-1].beacon, inference_id, node, length)
         ratio = (0 if stage0 else -2000 if valid else 20_000) if llr is None else llr
         numbers = tuple(RevealedRow(at, row(inference_id, at)) for at in positions)
-        return Verdict(inference_id, node, valid, "" if valid else "because", ratio, length, numbers, salt)
+        kind, reason = (VerdictKind.VALID, "") if valid else (VerdictKind.INVALID, "because")
+        return Verdict(inference_id, node, kind, reason, ratio, length, numbers, salt)
 
     def commit(self, verdict: Verdict, sender: bytes | None = None) -> None:
         body = VerdictCommit(verdict.inference_id, verdict.validator, verdict_commitment(verdict))

@@ -78,7 +78,7 @@ class RaceLab(Lab):
         _, signed = question(self.genesis, self.sprint, node, model, index)
         fields = {"inference_id": signed.inference_id, "executor": node, "prompt_tokens": 40, "output_tokens": tokens, **change}
         hashes = {"artifact_root": digest(b"root", signed.inference_id), "output_hash": digest(b"said", signed.inference_id)}
-        record = FinishRecord(**{**hashes, "finish_reason": FinishReason.LENGTH, **fields})
+        record = FinishRecord(**{**hashes, "finish_reason": FinishReason.STOP, **fields})
         return SignedFinish(record, self.by_node[node].sign(Domain.FINISH, self.network, encode(record)))
 
     def race(self, node: bytes, count: int, tokens: int = TOKENS, model: str = "toy") -> None:

@@ -47,6 +47,7 @@ def accept(lab: Lab, *changes: Change) -> None:
     (ChangeChecks((("reveal_window", 3), ("reveal_window", 4))), "reveal_window"),
     (ChangeChecks((("false_alarm_ppm", 500),)), "false_alarm_ppm"),
     (ChangeEconomy((("gov_quorum_milli", 1001),)), "gov_quorum_milli"),
+    (ChangeEconomy((("gov_quorum_milli", 499),)), "gov_quorum_milli"),
     (ChangeEconomy((("price_low_milli", 700),)), "price_low_milli"),
     (ChangeEconomy((("burn_share_milli", 950),)), "burn_share_milli"),
     (AddModel(replace(SPEC, model="toy")), "model"),
@@ -80,6 +81,31 @@ def test_an_accepted_change_holds_from_the_next_epochs_first_height_and_changes_
         lab.commit(lab.verdict(inference_id, node))
     lab.until(inference_id, lambda found: found.panels[-1].revealing)
     assert lab.inference(inference_id).panels[-1].closes == lab.height - 1 + 2
+
+
+@pytest.mark.parametrize("trick", ["leaves", "is convicted", "loses its weight"])
+def test_a_minority_makes_no_majority_by_voting_and_going(trick: str) -> None:
+    """Three of eight vote yes and then count for less; the others are silent. Counted when cast, of those that stay, they were more than half."""
+    lab = lab_of()
+    put_to_vote(lab, ChangeEconomy((("slash_milli", 1000),)), yes=3)
+    for at in range(3):
+        voter = lab.view.participant(lab.nodes[at])
+        assert voter is not None
+        if trick == "leaves":
+            order(lab, lab.owners[at], Unregister(lab.nodes[at]))
+        else:
+            lab.view.put_participant(replace(voter, convicted_until=500) if trick == "is convicted" else replace(voter, weight=0))
+    lab.block(VOTING + 1)
+    found = last(lab)[1]
+    assert (found.state, found.yes_weight, found.total_weight) == (REJECTED, 0, 50 if trick == "loses its weight" else 80)
+
+
+def test_who_leaves_counts_in_the_whole_but_says_nothing() -> None:
+    lab = lab_of()
+    put_to_vote(lab, ChangeEconomy((("slash_milli", 1000),)), yes=4)
+    order(lab, lab.owners[3], Unregister(lab.nodes[3]))
+    lab.block(VOTING + 1)
+    assert (last(lab)[1].state, last(lab)[1].yes_weight, last(lab)[1].total_weight) == (REJECTED, 30, 80)
 
 
 def test_less_than_the_quorum_is_a_no() -> None:

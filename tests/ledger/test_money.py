@@ -124,7 +124,7 @@ def test_finish_and_output_before_the_start() -> None:
         one.block()
     signed = ghost.start()
     executor = ghost.inference(signed.inference_id).candidates[0]
-    record = FinishRecord(signed.inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, 10, FinishReason.LENGTH)
+    record = FinishRecord(signed.inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, 10, FinishReason.STOP)
     lab.put(executor, RecordKind.FINISH, SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record))))
     lab.put(lab.nodes[0], RecordKind.OUTPUT, OutputRecord(signed.inference_id, lab.nodes[0], TOKENS_HASH, 10))
     assert lab.view.inference(signed.inference_id) is None
@@ -295,7 +295,9 @@ def test_little_leaves_in_one_block_and_all_of_it_in_the_end(monkeypatch: pytest
     assert all(0 <= a - b <= 4 for a, b in zip([15, *counts], counts, strict=False))
 
 
-@pytest.mark.parametrize(("tokens_max", "tokens", "good"), [(1, 1, True), (1, 2, False), (50, 50, True), (50, 51, False), (2047, 2047, True)])
+@pytest.mark.parametrize(("tokens_max", "tokens", "good"), [
+    (1, 1, True), (1, 2, False), (50, 50, True), (50, 51, False), (2047, 2028, True), (2047, 2029, False),  # the context is 2048, the prompt 20
+])
 def test_max_tokens_bounds_what_is_charged(tokens_max: int, tokens: int, good: bool) -> None:
     lab = Lab()
     lab.block()

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from p2p.errors import FolkmootError
 from p2p.genesis import CheckRules
 from p2p.ledger.genesis import check_conservation
-from p2p.types import RecordKind, RevealedRow, VerdictCommit
+from p2p.types import RecordKind, RevealedRow, VerdictCommit, VerdictKind
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, REVEAL, RULES, STEADY, WINDOW, Lab, true_row, trusted
 
 COST = (PROMPT + 10) * PRICE
@@ -112,11 +112,13 @@ def test_a_commitment_that_is_never_revealed_is_silence_and_a_missed_duty() -> N
     first, second, third = lab.members(inference_id)
     lab.commit(lab.verdict(inference_id, first))
     lab.commit(lab.verdict(inference_id, second, valid=False))
+    lab.commit(lab.verdict(inference_id, third))
     lab.until(inference_id, lambda found: found.panels[-1].revealing)
     lab.reveal(lab.verdict(inference_id, first))
+    lab.reveal(lab.verdict(inference_id, third))
     lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.status(inference_id) == "VALIDATED"
-    assert [lab.view.standing(node).missed for node in (first, second, third)] == [0, 1, 1]
+    assert [lab.view.standing(node).missed for node in (first, second, third)] == [0, 1, 0]
     assert [lab.view.standing(node).duties for node in (first, second, third)] == [1, 1, 1]
 
 
@@ -164,7 +166,7 @@ def refusals() -> dict[str, tuple[str, Callable[[Lab, bytes, bytes], None]]]:
         "another salt than committed to": ("salt", other_salt), "another's verdict": ("validator", copied),
         "not drawn": ("validator", outsider), "a commitment when it is time to reveal": ("inference_id", late_commit),
         "twice": ("validator", twice), "no such inference": ("inference_id", unknown),
-        "another word than committed to": ("salt", changed(valid=False)),
+        "another word than committed to": ("salt", changed(kind=VerdictKind.INVALID)),
     }
 
 
@@ -186,7 +188,8 @@ ROW = RevealedRow(0, ((1, -1), (2, -2), (3, -3), (4, -4)))
 
 @pytest.mark.parametrize(("change", "field"), [
     ({"numbers": ()}, "numbers"), ({"numbers": (ROW,) * 10}, "numbers"), ({"tokens": 9}, "tokens"), ({"tokens": 0}, "tokens"),
-    ({"tokens": 0, "valid": False, "numbers": ()}, "llr_milli"), ({"tokens": 0, "valid": False, "llr_milli": 0}, "numbers"),
+    ({"tokens": 0, "kind": VerdictKind.INVALID, "numbers": ()}, "llr_milli"), ({"tokens": 0, "kind": VerdictKind.INVALID, "llr_milli": 0}, "numbers"),
+    ({"kind": VerdictKind.WITHHELD}, "tokens"), ({"kind": VerdictKind.WITHHELD, "tokens": 0, "numbers": ()}, "llr_milli"),
     ({"numbers": tuple(RevealedRow(i, ((1, -1), (1, -2), (3, -3), (4, -4))) for i in range(10))}, "numbers"),
     ({"numbers": tuple(RevealedRow(i, ((1, -1), (2, -2))) for i in range(10))}, "numbers"),
     ({"numbers": tuple(RevealedRow(9 - i, ROW.candidates) for i in range(10))}, "numbers"),

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from p2p.genesis import CheckRules
+from p2p.ledger.committee import VerdictSeen
 from p2p.ledger.compare import agree, evidence_milli, losers, outliers
-from p2p.ledger.records import Participant, VerdictSeen
+from p2p.ledger.records import Participant
 from p2p.ledger.rules import checking, serving, voting_weights
-from p2p.types import RevealedRow
+from p2p.types import RevealedRow, VerdictKind
 from p2p.verification.sequential import Detector, EProcess, Evidence
 from tests.ledger.lab import CLIENT, RULES, Lab, false_row, true_row, trusted
 
@@ -23,7 +24,7 @@ IID = bytes(32)
 
 def seen(node: bytes, row: Any = true_row, *, valid: bool = True, llr: int = 0, tokens: int = 10, at: range = range(8)) -> VerdictSeen:
     numbers = tuple(RevealedRow(i, row(IID, i)) for i in at) if row else ()
-    return VerdictSeen(node, valid, "", llr, tokens, numbers, 1)
+    return VerdictSeen(node, VerdictKind.VALID if valid else VerdictKind.INVALID, "", llr, tokens, numbers, 1)
 
 
 def noisy(shift: int) -> Any:
@@ -315,7 +316,8 @@ def test_missed_duties_need_more_than_a_bare_ratio() -> None:
         lab.say([lab.verdict(inference_id, n) for n in others])
         assert missed <= 6
         assert part(lab, node).barred_until == 0 or missed == 6
-    assert part(lab, node).barred_reason == "epoch 0: missed 6 of 6 duties"
+    assert part(lab, node).barred_reason == "epoch 0: log e-value 16040 of 13816 thousandths of a nat for duties it missed and others did"
+    assert lab.view.standing(node).present == Detector(), "it is used up"
 
 
 def test_a_bar_ends_with_the_next_epoch() -> None:

@@ -35,6 +35,7 @@ from tests.fake_vllm import EOS
 from tests.ledger.lab import CLIENT
 from tests.ledger.race import RaceLab, join
 from tests.scenarios.test_stop import pipe
+from tests.verification.toy import WORDS
 
 COUNTS = (10, 20, 30)  # answers of the first peers in the race; the others are away
 MINE = 60  # the newcomer's
@@ -140,7 +141,7 @@ class Wire:
     async def _execute(self, key: Key, stream: Any) -> None:
         frame = parse_frame(await stream.receive())
         assert isinstance(frame, Forward)
-        await Executor(key, self.lab.chain, self._outbox(key), self.lab.chain, frozenset({EOS}), ToyEngine()).serve(stream, frame)
+        await Executor(key, self.lab.chain, self._outbox(key), self.lab.chain, frozenset({EOS}), ToyEngine(), WORDS).serve(stream, frame)
 
 
 async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[dict[str, Any]]:

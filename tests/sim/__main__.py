@@ -80,7 +80,8 @@ def mix(scenarios: Iterator[Scenario]) -> Counter[str]:
     """How many of the scenarios had each kind of trouble."""
     seen: Counter[str] = Counter()
     for s in scenarios:
-        troubles = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "traffic", "changes")
+        troubles = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "jumps",
+                    "drift_ppm", "wrong", "traffic", "changes")
         seen.update(name for name in troubles if getattr(s, name))
         seen.update({name for _, name in s.villains})
     return seen

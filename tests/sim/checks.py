@@ -14,6 +14,7 @@ from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import conflicts
 from p2p.ledger.members import punished
 from tests.sim.peer import Peer
+from tests.sim.world import EPOCH_MS
 
 BUFFERS_PER_VALIDATOR = 64  # messages kept by one peer, per validator of its sets
 
@@ -35,6 +36,8 @@ class Checks:
     disagreements: set[int] = field(default_factory=set)
     top: dict[int, int] = field(default_factory=dict)
     rounds: dict[int, int] = field(default_factory=dict)
+    leads: dict[int, int] = field(default_factory=dict)  # by height: how far ahead of time its block was when it was first committed
+    most_ahead_ms: int = 0  # the most that an honest clock which is to be right has been ahead of time
 
     def watch(self, peer: Peer) -> None:
         """Attach to an honest peer."""
@@ -78,6 +81,9 @@ class Checks:
             raise Violation(f"certificate soundness: peer {peer.number} height {height}")
         self.rounds[height] = max(self.rounds.get(height, 0), commit.round)
         peer.world.note(f"{peer.number} commits {height} {block_id.hex()[:8]} round {commit.round} txs {len(block.txs)}")
+        lead_ms = self.leads.setdefault(height, block.header.time_ms - EPOCH_MS - peer.world.now)
+        if lead_ms > self.most_ahead_ms + peer.timing.precision_ms and not self.too_many:
+            raise Violation(f"time: block {height} is {lead_ms} ms ahead of time, {self.most_ahead_ms} was any clock of an honest quorum")
         if self.blocks.setdefault(height, block_id) != block_id:
             self.disagreements.add(height)
             if not self.too_many:

@@ -22,7 +22,10 @@ from p2p.store.lmdb import Store
 from tests.sim.sync import SyncClient, answer
 from tests.sim.world import EPOCH_MS, World
 
-TIMING = Timing(propose_ms=600, vote_ms=300, delta_ms=200, block_interval_ms=50, empty_block_interval_ms=200, rebroadcast_ms=500)
+TIMING = Timing(
+    propose_ms=600, vote_ms=300, delta_ms=200, block_interval_ms=50, empty_block_interval_ms=200, rebroadcast_ms=500, precision_ms=100,
+    delay_ms=1500,
+)
 SYNC_EVERY_MS = 700
 
 
@@ -80,7 +83,7 @@ class Peer:
 
     def __init__(self, world: World, number: int, key: Key, genesis: Genesis, directory: Path, *, skew_ms: int = 0) -> None:
         self.world, self.number, self.key, self.genesis, self.directory = world, number, key, genesis, directory
-        self.skew_ms = skew_ms
+        self.skew_ms, self.drift_ppm = skew_ms, 0
         self.slow_ms = 0  # a slow disk: everything this peer says comes later
         self.others: list[Peer] = []
         self.alive = False
@@ -117,7 +120,7 @@ class Peer:
         self.on_restart(self)
         self.driver = Driver(
             key=self.key, network=self.genesis.network, app=self.chain, guard=self.chain.guard, timing=self.timing,
-            clock=lambda: EPOCH_MS + self.world.now + self.skew_ms, has_txs=self.chain.has_txs,
+            clock=lambda: self.clock_ms(), has_txs=self.chain.has_txs,
         )
         self.sync = SyncClient(self)
         self.world.note(f"{self.number} starts at height {self.chain.height()}")
@@ -149,6 +152,10 @@ class Peer:
         """An own timer: it dies with this life."""
         life = self.life
         self.world.at(delay_ms, lambda: action() if self.alive and self.life == life else None)
+
+    def clock_ms(self) -> int:
+        """What this peer takes for the time."""
+        return EPOCH_MS + self.world.now + self.skew_ms + self.world.now * self.drift_ppm // 10**6
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 

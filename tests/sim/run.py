@@ -17,7 +17,7 @@ from p2p.types import VERSION
 from tests.chains import next_priorities
 from tests.sim import memo
 from tests.sim.checks import Checks, Violation
-from tests.sim.peer import Peer, WriteFault
+from tests.sim.peer import TIMING, Peer, WriteFault
 from tests.sim.scenario import MAX_PEERS, Scenario
 from tests.sim.traffic import CLIENT, MODEL, submit
 from tests.sim.villains import VILLAINS
@@ -26,12 +26,14 @@ from tests.sim.world import EPOCH_MS, Links, World
 KEYS = sorted((Key(digest(b"simulated peer", bytes([i]))) for i in range(MAX_PEERS)), key=lambda k: k.public)
 QUIET_MS = 120_000  # simulated time to get going again after the network healed
 HEIGHTS_AFTER = 2
+DRIFT_MS = 15  # what a clock gains or loses in a whole run
+LEAD_MS = TIMING.precision_ms * 3 // 2  # a block this far ahead of time, at most, keeps no right clock waiting longer than it waits
 DISK = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # speed only: what is durable is decided by commits, not by the disk
 
 
 def rounds_allowed(scenario: Scenario) -> int:
-    """A height begun after the healing is decided by this round: each villain may spoil its own turns, plus two."""
-    return 2 * len(scenario.villains) + 2
+    """A height begun after the healing is decided by this round: each villain may spoil its own turns, and who has a wrong clock, plus two."""
+    return 2 * (len(scenario.villains) + len(scenario.wrong)) + 2
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Run:
         for number in range(len(scenario.weights)):
             kind = VILLAINS.get(kinds.get(number, ""), Peer)
             self.peers.append(self._peer(kind, number, KEYS[number], directory / str(number)))
+        self.wrong = {number for number, _, _ in scenario.wrong}
         self.honest = [peer for peer in self.peers if peer.number not in faulty]
         for number, name in scenario.villains:
             if name == "twin":
@@ -112,7 +115,8 @@ class Run:
         links.loss, links.duplicate, links.straggle = s.loss, s.duplicate, s.straggle
         late = set(range(len(s.weights) - s.late, len(s.weights)))
         for peer in self.peers:
-            peer.skew_ms = rng.randint(-s.skew_ms, s.skew_ms)
+            self._set(peer, rng.randint(-s.skew_ms, s.skew_ms))
+            peer.drift_ppm = rng.randint(-s.drift_ppm, s.drift_ppm)
             peer.restart_ms = lambda: rng.randint(100, 2000)
             world.at(s.chaos_ms // 2 + rng.randint(0, 500) if peer.number in late else rng.randint(0, 50), peer.start)
         for peer in rng.sample(self.honest, min(s.slow, len(self.honest))):
@@ -123,10 +127,37 @@ class Run:
             self._fault_at(rng.randint(0, s.chaos_ms), rng.choice(self.honest))
         for _ in range(s.partitions):
             self._partition_at(rng.randint(0, s.chaos_ms))
+        for _ in range(s.jumps):
+            self._jump_at(rng.randint(0, s.chaos_ms), rng.choice(self.honest))
+        for number, ms, every_ms in s.wrong:
+            self._go_wrong(self.peers[number], ms, every_ms)
         for _ in range(s.traffic):
             peer = rng.choice(self.honest)
             world.at(rng.randint(0, s.chaos_ms), lambda peer=peer: submit(peer))  # type: ignore[misc]
         world.run(s.chaos_ms)
+
+    def _set(self, peer: Peer, skew_ms: int) -> None:
+        """A clock is off by this from now on. What one of those shows that are to be right bounds what an honest quorum may believe."""
+        peer.skew_ms = skew_ms
+        if peer in self.honest and peer.number not in self.wrong:
+            self.checks.most_ahead_ms = max(self.checks.most_ahead_ms, skew_ms + DRIFT_MS)
+
+    def _jump_at(self, time_ms: int, peer: Peer) -> None:
+        rng, p = self.world.rng, TIMING.precision_ms
+        to_ms = rng.choice((-1, 1)) * rng.choice((p // 2, p, 2 * p, TIMING.delay_ms + p, 10_000))
+        self.world.at(time_ms, lambda: self._set(peer, to_ms))
+
+    def _go_wrong(self, peer: Peer, ms: int, every_ms: int) -> None:
+        """For good: off by ms, or now and then by anything up to it."""
+        rng = self.world.rng
+        peer.skew_ms = ms
+
+        def jump() -> None:
+            peer.skew_ms = rng.randint(-abs(ms), abs(ms))
+            self.world.at(every_ms, jump)
+
+        if every_ms:
+            self.world.at(every_ms, jump)
 
     def _crash_at(self, time_ms: int, peer: Peer) -> None:
         self.world.at(time_ms, lambda: peer.crash("is killed"))
@@ -163,8 +194,11 @@ class Run:
         world = self.world
         world.note("heals")
         world.links.heal()
+        near = TIMING.precision_ms // 2 - DRIFT_MS
         for peer in self.peers:
-            peer.slow_ms = peer.skew_ms = 0
+            peer.slow_ms = 0
+            if peer.number not in self.wrong:
+                peer.skew_ms = world.rng.randint(-near, near)
             if peer.alive:
                 peer.store.fault = None
         start = max((p.chain.height() for p in self.honest if p.alive), default=0)
@@ -180,7 +214,8 @@ class Run:
             stand = [f"{p.number}:{p.chain.height() if p.alive else 'down'}/{p.driver.machine.round}" for p in self.honest]
             raise Violation(f"termination: not at height {target} after {QUIET_MS / 1000:.0f} quiet seconds: {' '.join(stand)}")
         for height, round_ in self.checks.rounds.items():
-            if height > start + 1 and round_ > rounds_allowed(self.scenario):
+            waits = self.checks.leads.get(height - 1, 0) > LEAD_MS  # until time has caught up with what clocks said before the healing
+            if height > start + 1 and not waits and round_ > rounds_allowed(self.scenario):
                 raise Violation(f"termination: height {height} took until round {round_}, {rounds_allowed(self.scenario)} are allowed")
 
     def _replay_equals_run(self) -> None:

@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from tests.sim.peer import TIMING
 from tests.sim.villains import VILLAINS
 
 MAX_PEERS = 128
@@ -19,8 +20,10 @@ MAX_PEERS = 128
 class Scenario:
     """weights: at genesis, one per peer (0: joins later). villains: (peer, name). changes: (epoch, peer, weight). Chances 0..1, times ms.
 
-    crashes, write_faults, partitions: how many in the chaotic phase. late: peers that start in its second half. skew_ms: clocks
-    differ by at most this, either way. slow: peers whose disk is slow.
+    crashes, write_faults, partitions: how many in the chaotic phase. late: peers that start in its second half. slow: peers whose disk is slow.
+    skew_ms: in the chaotic phase clocks differ from the time by at most this, either way. jumps: clocks that are set anew in it, forward or
+    back. drift_ppm: how much clocks run fast or slow at most, all the time. wrong: (peer, ms, every_ms) an honest peer whose clock is off
+    for good, and jumps every so often (0: never); together with the villains they hold less than a third.
     """
 
     seed: int
@@ -39,11 +42,19 @@ class Scenario:
     late: int = 0
     slow: int = 0
     skew_ms: int = 0
+    jumps: int = 0
+    drift_ppm: int = 0
+    wrong: tuple[tuple[int, int, int], ...] = ()
     traffic: int = 0
     too_many: bool = False
 
     def faulty(self) -> frozenset[int]:
         return frozenset(number for number, _ in self.villains)
+
+    def is_live(self) -> bool:
+        """More than two thirds are honest and have a clock that becomes right."""
+        out = self.faulty() | {number for number, _, _ in self.wrong}
+        return all(3 * sum(s[v] for v in out) < sum(s) for s in self.sets())
 
     def sets(self) -> list[list[int]]:
         """Weights of each epoch that has some of its own, by peer."""
@@ -61,10 +72,11 @@ class Scenario:
 
     def simpler(self) -> list[Scenario]:
         """The same with one thing less, for shrinking."""
-        found = [replace(self, **{f.name: 0}) for f in fields(self) if f.name in _COUNTS and getattr(self, f.name)]
+        found: list[Scenario] = [replace(self, **_one(f.name, 0)) for f in fields(self) if f.name in _COUNTS and getattr(self, f.name)]
         found += [replace(self, villains=tuple(v for v in self.villains if v != gone)) for gone in self.villains]
+        found += [replace(self, wrong=tuple(w for w in self.wrong if w != gone)) for gone in self.wrong]
         found += [replace(self, changes=tuple(c for c in self.changes if c != gone)) for gone in self.changes]
-        found += [replace(self, **{f.name: getattr(self, f.name) // 2}) for f in fields(self)
+        found += [replace(self, **_one(f.name, getattr(self, f.name) // 2)) for f in fields(self)
                   if f.name in _COUNTS and isinstance(getattr(self, f.name), int) and getattr(self, f.name) > 1]
         return found
 
@@ -74,7 +86,11 @@ class Scenario:
         return " ".join(f"--set '{name}={getattr(self, name)!r}'" for name in changed)
 
 
-_COUNTS = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "traffic")
+def _one(name: str, value: int) -> dict[str, Any]:
+    return {name: value}
+
+
+_COUNTS = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "jumps", "drift_ppm", "traffic")
 
 
 def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
@@ -91,9 +107,10 @@ def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
         write_faults=rng.choice((0, 0, 1, 3)), partitions=rng.choice((0, 0, 1, 2)), late=late, slow=rng.choice((0, 0, 1)),
         skew_ms=rng.choice((0, 50, 3000)), traffic=rng.choice((0, 3, 10)), too_many=too_many,
     )
-    names = rng.choice((["equivocator"], ["equivocator", "amnesiac", "twin"])) if too_many else sorted(VILLAINS)
+    names = rng.choice((["equivocator"], ["equivocator", "amnesiac", "twin"])) if too_many else sorted(set(VILLAINS) - {"border"})
     with_villains = _with_villains(rng, plain, names, too_many=too_many)
-    return _with_changes(rng, with_villains)
+    changed = _with_changes(rng, with_villains)
+    return changed if too_many else _with_clocks(random.Random(f"clocks {seed}"), changed)
 
 
 def _with_villains(rng: random.Random, plain: Scenario, names: list[str], *, too_many: bool) -> Scenario:
@@ -104,6 +121,27 @@ def _with_villains(rng: random.Random, plain: Scenario, names: list[str], *, too
     for number in rng.sample(range(len(plain.weights)), rng.choice((0, 1, 1, 2, 3))):
         more = replace(found, villains=(*found.villains, (number, rng.choice(names))))
         found = more if more.is_safe() else found
+    return found
+
+
+def _with_clocks(rng: random.Random, plain: Scenario) -> Scenario:
+    """Clocks beyond every bound, in one run of two. Of a stream of their own: what a seed meant before they were there it still means."""
+    if rng.random() < 0.5:
+        return plain
+    p, away = TIMING.precision_ms, TIMING.delay_ms + TIMING.precision_ms
+    found = replace(
+        plain, jumps=rng.choice((0, 1, 3)), drift_ppm=rng.choice((0, 100)), skew_ms=rng.choice((plain.skew_ms, p // 2, p, 2 * p, away, 10_000))
+    )
+    for villains in ((), found.villains):  # beside the others, or else instead of them
+        more = replace(found, villains=(*villains, (rng.randrange(len(plain.weights)), "border")))
+        if rng.random() < 0.6 and more.is_safe() and len(more.faulty()) == len(more.villains):
+            found = more
+    for number in rng.sample(range(len(plain.weights)), 2):
+        if number in found.faulty():
+            continue
+        ms = rng.choice((-1, 1)) * rng.choice((p, p + 1, 2 * p, away - 1, away + 1, 10_000, 30_000))
+        more = replace(found, wrong=(*found.wrong, (number, ms, rng.choice((0, 0, 700)))))
+        found = more if more.is_live() else found
     return found
 
 

@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 
 from p2p.chain import Chain
+from p2p.consensus.driver import Driver
+from p2p.consensus.messages import SignedProposal
+from p2p.consensus.replay import Judged
 from p2p.errors import StorageError
+from p2p.steps import Steps
 from p2p.store.lmdb import Store
 from tests.sim import crash, twins
 from tests.sim.__main__ import attempt, shrink
+from tests.sim.peer import TIMING
 from tests.sim.run import Report, genesis_of, run
 from tests.sim.scenario import Scenario, draw
 from tests.sim.villains import VILLAINS
@@ -43,6 +48,38 @@ def test_a_polka_that_comes_late_is_proposed_again_at_once() -> None:
     found = attempt(Scenario(317107, (5, 1, 3, 1), ((2, "byte_mutator"),), chaos_ms=5000, straggle=0.02, latency_ms=40, write_faults=1))
     assert isinstance(found, Report), found
     assert found.worst_round <= 2
+
+
+BORDER = [Scenario(seed, (1, 1, 1, 1), ((seed % 4, "border"),), chaos_ms=5000, skew_ms=50) for seed in (19, 21, 25, 26)]
+
+
+def test_a_date_at_the_border_splits_nobody_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the old rule, which kept "too early" as "invalid", one villain of four stops the chain for ever; the new one passes over it."""
+    found = [attempt(scenario) for scenario in BORDER]
+    assert all(isinstance(one, Report) for one in found), found
+    right = Driver._look_at
+
+    def old_rule(driver: Driver, signed: SignedProposal, at_ms: int) -> Steps[Judged]:
+        judged = yield from right(driver, signed, at_ms)
+        return Judged(signed, judged.valid and judged.timely)
+
+    monkeypatch.setattr(Driver, "_look_at", old_rule)
+    found = [attempt(scenario) for scenario in BORDER]
+    assert any("termination" in one for one in found if isinstance(one, str)), found
+
+
+@pytest.mark.parametrize("off_ms", [-30_000, -TIMING.delay_ms - TIMING.precision_ms - 1, -TIMING.precision_ms - 1, TIMING.precision_ms + 1, 30_000])
+@pytest.mark.parametrize("every_ms", [0, 500])
+def test_an_honest_majority_in_sync_decides_whatever_one_clock_does(off_ms: int, every_ms: int) -> None:
+    """Off for good beyond each bound, or jumping about; the rounds that are allowed are its own turns and two."""
+    found = attempt(Scenario(9, (1, 1, 1, 1), chaos_ms=2000, latency_ms=40, drift_ppm=100, wrong=((1, off_ms, every_ms),)))
+    assert isinstance(found, Report), found
+
+
+def test_clocks_that_all_ran_ahead_and_came_back_wait_and_go_on() -> None:
+    """Ten seconds ahead in the chaotic phase: blocks go on once time has caught up with the last one."""
+    found = attempt(Scenario(11, (1, 1, 1, 1), chaos_ms=3000, skew_ms=10_000, jumps=3))
+    assert isinstance(found, Report), found
 
 
 @pytest.mark.parametrize("name", VILLAINS)

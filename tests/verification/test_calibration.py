@@ -181,7 +181,9 @@ def test_kernels_that_were_measured_have_their_own_noise_and_others_are_stranger
     assert found.noise("v#1", "v#1") is exact
     assert found.noise("v#1", "v#2") is found.noise("v#2", "v#1") is found.noise("v", "v#1") is strange
     assert found.noise("v#1", "t") is found.noise("v#9", "t") is cross
-    assert found.noise("v#1", "v#1", taken_over=3) is strange, "another host's kernels made the first tokens"
+    assert found.equal("v#1", "v#1", context=600)
+    assert not found.equal("v#1", "v#1", context=601), "attention is cut in other pieces there"
+    assert not any(found.equal(one, two, context=9) for one, two in (("v", "v"), ("v#1", "v#2"), ("v#2", "v#2"), ("v#1", "v")))
     assert found.noise("v#1", "v#1", context=600) is exact
     assert found.noise("v#1", "v#1", context=601) is strange, "attention over more was not seen to be exact"
     assert found.knows("v#7")

@@ -7,15 +7,28 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec import structs
 
 from p2p.chain_view import Claim, Duty
 from p2p.codec import encode, unpack
 from p2p.errors import Overloaded, Unavailable
 from p2p.genesis import CheckRules, ModelSpec
-from p2p.inference.session import Payload, pack_frame
+from p2p.inference.session import Payload, PayloadWanted, pack_frame, parse_frame
 from p2p.keys import Key, digest
 from p2p.outbox import Outbox
-from p2p.types import FinishReason, FinishRecord, InferenceId, Params, RecordKind, Request, SignedBatch, Verdict, VerdictCommit, verdict_commitment
+from p2p.types import (
+    FinishReason,
+    FinishRecord,
+    InferenceId,
+    Params,
+    RecordKind,
+    Request,
+    SignedBatch,
+    Verdict,
+    VerdictCommit,
+    VerdictKind,
+    verdict_commitment,
+)
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape, validator
 from p2p.verification.duty import reveal_positions
@@ -38,6 +51,7 @@ class FakeChain:
     kept: dict[bytes, bytes] = field(default_factory=dict)
     found: Claim | None = None
     rules: CheckRules = field(default_factory=CheckRules)
+    top: int = 8
 
     def pending_duties(self, node: bytes) -> list[Duty]:
         assert node == KEY.public
@@ -55,6 +69,9 @@ class FakeChain:
 
     def checks(self) -> CheckRules:
         return self.rules
+
+    def height(self) -> int:
+        return self.top
 
 
 class FakeEngine:
@@ -115,7 +132,7 @@ PROFILE = Profile("toy", "00", {}, 500, {"vllm-cpu-bf16>vllm-cpu-bf16": toy.cali
 
 
 def duty(commitment: bytes | None = None) -> Duty:
-    return Duty(IID, 7, b"\x0b" * 32, commitment)
+    return Duty(IID, 7, b"\x0b" * 32, commitment, closes=67)
 
 
 async def committed(lab: Lab) -> VerdictCommit:
@@ -185,28 +202,94 @@ async def test_another_model_is_invalid() -> None:
     assert (verdict.valid, verdict.tokens, verdict.llr_milli > 0) == (False, 40, True)
 
 
-@pytest.mark.parametrize("what", ["withheld", "prompt", "artifact", "charged"])
-async def test_what_stage_0_refuses_has_no_numbers(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_stage_0_refuses_has_no_numbers() -> None:
     lab = Lab(FakeChain())
-    claim, payload = answer()
-    monkeypatch.setattr(validator, "RETRY_S", 0)
-
-    async def open_stream(peer: str, protocol: str) -> Any:
-        if what == "withheld":
-            raise Unavailable("gone", field="peer")
-        broken = {"prompt": Payload("other", payload.artifact), "artifact": Payload(PROMPT, b"\x80")}.get(what, payload)
-        return FakeStream(broken)
-
-    lab.validator.open_stream = open_stream
-    if what == "charged":
-        from msgspec.structs import replace
-
-        lab.chain.found = Claim(claim.request, replace(claim.finish, output_tokens=41), claim.beacon, claim.spec)
+    claim, _ = answer()
+    lab.chain.found = Claim(claim.request, structs.replace(claim.finish, output_tokens=41), claim.beacon, claim.spec)
     await committed(lab)
     (raw,) = lab.chain.kept.values()
     verdict = unpack(Verdict, raw)
-    assert (verdict.valid, verdict.tokens, verdict.llr_milli, verdict.numbers) == (False, 0, 0, ())
+    assert (verdict.kind, verdict.tokens, verdict.llr_milli, verdict.numbers) == (VerdictKind.INVALID, 0, 0, ())
     assert verdict.reason
+
+
+@pytest.mark.parametrize("what", ["gone", "prompt", "artifact", "root"])
+async def test_what_it_cannot_get_it_calls_withheld_and_never_wrong(what: str, autojump_clock: Any) -> None:
+    """Also where somebody gives something else than what was signed for: nobody can show who it was."""
+    lab = Lab(FakeChain(top=60))
+    _, payload = answer()
+    other = answer(41)[1]
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        if what == "gone":
+            raise Unavailable("gone", field="peer")
+        return FakeStream({"prompt": Payload("other", payload.artifact), "artifact": Payload(PROMPT, b"\x80"), "root": other}[what])
+
+    lab.validator.open_stream = open_stream
+    await committed(lab)
+    (raw,) = lab.chain.kept.values()
+    verdict = unpack(Verdict, raw)
+    assert (verdict.kind, verdict.tokens, verdict.llr_milli, verdict.numbers) == (VerdictKind.WITHHELD, 0, 0, ())
+    assert "nobody gave the payload" in verdict.reason
+
+
+async def test_it_keeps_looking_until_it_must_speak(autojump_clock: Any) -> None:
+    """An executor that was stopped comes back: what it shows then is judged."""
+    lab = Lab(FakeChain())
+    _, payload = answer()
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        if trio.current_time() < 100:
+            raise Unavailable("stopped", field="peer")
+        return FakeStream(payload)
+
+    lab.validator.open_stream = open_stream
+    await committed(lab)
+    (raw,) = lab.chain.kept.values()
+    assert unpack(Verdict, raw).kind is VerdictKind.VALID
+
+
+async def test_what_is_here_already_is_asked_of_nobody() -> None:
+    """It was this peer that relayed it, or it checked it before a restart."""
+    lab = Lab(FakeChain())
+    lab.chain.kept[IID] = encode(answer()[1])
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        raise AssertionError("asked")
+
+    lab.validator.open_stream = open_stream
+    await committed(lab)
+    assert [unpack(Verdict, raw).kind for key, raw in lab.chain.kept.items() if key != IID] == [VerdictKind.VALID]
+
+
+async def test_who_hides_many_does_not_keep_others_from_being_checked(autojump_clock: Any) -> None:
+    """Looking for a payload takes no place on the ML node."""
+    lab = Lab(FakeChain())
+    _, payload = answer()
+    hidden = [InferenceId(bytes([at]) * 32) for at in range(20, 20 + 2 * validator.MAX_CHECKS_AT_ONCE)]
+    lab.chain.duties = [*(Duty(iid, 7, b"\x0b" * 32, None, closes=67) for iid in hidden), duty()]
+    asked: list[bytes] = []
+
+    class Stream(FakeStream):
+        async def send(self, data: bytes) -> None:
+            frame = parse_frame(data)
+            assert isinstance(frame, PayloadWanted)
+            asked.append(frame.inference_id)
+            if frame.inference_id != IID:
+                await trio.sleep_forever()
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        return Stream(payload)
+
+    lab.validator.open_stream = open_stream
+    async with trio.open_nursery() as nursery:
+        await lab.validator.on_height(nursery)
+        while not (sent := lab.sent()):
+            await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert set(hidden) < set(asked), "all of them were being looked for"
+    ((kind, body),) = sent
+    assert (kind, unpack(VerdictCommit, body).inference_id) == (RecordKind.VERDICT_COMMIT, IID)
 
 
 async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -12,16 +13,19 @@ from p2p.config import DEFAULT_MODEL
 from p2p.genesis import ModelSpec
 from p2p.inference.engine import TokenStep
 from p2p.keys import Key, digest
+from p2p.limits import TOP_RANKS
 from p2p.types import FinishReason, FinishRecord, InferenceId, Params, Request, StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.calibration import Facts, fit
 from p2p.verification.profile import Noise, Profile
 from p2p.verification.statistics import answer_facts
-from tests.fake_vllm import EOS, VOCAB, Toy
+from p2p.verification.text import parse_vocabulary, text_hash
+from tests.fake_vllm import EOS, VOCAB, Toy, tokenizer_json
 
 SEED, IID = b"\x07" * 32, InferenceId(b"\x09" * 32)
-SPEC = ModelSpec("toy", b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
+SPEC = ModelSpec("toy", b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048, vocabulary=VOCAB)
+WORDS = parse_vocabulary(tokenizer_json().encode())
 PROMPT = (1, 50, 60)
 NOISE = 0.03  # nats, of each logit
 
@@ -78,8 +82,15 @@ def claim(
         reason = FinishReason.STOP if steps and steps[-1].token == EOS else FinishReason.LENGTH
     header = artifacts.header_for(req, IID, SPEC, SEED, PROMPT, reason)
     made = artifacts.build(header, steps)
-    record = FinishRecord(IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(PROMPT), len(steps), reason)
+    text = text_hash(WORDS.text(made.tokens))
+    record = FinishRecord(IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(PROMPT), len(steps), reason, text_hash=text)
     return made, req, record
+
+
+def forged(token: int, logprob: float = -0.05) -> TokenStep:
+    """A token with invented numbers that stage 0 cannot refuse: the others are as unlikely as that leaves them."""
+    left = math.log1p(-math.exp(logprob)) - math.log(TOP_RANKS)
+    return TokenStep(token, "", logprob, ((token, logprob), *((other, left) for other in range(token + 1, token + TOP_RANKS))))
 
 
 def launder(steps: list[TokenStep], right: list[dict[int, float]]) -> list[TokenStep]:
@@ -115,6 +126,19 @@ def calibrated() -> Noise:
         "wrong_seed": facts(Noisy(run=4), 40, 40, PARAMS, wrong_seed=True),
     }
     return fit({"honest": honest}, others, frozenset({"laundered_coarse", "wrong_seed"}), cap_milli=6000, seed=1, times=20_000)
+
+
+@cache
+def tokenizer_file() -> Path:
+    """The toy's tokenizer.json."""
+    path = Path(tempfile.mkdtemp(prefix="folkmoot-toy-")) / "tokenizer.json"
+    path.write_text(tokenizer_json())
+    return path
+
+
+def files() -> dict[str, str]:
+    """Settings of a peer whose ML node is the toy."""
+    return {"profile": str(profile_file()), "tokenizer": str(tokenizer_file())}
 
 
 @cache

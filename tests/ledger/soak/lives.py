@@ -34,6 +34,7 @@ from p2p.types import (
     Status,
     Verdict,
     VerdictCommit,
+    VerdictKind,
     plant_commitment,
     verdict_commitment,
 )
@@ -67,6 +68,11 @@ class Life:
     @property
     def id(self) -> bytes:
         return bytes(self.signed.inference_id)
+
+    @property
+    def hidden(self) -> bool:
+        """Its executor shows nobody the payload."""
+        return self.id[0] < 8
 
 
 def request(scene: Scene, client: Key, signer: Key, deadline: int = 0, **change: object) -> SignedRequest:
@@ -203,7 +209,10 @@ class Lives:
         off = {OTHER_KERNELS: 40, WILD: 130}.get(number, 0)  # thousandths of a nat from those of all others
         shown = ((at, (false_row if invents else true_row)(life.id, at)) for at in rows)
         numbers = tuple(RevealedRow(at, tuple((token, logprob - off) for token, logprob in row)) for at, row in shown)
-        return Verdict(life.id, node, valid, "" if valid else "because", ratio, length, numbers, digest(b"salt", life.id, node))
+        if scene.chance(950 if life.hidden else 10):
+            return Verdict(life.id, node, VerdictKind.WITHHELD, "nobody has it", 0, 0, (), digest(b"salt", life.id, node))
+        kind = VerdictKind.VALID if valid else VerdictKind.INVALID
+        return Verdict(life.id, node, kind, "" if valid else "because", ratio, length, numbers, digest(b"salt", life.id, node))
 
     def _over(self, life: Life, inference: Inference) -> None:
         scene = self.scene
@@ -220,7 +229,7 @@ class Lives:
 def finish_of(scene: Scene, life: Life, **change: object) -> SignedFinish:
     fields = {
         "inference_id": life.id, "executor": life.executor, "artifact_root": bytes(32), "output_hash": HASH, "prompt_tokens": 15,
-        "output_tokens": life.tokens, "finish_reason": FinishReason.LENGTH,
+        "output_tokens": life.tokens, "finish_reason": FinishReason.STOP,
     } | change
     record = FinishRecord(**fields)  # type: ignore[arg-type]
     return SignedFinish(record, scene.key(record.executor).sign(Domain.FINISH, scene.network, encode(record)))

@@ -87,7 +87,7 @@ class Races:
 
     def _finish(self, node: bytes, signed: SignedRequest) -> SignedFinish:
         tokens = 1 + self.scene.rng.randrange(signed.request.max_tokens)
-        record = FinishRecord(signed.inference_id, node, bytes(32), HASH, PROMPT_TOKENS, tokens, FinishReason.LENGTH)
+        record = FinishRecord(signed.inference_id, node, bytes(32), HASH, PROMPT_TOKENS, tokens, FinishReason.STOP)
         return self._signed(record)
 
     def _signed(self, record: FinishRecord) -> SignedFinish:

@@ -18,7 +18,8 @@ from p2p.ledger.accounts import Limits
 from p2p.ledger.apply import apply_record
 from p2p.ledger.collateral import at_stake
 from p2p.ledger.governance import Proposal
-from p2p.ledger.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Price, Standing, Totals
+from p2p.ledger.price import Price
+from p2p.ledger.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Standing, Totals
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.sprint import Run, Sprint, runs
 from p2p.ledger.view import View

@@ -32,6 +32,7 @@ from p2p.ledger.records import Inference
 from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import (
     BusyRecord,
+    FinishReason,
     OutputRecord,
     Params,
     PlantCommit,
@@ -41,6 +42,7 @@ from p2p.types import (
     StartRecord,
     Status,
     VerdictCommit,
+    VerdictKind,
 )
 from tests.ledger.soak.lives import COMMITTING, Life, Lives, fair_price, finish_of, request
 from tests.ledger.soak.orders import register, rotation, say
@@ -123,6 +125,8 @@ def _finish(scene: Scene, life: Life, inference: Inference) -> None:
     stranger = next((node for node in scene.nodes if node not in inference.candidates), None)
     changes: dict[str, dict[str, Any]] = {
         "too many tokens": {"output_tokens": 25}, "no tokens": {"output_tokens": 0}, "too long a prompt": {"prompt_tokens": 21},
+        "a length that is none": {"finish_reason": FinishReason.LENGTH, "output_tokens": 1}, "no prompt": {"prompt_tokens": 0},
+        "nothing added": {"taken_over": life.tokens}, "more taken over": {"taken_over": 2**32 - 1},
     } | ({"not drawn": {"executor": stranger}} if stranger else {})
     wrong = scene.rng.choice([*changes, "not signed"])
     signed = finish_of(scene, life, **changes.get(wrong, {}))
@@ -172,7 +176,7 @@ def _verdict(scene: Scene, life: Life, inference: Inference) -> None:
         return
     other = scene.rng.choice([key for key in scene.nodes if key != verdict.validator])
     change, sender, wrong = scene.rng.choice([
-        ({"valid": not verdict.valid}, verdict.validator, "not what was committed"),
+        ({"kind": VerdictKind.INVALID if verdict.valid else VerdictKind.VALID}, verdict.validator, "not what was committed"),
         ({"salt": bytes(32)}, verdict.validator, "another salt"), ({"numbers": ()}, verdict.validator, "no numbers"),
         ({}, other, "another's verdict"), ({"validator": other}, other, "copied"),
     ])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.sim.villains.amnesiac import Amnesiac
 from tests.sim.villains.base import Villain
+from tests.sim.villains.border import Border
 from tests.sim.villains.byte_mutator import ByteMutator
 from tests.sim.villains.certificate_forger import CertificateForger
 from tests.sim.villains.equivocator import Equivocator
@@ -21,4 +22,5 @@ VILLAINS: dict[str, type[Villain]] = {
     "equivocator": Equivocator, "amnesiac": Amnesiac, "nuller": Nuller, "silent_proposer": SilentProposer, "twin": Twin,
     "withholder": Withholder, "stale_replayer": StaleReplayer, "oversizer": Oversizer, "byte_mutator": ByteMutator,
     "round_mutator": RoundMutator, "certificate_forger": CertificateForger, "evidence_framer": EvidenceFramer, "sync_liar": SyncLiar,
+    "border": Border,
 }
