@@ -112,6 +112,10 @@ def readable(answer: dict[str, Any]) -> str:
         if isinstance(value, list):
             lines.append(f"{name}:" + ("" if value else " none"))
             lines += [f"  {_shown(item)}" for item in value]
+        elif isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
+            lines.append(f"{name}:")
+            for of, row in value.items():
+                lines.append(f"  {line(str(of), 60):16} " + ", ".join(f"{line(k, 60).replace('_', ' ')} {_shown(v)}" for k, v in row.items()))
         else:
             lines.append(f"{name:16} {_shown(value)}")
     return "\n".join(lines)

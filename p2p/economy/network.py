@@ -45,7 +45,7 @@ from p2p.verification.duty import reveal_positions
 
 NAME, MODEL = "economy", "m"
 FAULT, SALT = "fault", digest(b"economy", b"salt of a plant")
-STREAMED = digest(b"streamed")  # of what every agent streams: agents are honest here, so both records say the same
+STREAMED, OTHERWISE = digest(b"streamed"), digest(b"otherwise")  # what honest agents streamed; what an agent says that did not
 ANY_PRICE = 1 << 40
 DEADLINE = 500  # heights
 
@@ -97,11 +97,11 @@ class Network:
 
     # -- records ----------------------------------------------------------------------------------------------------
 
-    def request(self, client: Key, prompt_tokens: int, max_tokens: int) -> SignedRequest:
+    def request(self, client: Key, prompt_tokens: int, max_tokens: int, deadline: int | None = None) -> SignedRequest:
         """Signed and not sent."""
         body = Request(
             VERSION, self.genesis.network, client.public, self._nonce(client.public), MODEL, bytes(32), Params(), prompt_tokens, max_tokens,
-            ANY_PRICE, self.height + DEADLINE, client.public, self.height - 1,
+            ANY_PRICE, self.height + (deadline or DEADLINE), client.public, self.height - 1,
         )
         return SignedRequest(body, client.sign(Domain.REQUEST, self.genesis.network, encode(body)))
 
@@ -110,13 +110,13 @@ class Network:
         self._put(agent, RecordKind.START, StartRecord(signed, agent))
         return self.inference(signed.inference_id).candidates
 
-    def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str) -> None:
-        """By the executor, and the agent's word that this is what it streamed."""
+    def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str, said: bytes = STREAMED) -> None:
+        """By the executor, and the agent's word that it streamed `said`."""
         inference = self.inference(inference_id)
         prompt = inference.signed_request.request.prompt_tokens_max
         record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.STOP, stack)
         self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
-        self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, STREAMED, tokens))
+        self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, said, tokens))
 
     def positions(self, inference_id: bytes, validator: bytes, tokens: int) -> tuple[int, ...]:
         """At which a validator of the committee at work must show numbers."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from p2p.economy.assumptions import Assumptions
 from p2p.economy.detection import HONEST
-from p2p.economy.network import MODEL, NAME, Network
+from p2p.economy.network import MODEL, NAME, OTHERWISE, STREAMED, Network
 from p2p.economy.operators import Operator, make
 from p2p.economy.panel import Bench
 from p2p.economy.strategies import BY_NAME, Dealing, Moment
@@ -28,6 +28,7 @@ RICH, EPOCH = 10**13, 100
 OUTSIDER = Key(digest(b"economy", b"outsider"))  # a self-dealer's agent: a peer that is no participant
 PLANTED = "smaller_model"  # what a planted fault looks like: any kernels see it
 MAX_TRIES = 400  # requests a self-dealer signs to find one that draws its node
+ASKED_AGAIN = 3  # times that a client asks an agent which refuses; then it takes what there is (another agent, as it were)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class World:
         }
         self.bench = Bench(self.network, self.of, foreign, self.assume, setting.checks, self.rng)
         self.agents = [o.nodes[0].public for o in self.operators]  # everybody is honest as an agent
+        self.otherwise: set[bytes] = set()  # inferences of which the agent will say other than the executor
         self.planted: list[tuple[bytes, bytes]] = []  # inference, executor; not shown yet
         self.started: list[tuple[bytes, bytes, str, int]] = []  # inference, executor, kind, tokens
         self._deposit()
@@ -116,21 +118,35 @@ class World:
         self.bench.commit()
         started, self.started = self.started, []
         for inference_id, executor, kind, tokens in started:
-            network.finish(inference_id, self.keys[executor], tokens, self.bench.stack(executor))
+            said = OTHERWISE if inference_id in self.otherwise else STREAMED
+            network.finish(inference_id, self.keys[executor], tokens, self.bench.stack(executor), said)
             self.bench.watch(inference_id, executor, kind, tokens)
             self.of[executor].spent_micro += self.assume.answer_micro(kind, tokens)
         serving = network.serving()
         for _ in range(int(self.rng.poisson(self._demand()))):
             client = self.clients[int(self.rng.integers(len(self.clients)))]
-            signed = network.request(client, self.assume.prompt_tokens, self._length())
-            agent = self.agents[int(self.rng.integers(len(self.agents)))]
+            agent, length = self.agents[int(self.rng.integers(len(self.agents)))], self._length()
+            signed = network.request(client, self.assume.prompt_tokens, length)
+            for _ in range(ASKED_AGAIN):
+                if not self._refuses(signed, agent):
+                    break
+                signed = network.request(client, self.assume.prompt_tokens, length)
             self._expect(serving, signed.request.max_tokens)
             self._start(signed, agent)
         self._deal(serving)
         self._plant(serving)
+        self._more(serving)
         network.block()
         self.bench.after_block()
         self._show_plants()
+
+    def _more(self, serving: Lots) -> None:
+        """What attackers do besides (attacks.py)."""
+
+    def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
+        """Whether the agent says it has no room, for a better draw. The client asks again, with another request."""
+        del signed, agent
+        return False
 
     def _expect(self, serving: Lots, tokens: int) -> None:
         """What each one's weight would have of these tokens in the mean; together with what it has, its luck. That an agent is not drawn itself
@@ -204,11 +220,11 @@ class World:
                 if found.status in (*STANDS, Status.INVALIDATED.value):
                     self.network.show_plant(*plant)
 
-    def _drawing(self, o: Operator, account: Key, serving: Lots) -> SignedRequest | None:
+    def _drawing(self, o: Operator, account: Key, serving: Lots, tokens: int = 0) -> SignedRequest | None:
         mine = {node.public for node in o.nodes}
         if not mine & {node for node, _ in serving.pairs()}:
             return None
-        tokens = self._length()
+        tokens = tokens or self._length()
         for _ in range(MAX_TRIES):
             signed = self.network.request(account, self.assume.prompt_tokens, tokens)
             drawn = draw_executors(self.network.beacon, signed.inference_id, serving, OUTSIDER.public, MAX_CANDIDATES)
