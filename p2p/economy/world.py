@@ -125,7 +125,7 @@ class World:
         serving = network.serving()
         for _ in range(int(self.rng.poisson(self._demand()))):
             client = self.clients[int(self.rng.integers(len(self.clients)))]
-            agent, length = self.agents[int(self.rng.integers(len(self.agents)))], self._length()
+            length, agent = self._length(), self.agents[int(self.rng.integers(len(self.agents)))]
             signed = network.request(client, self.assume.prompt_tokens, length)
             for _ in range(ASKED_AGAIN):
                 if not self._refuses(signed, agent):
