@@ -43,6 +43,7 @@ from p2p.known_prices import KnownPrices
 from p2p.ledger.ops import Body, sign_op
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
+from p2p.order_wait import wait_for_order
 from p2p.proof import Proof
 from p2p.serving_proof import ServingProof, open_serving
 from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
@@ -53,7 +54,7 @@ from p2p.verification.tape import tape_seed
 from p2p.verification.text import text_hash
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
-NONCE_TRIES = 512
+NONCE_TRIES = 48  # below the ledger's window: a nonce chosen ahead leaves those of the account's other requests free
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class AskSpec:
     """One question. peer: multiaddr with /p2p/ID. genesis: without it nothing can be proved, and nothing is signed. max_price_micro: of a
     token; None: what p2p/ground.py makes of known_prices and the genesis file. deadline_ahead: heights after the draw's. choose_executor: for
     test networks, search a nonce whose draw puts this node first (a client may pick its nonce). on_proof: gets the proof of the answer before
-    the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it. nonces: what was used before. on_terms: gets
+    the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it. nonces: what was used before. on_signed: gets the
+    request before it is sent. on_terms: gets
     what it will cost, before anything is signed; what it raises ends the question. on_notices: gets what the peer says became of earlier
     inferences after height notices_since, when there is anything; its word only. ground: what the asking peer's own chain says, where there
     is one: then the other peer is not asked for it."""
@@ -95,6 +97,7 @@ class AskSpec:
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
     on_proof: Callable[[Proof], None] | None = None
+    on_signed: Callable[[SignedRequest], None] | None = None
     account: bytes | None = None
     notices_since: int = 0
     on_notices: Callable[[list[dict[str, Any]]], None] | None = None
@@ -135,6 +138,8 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncGenerator[dict[str, 
         return await query(network, peer, body)
 
     signed, drawn = await prepare(spec, question)
+    if spec.on_signed is not None:
+        spec.on_signed(signed)
     stream, ended = await network.open_stream(peer, "infer"), False
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
@@ -181,8 +186,12 @@ async def _terms(spec: AskSpec, prover: Prover, ground: Ground) -> Terms:
     return Terms(seen, price_limit(spec.model, seen, known or seen, spec.max_price_micro), spec.tokens, ground.tip.balance_micro)
 
 
-async def send_order(peer: str, genesis: Genesis, key: Key, body: Body, nonces: Nonces | None = None) -> Taken:
-    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec."""
+async def send_order(
+    peer: str, genesis: Genesis, key: Key, body: Body, nonces: Nonces | None = None, wait_s: float = 0.0,
+    on_taken: Callable[[dict[str, Any]], None] = lambda answer: None,
+) -> dict[str, Any]:
+    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec.
+    wait_s: how long to wait for the chain, then the answer says what became of it (wait_for_order); on_taken: gets the peer's answer before."""
     async with _open_to(peer, genesis.network) as network:
         name = peer.rsplit("/p2p/", 1)[-1]
 
@@ -192,7 +201,13 @@ async def send_order(peer: str, genesis: Genesis, key: Key, body: Body, nonces: 
         prover = Prover(genesis, question, name)
         lowest = await next_nonce(prover, await prover.ground(key.public, ""), key.public, nonces)
         nonce = nonces.take(key.public, lowest) if nonces is not None else lowest
-        return read(Taken, await _question(network, name, Order(VERSION, sign_op(key, genesis.network, nonce, body))), "order", name)
+        order = Order(VERSION, sign_op(key, genesis.network, nonce, body))
+        answer: dict[str, Any] = to_builtins(read(Taken, await _question(network, name, order), "order", name))
+        if not wait_s:
+            return answer
+        on_taken(answer)
+        fate = await wait_for_order(order.signed_op.op_id, question, lambda: _question(network, name, order), wait_s)
+        return {**answer, **fate}
 
 
 async def query_once(peer: str, network_name: NetworkId, body: dict[str, Any]) -> dict[str, Any]:

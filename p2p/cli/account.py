@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.cli.words import MAX_AMOUNT, default_dir, multiaddr, peer_of, public_key, text_argument, whole
+from p2p.cli.words import MAX_AMOUNT, default_dir, multiaddr, number, peer_of, public_key, text_argument, whole
 from p2p.errors import ConfigError
+from p2p.limits import ORDER_WAIT_S
 from p2p.terminal import line
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from p2p.ledger.ops import Body
 
     MakeBody = Callable[[argparse.Namespace, Key, NetworkId], Body]
+
+MAX_WAIT_S = 86_400
 
 
 MAX_HEIGHT = 2**32 - 1
@@ -52,6 +55,10 @@ def common(action: argparse.ArgumentParser, peer_help: str = "") -> None:
     """What every order needs. peer_help: where the peer may be left out."""
     action.add_argument("--peer", required=not peer_help, metavar="MULTIADDR", help=peer_help or "who takes the order")
     action.add_argument("--dir", type=Path, default=default_dir(), help="where account.key, node.key and genesis.cbor are")
+    if not peer_help:
+        action.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True, help="wait until the chain has the order (default)")
+        text = "wait so long at most (default: %(default).0f)"
+        action.add_argument("--timeout", type=number(0.001, MAX_WAIT_S), default=ORDER_WAIT_S, metavar="S", help=text)
     action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
@@ -108,14 +115,23 @@ def _lines(found: AccountAnswer) -> list[str]:
 
 
 def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) -> int:
-    from msgspec.structs import asdict
 
     from p2p.cli.tasks import run_async
     from p2p.client import send_order
     from p2p.nonces import Nonces
 
-    answer = run_async(send_order, options.peer, genesis, key, body, Nonces(options.dir / "nonces"))
-    print(json.dumps(asdict(answer)) if options.json else f"taken by the peer: {answer.kind}, nonce {answer.nonce}, {answer.op_id}")
+    def taken(answer: dict[str, Any]) -> None:
+        if not options.json:
+            print(f"taken by the peer: {answer['kind']}, nonce {answer['nonce']}, {answer['op_id']}", flush=True)
+
+    nonces = Nonces(options.dir / "nonces")
+    answer = run_async(send_order, options.peer, genesis, key, body, nonces, options.timeout if options.wait else 0.0, taken)
+    if options.json:
+        print(json.dumps(answer))
+    elif not options.wait:
+        taken(answer)
+    else:
+        print(f"on chain: height {answer['height']}" if answer["state"] == "done" else "its nonce is used on chain; the peer has forgotten by what")
     return 0
 
 
