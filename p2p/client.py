@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from p2p.answers import ServingAnswer, Taken, read
 from p2p.codec import decode, encode, unpack
-from p2p.draw_check import DrawCheck, Known
-from p2p.errors import ConfigError, FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.draw_check import DrawCheck
+from p2p.errors import ConfigError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.genesis import Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
@@ -38,20 +38,16 @@ from p2p.inference.session import (
     raise_failure,
     receive_frame,
 )
-from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of, verify
+from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of
 from p2p.known_prices import KnownPrices
 from p2p.ledger.ops import Body, sign_op
-from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
 from p2p.order_wait import wait_for_order
 from p2p.proof import Proof
+from p2p.receipt import check_receipt, summary
 from p2p.serving_proof import ServingProof, open_serving
-from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
-from p2p.verification import artifact as artifacts
-from p2p.verification.artifact import Artifact
-from p2p.verification.streamed import wrong_handover
-from p2p.verification.tape import tape_seed
-from p2p.verification.text import text_hash
+from p2p.types import VERSION, Params, Request, SignedRequest
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
 NONCE_TRIES = 48  # below the ledger's window: a nonce chosen ahead leaves those of the account's other requests free
@@ -324,83 +320,7 @@ async def _follow(
             if drawn.price_micro is not None and spec.known_prices is not None:
                 spec.known_prices.keep(spec.model, drawn.price_micro)
             problems = check_receipt(spec, signed, accepted, frame, tokens, "".join(text), drawn=drawn)
-            yield {"event": "done", "receipt": _receipt(signed, accepted, frame, peer, problems, drawn.known), "text": "".join(text)}
+            yield {"event": "done", "receipt": summary(signed, accepted, frame, peer, problems, drawn.known), "text": "".join(text)}
             return
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
-
-
-def _receipt(signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known) -> dict[str, Any]:
-    """draw: how well it is known whom the executors were drawn from."""
-    record = done.finish.record
-    return {
-        "inference_id": record.inference_id.hex(), "executor": record.executor.hex(), "agent": accepted.agent.hex(), "peer": peer,
-        "artifact_root": record.artifact_root.hex(), "output_hash": record.output_hash.hex(),
-        "prompt_tokens": record.prompt_tokens, "output_tokens": record.output_tokens,
-        "finish_reason": record.finish_reason.name.lower(), "draw_height": signed.request.draw_height,
-        "signature": done.finish.signature.hex(), "artifact_bytes": len(done.artifact),
-        "draw": draw.value, "checked": not problems, "problems": problems,
-    }
-
-
-def check_receipt(
-    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *, drawn: DrawCheck | None = None
-) -> list[str]:
-    """What is wrong with a receipt, as sentences; an empty list when every claim holds. text: that came beside the tokens. Pure.
-
-    drawn: what was found out about the draw's height; None: nobody looked, and the draw is not checked.
-    """
-    record = done.finish.record
-    problems = []
-    if accepted.inference_id != signed.inference_id or record.inference_id != signed.inference_id:
-        problems.append("the inference id is not the hash of the signed request")
-    if accepted.agent != public_key_of(spec.peer.rsplit("/p2p/", 1)[-1]):
-        problems.append("the agent named is not the peer that was asked")
-    if record.executor not in accepted.candidates:
-        problems.append("the executor was not drawn")
-    if not verify(record.executor, Domain.FINISH, spec.network, encode(record), done.finish.signature):
-        problems.append("the finish record is not signed by the executor")
-    if drawn is not None:
-        problems += _draw_problems(drawn, accepted, signed)
-    if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
-        problems.append("the finish record claims other tokens than were streamed")
-    if record.text_hash != text_hash(text):
-        problems.append("the text that was shown is not the one signed for")
-    try:
-        artifact = artifacts.parse(done.artifact)
-    except FolkmootError as error:
-        return [*problems, f"the artifact cannot be read: {error.message}"]
-    return problems + _artifact_problems(artifact, signed, accepted, record)
-
-
-def _draw_problems(drawn: DrawCheck, accepted: Accepted, signed: SignedRequest) -> list[str]:
-    problems = []
-    if drawn.serving is None:
-        problems.append("who was serving at the draw's height is not shown")
-    elif accepted.candidates != draw_executors(accepted.beacon, signed.inference_id, drawn.serving, accepted.agent, MAX_CANDIDATES):
-        problems.append("the draw is not what beacon, inference id and serving set give")
-    if drawn.height != signed.request.draw_height or drawn.beacon != accepted.beacon:
-        problems.append("the beacon is not that of the height that was signed")
-    return problems
-
-
-def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Accepted, record: FinishRecord) -> list[str]:
-    """What the client can check of an artifact without a model and without the end-of-sequence tokens."""
-    header, request = artifact.header, signed.request
-    facts = (
-        (artifact.root() == record.artifact_root, "the artifact is not the one whose root was signed"),
-        (artifact.output_hash() == record.output_hash, "the artifact holds other tokens than were streamed"),
-        (header.inference_id == signed.inference_id, "the artifact is about another inference"),
-        ((header.model, header.prompt_hash, header.params) == (request.model, request.prompt_hash, request.params),
-         "the artifact is about another model, prompt or other parameters than were asked for"),
-        ((header.length, header.prompt_tokens, header.finish_reason)
-         == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
-        (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
-        (header.taken_over == record.taken_over < header.length, "two counts of tokens that were taken over are claimed"),
-        (wrong_handover(
-            header.taken, artifact.tokens[: header.taken_over], request.network, signed.inference_id, accepted.candidates, record.executor
-        ) is None, "what was taken over is not signed by whoever streamed it"),
-        (record.finish_reason is not FinishReason.STOPPED, "the answer was cut short as if you had left"),
-        (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce), "the seed is not the one the draw gives"),
-    )
-    return [sentence for holds, sentence in facts if not holds]

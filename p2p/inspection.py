@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from p2p.client import AskSpec, check_receipt
+from p2p.client import AskSpec
 from p2p.genesis import Genesis, ModelSpec
 from p2p.inference.session import Accepted, Done
 from p2p.keys import Key, digest, peer_id
 from p2p.proof import Proof
+from p2p.receipt import check_receipt
 from p2p.types import FinishRecord, Request
 from p2p.verification import check
 from p2p.verification.artifact import Artifact, Position, prompt_tokens_hash

@@ -10,7 +10,7 @@ from functools import cache
 
 from msgspec.structs import replace
 
-from p2p.client import AskSpec, check_receipt
+from p2p.client import AskSpec
 from p2p.codec import encode, unpack
 from p2p.consensus import compact, wire
 from p2p.consensus.header import tx_root
@@ -24,6 +24,7 @@ from p2p.inference.engine import TokenStep
 from p2p.inference.session import Accepted, Body, Done, Payload, pack_frame, parse_frame
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import MAX_CANDIDATES
+from p2p.receipt import check_receipt
 from p2p.types import (
     FinishReason,
     FinishRecord,

@@ -58,6 +58,9 @@ class FakeChain:
     def model(self, model: str, height: int) -> Any:
         return SPEC
 
+    def has_weight(self, agent: bytes) -> bool:
+        return True
+
     def may_start(self, agent: bytes) -> bool:
         return True
 
@@ -325,7 +328,8 @@ async def test_an_answer_goes_on_where_its_executors_died_to_the_byte(cuts: tupl
 
 
 def receipt(signed: SignedRequest, done: Done, tokens: list[int], text: str) -> list[str]:
-    from p2p.client import AskSpec, check_receipt
+    from p2p.client import AskSpec
+    from p2p.receipt import check_receipt
 
     spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", PROMPT, signed.request.params, signed.request.max_tokens)  # type: ignore[arg-type]
     accepted = Accepted(signed.inference_id, AGENT.public, BEACON, DRAWN)
