@@ -19,6 +19,7 @@ from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.price import price_of
 from p2p.ledger.proofs import TreeProof, prove
 from p2p.ledger.serving import serving_at
+from p2p.ledger.stacks import stack_problem
 from p2p.ledger.statement import open_cases, statement
 from p2p.ledger.view import View
 from p2p.state_proof import LeftProof
@@ -59,6 +60,10 @@ class Answers:
         """The last height at which `node` may start nothing; 0 = it may."""
         participant = self._view().participant(node)
         return participant.suspended_until if participant else 0
+
+    def stack_problem(self, node: bytes, model: str, stack: str) -> str:
+        """Why a finish record of `node` would not be taken if it named `stack`; empty where it would."""
+        return stack_problem(self._view(), node, model, stack)
 
     def is_registered(self, node: bytes) -> bool:
         """Whether the chain takes batches of `node`: a participant under its key of now."""

@@ -127,7 +127,7 @@ class Executor:
             return "loading"
         if not await self.engine.health():
             return "the ML node does not answer"
-        if unfit := self._unfit(spec):
+        if unfit := self._unfit(spec) or self.chain.stack_problem(self.key.public, spec.model, str(self.stack)):
             return unfit
         return self.credit.problem(forward.agent, forward.signed_request.request.account, self.chain.height())
 

@@ -58,6 +58,9 @@ class FakeChain:
     def model(self, model: str, height: int) -> Any:
         return SPEC
 
+    def request_status(self, signed: SignedRequest) -> str:
+        return ""
+
     def has_weight(self, agent: bytes) -> bool:
         return True
 
@@ -68,6 +71,9 @@ class FakeChain:
         return Draw(AGENT.public, 5, BEACON, DRAWN)
 
     def check_request(self, signed: SignedRequest, *, started_ok: bool = False) -> None: ...
+
+    def stack_problem(self, node: bytes, model: str, stack: str) -> str:
+        return ""
 
     def nonce_used(self, account: bytes, nonce: int) -> bool:
         return False
