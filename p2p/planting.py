@@ -23,7 +23,7 @@ from p2p.answers import Tip
 from p2p.chain_sync import trusted
 from p2p.client import AskSpec, ask_over
 from p2p.codec import encode, load
-from p2p.errors import FolkmootError
+from p2p.errors import FolkmootError, StorageError
 from p2p.ground import PRICE_FACTOR, Ground
 from p2p.inference.engine import Engine
 from p2p.keys import Key
@@ -89,6 +89,8 @@ class Planter:
                 try:
                     with trio.move_on_after(ASK_TIMEOUT_S):
                         await self._plant()
+                except StorageError:
+                    raise
                 except FolkmootError as error:
                     log.warning("nothing planted", reason=error.message)
 
