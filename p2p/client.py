@@ -50,7 +50,7 @@ from p2p.verification.tape import tape_seed
 from p2p.verification.text import text_hash
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
-NONCE_TRIES = 512
+NONCE_TRIES = 48  # below the ledger's window: a nonce chosen ahead leaves those of the account's other requests free
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class AskSpec:
     this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ). on_proof: gets the
     proof of the answer before the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it.
     nonces: what was used before; None: the peer's word is taken, which is behind for as long as a Start takes into a block.
+    on_signed: gets the request before it is sent.
     on_notices: gets what the peer says became of earlier inferences after height notices_since, when there is anything; its word only."""
 
     peer: str
@@ -75,6 +76,7 @@ class AskSpec:
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
     on_proof: Callable[[Proof], None] | None = None
+    on_signed: Callable[[SignedRequest], None] | None = None
     account: bytes | None = None
     notices_since: int = 0
     on_notices: Callable[[list[dict[str, Any]]], None] | None = None
@@ -104,6 +106,8 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         spec.on_notices(tip["notices"])
     serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
     signed = _sign(spec, tip, serving)
+    if spec.on_signed is not None:
+        spec.on_signed(signed)
     stream, ended = await network.open_stream(peer, "infer"), False
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
