@@ -148,7 +148,7 @@ class Node:
         height = block.header.height
         for one in self.chain.receipts(height):
             if one.sender == self.key.public:
-                log.info("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
+                log.debug("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
         self._new_height.set()
         self._new_height = trio.Event()
 
