@@ -68,8 +68,11 @@ class FakeChain:
     def stack_problem(self, node: bytes, model: str, stack: str) -> str:
         return ""
 
-    def nonce_used(self, account: bytes, nonce: int) -> bool:
-        return False
+    def request_status(self, signed: SignedRequest) -> str:
+        return ""
+
+    def has_weight(self, agent: bytes) -> bool:
+        return True
 
     def put_payload(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
