@@ -108,6 +108,7 @@ MAX_LOG_REPEATS: Final = 20  # lines with the same words in a minute; the next o
 MAX_LOG_WORDS: Final = 512  # different words that are counted
 
 # waits, seconds
+STORE_LOOK_S: Final = 0.5  # between two looks at whether the store has failed
 TASK_PAUSE_FIRST_S: Final = 1.0  # before a part that failed begins anew; then twice as long each time
 TASK_PAUSE_MAX_S: Final = 60.0
 TASK_CALM_S: Final = 120.0  # a part that ran so long is as good as new
@@ -135,6 +136,11 @@ DHT_REFRESH_TIMEOUT_S: Final = 10.0
 DHT_INTERVAL_S: Final = 30.0
 EXCHANGE_INTERVAL_S: Final = 15.0
 ENGINE_START_TIMEOUT_S: Final = 420.0
+ENGINE_PAUSE_FIRST_S: Final = 2.0  # before an engine that ended is started again; then twice as long each time
+ENGINE_PAUSE_MAX_S: Final = 120.0
+ENGINE_SAY_S: Final = 15.0  # between two lines that say the same of an engine
+ENGINE_WATCH_S: Final = 2.0  # between two looks at whether it answers
+ENGINE_RETEST_S: Final = 30.0  # before an ML node that failed its test is tested again
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
 VISIT_START_S: Final = 5.0  # what may be waited for history at a visit before any of it came, while others could be asked

@@ -20,7 +20,7 @@ import trio
 from p2p import attacks
 from p2p.client import AskSpec, ask_over
 from p2p.codec import encode, load
-from p2p.errors import FolkmootError
+from p2p.errors import FolkmootError, StorageError
 from p2p.inference.engine import Engine
 from p2p.keys import Key
 from p2p.ledger.plants import LIFETIME
@@ -85,6 +85,8 @@ class Planter:
                 try:
                     with trio.move_on_after(ASK_TIMEOUT_S):
                         await self._plant()
+                except StorageError:
+                    raise
                 except FolkmootError as error:
                     log.warning("nothing planted", reason=error.message)
 

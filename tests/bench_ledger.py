@@ -80,7 +80,7 @@ class Bench:
             tuple(GenesisAccount(k.public, 10**12) for k in self.clients),
             (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=10**6,
         )
-        store = Store(folder / "data", map_bytes=4 << 30)  # a map that grows writes a large commit again each time
+        store = Store(folder / "data")
         self.chain = Chain(store, GuardStore(store, folder / "used"), genesis)
         self.asked = 0
         self.waves: list[list[tuple[SignedRequest, bytes, Key]]] = [[]]

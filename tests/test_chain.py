@@ -149,7 +149,7 @@ def test_each_nonce_once_whatever_the_order(nonces: list[int]) -> None:
 
 
 def test_store_commits_all_or_nothing_when_it_is_full(tmp_path: Path) -> None:
-    store = Store(tmp_path, map_bytes=1 << 20, max_map_bytes=1 << 20)
+    store = Store(tmp_path, map_bytes=1 << 20)
     good, big = Batch(), Batch()
     good.put("state", b"a", b"1")
     store.commit(good)
