@@ -75,12 +75,6 @@ class FakeChain:
     def stack_problem(self, node: bytes, model: str, stack: str) -> str:
         return ""
 
-    def request_status(self, signed: SignedRequest) -> str:
-        return ""
-
-    def has_weight(self, agent: bytes) -> bool:
-        return True
-
     def put_payload(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
