@@ -197,7 +197,7 @@ async def test_an_unregistered_peer_takes_no_request_and_queues_nothing(chain: C
         raise AssertionError("nobody is asked")
 
     outbox = Outbox(NEW, GENESIS.network)
-    request = Request(1, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40, CLIENT.public)
+    request = Request(1, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40, CLIENT.public, 1)
     ask = Ask(1, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), "hi")
     stream: Any = None
     with pytest.raises(Unavailable, match="not registered: ask another, or register it"):
