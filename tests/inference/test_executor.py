@@ -75,9 +75,6 @@ class FakeChain:
     def stack_problem(self, node: bytes, model: str, stack: str) -> str:
         return ""
 
-    def nonce_used(self, account: bytes, nonce: int) -> bool:
-        return False
-
     def put_payload(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
