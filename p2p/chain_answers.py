@@ -16,8 +16,10 @@ from p2p.inference.draw import Lots
 from p2p.ledger import earnings, parameters
 from p2p.ledger.mempool import Mempool
 from p2p.ledger.models import model_spec, spec_at
+from p2p.ledger.price import price_of
 from p2p.ledger.proofs import TreeProof, prove
 from p2p.ledger.serving import serving_at
+from p2p.ledger.stacks import stack_problem
 from p2p.ledger.statement import open_cases, statement
 from p2p.ledger.view import View
 from p2p.state_proof import LeftProof
@@ -59,6 +61,10 @@ class Answers:
         participant = self._view().participant(node)
         return participant.suspended_until if participant else 0
 
+    def stack_problem(self, node: bytes, model: str, stack: str) -> str:
+        """Why a finish record of `node` would not be taken if it named `stack`; empty where it would."""
+        return stack_problem(self._view(), node, model, stack)
+
     def is_registered(self, node: bytes) -> bool:
         """Whether the chain takes batches of `node`: a participant under its key of now."""
         participant = self._view().participant(node)
@@ -88,6 +94,11 @@ class Answers:
     def model(self, name: str, height: int | None = None) -> ModelSpec | None:
         """As of now, or of a draw's height."""
         return model_spec(self._view(), name) if height is None else spec_at(self._view(), name, height)
+
+    def price_micro(self, name: str) -> int | None:
+        """What a token of a model that is in use costs now."""
+        spec = self.model(name)
+        return price_of(self._view(), spec) if spec is not None and not spec.retired else None
 
     def checks(self) -> CheckRules:
         return parameters.checks(self._view(), self.genesis)
