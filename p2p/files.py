@@ -94,6 +94,18 @@ def open_output(path: Path, flags: int = os.O_TRUNC) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, FILE_MODE)
 
 
+def check_output(path: Path, *, field: str) -> None:
+    """Whether a file that a user has named can be written, before money or hours are spent on what goes into it; nothing is left behind and
+    nothing that is there is touched. Raises ConfigError or StorageError."""
+    try:
+        new = not path.exists()
+        os.close(open_output(path, os.O_APPEND | os.O_NONBLOCK))  # a pipe without a reader must not make us wait
+        if new:
+            path.unlink()
+    except (OSError, ValueError) as error:
+        raise failure(error, "write", path, field) from error
+
+
 def read_file(path: Path, limit: int, *, field: str) -> bytes:
     """All of a regular file of at most `limit` bytes. Raises ConfigError naming it."""
     return _read(path, limit, field, secret=False)

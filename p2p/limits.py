@@ -34,7 +34,9 @@ MAX_CANDIDATES: Final = 8  # executors tried for one request
 MAX_HANDOVERS: Final = MAX_CANDIDATES - 1  # executors whose tokens one may have taken over
 MAX_TOKEN_TEXT: Final = 512  # bytes of one token's text
 MAX_TOKENIZER: Final = 64 * MIB  # a tokenizer.json
-BEACON_MAX_AGE: Final = 2  # heights behind the tip at which a draw may be made
+BEACON_MAX_AGE: Final = 16  # heights by which the draw that a client signed may lag behind the agent's tip: its round trips take blocks
+HEIGHTS_APART: Final = 4  # two peers' tips, both in sync
+MAX_NONCE_AHEAD: Final = 1024  # of an account, beyond the highest one used: so no number that is signed once ends an account
 MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
 MAX_SPRINT_ANSWERS: Final = 1 << 16  # of one commitment: its proofs have at most 16 hashes
 SPRINT_COMMIT_LEAD: Final = 3  # heights before the race closes at which a peer commits, so that a block still takes it
@@ -83,6 +85,7 @@ MAX_MESSAGE_IDS: Final = 2048  # wanted or offered in one RPC
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
 MAX_PRUNE_BACKOFF_S: Final = 60
 MAX_DHT_MESSAGE: Final = 64 * KIB
+MAX_OWED_MS: Final = 4000  # of CPU beyond its share, after which a stranger's connection ends
 MAX_HEARSAY_PER_SOURCE: Final = 128  # peers in the book that are known from one other peer only
 MAX_BOOK_FILE: Final = 256 * KIB
 SUBSCRIPTION_QUEUE: Final = 2048
@@ -169,9 +172,10 @@ BUDGETS: Final = {
     "outgoing bytes": Budget(4 * MIB, 16 * MIB, 64 * MIB, "the newest gossip for a peer that does not read"),
     "half open": Budget(16, 32, 64, "the oldest socket without a key of the group that has most"),
     "connections": Budget(4, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
+    "handshakes": Budget(10, 15, 30, "none: a socket waits its turn, of so many a second, as long as it may be half open"),
     "streams": Budget(MAX_INBOUND_STREAMS_PER_PEER, 256, 1024, "the newest"),
     "requests": Budget(200, 400, 2000, "the newest stream, of so many a second"),
-    "work ms": Budget(400, 600, 1500, "gossip and requests of who is over: CPU spent on it in a second"),
+    "work ms": Budget(400, 600, 1500, "gossip and streams of who is over: CPU spent on it in a second"),
     "wanted bytes": Budget(2 * MIB, 4 * MIB, 8 * MIB, "the rest of an IWANT: bytes sent for it in a second"),
 }
 

@@ -149,7 +149,7 @@ class Node:
         height = block.header.height
         for one in self.chain.receipts(height):
             if one.sender == self.key.public:
-                log.info("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
+                log.debug("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
         self._new_height.set()
         self._new_height = trio.Event()
 
@@ -196,14 +196,14 @@ class Node:
                 await stream.close()
 
     async def _infer(self, stream: Stream, frame: Ask | Forward) -> None:
+        await self._wait_height(frame.signed_request.request.draw_height)
         if isinstance(frame, Ask):
             await self.agent.serve(stream, frame)
         else:
-            await self._wait_height(frame.draw_height)
             await self.executor.serve(stream, frame)
 
     async def _wait_height(self, height: int) -> None:
-        """The agent may be a block ahead of us: give that block a moment to arrive."""
+        """Client or agent may be a block ahead of us: give that block a moment to arrive."""
         with trio.move_on_after(3):
             while height == self.chain.height() + 1:
                 await self._new_height.wait()
@@ -324,7 +324,7 @@ class Node:
         c = self.config
         return NetworkConfig(
             self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size,
-            book=c.directory / "peers", valued=self._valued.knows,
+            book=c.directory / "peers", valued=self._valued.knows, paid=frozenset({"infer"}),
         )
 
     @asynccontextmanager

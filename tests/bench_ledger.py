@@ -114,9 +114,10 @@ class Bench:
             self.asked += 1
             request = Request(
                 VERSION, chain.genesis.network, client.public, self.asked, MODEL, bytes(32), Params(), 50, 50, 100, height + 300, client.public,
+                height - 1,
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, chain.genesis.network, encode(request)))
-            records[agent.public].append(Record(RecordKind.START, encode(StartRecord(signed, height - 1, agent.public))))
+            records[agent.public].append(Record(RecordKind.START, encode(StartRecord(signed, agent.public))))
             started.append((signed, draw_executors(beacon, signed.inference_id, serving, agent.public, MAX_CANDIDATES)[0], agent))
         self.waves.append(started)
         for key in PEERS:

@@ -41,13 +41,13 @@ def fresh() -> View:
 
 def request(**change: object) -> SignedRequest:
     key = change.pop("key", CLIENT)
-    base = Request(1, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public)
+    base = Request(1, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public, 1)
     body = replace(base, **change)
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))  # type: ignore[attr-defined]
 
 
 def start(signed: SignedRequest) -> Record:
-    return Record(RecordKind.START, encode(StartRecord(signed, 1, AGENT)))
+    return Record(RecordKind.START, encode(StartRecord(signed, AGENT)))
 
 
 def executor_of(signed: SignedRequest) -> bytes:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from p2p.cli.words import whole
 from p2p.errors import ConfigError
 from p2p.files import exists, keep_private
 
@@ -21,9 +22,9 @@ def register(commands: Any) -> None:
     serve.add_argument("--model", type=Path, metavar="PATH", help="weights: start and supervise an own engine")
     serve.add_argument("--tokenizer", type=Path, metavar="PATH", help="the model's tokenizer.json, beside an --ml-node; texts are signed for with it")
     serve.add_argument("--engine", choices=("vllm", "torch"), help="what runs --model: vLLM (default), or plain torch in this process")
-    serve.add_argument("--engine-threads", type=int, metavar="N", help="threads of the torch engine (default: all cores)")
-    serve.add_argument("--tensor-parallel", type=int, default=1)
-    serve.add_argument("--pipeline-parallel", type=int, default=1)
+    serve.add_argument("--engine-threads", type=whole(1, 1_000_000), metavar="N", help="threads of the torch engine (default: all cores)")
+    serve.add_argument("--tensor-parallel", type=whole(1, 1024), default=1)
+    serve.add_argument("--pipeline-parallel", type=whole(1, 1024), default=1)
     serve.add_argument("--engine-flag", action="append", default=[], help="passed to vLLM as it is; may be repeated")
     serve.add_argument("--checkpoint", metavar="HEIGHT:BLOCK_ID", help="a block known from somebody you trust: no other history below it")
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="of DIR/log/folkmoot.log (or FOLKMOOT_LOG_LEVEL; info)")
