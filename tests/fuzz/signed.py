@@ -35,7 +35,9 @@ from p2p.gossip import handshake
 from p2p.inference.session import pack_frame, parse_frame
 from p2p.keys import Domain, Key
 from p2p.ledger import ops
+from p2p.ledger.transactions import pack_order
 from p2p.limits import MAX_RECORDS_PER_TX
+from p2p.orders import Orders
 from p2p.outcome import Outcome
 from p2p.types import (
     VERSION,
@@ -50,7 +52,7 @@ from p2p.types import (
     StartRecord,
 )
 from tests.fuzz.signing import batch, sign_batch, sign_busy, sign_finish, sign_request
-from tests.fuzz.world import CLIENT, ME, MODEL, NETWORK, VALIDATOR, World
+from tests.fuzz.world import CLIENT, ME, MODEL, NETWORK, World
 from tests.golden.samples import kinds, sample
 
 Make = Callable[[World, Key], Message]
@@ -232,14 +234,14 @@ def _me(world: World, key: Key) -> bytes:
 
 
 def _op(world: World, key: Key, op: ops.Op) -> tuple[bytes, Callable[[], Outcome]]:
-    """At the door for orders, and then in a block."""
+    """By gossip, in a block when it is taken; before that at the door for orders."""
     del key
-    raw = encode(ops.SignedOp(op, CLIENT.sign(Domain.OP, op.network, encode(op))))
+    signed = ops.SignedOp(op, CLIENT.sign(Domain.OP, op.network, encode(op)))
+    raw = pack_order(signed)
 
     def take() -> Outcome:
-        first = world.attempt(lambda: world.chain.take_op(unpack(ops.SignedOp, raw)))
-        world.record(VALIDATOR, Record(RecordKind.OP, raw))
-        return first
+        world.attempt(lambda: Orders(world.chain, lambda: world.now_ms / 1000).take(unpack(ops.SignedOp, encode(signed))))
+        return world.transaction(raw)
 
     return raw, take
 
