@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -73,6 +73,16 @@ OUTBOX_TTL_HEIGHTS: Final = 3 * TX_TTL_HEIGHTS  # then what no block took is giv
 MAX_CONNECTIONS: Final = 128
 MAX_INBOUND_STREAMS_PER_PEER: Final = 64
 OUTBOUND_QUEUE: Final = 1024
+MAX_UNREAD: Final = 8 * MIB  # bytes of one connection that no stream has read: more than honest flow control ever has waiting
+MAX_STREAM_WINDOW: Final = MIB  # a stream's receive window grows no further
+MAX_RPC_ITEMS: Final = 4096  # fields of one gossip RPC, those of its messages and control parts included
+MAX_CONTROL_TOPICS: Final = 32  # GRAFT, PRUNE, IHAVE or subscriptions of one RPC
+MAX_MESSAGE_IDS: Final = 2048  # wanted or offered in one RPC
+MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
+MAX_PRUNE_BACKOFF_S: Final = 60
+MAX_DHT_MESSAGE: Final = 64 * KIB
+MAX_HEARSAY_PER_SOURCE: Final = 128  # peers in the book that are known from one other peer only
+MAX_BOOK_FILE: Final = 256 * KIB
 SUBSCRIPTION_QUEUE: Final = 2048
 GOSSIP_RATE_PER_ORIGIN: Final = 100  # messages a second; more are ignored
 MAX_HELLO: Final = 64 * KIB  # a greeting and its answer
@@ -80,6 +90,7 @@ MAX_ADDRESSES_PER_PEER: Final = 8
 MAX_PEERS_SHARED: Final = 32  # peers named in one greeting
 MAX_KNOWN_PEERS: Final = 1024
 MAX_SCORED_PEERS: Final = 4096
+MAX_TROUBLES: Final = 64  # peers of whom it is kept why they are not connected
 BAN_POINTS: Final = 100
 
 # the machine
@@ -101,16 +112,22 @@ TASK_CALM_S: Final = 120.0  # a part that ran so long is as good as new
 DIAL_TIMEOUT_S: Final = 8.0
 STREAM_OPEN_TIMEOUT_S: Final = 8.0
 FRAME_TIMEOUT_S: Final = 15.0
+LIBRARY_STREAM_S: Final = 60.0  # a stream of identify, ping or the DHT
+HALF_OPEN_S: Final = 5.0  # to prove a key and agree on a multiplexer
+GREETING_GRACE_S: Final = 15.0  # a connection that has not greeted by then, and has no stream open, is ended
 FIRST_TOKEN_TIMEOUT_S: Final = 60.0
 TOKEN_TIMEOUT_S: Final = 20.0
 PING_INTERVAL_S: Final = 5.0
 PING_TIMEOUT_S: Final = 4.0
 PING_MISSES: Final = 2
 BAN_S: Final = 60.0
+MAX_REFUSED_S: Final = 3600  # a peer that says Goodbye is left alone as long as it says, and no longer than this
+BOOK_SAVE_S: Final = 5.0
 REDIAL_FIRST_S: Final = 1.0
 REDIAL_MAX_S: Final = 15.0
 LOST_PEER_S: Final = 300.0  # a lost peer is sought this long
 HELLO_TIMEOUT_S: Final = 6.0
+RESOLVE_TIMEOUT_S: Final = 5.0
 DISCONNECT_TIMEOUT_S: Final = 2.0
 DHT_REFRESH_TIMEOUT_S: Final = 10.0
 DHT_INTERVAL_S: Final = 30.0
@@ -123,6 +140,29 @@ STALE_TIP_S: Final = 60.0  # a newest block older than this: its peer may be beh
 ORDER_WAIT_S: Final = 90.0  # who gave an order waits so long for the chain, unless told otherwise
 SLICE_S: Final = 0.003  # of a block's work at a stretch; then everybody else has a turn
 
+
+class Budget(NamedTuple):
+    """What may be taken of one thing: by one peer, by one address group (/24 of IPv4, /56 of IPv6), by all together. shed: what goes first when
+    it is used up. Peers at 127.0.0.1 and ::1 are of no group: they are this machine."""
+
+    peer: int
+    group: int
+    total: int
+    shed: str
+
+
+_FOR_US = "; the last quarter of the total is for what we asked for ourselves"
+BUDGETS: Final = {
+    "unparsed bytes": Budget(MAX_UNREAD, 24 * MIB, 64 * MIB, "the newest frame that a stranger began; a frame that we asked for waits" + _FOR_US),
+    "outgoing bytes": Budget(4 * MIB, 16 * MIB, 64 * MIB, "the newest gossip for a peer that does not read"),
+    "half open": Budget(16, 32, 64, "the oldest socket without a key of the group that has most"),
+    "connections": Budget(4, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
+    "streams": Budget(MAX_INBOUND_STREAMS_PER_PEER, 256, 1024, "the newest"),
+    "requests": Budget(200, 400, 2000, "the newest stream, of so many a second"),
+    "work ms": Budget(400, 600, 1500, "gossip and requests of who is over: CPU spent on it in a second"),
+    "wanted bytes": Budget(2 * MIB, 4 * MIB, 8 * MIB, "the rest of an IWANT: bytes sent for it in a second"),
+}
+
 assert MAX_TX < MAX_GOSSIP < MIB <= MAX_FRAME
 assert MAX_TX <= MAX_BLOCK < MAX_PROPOSAL <= MAX_FRAME // 2
 assert MAX_BATCHES_IN_FLIGHT < MAX_NONCES_AHEAD
@@ -131,3 +171,7 @@ assert MAX_ORDERS_PER_ACCOUNT <= MAX_ORDERS_PER_BLOCK <= MAX_TXS_PER_BLOCK // 4
 assert GAP_TTL_HEIGHTS < REPEAT_HEIGHTS < TX_TTL_HEIGHTS < OUTBOX_TTL_HEIGHTS
 assert MAX_RECORDS_PER_TX * 64 < MAX_TX * 4
 assert PING_TIMEOUT_S < PING_INTERVAL_S
+assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
+assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
+assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP
+assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS

@@ -28,7 +28,7 @@ from p2p.control import serve_control
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.files import keep_private, narrow_tree
 from p2p.genesis import Genesis, load_genesis
-from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.gossip.host import DIALLING, Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
 from p2p.inference.engine import Engine
@@ -63,6 +63,7 @@ from p2p.store.sent import SentStore
 from p2p.sync import Catchup, serve_sync
 from p2p.tasks import Tasks
 from p2p.types import VERSION
+from p2p.valued import Validators
 from p2p.verification.profile import load as load_profile
 from p2p.verification.validator import Validator, stored_payload
 
@@ -89,6 +90,7 @@ class Node:
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0
+        self._valued = Validators(self.chain)
         self.tasks = Tasks()
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
         self.consensus = ConsensusEngine(
@@ -182,14 +184,12 @@ class Node:
             with trio.CancelScope(deadline=trio.current_time() + 2, shield=True):
                 await stream.close()
 
-    async def _infer(self, stream: Stream, frame: object) -> None:
+    async def _infer(self, stream: Stream, frame: Ask | Forward) -> None:
         if isinstance(frame, Ask):
             await self.agent.serve(stream, frame)
-        elif isinstance(frame, Forward):
+        else:
             await self._wait_height(frame.draw_height)
             await self.executor.serve(stream, frame)
-        else:
-            raise RemoteProtocolError(f"{type(frame).__name__} has no place on infer", field="frame")
 
     async def _wait_height(self, height: int) -> None:
         """The agent may be a block ahead of us: give that block a moment to arrive."""
@@ -197,9 +197,7 @@ class Node:
             while height == self.chain.height() + 1:
                 await self._new_height.wait()
 
-    async def _payload(self, stream: Stream, frame: object) -> None:
-        if not isinstance(frame, PayloadWanted):
-            raise RemoteProtocolError(f"{type(frame).__name__} has no place on payload", field="frame")
+    async def _payload(self, stream: Stream, frame: PayloadWanted) -> None:
         raw = self.chain.payload(frame.inference_id)
         if raw is None or not await self._has_part(frame.inference_id, stream.peer):
             raise InvalidRequest("no such payload here", field="inference_id", code="not_found")
@@ -213,10 +211,8 @@ class Node:
                 await self._new_height.wait()
         return self.chain.may_fetch(inference_id, peer)
 
-    async def _body(self, stream: Stream, frame: object) -> None:
+    async def _body(self, stream: Stream, frame: BodyWanted) -> None:
         """Transactions of a block that is being decided and that we offered."""
-        if not isinstance(frame, BodyWanted):
-            raise RemoteProtocolError(f"{type(frame).__name__} has no place on body", field="frame")
         txs = self.consensus.body(frame.height, frame.block_id, frame.places)
         if txs is None:
             raise Unavailable("no such block is being decided here", field="block_id")
@@ -235,14 +231,12 @@ class Node:
             raise RemoteProtocolError(f"{type(frame).__name__} instead of Body", field="frame")
         return frame.txs
 
-    async def _query(self, stream: Stream, frame: object) -> None:
+    async def _query(self, stream: Stream, frame: Query | Order) -> None:
         if isinstance(frame, Order):
             raw, answer = self.orders.take(frame.signed_op)
             await self._say_tx(raw)
             await stream.send(pack_frame(Answer(encode(answer))))
             return
-        if not isinstance(frame, Query):
-            raise RemoteProtocolError(f"{type(frame).__name__} has no place on query", field="frame")
         await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body, limit=4096), public=True)))))
 
     # -- tasks ----------------------------------------------------------------------------------------------------
@@ -301,7 +295,12 @@ class Node:
         self.executor.engine, self.validator.engine = engine, honest
 
     async def _joined(self) -> None:
+        """Wait for a first connection; say why there is none, and again when the reason changes."""
+        said = ""
         while self.config.bootstrap and self.network is not None and not self.network.connected():
+            if (why := self.network.alone()) not in (said, DIALLING):
+                self.report("joining", why)
+                said = why
             await trio.sleep(0.1)
 
     async def _announce(self) -> None:
@@ -322,6 +321,7 @@ class Node:
         return {
             "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.chain.genesis.network, "state": self.state,
             "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
+            **(network.status() if network else {}),
             "base": base(self.chain), "height": self.chain.height(),
             "registered": self.chain.is_registered(self.key.public),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
@@ -335,7 +335,10 @@ class Node:
 
     def network_config(self) -> NetworkConfig:
         c = self.config
-        return NetworkConfig(self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size)
+        return NetworkConfig(
+            self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size,
+            book=c.directory / "peers", valued=self._valued.knows,
+        )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:

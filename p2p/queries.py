@@ -41,6 +41,8 @@ PUBLIC_OPS = frozenset(
     {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint", "serving", "order"}
 )
 
+OWN_AFFAIRS = frozenset({"budgets", "alone", "banned", "refused_by", "troubles", "twin"})  # of `status`: for this peer's owner
+
 
 class Queries:
     """status: a function giving the live part of the answer to `status`; peers: the connected peers; fate: of an order, by its id."""
@@ -78,12 +80,13 @@ class Queries:
         if op not in self._ops or (public and op not in PUBLIC_OPS):
             raise InvalidRequest(f"no operation {op[:40]!r}; there are {', '.join(sorted(self._ops))}", field="op")
         try:
-            return self._ops[op](request)
+            answer = self._ops[op](request)
         except FolkmootError:
             raise
         except Exception as error:  # the one boundary of both ways in: what a question meets ends the question
             log.exception("a query failed", op=op)
             raise Unavailable(f"this peer could not answer {op!r}; its log says why", field="op", code="internal") from error
+        return {key: value for key, value in answer.items() if not (public and op == "status" and key in OWN_AFFAIRS)}
 
     def _account(self, request: dict[str, Any]) -> dict[str, Any]:
         """since: names the height after which notices are wanted; all that are kept when left out."""

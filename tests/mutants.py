@@ -114,12 +114,16 @@ MUTANTS = (
     Mutant("a known vote under another signature is believed", C + "votes.py",
            "return self.first(vote.validator, vote.round, vote.type) == signed",
            "known = self.first(vote.validator, vote.round, vote.type)\n        return known is not None and known.vote == vote"),
+    Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):", "for lower in (2, 1, 0):"),
+    Mutant("strangers get the whole budget", "p2p/gossip/budget.py", "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
+    Mutant("items are not counted", "p2p/codec.py", "                left_to_announce -= left\n", ""),
     Mutant("guard marker before the guard", "p2p/store/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
            "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
 )
 
+STRANGERS = ("tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/inference/test_frame_limits.py")
 STAGES = (
-    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py"]),
+    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS]),
     ("conformance", ["-m", "tests.conformance"]),
     ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
 )

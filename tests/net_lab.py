@@ -15,7 +15,7 @@ import trio
 from p2p.config import DEFAULT_MODEL, dump_config
 from p2p.control import call
 from p2p.errors import FolkmootError
-from p2p.genesis import Genesis
+from p2p.genesis import Genesis, load_genesis
 from p2p.keys import Key
 from p2p.types import ENDED
 from testnet.generate import Plan, generate
@@ -69,6 +69,10 @@ class Net:
         start(name, ["tests.fake_vllm", "--port", "0", *flags], log, self.directory)
         return str(until(lambda: [x for x in log.read_text().split() if x.startswith("http")])[0])
 
+    @property
+    def genesis(self) -> Genesis:
+        return load_genesis(self.directory / "client" / "genesis.cbor")
+
     def node(self, peer: int) -> str:
         return Key.load(self.folders[peer] / "node.key").public.hex()
 
@@ -116,10 +120,9 @@ class Net:
     def ask_executor(self, peer: int, max_tokens: int = 12, on_event: Callable[[dict[str, Any]], None] = lambda e: None) -> list[dict[str, Any]]:
         """Events of a question whose draw puts `peer` first: the client searches a nonce, and asks again if the beacon moved."""
         from p2p.client import AskSpec, ask
-        from p2p.codec import unpack
         from p2p.nonces import Nonces
 
-        genesis = unpack(Genesis, (self.directory / "client" / "genesis.cbor").read_bytes())
+        genesis = self.genesis
         key, wanted = Key.load(self.directory / "client" / "account.key"), bytes.fromhex(self.node(peer))
         spec = AskSpec(
             self.address(0), key, genesis.network, DEFAULT_MODEL, "hello", max_tokens=max_tokens, genesis=genesis, choose_executor=wanted,

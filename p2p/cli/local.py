@@ -104,6 +104,9 @@ def readable(answer: dict[str, Any]) -> str:
         if isinstance(value, list):
             lines.append(f"{key}:" + ("" if value else " none"))
             lines += [f"  {json.dumps(item) if isinstance(item, dict) else item}" for item in value]
+        elif isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
+            lines.append(f"{key}:")
+            lines += [f"  {name:16} " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()) for name, row in value.items()]
         else:
             lines.append(f"{key:16} {json.dumps(value) if isinstance(value, dict) else value}")
     return "\n".join(lines)

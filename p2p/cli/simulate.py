@@ -44,8 +44,9 @@ def run(options: argparse.Namespace) -> int:
     for scenario in scenarios:
         say(f"{scenario.name}: {scenario.text()}")
     played = play_all(scenarios, options.seed, options.jobs, say)
-    for name, found in played.items():
+    for name, found in report.alone(played).items():
         say("\n".join(["", name, *report.table(found)]))
+    say("\n".join(["", "attacks", *report.table_against(played)]))
     grids = maps.draw(options.seed, options.jobs, tiny=options.tiny, say=say) if options.full or options.maps else []
     if options.json:
         print(json.dumps(report.document(played, grids, about)))

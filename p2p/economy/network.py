@@ -19,6 +19,7 @@ from p2p.ledger.ops import Body, sign_op
 from p2p.ledger.price import price_of
 from p2p.ledger.records import EpochSums, Inference, Participant
 from p2p.ledger.rules import epoch_of, serving
+from p2p.ledger.serving import serving_at
 from p2p.ledger.settle import end_of_block
 from p2p.ledger.trust import check_milli
 from p2p.ledger.view import View
@@ -45,7 +46,7 @@ from p2p.verification.duty import reveal_positions
 
 NAME, MODEL = "economy", "m"
 FAULT, SALT = "fault", digest(b"economy", b"salt of a plant")
-STREAMED = digest(b"streamed")  # of what every agent streams: agents are honest here, so both records say the same
+STREAMED, OTHERWISE = digest(b"streamed"), digest(b"otherwise")  # what honest agents streamed; what an agent says that did not
 ANY_PRICE = 1 << 40
 DEADLINE = 500  # heights
 
@@ -97,26 +98,26 @@ class Network:
 
     # -- records ----------------------------------------------------------------------------------------------------
 
-    def request(self, client: Key, prompt_tokens: int, max_tokens: int) -> SignedRequest:
+    def request(self, client: Key, prompt_tokens: int, max_tokens: int, deadline: int | None = None) -> SignedRequest:
         """Signed and not sent."""
         body = Request(
             VERSION, self.genesis.network, client.public, self._nonce(client.public), MODEL, bytes(32), Params(), prompt_tokens, max_tokens,
-            ANY_PRICE, self.height + DEADLINE, client.public,
+            ANY_PRICE, self.height + (deadline or DEADLINE), client.public,
         )
         return SignedRequest(body, client.sign(Domain.REQUEST, self.genesis.network, encode(body)))
 
-    def start(self, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
-        """The drawn executors, in order."""
-        self._put(agent, RecordKind.START, StartRecord(signed, self.height - 1, agent))
+    def start(self, signed: SignedRequest, agent: bytes, lag: int = 1) -> tuple[bytes, ...]:
+        """The drawn executors, in order. lag: how many heights ago the draw is."""
+        self._put(agent, RecordKind.START, StartRecord(signed, self.height - lag, agent))
         return self.inference(signed.inference_id).candidates
 
-    def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str) -> None:
-        """By the executor, and the agent's word that this is what it streamed."""
+    def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str, said: bytes = STREAMED) -> None:
+        """By the executor, and the agent's word that it streamed `said`."""
         inference = self.inference(inference_id)
         prompt = inference.signed_request.request.prompt_tokens_max
         record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.STOP, stack)
         self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
-        self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, STREAMED, tokens))
+        self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, said, tokens))
 
     def positions(self, inference_id: bytes, validator: bytes, tokens: int) -> tuple[int, ...]:
         """At which a validator of the committee at work must show numbers."""
@@ -152,6 +153,10 @@ class Network:
 
     def participant(self, node: bytes) -> Participant | None:
         return self.view.participant(node)
+
+    def serving_before(self, lag: int) -> Lots:
+        """Whom a draw of so many heights ago is made from."""
+        return serving_at(self.view, MODEL, self.height - lag)
 
     def serving(self) -> Lots:
         return Lots(serving(self.view, self.genesis, MODEL))

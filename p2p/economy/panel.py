@@ -4,7 +4,7 @@ is the same for all validators of a stack, and so are the numbers they show, as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -24,6 +24,7 @@ SALT = digest(b"economy", b"salt")
 TRUE, RING = b"true", b"ring"  # whose numbers: of the right model, agreed on by a ring of lazy validators; else a lazy one's own
 MOST, OTHER = b"", b"other"  # kernels: those of executors and of most validators, those of the minority
 APART_MILLI, CHEAP_MILLI = 73, 120  # that numbers of other kernels, and of int8 weights, are apart in the mean (p2p.measure.apart)
+UNSEEN = VerdictKind.WITHHELD  # what is said of a payload that nobody gave
 FRAMED_MILLI = 50_000  # as convincing as a real cheat
 QUIET = (HONEST, "int8", "laundered_int8")  # what int8 weights cannot tell from honest
 VALID_MILLI = -1000  # what a validator that did not look says it measured
@@ -56,6 +57,7 @@ class Bench:
         rng: np.random.Generator,
     ) -> None:
         self.network, self.of, self.foreign, self.assume, self.checks, self.rng = network, of, foreign, assume, checks, rng
+        self.missing: Callable[[Case, bytes], bool] = lambda case, node: False  # whether a validator cannot get the payload
         self._watched: dict[bytes, Case] = {}
         self._to_commit: list[Case] = []
         self._to_reveal: list[bytes] = []
@@ -112,6 +114,8 @@ class Bench:
 
     def _verdict(self, case: Case, node: bytes) -> Verdict | None:
         """None: it is silent."""
+        if self.missing(case, node):
+            return Verdict(case.inference_id, node, UNSEEN, "nobody gave the payload", 0, 0, (), SALT)
         operator = self.of[node]
         judge = operator.strategy.judge
         if judge in (Judge.SILENT, Judge.LAZY, Judge.RING) and self.rng.random() >= operator.strategy.lazy_share:

@@ -14,7 +14,7 @@ from p2p.economy.assumptions import Assumptions
 from p2p.economy.detection import ACROSS, SAME
 from p2p.economy.detection import rows as rows_of_table
 from p2p.economy.maps import Grid
-from p2p.economy.strategies import BY_NAME
+from p2p.economy.strategies import BY_NAME, VICTIM
 from p2p.economy.theory import cheat_gain
 from p2p.economy.trial import Outcome
 from p2p.genesis import EconomyRules
@@ -62,13 +62,57 @@ def table(found: Mapping[str, Outcome]) -> list[str]:
     return ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD), *("| " + " | ".join(map(str, line)) + " |" for line in body)]
 
 
+AGAINST_HEAD = (
+    "attack", "attacker, % of honest", "+-", "victim, % of honest", "+-", "aimed", "victims' answers", "of them refused", "strikes",
+    "suspended, barred or convicted epochs", "mean price", "newcomers: tried, came in, stayed",
+)
+_HARM = ("suspended epochs", "barred epochs", "convicted epochs")
+
+
+def against(played: Mapping[str, Mapping[str, Outcome]]) -> list[dict[str, Any]]:
+    """One row for each attack; what is compared with are the honest ones of the same network at whom nothing was aimed."""
+    result = []
+    for found in played.values():
+        if VICTIM not in found:
+            continue
+        honest, victim = found["honest"], found[VICTIM]
+        attack = next(strategy for strategy in found if strategy not in ("honest", VICTIM))
+        epochs = victim.profits.size
+        result.append({
+            "attack": attack, "does": BY_NAME[attack].does, "honest_micro": round(honest.mean()),
+            **{f"{who}_percent": round(100 * one.mean() / honest.mean(), 1) for who, one in (("attacker", found[attack]), ("victim", victim))},
+            **{
+                f"{who}_ci95_percent": round(100 * math.hypot(one.spread(), honest.spread()) / honest.mean(), 1)
+                for who, one in (("attacker", found[attack]), ("victim", victim))
+            },
+            "aimed": found[attack].counts.get("aimed", 0), "answers": victim.counts.get("answers", 0),
+            "refused": victim.counts.get("INVALIDATED", 0), "strikes": victim.counts.get("strikes", 0),
+            "out_epochs": sum(victim.counts.get(what, 0) for what in _HARM),
+            "price": round(victim.counts.get("price of all epochs", 0) / epochs, 1),
+            "newcomers": [victim.counts.get(what, 0) for what in ("newcomers", "came in", "stayed an epoch")],
+        })
+    return result
+
+
+def table_against(played: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
+    """Empty where no attack was played."""
+    lines = [[
+        row["attack"], row["attacker_percent"], row["attacker_ci95_percent"], row["victim_percent"], row["victim_ci95_percent"], row["aimed"],
+        row["answers"], row["refused"], row["strikes"], row["out_epochs"], row["price"],
+        ", ".join(map(str, row["newcomers"])) if any(row["newcomers"]) else "",
+    ] for row in against(played)]
+    head = ["| " + " | ".join(AGAINST_HEAD) + " |", "|" + " --- |" * len(AGAINST_HEAD)]
+    return [*head, *("| " + " | ".join(map(str, line)) + " |" for line in lines)] if lines else []
+
+
 def document(played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid], about: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "about": dict(about), "assumptions": dict(Assumptions().table()),
         "scenarios": {
             name: {"table": rows(found), "cumulative_micro": {s: [round(x) for x in o.cumulative()] for s, o in found.items()}}
-            for name, found in played.items()
+            for name, found in alone(played).items()
         },
+        "attacks": against(played),
         "maps": {
             g.name: {"title": g.title, "x": g.x_label, "y": g.y_label, "xs": list(g.xs), "ys": list(g.ys), "gain_percent": g.gains} for g in grids
         },
@@ -81,11 +125,17 @@ def write(directory: Path, played: Mapping[str, Mapping[str, Outcome]], grids: S
     files = [directory / "results.json", directory / "table.md"]
     files[0].write_text(json.dumps(document(played, grids, about), indent=1) + "\n")
     text = [f"{key}: {value}" for key, value in about.items()]
-    for name, found in played.items():
+    for name, found in alone(played).items():
         text += ["", f"## {name}", "", *table(found)]
+    text += ["", "## attacks", "", *table_against(played)]
     files[1].write_text("\n".join(text) + "\n")
-    plots = [*(_profits(directory, name, found) for name, found in played.items()), _edges(directory)]
+    plots = [*(_profits(directory, name, found) for name, found in alone(played).items()), _edges(directory)]
     return [*files, *plots, *([_maps(directory, grids)] if grids else [])]
+
+
+def alone(played: Mapping[str, Mapping[str, Outcome]]) -> dict[str, Mapping[str, Outcome]]:
+    """The scenarios in which every strategy is for itself."""
+    return {name: found for name, found in played.items() if VICTIM not in found}
 
 
 def _profits(directory: Path, name: str, found: Mapping[str, Outcome]) -> Path:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from p2p.economy.strategies import ALL
+from p2p.economy.strategies import ALL, ATTACKS, VICTIM
 from p2p.economy.world import Setting
 from p2p.genesis import CheckRules
 
+AGAINST = "against "  # scenarios of one attack each
 CITY = ("10 % int4", "laundered int8", "stranger int8", "build, then cheat", "patient", "patient stranger", "lazy in 2 %",
         "deals with itself, unknown", "deals and fakes")
 
@@ -47,19 +48,30 @@ def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answe
     return Scenario("city", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), seeds)
 
 
+def attacks(*, epochs: int, seeds: int, answers: float = 15, clients: int = 1000) -> list[Scenario]:
+    """A network for each attack: two attackers, two victims, eight that look on and are what is compared with."""
+    return [
+        Scenario(f"{AGAINST}{one.name}", Setting({"honest": 8, VICTIM: 2, one.name: 2}, epochs, clients=clients, answers_per_node=answers), seeds)
+        for one in ATTACKS
+    ]
+
+
 def of_size(size: str) -> list[Scenario]:
     """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes; reputation is quick), 'full' (200
     epochs, default rules: an hour of one core)."""
     sizes: Mapping[str, list[Scenario]] = {
         "tiny": [
             village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
+            *attacks(epochs=2, seeds=1, answers=3, clients=40)[:2],
         ],
         "small": [
             village(each=3, honest=30, clients=1000, epochs=12, seeds=4),
             city(each=2, honest=8, clients=1000, epochs=12, seeds=4, answers=80, gain=25),
+            *attacks(epochs=6, seeds=2, answers=10),
         ],
         "full": [
             village(each=2, honest=20, clients=3000, epochs=200, seeds=2), city(each=2, honest=6, clients=3000, epochs=200, seeds=2, answers=40),
+            *attacks(epochs=12, seeds=4, answers=10),
         ],
     }
     return sizes[size]

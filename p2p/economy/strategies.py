@@ -48,6 +48,20 @@ class Dealing(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Attack(StrEnum):
+    """What it does to others, or to the rules, at no cost of computing (attacks.py says each)."""
+
+    NONE = "none"
+    PREFIX = "prefix"
+    WITHHOLD = "withhold"
+    UNAVAILABLE = "unavailable"
+    AGENTS = "agents"
+    UNFINISHED = "unfinished"
+    HEIGHTS = "heights"
+    PUMP = "pump"
+    SQUAT = "squat"
+
+
 Answer = Callable[[Moment], str]
 
 
@@ -70,6 +84,7 @@ class Strategy:
     dealing: Dealing = Dealing.NONE
     dealt: float = 1.0
     leaves: bool = False
+    attack: Attack = Attack.NONE
 
 
 def always(kind: str) -> Answer:
@@ -124,4 +139,21 @@ ALL = (
     Strategy("deals with itself, unknown", "asks its own nodes from an account nobody knows, computes", always(HONEST), dealing=Dealing.UNKNOWN),
     Strategy("deals and fakes", "the same, and computes nothing for it", only_own(FAKE), dealing=Dealing.UNKNOWN),
 )
-BY_NAME = {strategy.name: strategy for strategy in ALL}
+VICTIM = "victim"
+ATTACKS = (
+    Strategy("frames by prefix", "as an agent, hands whole answers on as if others had begun them", always(HONEST), attack=Attack.PREFIX),
+    Strategy("frames by withholding", "gives its payloads to all validators but the victims", always(HONEST), attack=Attack.WITHHOLD),
+    Strategy(
+        "frames by unavailability", "as agent and client, floods the victim while its answers are checked", always(HONEST), attack=Attack.UNAVAILABLE,
+    ),
+    Strategy("free agents", "one more agent without weight each epoch, each says other than the executor", always(HONEST), attack=Attack.AGENTS),
+    Strategy("unfinished Starts", "as an agent with weight, starts what it never hands on", always(HONEST), attack=Attack.UNFINISHED),
+    Strategy(
+        "chooses heights", "as an agent, starts at the height that draws its friend first", always(HONEST), nodes=2, owners=2, attack=Attack.HEIGHTS,
+    ),
+    Strategy("pumps the price", "answers never made, refunded, as many as use all capacity", always(HONEST), attack=Attack.PUMP),
+    Strategy("pumps and pays", "asks its own node three times its honest traffic, computes", always(HONEST), dealing=Dealing.UNKNOWN, dealt=3.0),
+    Strategy("chooses nonces", "asks its own node its honest traffic again, computes", always(HONEST), dealing=Dealing.UNKNOWN),
+    Strategy("squats places", "takes all places of the registry and every one that is lost", always(HONEST), attack=Attack.SQUAT),
+)
+BY_NAME = {strategy.name: strategy for strategy in (*ALL, Strategy(VICTIM, "honest, and whom the attack is aimed at", always(HONEST)), *ATTACKS)}

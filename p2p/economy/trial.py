@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from p2p.economy.attacks import Attacked
 from p2p.economy.scenarios import Scenario
+from p2p.economy.strategies import VICTIM
 from p2p.economy.world import World
 
 PROGRESS = 25  # epochs between two lines of progress, on stderr: worlds are played in processes of their own
@@ -52,7 +54,8 @@ class Outcome:
 
 
 def play(scenario: Scenario, seed: int) -> Played:
-    world, epochs = World(scenario.setting, seed), scenario.setting.epochs
+    attacked = VICTIM in scenario.setting.mix
+    world, epochs = (Attacked if attacked else World)(scenario.setting, seed), scenario.setting.epochs
     for epoch in range(epochs):
         if epoch and epoch % PROGRESS == 0:
             print(f"{scenario.name}, seed {seed}: {epoch} of {epochs} epochs", file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from p2p.economy.assumptions import Assumptions
 from p2p.economy.detection import HONEST
-from p2p.economy.network import MODEL, NAME, Network
+from p2p.economy.network import MODEL, NAME, OTHERWISE, STREAMED, Network
 from p2p.economy.operators import Operator, make
 from p2p.economy.panel import Bench
 from p2p.economy.strategies import BY_NAME, Dealing, Moment
@@ -70,6 +70,7 @@ class World:
         }
         self.bench = Bench(self.network, self.of, foreign, self.assume, setting.checks, self.rng)
         self.agents = [o.nodes[0].public for o in self.operators]  # everybody is honest as an agent
+        self.otherwise: set[bytes] = set()  # inferences of which the agent will say other than the executor
         self.planted: list[tuple[bytes, bytes]] = []  # inference, executor; not shown yet
         self.started: list[tuple[bytes, bytes, str, int]] = []  # inference, executor, kind, tokens
         self._deposit()
@@ -116,7 +117,8 @@ class World:
         self.bench.commit()
         started, self.started = self.started, []
         for inference_id, executor, kind, tokens in started:
-            network.finish(inference_id, self.keys[executor], tokens, self.bench.stack(executor))
+            said = OTHERWISE if inference_id in self.otherwise else STREAMED
+            network.finish(inference_id, self.keys[executor], tokens, self.bench.stack(executor), said)
             self.bench.watch(inference_id, executor, kind, tokens)
             self.of[executor].spent_micro += self.assume.answer_micro(kind, tokens)
         serving = network.serving()
@@ -128,9 +130,18 @@ class World:
             self._start(signed, agent)
         self._deal(serving)
         self._plant(serving)
+        self._more(serving)
         network.block()
         self.bench.after_block()
         self._show_plants()
+
+    def _more(self, serving: Lots) -> None:
+        """What attackers do besides (attacks.py)."""
+
+    def _lag(self, signed: SignedRequest, agent: bytes) -> int:
+        """How many heights ago the draw is that the agent starts with."""
+        del signed, agent
+        return 1
 
     def _expect(self, serving: Lots, tokens: int) -> None:
         """What each one's weight would have of these tokens in the mean; together with what it has, its luck. That an agent is not drawn itself
@@ -149,7 +160,7 @@ class World:
         return float(first * (self.assume.price_micro / self.network.price_micro()) ** self.assume.elasticity)
 
     def _start(self, signed: SignedRequest, agent: bytes, wanted: Operator | None = None) -> None:
-        candidates = self.network.start(signed, agent)
+        candidates = self.network.start(signed, agent, self._lag(signed, agent))
         executor = next((c for c in candidates if wanted is None or self.of[c] is wanted), None)
         if executor is None:
             return  # nobody serves: the request expires and its escrow returns
@@ -204,11 +215,11 @@ class World:
                 if found.status in (*STANDS, Status.INVALIDATED.value):
                     self.network.show_plant(*plant)
 
-    def _drawing(self, o: Operator, account: Key, serving: Lots) -> SignedRequest | None:
+    def _drawing(self, o: Operator, account: Key, serving: Lots, tokens: int = 0) -> SignedRequest | None:
         mine = {node.public for node in o.nodes}
         if not mine & {node for node, _ in serving.pairs()}:
             return None
-        tokens = self._length()
+        tokens = tokens or self._length()
         for _ in range(MAX_TRIES):
             signed = self.network.request(account, self.assume.prompt_tokens, tokens)
             drawn = draw_executors(self.network.beacon, signed.inference_id, serving, OUTSIDER.public, MAX_CANDIDATES)

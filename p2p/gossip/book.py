@@ -1,20 +1,24 @@
-"""Addresses of peers: who can be dialled where, and when next. Law: bounded, and a peer's failures only delay it.
+"""Addresses of peers: who can be dialled where, and when next. Law: bounded, and nobody's word drives out what we have seen ourselves.
 
-Pure: the caller passes the time. Rule BOOK-1: after a failed dial the wait doubles from 1 s to 15 s.
-BOOK-2: a peer that was lost is dialled again for five minutes even when there are connections enough.
+Pure: the caller passes the time. Rule BOOK-1: after a failed dial the wait doubles from 1 s to 15 s. BOOK-2: a peer that was lost, or whose
+ban ended, is dialled again for five minutes even when there are connections enough. BOOK-3: an entry has a rank: hearsay, told by the peer
+itself, reached by us; a new entry drives out only what ranks no higher, the oldest first. BOOK-4: one source has at most MAX_HEARSAY_PER_SOURCE
+entries of hearsay; its own oldest goes first.
 """
 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from ipaddress import ip_address
 
 from p2p.limits import (
     LOST_PEER_S,
     MAX_ADDRESSES_PER_PEER,
+    MAX_HEARSAY_PER_SOURCE,
     MAX_KNOWN_PEERS,
     MAX_PEERS_SHARED,
     REDIAL_FIRST_S,
@@ -25,11 +29,23 @@ _ADDRESS = re.compile(
     r"/(?:(?P<ip>ip4|ip6)/(?P<host>[0-9a-fA-F.:]{2,45})|dns[46]?/(?P<name>[A-Za-z0-9.-]{1,120}))"
     r"/tcp/(?P<port>\d{1,5})(?:/p2p/(?P<peer>[1-9A-HJ-NP-Za-km-z]{20,80}))?\Z"
 )
+_PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,80}\Z")
+
+
+class Rank(IntEnum):
+    """How an address came to us. HEARSAY: another peer named it. TOLD: the peer itself, when it greeted. REACHED: we dialled it, or the user
+    names it."""
+
+    HEARSAY = 0
+    TOLD = 1
+    REACHED = 2
 
 
 @dataclass(slots=True)
 class _Known:
     addresses: tuple[str, ...]
+    rank: Rank
+    source: str
     failures: int = 0
     next_dial: float = 0.0
     lost_until: float = 0.0
@@ -38,33 +54,41 @@ class _Known:
 class AddressBook:
     """Known peers by peer id, oldest news first."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_by_source", "_known")
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._by_source: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def learn(self, peer: str, addresses: Iterable[str], *, first_hand: bool = False) -> None:
-        """Remember where `peer` listens. First-hand news replaces; hearsay is only added behind what is known."""
+    def learn(self, peer: str, addresses: Iterable[str], rank: Rank = Rank.HEARSAY, *, source: str = "") -> None:
+        """Remember where `peer` listens. Its own word and what was reached come first, the newest in front; hearsay only adds to hearsay."""
         fresh = tuple(dict.fromkeys(a for raw in addresses if (a := bare_address(raw, peer)) is not None))
         if not fresh:
             return
         entry = self._known.get(peer)
         if entry is None:
-            self._known[peer] = _Known(fresh[:MAX_ADDRESSES_PER_PEER])
-            while len(self._known) > MAX_KNOWN_PEERS:
-                self._known.popitem(last=False)
+            if self._make_room(rank, source):
+                self._known[peer] = _Known(fresh[:MAX_ADDRESSES_PER_PEER], rank, source)
+                self._by_source[source] += rank is Rank.HEARSAY
             return
-        merged = fresh + entry.addresses if first_hand else entry.addresses + fresh
-        entry.addresses = tuple(dict.fromkeys(merged))[:MAX_ADDRESSES_PER_PEER]
-        if first_hand:
-            self._known.move_to_end(peer)
+        if rank is Rank.HEARSAY:
+            if entry.rank is Rank.HEARSAY:  # what we know better is not added to: a stranger would send us anywhere in the peer's name
+                entry.addresses = tuple(dict.fromkeys(entry.addresses + fresh))[:MAX_ADDRESSES_PER_PEER]
+            return
+        entry.addresses = tuple(dict.fromkeys(fresh + entry.addresses))[:MAX_ADDRESSES_PER_PEER]
+        self._raise(entry, rank)
+        self._known.move_to_end(peer)
 
     def addresses(self, peer: str) -> tuple[str, ...]:
         entry = self._known.get(peer)
         return entry.addresses if entry else ()
+
+    def rank(self, peer: str) -> Rank | None:
+        entry = self._known.get(peer)
+        return entry.rank if entry else None
 
     def dialled(self, peer: str, ok: bool, now: float) -> None:
         entry = self._known.get(peer)
@@ -72,26 +96,79 @@ class AddressBook:
             return
         if ok:
             entry.failures, entry.next_dial, entry.lost_until = 0, 0.0, 0.0
+            self._raise(entry, Rank.REACHED)
+            self._known.move_to_end(peer)
             return
         entry.next_dial = now + min(REDIAL_MAX_S, REDIAL_FIRST_S * 2 ** min(entry.failures, 10))
         entry.failures += 1
 
     def lost(self, peer: str, now: float) -> None:
-        """A connection ended that we did not end on purpose."""
+        """A connection ended that we did not end on purpose, or a ban did: seek the peer if we knew it ourselves."""
         entry = self._known.get(peer)
-        if entry is not None:
+        if entry is not None and entry.rank is not Rank.HEARSAY:
             entry.lost_until, entry.failures, entry.next_dial = now + LOST_PEER_S, 0, now + REDIAL_FIRST_S
 
     def to_dial(self, excluded: Collection[str], now: float, *, wanted: int) -> tuple[str, ...]:
-        """Peers to dial now: all due lost ones, then up to `wanted` others, the least failed first."""
+        """Peers to dial now: all due lost ones, then up to `wanted` others, the least failed and best known first."""
         due = [p for p, e in self._known.items() if p not in excluded and e.next_dial <= now]
         lost = [p for p in due if self._known[p].lost_until > now]
-        others = sorted((p for p in due if p not in set(lost)), key=lambda p: self._known[p].failures)
+        others = sorted((p for p in due if p not in set(lost)), key=lambda p: (self._known[p].failures, -self._known[p].rank))
         return tuple(lost + others[: max(0, wanted)])
 
     def share(self, peers: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What to tell about `peers`."""
         return tuple((p, self.addresses(p)) for p in peers if self.addresses(p))[:MAX_PEERS_SHARED]
+
+    # -- on disk
+
+    def dump(self, most_bytes: int) -> bytes:
+        """Who told us itself or was reached, the newest first, one a line: rank, peer, addresses."""
+        lines, size = [], 0
+        for peer, entry in reversed(self._known.items()):
+            line = " ".join((str(int(entry.rank)), peer, *entry.addresses)) + "\n"
+            size += len(line)
+            if entry.rank is Rank.HEARSAY or size > most_bytes:
+                continue
+            lines.append(line)
+        return "".join(lines).encode("ascii")
+
+    def load(self, raw: bytes, most_bytes: int) -> int:
+        """Learn what `dump` wrote; whatever is no such line is passed over. Returns how many peers were read."""
+        count = 0
+        for line in reversed(raw[:most_bytes].decode("ascii", "replace").splitlines()):
+            rank, *rest = line.split(" ")
+            if rank in ("1", "2") and len(rest) > 1 and _PEER.match(rest[0]):
+                self.learn(rest[0], rest[1:], Rank(int(rank)))
+                count += self.rank(rest[0]) is not None
+        return count
+
+    # -- room
+
+    def _raise(self, entry: _Known, rank: Rank) -> None:
+        if rank > entry.rank:
+            if entry.rank is Rank.HEARSAY:
+                self._by_source[entry.source] -= 1
+                self._by_source += Counter()
+            entry.rank = rank
+
+    def _make_room(self, rank: Rank, source: str) -> bool:
+        """BOOK-3, BOOK-4. False: there is none for an entry of this rank."""
+        if rank is Rank.HEARSAY and self._by_source[source] >= MAX_HEARSAY_PER_SOURCE:
+            self._drop(next(p for p, e in self._known.items() if e.rank is Rank.HEARSAY and e.source == source))
+        if len(self._known) < MAX_KNOWN_PEERS:
+            return True
+        for lower in range(rank + 1):
+            for peer, entry in self._known.items():
+                if entry.rank == lower:
+                    self._drop(peer)
+                    return True
+        return False
+
+    def _drop(self, peer: str) -> None:
+        entry = self._known.pop(peer)
+        if entry.rank is Rank.HEARSAY:
+            self._by_source[entry.source] -= 1
+            self._by_source += Counter()
 
 
 def bare_address(raw: str, peer: str) -> str | None:

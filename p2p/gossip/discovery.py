@@ -1,78 +1,99 @@
-"""Finding peers and keeping them. Law: one bootstrap address is enough; a dead peer is noticed.
+"""Connections of one host: dialling, greeting, parting. Law: one bootstrap address is enough, and nothing fails without its reason.
 
 Rule DISC-1: addresses come from greetings and from the DHT; both are hearsay until dialled. DISC-2: a peer is
 `verified` once it has greeted with our network id; others may be clients, but are neither counted nor named to others.
-DISC-3: two missed pings end a connection. DISC-4: lost peers are dialled again within seconds.
+DISC-5: a connection ended on purpose ends with a Goodbye, and both sides keep the reason for `status`.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import trio
-from libp2p.host.ping import ID as PING_PROTOCOL
-from libp2p.host.ping import perform_ping_roundtrip
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.gossip.book import AddressBook, seen_addresses
-from p2p.gossip.guards import drop_connection, reset_quietly
+from p2p.gossip.book import AddressBook, Rank, bare_address, seen_addresses
+from p2p.gossip.budget import Held, group_of
+from p2p.gossip.door import Door
+from p2p.gossip.failures import explain
+from p2p.gossip.guards import drop_connection, host_of
 from p2p.gossip.handshake import (
     Entry,
+    Goodbye,
     Refusal,
+    pack_goodbye,
     pack_hello,
     pack_refusal,
     pack_welcome,
-    parse_hello,
+    parse_opening,
     parse_reply,
 )
-from p2p.gossip.score import Scores
+from p2p.gossip.reach import HERE, DialPolicy, dialable, interface_hosts, may_name, resolve, scope_of
+from p2p.gossip.score import Scores, Twins
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL
 from p2p.keys import NetworkId
 from p2p.limits import (
     BAN_S,
-    DHT_INTERVAL_S,
     DHT_REFRESH_TIMEOUT_S,
     DIAL_TIMEOUT_S,
-    EXCHANGE_INTERVAL_S,
+    DISCONNECT_TIMEOUT_S,
     HELLO_TIMEOUT_S,
     MAX_HELLO,
-    PING_INTERVAL_S,
-    PING_MISSES,
-    PING_TIMEOUT_S,
+    MAX_REFUSED_S,
+    MAX_TROUBLES,
     STREAM_OPEN_TIMEOUT_S,
 )
 
 log = logging.getLogger(__name__)
-_TICK_S = 0.5
-_DIALS_AT_ONCE = 4
-_EARLY_ROUNDS = 6  # quick rounds of exchange and DHT after the start
+DIALLING = "dialling"  # no reason yet
+_DELIVERY_S = 0.5  # for the last words to arrive before the connection goes
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a peer is not connected. until: it is left alone so long; by_them: it told us so."""
+
+    until: float
+    code: str
+    message: str
+    by_them: bool = False
 
 
 class Discovery:
-    """Connections of one host: who is verified, where others are, whom to dial."""
+    """Connections of one host: who is verified, where others are, whom to leave alone."""
 
-    def __init__(self, host: Any, dht: Any, network: NetworkId, scores: Scores, wanted: int) -> None:
+    def __init__(self, host: Any, dht: Any, network: NetworkId, scores: Scores, wanted: int, door: Door, policy: DialPolicy) -> None:
         self.host = host
         self.dht = dht
         self.network = network
         self.scores = scores
         self.wanted = wanted
+        self.door = door
+        self.policy = policy
         self.book = AddressBook()
         self.me = str(host.get_id())
+        self.start = secrets.token_bytes(8)
         self.verified: set[str] = set()
-        self._greeting: set[str] = set()
-        self._dialling: set[str] = set()
-        self._refused: dict[str, float] = {}  # peers of other networks, until when they are left alone
-        self._dropped: set[str] = set()  # ended by us: not sought again as lost
-        self._misses: dict[str, int] = {}
-        self._mute: set[str] = set()  # connected, but does not speak the greeting: a client of another kind
+        self.since: dict[str, float] = {}  # when a connection was first seen
+        self.dropped: set[str] = set()  # ended by our caller: not sought again as lost
+        self.mute: set[str] = set()  # connected, but does not speak the greeting: a client of another kind
+        self.troubles: OrderedDict[str, Trouble] = OrderedDict()
+        self.bootstrap: tuple[tuple[str, str], ...] = ()
+        self.twin = ""  # who saw another peer with our key, and where
+        self._twins = Twins()
+        self._parting: set[str] = set()
+        door.greeted = self.verified.__contains__
+        door.connections = self.held
 
     # -- facts
 
@@ -82,37 +103,92 @@ class Discovery:
     def linked(self) -> set[str]:
         return {str(peer) for peer in self.host.get_connected_peers()}
 
+    def bound(self) -> tuple[str, ...]:
+        return texts(self.host.get_addrs())
+
     def addresses(self) -> tuple[str, ...]:
-        return _texts(self.host.get_addrs())
+        """Where others may dial us, with /p2p/ID."""
+        return dialable(self.bound(), interface_hosts())
+
+    def held(self) -> list[Held]:
+        """All connections, for the door."""
+        out, now = [], trio.current_time()
+        for peer, connections in list(self.host.get_network().connections.items()):
+            name = str(peer)
+            for one in connections:
+                outbound = "OUTBOUND" in str(one.direction).upper()
+                group = group_of(host_of(one.muxed_conn))
+                out.append(Held(name, group, self.since.get(name, now), name in self.verified, outbound or self.door.valued(name)))
+        return out
+
+    def left_alone(self, now: float) -> set[str]:
+        """Peers that told us to stay away, or are of another network."""
+        return {peer for peer, trouble in self.troubles.items() if trouble.until > now}
 
     # -- dialling
 
     async def dial(self, peer: str, addresses: tuple[str, ...]) -> None:
         """Connect and greet. Raises Unavailable, or the RemoteProtocolError the other side refuses us with."""
         now = trio.current_time()
-        if self.scores.banned(peer, now):
-            raise Unavailable("the peer is banned for now", field="peer", code="banned")
-        if peer not in self.linked():
-            await self._connect(peer, addresses)
-        if peer not in self.verified:
-            await self.greet(peer)
-        self._dropped.discard(peer)
+        if peer == self.me:
+            raise Unavailable(
+                "this address names our own key: it is this peer itself, or a copy of its folder runs there", field="peer", code="own_key"
+            )
+        ban = self.scores.ban(peer, now)
+        if ban is not None:
+            raise Unavailable(f"we ban this peer for another {ban[0]:.0f} s: {ban[1]}", field="peer", code="banned")
+        try:
+            if peer not in self.linked():
+                await self._connect(peer, addresses)
+            if peer not in self.verified:
+                await self.greet(peer)
+        except FolkmootError as error:
+            self._note_trouble(peer, error)
+            raise
+        self.dropped.discard(peer)
         self.book.dialled(peer, True, now)
 
     async def _connect(self, peer: str, addresses: tuple[str, ...]) -> None:
         target = ID.from_string(peer)
         self.host.get_network().unblock_peer(target)  # it remembers a failed dial for a minute
         try:
-            with trio.fail_after(DIAL_TIMEOUT_S):
-                await self.host.connect(PeerInfo(target, [Multiaddr(a) for a in addresses]))
-        except Exception as error:  # the library's dial raises many types; all mean the same to the caller
+            wanted: list[str] = []
+            failed = Unavailable("no address is known", field="peer", code="unknown_peer")
+            for address in addresses:
+                try:
+                    wanted += await resolve(address)
+                except Unavailable as error:
+                    failed = error
+            if not wanted:
+                raise failed
+            store = self.host.get_peerstore()
+            if target in store.peer_data_map:
+                store.clear_addrs(target)  # only where we mean to dial, not where others say that it is
+            with self.policy.meaning(wanted), trio.fail_after(DIAL_TIMEOUT_S):
+                await self.host.connect(PeerInfo(target, [Multiaddr(a) for a in wanted]))
+        except Exception as error:  # the library's dial raises many types; failures.py makes a sentence of each
             self.book.dialled(peer, False, trio.current_time())
-            raise Unavailable(f"cannot connect to {peer}: {type(error).__name__}", field="peer", code="dial") from error
+            raise explain(error, peer, addresses) from error
 
     async def disconnect(self, peer: str) -> None:
-        self._dropped.add(peer)
+        self.dropped.add(peer)
         self.verified.discard(peer)
         await drop_connection(self.host, ID.from_string(peer))
+
+    def _note_trouble(self, peer: str, error: FolkmootError) -> None:
+        """Keep why, and say it once in the log."""
+        old = self.troubles.pop(peer, None)
+        if old is not None and old.by_them and old.until > trio.current_time():
+            self.troubles[peer] = old  # what the peer itself said is the better reason
+            return
+        self.troubles[peer] = Trouble(old.until if old is not None else 0.0, error.code, error.message)
+        if old is None or old.code != error.code:
+            log.warning("no connection to %s: %s", peer, error.message)
+        self._bound_troubles()
+
+    def _bound_troubles(self) -> None:
+        while len(self.troubles) > MAX_TROUBLES:
+            self.troubles.popitem(last=False)
 
     # -- greeting
 
@@ -120,46 +196,112 @@ class Discovery:
         """Ask a connected peer for its network and its peers."""
         stream = await self.open_raw(peer, PEERS_PROTOCOL, HELLO_TIMEOUT_S)
         try:
-            await stream.send(pack_hello(self.network, self.addresses()))
+            await stream.send(pack_hello(self.network, self.addresses(), self.start))
             reply = parse_reply(await stream.receive(limit=MAX_HELLO, timeout_s=HELLO_TIMEOUT_S))
         except FolkmootError:
             await stream.reset()
+            said = self.troubles.get(peer)
+            if said is not None and said.by_them and said.until > trio.current_time():
+                raise RemoteProtocolError(said.message, field="peer", code=said.code, penalty=0) from None
             raise
         await stream.close()
         if isinstance(reply, Refusal):
-            await self._refuse(peer)
-            raise RemoteProtocolError(reply.message, field=reply.field, code=reply.code, penalty=0)
-        self._believe(peer, reply.addresses, _remote_host(self.host, peer))
+            error = RemoteProtocolError(reply.message, field=reply.field, code=reply.code, penalty=0)
+            await self._leave_alone(peer, error, by_them=True)
+            raise error
+        self._believe(peer, reply.addresses, reply.start)
+        if reply.twin:
+            self._say_twin(peer)
         for entry in reply.peers:
             if entry.peer != self.me:
-                self.book.learn(entry.peer, entry.addresses)
+                self._hear(entry.peer, entry.addresses, peer)
 
     async def answer(self, stream: Stream) -> None:
-        """The serving side of a greeting."""
+        """The serving side of a greeting, or of a goodbye."""
         try:
-            hello = parse_hello(await stream.receive(limit=MAX_HELLO, timeout_s=HELLO_TIMEOUT_S), self.network)
+            opening = parse_opening(await stream.receive(limit=MAX_HELLO, timeout_s=HELLO_TIMEOUT_S), self.network)
         except RemoteProtocolError as error:
             await stream.send(pack_refusal(error))
             await stream.close()
-            if error.code in ("wrong_network", "version"):
-                await trio.sleep(_TICK_S)  # let the refusal arrive before the connection goes
-                await self._refuse(stream.peer)
+            if error.code in ("wrong_network", "other_genesis", "version"):
+                await trio.sleep(_DELIVERY_S)  # let the refusal arrive before the connection goes
+                await self._leave_alone(stream.peer, error)
                 return
             raise
-        self._believe(stream.peer, hello.addresses, _remote_host(self.host, stream.peer))
+        if isinstance(opening, Goodbye):
+            await self._told_off(stream.peer, opening)
+            return
+        twin = self._believe(stream.peer, opening.addresses, opening.start)
         others = [p for p in self.connected() if p != stream.peer]
         random.shuffle(others)
         entries = tuple(Entry(peer, addresses) for peer, addresses in self.book.share(others))
-        await stream.send(pack_welcome(self.addresses(), entries))
+        await stream.send(pack_welcome(self.addresses(), entries, self.start, twin=twin))
 
-    def _believe(self, peer: str, addresses: tuple[str, ...], remote_host: str | None) -> None:
+    def _believe(self, peer: str, addresses: tuple[str, ...], start: bytes) -> bool:
+        """`peer` greeted: it is of our network, and says where it listens. True: another one greets with its key."""
+        remote, now = host_of_peer(self.host, peer), trio.current_time()
         self.verified.add(peer)
-        self._mute.discard(peer)
-        self.book.learn(peer, seen_addresses(addresses, remote_host), first_hand=True)
+        self.mute.discard(peer)
+        self.troubles.pop(peer, None)
+        claimed = (bare_address(raw, peer) or "" for raw in seen_addresses(addresses, remote))
+        self.book.learn(peer, [a for a in claimed if may_name(a, remote)], Rank.TOLD)
+        twin = self._twins.heard(peer, start, now)
+        if twin:
+            log.warning("two peers greet with the key %s, one of them from %s: a copied folder? Both were told", peer, remote)
+        return twin
 
-    async def _refuse(self, peer: str) -> None:
-        self._refused[peer] = trio.current_time() + BAN_S
-        await self.disconnect(peer)
+    def _hear(self, peer: str, addresses: Iterable[str], source: str) -> None:
+        """Hearsay: `source` says where `peer` is."""
+        near = host_of_peer(self.host, source)
+        bare = (bare_address(raw, peer) or "" for raw in addresses)
+        self.book.learn(peer, [a for a in bare if may_name(a, near)], source=source)
+
+    def _say_twin(self, witness: str) -> None:
+        if not self.twin:
+            log.warning(
+                "ANOTHER PEER RUNS WITH THIS PEER'S KEY (seen by %s). Is this folder a copy? Two that sign with one key contradict each other and"
+                " lose their collateral: stop one of them", witness,
+            )
+        self.twin = f"another peer runs with this peer's key, says {witness}: stop one of the two"
+
+    # -- parting
+
+    async def _leave_alone(self, peer: str, error: RemoteProtocolError, *, by_them: bool = False, seconds: float = BAN_S) -> None:
+        """End the connection and do not dial again for a while."""
+        old = self.troubles.pop(peer, None)
+        self.troubles[peer] = Trouble(trio.current_time() + min(seconds, MAX_REFUSED_S), error.code, error.message, by_them)
+        self._bound_troubles()
+        if old is None or old.code != error.code:
+            log.warning("%s %s: %s", peer, "refuses us" if by_them else "is refused", error.message)
+        self.verified.discard(peer)
+        await drop_connection(self.host, ID.from_string(peer))
+
+    async def _told_off(self, peer: str, goodbye: Goodbye) -> None:
+        error = RemoteProtocolError(
+            f"it refuses us for {goodbye.seconds} s ({goodbye.code}): {goodbye.message}", field="peer", code=goodbye.code, penalty=0
+        )
+        await self._leave_alone(peer, error, by_them=True, seconds=goodbye.seconds)
+
+    async def dismiss(self, peer: str, code: str, why: str, seconds: float) -> None:
+        """DISC-5: say why, then end the connection."""
+        if peer in self._parting:
+            return
+        self._parting.add(peer)
+        try:
+            with trio.move_on_after(DISCONNECT_TIMEOUT_S):
+                try:
+                    stream = await self.open_raw(peer, PEERS_PROTOCOL, DISCONNECT_TIMEOUT_S)
+                    await stream.send(pack_goodbye(code, why, seconds))
+                    await stream.close()
+                    await trio.sleep(_DELIVERY_S)
+                except FolkmootError as error:
+                    log.debug("no goodbye to %s: %s", peer, error)
+            self.verified.discard(peer)
+            await drop_connection(self.host, ID.from_string(peer))
+        finally:
+            self._parting.discard(peer)
+
+    # -- streams
 
     async def open_raw(self, peer: str, protocol: str, timeout_s: float = STREAM_OPEN_TIMEOUT_S) -> Stream:
         """A stream to a connected peer."""
@@ -170,7 +312,7 @@ class Discovery:
             raise Unavailable(
                 f"cannot open {protocol} to {peer}: {type(error).__name__}", field="stream", code="stream"
             ) from error
-        return Stream(raw, peer)
+        return Stream(raw, peer, self.door.intake(raw.muxed_conn, host_of(raw.muxed_conn)))
 
     async def find(self, peer: str) -> tuple[str, ...]:
         """Addresses of `peer`: our own book, or the DHT."""
@@ -184,134 +326,45 @@ class Discovery:
                 log.debug("DHT search for %s: %r", peer, error)
                 found = None
             if found is not None:
-                self.book.learn(peer, _texts(found.addrs))
+                self.learn_from_dht(peer, found.addrs)
         return self.book.addresses(peer)
 
-    # -- background tasks
+    def learn_from_dht(self, peer: str, addresses: Iterable[Any]) -> None:
+        """Hearsay of nobody in particular: private addresses only where all our connections are that near."""
+        hosts = [host_of_peer(self.host, other) or "" for other in self.linked()]
+        scopes = {scope_of(host) for host in hosts}
+        near = hosts[0] if len(scopes) == 1 else "127.0.0.1" if scopes == {HERE} else None
+        bare = (bare_address(raw, peer) or "" for raw in texts(addresses))
+        self.book.learn(peer, [a for a in bare if may_name(a, near)], source="dht")
 
-    async def run(self, bootstrap: tuple[tuple[str, str], ...]) -> None:
-        """All background tasks, each restarted when it fails."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._supervise, lambda: self.keep_connected(bootstrap, nursery))
-            for task in (self.exchange, self.feed_dht, self.ping_all):
-                nursery.start_soon(self._supervise, task)
+    # -- words
 
-    async def _supervise(self, task: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await task()
-            except Exception:  # the supervisor's edge: one task's failure must not end the host
-                log.exception("a discovery task failed and starts again")
-            await trio.sleep(_TICK_S)
+    def alone(self) -> str:
+        """Why nobody is connected, as one sentence."""
+        now, bootstrap = trio.current_time(), self.bootstrap
+        reasons = [f"{address}: {t.message}" for peer, address in bootstrap if (t := self.troubles.get(peer)) is not None]
+        reasons += [f"{p[:16]}...: {t.message}" for p, t in self.troubles.items() if t.until > now and p not in dict(bootstrap)][:3]
+        if reasons:
+            return "; ".join(reasons) + "; trying on"
+        if not bootstrap and not len(self.book):
+            return "no --bootstrap address and no peer is known: waiting to be dialled"
+        return DIALLING
 
-    async def keep_connected(self, bootstrap: tuple[tuple[str, str], ...], nursery: trio.Nursery) -> None:
-        """Each tick: forget the gone, greet the new, dial what is missing."""
-        for peer, address in bootstrap:
-            self.book.learn(peer, [address])
-        while True:
-            now, linked = trio.current_time(), self.linked()
-            for peer in self.verified - linked:
-                self.verified.discard(peer)
-                if peer not in self._dropped:
-                    self.book.lost(peer, now)
-            self._mute &= linked
-            self._refused = {p: until for p, until in self._refused.items() if until > now}
-            for peer in linked:
-                if self.scores.banned(peer, now) or peer in self._refused:
-                    nursery.start_soon(self.disconnect, peer)
-                elif not {peer} & (self.verified | self._greeting | self._mute):
-                    self._greeting.add(peer)
-                    nursery.start_soon(self._greet_new, peer)
-            missing = self.wanted - len(self.verified) - len(self._dialling)
-            excluded = linked | self._dialling | self._dropped | set(self._refused) | {self.me}
-            for peer in self.book.to_dial(excluded, now, wanted=missing)[: _DIALS_AT_ONCE - len(self._dialling)]:
-                if not self.scores.banned(peer, now):
-                    self._dialling.add(peer)
-                    nursery.start_soon(self._dial_known, peer)
-            await trio.sleep(_TICK_S * random.uniform(0.7, 1.3))  # jitter, not a secret
-
-    async def _greet_new(self, peer: str) -> None:
-        try:
-            await trio.sleep(_TICK_S)  # the side that dialled greets first
-            if peer in self.linked() and peer not in self.verified:
-                await self.greet(peer)
-        except FolkmootError as error:
-            log.debug("greeting %s: %s", peer, error)
-            self._mute.add(peer)
-        finally:
-            self._greeting.discard(peer)
-
-    async def _dial_known(self, peer: str) -> None:
-        try:
-            await self.dial(peer, self.book.addresses(peer))
-        except FolkmootError as error:
-            log.debug("dialling %s: %s", peer, error)
-            self.book.dialled(peer, False, trio.current_time())
-        finally:
-            self._dialling.discard(peer)
-
-    async def exchange(self) -> None:
-        """Ask a random peer again whom it knows: often while connections are missing."""
-        early = _EARLY_ROUNDS
-        while True:
-            short = len(self.connected()) < self.wanted
-            await trio.sleep(1.0 if short and early > 0 else EXCHANGE_INTERVAL_S / 3 if short else EXCHANGE_INTERVAL_S)
-            early -= 1
-            peers = self.connected()
-            if peers:
-                try:
-                    await self.greet(random.choice(peers))  # any will do
-                except FolkmootError as error:
-                    log.debug("exchange: %s", error)
-
-    async def feed_dht(self) -> None:
-        """The DHT's table is fed by nobody else; then it is asked, and what it knows is written into the book."""
-        rounds = 0
-        while True:
-            await trio.sleep(2.0 if rounds < _EARLY_ROUNDS // 2 else DHT_INTERVAL_S)
-            rounds += bool(self.connected())
-            with trio.move_on_after(DHT_REFRESH_TIMEOUT_S):
-                try:
-                    for peer in self.connected():
-                        await self.dht.add_peer(ID.from_string(peer))
-                    if self.connected():
-                        await self.dht.refresh_routing_table()
-                except Exception as error:  # answers of other peers are decoded in there; a bad one ends the round only
-                    log.debug("DHT refresh: %r", error)
-            store = self.host.get_peerstore()
-            for target in self.dht.routing_table.get_peer_ids():
-                if str(target) in self.verified or target not in set(store.peers_with_addrs()):
-                    continue
-                self.book.learn(str(target), _texts(store.addrs(target)))
-
-    async def ping_all(self) -> None:
-        """DISC-3. Yamux has no keep-alive: a stopped process stays connected for ever otherwise."""
-        while True:
-            await trio.sleep(PING_INTERVAL_S)
-            self._misses = {p: n for p, n in self._misses.items() if p in self.linked()}
-            async with trio.open_nursery() as nursery:
-                for peer in self.linked():
-                    nursery.start_soon(self._ping, peer)
-
-    async def _ping(self, peer: str) -> None:
-        raw = None
-        try:
-            with trio.fail_after(PING_TIMEOUT_S):
-                raw = await self.host.new_stream(ID.from_string(peer), [PING_PROTOCOL])
-                await perform_ping_roundtrip(raw)
-                await raw.close()
-            self._misses.pop(peer, None)
-        except Exception as error:  # whatever went wrong, there was no pong
-            if raw is not None:
-                await reset_quietly(raw)
-            self._misses[peer] = self._misses.get(peer, 0) + 1
-            log.debug("no pong from %s (%d): %r", peer, self._misses[peer], error)
-            if self._misses[peer] >= PING_MISSES:
-                self._misses.pop(peer, None)
-                await drop_connection(self.host, ID.from_string(peer))
+    def status(self) -> dict[str, Any]:
+        """Bans of both directions, and what went wrong with whom."""
+        now = trio.current_time()
+        troubles = [
+            {"peer": peer, "code": t.code, "message": t.message, "seconds": round(max(0.0, t.until - now)), "by_them": t.by_them}
+            for peer, t in self.troubles.items()
+        ]
+        lone = "" if self.connected() else self.alone()
+        return {
+            "alone": lone, "banned": [{"peer": p, "seconds": round(left), "why": why} for p, (left, why) in self.scores.bans(now).items()],
+            "refused_by": [t for t in troubles if t["by_them"]], "troubles": [t for t in troubles if not t["by_them"]], "twin": self.twin,
+        }
 
 
-def _texts(addresses: Iterable[Any]) -> tuple[str, ...]:
+def texts(addresses: Iterable[Any]) -> tuple[str, ...]:
     """Addresses as text, without those that cannot be read: peers put any bytes into the library's tables."""
     out = []
     for address in addresses:
@@ -322,9 +375,10 @@ def _texts(addresses: Iterable[Any]) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _remote_host(host: Any, peer: str) -> str | None:
+def host_of_peer(host: Any, peer: str) -> str | None:
+    """The address that a connected peer is seen at."""
     for connection in host.get_network().get_connections(ID.from_string(peer)):
-        remote = getattr(connection.muxed_conn, "get_remote_address", lambda: None)()
-        if remote:
-            return str(remote[0])
+        found = host_of(connection.muxed_conn)
+        if found:
+            return found
     return None

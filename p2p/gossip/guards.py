@@ -1,31 +1,48 @@
 """Every repair to py-libp2p 0.8.1, in one place. Law: another release is refused loudly; each repair has a test.
 
 Stock, any connected peer ends the process with a few bytes, and a listener stops accepting after 250 connections in its
-life. Labels G-1 ... G-9 are named by tests/gossip. Patches of classes are made once per process by `install`; the rest
+life. Labels G-1 ... G-15 are named by tests/gossip. Patches of classes are made once per process by `install`; the rest
 are given to one host. When libp2p changes, read this file against it, run the tests, then move VERSION.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, Final
 
 import trio
 from libp2p.exceptions import ParseError
-from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from libp2p.io.trio import TrioTCPStream
+from libp2p.kad_dht import kad_dht, peer_routing, provider_store, value_store
+from libp2p.kad_dht.pb import kademlia_pb2
 from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
 from libp2p.pubsub import gossipsub as gossipsub_module
 from libp2p.pubsub import pubsub as pubsub_module
 from libp2p.pubsub import rpc_queue
-from libp2p.pubsub.pubsub import Pubsub
-from libp2p.stream_muxer.yamux.yamux import YamuxStream
+from libp2p.stream_muxer.yamux import yamux as yamux_module
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.transport.tcp import tcp
 
 from p2p.errors import ConfigError
-from p2p.limits import DISCONNECT_TIMEOUT_S, MAX_INBOUND_STREAMS_PER_PEER, OUTBOUND_QUEUE
+from p2p.gossip.budget import group_of
+from p2p.gossip.door import MARK, Door, Intake, Waiting
+from p2p.gossip.reach import DialPolicy
+from p2p.limits import (
+    BUDGETS,
+    DISCONNECT_TIMEOUT_S,
+    FRAME_TIMEOUT_S,
+    LIBRARY_STREAM_S,
+    MAX_CONNECTIONS,
+    MAX_DHT_MESSAGE,
+    MAX_STREAM_WINDOW,
+    OUTBOUND_QUEUE,
+)
 
 VERSION: Final = "0.8.1"
 _RECORD_CHECK_S: Final = 600.0  # a signed record that was good is good again this long
@@ -57,18 +74,34 @@ def install() -> None:
     # Its warnings and tracebacks are written by whoever sends bad bytes: a full disk is one more remote fault.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     _release_inbound_slots()
-    _enlarge_outbound_queues()
+    _bound_outbound_queues()
     _batch_window_updates()
     _cache_signed_records()
-    _read_rpcs_in_chunks()
+    _bound_bodies()
+    _own_the_sockets()
+    _serve_finding_only()
 
 
 def _release_inbound_slots() -> None:
-    """G-1: an inbound connection kept its limiter token for ever; give it back when the connection closes."""
-    stock = Swarm.upgrade_inbound_raw_conn
+    """G-1: an inbound connection kept its limiter token for ever; give it back when the connection closes. Sockets without a key took the
+    places of connections: they have places, a time and an order of their own (door.py)."""
+    stock, stock_out = Swarm.upgrade_inbound_raw_conn, Swarm.upgrade_outbound_raw_conn
 
     async def upgrade(self: Any, raw_conn: Any, address: Any) -> Any:
-        muxed = await stock(self, raw_conn, address)
+        door: Door | None = getattr(self, MARK, None)
+        if door is None:
+            muxed = await stock(self, raw_conn, address)
+        else:
+            host = host_of(raw_conn)
+            with door.knock(host):
+                muxed = await stock(self, raw_conn, address)
+            door.intake(muxed, host).attach()
+            stays, leaves = door.room_for(str(muxed.peer_id), group_of(host))
+            if leaves is not None:
+                await end_connection(self, ID.from_string(leaves))
+            if not stays:
+                await muxed.close()
+                raise ConnectionAbortedError("there are connections enough")
         closed = getattr(muxed, "event_closed", None)
         if closed is None:
             return muxed
@@ -76,13 +109,61 @@ def _release_inbound_slots() -> None:
         # The caller's own error path frees the token, the task and the socket.
         raise ConnectionAbortedError("the inbound connection ended")
 
+    async def upgrade_out(self: Any, raw_conn: Any, peer_id: Any, pre_scope: Any = None) -> Any:
+        connection = await stock_out(self, raw_conn, peer_id, pre_scope)
+        door: Door | None = getattr(self, MARK, None)
+        if door is not None:
+            door.intake(connection.muxed_conn, host_of(raw_conn)).attach()
+        return connection
+
     Swarm.upgrade_inbound_raw_conn = upgrade
+    Swarm.upgrade_outbound_raw_conn = upgrade_out
 
 
-def _enlarge_outbound_queues() -> None:
-    """G-2: 32 waiting RPCs for a peer; the rest of a burst vanished without a word."""
+def _bound_outbound_queues() -> None:
+    """G-2: 32 waiting RPCs for a peer; the rest of a burst vanished without a word. Many small ones fit now, and few large ones: what a peer
+    that does not read has waiting is counted in bytes."""
+    stock_push, stock_pop, stock_close = rpc_queue.PriorityQueue.push, rpc_queue.PriorityQueue.pop, rpc_queue.RpcQueue.close
     rpc_queue.PriorityQueue.__init__.__defaults__ = (OUTBOUND_QUEUE,)
     rpc_queue.RpcQueue.__init__.__defaults__ = (OUTBOUND_QUEUE, rpc_queue.DefaultMaxMessageSize)
+
+    def push(self: Any, rpc: Any, priority: bool = False) -> bool:
+        waiting: Waiting | None = self.__dict__.get(MARK)
+        if waiting is None:
+            return bool(stock_push(self, rpc, priority))
+        size = rpc.ByteSize()
+        if not waiting.take(size):
+            return False
+        if not stock_push(self, rpc, priority):
+            waiting.give(size)
+            return False
+        return True
+
+    def pop(self: Any) -> Any:
+        rpc, waiting = stock_pop(self), self.__dict__.get(MARK)
+        if rpc is not None and waiting is not None:
+            waiting.give(rpc.ByteSize())
+        return rpc
+
+    def close(self: Any) -> None:
+        while self._queue.pop() is not None:
+            pass
+        stock_close(self)
+
+    rpc_queue.PriorityQueue.push = push
+    rpc_queue.PriorityQueue.pop = pop
+    rpc_queue.RpcQueue.close = close
+
+
+def count_queue(queue: Any, waiting: Waiting) -> None:
+    """From now on what waits in an outbound queue, what is there already included, takes from `waiting`."""
+    inner = queue._queue
+    there = []
+    while (rpc := inner.pop()) is not None:
+        there.append(rpc)
+    inner.__dict__[MARK] = waiting
+    for rpc in there:
+        inner.push(rpc)
 
 
 def _batch_window_updates() -> None:
@@ -144,66 +225,135 @@ def _bound(table: OrderedDict[Any, Any]) -> None:
         table.popitem(last=False)
 
 
-def _read_rpcs_in_chunks() -> None:
-    """G-5: lengths were read a byte at a time through four locks. One reader owns each pubsub stream."""
+def _bound_bodies() -> None:
+    """G-10: a stream's receive window was announced and never held to: any stream took any number of bytes, and a window grew to 16 MiB. What
+    nobody has read yet counts against its sender (Intake); more than that ends the connection. A body once announced has to come."""
+    stock = Yamux._read_data_body
+
+    async def body(self: Any, length: int) -> bytes:
+        intake: Intake | None = self.__dict__.get(MARK)
+        if intake is not None:
+            intake.arrive(length)
+        return bytes(await stock(self, length))
+
+    Yamux._read_data_body = body
+    yamux_module.MAX_WINDOW_SIZE = MAX_STREAM_WINDOW
+    yamux_module._yamux_data_read_timeout = lambda: FRAME_TIMEOUT_S
+
+
+def _own_the_sockets() -> None:
+    """G-11: the listening socket shared its port with any other of the same user (SO_REUSEPORT), so two peers listened on one port. A remote
+    address of IPv6 was none. G-12: names went past the system's resolver, and any address at all was dialled."""
+    tcp._set_reuse_flags = own_socket
+
+    def remote(self: Any) -> tuple[str, int] | None:
+        if self._cached_remote_address is None:
+            try:
+                host, port = self.stream.socket.getpeername()[:2]
+                self._cached_remote_address = (str(host), int(port))
+            except (AttributeError, OSError, ValueError):  # gone already, or no IP socket
+                return None
+        found: tuple[str, int] = self._cached_remote_address
+        return found
+
+    async def dial(self: Any, address: Any) -> Any:
+        policy: DialPolicy | None = getattr(self, MARK, None)
+        if policy is None:
+            return await self._dial_resolved(address)
+        return await self._dial_resolved(await policy.checked(address))
+
+    TrioTCPStream.get_remote_address = remote
+    tcp.TCP.dial = dial
+
+
+def own_socket(sock: Any) -> None:
+    """A listening socket's flags: nobody else's port, and IPv6 alone on an address of IPv6."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+
+
+def _serve_finding_only() -> None:
+    """G-13: the DHT kept 48 hours what anybody put into it (providers, values), which nothing here reads. It finds peers and answers pings;
+    other messages, large ones and silence end the stream."""
 
     async def read(stream: Any, limit: int) -> bytes:
-        buffer: bytearray = stream.__dict__.setdefault(_MARK, bytearray())
-        while True:
-            size = shift = 0
-            for at, byte in enumerate(buffer[:10]):
-                size |= (byte & 127) << shift
-                shift += 7
-                if byte < 128:
-                    if size > limit:
-                        raise MessageTooLarge(f"{size} bytes where {limit} are allowed")
-                    end = at + 1 + size
-                    if len(buffer) >= end:
-                        frame = bytes(buffer[at + 1 : end])
-                        del buffer[:end]
-                        return frame
-                    break
-            else:
-                if len(buffer) >= 10:
-                    raise ParseError("a length is not a varint")
-            chunk = await stream.read(65536)
-            if not chunk:
-                raise IncompleteReadError("the stream ended", expected_bytes=1, received_bytes=0)
-            buffer += chunk
+        with trio.fail_after(FRAME_TIMEOUT_S):
+            raw: bytes = await stock_read(stream, min(limit, MAX_DHT_MESSAGE))
+        message = kademlia_pb2.Message()
+        message.ParseFromString(raw)
+        if message.type not in (kademlia_pb2.Message.FIND_NODE, kademlia_pb2.Message.PING):
+            raise ParseError("only FIND_NODE and PING are served here")
+        return raw
 
-    pubsub_module.read_varint_prefixed_bytes_limited = read
+    stock_read = kad_dht.read_varint_prefixed_bytes_limited
+    kad_dht.read_varint_prefixed_bytes_limited = read
+    for module in (peer_routing, provider_store, value_store):
+        module.MAX_DHT_MESSAGE_SIZE = MAX_DHT_MESSAGE
 
 
-def guard_streams(host: Any, admit: Callable[[str], bool], report: Report) -> None:
+def host_of(connection: Any) -> str | None:
+    """The address at the other end; that of IPv4 where a socket of both families says it in IPv6's way."""
+    remote = getattr(connection, "get_remote_address", lambda: None)()
+    return str(remote[0]).partition("%")[0].removeprefix("::ffff:") if remote else None
+
+
+def set_door(host: Any, door: Door, policy: DialPolicy) -> None:
+    """Give one host its door and its rule of what may be dialled."""
+    swarm = host.get_network()
+    setattr(swarm, MARK, door)
+    swarm.set_resource_manager(None)  # it leaks a place for each handshake that is cut short; the door counts instead
+    swarm._inbound_limiter = trio.CapacityLimiter(MAX_CONNECTIONS * 2 + BUDGETS["half open"].total)
+    for transport in swarm.transport_manager.get_transports():
+        setattr(transport, MARK, policy)
+
+
+def guard_streams(host: Any, door: Door, admit: Callable[[str], bool], report: Report) -> None:
     """G-6: an exception from any inbound stream (negotiation, identify, DHT, our handlers) ended the host.
 
-    admit(peer): False resets the stream unread (banned). More than the allowed number of streams of one peer are reset.
+    admit(peer): False resets the stream unread (banned). So is one above the budgets of its peer or its address group, and all streams of
+    who owes work.
     """
-    inner = host._swarm_stream_handler
-    open_streams: Counter[str] = Counter()
+    inner, budgets = host._swarm_stream_handler, door.budgets
 
     async def guarded(stream: Any) -> None:
-        peer = str(stream.muxed_conn.peer_id)
-        if not admit(peer) or open_streams[peer] >= MAX_INBOUND_STREAMS_PER_PEER:
-            report(peer, StreamLimit("refused stream"))
-            await reset_quietly(stream)
-            return
-        open_streams[peer] += 1
-        try:
-            await inner(stream)
-        except Exception as error:  # the boundary this file exists for; trio.Cancelled passes
-            report(peer, error)
-            await reset_quietly(stream)
-        finally:
-            open_streams[peer] -= 1
-            if open_streams[peer] <= 0:
-                del open_streams[peer]
+        peer, group, now = str(stream.muxed_conn.peer_id), group_of(host_of(stream.muxed_conn)), trio.current_time()
+        valued = door.valued(peer)
+        too_many = not budgets.requests.allows(peer, group, now, valued=valued)
+        owes = too_many or not budgets.work.allows(peer, group, now, valued=valued)
+        with budgets.streams.held(peer, group) as has_place:
+            budgets.requests.spend(peer, group, 1, now, valued=valued)
+            if owes or not has_place or not admit(peer):
+                if too_many and not valued:
+                    report(peer, StreamLimit("more streams in a second than any honest peer opens"))
+                await reset_quietly(stream)
+                return
+            try:
+                await inner(stream)
+            except Exception as error:  # the boundary this file exists for; trio.Cancelled passes
+                report(peer, error)
+                await reset_quietly(stream)
 
     host.get_network().set_stream_handler(guarded)
 
 
+def bound_handlers(host: Any, ours: frozenset[str]) -> None:
+    """G-15: handlers of the library wait for ever for who says nothing; `ours` have time-outs of their own."""
+    for protocol, handler in list(host.multiselect.handlers.items()):
+        if handler is not None and str(protocol) not in ours:
+            host.multiselect.handlers[protocol] = _timed(handler)
+
+
+def _timed(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def run(stream: Any) -> None:
+        with trio.fail_after(LIBRARY_STREAM_S):
+            await handler(stream)
+
+    return run
+
+
 class StreamLimit(Exception):
-    """A stream that was refused: the peer is banned or has too many open."""
+    """A stream that was refused because its peer opens too many."""
 
 
 async def reset_quietly(stream: Any) -> None:
@@ -217,72 +367,18 @@ async def reset_quietly(stream: Any) -> None:
 
 async def drop_connection(host: Any, peer: Any) -> None:
     """Disconnect even a peer that takes no bytes: the table must not list it for ever."""
+    await end_connection(host.get_network(), peer)
+
+
+async def end_connection(swarm: Any, peer: Any) -> None:
+    """As drop_connection, of a swarm."""
     with trio.CancelScope(shield=True), trio.move_on_after(DISCONNECT_TIMEOUT_S):
         try:
-            await host.disconnect(peer)
+            await swarm.close_peer(peer)
         except Exception as error:  # the library's close paths raise anything; what counts is the table below
             log.debug("disconnecting %s: %r", peer, error)
-    for connection in host.get_network().get_connections(peer):
+    for connection in swarm.get_connections(peer):
         muxed = getattr(connection, "muxed_conn", None)
         if muxed is not None and hasattr(muxed, "event_closed"):
             muxed.event_closed.set()
-    host.get_network().connections.pop(peer, None)
-
-
-class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no types
-    """G-7: undecodable keys and ids, garbage protobuf and raising validators ended the pubsub service and the host."""
-
-    def __init__(self, host: Any, router: Any, report: Report, admit: Callable[[str], bool], **options: Any) -> None:
-        super().__init__(host, router, **options)
-        self._report = report
-        self._admit = admit
-        # The stock counter starts at whole seconds: a restarted peer that had sent more than one message a second
-        # would use its old sequence numbers again and be taken for its own echo.
-        self.counter = time.time_ns()
-
-    def set_sync_validator(self, topic: str, validator: Callable[[str, Any], bool]) -> None:
-        """Synchronous only: asynchronous validators let a message in twice."""
-
-        def guarded(forwarder: Any, message: Any) -> bool:
-            try:
-                return bool(validator(str(forwarder), message))
-            except Exception as error:  # a validator's bug must not end the host
-                log.exception("validator of %s", topic)
-                self._report(str(forwarder), error)
-                return False
-
-        self.set_topic_validator(topic, guarded, False)
-
-    async def push_msg(self, forwarder: Any, message: Any) -> None:
-        if forwarder == self.my_id:
-            await super().push_msg(forwarder, message)
-            return
-        if not self._admit(str(forwarder)):
-            return
-        try:
-            await super().push_msg(forwarder, message)
-        except Exception as error:  # remote bytes: any decoder below may raise anything
-            self._report(str(forwarder), error)
-
-    async def stream_handler(self, stream: Any) -> None:
-        peer = stream.muxed_conn.peer_id
-        try:
-            await super().stream_handler(stream)
-        except Exception as error:  # as above
-            self._report(str(peer), error)
-            await reset_quietly(stream)
-            self._handle_dead_peer(peer)
-
-    def notify_subscriptions(self, publish_message: Any) -> None:
-        """G-8: 32 messages wait for a subscriber, later ones are lost. Our validators consume; nothing has to wait."""
-
-
-class _NothingKept(dict[Any, list[Any]]):
-    def __missing__(self, key: Any) -> list[Any]:
-        return []  # what is appended goes with it
-
-
-def trim_gossip(gossip: Any) -> None:
-    """G-9: up to 1,000 whole messages were kept for equivocation (signatures forbid it), 100 more for each peer."""
-    gossip._check_equivocation = lambda message: True
-    gossip._pending_messages = _NothingKept()
+    swarm.connections.pop(peer, None)

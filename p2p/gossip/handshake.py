@@ -1,7 +1,8 @@
 """First words on a connection, and the exchange of addresses. Law: another network or version is refused in words.
 
-One round trip on `/folkmoot/peers/1`: Hello, then Welcome or Refusal. Rule HELLO-1: the version is looked at before the
-shape, so a newer peer gets a clear refusal. HELLO-2: lists are bounded and every address checked before it is believed.
+One round trip on `/folkmoot/peers/1`: Hello, then Welcome or Refusal; or a Goodbye, which nobody answers. Rule HELLO-1: the version is
+looked at before the shape, so a newer peer gets a clear refusal. HELLO-2: lists are bounded and every address checked before it is believed.
+HELLO-3: who ends a connection on purpose says why first, in words the other side shows its user.
 """
 
 from __future__ import annotations
@@ -13,19 +14,33 @@ from msgspec import Meta
 from p2p.codec import Message, convert, decode, encode
 from p2p.errors import RemoteProtocolError
 from p2p.keys import NetworkId
-from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_HELLO, MAX_PEERS_SHARED
+from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_HELLO, MAX_PEERS_SHARED, MAX_REFUSED_S
 from p2p.types import U32, VERSION, NetworkField, Reason, Short
 
 Address = Annotated[str, Meta(max_length=256)]
+Start = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Addresses = Annotated[tuple[Address, ...], Meta(max_length=MAX_ADDRESSES_PER_PEER)]
 
 
 class Hello(Message, frozen=True):
-    """version, network: what the sender speaks. addresses: where it listens (empty: a client, not to be dialled)."""
+    """version, network: what the sender speaks. start: a random number of this run. addresses: where it listens (empty: a client, not to be
+    dialled)."""
 
     version: U32
+    kind: Literal["hello"]
     network: NetworkField
+    start: Start
     addresses: Addresses
+
+
+class Goodbye(Message, frozen=True):
+    """The sender ends the connection. code: 'banned' | 'full'. seconds: how long it will refuse another."""
+
+    version: U32
+    kind: Literal["goodbye"]
+    code: Short
+    message: Reason
+    seconds: U32
 
 
 class Entry(Message, frozen=True):
@@ -36,14 +51,18 @@ class Entry(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
+    """twin: another peer greets with the key of the one that is welcomed."""
+
     version: U32
     kind: Literal["welcome"]
+    start: Start
+    twin: bool
     addresses: Addresses
     peers: Annotated[tuple[Entry, ...], Meta(max_length=MAX_PEERS_SHARED)]
 
 
 class Refusal(Message, frozen=True):
-    """Why the connection ends. code: 'wrong_network' | 'version' | another error's code."""
+    """Why the connection ends. code: 'wrong_network' | 'other_genesis' | 'version' | another error's code."""
 
     version: U32
     kind: Literal["refusal"]
@@ -52,35 +71,47 @@ class Refusal(Message, frozen=True):
     message: Reason
 
 
-def pack_hello(network: NetworkId, addresses: tuple[str, ...]) -> bytes:
-    return encode(Hello(VERSION, network, addresses[:MAX_ADDRESSES_PER_PEER]))
+def pack_hello(network: NetworkId, addresses: tuple[str, ...], start: bytes = bytes(8)) -> bytes:
+    return encode(Hello(VERSION, "hello", network, start, addresses[:MAX_ADDRESSES_PER_PEER]))
 
 
-def pack_welcome(addresses: tuple[str, ...], peers: tuple[Entry, ...]) -> bytes:
-    return encode(Welcome(VERSION, "welcome", addresses[:MAX_ADDRESSES_PER_PEER], peers[:MAX_PEERS_SHARED]))
+def pack_goodbye(code: str, message: str, seconds: float) -> bytes:
+    return encode(Goodbye(VERSION, "goodbye", code[:96], message[:300], max(0, min(round(seconds), MAX_REFUSED_S))))
+
+
+def pack_welcome(addresses: tuple[str, ...], peers: tuple[Entry, ...], start: bytes = bytes(8), *, twin: bool = False) -> bytes:
+    return encode(Welcome(VERSION, "welcome", start, twin, addresses[:MAX_ADDRESSES_PER_PEER], peers[:MAX_PEERS_SHARED]))
 
 
 def pack_refusal(error: RemoteProtocolError) -> bytes:
     return encode(Refusal(VERSION, "refusal", error.code[:96], error.field[:96], error.message[:300]))
 
 
-def parse_hello(data: bytes, network: NetworkId) -> Hello:
-    """A Hello for `network`. Raises RemoteProtocolError 'version' | 'wrong_network' | 'cbor' | 'shape'."""
-    hello = convert(Hello, _versioned(data))
+def parse_opening(data: bytes, network: NetworkId) -> Hello | Goodbye:
+    """A Hello for `network`, or a Goodbye. Raises RemoteProtocolError 'version' | 'wrong_network' | 'other_genesis' | 'cbor' | 'shape'."""
+    value = _versioned(data)
+    if value[1:2] == ["goodbye"]:
+        return convert(Goodbye, value)
+    hello = convert(Hello, value)
     if hello.network != network:
-        raise RemoteProtocolError(
-            f"this peer serves network {network!r}, not {hello.network!r}",
-            field="network",
-            code="wrong_network",
-            penalty=0,
-        )
+        raise other_network(network, hello.network)
     return hello
+
+
+def other_network(ours: str, theirs: str) -> RemoteProtocolError:
+    """What is wrong, in the words of the side that serves `ours`. A network's id is its name and, after '@', its genesis file's hash."""
+    (name, _, genesis), (their_name, _, their_genesis) = ours.partition("@"), theirs.partition("@")
+    if name == their_name:
+        return RemoteProtocolError(
+            f"another genesis under the same name {name!r}: this peer has {genesis[:8]}, you have {their_genesis[:8]}; get the network's own file",
+            field="network", code="other_genesis", penalty=0,
+        )
+    return RemoteProtocolError(f"this peer serves network {name!r}, not {their_name!r}", field="network", code="wrong_network", penalty=0)
 
 
 def parse_reply(data: bytes) -> Welcome | Refusal:
     value = _versioned(data)
-    kind = value[1] if len(value) > 1 else None
-    return convert(Refusal, value) if kind == "refusal" else convert(Welcome, value)
+    return convert(Refusal, value) if value[1:2] == ["refusal"] else convert(Welcome, value)
 
 
 def _versioned(data: bytes) -> list[object]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -25,29 +26,36 @@ from multiaddr import Multiaddr
 
 from p2p.errors import ConfigError, FolkmootError, LocalProtocolError, RemoteProtocolError, Unavailable
 from p2p.gossip import guards
-from p2p.gossip.book import bare_address
-from p2p.gossip.discovery import Discovery
+from p2p.gossip.book import Rank, bare_address
+from p2p.gossip.budget import Budgets
+from p2p.gossip.discovery import DIALLING, Discovery
+from p2p.gossip.door import Door
+from p2p.gossip.guarded_pubsub import GuardedPubsub, trim_gossip
+from p2p.gossip.keeping import Keeper
+from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
 from p2p.keys import Key, NetworkId
-from p2p.limits import MAX_CONNECTIONS, MAX_GOSSIP
+from p2p.limits import HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP
 from p2p.outcome import Outcome
 
+__all__ = ["DIALLING", "Network", "NetworkConfig", "open_network", "split_address"]
 log = logging.getLogger(__name__)
 TopicHandler = Callable[[str, bytes], Outcome]
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 _GARBAGE_POINTS = 10  # bytes that made a decoder raise
 _INVALID_POINTS = 10  # a message our validator refused: an honest forwarder would have refused it too
-_EXCESS_POINTS = 1
+_EXCESS_POINTS = 1  # a stream more than any honest peer opens in a second
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """listen: multiaddrs to bind (empty: a client that only dials). bootstrap: multiaddrs with /p2p/ID.
 
-    topics: joined besides those that have handlers. min_connections: how many peers discovery aims for.
+    topics: joined besides those that have handlers. min_connections: how many peers discovery aims for. book: the file in which known peers
+    are kept. valued: whose connections are not given up for a newcomer's (validators).
     """
 
     key: Key
@@ -57,6 +65,8 @@ class NetworkConfig:
     topics: tuple[str, ...] = ()
     expected_size: int = 4
     min_connections: int = 4
+    book: Path | None = None
+    valued: Callable[[str], bool] = lambda peer: False
 
 
 class Network:
@@ -69,8 +79,16 @@ class Network:
         self.peer_id = config.key.peer_id
 
     def addresses(self) -> tuple[str, ...]:
-        """Multiaddrs with /p2p/ID and the ports really bound."""
+        """Multiaddrs with /p2p/ID that others may dial: the ports really bound, of every interface where that is what was bound."""
         return self._discovery.addresses()
+
+    def alone(self) -> str:
+        """Why nobody is connected, as one sentence."""
+        return self._discovery.alone()
+
+    def status(self) -> dict[str, Any]:
+        """budgets: how much of what is taken, of how much. banned, refused_by, troubles, alone, twin: each with its reason."""
+        return {"budgets": self._discovery.door.status(), **self._discovery.status()}
 
     def connected(self) -> tuple[str, ...]:
         """Peers connected now that have greeted with our network id."""
@@ -88,7 +106,7 @@ class Network:
         """Dial and greet. ConfigError: not an address. Unavailable: nobody there. RemoteProtocolError: refused."""
         peer, address = split_address(multiaddr)
         await self._discovery.dial(peer, (address,))
-        self._discovery.book.learn(peer, [address], first_hand=True)
+        self._discovery.book.learn(peer, [address], Rank.REACHED)
 
     async def open_stream(self, peer_id: str, short: str) -> Stream:
         """A new stream to a peer, connecting first when need be. Raises Unavailable."""
@@ -136,32 +154,40 @@ async def _opened(
 ) -> AsyncIterator[Network]:
     guards.install()
     bootstrap = tuple(split_address(address) for address in config.bootstrap)
-    listen = [_listen_address(address) for address in config.listen]
+    listen = [_listen_address(address) for address in await listen_addresses(config.listen)]
     host = new_host(
         key_pair=create_new_key_pair(config.key.seed), listen_addrs=listen, connection_config=_connection_config()
     )
     assert str(host.get_id()) == config.key.peer_id
-    judge = _Judge(config.key.peer_id)
-    guards.guard_streams(host, judge.admits, judge.report)
+    door, policy = Door(Budgets()), DialPolicy()
+    door.valued = config.valued
+    judge = _Judge(config.key.peer_id, door)
+    guards.set_door(host, door, policy)
+    guards.guard_streams(host, door, judge.admits, judge.report)
     gossip = _gossip(config.expected_size)
-    guards.trim_gossip(gossip)
+    trim_gossip(gossip)
     topics = {short: topic_name(config.network, short) for short in (*topic_handlers, *config.topics)}
-    pubsub = guards.GuardedPubsub(host, gossip, judge.report, judge.admits, allowed_topics=frozenset(topics.values()))
+    pubsub = GuardedPubsub(host, gossip, judge.report, judge.admits, door, allowed_topics=frozenset(topics.values()))
     for short, handler in topic_handlers.items():
-        pubsub.set_sync_validator(topics[short], judge.validator(handler))
+        pubsub.judges[topics[short]] = judge.validator(handler)
     dht = KadDHT(host, DHTMode.SERVER if listen else DHTMode.CLIENT, max_peers_per_subnet=0)
     dht.strict_validation = True
-    discovery = Discovery(host, dht, config.network, judge.scores, min(config.min_connections, MAX_CONNECTIONS))
+    wanted = min(config.min_connections, MAX_CONNECTIONS)
+    discovery = Discovery(host, dht, config.network, judge.scores, wanted, door, policy)
+    discovery.bootstrap = bootstrap
+    keeper = Keeper(discovery, bootstrap, config.book)
+    guards.bound_handlers(host, frozenset(gossip.get_protocols()))
     host.set_stream_handler(PEERS_PROTOCOL, judge.boundary(discovery.answer))
     for short, serve in stream_handlers.items():
         host.set_stream_handler(protocol_name(short), judge.boundary(serve))
     async with host.run(listen_addrs=listen), background_trio_service(gossip), background_trio_service(pubsub):
         async with background_trio_service(dht):
+            _check_bound(host, listen)
             await pubsub.wait_until_ready()
             for topic in topics.values():
                 await pubsub.subscribe(topic)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(discovery.run, bootstrap)
+                nursery.start_soon(keeper.run)
                 try:
                     yield Network(config, pubsub, discovery)
                 finally:
@@ -171,8 +197,9 @@ async def _opened(
 class _Judge:
     """Turns what went wrong into points, and points into admission."""
 
-    def __init__(self, me: str) -> None:
+    def __init__(self, me: str, door: Door) -> None:
         self._me = me
+        self._door = door
         self.scores = Scores()
         self._rate = RateLimit()
 
@@ -185,41 +212,41 @@ class _Judge:
             points = error.penalty
         elif isinstance(error, guards.StreamLimit):
             points = _EXCESS_POINTS
-        elif isinstance(error, FolkmootError | OSError | EOFError):
+        elif isinstance(error, FolkmootError | OSError | EOFError | trio.TooSlowError):
             points = 0  # the way was lost, or the fault is ours or a client's
         else:
             points = _GARBAGE_POINTS
-        if self.scores.penalise(peer, points, trio.current_time()):
-            log.warning("banned %s for a while: %s: %s", peer, type(error).__name__, error)
-        else:
-            log.debug("from %s: %s: %s", peer, type(error).__name__, error)
+        self._penalise(peer, points, f"{type(error).__name__}: {error}")
+        log.debug("from %s: %s: %s", peer, type(error).__name__, error)
 
-    def validator(self, handler: TopicHandler) -> Callable[[str, Any], bool]:
-        """Run by gossip after the signature was checked; its answer for one message id is remembered there."""
-        def valid(forwarder: str, message: Any) -> bool:
-            author = str(ID(message.from_id))
-            if forwarder == self._me:
-                return True
-            if author == self._me or len(message.topicIDs) != 1:
-                return False
-            if len(message.data) > MAX_GOSSIP:
-                self.report(forwarder, RemoteProtocolError("too large for gossip", field="data", code="too_large"))
-                return False
-            now = trio.current_time()
+    def _penalise(self, peer: str, points: int, why: str) -> None:
+        if points and self.scores.penalise(peer, points, trio.current_time(), why[:300]):
+            log.warning("banned %s for a while: %s", peer, why)
+
+    def validator(self, handler: TopicHandler) -> Callable[[str, Any], Outcome]:
+        """Asked by gossip once the signature was checked. A handler that fails is our fault: nobody pays for it."""
+
+        def outcome_of(forwarder: str, message: Any) -> Outcome:
+            author, now = str(ID(message.from_id)), trio.current_time()
             if self.scores.banned(author, now) or not self._rate.allow(author, now):
-                return False
-            outcome = handler(author, bytes(message.data))
+                return Outcome.IGNORE
+            try:
+                outcome = handler(author, bytes(message.data))
+            except Exception:  # a bug here must neither end the host nor ban the messenger
+                log.exception("the handler of %s", message.topicIDs[0])
+                return Outcome.IGNORE
             if outcome is Outcome.REJECT:
-                self.scores.penalise(forwarder, _INVALID_POINTS, now)
-            return outcome is Outcome.ACCEPT
+                self._penalise(forwarder, _INVALID_POINTS, f"gossip on {message.topicIDs[0]} that is wrong for everybody")
+            return outcome
 
-        return valid
+        return outcome_of
 
     def boundary(self, serve: StreamHandler) -> Callable[[Any], Awaitable[None]]:
         """The exception boundary around one stream handler."""
 
         async def run(raw: Any) -> None:
-            stream = Stream(raw, str(raw.muxed_conn.peer_id))
+            intake = self._door.intake(raw.muxed_conn, guards.host_of(raw.muxed_conn))
+            stream = Stream(raw, str(raw.muxed_conn.peer_id), intake, ours=False)
             try:
                 await serve(stream)
             except Exception as error:  # the supervisor's edge: a handler's failure ends its stream, never the host
@@ -252,13 +279,21 @@ def _listen_address(address: str) -> Multiaddr:
         raise ConfigError(f"cannot listen on {address!r}: {error}", field="listen") from error
 
 
+def _check_bound(host: Any, listen: list[Multiaddr]) -> None:
+    """The library says nothing of an address that it could not bind."""
+    missing = [str(address) for address in listen if str(address) not in host.get_network().listeners]
+    if missing:
+        raise ConfigError(f"cannot listen on {', '.join(missing)}: in use by another program?", field="listen", code="listen")
+
+
 def _connection_config() -> ConnectionConfig:
     return ConnectionConfig(
         min_connections=0,
         low_watermark=0,  # the library's own auto-dialler stays off: discovery does it
-        high_watermark=MAX_CONNECTIONS,
-        max_connections=MAX_CONNECTIONS,
+        high_watermark=MAX_CONNECTIONS * 2,  # and so does its pruning: the door says who goes
+        max_connections=MAX_CONNECTIONS * 2,
         max_connections_per_peer=1,
+        inbound_upgrade_timeout=HALF_OPEN_S,
     )
 
 

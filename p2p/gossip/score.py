@@ -1,38 +1,40 @@
-"""Penalties and bans. Law: points fade with time, a full score bans for a fixed time, memory is bounded.
+"""Penalties and bans. Law: points fade with time, a full score bans for a fixed time, every ban has a reason, memory is bounded.
 
-Pure: the caller passes the time. Rule SCORE-1: 100 points ban for 60 s. SCORE-2: one point fades each second.
+Pure: the caller passes the time. Rule SCORE-1: 100 points ban for 60 s. SCORE-2: one point fades each second. SCORE-3: one fault costs at most
+a quarter of a ban; only what is wrong for everybody costs anything.
 RATE-1: an origin's messages above the rate are ignored, not punished: a forwarder cannot know our clock.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 from p2p.limits import BAN_POINTS, BAN_S, GOSSIP_RATE_PER_ORIGIN, MAX_SCORED_PEERS
 
 _FADE_PER_S: Final = 1.0
+_MOST_AT_ONCE: Final = BAN_POINTS // 4
 
 
 class Scores:
-    """Who misbehaved how much, and until when they are banned."""
+    """Who misbehaved how much, and until when they are banned for what."""
 
-    __slots__ = ("_banned_until", "_points")
+    __slots__ = ("_banned", "_points")
 
     def __init__(self) -> None:
         self._points: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._banned_until: OrderedDict[str, float] = OrderedDict()
+        self._banned: OrderedDict[str, tuple[float, str]] = OrderedDict()
 
-    def penalise(self, peer: str, points: int, now: float) -> bool:
-        """Add `points`; True when this bans the peer now."""
+    def penalise(self, peer: str, points: int, now: float, why: str = "") -> bool:
+        """Add `points`; True when this bans the peer now, for `why`."""
         assert points >= 0
         held, since = self._points.pop(peer, (0.0, now))
-        total = max(0.0, held - (now - since) * _FADE_PER_S) + points
+        total = max(0.0, held - (now - since) * _FADE_PER_S) + min(points, _MOST_AT_ONCE)
         if total >= BAN_POINTS:
             fresh = not self.banned(peer, now)
-            self._banned_until.pop(peer, None)
-            self._banned_until[peer] = now + BAN_S
-            _trim(self._banned_until)
+            self._banned.pop(peer, None)
+            self._banned[peer] = (now + BAN_S, why)
+            _trim(self._banned)
             return fresh
         self._points[peer] = (total, now)
         _trim(self._points)
@@ -43,7 +45,23 @@ class Scores:
         return max(0.0, held - (now - since) * _FADE_PER_S)
 
     def banned(self, peer: str, now: float) -> bool:
-        return self._banned_until.get(peer, now) > now
+        return self._banned.get(peer, (now, ""))[0] > now
+
+    def ban(self, peer: str, now: float) -> tuple[float, str] | None:
+        """(seconds left, why) while `peer` is banned."""
+        until, why = self._banned.get(peer, (now, ""))
+        return (until - now, why) if until > now else None
+
+    def bans(self, now: float) -> dict[str, tuple[float, str]]:
+        """Whom we ban: seconds left and why."""
+        return {peer: (until - now, why) for peer, (until, why) in self._banned.items() if until > now}
+
+    def ended(self, now: float) -> tuple[str, ...]:
+        """Whose ban has ended since the last call."""
+        over = tuple(peer for peer, (until, _) in self._banned.items() if until <= now)
+        for peer in over:
+            del self._banned[peer]
+        return over
 
 
 class RateLimit:
@@ -65,6 +83,27 @@ class RateLimit:
         return allowed
 
 
-def _trim(table: OrderedDict[str, tuple[float, float]] | OrderedDict[str, float]) -> None:
+class Twins:
+    """Two peers that run with one key. Each start of a peer greets with a number of its own; one that comes back after another was heard in
+    between is no restart."""
+
+    __slots__ = ("_last", "_told")
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
+        self._told: OrderedDict[str, float] = OrderedDict()
+
+    def heard(self, peer: str, start: bytes, now: float) -> bool:
+        """Whether `peer`, which greets as `start`, runs twice."""
+        current, before = self._last.pop(peer, (start, b""))
+        if start == before:
+            self._told[peer] = now + BAN_S
+            _trim(self._told)
+        self._last[peer] = (start, current if start != current else before)
+        _trim(self._last)
+        return self._told.get(peer, now) > now
+
+
+def _trim(table: OrderedDict[str, Any]) -> None:
     while len(table) > MAX_SCORED_PEERS:
         table.popitem(last=False)

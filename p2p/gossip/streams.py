@@ -1,31 +1,44 @@
 """Framed streams to one peer. Law: every read is bounded in size and time, and fails by whose fault it is.
 
 A frame is an unsigned varint length and that many bytes. Rule FRAME-1: the length is refused before any of the body is
-kept. FRAME-2: a library error of any kind becomes Unavailable: the peer or the way to it is gone.
+kept. FRAME-2: a library error of any kind becomes Unavailable: the peer or the way to it is gone. FRAME-3: a frame that has begun takes its
+announced size from the peer's unparsed bytes; without room a stranger's is refused, and one that we asked for waits unread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
-from p2p.errors import LocalProtocolError, RemoteProtocolError, Unavailable
+from p2p.errors import LocalProtocolError, Overloaded, RemoteProtocolError, Unavailable
 from p2p.limits import DISCONNECT_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_FRAME
 
 _CHUNK = 65536
 _MAX_VARINT = 5  # bytes of a length below 2**35
 _WRITE = 64 * 1024
+_WAIT_FOR_ROOM_S = 0.05
+
+
+class Room(Protocol):
+    """Where unparsed bytes are counted (door.Intake)."""
+
+    def reserve(self, amount: int, *, ours: bool) -> bool: ...
+
+    def release(self, amount: int) -> None: ...
 
 
 class Stream:
-    """One bidirectional stream; `peer` is authenticated by the connection below."""
+    """One bidirectional stream; `peer` is authenticated by the connection below. ours: we opened it."""
 
-    __slots__ = ("_buffer", "_ended", "_raw", "_sending", "peer")
+    __slots__ = ("_buffer", "_ended", "_ours", "_raw", "_reserved", "_room", "_sending", "peer")
 
-    def __init__(self, raw: Any, peer: str) -> None:
+    def __init__(self, raw: Any, peer: str, room: Room | None = None, *, ours: bool = True) -> None:
         self._raw = raw
+        self._room = room
+        self._ours = ours
+        self._reserved = 0
         self._buffer = bytearray()
         self._ended = False
         self._sending = trio.Lock()
@@ -51,7 +64,8 @@ class Stream:
         async def read() -> None:
             nonlocal frame
             while (frame := self._take(limit)) is None:
-                chunk = await self._raw.read(_CHUNK)
+                await self._reserve()
+                chunk = await self._raw.read(min(_CHUNK, limit + _MAX_VARINT))
                 if not chunk:
                     raise Unavailable("the peer closed the stream", field="stream", code="closed")
                 self._buffer += chunk
@@ -62,6 +76,7 @@ class Stream:
 
     async def close(self) -> None:
         """Say that nothing more will be sent and let go; never raises for a peer that is already gone."""
+        self._release()
         if self._ended:
             return
         self._ended = True
@@ -69,28 +84,52 @@ class Stream:
 
     async def reset(self) -> None:
         """Break the stream off on both sides."""
+        self._release()
         self._ended = True
         await self._quietly(self._raw.reset)
 
+    async def _reserve(self) -> None:
+        """FRAME-3: room for the frame that has begun, once its length is known."""
+        announced = self._announced()
+        if self._room is None or self._reserved or announced is None:
+            return
+        amount = sum(announced)
+        while not self._room.reserve(amount, ours=self._ours):
+            if not self._ours:
+                raise Overloaded("too much of yours, or of your network, waits here unfinished; send less at once", field="frame")
+            await trio.sleep(_WAIT_FOR_ROOM_S)
+        self._reserved = amount
+
+    def _release(self) -> None:
+        if self._room is not None and self._reserved:
+            self._room.release(self._reserved)
+        self._reserved = 0
+
     def _take(self, limit: int) -> bytes | None:
-        size = shift = 0
-        for at, byte in enumerate(self._buffer[:_MAX_VARINT]):
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                start = at + 1
-                break
-        else:
-            if len(self._buffer) >= _MAX_VARINT:
-                raise RemoteProtocolError("a frame's length is not a varint in range", field="frame", code="varint")
+        announced = self._announced()
+        if announced is None:
             return None
+        start, size = announced
         if size > limit:
             raise RemoteProtocolError(f"a frame of {size} bytes, {limit} are allowed", field="frame", code="too_large")
         if len(self._buffer) < start + size:
             return None
         frame = bytes(self._buffer[start : start + size])
         del self._buffer[: start + size]
+        self._release()
         return frame
+
+    def _announced(self) -> tuple[int, int] | None:
+        """(bytes of the length, the length) of the frame at the front of the buffer, when they are there."""
+        size = shift = 0
+        for at, byte in enumerate(self._buffer[:_MAX_VARINT]):
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return at + 1, size
+        if len(self._buffer) >= _MAX_VARINT:
+            raise RemoteProtocolError("a frame's length is not a varint in range", field="frame", code="varint")
+        return None
 
     async def _guarded(self, action: Callable[[], Awaitable[None]], timeout_s: float) -> None:
         try:
@@ -98,7 +137,7 @@ class Stream:
                 await action()
         except trio.TooSlowError as error:
             raise Unavailable(f"no word from the peer for {timeout_s:g} s", field="stream", code="timeout") from error
-        except (RemoteProtocolError, Unavailable):
+        except (RemoteProtocolError, Unavailable, Overloaded):
             raise
         except Exception as error:  # the library raises dozens of types, KeyError among them (FRAME-2)
             raise Unavailable(f"the stream broke: {type(error).__name__}", field="stream") from error

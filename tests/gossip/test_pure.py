@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.errors import FolkmootError, LocalProtocolError, RemoteProtocolError
-from p2p.gossip.book import AddressBook, bare_address, seen_addresses
-from p2p.gossip.handshake import pack_hello, pack_refusal, pack_welcome, parse_hello, parse_reply
+from p2p.gossip.book import AddressBook, Rank, bare_address, seen_addresses
+from p2p.gossip.handshake import pack_hello, pack_refusal, pack_welcome, parse_opening, parse_reply
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.topics import protocol_name, topic_name
 from p2p.keys import Key
@@ -27,12 +27,20 @@ def test_names() -> None:
 
 
 def test_score_bans_and_forgives() -> None:
-    """SCORE-1, SCORE-2."""
+    """SCORE-1, SCORE-2, SCORE-3."""
     scores = Scores()
-    assert not scores.penalise("a", BAN_POINTS - 1, 0.0)
+    assert not scores.penalise("a", 10 * BAN_POINTS, 0.0)
+    assert scores.points("a", 0.0) == BAN_POINTS / 4
+    for _ in range(2):
+        assert not scores.penalise("a", BAN_POINTS // 4, 0.0)
+    assert not scores.penalise("a", BAN_POINTS // 4 - 1, 0.0)
     assert scores.points("a", 10.0) == BAN_POINTS - 11
-    assert scores.penalise("a", 11, 10.0)
+    assert scores.penalise("a", 11, 10.0, "the last straw")
     assert scores.banned("a", 10.0 + BAN_S - 1)
+    assert scores.bans(10.0) == {"a": (BAN_S, "the last straw")}
+    assert scores.ended(10.0 + BAN_S - 1) == ()
+    assert scores.ended(10.0 + BAN_S) == ("a",)
+    assert scores.ended(10.0 + BAN_S) == ()
     assert not scores.banned("a", 10.0 + BAN_S)
     assert not scores.banned("b", 10.0)
 
@@ -72,6 +80,9 @@ def test_book_delays_failures_and_seeks_the_lost() -> None:
     assert book.to_dial((), 2.9, wanted=1) == ()
     assert book.to_dial((), 3.0, wanted=1) == (PEER,)
     book.lost(PEER, 3.0)
+    assert book.to_dial((), 4.0, wanted=0) == (), "hearsay is not sought"
+    book.learn(PEER, [HERE], Rank.TOLD)
+    book.lost(PEER, 3.0)
     assert book.to_dial((), 4.0, wanted=0) == (PEER,)
     assert book.to_dial((PEER,), 4.0, wanted=0) == ()
 
@@ -79,7 +90,7 @@ def test_book_delays_failures_and_seeks_the_lost() -> None:
 def test_book_is_bounded() -> None:
     book = AddressBook()
     for number in range(MAX_KNOWN_PEERS + 10):
-        book.learn(f"peer{number}", [f"/ip4/1.2.3.4/tcp/{number + 1}"])
+        book.learn(f"peer{number}", [f"/ip4/1.2.3.4/tcp/{number + 1}"], source=f"source{number}")
     assert len(book) == MAX_KNOWN_PEERS
     book.learn(PEER, [f"/ip4/1.2.3.4/tcp/{port}" for port in range(1, 50)])
     assert len(book.addresses(PEER)) == MAX_ADDRESSES_PER_PEER
@@ -87,20 +98,20 @@ def test_book_is_bounded() -> None:
 
 def test_greeting() -> None:
     """HELLO-1."""
-    assert parse_hello(pack_hello("lab", (HERE,)), "lab").addresses == (HERE,)
+    assert parse_opening(pack_hello("lab", (HERE,)), "lab").addresses == (HERE,)  # type: ignore[union-attr]
     assert parse_reply(pack_welcome((HERE,), ())).addresses == (HERE,)  # type: ignore[union-attr]
     with pytest.raises(RemoteProtocolError) as other:
-        parse_hello(pack_hello("lab", ()), "moon")
+        parse_opening(pack_hello("lab", ()), "moon")
     assert (other.value.code, other.value.field) == ("wrong_network", "network")
     assert parse_reply(pack_refusal(other.value)).code == "wrong_network"  # type: ignore[union-attr]
     with pytest.raises(RemoteProtocolError) as newer:
-        parse_hello(b"\x82\x02\x01", "lab")
+        parse_opening(b"\x82\x02\x01", "lab")
     assert newer.value.code == "version"
 
 
 @given(st.binary(max_size=200))
 def test_garbage_is_a_typed_error(data: bytes) -> None:
-    for parse in (lambda: parse_hello(data, "lab"), lambda: parse_reply(data)):
+    for parse in (lambda: parse_opening(data, "lab"), lambda: parse_reply(data)):
         try:
             parse()
         except FolkmootError as error:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import trio
 
+from p2p.gossip import score
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.gossip.streams import Stream
+from p2p.gossip.topics import topic_name
 from p2p.keys import Key
 from p2p.outcome import Outcome
 
@@ -49,6 +52,7 @@ async def peer(settings: dict[str, Any]) -> None:
         got.append(data[:100].hex())
         return Outcome.REJECT if data.startswith(b"bad") else Outcome.ACCEPT
 
+    score.BAN_S = settings.get("ban_s", score.BAN_S)
     config = NetworkConfig(
         Key(bytes.fromhex(settings["seed"])),
         settings.get("network", "lab"),
@@ -56,6 +60,7 @@ async def peer(settings: dict[str, Any]) -> None:
         tuple(settings.get("bootstrap", ())),
         expected_size=settings.get("size", 4),
         min_connections=settings.get("min", 4),
+        book=Path(settings["book"]) if "book" in settings else None,
     )
     handlers = {"echo": echo, "raises": raises, "keyerror": loses_key, "reads": reads}
     async with open_network(config, topic_handlers={"t": note, "boom": explode}, stream_handlers=handlers) as net:
@@ -71,7 +76,9 @@ async def peer(settings: dict[str, Any]) -> None:
                     await net.publish("t", bytes.fromhex(command["data"]))
                 elif command["op"] == "drop":
                     await net.disconnect(command["peer"])
-                emit(connected=net.connected(), got=got, table=net._discovery.dht.get_routing_table_size())
+                meshed = [str(one) for one in net._pubsub.router.mesh.get(topic_name("lab", "t"), ())]
+                table = net._discovery.dht.get_routing_table_size()
+                emit(connected=net.connected(), got=got, table=table, meshed=meshed, status=net.status())
 
 
 async def stock(settings: dict[str, Any]) -> None:

@@ -91,5 +91,5 @@ def test_a_kind_is_refused_by_size_and_by_place_before_it_is_decoded(monkeypatch
 
 def test_a_frame_of_no_tokens_would_never_end() -> None:
     with pytest.raises(RemoteProtocolError):
-        parse_frame(encode(["tokens", 0, [], "x"]))
-    assert parse_frame(pack_frame(Tokens(0, (1,), "x"))) == Tokens(0, (1,), "x")
+        parse_frame(encode(["tokens", 0, [], "x", bytes(64)]))
+    assert parse_frame(pack_frame(Tokens(0, (1,), "x", bytes(64)))) == Tokens(0, (1,), "x", bytes(64))

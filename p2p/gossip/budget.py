@@ -1,0 +1,181 @@
+"""What each unknown may take of us: by peer, by address group, in all. Law: no count here is ever above its limit, and nothing is kept of who
+holds nothing.
+
+Pure: the caller passes the time. Rule BUDGET-1: what one peer takes never keeps another group out, as a group has at most a share of the
+total. BUDGET-2: the last quarter of a total is for what we asked for ourselves, so strangers cannot stop our own questions.
+GROUP-1: 127.0.0.1 and ::1 are this machine and of no group; every other address is, those of 127.0.0.0/8 included.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from p2p.limits import BUDGETS, MAX_SCORED_PEERS, Budget
+
+THIS_MACHINE = ""
+
+
+def group_of(host: str | None) -> str:
+    """The network that `host` is counted with; nothing for this machine, and for what is no address."""
+    try:
+        address: IPv4Address | IPv6Address = ip_address((host or "").partition("%")[0])
+    except ValueError:
+        return THIS_MACHINE
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if str(address) in ("127.0.0.1", "::1"):
+        return THIS_MACHINE
+    return str(ip_network((address, 24 if address.version == 4 else 56), strict=False))
+
+
+class Ledger:
+    """Who holds how much of one thing. settle: called before a refusal, so that what was estimated too high is corrected first."""
+
+    __slots__ = ("_groups", "_peers", "budget", "most", "settle", "shed", "used")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._peers: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
+        self.used = self.most = self.shed = 0
+        self.settle: Callable[[], None] | None = None
+
+    def take(self, peer: str, group: str, amount: int = 1, *, ours: bool = False) -> bool:
+        """Whether `peer` gets `amount` more. ours: it is for something that we began."""
+        if not self._fits(peer, group, amount, ours):
+            if self.settle is not None:
+                self.settle()
+            if self.settle is None or not self._fits(peer, group, amount, ours):
+                self.shed += 1
+                return False
+        self._peers[peer] = self._peers.get(peer, 0) + amount
+        if group:
+            self._groups[group] = self._groups.get(group, 0) + amount
+        self.used += amount
+        self.most = max(self.most, self.used)
+        return True
+
+    def give(self, peer: str, group: str, amount: int = 1) -> None:
+        """Give back what was taken."""
+        for table, name in ((self._peers, peer), (self._groups, group)):
+            if name in table:
+                table[name] -= amount
+                assert table[name] >= 0
+                if not table[name]:
+                    del table[name]
+        self.used -= amount
+
+    @contextmanager
+    def held(self, peer: str, group: str) -> Iterator[bool]:
+        """One for the length of a block, if there is one."""
+        taken = self.take(peer, group)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self.give(peer, group)
+
+    def of(self, peer: str, group: str = THIS_MACHINE) -> tuple[int, int]:
+        """What `peer` and `group` hold."""
+        return self._peers.get(peer, 0), self._groups.get(group, 0)
+
+    def status(self) -> dict[str, object]:
+        b = self.budget
+        return {"used": self.used, "most": self.most, "of": b.total, "by_peer": b.peer, "by_group": b.group, "refused": self.shed}
+
+    def _fits(self, peer: str, group: str, amount: int, ours: bool) -> bool:
+        b = self.budget
+        total = b.total if ours else b.total - b.total // 4
+        in_group = self._groups.get(group, 0) + amount <= b.group if group else True
+        return in_group and self._peers.get(peer, 0) + amount <= b.peer and self.used + amount <= total
+
+
+class Flow:
+    """So much in a second, with two seconds' worth at once. What was spent beyond it is owed, so one dear thing is paid for later."""
+
+    __slots__ = ("_buckets", "budget", "shed", "spent")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.spent = 0.0
+        self.shed = 0
+
+    def allows(self, peer: str, group: str, now: float, *, valued: bool = False) -> bool:
+        """Whether nothing is owed: by `peer`, by its group, and, unless it is valued, by all who are not."""
+        fine = all(self._left(name, rate, now) > 0 for name, rate in self._names(peer, group, valued))
+        self.shed += not fine
+        return fine
+
+    def spend(self, peer: str, group: str, amount: float, now: float, *, valued: bool = False) -> None:
+        self.spent += amount
+        for name, rate in self._names(peer, group, valued):
+            left = self._left(name, rate, now)
+            self._buckets.pop(name, None)
+            self._buckets[name] = (left - amount, now)
+        while len(self._buckets) > MAX_SCORED_PEERS:
+            self._buckets.popitem(last=False)
+
+    def status(self) -> dict[str, object]:
+        b = self.budget
+        return {"spent": round(self.spent), "a_second": b.total, "by_peer": b.peer, "by_group": b.group, "refused": self.shed}
+
+    def _names(self, peer: str, group: str, valued: bool) -> Iterable[tuple[str, int]]:
+        yield "p/" + peer, self.budget.peer
+        if group:
+            yield "g/" + group, self.budget.group
+        if not valued:
+            yield "all", self.budget.total
+
+    def _left(self, name: str, rate: int, now: float) -> float:
+        left, since = self._buckets.get(name, (2.0 * rate, now))
+        return min(2.0 * rate, left + max(0.0, now - since) * rate)
+
+
+class Budgets:
+    """One of each for a host."""
+
+    def __init__(self) -> None:
+        self.unparsed = Ledger(BUDGETS["unparsed bytes"])
+        self.outgoing = Ledger(BUDGETS["outgoing bytes"])
+        self.half_open = Ledger(BUDGETS["half open"])
+        self.streams = Ledger(BUDGETS["streams"])
+        self.requests = Flow(BUDGETS["requests"])
+        self.work = Flow(BUDGETS["work ms"])
+        self.wanted = Flow(BUDGETS["wanted bytes"])
+
+    def status(self) -> dict[str, dict[str, object]]:
+        return {
+            "unparsed bytes": self.unparsed.status(), "outgoing bytes": self.outgoing.status(), "half open": self.half_open.status(),
+            "streams": self.streams.status(), "requests": self.requests.status(),
+            "work ms": self.work.status(), "wanted bytes": self.wanted.status(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A connection, as far as it matters who has to go. valued: a validator's, or dialled by us."""
+
+    peer: str
+    group: str
+    since: float
+    greeted: bool
+    valued: bool
+
+
+def first_to_go(held: Iterable[Held], now: float, grace_s: float) -> Held | None:
+    """Whose place a newcomer gets: who had time to greet and did not, the oldest first; then the youngest of the largest group. Nobody valued,
+    nobody who is alone in its group while another group has two, and nobody at all when only those are left."""
+    free = [one for one in held if not one.valued]
+    silent = [one for one in free if not one.greeted and now - one.since >= grace_s]
+    if silent:
+        return min(silent, key=lambda one: one.since)
+    sizes: dict[str, int] = {}
+    for one in free:
+        sizes[one.group] = sizes.get(one.group, 0) + 1
+    crowded = [one for one in free if sizes[one.group] > 1]
+    return max(crowded, key=lambda one: (sizes[one.group], one.since), default=None)

@@ -1,0 +1,202 @@
+"""Who may come in and stay, and what a connection may have unread. Law: a place that is full is given to a newcomer by a stated order, so silent
+or idle strangers never keep the honest out.
+
+The library hands each inbound socket to `knock`, each finished connection to `admits`, each arriving body to its Intake (guards.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of
+from p2p.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD
+
+MARK = "_folkmoot_door"  # under which the library's objects carry what is ours
+_STEP = 256 * 1024  # bytes that an intake takes from the ledger at once
+
+
+class TooMuchUnread(trio.TooSlowError):
+    """A peer sends more than anybody reads. The library ends the connection on its base class."""
+
+
+@dataclass(slots=True)
+class _Knock:
+    name: str
+    group: str
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    counted: bool = True
+
+
+class Intake:
+    """The unparsed bytes of one connection: those in the multiplexer's buffers, estimated from above, and those of begun frames."""
+
+    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "group", "peer")
+
+    def __init__(self, ledger: Ledger, muxed: Any, peer: str, group: str) -> None:
+        self._ledger, self._muxed, self.peer, self.group = ledger, muxed, peer, group
+        self._charged = self._guess = 0
+
+    def attach(self) -> None:
+        """From now on the connection's bodies are counted."""
+        self._muxed.__dict__[MARK] = self
+
+    def arrive(self, length: int) -> None:
+        """A body of `length` bytes is about to be kept. Raises TooMuchUnread."""
+        self._guess += length
+        if self._guess <= self._charged:
+            return
+        self._guess = self._unread() + length
+        wanted = -(-self._guess // _STEP) * _STEP
+        if self._guess > MAX_UNREAD:
+            raise TooMuchUnread
+        if wanted <= self._charged:
+            self._give(self._charged - wanted)
+        elif self._ledger.take(self.peer, self.group, wanted - self._charged):
+            self._charged = wanted
+        else:
+            raise TooMuchUnread
+
+    def settle(self) -> None:
+        """Give back what was read since."""
+        self._guess = self._unread()
+        self._give(self._charged - min(self._charged, -(-self._guess // _STEP) * _STEP))
+
+    def reserve(self, amount: int, *, ours: bool) -> bool:
+        """Room for a frame of `amount` bytes that has begun."""
+        return self._ledger.take(self.peer, self.group, amount, ours=ours)
+
+    def release(self, amount: int) -> None:
+        self._ledger.give(self.peer, self.group, amount)
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._muxed.is_closed)
+
+    def _give(self, amount: int) -> None:
+        if amount:
+            self._ledger.give(self.peer, self.group, amount)
+            self._charged -= amount
+
+    def _unread(self) -> int:
+        return 0 if self.closed else sum(map(len, self._muxed.stream_buffers.values()))
+
+
+@dataclass(slots=True)
+class Waiting:
+    """The bytes that wait for one peer to read them."""
+
+    ledger: Ledger
+    peer: str
+    group: str
+
+    def take(self, amount: int) -> bool:
+        return self.ledger.take(self.peer, self.group, amount, ours=True)
+
+    def give(self, amount: int) -> None:
+        self.ledger.give(self.peer, self.group, amount)
+
+
+class Door:
+    """One host's door. greeted, valued: what discovery and the node know of a peer; both may change."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self.budgets = budgets
+        self.greeted: Callable[[str], bool] = lambda peer: False
+        self.valued: Callable[[str], bool] = lambda peer: False
+        self.connections: Callable[[], list[Held]] = list
+        self.refused = 0
+        self._names = itertools.count()
+        self._knocks: OrderedDict[str, _Knock] = OrderedDict()
+        self._intakes: dict[int, Intake] = {}
+        budgets.unparsed.settle = self._settle
+
+    # -- before a key is known
+
+    @contextmanager
+    def knock(self, host: str | None) -> Iterator[None]:
+        """Around the handshake of an inbound socket; ends it when it takes too long, or when its place goes to a newer one."""
+        group = group_of(host)
+        number = next(self._names)
+        knock = _Knock(f"{number}" if group == THIS_MACHINE else str(host), group)
+        while not self.budgets.half_open.take(knock.name, group):
+            self._give_up(self._oldest(knock))
+        self._knocks[str(number)] = knock
+        knock.scope.deadline = trio.current_time() + HALF_OPEN_S
+        try:
+            with knock.scope:
+                yield
+        finally:
+            self._knocks.pop(str(number), None)
+            self._uncount(knock)
+        if knock.scope.cancelled_caught:
+            raise ConnectionAbortedError("a socket that proved no key in time made room")
+
+    def _oldest(self, newcomer: _Knock) -> _Knock:
+        """Of the newcomer's own address or group when that one is full, else of the group with most."""
+        waiting = [knock for knock in self._knocks.values() if knock.counted]
+        budget, ledger = self.budgets.half_open.budget, self.budgets.half_open
+        by_peer, by_group = ledger.of(newcomer.name, newcomer.group)
+        if by_peer >= budget.peer:
+            return next(knock for knock in waiting if knock.name == newcomer.name)
+        if newcomer.group and by_group >= budget.group:
+            return next(knock for knock in waiting if knock.group == newcomer.group)
+        largest = Counter(knock.group for knock in waiting).most_common(1)[0][0]
+        return next(knock for knock in waiting if knock.group == largest)
+
+    def _give_up(self, knock: _Knock) -> None:
+        self._uncount(knock)
+        knock.scope.cancel()
+
+    def _uncount(self, knock: _Knock) -> None:
+        if knock.counted:
+            knock.counted = False
+            self.budgets.half_open.give(knock.name, knock.group)
+
+    # -- once it is known
+
+    def room_for(self, peer: str, group: str) -> tuple[bool, str | None]:
+        """Whether an inbound connection of `peer`, which is in the table already, may stay, and who has to go for it."""
+        if self.valued(peer):
+            return True, None
+        budget, held, now = BUDGETS["connections"], self.connections(), trio.current_time()
+        inbound = [one for one in held if one.peer != peer]
+        if group and sum(one.group == group for one in inbound) >= budget.group:
+            self.refused += 1
+            return False, None
+        if len(inbound) < budget.total - budget.total // 4:
+            return True, None
+        leaves = first_to_go([one for one in held if one.peer != peer], now, GREETING_GRACE_S)
+        if leaves is None:
+            self.refused += 1
+            return False, None
+        return True, leaves.peer
+
+    def intake(self, muxed: Any, host: str | None) -> Intake:
+        """The intake of a connection; one is made where there is none."""
+        found = self._intakes.get(id(muxed))
+        if found is None:
+            found = self._intakes[id(muxed)] = Intake(self.budgets.unparsed, muxed, str(muxed.peer_id), group_of(host))
+        return found
+
+    def sweep(self) -> None:
+        """Forget the intakes of connections that are gone; their readers hold them until they end."""
+        for name, intake in list(self._intakes.items()):
+            if intake.closed:
+                intake.settle()
+                del self._intakes[name]
+
+    def _settle(self) -> None:
+        for intake in self._intakes.values():
+            intake.settle()
+
+    def status(self) -> dict[str, dict[str, object]]:
+        budget = BUDGETS["connections"]
+        row: dict[str, object] = {"used": len(self.connections()), "of": budget.total, "by_group": budget.group, "refused": self.refused}
+        return {**self.budgets.status(), "connections": row}

@@ -1,0 +1,248 @@
+"""Keeping connections: whom to dial next, whom to greet, who is gone. Law: a dead peer is noticed, a lost one is sought, one that does nothing
+goes.
+
+Rule DISC-3: two missed pings end a connection. DISC-4: lost peers are dialled again within seconds, and so is one whose ban ended. DISC-6: who
+has not greeted in time, and has no stream open, is disconnected. DISC-7: what is known is on disk, so a peer finds its network without the
+bootstrap.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+from libp2p.host.ping import ID as PING_PROTOCOL
+from libp2p.host.ping import perform_ping_roundtrip
+from libp2p.peer.id import ID
+
+from p2p.errors import FolkmootError
+from p2p.gossip.book import Rank
+from p2p.gossip.discovery import Discovery, host_of_peer
+from p2p.gossip.guards import drop_connection, reset_quietly
+from p2p.gossip.reach import scope_of
+from p2p.limits import (
+    BOOK_SAVE_S,
+    DHT_INTERVAL_S,
+    DHT_REFRESH_TIMEOUT_S,
+    EXCHANGE_INTERVAL_S,
+    GREETING_GRACE_S,
+    MAX_BOOK_FILE,
+    PING_INTERVAL_S,
+    PING_MISSES,
+    PING_TIMEOUT_S,
+)
+
+log = logging.getLogger(__name__)
+_TICK_S = 0.5
+_DIALS_AT_ONCE = 4
+_EARLY_ROUNDS = 6  # quick rounds of exchange and DHT after the start
+
+
+class Keeper:
+    """The background tasks of one host. book_file: where known peers are kept (None: nowhere)."""
+
+    def __init__(self, discovery: Discovery, bootstrap: tuple[tuple[str, str], ...], book_file: Path | None = None) -> None:
+        self._net = discovery
+        self._bootstrap = bootstrap
+        self._file = book_file
+        self._written = b""
+        self._greeting: set[str] = set()
+        self._dialling: set[str] = set()
+        self._misses: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """All background tasks, each restarted when it fails."""
+        await self._load_book()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._supervise, lambda: self.keep_connected(nursery))
+                for task in (self.exchange, self.feed_dht, self.ping_all, self.keep_book):
+                    nursery.start_soon(self._supervise, task)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._save_book()
+
+    async def _supervise(self, task: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await task()
+            except Exception:  # the supervisor's edge: one task's failure must not end the host
+                log.exception("a discovery task failed and starts again")
+            await trio.sleep(_TICK_S)
+
+    async def keep_connected(self, nursery: trio.Nursery) -> None:
+        """Each tick: forget the gone, greet the new, dial what is missing."""
+        for peer, address in self._bootstrap:
+            self._net.book.learn(peer, [address], Rank.REACHED)
+        while True:
+            self._look_at_links(nursery)
+            self._dial_missing(nursery)
+            await trio.sleep(_TICK_S * random.uniform(0.7, 1.3))  # jitter, not a secret
+
+    def _look_at_links(self, nursery: trio.Nursery) -> None:
+        net, now, linked = self._net, trio.current_time(), self._net.linked()
+        net.door.sweep()
+        net.policy.near = frozenset(scope_of(host_of_peer(net.host, peer) or "") for peer in linked)
+        net.since = {peer: net.since.get(peer, now) for peer in linked}
+        for peer in net.verified - linked:
+            net.verified.discard(peer)
+            if peer not in net.dropped:
+                net.book.lost(peer, now)
+        for peer in net.scores.ended(now):
+            net.book.lost(peer, now)
+        net.mute &= linked
+        alone = net.left_alone(now)
+        for peer in linked:
+            ban = net.scores.ban(peer, now)
+            if ban is not None:
+                nursery.start_soon(net.dismiss, peer, "banned", ban[1], ban[0])
+            elif peer in alone:
+                nursery.start_soon(drop_connection, net.host, ID.from_string(peer))
+            elif not {peer} & (net.verified | self._greeting | net.mute):
+                self._greeting.add(peer)
+                nursery.start_soon(self._greet_new, peer)
+            elif peer in net.mute and now - net.since[peer] > GREETING_GRACE_S and not net.door.budgets.streams.of(peer)[0]:
+                nursery.start_soon(drop_connection, net.host, ID.from_string(peer))
+
+    def _dial_missing(self, nursery: trio.Nursery) -> None:
+        net, now = self._net, trio.current_time()
+        missing = net.wanted - len(net.verified) - len(self._dialling)
+        excluded = net.linked() | self._dialling | net.dropped | net.left_alone(now) | {net.me}
+        for peer in net.book.to_dial(excluded, now, wanted=missing)[: max(0, _DIALS_AT_ONCE - len(self._dialling))]:
+            if not net.scores.banned(peer, now):
+                self._dialling.add(peer)
+                nursery.start_soon(self._dial_known, peer)
+
+    async def _greet_new(self, peer: str) -> None:
+        net = self._net
+        try:
+            await trio.sleep(_TICK_S)  # the side that dialled greets first
+            if peer in net.linked() and peer not in net.verified:
+                await net.greet(peer)
+        except FolkmootError as error:
+            log.debug("greeting %s: %s", peer, error)
+            net.mute.add(peer)
+        finally:
+            self._greeting.discard(peer)
+
+    async def _dial_known(self, peer: str) -> None:
+        net = self._net
+        try:
+            await net.dial(peer, net.book.addresses(peer))
+        except FolkmootError as error:
+            log.debug("dialling %s: %s", peer, error)
+            net.book.dialled(peer, False, trio.current_time())
+        finally:
+            self._dialling.discard(peer)
+
+    async def exchange(self) -> None:
+        """Ask a random peer again whom it knows: often while connections are missing."""
+        early = _EARLY_ROUNDS
+        while True:
+            short = len(self._net.connected()) < self._net.wanted
+            await trio.sleep(1.0 if short and early > 0 else EXCHANGE_INTERVAL_S / 3 if short else EXCHANGE_INTERVAL_S)
+            early -= 1
+            peers = self._net.connected()
+            if peers:
+                try:
+                    await self._net.greet(random.choice(peers))  # any will do
+                except FolkmootError as error:
+                    log.debug("exchange: %s", error)
+
+    async def feed_dht(self) -> None:
+        """The DHT's table is fed by nobody else; then it is asked, and what it knows is written into the book."""
+        net, rounds = self._net, 0
+        while True:
+            await trio.sleep(2.0 if rounds < _EARLY_ROUNDS // 2 else DHT_INTERVAL_S)
+            rounds += bool(net.connected())
+            with trio.move_on_after(DHT_REFRESH_TIMEOUT_S):
+                try:
+                    for peer in net.connected():
+                        await net.dht.add_peer(ID.from_string(peer))
+                    if net.connected():
+                        await net.dht.refresh_routing_table()
+                except Exception as error:  # answers of other peers are decoded in there; a bad one ends the round only
+                    log.debug("DHT refresh: %r", error)
+            store = net.host.get_peerstore()
+            known = set(store.peers_with_addrs())
+            for target in net.dht.routing_table.get_peer_ids():
+                if str(target) not in net.verified and target in known:
+                    net.learn_from_dht(str(target), store.addrs(target))
+
+    async def ping_all(self) -> None:
+        """DISC-3. Yamux has no keep-alive: a stopped process stays connected for ever otherwise."""
+        while True:
+            await trio.sleep(PING_INTERVAL_S)
+            linked = self._net.linked()
+            self._misses = {p: n for p, n in self._misses.items() if p in linked}
+            async with trio.open_nursery() as nursery:
+                for peer in linked:
+                    nursery.start_soon(self._ping, peer)
+
+    async def _ping(self, peer: str) -> None:
+        raw, host = None, self._net.host
+        try:
+            with trio.fail_after(PING_TIMEOUT_S):
+                raw = await host.new_stream(ID.from_string(peer), [PING_PROTOCOL])
+                await perform_ping_roundtrip(raw)
+                await raw.close()
+            self._misses.pop(peer, None)
+        except Exception as error:  # whatever went wrong, there was no pong
+            if raw is not None:
+                await reset_quietly(raw)
+            self._misses[peer] = self._misses.get(peer, 0) + 1
+            log.debug("no pong from %s (%d): %r", peer, self._misses[peer], error)
+            if self._misses[peer] >= PING_MISSES:
+                self._misses.pop(peer, None)
+                log.info("no answer from %s to %d pings: the connection ends and is sought again", peer, PING_MISSES)
+                await drop_connection(host, ID.from_string(peer))
+
+    # -- the book on disk
+
+    async def keep_book(self) -> None:
+        while True:
+            await trio.sleep(BOOK_SAVE_S)
+            await self._save_book()
+
+    async def _load_book(self) -> None:
+        if self._file is None:
+            return
+        try:
+            raw = await trio.to_thread.run_sync(_read, self._file)
+        except FileNotFoundError:
+            return
+        except OSError as error:  # not to be read: the peer starts without it, and says so
+            log.warning("the address book %s cannot be read: %s", self._file, error)
+            return
+        self._net.book.load(raw, MAX_BOOK_FILE)
+
+    async def _save_book(self) -> None:
+        raw = self._net.book.dump(MAX_BOOK_FILE)
+        if self._file is None or raw == self._written or not raw:
+            return
+        try:
+            await trio.to_thread.run_sync(_write, self._file, raw)
+        except OSError as error:  # a full disk: the old file stays, the next round tries again
+            log.warning("the address book %s cannot be written: %s", self._file, error)
+            return
+        self._written = raw
+
+
+def _read(file: Path) -> bytes:
+    with file.open("rb") as handle:
+        return handle.read(MAX_BOOK_FILE)
+
+
+def _write(file: Path, raw: bytes) -> None:
+    """All or nothing, for the owner's eyes."""
+    fresh = file.with_name(file.name + ".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
+        handle.write(raw)
+        handle.flush()
+        os.fsync(handle.fileno())
+    fresh.replace(file)

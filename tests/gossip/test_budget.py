@@ -1,0 +1,223 @@
+"""What strangers may take: never above a limit, never to the cost of others' shares (K-A, K-D)."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p.errors import Overloaded, Unavailable
+from p2p.gossip.budget import THIS_MACHINE, Budgets, Flow, Held, Ledger, first_to_go, group_of
+from p2p.gossip.door import Door, Intake, TooMuchUnread
+from p2p.gossip.streams import Stream
+from p2p.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, Budget
+
+SMALL = Budget(5, 12, 40, "the newest")
+HOSTS = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.1.1", "2001:db8::1", "2001:db8:0:ff::2", "127.0.0.1", "127.0.0.2"])
+STEPS = st.lists(st.tuples(st.integers(0, 30), HOSTS, st.integers(-6, 6), st.booleans()), max_size=150)
+
+
+def test_groups() -> None:
+    """GROUP-1."""
+    assert group_of("10.1.2.3") == group_of("10.1.2.200") != group_of("10.1.3.3")
+    assert group_of("2001:db8::1") == group_of("2001:db8:0:ff::9") != group_of("2001:db8:0:100::1")
+    assert group_of("127.0.0.1") == group_of("::1") == group_of("::ffff:127.0.0.1") == THIS_MACHINE
+    assert group_of("127.5.6.7") == "127.5.6.0/24"
+    assert group_of(None) == group_of("a name") == THIS_MACHINE
+
+
+@given(STEPS)
+def test_no_ledger_is_ever_above_a_limit(steps: list[tuple[int, str, int, bool]]) -> None:
+    """BUDGET-1, BUDGET-2."""
+    ledger, held = Ledger(SMALL), {}
+    for number, host, amount, ours in steps:
+        peer, group = f"peer{number}", group_of(host)
+        if amount > 0 and ledger.take(peer, group, amount, ours=ours):
+            held[peer, group] = held.get((peer, group), 0) + amount
+        elif amount < 0 and held.get((peer, group), 0) >= -amount:
+            ledger.give(peer, group, -amount)
+            held[peer, group] += amount
+        assert ledger.used == sum(held.values()) <= SMALL.total
+        for name, where in held:
+            by_peer, by_group = ledger.of(name, where)
+            assert by_peer == sum(n for (p, _), n in held.items() if p == name) <= SMALL.peer
+            assert by_group == (sum(n for (_, g), n in held.items() if g == where) if where else 0) <= SMALL.group
+    for (peer, group), amount in held.items():
+        ledger.give(peer, group, amount)
+    assert (ledger.used, ledger._peers, ledger._groups) == (0, {}, {}), "nothing is kept of who holds nothing"
+
+
+def test_the_last_quarter_is_for_what_we_asked_for() -> None:
+    ledger = Ledger(SMALL)
+    taken = [ledger.take(f"stranger{number}", f"group{number}") for number in range(SMALL.total)]
+    assert sum(taken) == ledger.used == SMALL.total - SMALL.total // 4
+    assert all(ledger.take(f"ours{number}", "elsewhere", 5, ours=True) for number in range(2))
+    assert not ledger.take("ours", "here", ours=True)
+    assert ledger.used == SMALL.total
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 3), st.integers(0, 20)), max_size=100))
+def test_a_flow_gives_its_rate_and_two_seconds_at_once(spending: list[tuple[int, float, int]]) -> None:
+    flow, now, spent = Flow(SMALL), 0.0, 0.0
+    for number, wait, amount in spending:
+        now += wait
+        if flow.allows(f"peer{number}", "10.0.0.0/24", now):
+            flow.spend(f"peer{number}", "10.0.0.0/24", amount, now)
+            spent += amount
+    assert spent <= SMALL.group * (now + 2) + 20, "one dear thing beyond what was left is owed"
+
+
+def test_who_is_valued_is_not_held_to_what_strangers_have_spent() -> None:
+    flow = Flow(SMALL)
+    for number in range(40):
+        flow.spend(f"stranger{number}", f"group{number}", 4, 0.0)
+    assert not flow.allows("newcomer", "elsewhere", 0.0)
+    assert flow.allows("validator", "elsewhere", 0.0, valued=True)
+
+
+CONNECTIONS = st.lists(st.tuples(HOSTS, st.floats(0, 100), st.booleans(), st.booleans()), max_size=60)
+
+
+@given(CONNECTIONS)
+def test_validators_and_dialled_peers_never_go_and_silence_goes_first(rows: list[tuple[str, float, bool, bool]]) -> None:
+    held = [Held(f"p{number}", group_of(host), since, greeted, valued) for number, (host, since, greeted, valued) in enumerate(rows)]
+    goes = first_to_go(held, 100.0, GREETING_GRACE_S)
+    if goes is None:
+        return
+    assert not goes.valued
+    silent = [one for one in held if not one.valued and not one.greeted and 100.0 - one.since >= GREETING_GRACE_S]
+    if silent:
+        assert goes in silent
+        assert goes.since == min(one.since for one in silent)
+    else:
+        sizes = [sum(o.group == one.group and not o.valued for o in held) for one in held]
+        assert sizes[held.index(goes)] == max((n for n, one in zip(sizes, held, strict=True) if not one.valued), default=0) > 1
+        assert all(one.since <= goes.since for one in held if one.group == goes.group and not one.valued), "the oldest stay"
+
+
+class Muxed:
+    def __init__(self, peer: str) -> None:
+        self.peer_id, self.is_closed = peer, False
+        self.stream_buffers: dict[int, bytearray] = {}
+
+
+def arrive(door: Door, muxed: Muxed, host: str, size: int) -> None:
+    door.intake(muxed, host).arrive(size)
+    muxed.stream_buffers.setdefault(1, bytearray()).extend(bytes(size))
+
+
+def flood(door: Door, muxed: Muxed, host: str) -> None:
+    for _ in range(1000):
+        arrive(door, muxed, host, 65536)
+
+
+def test_what_nobody_reads_is_bounded_for_a_peer_a_group_and_all() -> None:
+    """K-A, 60 unfinished frames of 4 MiB on one connection held 397 MiB."""
+    door, budget = Door(Budgets()), BUDGETS["unparsed bytes"]
+    one = Muxed("one")
+    with pytest.raises(TooMuchUnread):
+        flood(door, one, "10.0.0.1")
+    assert sum(map(len, one.stream_buffers.values())) <= MAX_UNREAD
+    crowd = [Muxed(f"crowd{number}") for number in range(20)]
+    for muxed in crowd:
+        with pytest.raises(TooMuchUnread):
+            flood(door, muxed, "10.0.0.2")
+    held = sum(len(b) for muxed in (one, *crowd) for b in muxed.stream_buffers.values())
+    assert held <= budget.group
+    arrive(door, Muxed("honest"), "10.9.9.9", MIB)  # another group is not kept out
+
+
+def test_what_was_read_counts_no_more() -> None:
+    door, muxed = Door(Budgets()), Muxed("one")
+    for _ in range(1000):  # 62 MiB in all, never more than one body unread
+        arrive(door, muxed, "10.0.0.1", 65536)
+        muxed.stream_buffers[1].clear()
+    assert door.budgets.unparsed.used <= MIB
+    muxed.is_closed = True
+    door.sweep()
+    assert door.budgets.unparsed.used == 0
+
+
+class Raw:
+    """A stream that brings what it has, then nothing."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self, most: int) -> bytes:
+        if not self._data:
+            await trio.sleep_forever()
+        out, self._data = self._data[:most], self._data[most:]
+        return out
+
+    async def reset(self) -> None:
+        self._data = b""
+
+    close = reset
+
+
+async def test_begun_frames_of_a_stranger_are_refused_and_ours_wait(autojump_clock: trio.testing.MockClock) -> None:
+    """FRAME-3."""
+    ledger = Ledger(BUDGETS["unparsed bytes"])
+    room = Intake(ledger, Muxed("peer"), "peer", "10.0.0.0/24")
+    four = b"\x80\x80\x80\x02" + b"x"  # announces 4 MiB
+    begun = [Stream(Raw(four), "peer", room, ours=False) for _ in range(3)]
+    outcomes: list[type[Exception]] = []
+
+    async def read(stream: Stream) -> None:
+        try:
+            await stream.receive()
+        except (Overloaded, Unavailable) as error:
+            outcomes.append(type(error))
+        await stream.reset()
+
+    async with trio.open_nursery() as nursery:
+        for stream in begun:
+            nursery.start_soon(read, stream)
+    assert sorted(kind.__name__ for kind in outcomes) == ["Overloaded", "Overloaded", "Unavailable"], "one fits beside its length bytes"
+    assert ledger.used == 0, "a stream that ends gives back"
+    ours = [Stream(Raw(four[:4] + bytes(4 * MIB)), "peer", room) for _ in range(3)]
+    lengths: list[int] = []
+
+    async def take(stream: Stream) -> None:
+        lengths.append(len(await stream.receive()))
+        await stream.close()
+
+    async with trio.open_nursery() as nursery:
+        for stream in ours:
+            nursery.start_soon(take, stream)
+    assert lengths == [4 * MIB] * 3
+    assert ledger.used == 0
+
+
+async def test_silent_sockets_make_room_and_never_shut_the_door(autojump_clock: trio.testing.MockClock) -> None:
+    """K-D: 130 silent TCP sockets without a key stopped a peer's inbound."""
+    door, passed, ended = Door(Budgets()), [], []
+
+    async def silent(host: str) -> None:
+        try:
+            with door.knock(host):
+                await trio.sleep_forever()
+        except ConnectionAbortedError:
+            ended.append(host)
+
+    async def honest(host: str) -> None:
+        with door.knock(host):
+            await trio.sleep(0.1)
+        passed.append(host)
+
+    for flood in ("127.0.0.1", "10.0.0.{}"):
+        async with trio.open_nursery() as nursery:
+            for number in range(300):
+                nursery.start_soon(silent, flood.format(number % 250))
+            await trio.testing.wait_all_tasks_blocked()
+            assert door.budgets.half_open.used <= BUDGETS["half open"].total
+            nursery.start_soon(honest, "10.9.9.9")
+            nursery.start_soon(honest, "127.0.0.1")
+        assert sorted(passed) == ["10.9.9.9", "127.0.0.1"]
+        passed.clear()
+    assert len(ended) == 600
+    assert door.budgets.half_open.used == 0
+    assert trio.current_time() <= 2 * HALF_OPEN_S + 1, "none waited longer than a handshake may take"
