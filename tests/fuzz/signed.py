@@ -319,8 +319,8 @@ def _hello(world: World, key: Key, hello: Message) -> tuple[bytes, Callable[[], 
     data = encode(hello)
 
     def read() -> None:
-        if isinstance(hello, handshake.Hello):
-            handshake.parse_hello(data, NETWORK)
+        if isinstance(hello, handshake.Hello | handshake.Goodbye):
+            handshake.parse_opening(data, NETWORK)
         else:
             handshake.parse_reply(data)
 
@@ -331,9 +331,11 @@ FRAMES = tuple(
     Kind(f"frame {name.rsplit('.', 1)[1]}", _sample(kind), _framed)
     for name, kind in sorted(kinds().items()) if name.startswith("p2p.inference.session.")
 )
+_HERE = ("/ip4/127.0.0.1/tcp/1",)
 GREETINGS = (
-    Kind("greeting Hello", lambda w, k: handshake.Hello(VERSION, NETWORK, ("/ip4/127.0.0.1/tcp/1",)), _hello),
-    Kind("greeting Welcome", lambda w, k: handshake.Welcome(VERSION, "welcome", ("/ip4/127.0.0.1/tcp/1",), (handshake.Entry("x", ("y",)),)), _hello),
+    Kind("greeting Hello", lambda w, k: handshake.Hello(VERSION, "hello", NETWORK, bytes(8), _HERE), _hello),
+    Kind("greeting Welcome", lambda w, k: handshake.Welcome(VERSION, "welcome", bytes(8), False, _HERE, (handshake.Entry("x", _HERE),)), _hello),
+    Kind("greeting Goodbye", lambda w, k: handshake.Goodbye(VERSION, "goodbye", "banned", "message", 60), _hello),
     Kind("greeting Refusal", lambda w, k: handshake.Refusal(VERSION, "refusal", "code", "field", "message"), _hello),
 )
 

@@ -68,7 +68,7 @@ def banned(statuses: Sequence[Mapping[str, Any]], honest: Sequence[str]) -> list
     """`a bans b` for honest peers, from what status says of bans."""
     found = []
     for status in statuses:
-        for ban in status.get("bans", ()):
+        for ban in status["banned"]:
             if ban["peer"] in honest:
-                found.append(f"{status['peer_id'][-6:]} bans {ban['peer'][-6:]}: {ban.get('reason', '')}")
+                found.append(f"{status['peer_id'][-6:]} bans {ban['peer'][-6:]}: {ban['why']}")
     return found
