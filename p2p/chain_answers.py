@@ -18,12 +18,14 @@ from p2p.ledger.mempool import Mempool
 from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.proofs import TreeProof, prove
 from p2p.ledger.serving import serving_at
+from p2p.ledger.stacks import stack_problem
 from p2p.ledger.statement import open_cases, statement
 from p2p.ledger.view import View
 from p2p.state_proof import LeftProof
 from p2p.store import archive
 from p2p.store.lmdb import Store
 from p2p.store.payloads import Payloads
+from p2p.types import SignedRequest
 
 
 class Tip(Message, frozen=True):
@@ -58,6 +60,10 @@ class Answers:
         participant = self._view().participant(node)
         return participant.suspended_until if participant else 0
 
+    def stack_problem(self, node: bytes, model: str, stack: str) -> str:
+        """Why a finish record of `node` would not be taken if it named `stack`; empty where it would."""
+        return stack_problem(self._view(), node, model, stack)
+
     def is_registered(self, node: bytes) -> bool:
         """Whether the chain takes batches of `node`: a participant under its key of now."""
         participant = self._view().participant(node)
@@ -68,9 +74,21 @@ class Answers:
         participant = self._view().participant(node)
         return participant is not None and participant.node == node and not participant.suspended_until
 
+    def has_weight(self, node: bytes) -> bool:
+        participant = self._view().participant(node)
+        return participant is not None and participant.weight > 0
+
     def nonce_used(self, account: bytes, nonce: int) -> bool:
         """By a request or an order that is on chain."""
         return not self._view().account(account).nonce_is_free(nonce)
+
+    def request_status(self, signed: SignedRequest) -> str:
+        """Its inference's status; 'nonce' where the chain has none of it and its nonce is used, by whichever request; '' where nothing."""
+        view, request = self._view(), signed.request
+        inference = view.inference(signed.inference_id)
+        if inference is not None:
+            return inference.status
+        return "" if view.account(request.account).nonce_is_free(request.client_nonce) else "nonce"
 
     def model(self, name: str, height: int | None = None) -> ModelSpec | None:
         """As of now, or of a draw's height."""

@@ -39,6 +39,7 @@ from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of, ver
 from p2p.ledger.ops import Body, sign_op
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
+from p2p.order_wait import wait_for_order
 from p2p.proof import Proof
 from p2p.serving_proof import ServingProof, open_serving
 from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
@@ -49,7 +50,7 @@ from p2p.verification.tape import tape_seed
 from p2p.verification.text import text_hash
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
-NONCE_TRIES = 512
+NONCE_TRIES = 48  # below the ledger's window: a nonce chosen ahead leaves those of the account's other requests free
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class AskSpec:
     this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ). on_proof: gets the
     proof of the answer before the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it.
     nonces: what was used before; None: the peer's word is taken, which is behind for as long as a Start takes into a block.
+    on_signed: gets the request before it is sent.
     on_notices: gets what the peer says became of earlier inferences after height notices_since, when there is anything; its word only."""
 
     peer: str
@@ -74,6 +76,7 @@ class AskSpec:
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
     on_proof: Callable[[Proof], None] | None = None
+    on_signed: Callable[[SignedRequest], None] | None = None
     account: bytes | None = None
     notices_since: int = 0
     on_notices: Callable[[list[dict[str, Any]]], None] | None = None
@@ -103,6 +106,8 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         spec.on_notices(tip["notices"])
     serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
     signed = _sign(spec, tip, serving)
+    if spec.on_signed is not None:
+        spec.on_signed(signed)
     stream, ended = await network.open_stream(peer, "infer"), False
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
@@ -113,14 +118,26 @@ async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, A
         await (stream.close() if ended else stream.reset())  # a reset tells the agent to stop and to charge for no more
 
 
-async def send_order(peer: str, network_name: NetworkId, key: Key, body: Body, nonces: Nonces | None = None) -> dict[str, Any]:
-    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec."""
+async def send_order(
+    peer: str, network_name: NetworkId, key: Key, body: Body, nonces: Nonces | None = None, wait_s: float = 0.0,
+    on_taken: Callable[[dict[str, Any]], None] = lambda answer: None,
+) -> dict[str, Any]:
+    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec.
+    wait_s: how long to wait for the chain, then the answer says what became of it (wait_for_order); on_taken: gets the peer's answer before."""
     async with _open_to(peer, network_name) as network:
         name = peer.rsplit("/p2p/", 1)[-1]
         tip = await query(network, name, {"op": "account", "account": key.public.hex()})
         offered = int(tip["next_nonce"])
         nonce = nonces.take(key.public, offered) if nonces is not None else offered
-        return await _question(network, name, Order(VERSION, sign_op(key, network_name, nonce, body)))
+        order = Order(VERSION, sign_op(key, network_name, nonce, body))
+        answer = await _question(network, name, order)
+        if not wait_s:
+            return answer
+        on_taken(answer)
+        fate = await wait_for_order(
+            order.signed_op.op_id, lambda about: query(network, name, about), lambda: _question(network, name, order), wait_s
+        )
+        return {**answer, **fate}
 
 
 async def query_once(peer: str, network_name: NetworkId, body: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p import attacks
+from p2p.anchor import parse_checkpoint
 from p2p.bandwidth import Limit
 from p2p.errors import ConfigError
 from p2p.files import read_file
@@ -41,6 +42,7 @@ class NodeConfig:
     answer; what is not used returns) in limit_window heights. agent_jobs, agent_tokens: the same for one agent, of this peer as an executor.
     keep_records: of which inferences the records are kept when they leave the state, so that they can be proved: 'own' (this peer was agent,
     executor or validator) or 'all'.
+    checkpoint: HEIGHT:BLOCK_ID of a block that is known from somebody trusted; below it nothing else is believed (p2p/anchor.py).
     log_level: 'debug', 'info', 'warning' or 'error'; log_format: 'text' or 'json' (p2p/logs.py)."""
 
     directory: Path
@@ -71,6 +73,7 @@ class NodeConfig:
     agent_tokens: int = 10_000_000
     limit_window: int = 60
     keep_records: str = "own"
+    checkpoint: str | None = None
     log_level: str = "info"
     log_format: str = "text"
 
@@ -143,6 +146,8 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
         raise ConfigError("give a URL or a model's path, not both", field="ml_node")
     if config.engine not in ENGINES:
         raise ConfigError(f"{config.engine[:40]!r} is none of {', '.join(ENGINES)}", field="engine")
+    if config.checkpoint is not None:
+        parse_checkpoint(config.checkpoint)
     if config.keep_records not in KEEP:
         raise ConfigError(f"{config.keep_records[:40]!r} is none of {', '.join(KEEP)}", field="keep_records")
     if config.engine == "torch" and config.model_path is None:

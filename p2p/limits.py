@@ -39,7 +39,8 @@ MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
 MAX_SPRINT_ANSWERS: Final = 1 << 16  # of one commitment: its proofs have at most 16 hashes
 SPRINT_COMMIT_LEAD: Final = 3  # heights before the race closes at which a peer commits, so that a block still takes it
 MAX_FETCHES: Final = 64  # payloads that a validator looks for at once: who hides many does not keep it from the others
-MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain
+MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain, or did not confirm
+MAX_UNPAID: Final = 2  # answers made for one account that had spent the money elsewhere when its Start came
 MAX_METERED: Final = 1024  # accounts, or agents, whose use is remembered
 MAX_AFTER_STOP: Final = 512  # tokens on their way when the agent asked to stop: an engine without latency fills every buffer between
 MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
@@ -61,6 +62,7 @@ MAX_ORDERS_PER_ACCOUNT: Final = 8  # waiting
 MAX_ORDERS_PER_BLOCK: Final = 64
 MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
 MAX_TURNS: Final = 1024  # rounds of one height that have proposers of their own; then the turns begin again
+MAX_ANCHORED: Final = 1 << 16  # heights below a checkpoint whose block ids are proved at once
 MAX_SEEN: Final = 8192  # different messages of one height whose last passing on is remembered
 DEADLINE_MAX_AHEAD: Final = 10_000  # heights
 TX_TTL_HEIGHTS: Final = 100  # a transaction waits so long for a block
@@ -135,6 +137,10 @@ EXCHANGE_INTERVAL_S: Final = 15.0
 ENGINE_START_TIMEOUT_S: Final = 420.0
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
+VISIT_START_S: Final = 5.0  # what may be waited for history at a visit before any of it came, while others could be asked
+VISIT_ANSWER_S: Final = 0.5  # more for each answer that proved right
+AVOID_S: Final = 60.0  # who gave false history is not asked for so long, nor who was slow once
+SLOW_MAX_S: Final = 3600.0  # who is slow again and again
 BODY_TIMEOUT_S: Final = 10.0  # a proposer has this long to give the transactions of its block
 STALE_TIP_S: Final = 60.0  # a newest block older than this: its peer may be behind
 ORDER_WAIT_S: Final = 90.0  # who gave an order waits so long for the chain, unless told otherwise
@@ -175,3 +181,4 @@ assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
 assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP
 assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS
+assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S

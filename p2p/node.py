@@ -8,14 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 import trio
 
 from p2p import attacks
+from p2p.anchor import Anchor, parse_checkpoint
 from p2p.attacks.reckless import Reckless
 from p2p.bandwidth import Bandwidth
+from p2p.body_stream import fetch_body, serve_body
 from p2p.case_log import CaseLog
 from p2p.chain import Chain
 from p2p.chain_sync import base
@@ -36,9 +39,7 @@ from p2p.inference.executor import Executor
 from p2p.inference.session import (
     Answer,
     Ask,
-    Body,
     BodyWanted,
-    Failure,
     Forward,
     Frame,
     Order,
@@ -46,7 +47,6 @@ from p2p.inference.session import (
     Query,
     failure,
     pack_frame,
-    raise_failure,
     receive_frame,
 )
 from p2p.keys import Key
@@ -62,7 +62,6 @@ from p2p.sprint import Racer
 from p2p.store.sent import SentStore
 from p2p.sync import Catchup, serve_sync
 from p2p.tasks import Tasks
-from p2p.types import VERSION
 from p2p.valued import Validators
 from p2p.verification.profile import load as load_profile
 from p2p.verification.validator import Validator, stored_payload
@@ -84,6 +83,8 @@ class Node:
         self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
+        self.anchor = Anchor(parse_checkpoint(config.checkpoint) if config.checkpoint else None)
+        self.anchor.agree(self.chain.height(), self.chain.header)
         self.sent = SentStore(self.chain.store)
         self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
         self.orders = Orders(self.chain)
@@ -96,7 +97,7 @@ class Node:
         self.consensus = ConsensusEngine(
             key=self.key, network=genesis.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
-            find_tx=self.chain.mempool.find, fetch=self._fetch_body,
+            find_tx=self.chain.mempool.find, fetch=fetch_body(self._open),
         )
         waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
         cheat = attacks.get(config.cheat) if config.cheat else None
@@ -104,6 +105,7 @@ class Node:
         self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
         self.executor = ((cheat.executor or Reckless) if cheat else Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        self.chain.on_refused_start = self.executor.credit.refused
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
@@ -147,6 +149,12 @@ class Node:
                 log.info("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
         self._new_height.set()
         self._new_height = trio.Event()
+
+    def _consensus(self, peer: str, topic: str, data: bytes) -> Outcome:
+        """Topics `votes` and `proposals`. Below a checkpoint signatures prove nothing, so nothing is decided by them."""
+        if self.anchor.is_below(self.chain.height() + 1):
+            return Outcome.IGNORE
+        return self.consensus.deliver(peer, topic, data)
 
     def _transaction(self, peer: str, data: bytes) -> Outcome:
         """Topic `transactions`: [retry counter, raw]; the counter lets a repeat pass the duplicate filter."""
@@ -210,26 +218,6 @@ class Node:
             while not self.chain.may_fetch(inference_id, peer):
                 await self._new_height.wait()
         return self.chain.may_fetch(inference_id, peer)
-
-    async def _body(self, stream: Stream, frame: BodyWanted) -> None:
-        """Transactions of a block that is being decided and that we offered."""
-        txs = self.consensus.body(frame.height, frame.block_id, frame.places)
-        if txs is None:
-            raise Unavailable("no such block is being decided here", field="block_id")
-        await stream.send(pack_frame(Body(txs)))
-
-    async def _fetch_body(self, peer: str, height: int, block_id: bytes, places: tuple[int, ...]) -> tuple[bytes, ...]:
-        stream = await self._open(peer, "body")
-        try:
-            await stream.send(pack_frame(BodyWanted(VERSION, height, block_id, places)))
-            frame = await receive_frame(stream, Body, Failure)
-        finally:
-            await stream.close()
-        if isinstance(frame, Failure):
-            raise_failure(frame)
-        if not isinstance(frame, Body):
-            raise RemoteProtocolError(f"{type(frame).__name__} instead of Body", field="frame")
-        return frame.txs
 
     async def _query(self, stream: Stream, frame: Query | Order) -> None:
         if isinstance(frame, Order):
@@ -343,17 +331,16 @@ class Node:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:
         """Join the network: topics to their consumers, streams to their servers."""
-        deliver = self.consensus.deliver
         topics = {
-            "votes": lambda peer, data: deliver(peer, "votes", data),
-            "proposals": lambda peer, data: deliver(peer, "proposals", data),
+            "votes": lambda peer, data: self._consensus(peer, "votes", data),
+            "proposals": lambda peer, data: self._consensus(peer, "proposals", data),
             "transactions": self._transaction,
         }
         streams: dict[str, Callable[[Stream], Awaitable[None]]] = {
             "infer": lambda s: self._serve(s, self._infer, Ask, Forward),
             "payload": lambda s: self._serve(s, self._payload, PayloadWanted),
             "query": lambda s: self._serve(s, self._query, Query, Order),
-            "body": lambda s: self._serve(s, self._body, BodyWanted),
+            "body": lambda s: self._serve(s, partial(serve_body, self.consensus), BodyWanted),
             "sync": lambda s: serve_sync(self.chain, s),
         }
         async with open_network(self.network_config(), topic_handlers=topics, stream_handlers=streams) as network:
@@ -386,7 +373,8 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
 
 def _parts(node: Node, network: Network) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     """All that runs as long as the peer. What fails begins anew; only StorageError ends the peer (p2p/tasks.py)."""
-    catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit, node.consensus.reload)
+    inject, reload = node.consensus.inject_commit, node.consensus.reload
+    catchup = Catchup(node.chain, network.connected, network.open_stream, inject, reload, node.anchor)
     yield "consensus", node.consensus.run
     yield "sync", catchup.run
     yield "records", node._send_records

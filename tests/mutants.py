@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.conformance import folder
 
 ROOT = Path(__file__).parent.parent
-C = "p2p/consensus/"
+C, V, INF = "p2p/consensus/", "p2p/verification/", "p2p/inference/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,22 @@ MUTANTS = (
     Mutant("items are not counted", "p2p/codec.py", "                left_to_announce -= left\n", ""),
     Mutant("guard marker before the guard", "p2p/store/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
            "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
+    Mutant("answers: candidates may be said twice", V + "check.py", "        if len(set(ids)) < many:\n", "        if False:\n"),
+    Mutant("answers: ids beyond the vocabulary", V + "check.py", "        if max(position.token, *ids) >= vocabulary:\n", "        if False:\n"),
+    Mutant("answers: others' losses count", V + "check.py", "artifact.header.seed)[own:]", "artifact.header.seed)"),
+    Mutant("answers: what was taken over is not signed", V + "streamed.py", "chain != record.chain or not is_signed(streamed, network)",
+           "chain != record.chain"),
+    Mutant("answers: an end may be gone on from", INF + "executor.py", " or any(token in self.eos_ids for token in forward.prefix)", ""),
+    Mutant("answers: two to one request", INF + "executor.py",
+           "if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:", "if False:"),
+    Mutant("answers: more than there are places for", "p2p/admission.py", "if len(self._keys) >= self.most:", "if False:"),
 )
 
+# a mutant of these rooms is looked for by their own tests first
+ANSWERS = ("tests of answers", [
+    "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
+    "tests/inference/test_executor.py",
+])
 STRANGERS = ("tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/inference/test_frame_limits.py")
 STAGES = (
     ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS]),
@@ -129,10 +143,10 @@ STAGES = (
 )
 
 
-def killer(tree: Path, seeds: int) -> str:
-    """The stage that fails on this tree, or '' when the mutant survives."""
+def killer(tree: Path, seeds: int, file: str = INF) -> str:
+    """The stage that fails on this tree, or '' when the mutant survives. file: what was changed."""
     env = {**os.environ, "PYTHONPATH": str(tree), "FOLKMOOT_VECTORS": str(folder())}
-    for name, argv in STAGES:
+    for name, argv in (ANSWERS, *STAGES) if file.startswith((V, INF, "p2p/admission")) else STAGES:
         command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
         if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=900, check=False).returncode:
             return name
@@ -153,7 +167,7 @@ def check(mutant: Mutant | None, seeds: int) -> str:
         if text.count(mutant.old) != 1:  # in a second place it would remove another safeguard than it names
             raise SystemExit(f"mutant {mutant.name!r} fits {text.count(mutant.old)} places of {mutant.file}: bring it up to date")
         file.write_text(text.replace(mutant.old, mutant.new, 1))
-        return killer(tree, seeds)
+        return killer(tree, seeds, mutant.file)
 
 
 def main() -> int:

@@ -15,16 +15,20 @@ from msgspec.structs import replace
 from p2p.chain import Chain
 from p2p.codec import encode
 from p2p.config import NodeConfig
+from p2p.errors import Unavailable
 from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.gossip.score import Scores
-from p2p.keys import Domain, Key
+from p2p.inference.agent import Agent
+from p2p.inference.session import Ask
+from p2p.keys import Domain, Key, digest
 from p2p.ledger import transactions
 from p2p.ledger.ops import Cap, Register, Transfer, consent, sign_op
 from p2p.ledger.transactions import pack_order
 from p2p.limits import MAX_NONCES_AHEAD, REPEAT_HEIGHTS
 from p2p.node import Node
+from p2p.outbox import Outbox
 from p2p.outcome import Outcome
-from p2p.types import Batch, OutputRecord, Record, RecordKind, SignedBatch
+from p2p.types import Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
 from tests.chains import extend, next_priorities
 
 PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]
@@ -183,3 +187,16 @@ def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None
     grow(chain, 7)
     assert len(chain.mempool) == 0
     chain.close()
+
+
+async def test_an_unregistered_peer_takes_no_request_and_queues_nothing(chain: Chain) -> None:
+    async def nowhere(peer: str, protocol: str) -> Any:
+        raise AssertionError("nobody is asked")
+
+    outbox = Outbox(NEW, GENESIS.network)
+    request = Request(1, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40, CLIENT.public)
+    ask = Ask(1, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), "hi")
+    stream: Any = None
+    with pytest.raises(Unavailable, match="not registered: ask another, or register it"):
+        await Agent(NEW, chain, outbox, nowhere).serve(stream, ask)
+    assert (len(outbox), chain._reserved) == (0, {})

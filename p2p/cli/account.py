@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from p2p.cli.words import public_key
 from p2p.errors import ConfigError, InvalidRequest
+from p2p.limits import ORDER_WAIT_S
 
 if TYPE_CHECKING:
     from p2p.keys import Key, NetworkId
     from p2p.ledger.ops import Body
 
     MakeBody = Callable[[argparse.Namespace, Key, NetworkId], Body]
+
+MAX_WAIT_S = 86_400
 
 
 def register(commands: Any) -> None:
@@ -40,7 +43,17 @@ def common(action: argparse.ArgumentParser) -> None:
     """What every order needs."""
     action.add_argument("--peer", required=True, metavar="MULTIADDR")
     action.add_argument("--dir", type=Path, default=Path.home() / ".folkmoot", help="where account.key, node.key and genesis.cbor are")
+    action.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True, help="wait until the chain has the order (default)")
+    action.add_argument("--timeout", type=positive, default=ORDER_WAIT_S, metavar="S", help="wait so long at most (default: %(default).0f)")
     action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def positive(text: str) -> float:
+    """Seconds."""
+    seconds = float(text)
+    if not 0 < seconds <= MAX_WAIT_S:
+        raise argparse.ArgumentTypeError(f"from 0 to {MAX_WAIT_S} seconds")
+    return seconds
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,8 +79,18 @@ def send(options: argparse.Namespace, network: NetworkId, key: Key, body: Body) 
     from p2p.client import send_order
     from p2p.nonces import Nonces
 
-    answer = run_async(send_order, options.peer, network, key, body, Nonces(options.dir / "nonces"))
-    print(json.dumps(answer) if options.json else f"taken by the peer: {answer['kind']}, nonce {answer['nonce']}, {answer['op_id']}")
+    def taken(answer: dict[str, Any]) -> None:
+        if not options.json:
+            print(f"taken by the peer: {answer['kind']}, nonce {answer['nonce']}, {answer['op_id']}", flush=True)
+
+    nonces = Nonces(options.dir / "nonces")
+    answer = run_async(send_order, options.peer, network, key, body, nonces, options.timeout if options.wait else 0.0, taken)
+    if options.json:
+        print(json.dumps(answer))
+    elif not options.wait:
+        taken(answer)
+    else:
+        print(f"on chain: height {answer['height']}" if answer["state"] == "done" else "its nonce is used on chain; the peer has forgotten by what")
     return 0
 
 

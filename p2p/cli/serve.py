@@ -25,6 +25,7 @@ def register(commands: Any) -> None:
     serve.add_argument("--tensor-parallel", type=int, default=1)
     serve.add_argument("--pipeline-parallel", type=int, default=1)
     serve.add_argument("--engine-flag", action="append", default=[], help="passed to vLLM as it is; may be repeated")
+    serve.add_argument("--checkpoint", metavar="HEIGHT:BLOCK_ID", help="a block known from somebody you trust: no other history below it")
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="of DIR/log/folkmoot.log (or FOLKMOOT_LOG_LEVEL; info)")
     serve.add_argument("--log-format", choices=("text", "json"), help="of its lines (or FOLKMOOT_LOG_FORMAT; text)")
     serve.set_defaults(run=run)
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
         options.dir, bootstrap=tuple(options.bootstrap), listen=tuple(options.listen), ml_node=options.ml_node,
         model_path=options.model, tokenizer=options.tokenizer, engine_flags=tuple(flags), engine=options.engine,
         engine_threads=options.engine_threads,
+        checkpoint=options.checkpoint,
         log_level=options.log_level or os.environ.get("FOLKMOOT_LOG_LEVEL"),
         log_format=options.log_format or os.environ.get("FOLKMOOT_LOG_FORMAT"),
     )

@@ -21,8 +21,8 @@ from p2p.economy.panel import Case
 from p2p.economy.strategies import VICTIM, Attack
 from p2p.economy.world import EPOCH, MAX_TRIES, OUTSIDER, Setting, World
 from p2p.errors import InvalidRequest, Overloaded
+from p2p.inference.credit import FORGOTTEN_AFTER
 from p2p.inference.draw import Lots, draw_executors
-from p2p.inference.unstarted import FORGOTTEN_AFTER
 from p2p.keys import Domain, Key, digest
 from p2p.ledger.ops import Register, Transfer, consent
 from p2p.ledger.places import MAX_NEW, MAX_PARTICIPANTS
@@ -107,7 +107,7 @@ class Attacked(World):
             self.otherwise.add(signed.inference_id)
 
     def _serves(self, executor: bytes, agent: bytes) -> bool:
-        """An executor remembers whose answers were not paid, and works for an agent only as far as that has held (inference/unstarted.py)."""
+        """An executor remembers whose answers were not paid, and works for an agent only as far as that has held (inference/credit.py)."""
         known = self.network.participant(agent)
         most = MAX_UNSTARTED if known is not None and known.weight else 0
         at = [height for height in self.broken.get((executor, agent), []) if self.network.height - height <= FORGOTTEN_AFTER]

@@ -18,13 +18,13 @@ from p2p.bandwidth import UNLIMITED, Bandwidth
 from p2p.codec import encode
 from p2p.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
+from p2p.inference.credit import Credit
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.model import check_tokenizer
 from p2p.inference.session import Done, Forward, Passed, Payload, pack_frame
 from p2p.inference.showing import Showing
 from p2p.inference.stopping import until_stop
-from p2p.inference.unstarted import Unstarted
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
 from p2p.types import (
@@ -79,11 +79,11 @@ class Executor:
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
     tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
-    unstarted: Unstarted = field(init=False)
+    credit: Credit = field(init=False)
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
 
     def __post_init__(self) -> None:
-        self.unstarted = Unstarted(lambda signed: self.chain.nonce_used(signed.request.account, signed.request.client_nonce))
+        self.credit = Credit(lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent))
 
     @property
     def jobs(self) -> int:
@@ -113,7 +113,7 @@ class Executor:
                 await self._busy(stream, forward, wrong)
                 return
             assert self.engine is not None  # _unready
-            self.unstarted.note(forward.agent, signed, self.chain.height())
+            self.credit.note(forward.agent, signed, self.chain.height())
             try:
                 taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine), drawn)
             except (InvalidRequest, Unavailable) as error:
@@ -127,11 +127,9 @@ class Executor:
             return "loading"
         if not await self.engine.health():
             return "the ML node does not answer"
-        if unfit := self._unfit(spec):
+        if unfit := self._unfit(spec) or self.chain.stack_problem(self.key.public, spec.model, str(self.stack)):
             return unfit
-        if self.unstarted.owes(forward.agent, self.chain.height()):
-            return "this agent does not put on chain what it has done"
-        return ""
+        return self.credit.problem(forward.agent, forward.signed_request.request.account, self.chain.height())
 
     def _wrong_prefix(self, forward: Forward, spec: ModelSpec, drawn: Sequence[bytes]) -> str:
         """Why this executor must not go on from what the agent says was streamed; empty where it may. Whatever it went on from it would sign on."""

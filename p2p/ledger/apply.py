@@ -24,6 +24,7 @@ from p2p.ledger.records import Inference
 from p2p.ledger.rules import check_request, epoch_of, escrow_of
 from p2p.ledger.serving import DRAW_WINDOW, serving_at
 from p2p.ledger.sprint import apply_sprint_commit, apply_sprint_open
+from p2p.ledger.stacks import bind_stack
 from p2p.ledger.standing import count_finish
 from p2p.ledger.verdicts import apply_commit, apply_verdict
 from p2p.ledger.view import View, due_key
@@ -126,6 +127,7 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
     if finish.prompt_tokens > request.prompt_tokens_max:
         raise RemoteProtocolError("more prompt tokens than the client agreed to", field="prompt_tokens")
     _check_finish(view, inference, finish)
+    bind_stack(view, finish.executor, request.model, finish.stack)
     cost = (finish.prompt_tokens + finish.generated) * inference.price_micro
     back = inference.escrow_micro - cost
     account, totals = view.account(request.account), view.totals()

@@ -131,13 +131,21 @@ class Finder(Message, frozen=True):
     found: U32
 
 
+class Bound(Message, frozen=True):
+    """The stack on which a participant serves a model in the running epoch (stacks.py)."""
+
+    model: Short
+    stack: Short
+
+
 class Standing(Message, frozen=True):
     """One participant's counters of the running epoch. The sequential tests (evidence, shown, sight, apart, present) and the heights outlive it.
 
     As executor: finished, checked: inferences, whatever became of them; booked, checked_tokens: of those that were paid for by others than its
     owner; served: the same by model and stack; struck: those that did not stand; plants: revealed ones; evidence: the sequential test.
     withheld: answers that no committee could get; shown: the sequential test of that; withheld_at: the height at which one was last counted in
-    it; watched_until: all its answers are checked until then, 0 = as its reputation says.
+    it; watched_until: all its answers are checked until then, 0 = as its reputation says; bound: on which stack it serves which
+    model.
     As validator: compared with others and how often odd; duties, missed; present: the sequential test of that; missed_at: the height at which a
     miss was last counted in it; faults: answers it checked that did not stand, as J6 counts them;
     blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
@@ -170,6 +178,7 @@ class Standing(Message, frozen=True):
     shown: Detector = Detector()
     present: Detector = Detector()
     missed_at: U64 = 0
+    bound: Annotated[tuple[Bound, ...], Meta(max_length=MAX_SERVED)] = ()
 
     @property
     def booked_before(self) -> int:

@@ -24,6 +24,7 @@ from p2p.ledger.models import live_spec
 from p2p.ledger.records import Inference
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.sprint_prompts import sprint_prompt
+from p2p.ledger.stacks import bind_stack
 from p2p.ledger.view import View
 from p2p.limits import SPRINT_COMMIT_LEAD
 from p2p.types import (
@@ -217,6 +218,7 @@ def apply_sprint_open(view: View, genesis: Genesis, height: int, sender: bytes, 
         raise RemoteProtocolError("this answer was not drawn, or was opened before", field="index")
     _, signed = question(genesis, sprint, sender, body.model, body.index)
     _check_finish(genesis, signed, body.finish)
+    bind_stack(view, sender, body.model, body.finish.record.stack)
     if not merkle.verify(encode(body.finish), body.index, run.count, body.proof, run.root):
         raise RemoteProtocolError("this answer is not the one that was committed to", field="proof")
     _put(view, replace(run, opened=(*run.opened, Opened(body.index, signed.inference_id))))

@@ -65,6 +65,9 @@ class FakeChain:
 
     def check_request(self, signed: SignedRequest, height: int, *, started_ok: bool = False) -> None: ...
 
+    def stack_problem(self, node: bytes, model: str, stack: str) -> str:
+        return ""
+
     def nonce_used(self, account: bytes, nonce: int) -> bool:
         return False
 

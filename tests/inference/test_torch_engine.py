@@ -305,7 +305,9 @@ def test_real_batch_against_prefill(real: TorchModel) -> None:
     assert real.stack in (StackClass.TORCH_CPU_BF16, StackClass.TORCH_GPU_BF16)
     for request, steps in zip(jobs, found, strict=True):
         assert len(steps) == request.max_tokens or steps[-1].token in real.eos_ids
-        assert "".join(s.text for s in steps) == real.decode_text([s.token for s in steps])
+        tokens = [s.token for s in steps]
+        assert "".join(s.text for s in steps) == real.vocabulary.text(tokens)
+        assert real.vocabulary.text(tokens) == real.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         rows = real.prefill_rows(request.prompt_tokens, [s.token for s in steps], 32)
         assert np.mean([abs(row[s.token] - s.logprob) for row, s in zip(rows, steps, strict=True)]) < 0.15
         assert np.mean(np.minimum(margins(real, request, steps), 1.0)) < 0.05

@@ -198,7 +198,7 @@ class Run:
         for peer in self.peers:
             peer.slow_ms = 0
             if peer.number not in self.wrong:
-                peer.skew_ms = world.rng.randint(-near, near)
+                self._set(peer, world.rng.randint(-near, near))
             if peer.alive:
                 peer.store.fault = None
         start = max((p.chain.height() for p in self.honest if p.alive), default=0)

@@ -76,6 +76,14 @@ def test_an_honest_majority_in_sync_decides_whatever_one_clock_does(off_ms: int,
     assert isinstance(found, Report), found
 
 
+def test_two_halves_further_apart_than_any_proposal_takes_go_on_in_a_later_round() -> None:
+    """Neither half has two thirds. What makes the slower one's blocks pass is that the delay grows with the round."""
+    apart_ms = TIMING.delay_ms + TIMING.precision_ms + 400
+    found = attempt(Scenario(5, (1, 1, 1, 1), chaos_ms=1000, latency_ms=40, wrong=((1, apart_ms, 0), (3, apart_ms, 0))))
+    assert isinstance(found, Report), found
+    assert found.worst_round >= 2
+
+
 def test_clocks_that_all_ran_ahead_and_came_back_wait_and_go_on() -> None:
     """Ten seconds ahead in the chaotic phase: blocks go on once time has caught up with the last one."""
     found = attempt(Scenario(11, (1, 1, 1, 1), chaos_ms=3000, skew_ms=10_000, jumps=3))
