@@ -20,5 +20,6 @@ class Withholds(Executor):
 
 
 ATTACK = Attack(
-    "withholding", "Signs for its answers and gives their payload to no validator.", "the agent's copy; else the verdict 'withheld'", executor=Withholds,
+    "withholding", "Signs for its answers and gives their payload to no validator.",
+    "the agent's copy; else the verdict 'withheld'", executor=Withholds,
 )
