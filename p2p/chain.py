@@ -274,7 +274,7 @@ class Chain(Transactions):
 
     # -- what is taken here ---------------------------------------------------------------------------------------
 
-    def check_request(self, signed: SignedRequest, draw_height: int, *, started_ok: bool = False) -> None:
+    def check_request(self, signed: SignedRequest, *, started_ok: bool = False) -> None:
         """Before any work: InvalidRequest naming the field. started_ok: its Start may be on chain already (executor)."""
         view, request, reserved, by_signer = self._view(), signed.request, 0, 0
         if started_ok:
@@ -286,9 +286,7 @@ class Chain(Transactions):
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
             mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
             reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
-        check_request(
-            view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved, signer_reserved_micro=by_signer
-        )
+        check_request(view, self.genesis, signed, self.height(), reserved_micro=reserved, signer_reserved_micro=by_signer)
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""

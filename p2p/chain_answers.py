@@ -16,6 +16,7 @@ from p2p.inference.draw import Lots
 from p2p.ledger import earnings, parameters
 from p2p.ledger.mempool import Mempool
 from p2p.ledger.models import model_spec, spec_at
+from p2p.ledger.price import price_of
 from p2p.ledger.proofs import TreeProof, prove
 from p2p.ledger.serving import serving_at
 from p2p.ledger.stacks import stack_problem
@@ -93,6 +94,11 @@ class Answers:
     def model(self, name: str, height: int | None = None) -> ModelSpec | None:
         """As of now, or of a draw's height."""
         return model_spec(self._view(), name) if height is None else spec_at(self._view(), name, height)
+
+    def price_micro(self, name: str) -> int | None:
+        """What a token of a model that is in use costs now."""
+        spec = self.model(name)
+        return price_of(self._view(), spec) if spec is not None and not spec.retired else None
 
     def checks(self) -> CheckRules:
         return parameters.checks(self._view(), self.genesis)

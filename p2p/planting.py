@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,12 @@ import structlog
 import trio
 
 from p2p import attacks
+from p2p.answers import Tip
+from p2p.chain_sync import trusted
 from p2p.client import AskSpec, ask_over
 from p2p.codec import encode, load
-from p2p.errors import FolkmootError
+from p2p.errors import FolkmootError, StorageError
+from p2p.ground import PRICE_FACTOR, Ground
 from p2p.inference.engine import Engine
 from p2p.keys import Key
 from p2p.ledger.plants import LIFETIME
@@ -85,6 +89,8 @@ class Planter:
                 try:
                     with trio.move_on_after(ASK_TIMEOUT_S):
                         await self._plant()
+                except StorageError:
+                    raise
                 except FolkmootError as error:
                     log.warning("nothing planted", reason=error.message)
 
@@ -105,12 +111,20 @@ class Planter:
         spec = AskSpec(
             f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text, Params(1000),
             question.max_tokens, genesis=self.chain.genesis, choose_executor=self.key.public, on_signed=self.mark,
+            max_price_micro=PRICE_FACTOR * (self.chain.price_micro(self.model) or 1), ground=self._ground(),
         )
         try:
-            async for _ in ask_over(network, spec):
-                pass
+            async with aclosing(ask_over(network, spec)) as events:
+                async for _ in events:
+                    pass
         finally:
             self._next = None  # drawn to somebody else: nothing was planted
+
+    def _ground(self) -> Ground:
+        """What this peer's own chain says: no other peer's word is signed."""
+        facts, view = trusted(self.chain), self.chain.account_view(self.owner.public)
+        tip = Tip(facts.height, None, view["next_nonce"], view["balance_micro"], self.chain.price_micro(self.model), ())
+        return Ground(facts.height, self.chain.beacon(), facts, tip)
 
     async def _reveal_all(self) -> None:
         while True:

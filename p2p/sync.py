@@ -19,7 +19,7 @@ from p2p.anchor import Anchor, check_proved
 from p2p.chain_sync import check_snapshot, install, sync_answer, trusted
 from p2p.consensus.light import TRUSTING_MS, Facts, LightBlock, facts_of, follow
 from p2p.consensus.messages import Block, CommitCertificate
-from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
+from p2p.errors import FolkmootError, RemoteProtocolError, StorageError, Unavailable
 from p2p.inference.session import (
     LightAnswer,
     LightWanted,
@@ -89,6 +89,8 @@ class Catchup:
             except RemoteProtocolError as error:
                 self._sources.lied(peer, trio.current_time())
                 log.warning("a peer gave false history and is left alone", peer=peer, reason=str(error))
+            except StorageError:
+                raise
             except TooSlow as error:
                 self._sources.was_slow(peer, trio.current_time())
                 log.info("a peer gives history slowly; others are asked first", peer=peer, reason=str(error))

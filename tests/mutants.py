@@ -117,6 +117,21 @@ MUTANTS = (
     Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):", "for lower in (2, 1, 0):"),
     Mutant("strangers get the whole budget", "p2p/gossip/budget.py", "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
     Mutant("items are not counted", "p2p/codec.py", "                left_to_announce -= left\n", ""),
+    Mutant("a sender that is not known here is somebody's fault", "p2p/chain_txs.py",
+           'raise Unavailable("the sender is no participant', 'raise RemoteProtocolError("the sender is no participant'),
+    Mutant("batches of any number are kept", "p2p/chain_txs.py", "if batch.nonce > participant.batch_nonce + MAX_NONCES_AHEAD:", "if False:"),
+    Mutant("a content is handed on again and again", "p2p/chain_txs.py",
+           "return Outcome.ACCEPT if self.mempool.is_news(raw, self._tip.height) else Outcome.IGNORE", "return Outcome.ACCEPT"),
+    Mutant("signatures of transactions are not verified", "p2p/chain_txs.py",
+           "                check_signature(self.genesis, tx)\n        except RemoteProtocolError",
+           "                pass\n        except RemoteProtocolError"),
+    Mutant("a block may hold an order twice", "p2p/chain_txs.py", "if place in ordered:", "if False:"),
+    Mutant("who comes first keeps all the room", "p2p/ledger/mempool.py",
+           "self._fullest(tx.share).standing() <= owner.standing(tx.cost)", "True"),
+    Mutant("participants without weight share the room of those with it", "p2p/chain_txs.py",
+           "Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS", "Share.WEIGHTLESS"),
+    Mutant("what waits behind a gap waits long", "p2p/ledger/mempool.py",
+           "waits = TX_TTL_HEIGHTS if nonce <= reached else GAP_TTL_HEIGHTS", "waits = TX_TTL_HEIGHTS"),
     Mutant("guard marker before the guard", "p2p/store/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
            "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
     Mutant("answers: candidates may be said twice", V + "check.py", "        if len(set(ids)) < many:\n", "        if False:\n"),
@@ -135,7 +150,10 @@ ANSWERS = ("tests of answers", [
     "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
     "tests/inference/test_executor.py",
 ])
-STRANGERS = ("tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/inference/test_frame_limits.py")
+STRANGERS = (
+    "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/inference/test_frame_limits.py", "tests/test_transactions.py",
+    "tests/test_orders.py", "tests/ledger/test_mempool.py",
+)
 STAGES = (
     ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS]),
     ("conformance", ["-m", "tests.conformance"]),

@@ -15,7 +15,7 @@ from p2p.planting import DECIDED, FAULTS, Plant, Planter
 from p2p.types import Params, PlantCommit, PlantReveal, RecordKind, Request, SignedRequest, plant_commitment
 
 NODE, OWNER = Key(b"\x01" * 32), Key(b"\x02" * 32)
-REQUEST = Request(1, "n", OWNER.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, OWNER.public)
+REQUEST = Request(1, "n", OWNER.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, OWNER.public, 1)
 
 
 class FakeChain:

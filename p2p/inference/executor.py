@@ -26,7 +26,7 @@ from p2p.inference.session import Done, Forward, Passed, Payload, pack_frame
 from p2p.inference.showing import Showing
 from p2p.inference.stopping import until_stop
 from p2p.keys import Domain, Key, digest, peer_id
-from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
+from p2p.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_CANDIDATES, MAX_JOBS_PER_PEER
 from p2p.types import (
     BusyRecord,
     FinishReason,
@@ -103,7 +103,7 @@ class Executor:
             except Overloaded as error:
                 await self._busy(stream, forward, error.message)
                 return
-            spec = self.chain.model(request.model, forward.draw_height)
+            spec = self.chain.model(request.model, request.draw_height)
             assert spec is not None  # _check refused unknown models
             if unready := await self._unready(forward, spec):
                 await self._busy(stream, forward, unready)
@@ -166,7 +166,7 @@ class Executor:
         if not self.chain.may_start(forward.agent):
             raise RemoteProtocolError("it cannot put a Start on chain: only participants may be agents; ask one of them", field="agent")
         beacon, drawn = self._draw(forward)
-        self.chain.check_request(signed, forward.draw_height, started_ok=True)
+        self.chain.check_request(signed, started_ok=True)
         check_prompt(forward.prompt, request.prompt_hash)
         if self.key.public not in drawn:
             raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
@@ -177,20 +177,20 @@ class Executor:
 
     def _draw(self, forward: Forward) -> tuple[bytes, tuple[bytes, ...]]:
         """(beacon, who was drawn). A draw on chain holds until the deadline, so that the next executor can take over however long the one
-        before was silent; one that is not there yet must be fresh, else an agent could choose among beacons."""
-        signed = forward.signed_request
+        before was silent; one that is not there yet must be of a height from which a Start still comes in time."""
+        signed, height = forward.signed_request, forward.signed_request.request.draw_height
         known = self.chain.draw_of(signed.inference_id)
         if known is not None:
-            if (known.agent, known.height) != (forward.agent, forward.draw_height):
-                raise RemoteProtocolError("the chain has another draw for this request", field="draw_height")
+            if known.agent != forward.agent:
+                raise RemoteProtocolError("the chain has this request from another agent", field="agent")
             return known.beacon, known.candidates
         # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here
-        beacon = self.chain.beacon_at(forward.draw_height)
+        beacon = self.chain.beacon_at(height)
         if beacon is None:
-            raise Unavailable(f"height {forward.draw_height} is not here yet", field="draw_height")
-        if forward.draw_height + BEACON_MAX_AGE + 2 < self.chain.height():
+            raise Unavailable(f"height {height} is not here yet", field="draw_height")
+        if height + BEACON_MAX_AGE + HEIGHTS_APART < self.chain.height():
             raise RemoteProtocolError("the draw's beacon is too old", field="draw_height")
-        serving = self.chain.serving_at(signed.request.model, forward.draw_height)
+        serving = self.chain.serving_at(signed.request.model, height)
         return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)
 
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:

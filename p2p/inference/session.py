@@ -65,7 +65,6 @@ class Forward(Message, frozen=True, tag="forward"):
     version: U32
     signed_request: SignedRequest
     prompt: Prompt
-    draw_height: U64
     agent: Bytes32
     prefix: TokenIds
     taken: Handovers = ()
@@ -77,7 +76,6 @@ class Accepted(Message, frozen=True, tag="accepted"):
     BYTES: ClassVar[int] = _SMALL
     inference_id: Bytes32
     agent: Bytes32
-    draw_height: U64
     beacon: Bytes32
     candidates: Annotated[tuple[Bytes32, ...], Meta(max_length=64)]
 

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from p2p.codec import Message
 from p2p.ledger.committee import AppealSeen, Panel, VerdictSeen
+from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Reason, Short, SignedFinish, SignedRequest
 from p2p.verification.sequential import Detector, Evidence
 
@@ -20,7 +21,7 @@ MAX_TRUSTED = 16  # of which it keeps reputation
 
 
 class Account(Message, frozen=True):
-    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake)."""
+    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake). One far above is not free."""
 
     balance_micro: U64 = 0
     nonce_high: U64 = 0
@@ -28,7 +29,7 @@ class Account(Message, frozen=True):
 
     def nonce_is_free(self, nonce: int) -> bool:
         behind = self.nonce_high - nonce
-        return nonce > 0 and (behind < 0 or (behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1))
+        return nonce > 0 and (-MAX_NONCE_AHEAD <= behind < 0 or (0 <= behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1))
 
     def with_nonce(self, nonce: int) -> tuple[int, int]:
         """(nonce_high, nonce_mask) after using `nonce`."""
@@ -207,7 +208,6 @@ class Inference(Message, frozen=True):
     signed_request: SignedRequest
     status: Short
     agent: Bytes32
-    draw_height: U64
     beacon: Bytes32
     candidates: tuple[Bytes32, ...]
     price_micro: U64
@@ -233,6 +233,10 @@ class Inference(Message, frozen=True):
     appeal_until: U64 = 0
     appeal: AppealSeen | None = None
     sampled_milli: U32 = 0
+
+    @property
+    def draw_height(self) -> int:
+        return self.signed_request.request.draw_height
 
     @property
     def in_sprint(self) -> bool:

@@ -19,7 +19,7 @@ from tests.test_chain import GENESIS, PEERS
 from tests.test_chain import request as paid_request
 
 AGENT, OTHER = b"a" * 32, b"b" * 32
-BASE = Request(1, "n", bytes(32), 1, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32))
+BASE = Request(1, "n", bytes(32), 1, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32), 1)
 
 
 def request(nonce: int, account: bytes = bytes(32)) -> SignedRequest:
@@ -162,7 +162,7 @@ def test_the_chain_says_whose_doing_a_refused_start_was(tmp_path: Path) -> None:
     signed = [paid_request(client_nonce=nonce, prompt_tokens_max=8000, max_tokens=1) for nonce in (1, 2)]
     extend(chain, 1, PEERS, lambda height: height * 1000)
     for agent, one in zip((first, second), signed, strict=True):
-        chain.add_tx(batch_of(PEERS[agent], (Record(RecordKind.START, encode(StartRecord(one, 1, agent))),)))
+        chain.add_tx(batch_of(PEERS[agent], (Record(RecordKind.START, encode(StartRecord(one, agent))),)))
     extend(chain, 2, PEERS, lambda height: height * 1000)
     ((agent, inference_id, what, height),) = told
     assert (what, height) == ("balance", 2)

@@ -222,7 +222,7 @@ class Run:
         """Blocks applied afresh give the same state; the money is all there."""
         peer = self.world.rng.choice(self.honest)
         with tempfile.TemporaryDirectory(dir=DISK) as folder:
-            store = Store(Path(folder) / "data", map_bytes=1 << 20)
+            store = Store(Path(folder) / "data")
             fresh = Chain(store, GuardStore(store, Path(folder) / "used"), self.genesis)
             try:
                 for height in range(1, peer.chain.height() + 1):

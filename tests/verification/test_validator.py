@@ -100,7 +100,7 @@ class FakeStream:
 
 
 def answer(length: int = 40) -> tuple[Claim, Payload]:
-    request = Request(1, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50, bytes(32))
+    request = Request(1, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50, bytes(32), 40)
     seed = tape.tape_seed(BEACON, IID, 1)
     steps = generate(Toy(1), length, request.params, seed)
     made = artifacts.build(artifacts.header_for(request, IID, SPEC, seed, TOKENS, FinishReason.LENGTH), steps)
