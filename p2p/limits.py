@@ -85,6 +85,7 @@ MAX_MESSAGE_IDS: Final = 2048  # wanted or offered in one RPC
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
 MAX_PRUNE_BACKOFF_S: Final = 60
 MAX_DHT_MESSAGE: Final = 64 * KIB
+MAX_OWED_MS: Final = 4000  # of CPU beyond its share, after which a stranger's connection ends
 MAX_HEARSAY_PER_SOURCE: Final = 128  # peers in the book that are known from one other peer only
 MAX_BOOK_FILE: Final = 256 * KIB
 SUBSCRIPTION_QUEUE: Final = 2048
@@ -171,9 +172,10 @@ BUDGETS: Final = {
     "outgoing bytes": Budget(4 * MIB, 16 * MIB, 64 * MIB, "the newest gossip for a peer that does not read"),
     "half open": Budget(16, 32, 64, "the oldest socket without a key of the group that has most"),
     "connections": Budget(4, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
+    "handshakes": Budget(10, 15, 30, "none: a socket waits its turn, of so many a second, as long as it may be half open"),
     "streams": Budget(MAX_INBOUND_STREAMS_PER_PEER, 256, 1024, "the newest"),
     "requests": Budget(200, 400, 2000, "the newest stream, of so many a second"),
-    "work ms": Budget(400, 600, 1500, "gossip and requests of who is over: CPU spent on it in a second"),
+    "work ms": Budget(400, 600, 1500, "gossip and streams of who is over: CPU spent on it in a second"),
     "wanted bytes": Budget(2 * MIB, 4 * MIB, 8 * MIB, "the rest of an IWANT: bytes sent for it in a second"),
 }
 

@@ -323,7 +323,7 @@ class Node:
         c = self.config
         return NetworkConfig(
             self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size,
-            book=c.directory / "peers", valued=self._valued.knows,
+            book=c.directory / "peers", valued=self._valued.knows, paid=frozenset({"infer"}),
         )
 
     @asynccontextmanager
