@@ -114,6 +114,14 @@ MUTANTS = (
     Mutant("a known vote under another signature is believed", C + "votes.py",
            "return self.first(vote.validator, vote.round, vote.type) == signed",
            "known = self.first(vote.validator, vote.round, vote.type)\n        return known is not None and known.vote == vote"),
+    Mutant("client: the genesis file's hash is not signed", "p2p/genesis.py",
+           'NetworkId(f"{self.name}@{self.hash.hex()[:HASH_DIGITS]}")', "NetworkId(self.name)"),
+    Mutant("client: a draw of any height", "p2p/ledger/apply.py",
+           "    if not height - DRAW_WINDOW <= request.draw_height < height:\n", "    if not request.draw_height < height:\n"),
+    Mutant("client: an agent takes a draw of any age", "p2p/inference/agent.py",
+           "if not height - BEACON_MAX_AGE <= request.draw_height <= height:", "if False:"),
+    Mutant("client: a nonce far ahead is taken", "p2p/ledger/records.py", "-MAX_NONCE_AHEAD <= behind < 0", "behind < 0"),
+    Mutant("client: a nonce on a peer's word", "p2p/ground.py", "<= offered <= last + NONCES_ON_WORD:", "<= offered:"),
     Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):", "for lower in (2, 1, 0):"),
     Mutant("strangers get the whole budget", "p2p/gossip/budget.py", "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
     Mutant("items are not counted", "p2p/codec.py", "                left_to_announce -= left\n", ""),
@@ -132,6 +140,21 @@ MUTANTS = (
            "Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS", "Share.WEIGHTLESS"),
     Mutant("what waits behind a gap waits long", "p2p/ledger/mempool.py",
            "waits = TX_TTL_HEIGHTS if nonce <= reached else GAP_TTL_HEIGHTS", "waits = TX_TTL_HEIGHTS"),
+    Mutant("withheld is counted as invalid", "p2p/ledger/committee.py",
+           "return self.kind is not VerdictKind.WITHHELD", "return True"),
+    Mutant("a free key's word counts", "p2p/ledger/standing.py",
+           "        if not owner_weight(view, genesis, other):\n            continue", "        if False:\n            continue"),
+    Mutant("blame needs no stake", "p2p/ledger/standing.py",
+           "for now in {view.node_now(other) for other in behind}) > others",
+           "for now in {view.node_now(other) for other in behind}) >= 0"),
+    Mutant("an outage counts as often as it hits", "p2p/ledger/judges.py", "(missed and drawn <= standing.missed_at)", "False"),
+    Mutant("one committee strikes alone", "p2p/ledger/panels.py", "heard_twice = _was_heard(view, genesis, inference)", "heard_twice = True"),
+    Mutant("what nobody could get is not fined", "p2p/ledger/withheld.py", "        earnings.fine(view, genesis, height, inference)\n", ""),
+    Mutant("a client's doing is its agent's", "p2p/inference/credit.py",
+           "                entry.end = End.CLIENT\n", "                entry.end = End.AGENT\n"),
+    Mutant("a plant spoils any answer", "p2p/planting.py", " or self._next[0] != inference_id", ""),
+    Mutant("a wrong payload is taken", "p2p/verification/sources.py",
+           "if artifact.root() == claim.finish.artifact_root else None", ""),
     Mutant("guard marker before the guard", "p2p/store/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
            "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
     Mutant("answers: candidates may be said twice", V + "check.py", "        if len(set(ids)) < many:\n", "        if False:\n"),
@@ -152,10 +175,14 @@ ANSWERS = ("tests of answers", [
 ])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/inference/test_frame_limits.py", "tests/test_transactions.py",
-    "tests/test_orders.py", "tests/ledger/test_mempool.py",
+    "tests/test_orders.py", "tests/ledger/test_mempool.py", "tests/test_ground.py", "tests/test_network_id.py",
+)
+BLAME = (
+    "tests/ledger/test_withheld.py", "tests/ledger/test_blame.py", "tests/inference/test_credit.py", "tests/test_plants_apart.py",
+    "tests/verification/test_sources.py",
 )
 STAGES = (
-    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS]),
+    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS, *BLAME]),
     ("conformance", ["-m", "tests.conformance"]),
     ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
 )
