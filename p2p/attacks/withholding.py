@@ -12,6 +12,9 @@ class _Nothing:
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
         del inference_id, payload
 
+    def payload(self, inference_id: bytes) -> None:
+        del inference_id
+
 
 class Withholds(Executor):
     def __init__(self, *arguments: Any, **words: Any) -> None:
