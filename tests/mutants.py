@@ -162,7 +162,7 @@ MUTANTS = (
     Mutant("answers: others' losses count", V + "check.py", "artifact.header.seed)[own:]", "artifact.header.seed)"),
     Mutant("answers: what was taken over is not signed", V + "streamed.py", "chain != record.chain or not is_signed(streamed, network)",
            "chain != record.chain"),
-    Mutant("answers: an end may be gone on from", INF + "executor.py", " or any(token in self.eos_ids for token in forward.prefix)", ""),
+    Mutant("answers: an end may be gone on from", INF + "executor.py", " or any(token in spec.ends(self.eos_ids) for token in forward.prefix)", ""),
     Mutant("answers: two to one request", INF + "executor.py",
            "if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:", "if False:"),
     Mutant("answers: more than there are places for", "p2p/admission.py", "if len(self._keys) >= self.most:", "if False:"),
