@@ -132,6 +132,21 @@ MUTANTS = (
            "Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS", "Share.WEIGHTLESS"),
     Mutant("what waits behind a gap waits long", "p2p/ledger/mempool.py",
            "waits = TX_TTL_HEIGHTS if nonce <= reached else GAP_TTL_HEIGHTS", "waits = TX_TTL_HEIGHTS"),
+    Mutant("withheld is counted as invalid", "p2p/ledger/committee.py",
+           "return self.kind is not VerdictKind.WITHHELD", "return True"),
+    Mutant("a free key's word counts", "p2p/ledger/standing.py",
+           "        if not owner_weight(view, genesis, other):\n            continue", "        if False:\n            continue"),
+    Mutant("blame needs no stake", "p2p/ledger/standing.py",
+           "for now in {view.node_now(other) for other in behind}) > others",
+           "for now in {view.node_now(other) for other in behind}) >= 0"),
+    Mutant("an outage counts as often as it hits", "p2p/ledger/judges.py", "(missed and drawn <= standing.missed_at)", "False"),
+    Mutant("one committee strikes alone", "p2p/ledger/panels.py", "heard_twice = _was_heard(view, genesis, inference)", "heard_twice = True"),
+    Mutant("what nobody could get is not fined", "p2p/ledger/withheld.py", "        earnings.fine(view, genesis, height, inference)\n", ""),
+    Mutant("a client's doing is its agent's", "p2p/inference/credit.py",
+           "                entry.end = End.CLIENT\n", "                entry.end = End.AGENT\n"),
+    Mutant("a plant spoils any answer", "p2p/planting.py", " or self._next[0] != inference_id", ""),
+    Mutant("a wrong payload is taken", "p2p/verification/sources.py",
+           "if artifact.root() == claim.finish.artifact_root else None", ""),
     Mutant("guard marker before the guard", "p2p/store/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
            "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
     Mutant("answers: candidates may be said twice", V + "check.py", "        if len(set(ids)) < many:\n", "        if False:\n"),
@@ -154,8 +169,12 @@ STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/inference/test_frame_limits.py", "tests/test_transactions.py",
     "tests/test_orders.py", "tests/ledger/test_mempool.py",
 )
+BLAME = (
+    "tests/ledger/test_withheld.py", "tests/ledger/test_blame.py", "tests/inference/test_credit.py", "tests/test_plants_apart.py",
+    "tests/verification/test_sources.py",
+)
 STAGES = (
-    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS]),
+    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS, *BLAME]),
     ("conformance", ["-m", "tests.conformance"]),
     ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
 )
