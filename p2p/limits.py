@@ -39,7 +39,12 @@ MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
 MAX_SPRINT_ANSWERS: Final = 1 << 16  # of one commitment: its proofs have at most 16 hashes
 SPRINT_COMMIT_LEAD: Final = 3  # heights before the race closes at which a peer commits, so that a block still takes it
 MAX_FETCHES: Final = 64  # payloads that a validator looks for at once: who hides many does not keep it from the others
-MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain
+MAX_UNSTARTED: Final = 4  # answers made for one agent with weight that it never put on chain, or of which it said other than the executor
+MAX_AHEAD: Final = 4  # answers for one account that an executor begins before their Start is on chain
+MAX_AHEAD_ACCOUNTS: Final = 4096  # accounts of which it remembers that
+MAX_WAITING_STARTS: Final = 64  # requests that wait for their Start at once
+START_WAIT_S: Final = 20.0  # each of them
+START_POLL_S: Final = 0.2
 MAX_METERED: Final = 1024  # accounts, or agents, whose use is remembered
 MAX_AFTER_STOP: Final = 512  # tokens on their way when the agent asked to stop: an engine without latency fills every buffer between
 MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
@@ -171,6 +176,7 @@ assert MAX_ORDERS_PER_ACCOUNT <= MAX_ORDERS_PER_BLOCK <= MAX_TXS_PER_BLOCK // 4
 assert GAP_TTL_HEIGHTS < REPEAT_HEIGHTS < TX_TTL_HEIGHTS < OUTBOX_TTL_HEIGHTS
 assert MAX_RECORDS_PER_TX * 64 < MAX_TX * 4
 assert PING_TIMEOUT_S < PING_INTERVAL_S
+assert START_POLL_S < START_WAIT_S < FIRST_TOKEN_TIMEOUT_S
 assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
 assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP

@@ -117,13 +117,20 @@ MUTANTS = (
     Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):", "for lower in (2, 1, 0):"),
     Mutant("strangers get the whole budget", "p2p/gossip/budget.py", "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
     Mutant("items are not counted", "p2p/codec.py", "                left_to_announce -= left\n", ""),
+    Mutant("a price counts what comes back", "p2p/ledger/payout.py", "        credit(view, client, amount)\n",
+           "        credit(view, client, amount)\n        used_by(view, inference.signed_request.request.model, height, 50)\n"),
+    Mutant("a price counts what one asks of oneself", "p2p/ledger/payout.py", "    if view.owner_of(finish.executor) != request.account:", "    if True:"),
+    Mutant("who came last goes first", "p2p/ledger/places.py", "one.node in racing, one.active, one.node", "one.node in racing, -one.active, one.node"),
+    Mutant("a vote weighs what its account has given away", "p2p/ledger/governance.py",
+           "weight=min(cast.weight, _counts(view, cast.account))", "weight=cast.weight"),
     Mutant("guard marker before the guard", "p2p/store/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
            "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
 )
 
+MONEY = ("tests/ledger/test_price.py", "tests/ledger/test_places.py", "tests/ledger/test_governance.py")
 STRANGERS = ("tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/inference/test_frame_limits.py")
 STAGES = (
-    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS]),
+    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS, *MONEY]),
     ("conformance", ["-m", "tests.conformance"]),
     ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
 )

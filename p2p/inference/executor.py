@@ -18,16 +18,18 @@ from p2p.bandwidth import UNLIMITED, Bandwidth
 from p2p.codec import encode
 from p2p.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
+from p2p.inference.ahead import Ahead
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.model import check_tokenizer
 from p2p.inference.session import Done, Forward, Passed, Payload, pack_frame
 from p2p.inference.showing import Showing
 from p2p.inference.stopping import until_stop
-from p2p.inference.unstarted import Unstarted
+from p2p.inference.unstarted import Unstarted, Word
 from p2p.keys import Domain, Key, digest, peer_id
-from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER
+from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER, MAX_WAITING_STARTS, START_POLL_S, START_WAIT_S
 from p2p.types import (
+    ENDED,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -37,6 +39,7 @@ from p2p.types import (
     SignedRequest,
     SignedStreamed,
     StackClass,
+    Status,
 )
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
@@ -80,10 +83,13 @@ class Executor:
     tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
     unstarted: Unstarted = field(init=False)
+    ahead: Ahead = field(init=False)
+    waiting: Places = field(default_factory=partial(Places, MAX_WAITING_STARTS, "for requests whose Start is not on chain yet", "executor"))
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
 
     def __post_init__(self) -> None:
-        self.unstarted = Unstarted(lambda signed: self.chain.nonce_used(signed.request.account, signed.request.client_nonce))
+        self.unstarted = Unstarted(self._word)
+        self.ahead = Ahead(lambda inference_id: self.chain.draw_of(inference_id) is not None)
 
     @property
     def jobs(self) -> int:
@@ -95,6 +101,11 @@ class Executor:
         signed = forward.signed_request
         request = signed.request
         beacon, drawn = self._check(stream.peer, forward)
+        if not self._goes_ahead(forward):
+            if late := await self._wait_for_start(signed):
+                await self._busy(stream, forward, late)
+                return
+            beacon, drawn = self._check(stream.peer, forward)  # once more, for time has passed
         with ExitStack() as held:
             try:  # before anything is awaited: else any number of requests would find the same place free
                 held.enter_context(self.places.hold(signed.inference_id))
@@ -121,6 +132,38 @@ class Executor:
                     self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
                 raise
 
+    def _goes_ahead(self, forward: Forward) -> bool:
+        """Whether the chain holds this request's money, or it may be begun before (ahead.py)."""
+        signed, request = forward.signed_request, forward.signed_request.request
+        if self.chain.draw_of(signed.inference_id) is not None:
+            return True
+        executors = len(self.chain.serving_at(request.model, forward.draw_height).pairs())
+        escrow, height = self.chain.escrow_micro(signed), self.chain.height()
+        if self.ahead.covers(request.account, escrow, self.chain.trusted_micro(request.account), executors, height):
+            self.ahead.note(request.account, signed.inference_id, escrow, height)
+            return True
+        return False
+
+    async def _wait_for_start(self, signed: SignedRequest) -> str:
+        """Why it did not come to the chain, empty when it has."""
+        try:
+            with self.waiting.hold(signed.inference_id), trio.move_on_after(START_WAIT_S):
+                while not self.chain.is_void(signed):
+                    await trio.sleep(START_POLL_S)
+                    if self.chain.draw_of(signed.inference_id) is not None:
+                        return ""
+        except Overloaded as error:
+            return error.message
+        return "its Start is not on chain, and its account has not paid enough so far to be served before"
+
+    def _word(self, signed: SignedRequest) -> Word:
+        status = self.chain.status(signed.inference_id)
+        if status is None:
+            return Word.KEPT if self.chain.is_void(signed) else Word.OPEN
+        if status in (Status.UNCONFIRMED.value, Status.WITHHELD.value):
+            return Word.BROKEN
+        return Word.KEPT if status in ENDED else Word.PENDING
+
     async def _unready(self, forward: Forward, spec: ModelSpec) -> str:
         """Why nothing can be served now; empty where it can."""
         if self.engine is None:
@@ -129,8 +172,8 @@ class Executor:
             return "the ML node does not answer"
         if unfit := self._unfit(spec):
             return unfit
-        if self.unstarted.owes(forward.agent, self.chain.height()):
-            return "this agent does not put on chain what it has done"
+        if self.unstarted.owes(forward.agent, self.chain.height(), weighty=self.chain.has_weight(forward.agent)):
+            return "this agent does not put on chain what it has done, or says there what was not streamed"
         return ""
 
     def _wrong_prefix(self, forward: Forward, spec: ModelSpec, drawn: Sequence[bytes]) -> str:
