@@ -7,7 +7,7 @@ and validator must know in chain_answers.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
@@ -16,11 +16,11 @@ from msgspec.structs import replace
 
 from p2p.chain_answers import Tip
 from p2p.chain_txs import Transactions
-from p2p.codec import encode, load
+from p2p.codec import encode, load, unpack
 from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError
+from p2p.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.genesis import Genesis
 from p2p.ledger import tree
 from p2p.ledger.apply import apply_record
@@ -44,9 +44,10 @@ from p2p.store.guard import GuardStore
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
 from p2p.store.payloads import Payloads
-from p2p.types import SignedRequest, Status
+from p2p.types import Record, RecordKind, SignedRequest, StartRecord, Status
 
 ZERO = bytes(32)
+RefusedStart = tuple[bytes, bytes, str]  # agent, inference, the field that it was refused for
 RESERVED_HEIGHTS = 20  # a request taken here counts against its account this long, unless its Start is on chain sooner
 
 
@@ -61,6 +62,7 @@ class Made:
     fates: list[tuple[bytes, Fate]]
     batch: Batch
     app_hash: bytes
+    refused_starts: list[RefusedStart]
 
 
 class Chain(Transactions):
@@ -71,6 +73,7 @@ class Chain(Transactions):
         self.mempool = Mempool()
         self._reserved = {}
         self._opened = Opened()
+        self.on_refused_start: Callable[[bytes, bytes, str, int], None] = lambda agent, inference_id, what, height: None
         self.fates = Fates()
         self._made: Made | None = None  # `work` has done it, `finalize` has not come yet
         raw = store.read("meta", b"tip")
@@ -164,7 +167,7 @@ class Chain(Transactions):
             raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
         self._made = None
         view, batch = View(self._read_state), Batch()
-        receipts, fates, left = yield from self._apply(view, block)
+        receipts, fates, left, refused = yield from self._apply(view, block)
         view.put(b"set/priorities", priorities)
         app_hash = yield from self._seal(view, block.header.height, batch)
         for one in left:
@@ -172,7 +175,7 @@ class Chain(Transactions):
             yield
         archive.add(self.store, batch, left, self._keep_for)
         self.payloads.let_go(batch, left)
-        self._made = Made(block, priorities, view, receipts, fates, batch, app_hash)
+        self._made = Made(block, priorities, view, receipts, fates, batch, app_hash, refused)
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         """Commit everything that a decided block makes at once. Raises StorageError; then nothing is written."""
@@ -189,6 +192,8 @@ class Chain(Transactions):
         if view.has_put(b"set/next"):
             keep_set(batch, members(view, b"next"))
         self.become(tip, batch, made.fates)
+        for agent, inference_id, what in made.refused_starts:
+            self.on_refused_start(agent, inference_id, what, header.height)
         self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
 
     def become(self, tip: Tip, batch: Batch, fates: Sequence[tuple[bytes, Fate]] = ()) -> None:
@@ -220,9 +225,11 @@ class Chain(Transactions):
         old = ((key, value) for key, value in self.store.walk("state") if key not in changed)
         return merge(old, sorted((key, value) for key, value in changed.items() if value is not None))
 
-    def _apply(self, view: View, block: Block) -> Steps[tuple[list[Receipt], list[tuple[bytes, Fate]], tuple[Left, ...]]]:
-        """Receipts of what was refused, what became of orders, and what left the state."""
-        height, receipts, fates = block.header.height, list[Receipt](), list[tuple[bytes, Fate]]()
+    def _apply(
+        self, view: View, block: Block
+    ) -> Steps[tuple[list[Receipt], list[tuple[bytes, Fate]], tuple[Left, ...], list[RefusedStart]]]:
+        """Receipts of what was refused, what became of orders, what left the state, and which Starts were refused for what."""
+        height, receipts, fates, refused = block.header.height, list[Receipt](), list[tuple[bytes, Fate]](), list[RefusedStart]()
         for raw in block.txs:
             tx = self._opened.find(raw) or parse(self.genesis, raw)
             if isinstance(tx, SignedOp):
@@ -241,10 +248,12 @@ class Chain(Transactions):
                     apply_record(view, self.genesis, height, batch.sender, record)
                 except FolkmootError as error:
                     receipts.append(Receipt(batch.sender, index, error.code[:96], error.field[:96]))
+                    if record.kind is RecordKind.START and (started := request_of(record)) is not None:
+                        refused.append((batch.sender, started, error.field))
                 yield
         left = yield from end_of_block_steps(view, self.genesis, height, block.header.beacon)
         rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
-        return receipts, fates, left
+        return receipts, fates, left, refused
 
     def block(self, height: int) -> tuple[Block, CommitCertificate] | None:
         raw = self.store.read("blocks", b"b" + height_key(height))
@@ -264,7 +273,7 @@ class Chain(Transactions):
 
     # -- what is taken here ---------------------------------------------------------------------------------------
 
-    def check_request(self, signed: SignedRequest, draw_height: int, *, started_ok: bool = False) -> None:
+    def check_request(self, signed: SignedRequest, *, started_ok: bool = False) -> None:
         """Before any work: InvalidRequest naming the field. started_ok: its Start may be on chain already (executor)."""
         view, request, reserved, by_signer = self._view(), signed.request, 0, 0
         if started_ok:
@@ -276,9 +285,7 @@ class Chain(Transactions):
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
             mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
             reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
-        check_request(
-            view, self.genesis, signed, max(draw_height, self.height()), reserved_micro=reserved, signer_reserved_micro=by_signer
-        )
+        check_request(view, self.genesis, signed, self.height(), reserved_micro=reserved, signer_reserved_micro=by_signer)
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""
@@ -291,6 +298,14 @@ class Chain(Transactions):
     def drop_payloads(self, inference_ids: Iterable[bytes]) -> None:
         """They are not wanted any more; one that is not here is no error."""
         self.payloads.drop(inference_ids)
+
+
+def request_of(record: Record) -> bytes | None:
+    """The inference that a Start is about; None where it is none."""
+    try:
+        return unpack(StartRecord, record.body).signed_request.inference_id
+    except RemoteProtocolError:
+        return None
 
 
 def _reservation(signed: SignedRequest) -> bytes:

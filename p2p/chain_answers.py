@@ -20,6 +20,7 @@ from p2p.ledger.price import price_of
 from p2p.ledger.proofs import TreeProof, prove
 from p2p.ledger.rules import escrow_of
 from p2p.ledger.serving import serving_at
+from p2p.ledger.stacks import stack_problem
 from p2p.ledger.statement import open_cases, statement
 from p2p.ledger.view import View
 from p2p.state_proof import LeftProof
@@ -61,6 +62,10 @@ class Answers:
         participant = self._view().participant(node)
         return participant.suspended_until if participant else 0
 
+    def stack_problem(self, node: bytes, model: str, stack: str) -> str:
+        """Why a finish record of `node` would not be taken if it named `stack`; empty where it would."""
+        return stack_problem(self._view(), node, model, stack)
+
     def is_registered(self, node: bytes) -> bool:
         """Whether the chain takes batches of `node`: a participant under its key of now."""
         participant = self._view().participant(node)
@@ -70,11 +75,6 @@ class Answers:
         """Whether `node` can put a Start on chain: a participant under its key of now, not suspended."""
         participant = self._view().participant(node)
         return participant is not None and participant.node == node and not participant.suspended_until
-
-    def status(self, inference_id: bytes) -> str | None:
-        """Of an inference in the state; None where it was not started, or has left."""
-        inference = self._view().inference(inference_id)
-        return inference.status if inference else None
 
     def trusted_micro(self, account: bytes) -> int:
         """What is taken on an account's word before a Start holds it, by all executors together: what it has, as far as it has proven itself."""
@@ -99,9 +99,22 @@ class Answers:
         """By a request or an order that is on chain."""
         return not self._view().account(account).nonce_is_free(nonce)
 
+    def request_status(self, signed: SignedRequest) -> str:
+        """Its inference's status; 'nonce' where the chain has none of it and its nonce is used, by whichever request; '' where nothing."""
+        view, request = self._view(), signed.request
+        inference = view.inference(signed.inference_id)
+        if inference is not None:
+            return inference.status
+        return "" if view.account(request.account).nonce_is_free(request.client_nonce) else "nonce"
+
     def model(self, name: str, height: int | None = None) -> ModelSpec | None:
         """As of now, or of a draw's height."""
         return model_spec(self._view(), name) if height is None else spec_at(self._view(), name, height)
+
+    def price_micro(self, name: str) -> int | None:
+        """What a token of a model that is in use costs now."""
+        spec = self.model(name)
+        return price_of(self._view(), spec) if spec is not None and not spec.retired else None
 
     def checks(self) -> CheckRules:
         return parameters.checks(self._view(), self.genesis)

@@ -5,19 +5,22 @@ Asks one peer, yields events as they happen, and ends with a receipt whose every
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 
+from p2p.answers import ServingAnswer, Taken, read
 from p2p.codec import decode, encode, unpack
-from p2p.draw_check import DrawCheck, Known
-from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.draw_check import DrawCheck
+from p2p.errors import ConfigError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.genesis import Genesis
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
+from p2p.ground import Ground, Prover, Question, next_nonce, price_limit
 from p2p.inference.draw import Lots, draw_executors
 from p2p.inference.session import (
     Accepted,
@@ -35,30 +38,46 @@ from p2p.inference.session import (
     raise_failure,
     receive_frame,
 )
-from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of, verify
+from p2p.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of
+from p2p.known_prices import KnownPrices
 from p2p.ledger.ops import Body, sign_op
-from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_CANDIDATES, MAX_PROMPT_BYTES
+from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_PROMPT_BYTES
 from p2p.nonces import Nonces
+from p2p.order_wait import wait_for_order
 from p2p.proof import Proof
+from p2p.receipt import check_receipt, summary
 from p2p.serving_proof import ServingProof, open_serving
-from p2p.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
-from p2p.verification import artifact as artifacts
-from p2p.verification.artifact import Artifact
-from p2p.verification.streamed import wrong_handover
-from p2p.verification.tape import tape_seed
-from p2p.verification.text import text_hash
+from p2p.types import VERSION, Params, Request, SignedRequest
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
-NONCE_TRIES = 512
+NONCE_TRIES = 48  # below the ledger's window: a nonce chosen ahead leaves those of the account's other requests free
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a request is about to cost: shown before it is signed. price: of a token now, by the peer's word; max_price: what is signed;
+    tokens: the most of prompt and answer together."""
+
+    price_micro: int
+    max_price_micro: int
+    tokens: int
+    balance_micro: int
+
+    @property
+    def most_micro(self) -> int:
+        return self.max_price_micro * self.tokens
 
 
 @dataclass(frozen=True, slots=True)
 class AskSpec:
-    """One question. peer: multiaddr with /p2p/ID. choose_executor: for test networks, search a nonce whose draw puts
-    this node first (a client may pick its nonce; the beacon may move on, so the draw may still differ). on_proof: gets the
-    proof of the answer before the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it.
-    nonces: what was used before; None: the peer's word is taken, which is behind for as long as a Start takes into a block.
-    on_notices: gets what the peer says became of earlier inferences after height notices_since, when there is anything; its word only."""
+    """One question. peer: multiaddr with /p2p/ID. genesis: without it nothing can be proved, and nothing is signed. max_price_micro: of a
+    token; None: what p2p/ground.py makes of known_prices and the genesis file. deadline_ahead: heights after the draw's. choose_executor: for
+    test networks, search a nonce whose draw puts this node first (a client may pick its nonce). on_proof: gets the proof of the answer before
+    the event `done`, whatever the receipt says. account: who pays, where `key` is a hot key of it. nonces: what was used before. on_signed: gets the
+    request before it is sent. on_terms: gets
+    what it will cost, before anything is signed; what it raises ends the question. on_notices: gets what the peer says became of earlier
+    inferences after height notices_since, when there is anything; its word only. ground: what the asking peer's own chain says, where there
+    is one: then the other peer is not asked for it."""
 
     peer: str
     key: Key
@@ -67,60 +86,124 @@ class AskSpec:
     prompt: str
     params: Params = field(default_factory=Params)
     max_tokens: int = 128
-    max_price_micro: int = 1_000_000
+    max_price_micro: int | None = None
     deadline_ahead: int = 300
     nonce: int | None = None
     nonces: Nonces | None = None
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
     on_proof: Callable[[Proof], None] | None = None
+    on_signed: Callable[[SignedRequest], None] | None = None
     account: bytes | None = None
     notices_since: int = 0
     on_notices: Callable[[list[dict[str, Any]]], None] | None = None
+    on_terms: Callable[[Terms], None] | None = None
+    known_prices: KnownPrices | None = None
+    ground: Ground | None = None
 
     @property
     def payer(self) -> bytes:
         return self.account or self.key.public
 
+    @property
+    def tokens(self) -> int:
+        """The client's bound on prompt and answer together."""
+        return prompt_bound(self.prompt) + self.max_tokens
 
-async def ask(spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
-    """Events: accepted, executor, busy | failed, token, done (with the receipt). Raises FolkmootError."""
+
+def prompt_bound(prompt: str) -> int:
+    """No tokenizer makes more tokens of a text than it has bytes (decision 004)."""
+    return len(prompt.encode()) + TEMPLATE_TOKENS
+
+
+async def ask(spec: AskSpec) -> AsyncGenerator[dict[str, Any], None]:
+    """Events: accepted, executor, busy | failed, token, done (with the receipt). Raises FolkmootError. Iterate within `aclosing`: a loop that is
+    left early must end the connection at once."""
     if len(spec.prompt.encode()) > MAX_PROMPT_BYTES:
         raise InvalidRequest(f"the prompt is longer than {MAX_PROMPT_BYTES} bytes", field="prompt")
-    async with _open_to(spec.peer, spec.network) as network:
-        async for event in ask_over(network, spec):
+    async with _open_to(spec.peer, spec.network) as network, aclosing(ask_over(network, spec)) as events:
+        async for event in events:
             yield event
 
 
-async def ask_over(network: Network, spec: AskSpec) -> AsyncIterator[dict[str, Any]]:
+async def ask_over(network: Network, spec: AskSpec) -> AsyncGenerator[dict[str, Any], None]:
     """As `ask`, over an open connection."""
     peer = spec.peer.rsplit("/p2p/", 1)[-1]
-    about = {"op": "account", "account": spec.payer.hex(), "since": spec.notices_since}
-    tip = await query(network, peer, about)  # with height, beacon and notices: one question
-    if spec.on_notices is not None and isinstance(tip.get("notices"), list) and tip["notices"]:
-        if any(isinstance(n, dict) and isinstance(n.get("height"), int) and n["height"] > int(tip["height"]) for n in tip["notices"]):
-            raise RemoteProtocolError("a notice is of a height that the peer's chain has not", field="notices")
-        spec.on_notices(tip["notices"])
-    serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
-    signed = _sign(spec, tip, serving)
+
+    async def question(body: dict[str, Any]) -> dict[str, Any]:
+        return await query(network, peer, body)
+
+    signed, drawn = await prepare(spec, question)
+    if spec.on_signed is not None:
+        spec.on_signed(signed)
     stream, ended = await network.open_stream(peer, "infer"), False
     try:
         await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
-        async for event in _follow(network, stream, spec, signed, peer):
+        async for event in _follow(stream, spec, signed, peer, drawn, question):
             ended = event["event"] == "done"
             yield event
     finally:
         await (stream.close() if ended else stream.reset())  # a reset tells the agent to stop and to charge for no more
 
 
-async def send_order(peer: str, network_name: NetworkId, key: Key, body: Body, nonces: Nonces | None = None) -> dict[str, Any]:
-    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec."""
-    async with _open_to(peer, network_name) as network:
+async def prepare(spec: AskSpec, question: Question) -> tuple[SignedRequest, DrawCheck]:
+    """The request, signed on what is proved or bounded; question: to the peer that will be asked. Raises FolkmootError, with nothing signed."""
+    peer = spec.peer.rsplit("/p2p/", 1)[-1]
+    if spec.genesis is None:
+        raise ConfigError("without the network's genesis file nothing that a peer says can be proved", field="genesis")
+    prover = Prover(spec.genesis, question, peer)
+    ground = spec.ground or await prover.ground(spec.payer, spec.model, spec.notices_since)
+    if spec.on_notices is not None and ground.tip.notices:
+        spec.on_notices([to_builtins(notice) for notice in ground.tip.notices])
+    terms = await _terms(spec, prover, ground)
+    if spec.on_terms is not None:
+        spec.on_terms(terms)
+    lowest = ground.tip.next_nonce if spec.ground is not None else await next_nonce(prover, ground, spec.payer, spec.nonces)
+    drawn = DrawCheck(spec.genesis, spec.model, ground.height, beacon=ground.beacon, facts=ground.facts)
+    serving = await _serving(spec.model, ground.height, question, peer) if spec.choose_executor is not None else None
+    return _sign(spec, ground, terms, lowest, serving), drawn
+
+
+async def _serving(model: str, height: int, question: Question, peer: str) -> Lots:
+    """By the peer's word: for a choice of nonce, which proves nothing."""
+    answer = read(ServingAnswer, await question({"op": "serving", "model": model, "height": height}), "serving", peer)
+    return open_serving(unpack(ServingProof, bytes.fromhex(answer.proof)), model, height)[0]
+
+
+async def _terms(spec: AskSpec, prover: Prover, ground: Ground) -> Terms:
+    seen = ground.tip.price_micro
+    if seen is None:
+        raise InvalidRequest(f"peer {prover.peer} knows no model {spec.model[:60]!r}", field="model")
+    known = spec.known_prices.get(spec.model) if spec.known_prices is not None else None
+    if known is None:
+        known = next((model.price_micro for model in prover.genesis.models if model.model == spec.model), None)
+    if known is None and spec.max_price_micro is None:  # a model that came by a vote, and was never asked for from here
+        known = await prover.price(ground.facts, spec.model, ground.height)
+    return Terms(seen, price_limit(spec.model, seen, known or seen, spec.max_price_micro), spec.tokens, ground.tip.balance_micro)
+
+
+async def send_order(
+    peer: str, genesis: Genesis, key: Key, body: Body, nonces: Nonces | None = None, wait_s: float = 0.0,
+    on_taken: Callable[[dict[str, Any]], None] = lambda answer: None,
+) -> dict[str, Any]:
+    """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec.
+    wait_s: how long to wait for the chain, then the answer says what became of it (wait_for_order); on_taken: gets the peer's answer before."""
+    async with _open_to(peer, genesis.network) as network:
         name = peer.rsplit("/p2p/", 1)[-1]
-        tip = await query(network, name, {"op": "account", "account": key.public.hex()})
-        offered = int(tip["next_nonce"])
-        nonce = nonces.take(key.public, offered) if nonces is not None else offered
-        return await _question(network, name, Order(VERSION, sign_op(key, network_name, nonce, body)))
+
+        async def question(asked: dict[str, Any]) -> dict[str, Any]:
+            return await query(network, name, asked)
+
+        prover = Prover(genesis, question, name)
+        lowest = await next_nonce(prover, await prover.ground(key.public, ""), key.public, nonces)
+        nonce = nonces.take(key.public, lowest) if nonces is not None else lowest
+        order = Order(VERSION, sign_op(key, genesis.network, nonce, body))
+        answer: dict[str, Any] = to_builtins(read(Taken, await _question(network, name, order), "order", name))
+        if not wait_s:
+            return answer
+        on_taken(answer)
+        fate = await wait_for_order(order.signed_op.op_id, question, lambda: _question(network, name, order), wait_s)
+        return {**answer, **fate}
 
 
 async def query_once(peer: str, network_name: NetworkId, body: dict[str, Any]) -> dict[str, Any]:
@@ -159,18 +242,12 @@ async def _question(network: Network, peer: str, question: Query | Order) -> dic
     return answer
 
 
-async def _serving_now(network: Network, peer: str, model: str, height: int) -> Lots:
-    """By the peer's word: for a choice of nonce, which proves nothing."""
-    answer = await query(network, peer, {"op": "serving", "model": model, "height": height})
-    return open_serving(unpack(ServingProof, bytes.fromhex(answer["proof"])), model, height)[0]
-
-
-def _sign(spec: AskSpec, tip: dict[str, Any], serving: Lots | None) -> SignedRequest:
-    """serving: where an executor is chosen, whom the draw will be made from unless the height moves on."""
+def _sign(spec: AskSpec, ground: Ground, terms: Terms, lowest: int, serving: Lots | None) -> SignedRequest:
+    """serving: where an executor is chosen, whom the draw will be made from."""
     request = Request(
         VERSION, spec.network, spec.payer, 0, spec.model,
-        digest(b"prompt", spec.prompt.encode()), spec.params, len(spec.prompt.encode()) + TEMPLATE_TOKENS,
-        spec.max_tokens, spec.max_price_micro, int(tip["height"]) + spec.deadline_ahead, spec.key.public,
+        digest(b"prompt", spec.prompt.encode()), spec.params, prompt_bound(spec.prompt),
+        spec.max_tokens, terms.max_price_micro, ground.height + spec.deadline_ahead, spec.key.public, ground.height,
     )
     agent = public_key_of(spec.peer.rsplit("/p2p/", 1)[-1])
 
@@ -178,17 +255,16 @@ def _sign(spec: AskSpec, tip: dict[str, Any], serving: Lots | None) -> SignedReq
         return _signed(spec.key, replace(request, client_nonce=nonce))
 
     def choose(lowest: int) -> int:
-        if serving is None:
+        if spec.choose_executor is None:
             return lowest
         for nonce in range(lowest, lowest + NONCE_TRIES):
-            if draw_executors(bytes.fromhex(tip["beacon"]), with_nonce(nonce).inference_id, serving, agent, 1) == (spec.choose_executor,):
+            if serving is not None and draw_executors(ground.beacon, with_nonce(nonce).inference_id, serving, agent, 1) == (spec.choose_executor,):
                 return nonce
         raise Unavailable("no nonce draws the executor wanted; does it serve the model?", field="choose_executor")
 
-    offered = int(tip["next_nonce"])
     if spec.nonce is not None:
         return with_nonce(spec.nonce)
-    return with_nonce(choose(offered) if spec.nonces is None else spec.nonces.take(spec.payer, offered, choose))
+    return with_nonce(choose(lowest) if spec.nonces is None else spec.nonces.take(spec.payer, lowest, choose))
 
 
 def _signed(key: Key, request: Request) -> SignedRequest:
@@ -196,16 +272,12 @@ def _signed(key: Key, request: Request) -> SignedRequest:
 
 
 async def _follow(
-    network: Network, stream: Stream, spec: AskSpec, signed: SignedRequest, peer: str
+    stream: Stream, spec: AskSpec, signed: SignedRequest, peer: str, drawn: DrawCheck, question: Question
 ) -> AsyncIterator[dict[str, Any]]:
     accepted: Accepted | None = None
-    drawn: DrawCheck | None = None
     tokens: list[int] = []
     text: list[str] = []
     tries = passed = 0
-
-    async def to_peer(body: dict[str, Any]) -> dict[str, Any]:
-        return await query(network, peer, body)
 
     while True:
         frame = await receive_frame(
@@ -219,11 +291,9 @@ async def _follow(
             accepted = frame
             yield {
                 "event": "accepted", "inference_id": frame.inference_id.hex(), "agent": frame.agent.hex(),
-                "draw_height": frame.draw_height, "beacon": frame.beacon.hex(), "candidates": [c.hex() for c in frame.candidates],
+                "draw_height": drawn.height, "beacon": frame.beacon.hex(), "candidates": [c.hex() for c in frame.candidates],
             }
-            if spec.genesis is not None:
-                drawn = DrawCheck(spec.genesis, spec.model, frame.draw_height)
-                await drawn.look(to_peer)
+            await drawn.look(question, peer)
         elif isinstance(frame, Trying):
             tries += 1
             if accepted is None or tries > len(accepted.candidates):
@@ -246,87 +316,11 @@ async def _follow(
                 raise RemoteProtocolError("finished before it was accepted", field="frame")
             if spec.on_proof is not None:
                 spec.on_proof(Proof(VERSION, spec.prompt, signed, accepted, frame.finish, frame.artifact, tuple(tokens), "".join(text)))
-            if drawn is not None:
-                await drawn.settle(to_peer)
+            await drawn.settle(question, peer)
+            if drawn.price_micro is not None and spec.known_prices is not None:
+                spec.known_prices.keep(spec.model, drawn.price_micro)
             problems = check_receipt(spec, signed, accepted, frame, tokens, "".join(text), drawn=drawn)
-            known = drawn.known if drawn else Known.UNKNOWN
-            yield {"event": "done", "receipt": _receipt(accepted, frame, peer, problems, known), "text": "".join(text)}
+            yield {"event": "done", "receipt": summary(signed, accepted, frame, peer, problems, drawn.known), "text": "".join(text)}
             return
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
-
-
-def _receipt(accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known) -> dict[str, Any]:
-    """draw: how well it is known whom the executors were drawn from."""
-    record = done.finish.record
-    return {
-        "inference_id": record.inference_id.hex(), "executor": record.executor.hex(), "agent": accepted.agent.hex(), "peer": peer,
-        "artifact_root": record.artifact_root.hex(), "output_hash": record.output_hash.hex(),
-        "prompt_tokens": record.prompt_tokens, "output_tokens": record.output_tokens,
-        "finish_reason": record.finish_reason.name.lower(), "draw_height": accepted.draw_height,
-        "signature": done.finish.signature.hex(), "artifact_bytes": len(done.artifact),
-        "draw": draw.value, "checked": not problems, "problems": problems,
-    }
-
-
-def check_receipt(
-    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *, drawn: DrawCheck | None = None
-) -> list[str]:
-    """What is wrong with a receipt, as sentences; an empty list when every claim holds. text: that came beside the tokens. Pure.
-
-    drawn: what was found out about the draw's height; None: nobody looked, and the draw is not checked.
-    """
-    record = done.finish.record
-    problems = []
-    if accepted.inference_id != signed.inference_id or record.inference_id != signed.inference_id:
-        problems.append("the inference id is not the hash of the signed request")
-    if accepted.agent != public_key_of(spec.peer.rsplit("/p2p/", 1)[-1]):
-        problems.append("the agent named is not the peer that was asked")
-    if record.executor not in accepted.candidates:
-        problems.append("the executor was not drawn")
-    if not verify(record.executor, Domain.FINISH, spec.network, encode(record), done.finish.signature):
-        problems.append("the finish record is not signed by the executor")
-    if drawn is not None:
-        problems += _draw_problems(drawn, accepted, signed)
-    if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
-        problems.append("the finish record claims other tokens than were streamed")
-    if record.text_hash != text_hash(text):
-        problems.append("the text that was shown is not the one signed for")
-    try:
-        artifact = artifacts.parse(done.artifact)
-    except FolkmootError as error:
-        return [*problems, f"the artifact cannot be read: {error.message}"]
-    return problems + _artifact_problems(artifact, signed, accepted, record)
-
-
-def _draw_problems(drawn: DrawCheck, accepted: Accepted, signed: SignedRequest) -> list[str]:
-    problems = []
-    if drawn.serving is None:
-        problems.append("who was serving at the draw's height is not shown")
-    elif accepted.candidates != draw_executors(accepted.beacon, signed.inference_id, drawn.serving, accepted.agent, MAX_CANDIDATES):
-        problems.append("the draw is not what beacon, inference id and serving set give")
-    if drawn.height != accepted.draw_height or drawn.beacon != accepted.beacon:
-        problems.append("the beacon is not shown to be that of the height named")
-    return problems
-
-
-def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Accepted, record: FinishRecord) -> list[str]:
-    """What the client can check of an artifact without a model and without the end-of-sequence tokens."""
-    header, request = artifact.header, signed.request
-    facts = (
-        (artifact.root() == record.artifact_root, "the artifact is not the one whose root was signed"),
-        (artifact.output_hash() == record.output_hash, "the artifact holds other tokens than were streamed"),
-        (header.inference_id == signed.inference_id, "the artifact is about another inference"),
-        ((header.model, header.prompt_hash, header.params) == (request.model, request.prompt_hash, request.params),
-         "the artifact is about another model, prompt or other parameters than were asked for"),
-        ((header.length, header.prompt_tokens, header.finish_reason)
-         == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
-        (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
-        (header.taken_over == record.taken_over < header.length, "two counts of tokens that were taken over are claimed"),
-        (wrong_handover(
-            header.taken, artifact.tokens[: header.taken_over], request.network, signed.inference_id, accepted.candidates, record.executor
-        ) is None, "what was taken over is not signed by whoever streamed it"),
-        (record.finish_reason is not FinishReason.STOPPED, "the answer was cut short as if you had left"),
-        (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce), "the seed is not the one the draw gives"),
-    )
-    return [sentence for holds, sentence in facts if not holds]

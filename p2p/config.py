@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from p2p import attacks
+from p2p.anchor import parse_checkpoint
 from p2p.bandwidth import Limit
 from p2p.errors import ConfigError
-from p2p.files import read_file
+from p2p.files import exists, read_file
 from p2p.genesis import NETWORK_NAME, Genesis
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, KIB, MAX_INBOUND_STREAMS_PER_PEER, MAX_JOBS_PER_PEER, MAX_NETWORK_NAME, TOKEN_TIMEOUT_S
 
@@ -41,6 +42,7 @@ class NodeConfig:
     answer; what is not used returns) in limit_window heights. agent_jobs, agent_tokens: the same for one agent, of this peer as an executor.
     keep_records: of which inferences the records are kept when they leave the state, so that they can be proved: 'own' (this peer was agent,
     executor or validator) or 'all'.
+    checkpoint: HEIGHT:BLOCK_ID of a block that is known from somebody trusted; below it nothing else is believed (p2p/anchor.py).
     log_level: 'debug', 'info', 'warning' or 'error'; log_format: 'text' or 'json' (p2p/logs.py)."""
 
     directory: Path
@@ -48,6 +50,7 @@ class NodeConfig:
     listen: tuple[str, ...] = DEFAULT_LISTEN
     bootstrap: tuple[str, ...] = ()
     ml_node: str | None = None
+    ml_node_key: Path | None = None
     model_path: Path | None = None
     tokenizer: Path | None = None
     model: str = DEFAULT_MODEL
@@ -71,6 +74,7 @@ class NodeConfig:
     agent_tokens: int = 10_000_000
     limit_window: int = 60
     keep_records: str = "own"
+    checkpoint: str | None = None
     log_level: str = "info"
     log_format: str = "text"
 
@@ -86,11 +90,7 @@ class NodeConfig:
 def load_config(directory: Path, **overrides: Any) -> NodeConfig:
     """DIR/config.toml with overrides (None = not given). Raises ConfigError naming the field."""
     file = directory / "config.toml"
-    try:
-        found = file.exists()
-    except (OSError, ValueError):
-        found = False
-    if not found:
+    if not exists(file):
         raise ConfigError(f"cannot read {file}; make it with: folkmoot init {directory}", field="dir")
     table = read_toml(file, field="config")
     return make_config(directory, {**table, **{key: value for key, value in overrides.items() if value not in (None, ())}})
@@ -123,15 +123,15 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
                 raise ConfigError(f"{address!r} is not a multiaddr such as /ip4/1.2.3.4/tcp/7470/p2p/ID", field=name)
     for name in ("ml_node", "honest_ml_node"):
         url = getattr(config, name)
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ConfigError(f"{url!r} is not an http URL", field=name)
+        if url is not None and not url.startswith(("http://", "https://", "unix:/")):
+            raise ConfigError(f"{url!r} is neither an http URL nor unix:/PATH", field=name)
     if config.log_level not in LEVELS:
         raise ConfigError(f"{config.log_level[:40]!r} is none of {', '.join(LEVELS)}", field="log_level")
     if config.log_format not in FORMATS:
         raise ConfigError(f"{config.log_format[:40]!r} is none of {', '.join(FORMATS)}", field="log_format")
-    if config.profile is not None and not config.profile.exists():
+    if config.profile is not None and not exists(config.profile):
         raise ConfigError(f"{config.profile} does not exist; make it with: folkmoot calibrate", field="profile")
-    if config.tokenizer is not None and not config.tokenizer.exists():
+    if config.tokenizer is not None and not exists(config.tokenizer):
         raise ConfigError(f"{config.tokenizer} does not exist", field="tokenizer")
     if config.cheat is not None:
         attacks.get(config.cheat)
@@ -141,15 +141,19 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
         raise ConfigError("node keys of 64 hexadecimal digits are wanted", field="cheat_friends")
     if config.ml_node and config.model_path:
         raise ConfigError("give a URL or a model's path, not both", field="ml_node")
+    if config.ml_node_key is not None and (config.ml_node is None or not exists(config.ml_node_key)):
+        raise ConfigError(f"{config.ml_node_key} must be a file, and is for an ML node by URL", field="ml_node_key")
     if config.engine not in ENGINES:
         raise ConfigError(f"{config.engine[:40]!r} is none of {', '.join(ENGINES)}", field="engine")
+    if config.checkpoint is not None:
+        parse_checkpoint(config.checkpoint)
     if config.keep_records not in KEEP:
         raise ConfigError(f"{config.keep_records[:40]!r} is none of {', '.join(KEEP)}", field="keep_records")
     if config.engine == "torch" and config.model_path is None:
         raise ConfigError("the torch engine runs in the peer: give a model's path", field="model_path")
     if config.engine == "torch" and config.engine_flags:
         raise ConfigError("these are vLLM's; the torch engine takes none", field="engine_flags")
-    if config.model_path is not None and not (config.model_path / "config.json").exists():
+    if config.model_path is not None and not exists(config.model_path / "config.json"):
         raise ConfigError(f"{config.model_path} holds no model (config.json is missing)", field="model_path")
     return config
 
@@ -176,7 +180,7 @@ def _typed(name: str, value: Any) -> Any:
     if not isinstance(value, str | Path):
         raise ConfigError("a string is wanted", field=name)
     text = _text(name, str(value))
-    return Path(text) if name in ("model_path", "profile", "tokenizer") else text
+    return Path(text) if name in ("model_path", "profile", "tokenizer", "ml_node_key") else text
 
 
 def _text(name: str, value: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, StorageError, Unavailable
-from p2p.files import failure, read_file, write_file
+from p2p.files import failure, read_file, short_folder, write_file
 from p2p.limits import MAX_CONTROL_ANSWER, MAX_CONTROL_CALLERS, MAX_CONTROL_DEPTH, MAX_CONTROL_LINE
 
 MAX_PATH = 100  # of a Unix socket's, in bytes; the system's own limit is 108
@@ -58,7 +58,7 @@ def make_place(directory: Path) -> Path:
         leave_place(directory)
         if _fits(own):
             return own
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_short_folder()))  # 0700, and new
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=short_folder()))  # 0700, and new
         write_file(note, os.fsencode(folder / "control.sock"), field="dir")
         return folder / "control.sock"
     except OSError as error:
@@ -74,12 +74,6 @@ def leave_place(directory: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     note.unlink(missing_ok=True)
     (directory.resolve() / "control.sock").unlink(missing_ok=True)
-
-
-def _short_folder() -> str:
-    own = os.environ.get("XDG_RUNTIME_DIR", "")
-    room = MAX_PATH - len(f"/{_PREFIX}12345678/control.sock")
-    return own if own and len(os.fsencode(own)) <= room and os.access(own, os.W_OK | os.X_OK) else tempfile.gettempdir()
 
 
 # -- who asks -----------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from p2p.errors import ConfigError, FolkmootError, StorageError
@@ -16,6 +17,7 @@ from p2p.errors import ConfigError, FolkmootError, StorageError
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 OTHERS = 0o077
+MAX_SHORT = 60  # bytes of a path below which a socket's fits (108)
 OURS = ("data", "log", "nonces")  # folders of a peer's folder; what else lies there is its user's
 _WRONG_PLACE = frozenset({
     errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
@@ -39,6 +41,14 @@ def failure(error: Exception, doing: str, path: Path, field: str) -> FolkmootErr
     )
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there; a name that cannot be one (too long, with a zero byte) is not there."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def make_folder(path: Path, *, field: str = "dir") -> None:
     """A folder for this user alone, its parents as the system makes them. One that exists is narrowed. Raises ConfigError where it is no
     folder, StorageError where it cannot be made."""
@@ -59,6 +69,12 @@ def check_own(directory: Path, *, field: str = "dir") -> None:
         raise ConfigError(f"{directory} is a folder of others too; give one of your own", field=field)
 
 
+def short_folder() -> str:
+    """Where a new folder's path is short enough for a Unix socket: the user's own place for such, or the system's temporary folder."""
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    return own if 0 < len(os.fsencode(own)) <= MAX_SHORT and os.access(own, os.W_OK | os.X_OK) else tempfile.gettempdir()
+
+
 def write_file(path: Path, data: bytes, *, field: str) -> None:
     """Whole or not at all, on disk when it returns, readable by this user alone."""
     scratch = path.with_name(path.name + ".new")
@@ -76,6 +92,18 @@ def write_file(path: Path, data: bytes, *, field: str) -> None:
 def open_output(path: Path, flags: int = os.O_TRUNC) -> int:
     """A descriptor to write to a file that a user has named: a new one is for this user alone, one that exists keeps its mode."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, FILE_MODE)
+
+
+def check_output(path: Path, *, field: str) -> None:
+    """Whether a file that a user has named can be written, before money or hours are spent on what goes into it; nothing is left behind and
+    nothing that is there is touched. Raises ConfigError or StorageError."""
+    try:
+        new = not path.exists()
+        os.close(open_output(path, os.O_APPEND | os.O_NONBLOCK))  # a pipe without a reader must not make us wait
+        if new:
+            path.unlink()
+    except (OSError, ValueError) as error:
+        raise failure(error, "write", path, field) from error
 
 
 def read_file(path: Path, limit: int, *, field: str) -> bytes:

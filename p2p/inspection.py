@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from p2p.client import AskSpec, check_receipt
-from p2p.codec import encode
+from p2p.client import AskSpec
 from p2p.genesis import Genesis, ModelSpec
 from p2p.inference.session import Accepted, Done
-from p2p.keys import Domain, Key, digest, peer_id, verify
+from p2p.keys import Key, digest, peer_id
 from p2p.proof import Proof
+from p2p.receipt import check_receipt
 from p2p.types import FinishRecord, Request
 from p2p.verification import check
 from p2p.verification.artifact import Artifact, Position, prompt_tokens_hash
@@ -56,8 +56,8 @@ def proof_problems(proof: Proof, genesis: Genesis | None) -> list[str]:
     if genesis is not None and genesis.network != request.network:
         return [f"the request is for network {request.network}"]
     problems = []
-    if not verify(request.account, Domain.REQUEST, request.network, encode(request), proof.signed_request.signature):
-        problems.append("the request is not signed by its account")
+    if not proof.signed_request.is_signed():
+        problems.append("the request is not signed by the key it names")
     if digest(b"prompt", proof.prompt.encode()) != request.prompt_hash:
         problems.append("the prompt is not the one whose hash was signed")
     spec = AskSpec(
@@ -81,7 +81,6 @@ def chain_problems(record: FinishRecord, accepted: Accepted, found: Mapping[str,
         (found.get("output_tokens") == record.output_tokens, "the chain has another length"),
         (found.get("prompt_tokens") == record.prompt_tokens, "the chain has another prompt length"),
         (found.get("agent") == accepted.agent.hex(), "the chain has another agent"),
-        (found.get("draw_height") == accepted.draw_height, "the chain has another height of the draw"),
         (found.get("candidates") == [node.hex() for node in accepted.candidates], "the chain drew others"),
         (beacon in (None, accepted.beacon), "the chain has another beacon at the draw's height"),
     )

@@ -34,12 +34,15 @@ MAX_CANDIDATES: Final = 8  # executors tried for one request
 MAX_HANDOVERS: Final = MAX_CANDIDATES - 1  # executors whose tokens one may have taken over
 MAX_TOKEN_TEXT: Final = 512  # bytes of one token's text
 MAX_TOKENIZER: Final = 64 * MIB  # a tokenizer.json
-BEACON_MAX_AGE: Final = 2  # heights behind the tip at which a draw may be made
+BEACON_MAX_AGE: Final = 16  # heights by which the draw that a client signed may lag behind the agent's tip: its round trips take blocks
+HEIGHTS_APART: Final = 4  # two peers' tips, both in sync
+MAX_NONCE_AHEAD: Final = 1024  # of an account, beyond the highest one used: so no number that is signed once ends an account
 MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
 MAX_SPRINT_ANSWERS: Final = 1 << 16  # of one commitment: its proofs have at most 16 hashes
 SPRINT_COMMIT_LEAD: Final = 3  # heights before the race closes at which a peer commits, so that a block still takes it
 MAX_FETCHES: Final = 64  # payloads that a validator looks for at once: who hides many does not keep it from the others
-MAX_UNSTARTED: Final = 4  # answers made for one agent with weight that it never put on chain, or of which it said other than the executor
+MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain, or did not confirm
+MAX_UNPAID: Final = 2  # answers made for one account that had spent the money elsewhere when its Start came
 MAX_AHEAD: Final = 4  # answers for one account that an executor begins before their Start is on chain
 MAX_AHEAD_ACCOUNTS: Final = 4096  # accounts of which it remembers that
 MAX_WAITING_STARTS: Final = 64  # requests that wait for their Start at once
@@ -66,6 +69,7 @@ MAX_ORDERS_PER_ACCOUNT: Final = 8  # waiting
 MAX_ORDERS_PER_BLOCK: Final = 64
 MAX_FUTURE_ROUNDS: Final = 2  # buffered rounds ahead, per validator
 MAX_TURNS: Final = 1024  # rounds of one height that have proposers of their own; then the turns begin again
+MAX_ANCHORED: Final = 1 << 16  # heights below a checkpoint whose block ids are proved at once
 MAX_SEEN: Final = 8192  # different messages of one height whose last passing on is remembered
 DEADLINE_MAX_AHEAD: Final = 10_000  # heights
 TX_TTL_HEIGHTS: Final = 100  # a transaction waits so long for a block
@@ -86,6 +90,7 @@ MAX_MESSAGE_IDS: Final = 2048  # wanted or offered in one RPC
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
 MAX_PRUNE_BACKOFF_S: Final = 60
 MAX_DHT_MESSAGE: Final = 64 * KIB
+MAX_OWED_MS: Final = 4000  # of CPU beyond its share, after which a stranger's connection ends
 MAX_HEARSAY_PER_SOURCE: Final = 128  # peers in the book that are known from one other peer only
 MAX_BOOK_FILE: Final = 256 * KIB
 SUBSCRIPTION_QUEUE: Final = 2048
@@ -111,6 +116,7 @@ MAX_LOG_REPEATS: Final = 20  # lines with the same words in a minute; the next o
 MAX_LOG_WORDS: Final = 512  # different words that are counted
 
 # waits, seconds
+STORE_LOOK_S: Final = 0.5  # between two looks at whether the store has failed
 TASK_PAUSE_FIRST_S: Final = 1.0  # before a part that failed begins anew; then twice as long each time
 TASK_PAUSE_MAX_S: Final = 60.0
 TASK_CALM_S: Final = 120.0  # a part that ran so long is as good as new
@@ -138,8 +144,17 @@ DHT_REFRESH_TIMEOUT_S: Final = 10.0
 DHT_INTERVAL_S: Final = 30.0
 EXCHANGE_INTERVAL_S: Final = 15.0
 ENGINE_START_TIMEOUT_S: Final = 420.0
+ENGINE_PAUSE_FIRST_S: Final = 2.0  # before an engine that ended is started again; then twice as long each time
+ENGINE_PAUSE_MAX_S: Final = 120.0
+ENGINE_SAY_S: Final = 15.0  # between two lines that say the same of an engine
+ENGINE_WATCH_S: Final = 2.0  # between two looks at whether it answers
+ENGINE_RETEST_S: Final = 30.0  # before an ML node that failed its test is tested again
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
+VISIT_START_S: Final = 5.0  # what may be waited for history at a visit before any of it came, while others could be asked
+VISIT_ANSWER_S: Final = 0.5  # more for each answer that proved right
+AVOID_S: Final = 60.0  # who gave false history is not asked for so long, nor who was slow once
+SLOW_MAX_S: Final = 3600.0  # who is slow again and again
 BODY_TIMEOUT_S: Final = 10.0  # a proposer has this long to give the transactions of its block
 STALE_TIP_S: Final = 60.0  # a newest block older than this: its peer may be behind
 ORDER_WAIT_S: Final = 90.0  # who gave an order waits so long for the chain, unless told otherwise
@@ -162,9 +177,10 @@ BUDGETS: Final = {
     "outgoing bytes": Budget(4 * MIB, 16 * MIB, 64 * MIB, "the newest gossip for a peer that does not read"),
     "half open": Budget(16, 32, 64, "the oldest socket without a key of the group that has most"),
     "connections": Budget(4, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
+    "handshakes": Budget(10, 15, 30, "none: a socket waits its turn, of so many a second, as long as it may be half open"),
     "streams": Budget(MAX_INBOUND_STREAMS_PER_PEER, 256, 1024, "the newest"),
     "requests": Budget(200, 400, 2000, "the newest stream, of so many a second"),
-    "work ms": Budget(400, 600, 1500, "gossip and requests of who is over: CPU spent on it in a second"),
+    "work ms": Budget(400, 600, 1500, "gossip and streams of who is over: CPU spent on it in a second"),
     "wanted bytes": Budget(2 * MIB, 4 * MIB, 8 * MIB, "the rest of an IWANT: bytes sent for it in a second"),
 }
 
@@ -181,3 +197,4 @@ assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
 assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP
 assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS
+assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S

@@ -13,6 +13,7 @@ from p2p.errors import ConfigError, Unavailable
 from p2p.inference.engine import Engine
 from p2p.inference.kernels import stack_name
 from p2p.inference.vllm_engine import VllmClient
+from p2p.inference.vllm_server import closing
 from p2p.types import StackClass
 from p2p.verification.text import Vocabulary, parse_vocabulary
 
@@ -43,10 +44,10 @@ async def open_engine(
     file = tokenizer_file(tokenizer, model, name)
     vocabulary = parse_vocabulary(read_tokenizer(file)) if file is not None else None
     if url is not None:
-        client = VllmClient(url, name)
-        if not await client.health():
-            raise Unavailable(f"no ML node answers at {url}", field="ml_node")
-        yield Opened(client, await stack_name(client, stack), None, vocabulary)
+        async with closing(VllmClient(url, name)) as client:
+            if not await client.health():
+                raise Unavailable(f"no ML node answers at {url}", field="ml_node")
+            yield Opened(client, await stack_name(client, stack), None, vocabulary)
         return
     if model is None or not (model / "config.json").exists():
         raise ConfigError(f"{model} holds no model (config.json is missing)", field="model")
@@ -57,8 +58,8 @@ async def open_engine(
 
         with tempfile.TemporaryDirectory() as scratch:
             async with vllm_server(model, served_name=name, log=Path(scratch) / "vllm.log", flags=flags, progress=progress) as own:
-                client = VllmClient(own, name)
-                yield Opened(client, await stack_name(client, stack), weights_hash(model), vocabulary)
+                async with closing(VllmClient(own, name)) as client:
+                    yield Opened(client, await stack_name(client, stack), weights_hash(model), vocabulary)
         return
     from p2p.inference.torch_engine import torch_engine
 

@@ -66,12 +66,13 @@ class Repeats:
         self._clock, self._until = clock, 0.0
         self._said: dict[str, int] = {}
 
-    def allow(self, words: str) -> bool:
+    def count(self, words: str) -> int:
+        """How often they were said in this minute, this time included."""
         self._turn()
         if words not in self._said and len(self._said) >= MAX_LOG_WORDS:
             words = ""
         self._said[words] = self._said.get(words, 0) + 1
-        return self._said[words] <= MAX_LOG_REPEATS
+        return self._said[words]
 
     def _turn(self) -> None:
         now = self._clock()
@@ -93,10 +94,10 @@ class Pipeline:
         del logger
         words = str(event.pop(_SAME, event.get("event", "")))
         left_out = self._repeats.left_out()
-        allowed = self._repeats.allow(words)
-        if not allowed:
-            if self._repeats.left_out() != 1:
-                raise structlog.DropEvent
+        count = self._repeats.count(words)
+        if count > MAX_LOG_REPEATS + 1:
+            raise structlog.DropEvent
+        if count > MAX_LOG_REPEATS:
             event = {"event": "lines that repeat are left out until the minute ends", "like": words}
         elif left_out and not self._repeats.left_out():
             self._write("info", {"event": "lines were left out in the last minute", "lines": left_out})
@@ -125,7 +126,10 @@ def render(style: str, method: str, event: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str | int | float | bool | None:
     if value is None or isinstance(value, bool | int | float):
         return value if not isinstance(value, int) or abs(value) < 1 << 64 else plain(hex(value))
-    return plain(value.hex() if isinstance(value, bytes) else str(value))
+    try:
+        return plain(value.hex() if isinstance(value, bytes) else str(value))
+    except Exception:  # of a foreign __str__: a line is no reason to fail
+        return f"<{type(value).__name__}>"
 
 
 def _trace(found: Any) -> str:

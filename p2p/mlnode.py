@@ -1,8 +1,5 @@
-"""The ML node behind one peer: an own vLLM that is supervised here, a running one by URL, or plain torch in this process. Law: ready means
-it answered.
-
-Yields (engine for jobs, engine for checks, end-of-sequence ids, stack class). The engines differ only for the test networks' cheats
-(p2p/attacks).
+"""The ML node behind one peer: an own vLLM that is supervised here, a running one by URL, or plain torch in this process. Law: lent only while
+it answers and has passed the test of `inference/selftest.py`; whatever happens to it, the peer goes on and says so.
 """
 
 from __future__ import annotations
@@ -10,22 +7,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import trio
 
 from p2p import attacks
 from p2p.config import NodeConfig
-from p2p.errors import ConfigError
+from p2p.errors import ConfigError, FolkmootError
 from p2p.genesis import ModelSpec
 from p2p.inference.engine import Engine
 from p2p.inference.kernels import stack_name
 from p2p.inference.model import check_tokenizer, read_tokenizer, tokenizer_file
+from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.vllm_engine import VllmClient
-from p2p.inference.vllm_server import vllm_server
+from p2p.inference.vllm_server import closing, quiet, read_key, vllm_server
+from p2p.limits import ENGINE_RETEST_S, ENGINE_WATCH_S
 from p2p.types import StackClass
 from p2p.verification.text import Vocabulary, parse_vocabulary
 
-Found = tuple[Engine, Engine, frozenset[int], str]
+MISSES = 3  # looks in a row that it does not answer: one may fall into a long prefill
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """engine: for jobs; checks: for checks. They differ only for the test networks' cheats (p2p/attacks)."""
+
+    engine: Engine
+    checks: Engine
+    eos_ids: frozenset[int]
+    stack: str
 
 
 async def read_words(config: NodeConfig, spec: ModelSpec | None) -> tuple[bytes, Vocabulary] | None:
@@ -41,41 +51,75 @@ async def read_words(config: NodeConfig, spec: ModelSpec | None) -> tuple[bytes,
     return found, await trio.to_thread.run_sync(parse_vocabulary, raw)
 
 
-@asynccontextmanager
-async def open_ml_node(config: NodeConfig, progress: Callable[[str], None]) -> AsyncIterator[Found]:
-    """Start or find the ML node, wait until it answers, yield its engines."""
-    if config.engine == "torch":
-        async with _torch(config, progress) as found:
-            yield found
-        return
-    if config.model_path is not None:
-        log_file = config.directory / "log" / "vllm.log"
-        async with vllm_server(
-            config.model_path, served_name=config.model, log=log_file, flags=config.engine_flags, progress=progress
-        ) as url:
-            yield await _engines(config, url, progress)
-        return
-    if config.ml_node is None:
-        raise ConfigError("give an ML node's URL or a model's path", field="ml_node")
-    yield await _engines(config, config.ml_node, progress)
+Lend = Callable[[Found | None], None]  # None: it is taken back
+Progress = Callable[[str], None]
 
 
-async def _engines(config: NodeConfig, url: str, progress: Callable[[str], None]) -> Found:
-    client = VllmClient(url, config.model)
-    while not await client.health():
-        progress(f"waiting for the ML node at {url}")
-        await trio.sleep(1.0)
-    honest: Engine = VllmClient(config.honest_ml_node, config.model) if config.honest_ml_node else client
+async def run_ml_node(config: NodeConfig, wanted: Callable[[], Wanted], lend: Lend, progress: Progress) -> None:
+    """Until cancelled: find or start it, test it, lend it while it answers. Raises ConfigError, and Unavailable where an own engine does not come
+    up: the caller tries again."""
+    say = quiet(progress)
+    try:
+        if config.engine == "torch":
+            async with _torch(config, say) as found:
+                lend(found)
+                await trio.sleep_forever()
+        if config.model_path is None and config.ml_node is None:
+            raise ConfigError("give an ML node's URL or a model's path", field="ml_node")
+        async with AsyncExitStack() as open_now:
+            url, key = config.ml_node or "", read_key(config.ml_node_key) if config.ml_node_key else ""
+            if config.model_path is not None:
+                log = config.directory / "log" / "vllm.log"
+                url, key = await open_now.enter_async_context(vllm_server(
+                    config.model_path, served_name=config.model, log=log, flags=config.engine_flags, progress=say
+                )), ""
+            client = await open_now.enter_async_context(closing(VllmClient(url, config.model, key=key)))
+            honest = client
+            if config.honest_ml_node:
+                honest = await open_now.enter_async_context(closing(VllmClient(config.honest_ml_node, config.model, key=key)))
+            while True:
+                found = await _tested(config, client, honest, wanted, say)
+                lend(found)
+                await _until_silent(client)
+                lend(None)
+                say(f"the ML node at {url} does not answer any more")
+    finally:
+        lend(None)
+
+
+async def _tested(config: NodeConfig, client: VllmClient, honest: VllmClient, wanted: Callable[[], Wanted], say: Progress) -> Found:
+    """Wait until it answers, and passes."""
+    while True:
+        while not await client.health():
+            say(f"waiting for the ML node at {client.url}")
+            await trio.sleep(1.0)
+        try:
+            eos = await client.eos_ids()
+            await self_test(client, wanted(), eos)
+            return await _found(config, client, honest, eos, say)
+        except FolkmootError as error:
+            say(f"{error.message}; tested again in {ENGINE_RETEST_S:.0f} s")
+            await trio.sleep(ENGINE_RETEST_S)
+
+
+async def _found(config: NodeConfig, client: VllmClient, honest: VllmClient, eos: frozenset[int], say: Progress) -> Found:
     cheat = attacks.get(config.cheat) if config.cheat else None
-    engine, checking = (cheat.wrap(client, honest), cheat.checks_with(client, honest)) if cheat else (client, honest)
+    engine, checks = (cheat.wrap(client, honest), cheat.checks_with(client, honest)) if cheat else (client, honest)
     stack = await stack_name(honest, StackClass.CPU_BF16)
     if stack == StackClass.CPU_BF16:
-        progress("the ML node does not answer the probe of its kernels: its answers are tested as a stranger's until the next start")
-    return engine, checking, await client.eos_ids(), stack
+        say("the ML node does not answer the probe of its kernels: its answers are tested as a stranger's until the next start")
+    return Found(engine, checks, eos, stack)
+
+
+async def _until_silent(client: VllmClient) -> None:
+    missed = 0
+    while missed < MISSES:
+        await trio.sleep(ENGINE_WATCH_S)
+        missed = 0 if await client.health() else missed + 1
 
 
 @asynccontextmanager
-async def _torch(config: NodeConfig, progress: Callable[[str], None]) -> AsyncIterator[Found]:
+async def _torch(config: NodeConfig, progress: Progress) -> AsyncIterator[Found]:
     """A cheat that runs torch otherwise (an fp8 cache) has a second engine, so that its validator stays honest."""
     from p2p.inference.torch_engine import torch_engine  # torch takes seconds to import
 
@@ -84,11 +128,13 @@ async def _torch(config: NodeConfig, progress: Callable[[str], None]) -> AsyncIt
     options = dict(cheat.torch_options) if cheat else {}
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(torch_engine(config.model_path, threads=config.engine_threads, progress=progress))
-        honest: Engine = VllmClient(config.honest_ml_node, config.model) if config.honest_ml_node else own
+        honest: Engine = own
+        if config.honest_ml_node:
+            honest = await stack.enter_async_context(closing(VllmClient(config.honest_ml_node, config.model)))
         inner = own
         if options:
             inner = await stack.enter_async_context(
                 torch_engine(config.model_path, threads=config.engine_threads, progress=progress, **options)
             )
-        engine, checking = (cheat.wrap(inner, honest), cheat.checks_with(inner, honest)) if cheat else (own, honest)
-        yield engine, checking, own.model.eos_ids, own.stack
+        engine, checks = (cheat.wrap(inner, honest), cheat.checks_with(inner, honest)) if cheat else (own, honest)
+        yield Found(engine, checks, own.model.eos_ids, own.stack)

@@ -8,14 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 import trio
 
 from p2p import attacks
+from p2p.anchor import Anchor, parse_checkpoint
 from p2p.attacks.reckless import Reckless
 from p2p.bandwidth import Bandwidth
+from p2p.body_stream import fetch_body, serve_body
 from p2p.case_log import CaseLog
 from p2p.chain import Chain
 from p2p.chain_sync import base
@@ -31,14 +34,11 @@ from p2p.genesis import Genesis, load_genesis
 from p2p.gossip.host import DIALLING, Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.inference.agent import Agent
-from p2p.inference.engine import Engine
 from p2p.inference.executor import Executor
 from p2p.inference.session import (
     Answer,
     Ask,
-    Body,
     BodyWanted,
-    Failure,
     Forward,
     Frame,
     Order,
@@ -46,13 +46,12 @@ from p2p.inference.session import (
     Query,
     failure,
     pack_frame,
-    raise_failure,
     receive_frame,
 )
 from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
-from p2p.limits import MAX_TX
-from p2p.mlnode import open_ml_node, read_words
+from p2p.lending import Lending
+from p2p.limits import MAX_TX, STORE_LOOK_S
 from p2p.orders import Orders
 from p2p.outbox import Outbox
 from p2p.outcome import Outcome
@@ -62,7 +61,6 @@ from p2p.sprint import Racer
 from p2p.store.sent import SentStore
 from p2p.sync import Catchup, serve_sync
 from p2p.tasks import Tasks
-from p2p.types import VERSION
 from p2p.valued import Validators
 from p2p.verification.profile import load as load_profile
 from p2p.verification.validator import Validator, stored_payload
@@ -84,6 +82,8 @@ class Node:
         self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
+        self.anchor = Anchor(parse_checkpoint(config.checkpoint) if config.checkpoint else None)
+        self.anchor.agree(self.chain.height(), self.chain.header)
         self.sent = SentStore(self.chain.store)
         self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
         self.orders = Orders(self.chain)
@@ -92,11 +92,13 @@ class Node:
         self._retries = 0
         self._valued = Validators(self.chain)
         self.tasks = Tasks()
+        self._is_joined = False
+        self.said = ""
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
         self.consensus = ConsensusEngine(
             key=self.key, network=genesis.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
             clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
-            find_tx=self.chain.mempool.find, fetch=self._fetch_body,
+            find_tx=self.chain.mempool.find, fetch=fetch_body(self._open),
         )
         waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
         cheat = attacks.get(config.cheat) if config.cheat else None
@@ -104,11 +106,13 @@ class Node:
         self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
         self.executor = ((cheat.executor or Reckless) if cheat else Executor)(self.key, self.chain, self.outbox, self.chain, eos)
+        self.chain.on_refused_start = self.executor.credit.refused
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         friends = {"friends": frozenset(map(bytes.fromhex, config.cheat_friends))} if config.cheat_friends else {}
         make_validator: Callable[..., Validator] = (cheat and cheat.validator) or Validator
         self.validator = make_validator(self.key, genesis.network, self.chain, self.outbox, self._open, eos, **friends)
         self.validator.profile = load_profile(config.profile) if config.profile else None
+        self.ml = Lending(config, self.chain, self.executor, self.validator, lambda text: self._say("loading", text), self._tell)
         self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
         self.planter = self._planter()
         self.cases = CaseLog(self.chain, self.key.public)
@@ -144,9 +148,15 @@ class Node:
         height = block.header.height
         for one in self.chain.receipts(height):
             if one.sender == self.key.public:
-                log.info("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
+                log.debug("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
         self._new_height.set()
         self._new_height = trio.Event()
+
+    def _consensus(self, peer: str, topic: str, data: bytes) -> Outcome:
+        """Topics `votes` and `proposals`. Below a checkpoint signatures prove nothing, so nothing is decided by them."""
+        if self.anchor.is_below(self.chain.height() + 1):
+            return Outcome.IGNORE
+        return self.consensus.deliver(peer, topic, data)
 
     def _transaction(self, peer: str, data: bytes) -> Outcome:
         """Topic `transactions`: [retry counter, raw]; the counter lets a repeat pass the duplicate filter."""
@@ -185,14 +195,14 @@ class Node:
                 await stream.close()
 
     async def _infer(self, stream: Stream, frame: Ask | Forward) -> None:
+        await self._wait_height(frame.signed_request.request.draw_height)
         if isinstance(frame, Ask):
             await self.agent.serve(stream, frame)
         else:
-            await self._wait_height(frame.draw_height)
             await self.executor.serve(stream, frame)
 
     async def _wait_height(self, height: int) -> None:
-        """The agent may be a block ahead of us: give that block a moment to arrive."""
+        """Client or agent may be a block ahead of us: give that block a moment to arrive."""
         with trio.move_on_after(3):
             while height == self.chain.height() + 1:
                 await self._new_height.wait()
@@ -210,26 +220,6 @@ class Node:
             while not self.chain.may_fetch(inference_id, peer):
                 await self._new_height.wait()
         return self.chain.may_fetch(inference_id, peer)
-
-    async def _body(self, stream: Stream, frame: BodyWanted) -> None:
-        """Transactions of a block that is being decided and that we offered."""
-        txs = self.consensus.body(frame.height, frame.block_id, frame.places)
-        if txs is None:
-            raise Unavailable("no such block is being decided here", field="block_id")
-        await stream.send(pack_frame(Body(txs)))
-
-    async def _fetch_body(self, peer: str, height: int, block_id: bytes, places: tuple[int, ...]) -> tuple[bytes, ...]:
-        stream = await self._open(peer, "body")
-        try:
-            await stream.send(pack_frame(BodyWanted(VERSION, height, block_id, places)))
-            frame = await receive_frame(stream, Body, Failure)
-        finally:
-            await stream.close()
-        if isinstance(frame, Failure):
-            raise_failure(frame)
-        if not isinstance(frame, Body):
-            raise RemoteProtocolError(f"{type(frame).__name__} instead of Body", field="frame")
-        return frame.txs
 
     async def _query(self, stream: Stream, frame: Query | Order) -> None:
         if isinstance(frame, Order):
@@ -260,6 +250,12 @@ class Node:
                     with trio.move_on_after(0.02):
                         await self._new_height.wait()
 
+    async def _watch_store(self) -> None:
+        """Its failure ends the peer, wherever it was met and whoever answered it: a stream, a check, the ledger."""
+        while self.chain.store.failure is None:
+            await trio.sleep(STORE_LOOK_S)
+        raise self.chain.store.failure
+
     async def _validate(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
@@ -275,25 +271,6 @@ class Node:
                     await self._new_height.wait()
                 await self.racer.on_height(nursery)
 
-    async def _ml_node(self) -> None:
-        """Bring the ML node up, lend it to executor and validator; report its state."""
-        if self.config.ml_node is None and self.config.model_path is None:
-            return
-        words = await read_words(self.config, self.chain.model(self.config.model))
-        if words is not None:
-            self.executor.tokenizer_hash, self.executor.vocabulary = words
-            self.validator.vocabulary = self.executor.vocabulary
-        async with open_ml_node(self.config, lambda text: self._say("loading", text)) as (engine, honest, eos, stack):
-            self.executor.stack = self.validator.stack = stack
-            self._lend(engine, honest, eos)
-            await self._joined()
-            self._say("ready", "serving " + self.config.model)
-            await trio.sleep_forever()
-
-    def _lend(self, engine: Engine, honest: Engine, eos: frozenset[int]) -> None:
-        self.executor.eos_ids = self.validator.eos_ids = eos
-        self.executor.engine, self.validator.engine = engine, honest
-
     async def _joined(self) -> None:
         """Wait for a first connection; say why there is none, and again when the reason changes."""
         said = ""
@@ -305,15 +282,24 @@ class Node:
 
     async def _announce(self) -> None:
         await self._joined()
-        if self.config.ml_node is None and self.config.model_path is None:
+        self._is_joined = True
+        self._tell()
+
+    def _tell(self) -> None:
+        """Whenever one of the two that make a peer ready has come: the network, the ML node."""
+        if not self._is_joined:
+            return
+        if not self.ml.wanted:
             self._say("ready", "no ML node: agent and validator of blocks only")
+        elif self.ml.ready:
+            self._say("ready", "serving " + self.config.model)
         elif self.state == "joining":
             self._say("loading", "waiting for the ML node")
 
     # -- answers --------------------------------------------------------------------------------------------------
 
     def _say(self, state: str, text: str) -> None:
-        self.state = state
+        self.state, self.said = state, text
         self.report(state, text)
 
     def status(self) -> dict[str, Any]:
@@ -327,7 +313,7 @@ class Node:
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
             "jobs": self.executor.jobs, "sprint": self.racer.status(), "consensus": self.consensus.status(),
-            "failures": self.tasks.status(),
+            "said": self.said, "failures": self.tasks.status(),
         }
 
     def _peers(self) -> list[dict[str, Any]]:
@@ -337,23 +323,22 @@ class Node:
         c = self.config
         return NetworkConfig(
             self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size,
-            book=c.directory / "peers", valued=self._valued.knows,
+            book=c.directory / "peers", valued=self._valued.knows, paid=frozenset({"infer"}),
         )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:
         """Join the network: topics to their consumers, streams to their servers."""
-        deliver = self.consensus.deliver
         topics = {
-            "votes": lambda peer, data: deliver(peer, "votes", data),
-            "proposals": lambda peer, data: deliver(peer, "proposals", data),
+            "votes": lambda peer, data: self._consensus(peer, "votes", data),
+            "proposals": lambda peer, data: self._consensus(peer, "proposals", data),
             "transactions": self._transaction,
         }
         streams: dict[str, Callable[[Stream], Awaitable[None]]] = {
             "infer": lambda s: self._serve(s, self._infer, Ask, Forward),
             "payload": lambda s: self._serve(s, self._payload, PayloadWanted),
             "query": lambda s: self._serve(s, self._query, Query, Order),
-            "body": lambda s: self._serve(s, self._body, BodyWanted),
+            "body": lambda s: self._serve(s, partial(serve_body, self.consensus), BodyWanted),
             "sync": lambda s: serve_sync(self.chain, s),
         }
         async with open_network(self.network_config(), topic_handlers=topics, stream_handlers=streams) as network:
@@ -377,7 +362,7 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
         async with node.open() as network:
             async with trio.open_nursery() as nursery:
                 for name, task in _parts(node, network):
-                    nursery.start_soon(node.tasks.keep, name, task)
+                    nursery.start_soon(node.tasks.keep, name, task, *([node.ml.unfit] if name == "ml_node" else []))
                 for load in beside:
                     nursery.start_soon(load, node)
     finally:
@@ -386,12 +371,14 @@ async def run_node(config: NodeConfig, report: Report, *, beside: Sequence[Calla
 
 def _parts(node: Node, network: Network) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
     """All that runs as long as the peer. What fails begins anew; only StorageError ends the peer (p2p/tasks.py)."""
-    catchup = Catchup(node.chain, network.connected, network.open_stream, node.consensus.inject_commit, node.consensus.reload)
+    inject, reload = node.consensus.inject_commit, node.consensus.reload
+    catchup = Catchup(node.chain, network.connected, network.open_stream, inject, reload, node.anchor)
+    yield "store", node._watch_store
     yield "consensus", node.consensus.run
     yield "sync", catchup.run
     yield "records", node._send_records
     yield "checks", node._validate
-    yield "ml_node", node._ml_node
+    yield "ml_node", node.ml.run
     yield "announcement", node._announce
     yield "control", lambda: serve_control(node.config.directory, lambda request: node.queries.query(request))
     if node.chain.genesis.sprint.blocks:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from p2p.errors import FolkmootError
-from p2p.files import FILE_MODE, make_folder
+from p2p.files import FILE_MODE, make_folder, read_file, write_file
 
 MAX_NONCE = (1 << 64) - 1
 
@@ -24,6 +24,18 @@ class Nonces:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+
+    def last(self, account: bytes) -> int:
+        """The highest that was taken here, 0 where none is known."""
+        try:
+            return _last(read_file(self._directory / account.hex(), 64, field="dir"))
+        except FolkmootError:
+            return 0
+
+    def lower(self, account: bytes, nonce: int) -> None:
+        """It is proved that the chain knows none above `nonce`: go on from there, else nothing that is signed here would be taken."""
+        with contextlib.suppress(FolkmootError):
+            write_file(self._directory / account.hex(), f"{nonce:020d}\n".encode(), field="dir")
 
     def take(self, account: bytes, offered: int, choose: Callable[[int], int] = lambda lowest: lowest) -> int:
         """A nonce of `account` from `offered` (what the peer says) and what was taken before; choose: may go up from the lowest. What it raises

@@ -38,7 +38,8 @@ log = structlog.get_logger()
 
 MAX_NUMBER = (1 << 32) - 1  # heights, epochs, places: no chain gets there
 PUBLIC_OPS = frozenset(
-    {"status", "account", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint", "serving", "order"}
+    {"status", "account", "tip", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint", "serving",
+     "order"}
 )
 
 OWN_AFFAIRS = frozenset({"budgets", "alone", "banned", "refused_by", "troubles", "twin"})  # of `status`: for this peer's owner
@@ -58,6 +59,7 @@ class Queries:
             "status": lambda _: self._status(),
             "peers": lambda _: {"peers": self._peers()},
             "account": self._account,
+            "tip": self._tip,
             "inference": self._inference,
             "block": self._block,
             "light": self._light,
@@ -91,6 +93,17 @@ class Queries:
     def _account(self, request: dict[str, Any]) -> dict[str, Any]:
         """since: names the height after which notices are wanted; all that are kept when left out."""
         return self._chain.account_view(_hex(request, "account"), _number(request, "since", 0))
+
+    def _tip(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What a client wants to know before it signs, in one answer (p2p/answers.py, Tip)."""
+        top, model = self._chain.height(), request.get("model")
+        view = self._chain.account_view(_hex(request, "account"), _number(request, "since", 0))
+        found = light_block(self._chain, top) if top else None
+        return {
+            "height": top, "light": encode(found).hex() if found else None,
+            "price_micro": self._chain.price_micro(model) if isinstance(model, str) and len(model) <= MAX_MODEL_NAME else None,
+            **{name: view[name] for name in ("next_nonce", "balance_micro", "notices")},
+        }
 
     def _earnings(self, request: dict[str, Any]) -> dict[str, Any]:
         """One page of a participant's epoch, from inference number `start` on."""

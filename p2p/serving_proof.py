@@ -14,6 +14,7 @@ from msgspec import Meta
 from p2p.codec import Message, unpack
 from p2p.errors import InvalidRequest, RemoteProtocolError
 from p2p.inference.draw import Lots
+from p2p.ledger.price import Price, price_key
 from p2p.ledger.proofs import TreeProof, implied_root
 from p2p.ledger.serving import ServingSet, Versions, set_key, versions_key
 from p2p.ledger.tree import app_hash
@@ -25,7 +26,7 @@ Proved = Callable[[bytes], tuple[bytes | None, TreeProof]]  # chain_answers.Answ
 
 
 class ServingProof(Message, frozen=True):
-    """height: the values are of the state after it; header height + 1 has its app hash."""
+    """height: the values are of the state after it; header height + 1 has its app hash. price: the model's, None before the first block."""
 
     version: U32
     height: U64
@@ -33,6 +34,8 @@ class ServingProof(Message, frozen=True):
     versions_proof: TreeProof
     nodes: Value
     nodes_proof: TreeProof
+    price: Annotated[bytes, Meta(max_length=256)] | None
+    price_proof: TreeProof
 
 
 def prove_serving(proved: Proved, top: int, model: str, height: int) -> ServingProof:
@@ -42,7 +45,7 @@ def prove_serving(proved: Proved, top: int, model: str, height: int) -> ServingP
     nodes, nodes_proof = proved(set_key(model, since)) if since is not None else (None, versions_proof)
     if versions is None or nodes is None:
         raise InvalidRequest(f"who served {model[:60]!r} at height {height} is not in the state after {top}", field="height", code="not_found")
-    return ServingProof(VERSION, top, versions, versions_proof, nodes, nodes_proof)
+    return ServingProof(VERSION, top, versions, versions_proof, nodes, nodes_proof, *proved(price_key(model)))
 
 
 def open_serving(proof: ServingProof, model: str, height: int) -> tuple[Lots, bytes]:
@@ -55,3 +58,12 @@ def open_serving(proof: ServingProof, model: str, height: int) -> tuple[Lots, by
     if root is None or implied_root(set_key(model, since), proof.nodes, proof.nodes_proof) != root:
         raise RemoteProtocolError("these values are not of one state, or not of this model and height", field="nodes")
     return Lots(unpack(ServingSet, proof.nodes).nodes), app_hash(root)
+
+
+def open_price(proof: ServingProof, model: str) -> tuple[int | None, bytes]:
+    """(what a token of `model` costs in block proof.height + 1, None where that is the first; the app hash, as above). Raises
+    RemoteProtocolError."""
+    root = implied_root(price_key(model), proof.price, proof.price_proof)
+    if root is None:
+        raise RemoteProtocolError("this is no price of a state, or not of this model", field="price")
+    return None if proof.price is None else unpack(Price, proof.price).micro, app_hash(root)

@@ -15,7 +15,7 @@ import trio
 
 from p2p import merkle
 from p2p.codec import Message, encode, load
-from p2p.errors import FolkmootError
+from p2p.errors import FolkmootError, StorageError
 from p2p.keys import Key, digest
 from p2p.ledger.sprint import question
 from p2p.limits import MAX_SPRINT_ANSWERS, SPRINT_COMMIT_LEAD
@@ -90,6 +90,8 @@ class Racer:
                 await self._prune(race)
             elif race.drawn and height < times.end:
                 await self._open(race)
+        except StorageError:
+            raise
         except FolkmootError as error:  # the outbox is full: tried again next height
             log.warning("the sprint waits", reason=error.message)
 

@@ -9,7 +9,7 @@ from typing import Annotated, NewType
 from msgspec import Meta
 
 from p2p.codec import Message, encode
-from p2p.keys import NetworkId, digest
+from p2p.keys import Domain, NetworkId, digest, verify
 from p2p.limits import MAX_SPRINT_ANSWERS, REVEAL_POSITIONS, REVEAL_RANKS
 
 Height = NewType("Height", int)
@@ -49,7 +49,8 @@ class Params(Message, frozen=True):
 class Request(Message, frozen=True):
     """What a client asks and agrees to pay for. prompt_tokens_max: the client's bound on the prompt's length in tokens,
     template included; escrow covers it, the finish record charges what was really used (decision 004). signer: whose key signs: the
-    account itself, or a hot key the account delegated to (ledger/accounts.py)."""
+    account itself, or a hot key the account delegated to (ledger/accounts.py). draw_height: whose beacon draws the executors. The client
+    signs it, so the agent has one draw and no choice among the beacons of several heights (decision 036)."""
 
     version: U32
     network: NetworkField
@@ -63,6 +64,7 @@ class Request(Message, frozen=True):
     max_price_micro: U64
     deadline_height: U64
     signer: Bytes32
+    draw_height: U64
 
 
 class SignedRequest(Message, frozen=True):
@@ -73,6 +75,11 @@ class SignedRequest(Message, frozen=True):
     def inference_id(self) -> InferenceId:
         """H(signed request): changes with any byte of request or signature."""
         return _inference_id(self)
+
+    def is_signed(self) -> bool:
+        """By the key it names as its signer: the account's own, or a hot key of it (whose right to sign is in the ledger)."""
+        request = self.request
+        return verify(request.signer, Domain.REQUEST, request.network, encode(request), self.signature)
 
 
 @lru_cache(maxsize=4096)  # a record's way through the ledger asks many times, and the encoding is most of the cost
@@ -89,10 +96,9 @@ class FinishReason(IntEnum):
 
 
 class StartRecord(Message, frozen=True):
-    """The agent took this request at draw height `draw_height` and drew the executors from that height's beacon."""
+    """The agent took this request and drew the executors."""
 
     signed_request: SignedRequest
-    draw_height: U64
     agent: Bytes32
 
 

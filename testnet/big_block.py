@@ -108,13 +108,13 @@ class Load:
             client = client_key(at)
             request = Request(
                 VERSION, self.genesis.network, client.public, self.nonces[at], DEFAULT_MODEL, bytes(32), Params(), 50, 50, 100, height + 300,
-                client.public,
+                client.public, height,
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, self.genesis.network, encode(request)))
             executor = draw_executors(beacon, signed.inference_id, self.serving, agent, MAX_CANDIDATES)[0]
             done = FinishRecord(signed.inference_id, executor, bytes(32), OUTPUT, 10, 10, FinishReason.STOP)
             finish = SignedFinish(done, self.keys[executor].sign(Domain.FINISH, self.genesis.network, encode(done)))
-            found[agent].append(Record(RecordKind.START, encode(StartRecord(signed, height, agent))))
+            found[agent].append(Record(RecordKind.START, encode(StartRecord(signed, agent))))
             found[agent].append(Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, agent, OUTPUT, 10))))
             found[executor].append(Record(RecordKind.FINISH, encode(finish)))
         return found

@@ -155,8 +155,8 @@ def start_ml_node(
         for line in lines[shown:]:
             if line.startswith("ready "):
                 return line.removeprefix("ready ").strip()
-            if (shown := shown + 1) % 5 == 1:
-                say(f"{name}: {line}")
+            shown += 1
+            say(f"{name}: {line}")
         if not alive(read_state(directory)["processes"][name]):
             raise Unavailable(f"{name} ended while loading; see {log}", field="ml_node")
         time.sleep(0.2)

@@ -80,7 +80,7 @@ class Bench:
             tuple(GenesisAccount(k.public, 10**12) for k in self.clients),
             (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=10**6,
         )
-        store = Store(folder / "data", map_bytes=4 << 30)  # a map that grows writes a large commit again each time
+        store = Store(folder / "data")
         self.chain = Chain(store, GuardStore(store, folder / "used"), genesis)
         self.asked = 0
         self.waves: list[list[tuple[SignedRequest, bytes, Key]]] = [[]]
@@ -114,9 +114,10 @@ class Bench:
             self.asked += 1
             request = Request(
                 VERSION, chain.genesis.network, client.public, self.asked, MODEL, bytes(32), Params(), 50, 50, 100, height + 300, client.public,
+                height - 1,
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, chain.genesis.network, encode(request)))
-            records[agent.public].append(Record(RecordKind.START, encode(StartRecord(signed, height - 1, agent.public))))
+            records[agent.public].append(Record(RecordKind.START, encode(StartRecord(signed, agent.public))))
             started.append((signed, draw_executors(beacon, signed.inference_id, serving, agent.public, MAX_CANDIDATES)[0], agent))
         self.waves.append(started)
         for key in PEERS:

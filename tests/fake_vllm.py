@@ -2,26 +2,35 @@
 
 The toy model's logits are a hash of the last three tokens, so prefill and decode agree exactly; the tape is the real one.
 `python -m tests.fake_vllm --port P [--salt N] [--fail 500|silent] [--delay-s S] [--scale S]`; another salt is another model,
-a scale of its logits other than 1 a cheaper one, whose candidates are the same.
+a scale of its logits other than 1 a cheaper one, whose candidates are the same. --fail begins when a peer's own test is over (--after: so many
+answers). --bad: how it is not what a peer may work with. As vLLM it wants a key where VLLM_API_KEY is set, and listens at --uds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import socket
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from p2p.config import DEFAULT_MODEL
 from p2p.inference import tape_args
+from p2p.inference.selftest import GENERATIONS
 from p2p.types import Params
 from p2p.verification import tape
 
 VOCAB = 512
 EOS = 2
 BYTE_BASE = 16
+BAD = ("no-tape", "no-logprobs", "few-logprobs", "other-logprobs", "wrong-eos", "after-eos", "beyond", "other-text", "no-text", "other-model",
+       "short-context", "empty", "too-many", "garbage")
 
 
 class Toy:
@@ -55,23 +64,43 @@ class Handler(BaseHTTPRequestHandler):
     toy: Toy
     fail: str
     delay_s: float
+    bad: str = ""
+    after: int = 0
+    answers: int = 0
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args: object) -> None:
         del args
 
     def do_GET(self) -> None:
-        self.reply({"data": [{"id": "toy", "max_model_len": 2048}]} if self.path.startswith("/v1/models") else {})
+        if self.locked():
+            return
+        model = {"id": "other" if self.bad == "other-model" else DEFAULT_MODEL, "max_model_len": 512 if self.bad == "short-context" else 2048}
+        self.reply({"data": [model]} if self.path.startswith("/v1/models") else {})
+
+    def locked(self) -> bool:
+        """As vLLM: only /v1 is behind the key."""
+        key = os.environ.get("VLLM_API_KEY")
+        if not key or not self.path.startswith("/v1") or self.headers.get("authorization") == f"Bearer {key}":
+            return False
+        self.reply({"error": "Unauthorized"}, 401)
+        return True
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.locked():
+            return
+        scores = body.get("prompt_logprobs") is not None
+        failing = self.fail if self.answers >= self.after + scores else ""  # the last thing of a peer's own test is a score
         if self.path == "/tokenize":
             text = body.get("prompt") or body["messages"][-1]["content"]
             tokens = [1] + [BYTE_BASE + b for b in text.encode()]
             self.reply({"tokens": tokens, "count": len(tokens), "max_model_len": 2048})
         elif self.path == "/detokenize":
-            self.reply({"prompt": "".join(map(text_of, body["tokens"]))})
-        elif self.fail == "500":
+            text = "".join(map(text_of, body["tokens"])) + "~" * (self.bad == "other-text")
+            self.reply({"prompt": text} if self.bad != "no-text" else {"text": 1})
+        elif failing == "500":
+            type(self).answers += 1
             self.reply({"error": "broken"}, 500)
         elif body.get("prompt_logprobs") is not None:
             self.score(body)
@@ -97,8 +126,9 @@ class Handler(BaseHTTPRequestHandler):
         self.reply({"choices": [choice], "prompt_logprobs": rows})
 
     def generate(self, body: dict[str, Any]) -> None:
-        if self.fail == "silent":
+        if self.fail == "silent" and self.answers >= self.after:
             time.sleep(600)
+        type(self).answers += 1
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
@@ -106,18 +136,30 @@ class Handler(BaseHTTPRequestHandler):
         tokens = list(body["prompt"])
         args = tape_args.unpack(body.get("vllm_xargs")) or tape_args.TapeArgs(bytes(32), Params(0), 0)
         first = len(tokens) - args.position  # where the output begins
-        for step in range(body["max_tokens"]):
+        for step in range(0 if self.bad == "empty" else body["max_tokens"] + 3 * (self.bad == "too-many")):
             row = self.toy.logprobs(tokens)
-            noise = tape.gumbel_row(args.seed, args.position + step, VOCAB)
+            noise = tape.gumbel_row(args.seed if self.bad != "no-tape" else os.urandom(32), args.position + step, VOCAB)
             counts = tape.output_counts(tokens[first:], range(VOCAB))
             token = int(np.argmax(tape.scores(row, args.params, noise, counts)))
+            if self.bad == "after-eos" and step == 3:
+                token = EOS
+            if self.bad == "beyond" and step == 3:
+                token = VOCAB + 7
+                row = np.append(row, [-9.0] * 8)
             tokens.append(token)
             best = {f"token_id:{t}": float(row[t]) for t in [*np.argsort(-row)[:8].tolist(), token]}
-            reason = "stop" if token == EOS else "length" if step + 1 == body["max_tokens"] else None
-            logprobs = {"tokens": [f"token_id:{token}"], "token_logprobs": [float(row[token])], "top_logprobs": [best]}
+            ends = (token == EOS and self.bad != "after-eos") or (self.bad == "wrong-eos" and step == 5)
+            reason = "stop" if ends else "length" if step + 1 == body["max_tokens"] and self.bad != "too-many" else None
+            if self.bad == "few-logprobs":
+                best = dict(list(best.items())[:2])
+            if self.bad == "other-logprobs":
+                row = row - 2.0
+            logprobs: dict[str, Any] | None = {"tokens": [f"token_id:{token}"], "token_logprobs": [float(row[token])], "top_logprobs": [best]}
+            if self.bad == "no-logprobs":
+                logprobs = None
             choice = {"index": 0, "text": text_of(token), "token_ids": [token], "logprobs": logprobs, "finish_reason": reason}
-            time.sleep(self.delay_s)
-            self.wfile.write(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+            time.sleep(self.delay_s if self.answers > self.after else 0)
+            self.wfile.write(b"data: " + (json.dumps({"choices": [choice]}).encode() if self.bad != "garbage" else b"[[[") + b"\n\n")
             self.wfile.flush()
             if reason:
                 break
@@ -125,17 +167,37 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+class UnixServer(ThreadingHTTPServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        self.socket.bind(self.server_address)  # type: ignore[arg-type]
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        return self.socket.accept()[0], ("local", 0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--uds", default="")
     parser.add_argument("--salt", type=int, default=1)
     parser.add_argument("--fail", default="")
+    parser.add_argument("--after", type=int, default=GENERATIONS)
+    parser.add_argument("--bad", choices=("", *BAD), default="")
+    parser.add_argument("--dies", default="", metavar="FILE", help="end while loading as long as this file is there")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--delay-s", type=float, default=0.0)
     options = parser.parse_args()
+    if options.dies and Path(options.dies).exists():
+        sys.exit("out of memory: the fake cannot load its model")
     Handler.toy, Handler.fail, Handler.delay_s = Toy(options.salt, options.scale), options.fail, options.delay_s
-    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
-    print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
+    Handler.bad, Handler.after = options.bad, options.after
+    if options.uds:
+        server: ThreadingHTTPServer = UnixServer(options.uds, Handler)  # type: ignore[arg-type]
+    else:
+        server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+        print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
 
 

@@ -57,9 +57,10 @@ def starts(chain: Chain, agent: Key, first: int, count: int) -> list[bytes]:
     """One transaction: requests that nobody answers, so they end at their deadline."""
     network, records, ids = chain.genesis.network, [], []
     for nonce in range(first, first + count):
-        request = Request(VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, chain.height() + 4, CLIENT.public)
+        at = chain.height()
+        request = Request(VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, at + 4, CLIENT.public, at)
         signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
-        records.append(Record(RecordKind.START, encode(StartRecord(signed, chain.height(), agent.public))))
+        records.append(Record(RecordKind.START, encode(StartRecord(signed, agent.public))))
         ids.append(bytes(signed.inference_id))
     batch = Batch(VERSION, network, agent.public, chain.batch_nonce(agent.public) + 1, tuple(records))
     chain.add_tx(encode(SignedBatch(batch, agent.sign(Domain.TX, network, encode(batch)))))
@@ -250,12 +251,13 @@ def test_a_payload_that_came_before_its_start_stays(place: Place) -> None:
     place.grow(6)
     network = place.whole.genesis.network
     request = Request(
-        VERSION, network, CLIENT.public, 1000, MODEL, bytes(32), Params(), 10, 10, 100, place.whole.height() + 50, CLIENT.public
+        VERSION, network, CLIENT.public, 1000, MODEL, bytes(32), Params(), 10, 10, 100, place.whole.height() + 50, CLIENT.public,
+        place.whole.height() + 2,
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
     place.whole.put_payload(bytes(signed.inference_id), b"x")
     place.grow(8)
-    record = Record(RecordKind.START, encode(StartRecord(signed, place.whole.height(), AGENT.public)))
+    record = Record(RecordKind.START, encode(StartRecord(signed, AGENT.public)))
     batch = Batch(VERSION, network, AGENT.public, place.whole.batch_nonce(AGENT.public) + 1, (record,))
     place.whole.add_tx(encode(SignedBatch(batch, AGENT.sign(Domain.TX, network, encode(batch)))))
     place.grow(8 + 2 * EPOCH)

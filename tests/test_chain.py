@@ -41,13 +41,13 @@ def fresh() -> View:
 
 def request(**change: object) -> SignedRequest:
     key = change.pop("key", CLIENT)
-    base = Request(1, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public)
+    base = Request(1, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public, 1)
     body = replace(base, **change)
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))  # type: ignore[attr-defined]
 
 
 def start(signed: SignedRequest) -> Record:
-    return Record(RecordKind.START, encode(StartRecord(signed, 1, AGENT)))
+    return Record(RecordKind.START, encode(StartRecord(signed, AGENT)))
 
 
 def executor_of(signed: SignedRequest) -> bytes:
@@ -149,7 +149,7 @@ def test_each_nonce_once_whatever_the_order(nonces: list[int]) -> None:
 
 
 def test_store_commits_all_or_nothing_when_it_is_full(tmp_path: Path) -> None:
-    store = Store(tmp_path, map_bytes=1 << 20, max_map_bytes=1 << 20)
+    store = Store(tmp_path, map_bytes=1 << 20)
     good, big = Batch(), Batch()
     good.put("state", b"a", b"1")
     store.commit(good)

@@ -57,7 +57,7 @@ def send(chain: Chain, outbox: Outbox, sender: Key) -> None:
 
 
 def request(nonce: int, key: Key) -> SignedRequest:
-    body = Request(VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public)
+    body = Request(VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public, 0)
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))
 
 
@@ -173,15 +173,15 @@ def certificate(chain: Chain, block: Block) -> CommitCertificate:
 
 def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(chain: Chain) -> None:
     with pytest.raises(InvalidRequest, match="no hot key"):
-        chain.check_request(request(5, HOT), 0)
+        chain.check_request(request(5, HOT))
     orders_of(chain).take(op(chain, Delegate(HOT.public, 2000, 1000, 99)))
     grow(chain, 1)
     for nonce in (5, 6):
-        chain.check_request(request(nonce, HOT), 1)
+        chain.check_request(request(nonce, HOT))
         chain.reserve(request(nonce, HOT))
     with pytest.raises(InvalidRequest, match="epoch_cap_micro: "):
-        chain.check_request(request(7, HOT), 1)
-    chain.check_request(request(7, CLIENT), 1)  # the account itself has no cap
+        chain.check_request(request(7, HOT))
+    chain.check_request(request(7, CLIENT))  # the account itself has no cap
 
 
 def test_a_rotated_key_is_refused_at_once_and_votes_no_more_from_the_next_set_on(chain: Chain) -> None:

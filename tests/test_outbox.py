@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from p2p.codec import encode, unpack
 from p2p.errors import Overloaded
 from p2p.keys import Domain, Key, verify
-from p2p.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX
+from p2p.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
 from p2p.outbox import AGAIN_HEIGHTS, MAX_WAITING, Outbox
 from p2p.types import OutputRecord, RecordKind, SignedBatch
 
@@ -83,3 +83,34 @@ def test_batches_stay_under_the_size_limit_and_the_queue_under_its_own() -> None
     batches = box.due(0, 0)
     assert 1 < len(batches) <= MAX_BATCHES_IN_FLIGHT
     assert max(map(len, batches)) <= MAX_TX
+
+
+def test_a_peer_that_may_not_send_says_nothing_and_keeps_it_for_a_while() -> None:
+    """It is about to be registered: then what waits leaves. If it never is, nothing is kept for ever."""
+    box = Outbox(KEY, "n")
+    box.put(RecordKind.OUTPUT, record(1))
+    assert box.due(0, 5, may_send=False) == []
+    assert not box.ready, "nobody turns round and round for it"
+    assert box.due(0, 4 + OUTBOX_TTL_HEIGHTS, may_send=False) == []
+    (raw,) = box.due(0, 4 + OUTBOX_TTL_HEIGHTS)
+    assert numbers(raw) == [1]
+    box.put(RecordKind.OUTPUT, record(2))
+    for height in (0, OUTBOX_TTL_HEIGHTS):
+        assert box.due(0, 1000 + height, may_send=False) == []
+    assert (len(box), box.in_flight) == (0, 0)
+
+
+def test_what_no_block_ever_takes_is_repeated_for_a_while_and_then_given_up() -> None:
+    """As it comes from a life before; what is put later leaves under the number that the chain waits for."""
+    first = Outbox(KEY, "n")
+    first.put(RecordKind.OUTPUT, record(1))
+    first.due(0, 0)
+    box, said = Outbox(KEY, "n", first.flight), dict[int, int]()
+    for height in range(50, 50 + OUTBOX_TTL_HEIGHTS):
+        if box.due(0, height):
+            said[height] = box.in_flight
+    assert len(said) <= TX_TTL_HEIGHTS // AGAIN_HEIGHTS + 1
+    assert max(said) < 50 + TX_TTL_HEIGHTS, "long before it is given up, so that others have forgotten it"
+    box.put(RecordKind.OUTPUT, record(2))
+    (raw,) = box.due(0, 50 + OUTBOX_TTL_HEIGHTS)
+    assert (unpack(SignedBatch, raw).batch.nonce, numbers(raw), box.in_flight) == (1, [2], 1)

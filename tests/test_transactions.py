@@ -15,23 +15,28 @@ from msgspec.structs import replace
 from p2p.chain import Chain
 from p2p.codec import encode
 from p2p.config import NodeConfig
+from p2p.errors import Unavailable
 from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.gossip.score import Scores
-from p2p.keys import Domain, Key
+from p2p.inference.agent import Agent
+from p2p.inference.session import Ask
+from p2p.keys import Domain, Key, digest
 from p2p.ledger import transactions
+from p2p.ledger.mempool import Share
 from p2p.ledger.ops import Cap, Register, Transfer, consent, sign_op
 from p2p.ledger.transactions import pack_order
 from p2p.limits import MAX_NONCES_AHEAD, REPEAT_HEIGHTS
 from p2p.node import Node
+from p2p.outbox import Outbox
 from p2p.outcome import Outcome
-from p2p.types import Batch, OutputRecord, Record, RecordKind, SignedBatch
+from p2p.types import Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
 from tests.chains import extend, next_priorities
 
 PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]
 NEW, CLIENT, POOR = (Key(bytes([i]) * 32) for i in (9, 32, 33))
 KEYS = {key.public: key for key in PEERS}
 GENESIS = Genesis(
-    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS), (GenesisAccount(CLIENT.public, 10_000),),
+    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS), (GenesisAccount(CLIENT.public, 1_000_000),),
     (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=50,
 )
 RECORD = Record(RecordKind.OUTPUT, encode(OutputRecord(bytes(32), bytes(32), bytes(32), 1)))
@@ -72,7 +77,7 @@ CASES: list[tuple[str, Callable[[], bytes], Outcome]] = [
     ("another's signature", lambda: forged(batch(PEERS[0], 1)), Outcome.REJECT),
     ("an order", lambda: pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))), Outcome.ACCEPT),
     ("an order of an account unknown here", lambda: pack_order(sign_op(POOR, GENESIS.network, 1, Cap(1, 1))), Outcome.IGNORE),
-    ("an order that asks for too much", lambda: pack_order(sign_op(CLIENT, GENESIS.network, 1, Transfer(POOR.public, 10_001))), Outcome.IGNORE),
+    ("an order that asks for too much", lambda: pack_order(sign_op(CLIENT, GENESIS.network, 1, Transfer(POOR.public, 1_000_001))), Outcome.IGNORE),
     ("an order for another network", lambda: pack_order(sign_op(CLIENT, "m", 1, Cap(1, 1))), Outcome.REJECT),
     ("an order under another's signature", lambda: forged(pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))), Outcome.REJECT),
 ]
@@ -180,6 +185,21 @@ def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None
     mine = batch(PEERS[0], 1, network=genesis.network)
     assert chain.hear_tx(mine) is Outcome.ACCEPT
     assert chain.prepare(10**6) == (mine,)
+    shares = {tx.owner: tx.share for tx in chain.mempool._waiting.values()}
+    assert shares == {PEERS[0].public: Share.WEIGHTY, **dict.fromkeys((key.public for key in sybils), Share.WEIGHTLESS)}
     grow(chain, 7)
     assert len(chain.mempool) == 0
     chain.close()
+
+
+async def test_an_unregistered_peer_takes_no_request_and_queues_nothing(chain: Chain) -> None:
+    async def nowhere(peer: str, protocol: str) -> Any:
+        raise AssertionError("nobody is asked")
+
+    outbox = Outbox(NEW, GENESIS.network)
+    request = Request(1, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40, CLIENT.public, 1)
+    ask = Ask(1, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), "hi")
+    stream: Any = None
+    with pytest.raises(Unavailable, match="not registered: ask another, or register it"):
+        await Agent(NEW, chain, outbox, nowhere).serve(stream, ask)
+    assert (len(outbox), chain._reserved) == (0, {})

@@ -40,7 +40,7 @@ async def attempt(
     key, beacon = Key.generate(), os.urandom(32)
     prompt_tokens = await honest.tokenize_chat(prompt)
     request = Request(
-        VERSION, network, key.public, 1, spec.model, digest(b"prompt", prompt.encode()), params, len(prompt_tokens), max_tokens, 0, 1, key.public
+        VERSION, network, key.public, 1, spec.model, digest(b"prompt", prompt.encode()), params, len(prompt_tokens), max_tokens, 0, 1, key.public, 0,
     )
     inference_id = SignedRequest(request, key.sign(Domain.REQUEST, network, encode(request))).inference_id
     seed = tape.tape_seed(beacon, inference_id, request.client_nonce)

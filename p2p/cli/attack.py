@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.cli.words import thousandths, whole
 from p2p.config import DEFAULT_MODEL
 from p2p.errors import ConfigError, InvalidRequest
 
@@ -23,10 +24,10 @@ def register(commands: Any) -> None:
     command.add_argument("--prompt", default="Write a short story about a lighthouse.")
     command.add_argument("--engine", default="torch", metavar="torch|vllm|URL", help="URL: a running honest ML node")
     command.add_argument("--model", type=Path, metavar="PATH", help="the honest model's folder; the small shipped one when left out")
-    command.add_argument("--tokens", type=int, default=64)
-    command.add_argument("--temperature", type=float, default=1.0)
-    command.add_argument("--top-k", type=int, default=0)
-    command.add_argument("--top-p", type=float, default=1.0)
+    command.add_argument("--tokens", type=whole(1, 1024), default=64)
+    command.add_argument("--temperature", type=thousandths(0, 2), default=1000)
+    command.add_argument("--top-k", type=whole(0, 1 << 20), default=0)
+    command.add_argument("--top-p", type=thousandths(0, 1), default=1000)
     command.add_argument("--profile", type=Path, metavar="FILE", help="a calibration; the one shipped for the model when left out")
     command.set_defaults(run=run)
 
@@ -80,7 +81,7 @@ async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]
     kind = "vllm" if url else options.engine
     model = options.model or prepare_model(say)
     params = make_params(
-        temperature_milli=round(options.temperature * 1000), top_k=options.top_k, top_p_milli=round(options.top_p * 1000)
+        temperature_milli=options.temperature, top_k=options.top_k, top_p_milli=options.top_p
     )
     spec = ModelSpec(DEFAULT_MODEL, weights_hash(model), template_hash(model), "bfloat16", 0, 0, 2048)
     async with AsyncExitStack() as opened:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from p2p.cli.words import whole
 from p2p.errors import ConfigError
 
 
@@ -14,7 +15,10 @@ def register(commands: Any) -> None:
     calibrate = commands.add_parser("calibrate", help="measure a model's honest noise and write the profile that validators use")
     calibrate.add_argument("model", type=Path, help="folder with safetensors and tokenizer")
     calibrate.add_argument("--stack", choices=("both", "vllm", "torch"), default="both", help="engines that will execute and validate")
-    calibrate.add_argument("--prompts", type=int, default=0, metavar="N", help="only the first N of the shipped prompts (0: all); fewer is rougher")
+    calibrate.add_argument(
+        "--prompts", type=whole(0, 1_000_000), default=0, metavar="N",
+        help="only the first N of the shipped prompts (0: all); fewer is rougher",
+    )
     calibrate.add_argument("--work", type=Path, default=Path(".bench/calibrate"), help="what was measured; a stopped run goes on from there")
     calibrate.add_argument("--out", type=Path, help="the profile's file (WORK/NAME.json)")
     calibrate.set_defaults(run=run)

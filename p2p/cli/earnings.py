@@ -9,22 +9,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+from p2p.cli.words import default_dir, public_key, whole
 from p2p.control import call
-from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.errors import RemoteProtocolError
 
 
 def register(commands: Any) -> None:
     earnings = commands.add_parser("earnings", help="what a participant earned in an epoch, and why")
-    earnings.add_argument("--epoch", type=int, required=True, metavar="N", help="0 is the first one")
+    earnings.add_argument("--epoch", type=whole(0, 2**32 - 1), required=True, metavar="N", help="0 is the first one")
     earnings.add_argument("--node", metavar="HEX", help="the participant's node key; this peer's own when left out")
-    earnings.add_argument("--dir", type=Path, default=Path.home() / ".folkmoot", help="where the peer runs that is asked")
+    earnings.add_argument("--dir", type=Path, default=default_dir(), help="where the peer runs that is asked")
     earnings.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    if not 0 <= options.epoch < 1 << 32:
-        raise InvalidRequest("a whole number from 0 is wanted", field="epoch")
-    node = options.node or call(options.dir, {"op": "status"})["node"]
+    node = public_key(options.node, "node").hex() if options.node is not None else call(options.dir, {"op": "status"})["node"]
     page = _page(options.dir, options.epoch, node, 0)
     rows = list(page["inferences"])
     while page["next"] > len(rows):

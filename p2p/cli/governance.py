@@ -6,12 +6,15 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from p2p.cli.account import common, network_of, send
-from p2p.cli.words import public_key
+from p2p.cli.account import common, genesis_of, send
+from p2p.cli.words import public_key, text_argument, whole
 from p2p.errors import ConfigError
 
 if TYPE_CHECKING:
     from p2p.ledger.ops import Change
+
+
+_whole = whole(0, 2**63 - 1)
 
 
 def register(commands: Any) -> None:
@@ -34,20 +37,20 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    network = network_of(options)
+    genesis = genesis_of(options)
     if options.action == "list":
         from p2p.cli.local import readable
         from p2p.cli.tasks import run_async
         from p2p.client import query_once
 
-        answer = run_async(query_once, options.peer, network, {"op": "governance"})
+        answer = run_async(query_once, options.peer, genesis.network, {"op": "governance"})
         print(json.dumps(answer) if options.json else readable(answer))
         return 0
     from p2p.keys import Key
     from p2p.ledger.ops import Propose, Vote
 
     body = Propose(_change(options)) if options.action == "propose" else Vote(public_key(options.proposal, "proposal"), options.vote == "yes")
-    return send(options, network, Key.load(options.dir / "account.key"), body)
+    return send(options, genesis, Key.load(options.dir / "account.key"), body)
 
 
 def _change(options: argparse.Namespace) -> Change:
@@ -78,9 +81,10 @@ def _fields(words: list[str], like: object) -> tuple[tuple[str, Any], ...]:
             raise ConfigError("FIELD=VALUE is wanted, with a field of the rules", field=name)
         kind = type(getattr(like, name))
         try:
-            found.append((name, int(text) if kind in (int, bool) else tuple(filter(None, text.split(","))) if kind is tuple else text))
-        except ValueError as error:
-            raise ConfigError("a whole number is wanted", field=name) from error
+            text_argument(text, name)
+            found.append((name, _whole(text) if kind in (int, bool) else tuple(filter(None, text.split(","))) if kind is tuple else text))
+        except argparse.ArgumentTypeError as error:
+            raise ConfigError(str(error), field=name) from error
     if not found:
         raise ConfigError("FIELD=VALUE is wanted", field="change")
     return tuple(found)

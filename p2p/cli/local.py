@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.cli.words import default_dir, whole
 from p2p.errors import ConfigError
+from p2p.terminal import line
 
 if TYPE_CHECKING:
     from p2p.genesis import Genesis
 
-DEFAULT_DIR = Path.home() / ".folkmoot"
+DEFAULT_DIR = default_dir()
 
 
 def register(commands: Any) -> None:
@@ -31,7 +33,7 @@ def register(commands: Any) -> None:
     ):
         command = commands.add_parser(name, help=text)
         if argument:
-            command.add_argument(argument, type=int if argument == "height" else str)
+            command.add_argument(argument, type=whole(1, 2**32 - 1) if argument == "height" else str)
         command.add_argument("--dir", type=Path, default=DEFAULT_DIR)
         command.set_defaults(run=run_query, op=name, argument=argument)
 
@@ -97,16 +99,23 @@ def run_query(options: argparse.Namespace) -> int:
     return 0
 
 
+def _shown(value: Any) -> str:
+    """On one line, whoever said it."""
+    return json.dumps(value) if isinstance(value, dict | list) else line(str(value), 4000)
+
+
 def readable(answer: dict[str, Any]) -> str:
     """Aligned lines; lists one item a line."""
     lines = []
     for key, value in answer.items():
+        name = line(str(key), 60)
         if isinstance(value, list):
-            lines.append(f"{key}:" + ("" if value else " none"))
-            lines += [f"  {json.dumps(item) if isinstance(item, dict) else item}" for item in value]
+            lines.append(f"{name}:" + ("" if value else " none"))
+            lines += [f"  {_shown(item)}" for item in value]
         elif isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
-            lines.append(f"{key}:")
-            lines += [f"  {name:16} " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()) for name, row in value.items()]
+            lines.append(f"{name}:")
+            for of, row in value.items():
+                lines.append(f"  {line(str(of), 60):16} " + ", ".join(f"{line(k, 60).replace('_', ' ')} {_shown(v)}" for k, v in row.items()))
         else:
-            lines.append(f"{key:16} {json.dumps(value) if isinstance(value, dict) else value}")
+            lines.append(f"{name:16} {_shown(value)}")
     return "\n".join(lines)

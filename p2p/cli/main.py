@@ -1,22 +1,43 @@
-"""The command `folkmoot`. Law: thin; imports what a command needs inside the command; one clear error line and an exit code."""
+"""The command `folkmoot`. Law: thin; imports what a command needs inside the command; whatever a user or a peer gives it ends in one clear line
+and an exit code, never in a traceback; and all that is printed passes p2p/terminal.py.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from p2p.cli import account, ask, attack, calibrate, earnings, governance, local, prove, serve, simulate, testnet, verify, verify_inference
-from p2p.errors import FolkmootError, Overloaded
+from p2p.errors import ConfigError, FolkmootError, Overloaded
+from p2p.terminal import Guarded, line
+
+NOBODY_READS = 141  # as a shell names the end by SIGPIPE
+BUG = 70
+_MODULES = (local, serve, ask, earnings, verify_inference, verify, prove, attack, calibrate, testnet, account, governance, simulate)
+
+
+class Parser(argparse.ArgumentParser):
+    """Words that do not fit are errors like any other: one line with the option's name, or JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        name, found, rest = message.removeprefix("argument ").partition(": ")
+        if not found or not message.startswith("argument "):
+            raise ConfigError(f"{message}; see {self.prog} --help", field="command")
+        options = [word.strip().split(" ")[0] for word in name.split("/")]
+        field = max(options, key=len).lstrip("-").replace("-", "_").lower()
+        raise ConfigError(rest, field=field)
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="folkmoot", description="A peer-to-peer network for verified inference.")
+    top = Parser(prog="folkmoot", description="A peer-to-peer network for verified inference.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (local, serve, ask, earnings, verify_inference, verify, prove, attack, calibrate, testnet, account, governance, simulate):
+    for module in _MODULES:
         module.register(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -24,29 +45,51 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is the error's, 130 on Ctrl-C."""
-    options = parser().parse_args(argv)
+    """Run one command; the exit status is the error's, 130 on Ctrl-C, 141 when nobody reads what is printed."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    out, err = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Guarded(out), Guarded(err)
     try:
+        status = _run(words)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        with suppress(OSError, ValueError):  # else Python tries once more at its end, and complains
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        return NOBODY_READS
+    finally:
+        sys.stdout, sys.stderr = out, err
+
+
+def _run(words: list[str]) -> int:
+    as_json = "--json" in words
+    try:
+        options = parser().parse_args(words)
         return int(options.run(options) or 0)
     except FolkmootError as error:
-        _complain(error, options.json)
+        _complain(error, as_json)
         return error.exit_status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if os.environ.get("FOLKMOOT_TRACE"):
+            traceback.print_exc()
+        words_of = f"a fault of this program, {type(error).__name__}: {line(str(error), 200)}; please report it (FOLKMOOT_TRACE=1 shows where)"
+        _complain(FolkmootError(words_of, code="internal"), as_json)
+        return BUG
 
 
 def _complain(error: FolkmootError, as_json: bool) -> None:
+    """On one line: parts of it may be a peer's words."""
     if as_json:
         body: dict[str, Any] = {"code": error.code, "field": error.field, "message": error.message}
         if isinstance(error, Overloaded):
             body["retry_after"] = error.retry_after
         print(json.dumps({"error": body}), file=sys.stderr)
     else:
-        print(f"error: {error}", file=sys.stderr)
-
-
-def default_directory() -> Path:
-    return Path.home() / ".folkmoot"
+        print(f"error: {line(str(error), 2000)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.cli.verify import MAX_DAYS
+from p2p.cli.words import default_dir, number, public_key
 from p2p.errors import ConfigError, FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 
 if TYPE_CHECKING:
@@ -25,19 +27,20 @@ def register(commands: Any) -> None:
     prove.add_argument("id", nargs="?", metavar="ID", help="64 hexadecimal digits: public key, or inference id")
     prove.add_argument("--out", type=Path, metavar="FILE", help="write the proof, for others to check")
     prove.add_argument("--check", type=Path, metavar="FILE", help="check a proof, of KIND and ID where they are given; no peer is asked")
-    prove.add_argument("--dir", type=Path, default=Path.home() / ".folkmoot", help="where genesis.cbor is, and the peer that is asked")
+    prove.add_argument("--dir", type=Path, default=default_dir(), help="where genesis.cbor is, and the peer that is asked")
     prove.add_argument("--peer", metavar="MULTIADDR", help="ask this peer instead of the one that runs in --dir")
     prove.add_argument(
         "--trusted-header", "--trusted", dest="trusted", metavar="HEIGHT:BLOCK_ID",
         help="a header you trust, at which the proof's way begins; the genesis file when left out",
     )
-    prove.add_argument("--period-days", type=float, default=14.0, help="how long a header stays trusted")
-    prove.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for the block after the one whose state is proved")
+    prove.add_argument("--period-days", type=number(0.001, MAX_DAYS), default=14.0, help="how long a header stays trusted")
+    prove.add_argument("--wait", type=number(0, 86_400), default=60.0, metavar="SECONDS", help="for the block after the one whose state is proved")
     prove.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     from p2p.cli.verify import asking, read_genesis
+    from p2p.files import check_output
 
     genesis = read_genesis(options.dir)
     if options.check:
@@ -51,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
         if options.kind and (proof.kind, proof.id.hex()) != (options.kind, (options.id or "").lower()):
             raise RemoteProtocolError(f"this proof is about {proof.kind} {proof.id.hex()}", field="id")
     else:
+        if options.out:
+            check_output(options.out, field="out")
         proof = asking(options.dir, options.peer, genesis, lambda ask: _make(options, genesis, ask))
         if options.out:
             _save(proof, options.out)
@@ -60,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof:
     """Ask for the value and its place, wait for the header that stands for it, trust that, check all."""
+    from p2p.answers import Proved, read
     from p2p.cli.verify import drive, light, trusted_header
     from p2p.codec import unpack
     from p2p.ledger.proofs import TreeProof
@@ -67,14 +73,13 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
     from p2p.types import VERSION
 
     key_of(options.kind or "", b"")
-    answer = ask({"op": "prove", "kind": options.kind, "id": options.id})
-    try:
-        id_, height = bytes.fromhex(options.id), int(answer["height"])
-        value = None if answer["value"] is None else bytes.fromhex(answer["value"])
-        tree_proof = unpack(TreeProof, bytes.fromhex(answer["proof"]))
-        left = None if answer["left"] is None else unpack(LeftProof, bytes.fromhex(answer["left"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RemoteProtocolError("the peer's answer is no proof", field="proof") from error
+    id_ = public_key(options.id or "", "id")
+    answer = ask({"op": "prove", "kind": options.kind, "id": id_.hex()})
+    found = read(Proved, answer, "prove", options.peer or str(options.dir))
+    height = found.height
+    value = None if found.value is None else bytes.fromhex(found.value)
+    tree_proof = unpack(TreeProof, bytes.fromhex(found.proof))
+    left = None if found.left is None else unpack(LeftProof, bytes.fromhex(found.left))
     _await_header(ask, height + 1, options.wait)
     way = drive(options, genesis, height + 1, ask)
     if options.trusted:

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from p2p.cli.words import whole
 from p2p.errors import ConfigError
-from p2p.files import keep_private
+from p2p.files import exists, keep_private
 
 
 def register(commands: Any) -> None:
@@ -17,14 +18,15 @@ def register(commands: Any) -> None:
     serve.add_argument("--dir", type=Path, required=True)
     serve.add_argument("--bootstrap", action="append", default=[], metavar="MULTIADDR")
     serve.add_argument("--listen", action="append", default=[], metavar="MULTIADDR")
-    serve.add_argument("--ml-node", metavar="URL", help="a running vLLM with the tape plugin")
+    serve.add_argument("--ml-node", metavar="URL", help="a running vLLM with the tape plugin: http://... or unix:/PATH")
     serve.add_argument("--model", type=Path, metavar="PATH", help="weights: start and supervise an own engine")
     serve.add_argument("--tokenizer", type=Path, metavar="PATH", help="the model's tokenizer.json, beside an --ml-node; texts are signed for with it")
     serve.add_argument("--engine", choices=("vllm", "torch"), help="what runs --model: vLLM (default), or plain torch in this process")
-    serve.add_argument("--engine-threads", type=int, metavar="N", help="threads of the torch engine (default: all cores)")
-    serve.add_argument("--tensor-parallel", type=int, default=1)
-    serve.add_argument("--pipeline-parallel", type=int, default=1)
+    serve.add_argument("--engine-threads", type=whole(1, 1_000_000), metavar="N", help="threads of the torch engine (default: all cores)")
+    serve.add_argument("--tensor-parallel", type=whole(1, 1024), default=1)
+    serve.add_argument("--pipeline-parallel", type=whole(1, 1024), default=1)
     serve.add_argument("--engine-flag", action="append", default=[], help="passed to vLLM as it is; may be repeated")
+    serve.add_argument("--checkpoint", metavar="HEIGHT:BLOCK_ID", help="a block known from somebody you trust: no other history below it")
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="of DIR/log/folkmoot.log (or FOLKMOOT_LOG_LEVEL; info)")
     serve.add_argument("--log-format", choices=("text", "json"), help="of its lines (or FOLKMOOT_LOG_FORMAT; text)")
     serve.set_defaults(run=run)
@@ -42,10 +44,11 @@ def run(options: argparse.Namespace) -> int:
         options.dir, bootstrap=tuple(options.bootstrap), listen=tuple(options.listen), ml_node=options.ml_node,
         model_path=options.model, tokenizer=options.tokenizer, engine_flags=tuple(flags), engine=options.engine,
         engine_threads=options.engine_threads,
+        checkpoint=options.checkpoint,
         log_level=options.log_level or os.environ.get("FOLKMOOT_LOG_LEVEL"),
         log_format=options.log_format or os.environ.get("FOLKMOOT_LOG_FORMAT"),
     )
-    if not (options.dir / "genesis.cbor").exists():
+    if not exists(options.dir / "genesis.cbor"):
         raise ConfigError(f"{options.dir / 'genesis.cbor'} is missing; get it from whoever runs the network", field="genesis")
     import signal
 

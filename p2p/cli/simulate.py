@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from p2p.cli.words import whole
+
 SEED = 20261127
 
 
@@ -17,8 +19,8 @@ def register(commands: Any) -> None:
     size.add_argument("--full", action="store_true", help="200 epochs of many operators and 3,000 clients: more than an hour of CPU")
     size.add_argument("--tiny", action="store_true", help="the whole way with few agents: a check, not a result")
     command.add_argument("--maps", action="store_true", help="also draw the maps of parameters (with --full they always are)")
-    command.add_argument("--seed", type=int, default=SEED)
-    command.add_argument("--jobs", type=int, default=2, help="processes that share the seeds; their number changes no result")
+    command.add_argument("--seed", type=whole(0, 2**63 - 1), default=SEED)
+    command.add_argument("--jobs", type=whole(1, 1024), default=2, help="processes that share the seeds; their number changes no result")
     command.add_argument("--out", type=Path, metavar="DIR", help="where table, results.json and plots go; nowhere when left out")
     command.set_defaults(run=run)
 

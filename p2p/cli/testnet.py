@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from p2p.cli.words import whole
 from p2p.errors import ConfigError
 
 
 def register(commands: Any) -> None:
     command = commands.add_parser("testnet", help="a local test network")
     command.add_argument("action", choices=("up", "down", "demo"))
-    command.add_argument("--peers", type=int, default=4)
-    command.add_argument("--ml-nodes", type=int, default=None, help="vLLM servers, shared by the peers in turn")
+    command.add_argument("--peers", type=whole(1, 64), default=4)
+    command.add_argument("--ml-nodes", type=whole(0, 64), default=None, help="vLLM servers, shared by the peers in turn")
     command.add_argument("--dir", type=Path, default=Path(".testnet"))
     command.add_argument("--prompt", default="What is the capital of France?")
     command.add_argument(
@@ -26,8 +27,6 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if not 1 <= options.peers <= 64:
-        raise ConfigError("from 1 to 64", field="peers")
     directory = options.dir.resolve()
     if options.action == "down":
         from testnet.providers import stop

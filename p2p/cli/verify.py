@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from p2p.cli.words import default_dir, multiaddr, number, peer_of, whole
 from p2p.errors import ConfigError, InvalidRequest, RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -19,21 +20,20 @@ if TYPE_CHECKING:
     Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 T = TypeVar("T")
+MAX_HEIGHT, MAX_DAYS = 2**32 - 1, 36_500.0
 
 
 def register(commands: Any) -> None:
     verify = commands.add_parser("verify-header", help="check a header's certificate from one that is trusted")
-    verify.add_argument("height", type=int)
-    verify.add_argument("--dir", type=Path, default=Path.home() / ".folkmoot", help="where genesis.cbor is, and the peer that is asked")
+    verify.add_argument("height", type=whole(1, MAX_HEIGHT))
+    verify.add_argument("--dir", type=Path, default=default_dir(), help="where genesis.cbor is, and the peer that is asked")
     verify.add_argument("--peer", metavar="MULTIADDR", help="ask this peer instead of the one that runs in --dir")
     verify.add_argument("--trusted", metavar="HEIGHT:BLOCK_ID", help="a header you trust; the genesis file when left out")
-    verify.add_argument("--period-days", type=float, default=14.0, help="how long a header stays trusted")
+    verify.add_argument("--period-days", type=number(0.001, MAX_DAYS), default=14.0, help="how long a header stays trusted")
     verify.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.height < 1:
-        raise InvalidRequest("a height is a whole number from 1", field="height")
     genesis = read_genesis(options.dir)
     way = asking(options.dir, options.peer, genesis, lambda ask: drive(options, genesis, options.height, ask))
     rows = [
@@ -60,16 +60,13 @@ def read_genesis(directory: Path) -> Genesis:
     return load_genesis(file)
 
 
-def light(answer: dict[str, Any]) -> LightBlock:
+def light(answer: dict[str, Any], peer: str = "asked") -> LightBlock:
     """The light block in a peer's answer. Raises RemoteProtocolError when it is none."""
+    from p2p.answers import Light, read
     from p2p.codec import unpack
     from p2p.consensus.light import LightBlock
 
-    try:
-        raw = bytes.fromhex(answer["light"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RemoteProtocolError("the peer's answer is not a light block", field="light") from error
-    return unpack(LightBlock, raw)
+    return unpack(LightBlock, bytes.fromhex(read(Light, answer, "light", peer).light))
 
 
 def _start(options: argparse.Namespace, genesis: Genesis, block: LightBlock | None) -> Facts:
@@ -87,8 +84,9 @@ def _start(options: argparse.Namespace, genesis: Genesis, block: LightBlock | No
 def trusted_header(text: str | None) -> tuple[int, str]:
     """(height, block id in hexadecimal digits) of HEIGHT:BLOCK_ID. Raises InvalidRequest."""
     height, _, block_id = (text or "").partition(":")
-    if not height.isdigit() or len(block_id) != 64:
-        raise InvalidRequest("HEIGHT:BLOCK_ID is wanted, as `folkmoot block` prints them", field="trusted")
+    right = height.isascii() and height.isdigit() and len(height) <= 10 and len(block_id) == 64 and set(block_id.lower()) <= set("0123456789abcdef")
+    if not right or not 1 <= int(height) <= MAX_HEIGHT:
+        raise InvalidRequest("HEIGHT:BLOCK_ID is wanted, as `folkmoot block` prints them: a number and 64 hexadecimal digits", field="trusted")
     return int(height), block_id.lower()
 
 
@@ -113,22 +111,19 @@ def drive(options: argparse.Namespace, genesis: Genesis, target: int, ask: Ask) 
         return way
 
 
-def asking(directory: Path, address: str | None, genesis: Genesis, work: Callable[[Ask], T]) -> T:
+def asking(directory: Path, address: str | None, genesis: Genesis | None, work: Callable[[Ask], T]) -> T:
     """What `work` makes of a peer's answers: of the one at `address`, else of the one that runs in `directory`. Over the network it is one
-    connection: the work runs in a thread, the questions in the event loop."""
-    if not address:
+    connection: the work runs in a thread, the questions in the event loop. genesis: of the network of the one at `address`."""
+    if address is None or genesis is None:
         from p2p.control import call
 
         return work(lambda request: call(directory, request))
-    if "/p2p/" not in address:
-        raise ConfigError("a multiaddr with /p2p/ID is wanted", field="peer")
+    peer = peer_of(multiaddr(address))
     import trio
 
     from p2p.client import query
     from p2p.gossip.host import NetworkConfig, open_network
     from p2p.keys import Key
-
-    peer = address.rsplit("/p2p/", 1)[-1]
 
     async def go() -> T:
         config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.cli.words import default_dir
 from p2p.errors import ConfigError, InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from p2p.verification.check import Report
     from p2p.verification.profile import Profile
 
-DEFAULT_DIR = Path.home() / ".folkmoot"
+DEFAULT_DIR = default_dir()
 INVALID = 3
 
 
@@ -182,7 +183,7 @@ async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) ->
     """Problems, as the chain of the peer given sees them."""
     from p2p.inspection import chain_problems
 
-    record, height = proof.finish.record, proof.accepted.draw_height
+    record, height = proof.finish.record, proof.signed_request.request.draw_height
     questions: list[dict[str, Any]] = [{"op": "inference", "id": record.inference_id.hex()}, {"op": "block", "height": height}]
     try:
         found, block = await _ask_chain(options, proof, questions)

@@ -6,7 +6,8 @@ PREFIX: an agent hands over a whole answer as if others had made it. An executor
 not go on and the request runs out. WITHHOLD: an executor gives its payload to all but the victims of a committee, and nobody hands it on.
 UNAVAILABLE: the agent keeps nothing and the victim is flooded while committees fetch, so nobody can get the payload. AGENTS: agents without
 weight, one more of each attacker an epoch, say other than the executor, which serves each of them no more once that was seen. UNFINISHED: an agent
-with weight starts what it never hands on. HEIGHTS: an agent starts each request at the height of those open to it that draws its friend first.
+with weight starts what it never hands on. HEIGHTS: the client
+signs the height of the draw (decision 036), so an agent that wants a friend drawn first refuses until it is; clients ask it ASKED_AGAIN times more.
 PUMP: answers that are never made, of which agent and executor say different things, as many as use all capacity. SQUAT: takes all places.
 """
 
@@ -21,8 +22,8 @@ from p2p.economy.panel import Case
 from p2p.economy.strategies import VICTIM, Attack
 from p2p.economy.world import EPOCH, MAX_TRIES, OUTSIDER, Setting, World
 from p2p.errors import InvalidRequest, Overloaded
+from p2p.inference.credit import FORGOTTEN_AFTER
 from p2p.inference.draw import Lots, draw_executors
-from p2p.inference.unstarted import FORGOTTEN_AFTER
 from p2p.keys import Domain, Key, digest
 from p2p.ledger.ops import Register, Transfer, consent
 from p2p.ledger.places import MAX_NEW, MAX_PARTICIPANTS
@@ -30,7 +31,6 @@ from p2p.limits import MAX_CANDIDATES, MAX_UNSTARTED
 from p2p.types import SignedRequest
 
 AIMED = 0.5  # of the victims' traffic, how much more the attackers send them
-HEIGHTS_OPEN = 4  # to an agent; clients refuse what was drawn earlier (decision 036)
 SHORT = 20  # heights, of a request that is never handed on
 NEWCOMERS = 8  # in an epoch
 GRANT_MICRO = 50_000  # what a newcomer has
@@ -107,7 +107,7 @@ class Attacked(World):
             self.otherwise.add(signed.inference_id)
 
     def _serves(self, executor: bytes, agent: bytes) -> bool:
-        """An executor remembers whose answers were not paid, and works for an agent only as far as that has held (inference/unstarted.py)."""
+        """An executor remembers whose answers were not paid, and works for an agent only as far as that has held (inference/credit.py)."""
         known = self.network.participant(agent)
         most = MAX_UNSTARTED if known is not None and known.weight else 0
         at = [height for height in self.broken.get((executor, agent), []) if self.network.height - height <= FORGOTTEN_AFTER]
@@ -121,18 +121,14 @@ class Attacked(World):
             return self.of[node].strategy.name == VICTIM
         return case.inference_id in self.hidden
 
-    def _lag(self, signed: SignedRequest, agent: bytes) -> int:
-        """Of the heights that are open, the one whose draw has a friend first."""
+    def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
+        """It takes what draws a friend first, and whatever a client asks in the end."""
         o = self.of.get(agent)
         if o is None or o.strategy.attack is not Attack.HEIGHTS:
-            return 1
-        friends = {node.public for node in o.nodes} - {agent}
-        for lag in range(1, HEIGHTS_OPEN + 1):
-            beacon = self.network.view.beacon(self.network.height - lag)
-            if beacon is not None and self._first(signed, self.network.serving_before(lag), agent, beacon) in friends:
-                o.count("steered")
-                return lag
-        return 1
+            return False
+        friend = self._first(signed, self.network.serving(), agent, self.network.beacon) in {node.public for node in o.nodes} - {agent}
+        o.count("steered", int(friend))
+        return not friend
 
     def _pump(self, o: Operator, serving: Lots) -> None:
         """All of the capacity, in answers that are as long as any; the money is back in the next block."""

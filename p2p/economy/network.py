@@ -19,7 +19,6 @@ from p2p.ledger.ops import Body, sign_op
 from p2p.ledger.price import price_of
 from p2p.ledger.records import EpochSums, Inference, Participant
 from p2p.ledger.rules import epoch_of, serving
-from p2p.ledger.serving import serving_at
 from p2p.ledger.settle import end_of_block
 from p2p.ledger.trust import check_milli
 from p2p.ledger.view import View
@@ -102,13 +101,13 @@ class Network:
         """Signed and not sent."""
         body = Request(
             VERSION, self.genesis.network, client.public, self._nonce(client.public), MODEL, bytes(32), Params(), prompt_tokens, max_tokens,
-            ANY_PRICE, self.height + (deadline or DEADLINE), client.public,
+            ANY_PRICE, self.height + (deadline or DEADLINE), client.public, self.height - 1,
         )
         return SignedRequest(body, client.sign(Domain.REQUEST, self.genesis.network, encode(body)))
 
-    def start(self, signed: SignedRequest, agent: bytes, lag: int = 1) -> tuple[bytes, ...]:
-        """The drawn executors, in order. lag: how many heights ago the draw is."""
-        self._put(agent, RecordKind.START, StartRecord(signed, self.height - lag, agent))
+    def start(self, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
+        """The drawn executors, in order."""
+        self._put(agent, RecordKind.START, StartRecord(signed, agent))
         return self.inference(signed.inference_id).candidates
 
     def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str, said: bytes = STREAMED) -> None:
@@ -153,10 +152,6 @@ class Network:
 
     def participant(self, node: bytes) -> Participant | None:
         return self.view.participant(node)
-
-    def serving_before(self, lag: int) -> Lots:
-        """Whom a draw of so many heights ago is made from."""
-        return serving_at(self.view, MODEL, self.height - lag)
 
     def serving(self) -> Lots:
         return Lots(serving(self.view, self.genesis, MODEL))

@@ -149,7 +149,7 @@ ATTACKS = (
     Strategy("free agents", "one more agent without weight each epoch, each says other than the executor", always(HONEST), attack=Attack.AGENTS),
     Strategy("unfinished Starts", "as an agent with weight, starts what it never hands on", always(HONEST), attack=Attack.UNFINISHED),
     Strategy(
-        "chooses heights", "as an agent, starts at the height that draws its friend first", always(HONEST), nodes=2, owners=2, attack=Attack.HEIGHTS,
+        "chooses heights", "as an agent, refuses until its friend is drawn first", always(HONEST), nodes=2, owners=2, attack=Attack.HEIGHTS,
     ),
     Strategy("pumps the price", "answers never made, refunded, as many as use all capacity", always(HONEST), attack=Attack.PUMP),
     Strategy("pumps and pays", "asks its own node three times its honest traffic, computes", always(HONEST), dealing=Dealing.UNKNOWN, dealt=3.0),

@@ -28,6 +28,7 @@ RICH, EPOCH = 10**13, 100
 OUTSIDER = Key(digest(b"economy", b"outsider"))  # a self-dealer's agent: a peer that is no participant
 PLANTED = "smaller_model"  # what a planted fault looks like: any kernels see it
 MAX_TRIES = 400  # requests a self-dealer signs to find one that draws its node
+ASKED_AGAIN = 3  # times that a client asks an agent which refuses; then it takes what there is (another agent, as it were)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,12 @@ class World:
         serving = network.serving()
         for _ in range(int(self.rng.poisson(self._demand()))):
             client = self.clients[int(self.rng.integers(len(self.clients)))]
-            signed = network.request(client, self.assume.prompt_tokens, self._length())
-            agent = self.agents[int(self.rng.integers(len(self.agents)))]
+            length, agent = self._length(), self.agents[int(self.rng.integers(len(self.agents)))]
+            signed = network.request(client, self.assume.prompt_tokens, length)
+            for _ in range(ASKED_AGAIN):
+                if not self._refuses(signed, agent):
+                    break
+                signed = network.request(client, self.assume.prompt_tokens, length)
             self._expect(serving, signed.request.max_tokens)
             self._start(signed, agent)
         self._deal(serving)
@@ -138,10 +143,10 @@ class World:
     def _more(self, serving: Lots) -> None:
         """What attackers do besides (attacks.py)."""
 
-    def _lag(self, signed: SignedRequest, agent: bytes) -> int:
-        """How many heights ago the draw is that the agent starts with."""
+    def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
+        """Whether the agent says it has no room, for a better draw. The client asks again, with another request."""
         del signed, agent
-        return 1
+        return False
 
     def _expect(self, serving: Lots, tokens: int) -> None:
         """What each one's weight would have of these tokens in the mean; together with what it has, its luck. That an agent is not drawn itself
@@ -160,7 +165,7 @@ class World:
         return float(first * (self.assume.price_micro / self.network.price_micro()) ** self.assume.elasticity)
 
     def _start(self, signed: SignedRequest, agent: bytes, wanted: Operator | None = None) -> None:
-        candidates = self.network.start(signed, agent, self._lag(signed, agent))
+        candidates = self.network.start(signed, agent)
         executor = next((c for c in candidates if wanted is None or self.of[c] is wanted), None)
         if executor is None:
             return  # nobody serves: the request expires and its escrow returns

@@ -106,7 +106,7 @@ class Flow:
         self.shed = 0
 
     def allows(self, peer: str, group: str, now: float, *, valued: bool = False) -> bool:
-        """Whether nothing is owed: by `peer`, by its group, and, unless it is valued, by all who are not."""
+        """Whether nothing is owed: by `peer`, by its group, by all together."""
         fine = all(self._left(name, rate, now) > 0 for name, rate in self._names(peer, group, valued))
         self.shed += not fine
         return fine
@@ -120,16 +120,23 @@ class Flow:
         while len(self._buckets) > MAX_SCORED_PEERS:
             self._buckets.popitem(last=False)
 
+    def owed(self, peer: str, now: float) -> float:
+        """What `peer` has spent beyond its share."""
+        return max(0.0, -self._left("p/" + peer, self.budget.peer, now))
+
     def status(self) -> dict[str, object]:
         b = self.budget
         return {"spent": round(self.spent), "a_second": b.total, "by_peer": b.peer, "by_group": b.group, "refused": self.shed}
 
     def _names(self, peer: str, group: str, valued: bool) -> Iterable[tuple[str, int]]:
+        """Who is valued has a whole group's share for itself, and is not held to what strangers have spent."""
+        if valued:
+            yield "p/" + peer, self.budget.group
+            return
         yield "p/" + peer, self.budget.peer
         if group:
             yield "g/" + group, self.budget.group
-        if not valued:
-            yield "all", self.budget.total
+        yield "all", self.budget.total
 
     def _left(self, name: str, rate: int, now: float) -> float:
         left, since = self._buckets.get(name, (2.0 * rate, now))
@@ -144,6 +151,7 @@ class Budgets:
         self.outgoing = Ledger(BUDGETS["outgoing bytes"])
         self.half_open = Ledger(BUDGETS["half open"])
         self.streams = Ledger(BUDGETS["streams"])
+        self.handshakes = Flow(BUDGETS["handshakes"])
         self.requests = Flow(BUDGETS["requests"])
         self.work = Flow(BUDGETS["work ms"])
         self.wanted = Flow(BUDGETS["wanted bytes"])
@@ -151,7 +159,7 @@ class Budgets:
     def status(self) -> dict[str, dict[str, object]]:
         return {
             "unparsed bytes": self.unparsed.status(), "outgoing bytes": self.outgoing.status(), "half open": self.half_open.status(),
-            "streams": self.streams.status(), "requests": self.requests.status(),
+            "handshakes": self.handshakes.status(), "streams": self.streams.status(), "requests": self.requests.status(),
             "work ms": self.work.status(), "wanted bytes": self.wanted.status(),
         }
 

@@ -131,9 +131,7 @@ class Discovery:
         """Connect and greet. Raises Unavailable, or the RemoteProtocolError the other side refuses us with."""
         now = trio.current_time()
         if peer == self.me:
-            raise Unavailable(
-                "this address names our own key: it is this peer itself, or a copy of its folder runs there", field="peer", code="own_key"
-            )
+            raise own_key()
         ban = self.scores.ban(peer, now)
         if ban is not None:
             raise Unavailable(f"we ban this peer for another {ban[0]:.0f} s: {ban[1]}", field="peer", code="banned")
@@ -143,7 +141,7 @@ class Discovery:
             if peer not in self.verified:
                 await self.greet(peer)
         except FolkmootError as error:
-            self._note_trouble(peer, error)
+            self.note_trouble(peer, error)
             raise
         self.dropped.discard(peer)
         self.book.dialled(peer, True, now)
@@ -175,7 +173,7 @@ class Discovery:
         self.verified.discard(peer)
         await drop_connection(self.host, ID.from_string(peer))
 
-    def _note_trouble(self, peer: str, error: FolkmootError) -> None:
+    def note_trouble(self, peer: str, error: FolkmootError) -> None:
         """Keep why, and say it once in the log."""
         old = self.troubles.pop(peer, None)
         if old is not None and old.by_them and old.until > trio.current_time():
@@ -362,6 +360,10 @@ class Discovery:
             "alone": lone, "banned": [{"peer": p, "seconds": round(left), "why": why} for p, (left, why) in self.scores.bans(now).items()],
             "refused_by": [t for t in troubles if t["by_them"]], "troubles": [t for t in troubles if not t["by_them"]], "twin": self.twin,
         }
+
+
+def own_key() -> Unavailable:
+    return Unavailable("this address names our own key: it is this peer itself, or a copy of its folder runs there", field="peer", code="own_key")
 
 
 def texts(addresses: Iterable[Any]) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, 
 from p2p.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD
 
 MARK = "_folkmoot_door"  # under which the library's objects carry what is ours
+_TURN_S = 0.05
 _STEP = 256 * 1024  # bytes that an intake takes from the ledger at once
 
 
@@ -43,9 +44,11 @@ class Intake:
         self._ledger, self._muxed, self.peer, self.group = ledger, muxed, peer, group
         self._charged = self._guess = 0
 
-    def attach(self) -> None:
-        """From now on the connection's bodies are counted."""
+    def attach(self, charge: Callable[[Any, str, str], None]) -> None:
+        """From now on the connection's bodies are counted, and the CPU that reading its frames takes."""
         self._muxed.__dict__[MARK] = self
+        for task in self._muxed._nursery.child_tasks:
+            charge(task, self.peer, self.group)
 
     def arrive(self, length: int) -> None:
         """A body of `length` bytes is about to be kept. Raises TooMuchUnread."""
@@ -111,6 +114,7 @@ class Door:
         self.greeted: Callable[[str], bool] = lambda peer: False
         self.valued: Callable[[str], bool] = lambda peer: False
         self.connections: Callable[[], list[Held]] = list
+        self.charge: Callable[[Any, str, str], None] = lambda task, peer, group: None
         self.refused = 0
         self._names = itertools.count()
         self._knocks: OrderedDict[str, _Knock] = OrderedDict()
@@ -119,9 +123,10 @@ class Door:
 
     # -- before a key is known
 
-    @contextmanager
-    def knock(self, host: str | None) -> Iterator[None]:
-        """Around the handshake of an inbound socket; ends it when it takes too long, or when its place goes to a newer one."""
+    @asynccontextmanager
+    async def knock(self, host: str | None, heard: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> AsyncIterator[None]:
+        """Around the handshake of an inbound socket; ends it when it takes too long, or when its place goes to a newer one. heard: waits for its
+        first byte; before that nothing is done for it, and it takes no turn."""
         group = group_of(host)
         number = next(self._names)
         knock = _Knock(f"{number}" if group == THIS_MACHINE else str(host), group)
@@ -129,8 +134,13 @@ class Door:
             self._give_up(self._oldest(knock))
         self._knocks[str(number)] = knock
         knock.scope.deadline = trio.current_time() + HALF_OPEN_S
+        turns, peer = self.budgets.handshakes, knock.name
         try:
             with knock.scope:
+                await heard()
+                while not turns.allows(peer, group, trio.current_time()):
+                    await trio.sleep(_TURN_S)
+                turns.spend(peer, group, 1, trio.current_time())
                 yield
         finally:
             self._knocks.pop(str(number), None)

@@ -46,6 +46,7 @@ Judge = Callable[[str, Any], Outcome]  # (forwarder, message), the signature is 
 
 _IWANT_REPEATS: Final = 2
 _WAIT_FOR_ROOM_S: Final = 0.05
+_OWING_S: Final = 0.25
 _Fields = dict[int, "_Fields"]
 _LIST: Final[_Fields] = {}
 _RPC: Final[_Fields] = {1: _LIST, 2: _LIST, 3: {1: _LIST, 2: _LIST, 3: _LIST, 4: {2: _LIST}, 5: _LIST}}
@@ -145,6 +146,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         """One RPC, its messages one after another: who sends much waits for us, not we for it."""
         work, name = self._door.budgets.work, str(peer)
         valued = self._door.valued(name)
+        if not work.allows(name, group, trio.current_time(), valued=valued):
+            await trio.sleep(_OWING_S)  # unread meanwhile: whoever owes work is heard four times a second
         begun = time.thread_time()
         count_fields(raw, MAX_RPC_ITEMS)
         rpc = rpc_pb2.RPC()
@@ -161,8 +164,10 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
             work.spend(name, group, (time.thread_time() - begun) * 1000, now, valued=valued)
             if outcome is Outcome.ACCEPT:
                 await self.router.publish(peer, message)
+        begun = time.thread_time()
         for subscription in rpc.subscriptions[:MAX_CONTROL_TOPICS]:
             self.handle_subscription(peer, subscription)
+        work.spend(name, group, (time.thread_time() - begun) * 1000, trio.current_time(), valued=valued)
         if rpc.HasField("control") and work.allows(name, group, trio.current_time(), valued=valued):
             await self.router.handle_rpc(self._cleaned(name, group, rpc.control), peer)
 

@@ -12,6 +12,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -93,9 +94,9 @@ def _release_inbound_slots() -> None:
             muxed = await stock(self, raw_conn, address)
         else:
             host = host_of(raw_conn)
-            with door.knock(host):
+            async with door.knock(host, partial(_first_byte, raw_conn)):
                 muxed = await stock(self, raw_conn, address)
-            door.intake(muxed, host).attach()
+            door.intake(muxed, host).attach(door.charge)
             stays, leaves = door.room_for(str(muxed.peer_id), group_of(host))
             if leaves is not None:
                 await end_connection(self, ID.from_string(leaves))
@@ -113,11 +114,17 @@ def _release_inbound_slots() -> None:
         connection = await stock_out(self, raw_conn, peer_id, pre_scope)
         door: Door | None = getattr(self, MARK, None)
         if door is not None:
-            door.intake(connection.muxed_conn, host_of(raw_conn)).attach()
+            door.intake(connection.muxed_conn, host_of(raw_conn)).attach(door.charge)
         return connection
 
     Swarm.upgrade_inbound_raw_conn = upgrade
     Swarm.upgrade_outbound_raw_conn = upgrade_out
+
+
+async def _first_byte(raw_conn: Any) -> None:
+    sock = getattr(getattr(raw_conn.stream, "stream", None), "socket", None)
+    if sock is not None:
+        await trio.lowlevel.wait_readable(sock)
 
 
 def _bound_outbound_queues() -> None:

@@ -32,6 +32,7 @@ from p2p.gossip.discovery import DIALLING, Discovery
 from p2p.gossip.door import Door
 from p2p.gossip.guarded_pubsub import GuardedPubsub, trim_gossip
 from p2p.gossip.keeping import Keeper
+from p2p.gossip.meter import Meter
 from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.streams import Stream
@@ -55,7 +56,8 @@ class NetworkConfig:
     """listen: multiaddrs to bind (empty: a client that only dials). bootstrap: multiaddrs with /p2p/ID.
 
     topics: joined besides those that have handlers. min_connections: how many peers discovery aims for. book: the file in which known peers
-    are kept. valued: whose connections are not given up for a newcomer's (validators).
+    are kept. valued: whose connections are not given up for a newcomer's (validators). paid: protocols whose work is paid for in other ways than
+    from the budget of CPU.
     """
 
     key: Key
@@ -67,6 +69,7 @@ class NetworkConfig:
     min_connections: int = 4
     book: Path | None = None
     valued: Callable[[str], bool] = lambda peer: False
+    paid: frozenset[str] = frozenset()
 
 
 class Network:
@@ -162,6 +165,7 @@ async def _opened(
     door, policy = Door(Budgets()), DialPolicy()
     door.valued = config.valued
     judge = _Judge(config.key.peer_id, door)
+    door.charge = judge.meter.charge
     guards.set_door(host, door, policy)
     guards.guard_streams(host, door, judge.admits, judge.report)
     gossip = _gossip(config.expected_size)
@@ -179,7 +183,7 @@ async def _opened(
     guards.bound_handlers(host, frozenset(gossip.get_protocols()))
     host.set_stream_handler(PEERS_PROTOCOL, judge.boundary(discovery.answer))
     for short, serve in stream_handlers.items():
-        host.set_stream_handler(protocol_name(short), judge.boundary(serve))
+        host.set_stream_handler(protocol_name(short), judge.boundary(serve, metered=short not in config.paid))
     async with host.run(listen_addrs=listen), background_trio_service(gossip), background_trio_service(pubsub):
         async with background_trio_service(dht):
             _check_bound(host, listen)
@@ -188,9 +192,11 @@ async def _opened(
                 await pubsub.subscribe(topic)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(keeper.run)
+                trio.lowlevel.add_instrument(judge.meter)
                 try:
                     yield Network(config, pubsub, discovery)
                 finally:
+                    trio.lowlevel.remove_instrument(judge.meter)
                     nursery.cancel_scope.cancel()
 
 
@@ -201,6 +207,7 @@ class _Judge:
         self._me = me
         self._door = door
         self.scores = Scores()
+        self.meter = Meter(door)
         self._rate = RateLimit()
 
     def admits(self, peer: str) -> bool:
@@ -241,12 +248,14 @@ class _Judge:
 
         return outcome_of
 
-    def boundary(self, serve: StreamHandler) -> Callable[[Any], Awaitable[None]]:
-        """The exception boundary around one stream handler."""
+    def boundary(self, serve: StreamHandler, *, metered: bool = True) -> Callable[[Any], Awaitable[None]]:
+        """The exception boundary around one stream handler. metered: its CPU is counted as its peer's."""
 
         async def run(raw: Any) -> None:
             intake = self._door.intake(raw.muxed_conn, guards.host_of(raw.muxed_conn))
             stream = Stream(raw, str(raw.muxed_conn.peer_id), intake, ours=False)
+            if metered:
+                self.meter.charge(trio.lowlevel.current_task(), stream.peer, intake.group)
             try:
                 await serve(stream)
             except Exception as error:  # the supervisor's edge: a handler's failure ends its stream, never the host

@@ -2,8 +2,8 @@
 goes.
 
 Rule DISC-3: two missed pings end a connection. DISC-4: lost peers are dialled again within seconds, and so is one whose ban ended. DISC-6: who
-has not greeted in time, and has no stream open, is disconnected. DISC-7: what is known is on disk, so a peer finds its network without the
-bootstrap.
+has not greeted in time, and has no stream open, is disconnected; so is who owes seconds of CPU. DISC-7: what is known is on disk, so a peer
+finds its network without the bootstrap.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from libp2p.peer.id import ID
 
 from p2p.errors import FolkmootError
 from p2p.gossip.book import Rank
-from p2p.gossip.discovery import Discovery, host_of_peer
+from p2p.gossip.discovery import Discovery, host_of_peer, own_key
 from p2p.gossip.guards import drop_connection, reset_quietly
 from p2p.gossip.reach import scope_of
 from p2p.limits import (
+    BAN_S,
     BOOK_SAVE_S,
     DHT_INTERVAL_S,
     DHT_REFRESH_TIMEOUT_S,
     EXCHANGE_INTERVAL_S,
     GREETING_GRACE_S,
     MAX_BOOK_FILE,
+    MAX_OWED_MS,
     PING_INTERVAL_S,
     PING_MISSES,
     PING_TIMEOUT_S,
@@ -77,7 +79,10 @@ class Keeper:
     async def keep_connected(self, nursery: trio.Nursery) -> None:
         """Each tick: forget the gone, greet the new, dial what is missing."""
         for peer, address in self._bootstrap:
-            self._net.book.learn(peer, [address], Rank.REACHED)
+            if peer != self._net.me:
+                self._net.book.learn(peer, [address], Rank.REACHED)
+            elif not any(mine.startswith(address + "/") for mine in self._net.addresses()):
+                self._net.note_trouble(peer, own_key())
         while True:
             self._look_at_links(nursery)
             self._dial_missing(nursery)
@@ -100,6 +105,8 @@ class Keeper:
             ban = net.scores.ban(peer, now)
             if ban is not None:
                 nursery.start_soon(net.dismiss, peer, "banned", ban[1], ban[0])
+            elif net.door.budgets.work.owed(peer, now) > MAX_OWED_MS and not net.door.valued(peer):
+                nursery.start_soon(net.dismiss, peer, "overload", "reading what you send takes more CPU than a peer's share", BAN_S)
             elif peer in alone:
                 nursery.start_soon(drop_connection, net.host, ID.from_string(peer))
             elif not {peer} & (net.verified | self._greeting | net.mute):

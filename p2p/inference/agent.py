@@ -36,7 +36,7 @@ from p2p.inference.session import (
     receive_frame,
 )
 from p2p.keys import Domain, Key, peer_id, verify
-from p2p.limits import FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
+from p2p.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
 from p2p.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedStreamed, StartRecord, Streamed
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed
@@ -56,7 +56,6 @@ class _Session:
     and why an executor called it wrong, if one did."""
 
     ask: Ask
-    draw_height: int
     reader: Reader
     taken: Taken
     tokens: list[int] = field(default_factory=list)
@@ -90,26 +89,31 @@ class Agent:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
         signed = ask.signed_request
         request = signed.request
-        draw_height = self.chain.height()
+        height = self.chain.height()
         check_prompt(ask.prompt, request.prompt_hash)
         if not self.chain.is_registered(self.key.public):
             raise Unavailable("this peer is not registered: ask another, or register it", field="agent")
         if (until := self.chain.suspended(self.key.public)) > 0:
             raise Unavailable(f"this peer may start no inference until height {until}; ask another", field="agent")
-        self.chain.check_request(signed, draw_height)
-        beacon = self.chain.beacon_at(draw_height)
+        if not height - BEACON_MAX_AGE <= request.draw_height <= height:
+            raise InvalidRequest(
+                f"the draw is to be of height {request.draw_height}, this chain is at {height}; sign the newest, at most {BEACON_MAX_AGE} behind",
+                field="draw_height",
+            )
+        self.chain.check_request(signed)
+        beacon = self.chain.beacon_at(request.draw_height)
         if beacon is None:
             raise Unavailable("this peer has no beacon yet; it is still joining", field="draw_height")
-        serving = self.chain.serving_at(request.model, draw_height)
+        serving = self.chain.serving_at(request.model, request.draw_height)
         drawn = draw_executors(beacon, signed.inference_id, serving, self.key.public, MAX_CANDIDATES)
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
         most = request.prompt_tokens_max + request.max_tokens
-        with self.bandwidth.hold(request.account, most, draw_height) as taken:
-            self.outbox.put(RecordKind.START, StartRecord(signed, draw_height, self.key.public))
+        with self.bandwidth.hold(request.account, most, height) as taken:
+            self.outbox.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reserve(signed)
-            session = _Session(ask, draw_height, Reader(client), taken)
-            await session.reader.show(Accepted(signed.inference_id, self.key.public, draw_height, beacon, drawn))
+            session = _Session(ask, Reader(client), taken)
+            await session.reader.show(Accepted(signed.inference_id, self.key.public, beacon, drawn))
             await self._execute(session, drawn)
 
     async def _execute(self, session: _Session, drawn: tuple[bytes, ...]) -> None:
@@ -136,7 +140,7 @@ class Agent:
         done = False
         try:
             forward = Forward(
-                VERSION, session.ask.signed_request, session.ask.prompt, session.draw_height, self.key.public, tuple(session.tokens),
+                VERSION, session.ask.signed_request, session.ask.prompt, self.key.public, tuple(session.tokens),
                 tuple(session.taken_over),
             )
             try:

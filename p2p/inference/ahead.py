@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from p2p.inference.unstarted import FORGOTTEN_AFTER
+from p2p.inference.credit import FORGOTTEN_AFTER
 from p2p.limits import MAX_AHEAD, MAX_AHEAD_ACCOUNTS
 
 

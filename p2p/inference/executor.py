@@ -19,17 +19,24 @@ from p2p.codec import encode
 from p2p.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
 from p2p.inference.ahead import Ahead
+from p2p.inference.credit import Credit
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
 from p2p.inference.model import check_tokenizer
 from p2p.inference.session import Done, Forward, Passed, Payload, pack_frame
 from p2p.inference.showing import Showing
 from p2p.inference.stopping import until_stop
-from p2p.inference.unstarted import Unstarted, Word
 from p2p.keys import Domain, Key, digest, peer_id
-from p2p.limits import BEACON_MAX_AGE, MAX_CANDIDATES, MAX_JOBS_PER_PEER, MAX_WAITING_STARTS, START_POLL_S, START_WAIT_S
+from p2p.limits import (
+    BEACON_MAX_AGE,
+    HEIGHTS_APART,
+    MAX_CANDIDATES,
+    MAX_JOBS_PER_PEER,
+    MAX_WAITING_STARTS,
+    START_POLL_S,
+    START_WAIT_S,
+)
 from p2p.types import (
-    ENDED,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -39,7 +46,6 @@ from p2p.types import (
     SignedRequest,
     SignedStreamed,
     StackClass,
-    Status,
 )
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
@@ -82,13 +88,13 @@ class Executor:
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
     tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
-    unstarted: Unstarted = field(init=False)
+    credit: Credit = field(init=False)
     ahead: Ahead = field(init=False)
     waiting: Places = field(default_factory=partial(Places, MAX_WAITING_STARTS, "for requests whose Start is not on chain yet", "executor"))
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
 
     def __post_init__(self) -> None:
-        self.unstarted = Unstarted(self._word)
+        self.credit = Credit(lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent))
         self.ahead = Ahead(lambda inference_id: self.chain.draw_of(inference_id) is not None)
 
     @property
@@ -114,7 +120,7 @@ class Executor:
             except Overloaded as error:
                 await self._busy(stream, forward, error.message)
                 return
-            spec = self.chain.model(request.model, forward.draw_height)
+            spec = self.chain.model(request.model, request.draw_height)
             assert spec is not None  # _check refused unknown models
             if unready := await self._unready(forward, spec):
                 await self._busy(stream, forward, unready)
@@ -124,7 +130,7 @@ class Executor:
                 await self._busy(stream, forward, wrong)
                 return
             assert self.engine is not None  # _unready
-            self.unstarted.note(forward.agent, signed, self.chain.height())
+            self.credit.note(forward.agent, signed, self.chain.height())
             try:
                 taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine), drawn)
             except (InvalidRequest, Unavailable) as error:
@@ -137,7 +143,7 @@ class Executor:
         signed, request = forward.signed_request, forward.signed_request.request
         if self.chain.draw_of(signed.inference_id) is not None:
             return True
-        executors = len(self.chain.serving_at(request.model, forward.draw_height).pairs())
+        executors = len(self.chain.serving_at(request.model, request.draw_height).pairs())
         escrow, height = self.chain.escrow_micro(signed), self.chain.height()
         if self.ahead.covers(request.account, escrow, self.chain.trusted_micro(request.account), executors, height):
             self.ahead.note(request.account, signed.inference_id, escrow, height)
@@ -156,25 +162,15 @@ class Executor:
             return error.message
         return "its Start is not on chain, and its account has not paid enough so far to be served before"
 
-    def _word(self, signed: SignedRequest) -> Word:
-        status = self.chain.status(signed.inference_id)
-        if status is None:
-            return Word.KEPT if self.chain.is_void(signed) else Word.OPEN
-        if status in (Status.UNCONFIRMED.value, Status.WITHHELD.value):
-            return Word.BROKEN
-        return Word.KEPT if status in ENDED else Word.PENDING
-
     async def _unready(self, forward: Forward, spec: ModelSpec) -> str:
         """Why nothing can be served now; empty where it can."""
         if self.engine is None:
             return "loading"
         if not await self.engine.health():
             return "the ML node does not answer"
-        if unfit := self._unfit(spec):
+        if unfit := self._unfit(spec) or self.chain.stack_problem(self.key.public, spec.model, str(self.stack)):
             return unfit
-        if self.unstarted.owes(forward.agent, self.chain.height(), weighty=self.chain.has_weight(forward.agent)):
-            return "this agent does not put on chain what it has done, or says there what was not streamed"
-        return ""
+        return self.credit.problem(forward.agent, forward.signed_request.request.account, self.chain.height())
 
     def _wrong_prefix(self, forward: Forward, spec: ModelSpec, drawn: Sequence[bytes]) -> str:
         """Why this executor must not go on from what the agent says was streamed; empty where it may. Whatever it went on from it would sign on."""
@@ -211,7 +207,7 @@ class Executor:
         if not self.chain.may_start(forward.agent):
             raise RemoteProtocolError("it cannot put a Start on chain: only participants may be agents; ask one of them", field="agent")
         beacon, drawn = self._draw(forward)
-        self.chain.check_request(signed, forward.draw_height, started_ok=True)
+        self.chain.check_request(signed, started_ok=True)
         check_prompt(forward.prompt, request.prompt_hash)
         if self.key.public not in drawn:
             raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
@@ -222,20 +218,20 @@ class Executor:
 
     def _draw(self, forward: Forward) -> tuple[bytes, tuple[bytes, ...]]:
         """(beacon, who was drawn). A draw on chain holds until the deadline, so that the next executor can take over however long the one
-        before was silent; one that is not there yet must be fresh, else an agent could choose among beacons."""
-        signed = forward.signed_request
+        before was silent; one that is not there yet must be of a height from which a Start still comes in time."""
+        signed, height = forward.signed_request, forward.signed_request.request.draw_height
         known = self.chain.draw_of(signed.inference_id)
         if known is not None:
-            if (known.agent, known.height) != (forward.agent, forward.draw_height):
-                raise RemoteProtocolError("the chain has another draw for this request", field="draw_height")
+            if known.agent != forward.agent:
+                raise RemoteProtocolError("the chain has this request from another agent", field="agent")
             return known.beacon, known.candidates
         # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here
-        beacon = self.chain.beacon_at(forward.draw_height)
+        beacon = self.chain.beacon_at(height)
         if beacon is None:
-            raise Unavailable(f"height {forward.draw_height} is not here yet", field="draw_height")
-        if forward.draw_height + BEACON_MAX_AGE + 2 < self.chain.height():
+            raise Unavailable(f"height {height} is not here yet", field="draw_height")
+        if height + BEACON_MAX_AGE + HEIGHTS_APART < self.chain.height():
             raise RemoteProtocolError("the draw's beacon is too old", field="draw_height")
-        serving = self.chain.serving_at(signed.request.model, forward.draw_height)
+        serving = self.chain.serving_at(signed.request.model, height)
         return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)
 
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:

@@ -65,7 +65,6 @@ class Forward(Message, frozen=True, tag="forward"):
     version: U32
     signed_request: SignedRequest
     prompt: Prompt
-    draw_height: U64
     agent: Bytes32
     prefix: TokenIds
     taken: Handovers = ()
@@ -77,7 +76,6 @@ class Accepted(Message, frozen=True, tag="accepted"):
     BYTES: ClassVar[int] = _SMALL
     inference_id: Bytes32
     agent: Bytes32
-    draw_height: U64
     beacon: Bytes32
     candidates: Annotated[tuple[Bytes32, ...], Meta(max_length=64)]
 
@@ -267,7 +265,7 @@ def parse_frame(data: bytes, *kinds: type[Message]) -> Frame:
     plain = decode(data, limit=kind.BYTES, items=kind.ITEMS)
     if kind.__struct_config__.tag in _VERSIONED and len(plain) > 1 and plain[1] != VERSION:
         raise RemoteProtocolError(
-            f"protocol version {str(plain[1])[:20]} is not spoken here; this peer speaks {VERSION}", field="version", code="version"
+            f"protocol version {str(plain[1])[:20]} is not spoken here; this peer speaks {VERSION}", field="version", code="version", penalty=0
         )
     frame: Frame = convert(kind, plain)
     return whole(frame, data)

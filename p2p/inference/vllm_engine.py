@@ -14,25 +14,34 @@ from p2p.inference.engine import Job, Row, Tokens, TokenStep
 from p2p.limits import FIRST_TOKEN_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
 
 SCORE_TIMEOUT_S = 120.0
+UNIX = "unix:"
 # said aloud, because vLLM takes a model's generation_config.json (a repetition penalty, say) for what a request leaves out
 NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0}
 DEFAULT_EOS = frozenset({2})  # <|im_end|> of SmolLM2; `eos_ids` asks the server's own tokenizer
 
 
 class VllmClient:
-    """An Engine on a running vLLM. url: base, without /v1. model: the served name."""
+    """An Engine on a running vLLM. url: base, without /v1; `unix:PATH` for a Unix socket. model: the served name. key: the server's API key."""
 
-    def __init__(self, url: str, model: str) -> None:
+    def __init__(self, url: str, model: str, *, key: str = "") -> None:
         self.url = url.rstrip("/")
         self.model = model
-        timeout = httpx.Timeout(10.0, read=FIRST_TOKEN_TIMEOUT_S)
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout)
+        self._http = http_client(self.url, key, httpx.Timeout(10.0, read=FIRST_TOKEN_TIMEOUT_S))
 
     async def health(self) -> bool:
         try:
             return (await self._http.get("/health", timeout=5.0)).status_code == 200
         except httpx.HTTPError:
             return False
+
+    async def models(self) -> dict[str, int] | None:
+        """Names it serves and how many tokens of context each has, 0 where it does not say; None when it answers something else."""
+        try:
+            answer = await self._http.get("/v1/models", timeout=5.0)
+            found = answer.json()["data"] if answer.status_code == 200 else None
+            return None if found is None else {str(one["id"]): int(one.get("max_model_len") or 0) for one in found}
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     async def tokenize_chat(self, prompt: str) -> Tokens:
         body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "add_generation_prompt": True}
@@ -100,6 +109,14 @@ class VllmClient:
         if not isinstance(value, dict):
             raise Unavailable("the ML node's answer is not an object", field="ml_node")
         return value
+
+
+def http_client(url: str, key: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if url.startswith(UNIX):
+        transport = httpx.AsyncHTTPTransport(uds=url.removeprefix(UNIX))
+        return httpx.AsyncClient(base_url="http://localhost", transport=transport, timeout=timeout, headers=headers)
+    return httpx.AsyncClient(base_url=url, timeout=timeout, headers=headers)
 
 
 def _tokens(answer: dict[str, Any]) -> Tokens:

@@ -15,7 +15,9 @@ from p2p.codec import Message, encode
 from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis
 from p2p.ledger.ops import Cap, Delegate, Revoke, Transfer
+from p2p.ledger.records import Account
 from p2p.ledger.view import View
+from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import U64, Bytes32, Request
 
 MAX_HOT_KEYS = 8
@@ -53,6 +55,13 @@ _NO_LIMITS = Limits()
 
 def limits(view: View, account: bytes) -> Limits:
     return view.record(Limits, b"limits/" + account) or _NO_LIMITS
+
+
+def why_not(account: Account, nonce: int) -> str:
+    """The sentence for a nonce that is not free. One far ahead never is: else one signature under the highest number there is, which a lying
+    peer can ask for, would end the account."""
+    what = f"is more than {MAX_NONCE_AHEAD} ahead" if nonce > account.nonce_high else "was used"
+    return f"nonce {nonce} {what}; the next is {account.nonce_high + 1}"
 
 
 def _put(view: View, account: bytes, found: Limits) -> None:

@@ -24,6 +24,7 @@ from p2p.ledger.records import Inference
 from p2p.ledger.rules import check_request, epoch_of, escrow_of
 from p2p.ledger.serving import DRAW_WINDOW, serving_at
 from p2p.ledger.sprint import apply_sprint_commit, apply_sprint_open
+from p2p.ledger.stacks import bind_stack
 from p2p.ledger.standing import count_finish
 from p2p.ledger.verdicts import apply_commit, apply_verdict
 from p2p.ledger.view import View, due_key
@@ -58,16 +59,16 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
         raise RemoteProtocolError("an agent starts in its own batch only", field="agent")
     if view.inference(inference_id) is not None:
         raise RemoteProtocolError("this inference was started before", field="inference_id")
-    if not height - DRAW_WINDOW <= start.draw_height < height:
+    if not height - DRAW_WINDOW <= request.draw_height < height:
         raise RemoteProtocolError("the draw's height is too old or not decided", field="draw_height")
     agent = view.participant(sender)
     if agent is not None and agent.suspended_until:
         raise InvalidRequest(f"this agent starts nothing until height {agent.suspended_until}", field="agent")
-    beacon = view.beacon(start.draw_height)
+    beacon = view.beacon(request.draw_height)
     if beacon is None:
         raise RemoteProtocolError("no beacon of that height", field="draw_height")
-    spec = check_request(view, genesis, signed, height - 1, drawn_at=start.draw_height)
-    candidates = draw_executors(beacon, inference_id, serving_at(view, request.model, start.draw_height), sender, MAX_CANDIDATES)
+    spec = check_request(view, genesis, signed, height - 1, drawn_at=request.draw_height)
+    candidates = draw_executors(beacon, inference_id, serving_at(view, request.model, request.draw_height), sender, MAX_CANDIDATES)
     account = view.account(request.account)
     price_micro = price_of(view, spec)  # locked for this inference
     escrow = escrow_of(request, price_micro)
@@ -79,7 +80,7 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
     totals = view.totals()
     view.put_totals(replace(totals, escrow_micro=totals.escrow_micro + escrow))
     view.put_inference(inference_id, Inference(
-        signed, Status.STARTED.value, sender, start.draw_height, beacon, candidates, price_micro, escrow, height
+        signed, Status.STARTED.value, sender, beacon, candidates, price_micro, escrow, height
     ))
     view.add_due(request.deadline_height, inference_id)
     _apply_early(view, genesis, height, inference_id)
@@ -126,6 +127,7 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
     if finish.prompt_tokens > request.prompt_tokens_max:
         raise RemoteProtocolError("more prompt tokens than the client agreed to", field="prompt_tokens")
     _check_finish(view, inference, finish)
+    bind_stack(view, finish.executor, request.model, finish.stack)
     cost = (finish.prompt_tokens + finish.generated) * inference.price_micro
     back = inference.escrow_micro - cost
     account, totals = view.account(request.account), view.totals()

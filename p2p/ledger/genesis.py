@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from p2p.errors import ConfigError
-from p2p.genesis import NETWORK_NAME, Genesis
-from p2p.ledger import windows
+from p2p.genesis import Genesis
 from p2p.ledger.members import first_members
 from p2p.ledger.models import first_models
 from p2p.ledger.records import Account, Totals
 from p2p.ledger.registry import first_participants
 from p2p.ledger.serving import keep_serving
+from p2p.ledger.sound import check_values
 from p2p.ledger.sprint import check_sprint
 from p2p.ledger.view import View
-from p2p.limits import MAX_NETWORK_NAME
 
 
 def check_genesis(genesis: Genesis) -> None:
     """Before a network is made of it, and before a peer takes part in one. Raises ConfigError for rules that do not fit together."""
-    if not NETWORK_NAME.match(genesis.name):
-        raise ConfigError(f"a network has a name of 1 to {MAX_NETWORK_NAME} letters, digits, dots, dashes and underscores", field="name")
-    check_sprint(genesis)
-    if found := windows.problem(genesis):
-        raise ConfigError(found, field="epoch_blocks")
+    check_values(genesis)
 
 
 def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:

@@ -67,7 +67,7 @@ def carry_out(view: View, genesis: Genesis, height: int, signed: SignedOp) -> No
         raise InvalidRequest("not signed by the account's key", field="signature")
     account = view.account(op.account)
     if not account.nonce_is_free(op.nonce):
-        raise InvalidRequest(f"nonce {op.nonce} was used; the next is {account.nonce_high + 1}", field="nonce")
+        raise InvalidRequest(accounts.why_not(account, op.nonce), field="nonce")
     high, mask = account.with_nonce(op.nonce)
     view.put_account(op.account, replace(account, nonce_high=high, nonce_mask=mask))
     _, carry = _HANDLERS[op.kind]

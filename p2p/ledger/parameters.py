@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 from msgspec.structs import asdict, astuple, replace
@@ -48,8 +50,29 @@ def changed(rules: Rules, fields: Fields) -> Rules:
     return rules
 
 
+MAX_AMOUNT = 10**12  # micro-credits of one payment, price or bond: a million credits
+MAX_WAIT = 10_000_000  # heights; at one a second a third of a year
+_BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType({
+    # waits: the sum of a height and all of them stays within a record's 63 bits
+    "reveal_window": (1, MAX_WAIT), "plant_window": (1, MAX_WAIT), "appeal_window": (0, MAX_WAIT), "withdraw_wait": (1, MAX_WAIT),
+    "output_window": (1, MAX_WAIT), "gov_window": (1, MAX_WAIT), "keep_epochs": (1, 100_000), "exclusion_clean_epochs": (1, 1_000_000),
+    # amounts: products with tokens, shares and participants do too
+    "saving_micro": (0, MAX_AMOUNT), "reward_micro": (0, MAX_AMOUNT), "slashable_micro": (0, MAX_AMOUNT), "emission_micro": (0, MAX_AMOUNT),
+    "collateral_min_micro": (0, MAX_AMOUNT), "accuse_penalty_micro": (0, MAX_AMOUNT), "appeal_bond_micro": (0, MAX_AMOUNT),
+    "price_micro": (0, MAX_AMOUNT), "price_floor_micro": (0, MAX_AMOUNT), "price_ceiling_micro": (0, MAX_AMOUNT),
+    "tokens_per_weight": (1, 1_000_000), "odd_duties": (0, 1_000_000), "cost_milli": (1, 10_000_000),
+    # statistics: a limit that nothing can reach is no limit, and one that everything reaches convicts everybody
+    "conviction_milli": (1000, 1_000_000), "min_checked_tokens": (0, 10**9), "min_checks": (0, 1_000_000),
+    "honest_miss_ppm": (1000, 500_000), "context_tokens": (1, 10_000_000),
+})
+
+
 def sound(rules: CheckRules | EconomyRules | ModelSpec) -> None:
-    """What must hold between the fields of one set of rules. Raises InvalidRequest."""
+    """What must hold of each field, beyond its type, and between the fields of one set of rules. Raises InvalidRequest."""
+    for name, value in asdict(rules).items():
+        low, high = _BOUNDS.get(name, (None, None))
+        if low is not None and high is not None and not low <= value <= high:
+            raise InvalidRequest(f"from {low} to {high}, not {value}", field=name)
     if isinstance(rules, CheckRules) and rules.false_alarm_ppm not in (100, 1000, 10_000):
         raise InvalidRequest("calibration profiles have thresholds for 100, 1000 and 10000", field="false_alarm_ppm")
     if isinstance(rules, CheckRules) and rules.appeal_committee < rules.dispute_committee:

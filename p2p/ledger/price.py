@@ -62,7 +62,7 @@ def bounds(spec: ModelSpec, anchor: int, rules: EconomyRules) -> tuple[int, int]
 def begin_at(view: View, spec: ModelSpec) -> None:
     """A vote set the price: it moves on from there."""
     micro = _first(spec)
-    view.put(_key(spec.model), encode(replace(_price(view, spec), micro=micro, anchor=micro)))
+    view.put(price_key(spec.model), encode(replace(_price(view, spec), micro=micro, anchor=micro)))
 
 
 def used_by(view: View, model: str, height: int, tokens: int) -> None:
@@ -94,7 +94,7 @@ def move_prices(view: View, genesis: Genesis, height: int, serving: Serving) -> 
         micro = before.micro if height % window else moved(before.micro, within, used, capacity, rules)
         after = Price(micro, used, window, weight, micro if height % genesis.epoch_blocks == 0 else anchor)
         if after != before:
-            view.put(_key(spec.model), encode(after))
+            view.put(price_key(spec.model), encode(after))
 
 
 def moved(micro: int, within: tuple[int, int], used: int, capacity: int, rules: EconomyRules) -> int:
@@ -115,7 +115,7 @@ def utilisation_milli(view: View, genesis: Genesis, spec: ModelSpec) -> int | No
 
 
 def _price(view: View, spec: ModelSpec) -> Price:
-    return view.record(Price, _key(spec.model)) or Price(_first(spec))
+    return view.record(Price, price_key(spec.model)) or Price(_first(spec))
 
 
 def _first(spec: ModelSpec) -> int:
@@ -126,7 +126,7 @@ def _use(view: View, model: str, height: int) -> int:
     return int.from_bytes((view.get(_use_key(model, height)) if height > 0 else None) or b"", "big")
 
 
-def _key(model: str) -> bytes:
+def price_key(model: str) -> bytes:
     return b"price/" + model.encode()
 
 

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from p2p.codec import Message
 from p2p.ledger.committee import AppealSeen, Panel, VerdictSeen
+from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Reason, Short, SignedFinish, SignedRequest
 from p2p.verification.sequential import Detector, Evidence
 
@@ -20,7 +21,8 @@ MAX_TRUSTED = 16  # of which it keeps reputation
 
 
 class Account(Message, frozen=True):
-    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake). proven_micro: given up for good
+    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake); one far above is
+    not free. proven_micro: given up for good
     by paying others' fees, or had from the beginning, less what it moved elsewhere since: how far executors work for it ahead of the chain."""
 
     balance_micro: U64 = 0
@@ -30,7 +32,7 @@ class Account(Message, frozen=True):
 
     def nonce_is_free(self, nonce: int) -> bool:
         behind = self.nonce_high - nonce
-        return nonce > 0 and (behind < 0 or (behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1))
+        return nonce > 0 and (-MAX_NONCE_AHEAD <= behind < 0 or (0 <= behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1))
 
     def with_nonce(self, nonce: int) -> tuple[int, int]:
         """(nonce_high, nonce_mask) after using `nonce`."""
@@ -133,13 +135,21 @@ class Finder(Message, frozen=True):
     found: U32
 
 
+class Bound(Message, frozen=True):
+    """The stack on which a participant serves a model in the running epoch (stacks.py)."""
+
+    model: Short
+    stack: Short
+
+
 class Standing(Message, frozen=True):
     """One participant's counters of the running epoch. The sequential tests (evidence, shown, sight, apart, present) and the heights outlive it.
 
     As executor: finished, checked: inferences, whatever became of them; booked, checked_tokens: of those that were paid for by others than its
     owner; served: the same by model and stack; struck: those that did not stand; plants: revealed ones; evidence: the sequential test.
     withheld: answers that no committee could get; shown: the sequential test of that; withheld_at: the height at which one was last counted in
-    it; watched_until: all its answers are checked until then, 0 = as its reputation says.
+    it; watched_until: all its answers are checked until then, 0 = as its reputation says; bound: on which stack it serves which
+    model.
     As validator: compared with others and how often odd; duties, missed; present: the sequential test of that; missed_at: the height at which a
     miss was last counted in it; faults: answers it checked that did not stand, as J6 counts them;
     blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
@@ -172,6 +182,7 @@ class Standing(Message, frozen=True):
     shown: Detector = Detector()
     present: Detector = Detector()
     missed_at: U64 = 0
+    bound: Annotated[tuple[Bound, ...], Meta(max_length=MAX_SERVED)] = ()
 
     @property
     def booked_before(self) -> int:
@@ -200,7 +211,6 @@ class Inference(Message, frozen=True):
     signed_request: SignedRequest
     status: Short
     agent: Bytes32
-    draw_height: U64
     beacon: Bytes32
     candidates: tuple[Bytes32, ...]
     price_micro: U64
@@ -226,6 +236,10 @@ class Inference(Message, frozen=True):
     appeal_until: U64 = 0
     appeal: AppealSeen | None = None
     sampled_milli: U32 = 0
+
+    @property
+    def draw_height(self) -> int:
+        return self.signed_request.request.draw_height
 
     @property
     def in_sprint(self) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2p.codec import encode
 from p2p.errors import InvalidRequest
 from p2p.genesis import Genesis, ModelSpec
 from p2p.inference.draw import Lots
-from p2p.keys import Domain, verify
 from p2p.ledger import parameters
-from p2p.ledger.accounts import check_spending
+from p2p.ledger.accounts import check_spending, why_not
 from p2p.ledger.models import live_spec, model_spec
 from p2p.ledger.price import price_of
 from p2p.ledger.records import Participant
@@ -147,7 +145,7 @@ def check_request(
         raise InvalidRequest(f"this is network {genesis.network}", field="network")
     if request.account == SPRINT_ACCOUNT:
         raise InvalidRequest("this account asks the sprint's questions only; name your own", field="account")
-    if not verify(request.signer, Domain.REQUEST, genesis.network, encode(request), signed.signature):
+    if not signed.is_signed():
         raise InvalidRequest("not signed by the signer's key", field="signature")
     spec = live_spec(view, request.model, drawn_at)
     check_params(request.params)
@@ -165,7 +163,7 @@ def check_request(
         raise InvalidRequest(f"at most {DEADLINE_MAX_AHEAD} heights ahead", field="deadline_height")
     account = view.account(request.account)
     if not account.nonce_is_free(request.client_nonce):
-        raise InvalidRequest(f"nonce {request.client_nonce} was used; the next is {account.nonce_high + 1}", field="client_nonce")
+        raise InvalidRequest(why_not(account, request.client_nonce), field="client_nonce")
     escrow = escrow_of(request, price_micro)
     check_spending(
         view, height + 1, epoch_of(genesis, height + 1), request, escrow, reserved_micro=reserved_micro,

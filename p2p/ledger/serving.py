@@ -22,9 +22,11 @@ from p2p.ledger.price import MAX_PRICE, price_of
 from p2p.ledger.records import Participant
 from p2p.ledger.rules import able, counted
 from p2p.ledger.view import View
+from p2p.limits import BEACON_MAX_AGE, HEIGHTS_APART
 from p2p.types import U64, Bytes32
 
 DRAW_WINDOW = 32  # heights a Start may lag behind its draw
+assert BEACON_MAX_AGE + HEIGHTS_APART + 8 <= DRAW_WINDOW  # what an agent takes comes into a block in time
 NOBODY = Lots(())
 
 

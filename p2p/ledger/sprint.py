@@ -24,6 +24,7 @@ from p2p.ledger.models import live_spec
 from p2p.ledger.records import Inference
 from p2p.ledger.rules import epoch_of
 from p2p.ledger.sprint_prompts import sprint_prompt
+from p2p.ledger.stacks import bind_stack
 from p2p.ledger.view import View
 from p2p.limits import SPRINT_COMMIT_LEAD
 from p2p.types import (
@@ -154,10 +155,10 @@ def question(genesis: Genesis, sprint: Sprint, node: bytes, model: str, index: i
     """(prompt, request) of answer number `index`: nobody signs it, everybody can make it. Its id binds epoch (deadline), beacon (prompt),
     node (signer), model and index (nonce)."""
     prompt = sprint_prompt(sprint.beacon, node, model, index)
-    rules = genesis.sprint
+    rules, times = genesis.sprint, heights(genesis, sprint.epoch)
     request = Request(
         VERSION, genesis.network, SPRINT_ACCOUNT, index + 1, model, digest(b"prompt", prompt.encode()), Params(rules.temperature_milli),
-        PROMPT_TOKENS_MAX, rules.max_tokens, 0, heights(genesis, sprint.epoch).close, node,
+        PROMPT_TOKENS_MAX, rules.max_tokens, 0, times.close, node, times.first,
     )
     return prompt, SignedRequest(request, bytes(64))
 
@@ -217,12 +218,13 @@ def apply_sprint_open(view: View, genesis: Genesis, height: int, sender: bytes, 
         raise RemoteProtocolError("this answer was not drawn, or was opened before", field="index")
     _, signed = question(genesis, sprint, sender, body.model, body.index)
     _check_finish(genesis, signed, body.finish)
+    bind_stack(view, sender, body.model, body.finish.record.stack)
     if not merkle.verify(encode(body.finish), body.index, run.count, body.proof, run.root):
         raise RemoteProtocolError("this answer is not the one that was committed to", field="proof")
     _put(view, replace(run, opened=(*run.opened, Opened(body.index, signed.inference_id))))
     finish = body.finish.record
     view.put_inference(signed.inference_id, Inference(
-        signed, Status.FINISHED.value, sender, times.first, sprint.beacon, (sender,), 0, 0, height, finish=body.finish, finish_height=height,
+        signed, Status.FINISHED.value, sender, sprint.beacon, (sender,), 0, 0, height, finish=body.finish, finish_height=height,
         output_hash=finish.output_hash, output_height=height, streamed_tokens=finish.output_tokens,
     ))
     view.add_due(height + genesis.validation_delay, signed.inference_id)

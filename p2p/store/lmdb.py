@@ -1,12 +1,20 @@
-"""One LMDB environment. Law: a commit is whole and on disk when it returns, or nothing of it exists; one process at a time."""
+"""One LMDB environment. Law: a commit is whole and on disk when it returns, or nothing of it exists; one process at a time, any thread.
+
+The map has its whole size from the start: address space, not disk, for the file grows only as it is written. A map that grows must not be
+resized while any thread holds a transaction, and our threads do (payloads, verdicts), so it never is. Where the system gives less address
+space the map is smaller, and a full one is a StorageError like a full disk. After a failed read or write nothing is written any more: whoever
+takes the error for another's fault decides, votes and signs nothing by it, for each of these writes first.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
@@ -16,14 +24,16 @@ from p2p.store.batch import Batch
 from p2p.store.keys import DATABASES, SCHEMA
 
 WALK_ROWS = 64
-FIRST_MAP_BYTES = 64 << 20
-MAX_MAP_BYTES = 64 << 30
+MAP_BYTES = 64 << 30  # the most a store may have; the default rules keep two epochs, some hundred MB at full load
+MAX_READERS = 126  # threads with a transaction: trio has 40 at most, and each library its own
+LEAST_MAP_BYTES = 1 << 30  # below that nothing is opened
 
 
 class Store:
     """Open directory `path`. Raises StorageError: code 'locked' (another process), 'schema', 'disk_full', 'storage'."""
 
-    def __init__(self, path: Path, *, map_bytes: int = FIRST_MAP_BYTES, max_map_bytes: int = MAX_MAP_BYTES) -> None:
+    def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES) -> None:
+        self.failure: StorageError | None = None  # the first one; whoever owns the store ends by it
         try:
             make_folder(path)
             self._lock = os.open(path / "peer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
@@ -37,18 +47,15 @@ class Store:
                 f"{path} is in use by another process; stop that peer first", field="directory", code="locked"
             ) from error
         self.path = path
-        self._map_bytes, self._max_map_bytes = map_bytes, max_map_bytes
         try:
-            self._open()
+            self._open(map_bytes)
         except StorageError:
             os.close(self._lock)
             raise
 
-    def _open(self) -> None:
+    def _open(self, map_bytes: int) -> None:
         try:
-            size = max(self._map_bytes, _size_on_disk(self.path / "data.mdb"))
-            self._map_bytes = size
-            self._env = lmdb.open(str(self.path), map_size=size, max_dbs=len(DATABASES), metasync=True, sync=True, max_readers=64, mode=FILE_MODE)
+            self._env = self._mapped(map_bytes)
             self._check_whole()
             self._dbs = {name: self._env.open_db(name.encode()) for name in DATABASES}
         except (lmdb.Error, OSError) as error:
@@ -61,6 +68,31 @@ class Store:
         elif found != bytes([SCHEMA]):
             raise StorageError(f"the store has schema {found[0]}, this program writes {SCHEMA}", field="schema", code="schema")
 
+    def _mapped(self, map_bytes: int) -> lmdb.Environment:
+        """The environment with as much of its map as the system gives."""
+        while True:
+            try:
+                return lmdb.open(
+                    str(self.path), map_size=map_bytes, max_dbs=len(DATABASES), metasync=True, sync=True, max_readers=MAX_READERS, mode=FILE_MODE
+                )
+            except (lmdb.MemoryError, MemoryError):
+                map_bytes //= 2
+                if map_bytes < max(LEAST_MAP_BYTES, 2 * _size_on_disk(self.path / "data.mdb")):
+                    raise
+
+    @contextmanager
+    def _reading(self, database: str) -> Iterator[Any]:
+        """A read transaction. Raises StorageError for what the file or the disk does."""
+        try:
+            with self._env.begin(db=self._dbs[database]) as txn:
+                yield txn
+        except (lmdb.Error, OSError) as error:
+            raise self._failed(_storage_error(error, "read")) from error
+
+    def _failed(self, error: StorageError) -> StorageError:
+        self.failure = self.failure or error
+        return error
+
     def _check_whole(self) -> None:
         """LMDB maps the file and would read past the end of a cut one: refuse it instead, and repair nothing silently."""
         pages, found = self._env.info()["last_pgno"] + 1, _size_on_disk(self.path / "data.mdb")
@@ -72,20 +104,20 @@ class Store:
             )
 
     def read(self, database: str, key: bytes) -> bytes | None:
-        with self._env.begin(db=self._dbs[database]) as txn:
+        with self._reading(database) as txn:
             value: bytes | None = txn.get(key)
             return value
 
     def scan(self, database: str, start: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Pairs from `start` in key order. For small databases (the guard's) and tests."""
-        with self._env.begin(db=self._dbs[database]) as txn, txn.cursor() as cursor:
+        with self._reading(database) as txn, txn.cursor() as cursor:
             if not cursor.set_range(start):
                 return []
             return [(bytes(k), bytes(v)) for k, v in cursor]
 
     def keys(self, database: str, start: bytes, most: int) -> list[bytes]:
         """Up to `most` keys from `start` in order."""
-        with self._env.begin(db=self._dbs[database]) as txn, txn.cursor() as cursor:
+        with self._reading(database) as txn, txn.cursor() as cursor:
             found = cursor.iternext(keys=True, values=False) if cursor.set_range(start) else iter(())
             return [bytes(key) for key in islice(found, most)]
 
@@ -93,31 +125,27 @@ class Store:
         """All pairs in key order, a few at a time, of a database that nobody writes to meanwhile. Between two pairs others may run."""
         start: bytes | None = b""
         while start is not None:
-            with self._env.begin(db=self._dbs[database]) as txn, txn.cursor() as cursor:
+            with self._reading(database) as txn, txn.cursor() as cursor:
                 some = [(bytes(k), bytes(v)) for k, v in islice(cursor, WALK_ROWS)] if cursor.set_range(start) else []
             yield from some
             start = some[-1][0] + b"\0" if len(some) == WALK_ROWS else None
 
     def commit(self, batch: Batch) -> None:
-        """Write all of `batch`, fsynced. The map grows when it is full, up to its limit."""
-        while True:
-            try:
-                with self._env.begin(write=True) as txn:
-                    for (database, key), value in batch.puts.items():
-                        if value is None:
-                            txn.delete(key, db=self._dbs[database])
-                        else:
-                            txn.put(key, value, db=self._dbs[database])
-                return
-            except lmdb.MapFullError as error:
-                if self._map_bytes * 2 > self._max_map_bytes:
-                    raise StorageError(
-                        "the store is full; free space or raise its limit, then start again", field="store", code="disk_full"
-                    ) from error
-                self._map_bytes *= 2
-                self._env.set_mapsize(self._map_bytes)
-            except (lmdb.Error, OSError) as error:
-                raise _storage_error(error) from error
+        """Write all of `batch`, fsynced. Raises StorageError, and so does each later one."""
+        if self.failure is not None:
+            raise StorageError(self.failure.message, field=self.failure.field, code=self.failure.code)
+        try:
+            with self._env.begin(write=True) as txn:
+                for (database, key), value in batch.puts.items():
+                    if value is None:
+                        txn.delete(key, db=self._dbs[database])
+                    else:
+                        txn.put(key, value, db=self._dbs[database])
+        except lmdb.MapFullError as error:
+            full = "the store is full; free space or raise its limit (p2p/store/lmdb.py), then start again"
+            raise self._failed(StorageError(full, field="store", code="disk_full")) from error
+        except (lmdb.Error, OSError) as error:
+            raise self._failed(_storage_error(error)) from error
 
     def close(self) -> None:
         self._env.close()

@@ -119,11 +119,12 @@ def check_exact(
     for holds, sentence in facts:
         if not holds:
             return sentence
+    positions = artifact.positions()
     return (
         _check_end(tokens, header.finish_reason, request.max_tokens, eos_ids)
         or _check_taken(artifact, request, finish, drawn)
-        or _check_rows(artifact.positions(), spec.vocabulary)
-        or _check_tape(artifact, request.params, seed)
+        or _check_rows(positions, spec.vocabulary)
+        or _check_tape(positions, request.params, seed, header.taken_over)
     )
 
 
@@ -187,17 +188,15 @@ def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos
     return None
 
 
-def _check_tape(artifact: Artifact, params: Params, seed: bytes) -> str | None:
+def _check_tape(positions: Sequence[Position], params: Params, seed: bytes, first: int) -> str | None:
     """The chosen token must beat each published candidate under the tape, within what quantisation hides.
 
-    Tokens that were taken over are not this executor's: whoever streamed them signed for them.
+    first: of this executor's own tokens; whoever streamed those before signed for them.
     """
-    tokens = artifact.tokens
+    tokens = [position.token for position in positions]
     scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
     slack = (0.5 / TOP_STEPS_PER_NAT + 0.5 / CHOSEN_STEPS_PER_NAT) / scale + _EPSILON
-    for index, position in enumerate(artifact.positions()):
-        if index < artifact.header.taken_over:
-            continue
+    for index, position in enumerate(positions[first:], first):
         ids = [position.token, *(token for token, _ in position.top)]
         noise = tape.gumbel_at(seed, index, ids) if params.temperature_milli else np.zeros(len(ids))
         counts = tape.output_counts(tokens[:index], ids)

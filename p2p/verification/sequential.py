@@ -27,7 +27,8 @@ from p2p.codec import Message
 SHARES_MILLI = (1000, 250, 100, 50, 20)  # share of faulty answers that each product is made for, in thousandths
 MICRO = 1_000_000
 LogMicro = Annotated[int, Meta(ge=-(2**62), le=2**62)]
-_CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=999_999, traps=[])
+# Emax: exp of what a thousand nats an inference add up to in an epoch
+_CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN, Emin=-999_999, Emax=425_000_000, traps=[])
 for _signal in (Inexact, Rounded, Subnormal, Underflow):
     _CONTEXT.traps[_signal] = False
 

@@ -131,9 +131,7 @@ class Validator:
             return Opinion(check.refused(error.message), withheld=True)
         payload, artifact = found.payload, found.artifact
         seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce)
-        wrong = check.check_exact(artifact, claim.request, claim.finish, claim.spec, seed, self.eos_ids, drawn=claim.candidates)
-        if wrong is None and self.vocabulary is not None and text_hash(self.vocabulary.text(artifact.tokens)) != claim.finish.text_hash:
-            wrong = "the text signed for is not that of the tokens"
+        wrong = await trio.to_thread.run_sync(self.exact, artifact, claim, seed)
         if wrong is not None:
             return Opinion(check.refused(wrong))
         if self.engine is None:
@@ -146,6 +144,13 @@ class Validator:
                 return Opinion(check.refused("the prompt's tokens are not those that this model's template gives"))
             rows = await self.engine.score(prompt_tokens, artifact.tokens, statistics.ROW_TOP)
         return Opinion(await trio.to_thread.run_sync(self.weigh, artifact, rows, claim.spec.profile_hash), rows)
+
+    def exact(self, artifact: artifacts.Artifact, claim: Claim, seed: bytes) -> str | None:
+        """Stage 0, and the text where this peer has the vocabulary."""
+        wrong = check.check_exact(artifact, claim.request, claim.finish, claim.spec, seed, self.eos_ids, drawn=claim.candidates)
+        if wrong is None and self.vocabulary is not None and text_hash(self.vocabulary.text(artifact.tokens)) != claim.finish.text_hash:
+            return "the text signed for is not that of the tokens"
+        return wrong
 
     def weigh(self, artifact: artifacts.Artifact, rows: Sequence[Row], wanted: str = "") -> check.Report:
         """Stage 1 under the profile of the two stacks. Raises Unavailable where this peer's own stack is not calibrated, or its profile is

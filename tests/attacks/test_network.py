@@ -24,7 +24,7 @@ from p2p.proof import load_proof, save_proof
 from p2p.types import Params, StackClass
 from p2p.verification.profile import Profile
 from tests.net_lab import Net
-from tests.verification.toy import calibrated
+from tests.verification.toy import calibrated, tokenizer_file
 
 pytestmark = pytest.mark.network
 OTHER, TEXT = 3, 4  # peers that serve other tokens, other text
@@ -75,7 +75,8 @@ def events_of(net: Net, agent: int, executor: int, file: Path | None = None) -> 
 
 
 def verify(net: Net, profile: Path, *more: str) -> tuple[int, dict[str, Any]]:
-    argv = [sys.executable, "-m", "p2p", "verify", "--json", *more, "--ml-node", net.urls[net.folders[1].name], "--profile", str(profile)]
+    engine = ["--ml-node", net.urls[net.folders[1].name], "--tokenizer", str(tokenizer_file())]
+    argv = [sys.executable, "-m", "p2p", "verify", "--json", *more, *engine, "--profile", str(profile)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
@@ -102,7 +103,7 @@ def test_a_changed_proof_is_invalid(net: Net, profile: Path, tmp_path: Path) -> 
     save_proof(replace(proof, tokens=proof.tokens[:-1]), tmp_path / "tokens")
     save_proof(replace(proof, prompt="another question"), tmp_path / "prompt")
     for name, problem in (
-        ("text", "text that was streamed"), ("tokens", "other tokens than were streamed"), ("prompt", "whose hash was signed"),
+        ("text", "text that was shown"), ("tokens", "other tokens than were streamed"), ("prompt", "whose hash was signed"),
     ):
         code, found = verify(net, profile, str(tmp_path / name), "--dir", str(net.directory / "client"))
         assert code == 3
@@ -128,8 +129,11 @@ def test_with_a_colluding_agent_the_receipt_shows_it_and_so_does_verify(net: Net
     assert found["report"]["valid"], "what it committed to is honest: only the client can tell"
 
 
-def test_another_text_over_the_right_tokens_is_seen_by_verify(net: Net, profile: Path, tmp_path: Path) -> None:
-    receipt = events_of(net, 1, TEXT, tmp_path / "proof")[-1]["receipt"]
-    assert receipt["checked"], "ids agree with ids"
+def test_another_text_over_the_right_tokens_is_refused_by_the_agent_else_seen_by_the_client(net: Net, profile: Path, tmp_path: Path) -> None:
+    failed = [e for e in events_of(net, 1, TEXT) if e["event"] == "failed"]
+    assert failed[0]["node"] == net.node(TEXT)
+    assert "another text than was streamed" in failed[0]["reason"]
+    receipt = events_of(net, COLLUDER, TEXT, tmp_path / "proof")[-1]["receipt"]
+    assert receipt["problems"] == ["the text that was shown is not the one signed for"]
     code, found = verify(net, profile, str(tmp_path / "proof"), "--dir", str(net.directory / "client"))
-    assert (code, found["problems"]) == (3, ["the text that was streamed is not that of the committed tokens"])
+    assert (code, found["problems"]) == (3, receipt["problems"])

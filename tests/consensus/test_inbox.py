@@ -126,7 +126,7 @@ NUMBER = st.one_of(st.sampled_from(EXTREMES), st.integers(0, 2**32 - 1))
 ROUND_OR_NIL = st.one_of(st.sampled_from([-1, 0, 1, 2**31 - 2, 2**31 - 1]), st.integers(-1, 2**31 - 1))
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(["vote", "proposal", "polka", "round", "evidence", "early"]), who=st.integers(0, 4),
     numbers=st.lists(NUMBER, min_size=4, max_size=4), pol=ROUND_OR_NIL,
@@ -323,13 +323,18 @@ def test_a_body_s_proposal_keeps_the_time_of_its_first_arrival_within_bounds() -
     assert shell.arrived_ms(first) == NOW
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5000)), max_size=60))
-def test_what_is_remembered_of_passing_is_bounded_and_a_content_is_fresh_only_for_a_while(steps: list[tuple[int, int]]) -> None:
+def test_a_content_is_fresh_only_for_a_while(steps: list[tuple[int, int]]) -> None:
     seen, last = Seen(750), dict[int, int]()
     for content, now_ms in steps:
         assert seen.is_fresh(content, now_ms) == (content in last and abs(now_ms - last[content]) < 750)
         seen.passed(content, now_ms)
         last[content] = now_ms
+
+
+def test_what_is_remembered_of_passing_is_bounded() -> None:
+    seen = Seen(750)
     for extra in range(MAX_SEEN + 50):
         seen.passed(("more", extra), 0)
     assert len(seen) == MAX_SEEN

@@ -196,6 +196,7 @@ def request_of(world: World, key: Key) -> Request:
     nonce = world.chain.account_view(CLIENT.public)["next_nonce"]
     return Request(
         VERSION, NETWORK, CLIENT.public, nonce, MODEL, bytes(32), Params(), 50, 50, 1000, world.chain.height() + 40, CLIENT.public,
+        world.chain.height() - 1,
     )
 
 
@@ -203,7 +204,7 @@ def _request(world: World, key: Key, body: Request) -> tuple[bytes, Callable[[],
     """At the agent's door, signed by the account."""
     del key
     raw = encode(sign_request(CLIENT, body))
-    return raw, lambda: world.attempt(lambda: world.chain.check_request(unpack(SignedRequest, raw), world.chain.height()))
+    return raw, lambda: world.attempt(lambda: world.chain.check_request(unpack(SignedRequest, raw)))
 
 
 def _in_record(kind: RecordKind, wrap: Callable[[Key, Any], Message]) -> Send:
@@ -215,7 +216,7 @@ def _in_record(kind: RecordKind, wrap: Callable[[Key, Any], Message]) -> Send:
 
 
 def _start_of(world: World, key: Key) -> StartRecord:
-    return StartRecord(sign_request(CLIENT, request_of(world, key)), world.chain.height() - 1, key.public)
+    return StartRecord(sign_request(CLIENT, request_of(world, key)), key.public)
 
 
 def _sample(kind: type[Message], **change: Callable[[World, Key], Any]) -> Make:
@@ -293,7 +294,7 @@ LEDGER = (
     Kind("batch", _batch, _batched, signatures=8 + MAX_RECORDS_PER_TX),
     Kind("record StartRecord", _start_of, _in_record(RecordKind.START, lambda k, m: m)),
     Kind("request in a StartRecord", request_of, _in_record(
-        RecordKind.START, lambda k, m: StartRecord(sign_request(CLIENT, m), max(m.deadline_height - 41, 0) % 2**63, k.public),
+        RecordKind.START, lambda k, m: StartRecord(sign_request(CLIENT, m), k.public),
     )),
     Kind("record FinishRecord", _sample(FinishRecord, executor=_me), _in_record(RecordKind.FINISH, lambda k, m: sign_finish(k, NETWORK, m))),
     Kind("record BusyRecord", _sample(BusyRecord, executor=_me), _in_record(RecordKind.BUSY, lambda k, m: sign_busy(k, NETWORK, m))),

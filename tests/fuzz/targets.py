@@ -10,7 +10,7 @@ from functools import cache
 
 from msgspec.structs import replace
 
-from p2p.client import AskSpec, check_receipt
+from p2p.client import AskSpec
 from p2p.codec import encode, unpack
 from p2p.consensus import compact, wire
 from p2p.consensus.header import tx_root
@@ -24,6 +24,7 @@ from p2p.inference.engine import TokenStep
 from p2p.inference.session import Accepted, Body, Done, Payload, pack_frame, parse_frame
 from p2p.keys import Domain, Key, digest, peer_id
 from p2p.limits import MAX_CANDIDATES
+from p2p.receipt import check_receipt
 from p2p.types import (
     FinishReason,
     FinishRecord,
@@ -87,7 +88,8 @@ def claims() -> tuple[Claim, ...]:
 
 
 def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
-    request = Request(1, NETWORK, CLIENT.public, at, MODEL, digest(b"prompt", PROMPT.encode()), params, 90, length, 10_000, 300, CLIENT.public)
+    asked = digest(b"prompt", PROMPT.encode())
+    request = Request(1, NETWORK, CLIENT.public, at, MODEL, asked, params, 90, length, 10_000, 300, CLIENT.public, HEIGHT + at)
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, NETWORK, encode(request)))
     beacon = digest(b"fuzz-beacon", bytes([at]))
     drawn = draw_executors(beacon, signed.inference_id, SERVING, AGENT.public, MAX_CANDIDATES)
@@ -109,7 +111,7 @@ def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
         f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id(AGENT.public)}", CLIENT, NETWORK, MODEL, PROMPT, params, length, nonce=at,
         genesis=GENESIS,
     )
-    return Claim(ask, signed, Accepted(signed.inference_id, AGENT.public, HEIGHT + at, beacon, drawn), done, seed)
+    return Claim(ask, signed, Accepted(signed.inference_id, AGENT.public, beacon, drawn), done, seed)
 
 
 def _artifact(at: int, parts: Parts) -> bool:
@@ -136,8 +138,8 @@ def _receipt(at: int, parts: Parts) -> bool:
         return False
     beacons = {HEIGHT + other: there.accepted.beacon for other, there in enumerate(claims())}
     tokens = list(artifacts.parse(claim.done.artifact).tokens)  # streamed before, not part of the receipt
-    there = beacons.get(accepted.draw_height, b"")
-    drawn = DrawCheck(GENESIS, MODEL, accepted.draw_height, SERVING, there)
+    height = claim.signed.request.draw_height
+    drawn = DrawCheck(GENESIS, MODEL, height, SERVING, beacons[height])
     return not check_receipt(claim.ask, claim.signed, accepted, done, tokens, TEXT, drawn=drawn)
 
 

@@ -40,7 +40,7 @@ def test_every_field_of_every_message_has_its_borders(name: str) -> None:
 
 
 def test_the_borders_of_a_number() -> None:
-    request = Request(1, "n", bytes(32), 5, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32))
+    request = Request(1, "n", bytes(32), 5, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32), 39)
     found = {path: changed.client_nonce for path, changed in variants(request) if path.startswith("client_nonce=")}
     assert set(found.values()) == {0, -1, 4, 6, 2**63 - 1, 2**63, 2**31 - 1, 2**64 - 1}
     deep = {path: changed.params.temperature_milli for path, changed in variants(request) if path.startswith("params.temperature_milli=")}

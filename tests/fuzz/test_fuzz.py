@@ -8,13 +8,13 @@ import cbor2
 import pytest
 from msgspec.structs import replace
 
-from p2p.client import check_receipt
 from p2p.codec import encode, unpack
 from p2p.draw_check import DrawCheck
 from p2p.errors import FolkmootError, RemoteProtocolError
 from p2p.inference.draw import Lots
 from p2p.inference.session import pack_frame, parse_frame
 from p2p.keys import Domain, Key, peer_id
+from p2p.receipt import check_receipt
 from p2p.types import FinishRecord, Params
 from p2p.verification import artifact as artifacts
 from tests.fuzz.mutate import head, heads, mutate
@@ -80,7 +80,7 @@ def test_a_left_out_field_with_a_default_is_refused() -> None:
 
 def drawn(claim: Claim, **changed: object) -> DrawCheck:
     """What an honest peer would have shown of the draw's height, with something changed."""
-    looked = DrawCheck(GENESIS, claim.ask.model, claim.accepted.draw_height, SERVING, claim.accepted.beacon)
+    looked = DrawCheck(GENESIS, claim.ask.model, claim.signed.request.draw_height, SERVING, claim.accepted.beacon)
     for name, value in changed.items():
         setattr(looked, name, value)
     return looked
@@ -108,7 +108,7 @@ def test_the_height_of_the_draw_is_checked_by_its_beacon() -> None:
     tokens = list(artifacts.parse(claim.done.artifact).tokens)
     for looked, wrong in (
         (drawn(claim, beacon=b""), 1), (drawn(claim, beacon=b"\x01" * 32), 1), (drawn(claim), 0), (None, 0),
-        (drawn(claim, height=claim.accepted.draw_height + 1), 1), (drawn(claim, serving=None), 1),
+        (drawn(claim, height=claim.signed.request.draw_height + 1), 1), (drawn(claim, serving=None), 1),
         (drawn(claim, serving=Lots([(claim.accepted.agent, 1)])), 1),
     ):
         found = check_receipt(claim.ask, claim.signed, claim.accepted, claim.done, tokens, TEXT, drawn=looked)

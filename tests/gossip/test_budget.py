@@ -198,13 +198,13 @@ async def test_silent_sockets_make_room_and_never_shut_the_door(autojump_clock: 
 
     async def silent(host: str) -> None:
         try:
-            with door.knock(host):
-                await trio.sleep_forever()
+            async with door.knock(host, trio.sleep_forever):
+                pytest.fail("a silent socket got a handshake")
         except ConnectionAbortedError:
             ended.append(host)
 
     async def honest(host: str) -> None:
-        with door.knock(host):
+        async with door.knock(host):
             await trio.sleep(0.1)
         passed.append(host)
 
@@ -221,3 +221,25 @@ async def test_silent_sockets_make_room_and_never_shut_the_door(autojump_clock: 
     assert len(ended) == 600
     assert door.budgets.half_open.used == 0
     assert trio.current_time() <= 2 * HALF_OPEN_S + 1, "none waited longer than a handshake may take"
+
+
+async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> None:
+    """Churn: 200 connections at once from one machine, each of which talks, get so many handshakes a second."""
+    door, budget, turns = Door(Budgets()), BUDGETS["handshakes"], []
+
+    async def talk() -> None:
+        try:
+            async with door.knock("127.0.0.1"):
+                turns.append(trio.current_time())
+        except ConnectionAbortedError:
+            return
+
+    begun = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(40):
+            for _ in range(40):
+                nursery.start_soon(talk)
+            await trio.sleep(0.1)
+    for first, later in ((0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (0.0, 3.0)):
+        count = sum(first <= at - begun < later for at in turns)
+        assert count <= budget.total * (later - first + 2) + 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from p2p.gossip import score
+from p2p.gossip import keeping, score
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import topic_name
@@ -53,6 +53,7 @@ async def peer(settings: dict[str, Any]) -> None:
         return Outcome.REJECT if data.startswith(b"bad") else Outcome.ACCEPT
 
     score.BAN_S = settings.get("ban_s", score.BAN_S)
+    keeping.MAX_OWED_MS = settings.get("owed_ms", keeping.MAX_OWED_MS)
     config = NetworkConfig(
         Key(bytes.fromhex(settings["seed"])),
         settings.get("network", "lab"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.inference.ahead import Ahead
-from p2p.inference.unstarted import FORGOTTEN_AFTER
+from p2p.inference.credit import FORGOTTEN_AFTER
 from p2p.limits import MAX_AHEAD, MAX_AHEAD_ACCOUNTS
 
 ACCOUNT = b"a" * 32

@@ -41,7 +41,8 @@ BEACON, PROMPT = b"\x0a" * 32, "hello"
 
 
 def request(nonce: int = 1, tokens: int = 12) -> SignedRequest:
-    body = Request(1, "n", CLIENT.public, nonce, "toy", digest(b"prompt", PROMPT.encode()), Params(1000), 50, tokens, 100, 40, CLIENT.public)
+    asked = digest(b"prompt", PROMPT.encode())
+    body = Request(1, "n", CLIENT.public, nonce, "toy", asked, Params(1000), 50, tokens, 100, 40, CLIENT.public, 5)
     return SignedRequest(body, CLIENT.sign(Domain.REQUEST, "n", encode(body)))
 
 
@@ -57,16 +58,22 @@ class FakeChain:
     def model(self, model: str, height: int) -> Any:
         return SPEC
 
+    def request_status(self, signed: SignedRequest) -> str:
+        return ""
+
+    def has_weight(self, agent: bytes) -> bool:
+        return True
+
     def may_start(self, agent: bytes) -> bool:
         return True
 
     def draw_of(self, inference_id: bytes) -> Draw:
         return Draw(AGENT.public, 5, BEACON, DRAWN)
 
-    def check_request(self, signed: SignedRequest, height: int, *, started_ok: bool = False) -> None: ...
+    def check_request(self, signed: SignedRequest, *, started_ok: bool = False) -> None: ...
 
-    def nonce_used(self, account: bytes, nonce: int) -> bool:
-        return False
+    def stack_problem(self, node: bytes, model: str, stack: str) -> str:
+        return ""
 
     def put_payload(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
@@ -81,7 +88,7 @@ def executor(key: Key = SECOND, engine: Engine | None = None, vocabulary: Vocabu
 
 
 def forward(signed: SignedRequest, prefix: Sequence[int] = (), taken: tuple[SignedStreamed, ...] = ()) -> Forward:
-    return Forward(VERSION, signed, PROMPT, 5, AGENT.public, tuple(prefix), taken)
+    return Forward(VERSION, signed, PROMPT, AGENT.public, tuple(prefix), taken)
 
 
 def word(signed: SignedRequest, tokens: Sequence[int], key: Key = FIRST) -> tuple[SignedStreamed, ...]:
@@ -279,7 +286,7 @@ async def through_agent(signed: SignedRequest, executors: dict[str, Executor], m
             return mine
 
         agent = make(AGENT, chain, Outbox(AGENT, "n"), open_stream, 30.0, 30.0)
-        session = _Session(Ask(VERSION, signed, PROMPT), 5, Reader(client), Taken(b"", 5, 1000))
+        session = _Session(Ask(VERSION, signed, PROMPT), Reader(client), Taken(b"", 5, 1000))
         failed: FolkmootError | None = None
         with trio.fail_after(60):
             try:
@@ -324,10 +331,11 @@ async def test_an_answer_goes_on_where_its_executors_died_to_the_byte(cuts: tupl
 
 
 def receipt(signed: SignedRequest, done: Done, tokens: list[int], text: str) -> list[str]:
-    from p2p.client import AskSpec, check_receipt
+    from p2p.client import AskSpec
+    from p2p.receipt import check_receipt
 
     spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", PROMPT, signed.request.params, signed.request.max_tokens)  # type: ignore[arg-type]
-    accepted = Accepted(signed.inference_id, AGENT.public, 5, BEACON, DRAWN)
+    accepted = Accepted(signed.inference_id, AGENT.public, BEACON, DRAWN)
     return check_receipt(spec, signed, accepted, done, tokens, text)
 
 

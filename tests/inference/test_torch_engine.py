@@ -16,12 +16,13 @@ import trio.testing
 from p2p.config import make_config
 from p2p.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
 from p2p.inference.engine import Job, TokenStep
-from p2p.inference.model import prepare_model
+from p2p.inference.model import MODEL_NAME, prepare_model
+from p2p.inference.selftest import Wanted
 from p2p.inference.torch_decode import Event, admit
 from p2p.inference.torch_engine import TorchEngine, TorchModel
 from p2p.inference.torch_model import groups
 from p2p.inference.torch_pick import pick
-from p2p.mlnode import open_ml_node
+from p2p.mlnode import Found, run_ml_node
 from p2p.types import Params, StackClass
 from p2p.verification import tape
 
@@ -305,7 +306,9 @@ def test_real_batch_against_prefill(real: TorchModel) -> None:
     assert real.stack in (StackClass.TORCH_CPU_BF16, StackClass.TORCH_GPU_BF16)
     for request, steps in zip(jobs, found, strict=True):
         assert len(steps) == request.max_tokens or steps[-1].token in real.eos_ids
-        assert "".join(s.text for s in steps) == real.decode_text([s.token for s in steps])
+        tokens = [s.token for s in steps]
+        assert "".join(s.text for s in steps) == real.vocabulary.text(tokens)
+        assert real.vocabulary.text(tokens) == real.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         rows = real.prefill_rows(request.prompt_tokens, [s.token for s in steps], 32)
         assert np.mean([abs(row[s.token] - s.logprob) for row, s in zip(rows, steps, strict=True)]) < 0.15
         assert np.mean(np.minimum(margins(real, request, steps), 1.0)) < 0.05
@@ -362,13 +365,28 @@ async def test_real_ml_node_in_the_peer(tmp_path: Path) -> None:
     """What `serve --engine torch --model PATH` opens; a cheat with another cache leaves the validator's engine honest."""
     table = {"network": "n", "engine": "torch", "model_path": str(prepare_model()), "engine_threads": 1}
     said: list[str] = []
-    async with open_ml_node(make_config(tmp_path, table), said.append) as (engine, honest, eos, stack):
-        assert engine is honest
-        assert await engine.health()
-        assert (eos, stack) == ({2}, StackClass.TORCH_CPU_BF16)
-    assert not await engine.health()
+    lent: list[Found | None] = []
+
+    async def until_lent(settings: dict[str, Any]) -> Found:
+        """The node as it was lent; it is taken back when this returns."""
+        def take(found: Found | None) -> None:
+            lent.append(found)
+            if found is not None:
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_ml_node, make_config(tmp_path, settings), lambda: Wanted(MODEL_NAME, 0), take, said.append)
+        found, last = lent[-2:]
+        assert found is not None
+        assert last is None
+        return found
+
+    found = await until_lent(table)
+    assert found.engine is found.checks
+    assert (found.eos_ids, found.stack) == ({2}, StackClass.TORCH_CPU_BF16)
+    assert not await found.engine.health()
     assert said
-    async with open_ml_node(make_config(tmp_path, {**table, "cheat": "fp8_kv"}), said.append) as (engine, honest, _, _):
-        assert isinstance(engine, TorchEngine)
-        assert isinstance(honest, TorchEngine)
-        assert (engine.model.kv_cache, honest.model.kv_cache) == ("fp8", "model")
+    found = await until_lent({**table, "cheat": "fp8_kv"})
+    assert isinstance(found.engine, TorchEngine)
+    assert isinstance(found.checks, TorchEngine)
+    assert (found.engine.model.kv_cache, found.checks.model.kv_cache) == ("fp8", "model")

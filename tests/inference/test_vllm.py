@@ -20,8 +20,9 @@ from p2p.genesis import ModelSpec
 from p2p.inference.engine import Job, Row, TokenStep
 from p2p.inference.kernels import stack_name
 from p2p.inference.model import MODEL_NAME, prepare_model
+from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.tape_args import pack
-from p2p.inference.vllm_engine import VllmClient
+from p2p.inference.vllm_engine import VllmClient, http_client
 from p2p.inference.vllm_server import vllm_server
 from p2p.limits import MAX_TOP_K
 from p2p.types import FinishReason, InferenceId, Params, Request, StackClass
@@ -68,6 +69,7 @@ async def test_real_engine(tmp_path: Path) -> None:
         await crowded(client, url)
         await resumed_with_penalties(client, prompt)
         await refused(url, job)
+        await self_test(client, Wanted(MODEL_NAME, 512), await client.eos_ids())
     with pytest.raises(Unavailable):
         await client.score(prompt, prompt[:3], 32)
 
@@ -79,7 +81,7 @@ async def judged(client: VllmClient, prompt: tuple[int, ...], steps: list[TokenS
     stack = await stack_name(client, StackClass.CPU_BF16)
     assert stack == await stack_name(client, StackClass.CPU_BF16) != StackClass.CPU_BF16
     noise = calibrated.noise(stack, stack, context=len(prompt) + len(steps))
-    request = Request(1, "n", bytes(32), 1, MODEL_NAME, bytes(32), PARAMS, 200, 40, 100, 50, bytes(32))
+    request = Request(1, "n", bytes(32), 1, MODEL_NAME, bytes(32), PARAMS, 200, 40, 100, 50, bytes(32), 40)
     spec = ModelSpec(MODEL_NAME, bytes(32), bytes(32), "bfloat16", 1, 1, 2048)
     made = artifacts.build(artifacts.header_for(request, InferenceId(bytes(32)), spec, SEED, prompt, FinishReason.LENGTH), steps)
     rows = await client.score(prompt, made.tokens, ROW_TOP)
@@ -119,8 +121,8 @@ async def crowded(client: VllmClient, url: str) -> None:
 
     async def untaped(at: int) -> None:
         body = {"model": MODEL_NAME, "prompt": list(jobs[at].prompt_tokens), "max_tokens": 60, "temperature": 0.9, "presence_penalty": 0.5}
-        async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
-            (await http.post(f"{url}/v1/completions", json=body)).raise_for_status()
+        async with http_client(url, "", httpx.Timeout(PATIENCE_S)) as http:
+            (await http.post("/v1/completions", json=body)).raise_for_status()
 
     async with trio.open_nursery() as nursery:
         for at in range(len(jobs)):
@@ -158,18 +160,18 @@ async def refused(url: str, job: Job) -> None:
     """HTTP 400 that names what is wrong; the engine goes on."""
     base = {"model": MODEL_NAME, "prompt": list(job.prompt_tokens), "max_tokens": 2, "temperature": 0.0, "vllm_xargs": pack(job)}
     wrong = ({"temperature": 0.5}, {"presence_penalty": 0.5}, {"min_tokens": 1}, {"logit_bias": {"5": 2.0}})
-    async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
+    async with http_client(url, "", httpx.Timeout(PATIENCE_S)) as http:
         for change in (*wrong, {"vllm_xargs": {**pack(job), "folkmoot_seed": "00"}}, {"vllm_xargs": {**pack(job), "folkmoot_top_p_milli": 900}}):
-            answer = await http.post(f"{url}/v1/completions", json={**base, **change})
+            answer = await http.post("/v1/completions", json={**base, **change})
             assert answer.status_code == 400, answer.text
             name = next(iter(change))
             assert (name if name != "vllm_xargs" else "params" if change[name]["folkmoot_seed"] != "00" else "folkmoot_seed") in answer.text  # type: ignore[index]
-        assert (await http.post(f"{url}/v1/completions", json=base)).status_code == 200
+        assert (await http.post("/v1/completions", json=base)).status_code == 200
 
 
 async def preemptions(url: str) -> float:
-    async with httpx.AsyncClient() as http:
-        lines = (await http.get(f"{url}/metrics")).text.splitlines()
+    async with http_client(url, "", httpx.Timeout(PATIENCE_S)) as http:
+        lines = (await http.get("/metrics")).text.splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:num_preemptions_total"))
 
 

@@ -122,9 +122,10 @@ class Lab:
             self.block()
         nonce = self.nonces[account.public] = self.nonces.get(account.public, 0) + 1
         by = signer or account
-        body = Request(1, self.network, account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, self.height + deadline, by.public)
+        until, drawn = self.height + deadline, self.height - 1
+        body = Request(1, self.network, account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, until, by.public, drawn)
         signed = SignedRequest(body, by.sign(Domain.REQUEST, self.network, encode(body)))
-        self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.height - 1, self.nodes[agent]))
+        self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.nodes[agent]))
         return signed
 
     def finish(

@@ -41,7 +41,7 @@ def refused(lab: Lab, op: SignedOp, field: str) -> None:
 
 
 def registration(lab: Lab, account: Key, node: Key, models: tuple[str, ...] = ("toy",), floor: int = 0) -> Register:
-    return Register(node.public, models, ("torch-gpu-bf16",), floor, "somewhere", node.sign(Domain.NODE, lab.network, consent(account.public)))
+    return Register(node.public, models, ("vllm-cpu-bf16",), floor, "somewhere", node.sign(Domain.NODE, lab.network, consent(account.public)))
 
 
 def rotation(lab: Lab, account: Key, node: Key, new: Key) -> Rotate:

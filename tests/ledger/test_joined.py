@@ -142,7 +142,7 @@ def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_i
     lab, fresh = lab_of(models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, stacks=("vllm-cpu-bf16",)),)), Key(b"\x7c" * 32)
     lab.block()
     offer = registration(lab, CLIENT, fresh)
-    refused(lab, signed(lab, CLIENT, offer), "stacks")
+    refused(lab, signed(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16",))), "stacks")
     order(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16", "vllm-cpu-bf16")))
     assert part(lab, fresh.public).models == ("toy",)
 

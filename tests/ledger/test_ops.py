@@ -351,12 +351,12 @@ def test_a_vote_on_nothing_is_refused() -> None:
 def test_a_request_names_its_signer() -> None:
     lab = lab_of()
     lab.block()
-    body = Request(VERSION, lab.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, HOT.public)
+    body = Request(VERSION, lab.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, HOT.public, 1)
     from p2p.codec import encode
     from p2p.ledger.apply import apply_record
     from p2p.types import StartRecord
 
     request = SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
-    record = Record(RecordKind.START, encode(StartRecord(request, 1, lab.nodes[0])))
+    record = Record(RecordKind.START, encode(StartRecord(request, lab.nodes[0])))
     with pytest.raises(InvalidRequest, match="signature"):
         apply_record(lab.view, lab.genesis, 2, lab.nodes[0], record)

@@ -67,14 +67,14 @@ class Chained(Lab):
     def asked(self, height: int) -> tuple[SignedRequest, tuple[bytes, ...]]:
         """A request, and whom an agent (peer 0) draws for it at `height`, by the rule."""
         nonce = self.nonces[CLIENT.public] = self.nonces.get(CLIENT.public, 0) + 1
-        body = Request(1, self.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 10**6, self.height + 500, CLIENT.public)
+        body = Request(1, self.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 10**6, self.height + 500, CLIENT.public, height)
         signed = SignedRequest(body, CLIENT.sign(Domain.REQUEST, self.network, encode(body)))
         beacon = self.view.beacon(height)
         assert beacon is not None
         return signed, draw_executors(beacon, signed.inference_id, Lots(self.drawable[height]), self.nodes[0], MAX_CANDIDATES)
 
     def begin(self, signed: SignedRequest, height: int) -> tuple[bytes, ...]:
-        self.put(self.nodes[0], RecordKind.START, StartRecord(signed, height, self.nodes[0]))
+        self.put(self.nodes[0], RecordKind.START, StartRecord(signed, self.nodes[0]))
         return self.inference(signed.inference_id).candidates
 
     def versions(self) -> int:

@@ -39,7 +39,8 @@ def test_an_answer_made_on_another_stack_is_checked_whatever_the_reputation() ->
     node = lab.nodes[1]
 
     def statuses(stack: str) -> list[str]:
-        ids = []
+        ids: list[str] = []
+        lab.view.put_standing(node, replace(lab.view.standing(node), bound=()))  # another epoch, as far as stacks go
         for _ in range(12):
             believed(lab, node)
             signed = lab.start(agent=0)

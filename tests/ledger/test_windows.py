@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from p2p.codec import encode
 from p2p.config import make_config
 from p2p.errors import ConfigError
-from p2p.genesis import CheckRules, Genesis
+from p2p.genesis import CheckRules, SprintRules
 from p2p.ledger import windows
 from p2p.ledger.genesis import check_genesis
 from p2p.ledger.governance import IN_FORCE, VOID, proposals
@@ -30,7 +30,7 @@ FITS = replace(Lab(1).genesis, checks=SLOW, validation_window=60, epoch_blocks=1
 
 
 def test_the_defaults_and_the_test_networks_fit() -> None:
-    plan, first = Plan(Path(), 1), Genesis(1, "n", 0, (), (), ())
+    plan, first = Plan(Path(), 1), replace(Lab(1).genesis, sprint=SprintRules(), checks=CheckRules(), epoch_blocks=200, validation_window=60)
     check_genesis(first)
     check_genesis(replace(first, epoch_blocks=plan.epoch_blocks, validation_window=plan.validation_window))
     check_genesis(replace(first, epoch_blocks=SHORT_EPOCH, validation_window=SHORT_WINDOW, sprint=SHORT_SPRINT))

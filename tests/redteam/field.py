@@ -59,7 +59,7 @@ class Field:
         self.folders = generate(Plan(
             self.directory, HONEST + 1, accounts=tuple(GenesisAccount(key.public, RICH_MICRO) for key in rich),
             settings=(
-                ("profile", str(toy.profile_file())), ("block_interval_ms", BLOCK_MS), ("empty_block_interval_ms", BLOCK_MS),
+                *toy.files().items(), ("block_interval_ms", BLOCK_MS), ("empty_block_interval_ms", BLOCK_MS),
             ),
             cheats={HONEST: self.cheat} if self.cheat else {},
         ))

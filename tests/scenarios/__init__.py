@@ -6,7 +6,7 @@ wrong agent signature                  test_chain.py: only_the_agent_itself_star
 replay                                 test_peers.py: a_replayed_request_is_refused_by_every_agent
 raw or duplicate Start                 test_chain.py: a_raw_start_is_no_transaction, a_duplicate_start_changes_nothing
 direct call to the executor            test_peers.py: no_executor_works_for_a_client_that_poses_as_an_agent
-  by an agent that never starts        tests/inference/test_unstarted.py
+  by an agent that never starts        tests/inference/test_credit.py
 Finish before Start                    test_chain.py: a_finish_waits_for_its_start, a_finish_without_a_start_is_forgotten
 max_tokens absent, 0, 1, maximum, ...  test_peers.py: max_tokens_*; what is charged: tests/ledger/test_money.py max_tokens_bounds_what_is_charged
 owed before settle                     test_chain.py: what_is_owed_cannot_be_spent_before_it_is_settled

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from p2p.client import AskSpec, _serving_now, _sign, ask_over, query
+from p2p.client import AskSpec, ask_over, prepare, query
 from p2p.codec import unpack
 from p2p.config import DEFAULT_MODEL
 from p2p.genesis import Genesis
@@ -46,7 +46,7 @@ async def leave_when(network: Network, spec: AskSpec, enough: Callable[[list[Eve
         events.append(event)
         if enough(events):
             break
-    await answer.aclose()  # type: ignore[attr-defined]  # it is a generator
+    await answer.aclose()
     return events
 
 
@@ -57,9 +57,12 @@ def tokens(events: list[Event]) -> int:
 async def signed_for(network: Network, spec: AskSpec) -> tuple[SignedRequest, Event]:
     """A request as the client would sign it now, and what the peer said of its chain."""
     peer = spec.peer.rsplit("/p2p/", 1)[-1]
-    tip = await query(network, peer, {"op": "account", "account": spec.payer.hex()})
-    serving = await _serving_now(network, peer, spec.model, int(tip["height"])) if spec.choose_executor is not None else None
-    return _sign(spec, tip, serving), tip
+
+    async def question(body: dict[str, Any]) -> dict[str, Any]:
+        return await query(network, peer, body)
+
+    tip = await question({"op": "account", "account": spec.payer.hex()})
+    return (await prepare(spec, question))[0], tip
 
 
 async def say(network: Network, peer: str, frame: Frame) -> list[Frame]:

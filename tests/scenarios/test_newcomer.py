@@ -191,8 +191,8 @@ async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(joined:
     lab, new = joined
     look = DrawCheck.look
 
-    async def from_genesis(self: DrawCheck, question: Any) -> None:
-        await look(self, question)
+    async def from_genesis(self: DrawCheck, question: Any, peer: str) -> None:
+        await look(self, question, peer)
         self.serving = Lots(sorted((peer.node, peer.weight) for peer in self.genesis.peers))
 
     monkeypatch.setattr(DrawCheck, "look", from_genesis)

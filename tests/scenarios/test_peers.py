@@ -126,11 +126,11 @@ def test_no_executor_works_for_a_client_that_poses_as_an_agent(net: Net) -> None
     async def work() -> list[Failure]:
         answers: list[Failure] = []
         async with connected(net, 2) as network:
-            signed, tip = await signed_for(network, spec_of(net, 2, max_tokens=4))
+            signed, _ = await signed_for(network, spec_of(net, 2, max_tokens=4))
         own = Key.generate()
         for agent in (own.public, bytes.fromhex(net.node(0))):
             async with connected(net, 2, own) as network:
-                forward = Forward(VERSION, signed, "hello", int(tip["height"]), agent, ())
+                forward = Forward(VERSION, signed, "hello", agent, ())
                 (answer,) = await say(network, net.address(2), forward)
                 assert isinstance(answer, Failure)
                 answers.append(answer)

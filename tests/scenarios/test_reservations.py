@@ -55,7 +55,7 @@ class Wires:
         lab = self.lab
         body = Request(
             VERSION, lab.network, account.public, nonce, "toy", digest(b"prompt", PROMPT.encode()), Params(), prompt_max, TOKENS, 100,
-            lab.height + 200, account.public,
+            lab.height + 200, account.public, lab.chain.height(),
         )
         return SignedRequest(body, account.sign(Domain.REQUEST, lab.network, encode(body)))
 
@@ -65,12 +65,12 @@ class Wires:
         beacon = lab.chain.beacon_at(height)
         assert beacon is not None
         drawn = draw_executors(beacon, signed.inference_id, lab.chain.serving_at("toy", height), agent.public, MAX_CANDIDATES)
-        lab.outboxes[agent.public].put(RecordKind.START, StartRecord(signed, height, agent.public))
+        lab.outboxes[agent.public].put(RecordKind.START, StartRecord(signed, agent.public))
         mine, theirs = pipe()
         theirs.peer = agent.peer_id
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, drawn[0], theirs)
-            await mine.send(pack_frame(Forward(VERSION, signed, PROMPT, height, agent.public, ())))
+            await mine.send(pack_frame(Forward(VERSION, signed, PROMPT, agent.public, ())))
             while True:
                 try:
                     frame = parse_frame(await mine.receive())

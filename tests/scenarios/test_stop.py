@@ -29,7 +29,7 @@ from p2p.verification.text import text_hash
 from tests.verification.toy import SPEC
 
 AGENT, EXECUTOR, CLIENT = (Key(bytes([i]) * 32) for i in (1, 2, 3))
-BODY = Request(1, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public)
+BODY = Request(1, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public, 1)
 SIGNED = SignedRequest(BODY, CLIENT.sign(Domain.REQUEST, "n", encode(BODY)))
 
 
@@ -104,7 +104,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         return to_executor
 
     agent = Agent(AGENT, cast(Any, NoChain()), outbox, open_stream, 5.0, 5.0)
-    session = _Session(Ask(1, SIGNED, "hi"), 1, Reader(client), Taken(b"", 1, 1000))
+    session = _Session(Ask(1, SIGNED, "hi"), Reader(client), Taken(b"", 1, 1000))
     reason = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(executor, at_executor)
@@ -209,7 +209,18 @@ async def test_nothing_is_taken_after_the_deadline(monkeypatch: pytest.MonkeyPat
 # -- the client's side --------------------------------------------------------------------------------------------------------
 
 NODES = (EXECUTOR.public, b"\x09" * 32)
-TAKEN = Accepted(SIGNED.inference_id, AGENT.public, 1, bytes(32), NODES)
+
+
+class NoDraw:
+    """Finds nothing out."""
+
+    height = 1
+
+    async def look(self, question: Any, peer: str) -> None:
+        del question, peer
+
+
+TAKEN = Accepted(SIGNED.inference_id, AGENT.public, bytes(32), NODES)
 
 
 @pytest.mark.parametrize(("frames", "field"), [
@@ -225,7 +236,7 @@ async def test_an_agent_cannot_keep_a_client_for_ever(frames: list[Any], field: 
     for frame in frames:
         await agents.send(pack_frame(frame))
     with trio.fail_after(60), pytest.raises(RemoteProtocolError) as caught:
-        async for _ in _follow(cast(Any, None), mine, spec, SIGNED, AGENT.peer_id):
+        async for _ in _follow(mine, spec, SIGNED, AGENT.peer_id, cast(Any, NoDraw()), cast(Any, None)):
             pass
     assert caught.value.field == field
 

@@ -47,7 +47,7 @@ class FaultyStore(Store):
     def __init__(self, path: Path, fault: WriteFault | None) -> None:
         self.fault, self.writes = fault, 0
         try:
-            super().__init__(path, map_bytes=1 << 20)
+            super().__init__(path)
         except Crash:  # in its very first write: the process is gone, and with it the lock
             self.close()
             raise

@@ -198,7 +198,7 @@ class Run:
         for peer in self.peers:
             peer.slow_ms = 0
             if peer.number not in self.wrong:
-                peer.skew_ms = world.rng.randint(-near, near)
+                self._set(peer, world.rng.randint(-near, near))
             if peer.alive:
                 peer.store.fault = None
         start = max((p.chain.height() for p in self.honest if p.alive), default=0)
@@ -222,7 +222,7 @@ class Run:
         """Blocks applied afresh give the same state; the money is all there."""
         peer = self.world.rng.choice(self.honest)
         with tempfile.TemporaryDirectory(dir=DISK) as folder:
-            store = Store(Path(folder) / "data", map_bytes=1 << 20)
+            store = Store(Path(folder) / "data")
             fresh = Chain(store, GuardStore(store, Path(folder) / "used"), self.genesis)
             try:
                 for height in range(1, peer.chain.height() + 1):

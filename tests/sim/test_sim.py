@@ -15,10 +15,12 @@ from p2p.consensus.driver import Driver
 from p2p.consensus.messages import SignedProposal
 from p2p.consensus.replay import Judged
 from p2p.errors import StorageError
+from p2p.outcome import Outcome
 from p2p.steps import Steps
 from p2p.store.lmdb import Store
-from tests.sim import crash, twins
+from tests.sim import crash, mesh, twins
 from tests.sim.__main__ import attempt, shrink
+from tests.sim.checks import Violation
 from tests.sim.peer import TIMING
 from tests.sim.run import Report, genesis_of, run
 from tests.sim.scenario import Scenario, draw
@@ -74,6 +76,14 @@ def test_an_honest_majority_in_sync_decides_whatever_one_clock_does(off_ms: int,
     """Off for good beyond each bound, or jumping about; the rounds that are allowed are its own turns and two."""
     found = attempt(Scenario(9, (1, 1, 1, 1), chaos_ms=2000, latency_ms=40, drift_ppm=100, wrong=((1, off_ms, every_ms),)))
     assert isinstance(found, Report), found
+
+
+def test_two_halves_further_apart_than_any_proposal_takes_go_on_in_a_later_round() -> None:
+    """Neither half has two thirds. What makes the slower one's blocks pass is that the delay grows with the round."""
+    apart_ms = TIMING.delay_ms + TIMING.precision_ms + 400
+    found = attempt(Scenario(5, (1, 1, 1, 1), chaos_ms=1000, latency_ms=40, wrong=((1, apart_ms, 0), (3, apart_ms, 0))))
+    assert isinstance(found, Report), found
+    assert found.worst_round >= 2
 
 
 def test_clocks_that_all_ran_ahead_and_came_back_wait_and_go_on() -> None:
@@ -147,6 +157,24 @@ def test_crash_points() -> None:
 def test_twins() -> None:
     for case in range(40):
         assert isinstance(twins.play(case), Report)
+
+
+def test_what_passes_once_per_content_reaches_everybody_through_lossy_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody hears everybody, up to three of ten messages are lost for good. Where nothing is passed on, it does not go on."""
+    def all_cases() -> list[Report]:
+        return [mesh.play(case) for case in range(12)]
+
+    assert max(report.worst_round for report in all_cases()) < 10
+
+    def keep_it(node: mesh.Node, data: bytes) -> Outcome:
+        hears(node, data)
+        return Outcome.IGNORE
+
+    hears = mesh.Node.hears
+    monkeypatch.setattr(mesh.Node, "hears", keep_it)
+    monkeypatch.setattr(mesh, "QUIET_MS", 20_000)
+    with pytest.raises(Violation):
+        all_cases()
 
 
 def test_a_log_cut_at_any_byte_is_refused_and_never_repaired(tmp_path: Path) -> None:

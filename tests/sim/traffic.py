@@ -17,12 +17,13 @@ def submit(peer: Peer) -> None:
     if not peer.alive:
         return
     chain, network = peer.chain, peer.genesis.network
-    nonce = peer.world.now * 64 + peer.number + 1
+    nonce = peer.world.asked = peer.world.asked + 1
     request = Request(
-        VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, chain.height() + 6, CLIENT.public
+        VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, chain.height() + 6, CLIENT.public,
+        chain.height(),
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
-    record = Record(RecordKind.START, encode(StartRecord(signed, chain.height(), peer.key.public)))
+    record = Record(RecordKind.START, encode(StartRecord(signed, peer.key.public)))
     batch = Batch(VERSION, network, peer.key.public, chain.batch_nonce(peer.key.public) + 1, (record,))
     raw = encode(SignedBatch(batch, peer.key.sign(Domain.TX, network, encode(batch))))
     try:

@@ -36,6 +36,7 @@ class World:
         self.rng = random.Random(seed)
         self.now = 0
         self.events = 0
+        self.asked = 0  # nonces of the client's requests
         self._trace = trace
         self._audit = hashlib.sha256()
         self._heap: list[tuple[int, int, Callable[[], None]]] = []

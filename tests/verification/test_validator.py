@@ -33,6 +33,7 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import tape, validator
 from p2p.verification.duty import reveal_positions
 from p2p.verification.profile import Profile
+from p2p.verification.text import text_hash
 from p2p.verification.validator import Validator, next_ranks
 from tests.fake_vllm import Toy
 from tests.verification import toy
@@ -100,7 +101,7 @@ class FakeStream:
 
 
 def answer(length: int = 40) -> tuple[Claim, Payload]:
-    request = Request(1, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50, bytes(32))
+    request = Request(1, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50, bytes(32), 40)
     seed = tape.tape_seed(BEACON, IID, 1)
     steps = generate(Toy(1), length, request.params, seed)
     made = artifacts.build(artifacts.header_for(request, IID, SPEC, seed, TOKENS, FinishReason.LENGTH), steps)
@@ -200,6 +201,17 @@ async def test_another_model_is_invalid() -> None:
     (raw,) = lab.chain.kept.values()
     verdict = unpack(Verdict, raw)
     assert (verdict.valid, verdict.tokens, verdict.llr_milli > 0) == (False, 40, True)
+
+
+@pytest.mark.parametrize(("vocabulary", "good"), [(None, True), (toy.WORDS, False)])
+async def test_a_text_that_is_not_the_tokens_is_invalid_for_who_can_read_them(vocabulary: Any, good: bool) -> None:
+    lab = Lab(FakeChain())
+    lab.validator.vocabulary = vocabulary
+    assert lab.chain.found is not None
+    for text, right in (("something else", good), (toy.WORDS.text(artifacts.parse(answer()[1].artifact).tokens), True)):
+        finish = structs.replace(lab.chain.found.finish, text_hash=text_hash(text))
+        opinion = await lab.validator.opinion(duty(), replace(lab.chain.found, finish=finish))
+        assert (opinion.report.valid, opinion.withheld) == (right, False), opinion.report.reason
 
 
 async def test_what_stage_0_refuses_has_no_numbers() -> None:

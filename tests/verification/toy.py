@@ -46,7 +46,7 @@ class Noisy(Toy):
 
 
 def request(tokens: int, params: Params) -> Request:
-    return Request(1, "n", bytes(32), 1, "toy", b"\x03" * 32, params, 64, tokens, 100, 50, bytes(32))
+    return Request(1, "n", bytes(32), 1, "toy", b"\x03" * 32, params, 64, tokens, 100, 50, bytes(32), 40)
 
 
 def generate(toy: Toy, count: int, params: Params, seed: bytes = SEED, prompt: tuple[int, ...] = PROMPT) -> list[TokenStep]:

@@ -54,7 +54,6 @@ class Life:
 
     signed: SignedRequest
     agent: bytes
-    draw_height: int
     executor: bytes
     tokens: int
     start_at: int
@@ -81,7 +80,7 @@ def request(scene: Scene, client: Key, signer: Key, deadline: int = 0, **change:
     fields = {
         "version": 1, "network": scene.network, "account": client.public, "client_nonce": 0, "model": _model(scene), "prompt_hash": bytes(32),
         "params": Params(), "prompt_tokens_max": 20, "max_tokens": 24, "max_price_micro": 100_000,
-        "deadline_height": scene.height + deadline, "signer": signer.public,
+        "deadline_height": scene.height + deadline, "signer": signer.public, "draw_height": max(scene.height - 1, 0),
     } | change
     fields["client_nonce"] = fields["client_nonce"] or scene.nonce(client.public)
     body = Request(**fields)  # type: ignore[arg-type]
@@ -108,8 +107,8 @@ class Lives:
     def _new(self) -> Life:
         scene, rng = self.scene, self.scene.rng
         client = rng.choice(scene.people.owners if scene.chance(120) else scene.people.clients)
-        signed = request(scene, client, self._signer(client), 4 + rng.randrange(30))
         agent, drawn_at = scene.anybody(), max(scene.height - 1 - scene.chance(300), 0)
+        signed = request(scene, client, self._signer(client), 4 + rng.randrange(30), draw_height=drawn_at)
         beacon = scene.view.beacon(drawn_at)
         assert beacon is not None
         able = Lots(serving(scene.view, scene.genesis, signed.request.model))
@@ -123,7 +122,7 @@ class Lives:
         tokens, start_at = 1 + rng.randrange(24), scene.height + scene.chance(150)
         sloppy = scene.chance(100 if scene.people.number.get(agent) in (SLOPPY, WILD) else 5)
         life = Life(
-            signed, agent, drawn_at, executor, tokens, start_at, scene.height + rng.randrange(4), scene.height + rng.randrange(6),
+            signed, agent, executor, tokens, start_at, scene.height + rng.randrange(4), scene.height + rng.randrange(6),
             (bytes(32) if sloppy else HASH, tokens + (sloppy and scene.chance(500))), faulty, busy,
         )
         if scene.chance(10):
@@ -150,12 +149,12 @@ class Lives:
         scene, at = self.scene, self.scene.height
         inference = scene.view.inference(life.id)
         if life.start_at:
-            if life.start_at <= at and scene.put(life.agent, RecordKind.START, StartRecord(life.signed, life.draw_height, life.agent)):
+            if life.start_at <= at and scene.put(life.agent, RecordKind.START, StartRecord(life.signed, life.agent)):
                 life.start_at = 0
             elif life.start_at <= at:
                 del self.live[life.id]
                 return
-        elif inference is None and at > life.draw_height + 4:
+        elif inference is None and at > life.signed.request.draw_height + 4:
             del self.live[life.id]  # its Start was refused
             return
         if inference is None or not inference.end_height:

@@ -113,7 +113,7 @@ def _node(scene: Scene) -> None:
 
 def register(scene: Scene, account: Key, node: Key, offered: tuple[str, ...], floor: int = 0) -> Register:
     proof = node.sign(Domain.NODE, scene.network, consent(account.public))
-    return Register(node.public, offered, ("torch-gpu-bf16",), floor, "somewhere", proof)
+    return Register(node.public, offered, ("vllm-cpu-bf16",), floor, "somewhere", proof)
 
 
 def _rotate(scene: Scene) -> None:

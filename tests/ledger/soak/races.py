@@ -107,7 +107,7 @@ class Races:
                 if not wrong:
                     signed, number = entry.requests[index], scene.people.number.get(node)
                     faulty = scene.chance(150 if number == FORGER else 50 if number == WILD else 4)
-                    self.lives.live[signed.inference_id] = Life(signed, node, scene.height, node, 0, 0, 0, 0, (HASH, 0), faulty)
+                    self.lives.live[signed.inference_id] = Life(signed, node, node, 0, 0, 0, 0, (HASH, 0), faulty)
 
     def _left(self, sprint: Sprint, run: Run) -> list[int]:
         opened = {one.index for one in run.opened}

@@ -18,11 +18,11 @@ from p2p.store import snapshots
 from p2p.store.guard import GuardStore
 from p2p.store.lmdb import Store
 from tests.chains import next_priorities
-from tests.ledger.soak.watch import MAP_BYTES, Violation
+from tests.ledger.soak.watch import Violation
 
 
 def plain(folder: Path, genesis: Genesis) -> Chain:
-    store = Store(folder / "data", map_bytes=MAP_BYTES)
+    store = Store(folder / "data")
     return Chain(store, GuardStore(store, folder / "used"), genesis)
 
 
@@ -62,7 +62,7 @@ def replay(source: Path, target: Path) -> str:
 
 
 def _genesis(folder: Path) -> Genesis:
-    store = Store(folder / "data", map_bytes=MAP_BYTES)
+    store = Store(folder / "data")
     raw = store.read("meta", b"genesis")
     store.close()
     assert raw is not None

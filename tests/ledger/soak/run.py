@@ -61,6 +61,7 @@ class Run:
         self.lives, self.tally = Lives(self.scene), Tally()
         self.races = Races(self.scene, self.lives)
         self._taken: deque[tuple[bytes, Item]] = deque(maxlen=REMEMBERED)
+        self._orders: dict[bytes, Item] = {}  # on their way by themselves
         self._old: bytes = b""  # a batch that was decided
 
     def block(self) -> None:
@@ -73,13 +74,21 @@ class Run:
             self.lives.begin(self.starts)
             orders.give(scene, self.starts * 5 // 4)
             wrong.give(scene, self.lives, self.races, list(self._taken), self.starts * 3)
+        self._send_orders()
         made = scene.batches()
         for _, _, raw in made:
             chain.add_tx(raw)
         self._bad_batches(made[0][2] if made else b"")
         block = self._decide()
-        assert {*block.txs} == {raw for _, _, raw in made}, "a batch did not fit"
+        assert {*block.txs} - self._orders.keys() == {raw for _, _, raw in made}, "a batch did not fit"
         refused = {(r.sender, r.index): r for r in chain.receipts(chain.height())}
+        for raw in block.txs:
+            if raw in self._orders:
+                item = self._orders.pop(raw)
+                signed = unpack(SignedOp, item.record.body)
+                if (fate := chain.fates.find(signed.op_id)) is None or not fate.ended:
+                    raise Violation(f"height {chain.height()}: what became of an order is not told: {raw.hex()}")
+                self._count(signed.op.account, item, (fate.field or fate.code) if fate.code else None)
         for sender, items, raw in made:
             for at, item in enumerate(items):
                 receipt = refused.get((sender, at))
@@ -87,6 +96,17 @@ class Run:
             self._old = raw
         if chain.height() % chain.genesis.epoch_blocks == 0:
             self.watch.whole(chain)
+
+    def _send_orders(self) -> None:
+        """By themselves; the mempool says at once what could not be carried out after those that wait."""
+        for item, raw in self.scene.orders():
+            try:
+                self.chain.add_tx(raw)
+            except FolkmootError as error:
+                self._count(b"", item, error.field or error.code)
+            else:
+                self._orders[raw] = item
+        self._orders = {raw: item for raw, item in self._orders.items() if self.chain.mempool.known(raw)}
 
     def _count(self, sender: bytes, item: Item, field_: str | None) -> None:
         tally, kind = self.tally, item.record.kind.name

@@ -83,6 +83,15 @@ class Scene:
     def anybody(self) -> bytes:
         return self.rng.choice(self.nodes)
 
+    def orders(self) -> list[tuple[Item, bytes]]:
+        """Half of the orders that are meant well, taken out of the batches: each travels by itself."""
+        found = []
+        for sender, items in self.items.items():
+            alone = [item for item in items if item.record.kind is RecordKind.OP and not item.wrong and self.chance(500)]
+            self.items[sender] = [item for item in items if item not in alone]
+            found += [(item, encode(item.record)) for item in alone]
+        return found
+
     def batches(self) -> list[tuple[bytes, list[Item], bytes]]:
         """(sender, its records in any order, the signed batch), senders in any order."""
         senders = [sender for sender, items in self.items.items() if items]

@@ -29,7 +29,6 @@ from p2p.store.guard import GuardStore
 from p2p.store.lmdb import Store
 from p2p.types import STANDS, Record, Status
 
-MAP_BYTES = 1 << 30  # a map that grows writes a large commit again
 EVERY = 64  # refused records after which all bytes are compared, not only what was put
 SHAPES: dict[bytes, type] = {
     b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning, b"epoch": EpochSums, b"price": Price,
@@ -141,7 +140,7 @@ class Watched(Chain):
 
 def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Watched:
     """The real chain with its store; each record that it applies is watched as well."""
-    store = Store(folder / "data", map_bytes=MAP_BYTES)
+    store = Store(folder / "data")
     p2p.chain.apply_record = watch.apply
     return Watched(store, GuardStore(store, folder / "used"), genesis, watch)
 

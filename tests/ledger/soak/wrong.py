@@ -29,6 +29,7 @@ from p2p.ledger.ops import (
     sign_op,
 )
 from p2p.ledger.records import Inference
+from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import (
     BusyRecord,
     FinishReason,
@@ -55,6 +56,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "no tokens": {"max_tokens": 0}, "too many tokens": {"max_tokens": 5000}, "no prompt": {"prompt_tokens_max": 0},
     "parameters that do not exist": {"params": Params(top_p_milli=500)}, "price too low": {"max_price_micro": 0},
     "deadline far ahead": {"deadline_height": 10**6}, "too much money": {"prompt_tokens_max": 16_000},
+    "nonce far ahead": {"client_nonce": 2**63 - 1},
 }
 
 
@@ -105,10 +107,10 @@ def _start(scene: Scene) -> None:
             return
         signed = request(scene, client, client, 20, client_nonce=high)
     else:
-        signed = request(scene, client, client, 0 if wrong == "deadline past" else 20)
-    drawn = {"draw too old": scene.height - 40, "draw not decided": scene.height}.get(wrong, drawn)
+        drawn = {"draw too old": scene.height - 40, "draw not decided": scene.height}.get(wrong, drawn)
+        signed = request(scene, client, client, 0 if wrong == "deadline past" else 20, draw_height=max(drawn, 0))
     named = rng.choice([node for node in scene.nodes if node != agent]) if wrong == "another's start" else agent
-    scene.put(agent, RecordKind.START, StartRecord(signed, max(drawn, 0), named), EITHER + wrong if drawn < 0 else wrong)
+    scene.put(agent, RecordKind.START, StartRecord(signed, named), EITHER + wrong if drawn < 0 else wrong)
 
 
 OTHERWISE = ("not signed", "signed by a stranger", "nonce used", "deadline past", "draw too old", "draw not decided", "another's start")
@@ -235,6 +237,7 @@ def _form(scene: Scene) -> None:
     used = scene.view.account(key.public).nonce_high
     forms: list[tuple[str, SignedOp]] = [
         ("not signed", replace(op, signature=scene.rng.randbytes(64))), ("signed by another", replace(op, op=replace(op.op, account=other.public))),
+        ("nonce far ahead", sign_op(key, scene.network, used + MAX_NONCE_AHEAD + 1, Cap(0, 0))),
         ("another network", sign_op(key, "other", op.op.nonce, Cap(0, 0))), ("changed", replace(op, op=replace(op.op, nonce=op.op.nonce + 1))),
     ]
     if used:

@@ -1,0 +1,35 @@
+"""The CPU that a stream's handler takes, counted as its peer's. Law: thread time between two waits of the handler's own task, nothing else's."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from p2p.gossip.door import Door
+
+
+class Meter(trio.abc.Instrument):
+    """Told by trio of each step of each task; looks at those that were charged to a peer."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._payers: dict[trio.lowlevel.Task, tuple[str, str]] = {}
+        self._begun = 0.0
+
+    def charge(self, task: trio.lowlevel.Task, peer: str, group: str) -> None:
+        """From the next step on, what `task` does is for `peer`."""
+        self._payers[task] = (peer, group)
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self._payers.pop(task, None)
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task in self._payers:
+            self._begun = time.thread_time()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        payer = self._payers.get(task)
+        if payer is not None and self._begun:
+            spent_ms, self._begun = (time.thread_time() - self._begun) * 1000, 0.0
+            self._door.budgets.work.spend(*payer, spent_ms, trio.current_time(), valued=self._door.valued(payer[0]))

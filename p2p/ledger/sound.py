@@ -1,0 +1,130 @@
+"""What the values of a genesis file may be, and of the rules that votes change. Law: no chain with accepted values can meet a sum that its records
+cannot hold, a division by nothing, a wait that never ends, or a rule that nobody can compute.
+
+The types say what a field can hold; here is what the ledger can work with. One table for both ways in: the file and the vote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from p2p.errors import ConfigError, InvalidRequest
+from p2p.genesis import NETWORK_NAME, CheckRules, EconomyRules, Genesis, ModelSpec
+from p2p.ledger import windows
+from p2p.ledger.models import MAX_MODELS
+from p2p.ledger.parameters import sound
+from p2p.ledger.places import MAX_PARTICIPANTS
+from p2p.ledger.registry import MAX_NODES
+from p2p.ledger.sprint import check_sprint
+from p2p.ledger.weights import MAX_WEIGHT
+from p2p.limits import MAX_NETWORK_NAME, MAX_VALIDATORS
+from p2p.types import VERSION
+
+MAX_SUPPLY: Final = 1 << 62  # of all accounts of the file; what is minted later fits beside it for ever
+MAX_TIME_MS: Final = 1 << 43  # the year 2248
+MAX_CHANGES: Final = 4096
+
+_GENESIS: Final[Mapping[str, tuple[int, int]]] = MappingProxyType({
+    "time_ms": (0, MAX_TIME_MS), "committee": (1, 64), "validation_delay": (0, 1000), "validation_window": (1, 1_000_000),
+    "epoch_blocks": (2, 10_000_000),
+})
+_SPRINT: Final[Mapping[str, tuple[int, int]]] = MappingProxyType({"blocks": (0, 1_000_000), "open_blocks": (1, 1_000_000)})
+
+
+def check_values(genesis: Genesis) -> None:
+    """Raises ConfigError naming the field, what is allowed and what to do."""
+    for field, problem in _problems(genesis):
+        raise ConfigError(problem, field=field)
+    _check_rules("checks", genesis.checks)
+    _check_rules("economy", genesis.economy)
+    for spec in genesis.models:
+        _check_rules("models", spec)
+    check_sprint(genesis)
+    if found := windows.problem(genesis):
+        raise ConfigError(found, field="epoch_blocks")
+
+
+def _check_rules(where: str, rules: CheckRules | EconomyRules | ModelSpec) -> None:
+    try:
+        sound(rules)
+    except InvalidRequest as error:
+        raise ConfigError(error.message, field=f"{where}.{error.field}") from error
+
+
+def _problems(genesis: Genesis) -> Iterator[tuple[str, str]]:
+    if genesis.version != VERSION:
+        yield "version", f"this program makes and takes version {VERSION}; get the program or the file of the other one"
+    if not NETWORK_NAME.match(genesis.name):
+        yield "name", f"a network has a name of 1 to {MAX_NETWORK_NAME} letters, digits, dots, dashes and underscores"
+    for table, holder, where in ((_GENESIS, genesis, ""), (_SPRINT, genesis.sprint, "sprint.")):
+        for name, (low, high) in table.items():
+            if not low <= getattr(holder, name) <= high:
+                yield where + name, f"from {low} to {high}, not {getattr(holder, name)}"
+    yield from _peers(genesis)
+    yield from _accounts(genesis)
+    yield from _models(genesis)
+    yield from _changes(genesis)
+
+
+def _peers(genesis: Genesis) -> Iterator[tuple[str, str]]:
+    nodes = [peer.node for peer in genesis.peers]
+    owners = [peer.owner for peer in genesis.peers]
+    weights = [peer.weight for peer in genesis.peers if peer.weight]
+    if not 1 <= len(nodes) <= MAX_PARTICIPANTS:
+        yield "peers", f"1 to {MAX_PARTICIPANTS} peers begin a network, not {len(nodes)}"
+    if not 1 <= len(weights) <= MAX_VALIDATORS:
+        yield "peers.weight", f"1 to {MAX_VALIDATORS} peers have weight, not {len(weights)}: the others begin with 0"
+    if weights and max(weights) > MAX_WEIGHT:
+        yield "peers.weight", f"at most {MAX_WEIGHT} each; scale all of them down"
+    if len(set(nodes)) != len(nodes):
+        yield "peers.node", "two peers have one key; each needs its own"
+    if any(owners.count(owner) > MAX_NODES for owner in set(owners)):
+        yield "peers.owner", f"an account owns at most {MAX_NODES} nodes"
+    known = {spec.model for spec in genesis.models}
+    if unknown := {model for peer in genesis.peers for model in peer.models} - known:
+        yield "peers.models", f"{sorted(unknown)[0][:60]!r} is not among the models; add it there, or take it out here"
+    if any(len(set(peer.models)) != len(peer.models) for peer in genesis.peers):
+        yield "peers.models", "a peer names a model twice"
+
+
+def _accounts(genesis: Genesis) -> Iterator[tuple[str, str]]:
+    names = [account.account for account in genesis.accounts]
+    if len(set(names)) != len(names):
+        yield "accounts", "an account is named twice; add up what it has"
+    if (total := sum(account.balance_micro for account in genesis.accounts)) > MAX_SUPPLY:
+        yield "accounts.balance_micro", f"at most {MAX_SUPPLY} micro-credits in all, not {total}; count in larger units"
+
+
+def _models(genesis: Genesis) -> Iterator[tuple[str, str]]:
+    names = [spec.model for spec in genesis.models]
+    if len(names) > MAX_MODELS:
+        yield "models", f"a network has at most {MAX_MODELS} models"
+    if len(set(names)) != len(names) or not all(map(_is_name, names)):
+        yield "models.model", "each model has a name of its own, of characters that can be printed"
+    for spec in genesis.models:
+        if spec.retired:
+            yield "models.retired", f"{spec.model[:60]!r} begins in use, or is left out"
+        if spec.profile_hash and not re.fullmatch("[0-9a-f]{64}", spec.profile_hash):
+            yield "models.profile_hash", "64 hexadecimal digits, or none"
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and name.isprintable()
+
+
+def _changes(genesis: Genesis) -> Iterator[tuple[str, str]]:
+    if len(genesis.changes) > MAX_CHANGES:
+        yield "changes", f"at most {MAX_CHANGES} planned changes"
+        return
+    if len({(change.epoch, change.node) for change in genesis.changes}) != len(genesis.changes):
+        yield "changes", "two changes of one peer in one epoch; keep one of them"
+    planned = {peer.node: peer.weight for peer in genesis.peers}
+    for epoch in sorted({change.epoch for change in genesis.changes}):
+        planned |= {change.node: change.weight for change in genesis.changes if change.epoch == epoch}
+        weights = [weight for weight in planned.values() if weight]
+        if not 1 <= len(weights) <= MAX_VALIDATORS or max(weights) > MAX_WEIGHT:
+            allowed = f"1 to {MAX_VALIDATORS}, of at most {MAX_WEIGHT} each"
+            yield "changes.weight", f"in epoch {epoch} there would be {len(weights)} peers with weight: {allowed}"

@@ -1,0 +1,266 @@
+"""Every part of a peer fails on purpose: it begins anew and is said, the others go on; only the storage's failure ends the peer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import structlog
+import trio
+import trio.testing
+
+from p2p import lending
+from p2p import node as module
+from p2p.config import DEFAULT_MODEL, load_config
+from p2p.errors import ConfigError, FolkmootError, StorageError, Unavailable
+from p2p.genesis import load_genesis
+from p2p.gossip.host import Network
+from p2p.limits import TASK_CALM_S, TASK_PAUSE_FIRST_S, TASK_PAUSE_MAX_S
+from p2p.node import Node
+from p2p.planting import Planter
+from p2p.sprint import Racer
+from p2p.sync import Catchup
+from p2p.tasks import Tasks, once, reason_of
+from p2p.verification.validator import Validator
+from testnet.generate import SHORT_SPRINT, Plan, generate
+
+ERRORS = (
+    RuntimeError("a bug"), KeyError("a bug"), Unavailable("gone"), RecursionError(), MemoryError(), AssertionError(), OSError(24, "too many files"),
+)
+
+
+@pytest.fixture(autouse=True)
+def quietly() -> Iterator[None]:
+    """Tracebacks with all values, as a terminal shows them, take seconds each."""
+    structlog.configure(processors=[drop])
+    yield
+    structlog.reset_defaults()
+
+
+def drop(logger: Any, method: str, event: Any) -> Any:
+    raise structlog.DropEvent
+
+
+class Failing:
+    """A task that fails a number of times and then runs for ever."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors, self.began = list(errors), list[float]()
+
+    async def run(self) -> None:
+        self.began.append(trio.current_time())
+        if self.errors:
+            raise self.errors.pop(0)
+        await trio.sleep_forever()
+
+
+async def test_a_part_begins_anew_later_each_time(autojump_clock: trio.testing.MockClock) -> None:
+    tasks, failing = Tasks(), Failing(*[RuntimeError("a bug")] * 12)
+    with trio.move_on_after(10_000):
+        await tasks.keep("part", failing.run)
+    gaps = [round(b - a) for a, b in pairwise(failing.began)]
+    assert gaps[:3] == [TASK_PAUSE_FIRST_S, 2 * TASK_PAUSE_FIRST_S, 4 * TASK_PAUSE_FIRST_S]
+    assert max(gaps) == TASK_PAUSE_MAX_S
+    assert tasks.status() == [{"part": "part", "failures": 12, "last": "RuntimeError: a bug", "runs": True}]
+
+
+async def test_a_part_that_ran_long_is_as_good_as_new(autojump_clock: trio.testing.MockClock) -> None:
+    began = []
+
+    async def now_and_then() -> None:
+        began.append(trio.current_time())
+        await trio.sleep(TASK_CALM_S + 1)
+        raise RuntimeError
+
+    with trio.move_on_after(10 * TASK_CALM_S):
+        await Tasks().keep("part", now_and_then)
+    assert {round(b - a) for a, b in pairwise(began)} == {TASK_CALM_S + 1 + TASK_PAUSE_FIRST_S}
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda e: e, lambda e: ExceptionGroup("g", [e]), lambda e: ExceptionGroup("g", [KeyError(), ExceptionGroup("h", [e])]),
+])
+async def test_what_ends_the_peer_comes_through_whatever_wraps_it(wrap: Callable[[Exception], Exception]) -> None:
+    full = StorageError("full", field="store", code="disk_full")
+    with pytest.raises(StorageError):
+        await Tasks().keep("part", Failing(wrap(full)).run)
+    with pytest.raises(StorageError):
+        await once("work", Failing(wrap(full)).run)
+    with pytest.raises(ConfigError):
+        await Tasks().keep("part", Failing(wrap(ConfigError("no"))).run, lambda error: isinstance(error, ConfigError))
+
+
+async def test_cancellation_and_interrupts_are_nobodys_failure() -> None:
+    tasks = Tasks()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await tasks.keep("part", Failing().run)
+    assert scope.cancelled_caught
+    with pytest.raises(KeyboardInterrupt):
+        await tasks.keep("part", Failing(KeyboardInterrupt()).run)
+    assert tasks.status() == []
+    both = BaseExceptionGroup("g", [RuntimeError(), KeyboardInterrupt()])
+    with pytest.raises(BaseExceptionGroup) as caught:
+        reason_of(both)
+    assert caught.value.split(KeyboardInterrupt)[1] is None
+
+
+async def test_a_piece_of_work_fails_alone() -> None:
+    async with trio.open_nursery() as nursery:
+        for error in ERRORS:
+            nursery.start_soon(once, "work", Failing(error).run)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await once("work", Failing().run)
+    assert scope.cancelled_caught
+
+
+# -- the parts of a real peer -------------------------------------------------------------------------------------------------------
+
+
+class NoNetwork:
+    """A network without peers, for parts that look at it."""
+
+    def connected(self) -> tuple[str, ...]:
+        return ()
+
+    def addresses(self) -> tuple[str, ...]:
+        return ()
+
+    def status(self) -> dict[str, Any]:
+        return {}
+
+    async def open_stream(self, peer: str, protocol: str) -> Any:
+        raise Unavailable("nobody is there")
+
+    async def publish(self, topic: str, data: bytes) -> None:
+        raise RuntimeError("the library failed")
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Node]:
+    settings = (("plant_interval_ms", 10), ("ml_node", "http://127.0.0.1:1"))
+    plan = Plan(tmp_path / "net", 4, sprint=SHORT_SPRINT, epoch_blocks=1000, settings=settings)
+    folder = generate(plan)[0]
+    node = Node(load_config(folder), load_genesis(folder / "genesis.cbor"), lambda state, text: None)
+    node.network = cast(Network, NoNetwork())
+    yield node
+    node.chain.close()
+
+
+def inside(node: Node, name: str) -> tuple[Any, str]:
+    """Something deep within a part, that it calls each time round."""
+    return {
+        "consensus": (node.consensus, "_carry_out"), "sync": (Catchup, "_visit"), "records": (node.outbox, "due"),
+        "checks": (Validator, "on_height"),
+        "ml_node": (lending, "run_ml_node"), "announcement": (node, "_tell"), "control": (module, "serve_control"), "sprint": (Racer, "on_height"),
+        "planting": (Planter, "_may"),
+    }[name]
+
+
+async def heights(node: Node) -> None:
+    """As if a block were decided at each moment: parts that wait for one look at once."""
+    while True:
+        node._new_height.set()
+        node._new_height = trio.Event()
+        await trio.sleep(0.005)
+
+
+NAMES = ("consensus", "sync", "records", "checks", "ml_node", "announcement", "control", "sprint", "planting")
+
+
+async def test_every_part_is_in_the_table(peer: Node) -> None:
+    assert [name for name, _ in module._parts(peer, cast(Network, NoNetwork()))] == ["store", *NAMES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_part_that_fails_begins_anew_and_the_others_go_on(peer: Node, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2p.tasks.TASK_PAUSE_FIRST_S", 0.01)
+    monkeypatch.setattr("p2p.tasks.TASK_PAUSE_MAX_S", 0.02)
+    monkeypatch.setattr("p2p.sync.ASK_EVERY_S", 0.01)
+    monkeypatch.setattr(NoNetwork, "connected", lambda self: ("somebody",))
+    owner, attribute = inside(peer, name)
+    stock, calls, again = getattr(owner, attribute), [0], trio.Event()
+    errors = list(ERRORS)
+
+    def fails(*args: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if errors:
+            raise errors.pop(0)
+        again.set()
+        return stock(*args, **options)
+
+    monkeypatch.setattr(owner, attribute, fails)
+    async with trio.open_nursery() as nursery:
+        for part, task in module._parts(peer, cast(Network, NoNetwork())):
+            nursery.start_soon(peer.tasks.keep, part, task)
+        nursery.start_soon(heights, peer)
+        with trio.fail_after(60):
+            await again.wait()
+        nursery.cancel_scope.cancel()
+    (said,) = peer.tasks.status()
+    assert (said["part"], said["failures"] <= len(ERRORS)) == (name, True)
+    assert peer.status()["failures"] == [said]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_storages_failure_in_any_part_ends_the_peer(peer: Node, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2p.sync.ASK_EVERY_S", 0.01)
+    monkeypatch.setattr(NoNetwork, "connected", lambda self: ("somebody",))
+    owner, attribute = inside(peer, name)
+
+    def fails(*args: Any, **options: Any) -> Any:
+        raise StorageError("no space", field="store", code="disk_full")
+
+    monkeypatch.setattr(owner, attribute, fails)
+    found: list[FolkmootError] = []
+    try:
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for part, task in module._parts(peer, cast(Network, NoNetwork())):
+                    nursery.start_soon(peer.tasks.keep, part, task)
+    except* StorageError as group:
+        found += [cast(FolkmootError, error) for error in group.exceptions]
+    assert found
+
+
+async def test_a_wrong_setting_ends_a_peer_only_before_it_has_served(peer: Node) -> None:
+    assert peer.ml.unfit(ConfigError("another tokenizer"))
+    assert not peer.ml.unfit(Unavailable("gone"))
+    peer.ml.served = True
+    assert not peer.ml.unfit(ConfigError("another tokenizer"))
+
+
+async def test_a_store_that_fails_beneath_somebody_who_goes_on_ends_the_peer(peer: Node) -> None:
+    """Streams, checks and the ledger answer any typed error and go on; the store does not."""
+    peer.chain.store._failed(StorageError("no space", field="store", code="disk_full"))
+    with pytest.raises(StorageError), trio.fail_after(60):
+        await peer.tasks.keep("store", peer._watch_store)
+    with pytest.raises(StorageError):
+        peer.chain.put_payload(b"x", b"y")
+
+
+async def test_what_cannot_be_published_is_not_its_authors_failure(peer: Node) -> None:
+    await peer._publish("votes", b"x")
+
+
+async def test_without_its_node_a_peer_is_busy_and_says_so(peer: Node) -> None:
+    from p2p.mlnode import Found
+
+    engine = cast(Any, object())
+    peer._is_joined = True
+    peer.ml._lend(Found(engine, engine, frozenset({2}), "cpu-bf16"))
+    assert (peer.state, peer.executor.engine, peer.validator.engine) == ("ready", engine, engine)
+    peer.ml._lend(None)
+    assert (peer.executor.engine, peer.validator.engine) == (None, None)
+    peer._say("loading", "the ML node does not answer any more")
+    assert peer.status()["state"] == "loading"
+    assert "does not answer" in peer.status()["said"]
+    peer.ml._lend(Found(engine, engine, frozenset({2}), "cpu-bf16"))
+    assert peer.status()["state"] == "ready"
+    assert DEFAULT_MODEL in peer.status()["said"]
+
+
