@@ -127,9 +127,7 @@ def test_an_unfinished_inference_is_refunded_at_its_deadline() -> None:
     assert found is not None
     assert found.status == Status.EXPIRED.value
     assert view.account(CLIENT.public).balance_micro == 100_000
-    missed = view.participant(found.candidates[0])
-    assert missed is not None
-    assert missed.misses == 1
+    assert all(part.misses == 0 for part in view.participants()), "four were silent: it was the network, or the agent"
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])

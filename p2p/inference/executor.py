@@ -177,7 +177,7 @@ class Executor:
         request = forward.signed_request.request
         if not forward.prefix and not forward.taken:
             return ""
-        if len(forward.prefix) >= request.max_tokens or any(token in self.eos_ids for token in forward.prefix):
+        if len(forward.prefix) >= request.max_tokens or any(token in spec.ends(self.eos_ids) for token in forward.prefix):
             return "what was streamed so far is a whole answer, or goes on after its end"
         if any(token >= spec.vocabulary for token in forward.prefix):
             return "what was streamed so far has tokens that this model has not"
@@ -199,13 +199,16 @@ class Executor:
         return ""
 
     def _check(self, peer: str, forward: Forward) -> tuple[bytes, tuple[bytes, ...]]:
-        """The beacon of the draw, and who was drawn."""
+        """The beacon of the draw, and who was drawn. No penalty where the agent may know more or less of the chain than this peer, or its client
+        asked another agent as well."""
         signed = forward.signed_request
         request = signed.request
         if peer_id(forward.agent) != peer:
             raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
         if not self.chain.may_start(forward.agent):
-            raise RemoteProtocolError("it cannot put a Start on chain: only participants may be agents; ask one of them", field="agent")
+            raise RemoteProtocolError(
+                "it cannot put a Start on chain: only participants may be agents; ask one of them", field="agent", penalty=0
+            )
         beacon, drawn = self._draw(forward)
         self.chain.check_request(signed, started_ok=True)
         check_prompt(forward.prompt, request.prompt_hash)
@@ -213,7 +216,7 @@ class Executor:
             raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
         if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:
             # two answers to one request: one of the two would be called a lie, for only one payload is kept
-            raise RemoteProtocolError("this request is being answered here, or was", field="inference_id")
+            raise RemoteProtocolError("this request is being answered here, or was", field="inference_id", penalty=0)
         return beacon, drawn
 
     def _draw(self, forward: Forward) -> tuple[bytes, tuple[bytes, ...]]:
@@ -223,14 +226,14 @@ class Executor:
         known = self.chain.draw_of(signed.inference_id)
         if known is not None:
             if known.agent != forward.agent:
-                raise RemoteProtocolError("the chain has this request from another agent", field="agent")
+                raise RemoteProtocolError("the chain has this request from another agent", field="agent", penalty=0)
             return known.beacon, known.candidates
         # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here
         beacon = self.chain.beacon_at(height)
         if beacon is None:
             raise Unavailable(f"height {height} is not here yet", field="draw_height")
         if height + BEACON_MAX_AGE + HEIGHTS_APART < self.chain.height():
-            raise RemoteProtocolError("the draw's beacon is too old", field="draw_height")
+            raise RemoteProtocolError("the draw's beacon is too old", field="draw_height", penalty=0)
         serving = self.chain.serving_at(signed.request.model, height)
         return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)
 
@@ -320,7 +323,7 @@ class Executor:
         request, inference_id = signed.request, signed.inference_id
         assert self.vocabulary is not None  # whoever calls has looked
         reason = FinishReason.STOPPED if stopped and len(steps) < request.max_tokens else FinishReason.LENGTH
-        if steps and steps[-1].token in self.eos_ids:
+        if steps and steps[-1].token in spec.ends(self.eos_ids):
             reason = FinishReason.STOP
         header = artifacts.header_for(
             request, inference_id, spec, job.seed, job.prompt_tokens, reason, stack=self.stack, taken=taken

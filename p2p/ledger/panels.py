@@ -15,7 +15,7 @@ from p2p.ledger.committee import Panel
 from p2p.ledger.models import spec_at
 from p2p.ledger.payout import disagree, penalise, refund, stand, unconfirmed
 from p2p.ledger.records import Inference
-from p2p.ledger.rules import checking_lots, checking_lots_on
+from p2p.ledger.rules import checking_lots, checking_lots_on, voting_weights
 from p2p.ledger.trust import check_milli, has_kernels
 from p2p.ledger.view import View
 from p2p.ledger.windows import MAX_DRAWS
@@ -155,6 +155,11 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
         refund(view, genesis, height, inference_id, inference, "no validator answered", Status.EXPIRED)
         return
     stands = valid > invalid
+    heard_twice = _was_heard(view, genesis, inference)
+    if not stands and not heard_twice:  # accusers alone convict nobody, and what kept the others away is not the executor's doing
+        inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
+        refund(view, genesis, height, inference_id, inference, "an accusation that no second committee heard", Status.EXPIRED)
+        return
     reason = "" if stands else next(v.reason for v in verdicts if not v.valid)
     if not stands and appeals.wait(view, genesis, height, inference_id, inference, weights, reason):
         return
@@ -162,7 +167,7 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     inference = appeals.close(view, genesis, height, inference_id, inference, confirmed=heard and not stands)
     checks = parameters.checks(view, genesis)
     compared, odd = _outliers(inference, weights, checks.reveal_tolerance_milli)
-    if inference.dispute_height and valid != invalid:
+    if inference.dispute_height and valid != invalid and heard_twice:
         compared |= frozenset(verdict.validator for verdict in verdicts)
         lost = compare.losers(verdicts, weights, stands, checks)
         committees = [panel.judged for panel in inference.panels]
@@ -200,6 +205,15 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
         earnings.fine(view, genesis, height, inference)
         standing.count_found(view, node, (v.validator for v in verdicts if not v.valid))
     refund(view, genesis, height, inference_id, inference, reason, Status.INVALIDATED)
+
+
+def _was_heard(view: View, genesis: Genesis, inference: Inference) -> bool:
+    """Whether more than half of the weight of the committee of its dispute judged; True where there was no dispute, or nobody else to ask."""
+    asked = [panel for panel in inference.panels if inference.dispute_height and panel.height >= inference.dispute_height]
+    if not asked or inference.appeal_until:  # what may be appealed was heard
+        return True
+    weights = voting_weights(view, genesis, asked[0].members)
+    return 2 * sum(weights[verdict.validator] for verdict in asked[0].judged) > sum(weights.values())
 
 
 def _outliers(inference: Inference, weights: dict[bytes, int], tolerance_milli: int) -> tuple[frozenset[bytes], frozenset[bytes]]:

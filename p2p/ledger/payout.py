@@ -21,10 +21,12 @@ from p2p.types import Status
 
 
 def expire(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
-    """Never finished (M4): the whole escrow back; a miss for the first drawn executor that did not say Busy."""
+    """Never finished (M4): the whole escrow back; a miss for the only drawn executor that did not say Busy. Where two or more were silent it was
+    the network, or an agent that asked none of them, and nobody's miss."""
     totals = view.totals()
     view.put_totals(replace(totals, escrow_micro=totals.escrow_micro - inference.escrow_micro))
-    missed = next((node for node in inference.candidates if node not in inference.busy), None)
+    silent = [node for node in inference.candidates if node not in inference.busy]
+    missed = silent[0] if len(silent) == 1 else None
     if missed is not None:
         standing.count_unfinished(view, genesis, missed, inference.agent)
     _give_back(

@@ -153,7 +153,8 @@ class Standing(Message, frozen=True):
     As validator: compared with others and how often odd; duties, missed; present: the sequential test of that; missed_at: the height at which a
     miss was last counted in it; faults: answers it checked that did not stand, as J6 counts them;
     blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
-    As agent or executor: paired, inferences of which both records were compared; partners: with whom they differed. finders: who found
+    As agent or executor: paired, inferences of which both records were compared; partners: with whom they differed; silent_at: the height at
+    which an answer that was never confirmed was last counted. finders: who found
     answers of this executor that did not stand.
     """
 
@@ -183,6 +184,7 @@ class Standing(Message, frozen=True):
     present: Detector = Detector()
     missed_at: U64 = 0
     bound: Annotated[tuple[Bound, ...], Meta(max_length=MAX_SERVED)] = ()
+    silent_at: U64 = 0
 
     @property
     def booked_before(self) -> int:

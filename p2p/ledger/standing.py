@@ -101,10 +101,15 @@ def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, 
         return
     checks = parameters.checks(view, genesis)
     limit = alone(checks.honest_disagree_ppm, checks.conviction_ppb)
+    silent = inference.output_hash is None
     for node, other in (sides, sides[::-1]):
         if not owner_weight(view, genesis, other):
             continue  # a key costs nothing: its word moves nobody's standing, for or against
         standing = view.standing(node)
+        if silent and inference.finish_height <= standing.silent_at:
+            continue  # of the same outage as the last one that was never confirmed
+        if silent:
+            standing = replace(standing, silent_at=height)
         before = _partner(view, standing, other)
         after = replace(before, differ=min(before.differ + differ, max(limit, before.differ)))
         view.put_standing(node, replace(standing, paired=standing.paired + 1, partners=_with(standing.partners, before, after)))
@@ -199,6 +204,7 @@ def _next_standing(participant: Participant, standing: Standing, height: int) ->
         evidence=evidence, sight=sight,
         apart=Detector() if participant.barred_until else standing.apart.after_epoch(begun=standing.compared > 0),
         served=trust.next_served(standing), withheld_at=standing.withheld_at, missed_at=standing.missed_at,
+        silent_at=standing.silent_at,
         watched_until=standing.watched_until if standing.watched_until > height else 0,
         shown=standing.shown.after_epoch(begun=standing.checked + standing.withheld > 0),
         present=standing.present.after_epoch(begun=standing.duties > 0),

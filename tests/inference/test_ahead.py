@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.inference.ahead import Ahead
@@ -12,6 +12,7 @@ from p2p.limits import MAX_AHEAD, MAX_AHEAD_ACCOUNTS
 ACCOUNT = b"a" * 32
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 12), st.integers(0, 10_000), st.lists(st.tuples(st.integers(0, 11), st.integers(1, 3000)), max_size=80),
 )

@@ -18,6 +18,7 @@ from p2p.ledger.records import Inference, Reputation
 from p2p.ledger.settle import end_of_block
 from p2p.ledger.view import View
 from p2p.types import (
+    BusyRecord,
     FinishReason,
     FinishRecord,
     OutputRecord,
@@ -28,6 +29,7 @@ from p2p.types import (
     RecordKind,
     Request,
     RevealedRow,
+    SignedBusy,
     SignedFinish,
     SignedRequest,
     StackClass,
@@ -140,6 +142,13 @@ class Lab:
         if output:
             self.output(inference_id, tokens)
         return executor
+
+    def busy(self, inference_id: bytes, *nodes: bytes) -> None:
+        """These say that they cannot take it; the agent puts it on chain."""
+        for node in nodes:
+            record = BusyRecord(inference_id, node, "no free place")
+            signed = SignedBusy(record, self.by_node[node].sign(Domain.BUSY, self.genesis.network, encode(record)))
+            self.put(self.inference(inference_id).agent, RecordKind.BUSY, signed)
 
     def output(self, inference_id: bytes, tokens: int = 10, output_hash: bytes = TOKENS_HASH) -> None:
         agent = self.inference(inference_id).agent

@@ -54,7 +54,7 @@ def test_all_valid_is_paid_and_ends_early() -> None:
     ([1, 1, 0], [1, 1, 1], "UPHELD", ""), ([0, 0, 0], [0, 0, 0], "INVALIDATED", "because"),
     ([1, 1, 0], [0, 0, 0], "INVALIDATED", "because"), ([0, 0, 1], [1, 1, 1], "UPHELD", ""),
     ([0, 0, 0], [1, 1, 1], "INVALIDATED", "because"), ([1, 1, 0], [], "UPHELD", ""),
-    ([1, 0, 0], [], "INVALIDATED", "because"),
+    ([1, 0, 0], [], "EXPIRED", "an accusation that no second committee heard"),
 ])
 def test_a_dispute_asks_others_and_all_of_them_vote(first: list[int], second: list[int], status: str, reason: str) -> None:
     lab = Lab()

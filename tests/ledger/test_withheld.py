@@ -69,15 +69,23 @@ def test_withheld_is_not_a_vote_against_the_answer(committees: list[list[str]], 
     assert all(part.barred_until == 0 for part in lab.view.participants())
 
 
-@pytest.mark.parametrize("committees", [[[I, I, I], [W, W, W]], [[I, I, W], [I, W, W]], [[W, W, W], [I, I, W], [W, W, W]]])
-def test_who_was_refuted_cannot_withhold_from_the_next_committee(committees: list[list[str]]) -> None:
-    """Those who have it can hand it on."""
+@pytest.mark.parametrize("committees", [[[I, I, I], [I, I, W]], [[I, I, W], [I, I, S]], [[W, W, W], [I, I, W], [I, I, W]]])
+def test_who_was_refuted_is_struck_though_some_had_nothing(committees: list[list[str]]) -> None:
+    """Those who have it hand it on; most of the second committee is enough."""
     lab, found = run(*committees)
     assert found.status == "INVALIDATED"
     assert lab.view.participant(lab.nodes[1]).strikes == 1  # type: ignore[union-attr]
 
 
-def test_nor_from_the_committee_of_an_appeal() -> None:
+@pytest.mark.parametrize("committees", [[[I, I, I], [W, W, W]], [[I, I, I], [S, S, S]], [[I, I, I], [I, W, S]], [[I, I, V], [I, S, S]]])
+def test_accusers_that_no_second_committee_hears_strike_nobody(committees: list[list[str]]) -> None:
+    """Three that lie, while its executor is cut off and nobody else can get or say anything; where they do not lie they hand it on."""
+    lab, found = run(*committees)
+    assert (found.status, found.refunded_micro) == ("EXPIRED", found.charged_micro)
+    unpunished(lab)
+
+
+def test_who_was_refuted_cannot_withhold_from_the_committee_of_an_appeal() -> None:
     lab = Lab(12, rules=replace(RULES, appeal_window=20))
     lab, found = run([I, I, I], [I, I, I], lab=lab)
     assert found.status == "APPEALABLE"
