@@ -171,7 +171,7 @@ class Node:
                 outcome = self.chain.hear_tx(raw)
             case _:
                 return Outcome.REJECT
-        if outcome is Outcome.ACCEPT and self.chain.has_txs():
+        if outcome is Outcome.ACCEPT and self.chain.is_next(raw):
             self.consensus.wake()
         return outcome
 
