@@ -122,6 +122,11 @@ class Transactions(Answers):
         """Whether a block could take any."""
         return self.mempool.is_ready(self.batch_nonce)
 
+    def is_next(self, raw: bytes) -> bool:
+        """Whether a block could take this one, of those that wait, before any other of its sender."""
+        tx = self._opened.find(raw)
+        return isinstance(tx, SignedOp) or (tx is not None and tx.batch.nonce == self.batch_nonce(tx.batch.sender) + 1)
+
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
         """Transactions for a new block; together they pass `process`. Orders that cannot be carried out any more are dropped here."""
         orders, view, gone = list[bytes](), self._view(), list[tuple[Waiting, str]]()

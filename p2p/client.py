@@ -123,7 +123,10 @@ async def ask(spec: AskSpec) -> AsyncGenerator[dict[str, Any], None]:
         raise InvalidRequest(f"the prompt is longer than {MAX_PROMPT_BYTES} bytes", field="prompt")
     async with _open_to(spec.peer, spec.network) as network, aclosing(ask_over(network, spec)) as events:
         async for event in events:
-            yield event
+            try:
+                yield event
+            except GeneratorExit:  # through the nursery it would become a group, and hide why the loop was left
+                return
 
 
 async def ask_over(network: Network, spec: AskSpec) -> AsyncGenerator[dict[str, Any], None]:

@@ -13,7 +13,7 @@ from p2p.codec import Message, encode, unpack
 from p2p.errors import ConfigError, RemoteProtocolError
 from p2p.files import read_file
 from p2p.keys import NetworkId, digest
-from p2p.limits import MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS, MAX_VOCABULARY
+from p2p.limits import MAX_EOS_IDS, MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS, MAX_VOCABULARY
 from p2p.types import U32, U64, Bytes32, Short
 
 HASH_DIGITS = 32  # of the genesis file's hash, in a network's id
@@ -29,7 +29,7 @@ class ModelSpec(Message, frozen=True):
     (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which its price never goes; 0 = a hundred
     times price_micro.
     (`python -m p2p.measure.apart`); 0 = not known, nobody is barred for it. vocabulary: token ids are below it; an answer with others could be
-    scored by nobody. The default is what an artifact's rows can hold.
+    scored by nobody. The default is what an artifact's rows can hold. eos_ids: the ids that end an answer.
     """
 
     model: Short
@@ -47,6 +47,11 @@ class ModelSpec(Message, frozen=True):
     kernels_apart_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
     price_ceiling_micro: U64 = 0
     vocabulary: Annotated[int, Meta(ge=1, le=MAX_VOCABULARY)] = MAX_VOCABULARY
+    eos_ids: Annotated[tuple[U32, ...], Meta(max_length=MAX_EOS_IDS)] = ()
+
+    def ends(self, engines: frozenset[int]) -> frozenset[int]:
+        """The ids that end an answer; what an engine says only where the registry names none, for engines of two kinds may say different ones."""
+        return frozenset(self.eos_ids) or engines
 
 
 class GenesisPeer(Message, frozen=True):

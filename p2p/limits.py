@@ -25,6 +25,7 @@ MAX_OUTPUT_TOKENS: Final = 4096
 MAX_MODEL_NAME: Final = 96
 MAX_NETWORK_NAME: Final = 63  # with '@' and 32 digits of the genesis file's hash it is a network's id, of at most 96 characters
 MAX_VOCABULARY: Final = 1 << 18  # token ids are below it: what a row of an artifact can hold
+MAX_EOS_IDS: Final = 16  # of one model
 MAX_TOP_K: Final = 64
 TOP_RANKS: Final = 8  # candidates kept per token in an artifact
 LEAF_POSITIONS: Final = 32  # token positions per Merkle leaf

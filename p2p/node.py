@@ -52,6 +52,7 @@ from p2p.keys import Key
 from p2p.ledger.genesis import check_genesis
 from p2p.lending import Lending
 from p2p.limits import MAX_TX, STORE_LOOK_S
+from p2p.logs import plain
 from p2p.orders import Orders
 from p2p.outbox import Outbox
 from p2p.outcome import Outcome
@@ -170,7 +171,7 @@ class Node:
                 outcome = self.chain.hear_tx(raw)
             case _:
                 return Outcome.REJECT
-        if outcome is Outcome.ACCEPT and self.chain.has_txs():
+        if outcome is Outcome.ACCEPT and self.chain.is_next(raw):
             self.consensus.wake()
         return outcome
 
@@ -299,8 +300,8 @@ class Node:
     # -- answers --------------------------------------------------------------------------------------------------
 
     def _say(self, state: str, text: str) -> None:
-        self.state, self.said = state, text
-        self.report(state, text)
+        self.state, self.said = state, plain(text)  # an ML node's words may be in it
+        self.report(state, self.said)
 
     def status(self) -> dict[str, Any]:
         network = self.network

@@ -23,6 +23,7 @@ from p2p.genesis import Genesis
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.inference.engine import Job
 from p2p.inference.vllm_engine import VllmClient
+from p2p.inference.vllm_server import closing
 from p2p.keys import Key
 from p2p.types import Params
 from testnet.providers import read_state, stop
@@ -75,7 +76,7 @@ async def run(network: Running, requests: int) -> None:
     spec = AskSpec(address, Key.load(folder / "account.key"), genesis.network, DEFAULT_MODEL, PROMPT, PARAMS, TOKENS, genesis=genesis)
     client = VllmClient(next(iter(network.ml_nodes.values())), DEFAULT_MODEL)
     config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
-    async with open_network(config, topic_handlers={}, stream_handlers={}) as net:
+    async with closing(client), open_network(config, topic_handlers={}, stream_handlers={}) as net:
         await net.connect(address)
 
         async def tokens() -> AsyncIterator[object]:
@@ -93,7 +94,6 @@ async def run(network: Running, requests: int) -> None:
             pairs.append((through, await straight(client, number)))
             print(f"  pair {number}/{requests}", flush=True)
     report(pairs[1:])
-    await client.close()
 
 
 def report(pairs: list[tuple[Timing, Timing]]) -> None:

@@ -95,8 +95,9 @@ def _spec(model_dir: Path | None) -> ModelSpec:
     files: dict[str, Any] = {}
     weights = template = bytes(32)
     if model_dir is not None:
-        from p2p.inference.model import read_tokenizer, template_hash, vocabulary_size, weights_hash
+        from p2p.inference.model import eos_ids, read_tokenizer, template_hash, vocabulary_size, weights_hash
 
         weights, template = weights_hash(model_dir), template_hash(model_dir)
-        files = {"vocabulary": vocabulary_size(model_dir), "tokenizer_hash": sha256(read_tokenizer(model_dir)).digest()}
+        tokenizer = sha256(read_tokenizer(model_dir)).digest()
+        files = {"vocabulary": vocabulary_size(model_dir), "tokenizer_hash": tokenizer, "eos_ids": eos_ids(model_dir)}
     return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernels_apart_milli=KERNELS_APART_MILLI, **files)

@@ -97,7 +97,9 @@ MUTANTS = (
            " or any(leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True))", ""),
     Mutant("body: fetched for anything", C + "bodies.py", "if not self._is_of_use(place, signed, offers):", "if False:"),
     Mutant("body: many fetches from one", C + "bodies.py", " or author in self._busy or author in self._liars", ""),
-    Mutant("time: judged with a polka too", C + "driver.py", "        if proposal.pol_round >= 0:\n", "        if False:\n"),
+    Mutant("time: judged with a polka too", C + "machine.py",
+           "proposal_with_polka(block_id, pol_round, valid=valid)",
+           "proposal_with_polka(block_id, pol_round, valid=valid and (self.round, block_id) not in self.untimely)"),
     Mutant("time: untimely is kept as invalid", C + "driver.py",
            "return replay.Judged(signed, valid, timely)", "return replay.Judged(signed, valid and timely, timely)"),
     Mutant("time: not judged", C + "machine.py", "valid=valid and timely)", "valid=valid)"),
@@ -114,6 +116,14 @@ MUTANTS = (
     Mutant("a known vote under another signature is believed", C + "votes.py",
            "return self.first(vote.validator, vote.round, vote.type) == signed",
            "known = self.first(vote.validator, vote.round, vote.type)\n        return known is not None and known.vote == vote"),
+    Mutant("client: the genesis file's hash is not signed", "p2p/genesis.py",
+           'NetworkId(f"{self.name}@{self.hash.hex()[:HASH_DIGITS]}")', "NetworkId(self.name)"),
+    Mutant("client: a draw of any height", "p2p/ledger/apply.py",
+           "    if not height - DRAW_WINDOW <= request.draw_height < height:\n", "    if not request.draw_height < height:\n"),
+    Mutant("client: an agent takes a draw of any age", "p2p/inference/agent.py",
+           "if not height - BEACON_MAX_AGE <= request.draw_height <= height:", "if False:"),
+    Mutant("client: a nonce far ahead is taken", "p2p/ledger/records.py", "-MAX_NONCE_AHEAD <= behind < 0", "behind < 0"),
+    Mutant("client: a nonce on a peer's word", "p2p/ground.py", "<= offered <= last + NONCES_ON_WORD:", "<= offered:"),
     Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):", "for lower in (2, 1, 0):"),
     Mutant("strangers get the whole budget", "p2p/gossip/budget.py", "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
     Mutant("items are not counted", "p2p/codec.py", "                left_to_announce -= left\n", ""),
@@ -154,7 +164,7 @@ MUTANTS = (
     Mutant("answers: others' losses count", V + "check.py", "artifact.header.seed)[own:]", "artifact.header.seed)"),
     Mutant("answers: what was taken over is not signed", V + "streamed.py", "chain != record.chain or not is_signed(streamed, network)",
            "chain != record.chain"),
-    Mutant("answers: an end may be gone on from", INF + "executor.py", " or any(token in self.eos_ids for token in forward.prefix)", ""),
+    Mutant("answers: an end may be gone on from", INF + "executor.py", " or any(token in spec.ends(self.eos_ids) for token in forward.prefix)", ""),
     Mutant("answers: two to one request", INF + "executor.py",
            "if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:", "if False:"),
     Mutant("answers: more than there are places for", "p2p/admission.py", "if len(self._keys) >= self.most:", "if False:"),
@@ -167,7 +177,7 @@ ANSWERS = ("tests of answers", [
 ])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/inference/test_frame_limits.py", "tests/test_transactions.py",
-    "tests/test_orders.py", "tests/ledger/test_mempool.py",
+    "tests/test_orders.py", "tests/ledger/test_mempool.py", "tests/test_ground.py", "tests/test_network_id.py",
 )
 BLAME = (
     "tests/ledger/test_withheld.py", "tests/ledger/test_blame.py", "tests/inference/test_credit.py", "tests/test_plants_apart.py",

@@ -19,20 +19,30 @@ from p2p.codec import encode, unpack
 from p2p.consensus.light import LightBlock
 from p2p.errors import FolkmootError, InvalidRequest, RemoteProtocolError
 from p2p.ground import NONCES_ON_WORD, PRICE_FACTOR, Prover, next_nonce
+from p2p.inference.agent import Agent
 from p2p.inference.draw import Lots, draw_executors
-from p2p.inference.session import Accepted, Forward
-from p2p.keys import Key, digest
+from p2p.inference.session import Accepted, Ask, Forward
+from p2p.inspection import proof_problems
+from p2p.keys import Domain, Key, digest
 from p2p.known_prices import KnownPrices
 from p2p.ledger.ops import Cap, Transfer, sign_op
 from p2p.ledger.orders import carry_out
 from p2p.ledger.records import Account
+from p2p.ledger.serving import DRAW_WINDOW
 from p2p.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_NONCE_AHEAD
 from p2p.nonces import Nonces
+from p2p.outbox import Outbox
+from p2p.proof import Proof
 from p2p.queries import Queries
-from p2p.types import SignedRequest, StartRecord
+from p2p.types import VERSION, RecordKind, SignedRequest, StartRecord
+from p2p.verification.artifact import parse
 from tests.chains import extend
+from tests.fuzz.targets import CLIENT as FUZZ_CLIENT
+from tests.fuzz.targets import PROMPT as FUZZ_PROMPT
+from tests.fuzz.targets import claims
 from tests.ledger.lab import Lab
 from tests.ledger.orders import refused, signed
+from tests.ledger.test_money import signed_request
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario
 from tests.sim.traffic import CLIENT, MODEL
@@ -145,9 +155,50 @@ def test_one_request_has_one_draw() -> None:
 
 
 def test_the_bounds_of_a_draws_age_fit_into_the_chains_window() -> None:
-    from p2p.ledger.serving import DRAW_WINDOW
-
     assert 2 * HEIGHTS_APART < BEACON_MAX_AGE < DRAW_WINDOW - 2 * HEIGHTS_APART
+
+
+async def test_an_agent_takes_no_draw_that_is_old_or_not_decided(peer: Liar) -> None:
+    signed = await peer.request()
+    outbox = Outbox(KEYS[0], peer.chain.genesis.network)
+    agent = Agent(KEYS[0], peer.chain, outbox, None)  # type: ignore[arg-type]
+    peer.grow(BEACON_MAX_AGE + 1)
+    later = replace(signed.request, draw_height=peer.chain.height() + 1)
+    for request in (signed.request, later):
+        asked = SignedRequest(request, CLIENT.sign(Domain.REQUEST, request.network, encode(request)))
+        with pytest.raises(InvalidRequest) as caught:
+            await agent.serve(None, Ask(VERSION, asked, "hello"))  # type: ignore[arg-type]
+        assert caught.value.field == "draw_height"
+    assert len(outbox) == 0
+
+
+@pytest.mark.parametrize("behind", [-1, 0, DRAW_WINDOW + 1, 40])
+def test_the_chain_takes_no_draw_that_is_old_or_not_decided(behind: int) -> None:
+    lab = Lab()
+    lab.block(45)
+    with pytest.raises(RemoteProtocolError) as caught:
+        lab.put(lab.nodes[0], RecordKind.START, StartRecord(signed_request(lab, draw_height=lab.height - behind), lab.nodes[0]))
+    assert caught.value.field == "draw_height"
+    good = signed_request(lab, draw_height=lab.height - DRAW_WINDOW)
+    lab.put(lab.nodes[0], RecordKind.START, StartRecord(good, lab.nodes[0]))
+    assert lab.inference(good.inference_id).draw_height == lab.height - DRAW_WINDOW
+
+
+def test_a_proof_of_a_hot_keys_answer_is_signed_by_the_key_it_names() -> None:
+    """`folkmoot verify` held the signature against the account, and refused every answer of a hot key."""
+    claim, account = claims()[0], Key(b"\x55" * 32)
+    request = replace(claim.signed.request, account=account.public)
+    assert request.signer == FUZZ_CLIENT.public
+
+    def problems(signer: Key) -> list[str]:
+        signed = SignedRequest(request, signer.sign(Domain.REQUEST, request.network, encode(request)))
+        tokens = parse(claim.done.artifact).tokens
+        return proof_problems(Proof(VERSION, FUZZ_PROMPT, signed, claim.accepted, claim.done.finish, claim.done.artifact, tokens, ""), None)
+
+    sentence = "the request is not signed by the key it names"
+    assert sentence not in problems(FUZZ_CLIENT)
+    assert sentence in problems(account)
+    assert sentence in problems(PEER)
 
 
 # -- the nonce ---------------------------------------------------------------------------------------------------------------

@@ -103,8 +103,11 @@ def test_a_content_is_handed_on_once_however_it_is_wrapped(tmp_path: Path) -> No
     assert node._transaction("somebody", encode([1, raw, 2])) is Outcome.REJECT
     grow(node.chain, 1)
     assert {heard(retry) for retry in range(20, 40)} == {Outcome.IGNORE}, "what a block took is no news"
-    late = batch(PEERS[1], 3)  # behind a gap: it stays
-    assert node._transaction("somebody", encode([0, late])) is Outcome.ACCEPT
+    woken: list[int] = []
+    node.consensus.wake = lambda: woken.append(1)  # type: ignore[method-assign]
+    for nonce, times in ((3, 0), (2, 1)):  # behind a gap it makes nobody hurry
+        assert node._transaction("somebody", encode([0, batch(PEERS[1], nonce)])) is Outcome.ACCEPT
+        assert len(woken) == times
     node.chain.close()
 
 

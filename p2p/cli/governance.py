@@ -72,6 +72,11 @@ def _change(options: argparse.Namespace) -> Change:
     return RetireModel(options.retire_model)
 
 
+def _parts(text: str) -> tuple[Any, ...]:
+    """Names of stacks, or ids of tokens."""
+    return tuple(int(part) if part.isdecimal() else part for part in text.split(",") if part)
+
+
 def _fields(words: list[str], like: object) -> tuple[tuple[str, Any], ...]:
     """FIELD=VALUE as the field's type in `like`; hashes stay hexadecimal text. Raises ConfigError naming the field."""
     found = []
@@ -82,7 +87,7 @@ def _fields(words: list[str], like: object) -> tuple[tuple[str, Any], ...]:
         kind = type(getattr(like, name))
         try:
             text_argument(text, name)
-            found.append((name, _whole(text) if kind in (int, bool) else tuple(filter(None, text.split(","))) if kind is tuple else text))
+            found.append((name, _whole(text) if kind in (int, bool) else _parts(text) if kind is tuple else text))
         except argparse.ArgumentTypeError as error:
             raise ConfigError(str(error), field=name) from error
     if not found:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
+import structlog
 import trio
 
+from p2p import logs
 from p2p.errors import FolkmootError
 
 T = TypeVar("T")
@@ -14,7 +16,10 @@ Ts = TypeVarTuple("Ts")
 
 
 def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    """The task's result. Raises the typed error inside nested groups, else the first one."""
+    """The task's result. Raises the typed error inside nested groups, else the first one. A command that says nothing else of logs has its
+    warnings on standard error, beside its answer and never in it."""
+    if not structlog.is_configured():
+        logs.configure(None, "warning")
     try:
         return trio.run(task, *args)
     except BaseExceptionGroup as group:

@@ -6,6 +6,8 @@ wait for it. Pure: the engine does the fetching.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from p2p.consensus import wire
 from p2p.consensus.compact import Assembly, CompactProposal, FindTx, parse
 from p2p.consensus.driver import Driver
@@ -13,6 +15,7 @@ from p2p.consensus.gate import is_of
 from p2p.consensus.inbox import Place, holds
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import Proposal, SignedProposal
+from p2p.consensus.validators import ValidatorSet
 from p2p.errors import RemoteProtocolError
 from p2p.keys import NetworkId, peer_id
 from p2p.outcome import Outcome
@@ -53,7 +56,7 @@ class Bodies:
             return Outcome.IGNORE, None
         if not is_of(signed, self._network, place.members):
             return Outcome.REJECT, None
-        offers = any(author == peer_id(key) for key, _ in place.members.members)
+        offers = author in _authors(place.members)
         if not self._is_of_use(place, signed, offers):
             return Outcome.IGNORE, None
         # who offers it is asked for its body, so each one's offer is news; of the next height one of each is, whatever it says
@@ -103,3 +106,9 @@ class Bodies:
         early, self._early = self._early, {}
         found = [(author, self._judge(author, compact, at_ms)[1]) for author, (compact, at_ms) in early.items()]
         return [(author, one) for author, one in found if one is not None]
+
+
+@lru_cache(maxsize=8)
+def _authors(members: ValidatorSet) -> frozenset[str]:
+    """Peer ids of a set: asked for with every offer, so made once."""
+    return frozenset(peer_id(key) for key, _ in members.members)

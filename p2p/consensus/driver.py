@@ -159,16 +159,14 @@ class Driver:
         self._find_evidence(machine)
 
     def _look_at(self, signed: SignedProposal, at_ms: int) -> Steps[replay.Judged]:
-        """Two verdicts, never mixed: valid is a fact about the block and is kept; timely is what our clock said of a fresh proposal when it
-        came, and is for its round alone."""
+        """Two verdicts, never mixed: valid is a fact about the block and is kept; timely is what our clock said of the proposal when it came,
+        and counts for its round alone, where it is a fresh one (rule P)."""
         valid = yield from self._is_valid(signed)
         proposal, block = signed.proposal, signed.block
-        if proposal.pol_round >= 0:
-            return replay.Judged(signed, valid)
-        if proposal.proposer != self._key.public and self.machine.wants(signed):
+        timely, fresh = self.timing.is_timely(block.header.time_ms, at_ms, proposal.round), proposal.pol_round < 0
+        if fresh and proposal.proposer != self._key.public and self.machine.wants(signed):
             self._arrived[block.block_id] = at_ms
-        timely = self.timing.is_timely(block.header.time_ms, at_ms, proposal.round)
-        if not timely:
+        if fresh and not timely:
             log.warning("proposal not timely", height=self.height, round=proposal.round, ahead_ms=block.header.time_ms - at_ms)
         return replay.Judged(signed, valid, timely)
 

@@ -26,7 +26,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A message and what was found when it came. valid: its block is right. timely: the clock agreed with a fresh proposal. Both are logged:
+    """A message and what was found when it came. valid: its block is right. timely: the clock agreed with a proposal. Both are logged:
     the first is dear, the second cannot be judged again."""
 
     message: wire.Wire

@@ -136,7 +136,7 @@ class Executor:
         request = forward.signed_request.request
         if not forward.prefix and not forward.taken:
             return ""
-        if len(forward.prefix) >= request.max_tokens or any(token in self.eos_ids for token in forward.prefix):
+        if len(forward.prefix) >= request.max_tokens or any(token in spec.ends(self.eos_ids) for token in forward.prefix):
             return "what was streamed so far is a whole answer, or goes on after its end"
         if any(token >= spec.vocabulary for token in forward.prefix):
             return "what was streamed so far has tokens that this model has not"
@@ -282,7 +282,7 @@ class Executor:
         request, inference_id = signed.request, signed.inference_id
         assert self.vocabulary is not None  # whoever calls has looked
         reason = FinishReason.STOPPED if stopped and len(steps) < request.max_tokens else FinishReason.LENGTH
-        if steps and steps[-1].token in self.eos_ids:
+        if steps and steps[-1].token in spec.ends(self.eos_ids):
             reason = FinishReason.STOP
         header = artifacts.header_for(
             request, inference_id, spec, job.seed, job.prompt_tokens, reason, stack=self.stack, taken=taken

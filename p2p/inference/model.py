@@ -95,6 +95,18 @@ def vocabulary_size(model: Path) -> int:
         raise ConfigError(f"{model / 'config.json'} does not say how large the vocabulary is", field="model_path") from error
 
 
+def eos_ids(model: Path) -> tuple[int, ...]:
+    """The ids that end an answer, by the model's own generation_config.json and config.json; none where neither says."""
+    found: set[int] = set()
+    for name in ("generation_config.json", "config.json"):
+        try:
+            value = json.loads((model / name).read_text()).get("eos_token_id")
+        except (OSError, ValueError, AttributeError):
+            continue
+        found |= {int(one) for one in (value if isinstance(value, list) else [value]) if isinstance(one, int)}
+    return tuple(sorted(found))
+
+
 def tokenizer_file(own: Path | None, model_path: Path | None, name: str) -> Path | None:
     """Where the tokenizer.json of model `name` is: named, with the weights, or where `prepare_model` puts the small model; None: nowhere."""
     return next((path for path in (own, model_path) if path is not None), None) or next(

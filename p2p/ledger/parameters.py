@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
@@ -73,6 +74,10 @@ def sound(rules: CheckRules | EconomyRules | ModelSpec) -> None:
         low, high = _BOUNDS.get(name, (None, None))
         if low is not None and high is not None and not low <= value <= high:
             raise InvalidRequest(f"from {low} to {high}, not {value}", field=name)
+    if isinstance(rules, ModelSpec) and not (rules.model and rules.model.isprintable()):
+        raise InvalidRequest("a name of characters that can be printed", field="model")
+    if isinstance(rules, ModelSpec) and rules.profile_hash and not re.fullmatch("[0-9a-f]{64}", rules.profile_hash):
+        raise InvalidRequest("64 hexadecimal digits, or none", field="profile_hash")
     if isinstance(rules, CheckRules) and rules.false_alarm_ppm not in (100, 1000, 10_000):
         raise InvalidRequest("calibration profiles have thresholds for 100, 1000 and 10000", field="false_alarm_ppm")
     if isinstance(rules, CheckRules) and rules.appeal_committee < rules.dispute_committee:

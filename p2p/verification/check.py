@@ -121,7 +121,7 @@ def check_exact(
             return sentence
     positions = artifact.positions()
     return (
-        _check_end(tokens, header.finish_reason, request.max_tokens, eos_ids)
+        _check_end(tokens, header.finish_reason, request.max_tokens, spec.ends(eos_ids))
         or _check_taken(artifact, request, finish, drawn)
         or _check_rows(positions, spec.vocabulary)
         or _check_tape(positions, request.params, seed, header.taken_over)

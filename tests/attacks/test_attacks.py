@@ -25,7 +25,7 @@ LISTED = {
     "wrong_seed", "truncation", "suppressed_eos", "padding", "fabricated_logprobs", "laundered_smaller_model", "laundered_int8",
     "laundered_fp8", "laundered_int6", "laundered_int4", "laundered_fp8_kv", "laundered_altered_prompt", "substitution_10",
     "temperature_tuned_int4", "replayed_answer", "lazy_validator", "colluding_validator", "framing_validator", "copying_validator", "cheap_validator",
-    "commit_honest_serve_other", "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix", "ignored_mask",
+    "commit_honest_serve_other", "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix", "withholding", "ignored_mask",
 }
 PARAMS, TOP_P, MASK = Params(1000), Params(1000, 40, 0, 950), Params(1000, 4)
 LONG = 400  # tokens: the toy's answers end before that

@@ -35,7 +35,9 @@ from p2p.gossip import handshake
 from p2p.inference.session import pack_frame, parse_frame
 from p2p.keys import Domain, Key
 from p2p.ledger import ops
+from p2p.ledger.transactions import pack_order
 from p2p.limits import MAX_RECORDS_PER_TX
+from p2p.orders import Orders
 from p2p.outcome import Outcome
 from p2p.types import (
     VERSION,
@@ -50,7 +52,7 @@ from p2p.types import (
     StartRecord,
 )
 from tests.fuzz.signing import batch, sign_batch, sign_busy, sign_finish, sign_request
-from tests.fuzz.world import CLIENT, ME, MODEL, NETWORK, VALIDATOR, World
+from tests.fuzz.world import CLIENT, ME, MODEL, NETWORK, World
 from tests.golden.samples import kinds, sample
 
 Make = Callable[[World, Key], Message]
@@ -233,14 +235,14 @@ def _me(world: World, key: Key) -> bytes:
 
 
 def _op(world: World, key: Key, op: ops.Op) -> tuple[bytes, Callable[[], Outcome]]:
-    """At the door for orders, and then in a block."""
+    """By gossip, in a block when it is taken; before that at the door for orders."""
     del key
-    raw = encode(ops.SignedOp(op, CLIENT.sign(Domain.OP, op.network, encode(op))))
+    signed = ops.SignedOp(op, CLIENT.sign(Domain.OP, op.network, encode(op)))
+    raw = pack_order(signed)
 
     def take() -> Outcome:
-        first = world.attempt(lambda: world.chain.take_op(unpack(ops.SignedOp, raw)))
-        world.record(VALIDATOR, Record(RecordKind.OP, raw))
-        return first
+        world.attempt(lambda: Orders(world.chain, lambda: world.now_ms / 1000).take(unpack(ops.SignedOp, encode(signed))))
+        return world.transaction(raw)
 
     return raw, take
 
@@ -318,8 +320,8 @@ def _hello(world: World, key: Key, hello: Message) -> tuple[bytes, Callable[[], 
     data = encode(hello)
 
     def read() -> None:
-        if isinstance(hello, handshake.Hello):
-            handshake.parse_hello(data, NETWORK)
+        if isinstance(hello, handshake.Hello | handshake.Goodbye):
+            handshake.parse_opening(data, NETWORK)
         else:
             handshake.parse_reply(data)
 
@@ -330,9 +332,11 @@ FRAMES = tuple(
     Kind(f"frame {name.rsplit('.', 1)[1]}", _sample(kind), _framed)
     for name, kind in sorted(kinds().items()) if name.startswith("p2p.inference.session.")
 )
+_HERE = ("/ip4/127.0.0.1/tcp/1",)
 GREETINGS = (
-    Kind("greeting Hello", lambda w, k: handshake.Hello(VERSION, NETWORK, ("/ip4/127.0.0.1/tcp/1",)), _hello),
-    Kind("greeting Welcome", lambda w, k: handshake.Welcome(VERSION, "welcome", ("/ip4/127.0.0.1/tcp/1",), (handshake.Entry("x", ("y",)),)), _hello),
+    Kind("greeting Hello", lambda w, k: handshake.Hello(VERSION, "hello", NETWORK, bytes(8), _HERE), _hello),
+    Kind("greeting Welcome", lambda w, k: handshake.Welcome(VERSION, "welcome", bytes(8), False, _HERE, (handshake.Entry("x", _HERE),)), _hello),
+    Kind("greeting Goodbye", lambda w, k: handshake.Goodbye(VERSION, "goodbye", "banned", "message", 60), _hello),
     Kind("greeting Refusal", lambda w, k: handshake.Refusal(VERSION, "refusal", "code", "field", "message"), _hello),
 )
 

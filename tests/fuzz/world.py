@@ -97,12 +97,10 @@ class World:
 
     def transaction(self, raw: bytes) -> Outcome:
         """Topic `transactions`; what is taken goes into a block at once, so that the ledger meets it too."""
-        try:
-            self.chain.add_tx(raw)
-        except FolkmootError:
-            return Outcome.IGNORE
-        self.grow()
-        return Outcome.ACCEPT
+        outcome = self.chain.hear_tx(raw)
+        if self.chain.has_txs():
+            self.grow()
+        return outcome
 
     def record(self, sender: Key, record: Record) -> Outcome:
         """One record in a right batch of `sender`."""

@@ -11,7 +11,7 @@ import pytest
 from p2p.errors import ConfigError
 from p2p.genesis import ModelSpec
 from p2p.inference.executor import Executor
-from p2p.inference.model import check_tokenizer, read_tokenizer, vocabulary_size
+from p2p.inference.model import check_tokenizer, eos_ids, read_tokenizer, vocabulary_size
 from p2p.keys import Key
 from p2p.verification.text import Vocabulary
 
@@ -55,6 +55,16 @@ def test_an_executor_serves_a_model_only_as_the_registry_describes_it(
 
 def test_without_a_tokenizer_nobody_is_served() -> None:
     assert "tokenizer.json" in executor(vocabulary=None)._unfit(spec())
+
+
+def test_a_models_own_files_say_what_ends_an_answer(tmp_path: Path) -> None:
+    assert eos_ids(tmp_path) == ()
+    (tmp_path / "config.json").write_text('{"eos_token_id": 2}')
+    assert eos_ids(tmp_path) == (2,)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 2]}')
+    assert eos_ids(tmp_path) == (2, 7)
+    assert spec(eos_ids=(2, 7)).ends(frozenset({9})) == {2, 7}, "the registry's word goes before an engine's"
+    assert spec().ends(frozenset({9})) == {9}
 
 
 @pytest.mark.parametrize(("text", "size"), [('{"vocab_size": 512}', 512), ('{"text_config": {"vocab_size": 7}}', 7), ("{}", 0), ("[]", 0), ("", 0)])

@@ -20,7 +20,7 @@ from p2p.errors import FolkmootError
 from p2p.genesis import GenesisAccount
 from p2p.keys import Key
 from testnet.generate import Plan, generate
-from testnet.providers import alive, fresh_directory, read_state, start, stop, up
+from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
 from tests.net_lab import until
 from tests.verification import toy
 
@@ -51,6 +51,9 @@ class Field:
     _children: list[subprocess.Popen[str]] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _rich: list[Key] = field(default_factory=list)
+    _bootstrap: str = ""
+    _url: str = ""
 
     def open(self, every_s: float) -> None:
         """Start everything that is honest. every_s: between two questions of the client."""
@@ -66,18 +69,20 @@ class Field:
         log = self.directory / "log" / "ml.log"
         start("ml", ["tests.fake_vllm", "--port", "0"], log, self.directory)
         url = str(until(lambda: [x for x in log.read_text().split() if x.startswith("http")])[0])
-        running = self.folders if self.cheat else self.folders[:HONEST]
-        up(self.directory, running, {folder.name: url for folder in running}, lambda text: None)
+        self._bootstrap = up(self.directory, self.folders[:HONEST], {folder.name: url for folder in self.folders[:HONEST]}, lambda text: None)
+        self._url = url
+        self._rich = rich
         self._write_target(rich)
         self._thread(self._watch)
         self._spawn("tests.redteam.prober", str(every_s), read=self.answers)
 
-    def _write_target(self, rich: list[Key]) -> None:
+    def _write_target(self, rich: list[Key], address: str = "") -> None:
         hostile = self.folders[HONEST]
         addresses = [call(folder, {"op": "status"})["addresses"][0] for folder in self.folders[:HONEST]]
         (self.directory / "target.json").write_text(json.dumps({
             "addresses": addresses, "genesis": str(hostile / "genesis.cbor"), "validator": (hostile / "node.key").read_text().strip(),
             "owner": (hostile / "account.key").read_text().strip(), "rich": [key.seed.hex() for key in rich], "directory": str(self.directory),
+            "hostile": address,
         }))
 
     def _spawn(self, module: str, *words: str, read: list[dict[str, Any]] | None = None) -> subprocess.Popen[str]:
@@ -124,7 +129,12 @@ class Field:
     # -- the attacker -----------------------------------------------------------------------------------------------
 
     def attack(self, name: str) -> subprocess.Popen[str]:
-        """Start a stranger; returns when it has begun."""
+        """Start a stranger, and before it the attacker's own peer where it has one; returns when it has begun."""
+        if self.cheat:
+            hostile = self.folders[HONEST]
+            start_peer(self.directory, hostile, self._bootstrap, self._url)
+            status = wait_until(self.directory, hostile, lambda s: s["state"] == "ready", "ready")
+            self._write_target(self._rich, status["addresses"][0])
         child = self._spawn("tests.redteam.stranger", name)
         assert child.stdout is not None
         line = child.stdout.readline()
@@ -135,6 +145,8 @@ class Field:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        if self.cheat:
+            stop(self.directory, [self.folders[HONEST].name], sign=signal.SIGKILL)
 
     # -- what the peers say -----------------------------------------------------------------------------------------
 
@@ -159,6 +171,7 @@ class Field:
 
     def close(self) -> None:
         self._over.set()
+        self.cheat = ""
         for child in self._children:
             self.end(child)
         stop(self.directory)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.redteam.field import Sample
 
-PUNISHMENTS = ("convicted", "barred", "suspended_until", "excluded_until")
+PUNISHMENTS = ("convicted", "barred", "suspended", "strikes", "struck", "convictions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,7 @@ def punished(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mappin
     found = []
     for node in nodes:
         old, new = before.get(node, {}), after.get(node, {})
-        found += [f"{node[:8]}: {name}" for name in PUNISHMENTS if new.get(name) and not old.get(name)]
-        if int(new.get("collateral_micro", 0)) < int(old.get("collateral_micro", 0)):
-            found.append(f"{node[:8]}: collateral")
+        found += [f"{node[:8]}: {name}" for name in PUNISHMENTS if int(new.get(name, 0)) > int(old.get(name, 0))]
     return found
 
 
@@ -68,7 +66,7 @@ def banned(statuses: Sequence[Mapping[str, Any]], honest: Sequence[str]) -> list
     """`a bans b` for honest peers, from what status says of bans."""
     found = []
     for status in statuses:
-        for ban in status.get("bans", ()):
+        for ban in status["banned"]:
             if ban["peer"] in honest:
-                found.append(f"{status['peer_id'][-6:]} bans {ban['peer'][-6:]}: {ban.get('reason', '')}")
+                found.append(f"{status['peer_id'][-6:]} bans {ban['peer'][-6:]}: {ban['why']}")
     return found

@@ -28,7 +28,7 @@ TOPICS = ("votes", "proposals", "transactions")
 @dataclass(frozen=True, slots=True)
 class Target:
     """addresses: of the honest peers. genesis: as everybody has it. validator: a key of small weight that the attacker holds, with its owner's
-    account. rich: accounts with money. poor: keys that nobody knows. directory: for what the attacker writes."""
+    account. rich: accounts with money. directory: for what the attacker writes. hostile: where the attacker's own peer listens, if it has one."""
 
     addresses: tuple[str, ...]
     genesis: Genesis
@@ -36,6 +36,7 @@ class Target:
     owner: Key
     rich: tuple[Key, ...]
     directory: Path
+    hostile: str = ""
 
     @classmethod
     def load(cls, file: Path) -> Target:
@@ -47,7 +48,7 @@ class Target:
 
         return cls(
             tuple(plain["addresses"]), unpack(Genesis, Path(plain["genesis"]).read_bytes()), key(plain["validator"]), key(plain["owner"]),
-            tuple(map(key, plain["rich"])), directory,
+            tuple(map(key, plain["rich"])), directory, plain["hostile"],
         )
 
     def peers(self) -> tuple[str, ...]:

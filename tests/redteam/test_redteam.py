@@ -75,8 +75,8 @@ def test_figures_are_of_their_window() -> None:
 
 
 def test_punishments_and_bans_are_told_apart_from_what_was_there_before() -> None:
-    before = {"a": {"convicted": False, "collateral_micro": 5}, "b": {"barred": True}}
-    after = {"a": {"convicted": True, "collateral_micro": 4}, "b": {"barred": True}, "c": {"convicted": True}}
-    assert punished(before, after, ["a", "b"]) == ["a: convicted", "a: collateral"]
-    statuses = [{"peer_id": "abcdefgh", "bans": [{"peer": "honest", "reason": "x"}, {"peer": "stranger"}]}]
+    before = {"a": {"convicted": False, "strikes": 1}, "b": {"barred": True}}
+    after = {"a": {"convicted": True, "strikes": 2}, "b": {"barred": True}, "c": {"convicted": True}}
+    assert punished(before, after, ["a", "b"]) == ["a: convicted", "a: strikes"]
+    statuses = [{"peer_id": "abcdefgh", "banned": [{"peer": "honest", "why": "x"}, {"peer": "stranger", "why": "y"}]}]
     assert banned(statuses, ["honest"]) == ["cdefgh bans honest: x"]

@@ -129,6 +129,18 @@ def test_truncation_and_wrong_ends_are_exact() -> None:
     assert PROMPT
 
 
+def test_what_ends_an_answer_is_the_registrys_word() -> None:
+    """Two engines may know different ends; what one of them calls a lie another one made."""
+    steps = generate(Toy(1), 20, Params(700))
+    made, req, record = claim(20, steps=steps)
+    second = steps[4].token
+    spec = replace(SPEC, eos_ids=(EOS, second))
+    for engine in (EOS_IDS, frozenset[int](), frozenset({steps[2].token})):
+        assert check.check_exact(made, req, record, SPEC, SEED, EOS_IDS) is None
+        assert "goes on after its end" in str(check.check_exact(made, req, record, spec, SEED, engine))
+        assert check.check_exact(made, req, record, replace(SPEC, eos_ids=(EOS,)), SEED, engine) is None
+
+
 def test_an_answer_that_was_stopped_is_short_and_has_no_end() -> None:
     """That the agent asked for it is for the ledger: without its record of the same tokens nothing is paid."""
     made, req, record = claim(20, reason=FinishReason.STOPPED)

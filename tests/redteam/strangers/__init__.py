@@ -10,4 +10,6 @@ NAMES = (
     "invented_peers", "churn", "liar_peers",
     # the chain's scarce places
     "nonce_gaps", "squatting", "forward_burst",
+    # a peer of its own, in the genesis file like any other
+    "withholding", "framing",
 )

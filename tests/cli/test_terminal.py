@@ -1,0 +1,176 @@
+"""No text of others moves the user's cursor: one function, one stream that everything passes, every command that prints."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p import client
+from p2p.cli import ask as ask_command
+from p2p.cli import main as main_command
+from p2p.cli.main import main
+from p2p.codec import encode
+from p2p.errors import RemoteProtocolError, Unavailable
+from p2p.keys import Key
+from p2p.terminal import Guarded, clean, line
+from tests.test_network_id import OLD
+
+HOSTILE = "\x1b[2J\x07\x00\r\x9b31m\x7f\u202e\u2066\ud800 \u0e44\u0e17\u0e22 \u05d0\U0001f468\u200d\U0001f469\n\tend"
+FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+PEER = f"/ip4/127.0.0.1/tcp/1/p2p/{Key(b'9' * 32).peer_id}"
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=200))
+def test_nothing_forbidden_is_left_and_nothing_else_is_touched(text: str) -> None:
+    shown = clean(text)
+    assert not FORBIDDEN.search(shown)
+    assert re.sub(FORBIDDEN, lambda found: f"\\u{ord(found[0]):04x}", text) == shown
+    if not FORBIDDEN.search(text):
+        assert shown == text
+    assert not re.search("[\n\t\u2028\u2029]", line(text))
+
+
+def test_text_in_any_script_stays_as_it_is() -> None:
+    for text in ("ไทย", "עברית", "العربية", "👨\u200d👩\u200d👧", "a\nb\tc", "é", "中文"):
+        assert clean(text) == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_the_stream_cleans_whatever_it_is_given(encoding: str) -> None:
+    raw = io.BytesIO()
+    stream = Guarded(io.TextIOWrapper(raw, encoding=encoding))
+    print(HOSTILE, file=stream)  # type: ignore[arg-type]
+    stream.writelines([HOSTILE])
+    stream.flush()
+    assert not FORBIDDEN.search(raw.getvalue().decode(encoding))
+
+
+# -- every command that prints what a peer said ------------------------------------------------------------------------------
+
+
+def answer_of(op: str) -> dict[str, Any]:
+    """As a hostile peer would fill it: every text is HOSTILE."""
+    row = {"id": "00" * 32, "what": HOSTILE, "rule": HOSTILE, "reason": HOSTILE, "height": 1, "fee_micro": 1, "refunded_micro": 0, "bond_micro": 0,
+           "burnt_micro": 0}
+    names = "fees paid forfeited fined reward duties withheld bounty slashed"
+    own = {f"{name}_micro": 0 for name in names.split()}
+    sums = {**own, "minted_micro": 0, "penalties_micro": 0, "burnt_micro": 0, "settled_at": 1}
+    page = {"epoch": 0, "node": HOSTILE, "first_height": 1, "last_height": 2, "kept": True, "inferences": [row], "next": 1, "open": [], "own": own,
+            "sums": sums}
+    return {"earnings": page}.get(op, {
+        "node": "00" * 32, HOSTILE: HOSTILE, "text": HOSTILE, "list": [HOSTILE, {"a": HOSTILE}], "map": {"a": HOSTILE},
+        "maps": {HOSTILE: {HOSTILE: HOSTILE}},
+    })
+
+
+def own_peer(monkeypatch: pytest.MonkeyPatch, found: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    for place in ("p2p.control.call", "p2p.cli.earnings.call"):
+        monkeypatch.setattr(place, lambda directory, request: found(request))
+
+
+async def hostile_query(*arguments: Any) -> dict[str, Any]:
+    del arguments
+    return answer_of("governance")
+
+
+async def hostile_error(*arguments: Any) -> dict[str, Any]:
+    del arguments
+    raise RemoteProtocolError(HOSTILE, field=HOSTILE)
+
+
+async def hostile_events(spec: client.AskSpec) -> Any:
+    del spec
+    yield {"event": "accepted", "inference_id": HOSTILE}
+    yield {"event": "token", "text": HOSTILE, "token": 1}
+    yield {"event": "done", "receipt": {"checked": False, "problems": [HOSTILE], HOSTILE: HOSTILE}, "text": HOSTILE}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "genesis.cbor").write_bytes(encode(OLD))
+    for name in ("account.key", "node.key"):
+        Key.generate().save(tmp_path / name)
+    return tmp_path
+
+
+LOCAL = (["status"], ["peers"], ["verification"], ["sprint"], ["block", "3"], ["inference", "00"], ["earnings", "--epoch", "0"])
+REMOTE = (["governance", "list"], ["account", "transfer", "00" * 32, "1"], ["ask", "hi"], ["account", "show"], ["verify-header", "3"],
+          ["prove", "account", "00" * 32])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("words", [*LOCAL, *REMOTE], ids=" ".join)
+def test_no_command_prints_what_a_peer_must_not_say(
+    words: list[str], as_json: bool, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_peer(monkeypatch, lambda request: answer_of(request["op"]))
+    monkeypatch.setattr("p2p.client.query_once", hostile_query)
+    monkeypatch.setattr("p2p.client.send_order", hostile_error)
+    monkeypatch.setattr("p2p.client.ask", hostile_events)
+
+    def asking(directory: Path, address: str | None, genesis: object, work: Callable[[Any], Any]) -> Any:
+        return work(lambda request: answer_of(request["op"]))
+
+    monkeypatch.setattr("p2p.cli.verify.asking", asking)
+    argv = [*words, "--dir", str(home), *(["--peer", PEER] if words in REMOTE else []), *(["--json"] if as_json else [])]
+    main(argv)
+    seen = capsys.readouterr()
+    assert seen.out or seen.err
+    assert not FORBIDDEN.search(seen.out + seen.err)
+    assert "Traceback" not in seen.err
+    if as_json:
+        for text in (seen.out + seen.err).splitlines():
+            json.loads(text)
+
+
+def test_the_answer_itself_is_raw_only_where_that_is_asked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def events(spec: client.AskSpec) -> Any:
+        yield {"event": "token", "text": "\x1b[1mbold", "token": 1}
+        yield {"event": "done", "receipt": {"checked": True}, "text": ""}
+
+    monkeypatch.setattr("p2p.client.ask", events)
+    common = ["ask", "hi", "--peer", PEER, "--dir", str(home)]
+    assert main(common) == 0
+    assert "\\u001b[1mbold" in capsys.readouterr().out
+    assert main([*common, "--raw"]) == 0
+    assert "\x1b[1mbold" in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_whatever_a_peer_puts_into_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(options: argparse.Namespace) -> int:
+        raise Unavailable("first\nreceipt\n  checked True\x1b[2J", field="a\nb")
+
+    monkeypatch.setattr(ask_command, "run", fails)
+    monkeypatch.setattr(main_command.ask, "run", fails)
+    assert main(["ask", "hi", "--peer", PEER]) == 5
+    found = capsys.readouterr().err
+    assert found.count("\n") == 1
+    assert not FORBIDDEN.search(found)
+
+
+def test_every_command_goes_through_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def look(options: argparse.Namespace) -> int:
+        seen.append(isinstance(sys.stdout, Guarded) and isinstance(sys.stderr, Guarded))
+        return 0
+
+    for command in main_command.parser()._subparsers._group_actions[0].choices.values():  # type: ignore[union-attr]
+        assert command.get_default("run") or command._subparsers
+    monkeypatch.setattr(main_command.ask, "run", look)
+    before = sys.stdout, sys.stderr
+    assert main(["ask", "hi", "--peer", PEER]) == 0
+    assert seen == [True]
+    assert (sys.stdout, sys.stderr) == before
