@@ -16,7 +16,7 @@ from p2p.ledger.price import MAX_PRICE
 from p2p.terminal import line
 
 MAX_HEIGHT = (1 << 32) - 1
-MAX_HEX = 1 << 21  # digits: as many as a frame has room for
+MAX_HEX = 1 << 23  # digits: as many as a frame has room for
 Amount = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Height = Annotated[int, Meta(ge=0, le=MAX_HEIGHT)]
 Nonce = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -80,14 +80,13 @@ class BlockAnswer(Struct, frozen=True):
     beacon: Hex32
 
 
-class InferenceAnswer(Struct, frozen=True):
-    """What `verify` compares of an inference on chain."""
+class PayloadAnswer(Struct, frozen=True):
+    """What the own peer has of one answer."""
 
-    artifact_root: Hex
-    executor: Hex
-    output_tokens: Amount
-    prompt_tokens: Amount
-    agent: Hex32
+    payload: Hex
+    request: Hex
+    finish: Hex
+    beacon: Hex32
     candidates: Annotated[tuple[Hex32, ...], Meta(max_length=64)]
 
 
@@ -120,7 +119,7 @@ class AccountAnswer(Struct, frozen=True):
     nodes: Annotated[tuple[NodeOfAccount, ...], Meta(max_length=1024)]
 
 
-Kind = Literal["tip", "account", "prove", "serving", "light", "order", "block", "inference"]
+Kind = Literal["tip", "account", "prove", "serving", "light", "order", "block", "payload"]
 
 
 def read(kind: type[T], answer: Any, op: Kind, peer: str) -> T:

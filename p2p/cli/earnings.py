@@ -23,11 +23,21 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    try:
+        return _run(options)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"the peer's answer is no epoch's earnings ({type(error).__name__})"
+        raise RemoteProtocolError(f"{what}; is it of another version?", field="earnings", code="odd_answer") from error
+
+
+def _run(options: argparse.Namespace) -> int:
     node = public_key(options.node, "node").hex() if options.node is not None else call(options.dir, {"op": "status"})["node"]
     page = _page(options.dir, options.epoch, node, 0)
     rows = list(page["inferences"])
     while page["next"] > len(rows):
         page = _page(options.dir, options.epoch, node, page["next"])
+        if not page["inferences"]:
+            raise RemoteProtocolError("the peer says there are more inferences, and shows none", field="earnings", code="odd_answer")
         rows += page["inferences"]
     page["inferences"] = rows
     page["balanced"] = balanced(page["sums"])

@@ -165,6 +165,7 @@ def _from_proof(proof: Proof) -> Case:
 
 def _from_store(options: argparse.Namespace) -> Case:
     """From the own peer, whose chain has checked the signatures."""
+    from p2p.answers import PayloadAnswer, read
     from p2p.codec import unpack
     from p2p.control import call
     from p2p.inference.session import Payload
@@ -173,14 +174,16 @@ def _from_store(options: argparse.Namespace) -> Case:
     from p2p.verification.artifact import parse
 
     found = call(options.dir or DEFAULT_DIR, {"op": "payload", "id": options.what.lower()})
-    payload = unpack(Payload, bytes.fromhex(found["payload"]))
-    request, finish = unpack(Request, bytes.fromhex(found["request"])), unpack(FinishRecord, bytes.fromhex(found["finish"]))
-    drawn = tuple(map(bytes.fromhex, found["candidates"]))
-    return Case(request, finish, bytes.fromhex(found["beacon"]), payload.prompt, parse(payload.artifact), drawn)
+    kept = read(PayloadAnswer, found, "payload", str(options.dir or DEFAULT_DIR))
+    payload = unpack(Payload, bytes.fromhex(kept.payload))
+    request, finish = unpack(Request, bytes.fromhex(kept.request)), unpack(FinishRecord, bytes.fromhex(kept.finish))
+    drawn = tuple(map(bytes.fromhex, kept.candidates))
+    return Case(request, finish, bytes.fromhex(kept.beacon), payload.prompt, parse(payload.artifact), drawn)
 
 
 async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) -> list[str]:
     """Problems, as the chain of the peer given sees them."""
+    from p2p.answers import BlockAnswer, read
     from p2p.inspection import chain_problems
 
     record, height = proof.finish.record, proof.signed_request.request.draw_height
@@ -192,7 +195,8 @@ async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) ->
             raise
         notes.append("no peer asked: root and draw were not compared with a chain")
         return []
-    beacon = bytes.fromhex(block["beacon"]) if block else None
+    peer = options.peer or str(options.dir or DEFAULT_DIR)
+    beacon = bytes.fromhex(read(BlockAnswer, block, "block", peer).beacon) if block is not None else None
     if beacon is None:
         notes.append(f"the peer has no block {height}: the beacon was not compared")
     return chain_problems(record, proof.accepted, found, beacon)

@@ -10,6 +10,7 @@ Also `python -m p2p.inference.vllm_server --model PATH --log FILE [--port P --ke
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import secrets
 import shutil
@@ -36,6 +37,7 @@ from p2p.logs import RotatingFile, plain
 from p2p.types import Params
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
+_PREFIX = "folkmoot-vllm-"
 TAIL_LINES = 6  # of its log, said when it ends
 OURS = ("--host", "--port", "--uds", "--api-key", "--model", "--served-model-name", "--logits-processors")  # flags that are not the user's
 Progress = Callable[[str], None]
@@ -137,7 +139,7 @@ async def vllm_server(
     """Start, warm up, yield the URL, restart what crashes, stop at the end. Raises Unavailable when it does not come up the first time.
     port: listen there on loopback, with `key`, instead of a Unix socket."""
     check_flags(flags)
-    folder = Path(tempfile.mkdtemp(prefix="folkmoot-vllm-", dir=short_folder()))
+    folder, lock = make_place()
     place = folder / "socket"
     where = ["--host", "127.0.0.1", "--port", str(port)] if port else ["--uds", str(place)]
     server = _Server(
@@ -154,6 +156,31 @@ async def vllm_server(
         with trio.CancelScope(shield=True):
             await server.process.stop()
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def make_place() -> tuple[Path, int]:
+    """A new folder for a socket, and the lock that says somebody uses it. Those that killed peers of this user left are taken away: nobody
+    holds their locks."""
+    for old in Path(short_folder()).glob(_PREFIX + "*"):
+        try:
+            if old.is_symlink() or old.stat().st_uid != os.geteuid():
+                continue
+            held = os.open(old / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue  # just begun, or gone meanwhile
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError:
+            continue  # in use
+        finally:
+            os.close(held)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=short_folder()))
+    lock = open_output(folder / "lock.new")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / "lock.new").rename(folder / "lock")  # it has its name only once it is held
+    return folder, lock
 
 
 class _Server:

@@ -145,6 +145,32 @@ def test_help_needs_no_home(words: list[str]) -> None:
     assert "usage" in done.stdout
 
 
+# -- what a peer may answer --------------------------------------------------------------------------------------------------
+
+ODD_ANSWERS: tuple[Any, ...] = (
+    {}, {"height": "3"}, {"height": -1, "light": "zz"}, {"height": 3, "light": "00"}, {"height": 2**64, "value": [], "proof": None, "left": 7},
+    {"height": 3, "value": None, "proof": "00", "left": None}, {"account": "00" * 32, "balance_micro": "7"}, {"next": 10**9, "inferences": []},
+    {"next": 1, "inferences": [[]], "sums": {}}, {"sums": {"fees_micro": "x"}, "next": 0, "inferences": []}, {"payload": 7},
+    {"next": [], "inferences": 3},
+    {"payload": "00", "request": "00", "finish": "00", "beacon": "00" * 32, "candidates": []}, {"a": {"b": [{"c": {}}] * 3}},
+)
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS, ids=lambda answer: ",".join(answer) or "empty")
+@pytest.mark.parametrize("words", [
+    ["status"], ["inference", "00"], ["earnings", "--epoch", "0", "--node", "00" * 32], ["account", "show"], ["verify-header", "3"],
+    ["prove", "account", "00" * 32, "--wait", "0"], ["verify", "00" * 32, "--model", "."],
+], ids=lambda words: words[0])
+def test_an_odd_answer_is_one_sentence(
+    words: list[str], answer: Any, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("p2p.control.call", "p2p.cli.earnings.call"):
+        monkeypatch.setattr(place, lambda directory, request: answer)
+    status, text = said([*words, "--dir", str(home)], capsys)
+    assert text.count("\n") == (status != 0)
+    assert status in (0, 2, 3)
+
+
 # -- money before files --------------------------------------------------------------------------------------------------------
 
 

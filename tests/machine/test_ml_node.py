@@ -211,6 +211,21 @@ async def test_the_own_engine_can_be_reached_by_this_user_alone(tmp_path: Path, 
     assert not place.parent.exists()
 
 
+def test_the_place_of_a_killed_peer_is_taken_away_and_that_of_a_living_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "short_folder", lambda: str(tmp_path))
+    (killed, lock), living = server.make_place(), server.make_place()
+    os.close(lock)  # as the kernel does
+    begun = tmp_path / "folkmoot-vllm-begun"
+    begun.mkdir()
+    folder, mine = server.make_place()
+    assert not killed.exists()
+    assert living[0].exists()
+    assert begun.exists()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    os.close(living[1])
+    os.close(mine)
+
+
 async def test_a_port_has_a_key_that_no_user_sees(tmp_path: Path, quick: Path) -> None:
     key, port = secrets.token_hex(16), free_port()
     async with running(tmp_path, [], port=port, key=key) as url:

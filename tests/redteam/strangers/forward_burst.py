@@ -27,7 +27,10 @@ async def attack(target: Target) -> None:
 
 async def _ask(target: Target, network: Network, number: int) -> None:
     key, address = target.rich[number % len(target.rich)], target.addresses[number % len(target.addresses)]
-    spec = AskSpec(address, key, network_of(target.genesis), DEFAULT_MODEL, f"burst {number}", max_tokens=200, nonce=1 + number // len(target.rich))
+    spec = AskSpec(
+        address, key, network_of(target.genesis), DEFAULT_MODEL, f"burst {number}", max_tokens=200, nonce=1 + number // len(target.rich),
+        genesis=target.genesis,
+    )
     try:
         with trio.move_on_after(3.0):
             async for _ in ask_over(network, spec):
