@@ -294,8 +294,7 @@ class Discovery:
                     await trio.sleep(_DELIVERY_S)
                 except FolkmootError as error:
                     log.debug("no goodbye to %s: %s", peer, error)
-            self.verified.discard(peer)
-            await drop_connection(self.host, ID.from_string(peer))
+            await self._leave_alone(peer, RemoteProtocolError(why, field="peer", code=code, penalty=0), seconds=seconds)
         finally:
             self._parting.discard(peer)
 

@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of
-from p2p.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD
+from p2p.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S
 
 MARK = "_folkmoot_door"  # under which the library's objects carry what is ours
 _TURN_S = 0.05
@@ -57,8 +57,6 @@ class Intake:
             return
         self._guess = self._unread() + length
         wanted = -(-self._guess // _STEP) * _STEP
-        if self._guess > MAX_UNREAD:
-            raise TooMuchUnread
         if wanted <= self._charged:
             self._give(self._charged - wanted)
         elif self._ledger.take(self.peer, self.group, wanted - self._charged):

@@ -37,7 +37,7 @@ def scope_of(host: str) -> str:
         address = address.ipv4_mapped
     if address.is_loopback:
         return HERE
-    if address.is_unspecified or address.is_multicast or address.is_link_local or address.is_reserved:
+    if address.is_multicast or address.is_reserved:  # link-local and the like are not global: below
         return NOWHERE
     for network in _PRIVATE:
         if address.version == network.version and address in network:
@@ -48,12 +48,12 @@ def scope_of(host: str) -> str:
 def may_name(address: str, source: str | None) -> bool:
     """REACH-1, REACH-2: whether a peer that is connected from or at host `source` may name `address` (without /p2p/ID)."""
     found = _TCP.match(address)
-    if found is None or found["kind"].startswith("dns"):
+    if found is None:
         return False
     scope, near = scope_of(found["host"]), scope_of(source or "")
     if scope == PUBLIC:
         return True
-    return scope != NOWHERE and (near == scope or (near == HERE and scope != PUBLIC))
+    return scope != NOWHERE and near in (scope, HERE)
 
 
 class DialPolicy:

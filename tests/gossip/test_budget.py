@@ -180,15 +180,18 @@ async def test_begun_frames_of_a_stranger_are_refused_and_ours_wait(autojump_clo
     assert ledger.used == 0, "a stream that ends gives back"
     ours = [Stream(Raw(four[:4] + bytes(4 * MIB)), "peer", room) for _ in range(3)]
     lengths: list[int] = []
+    taken: list[int] = []
 
     async def take(stream: Stream) -> None:
         lengths.append(len(await stream.receive()))
+        taken.append(ledger.of("peer")[0])
         await stream.close()
 
     async with trio.open_nursery() as nursery:
         for stream in ours:
             nursery.start_soon(take, stream)
     assert lengths == [4 * MIB] * 3
+    assert taken == [0] * 3, "a frame that is whole is unparsed no more"
     assert ledger.used == 0
 
 

@@ -260,12 +260,12 @@ async def test_two_peers_with_one_key_are_both_told() -> None:
 
 
 async def test_who_floods_the_multiplexer_pays_for_it_and_goes() -> None:
-    """Frames that ask for nothing: reading them was free. The CPU is their sender's, and who owes seconds of it is disconnected with a reason."""
-    async with peers({"seed": seed("victim").hex(), "owed_ms": 200}) as (victim,), bare_host("flooder") as host:
+    """Frames that ask for nothing: reading them was free. The CPU is their sender's, and who owes too much of it is disconnected with a reason."""
+    async with peers({"seed": seed("victim").hex(), "work_ms": 20}) as (victim,), bare_host("flooder") as host:
         target = info(victim.address)
         await host.connect(target)
         muxed = host.get_network().get_connections(target.peer_id)[0].muxed_conn
-        flood = frame(0, 1, 0, 4242, 1) * 500
+        flood = frame(0, 1, 0, 4242, 1) * 100
 
         async def send() -> None:
             while True:
@@ -274,6 +274,10 @@ async def test_who_floods_the_multiplexer_pays_for_it_and_goes() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_whatever_comes, send)
-            await victim.until(lambda state: state["status"]["budgets"]["work ms"]["spent"] > 500, 60)
+            state = await victim.until(lambda state: state["status"]["troubles"], 60)
+            assert state["status"]["troubles"][0] | {"seconds": 0} == {
+                "peer": str(host.get_id()), "code": "overload", "message": "reading what you send takes more CPU than a peer's share", "seconds": 0,
+                "by_them": False,
+            }
             await victim.until(lambda state: state["status"]["budgets"]["connections"]["used"] == 0, 60)
             nursery.cancel_scope.cancel()

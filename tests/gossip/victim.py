@@ -15,6 +15,7 @@ from p2p.gossip.host import NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import topic_name
 from p2p.keys import Key
+from p2p.limits import BUDGETS
 from p2p.outcome import Outcome
 
 
@@ -53,7 +54,9 @@ async def peer(settings: dict[str, Any]) -> None:
         return Outcome.REJECT if data.startswith(b"bad") else Outcome.ACCEPT
 
     score.BAN_S = settings.get("ban_s", score.BAN_S)
-    keeping.MAX_OWED_MS = settings.get("owed_ms", keeping.MAX_OWED_MS)
+    if "work_ms" in settings:  # a peer's share of CPU in a second, and what it may owe
+        BUDGETS["work ms"] = BUDGETS["work ms"]._replace(peer=settings["work_ms"])
+        keeping.MAX_OWED_MS = settings["work_ms"]
     config = NetworkConfig(
         Key(bytes.fromhex(settings["seed"])),
         settings.get("network", "lab"),
