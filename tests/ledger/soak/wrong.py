@@ -221,6 +221,7 @@ def _body(scene: Scene) -> None:
         ("out of bounds", owner, Propose(ChangeChecks((("dispute_committee", 1),)))),
         ("no consent", client, replace(register(scene, client, foreign, (MODEL,)), proof=rng.randbytes(64))),
         ("another's node", client, register(scene, client, foreign, (MODEL,))), ("no such model", client, register(scene, client, new, ("none",))),
+        ("no money for a place", new, register(scene, new, scene.people.make(), (MODEL,))),
         ("another's node", client, rotation(scene, client, foreign, new)),
         ("no consent", owner, replace(rotation(scene, owner, foreign, new), new_proof=rng.randbytes(64))),
         ("a key in use", owner, rotation(scene, owner, foreign, scene.key(scene.anybody()))),
