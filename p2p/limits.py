@@ -60,7 +60,7 @@ MAX_VALIDATORS: Final = 128
 MAX_TXS_PER_BLOCK: Final = 512
 MAX_RECORDS_PER_TX: Final = 256
 MAX_BATCHES_IN_FLIGHT: Final = 16  # of one peer on their way into a block
-MAX_NONCES_AHEAD: Final = 2 * MAX_BATCHES_IN_FLIGHT  # of a sender's batches beyond the chain: others may be a block behind
+MAX_BATCHES_AHEAD: Final = 2 * MAX_BATCHES_IN_FLIGHT  # of a sender's batches beyond the chain: others may be a block behind
 MEMPOOL_ENTRY: Final = 512  # what a waiting transaction costs beside its bytes
 MEMPOOL_PER_SENDER: Final = MAX_BATCHES_IN_FLIGHT * (MAX_TX + MEMPOOL_ENTRY)
 MEMPOOL_WEIGHTY: Final = 32 * MIB  # batches of participants with weight
@@ -187,7 +187,7 @@ BUDGETS: Final = {
 
 assert MAX_TX < MAX_GOSSIP < MIB <= MAX_FRAME
 assert MAX_TX <= MAX_BLOCK < MAX_PROPOSAL <= MAX_FRAME // 2
-assert MAX_BATCHES_IN_FLIGHT < MAX_NONCES_AHEAD
+assert MAX_BATCHES_IN_FLIGHT < MAX_BATCHES_AHEAD
 assert MEMPOOL_PER_SENDER * 8 <= MEMPOOL_WEIGHTLESS <= MEMPOOL_WEIGHTY
 assert MAX_ORDERS_PER_ACCOUNT <= MAX_ORDERS_PER_BLOCK <= MAX_TXS_PER_BLOCK // 4
 assert GAP_TTL_HEIGHTS < REPEAT_HEIGHTS < TX_TTL_HEIGHTS < OUTBOX_TTL_HEIGHTS

@@ -137,7 +137,7 @@ MUTANTS = (
            "weight=min(cast.weight, _counts(view, cast.account))", "weight=cast.weight"),
     Mutant("a sender that is not known here is somebody's fault", "p2p/chain_txs.py",
            'raise Unavailable("the sender is no participant', 'raise RemoteProtocolError("the sender is no participant'),
-    Mutant("batches of any number are kept", "p2p/chain_txs.py", "if batch.nonce > participant.batch_nonce + MAX_NONCES_AHEAD:", "if False:"),
+    Mutant("batches of any number are kept", "p2p/chain_txs.py", "if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:", "if False:"),
     Mutant("a content is handed on again and again", "p2p/chain_txs.py",
            "return Outcome.ACCEPT if self.mempool.is_news(raw, self._tip.height) else Outcome.IGNORE", "return Outcome.ACCEPT"),
     Mutant("signatures of transactions are not verified", "p2p/chain_txs.py",
