@@ -64,7 +64,7 @@ async def test_the_executor_is_asked_first_and_alone_where_it_answers(autojump_c
     assert lab.asked == [EXECUTOR]
 
 
-@pytest.mark.parametrize("who", [AGENT, *FELLOWS])
+@pytest.mark.parametrize("who", [AGENT, *FELLOWS], ids=["agent", "fellow", "another"])
 @pytest.mark.parametrize("executor", ["gone", "silent", "refuses", "lies"])
 async def test_who_the_executor_leaves_out_has_it_from_another(who: bytes, executor: str, autojump_clock: Any) -> None:
     streams: dict[bytes, Any] = {who: FakeStream(PAYLOAD)}

@@ -209,10 +209,11 @@ class Lives:
         off = {OTHER_KERNELS: 40, WILD: 130}.get(number, 0)  # thousandths of a nat from those of all others
         shown = ((at, (false_row if invents else true_row)(life.id, at)) for at in rows)
         numbers = tuple(RevealedRow(at, tuple((token, logprob - off) for token, logprob in row)) for at, row in shown)
+        salt = digest(b"salt", life.id, node, inference.panels[-1].height.to_bytes(8, "big"))  # who had nothing may be asked again
         if scene.chance(950 if life.hidden else 10):
-            return Verdict(life.id, node, VerdictKind.WITHHELD, "nobody has it", 0, 0, (), digest(b"salt", life.id, node))
+            return Verdict(life.id, node, VerdictKind.WITHHELD, "nobody has it", 0, 0, (), salt)
         kind = VerdictKind.VALID if valid else VerdictKind.INVALID
-        return Verdict(life.id, node, kind, "" if valid else "because", ratio, length, numbers, digest(b"salt", life.id, node))
+        return Verdict(life.id, node, kind, "" if valid else "because", ratio, length, numbers, salt)
 
     def _over(self, life: Life, inference: Inference) -> None:
         scene = self.scene
