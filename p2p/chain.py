@@ -31,9 +31,8 @@ from p2p.ledger.members import Members, members, punished, rotate
 from p2p.ledger.mempool import Mempool
 from p2p.ledger.opened import Opened
 from p2p.ledger.ops import SignedOp
-from p2p.ledger.price import price_of
 from p2p.ledger.records import Receipt
-from p2p.ledger.rules import check_request, escrow_of
+from p2p.ledger.rules import check_request
 from p2p.ledger.settle import end_of_block_steps
 from p2p.ledger.snapshot import Manifest, make_chunks
 from p2p.ledger.transactions import parse
@@ -290,10 +289,8 @@ class Chain(Transactions):
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""
-        spec = self.model(signed.request.model)
-        assert spec is not None  # check_request
-        request, escrow = signed.request, escrow_of(signed.request, price_of(self._view(), spec))
-        self._reserved[_reservation(signed)] = (request.account, request.signer, escrow, self.height())
+        request = signed.request
+        self._reserved[_reservation(signed)] = (request.account, request.signer, self.escrow_micro(signed), self.height())
 
     def put_payload(self, inference_id: bytes, payload: bytes) -> None:
         self.payloads.put(inference_id, payload)

@@ -18,6 +18,7 @@ from p2p.ledger.mempool import Mempool
 from p2p.ledger.models import model_spec, spec_at
 from p2p.ledger.price import price_of
 from p2p.ledger.proofs import TreeProof, prove
+from p2p.ledger.rules import escrow_of
 from p2p.ledger.serving import serving_at
 from p2p.ledger.stacks import stack_problem
 from p2p.ledger.statement import open_cases, statement
@@ -74,6 +75,21 @@ class Answers:
         """Whether `node` can put a Start on chain: a participant under its key of now, not suspended."""
         participant = self._view().participant(node)
         return participant is not None and participant.node == node and not participant.suspended_until
+
+    def trusted_micro(self, account: bytes) -> int:
+        """What is taken on an account's word before a Start holds it, by all executors together: what it has, as far as it has proven itself."""
+        found = self._view().account(account)
+        return min(found.balance_micro, found.proven_micro)
+
+    def escrow_micro(self, signed: SignedRequest) -> int:
+        """What its Start would hold now."""
+        spec = self.model(signed.request.model)
+        return escrow_of(signed.request, price_of(self._view(), spec)) if spec else 0
+
+    def is_void(self, signed: SignedRequest) -> bool:
+        """Whether its account has made its Start impossible: another request or order has its nonce, or the money is gone."""
+        account = self._view().account(signed.request.account)
+        return not account.nonce_is_free(signed.request.client_nonce) or account.balance_micro < self.escrow_micro(signed)
 
     def has_weight(self, node: bytes) -> bool:
         participant = self._view().participant(node)

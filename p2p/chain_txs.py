@@ -18,7 +18,7 @@ from p2p.ledger.ops import SignedOp
 from p2p.ledger.orders import carry_out
 from p2p.ledger.transactions import Transaction, check_signature, parse
 from p2p.ledger.view import View
-from p2p.limits import MAX_NONCES_AHEAD, MAX_TXS_PER_BLOCK
+from p2p.limits import MAX_BATCHES_AHEAD, MAX_TXS_PER_BLOCK
 from p2p.outcome import Outcome
 from p2p.types import SignedBatch
 
@@ -75,8 +75,8 @@ class Transactions(Answers):
             raise InvalidRequest("the sender's key was given up for another", field="sender")
         if batch.nonce <= participant.batch_nonce:
             raise InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
-        if batch.nonce > participant.batch_nonce + MAX_NONCES_AHEAD:
-            raise Unavailable(f"the next nonce is {participant.batch_nonce + 1}, at most {MAX_NONCES_AHEAD} are kept", field="nonce")
+        if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:
+            raise Unavailable(f"the next nonce is {participant.batch_nonce + 1}, at most {MAX_BATCHES_AHEAD} are kept", field="nonce")
         share = Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS
         return Waiting(raw, batch.sender, batch.nonce, share, self._tip.height)
 

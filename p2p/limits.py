@@ -44,6 +44,11 @@ SPRINT_COMMIT_LEAD: Final = 3  # heights before the race closes at which a peer 
 MAX_FETCHES: Final = 64  # payloads that a validator looks for at once: who hides many does not keep it from the others
 MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain, or did not confirm
 MAX_UNPAID: Final = 2  # answers made for one account that had spent the money elsewhere when its Start came
+MAX_AHEAD: Final = 4  # answers for one account that an executor begins before their Start is on chain
+MAX_AHEAD_ACCOUNTS: Final = 4096  # accounts of which it remembers that
+MAX_WAITING_STARTS: Final = 64  # requests that wait for their Start at once
+START_WAIT_S: Final = 20.0  # each of them
+START_POLL_S: Final = 0.2
 MAX_METERED: Final = 1024  # accounts, or agents, whose use is remembered
 MAX_AFTER_STOP: Final = 512  # tokens on their way when the agent asked to stop: an engine without latency fills every buffer between
 MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
@@ -55,7 +60,7 @@ MAX_VALIDATORS: Final = 128
 MAX_TXS_PER_BLOCK: Final = 512
 MAX_RECORDS_PER_TX: Final = 256
 MAX_BATCHES_IN_FLIGHT: Final = 16  # of one peer on their way into a block
-MAX_NONCES_AHEAD: Final = 2 * MAX_BATCHES_IN_FLIGHT  # of a sender's batches beyond the chain: others may be a block behind
+MAX_BATCHES_AHEAD: Final = 2 * MAX_BATCHES_IN_FLIGHT  # of a sender's batches beyond the chain: others may be a block behind
 MEMPOOL_ENTRY: Final = 512  # what a waiting transaction costs beside its bytes
 MEMPOOL_PER_SENDER: Final = MAX_BATCHES_IN_FLIGHT * (MAX_TX + MEMPOOL_ENTRY)
 MEMPOOL_WEIGHTY: Final = 32 * MIB  # batches of participants with weight
@@ -182,12 +187,13 @@ BUDGETS: Final = {
 
 assert MAX_TX < MAX_GOSSIP < MIB <= MAX_FRAME
 assert MAX_TX <= MAX_BLOCK < MAX_PROPOSAL <= MAX_FRAME // 2
-assert MAX_BATCHES_IN_FLIGHT < MAX_NONCES_AHEAD
+assert MAX_BATCHES_IN_FLIGHT < MAX_BATCHES_AHEAD
 assert MEMPOOL_PER_SENDER * 8 <= MEMPOOL_WEIGHTLESS <= MEMPOOL_WEIGHTY
 assert MAX_ORDERS_PER_ACCOUNT <= MAX_ORDERS_PER_BLOCK <= MAX_TXS_PER_BLOCK // 4
 assert GAP_TTL_HEIGHTS < REPEAT_HEIGHTS < TX_TTL_HEIGHTS < OUTBOX_TTL_HEIGHTS
 assert MAX_RECORDS_PER_TX * 64 < MAX_TX * 4
 assert PING_TIMEOUT_S < PING_INTERVAL_S
+assert START_POLL_S < START_WAIT_S < FIRST_TOKEN_TIMEOUT_S
 assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
 assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP

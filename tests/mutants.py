@@ -127,9 +127,17 @@ MUTANTS = (
     Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):", "for lower in (2, 1, 0):"),
     Mutant("strangers get the whole budget", "p2p/gossip/budget.py", "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
     Mutant("items are not counted", "p2p/codec.py", "                left_to_announce -= left\n", ""),
+    Mutant("a price counts what comes back", "p2p/ledger/payout.py", "        credit(view, client, amount)\n",
+           "        credit(view, client, amount)\n        used_by(view, inference.signed_request.request.model, height, 50)\n"),
+    Mutant("a price counts what one asks of oneself", "p2p/ledger/payout.py",
+           "    if view.owner_of(finish.executor) != request.account:", "    if True:"),
+    Mutant("who came last goes first", "p2p/ledger/places.py",
+           "one.node in racing, one.active, one.node", "one.node in racing, -one.active, one.node"),
+    Mutant("a vote weighs what its account has given away", "p2p/ledger/governance.py",
+           "weight=min(cast.weight, _counts(view, cast.account))", "weight=cast.weight"),
     Mutant("a sender that is not known here is somebody's fault", "p2p/chain_txs.py",
            'raise Unavailable("the sender is no participant', 'raise RemoteProtocolError("the sender is no participant'),
-    Mutant("batches of any number are kept", "p2p/chain_txs.py", "if batch.nonce > participant.batch_nonce + MAX_NONCES_AHEAD:", "if False:"),
+    Mutant("batches of any number are kept", "p2p/chain_txs.py", "if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:", "if False:"),
     Mutant("a content is handed on again and again", "p2p/chain_txs.py",
            "return Outcome.ACCEPT if self.mempool.is_news(raw, self._tip.height) else Outcome.IGNORE", "return Outcome.ACCEPT"),
     Mutant("signatures of transactions are not verified", "p2p/chain_txs.py",
@@ -170,6 +178,7 @@ MUTANTS = (
     Mutant("answers: more than there are places for", "p2p/admission.py", "if len(self._keys) >= self.most:", "if False:"),
 )
 
+MONEY = ("tests/ledger/test_price.py", "tests/ledger/test_places.py", "tests/ledger/test_governance.py")
 # a mutant of these rooms is looked for by their own tests first
 ANSWERS = ("tests of answers", [
     "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
@@ -184,7 +193,7 @@ BLAME = (
     "tests/verification/test_sources.py",
 )
 STAGES = (
-    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS, *BLAME]),
+    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/test_chain.py", *STRANGERS, *BLAME, *MONEY]),
     ("conformance", ["-m", "tests.conformance"]),
     ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
 )

@@ -25,7 +25,7 @@ from p2p.ledger import transactions
 from p2p.ledger.mempool import Share
 from p2p.ledger.ops import Cap, Register, Transfer, consent, sign_op
 from p2p.ledger.transactions import pack_order
-from p2p.limits import MAX_NONCES_AHEAD, REPEAT_HEIGHTS
+from p2p.limits import MAX_BATCHES_AHEAD, REPEAT_HEIGHTS
 from p2p.node import Node
 from p2p.outbox import Outbox
 from p2p.outcome import Outcome
@@ -64,8 +64,8 @@ def grow(chain: Chain, count: int) -> None:
 
 CASES: list[tuple[str, Callable[[], bytes], Outcome]] = [
     ("a batch", lambda: batch(PEERS[0], 1), Outcome.ACCEPT),
-    ("a little ahead", lambda: batch(PEERS[0], MAX_NONCES_AHEAD), Outcome.ACCEPT),
-    ("further ahead", lambda: batch(PEERS[0], MAX_NONCES_AHEAD + 1), Outcome.IGNORE),
+    ("a little ahead", lambda: batch(PEERS[0], MAX_BATCHES_AHEAD), Outcome.ACCEPT),
+    ("further ahead", lambda: batch(PEERS[0], MAX_BATCHES_AHEAD + 1), Outcome.IGNORE),
     ("as far ahead as there are numbers", lambda: batch(PEERS[0], 2**63 - 1), Outcome.IGNORE),
     ("a number from before the first", lambda: batch(PEERS[0], 0), Outcome.IGNORE),
     ("of nobody known here", lambda: batch(NEW, 1), Outcome.IGNORE),
@@ -143,7 +143,7 @@ def test_a_joiner_blames_nobody_for_what_it_cannot_know_and_takes_it_when_it_doe
     ))))
     grow(ahead, behind)
     scores, spoken = Scores(), [batch(NEW, nonce) for nonce in range(1, count + 1)]
-    for raw in spoken[:MAX_NONCES_AHEAD]:
+    for raw in spoken[:MAX_BATCHES_AHEAD]:
         assert ahead.hear_tx(raw) is Outcome.ACCEPT
     for raw in spoken:
         if joiner.hear_tx(raw) is Outcome.REJECT:
@@ -165,7 +165,7 @@ def test_no_signature_is_checked_for_what_cannot_be_kept(chain: Chain, monkeypat
         return real(key, *rest)
 
     monkeypatch.setattr(transactions, "verify", counted)
-    for raw in (batch(NEW, 1), batch(PEERS[0], 0), batch(PEERS[0], MAX_NONCES_AHEAD + 1), pack_order(sign_op(POOR, GENESIS.network, 1, Cap(1, 1)))):
+    for raw in (batch(NEW, 1), batch(PEERS[0], 0), batch(PEERS[0], MAX_BATCHES_AHEAD + 1), pack_order(sign_op(POOR, GENESIS.network, 1, Cap(1, 1)))):
         assert chain.hear_tx(raw) is Outcome.IGNORE
     assert asked == []
     assert chain.hear_tx(batch(PEERS[0], 1)) is Outcome.ACCEPT
@@ -183,7 +183,7 @@ def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None
     chain = Chain.open(tmp_path, genesis)
     for key in sybils:
         for nonce in range(2, 258):
-            assert chain.hear_tx(batch(key, nonce, network=genesis.network)) is (Outcome.ACCEPT if nonce <= MAX_NONCES_AHEAD else Outcome.IGNORE)
+            assert chain.hear_tx(batch(key, nonce, network=genesis.network)) is (Outcome.ACCEPT if nonce <= MAX_BATCHES_AHEAD else Outcome.IGNORE)
     assert not chain.has_txs(), "nothing that a block could take makes nobody hurry"
     mine = batch(PEERS[0], 1, network=genesis.network)
     assert chain.hear_tx(mine) is Outcome.ACCEPT

@@ -18,6 +18,7 @@ from p2p.bandwidth import UNLIMITED, Bandwidth
 from p2p.codec import encode
 from p2p.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.genesis import ModelSpec
+from p2p.inference.ahead import Ahead
 from p2p.inference.credit import Credit
 from p2p.inference.draw import draw_executors
 from p2p.inference.engine import Engine, Job, TokenStep
@@ -26,7 +27,15 @@ from p2p.inference.session import Done, Forward, Passed, Payload, pack_frame
 from p2p.inference.showing import Showing
 from p2p.inference.stopping import until_stop
 from p2p.keys import Domain, Key, digest, peer_id
-from p2p.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_CANDIDATES, MAX_JOBS_PER_PEER
+from p2p.limits import (
+    BEACON_MAX_AGE,
+    HEIGHTS_APART,
+    MAX_CANDIDATES,
+    MAX_JOBS_PER_PEER,
+    MAX_WAITING_STARTS,
+    START_POLL_S,
+    START_WAIT_S,
+)
 from p2p.types import (
     BusyRecord,
     FinishReason,
@@ -80,10 +89,13 @@ class Executor:
     tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
     credit: Credit = field(init=False)
+    ahead: Ahead = field(init=False)
+    waiting: Places = field(default_factory=partial(Places, MAX_WAITING_STARTS, "for requests whose Start is not on chain yet", "executor"))
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/planting.py)
 
     def __post_init__(self) -> None:
         self.credit = Credit(lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent))
+        self.ahead = Ahead(lambda inference_id: self.chain.draw_of(inference_id) is not None)
 
     @property
     def jobs(self) -> int:
@@ -95,6 +107,11 @@ class Executor:
         signed = forward.signed_request
         request = signed.request
         beacon, drawn = self._check(stream.peer, forward)
+        if not self._goes_ahead(forward):
+            if late := await self._wait_for_start(signed):
+                await self._busy(stream, forward, late)
+                return
+            beacon, drawn = self._check(stream.peer, forward)  # once more, for time has passed
         with ExitStack() as held:
             try:  # before anything is awaited: else any number of requests would find the same place free
                 held.enter_context(self.places.hold(signed.inference_id))
@@ -120,6 +137,30 @@ class Executor:
                 if error.field in OTHERS_FAULT:  # seen only now: nobody shall be blamed that it is not finished
                     self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
                 raise
+
+    def _goes_ahead(self, forward: Forward) -> bool:
+        """Whether the chain holds this request's money, or it may be begun before (ahead.py)."""
+        signed, request = forward.signed_request, forward.signed_request.request
+        if self.chain.draw_of(signed.inference_id) is not None:
+            return True
+        executors = len(self.chain.serving_at(request.model, request.draw_height).pairs())
+        escrow, height = self.chain.escrow_micro(signed), self.chain.height()
+        if self.ahead.covers(request.account, escrow, self.chain.trusted_micro(request.account), executors, height):
+            self.ahead.note(request.account, signed.inference_id, escrow, height)
+            return True
+        return False
+
+    async def _wait_for_start(self, signed: SignedRequest) -> str:
+        """Why it did not come to the chain, empty when it has."""
+        try:
+            with self.waiting.hold(signed.inference_id), trio.move_on_after(START_WAIT_S):
+                while not self.chain.is_void(signed):
+                    await trio.sleep(START_POLL_S)
+                    if self.chain.draw_of(signed.inference_id) is not None:
+                        return ""
+        except Overloaded as error:
+            return error.message
+        return "its Start is not on chain, and its account has not paid enough so far to be served before"
 
     async def _unready(self, forward: Forward, spec: ModelSpec) -> str:
         """Why nothing can be served now; empty where it can."""

@@ -21,6 +21,7 @@ from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import U64, Bytes32, Request
 
 MAX_HOT_KEYS = 8
+MAX_PROVEN = 1 << 62  # so that it has its place on the wire
 
 
 class Spending(Message, frozen=True):
@@ -164,4 +165,12 @@ def debit(view: View, public: bytes, amount: int) -> None:
     account = view.account(public)
     if account.balance_micro < amount:
         raise InvalidRequest(f"the account has {account.balance_micro} micro-credits", field="amount_micro")
-    view.put_account(public, replace(account, balance_micro=account.balance_micro - amount))
+    view.put_account(public, replace(
+        account, balance_micro=account.balance_micro - amount, proven_micro=max(account.proven_micro - amount, 0),
+    ))
+
+
+def prove(view: View, public: bytes, amount: int) -> None:
+    """A fee of this account was booked, and of it `amount` comes back to nobody it could be."""
+    account = view.account(public)
+    view.put_account(public, replace(account, proven_micro=min(account.proven_micro + amount, MAX_PROVEN)))

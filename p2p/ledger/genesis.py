@@ -23,7 +23,7 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
     fit together."""
     check_sprint(genesis)
     for account in genesis.accounts:
-        view.put_account(account.account, Account(account.balance_micro))
+        view.put_account(account.account, Account(account.balance_micro, proven_micro=account.balance_micro))
     first_participants(view, genesis)
     first_models(view, genesis)
     view.put_totals(Totals(minted_micro=sum(a.balance_micro for a in genesis.accounts)))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from p2p.genesis import Genesis
 from p2p.ledger import collateral, earnings, parameters, standing
-from p2p.ledger.accounts import credit
+from p2p.ledger.accounts import credit, prove
 from p2p.ledger.earnings import NOBODY, keep_ended
 from p2p.ledger.notices import notify
 from p2p.ledger.price import used_by
@@ -57,6 +57,8 @@ def stand(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
             used_by(view, request.model, height, finish.generated)
     if not inference.in_sprint:
         _of_use(view, genesis, height, inference)
+        rules = parameters.economy(view, genesis)
+        prove(view, request.account, inference.due_micro * (rules.burn_share_milli + rules.validator_share_milli) // 1000)
     view.put_inference(inference_id, replace(
         inference, status=outcome.value, outcome="", due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
     ))

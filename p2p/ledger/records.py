@@ -21,11 +21,14 @@ MAX_TRUSTED = 16  # of which it keeps reputation
 
 
 class Account(Message, frozen=True):
-    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake). One far above is not free."""
+    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake); one far above is
+    not free. proven_micro: given up for good by paying others' fees, or had from the beginning, less what it moved elsewhere since: how far
+    executors work for it ahead of the chain."""
 
     balance_micro: U64 = 0
     nonce_high: U64 = 0
     nonce_mask: U64 = 0
+    proven_micro: U64 = 0
 
     def nonce_is_free(self, nonce: int) -> bool:
         behind = self.nonce_high - nonce

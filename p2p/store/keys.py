@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 7
+SCHEMA = 8
 DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots", "tree", "archive")
 
 

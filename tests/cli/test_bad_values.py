@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import trio
 
 from p2p import client
+from p2p.cli import main as main_command
 from p2p.cli.main import BUG, NOBODY_READS, main
 from p2p.codec import encode
 from p2p.errors import ConfigError, FolkmootError, Overloaded, RemoteProtocolError, StorageError, Unavailable
@@ -42,6 +45,14 @@ SPANS: tuple[tuple[list[str], str], ...] = (
     (["verify-header", "3", "--period-days"], "period_days"), (["prove", "--period-days"], "period_days"), (["prove", "--wait"], "wait"),
     (["account", "cap", "1", "1", "--peer", PEER, "--timeout"], "timeout"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_parser() -> Iterator[None]:
+    """Built once: it is most of what a refused word costs."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("p2p.cli.main.parser", functools.cache(main_command.parser))
+        yield
 
 
 def said(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

@@ -13,8 +13,8 @@ from p2p.errors import FolkmootError, InvalidRequest, Overloaded
 from p2p.ledger.mempool import RESERVED, Mempool, Share, Waiting
 from p2p.limits import (
     GAP_TTL_HEIGHTS,
+    MAX_BATCHES_AHEAD,
     MAX_BLOCK,
-    MAX_NONCES_AHEAD,
     MAX_ORDERS_PER_ACCOUNT,
     MAX_TX,
     MEMPOOL_ORDERS,
@@ -98,7 +98,7 @@ def filled_bytes(pool: Mempool) -> int:
 
 
 FLOODS = st.tuples(
-    st.integers(1, 40), st.integers(1, MAX_NONCES_AHEAD), st.sampled_from([40, 4096, MAX_TX]),
+    st.integers(1, 40), st.integers(1, MAX_BATCHES_AHEAD), st.sampled_from([40, 4096, MAX_TX]),
     st.sampled_from(["from the first on", "with a gap", "all the same number"]),
 )
 
@@ -178,10 +178,10 @@ def test_a_number_has_one_batch_and_a_sender_no_more_than_its_own_room() -> None
     pool.add(batch(HONEST, 1, 50, Share.WEIGHTY))
     with pytest.raises(InvalidRequest, match="nonce"):
         pool.add(batch(HONEST, 1, 51, Share.WEIGHTY))
-    taken = sum(say(pool, batch(HONEST, nonce, MAX_TX, Share.WEIGHTY)) for nonce in range(2, MAX_NONCES_AHEAD + 1))
+    taken = sum(say(pool, batch(HONEST, nonce, MAX_TX, Share.WEIGHTY)) for nonce in range(2, MAX_BATCHES_AHEAD + 1))
     assert taken * MAX_TX <= MEMPOOL_PER_SENDER
     with pytest.raises(Overloaded, match="sender"):
-        pool.add(batch(HONEST, MAX_NONCES_AHEAD, MAX_TX, Share.WEIGHTY))
+        pool.add(batch(HONEST, MAX_BATCHES_AHEAD, MAX_TX, Share.WEIGHTY))
 
 
 def test_what_waits_behind_a_gap_is_forgotten_soon_and_makes_nobody_hurry() -> None:

@@ -29,7 +29,6 @@ from p2p.ledger.ops import (
     sign_op,
 )
 from p2p.ledger.records import Inference
-from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import (
     BusyRecord,
     FinishReason,
@@ -221,6 +220,7 @@ def _body(scene: Scene) -> None:
         ("out of bounds", owner, Propose(ChangeChecks((("dispute_committee", 1),)))),
         ("no consent", client, replace(register(scene, client, foreign, (MODEL,)), proof=rng.randbytes(64))),
         ("another's node", client, register(scene, client, foreign, (MODEL,))), ("no such model", client, register(scene, client, new, ("none",))),
+        ("no money for a place", new, register(scene, new, scene.people.make(), (MODEL,))),
         ("another's node", client, rotation(scene, client, foreign, new)),
         ("no consent", owner, replace(rotation(scene, owner, foreign, new), new_proof=rng.randbytes(64))),
         ("a key in use", owner, rotation(scene, owner, foreign, scene.key(scene.anybody()))),
@@ -236,7 +236,7 @@ def _form(scene: Scene) -> None:
     used = scene.view.account(key.public).nonce_high
     forms: list[tuple[str, SignedOp]] = [
         ("not signed", replace(op, signature=scene.rng.randbytes(64))), ("signed by another", replace(op, op=replace(op.op, account=other.public))),
-        ("nonce far ahead", sign_op(key, scene.network, used + 2 * MAX_NONCE_AHEAD, Cap(0, 0))),
+        ("nonce far ahead", sign_op(key, scene.network, used + 2**40, Cap(0, 0))),
         ("another network", sign_op(key, "other", op.op.nonce, Cap(0, 0))), ("changed", replace(op, op=replace(op.op, nonce=op.op.nonce + 1))),
     ]
     if used:
