@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "p2p").rglob("*.py")) + sorted((ROOT / "testnet").rglob("*.py")) + sorted((ROOT / "bootstrap").rglob("*.py"))
@@ -48,3 +49,8 @@ def test_file_keeps_the_house_rules(path: Path) -> None:
         assert library not in used or name.startswith(places), f"{library} is imported outside {places}"
     if name.startswith(PURE):
         assert not used & IMPURE, f"a pure core imports {used & IMPURE}"
+
+
+def test_no_property_has_a_time_limit() -> None:
+    """Hypothesis has one of 200 ms unless told otherwise (tests/conftest.py): on a busy machine that is a failure of nothing."""
+    assert settings().deadline is None
