@@ -7,3 +7,7 @@ that others use too (the peer's own event loop, a second engine) it then waits f
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from p2p.inference.instructions import without_tiles
+
+without_tiles()

@@ -1,4 +1,5 @@
-"""`python -m p2p.inference.vllm_main ...`: vLLM's own server, whose processes wait for each other without spinning. Law: nothing else differs.
+"""`python -m p2p.inference.vllm_main ...`: vLLM's own server, whose processes wait for each other without spinning and compute without matrix
+tiles. Law: nothing else differs.
 
 vLLM's processes poll shared memory in a loop for a second after each message, which on a machine with few cores takes from the model what it needs:
 here half a core of two, for nothing. After SPIN_S they wait for the notification that every message sends anyway. At module level,
@@ -12,6 +13,8 @@ from typing import Any
 
 from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
 
+from p2p.inference.instructions import without_tiles
+
 SPIN_S = 0.001
 _init = SpinCondition.__init__
 
@@ -21,6 +24,7 @@ def _brief(self: Any, is_reader: bool, context: Any, notify_address: str, busy_l
 
 
 SpinCondition.__init__ = _brief
+without_tiles()
 
 if __name__ == "__main__":
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)

@@ -18,7 +18,9 @@ from vllm import _custom_ops as ops
 
 
 def keep_bits() -> None:
-    """Make vLLM's oneDNN product independent of the number of rows, in this process; a second call changes nothing."""
+    """Make vLLM's oneDNN product independent of the number of rows, in this process; a second call changes nothing. Its attention does without
+    matrix tiles, as the products do (instructions.py)."""
+    torch.cpu._is_amx_tile_supported = lambda: False  # what vLLM chooses its attention by
     product = getattr(ops, "onednn_mm", None)
     if product is None or hasattr(product, "__wrapped__"):
         return

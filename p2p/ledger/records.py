@@ -22,8 +22,8 @@ MAX_TRUSTED = 16  # of which it keeps reputation
 
 class Account(Message, frozen=True):
     """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake); one far above is
-    not free. proven_micro: given up for good
-    by paying others' fees, or had from the beginning, less what it moved elsewhere since: how far executors work for it ahead of the chain."""
+    not free. proven_micro: given up for good by paying others' fees, or had from the beginning, less what it moved elsewhere since: how far
+    executors work for it ahead of the chain."""
 
     balance_micro: U64 = 0
     nonce_high: U64 = 0

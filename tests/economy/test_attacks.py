@@ -9,8 +9,10 @@ from p2p.economy.attacks import Attacked
 from p2p.economy.scenarios import AGAINST, attacks
 from p2p.economy.strategies import ATTACKS, VICTIM, Attack
 from p2p.economy.trial import Outcome, play_all
+from p2p.genesis import CheckRules
 from p2p.ledger import payout, places
 from p2p.types import Status, VerdictKind
+from p2p.verification.duty import convicts
 
 SEED = 11
 
@@ -30,8 +32,11 @@ def test_no_honest_operator_is_struck_or_out_and_the_attack_was_played(name: str
     found = played(name)
     for who in (VICTIM, "honest"):
         counts = found[who].counts
-        out = {what: counts.get(what, 0) for what in ("INVALIDATED", "strikes", "suspended epochs", "barred epochs", "convicted epochs")}
+        out = {what: counts.get(what, 0) for what in ("suspended epochs", "barred epochs", "convicted epochs")}
         assert not any(out.values()), (who, out, f"seed {SEED}")
+        refused, checked, rules = counts.get("INVALIDATED", 0), counts.get("checked", 0), CheckRules()
+        assert checked > 10
+        assert not convicts(refused, checked, rules.false_alarm_ppm, rules.conviction_ppb), (who, refused, checked, "beyond false alarms")
     attacker = found[name].counts
     withheld = name == "frames by withholding"
     assert withheld or attacker.get("aimed", 0) + attacker.get("steered", 0) > 0

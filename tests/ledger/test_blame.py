@@ -82,7 +82,8 @@ def untouched(lab: Lab, node: bytes) -> None:
 # -- what committees say: strike, fine, conviction and slash, M11, marks, M18 -------------------------------------------------
 
 
-@pytest.mark.parametrize("lie", [{"valid": False}, {"valid": False, "stage0": True}, {"withheld": True}, SILENT, {"row": false_row}], ids=str)
+@pytest.mark.parametrize("lie", [{"valid": False}, {"valid": False, "stage0": True}, {"withheld": True}, SILENT, {"row": false_row}],
+                         ids=("invalid", "refused", "withheld", "silent", "invented"))
 def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: dict[str, Any] | None) -> None:
     lab = staked()
     liar = lab.nodes[LIAR]

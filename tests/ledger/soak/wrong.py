@@ -29,7 +29,6 @@ from p2p.ledger.ops import (
     sign_op,
 )
 from p2p.ledger.records import Inference
-from p2p.limits import MAX_NONCE_AHEAD
 from p2p.types import (
     BusyRecord,
     FinishReason,
@@ -237,7 +236,7 @@ def _form(scene: Scene) -> None:
     used = scene.view.account(key.public).nonce_high
     forms: list[tuple[str, SignedOp]] = [
         ("not signed", replace(op, signature=scene.rng.randbytes(64))), ("signed by another", replace(op, op=replace(op.op, account=other.public))),
-        ("nonce far ahead", sign_op(key, scene.network, used + 2 * MAX_NONCE_AHEAD, Cap(0, 0))),
+        ("nonce far ahead", sign_op(key, scene.network, used + 2**40, Cap(0, 0))),
         ("another network", sign_op(key, "other", op.op.nonce, Cap(0, 0))), ("changed", replace(op, op=replace(op.op, nonce=op.op.nonce + 1))),
     ]
     if used:
