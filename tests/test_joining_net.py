@@ -45,7 +45,7 @@ def folkmoot(*words: str) -> dict[str, Any]:
 def refused(*words: str) -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-m", "p2p", *words, "--json"], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode != 0, done.stdout
-    return dict(json.loads(done.stderr)["error"])
+    return dict(json.loads(done.stderr.splitlines()[-1])["error"])  # before it, what it would cost
 
 
 def account(folder: Path, public: str) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_it_earns_weight_is_drawn_and_its_first_answer_is_booked(net: Net) -> No
     found = net.final(receipt["inference_id"])
     assert found["status"] in STANDS, found
     epochs = range(net.height(0) // EPOCH + 1)
-    booked = sum(int(call(folder, {"op": "earnings", "epoch": one, "node": made["node"], "start": 0})["fees_micro"]) for one in epochs)
+    booked = sum(int(call(folder, {"op": "earnings", "epoch": one, "node": made["node"], "start": 0})["own"]["fees_micro"]) for one in epochs)
     assert booked > 0, "its first answer is booked"
 
     through_it = net.ask(peer=4, max_tokens="4")
