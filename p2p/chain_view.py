@@ -118,6 +118,7 @@ def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
         "output_matches": None if not (finish and inference.output_hash) else not disagree(inference), "outcome": inference.outcome,
         "artifact_root": finish.artifact_root.hex() if finish else "",
         "prompt_tokens": finish.prompt_tokens if finish else 0, "output_tokens": finish.output_tokens if finish else 0,
+        "taken_over": finish.taken_over if finish else 0,
         "finish_reason": finish.finish_reason.name.lower() if finish else "", "streamed_tokens": inference.streamed_tokens,
         "committee": [node.hex() for node in last.members] if last else [], "committee_height": last.height if last else 0,
         "panels": [_panel_view(panel) for panel in inference.panels], "dispute_height": inference.dispute_height,
