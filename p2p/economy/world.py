@@ -20,7 +20,7 @@ from p2p.economy.strategies import BY_NAME, Dealing, Moment
 from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.inference.draw import Lots, draw_executors
 from p2p.keys import Domain, Key, digest
-from p2p.ledger.ops import Deposit, Register, Unregister, consent
+from p2p.ledger.ops import Deposit, Register, Transfer, Unregister, consent
 from p2p.limits import MAX_CANDIDATES
 from p2p.types import ENDED, STANDS, SignedRequest, Status
 
@@ -247,12 +247,17 @@ class World:
             o.last, o.drawn = worth, 0.0
 
     def _whitewash(self, o: Operator) -> None:
-        """Out with the old key, in with a new one of another account. The ledger gives a newcomer no weight."""
+        """Out with the old key, in with a new one of another account, which the old one pays a place for. The ledger gives a newcomer no weight."""
+        rules = self.network.genesis.economy
+        place_micro = rules.registration_bond_micro + rules.registration_fee_micro
+        if self.network.view.account(o.owners[0].public).balance_micro < place_micro:
+            return  # what it lost leaves it no money for another place
         self.network.order(o.owners[0], Unregister(o.nodes[0].public))
         owner, node = (Key(digest(b"economy", what, o.number.to_bytes(4, "big"))) for what in (b"new owner", b"new node"))
         proof = node.sign(Domain.NODE, self.network.genesis.network, consent(owner.public))
-        self.network.order(owner, Register(node.public, (MODEL,), (), 0, "", proof))
         self.network.accounts.append(owner.public)
+        self.network.order(o.owners[0], Transfer(owner.public, place_micro))
+        self.network.order(owner, Register(node.public, (MODEL,), (), 0, "", proof))
         o.nodes.append(node)
         o.owners.append(owner)
         self.of[node.public], self.keys[node.public] = o, node

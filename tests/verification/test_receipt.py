@@ -1,4 +1,5 @@
-"""What a client knows of its draw: beacon and serving set of the height behind certificates and proofs only, whatever the agent shows or not."""
+"""What a client knows of its draw: the serving set of the height behind certificates and proofs only, whatever the agent shows or not. The beacon
+is proved before the request is signed: tests/test_ground.py."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from p2p.chain_sync import light_block
 from p2p.codec import encode, unpack
 from p2p.draw_check import DrawCheck, Known
 from p2p.errors import InvalidRequest, RemoteProtocolError
+from p2p.ground import Question
 from p2p.ledger.serving import ServingSet
 from p2p.serving_proof import ServingProof, open_serving, prove_serving
 from tests.chains import extend
@@ -28,22 +30,27 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return made
 
 
-async def asked(chain: Chain, height: int, lie: str = "", model: str = MODEL) -> DrawCheck:
+def asks(chain: Chain, lie: str = "") -> Question:
     async def question(body: dict[str, Any]) -> dict[str, Any]:
         if body["op"] == "serving":
             return serving(chain, body, lie)
         found = light_block(chain, body["height"])
         if found is None or lie == "nothing":
             raise InvalidRequest("no such block", field="height")
-        if lie == "beacon":
-            found = replace(found, header=replace(found.header, beacon=b"\x05" * 32))
+        if lie == "app hash":
+            found = replace(found, header=replace(found.header, app_hash=b"\x05" * 32))
         if lie == "another":
             found = light_block(chain, body["height"] - 1) or found
-        return {"light": "zz" if lie == "not hexadecimal" else 7 if lie == "a number" else encode(found).hex()} if lie != "no field" else {}
+        light = "zz" if lie == "not hexadecimal" else 7 if lie == "a number" else encode(found).hex()
+        return {"height": body["height"], "light": light} if lie != "no field" else {}
 
+    return question
+
+
+async def asked(chain: Chain, height: int, lie: str = "", model: str = MODEL) -> DrawCheck:
     drawn = DrawCheck(chain.genesis, model, height)
-    await drawn.look(question)
-    await drawn.settle(question)
+    await drawn.look(asks(chain, lie))
+    await drawn.settle(asks(chain, lie))
     return drawn
 
 
@@ -56,25 +63,20 @@ def serving(chain: Chain, body: dict[str, Any], lie: str) -> dict[str, Any]:
         proof = replace(proof, nodes=encode(ServingSet(nodes[1:])))
     if lie == "old state":
         proof = replace(proof, height=top - 1)
-    return {"proof": encode(proof).hex() if lie != "no set" else ""}
+    return {"height": proof.height, "proof": encode(proof).hex() if lie != "no set" else ""}
 
 
 @pytest.mark.parametrize("height", [0, 1, 7, 18])
-async def test_the_beacon_and_the_set_of_a_height_are_found(chain: Chain, height: int) -> None:
+async def test_the_set_of_a_height_is_found(chain: Chain, height: int) -> None:
     found = await asked(chain, height)
-    assert (found.beacon, found.known) == (chain.beacon_at(height), Known.SAID), "no header stands for the newest state yet"
+    assert found.known is Known.SAID, "no header stands for the newest state yet"
     assert found.serving is not None
     assert found.serving.pairs() == chain.serving_at(MODEL, height).pairs() != []
 
 
-@pytest.mark.parametrize("lie", ["nothing", "beacon", "another", "not hexadecimal", "a number", "no field"])
-async def test_what_no_certificate_stands_behind_is_no_beacon(chain: Chain, lie: str) -> None:
-    assert (await asked(chain, 7, lie)).beacon == b""
-
-
 async def test_a_height_that_is_not_there(chain: Chain) -> None:
     found = await asked(chain, 2**62)
-    assert (found.beacon, found.serving, found.known) == (b"", None, Known.UNKNOWN)
+    assert (found.serving, found.known) == (None, Known.UNKNOWN)
 
 
 @pytest.mark.parametrize("lie", ["set", "no set", "old state"])
@@ -84,18 +86,17 @@ async def test_a_set_that_is_not_in_the_state_is_none(chain: Chain, lie: str) ->
     assert (await asked(chain, 7, model="another")).serving is None
 
 
-async def test_a_set_is_proved_by_the_header_after_its_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lie", "known"), [
+    ("", Known.PROVED), *((lie, Known.SAID) for lie in ("nothing", "app hash", "another", "not hexadecimal", "a number", "no field")),
+])
+async def test_a_set_is_proved_by_the_header_after_its_state_and_by_nothing_else(tmp_path: Path, lie: str, known: Known) -> None:
     chain = Chain.open(tmp_path, genesis_of(SCENARIO))
     extend(chain, 4, BY_KEY, lambda height: NOW + height * 1000)
-
-    async def question(body: dict[str, Any]) -> dict[str, Any]:
-        return serving(chain, body, "") if body["op"] == "serving" else {"light": encode(light_block(chain, body["height"])).hex()}
-
     drawn = DrawCheck(chain.genesis, MODEL, 3)
-    await drawn.look(question)
+    await drawn.look(asks(chain))
     extend(chain, 5, BY_KEY, lambda height: NOW + height * 1000)
-    await drawn.settle(question)
-    assert (drawn.beacon, drawn.known) == (chain.beacon_at(3), Known.PROVED)
+    await drawn.settle(asks(chain, lie))
+    assert drawn.known is known
     chain.close()
 
 
