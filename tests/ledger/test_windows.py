@@ -123,8 +123,8 @@ def test_a_last_minute_answer_is_decided_before_the_count_and_its_appeal_gives_t
     dispute, and an appeal at the last height."""
     rules = replace(labs.RULES, appeal_window=6)
     with pytest.raises(ConfigError):
-        RaceLab(14, epoch_blocks=57, rules=rules)
-    lab = RaceLab(14, epoch_blocks=58, rules=rules)
+        RaceLab(18, epoch_blocks=57, rules=rules)
+    lab = RaceLab(18, epoch_blocks=58, rules=rules)  # enough for an appeal that can outvote both committees
     node = lab.nodes[0]
     lab.to_race()
     lab.race(node, 30)
