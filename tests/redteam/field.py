@@ -25,7 +25,7 @@ from tests.net_lab import until
 from tests.verification import toy
 
 HONEST = 5
-SAMPLE_S = 0.5
+SAMPLE_S = 0.25
 RICH_MICRO = 1_000_000_000
 BLOCK_MS = 800  # a height a beat, with or without transactions, so that a slow chain shows
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tests.redteam.field import Sample
@@ -45,12 +46,22 @@ def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], win
 
 
 def _rate(samples: Sequence[Sample]) -> float:
-    """Between the first and last sample: the least that any peer's height grew; a peer that does not answer has not grown."""
+    """Of the peer whose height grew least; a peer that does not answer has not grown. From one new height to another, so that where a window
+    begins and ends does not count as a height more or less; to the window's end where nothing new came for twice as long as usual."""
     if len(samples) < 2:
         return 0.0
-    first, last = samples[0], samples[-1]
-    grown = [max(after, 0) - max(before, 0) for before, after in zip(first.heights, last.heights, strict=True)]
-    return max(0, min(grown)) / (last.at - first.at)
+    rates = []
+    for peer in range(len(samples[0].heights)):
+        seen = [(sample.at, sample.heights[peer]) for sample in samples]
+        news = [after for before, after in pairwise(seen) if after[1] > before[1] >= 0]
+        if len(news) < 2 or seen[-1][1] < news[-1][1]:
+            rates.append(0.0)
+            continue
+        (began, low), (ended, high) = news[0], news[-1]
+        usual_s = (ended - began) / (high - low)
+        until = samples[-1].at if samples[-1].at - ended > 2 * usual_s else ended
+        rates.append((high - low) / (until - began))
+    return min(rates)
 
 
 def punished(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], nodes: Sequence[str]) -> list[str]:

@@ -70,6 +70,8 @@ def test_figures_are_of_their_window() -> None:
     found = figures(samples, answers, Window(2.0, 6.0))
     assert (found.rate, found.asked, found.answered, found.worst_s, found.rss) == (1.0, 4, 0.5, 0.5, 105)
     assert figures(samples[:1], [], Window(0, 1)).rate == 0.0
+    still = [*samples[:5], *(Sample(float(at), (4, 8), (1, 1)) for at in range(5, 10))]
+    assert figures(still, [], Window(0, 10)).rate == 3 / 8, "a chain that stands still at the end is slower"
     silent = [*samples[:3], Sample(3.0, (-1, 6), (1, 1))]
     assert figures(silent, [], Window(0, 9)).rate == 0.0, "a peer that does not answer has not grown"
 
