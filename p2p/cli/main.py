@@ -73,7 +73,7 @@ def _run(words: list[str]) -> int:
         return 130
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except Exception as error:  # the edge of the command line: a user sees a sentence, and where on request
         if os.environ.get("FOLKMOOT_TRACE"):
             traceback.print_exc()
         words_of = f"a fault of this program, {type(error).__name__}: {line(str(error), 200)}; please report it (FOLKMOOT_TRACE=1 shows where)"
