@@ -32,7 +32,7 @@ def row(found: Outcome) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.redteam", description=__doc__)
     parser.add_argument("--only", default="", help=f"names, with commas; there are {', '.join(NAMES)}")
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each window: quiet, attack, after")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each window: quiet, attack, after")
     parser.add_argument("--dir", type=Path, default=None, help="keep the networks' folders here")
     options = parser.parse_args()
     wanted = [name for name in options.only.split(",") if name] or ["", *NAMES]

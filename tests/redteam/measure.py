@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from tests.redteam.field import Sample
+from tests.redteam.field import HONEST, Sample
 
+TURNS = HONEST + 1  # heights in which each validator, the attacker's too, proposes once: all weigh the same
 PUNISHMENTS = ("convicted", "barred", "suspended", "strikes", "struck", "convictions")
 
 
@@ -46,8 +47,11 @@ def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], win
 
 
 def _rate(samples: Sequence[Sample]) -> float:
-    """Of the peer whose height grew least; a peer that does not answer has not grown. From one new height to another, so that where a window
-    begins and ends does not count as a height more or less; to the window's end where nothing new came for twice as long as usual."""
+    """Of the peer whose height grew least; a peer that does not answer has not grown.
+
+    Validators propose in turn and one of them is never there, so each TURNS-th height takes three times as long as the others: the rate is that of
+    whole rotations, or the number of slow heights that happen to fall into a window would change it by a fifth. Where less than one rotation is
+    decided, or nothing has come for as long as one takes, the time until the window's end counts."""
     if len(samples) < 2:
         return 0.0
     rates = []
@@ -57,10 +61,12 @@ def _rate(samples: Sequence[Sample]) -> float:
         if len(news) < 2 or seen[-1][1] < news[-1][1]:
             rates.append(0.0)
             continue
-        (began, low), (ended, high) = news[0], news[-1]
-        usual_s = (ended - began) / (high - low)
-        until = samples[-1].at if samples[-1].at - ended > 2 * usual_s else ended
-        rates.append((high - low) / (until - began))
+        (began, low), (last, top) = news[0], news[-1]
+        whole = (top - low) // TURNS * TURNS
+        ended = next(at for at, height in news if height >= low + whole)
+        if not whole or samples[-1].at - last > (ended - began) * TURNS / whole:
+            whole, ended = top - low, samples[-1].at
+        rates.append(whole / (ended - began))
     return min(rates)
 
 

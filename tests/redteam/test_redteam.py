@@ -11,7 +11,7 @@ import pytest
 
 from tests.net_lab import until
 from tests.redteam.field import HONEST, Field, Sample
-from tests.redteam.measure import Window, banned, figures, punished
+from tests.redteam.measure import TURNS, Window, banned, figures, punished
 from tests.redteam.strangers import NAMES
 from tests.redteam.trial import MEMORY
 
@@ -74,6 +74,19 @@ def test_figures_are_of_their_window() -> None:
     assert figures(still, [], Window(0, 10)).rate == 3 / 8, "a chain that stands still at the end is slower"
     silent = [*samples[:3], Sample(3.0, (-1, 6), (1, 1))]
     assert figures(silent, [], Window(0, 9)).rate == 0.0, "a peer that does not answer has not grown"
+
+
+def test_the_rate_is_that_of_whole_rotations_wherever_the_window_begins() -> None:
+    """Five heights of 0.9 s and one of 3 s, as with five of six validators: two rotations of 7.5 s each, whatever part of a third is seen."""
+    at, beats = 0.0, []
+    for height in range(60):
+        at += 3.0 if height % TURNS == 0 else 0.9
+        beats.append(at)
+    samples = [Sample(tick / 20, (sum(beat <= tick / 20 for beat in beats),), (1,)) for tick in range(1400)]
+    for begin in range(0, 75, 3):
+        assert figures(samples, [], Window(begin / 10, begin / 10 + 20)).rate == pytest.approx(6 / 7.5, rel=0.01)
+    cut = [sample for sample in samples if sample.at < 12.0] + [Sample(12.0 + tick / 20, samples[239].heights, (1,)) for tick in range(160)]
+    assert figures(cut, [], Window(0.0, 20.0)).rate < 0.6, "eight seconds of silence count"
 
 
 def test_punishments_and_bans_are_told_apart_from_what_was_there_before() -> None:

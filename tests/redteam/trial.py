@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.redteam.field import HONEST, Field
 from tests.redteam.measure import Figures, Window, banned, figures, punished
 
-WARM_S = 6.0
+WARM_S = 12.0  # the first heights wait for peers that are not there yet
 RECOVER_S = 10.0  # after this long everything has to be as before
 GOODPUT, MEMORY = 0.9, 2.0
 EVERY_S = 1.5  # between two questions
