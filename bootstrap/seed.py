@@ -9,12 +9,12 @@ from pathlib import Path
 
 import trio
 
-from p2p import logs
-from p2p.config import FORMATS, LEVELS
-from p2p.errors import FolkmootError
-from p2p.files import keep_private
+from p2p.base.errors import FolkmootError
+from p2p.base.files import keep_private
+from p2p.base.keys import Key, NetworkId
 from p2p.gossip.host import NetworkConfig, open_network
-from p2p.keys import Key, NetworkId
+from p2p.machine import logs
+from p2p.machine.logs import FORMATS, LEVELS
 
 
 async def serve(key: Key, network: NetworkId, listen: tuple[str, ...]) -> None:

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import trio
 
-from p2p.client import AskSpec, ask_over
-from p2p.codec import unpack
-from p2p.config import DEFAULT_MODEL
-from p2p.control import call
-from p2p.errors import InvalidRequest
-from p2p.genesis import Genesis
+from p2p.base.codec import unpack
+from p2p.base.errors import InvalidRequest
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Key
+from p2p.base.types import Params
+from p2p.client.ask import AskSpec, ask_over
 from p2p.gossip.host import NetworkConfig, open_network
-from p2p.inference.engine import Job
-from p2p.inference.vllm_engine import VllmClient
-from p2p.inference.vllm_server import closing
-from p2p.keys import Key
-from p2p.types import Params
+from p2p.inference.vllm.engine import VllmClient
+from p2p.inference.vllm.server import closing
+from p2p.peer.config import DEFAULT_MODEL
+from p2p.peer.control import call
+from p2p.verification.engine import Job
 from testnet.providers import read_state, stop
 from testnet.up import Running, bring_up
 

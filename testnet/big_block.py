@@ -19,18 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p2p.codec import encode, unpack
-from p2p.config import DEFAULT_MODEL
-from p2p.control import call
-from p2p.errors import FolkmootError, Unavailable
-from p2p.genesis import Genesis, GenesisAccount
-from p2p.inference.draw import Lots, draw_executors
-from p2p.keys import Domain, Key, digest
-from p2p.ledger.genesis import first_state
-from p2p.ledger.rules import serving
-from p2p.ledger.view import View
-from p2p.limits import MAX_CANDIDATES, MAX_RECORDS_PER_TX
-from p2p.types import (
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import FolkmootError, Unavailable
+from p2p.base.genesis import Genesis, GenesisAccount
+from p2p.base.keys import Domain, Key, digest
+from p2p.base.limits import MAX_CANDIDATES, MAX_RECORDS_PER_TX
+from p2p.base.types import (
     VERSION,
     FinishReason,
     FinishRecord,
@@ -43,6 +37,12 @@ from p2p.types import (
     SignedRequest,
     StartRecord,
 )
+from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.ledger.genesis import first_state
+from p2p.ledger.participants.eligibility import serving
+from p2p.ledger.state.view import View
+from p2p.peer.config import DEFAULT_MODEL
+from p2p.peer.control import call
 from testnet.generate import CLIENT_BALANCE_MICRO, Plan, generate
 from testnet.loaded import DEAF, DECIDED, put_load
 from testnet.providers import fresh_directory, stop, up

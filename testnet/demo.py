@@ -10,14 +10,14 @@ from typing import Any
 
 import trio
 
-from p2p.client import AskSpec, ask
-from p2p.codec import unpack
-from p2p.config import DEFAULT_MODEL
-from p2p.control import call
-from p2p.errors import FolkmootError, Unavailable
-from p2p.genesis import Genesis
-from p2p.keys import Key
-from p2p.types import ENDED, STANDS, Params
+from p2p.base.codec import unpack
+from p2p.base.errors import FolkmootError, Unavailable
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Key
+from p2p.base.types import ENDED, STANDS, Params
+from p2p.client.ask import AskSpec, ask
+from p2p.peer.config import DEFAULT_MODEL
+from p2p.peer.control import call
 from testnet.providers import read_state, stop
 from testnet.up import Running, bring_up
 

@@ -19,17 +19,17 @@ from typing import Any
 
 import trio
 
+from p2p.base.codec import unpack
+from p2p.base.errors import FolkmootError
+from p2p.base.genesis import CheckRules, Genesis
+from p2p.base.keys import Key
+from p2p.base.types import Params
 from p2p.cli.earnings import balanced
-from p2p.client import AskSpec, ask_over
-from p2p.codec import unpack
-from p2p.config import DEFAULT_MODEL
-from p2p.control import call
-from p2p.errors import FolkmootError
-from p2p.genesis import CheckRules, Genesis
+from p2p.client.ask import AskSpec, ask_over
+from p2p.client.nonces import Nonces
 from p2p.gossip.host import Network, NetworkConfig, open_network
-from p2p.keys import Key
-from p2p.nonces import Nonces
-from p2p.types import Params
+from p2p.peer.config import DEFAULT_MODEL
+from p2p.peer.control import call
 from p2p.verification import prompts as shipped
 from testnet.providers import read_state, stop
 from testnet.up import Running, bring_up

@@ -10,18 +10,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from p2p import attacks
-from p2p.codec import encode
-from p2p.config import DEFAULT_MODEL, dump_config
-from p2p.files import make_folder, write_file
-from p2p.genesis import CheckRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
-from p2p.keys import Key
+from p2p.base.codec import encode
+from p2p.base.files import make_folder, write_file
+from p2p.base.genesis import CheckRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
+from p2p.base.keys import Key
+from p2p.base.toml_file import dump_toml
+from p2p.base.types import VERSION
+from p2p.lab import attacks
+from p2p.lab.settings import COLLUDING
+from p2p.lab.settings import FILE as LAB_FILE
 from p2p.ledger.genesis import check_genesis
-from p2p.types import VERSION
+from p2p.peer.config import DEFAULT_MODEL, LAB_SETTINGS
 
 CLIENT_BALANCE_MICRO = 1_000_000_000
 PRICE_MICRO = 10
-KERNELS_APART_MILLI = 80  # of the shipped model, measured: 57 to 73 between three kinds of kernels, int8 weights 115 to 121 (p2p.measure.apart)
+KERNELS_APART_MILLI = 80  # of the shipped model, measured: 57 to 73 between three kinds of kernels, int8 weights 115 to 121 (p2p.lab.measure.apart)
 NO_SPRINT, DEFAULT_CHECKS = SprintRules(), CheckRules()
 # A race of half a minute, decided within an epoch of five or so: for a network that one wants to watch.
 SHORT_EPOCH, SHORT_WINDOW = 320, 40
@@ -76,13 +79,16 @@ def generate(plan: Plan) -> list[Path]:
         write_file(folder / "genesis.cbor", encode(genesis), field="dir")
         table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers}
         table |= {"tokenizer": str(plan.model_dir)} if plan.model_dir else {}
-        table |= dict(plan.settings)
+        table |= {name: value for name, value in plan.settings if name not in LAB_SETTINGS}
+        lab: dict[str, Any] = {name: value for name, value in plan.settings if name in LAB_SETTINGS}
         if index in plan.cheats:
-            table["cheat"] = attacks.get(plan.cheats[index]).name
-            table |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
-            if table["cheat"] == "colluding_validator":
-                table["cheat_friends"] = [keys[folders[i]].public.hex() for i in plan.cheats if i != index]
-        write_file(folder / "config.toml", dump_config(table).encode(), field="dir")
+            lab["cheat"] = attacks.get(plan.cheats[index]).name
+            lab |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
+            if lab["cheat"] == COLLUDING:
+                lab["cheat_friends"] = [keys[folders[i]].public.hex() for i in plan.cheats if i != index]
+        write_file(folder / "config.toml", dump_toml(table).encode(), field="dir")
+        if lab:
+            write_file(folder / LAB_FILE, dump_toml(lab).encode(), field="dir")
     make_folder(directory / "client")
     client.save(directory / "client" / "account.key")
     write_file(directory / "client" / "genesis.cbor", encode(genesis), field="dir")
@@ -95,7 +101,7 @@ def _spec(model_dir: Path | None) -> ModelSpec:
     files: dict[str, Any] = {}
     weights = template = bytes(32)
     if model_dir is not None:
-        from p2p.inference.model import eos_ids, read_tokenizer, template_hash, vocabulary_size, weights_hash
+        from p2p.inference.stack.model import eos_ids, read_tokenizer, template_hash, vocabulary_size, weights_hash
 
         weights, template = weights_hash(model_dir), template_hash(model_dir)
         tokenizer = sha256(read_tokenizer(model_dir)).digest()

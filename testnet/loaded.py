@@ -22,16 +22,16 @@ from typing import Any
 import trio
 from msgspec.structs import replace
 
-from p2p import logs
-from p2p.codec import decode, encode
-from p2p.config import load_config
+from p2p.base.codec import decode, encode
+from p2p.base.errors import Overloaded
+from p2p.base.files import keep_private
+from p2p.base.steps import Steps
+from p2p.base.types import Record, RecordKind
 from p2p.consensus.messages import Block, CommitCertificate
-from p2p.errors import Overloaded
-from p2p.files import keep_private
-from p2p.ledger.records import Receipt
-from p2p.node import Node, run_node
-from p2p.steps import Steps
-from p2p.types import Record, RecordKind
+from p2p.ledger.state.records import Receipt
+from p2p.machine import logs
+from p2p.peer.config import load_config
+from p2p.peer.node import Node, run_node
 
 LOAD, DECIDED, DEAF = "load.cbor", "decided.jsonl", "deaf"
 POLL_S = 0.05

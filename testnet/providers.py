@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from p2p.control import call
-from p2p.errors import ConfigError, FolkmootError, Unavailable
-from p2p.files import make_folder, open_output, write_file
+from p2p.base.errors import ConfigError, FolkmootError, Unavailable
+from p2p.base.files import make_folder, open_output, write_file
+from p2p.lab.settings import FILE as LAB_FILE
+from p2p.peer.control import call
 
 STATE = "testnet.json"
 READY_TIMEOUT_S = 120.0
-SERVE = ("p2p", "serve")
+HONEST, LAB = ("p2p", "serve"), ("p2p", "lab-peer")
 Say = Callable[[str], None]
 
 
@@ -97,7 +98,9 @@ def _reap(entries: dict[str, Any]) -> None:
             continue
 
 
-def start_peer(directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None, *, command: Sequence[str] = SERVE) -> None:
+def start_peer(directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None, *, command: Sequence[str] | None = None) -> None:
+    """command: what it runs; left out, what its folder says: a peer of the lab where there is a lab.toml."""
+    command = command or (LAB if (folder / LAB_FILE).exists() else HONEST)
     argv = [*command, "--dir", str(folder)]
     argv += ["--bootstrap", bootstrap] if bootstrap else []
     argv += ["--ml-node", ml_node] if ml_node else []
@@ -123,8 +126,8 @@ def wait_until(directory: Path, folder: Path, good: Callable[[dict[str, Any]], b
     raise Unavailable(f"{folder.name} did not get to '{what}'; its log ends with:\n{tail}", field=folder.name)
 
 
-def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say, *, command: Sequence[str] = SERVE) -> str:
-    """Start all peers from one bootstrap address alone. ml_nodes: folder name -> URL. command: what each runs. Returns that address."""
+def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say, *, command: Sequence[str] | None = None) -> str:
+    """Start all peers from one bootstrap address alone. ml_nodes: folder name -> URL. command: as for start_peer. Returns that address."""
     bootstrap = ""
     for number, folder in enumerate(folders, 1):
         start_peer(directory, folder, bootstrap or None, ml_nodes.get(folder.name), command=command)
@@ -143,7 +146,7 @@ def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: 
 
 
 def start_ml_node(
-    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm_server", flags: Sequence[str] = ()
+    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm.server", flags: Sequence[str] = ()
 ) -> str:
     """Start a vLLM and wait for its 'ready URL' line, showing progress. Returns the URL. flags: more of vLLM's own."""
     log = directory / "log" / f"{name}.out"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2p import attacks
-from p2p.genesis import CheckRules
+from p2p.base.genesis import CheckRules
+from p2p.lab import attacks
 from testnet.generate import DEFAULT_CHECKS, NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
 from testnet.providers import Say, fresh_directory, start_ml_node, stop, up
 
@@ -41,7 +41,7 @@ def _bring_up(
 ) -> Running:
     model, urls, altered = None, list[str](), dict[int, str]()
     if ml_nodes:
-        from p2p.inference.model import prepare_model
+        from p2p.inference.stack.model import prepare_model
 
         model = prepare_model(say)
         say(f"starting {ml_nodes} ML node{'s' if ml_nodes > 1 else ''} (vLLM, about a minute)")
@@ -59,7 +59,7 @@ def _bring_up(
 
 def _altered_nodes(directory: Path, model: Path, cheats: Mapping[int, str], say: Say) -> dict[int, str]:
     """The URLs of the cheats whose engine is not an honest one; cheats with the same weights and flags share a vLLM."""
-    from p2p.attacks import weights
+    from p2p.lab.attacks import weights
 
     found: dict[tuple[str | None, tuple[str, ...]], str] = {}
     urls = {}

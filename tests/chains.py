@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from p2p.chain import Chain
+from p2p.base.keys import Key
+from p2p.chain.chain import Chain
 from p2p.consensus.certificates import commit_certificate
 from p2p.consensus.header import make_block
 from p2p.consensus.messages import Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet, dump_priorities, increment, load_priorities, proposer
-from p2p.keys import Key
 
 
 def next_priorities(chain: Chain) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-from p2p.inference.instructions import without_tiles
+from p2p.inference.stack.instructions import without_tiles
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

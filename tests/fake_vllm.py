@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from p2p.config import DEFAULT_MODEL
-from p2p.inference import tape_args
+from p2p.base.types import Params
 from p2p.inference.selftest import GENERATIONS
-from p2p.types import Params
+from p2p.inference.vllm import tape_args
+from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import tape
 
 VOCAB = 512

@@ -12,12 +12,13 @@ from typing import Any
 
 import trio
 
-from p2p.config import DEFAULT_MODEL, dump_config
-from p2p.control import call
-from p2p.errors import FolkmootError
-from p2p.genesis import Genesis, load_genesis
-from p2p.keys import Key
-from p2p.types import ENDED
+from p2p.base.errors import FolkmootError
+from p2p.base.genesis import Genesis, load_genesis
+from p2p.base.keys import Key
+from p2p.base.toml_file import dump_toml
+from p2p.base.types import ENDED
+from p2p.peer.config import DEFAULT_MODEL
+from p2p.peer.control import call
 from testnet.generate import Plan, generate
 from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
 from tests.verification import toy
@@ -58,7 +59,7 @@ class Net:
         ))
         for number, table in (own or {}).items():
             with (self.folders[number] / "config.toml").open("a") as config:
-                config.write(dump_config(table))
+                config.write(dump_toml(table))
         self.urls = {f.name: shared for f in self.folders}
         for number, extra in (flags or {}).items():
             self.urls[self.folders[number].name] = self.engine(f"ml{number}", *extra)
@@ -119,8 +120,8 @@ class Net:
 
     def ask_executor(self, peer: int, max_tokens: int = 12, on_event: Callable[[dict[str, Any]], None] = lambda e: None) -> list[dict[str, Any]]:
         """Events of a question whose draw puts `peer` first: the client searches a nonce, and asks again if the beacon moved."""
-        from p2p.client import AskSpec, ask
-        from p2p.nonces import Nonces
+        from p2p.client.ask import AskSpec, ask
+        from p2p.client.nonces import Nonces
 
         genesis = self.genesis
         key, wanted = Key.load(self.directory / "client" / "account.key"), bytes.fromhex(self.node(peer))

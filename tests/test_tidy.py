@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -14,28 +15,94 @@ ALLOWED = {
     "libp2p": ("p2p/gossip/",),
     "multiaddr": ("p2p/gossip/",),
     "lmdb": ("p2p/store/lmdb.py",),
-    "vllm": ("p2p/inference/vllm_tape.py", "p2p/inference/vllm_rows.py", "p2p/inference/vllm_main.py",
-             "p2p/inference/vllm_server.py"),
-    "torch": ("p2p/inference/vllm_tape.py", "p2p/inference/vllm_rows.py", "p2p/verification/tape_torch.py", "p2p/inference/model.py",
-              "p2p/attacks/weights.py", "p2p/inference/torch_"),
-    "transformers": ("p2p/inference/model.py", "p2p/attacks/weights.py", "p2p/inference/torch_"),
+    "vllm": ("p2p/inference/vllm/",),
+    "torch": ("p2p/inference/", "p2p/verification/tape_torch.py", "p2p/lab/attacks/weights.py"),
+    "transformers": ("p2p/inference/stack/model.py", "p2p/lab/attacks/weights.py", "p2p/inference/torch/"),
 }
 PURE = ("p2p/ledger/", "p2p/consensus/machine.py", "p2p/consensus/votes.py", "p2p/consensus/driver.py", "p2p/consensus/round.py",
-        "p2p/inference/draw.py", "p2p/inference/torch_pick.py",
+        "p2p/base/weighted_draw.py", "p2p/inference/torch/pick.py",
         "p2p/verification/tape.py", "p2p/verification/artifact.py", "p2p/verification/check.py", "p2p/verification/duty.py",
         "p2p/verification/statistics.py", "p2p/verification/profile.py", "p2p/verification/calibration.py",
-        "p2p/verification/sequential.py", "p2p/chain_view.py", "p2p/chain_orders.py")
+        "p2p/verification/sequential.py", "p2p/chain/views/")
 IMPURE = {"trio", "time", "random", "socket", "os", "lmdb", "libp2p", "httpx", "subprocess"}
 
 
-def imports(path: Path) -> set[str]:
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+ROW = re.compile(r"\| `([\w.]+)` \| [^|]+ \|((?: `[\w.]+`)*) \|")
+
+
+def imported(text: str) -> set[str]:
+    """Every module that `text` imports anywhere, under TYPE_CHECKING and in functions too: `from a import b` is a.b where that is a module."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
+            found |= {full if (full := f"{node.module}.{alias.name}") in MODULES else node.module for alias in node.names}
     return found
+
+
+def imports(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path.read_text())}
+
+
+def room_of(module: str) -> str:
+    """'ledger.money' of p2p.ledger.money.price; '' of what stands in no room."""
+    path = MODULES.get(module)
+    return ".".join(path.parent.relative_to(ROOT).parts[1:]) if path is not None and module.startswith("p2p.") else ""
+
+
+def table(text: str) -> dict[str, list[str]]:
+    """room -> the rooms it may import, in the order of ARCHITECTURE.md's table."""
+    return {row[1]: re.findall(r"`([\w.]+)`", row[2]) for row in ROW.finditer(text)}
+
+
+def arrows(modules: dict[str, str]) -> dict[str, set[str]]:
+    """room -> the rooms it does import. modules: name -> source text."""
+    found: dict[str, set[str]] = {}
+    for name, text in modules.items():
+        if room := room_of(name):
+            others = {room_of(other) for other in imported(text)} - {room, ""}
+            found.setdefault(room, set()).update(others)
+    return found
+
+
+def problems(rooms: dict[str, list[str]], used: dict[str, set[str]]) -> list[str]:
+    """Sentences: every import that the table does not have, every one it has that nothing makes, and every one that does not run downwards."""
+    order = list(rooms)
+    said = [f"{room} has no row" for room in used.keys() - rooms.keys()] + [f"{room} is no room" for room in rooms.keys() - used.keys()]
+    for room, allowed in rooms.items():
+        said += [f"{room} imports {other}, and its row does not say so" for other in used.get(room, set()) - set(allowed)]
+        said += [f"{room} does not import {other}, and its row says so" for other in set(allowed) - used.get(room, set())]
+        said += [f"{room} may not import {other}: it is not above it" for other in allowed if other not in order[: order.index(room)]]
+    return sorted(said)
+
+
+def test_rooms_import_only_what_the_table_says_and_only_downwards() -> None:
+    rooms = table((ROOT / "ARCHITECTURE.md").read_text())
+    assert len(rooms) > 20, "the table was read"
+    assert problems(rooms, arrows({name: path.read_text() for name, path in MODULES.items()})) == []
+
+
+@pytest.mark.parametrize(("module", "line", "said"), [
+    ("p2p.store.lmdb", "from p2p.ledger.state.view import View", "store imports ledger.state, and its row does not say so"),
+    ("p2p.base.types", "if TYPE_CHECKING:\n    from p2p.peer import node", "base imports peer, and its row does not say so"),
+    ("p2p.peer.node", "def f():\n    import p2p.lab.roles", "peer imports lab, and its row does not say so"),
+])
+def test_an_import_against_the_table_is_found(module: str, line: str, said: str) -> None:
+    sources = {name: path.read_text() for name, path in MODULES.items()}
+    sources[module] += f"\n{line}\n"
+    assert problems(table((ROOT / "ARCHITECTURE.md").read_text()), arrows(sources)) == [said]
+
+
+def test_a_table_that_allows_a_way_up_is_refused() -> None:
+    assert problems({"a": ["b"], "b": []}, {"a": {"b"}, "b": set()}) == ["a may not import b: it is not above it"]
+
+
+def test_every_room_has_a_short_readme() -> None:
+    for room in table((ROOT / "ARCHITECTURE.md").read_text()):
+        readme = ROOT.joinpath("p2p", *room.split("."), "README.md")
+        assert readme.is_file(), f"{room} has no README.md"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.errors import ConfigError
+from p2p.base.limits import ORDER_WAIT_S
 from p2p.cli.words import MAX_AMOUNT, default_dir, multiaddr, number, peer_of, public_key, text_argument, whole
-from p2p.errors import ConfigError
-from p2p.limits import ORDER_WAIT_S
-from p2p.terminal import line
+from p2p.machine.foreign_text import line
 
 if TYPE_CHECKING:
-    from p2p.answers import AccountAnswer
-    from p2p.genesis import Genesis
-    from p2p.keys import Key, NetworkId
-    from p2p.ledger.ops import Body
+    from p2p.base.genesis import Genesis
+    from p2p.base.keys import Key, NetworkId
+    from p2p.ledger.rules.ops import Body
+    from p2p.wire.answers import AccountAnswer
 
     MakeBody = Callable[[argparse.Namespace, Key, NetworkId], Body]
 
@@ -63,14 +63,14 @@ def common(action: argparse.ArgumentParser, peer_help: str = "") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from p2p.keys import Key
+    from p2p.base.keys import Key
 
     genesis, key = genesis_of(options), Key.load(options.dir / "account.key")
     return send(options, genesis, key, _ACTIONS[options.action][2](options, key, genesis.network))
 
 
 def genesis_of(options: argparse.Namespace) -> Genesis:
-    from p2p.genesis import load_genesis
+    from p2p.base.genesis import load_genesis
 
     genesis_file = options.dir / "genesis.cbor"
     multiaddr(options.peer)
@@ -85,9 +85,9 @@ def run_show(options: argparse.Namespace) -> int:
     """What a peer says; `folkmoot prove account` proves it."""
     from msgspec import to_builtins
 
-    from p2p.answers import AccountAnswer, read
+    from p2p.base.keys import Key
     from p2p.cli.verify import asking, read_genesis
-    from p2p.keys import Key
+    from p2p.wire.answers import AccountAnswer, read
 
     of = public_key(options.account, "account") if options.account is not None else Key.load(options.dir / "account.key").public
     genesis = read_genesis(options.dir) if options.peer else None
@@ -117,8 +117,8 @@ def _lines(found: AccountAnswer) -> list[str]:
 def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) -> int:
 
     from p2p.cli.tasks import run_async
-    from p2p.client import send_order
-    from p2p.nonces import Nonces
+    from p2p.client.ask import send_order
+    from p2p.client.nonces import Nonces
 
     def taken(answer: dict[str, Any]) -> None:
         if not options.json:
@@ -140,20 +140,20 @@ def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) ->
 
 def _node(options: argparse.Namespace) -> bytes:
     """--node, else the node key in --dir."""
-    from p2p.keys import Key
+    from p2p.base.keys import Key
 
     return public_key(options.node, "node") if options.node else Key.load(options.dir / "node.key").public
 
 
 def _transfer(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.ledger.ops import Transfer
+    from p2p.ledger.rules.ops import Transfer
 
     return Transfer(public_key(options.to, "to"), options.amount)
 
 
 def _register(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.keys import Domain, Key
-    from p2p.ledger.ops import MAX_METADATA, MAX_MODELS_OF_NODE, MAX_STACKS, Register, consent
+    from p2p.base.keys import Domain, Key
+    from p2p.ledger.rules.ops import MAX_METADATA, MAX_MODELS_OF_NODE, MAX_STACKS, Register, consent
 
     bounds = (("model", MAX_MODELS_OF_NODE), ("stack", MAX_STACKS), ("metadata", MAX_METADATA))
     for name, most in bounds:
@@ -171,14 +171,14 @@ def _register(options: argparse.Namespace, key: Key, network: NetworkId) -> Body
 
 
 def _unregister(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.ledger.ops import Unregister
+    from p2p.ledger.rules.ops import Unregister
 
     return Unregister(_node(options))
 
 
 def _rotate(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.keys import Domain, Key
-    from p2p.ledger.ops import Rotate, consent_to_rotate
+    from p2p.base.keys import Domain, Key
+    from p2p.ledger.rules.ops import Rotate, consent_to_rotate
 
     old, new = Key.load(options.dir / "node.key"), Key.load(options.new_key)
     words = consent_to_rotate(key.public, old.public, new.public)
@@ -186,37 +186,37 @@ def _rotate(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
 
 
 def _deposit(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.ledger.ops import Deposit
+    from p2p.ledger.rules.ops import Deposit
 
     return Deposit(_node(options), options.amount)
 
 
 def _withdraw(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.ledger.ops import Withdraw
+    from p2p.ledger.rules.ops import Withdraw
 
     return Withdraw(_node(options), options.amount)
 
 
 def _delegate(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.ledger.ops import Delegate
+    from p2p.ledger.rules.ops import Delegate
 
     return Delegate(public_key(options.key, "key"), options.epoch_cap, options.request_cap, options.expires)
 
 
 def _revoke(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.ledger.ops import Revoke
+    from p2p.ledger.rules.ops import Revoke
 
     return Revoke(public_key(options.key, "key"))
 
 
 def _cap(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.ledger.ops import Cap
+    from p2p.ledger.rules.ops import Cap
 
     return Cap(options.epoch_cap, options.request_cap)
 
 
 def _appeal(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
-    from p2p.ledger.ops import Appeal
+    from p2p.ledger.rules.ops import Appeal
 
     return Appeal(public_key(options.inference, "inference"))
 

@@ -12,15 +12,15 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.errors import ConfigError
+from p2p.base.limits import MAX_OUTPUT_TOKENS, MAX_TOP_K
 from p2p.cli.words import MAX_AMOUNT, default_dir, multiaddr, peer_of, public_key, text_argument, thousandths, whole
-from p2p.config import DEFAULT_MODEL
-from p2p.errors import ConfigError
-from p2p.limits import MAX_OUTPUT_TOKENS, MAX_TOP_K
-from p2p.terminal import Guarded
+from p2p.machine.foreign_text import Guarded
+from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from p2p.client import AskSpec, Terms
-    from p2p.types import Params
+    from p2p.base.types import Params
+    from p2p.client.ask import AskSpec, Terms
 
 
 MAX_HEIGHT = 2**32 - 1  # what a peer takes as `since`
@@ -53,7 +53,7 @@ def register(commands: Any) -> None:
 
 def sampling(options: argparse.Namespace) -> Params:
     """The sampling parameters. Raises ConfigError where they do not fit together."""
-    from p2p.params import make_params
+    from p2p.base.sampling_params import make_params
 
     if options.top_p < 1000 and not 1 <= options.top_k <= MAX_TOP_K:
         raise ConfigError(f"below 1 only together with --top-k from 1 to {MAX_TOP_K}", field="top_p")
@@ -75,9 +75,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _spec(options: argparse.Namespace) -> AskSpec:
     """All that can be wrong here is found here, before a peer hears of it."""
-    from p2p.files import check_output
-    from p2p.genesis import load_genesis
-    from p2p.keys import Key
+    from p2p.base.files import check_output
+    from p2p.base.genesis import load_genesis
+    from p2p.base.keys import Key
 
     multiaddr(options.peer)
     text_argument(options.prompt, "prompt")
@@ -92,10 +92,10 @@ def _spec(options: argparse.Namespace) -> AskSpec:
     if options.save is not None:
         check_output(options.save, field="save")
 
-    from p2p.client import AskSpec
-    from p2p.known_prices import KnownPrices
-    from p2p.nonces import Nonces
-    from p2p.proof import Proof, save_proof
+    from p2p.client.answer_proof import Proof, save_proof
+    from p2p.client.ask import AskSpec
+    from p2p.client.known_prices import KnownPrices
+    from p2p.client.nonces import Nonces
 
     def keep(proof: Proof) -> None:
         if options.save is not None:
@@ -114,7 +114,7 @@ def _spec(options: argparse.Namespace) -> AskSpec:
 
 
 async def _follow(options: argparse.Namespace, spec: AskSpec) -> dict[str, Any]:
-    from p2p.client import ask
+    from p2p.client.ask import ask
 
     receipt: dict[str, Any] = {}
     async with aclosing(ask(spec)) as events:
@@ -156,7 +156,7 @@ def show_notices(notices: list[dict[str, Any]], seen: Path, *, as_json: bool) ->
     """Print what became of earlier inferences, once: the newest height is written to `seen`. Raises RemoteProtocolError for another shape."""
     from msgspec import to_builtins
 
-    from p2p.answers import Notice, read
+    from p2p.wire.answers import Notice, read
 
     rows = [to_builtins(read(Notice, notice, "tip", "asked")) for notice in notices]
     for row in rows:

@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.errors import ConfigError, InvalidRequest
 from p2p.cli.words import thousandths, whole
-from p2p.config import DEFAULT_MODEL
-from p2p.errors import ConfigError, InvalidRequest
+from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from p2p.attacks.base import Attack
-    from p2p.attacks.trial import Trial
+    from p2p.lab.attacks.base import Attack
+    from p2p.lab.attacks.trial import Trial
 
 
 def register(commands: Any) -> None:
@@ -33,7 +33,7 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from p2p import attacks
+    from p2p.lab import attacks
 
     if options.list or options.name is None:
         rows = [
@@ -65,12 +65,12 @@ def _line(row: dict[str, str]) -> str:
 async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]:
     import sys
 
-    from p2p.attacks import weights
-    from p2p.attacks.trial import attempt
-    from p2p.genesis import ModelSpec
-    from p2p.inference.model import prepare_model, template_hash, weights_hash
-    from p2p.local_engine import open_engine
-    from p2p.params import make_params
+    from p2p.base.genesis import ModelSpec
+    from p2p.base.sampling_params import make_params
+    from p2p.inference.local_engine import open_engine
+    from p2p.inference.stack.model import prepare_model, template_hash, weights_hash
+    from p2p.lab.attacks import weights
+    from p2p.lab.attacks.trial import attempt
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from p2p.base.errors import ConfigError
 from p2p.cli.words import whole
-from p2p.errors import ConfigError
 
 
 def register(commands: Any) -> None:
@@ -30,12 +30,12 @@ def run(options: argparse.Namespace) -> int:
     if options.prompts and options.prompts < 8:
         raise ConfigError("at least 8 prompts: half of them are held out", field="prompts")
     from p2p.cli.tasks import run_async
-    from p2p.inference.model import weights_hash
-    from p2p.measure import profiles
-    from p2p.measure.bench import prepare
-    from p2p.measure.collect import Collector
-    from p2p.measure.plan import TORCH, VLLM, calibration
-    from p2p.measure.store import Measured
+    from p2p.inference.stack.model import weights_hash
+    from p2p.lab.measure import profiles
+    from p2p.lab.measure.bench import prepare
+    from p2p.lab.measure.collect import Collector
+    from p2p.lab.measure.plan import TORCH, VLLM, calibration
+    from p2p.lab.measure.store import Measured
     from p2p.verification import prompts as shipped
 
     started = time.monotonic()

@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from p2p.base.errors import RemoteProtocolError
 from p2p.cli.words import default_dir, public_key, whole
-from p2p.control import call
-from p2p.errors import RemoteProtocolError
+from p2p.peer.control import call
 
 
 def register(commands: Any) -> None:

@@ -6,12 +6,12 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.errors import ConfigError
 from p2p.cli.account import common, genesis_of, send
 from p2p.cli.words import public_key, text_argument, whole
-from p2p.errors import ConfigError
 
 if TYPE_CHECKING:
-    from p2p.ledger.ops import Change
+    from p2p.ledger.rules.ops import Change
 
 
 _whole = whole(0, 2**63 - 1)
@@ -41,22 +41,22 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "list":
         from p2p.cli.local import readable
         from p2p.cli.tasks import run_async
-        from p2p.client import query_once
+        from p2p.client.ask import query_once
 
         answer = run_async(query_once, options.peer, genesis.network, {"op": "governance"})
         print(json.dumps(answer) if options.json else readable(answer))
         return 0
-    from p2p.keys import Key
-    from p2p.ledger.ops import Propose, Vote
+    from p2p.base.keys import Key
+    from p2p.ledger.rules.ops import Propose, Vote
 
     body = Propose(_change(options)) if options.action == "propose" else Vote(public_key(options.proposal, "proposal"), options.vote == "yes")
     return send(options, genesis, Key.load(options.dir / "account.key"), body)
 
 
 def _change(options: argparse.Namespace) -> Change:
-    from p2p.genesis import CheckRules, EconomyRules, ModelSpec
-    from p2p.ledger.ops import AddModel, ChangeChecks, ChangeEconomy, ChangeModel, RetireModel
-    from p2p.ledger.parameters import changed
+    from p2p.base.genesis import CheckRules, EconomyRules, ModelSpec
+    from p2p.ledger.rules.ops import AddModel, ChangeChecks, ChangeEconomy, ChangeModel, RetireModel
+    from p2p.ledger.rules.parameters import changed
 
     if options.checks:
         fields = _fields(options.checks, CheckRules())

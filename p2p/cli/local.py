@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.errors import ConfigError
 from p2p.cli.words import default_dir, whole
-from p2p.errors import ConfigError
-from p2p.terminal import line
+from p2p.machine.foreign_text import line
 
 if TYPE_CHECKING:
-    from p2p.genesis import Genesis
+    from p2p.base.genesis import Genesis
 
 DEFAULT_DIR = default_dir()
 
@@ -40,10 +40,11 @@ def register(commands: Any) -> None:
 
 def run_init(options: argparse.Namespace) -> int:
     """Nothing that exists is overwritten."""
-    from p2p.codec import encode
-    from p2p.config import DEFAULT_LISTEN, dump_config, make_config
-    from p2p.files import check_own, make_folder, write_file
-    from p2p.keys import Key
+    from p2p.base.codec import encode
+    from p2p.base.files import check_own, make_folder, write_file
+    from p2p.base.keys import Key
+    from p2p.base.toml_file import dump_toml
+    from p2p.peer.config import DEFAULT_LISTEN, make_config
 
     directory: Path = options.dir
     network, bootstrap, genesis = _network(options)
@@ -59,7 +60,7 @@ def run_init(options: argparse.Namespace) -> int:
     if genesis is not None:
         write_file(directory / "genesis.cbor", encode(genesis), field="dir")
     node, account = Key.generate(), Key.generate()
-    write_file(directory / "config.toml", dump_config(table).encode(), field="dir")
+    write_file(directory / "config.toml", dump_toml(table).encode(), field="dir")
     node.save(directory / "node.key")
     account.save(directory / "account.key")
     made = {"dir": str(directory), "peer_id": node.peer_id, "node": node.public.hex(), "account": account.public.hex()}
@@ -69,8 +70,8 @@ def run_init(options: argparse.Namespace) -> int:
 
 def _network(options: argparse.Namespace) -> tuple[str | None, tuple[str, ...], Genesis | None]:
     """Name, bootstrap addresses and genesis, as far as they are given; what is given twice must be the same."""
-    from p2p.genesis import load_genesis
-    from p2p.network_file import load_network
+    from p2p.base.genesis import load_genesis
+    from p2p.client.network_file import load_network
 
     name: str | None = options.network
     bootstrap: tuple[str, ...] = ()
@@ -89,7 +90,7 @@ def _network(options: argparse.Namespace) -> tuple[str | None, tuple[str, ...], 
 
 
 def run_query(options: argparse.Namespace) -> int:
-    from p2p.control import call
+    from p2p.peer.control import call
 
     request: dict[str, Any] = {"op": options.op}
     if options.argument:

@@ -1,5 +1,5 @@
 """The command `folkmoot`. Law: thin; imports what a command needs inside the command; whatever a user or a peer gives it ends in one clear line
-and an exit code, never in a traceback; and all that is printed passes p2p/terminal.py.
+and an exit code, never in a traceback; and all that is printed passes p2p/machine/foreign_text.py.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from p2p.cli import account, ask, attack, calibrate, earnings, governance, local, prove, serve, simulate, testnet, verify, verify_inference
-from p2p.errors import ConfigError, FolkmootError, Overloaded
-from p2p.terminal import Guarded, line
+from p2p.base.errors import ConfigError, FolkmootError, Overloaded
+from p2p.cli import account, ask, attack, calibrate, earnings, governance, lab_peer, local, prove, serve, simulate, testnet, verify, verify_inference
+from p2p.machine.foreign_text import Guarded, line
 
 NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
-_MODULES = (local, serve, ask, earnings, verify_inference, verify, prove, attack, calibrate, testnet, account, governance, simulate)
+_MODULES = (local, serve, lab_peer, ask, earnings, verify_inference, verify, prove, attack, calibrate, testnet, account, governance, simulate)
 
 
 class Parser(argparse.ArgumentParser):

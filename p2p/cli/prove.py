@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.cli.verify import MAX_DAYS
 from p2p.cli.words import default_dir, number, public_key
-from p2p.errors import ConfigError, FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 
 if TYPE_CHECKING:
+    from p2p.base.genesis import Genesis
+    from p2p.chain.proofs.state import StateProof
     from p2p.cli.verify import Ask
     from p2p.consensus.light import Facts
-    from p2p.genesis import Genesis
-    from p2p.state_proof import StateProof
 
 ASK_AGAIN_S = 0.3
 
@@ -39,12 +39,12 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from p2p.base.files import check_output
     from p2p.cli.verify import asking, read_genesis
-    from p2p.files import check_output
 
     genesis = read_genesis(options.dir)
     if options.check:
-        from p2p.state_proof import parse_state_proof
+        from p2p.chain.proofs.state import parse_state_proof
 
         try:
             proof = parse_state_proof(options.check.read_bytes())
@@ -65,12 +65,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof:
     """Ask for the value and its place, wait for the header that stands for it, trust that, check all."""
-    from p2p.answers import Proved, read
+    from p2p.base.codec import unpack
+    from p2p.base.types import VERSION
+    from p2p.chain.proofs.state import LeftProof, StateProof, key_of
     from p2p.cli.verify import drive, light, trusted_header
-    from p2p.codec import unpack
-    from p2p.ledger.proofs import TreeProof
-    from p2p.state_proof import LeftProof, StateProof, key_of
-    from p2p.types import VERSION
+    from p2p.ledger.state.proofs import TreeProof
+    from p2p.wire.answers import Proved, read
 
     key_of(options.kind or "", b"")
     id_ = public_key(options.id or "", "id")
@@ -105,16 +105,16 @@ def _await_header(ask: Ask, height: int, wait_s: float) -> None:
 
 
 def _check(options: argparse.Namespace, genesis: Genesis, proof: StateProof) -> None:
-    from p2p.state_proof import check_state_proof
+    from p2p.chain.proofs.state import check_state_proof
 
     now_ms = time.time_ns() // 1_000_000
     check_state_proof(proof, _start(options, genesis, proof), genesis.network, now_ms, round(options.period_days * 86_400_000))
 
 
 def _start(options: argparse.Namespace, genesis: Genesis, proof: StateProof) -> Facts:
+    from p2p.chain.proofs.state import named
     from p2p.cli.verify import trusted_header
     from p2p.consensus.light import genesis_facts
-    from p2p.state_proof import named
 
     if not options.trusted:
         return genesis_facts(genesis)
@@ -126,7 +126,7 @@ def _start(options: argparse.Namespace, genesis: Genesis, proof: StateProof) -> 
 
 
 def _save(proof: StateProof, file: Path) -> None:
-    from p2p.codec import encode
+    from p2p.base.codec import encode
 
     try:
         file.write_bytes(encode(proof))
@@ -147,7 +147,7 @@ def _data(value: Any) -> Any:
     """Messages as maps by field, bytes as hexadecimal digits."""
     from msgspec.structs import asdict
 
-    from p2p.codec import Message
+    from p2p.base.codec import Message
 
     if isinstance(value, Message):
         return {name: _data(field) for name, field in asdict(value).items()}

@@ -6,15 +6,21 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from p2p.base.errors import ConfigError
+from p2p.base.files import exists, keep_private
 from p2p.cli.words import whole
-from p2p.errors import ConfigError
-from p2p.files import exists, keep_private
+
+if TYPE_CHECKING:
+    from p2p.peer.roles import Roles
 
 
 def register(commands: Any) -> None:
-    serve = commands.add_parser("serve", help="run a peer")
+    add_options(commands.add_parser("serve", help="run a peer"))
+
+
+def add_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--dir", type=Path, required=True)
     serve.add_argument("--bootstrap", action="append", default=[], metavar="MULTIADDR")
     serve.add_argument("--listen", action="append", default=[], metavar="MULTIADDR")
@@ -33,7 +39,13 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from p2p.config import load_config
+    from p2p.peer.roles import Roles
+
+    return run_peer(options, Roles())
+
+
+def run_peer(options: argparse.Namespace, roles: Roles) -> int:
+    from p2p.peer.config import load_config
 
     flags = list(options.engine_flag)
     for name, count in (("tensor", options.tensor_parallel), ("pipeline", options.pipeline_parallel)):
@@ -54,8 +66,8 @@ def run(options: argparse.Namespace) -> int:
 
     import trio
 
-    from p2p import logs
-    from p2p.node import run_node
+    from p2p.machine import logs
+    from p2p.peer.node import run_node
 
     keep_private()
     logs.configure(options.dir / "log", config.log_level, config.log_format)
@@ -68,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
             async with trio.open_nursery() as nursery:
 
                 async def peer() -> None:
-                    await run_node(config, report)
+                    await run_node(config, report, roles)
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(peer)

@@ -26,11 +26,11 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from p2p.economy import maps, report
-    from p2p.economy.assumptions import Assumptions
-    from p2p.economy.detection import data
-    from p2p.economy.scenarios import of_size
-    from p2p.economy.trial import play_all
+    from p2p.lab.economy import maps, report
+    from p2p.lab.economy.assumptions import Assumptions
+    from p2p.lab.economy.detection import data
+    from p2p.lab.economy.scenarios import of_size
+    from p2p.lab.economy.trial import play_all
 
     def say(text: str) -> None:
         if not options.json:

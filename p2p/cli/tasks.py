@@ -8,8 +8,8 @@ from typing import TypeVar, TypeVarTuple
 import structlog
 import trio
 
-from p2p import logs
-from p2p.errors import FolkmootError
+from p2p.base.errors import FolkmootError
+from p2p.machine import logs
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from p2p.base.errors import ConfigError
 from p2p.cli.words import whole
-from p2p.errors import ConfigError
 
 
 def register(commands: Any) -> None:
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _cheats(options: argparse.Namespace) -> tuple[int, dict[int, str]]:
     """(how many peers in all, index from 0 -> attack)."""
-    from p2p import attacks
+    from p2p.lab import attacks
 
     peers, cheats = options.peers, {}
     for text in options.cheat:

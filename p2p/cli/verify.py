@@ -8,14 +8,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from p2p.base.errors import ConfigError, InvalidRequest, RemoteProtocolError
 from p2p.cli.words import default_dir, multiaddr, number, peer_of, whole
-from p2p.errors import ConfigError, InvalidRequest, RemoteProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from p2p.base.genesis import Genesis
     from p2p.consensus.light import Facts, LightBlock
-    from p2p.genesis import Genesis
 
     Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 def read_genesis(directory: Path) -> Genesis:
     """Raises ConfigError when the file is not there."""
-    from p2p.genesis import load_genesis
+    from p2p.base.genesis import load_genesis
 
     file = directory / "genesis.cbor"
     if not file.exists():
@@ -62,9 +62,9 @@ def read_genesis(directory: Path) -> Genesis:
 
 def light(answer: dict[str, Any], peer: str = "asked") -> LightBlock:
     """The light block in a peer's answer. Raises RemoteProtocolError when it is none."""
-    from p2p.answers import Light, read
-    from p2p.codec import unpack
+    from p2p.base.codec import unpack
     from p2p.consensus.light import LightBlock
+    from p2p.wire.answers import Light, read
 
     return unpack(LightBlock, bytes.fromhex(read(Light, answer, "light", peer).light))
 
@@ -115,15 +115,15 @@ def asking(directory: Path, address: str | None, genesis: Genesis | None, work: 
     """What `work` makes of a peer's answers: of the one at `address`, else of the one that runs in `directory`. Over the network it is one
     connection: the work runs in a thread, the questions in the event loop. genesis: of the network of the one at `address`."""
     if address is None or genesis is None:
-        from p2p.control import call
+        from p2p.peer.control import call
 
         return work(lambda request: call(directory, request))
     peer = peer_of(multiaddr(address))
     import trio
 
-    from p2p.client import query
+    from p2p.base.keys import Key
+    from p2p.client.ask import query
     from p2p.gossip.host import NetworkConfig, open_network
-    from p2p.keys import Key
 
     async def go() -> T:
         config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.errors import ConfigError, InvalidRequest, Unavailable
 from p2p.cli.words import default_dir
-from p2p.errors import ConfigError, InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
-    from p2p.genesis import Genesis, ModelSpec
-    from p2p.inspection import Case, TokenRow
-    from p2p.local_engine import Opened
-    from p2p.proof import Proof
+    from p2p.base.genesis import Genesis, ModelSpec
+    from p2p.client.answer_proof import Proof
+    from p2p.client.inspection import Case, TokenRow
+    from p2p.inference.local_engine import Opened
     from p2p.verification.check import Report
     from p2p.verification.profile import Profile
 
@@ -71,8 +71,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _verify(options: argparse.Namespace) -> Result:
-    from p2p.inspection import proof_problems
-    from p2p.local_engine import open_engine
+    from p2p.client.inspection import proof_problems
+    from p2p.inference.local_engine import open_engine
 
     genesis, notes = _genesis(options), list[str]()
     proof = _proof(options)
@@ -94,7 +94,7 @@ async def _verify(options: argparse.Namespace) -> Result:
 
 
 async def _check(case: Case, genesis: Genesis | None, opened: Opened, profile: Profile, result: Result) -> None:
-    from p2p import inspection
+    from p2p.client import inspection
     from p2p.verification import tape
     from p2p.verification.check import FALSE_ALARM_PPM, refused
     from p2p.verification.statistics import ROW_TOP
@@ -126,7 +126,7 @@ async def _check(case: Case, genesis: Genesis | None, opened: Opened, profile: P
 
 
 def _genesis(options: argparse.Namespace) -> Genesis | None:
-    from p2p.genesis import load_genesis
+    from p2p.base.genesis import load_genesis
 
     file = (options.dir or DEFAULT_DIR) / "genesis.cbor"
     if not file.exists():
@@ -141,7 +141,7 @@ def _is_id(text: str) -> bool:
 
 
 def _proof(options: argparse.Namespace) -> Proof | None:
-    from p2p.proof import load_proof
+    from p2p.client.answer_proof import load_proof
 
     if not _is_id(options.what):
         if options.proof is not None:
@@ -156,7 +156,7 @@ def _proof(options: argparse.Namespace) -> Proof | None:
 
 
 def _from_proof(proof: Proof) -> Case:
-    from p2p.inspection import Case
+    from p2p.client.inspection import Case
     from p2p.verification.artifact import parse
 
     drawn = proof.accepted.candidates
@@ -165,13 +165,13 @@ def _from_proof(proof: Proof) -> Case:
 
 def _from_store(options: argparse.Namespace) -> Case:
     """From the own peer, whose chain has checked the signatures."""
-    from p2p.answers import PayloadAnswer, read
-    from p2p.codec import unpack
-    from p2p.control import call
-    from p2p.inference.session import Payload
-    from p2p.inspection import Case
-    from p2p.types import FinishRecord, Request
+    from p2p.base.codec import unpack
+    from p2p.base.types import FinishRecord, Request
+    from p2p.client.inspection import Case
+    from p2p.peer.control import call
     from p2p.verification.artifact import parse
+    from p2p.wire.answers import PayloadAnswer, read
+    from p2p.wire.frames import Payload
 
     found = call(options.dir or DEFAULT_DIR, {"op": "payload", "id": options.what.lower()})
     kept = read(PayloadAnswer, found, "payload", str(options.dir or DEFAULT_DIR))
@@ -183,8 +183,8 @@ def _from_store(options: argparse.Namespace) -> Case:
 
 async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) -> list[str]:
     """Problems, as the chain of the peer given sees them."""
-    from p2p.answers import BlockAnswer, read
-    from p2p.inspection import chain_problems
+    from p2p.client.inspection import chain_problems
+    from p2p.wire.answers import BlockAnswer, read
 
     record, height = proof.finish.record, proof.signed_request.request.draw_height
     questions: list[dict[str, Any]] = [{"op": "inference", "id": record.inference_id.hex()}, {"op": "block", "height": height}]
@@ -205,10 +205,10 @@ async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) ->
 async def _ask_chain(
     options: argparse.Namespace, proof: Proof, questions: list[dict[str, Any]]
 ) -> list[dict[str, Any] | None]:
-    from p2p.client import query
-    from p2p.control import call
+    from p2p.base.keys import Key
+    from p2p.client.ask import query
     from p2p.gossip.host import NetworkConfig, open_network
-    from p2p.keys import Key
+    from p2p.peer.control import call
 
     if not options.peer:
         return [_or_none(call, options.dir or DEFAULT_DIR, question) for question in questions]
@@ -235,7 +235,7 @@ def _or_none(call: Any, directory: Path, question: dict[str, Any]) -> dict[str, 
 
 def _spec(case: Case, genesis: Genesis | None, opened: Opened) -> ModelSpec:
     """The network's word on the model where there is one; the folder that runs here must hold those very weights."""
-    from p2p.inspection import claimed_spec
+    from p2p.client.inspection import claimed_spec
 
     spec = next((m for m in genesis.models if m.model == case.request.model), None) if genesis else None
     spec = spec or claimed_spec(case)

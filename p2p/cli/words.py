@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from p2p.errors import ConfigError, InvalidRequest
+from p2p.base.errors import ConfigError, InvalidRequest
 
 MAX_AMOUNT = 2**63 - 1
 MAX_DIGITS = 40
@@ -90,7 +90,7 @@ def multiaddr(text: str) -> str:
 
 def peer_of(address: str) -> str:
     """The peer id at the end of a multiaddr. Raises ConfigError for one that is none."""
-    from p2p.keys import public_key_of
+    from p2p.base.keys import public_key_of
 
     peer = multiaddr(address).rsplit("/p2p/", 1)[-1]
     try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from p2p.base.steps import Steps
 from p2p.consensus.messages import Block, CommitCertificate
-from p2p.steps import Steps
 
 Members = tuple[tuple[bytes, int], ...]
 

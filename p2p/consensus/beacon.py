@@ -5,8 +5,8 @@ The proposer cannot choose its output, only forfeit its turn: one bit of bias pe
 
 from __future__ import annotations
 
-from p2p import vrf
-from p2p.keys import Key, digest
+from p2p.base import vrf
+from p2p.base.keys import Key, digest
 
 
 def alpha(previous: bytes, height: int, round_: int) -> bytes:

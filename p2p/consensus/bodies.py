@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import NetworkId, peer_id
+from p2p.base.outcome import Outcome
 from p2p.consensus import wire
 from p2p.consensus.compact import Assembly, CompactProposal, FindTx, parse
 from p2p.consensus.driver import Driver
-from p2p.consensus.gate import is_of
 from p2p.consensus.inbox import Place, holds
 from p2p.consensus.machine import Machine
+from p2p.consensus.message_checks import is_of
 from p2p.consensus.messages import Proposal, SignedProposal
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import RemoteProtocolError
-from p2p.keys import NetworkId, peer_id
-from p2p.outcome import Outcome
 
 MAX_ARRIVALS = 64  # proposals of one height whose first arrival is remembered
 Found = SignedProposal | Assembly

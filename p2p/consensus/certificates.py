@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from p2p.base.keys import NetworkId
 from p2p.consensus.messages import (
     NIL_ROUND,
     CommitCertificate,
@@ -18,7 +19,6 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import VoteKeeper
-from p2p.keys import NetworkId
 
 Knows = Callable[[SignedVote], bool]
 

@@ -12,17 +12,17 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from p2p.codec import Message, encode, load, unpack
+from p2p.base.codec import Message, encode, load, unpack
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import NetworkId
+from p2p.base.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TXS_PER_BLOCK
+from p2p.base.merkle import leaf_hash
+from p2p.base.types import U32, U64, VERSION, Bytes32
 from p2p.consensus.certificates import Knows, unknown
-from p2p.consensus.gate import is_right_claim
 from p2p.consensus.header import body_root
+from p2p.consensus.message_checks import is_right_claim
 from p2p.consensus.messages import Block, SignedProposal
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import RemoteProtocolError
-from p2p.keys import NetworkId
-from p2p.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TXS_PER_BLOCK
-from p2p.merkle import leaf_hash
-from p2p.types import U32, U64, VERSION, Bytes32
 
 FindTx = Callable[[bytes], bytes | None]  # by leaf hash
 

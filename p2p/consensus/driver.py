@@ -11,12 +11,14 @@ from typing import Any
 
 import structlog
 
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.keys import Domain, Key, NetworkId
+from p2p.base.outcome import Outcome
+from p2p.base.steps import Steps, all_at_once
 from p2p.consensus import replay, wire
 from p2p.consensus.application import Application
 from p2p.consensus.certificates import commit_certificate, polka_certificate, round_certificate, verify_commit
 from p2p.consensus.clock import ClockWatch
-from p2p.consensus.early import EarlyMessages
 from p2p.consensus.events import Alarm, Commit, Committed, Due, Heard, Input, Output, Pace, Reload, Repeat, Say, Timeout, Wake
 from p2p.consensus.evidence import EvidencePool, of_proposals, of_votes
 from p2p.consensus.guard import GuardLog, GuardRecord, may_sign
@@ -33,12 +35,10 @@ from p2p.consensus.messages import (
     VoteType,
     sign_vote,
 )
+from p2p.consensus.next_height_buffer import EarlyMessages
 from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, Step
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import Turns, ValidatorSet, dump_priorities, increment, load_priorities
-from p2p.keys import Domain, Key, NetworkId
-from p2p.outcome import Outcome
-from p2p.steps import Steps, all_at_once
 
 log = structlog.get_logger()
 

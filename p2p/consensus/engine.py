@@ -13,20 +13,20 @@ from typing import Any
 import structlog
 import trio
 
+from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
+from p2p.base.keys import Key, NetworkId
+from p2p.base.limits import BODY_TIMEOUT_S
+from p2p.base.outcome import Outcome
 from p2p.consensus.application import Application
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly, FindTx, shrink
+from p2p.consensus.cooperative import patiently
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Alarm, Commit, Committed, Heard, Input, Output, Reload, Say, Wake
 from p2p.consensus.guard import GuardLog
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
-from p2p.consensus.patient import patiently
 from p2p.consensus.timing import Timing
-from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.keys import Key, NetworkId
-from p2p.limits import BODY_TIMEOUT_S
-from p2p.outcome import Outcome
-from p2p.tasks import once
+from p2p.machine.tasks import once
 
 log = structlog.get_logger()
 

@@ -6,13 +6,13 @@ no prevote for another unless that names a polka since. So it cannot be framed, 
 
 from __future__ import annotations
 
-from p2p.codec import Message, encode, unpack
+from p2p.base.codec import Message, encode, unpack
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import Domain, NetworkId, verify
+from p2p.base.types import Bytes64
 from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import Pair, forgot
-from p2p.errors import RemoteProtocolError
-from p2p.keys import Domain, NetworkId, verify
-from p2p.types import Bytes64
 
 MAX_EVIDENCE_AGE = 100_000  # heights
 MAX_EVIDENCE_BYTES = 4096

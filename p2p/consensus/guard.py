@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from p2p.codec import Message
-from p2p.types import U32, U64
+from p2p.base.codec import Message
+from p2p.base.types import U32, U64
 
 
 class GuardRecord(Message, frozen=True):

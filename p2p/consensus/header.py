@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.keys import Key, NetworkId
+from p2p.base.limits import MAX_BLOCK
+from p2p.base.merkle import leaf_hash, root_of
+from p2p.base.types import VERSION
 from p2p.consensus.application import Application
 from p2p.consensus.beacon import check_beacon, make_beacon
 from p2p.consensus.certificates import verify_commit
 from p2p.consensus.evidence import check_evidence
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
-from p2p.keys import Key, NetworkId
-from p2p.limits import MAX_BLOCK
-from p2p.merkle import leaf_hash, root_of
-from p2p.types import VERSION
 
 HEADER_ROOM = 24 * 1024  # of MAX_BLOCK, kept for header, certificate and evidence
 

@@ -11,16 +11,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import NetworkId
+from p2p.base.outcome import Outcome
 from p2p.consensus import wire
 from p2p.consensus.evidence import MAX_EVIDENCE_AGE, accused, proves
-from p2p.consensus.gate import is_of, is_right
 from p2p.consensus.machine import Machine
+from p2p.consensus.message_checks import is_of, is_right
 from p2p.consensus.messages import SignedProposal, SignedVote
 from p2p.consensus.seen import Seen
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import RemoteProtocolError
-from p2p.keys import NetworkId
-from p2p.outcome import Outcome
 
 if TYPE_CHECKING:
     from p2p.consensus.driver import Driver

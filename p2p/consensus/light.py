@@ -13,15 +13,15 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from p2p.codec import Message
+from p2p.base.codec import Message
+from p2p.base.errors import RemoteProtocolError, Unavailable
+from p2p.base.genesis import Genesis
+from p2p.base.keys import NetworkId
+from p2p.base.limits import MAX_VALIDATORS
+from p2p.base.types import U64, Bytes32
 from p2p.consensus.certificates import commit_votes
 from p2p.consensus.messages import CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import RemoteProtocolError, Unavailable
-from p2p.genesis import Genesis
-from p2p.keys import NetworkId
-from p2p.limits import MAX_VALIDATORS
-from p2p.types import U64, Bytes32
 
 TRUSTING_MS = 14 * 24 * 3600 * 1000
 MAX_AHEAD_MS = 10_000

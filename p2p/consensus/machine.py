@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from p2p.base.limits import MAX_FUTURE_ROUNDS
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote, VoteType
 from p2p.consensus.round import Effect, RoundState, SetTimer, SkipRound, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import Pair, VoteKeeper
-from p2p.limits import MAX_FUTURE_ROUNDS
 
 PROPOSALS_PER_ROUND = 2  # an equivocating proposer's others are kept only once votes for them are seen
 

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from p2p.codec import Message, encode
-from p2p.keys import Domain, Key, digest, verify
-from p2p.types import U32, U64, Bytes32, Bytes64, NetworkField
+from p2p.base.codec import Message, encode
+from p2p.base.keys import Domain, Key, digest, verify
+from p2p.base.types import U32, U64, Bytes32, Bytes64, NetworkField
 
 NIL_ROUND = -1
 RoundOrNil = Annotated[int, Meta(ge=-1, lt=2**31)]

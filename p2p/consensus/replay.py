@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from p2p.codec import decode, encode
+from p2p.base.codec import decode, encode
 from p2p.consensus import wire
 from p2p.consensus.events import Timeout
 from p2p.consensus.machine import Machine

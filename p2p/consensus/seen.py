@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from p2p.limits import MAX_SEEN
+from p2p.base.limits import MAX_SEEN
 
 
 class Seen:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from p2p.codec import decode, encode
-from p2p.limits import MAX_TURNS as TURNS
-from p2p.merkle import root
+from p2p.base.codec import decode, encode
+from p2p.base.limits import MAX_TURNS as TURNS
+from p2p.base.merkle import root
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from p2p.base.limits import MAX_FUTURE_ROUNDS
 from p2p.consensus.messages import SignedVote, Vote, VoteType
 from p2p.consensus.validators import ValidatorSet
-from p2p.limits import MAX_FUTURE_ROUNDS
 
 Slot = tuple[int, VoteType]
 Pair = tuple[SignedVote, SignedVote]

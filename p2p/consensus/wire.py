@@ -7,12 +7,12 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from p2p.codec import Message, convert, decode, encode
+from p2p.base.codec import Message, convert, decode, encode
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.limits import MAX_PROPOSAL
+from p2p.base.types import U64, VERSION
 from p2p.consensus.evidence import accused
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
-from p2p.errors import RemoteProtocolError
-from p2p.limits import MAX_PROPOSAL
-from p2p.types import U64, VERSION
 
 
 class EvidenceNote(Message, frozen=True):

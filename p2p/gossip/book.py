@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import ip_address
 
-from p2p.limits import (
+from p2p.base.limits import (
     LOST_PEER_S,
     MAX_ADDRESSES_PER_PEER,
     MAX_HEARSAY_PER_SOURCE,

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from p2p.limits import BUDGETS, MAX_SCORED_PEERS, Budget
+from p2p.base.limits import BUDGETS, MAX_SCORED_PEERS, Budget
 
 THIS_MACHINE = ""
 

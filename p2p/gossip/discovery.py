@@ -20,7 +20,19 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
-from p2p.errors import FolkmootError, RemoteProtocolError, Unavailable
+from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
+from p2p.base.keys import NetworkId
+from p2p.base.limits import (
+    BAN_S,
+    DHT_REFRESH_TIMEOUT_S,
+    DIAL_TIMEOUT_S,
+    DISCONNECT_TIMEOUT_S,
+    HELLO_TIMEOUT_S,
+    MAX_HELLO,
+    MAX_REFUSED_S,
+    MAX_TROUBLES,
+    STREAM_OPEN_TIMEOUT_S,
+)
 from p2p.gossip.book import AddressBook, Rank, bare_address, seen_addresses
 from p2p.gossip.budget import Held, group_of
 from p2p.gossip.door import Door
@@ -41,18 +53,6 @@ from p2p.gossip.reach import HERE, DialPolicy, dialable, interface_hosts, may_na
 from p2p.gossip.score import Scores, Twins
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL
-from p2p.keys import NetworkId
-from p2p.limits import (
-    BAN_S,
-    DHT_REFRESH_TIMEOUT_S,
-    DIAL_TIMEOUT_S,
-    DISCONNECT_TIMEOUT_S,
-    HELLO_TIMEOUT_S,
-    MAX_HELLO,
-    MAX_REFUSED_S,
-    MAX_TROUBLES,
-    STREAM_OPEN_TIMEOUT_S,
-)
 
 log = logging.getLogger(__name__)
 DIALLING = "dialling"  # no reason yet

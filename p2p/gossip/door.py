@@ -15,8 +15,8 @@ from typing import Any
 
 import trio
 
+from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of
-from p2p.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S
 
 MARK = "_folkmoot_door"  # under which the library's objects carry what is ours
 _TURN_S = 0.05

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import trio
 
-from p2p.errors import FolkmootError, Unavailable
-from p2p.limits import DIAL_TIMEOUT_S
+from p2p.base.errors import FolkmootError, Unavailable
+from p2p.base.limits import DIAL_TIMEOUT_S
 
 _ROUTES = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN)
 

@@ -25,11 +25,8 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.utils import safe_bytes_from_hex
 from libp2p.pubsub.validators import signature_validator
 
-from p2p.errors import RemoteProtocolError
-from p2p.gossip.budget import group_of
-from p2p.gossip.door import Door, Intake, Waiting
-from p2p.gossip.guards import Report, count_queue, host_of, reset_quietly
-from p2p.limits import (
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.limits import (
     FRAME_TIMEOUT_S,
     MAX_CONTROL_TOPICS,
     MAX_GOSSIP,
@@ -39,7 +36,10 @@ from p2p.limits import (
     MAX_RPC_ITEMS,
     MAX_SCORED_PEERS,
 )
-from p2p.outcome import Outcome
+from p2p.base.outcome import Outcome
+from p2p.gossip.budget import group_of
+from p2p.gossip.door import Door, Intake, Waiting
+from p2p.gossip.guards import Report, count_queue, host_of, reset_quietly
 
 log = logging.getLogger(__name__)
 Judge = Callable[[str, Any], Outcome]  # (forwarder, message), the signature is good

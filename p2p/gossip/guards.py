@@ -30,11 +30,8 @@ from libp2p.stream_muxer.yamux import yamux as yamux_module
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.transport.tcp import tcp
 
-from p2p.errors import ConfigError
-from p2p.gossip.budget import group_of
-from p2p.gossip.door import MARK, Door, Intake, Waiting
-from p2p.gossip.reach import DialPolicy
-from p2p.limits import (
+from p2p.base.errors import ConfigError
+from p2p.base.limits import (
     BUDGETS,
     DISCONNECT_TIMEOUT_S,
     FRAME_TIMEOUT_S,
@@ -44,6 +41,9 @@ from p2p.limits import (
     MAX_STREAM_WINDOW,
     OUTBOUND_QUEUE,
 )
+from p2p.gossip.budget import group_of
+from p2p.gossip.door import MARK, Door, Intake, Waiting
+from p2p.gossip.reach import DialPolicy
 
 VERSION: Final = "0.8.1"
 _RECORD_CHECK_S: Final = 600.0  # a signed record that was good is good again this long

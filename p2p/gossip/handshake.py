@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from p2p.codec import Message, convert, decode, encode
-from p2p.errors import RemoteProtocolError
-from p2p.keys import NetworkId
-from p2p.limits import MAX_ADDRESSES_PER_PEER, MAX_HELLO, MAX_PEERS_SHARED, MAX_REFUSED_S
-from p2p.types import U32, VERSION, NetworkField, Reason, Short
+from p2p.base.codec import Message, convert, decode, encode
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import NetworkId
+from p2p.base.limits import MAX_ADDRESSES_PER_PEER, MAX_HELLO, MAX_PEERS_SHARED, MAX_REFUSED_S
+from p2p.base.types import U32, VERSION, NetworkField, Reason, Short
 
 Address = Annotated[str, Meta(max_length=256)]
 Start = Annotated[bytes, Meta(min_length=8, max_length=8)]

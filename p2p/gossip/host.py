@@ -24,7 +24,10 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from p2p.errors import ConfigError, FolkmootError, LocalProtocolError, RemoteProtocolError, Unavailable
+from p2p.base.errors import ConfigError, FolkmootError, LocalProtocolError, RemoteProtocolError, Unavailable
+from p2p.base.keys import Key, NetworkId
+from p2p.base.limits import HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP
+from p2p.base.outcome import Outcome
 from p2p.gossip import guards
 from p2p.gossip.book import Rank, bare_address
 from p2p.gossip.budget import Budgets
@@ -37,9 +40,6 @@ from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
-from p2p.keys import Key, NetworkId
-from p2p.limits import HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP
-from p2p.outcome import Outcome
 
 __all__ = ["DIALLING", "Network", "NetworkConfig", "open_network", "split_address"]
 log = logging.getLogger(__name__)

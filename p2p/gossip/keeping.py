@@ -19,12 +19,8 @@ from libp2p.host.ping import ID as PING_PROTOCOL
 from libp2p.host.ping import perform_ping_roundtrip
 from libp2p.peer.id import ID
 
-from p2p.errors import FolkmootError
-from p2p.gossip.book import Rank
-from p2p.gossip.discovery import Discovery, host_of_peer, own_key
-from p2p.gossip.guards import drop_connection, reset_quietly
-from p2p.gossip.reach import scope_of
-from p2p.limits import (
+from p2p.base.errors import FolkmootError
+from p2p.base.limits import (
     BAN_S,
     BOOK_SAVE_S,
     DHT_INTERVAL_S,
@@ -37,6 +33,10 @@ from p2p.limits import (
     PING_MISSES,
     PING_TIMEOUT_S,
 )
+from p2p.gossip.book import Rank
+from p2p.gossip.discovery import Discovery, host_of_peer, own_key
+from p2p.gossip.guards import drop_connection, reset_quietly
+from p2p.gossip.reach import scope_of
 
 log = logging.getLogger(__name__)
 _TICK_S = 0.5

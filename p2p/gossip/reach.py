@@ -18,8 +18,8 @@ from typing import Any
 
 import trio
 
-from p2p.errors import ConfigError, Unavailable
-from p2p.limits import MAX_ADDRESSES_PER_PEER, RESOLVE_TIMEOUT_S
+from p2p.base.errors import ConfigError, Unavailable
+from p2p.base.limits import MAX_ADDRESSES_PER_PEER, RESOLVE_TIMEOUT_S
 
 PUBLIC, HERE, NOWHERE = "public", "this machine", ""
 _PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))

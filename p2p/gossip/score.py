@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final
 
-from p2p.limits import BAN_POINTS, BAN_S, GOSSIP_RATE_PER_ORIGIN, MAX_SCORED_PEERS
+from p2p.base.limits import BAN_POINTS, BAN_S, GOSSIP_RATE_PER_ORIGIN, MAX_SCORED_PEERS
 
 _FADE_PER_S: Final = 1.0
 _MOST_AT_ONCE: Final = BAN_POINTS // 4

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import trio
 
-from p2p.errors import LocalProtocolError, Overloaded, RemoteProtocolError, Unavailable
-from p2p.limits import DISCONNECT_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_FRAME
+from p2p.base.errors import LocalProtocolError, Overloaded, RemoteProtocolError, Unavailable
+from p2p.base.limits import DISCONNECT_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_FRAME
 
 _CHUNK = 65536
 _MAX_VARINT = 5  # bytes of a length below 2**35

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from p2p.errors import LocalProtocolError
-from p2p.keys import NetworkId
+from p2p.base.errors import LocalProtocolError
+from p2p.base.keys import NetworkId
 
 _SHORT = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 _NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._@-]{0,95}\Z")

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from p2p.errors import Unavailable
-from p2p.inference.engine import Job, Row, TokenStep
-from p2p.inference.vllm_engine import VllmClient
-from p2p.limits import TOP_RANKS
-from p2p.types import Params
+from p2p.base.errors import Unavailable
+from p2p.base.limits import TOP_RANKS
+from p2p.base.types import Params
+from p2p.inference.vllm.engine import VllmClient
 from p2p.verification.artifact import Position
+from p2p.verification.engine import Job, Row, TokenStep
 from p2p.verification.statistics import LEAD, answer_facts
 
 QUESTIONS = ("Write a line about the sea.", "Say hello.")
@@ -94,8 +94,8 @@ def _check_tape(job: Job, steps: Sequence[TokenStep], rows: Sequence[Row]) -> No
     lost = -float(answer_facts(positions, rows, job.params, job.seed)[:, LEAD].min())
     if not lost <= MOST_LOST:
         raise _unfit(
-            "its tokens are not those of the sampling tape; start it with --logits-processors p2p.inference.vllm_tape:TapeProcessor "
-            "(python -m p2p.inference.vllm_server does)"
+            "its tokens are not those of the sampling tape; start it with --logits-processors p2p.inference.vllm.tape:TapeProcessor "
+            "(python -m p2p.inference.vllm.server does)"
         )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from p2p.genesis import Genesis
-from p2p.ledger.members import first_members
-from p2p.ledger.models import first_models
-from p2p.ledger.records import Account, Totals
-from p2p.ledger.registry import first_participants
-from p2p.ledger.serving import keep_serving
+from p2p.base.genesis import Genesis
+from p2p.ledger.participants.registry import first_participants
+from p2p.ledger.participants.serving import keep_serving
+from p2p.ledger.participants.sprint import check_sprint
+from p2p.ledger.participants.validator_sets import first_members
+from p2p.ledger.rules.models import first_models
 from p2p.ledger.sound import check_values
-from p2p.ledger.sprint import check_sprint
-from p2p.ledger.view import View
+from p2p.ledger.state.records import Account, Totals
+from p2p.ledger.state.view import View
 
 
 def check_genesis(genesis: Genesis) -> None:

@@ -14,19 +14,19 @@ from typing import Annotated, Any
 from msgspec import Meta
 from msgspec.structs import replace
 
-from p2p.codec import Message, encode, load
-from p2p.errors import FolkmootError, InvalidRequest
-from p2p.genesis import Genesis, ModelSpec
-from p2p.keys import digest
-from p2p.ledger import parameters, windows
-from p2p.ledger.models import add_model, check_new, live_spec, put_model
-from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
-from p2p.ledger.places import MAX_PARTICIPANTS
-from p2p.ledger.price import begin_at
-from p2p.ledger.registry import nodes_of
-from p2p.ledger.sprint import late
-from p2p.ledger.view import View
-from p2p.types import U64, Bytes32, Reason, Short
+from p2p.base.codec import Message, encode, load
+from p2p.base.errors import FolkmootError, InvalidRequest
+from p2p.base.genesis import Genesis, ModelSpec
+from p2p.base.keys import digest
+from p2p.base.types import U64, Bytes32, Reason, Short
+from p2p.ledger.money.price import begin_at
+from p2p.ledger.participants.places import MAX_PARTICIPANTS
+from p2p.ledger.participants.registry import nodes_of
+from p2p.ledger.participants.sprint import late
+from p2p.ledger.rules import parameters, windows
+from p2p.ledger.rules.models import add_model, check_new, live_spec, put_model
+from p2p.ledger.rules.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
+from p2p.ledger.state.view import View
 
 MAX_OPEN = 16  # open, or accepted and not yet in force
 MAX_CLOSED = 16  # kept for people to read

@@ -10,17 +10,17 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from p2p.errors import ConfigError, InvalidRequest
-from p2p.genesis import NETWORK_NAME, CheckRules, EconomyRules, Genesis, ModelSpec
-from p2p.ledger import windows
-from p2p.ledger.models import MAX_MODELS
-from p2p.ledger.parameters import sound
-from p2p.ledger.places import MAX_PARTICIPANTS
-from p2p.ledger.registry import MAX_NODES
-from p2p.ledger.sprint import check_sprint
-from p2p.ledger.weights import MAX_WEIGHT
-from p2p.limits import MAX_NETWORK_NAME, MAX_VALIDATORS
-from p2p.types import VERSION
+from p2p.base.errors import ConfigError, InvalidRequest
+from p2p.base.genesis import NAME_RULE, NETWORK_NAME, CheckRules, EconomyRules, Genesis, ModelSpec
+from p2p.base.limits import MAX_VALIDATORS
+from p2p.base.types import VERSION
+from p2p.ledger.participants.places import MAX_PARTICIPANTS
+from p2p.ledger.participants.registry import MAX_NODES
+from p2p.ledger.participants.sprint import check_sprint
+from p2p.ledger.participants.weights import MAX_WEIGHT
+from p2p.ledger.rules import windows
+from p2p.ledger.rules.models import MAX_MODELS
+from p2p.ledger.rules.parameters import sound
 
 MAX_SUPPLY: Final = 1 << 62  # of all accounts of the file; what is minted later fits beside it for ever
 MAX_TIME_MS: Final = 1 << 43  # the year 2248
@@ -57,7 +57,7 @@ def _problems(genesis: Genesis) -> Iterator[tuple[str, str]]:
     if genesis.version != VERSION:
         yield "version", f"this program makes and takes version {VERSION}; get the program or the file of the other one"
     if not NETWORK_NAME.match(genesis.name):
-        yield "name", f"a network has a name of 1 to {MAX_NETWORK_NAME} letters, digits, dots, dashes and underscores"
+        yield "name", NAME_RULE
     for table, holder, where in ((_GENESIS, genesis, ""), (_SPRINT, genesis.sprint, "sprint.")):
         for name, (low, high) in table.items():
             if not low <= getattr(holder, name) <= high:

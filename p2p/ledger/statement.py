@@ -7,12 +7,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from p2p.genesis import Genesis
-from p2p.ledger import earnings, leaving, parameters
-from p2p.ledger.cases import cases
-from p2p.ledger.records import Earning, EpochSums, Inference
-from p2p.ledger.view import View
-from p2p.types import STANDS, Status
+from p2p.base.genesis import Genesis
+from p2p.base.types import STANDS, Status
+from p2p.ledger.inferences import pruning as leaving
+from p2p.ledger.money import epoch_accounts as earnings
+from p2p.ledger.rules import parameters
+from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.records import Earning, EpochSums, Inference
+from p2p.ledger.state.view import View
 
 PAGE = 200  # inferences in one answer
 

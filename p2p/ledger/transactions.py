@@ -6,14 +6,14 @@ An order needs no participant to bring it: whoever has an account can be heard, 
 
 from __future__ import annotations
 
-from p2p.codec import encode, unpack
-from p2p.errors import RemoteProtocolError
-from p2p.genesis import Genesis
-from p2p.keys import Domain, verify
-from p2p.ledger.ops import SignedOp
-from p2p.ledger.orders import body_of, is_signed
-from p2p.limits import MAX_RECORDS_PER_TX, MAX_TX
-from p2p.types import VERSION, Record, RecordKind, SignedBatch
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Domain, verify
+from p2p.base.limits import MAX_RECORDS_PER_TX, MAX_TX
+from p2p.base.types import VERSION, Record, RecordKind, SignedBatch
+from p2p.ledger.apply_order import body_of, is_signed
+from p2p.ledger.rules.ops import SignedOp
 
 Transaction = SignedBatch | SignedOp
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import lmdb
 
-from p2p.errors import ConfigError, StorageError
-from p2p.files import FILE_MODE, make_folder
+from p2p.base.errors import ConfigError, StorageError
+from p2p.base.files import FILE_MODE, make_folder
 from p2p.store.batch import Batch
 from p2p.store.keys import DATABASES, SCHEMA
 

@@ -15,14 +15,14 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from p2p import merkle
-from p2p.codec import Message, decode, encode, unpack
-from p2p.errors import RemoteProtocolError, Unavailable
-from p2p.genesis import ModelSpec
-from p2p.inference.engine import TokenStep
-from p2p.keys import digest
-from p2p.limits import LEAF_POSITIONS, MAX_FRAME, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, TOP_RANKS
-from p2p.types import U32, Bytes32, FinishReason, InferenceId, Params, Request, Short, SignedStreamed, StackClass
+from p2p.base import merkle
+from p2p.base.codec import Message, decode, encode, unpack
+from p2p.base.errors import RemoteProtocolError, Unavailable
+from p2p.base.genesis import ModelSpec
+from p2p.base.keys import digest
+from p2p.base.limits import LEAF_POSITIONS, MAX_FRAME, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, TOP_RANKS
+from p2p.base.types import U32, Bytes32, FinishReason, InferenceId, Params, Request, Short, SignedStreamed, StackClass
+from p2p.verification.engine import TokenStep
 
 ARTIFACT_VERSION = 1
 TOP_STEPS_PER_NAT = 16

@@ -14,9 +14,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from p2p.genesis import CheckRules, ModelSpec
-from p2p.limits import TOP_RANKS
-from p2p.types import FinishReason, FinishRecord, Params, Request
+from p2p.base.genesis import CheckRules, ModelSpec
+from p2p.base.limits import TOP_RANKS
+from p2p.base.types import FinishReason, FinishRecord, Params, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
 from p2p.verification.profile import Noise, family, mixture, ratios

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import comb
 
-from p2p.genesis import CheckRules
-from p2p.inference.draw import Lots
-from p2p.keys import digest
-from p2p.limits import REVEAL_POSITIONS
+from p2p.base.genesis import CheckRules
+from p2p.base.keys import digest
+from p2p.base.limits import REVEAL_POSITIONS
+from p2p.base.weighted_draw import Lots
 
 FULL = 1000
 _PPM = 1_000_000

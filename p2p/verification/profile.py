@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.errors import ConfigError
+from p2p.base.errors import ConfigError
 from p2p.verification.statistics import CHOSEN, DISTANCE, EXCESS, GAP, LEAD, SURE
 
 PROFILE_VERSION = 2

@@ -22,7 +22,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from p2p.codec import Message
+from p2p.base.codec import Message
 
 SHARES_MILLI = (1000, 250, 100, 50, 20)  # share of faulty answers that each product is made for, in thousandths
 MICRO = 1_000_000

@@ -19,7 +19,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from p2p.types import Params
+from p2p.base.types import Params
 from p2p.verification import tape
 from p2p.verification.artifact import TOP_STEPS_PER_NAT, Position
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from p2p.codec import encode
-from p2p.keys import Domain, Key, NetworkId, digest, verify
-from p2p.types import SignedStreamed, Streamed
+from p2p.base.codec import encode
+from p2p.base.keys import Domain, Key, NetworkId, digest, verify
+from p2p.base.types import SignedStreamed, Streamed
 
 
 def chain_after(chain: bytes, tokens: Sequence[int]) -> bytes:

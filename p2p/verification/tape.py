@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.keys import digest
-from p2p.types import Params
+from p2p.base.keys import digest
+from p2p.base.types import Params
 
 DOMAIN = 0x666F6C6B  # "folk"
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)

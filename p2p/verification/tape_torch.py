@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from p2p.types import Params
+from p2p.base.types import Params
 from p2p.verification.tape import DOMAIN, key_of
 
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57

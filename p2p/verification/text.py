@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from p2p.errors import ConfigError
-from p2p.keys import digest
-from p2p.limits import MAX_TOKEN_TEXT, MAX_VOCABULARY
+from p2p.base.errors import ConfigError
+from p2p.base.keys import digest
+from p2p.base.limits import MAX_TOKEN_TEXT, MAX_VOCABULARY
 
 _BLANK = "\u2581"  # how SentencePiece writes a blank
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from p2p.control import call
-from p2p.genesis import CheckRules
+from p2p.base.genesis import CheckRules
+from p2p.peer.control import call
 from tests.cli.test_cli import folkmoot
 from tests.net_lab import Net, until
 
@@ -50,7 +50,7 @@ def test_orders_reach_every_peer_and_refusals_name_their_field(net: Net) -> None
         return str(json.loads(folkmoot(*words, *common).stderr)["error"]["field"])
 
     if not (home / "node.key").exists():
-        from p2p.keys import Key
+        from p2p.base.keys import Key
 
         Key.generate().save(home / "node.key")
     if not (home / "genesis.cbor").exists():

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import trio
 
-from p2p import client
+from p2p.base.codec import encode
+from p2p.base.errors import ConfigError, FolkmootError, Overloaded, RemoteProtocolError, StorageError, Unavailable
+from p2p.base.keys import Key
 from p2p.cli import main as main_command
 from p2p.cli.main import BUG, NOBODY_READS, main
-from p2p.codec import encode
-from p2p.errors import ConfigError, FolkmootError, Overloaded, RemoteProtocolError, StorageError, Unavailable
-from p2p.keys import Key
-from tests.test_network_id import OLD
+from p2p.client import ask as client
+from tests.base.test_network_id import OLD
 
 PEER = f"/ip4/127.0.0.1/tcp/1/p2p/{Key(b'9' * 32).peer_id}"
 ODD_NUMBERS = ("", "-1", "x", "1e3", "1.5", "\u00b2", "\u0661", "nan", "inf", "9" * 5000, str(2**64), "0x10", " 5", "1_000")
@@ -136,7 +136,7 @@ def test_a_word_that_is_wrong_is_named(words: list[str], field: str, home: Path,
     "\u00b2:" + "00" * 32, "3:zz" + "00" * 31, "3", ":", "-3:" + "00" * 32, "9" * 5000 + ":" + "00" * 32, "3:" + "\u0661" * 64,
 ])
 def test_a_trusted_header_is_digits(trusted: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2p.control.call", lambda directory, request: {})
+    monkeypatch.setattr("p2p.peer.control.call", lambda directory, request: {})
     assert refused(["verify-header", "3", f"--trusted={trusted}", "--dir", str(home)], capsys)["field"] == "trusted"
 
 
@@ -175,7 +175,7 @@ ODD_ANSWERS: tuple[Any, ...] = (
 def test_an_odd_answer_is_one_sentence(
     words: list[str], answer: Any, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for place in ("p2p.control.call", "p2p.cli.earnings.call"):
+    for place in ("p2p.peer.control.call", "p2p.cli.earnings.call"):
         monkeypatch.setattr(place, lambda directory, request: answer)
     status, text = said([*words, "--dir", str(home)], capsys)
     assert text.count("\n") == (status != 0)
@@ -194,7 +194,7 @@ def test_where_the_proof_goes_is_tried_before_anything_is_signed(
         asked.append(spec)
         yield {"event": "done", "receipt": {"checked": True}, "text": ""}
 
-    monkeypatch.setattr("p2p.client.ask", events)
+    monkeypatch.setattr("p2p.client.ask.ask", events)
     (home / "folder").mkdir()
     for place in ("/nonexistent/p", "", str(home / "folder"), str(home / "account.key" / "p"), "x" * 300):
         assert refused([*ASK, "--dir", str(home), "--save", place], capsys)["field"] == "save"
@@ -226,7 +226,7 @@ def test_every_typed_error_ends_with_its_code(
         raise error
         yield
 
-    monkeypatch.setattr("p2p.client.ask", events)
+    monkeypatch.setattr("p2p.client.ask.ask", events)
     status, text = said([*ASK, "--dir", str(home)], capsys)
     assert status == error.exit_status
     assert text.count("\n") == 1
@@ -237,7 +237,7 @@ def test_what_is_no_typed_error_is_a_sentence_too(home: Path, monkeypatch: pytes
         raise RecursionError("\x1b[2Jdeep")
         yield
 
-    monkeypatch.setattr("p2p.client.ask", events)
+    monkeypatch.setattr("p2p.client.ask.ask", events)
     assert main([*ASK, "--dir", str(home)]) == BUG
     found = capsys.readouterr().err
     assert "RecursionError" in found
@@ -250,7 +250,7 @@ def test_nobody_reads_on(home: Path) -> None:
     code = (
         "import sys, trio\n"
         "from contextlib import asynccontextmanager\n"
-        "from p2p import client\n"
+        "from p2p.client import ask as client\n"
         "@asynccontextmanager\n"
         "async def open_to(peer, network):\n"
         "    async with trio.open_nursery() as nursery:\n"

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from p2p.case_log import CaseLog
+from p2p.base.errors import InvalidRequest, RemoteProtocolError
+from p2p.chain.queries import PUBLIC_OPS, Queries
 from p2p.cli import earnings
 from p2p.cli.ask import last_notice, show_notices
-from p2p.errors import InvalidRequest, RemoteProtocolError
 from p2p.ledger.statement import open_cases, statement
-from p2p.queries import PUBLIC_OPS, Queries
-from tests.ledger import test_appeal as appeals
+from p2p.peer.dispute_alerts import CaseLog
+from tests.ledger.inferences import test_appeals as appeals
 from tests.ledger.lab import STEADY, Lab, replace
-from tests.ledger.test_epochs import convict, put_collateral, to_end
+from tests.ledger.money.test_epoch_settlement import convict, put_collateral, to_end
 
 
 class LabChain:
@@ -104,7 +104,7 @@ def test_sums_that_do_not_add_up_are_an_error(monkeypatch: pytest.MonkeyPatch, c
     lab = Lab(epoch_blocks=20)
     lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
     to_end(lab)
-    from p2p.ledger.earnings import put_sums, sums
+    from p2p.ledger.money.epoch_accounts import put_sums, sums
 
     put_sums(lab.view, 0, replace(sums(lab.view, 0), burnt_micro=1))
     with pytest.raises(RemoteProtocolError) as caught:

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p import client
+from p2p.base.codec import encode
+from p2p.base.errors import RemoteProtocolError, Unavailable
+from p2p.base.keys import Key
 from p2p.cli import ask as ask_command
 from p2p.cli import main as main_command
 from p2p.cli.main import main
-from p2p.codec import encode
-from p2p.errors import RemoteProtocolError, Unavailable
-from p2p.keys import Key
-from p2p.terminal import Guarded, clean, line
-from tests.test_network_id import OLD
+from p2p.client import ask as client
+from p2p.machine.foreign_text import Guarded, clean, line
+from tests.base.test_network_id import OLD
 
 HOSTILE = "\x1b[2J\x07\x00\r\x9b31m\x7f\u202e\u2066\ud800 \u0e44\u0e17\u0e22 \u05d0\U0001f468\u200d\U0001f469\n\tend"
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -74,7 +74,7 @@ def answer_of(op: str) -> dict[str, Any]:
 
 
 def own_peer(monkeypatch: pytest.MonkeyPatch, found: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    for place in ("p2p.control.call", "p2p.cli.earnings.call"):
+    for place in ("p2p.peer.control.call", "p2p.cli.earnings.call"):
         monkeypatch.setattr(place, lambda directory, request: found(request))
 
 
@@ -114,9 +114,9 @@ def test_no_command_prints_what_a_peer_must_not_say(
     words: list[str], as_json: bool, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_peer(monkeypatch, lambda request: answer_of(request["op"]))
-    monkeypatch.setattr("p2p.client.query_once", hostile_query)
-    monkeypatch.setattr("p2p.client.send_order", hostile_error)
-    monkeypatch.setattr("p2p.client.ask", hostile_events)
+    monkeypatch.setattr("p2p.client.ask.query_once", hostile_query)
+    monkeypatch.setattr("p2p.client.ask.send_order", hostile_error)
+    monkeypatch.setattr("p2p.client.ask.ask", hostile_events)
 
     def asking(directory: Path, address: str | None, genesis: object, work: Callable[[Any], Any]) -> Any:
         return work(lambda request: answer_of(request["op"]))
@@ -140,7 +140,7 @@ def test_the_answer_itself_is_raw_only_where_that_is_asked_for(
         yield {"event": "token", "text": "\x1b[1mbold", "token": 1}
         yield {"event": "done", "receipt": {"checked": True}, "text": ""}
 
-    monkeypatch.setattr("p2p.client.ask", events)
+    monkeypatch.setattr("p2p.client.ask.ask", events)
     common = ["ask", "hi", "--peer", PEER, "--dir", str(home)]
     assert main(common) == 0
     assert "\\u001b[1mbold" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from p2p.errors import FolkmootError
+from p2p.base.errors import FolkmootError
 from tests.conformance import crypto, folder, sets, tendermint
 from tests.conformance.case import Absent, Family
 

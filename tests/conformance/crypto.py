@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from p2p import merkle, vrf
-from p2p.codec import decode, encode
-from p2p.errors import RemoteProtocolError
-from p2p.keys import Key, verify_raw
+from p2p.base import merkle, vrf
+from p2p.base.codec import decode, encode
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import Key, verify_raw
 from tests.conformance.case import Case, files, read
 
 # speccheck's cases, in order, that the pinned verifier (libsodium through PyNaCl) accepts: it refuses small-order A and R, checks

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from p2p.chain import Chain
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.keys import Domain, Key, verify
+from p2p.chain.chain import Chain
 from p2p.consensus.beacon import make_beacon
 from p2p.consensus.certificates import commit_certificate, verify_commit, verify_polka, verify_round
 from p2p.consensus.evidence import Amnesia, DuplicateVote, EvidencePool, check_evidence, of_proposals, of_votes, offender
-from p2p.consensus.gate import is_right
 from p2p.consensus.header import check_block, make_block, tx_root
+from p2p.consensus.message_checks import is_right
 from p2p.consensus.messages import (
     Block,
     CommitCertificate,
@@ -32,7 +33,6 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
 from p2p.consensus.votes import VoteKeeper, conflicts
-from p2p.keys import Domain, Key, verify
 from tests.chains import next_priorities
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario

@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import Domain, Key
+from p2p.base.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TX, MAX_TXS_PER_BLOCK
+from p2p.base.merkle import leaf_hash
+from p2p.base.outcome import Outcome
 from p2p.consensus import wire
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly, CompactProposal, parse, shrink
@@ -19,11 +24,6 @@ from p2p.consensus.header import make_block, tx_root
 from p2p.consensus.messages import Proposal, SignedProposal
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import RemoteProtocolError
-from p2p.keys import Domain, Key
-from p2p.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TX, MAX_TXS_PER_BLOCK
-from p2p.merkle import leaf_hash
-from p2p.outcome import Outcome
 from tests.consensus.test_engine import KEYS, SET, App, Guard
 
 MEMBERS = ValidatorSet.of(SET)

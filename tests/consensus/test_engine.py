@@ -9,17 +9,17 @@ import pytest
 import trio
 import trio.testing
 
+from p2p.base.errors import StorageError, Unavailable
+from p2p.base.keys import Key, digest
+from p2p.base.merkle import leaf_hash
+from p2p.base.outcome import Outcome
+from p2p.base.steps import Steps
 from p2p.consensus.certificates import verify_commit
 from p2p.consensus.engine import Engine, Fetch, nobody
 from p2p.consensus.guard import GuardRecord, may_sign
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import StorageError, Unavailable
-from p2p.keys import Key, digest
-from p2p.merkle import leaf_hash
-from p2p.outcome import Outcome
-from p2p.steps import Steps
 
 KEYS = sorted((Key(bytes([i]) * 32) for i in range(1, 5)), key=lambda k: k.public)
 SET = tuple((k.public, 1) for k in KEYS)

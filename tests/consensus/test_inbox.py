@@ -9,8 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from p2p import keys
-from p2p.codec import encode
+from p2p.base import keys
+from p2p.base.codec import encode
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import Domain, Key
+from p2p.base.limits import MAX_SEEN, MAX_TURNS
+from p2p.base.outcome import Outcome
 from p2p.consensus import bodies, wire
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.certificates import verify_round
@@ -30,10 +34,6 @@ from p2p.consensus.messages import (
 from p2p.consensus.seen import Seen
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import Turns, ValidatorSet, first_priorities, increment
-from p2p.errors import RemoteProtocolError
-from p2p.keys import Domain, Key
-from p2p.limits import MAX_SEEN, MAX_TURNS
-from p2p.outcome import Outcome
 from tests.consensus.test_engine import KEYS, SET, App, BodyApp, Guard, nobody
 from tests.consensus.test_time import NOW, Seat, dated, maker, others, proposal, vote
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from p2p.chain import Chain
-from p2p.chain_sync import check_snapshot, install, light_block, sync_answer, trusted
-from p2p.codec import encode, unpack
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import RemoteProtocolError, Unavailable
+from p2p.base.limits import MAX_VALIDATORS
+from p2p.chain.chain import Chain
+from p2p.chain.sync_server import check_snapshot, install, light_block, sync_answer, trusted
 from p2p.consensus.light import LightBlock, follow, genesis_facts
-from p2p.errors import RemoteProtocolError, Unavailable
-from p2p.inference.session import SnapshotChunk, SnapshotManifest, SnapshotWanted, SyncTop, SyncWanted
-from p2p.ledger.snapshot import open_chunk
-from p2p.limits import MAX_VALIDATORS
+from p2p.ledger.state.snapshot import open_chunk
+from p2p.wire.frames import SnapshotChunk, SnapshotManifest, SnapshotWanted, SyncTop, SyncWanted
 from tests.chains import extend, next_priorities
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario

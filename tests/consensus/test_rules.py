@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from p2p.codec import decode, encode
+from p2p.base.codec import decode, encode
+from p2p.base.errors import RemoteProtocolError
 from p2p.consensus import wire
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import NIL_ROUND, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
 from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, SkipRound, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
-from p2p.errors import RemoteProtocolError
 from tests.golden.samples import sample
 
 ZERO, SIG = bytes(32), bytes(64)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.keys import Domain, Key
 from p2p.consensus import wire
 from p2p.consensus.certificates import polka_certificate
 from p2p.consensus.clock import BLOCKS, ClockWatch
@@ -15,7 +16,6 @@ from p2p.consensus.header import make_block
 from p2p.consensus.messages import Block, Proposal, SignedProposal, SignedVote, Vote, VoteType, sign_vote
 from p2p.consensus.round import Step, TimeoutKind
 from p2p.consensus.timing import Timing
-from p2p.keys import Domain, Key
 from tests.consensus.test_engine import KEYS, App, Guard
 
 T = Timing()

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from p2p.codec import Message
-from p2p.errors import FolkmootError
+from p2p.base.codec import Message
+from p2p.base.errors import FolkmootError
 from tests.fuzz.extremes import variants
 from tests.fuzz.meter import Budget, Cost, metered
 from tests.fuzz.signed import Kind, all_kinds

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from p2p.codec import Message
+from p2p.base.codec import Message
 
 Found = Iterator[tuple[str, Any]]
 INT64, UINT64 = 2**63 - 1, 2**64 - 1

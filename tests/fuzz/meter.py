@@ -17,7 +17,7 @@ from typing import Any
 
 from nacl.signing import VerifyKey
 
-from p2p import keys
+from p2p.base import keys
 
 STUCK_CPU_S = 60.0
 Tracer = Callable[[FrameType, str, Any], Any]

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
-from p2p.errors import FolkmootError
+from p2p.base.errors import FolkmootError
 from tests.fuzz.mutate import mutate
 from tests.fuzz.targets import Parts, Target, targets
 

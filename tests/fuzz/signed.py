@@ -11,7 +11,23 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from p2p.codec import Message, encode, unpack
+from p2p.base.codec import Message, encode, unpack
+from p2p.base.keys import Domain, Key
+from p2p.base.limits import MAX_RECORDS_PER_TX
+from p2p.base.outcome import Outcome
+from p2p.base.types import (
+    VERSION,
+    BusyRecord,
+    FinishRecord,
+    Params,
+    PlantCommit,
+    Record,
+    RecordKind,
+    Request,
+    SignedRequest,
+    StartRecord,
+)
+from p2p.chain.orders import Orders
 from p2p.consensus import wire
 from p2p.consensus.compact import parse, shrink
 from p2p.consensus.evidence import Amnesia, DuplicateProposal, DuplicateVote
@@ -32,25 +48,9 @@ from p2p.consensus.messages import (
     sign_vote,
 )
 from p2p.gossip import handshake
-from p2p.inference.session import pack_frame, parse_frame
-from p2p.keys import Domain, Key
-from p2p.ledger import ops
+from p2p.ledger.rules import ops
 from p2p.ledger.transactions import pack_order
-from p2p.limits import MAX_RECORDS_PER_TX
-from p2p.orders import Orders
-from p2p.outcome import Outcome
-from p2p.types import (
-    VERSION,
-    BusyRecord,
-    FinishRecord,
-    Params,
-    PlantCommit,
-    Record,
-    RecordKind,
-    Request,
-    SignedRequest,
-    StartRecord,
-)
+from p2p.wire.frames import pack_frame, parse_frame
 from tests.fuzz.signing import batch, sign_batch, sign_busy, sign_finish, sign_request
 from tests.fuzz.world import CLIENT, ME, MODEL, NETWORK, World
 from tests.golden.samples import kinds, sample
@@ -287,7 +287,7 @@ def _records() -> tuple[Kind, ...]:
     made = []
     for name in _SAMPLED:
         mine = {_SENDER_FIELD[name]: _me} if name in _SENDER_FIELD else {}
-        made.append(Kind(f"record {name}", _sample(found[f"p2p.types.{name}"], **mine), _in_record(_KIND_OF[name], lambda k, m: m)))
+        made.append(Kind(f"record {name}", _sample(found[f"p2p.base.types.{name}"], **mine), _in_record(_KIND_OF[name], lambda k, m: m)))
     return tuple(made)
 
 
@@ -330,7 +330,7 @@ def _hello(world: World, key: Key, hello: Message) -> tuple[bytes, Callable[[], 
 
 FRAMES = tuple(
     Kind(f"frame {name.rsplit('.', 1)[1]}", _sample(kind), _framed)
-    for name, kind in sorted(kinds().items()) if name.startswith("p2p.inference.session.")
+    for name, kind in sorted(kinds().items()) if name.startswith("p2p.wire.frames.")
 )
 _HERE = ("/ip4/127.0.0.1/tcp/1",)
 GREETINGS = (

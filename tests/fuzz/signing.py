@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from p2p.codec import encode
-from p2p.keys import Domain, Key
-from p2p.types import VERSION, Batch, BusyRecord, FinishRecord, Record, Request, SignedBatch, SignedBusy, SignedFinish, SignedRequest
+from p2p.base.codec import encode
+from p2p.base.keys import Domain, Key
+from p2p.base.types import VERSION, Batch, BusyRecord, FinishRecord, Record, Request, SignedBatch, SignedBusy, SignedFinish, SignedRequest
 
 
 def batch(key: Key, network: str, nonce: int, records: tuple[Record, ...]) -> SignedBatch:

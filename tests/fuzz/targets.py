@@ -10,22 +10,12 @@ from functools import cache
 
 from msgspec.structs import replace
 
-from p2p.client import AskSpec
-from p2p.codec import encode, unpack
-from p2p.consensus import compact, wire
-from p2p.consensus.header import tx_root
-from p2p.consensus.messages import Block, Header, Proposal, SignedProposal
-from p2p.consensus.validators import ValidatorSet
-from p2p.draw_check import DrawCheck
-from p2p.errors import RemoteProtocolError
-from p2p.genesis import Genesis, GenesisPeer, ModelSpec
-from p2p.inference.draw import Lots, draw_executors
-from p2p.inference.engine import TokenStep
-from p2p.inference.session import Accepted, Body, Done, Payload, pack_frame, parse_frame
-from p2p.keys import Domain, Key, digest, peer_id
-from p2p.limits import MAX_CANDIDATES
-from p2p.receipt import check_receipt
-from p2p.types import (
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.genesis import Genesis, GenesisPeer, ModelSpec
+from p2p.base.keys import Domain, Key, digest, peer_id
+from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.types import (
     FinishReason,
     FinishRecord,
     Params,
@@ -41,10 +31,20 @@ from p2p.types import (
     plant_commitment,
     verdict_commitment,
 )
+from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.client.ask import AskSpec
+from p2p.client.draw_check import DrawCheck
+from p2p.client.receipt import check_receipt
+from p2p.consensus import compact, wire
+from p2p.consensus.header import tx_root
+from p2p.consensus.messages import Block, Header, Proposal, SignedProposal
+from p2p.consensus.validators import ValidatorSet
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
+from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.text import text_hash
+from p2p.wire.frames import Accepted, Body, Done, Payload, pack_frame, parse_frame
 from tests.golden.samples import kinds, sample
 
 Parts = tuple[bytes, ...]
@@ -209,7 +209,7 @@ def _compact_parts(signed: SignedProposal) -> Parts:
 
 @cache
 def _frames() -> tuple[bytes, ...]:
-    return tuple(encode(sample(kind)) for name, kind in sorted(kinds().items()) if name.startswith("p2p.inference.session."))
+    return tuple(encode(sample(kind)) for name, kind in sorted(kinds().items()) if name.startswith("p2p.wire.frames."))
 
 
 def _frame(at: int, parts: Parts) -> bool:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from p2p.base.keys import Domain, verify
+from p2p.base.outcome import Outcome
+from p2p.base.types import Params, Request
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.driver import Driver
-from p2p.keys import Domain, verify
-from p2p.outcome import Outcome
-from p2p.types import Params, Request
 from tests.fuzz.extreme_run import BUDGET, Result, run_kind, try_one
 from tests.fuzz.extremes import variants
 from tests.fuzz.meter import Cost, metered

@@ -8,15 +8,15 @@ import cbor2
 import pytest
 from msgspec.structs import replace
 
-from p2p.codec import encode, unpack
-from p2p.draw_check import DrawCheck
-from p2p.errors import FolkmootError, RemoteProtocolError
-from p2p.inference.draw import Lots
-from p2p.inference.session import pack_frame, parse_frame
-from p2p.keys import Domain, Key, peer_id
-from p2p.receipt import check_receipt
-from p2p.types import FinishRecord, Params
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import FolkmootError, RemoteProtocolError
+from p2p.base.keys import Domain, Key, peer_id
+from p2p.base.types import FinishRecord, Params
+from p2p.base.weighted_draw import Lots
+from p2p.client.draw_check import DrawCheck
+from p2p.client.receipt import check_receipt
 from p2p.verification import artifact as artifacts
+from p2p.wire.frames import pack_frame, parse_frame
 from tests.fuzz.mutate import head, heads, mutate
 from tests.fuzz.run import ACCEPTED, BAD, CRASH, UNCHANGED, case, judge, stretch
 from tests.fuzz.targets import GENESIS, SERVING, TEXT, Claim, Target, claims, targets

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from p2p.chain import Chain
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.errors import FolkmootError
+from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
+from p2p.base.keys import Key
+from p2p.base.outcome import Outcome
+from p2p.base.types import Record, SignedBatch
+from p2p.chain.chain import Chain
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Alarm, Heard, Input, Output
 from p2p.consensus.timing import Timing
-from p2p.errors import FolkmootError
-from p2p.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
-from p2p.keys import Key
-from p2p.outcome import Outcome
-from p2p.types import Record, SignedBatch
 from tests.fuzz.signing import batch
 
 ME, VALIDATOR, PARTICIPANT, STRANGER, CLIENT, OWNER = (Key(bytes([0x50 + at]) * 32) for at in range(6))

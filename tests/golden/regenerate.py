@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from p2p.codec import encode
+from p2p.base.codec import encode
 from tests.golden.samples import kinds, sample
 
 FILE = Path(__file__).parent / "messages.json"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import asdict
 
-from p2p.types import Params
+from p2p.base.types import Params
 from p2p.verification import tape
 
 FILE = Path(__file__).parent / "tape.json"

@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 
-from p2p.codec import Message
+from p2p.base.codec import Message
 
 MODULES = (
-    "p2p.types", "p2p.genesis", "p2p.consensus.messages", "p2p.consensus.guard", "p2p.consensus.evidence", "p2p.inference.session",
-    "p2p.verification.artifact", "p2p.ledger.records", "p2p.ledger.committee", "p2p.ledger.snapshot", "p2p.ledger.proofs", "p2p.consensus.wire",
-    "p2p.consensus.light", "p2p.verification.sequential", "p2p.state_proof", "p2p.ledger.ops", "p2p.ledger.accounts", "p2p.ledger.governance",
-    "p2p.ledger.serving", "p2p.serving_proof", "p2p.consensus.compact", "p2p.ledger.sprint",
+    "p2p.base.types", "p2p.base.genesis", "p2p.consensus.messages", "p2p.consensus.guard",
+    "p2p.consensus.evidence", "p2p.wire.frames", "p2p.verification.artifact", "p2p.ledger.state.records",
+    "p2p.ledger.state.committee", "p2p.ledger.state.snapshot", "p2p.ledger.state.proofs", "p2p.consensus.wire",
+    "p2p.consensus.light", "p2p.verification.sequential", "p2p.chain.proofs.state", "p2p.ledger.rules.ops",
+    "p2p.ledger.money.accounts", "p2p.ledger.governance", "p2p.ledger.participants.serving",
+    "p2p.chain.proofs.serving", "p2p.consensus.compact", "p2p.ledger.participants.sprint",
 )
 
 

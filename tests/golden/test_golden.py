@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from p2p.codec import encode, unpack
-from p2p.errors import RemoteProtocolError
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import RemoteProtocolError
 from tests.golden.regenerate import FILE
 from tests.golden.samples import kinds, sample
 

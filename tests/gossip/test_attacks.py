@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import trio
 
-from p2p.errors import FolkmootError
+from p2p.base.errors import FolkmootError
+from p2p.base.keys import Key
 from p2p.gossip.host import Network, NetworkConfig, open_network
-from p2p.keys import Key
 
 from .attacks import ATTACKS, STOCK_DIES_OF
 from .evil import EVIL, evil_host

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2p.base.keys import Key
+from p2p.base.limits import MAX_BOOK_FILE, MAX_HEARSAY_PER_SOURCE, MAX_KNOWN_PEERS, MAX_PEERS_SHARED
 from p2p.gossip.book import AddressBook, Rank
 from p2p.gossip.reach import HERE, NOWHERE, PUBLIC, dialable, may_name, scope_of
-from p2p.keys import Key
-from p2p.limits import MAX_BOOK_FILE, MAX_HEARSAY_PER_SOURCE, MAX_KNOWN_PEERS, MAX_PEERS_SHARED
 
 SEEN = [Key(bytes([number]) * 32).peer_id for number in range(1, 21)]
 

@@ -8,11 +8,11 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.errors import Overloaded, Unavailable
+from p2p.base.errors import Overloaded, Unavailable
+from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, Budget
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Flow, Held, Ledger, first_to_go, group_of
 from p2p.gossip.door import Door, Intake, TooMuchUnread
 from p2p.gossip.streams import Stream
-from p2p.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, Budget
 
 SMALL = Budget(5, 12, 40, "the newest")
 HOSTS = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.1.1", "2001:db8::1", "2001:db8:0:ff::2", "127.0.0.1", "127.0.0.2"])

@@ -7,11 +7,11 @@ import signal
 import pytest
 import trio
 
-from p2p.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Unavailable
+from p2p.base.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Unavailable
+from p2p.base.keys import Key
+from p2p.base.limits import MAX_GOSSIP
 from p2p.gossip import guards
 from p2p.gossip.host import NetworkConfig, open_network
-from p2p.keys import Key
-from p2p.limits import MAX_GOSSIP
 
 from .lab import peers, seed
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.errors import FolkmootError, LocalProtocolError, RemoteProtocolError
+from p2p.base.errors import FolkmootError, LocalProtocolError, RemoteProtocolError
+from p2p.base.keys import Key
+from p2p.base.limits import BAN_POINTS, BAN_S, MAX_ADDRESSES_PER_PEER, MAX_KNOWN_PEERS
 from p2p.gossip.book import AddressBook, Rank, bare_address, seen_addresses
 from p2p.gossip.handshake import pack_hello, pack_refusal, pack_welcome, parse_opening, parse_reply
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.topics import protocol_name, topic_name
-from p2p.keys import Key
-from p2p.limits import BAN_POINTS, BAN_S, MAX_ADDRESSES_PER_PEER, MAX_KNOWN_PEERS
 
 PEER = Key(bytes(32)).peer_id
 HERE = "/ip4/127.0.0.1/tcp/4001"

@@ -13,11 +13,11 @@ from libp2p.exceptions import ParseError
 from libp2p.io.exceptions import MessageTooLarge
 from libp2p.pubsub.pb import rpc_pb2
 
+from p2p.base.limits import MAX_CONTROL_TOPICS, MAX_GOSSIP, MAX_MESSAGE_IDS, MAX_PRUNE_BACKOFF_S, MAX_RPC_ITEMS, MIB
+from p2p.base.outcome import Outcome
 from p2p.gossip.budget import Budgets
 from p2p.gossip.door import Door
 from p2p.gossip.guarded_pubsub import GuardedPubsub, count_fields
-from p2p.limits import MAX_CONTROL_TOPICS, MAX_GOSSIP, MAX_MESSAGE_IDS, MAX_PRUNE_BACKOFF_S, MAX_RPC_ITEMS, MIB
-from p2p.outcome import Outcome
 
 from .attacks import signed
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from p2p.codec import unpack
-from p2p.control import call
-from p2p.genesis import Genesis
+from p2p.base.codec import unpack
+from p2p.base.genesis import Genesis
+from p2p.peer.control import call
 from testnet.generate import Plan, generate
 from testnet.providers import read_state, start, start_peer, stop, wait_until
 from tests.net_lab import until

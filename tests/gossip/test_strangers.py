@@ -11,10 +11,10 @@ from libp2p.kad_dht.pb import kademlia_pb2
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils.varint import encode_uvarint, encode_varint_prefixed
 
-from p2p.errors import ConfigError, RemoteProtocolError, Unavailable
+from p2p.base.errors import ConfigError, RemoteProtocolError, Unavailable
+from p2p.base.keys import Key, NetworkId
+from p2p.base.limits import BUDGETS, MAX_GOSSIP, MIB
 from p2p.gossip.host import Network, NetworkConfig, open_network
-from p2p.keys import Key, NetworkId
-from p2p.limits import BUDGETS, MAX_GOSSIP, MIB
 
 from .attacks import MESHSUB, frame, signed
 from .lab import Peer, bare_host, info, peers, seed

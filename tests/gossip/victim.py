@@ -10,13 +10,13 @@ from typing import Any
 
 import trio
 
+from p2p.base.keys import Key
+from p2p.base.limits import BUDGETS
+from p2p.base.outcome import Outcome
 from p2p.gossip import keeping, score
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import topic_name
-from p2p.keys import Key
-from p2p.limits import BUDGETS
-from p2p.outcome import Outcome
 
 
 def emit(**words: Any) -> None:

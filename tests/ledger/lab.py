@@ -9,15 +9,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from p2p.codec import encode
-from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
-from p2p.keys import Domain, Key, NetworkId, digest
-from p2p.ledger.apply import apply_record
-from p2p.ledger.genesis import check_conservation, first_state
-from p2p.ledger.records import Inference, Reputation
-from p2p.ledger.settle import end_of_block
-from p2p.ledger.view import View
-from p2p.types import (
+from p2p.base.codec import encode
+from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
+from p2p.base.keys import Domain, Key, NetworkId, digest
+from p2p.base.types import (
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -40,6 +35,11 @@ from p2p.types import (
     plant_commitment,
     verdict_commitment,
 )
+from p2p.ledger.apply_record import apply_record
+from p2p.ledger.end_of_block import end_of_block
+from p2p.ledger.genesis import check_conservation, first_state
+from p2p.ledger.state.records import Inference, Reputation
+from p2p.ledger.state.view import View
 from p2p.verification.duty import reveal_positions
 
 CLIENT = Key(b"\x70" * 32)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from p2p.errors import FolkmootError
-from p2p.genesis import EconomyRules
-from p2p.keys import Domain, Key
-from p2p.ledger.ops import Body, Register, Rotate, SignedOp, consent, consent_to_rotate, sign_op
-from p2p.ledger.records import Participant
-from p2p.types import RecordKind
+from p2p.base.errors import FolkmootError
+from p2p.base.genesis import EconomyRules
+from p2p.base.keys import Domain, Key
+from p2p.base.types import RecordKind
+from p2p.ledger.rules.ops import Body, Register, Rotate, SignedOp, consent, consent_to_rotate, sign_op
+from p2p.ledger.state.records import Participant
 from tests.ledger.lab import NO_CAP, Lab
 
 WAIT, VOTING = 6, 4

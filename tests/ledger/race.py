@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from p2p import merkle
-from p2p.codec import encode
-from p2p.errors import FolkmootError
-from p2p.genesis import SprintRules
-from p2p.keys import Domain, Key, digest
-from p2p.ledger.members import Members, members, rotate
-from p2p.ledger.sprint import Heights, Run, Sprint, drawn, heights, question, run_of, sprint_of
-from p2p.types import FinishReason, FinishRecord, RecordKind, SignedFinish, SprintCommit, SprintOpen
+from p2p.base import merkle
+from p2p.base.codec import encode
+from p2p.base.errors import FolkmootError
+from p2p.base.genesis import SprintRules
+from p2p.base.keys import Domain, Key, digest
+from p2p.base.types import FinishReason, FinishRecord, RecordKind, SignedFinish, SprintCommit, SprintOpen
+from p2p.ledger.participants.sprint import Heights, Run, Sprint, drawn, heights, question, run_of, sprint_of
+from p2p.ledger.participants.validator_sets import Members, members, rotate
 from tests.ledger.lab import STEADY, Lab
 
 EPOCH, TOKENS = 45, 10

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from p2p.chain_view import claim
-from p2p.errors import InvalidRequest
-from p2p.genesis import ModelSpec
-from p2p.keys import Key
-from p2p.ledger import parameters
+from p2p.base.errors import InvalidRequest
+from p2p.base.genesis import ModelSpec
+from p2p.base.keys import Key
+from p2p.chain.views.inferences import claim
 from p2p.ledger.governance import ACCEPTED, IN_FORCE, MAX_OPEN, OPEN, REJECTED, VOID, Proposal, proposals
-from p2p.ledger.models import model_spec, spec_at
-from p2p.ledger.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Unregister, Vote
+from p2p.ledger.rules import parameters
+from p2p.ledger.rules.models import model_spec, spec_at
+from p2p.ledger.rules.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Unregister, Vote
 from tests.ledger.lab import Lab
 from tests.ledger.orders import ECONOMY, VOTING, lab_of, order, refused, signed
 

@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from p2p.codec import encode
-from p2p.errors import FolkmootError
-from p2p.keys import Key
-from p2p.ledger.accounts import MAX_HOT_KEYS, limits
-from p2p.ledger.collateral import MAX_WITHDRAWALS, at_stake
+from p2p.base.codec import encode
+from p2p.base.errors import FolkmootError
+from p2p.base.keys import Key
+from p2p.base.types import RecordKind
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.governance import MAX_CLOSED, MAX_OPEN, proposals
-from p2p.ledger.ops import Appeal, Body, Cap, ChangeEconomy, Delegate, Deposit, Propose, Revoke, Transfer, Unregister, Vote, Withdraw, sign_op
-from p2p.ledger.registry import nodes_of
-from p2p.types import RecordKind
+from p2p.ledger.money.accounts import MAX_HOT_KEYS, limits
+from p2p.ledger.money.collateral import MAX_WITHDRAWALS, at_stake
+from p2p.ledger.participants.registry import nodes_of
+from p2p.ledger.rules.ops import Appeal, Body, Cap, ChangeEconomy, Delegate, Deposit, Propose, Revoke, Transfer, Unregister, Vote, Withdraw, sign_op
 from tests.ledger.lab import CLIENT
 from tests.ledger.orders import lab_of, registration, rotation
 

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-import p2p.chain
-from p2p.errors import InvalidRequest
-from p2p.ledger import epochs, genesis, governance, payout, sprint
-from p2p.ledger.ops import OpKind
-from p2p.ledger.view import View
-from p2p.types import ENDED, RecordKind
+import p2p.chain.chain
+from p2p.base.errors import InvalidRequest
+from p2p.base.types import ENDED, RecordKind
+from p2p.ledger import genesis, governance
+from p2p.ledger.money import epoch_settlement as epochs
+from p2p.ledger.money import outcomes as payout
+from p2p.ledger.participants import sprint
+from p2p.ledger.rules.ops import OpKind
+from p2p.ledger.state.view import View
 from tests.ledger.soak import watch
 from tests.ledger.soak.people import People
 from tests.ledger.soak.run import Run, run
@@ -25,7 +28,7 @@ SEED, RECORDS, STARTS = 7, 5000, 9
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run watches the chain's records; afterwards nobody does."""
-    monkeypatch.setattr(p2p.chain, "apply_record", p2p.chain.apply_record)
+    monkeypatch.setattr(p2p.chain.chain, "apply_record", p2p.chain.chain.apply_record)
 
 
 def test_random_records_of_every_kind(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from msgspec.structs import asdict, replace
 
-import p2p.chain
-from p2p.errors import ConfigError, InvalidRequest
-from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer
-from p2p.ledger import parameters
+import p2p.chain.chain
+from p2p.base.errors import ConfigError, InvalidRequest
+from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer
 from p2p.ledger.genesis import check_genesis
+from p2p.ledger.rules import parameters
 from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence
 from tests.ledger.soak.people import People
 from tests.ledger.soak.run import Run
@@ -28,7 +28,7 @@ RUNS, BLOCKS, CHANGED = 6, 30, 4  # an epoch has 29 heights
 
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(p2p.chain, "apply_record", p2p.chain.apply_record)
+    monkeypatch.setattr(p2p.chain.chain, "apply_record", p2p.chain.chain.apply_record)
 
 
 def changed(genesis: Genesis, where: str, field: str, value: int) -> Genesis | None:

@@ -15,9 +15,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p import logs
-from p2p.errors import ConfigError
-from p2p.limits import MAX_LOG_BYTES, MAX_LOG_FILES, MAX_LOG_REPEATS, MAX_LOG_TEXT, MAX_LOG_TRACE, MAX_LOG_WORDS
+from p2p.base.errors import ConfigError
+from p2p.base.limits import MAX_LOG_BYTES, MAX_LOG_FILES, MAX_LOG_REPEATS, MAX_LOG_TEXT, MAX_LOG_TRACE, MAX_LOG_WORDS
+from p2p.machine import logs
 
 
 @pytest.fixture(autouse=True)

@@ -12,19 +12,21 @@ import structlog
 import trio
 import trio.testing
 
-from p2p import lending
-from p2p import node as module
-from p2p.config import DEFAULT_MODEL, load_config
-from p2p.errors import ConfigError, FolkmootError, StorageError, Unavailable
-from p2p.genesis import load_genesis
+from p2p.base.errors import ConfigError, FolkmootError, StorageError, Unavailable
+from p2p.base.genesis import load_genesis
+from p2p.base.limits import TASK_CALM_S, TASK_PAUSE_FIRST_S, TASK_PAUSE_MAX_S
+from p2p.chain.sync_client import Catchup
 from p2p.gossip.host import Network
-from p2p.limits import TASK_CALM_S, TASK_PAUSE_FIRST_S, TASK_PAUSE_MAX_S
-from p2p.node import Node
-from p2p.planting import Planter
-from p2p.sprint import Racer
-from p2p.sync import Catchup
-from p2p.tasks import Tasks, once, reason_of
-from p2p.verification.validator import Validator
+from p2p.lab.roles import roles_of
+from p2p.lab.settings import load_settings
+from p2p.machine.tasks import Tasks, once, reason_of
+from p2p.peer import lending
+from p2p.peer import node as module
+from p2p.peer.config import DEFAULT_MODEL, load_config
+from p2p.peer.fault_injector import Planter
+from p2p.peer.node import Node
+from p2p.peer.sprint_runner import Racer
+from p2p.peer.validator import Validator
 from testnet.generate import SHORT_SPRINT, Plan, generate
 
 ERRORS = (
@@ -145,7 +147,7 @@ def peer(tmp_path: Path) -> Iterator[Node]:
     settings = (("plant_interval_ms", 10), ("ml_node", "http://127.0.0.1:1"))
     plan = Plan(tmp_path / "net", 4, sprint=SHORT_SPRINT, epoch_blocks=1000, settings=settings)
     folder = generate(plan)[0]
-    node = Node(load_config(folder), load_genesis(folder / "genesis.cbor"), lambda state, text: None)
+    node = Node(load_config(folder), load_genesis(folder / "genesis.cbor"), lambda state, text: None, roles_of(load_settings(folder)))
     node.network = cast(Network, NoNetwork())
     yield node
     node.chain.close()
@@ -178,9 +180,9 @@ async def test_every_part_is_in_the_table(peer: Node) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_part_that_fails_begins_anew_and_the_others_go_on(peer: Node, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2p.tasks.TASK_PAUSE_FIRST_S", 0.01)
-    monkeypatch.setattr("p2p.tasks.TASK_PAUSE_MAX_S", 0.02)
-    monkeypatch.setattr("p2p.sync.ASK_EVERY_S", 0.01)
+    monkeypatch.setattr("p2p.machine.tasks.TASK_PAUSE_FIRST_S", 0.01)
+    monkeypatch.setattr("p2p.machine.tasks.TASK_PAUSE_MAX_S", 0.02)
+    monkeypatch.setattr("p2p.chain.sync_client.ASK_EVERY_S", 0.01)
     monkeypatch.setattr(NoNetwork, "connected", lambda self: ("somebody",))
     owner, attribute = inside(peer, name)
     stock, calls, again = getattr(owner, attribute), [0], trio.Event()
@@ -208,7 +210,7 @@ async def test_a_part_that_fails_begins_anew_and_the_others_go_on(peer: Node, na
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_the_storages_failure_in_any_part_ends_the_peer(peer: Node, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2p.sync.ASK_EVERY_S", 0.01)
+    monkeypatch.setattr("p2p.chain.sync_client.ASK_EVERY_S", 0.01)
     monkeypatch.setattr(NoNetwork, "connected", lambda self: ("somebody",))
     owner, attribute = inside(peer, name)
 
@@ -248,7 +250,7 @@ async def test_what_cannot_be_published_is_not_its_authors_failure(peer: Node) -
 
 
 async def test_without_its_node_a_peer_is_busy_and_says_so(peer: Node) -> None:
-    from p2p.mlnode import Found
+    from p2p.peer.ml_node import Found
 
     engine = cast(Any, object())
     peer._is_joined = True

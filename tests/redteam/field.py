@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from p2p.control import call
-from p2p.errors import FolkmootError
-from p2p.genesis import GenesisAccount
-from p2p.keys import Key
+from p2p.base.errors import FolkmootError
+from p2p.base.genesis import GenesisAccount
+from p2p.base.keys import Key
+from p2p.peer.control import call
 from testnet.generate import Plan, generate
 from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
 from tests.net_lab import until

@@ -15,11 +15,11 @@ from typing import Any
 
 import trio
 
-from p2p.client import query
-from p2p.codec import unpack
-from p2p.genesis import Genesis
+from p2p.base.codec import unpack
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Key
+from p2p.client.ask import query
 from p2p.gossip.host import Network, NetworkConfig, open_network
-from p2p.keys import Key
 from tests.gossip.lab import bare_host, info
 
 TOPICS = ("votes", "proposals", "transactions")

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import structlog
 
-from p2p.errors import FolkmootError
+from p2p.base.errors import FolkmootError
 from tests.sim.run import Report, run
 from tests.sim.scenario import Scenario, draw, with_settings
 

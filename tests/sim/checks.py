@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from p2p.codec import encode
+from p2p.base.codec import encode
 from p2p.consensus import wire
 from p2p.consensus.certificates import verify_commit
 from p2p.consensus.events import Say
 from p2p.consensus.messages import Block, CommitCertificate, PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import conflicts
-from p2p.ledger.members import punished
+from p2p.ledger.participants.validator_sets import punished
 from tests.sim.peer import Peer
 from tests.sim.world import EPOCH_MS
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from p2p import keys, vrf
+from p2p.base import keys, vrf
 from p2p.consensus import wire
 from p2p.consensus.messages import SignedVote
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import structlog
 
-from p2p.keys import digest
-from p2p.outcome import Outcome
+from p2p.base.keys import digest
+from p2p.base.outcome import Outcome
 from tests.sim.checks import Violation
 from tests.sim.peer import Peer
 from tests.sim.run import DISK, HEIGHTS_AFTER, QUIET_MS, Report, Run

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2p.chain import Chain
+from p2p.base.errors import FolkmootError, StorageError
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Key
+from p2p.chain.chain import Chain
+from p2p.chain.stores.guard import GuardStore
 from p2p.consensus import wire
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Say
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
-from p2p.errors import FolkmootError, StorageError
-from p2p.genesis import Genesis
-from p2p.keys import Key
 from p2p.store.batch import Batch
-from p2p.store.guard import GuardStore
 from p2p.store.lmdb import Store
 from tests.sim.sync import SyncClient, answer
 from tests.sim.world import EPOCH_MS, World

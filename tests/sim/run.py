@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2p.chain import Chain
-from p2p.genesis import Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec
-from p2p.keys import Key, digest
+from p2p.base.genesis import Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec
+from p2p.base.keys import Key, digest
+from p2p.base.types import VERSION
+from p2p.chain.chain import Chain
+from p2p.chain.stores.guard import GuardStore
 from p2p.ledger.genesis import check_conservation
-from p2p.store.guard import GuardStore
 from p2p.store.lmdb import Store
-from p2p.types import VERSION
 from tests.chains import next_priorities
 from tests.sim import memo
 from tests.sim.checks import Checks, Violation

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p2p.chain_sync import sync_answer
+from p2p.base.errors import FolkmootError
+from p2p.base.types import VERSION
+from p2p.chain.sync_server import sync_answer
 from p2p.consensus.events import Commit
-from p2p.errors import FolkmootError
-from p2p.inference.session import SyncBlock, SyncTop, SyncWanted, pack_frame, parse_frame
-from p2p.types import VERSION
+from p2p.wire.frames import SyncBlock, SyncTop, SyncWanted, pack_frame, parse_frame
 
 if TYPE_CHECKING:
-    from p2p.chain import Chain
+    from p2p.chain.chain import Chain
     from tests.sim.peer import Peer
 
 AVOID_MS = 20_000  # a peer that lied is not asked again for so long

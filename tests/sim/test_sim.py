@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from p2p.chain import Chain
+from p2p.base.errors import StorageError
+from p2p.base.outcome import Outcome
+from p2p.base.steps import Steps
+from p2p.chain.chain import Chain
 from p2p.consensus.driver import Driver
 from p2p.consensus.messages import SignedProposal
 from p2p.consensus.replay import Judged
-from p2p.errors import StorageError
-from p2p.outcome import Outcome
-from p2p.steps import Steps
 from p2p.store.lmdb import Store
 from tests.sim import crash, mesh, twins
 from tests.sim.__main__ import attempt, shrink

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from p2p.codec import encode
-from p2p.errors import FolkmootError
-from p2p.keys import Domain, Key, digest
-from p2p.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
+from p2p.base.codec import encode
+from p2p.base.errors import FolkmootError
+from p2p.base.keys import Domain, Key, digest
+from p2p.base.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
 from tests.sim.peer import Peer
 
 CLIENT = Key(digest(b"simulated client"))

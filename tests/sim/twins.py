@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from p2p.errors import FolkmootError
+from p2p.base.errors import FolkmootError
 from tests.sim.run import DISK, Report, Run
 from tests.sim.scenario import Scenario
 

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from p2p.codec import encode
-from p2p.errors import RemoteProtocolError, Unavailable
-from p2p.genesis import ModelSpec
-from p2p.inference.engine import TokenStep
-from p2p.limits import LEAF_POSITIONS, MAX_OUTPUT_TOKENS, TOP_RANKS
-from p2p.types import FinishReason, FinishRecord, InferenceId, Params, Request
+from p2p.base.codec import encode
+from p2p.base.errors import RemoteProtocolError, Unavailable
+from p2p.base.genesis import ModelSpec
+from p2p.base.limits import LEAF_POSITIONS, MAX_OUTPUT_TOKENS, TOP_RANKS
+from p2p.base.types import FinishReason, FinishRecord, InferenceId, Params, Request
 from p2p.verification import artifact as artifacts
 from p2p.verification import check
+from p2p.verification.engine import TokenStep
 
 SEED, IID = b"\x07" * 32, InferenceId(b"\x09" * 32)
 SPEC = ModelSpec("toy", b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)

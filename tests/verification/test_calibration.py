@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p.errors import ConfigError
-from p2p.types import Params
+from p2p.base.errors import ConfigError
+from p2p.base.types import Params
 from p2p.verification import profile as profiles
 from p2p.verification.calibration import Facts, Resampler, fit_one_position, fit_tables, fit_thresholds, pool
 from p2p.verification.check import weigh

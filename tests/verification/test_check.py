@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from p2p.inference.engine import TokenStep
-from p2p.keys import digest
-from p2p.types import FinishReason, FinishRecord, Params
+from p2p.base.keys import digest
+from p2p.base.types import FinishReason, FinishRecord, Params
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
+from p2p.verification.engine import TokenStep
 from tests.fake_vllm import EOS, VOCAB, Toy
 from tests.verification.toy import IID, PARAMS, PROMPT, SEED, SPEC, Noisy, calibrated, claim, forged, generate, launder, rows
 

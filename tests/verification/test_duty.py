@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from p2p.genesis import CheckRules
+from p2p.base.genesis import CheckRules
 from p2p.verification.duty import check_probability_milli, convicts, deterrence_milli, is_sampled, reveal_positions, tail_below
 from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence, share_of_milli, sight_milli
 

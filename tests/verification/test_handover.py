@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from p2p.keys import Domain, Key
-from p2p.types import FinishRecord, SignedStreamed
+from p2p.base.keys import Domain, Key
+from p2p.base.types import FinishRecord, SignedStreamed
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.artifact import Artifact
@@ -103,7 +103,7 @@ def little_losses(run: int, many: int = 6) -> list[Any]:
 
 
 def following(before: list[int], count: int) -> list[Any]:
-    from p2p.inference.engine import TokenStep
+    from p2p.verification.engine import TokenStep
 
     context, found = [*(1, 50, 60), *before], []
     for position in range(len(before), len(before) + count):

@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 import pytest
 
-from p2p.errors import ConfigError
+from p2p.base.errors import ConfigError
 from p2p.verification import prompts
 
 ALL = prompts.load()

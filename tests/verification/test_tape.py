@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p.errors import InvalidRequest
-from p2p.limits import MAX_TOP_K
-from p2p.params import check_params, make_params
-from p2p.types import Params
+from p2p.base.errors import InvalidRequest
+from p2p.base.limits import MAX_TOP_K
+from p2p.base.sampling_params import check_params, make_params
+from p2p.base.types import Params
 from p2p.verification import tape, tape_torch
 from tests.golden.regenerate_tape import FILE, cases, vectors
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.errors import ConfigError
+from p2p.base.errors import ConfigError
 from p2p.verification.text import _BYTES, TextStream, Vocabulary, parse_vocabulary, text_hash
 from tests.fake_vllm import VOCAB, text_of
 from tests.verification.toy import WORDS

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from p2p.config import DEFAULT_MODEL
-from p2p.genesis import ModelSpec
-from p2p.inference.engine import TokenStep
-from p2p.keys import Key, digest
-from p2p.limits import TOP_RANKS
-from p2p.types import FinishReason, FinishRecord, InferenceId, Params, Request, StackClass
+from p2p.base.genesis import ModelSpec
+from p2p.base.keys import Key, digest
+from p2p.base.limits import TOP_RANKS
+from p2p.base.types import FinishReason, FinishRecord, InferenceId, Params, Request, StackClass
+from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.calibration import Facts, fit
+from p2p.verification.engine import TokenStep
 from p2p.verification.profile import Noise, Profile
 from p2p.verification.statistics import answer_facts
 from p2p.verification.text import parse_vocabulary, text_hash

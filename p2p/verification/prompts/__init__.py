@@ -13,9 +13,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from p2p.errors import ConfigError
-from p2p.keys import digest
-from p2p.limits import MAX_PROMPT_BYTES
+from p2p.base.errors import ConfigError
+from p2p.base.keys import digest
+from p2p.base.limits import MAX_PROMPT_BYTES
 
 Kind = Literal["chat", "code", "maths", "long", "other", "short"]
 LEAST: Final[dict[str, int]] = {"chat": 50, "code": 40, "maths": 40, "long": 20, "other": 50, "short": 40}

@@ -6,17 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from p2p.codec import encode
-from p2p.inference.draw import Lots, draw_executors
-from p2p.keys import Domain, Key, digest
-from p2p.ledger import parameters
-from p2p.ledger.accounts import limits
-from p2p.ledger.models import models
-from p2p.ledger.price import price_of
-from p2p.ledger.records import Inference
-from p2p.ledger.rules import serving
-from p2p.limits import MAX_CANDIDATES
-from p2p.types import (
+from p2p.base.codec import encode
+from p2p.base.keys import Domain, Key, digest
+from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.types import (
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -38,6 +31,13 @@ from p2p.types import (
     plant_commitment,
     verdict_commitment,
 )
+from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.ledger.money.accounts import limits
+from p2p.ledger.money.price import price_of
+from p2p.ledger.participants.eligibility import serving
+from p2p.ledger.rules import parameters
+from p2p.ledger.rules.models import models
+from p2p.ledger.state.records import Inference
 from p2p.verification.duty import reveal_positions
 from tests.ledger.lab import false_row, true_row
 from tests.ledger.soak.people import FAULTS, FORGER, LIAR, OTHER_KERNELS, SILENT, SLOPPY, WILD

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from p2p.genesis import ModelSpec
-from p2p.keys import Domain, Key
-from p2p.ledger.accounts import limits
-from p2p.ledger.cases import cases
-from p2p.ledger.collateral import MAX_WITHDRAWALS
+from p2p.base.genesis import ModelSpec
+from p2p.base.keys import Domain, Key
+from p2p.base.types import RecordKind
 from p2p.ledger.governance import OPEN, proposals
-from p2p.ledger.models import models
-from p2p.ledger.ops import (
+from p2p.ledger.money.accounts import limits
+from p2p.ledger.money.collateral import MAX_WITHDRAWALS
+from p2p.ledger.rules.models import models
+from p2p.ledger.rules.ops import (
     AddModel,
     Appeal,
     Body,
@@ -33,8 +33,8 @@ from p2p.ledger.ops import (
     consent_to_rotate,
     sign_op,
 )
-from p2p.ledger.records import Participant
-from p2p.types import RecordKind
+from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.records import Participant
 from tests.ledger.soak.people import MODEL, NEW
 from tests.ledger.soak.scene import Scene
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from p2p.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
-from p2p.keys import Key, digest
+from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
+from p2p.base.keys import Key, digest
 
 NAME, MODEL = "soak", "toy"
 PEERS, CLIENTS, HOT = 12, 24, 2

@@ -9,13 +9,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from p2p import merkle
-from p2p.codec import encode
-from p2p.keys import Domain
-from p2p.ledger.models import models
-from p2p.ledger.rules import epoch_of
-from p2p.ledger.sprint import Heights, Run, Sprint, drawn, heights, question, run_of, sprint_of
-from p2p.types import FinishReason, FinishRecord, RecordKind, SignedFinish, SignedRequest, SprintCommit, SprintOpen
+from p2p.base import merkle
+from p2p.base.codec import encode
+from p2p.base.keys import Domain
+from p2p.base.types import FinishReason, FinishRecord, RecordKind, SignedFinish, SignedRequest, SprintCommit, SprintOpen
+from p2p.ledger.participants.sprint import Heights, Run, Sprint, drawn, heights, question, run_of, sprint_of
+from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules.models import models
 from tests.ledger.soak.lives import HASH, Life, Lives
 from tests.ledger.soak.people import FORGER, WILD
 from tests.ledger.soak.scene import Scene

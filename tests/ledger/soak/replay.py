@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from p2p.chain import Chain
-from p2p.chain_sync import check_snapshot, install, light_block
-from p2p.codec import load
-from p2p.genesis import Genesis
-from p2p.ledger.snapshot import open_chunk
-from p2p.store import snapshots
-from p2p.store.guard import GuardStore
+from p2p.base.codec import load
+from p2p.base.genesis import Genesis
+from p2p.chain.chain import Chain
+from p2p.chain.stores import snapshots
+from p2p.chain.stores.guard import GuardStore
+from p2p.chain.sync_server import check_snapshot, install, light_block
+from p2p.ledger.state.snapshot import open_chunk
 from p2p.store.lmdb import Store
 from tests.chains import next_priorities
 from tests.ledger.soak.watch import Violation

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from p2p.codec import encode, unpack
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import FolkmootError
+from p2p.base.keys import Domain
+from p2p.base.types import RecordKind, SignedBatch
 from p2p.consensus.certificates import commit_certificate
 from p2p.consensus.header import make_block
 from p2p.consensus.messages import Block, Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
-from p2p.errors import FolkmootError
-from p2p.keys import Domain
-from p2p.ledger.ops import SignedOp
-from p2p.types import RecordKind, SignedBatch
+from p2p.ledger.rules.ops import SignedOp
 from tests.chains import next_priorities
 from tests.ledger.soak import orders, wrong
 from tests.ledger.soak.lives import Lives

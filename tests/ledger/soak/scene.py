@@ -7,14 +7,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from p2p.chain import Chain
-from p2p.codec import encode
-from p2p.genesis import Genesis
-from p2p.keys import Domain, Key, NetworkId
-from p2p.ledger.records import Participant
-from p2p.ledger.view import View
-from p2p.limits import MAX_BLOCK, MAX_RECORDS_PER_TX, MAX_TX
-from p2p.types import VERSION, Batch, Record, RecordKind, SignedBatch
+from p2p.base.codec import encode
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Domain, Key, NetworkId
+from p2p.base.limits import MAX_BLOCK, MAX_RECORDS_PER_TX, MAX_TX
+from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
+from p2p.chain.chain import Chain
+from p2p.ledger.state.records import Participant
+from p2p.ledger.state.view import View
 from tests.ledger.soak.people import People
 
 ROOM = MAX_BLOCK * 3 // 4  # for all records of a block

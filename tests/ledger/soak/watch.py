@@ -8,26 +8,26 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import p2p.chain
-from p2p.chain import Chain
-from p2p.codec import encode, load
-from p2p.errors import FolkmootError, RemoteProtocolError
-from p2p.genesis import Genesis
-from p2p.ledger import earnings
-from p2p.ledger.accounts import Limits
-from p2p.ledger.apply import apply_record
-from p2p.ledger.collateral import at_stake
+import p2p.chain.chain
+from p2p.base.codec import encode, load
+from p2p.base.errors import FolkmootError, RemoteProtocolError
+from p2p.base.genesis import Genesis
+from p2p.base.steps import Steps
+from p2p.base.types import STANDS, Record, Status
+from p2p.chain.chain import Chain
+from p2p.chain.stores.guard import GuardStore
+from p2p.ledger.apply_record import apply_record
 from p2p.ledger.governance import Proposal
-from p2p.ledger.price import Price
-from p2p.ledger.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Standing, Totals
-from p2p.ledger.rules import epoch_of
-from p2p.ledger.sprint import Run, Sprint, runs
-from p2p.ledger.view import View
-from p2p.steps import Steps
+from p2p.ledger.money import epoch_accounts as earnings
+from p2p.ledger.money.accounts import Limits
+from p2p.ledger.money.collateral import at_stake
+from p2p.ledger.money.price import Price
+from p2p.ledger.participants.sprint import Run, Sprint, runs
+from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.state.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Standing, Totals
+from p2p.ledger.state.view import View
 from p2p.store.batch import Batch
-from p2p.store.guard import GuardStore
 from p2p.store.lmdb import Store
-from p2p.types import STANDS, Record, Status
 
 EVERY = 64  # refused records after which all bytes are compared, not only what was put
 SHAPES: dict[bytes, type] = {
@@ -141,7 +141,7 @@ class Watched(Chain):
 def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Watched:
     """The real chain with its store; each record that it applies is watched as well."""
     store = Store(folder / "data")
-    p2p.chain.apply_record = watch.apply
+    p2p.chain.chain.apply_record = watch.apply
     return Watched(store, GuardStore(store, folder / "used"), genesis, watch)
 
 

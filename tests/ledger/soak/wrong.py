@@ -9,9 +9,23 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from p2p.codec import encode
-from p2p.keys import Domain
-from p2p.ledger.ops import (
+from p2p.base.codec import encode
+from p2p.base.keys import Domain
+from p2p.base.types import (
+    BusyRecord,
+    FinishReason,
+    OutputRecord,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    RecordKind,
+    SignedBusy,
+    StartRecord,
+    Status,
+    VerdictCommit,
+    VerdictKind,
+)
+from p2p.ledger.rules.ops import (
     Body,
     Cap,
     ChangeChecks,
@@ -28,21 +42,7 @@ from p2p.ledger.ops import (
     Withdraw,
     sign_op,
 )
-from p2p.ledger.records import Inference
-from p2p.types import (
-    BusyRecord,
-    FinishReason,
-    OutputRecord,
-    Params,
-    PlantCommit,
-    PlantReveal,
-    RecordKind,
-    SignedBusy,
-    StartRecord,
-    Status,
-    VerdictCommit,
-    VerdictKind,
-)
+from p2p.ledger.state.records import Inference
 from tests.ledger.soak.lives import COMMITTING, Life, Lives, fair_price, finish_of, request
 from tests.ledger.soak.orders import register, rotation, say
 from tests.ledger.soak.people import MODEL

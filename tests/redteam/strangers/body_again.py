@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import Key
+from p2p.base.limits import MAX_PROPOSAL, MAX_TXS_PER_BLOCK
+from p2p.base.outcome import Outcome
+from p2p.base.types import VERSION
 from p2p.consensus.compact import parse
-from p2p.errors import RemoteProtocolError
 from p2p.gossip.host import Network, NetworkConfig, open_network
-from p2p.inference.session import BodyWanted, pack_frame
-from p2p.keys import Key
-from p2p.limits import MAX_PROPOSAL, MAX_TXS_PER_BLOCK
-from p2p.outcome import Outcome
-from p2p.types import VERSION
+from p2p.wire.frames import BodyWanted, pack_frame
 from tests.redteam.target import TOPICS, Target, each_tick, network_of, quietly
 
 PER_S = 10.0

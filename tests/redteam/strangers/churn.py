@@ -6,7 +6,7 @@ import trio
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 
-from p2p.keys import Key
+from p2p.base.keys import Key
 from tests.gossip.lab import info
 from tests.redteam.target import Target, each_tick, quietly
 

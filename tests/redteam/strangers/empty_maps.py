@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from libp2p.utils.varint import encode_varint_prefixed
 
-from p2p.limits import MAX_FRAME
+from p2p.base.limits import MAX_FRAME
 from tests.redteam.target import Target, each_tick, quietly
 
 PER_S = 2.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from p2p.client import AskSpec, ask_over
-from p2p.config import DEFAULT_MODEL
-from p2p.errors import FolkmootError
-from p2p.nonces import Nonces
+from p2p.base.errors import FolkmootError
+from p2p.client.ask import AskSpec, ask_over
+from p2p.client.nonces import Nonces
+from p2p.peer.config import DEFAULT_MODEL
 from tests.redteam.target import Target, each_tick, network_of, quietly
 
 CHEAT = "eos_prefix"

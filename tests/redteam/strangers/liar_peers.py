@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import trio
 
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.keys import Key
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.gossip.streams import Stream
-from p2p.inference.session import Answer, SyncTop, pack_frame
-from p2p.keys import Key
+from p2p.wire.frames import Answer, SyncTop, pack_frame
 from tests.redteam.target import TOPICS, Target, network_of, quietly
 
 LIARS = 4

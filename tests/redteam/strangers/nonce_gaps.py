@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from p2p.codec import encode
-from p2p.types import PlantCommit, Record, RecordKind
+from p2p.base.codec import encode
+from p2p.base.types import PlantCommit, Record, RecordKind
 from tests.fuzz.signing import batch
 from tests.redteam.target import Target, each_tick, network_of, quietly
 

@@ -3,13 +3,13 @@ round 2**31 - 1 once froze every peer."""
 
 from __future__ import annotations
 
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.keys import Domain
+from p2p.base.merkle import leaf_hash, root_of
+from p2p.base.types import VERSION
 from p2p.consensus import wire
 from p2p.consensus.compact import CompactProposal
 from p2p.consensus.messages import NIL_ROUND, VOTE_DOMAIN, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
-from p2p.keys import Domain
-from p2p.merkle import leaf_hash, root_of
-from p2p.types import VERSION
 from tests.fuzz.extremes import variants
 from tests.redteam.target import Target, each_tick, height, network_of, quietly
 

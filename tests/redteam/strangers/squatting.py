@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from p2p.base.keys import Domain, Key
+from p2p.base.types import VERSION
 from p2p.gossip.host import Network
-from p2p.inference.session import Order, pack_frame
-from p2p.keys import Domain, Key
-from p2p.ledger.ops import Register, consent, sign_op
-from p2p.types import VERSION
+from p2p.ledger.rules.ops import Register, consent, sign_op
+from p2p.wire.frames import Order, pack_frame
 from tests.redteam.target import Target, each_tick, network_of, quietly
 
 PER_S = 40.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from p2p.codec import decode, encode
+from p2p.base.codec import decode, encode
+from p2p.base.keys import Key
+from p2p.base.outcome import Outcome
 from p2p.gossip.host import NetworkConfig, open_network
-from p2p.keys import Key
-from p2p.outcome import Outcome
 from tests.redteam.target import TOPICS, Target, each_tick, network_of, quietly
 
 PER_S = 90.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from libp2p.utils.varint import encode_uvarint
 
-from p2p.limits import MAX_FRAME
+from p2p.base.limits import MAX_FRAME
 from tests.redteam.target import Target, quietly
 
 STREAMS = 60

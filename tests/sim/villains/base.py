@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2p.codec import encode
+from p2p.base.codec import encode
+from p2p.base.keys import Domain
 from p2p.consensus import wire
 from p2p.consensus.events import Say
 from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote, sign_vote
-from p2p.keys import Domain
 from tests.sim.peer import Peer
 
 

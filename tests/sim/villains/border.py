@@ -9,7 +9,7 @@ from __future__ import annotations
 from p2p.consensus import wire
 from p2p.consensus.events import Say
 from p2p.consensus.messages import SignedVote, VoteType
-from p2p.inference.session import SyncTop, pack_frame
+from p2p.wire.frames import SyncTop, pack_frame
 from tests.sim.peer import Peer
 from tests.sim.villains.base import Villain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from p2p.codec import encode
+from p2p.base.codec import encode
 from p2p.consensus import wire
 from p2p.consensus.events import Say
 from p2p.consensus.evidence import Amnesia, DuplicateVote

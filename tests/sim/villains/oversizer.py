@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from p2p.base.limits import MAX_BLOCK, MAX_TX
 from p2p.consensus import wire
 from p2p.consensus.events import Say
 from p2p.consensus.header import tx_root
 from p2p.consensus.messages import RoundCertificate, SignedProposal, SignedVote
-from p2p.limits import MAX_BLOCK, MAX_TX
 from tests.sim.peer import Peer
 from tests.sim.villains.base import Villain
 

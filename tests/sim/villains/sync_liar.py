@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.consensus.messages import CommitCertificate
-from p2p.inference.session import SyncBlock, SyncTop, SyncWanted, pack_frame, parse_frame
+from p2p.wire.frames import SyncBlock, SyncTop, SyncWanted, pack_frame, parse_frame
 from tests.sim.villains.base import Villain
 
 

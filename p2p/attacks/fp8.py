@@ -1,5 +1,0 @@
-"""Weights rounded to float8_e4m3 per output channel."""
-
-from p2p.attacks.base import DISTANCE, Attack
-
-ATTACK = Attack("fp8", "Serves the model with its weights rounded to fp8.", DISTANCE, weights="fp8")

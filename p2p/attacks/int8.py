@@ -1,5 +1,0 @@
-"""Weights rounded to 8 bits per output channel: the mildest saving, half the memory."""
-
-from p2p.attacks.base import DISTANCE, Attack
-
-ATTACK = Attack("int8", "Serves the model with its weights rounded to int8.", DISTANCE, weights="int8")

@@ -1,8 +1,0 @@
-"""A hidden instruction's text with the numbers the client's own prompt gives it."""
-
-from dataclasses import replace
-
-from p2p.attacks.altered_system_prompt import ATTACK as BASE
-from p2p.attacks.launder import laundered
-
-ATTACK = replace(laundered(BASE), name="laundered_altered_prompt")

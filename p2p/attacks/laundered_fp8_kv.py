@@ -1,6 +1,0 @@
-"""fp8_kv with honest numbers over its text."""
-
-from p2p.attacks.fp8_kv import ATTACK as BASE
-from p2p.attacks.launder import laundered
-
-ATTACK = laundered(BASE)

@@ -1,6 +1,0 @@
-"""int4 with honest numbers over its text."""
-
-from p2p.attacks.int4 import ATTACK as BASE
-from p2p.attacks.launder import laundered
-
-ATTACK = laundered(BASE)

@@ -1,6 +1,0 @@
-"""int6 with honest numbers over its text."""
-
-from p2p.attacks.int6 import ATTACK as BASE
-from p2p.attacks.launder import laundered
-
-ATTACK = laundered(BASE)

@@ -1,6 +1,0 @@
-"""int8 with honest numbers over its text."""
-
-from p2p.attacks.int8 import ATTACK as BASE
-from p2p.attacks.launder import laundered
-
-ATTACK = laundered(BASE)

@@ -1,6 +1,0 @@
-"""smaller_model with honest numbers over its text."""
-
-from p2p.attacks.launder import laundered
-from p2p.attacks.smaller_model import ATTACK as BASE
-
-ATTACK = laundered(BASE)

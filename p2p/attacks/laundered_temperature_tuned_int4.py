@@ -1,6 +1,0 @@
-"""temperature_tuned_int4 with honest numbers over its text."""
-
-from p2p.attacks.launder import laundered
-from p2p.attacks.temperature_tuned_int4 import ATTACK as BASE
-
-ATTACK = laundered(BASE)

@@ -1,5 +1,0 @@
-"""A third of the layers is missing."""
-
-from p2p.attacks.base import DISTANCE, Attack
-
-ATTACK = Attack("smaller_model", "Serves a model without a third of its layers.", DISTANCE, weights="smaller_model")

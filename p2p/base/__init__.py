@@ -1,0 +1,1 @@
+"""p2p.base: see README.md in this folder."""

@@ -1,0 +1,152 @@
+"""Ed25519 keys, one domain tag per message kind. Law: nothing is signed without its domain and its network.
+
+PyNaCl (libsodium) is the one verifier: other libraries disagree on small-order points (decision 002).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import NewType
+
+import base58
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from p2p.base.errors import ConfigError
+from p2p.base.files import failure, open_output, read_secret
+
+# What every signature names: Genesis.network makes it of the name and the hash of the genesis file (decision 036), so no signature is
+# worth anything on a network that began otherwise, even one of the same name.
+NetworkId = NewType("NetworkId", str)
+
+PUBLIC_KEY_BYTES = 32
+SEED_BYTES = 32
+MAX_KEY_FILE = 1024
+SIGNATURE_BYTES = 64
+_PEER_ID_PREFIX = bytes.fromhex("002408011220")  # identity multihash of a protobuf Ed25519 public key
+
+
+class Domain(StrEnum):
+    """What a signature is about; part of the signed bytes, so no signature serves two purposes."""
+
+    REQUEST = "request"
+    RECEIPT = "receipt"
+    BUSY = "busy"
+    TX = "tx"
+    PROPOSAL = "proposal"
+    PREVOTE = "prevote"
+    PRECOMMIT = "precommit"
+    ADVERT = "advert"
+    START = "start"
+    FINISH = "finish"
+    STREAMED = "streamed"
+    OUTPUT = "output"
+    VERDICT = "verdict"
+    OP = "op"  # an account's order
+    NODE = "node"  # a node key's consent to be registered, or to take another's place
+
+
+class Key:
+    """A signing key from a 32-byte seed."""
+
+    __slots__ = ("_key", "public", "seed")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise ConfigError("an Ed25519 seed has 32 bytes", field="seed")
+        self.seed = seed
+        self._key = SigningKey(seed)
+        self.public = bytes(self._key.verify_key)
+
+    @classmethod
+    def generate(cls) -> Key:
+        return cls(os.urandom(32))
+
+    @classmethod
+    def load(cls, path: Path) -> Key:
+        """Read a key file: 64 hexadecimal digits, readable by its owner only. Raises ConfigError naming the path."""
+        try:
+            seed = bytes.fromhex(read_secret(path, MAX_KEY_FILE, field="key").decode("ascii").strip())
+        except ValueError:
+            seed = b""
+        if len(seed) != SEED_BYTES:
+            raise ConfigError(f"{path} is no key: 64 hexadecimal digits are wanted; restore it from a copy, or make a new one", field="key")
+        return cls(seed)
+
+    def save(self, path: Path) -> None:
+        """Write the seed as hexadecimal digits, readable by the owner only; never over an existing file. Raises ConfigError, StorageError."""
+        try:
+            with os.fdopen(open_output(path, os.O_EXCL), "w") as file:
+                file.write(self.seed.hex() + "\n")
+        except (OSError, ValueError) as error:
+            raise failure(error, "write", path, "key") from error
+
+    @property
+    def peer_id(self) -> str:
+        return peer_id(self.public)
+
+    def sign(self, domain: Domain, network: NetworkId, body: bytes) -> bytes:
+        return bytes(self._key.sign(signing_bytes(domain, network, body)).signature)
+
+
+def signing_bytes(domain: Domain, network: NetworkId, body: bytes) -> bytes:
+    """The exact bytes under a signature: tag, length-prefixed network id, body."""
+    name = network.encode()
+    return b"folkmoot/" + domain.value.encode() + b"/1\x00" + len(name).to_bytes(2, "big") + name + body
+
+
+def verify(public: bytes, domain: Domain, network: NetworkId, body: bytes, signature: bytes) -> bool:
+    """True when `signature` is `public`'s over (domain, network, body)."""
+    return verify_raw(public, signing_bytes(domain, network, body), signature)
+
+
+def verify_raw(public: bytes, message: bytes, signature: bytes) -> bool:
+    """The one pinned verifier (decision 002): False for anything it does not accept, wrong lengths included."""
+    if len(public) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        VerifyKey(public).verify(message, signature)
+    except (BadSignatureError, ValueError):
+        return False
+    return True
+
+
+def peer_id(public: bytes) -> str:
+    """libp2p peer id of an Ed25519 public key (libp2p peer-ids specification)."""
+    return str(base58.b58encode(_PEER_ID_PREFIX + public).decode())
+
+
+def public_key_of(peer: str) -> bytes:
+    """The Ed25519 public key inside a peer id. Raises ConfigError for any other kind of id."""
+    try:
+        raw = bytes(base58.b58decode(peer))
+    except ValueError as error:
+        raise ConfigError("not base58", field="peer_id") from error
+    if len(raw) != 38 or not raw.startswith(_PEER_ID_PREFIX):
+        raise ConfigError("not the id of an Ed25519 key", field="peer_id")
+    return raw[6:]
+
+
+def digest(*parts: bytes) -> bytes:
+    """SHA-256 over length-prefixed parts: no two different lists collide by concatenation."""
+    return _begun(parts).digest()
+
+
+def digests(*parts: bytes) -> Callable[[bytes], bytes]:
+    """digest(*parts, last) as a function of `last`; what all have in common is hashed once."""
+    begun = _begun(parts)
+
+    def finish(last: bytes) -> bytes:
+        mine = begun.copy()
+        mine.update(len(last).to_bytes(8, "big") + last)
+        return mine.digest()
+
+    return finish
+
+
+def _begun(parts: tuple[bytes, ...]) -> hashlib._Hash:
+    return hashlib.sha256(b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]))

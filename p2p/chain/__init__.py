@@ -1,0 +1,1 @@
+"""p2p.chain.chain: see README.md in this folder."""

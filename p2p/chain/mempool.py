@@ -1,0 +1,262 @@
+"""Transactions waiting for a block. Law: each kind of sender has room of its own, and within it whoever takes least is pushed out last, so
+nobody's flood takes the place of anybody who sends a little.
+
+Three shares: participants with weight, participants without, orders of accounts. A full share makes room at the cost of the owner who holds
+most of it (of orders: of the account with the least behind it), never of one who holds less than the newcomer would. What was refused for
+its bytes alone is not looked at again; what was handed on is not handed on again for a while, under whatever wrapping it returns.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+
+from p2p.base.errors import InvalidRequest, Overloaded
+from p2p.base.limits import (
+    GAP_TTL_HEIGHTS,
+    MAX_ORDERS_PER_ACCOUNT,
+    MAX_ORDERS_PER_BLOCK,
+    MAX_TXS_PER_BLOCK,
+    MEMPOOL_ENTRY,
+    MEMPOOL_ORDERS,
+    MEMPOOL_PER_SENDER,
+    MEMPOOL_WEIGHTLESS,
+    MEMPOOL_WEIGHTY,
+    REPEAT_HEIGHTS,
+    TX_TTL_HEIGHTS,
+)
+from p2p.base.merkle import leaf_hash
+
+REMEMBERED = 4096
+RESERVED = 8  # this part of a block is for orders first, and this part for participants without weight
+
+NonceOf = Callable[[bytes], int]  # a sender's last nonce on chain
+
+
+class Share(Enum):
+    """(what it holds, what one owner may hold of it): bytes with a sum for each transaction, or orders."""
+
+    WEIGHTY = (MEMPOOL_WEIGHTY, MEMPOOL_PER_SENDER)
+    WEIGHTLESS = (MEMPOOL_WEIGHTLESS, MEMPOOL_PER_SENDER)
+    ORDERS = (MEMPOOL_ORDERS, MAX_ORDERS_PER_ACCOUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """owner: a batch's sender, an order's account. stake: what stands behind an order's account. height: of arrival."""
+
+    raw: bytes
+    owner: bytes
+    nonce: int
+    share: Share
+    height: int
+    stake: int = 0
+
+    @property
+    def cost(self) -> int:
+        return 1 if self.share is Share.ORDERS else len(self.raw) + MEMPOOL_ENTRY
+
+
+@dataclass(slots=True)
+class _Owner:
+    """What waits of one owner in one share, by nonce, in order of arrival; what it costs together."""
+
+    leaves: dict[int, bytes] = field(default_factory=dict)
+    cost: int = 0
+    stake: int = 0
+
+    def standing(self, more: int = 0) -> tuple[int, int]:
+        """The greater, the sooner it is pushed out."""
+        return self.cost + more, -self.stake
+
+
+class Mempool:
+    """By the leaf hash that a block's tx_root is made of, in order of arrival."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, Waiting] = {}
+        self._owners: dict[Share, dict[bytes, _Owner]] = {share: {} for share in Share}
+        self._filled = dict.fromkeys(Share, 0)
+        self._refused: OrderedDict[bytes, int] = OrderedDict()
+        self._said: OrderedDict[bytes, int] = OrderedDict()  # at which height it was handed on
+        self._served: dict[bytes, int] = {}  # sender -> height of the last block that took something of it
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def known(self, raw: bytes) -> bool:
+        return leaf_hash(raw) in self._waiting
+
+    def find(self, leaf: bytes) -> bytes | None:
+        """The transaction with this leaf hash."""
+        found = self._waiting.get(leaf)
+        return found.raw if found else None
+
+    def was_refused(self, raw: bytes) -> bool:
+        return leaf_hash(raw) in self._refused
+
+    def refuse(self, raw: bytes) -> None:
+        """Its bytes alone are wrong: they will be so whatever the chain says."""
+        _note(self._refused, leaf_hash(raw), 0)
+
+    def is_news(self, raw: bytes, height: int) -> bool:
+        """Whether it may be handed on: once, and again only when it has waited for REPEAT_HEIGHTS."""
+        leaf = leaf_hash(raw)
+        said = self._said.get(leaf)
+        if said is not None and height - said < REPEAT_HEIGHTS:
+            return False
+        _note(self._said, leaf, height)
+        return True
+
+    # -- in -------------------------------------------------------------------------------------------------------
+
+    def check_room(self, tx: Waiting) -> None:
+        """Raises InvalidRequest (known already) or Overloaded (no room)."""
+        owner = self._owners[tx.share].get(tx.owner) or _Owner(stake=tx.stake)
+        if tx.nonce in owner.leaves:
+            raise InvalidRequest(f"number {tx.nonce} of this sender waits already", field="nonce", code="known")
+        capacity, most = tx.share.value
+        if owner.cost + tx.cost > most:
+            raise Overloaded("this sender has too many transactions waiting; wait for the next block", field="sender")
+        if self._filled[tx.share] + tx.cost > capacity and self._fullest(tx.share).standing() <= owner.standing(tx.cost):
+            raise Overloaded("the mempool is full; try again after the next block", field="transaction")
+
+    def add(self, tx: Waiting) -> list[Waiting]:
+        """What had to go for it. Raises as check_room."""
+        self.check_room(tx)
+        pushed = []
+        while self._filled[tx.share] + tx.cost > tx.share.value[0]:
+            leaves = self._fullest(tx.share).leaves
+            pushed.append(self._drop(leaves[max(leaves)]))
+        leaf = leaf_hash(tx.raw)
+        owner = self._owners[tx.share].setdefault(tx.owner, _Owner())
+        owner.leaves[tx.nonce], owner.cost, owner.stake = leaf, owner.cost + tx.cost, tx.stake
+        self._filled[tx.share] += tx.cost
+        self._waiting[leaf] = tx
+        return pushed
+
+    def _fullest(self, share: Share) -> _Owner:
+        return max(self._owners[share].values(), key=_Owner.standing)
+
+    def _drop(self, leaf: bytes) -> Waiting:
+        tx = self._waiting.pop(leaf)
+        owners = self._owners[tx.share]
+        owner = owners[tx.owner]
+        del owner.leaves[tx.nonce]
+        owner.cost -= tx.cost
+        self._filled[tx.share] -= tx.cost
+        if not owner.leaves:
+            del owners[tx.owner]
+        return tx
+
+    def drop(self, raw: bytes) -> Waiting:
+        """It may not be in a block any more."""
+        return self._drop(leaf_hash(raw))
+
+    # -- out ------------------------------------------------------------------------------------------------------
+
+    def orders_of(self, account: bytes) -> list[bytes]:
+        """By nonce: in this order a block would take them."""
+        owner = self._owners[Share.ORDERS].get(account)
+        return [self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] if owner else []
+
+    def order_nonces(self, account: bytes) -> list[int]:
+        """Of the orders of this account that wait."""
+        owner = self._owners[Share.ORDERS].get(account)
+        return sorted(owner.leaves) if owner else []
+
+    def select_orders(self, max_bytes: int) -> list[bytes]:
+        """Every account's first, from the one with the most behind it, then everybody's second, and so on; at most a share of max_bytes."""
+        owners = sorted(self._owners[Share.ORDERS].values(), key=lambda owner: -owner.stake)
+        queues = [[self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] for owner in owners]
+        turns = [queue[turn] for turn in range(MAX_ORDERS_PER_ACCOUNT) for queue in queues if turn < len(queue)]
+        chosen, size = list[bytes](), 0
+        for raw in turns[:MAX_ORDERS_PER_BLOCK]:
+            if size + len(raw) + 8 <= max_bytes // RESERVED:
+                chosen.append(raw)
+                size += len(raw) + 8
+        return chosen
+
+    def select(self, max_bytes: int, nonce_of: NonceOf, *, count: int = MAX_TXS_PER_BLOCK) -> tuple[bytes, ...]:
+        """Batches within max_bytes: every sender's next one, then every sender's one after that, and so on; first of those whom a block served
+        longest ago. A part is for participants without weight, the rest for those with weight, and for all what these leave. A sender's
+        nonces follow each other without a gap."""
+        last = cache(nonce_of)
+        reserved = self._turns(Share.WEIGHTLESS, {}, max_bytes // RESERVED, count // RESERVED, last)
+        small = sum(map(_room, reserved))
+        weighty = self._turns(Share.WEIGHTY, {}, max_bytes - small, count - len(reserved), last)
+        taken: dict[bytes, int] = {}
+        for raw in reserved:
+            tx = self._waiting[leaf_hash(raw)]
+            taken[tx.owner] = tx.nonce
+        left = max_bytes - small - sum(map(_room, weighty))
+        more = self._turns(Share.WEIGHTLESS, taken, left, count - len(reserved) - len(weighty), last)
+        return (*weighty, *reserved, *more)
+
+    def _turns(self, share: Share, taken: dict[bytes, int], max_bytes: int, count: int, nonce_of: NonceOf) -> list[bytes]:
+        """taken: sender -> the last of its nonces that is in the block already."""
+        owners = self._owners[share]
+        turn = {
+            sender: max(nonce_of(sender), taken.get(sender, 0)) + 1 for sender in sorted(owners, key=lambda who: self._served.get(who, -1))
+        }
+        chosen, size = list[bytes](), 0
+        while turn and len(chosen) < count:
+            for sender, nonce in list(turn.items()):
+                leaf = owners[sender].leaves.get(nonce)
+                raw = self._waiting[leaf].raw if leaf else b""
+                if not raw or size + _room(raw) > max_bytes or len(chosen) >= count:
+                    del turn[sender]  # what comes after it would overtake it
+                    continue
+                chosen.append(raw)
+                size += _room(raw)
+                turn[sender] = nonce + 1
+        return chosen
+
+    def is_ready(self, nonce_of: NonceOf) -> bool:
+        """Whether a block could take anything of it."""
+        if self._owners[Share.ORDERS]:
+            return True
+        batches = (self._owners[share] for share in (Share.WEIGHTY, Share.WEIGHTLESS))
+        return any(nonce_of(sender) + 1 in owner.leaves for owners in batches for sender, owner in owners.items())
+
+    def settle(
+        self, nonce_of: NonceOf, height: int, is_used: Callable[[bytes, int], bool] = lambda account, nonce: False
+    ) -> list[tuple[Waiting, str]]:
+        """Forget what is included or overtaken, what waited too long, and sooner what waits behind a gap. Returns the orders among them that
+        no block took, and why."""
+        for owner in [who for share in (Share.WEIGHTY, Share.WEIGHTLESS) for who in list(self._owners[share].items())]:
+            self._settle_batches(*owner, nonce_of(owner[0]), height)
+        self._served = {who: at for who, at in self._served.items() if height - at < TX_TTL_HEIGHTS}
+        gone = []
+        for tx in [self._waiting[leaf] for owner in self._owners[Share.ORDERS].values() for leaf in owner.leaves.values()]:
+            late = height - tx.height > TX_TTL_HEIGHTS
+            if late or is_used(tx.owner, tx.nonce):
+                self.drop(tx.raw)
+                gone.append((tx, f"no block took it in {TX_TTL_HEIGHTS} heights" if late else "its nonce was used by another"))
+        return gone
+
+    def _settle_batches(self, sender: bytes, owner: _Owner, last: int, height: int) -> None:
+        reached = last
+        while reached + 1 in owner.leaves:
+            reached += 1
+        for nonce, leaf in list(owner.leaves.items()):
+            if nonce <= last:
+                self._served[sender] = height
+            waits = TX_TTL_HEIGHTS if nonce <= reached else GAP_TTL_HEIGHTS
+            if nonce <= last or height - self._waiting[leaf].height > waits:
+                self._drop(leaf)
+
+
+def _room(raw: bytes) -> int:
+    """What it takes of a block."""
+    return len(raw) + 8
+
+
+def _note(table: OrderedDict[bytes, int], leaf: bytes, height: int) -> None:
+    table[leaf] = height
+    table.move_to_end(leaf)
+    while len(table) > REMEMBERED:
+        table.popitem(last=False)

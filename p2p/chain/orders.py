@@ -1,0 +1,79 @@
+"""Orders of accounts at a peer. Law: what the chain would refuse as it stands is not taken, and the sender is told which field; what was taken is
+said again until it ends, and how it ended is told to whoever asks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
+from p2p.base.limits import MEMPOOL_ORDERS, REPEAT_HEIGHTS, STALE_TIP_S
+from p2p.ledger.rules.ops import SignedOp
+from p2p.ledger.transactions import pack_order
+
+if TYPE_CHECKING:
+    from p2p.chain.chain import Chain
+
+
+class Orders:
+    """clock: seconds since 1970."""
+
+    def __init__(self, chain: Chain, clock: Callable[[], float] = time.time) -> None:
+        self._chain, self._clock = chain, clock
+        self._taken: dict[bytes, int] = {}  # transaction -> height at which it was said last
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def take(self, signed: SignedOp) -> tuple[bytes, dict[str, Any]]:
+        """Check it, keep it. The transaction to say now, and the answer as plain data: taken, not yet on chain. Raises FolkmootError naming the
+        field; an order that is here already is taken again."""
+        chain, raw = self._chain, pack_order(signed)
+        if not chain.mempool.known(raw):
+            if chain.order_waits(signed.op.account, signed.op.nonce):
+                raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce")
+            if len(self._taken) >= MEMPOOL_ORDERS:
+                raise Overloaded("too many orders wait for the chain; try another peer", field="orders")
+            try:
+                chain.add_tx(raw)
+            except Overloaded:
+                raise
+            except FolkmootError as error:
+                raise self._explained(error) from error
+        self._taken[raw] = chain.height()
+        answer = {"op_id": signed.op_id.hex(), "kind": signed.op.kind.name.lower(), "nonce": signed.op.nonce, "height": chain.height()}
+        return raw, answer
+
+    def _explained(self, error: FolkmootError) -> FolkmootError:
+        """What the sender can do about it. A peer that is behind says so: its no is worth nothing."""
+        old_s = self._clock() - self._chain.last_time_ms() / 1000
+        if error.field != "signature" and old_s > STALE_TIP_S:
+            return Unavailable(
+                f"{error.message}; but the newest block here, {self._chain.height()}, is {old_s:.0f} s old: this peer may still be catching up;"
+                " wait for it, or ask another one", field=error.field,
+            )
+        return error if not isinstance(error, Unavailable) else InvalidRequest(
+            f"{error.message}, at height {self._chain.height()}", field=error.field
+        )
+
+    def due(self) -> list[bytes]:
+        """Those to be said again: they were taken here and still wait. What ended is forgotten."""
+        height, found = self._chain.height(), []
+        self._taken = {raw: said for raw, said in self._taken.items() if self._chain.mempool.known(raw)}
+        for raw, said in self._taken.items():
+            if height - said >= REPEAT_HEIGHTS:
+                self._taken[raw] = height
+                found.append(raw)
+        return found
+
+    def fate(self, op_id: bytes) -> dict[str, Any]:
+        """What became of an order, whoever took it. state 'unknown': this peer has not heard of it, or it is long ago."""
+        found = self._chain.fates.find(op_id)
+        if found is None:
+            return {"op_id": op_id.hex(), "state": "unknown", "height": self._chain.height(), "code": "", "field": "", "reason": ""}
+        return {
+            "op_id": op_id.hex(), "state": found.state.value, "height": found.height, "code": found.code, "field": found.field,
+            "reason": found.reason,
+        }

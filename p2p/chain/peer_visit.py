@@ -1,0 +1,54 @@
+"""One visit to a peer that may have history to give. Law: waiting for it is paid from an allowance, which only what proved right refills; so
+whoever answers just before each timeout holds nobody up for long.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from p2p.base.errors import RemoteProtocolError, Unavailable
+from p2p.base.limits import FRAME_TIMEOUT_S, VISIT_ANSWER_S, VISIT_START_S
+from p2p.wire.frames import Failure as FailureFrame
+from p2p.wire.frames import Frame, pack_frame, raise_failure, receive_frame
+
+if TYPE_CHECKING:
+    from p2p.gossip.streams import Stream
+
+F = TypeVar("F", bound="Frame")
+
+
+class TooSlow(Unavailable):
+    """The allowance is used up. Nobody's lie: the way may be long."""
+
+    code = "too_slow"
+
+
+class Visit:
+    """patient: there is nobody quicker to ask, so each answer may take as long as a frame may."""
+
+    def __init__(self, stream: Stream, *, patient: bool) -> None:
+        self._stream, self._patient, self._left_s = stream, patient, VISIT_START_S
+        self.gains = 0  # answers that proved right
+
+    async def ask(self, request: Frame, kind: type[F]) -> F:
+        """One question, one answer of the right kind. Raises the other side's error as ours, and TooSlow."""
+        began = trio.current_time()
+        try:
+            with trio.fail_after(FRAME_TIMEOUT_S if self._patient else self._left_s):
+                await self._stream.send(pack_frame(request))
+                frame = await receive_frame(self._stream, kind, FailureFrame)
+        except trio.TooSlowError:
+            raise TooSlow("others give history quicker", field="stream") from None
+        self._left_s -= trio.current_time() - began
+        if isinstance(frame, FailureFrame):
+            raise_failure(frame)
+        if not isinstance(frame, kind):
+            raise RemoteProtocolError(f"{type(frame).__name__} instead of {kind.__name__}", field="frame")
+        return frame
+
+    def gained(self) -> None:
+        """The last answer proved right."""
+        self.gains += 1
+        self._left_s = min(self._left_s + VISIT_ANSWER_S, VISIT_START_S)

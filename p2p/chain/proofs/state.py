@@ -1,0 +1,122 @@
+"""A value of the state that anyone can check offline: the tree's proof and the headers that stand for it. Law: data and one pure check;
+every byte of it is hashed or signed, and nothing is believed that is neither.
+
+Canonical CBOR. The value is of the state after height h; header h + 1, the last of `way`, holds the app hash.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from p2p.base import merkle
+from p2p.base.codec import Message, decode, unpack
+from p2p.base.errors import InvalidRequest, RemoteProtocolError
+from p2p.base.keys import NetworkId
+from p2p.base.limits import MAX_FRAME
+from p2p.base.types import U32, U64, VERSION, Bytes32, Short
+from p2p.consensus.light import MAX_AHEAD_MS, TRUSTING_MS, Facts, LightBlock, Verdict, facts_of, judge
+from p2p.ledger.inferences.pruning import leaf_of
+from p2p.ledger.state.proofs import TreeProof, implied_root
+from p2p.ledger.state.records import Account, EpochSums, Inference, Participant
+from p2p.ledger.state.tree import app_hash
+
+MAX_WAY = 64  # headers: more than log2 of any number of heights
+KINDS: dict[str, tuple[bytes, type[Account] | type[Inference] | type[Participant]]] = {
+    "account": (b"acct/", Account), "inference": (b"inf/", Inference), "participant": (b"part/", Participant),
+}
+
+
+class LeftProof(Message, frozen=True):
+    """An inference that ended in `epoch` and left the state: its last record is leaf `index` under the root in that epoch's sums."""
+
+    epoch: U64
+    index: U64
+    record: Annotated[bytes, Meta(max_length=MAX_FRAME // 4)]
+    path: Annotated[tuple[Bytes32, ...], Meta(max_length=64)]
+
+
+class StateProof(Message, frozen=True):
+    """kind: one of KINDS. value: canonical bytes of its record, None: there is none. way: headers, each trusted because of the one
+    before, the first because of the genesis file or because the reader trusts it anyway. left: of an inference that is not in the state
+    any more; then value and proof are of its epoch's sums."""
+
+    version: U32
+    kind: Short
+    id: Bytes32
+    value: Annotated[bytes, Meta(max_length=MAX_FRAME // 4)] | None
+    proof: TreeProof
+    way: Annotated[tuple[LightBlock, ...], Meta(min_length=1, max_length=MAX_WAY)]
+    left: LeftProof | None
+
+    @property
+    def height(self) -> int:
+        """The value is of the state after this height."""
+        return self.way[-1].header.height - 1
+
+    def record(self) -> Account | Inference | Participant | None:
+        raw = self.left.record if self.left else self.value
+        return None if raw is None else unpack(KINDS[self.kind][1], raw)
+
+
+def key_of(kind: str, id_: bytes) -> bytes:
+    """Where the state keeps it. Raises InvalidRequest for another kind."""
+    if kind not in KINDS:
+        raise InvalidRequest(f"what can be proved is one of {', '.join(KINDS)}", field="kind")
+    return KINDS[kind][0] + id_
+
+
+def epoch_key(epoch: int) -> bytes:
+    """Where the state keeps an epoch's sums."""
+    return b"epoch/" + epoch.to_bytes(8, "big")
+
+
+def parse_state_proof(data: bytes) -> StateProof:
+    """Any bytes to a proof that is not checked yet. Raises RemoteProtocolError naming the field."""
+    plain = decode(data, limit=MAX_FRAME)
+    if isinstance(plain, list) and plain and plain[0] != VERSION:
+        raise RemoteProtocolError(f"proof version {plain[0]!r} is not known here", field="version", code="version")
+    return unpack(StateProof, data, limit=MAX_FRAME)
+
+
+def named(proof: StateProof, network: NetworkId, height: int, block_id: bytes) -> Facts:
+    """Trust in the first header of the way because its reader knows it. Raises RemoteProtocolError when it is another one."""
+    first = proof.way[0]
+    if (first.header.height, first.header.block_id) != (height, block_id):
+        raise RemoteProtocolError(
+            f"the proof's way begins at header {first.header.height}:{first.header.block_id.hex()}, not at the one you trust", field="trusted"
+        )
+    facts = facts_of(first, network)
+    if not facts.hashes_match or any(who not in facts.validators for who in facts.signers):
+        raise RemoteProtocolError("a validator set is not the one the header names", field="way")
+    return facts
+
+
+def check_state_proof(proof: StateProof, start: Facts, network: NetworkId, now_ms: int, trusting_ms: int = TRUSTING_MS) -> None:
+    """Believe the way from `start` (the genesis file's facts, or `named`), then the tree. Raises RemoteProtocolError saying what is wrong."""
+    last, begins_here = start, proof.way[0].header.height == start.height
+    for block in proof.way[begins_here:]:
+        new = facts_of(block, network)
+        verdict, why = judge(last, new, now_ms, trusting_ms, ahead_ms=MAX_AHEAD_MS)
+        if verdict is not Verdict.SUCCESS:
+            raise RemoteProtocolError(f"header {new.height} cannot be trusted: {why}", field="way")
+        last = new
+    if proof.kind not in KINDS:
+        raise RemoteProtocolError("nothing of this kind is in the state", field="kind")
+    key = epoch_key(proof.left.epoch) if proof.left else key_of(proof.kind, proof.id)
+    root = implied_root(key, proof.value, proof.proof)
+    if root is None or app_hash(root) != proof.way[-1].header.app_hash:
+        raise RemoteProtocolError("this is not what the header stands for", field="proof")
+    if proof.left:
+        _check_left(proof.kind, proof.id, proof.value, proof.left)
+    proof.record()
+
+
+def _check_left(kind: str, id_: bytes, value: bytes | None, left: LeftProof) -> None:
+    """value: the sums of its epoch, believed already."""
+    sums = unpack(EpochSums, value) if value is not None else EpochSums()
+    if kind != "inference":
+        raise RemoteProtocolError("inferences are what leaves the state", field="left")
+    if sums.left_root is None or not merkle.verify(leaf_of(id_, left.record), left.index, sums.left, left.path, sums.left_root):
+        raise RemoteProtocolError(f"this record is not among those that ended in epoch {left.epoch}", field="left")

@@ -1,0 +1,186 @@
+"""A peer that was away asks others: block after block, or from a snapshot when it is epochs behind. Law: beside consensus, no mode
+switch; the core decides.
+
+Every certificate is checked by the driver before a block is applied, every chunk against a header that the light client trusts. A peer
+whose answer proves false is left alone for a while, one that is slow until nobody quicker is there. Below a checkpoint (anchor.py) blocks
+and headers are believed for their ids, which it proves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from p2p.base.errors import FolkmootError, RemoteProtocolError, StorageError, Unavailable
+from p2p.base.types import VERSION
+from p2p.chain.checkpoint import Anchor, check_proved
+from p2p.chain.history_sources import Sources
+from p2p.chain.peer_visit import TooSlow, Visit
+from p2p.chain.sync_server import check_snapshot, install, sync_answer, trusted
+from p2p.consensus.light import TRUSTING_MS, Facts, LightBlock, facts_of, follow
+from p2p.consensus.messages import Block, CommitCertificate
+from p2p.ledger.state.snapshot import open_chunk
+from p2p.wire.frames import (
+    LightAnswer,
+    LightWanted,
+    SnapshotChunk,
+    SnapshotManifest,
+    SnapshotWanted,
+    SyncBlock,
+    SyncTop,
+    SyncWanted,
+    pack_frame,
+    receive_frame,
+)
+
+if TYPE_CHECKING:
+    from p2p.chain.chain import Chain
+    from p2p.gossip.streams import Stream
+
+log = structlog.get_logger()
+
+ASK_EVERY_S = 1.0
+MAX_ANSWERS_PER_VISIT = 1024
+SNAPSHOT_EPOCHS = 3  # so many epochs behind, a snapshot is quicker than the blocks
+
+
+async def serve_sync(chain: Chain, stream: Stream) -> None:
+    """Answer frames on one stream until the other side closes it."""
+    for _ in range(MAX_ANSWERS_PER_VISIT):
+        try:
+            frame = await receive_frame(stream, SyncWanted, LightWanted, SnapshotWanted)
+        except Unavailable:
+            return  # closed: the visit is over
+        await stream.send(pack_frame(sync_answer(chain, frame)))
+
+
+class Catchup:
+    """inject: the engine's way in for a decided block; True when it was applied. reload: its way to stand elsewhere. anchor: what a
+    checkpoint proves."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        connected: Callable[[], tuple[str, ...]],
+        open_stream: Callable[[str, str], Awaitable[Stream]],
+        inject: Callable[[Block, CommitCertificate], Awaitable[bool]],
+        reload: Callable[[Callable[[], None]], Awaitable[None]],
+        anchor: Anchor | None = None,
+    ) -> None:
+        self._chain, self._connected, self._open, self._inject, self._reload = chain, connected, open_stream, inject, reload
+        self._anchor = anchor or Anchor(None)
+        self._sources = Sources()
+        self.visits = 0
+
+    async def run(self) -> None:
+        """For ever: visit one connected peer each second and take what it has above our height."""
+        while True:
+            await trio.sleep(ASK_EVERY_S)
+            found = self._sources.pick(self._connected(), trio.current_time())
+            if found is None:
+                continue
+            peer, patient = found
+            try:
+                await self._visit(peer, patient=patient)
+            except RemoteProtocolError as error:
+                self._sources.lied(peer, trio.current_time())
+                log.warning("a peer gave false history and is left alone", peer=peer, reason=str(error))
+            except StorageError:
+                raise
+            except TooSlow as error:
+                self._sources.was_slow(peer, trio.current_time())
+                log.info("a peer gives history slowly; others are asked first", peer=peer, reason=str(error))
+            except FolkmootError as error:
+                log.debug("sync visit failed", peer=peer, reason=str(error))
+
+    async def _visit(self, peer: str, *, patient: bool) -> None:
+        stream = await self._open(peer, "sync")
+        visit = Visit(stream, patient=patient)
+        try:
+            top = await visit.ask(SyncWanted(VERSION, 0), SyncTop)
+            self.visits += 1
+            height = self._chain.height()
+            far = top.snapshot > height + SNAPSHOT_EPOCHS * self._chain.genesis.epoch_blocks
+            if self._anchor.is_below(height + 1):
+                await self._climb(visit, top, far=far)
+            elif far and time.time_ns() // 1_000_000 < self._chain.last_time_ms() + TRUSTING_MS:  # else only the blocks themselves convince
+                start = trusted(self._chain)
+                at = await self._trust(visit, start, top.snapshot)
+                await self._take_snapshot(visit, at, await self._trust(visit, start, top.snapshot + 1))
+            elif top.base <= height + 1:
+                await self._take_blocks(visit, top.top)
+        finally:
+            await stream.close()
+        if visit.gains and not patient:
+            self._sources.was_quick(peer)
+
+    async def _climb(self, visit: Visit, top: SyncTop, *, far: bool) -> None:
+        """Towards a checkpoint: only what it proves is taken."""
+        checkpoint, height = self._anchor.checkpoint, self._chain.height()
+        assert checkpoint is not None
+        if top.top < checkpoint.height:
+            return  # it does not know that block yet
+        if far:
+            at = await self._prove(visit, top.snapshot)
+            await self._take_snapshot(visit, at, await self._prove(visit, top.snapshot + 1))
+        elif top.base <= height + 1:
+            first = await self._prove(visit, height + 1)
+            if height and first.header.last_block_id != self._chain.last_block_id():
+                log.error("the history in this folder is not the checkpoint's: begin again with an empty DIR/data", height=height)
+                return
+            await self._take_blocks(visit, checkpoint.height)
+
+    async def _prove(self, visit: Visit, height: int) -> LightBlock:
+        """The header of `height`, by the ids that go down from the checkpoint, or by the light client from there up."""
+        anchor, network = self._anchor, self._chain.genesis.network
+        assert anchor.checkpoint is not None
+        while anchor.is_below(height) and anchor.lowest > height:
+            anchor.learn((await visit.ask(LightWanted(VERSION, anchor.lowest), LightAnswer)).block)
+            visit.gained()
+        known = min(height, anchor.checkpoint.height)
+        block = (await visit.ask(LightWanted(VERSION, known), LightAnswer)).block
+        anchor.check(known, block.header.block_id)
+        check_proved(block, network)
+        return block if known == height else await self._trust(visit, facts_of(block, network), height)
+
+    async def _take_blocks(self, visit: Visit, top: int) -> None:
+        for _ in range(MAX_ANSWERS_PER_VISIT - 1):
+            wanted = self._chain.height() + 1
+            if wanted > top:
+                return
+            answer = await visit.ask(SyncWanted(VERSION, wanted), SyncBlock)
+            if answer.block.header.height != wanted:
+                raise RemoteProtocolError(f"asked for block {wanted}, got {answer.block.header.height}", field="height")
+            self._anchor.check(wanted, answer.block.block_id)
+            if not await self._inject(answer.block, answer.certificate) and self._chain.height() < wanted:
+                raise RemoteProtocolError(f"block {wanted} is not what was decided", field="certificate")
+            visit.gained()
+            self._anchor.passed(self._chain.height())
+
+    async def _take_snapshot(self, visit: Visit, at: LightBlock, after: LightBlock) -> None:
+        """Two headers are trusted: check manifest and chunks against them, stand there."""
+        height = at.header.height
+        manifest = (await visit.ask(SnapshotWanted(VERSION, height, -1), SnapshotManifest)).manifest
+        check_snapshot(manifest, at, after.header)
+        pairs: list[tuple[bytes, bytes]] = []
+        for index in range(len(manifest.chunks)):
+            chunk = (await visit.ask(SnapshotWanted(VERSION, height, index), SnapshotChunk)).chunk
+            pairs += open_chunk(chunk, manifest, index)
+            visit.gained()
+        log.info("snapshot checked", height=height, chunks=len(manifest.chunks))
+        await self._reload(lambda: install(self._chain, manifest, pairs, at) if self._chain.height() < height else None)
+
+    async def _trust(self, visit: Visit, start: Facts, height: int) -> LightBlock:
+        steps = follow(start, height, self._chain.genesis.network, time.time_ns() // 1_000_000)
+        try:
+            wanted = next(steps)
+            while True:
+                wanted = steps.send((await visit.ask(LightWanted(VERSION, wanted), LightAnswer)).block)
+                visit.gained()
+        except StopIteration as done:
+            way: list[LightBlock] = done.value
+            return way[-1]

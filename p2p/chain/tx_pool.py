@@ -1,0 +1,207 @@
+"""Transactions on their way into a block of this chain. Law: cheap checks before dear ones, the signature before anything is kept; what only a
+peer that knows more could judge is nobody's fault.
+
+The errors say which it is: RemoteProtocolError, the bytes are wrong for everybody; Unavailable, this peer may not know enough; InvalidRequest,
+known, used up or not to be carried out as things stand here; Overloaded, no room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.base.limits import MAX_BATCHES_AHEAD, MAX_TXS_PER_BLOCK
+from p2p.base.outcome import Outcome
+from p2p.base.types import SignedBatch
+from p2p.chain.mempool import Mempool, Share, Waiting
+from p2p.chain.reader import Answers
+from p2p.chain.transaction_fates import Fate, Fates, OrderState
+from p2p.chain.verified_batches import Opened
+from p2p.ledger.apply_order import carry_out
+from p2p.ledger.rules.ops import SignedOp
+from p2p.ledger.state.view import View
+from p2p.ledger.transactions import Transaction, check_signature, parse
+
+
+class Transactions(Answers):
+    """The part of chain.Chain that takes transactions in and chooses them for a block."""
+
+    mempool: Mempool
+    fates: Fates
+    _opened: Opened
+
+    # -- into the mempool -----------------------------------------------------------------------------------------
+
+    def hear_tx(self, raw: bytes) -> Outcome:
+        """One that gossip brought. Handed on once for its content, and again when it has waited long."""
+        try:
+            if not self.mempool.known(raw):
+                self.add_tx(raw)
+        except RemoteProtocolError:
+            return Outcome.REJECT
+        except FolkmootError:
+            return Outcome.IGNORE
+        return Outcome.ACCEPT if self.mempool.is_news(raw, self._tip.height) else Outcome.IGNORE
+
+    def add_tx(self, raw: bytes) -> None:
+        """Into the mempool. Raises FolkmootError; the module says which."""
+        if self.mempool.known(raw):
+            raise InvalidRequest("known already", field="transaction", code="known")
+        if self.mempool.was_refused(raw):
+            raise RemoteProtocolError("refused before", field="transaction")
+        try:
+            known = self._opened.find(raw)
+            tx = known or parse(self.genesis, raw)
+            waiting = self._order_waits(raw, tx) if isinstance(tx, SignedOp) else self._batch_waits(raw, tx)
+            self.mempool.check_room(waiting)
+            if known is None:
+                check_signature(self.genesis, tx)
+        except RemoteProtocolError:
+            self.mempool.refuse(raw)
+            raise
+        if isinstance(tx, SignedOp):
+            self._try_order(tx)
+        self._opened.keep(raw, tx)
+        pushed = self.mempool.add(waiting)
+        if isinstance(tx, SignedOp):
+            self.fates.note(tx.op_id, Fate(OrderState.WAITING, self._tip.height))
+        self._tell_dropped([(one, "accounts with more behind them need the room") for one in pushed])
+
+    def _batch_waits(self, raw: bytes, signed: SignedBatch) -> Waiting:
+        batch, participant = signed.batch, self._view().participant(signed.batch.sender)
+        if participant is None:
+            raise Unavailable("the sender is no participant as far as this peer knows", field="sender", code="unknown_sender")
+        if participant.node != batch.sender:
+            raise InvalidRequest("the sender's key was given up for another", field="sender")
+        if batch.nonce <= participant.batch_nonce:
+            raise InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
+        if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:
+            raise Unavailable(f"the next nonce is {participant.batch_nonce + 1}, at most {MAX_BATCHES_AHEAD} are kept", field="nonce")
+        share = Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS
+        return Waiting(raw, batch.sender, batch.nonce, share, self._tip.height)
+
+    def _order_waits(self, raw: bytes, signed: SignedOp) -> Waiting:
+        view, op = self._view(), signed.op
+        if not view.account(op.account).nonce_is_free(op.nonce):
+            raise InvalidRequest(f"nonce {op.nonce} was used; the next is {view.account(op.account).nonce_high + 1}", field="nonce")
+        stake = stake_of(view, op.account)
+        if not stake:
+            raise Unavailable(
+                "the account has neither money nor a node as far as this peer knows; an order needs one of them behind it", field="account",
+                code="unknown_account",
+            )
+        return Waiting(raw, op.account, op.nonce, Share.ORDERS, self._tip.height, stake)
+
+    def _try_order(self, signed: SignedOp) -> None:
+        """Whether it could be carried out after those of its account that wait already. Raises InvalidRequest: as things stand here, which is
+        nothing that its bytes can be blamed for."""
+        view = self._view()
+        for raw in self.mempool.orders_of(signed.op.account):
+            waiting = self._opened.find(raw) or parse(self.genesis, raw)
+            assert isinstance(waiting, SignedOp)
+            self._carry(view, waiting)
+        wrong = self._carry(view, signed)
+        if wrong is not None:
+            raise InvalidRequest(wrong.message, field=wrong.field, code=wrong.code)
+
+    def _carry(self, view: View, signed: SignedOp) -> FolkmootError | None:
+        """Carry it out in the next block on `view`; why not, then `view` is as before."""
+        try:
+            view.whole(lambda view: carry_out(view, self.genesis, self._tip.height + 1, signed))
+        except FolkmootError as error:
+            return error
+        return None
+
+    def order_waits(self, account: bytes, nonce: int) -> bool:
+        """Whether an order of this account with this nonce is on its way to the chain."""
+        return nonce in self.mempool.order_nonces(account)
+
+    # -- into a block ---------------------------------------------------------------------------------------------
+
+    def has_txs(self) -> bool:
+        """Whether a block could take any."""
+        return self.mempool.is_ready(self.batch_nonce)
+
+    def is_next(self, raw: bytes) -> bool:
+        """Whether a block could take this one, of those that wait, before any other of its sender."""
+        tx = self._opened.find(raw)
+        return isinstance(tx, SignedOp) or (tx is not None and tx.batch.nonce == self.batch_nonce(tx.batch.sender) + 1)
+
+    def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
+        """Transactions for a new block; together they pass `process`. Orders that cannot be carried out any more are dropped here."""
+        orders, view, gone = list[bytes](), self._view(), list[tuple[Waiting, str]]()
+        for raw in self.mempool.select_orders(max_bytes):
+            signed = self._open_tx(raw)
+            wrong = self._carry(view, signed) if isinstance(signed, SignedOp) else signed
+            if isinstance(wrong, FolkmootError):
+                gone.append((self.mempool.drop(raw), str(wrong)))
+            else:
+                orders.append(raw)
+        self._tell_dropped(gone)
+        room = max_bytes - sum(len(raw) + 8 for raw in orders)
+        return tuple(self._right((*orders, *self.mempool.select(room, self.batch_nonce, count=MAX_TXS_PER_BLOCK - len(orders)))))
+
+    def _right(self, txs: Sequence[bytes]) -> list[bytes]:
+        """Those that may be in the next block: right by themselves, each sender's nonces going on by one from the chain's, no order's nonce
+        used or twice."""
+        found, last, ordered = list[bytes](), dict[bytes, int](), set[tuple[bytes, int]]()
+        for raw in txs:
+            signed = self._open_tx(raw)
+            if isinstance(signed, SignedOp):
+                place = (signed.op.account, signed.op.nonce)
+                if place in ordered:
+                    continue
+                ordered.add(place)
+                found.append(raw)
+            elif isinstance(signed, SignedBatch):
+                sender, nonce = signed.batch.sender, signed.batch.nonce
+                if nonce == last.get(sender, self.batch_nonce(sender)) + 1:
+                    last[sender] = nonce
+                    found.append(raw)
+        return found
+
+    def _open_tx(self, raw: bytes) -> Transaction | FolkmootError:
+        """The transaction, or why these bytes may not be in the next block."""
+        known = self._opened.find(raw)
+        try:
+            tx = known or parse(self.genesis, raw)
+            if isinstance(tx, SignedOp):
+                if self.nonce_used(tx.op.account, tx.op.nonce):
+                    raise InvalidRequest(f"nonce {tx.op.nonce} was used", field="nonce")
+            else:
+                participant = self._view().participant(tx.batch.sender)
+                if participant is None or participant.node != tx.batch.sender:  # else a key that was rotated
+                    raise InvalidRequest("the sender is no participant", field="sender")
+                if tx.batch.nonce <= participant.batch_nonce:
+                    raise InvalidRequest(f"nonce {tx.batch.nonce} was used", field="nonce")
+            if known is None:
+                check_signature(self.genesis, tx)
+                self._opened.keep(raw, tx)
+        except FolkmootError as error:
+            return error
+        return tx
+
+    # -- what became of them --------------------------------------------------------------------------------------
+
+    def _settle_txs(self, fates: Sequence[tuple[bytes, Fate]]) -> None:
+        """After a block; fates: of its orders."""
+        for op_id, fate in fates:
+            self.fates.note(op_id, fate)
+        view = self._view()
+        self._tell_dropped(self.mempool.settle(
+            self.batch_nonce, self._tip.height, lambda account, nonce: not view.account(account).nonce_is_free(nonce)
+        ))
+
+    def _tell_dropped(self, gone: Sequence[tuple[Waiting, str]]) -> None:
+        for tx, why in gone:
+            if tx.share is Share.ORDERS:
+                found = self._opened.find(tx.raw) or parse(self.genesis, tx.raw)
+                assert isinstance(found, SignedOp)
+                self.fates.note(found.op_id, Fate(OrderState.DROPPED, self._tip.height, "dropped", "", why[:300]))
+
+
+def stake_of(view: View, account: bytes) -> int:
+    """What stands behind an account's orders: a node with weight before any money; 0: nothing, so that they could be made without end."""
+    nodes = [participant for node in view.ids(b"nodes/" + account) if (participant := view.participant(node)) is not None]
+    weight = sum(participant.weight for participant in nodes)
+    return (weight << 64) + view.account(account).balance_micro + len(nodes)

@@ -1,0 +1,1 @@
+"""p2p.client.ask: see README.md in this folder."""

@@ -1,0 +1,57 @@
+"""The proof of one answer: what a client keeps, so that anyone can check it later. Law: data only; nothing in it is believed unsigned.
+
+Canonical CBOR. The signed parts are the client's request and the executor's finish record, whose root binds the artifact. `tokens` and
+`text` are what the client says was streamed to it, `accepted` what its agent said of the draw; a chain confirms beacon and root.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from p2p.base.codec import Message, decode, encode, unpack
+from p2p.base.errors import ConfigError, RemoteProtocolError
+from p2p.base.files import open_output
+from p2p.base.limits import MAX_FRAME, MAX_ITEMS, MAX_OUTPUT_TOKENS
+from p2p.base.types import U32, VERSION, SignedFinish, SignedRequest
+from p2p.wire.frames import Accepted, Prompt, TokenIds
+
+
+class Proof(Message, frozen=True):
+    ITEMS: ClassVar[int] = MAX_ITEMS + MAX_OUTPUT_TOKENS
+    version: U32
+    prompt: Prompt
+    signed_request: SignedRequest
+    accepted: Accepted
+    finish: SignedFinish
+    artifact: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
+    tokens: TokenIds
+    text: Annotated[str, Meta(max_length=MAX_FRAME // 4)]
+
+
+def parse_proof(data: bytes) -> Proof:
+    """Any bytes to a proof. Raises RemoteProtocolError naming the field."""
+    plain = decode(data, items=Proof.ITEMS)
+    if isinstance(plain, list) and plain and plain[0] != VERSION:
+        raise RemoteProtocolError(f"proof version {plain[0]!r} is not known here", field="version", code="version")
+    return unpack(Proof, data)
+
+
+def load_proof(file: Path) -> Proof:
+    """Raises ConfigError when the file cannot be read, RemoteProtocolError when it is no proof."""
+    try:
+        return parse_proof(file.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}", field="proof") from error
+
+
+def save_proof(proof: Proof, file: Path) -> None:
+    """A new file is readable by its user only: it holds the prompt. Raises ConfigError when it cannot be written."""
+    try:
+        with os.fdopen(open_output(file), "wb") as out:
+            out.write(encode(proof))
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror}", field="save") from error

@@ -1,0 +1,116 @@
+"""Checks one answer for anybody who has the model. Law: no network and no model, the validators' own checks, and a row per token to look at.
+
+Order, cheapest first: signatures and hashes of the proof, stage 0, one prefill, stage 1. What cannot be checked is never 'valid'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from p2p.base.genesis import Genesis, ModelSpec
+from p2p.base.keys import Key, digest, peer_id
+from p2p.base.types import FinishRecord, Request
+from p2p.client.answer_proof import Proof
+from p2p.client.ask import AskSpec
+from p2p.client.receipt import check_receipt
+from p2p.verification import check
+from p2p.verification.artifact import Artifact, Position, prompt_tokens_hash
+from p2p.verification.check import Report
+from p2p.verification.profile import Noise
+from p2p.verification.statistics import DISTANCE, LEAD, answer_facts
+from p2p.wire.frames import Accepted, Done
+
+Rows = Sequence[Mapping[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One answer to check: what was asked, what is claimed, the draw's beacon, the payload, who was drawn."""
+
+    request: Request
+    finish: FinishRecord
+    beacon: bytes
+    prompt: str
+    artifact: Artifact
+    candidates: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One token. published, own: log-probability of the chosen token; margin: own tape score of the best other candidate less the
+    chosen one's, nats, 0 where the chosen wins; distance: published against own candidates, nats."""
+
+    position: int
+    token: int
+    published: float
+    own: float
+    margin: float
+    distance: float
+
+
+def proof_problems(proof: Proof, genesis: Genesis | None) -> list[str]:
+    """What is wrong with a proof by itself, as sentences: signatures, hashes, tokens that were streamed. Of the draw a chain knows."""
+    request = proof.signed_request.request
+    if genesis is not None and genesis.network != request.network:
+        return [f"the request is for network {request.network}"]
+    problems = []
+    if not proof.signed_request.is_signed():
+        problems.append("the request is not signed by the key it names")
+    if digest(b"prompt", proof.prompt.encode()) != request.prompt_hash:
+        problems.append("the prompt is not the one whose hash was signed")
+    spec = AskSpec(
+        f"/p2p/{peer_id(proof.accepted.agent)}", Key.generate(), request.network, request.model, proof.prompt, request.params, genesis=genesis
+    )
+    done = Done(proof.finish, proof.artifact)
+    return problems + check_receipt(spec, proof.signed_request, proof.accepted, done, list(proof.tokens), proof.text)
+
+
+def chain_problems(record: FinishRecord, accepted: Accepted, found: Mapping[str, Any] | None, beacon: bytes | None) -> list[str]:
+    """Where a peer's chain says something else than the finish record and what the client was told of the draw. found: the chain's
+    answer to `inference`, None: unknown there; whom it drew is from the set that served at the draw's height. beacon: of that height, None: the
+    block is not there."""
+    if found is None:
+        return ["the chain has no such inference"]
+    if not found.get("artifact_root"):
+        return ["the chain has no finish record of it"]
+    facts = (
+        (found.get("artifact_root") == record.artifact_root.hex(), "the chain has another artifact root"),
+        (found.get("executor") == record.executor.hex(), "the chain has another executor"),
+        (found.get("output_tokens") == record.output_tokens, "the chain has another length"),
+        (found.get("prompt_tokens") == record.prompt_tokens, "the chain has another prompt length"),
+        (found.get("agent") == accepted.agent.hex(), "the chain has another agent"),
+        (found.get("candidates") == [node.hex() for node in accepted.candidates], "the chain drew others"),
+        (beacon in (None, accepted.beacon), "the chain has another beacon at the draw's height"),
+    )
+    return [sentence for holds, sentence in facts if not holds]
+
+
+def claimed_spec(case: Case) -> ModelSpec:
+    """What the artifact itself says the model is: for a check without a genesis, which then proves nothing about weights."""
+    header = case.artifact.header
+    return ModelSpec(header.model, header.weights_hash, header.template_hash, header.precision, 0, 0, 0)
+
+
+def exact_problem(case: Case, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int], prompt_tokens: Sequence[int]) -> str | None:
+    """Stage 0, and the prompt's tokens as the checker's own template gives them."""
+    header = case.artifact.header
+    if len(prompt_tokens) != case.finish.prompt_tokens or prompt_tokens_hash(prompt_tokens) != header.prompt_tokens_hash:
+        return "the prompt's tokens are not those that this model's template gives"
+    return check.check_exact(case.artifact, case.request, case.finish, spec, seed, eos_ids, drawn=case.candidates)
+
+
+def judged(case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM, *, equal: bool = False) -> Report:
+    """Stage 1. ppm: the network's wanted rate of false alarms. equal: as in check.judge."""
+    return check.judge(case.artifact, rows, noise, ppm=ppm, equal=equal)
+
+
+def table(artifact: Artifact, rows: Rows) -> list[TokenRow]:
+    """One row per token; needs a prefill that covers the answer."""
+    positions: tuple[Position, ...] = artifact.positions()
+    facts = answer_facts(positions, rows, artifact.header.params, artifact.header.seed)
+    return [
+        TokenRow(i, p.token, p.logprob, row[p.token], max(-float(f[LEAD]), 0.0), float(f[DISTANCE]))
+        for i, (p, row, f) in enumerate(zip(positions, rows, facts, strict=True))
+    ]

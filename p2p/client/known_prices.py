@@ -1,0 +1,41 @@
+"""What a token of each model cost when it was last proved. Law: only what was proved is kept; a file that is odd is no file."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from p2p.base.errors import FolkmootError
+from p2p.base.files import read_file, write_file
+from p2p.base.limits import MAX_MODEL_NAME
+from p2p.ledger.money.price import MAX_PRICE
+
+MAX_KEPT = 256  # models
+_MAX_BYTES = MAX_KEPT * (6 * MAX_MODEL_NAME + 32)
+
+
+class KnownPrices:
+    """In `file`, JSON: model -> micro-credits. Where it cannot be written, the genesis file's prices are what is known."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def get(self, model: str) -> int | None:
+        return self._read().get(model)
+
+    def keep(self, model: str, price_micro: int) -> None:
+        known = self._read()
+        known.pop(model, None)
+        kept = dict(list(known.items())[-(MAX_KEPT - 1):])
+        with suppress(FolkmootError):  # a read-only folder
+            write_file(self._file, json.dumps({**kept, model: price_micro}).encode(), field="dir")
+
+    def _read(self) -> dict[str, int]:
+        try:
+            found = json.loads(read_file(self._file, _MAX_BYTES, field="dir"))
+        except (FolkmootError, ValueError, RecursionError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {model: price for model, price in found.items() if isinstance(price, int) and type(price) is not bool and 1 <= price <= MAX_PRICE}

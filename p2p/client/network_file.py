@@ -1,0 +1,71 @@
+"""A file that says how to join a network: its name, its genesis and where to begin. Law: what is joined is what the file's hash says.
+
+`folkmoot init DIR --network-file FILE`; bootstrap/networks/example.toml says each key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from p2p.base.addresses import check_multiaddr
+from p2p.base.codec import encode
+from p2p.base.errors import ConfigError
+from p2p.base.genesis import Genesis, check_network_name, load_genesis
+from p2p.base.toml_file import dump_toml, read_toml
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """genesis_file: beside this file; empty: it must be given. genesis_sha256: of its bytes, hexadecimal."""
+
+    source: Path
+    network: str
+    bootstrap: tuple[str, ...]
+    genesis_sha256: str
+    genesis_file: str = ""
+
+    def genesis(self, given: Path | None) -> Genesis:
+        """From `given` or the file that is named here. Raises ConfigError where it is another one than the hash says."""
+        if given is None and not self.genesis_file:
+            raise ConfigError(f"{self.source} names no genesis file; give it with --genesis", field="genesis")
+        file = given or self.source.parent / self.genesis_file
+        found = load_genesis(file)
+        if hashlib.sha256(encode(found)).hexdigest() != self.genesis_sha256 or found.name != self.network:
+            raise ConfigError(f"{file} is not the genesis of {self.network!r}: {self.source} names another hash", field="genesis")
+        return found
+
+
+def load_network(file: Path) -> NetworkFile:
+    """Raises ConfigError naming the key that is missing, unknown or wrong."""
+    table = read_toml(file, field="network_file")
+    known = {f.name for f in fields(NetworkFile)} - {"source"}
+    for name in sorted((known - {"genesis_file"} - table.keys()) | (table.keys() - known)):
+        what = "is not known" if name in table else "is missing"
+        raise ConfigError(f"{name!r} {what} in {file}; there are {', '.join(sorted(known))}", field="network_file")
+    return _checked(file, table)
+
+
+def _checked(file: Path, table: dict[str, Any]) -> NetworkFile:
+    network, bootstrap = table["network"], table["bootstrap"]
+    digest, name = table["genesis_sha256"], table.get("genesis_file", "")
+    if not isinstance(network, str):
+        raise ConfigError("the network's name is wanted", field="network")
+    check_network_name(network.partition("@")[0])
+    if not isinstance(bootstrap, list) or not all(isinstance(address, str) for address in bootstrap):
+        raise ConfigError("a list of multiaddrs is wanted", field="bootstrap")
+    for address in bootstrap:
+        check_multiaddr(address, "bootstrap", with_peer=True)
+    if not isinstance(digest, str) or len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise ConfigError("64 hexadecimal digits are wanted", field="genesis_sha256")
+    if not isinstance(name, str) or Path(name).name != name or not name.isprintable():
+        raise ConfigError("the name of a file in the same folder is wanted", field="genesis_file")
+    return NetworkFile(file, network, tuple(bootstrap), digest, name)
+
+
+def dump_network(genesis: Genesis, bootstrap: tuple[str, ...], genesis_file: str = "") -> str:
+    """The text of a network's file, for who begins one."""
+    table = {"network": genesis.name, "bootstrap": list(bootstrap), "genesis_sha256": hashlib.sha256(encode(genesis)).hexdigest()}
+    return dump_toml({**table, "genesis_file": genesis_file} if genesis_file else table)

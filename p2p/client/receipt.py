@@ -1,0 +1,98 @@
+"""What a client is left with after an answer. Law: every claim of it is checked here, without a model and without believing the agent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from p2p.base.codec import encode
+from p2p.base.errors import FolkmootError
+from p2p.base.keys import Domain, public_key_of, verify
+from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.types import FinishReason, FinishRecord, SignedRequest
+from p2p.base.weighted_draw import draw_executors
+from p2p.client.draw_check import DrawCheck, Known
+from p2p.verification import artifact as artifacts
+from p2p.verification.artifact import Artifact
+from p2p.verification.streamed import wrong_handover
+from p2p.verification.tape import tape_seed
+from p2p.verification.text import text_hash
+from p2p.wire.frames import Accepted, Done
+
+if TYPE_CHECKING:
+    from p2p.client.ask import AskSpec
+
+
+def summary(signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known) -> dict[str, Any]:
+    """draw: how well it is known whom the executors were drawn from."""
+    record = done.finish.record
+    return {
+        "inference_id": record.inference_id.hex(), "executor": record.executor.hex(), "agent": accepted.agent.hex(), "peer": peer,
+        "artifact_root": record.artifact_root.hex(), "output_hash": record.output_hash.hex(),
+        "prompt_tokens": record.prompt_tokens, "output_tokens": record.output_tokens,
+        "finish_reason": record.finish_reason.name.lower(), "draw_height": signed.request.draw_height,
+        "signature": done.finish.signature.hex(), "artifact_bytes": len(done.artifact),
+        "draw": draw.value, "checked": not problems, "problems": problems,
+    }
+
+
+def check_receipt(
+    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *, drawn: DrawCheck | None = None
+) -> list[str]:
+    """What is wrong with a receipt, as sentences; an empty list when every claim holds. text: that came beside the tokens. Pure.
+
+    drawn: what was found out about the draw's height; None: nobody looked, and the draw is not checked.
+    """
+    record = done.finish.record
+    problems = []
+    if accepted.inference_id != signed.inference_id or record.inference_id != signed.inference_id:
+        problems.append("the inference id is not the hash of the signed request")
+    if accepted.agent != public_key_of(spec.peer.rsplit("/p2p/", 1)[-1]):
+        problems.append("the agent named is not the peer that was asked")
+    if record.executor not in accepted.candidates:
+        problems.append("the executor was not drawn")
+    if not verify(record.executor, Domain.FINISH, spec.network, encode(record), done.finish.signature):
+        problems.append("the finish record is not signed by the executor")
+    if drawn is not None:
+        problems += _draw_problems(drawn, accepted, signed)
+    if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
+        problems.append("the finish record claims other tokens than were streamed")
+    if record.text_hash != text_hash(text):
+        problems.append("the text that was shown is not the one signed for")
+    try:
+        artifact = artifacts.parse(done.artifact)
+    except FolkmootError as error:
+        return [*problems, f"the artifact cannot be read: {error.message}"]
+    return problems + _artifact_problems(artifact, signed, accepted, record)
+
+
+def _draw_problems(drawn: DrawCheck, accepted: Accepted, signed: SignedRequest) -> list[str]:
+    problems = []
+    if drawn.serving is None:
+        problems.append("who was serving at the draw's height is not shown")
+    elif accepted.candidates != draw_executors(accepted.beacon, signed.inference_id, drawn.serving, accepted.agent, MAX_CANDIDATES):
+        problems.append("the draw is not what beacon, inference id and serving set give")
+    if drawn.height != signed.request.draw_height or drawn.beacon != accepted.beacon:
+        problems.append("the beacon is not that of the height that was signed")
+    return problems
+
+
+def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Accepted, record: FinishRecord) -> list[str]:
+    """What the client can check of an artifact without a model and without the end-of-sequence tokens."""
+    header, request = artifact.header, signed.request
+    facts = (
+        (artifact.root() == record.artifact_root, "the artifact is not the one whose root was signed"),
+        (artifact.output_hash() == record.output_hash, "the artifact holds other tokens than were streamed"),
+        (header.inference_id == signed.inference_id, "the artifact is about another inference"),
+        ((header.model, header.prompt_hash, header.params) == (request.model, request.prompt_hash, request.params),
+         "the artifact is about another model, prompt or other parameters than were asked for"),
+        ((header.length, header.prompt_tokens, header.finish_reason)
+         == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
+        (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
+        (header.taken_over == record.taken_over < header.length, "two counts of tokens that were taken over are claimed"),
+        (wrong_handover(
+            header.taken, artifact.tokens[: header.taken_over], request.network, signed.inference_id, accepted.candidates, record.executor
+        ) is None, "what was taken over is not signed by whoever streamed it"),
+        (record.finish_reason is not FinishReason.STOPPED, "the answer was cut short as if you had left"),
+        (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce), "the seed is not the one the draw gives"),
+    )
+    return [sentence for holds, sentence in facts if not holds]

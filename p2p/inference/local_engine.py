@@ -1,0 +1,67 @@
+"""An engine on this machine for one command: torch in this process, an own vLLM, or an ML node by URL. Law: gone when the command ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2p.base.errors import ConfigError, Unavailable
+from p2p.base.types import StackClass
+from p2p.inference.stack.end_tokens import end_tokens
+from p2p.inference.stack.kernels import stack_name
+from p2p.inference.vllm.engine import VllmClient
+from p2p.inference.vllm.server import closing
+from p2p.verification.engine import Engine
+from p2p.verification.text import Vocabulary, parse_vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """stack: as artifacts name it. weights_hash: of the folder that runs here, None for an ML node by URL. vocabulary: None where no
+    tokenizer.json was found."""
+
+    engine: Engine
+    stack: str
+    weights_hash: bytes | None = None
+    vocabulary: Vocabulary | None = None
+
+    async def eos_ids(self) -> frozenset[int]:
+        return await end_tokens(self.engine)
+
+
+@asynccontextmanager
+async def open_engine(
+    kind: str, model: Path | None, url: str | None, name: str, progress: Callable[[str], None], *,
+    flags: Sequence[str] = (), options: Mapping[str, Any] | None = None, stack: str = StackClass.CPU_BF16, tokenizer: Path | None = None,
+) -> AsyncIterator[Opened]:
+    """kind: torch | vllm, for `model`; url: a running ML node. flags: vLLM's; options: the torch engine's. stack: family of an ML node or vLLM;
+    torch knows its own. tokenizer: where it is not in `model`."""
+    from p2p.inference.stack.model import read_tokenizer, tokenizer_file, weights_hash
+
+    file = tokenizer_file(tokenizer, model, name)
+    vocabulary = parse_vocabulary(read_tokenizer(file)) if file is not None else None
+    if url is not None:
+        async with closing(VllmClient(url, name)) as client:
+            if not await client.health():
+                raise Unavailable(f"no ML node answers at {url}", field="ml_node")
+            yield Opened(client, await stack_name(client, stack), None, vocabulary)
+        return
+    if model is None or not (model / "config.json").exists():
+        raise ConfigError(f"{model} holds no model (config.json is missing)", field="model")
+    if kind == "vllm":
+        import tempfile
+
+        from p2p.inference.vllm.server import vllm_server
+
+        with tempfile.TemporaryDirectory() as scratch:
+            async with vllm_server(model, served_name=name, log=Path(scratch) / "vllm.log", flags=flags, progress=progress) as own:
+                async with closing(VllmClient(own, name)) as client:
+                    yield Opened(client, await stack_name(client, stack), weights_hash(model), vocabulary)
+        return
+    from p2p.inference.torch.engine import torch_engine
+
+    async with torch_engine(model, progress=progress, **(options or {})) as engine:
+        yield Opened(engine, engine.stack, weights_hash(model), vocabulary)

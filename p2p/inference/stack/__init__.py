@@ -1,0 +1,1 @@
+"""p2p.inference.stack: see README.md in this folder."""

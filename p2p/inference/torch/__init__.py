@@ -1,0 +1,1 @@
+"""p2p.inference.torch: see README.md in this folder."""

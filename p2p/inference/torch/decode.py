@@ -1,0 +1,175 @@
+"""Generation in one batch that rows join and leave between steps. Law: each row has its own tape, length and end; one row's error is its own.
+
+Row i of the batch is slot i of the cache; when a row leaves, the last one takes its slot.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import p2p.inference.torch.quiet  # noqa: F401  # isort: skip  # before torch
+import torch
+
+from p2p.base.errors import InvalidRequest
+from p2p.base.limits import MAX_OUTPUT_TOKENS, PREFILL_TOKENS, TOP_RANKS
+from p2p.inference.torch.cache import Decode, Prefill
+from p2p.inference.torch.pick import pick
+from p2p.verification.engine import Job, TokenStep
+from p2p.verification.text import TextStream
+
+if TYPE_CHECKING:
+    from p2p.inference.torch.model import TorchModel
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to the row `tag`: a token, or an error that ended it. last: the row is gone."""
+
+    tag: Hashable
+    step: TokenStep | None
+    last: bool
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Row:
+    """output: prefix included. cached: tokens whose keys and values are in the slot, the newest output token not yet."""
+
+    tag: Hashable
+    job: Job
+    text: TextStream
+    output: list[int] = field(default_factory=list)
+    cached: int = 0
+
+
+class Decoder:
+    """max_rows: rows at most; `free` says how many more fit."""
+
+    def __init__(self, model: TorchModel, max_rows: int) -> None:
+        self._model, self._max = model, max_rows
+        self._rows: list[_Row] = []
+        self._cache = model.new_cache(max_rows)
+
+    @property
+    def free(self) -> int:
+        return self._max - len(self._rows)
+
+    @property
+    def tags(self) -> list[Hashable]:
+        return [row.tag for row in self._rows]
+
+    def check(self, job: Job) -> None:
+        """Raises InvalidRequest for a job that cannot run here."""
+        if not job.prompt_tokens:
+            raise InvalidRequest("a prompt has at least one token", field="prompt_tokens")
+        if not 0 <= job.max_tokens <= MAX_OUTPUT_TOKENS:
+            raise InvalidRequest(f"0 to {MAX_OUTPUT_TOKENS} output tokens", field="max_tokens")
+        self._model.check([*job.prompt_tokens, *job.prefix], max(job.max_tokens - len(job.prefix), 0))
+
+    def add(self, jobs: Sequence[tuple[Hashable, Job]]) -> list[Event]:
+        """Prefill new rows and give their first tokens. At most `free` jobs, checked and with tokens left to make; about
+        PREFILL_TOKENS tokens in one pass is the caller's care (`admit`)."""
+        assert len(jobs) <= self.free
+        fresh = [_Row(tag, job, TextStream(self._model.vocabulary, job.prefix), [*job.prefix]) for tag, job in jobs]
+        rows = [[*row.job.prompt_tokens, *row.job.prefix] for row in fresh]
+        for row, tokens in zip(fresh, rows, strict=True):
+            row.cached = len(tokens)
+        self._cache.place = Prefill(len(self._rows))
+        with torch.inference_mode():
+            hidden = self._model.forward(rows, self._cache)
+            ends = hidden[torch.arange(len(rows)), torch.tensor([len(tokens) - 1 for tokens in rows])]
+            self._rows += fresh
+            return self._take(fresh, ends)
+
+    def step(self) -> list[Event]:
+        """One token for every row."""
+        if not self._rows:
+            return []
+        with torch.inference_mode():
+            return self._step()
+
+    def _step(self) -> list[Event]:
+        rows, device = list(self._rows), self._model.device
+        lengths = torch.tensor([row.cached for row in rows], dtype=torch.int64, device=device)
+        width = max(row.cached for row in rows) + 1
+        hidden_from = torch.arange(width, device=device).unsqueeze(0) > lengths.unsqueeze(1)
+        mask = torch.zeros((len(rows), 1, 1, width), dtype=getattr(torch, self._model.dtype), device=device)
+        mask.masked_fill_(hidden_from[:, None, None, :], float("-inf"))
+        self._cache.place = Decode(lengths, torch.arange(len(rows), device=device), width)
+        ids = torch.tensor([row.output[-1] for row in rows], dtype=torch.int64, device=device)
+        hidden = self._model.forward_next(ids, lengths, mask, self._cache)
+        for row in rows:
+            row.cached += 1
+        return self._take(rows, hidden)
+
+    def drop(self, tag: Hashable) -> None:
+        """Take a row out, finished or not; an unknown one is no error."""
+        at = next((i for i, row in enumerate(self._rows) if row.tag == tag), None)
+        if at is None:
+            return
+        last = len(self._rows) - 1
+        if at != last:
+            self._cache.move(last, at, self._rows[last].cached)
+            self._rows[at] = self._rows[last]
+        self._rows.pop()
+
+    def clear(self) -> list[Hashable]:
+        """Forget everything, after an error of the whole batch; the tags that were there."""
+        tags = self.tags
+        self._rows, self._cache = [], self._model.new_cache(self._max)
+        return tags
+
+    def _take(self, rows: Sequence[_Row], hidden: torch.Tensor) -> list[Event]:
+        logprobs = torch.log_softmax(self._model.logits(hidden), dim=1)
+        best = torch.topk(logprobs, TOP_RANKS, dim=1)
+        tops, values = best.indices.tolist(), best.values.tolist()
+        table = logprobs.cpu().numpy()
+        events = []
+        for at, row in enumerate(rows):
+            try:
+                token = pick(table[at], row.job.params, row.job.seed, len(row.output), row.output)
+                events.append(self._event(row, token, float(table[at, token]), tuple(zip(tops[at], values[at], strict=True))))
+            except Exception as error:  # whatever is wrong with one row must not end the others
+                events.append(Event(row.tag, None, True, error))
+        for event in events:
+            if event.last:
+                self.drop(event.tag)
+        return events
+
+    def _event(self, row: _Row, token: int, logprob: float, top: tuple[tuple[int, float], ...]) -> Event:
+        row.output.append(token)
+        last = token in self._model.eos_ids or len(row.output) >= row.job.max_tokens
+        return Event(row.tag, TokenStep(token, row.text.add(token), logprob, top), last)
+
+
+def admit(waiting: Sequence[Job], free: int) -> int:
+    """How many of the first `waiting` jobs may be prefilled together: PREFILL_TOKENS with padding, or one alone."""
+    longest = 0
+    for count, job in enumerate(waiting[:free]):
+        longest = max(longest, len(job.prompt_tokens) + len(job.prefix))
+        if count and longest * (count + 1) > PREFILL_TOKENS:
+            return count
+    return min(free, len(waiting))
+
+
+def decode_all(model: TorchModel, jobs: Sequence[Job], max_rows: int) -> Iterator[tuple[int, TokenStep]]:
+    """See TorchModel.decode_batch."""
+    decoder = model.decoder(max_rows)
+    for job in jobs:
+        decoder.check(job)
+    waiting = deque((index, job) for index, job in enumerate(jobs) if job.max_tokens > len(job.prefix))
+    while waiting or decoder.tags:
+        events = decoder.step()
+        # a pass for one newcomer costs as much as one for four: let a few places fall free first
+        if waiting and (decoder.free >= max(1, max_rows // 4) or not decoder.tags):
+            count = admit([job for _, job in waiting], decoder.free)
+            events += decoder.add([waiting.popleft() for _ in range(count)])
+        for event in events:
+            if event.error is not None:
+                raise event.error
+            assert isinstance(event.tag, int)
+            assert event.step is not None
+            yield event.tag, event.step

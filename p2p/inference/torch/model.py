@@ -1,0 +1,202 @@
+"""A causal language model on plain torch and transformers: the second stack. Law: no vLLM code; log-probabilities in float32 of bfloat16 logits.
+
+    model = TorchModel(path)                                   # kv_cache="fp8" rounds keys and values; threads=None: all cores
+    rows = model.prefill_rows(prompt_tokens, output_tokens, top=32)         # one {token: logprob} per output position
+    many = model.prefill_rows_batch([(prompt_tokens, output_tokens), ...], top=32)
+    for index, step in model.decode_batch(jobs, max_rows=16): ...           # continuous batching, every row with its own tape
+    steps = model.generate_all(jobs)                                        # the same, collected: one list per job
+
+Synchronous and owned by one thread; torch_engine.TorchEngine is the asynchronous shell around it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import p2p.inference.torch.quiet  # noqa: F401  # isort: skip  # before torch
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from p2p.base.errors import ConfigError, InvalidRequest
+from p2p.base.limits import MAX_ENGINE_ROWS, PREFILL_TOKENS
+from p2p.base.types import StackClass
+from p2p.inference.stack.model import read_tokenizer
+from p2p.inference.torch.cache import ATTENTION, SlotCache
+from p2p.verification.engine import Job, Row, Tokens, TokenStep
+from p2p.verification.text import parse_vocabulary
+
+if TYPE_CHECKING:
+    from p2p.inference.torch.decode import Decoder
+
+LOGIT_ROWS = 256  # positions whose logits are in memory at once: 256 x 49,152 x 4 bytes = 50 MB
+KV_CACHES = ("model", "fp8")
+Pair = tuple[Sequence[int], Sequence[int]]  # prompt tokens, output tokens
+
+
+class TorchModel:
+    """path: folder with safetensors and tokenizer. device: None takes a GPU if there is one. kv_cache: 'model' keeps keys and
+    values in the model's type, 'fp8' rounds them to float8_e4m3. threads: of torch, None for all cores. Raises ConfigError."""
+
+    def __init__(
+        self, path: Path, *, dtype: str = "bfloat16", device: str | None = None, kv_cache: str = "model", threads: int | None = None
+    ) -> None:
+        if kv_cache not in KV_CACHES:
+            raise ConfigError(f"{kv_cache!r} is none of {', '.join(KV_CACHES)}", field="kv_cache")
+        self.threads = threads or os.cpu_count() or 1
+        torch.set_num_threads(self.threads)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.kv_cache, self.dtype = kv_cache, dtype
+        try:
+            module = AutoModelForCausalLM.from_pretrained(
+                str(path), dtype=getattr(torch, dtype), attn_implementation=ATTENTION, local_files_only=True
+            )
+            self.vocabulary = parse_vocabulary(read_tokenizer(path))
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} holds no model that transformers can load: {error}"[:300], field="model_path") from error
+        self._module: Any = module.eval().to(self.device)
+        self._base, self._head = self._module.get_decoder(), self._module.get_output_embeddings()
+        config = self._module.config
+        self.layers, self.vocab = int(config.num_hidden_layers), int(self._head.weight.shape[0])
+        self.context = int(config.max_position_embeddings)
+        self.eos_ids = _eos_ids(self._module, self.tokenizer)
+        self._tokenizing = threading.Lock()  # the tokenizer refuses two threads at once ("Already borrowed")
+
+    @property
+    def device_name(self) -> str:
+        """For people."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+
+    @property
+    def stack(self) -> str:
+        """What an artifact's header names."""
+        if self.dtype != "bfloat16":
+            return f"torch-{self.device.type}-{self.dtype}"
+        return str(StackClass.TORCH_CPU_BF16 if self.device.type == "cpu" else StackClass.TORCH_GPU_BF16)
+
+    # -- text -----------------------------------------------------------------------------------------------------
+
+    def tokenize_chat(self, prompt: str) -> Tokens:
+        """`prompt` as one user message under the chat template, generation prompt added."""
+        with self._tokenizing:
+            ids = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        return tuple(int(token) for token in ids)
+
+    # -- prefill --------------------------------------------------------------------------------------------------
+
+    def prefill_rows(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
+        """For each output position the `top` best tokens and the actual one, with log-probabilities."""
+        return self.prefill_rows_batch([(prompt_tokens, output_tokens)], top)[0]
+
+    def prefill_rows_batch(self, pairs: Sequence[Pair], top: int, max_tokens: int = PREFILL_TOKENS) -> list[tuple[Row, ...]]:
+        """As prefill_rows for many sequences, at most about max_tokens (padding included) in one pass. Raises InvalidRequest."""
+        found: list[tuple[Row, ...]] = [()] * len(pairs)
+        for index, (prompt, output) in enumerate(pairs):
+            self.check([*prompt, *output], where=f"sequence {index}")
+            if output and not prompt:
+                raise InvalidRequest("the first output token follows a prompt; give at least one token", field="prompt_tokens")
+        for group in groups([len(prompt) + len(output) - 1 if output else 0 for prompt, output in pairs], max_tokens):
+            with torch.inference_mode():
+                scored = self._prefill([pairs[index] for index in group], top)
+            for index, rows in zip(group, scored, strict=True):
+                found[index] = rows
+        return found
+
+    def _prefill(self, pairs: Sequence[Pair], top: int) -> list[tuple[Row, ...]]:
+        # the last output token is predicted, never fed
+        hidden = self.forward([[*prompt, *output][:-1] for prompt, output in pairs], None)
+        wanted = torch.cat([hidden[at, len(p) - 1 : len(p) + len(o) - 1] for at, (p, o) in enumerate(pairs)])
+        actual = torch.tensor([token for _, output in pairs for token in output], dtype=torch.int64, device=self.device)
+        rows: list[Row] = []
+        for start in range(0, len(actual), LOGIT_ROWS):
+            rows += self._rows(wanted[start : start + LOGIT_ROWS], actual[start : start + LOGIT_ROWS], top)
+        ends = iter(rows)
+        return [tuple(next(ends) for _ in output) for _, output in pairs]
+
+    def _rows(self, hidden: torch.Tensor, actual: torch.Tensor, top: int) -> list[Row]:
+        logits = self.logits(hidden)
+        total = torch.logsumexp(logits, dim=1, keepdim=True)
+        best = torch.topk(logits, min(top, self.vocab), dim=1)
+        values = (best.values - total).tolist()
+        own = (logits.gather(1, actual.unsqueeze(1)) - total).squeeze(1).tolist()
+        return [
+            {**dict(zip(ids, row, strict=True)), token: logprob}
+            for ids, row, token, logprob in zip(best.indices.tolist(), values, actual.tolist(), own, strict=True)
+        ]
+
+    # -- decode ---------------------------------------------------------------------------------------------------
+
+    def decode_batch(self, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS) -> Iterator[tuple[int, TokenStep]]:
+        """(index of the job, its next token), rows interleaved; a finished row makes room for the next job. Raises the first
+        row's error: a job that cannot run is refused before anything runs."""
+        from p2p.inference.torch.decode import decode_all
+
+        return decode_all(self, jobs, max_rows)
+
+    def generate_all(self, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS) -> list[list[TokenStep]]:
+        """All tokens of each job."""
+        found: list[list[TokenStep]] = [[] for _ in jobs]
+        for index, step in self.decode_batch(jobs, max_rows):
+            found[index].append(step)
+        return found
+
+    def decoder(self, max_rows: int = MAX_ENGINE_ROWS) -> Decoder:
+        """An empty batch on this model; one at a time may be stepped."""
+        from p2p.inference.torch.decode import Decoder
+
+        return Decoder(self, max_rows)
+
+    # -- the network ----------------------------------------------------------------------------------------------
+
+    def forward(self, rows: Sequence[Sequence[int]], cache: SlotCache | None) -> torch.Tensor:
+        """Last hidden states of whole sequences, padded on the right (causality hides the padding): (rows, longest, hidden)."""
+        longest = max(len(row) for row in rows)
+        ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.int64, device=self.device)
+        return self._base(input_ids=ids, past_key_values=cache, use_cache=cache is not None).last_hidden_state
+
+    def forward_next(self, ids: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, cache: SlotCache) -> torch.Tensor:
+        """One more token per row. ids, lengths: (rows,); mask: (rows, 1, 1, width) added to the scores. Returns (rows, hidden)."""
+        out = self._base(
+            input_ids=ids.unsqueeze(1), position_ids=lengths.unsqueeze(1), attention_mask=mask, past_key_values=cache, use_cache=True
+        )
+        return out.last_hidden_state[:, 0]
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(n, hidden) to float32 (n, vocab): the product in the model's type, as the other stack has it."""
+        return self._head(hidden).float()
+
+    def new_cache(self, slots: int) -> SlotCache:
+        return SlotCache(self.layers, slots, fp8=self.kv_cache == "fp8")
+
+    def check(self, tokens: Sequence[int], more: int = 0, *, where: str = "request") -> None:
+        """Raises InvalidRequest for token ids that are not in the vocabulary or more tokens than the context holds."""
+        if tokens and not 0 <= min(tokens) <= max(tokens) < self.vocab:
+            raise InvalidRequest(f"{where}: token ids go from 0 to {self.vocab - 1}", field="tokens")
+        if len(tokens) + more > self.context:
+            raise InvalidRequest(f"{where}: {len(tokens) + more} tokens, the model's context holds {self.context}", field="tokens")
+
+
+def groups(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Indices of sequences that go through together: of like length, at most max_tokens with padding (or one alone)."""
+    found: list[list[int]] = []
+    for index in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: lengths[i]):
+        # sorted, so the newest is the longest and sets the padded length
+        if found and (len(found[-1]) + 1) * lengths[index] <= max_tokens:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return found
+
+
+def _eos_ids(module: Any, tokenizer: Any) -> frozenset[int]:
+    """End tokens as the model's own files name them."""
+    found: set[int] = set()
+    for value in (getattr(module.generation_config, "eos_token_id", None), module.config.eos_token_id, tokenizer.eos_token_id):
+        found |= set(value) if isinstance(value, list | tuple) else set() if value is None else {int(value)}
+    return frozenset(found)

@@ -1,0 +1,48 @@
+"""The tape's choice over a whole vocabulary, fast. Law: the token that argmax(tape.scores(...)) names, with less arithmetic.
+
+A token can only win if its value plus the largest noise there is beats a bar that some token surely reaches. Those far below the
+bar need a rare large random word, so the logarithms are taken for the few that have one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from p2p.base.types import Params
+from p2p.verification import tape
+
+NOISE_MAX = -math.log(-math.log((2.0**32 - 0.5) / 2.0**32)) + 1e-6
+FAR = 7.0  # nats below the bar from which on a token is tried by its word first
+DENSE = 512  # candidates from which on words for the whole vocabulary are cheaper
+_WORD = np.uint64(math.floor(math.exp(-math.exp(-FAR)) * 2.0**32) - 1)  # noise >= FAR needs a word at least this large
+
+
+def pick(logprobs: tape.Floats, params: Params, seed: bytes, position: int, before: Sequence[int] = ()) -> int:
+    """logprobs: shape (vocab,), log-probabilities or raw logits. before: the output tokens so far, for penalties."""
+    penalties = params.presence_milli or params.frequency_milli
+    counts = tape.output_counts(before, np.arange(logprobs.size)) if penalties and before else None
+    # scores() adds the noise last, so with none it gives masked values / T
+    values = tape.scores(logprobs, params, np.zeros(1), counts)
+    best = int(np.argmax(values))
+    if params.temperature_milli == 0:
+        return best
+    bar = float(values[best] + tape.gumbel_at(seed, position, [best])[0])
+    able = values >= bar - NOISE_MAX
+    if np.count_nonzero(able) > DENSE:
+        able &= (values >= bar - FAR) | (all_words(seed, position, values.size) >= _WORD)
+    tokens = np.flatnonzero(able)
+    if not tokens.size:
+        return best
+    return int(tokens[np.argmax(values[tokens] + tape.gumbel_at(seed, position, tokens.tolist()))])
+
+
+def all_words(seed: bytes, position: int, vocab: int) -> tape.Words:
+    """The 32-bit words of every token at one output position: shape (vocab,)."""
+    blocks = np.arange((vocab + 3) // 4, dtype=np.uint64)
+    full, zero = np.full_like(blocks, position), np.zeros_like(blocks)
+    words = tape.philox((blocks, full, zero, np.full_like(blocks, tape.DOMAIN)), tape.key_of(seed))
+    found: tape.Words = np.stack(words, axis=1).reshape(-1)[:vocab]
+    return found

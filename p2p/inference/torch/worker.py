@@ -1,0 +1,189 @@
+"""The one thread that owns the torch model. Law: bounded queue; a cancelled ticket costs at most one more step; every ticket gets an end.
+
+Between two steps of the batch: drop what was cancelled, let waiting jobs join, score at most one sequence. No event loop here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from p2p.base.errors import Overloaded, Unavailable
+from p2p.base.limits import TOKEN_TIMEOUT_S
+from p2p.inference.torch.decode import Event, admit
+from p2p.verification.engine import Job, Row, Tokens, TokenStep
+
+if TYPE_CHECKING:
+    from p2p.inference.torch.model import TorchModel
+
+Delivery = TokenStep | tuple[Row, ...] | Exception | None  # None: a job's end
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One sequence to score. top: candidates per output position."""
+
+    prompt_tokens: Tokens
+    output_tokens: Tokens
+    top: int
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """deliver: called in the worker's thread, must not block. cancelled: set by whoever waits; nothing is delivered after."""
+
+    work: Job | Score
+    deliver: Callable[[Delivery], None]
+    cancelled: bool = False
+
+    def give(self, item: Delivery) -> None:
+        if self.cancelled:
+            return
+        try:
+            self.deliver(item)
+        except RuntimeError:  # the event loop that waited is gone
+            self.cancelled = True
+
+
+class Worker:
+    """rows: sequences in the batch. limit: tickets that may wait, of both kinds together."""
+
+    def __init__(self, model: TorchModel, rows: int, limit: int) -> None:
+        self._model, self._limit = model, limit
+        self._decoder = model.decoder(rows)
+        self._waiting: deque[Ticket] = deque()
+        self._change = threading.Condition()
+        self._closing = False
+        self._busy_since: float | None = None
+        self._thread = threading.Thread(target=self._run, name="torch-engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Raises Overloaded when too many wait, Unavailable when the thread is gone."""
+        with self._change:
+            if self._closing or not self._thread.is_alive():
+                raise Unavailable("the torch engine has ended", field="ml_node")
+            if len(self._waiting) >= self._limit:
+                self._waiting = deque(t for t in self._waiting if not t.cancelled)
+            if len(self._waiting) >= self._limit:
+                raise Overloaded(f"{self._limit} jobs wait for the torch engine already; try again later", field="ml_node")
+            self._waiting.append(ticket)
+            self._change.notify()
+
+    def healthy(self) -> bool:
+        """Alive, and not lost in one pass through the network."""
+        since = self._busy_since
+        return self._thread.is_alive() and not self._closing and (since is None or time.monotonic() - since < TOKEN_TIMEOUT_S)
+
+    def close(self, timeout_s: float) -> None:
+        """End the thread after the step it is in; everyone who waits gets Unavailable."""
+        with self._change:
+            self._closing = True
+            self._change.notify()
+        self._thread.join(timeout_s)
+
+    # -- in the thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._pause():
+                self._busy_since = time.monotonic()
+                self._turn()
+                self._busy_since = None
+        finally:
+            with self._change:
+                self._closing = True
+                left = [*self._waiting]
+                self._waiting.clear()
+            for ticket in (*left, *self._decoder.clear()):
+                _fail(ticket, Unavailable("the torch engine has ended", field="ml_node"))
+
+    def _pause(self) -> bool:
+        """Wait for work; False when it is time to end."""
+        with self._change:
+            while not (self._closing or self._waiting or self._decoder.tags):
+                self._change.wait(TOKEN_TIMEOUT_S)
+            return not self._closing
+
+    def _turn(self) -> None:
+        for ticket in self._decoder.tags:
+            if isinstance(ticket, Ticket) and ticket.cancelled:
+                self._decoder.drop(ticket)
+        try:
+            self._give(self._decoder.step())
+        except Exception as error:  # out of memory, a kernel's refusal: this batch is lost, the next may be well
+            for lost in self._decoder.clear():
+                _fail(lost, error)
+        jobs, score = self._take()
+        self._join(jobs)
+        if score is not None:
+            self._score(score)
+
+    def _take(self) -> tuple[list[Ticket], Ticket | None]:
+        """The jobs that may join now and the first score; jobs keep their order, and so do scores."""
+        with self._change:
+            live = [ticket for ticket in self._waiting if not ticket.cancelled]
+            jobs = [ticket for ticket in live if isinstance(ticket.work, Job)]
+            jobs = jobs[: admit([t.work for t in jobs if isinstance(t.work, Job)], self._decoder.free)]
+            score = next((ticket for ticket in live if isinstance(ticket.work, Score)), None)
+            taken = {id(ticket) for ticket in (*jobs, score)}
+            self._waiting = deque(ticket for ticket in live if id(ticket) not in taken)
+        return jobs, score
+
+    def _join(self, tickets: list[Ticket]) -> None:
+        """Prefill the newcomers together; when that fails one by one, so that only the guilty one is refused."""
+        ready: list[tuple[Ticket, Job]] = []
+        for ticket in tickets:
+            assert isinstance(ticket.work, Job)
+            try:
+                self._decoder.check(ticket.work)
+            except Exception as error:
+                _fail(ticket, error)
+                continue
+            ready.append((ticket, ticket.work))
+        if not ready:
+            return
+        try:
+            self._give(self._decoder.add(ready))
+        except Exception as error:
+            if len(ready) == 1:
+                self._decoder.drop(ready[0][0])
+                _fail(ready[0][0], error)
+                return
+            for ticket, _ in ready:
+                self._decoder.drop(ticket)
+                self._join([ticket])
+
+    def _score(self, ticket: Ticket) -> None:
+        work = ticket.work
+        assert isinstance(work, Score)
+        try:
+            ticket.give(self._model.prefill_rows(work.prompt_tokens, work.output_tokens, work.top))
+        except Exception as error:
+            _fail(ticket, error)
+
+    @staticmethod
+    def _give(events: list[Event]) -> None:
+        for event in events:
+            ticket = event.tag
+            assert isinstance(ticket, Ticket)
+            if event.error is not None:
+                _fail(ticket, event.error)
+                continue
+            ticket.give(event.step)
+            if event.last:
+                ticket.give(None)
+
+
+def _fail(ticket: object, error: Exception) -> None:
+    """Whatever went wrong, the other side sees Unavailable."""
+    assert isinstance(ticket, Ticket)
+    if not isinstance(error, Unavailable):
+        error = Unavailable(f"the torch engine failed: {type(error).__name__}: {error}"[:300], field="ml_node")
+    ticket.give(error)

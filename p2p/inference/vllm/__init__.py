@@ -1,0 +1,1 @@
+"""p2p.inference.vllm: see README.md in this folder."""

@@ -1,0 +1,146 @@
+"""The sampling tape inside vLLM: a public logits-processor plugin. Law: row i of the batch gets the noise of request i, always.
+
+Requests carry the tape's arguments (tape_args.py) in vllm_xargs and temperature 0. This class chooses the token in float64 and
+leaves a row in which it alone is possible, so neither rounding to float32 nor vLLM's own tie-breaking has a say. Load with
+`--logits-processors p2p.inference.vllm.tape:TapeProcessor`. TAPE.md ("Inside vLLM") says what vLLM 0.32 does around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
+
+from p2p.base.errors import InvalidRequest
+from p2p.inference.vllm.rows import keep_bits
+from p2p.inference.vllm.tape_args import TapeArgs, unpack
+from p2p.verification import tape, tape_torch
+
+GPU_ROWS = 32  # rows scored at once on a GPU: bounds the scratch memory (about 10 x rows x vocabulary x 8 bytes)
+# vLLM's own means of choosing a token, with the value that leaves the tape alone. top_p, top_k and min_p are not here: vLLM itself
+# switches them off at temperature 0, before any check of ours.
+NEUTRAL: dict[str, Any] = {
+    "temperature": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0, "n": 1,
+    "logit_bias": None, "allowed_token_ids": None, "bad_words": None, "structured_outputs": None, "thinking_token_budget": None,
+    "repetition_detection": None, "trace_decode_token_ids": None,
+}
+
+
+@dataclass(slots=True)
+class _Row:
+    """One request in the batch. prompt, output: vLLM's own lists; output grows, so its length tells the position."""
+
+    args: TapeArgs
+    prompt: Sequence[int]
+    output: list[int]
+
+    @property
+    def position(self) -> int:
+        return self.args.position + len(self.output)
+
+    def before(self) -> list[int]:
+        """All output tokens so far, those of an earlier executor included: they end the prompt."""
+        resumed = self.prompt[len(self.prompt) - self.args.position :] if self.args.position else ()
+        before = [*resumed, *self.output]
+        if min(before, default=0) < 0:  # async scheduling's placeholder: a wrong token on the tape would be worse than a dead engine
+            raise RuntimeError("vLLM has not filled in its last output token: penalties cannot be computed")
+        return before
+
+
+class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no types
+    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
+        del is_pin_memory
+        check_config(vllm_config)
+        if device.type == "cpu":
+            keep_bits()
+        self._rows: dict[int, _Row] = {}
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    @classmethod
+    def validate_params(cls, params: Any) -> None:
+        """Refuse a malformed tape, or one beside vLLM's own sampling, with HTTP 400 before it enters the batch."""
+        try:
+            args = unpack(params.extra_args)
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from error
+        if args is None:
+            return
+        for name, neutral in NEUTRAL.items():
+            value = getattr(params, name, neutral)
+            if value != neutral and not (neutral is None and not value):
+                raise ValueError(f"{name}: a request with a tape leaves it at {neutral!r}; the tape's own parameters are folkmoot_*")
+
+    def update_state(self, update: BatchUpdate | None) -> None:
+        """Removed, added, moved: the order vLLM asks for. A preempted request comes back as an added one with all its output."""
+        if update is None:
+            return
+        for index in update.removed:
+            self._rows.pop(index, None)
+        for index, params, prompt, output in update.added:
+            args = unpack(params.extra_args)
+            if args is None:
+                self._rows.pop(index, None)
+            else:
+                self._rows[index] = _Row(args, prompt or (), output)
+        for one, two, direction in update.moved:
+            first, second = self._rows.pop(one, None), self._rows.pop(two, None)
+            if first is not None:
+                self._rows[two] = first
+            if direction is MoveDirectionality.SWAP and second is not None:
+                self._rows[one] = second
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        if not self._rows:
+            return logits
+        choose = _choose_numpy if logits.device.type == "cpu" else _choose_torch
+        order = sorted(self._rows)
+        for start in range(0, len(order), GPU_ROWS):
+            indices = order[start : start + GPU_ROWS]
+            at = torch.tensor(indices, dtype=torch.int64, device=logits.device)
+            chosen = choose(logits, indices, [self._rows[index] for index in indices])
+            logits[at] = float("-inf")  # a constant shift of all logits is of no account, so raw logits do for logprobs
+            logits[at, chosen] = 0.0
+        return logits
+
+
+def _choose_numpy(logits: torch.Tensor, indices: Sequence[int], rows: Sequence[_Row]) -> torch.Tensor:
+    found = []
+    for index, row in zip(indices, rows, strict=True):
+        params, values = row.args.params, logits[index].detach().to(torch.float64).numpy()
+        noise = tape.gumbel_row(row.args.seed, row.position, len(values)) if params.temperature_milli else np.zeros(0)
+        penalties = params.presence_milli or params.frequency_milli
+        counts = tape.output_counts(row.before(), np.arange(len(values))) if penalties else None
+        found.append(int(np.argmax(tape.scores(values, params, noise, counts))))
+    return torch.tensor(found, dtype=torch.int64)
+
+
+def _choose_torch(logits: torch.Tensor, indices: Sequence[int], rows: Sequence[_Row]) -> torch.Tensor:
+    noise = tape_torch.gumbel_rows([r.args.seed for r in rows], [r.position for r in rows], logits.shape[1], logits.device)
+    found = []
+    for at, (index, row) in enumerate(zip(indices, rows, strict=True)):
+        params = row.args.params
+        before = row.before() if params.presence_milli or params.frequency_milli else ()
+        found.append(torch.argmax(tape_torch.scores(logits[index], params, noise[at], before)))
+    return torch.stack(found)
+
+
+def check_config(config: Any) -> None:
+    """Raises ValueError, which ends the engine's start, for a set-up under which the tape or what is published would be wrong."""
+    if getattr(config, "speculative_config", None) is not None:
+        raise ValueError("speculative decoding breaks the sampling tape: start the engine without it")
+    model = getattr(config, "model_config", None)
+    if model is None:
+        return
+    mode = str(getattr(model, "logprobs_mode", "raw_logprobs"))
+    if mode.rsplit(".", 1)[-1].lower() != "raw_logprobs":
+        raise ValueError(f"logprobs mode {mode}: the tape's log-probabilities are the model's own; start with --logprobs-mode raw_logprobs")
+    if getattr(model, "enable_prompt_embeds", False):
+        raise ValueError("prompt embeddings have no token ids to resume from: start the engine without them")
+    if not getattr(model, "logits_processors", None):  # vLLM fills in async output tokens only for processors named there
+        raise ValueError("name the tape with --logits-processors p2p.inference.vllm.tape:TapeProcessor, not as an entry point")

@@ -1,0 +1,1 @@
+"""p2p.lab: see README.md in this folder."""

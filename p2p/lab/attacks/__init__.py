@@ -1,0 +1,42 @@
+"""Cheats by name. Law: one file each, imported only when asked for; test networks, benchmark and researchers share them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from p2p.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from p2p.lab.attacks.base import Attack
+
+NAMES = (
+    # what the engine runs
+    "smaller_model", "int8", "fp8", "int6", "int4", "fp8_kv",
+    "laundered_smaller_model", "laundered_int8", "laundered_fp8", "laundered_int6", "laundered_int4", "laundered_fp8_kv",
+    # what the engine is asked
+    "wrong_temperature", "wrong_top_p", "wrong_seed", "temperature_tuned_int4", "altered_system_prompt", "laundered_altered_prompt",
+    "laundered_temperature_tuned_int4", "ignored_mask",
+    # what is said about what came out
+    "truncation", "forged_stop", "suppressed_eos", "hidden_eos", "padding", "fabricated_logprobs", "touched_up_int8", "touched_up_int4",
+    "replayed_answer", "substitution_10", "commit_honest_serve_other", "serve_other_text",
+    "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix", "withholding",
+    # what validators say
+    "lazy_validator", "copying_validator", "colluding_validator", "framing_validator", "cheap_validator",
+)
+ALIASES = {"wrong_prompt": "altered_system_prompt"}
+
+
+def get(name: str) -> Attack:
+    """One attack; dashes may stand for underscores. Raises ConfigError naming what there is."""
+    plain = name.replace("-", "_")
+    plain = ALIASES.get(plain, plain)
+    if plain not in NAMES:
+        raise ConfigError(f"no attack {name[:40]!r}; there are {', '.join(NAMES)}", field="cheat")
+    attack: Attack = import_module(f"p2p.lab.attacks.{plain}").ATTACK
+    return attack
+
+
+def load() -> dict[str, Attack]:
+    """Every attack, in the order of NAMES."""
+    return {name: get(name) for name in NAMES}

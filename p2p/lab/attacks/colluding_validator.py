@@ -1,0 +1,39 @@
+"""Checks honestly, except a friend's node: that is always valid, with real numbers, so only its verdict is a lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from p2p.chain.views.inferences import Claim, Duty
+from p2p.lab.attacks.base import Attack
+from p2p.peer.validator import Opinion, Validator
+from p2p.verification.engine import Row
+
+
+@dataclass
+class Colluding(Validator):
+    """friends: node keys; `cheat_friends` in the peer's config.toml."""
+
+    friends: frozenset[bytes] = frozenset()
+
+    async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
+        found = await super().opinion(duty, claim)
+        if claim.finish.executor not in self.friends or found.report.valid or found.withheld:
+            return found
+        rows = found.rows or await self._prefill(duty, claim)
+        return Opinion(replace(found.report, valid=True, reason="ratio -1.00 nats", llr_milli=-1000, tokens=len(rows)), rows)
+
+    async def _prefill(self, duty: Duty, claim: Claim) -> Sequence[Row]:
+        """Rows where stage 0 refused: a 'valid' needs numbers."""
+        from p2p.base.errors import Unavailable
+        from p2p.verification.statistics import ROW_TOP
+
+        if self.engine is None:
+            raise Unavailable("the ML node is not ready", field="ml_node")
+        found = await self._payload(duty, claim)
+        return await self.engine.score(await self.engine.tokenize_chat(found.payload.prompt), found.artifact.tokens, ROW_TOP)
+
+
+ATTACK = Attack(
+    "colluding_validator", "Says 'valid' to whatever a friend's node did, honest otherwise.", "the committee and the dispute after it",
+    validator=Colluding,
+)

@@ -1,0 +1,17 @@
+"""suppressed_eos that leaves end-of-sequence out of the published candidates, so that stage 0 does not see what should have won.
+
+One position lies (log p of the end is missing from its candidates) and what follows is honest: the worst case for any mean.
+"""
+
+from p2p.lab.attacks.base import REPLAY, Attack
+from p2p.lab.attacks.suppressed_eos import EndMasked
+
+
+class EndHidden(EndMasked):
+    hide = True
+
+
+ATTACK = Attack(
+    "hidden_eos", "Masks end-of-sequence, goes on to the limit, and does not publish that the end was a candidate.", REPLAY,
+    needs="an answer that ends before max_tokens", wrap=EndHidden,
+)

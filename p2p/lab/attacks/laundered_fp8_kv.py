@@ -1,0 +1,6 @@
+"""fp8_kv with honest numbers over its text."""
+
+from p2p.lab.attacks.fp8_kv import ATTACK as BASE
+from p2p.lab.attacks.launder import laundered
+
+ATTACK = laundered(BASE)

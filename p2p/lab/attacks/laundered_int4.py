@@ -1,0 +1,6 @@
+"""int4 with honest numbers over its text."""
+
+from p2p.lab.attacks.int4 import ATTACK as BASE
+from p2p.lab.attacks.launder import laundered
+
+ATTACK = laundered(BASE)

@@ -1,0 +1,6 @@
+"""int6 with honest numbers over its text."""
+
+from p2p.lab.attacks.int6 import ATTACK as BASE
+from p2p.lab.attacks.launder import laundered
+
+ATTACK = laundered(BASE)

@@ -1,0 +1,6 @@
+"""smaller_model with honest numbers over its text."""
+
+from p2p.lab.attacks.launder import laundered
+from p2p.lab.attacks.smaller_model import ATTACK as BASE
+
+ATTACK = laundered(BASE)

@@ -1,0 +1,205 @@
+"""Operators that harm others, or gain, by what costs them nothing: each against a world of honest ones, of which some are the victims. Law: real
+records through the real ledger; where conduct off the chain decides (who can get a payload, which prefix an executor takes over) the least
+favourable case that the rules leave is played, and said here.
+
+PREFIX: an agent hands over a whole answer as if others had made it. An executor takes over only what others signed (decision 035), so it does
+not go on and the request runs out. WITHHOLD: an executor gives its payload to all but the victims of a committee, and nobody hands it on.
+UNAVAILABLE: the agent keeps nothing and the victim is flooded while committees fetch, so nobody can get the payload. AGENTS: agents without
+weight, one more of each attacker an epoch, say other than the executor, which serves each of them no more once that was seen. UNFINISHED: an agent
+with weight starts what it never hands on. HEIGHTS: the client
+signs the height of the draw (decision 036), so an agent that wants a friend drawn first refuses until it is; clients ask it ASKED_AGAIN times more.
+PUMP: answers that are never made, of which agent and executor say different things, as many as use all capacity. SQUAT: takes all places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2p.base.errors import InvalidRequest, Overloaded
+from p2p.base.keys import Domain, Key, digest
+from p2p.base.limits import MAX_CANDIDATES, MAX_UNSTARTED
+from p2p.base.types import SignedRequest
+from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.lab.economy.detection import HONEST
+from p2p.lab.economy.network import MODEL, OTHERWISE
+from p2p.lab.economy.operators import Operator
+from p2p.lab.economy.panel import Case
+from p2p.lab.economy.strategies import VICTIM, Attack
+from p2p.lab.economy.world import EPOCH, MAX_TRIES, OUTSIDER, Setting, World
+from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
+from p2p.ledger.rules.ops import Register, Transfer, consent
+from p2p.peer.agent_credit import FORGOTTEN_AFTER
+
+AIMED = 0.5  # of the victims' traffic, how much more the attackers send them
+SHORT = 20  # heights, of a request that is never handed on
+NEWCOMERS = 8  # in an epoch
+GRANT_MICRO = 50_000  # what a newcomer has
+
+
+@dataclass(slots=True)
+class Squat:
+    """Newcomers that tried for a place, by node: the epoch in which they came in."""
+
+    came: dict[bytes, int] = field(default_factory=dict)
+    keys: int = 0
+
+
+class Attacked(World):
+    def __init__(self, setting: Setting, seed: int) -> None:
+        self.places: dict[int, list[Key]] = {}  # by operator's number: nodes that it registered, agents without weight
+        self.broken: dict[tuple[bytes, bytes], list[int]] = {}  # executor, agent: heights of answers that were not paid
+        self.hidden: set[bytes] = set()  # inferences of which nobody but the executor ever had the payload
+        self.more: dict[int, list[bytes]] = {}  # accounts that hold its places
+        self.squat = Squat()
+        super().__init__(setting, seed)
+        self.hostile = [o for o in self.operators if o.strategy.attack is not Attack.NONE]
+        self.victims = [o for o in self.operators if o.strategy.name == VICTIM]
+        self.bench.missing = self._missing
+
+    # -- what a height has more ------------------------------------------------------------------------------------------
+
+    def _more(self, serving: Lots) -> None:
+        for o in self.hostile:
+            match o.strategy.attack:
+                case Attack.PREFIX | Attack.UNFINISHED | Attack.UNAVAILABLE:
+                    self._aim(o, o.nodes[0].public, serving)
+                case Attack.AGENTS:
+                    if self.network.height % EPOCH == 2:
+                        self._take_place(o)
+                    for agent in self.places.get(o.number, ()):
+                        self._aim(o, agent.public, serving, 1 / len(self.places[o.number]))
+                case Attack.PUMP:
+                    self._pump(o, serving)
+                case Attack.SQUAT:
+                    self._fill(o)
+                case _:
+                    pass
+
+    def _aim(self, o: Operator, agent: bytes, serving: Lots, share: float = 1.0) -> None:
+        """Requests whose first drawn executor is a victim: the draw is public, so it signs until one is. They fail where no victim serves."""
+        targets = {node.public for victim in self.victims for node in victim.nodes}
+        if not targets & {node for node, _ in serving.pairs()}:
+            return
+        rate = AIMED * share * self._demand() * len(self.victims) / len(self.operators) / len(self.hostile)
+        for _ in range(int(self.rng.poisson(rate))):
+            attack, length = o.strategy.attack, self._length()
+            for _ in range(MAX_TRIES):
+                deadline = SHORT if attack is not Attack.UNAVAILABLE else None
+                signed = self.network.request(o.dealer if attack is not Attack.AGENTS else o.owners[0], self.assume.prompt_tokens, length, deadline)
+                if (first := self._first(signed, serving, agent, self.network.beacon)) in targets:
+                    self._one(o, signed, agent, first, length)
+                    break
+
+    def _first(self, signed: SignedRequest, serving: Lots, agent: bytes, beacon: bytes) -> bytes:
+        return next(iter(draw_executors(beacon, signed.inference_id, serving, agent, MAX_CANDIDATES)), b"")
+
+    def _one(self, o: Operator, signed: SignedRequest, agent: bytes, victim: bytes, tokens: int) -> None:
+        if o.strategy.attack in (Attack.AGENTS, Attack.UNAVAILABLE) and not self._serves(victim, agent):
+            return
+        self.network.start(signed, agent)
+        o.count("aimed")
+        if o.strategy.attack in (Attack.AGENTS, Attack.UNAVAILABLE):
+            self.of[victim].count("answers")
+            self.started.append((signed.inference_id, victim, HONEST, tokens))
+        if o.strategy.attack is Attack.UNAVAILABLE:
+            self.hidden.add(signed.inference_id)
+        if o.strategy.attack is Attack.AGENTS:
+            self.otherwise.add(signed.inference_id)
+
+    def _serves(self, executor: bytes, agent: bytes) -> bool:
+        """An executor remembers whose answers were not paid, and works for an agent only as far as that has held (inference/credit.py)."""
+        known = self.network.participant(agent)
+        most = MAX_UNSTARTED if known is not None and known.weight else 0
+        at = [height for height in self.broken.get((executor, agent), []) if self.network.height - height <= FORGOTTEN_AFTER]
+        if len(at) <= most:
+            self.broken[executor, agent] = [*at, self.network.height]
+        return len(at) <= most
+
+    def _missing(self, case: Case, node: bytes) -> bool:
+        """Whether this validator cannot get the payload."""
+        if case.executor.strategy.attack is Attack.WITHHOLD:
+            return self.of[node].strategy.name == VICTIM
+        return case.inference_id in self.hidden
+
+    def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
+        """It takes what draws a friend first, and whatever a client asks in the end."""
+        o = self.of.get(agent)
+        if o is None or o.strategy.attack is not Attack.HEIGHTS:
+            return False
+        friend = self._first(signed, self.network.serving(), agent, self.network.beacon) in {node.public for node in o.nodes} - {agent}
+        o.count("steered", int(friend))
+        return not friend
+
+    def _pump(self, o: Operator, serving: Lots) -> None:
+        """All of the capacity, in answers that are as long as any; the money is back in the next block."""
+        tokens = max(self.assume.answers)
+        rate = self._nodes_weight * self.network.genesis.economy.tokens_per_weight / tokens / len(self.hostile)
+        for _ in range(int(self.rng.poisson(rate))):
+            signed = self._drawing(o, o.dealer, serving, tokens)
+            if signed is None:
+                return
+            drawn = self.network.start(signed, OUTSIDER.public)
+            mine = next((node for node in o.nodes if node.public in drawn), None)
+            if mine is not None:
+                o.count("aimed")
+                self.network.finish(signed.inference_id, mine, tokens, self.bench.stack(mine.public), OTHERWISE)
+
+    # -- places ------------------------------------------------------------------------------------------------------------
+
+    def _register(self, account: Key) -> Key:
+        self.squat.keys += 1
+        node = Key(digest(b"economy", b"place", self.seed.to_bytes(8, "big"), self.squat.keys.to_bytes(4, "big")))
+        proof = node.sign(Domain.NODE, self.network.genesis.network, consent(account.public))
+        self.network.order(account, Register(node.public, (MODEL,), (), 0, "", proof))
+        return node
+
+    def _fill(self, o: Operator) -> None:
+        """As many as go into a block, each of an account of its own, until all places are taken; then one for each that was pushed out. Beside it
+        newcomers come, with little money."""
+        network = self.network
+        free = MAX_PARTICIPANTS - len(network.view.ids(b"parts"))
+        held = self.places.setdefault(o.number, [])
+        lost = [node for node in held if network.participant(node.public) is None]
+        self.places[o.number] = [node for node in held if node not in lost]
+        for _ in range(min(free or len(lost), (MAX_NEW - NEWCOMERS) // len(self.hostile))):
+            self._take_place(o)
+        if network.height % EPOCH in range(50, 50 + NEWCOMERS) and not free and o is self.hostile[0]:
+            self._newcomer()
+
+    def _take_place(self, o: Operator) -> None:
+        """From an account of its own, with just enough money."""
+        account = Key(digest(b"economy", b"another", self.seed.to_bytes(8, "big"), self.squat.keys.to_bytes(4, "big")))
+        rules = self.network.genesis.economy
+        self.network.order(o.dealer, Transfer(account.public, rules.registration_bond_micro + rules.registration_fee_micro))
+        self.network.accounts.append(account.public)
+        self.places.setdefault(o.number, []).append(self._register(account))
+        self.more.setdefault(o.number, []).append(account.public)
+        o.count("places taken")
+
+    def _newcomer(self) -> None:
+        account = Key(digest(b"economy", b"newcomer", self.network.height.to_bytes(8, "big")))
+        self.network.order(self.clients[0], Transfer(account.public, GRANT_MICRO))
+        self.network.accounts.append(account.public)
+        self.victims[0].count("newcomers")
+        try:
+            node = self._register(account)
+        except (InvalidRequest, Overloaded):
+            return
+        self.victims[0].count("came in")
+        self.squat.came[node.public] = self.network.epoch
+
+    def _close(self) -> None:
+        super()._close()
+        for node, epoch in list(self.squat.came.items()):
+            if self.network.epoch > epoch + 1:
+                self.victims[0].count("stayed an epoch", self.network.participant(node) is not None)
+                del self.squat.came[node]
+        for victim in self.victims:
+            found = [p for node in victim.nodes if (p := self.network.participant(node.public)) is not None]
+            victim.count("suspended epochs", any(p.suspended_until for p in found))
+            victim.count("price of all epochs", self.network.price_micro())
+            victim.count("strikes", sum(p.strikes for p in found) - victim.counts.get("strikes", 0))
+
+    def _wealth(self, o: Operator) -> float:
+        """With the bonds that are held for its places, and those that came back."""
+        return super()._wealth(o) + self.network.wealth(self.more.get(o.number, []), [node.public for node in self.places.get(o.number, ())])

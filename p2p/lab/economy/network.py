@@ -1,0 +1,185 @@
+"""The ledger as the simulator drives it: the only file here that calls it. Law: real records with real signatures through `apply_record`, real
+ends of blocks; nothing is written into the state by hand, and a record the ledger refuses is an error of the simulator unless it says so.
+
+What is not played: batches and their signatures, consensus, the wire.
+"""
+
+from __future__ import annotations
+
+from p2p.base.codec import encode
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Domain, Key, digest
+from p2p.base.types import (
+    VERSION,
+    FinishReason,
+    FinishRecord,
+    OutputRecord,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    Record,
+    RecordKind,
+    Request,
+    SignedFinish,
+    SignedRequest,
+    StartRecord,
+    Verdict,
+    VerdictCommit,
+    plant_commitment,
+    verdict_commitment,
+)
+from p2p.base.weighted_draw import Lots
+from p2p.ledger.apply_record import apply_record
+from p2p.ledger.conduct.reputation import check_milli
+from p2p.ledger.end_of_block import end_of_block
+from p2p.ledger.genesis import check_conservation, first_state
+from p2p.ledger.money import epoch_accounts as earnings
+from p2p.ledger.money.collateral import at_stake
+from p2p.ledger.money.price import price_of
+from p2p.ledger.participants.eligibility import serving
+from p2p.ledger.rules import parameters
+from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules.models import model_spec
+from p2p.ledger.rules.ops import Body, sign_op
+from p2p.ledger.state.records import EpochSums, Inference, Participant
+from p2p.ledger.state.view import View
+from p2p.verification.duty import reveal_positions
+
+NAME, MODEL = "economy", "m"
+FAULT, SALT = "fault", digest(b"economy", b"salt of a plant")
+STREAMED, OTHERWISE = digest(b"streamed"), digest(b"otherwise")  # what honest agents streamed; what an agent says that did not
+ANY_PRICE = 1 << 40
+DEADLINE = 500  # heights
+
+
+class Network:
+    """One chain's state. `height` is of the block whose records are applied now; `nonces` is what each account signed last."""
+
+    def __init__(self, genesis: Genesis, seed: int) -> None:
+        self.genesis, self.seed = genesis, seed
+        self._state: dict[bytes, bytes] = {}
+        self.view = View(self._state.get)
+        first_state(self.view, genesis, self._random(b"beginning"))
+        self.height = 1
+        self.nonces: dict[bytes, int] = {}
+        self.accounts = [row.account for row in genesis.accounts]
+        self.block()  # a draw needs a decided height
+
+    def _random(self, what: bytes) -> bytes:
+        return digest(b"economy", self.seed.to_bytes(8, "big"), what)
+
+    @property
+    def beacon(self) -> bytes:
+        """Of the last decided height: anybody knows it before signing a request."""
+        found = self.view.beacon(self.height - 1)
+        assert found is not None
+        return found
+
+    def block(self) -> None:
+        """End the block; at an epoch's last one the money must add up, and what changed is written below the view."""
+        height = self.height
+        end_of_block(self.view, self.genesis, height, self._random(height.to_bytes(8, "big")))
+        self.height += 1
+        if height % self.genesis.epoch_blocks == 0:
+            if not check_conservation(self.view, self.accounts) or not self.sums(epoch_of(self.genesis, height)).balanced:
+                raise AssertionError(f"money was made or lost in the epoch that ends at height {height}; seed {self.seed}")
+            for key, value in self.view.changes.items():
+                if value is None:
+                    self._state.pop(key, None)
+                else:
+                    self._state[key] = value
+            self.view = View(self._state.get)
+
+    def _put(self, sender: bytes, kind: RecordKind, body: object) -> None:
+        apply_record(self.view, self.genesis, self.height, sender, Record(kind, encode(body)))
+
+    def _nonce(self, account: bytes) -> int:
+        self.nonces[account] = self.nonces.get(account, 0) + 1
+        return self.nonces[account]
+
+    # -- records ----------------------------------------------------------------------------------------------------
+
+    def request(self, client: Key, prompt_tokens: int, max_tokens: int, deadline: int | None = None) -> SignedRequest:
+        """Signed and not sent."""
+        body = Request(
+            VERSION, self.genesis.network, client.public, self._nonce(client.public), MODEL, bytes(32), Params(), prompt_tokens, max_tokens,
+            ANY_PRICE, self.height + (deadline or DEADLINE), client.public, self.height - 1,
+        )
+        return SignedRequest(body, client.sign(Domain.REQUEST, self.genesis.network, encode(body)))
+
+    def start(self, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
+        """The drawn executors, in order."""
+        self._put(agent, RecordKind.START, StartRecord(signed, agent))
+        return self.inference(signed.inference_id).candidates
+
+    def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str, said: bytes = STREAMED) -> None:
+        """By the executor, and the agent's word that it streamed `said`."""
+        inference = self.inference(inference_id)
+        prompt = inference.signed_request.request.prompt_tokens_max
+        record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.STOP, stack)
+        self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
+        self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, said, tokens))
+
+    def positions(self, inference_id: bytes, validator: bytes, tokens: int) -> tuple[int, ...]:
+        """At which a validator of the committee at work must show numbers."""
+        return reveal_positions(self.inference(inference_id).panels[-1].beacon, inference_id, validator, tokens)
+
+    def commit(self, verdict: Verdict) -> None:
+        body = VerdictCommit(verdict.inference_id, verdict.validator, verdict_commitment(verdict))
+        self._put(verdict.validator, RecordKind.VERDICT_COMMIT, body)
+
+    def reveal(self, verdict: Verdict) -> None:
+        self._put(verdict.validator, RecordKind.VERDICT, verdict)
+
+    def plant(self, inference_id: bytes, executor: bytes) -> None:
+        """A promise to show, once it is decided, that this answer was made faulty on purpose; before it is finished."""
+        self._put(executor, RecordKind.PLANT_COMMIT, PlantCommit(executor, plant_commitment(inference_id, FAULT, SALT)))
+
+    def show_plant(self, inference_id: bytes, executor: bytes) -> None:
+        self._put(executor, RecordKind.PLANT_REVEAL, PlantReveal(inference_id, executor, FAULT, SALT))
+
+    def may_plant(self, executor: bytes) -> bool:
+        standing = self.view.standing(executor)
+        return standing.plants * parameters.checks(self.view, self.genesis).plant_every <= standing.booked
+
+    def order(self, account: Key, body: Body) -> None:
+        self._put(account.public, RecordKind.OP, sign_op(account, self.genesis.network, self._nonce(account.public), body))
+
+    # -- what anybody can read ----------------------------------------------------------------------------------------
+
+    def inference(self, inference_id: bytes) -> Inference:
+        found = self.view.inference(inference_id)
+        assert found is not None
+        return found
+
+    def participant(self, node: bytes) -> Participant | None:
+        return self.view.participant(node)
+
+    def serving(self) -> Lots:
+        return Lots(serving(self.view, self.genesis, MODEL))
+
+    def price_micro(self) -> int:
+        spec = model_spec(self.view, MODEL)
+        assert spec is not None
+        return price_of(self.view, spec)
+
+    def check_milli(self, node: bytes, stack: str) -> int:
+        """With which probability the next answer of `node` on its stack is checked: public, so a cheat reads it too."""
+        return check_milli(self.view, self.genesis, node, MODEL, stack)
+
+    def sums(self, epoch: int) -> EpochSums:
+        return earnings.sums(self.view, epoch)
+
+    @property
+    def epoch(self) -> int:
+        return epoch_of(self.genesis, self.height)
+
+    def wealth(self, accounts: list[bytes], nodes: list[bytes]) -> int:
+        """Balances and collateral, micro-credits."""
+        balances = sum(self.view.account(account).balance_micro for account in accounts)
+        return balances + sum(_at_stake(self.view.participant(node)) for node in nodes)
+
+
+def _at_stake(participant: Participant | None) -> int:
+    return at_stake(participant) if participant else 0
+

@@ -1,0 +1,159 @@
+"""What an operator does: as executor, as validator, as client, as owner. Law: small named objects; a strategy sees what anybody can read on the
+chain and knows its own nodes, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from p2p.lab.economy.detection import FAKE, HONEST
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What an executor knows when it is asked. check_milli: with which probability its next answer is checked. reputation: its own. own:
+    its operator is the client, from an account that the chain does not know to be its own."""
+
+    check_milli: int
+    reputation: int
+    own: bool
+    rng: np.random.Generator
+
+
+class Judge(StrEnum):
+    """What it does when drawn to validate. RING: as lazy, with numbers that all of its kind agreed on. FRIENDS: honest, but its own
+    clique's answers are valid, with numbers a hair off, as if its kernels were others. FRAME: honest numbers, and 'invalid' to everybody
+    else's answer. CHEAP: runs the model with int8 weights and finds everything valid; its numbers are near to the right ones. LOUD: the
+    same, but says 'invalid' to what any weights show."""
+
+    HONEST = "honest"
+    SILENT = "silent"
+    LAZY = "lazy"
+    RING = "ring"
+    FRIENDS = "friends"
+    FRAME = "frame"
+    CHEAP = "cheap"
+    LOUD = "loud"
+
+
+class Dealing(StrEnum):
+    """Whose account it asks its own nodes from: none, its own, or one that the chain does not know to be its own."""
+
+    NONE = "none"
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+
+
+class Attack(StrEnum):
+    """What it does to others, or to the rules, at no cost of computing (attacks.py says each)."""
+
+    NONE = "none"
+    PREFIX = "prefix"
+    WITHHOLD = "withhold"
+    UNAVAILABLE = "unavailable"
+    AGENTS = "agents"
+    UNFINISHED = "unfinished"
+    HEIGHTS = "heights"
+    PUMP = "pump"
+    SQUAT = "squat"
+
+
+Answer = Callable[[Moment], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """answer: kind of answer (detection.CASES or FAKE). stranger: names kernels that nobody calibrated, so that all validators must test it as
+    across stacks. foreign: as validator it is on the stack of the minority for sure, else by chance. lazy_share: of its duties that it does as
+    `judge` says; the others honestly. nodes, owners: into how many its machine is split. dealing: fraction of its honest traffic that it asks
+    of itself besides. leaves: when convicted, for a new key and account."""
+
+    name: str
+    does: str
+    answer: Answer
+    judge: Judge = Judge.HONEST
+    lazy_share: float = 1.0
+    stranger: bool = False
+    foreign: bool = False
+    nodes: int = 1
+    owners: int = 1
+    dealing: Dealing = Dealing.NONE
+    dealt: float = 1.0
+    leaves: bool = False
+    attack: Attack = Attack.NONE
+
+
+def always(kind: str) -> Answer:
+    return lambda moment: kind
+
+
+def sometimes(kind: str, share: float) -> Answer:
+    return lambda moment: kind if moment.rng.random() < share else HONEST
+
+
+def below(kind: str, check_milli: int) -> Answer:
+    """Cheats while the chain says that it is hardly looked at; honest again as soon as a strike has it looked at."""
+    return lambda moment: kind if moment.check_milli < check_milli else HONEST
+
+
+def trusted(kind: str, reputation: int) -> Answer:
+    """Builds reputation, then cheats in everything until it has none any more."""
+    return lambda moment: kind if moment.reputation >= reputation else HONEST
+
+
+def only_own(kind: str) -> Answer:
+    """Honest to others; what it asks itself it does not compute."""
+    return lambda moment: kind if moment.own else HONEST
+
+
+TRUSTED = 50  # reputation after ten clean epochs
+BELOW = 300  # thousandths
+HONESTY = Strategy("honest", "computes, checks, asks nobody", always(HONEST))
+ALL = (
+    HONESTY,
+    Strategy("int8", "int8 weights, always", always("int8")),
+    Strategy("smaller model", "a smaller model, always", always("smaller_model")),
+    Strategy("10 % int4", "int4 weights in one answer of ten", sometimes("int4", 0.1)),
+    Strategy("laundered int8", "int8 text, honest numbers, always", always("laundered_int8")),
+    Strategy("stranger int8", "the same, naming kernels nobody calibrated: tested across stacks", always("laundered_int8"), stranger=True),
+    Strategy("build, then cheat", f"honest to reputation {TRUSTED}, then laundered int4 in everything", trusted("laundered_int4", TRUSTED)),
+    Strategy("patient", f"laundered int4 whenever the chain checks it with less than {BELOW / 1000:g}", below("laundered_int4", BELOW)),
+    Strategy("patient stranger", "the same with laundered int8, as a stranger", below("laundered_int8", BELOW), stranger=True),
+    Strategy("whitewash", "a smaller model until convicted, then a new key and account", always("smaller_model"), leaves=True),
+    Strategy("silent validator", "answers no duty", always(HONEST), Judge.SILENT),
+    Strategy("lazy validator", "'valid' with invented numbers", always(HONEST), Judge.LAZY),
+    Strategy("lazy ring", "the same, all of them with the same numbers", always(HONEST), Judge.RING),
+    Strategy("lazy in 2 %", "lazy in one duty of fifty", always(HONEST), Judge.LAZY, lazy_share=0.02),
+    Strategy("lazy, rare stack", "'valid' with invented numbers, on the stack of the minority", always(HONEST), Judge.LAZY, foreign=True),
+    Strategy("cheap checks", "checks with int8 weights and finds everything valid", always(HONEST), Judge.CHEAP),
+    Strategy("cheap checks, loud", "checks with int8 weights and sees what is louder than these", always(HONEST), Judge.LOUD),
+    Strategy("clique", "a smaller model in one answer of five; as validators: friends are valid", sometimes("smaller_model", 0.2), Judge.FRIENDS),
+    Strategy("framing", "honest work; says 'invalid' to everybody else's", always(HONEST), Judge.FRAME),
+    Strategy("Sybil, one account", "one machine as four nodes of one account", always(HONEST), nodes=4),
+    Strategy("Sybil, four accounts", "one machine as four nodes of four accounts", always(HONEST), nodes=4, owners=4),
+    Strategy("deals with itself, known", "asks its own nodes from its own account", always(HONEST), dealing=Dealing.KNOWN),
+    Strategy("deals with itself, unknown", "asks its own nodes from an account nobody knows, computes", always(HONEST), dealing=Dealing.UNKNOWN),
+    Strategy("deals and fakes", "the same, and computes nothing for it", only_own(FAKE), dealing=Dealing.UNKNOWN),
+)
+VICTIM = "victim"
+ATTACKS = (
+    Strategy("frames by prefix", "as an agent, hands whole answers on as if others had begun them", always(HONEST), attack=Attack.PREFIX),
+    Strategy("frames by withholding", "gives its payloads to all validators but the victims", always(HONEST), attack=Attack.WITHHOLD),
+    Strategy(
+        "frames by unavailability", "as agent and client, floods the victim while its answers are checked", always(HONEST), attack=Attack.UNAVAILABLE,
+    ),
+    Strategy("free agents", "one more agent without weight each epoch, each says other than the executor", always(HONEST), attack=Attack.AGENTS),
+    Strategy("unfinished Starts", "as an agent with weight, starts what it never hands on", always(HONEST), attack=Attack.UNFINISHED),
+    Strategy(
+        "chooses heights", "as an agent, refuses until its friend is drawn first", always(HONEST), nodes=2, owners=2, attack=Attack.HEIGHTS,
+    ),
+    Strategy("pumps the price", "answers never made, refunded, as many as use all capacity", always(HONEST), attack=Attack.PUMP),
+    Strategy("pumps and pays", "asks its own node three times its honest traffic, computes", always(HONEST), dealing=Dealing.UNKNOWN, dealt=3.0),
+    Strategy("chooses nonces", "asks its own node its honest traffic again, computes", always(HONEST), dealing=Dealing.UNKNOWN),
+    Strategy("squats places", "takes all places of the registry and every one that is lost", always(HONEST), attack=Attack.SQUAT),
+)
+BY_NAME = {strategy.name: strategy for strategy in (*ALL, Strategy(VICTIM, "honest, and whom the attack is aimed at", always(HONEST)), *ATTACKS)}

@@ -1,0 +1,149 @@
+"""Runs what the plan says and keeps what came of it. Law: real engines with the real weights; whatever is there already is not run again.
+
+The honest engine of each stack stays up for all its runs, the attacks on sampling, and scoring; altered weights or caches have an engine
+of their own for as long as they are needed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from p2p.inference.stack.end_tokens import end_tokens
+from p2p.inference.stack.kernels import stack_name
+from p2p.inference.stack.model import MODEL_NAME
+from p2p.inference.vllm.engine import VllmClient
+from p2p.inference.vllm.server import vllm_server
+from p2p.lab import attacks
+from p2p.lab.attacks import weights
+from p2p.lab.attacks.base import Attack, collect
+from p2p.lab.measure import cost, exact
+from p2p.lab.measure.plan import RUNS, TORCH, VLLM, Run, prompts_of
+from p2p.lab.measure.store import Answer, Measured
+from p2p.verification.engine import Engine, Job, Row
+from p2p.verification.prompts import Prompt
+from p2p.verification.statistics import ROW_TOP
+
+SCORES_AT_ONCE = 4
+PROGRESS = 48  # answers between two lines of progress
+EXACT_TABLE, COST_TABLE = "Refused exactly, without a model", "What a check costs (vLLM, this machine)"
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Collector:
+    """model: folder of the claimed weights. prompts: in the order of the list. runs: rows of the plan that are wanted. stacks: that
+    generate and score. extras: the tables too (vLLM)."""
+
+    measured: Measured
+    model: Path
+    prompts: tuple[Prompt, ...]
+    say: Say
+    runs: tuple[Run, ...] = RUNS
+    stacks: tuple[str, ...] = (VLLM, TORCH)
+    extras: bool = True
+
+    async def all(self) -> None:
+        async with AsyncExitStack() as opened:
+            honest = {}
+            for stack in self.stacks:
+                if self._has_work(stack):
+                    honest[stack] = await opened.enter_async_context(self._engine(stack, None))
+                    if stack == VLLM:
+                        self.measured.note("stacks", stack, await stack_name(honest[stack], stack))
+            for run in self.runs:
+                if run.stack in honest and not self.measured.has_answers(run.name):
+                    await self._answer(run, honest[run.stack])
+                for stack, engine in honest.items():
+                    if self.measured.has_answers(run.name) and not self.measured.has_rows(run.name, stack):
+                        await self._score(run, stack, engine)
+            await self._tables(honest)
+
+    def _has_work(self, stack: str) -> bool:
+        own = any(run.stack == stack and not self.measured.has_answers(run.name) for run in self.runs)
+        return own or self._missing_tables(stack) or not all(self.measured.has_rows(run.name, stack) for run in self.runs)
+
+    def _missing_tables(self, stack: str) -> bool:
+        return self.extras and stack == VLLM and not {EXACT_TABLE, COST_TABLE} <= set(self.measured.noted("tables"))
+
+    @asynccontextmanager
+    async def _engine(self, stack: str, attack: Attack | None) -> AsyncIterator[Engine]:
+        """The stack's engine with the right weights, or as the attack has it."""
+        folder, name = self.model, attack.name if attack else "honest"
+        if attack and attack.weights:
+            folder = await trio.to_thread.run_sync(weights.prepare, attack.weights, self.say, self.model)
+        if stack == VLLM:
+            log, flags = self.measured.directory / "log" / f"{name}.log", attack.vllm_flags if attack else ()
+            async with vllm_server(folder, served_name=MODEL_NAME, log=log, flags=flags, progress=self.say) as url:
+                client = VllmClient(url, MODEL_NAME)
+                try:
+                    yield client
+                finally:
+                    await client.close()
+            return
+        from p2p.inference.torch.engine import torch_engine  # torch takes seconds to import
+
+        async with torch_engine(folder, progress=self.say, **(attack.torch_options if attack else {})) as engine:
+            yield engine
+
+    async def _answer(self, run: Run, honest: Engine) -> None:
+        attack = attacks.get(run.attack) if run.attack else None
+        if attack is None or not (attack.weights or attack.vllm_flags or attack.torch_options):
+            await self._generate(run, attack.wrap(honest, honest) if attack else honest)
+            return
+        async with self._engine(run.stack, attack) as altered:
+            await self._generate(run, attack.wrap(altered, honest))
+
+    async def _generate(self, run: Run, engine: Engine) -> None:
+        prompts = list(prompts_of(run, self.prompts))
+        found: list[Answer | None] = [None] * len(prompts)
+        limit, started, done = trio.CapacityLimiter(run.batch), time.perf_counter(), 0
+
+        async def one(at: int, prompt: Prompt) -> None:
+            nonlocal done
+            async with limit:
+                ids = await engine.tokenize_chat(prompt.text)
+                job = Job(ids, prompt.max_tokens, run.params, run.seed(prompt))
+                found[at] = Answer(prompt.id, job.seed.hex(), ids, tuple(await collect(engine.generate(job))))
+            done += 1
+            if done % PROGRESS == 0:
+                self.say(f"{run.name}: {done} of {len(prompts)} answers, {time.perf_counter() - started:.0f} s")
+
+        async with trio.open_nursery() as nursery:
+            for at, prompt in enumerate(prompts):
+                nursery.start_soon(one, at, prompt)
+        answers, seconds = [a for a in found if a is not None], time.perf_counter() - started
+        tokens = sum(len(a.steps) for a in answers)
+        self.measured.put_answers(run.name, answers)
+        self.measured.note("seconds", f"generate {run.name}", {"seconds": round(seconds, 2), "tokens": tokens, "batch": run.batch})
+        self.say(f"{run.name}: {tokens} tokens in {seconds:.0f} s")
+
+    async def _score(self, run: Run, stack: str, engine: Engine) -> None:
+        """One prefill per answer. An answer without tokens has no rows."""
+        answers = self.measured.answers(run.name)
+        rows: list[tuple[Row, ...]] = [()] * len(answers)
+        limit, started = trio.CapacityLimiter(SCORES_AT_ONCE), time.perf_counter()
+
+        async def one(at: int, answer: Answer) -> None:
+            async with limit:
+                rows[at] = await engine.score(answer.prompt_tokens, answer.tokens, ROW_TOP)
+
+        async with trio.open_nursery() as nursery:
+            for at, answer in enumerate(answers):
+                if answer.steps:
+                    nursery.start_soon(one, at, answer)
+        self.measured.put_rows(run.name, stack, rows)
+        self.say(f"{run.name}: scored by {stack} in {time.perf_counter() - started:.0f} s")
+
+    async def _tables(self, honest: Mapping[str, Engine]) -> None:
+        if VLLM not in honest or not self._missing_tables(VLLM):
+            return
+        engine = honest[VLLM]
+        self.say("stage 0: the exact attacks")
+        self.measured.note("tables", EXACT_TABLE, await exact.run(engine, self.prompts, await end_tokens(engine)))
+        self.measured.note("tables", COST_TABLE, await cost.run(engine, self.prompts, self.say))

@@ -1,0 +1,78 @@
+"""What a check costs beside what it checks. Law: the same prompts, the same server, in turn: one answer alone, then its check alone, then the
+bare prefill that no check can do without; sixteen together, then their checks together. Ratios, since the machine is shared."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from p2p.lab.attacks.base import collect
+from p2p.lab.measure.plan import FREE
+from p2p.verification.engine import Engine, Job, TokenStep
+from p2p.verification.prompts import Prompt
+from p2p.verification.statistics import ROW_TOP
+
+PAIRS, BATCH = 12, 16
+
+
+@dataclass(slots=True)
+class _Cost:
+    """Seconds of each kind, one entry per turn."""
+
+    made: list[float] = field(default_factory=list)
+    checked: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+
+    async def turn(self, engine: Engine, jobs: list[Job]) -> None:
+        seconds, steps = await _timed_generate(engine, jobs)
+        self.made.append(seconds)
+        self.checked.append(await _timed_score(engine, jobs, steps))
+        whole = [Job((*job.prompt_tokens, *(s.token for s in own)), 1, FREE, job.seed) for job, own in zip(jobs, steps, strict=True)]
+        self.bare.append((await _timed_generate(engine, whole))[0])
+
+    def row(self, batch: int) -> dict[str, Any]:
+        def median(over: list[float]) -> float:
+            return round(statistics.median(a / b for a, b in zip(over, self.made, strict=True)), 3)
+
+        return {
+            "batch": batch, "generation, s": round(sum(self.made), 2), "checks, s": round(sum(self.checked), 2),
+            "validator seconds per generated second (median)": median(self.checked), "of which the bare prefill": median(self.bare),
+        }
+
+
+async def run(engine: Engine, prompts: tuple[Prompt, ...], say: Any) -> list[dict[str, Any]]:
+    """Rows: batch, seconds of generation and of checks, validator seconds per generated second, and the bound below them."""
+    long = [p for p in prompts if p.max_tokens >= 48][: BATCH * 3]
+    jobs = [Job(await engine.tokenize_chat(p.text), 64, FREE, n.to_bytes(32, "big")) for n, p in enumerate(long)]
+    alone, together = _Cost(), _Cost()
+    for job in jobs[:PAIRS]:
+        await alone.turn(engine, [job])
+    say(f"cost: {PAIRS} pairs one by one")
+    for at in range(0, len(jobs), BATCH):
+        await together.turn(engine, jobs[at : at + BATCH])
+    return [alone.row(1), together.row(BATCH)]
+
+
+async def _timed_generate(engine: Engine, jobs: list[Job]) -> tuple[float, list[list[TokenStep]]]:
+    found: list[list[TokenStep]] = [[] for _ in jobs]
+
+    async def one(at: int) -> None:
+        found[at] = await collect(engine.generate(jobs[at]))
+
+    started = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for at in range(len(jobs)):
+            nursery.start_soon(one, at)
+    return time.perf_counter() - started, found
+
+
+async def _timed_score(engine: Engine, jobs: list[Job], steps: list[list[TokenStep]]) -> float:
+    started = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for job, own in zip(jobs, steps, strict=True):
+            nursery.start_soon(engine.score, job.prompt_tokens, [s.token for s in own], ROW_TOP)
+    return time.perf_counter() - started

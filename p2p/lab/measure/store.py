@@ -1,0 +1,104 @@
+"""What was measured, on disk. Law: a file is whole or absent, so a run that was stopped goes on where it was.
+
+DIR/answers/RUN.json.gz: what each prompt was answered, with the published numbers. DIR/rows/RUN@STACK.npz: what a validator's stack says
+of those tokens. DIR/seconds.json: how long things took. DIR/tables.json: small tables that were measured on the way.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from p2p.verification.engine import Row, TokenStep
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """prompt: its id. tokens come with the published log-probabilities; seed: hexadecimal."""
+
+    prompt: str
+    seed: str
+    prompt_tokens: tuple[int, ...]
+    steps: tuple[TokenStep, ...]
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return tuple(step.token for step in self.steps)
+
+
+class Measured:
+    """A folder of results."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for part in ("answers", "rows"):
+            (directory / part).mkdir(parents=True, exist_ok=True)
+
+    def _answers(self, run: str) -> Path:
+        return self.directory / "answers" / f"{run}.json.gz"
+
+    def _rows(self, run: str, stack: str) -> Path:
+        return self.directory / "rows" / f"{run}@{stack}.npz"
+
+    def names(self) -> list[str]:
+        """Runs that have answers."""
+        return sorted(path.name.removesuffix(".json.gz") for path in (self.directory / "answers").glob("*.json.gz"))
+
+    def has_answers(self, run: str) -> bool:
+        return self._answers(run).exists()
+
+    def has_rows(self, run: str, stack: str) -> bool:
+        return self._rows(run, stack).exists()
+
+    def put_answers(self, run: str, answers: Sequence[Answer]) -> None:
+        body = [[a.prompt, a.seed, a.prompt_tokens, [[s.token, s.logprob, s.top] for s in a.steps]] for a in answers]
+        _write(self._answers(run), gzip.compress(json.dumps(body).encode(), 6))
+
+    def answers(self, run: str) -> list[Answer]:
+        body = json.loads(gzip.decompress(self._answers(run).read_bytes()))
+        return [
+            Answer(prompt, seed, tuple(ids), tuple(TokenStep(t, "", lp, tuple((i, p) for i, p in top)) for t, lp, top in steps))
+            for prompt, seed, ids, steps in body
+        ]
+
+    def put_rows(self, run: str, stack: str, rows: Sequence[Sequence[Row]]) -> None:
+        flat = [row for answer in rows for row in answer]
+        width = max(map(len, flat))
+        ids, logprobs = np.full((len(flat), width), -1, np.int32), np.zeros((len(flat), width), np.float32)
+        for at, row in enumerate(flat):
+            ids[at, : len(row)], logprobs[at, : len(row)] = list(row), list(row.values())
+        target = self._rows(run, stack)
+        scratch = target.with_suffix(".tmp.npz")
+        np.savez_compressed(scratch, ids=ids, logprobs=logprobs, lengths=np.array([len(a) for a in rows]))
+        os.replace(scratch, target)
+
+    def rows(self, run: str, stack: str) -> list[list[Row]]:
+        with np.load(self._rows(run, stack)) as data:
+            ids, logprobs, lengths = data["ids"].tolist(), data["logprobs"].astype(float).tolist(), data["lengths"].tolist()
+        flat = [{i: p for i, p in zip(a, b, strict=True) if i >= 0} for a, b in zip(ids, logprobs, strict=True)]
+        found, at = [], 0
+        for length in lengths:
+            found.append(list[Row](flat[at : at + length]))
+            at += length
+        return found
+
+    def note(self, file: str, key: str, value: object) -> None:
+        """Set one entry of FILE.json ('seconds', 'tables')."""
+        _write(self.directory / f"{file}.json", json.dumps({**self.noted(file), key: value}, indent=1, sort_keys=True).encode())
+
+    def noted(self, file: str) -> dict[str, Any]:
+        path = self.directory / f"{file}.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _write(target: Path, data: bytes) -> None:
+    scratch = target.with_name(target.name + ".tmp")
+    scratch.write_bytes(data)
+    os.replace(scratch, target)

@@ -1,0 +1,87 @@
+"""One order of an account against the state. Law: network, signature and nonce before anything else; one table says who carries out what;
+the nonce is used up only by an order that was carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import InvalidRequest
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Domain, verify
+from p2p.base.types import Record
+from p2p.ledger import governance
+from p2p.ledger.inferences import appeals
+from p2p.ledger.money import accounts, collateral
+from p2p.ledger.participants import registry
+from p2p.ledger.rules.ops import (
+    Appeal,
+    Cap,
+    Delegate,
+    Deposit,
+    Op,
+    OpKind,
+    Propose,
+    Register,
+    Revoke,
+    Rotate,
+    SignedOp,
+    Transfer,
+    Unregister,
+    Vote,
+    Withdraw,
+)
+from p2p.ledger.state.view import View
+
+Carry = Callable[[View, Genesis, int, bytes, Any], None]  # view, genesis, height, account, body
+
+_HANDLERS: dict[OpKind, tuple[type, Carry]] = {
+    OpKind.TRANSFER: (Transfer, accounts.transfer),
+    OpKind.REGISTER: (Register, registry.register),
+    OpKind.UNREGISTER: (Unregister, registry.unregister),
+    OpKind.ROTATE: (Rotate, registry.rotate_key),
+    OpKind.DEPOSIT: (Deposit, collateral.deposit),
+    OpKind.WITHDRAW: (Withdraw, collateral.withdraw),
+    OpKind.DELEGATE: (Delegate, accounts.delegate),
+    OpKind.REVOKE: (Revoke, accounts.revoke),
+    OpKind.CAP: (Cap, accounts.cap),
+    OpKind.PROPOSE: (Propose, governance.propose),
+    OpKind.VOTE: (Vote, governance.vote),
+    OpKind.APPEAL: (Appeal, appeals.appeal),
+}
+
+
+def apply_op(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    """A record OP: any peer may bring any account's order."""
+    del sender
+    carry_out(view, genesis, height, unpack(SignedOp, record.body))
+
+
+def carry_out(view: View, genesis: Genesis, height: int, signed: SignedOp) -> None:
+    """In block `height`. Raises FolkmootError naming the field; then what `view` holds is of no use (apply_record drops it)."""
+    op = signed.op
+    if op.network != genesis.network:
+        raise InvalidRequest(f"this is network {genesis.network}", field="network")
+    if not is_signed(genesis, signed):
+        raise InvalidRequest("not signed by the account's key", field="signature")
+    account = view.account(op.account)
+    if not account.nonce_is_free(op.nonce):
+        raise InvalidRequest(accounts.why_not(account, op.nonce), field="nonce")
+    high, mask = account.with_nonce(op.nonce)
+    view.put_account(op.account, replace(account, nonce_high=high, nonce_mask=mask))
+    _, carry = _HANDLERS[op.kind]
+    carry(view, genesis, height, op.account, body_of(op))
+
+
+def is_signed(genesis: Genesis, signed: SignedOp) -> bool:
+    """By the account itself, for this network."""
+    return verify(signed.op.account, Domain.OP, genesis.network, encode(signed.op), signed.signature)
+
+
+def body_of(op: Op) -> Any:
+    """What is ordered, as the message of its kind. Raises RemoteProtocolError."""
+    return unpack(_HANDLERS[op.kind][0], op.body)

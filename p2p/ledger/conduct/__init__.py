@@ -1,0 +1,1 @@
+"""p2p.ledger.conduct: see README.md in this folder."""

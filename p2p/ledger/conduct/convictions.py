@@ -1,0 +1,87 @@
+"""How long a convicted executor stays out. Law: each conviction that is not forgotten doubles the time, up to a bound; only epochs of checked
+and clean work make one forgotten; neither leaving nor another node key of the same owner does. Who returns begins with reputation 0.
+
+State: of participants that left with convictions, `past/node/<node>` and `past/owner/<account>`, until one of them registers again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from p2p.base.codec import encode, load
+from p2p.base.genesis import CheckRules, Genesis
+from p2p.ledger.rules import parameters
+from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.state.records import Participant, Past
+from p2p.ledger.state.view import View
+
+_MAX_DOUBLINGS = 30  # beyond every bound that exclusion_max_epochs may have
+
+
+def convict(view: View, genesis: Genesis, height: int, participant: Participant, reason: str) -> None:
+    """Out for the rest of this epoch and 1, 2, 4, ... whole ones after it."""
+    most = parameters.checks(view, genesis).exclusion_max_epochs
+    epochs = min(1 << min(participant.convictions, _MAX_DOUBLINGS), most)
+    view.put_participant(replace(
+        participant, reputations=(), convicted_until=(epoch_of(genesis, height) + 1 + epochs) * genesis.epoch_blocks, convicted_reason=reason,
+        convictions=participant.convictions + 1, convicted_at=height, clean_epochs=0,
+    ))
+
+
+def convicted_in(genesis: Genesis, participant: Participant, epoch: int) -> bool:
+    """Whether it was convicted in `epoch`, at whose end it pays (epochs.py)."""
+    return participant.convicted_at > 0 and epoch_of(genesis, participant.convicted_at) == epoch
+
+
+def after_epoch(participant: Participant, checks: CheckRules, *, clean: bool, struck: bool) -> Participant:
+    """clean: enough of its output was checked and all of it stood. An epoch with too little checked counts neither way, so that nobody
+    waits a conviction away."""
+    if not participant.convictions or struck or participant.convicted_until:
+        return replace(participant, clean_epochs=0)
+    if participant.clean_epochs + clean < checks.exclusion_clean_epochs:
+        return replace(participant, clean_epochs=participant.clean_epochs + clean)
+    return replace(participant, convictions=participant.convictions - 1, clean_epochs=0)
+
+
+def remember(view: View, participant: Participant) -> None:
+    """It leaves: its record stays with its node key and with its owner."""
+    mine = _past_of(participant)
+    if mine == Past():
+        return
+    for key in _keys(participant.node, participant.owner):
+        view.put(key, encode(_worst([mine, _past(view, key)])))
+
+
+def inherited(view: View, height: int, participant: Participant, others: Iterable[Participant]) -> Participant:
+    """A new participant with what its node key, its owner's former nodes and its owner's `others` have to answer for."""
+    keys = _keys(participant.node, participant.owner)
+    worst = _worst([*(_past(view, key) for key in keys), *map(_past_of, others)])
+    for key in keys:
+        view.put(key, None)
+    if worst.convicted_until <= height:
+        worst = replace(worst, convicted_until=0)
+    return replace(
+        participant, convictions=worst.convictions, convicted_until=worst.convicted_until, convicted_reason=worst.convicted_reason,
+    )
+
+
+def _past_of(participant: Participant) -> Past:
+    if not participant.convictions and not participant.convicted_until:
+        return Past()
+    return Past(participant.convictions, participant.convicted_until, participant.convicted_reason)
+
+
+def _past(view: View, key: bytes) -> Past:
+    raw = view.get(key)
+    return load(Past, raw) if raw else Past()
+
+
+def _worst(pasts: list[Past]) -> Past:
+    longest = max(pasts, key=lambda past: (past.convicted_until, past.convictions))
+    return replace(longest, convictions=max(past.convictions for past in pasts))
+
+
+def _keys(node: bytes, owner: bytes) -> tuple[bytes, bytes]:
+    return b"past/node/" + node, b"past/owner/" + owner

@@ -1,0 +1,1 @@
+"""p2p.ledger.inferences: see README.md in this folder."""

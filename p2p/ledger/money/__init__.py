@@ -1,0 +1,1 @@
+"""p2p.ledger.money: see README.md in this folder."""

@@ -1,0 +1,176 @@
+"""Money between accounts, hot keys, and caps on spending. Law: an account's key can do everything; a hot key can sign requests, within its
+caps and until it expires; what a Start holds in escrow counts as spent, also when some of it returns.
+
+A bound that forgot what returns could be passed by many requests at once; this one is what can be lost before the owner looks.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+from msgspec.structs import replace
+
+from p2p.base.codec import Message, encode
+from p2p.base.errors import InvalidRequest
+from p2p.base.genesis import Genesis
+from p2p.base.limits import MAX_NONCE_AHEAD
+from p2p.base.types import U64, Bytes32, Request
+from p2p.ledger.rules.ops import Cap, Delegate, Revoke, Transfer
+from p2p.ledger.state.records import Account
+from p2p.ledger.state.view import View
+
+MAX_HOT_KEYS = 8
+MAX_PROVEN = 1 << 62  # so that it has its place on the wire
+
+
+class Spending(Message, frozen=True):
+    """Escrow held for requests. spent_micro: in `epoch`; an older one counts as nothing. Caps: 0 = none."""
+
+    epoch_cap_micro: U64 = 0
+    request_cap_micro: U64 = 0
+    epoch: U64 = 0
+    spent_micro: U64 = 0
+
+    def spent_in(self, epoch: int) -> int:
+        return self.spent_micro if self.epoch == epoch else 0
+
+    def plus(self, epoch: int, escrow_micro: int) -> Spending:
+        return replace(self, epoch=epoch, spent_micro=self.spent_in(epoch) + escrow_micro)
+
+
+class HotKey(Message, frozen=True):
+    key: Bytes32
+    expires: U64
+    spending: Spending
+
+
+class Limits(Message, frozen=True):
+    own: Spending = Spending()
+    hot: Annotated[tuple[HotKey, ...], Meta(max_length=MAX_HOT_KEYS)] = ()
+
+
+_NO_LIMITS = Limits()
+
+
+def limits(view: View, account: bytes) -> Limits:
+    return view.record(Limits, b"limits/" + account) or _NO_LIMITS
+
+
+def why_not(account: Account, nonce: int) -> str:
+    """The sentence for a nonce that is not free. One far ahead never is: else one signature under the highest number there is, which a lying
+    peer can ask for, would end the account."""
+    what = f"is more than {MAX_NONCE_AHEAD} ahead" if nonce > account.nonce_high else "was used"
+    return f"nonce {nonce} {what}; the next is {account.nonce_high + 1}"
+
+
+def _put(view: View, account: bytes, found: Limits) -> None:
+    plain = not found.hot and not found.own.epoch_cap_micro and not found.own.request_cap_micro
+    view.put(b"limits/" + account, None if plain else encode(found))
+
+
+# -- orders ------------------------------------------------------------------------------------------------------------
+
+
+def transfer(view: View, genesis: Genesis, height: int, account: bytes, body: Transfer) -> None:
+    del genesis, height
+    debit(view, account, body.amount_micro)
+    credit(view, body.to, body.amount_micro)
+
+
+def delegate(view: View, genesis: Genesis, height: int, account: bytes, body: Delegate) -> None:
+    """A new hot key, or other caps for one that exists; what it spent in this epoch stays spent."""
+    del genesis
+    if body.key == account:
+        raise InvalidRequest("the account's own key needs no delegation", field="key")
+    if body.expires <= height:
+        raise InvalidRequest(f"this height is past; it is {height}", field="expires")
+    found = limits(view, account)
+    before = next((hot.spending for hot in found.hot if hot.key == body.key), Spending())
+    others = tuple(hot for hot in found.hot if hot.key != body.key and hot.expires >= height)
+    if len(others) >= MAX_HOT_KEYS:
+        raise InvalidRequest(f"an account has at most {MAX_HOT_KEYS} hot keys; revoke one", field="key")
+    spending = replace(before, epoch_cap_micro=body.epoch_cap_micro, request_cap_micro=body.request_cap_micro)
+    _put(view, account, replace(found, hot=(*others, HotKey(body.key, body.expires, spending))))
+
+
+def revoke(view: View, genesis: Genesis, height: int, account: bytes, body: Revoke) -> None:
+    del genesis, height
+    found = limits(view, account)
+    left = tuple(hot for hot in found.hot if hot.key != body.key)
+    if left == found.hot:
+        raise InvalidRequest("the account has no such hot key", field="key")
+    _put(view, account, replace(found, hot=left))
+
+
+def cap(view: View, genesis: Genesis, height: int, account: bytes, body: Cap) -> None:
+    """What was spent before the first cap is not known and does not count."""
+    del genesis, height
+    found = limits(view, account)
+    own = replace(found.own, epoch_cap_micro=body.epoch_cap_micro, request_cap_micro=body.request_cap_micro)
+    _put(view, account, replace(found, own=own))
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+def check_spending(
+    view: View, height: int, epoch: int, request: Request, escrow_micro: int, *, reserved_micro: int = 0, signer_reserved_micro: int = 0,
+) -> None:
+    """May `request` be started in block `height`, of `epoch`, by who signed it? reserved: escrow of requests taken but not on chain: of the account,
+    and of the same signer. Raises InvalidRequest(field='signer', 'request_cap_micro' or 'epoch_cap_micro')."""
+    found = limits(view, request.account)
+    bounds = [("the account", found.own, reserved_micro)]
+    if request.signer != request.account:
+        hot = next((hot for hot in found.hot if hot.key == request.signer), None)
+        if hot is None:
+            raise InvalidRequest("this key is no hot key of the account", field="signer")
+        if height > hot.expires:
+            raise InvalidRequest(f"this hot key expired at height {hot.expires}", field="signer")
+        bounds.append(("this hot key", hot.spending, signer_reserved_micro))
+    for whose, spending, reserved in bounds:
+        if spending.request_cap_micro and escrow_micro > spending.request_cap_micro:
+            raise InvalidRequest(
+                f"{escrow_micro} micro-credits would be held, {whose} allows {spending.request_cap_micro} in a request",
+                field="request_cap_micro",
+            )
+        spent = spending.spent_in(epoch) + reserved
+        if spending.epoch_cap_micro and spent + escrow_micro > spending.epoch_cap_micro:
+            raise InvalidRequest(
+                f"{escrow_micro} micro-credits would be held, {whose} has {max(spending.epoch_cap_micro - spent, 0)} left in this epoch",
+                field="epoch_cap_micro",
+            )
+
+
+def count_spending(view: View, epoch: int, request: Request, escrow_micro: int) -> None:
+    """A Start was applied in `epoch`."""
+    found = limits(view, request.account)
+    if found is _NO_LIMITS:
+        return
+    hot = tuple(
+        replace(hot, spending=hot.spending.plus(epoch, escrow_micro)) if hot.key == request.signer else hot for hot in found.hot
+    )
+    _put(view, request.account, Limits(found.own.plus(epoch, escrow_micro), hot))
+
+
+# -- money -------------------------------------------------------------------------------------------------------------
+
+
+def credit(view: View, public: bytes, amount: int) -> None:
+    account = view.account(public)
+    view.put_account(public, replace(account, balance_micro=account.balance_micro + amount))
+
+
+def debit(view: View, public: bytes, amount: int) -> None:
+    account = view.account(public)
+    if account.balance_micro < amount:
+        raise InvalidRequest(f"the account has {account.balance_micro} micro-credits", field="amount_micro")
+    view.put_account(public, replace(
+        account, balance_micro=account.balance_micro - amount, proven_micro=max(account.proven_micro - amount, 0),
+    ))
+
+
+def prove(view: View, public: bytes, amount: int) -> None:
+    """A fee of this account was booked, and of it `amount` comes back to nobody it could be."""
+    account = view.account(public)
+    view.put_account(public, replace(account, proven_micro=min(account.proven_micro + amount, MAX_PROVEN)))

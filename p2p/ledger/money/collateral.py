@@ -1,0 +1,117 @@
+"""What a participant can lose. Law: collateral is its owner's money, counted in Totals.collateral_micro until it is back on the owner's
+account; what is on its way back can still be taken, and who was convicted in an epoch has nothing back before it is over.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from p2p.base.errors import InvalidRequest
+from p2p.base.genesis import Genesis
+from p2p.ledger.conduct.convictions import convicted_in
+from p2p.ledger.money.accounts import credit, debit
+from p2p.ledger.rules import parameters
+from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules.ops import Deposit, Withdraw
+from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.records import Participant, Withdrawal
+from p2p.ledger.state.view import View
+
+MAX_WITHDRAWALS = 8  # of one participant, waiting
+
+
+def own_node(view: View, account: bytes, node: bytes) -> Participant:
+    """The account's participant that has this key now. Raises InvalidRequest(field='node')."""
+    participant = view.participant(node)
+    if participant is None or participant.node != node:
+        raise InvalidRequest("no participant has this node key", field="node")
+    if participant.owner != account:
+        raise InvalidRequest("the node belongs to another account", field="node")
+    if participant.leaving:
+        raise InvalidRequest(f"the node is leaving; it is released at height {participant.leaving}", field="node")
+    return participant
+
+
+def deposit(view: View, genesis: Genesis, height: int, account: bytes, body: Deposit) -> None:
+    del genesis, height
+    participant = own_node(view, account, body.node)
+    debit(view, account, body.amount_micro)
+    view.put_participant(replace(participant, collateral_micro=participant.collateral_micro + body.amount_micro))
+    _count(view, body.amount_micro)
+
+
+def withdraw(view: View, genesis: Genesis, height: int, account: bytes, body: Withdraw) -> None:
+    participant = own_node(view, account, body.node)
+    if participant.collateral_micro < body.amount_micro:
+        raise InvalidRequest(f"the node's collateral is {participant.collateral_micro} micro-credits", field="amount_micro")
+    if len(participant.withdrawals) >= MAX_WITHDRAWALS:
+        raise InvalidRequest(f"at most {MAX_WITHDRAWALS} withdrawals wait at a time", field="node")
+    at = height + parameters.economy(view, genesis).withdraw_wait
+    view.put_participant(replace(
+        participant, collateral_micro=participant.collateral_micro - body.amount_micro,
+        withdrawals=(*participant.withdrawals, Withdrawal(body.amount_micro, at)),
+    ))
+    view.add_due(at, b"collat:" + body.node)
+
+
+def pay_back(view: View, genesis: Genesis, height: int, node: bytes) -> None:
+    """At the end of block `height`: what has waited long enough returns."""
+    participant = view.participant(node)
+    if participant is None:
+        return  # it left meanwhile, with all it had
+    later = after_slashing(view, genesis, height, participant)
+    if later:
+        view.add_due(later, b"collat:" + node)
+        return
+    ready = sum(w.amount_micro for w in participant.withdrawals if w.height <= height)
+    left = tuple(w for w in participant.withdrawals if w.height > height)
+    view.put_participant(replace(participant, withdrawals=left))
+    credit(view, participant.owner, ready)
+    _count(view, -ready)
+
+
+def after_slashing(view: View, genesis: Genesis, height: int, participant: Participant) -> int:
+    """The first height after the epoch's end, where this one was convicted in the running epoch and will be slashed then, or has a case
+    open and might be; else 0."""
+    epoch = epoch_of(genesis, height)
+    return (epoch + 1) * genesis.epoch_blocks + 1 if convicted_in(genesis, participant, epoch) or cases(view, participant.node) else 0
+
+
+def release(view: View, participant: Participant) -> None:
+    """Everything returns to the owner of a participant that has left."""
+    amount = at_stake(participant)
+    credit(view, participant.owner, amount)
+    _count(view, -amount)
+
+
+def at_stake(participant: Participant) -> int:
+    """What can be slashed: the collateral, what is on its way back, and the bond of its place."""
+    return participant.collateral_micro + sum(w.amount_micro for w in participant.withdrawals) + participant.bond_micro
+
+
+def take(view: View, node: bytes, amount: int) -> int:
+    """Slash up to `amount`; what was taken. It is out of Totals.collateral_micro then, and the CALLER must put it elsewhere (burnt, or on
+    accounts) in the same block. First what stays deposited, then withdrawals, the latest first, then the bond."""
+    participant = view.participant(node)
+    if participant is None:
+        return 0
+    taken = min(participant.collateral_micro, amount)
+    collateral, waiting = participant.collateral_micro - taken, list(participant.withdrawals)
+    while waiting and taken < amount:
+        last = waiting.pop()
+        piece = min(last.amount_micro, amount - taken)
+        taken += piece
+        if piece < last.amount_micro:
+            waiting.append(replace(last, amount_micro=last.amount_micro - piece))
+    bond = min(participant.bond_micro, amount - taken)
+    taken += bond
+    view.put_participant(replace(
+        participant, collateral_micro=collateral, withdrawals=tuple(waiting), bond_micro=participant.bond_micro - bond,
+    ))
+    _count(view, -taken)
+    return taken
+
+
+def _count(view: View, amount: int) -> None:
+    totals = view.totals()
+    view.put_totals(replace(totals, collateral_micro=totals.collateral_micro + amount))

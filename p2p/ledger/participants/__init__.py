@@ -1,0 +1,1 @@
+"""p2p.ledger.participants: see README.md in this folder."""

@@ -1,0 +1,62 @@
+"""Who has a place among the participants. Law: a place costs a fee that is burnt and a bond that returns; when all are taken the one that has
+been of use to nobody for longest goes, at once and with its bond, so that a newcomer who pays always comes in.
+
+Never evicted: who has weight, who is of the genesis file, whose case or duty is open. Who fills the network with keys of its own loses a fee for
+each place, and pushes a newcomer out only by as many fees as there are places, before the next race gives the newcomer weight. An agent
+without weight keeps its place by what clients pay through it.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from p2p.base.errors import InvalidRequest, Overloaded
+from p2p.base.genesis import EconomyRules, Genesis
+from p2p.ledger.conduct.convictions import convicted_in
+from p2p.ledger.money.accounts import debit
+from p2p.ledger.money.outcomes import burn
+from p2p.ledger.participants.sprint import runs
+from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.records import Participant
+from p2p.ledger.state.view import View
+
+MAX_PARTICIPANTS = 1024
+MAX_NEW = 64  # participants of one block; each is looked for a place for
+
+
+def pay(view: View, genesis: Genesis, height: int, account: bytes, rules: EconomyRules) -> None:
+    """What a new place costs. The CALLER gives the bond to the participant; it is counted with the collateral."""
+    bond, fee = rules.registration_bond_micro, rules.registration_fee_micro
+    if (has := view.account(account).balance_micro) < bond + fee:
+        raise InvalidRequest(
+            f"to register holds {bond} micro-credits until the node leaves and costs {fee}; the account has {has}", field="balance",
+        )
+    debit(view, account, bond + fee)
+    burn(view, genesis, height, fee)
+    totals = view.totals()
+    view.put_totals(replace(totals, collateral_micro=totals.collateral_micro + bond))
+
+
+def count_new(view: View, height: int) -> None:
+    """One more in this block. Raises Overloaded."""
+    raw = view.get(b"new") or bytes(12)
+    count = int.from_bytes(raw[8:], "big") if int.from_bytes(raw[:8], "big") == height else 0
+    if count >= MAX_NEW:
+        raise Overloaded(f"{MAX_NEW} participants were registered in this block; try again in the next", field="node")
+    view.put(b"new", height.to_bytes(8, "big") + (count + 1).to_bytes(4, "big"))
+
+
+def first_to_go(view: View, genesis: Genesis, height: int) -> Participant | None:
+    """Of those that may be evicted: who is leaving anyway, then who takes part in no race, then who was of use longest ago."""
+    named = {peer.node for peer in genesis.peers} | {change.node for change in genesis.changes}
+    racing = {view.node_now(run.node) for run in runs(view)}
+
+    def may_go(one: Participant) -> bool:
+        return not (
+            one.weight or one.node in named or one.origin in named or convicted_in(genesis, one, epoch_of(genesis, height))
+            or cases(view, one.node) or view.ids(b"duty/" + one.node)
+        )
+
+    order = sorted(view.participants(), key=lambda one: (not one.leaving, one.node in racing, one.active, one.node))
+    return next(filter(may_go, order), None)

@@ -1,0 +1,139 @@
+"""Whose node is whose. Law: a node key belongs to one account and agreed to it; who leaves draws no more work at once and gets node and
+collateral back later; a key that was given up never comes back, and what is still on its way to it finds its successor.
+
+State: `parts` (all node keys), `part/<node>`, `nodes/<account>`; of rotated keys `moved/<old>` -> first key, `line/<first key>` -> key
+now; `gone/<node>` -> last owner of one that left, who is paid for answers still being checked.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from p2p.base.codec import encode
+from p2p.base.errors import InvalidRequest
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Domain, verify
+from p2p.ledger.conduct.convictions import inherited, remember
+from p2p.ledger.money.collateral import after_slashing, own_node, release
+from p2p.ledger.participants import places
+from p2p.ledger.rules import parameters
+from p2p.ledger.rules.models import live_spec
+from p2p.ledger.rules.ops import Register, Rotate, Unregister, consent, consent_to_rotate
+from p2p.ledger.state.open_disputes import move_cases
+from p2p.ledger.state.records import Participant
+from p2p.ledger.state.view import View
+
+MAX_NODES = 16  # of one account
+
+
+def first_participants(view: View, genesis: Genesis) -> None:
+    for peer in genesis.peers:
+        view.put_participant(Participant(peer.node, peer.owner, peer.weight, peer.models))
+        view.add_id(b"nodes/" + peer.owner, peer.node)
+    view.put(b"parts", encode(sorted(peer.node for peer in genesis.peers)))
+
+
+def register(view: View, genesis: Genesis, height: int, account: bytes, body: Register) -> None:
+    """A new participant begins with nothing: no weight, no reputation; but with what its key or its owner's nodes were convicted of. One of
+    the account's own changes what it offers."""
+    if not verify(body.node, Domain.NODE, genesis.network, consent(account), body.proof):
+        raise InvalidRequest("the node key did not agree to belong to this account", field="proof")
+    for model in body.models:
+        allowed = live_spec(view, model).stacks
+        if allowed and body.stacks and not set(allowed) & set(body.stacks):
+            raise InvalidRequest(f"{model} may be served on {', '.join(allowed)} only", field="stacks")
+    if view.get(b"moved/" + body.node) is not None:
+        raise InvalidRequest("this node key was given up; make a new one", field="node")
+    known = view.participant(body.node)
+    before = own_node(view, account, body.node) if known else _new(view, genesis, height, account, body.node)
+    view.put_participant(replace(
+        before, models=tuple(sorted(set(body.models))), stacks=body.stacks, price_floor_micro=body.price_floor_micro,
+        metadata=body.metadata,
+    ))
+
+
+def _new(view: View, genesis: Genesis, height: int, account: bytes, node: bytes) -> Participant:
+    rules = parameters.economy(view, genesis)
+    if len(view.ids(b"nodes/" + account)) >= MAX_NODES:
+        raise InvalidRequest(f"an account has at most {MAX_NODES} nodes", field="node")
+    places.count_new(view, height)
+    places.pay(view, genesis, height, account, rules)
+    if len(view.ids(b"parts")) >= places.MAX_PARTICIPANTS:
+        goes = places.first_to_go(view, genesis, height)
+        if goes is None:
+            raise InvalidRequest(f"a network has at most {places.MAX_PARTICIPANTS} participants, and all have weight", field="node")
+        _let_go(view, goes)
+    fresh = Participant(node, account, 0, (), bond_micro=rules.registration_bond_micro, active=height)
+    made = inherited(view, height, fresh, nodes_of(view, account))
+    view.put(b"parts", encode(sorted([*view.ids(b"parts"), node])))
+    view.add_id(b"nodes/" + account, node)
+    view.put(b"gone/" + node, None)
+    view.put(b"stand/" + node, None)
+    return made
+
+
+def unregister(view: View, genesis: Genesis, height: int, account: bytes, body: Unregister) -> None:
+    participant = own_node(view, account, body.node)
+    at = height + parameters.economy(view, genesis).withdraw_wait
+    view.put_participant(replace(participant, leaving=at))
+    view.add_due(at, b"leave:" + body.node)
+
+
+def leave(view: View, genesis: Genesis, height: int, node: bytes) -> None:
+    """At the end of block `height`: the time is over, unless it was convicted in this epoch, or a case of it is open: then the collateral may
+    still be slashed."""
+    participant = view.participant(node)
+    if participant is None or participant.leaving != height:
+        return
+    later = after_slashing(view, genesis, height, participant)
+    if later:
+        view.put_participant(replace(participant, leaving=later))
+        view.add_due(later, b"leave:" + node)
+        return
+    _let_go(view, participant)
+
+
+def _let_go(view: View, participant: Participant) -> None:
+    """It is no participant any more and its owner has all that it held."""
+    node = participant.node
+    release(view, participant)
+    remember(view, participant)
+    _forget(view, participant)
+    for key in {node, participant.origin or node}:
+        view.put(b"gone/" + key, participant.owner)
+    if participant.origin:
+        view.put(b"line/" + participant.origin, None)
+    view.remove_id(b"parts", node)
+    view.remove_id(b"nodes/" + participant.owner, node)
+
+
+def _forget(view: View, participant: Participant) -> None:
+    for kind in (b"part/", b"stand/"):
+        view.put(kind + participant.node, None)
+
+
+def rotate_key(view: View, genesis: Genesis, height: int, account: bytes, body: Rotate) -> None:
+    """Everything moves; an answer or a duty of the old key is ended by the old key, or runs out."""
+    del height
+    participant = own_node(view, account, body.node)
+    words = consent_to_rotate(account, body.node, body.new_node)
+    for field, key, proof in (("proof", body.node, body.proof), ("new_proof", body.new_node, body.new_proof)):
+        if not verify(key, Domain.NODE, genesis.network, words, proof):
+            raise InvalidRequest("this node key did not agree to the change", field=field)
+    if view.participant(body.new_node) is not None or view.get(b"moved/" + body.new_node) is not None:
+        raise InvalidRequest("this node key is or was another participant's", field="new_node")
+    standing, origin = view.standing(body.node), participant.origin or body.node
+    _forget(view, participant)
+    move_cases(view, body.node, body.new_node)
+    view.put(b"gone/" + body.new_node, None)
+    view.put(b"moved/" + body.node, origin)
+    view.put(b"line/" + origin, body.new_node)
+    view.put_participant(replace(participant, node=body.new_node, origin=origin))
+    view.put_standing(body.new_node, standing)
+    for name in (b"parts", b"nodes/" + account):
+        view.put(name, encode(sorted(body.new_node if node == body.node else node for node in view.ids(name))))
+
+
+def nodes_of(view: View, account: bytes) -> list[Participant]:
+    """The account's participants, those that are leaving as well."""
+    return [p for node in view.ids(b"nodes/" + account) if (p := view.participant(node)) is not None]

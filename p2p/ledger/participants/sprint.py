@@ -1,0 +1,261 @@
+"""The sprint: a race of real inference at the beginning of each epoch, whose checked answers become weight (weights.py). Law: who may ask
+what, and in which words, follows from the epoch's first beacon; which answers are looked at follows from one that nobody knew when the root
+went on chain.
+
+An answer that was opened is an inference like any other, FINISHED, so that committees, disputes, strikes and convictions are those that exist;
+it is always checked, and no money moves for it. State: `sprint` (the running one), `runs` (its commitments), `run/<node><model>`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+from msgspec.structs import replace
+
+from p2p.base import merkle
+from p2p.base.codec import Message, encode, load, unpack
+from p2p.base.errors import ConfigError, InvalidRequest, RemoteProtocolError
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Domain, digest, verify
+from p2p.base.limits import SPRINT_COMMIT_LEAD
+from p2p.base.types import (
+    SPRINT_ACCOUNT,
+    U32,
+    U64,
+    VERSION,
+    Bytes32,
+    FinishReason,
+    Params,
+    Record,
+    Request,
+    Short,
+    SignedFinish,
+    SignedRequest,
+    SprintCommit,
+    SprintOpen,
+    Status,
+)
+from p2p.ledger.conduct.stacks import bind_stack
+from p2p.ledger.participants.sprint_prompts import sprint_prompt
+from p2p.ledger.rules import parameters, windows
+from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules.models import live_spec
+from p2p.ledger.state.records import Inference
+from p2p.ledger.state.view import View
+from p2p.verification.duty import pick
+
+PROMPT_TOKENS_MAX = 512  # what a question may come to under any template
+MAX_SAMPLES = 64
+
+
+class Sprint(Message, frozen=True):
+    """beacon: of the epoch's first height; questions and seeds follow from it. draw: the beacon that draws the samples, empty until it is here."""
+
+    epoch: U64
+    beacon: Bytes32
+    draw: bytes = b""
+
+
+class Opened(Message, frozen=True):
+    index: U32
+    inference_id: Bytes32
+
+
+class Run(Message, frozen=True):
+    """One node's commitment for one model, and what it has opened of it."""
+
+    node: Bytes32
+    model: Short
+    root: Bytes32
+    count: U32
+    height: U64
+    opened: Annotated[tuple[Opened, ...], Meta(max_length=MAX_SAMPLES)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Heights:
+    """Of one epoch's sprint. first: its beacon begins the race. close: the last height for commitments. draw: its beacon draws the samples;
+    later than close, for who proposes a block knows that block's beacon before. end: the last height to open them."""
+
+    first: int
+    close: int
+    draw: int
+    end: int
+
+
+def heights(genesis: Genesis, epoch: int) -> Heights:
+    first = epoch * genesis.epoch_blocks + 1
+    close = first + genesis.sprint.blocks
+    draw = close + max(genesis.validation_delay, 1)
+    return Heights(first, close, draw, draw + genesis.sprint.open_blocks)
+
+
+def check_sprint(genesis: Genesis) -> None:
+    """Whether the sprint fits its epoch. Raises ConfigError."""
+    rules = genesis.sprint
+    if not rules.blocks:
+        return
+    if genesis.changes:
+        raise ConfigError("weights come from the sprint; plan no changes of them", field="changes")
+    if rules.blocks <= SPRINT_COMMIT_LEAD:
+        raise ConfigError(f"more than {SPRINT_COMMIT_LEAD} heights, or nobody can commit in time", field="sprint.blocks")
+    if found := late(genesis):
+        raise ConfigError(found, field="epoch_blocks")
+
+
+def late(genesis: Genesis) -> str:
+    """Whether an answer can be undecided when the weights are counted, one height before the epoch's last: a padder could hide behind it, and
+    what an appeal gives back would come too late. What to do about it; '' where none can."""
+    needed = heights(genesis, 0).end + windows.life(genesis)
+    if not genesis.sprint.blocks or needed < genesis.epoch_blocks:
+        return ""
+    return (
+        f"the race, its committees, their dispute and its appeal may take {needed} heights, an epoch has {genesis.epoch_blocks}: make "
+        "validation_window, reveal_window, appeal_window or the race shorter, or epochs longer"
+    )
+
+
+# -- the race ----------------------------------------------------------------------------------------------------------
+
+
+def keep_beacon(view: View, genesis: Genesis, height: int, beacon: bytes) -> None:
+    """At the end of block `height`: the race begins, or its samples are drawn."""
+    if not genesis.sprint.blocks:
+        return
+    epoch = epoch_of(genesis, height)
+    times = heights(genesis, epoch)
+    if height == times.first:
+        for name in view.ids(b"runs"):
+            view.put(b"run/" + name, None)
+        view.put(b"runs", None)
+        view.put(b"sprint", encode(Sprint(epoch, beacon)))
+    elif height == times.draw:
+        view.put(b"sprint", encode(Sprint(epoch, _running(view, genesis, height, epoch).beacon, beacon)))
+
+
+def sprint_of(view: View) -> Sprint | None:
+    """The latest one; None before the first, and where the network has none."""
+    raw = view.get(b"sprint")
+    return load(Sprint, raw) if raw else None
+
+
+def runs(view: View) -> list[Run]:
+    """All commitments of the latest sprint, in the order they came."""
+    return [load(Run, raw) for name in view.ids(b"runs") if (raw := view.get(b"run/" + name)) is not None]
+
+
+def run_of(view: View, node: bytes, model: str) -> Run | None:
+    raw = view.get(b"run/" + node + model.encode())
+    return load(Run, raw) if raw else None
+
+
+def question(genesis: Genesis, sprint: Sprint, node: bytes, model: str, index: int) -> tuple[str, SignedRequest]:
+    """(prompt, request) of answer number `index`: nobody signs it, everybody can make it. Its id binds epoch (deadline), beacon (prompt),
+    node (signer), model and index (nonce)."""
+    prompt = sprint_prompt(sprint.beacon, node, model, index)
+    rules, times = genesis.sprint, heights(genesis, sprint.epoch)
+    request = Request(
+        VERSION, genesis.network, SPRINT_ACCOUNT, index + 1, model, digest(b"prompt", prompt.encode()), Params(rules.temperature_milli),
+        PROMPT_TOKENS_MAX, rules.max_tokens, 0, times.close, node, times.first,
+    )
+    return prompt, SignedRequest(request, bytes(64))
+
+
+def drawn(genesis: Genesis, sprint: Sprint, run: Run) -> tuple[int, ...]:
+    """The answers that must be opened; none before they are drawn."""
+    if not sprint.draw:
+        return ()
+    return tuple(sorted(pick((b"sprint", sprint.draw, run.node, run.model.encode()), run.count, samples(genesis, run))))
+
+
+def samples(genesis: Genesis, run: Run) -> int:
+    return min(genesis.sprint.samples, run.count)
+
+
+def check_racer(view: View, genesis: Genesis, node: bytes, model: str) -> None:
+    """May `node` commit to answers of `model`? Weight is not needed: this is how one gets it. Raises InvalidRequest."""
+    participant = view.participant(node)
+    if participant is None or participant.leaving:
+        raise InvalidRequest("the node is no participant, or is leaving", field="node")
+    if participant.convicted_until or participant.suspended_until:
+        raise InvalidRequest("the node is convicted or suspended", field="node")
+    if participant.collateral_micro < parameters.economy(view, genesis).collateral_min_micro:
+        raise InvalidRequest("the node has too little collateral to serve", field="collateral_micro")
+    live_spec(view, model)
+    if model not in participant.models:
+        raise InvalidRequest("the node is not registered for this model", field="model")
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+
+
+def apply_sprint_commit(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    commit = unpack(SprintCommit, record.body)
+    if commit.node != sender:
+        raise RemoteProtocolError("a node commits in its own batch only", field="node")
+    _running(view, genesis, height, commit.epoch)
+    if height > heights(genesis, commit.epoch).close:
+        raise InvalidRequest("the race of this epoch is over", field="epoch")
+    check_racer(view, genesis, sender, commit.model)
+    if run_of(view, sender, commit.model) is not None:
+        raise RemoteProtocolError("one commitment each", field="model")
+    _put(view, Run(sender, commit.model, commit.root, commit.count, height))
+    view.add_id(b"runs", sender + commit.model.encode())
+
+
+def apply_sprint_open(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+    """The opened answer becomes an inference that waits for its committee."""
+    body = unpack(SprintOpen, record.body)
+    sprint, times = _running(view, genesis, height, body.epoch), heights(genesis, body.epoch)
+    if not times.draw < height <= times.end:
+        raise InvalidRequest(f"drawn answers are opened at heights {times.draw + 1} to {times.end}", field="epoch")
+    run = run_of(view, sender, body.model)
+    if run is None:
+        raise RemoteProtocolError("the sender made no commitment", field="model")
+    if body.index not in drawn(genesis, sprint, run) or any(opened.index == body.index for opened in run.opened):
+        raise RemoteProtocolError("this answer was not drawn, or was opened before", field="index")
+    _, signed = question(genesis, sprint, sender, body.model, body.index)
+    _check_finish(genesis, signed, body.finish)
+    bind_stack(view, sender, body.model, body.finish.record.stack)
+    if not merkle.verify(encode(body.finish), body.index, run.count, body.proof, run.root):
+        raise RemoteProtocolError("this answer is not the one that was committed to", field="proof")
+    _put(view, replace(run, opened=(*run.opened, Opened(body.index, signed.inference_id))))
+    finish = body.finish.record
+    view.put_inference(signed.inference_id, Inference(
+        signed, Status.FINISHED.value, sender, sprint.beacon, (sender,), 0, 0, height, finish=body.finish, finish_height=height,
+        output_hash=finish.output_hash, output_height=height, streamed_tokens=finish.output_tokens,
+    ))
+    view.add_due(height + genesis.validation_delay, signed.inference_id)
+
+
+def _check_finish(genesis: Genesis, signed: SignedRequest, finish: SignedFinish) -> None:
+    record, request = finish.record, signed.request
+    if record.inference_id != signed.inference_id:
+        raise RemoteProtocolError("this is the answer to another question", field="inference_id")
+    if record.executor != request.signer:
+        raise RemoteProtocolError("this is another node's answer", field="executor")
+    if not 0 < record.output_tokens <= request.max_tokens:
+        raise RemoteProtocolError("more tokens than asked for, or none", field="output_tokens")
+    if record.prompt_tokens > request.prompt_tokens_max:
+        raise RemoteProtocolError("more prompt tokens than any template makes of it", field="prompt_tokens")
+    if record.taken_over:
+        raise RemoteProtocolError("in a race nobody takes over", field="taken_over")
+    short = record.output_tokens < request.max_tokens
+    if record.finish_reason is FinishReason.STOPPED or (record.finish_reason is FinishReason.LENGTH and short):
+        raise RemoteProtocolError("finish reason and number of tokens do not go together", field="finish_reason")
+    if not verify(record.executor, Domain.FINISH, genesis.network, encode(record), finish.signature):
+        raise RemoteProtocolError("not signed by the node", field="signature")
+
+
+def _running(view: View, genesis: Genesis, height: int, epoch: int) -> Sprint:
+    """The sprint of `epoch`, which must be that of `height` and have begun in an earlier block."""
+    sprint = sprint_of(view)
+    if sprint is None or not sprint.epoch == epoch == epoch_of(genesis, height):
+        raise InvalidRequest("no sprint of this epoch runs now", field="epoch")
+    return sprint
+
+
+def _put(view: View, run: Run) -> None:
+    view.put(b"run/" + run.node + run.model.encode(), encode(run))

@@ -1,0 +1,1 @@
+"""p2p.ledger.rules: see README.md in this folder."""

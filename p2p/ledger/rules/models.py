@@ -1,0 +1,76 @@
+"""The models of the network. Law: kept in the state, filled from the genesis file, changed by votes only; an inference is judged by the spec
+that was in force at its draw, however the model was changed since.
+"""
+
+from __future__ import annotations
+
+from p2p.base.codec import encode, load
+from p2p.base.errors import InvalidRequest
+from p2p.base.genesis import Genesis, ModelSpec
+from p2p.base.types import U64
+from p2p.ledger.state.view import View
+
+MAX_MODELS = 64
+MAX_PAST = 8  # earlier specs kept of one model
+
+Past = tuple[tuple[U64, ModelSpec], ...]  # (last height it was in force at, spec), oldest first
+
+
+def first_models(view: View, genesis: Genesis) -> None:
+    for spec in genesis.models:
+        add_model(view, spec)
+
+
+def model_spec(view: View, model: str) -> ModelSpec | None:
+    """A retired one as well: see its flag."""
+    return view.record(ModelSpec, b"model/" + model.encode())
+
+
+def spec_at(view: View, model: str, height: int) -> ModelSpec | None:
+    """The spec in force after block `height`."""
+    return next((spec for until, spec in _past(view, model) if height <= until), None) or model_spec(view, model)
+
+
+def models(view: View) -> list[ModelSpec]:
+    return [spec for name in view.ids(b"models") if (spec := model_spec(view, name.decode())) is not None]
+
+
+def live(view: View) -> str:
+    """Names, for people."""
+    return ", ".join(spec.model for spec in models(view) if not spec.retired) or "none"
+
+
+def live_spec(view: View, model: str, height: int | None = None) -> ModelSpec:
+    """As of now, or after block `height`. Raises InvalidRequest(field='model') for one that is unknown or retired then."""
+    spec = model_spec(view, model) if height is None else spec_at(view, model, height)
+    if spec is None or spec.retired:
+        what = "is retired" if spec else "is not on this network"
+        raise InvalidRequest(f"model {model!r} {what}; there are: {live(view)}", field="model")
+    return spec
+
+
+def check_new(view: View, model: str) -> None:
+    """Raises InvalidRequest(field='model') when no model of this name can be added."""
+    if not model or model_spec(view, model) is not None:
+        raise InvalidRequest(f"a model {model!r} is known already, or has no name", field="model")
+    if len(view.ids(b"models")) >= MAX_MODELS:
+        raise InvalidRequest(f"a network has at most {MAX_MODELS} models", field="model")
+
+
+def add_model(view: View, spec: ModelSpec) -> None:
+    check_new(view, spec.model)
+    view.put(b"models", encode(sorted([*view.ids(b"models"), spec.model.encode()])))
+    view.put(b"model/" + spec.model.encode(), encode(spec))
+
+
+def put_model(view: View, spec: ModelSpec, height: int) -> None:
+    """Another spec of a known model, in force after block `height`."""
+    before = model_spec(view, spec.model)
+    assert before is not None
+    view.put(b"model_past/" + spec.model.encode(), encode([*_past(view, spec.model), (height - 1, before)][-MAX_PAST:]))
+    view.put(b"model/" + spec.model.encode(), encode(spec))
+
+
+def _past(view: View, model: str) -> Past:
+    raw = view.get(b"model_past/" + model.encode())
+    return load(Past, raw) if raw else ()

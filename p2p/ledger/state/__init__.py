@@ -1,0 +1,1 @@
+"""p2p.ledger.state: see README.md in this folder."""

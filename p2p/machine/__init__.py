@@ -1,0 +1,1 @@
+"""p2p.machine: see README.md in this folder."""

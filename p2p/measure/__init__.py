@@ -1,1 +1,0 @@
-"""p2p.measure: see README.md in this folder."""

@@ -1,0 +1,1 @@
+"""p2p.peer: see README.md in this folder."""

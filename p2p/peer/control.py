@@ -1,0 +1,232 @@
+"""The local control socket: one JSON line in, one JSON line out. Law: the client side needs only the standard library; only this user asks,
+and nothing that is asked ends the peer.
+
+DIR/control.sock, in a folder that is this user's alone. Where that path is too long for a Unix socket, the socket is in a new folder with a
+name that nobody can guess, and DIR/control.path says where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, StorageError, Unavailable
+from p2p.base.files import failure, read_file, short_folder, write_file
+from p2p.base.limits import MAX_CONTROL_ANSWER, MAX_CONTROL_CALLERS, MAX_CONTROL_DEPTH, MAX_CONTROL_LINE
+
+MAX_PATH = 100  # of a Unix socket's, in bytes; the system's own limit is 108
+TIMEOUT_S = 20.0
+READ_TIMEOUT_S = 5.0
+ACCEPT_PAUSE_S = 0.2
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+_PREFIX = "folkmoot-"
+_KINDS: dict[int, type[FolkmootError]] = {
+    kind.exit_status: kind for kind in (InvalidRequest, RemoteProtocolError, Overloaded, Unavailable, StorageError)
+}
+
+
+# -- where it is ------------------------------------------------------------------------------------------------------------
+
+
+def socket_path(directory: Path) -> Path:
+    """Where the peer that runs in `directory` listens, as far as the files there say. Raises ConfigError for a damaged control.path."""
+    own, note = directory.resolve() / "control.sock", directory / "control.path"
+    if _fits(own) or not note.exists():
+        return own
+    path = Path(os.fsdecode(read_file(note, 4096, field="dir")).strip())
+    if not path.is_absolute() or not _fits(path):
+        raise ConfigError(f"{note} names no socket; start the peer again", field="dir")
+    return path
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= MAX_PATH
+
+
+def make_place(directory: Path) -> Path:
+    """A path to bind, with nothing there. Raises ConfigError, StorageError."""
+    own, note = directory.resolve() / "control.sock", directory / "control.path"
+    try:
+        leave_place(directory)
+        if _fits(own):
+            return own
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=short_folder()))  # 0700, and new
+        write_file(note, os.fsencode(folder / "control.sock"), field="dir")
+        return folder / "control.sock"
+    except OSError as error:
+        raise failure(error, "make the control socket in", directory, "dir") from error
+
+
+def leave_place(directory: Path) -> None:
+    """Take away what a peer in `directory` left, this one or one that was killed: nobody else runs there, for it holds the store's lock."""
+    note = directory / "control.path"
+    with contextlib.suppress(ConfigError, OSError):
+        folder = Path(os.fsdecode(read_file(note, 4096, field="dir")).strip()).parent
+        if folder.name.startswith(_PREFIX) and not folder.is_symlink() and folder.stat().st_uid == os.geteuid():
+            shutil.rmtree(folder, ignore_errors=True)
+    note.unlink(missing_ok=True)
+    (directory.resolve() / "control.sock").unlink(missing_ok=True)
+
+
+# -- who asks -----------------------------------------------------------------------------------------------------------------
+
+
+def call(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the peer that runs in `directory`. Raises Unavailable, or the peer's own error."""
+    raw = _exchange(directory, json.dumps(request).encode() + b"\n")
+    try:
+        answer = json.loads(raw)
+        wrong = answer.get("error")
+        if wrong is None:
+            return dict(answer)
+        kind = _KINDS.get(wrong.get("status"), InvalidRequest)
+        raise kind(str(wrong["message"]), field=str(wrong["field"]), code=str(wrong["code"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Unavailable(f"the peer in {directory} gave no whole answer; its log may say why", field="dir") from error
+
+
+def _exchange(directory: Path, line: bytes) -> bytes:
+    raw = bytearray()
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TIMEOUT_S)
+            connection.connect(str(socket_path(directory)))
+            if (user := peer_user(connection)) not in (os.geteuid(), 0, directory.stat().st_uid):
+                raise Unavailable(f"what answers in {directory} is run by user {user}, not by the folder's owner", field="dir")
+            connection.sendall(line)
+            while not raw.endswith(b"\n") and len(raw) < MAX_CONTROL_ANSWER and (chunk := connection.recv(65536)):
+                raw += chunk
+    except TimeoutError as error:
+        raise Unavailable(f"the peer in {directory} does not answer within {TIMEOUT_S:.0f} s", field="dir") from error
+    except (OSError, ValueError) as error:
+        if raw:
+            return bytes(raw)
+        raise Unavailable(f"no peer runs in {directory}; start one with: folkmoot serve --dir {directory}", field="dir") from error
+    return bytes(raw)
+
+
+def peer_user(connection: Any) -> int:
+    """The user at the other end, as the kernel says."""
+    size = struct.calcsize("3i")
+    return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])
+
+
+# -- who answers ----------------------------------------------------------------------------------------------------------------
+
+
+async def serve_control(directory: Path, handler: Handler) -> None:
+    """Answer on the socket until cancelled; a socket file that somebody took away is made anew when the peer starts again."""
+    import trio
+
+    listener = trio.socket.from_stdlib_socket(_listen(make_place(directory)))
+    try:
+        places = trio.Semaphore(MAX_CONTROL_CALLERS)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await places.acquire()
+                connection = await _accept(listener)
+                nursery.start_soon(_serve, connection, handler, places)
+    finally:
+        listener.close()
+        leave_place(directory)
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(MAX_CONTROL_CALLERS)
+    except OSError as error:
+        listener.close()
+        raise failure(error, "listen on", path, "dir") from error
+    return listener
+
+
+async def _accept(listener: Any) -> Any:
+    """The next caller. No descriptors left, or one that is gone again, is no reason to stop listening."""
+    import structlog
+    import trio
+
+    while True:
+        try:
+            return (await listener.accept())[0]
+        except OSError as error:
+            structlog.get_logger().warning("the control socket cannot take a caller", reason=str(error))
+            await trio.sleep(ACCEPT_PAUSE_S)
+
+
+async def _serve(connection: Any, handler: Handler, places: Any) -> None:
+    """A caller that goes away, or never ends its line, is its own business."""
+    import trio
+
+    try:
+        with trio.move_on_after(TIMEOUT_S), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            stream = trio.SocketStream(connection)
+            line = await _line(stream)  # also a stranger's: a close before it is read would lose the answer
+            if (user := peer_user(connection)) in (os.geteuid(), 0):
+                answer = answer_line(line, handler)
+            else:
+                answer = _error(InvalidRequest(f"this peer answers its own user, not user {user}", field="user"))
+            await stream.send_all(answer)
+    finally:
+        places.release()
+        connection.close()
+
+
+async def _line(stream: Any) -> bytes:
+    import trio
+
+    raw = bytearray()
+    with trio.move_on_after(READ_TIMEOUT_S):
+        while b"\n" not in raw and len(raw) <= MAX_CONTROL_LINE:
+            chunk = await stream.receive_some(65536)
+            if not chunk:
+                break
+            raw += chunk
+    return bytes(raw).partition(b"\n")[0] if len(raw) <= MAX_CONTROL_LINE else b""
+
+
+def answer_line(line: bytes, handler: Handler) -> bytes:
+    """One request to one line of JSON. The boundary: whatever the handler raises is an answer."""
+    try:
+        answer = json.dumps(handler(_parse(line))).encode() + b"\n"
+        if len(answer) > MAX_CONTROL_ANSWER:
+            raise Overloaded(f"the answer has {len(answer)} bytes, {MAX_CONTROL_ANSWER} are allowed; ask for less", field="request")
+        return answer
+    except FolkmootError as error:
+        return _error(error)
+    except Exception as error:  # the edge of the peer: a fault in a query ends the query
+        import structlog
+
+        structlog.get_logger().exception("a question of the control socket failed")
+        return _error(Unavailable(f"the peer could not answer ({type(error).__name__}); its log says why", field="request", code="internal"))
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    depth = deepest = 0
+    for byte in line:  # brackets within strings count as well: no question needs so many
+        depth += (byte in b"[{") - (byte in b"]}")
+        deepest = max(deepest, depth)
+    try:
+        request = json.loads(line) if deepest <= MAX_CONTROL_DEPTH else None
+    except (ValueError, RecursionError):
+        request = None
+    if not isinstance(request, dict):
+        raise InvalidRequest(
+            f"a request is one line with one JSON object, of at most {MAX_CONTROL_LINE} bytes and {MAX_CONTROL_DEPTH} levels", field="request"
+        )
+    return request
+
+
+def _error(error: FolkmootError) -> bytes:
+    wrong = {"code": error.code, "field": error.field, "message": error.message, "status": error.exit_status}
+    return json.dumps({"error": wrong}).encode() + b"\n"

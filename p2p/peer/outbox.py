@@ -1,0 +1,150 @@
+"""A peer's records on their way to the chain. Law: nothing queued is lost before its limit, nothing is repeated for ever; one batch in flight at
+most is not full.
+
+Records wait here and leave as SignedBatches with nonces that follow each other. While one that is not full is in flight others gather, so a
+peer with little to say sends one a block, and a busy one up to MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again, as the same
+bytes also by the next life of this peer: others may hold it, and another batch of its number would be lost beside it. After TX_TTL_HEIGHTS it
+is not said any more, and when all others must have forgotten it, it is given up with what came after it. A peer that may not send keeps what
+waits as long, then gives it up as well.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from p2p.base.codec import encode
+from p2p.base.errors import Overloaded
+from p2p.base.keys import Domain, Key, NetworkId
+from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
+from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
+
+MAX_WAITING = 16 * MAX_RECORDS_PER_TX
+AGAIN_HEIGHTS = 2  # a batch that this many blocks did not take is said again
+_FRAME = 256  # bytes of a batch beside its records, at most
+_EACH = 16  # of a record beside its body, at most
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch in flight, and the heights at which this life said it first and last; None: not yet."""
+
+    raw: bytes
+    first: int | None = None
+    last: int | None = None
+
+    def is_due(self, height: int) -> bool:
+        if self.first is None or self.last is None:
+            return True
+        return height - self.last >= AGAIN_HEIGHTS and height - self.first < TX_TTL_HEIGHTS
+
+    def is_lost(self, height: int) -> bool:
+        return self.first is not None and height - self.first >= OUTBOX_TTL_HEIGHTS
+
+
+class Outbox:
+    """Pure: `put` queues, `due` gives the bytes to send now, new or again; `flight` must be on disk before they leave.
+    sent: what was in flight when this peer stopped."""
+
+    def __init__(self, key: Key, network: NetworkId, sent: Mapping[int, bytes] | None = None) -> None:
+        self._key = key
+        self._network = network
+        self._waiting: deque[Record] = deque()
+        self._bytes = 0  # of what waits
+        # by nonce; of an earlier life: at once again
+        self._flight: dict[int, _Sent] = {nonce: _Sent(raw) for nonce, raw in sorted((sent or {}).items())}
+        self._mute_since: int | None = None  # height from which this peer may not send
+        self._last_nonce, self._partial = max(self._flight, default=0), 0  # _partial: nonce of the last one that was not full
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._flight)
+
+    @property
+    def flight(self) -> dict[int, bytes]:
+        """Transactions on their way, by nonce."""
+        return {nonce: sent.raw for nonce, sent in self._flight.items()}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a new batch may leave now."""
+        if self._mute_since is not None:
+            return False
+        may = self._is_full() or (bool(self._waiting) and self._partial not in self._flight)
+        return may and len(self._flight) < MAX_BATCHES_IN_FLIGHT
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= MAX_RECORDS_PER_TX or self._bytes + _FRAME > MAX_TX
+
+    def check_room(self) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            raise Overloaded("too many records wait for the chain; try another peer", field="records")
+
+    def put(self, kind: RecordKind, body: object) -> None:
+        """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already."""
+        self.put_record(Record(kind, encode(body)))
+
+    def put_record(self, record: Record) -> None:
+        """The same for a record that is encoded already: of a test's load."""
+        self.check_room()
+        self._waiting.append(record)
+        self._bytes += len(record.body) + _EACH
+
+    def due(self, chain_nonce: int, height: int, *, may_send: bool = True) -> list[bytes]:
+        """Transactions to send now. The chain, at `height`, has this sender's batches up to `chain_nonce`. may_send: it would take more."""
+        self._flight = {nonce: sent for nonce, sent in self._flight.items() if nonce > chain_nonce}
+        if not may_send:
+            self._wait(height)
+            return []
+        self._mute_since = None
+        if any(sent.is_lost(height) for sent in self._flight.values()):
+            self._give_up(f"no block took them in {OUTBOX_TTL_HEIGHTS} heights")
+        out = []
+        for nonce, sent in self._flight.items():
+            if sent.is_due(height):
+                first = height if sent.first is None else sent.first
+                self._flight[nonce] = replace(sent, first=first, last=height)
+                out.append(sent.raw)
+        while self.ready:
+            out.append(self._next(chain_nonce, height))
+        return out
+
+    def _wait(self, height: int) -> None:
+        """It may be registered soon, and say then what it has to say."""
+        self._mute_since = height if self._mute_since is None else self._mute_since
+        if height - self._mute_since >= OUTBOX_TTL_HEIGHTS and (self._waiting or self._flight):
+            self._give_up("this peer is not registered")
+            self._waiting.clear()
+            self._bytes = 0
+
+    def _give_up(self, why: str) -> None:
+        """What is in flight, all of it: a batch after one that is not taken is not taken either."""
+        log.warning("records for the chain are given up", batches=len(self._flight), waiting=len(self._waiting), reason=why)
+        self._flight.clear()
+        self._last_nonce = 0
+
+    def _next(self, chain_nonce: int, height: int) -> bytes:
+        nonce = max(chain_nonce, self._last_nonce) + 1
+        if not self._is_full():
+            self._partial = nonce
+        records: list[Record] = []
+        size = _FRAME
+        while self._waiting and len(records) < MAX_RECORDS_PER_TX:
+            cost = len(self._waiting[0].body) + _EACH
+            if records and size + cost > MAX_TX:
+                break
+            size += cost
+            records.append(self._waiting.popleft())
+        self._bytes -= size - _FRAME
+        batch = Batch(VERSION, self._network, self._key.public, nonce, tuple(records))
+        raw = encode(SignedBatch(batch, self._key.sign(Domain.TX, self._network, encode(batch))))
+        self._flight[nonce] = _Sent(raw, height, height)
+        self._last_nonce = nonce
+        return raw

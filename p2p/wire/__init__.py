@@ -1,0 +1,1 @@
+"""p2p.wire: see README.md in this folder."""

@@ -1,0 +1,207 @@
+"""Orders on their way: a peer takes one, a block carries it by itself, every peer carries it out; what the agent checks is what the chain checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from p2p.base.codec import encode
+from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
+from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
+from p2p.base.keys import Domain, Key
+from p2p.base.limits import MAX_ORDERS_PER_ACCOUNT, STALE_TIP_S, TX_TTL_HEIGHTS
+from p2p.base.types import VERSION, OutputRecord, Params, RecordKind, Request, SignedRequest
+from p2p.chain.chain import Chain
+from p2p.chain.mempool import Share, Waiting
+from p2p.chain.orders import Orders
+from p2p.consensus.certificates import commit_certificate
+from p2p.consensus.header import make_block
+from p2p.consensus.messages import Block, CommitCertificate, Vote, VoteType, sign_vote
+from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
+from p2p.ledger.rules.ops import Body, Cap, Delegate, Rotate, SignedOp, Transfer, consent_to_rotate, sign_op
+from p2p.ledger.transactions import pack_order
+from p2p.peer.outbox import Outbox
+from p2p.wire.frames import Order, pack_frame, parse_frame
+from tests.chains import extend, next_priorities
+
+PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]
+NEW, CLIENT, HOT, OTHER = (Key(bytes([i]) * 32) for i in (9, 32, 33, 34))
+KEYS = {key.public: key for key in (*PEERS, NEW)}
+GENESIS = Genesis(
+    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS), (GenesisAccount(CLIENT.public, 10_000),),
+    (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=6,
+)
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Iterator[Chain]:
+    opened = Chain.open(tmp_path, GENESIS)
+    yield opened
+    opened.close()
+
+
+def op(chain: Chain, body: Body, key: Key = CLIENT) -> SignedOp:
+    return sign_op(key, GENESIS.network, int(chain.account_view(key.public)["next_nonce"]), body)
+
+
+def grow(chain: Chain, count: int) -> None:
+    extend(chain, chain.height() + count, KEYS, lambda height: 1000 + height * 1000)
+
+
+def send(chain: Chain, outbox: Outbox, sender: Key) -> None:
+    (raw,) = outbox.due(chain.batch_nonce(sender.public), chain.height())
+    chain.add_tx(raw)
+
+
+def request(nonce: int, key: Key) -> SignedRequest:
+    body = Request(VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public, 0)
+    return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))
+
+
+def orders_of(chain: Chain) -> Orders:
+    return Orders(chain, lambda: chain.last_time_ms() / 1000)
+
+
+def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain) -> None:
+    orders, sent = orders_of(chain), op(chain, Transfer(OTHER.public, 7))
+    frame = parse_frame(pack_frame(Order(VERSION, sent)))
+    assert isinstance(frame, Order)
+    raw, answer = orders.take(frame.signed_op)
+    assert (answer["kind"], answer["nonce"], answer["op_id"]) == ("transfer", 1, sent.op_id.hex())
+    assert orders.take(frame.signed_op) == (raw, answer), "again is no other"
+    with pytest.raises(InvalidRequest, match="nonce: "):
+        orders.take(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
+    second = op(chain, Cap(5, 5))
+    assert second.op.nonce == 2, "the peer counts what is on its way"
+    orders.take(second)
+    assert orders.fate(sent.op_id)["state"] == "waiting"
+    grow(chain, 1)
+    assert chain.account_view(OTHER.public)["balance_micro"] == 7
+    assert chain.account_view(CLIENT.public)["request_cap_micro"] == 5
+    assert (orders.fate(sent.op_id)["state"], orders.fate(sent.op_id)["height"]) == ("done", 1)
+    with pytest.raises(InvalidRequest, match="nonce 1 was used"):
+        orders.take(sent)
+    assert chain.receipts(chain.height()) == ()
+    assert (orders.due(), len(orders)) == ([], 0)
+
+
+def test_what_the_chain_would_refuse_is_not_taken(chain: Chain) -> None:
+    orders = orders_of(chain)
+    for bad, field in (
+        (op(chain, Transfer(OTHER.public, 10_001)), "amount_micro"), (sign_op(CLIENT, "m", 1, Cap(1, 1)), "network"),
+        (op(chain, Delegate(HOT.public, 1, 1, 0)), "expires"), (sign_op(NEW, GENESIS.network, 1, Cap(1, 1)), "account"),
+        (replace(op(chain, Cap(1, 1)), signature=bytes(64)), "signature"),
+    ):
+        with pytest.raises(FolkmootError) as caught:
+            orders.take(bad)
+        assert caught.value.field == field
+        assert not isinstance(caught.value, Unavailable)
+    assert (len(chain.mempool), chain.account_view(CLIENT.public)["next_nonce"]) == (0, 1)
+
+
+def test_a_peer_that_is_behind_says_so_instead_of_refusing(chain: Chain) -> None:
+    orders = Orders(chain, lambda: chain.last_time_ms() / 1000 + STALE_TIP_S + 1)
+    with pytest.raises(Unavailable, match="catching up"):
+        orders.take(op(chain, Transfer(OTHER.public, 10_001)))
+
+
+def test_orders_of_one_account_together_are_what_it_can_pay(chain: Chain) -> None:
+    orders = orders_of(chain)
+    orders.take(op(chain, Transfer(OTHER.public, 6_000)))
+    with pytest.raises(InvalidRequest, match="amount_micro"):
+        orders.take(op(chain, Transfer(OTHER.public, 6_000)))
+    for _ in range(MAX_ORDERS_PER_ACCOUNT - 1):
+        orders.take(op(chain, Cap(5, 5)))
+    with pytest.raises(Overloaded):
+        orders.take(op(chain, Cap(1, 1)))
+    next_nonce = chain.account_view(CLIENT.public)["next_nonce"]
+    assert next_nonce == 1 + MAX_ORDERS_PER_ACCOUNT, "a nonce is not used up by a full mempool"
+
+
+def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tmp_path: Path) -> None:
+    """Another peer's block holds one that does not fit beside an order that came first; then time runs out for one."""
+    first, second = (sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 6_000)) for nonce in (1, 2))
+    other = Chain.open(tmp_path / "other", GENESIS)
+    orders = orders_of(chain)
+    orders.take(first)
+    other.add_tx(pack_order(first))
+    other.mempool.add(Waiting(pack_order(second), CLIENT.public, 2, Share.ORDERS, 0, 1))
+    block = make_block(other, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
+    assert block.txs == (pack_order(first),), "who proposes holds back what could not be carried out"
+    both = replace(block, txs=(pack_order(first), pack_order(second)))
+    assert chain.process(both), "a block may hold it"
+    chain.finalize(both, certificate(chain, both), next_priorities(chain))
+    assert orders.fate(first.op_id)["state"] == "done"
+    refused = orders.fate(second.op_id)
+    assert (refused["state"], refused["field"]) == ("refused", "amount_micro")
+    assert [(one.sender, one.field) for one in chain.receipts(1)] == [(CLIENT.public, "amount_micro")]
+    third = sign_op(CLIENT, GENESIS.network, 3, Cap(1, 1))
+    orders.take(third)
+    chain.mempool.settle(chain.batch_nonce, 1)
+    chain._tell_dropped(chain.mempool.settle(chain.batch_nonce, 2 + TX_TTL_HEIGHTS))
+    assert orders.fate(third.op_id)["state"] == "dropped"
+    assert orders.fate(bytes(32))["state"] == "unknown"
+    other.close()
+
+
+def test_a_block_holds_no_order_twice_and_none_of_a_used_nonce(chain: Chain) -> None:
+    sent = sign_op(CLIENT, GENESIS.network, 1, Transfer(OTHER.public, 7))
+    raw, forged = pack_order(sent), pack_order(replace(sign_op(CLIENT, GENESIS.network, 2, Cap(1, 1)), signature=bytes(64)))
+    block = make_block(chain, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
+    assert chain.process(replace(block, txs=(raw,)))
+    assert not chain.process(replace(block, txs=(raw, raw)))
+    assert not chain.process(replace(block, txs=(raw, pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))))))
+    assert not chain.process(replace(block, txs=(forged,)))
+    orders_of(chain).take(sent)
+    grow(chain, 1)
+    assert not chain.process(replace(block, txs=(raw,)))
+
+
+def leader(chain: Chain) -> bytes:
+    members = ValidatorSet.of(chain.validators())
+    return proposer(members, load_priorities(chain.priorities(), members), 0)
+
+
+def certificate(chain: Chain, block: Block) -> CommitCertificate:
+    at = chain.height() + 1
+    votes = [sign_vote(KEYS[k], Vote(GENESIS.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in chain.validators()]
+    return commit_certificate(votes, at, 0, block.block_id)
+
+
+def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(chain: Chain) -> None:
+    with pytest.raises(InvalidRequest, match="no hot key"):
+        chain.check_request(request(5, HOT))
+    orders_of(chain).take(op(chain, Delegate(HOT.public, 2000, 1000, 99)))
+    grow(chain, 1)
+    for nonce in (5, 6):
+        chain.check_request(request(nonce, HOT))
+        chain.reserve(request(nonce, HOT))
+    with pytest.raises(InvalidRequest, match="epoch_cap_micro: "):
+        chain.check_request(request(7, HOT))
+    chain.check_request(request(7, CLIENT))  # the account itself has no cap
+
+
+def test_a_rotated_key_is_refused_at_once_and_votes_no_more_from_the_next_set_on(chain: Chain) -> None:
+    old = PEERS[1]
+    words = consent_to_rotate(CLIENT.public, old.public, NEW.public)
+    order = Rotate(old.public, NEW.public, old.sign(Domain.NODE, GENESIS.network, words), NEW.sign(Domain.NODE, GENESIS.network, words))
+    orders_of(chain).take(op(chain, order))
+    both = Outbox(old, GENESIS.network), Outbox(NEW, GENESIS.network)
+    for box, key in zip(both, (old, NEW), strict=True):
+        box.put(RecordKind.OUTPUT, OutputRecord(bytes(32), key.public, bytes(32), 1))
+    with pytest.raises(Unavailable, match="sender"):
+        send(chain, both[1], NEW)
+    both[1].due(10**6, 0)  # it waits for that one no longer
+    send(chain, both[0], old)  # in the same block: it was sent before
+    grow(chain, 1)
+    for box, key in zip(both, (old, NEW), strict=True):
+        box.put(RecordKind.OUTPUT, OutputRecord(bytes(32), key.public, bytes(32), 1))
+    with pytest.raises(InvalidRequest, match="sender"):
+        send(chain, both[0], old)
+    send(chain, both[1], NEW)
+    assert old.public in dict(chain.validators())
+    grow(chain, GENESIS.epoch_blocks)
+    assert dict(chain.validators()).keys() == KEYS.keys() - {old.public}

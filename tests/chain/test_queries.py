@@ -1,0 +1,75 @@
+"""Any value at every place of every query: an answer, or a typed error that names the field. On a real chain, both ways in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from p2p.base.codec import decode, encode
+from p2p.base.errors import FolkmootError, InvalidRequest, Unavailable
+from p2p.base.genesis import load_genesis
+from p2p.chain.chain import Chain
+from p2p.chain.queries import PUBLIC_OPS, Queries
+from testnet.generate import Plan, generate
+
+FIELDS = ("account", "since", "epoch", "node", "start", "id", "height", "kind", "model", "x")
+EDGES = [0, -1, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70, -(2**63), 10**400]
+VALUES = st.one_of(
+    st.sampled_from(EDGES), st.integers(), st.none(), st.booleans(), st.floats(), st.text(), st.binary(), st.just("ab" * 32), st.just("ab" * 5_000),
+    st.sampled_from(["account", "inference", "participant", "toy", "SmolLM2-135M-Instruct", "\ud800", "\x1b[2J"]),
+    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=3),
+)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queries]:
+    folder: Path = generate(Plan(tmp_path_factory.mktemp("net"), 1))[0]
+    chain = Chain.open(folder, load_genesis(folder / "genesis.cbor"))
+    yield Queries(chain, lambda: {"state": "ready"}, list)
+    chain.close()
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_query_answers_or_says_which_field_is_wrong(asked: Queries, data: st.DataObject) -> None:
+    op = data.draw(st.sampled_from(sorted(asked._ops)))
+    request = {"op": op, **data.draw(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5))}
+    answer, refused = None, FolkmootError("", field="none")
+    try:
+        answer = asked.query(request, public=op in PUBLIC_OPS)
+    except FolkmootError as error:
+        refused = error
+    assert refused.code != "internal", "the boundary is for what nobody thought of"
+    assert refused.field
+    assert answer is None or decode(encode(answer)) == answer, "it can be said on the wire"
+
+
+@given(request=VALUES | st.dictionaries(st.text(max_size=4), VALUES, max_size=3))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_no_query_is_refused(asked: Queries, request: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        asked.query(request, public=True)
+
+
+@pytest.mark.parametrize("height", [2**64, 2**63, 2**32, 0, -1, True, 1.5, "1", None])
+@pytest.mark.parametrize("op", ["block", "light"])
+def test_a_height_that_no_chain_has_is_refused(asked: Queries, op: str, height: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        asked.query({"op": op, "height": height})
+    assert caught.value.field == "height"
+
+
+def test_a_fault_in_a_query_is_an_answer(asked: Queries, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(request: object) -> dict[str, Any]:
+        raise KeyError("a name of ours")
+
+    monkeypatch.setitem(asked._ops, "prices", broken)
+    with pytest.raises(Unavailable) as caught:
+        asked.query({"op": "prices"})
+    assert caught.value.code == "internal"
+    assert "a name of ours" not in str(caught.value)

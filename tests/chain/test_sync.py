@@ -1,0 +1,169 @@
+"""Catching up from peers of which one lies: blocks and snapshots. Real chains and drivers; streams are calls, time is a jumping clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from msgspec.structs import replace
+
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Key
+from p2p.chain.chain import Chain
+from p2p.chain.sync_client import Catchup
+from p2p.chain.sync_server import base, sync_answer
+from p2p.consensus.driver import Driver
+from p2p.consensus.events import Commit, Reload
+from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.timing import Timing
+from p2p.wire.frames import (
+    Frame,
+    LightAnswer,
+    SnapshotChunk,
+    SnapshotManifest,
+    SyncBlock,
+    SyncTop,
+    pack_frame,
+    parse_frame,
+)
+from tests.chains import extend
+from tests.sim.run import KEYS, genesis_of
+from tests.sim.scenario import Scenario
+
+BY_KEY = {key.public: key for key in KEYS}
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def genesis(epoch_blocks: int) -> Genesis:
+    return replace(genesis_of(Scenario(0, (1, 1, 1, 1), epoch_blocks=epoch_blocks)), time_ms=now_ms() - 60_000)
+
+
+class CallStream:
+    """A stream to a peer whose answers `change` may falsify."""
+
+    def __init__(self, chain: Chain, change: Callable[[Frame], Frame]) -> None:
+        self._chain, self._change, self._answer = chain, change, b""
+
+    async def send(self, data: bytes) -> None:
+        self._answer = pack_frame(self._change(sync_answer(self._chain, parse_frame(data))))
+
+    async def receive(self, limit: int = 0, timeout_s: float = 0) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self._answer
+
+    async def close(self) -> None:
+        return
+
+
+class Late:
+    """A peer with nothing, that may ask `honest` and `liar`."""
+
+    def __init__(self, directory: Path, source: Chain, lie: Callable[[Frame], Frame]) -> None:
+        self.chain = Chain.open(directory, source.genesis)
+        self.driver = Driver(
+            key=Key.generate(), network=source.genesis.network, app=self.chain, guard=self.chain.guard, timing=Timing(), clock=now_ms
+        )
+        self.driver.begin()
+        changes: dict[str, Callable[[Frame], Frame]] = {"honest": lambda frame: frame, "liar": lie}
+        self.asked: list[str] = []
+        self.lied_to = False
+
+        async def open_stream(peer: str, protocol: str) -> Any:
+            assert protocol == "sync"
+            self.asked.append(peer)
+            self.lied_to |= peer == "liar"
+            return CallStream(source, changes[peer])
+
+        def connected() -> tuple[str, ...]:  # the liar alone at first, so that it has something to lie about
+            return ("honest", "liar") if self.lied_to else ("liar",)
+
+        self.catchup = Catchup(self.chain, connected, open_stream, self._inject, self._reload)
+
+    async def _inject(self, block: Block, certificate: CommitCertificate) -> bool:
+        self.driver.take(Commit(block, certificate))
+        return self.chain.height() >= certificate.height
+
+    async def _reload(self, install: Callable[[], None]) -> None:
+        self.driver.take(Reload(install))
+
+    async def until(self, height: int) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.catchup.run)
+            with trio.fail_after(600):
+                while self.chain.height() < height:
+                    await trio.sleep(0.5)
+            self.asked.clear()
+            await trio.sleep(20)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def source(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Chain]:
+    found = Chain.open(tmp_path / "source", genesis(request.param))
+    begin = now_ms() - 50_000
+    extend(found, 30, BY_KEY, lambda height: begin + height)
+    yield found
+    found.close()
+
+
+def forged_block(frame: Frame) -> Frame:
+    if not isinstance(frame, SyncBlock):
+        return frame
+    return replace(frame, block=replace(frame.block, header=replace(frame.block.header, time_ms=frame.block.header.time_ms + 1)))
+
+
+def one_signature(frame: Frame) -> Frame:
+    if not isinstance(frame, SyncBlock):
+        return frame
+    return replace(frame, certificate=replace(frame.certificate, signatures=frame.certificate.signatures[:1]))
+
+
+def another_height(frame: Frame) -> Frame:
+    return replace(frame, block=replace(frame.block, header=replace(frame.block.header, height=99))) if isinstance(frame, SyncBlock) else frame
+
+
+@pytest.mark.parametrize("source", [1000], indirect=True)
+@pytest.mark.parametrize("lie", [forged_block, one_signature, another_height, lambda frame: SyncTop(1, 2**40)])
+async def test_blocks_come_from_whoever_tells_the_truth(
+    source: Chain, lie: Callable[[Frame], Frame], tmp_path: Path, autojump_clock: Any
+) -> None:
+    late = Late(tmp_path / "late", source, lie)
+    await late.until(30)
+    assert late.chain.app_hash() == source.app_hash()
+    assert "liar" not in late.asked, "who lied is left alone"
+    late.chain.close()
+
+
+def false_chunk(frame: Frame) -> Frame:
+    return replace(frame, chunk=frame.chunk[:-1] + b"\x00") if isinstance(frame, SnapshotChunk) else frame
+
+
+def false_manifest(frame: Frame) -> Frame:
+    return replace(frame, manifest=replace(frame.manifest, chunks=(bytes(32),))) if isinstance(frame, SnapshotManifest) else frame
+
+
+def false_header(frame: Frame) -> Frame:
+    if not isinstance(frame, LightAnswer):
+        return frame
+    return replace(frame, block=replace(frame.block, header=replace(frame.block.header, app_hash=bytes(32))))
+
+
+@pytest.mark.parametrize("source", [5], indirect=True)
+@pytest.mark.parametrize("lie", [false_chunk, false_manifest, false_header, lambda frame: SyncTop(1, 30, 1000)])
+async def test_a_snapshot_is_taken_only_when_a_header_stands_for_it(
+    source: Chain, lie: Callable[[Frame], Frame], tmp_path: Path, autojump_clock: Any
+) -> None:
+    """The newest snapshot is of 30; without the header after it the one before would do, so the source goes one further."""
+    extend(source, 31, BY_KEY, lambda height: now_ms())
+    late = Late(tmp_path / "late", source, lie)
+    await late.until(31)
+    assert base(late.chain) == 31, "it began at the snapshot"
+    assert late.chain.app_hash() == source.app_hash()
+    late.chain.close()

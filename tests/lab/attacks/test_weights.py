@@ -1,0 +1,60 @@
+"""The roundings on a small matrix, and two sets of real altered weights against the right ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2p.base.errors import ConfigError
+from p2p.lab.attacks import weights
+
+torch = pytest.importorskip("torch")
+ERRORS = {"int8": 0.008, "int6": 0.04, "fp8": 0.05, "int4": 0.15}  # of the root mean square of a normal matrix; measured 0.006 to 0.11
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_rounding_is_as_coarse_as_its_name(name: str) -> None:
+    weight = torch.randn(32, 256, generator=torch.Generator().manual_seed(1))
+    rounded = weights.rounded(name, weight)
+    error = float((rounded - weight).square().mean().sqrt())
+    assert ERRORS[name] / 4 < error < ERRORS[name]
+    if name == "int8":
+        assert all(len(row.unique()) <= 255 for row in rounded)
+    if name in ("int4", "int6"):
+        assert all(len(group.unique()) <= 2 ** int(name[3:]) for group in rounded.reshape(-1, weights.GROUP))
+
+
+def test_rounding_twice_changes_nothing_more() -> None:
+    weight = torch.randn(8, 128, generator=torch.Generator().manual_seed(2))
+    for name in ("int8", "int4"):
+        once = weights.rounded(name, weight)
+        assert torch.allclose(weights.rounded(name, once), once, atol=1e-6)
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    for name in ERRORS:
+        assert not weights.rounded(name, torch.zeros(2, 128)).any()
+
+
+def test_unknown_weights_are_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        weights.prepare("int3")
+    assert caught.value.field == "weights"
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", ["int8", "smaller_model"])
+def test_real_altered_weights_differ_where_they_should(name: str) -> None:
+    from safetensors.torch import load_file
+
+    from p2p.inference.stack.model import prepare_model, weights_hash
+
+    right, altered = prepare_model(), weights.prepare(name)
+    assert weights_hash(right) != weights_hash(altered)
+    assert (altered / "chat_template.jinja").read_bytes() == (right / "chat_template.jinja").read_bytes()
+    one, other = load_file(right / "model.safetensors"), load_file(altered / "model.safetensors")
+    linear = {key for key in one if "layers." in key and one[key].dim() == 2}
+    if name == "int8":
+        assert one.keys() == other.keys()
+        assert {key for key in one if not torch.equal(one[key], other[key])} == linear
+    else:
+        assert len(other) == len(one) - len([key for key in one if "layers." in key]) // 3

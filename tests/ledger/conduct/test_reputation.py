@@ -1,0 +1,104 @@
+"""Reputation is bound to (participant, model, stack): what was earned with one pair spares no check of another."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from p2p.base.types import StackClass, Status
+from p2p.ledger.conduct import reputation as trust
+from p2p.ledger.conduct.executor_conduct import strike
+from p2p.ledger.state.records import MAX_SERVED, MAX_TRUSTED, Participant, Reputation, Served, Standing
+from tests.ledger.lab import RULES, Lab, trusted
+from tests.ledger.orders import part
+
+STACK, OTHER = StackClass.CPU_BF16.value, StackClass.TORCH_CPU_BF16.value
+LAX = replace(RULES, min_checks=0, saving_micro=0, min_checked_tokens=10)
+NAMES = st.sampled_from([f"m{i}" for i in range(12)])
+
+
+def believed(lab: Lab, node: bytes) -> None:
+    """Full reputation, and enough checked in this epoch."""
+    row = Served("toy", STACK, booked_before=100_000, checked_tokens=1000)
+    lab.view.put_participant(replace(part(lab, node), reputations=trusted(100)))
+    lab.view.put_standing(node, replace(lab.view.standing(node), served=(row,)))
+
+
+def test_only_the_pair_it_was_earned_with_is_checked_less() -> None:
+    lab = Lab(rules=LAX)
+    node = lab.nodes[1]
+    believed(lab, node)
+    assert trust.check_milli(lab.view, lab.genesis, node, "toy", STACK) == 10
+    for model, stack in (("toy", OTHER), ("large", STACK), ("large", OTHER), ("toy", STACK + "#other kernels")):
+        assert trust.check_milli(lab.view, lab.genesis, node, model, stack) == 1000
+
+
+def test_an_answer_made_on_another_stack_is_checked_whatever_the_reputation() -> None:
+    lab = Lab(rules=LAX)
+    node = lab.nodes[1]
+
+    def statuses(stack: str) -> list[str]:
+        ids: list[str] = []
+        lab.view.put_standing(node, replace(lab.view.standing(node), bound=()))  # another epoch, as far as stacks go
+        for _ in range(12):
+            believed(lab, node)
+            signed = lab.start(agent=0)
+            while node not in lab.inference(signed.inference_id).candidates:
+                signed = lab.start(agent=0)
+            lab.finish(signed.inference_id, node, stack=stack)
+            lab.block(2)
+            ids.append(lab.status(signed.inference_id))
+        return ids
+
+    assert set(statuses(OTHER)) == {Status.VALIDATING.value}
+    assert statuses(STACK).count(Status.SETTLED.value) >= 10, "1 % of them are checked"
+
+
+def test_an_epoch_earns_for_the_pairs_that_were_checked_enough() -> None:
+    lab = Lab(epoch_blocks=60)
+    node = lab.nodes[1]
+    for _ in range(3):
+        lab.decide(lab.drawn(executor=node, tokens=20), lambda _: {})
+    lab.view.put_standing(node, trust.with_served(
+        lab.view.standing(node), "toy", OTHER, lambda row: replace(row, booked=1, checked_tokens=RULES.min_checked_tokens - 1)
+    ))
+    lab.block(61 - lab.height)
+    assert part(lab, node).reputations == trusted(RULES.reputation_gain)
+    assert lab.view.standing(node).served == (Served("toy", STACK, booked_before=3), Served("toy", OTHER, booked_before=1))
+
+
+def test_one_fault_takes_all_of_it() -> None:
+    lab = Lab()
+    node = lab.nodes[1]
+    lab.view.put_participant(replace(part(lab, node), reputations=(*trusted(100), Reputation("toy", OTHER, 40))))
+    strike(lab.view, node)
+    assert part(lab, node).reputations == ()
+
+
+@given(
+    st.lists(st.tuples(NAMES, NAMES, st.integers(1, 100)), max_size=MAX_TRUSTED, unique_by=lambda row: row[:2]),
+    st.lists(st.tuples(NAMES, NAMES, st.integers(0, 9), st.integers(0, 90)), max_size=60),
+    st.integers(0, 100), st.booleans(),
+)
+def test_rows_are_few_and_points_within_bounds(
+    before: list[tuple[str, str, int]], work: list[tuple[str, str, int, int]], gain: int, halved: bool
+) -> None:
+    participant = Participant(bytes(32), bytes(32), 1, (), reputations=tuple(Reputation(*row) for row in before))
+    standing = Standing()
+    for model, stack, finished, tokens in work:
+        standing = trust.with_served(
+            standing, model, stack, lambda row, f=finished, t=tokens: replace(row, booked=row.booked + f, checked_tokens=row.checked_tokens + t)
+        )
+    assert len(standing.served) <= MAX_SERVED
+    assert len({(row.model, row.stack) for row in standing.served}) == len(standing.served)
+    after = trust.after_epoch(participant, standing, gain=gain, least_tokens=50, halved=halved)
+    assert len(after) <= MAX_TRUSTED
+    assert all(0 < row.points <= trust.MAX_REPUTATION for row in after)
+    for row in after:
+        old, seen = trust.reputation(participant, row.model, row.stack), trust.served(standing, row.model, row.stack)
+        earned = gain if seen.checked_tokens >= 50 else 0
+        assert row.points == (old // 2 if halved else min(trust.MAX_REPUTATION, old + earned))
+    dropped = {(m, s) for m, s, _ in before} - {(row.model, row.stack) for row in after}
+    if not halved and len(after) < MAX_TRUSTED:
+        assert not dropped

@@ -1,0 +1,153 @@
+"""Places among the participants: they cost, the bond returns, and whoever fills them keeps no newcomer out and pushes nobody out who is of use."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from msgspec.structs import replace
+
+from p2p.base.genesis import EconomyRules
+from p2p.base.keys import Key, digest
+from p2p.ledger.participants import places
+from p2p.ledger.participants.registry import MAX_NODES
+from p2p.ledger.rules.ops import Deposit, Unregister, Withdraw
+from tests.ledger.lab import CLIENT, Lab
+from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, signed
+
+BOND, FEE = EconomyRules().registration_bond_micro, EconomyRules().registration_fee_micro
+LOW = replace(ECONOMY, registration_fee_micro=400)  # an answer of 20 + 10 tokens costs 300, one of 20 + 50 costs 700
+NEWCOMER, NODE = Key(b"\x91" * 32), Key(b"\x92" * 32)
+
+
+def key(what: bytes, number: int) -> Key:
+    return Key(digest(b"places", what, number.to_bytes(4, "big")))
+
+
+def funded(lab: Lab, account: Key, amount: int) -> Key:
+    """By a transfer, as a newcomer is."""
+    from p2p.ledger.rules.ops import Transfer
+
+    order(lab, CLIENT, Transfer(account.public, amount))
+    if account.public not in lab.accounts:
+        lab.accounts.append(account.public)
+    return account
+
+
+def nodes(lab: Lab) -> set[bytes]:
+    return {participant.node for participant in lab.view.participants()}
+
+
+def squat(lab: Lab, count: int) -> list[bytes]:
+    """Accounts with money for one place each; as many in a block as are taken."""
+    made = []
+    for number in range(count):
+        owner = funded(lab, key(b"owner", number), BOND + FEE)
+        node = key(b"node", number)
+        order(lab, owner, registration(lab, owner, node))
+        made.append(node.public)
+        if number % places.MAX_NEW == places.MAX_NEW - 1:
+            lab.block()
+    lab.block()
+    return made
+
+
+def test_who_has_nothing_gets_no_place() -> None:
+    lab = lab_of()
+    refused(lab, signed(lab, NEWCOMER, registration(lab, NEWCOMER, NODE)), "balance")
+    funded(lab, NEWCOMER, BOND + FEE - 1)
+    refused(lab, signed(lab, NEWCOMER, registration(lab, NEWCOMER, NODE)), "balance")
+    funded(lab, NEWCOMER, 1)
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    assert NODE.public in nodes(lab)
+
+
+def test_the_bond_returns_when_the_node_leaves_and_not_before_and_the_fee_is_burnt() -> None:
+    lab = lab_of()
+    funded(lab, NEWCOMER, 2 * BOND)
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    assert (balance(lab, NEWCOMER.public), part(lab, NODE.public).bond_micro) == (BOND - FEE, BOND)
+    assert lab.view.totals().burnt_micro == FEE
+    lab.block()
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE, floor=3))
+    assert balance(lab, NEWCOMER.public) == BOND - FEE, "another offer costs nothing"
+    order(lab, NEWCOMER, Deposit(NODE.public, 5))
+    refused(lab, signed(lab, NEWCOMER, Withdraw(NODE.public, 6)), "amount_micro")
+    order(lab, NEWCOMER, Withdraw(NODE.public, 5))
+    order(lab, NEWCOMER, Unregister(NODE.public))
+    lab.block(WAIT + 1)
+    assert NODE.public not in nodes(lab)
+    assert balance(lab, NEWCOMER.public) == 2 * BOND - FEE
+
+
+def test_nodes_of_one_account_and_new_ones_of_one_block_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = lab_of()
+    for number in range(MAX_NODES):
+        order(lab, CLIENT, registration(lab, CLIENT, key(b"node", number)))
+    refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, NODE)), "node")
+    monkeypatch.setattr(places, "MAX_NEW", MAX_NODES)
+    funded(lab, NEWCOMER, 2 * BOND)
+    refused(lab, signed(lab, NEWCOMER, registration(lab, NEWCOMER, NODE)), "node")
+    lab.block()
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+
+
+def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_each() -> None:
+    """The case seen: 1,020 registrations close the network. The attacker's bonds come back to it, its fees do not."""
+    lab = lab_of(peers=4, epoch_blocks=1000)
+    idle = lab.nodes[3]
+    lab.view.put_participant(replace(part(lab, idle), weight=0))  # of the genesis file, with no weight: still nobody's to push out
+    squatters = squat(lab, places.MAX_PARTICIPANTS - 4)
+    assert len(nodes(lab)) == places.MAX_PARTICIPANTS
+    funded(lab, NEWCOMER, BOND + FEE)
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    lab.block()
+    gone = set(squatters) - nodes(lab)
+    assert len(nodes(lab)) == places.MAX_PARTICIPANTS
+    assert NODE.public in nodes(lab)
+    assert set(lab.nodes) <= nodes(lab)
+    assert len(gone) == 1
+    assert gone < set(squatters[: places.MAX_NEW]), "one of the first block's"
+    owner = key(b"owner", squatters.index(gone.pop())).public
+    assert balance(lab, owner) == BOND
+    assert lab.view.totals().burnt_micro == (places.MAX_PARTICIPANTS - 4 + 1) * FEE
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes and goes: weight, genesis, duties and what clients pay through an agent keep a place; of the rest the longest idle goes."""
+    monkeypatch.setattr(places, "MAX_PARTICIPANTS", 14)
+    rng, lab, came = random.Random(seed), lab_of(epoch_blocks=10_000, economy=LOW), dict[bytes, int]()
+    agent = Key(b"\x93" * 32)
+    order(lab, CLIENT, registration(lab, CLIENT, agent))
+    lab.by_node[agent.public] = agent
+    lab.nodes.append(agent.public)
+    for number in range(60):
+        if number % 4 == 0:  # a client's answer through the agent, which costs more than a place
+            signed_request = lab.start(agent=len(lab.nodes) - 1)
+            lab.finish(signed_request.inference_id, tokens=50)
+            lab.block(2)
+            lab.decide(signed_request.inference_id, lambda _: {})
+        owner, node = funded(lab, key(b"owner", number), BOND + FEE), key(b"node", number)
+        order(lab, owner, registration(lab, owner, node))
+        came[node.public] = lab.height
+        lab.block(rng.randint(1, 3))
+        here = nodes(lab)
+        assert {*lab.nodes, node.public} <= here, f"seed {seed}"
+        assert len(here) <= 14
+        left = {at for gone, at in came.items() if gone not in here}
+        assert max(left, default=0) <= min(at for there, at in came.items() if there in here), f"seed {seed}: not the longest idle"
+
+
+def test_what_clients_pay_through_an_agent_keeps_its_place_and_crumbs_do_not() -> None:
+    lab = lab_of(epoch_blocks=10_000, economy=LOW)
+    agent = Key(b"\x93" * 32)
+    order(lab, CLIENT, registration(lab, CLIENT, agent))
+    lab.nodes.append(agent.public)
+    begun = part(lab, agent.public).active
+    for tokens, kept in ((10, False), (30, True)):
+        request = lab.start(agent=len(lab.nodes) - 1)
+        lab.finish(request.inference_id, tokens=tokens)
+        lab.block(2)
+        lab.decide(request.inference_id, lambda _: {})
+        assert (part(lab, agent.public).active > begun) is kept

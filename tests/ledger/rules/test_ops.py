@@ -1,0 +1,363 @@
+"""Orders of accounts: what each does, what each refuses and for which field; a refused one leaves the state's bytes as they were."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from p2p.base.errors import InvalidRequest
+from p2p.base.keys import Domain, Key
+from p2p.base.types import VERSION, Params, Record, RecordKind, Request, SignedRequest
+from p2p.ledger.money.accounts import limits
+from p2p.ledger.money.collateral import MAX_WITHDRAWALS, take
+from p2p.ledger.participants.eligibility import checking, serving
+from p2p.ledger.rules.counted_weights import capped, owner_weight
+from p2p.ledger.rules.ops import Body, Cap, Delegate, Deposit, Revoke, Transfer, Unregister, Vote, Withdraw
+from tests.ledger.lab import CLIENT, Lab, trusted
+from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, rotation, signed
+
+OTHER, HOT, FRESH = Key(b"\x71" * 32), Key(b"\x72" * 32), Key(b"\x73" * 32)
+ESCROW = 1000  # of the lab's request
+
+
+# -- what holds for every order ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [Transfer(OTHER.public, 5), Cap(1, 1), Delegate(HOT.public, 1, 1, 99)], ids=lambda b: type(b).__name__)
+def test_network_signature_and_nonce_come_first(body: Body) -> None:
+    lab = lab_of()
+    good = signed(lab, CLIENT, body)
+    refused(lab, replace(good, signature=bytes(64)), "signature")
+    refused(lab, replace(good, op=replace(good.op, account=OTHER.public)), "signature")
+    refused(lab, replace(good, op=replace(good.op, network="m")), "network")
+    refused(lab, signed(lab, CLIENT, body, nonce=1).__class__(good.op, CLIENT.sign(Domain.REQUEST, lab.network, b"")), "signature")
+    lab.put(lab.nodes[3], RecordKind.OP, good)
+    refused(lab, good, "nonce")
+
+
+def test_requests_and_orders_share_the_nonces() -> None:
+    lab = lab_of()
+    lab.start()
+    refused(lab, signed(lab, CLIENT, Cap(5, 5), nonce=1), "nonce")
+    order(lab, CLIENT, Cap(0, ESCROW))
+    lab.nonces[CLIENT.public] = 1
+    with pytest.raises(InvalidRequest, match="nonce 2 was used"):
+        lab.start()
+
+
+def test_an_order_that_is_not_the_message_of_its_kind_is_refused() -> None:
+    lab = lab_of()
+    good = signed(lab, CLIENT, Cap(1, 1))
+    op = replace(good.op, body=b"\x80")
+    from p2p.base.codec import encode
+
+    wrong = replace(good, op=op, signature=CLIENT.sign(Domain.OP, lab.network, encode(op)))
+    with pytest.raises(Exception, match="wrong shape"):
+        lab.put(lab.nodes[0], RecordKind.OP, wrong)
+    assert lab.view.account(CLIENT.public).nonce_high == 0
+
+
+# -- money -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_moves_what_is_there_and_no_more() -> None:
+    lab = lab_of()
+    lab.accounts.append(OTHER.public)
+    order(lab, CLIENT, Transfer(OTHER.public, 7))
+    assert (balance(lab, CLIENT.public), balance(lab, OTHER.public)) == (10**9 - 7, 7)
+    refused(lab, signed(lab, OTHER, Transfer(CLIENT.public, 8)), "amount_micro")
+    order(lab, CLIENT, Transfer(CLIENT.public, 10**9 - 7))
+    assert balance(lab, CLIENT.public) == 10**9 - 7, "to itself: as before"
+    lab.block()
+
+
+def test_collateral_returns_when_it_has_waited_and_can_be_taken_until_then() -> None:
+    lab, owner, node = lab_of(), None, None
+    owner, node = lab.owners[2], lab.nodes[2]
+    lab.block()
+    refused(lab, signed(lab, owner, Deposit(node, 10**9 + 1)), "amount_micro")
+    refused(lab, signed(lab, owner, Deposit(lab.nodes[3], 5)), "node")
+    refused(lab, signed(lab, CLIENT, Deposit(node, 5)), "node")
+    order(lab, owner, Deposit(node, 100))
+    assert lab.view.totals().collateral_micro == 100
+    refused(lab, signed(lab, owner, Withdraw(node, 101)), "amount_micro")
+    order(lab, owner, Withdraw(node, 60))
+    lab.block(2)
+    assert take(lab.view, node, 70) == 70, "40 that stay, 30 on their way back"
+    totals = lab.view.totals()
+    lab.view.put_totals(replace(totals, burnt_micro=totals.burnt_micro + 70))
+    lab.block(WAIT - 2)
+    assert (part(lab, node).collateral_micro, len(part(lab, node).withdrawals)) == (0, 1), "too early"
+    lab.block()
+    assert (balance(lab, owner.public), part(lab, node).withdrawals) == (10**9 - 100 + 30, ())
+    assert take(lab.view, node, 5) == 0
+
+
+def test_each_withdrawal_waits_its_own_time() -> None:
+    lab = lab_of()
+    owner, node = lab.owners[2], lab.nodes[2]
+    order(lab, owner, Deposit(node, 100))
+    order(lab, owner, Withdraw(node, 3))
+    lab.block()
+    order(lab, owner, Withdraw(node, 4))
+    lab.block(WAIT)
+    assert (balance(lab, owner.public), len(part(lab, node).withdrawals)) == (10**9 - 97, 1)
+    lab.block()
+    assert (balance(lab, owner.public), part(lab, node).withdrawals) == (10**9 - 93, ())
+
+
+def test_withdrawals_that_wait_are_bounded() -> None:
+    lab = lab_of()
+    owner, node = lab.owners[2], lab.nodes[2]
+    order(lab, owner, Deposit(node, 100))
+    for _ in range(MAX_WITHDRAWALS):
+        order(lab, owner, Withdraw(node, 1))
+    refused(lab, signed(lab, owner, Withdraw(node, 1)), "node")
+    lab.block(WAIT + 1)
+    order(lab, owner, Withdraw(node, 1))
+
+
+def test_serving_needs_collateral_where_the_rules_say_so() -> None:
+    lab = lab_of(economy=replace(ECONOMY, collateral_min_micro=50))
+    assert serving(lab.view, lab.genesis, "toy") == []
+    order(lab, lab.owners[1], Deposit(lab.nodes[1], 50))
+    order(lab, lab.owners[2], Deposit(lab.nodes[2], 49))
+    assert [node for node, _ in serving(lab.view, lab.genesis, "toy")] == [lab.nodes[1]]
+
+
+# -- hot keys and caps -----------------------------------------------------------------------------------------------------
+
+
+def start_refused(lab: Lab, field: str, *, signer: Key | None = None) -> None:
+    lab.block()
+    before = dict(lab.view.changes)
+    with pytest.raises(InvalidRequest) as caught:
+        lab.start(signer=signer)
+    assert caught.value.field == field, caught.value
+    assert lab.view.changes == before
+    lab.nonces[CLIENT.public] -= 1
+
+
+def test_a_hot_key_signs_requests_within_its_caps_and_until_it_expires() -> None:
+    lab = lab_of(epoch_blocks=50)
+    start_refused(lab, "signer", signer=HOT)
+    order(lab, CLIENT, Delegate(HOT.public, 2 * ESCROW, ESCROW, 30))
+    assert lab.start(signer=HOT).request.account == CLIENT.public
+    lab.start(signer=HOT)
+    start_refused(lab, "epoch_cap_micro", signer=HOT)
+    lab.start()  # the account itself has no cap
+    order(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW - 1, 30))
+    start_refused(lab, "request_cap_micro", signer=HOT)
+    order(lab, CLIENT, Delegate(HOT.public, 3 * ESCROW, ESCROW, 30))
+    lab.start(signer=HOT)
+    start_refused(lab, "epoch_cap_micro", signer=HOT)  # what it had spent before stayed spent
+    lab.block(31 - lab.height)
+    order(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 32))
+    lab.block()
+    lab.start(signer=HOT)
+    start_refused(lab, "signer", signer=HOT)
+
+
+def test_a_hot_key_cannot_order_and_a_revoked_one_cannot_ask() -> None:
+    lab = lab_of()
+    order(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 300))
+    op = signed(lab, CLIENT, Transfer(HOT.public, 5))
+    from p2p.base.codec import encode
+
+    refused(lab, replace(op, signature=HOT.sign(Domain.OP, lab.network, encode(op.op))), "signature")
+    order(lab, CLIENT, Revoke(HOT.public))
+    start_refused(lab, "signer", signer=HOT)
+    refused(lab, signed(lab, CLIENT, Revoke(HOT.public)), "key")
+    assert lab.view.get(b"limits/" + CLIENT.public) is None, "nothing is left of it"
+
+
+def test_an_account_has_eight_hot_keys_and_expired_ones_make_room() -> None:
+    lab = lab_of()
+    for at in range(8):
+        order(lab, CLIENT, Delegate(bytes([at]) * 32, 1, 1, 3 if at == 0 else 300))
+    refused(lab, signed(lab, CLIENT, Delegate(HOT.public, 1, 1, 300)), "key")
+    refused(lab, signed(lab, CLIENT, Delegate(CLIENT.public, 1, 1, 300)), "key")
+    lab.block(3)
+    refused(lab, signed(lab, CLIENT, Delegate(b"\x01" * 32, 1, 1, lab.height)), "expires")
+    order(lab, CLIENT, Delegate(HOT.public, 1, 1, 300))
+    assert len(limits(lab.view, CLIENT.public).hot) == 8
+
+
+def test_the_accounts_own_caps_bind_whoever_signs_and_begin_anew_with_the_epoch() -> None:
+    lab = lab_of(epoch_blocks=20)
+    order(lab, CLIENT, Cap(2 * ESCROW, ESCROW))
+    order(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 300))
+    lab.start()
+    lab.start(signer=HOT)
+    start_refused(lab, "epoch_cap_micro")
+    start_refused(lab, "epoch_cap_micro", signer=HOT)
+    lab.block(21 - lab.height)
+    lab.start()
+    lab.start()
+    start_refused(lab, "epoch_cap_micro")
+    order(lab, CLIENT, Cap(0, ESCROW - 1))
+    start_refused(lab, "request_cap_micro")
+
+
+# -- nodes -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> None:
+    lab = lab_of()
+    good = registration(lab, CLIENT, FRESH)
+    refused(lab, signed(lab, OTHER, good), "proof")
+    refused(lab, signed(lab, CLIENT, replace(good, node=OTHER.public)), "proof")
+    refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, FRESH, ("toy", "other"))), "model")
+    order(lab, CLIENT, good)
+    assert (part(lab, FRESH.public).weight, part(lab, FRESH.public).reputation) == (0, 0)
+    assert FRESH.public not in dict(serving(lab.view, lab.genesis, "toy"))
+    refused(lab, signed(lab, OTHER, registration(lab, OTHER, FRESH)), "node")
+    refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, lab.keys[1])), "node")
+    order(lab, CLIENT, registration(lab, CLIENT, FRESH, (), 3))
+    assert (part(lab, FRESH.public).models, part(lab, FRESH.public).price_floor_micro) == ((), 3), "its own offer can be changed"
+
+
+def test_who_asks_for_more_than_the_price_draws_no_work_but_checks() -> None:
+    lab = lab_of()
+    order(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=11))
+    assert lab.nodes[1] not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert lab.nodes[1] in dict(checking(lab.view, lab.genesis, "toy"))
+
+
+def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
+    lab = lab_of()
+    owner, node = lab.owners[1], lab.nodes[1]
+    order(lab, owner, Deposit(node, 100))
+    order(lab, owner, Withdraw(node, 30))
+    refused(lab, signed(lab, CLIENT, Unregister(node)), "node")
+    lab.block()
+    order(lab, owner, Unregister(node))
+    assert node not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert node not in dict(checking(lab.view, lab.genesis, "toy"))
+    key = lab.keys[1]
+    for body in (Unregister(node), Deposit(node, 1), Withdraw(node, 1), registration(lab, owner, key), rotation(lab, owner, key, FRESH)):
+        refused(lab, signed(lab, owner, body), "node")
+    assert take(lab.view, node, 80) == 80, "also what waits"
+    totals = lab.view.totals()
+    lab.view.put_totals(replace(totals, burnt_micro=totals.burnt_micro + 80))
+    lab.block(WAIT)
+    assert lab.view.participant(node) is not None
+    lab.block()
+    assert lab.view.participant(node) is None
+    assert balance(lab, owner.public) == 10**9 - 80
+    assert lab.view.totals().collateral_micro == 0
+    order(lab, CLIENT, registration(lab, CLIENT, lab.keys[1]))
+    assert part(lab, node).owner == CLIENT.public
+
+
+def test_an_answer_of_one_who_left_is_paid_to_its_last_owner() -> None:
+    lab = lab_of(validation_delay=WAIT + 3)
+    signed_request = lab.start()
+    executor = lab.finish(signed_request.inference_id)
+    at = lab.nodes.index(executor)
+    order(lab, lab.owners[at], Unregister(executor))
+    lab.block(WAIT + 4)
+    assert lab.view.participant(executor) is None
+    lab.decide(signed_request.inference_id, lambda node: {})
+    assert lab.status(signed_request.inference_id) == "VALIDATED"
+    lab.block((-lab.height) % 20 + 1)  # the epoch's end pays it, less the validators' and the burnt share
+    assert balance(lab, lab.owners[at].public) == 10**9 + 255
+
+
+# -- rotation ----------------------------------------------------------------------------------------------------------------
+
+
+def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None:
+    lab = lab_of()
+    owner, old = lab.owners[1], lab.keys[1]
+    order(lab, owner, Deposit(old.public, 100))
+    order(lab, owner, Withdraw(old.public, 40))
+    lab.view.put_standing(old.public, replace(lab.view.standing(old.public), finished=7))
+    lab.view.put_participant(replace(part(lab, old.public), reputations=trusted(50)))
+    good = rotation(lab, owner, old, FRESH)
+    refused(lab, signed(lab, owner, replace(good, proof=bytes(64))), "proof")
+    refused(lab, signed(lab, owner, replace(good, new_proof=bytes(64))), "new_proof")
+    refused(lab, signed(lab, owner, rotation(lab, owner, old, lab.keys[2])), "new_node")
+    refused(lab, signed(lab, CLIENT, rotation(lab, CLIENT, old, FRESH)), "node")
+    order(lab, owner, good)
+    new = part(lab, FRESH.public)
+    assert (new.node, new.owner, new.reputation, new.weight, new.collateral_micro) == (FRESH.public, owner.public, 50, 10, 60)
+    assert lab.view.standing(FRESH.public).finished == 7
+    assert {p.node for p in lab.view.participants()} == {FRESH.public, *lab.nodes} - {old.public}
+    refused(lab, signed(lab, owner, Deposit(old.public, 1)), "node")
+    refused(lab, signed(lab, owner, registration(lab, owner, old)), "node")
+    refused(lab, signed(lab, owner, rotation(lab, owner, FRESH, old)), "new_node")
+    again = Key(b"\x74" * 32)
+    order(lab, owner, rotation(lab, owner, FRESH, again))
+    assert part(lab, old.public).node == part(lab, FRESH.public).node == again.public, "the first key stands for the last"
+    lab.block(WAIT + 1)
+    assert (balance(lab, owner.public), part(lab, again.public).collateral_micro) == (10**9 - 60, 60), "asked for under the old key"
+    order(lab, owner, Unregister(again.public))
+    lab.block(WAIT + 1)
+    assert [lab.view.participant(key) for key in (old.public, FRESH.public, again.public)] == [None] * 3
+    assert lab.view.owner_of(old.public) == lab.view.owner_of(again.public) == owner.public
+
+
+def test_open_answers_and_duties_of_a_rotated_key_end_without_a_crash() -> None:
+    lab = lab_of()
+    inference_id = lab.drawn()
+    finish = lab.inference(inference_id).finish
+    assert finish is not None
+    executor, validator = finish.record.executor, lab.members(inference_id)[0]
+    for node, new in ((executor, FRESH), (validator, OTHER)):
+        at = lab.nodes.index(node)
+        order(lab, lab.owners[at], rotation(lab, lab.owners[at], lab.keys[at], new))
+    lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)[1:]])
+    second = lab.members(inference_id)
+    assert not {OTHER.public, FRESH.public} & set(second), "neither was fresh: it was asked, or is the executor"
+    lab.decide(inference_id, lambda node: {"valid": False})
+    assert lab.status(inference_id) == "INVALIDATED"
+    assert part(lab, FRESH.public).strikes == 1, "a new key is no new name"
+    assert lab.view.standing(OTHER.public).missed == 1
+
+
+# -- owners ------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_owners_nodes_share_its_cap() -> None:
+    lab = lab_of(owners={1: 0, 2: 0, 3: 0})
+    weights = dict(serving(lab.view, lab.genesis, "toy"))
+    assert [weights[node] for node in lab.nodes] == [6, 6, 6, 6, 10, 10, 10, 10], "30 % of 80 are 24"
+    assert owner_weight(lab.view, lab.genesis, lab.nodes[0]) == 6
+    assert owner_weight(lab.view, lab.genesis, FRESH.public) == 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10**6)), min_size=1, max_size=12), st.integers(1, 1000))
+def test_the_cap_holds_and_nobody_vanishes(rows: list[tuple[int, int]], cap: int) -> None:
+    known = [(bytes([at]), bytes([owner]), weight) for at, (owner, weight) in enumerate(rows)]
+    counted, most = capped(known, cap), sum(weight for _, weight in rows) * cap // 1000
+    for node, _, weight in known:
+        assert (counted[node] > 0) == (weight > 0)
+        assert counted[node] <= weight
+    for owner in {owner for _, owner, _ in known}:
+        mine = [(node, weight) for node, whose, weight in known if whose == owner]
+        assert sum(counted[node] for node, _ in mine) <= max(most, 0) + len(mine), "rounding leaves each its 1"
+        if sum(weight for _, weight in mine) <= most:
+            assert all(counted[node] == weight for node, weight in mine)
+
+
+def test_a_vote_on_nothing_is_refused() -> None:
+    lab = lab_of()
+    refused(lab, signed(lab, lab.owners[0], Vote(bytes(32), True)), "proposal")
+
+
+def test_a_request_names_its_signer() -> None:
+    lab = lab_of()
+    lab.block()
+    body = Request(VERSION, lab.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, HOT.public, 1)
+    from p2p.base.codec import encode
+    from p2p.base.types import StartRecord
+    from p2p.ledger.apply_record import apply_record
+
+    request = SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
+    record = Record(RecordKind.START, encode(StartRecord(request, lab.nodes[0])))
+    with pytest.raises(InvalidRequest, match="signature"):
+        apply_record(lab.view, lab.genesis, 2, lab.nodes[0], record)

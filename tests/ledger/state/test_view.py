@@ -1,0 +1,68 @@
+"""What the chain tells its peers: duties by phase, who may have a payload, the state of verification."""
+
+from __future__ import annotations
+
+from p2p.base.codec import encode
+from p2p.base.types import verdict_commitment
+from p2p.chain.views.inferences import duties, inference_view, may_fetch, verification_view
+from tests.ledger.lab import Lab
+
+
+def test_duties_are_to_commit_then_to_reveal_then_none() -> None:
+    lab = Lab()
+    inference_id = lab.drawn()
+    node, other, silent = lab.members(inference_id)
+    (first,) = duties(lab.view, node)
+    assert (first.inference_id, first.commitment, first.beacon) == (inference_id, None, lab.inference(inference_id).panels[0].beacon)
+    verdict = lab.verdict(inference_id, node)
+    lab.commit(verdict)
+    assert duties(lab.view, node) == [], "committed, not yet time to reveal"
+    lab.commit(lab.verdict(inference_id, other))
+    lab.until(inference_id, lambda found: found.panels[-1].revealing)
+    (second,) = duties(lab.view, node)
+    assert second.commitment == verdict_commitment(verdict)
+    assert duties(lab.view, silent) == [], "too late to commit"
+    lab.reveal(verdict)
+    assert duties(lab.view, node) == []
+    outsider = next(n for n in lab.nodes if n not in lab.members(inference_id))
+    assert duties(lab.view, outsider) == []
+
+
+def test_only_the_agent_and_validators_may_have_the_payload() -> None:
+    lab = Lab()
+    signed = lab.start(agent=0)
+    inference_id = signed.inference_id
+    lab.finish(inference_id)
+    assert not any(may_fetch(lab.view, inference_id, key.peer_id) for key in lab.keys[1:]), "nobody is drawn yet"
+    lab.block(2)
+    lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)])
+    allowed = {lab.nodes[0], *lab.inference(inference_id).members}
+    assert len(lab.inference(inference_id).members) == 6, "both committees"
+    assert {key.public for key in lab.keys if may_fetch(lab.view, inference_id, key.peer_id)} == allowed
+    assert not may_fetch(lab.view, bytes(32), lab.keys[0].peer_id)
+
+
+def test_the_views_are_plain_data_and_say_what_happened() -> None:
+    lab = Lab()
+    inference_id = lab.drawn()
+    lab.decide(inference_id, lambda node: {"valid": False})
+    found = inference_view(inference_id, lab.inference(inference_id))
+    assert encode(found)
+    assert (found["status"], len(found["panels"]), len(found["verdicts"])) == ("INVALIDATED", 2, 6)
+    assert found["dispute_height"] == found["panels"][1]["height"]
+    view = verification_view(lab.view, lab.genesis, lab.height - 1)
+    assert encode(view)
+    assert (view["cheats"], view["honest"], view["false_alarms"]) == (1, 0, 0)
+    rows = {row["node"]: row for row in view["participants"]}
+    executor = rows[found["executor"]]
+    assert (executor["checked"], executor["strikes"], executor["convicted"]) == (1, 1, False)
+    assert executor["log_e_milli"] > 4000
+    assert sum(row["duties"] for row in rows.values()) == 6
+
+
+def test_the_query_is_public_and_a_plants_commitment_names_no_inference() -> None:
+    from p2p.base.types import PlantCommit, RecordKind
+    from p2p.chain.queries import PUBLIC_OPS, _about
+
+    assert "verification" in PUBLIC_OPS
+    assert _about(RecordKind.PLANT_COMMIT, encode(PlantCommit(bytes(32), bytes(32)))) == b""

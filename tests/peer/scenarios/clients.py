@@ -1,0 +1,86 @@
+"""Clients of a test network that do what a well-behaved one does not. Law: the real client's code as far as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+from p2p.base.codec import unpack
+from p2p.base.genesis import Genesis
+from p2p.base.keys import Key
+from p2p.base.types import VERSION, SignedRequest
+from p2p.client.ask import AskSpec, ask_over, prepare, query
+from p2p.client.nonces import Nonces
+from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.peer.config import DEFAULT_MODEL
+from p2p.wire.frames import Ask, Frame, pack_frame, parse_frame
+from tests.net_lab import Net
+
+Event = dict[str, Any]
+
+
+def spec_of(net: Net, agent: int = 0, executor: int | None = None, **change: Any) -> AskSpec:
+    genesis = unpack(Genesis, (net.directory / "client" / "genesis.cbor").read_bytes())
+    key = Key.load(net.directory / "client" / "account.key")
+    wanted = bytes.fromhex(net.node(executor)) if executor is not None else None
+    defaults = {"prompt": "hello", "nonces": Nonces(net.directory / "client" / "nonces")}
+    return AskSpec(net.address(agent), key, genesis.network, DEFAULT_MODEL, genesis=genesis, choose_executor=wanted, **{**defaults, **change})
+
+
+@asynccontextmanager
+async def connected(net: Net, peer: int, key: Key | None = None) -> AsyncIterator[Network]:
+    config = NetworkConfig(key or Key.generate(), net.genesis.network, (), (), expected_size=1, min_connections=0)
+    async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
+        await network.connect(net.address(peer))
+        yield network
+
+
+async def leave_when(network: Network, spec: AskSpec, enough: Callable[[list[Event]], bool]) -> list[Event]:
+    """Ask, and break off when `enough` says so; the connection stays."""
+    events: list[Event] = []
+    answer = ask_over(network, spec)
+    async for event in answer:
+        events.append(event)
+        if enough(events):
+            break
+    await answer.aclose()
+    return events
+
+
+def tokens(events: list[Event]) -> int:
+    return sum(event["event"] == "token" for event in events)
+
+
+async def signed_for(network: Network, spec: AskSpec) -> tuple[SignedRequest, Event]:
+    """A request as the client would sign it now, and what the peer said of its chain."""
+    peer = spec.peer.rsplit("/p2p/", 1)[-1]
+
+    async def question(body: dict[str, Any]) -> dict[str, Any]:
+        return await query(network, peer, body)
+
+    tip = await question({"op": "account", "account": spec.payer.hex()})
+    return (await prepare(spec, question))[0], tip
+
+
+async def say(network: Network, peer: str, frame: Frame) -> list[Frame]:
+    """One frame on a new `infer` stream; what comes back, to the end."""
+    stream = await network.open_stream(peer.rsplit("/p2p/", 1)[-1], "infer")
+    answers: list[Frame] = []
+    try:
+        await stream.send(pack_frame(frame))
+        while not answers or type(answers[-1]).__name__ not in ("Done", "Failure"):
+            answers.append(parse_frame(await stream.receive(timeout_s=30)))
+    finally:
+        await stream.close()
+    return answers
+
+
+async def ask_raw(network: Network, peer: str, signed: SignedRequest, prompt: str) -> list[Frame]:
+    return await say(network, peer, Ask(VERSION, signed, prompt))
+
+
+def run(work: Callable[[], Any]) -> Any:
+    return trio.run(work)

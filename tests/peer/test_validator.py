@@ -1,0 +1,370 @@
+"""The validator's shell: durable before it is said, the same word after a restart, revealed only when it is time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import trio
+from msgspec import structs
+
+from p2p.base.codec import encode, unpack
+from p2p.base.errors import Overloaded, Unavailable
+from p2p.base.genesis import CheckRules, ModelSpec
+from p2p.base.keys import Key, digest
+from p2p.base.types import (
+    FinishReason,
+    FinishRecord,
+    InferenceId,
+    Params,
+    RecordKind,
+    Request,
+    SignedBatch,
+    Verdict,
+    VerdictCommit,
+    VerdictKind,
+    verdict_commitment,
+)
+from p2p.chain.views.inferences import Claim, Duty
+from p2p.peer import validator
+from p2p.peer.outbox import Outbox
+from p2p.peer.validator import Validator, next_ranks
+from p2p.verification import artifact as artifacts
+from p2p.verification import tape
+from p2p.verification.duty import reveal_positions
+from p2p.verification.profile import Profile
+from p2p.verification.text import text_hash
+from p2p.wire.frames import Payload, PayloadWanted, pack_frame, parse_frame
+from tests.fake_vllm import Toy
+from tests.verification import toy
+from tests.verification.toy import generate, rows
+
+KEY = Key(b"\x31" * 32)
+IID = InferenceId(b"\x09" * 32)
+BEACON, PROMPT = b"\x0a" * 32, "hi"
+TOKENS = (1, 50, 60)
+SPEC = ModelSpec("toy", b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
+
+
+@dataclass
+class FakeChain:
+    duties: list[Duty] = field(default_factory=list)
+    kept: dict[bytes, bytes] = field(default_factory=dict)
+    found: Claim | None = None
+    rules: CheckRules = field(default_factory=CheckRules)
+    top: int = 8
+
+    def pending_duties(self, node: bytes) -> list[Duty]:
+        assert node == KEY.public
+        return self.duties
+
+    def claim(self, inference_id: bytes) -> Claim | None:
+        return self.found
+
+    def put_payload(self, key: bytes, raw: bytes) -> None:
+        if key != IID:  # the payload itself is kept under the inference's id; these tests look at verdicts
+            self.kept[key] = raw
+
+    def payload(self, key: bytes) -> bytes | None:
+        return self.kept.get(key)
+
+    def checks(self) -> CheckRules:
+        return self.rules
+
+    def height(self) -> int:
+        return self.top
+
+
+class FakeEngine:
+    def __init__(self, salt: int = 1, fail: bool = False, scale: float = 1.0) -> None:
+        self.toy, self.fail = Toy(salt, scale), fail
+
+    async def tokenize_chat(self, prompt: str) -> tuple[int, ...]:
+        return TOKENS
+
+    async def score(self, prompt_tokens: Any, output_tokens: Any, top: int) -> Any:
+        if self.fail:
+            raise Unavailable("down", field="ml_node")
+        return tuple(rows(self.toy, tuple(output_tokens)))
+
+
+class FakeStream:
+    def __init__(self, payload: Payload) -> None:
+        self.payload = payload
+
+    async def send(self, data: bytes) -> None: ...
+
+    async def receive(self, **_: Any) -> bytes:
+        return pack_frame(self.payload)
+
+    async def close(self) -> None: ...
+
+
+def answer(length: int = 40) -> tuple[Claim, Payload]:
+    request = Request(1, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50, bytes(32), 40)
+    seed = tape.tape_seed(BEACON, IID, 1)
+    steps = generate(Toy(1), length, request.params, seed)
+    made = artifacts.build(artifacts.header_for(request, IID, SPEC, seed, TOKENS, FinishReason.LENGTH), steps)
+    finish = FinishRecord(IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(TOKENS), len(steps), FinishReason.LENGTH)
+    return Claim(request, finish, BEACON, SPEC), Payload(PROMPT, made.to_bytes())
+
+
+class Lab:
+    def __init__(self, chain: FakeChain, outbox: Any = None, engine: Any = None, length: int = 40) -> None:
+        self.chain, self.outbox = chain, outbox or Outbox(KEY, "n")
+        chain.found, payload = answer(length)
+
+        async def open_stream(peer: str, protocol: str) -> Any:
+            return FakeStream(payload)
+
+        self.validator = Validator(KEY, "n", chain, self.outbox, open_stream, frozenset({2}), engine or FakeEngine())  # type: ignore[arg-type]
+        self.validator.profile = PROFILE
+        self.taken = 0  # nonce up to which the chain has this peer's batches
+
+    async def height(self) -> None:
+        async with trio.open_nursery() as nursery:
+            await self.validator.on_height(nursery)
+
+    def sent(self) -> list[tuple[RecordKind, bytes]]:
+        return [(r.kind, r.body) for raw in self.outbox.due(self.taken, 0) for r in unpack(SignedBatch, raw).batch.records]
+
+
+PROFILE = Profile("toy", "00", {}, 500, {"vllm-cpu-bf16>vllm-cpu-bf16": toy.calibrated()})
+
+
+def duty(commitment: bytes | None = None) -> Duty:
+    return Duty(IID, 7, b"\x0b" * 32, commitment, closes=67)
+
+
+async def committed(lab: Lab) -> VerdictCommit:
+    lab.chain.duties = [duty()]
+    await lab.height()
+    ((kind, body),) = lab.sent()
+    assert kind is RecordKind.VERDICT_COMMIT
+    return unpack(VerdictCommit, body)
+
+
+async def test_it_commits_then_reveals_what_it_committed_to() -> None:
+    lab = Lab(FakeChain())
+    commit = await committed(lab)
+    lab.taken = 10
+    await lab.height()
+    assert lab.sent() == [], "not twice"
+    lab.chain.duties = [duty(commit.commitment)]
+    await lab.height()
+    ((kind, body),) = lab.sent()
+    verdict = unpack(Verdict, body)
+    assert kind is RecordKind.VERDICT
+    assert verdict_commitment(verdict) == commit.commitment
+    assert (verdict.valid, verdict.tokens) == (True, 40)
+    assert tuple(row.position for row in verdict.numbers) == reveal_positions(b"\x0b" * 32, IID, KEY.public, 40)
+
+
+async def test_after_a_restart_it_says_the_same() -> None:
+    chain = FakeChain()
+    first = await committed(Lab(chain))
+    again = Lab(chain, engine=FakeEngine(fail=True))  # it need not even be able to check
+    second = await committed(again)
+    assert first == second
+    third = Lab(chain, engine=FakeEngine(fail=True))
+    third.validator.engine = None
+    chain.duties = [duty(first.commitment)]
+    await third.height()
+    assert [kind for kind, _ in third.sent()] == [RecordKind.VERDICT]
+
+
+async def test_the_verdict_is_on_disk_before_the_commitment_leaves() -> None:
+    chain = FakeChain()
+
+    class Watching(Outbox):
+        def put(self, kind: RecordKind, body: object) -> None:
+            assert isinstance(body, VerdictCommit)
+            assert [verdict_commitment(unpack(Verdict, raw)) for raw in chain.kept.values()] == [body.commitment]
+            super().put(kind, body)
+
+    await committed(Lab(chain, Watching(KEY, "n")))
+
+
+async def test_it_reveals_nothing_that_it_did_not_commit_to() -> None:
+    chain = FakeChain()
+    lab = Lab(chain)
+    await committed(lab)
+    lab.taken = 10
+    chain.duties = [duty(b"\x01" * 32)]
+    await lab.height()
+    assert lab.sent() == []
+
+
+async def test_another_model_is_invalid() -> None:
+    lab = Lab(FakeChain(), engine=FakeEngine(salt=9))
+    await committed(lab)
+    (raw,) = lab.chain.kept.values()
+    verdict = unpack(Verdict, raw)
+    assert (verdict.valid, verdict.tokens, verdict.llr_milli > 0) == (False, 40, True)
+
+
+@pytest.mark.parametrize(("vocabulary", "good"), [(None, True), (toy.WORDS, False)])
+async def test_a_text_that_is_not_the_tokens_is_invalid_for_who_can_read_them(vocabulary: Any, good: bool) -> None:
+    lab = Lab(FakeChain())
+    lab.validator.vocabulary = vocabulary
+    assert lab.chain.found is not None
+    for text, right in (("something else", good), (toy.WORDS.text(artifacts.parse(answer()[1].artifact).tokens), True)):
+        finish = structs.replace(lab.chain.found.finish, text_hash=text_hash(text))
+        opinion = await lab.validator.opinion(duty(), replace(lab.chain.found, finish=finish))
+        assert (opinion.report.valid, opinion.withheld) == (right, False), opinion.report.reason
+
+
+async def test_what_stage_0_refuses_has_no_numbers() -> None:
+    lab = Lab(FakeChain())
+    claim, _ = answer()
+    lab.chain.found = Claim(claim.request, structs.replace(claim.finish, output_tokens=41), claim.beacon, claim.spec)
+    await committed(lab)
+    (raw,) = lab.chain.kept.values()
+    verdict = unpack(Verdict, raw)
+    assert (verdict.kind, verdict.tokens, verdict.llr_milli, verdict.numbers) == (VerdictKind.INVALID, 0, 0, ())
+    assert verdict.reason
+
+
+@pytest.mark.parametrize("what", ["gone", "prompt", "artifact", "root"])
+async def test_what_it_cannot_get_it_calls_withheld_and_never_wrong(what: str, autojump_clock: Any) -> None:
+    """Also where somebody gives something else than what was signed for: nobody can show who it was."""
+    lab = Lab(FakeChain(top=60))
+    _, payload = answer()
+    other = answer(41)[1]
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        if what == "gone":
+            raise Unavailable("gone", field="peer")
+        return FakeStream({"prompt": Payload("other", payload.artifact), "artifact": Payload(PROMPT, b"\x80"), "root": other}[what])
+
+    lab.validator.open_stream = open_stream
+    await committed(lab)
+    (raw,) = lab.chain.kept.values()
+    verdict = unpack(Verdict, raw)
+    assert (verdict.kind, verdict.tokens, verdict.llr_milli, verdict.numbers) == (VerdictKind.WITHHELD, 0, 0, ())
+    assert "nobody gave the payload" in verdict.reason
+
+
+async def test_it_keeps_looking_until_it_must_speak(autojump_clock: Any) -> None:
+    """An executor that was stopped comes back: what it shows then is judged."""
+    lab = Lab(FakeChain())
+    _, payload = answer()
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        if trio.current_time() < 100:
+            raise Unavailable("stopped", field="peer")
+        return FakeStream(payload)
+
+    lab.validator.open_stream = open_stream
+    await committed(lab)
+    (raw,) = lab.chain.kept.values()
+    assert unpack(Verdict, raw).kind is VerdictKind.VALID
+
+
+async def test_what_is_here_already_is_asked_of_nobody() -> None:
+    """It was this peer that relayed it, or it checked it before a restart."""
+    lab = Lab(FakeChain())
+    lab.chain.kept[IID] = encode(answer()[1])
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        raise AssertionError("asked")
+
+    lab.validator.open_stream = open_stream
+    await committed(lab)
+    assert [unpack(Verdict, raw).kind for key, raw in lab.chain.kept.items() if key != IID] == [VerdictKind.VALID]
+
+
+async def test_who_hides_many_does_not_keep_others_from_being_checked(autojump_clock: Any) -> None:
+    """Looking for a payload takes no place on the ML node."""
+    lab = Lab(FakeChain())
+    _, payload = answer()
+    hidden = [InferenceId(bytes([at]) * 32) for at in range(20, 20 + 2 * validator.MAX_CHECKS_AT_ONCE)]
+    lab.chain.duties = [*(Duty(iid, 7, b"\x0b" * 32, None, closes=67) for iid in hidden), duty()]
+    asked: list[bytes] = []
+
+    class Stream(FakeStream):
+        async def send(self, data: bytes) -> None:
+            frame = parse_frame(data)
+            assert isinstance(frame, PayloadWanted)
+            asked.append(frame.inference_id)
+            if frame.inference_id != IID:
+                await trio.sleep_forever()
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        return Stream(payload)
+
+    lab.validator.open_stream = open_stream
+    async with trio.open_nursery() as nursery:
+        await lab.validator.on_height(nursery)
+        while not (sent := lab.sent()):
+            await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert set(hidden) < set(asked), "all of them were being looked for"
+    ((kind, body),) = sent
+    assert (kind, unpack(VerdictCommit, body).inference_id) == (RecordKind.VERDICT_COMMIT, IID)
+
+
+async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validator, "RETRY_S", 0)
+    chain = FakeChain(duties=[duty()])
+    lab = Lab(chain, engine=FakeEngine(fail=True))
+    await lab.height()
+    assert lab.sent() == []
+    assert not chain.kept
+    lab.validator.engine = FakeEngine()  # type: ignore[assignment]
+
+    def full(kind: RecordKind, body: object) -> None:
+        raise Overloaded("full", field="records")
+
+    lab.validator.outbox = type("Full", (), {"put": staticmethod(full)})()
+    await lab.height()
+    lab.validator.outbox = lab.outbox
+    await lab.height()
+    assert [kind for kind, _ in lab.sent()] == [RecordKind.VERDICT_COMMIT]
+
+
+async def test_a_stack_nobody_calibrated_is_the_executors_fault_and_an_own_one_is_not() -> None:
+    lab = Lab(FakeChain())
+    artifact = artifacts.parse(answer()[1].artifact)
+    lab.validator.stack = "my-own-stack"
+    with pytest.raises(Unavailable, match="no calibration"):
+        lab.validator.weigh(artifact, ())
+    lab.validator.profile = replace(PROFILE, pairs={"other>vllm-cpu-bf16": toy.calibrated()})
+    report = lab.validator.weigh(artifact, ())
+    assert not report.valid
+    assert report.tokens == 0
+
+
+async def test_without_a_calibration_of_this_model_there_is_no_verdict() -> None:
+    """Thresholds come from a profile; a peer without one says nothing rather than something by eye."""
+    chain = FakeChain(duties=[duty()])
+    lab = Lab(chain)
+    for profile in (None, replace(PROFILE, model="another")):
+        lab.validator.profile = profile
+        await lab.height()
+        assert lab.sent() == []
+        assert not chain.kept
+
+
+def test_ranks_after_those_of_the_artifact() -> None:
+    row = {100 + i: -float(i) for i in range(20)}
+    assert next_ranks(row) == ((108, -8000), (109, -9000), (110, -10000), (111, -11000))
+    assert next_ranks({5: 0.0, **dict.fromkeys(range(10, 30), -5000000000.0)})[0][1] == -1_000_000
+    assert next_ranks({100 + i: -float(i) for i in range(20)}, 1)[0] == (112, -12000)
+    for panel, count in ((0, 11), (1, 15)):
+        with pytest.raises(Unavailable):
+            next_ranks(dict.fromkeys(range(count), 0.0), panel)
+    assert encode(next_ranks(row))
+
+
+def test_the_rate_of_false_alarms_is_the_rule_in_force() -> None:
+    """A vote changes it on the chain; nothing is remembered from the genesis file."""
+    lab = Lab(FakeChain())
+    artifact = artifacts.parse(answer()[1].artifact)
+    limits = []
+    for ppm in (10_000, 100):
+        lab.chain.rules = CheckRules(false_alarm_ppm=ppm)
+        reason = lab.validator.weigh(artifact, toy.rows(toy.Toy(1), artifact.tokens)).reason
+        limits.append(float(reason.partition("(limit ")[2].partition(")")[0]))
+    assert limits[0] < limits[1]

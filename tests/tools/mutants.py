@@ -1,0 +1,255 @@
+"""`make mutants`: remove one safeguard at a time and see the suite fail. Law: a mutant that survives is a hole in the tests.
+
+Each mutant is one replacement in one file of a copy of the tree; unit tests, conformance and simulation run until one of them fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conformance import folder
+
+ROOT = Path(__file__).parents[2]
+C, V, INF = "p2p/consensus/", "p2p/verification/", "p2p/inference/"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    Mutant("lock is not checked (L22)", C + "round.py", "free = self.locked is None or self.locked[0] == block_id\n", "free = True\n"),
+    Mutant("lock is not checked (L28)", C + "round.py", " or self.locked[1] <= valid_round", " or True"),
+    Mutant("valid round is not before the round", C + "round.py", "if not 0 <= valid_round < self.round:", "if valid_round < 0:"),
+    Mutant("valid block is not updated", C + "round.py", "        self.valid = (block_id, self.round)\n", ""),
+    Mutant("lock is not set", C + "round.py", "        self.locked = (block_id, self.round)\n", ""),
+    Mutant("timeouts act in any round", C + "round.py",
+           "        if round_ != self.round:\n            return None\n        if kind", "        if kind"),
+    Mutant("polka is not asked for (L28)", C + "machine.py",
+           "if self.validators.is_quorum(self.votes.weight_for(pol_round, VoteType.PREVOTE, block_id)) and", "if"),
+    Mutant("polka counts prevotes with any valid round", C + "machine.py",
+           "VoteType.PREVOTE, proposal.block_id, proposal.pol_round)", "VoteType.PREVOTE, proposal.block_id)"),
+    Mutant("block is not asked to be valid (D)", C + "machine.py",
+           "if self.validity.get(block_id, False):\n                return self._emit",
+           "if block_id in self.validity:\n                return self._emit"),
+    Mutant("block is not asked to be valid (O)", C + "machine.py",
+           "if self.validity.get(block_id, False):\n                return block_id",
+           "if block_id in self.validity:\n                return block_id"),
+    Mutant("anybody proposes", C + "machine.py", " or proposal.proposer != self.proposer_of(proposal.round):", ":"),
+    Mutant("quorum one too low", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight >= 2 * self.total - 3"),
+    Mutant("quorum not strict", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight >= 2 * self.total"),
+    Mutant("quorum one too high", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight > 2 * self.total + 3"),
+    Mutant("skip at exactly a third", C + "validators.py", "3 * weight > self.total", "3 * weight >= self.total"),
+    Mutant("guard lets everything pass", C + "guard.py", "return there > here or (", "return True or ("),
+    Mutant("signature before the guard", C + "driver.py",
+           "        self._guard.record(self.height, [*map(replay.entry, self._unlogged), replay.entry(replay.Judged(message))], guard)\n", ""),
+    Mutant("log is not replayed", C + "replay.py", "    for raw in logged:", "    for raw in logged[:0]:"),
+    Mutant("second vote replaces the first", C + "votes.py",
+           "            if known.vote.block_id == vote.block_id or not whole:\n                return False\n",
+           "            if known.vote.block_id == vote.block_id:\n                return False\n"),
+    Mutant("rounds ahead are not bounded", C + "votes.py",
+           "self._rounds_ahead(vote, round_now) >= self._max_future:\n            return False", "False:\n            return False"),
+    Mutant("precommits may name a valid round", C + "messages.py", "return self.valid_round == NIL_ROUND", "return True"),
+    Mutant("one domain for both votes", C + "messages.py", "VoteType.PRECOMMIT: Domain.PRECOMMIT}", "VoteType.PRECOMMIT: Domain.PREVOTE}"),
+    Mutant("signatures of commits are not verified", C + "certificates.py",
+           "and all(vote.verify() for vote in commit_votes(certificate, network))", ""),
+    Mutant("polka certificates need no quorum", C + "certificates.py",
+           "return right and validators.is_quorum(sum(map(validators.weight, senders)))", "return right"),
+    Mutant("signatures of polkas are not verified", C + "certificates.py",
+           "sum(map(validators.weight, senders))) and all(\n        knows(signed) or signed.verify() for signed in certificate.votes\n    )",
+           "sum(map(validators.weight, senders)))"),
+    Mutant("validator set hash is not checked", C + "header.py", "h.validators_hash == validators.hash()", "True"),
+    Mutant("next set hash is not checked", C + "header.py", "h.next_validators_hash == ValidatorSet.of(app.next_validators()).hash()", "True"),
+    Mutant("app hash is not checked", C + "header.py", "h.app_hash == app.app_hash()", "True"),
+    Mutant("last commit is not checked", C + "header.py", "if last is not None and not _right_commit(app, last, network):", "if False:"),
+    Mutant("beacon is not checked", C + "header.py",
+           "if not check_beacon(h.proposer, app.beacon(), h.height, h.round, h.beacon, h.beacon_proof):", "if False:"),
+    Mutant("old block in a new proposal", C + "gate.py", "header.round == p.round if p.pol_round < 0 else", "True if p.pol_round < 0 else"),
+    Mutant("evidence is not checked in blocks", C + "header.py", "if None in offenders or len", "if len"),
+    Mutant("evidence twice, or against the punished", C + "header.py",
+           " or len(set(offenders)) < len(offenders) or set(offenders) & app.punished()", ""),
+    Mutant("evidence without signatures", C + "evidence.py",
+           "return same and a.vote != b.vote and a.verify() and b.verify()", "return same and a.vote != b.vote"),
+    Mutant("amnesia looks at no valid round", C + "votes.py",
+           "prevote.valid_round < precommit.round < prevote.round", "precommit.round < prevote.round"),
+    Mutant("offenders stay in the set", "p2p/ledger/participants/validator_sets.py", " and node not in out", ""),
+    Mutant("sync takes any certificate", C + "driver.py",
+           "            and verify_commit(certificate, self._network, self.validators)\n", ""),
+    Mutant("state is not part of the transaction", "p2p/chain/chain.py",
+           '        batch.put("meta", b"tip", encode(tip))\n        self.store.commit(batch)\n        self._tip',
+           '        self.store.commit(batch)\n        late = Batch()\n        late.put("meta", b"tip", encode(tip))\n'
+           "        self.store.commit(late)\n        self._tip"),
+    Mutant("body: another one under a signature", C + "gate.py", "return covered and is_right_claim(message", "return is_right_claim(message"),
+    Mutant("body: the list is not checked", C + "compact.py", "return covered and is_right_claim(self", "return is_right_claim(self"),
+    Mutant("body: what was fetched is not checked", C + "compact.py",
+           " or any(leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True))", ""),
+    Mutant("body: fetched for anything", C + "bodies.py", "if not self._is_of_use(place, signed, offers):", "if False:"),
+    Mutant("body: many fetches from one", C + "bodies.py", " or author in self._busy or author in self._liars", ""),
+    Mutant("time: judged with a polka too", C + "machine.py",
+           "proposal_with_polka(block_id, pol_round, valid=valid)",
+           "proposal_with_polka(block_id, pol_round, valid=valid and (self.round, block_id) not in self.untimely)"),
+    Mutant("time: untimely is kept as invalid", C + "driver.py",
+           "return replay.Judged(signed, valid, timely)", "return replay.Judged(signed, valid and timely, timely)"),
+    Mutant("time: not judged", C + "machine.py", "valid=valid and timely)", "valid=valid)"),
+    Mutant("time: by when the queue came to it", C + "driver.py", "event.proposal, event.at_ms", "event.proposal, self.clock()"),
+    Mutant("time: judged again after a crash", C + "replay.py", "plain[1], plain[2])", "plain[1])"),
+    Mutant("a far round is looked up", C + "machine.py", "if not self.is_near(proposal.round) or ", "if "),
+    Mutant("a round certificate counts within the bound only", C + "machine.py",
+           "[self.votes.add(vote, self.round, justified=True)", "[self.votes.add(vote, self.round)"),
+    Mutant("other heights are passed on", C + "inbox.py",
+           "        if place is None:\n            return IGNORED", "        if place is None:\n            return Outcome.ACCEPT, None"),
+    Mutant("repeats are passed on", C + "inbox.py",
+           "        if not self.may_pass(content):\n            return IGNORED\n        if not is_right", "        if not is_right"),
+    Mutant("a certificate may name a sender twice", C + "certificates.py", "all(a < b for", "all(a <= b for"),
+    Mutant("a known vote under another signature is believed", C + "votes.py",
+           "return self.first(vote.validator, vote.round, vote.type) == signed",
+           "known = self.first(vote.validator, vote.round, vote.type)\n        return known is not None and known.vote == vote"),
+    Mutant("client: the genesis file's hash is not signed", "p2p/base/genesis.py",
+           'NetworkId(f"{self.name}@{self.hash.hex()[:HASH_DIGITS]}")', "NetworkId(self.name)"),
+    Mutant("client: a draw of any height", "p2p/ledger/apply_record.py",
+           "    if not height - DRAW_WINDOW <= request.draw_height < height:\n", "    if not request.draw_height < height:\n"),
+    Mutant("client: an agent takes a draw of any age", "p2p/peer/agent.py",
+           "if not height - BEACON_MAX_AGE <= request.draw_height <= height:", "if False:"),
+    Mutant("client: a nonce far ahead is taken", "p2p/ledger/state/records.py", "-MAX_NONCE_AHEAD <= behind < 0", "behind < 0"),
+    Mutant("client: a nonce on a peer's word", "p2p/client/tip_proof.py", "<= offered <= last + NONCES_ON_WORD:", "<= offered:"),
+    Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):", "for lower in (2, 1, 0):"),
+    Mutant("strangers get the whole budget", "p2p/gossip/budget.py", "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
+    Mutant("items are not counted", "p2p/base/codec.py", "                left_to_announce -= left\n", ""),
+    Mutant("a price counts what comes back", "p2p/ledger/money/outcomes.py", "        credit(view, client, amount)\n",
+           "        credit(view, client, amount)\n        used_by(view, inference.signed_request.request.model, height, 50)\n"),
+    Mutant("a price counts what one asks of oneself", "p2p/ledger/money/outcomes.py",
+           "    if view.owner_of(finish.executor) != request.account:", "    if True:"),
+    Mutant("who came last goes first", "p2p/ledger/participants/places.py",
+           "one.node in racing, one.active, one.node", "one.node in racing, -one.active, one.node"),
+    Mutant("a vote weighs what its account has given away", "p2p/ledger/governance.py",
+           "weight=min(cast.weight, _counts(view, cast.account))", "weight=cast.weight"),
+    Mutant("a sender that is not known here is somebody's fault", "p2p/chain/tx_pool.py",
+           'raise Unavailable("the sender is no participant', 'raise RemoteProtocolError("the sender is no participant'),
+    Mutant("batches of any number are kept", "p2p/chain/tx_pool.py", "if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:", "if False:"),
+    Mutant("a content is handed on again and again", "p2p/chain/tx_pool.py",
+           "return Outcome.ACCEPT if self.mempool.is_news(raw, self._tip.height) else Outcome.IGNORE", "return Outcome.ACCEPT"),
+    Mutant("signatures of transactions are not verified", "p2p/chain/tx_pool.py",
+           "                check_signature(self.genesis, tx)\n        except RemoteProtocolError",
+           "                pass\n        except RemoteProtocolError"),
+    Mutant("a block may hold an order twice", "p2p/chain/tx_pool.py", "if place in ordered:", "if False:"),
+    Mutant("who comes first keeps all the room", "p2p/chain/mempool.py",
+           "self._fullest(tx.share).standing() <= owner.standing(tx.cost)", "True"),
+    Mutant("participants without weight share the room of those with it", "p2p/chain/tx_pool.py",
+           "Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS", "Share.WEIGHTLESS"),
+    Mutant("what waits behind a gap waits long", "p2p/chain/mempool.py",
+           "waits = TX_TTL_HEIGHTS if nonce <= reached else GAP_TTL_HEIGHTS", "waits = TX_TTL_HEIGHTS"),
+    Mutant("withheld is counted as invalid", "p2p/ledger/state/committee.py",
+           "return self.kind is not VerdictKind.WITHHELD", "return True"),
+    Mutant("a free key's word counts", "p2p/ledger/conduct/executor_conduct.py",
+           "        if not owner_weight(view, genesis, other):\n            continue", "        if False:\n            continue"),
+    Mutant("blame needs no stake", "p2p/ledger/conduct/executor_conduct.py",
+           "for now in {view.node_now(other) for other in behind}) > others",
+           "for now in {view.node_now(other) for other in behind}) >= 0"),
+    Mutant("an outage counts as often as it hits", "p2p/ledger/conduct/validator_conduct.py", "(missed and drawn <= standing.missed_at)", "False"),
+    Mutant("one committee strikes alone", "p2p/ledger/inferences/committees.py",
+           "heard_twice = _was_heard(view, genesis, inference)", "heard_twice = True"),
+    Mutant("what nobody could get is not fined", "p2p/ledger/inferences/withheld.py",
+           "        earnings.fine(view, genesis, height, inference)\n", ""),
+    Mutant("a client's doing is its agent's", "p2p/peer/agent_credit.py",
+           "                entry.end = End.CLIENT\n", "                entry.end = End.AGENT\n"),
+    Mutant("a plant spoils any answer", "p2p/peer/fault_injector.py", " or self._next[0] != inference_id", ""),
+    Mutant("a wrong payload is taken", "p2p/peer/payload_sources.py",
+           "if artifact.root() == claim.finish.artifact_root else None", ""),
+    Mutant("guard marker before the guard", "p2p/chain/stores/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
+           "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
+    Mutant("answers: candidates may be said twice", V + "check.py", "        if len(set(ids)) < many:\n", "        if False:\n"),
+    Mutant("answers: ids beyond the vocabulary", V + "check.py", "        if max(position.token, *ids) >= vocabulary:\n", "        if False:\n"),
+    Mutant("answers: others' losses count", V + "check.py", "artifact.header.seed)[own:]", "artifact.header.seed)"),
+    Mutant("answers: what was taken over is not signed", V + "streamed.py", "chain != record.chain or not is_signed(streamed, network)",
+           "chain != record.chain"),
+    Mutant("answers: an end may be gone on from", INF + "executor.py", " or any(token in spec.ends(self.eos_ids) for token in forward.prefix)", ""),
+    Mutant("answers: two to one request", INF + "executor.py",
+           "if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:", "if False:"),
+    Mutant("answers: more than there are places for", "p2p/peer/admission.py", "if len(self._keys) >= self.most:", "if False:"),
+)
+
+MONEY = ("tests/ledger/money/test_price.py", "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")
+# a mutant of these rooms is looked for by their own tests first
+ANSWERS = ("tests of answers", [
+    "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
+    "tests/peer/test_executor.py",
+])
+STRANGERS = (
+    "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py", "tests/chain/test_transactions.py",
+    "tests/chain/test_orders.py", "tests/chain/test_mempool.py", "tests/client/test_tip_proof.py", "tests/base/test_network_id.py",
+)
+BLAME = (
+    "tests/ledger/inferences/test_withheld.py", "tests/ledger/conduct/test_blame.py", "tests/peer/test_agent_credit.py",
+    "tests/peer/test_fault_injector.py",
+    "tests/peer/test_payload_sources.py",
+)
+STAGES = (
+    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/chain/test_chain.py",
+                    *STRANGERS, *BLAME, *MONEY]),
+    ("conformance", ["-m", "tests.conformance"]),
+    ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
+)
+
+
+def killer(tree: Path, seeds: int, file: str = INF) -> str:
+    """The stage that fails on this tree, or '' when the mutant survives. file: what was changed."""
+    env = {**os.environ, "PYTHONPATH": str(tree), "FOLKMOOT_VECTORS": str(folder())}
+    for name, argv in (ANSWERS, *STAGES) if file.startswith((V, INF, "p2p/admission")) else STAGES:
+        command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
+        if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=900, check=False).returncode:
+            return name
+    return ""
+
+
+def check(mutant: Mutant | None, seeds: int) -> str:
+    """Which stage fails; empty where none does. None: nothing is changed."""
+    with tempfile.TemporaryDirectory(prefix="folkmoot-mutant-") as place:
+        tree = Path(place) / "tree"
+        for part in ("p2p", "tests", "testnet", "bootstrap"):
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
+        if mutant is None:
+            return killer(tree, seeds)
+        file = tree / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) != 1:  # in a second place it would remove another safeguard than it names
+            raise SystemExit(f"mutant {mutant.name!r} fits {text.count(mutant.old)} places of {mutant.file}: bring it up to date")
+        file.write_text(text.replace(mutant.old, mutant.new, 1))
+        return killer(tree, seeds, mutant.file)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.mutants", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=400)
+    parser.add_argument("--only", default="", help="part of a name")
+    options = parser.parse_args()
+    if stage := check(None, options.seeds):  # else every mutant would seem to be killed
+        raise SystemExit(f"{stage} fail with nothing changed: nothing can be said of mutants")
+    print("nothing changed: all stages pass", flush=True)
+    survivors = []
+    wanted = [m for m in MUTANTS if options.only in m.name]
+    for number, mutant in enumerate(wanted, 1):
+        started = time.monotonic()
+        stage = check(mutant, options.seeds)
+        fate = f"killed by {stage}" if stage else "SURVIVES"
+        print(f"{number:3}/{len(wanted)}  {mutant.name:44} {fate:24} {time.monotonic() - started:5.0f} s", flush=True)
+        if not stage:
+            survivors.append(mutant.name)
+    print(f"{len(wanted) - len(survivors)} of {len(wanted)} mutants killed" + (f"; survivors: {', '.join(survivors)}" if survivors else ""))
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
