@@ -112,7 +112,7 @@ class Node:
         self.validator.profile = load_profile(config.profile) if config.profile else None
         self.ml = Lending(config, roles, self.chain, self.executor, self.validator, lambda text: self._say("loading", text), self._tell)
         self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
-        self.executor.load = self.validator.load = self.load
+        self.executor.load = self.validator.load = self.agent.entrance.load = self.load
         self.planter = self._planter(roles)
         self.cases = CaseLog(self.chain, self.key.public)
         self.queries = Queries(self.chain, self.status, self._peers, self.orders.fate)

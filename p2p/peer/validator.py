@@ -84,7 +84,7 @@ class Validator:
                 continue
             if duty.commitment is not None:
                 self._reveal(duty)
-            elif self.engine is not None and len(self._busy) < MAX_FETCHES:
+            elif self.engine is not None and len(self._busy) < (MAX_CHECKS_AT_ONCE if self.load.is_late else MAX_FETCHES):
                 self._busy.add(duty.inference_id)
                 nursery.start_soon(once, "check", self._check, duty)
 
