@@ -18,6 +18,7 @@ from p2p.base.codec import encode, load, unpack
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.base.genesis import Genesis
 from p2p.base.steps import Steps, all_at_once
+from p2p.base.types import Batch as TxBatch
 from p2p.base.types import Record, RecordKind, SignedRequest, StartRecord, Status
 from p2p.chain.mempool import Mempool
 from p2p.chain.reader import Tip
@@ -240,9 +241,12 @@ class Chain(Transactions):
                 yield
                 continue
             batch = tx.batch
-            participant = view.participant(batch.sender)
-            assert participant is not None  # process() accepted this block
-            view.put_participant(replace(participant, batch_nonce=batch.nonce))
+            if not _count_batch(view, batch):
+                receipts.append(Receipt(batch.sender, 0, "sender_gone", "sender"))
+                starts = (request_of(record) for record in batch.records if record.kind is RecordKind.START)
+                refused.extend((batch.sender, started, "sender") for started in starts if started is not None)
+                yield
+                continue
             for index, record in enumerate(batch.records):
                 try:
                     apply_record(view, self.genesis, height, batch.sender, record)
@@ -298,6 +302,16 @@ class Chain(Transactions):
     def drop_payloads(self, inference_ids: Iterable[bytes]) -> None:
         """They are not wanted any more; one that is not here is no error."""
         self.payloads.drop(inference_ids)
+
+
+def _count_batch(view: View, batch: TxBatch) -> bool:
+    """Its nonce is used from now on. False where it cannot be carried out: `process` asked the state below the block, and whatever earlier
+    transactions of the block have changed since costs the sender its batch, never everybody the chain."""
+    participant = view.participant(batch.sender)
+    if participant is None or batch.nonce != participant.batch_nonce + 1:
+        return False
+    view.put_participant(replace(participant, batch_nonce=batch.nonce))
+    return True
 
 
 def request_of(record: Record) -> bytes | None:
