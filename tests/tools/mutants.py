@@ -137,7 +137,8 @@ MUTANTS = (
            "    places.check_room(view, genesis, height)\n    [_let_go(view, p) for p in places.first_to_go(\n"
            "        view, genesis, height, len(view.ids(b'parts')) + 1 - places.MAX_PARTICIPANTS)]\n"),
     Mutant("a sender that is gone stops the chain", "p2p/chain/chain.py",
-           "    if participant is None or batch.nonce != participant.batch_nonce + 1:\n        return False\n", "    assert participant is not None\n"),
+           "    if participant is None or batch.nonce != participant.batch_nonce + 1:\n        return False\n",
+           "    assert participant is not None\n"),
     Mutant("a vote weighs what its account has given away", "p2p/ledger/governance.py",
            "weight=min(cast.weight, _counts(view, cast.account))", "weight=cast.weight"),
     Mutant("a sender that is not known here is somebody's fault", "p2p/chain/tx_pool.py",
