@@ -18,6 +18,7 @@ from p2p.base.codec import encode, load, unpack
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.base.genesis import Genesis
 from p2p.base.steps import Steps, all_at_once
+from p2p.base.types import Batch as TxBatch
 from p2p.base.types import Record, RecordKind, SignedRequest, StartRecord, Status
 from p2p.chain.mempool import Mempool
 from p2p.chain.reader import Tip
@@ -196,8 +197,8 @@ class Chain(Transactions):
             self.on_refused_start(agent, inference_id, what, header.height)
         self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
 
-    def become(self, tip: Tip, batch: Batch, fates: Sequence[tuple[bytes, Fate]] = ()) -> None:
-        """Write everything at once, with the new tip; then stand there. fates: what became of the block's orders."""
+    def become(self, tip: Tip, batch: Batch, fates: Sequence[tuple[bytes, Fate]] | None = None) -> None:
+        """Write everything at once, with the new tip; then stand there. fates: what became of the block's orders; None: there is no block."""
         self._made = None  # it was made for the tip that goes
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
@@ -240,12 +241,17 @@ class Chain(Transactions):
                 yield
                 continue
             batch = tx.batch
-            participant = view.participant(batch.sender)
-            assert participant is not None  # process() accepted this block
-            view.put_participant(replace(participant, batch_nonce=batch.nonce))
+            if not _count_batch(view, batch):
+                receipts.append(Receipt(batch.sender, 0, "sender_gone", "sender"))
+                starts = (request_of(record) for record in batch.records if record.kind is RecordKind.START)
+                refused.extend((batch.sender, started, "sender") for started in starts if started is not None)
+                yield
+                continue
             for index, record in enumerate(batch.records):
                 try:
                     apply_record(view, self.genesis, height, batch.sender, record)
+                    if record.kind is RecordKind.OP:  # one that is refused here may still be carried out by itself
+                        fates.append((unpack(SignedOp, record.body).op_id, fate_of(height, None)))
                 except FolkmootError as error:
                     receipts.append(Receipt(batch.sender, index, error.code[:96], error.field[:96]))
                     if record.kind is RecordKind.START and (started := request_of(record)) is not None:
@@ -298,6 +304,16 @@ class Chain(Transactions):
     def drop_payloads(self, inference_ids: Iterable[bytes]) -> None:
         """They are not wanted any more; one that is not here is no error."""
         self.payloads.drop(inference_ids)
+
+
+def _count_batch(view: View, batch: TxBatch) -> bool:
+    """Its nonce is used from now on. False where it cannot be carried out: `process` asked the state below the block, and whatever earlier
+    transactions of the block have changed since costs the sender its batch, never everybody the chain."""
+    participant = view.participant(batch.sender)
+    if participant is None or batch.nonce != participant.batch_nonce + 1:
+        return False
+    view.put_participant(replace(participant, batch_nonce=batch.nonce))
+    return True
 
 
 def request_of(record: Record) -> bytes | None:

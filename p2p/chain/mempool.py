@@ -224,19 +224,19 @@ class Mempool:
 
     def settle(
         self, nonce_of: NonceOf, height: int, is_used: Callable[[bytes, int], bool] = lambda account, nonce: False
-    ) -> list[tuple[Waiting, str]]:
-        """Forget what is included or overtaken, what waited too long, and sooner what waits behind a gap. Returns the orders among them that
-        no block took, and why."""
+    ) -> tuple[list[Waiting], list[Waiting]]:
+        """Forget what is included or overtaken, what waited too long, and sooner what waits behind a gap. Returns the orders among them: whose
+        nonce is used, and those that no block took in time."""
         for owner in [who for share in (Share.WEIGHTY, Share.WEIGHTLESS) for who in list(self._owners[share].items())]:
             self._settle_batches(*owner, nonce_of(owner[0]), height)
         self._served = {who: at for who, at in self._served.items() if height - at < TX_TTL_HEIGHTS}
-        gone = []
+        used, late = list[Waiting](), list[Waiting]()
         for tx in [self._waiting[leaf] for owner in self._owners[Share.ORDERS].values() for leaf in owner.leaves.values()]:
-            late = height - tx.height > TX_TTL_HEIGHTS
-            if late or is_used(tx.owner, tx.nonce):
-                self.drop(tx.raw)
-                gone.append((tx, f"no block took it in {TX_TTL_HEIGHTS} heights" if late else "its nonce was used by another"))
-        return gone
+            if is_used(tx.owner, tx.nonce):
+                used.append(self.drop(tx.raw))
+            elif height - tx.height > TX_TTL_HEIGHTS:
+                late.append(self.drop(tx.raw))
+        return used, late
 
     def _settle_batches(self, sender: bytes, owner: _Owner, last: int, height: int) -> None:
         reached = last

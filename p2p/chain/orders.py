@@ -33,7 +33,7 @@ class Orders:
         chain, raw = self._chain, pack_order(signed)
         if not chain.mempool.known(raw):
             if chain.order_waits(signed.op.account, signed.op.nonce):
-                raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce")
+                raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits")
             if len(self._taken) >= MEMPOOL_ORDERS:
                 raise Overloaded("too many orders wait for the chain; try another peer", field="orders")
             try:

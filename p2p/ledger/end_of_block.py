@@ -48,6 +48,8 @@ def end_of_block_steps(view: View, genesis: Genesis, height: int, beacon: bytes)
             _inference(view, genesis, height, due)
         yield
     view.put(due_key(height), None)
+    registry.make_room(view, genesis, height)  # after those that leave at this height anyway, before anything counts or draws
+    yield
     sprint.keep_beacon(view, genesis, height, beacon)
     if height % genesis.epoch_blocks == 0:
         epochs.settle(view, genesis, height)

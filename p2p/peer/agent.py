@@ -20,6 +20,7 @@ from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STO
 from p2p.base.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedStreamed, StartRecord, Streamed
 from p2p.base.weighted_draw import draw_executors
 from p2p.peer.client_stream import Reader
+from p2p.peer.entrance import Entrance
 from p2p.peer.executor import check_prompt
 from p2p.peer.quotas import UNLIMITED, Bandwidth, Taken
 from p2p.verification.artifact import output_hash, parse
@@ -83,10 +84,15 @@ class Agent:
     open_stream: OpenStream
     first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S
     token_timeout_s: float = TOKEN_TIMEOUT_S
+    entrance: Entrance = field(default_factory=Entrance)
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "account", UNLIMITED))
 
     async def serve(self, client: Stream, ask: Ask) -> None:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
+        with self.entrance.hold(modest=self.bandwidth.is_modest(ask.signed_request.request.account)):
+            await self._serve(client, ask)
+
+    async def _serve(self, client: Stream, ask: Ask) -> None:
         signed = ask.signed_request
         request = signed.request
         height = self.chain.height()

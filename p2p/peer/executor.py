@@ -39,6 +39,7 @@ from p2p.base.types import (
 )
 from p2p.base.weighted_draw import draw_executors
 from p2p.inference.stack.model import check_tokenizer
+from p2p.machine.load import Load
 from p2p.peer.admission import Places
 from p2p.peer.agent_credit import Credit
 from p2p.peer.ahead import Ahead
@@ -88,6 +89,7 @@ class Executor:
     stack: str = StackClass.CPU_BF16  # of the engine: what the artifact's header says
     tokenizer_hash: bytes | None = None  # of the model's folder, where it is known
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
+    load: Load = field(default_factory=Load)
     credit: Credit = field(init=False)
     ahead: Ahead = field(init=False)
     waiting: Places = field(default_factory=partial(Places, MAX_WAITING_STARTS, "for requests whose Start is not on chain yet", "executor"))
@@ -259,8 +261,12 @@ class Executor:
                 raise Unavailable(f"the ML node names token {step.token}; {spec.model} has {spec.vocabulary}", field="ml_node")
             steps.append(replace(step, text=showing.text_of(step.token)))
             await self._show(showing, steps[-1])
+            await self.load.give_way()
 
-        stopped = await until_stop(stream, signed.inference_id, engine.generate(job), take)
+        try:
+            stopped = await until_stop(stream, signed.inference_id, engine.generate(job), take, showing.flush_late)
+        finally:  # of an engine that dies, too: whoever takes over goes on from all that there was
+            await showing.flush()
         if len(steps) == len(job.prefix):
             raise RemoteProtocolError("stopped before there was a token to sign for", field="stop")
         finish, raw = await self._claim(
@@ -298,7 +304,7 @@ class Executor:
 
     async def _show(self, showing: Showing, step: TokenStep) -> None:
         """One token to the agent, and so to the client. Attacks of p2p/attacks replace this."""
-        await showing.send(step)
+        await showing.send(step, late=self.load.is_late)
 
     async def _prefix_steps(self, engine: Engine, job: Job) -> list[TokenStep]:
         """What another executor already streamed, as this engine scores it: it becomes part of our claim."""

@@ -35,6 +35,7 @@ from p2p.consensus.timing import Timing
 from p2p.gossip.host import DIALLING, Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.ledger.genesis import check_genesis
+from p2p.machine.load import Load
 from p2p.machine.logs import plain
 from p2p.machine.tasks import Tasks
 from p2p.peer.config import NodeConfig, check_network
@@ -91,6 +92,7 @@ class Node:
         self._retries = 0
         self._valued = Validators(self.chain)
         self.tasks = Tasks()
+        self.load = Load()
         self._is_joined = False
         self.said = ""
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
@@ -110,6 +112,7 @@ class Node:
         self.validator.profile = load_profile(config.profile) if config.profile else None
         self.ml = Lending(config, roles, self.chain, self.executor, self.validator, lambda text: self._say("loading", text), self._tell)
         self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
+        self.executor.load = self.validator.load = self.agent.entrance.load = self.load
         self.planter = self._planter(roles)
         self.cases = CaseLog(self.chain, self.key.public)
         self.queries = Queries(self.chain, self.status, self._peers, self.orders.fate)
@@ -370,6 +373,7 @@ def _parts(node: Node, network: Network) -> Iterator[tuple[str, Callable[[], Awa
     inject, reload = node.consensus.inject_commit, node.consensus.reload
     catchup = Catchup(node.chain, network.connected, network.open_stream, inject, reload, node.anchor)
     yield "store", node._watch_store
+    yield "load", node.load.run
     yield "consensus", node.consensus.run
     yield "sync", catchup.run
     yield "records", node._send_records

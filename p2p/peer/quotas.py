@@ -82,6 +82,12 @@ class Bandwidth:
         meter.used[height] = meter.used.get(height, 0) + tokens
         return Taken(key, height, tokens)
 
+    def is_modest(self, key: bytes) -> bool:
+        """Whether `key` had less than half of an equal share of what all had within the window."""
+        mine = sum(self._meters[key].used.values()) if key in self._meters else 0
+        others = [sum(meter.used.values()) for meter in self._meters.values()]
+        return 2 * mine * len(others) <= sum(others)
+
     def give_back(self, taken: Taken) -> None:
         """The job ended: what it has not used returns. Once for each `take`."""
         meter = self._meters[taken.key]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import trio
+
 from p2p.base.keys import Key
+from p2p.base.limits import MAX_HELD_TOKENS, SHOW_EVERY_S
 from p2p.base.types import SignedRequest
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
@@ -24,14 +28,43 @@ class Showing:
         self._first = self._at = len(before)
         self._chain = chain_after(self._inference_id, before)
         self._text = TextStream(vocabulary, before)
+        self._held: list[TokenStep] = []
+        self._holds, self._sending, self._sent_at = trio.Event(), trio.Lock(), -math.inf
 
     def text_of(self, token: int) -> str:
         """What the next token adds to the text. Once for each, in order."""
         return self._text.add(token)
 
-    async def send(self, step: TokenStep) -> None:
-        """The next token."""
-        self._chain = chain_after(self._chain, (step.token,))
-        signed = sign_streamed(self._key, self._network, self._inference_id, self._first, self._at + 1, self._chain)
-        await self._stream.send(pack_frame(Tokens(self._at, (step.token,), step.text, signed.signature)))
-        self._at += 1
+    async def send(self, step: TokenStep, *, late: bool = False) -> None:
+        """The next token. It waits for others where the last frame left less than SHOW_EVERY_S ago, or while this peer is late: then one signature
+        and one frame do for many."""
+        self._held.append(step)
+        if len(self._held) >= MAX_HELD_TOKENS or not (late or trio.current_time() < self._sent_at + SHOW_EVERY_S):
+            await self.flush()
+        elif len(self._held) == 1:
+            self._holds.set()
+
+    async def flush_late(self) -> None:
+        """Until cancelled: send what is held when no further token comes."""
+        while True:
+            await self._holds.wait()
+            self._holds = trio.Event()
+            await trio.sleep(SHOW_EVERY_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what is held."""
+        with trio.CancelScope(shield=True):  # half a frame would spoil the stream; bounded by the frame's own time limit
+            async with self._sending:
+                if self._held:
+                    await self._send()
+
+    async def _send(self) -> None:
+        held, self._held = self._held, []
+        tokens = tuple(step.token for step in held)
+        self._chain = chain_after(self._chain, tokens)
+        upto = self._at + len(tokens)
+        signed = sign_streamed(self._key, self._network, self._inference_id, self._first, upto, self._chain)
+        text = "".join(step.text for step in held)
+        await self._stream.send(pack_frame(Tokens(self._at, tokens, text, signed.signature)))
+        self._at, self._sent_at = upto, trio.current_time()

@@ -34,15 +34,25 @@ class _Agent:
             self.error = error
         self.scope.cancel()
 
+    async def beside(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await meanwhile()
+        except FolkmootError as error:
+            self.error = self.error or error
+            self.scope.cancel()
+
 
 async def until_stop(
-    stream: Stream, inference_id: bytes, tokens: AsyncIterator[TokenStep], take: Callable[[TokenStep], Awaitable[None]]
+    stream: Stream, inference_id: bytes, tokens: AsyncIterator[TokenStep], take: Callable[[TokenStep], Awaitable[None]],
+    meanwhile: Callable[[], Awaitable[None]] = trio.sleep_forever,
 ) -> bool:
     """Hand each token to `take`, until they end (False) or the agent says Stop (True). Raises what `tokens` and `take` raise, Unavailable
-    where the agent is gone, RemoteProtocolError where it says anything else."""
+    where the agent is gone, RemoteProtocolError where it says anything else.
+    meanwhile: runs until the end; a FolkmootError of it ends the answer."""
     agent = _Agent()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(agent.listen, stream, inference_id)
+        nursery.start_soon(agent.beside, meanwhile)
         try:
             with agent.scope:
                 async for step in tokens:

@@ -17,9 +17,10 @@ import trio
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import ConfigError, Overloaded, Unavailable
 from p2p.base.keys import Key, NetworkId
-from p2p.base.limits import MAX_FETCHES, REVEAL_RANKS, TOP_RANKS
+from p2p.base.limits import GIVE_WAY_CHECK_S, MAX_FETCHES, REVEAL_RANKS, TOP_RANKS
 from p2p.base.types import RecordKind, RevealedRow, StackClass, Verdict, VerdictCommit, VerdictKind, verdict_commitment
 from p2p.chain.stores.payload_keys import verdict_key
+from p2p.machine.load import Load
 from p2p.machine.tasks import once
 from p2p.peer.payload_sources import Found, Search, opened
 from p2p.verification import artifact as artifacts
@@ -69,6 +70,7 @@ class Validator:
     vocabulary: Vocabulary | None = None
     stack: str = StackClass.CPU_BF16
     profile: profile.Profile | None = None
+    load: Load = field(default_factory=Load)
     _places: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(MAX_CHECKS_AT_ONCE))
     _busy: set[bytes] = field(default_factory=set)
     _sent: set[tuple[bytes, int, bool]] = field(default_factory=set)
@@ -82,7 +84,7 @@ class Validator:
                 continue
             if duty.commitment is not None:
                 self._reveal(duty)
-            elif self.engine is not None and len(self._busy) < MAX_FETCHES:
+            elif self.engine is not None and len(self._busy) < (MAX_CHECKS_AT_ONCE if self.load.is_late else MAX_FETCHES):
                 self._busy.add(duty.inference_id)
                 nursery.start_soon(once, "check", self._check, duty)
 
@@ -90,6 +92,7 @@ class Validator:
         try:
             verdict = self._kept(duty)
             if verdict is None:
+                await self.load.give_way(GIVE_WAY_CHECK_S)
                 claim = self.chain.claim(duty.inference_id)
                 if claim is None:
                     return
@@ -137,6 +140,7 @@ class Validator:
         if self.engine is None:
             raise Unavailable("the ML node is not ready", field="ml_node")
         async with self._places:
+            await self.load.give_way(GIVE_WAY_CHECK_S)
             prompt_tokens = await self.engine.tokenize_chat(payload.prompt)
             if len(prompt_tokens) != claim.finish.prompt_tokens:
                 return Opinion(check.refused("the prompt's token count is not what was charged"))

@@ -415,16 +415,19 @@ async def test_nothing_is_signed_that_stage_0_would_refuse(what: str) -> None:
     assert RecordKind.FINISH not in said(who)
 
 
-async def test_an_honest_answer_is_signed_token_by_token_and_as_a_whole() -> None:
+async def test_an_honest_answer_is_signed_frame_by_frame_and_as_a_whole() -> None:
     signed = request()
     who = executor()
     frames, error = await served(who, forward(signed))
     assert error is None
     done, stream, chain = frames[-1], TextStream(WORDS), bytes(signed.inference_id)
-    for at, frame in enumerate(frames[:-1]):
+    shown = 0
+    for frame in frames[:-1]:
+        assert frame.position == shown
+        shown += len(frame.tokens)
         chain = chain_after(chain, frame.tokens)
-        assert frame.text == stream.add(frame.tokens[0])
-        streamed = changed(word(signed, [1])[0].record, executor=SECOND.public, tokens=at + 1, chain=chain)
+        assert frame.text == "".join(stream.add(token) for token in frame.tokens)
+        streamed = changed(word(signed, [1])[0].record, executor=SECOND.public, tokens=shown, chain=chain)
         assert verify(SECOND.public, Domain.STREAMED, "n", encode(streamed), frame.signature)
     assert exact(who, signed, done) is None
     assert done.finish.record.finish_reason is FinishReason.LENGTH

@@ -133,6 +133,12 @@ MUTANTS = (
            "    if view.owner_of(finish.executor) != request.account:", "    if True:"),
     Mutant("who came last goes first", "p2p/ledger/participants/places.py",
            "one.node in racing, one.active, one.node", "one.node in racing, -one.active, one.node"),
+    Mutant("who loses its place goes at once", "p2p/ledger/participants/registry.py", "    places.check_room(view, genesis, height)\n",
+           "    places.check_room(view, genesis, height)\n    [_let_go(view, p) for p in places.first_to_go(\n"
+           "        view, genesis, height, len(view.ids(b'parts')) + 1 - places.MAX_PARTICIPANTS)]\n"),
+    Mutant("a sender that is gone stops the chain", "p2p/chain/chain.py",
+           "    if participant is None or batch.nonce != participant.batch_nonce + 1:\n        return False\n",
+           "    assert participant is not None\n"),
     Mutant("a vote weighs what its account has given away", "p2p/ledger/governance.py",
            "weight=min(cast.weight, _counts(view, cast.account))", "weight=cast.weight"),
     Mutant("a sender that is not known here is somebody's fault", "p2p/chain/tx_pool.py",
@@ -188,7 +194,8 @@ ANSWERS = ("tests of answers", [
 ])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py", "tests/chain/test_transactions.py",
-    "tests/chain/test_orders.py", "tests/chain/test_mempool.py", "tests/client/test_tip_proof.py", "tests/base/test_network_id.py",
+    "tests/chain/test_orders.py", "tests/chain/test_mempool.py", "tests/chain/test_full_registry.py",
+    "tests/client/test_tip_proof.py", "tests/base/test_network_id.py",
 )
 BLAME = (
     "tests/ledger/inferences/test_withheld.py", "tests/ledger/conduct/test_blame.py", "tests/peer/test_agent_credit.py",

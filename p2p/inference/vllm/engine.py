@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
+import msgspec
 
 from p2p.base.errors import Unavailable
 from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
@@ -103,8 +103,8 @@ class VllmClient:
             answer = await self._http.post(path, json=body, timeout=timeout_s)
             if answer.status_code != 200:
                 raise Unavailable(f"the ML node answers {answer.status_code}: {answer.text[:300]}", field="ml_node")
-            value = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+            value = msgspec.json.decode(answer.content)
+        except (httpx.HTTPError, msgspec.MsgspecError) as error:
             raise Unavailable(f"the ML node does not answer: {type(error).__name__}", field="ml_node") from error
         if not isinstance(value, dict):
             raise Unavailable("the ML node's answer is not an object", field="ml_node")
@@ -131,7 +131,7 @@ def _steps(line: str) -> list[TokenStep]:
     if not line.startswith("data: ") or line == "data: [DONE]":
         return []
     try:
-        event = json.loads(line[6:])
+        event = msgspec.json.decode(line[6:])
         if "error" in event:
             raise Unavailable(f"the ML node failed: {str(event['error'])[:200]}", field="ml_node")
         choice = event["choices"][0]
@@ -143,7 +143,7 @@ def _steps(line: str) -> list[TokenStep]:
             TokenStep(int(token), text if at == 0 else "", float(logprobs["token_logprobs"][at]), _top(logprobs["top_logprobs"][at]))
             for at, token in enumerate(ids)
         ]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (msgspec.MsgspecError, ValueError, KeyError, IndexError, TypeError) as error:
         raise Unavailable("the ML node's stream is not what vLLM sends", field="ml_node") from error
 
 

@@ -157,7 +157,7 @@ class Attacked(World):
         """As many as go into a block, each of an account of its own, until all places are taken; then one for each that was pushed out. Beside it
         newcomers come, with little money."""
         network = self.network
-        free = MAX_PARTICIPANTS - len(network.view.ids(b"parts"))
+        free = max(MAX_PARTICIPANTS - len(network.view.ids(b"parts")), 0)
         held = self.places.setdefault(o.number, [])
         lost = [node for node in held if network.participant(node.public) is None]
         self.places[o.number] = [node for node in held if node not in lost]

@@ -1,5 +1,6 @@
 """Who has a place among the participants. Law: a place costs a fee that is burnt and a bond that returns; when all are taken the one that has
-been of use to nobody for longest goes, at once and with its bond, so that a newcomer who pays always comes in.
+been of use to nobody for longest goes with its bond, so that a newcomer who pays always comes in. It goes at the end of the block: who sends
+something in the block that takes its place is a participant to the end of it, for a block is judged by the state below it.
 
 Never evicted: who has weight, who is of the genesis file, whose case or duty is open. Who fills the network with keys of its own loses a fee for
 each place, and pushes a newcomer out only by as many fees as there are places, before the next race gives the newcomer weight. An agent
@@ -7,6 +8,8 @@ without weight keeps its place by what clients pay through it.
 """
 
 from __future__ import annotations
+
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -47,8 +50,25 @@ def count_new(view: View, height: int) -> None:
     view.put(b"new", height.to_bytes(8, "big") + (count + 1).to_bytes(4, "big"))
 
 
-def first_to_go(view: View, genesis: Genesis, height: int) -> Participant | None:
-    """Of those that may be evicted: who is leaving anyway, then who takes part in no race, then who was of use longest ago."""
+def check_room(view: View, genesis: Genesis, height: int) -> None:
+    """May one more come in this block? Raises InvalidRequest or Overloaded."""
+    over = len(view.ids(b"parts")) + 1 - MAX_PARTICIPANTS
+    if over > MAX_NEW:  # the last ones for whom somebody should have gone are here still: all of these had a duty by the end of their block
+        raise Overloaded("too many participants; try again in the next block", field="node")
+    if len(first_to_go(view, genesis, height, over)) < over:
+        raise InvalidRequest(f"a network has at most {MAX_PARTICIPANTS} participants, and all have weight", field="node")
+
+
+def too_many(view: View, genesis: Genesis, height: int) -> list[Participant]:
+    """At the end of block `height`: those who have to go."""
+    return first_to_go(view, genesis, height, len(view.ids(b"parts")) - MAX_PARTICIPANTS)
+
+
+def first_to_go(view: View, genesis: Genesis, height: int, count: int) -> list[Participant]:
+    """Of those that may be evicted `count` (all, where they are fewer): who is leaving anyway, then who takes part in no race, then who was of
+    use longest ago."""
+    if count <= 0:
+        return []
     named = {peer.node for peer in genesis.peers} | {change.node for change in genesis.changes}
     racing = {view.node_now(run.node) for run in runs(view)}
 
@@ -59,4 +79,4 @@ def first_to_go(view: View, genesis: Genesis, height: int) -> Participant | None
         )
 
     order = sorted(view.participants(), key=lambda one: (not one.leaving, one.node in racing, one.active, one.node))
-    return next(filter(may_go, order), None)
+    return list(islice(filter(may_go, order), count))

@@ -58,11 +58,7 @@ def _new(view: View, genesis: Genesis, height: int, account: bytes, node: bytes)
         raise InvalidRequest(f"an account has at most {MAX_NODES} nodes", field="node")
     places.count_new(view, height)
     places.pay(view, genesis, height, account, rules)
-    if len(view.ids(b"parts")) >= places.MAX_PARTICIPANTS:
-        goes = places.first_to_go(view, genesis, height)
-        if goes is None:
-            raise InvalidRequest(f"a network has at most {places.MAX_PARTICIPANTS} participants, and all have weight", field="node")
-        _let_go(view, goes)
+    places.check_room(view, genesis, height)
     fresh = Participant(node, account, 0, (), bond_micro=rules.registration_bond_micro, active=height)
     made = inherited(view, height, fresh, nodes_of(view, account))
     view.put(b"parts", encode(sorted([*view.ids(b"parts"), node])))
@@ -91,6 +87,12 @@ def leave(view: View, genesis: Genesis, height: int, node: bytes) -> None:
         view.add_due(later, b"leave:" + node)
         return
     _let_go(view, participant)
+
+
+def make_room(view: View, genesis: Genesis, height: int) -> None:
+    """At the end of block `height`: newcomers are here, and those whose places they take go."""
+    for participant in places.too_many(view, genesis, height):
+        _let_go(view, participant)
 
 
 def _let_go(view: View, participant: Participant) -> None:

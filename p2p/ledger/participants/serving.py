@@ -20,7 +20,7 @@ from p2p.base.types import U64, Bytes32
 from p2p.base.weighted_draw import Lots
 from p2p.ledger.money.price import MAX_PRICE, price_of
 from p2p.ledger.participants.eligibility import able
-from p2p.ledger.participants.places import MAX_PARTICIPANTS
+from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
 from p2p.ledger.rules.counted_weights import counted
 from p2p.ledger.rules.models import models
 from p2p.ledger.state.records import Participant
@@ -47,7 +47,7 @@ class Versions(Message, frozen=True):
 class ServingSet(Message, frozen=True):
     """(node, counted weight), by key."""
 
-    nodes: Annotated[tuple[tuple[Bytes32, U64], ...], Meta(max_length=MAX_PARTICIPANTS)]
+    nodes: Annotated[tuple[tuple[Bytes32, U64], ...], Meta(max_length=MAX_PARTICIPANTS + MAX_NEW)]
 
 
 def serving_at(view: View, model: str, height: int) -> Lots:

@@ -1,0 +1,171 @@
+"""A full registry: whoever loses a place in a block loses it at that block's end, and no order of what a block may hold stops the chain."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from p2p.base.codec import encode
+from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
+from p2p.base.keys import Domain, Key, digest
+from p2p.base.types import VERSION, Batch, OutputRecord, PlantCommit, Record, RecordKind, SignedBatch
+from p2p.chain.chain import Chain
+from p2p.ledger.genesis import check_conservation
+from p2p.ledger.participants import places, registry
+from p2p.ledger.rules.ops import Body, Deposit, Register, Rotate, SignedOp, Unregister, Withdraw, consent, consent_to_rotate, sign_op
+from p2p.ledger.transactions import pack_order
+from tests.chains import extend
+
+PEERS = [Key(bytes([number]) * 32) for number in range(1, 4)]
+NODES = [Key(bytes([number]) * 32) for number in range(0x41, 0x49)]
+OWNERS = [Key(bytes([number]) * 32) for number in range(0x21, 0x23)]
+FULL = 5  # the three of the genesis file and two more
+GENESIS = Genesis(
+    VERSION, "n", 1000, tuple(GenesisPeer(key.public, OWNERS[0].public, 10, ("toy",)) for key in PEERS),
+    tuple(GenesisAccount(key.public, 10**7) for key in OWNERS), (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),),
+    epoch_blocks=7,
+)
+NETWORK = GENESIS.network
+
+
+@pytest.fixture
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
+    monkeypatch.setattr(places, "MAX_PARTICIPANTS", FULL)
+    opened = Chain.open(tmp_path, GENESIS)
+    yield opened
+    opened.close()
+
+
+def grow(chain: Chain) -> None:
+    extend(chain, chain.height() + 1, {key.public: key for key in PEERS}, lambda height: 1000 + 1000 * height)
+
+
+def output(key: Key, number: int) -> Record:
+    """It waits for a start that never comes: carried out, and without a receipt."""
+    return Record(RecordKind.OUTPUT, encode(OutputRecord(digest(b"full", key.public, bytes([number])), key.public, bytes(32), 1)))
+
+
+def batch(key: Key, nonce: int, *records: Record) -> bytes:
+    body = Batch(VERSION, NETWORK, key.public, nonce, records)
+    return encode(SignedBatch(body, key.sign(Domain.TX, NETWORK, encode(body))))
+
+
+def registration(owner: Key, node: Key) -> Register:
+    return Register(node.public, ("toy",), (), 0, "", node.sign(Domain.NODE, NETWORK, consent(owner.public)))
+
+
+def rotation(owner: Key, node: Key, new: Key) -> Rotate:
+    words = consent_to_rotate(owner.public, node.public, new.public)
+    return Rotate(node.public, new.public, node.sign(Domain.NODE, NETWORK, words), new.sign(Domain.NODE, NETWORK, words))
+
+
+def order(owner: Key, nonce: int, body: Body) -> bytes:
+    return pack_order(sign_op(owner, NETWORK, nonce, body))
+
+
+def fill(chain: Chain) -> None:
+    """NODES[0], the first to go, and NODES[1] have the places that are left."""
+    for number in (0, 1):
+        chain.add_tx(order(OWNERS[0], number + 1, registration(OWNERS[0], NODES[number])))
+        grow(chain)
+
+
+def test_a_batch_of_who_loses_its_place_in_the_same_block_is_carried_out_and_then_it_goes(chain: Chain) -> None:
+    fill(chain)
+    goes, comes = NODES[0], NODES[2]
+    before = chain._view().account(OWNERS[0].public).balance_micro
+    chain.add_tx(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
+    chain.add_tx(batch(goes, 1, output(goes, 1)))
+    grow(chain)
+    assert chain.receipts(chain.height()) == ()
+    assert (chain.is_registered(goes.public), chain.is_registered(comes.public)) == (False, True)
+    assert chain._view().account(OWNERS[0].public).balance_micro == before + GENESIS.economy.registration_bond_micro
+    grow(chain)
+
+
+def test_a_record_that_costs_its_own_sender_the_place_leaves_the_rest_of_its_batch(chain: Chain) -> None:
+    fill(chain)
+    goes, comes = NODES[0], NODES[2]
+    order_in_batch = Record(RecordKind.OP, encode(sign_op(OWNERS[1], NETWORK, 1, registration(OWNERS[1], comes))))
+    chain.add_tx(batch(goes, 1, order_in_batch, output(goes, 1), Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(goes.public, bytes(32))))))
+    grow(chain)
+    assert chain.receipts(chain.height()) == ()
+    assert not chain.is_registered(goes.public)
+
+
+def test_more_than_can_be_evicted_do_not_come(chain: Chain) -> None:
+    fill(chain)
+    for number in range(2, 8):
+        chain.add_tx(order(OWNERS[number % 2], 10 + number, registration(OWNERS[number % 2], NODES[number])))
+    grow(chain)
+    assert len(chain._view().participants()) == FULL
+    assert {key.public for key in PEERS} < {one.node for one in chain._view().participants()}
+
+
+def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nobody_the_chain(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No rule does; this one is made up."""
+    fill(chain)
+    goes, comes = NODES[0], NODES[2]
+    monkeypatch.setattr(places, "check_room", lambda view, genesis, height: registry._let_go(view, places.first_to_go(view, genesis, height, 1)[0]))
+    chain.add_tx(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
+    chain.add_tx(batch(goes, 1, output(goes, 1)))
+    grow(chain)
+    assert [(one.sender, one.code) for one in chain.receipts(chain.height())] == [(goes.public, "sender_gone")]
+    assert chain.is_registered(comes.public)
+    grow(chain)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
+    chain: Chain, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Orders and batches in any order that a block may have them in, orders within batches too."""
+    rng = random.Random(seed)
+    evicted = 0
+    for _ in range(25):
+        txs = _random_txs(chain, rng)
+        before = {one.node for one in chain._view().participants()}
+        monkeypatch.setattr(chain, "prepare", _proposes(chain, txs))
+        grow(chain)
+        now = [one.node for one in chain._view().participants()]
+        assert now == chain._view().ids(b"parts")
+        assert len(now) <= FULL
+        assert check_conservation(chain._view(), [key.public for key in OWNERS])
+        assert all(one.code != "sender_gone" for one in chain.receipts(chain.height()))
+        evicted += len(before - set(now))
+    assert evicted, "nobody ever lost a place: the test says nothing"
+
+
+def _proposes(chain: Chain, txs: list[bytes]) -> Callable[[int], tuple[bytes, ...]]:
+    return lambda max_bytes: tuple(chain._right(txs))
+
+
+def _random_txs(chain: Chain, rng: random.Random) -> list[bytes]:
+    """In the order of a proposer that follows no rule but those of a block."""
+    nonces = {owner.public: chain._view().account(owner.public).nonce_high for owner in OWNERS}
+    found = []
+
+    def signed(owner: Key) -> SignedOp:
+        node, other = rng.sample(NODES, 2)
+        one: Body = rng.choice([
+            lambda: registration(owner, node), lambda: registration(owner, node), lambda: registration(owner, node),
+            lambda: Unregister(node.public), lambda: rotation(owner, node, other), lambda: Deposit(node.public, 5),
+            lambda: Withdraw(node.public, 5),
+        ])()
+        nonces[owner.public] += 1
+        return sign_op(owner, NETWORK, nonces[owner.public], one)
+
+    for _ in range(rng.randint(0, 4)):
+        found.append(pack_order(signed(rng.choice(OWNERS))))
+    for key in rng.sample([*PEERS, *NODES], 6):
+        first = chain.batch_nonce(key.public) + 1
+        for nonce in range(first, first + rng.randint(1, 2)):
+            records = [output(key, rng.randrange(200)), Record(RecordKind.OP, encode(signed(rng.choice(OWNERS))))]
+            found.append(batch(key, nonce, *rng.sample(records, rng.randint(1, 2))))
+    rng.shuffle(found)
+    return found
