@@ -118,7 +118,8 @@ class Ignored:
             self._until.popitem(last=False)
 
     def has(self, forwarder: str, name: bytes, now: float) -> bool:
-        return self._until.get(forwarder, {}).get(name, now) > now
+        names = self._until.get(forwarder)
+        return names is not None and names.get(name, now) > now
 
 
 class Twins:
