@@ -133,6 +133,10 @@ MUTANTS = (
            "    if view.owner_of(finish.executor) != request.account:", "    if True:"),
     Mutant("who came last goes first", "p2p/ledger/participants/places.py",
            "one.node in racing, one.active, one.node", "one.node in racing, -one.active, one.node"),
+    Mutant("who withholds bodies is heard for ever", C + "bodies.py", "(proposal in claims or machine.has_room(proposal, claims))", "True"),
+    Mutant("two claims without bodies convict nobody", C + "bodies.py", "if len(claims) == PROPOSALS_PER_ROUND:", "if False:"),
+    Mutant("late conflicts are proved again and again", C + "driver.py", "known = self.evidence.offenders() | self._app.punished()",
+           "known: frozenset[bytes] = frozenset()"),
     Mutant("who loses its place goes at once", "p2p/ledger/participants/registry.py", "    places.check_room(view, genesis, height)\n",
            "    places.check_room(view, genesis, height)\n    [_let_go(view, p) for p in places.first_to_go(\n"
            "        view, genesis, height, len(view.ids(b'parts')) + 1 - places.MAX_PARTICIPANTS)]\n"),
