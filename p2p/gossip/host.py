@@ -235,13 +235,15 @@ class _Judge:
 
         def outcome_of(forwarder: str, message: Any) -> Outcome:
             author, now = str(ID(message.from_id)), trio.current_time()
-            if self.scores.banned(author, now) or not self._rate.allow(author, now):
+            if self.scores.banned(author, now) or not self._rate.allows(author, now):
                 return Outcome.IGNORE
             try:
                 outcome = handler(author, bytes(message.data))
             except Exception:  # a bug here must neither end the host nor ban the messenger
                 log.exception("the handler of %s", message.topicIDs[0])
                 return Outcome.IGNORE
+            if outcome is Outcome.ACCEPT:
+                self._rate.spend(author, now)  # RATE-1: only now, for whoever likes may repeat what it once said
             if outcome is Outcome.REJECT:
                 self._penalise(forwarder, _INVALID_POINTS, f"gossip on {message.topicIDs[0]} that is wrong for everybody")
             return outcome
