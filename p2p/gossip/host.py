@@ -208,7 +208,6 @@ class _Judge:
         self._door = door
         self.scores = Scores()
         self.meter = Meter(door)
-        self._rate = RateLimit()
 
     def admits(self, peer: str) -> bool:
         return not self.scores.banned(peer, trio.current_time())
@@ -231,11 +230,12 @@ class _Judge:
             log.warning("banned %s for a while: %s", peer, why)
 
     def validator(self, handler: TopicHandler) -> Callable[[str, Any], Outcome]:
-        """Asked by gossip once the signature was checked. A handler that fails is our fault: nobody pays for it."""
+        """Of one topic; asked by gossip once the signature was checked. A handler that fails is our fault: nobody pays for it."""
+        rate = RateLimit()  # RATE-1: of this topic alone
 
         def outcome_of(forwarder: str, message: Any) -> Outcome:
             author, now = str(ID(message.from_id)), trio.current_time()
-            if self.scores.banned(author, now) or not self._rate.allows(author, now):
+            if self.scores.banned(author, now) or not rate.allows(author, now):
                 return Outcome.IGNORE
             try:
                 outcome = handler(author, bytes(message.data))
@@ -243,7 +243,7 @@ class _Judge:
                 log.exception("the handler of %s", message.topicIDs[0])
                 return Outcome.IGNORE
             if outcome is Outcome.ACCEPT:
-                self._rate.spend(author, now)  # RATE-1: only now, for whoever likes may repeat what it once said
+                rate.spend(author, now)  # only now, for whoever likes may repeat what it once said
             if outcome is Outcome.REJECT:
                 self._penalise(forwarder, _INVALID_POINTS, f"gossip on {message.topicIDs[0]} that is wrong for everybody")
             return outcome
