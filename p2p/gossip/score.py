@@ -3,7 +3,8 @@
 Pure: the caller passes the time. Rule SCORE-1: 100 points ban for 60 s. SCORE-2: one point fades each second. SCORE-3: one fault costs at most
 a quarter of a ban; only what is wrong for everybody costs anything.
 RATE-1: an origin's messages above the rate are ignored, not punished: a forwarder cannot know our clock. Only what is accepted counts, each message
-once: whoever repeats an origin's old messages takes nothing from it.
+once: whoever repeats an origin's old messages takes nothing from it. Each topic has a bucket of its own: transactions that a stranger has a peer say
+take nothing from its votes and proposals.
 """
 
 from __future__ import annotations

@@ -173,6 +173,14 @@ async def test_old_messages_that_others_repeat_take_nothing_from_their_author() 
     assert Outcome.IGNORE in burst
 
 
+async def test_what_an_author_says_on_one_topic_takes_nothing_from_the_others() -> None:
+    """RATE-1: strangers have a validator say their orders, and it must still be heard voting."""
+    judge, message = _Judge("me", pubsub(signed())._door), signed(b"x")
+    orders, votes = (judge.validator(lambda author, data: Outcome.ACCEPT) for _ in range(2))
+    assert [orders("peer", message) for _ in range(2 * GOSSIP_RATE_PER_ORIGIN)].count(Outcome.IGNORE) > 0
+    assert votes("peer", message) is Outcome.ACCEPT
+
+
 @given(st.lists(st.tuples(st.integers(0, 2 * MAX_IGNORING), st.integers(0, 2 * MAX_IGNORED)), max_size=100))
 def test_what_is_remembered_as_ignored_is_bounded_and_its_bringers_own(steps: list[tuple[int, int]]) -> None:
     ignored = Ignored()
