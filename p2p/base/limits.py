@@ -111,6 +111,9 @@ MAX_HELLO: Final = 64 * KIB  # a greeting and its answer
 MAX_ADDRESSES_PER_PEER: Final = 8
 MAX_PEERS_SHARED: Final = 32  # peers named in one greeting
 MAX_KNOWN_PEERS: Final = 1024
+DIALS_AT_ONCE: Final = 4
+MAX_CHOSEN: Final = MAX_CONNECTIONS // 4  # connections that we made ourselves and do not give up for a newcomer's
+MAX_FAREWELLS: Final = 16  # connections that are told at once that their place goes to another
 MAX_SCORED_PEERS: Final = 4096
 MAX_TROUBLES: Final = 64  # peers of whom it is kept why they are not connected
 BAN_POINTS: Final = 100
@@ -147,6 +150,7 @@ BAN_S: Final = 60.0
 IGNORED_S: Final = 5.0  # what was ignored is not judged again for so long when the same peer brings it
 MAX_REFUSED_S: Final = 3600  # a peer that says Goodbye is left alone as long as it says, and no longer than this
 BOOK_SAVE_S: Final = 5.0
+FULL_S: Final = 15.0  # who is told that there is no room tries again after so long
 REDIAL_FIRST_S: Final = 1.0
 REDIAL_MAX_S: Final = 15.0
 LOST_PEER_S: Final = 300.0  # a lost peer is sought this long
@@ -189,7 +193,7 @@ BUDGETS: Final = {
     "unparsed bytes": Budget(MAX_UNREAD, 24 * MIB, 64 * MIB, "the newest frame that a stranger began; a frame that we asked for waits" + _FOR_US),
     "outgoing bytes": Budget(4 * MIB, 16 * MIB, 64 * MIB, "the newest gossip for a peer that does not read"),
     "half open": Budget(16, 32, 64, "the oldest socket without a key of the group that has most"),
-    "connections": Budget(4, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
+    "connections": Budget(1, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
     "handshakes": Budget(10, 15, 30, "none: a socket waits its turn, of so many a second, as long as it may be half open"),
     "streams": Budget(MAX_INBOUND_STREAMS_PER_PEER, 256, 1024, "the newest"),
     "requests": Budget(200, 400, 2000, "the newest stream, of so many a second"),

@@ -21,8 +21,8 @@ from libp2p.exceptions import ParseError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.kad_dht import kad_dht, peer_routing, provider_store, value_store
 from libp2p.kad_dht.pb import kademlia_pb2
+from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
-from libp2p.peer.id import ID
 from libp2p.pubsub import gossipsub as gossipsub_module
 from libp2p.pubsub import pubsub as pubsub_module
 from libp2p.pubsub import rpc_queue
@@ -43,6 +43,7 @@ from p2p.base.limits import (
 )
 from p2p.gossip.budget import group_of
 from p2p.gossip.door import MARK, Door, Intake, Waiting
+from p2p.gossip.failures import NO_ROOM
 from p2p.gossip.reach import DialPolicy
 
 VERSION: Final = "0.8.1"
@@ -97,12 +98,8 @@ def _release_inbound_slots() -> None:
             async with door.knock(host, partial(_first_byte, raw_conn)):
                 muxed = await stock(self, raw_conn, address)
             door.intake(muxed, host).attach(door.charge)
-            stays, leaves = door.room_for(str(muxed.peer_id), group_of(host))
-            if leaves is not None:
-                await end_connection(self, ID.from_string(leaves))
-            if not stays:
-                await muxed.close()
-                raise ConnectionAbortedError("there are connections enough")
+            if not door.admit(str(muxed.peer_id), group_of(host)):
+                door.leaving.add(str(muxed.peer_id))  # it is told why first
         closed = getattr(muxed, "event_closed", None)
         if closed is None:
             return muxed
@@ -114,7 +111,11 @@ def _release_inbound_slots() -> None:
         connection = await stock_out(self, raw_conn, peer_id, pre_scope)
         door: Door | None = getattr(self, MARK, None)
         if door is not None:
-            door.intake(connection.muxed_conn, host_of(raw_conn)).attach(door.charge)
+            host = host_of(raw_conn)
+            door.intake(connection.muxed_conn, host).attach(door.charge)
+            if not door.admit(str(peer_id), group_of(host)):
+                await end_connection(self, peer_id)
+                raise SwarmException(NO_ROOM)
         return connection
 
     Swarm.upgrade_inbound_raw_conn = upgrade

@@ -26,7 +26,7 @@ from multiaddr import Multiaddr
 
 from p2p.base.errors import ConfigError, FolkmootError, LocalProtocolError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key, NetworkId
-from p2p.base.limits import HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP
+from p2p.base.limits import BUDGETS, HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP
 from p2p.base.outcome import Outcome
 from p2p.gossip import guards
 from p2p.gossip.book import Rank, bare_address
@@ -108,7 +108,7 @@ class Network:
     async def connect(self, multiaddr: str) -> None:
         """Dial and greet. ConfigError: not an address. Unavailable: nobody there. RemoteProtocolError: refused."""
         peer, address = split_address(multiaddr)
-        await self._discovery.dial(peer, (address,))
+        await self._discovery.dial(peer, (address,), chosen=True)
         self._discovery.book.learn(peer, [address], Rank.REACHED)
 
     async def open_stream(self, peer_id: str, short: str) -> Stream:
@@ -120,7 +120,7 @@ class Network:
             addresses = await self._discovery.find(peer_id)
             if not addresses:
                 raise Unavailable(f"no address of {peer_id} is known", field="peer_id", code="unknown_peer")
-            await self._discovery.dial(peer_id, addresses)
+            await self._discovery.dial(peer_id, addresses, chosen=True)
         return await self._discovery.open_raw(peer_id, protocol)
 
     async def disconnect(self, peer_id: str) -> None:
@@ -303,7 +303,7 @@ def _connection_config() -> ConnectionConfig:
         low_watermark=0,  # the library's own auto-dialler stays off: discovery does it
         high_watermark=MAX_CONNECTIONS * 2,  # and so does its pruning: the door says who goes
         max_connections=MAX_CONNECTIONS * 2,
-        max_connections_per_peer=1,
+        max_connections_per_peer=BUDGETS["connections"].peer,
         inbound_upgrade_timeout=HALF_OPEN_S,
     )
 
