@@ -53,6 +53,7 @@ SHOW_EVERY_S: Final = 0.05  # tokens that come faster share a frame and a signat
 MAX_FETCHES: Final = 64  # payloads that a validator looks for at once: who hides many does not keep it from the others
 MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain, or did not confirm
 MAX_UNPAID: Final = 2  # answers made for one account that had spent the money elsewhere when its Start came
+MAX_ONCE: Final = 4096  # requests of which a peer remembers that it said something about them
 MAX_AHEAD: Final = 4  # answers for one account that an executor begins before their Start is on chain
 MAX_AHEAD_ACCOUNTS: Final = 4096  # accounts of which it remembers that
 MAX_WAITING_STARTS: Final = 64  # requests that wait for their Start at once
