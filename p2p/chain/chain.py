@@ -197,8 +197,8 @@ class Chain(Transactions):
             self.on_refused_start(agent, inference_id, what, header.height)
         self._reserved = {k: v for k, v in self._reserved.items() if header.height - v[3] < RESERVED_HEIGHTS and not _is_used(view, k)}
 
-    def become(self, tip: Tip, batch: Batch, fates: Sequence[tuple[bytes, Fate]] = ()) -> None:
-        """Write everything at once, with the new tip; then stand there. fates: what became of the block's orders."""
+    def become(self, tip: Tip, batch: Batch, fates: Sequence[tuple[bytes, Fate]] | None = None) -> None:
+        """Write everything at once, with the new tip; then stand there. fates: what became of the block's orders; None: there is no block."""
         self._made = None  # it was made for the tip that goes
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
@@ -250,6 +250,8 @@ class Chain(Transactions):
             for index, record in enumerate(batch.records):
                 try:
                     apply_record(view, self.genesis, height, batch.sender, record)
+                    if record.kind is RecordKind.OP:  # one that is refused here may still be carried out by itself
+                        fates.append((unpack(SignedOp, record.body).op_id, fate_of(height, None)))
                 except FolkmootError as error:
                     receipts.append(Receipt(batch.sender, index, error.code[:96], error.field[:96]))
                     if record.kind is RecordKind.START and (started := request_of(record)) is not None:

@@ -1,5 +1,5 @@
-"""What became of orders, for whoever asked. Law: an order that was taken ends in one of three ways, and the reason is kept with it; bounded,
-the oldest are forgotten.
+"""What became of orders, for whoever asked. Law: an order that was taken ends in one of four ways, and the reason is kept with it; bounded,
+the oldest are forgotten. That it was not carried out is said only where this peer knows it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from p2p.base.limits import MAX_FATES
 
 
 class OrderState(StrEnum):
-    """WAITING: for a block. DONE: carried out. REFUSED: in a block, and against a rule as things stood there. DROPPED: no block took it.
-    The nonce of one that was not carried out is free."""
+    """WAITING: for a block. DONE: carried out. REFUSED: in a block, and against a rule as things stood there. DROPPED: no block took it, and
+    its nonce is free. USED: its nonce is used: code USED_BY_ANOTHER, by something else; NOT_SEEN, by what this peer has not seen."""
 
     WAITING = "waiting"
     DONE = "done"
     REFUSED = "refused"
     DROPPED = "dropped"
+    USED = "used"
+
+
+USED_BY_ANOTHER, NOT_SEEN = "used_by_another", "not_seen"
 
 
 @dataclass(frozen=True, slots=True)

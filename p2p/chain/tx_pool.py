@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
-from p2p.base.limits import MAX_BATCHES_AHEAD, MAX_TXS_PER_BLOCK
+from p2p.base.limits import MAX_BATCHES_AHEAD, MAX_TXS_PER_BLOCK, TX_TTL_HEIGHTS
 from p2p.base.outcome import Outcome
 from p2p.base.types import SignedBatch
 from p2p.chain.mempool import Mempool, Share, Waiting
 from p2p.chain.reader import Answers
-from p2p.chain.transaction_fates import Fate, Fates, OrderState
+from p2p.chain.transaction_fates import NOT_SEEN, USED_BY_ANOTHER, Fate, Fates, OrderState
 from p2p.chain.verified_batches import Opened
 from p2p.ledger.apply_order import carry_out
+from p2p.ledger.money.accounts import why_not
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.state.view import View
 from p2p.ledger.transactions import Transaction, check_signature, parse
@@ -82,8 +83,10 @@ class Transactions(Answers):
 
     def _order_waits(self, raw: bytes, signed: SignedOp) -> Waiting:
         view, op = self._view(), signed.op
-        if not view.account(op.account).nonce_is_free(op.nonce):
-            raise InvalidRequest(f"nonce {op.nonce} was used; the next is {view.account(op.account).nonce_high + 1}", field="nonce")
+        account = view.account(op.account)
+        if not account.nonce_is_free(op.nonce):
+            code = "nonce_used" if op.nonce <= account.nonce_high else "nonce_ahead"
+            raise InvalidRequest(why_not(account, op.nonce), field="nonce", code=code)
         stake = stake_of(view, op.account)
         if not stake:
             raise Unavailable(
@@ -183,21 +186,30 @@ class Transactions(Answers):
 
     # -- what became of them --------------------------------------------------------------------------------------
 
-    def _settle_txs(self, fates: Sequence[tuple[bytes, Fate]]) -> None:
-        """After a block; fates: of its orders."""
-        for op_id, fate in fates:
+    def _settle_txs(self, fates: Sequence[tuple[bytes, Fate]] | None) -> None:
+        """After a block; fates: of its orders. None: the state came without its blocks, and nobody here knows what they carried out."""
+        for op_id, fate in fates or ():
             self.fates.note(op_id, fate)
         view = self._view()
-        self._tell_dropped(self.mempool.settle(
+        used, late = self.mempool.settle(
             self.batch_nonce, self._tip.height, lambda account, nonce: not view.account(account).nonce_is_free(nonce)
-        ))
+        )
+        self._tell_dropped([(tx, f"no block took it in {TX_TTL_HEIGHTS} heights") for tx in late])
+        code, why = (USED_BY_ANOTHER, "another order or request of the account used its nonce") if fates is not None else (
+            NOT_SEEN, "its nonce is used, most likely by itself; this peer has not seen the block",
+        )
+        for tx in used:  # one that was carried out is DONE, and what ended does not change
+            self._tell(tx, Fate(OrderState.USED, self._tip.height, code, "nonce", why))
 
     def _tell_dropped(self, gone: Sequence[tuple[Waiting, str]]) -> None:
         for tx, why in gone:
             if tx.share is Share.ORDERS:
-                found = self._opened.find(tx.raw) or parse(self.genesis, tx.raw)
-                assert isinstance(found, SignedOp)
-                self.fates.note(found.op_id, Fate(OrderState.DROPPED, self._tip.height, "dropped", "", why[:300]))
+                self._tell(tx, Fate(OrderState.DROPPED, self._tip.height, "dropped", "", why[:300]))
+
+    def _tell(self, tx: Waiting, fate: Fate) -> None:
+        found = self._opened.find(tx.raw) or parse(self.genesis, tx.raw)
+        assert isinstance(found, SignedOp)
+        self.fates.note(found.op_id, fate)
 
 
 def stake_of(view: View, account: bytes) -> int:

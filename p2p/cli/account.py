@@ -131,7 +131,8 @@ def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) ->
     elif not options.wait:
         taken(answer)
     else:
-        print(f"on chain: height {answer['height']}" if answer["state"] == "done" else "its nonce is used on chain; the peer has forgotten by what")
+        used = "its nonce is used on chain, most likely by itself: the peer has not seen it, or has forgotten"
+        print(f"on chain: height {answer['height']}" if answer["state"] == "done" else used)
     return 0
 
 

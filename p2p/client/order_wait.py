@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from p2p.base.errors import InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
-from p2p.chain.transaction_fates import OrderState
+from p2p.chain.transaction_fates import USED_BY_ANOTHER, OrderState
 
 ASK_EVERY_S = 0.5
 UNKNOWN = "unknown"
@@ -20,8 +20,9 @@ Query = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 async def wait_for_order(op_id: bytes, query: Query, again: Callable[[], Awaitable[object]], wait_s: float) -> dict[str, Any]:
-    """state 'done' and the block's height; 'used' where the peer has forgotten it and its nonce is used. again: hands the same order in once
-    more, where the peer does not know it any more. Raises InvalidRequest (refused), Unavailable (dropped, or not on chain after wait_s)."""
+    """state 'done' and the block's height; 'used' where its nonce is used and the peer has forgotten it, or has not seen what used it. again:
+    hands the same order in once more, where the peer does not know it any more. Raises InvalidRequest (refused, or another has its nonce),
+    Unavailable (dropped, or not on chain after wait_s)."""
     last = "it has not answered"
     with trio.move_on_after(wait_s):
         while True:
@@ -32,6 +33,10 @@ async def wait_for_order(op_id: bytes, query: Query, again: Callable[[], Awaitab
                     return {"state": str(state), "height": height}
                 if state == OrderState.REFUSED:
                     raise InvalidRequest(f"the block at height {height} refused it: {_text(found, 'reason')}", field=_text(found, "field"))
+                if state == OrderState.USED and _text(found, "code") == USED_BY_ANOTHER:
+                    raise InvalidRequest(f"it is not carried out: {_text(found, 'reason')}", field="nonce", code=USED_BY_ANOTHER)
+                if state == OrderState.USED:
+                    return {"state": str(state), "height": height}
                 if state == OrderState.DROPPED:
                     raise Unavailable(
                         f"the peer dropped it at height {height}: {_text(found, 'reason')}; its nonce is free, so it may be given again",
@@ -58,7 +63,7 @@ async def _is_used(again: Callable[[], Awaitable[object]]) -> bool:
     except Overloaded:
         return False
     except InvalidRequest as error:
-        if error.field != "nonce":
+        if error.code != "nonce_used":  # not where another order with this number waits, nor where it is too far ahead
             raise
         return True
     return False

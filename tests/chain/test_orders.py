@@ -12,8 +12,8 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import MAX_ORDERS_PER_ACCOUNT, STALE_TIP_S, TX_TTL_HEIGHTS
-from p2p.base.types import VERSION, OutputRecord, Params, RecordKind, Request, SignedRequest
+from p2p.base.limits import MAX_ORDERS_PER_ACCOUNT, REPEAT_HEIGHTS, STALE_TIP_S, TX_TTL_HEIGHTS
+from p2p.base.types import VERSION, Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
 from p2p.chain.chain import Chain
 from p2p.chain.mempool import Share, Waiting
 from p2p.chain.orders import Orders
@@ -24,6 +24,7 @@ from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
 from p2p.ledger.rules.ops import Body, Cap, Delegate, Rotate, SignedOp, Transfer, consent_to_rotate, sign_op
 from p2p.ledger.transactions import pack_order
 from p2p.peer.outbox import Outbox
+from p2p.store.batch import Batch as StoreBatch
 from p2p.wire.frames import Order, pack_frame, parse_frame
 from tests.chains import extend, next_priorities
 
@@ -71,7 +72,8 @@ def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain)
     assert isinstance(frame, Order)
     raw, answer = orders.take(frame.signed_op)
     assert (answer["kind"], answer["nonce"], answer["op_id"]) == ("transfer", 1, sent.op_id.hex())
-    assert orders.take(frame.signed_op) == (raw, answer), "again is no other"
+    assert raw == pack_order(sent)
+    assert orders.take(frame.signed_op) == (None, answer), "again is no other, and not said again"
     with pytest.raises(InvalidRequest, match="nonce: "):
         orders.take(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
     second = op(chain, Cap(5, 5))
@@ -140,11 +142,106 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     assert [(one.sender, one.field) for one in chain.receipts(1)] == [(CLIENT.public, "amount_micro")]
     third = sign_op(CLIENT, GENESIS.network, 3, Cap(1, 1))
     orders.take(third)
-    chain.mempool.settle(chain.batch_nonce, 1)
-    chain._tell_dropped(chain.mempool.settle(chain.batch_nonce, 2 + TX_TTL_HEIGHTS))
-    assert orders.fate(third.op_id)["state"] == "dropped"
+    grow(chain, TX_TTL_HEIGHTS)
+    assert orders.fate(third.op_id)["state"] == "done"
     assert orders.fate(bytes(32))["state"] == "unknown"
     other.close()
+
+
+def test_an_order_that_no_block_took_in_time_is_told(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, orders = op(chain, Cap(1, 1)), orders_of(chain)
+    orders.take(sent)
+    monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
+    grow(chain, 1 + TX_TTL_HEIGHTS)
+    found = orders.fate(sent.op_id)
+    assert (found["state"], f"{TX_TTL_HEIGHTS} heights" in found["reason"]) == ("dropped", True)
+
+
+def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that_is_not(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever hands it in decides nothing about how much this peer says under its own name, nor when."""
+    sent, orders, said = op(chain, Cap(1, 1)), orders_of(chain), list[int]()
+    monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
+    for height in range(2 * REPEAT_HEIGHTS + 1):
+        for _ in range(50):
+            said += [height for raw in [orders.take(sent)[0]] if raw is not None]
+        said += [height for _ in orders.due()]
+        grow(chain, 1)
+    assert said == [0, REPEAT_HEIGHTS, 2 * REPEAT_HEIGHTS]
+
+
+def test_one_that_gossip_brought_before_is_not_said_at_once(chain: Chain) -> None:
+    sent, orders = op(chain, Cap(1, 1)), orders_of(chain)
+    chain.hear_tx(pack_order(sent))
+    assert orders.take(sent)[0] is None
+    assert len(orders) == 1, "but repeated, if no block takes it"
+
+
+def in_a_batch(*ops: SignedOp) -> bytes:
+    body = Batch(VERSION, GENESIS.network, PEERS[0].public, 1, tuple(Record(RecordKind.OP, encode(one)) for one in ops))
+    return encode(SignedBatch(body, PEERS[0].sign(Domain.TX, GENESIS.network, encode(body))))
+
+
+def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_refused_there_says_nothing(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proposer copies orders from gossip into its own batch: paid is paid. One that it forged, or that does not fit yet, still waits."""
+    first, second, third = (sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 3_000)) for nonce in (1, 2, 3))
+    orders = orders_of(chain)
+    for one in (first, second, third):
+        orders.take(one)
+    too_much = sign_op(CLIENT, GENESIS.network, 4, Transfer(OTHER.public, 9_000))
+    raw = in_a_batch(first, replace(second, signature=bytes(64)), too_much)
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "prepare", lambda max_bytes: (raw,))
+        grow(chain, 1)
+    assert chain.account_view(OTHER.public)["balance_micro"] == 3_000
+    assert [orders.fate(one.op_id)["state"] for one in (first, second, third)] == ["done", "waiting", "waiting"]
+    assert orders.fate(too_much.op_id)["state"] == "unknown"
+    grow(chain, 1)
+    assert [orders.fate(one.op_id)["state"] for one in (first, second, third)] == ["done"] * 3
+
+
+def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another order, as this peer saw; or by what it did not see, for the state came by a snapshot: most likely the order itself."""
+    first, other = (sign_op(CLIENT, GENESIS.network, 1, Transfer(to.public, 7)) for to in (OTHER, HOT))
+    second, orders = sign_op(CLIENT, GENESIS.network, 2, Transfer(OTHER.public, 8)), orders_of(chain)
+    orders.take(first)
+    orders.take(second)
+    ahead = Chain.open(tmp_path / "ahead", GENESIS)
+    ahead.add_tx(pack_order(other))
+    grow(ahead, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "prepare", lambda max_bytes: (pack_order(other),))
+        grow(chain, 1)
+    found = orders.fate(first.op_id)
+    assert (found["state"], found["code"]) == ("used", "used_by_another")
+    ahead.add_tx(pack_order(second))
+    grow(ahead, 1)
+    batch = StoreBatch()
+    for key, value in ahead.store.walk("state"):
+        batch.put("state", key, value)
+    chain.become(ahead._tip, batch)
+    found = orders.fate(second.op_id)
+    assert (found["state"], found["code"]) == ("used", "not_seen")
+    assert chain.account_view(OTHER.public)["balance_micro"] == 8
+    ahead.close()
+
+
+def test_each_refusal_of_a_number_has_its_own_code(chain: Chain) -> None:
+    """Whoever waits for an order takes only the first one for the order itself."""
+    orders, sent = orders_of(chain), [sign_op(CLIENT, GENESIS.network, 1, Cap(at, at)) for at in (1, 2)]
+    orders.take(sent[0])
+    codes = []
+    for one in (sent[1], sign_op(CLIENT, GENESIS.network, 3000, Cap(1, 1))):
+        with pytest.raises(InvalidRequest) as caught:
+            orders.take(one)
+        codes.append(caught.value.code)
+    grow(chain, 1)
+    with pytest.raises(InvalidRequest) as caught:
+        orders.take(sent[0])
+    assert [*codes, caught.value.code] == ["nonce_waits", "nonce_ahead", "nonce_used"]
 
 
 def test_a_block_holds_no_order_twice_and_none_of_a_used_nonce(chain: Chain) -> None:

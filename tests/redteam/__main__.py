@@ -46,6 +46,8 @@ def main() -> int:
 
             found = run(name, (options.dir or Path(folder)) / (name or "undisturbed"), options.seconds, say, cheat=cheat)
             rows.append(row(found))
+            if found.deeds:
+                say(", ".join(f"{what} {count}" for what, count in sorted(found.deeds.items())))
             held &= found.held()
             say("held" if found.held() else "MISSED")
     print(f"windows of {options.seconds:.0f} s: quiet > under attack")

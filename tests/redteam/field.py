@@ -48,6 +48,7 @@ class Field:
     folders: list[Path] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
+    deeds: list[dict[str, Any]] = field(default_factory=list)
     _children: list[subprocess.Popen[str]] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -138,8 +139,20 @@ class Field:
         child = self._spawn("tests.redteam.stranger", name)
         assert child.stdout is not None
         line = child.stdout.readline()
-        assert line.strip() == "ready", f"the stranger {name} did not start: {(self.directory / 'log' / 'stranger.log').read_text()[-2000:]}"
+        assert line.strip() == "ready", f"the stranger {name} did not start: {self._stranger_log()}"
+        self.deeds.clear()
+        self._thread(lambda: self._read(child, self.deeds))
         return child
+
+    def did(self, child: subprocess.Popen[str]) -> dict[str, int]:
+        """What the stranger has done so far. Raises AssertionError where it has ended by itself or has done nothing: it would prove nothing."""
+        assert child.poll() is None, f"the stranger ended by itself: {self._stranger_log()}"
+        found = self.deeds[-1] if self.deeds else {}
+        assert self.cheat or found.get("done", 0) or found.get("ticks", 0), f"the stranger does nothing: {self._stranger_log()}"
+        return found
+
+    def _stranger_log(self) -> str:
+        return (self.directory / "log" / "stranger.log").read_text()[-2000:]
 
     def end(self, child: subprocess.Popen[str]) -> None:
         if child.poll() is None:

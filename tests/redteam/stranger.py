@@ -1,24 +1,37 @@
-"""`python -m tests.redteam.stranger NAME TARGET.json`: one attack in a process of its own, until it is stopped. Prints `ready` once it begins."""
+"""`python -m tests.redteam.stranger NAME TARGET.json`: one attack in a process of its own, until it is stopped. Prints `ready` once it begins,
+then each second a line of JSON: what it has done so far. An attacker that does nothing proves nothing, so whoever measures looks at that."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
 
 import trio
 
-from tests.redteam.target import Target
+from tests.redteam.target import DEEDS, Target
 
+REPORT_S = 1.0
 NICENESS = 19  # an attacker on another machine would not take the victims' processors
 
 
 def main(name: str, file: str) -> None:
     os.nice(NICENESS)
     attack = import_module(f"tests.redteam.strangers.{name}").attack
+    target = Target.load(Path(file))
     print("ready", flush=True)
-    trio.run(attack, Target.load(Path(file)))
+    trio.run(_reporting, attack, target)
+
+
+async def _reporting(attack: Callable[[Target], Awaitable[None]], target: Target) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attack, target)
+        while True:
+            await trio.sleep(REPORT_S)
+            print(json.dumps(DEEDS), flush=True)
 
 
 if __name__ == "__main__":

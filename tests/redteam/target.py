@@ -7,9 +7,10 @@ tries and which kind of fault it stands for. It has a budget of its own: an atta
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,30 @@ import trio
 from p2p.base.codec import unpack
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
+from p2p.base.outcome import Outcome
 from p2p.client.ask import query
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from tests.gossip.lab import bare_host, info
 
+MOST_OVERHEARD = 512
+DEEDS: Counter[str] = Counter()  # what this attacker did: `done` and `refused` calls, ticks, and errors by name
 TOPICS = ("votes", "proposals", "transactions")
+
+
+@dataclass(slots=True)
+class Overheard:
+    """network: its router passes on what it hears, and so keeps it for a while."""
+
+    network: Network
+    _kept: dict[bytes, Any] = field(default_factory=dict)
+
+    def messages(self) -> list[Any]:
+        """Oldest first, at most MOST_OVERHEARD."""
+        for message in list(self.network._pubsub.router.mcache.msgs.values()):
+            self._kept.setdefault(bytes(message.signature), message)
+        while len(self._kept) > MOST_OVERHEARD:
+            del self._kept[next(reversed(self._kept))]  # the old ones are what is wanted
+        return list(self._kept.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +96,35 @@ class Target:
     async def bare(self, name: str) -> AsyncIterator[Any]:
         """A libp2p host without our guards, connected to every victim."""
         async with bare_host(name) as host:
-            for address in self.addresses:
-                await quietly(host.connect, info(address))
+            await self.connect_bare(host)
             yield host
+
+    async def connect_bare(self, host: Any) -> None:
+        """To every victim that lets us; one that we are connected to is left as it is."""
+        for address in self.addresses:
+            if info(address).peer_id not in host.get_connected_peers():
+                await quietly(host.connect, info(address), timeout_s=3.0)
+
+    @asynccontextmanager
+    async def overhearing(self, topics: Sequence[str]) -> AsyncIterator[Overheard]:
+        """Others' gossip as it was signed, of the last minutes."""
+        handlers = {topic: (lambda author, data: Outcome.ACCEPT) for topic in topics}
+        config = NetworkConfig(Key.generate(), network_of(self.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0)
+        async with open_network(config, topic_handlers=handlers, stream_handlers={}) as network:
+            await self.connect(network)
+            yield Overheard(network)
 
 
 async def quietly(call: Any, *arguments: Any, timeout_s: float = 10.0) -> Any:
     """The result, or None when the victim refuses in whatever way: an attacker does not care why."""
     try:
         with trio.move_on_after(timeout_s):
-            return await call(*arguments)
-    except Exception:  # py-libp2p raises many types, our own code more
-        return None
+            found = await call(*arguments)
+            DEEDS["done"] += 1
+            return found
+        DEEDS["too slow"] += 1
+    except Exception as error:  # py-libp2p raises many types, our own code more
+        DEEDS[type(error).__name__] += 1
     return None
 
 
@@ -110,6 +147,7 @@ async def each_tick(per_s: float) -> AsyncIterator[int]:
     number, due = 0, trio.current_time()
     while True:
         yield number
+        DEEDS["ticks"] += 1
         number += 1
         due += 1 / per_s
         await trio.sleep(max(0.0, due - trio.current_time()))

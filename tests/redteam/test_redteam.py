@@ -41,6 +41,8 @@ def test_no_stranger_stops_the_network_or_turns_it_against_itself(net: Field) ->
     for name in SHORT:
         child = net.attack(name)
         time.sleep(ATTACK_S)  # how long it may do harm; nothing is measured by it
+        until(lambda: net.deeds, PATIENCE_S)
+        net.did(child)
         net.end(child)
         assert not net.died(), name
         top, answered = max(map(net._height, range(HONEST))), good(net)

@@ -18,13 +18,15 @@ EVERY_S = 1.5  # between two questions
 
 @dataclass(slots=True)
 class Outcome:
-    """What one attack did. harmed: sentences about honest peers that were punished, banned or ended."""
+    """What one attack did. harmed: sentences about honest peers that were punished, banned or ended. deeds: what the
+    stranger did, by its own count."""
 
     name: str
     quiet: Figures
     during: Figures
     after: Figures
     harmed: list[str] = field(default_factory=list)
+    deeds: dict[str, int] = field(default_factory=dict)
 
     def ratios(self) -> tuple[float, float, float]:
         """(chain rate, answers, memory) under attack, by those of the quiet window."""
@@ -53,6 +55,7 @@ def run(name: str, directory: Path, seconds: float, say: Callable[[str], None], 
         quiet = _window(seconds)
         child = trial.attack(name) if name else None
         during = _window(seconds)
+        deeds = trial.did(child) if child is not None else {}
         if child is not None:
             trial.end(child)
         time.sleep(RECOVER_S)
@@ -62,7 +65,7 @@ def run(name: str, directory: Path, seconds: float, say: Callable[[str], None], 
         harmed = [f"{who} ended" for who in trial.died()] + punished(before, trial.standing(), nodes)
         statuses = [trial.status(number) for number in range(HONEST) if trial.folders[number].name not in trial.died()]
         harmed += banned(statuses, [status["peer_id"] for status in statuses])
-        return Outcome(name or "undisturbed", *(figures(trial.samples, trial.answers, window) for window in (quiet, during, after)), harmed)
+        return Outcome(name or "undisturbed", *(figures(trial.samples, trial.answers, window) for window in (quiet, during, after)), harmed, deeds)
     finally:
         trial.close()
 

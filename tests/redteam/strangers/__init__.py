@@ -3,13 +3,13 @@ runs as, where it needs one."""
 
 NAMES = (
     # numbers in signed words, and words that nobody can judge
-    "signed_extremes", "far_heights", "told_again", "wrong_signatures",
+    "signed_extremes", "far_heights", "told_again", "replays", "padded", "wrong_signatures",
     # room for bytes
-    "half_open", "unfinished_frames", "empty_maps", "iwant_bomb", "provider_records", "body_again", "streams",
+    "half_open", "announced", "slow_readers", "unfinished_frames", "empty_maps", "iwant_bomb", "provider_records", "body_again", "streams",
     # addresses
     "invented_peers", "churn", "liar_peers",
     # the chain's scarce places
-    "nonce_gaps", "squatting", "forward_burst",
+    "nonce_gaps", "squatting", "orders_again", "forward_burst",
     # a peer of its own, in the genesis file like any other
     "withholding", "framing",
 )

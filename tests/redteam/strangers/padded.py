@@ -1,0 +1,40 @@
+"""Others' votes, first passed on with a megabyte in a field that no signature covers (K-A): a peer marked the vote as seen,
+could not pass on so large a message, and took the true copy for a repeat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from libp2p.pubsub.pb import rpc_pb2
+
+from p2p.gossip.topics import topic_name
+from tests.gossip.attacks import MESHSUB, rpc
+from tests.redteam.target import Target, each_tick, network_of, quietly
+
+PER_S = 20.0
+PADDING = 1_040_000
+
+
+async def attack(target: Target) -> None:
+    topic = topic_name(network_of(target.genesis), "votes")
+    sent: set[bytes] = set()
+    async with target.overhearing(("votes",)) as heard, target.bare("padded") as host:
+        streams: dict[Any, Any] = {}
+        async for number in each_tick(PER_S):
+            fresh = [one for one in heard.messages() if topic in one.topicIDs and one.signature not in sent][-1:]
+            peers = list(host.get_connected_peers())
+            if not (fresh and peers):
+                continue
+            sent.add(fresh[0].signature)
+            for peer in peers:
+                if streams.get(peer) is None:
+                    streams[peer] = await quietly(host.new_stream, peer, [MESHSUB])
+                if streams[peer] is None or await quietly(streams[peer].write, rpc(publish=[_padded(fresh[0], number)]), timeout_s=2.0) is None:
+                    streams.pop(peer, None)
+
+
+def _padded(message: Any, number: int) -> Any:
+    copy = rpc_pb2.Message()
+    copy.CopyFrom(message)
+    copy.key = number.to_bytes(4, "big") + bytes(PADDING)
+    return copy
