@@ -53,9 +53,12 @@ SHOW_EVERY_S: Final = 0.05  # tokens that come faster share a frame and a signat
 MAX_FETCHES: Final = 64  # payloads that a validator looks for at once: who hides many does not keep it from the others
 MAX_UNSTARTED: Final = 4  # answers made for one agent that it never put on chain, or did not confirm
 MAX_UNPAID: Final = 2  # answers made for one account that had spent the money elsewhere when its Start came
+MAX_ONCE: Final = 4096  # requests of which a peer remembers that it said something about them
 MAX_AHEAD: Final = 4  # answers for one account that an executor begins before their Start is on chain
 MAX_AHEAD_ACCOUNTS: Final = 4096  # accounts of which it remembers that
 MAX_WAITING_STARTS: Final = 64  # requests that wait for their Start at once
+WAITING_OF_ACCOUNT: Final = 4  # of them
+WAITING_OF_AGENT: Final = 8  # of one without weight
 START_WAIT_S: Final = 20.0  # each of them
 START_POLL_S: Final = 0.2
 MAX_METERED: Final = 1024  # accounts, or agents, whose use is remembered
@@ -100,15 +103,22 @@ MAX_MESSAGE_IDS: Final = 2048  # wanted or offered in one RPC
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
 MAX_PRUNE_BACKOFF_S: Final = 60
 MAX_DHT_MESSAGE: Final = 64 * KIB
+MAX_DHT_PEERS: Final = 21  # named in one answer: a bucket's twenty, and who was asked for
+MAX_PEER_RECORD: Final = KIB  # of what a peer signs about itself: its key, its addresses; a longer one is passed over
 MAX_OWED_MS: Final = 4000  # of CPU beyond its share, after which a stranger's connection ends
 MAX_HEARSAY_PER_SOURCE: Final = 128  # peers in the book that are known from one other peer only
 MAX_BOOK_FILE: Final = 256 * KIB
 SUBSCRIPTION_QUEUE: Final = 2048
 GOSSIP_RATE_PER_ORIGIN: Final = 100  # messages a second; more are ignored
+MAX_IGNORED: Final = 256  # of a forwarder's messages that were ignored and are not judged again at once
+MAX_IGNORING: Final = 2 * MAX_CONNECTIONS  # forwarders of whom that is remembered
 MAX_HELLO: Final = 64 * KIB  # a greeting and its answer
 MAX_ADDRESSES_PER_PEER: Final = 8
 MAX_PEERS_SHARED: Final = 32  # peers named in one greeting
 MAX_KNOWN_PEERS: Final = 1024
+DIALS_AT_ONCE: Final = 4
+MAX_CHOSEN: Final = MAX_CONNECTIONS // 4  # connections that we made ourselves and do not give up for a newcomer's
+MAX_FAREWELLS: Final = 16  # connections that are told at once that their place goes to another
 MAX_SCORED_PEERS: Final = 4096
 MAX_TROUBLES: Final = 64  # peers of whom it is kept why they are not connected
 BAN_POINTS: Final = 100
@@ -142,8 +152,10 @@ PING_INTERVAL_S: Final = 5.0
 PING_TIMEOUT_S: Final = 4.0
 PING_MISSES: Final = 2
 BAN_S: Final = 60.0
+IGNORED_S: Final = 5.0  # what was ignored is not judged again for so long when the same peer brings it
 MAX_REFUSED_S: Final = 3600  # a peer that says Goodbye is left alone as long as it says, and no longer than this
 BOOK_SAVE_S: Final = 5.0
+FULL_S: Final = 15.0  # who is told that there is no room tries again after so long
 REDIAL_FIRST_S: Final = 1.0
 REDIAL_MAX_S: Final = 15.0
 LOST_PEER_S: Final = 300.0  # a lost peer is sought this long
@@ -186,7 +198,7 @@ BUDGETS: Final = {
     "unparsed bytes": Budget(MAX_UNREAD, 24 * MIB, 64 * MIB, "the newest frame that a stranger began; a frame that we asked for waits" + _FOR_US),
     "outgoing bytes": Budget(4 * MIB, 16 * MIB, 64 * MIB, "the newest gossip for a peer that does not read"),
     "half open": Budget(16, 32, 64, "the oldest socket without a key of the group that has most"),
-    "connections": Budget(4, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
+    "connections": Budget(1, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
     "handshakes": Budget(10, 15, 30, "none: a socket waits its turn, of so many a second, as long as it may be half open"),
     "streams": Budget(MAX_INBOUND_STREAMS_PER_PEER, 256, 1024, "the newest"),
     "requests": Budget(200, 400, 2000, "the newest stream, of so many a second"),

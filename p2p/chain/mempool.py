@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
+from heapq import heapify, heapreplace
 
 from p2p.base.errors import InvalidRequest, Overloaded
 from p2p.base.limits import (
@@ -113,24 +114,19 @@ class Mempool:
 
     # -- in -------------------------------------------------------------------------------------------------------
 
-    def check_room(self, tx: Waiting) -> None:
-        """Raises InvalidRequest (known already) or Overloaded (no room)."""
+    def check_room(self, tx: Waiting) -> list[bytes]:
+        """Leaf hashes of what would have to go for it. Raises InvalidRequest (known already) or Overloaded (no room)."""
         owner = self._owners[tx.share].get(tx.owner) or _Owner(stake=tx.stake)
         if tx.nonce in owner.leaves:
             raise InvalidRequest(f"number {tx.nonce} of this sender waits already", field="nonce", code="known")
         capacity, most = tx.share.value
         if owner.cost + tx.cost > most:
             raise Overloaded("this sender has too many transactions waiting; wait for the next block", field="sender")
-        if self._filled[tx.share] + tx.cost > capacity and self._fullest(tx.share).standing() <= owner.standing(tx.cost):
-            raise Overloaded("the mempool is full; try again after the next block", field="transaction")
+        return self._to_go(tx, owner, self._filled[tx.share] + tx.cost - capacity)
 
     def add(self, tx: Waiting) -> list[Waiting]:
         """What had to go for it. Raises as check_room."""
-        self.check_room(tx)
-        pushed = []
-        while self._filled[tx.share] + tx.cost > tx.share.value[0]:
-            leaves = self._fullest(tx.share).leaves
-            pushed.append(self._drop(leaves[max(leaves)]))
+        pushed = [self._drop(leaf) for leaf in self.check_room(tx)]
         leaf = leaf_hash(tx.raw)
         owner = self._owners[tx.share].setdefault(tx.owner, _Owner())
         owner.leaves[tx.nonce], owner.cost, owner.stake = leaf, owner.cost + tx.cost, tx.stake
@@ -138,8 +134,25 @@ class Mempool:
         self._waiting[leaf] = tx
         return pushed
 
-    def _fullest(self, share: Share) -> _Owner:
-        return max(self._owners[share].values(), key=_Owner.standing)
+    def _to_go(self, tx: Waiting, owner: _Owner, needed: int) -> list[bytes]:
+        """What makes room for `needed`: each time the last one of whoever is first to be pushed out as things stand then. Raises Overloaded where
+        that would reach one who holds no more than the newcomer, and nothing is dropped."""
+        mine, found = owner.standing(tx.cost), list[bytes]()
+        if needed <= 0:
+            return found
+        owners = list(self._owners[tx.share].values())
+        left = [sorted(other.leaves) for other in owners]  # nonces, of which the highest goes first
+        heap = [(-other.cost, other.stake, at) for at, other in enumerate(owners)]
+        heapify(heap)
+        while needed > 0:
+            cost, stake, at = heap[0] if heap else (0, 0, 0)
+            if (-cost, -stake) <= mine:
+                raise Overloaded("the mempool is full; try again after the next block", field="transaction")
+            leaf = owners[at].leaves[left[at].pop()]
+            found.append(leaf)
+            needed -= self._waiting[leaf].cost
+            heapreplace(heap, (cost + self._waiting[leaf].cost, stake, at))
+        return found
 
     def _drop(self, leaf: bytes) -> Waiting:
         tx = self._waiting.pop(leaf)

@@ -27,11 +27,12 @@ class Orders:
     def __len__(self) -> int:
         return len(self._taken)
 
-    def take(self, signed: SignedOp) -> tuple[bytes, dict[str, Any]]:
+    def take(self, signed: SignedOp) -> tuple[bytes | None, dict[str, Any]]:
         """Check it, keep it. The transaction to say now, and the answer as plain data: taken, not yet on chain. Raises FolkmootError naming the
-        field; an order that is here already is taken again."""
+        field. An order that is here already is taken again and not said (`due` does): else whoever hands it in decides how much we say."""
         chain, raw = self._chain, pack_order(signed)
-        if not chain.mempool.known(raw):
+        new = not chain.mempool.known(raw)
+        if new:
             if chain.order_waits(signed.op.account, signed.op.nonce):
                 raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits")
             if len(self._taken) >= MEMPOOL_ORDERS:
@@ -42,9 +43,9 @@ class Orders:
                 raise
             except FolkmootError as error:
                 raise self._explained(error) from error
-        self._taken[raw] = chain.height()
+        self._taken.setdefault(raw, chain.height())
         answer = {"op_id": signed.op_id.hex(), "kind": signed.op.kind.name.lower(), "nonce": signed.op.nonce, "height": chain.height()}
-        return raw, answer
+        return raw if new else None, answer
 
     def _explained(self, error: FolkmootError) -> FolkmootError:
         """What the sender can do about it. A peer that is behind says so: its no is worth nothing."""

@@ -42,7 +42,11 @@ PUBLIC_OPS = frozenset(
      "order"}
 )
 
-OWN_AFFAIRS = frozenset({"budgets", "alone", "banned", "refused_by", "troubles", "twin"})  # of `status`: for this peer's owner
+# of `status`, what a stranger is told; all else, with its paths, words of others and errors, is for this peer's owner
+PUBLIC_STATUS = frozenset(
+    {"peer_id", "node", "network", "state", "addresses", "connections", "base", "height", "registered", "app_hash", "last_time_ms", "jobs",
+     "sprint", "consensus"}
+)
 
 
 class Queries:
@@ -88,7 +92,7 @@ class Queries:
         except Exception as error:  # the one boundary of both ways in: what a question meets ends the question
             log.exception("a query failed", op=op)
             raise Unavailable(f"this peer could not answer {op!r}; its log says why", field="op", code="internal") from error
-        return {key: value for key, value in answer.items() if not (public and op == "status" and key in OWN_AFFAIRS)}
+        return {key: value for key, value in answer.items() if not public or op != "status" or key in PUBLIC_STATUS}
 
     def _account(self, request: dict[str, Any]) -> dict[str, Any]:
         """since: names the height after which notices are wanted; all that are kept when left out."""

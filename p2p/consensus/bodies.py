@@ -1,7 +1,8 @@
 """From compact proposals to whole ones. Law: only what the core would keep is fetched, from who offers it, one block at a time each.
 
 Whatever a villain offers or withholds, it costs one request to it and at most MAX_BLOCK bytes; others' offers of the same block do not
-wait for it. Pure: the engine does the fetching.
+wait for it. What was signed counts before its body is here: of each proposer's round the first two claims are known, which convict it, and a
+third is no news to anybody. Pure: the engine does the fetching.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from p2p.base.outcome import Outcome
 from p2p.consensus import wire
 from p2p.consensus.compact import Assembly, CompactProposal, FindTx, parse
 from p2p.consensus.driver import Driver
+from p2p.consensus.evidence import of_claims
 from p2p.consensus.inbox import Place, holds
-from p2p.consensus.machine import Machine
+from p2p.consensus.machine import PROPOSALS_PER_ROUND, Machine
 from p2p.consensus.message_checks import is_of
 from p2p.consensus.messages import Proposal, SignedProposal
 from p2p.consensus.validators import ValidatorSet
 
 MAX_ARRIVALS = 64  # proposals of one height whose first arrival is remembered
 Found = SignedProposal | Assembly
+Claimed = tuple[int, int, bytes]  # height, round, proposer
 
 
 class Bodies:
@@ -33,6 +36,7 @@ class Bodies:
         self._liars: set[str] = set()  # gave what was not the block; not asked again at this height
         self._early: dict[str, tuple[CompactProposal, int]] = {}  # of the next height: the last offer of each author, and when it came
         self._arrivals: dict[Proposal, int] = {}
+        self._claims: dict[Claimed, dict[Proposal, bytes]] = {}  # of this height and the last: what was signed, with its signature
 
     def __len__(self) -> int:
         return len(self._busy) + len(self._early)
@@ -71,6 +75,7 @@ class Bodies:
             before = self._early.get(author)
             self._early[author] = compact, before[1] if before and before[0].signed == signed else at_ms
             return Outcome.ACCEPT, None
+        self._claim(place.machine, signed)
         if not place.machine.is_news(signed):
             return Outcome.ACCEPT, None
         if place.machine is not self._driver.machine:
@@ -81,8 +86,20 @@ class Bodies:
 
     def _is_of_use(self, place: Place, signed: SignedProposal, offers: bool) -> bool:
         """To us, or as a repeat to somebody who has missed it."""
-        machine = place.machine
-        return offers if machine is None else machine.is_news(signed) or holds(machine, signed)
+        machine, proposal = place.machine, signed.proposal
+        if machine is None:
+            return offers
+        claims = self._claims.get(_claimed(proposal), {})
+        return holds(machine, signed) or (machine.wants(signed) and (proposal in claims or machine.has_room(proposal, claims)))
+
+    def _claim(self, machine: Machine, signed: SignedProposal) -> None:
+        """Its signature is right. Two of one round convict their proposer, whatever becomes of their bodies."""
+        proposal = signed.proposal
+        claims = self._claims.setdefault(_claimed(proposal), {})
+        if proposal not in claims:
+            claims[proposal] = signed.signature
+            if len(claims) == PROPOSALS_PER_ROUND:
+                self._driver.convict(of_claims(*claims.items()), machine.validators)
 
     def _take(self, author: str, compact: CompactProposal, machine: Machine, offers: bool) -> Found | None:
         held = machine.proposal_of(compact.signed.proposal.block_id)
@@ -103,9 +120,14 @@ class Bodies:
         """Offers that came early, judged now: by author, what is to be taken or fetched."""
         self._liars.clear()
         self._arrivals.clear()
+        self._claims = {claimed: known for claimed, known in self._claims.items() if claimed[0] >= self._driver.height - 1}
         early, self._early = self._early, {}
         found = [(author, self._judge(author, compact, at_ms)[1]) for author, (compact, at_ms) in early.items()]
         return [(author, one) for author, one in found if one is not None]
+
+
+def _claimed(proposal: Proposal) -> Claimed:
+    return proposal.height, proposal.round, proposal.proposer
 
 
 @lru_cache(maxsize=8)

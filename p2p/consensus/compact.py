@@ -19,6 +19,7 @@ from p2p.base.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TXS_PER_BLOCK
 from p2p.base.merkle import leaf_hash
 from p2p.base.types import U32, U64, VERSION, Bytes32
 from p2p.consensus.certificates import Knows, unknown
+from p2p.consensus.evidence import MAX_EVIDENCE_BYTES, PER_BLOCK
 from p2p.consensus.header import body_root
 from p2p.consensus.message_checks import is_right_claim
 from p2p.consensus.messages import Block, SignedProposal
@@ -56,6 +57,9 @@ def parse(data: bytes) -> CompactProposal:
         raise RemoteProtocolError(f"consensus version {found.version} is not spoken here", field="version", code="version")
     if found.signed.block.txs:
         raise RemoteProtocolError("a compact proposal carries no transactions", field="txs", code="shape")
+    evidence = found.signed.block.evidence
+    if len(evidence) > PER_BLOCK or any(len(raw) > MAX_EVIDENCE_BYTES for raw in evidence):
+        raise RemoteProtocolError(f"at most {PER_BLOCK} pieces of {MAX_EVIDENCE_BYTES} bytes", field="evidence", code="shape")
     return found
 
 

@@ -341,13 +341,19 @@ class Driver:
             yield from self._take_message(early.message, early.at_ms)
 
     def _find_evidence(self, machine: Machine) -> None:
-        """New proof goes into the pool and is told to the others at once."""
-        found = [of_votes(pair) for pair in machine.conflicts()]
-        found += [of_proposals(pair) for pair in machine.proposal_conflicts.values()]
+        """What is new among the conflicts. Who is convicted or punished is passed over: each of its late votes is one more conflict, and
+        proving all of them with every vote costs their square."""
+        known = self.evidence.offenders() | self._app.punished()
+        found = [of_votes(pair) for pair in machine.conflicts() if pair[0].vote.validator not in known]
+        found += [of_proposals(pair) for (who, _), pair in machine.proposal_conflicts.items() if who not in known]
         for raw in found:
-            if self.evidence.add(raw, machine.validators, self.height):
-                log.warning("a validator broke the rules", height=self.height)
-                self._say(wire.EvidenceNote(self.height, raw))
+            self.convict(raw, machine.validators)
+
+    def convict(self, raw: bytes, validators: ValidatorSet) -> None:
+        """New proof goes into the pool and is told to the others at once. Whoever judges may call it between steps."""
+        if self.evidence.add(raw, validators, self.height):
+            log.warning("a validator broke the rules", height=self.height)
+            self._say(wire.EvidenceNote(self.height, raw))
 
     # -- restart --------------------------------------------------------------------------------------------------
 

@@ -51,7 +51,13 @@ def of_votes(pair: Pair) -> bytes:
 
 
 def of_proposals(pair: tuple[SignedProposal, SignedProposal]) -> bytes:
-    first, second = sorted(((p.proposal, p.signature) for p in pair), key=lambda p: encode(p[0]))
+    one, two = pair
+    return of_claims((one.proposal, one.signature), (two.proposal, two.signature))
+
+
+def of_claims(*pair: tuple[Proposal, bytes]) -> bytes:
+    """Of two proposals that were signed for one round; their blocks prove nothing more."""
+    first, second = sorted(pair, key=lambda p: encode(p[0]))
     return encode(DuplicateProposal(*first, *second))
 
 
@@ -128,9 +134,12 @@ class EvidencePool:
         return frozenset(self._found)
 
     def add(self, raw: bytes, validators: ValidatorSet, height: int) -> bool:
-        """True when it is new proof against somebody."""
+        """True when it is new proof against somebody. No signature is looked at for more about who is convicted already."""
+        found = accused(raw)
+        if found is None or found[0] in self._found:
+            return False
         who = check_evidence(raw, self._network, validators, height)
-        if who is None or who in self._found:
+        if who is None:
             return False
         self._found[who] = raw
         return True

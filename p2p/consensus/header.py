@@ -12,7 +12,7 @@ from p2p.base.types import VERSION
 from p2p.consensus.application import Application
 from p2p.consensus.beacon import check_beacon, make_beacon
 from p2p.consensus.certificates import verify_commit
-from p2p.consensus.evidence import check_evidence
+from p2p.consensus.evidence import PER_BLOCK, check_evidence
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 
@@ -59,6 +59,7 @@ def check_block(app: Application, network: NetworkId, block: Block, proposer: by
         (h.time_ms > app.last_time_ms(), "time does not go on"),
         (len(encode(block)) <= MAX_BLOCK, "too large"),
         ((last is None) == (h.height == 1), "last commit missing or out of place"),
+        (len(block.evidence) <= PER_BLOCK, "more evidence than a block carries"),
     )
     for holds, sentence in facts:
         if not holds:

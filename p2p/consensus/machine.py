@@ -6,10 +6,10 @@ order D S K P N T; README.md gives each label's meaning (L = line of arXiv 1807.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from p2p.base.limits import MAX_FUTURE_ROUNDS
-from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote, VoteType
+from p2p.consensus.messages import PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, VoteType
 from p2p.consensus.round import Effect, RoundState, SetTimer, SkipRound, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import Pair, VoteKeeper
@@ -80,9 +80,11 @@ class Machine:
         proposal = signed.proposal
         if not self.is_near(proposal.round) or proposal.proposer != self.proposer_of(proposal.round):
             return False  # before anything is remembered: two proposers in one round are no conflict of one
-        known = self.proposals.get(proposal.round, [])
-        if any(p.proposal == proposal for p in known):
-            return False
+        known = [p.proposal for p in self.proposals.get(proposal.round, [])]
+        return proposal not in known and self.has_room(proposal, known)
+
+    def has_room(self, proposal: Proposal, known: Collection[Proposal]) -> bool:
+        """Whether it is worth anything beside the `known` ones of its round."""
         return len(known) < PROPOSALS_PER_ROUND or self._is_voted_for(proposal.round, proposal.block_id)
 
     def is_news(self, message: SignedVote | SignedProposal | PolkaCertificate | RoundCertificate) -> bool:

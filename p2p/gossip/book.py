@@ -1,9 +1,11 @@
 """Addresses of peers: who can be dialled where, and when next. Law: bounded, and nobody's word drives out what we have seen ourselves.
 
-Pure: the caller passes the time. Rule BOOK-1: after a failed dial the wait doubles from 1 s to 15 s. BOOK-2: a peer that was lost, or whose
-ban ended, is dialled again for five minutes even when there are connections enough. BOOK-3: an entry has a rank: hearsay, told by the peer
-itself, reached by us; a new entry drives out only what ranks no higher, the oldest first. BOOK-4: one source has at most MAX_HEARSAY_PER_SOURCE
-entries of hearsay; its own oldest goes first.
+Pure: the caller passes the time. Rule BOOK-1: after a failed dial the wait doubles from 1 s to 15 s. BOOK-2: a peer that we had reached ourselves and
+lost, or whose ban ended, is dialled again for five minutes even when there are connections enough; nobody else is, for a stranger that greets
+and leaves would choose whom we dial. BOOK-3: an entry has a rank: hearsay, told by the peer itself, reached by us; a new entry drives out only
+what ranks no higher, the oldest first. BOOK-4: one source has at most MAX_HEARSAY_PER_SOURCE entries of hearsay, its own oldest goes first; and
+of one peer's addresses each source has its turn. BOOK-5: the reached and the others share the dials that are open at once; neither waits for the
+other's to end, and in each the least failed goes first.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from __future__ import annotations
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import ip_address
+from itertools import chain, zip_longest
 
 from p2p.base.limits import (
+    DIALS_AT_ONCE,
     LOST_PEER_S,
     MAX_ADDRESSES_PER_PEER,
     MAX_HEARSAY_PER_SOURCE,
@@ -49,6 +53,7 @@ class _Known:
     failures: int = 0
     next_dial: float = 0.0
     lost_until: float = 0.0
+    heard: dict[str, str] = field(default_factory=dict)  # hearsay: which source named an address
 
 
 class AddressBook:
@@ -71,12 +76,15 @@ class AddressBook:
         entry = self._known.get(peer)
         if entry is None:
             if self._make_room(rank, source):
-                self._known[peer] = _Known(fresh[:MAX_ADDRESSES_PER_PEER], rank, source)
+                fresh = fresh[:MAX_ADDRESSES_PER_PEER]
+                self._known[peer] = _Known(fresh, rank, source, heard=dict.fromkeys(fresh, source))
                 self._by_source[source] += rank is Rank.HEARSAY
             return
         if rank is Rank.HEARSAY:
             if entry.rank is Rank.HEARSAY:  # what we know better is not added to: a stranger would send us anywhere in the peer's name
-                entry.addresses = tuple(dict.fromkeys(entry.addresses + fresh))[:MAX_ADDRESSES_PER_PEER]
+                news = dict.fromkeys(fresh, source)
+                entry.heard = _in_turns(news | entry.heard if entry.failures else entry.heard | news)
+                entry.addresses = tuple(entry.heard)
             return
         entry.addresses = tuple(dict.fromkeys(fresh + entry.addresses))[:MAX_ADDRESSES_PER_PEER]
         self._raise(entry, rank)
@@ -102,18 +110,37 @@ class AddressBook:
         entry.next_dial = now + min(REDIAL_MAX_S, REDIAL_FIRST_S * 2 ** min(entry.failures, 10))
         entry.failures += 1
 
-    def lost(self, peer: str, now: float) -> None:
-        """A connection ended that we did not end on purpose, or a ban did: seek the peer if we knew it ourselves."""
+    def lost(self, peer: str, now: float, *, dear: bool = False) -> None:
+        """A connection ended that we did not end on purpose, or a ban did: seek the peer if we had reached it. dear: or in any case."""
         entry = self._known.get(peer)
-        if entry is not None and entry.rank is not Rank.HEARSAY:
+        if entry is not None and (entry.rank is Rank.REACHED or dear):
             entry.lost_until, entry.failures, entry.next_dial = now + LOST_PEER_S, 0, now + REDIAL_FIRST_S
 
-    def to_dial(self, excluded: Collection[str], now: float, *, wanted: int) -> tuple[str, ...]:
-        """Peers to dial now: all due lost ones, then up to `wanted` others, the least failed and best known first."""
-        due = [p for p, e in self._known.items() if p not in excluded and e.next_dial <= now]
-        lost = [p for p in due if self._known[p].lost_until > now]
-        others = sorted((p for p in due if p not in set(lost)), key=lambda p: (self._known[p].failures, -self._known[p].rank))
-        return tuple(lost + others[: max(0, wanted)])
+    def to_dial(
+        self, excluded: Collection[str], now: float, *, wanted: int, busy: Collection[str] = (), slots: int = DIALS_AT_ONCE
+    ) -> tuple[str, ...]:
+        """Peers to dial now: those that were lost, and up to `wanted` others. busy: who is dialled already; slots: how many more may be (BOOK-5)."""
+        due = [p for p, e in self._known.items() if e.next_dial <= now and p not in excluded and p not in busy]
+        due.sort(key=lambda p: (self._known[p].failures, -self._known[p].rank))
+        queues: dict[bool, list[str]] = {True: [], False: []}
+        running = Counter(self.rank(p) is Rank.REACHED for p in busy)
+        for peer in due:
+            queues[self._known[peer].rank is Rank.REACHED].append(peer)
+        out: list[str] = []
+        while len(out) < slots and any(queues.values()):
+            mine = queues[True] and (running[True] <= running[False] or not queues[False])
+            peer = queues[bool(mine)].pop(0)
+            lost = self._known[peer].lost_until > now
+            if lost or wanted > 0:
+                wanted -= not lost
+                running[bool(mine)] += 1
+                out.append(peer)
+        return tuple(out)
+
+    def failed(self, peer: str) -> bool:
+        """Whether the last dial of `peer` failed."""
+        entry = self._known.get(peer)
+        return entry is not None and entry.failures > 0
 
     def share(self, peers: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """What to tell about `peers`."""
@@ -169,6 +196,15 @@ class AddressBook:
         if entry.rank is Rank.HEARSAY:
             self._by_source[entry.source] -= 1
             self._by_source += Counter()
+
+
+def _in_turns(heard: dict[str, str]) -> dict[str, str]:
+    """Of all sources their first address, then their second, as many as one peer may have."""
+    by_source: dict[str, list[str]] = {}
+    for address, source in heard.items():
+        by_source.setdefault(source, []).append(address)
+    turns = chain.from_iterable(zip_longest(*by_source.values()))
+    return {a: heard[a] for a in [a for a in turns if a is not None][:MAX_ADDRESSES_PER_PEER]}
 
 
 def bare_address(raw: str, peer: str) -> str | None:

@@ -1,8 +1,7 @@
-"""Connections of one host: dialling, greeting, parting. Law: one bootstrap address is enough, and nothing fails without its reason.
+"""Connections of one host: dialling, greeting, hearing. Law: one bootstrap address is enough, and nothing fails without its reason.
 
 Rule DISC-1: addresses come from greetings and from the DHT; both are hearsay until dialled. DISC-2: a peer is
 `verified` once it has greeted with our network id; others may be clients, but are neither counted nor named to others.
-DISC-5: a connection ended on purpose ends with a Goodbye, and both sides keep the reason for `status`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +25,8 @@ from p2p.base.limits import (
     BAN_S,
     DHT_REFRESH_TIMEOUT_S,
     DIAL_TIMEOUT_S,
-    DISCONNECT_TIMEOUT_S,
     HELLO_TIMEOUT_S,
+    MAX_CHOSEN,
     MAX_HELLO,
     MAX_REFUSED_S,
     MAX_TROUBLES,
@@ -42,7 +41,6 @@ from p2p.gossip.handshake import (
     Entry,
     Goodbye,
     Refusal,
-    pack_goodbye,
     pack_hello,
     pack_refusal,
     pack_welcome,
@@ -56,7 +54,7 @@ from p2p.gossip.topics import PEERS_PROTOCOL
 
 log = logging.getLogger(__name__)
 DIALLING = "dialling"  # no reason yet
-_DELIVERY_S = 0.5  # for the last words to arrive before the connection goes
+DELIVERY_S = 0.5  # for the last words to arrive before the connection goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +89,9 @@ class Discovery:
         self.bootstrap: tuple[tuple[str, str], ...] = ()
         self.twin = ""  # who saw another peer with our key, and where
         self._twins = Twins()
-        self._parting: set[str] = set()
-        door.greeted = self.verified.__contains__
+        self._dialling: Counter[str] = Counter()
+        self.chosen: set[str] = set()  # connected, or dialled just now, because we want them
+        door.chosen = lambda peer: peer in self.chosen or self.dear(peer)
         door.connections = self.held
 
     # -- facts
@@ -116,10 +115,14 @@ class Discovery:
         for peer, connections in list(self.host.get_network().connections.items()):
             name = str(peer)
             for one in connections:
-                outbound = "OUTBOUND" in str(one.direction).upper()
+                mine = "OUTBOUND" in str(one.direction).upper() and name in self.chosen
                 group = group_of(host_of(one.muxed_conn))
-                out.append(Held(name, group, self.since.get(name, now), name in self.verified, outbound or self.door.valued(name)))
+                out.append(Held(name, group, self.since.get(name, now), name in self.verified, mine or self.dear(name)))
         return out
+
+    def dear(self, peer: str) -> bool:
+        """A validator, or one that the user named: its connection is kept, and sought when it was lost, whoever dialled it."""
+        return self.door.valued(peer) or any(peer == name for name, _ in self.bootstrap)
 
     def left_alone(self, now: float) -> set[str]:
         """Peers that told us to stay away, or are of another network."""
@@ -127,24 +130,39 @@ class Discovery:
 
     # -- dialling
 
-    async def dial(self, peer: str, addresses: tuple[str, ...]) -> None:
-        """Connect and greet. Raises Unavailable, or the RemoteProtocolError the other side refuses us with."""
-        now = trio.current_time()
+    async def dial(self, peer: str, addresses: tuple[str, ...], *, chosen: bool = False) -> None:
+        """Connect and greet. chosen: because we want just this one, so its place is not given to a newcomer; of such there are at most MAX_CHOSEN.
+        Raises Unavailable, or the RemoteProtocolError the other side refuses us with."""
+        now, linked = trio.current_time(), peer in self.linked()
         if peer == self.me:
             raise own_key()
         ban = self.scores.ban(peer, now)
         if ban is not None:
             raise Unavailable(f"we ban this peer for another {ban[0]:.0f} s: {ban[1]}", field="peer", code="banned")
+        fresh = chosen and not linked and peer not in self.chosen and len(self.chosen) < MAX_CHOSEN
+        self._dialling[peer] += 1
+        self.chosen.update([peer] if fresh else ())
         try:
-            if peer not in self.linked():
+            if not linked:
                 await self._connect(peer, addresses)
             if peer not in self.verified:
                 await self.greet(peer)
         except FolkmootError as error:
+            if not linked:
+                self.book.dialled(peer, False, trio.current_time())
             self.note_trouble(peer, error)
             raise
+        finally:
+            self._dialling[peer] -= 1
+            self.forget_chosen()
         self.dropped.discard(peer)
-        self.book.dialled(peer, True, now)
+        if not linked:
+            self.book.dialled(peer, True, now)
+
+    def forget_chosen(self) -> None:
+        """A choice ends with its connection."""
+        self._dialling += Counter()
+        self.chosen &= self.linked() | set(self._dialling)
 
     async def _connect(self, peer: str, addresses: tuple[str, ...]) -> None:
         target = ID.from_string(peer)
@@ -165,7 +183,6 @@ class Discovery:
             with self.policy.meaning(wanted), trio.fail_after(DIAL_TIMEOUT_S):
                 await self.host.connect(PeerInfo(target, [Multiaddr(a) for a in wanted]))
         except Exception as error:  # the library's dial raises many types; failures.py makes a sentence of each
-            self.book.dialled(peer, False, trio.current_time())
             raise explain(error, peer, addresses) from error
 
     async def disconnect(self, peer: str) -> None:
@@ -205,7 +222,7 @@ class Discovery:
         await stream.close()
         if isinstance(reply, Refusal):
             error = RemoteProtocolError(reply.message, field=reply.field, code=reply.code, penalty=0)
-            await self._leave_alone(peer, error, by_them=True)
+            await self.leave_alone(peer, error, by_them=True)
             raise error
         self._believe(peer, reply.addresses, reply.start)
         if reply.twin:
@@ -222,8 +239,8 @@ class Discovery:
             await stream.send(pack_refusal(error))
             await stream.close()
             if error.code in ("wrong_network", "other_genesis", "version"):
-                await trio.sleep(_DELIVERY_S)  # let the refusal arrive before the connection goes
-                await self._leave_alone(stream.peer, error)
+                await trio.sleep(DELIVERY_S)  # let the refusal arrive before the connection goes
+                await self.leave_alone(stream.peer, error)
                 return
             raise
         if isinstance(opening, Goodbye):
@@ -264,7 +281,7 @@ class Discovery:
 
     # -- parting
 
-    async def _leave_alone(self, peer: str, error: RemoteProtocolError, *, by_them: bool = False, seconds: float = BAN_S) -> None:
+    async def leave_alone(self, peer: str, error: RemoteProtocolError, *, by_them: bool = False, seconds: float = BAN_S) -> None:
         """End the connection and do not dial again for a while."""
         old = self.troubles.pop(peer, None)
         self.troubles[peer] = Trouble(trio.current_time() + min(seconds, MAX_REFUSED_S), error.code, error.message, by_them)
@@ -278,25 +295,8 @@ class Discovery:
         error = RemoteProtocolError(
             f"it refuses us for {goodbye.seconds} s ({goodbye.code}): {goodbye.message}", field="peer", code=goodbye.code, penalty=0
         )
-        await self._leave_alone(peer, error, by_them=True, seconds=goodbye.seconds)
-
-    async def dismiss(self, peer: str, code: str, why: str, seconds: float) -> None:
-        """DISC-5: say why, then end the connection."""
-        if peer in self._parting:
-            return
-        self._parting.add(peer)
-        try:
-            with trio.move_on_after(DISCONNECT_TIMEOUT_S):
-                try:
-                    stream = await self.open_raw(peer, PEERS_PROTOCOL, DISCONNECT_TIMEOUT_S)
-                    await stream.send(pack_goodbye(code, why, seconds))
-                    await stream.close()
-                    await trio.sleep(_DELIVERY_S)
-                except FolkmootError as error:
-                    log.debug("no goodbye to %s: %s", peer, error)
-            await self._leave_alone(peer, RemoteProtocolError(why, field="peer", code=code, penalty=0), seconds=seconds)
-        finally:
-            self._parting.discard(peer)
+        await self.leave_alone(peer, error, by_them=True, seconds=goodbye.seconds)
+        self.book.lost(peer, trio.current_time() + goodbye.seconds, dear=self.dear(peer))
 
     # -- streams
 
@@ -312,9 +312,9 @@ class Discovery:
         return Stream(raw, peer, self.door.intake(raw.muxed_conn, host_of(raw.muxed_conn)))
 
     async def find(self, peer: str) -> tuple[str, ...]:
-        """Addresses of `peer`: our own book, or the DHT."""
+        """Addresses of `peer`: our own book, or the DHT; that too where the book has hearsay that failed."""
         known = self.book.addresses(peer)
-        if known:
+        if known and not (self.book.rank(peer) is Rank.HEARSAY and self.book.failed(peer)):
             return known
         with trio.move_on_after(DHT_REFRESH_TIMEOUT_S):
             try:

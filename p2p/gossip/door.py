@@ -105,14 +105,16 @@ class Waiting:
 
 
 class Door:
-    """One host's door. greeted, valued: what discovery and the node know of a peer; both may change."""
+    """One host's door. valued, chosen: what the node knows of a peer (a validator), and discovery (we dial it because we want it, or the user
+    named it). Both may change. leaving: whose place is given away."""
 
     def __init__(self, budgets: Budgets) -> None:
         self.budgets = budgets
-        self.greeted: Callable[[str], bool] = lambda peer: False
         self.valued: Callable[[str], bool] = lambda peer: False
+        self.chosen: Callable[[str], bool] = lambda peer: False
         self.connections: Callable[[], list[Held]] = list
         self.charge: Callable[[Any, str, str], None] = lambda task, peer, group: None
+        self.leaving: set[str] = set()
         self.refused = 0
         self._names = itertools.count()
         self._knocks: OrderedDict[str, _Knock] = OrderedDict()
@@ -170,21 +172,30 @@ class Door:
     # -- once it is known
 
     def room_for(self, peer: str, group: str) -> tuple[bool, str | None]:
-        """Whether an inbound connection of `peer`, which is in the table already, may stay, and who has to go for it."""
+        """Whether a connection of `peer`, which may be in the table already, may stay, and who has to go for it. Both directions count: who greets
+        and leaves has us dial it. What we chose ourselves has the last quarter."""
         if self.valued(peer):
             return True, None
-        budget, held, now = BUDGETS["connections"], self.connections(), trio.current_time()
-        inbound = [one for one in held if one.peer != peer]
-        if group and sum(one.group == group for one in inbound) >= budget.group:
+        budget, now = BUDGETS["connections"], trio.current_time()
+        others = [one for one in self.connections() if one.peer != peer and one.peer not in self.leaving]
+        chosen = self.chosen(peer)
+        if group and not chosen and sum(one.group == group for one in others) >= budget.group:
             self.refused += 1
             return False, None
-        if len(inbound) < budget.total - budget.total // 4:
+        if len(others) < (budget.total if chosen else budget.total - budget.total // 4):
             return True, None
-        leaves = first_to_go([one for one in held if one.peer != peer], now, GREETING_GRACE_S)
+        leaves = first_to_go(others, now, GREETING_GRACE_S)
         if leaves is None:
             self.refused += 1
             return False, None
         return True, leaves.peer
+
+    def admit(self, peer: str, group: str) -> bool:
+        """Whether the connection of `peer` stays; whose place it takes is among `leaving`, until discovery has said why and ended it."""
+        stays, leaves = self.room_for(peer, group)
+        if leaves is not None:
+            self.leaving.add(leaves)
+        return stays
 
     def intake(self, muxed: Any, host: str | None) -> Intake:
         """The intake of a connection; one is made where there is none."""

@@ -10,6 +10,7 @@ import trio
 from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.limits import DIAL_TIMEOUT_S
 
+NO_ROOM = "there are connections enough, or enough of that network"
 _ROUTES = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN)
 
 
@@ -26,6 +27,8 @@ def explain(error: BaseException, peer: str, addresses: tuple[str, ...]) -> Folk
         return _unavailable(f"another peer answers at {at}, not {peer}: is the peer id in the address still right?", "other_peer")
     if any("another peer's word" in str(c) for c in refused):
         return _unavailable(f"{at} is not an address that another peer may send us to", "not_dialled")
+    if NO_ROOM in text:
+        return _unavailable(f"{NO_ROOM}: {peer} at {at} is not connected", "full")
     if refused:
         return _unavailable(f"nobody listens at {at} (connection refused): is the peer running?", "refused")
     if any(isinstance(c, OSError) and c.errno in _ROUTES for c in causes):

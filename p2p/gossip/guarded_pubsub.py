@@ -1,9 +1,12 @@
 """py-libp2p's pubsub with its input bounded. Law: an RPC is counted before it is parsed, cleaned before the router sees it, and its work is its
 sender's.
 
-Rule PUBSUB-1: a message is judged in this order: seen before, its sender owes work, its signature, its author's rate, its handler. PUBSUB-2: of
+Rule PUBSUB-1: a message is judged in this order: its sender owes work, seen before, ignored a moment ago from this sender, its shape, its
+signature, whether its author's rate has room, its handler; only what is accepted takes from that rate, for anybody may repeat it. PUBSUB-2: of
 control messages only those for our topics pass, each once, with no peers to dial. PUBSUB-3: a message goes to one peer at most twice for an
-IWANT, and so many bytes in a second. The repairs are G-4, G-5, G-7 to G-9 of guards.py; the own router of a later issue replaces this file.
+IWANT, and so many bytes in a second. PUBSUB-4: nobody makes another's message heavier: it has the four fields that its author signed, the
+signature, and at most the author's own key, and goes on as those five. The repairs are G-4, G-5, G-7 to G-9 of guards.py; the own router of a
+later issue replaces this file.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from p2p.base.outcome import Outcome
 from p2p.gossip.budget import group_of
 from p2p.gossip.door import Door, Intake, Waiting
 from p2p.gossip.guards import Report, count_queue, host_of, reset_quietly
+from p2p.gossip.score import Ignored
 
 log = logging.getLogger(__name__)
 Judge = Callable[[str, Any], Outcome]  # (forwarder, message), the signature is good
@@ -47,6 +51,8 @@ Judge = Callable[[str, Any], Outcome]  # (forwarder, message), the signature is 
 _IWANT_REPEATS: Final = 2
 _WAIT_FOR_ROOM_S: Final = 0.05
 _OWING_S: Final = 0.25
+_SEQNO_BYTES: Final = 8  # as all libraries make it
+_MAX_PEER_ID: Final = 64  # bytes of one; ours have 38: two, then the public key as the library writes it
 _Fields = dict[int, "_Fields"]
 _LIST: Final[_Fields] = {}
 _RPC: Final[_Fields] = {1: _LIST, 2: _LIST, 3: {1: _LIST, 2: _LIST, 3: _LIST, 4: {2: _LIST}, 5: _LIST}}
@@ -104,6 +110,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         self._report, self._admit, self._door = report, admit, door
         self._readers: Counter[str] = Counter()
         self._given: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._ignored = Ignored()
         # The stock counter starts at whole seconds: a restarted peer that had sent more than one message a second
         # would use its old sequence numbers again and be taken for its own echo.
         self.counter = time.time_ns()
@@ -163,7 +170,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
             outcome = self._judged(name, message)
             work.spend(name, group, (time.thread_time() - begun) * 1000, now, valued=valued)
             if outcome is Outcome.ACCEPT:
-                await self.router.publish(peer, message)
+                await self.router.publish(peer, bare_message(message))
         begun = time.thread_time()
         for subscription in rpc.subscriptions[:MAX_CONTROL_TOPICS]:
             self.handle_subscription(peer, subscription)
@@ -172,12 +179,18 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
             await self.router.handle_rpc(self._cleaned(name, group, rpc.control), peer)
 
     def _judged(self, forwarder: str, message: Any) -> Outcome:
-        """PUBSUB-1. What is ignored is not remembered: it may be judged when it comes again."""
+        """PUBSUB-1. What is ignored is remembered for seconds, and for this forwarder only: from another it is judged at once."""
         judge = self.judges.get(message.topicIDs[0]) if len(message.topicIDs) == 1 else None
         if judge is None or message.from_id == self.my_id.to_bytes() or self._is_msg_seen(message):
             return Outcome.IGNORE
+        name, now = self.get_message_id(message), trio.current_time()
+        if self._ignored.has(forwarder, name, now):
+            return Outcome.IGNORE
         if len(message.data) > MAX_GOSSIP:
             self._report(forwarder, RemoteProtocolError("too large for gossip", field="data", code="too_large"))
+            return Outcome.REJECT
+        if not plain(message):
+            self._report(forwarder, RemoteProtocolError("more than its author signed", field="message", code="padded"))
             return Outcome.REJECT
         try:
             signed = signature_validator(message)
@@ -188,7 +201,9 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
             self._report(forwarder, RemoteProtocolError("not signed by whom it names", field="signature"))
             return Outcome.REJECT
         outcome = judge(forwarder, message)
-        if outcome is not Outcome.IGNORE:
+        if outcome is Outcome.IGNORE:
+            self._ignored.add(forwarder, name, now)
+        else:
             self._mark_msg_seen(message)
         return outcome
 
@@ -262,6 +277,25 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
 
     def notify_subscriptions(self, publish_message: Any) -> None:
         """G-8: 32 messages wait for a subscriber, later ones are lost. Our validators consume; nothing has to wait."""
+
+
+def bare_message(message: Any) -> Any:
+    """What goes on of another's message. The key is left out: ours are all in the peer id."""
+    return rpc_pb2.Message(
+        data=message.data, topicIDs=message.topicIDs, from_id=message.from_id, seqno=message.seqno, signature=message.signature
+    )
+
+
+def plain(message: Any) -> bool:
+    """PUBSUB-4: whether a message has nothing beside what its author made. Fields that the library does not know count in its size."""
+    if len(message.seqno) != _SEQNO_BYTES or len(message.from_id) > _MAX_PEER_ID:
+        return False
+    bare = bare_message(message)
+    if message.key:
+        if not message.from_id.endswith(message.key):
+            return False
+        bare.key = message.key
+    return bool(message.ByteSize() == bare.ByteSize())
 
 
 async def read_rpc(stream: Any, buffer: bytearray, intake: Intake, limit: int) -> bytes:

@@ -34,7 +34,7 @@ class Hello(Message, frozen=True):
 
 
 class Goodbye(Message, frozen=True):
-    """The sender ends the connection. code: 'banned' | 'full'. seconds: how long it will refuse another."""
+    """The sender ends the connection. code: 'banned' | 'overload' | 'full'. seconds: how long it will refuse another."""
 
     version: U32
     kind: Literal["goodbye"]

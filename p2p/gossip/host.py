@@ -26,7 +26,7 @@ from multiaddr import Multiaddr
 
 from p2p.base.errors import ConfigError, FolkmootError, LocalProtocolError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key, NetworkId
-from p2p.base.limits import HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP
+from p2p.base.limits import BUDGETS, HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP
 from p2p.base.outcome import Outcome
 from p2p.gossip import guards
 from p2p.gossip.book import Rank, bare_address
@@ -108,7 +108,7 @@ class Network:
     async def connect(self, multiaddr: str) -> None:
         """Dial and greet. ConfigError: not an address. Unavailable: nobody there. RemoteProtocolError: refused."""
         peer, address = split_address(multiaddr)
-        await self._discovery.dial(peer, (address,))
+        await self._discovery.dial(peer, (address,), chosen=True)
         self._discovery.book.learn(peer, [address], Rank.REACHED)
 
     async def open_stream(self, peer_id: str, short: str) -> Stream:
@@ -120,7 +120,7 @@ class Network:
             addresses = await self._discovery.find(peer_id)
             if not addresses:
                 raise Unavailable(f"no address of {peer_id} is known", field="peer_id", code="unknown_peer")
-            await self._discovery.dial(peer_id, addresses)
+            await self._discovery.dial(peer_id, addresses, chosen=True)
         return await self._discovery.open_raw(peer_id, protocol)
 
     async def disconnect(self, peer_id: str) -> None:
@@ -208,7 +208,6 @@ class _Judge:
         self._door = door
         self.scores = Scores()
         self.meter = Meter(door)
-        self._rate = RateLimit()
 
     def admits(self, peer: str) -> bool:
         return not self.scores.banned(peer, trio.current_time())
@@ -219,10 +218,10 @@ class _Judge:
             points = error.penalty
         elif isinstance(error, guards.StreamLimit):
             points = _EXCESS_POINTS
-        elif isinstance(error, FolkmootError | OSError | EOFError | trio.TooSlowError):
-            points = 0  # the way was lost, or the fault is ours or a client's
-        else:
+        elif isinstance(error, guards.DECODING) and not isinstance(error, FolkmootError | OSError | EOFError):
             points = _GARBAGE_POINTS
+        else:
+            points = 0  # the way was lost, or the fault is ours, the library's or a client's
         self._penalise(peer, points, f"{type(error).__name__}: {error}")
         log.debug("from %s: %s: %s", peer, type(error).__name__, error)
 
@@ -231,17 +230,20 @@ class _Judge:
             log.warning("banned %s for a while: %s", peer, why)
 
     def validator(self, handler: TopicHandler) -> Callable[[str, Any], Outcome]:
-        """Asked by gossip once the signature was checked. A handler that fails is our fault: nobody pays for it."""
+        """Of one topic; asked by gossip once the signature was checked. A handler that fails is our fault: nobody pays for it."""
+        rate = RateLimit()  # RATE-1: of this topic alone
 
         def outcome_of(forwarder: str, message: Any) -> Outcome:
             author, now = str(ID(message.from_id)), trio.current_time()
-            if self.scores.banned(author, now) or not self._rate.allow(author, now):
+            if self.scores.banned(author, now) or not rate.allows(author, now):
                 return Outcome.IGNORE
             try:
                 outcome = handler(author, bytes(message.data))
             except Exception:  # a bug here must neither end the host nor ban the messenger
                 log.exception("the handler of %s", message.topicIDs[0])
                 return Outcome.IGNORE
+            if outcome is Outcome.ACCEPT:
+                rate.spend(author, now)  # only now, for whoever likes may repeat what it once said
             if outcome is Outcome.REJECT:
                 self._penalise(forwarder, _INVALID_POINTS, f"gossip on {message.topicIDs[0]} that is wrong for everybody")
             return outcome
@@ -301,7 +303,7 @@ def _connection_config() -> ConnectionConfig:
         low_watermark=0,  # the library's own auto-dialler stays off: discovery does it
         high_watermark=MAX_CONNECTIONS * 2,  # and so does its pruning: the door says who goes
         max_connections=MAX_CONNECTIONS * 2,
-        max_connections_per_peer=1,
+        max_connections_per_peer=BUDGETS["connections"].peer,
         inbound_upgrade_timeout=HALF_OPEN_S,
     )
 

@@ -9,7 +9,6 @@ finds its network without the bootstrap.
 from __future__ import annotations
 
 import logging
-import os
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,11 +19,13 @@ from libp2p.host.ping import perform_ping_roundtrip
 from libp2p.peer.id import ID
 
 from p2p.base.errors import FolkmootError
+from p2p.base.files import write_file
 from p2p.base.limits import (
     BAN_S,
     BOOK_SAVE_S,
     DHT_INTERVAL_S,
     DHT_REFRESH_TIMEOUT_S,
+    DIALS_AT_ONCE,
     EXCHANGE_INTERVAL_S,
     GREETING_GRACE_S,
     MAX_BOOK_FILE,
@@ -35,12 +36,12 @@ from p2p.base.limits import (
 )
 from p2p.gossip.book import Rank
 from p2p.gossip.discovery import Discovery, host_of_peer, own_key
+from p2p.gossip.farewell import Farewells
 from p2p.gossip.guards import drop_connection, reset_quietly
 from p2p.gossip.reach import scope_of
 
 log = logging.getLogger(__name__)
 _TICK_S = 0.5
-_DIALS_AT_ONCE = 4
 _EARLY_ROUNDS = 6  # quick rounds of exchange and DHT after the start
 
 
@@ -49,6 +50,7 @@ class Keeper:
 
     def __init__(self, discovery: Discovery, bootstrap: tuple[tuple[str, str], ...], book_file: Path | None = None) -> None:
         self._net = discovery
+        self._farewells = Farewells(discovery)
         self._bootstrap = bootstrap
         self._file = book_file
         self._written = b""
@@ -91,22 +93,27 @@ class Keeper:
     def _look_at_links(self, nursery: trio.Nursery) -> None:
         net, now, linked = self._net, trio.current_time(), self._net.linked()
         net.door.sweep()
+        net.host.get_peerstore()._enforce_peer_limit()  # entries without an address are made in other ways than by add_addrs
         net.policy.near = frozenset(scope_of(host_of_peer(net.host, peer) or "") for peer in linked)
         net.since = {peer: net.since.get(peer, now) for peer in linked}
         for peer in net.verified - linked:
             net.verified.discard(peer)
             if peer not in net.dropped:
-                net.book.lost(peer, now)
+                net.book.lost(peer, now, dear=net.dear(peer))
         for peer in net.scores.ended(now):
-            net.book.lost(peer, now)
+            net.book.lost(peer, now, dear=net.dear(peer))
+        net.forget_chosen()
+        net.door.leaving &= linked
         net.mute &= linked
         alone = net.left_alone(now)
         for peer in linked:
             ban = net.scores.ban(peer, now)
-            if ban is not None:
-                nursery.start_soon(net.dismiss, peer, "banned", ban[1], ban[0])
+            if peer in net.door.leaving:
+                nursery.start_soon(self._farewells.give_place_away, peer)
+            elif ban is not None:
+                nursery.start_soon(self._farewells.dismiss, peer, "banned", ban[1], ban[0])
             elif net.door.budgets.work.owed(peer, now) > MAX_OWED_MS and not net.door.valued(peer):
-                nursery.start_soon(net.dismiss, peer, "overload", "reading what you send takes more CPU than a peer's share", BAN_S)
+                nursery.start_soon(self._farewells.dismiss, peer, "overload", "reading what you send takes more CPU than a peer's share", BAN_S)
             elif peer in alone:
                 nursery.start_soon(drop_connection, net.host, ID.from_string(peer))
             elif not {peer} & (net.verified | self._greeting | net.mute):
@@ -119,10 +126,11 @@ class Keeper:
         net, now = self._net, trio.current_time()
         missing = net.wanted - len(net.verified) - len(self._dialling)
         excluded = net.linked() | self._dialling | net.dropped | net.left_alone(now) | {net.me}
-        for peer in net.book.to_dial(excluded, now, wanted=missing)[: max(0, _DIALS_AT_ONCE - len(self._dialling))]:
+        slots = DIALS_AT_ONCE - len(self._dialling)
+        for peer in net.book.to_dial(excluded, now, wanted=missing, busy=self._dialling, slots=slots):
             if not net.scores.banned(peer, now):
                 self._dialling.add(peer)
-                nursery.start_soon(self._dial_known, peer)
+                nursery.start_soon(self._dial_known, peer, missing > 0 and len(net.chosen) < net.wanted)
 
     async def _greet_new(self, peer: str) -> None:
         net = self._net
@@ -136,13 +144,12 @@ class Keeper:
         finally:
             self._greeting.discard(peer)
 
-    async def _dial_known(self, peer: str) -> None:
+    async def _dial_known(self, peer: str, chosen: bool) -> None:
         net = self._net
         try:
-            await net.dial(peer, net.book.addresses(peer))
+            await net.dial(peer, net.book.addresses(peer), chosen=chosen)
         except FolkmootError as error:
             log.debug("dialling %s: %s", peer, error)
-            net.book.dialled(peer, False, trio.current_time())
         finally:
             self._dialling.discard(peer)
 
@@ -228,13 +235,13 @@ class Keeper:
         self._net.book.load(raw, MAX_BOOK_FILE)
 
     async def _save_book(self) -> None:
-        raw = self._net.book.dump(MAX_BOOK_FILE)
-        if self._file is None or raw == self._written or not raw:
+        raw, file = self._net.book.dump(MAX_BOOK_FILE), self._file
+        if file is None or raw == self._written or not raw:
             return
         try:
-            await trio.to_thread.run_sync(_write, self._file, raw)
-        except OSError as error:  # a full disk: the old file stays, the next round tries again
-            log.warning("the address book %s cannot be written: %s", self._file, error)
+            await trio.to_thread.run_sync(lambda: write_file(file, raw, field="book"))
+        except FolkmootError as error:  # a full disk: the old file stays, the next round tries again
+            log.warning("the address book %s cannot be written: %s", file, error)
             return
         self._written = raw
 
@@ -242,14 +249,3 @@ class Keeper:
 def _read(file: Path) -> bytes:
     with file.open("rb") as handle:
         return handle.read(MAX_BOOK_FILE)
-
-
-def _write(file: Path, raw: bytes) -> None:
-    """All or nothing, for the owner's eyes."""
-    fresh = file.with_name(file.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
-        handle.write(raw)
-        handle.flush()
-        os.fsync(handle.fileno())
-    fresh.replace(file)

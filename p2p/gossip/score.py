@@ -2,7 +2,9 @@
 
 Pure: the caller passes the time. Rule SCORE-1: 100 points ban for 60 s. SCORE-2: one point fades each second. SCORE-3: one fault costs at most
 a quarter of a ban; only what is wrong for everybody costs anything.
-RATE-1: an origin's messages above the rate are ignored, not punished: a forwarder cannot know our clock.
+RATE-1: an origin's messages above the rate are ignored, not punished: a forwarder cannot know our clock. Only what is accepted counts, each message
+once: whoever repeats an origin's old messages takes nothing from it. Each topic has a bucket of its own: transactions that a stranger has a peer say
+take nothing from its votes and proposals.
 """
 
 from __future__ import annotations
@@ -10,7 +12,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final
 
-from p2p.base.limits import BAN_POINTS, BAN_S, GOSSIP_RATE_PER_ORIGIN, MAX_SCORED_PEERS
+from p2p.base.limits import (
+    BAN_POINTS,
+    BAN_S,
+    GOSSIP_RATE_PER_ORIGIN,
+    IGNORED_S,
+    MAX_IGNORED,
+    MAX_IGNORING,
+    MAX_SCORED_PEERS,
+)
 
 _FADE_PER_S: Final = 1.0
 _MOST_AT_ONCE: Final = BAN_POINTS // 4
@@ -73,14 +83,44 @@ class RateLimit:
         self._rate = float(rate)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def allow(self, origin: str, now: float) -> bool:
-        """Take one token from `origin`'s bucket if there is one."""
-        tokens, since = self._buckets.pop(origin, (self._rate, now))
-        tokens = min(self._rate, tokens + max(0.0, now - since) * self._rate)
-        allowed = tokens >= 1.0
-        self._buckets[origin] = (tokens - 1.0 if allowed else tokens, now)
+    def allows(self, origin: str, now: float) -> bool:
+        """Whether `origin`'s bucket has a token."""
+        return self._tokens(origin, now) >= 1.0
+
+    def spend(self, origin: str, now: float) -> None:
+        """Take one."""
+        tokens = self._tokens(origin, now)
+        self._buckets.pop(origin, None)
+        self._buckets[origin] = (max(0.0, tokens - 1.0), now)
         _trim(self._buckets)
-        return allowed
+
+    def _tokens(self, origin: str, now: float) -> float:
+        tokens, since = self._buckets.get(origin, (self._rate, now))
+        return min(self._rate, tokens + max(0.0, now - since) * self._rate)
+
+
+class Ignored:
+    """Messages that a forwarder brought and that were ignored: not judged again for IGNORED_S when the same one repeats them. Each forwarder has
+    room for MAX_IGNORED; its own oldest go first."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[str, OrderedDict[bytes, float]] = OrderedDict()
+
+    def add(self, forwarder: str, name: bytes, now: float) -> None:
+        names = self._until.pop(forwarder, OrderedDict())
+        self._until[forwarder] = names
+        names.pop(name, None)
+        names[name] = now + IGNORED_S
+        while len(names) > MAX_IGNORED:
+            names.popitem(last=False)
+        while len(self._until) > MAX_IGNORING:
+            self._until.popitem(last=False)
+
+    def has(self, forwarder: str, name: bytes, now: float) -> bool:
+        names = self._until.get(forwarder)
+        return names is not None and names.get(name, now) > now
 
 
 class Twins:

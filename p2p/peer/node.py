@@ -223,7 +223,8 @@ class Node:
     async def _query(self, stream: Stream, frame: Query | Order) -> None:
         if isinstance(frame, Order):
             raw, answer = self.orders.take(frame.signed_op)
-            await self._say_tx(raw)
+            if raw is not None:
+                await self._say_tx(raw)
             await stream.send(pack_frame(Answer(encode(answer))))
             return
         await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body, limit=4096), public=True)))))

@@ -58,6 +58,7 @@ class Outbox:
         # by nonce; of an earlier life: at once again
         self._flight: dict[int, _Sent] = {nonce: _Sent(raw) for nonce, raw in sorted((sent or {}).items())}
         self._mute_since: int | None = None  # height from which this peer may not send
+        self._seen: deque[int] = deque()  # of each record that waits meanwhile, from when on it does
         self._last_nonce, self._partial = max(self._flight, default=0), 0  # _partial: nonce of the last one that was not full
 
     def __len__(self) -> int:
@@ -104,6 +105,7 @@ class Outbox:
             self._wait(height)
             return []
         self._mute_since = None
+        self._seen.clear()
         if any(sent.is_lost(height) for sent in self._flight.values()):
             self._give_up(f"no block took them in {OUTBOX_TTL_HEIGHTS} heights")
         out = []
@@ -117,16 +119,19 @@ class Outbox:
         return out
 
     def _wait(self, height: int) -> None:
-        """It may be registered soon, and say then what it has to say."""
+        """It may be registered soon, and say then what it has to say: each record is kept as long, whatever was given up before it."""
         self._mute_since = height if self._mute_since is None else self._mute_since
-        if height - self._mute_since >= OUTBOX_TTL_HEIGHTS and (self._waiting or self._flight):
-            self._give_up("this peer is not registered")
-            self._waiting.clear()
-            self._bytes = 0
+        self._seen.extend([height] * (len(self._waiting) - len(self._seen)))
+        old = sum(height - seen >= OUTBOX_TTL_HEIGHTS for seen in self._seen)
+        if old or (self._flight and height - self._mute_since >= OUTBOX_TTL_HEIGHTS):
+            self._give_up("this peer is not registered", old)
+        for _ in range(old):
+            self._seen.popleft()
+            self._bytes -= len(self._waiting.popleft().body) + _EACH
 
-    def _give_up(self, why: str) -> None:
-        """What is in flight, all of it: a batch after one that is not taken is not taken either."""
-        log.warning("records for the chain are given up", batches=len(self._flight), waiting=len(self._waiting), reason=why)
+    def _give_up(self, why: str, waiting: int = 0) -> None:
+        """What is in flight, all of it: a batch after one that is not taken is not taken either. waiting: records that never left."""
+        log.warning("records for the chain are given up", batches=len(self._flight), waiting=waiting, reason=why)
         self._flight.clear()
         self._last_nonce = 0
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded
@@ -16,6 +16,7 @@ from p2p.base.limits import (
     MAX_BLOCK,
     MAX_ORDERS_PER_ACCOUNT,
     MAX_TX,
+    MEMPOOL_ENTRY,
     MEMPOOL_ORDERS,
     MEMPOOL_PER_SENDER,
     MEMPOOL_WEIGHTLESS,
@@ -232,3 +233,32 @@ def test_orders_that_are_overtaken_or_that_no_block_took_are_told_apart() -> Non
     used, late = pool.settle(lambda sender: 0, TX_TTL_HEIGHTS + 1)
     assert (used, [tx.nonce for tx in late]) == ([], [2])
     assert len(pool) == 0
+
+
+def full_of_small_owners(most: int, each: int) -> Mempool:
+    """One has `most` pieces of 700 bytes; the rest of the share is others', one piece of `each` bytes of everybody."""
+    pool = Mempool()
+    for nonce in range(1, most + 1):
+        assert say(pool, batch(SYBILS[0], nonce, 700, Share.WEIGHTLESS))
+    for sender in SYBILS[1:]:
+        if pool._filled[Share.WEIGHTLESS] + each + MEMPOOL_ENTRY <= MEMPOOL_WEIGHTLESS:
+            assert say(pool, batch(sender, 1, each, Share.WEIGHTLESS))
+    return pool
+
+
+@settings(deadline=None, max_examples=30)
+@given(most=st.integers(1, MAX_BATCHES_AHEAD), each=st.integers(6_000, MAX_TX), size=st.integers(40, MAX_TX))
+@example(most=60, each=10_000, size=MAX_TX - 100)  # the case seen: 47 of 60 went, and their owner was left with a quarter of what the newcomer had
+def test_room_is_made_at_the_cost_of_who_holds_more_than_the_newcomer_would_or_not_at_all(most: int, each: int, size: int) -> None:
+    """To the last piece that goes: what others hold less of is nobody's to take."""
+    pool, mine = full_of_small_owners(most, each), batch(HONEST, 1, size, Share.WEIGHTLESS)
+    held, count = {sender: owner.cost for sender, owner in pool._owners[Share.WEIGHTLESS].items()}, len(pool)
+    try:
+        pushed = pool.add(mine)
+    except Overloaded:
+        assert len(pool) == count, "nothing is dropped for one who does not come in"
+        return
+    assert len(pool) == count + 1 - len(pushed)
+    for tx in pushed:
+        assert held[tx.owner] > mine.cost, "it held more when its turn came"
+        held[tx.owner] -= tx.cost

@@ -12,7 +12,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import MAX_ORDERS_PER_ACCOUNT, STALE_TIP_S, TX_TTL_HEIGHTS
+from p2p.base.limits import MAX_ORDERS_PER_ACCOUNT, REPEAT_HEIGHTS, STALE_TIP_S, TX_TTL_HEIGHTS
 from p2p.base.types import VERSION, Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
 from p2p.chain.chain import Chain
 from p2p.chain.mempool import Share, Waiting
@@ -72,7 +72,8 @@ def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain)
     assert isinstance(frame, Order)
     raw, answer = orders.take(frame.signed_op)
     assert (answer["kind"], answer["nonce"], answer["op_id"]) == ("transfer", 1, sent.op_id.hex())
-    assert orders.take(frame.signed_op) == (raw, answer), "again is no other"
+    assert raw == pack_order(sent)
+    assert orders.take(frame.signed_op) == (None, answer), "again is no other, and not said again"
     with pytest.raises(InvalidRequest, match="nonce: "):
         orders.take(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
     second = op(chain, Cap(5, 5))
@@ -154,6 +155,27 @@ def test_an_order_that_no_block_took_in_time_is_told(chain: Chain, monkeypatch: 
     grow(chain, 1 + TX_TTL_HEIGHTS)
     found = orders.fate(sent.op_id)
     assert (found["state"], f"{TX_TTL_HEIGHTS} heights" in found["reason"]) == ("dropped", True)
+
+
+def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that_is_not(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever hands it in decides nothing about how much this peer says under its own name, nor when."""
+    sent, orders, said = op(chain, Cap(1, 1)), orders_of(chain), list[int]()
+    monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
+    for height in range(2 * REPEAT_HEIGHTS + 1):
+        for _ in range(50):
+            said += [height for raw in [orders.take(sent)[0]] if raw is not None]
+        said += [height for _ in orders.due()]
+        grow(chain, 1)
+    assert said == [0, REPEAT_HEIGHTS, 2 * REPEAT_HEIGHTS]
+
+
+def test_one_that_gossip_brought_before_is_not_said_at_once(chain: Chain) -> None:
+    sent, orders = op(chain, Cap(1, 1)), orders_of(chain)
+    chain.hear_tx(pack_order(sent))
+    assert orders.take(sent)[0] is None
+    assert len(orders) == 1, "but repeated, if no block takes it"
 
 
 def in_a_batch(*ops: SignedOp) -> bytes:

@@ -73,3 +73,11 @@ def test_a_fault_in_a_query_is_an_answer(asked: Queries, monkeypatch: pytest.Mon
         asked.query({"op": "prices"})
     assert caught.value.code == "internal"
     assert "a name of ours" not in str(caught.value)
+
+
+def test_a_stranger_is_told_of_the_status_what_is_everybody_s_and_nothing_that_was_added_since(asked: Queries) -> None:
+    """Paths, what an ML node says, texts of errors, whom it banned: the owner's affairs, and so is whatever nobody has thought about."""
+    whole = {"height": 7, "ml_node": "/home/somebody/model", "said": "words", "failures": [], "budgets": {}, "new": 1}
+    queries = Queries(asked._chain, lambda: whole, list)
+    assert queries.query({"op": "status"}, public=True) == {"height": 7}
+    assert queries.query({"op": "status"}) == whole

@@ -16,12 +16,15 @@ from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TX, MAX_TXS_PER_BLOCK
 from p2p.base.merkle import leaf_hash
 from p2p.base.outcome import Outcome
+from p2p.base.types import VERSION
 from p2p.consensus import wire
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly, CompactProposal, parse, shrink
 from p2p.consensus.driver import Driver
+from p2p.consensus.events import Repeat, Say
+from p2p.consensus.evidence import MAX_EVIDENCE_BYTES, PER_BLOCK
 from p2p.consensus.header import make_block, tx_root
-from p2p.consensus.messages import Proposal, SignedProposal
+from p2p.consensus.messages import Proposal, SignedProposal, Vote, VoteType, sign_vote
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet
 from tests.consensus.test_engine import KEYS, SET, App, Guard
@@ -184,6 +187,59 @@ def test_a_flood_of_proposals_of_one_round_ends_at_two() -> None:
         assert shell.hears(signed, turn()) == (Outcome.ACCEPT, None), "a repeat is not logged again"
     assert shell.hears(proposal((b"third",), turn()), turn()) == IGNORED
     assert len(shell.driver.machine.proposal_conflicts) == 1, "two are enough to convict it"
+
+
+def test_who_withholds_bodies_is_heard_twice_a_round_and_convicted_by_the_two() -> None:
+    """What it signed is enough: no body is needed to know that there are two."""
+    shell, villain = Shell(), turn()
+    claims = [proposal((bytes([number]),), villain) for number in range(50)]
+    heard = [shell.hears(signed, villain)[0] for signed in claims]
+    assert heard == [Outcome.ACCEPT] * 2 + [Outcome.IGNORE] * 48
+    assert shell.driver.evidence.offenders() == {villain.public}
+    assert shell.driver.machine.proposals == {}, "none was made whole"
+    said = [one for one in shell.driver.take(Repeat()) if isinstance(one, Say)]
+    assert any(isinstance(wire.parse(one.data), wire.EvidenceNote) for one in said), "and the others are told"
+    assert [shell.hears(signed, villain)[0] for signed in claims[:3]] == [Outcome.ACCEPT, Outcome.ACCEPT, Outcome.IGNORE]
+
+
+def test_a_third_claim_that_somebody_honest_voted_for_is_fetched() -> None:
+    """Others have its body: two that are withheld hide it from nobody."""
+    shell, villain = Shell(), turn()
+    claims = [proposal((bytes([number]),), villain) for number in range(3)]
+    for signed in claims[:2]:
+        shell.hears(signed, villain)
+        shell.bodies.done(villain.peer_id)
+    assert shell.hears(claims[2], villain) == IGNORED
+    for key in KEYS[:2]:
+        body = Vote("sim", VoteType.PREVOTE, 1, 0, claims[2].proposal.block_id, -1, key.public)
+        shell.driver.take(sign_vote(key, body))
+    outcome, found = shell.hears(claims[2], villain)
+    assert outcome is Outcome.ACCEPT
+    assert isinstance(found, Assembly)
+    assert found.block_id == claims[2].proposal.block_id
+
+
+def test_two_claims_of_the_last_height_convict_too_and_older_ones_are_forgotten() -> None:
+    shell, villain = Shell(), turn()
+    shell.driver.before, shell.driver.height = shell.driver.machine, 2
+    shell.bodies.new_height()
+    heard = [shell.hears(proposal((bytes([number]),), villain), villain)[0] for number in range(3)]
+    assert heard == [Outcome.ACCEPT, Outcome.ACCEPT, Outcome.IGNORE]
+    assert shell.driver.evidence.offenders() == {villain.public}
+    shell.driver.height = 3
+    shell.bodies.new_height()
+    assert shell.bodies._claims == {}
+
+
+@pytest.mark.parametrize("evidence", [(b"e",) * (PER_BLOCK + 1), (bytes(MAX_EVIDENCE_BYTES + 1),)], ids=["too many", "too long"])
+def test_a_proposal_with_evidence_that_no_block_can_carry_is_wrong_for_everybody(evidence: tuple[bytes, ...]) -> None:
+    signed = proposal((b"a",), turn())
+    header = replace(signed.block.header, tx_root=tx_root(signed.block.txs, None, evidence))
+    block = replace(signed.block, header=header, evidence=evidence)
+    body = replace(signed.proposal, block_id=block.block_id)
+    right = SignedProposal(body, turn().sign(Domain.PROPOSAL, "sim", encode(body)), block)
+    data = encode(CompactProposal(VERSION, 7, replace(right, block=replace(block, txs=())), (leaf_hash(b"a"),)))
+    assert Shell(b"a").bodies.judge(turn().peer_id, data) == (Outcome.REJECT, None)
 
 
 def test_offers_for_the_next_height_wait_one_for_each_validator() -> None:

@@ -15,12 +15,13 @@ from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_SEEN, MAX_TURNS
 from p2p.base.outcome import Outcome
-from p2p.consensus import bodies, wire
+from p2p.consensus import wire
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.certificates import verify_round
 from p2p.consensus.compact import shrink
 from p2p.consensus.engine import Engine
 from p2p.consensus.evidence import of_votes
+from p2p.consensus.machine import PROPOSALS_PER_ROUND
 from p2p.consensus.messages import (
     PolkaCertificate,
     Proposal,
@@ -315,9 +316,9 @@ def test_a_whole_proposal_among_votes_is_refused_and_hides_no_compact_one() -> N
 def test_a_body_s_proposal_keeps_the_time_of_its_first_arrival_within_bounds() -> None:
     one, key = seat(), maker()
     shell = Bodies(one.driver, "sim", {}.get)  # type: ignore[arg-type]
-    for at in range(bodies.MAX_ARRIVALS + 20):
+    for at in range(20):
         shell.judge(key.peer_id, shrink(wire.pack(proposal(dated(NOW + at, key), key), 0)))
-    assert len(shell._arrivals) == bodies.MAX_ARRIVALS
+    assert len(shell._arrivals) == PROPOSALS_PER_ROUND, "a third of one round is no news"
     first = Proposal("sim", 1, 0, dated(NOW, key).block_id, -1, key.public)
     one.now_ms += 9000
     assert shell.arrived_ms(first) == NOW
@@ -340,3 +341,24 @@ def test_what_is_remembered_of_passing_is_bounded() -> None:
     assert len(seen) == MAX_SEEN
 
 
+def test_late_votes_of_somebody_who_is_convicted_cost_their_own_signature_only(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is one more conflict; all of them were proved anew with each, which is their square. And after its punishment as before."""
+    one = Seat(others(maker(0), maker(1))[0])
+    bad = next(key for key in KEYS if key not in (one.key, maker()))
+    block = dated(NOW, maker())
+    one.driver.take(proposal(block, maker()))
+    for key in KEYS:
+        if one.driver.height == 1:
+            one.driver.take(vote(key, VoteType.PRECOMMIT, block))
+    assert one.driver.height == 2
+    work.signatures = 0
+    late = [vote(bad, kind, about, round_) for round_ in range(3) for kind in VoteType for about in (None, block)]
+    for number, signed in enumerate(late):
+        if number == len(late) // 2:
+            assert one.driver.evidence.offenders() == {bad.public}
+            monkeypatch.setattr(one.app, "punished", lambda: frozenset({bad.public}))
+            assert one.driver.evidence.pending(one.driver.validators, one.app.punished()) == (), "the chain has it: the pool forgets"
+        heard = one.driver.judge(wire.pack(signed, number))[1]
+        if heard is not None:
+            one.driver.take(heard)
+    assert work.signatures <= len(late) + 2

@@ -51,7 +51,9 @@ def test_rate_never_exceeds_burst_plus_time(waits: list[float]) -> None:
     limit, now, allowed = RateLimit(5), 0.0, 0
     for wait in waits:
         now += wait
-        allowed += limit.allow("a", now)
+        if limit.allows("a", now):
+            limit.spend("a", now)
+            allowed += 1
     assert allowed <= 5 + now * 5 + 1e-6
 
 
@@ -83,8 +85,14 @@ def test_book_delays_failures_and_seeks_the_lost() -> None:
     assert book.to_dial((), 4.0, wanted=0) == (), "hearsay is not sought"
     book.learn(PEER, [HERE], Rank.TOLD)
     book.lost(PEER, 3.0)
+    assert book.to_dial((), 4.0, wanted=0) == (), "who greeted us and left does not choose whom we dial"
+    book.lost(PEER, 3.0, dear=True)
     assert book.to_dial((), 4.0, wanted=0) == (PEER,)
-    assert book.to_dial((PEER,), 4.0, wanted=0) == ()
+    book.dialled(PEER, True, 5.0)
+    book.lost(PEER, 5.0)
+    assert book.to_dial((), 6.0, wanted=0) == (PEER,)
+    assert book.to_dial((PEER,), 6.0, wanted=0) == ()
+    assert book.to_dial((), 6.0, wanted=0, slots=0) == book.to_dial((), 6.0, wanted=0, busy=(PEER,)) == ()
 
 
 def test_book_is_bounded() -> None:

@@ -12,14 +12,28 @@ from hypothesis import strategies as st
 from libp2p.exceptions import ParseError
 from libp2p.io.exceptions import MessageTooLarge
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import get_peer_and_seqno_msg_id
 
-from p2p.base.limits import MAX_CONTROL_TOPICS, MAX_GOSSIP, MAX_MESSAGE_IDS, MAX_PRUNE_BACKOFF_S, MAX_RPC_ITEMS, MIB
+from p2p.base.limits import (
+    GOSSIP_RATE_PER_ORIGIN,
+    IGNORED_S,
+    MAX_CONTROL_TOPICS,
+    MAX_GOSSIP,
+    MAX_IGNORED,
+    MAX_IGNORING,
+    MAX_MESSAGE_IDS,
+    MAX_PRUNE_BACKOFF_S,
+    MAX_RPC_ITEMS,
+    MIB,
+)
 from p2p.base.outcome import Outcome
 from p2p.gossip.budget import Budgets
 from p2p.gossip.door import Door
-from p2p.gossip.guarded_pubsub import GuardedPubsub, count_fields
+from p2p.gossip.guarded_pubsub import GuardedPubsub, bare_message, count_fields
+from p2p.gossip.host import _Judge
+from p2p.gossip.score import Ignored
 
-from .attacks import signed
+from .attacks import AUTHOR, signed
 
 TOPIC = "/folkmoot/lab/t/1"
 
@@ -70,10 +84,18 @@ class Cache:
 
 def pubsub(message: Any) -> Any:
     made = GuardedPubsub.__new__(GuardedPubsub)
-    made._door, made._given, made.judges = Door(Budgets()), OrderedDict(), {}
+    made._door, made._given, made.judges, made._ignored = Door(Budgets()), OrderedDict(), {}, Ignored()
+    made._msg_id_constructor = get_peer_and_seqno_msg_id
     made.router = type("Router", (), {"mcache": Cache(message), "back_off": {}})
     made.subscribed_topics_receive = {TOPIC: None}
     return made
+
+
+def listening(made: Any, reports: list[str]) -> None:
+    seen: set[bytes] = set()
+    made.host = type("Host", (), {"get_id": lambda: type("Id", (), {"to_bytes": lambda: b"me"})})
+    made._is_msg_seen, made._mark_msg_seen = lambda m: m.seqno in seen, lambda m: seen.add(m.seqno)
+    made._report = lambda peer, error: reports.append(peer)
 
 
 async def test_what_one_message_can_be_pulled_for_is_bounded() -> None:
@@ -111,13 +133,10 @@ async def test_control_messages_are_cleaned() -> None:
     assert len(out.ihave) <= MAX_CONTROL_TOPICS
 
 
-def test_what_is_ignored_may_be_judged_later_and_a_bad_signature_is_not_remembered() -> None:
+async def test_what_is_ignored_may_be_judged_later_and_a_bad_signature_is_not_remembered() -> None:
     """K-B: ignore is not cached; a forged message must not keep the true one of the same id out."""
     message, made, reports = signed(), pubsub(signed()), []
-    seen: set[bytes] = set()
-    made.host = type("Host", (), {"get_id": lambda: type("Id", (), {"to_bytes": lambda: b"me"})})
-    made._is_msg_seen, made._mark_msg_seen = lambda m: m.seqno in seen, lambda m: seen.add(m.seqno)
-    made._report = lambda peer, error: reports.append(peer)
+    listening(made, reports)
     outcomes = [Outcome.IGNORE, Outcome.ACCEPT]
     made.judges[TOPIC] = lambda forwarder, m: outcomes.pop(0)
     forged = rpc_pb2.Message()
@@ -126,7 +145,77 @@ def test_what_is_ignored_may_be_judged_later_and_a_bad_signature_is_not_remember
     assert made._judged("forger", forged) is Outcome.REJECT
     assert reports == ["forger"]
     assert made._judged("peer", message) is Outcome.IGNORE
-    assert made._judged("peer", message) is Outcome.ACCEPT
+    assert made._judged("another", message) is Outcome.ACCEPT
     assert made._judged("peer", message) is Outcome.IGNORE, "seen"
     assert outcomes == []
     assert reports == ["forger"]
+
+
+async def test_old_messages_that_others_repeat_take_nothing_from_their_author() -> None:
+    """PUBSUB-1, RATE-1: whoever recorded a validator's old votes sends them again and again."""
+    old, made, reports = [signed(b"old") for _ in range(3)], pubsub(signed()), []
+    listening(made, reports)
+    heard: list[bytes] = []
+
+    def handler(author: str, data: bytes) -> Outcome:
+        heard.append(data)
+        return Outcome.IGNORE if data == b"old" else Outcome.ACCEPT
+
+    made.judges[TOPIC] = _Judge("me", made._door).validator(handler)
+    for _ in range(GOSSIP_RATE_PER_ORIGIN):
+        for message in old:
+            for forwarder in ("evil", "worse"):
+                assert made._judged(forwarder, message) is Outcome.IGNORE
+    assert heard == [b"old"] * 6, "each once from each who repeats it"
+    assert made._judged("honest", signed(b"fresh")) is Outcome.ACCEPT
+    burst = [made._judged("author", signed(b"more")) for _ in range(2 * GOSSIP_RATE_PER_ORIGIN)]
+    assert burst.count(Outcome.ACCEPT) <= GOSSIP_RATE_PER_ORIGIN + 10, "what is accepted is held to the rate"
+    assert Outcome.IGNORE in burst
+
+
+async def test_what_an_author_says_on_one_topic_takes_nothing_from_the_others() -> None:
+    """RATE-1: strangers have a validator say their orders, and it must still be heard voting."""
+    judge, message = _Judge("me", pubsub(signed())._door), signed(b"x")
+    orders, votes = (judge.validator(lambda author, data: Outcome.ACCEPT) for _ in range(2))
+    assert [orders("peer", message) for _ in range(2 * GOSSIP_RATE_PER_ORIGIN)].count(Outcome.IGNORE) > 0
+    assert votes("peer", message) is Outcome.ACCEPT
+
+
+@given(st.lists(st.tuples(st.integers(0, 2 * MAX_IGNORING), st.integers(0, 2 * MAX_IGNORED)), max_size=100))
+def test_what_is_remembered_as_ignored_is_bounded_and_its_bringers_own(steps: list[tuple[int, int]]) -> None:
+    ignored = Ignored()
+    for number in range(2 * MAX_IGNORED):
+        ignored.add("flooder", b"%d" % number, 0.0)
+    for forwarder, number in steps:
+        ignored.add(f"{forwarder}", b"%d" % number, 1.0)
+        assert ignored.has(f"{forwarder}", b"%d" % number, 1.0)
+        assert not ignored.has(f"{forwarder}", b"%d" % number, 1.0 + IGNORED_S)
+        assert not ignored.has("another", b"%d" % number, 1.0)
+    for number in range(2 * MAX_IGNORING):
+        ignored.add(f"key{number}", b"x", 1.0)
+    assert len(ignored._until) <= MAX_IGNORING
+    assert max(map(len, ignored._until.values())) <= MAX_IGNORED
+
+
+async def test_nobody_makes_anothers_message_heavier() -> None:
+    """PUBSUB-4: the signature covers neither `key` nor unknown fields, and a copy that is too heavy to be sent on drove out the true one."""
+    true, made, reports = signed(), pubsub(signed()), []
+    listening(made, reports)
+    made.judges[TOPIC] = lambda forwarder, m: Outcome.ACCEPT
+    padded = rpc_pb2.Message()
+    padded.CopyFrom(true)
+    padded.key = bytes(MIB)
+    unknown = rpc_pb2.Message()
+    unknown.ParseFromString(true.SerializeToString() + b"\x7a\x04junk")
+    assert unknown.ByteSize() > true.ByteSize()
+    seqno = rpc_pb2.Message(data=b"x", topicIDs=[TOPIC], from_id=true.from_id, seqno=bytes(1000))
+    seqno.signature = AUTHOR.private_key.sign(b"libp2p-pubsub:" + seqno.SerializeToString())
+    for message in (padded, unknown, seqno):
+        assert made._judged("heavy", message) is Outcome.REJECT
+    assert reports == ["heavy"] * 3
+    own = rpc_pb2.Message()
+    own.CopyFrom(true)
+    own.key = AUTHOR.public_key.serialize()
+    assert made._judged("honest", own) is Outcome.ACCEPT, "the library's own way, and the padded copies are not remembered"
+    assert bare_message(own) == true
+    assert reports == ["heavy"] * 3

@@ -57,6 +57,8 @@ async def peer(settings: dict[str, Any]) -> None:
     if "work_ms" in settings:  # a peer's share of CPU in a second, and what it may owe
         BUDGETS["work ms"] = BUDGETS["work ms"]._replace(peer=settings["work_ms"])
         keeping.MAX_OWED_MS = settings["work_ms"]
+    if "places" in settings:
+        BUDGETS["connections"] = BUDGETS["connections"]._replace(total=settings["places"])
     config = NetworkConfig(
         Key(bytes.fromhex(settings["seed"])),
         settings.get("network", "lab"),

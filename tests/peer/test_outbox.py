@@ -100,6 +100,21 @@ def test_a_peer_that_may_not_send_says_nothing_and_keeps_it_for_a_while() -> Non
     assert (len(box), box.in_flight) == (0, 0)
 
 
+def test_what_comes_after_something_was_given_up_is_kept_as_long() -> None:
+    box = Outbox(KEY, "n")
+    box.put(RecordKind.OUTPUT, record(1))
+    for height in range(2 * OUTBOX_TTL_HEIGHTS):
+        if height == OUTBOX_TTL_HEIGHTS // 2:
+            box.put(RecordKind.OUTPUT, record(2))
+        if height == OUTBOX_TTL_HEIGHTS + 9:
+            box.put(RecordKind.OUTPUT, record(3))
+        box.due(0, height, may_send=False)
+        kept = [number for number, since in ((1, 0), (2, OUTBOX_TTL_HEIGHTS // 2), (3, OUTBOX_TTL_HEIGHTS + 9))
+                if since <= height < since + OUTBOX_TTL_HEIGHTS]
+        assert len(box) == len(kept), height
+    assert numbers(box.due(0, 2 * OUTBOX_TTL_HEIGHTS)[0]) == [3]
+
+
 def test_what_no_block_ever_takes_is_repeated_for_a_while_and_then_given_up() -> None:
     """As it comes from a life before; what is put later leaves under the number that the chain waits for."""
     first = Outbox(KEY, "n")

@@ -76,7 +76,7 @@ MUTANTS = (
     Mutant("last commit is not checked", C + "header.py", "if last is not None and not _right_commit(app, last, network):", "if False:"),
     Mutant("beacon is not checked", C + "header.py",
            "if not check_beacon(h.proposer, app.beacon(), h.height, h.round, h.beacon, h.beacon_proof):", "if False:"),
-    Mutant("old block in a new proposal", C + "gate.py", "header.round == p.round if p.pol_round < 0 else", "True if p.pol_round < 0 else"),
+    Mutant("old block in a new proposal", C + "message_checks.py", "header.round == p.round if p.pol_round < 0 else", "True if p.pol_round < 0 else"),
     Mutant("evidence is not checked in blocks", C + "header.py", "if None in offenders or len", "if len"),
     Mutant("evidence twice, or against the punished", C + "header.py",
            " or len(set(offenders)) < len(offenders) or set(offenders) & app.punished()", ""),
@@ -91,7 +91,8 @@ MUTANTS = (
            '        batch.put("meta", b"tip", encode(tip))\n        self.store.commit(batch)\n        self._tip',
            '        self.store.commit(batch)\n        late = Batch()\n        late.put("meta", b"tip", encode(tip))\n'
            "        self.store.commit(late)\n        self._tip"),
-    Mutant("body: another one under a signature", C + "gate.py", "return covered and is_right_claim(message", "return is_right_claim(message"),
+    Mutant("body: another one under a signature", C + "message_checks.py",
+           "return covered and is_right_claim(message", "return is_right_claim(message"),
     Mutant("body: the list is not checked", C + "compact.py", "return covered and is_right_claim(self", "return is_right_claim(self"),
     Mutant("body: what was fetched is not checked", C + "compact.py",
            " or any(leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True))", ""),
@@ -133,6 +134,10 @@ MUTANTS = (
            "    if view.owner_of(finish.executor) != request.account:", "    if True:"),
     Mutant("who came last goes first", "p2p/ledger/participants/places.py",
            "one.node in racing, one.active, one.node", "one.node in racing, -one.active, one.node"),
+    Mutant("who withholds bodies is heard for ever", C + "bodies.py", "(proposal in claims or machine.has_room(proposal, claims))", "True"),
+    Mutant("two claims without bodies convict nobody", C + "bodies.py", "if len(claims) == PROPOSALS_PER_ROUND:", "if False:"),
+    Mutant("late conflicts are proved again and again", C + "driver.py", "known = self.evidence.offenders() | self._app.punished()",
+           "known: frozenset[bytes] = frozenset()"),
     Mutant("who loses its place goes at once", "p2p/ledger/participants/registry.py", "    places.check_room(view, genesis, height)\n",
            "    places.check_room(view, genesis, height)\n    [_let_go(view, p) for p in places.first_to_go(\n"
            "        view, genesis, height, len(view.ids(b'parts')) + 1 - places.MAX_PARTICIPANTS)]\n"),
@@ -146,6 +151,7 @@ MUTANTS = (
     Mutant("batches of any number are kept", "p2p/chain/tx_pool.py", "if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:", "if False:"),
     Mutant("a content is handed on again and again", "p2p/chain/tx_pool.py",
            "return Outcome.ACCEPT if self.mempool.is_news(raw, self._tip.height) else Outcome.IGNORE", "return Outcome.ACCEPT"),
+    Mutant("who hands an order in decides how often it is said", "p2p/chain/orders.py", "return raw if new else None, answer", "return raw, answer"),
     Mutant("signatures of transactions are not verified", "p2p/chain/tx_pool.py",
            "                check_signature(self.genesis, tx)\n        except RemoteProtocolError",
            "                pass\n        except RemoteProtocolError"),
@@ -169,7 +175,13 @@ MUTANTS = (
     Mutant("what nobody could get is not fined", "p2p/ledger/inferences/withheld.py",
            "        earnings.fine(view, genesis, height, inference)\n", ""),
     Mutant("a client's doing is its agent's", "p2p/peer/agent_credit.py",
-           "                entry.end = End.CLIENT\n", "                entry.end = End.AGENT\n"),
+           "                work.end = End.CLIENT\n", "                work.end = End.AGENT\n"),
+    Mutant("an agent that breaks off has had nothing", "p2p/peer/executor.py", "            taken.used += 1\n", ""),
+    Mutant("an agent that breaks off begins anew", "p2p/peer/agent_credit.py", "(work.left or work.failed)", "False"),
+    Mutant("an agent that breaks off is good", "p2p/peer/agent_credit.py", "        if work.left:  # until", "        if False:  # until"),
+    Mutant("busy on chain as often as an agent likes", "p2p/peer/executor.py",
+           "if self.excused.first(forward.signed_request.inference_id):", "if True:"),
+    Mutant("a provoked busy makes another the only one silent", "p2p/ledger/money/outcomes.py", " and NOBODY not in inference.busy", ""),
     Mutant("a plant spoils any answer", "p2p/peer/fault_injector.py", " or self._next[0] != inference_id", ""),
     Mutant("a wrong payload is taken", "p2p/peer/payload_sources.py",
            "if artifact.root() == claim.finish.artifact_root else None", ""),
@@ -180,8 +192,9 @@ MUTANTS = (
     Mutant("answers: others' losses count", V + "check.py", "artifact.header.seed)[own:]", "artifact.header.seed)"),
     Mutant("answers: what was taken over is not signed", V + "streamed.py", "chain != record.chain or not is_signed(streamed, network)",
            "chain != record.chain"),
-    Mutant("answers: an end may be gone on from", INF + "executor.py", " or any(token in spec.ends(self.eos_ids) for token in forward.prefix)", ""),
-    Mutant("answers: two to one request", INF + "executor.py",
+    Mutant("answers: an end may be gone on from", "p2p/peer/executor.py",
+           " or any(token in spec.ends(self.eos_ids) for token in forward.prefix)", ""),
+    Mutant("answers: two to one request", "p2p/peer/executor.py",
            "if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:", "if False:"),
     Mutant("answers: more than there are places for", "p2p/peer/admission.py", "if len(self._keys) >= self.most:", "if False:"),
 )
@@ -190,7 +203,7 @@ MONEY = ("tests/ledger/money/test_price.py", "tests/ledger/participants/test_pla
 # a mutant of these rooms is looked for by their own tests first
 ANSWERS = ("tests of answers", [
     "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
-    "tests/peer/test_executor.py",
+    "tests/peer/test_executor.py", "tests/peer/test_breaking_off.py",
 ])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py", "tests/chain/test_transactions.py",
@@ -213,7 +226,7 @@ STAGES = (
 def killer(tree: Path, seeds: int, file: str = INF) -> str:
     """The stage that fails on this tree, or '' when the mutant survives. file: what was changed."""
     env = {**os.environ, "PYTHONPATH": str(tree), "FOLKMOOT_VECTORS": str(folder())}
-    for name, argv in (ANSWERS, *STAGES) if file.startswith((V, INF, "p2p/admission")) else STAGES:
+    for name, argv in (ANSWERS, *STAGES) if file.startswith((V, INF, "p2p/peer/executor", "p2p/peer/admission")) else STAGES:
         command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
         if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=900, check=False).returncode:
             return name

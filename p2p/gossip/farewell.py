@@ -1,0 +1,64 @@
+"""Parting from a peer on purpose. Law: it hears why before its connection ends.
+
+Rule DISC-5: a connection ended on purpose ends with a Goodbye, and both sides keep the reason for `status`. Of who leaves for another ("full")
+only the other side keeps it, ours counts; who never greeted does not speak Goodbye.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+from libp2p.peer.id import ID
+
+from p2p.base.errors import FolkmootError, RemoteProtocolError
+from p2p.base.limits import DISCONNECT_TIMEOUT_S, FULL_S, MAX_FAREWELLS
+from p2p.gossip.discovery import DELIVERY_S, Discovery
+from p2p.gossip.guards import drop_connection
+from p2p.gossip.handshake import pack_goodbye
+from p2p.gossip.topics import PEERS_PROTOCOL
+
+log = logging.getLogger(__name__)
+
+
+class Farewells:
+    """Those of one host."""
+
+    def __init__(self, discovery: Discovery) -> None:
+        self._net = discovery
+        self._parting: set[str] = set()
+
+    async def dismiss(self, peer: str, code: str, why: str, seconds: float) -> None:
+        """DISC-5: say why, then end the connection."""
+        if peer in self._parting:
+            return
+        self._parting.add(peer)
+        try:
+            await self._say_goodbye(peer, code, why, seconds)
+            await self._net.leave_alone(peer, RemoteProtocolError(why, field="peer", code=code, penalty=0), seconds=seconds)
+        finally:
+            self._parting.discard(peer)
+
+    async def give_place_away(self, peer: str) -> None:
+        """DISC-5 of who leaves for another: no trouble is kept of it here, for strangers that come and go would drive out all others."""
+        if peer in self._parting:
+            return
+        self._parting.add(peer)
+        try:
+            if len(self._parting) <= MAX_FAREWELLS:
+                await self._say_goodbye(peer, "full", "every place is taken, and others have more right to one", FULL_S)
+            self._net.verified.discard(peer)
+            await drop_connection(self._net.host, ID.from_string(peer))
+        finally:
+            self._parting.discard(peer)
+            self._net.door.leaving.discard(peer)
+
+    async def _say_goodbye(self, peer: str, code: str, why: str, seconds: float) -> None:
+        with trio.move_on_after(DISCONNECT_TIMEOUT_S):
+            try:
+                stream = await self._net.open_raw(peer, PEERS_PROTOCOL, DISCONNECT_TIMEOUT_S)
+                await stream.send(pack_goodbye(code, why, seconds))
+                await stream.close()
+                await trio.sleep(DELIVERY_S)
+            except FolkmootError as error:
+                log.debug("no goodbye to %s: %s", peer, error)
