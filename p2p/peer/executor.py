@@ -22,9 +22,6 @@ from p2p.base.limits import (
     HEIGHTS_APART,
     MAX_CANDIDATES,
     MAX_JOBS_PER_PEER,
-    MAX_WAITING_STARTS,
-    START_POLL_S,
-    START_WAIT_S,
 )
 from p2p.base.types import (
     AGENTS_DOING,
@@ -43,10 +40,10 @@ from p2p.inference.stack.model import check_tokenizer
 from p2p.machine.load import Load
 from p2p.peer.admission import Once, Places
 from p2p.peer.agent_credit import Credit, Work
-from p2p.peer.ahead import Ahead
 from p2p.peer.beginning import check_prompt, wrong_beginning
 from p2p.peer.quotas import UNLIMITED, Bandwidth, Taken
 from p2p.peer.showing import Showing
+from p2p.peer.start_first import StartFirst
 from p2p.peer.stoppable import until_stop
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
@@ -109,8 +106,7 @@ class Executor:
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
     load: Load = field(default_factory=Load)
     credit: Credit = field(init=False)
-    ahead: Ahead = field(init=False)
-    waiting: Places = field(default_factory=partial(Places, MAX_WAITING_STARTS, "for requests whose Start is not on chain yet", "executor"))
+    start_first: StartFirst = field(init=False)
     excused: Once = field(default_factory=Once)  # requests of which the chain has this peer's word that their agent is why it has no finish
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/peer/fault_injector.py)
 
@@ -118,7 +114,7 @@ class Executor:
         self.credit = Credit(
             lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent), self._starter,
         )
-        self.ahead = Ahead(lambda inference_id: self.chain.draw_of(inference_id) is not None)
+        self.start_first = StartFirst(self.chain, self.credit)
 
     def _starter(self, inference_id: bytes) -> bytes | None:
         draw = self.chain.draw_of(inference_id)
@@ -134,8 +130,8 @@ class Executor:
         signed = forward.signed_request
         request = signed.request
         beacon, drawn = self._check(stream.peer, forward)
-        if not self._goes_ahead(forward):
-            if late := await self._wait_for_start(signed):
+        if not self.start_first.goes_ahead(forward):
+            if late := await self.start_first.wait(forward):
                 await self._busy(stream, forward, AGENTS_DOING + late)
                 return
             beacon, drawn = self._check(stream.peer, forward)  # once more, for time has passed
@@ -169,30 +165,6 @@ class Executor:
                 if work.left or error.field in OTHERS_FAULT:  # seen only now: nobody shall be blamed that it is not finished
                     self._busy_on_chain(forward, error.message)
                 raise
-
-    def _goes_ahead(self, forward: Forward) -> bool:
-        """Whether the chain holds this request's money, or it may be begun before (ahead.py)."""
-        signed, request = forward.signed_request, forward.signed_request.request
-        if self.chain.draw_of(signed.inference_id) is not None:
-            return True
-        executors = len(self.chain.serving_at(request.model, request.draw_height).pairs())
-        escrow, height = self.chain.escrow_micro(signed), self.chain.height()
-        if self.ahead.covers(request.account, escrow, self.chain.trusted_micro(request.account), executors, height):
-            self.ahead.note(request.account, signed.inference_id, escrow, height)
-            return True
-        return False
-
-    async def _wait_for_start(self, signed: SignedRequest) -> str:
-        """Why it did not come to the chain, empty when it has."""
-        try:
-            with self.waiting.hold(signed.inference_id), trio.move_on_after(START_WAIT_S):
-                while not self.chain.is_void(signed):
-                    await trio.sleep(START_POLL_S)
-                    if self.chain.draw_of(signed.inference_id) is not None:
-                        return ""
-        except Overloaded as error:
-            return error.message
-        return "its Start is not on chain, and its account has not paid enough so far to be served before"
 
     async def _unready(self, forward: Forward, spec: ModelSpec) -> str:
         """Why nothing can be served now; empty where it can."""
