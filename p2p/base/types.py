@@ -219,6 +219,9 @@ class PlantReveal(Message, frozen=True):
     salt: Bytes32
 
 
+AGENTS_DOING = "agent: "  # a reason of Busy that begins so says that the agent is why: then nobody else is the only one silent
+
+
 class BusyRecord(Message, frozen=True):
     """The executor could not take the request and says so: no miss is counted for it."""
 

@@ -143,6 +143,13 @@ class Answers:
         """The draw that the chain has for a started inference."""
         return chain_view.draw_of(self._view(), inference_id)
 
+    def starter_of(self, inference_id: bytes) -> bytes | None:
+        """The agent that started it; also of one that left the state, where this peer keeps its record."""
+        inference = self._view().inference(inference_id)
+        if inference is None and (kept := archive.find(self.store, inference_id)) is not None:
+            inference = kept.inference()
+        return inference.agent if inference else None
+
     def claim(self, inference_id: bytes) -> Claim | None:
         return chain_view.claim(self._view(), inference_id)
 

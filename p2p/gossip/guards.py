@@ -1,7 +1,7 @@
 """Every repair to py-libp2p 0.8.1, in one place. Law: another release is refused loudly; each repair has a test.
 
 Stock, any connected peer ends the process with a few bytes, and a listener stops accepting after 250 connections in its
-life. Labels G-1 ... G-15 are named by tests/gossip. Patches of classes are made once per process by `install`; the rest
+life. Labels G-1 ... G-16 are named by tests/gossip. Patches of classes are made once per process by `install`; the rest
 are given to one host. When libp2p changes, read this file against it, run the tests, then move VERSION.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,13 +17,16 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
+import multiaddr.exceptions
 import trio
+from google.protobuf.message import DecodeError
+from libp2p.crypto.exceptions import CryptographyError
 from libp2p.exceptions import ParseError
+from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.io.trio import TrioTCPStream
-from libp2p.kad_dht import kad_dht, peer_routing, provider_store, value_store
-from libp2p.kad_dht.pb import kademlia_pb2
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
+from libp2p.protocol_muxer.exceptions import MultiselectError
 from libp2p.pubsub import gossipsub as gossipsub_module
 from libp2p.pubsub import pubsub as pubsub_module
 from libp2p.pubsub import rpc_queue
@@ -37,13 +41,14 @@ from p2p.base.limits import (
     FRAME_TIMEOUT_S,
     LIBRARY_STREAM_S,
     MAX_CONNECTIONS,
-    MAX_DHT_MESSAGE,
+    MAX_PEER_RECORD,
     MAX_STREAM_WINDOW,
     OUTBOUND_QUEUE,
 )
 from p2p.gossip.budget import group_of
 from p2p.gossip.door import MARK, Door, Intake, Waiting
 from p2p.gossip.failures import NO_ROOM
+from p2p.gossip.guarded_tables import bound_tables
 from p2p.gossip.reach import DialPolicy
 
 VERSION: Final = "0.8.1"
@@ -53,6 +58,11 @@ _MAX_CACHED: Final = 1024
 _MARK: Final = "_folkmoot_guarded"
 log = logging.getLogger(__name__)
 
+# what a decoder below raises at bytes that are not what they should be; anything else is ours, whoever's bytes were at hand
+DECODING: Final = (
+    ValueError, struct.error, multiaddr.exceptions.Error, DecodeError, ParseError, MessageTooLarge, IncompleteReadError,
+    CryptographyError, MultiselectError,
+)
 Report = Callable[[str, BaseException], None]
 
 
@@ -81,7 +91,7 @@ def install() -> None:
     _cache_signed_records()
     _bound_bodies()
     _own_the_sockets()
-    _serve_finding_only()
+    bound_tables()
 
 
 def _release_inbound_slots() -> None:
@@ -201,8 +211,8 @@ def _cache_signed_records() -> None:
     made: OrderedDict[int, tuple[bytes, float]] = OrderedDict()
 
     def check(message: Any, host: Any, peer: Any) -> bool:
-        if not message.HasField("senderRecord"):
-            return True
+        if not message.HasField("senderRecord") or len(message.senderRecord) > MAX_PEER_RECORD:
+            return True  # a long one is passed over: it is all addresses
         place, record, now = (id(host), peer.to_bytes()), message.senderRecord, time.monotonic()
         held = checked.get(place)
         if held is not None and held[0] == record and now < held[1]:
@@ -281,25 +291,6 @@ def own_socket(sock: Any) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
-def _serve_finding_only() -> None:
-    """G-13: the DHT kept 48 hours what anybody put into it (providers, values), which nothing here reads. It finds peers and answers pings;
-    other messages, large ones and silence end the stream."""
-
-    async def read(stream: Any, limit: int) -> bytes:
-        with trio.fail_after(FRAME_TIMEOUT_S):
-            raw: bytes = await stock_read(stream, min(limit, MAX_DHT_MESSAGE))
-        message = kademlia_pb2.Message()
-        message.ParseFromString(raw)
-        if message.type not in (kademlia_pb2.Message.FIND_NODE, kademlia_pb2.Message.PING):
-            raise ParseError("only FIND_NODE and PING are served here")
-        return raw
-
-    stock_read = kad_dht.read_varint_prefixed_bytes_limited
-    kad_dht.read_varint_prefixed_bytes_limited = read
-    for module in (peer_routing, provider_store, value_store):
-        module.MAX_DHT_MESSAGE_SIZE = MAX_DHT_MESSAGE
-
-
 def host_of(connection: Any) -> str | None:
     """The address at the other end; that of IPv4 where a socket of both families says it in IPv6's way."""
     remote = getattr(connection, "get_remote_address", lambda: None)()
@@ -310,6 +301,7 @@ def set_door(host: Any, door: Door, policy: DialPolicy) -> None:
     """Give one host its door and its rule of what may be dialled."""
     swarm = host.get_network()
     setattr(swarm, MARK, door)
+    setattr(host.get_peerstore(), MARK, swarm.connections)
     swarm.set_resource_manager(None)  # it leaks a place for each handshake that is cut short; the door counts instead
     swarm._inbound_limiter = trio.CapacityLimiter(MAX_CONNECTIONS * 2 + BUDGETS["half open"].total)
     for transport in swarm.transport_manager.get_transports():

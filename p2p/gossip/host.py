@@ -218,10 +218,10 @@ class _Judge:
             points = error.penalty
         elif isinstance(error, guards.StreamLimit):
             points = _EXCESS_POINTS
-        elif isinstance(error, FolkmootError | OSError | EOFError | trio.TooSlowError):
-            points = 0  # the way was lost, or the fault is ours or a client's
-        else:
+        elif isinstance(error, guards.DECODING) and not isinstance(error, FolkmootError | OSError | EOFError):
             points = _GARBAGE_POINTS
+        else:
+            points = 0  # the way was lost, or the fault is ours, the library's or a client's
         self._penalise(peer, points, f"{type(error).__name__}: {error}")
         log.debug("from %s: %s: %s", peer, type(error).__name__, error)
 

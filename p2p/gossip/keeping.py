@@ -93,6 +93,7 @@ class Keeper:
     def _look_at_links(self, nursery: trio.Nursery) -> None:
         net, now, linked = self._net, trio.current_time(), self._net.linked()
         net.door.sweep()
+        net.host.get_peerstore()._enforce_peer_limit()  # entries without an address are made in other ways than by add_addrs
         net.policy.near = frozenset(scope_of(host_of_peer(net.host, peer) or "") for peer in linked)
         net.since = {peer: net.since.get(peer, now) for peer in linked}
         for peer in net.verified - linked:

@@ -16,6 +16,7 @@ from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, verify
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import (
+    AGENTS_DOING,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -34,6 +35,7 @@ from p2p.ledger.conduct.stacks import bind_stack
 from p2p.ledger.inferences.planted_faults import apply_plant_commit, apply_plant_reveal
 from p2p.ledger.inferences.verdicts import apply_commit, apply_verdict
 from p2p.ledger.money.accounts import count_spending
+from p2p.ledger.money.epoch_accounts import NOBODY
 from p2p.ledger.money.price import price_of
 from p2p.ledger.money.requests import check_request, escrow_of
 from p2p.ledger.participants.serving import DRAW_WINDOW, serving_at
@@ -192,7 +194,10 @@ def _busy(view: View, genesis: Genesis, height: int, sender: bytes, record: Reco
         return
     if busy.executor not in inference.candidates or busy.executor in inference.busy:
         raise RemoteProtocolError("not drawn, or said before", field="executor")
-    view.put_inference(busy.inference_id, replace(inference, busy=(*inference.busy, busy.executor)))
+    said = (*inference.busy, busy.executor)
+    if busy.reason.startswith(AGENTS_DOING) and NOBODY not in said:
+        said = (*said, NOBODY)  # whoever is silent may be the one that the agent did not provoke: M4 finds nobody
+    view.put_inference(busy.inference_id, replace(inference, busy=said))
 
 
 _HANDLERS: dict[RecordKind, Callable[[View, Genesis, int, bytes, Record], Any]] = {

@@ -4,10 +4,12 @@ same time get no more places than there are.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from p2p.base.errors import Overloaded
+from p2p.base.limits import MAX_ONCE
 
 
 class Places:
@@ -35,3 +37,19 @@ class Places:
             yield
         finally:
             self._keys.remove(key)
+
+
+class Once:
+    """What was done once. Law: at most MAX_ONCE are remembered; the oldest is forgotten first."""
+
+    def __init__(self) -> None:
+        self._done: OrderedDict[bytes, None] = OrderedDict()
+
+    def first(self, key: bytes) -> bool:
+        """Whether `key` was not here before; now it was."""
+        if key in self._done:
+            return False
+        self._done[key] = None
+        if len(self._done) > MAX_ONCE:
+            self._done.popitem(last=False)
+        return True

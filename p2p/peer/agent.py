@@ -19,9 +19,9 @@ from p2p.base.keys import Domain, Key, peer_id, verify
 from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
 from p2p.base.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedStreamed, StartRecord, Streamed
 from p2p.base.weighted_draw import draw_executors
+from p2p.peer.beginning import check_prompt
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
-from p2p.peer.executor import check_prompt
 from p2p.peer.quotas import UNLIMITED, Bandwidth, Taken
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed

@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from p2p.base.codec import encode
-from p2p.base.errors import ConfigError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
+from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.genesis import ModelSpec
-from p2p.base.keys import Domain, Key, digest, peer_id
+from p2p.base.keys import Domain, Key, peer_id
 from p2p.base.limits import (
     BEACON_MAX_AGE,
     HEIGHTS_APART,
     MAX_CANDIDATES,
     MAX_JOBS_PER_PEER,
-    MAX_WAITING_STARTS,
-    START_POLL_S,
-    START_WAIT_S,
 )
 from p2p.base.types import (
+    AGENTS_DOING,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -40,11 +38,12 @@ from p2p.base.types import (
 from p2p.base.weighted_draw import draw_executors
 from p2p.inference.stack.model import check_tokenizer
 from p2p.machine.load import Load
-from p2p.peer.admission import Places
-from p2p.peer.agent_credit import Credit
-from p2p.peer.ahead import Ahead
-from p2p.peer.quotas import UNLIMITED, Bandwidth
+from p2p.peer.admission import Once, Places
+from p2p.peer.agent_credit import Credit, Work
+from p2p.peer.beginning import check_prompt, wrong_beginning
+from p2p.peer.quotas import UNLIMITED, Bandwidth, Taken
 from p2p.peer.showing import Showing
+from p2p.peer.start_first import StartFirst
 from p2p.peer.stoppable import until_stop
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
@@ -52,7 +51,6 @@ from p2p.verification.artifact import Artifact, Position
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.profile import family
 from p2p.verification.statistics import LEAD, answer_facts
-from p2p.verification.streamed import wrong_handover
 from p2p.verification.text import Vocabulary, text_hash
 from p2p.wire.frames import Done, Forward, Passed, Payload, pack_frame
 
@@ -74,6 +72,23 @@ class PayloadStore(Protocol):
 
 
 @dataclass(slots=True)
+class _Turn:
+    """One request while it is worked on here: what is known of it, its share of the agent's quota, and what is remembered of it afterwards."""
+
+    stream: Stream
+    forward: Forward
+    spec: ModelSpec
+    beacon: bytes
+    drawn: Sequence[bytes]
+    taken: Taken
+    work: Work
+
+    def left(self) -> None:
+        """Its agent is why there is no more."""
+        self.work.left = True
+
+
+@dataclass(slots=True)
 class Executor:
     """One per peer. engine is None until the ML node is ready; stack is its class; places are those of its ML node. vocabulary: of the model,
     None where this peer has no tokenizer.json: then it can bind no text to its tokens, and serves nobody."""
@@ -91,13 +106,19 @@ class Executor:
     bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "agent", UNLIMITED))
     load: Load = field(default_factory=Load)
     credit: Credit = field(init=False)
-    ahead: Ahead = field(init=False)
-    waiting: Places = field(default_factory=partial(Places, MAX_WAITING_STARTS, "for requests whose Start is not on chain yet", "executor"))
+    start_first: StartFirst = field(init=False)
+    excused: Once = field(default_factory=Once)  # requests of which the chain has this peer's word that their agent is why it has no finish
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine  # where a planter comes in (p2p/peer/fault_injector.py)
 
     def __post_init__(self) -> None:
-        self.credit = Credit(lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent))
-        self.ahead = Ahead(lambda inference_id: self.chain.draw_of(inference_id) is not None)
+        self.credit = Credit(
+            lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent), self._starter,
+        )
+        self.start_first = StartFirst(self.chain, self.credit)
+
+    def _starter(self, inference_id: bytes) -> bytes | None:
+        draw = self.chain.draw_of(inference_id)
+        return draw.agent if draw is not None else None
 
     @property
     def jobs(self) -> int:
@@ -109,9 +130,9 @@ class Executor:
         signed = forward.signed_request
         request = signed.request
         beacon, drawn = self._check(stream.peer, forward)
-        if not self._goes_ahead(forward):
-            if late := await self._wait_for_start(signed):
-                await self._busy(stream, forward, late)
+        if not self.start_first.goes_ahead(forward):
+            if late := await self.start_first.wait(forward):
+                await self._busy(stream, forward, AGENTS_DOING + late)
                 return
             beacon, drawn = self._check(stream.peer, forward)  # once more, for time has passed
         with ExitStack() as held:
@@ -120,49 +141,30 @@ class Executor:
                 most = request.prompt_tokens_max + request.max_tokens
                 taken = held.enter_context(self.bandwidth.hold(forward.agent, most, self.chain.height()))
             except Overloaded as error:
-                await self._busy(stream, forward, error.message)
+                await self._busy(stream, forward, error.message if error.field == self.places.field else AGENTS_DOING + error.message)
                 return
             spec = self.chain.model(request.model, request.draw_height)
             assert spec is not None  # _check refused unknown models
             if unready := await self._unready(forward, spec):
                 await self._busy(stream, forward, unready)
                 return
-            if wrong := self._wrong_prefix(forward, spec, drawn):  # said on chain as well: the agent may not wish to
-                self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, wrong))
-                await self._busy(stream, forward, wrong)
+            if wrong := wrong_beginning(forward, spec, spec.ends(self.eos_ids), drawn, self.key.public):
+                self._busy_on_chain(forward, wrong)  # the agent may not wish to say it
+                await self._busy(stream, forward, AGENTS_DOING + wrong)
                 return
             assert self.engine is not None  # _unready
-            self.credit.note(forward.agent, signed, self.chain.height())
+            work = self.credit.note(forward.agent, signed, self.chain.height())
             try:
-                taken.used = await self._run(stream, forward, spec, beacon, self.engine_for(signed, self.engine), drawn)
-            except (InvalidRequest, Unavailable) as error:
-                if error.field in OTHERS_FAULT:  # seen only now: nobody shall be blamed that it is not finished
-                    self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, error.message))
+                await self._run(_Turn(stream, forward, spec, beacon, drawn, taken, work), self.engine_for(signed, self.engine))
+            except trio.Cancelled:  # with its connection, as far as this peer goes on
+                work.left = True
                 raise
-
-    def _goes_ahead(self, forward: Forward) -> bool:
-        """Whether the chain holds this request's money, or it may be begun before (ahead.py)."""
-        signed, request = forward.signed_request, forward.signed_request.request
-        if self.chain.draw_of(signed.inference_id) is not None:
-            return True
-        executors = len(self.chain.serving_at(request.model, request.draw_height).pairs())
-        escrow, height = self.chain.escrow_micro(signed), self.chain.height()
-        if self.ahead.covers(request.account, escrow, self.chain.trusted_micro(request.account), executors, height):
-            self.ahead.note(request.account, signed.inference_id, escrow, height)
-            return True
-        return False
-
-    async def _wait_for_start(self, signed: SignedRequest) -> str:
-        """Why it did not come to the chain, empty when it has."""
-        try:
-            with self.waiting.hold(signed.inference_id), trio.move_on_after(START_WAIT_S):
-                while not self.chain.is_void(signed):
-                    await trio.sleep(START_POLL_S)
-                    if self.chain.draw_of(signed.inference_id) is not None:
-                        return ""
-        except Overloaded as error:
-            return error.message
-        return "its Start is not on chain, and its account has not paid enough so far to be served before"
+            except FolkmootError as error:
+                work.left = work.left or error.field == "agent"
+                work.failed = not work.left
+                if work.left or error.field in OTHERS_FAULT:  # seen only now: nobody shall be blamed that it is not finished
+                    self._busy_on_chain(forward, error.message)
+                raise
 
     async def _unready(self, forward: Forward, spec: ModelSpec) -> str:
         """Why nothing can be served now; empty where it can."""
@@ -172,19 +174,9 @@ class Executor:
             return "the ML node does not answer"
         if unfit := self._unfit(spec) or self.chain.stack_problem(self.key.public, spec.model, str(self.stack)):
             return unfit
-        return self.credit.problem(forward.agent, forward.signed_request.request.account, self.chain.height())
-
-    def _wrong_prefix(self, forward: Forward, spec: ModelSpec, drawn: Sequence[bytes]) -> str:
-        """Why this executor must not go on from what the agent says was streamed; empty where it may. Whatever it went on from it would sign on."""
-        request = forward.signed_request.request
-        if not forward.prefix and not forward.taken:
-            return ""
-        if len(forward.prefix) >= request.max_tokens or any(token in spec.ends(self.eos_ids) for token in forward.prefix):
-            return "what was streamed so far is a whole answer, or goes on after its end"
-        if any(token >= spec.vocabulary for token in forward.prefix):
-            return "what was streamed so far has tokens that this model has not"
-        inference_id = forward.signed_request.inference_id
-        return wrong_handover(forward.taken, forward.prefix, request.network, inference_id, drawn, self.key.public) or ""
+        if problem := self.credit.problem(forward.agent, forward.signed_request.request.account, self.chain.height()):
+            return AGENTS_DOING + problem
+        return ""
 
     def _unfit(self, spec: ModelSpec) -> str:
         """Why this ML node may not serve the model as the registry describes it; empty where it may. Validators would refuse its answers."""
@@ -216,6 +208,8 @@ class Executor:
         check_prompt(forward.prompt, request.prompt_hash)
         if self.key.public not in drawn:
             raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
+        if self.credit.was_begun(forward.agent, signed.inference_id):
+            raise RemoteProtocolError("this request was begun here and came to nothing", field="inference_id", penalty=0)
         if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:
             # two answers to one request: one of the two would be called a lie, for only one payload is kept
             raise RemoteProtocolError("this request is being answered here, or was", field="inference_id", penalty=0)
@@ -242,39 +236,48 @@ class Executor:
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
         await stream.send(pack_frame(Passed(self.key.public, reason, self._signed_busy(forward, reason))))
 
+    def _busy_on_chain(self, forward: Forward, reason: str) -> None:
+        """Once for each request, however often it comes: what the agent caused excuses this peer, and speaks against none of the others."""
+        if self.excused.first(forward.signed_request.inference_id):
+            self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, AGENTS_DOING + reason))
+
     def _signed_busy(self, forward: Forward, reason: str) -> SignedBusy:
         record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason[:300])
         return SignedBusy(record, self.key.sign(Domain.BUSY, forward.signed_request.request.network, encode(record)))
 
-    async def _run(
-        self, stream: Stream, forward: Forward, spec: ModelSpec, beacon: bytes, engine: Engine, drawn: Sequence[bytes]
-    ) -> int:
-        """Tokens of the prompt, and those generated."""
-        signed, vocabulary = forward.signed_request, self.vocabulary
+    async def _run(self, turn: _Turn, engine: Engine) -> None:
+        """From the prompt to Done; what it takes is counted as it goes, so that an agent which breaks off has had it."""
+        signed, spec, taken, vocabulary = turn.forward.signed_request, turn.spec, turn.taken, self.vocabulary
         assert vocabulary is not None  # _unready
-        job = await self._job(engine, signed, forward.prompt, spec, beacon, tuple(forward.prefix))
+        job = await self._job(engine, signed, turn.forward.prompt, spec, turn.beacon, tuple(turn.forward.prefix))
+        taken.used = len(job.prompt_tokens) + len(job.prefix)
         steps = await self._prefix_steps(engine, job)
-        showing = Showing(stream, self.key, signed, vocabulary, job.prefix)
+        showing = Showing(turn.stream, self.key, signed, vocabulary, job.prefix)
 
         async def take(step: TokenStep) -> None:
             if not 0 <= step.token < spec.vocabulary:
                 raise Unavailable(f"the ML node names token {step.token}; {spec.model} has {spec.vocabulary}", field="ml_node")
+            if self.chain.height() > signed.request.deadline_height:
+                turn.left()  # it reads so slowly, or came so late
+                raise RemoteProtocolError("the deadline is past: nobody pays for more", field="deadline_height", penalty=0)
             steps.append(replace(step, text=showing.text_of(step.token)))
+            taken.used += 1
             await self._show(showing, steps[-1])
             await self.load.give_way()
 
         try:
-            stopped = await until_stop(stream, signed.inference_id, engine.generate(job), take, showing.flush_late)
+            stopped = await until_stop(turn.stream, signed.inference_id, engine.generate(job), take, showing.flush_late, turn.left)
         finally:  # of an engine that dies, too: whoever takes over goes on from all that there was
             await showing.flush()
         if len(steps) == len(job.prefix):
+            turn.left()
             raise RemoteProtocolError("stopped before there was a token to sign for", field="stop")
         finish, raw = await self._claim(
-            signed, forward.prompt, spec, job, steps, stopped=stopped, taken=forward.taken, drawn=drawn, plant=engine is not self.engine
+            signed, turn.forward.prompt, spec, job, steps, stopped=stopped, taken=turn.forward.taken, drawn=turn.drawn,
+            plant=engine is not self.engine,
         )
         self.outbox.put(RecordKind.FINISH, finish)
-        await stream.send(pack_frame(Done(finish, raw)))
-        return len(job.prompt_tokens) + len(steps) - len(job.prefix)
+        await turn.stream.send(pack_frame(Done(finish, raw)))
 
     async def answer(self, signed: SignedRequest, prompt: str, spec: ModelSpec, beacon: bytes) -> SignedFinish:
         """An answer that nobody waits for (a sprint's): made and kept as one for a client is, but neither shown nor put on chain. Raises
@@ -355,13 +358,3 @@ class Executor:
         wrong = await trio.to_thread.run_sync(exact)
         if wrong is not None:
             raise Unavailable(f"this peer's own ML node gave what every check refutes: {wrong}"[:300], field="ml_node")
-
-
-def check_prompt(prompt: str, prompt_hash: bytes) -> None:
-    """The prompt must be the one the client signed. Raises InvalidRequest(field='prompt' | 'prompt_hash')."""
-    if not prompt.strip():
-        raise InvalidRequest("the prompt is empty; ask something", field="prompt")
-    if digest(b"prompt", prompt.encode()) != prompt_hash:
-        raise InvalidRequest("the prompt is not the one whose hash was signed", field="prompt_hash")
-
-

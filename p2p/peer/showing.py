@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.limits import MAX_HELD_TOKENS, SHOW_EVERY_S
 from p2p.base.types import SignedRequest
@@ -66,5 +67,8 @@ class Showing:
         upto = self._at + len(tokens)
         signed = sign_streamed(self._key, self._network, self._inference_id, self._first, upto, self._chain)
         text = "".join(step.text for step in held)
-        await self._stream.send(pack_frame(Tokens(self._at, tokens, text, signed.signature)))
+        try:
+            await self._stream.send(pack_frame(Tokens(self._at, tokens, text, signed.signature)))
+        except FolkmootError as error:
+            raise Unavailable(f"the agent left: {error.message}", field="agent") from error
         self._at, self._sent_at = upto, trio.current_time()

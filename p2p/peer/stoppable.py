@@ -16,10 +16,11 @@ from p2p.wire.frames import Stop, receive_frame
 
 @dataclass(slots=True)
 class _Agent:
-    """What came from the agent while tokens went there. scope: around the wait for the next token."""
+    """What came from the agent while tokens went there. scope: around the wait for the next token. left: it went, or said what it may not."""
 
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     stopped: bool = False
+    left: bool = False
     error: FolkmootError | None = None
 
     async def listen(self, stream: Stream, inference_id: bytes) -> None:
@@ -29,9 +30,9 @@ class _Agent:
                 raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
             self.stopped = True
         except Unavailable as error:  # it went to another executor, or is dead: nobody would confirm what we sign
-            self.error = Unavailable(f"the agent left: {error.message}", field="agent")
+            self.left, self.error = True, Unavailable(f"the agent left: {error.message}", field="agent")
         except FolkmootError as error:
-            self.error = error
+            self.left, self.error = True, error
         self.scope.cancel()
 
     async def beside(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
@@ -44,11 +45,11 @@ class _Agent:
 
 async def until_stop(
     stream: Stream, inference_id: bytes, tokens: AsyncIterator[TokenStep], take: Callable[[TokenStep], Awaitable[None]],
-    meanwhile: Callable[[], Awaitable[None]] = trio.sleep_forever,
+    meanwhile: Callable[[], Awaitable[None]] = trio.sleep_forever, left: Callable[[], None] = lambda: None,
 ) -> bool:
     """Hand each token to `take`, until they end (False) or the agent says Stop (True). Raises what `tokens` and `take` raise, Unavailable
     where the agent is gone, RemoteProtocolError where it says anything else.
-    meanwhile: runs until the end; a FolkmootError of it ends the answer."""
+    meanwhile: runs until the end; a FolkmootError of it ends the answer. left: called where the agent is why there is no more."""
     agent = _Agent()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(agent.listen, stream, inference_id)
@@ -66,5 +67,7 @@ async def until_stop(
                     await tokens.aclose()
         nursery.cancel_scope.cancel()
     if agent.error is not None:
+        if agent.left:
+            left()
         raise agent.error
     return agent.stopped

@@ -143,10 +143,10 @@ class Lab:
             self.output(inference_id, tokens)
         return executor
 
-    def busy(self, inference_id: bytes, *nodes: bytes) -> None:
+    def busy(self, inference_id: bytes, *nodes: bytes, reason: str = "no free place") -> None:
         """These say that they cannot take it; the agent puts it on chain."""
         for node in nodes:
-            record = BusyRecord(inference_id, node, "no free place")
+            record = BusyRecord(inference_id, node, reason)
             signed = SignedBusy(record, self.by_node[node].sign(Domain.BUSY, self.genesis.network, encode(record)))
             self.put(self.inference(inference_id).agent, RecordKind.BUSY, signed)
 

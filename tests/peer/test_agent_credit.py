@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from p2p.base.codec import encode
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import MAX_METERED, MAX_UNPAID, MAX_UNSTARTED
+from p2p.base.limits import HEIGHTS_APART, MAX_METERED, MAX_UNPAID, MAX_UNSTARTED
 from p2p.base.types import Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
 from p2p.chain.chain import Chain
 from p2p.ledger.participants.serving import DRAW_WINDOW
-from p2p.peer.agent_credit import FORGOTTEN_AFTER, GOOD_PER_UNPAID, Credit
+from p2p.peer.agent_credit import FORGOTTEN_AFTER, GOOD_PER_UNPAID, Credit, End
 from tests.chain.test_chain import GENESIS, PEERS
 from tests.chain.test_chain import request as paid_request
 from tests.chains import extend
@@ -86,10 +86,46 @@ def test_what_a_client_did_is_not_held_against_its_agent(what: str) -> None:
 
 @pytest.mark.parametrize("what", ["agent", "draw_height"])
 def test_what_the_agent_chose_is(what: str) -> None:
+    """A Start that comes too late though the draw was new when the work began."""
     lab = Lab()
     for nonce in range(1, MAX_UNSTARTED + 2):
-        lab.credit.refused(AGENT, lab.ask(nonce).inference_id, what, 12)
-    assert "does not put on chain" in lab.problem(11 + DRAW_WINDOW)
+        lab.credit.refused(AGENT, lab.ask(nonce, height=1 + HEIGHTS_APART).inference_id, what, 12)
+    assert "does not put on chain" in lab.problem(2 + HEIGHTS_APART + DRAW_WINDOW)
+
+
+def test_a_start_that_is_late_because_the_client_signed_an_old_height_is_nobodys_doing() -> None:
+    lab = Lab()
+    for nonce in range(1, 60):
+        lab.credit.refused(AGENT, lab.ask(nonce, bytes(32), height=2 + HEIGHTS_APART).inference_id, "draw_height", 40)
+    assert lab.problem(3 + HEIGHTS_APART + DRAW_WINDOW) == ""
+
+
+@pytest.mark.parametrize("what", ["inference_id", "model", "signature", "anything else"])
+def test_what_anybody_can_have_done_is_not_held_against_the_client(what: str) -> None:
+    """The liar is the agent: a Start that it says twice, or that another put on chain first, made its clients refused everywhere."""
+    lab, account = Lab(), b"\x07" * 32
+    for nonce in range(1, 20):
+        lab.credit.refused(AGENT, lab.ask(nonce, account).inference_id, what, 12)
+    assert lab.problem(13, account, OTHER) == ""
+    lab = Lab()
+    for nonce in range(1, 20):
+        signed = lab.ask(nonce, account)
+        lab.statuses[nonce] = "STARTED"
+        for field in ("client_nonce", "balance", what):  # a Start that is there is not refused, whatever is said of a second one
+            lab.credit.refused(AGENT, signed.inference_id, field, 12)
+    assert lab.problem(13, account, OTHER) == ""
+    lab.statuses |= dict.fromkeys(lab.statuses, "UNCONFIRMED")
+    assert "does not put on chain" in lab.problem(13, b"\x08" * 32), "and it hides nothing of the agent's own"
+
+
+def test_what_another_agent_started_is_not_this_ones_good_work() -> None:
+    lab = Lab()
+    lab.credit.starter = lambda inference_id: OTHER
+    for nonce in range(1, 60):
+        lab.ask(nonce)
+        lab.statuses[nonce] = "FINISHED"
+    assert lab.problem(13) == ""
+    assert {work.end for work in lab.credit._of[AGENT]} == {End.NOBODY}
 
 
 def test_an_account_that_spends_elsewhere_is_refused_through_every_agent() -> None:
@@ -169,4 +205,21 @@ def test_the_chain_says_whose_doing_a_refused_start_was(tmp_path: Path) -> None:
     assert (agent, inference_id) in [(agent, one.inference_id) for agent, one in zip((first, second), signed, strict=True)]
     other = next(one for one in signed if one.inference_id != inference_id)
     assert (chain.request_status(other), chain.request_status(signed[0] if other is signed[1] else signed[1])) == ("STARTED", "")
+    chain.close()
+
+
+def test_an_agent_that_says_its_starts_twice_makes_nobody_spend_elsewhere(tmp_path: Path) -> None:
+    chain = Chain.open(tmp_path, GENESIS)
+    credit = Credit(chain.request_status, lambda agent: False)
+    chain.on_refused_start = credit.refused
+    agent = next(iter(PEERS))
+    signed = [paid_request(client_nonce=nonce, prompt_tokens_max=50, max_tokens=1) for nonce in (1, 2, 3)]
+    extend(chain, 1, PEERS, lambda height: height * 1000)
+    for one in signed:
+        credit.note(agent, one, 1)
+    twice = tuple(Record(RecordKind.START, encode(StartRecord(one, agent))) for one in signed for _ in (0, 1))
+    chain.add_tx(batch_of(PEERS[agent], twice))
+    extend(chain, 2, PEERS, lambda height: height * 1000)
+    assert [receipt.field for receipt in chain.receipts(2)] == ["inference_id"] * 3
+    assert credit.problem(b"x" * 32, signed[0].request.account, 3) == ""
     chain.close()

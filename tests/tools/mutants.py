@@ -175,7 +175,13 @@ MUTANTS = (
     Mutant("what nobody could get is not fined", "p2p/ledger/inferences/withheld.py",
            "        earnings.fine(view, genesis, height, inference)\n", ""),
     Mutant("a client's doing is its agent's", "p2p/peer/agent_credit.py",
-           "                entry.end = End.CLIENT\n", "                entry.end = End.AGENT\n"),
+           "                work.end = End.CLIENT\n", "                work.end = End.AGENT\n"),
+    Mutant("an agent that breaks off has had nothing", "p2p/peer/executor.py", "            taken.used += 1\n", ""),
+    Mutant("an agent that breaks off begins anew", "p2p/peer/agent_credit.py", "(work.left or work.failed)", "False"),
+    Mutant("an agent that breaks off is good", "p2p/peer/agent_credit.py", "        if work.left:  # until", "        if False:  # until"),
+    Mutant("busy on chain as often as an agent likes", "p2p/peer/executor.py",
+           "if self.excused.first(forward.signed_request.inference_id):", "if True:"),
+    Mutant("a provoked busy makes another the only one silent", "p2p/ledger/money/outcomes.py", " and NOBODY not in inference.busy", ""),
     Mutant("a plant spoils any answer", "p2p/peer/fault_injector.py", " or self._next[0] != inference_id", ""),
     Mutant("a wrong payload is taken", "p2p/peer/payload_sources.py",
            "if artifact.root() == claim.finish.artifact_root else None", ""),
@@ -197,7 +203,7 @@ MONEY = ("tests/ledger/money/test_price.py", "tests/ledger/participants/test_pla
 # a mutant of these rooms is looked for by their own tests first
 ANSWERS = ("tests of answers", [
     "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
-    "tests/peer/test_executor.py",
+    "tests/peer/test_executor.py", "tests/peer/test_breaking_off.py",
 ])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py", "tests/chain/test_transactions.py",

@@ -25,11 +25,11 @@ from p2p.ledger.state.view import View
 
 def expire(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference) -> None:
     """Never finished (M4): the whole escrow back; a miss for the only drawn executor that did not say Busy. Where two or more were silent it was
-    the network, or an agent that asked none of them, and nobody's miss."""
+    the network, or an agent that asked none of them, and nobody's miss; where a Busy names the agent's doing, that agent could have had any."""
     totals = view.totals()
     view.put_totals(replace(totals, escrow_micro=totals.escrow_micro - inference.escrow_micro))
     silent = [node for node in inference.candidates if node not in inference.busy]
-    missed = silent[0] if len(silent) == 1 else None
+    missed = silent[0] if len(silent) == 1 and NOBODY not in inference.busy else None
     if missed is not None:
         standing.count_unfinished(view, genesis, missed, inference.agent)
     _give_back(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from p2p.base.types import Status
+from p2p.base.types import AGENTS_DOING, Status
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.state.records import Participant
 from tests.ledger.lab import CLIENT, RULES, WINDOW, Lab, false_row, trusted
@@ -265,6 +265,19 @@ def test_who_alone_was_silent_is_missed_and_only_by_agents_with_weight() -> None
         lab.block(25)
         assert part(lab, candidates[0]).misses == (1 if weight else 0)
         assert all(part(lab, node).misses == 0 for node in candidates[1:])
+
+
+def test_an_agent_cannot_provoke_all_but_one_and_have_that_one_missed() -> None:
+    """M4: a beginning that nobody signed is refused with a signed Busy, on demand; who was not asked then stood there as the only one silent."""
+    lab = staked(6)
+    weigh(lab, range(2, 3), 10)
+    signed = lab.start(agent=2, deadline=20)
+    candidates = lab.inference(signed.inference_id).candidates
+    lab.busy(signed.inference_id, *candidates[2:])
+    lab.busy(signed.inference_id, candidates[1], reason=AGENTS_DOING + "not signed by who streamed it")
+    lab.block(25)
+    assert lab.status(signed.inference_id) == Status.EXPIRED.value
+    assert all(part(lab, node).misses == 0 for node in candidates)
 
 
 # -- the race ------------------------------------------------------------------------------------------------------------------
