@@ -185,24 +185,30 @@ SLICE_S: Final = 0.003  # of a block's work at a stretch; then everybody else ha
 
 class Budget(NamedTuple):
     """What may be taken of one thing: by one peer, by one address group (/24 of IPv4, /56 of IPv6), by all together. shed: what goes first when
-    it is used up. Peers at 127.0.0.1 and ::1 are of no group: they are this machine."""
+    it is used up. floor: what each peer has for itself, outside group and total. Peers at 127.0.0.1 and ::1 are of no group: they are this
+    machine."""
 
     peer: int
     group: int
     total: int
     shed: str
+    floor: int = 0
 
 
 _FOR_US = "; the last quarter of the total is for what we asked for ourselves"
+PEER_FLOOR: Final = 256 * KIB  # bytes that each connection may have waiting, whatever others do; with all connections 32 MiB
+UNREAD_S: Final = 10.0  # a peer that takes no message for so long while some wait for it is let go
 BUDGETS: Final = {
-    "unparsed bytes": Budget(MAX_UNREAD, 24 * MIB, 64 * MIB, "the newest frame that a stranger began; a frame that we asked for waits" + _FOR_US),
-    "outgoing bytes": Budget(4 * MIB, 16 * MIB, 64 * MIB, "the newest gossip for a peer that does not read"),
+    "unparsed bytes": Budget(
+        MAX_UNREAD, 12 * MIB, 64 * MIB, "the newest frame that a stranger began; a frame that we asked for waits" + _FOR_US, PEER_FLOOR,
+    ),
+    "outgoing bytes": Budget(4 * MIB, 12 * MIB, 64 * MIB, "the newest gossip for a peer that does not read; soon its connection", PEER_FLOOR),
     "half open": Budget(16, 32, 64, "the oldest socket without a key of the group that has most"),
     "connections": Budget(1, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
     "handshakes": Budget(10, 15, 30, "none: a socket waits its turn, of so many a second, as long as it may be half open"),
     "streams": Budget(MAX_INBOUND_STREAMS_PER_PEER, 256, 1024, "the newest"),
     "requests": Budget(200, 400, 2000, "the newest stream, of so many a second"),
-    "work ms": Budget(400, 600, 1500, "gossip and streams of who is over: CPU spent on it in a second"),
+    "work ms": Budget(200, 300, 600, "gossip and streams of who is over: CPU spent on it in a second"),
     "wanted bytes": Budget(2 * MIB, 4 * MIB, 8 * MIB, "the rest of an IWANT: bytes sent for it in a second"),
 }
 
@@ -217,6 +223,7 @@ assert PING_TIMEOUT_S < PING_INTERVAL_S
 assert START_POLL_S < START_WAIT_S < FIRST_TOKEN_TIMEOUT_S
 assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
 assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
+assert all(4 * b.group <= b.total - b.total // 4 for b in BUDGETS.values() if b.floor)
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP
 assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS
 assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S

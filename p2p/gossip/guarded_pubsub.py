@@ -218,7 +218,9 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         connections = self.host.get_network().get_connections(peer_id)
         if queue is not None:
             host = host_of(connections[0].muxed_conn) if connections else None
-            count_queue(queue, Waiting(self._door.budgets.outgoing, str(peer_id), group_of(host)))
+            count_queue(queue, Waiting(
+                self._door.budgets.outgoing, str(peer_id), group_of(host), lambda: self._door.leaving.add(str(peer_id)),
+            ))
 
     # -- control messages
 

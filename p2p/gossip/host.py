@@ -251,13 +251,16 @@ class _Judge:
         return outcome_of
 
     def boundary(self, serve: StreamHandler, *, metered: bool = True) -> Callable[[Any], Awaitable[None]]:
-        """The exception boundary around one stream handler. metered: its CPU is counted as its peer's."""
+        """The exception boundary around one stream handler. Its CPU is counted as its peer's; metered: to its end, else until the handler says
+        that it is paid for (Stream.paid)."""
 
         async def run(raw: Any) -> None:
             intake = self._door.intake(raw.muxed_conn, guards.host_of(raw.muxed_conn))
-            stream = Stream(raw, str(raw.muxed_conn.peer_id), intake, ours=False)
-            if metered:
-                self.meter.charge(trio.lowlevel.current_task(), stream.peer, intake.group)
+            peer, task = str(raw.muxed_conn.peer_id), trio.lowlevel.current_task()
+            stream = Stream(raw, peer, intake, ours=False, pace_s=lambda: self._door.pace_s(peer))
+            self.meter.charge(task, peer, intake.group)
+            if not metered:
+                stream.on_paid = lambda: self.meter.release(task)
             try:
                 await serve(stream)
             except Exception as error:  # the supervisor's edge: a handler's failure ends its stream, never the host

@@ -21,14 +21,22 @@ class Meter(trio.abc.Instrument):
         """From the next step on, what `task` does is for `peer`."""
         self._payers[task] = (peer, group)
 
+    def release(self, task: trio.lowlevel.Task) -> None:
+        """From now on what `task` does is nobody's: it is paid for otherwise."""
+        self._payers.pop(task, None)
+
     def task_exited(self, task: trio.lowlevel.Task) -> None:
+        """Trio says so before the end of the task's last step, which counts as well."""
+        self._spend(task)
         self._payers.pop(task, None)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task in self._payers:
-            self._begun = time.thread_time()
+        self._begun = time.thread_time() if task in self._payers else 0.0
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._spend(task)
+
+    def _spend(self, task: trio.lowlevel.Task) -> None:
         payer = self._payers.get(task)
         if payer is not None and self._begun:
             spent_ms, self._begun = (time.thread_time() - self._begun) * 1000, 0.0
