@@ -197,6 +197,7 @@ class Budget(NamedTuple):
 
 _FOR_US = "; the last quarter of the total is for what we asked for ourselves"
 PEER_FLOOR: Final = 256 * KIB  # bytes that each connection may have waiting, whatever others do; with all connections 32 MiB
+MAX_WANTED_PEERS: Final = 16  # that get every message, besides the mesh
 UNREAD_S: Final = 10.0  # a peer that takes no message for so long while some wait for it is let go
 BUDGETS: Final = {
     "unparsed bytes": Budget(

@@ -98,24 +98,24 @@ class Waiting:
     peer: str
     group: str
     stuck: Callable[[], None]
-    waiting: int = 0
+    messages: int = 0
     _moved_at: float = 0.0
 
     def take(self, amount: int, now: float) -> bool:
-        if not self.waiting:
+        if not self.messages:
             self._moved_at = now
         elif now > self._moved_at + UNREAD_S:
             self.stuck()
             return False
         if not self.ledger.take(self.peer, self.group, amount, ours=True):
             return False
-        self.waiting += amount
+        self.messages += 1
         return True
 
     def give(self, amount: int, now: float) -> None:
         """One message left the queue."""
         self.ledger.give(self.peer, self.group, amount)
-        self.waiting -= amount
+        self.messages -= 1
         self._moved_at = now
 
 

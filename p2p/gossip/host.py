@@ -40,6 +40,7 @@ from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
+from p2p.gossip.wanted import send_to_wanted
 
 __all__ = ["DIALLING", "Network", "NetworkConfig", "open_network", "split_address"]
 log = logging.getLogger(__name__)
@@ -172,6 +173,7 @@ async def _opened(
     trim_gossip(gossip)
     topics = {short: topic_name(config.network, short) for short in (*topic_handlers, *config.topics)}
     pubsub = GuardedPubsub(host, gossip, judge.report, judge.admits, door, allowed_topics=frozenset(topics.values()))
+    send_to_wanted(gossip, door.wants)
     for short, handler in topic_handlers.items():
         pubsub.judges[topics[short]] = judge.validator(handler)
     dht = KadDHT(host, DHTMode.SERVER if listen else DHTMode.CLIENT, max_peers_per_subnet=0)
