@@ -9,55 +9,62 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from p2p.base.codec import Message
 from p2p.base.errors import FolkmootError
+from p2p.base.outcome import Outcome
 from tests.fuzz.extremes import variants
+from tests.fuzz.kind import Kind
 from tests.fuzz.meter import Budget, Cost, metered
-from tests.fuzz.signed import Kind, all_kinds
-from tests.fuzz.world import WHO, World
+from tests.fuzz.signed import all_kinds
+from tests.fuzz.world import WHO, Spent, World
 
 # Lines and bytes for an input of 100 bytes and of 64 KiB, each about four times what the dearest honest one takes.
 BUDGET = Budget(lines=20_000, lines_per_byte=12.0, bytes_held=1 << 19, held_per_byte=8.0)
-CHAIN_EVERY = 50  # inputs after which the chain has to grow
+CHAIN_EVERY = 10  # inputs that were not accepted after which the chain has to grow; after an accepted one it has to at once
 
 
 @dataclass(slots=True)
 class Result:
-    """bad: sentences. dearest: (lines, name) of each kind; heaviest: (bytes, name) where memory was looked at."""
+    """bad: sentences. dearest: (lines, name) of each kind; heaviest: (bytes, name) where memory was looked at; outcomes: how many ended how."""
 
     inputs: int = 0
     unencodable: int = 0
     bad: list[str] = field(default_factory=list)
     dearest: dict[str, tuple[int, str]] = field(default_factory=dict)
     heaviest: dict[str, tuple[int, str]] = field(default_factory=dict)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
 
 
-def cases(kind: Kind, world: World, who: str) -> Iterator[tuple[str, Message]]:
-    """The original, then every variant of it, for one sender."""
-    original = kind.make(world, WHO[who])
+def cases(original: Message) -> Iterator[tuple[str, Message]]:
+    """The original, then every variant of it."""
     yield "original", original
     yield from variants(original)
 
 
-def try_one(world: World, kind: Kind, who: str, name: str, message: Message, result: Result, *, memory: bool) -> None:
+def try_one(world: World, kind: Kind, who: str, name: str, message: Message, result: Result, *, memory: bool) -> Outcome | None:
+    """What became of it; None where it did not come to that. Raises Spent where the world has to be another one."""
     title = f"{kind.name}: {name} by a {who}"
     try:
         data, take = kind.send(world, WHO[who], message)
     except (FolkmootError, OverflowError, ValueError, TypeError):
         result.unencodable += 1  # no peer can send what has no encoding
-        return
+        return None
     lines, held = BUDGET.for_size(len(data))
-    cost = Cost()
+    cost, outcome = Cost(), None
     try:
         with metered(cost, lines, memory=memory):
-            take()
+            outcome = take()
     except Exception as error:  # whatever it is, no peer's bytes may cause it
         result.bad.append(f"{title}: {type(error).__name__}: {error}")
     result.inputs += 1
+    if outcome is not None:
+        result.outcomes[outcome] += 1
     if cost.over:
         result.bad.append(f"{title}: more than {lines} lines for {len(data)} bytes")
     if cost.signatures > kind.signatures:
@@ -66,25 +73,42 @@ def try_one(world: World, kind: Kind, who: str, name: str, message: Message, res
         result.bad.append(f"{title}: {cost.held} bytes held for {len(data)} bytes, {held} allowed")
     result.dearest[kind.name] = max(result.dearest.get(kind.name, (0, "")), (cost.lines, title))
     result.heaviest[kind.name] = max(result.heaviest.get(kind.name, (0, "")), (cost.held, title))
+    return outcome
 
 
 def run_kind(kind: Kind, who: str, directory: Path, result: Result, *, every: int = 1, first: int = 0, memory: bool = False) -> None:
-    """All variants of one kind by one sender, or each `every`-th from number `first` on."""
-    world = World(directory)
-    try:
-        for number, (name, _) in enumerate(list(cases(kind, world, who))):
-            if number % every != first % every:
-                continue
-            fresh = dict(cases(kind, world, who))  # the world went on: heights, nonces
-            if name in fresh:
-                try_one(world, kind, who, name, fresh[name], result, memory=memory)
-            if number % CHAIN_EVERY == 0:
-                world.grow()
+    """All variants of one kind by one sender, or each `every`-th from number `first` on. A world that is spent, or that was broken, makes way for
+    a fresh one; in a fresh one the original can always be made."""
+    worlds = (World(directory / str(number)) for number in count())
+    world = next(worlds)
+    names = [name for name, _ in cases(kind.make(world, WHO[who]))]
+    chosen = [(number, name) for number, name in enumerate(names) if number % every == first % every]
+    for number, name in chosen:
+        for fresh in (False, True):
+            if fresh:
+                world.close()
+                world = next(worlds)
+            try:
+                _one_more(world, kind, who, name, result, grow=number % CHAIN_EVERY == 0 or name == chosen[-1][1], memory=memory)
+                break
+            except Spent as error:
+                if fresh:
+                    result.bad.append(f"{kind.name}: {name} by a {who} cannot be made: {error}")
+            except AssertionError as error:
+                result.bad.append(f"{kind.name}: after {name} by a {who}: {error}")
+    world.close()
+
+
+def _one_more(world: World, kind: Kind, who: str, name: str, result: Result, *, grow: bool, memory: bool) -> None:
+    """The variant of this name of what is right now: heights and nonces went on, so it may be that there is none."""
+    message = dict(cases(kind.make(world, WHO[who]))).get(name)
+    known = len(result.bad)
+    outcome = try_one(world, kind, who, name, message, result, memory=memory) if message is not None else None
+    if outcome is Outcome.ACCEPT:
+        kind.after(world, WHO[who])
+    if outcome is Outcome.ACCEPT or grow:
         world.grow()
-    except AssertionError as error:
-        result.bad.append(f"{kind.name} by a {who}: {error}")
-    finally:
-        world.close()
+    assert len(result.bad) == known or outcome is not None, "this world goes no further"
 
 
 def main() -> int:
@@ -104,7 +128,8 @@ def main() -> int:
         lines, title = result.dearest.get(kind.name, (0, "-"))
         held = result.heaviest.get(kind.name, (-1, ""))[0]
         more = f", at most {held >> 10} KiB held" if held >= 0 else ""
-        print(f"{kind.name:32}{result.inputs:6} inputs, dearest {lines:7} lines{more}  ({title})", flush=True)
+        accepted = result.outcomes[Outcome.ACCEPT]
+        print(f"{kind.name:40}{result.inputs:6} inputs, {accepted:5} accepted, dearest {lines:7} lines{more}  ({title})", flush=True)
         for sentence in result.bad[:10]:
             print(f"  BAD {sentence}", flush=True)
         total.inputs += result.inputs

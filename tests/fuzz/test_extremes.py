@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,12 @@ from p2p.base.outcome import Outcome
 from p2p.base.types import Params, Request
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.driver import Driver
+from p2p.ledger.participants import registry
 from tests.fuzz.extreme_run import BUDGET, Result, run_kind, try_one
 from tests.fuzz.extremes import variants
+from tests.fuzz.kind import Kind
 from tests.fuzz.meter import Cost, metered
-from tests.fuzz.signed import Kind, all_kinds
+from tests.fuzz.signed import all_kinds
 from tests.fuzz.world import VALIDATOR, WHO, World
 from tests.golden.samples import kinds, sample
 
@@ -85,13 +88,24 @@ def test_an_untyped_error_is_seen(world: World, monkeypatch: pytest.MonkeyPatch)
     assert "KeyError" in judged(world, kind_named("vote prevote"))[0]
 
 
-def test_a_peer_that_stands_still_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(World, "grow", lambda self, heights=1: self._alarms.clear())
-    stuck = World(tmp_path)
-    monkeypatch.undo()
+def test_a_peer_that_stands_still_is_seen(world: World) -> None:
+    world._alarms.clear()
     with pytest.raises(AssertionError, match="nothing is left"):
-        stuck.grow()
-    stuck.close()
+        world.grow()
+
+
+def test_a_block_that_cannot_be_applied_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was when who lost its place went in the middle of a block, and what it said in that block met nobody."""
+    let_go = registry._let_go
+
+    def broken(*words: Any) -> None:
+        let_go(*words)
+        raise AssertionError("no such participant")
+
+    monkeypatch.setattr(registry, "_let_go", broken)
+    result = Result()
+    run_kind(kind_named("order Register"), "stranger", tmp_path, result, every=1000)
+    assert "no such participant" in result.bad[0]
 
 
 def test_lines_signatures_and_memory_are_counted() -> None:
