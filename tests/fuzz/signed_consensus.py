@@ -254,7 +254,8 @@ def _plain(world: World, key: Key, message: Any) -> Sent:
 CONSENSUS = (
     *(
         Kind(
-            f"vote {kind.name.lower()}", _vote(kind), lambda w, k, m: _votes(w, _signed(k, m)), effect=_is_heard(kind, 0)
+            f"vote {kind.name.lower()}", _vote(kind), lambda w, k, m: _votes(w, _signed(k, m)),
+            effect=_is_heard(kind, 0),
         )
         for kind in VoteType
     ),

@@ -109,7 +109,8 @@ def _open_one(world: World, account: Key) -> bytes | None:
 
 
 def _vote_in(world: World, key: Key) -> None:
-    """The rule is accepted and comes into force; then the chain has to go on under it. Once, for the same account signs for every sender."""
+    """The rule is accepted and comes into force; then the chain has to go on under it. For one sender: the same account
+    signs for all of them."""
     proposal = _open_one(world, CLIENT)
     if key is VALIDATOR and proposal is not None:
         world.order(OWNER, ops.Vote(proposal, True))
@@ -178,8 +179,8 @@ ORDERS = (
         for name, make in _BODIES
     ),
     *(
-        Kind(f"order Propose {type(change).__name__}", _body(_propose(change)), _ordered, signatures=SIGNATURES, by=tuple(WHO),
-             after=_vote_in, effect=_is_in_force)
+        Kind(f"order Propose {type(change).__name__}", _body(_propose(change)), _ordered, signatures=SIGNATURES,
+             by=tuple(WHO), after=_vote_in, effect=_is_in_force)
         for change in CHANGES
     ),
 )

@@ -203,6 +203,6 @@ class World:
 
 
 __all__ = [
-    "CLIENT", "GENESIS", "JUDGES", "ME", "MODEL", "NETWORK", "OWNER", "PARTICIPANT", "STRANGER", "VALIDATOR", "WHO", "Spent",
-    "World",
+    "CLIENT", "GENESIS", "JUDGES", "ME", "MODEL", "NETWORK", "OWNER", "PARTICIPANT", "STRANGER", "VALIDATOR", "WHO",
+    "Spent", "World",
 ]
