@@ -13,6 +13,7 @@ from typing import TypeVar
 from p2p.base.limits import AVOID_S, MAX_KNOWN_PEERS, SLOW_MAX_S
 
 T = TypeVar("T")
+_DOUBLINGS = 16  # then SLOW_MAX_S was reached long ago
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Sources:
 
     def was_slow(self, peer: str, now_s: float) -> None:
         times = self._slow[peer].times + 1 if peer in self._slow else 1
-        _remember(self._slow, peer, _Slow(now_s + min(AVOID_S * 2.0 ** (times - 1), SLOW_MAX_S), times))
+        _remember(self._slow, peer, _Slow(now_s + min(AVOID_S * 2.0 ** min(times - 1, _DOUBLINGS), SLOW_MAX_S), times))
 
     def was_quick(self, peer: str) -> None:
         """It gave something, in time."""

@@ -31,17 +31,21 @@ class Visit:
     def __init__(self, stream: Stream, *, patient: bool) -> None:
         self._stream, self._patient, self._left_s = stream, patient, VISIT_START_S
         self.gains = 0  # answers that proved right
+        self.quick = True  # never waited beyond the allowance, whether that would have ended it or not
 
     async def ask(self, request: Frame, kind: type[F]) -> F:
         """One question, one answer of the right kind. Raises the other side's error as ours, and TooSlow."""
         began = trio.current_time()
+        if not self._patient and not self.quick:
+            raise TooSlow("others give history quicker", field="stream")
         try:
             with trio.fail_after(FRAME_TIMEOUT_S if self._patient else self._left_s):
                 await self._stream.send(pack_frame(request))
                 frame = await receive_frame(self._stream, kind, FailureFrame)
         except trio.TooSlowError:
             raise TooSlow("others give history quicker", field="stream") from None
-        self._left_s -= trio.current_time() - began
+        self._left_s = max(0.0, self._left_s - (trio.current_time() - began))  # what passed since the answer was there counts too
+        self.quick = self.quick and self._left_s > 0.0
         if isinstance(frame, FailureFrame):
             raise_failure(frame)
         if not isinstance(frame, kind):

@@ -115,7 +115,7 @@ class Catchup:
                 await self._take_blocks(visit, top.top)
         finally:
             await stream.close()
-        if visit.gains and not patient:
+        if visit.gains and visit.quick:
             self._sources.was_quick(peer)
 
     async def _climb(self, visit: Visit, top: SyncTop, *, far: bool) -> None:

@@ -47,7 +47,7 @@ from p2p.gossip.handshake import (
     parse_opening,
     parse_reply,
 )
-from p2p.gossip.reach import HERE, DialPolicy, dialable, interface_hosts, may_name, resolve, scope_of
+from p2p.gossip.reach import DialPolicy, all_near, dialable, interface_hosts, may_name, resolve, scope_at, scope_of
 from p2p.gossip.score import Scores, Twins
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL
@@ -328,11 +328,9 @@ class Discovery:
 
     def learn_from_dht(self, peer: str, addresses: Iterable[Any]) -> None:
         """Hearsay of nobody in particular: private addresses only where all our connections are that near."""
-        hosts = [host_of_peer(self.host, other) or "" for other in self.linked()]
-        scopes = {scope_of(host) for host in hosts}
-        near = hosts[0] if len(scopes) == 1 else "127.0.0.1" if scopes == {HERE} else None
-        bare = (bare_address(raw, peer) or "" for raw in texts(addresses))
-        self.book.learn(peer, [a for a in bare if may_name(a, near)], source="dht")
+        near = frozenset(scope_of(host_of_peer(self.host, other) or "") for other in self.linked())
+        bare = [a for raw in texts(addresses) if (a := bare_address(raw, peer)) is not None]
+        self.book.learn(peer, [a for a in bare if may_name(a, None) or all_near(scope_at(a), near)], source="dht")
 
     # -- words
 

@@ -3,7 +3,8 @@ know it: nobody sends us into our own machine or our private network from outsid
 
 Rule REACH-1: hearsay names no host names, and no address that is unspecified, multicast, link-local or reserved. REACH-2: a public address is
 taken from everybody; one of this machine or of a private network only from a peer that is connected over this machine, or over the same
-private network. REACH-3: what the user typed (--bootstrap, --peer, our own address book) is dialled whatever it is.
+private network. What comes from nobody in particular (the DHT) is followed there only where all our connections are: those over this machine
+aside, for a private network. REACH-3: what the user typed (--bootstrap, --peer, our own address book) is dialled whatever it is.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ def scope_of(host: str) -> str:
     return PUBLIC if address.is_global else NOWHERE
 
 
+def scope_at(address: str) -> str:
+    """The scope of a TCP address; NOWHERE for a name."""
+    found = _TCP.match(address)
+    return scope_of(found["host"]) if found else NOWHERE
+
+
 def may_name(address: str, source: str | None) -> bool:
     """REACH-1, REACH-2: whether a peer that is connected from or at host `source` may name `address` (without /p2p/ID)."""
     found = _TCP.match(address)
@@ -54,6 +61,11 @@ def may_name(address: str, source: str | None) -> bool:
     if scope == PUBLIC:
         return True
     return scope != NOWHERE and near in (scope, HERE)
+
+
+def all_near(scope: str, near: frozenset[str]) -> bool:
+    """REACH-2, where nobody in particular named an address of `scope`. near: the scopes of all connections."""
+    return scope == PUBLIC or (scope != NOWHERE and frozenset({scope}) in (near, near - {HERE}))
 
 
 class DialPolicy:
@@ -79,7 +91,7 @@ class DialPolicy:
         found = _TCP.match(str(address).partition("/p2p/")[0])
         host = found["host"] if found and not found["kind"].startswith("dns") else ""
         scope = scope_of(host)
-        if host not in self._meant and scope != PUBLIC and (scope == NOWHERE or not {scope, HERE} & self.near):
+        if host not in self._meant and not all_near(scope, self.near):
             raise ConnectionRefusedError(f"{address} is not dialled on another peer's word")
         return address
 

@@ -12,9 +12,11 @@ import trio
 from p2p.base.errors import ConfigError, FolkmootError, RemoteProtocolError
 from p2p.base.keys import Key
 from p2p.base.limits import AVOID_S, MAX_KNOWN_PEERS, SLOW_MAX_S, VISIT_START_S
+from p2p.base.types import VERSION
 from p2p.chain.chain import Chain
 from p2p.chain.checkpoint import Anchor, Checkpoint, parse_checkpoint
 from p2p.chain.history_sources import Sources
+from p2p.chain.peer_visit import TooSlow, Visit
 from p2p.chain.sync_client import Catchup
 from p2p.chain.sync_server import base, light_block, sync_answer
 from p2p.consensus.driver import Driver
@@ -22,7 +24,7 @@ from p2p.consensus.events import Commit, Reload
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.peer.config import make_config
-from p2p.wire.frames import pack_frame, parse_frame
+from p2p.wire.frames import SyncTop, SyncWanted, pack_frame, parse_frame
 from tests.chain.test_sync import BY_KEY, genesis, now_ms
 from tests.chains import extend
 
@@ -131,6 +133,34 @@ async def test_a_slow_but_steady_source_earns_its_time(two: tuple[Chain, Chain],
     assert len(newcomer.waited["steady"]) >= TOP
 
 
+class JustInTime(Answers):
+    """An answer that is there in time and takes longer than what is left to be read: no check point lies between."""
+
+    clock: Any = None
+
+    async def receive(self, **words: Any) -> bytes:
+        answer = await super().receive(**words)
+        self.clock.jump(VISIT_START_S)
+        return answer
+
+
+@pytest.mark.parametrize("two", [1000], indirect=True)
+@pytest.mark.parametrize("patient", [True, False])
+async def test_an_allowance_never_falls_below_nothing(two: tuple[Chain, Chain], patient: bool, autojump_clock: Any) -> None:
+    """It did, and the next question raised ValueError, which ended the part `sync` for up to a minute."""
+    stream = JustInTime(two[0], 0.1, [])
+    stream.clock = autojump_clock
+    visit = Visit(stream, patient=patient)
+    await visit.ask(SyncWanted(VERSION, 0), SyncTop)
+    visit.gained()
+    assert not visit.quick
+    if patient:
+        await visit.ask(SyncWanted(VERSION, 0), SyncTop)
+    else:
+        with pytest.raises(TooSlow):
+            await visit.ask(SyncWanted(VERSION, 0), SyncTop)
+
+
 def test_who_was_slow_is_asked_last_and_longer_each_time() -> None:
     sources = Sources()
     for now_s in (0.0, 1.0, 2.0):
@@ -144,7 +174,7 @@ def test_who_was_slow_is_asked_last_and_longer_each_time() -> None:
     assert sources.pick(("c",), 5.0) is None
     sources.was_quick("a")
     assert sources.pick(("a",), 5.0) == ("a", False)
-    for _ in range(40):
+    for _ in range(2000):
         sources.was_slow("d", 0.0)
     assert sources.pick(("d",), SLOW_MAX_S) == ("d", False)
     for number in range(MAX_KNOWN_PEERS * 2):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from p2p.base.keys import Key
 from p2p.base.limits import MAX_BOOK_FILE, MAX_HEARSAY_PER_SOURCE, MAX_KNOWN_PEERS, MAX_PEERS_SHARED
 from p2p.gossip.book import AddressBook, Rank
-from p2p.gossip.reach import HERE, NOWHERE, PUBLIC, dialable, may_name, scope_of
+from p2p.gossip.reach import HERE, NOWHERE, PUBLIC, DialPolicy, dialable, may_name, scope_of
 
 SEEN = [Key(bytes([number]) * 32).peer_id for number in range(1, 21)]
 
@@ -95,6 +95,28 @@ def test_who_may_send_us_where() -> None:
     ):
         assert not any(may_name(never, source) for source in (None, "8.8.4.4", "127.0.0.1", "10.1.2.3", "169.254.1.1")), never
     assert not may_name("/ip6/::ffff:127.0.0.1/tcp/1", "8.8.8.8"), "IPv4 inside IPv6 is still IPv4"
+
+
+async def test_the_librarys_own_dials_go_where_all_our_connections_are() -> None:
+    """REACH-2: one honest neighbour, or one local client, and any answer of the DHT sent us to the router's port 22 or a local database."""
+    lan, ten, here, far = "192.168.1.1", "10.0.0.1", "127.0.0.1", "8.8.8.8"
+    home, office = scope_of(lan), scope_of(ten)
+    for near, allowed in (
+        ((), {far}), ((PUBLIC,), {far}), ((HERE,), {far, here}), ((home,), {far, lan}), ((home, HERE), {far, lan}), ((home, PUBLIC), {far}),
+        ((PUBLIC, HERE), {far}), ((home, office), {far}), ((home, office, HERE), {far}), ((home, PUBLIC, HERE), {far}),
+    ):
+        policy = DialPolicy()
+        policy.near = frozenset(near)
+        went = set()
+        for host in (lan, ten, here, far, "169.254.169.254"):
+            try:
+                await policy.checked(f"/ip4/{host}/tcp/22")
+            except ConnectionRefusedError:
+                continue
+            went.add(host)
+        assert went == allowed, near
+    with policy.meaning(["/ip4/192.168.1.1/tcp/4001"]):
+        assert await policy.checked("/ip4/192.168.1.1/tcp/4001"), "REACH-3"
 
 
 @given(st.ip_addresses())

@@ -178,6 +178,11 @@ class Field:
                 continue
         return {}
 
+    def refused(self, node: str) -> list[str]:
+        """Why answers of `node` were refused in this epoch, as the first peer's chain has it."""
+        rows = call(self.folders[0], {"op": "earnings", "epoch": 0, "node": node, "start": 0})["inferences"]
+        return [f"{node[:8]}: {row['id'][:12]} {row['status']}: {row['reason']}" for row in rows if row["rule"] in ("M3", "M15")]
+
     def died(self) -> list[str]:
         processes = read_state(self.directory)["processes"]
         return [folder.name for folder in self.folders[:HONEST] if not alive(processes[folder.name])]

@@ -17,11 +17,14 @@ from typing import Any
 import trio
 
 from p2p.base.codec import unpack
+from p2p.base.errors import FolkmootError
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.base.outcome import Outcome
-from p2p.client.ask import query
+from p2p.client.ask import AskSpec, ask_over, query
+from p2p.client.nonces import Nonces
 from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.peer.config import DEFAULT_MODEL
 from tests.gossip.lab import bare_host, info
 
 MOST_OVERHEARD = 512
@@ -126,6 +129,24 @@ async def quietly(call: Any, *arguments: Any, timeout_s: float = 10.0) -> Any:
     except Exception as error:  # py-libp2p raises many types, our own code more
         DEEDS[type(error).__name__] += 1
     return None
+
+
+async def ask_hostile(target: Target, per_s: float) -> None:
+    """Questions to the attacker's own peer, which as their agent does with the honest executors what it likes."""
+    key = target.rich[0]
+    async with target.joined() as network:
+        await quietly(network.connect, target.hostile)
+        async for number in each_tick(per_s):
+            spec = AskSpec(
+                target.hostile, key, network_of(target.genesis), DEFAULT_MODEL, f"asked {number}", max_tokens=60,
+                genesis=target.genesis, nonces=Nonces(target.directory / "hostile-nonces"),
+            )
+            try:
+                async for _ in ask_over(network, spec):
+                    DEEDS["events"] += 1
+            except FolkmootError as error:
+                DEEDS[f"{error.code}: {error.field}"] += 1
+                await quietly(network.connect, target.hostile)
 
 
 async def height(target: Target, network: Network) -> int:

@@ -63,6 +63,7 @@ def run(name: str, directory: Path, seconds: float, say: Callable[[str], None], 
         time.sleep(3.0)  # the last answers
         nodes = trial.nodes()[:HONEST]
         harmed = [f"{who} ended" for who in trial.died()] + punished(before, trial.standing(), nodes)
+        harmed += [why for node in nodes if any(one.startswith(node[:8]) for one in harmed) for why in trial.refused(node)]
         statuses = [trial.status(number) for number in range(HONEST) if trial.folders[number].name not in trial.died()]
         harmed += banned(statuses, [status["peer_id"] for status in statuses])
         return Outcome(name or "undisturbed", *(figures(trial.samples, trial.answers, window) for window in (quiet, during, after)), harmed, deeds)

@@ -25,10 +25,12 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Checks:
-    """honest: public keys. too_many: safety is not promised, so disagreement is noted instead of raised."""
+    """honest: public keys; right: of those with a clock that becomes right. too_many: safety is not promised, so disagreement is noted instead of
+    raised."""
 
     honest: frozenset[bytes]
     too_many: bool = False
+    right: frozenset[bytes] = frozenset()
     blocks: dict[int, bytes] = field(default_factory=dict)
     hashes: dict[int, bytes] = field(default_factory=dict)
     signed: dict[tuple[bytes, int, int, int], bytes] = field(default_factory=dict)
@@ -37,16 +39,24 @@ class Checks:
     top: dict[int, int] = field(default_factory=dict)
     rounds: dict[int, int] = field(default_factory=dict)
     leads: dict[int, int] = field(default_factory=dict)  # by height: how far ahead of time its block was when it was first committed
-    most_ahead_ms: int = 0  # the most that an honest clock which is to be right has been ahead of time
+    # by block: (whose, what it showed) of each right clock when the block's first proposal came to it, or was made by it
+    readings: dict[bytes, list[tuple[bytes, int]]] = field(default_factory=dict)
 
     def watch(self, peer: Peer) -> None:
         """Attach to an honest peer."""
         peer.on_say, peer.on_committed, peer.on_restart = self._said, self._committed, self.restarted
-        if self.too_many:
-            peer.on_heard = self._heard
+        peer.on_heard = self._heard
 
-    def _heard(self, message: wire.Wire) -> None:
+    def _read(self, peer: Peer, signed: SignedProposal) -> None:
+        if signed.proposal.pol_round < 0 and peer.key.public in self.right:
+            self.readings.setdefault(signed.proposal.block_id, []).append((peer.key.public, peer.clock_ms()))
+
+    def _heard(self, peer: Peer, message: wire.Wire) -> None:
         """Whatever reached an honest peer can be used against its sender."""
+        if isinstance(message, SignedProposal):
+            self._read(peer, message)
+        if not self.too_many:
+            return
         if isinstance(message, SignedVote):
             self.collect(message)
         elif isinstance(message, PolkaCertificate | RoundCertificate):
@@ -62,6 +72,7 @@ class Checks:
         elif isinstance(message, SignedProposal) and message.proposal.proposer == peer.key.public:
             p = message.proposal
             self._once(peer, p.height, p.round, 0, encode(p))
+            self._read(peer, message)
         if peer.driver.size() > BUFFERS_PER_VALIDATOR * (len(peer.driver.validators.members) + 2):
             raise Violation(f"bounded buffers: peer {peer.number} keeps {peer.driver.size()} messages")
 
@@ -79,17 +90,36 @@ class Checks:
         self.top[peer.number] = height
         if not verify_commit(commit, peer.genesis.network, ValidatorSet.of(peer.chain.last_validators())):
             raise Violation(f"certificate soundness: peer {peer.number} height {height}")
-        self.rounds[height] = max(self.rounds.get(height, 0), commit.round)
         peer.world.note(f"{peer.number} commits {height} {block_id.hex()[:8]} round {commit.round} txs {len(block.txs)}")
-        lead_ms = self.leads.setdefault(height, block.header.time_ms - EPOCH_MS - peer.world.now)
-        if lead_ms > self.most_ahead_ms + peer.timing.precision_ms and not self.too_many:
-            raise Violation(f"time: block {height} is {lead_ms} ms ahead of time, {self.most_ahead_ms} was any clock of an honest quorum")
+        self._decided(peer, block, commit)
         if self.blocks.setdefault(height, block_id) != block_id:
             self.disagreements.add(height)
             if not self.too_many:
                 raise Violation(f"agreement: peer {peer.number} at height {height}")
         elif self.hashes.setdefault(height, peer.chain.app_hash()) != peer.chain.app_hash() and not self.disagreements:
             raise Violation(f"same app hash: peer {peer.number} at height {height}")
+
+    def _decided(self, peer: Peer, block: Block, commit: CommitCertificate) -> None:
+        height = commit.height
+        self.rounds[height] = max(self.rounds.get(height, 0), commit.round)
+        if height not in self.leads:
+            self.leads[height] = block.header.time_ms - EPOCH_MS - peer.world.now
+            if self.right and not self.too_many:
+                self._is_timed(peer, block)
+
+    def _is_timed(self, peer: Peer, block: Block) -> None:
+        """Y, both sides, by each clock's own showing, so in the chaotic phase as after it: its first polka had a right clock's vote."""
+        header, timing = block.header, peer.timing
+        last = peer.chain.header(header.height - 1)
+        forced = last is not None and header.time_ms == last.time_ms + 1  # its proposer's clock is behind: only others judge that date
+        after_ms = timing.delay_in(header.round) + timing.precision_ms
+        shown = [ms for who, ms in self.readings.get(block.block_id, []) if not (forced and who == header.proposer)]
+        if any(header.time_ms - timing.precision_ms <= ms <= header.time_ms + after_ms for ms in shown):
+            return
+        if forced and header.proposer in self.right:
+            return  # with so much weight that its own vote and villains' were a quorum
+        clocks = [ms - EPOCH_MS for ms in shown]
+        raise Violation(f"time: block {header.height} of round {header.round} is dated {header.time_ms - EPOCH_MS}, right clocks showed {clocks}")
 
     def restarted(self, peer: Peer) -> None:
         """After a crash the chain may stand one block further than was seen: the decision was on disk before anyone was told."""
@@ -101,6 +131,9 @@ class Checks:
             if self.blocks.setdefault(height, peer.chain.last_block_id()) != peer.chain.last_block_id() and not self.too_many:
                 raise Violation(f"agreement after a crash: peer {peer.number} at height {height}")
             self.top[peer.number] = height
+            found = peer.chain.block(height)
+            assert found is not None
+            self._decided(peer, *found)
 
     def end(self, peers: Iterable[Peer]) -> None:
         """When the run is over."""

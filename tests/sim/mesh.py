@@ -61,7 +61,7 @@ class Node(Peer):
         """What becomes of it; taken at once when it is news here."""
         outcome, message = self.driver.judge(data)
         if message is not None:
-            self.on_heard(message)
+            self.on_heard(self, message)
             self.take(message)
         return outcome
 

@@ -93,7 +93,7 @@ class Peer:
         self.restart_ms: Callable[[], int] = lambda: 500
         self.on_say: Callable[[Peer, Say], None] = lambda peer, say: None
         self.on_committed: Callable[[Peer, Block, CommitCertificate], None] = lambda peer, block, commit: None
-        self.on_heard: Callable[[wire.Wire], None] = lambda message: None
+        self.on_heard: Callable[[Peer, wire.Wire], None] = lambda peer, message: None
         self.on_restart: Callable[[Peer], None] = lambda peer: None
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class Peer:
             return
         _, message = self.driver.judge(data)
         if message is not None:
-            self.on_heard(message)
+            self.on_heard(self, message)
             self.take(message)
 
     def commit(self, event: Commit) -> bool:

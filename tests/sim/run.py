@@ -69,16 +69,16 @@ class Run:
         self.scenario = scenario
         self.world = World(scenario.seed, Links((1, max(2, scenario.latency_ms))), trace=trace)
         self.genesis = genesis_of(scenario)
-        faulty = scenario.faulty()
+        faulty, self.wrong = scenario.faulty(), {number for number, _, _ in scenario.wrong}
         self.checks = Checks(
-            frozenset(KEYS[i].public for i in range(len(scenario.weights)) if i not in faulty), scenario.too_many
+            frozenset(KEYS[i].public for i in range(len(scenario.weights)) if i not in faulty), scenario.too_many,
+            frozenset(KEYS[i].public for i in range(len(scenario.weights)) if i not in faulty | self.wrong) if scenario.is_live() else frozenset(),
         )
         kinds = dict(scenario.villains)
         self.peers: list[Peer] = []
         for number in range(len(scenario.weights)):
             kind = VILLAINS.get(kinds.get(number, ""), Peer)
             self.peers.append(self._peer(kind, number, KEYS[number], directory / str(number)))
-        self.wrong = {number for number, _, _ in scenario.wrong}
         self.honest = [peer for peer in self.peers if peer.number not in faulty]
         for number, name in scenario.villains:
             if name == "twin":
@@ -115,7 +115,7 @@ class Run:
         links.loss, links.duplicate, links.straggle = s.loss, s.duplicate, s.straggle
         late = set(range(len(s.weights) - s.late, len(s.weights)))
         for peer in self.peers:
-            self._set(peer, rng.randint(-s.skew_ms, s.skew_ms))
+            peer.skew_ms = rng.randint(-s.skew_ms, s.skew_ms)
             peer.drift_ppm = rng.randint(-s.drift_ppm, s.drift_ppm)
             peer.restart_ms = lambda: rng.randint(100, 2000)
             world.at(s.chaos_ms // 2 + rng.randint(0, 500) if peer.number in late else rng.randint(0, 50), peer.start)
@@ -136,16 +136,10 @@ class Run:
             world.at(rng.randint(0, s.chaos_ms), lambda peer=peer: submit(peer))  # type: ignore[misc]
         world.run(s.chaos_ms)
 
-    def _set(self, peer: Peer, skew_ms: int) -> None:
-        """A clock is off by this from now on. What one of those shows that are to be right bounds what an honest quorum may believe."""
-        peer.skew_ms = skew_ms
-        if peer in self.honest and peer.number not in self.wrong:
-            self.checks.most_ahead_ms = max(self.checks.most_ahead_ms, skew_ms + DRIFT_MS)
-
     def _jump_at(self, time_ms: int, peer: Peer) -> None:
         rng, p = self.world.rng, TIMING.precision_ms
         to_ms = rng.choice((-1, 1)) * rng.choice((p // 2, p, 2 * p, TIMING.delay_ms + p, 10_000))
-        self.world.at(time_ms, lambda: self._set(peer, to_ms))
+        self.world.at(time_ms, lambda: setattr(peer, "skew_ms", to_ms))
 
     def _go_wrong(self, peer: Peer, ms: int, every_ms: int) -> None:
         """For good: off by ms, or now and then by anything up to it."""
@@ -198,7 +192,7 @@ class Run:
         for peer in self.peers:
             peer.slow_ms = 0
             if peer.number not in self.wrong:
-                self._set(peer, world.rng.randint(-near, near))
+                peer.skew_ms = world.rng.randint(-near, near)
             if peer.alive:
                 peer.store.fault = None
         start = max((p.chain.height() for p in self.honest if p.alive), default=0)

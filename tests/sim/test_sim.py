@@ -17,6 +17,7 @@ from p2p.chain.chain import Chain
 from p2p.consensus.driver import Driver
 from p2p.consensus.messages import SignedProposal
 from p2p.consensus.replay import Judged
+from p2p.consensus.timing import Timing
 from p2p.store.lmdb import Store
 from tests.sim import crash, mesh, twins
 from tests.sim.__main__ import attempt, shrink
@@ -68,6 +69,23 @@ def test_a_date_at_the_border_splits_nobody_for_good(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Driver, "_look_at", old_rule)
     found = [attempt(scenario) for scenario in BORDER]
     assert any("termination" in one for one in found if isinstance(one, str)), found
+
+
+@pytest.mark.parametrize("blind", ["too late is believed", "too early is believed"])
+def test_the_time_property_sees_each_side_of_rule_y(blind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who believes any date on one side decides blocks that no right clock could have seen; with the rule whole, all pass."""
+    scenarios = [Scenario(seed, (1, 1, 1, 1), ((seed % 4, "border"),), chaos_ms=5000, skew_ms=50) for seed in (0, 3, 7)]
+    assert all(isinstance(attempt(scenario), Report) for scenario in scenarios)
+    whole = Timing.is_timely
+
+    def half(timing: Timing, time_ms: int, received_ms: int, round_: int) -> bool:
+        past = time_ms < received_ms
+        believed = received_ms if past == (blind == "too late is believed") else time_ms
+        return whole(timing, believed, received_ms, round_)
+
+    monkeypatch.setattr(Timing, "is_timely", half)
+    found = [attempt(scenario) for scenario in scenarios]
+    assert any("time: block" in one for one in found if isinstance(one, str)), found
 
 
 @pytest.mark.parametrize("off_ms", [-30_000, -TIMING.delay_ms - TIMING.precision_ms - 1, -TIMING.precision_ms - 1, TIMING.precision_ms + 1, 30_000])

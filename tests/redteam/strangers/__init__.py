@@ -11,5 +11,5 @@ NAMES = (
     # the chain's scarce places
     "nonce_gaps", "squatting", "orders_again", "forward_burst",
     # a peer of its own, in the genesis file like any other
-    "withholding", "framing",
+    "withholding", "framing", "breaks_off",
 )
