@@ -2,7 +2,7 @@
 and nothing that is asked ends the peer.
 
 DIR/control.sock, in a folder that is this user's alone. Where that path is too long for a Unix socket, the socket is in a new folder with a
-name that nobody can guess, and DIR/control.path says where.
+name that nobody can guess, and DIR/control.path says where, and of which DIR: in a copy of DIR it says nothing.
 """
 
 from __future__ import annotations
@@ -41,10 +41,21 @@ def socket_path(directory: Path) -> Path:
     own, note = directory.resolve() / "control.sock", directory / "control.path"
     if _fits(own) or not note.exists():
         return own
-    path = Path(os.fsdecode(read_file(note, 4096, field="dir")).strip())
-    if not path.is_absolute() or not _fits(path):
-        raise ConfigError(f"{note} names no socket; start the peer again", field="dir")
+    path = _noted(directory)
+    if path is None or not path.is_absolute() or not _fits(path):
+        raise ConfigError(f"{note} names no socket of a peer in this folder; start the peer again", field="dir")
     return path
+
+
+def _noted(directory: Path) -> Path | None:
+    """What control.path says; None where it was written for another folder."""
+    lines = os.fsdecode(read_file(directory / "control.path", 4096, field="dir")).splitlines()
+    return Path(lines[0]) if len(lines) == 2 and lines[1] == _identity(directory) else None
+
+
+def _identity(directory: Path) -> str:
+    found = directory.stat()
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def _fits(path: Path) -> bool:
@@ -59,7 +70,7 @@ def make_place(directory: Path) -> Path:
         if _fits(own):
             return own
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=short_folder()))  # 0700, and new
-        write_file(note, os.fsencode(folder / "control.sock"), field="dir")
+        write_file(note, os.fsencode(f"{folder / 'control.sock'}\n{_identity(directory)}\n"), field="dir")
         return folder / "control.sock"
     except OSError as error:
         raise failure(error, "make the control socket in", directory, "dir") from error
@@ -69,8 +80,9 @@ def leave_place(directory: Path) -> None:
     """Take away what a peer in `directory` left, this one or one that was killed: nobody else runs there, for it holds the store's lock."""
     note = directory / "control.path"
     with contextlib.suppress(ConfigError, OSError):
-        folder = Path(os.fsdecode(read_file(note, 4096, field="dir")).strip()).parent
-        if folder.name.startswith(_PREFIX) and not folder.is_symlink() and folder.stat().st_uid == os.geteuid():
+        path = _noted(directory)
+        folder = path.parent if path is not None else None
+        if folder and folder.name.startswith(_PREFIX) and not folder.is_symlink() and folder.stat().st_uid == os.geteuid():
             shutil.rmtree(folder, ignore_errors=True)
     note.unlink(missing_ok=True)
     (directory.resolve() / "control.sock").unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from enum import Enum
 from typing import Any
 
 import httpx
@@ -20,6 +21,14 @@ NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalt
 DEFAULT_EOS = frozenset({2})  # <|im_end|> of SmolLM2; `eos_ids` asks the server's own tokenizer
 
 
+class Look(Enum):
+    """What a look at a server found. SILENT: it may be busy."""
+
+    THERE = 0
+    SILENT = 1
+    GONE = 2
+
+
 class VllmClient:
     """An Engine on a running vLLM. url: base, without /v1; `unix:PATH` for a Unix socket. model: the served name. key: the server's API key."""
 
@@ -29,10 +38,15 @@ class VllmClient:
         self._http = http_client(self.url, key, httpx.Timeout(10.0, read=FIRST_TOKEN_TIMEOUT_S))
 
     async def health(self) -> bool:
+        return await self.look() is Look.THERE
+
+    async def look(self) -> Look:
         try:
-            return (await self._http.get("/health", timeout=5.0)).status_code == 200
+            return Look.THERE if (await self._http.get("/health", timeout=5.0)).status_code == 200 else Look.SILENT
+        except httpx.NetworkError:  # refused, or broken off: whatever answers next may be another
+            return Look.GONE
         except httpx.HTTPError:
-            return False
+            return Look.SILENT
 
     async def models(self) -> dict[str, int] | None:
         """Names it serves and how many tokens of context each has, 0 where it does not say; None when it answers something else."""
