@@ -1,4 +1,4 @@
-"""Every bound in one place. Law: no queue, frame, count or wait elsewhere has a number of its own; relations hold."""
+"""Every bound in one place. Law: no queue or frame, and no count that strangers fill, has a number of its own elsewhere; relations hold."""
 
 from __future__ import annotations
 
