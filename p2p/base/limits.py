@@ -1,4 +1,6 @@
-"""Every bound in one place. Law: no queue or frame, and no count that strangers fill, has a number of its own elsewhere; relations hold."""
+"""Every bound in one place. Law: what others may take of us, and how long they may make us wait, has its number here; relations hold. The pace of a
+module's own loop, and the grain of its own bookkeeping, stand beside their use.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +105,8 @@ MAX_RPC_ITEMS: Final = 4096  # fields of one gossip RPC, those of its messages a
 MAX_CONTROL_TOPICS: Final = 32  # GRAFT, PRUNE, IHAVE or subscriptions of one RPC
 MAX_MESSAGE_IDS: Final = 2048  # wanted or offered in one RPC
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
+IWANT_REPEATS: Final = 2  # a message goes to one peer so often for its asking
+MAX_RECORDS_KEPT: Final = 1024  # signed records of peers, known to be good
 MAX_PRUNE_BACKOFF_S: Final = 60
 MAX_DHT_MESSAGE: Final = 64 * KIB
 MAX_DHT_PEERS: Final = 21  # named in one answer: a bucket's twenty, and who was asked for
@@ -175,6 +179,9 @@ ENGINE_WATCH_S: Final = 2.0  # between two looks at whether it answers
 ENGINE_RETEST_S: Final = 30.0  # before an ML node that failed its test is tested again
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
+CONTROL_ANSWER_S: Final = 20.0  # a question on the control socket has its answer by then
+CONTROL_LINE_S: Final = 5.0  # and has come as a whole by then
+MAX_ANSWERS_PER_VISIT: Final = 1024  # of history, asked of one peer or given to one, before another has its turn
 VISIT_START_S: Final = 5.0  # what may be waited for history at a visit before any of it came, while others could be asked
 VISIT_ANSWER_S: Final = 0.5  # more for each answer that proved right
 AVOID_S: Final = 60.0  # who gave false history is not asked for so long, nor who was slow once
