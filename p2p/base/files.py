@@ -101,7 +101,7 @@ def check_output(path: Path, *, field: str) -> None:
         new = not path.exists()
         os.close(open_output(path, os.O_APPEND | os.O_NONBLOCK))  # a pipe without a reader must not make us wait
         if new:
-            path.unlink()
+            Path(os.path.realpath(path)).unlink()  # what a link points to was made, and not the link
     except (OSError, ValueError) as error:
         raise failure(error, "write", path, field) from error
 

@@ -1,4 +1,6 @@
-"""Every bound in one place. Law: no queue, frame, count or wait elsewhere has a number of its own; relations hold."""
+"""Every bound in one place. Law: what others may take of us, and how long they may make us wait, has its number here; relations hold. The pace of a
+module's own loop, and the grain of its own bookkeeping, stand beside their use.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +74,8 @@ MAX_VALIDATORS: Final = 128
 MAX_TXS_PER_BLOCK: Final = 512
 MAX_RECORDS_PER_TX: Final = 256
 MAX_BATCHES_IN_FLIGHT: Final = 16  # of one peer on their way into a block
+MAX_WAITING: Final = 16 * MAX_RECORDS_PER_TX  # records of a peer on their way to the chain
+MAX_WORK_RECORDS: Final = MAX_WAITING - MAX_WAITING // 4  # of them, for answers
 MAX_BATCHES_AHEAD: Final = 2 * MAX_BATCHES_IN_FLIGHT  # of a sender's batches beyond the chain: others may be a block behind
 MEMPOOL_ENTRY: Final = 512  # what a waiting transaction costs beside its bytes
 MEMPOOL_PER_SENDER: Final = MAX_BATCHES_IN_FLIGHT * (MAX_TX + MEMPOOL_ENTRY)
@@ -101,6 +105,8 @@ MAX_RPC_ITEMS: Final = 4096  # fields of one gossip RPC, those of its messages a
 MAX_CONTROL_TOPICS: Final = 32  # GRAFT, PRUNE, IHAVE or subscriptions of one RPC
 MAX_MESSAGE_IDS: Final = 2048  # wanted or offered in one RPC
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
+IWANT_REPEATS: Final = 2  # a message goes to one peer so often for its asking
+MAX_RECORDS_KEPT: Final = 1024  # signed records of peers, known to be good
 MAX_PRUNE_BACKOFF_S: Final = 60
 MAX_DHT_MESSAGE: Final = 64 * KIB
 MAX_DHT_PEERS: Final = 21  # named in one answer: a bucket's twenty, and who was asked for
@@ -152,7 +158,7 @@ PING_INTERVAL_S: Final = 5.0
 PING_TIMEOUT_S: Final = 4.0
 PING_MISSES: Final = 2
 BAN_S: Final = 60.0
-IGNORED_S: Final = 5.0  # what was ignored is not judged again for so long when the same peer brings it
+IGNORED_S: Final = 2.0  # what was ignored is not judged again for so long when the same peer brings it; its third IHAVE of it is later
 MAX_REFUSED_S: Final = 3600  # a peer that says Goodbye is left alone as long as it says, and no longer than this
 BOOK_SAVE_S: Final = 5.0
 FULL_S: Final = 15.0  # who is told that there is no room tries again after so long
@@ -173,6 +179,9 @@ ENGINE_WATCH_S: Final = 2.0  # between two looks at whether it answers
 ENGINE_RETEST_S: Final = 30.0  # before an ML node that failed its test is tested again
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
+CONTROL_ANSWER_S: Final = 20.0  # a question on the control socket has its answer by then
+CONTROL_LINE_S: Final = 5.0  # and has come as a whole by then
+MAX_ANSWERS_PER_VISIT: Final = 1024  # of history, asked of one peer or given to one, before another has its turn
 VISIT_START_S: Final = 5.0  # what may be waited for history at a visit before any of it came, while others could be asked
 VISIT_ANSWER_S: Final = 0.5  # more for each answer that proved right
 AVOID_S: Final = 60.0  # who gave false history is not asked for so long, nor who was slow once

@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
     receipt = run_async(_follow, options, spec)
     if not options.json:
         print("\n\nreceipt\n" + "\n".join(f"  {key:14} {value}" for key, value in receipt.items()))
+        if over := len(receipt.get("passed_over", ())):
+            print(f"{over} drawn before this executor did not answer, its agent says; where that happens often, ask another agent")
     return 0 if receipt.get("checked") else 3
 
 

@@ -26,8 +26,9 @@ from p2p.client.draw_check import DrawCheck
 from p2p.client.known_prices import KnownPrices
 from p2p.client.nonces import Nonces
 from p2p.client.order_wait import wait_for_order
-from p2p.client.receipt import check_receipt, summary
+from p2p.client.receipt import check_receipt, streamed_by, summary
 from p2p.client.tip_proof import Ground, Prover, Question, next_nonce, price_limit
+from p2p.client.way import Way
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.ledger.rules.ops import Body, sign_op
@@ -280,7 +281,7 @@ async def _follow(
     accepted: Accepted | None = None
     tokens: list[int] = []
     text: list[str] = []
-    tries = passed = 0
+    way = Way(spec.network)
 
     while True:
         frame = await receive_frame(
@@ -298,14 +299,10 @@ async def _follow(
             }
             await drawn.look(question, peer)
         elif isinstance(frame, Trying):
-            tries += 1
-            if accepted is None or tries > len(accepted.candidates):
-                raise RemoteProtocolError("more executors were tried than drawn", field="frame")
+            way.trying(accepted, frame)
             yield {"event": "executor", "node": frame.node.hex(), "peer_id": peer_id(frame.node)}
         elif isinstance(frame, Passed):
-            passed += 1
-            if passed > tries:
-                raise RemoteProtocolError("an executor passed that was not tried", field="frame")
+            way.passed(accepted, frame)
             yield {"event": "busy" if frame.busy else "failed", "node": frame.node.hex(), "reason": frame.reason}
         elif isinstance(frame, Tokens):
             if frame.position != len(tokens) or len(tokens) + len(frame.tokens) > spec.max_tokens:
@@ -320,10 +317,11 @@ async def _follow(
             if spec.on_proof is not None:
                 spec.on_proof(Proof(VERSION, spec.prompt, signed, accepted, frame.finish, frame.artifact, tuple(tokens), "".join(text)))
             await drawn.settle(question, peer)
-            if drawn.price_micro is not None and spec.known_prices is not None:
-                spec.known_prices.keep(spec.model, drawn.price_micro)
-            problems = check_receipt(spec, signed, accepted, frame, tokens, "".join(text), drawn=drawn)
-            yield {"event": "done", "receipt": summary(signed, accepted, frame, peer, problems, drawn.known), "text": "".join(text)}
+            problems = check_receipt(spec, signed, accepted, frame, tokens, "".join(text), drawn=drawn) + way.problems(frame)
+            if not problems and drawn.price_micro is not None and spec.known_prices is not None:
+                spec.known_prices.keep(spec.model, drawn.price_micro, drawn.height)
+            receipt = summary(signed, accepted, frame, peer, problems, drawn.known, way.passed_over(streamed_by(frame)))
+            yield {"event": "done", "receipt": receipt, "text": "".join(text)}
             return
         else:
             raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")

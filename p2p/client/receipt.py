@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.codec import encode
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from p2p.client.ask import AskSpec
 
 
-def summary(signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known) -> dict[str, Any]:
-    """draw: how well it is known whom the executors were drawn from."""
+def summary(
+    signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known, passed_over: Sequence[bytes] = (),
+) -> dict[str, Any]:
+    """draw: how well it is known whom the executors were drawn from. passed_over: of whom only the agent says that they did not answer."""
     record = done.finish.record
     return {
         "inference_id": record.inference_id.hex(), "executor": record.executor.hex(), "agent": accepted.agent.hex(), "peer": peer,
@@ -31,7 +34,7 @@ def summary(signed: SignedRequest, accepted: Accepted, done: Done, peer: str, pr
         "prompt_tokens": record.prompt_tokens, "output_tokens": record.output_tokens,
         "finish_reason": record.finish_reason.name.lower(), "draw_height": signed.request.draw_height,
         "signature": done.finish.signature.hex(), "artifact_bytes": len(done.artifact),
-        "draw": draw.value, "checked": not problems, "problems": problems,
+        "draw": draw.value, "passed_over": [node.hex() for node in passed_over], "checked": not problems, "problems": problems,
     }
 
 
@@ -63,6 +66,14 @@ def check_receipt(
     except FolkmootError as error:
         return [*problems, f"the artifact cannot be read: {error.message}"]
     return problems + _artifact_problems(artifact, signed, accepted, record)
+
+
+def streamed_by(done: Done) -> set[bytes]:
+    """Whose signed words the artifact has beside its executor's."""
+    try:
+        return {one.record.executor for one in artifacts.parse(done.artifact).header.taken}
+    except FolkmootError:
+        return set()
 
 
 def _draw_problems(drawn: DrawCheck, accepted: Accepted, signed: SignedRequest) -> list[str]:

@@ -42,6 +42,7 @@ from p2p.base.limits import (
     LIBRARY_STREAM_S,
     MAX_CONNECTIONS,
     MAX_PEER_RECORD,
+    MAX_RECORDS_KEPT,
     MAX_STREAM_WINDOW,
     OUTBOUND_QUEUE,
 )
@@ -54,7 +55,6 @@ from p2p.gossip.reach import DialPolicy
 VERSION: Final = "0.8.1"
 _RECORD_CHECK_S: Final = 600.0  # a signed record that was good is good again this long
 _RECORD_SEND_S: Final = 5.0  # our own record is not renewed more often
-_MAX_CACHED: Final = 1024
 _MARK: Final = "_folkmoot_guarded"
 log = logging.getLogger(__name__)
 
@@ -239,7 +239,7 @@ def _cache_signed_records() -> None:
 
 
 def _bound(table: OrderedDict[Any, Any]) -> None:
-    while len(table) > _MAX_CACHED:
+    while len(table) > MAX_RECORDS_KEPT:
         table.popitem(last=False)
 
 

@@ -26,18 +26,17 @@ class Meter(trio.abc.Instrument):
         self._payers.pop(task, None)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
-        """Trio says so before the end of the task's last step, which counts as well."""
-        self._spend(task)
-        self._payers.pop(task, None)
+        """Trio tells of it before the end of the last step."""
+        self._settle(self._payers.pop(task, None))
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self._begun = time.thread_time() if task in self._payers else 0.0
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._spend(task)
+        self._settle(self._payers.get(task))
 
-    def _spend(self, task: trio.lowlevel.Task) -> None:
-        payer = self._payers.get(task)
-        if payer is not None and self._begun:
-            spent_ms, self._begun = (time.thread_time() - self._begun) * 1000, 0.0
+    def _settle(self, payer: tuple[str, str] | None) -> None:
+        begun, self._begun = self._begun, 0.0
+        if payer is not None and begun:
+            spent_ms = (time.thread_time() - begun) * 1000
             self._door.budgets.work.spend(*payer, spent_ms, trio.current_time(), valued=self._door.valued(payer[0]))

@@ -46,19 +46,20 @@ from p2p.wire.frames import (
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
     from p2p.gossip.streams import Stream
-    from p2p.peer.outbox import Outbox
+    from p2p.peer.outbox import Outbox, Room
 
 OpenStream = Callable[[str, str], Awaitable["Stream"]]
 
 
 @dataclass(slots=True)
 class _Session:
-    """What one request has come to: who asked, tokens streamed so far and the chain over them, the word of those that streamed them and died,
-    and why an executor called it wrong, if one did."""
+    """What one request has come to: who asked, room for its records, tokens streamed so far and the chain over them, the word of those that
+    streamed them and died, and why an executor called it wrong, if one did."""
 
     ask: Ask
     reader: Reader
     taken: Taken
+    room: Room
     tokens: list[int] = field(default_factory=list)
     chain: bytes = b""
     taken_over: list[SignedStreamed] = field(default_factory=list)
@@ -115,10 +116,11 @@ class Agent:
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
         most = request.prompt_tokens_max + request.max_tokens
-        with self.bandwidth.hold(request.account, most, height) as taken:
-            self.outbox.put(RecordKind.START, StartRecord(signed, self.key.public))
+        # Start, output and the copy of the finish: what is started here can be confirmed here
+        with self.bandwidth.hold(request.account, most, height) as taken, self.outbox.hold(3) as room:
+            room.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reserve(signed)
-            session = _Session(ask, Reader(client), taken)
+            session = _Session(ask, Reader(client), taken, room)
             await session.reader.show(Accepted(signed.inference_id, self.key.public, beacon, drawn))
             await self._execute(session, drawn)
 
@@ -131,7 +133,7 @@ class Agent:
                 await self._done(session, outcome)
                 return
             if outcome.busy is not None:
-                self.outbox.put(RecordKind.BUSY, outcome.busy)
+                self.outbox.offer(RecordKind.BUSY, outcome.busy)
             await session.reader.show(outcome)
         if session.refusal is not None:
             raise session.refusal
@@ -247,8 +249,8 @@ class Agent:
         )
         session.taken.used = done.finish.record.prompt_tokens + len(session.tokens)
         await self._keep(session, done)  # before it is confirmed
-        self.outbox.put(RecordKind.OUTPUT, record)
-        self.outbox.put(RecordKind.FINISH, done.finish)  # the agent's copy: an executor that dies now is still recorded
+        session.room.put(RecordKind.OUTPUT, record)
+        session.room.put(RecordKind.FINISH, done.finish)  # the agent's copy: an executor that dies now is still recorded
         await session.reader.show(done)
 
     async def _keep(self, session: _Session, done: Done) -> None:

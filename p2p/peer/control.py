@@ -2,7 +2,7 @@
 and nothing that is asked ends the peer.
 
 DIR/control.sock, in a folder that is this user's alone. Where that path is too long for a Unix socket, the socket is in a new folder with a
-name that nobody can guess, and DIR/control.path says where.
+name that nobody can guess, and DIR/control.path says where, and of which DIR: in a copy of DIR it says nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ from typing import Any
 
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, StorageError, Unavailable
 from p2p.base.files import failure, read_file, short_folder, write_file
-from p2p.base.limits import MAX_CONTROL_ANSWER, MAX_CONTROL_CALLERS, MAX_CONTROL_DEPTH, MAX_CONTROL_LINE
+from p2p.base.limits import (
+    CONTROL_ANSWER_S,
+    CONTROL_LINE_S,
+    MAX_CONTROL_ANSWER,
+    MAX_CONTROL_CALLERS,
+    MAX_CONTROL_DEPTH,
+    MAX_CONTROL_LINE,
+)
 
 MAX_PATH = 100  # of a Unix socket's, in bytes; the system's own limit is 108
-TIMEOUT_S = 20.0
-READ_TIMEOUT_S = 5.0
 ACCEPT_PAUSE_S = 0.2
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 _PREFIX = "folkmoot-"
@@ -41,10 +46,21 @@ def socket_path(directory: Path) -> Path:
     own, note = directory.resolve() / "control.sock", directory / "control.path"
     if _fits(own) or not note.exists():
         return own
-    path = Path(os.fsdecode(read_file(note, 4096, field="dir")).strip())
-    if not path.is_absolute() or not _fits(path):
-        raise ConfigError(f"{note} names no socket; start the peer again", field="dir")
+    path = _noted(directory)
+    if path is None or not path.is_absolute() or not _fits(path):
+        raise ConfigError(f"{note} names no socket of a peer in this folder; start the peer again", field="dir")
     return path
+
+
+def _noted(directory: Path) -> Path | None:
+    """What control.path says; None where it was written for another folder."""
+    lines = os.fsdecode(read_file(directory / "control.path", 4096, field="dir")).splitlines()
+    return Path(lines[0]) if len(lines) == 2 and lines[1] == _identity(directory) else None
+
+
+def _identity(directory: Path) -> str:
+    found = directory.stat()
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def _fits(path: Path) -> bool:
@@ -59,7 +75,7 @@ def make_place(directory: Path) -> Path:
         if _fits(own):
             return own
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=short_folder()))  # 0700, and new
-        write_file(note, os.fsencode(folder / "control.sock"), field="dir")
+        write_file(note, os.fsencode(f"{folder / 'control.sock'}\n{_identity(directory)}\n"), field="dir")
         return folder / "control.sock"
     except OSError as error:
         raise failure(error, "make the control socket in", directory, "dir") from error
@@ -69,8 +85,9 @@ def leave_place(directory: Path) -> None:
     """Take away what a peer in `directory` left, this one or one that was killed: nobody else runs there, for it holds the store's lock."""
     note = directory / "control.path"
     with contextlib.suppress(ConfigError, OSError):
-        folder = Path(os.fsdecode(read_file(note, 4096, field="dir")).strip()).parent
-        if folder.name.startswith(_PREFIX) and not folder.is_symlink() and folder.stat().st_uid == os.geteuid():
+        path = _noted(directory)
+        folder = path.parent if path is not None else None
+        if folder and folder.name.startswith(_PREFIX) and not folder.is_symlink() and folder.stat().st_uid == os.geteuid():
             shutil.rmtree(folder, ignore_errors=True)
     note.unlink(missing_ok=True)
     (directory.resolve() / "control.sock").unlink(missing_ok=True)
@@ -97,7 +114,7 @@ def _exchange(directory: Path, line: bytes) -> bytes:
     raw = bytearray()
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT_S)
+            connection.settimeout(CONTROL_ANSWER_S)
             connection.connect(str(socket_path(directory)))
             if (user := peer_user(connection)) not in (os.geteuid(), 0, directory.stat().st_uid):
                 raise Unavailable(f"what answers in {directory} is run by user {user}, not by the folder's owner", field="dir")
@@ -105,7 +122,7 @@ def _exchange(directory: Path, line: bytes) -> bytes:
             while not raw.endswith(b"\n") and len(raw) < MAX_CONTROL_ANSWER and (chunk := connection.recv(65536)):
                 raw += chunk
     except TimeoutError as error:
-        raise Unavailable(f"the peer in {directory} does not answer within {TIMEOUT_S:.0f} s", field="dir") from error
+        raise Unavailable(f"the peer in {directory} does not answer within {CONTROL_ANSWER_S:.0f} s", field="dir") from error
     except (OSError, ValueError) as error:
         if raw:
             return bytes(raw)
@@ -169,7 +186,7 @@ async def _serve(connection: Any, handler: Handler, places: Any) -> None:
     import trio
 
     try:
-        with trio.move_on_after(TIMEOUT_S), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+        with trio.move_on_after(CONTROL_ANSWER_S), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             stream = trio.SocketStream(connection)
             line = await _line(stream)  # also a stranger's: a close before it is read would lose the answer
             if (user := peer_user(connection)) in (os.geteuid(), 0):
@@ -186,7 +203,7 @@ async def _line(stream: Any) -> bytes:
     import trio
 
     raw = bytearray()
-    with trio.move_on_after(READ_TIMEOUT_S):
+    with trio.move_on_after(CONTROL_LINE_S):
         while b"\n" not in raw and len(raw) <= MAX_CONTROL_LINE:
             chunk = await stream.receive_some(65536)
             if not chunk:

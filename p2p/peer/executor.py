@@ -57,7 +57,7 @@ from p2p.wire.frames import Done, Forward, Passed, Payload, pack_frame
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
     from p2p.gossip.streams import Stream
-    from p2p.peer.outbox import Outbox
+    from p2p.peer.outbox import Outbox, Room
 
 
 OTHERS_FAULT = ("prompt_tokens_max", "max_tokens", "prefix")  # the client's, or whoever streamed the beginning
@@ -73,7 +73,7 @@ class PayloadStore(Protocol):
 
 @dataclass(slots=True)
 class _Turn:
-    """One request while it is worked on here: what is known of it, its share of the agent's quota, and what is remembered of it afterwards."""
+    """One request while it is worked on here: what is known of it, its share of the agent's quota, room for its records, what is remembered of it."""
 
     stream: Stream
     forward: Forward
@@ -81,6 +81,7 @@ class _Turn:
     beacon: bytes
     drawn: Sequence[bytes]
     taken: Taken
+    room: Room
     work: Work
 
     def left(self) -> None:
@@ -140,8 +141,10 @@ class Executor:
                 held.enter_context(self.places.hold(signed.inference_id))
                 most = request.prompt_tokens_max + request.max_tokens
                 taken = held.enter_context(self.bandwidth.hold(forward.agent, most, self.chain.height()))
+                room = held.enter_context(self.outbox.hold(2))  # of a finish and a Busy: an answer that is made is not lost
             except Overloaded as error:
-                await self._busy(stream, forward, error.message if error.field == self.places.field else AGENTS_DOING + error.message)
+                whose = AGENTS_DOING if error.field in (self.bandwidth.who, "max_tokens") else ""  # its quota
+                await self._busy(stream, forward, whose + error.message)
                 return
             spec = self.chain.model(request.model, request.draw_height)
             assert spec is not None  # _check refused unknown models
@@ -149,13 +152,13 @@ class Executor:
                 await self._busy(stream, forward, unready)
                 return
             if wrong := wrong_beginning(forward, spec, spec.ends(self.eos_ids), drawn, self.key.public):
-                self._busy_on_chain(forward, wrong)  # the agent may not wish to say it
+                self._busy_on_chain(room, forward, wrong)  # the agent may not wish to say it
                 await self._busy(stream, forward, AGENTS_DOING + wrong)
                 return
             assert self.engine is not None  # _unready
             work = self.credit.note(forward.agent, signed, self.chain.height())
             try:
-                await self._run(_Turn(stream, forward, spec, beacon, drawn, taken, work), self.engine_for(signed, self.engine))
+                await self._run(_Turn(stream, forward, spec, beacon, drawn, taken, room, work), self.engine_for(signed, self.engine))
             except trio.Cancelled:  # with its connection, as far as this peer goes on
                 work.left = True
                 raise
@@ -163,7 +166,7 @@ class Executor:
                 work.left = work.left or error.field == "agent"
                 work.failed = not work.left
                 if work.left or error.field in OTHERS_FAULT:  # seen only now: nobody shall be blamed that it is not finished
-                    self._busy_on_chain(forward, error.message)
+                    self._busy_on_chain(room, forward, error.message)
                 raise
 
     async def _unready(self, forward: Forward, spec: ModelSpec) -> str:
@@ -236,10 +239,10 @@ class Executor:
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
         await stream.send(pack_frame(Passed(self.key.public, reason, self._signed_busy(forward, reason))))
 
-    def _busy_on_chain(self, forward: Forward, reason: str) -> None:
+    def _busy_on_chain(self, room: Room, forward: Forward, reason: str) -> None:
         """Once for each request, however often it comes: what the agent caused excuses this peer, and speaks against none of the others."""
         if self.excused.first(forward.signed_request.inference_id):
-            self.outbox.put(RecordKind.BUSY, self._signed_busy(forward, AGENTS_DOING + reason))
+            room.put(RecordKind.BUSY, self._signed_busy(forward, AGENTS_DOING + reason))
 
     def _signed_busy(self, forward: Forward, reason: str) -> SignedBusy:
         record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason[:300])
@@ -276,7 +279,7 @@ class Executor:
             signed, turn.forward.prompt, spec, job, steps, stopped=stopped, taken=turn.forward.taken, drawn=turn.drawn,
             plant=engine is not self.engine,
         )
-        self.outbox.put(RecordKind.FINISH, finish)
+        turn.room.put(RecordKind.FINISH, finish)
         await turn.stream.send(pack_frame(Done(finish, raw)))
 
     async def answer(self, signed: SignedRequest, prompt: str, spec: ModelSpec, beacon: bytes) -> SignedFinish:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from p2p.base.errors import ConfigError
+from p2p.base.errors import ConfigError, Unavailable
 from p2p.inference.selftest import Wanted
 from p2p.peer.config import NodeConfig
 from p2p.peer.executor import Executor
@@ -56,10 +56,10 @@ class Lending:
         return isinstance(error, ConfigError) and not self.served
 
     def _model(self) -> Wanted:
-        """What the registry says of it now. Raises ConfigError where it has none such."""
+        """What the registry says of it now. Raises Unavailable where it has none such: this peer's chain may be behind."""
         spec, vocabulary = self.chain.model(self.config.model), self.executor.vocabulary
         if spec is None:
-            raise ConfigError(f"the network has no model {self.config.model!r}", field="model")
+            raise Unavailable(f"the network has no model {self.config.model!r}, as far as this peer has its chain", field="model")
         return Wanted(spec.model, spec.context_tokens, spec.vocabulary, vocabulary.text if vocabulary else None)
 
     def _lend(self, found: Found | None) -> None:

@@ -1,5 +1,6 @@
 """The ML node behind one peer: an own vLLM that is supervised here, a running one by URL, or plain torch in this process. Law: lent only while
-it answers and has passed the test of `inference/selftest.py`; whatever happens to it, the peer goes on and says so.
+it answers; a server, which may be anything, only once it has passed the test of `inference/selftest.py`, and again each time that nobody
+listened there. Whatever happens to it, the peer goes on and says so.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from p2p.base.types import StackClass
 from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.stack.kernels import stack_name
 from p2p.inference.stack.model import check_tokenizer, read_tokenizer, tokenizer_file
-from p2p.inference.vllm.engine import VllmClient
+from p2p.inference.vllm.engine import Look, VllmClient
 from p2p.inference.vllm.server import closing, quiet, read_key, vllm_server
 from p2p.peer.config import NodeConfig
 from p2p.peer.roles import Roles
 from p2p.verification.engine import Engine
 from p2p.verification.text import Vocabulary, parse_vocabulary
 
-MISSES = 3  # looks in a row that it does not answer: one may fall into a long prefill
+MISSES = 3  # looks in a row that it listens and does not answer: one may fall into a long prefill
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ async def _tested(roles: Roles, client: VllmClient, honest: VllmClient, wanted: 
             eos = await client.eos_ids()
             await self_test(client, wanted(), eos)
             return await _found(roles, client, honest, eos, say)
+        except ConfigError:
+            raise
         except FolkmootError as error:
             say(f"{error.message}; tested again in {ENGINE_RETEST_S:.0f} s")
             await trio.sleep(ENGINE_RETEST_S)
@@ -113,7 +116,10 @@ async def _until_silent(client: VllmClient) -> None:
     missed = 0
     while missed < MISSES:
         await trio.sleep(ENGINE_WATCH_S)
-        missed = 0 if await client.health() else missed + 1
+        found = await client.look()
+        if found is Look.GONE:
+            return
+        missed = 0 if found is Look.THERE else missed + 1
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ waits as long, then gives it up as well.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -19,10 +20,9 @@ import structlog
 from p2p.base.codec import encode
 from p2p.base.errors import Overloaded
 from p2p.base.keys import Domain, Key, NetworkId
-from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
+from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, MAX_WAITING, MAX_WORK_RECORDS, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
 
-MAX_WAITING = 16 * MAX_RECORDS_PER_TX
 AGAIN_HEIGHTS = 2  # a batch that this many blocks did not take is said again
 _FRAME = 256  # bytes of a batch beside its records, at most
 _EACH = 16  # of a record beside its body, at most
@@ -46,6 +46,21 @@ class _Sent:
         return self.first is not None and height - self.first >= OUTBOX_TTL_HEIGHTS
 
 
+class Room:
+    """Places of an outbox, held before the records are there."""
+
+    def __init__(self, outbox: Outbox, left: int) -> None:
+        self._outbox, self.left = outbox, left
+
+    def put(self, kind: RecordKind, body: object) -> None:
+        """One of them is used; what goes beyond them is a record like any other."""
+        if self.left:
+            self.left -= 1
+            self._outbox.put_held(Record(kind, encode(body)))
+        else:
+            self._outbox.put(kind, body)
+
+
 class Outbox:
     """Pure: `put` queues, `due` gives the bytes to send now, new or again; `flight` must be on disk before they leave.
     sent: what was in flight when this peer stopped."""
@@ -54,7 +69,7 @@ class Outbox:
         self._key = key
         self._network = network
         self._waiting: deque[Record] = deque()
-        self._bytes = 0  # of what waits
+        self._bytes, self._held = 0, 0  # of what waits; records that have room and are not there yet
         # by nonce; of an earlier life: at once again
         self._flight: dict[int, _Sent] = {nonce: _Sent(raw) for nonce, raw in sorted((sent or {}).items())}
         self._mute_since: int | None = None  # height from which this peer may not send
@@ -84,17 +99,46 @@ class Outbox:
     def _is_full(self) -> bool:
         return len(self._waiting) >= MAX_RECORDS_PER_TX or self._bytes + _FRAME > MAX_TX
 
-    def check_room(self) -> None:
-        if len(self._waiting) >= MAX_WAITING:
+    def _check_room(self, records: int, most: int) -> None:
+        if len(self._waiting) + self._held + records > most:
             raise Overloaded("too many records wait for the chain; try another peer", field="records")
 
+    @contextmanager
+    def hold(self, records: int) -> Iterator[Room]:
+        """Room for so many, for what is inside: it is taken before the work, so that what the work comes to is never refused. Raises Overloaded: a
+        part is left to what nobody asked for, a validator's verdicts."""
+        self._check_room(records, MAX_WORK_RECORDS)
+        room = Room(self, records)
+        self._held += records
+        try:
+            yield room
+        finally:
+            self._held -= room.left
+
     def put(self, kind: RecordKind, body: object) -> None:
-        """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already."""
+        """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already, or have room held for them."""
         self.put_record(Record(kind, encode(body)))
+
+    def offer(self, kind: RecordKind, body: object) -> bool:
+        """The same for what nobody depends on: whether there is room beside what is held."""
+        try:
+            self._check_room(1, MAX_WORK_RECORDS)
+        except Overloaded:
+            return False
+        self.put(kind, body)
+        return True
 
     def put_record(self, record: Record) -> None:
         """The same for a record that is encoded already: of a test's load."""
-        self.check_room()
+        self._check_room(1, MAX_WAITING)
+        self._append(record)
+
+    def put_held(self, record: Record) -> None:
+        """Of a Room."""
+        self._held -= 1
+        self._append(record)
+
+    def _append(self, record: Record) -> None:
         self._waiting.append(record)
         self._bytes += len(record.body) + _EACH
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from p2p.base.errors import ConfigError, StorageError
-from p2p.base.files import check_own, make_folder, narrow_tree, open_output, read_file, write_file
+from p2p.base.files import check_output, check_own, make_folder, narrow_tree, open_output, read_file, write_file
 from p2p.base.keys import Key
 from p2p.client.nonces import Nonces
 from p2p.peer.control import call
@@ -162,3 +162,20 @@ def test_the_users_own_file_keeps_its_mode_and_a_new_one_is_private(tmp_path: Pa
     write_file(old, b"x" * 11, field="x")
     with pytest.raises(ConfigError, match="more than"):
         read_file(old, 10, field="x")
+
+
+def test_a_look_whether_a_file_can_be_written_leaves_links_as_they_were(tmp_path: Path) -> None:
+    """A dangling link was removed, and an empty file left where it pointed."""
+    link, target, kept = tmp_path / "link", tmp_path / "target", tmp_path / "kept"
+    link.symlink_to(target)
+    check_output(link, field="save")
+    assert link.is_symlink()
+    assert not target.exists()
+    kept.write_text("mine")
+    for path in (kept, tmp_path / "new", Path("/dev/null")):
+        check_output(path, field="save")
+    assert (kept.read_text(), sorted(tmp_path.iterdir())) == ("mine", [kept, link])
+    link.unlink()
+    link.symlink_to(link)
+    with pytest.raises(ConfigError):
+        check_output(link, field="save")

@@ -11,7 +11,23 @@ import pytest
 from p2p.base.codec import encode
 from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.types import VERSION, Batch, OutputRecord, PlantCommit, Record, RecordKind, SignedBatch
+from p2p.base.types import (
+    VERSION,
+    Batch,
+    FinishReason,
+    FinishRecord,
+    OutputRecord,
+    Params,
+    PlantCommit,
+    Record,
+    RecordKind,
+    Request,
+    SignedBatch,
+    SignedFinish,
+    SignedRequest,
+    StackClass,
+    StartRecord,
+)
 from p2p.chain.chain import Chain
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.participants import places, registry
@@ -124,11 +140,12 @@ def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nob
 def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
     chain: Chain, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Orders and batches in any order that a block may have them in, orders within batches too."""
-    rng = random.Random(seed)
-    evicted = 0
-    for _ in range(25):
-        txs = _random_txs(chain, rng)
+    """Orders and batches in any order that a block may have them in, orders within batches too; and what inferences do whose agent, or whose
+    client's node, is gone by the time."""
+    rng, started = random.Random(seed), list[SignedRequest]()
+    evicted, ends = 0, set[str]()
+    for _ in range(40):
+        txs = _random_txs(chain, rng, started)
         before = {one.node for one in chain._view().participants()}
         monkeypatch.setattr(chain, "prepare", _proposes(chain, txs))
         grow(chain)
@@ -138,15 +155,17 @@ def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
         assert check_conservation(chain._view(), [key.public for key in OWNERS])
         assert all(one.code != "sender_gone" for one in chain.receipts(chain.height()))
         evicted += len(before - set(now))
+        ends |= {found.status for signed in started if (found := chain._view().inference(signed.inference_id)) is not None}
     assert evicted, "nobody ever lost a place: the test says nothing"
+    assert {"STARTED", "FINISHED"} < ends, "nobody ever asked anything, or nothing of it ended"
 
 
 def _proposes(chain: Chain, txs: list[bytes]) -> Callable[[int], tuple[bytes, ...]]:
     return lambda max_bytes: tuple(chain._right(txs))
 
 
-def _random_txs(chain: Chain, rng: random.Random) -> list[bytes]:
-    """In the order of a proposer that follows no rule but those of a block."""
+def _random_txs(chain: Chain, rng: random.Random, started: list[SignedRequest]) -> list[bytes]:
+    """In the order of a proposer that follows no rule but those of a block. started: requests that a batch began, of which more are put."""
     nonces = {owner.public: chain._view().account(owner.public).nonce_high for owner in OWNERS}
     found = []
 
@@ -165,7 +184,32 @@ def _random_txs(chain: Chain, rng: random.Random) -> list[bytes]:
     for key in rng.sample([*PEERS, *NODES], 6):
         first = chain.batch_nonce(key.public) + 1
         for nonce in range(first, first + rng.randint(1, 2)):
-            records = [output(key, rng.randrange(200)), Record(RecordKind.OP, encode(signed(rng.choice(OWNERS))))]
-            found.append(batch(key, nonce, *rng.sample(records, rng.randint(1, 2))))
+            records = [output(key, rng.randrange(200)), Record(RecordKind.OP, encode(signed(rng.choice(OWNERS)))), *_of_started(chain, key, started)]
+            if chain.height() and rng.random() < 0.3:
+                records.append(_start(chain, key, rng.choice(OWNERS), nonces, started))
+            found.append(batch(key, nonce, *rng.sample(records, min(len(records), rng.randint(1, 4)))))
     rng.shuffle(found)
+    return found
+
+
+def _start(chain: Chain, agent: Key, owner: Key, nonces: dict[bytes, int], started: list[SignedRequest]) -> Record:
+    nonces[owner.public] += 1
+    height = chain.height()
+    request = Request(
+        VERSION, NETWORK, owner.public, nonces[owner.public], "toy", bytes(32), Params(), 50, 50, 100, height + 4, owner.public, height,
+    )
+    started.append(SignedRequest(request, owner.sign(Domain.REQUEST, NETWORK, encode(request))))
+    return Record(RecordKind.START, encode(StartRecord(started[-1], agent.public)))
+
+
+def _of_started(chain: Chain, key: Key, started: list[SignedRequest]) -> list[Record]:
+    """What `key` may say of the inferences that run: as the executor that was drawn first, or as the agent, when it is neither any more too."""
+    view, found = chain._view(), list[Record]()
+    for signed in started[-20:]:
+        one = view.inference(signed.inference_id)
+        if one is not None and key.public in one.candidates:
+            finish = FinishRecord(signed.inference_id, key.public, bytes(32), bytes(32), 20, 10, FinishReason.STOP, StackClass.CPU_BF16.value)
+            found.append(Record(RecordKind.FINISH, encode(SignedFinish(finish, key.sign(Domain.FINISH, NETWORK, encode(finish))))))
+        if one is not None and key.public == one.agent:
+            found.append(Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, key.public, bytes(32), 10))))
     return found

@@ -1,5 +1,5 @@
-"""Signed extremes: each kind, each field, each border value, each sender, against one peer. Law: no input is dearer than its budget, none
-raises anything but a typed error, and the peer's chain goes on after it.
+"""Signed extremes: each kind, each field, each border value, each sender, against one peer. Law: no input is dearer
+than its budget, none raises anything but a typed error, and the peer's chain goes on after it.
 
 `python -m tests.fuzz.extreme_run [--every N] [--kind NAME] [--memory]`; `make fuzz` runs all of it.
 """
@@ -26,12 +26,13 @@ from tests.fuzz.world import WHO, Spent, World
 
 # Lines and bytes for an input of 100 bytes and of 64 KiB, each about four times what the dearest honest one takes.
 BUDGET = Budget(lines=20_000, lines_per_byte=12.0, bytes_held=1 << 19, held_per_byte=8.0)
-CHAIN_EVERY = 10  # inputs that were not accepted after which the chain has to grow; after an accepted one it has to at once
+CHAIN_EVERY = 10  # inputs that were not accepted, after which the chain has to grow; after an accepted one at once
 
 
 @dataclass(slots=True)
 class Result:
-    """bad: sentences. dearest: (lines, name) of each kind; heaviest: (bytes, name) where memory was looked at; outcomes: how many ended how."""
+    """bad: sentences. dearest: (lines, name) of each kind; heaviest: (bytes, name) where memory was looked at;
+    outcomes: how many ended how."""
 
     inputs: int = 0
     unencodable: int = 0
@@ -47,7 +48,9 @@ def cases(original: Message) -> Iterator[tuple[str, Message]]:
     yield from variants(original)
 
 
-def try_one(world: World, kind: Kind, who: str, name: str, message: Message, result: Result, *, memory: bool) -> Outcome | None:
+def try_one(
+    world: World, kind: Kind, who: str, name: str, message: Message, result: Result, *, memory: bool
+) -> Outcome | None:
     """What became of it; None where it did not come to that. Raises Spent where the world has to be another one."""
     title = f"{kind.name}: {name} by a {who}"
     try:
@@ -68,7 +71,7 @@ def try_one(world: World, kind: Kind, who: str, name: str, message: Message, res
     if cost.over:
         result.bad.append(f"{title}: more than {lines} lines for {len(data)} bytes")
     if cost.signatures > kind.signatures:
-        result.bad.append(f"{title}: {cost.signatures} signatures verified for {len(data)} bytes, {kind.signatures} allowed")
+        result.bad.append(f"{title}: {cost.signatures} signatures verified, {kind.signatures} allowed")
     if cost.held > held:
         result.bad.append(f"{title}: {cost.held} bytes held for {len(data)} bytes, {held} allowed")
     result.dearest[kind.name] = max(result.dearest.get(kind.name, (0, "")), (cost.lines, title))
@@ -76,9 +79,11 @@ def try_one(world: World, kind: Kind, who: str, name: str, message: Message, res
     return outcome
 
 
-def run_kind(kind: Kind, who: str, directory: Path, result: Result, *, every: int = 1, first: int = 0, memory: bool = False) -> None:
-    """All variants of one kind by one sender, or each `every`-th from number `first` on. A world that is spent, or that was broken, makes way for
-    a fresh one; in a fresh one the original can always be made."""
+def run_kind(
+    kind: Kind, who: str, directory: Path, result: Result, *, every: int = 1, first: int = 0, memory: bool = False
+) -> None:
+    """All variants of one kind by one sender, or each `every`-th from number `first` on. A world that is spent, or
+    that was broken, makes way for a fresh one; in a fresh one the original can always be made."""
     worlds = (World(directory / str(number)) for number in count())
     world = next(worlds)
     names = [name for name, _ in cases(kind.make(world, WHO[who]))]
@@ -89,7 +94,8 @@ def run_kind(kind: Kind, who: str, directory: Path, result: Result, *, every: in
                 world.close()
                 world = next(worlds)
             try:
-                _one_more(world, kind, who, name, result, grow=number % CHAIN_EVERY == 0 or name == chosen[-1][1], memory=memory)
+                last = name == chosen[-1][1]
+                _one_more(world, kind, who, name, result, grow=last or number % CHAIN_EVERY == 0, memory=memory)
                 break
             except Spent as error:
                 if fresh:
@@ -129,7 +135,8 @@ def main() -> int:
         held = result.heaviest.get(kind.name, (-1, ""))[0]
         more = f", at most {held >> 10} KiB held" if held >= 0 else ""
         accepted = result.outcomes[Outcome.ACCEPT]
-        print(f"{kind.name:40}{result.inputs:6} inputs, {accepted:5} accepted, dearest {lines:7} lines{more}  ({title})", flush=True)
+        found = f"{result.inputs:6} inputs, {accepted:5} accepted, dearest {lines:7} lines{more}"
+        print(f"{kind.name:40}{found}  ({title})", flush=True)
         for sentence in result.bad[:10]:
             print(f"  BAD {sentence}", flush=True)
         total.inputs += result.inputs

@@ -1,5 +1,5 @@
-"""One kind of signed message, as it is tried. Law: the original is right: it is accepted and does what it is for, in a world that `make` brought
-to the place where it can; so a variant of it gets as far as its one wrong field lets it."""
+"""One kind of signed message, as it is tried. Law: the original is right: it is accepted and does what it is for, in
+a world that `make` brought to the place where it can; so a variant of it gets as far as its one wrong field lets it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def is_taken(world: World, key: Key) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """make: the part that varies, right for this world and sender; raises Spent where this world cannot hold another. send: (its bytes as they
-    travel, the peer's way of taking them). signatures: how many it may make the peer verify: two quorums, or three in a batch. by: who
-    has the standing to be accepted with it. after: what follows an accepted one and is not counted. effect: whether it did then what it is for."""
+    """make: the part that varies, right for this world and sender; raises Spent where this world cannot hold
+    another. send: (its bytes as they travel, the peer's way of taking them). signatures: how many it may make the
+    peer verify: two quorums, or three in a batch. by: who has the standing to be accepted with it. after: what
+    follows an accepted one and is not counted. effect: whether it did then what it is for."""
 
     name: str
     make: Make

@@ -1,5 +1,5 @@
-"""An inference's life up to where a record of it can be right. Law: only records that are carried out; the keys of all others are here, so
-whoever is asked says what is needed."""
+"""An inference's life up to where a record of it can be right. Law: only records that are carried out; the keys of
+all others are here, so whoever is asked says what is needed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from tests.fuzz.world import CLIENT, JUDGES, ME, MODEL, NETWORK, PARTICIPANT, VA
 
 TOKENS, PROMPT = 10, 20
 SAID = b"\x05" * 32  # of what is streamed
+SALT = b"\x55" * 32
 MOST = 40  # heights, or tries, in which something has to come true
 KEYS = {key.public: key for key in (ME, *WHO.values(), *JUDGES)}
 
@@ -55,7 +56,8 @@ def request_of(world: World, key: Key) -> Request:
     del key
     nonce, height = world.chain.account_view(CLIENT.public)["next_nonce"], world.chain.height()
     return Request(
-        VERSION, NETWORK, CLIENT.public, nonce, MODEL, bytes(32), Params(), 50, 50, 1000, height + MOST, CLIENT.public, height - 1,
+        VERSION, NETWORK, CLIENT.public, nonce, MODEL, bytes(32), Params(), 50, 50, 1000, height + MOST, CLIENT.public,
+        height - 1,
     )
 
 
@@ -90,14 +92,14 @@ def drawn(world: World, executor: Key, member: Key) -> bytes:
     raise Spent("never drawn")
 
 
-def verdict_of(world: World, inference_id: bytes, key: Key, *, valid: bool = True, salt: bytes = b"\x55" * 32) -> Verdict:
+def verdict_of(world: World, inference_id: bytes, key: Key, *, valid: bool = True) -> Verdict:
     panel = inference(world, inference_id).panels[-1]
     rows = tuple(
         RevealedRow(at, tuple((at * REVEAL_RANKS + rank, -1000 * rank) for rank in range(REVEAL_RANKS)))
         for at in reveal_positions(panel.beacon, inference_id, key.public, TOKENS)
     )
     kind, reason = (VerdictKind.VALID, "") if valid else (VerdictKind.INVALID, "because")
-    return Verdict(inference_id, key.public, kind, reason, -2000 if valid else 20_000, TOKENS, rows, salt)
+    return Verdict(inference_id, key.public, kind, reason, -2000 if valid else 20_000, TOKENS, rows, SALT)
 
 
 def commit(world: World, key: Key, verdict: Verdict, inference_id: bytes) -> None:

@@ -53,6 +53,17 @@ class Cost:
 
 
 @contextmanager
+def aside() -> Iterator[None]:
+    """What the world does for itself in the midst of a metered input is not counted."""
+    before = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@contextmanager
 def metered(cost: Cost, lines: int, *, memory: bool = False) -> Iterator[None]:
     """Count into `cost` what the block does; above `lines` it is ended and cost.over is set. memory: look at that too (slow)."""
 

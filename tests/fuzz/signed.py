@@ -1,22 +1,25 @@
-"""Every signed message kind, ready to be spoiled: the field that is changed lies inside, the signatures around it are made anew. Law: each
-kind's original is accepted and has its effect (kind.py); tests/fuzz/test_originals.py asks it of every one."""
+"""Every signed message kind, ready to be spoiled: the field that is changed lies inside, the signatures around it
+are made anew. Law: each kind's original is accepted and has its effect (kind.py); tests/fuzz/test_originals.py asks
+it of every one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from p2p.base.codec import Message, encode
-from p2p.base.keys import Key
+from p2p.base.codec import Message, encode, unpack
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import Domain, Key
 from p2p.base.outcome import Outcome
-from p2p.base.types import VERSION
+from p2p.base.types import VERSION, SignedStreamed, Streamed
 from p2p.gossip import handshake
+from p2p.verification.streamed import chain_after, wrong_handover
 from p2p.wire.frames import pack_frame, parse_frame
 from tests.fuzz.kind import Kind
 from tests.fuzz.signed_consensus import CONSENSUS
 from tests.fuzz.signed_ledger import LEDGER
 from tests.fuzz.signed_orders import ORDERS
-from tests.fuzz.world import NETWORK, WHO, World
+from tests.fuzz.world import ME, NETWORK, WHO, World
 from tests.golden.samples import kinds, sample
 
 
@@ -24,6 +27,28 @@ def _framed(world: World, key: Key, frame: Any) -> tuple[bytes, Callable[[], Out
     del key
     data = pack_frame(frame)
     return data, lambda: world.attempt(lambda: parse_frame(data))
+
+
+def _streamed(world: World, key: Key) -> Streamed:
+    """The sender's word that it has streamed the first tokens of an answer that another goes on with."""
+    del world
+    return Streamed(STREAM, key.public, 0, len(TOKENS), chain_after(STREAM, TOKENS))
+
+
+def _taken_over(world: World, key: Key, body: Streamed) -> tuple[bytes, Callable[[], Outcome]]:
+    """As agent, executor and committee look at it."""
+    data = encode(SignedStreamed(body, key.sign(Domain.STREAMED, NETWORK, encode(body))))
+
+    def take() -> Outcome:
+        try:
+            parts = [unpack(SignedStreamed, data)]
+        except RemoteProtocolError:
+            return Outcome.REJECT
+        wrong = wrong_handover(parts, TOKENS, NETWORK, STREAM, (key.public, ME.public), ME.public)
+        return Outcome.REJECT if wrong else Outcome.ACCEPT
+
+    del world
+    return data, take
 
 
 def _hello(world: World, key: Key, hello: Message) -> tuple[bytes, Callable[[], Outcome]]:
@@ -40,6 +65,8 @@ def _hello(world: World, key: Key, hello: Message) -> tuple[bytes, Callable[[], 
 
 
 ALL = tuple(WHO)
+STREAM, TOKENS = b"\x21" * 32, (5, 6, 7)
+STREAMED = (Kind("streamed tokens", _streamed, _taken_over, by=ALL),)
 FRAMES = tuple(
     Kind(f"frame {name.rsplit('.', 1)[1]}", lambda w, k, kind=kind: sample(kind), _framed, by=ALL)  # type: ignore[misc]
     for name, kind in sorted(kinds().items()) if name.startswith("p2p.wire.frames.")
@@ -52,9 +79,10 @@ _GREETINGS: tuple[Message, ...] = (
     handshake.Refusal(VERSION, "refusal", "code", "field", "message"),
 )
 GREETINGS = tuple(
-    Kind(f"greeting {type(one).__name__}", lambda w, k, one=one: one, _hello, by=ALL) for one in _GREETINGS  # type: ignore[misc]
+    Kind(f"greeting {type(one).__name__}", lambda w, k, one=one: one, _hello, by=ALL)  # type: ignore[misc]
+    for one in _GREETINGS
 )
 
 
 def all_kinds() -> tuple[Kind, ...]:
-    return (*CONSENSUS, *LEDGER, *ORDERS, *FRAMES, *GREETINGS)
+    return (*CONSENSUS, *LEDGER, *ORDERS, *STREAMED, *FRAMES, *GREETINGS)

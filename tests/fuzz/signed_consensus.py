@@ -1,5 +1,6 @@
-"""Votes, certificates, evidence and proposals, ready to be spoiled. Law: a validator's own are of its turn and of a height at which it has said
-nothing yet; where a quorum is needed the peer's own votes are repeated, of rounds in which it has not voted."""
+"""Votes, certificates, evidence and proposals, ready to be spoiled. Law: a validator's own are of its turn and of a
+height at which it has said nothing yet; where a quorum is needed the peer's own votes are repeated, of rounds in
+which it has not voted."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ _VALIDATORS = (ME.public, VALIDATOR.public)
 
 
 def _sound(world: World) -> None:
-    """Raises Spent when one that has to vote is, or is about to be, convicted: of what it said in an earlier variant."""
+    """Raises Spent when one that has to vote is, or is about to be, convicted: of what it said in an earlier
+    variant."""
     driver = world.driver
     out = {*world.chain.punished(), *driver.evidence.offenders()}
     if any(key in out or key not in driver.validators for key in _VALIDATORS):
@@ -63,13 +65,14 @@ def _turn(world: World, key: Key) -> None:
     _sound(world)
     for _ in range(TURNS):
         machine = world.driver.machine
-        if key is not VALIDATOR or (machine.proposer_of(0) == key.public and machine.round <= 0 and not machine.proposals):
+        empty = machine.round <= 0 and not machine.proposals
+        if key is not VALIDATOR or (machine.proposer_of(0) == key.public and empty):
             return
         world.grow()
     raise Spent("its turn does not come")
 
 
-# -- votes and certificates ---------------------------------------------------------------------------------------------
+# -- votes and certificates ----------------------------------------------------------------------------------
 
 
 def _vote(kind: VoteType) -> Make:
@@ -100,10 +103,14 @@ def _is_heard(kind: VoteType, round_: int, of: Key | None = None) -> Callable[[W
     return effect
 
 
-def _all_of(world: World, keys: tuple[Key, ...], kind: VoteType, round_: int, block_id: bytes | None) -> tuple[SignedVote, ...]:
+def _all_of(
+    world: World, keys: tuple[Key, ...], kind: VoteType, round_: int, block_id: bytes | None
+) -> tuple[SignedVote, ...]:
     """One vote each, as a certificate wants them: by validator."""
-    ordered = sorted({key.public: key for key in keys}.items())
-    return tuple(sign_vote(key, Vote(NETWORK, kind, world.driver.height, round_, block_id, NIL_ROUND, public)) for public, key in ordered)
+    ordered, height = sorted({key.public: key for key in keys}.items()), world.driver.height
+    return tuple(
+        sign_vote(key, Vote(NETWORK, kind, height, round_, block_id, NIL_ROUND, public)) for public, key in ordered
+    )
 
 
 def _polka(*, alone: bool = False) -> Make:
@@ -126,7 +133,7 @@ def _round(*, timed_out: bool, alone: bool = False) -> Make:
     return make
 
 
-# -- evidence -----------------------------------------------------------------------------------------------------------
+# -- evidence ------------------------------------------------------------------------------------------------
 
 
 def _is_accused(world: World, key: Key) -> bool:
@@ -155,7 +162,8 @@ def _double(world: World, key: Key, vote: Vote) -> Sent:
 
 
 def _forgot(world: World, key: Key, vote: Vote) -> Sent:
-    later = sign_vote(key, Vote(NETWORK, VoteType.PREVOTE, world.driver.height - 1, 3, b"\x78" * 32, NIL_ROUND, key.public))
+    height = world.driver.height - 1
+    later = sign_vote(key, Vote(NETWORK, VoteType.PREVOTE, height, 3, b"\x78" * 32, NIL_ROUND, key.public))
     return _note(world, Amnesia(_signed(key, vote), later))
 
 
@@ -177,7 +185,7 @@ def _evidence_note(world: World, key: Key) -> wire.EvidenceNote:
     return wire.EvidenceNote(world.driver.height, encode(DuplicateVote(first, _signed(key, vote))))
 
 
-# -- proposals ----------------------------------------------------------------------------------------------------------
+# -- proposals -----------------------------------------------------------------------------------------------
 
 
 def _is_decided(world: World, key: Key) -> bool:
@@ -245,11 +253,15 @@ def _plain(world: World, key: Key, message: Any) -> Sent:
 
 CONSENSUS = (
     *(
-        Kind(f"vote {kind.name.lower()}", _vote(kind), lambda w, k, m: _votes(w, _signed(k, m)), effect=_is_heard(kind, 0))
+        Kind(
+            f"vote {kind.name.lower()}", _vote(kind), lambda w, k, m: _votes(w, _signed(k, m)),
+            effect=_is_heard(kind, 0),
+        )
         for kind in VoteType
     ),
     Kind("polka certificate", _polka(), _plain, effect=_is_heard(VoteType.PREVOTE, AHEAD)),
-    Kind("polka certificate, replayed", _polka(alone=True), _plain, by=ANYBODY, effect=_is_heard(VoteType.PREVOTE, AHEAD, ME)),
+    Kind("polka certificate, replayed", _polka(alone=True), _plain, by=ANYBODY,
+         effect=_is_heard(VoteType.PREVOTE, AHEAD, ME)),
     Kind("round certificate", _round(timed_out=True), _plain, effect=_is_heard(VoteType.PRECOMMIT, AHEAD - 1)),
     Kind("round certificate, skip", _round(timed_out=False), _plain, effect=_is_heard(VoteType.PREVOTE, AHEAD)),
     Kind("round certificate, replayed", _round(timed_out=True, alone=True), _plain, by=ANYBODY,

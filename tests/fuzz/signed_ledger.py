@@ -1,5 +1,6 @@
-"""Requests, batches and records, ready to be spoiled. Law: `make` brings the chain to where the original is carried out; what binds its sender
-to a message said later (a verdict, a planted fault, a race) is bound to the variant, else every variant would end at that one check."""
+"""Requests, batches and records, ready to be spoiled. Law: `make` brings the chain to where the original is carried
+out; what binds its sender to a message said later (a verdict, a planted fault, a race) is bound to the variant, else
+every variant would end at that one check."""
 
 from __future__ import annotations
 
@@ -33,13 +34,12 @@ from p2p.base.types import (
 from p2p.ledger.participants import sprint
 from tests.fuzz import life
 from tests.fuzz.kind import Kind, Make, Send, is_on_chain
-from tests.fuzz.life import TOKENS, finish_of, inference, open_one, request_of, until
+from tests.fuzz.life import SALT, TOKENS, finish_of, inference, open_one, request_of, until
 from tests.fuzz.signing import batch, sign_batch, sign_busy, sign_finish, sign_request
 from tests.fuzz.world import CLIENT, GENESIS, ME, MODEL, NETWORK, PARTICIPANT, VALIDATOR, Spent, World
 
 Sent = tuple[bytes, Callable[[], Outcome]]
 AGENTS = ("validator", "participant")
-SALT = b"\x55" * 32
 FAULT = "int4"
 RACE = 5  # answers of a race
 
@@ -61,7 +61,7 @@ def _recorded(kind: RecordKind, wrap: Callable[[Key, Any], Message] = lambda key
     return send
 
 
-# -- requests and batches -----------------------------------------------------------------------------------------------
+# -- requests and batches ------------------------------------------------------------------------------------
 
 
 def _request(world: World, key: Key, body: Request) -> Sent:
@@ -81,7 +81,7 @@ def _batched(world: World, key: Key, body: Any) -> Sent:
     return raw, lambda: world.transaction(raw)
 
 
-# -- an inference -------------------------------------------------------------------------------------------------------
+# -- an inference --------------------------------------------------------------------------------------------
 
 
 def _start(world: World, key: Key) -> StartRecord:
@@ -93,9 +93,14 @@ def _running(of: str) -> Callable[[World, Key], bytes]:
     def find(world: World, key: Key) -> bytes:
         if world.chain.stack_problem(VALIDATOR.public, MODEL, finish_of(bytes(32), VALIDATOR).stack):
             raise Spent("the validator is bound to another stack in this epoch")
-        return open_one(world, of, lambda: life.started(world, _agent(key) if of == "output" else PARTICIPANT), Status.STARTED)
+        agent = _agent(key) if of == "output" else PARTICIPANT
+        return open_one(world, of, lambda: life.started(world, agent), Status.STARTED)
 
     return find
+
+
+def _as_finish(key: Key, body: FinishRecord) -> SignedFinish:
+    return sign_finish(key, NETWORK, body)
 
 
 def _finish(world: World, key: Key) -> FinishRecord:
@@ -111,8 +116,8 @@ def _early_finish(world: World, key: Key) -> FinishRecord:
 
 def _then_start(world: World, key: Key) -> None:
     del key
-    start = Record(RecordKind.START, encode(StartRecord(unpack(SignedRequest, world.kept["early"]), PARTICIPANT.public)))
-    world.record(PARTICIPANT, start)
+    start = StartRecord(unpack(SignedRequest, world.kept["early"]), PARTICIPANT.public)
+    world.record(PARTICIPANT, Record(RecordKind.START, encode(start)))
 
 
 def _is_finished(world: World, key: Key) -> bool:
@@ -134,7 +139,7 @@ def _busy(world: World, key: Key) -> BusyRecord:
     return BusyRecord(one, key.public, "no free place")
 
 
-# -- verdicts -----------------------------------------------------------------------------------------------------------
+# -- verdicts ------------------------------------------------------------------------------------------------
 
 
 def _to_commit(world: World, key: Key) -> VerdictCommit:
@@ -156,6 +161,10 @@ def _reveal(world: World, key: Key, verdict: Verdict) -> Sent:
     return record.body, lambda: world.record(key, record)
 
 
+def _to_plant(world: World, key: Key) -> PlantCommit:
+    return PlantCommit(key.public, world.unused())
+
+
 def _plant(world: World, key: Key) -> PlantReveal:
     """Of an answer that is still to be made, to the client that owns the validator."""
     signed = sign_request(CLIENT, request_of(world, key))
@@ -168,7 +177,8 @@ def _planted(world: World, key: Key, reveal: PlantReveal) -> Sent:
     signed, record = unpack(SignedRequest, world.kept["plant"]), Record(RecordKind.PLANT_REVEAL, encode(reveal))
     one = signed.inference_id
     if key is VALIDATOR:
-        world.say(key, RecordKind.PLANT_COMMIT, PlantCommit(key.public, plant_commitment(reveal.inference_id, reveal.fault, reveal.salt)))
+        commitment = plant_commitment(reveal.inference_id, reveal.fault, reveal.salt)
+        world.say(key, RecordKind.PLANT_COMMIT, PlantCommit(key.public, commitment))
         life.start(world, PARTICIPANT, signed)
         life.finish(world, one, PARTICIPANT, key)
         until(world, lambda: life.is_in(world, one, [Status.VALIDATING]))
@@ -177,12 +187,13 @@ def _planted(world: World, key: Key, reveal: PlantReveal) -> Sent:
     return record.body, lambda: world.record(key, record)
 
 
-# -- the race -----------------------------------------------------------------------------------------------------------
+# -- the race ------------------------------------------------------------------------------------------------
 
 
 def _in_race(world: World, key: Key) -> None:
     """The race of the first epoch is on, and the sender made no commitment in it."""
-    if world.chain.height() >= sprint.heights(GENESIS, 0).close or sprint.run_of(world.view(), key.public, MODEL) is not None:
+    over = world.chain.height() >= sprint.heights(GENESIS, 0).close
+    if over or sprint.run_of(world.view(), key.public, MODEL) is not None:
         raise Spent("the race is over")
 
 
@@ -247,15 +258,14 @@ LEDGER = (
     _kind("request in a StartRecord", request_of, _recorded(
         RecordKind.START, lambda key, body: StartRecord(sign_request(CLIENT, body), key.public),
     ), *AGENTS),
-    _kind("record FinishRecord", _finish, _recorded(RecordKind.FINISH, lambda key, body: sign_finish(key, NETWORK, body))),
-    Kind("record FinishRecord, before its Start", _early_finish, _recorded(
-        RecordKind.FINISH, lambda key, body: sign_finish(key, NETWORK, body)
-    ), after=_then_start, effect=_is_finished),
+    _kind("record FinishRecord", _finish, _recorded(RecordKind.FINISH, _as_finish)),
+    Kind("record FinishRecord, before its Start", _early_finish, _recorded(RecordKind.FINISH, _as_finish),
+         after=_then_start, effect=_is_finished),
     _kind("record BusyRecord", _busy, _recorded(RecordKind.BUSY, lambda key, body: sign_busy(key, NETWORK, body))),
     _kind("record OutputRecord", _output, _recorded(RecordKind.OUTPUT), *AGENTS),
     _kind("record VerdictCommit", _to_commit, _recorded(RecordKind.VERDICT_COMMIT)),
     _kind("record Verdict", _to_reveal, _reveal),
-    _kind("record PlantCommit", lambda w, k: PlantCommit(k.public, w.unused()), _recorded(RecordKind.PLANT_COMMIT), *AGENTS),
+    _kind("record PlantCommit", _to_plant, _recorded(RecordKind.PLANT_COMMIT), *AGENTS),
     _kind("record PlantReveal", _plant, _planted),
     _kind("record SprintCommit", _sprint_commit, _recorded(RecordKind.SPRINT_COMMIT), *AGENTS),
     _kind("record SprintOpen", _sprint_open, _recorded(RecordKind.SPRINT_OPEN), *AGENTS),

@@ -1,5 +1,5 @@
-"""Orders of an account, ready to be spoiled. Law: each can be carried out as the chain stands, so a variant is tried by the ledger itself, and
-what is taken goes into a block; the order's own account signs, whoever sends it."""
+"""Orders of an account, ready to be spoiled. Law: each can be carried out as the chain stands, so a variant is tried
+by the ledger itself, and what is taken goes into a block; the order's own account signs, whoever sends it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from p2p.ledger.state.records import Participant
 from p2p.ledger.transactions import pack_order
 from tests.fuzz import life
 from tests.fuzz.kind import Kind, Make, is_on_chain
-from tests.fuzz.world import CLIENT, MODEL, NETWORK, OTHER_MODEL, OWNER, WHO, Spent, World
+from tests.fuzz.world import CLIENT, GENESIS, MODEL, NETWORK, OTHER_MODEL, OWNER, VALIDATOR, WHO, Spent, World
 
 Sent = tuple[bytes, Callable[[], Outcome]]
 HOT = Key(b"\x6a" * 32)
 AMOUNT = 1000
-SIGNATURES = 12  # of three at most in an order: at the door, where a block is filled, and in the block; and a batch beside it
+SIGNATURES = 12  # at most three in an order: at the door, where a block is filled, in the block; and a batch beside it
 
 
 def _op(world: World, key: Key, op: ops.Op) -> Sent:
     """By gossip, in a block when it is taken; before that at the door for orders, of another peer of the same chain."""
     del key
     signed = ops.SignedOp(op, CLIENT.sign(Domain.OP, op.network, encode(op)))
-    raw = pack_order(signed)
+    raw, door = pack_order(signed), Orders(world.chain, lambda: world.now_ms / 1000)
 
     def take() -> Outcome:
-        at_door = world.attempt(lambda: Orders(world.chain, lambda: world.now_ms / 1000).take(unpack(ops.SignedOp, encode(signed))))
+        at_door = world.attempt(lambda: door.take(unpack(ops.SignedOp, encode(signed))))
         by_gossip = world.transaction(raw)
         return at_door if by_gossip is Outcome.ACCEPT else by_gossip
 
@@ -53,14 +53,14 @@ def _an_op(world: World, key: Key) -> ops.Op:
     return ops.Op(NETWORK, CLIENT.public, nonce, ops.OpKind.TRANSFER, encode(ops.Transfer(b"\x09" * 32, 5)))
 
 
-# -- participants -------------------------------------------------------------------------------------------------------
+# -- participants --------------------------------------------------------------------------------------------
 
 
 def _spare(world: World) -> tuple[Key, Participant]:
     """A node of the client's that nobody would miss, and that is not on its way out."""
     for key in world.movable():
         participant = world.view().participant(key.public)
-        if participant is not None and participant.node == key.public and not participant.leaving and participant.owner == CLIENT.public:
+        if participant is not None and participant.node == key.public and not participant.leaving:
             return key, participant
     world.order(CLIENT, world.registration(world.new_node()))
     return _spare(world)
@@ -81,7 +81,7 @@ def _withdraw(world: World) -> ops.Withdraw:
     return ops.Withdraw(key.public, AMOUNT)
 
 
-# -- hot keys, votes, appeals -------------------------------------------------------------------------------------------
+# -- hot keys, votes, appeals --------------------------------------------------------------------------------
 
 
 def _delegate(world: World) -> ops.Delegate:
@@ -108,10 +108,27 @@ def _open_one(world: World, account: Key) -> bytes | None:
     return next((key for key, one in found if one.state == governance.OPEN and one.account == account.public), None)
 
 
+def _vote_in(world: World, key: Key) -> None:
+    """The rule is accepted and comes into force; then the chain has to go on under it. For one sender: the same account
+    signs for all of them."""
+    proposal = _open_one(world, CLIENT)
+    if key is VALIDATOR and proposal is not None:
+        world.order(OWNER, ops.Vote(proposal, True))
+        world.grow(GENESIS.epoch_blocks - world.chain.height() % GENESIS.epoch_blocks + 1)
+        world.kept["decided"] = proposal
+
+
+def _is_in_force(world: World, key: Key) -> bool:
+    """On chain; of the one that was voted on, that it is in force now."""
+    found = governance.proposal(world.view(), world.kept["decided"]) if key is VALIDATOR else None
+    return found.state == governance.IN_FORCE if found is not None else world.is_carried_out()
+
+
 def _vote(world: World) -> ops.Vote:
     key = _open_one(world, OWNER)
     known = governance.proposal(world.view(), key) if key else None
-    if known is not None and (known.closes <= world.chain.height() or any(cast.account == CLIENT.public for cast in known.votes)):
+    voted = known is not None and any(cast.account == CLIENT.public for cast in known.votes)
+    if known is not None and (voted or known.closes <= world.chain.height()):
         life.until(world, lambda: not _open_one(world, OWNER))
         key = None
     if key is None:
@@ -129,12 +146,12 @@ def _appeal(world: World) -> ops.Appeal:
     return ops.Appeal(one)
 
 
-# -- all ----------------------------------------------------------------------------------------------------------------
+# -- all -----------------------------------------------------------------------------------------------------
 
 CHANGES: tuple[ops.Change, ...] = (
     ops.ChangeChecks((("reveal_window", 4),)), ops.ChangeEconomy((("withdraw_wait", 2),)),
-    ops.AddModel(ModelSpec("another", bytes(32), bytes(32), "bfloat16", 10, 1, 2048)), ops.ChangeModel(MODEL, (("price_micro", 10),)),
-    ops.RetireModel(OTHER_MODEL),
+    ops.AddModel(ModelSpec("another", bytes(32), bytes(32), "bfloat16", 10, 1, 2048)),
+    ops.ChangeModel(MODEL, (("price_micro", 10),)), ops.RetireModel(OTHER_MODEL),
 )
 _BODIES: tuple[tuple[str, Callable[[World], ops.Body]], ...] = (
     ("Transfer", lambda world: ops.Transfer(b"\x09" * 32, 5)),
@@ -146,7 +163,6 @@ _BODIES: tuple[tuple[str, Callable[[World], ops.Body]], ...] = (
     ("Delegate", _delegate),
     ("Revoke", _revoke),
     ("Cap", lambda world: ops.Cap(10**9, 10**9)),
-    *((f"Propose {type(change).__name__}", _propose(change)) for change in CHANGES),
     ("Vote", _vote),
     ("Appeal", _appeal),
 )
@@ -161,5 +177,10 @@ ORDERS = (
     *(
         Kind(f"order {name}", _body(make), _ordered, signatures=SIGNATURES, by=tuple(WHO), effect=is_on_chain)
         for name, make in _BODIES
+    ),
+    *(
+        Kind(f"order Propose {type(change).__name__}", _body(_propose(change)), _ordered, signatures=SIGNATURES,
+             by=tuple(WHO), after=_vote_in, effect=_is_in_force)
+        for change in CHANGES
     ),
 )

@@ -1,5 +1,5 @@
-"""The message that each kind's extremes are variants of is right: the peer accepts it and does what it says. Else every variant would end at
-the check that refuses the original, whatever it was made to test."""
+"""The message that each kind's extremes are variants of is right: the peer accepts it and does what it says. Else
+every variant would end at the check that refuses the original, whatever it was made to test."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""One peer that outsiders write to: the real chain, driver and mempool, without a network. Law: it decides alone, so that its chain goes on
-exactly when nothing has stopped it; and it stands where everything an outsider may say can be right.
+"""One peer that outsiders write to: the real chain, driver and mempool, without a network. Law: it decides alone, so
+that its chain goes on exactly when nothing has stopped it; and it stands where everything an outsider may say can be
+right.
 
-Its own key holds more than two thirds of the weight; a validator with a third less has its turns as proposer, four judges have a little, so that
-there is somebody left for a dispute and for its appeal. The registry is full: who registers takes another's place. Whoever could lose a place
-says something in every block that outsiders fill.
+Its own key holds more than two thirds of the weight; a validator with a third less has its turns as proposer, four
+judges have a little, so that there is somebody left for a dispute and for its appeal. The registry is full: who
+registers takes another's place. Whoever could lose a place says something in every block that outsiders fill.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from p2p.ledger.participants import places
 from p2p.ledger.rules.ops import Body, Register, consent, sign_op
 from p2p.ledger.state.view import View
 from p2p.ledger.transactions import pack_order
+from tests.fuzz.meter import aside
 from tests.fuzz.signing import batch
 
 ME, VALIDATOR, PARTICIPANT, STRANGER, CLIENT, OWNER, *JUDGES = (Key(bytes([0x50 + at]) * 32) for at in range(10))
@@ -39,13 +41,15 @@ UNIT = 1 << 20  # of weight: a race halves it, epoch after epoch, and nobody's s
 GENESIS = Genesis(
     1, "extremes", 1_000_000,
     (
-        GenesisPeer(ME.public, OWNER.public, 1000 * UNIT, (MODEL,)), GenesisPeer(VALIDATOR.public, CLIENT.public, 480 * UNIT, (MODEL,)),
+        GenesisPeer(ME.public, OWNER.public, 1000 * UNIT, (MODEL,)),
+        GenesisPeer(VALIDATOR.public, CLIENT.public, 480 * UNIT, (MODEL,)),
         GenesisPeer(PARTICIPANT.public, CLIENT.public, 0, (MODEL,)),
         *(GenesisPeer(key.public, key.public, 2 * UNIT, (MODEL,)) for key in JUDGES),
     ),
     (GenesisAccount(CLIENT.public, 10**12), GenesisAccount(OWNER.public, 10**12)),
     tuple(ModelSpec(name, bytes(32), bytes(32), "bfloat16", 10, 1, 2048) for name in (MODEL, OTHER_MODEL)),
-    committee=1, validation_window=6, epoch_blocks=90, sprint=SprintRules(blocks=12, open_blocks=8, samples=3, max_tokens=20),
+    committee=1, validation_window=6, epoch_blocks=90,
+    sprint=SprintRules(blocks=12, open_blocks=8, samples=3, max_tokens=20),
     checks=CheckRules(reveal_window=4, appeal_window=8, plant_window=6),
     economy=EconomyRules(withdraw_wait=2, gov_window=4, owner_cap_milli=1000, price_low_milli=0, price_high_milli=1000),
 )
@@ -55,12 +59,13 @@ SPARE = 1  # place of the registry beside those of the genesis file: who has it 
 
 
 class Spent(Exception):
-    """This world cannot hold another right message of the kind: its sender was convicted, or what there is one of was used."""
+    """This world cannot hold another right message of the kind: its sender was convicted, or what there is one of
+    was used."""
 
 
 class World:
-    """A peer whose next height is under way. mark: the height before the last message; nodes: keys of whoever may be a participant; kept: of a
-    kind, the inference that its variants are about."""
+    """A peer whose next height is under way. mark: the height before the last message; nodes: keys of whoever may be
+    a participant; kept: of a kind, the inference that its variants are about."""
 
     def __init__(self, directory: Path) -> None:
         self._full = patch.object(places, "MAX_PARTICIPANTS", len(GENESIS.peers) + SPARE)
@@ -92,7 +97,7 @@ class World:
     def grow(self, heights: int = 1) -> None:
         """Let the peer decide. Raises AssertionError when it does not: something has stopped it."""
         wanted = self.chain.height() + heights
-        for _ in range(TRIES):
+        for _ in range(TRIES * heights):
             if self.chain.height() >= wanted:
                 return
             assert self._alarms, "nothing is left to wait for"
@@ -105,7 +110,7 @@ class World:
         """The state as it is."""
         return View(lambda key: self.chain.store.read("state", key))
 
-    # -- what outsiders send --------------------------------------------------------------------------------------
+    # -- what outsiders send ---------------------------------------------------------------------------------
 
     def vote(self, data: bytes) -> Outcome:
         """Topic `votes`."""
@@ -126,11 +131,15 @@ class World:
         return outcome
 
     def transaction(self, raw: bytes) -> Outcome:
-        """Topic `transactions`; what is taken goes into a block at once, with a word of everybody whose place it could take."""
+        """Topic `transactions`; what is taken goes into a block at once, with a word of everybody whose place it
+        could take."""
+        with aside():
+            if (self.chain.height() + 1) % GENESIS.epoch_blocks == 0:
+                self.grow()  # what an epoch's end costs is nobody's message
         self.mark = self.chain.height()
         outcome = self.chain.hear_tx(raw)
-        if self.chain.mempool.known(raw):
-            for key in self.movable():
+        with aside():
+            for key in self.movable() if self.chain.mempool.known(raw) else ():
                 said = Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(key.public, self.unused())))
                 self.chain.hear_tx(encode(batch(key, NETWORK, self.chain.batch_nonce(key.public) + 1, (said,))))
         if self.chain.has_txs():
@@ -150,7 +159,7 @@ class World:
             return Outcome.REJECT
         return Outcome.ACCEPT
 
-    # -- what became of it ----------------------------------------------------------------------------------------
+    # -- what became of it -----------------------------------------------------------------------------------
 
     def complaints(self) -> list[str]:
         """Of the blocks since the last message: which records and orders were refused, and for which field."""
@@ -161,7 +170,7 @@ class World:
         """The last transaction is in a block, and nothing of that block was refused."""
         return self.chain.height() > self.mark and not self.complaints()
 
-    # -- what is needed before a message can be right -----------------------------------------------------------------
+    # -- what is needed before a message can be right --------------------------------------------------------
 
     def unused(self) -> bytes:
         """32 bytes that nothing else is."""
@@ -194,5 +203,6 @@ class World:
 
 
 __all__ = [
-    "CLIENT", "GENESIS", "JUDGES", "ME", "MODEL", "NETWORK", "OWNER", "PARTICIPANT", "STRANGER", "VALIDATOR", "WHO", "Spent", "World",
+    "CLIENT", "GENESIS", "JUDGES", "ME", "MODEL", "NETWORK", "OWNER", "PARTICIPANT", "STRANGER", "VALIDATOR", "WHO",
+    "Spent", "World",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -161,6 +162,19 @@ async def test_what_a_killed_peer_left_is_taken_away(tmp_path: Path) -> None:
     async with serving(folder):
         assert control.socket_path(folder) != left
         assert not left.parent.exists()
+
+
+async def test_a_copied_folder_takes_nothing_from_the_peer_that_runs_in_the_original(tmp_path: Path) -> None:
+    """The copy's control.path names the original's socket."""
+    folder, copy = tmp_path / ("d" * 120), tmp_path / ("c" * 120)
+    folder.mkdir()
+    async with serving(folder):
+        shutil.copytree(folder, copy)
+        with pytest.raises(ConfigError, match="in this folder"):
+            control.socket_path(copy)
+        control.leave_place(copy)
+        assert not (copy / "control.path").exists()
+        assert (await ask(folder, GOOD))["seen"] == GOOD
 
 
 async def test_a_note_that_names_something_else_takes_nothing_away(tmp_path: Path) -> None:

@@ -15,14 +15,14 @@ from msgspec.structs import replace as changed
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, digest, verify
-from p2p.base.limits import MAX_JOBS_PER_PEER
+from p2p.base.limits import MAX_JOBS_PER_PEER, MAX_WORK_RECORDS
 from p2p.base.types import VERSION, FinishReason, Params, RecordKind, Request, SignedRequest, SignedStreamed
 from p2p.chain.views.inferences import Draw
 from p2p.lab.attacks import get
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
 from p2p.peer.executor import Executor
-from p2p.peer.outbox import Outbox
+from p2p.peer.outbox import Outbox, Room
 from p2p.peer.quotas import Taken
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
@@ -287,7 +287,7 @@ async def through_agent(signed: SignedRequest, executors: dict[str, Executor], m
             return mine
 
         agent = make(AGENT, chain, Outbox(AGENT, "n"), open_stream, 30.0, 30.0)
-        session = _Session(Ask(VERSION, signed, PROMPT), Reader(client), Taken(b"", 5, 1000))
+        session = _Session(Ask(VERSION, signed, PROMPT), Reader(client), Taken(b"", 5, 1000), Room(agent.outbox, 0))
         failed: FolkmootError | None = None
         with trio.fail_after(60):
             try:
@@ -432,3 +432,28 @@ async def test_an_honest_answer_is_signed_frame_by_frame_and_as_a_whole() -> Non
     assert exact(who, signed, done) is None
     assert done.finish.record.finish_reason is FinishReason.LENGTH
     assert said(who) == [RecordKind.FINISH]
+
+
+async def test_a_full_outbox_refuses_before_the_work_and_loses_no_answer() -> None:
+    """The answer was made, streamed and kept; its finish was refused, and so was every later Forward."""
+    who, signed = executor(), request()
+    with who.outbox.hold(MAX_WORK_RECORDS - 1):
+        frames, error = await served(who, forward(signed))
+        assert error is None
+        assert [type(frame) for frame in frames] == [Passed]
+        assert not who.payloads.kept  # type: ignore[attr-defined]
+    engine = Slow()
+    who = executor(engine=engine)
+    async with trio.open_nursery() as nursery:
+
+        async def fill() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            while who.outbox.offer(RecordKind.BUSY, signed):
+                pass
+            engine.well.set()
+
+        nursery.start_soon(fill)
+        frames, error = await served(who, forward(signed))
+    assert error is None
+    assert isinstance(frames[-1], Done)
+    assert said(who)[-1] is RecordKind.FINISH

@@ -86,9 +86,20 @@ async def test_another_model_than_the_registrys_is_refused(fake: Fake, wanted: W
             await self_test(client, wanted, ENDS)
 
 
+async def test_a_wrong_setting_is_not_tested_for_ever(fake: Fake, tmp_path: Path) -> None:
+    """The caller is promised the ConfigError; it was taken for a failed test."""
+
+    def wrong() -> Wanted:
+        raise ConfigError("a setting", field="model")
+
+    with trio.fail_after(60), pytest.raises(ConfigError):
+        await mlnode.run_ml_node(NodeConfig(tmp_path, ml_node=fake.url), Roles(), wanted=wrong, lend=lambda found: None, progress=lambda text: None)
+
+
 async def test_a_node_is_tested_again_after_each_time_it_was_gone(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlnode, "ENGINE_RETEST_S", 0.01)
     monkeypatch.setattr(mlnode, "ENGINE_WATCH_S", 0.01)
+    monkeypatch.setattr(mlnode, "MISSES", 10**9)  # nobody listens: that is enough, another may come back at once
     lent: list[mlnode.Found | None] = []
     said: list[str] = []
     changed = [trio.Event()]

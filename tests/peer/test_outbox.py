@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import Overloaded
 from p2p.base.keys import Domain, Key, verify
-from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
+from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, MAX_WAITING, MAX_WORK_RECORDS, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
 from p2p.base.types import OutputRecord, RecordKind, SignedBatch
-from p2p.peer.outbox import AGAIN_HEIGHTS, MAX_WAITING, Outbox
+from p2p.peer.outbox import AGAIN_HEIGHTS, Outbox
 
 KEY = Key(bytes(32))
 
@@ -129,3 +129,24 @@ def test_what_no_block_ever_takes_is_repeated_for_a_while_and_then_given_up() ->
     box.put(RecordKind.OUTPUT, record(2))
     (raw,) = box.due(0, 50 + OUTBOX_TTL_HEIGHTS)
     assert (unpack(SignedBatch, raw).batch.nonce, numbers(raw), box.in_flight) == (1, [2], 1)
+
+
+def test_room_that_is_held_is_there_whatever_else_is_said() -> None:
+    """An answer was made and streamed, and its finish refused: it could never be given again."""
+    box = Outbox(KEY, "n")
+    with box.hold(3) as room:
+        room.put(RecordKind.START, record(1))
+        while box.offer(RecordKind.BUSY, record(2)):
+            pass
+        assert len(box) == MAX_WORK_RECORDS - 2, "what nobody depends on leaves it alone"
+        with pytest.raises(Overloaded), box.hold(1):
+            pass
+        for _ in range(MAX_WAITING - len(box) - 2):
+            box.put(RecordKind.VERDICT, record(3))
+        with pytest.raises(Overloaded):
+            box.put(RecordKind.VERDICT, record(3))
+        room.put(RecordKind.OUTPUT, record(4))
+    assert len(box) == MAX_WAITING - 1
+    box.put(RecordKind.VERDICT, record(5))  # what was not used is free again
+    with pytest.raises(Overloaded):
+        box.put(RecordKind.VERDICT, record(5))

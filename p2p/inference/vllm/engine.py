@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from enum import Enum
 from typing import Any
 
 import httpx
 import msgspec
 
 from p2p.base.errors import Unavailable
-from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
+from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
 from p2p.inference.vllm import tape_args
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
 
-SCORE_TIMEOUT_S = 120.0
 UNIX = "unix:"
 # said aloud, because vLLM takes a model's generation_config.json (a repetition penalty, say) for what a request leaves out
 NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0}
 DEFAULT_EOS = frozenset({2})  # <|im_end|> of SmolLM2; `eos_ids` asks the server's own tokenizer
+
+
+class Look(Enum):
+    """What a look at a server found. SILENT: it may be busy."""
+
+    THERE = 0
+    SILENT = 1
+    GONE = 2
 
 
 class VllmClient:
@@ -29,10 +37,15 @@ class VllmClient:
         self._http = http_client(self.url, key, httpx.Timeout(10.0, read=FIRST_TOKEN_TIMEOUT_S))
 
     async def health(self) -> bool:
+        return await self.look() is Look.THERE
+
+    async def look(self) -> Look:
         try:
-            return (await self._http.get("/health", timeout=5.0)).status_code == 200
+            return Look.THERE if (await self._http.get("/health", timeout=5.0)).status_code == 200 else Look.SILENT
+        except httpx.NetworkError:  # refused, or broken off: whatever answers next may be another
+            return Look.GONE
         except httpx.HTTPError:
-            return False
+            return Look.SILENT
 
     async def models(self) -> dict[str, int] | None:
         """Names it serves and how many tokens of context each has, 0 where it does not say; None when it answers something else."""

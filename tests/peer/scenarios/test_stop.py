@@ -17,7 +17,7 @@ from p2p.base.types import FinishReason, FinishRecord, Params, Request, SignedFi
 from p2p.client.ask import AskSpec, _follow
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
-from p2p.peer.outbox import Outbox
+from p2p.peer.outbox import Outbox, Room
 from p2p.peer.quotas import Taken
 from p2p.peer.stoppable import until_stop
 from p2p.verification import artifact as artifacts
@@ -104,7 +104,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         return to_executor
 
     agent = Agent(AGENT, cast(Any, NoChain()), outbox, open_stream, 5.0, 5.0)
-    session = _Session(Ask(1, SIGNED, "hi"), Reader(client), Taken(b"", 1, 1000))
+    session = _Session(Ask(1, SIGNED, "hi"), Reader(client), Taken(b"", 1, 1000), Room(outbox, 0))
     reason = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(executor, at_executor)

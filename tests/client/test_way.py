@@ -1,0 +1,84 @@
+"""The client follows its agent down the draw: nobody is left out unseen, nobody answers out of turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from p2p.base.codec import encode
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.keys import Domain, Key
+from p2p.base.types import BusyRecord, FinishReason, SignedBusy
+from p2p.client.ask import AskSpec, _follow
+from p2p.client.draw_check import DrawCheck
+from p2p.wire.frames import Accepted, Done, Passed, Trying, pack_frame
+from tests.peer.scenarios.test_stop import AGENT, CLIENT, EXECUTOR, SIGNED, finished, pipe, said
+
+OTHERS = [Key(bytes([number]) * 32) for number in (0x51, 0x52, 0x53)]
+DRAWN = (*(key.public for key in OTHERS), EXECUTOR.public)
+
+
+class NoDraw(DrawCheck):
+    async def look(self, *words: Any) -> None:
+        del words
+
+    settle = look
+
+
+def busy(key: Key, about: bytes = SIGNED.inference_id, by: Key | None = None) -> SignedBusy:
+    record = BusyRecord(about, key.public, "full")
+    return SignedBusy(record, (by or key).sign(Domain.BUSY, "n", encode(record)))
+
+
+async def followed(frames: list[Any]) -> dict[str, Any]:
+    """The receipt."""
+    client, agent = pipe()
+    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", "hi", max_tokens=1000)  # type: ignore[arg-type]
+    done: Done = finished([7, 8], FinishReason.LENGTH)
+    nothing: Any = None
+    for frame in [Accepted(SIGNED.inference_id, AGENT.public, bytes(32), DRAWN), *frames, said([7]), said([7, 8]), done]:
+        await agent.send(pack_frame(frame))
+    receipt: dict[str, Any] = {}
+    with trio.fail_after(60):
+        async for event in _follow(client, spec, SIGNED, AGENT.peer_id, NoDraw(nothing, "toy", 1), nothing):
+            receipt = event.get("receipt", receipt)
+    return receipt
+
+
+ON_ITS_WORD = [frame for key in OTHERS for frame in (Trying(key.public), Passed(key.public, "unreachable", None))]
+REFUSED = [frame for key in OTHERS for frame in (Trying(key.public), Passed(key.public, "full", busy(key)))]
+LAST = Trying(EXECUTOR.public)
+WORD = "the executor is not the one that was tried last"
+
+
+@pytest.mark.parametrize("frames", [
+    [LAST], [*REFUSED[2:], LAST], [*REFUSED[:2], LAST], [*[frame for frame in REFUSED if isinstance(frame, Trying)], LAST],
+    [REFUSED[0], REFUSED[3], *REFUSED[2:], LAST], [*REFUSED[:2], *REFUSED[:2], LAST],
+], ids=["the friend alone", "without the first", "after the first", "nobody passed", "another passed", "one twice"])
+async def test_an_agent_that_does_not_go_down_the_list_has_no_answer_taken(frames: list[Any]) -> None:
+    """It asked its friend, at place 5 of 8, and the receipt was clean."""
+    with pytest.raises(RemoteProtocolError) as caught:
+        await followed(frames)
+    assert caught.value.field == "frame"
+
+
+async def test_who_was_passed_over_on_the_agents_word_stands_in_the_receipt() -> None:
+    assert (await followed([*REFUSED, LAST]))["passed_over"] == []
+    receipt = await followed([*ON_ITS_WORD, LAST])
+    assert receipt["passed_over"] == [key.public.hex() for key in OTHERS]
+    assert WORD not in receipt["problems"], "it may be true"
+
+
+@pytest.mark.parametrize("word", [
+    busy(OTHERS[1]), busy(OTHERS[0], bytes(32)), busy(OTHERS[0], by=AGENT),
+], ids=["another's", "about another request", "signed by the agent"])
+async def test_a_busy_counts_only_where_it_is_its_own_word(word: SignedBusy) -> None:
+    receipt = await followed([REFUSED[0], Passed(OTHERS[0].public, "full", word), *REFUSED[2:], LAST])
+    assert receipt["passed_over"] == [OTHERS[0].public.hex()]
+
+
+@pytest.mark.parametrize("frames", [[], REFUSED[:1], [*REFUSED, LAST, Passed(EXECUTOR.public, "full", None)]])
+async def test_the_answer_is_of_the_one_that_was_tried_last(frames: list[Any]) -> None:
+    assert WORD in (await followed(frames))["problems"]
