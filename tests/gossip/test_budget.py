@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from p2p.base.errors import Overloaded, Unavailable
 from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, Budget
+from p2p.gossip import meter
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Flow, Held, Ledger, first_to_go, group_of
 from p2p.gossip.door import Door, Intake, TooMuchUnread
 from p2p.gossip.streams import Stream
@@ -246,3 +247,32 @@ async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> 
     for first, later in ((0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (0.0, 3.0)):
         count = sum(first <= at - begun < later for at in turns)
         assert count <= budget.total * (later - first + 2) + 1
+
+
+async def test_the_last_step_of_a_task_is_its_peers_and_what_runs_next_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trio tells that a task ended before its last step does: that step was nobody's, and the next one who was charged paid for what lay between."""
+    clock = [1.0]
+    monkeypatch.setattr(meter.time, "thread_time", lambda: clock[0])
+    door, spent = Door(Budgets()), []
+    monkeypatch.setattr(Flow, "spend", lambda self, peer, group, amount, now, *, valued=False: spent.append((peer, round(amount))))
+    measured = meter.Meter(door)
+
+    async def work(peer: str) -> None:
+        measured.charge(trio.lowlevel.current_task(), peer, "")
+        clock[0] += 100.0  # before the next step it is nobody's
+        await trio.lowlevel.checkpoint()
+        clock[0] += 0.007
+
+    async def between() -> None:
+        clock[0] += 50.0
+        measured.charge(trio.lowlevel.current_task(), "later", "")
+
+    trio.lowlevel.add_instrument(measured)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work, "first")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(between)
+    finally:
+        trio.lowlevel.remove_instrument(measured)
+    assert spent == [("first", 7)]
