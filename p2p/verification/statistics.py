@@ -6,7 +6,8 @@ match rate it also says how near the tokens that matched were to falling, which 
 gap: log p(best other) - log p(chosen): the signed surprisal gap. With the lead it tells a wrong temperature: its flips lean one way.
 distance: root of the weighted mean square of published minus own log-probabilities, centred, weights = published probabilities.
 chosen: |published - own| log-probability of the chosen token (published in 1/1024 nat).
-excess: how far the chosen token is outside the mask (top-k, top-p, min-p) under the validator's numbers, in nats; 0 inside.
+excess: how far the chosen token is outside the mask (top-k, top-p, min-p) under the validator's numbers, in nats; 0 inside,
+and 0 where penalties hide from the validator which tokens the mask keeps.
 sure: the validator's log-probability of its likeliest token. Where a model is sure, all numbers agree and say little.
 Source: Token-DiFR (arXiv 2511.20621) for replay; lead with its sign, and the gap beside it, are ours (decision 012).
 """
@@ -28,6 +29,7 @@ LEAD, GAP, DISTANCE, CHOSEN, EXCESS, SURE = range(6)
 COLUMNS = ("lead", "gap", "distance", "chosen", "excess", "sure")
 CAP = 5.0  # nats; beyond it a number says no more
 ROW_TOP = 64  # candidates a validator asks its engine for
+_EPSILON = 1e-9  # what rounding may do to a sum of logarithms
 _FLOOR = -255 / TOP_STEPS_PER_NAT  # a published log-probability this low says only 'very low'
 
 
@@ -60,15 +62,39 @@ def _replay(
     counts = tape.output_counts(before, ids) if params.presence_milli or params.frequency_milli else None
     scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
     free = tape.scores(logprobs, replace(params, top_k=0, top_p_milli=1000, min_p_milli=0), noise, counts) * scale
-    masked = np.asarray(tape.scores(logprobs, params, noise, counts) * scale)
     plain = free - noise * scale
+    ranked = _ranked(chosen, row, plain, params, before)
+    above, known = int(np.count_nonzero(ranked)), ranked.copy()
+    known[chosen] = True
+    masked = np.full(len(ids), -np.inf)
+    masked[known] = tape.scores(logprobs[known], params, noise[known], None if counts is None else counts[known]) * scale
     inside = np.isfinite(masked)
-    excess = 0.0 if inside[chosen] else float(plain[inside].min() - plain[chosen])
+    whole = ranked.all() or above >= max(params.top_k, 1)  # else some that the mask keeps are unseen, and its floor is not known
+    excess = 0.0 if inside[chosen] or not whole else float(plain[inside].min() - plain[chosen])
     masked[chosen] = -np.inf
     best = int(np.argmax(masked))
     if not np.isfinite(masked[best]):
         return (CAP, -CAP), excess  # nobody else is inside the mask
     return (float(free[chosen] - masked[best]), float(plain[best] - plain[chosen])), excess
+
+
+def _ranked(
+    chosen: int, row: Mapping[int, float], plain: Floats, params: Params, before: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Which candidates' rank in the whole vocabulary is known (TAPE.md, section 6): no unseen token lies above these.
+
+    Penalties move tokens, so the best of a row need not be the best of the vocabulary. An unseen token has at most the
+    smallest value of the row (the chosen one apart, which may have been appended), plus what a negative penalty adds.
+    """
+    everything = np.ones(len(row), dtype=np.bool_)
+    penalties = params.presence_milli or params.frequency_milli
+    masks = params.top_k or params.top_p_milli < 1000 or params.min_p_milli
+    if not (penalties and masks and params.temperature_milli) or len(row) == 1:
+        return everything
+    unseen = [token for token in dict.fromkeys(before) if token not in row]
+    lift = tape.penalised(np.zeros(len(unseen)), params, tape.output_counts(before, unseen)).max(initial=0.0)
+    highest = min(value for at, value in enumerate(row.values()) if at != chosen) + lift
+    return np.asarray(plain > highest + _EPSILON, dtype=np.bool_)
 
 
 def _numbers(position: Position, row: Mapping[int, float]) -> tuple[float, float]:

@@ -200,6 +200,8 @@ MUTANTS = (
     Mutant("answers: two to one request", "p2p/peer/executor.py",
            "if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:", "if False:"),
     Mutant("answers: more than there are places for", "p2p/peer/admission.py", "if len(self._keys) >= self.most:", "if False:"),
+    Mutant("unseen tokens under penalties are forgotten", V + "statistics.py",
+           "dtype=np.bool_)\n    penalties =", "dtype=np.bool_)\n    return everything\n    penalties ="),
 )
 
 MONEY = ("tests/ledger/money/test_price.py", "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")

@@ -1,0 +1,63 @@
+"""Penalties together with masks: what a validator's 64 candidates cannot show is held against nobody, what they show is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from p2p.base.keys import digest
+from p2p.base.types import Params
+from p2p.verification import tape
+from p2p.verification.artifact import Position
+from p2p.verification.statistics import EXCESS, LEAD, ROW_TOP, Floats, answer_facts
+
+VOCABULARY, LENGTH = 400, 400
+MASKS = (
+    Params(1000, 64), Params(1000, 20), Params(1000, 64, 0, 500), Params(700, 20, 0, 900), Params(1000, 0, 50),
+    Params(1000, 50, 20, 950),
+)
+PENALTIES = ((0, 2000), (2000, 2000), (500, 0), (0, 300), (-300, 50), (0, -20), (-2000, 0), (2000, -100))
+LOSS = 0.5  # nats: beyond it a lead or an excess is proof
+
+
+def play(params: Params, chooses: Callable[[Params], Params] = lambda params: params) -> Floats:
+    """Facts of an answer whose validator has the executor's own logits. chooses: what the executor samples with instead."""
+    random, seed = np.random.default_rng(7), digest(b"penalties")
+    base = random.permutation(-1.1 * np.log(np.arange(1, VOCABULARY + 1)))
+    ids, before = np.arange(VOCABULARY), list[int]()
+    positions, rows = list[Position](), list[Mapping[int, float]]()
+    for index in range(LENGTH):
+        logits = base + random.normal(size=VOCABULARY)
+        logprobs = logits - np.log(np.exp(logits).sum())
+        noise = tape.gumbel_row(seed, index, VOCABULARY)
+        token = int(np.argmax(tape.scores(logprobs, chooses(params), noise, tape.output_counts(before, ids))))
+        best = [int(i) for i in np.argsort(-logprobs)[:ROW_TOP]]
+        rows.append({i: float(logprobs[i]) for i in dict.fromkeys([*best, token])})
+        positions.append(Position(token, float(logprobs[token]), tuple((i, float(logprobs[i])) for i in best[:8]), -1.0))
+        before.append(token)
+    return answer_facts(positions, rows, params, seed)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("penalties", PENALTIES)
+def test_no_honest_token_loses_or_stands_outside(mask: Params, penalties: tuple[int, int]) -> None:
+    """Equal bits on both sides, so any loss at all would be the rule's fault, not the executor's."""
+    facts = play(replace(mask, presence_milli=penalties[0], frequency_milli=penalties[1]))
+    assert facts[:, LEAD].min() >= 0
+    assert facts[:, EXCESS].max() == 0
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_penalties_that_were_left_out_are_proof(mask: Params) -> None:
+    facts = play(replace(mask, frequency_milli=300), lambda params: replace(params, frequency_milli=0))
+    assert facts[:, LEAD].min() < -LOSS
+
+
+@pytest.mark.parametrize("mask", [m for m in MASKS if m.top_k != ROW_TOP])
+def test_a_mask_that_was_left_out_is_proof(mask: Params) -> None:
+    """With few words penalised the k best are seen, and the floor is known."""
+    facts = play(replace(mask, presence_milli=100), lambda params: replace(params, top_k=0, top_p_milli=1000, min_p_milli=0))
+    assert facts[:, EXCESS].max() > LOSS
