@@ -104,9 +104,7 @@ def _check_plain(value: object) -> None:
         elif kind is list:
             todo += item
         elif kind is dict:
-            if any(type(key) is not str for key in item):  # for text keys, length-first and bytewise order are the same order
-                raise RemoteProtocolError("a map's keys are text on this wire", field="frame", code="cbor")
-            todo += item.values()
+            todo += item.values()  # its keys are text (check_heads), for which length-first and bytewise order are the same
         else:
             raise RemoteProtocolError(f"{kind.__name__} does not exist on this wire", field="frame", code="cbor")
 
@@ -126,16 +124,19 @@ _BYTES_8 = 0x58  # a byte string whose length is one byte: every hash, key and s
 
 
 def check_heads(data: bytes, items: int) -> None:
-    """Bound nesting and the number of items before the decoder makes an object of any, and refuse tags before it obeys them.
+    """Bound nesting and the number of items before the decoder makes an object of any, and refuse tags before it obeys them. Map keys must be
+    text: hashes of numbers and of arrays of them have no secret, so anybody could choose keys that collide, and a dict of those is quadratic.
 
     Walks heads only, with a stack of open item counts. A container is refused by the number it announces, so the walk itself is never
     longer than `items` steps.
     """
-    open_above: list[int] = []
-    at, left, size = 0, 1, len(data)
+    open_above: list[tuple[int, bool]] = []
+    at, left, size, in_map = 0, 1, len(data), False
     left_to_announce = items - 1
     while left and at < size:
         head = data[at]
+        if in_map and not left & 1 and head >> 5 != 3:  # keys and values take turns, and an even number is left before a key
+            raise RemoteProtocolError("a map's keys are text on this wire", field="frame", code="cbor")
         step = _STEPS[head]
         if step:
             at += step
@@ -153,18 +154,19 @@ def check_heads(data: bytes, items: int) -> None:
             if major in (2, 3):
                 at += argument
             elif argument:
-                open_above.append(left - 1)
+                open_above.append((left - 1, in_map))
                 if len(open_above) > MAX_DEPTH:
                     raise RemoteProtocolError(f"nested deeper than {MAX_DEPTH}", field="frame", code="cbor")
                 if argument > size:
                     raise RemoteProtocolError("more items announced than bytes sent", field="frame", code="cbor")
-                left = argument * (2 if major == 5 else 1)
+                in_map = major == 5
+                left = argument * (2 if in_map else 1)
                 left_to_announce -= left
                 if left_to_announce < 0:
                     raise RemoteProtocolError(f"more than {items} items, which no message of this kind has", field="frame", code="too_large")
                 continue
         left -= 1
         while not left and open_above:
-            left = open_above.pop()
+            left, in_map = open_above.pop()
     if left or at != size:
         raise RemoteProtocolError("truncated, or bytes after the end", field="frame", code="cbor")

@@ -34,8 +34,7 @@ class ModelSpec(Message, frozen=True):
     profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
     kernels_apart_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
     (`python -m p2p.lab.measure.apart`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which its price never goes; 0 = a hundred
-    times price_micro.
-    (`python -m p2p.lab.measure.apart`); 0 = not known, nobody is barred for it. vocabulary: token ids are below it; an answer with others could be
+    times price_micro. vocabulary: token ids are below it; an answer with others could be
     scored by nobody. The default is what an artifact's rows can hold. eos_ids: the ids that end an answer.
     """
 

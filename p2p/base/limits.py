@@ -1,4 +1,6 @@
-"""Every bound in one place. Law: no queue, frame, count or wait elsewhere has a number of its own; relations hold."""
+"""Every bound in one place. Law: what others may take of us, and how long they may make us wait, has its number here; relations hold. The pace of a
+module's own loop, and the grain of its own bookkeeping, stand beside their use.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +105,8 @@ MAX_RPC_ITEMS: Final = 4096  # fields of one gossip RPC, those of its messages a
 MAX_CONTROL_TOPICS: Final = 32  # GRAFT, PRUNE, IHAVE or subscriptions of one RPC
 MAX_MESSAGE_IDS: Final = 2048  # wanted or offered in one RPC
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
+IWANT_REPEATS: Final = 2  # a message goes to one peer so often for its asking
+MAX_RECORDS_KEPT: Final = 1024  # signed records of peers, known to be good
 MAX_PRUNE_BACKOFF_S: Final = 60
 MAX_DHT_MESSAGE: Final = 64 * KIB
 MAX_DHT_PEERS: Final = 21  # named in one answer: a bucket's twenty, and who was asked for
@@ -154,7 +158,7 @@ PING_INTERVAL_S: Final = 5.0
 PING_TIMEOUT_S: Final = 4.0
 PING_MISSES: Final = 2
 BAN_S: Final = 60.0
-IGNORED_S: Final = 5.0  # what was ignored is not judged again for so long when the same peer brings it
+IGNORED_S: Final = 2.0  # what was ignored is not judged again for so long when the same peer brings it; its third IHAVE of it is later
 MAX_REFUSED_S: Final = 3600  # a peer that says Goodbye is left alone as long as it says, and no longer than this
 BOOK_SAVE_S: Final = 5.0
 FULL_S: Final = 15.0  # who is told that there is no room tries again after so long
@@ -175,6 +179,9 @@ ENGINE_WATCH_S: Final = 2.0  # between two looks at whether it answers
 ENGINE_RETEST_S: Final = 30.0  # before an ML node that failed its test is tested again
 ENGINE_STOP_TIMEOUT_S: Final = 10.0
 SCORE_TIMEOUT_S: Final = 120.0
+CONTROL_ANSWER_S: Final = 20.0  # a question on the control socket has its answer by then
+CONTROL_LINE_S: Final = 5.0  # and has come as a whole by then
+MAX_ANSWERS_PER_VISIT: Final = 1024  # of history, asked of one peer or given to one, before another has its turn
 VISIT_START_S: Final = 5.0  # what may be waited for history at a visit before any of it came, while others could be asked
 VISIT_ANSWER_S: Final = 0.5  # more for each answer that proved right
 AVOID_S: Final = 60.0  # who gave false history is not asked for so long, nor who was slow once
@@ -187,24 +194,31 @@ SLICE_S: Final = 0.003  # of a block's work at a stretch; then everybody else ha
 
 class Budget(NamedTuple):
     """What may be taken of one thing: by one peer, by one address group (/24 of IPv4, /56 of IPv6), by all together. shed: what goes first when
-    it is used up. Peers at 127.0.0.1 and ::1 are of no group: they are this machine."""
+    it is used up. floor: what each peer has for itself, outside group and total. Peers at 127.0.0.1 and ::1 are of no group: they are this
+    machine."""
 
     peer: int
     group: int
     total: int
     shed: str
+    floor: int = 0
 
 
 _FOR_US = "; the last quarter of the total is for what we asked for ourselves"
+PEER_FLOOR: Final = 256 * KIB  # bytes that each connection may have waiting, whatever others do; with all connections 32 MiB
+MAX_WANTED_PEERS: Final = 16  # that get every message, besides the mesh
+UNREAD_S: Final = 10.0  # a peer that takes no message for so long while some wait for it is let go
 BUDGETS: Final = {
-    "unparsed bytes": Budget(MAX_UNREAD, 24 * MIB, 64 * MIB, "the newest frame that a stranger began; a frame that we asked for waits" + _FOR_US),
-    "outgoing bytes": Budget(4 * MIB, 16 * MIB, 64 * MIB, "the newest gossip for a peer that does not read"),
+    "unparsed bytes": Budget(
+        MAX_UNREAD, 12 * MIB, 64 * MIB, "the newest frame that a stranger began; a frame that we asked for waits" + _FOR_US, PEER_FLOOR,
+    ),
+    "outgoing bytes": Budget(4 * MIB, 12 * MIB, 64 * MIB, "the newest gossip for a peer that does not read; soon its connection", PEER_FLOOR),
     "half open": Budget(16, 32, 64, "the oldest socket without a key of the group that has most"),
     "connections": Budget(1, MAX_CONNECTIONS // 2, MAX_CONNECTIONS, "who does not greet; then the youngest of the largest group" + _FOR_US),
     "handshakes": Budget(10, 15, 30, "none: a socket waits its turn, of so many a second, as long as it may be half open"),
     "streams": Budget(MAX_INBOUND_STREAMS_PER_PEER, 256, 1024, "the newest"),
     "requests": Budget(200, 400, 2000, "the newest stream, of so many a second"),
-    "work ms": Budget(400, 600, 1500, "gossip and streams of who is over: CPU spent on it in a second"),
+    "work ms": Budget(200, 300, 600, "gossip and streams of who is over: CPU spent on it in a second"),
     "wanted bytes": Budget(2 * MIB, 4 * MIB, 8 * MIB, "the rest of an IWANT: bytes sent for it in a second"),
 }
 
@@ -219,6 +233,7 @@ assert PING_TIMEOUT_S < PING_INTERVAL_S
 assert START_POLL_S < START_WAIT_S < FIRST_TOKEN_TIMEOUT_S
 assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
 assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
+assert all(4 * b.group <= b.total - b.total // 4 for b in BUDGETS.values() if b.floor)
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP
 assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS
 assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S

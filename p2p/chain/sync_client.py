@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError, StorageError, Unavailable
+from p2p.base.limits import MAX_ANSWERS_PER_VISIT
 from p2p.base.types import VERSION
 from p2p.chain.checkpoint import Anchor, check_proved
 from p2p.chain.history_sources import Sources
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ASK_EVERY_S = 1.0
-MAX_ANSWERS_PER_VISIT = 1024
 SNAPSHOT_EPOCHS = 3  # so many epochs behind, a snapshot is quicker than the blocks
 
 

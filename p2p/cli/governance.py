@@ -74,7 +74,7 @@ def _change(options: argparse.Namespace) -> Change:
 
 def _parts(text: str) -> tuple[Any, ...]:
     """Names of stacks, or ids of tokens."""
-    return tuple(int(part) if part.isdecimal() else part for part in text.split(",") if part)
+    return tuple(_whole(part) if part.isdecimal() else part for part in text.split(",") if part)
 
 
 def _fields(words: list[str], like: object) -> tuple[tuple[str, Any], ...]:

@@ -106,12 +106,14 @@ async def _check(case: Case, genesis: Genesis | None, opened: Opened, profile: P
     eos_ids = await opened.eos_ids()
     prompt_tokens = await engine.tokenize_chat(case.prompt)
     seed = tape.tape_seed(case.beacon, header.inference_id, case.request.client_nonce)
+    if genesis is not None and all(model.model != case.request.model for model in genesis.models):
+        result.notes.append("the genesis file has not this model: its hashes are the answer's own word")
     wrong = inspection.exact_problem(case, _spec(case, genesis, opened), seed, eos_ids, prompt_tokens)
     if opened.vocabulary is None:
         result.notes.append("no tokenizer.json here (--tokenizer): the text signed for was not compared with the tokens")
     elif text_hash(opened.vocabulary.text(case.artifact.tokens)) != case.finish.text_hash:
         result.problems.append("the text signed for is not that of the committed tokens")
-    if not case.artifact.tokens:
+    if wrong is not None or not case.artifact.tokens:  # before the prefill: an engine refuses ids that the model has not
         result.report = refused(wrong or "the answer is empty")
         return
     rows = await engine.score(prompt_tokens, case.artifact.tokens, ROW_TOP)
@@ -119,7 +121,7 @@ async def _check(case: Case, genesis: Genesis | None, opened: Opened, profile: P
     stream = TextStream(opened.vocabulary or Vocabulary(()))
     result.texts = [stream.add(token) for token in case.artifact.tokens]
     ppm = genesis.checks.false_alarm_ppm if genesis else FALSE_ALARM_PPM
-    result.report = refused(wrong) if wrong is not None else inspection.judged(case, rows, noise, ppm, equal=equal)
+    result.report = inspection.judged(case, rows, noise, ppm, equal=equal)
 
 
 # -- where things come from ---------------------------------------------------------------------------------------

@@ -317,9 +317,9 @@ async def _follow(
             if spec.on_proof is not None:
                 spec.on_proof(Proof(VERSION, spec.prompt, signed, accepted, frame.finish, frame.artifact, tuple(tokens), "".join(text)))
             await drawn.settle(question, peer)
-            if drawn.price_micro is not None and spec.known_prices is not None:
-                spec.known_prices.keep(spec.model, drawn.price_micro)
             problems = check_receipt(spec, signed, accepted, frame, tokens, "".join(text), drawn=drawn) + way.problems(frame)
+            if not problems and drawn.price_micro is not None and spec.known_prices is not None:
+                spec.known_prices.keep(spec.model, drawn.price_micro, drawn.height)
             receipt = summary(signed, accepted, frame, peer, problems, drawn.known, way.passed_over(streamed_by(frame)))
             yield {"event": "done", "receipt": receipt, "text": "".join(text)}
             return

@@ -12,30 +12,34 @@ from p2p.base.limits import MAX_MODEL_NAME
 from p2p.ledger.money.price import MAX_PRICE
 
 MAX_KEPT = 256  # models
-_MAX_BYTES = MAX_KEPT * (6 * MAX_MODEL_NAME + 32)
+_MAX_BYTES = MAX_KEPT * (6 * MAX_MODEL_NAME + 64)
 
 
 class KnownPrices:
-    """In `file`, JSON: model -> micro-credits. Where it cannot be written, the genesis file's prices are what is known."""
+    """In `file`, JSON: model -> micro-credits and the height of the draw with which they were proved. Where it cannot be written, the genesis file's
+    prices are what is known."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def get(self, model: str) -> int | None:
-        return self._read().get(model)
+        return self._read().get(model, (None, 0))[0]
 
-    def keep(self, model: str, price_micro: int) -> None:
+    def keep(self, model: str, price_micro: int, height: int = 0) -> None:
+        """Not from an older height than the last one: a peer may show an old tip, and a price that was true then."""
         known = self._read()
-        known.pop(model, None)
+        if height < known.pop(model, (0, 0))[1]:
+            return
         kept = dict(list(known.items())[-(MAX_KEPT - 1):])
         with suppress(FolkmootError):  # a read-only folder
-            write_file(self._file, json.dumps({**kept, model: price_micro}).encode(), field="dir")
+            write_file(self._file, json.dumps({**kept, model: (price_micro, height)}).encode(), field="dir")
 
-    def _read(self) -> dict[str, int]:
+    def _read(self) -> dict[str, tuple[int, int]]:
         try:
             found = json.loads(read_file(self._file, _MAX_BYTES, field="dir"))
         except (FolkmootError, ValueError, RecursionError):
             return {}
         if not isinstance(found, dict):
             return {}
-        return {model: price for model, price in found.items() if isinstance(price, int) and type(price) is not bool and 1 <= price <= MAX_PRICE}
+        rows = {model: row for model, row in found.items() if isinstance(row, list) and [type(part) for part in row] == [int, int]}
+        return {model: (price, height) for model, (price, height) in rows.items() if 1 <= price <= MAX_PRICE}

@@ -33,7 +33,7 @@ class NetworkFile:
             raise ConfigError(f"{self.source} names no genesis file; give it with --genesis", field="genesis")
         file = given or self.source.parent / self.genesis_file
         found = load_genesis(file)
-        if hashlib.sha256(encode(found)).hexdigest() != self.genesis_sha256 or found.name != self.network:
+        if hashlib.sha256(encode(found)).hexdigest() != self.genesis_sha256 or self.network not in (found.name, found.network):
             raise ConfigError(f"{file} is not the genesis of {self.network!r}: {self.source} names another hash", field="genesis")
         return found
 

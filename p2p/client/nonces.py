@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from p2p.base.errors import FolkmootError
-from p2p.base.files import FILE_MODE, make_folder, read_file, write_file
+from p2p.base.files import FILE_MODE, make_folder, read_file
 
 MAX_NONCE = (1 << 64) - 1
 
@@ -32,10 +32,19 @@ class Nonces:
         except FolkmootError:
             return 0
 
-    def lower(self, account: bytes, nonce: int) -> None:
-        """It is proved that the chain knows none above `nonce`: go on from there, else nothing that is signed here would be taken."""
-        with contextlib.suppress(FolkmootError):
-            write_file(self._directory / account.hex(), f"{nonce:020d}\n".encode(), field="dir")
+    def lower(self, account: bytes, nonce: int, seen: int) -> None:
+        """It is proved that the chain knows none above `nonce`: go on from there, else nothing that is signed here would be taken. seen: the last one
+        when that was asked; where another command has gone on meanwhile, what it took stays taken."""
+        try:
+            file = os.open(self._directory / account.hex(), os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            if _locked(file) == seen:
+                with contextlib.suppress(OSError):
+                    os.pwrite(file, f"{nonce:020d}\n".encode(), 0)
+        finally:
+            os.close(file)
 
     def take(self, account: bytes, offered: int, choose: Callable[[int], int] = lambda lowest: lowest) -> int:
         """A nonce of `account` from `offered` (what the peer says) and what was taken before; choose: may go up from the lowest. What it raises

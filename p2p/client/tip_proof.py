@@ -130,7 +130,7 @@ async def next_nonce(prover: Prover, ground: Ground, account: bytes, nonces: Non
         return offered
     high = (await prover.account(ground.facts, account)).nonce_high
     if nonces is not None and last > high + MAX_NONCE_AHEAD // 2:
-        nonces.lower(account, high)
+        nonces.lower(account, high, last)
     return high + 1
 
 

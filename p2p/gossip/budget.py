@@ -1,8 +1,8 @@
 """What each unknown may take of us: by peer, by address group, in all. Law: no count here is ever above its limit, and nothing is kept of who
 holds nothing.
 
-Pure: the caller passes the time. Rule BUDGET-1: what one peer takes never keeps another group out, as a group has at most a share of the
-total. BUDGET-2: the last quarter of a total is for what we asked for ourselves, so strangers cannot stop our own questions.
+Pure: the caller passes the time. Rule BUDGET-1: each peer has a floor that no other can take; beyond it, one group has at most a quarter of what
+strangers may have together. BUDGET-2: the last quarter of a total is for what we asked for ourselves, so strangers cannot stop our own questions.
 GROUP-1: 127.0.0.1 and ::1 are this machine and of no group; every other address is, those of 127.0.0.0/8 included.
 """
 
@@ -52,22 +52,27 @@ class Ledger:
             if self.settle is None or not self._fits(peer, group, amount, ours):
                 self.shed += 1
                 return False
-        self._peers[peer] = self._peers.get(peer, 0) + amount
-        if group:
-            self._groups[group] = self._groups.get(group, 0) + amount
-        self.used += amount
+        self._add(peer, group, amount)
         self.most = max(self.most, self.used)
         return True
 
     def give(self, peer: str, group: str, amount: int = 1) -> None:
         """Give back what was taken."""
-        for table, name in ((self._peers, peer), (self._groups, group)):
-            if name in table:
-                table[name] -= amount
-                assert table[name] >= 0
-                if not table[name]:
-                    del table[name]
-        self.used -= amount
+        self._add(peer, group, -amount)
+
+    def _add(self, peer: str, group: str, amount: int) -> None:
+        shared = self._shared(peer, amount)
+        for table, name, change in ((self._peers, peer, amount), (self._groups, group, shared if group else 0)):
+            table[name] = table.get(name, 0) + change
+            assert table[name] >= 0
+            if not table[name]:
+                del table[name]
+        self.used += shared
+
+    def _shared(self, peer: str, amount: int) -> int:
+        """By how much what is counted in the group and in all changes when `peer` takes `amount` more: its floor is its own."""
+        held, floor = self._peers.get(peer, 0), self.budget.floor
+        return max(0, held + amount - floor) - max(0, held - floor)
 
     @contextmanager
     def held(self, peer: str, group: str) -> Iterator[bool]:
@@ -88,10 +93,14 @@ class Ledger:
         return {"used": self.used, "most": self.most, "of": b.total, "by_peer": b.peer, "by_group": b.group, "refused": self.shed}
 
     def _fits(self, peer: str, group: str, amount: int, ours: bool) -> bool:
-        b = self.budget
+        b, shared = self.budget, self._shared(peer, amount)
+        if self._peers.get(peer, 0) + amount > b.peer:
+            return False
+        if shared <= 0:
+            return True
         total = b.total if ours else b.total - b.total // 4
-        in_group = self._groups.get(group, 0) + amount <= b.group if group else True
-        return in_group and self._peers.get(peer, 0) + amount <= b.peer and self.used + amount <= total
+        in_group = self._groups.get(group, 0) + shared <= b.group if group else True
+        return in_group and self.used + shared <= total
 
 
 class Flow:
@@ -123,6 +132,10 @@ class Flow:
     def owed(self, peer: str, now: float) -> float:
         """What `peer` has spent beyond its share."""
         return max(0.0, -self._left("p/" + peer, self.budget.peer, now))
+
+    def is_over(self, peer: str, now: float) -> bool:
+        """Whether `peer` alone has spent its share, whatever others did."""
+        return self._left("p/" + peer, self.budget.peer, now) <= 0
 
     def status(self) -> dict[str, object]:
         b = self.budget

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S
+from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, UNREAD_S
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of
 
 MARK = "_folkmoot_door"  # under which the library's objects carry what is ours
@@ -38,10 +38,11 @@ class _Knock:
 class Intake:
     """The unparsed bytes of one connection: those in the multiplexer's buffers, estimated from above, and those of begun frames."""
 
-    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "group", "peer")
+    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "_wanted", "group", "peer")
 
-    def __init__(self, ledger: Ledger, muxed: Any, peer: str, group: str) -> None:
-        self._ledger, self._muxed, self.peer, self.group = ledger, muxed, peer, group
+    def __init__(self, ledger: Ledger, muxed: Any, peer: str, group: str, wanted: Callable[[], bool] = lambda: False) -> None:
+        """wanted: whether we want this connection ourselves (a validator's, one that we dialled)."""
+        self._ledger, self._muxed, self.peer, self.group, self._wanted = ledger, muxed, peer, group, wanted
         self._charged = self._guess = 0
 
     def attach(self, charge: Callable[[Any, str, str], None]) -> None:
@@ -59,7 +60,7 @@ class Intake:
         wanted = -(-self._guess // _STEP) * _STEP
         if wanted <= self._charged:
             self._give(self._charged - wanted)
-        elif self._ledger.take(self.peer, self.group, wanted - self._charged):
+        elif self._ledger.take(self.peer, self.group, wanted - self._charged, ours=self._wanted()):
             self._charged = wanted
         else:
             raise TooMuchUnread
@@ -91,17 +92,31 @@ class Intake:
 
 @dataclass(slots=True)
 class Waiting:
-    """The bytes that wait for one peer to read them."""
+    """The bytes that wait for one peer to read them. stuck: called when it has taken none for UNREAD_S while some waited."""
 
     ledger: Ledger
     peer: str
     group: str
+    stuck: Callable[[], None]
+    messages: int = 0
+    _moved_at: float = 0.0
 
-    def take(self, amount: int) -> bool:
-        return self.ledger.take(self.peer, self.group, amount, ours=True)
+    def take(self, amount: int, now: float) -> bool:
+        if not self.messages:
+            self._moved_at = now
+        elif now > self._moved_at + UNREAD_S:
+            self.stuck()
+            return False
+        if not self.ledger.take(self.peer, self.group, amount, ours=True):
+            return False
+        self.messages += 1
+        return True
 
-    def give(self, amount: int) -> None:
+    def give(self, amount: int, now: float) -> None:
+        """One message left the queue."""
         self.ledger.give(self.peer, self.group, amount)
+        self.messages -= 1
+        self._moved_at = now
 
 
 class Door:
@@ -201,8 +216,19 @@ class Door:
         """The intake of a connection; one is made where there is none."""
         found = self._intakes.get(id(muxed))
         if found is None:
-            found = self._intakes[id(muxed)] = Intake(self.budgets.unparsed, muxed, str(muxed.peer_id), group_of(host))
+            found = self._intakes[id(muxed)] = Intake(
+                self.budgets.unparsed, muxed, str(muxed.peer_id), group_of(host), lambda: self.wants(str(muxed.peer_id)),
+            )
         return found
+
+    def wants(self, peer: str) -> bool:
+        return self.valued(peer) or self.chosen(peer)
+
+    def pace_s(self, peer: str) -> float:
+        """How long the next frame of `peer` waits: until the CPU it owes is its share again. Nothing for whom the node values."""
+        if self.valued(peer):
+            return 0.0
+        return self.budgets.work.owed(peer, trio.current_time()) / self.budgets.work.budget.peer
 
     def sweep(self) -> None:
         """Forget the intakes of connections that are gone; their readers hold them until they end."""

@@ -31,6 +31,7 @@ from libp2p.pubsub.validators import signature_validator
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.limits import (
     FRAME_TIMEOUT_S,
+    IWANT_REPEATS,
     MAX_CONTROL_TOPICS,
     MAX_GOSSIP,
     MAX_MESSAGE_IDS,
@@ -48,7 +49,6 @@ from p2p.gossip.score import Ignored
 log = logging.getLogger(__name__)
 Judge = Callable[[str, Any], Outcome]  # (forwarder, message), the signature is good
 
-_IWANT_REPEATS: Final = 2
 _WAIT_FOR_ROOM_S: Final = 0.05
 _OWING_S: Final = 0.25
 _SEQNO_BYTES: Final = 8  # as all libraries make it
@@ -218,7 +218,9 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         connections = self.host.get_network().get_connections(peer_id)
         if queue is not None:
             host = host_of(connections[0].muxed_conn) if connections else None
-            count_queue(queue, Waiting(self._door.budgets.outgoing, str(peer_id), group_of(host)))
+            count_queue(queue, Waiting(
+                self._door.budgets.outgoing, str(peer_id), group_of(host), lambda: self._door.leaving.add(str(peer_id)),
+            ))
 
     # -- control messages
 
@@ -250,7 +252,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         for name in list(dict.fromkeys(names))[:MAX_MESSAGE_IDS]:
             id_ = safe_bytes_from_hex(name)
             message = self.router.mcache.get(id_) if id_ is not None else None
-            if message is None or id_ is None or self._given.get((peer, id_), 0) >= _IWANT_REPEATS:
+            if message is None or id_ is None or self._given.get((peer, id_), 0) >= IWANT_REPEATS:
                 continue
             if not flow.allows(peer, group, now, valued=valued):
                 break

@@ -42,6 +42,7 @@ from p2p.base.limits import (
     LIBRARY_STREAM_S,
     MAX_CONNECTIONS,
     MAX_PEER_RECORD,
+    MAX_RECORDS_KEPT,
     MAX_STREAM_WINDOW,
     OUTBOUND_QUEUE,
 )
@@ -54,7 +55,6 @@ from p2p.gossip.reach import DialPolicy
 VERSION: Final = "0.8.1"
 _RECORD_CHECK_S: Final = 600.0  # a signed record that was good is good again this long
 _RECORD_SEND_S: Final = 5.0  # our own record is not renewed more often
-_MAX_CACHED: Final = 1024
 _MARK: Final = "_folkmoot_guarded"
 log = logging.getLogger(__name__)
 
@@ -150,17 +150,17 @@ def _bound_outbound_queues() -> None:
         if waiting is None:
             return bool(stock_push(self, rpc, priority))
         size = rpc.ByteSize()
-        if not waiting.take(size):
+        if not waiting.take(size, trio.current_time()):
             return False
         if not stock_push(self, rpc, priority):
-            waiting.give(size)
+            waiting.give(size, trio.current_time())
             return False
         return True
 
     def pop(self: Any) -> Any:
         rpc, waiting = stock_pop(self), self.__dict__.get(MARK)
         if rpc is not None and waiting is not None:
-            waiting.give(rpc.ByteSize())
+            waiting.give(rpc.ByteSize(), trio.current_time())
         return rpc
 
     def close(self: Any) -> None:
@@ -239,7 +239,7 @@ def _cache_signed_records() -> None:
 
 
 def _bound(table: OrderedDict[Any, Any]) -> None:
-    while len(table) > _MAX_CACHED:
+    while len(table) > MAX_RECORDS_KEPT:
         table.popitem(last=False)
 
 
@@ -322,12 +322,12 @@ def guard_streams(host: Any, door: Door, admit: Callable[[str], bool], report: R
         too_many = not budgets.requests.allows(peer, group, now, valued=valued)
         owes = too_many or not budgets.work.allows(peer, group, now, valued=valued)
         with budgets.streams.held(peer, group) as has_place:
-            budgets.requests.spend(peer, group, 1, now, valued=valued)
             if owes or not has_place or not admit(peer):
-                if too_many and not valued:
+                if too_many and not valued and budgets.requests.is_over(peer, now):  # its own doing, not its neighbours'
                     report(peer, StreamLimit("more streams in a second than any honest peer opens"))
                 await reset_quietly(stream)
                 return
+            budgets.requests.spend(peer, group, 1, now, valued=valued)  # what was refused costs its neighbours nothing
             try:
                 await inner(stream)
             except Exception as error:  # the boundary this file exists for; trio.Cancelled passes

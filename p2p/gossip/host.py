@@ -40,6 +40,7 @@ from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
+from p2p.gossip.wanted import send_to_wanted
 
 __all__ = ["DIALLING", "Network", "NetworkConfig", "open_network", "split_address"]
 log = logging.getLogger(__name__)
@@ -172,6 +173,7 @@ async def _opened(
     trim_gossip(gossip)
     topics = {short: topic_name(config.network, short) for short in (*topic_handlers, *config.topics)}
     pubsub = GuardedPubsub(host, gossip, judge.report, judge.admits, door, allowed_topics=frozenset(topics.values()))
+    send_to_wanted(gossip, door.wants)
     for short, handler in topic_handlers.items():
         pubsub.judges[topics[short]] = judge.validator(handler)
     dht = KadDHT(host, DHTMode.SERVER if listen else DHTMode.CLIENT, max_peers_per_subnet=0)
@@ -251,13 +253,16 @@ class _Judge:
         return outcome_of
 
     def boundary(self, serve: StreamHandler, *, metered: bool = True) -> Callable[[Any], Awaitable[None]]:
-        """The exception boundary around one stream handler. metered: its CPU is counted as its peer's."""
+        """The exception boundary around one stream handler. Its CPU is counted as its peer's; metered: to its end, else until the handler says
+        that it is paid for (Stream.paid)."""
 
         async def run(raw: Any) -> None:
             intake = self._door.intake(raw.muxed_conn, guards.host_of(raw.muxed_conn))
-            stream = Stream(raw, str(raw.muxed_conn.peer_id), intake, ours=False)
-            if metered:
-                self.meter.charge(trio.lowlevel.current_task(), stream.peer, intake.group)
+            peer, task = str(raw.muxed_conn.peer_id), trio.lowlevel.current_task()
+            stream = Stream(raw, peer, intake, ours=False, pace_s=lambda: self._door.pace_s(peer))
+            self.meter.charge(task, peer, intake.group)
+            if not metered:
+                stream.on_paid = lambda: self.meter.release(task)
             try:
                 await serve(stream)
             except Exception as error:  # the supervisor's edge: a handler's failure ends its stream, never the host

@@ -21,15 +21,22 @@ class Meter(trio.abc.Instrument):
         """From the next step on, what `task` does is for `peer`."""
         self._payers[task] = (peer, group)
 
-    def task_exited(self, task: trio.lowlevel.Task) -> None:
+    def release(self, task: trio.lowlevel.Task) -> None:
+        """From now on what `task` does is nobody's: it is paid for otherwise."""
         self._payers.pop(task, None)
 
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        """Trio tells of it before the end of the last step."""
+        self._settle(self._payers.pop(task, None))
+
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task in self._payers:
-            self._begun = time.thread_time()
+        self._begun = time.thread_time() if task in self._payers else 0.0
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        payer = self._payers.get(task)
-        if payer is not None and self._begun:
-            spent_ms, self._begun = (time.thread_time() - self._begun) * 1000, 0.0
+        self._settle(self._payers.get(task))
+
+    def _settle(self, payer: tuple[str, str] | None) -> None:
+        begun, self._begun = self._begun, 0.0
+        if payer is not None and begun:
+            spent_ms = (time.thread_time() - begun) * 1000
             self._door.budgets.work.spend(*payer, spent_ms, trio.current_time(), valued=self._door.valued(payer[0]))

@@ -2,7 +2,8 @@
 
 A frame is an unsigned varint length and that many bytes. Rule FRAME-1: the length is refused before any of the body is
 kept. FRAME-2: a library error of any kind becomes Unavailable: the peer or the way to it is gone. FRAME-3: a frame that has begun takes its
-announced size from the peer's unparsed bytes; without room a stranger's is refused, and one that we asked for waits unread.
+announced size from the peer's unparsed bytes; without room a stranger's is refused, and one that we asked for waits unread. FRAME-4: the next
+frame of a peer that owes CPU is read when it owes no more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _CHUNK = 65536
 _MAX_VARINT = 5  # bytes of a length below 2**35
 _WRITE = 64 * 1024
 _WAIT_FOR_ROOM_S = 0.05
+_PACE_S = 1.0  # between two looks at what a peer owes
 
 
 class Room(Protocol):
@@ -30,11 +32,15 @@ class Room(Protocol):
 
 
 class Stream:
-    """One bidirectional stream; `peer` is authenticated by the connection below. ours: we opened it."""
+    """One bidirectional stream; `peer` is authenticated by the connection below. ours: we opened it. pace_s: how long its next frame waits."""
 
-    __slots__ = ("_buffer", "_ended", "_ours", "_raw", "_reserved", "_room", "_sending", "peer")
+    __slots__ = ("_buffer", "_ended", "_ours", "_pace_s", "_raw", "_reserved", "_room", "_sending", "on_paid", "peer")
 
-    def __init__(self, raw: Any, peer: str, room: Room | None = None, *, ours: bool = True) -> None:
+    def __init__(
+        self, raw: Any, peer: str, room: Room | None = None, *, ours: bool = True, pace_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self.on_paid: Callable[[], None] = lambda: None
+        self._pace_s = pace_s
         self._raw = raw
         self._room = room
         self._ours = ours
@@ -59,6 +65,8 @@ class Stream:
 
     async def receive(self, *, limit: int = MAX_FRAME, timeout_s: float = FRAME_TIMEOUT_S) -> bytes:
         """The next frame. RemoteProtocolError('too_large' | 'varint'); Unavailable at end, reset, timeout."""
+        while (pause_s := self._pace_s()) > 0:
+            await trio.sleep(min(pause_s, _PACE_S))
         frame: bytes | None = None
 
         async def read() -> None:
@@ -73,6 +81,10 @@ class Stream:
         await self._guarded(read, timeout_s)
         assert frame is not None
         return frame
+
+    def paid(self) -> None:
+        """What the handler does from here on is paid for, and no more counted as the peer's CPU."""
+        self.on_paid()
 
     async def close(self) -> None:
         """Say that nothing more will be sent and let go; never raises for a peer that is already gone."""

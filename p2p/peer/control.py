@@ -20,11 +20,16 @@ from typing import Any
 
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, StorageError, Unavailable
 from p2p.base.files import failure, read_file, short_folder, write_file
-from p2p.base.limits import MAX_CONTROL_ANSWER, MAX_CONTROL_CALLERS, MAX_CONTROL_DEPTH, MAX_CONTROL_LINE
+from p2p.base.limits import (
+    CONTROL_ANSWER_S,
+    CONTROL_LINE_S,
+    MAX_CONTROL_ANSWER,
+    MAX_CONTROL_CALLERS,
+    MAX_CONTROL_DEPTH,
+    MAX_CONTROL_LINE,
+)
 
 MAX_PATH = 100  # of a Unix socket's, in bytes; the system's own limit is 108
-TIMEOUT_S = 20.0
-READ_TIMEOUT_S = 5.0
 ACCEPT_PAUSE_S = 0.2
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 _PREFIX = "folkmoot-"
@@ -109,7 +114,7 @@ def _exchange(directory: Path, line: bytes) -> bytes:
     raw = bytearray()
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT_S)
+            connection.settimeout(CONTROL_ANSWER_S)
             connection.connect(str(socket_path(directory)))
             if (user := peer_user(connection)) not in (os.geteuid(), 0, directory.stat().st_uid):
                 raise Unavailable(f"what answers in {directory} is run by user {user}, not by the folder's owner", field="dir")
@@ -117,7 +122,7 @@ def _exchange(directory: Path, line: bytes) -> bytes:
             while not raw.endswith(b"\n") and len(raw) < MAX_CONTROL_ANSWER and (chunk := connection.recv(65536)):
                 raw += chunk
     except TimeoutError as error:
-        raise Unavailable(f"the peer in {directory} does not answer within {TIMEOUT_S:.0f} s", field="dir") from error
+        raise Unavailable(f"the peer in {directory} does not answer within {CONTROL_ANSWER_S:.0f} s", field="dir") from error
     except (OSError, ValueError) as error:
         if raw:
             return bytes(raw)
@@ -181,7 +186,7 @@ async def _serve(connection: Any, handler: Handler, places: Any) -> None:
     import trio
 
     try:
-        with trio.move_on_after(TIMEOUT_S), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+        with trio.move_on_after(CONTROL_ANSWER_S), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             stream = trio.SocketStream(connection)
             line = await _line(stream)  # also a stranger's: a close before it is read would lose the answer
             if (user := peer_user(connection)) in (os.geteuid(), 0):
@@ -198,7 +203,7 @@ async def _line(stream: Any) -> bytes:
     import trio
 
     raw = bytearray()
-    with trio.move_on_after(READ_TIMEOUT_S):
+    with trio.move_on_after(CONTROL_LINE_S):
         while b"\n" not in raw and len(raw) <= MAX_CONTROL_LINE:
             chunk = await stream.receive_some(65536)
             if not chunk:

@@ -194,6 +194,7 @@ class Node:
                 await stream.close()
 
     async def _infer(self, stream: Stream, frame: Ask | Forward) -> None:
+        stream.paid()
         await self._wait_height(frame.signed_request.request.draw_height)
         if isinstance(frame, Ask):
             await self.agent.serve(stream, frame)

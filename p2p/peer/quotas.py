@@ -1,5 +1,5 @@
 """What one key may have of this peer: jobs at once, and tokens within a window of heights. Law: never more than the limit in any window of
-successive heights; what was taken and not used returns at once; what is remembered is bounded.
+successive heights, as far as it is remembered; what was taken and not used returns at once; of too many keys whoever had least is forgotten.
 """
 
 from __future__ import annotations
@@ -109,12 +109,16 @@ class Bandwidth:
                 )
 
     def _room(self) -> _Meter:
-        """A new meter. Only those that say nothing any more make room: forgetting others would forget what they had."""
+        """A new meter. Where there are too many, those that say nothing any more make room; else the one that says least and runs nothing: it gives
+        back at most that, and a thousand tiny answers close the peer to nobody."""
         if len(self._meters) >= self.keys:
             for key, meter in list(self._meters.items()):
                 meter.forget(self._height - self.limit.window)
                 if not meter.jobs and not any(meter.used.values()):
                     del self._meters[key]
         if len(self._meters) >= self.keys:
-            raise Overloaded(f"this peer serves {self.keys} of {self.who}s now; ask another", field=self.who, retry_after=self.limit.window)
+            idle = [(sum(meter.used.values()), key) for key, meter in self._meters.items() if not meter.jobs]
+            if not idle:
+                raise Overloaded(f"this peer serves {self.keys} of {self.who}s now; ask another", field=self.who, retry_after=self.limit.window)
+            del self._meters[min(idle)[1]]
         return _Meter()

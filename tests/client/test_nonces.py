@@ -56,3 +56,16 @@ def test_where_nothing_can_be_written_the_peers_word_is_taken(tmp_path: Path) ->
     (tmp_path / "file").touch()
     nonces = Nonces(tmp_path / "file")
     assert (nonces.take(A, 3), nonces.take(A, 3)) == (3, 3)
+
+
+def test_two_commands_that_lower_a_count_at_once_give_no_nonce_twice(tmp_path: Path) -> None:
+    """Both had read 5000 and both had 7 proved; the second one lowered what the first had gone on from."""
+    nonces, account = Nonces(tmp_path), b"\x01" * 32
+    nonces.take(account, 5000)
+    first, second = nonces.last(account), nonces.last(account)
+    given = []
+    for seen in (first, second):
+        nonces.lower(account, 7, seen)
+        given.append(nonces.take(account, 8))
+    assert given == [8, 9]
+    Nonces(tmp_path / "nowhere").lower(account, 7, 5000)

@@ -352,3 +352,13 @@ async def test_the_next_nonce_of_orders_is_bounded_too(peer: Liar) -> None:
     peer.says(next_nonce=MAX_U64)
     prover = Prover(peer.chain.genesis, peer.question, PEER.peer_id)
     assert await next_nonce(prover, await prover.ground(CLIENT.public, ""), CLIENT.public, None) == 1
+
+
+def test_a_price_of_an_older_draw_does_not_replace_a_newer_one(tmp_path: Path) -> None:
+    """A liar that shows an old tip proves the price of an old peak."""
+    prices = KnownPrices(tmp_path / "prices")
+    prices.keep("m", 7, 100)
+    prices.keep("m", 900, 99)
+    assert prices.get("m") == 7
+    prices.keep("m", 8, 100)
+    assert prices.get("m") == 8

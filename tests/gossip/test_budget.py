@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 import trio.testing
@@ -9,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.base.errors import Overloaded, Unavailable
-from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, Budget
+from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, UNREAD_S, Budget
+from p2p.gossip import meter
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Flow, Held, Ledger, first_to_go, group_of
-from p2p.gossip.door import Door, Intake, TooMuchUnread
+from p2p.gossip.door import Door, Intake, TooMuchUnread, Waiting
 from p2p.gossip.streams import Stream
 
 SMALL = Budget(5, 12, 40, "the newest")
@@ -47,6 +50,76 @@ def test_no_ledger_is_ever_above_a_limit(steps: list[tuple[int, str, int, bool]]
     for (peer, group), amount in held.items():
         ledger.give(peer, group, amount)
     assert (ledger.used, ledger._peers, ledger._groups) == (0, {}, {}), "nothing is kept of who holds nothing"
+
+
+FLOORED = Budget(9, 12, 40, "the newest", 4)
+
+
+@given(st.lists(
+    st.tuples(st.integers(0, 5), st.sampled_from(["10.0.0.1", "10.0.1.1", "127.0.0.1"]), st.integers(-6, 6), st.booleans()), max_size=150,
+))
+def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_free(steps: list[tuple[int, str, int, bool]]) -> None:
+    """BUDGET-1: whatever others hold."""
+    ledger, held = Ledger(FLOORED), {}
+    for number, host, amount, ours in steps:
+        name = f"{host} {number}", group_of(host)
+        if amount > 0 and ledger.take(*name, amount, ours=ours):
+            held[name] = held.get(name, 0) + amount
+        elif amount < 0 and held.get(name, 0) >= -amount:
+            ledger.give(*name, -amount)
+            held[name] += amount
+        above = {one: max(0, n - FLOORED.floor) for one, n in held.items()}
+        assert all(n <= FLOORED.peer for n in held.values())
+        assert ledger.used == sum(above.values()) <= FLOORED.total
+        assert all(sum(n for (_, g), n in above.items() if g == group) <= FLOORED.group for _, group in held if group)
+        assert ledger.take("newcomer", "10.0.0.0/24", FLOORED.floor), "whatever there is"
+        ledger.give("newcomer", "10.0.0.0/24", FLOORED.floor)
+    for (peer, group), amount in held.items():
+        ledger.give(peer, group, amount)
+    assert (ledger.used, ledger._peers, ledger._groups) == (0, {}, {})
+
+
+def test_peers_that_read_nothing_mute_nobody_and_are_let_go() -> None:
+    """Twenty of them filled the room for outgoing messages, and a peer's own votes found none."""
+    ledger, stuck = Ledger(BUDGETS["outgoing bytes"]), list[str]()
+    queues = [Waiting(ledger, f"slow {n}", f"10.0.{n // 4}.0/24", partial(stuck.append, f"slow {n}")) for n in range(40)]
+    for queue in queues:
+        while queue.take(100_000, 0.0):
+            pass
+    honest = Waiting(ledger, "validator", "10.9.9.0/24", partial(stuck.append, "validator"))
+    for second in range(1, 60):
+        assert honest.take(200_000, float(second)), "it reads, so its queue is short"
+        honest.give(200_000, float(second))
+    assert stuck == []
+    for queue in queues:
+        assert not queue.take(1, UNREAD_S + 1)
+    assert stuck == [queue.peer for queue in queues]
+    idle = Waiting(ledger, "idle", "10.9.9.0/24", partial(stuck.append, "idle"))
+    assert idle.take(100, 0.0)
+    idle.give(100, 1.0)
+    assert idle.take(100, 1000.0), "nothing waited all that time"
+    assert "idle" not in stuck
+
+
+def test_what_a_neighbour_spends_makes_nobody_guilty() -> None:
+    flow = Flow(Budget(10, 15, 100, "the newest"))
+    for number in range(30):
+        flow.spend(f"flooder {number}", "10.0.0.0/24", 20, 0.0)
+    assert not flow.allows("honest", "10.0.0.0/24", 0.0)
+    assert not flow.is_over("honest", 0.0)
+    assert flow.is_over("flooder 1", 0.0)
+
+
+async def test_a_peer_that_owes_work_is_read_when_it_owes_no_more(autojump_clock: trio.testing.MockClock) -> None:
+    """FRAME-4: a loop that answers frame after frame asked once, when its stream was opened."""
+    door, began = Door(Budgets()), trio.current_time()
+    rate = door.budgets.work.budget.peer
+    door.budgets.work.spend("peer", "10.0.0.0/24", 5.0 * rate, began)  # two seconds' worth are free
+    stream = Stream(Raw(b"\x01a"), "peer", pace_s=lambda: door.pace_s("peer"))
+    assert await stream.receive() == b"a"
+    assert trio.current_time() - began == pytest.approx(3.0)
+    door.valued = lambda peer: True
+    assert door.pace_s("peer") == 0.0
 
 
 def test_the_last_quarter_is_for_what_we_asked_for() -> None:
@@ -125,8 +198,17 @@ def test_what_nobody_reads_is_bounded_for_a_peer_a_group_and_all() -> None:
         with pytest.raises(TooMuchUnread):
             flood(door, muxed, "10.0.0.2")
     held = sum(len(b) for muxed in (one, *crowd) for b in muxed.stream_buffers.values())
-    assert held <= budget.group
+    assert held <= budget.group + 21 * budget.floor
     arrive(door, Muxed("honest"), "10.9.9.9", MIB)  # another group is not kept out
+    for group in range(30):
+        for number in range(4):
+            with pytest.raises(TooMuchUnread):
+                flood(door, Muxed(f"{group} {number}"), f"10.1.{group}.1")
+    for number in range(40):
+        arrive(door, Muxed(f"honest {number}"), f"10.2.{number}.1", budget.floor)  # nor is anybody by thirty groups
+    valued = Muxed("validator")
+    door.valued = lambda peer: peer == "validator"
+    arrive(door, valued, "10.9.9.8", 4 * MIB)  # who is wanted has the last quarter
 
 
 def test_what_was_read_counts_no_more() -> None:
@@ -246,3 +328,32 @@ async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> 
     for first, later in ((0.0, 1.0), (1.0, 2.0), (2.0, 3.0), (0.0, 3.0)):
         count = sum(first <= at - begun < later for at in turns)
         assert count <= budget.total * (later - first + 2) + 1
+
+
+async def test_the_last_step_of_a_task_is_its_peers_and_what_runs_next_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trio tells that a task ended before its last step does: that step was nobody's, and the next one who was charged paid for what lay between."""
+    clock = [1.0]
+    monkeypatch.setattr(meter.time, "thread_time", lambda: clock[0])
+    door, spent = Door(Budgets()), []
+    monkeypatch.setattr(Flow, "spend", lambda self, peer, group, amount, now, *, valued=False: spent.append((peer, round(amount))))
+    measured = meter.Meter(door)
+
+    async def work(peer: str) -> None:
+        measured.charge(trio.lowlevel.current_task(), peer, "")
+        clock[0] += 100.0  # before the next step it is nobody's
+        await trio.lowlevel.checkpoint()
+        clock[0] += 0.007
+
+    async def between() -> None:
+        clock[0] += 50.0
+        measured.charge(trio.lowlevel.current_task(), "later", "")
+
+    trio.lowlevel.add_instrument(measured)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work, "first")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(between)
+    finally:
+        trio.lowlevel.remove_instrument(measured)
+    assert spent == [("first", 7)]

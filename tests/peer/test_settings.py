@@ -190,3 +190,17 @@ def test_json_errors_are_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert init("/etc/hostname", "--json")[0] == 2
     assert json.loads(capsys.readouterr().err)["error"]["field"] == "dir"
     assert Genesis
+
+
+def test_a_network_may_be_named_with_its_hash(tmp_path: Path) -> None:
+    """It was accepted when it was read and then never the name of its own genesis file."""
+    folder = generate(Plan(tmp_path, 1, network="net.1"))[0]
+    genesis = load_genesis(folder / "genesis.cbor")
+    for name, right in ((genesis.name, True), (str(genesis.network), True), (f"{genesis.name}@{'0' * 32}", False)):
+        file = tmp_path / "network.toml"
+        file.write_text(dump_network(genesis, ()).replace(f'"{genesis.name}"', f'"{name}"'))
+        if right:
+            assert load_network(file).genesis(folder / "genesis.cbor") == genesis
+        else:
+            with pytest.raises(ConfigError):
+                load_network(file).genesis(folder / "genesis.cbor")

@@ -182,6 +182,9 @@ MUTANTS = (
     Mutant("busy on chain as often as an agent likes", "p2p/peer/executor.py",
            "if self.excused.first(forward.signed_request.inference_id):", "if True:"),
     Mutant("a provoked busy makes another the only one silent", "p2p/ledger/money/outcomes.py", " and NOBODY not in inference.busy", ""),
+    Mutant("one account has all the waits for a Start", "p2p/peer/start_first.py", ">= WAITING_OF_ACCOUNT:", "> 1000:"),
+    Mutant("client: an agent asks whom it likes", "p2p/client/way.py",
+           " or accepted.candidates[len(self.tried) : len(self.tried) + 1] != (frame.node,)", ""),
     Mutant("a plant spoils any answer", "p2p/peer/fault_injector.py", " or self._next[0] != inference_id", ""),
     Mutant("a wrong payload is taken", "p2p/peer/payload_sources.py",
            "if artifact.root() == claim.finish.artifact_root else None", ""),
@@ -192,8 +195,8 @@ MUTANTS = (
     Mutant("answers: others' losses count", V + "check.py", "artifact.header.seed)[own:]", "artifact.header.seed)"),
     Mutant("answers: what was taken over is not signed", V + "streamed.py", "chain != record.chain or not is_signed(streamed, network)",
            "chain != record.chain"),
-    Mutant("answers: an end may be gone on from", "p2p/peer/executor.py",
-           " or any(token in spec.ends(self.eos_ids) for token in forward.prefix)", ""),
+    Mutant("answers: an end may be gone on from", "p2p/peer/beginning.py",
+           " or any(token in ends for token in forward.prefix)", ""),
     Mutant("answers: two to one request", "p2p/peer/executor.py",
            "if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:", "if False:"),
     Mutant("answers: more than there are places for", "p2p/peer/admission.py", "if len(self._keys) >= self.most:", "if False:"),
@@ -204,6 +207,7 @@ MONEY = ("tests/ledger/money/test_price.py", "tests/ledger/participants/test_pla
 ANSWERS = ("tests of answers", [
     "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
     "tests/peer/test_executor.py", "tests/peer/test_breaking_off.py",
+    "tests/peer/test_start_first.py", "tests/client/test_way.py",
 ])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py", "tests/chain/test_transactions.py",

@@ -10,11 +10,10 @@ import httpx
 import msgspec
 
 from p2p.base.errors import Unavailable
-from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
+from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
 from p2p.inference.vllm import tape_args
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
 
-SCORE_TIMEOUT_S = 120.0
 UNIX = "unix:"
 # said aloud, because vLLM takes a model's generation_config.json (a repetition penalty, say) for what a request leaves out
 NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0}

@@ -82,11 +82,12 @@ class VllmProcess:
         env = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
                "VLLM_USE_V2_MODEL_RUNNER": "0",  # the second runner (vLLM's choice on a GPU) takes another kind of plugin
                "VLLM_CPU_ATTN_SPLIT_KV": "0"}  # a long context cut in parts adds up in another order: other bits than the prefill's
+        own = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}  # the user's, for another server: we would not know it
         self._last.clear()
         try:
             self._child = subprocess.Popen(
                 self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**env, **os.environ, **({"VLLM_API_KEY": self._key} if self._key else {})},
+                env={**env, **own, **({"VLLM_API_KEY": self._key} if self._key else {})},
             )
         except OSError as error:
             raise Unavailable(f"vLLM cannot be started: {error.strerror}", field="ml_node") from error
