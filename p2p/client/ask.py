@@ -310,7 +310,8 @@ async def _follow(
             check_text(frame)
             tokens.extend(frame.tokens)
             text.append(frame.text)
-            yield {"event": "token", "text": frame.text, "token": frame.tokens[0]}
+            for at, token in enumerate(frame.tokens):  # an event each; the text of all that share a frame is with the first
+                yield {"event": "token", "text": "" if at else frame.text, "token": token}
         elif isinstance(frame, Done):
             if accepted is None:
                 raise RemoteProtocolError("finished before it was accepted", field="frame")

@@ -2,8 +2,8 @@
 
 A frame is an unsigned varint length and that many bytes. Rule FRAME-1: the length is refused before any of the body is
 kept. FRAME-2: a library error of any kind becomes Unavailable: the peer or the way to it is gone. FRAME-3: a frame that has begun takes its
-announced size from the peer's unparsed bytes; without room a stranger's is refused, and one that we asked for waits unread. FRAME-4: the next
-frame of a peer that owes CPU is read when it owes no more.
+announced size from the peer's unparsed bytes; without room a stranger's is refused, and one that we asked for waits unread. At
+most 1 KiB is read beyond a frame. FRAME-4: the next frame of a peer that owes CPU is read when it owes no more.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from p2p.base.errors import LocalProtocolError, Overloaded, RemoteProtocolError,
 from p2p.base.limits import DISCONNECT_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_FRAME
 
 _CHUNK = 65536
+_AHEAD = 1024  # bytes read before a frame's length is known: all that a stream keeps beside the frames that are counted
 _MAX_VARINT = 5  # bytes of a length below 2**35
 _WRITE = 64 * 1024
 _WAIT_FOR_ROOM_S = 0.05
@@ -73,7 +74,7 @@ class Stream:
             nonlocal frame
             while (frame := self._take(limit)) is None:
                 await self._reserve()
-                chunk = await self._raw.read(min(_CHUNK, limit + _MAX_VARINT))
+                chunk = await self._raw.read(min(self._missing(), limit + _MAX_VARINT))
                 if not chunk:
                     raise Unavailable("the peer closed the stream", field="stream", code="closed")
                 self._buffer += chunk
@@ -130,6 +131,11 @@ class Stream:
         del self._buffer[: start + size]
         self._release()
         return frame
+
+    def _missing(self) -> int:
+        """How much to read: the rest of a frame that has its room. What is not asked for stays where it is counted already."""
+        announced = self._announced()
+        return _AHEAD if announced is None else min(_CHUNK, sum(announced) - len(self._buffer))
 
     def _announced(self) -> tuple[int, int] | None:
         """(bytes of the length, the length) of the frame at the front of the buffer, when they are there."""

@@ -13,7 +13,7 @@ from p2p.base.keys import Domain, Key
 from p2p.base.types import BusyRecord, FinishReason, SignedBusy
 from p2p.client.ask import AskSpec, _follow
 from p2p.client.draw_check import DrawCheck
-from p2p.wire.frames import Accepted, Done, Passed, Trying, pack_frame
+from p2p.wire.frames import Accepted, Done, Passed, Tokens, Trying, pack_frame
 from tests.peer.scenarios.test_stop import AGENT, CLIENT, EXECUTOR, SIGNED, finished, pipe, said
 
 OTHERS = [Key(bytes([number]) * 32) for number in (0x51, 0x52, 0x53)]
@@ -82,3 +82,15 @@ async def test_a_busy_counts_only_where_it_is_its_own_word(word: SignedBusy) -> 
 @pytest.mark.parametrize("frames", [[], REFUSED[:1], [*REFUSED, LAST, Passed(EXECUTOR.public, "full", None)]])
 async def test_the_answer_is_of_the_one_that_was_tried_last(frames: list[Any]) -> None:
     assert WORD in (await followed(frames))["problems"]
+
+
+async def test_each_token_of_a_frame_that_many_share_is_an_event() -> None:
+    client, agent = pipe()
+    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", "hi", max_tokens=1000)  # type: ignore[arg-type]
+    nothing: Any = None
+    taken = Accepted(SIGNED.inference_id, AGENT.public, bytes(32), DRAWN)
+    for frame in [taken, *REFUSED, LAST, Tokens(0, (7, 8), "ab", bytes(64)), finished([7, 8], FinishReason.LENGTH)]:
+        await agent.send(pack_frame(frame))
+    with trio.fail_after(60):
+        events = [event async for event in _follow(client, spec, SIGNED, AGENT.peer_id, NoDraw(nothing, "toy", 1), nothing)]
+    assert [(event["token"], event["text"]) for event in events if event["event"] == "token"] == [(7, "ab"), (8, "")]

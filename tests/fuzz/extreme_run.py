@@ -24,7 +24,8 @@ from tests.fuzz.meter import Budget, Cost, metered
 from tests.fuzz.signed import all_kinds
 from tests.fuzz.world import WHO, Spent, World
 
-# Lines and bytes for an input of 100 bytes and of 64 KiB, each about four times what the dearest honest one takes.
+# Lines and bytes for an input, beside its size. A record or an order pays for its whole block: some 9,000 lines, and for
+# the dearest honest ones twice that.
 BUDGET = Budget(lines=20_000, lines_per_byte=12.0, bytes_held=1 << 19, held_per_byte=8.0)
 CHAIN_EVERY = 10  # inputs that were not accepted, after which the chain has to grow; after an accepted one at once
 

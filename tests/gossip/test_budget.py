@@ -240,6 +240,18 @@ class Raw:
     close = reset
 
 
+async def test_a_stream_keeps_little_that_is_not_counted() -> None:
+    """FRAME-3: what lies before a frame's room and behind its end was in no budget, 64 KiB a stream."""
+    ledger = Ledger(BUDGETS["unparsed bytes"])
+    raw = Raw(b"\x01a" + b"\x90\x4e" + bytes(10_000) + b"\x01b" + bytes(100_000))
+    stream = Stream(raw, "peer", Intake(ledger, Muxed("peer"), "peer", "10.0.0.0/24"), ours=False)
+    for length in (1, 10_000, 1):
+        assert len(await stream.receive()) == length
+        assert len(stream._buffer) <= 1024
+        assert ledger.used == 0
+    assert len(raw._data) > 90_000, "the rest stays where the multiplexer's bytes are counted"
+
+
 async def test_begun_frames_of_a_stranger_are_refused_and_ours_wait(autojump_clock: trio.testing.MockClock) -> None:
     """FRAME-3."""
     ledger = Ledger(BUDGETS["unparsed bytes"])
