@@ -207,7 +207,7 @@ class Budget(NamedTuple):
 _FOR_US = "; the last quarter of the total is for what we asked for ourselves"
 PEER_FLOOR: Final = 256 * KIB  # bytes that each connection may have waiting, whatever others do; with all connections 32 MiB
 MAX_WANTED_PEERS: Final = 16  # that get every message, besides the mesh
-UNREAD_S: Final = 10.0  # a peer that takes no message for so long while some wait for it is let go
+UNREAD_S: Final = 20.0  # a message that waits longer for its peer to take it ends the connection
 BUDGETS: Final = {
     "unparsed bytes": Budget(
         MAX_UNREAD, 12 * MIB, 64 * MIB, "the newest frame that a stranger began; a frame that we asked for waits" + _FOR_US, PEER_FLOOR,

@@ -7,7 +7,7 @@ The library hands each inbound socket to `knock`, each finished connection to `a
 from __future__ import annotations
 
 import itertools
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -92,31 +92,27 @@ class Intake:
 
 @dataclass(slots=True)
 class Waiting:
-    """The bytes that wait for one peer to read them. stuck: called when it has taken none for UNREAD_S while some waited."""
+    """The bytes that wait for one peer to read them. stuck: called when some have waited for UNREAD_S, however slowly it takes others."""
 
     ledger: Ledger
     peer: str
     group: str
     stuck: Callable[[], None]
-    messages: int = 0
-    _moved_at: float = 0.0
+    _since: deque[float] = field(default_factory=deque)  # when each message that waits came
 
     def take(self, amount: int, now: float) -> bool:
-        if not self.messages:
-            self._moved_at = now
-        elif now > self._moved_at + UNREAD_S:
+        if self._since and now > self._since[0] + UNREAD_S:
             self.stuck()
             return False
         if not self.ledger.take(self.peer, self.group, amount, ours=True):
             return False
-        self.messages += 1
+        self._since.append(now)
         return True
 
-    def give(self, amount: int, now: float) -> None:
+    def give(self, amount: int) -> None:
         """One message left the queue."""
         self.ledger.give(self.peer, self.group, amount)
-        self.messages -= 1
-        self._moved_at = now
+        self._since.popleft()
 
 
 class Door:

@@ -153,14 +153,14 @@ def _bound_outbound_queues() -> None:
         if not waiting.take(size, trio.current_time()):
             return False
         if not stock_push(self, rpc, priority):
-            waiting.give(size, trio.current_time())
+            waiting.give(size)
             return False
         return True
 
     def pop(self: Any) -> Any:
         rpc, waiting = stock_pop(self), self.__dict__.get(MARK)
         if rpc is not None and waiting is not None:
-            waiting.give(rpc.ByteSize(), trio.current_time())
+            waiting.give(rpc.ByteSize())
         return rpc
 
     def close(self: Any) -> None:

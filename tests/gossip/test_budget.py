@@ -89,16 +89,21 @@ def test_peers_that_read_nothing_mute_nobody_and_are_let_go() -> None:
     honest = Waiting(ledger, "validator", "10.9.9.0/24", partial(stuck.append, "validator"))
     for second in range(1, 60):
         assert honest.take(200_000, float(second)), "it reads, so its queue is short"
-        honest.give(200_000, float(second))
+        honest.give(200_000)
     assert stuck == []
     for queue in queues:
         assert not queue.take(1, UNREAD_S + 1)
     assert stuck == [queue.peer for queue in queues]
     idle = Waiting(ledger, "idle", "10.9.9.0/24", partial(stuck.append, "idle"))
     assert idle.take(100, 0.0)
-    idle.give(100, 1.0)
+    idle.give(100)
     assert idle.take(100, 1000.0), "nothing waited all that time"
     assert "idle" not in stuck
+    trickling = Waiting(ledger, "trickling", "10.9.9.0/24", partial(stuck.append, "trickling"))
+    for second in range(0, 120, 9):  # one message read every nine seconds, two come
+        if trickling.take(100, float(second)) and trickling.take(100, float(second)):
+            trickling.give(100)
+    assert "trickling" in stuck
 
 
 def test_what_a_neighbour_spends_makes_nobody_guilty() -> None:
