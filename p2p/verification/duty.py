@@ -8,6 +8,7 @@ test of whether an honest validator could be wrong that often.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from math import comb
 
 from p2p.base.genesis import CheckRules
@@ -18,6 +19,8 @@ from p2p.base.weighted_draw import Lots
 FULL = 1000
 _PPM = 1_000_000
 _PPB = 1_000_000_000
+_CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, Emin=-999_999_999, Emax=999_999_999, traps=[])
+_MARGIN, _SMALL = Decimal("1e-30"), Decimal("1e-40")
 
 
 def draw_validators(beacon: bytes, inference_id: bytes, checking: Lots, exclude: Iterable[bytes], count: int) -> tuple[bytes, ...]:
@@ -74,7 +77,42 @@ def pick(seed: tuple[bytes, ...], length: int, count: int) -> tuple[int, ...]:
 
 
 def tail_below(successes: int, trials: int, rate_ppm: int, limit_ppb: int, looks: int = 1) -> bool:
-    """Whether P(X >= successes) < limit / looks, X binomial(trials, rate). Exact: integers, no division."""
+    """Whether P(X >= successes) < limit / looks, X binomial(trials, rate). Exact, at a cost that grows by far less than the trials.
+
+    The median is at least the mean rounded down, so up to there P is at least one half. Beyond it a sum of fifty digits decides,
+    unless it lies nearer to the limit than its error could be: only then is the sum taken in whole numbers.
+    """
+    if successes * _PPM <= trials * rate_ppm and 2 * limit_ppb <= _PPB * looks:
+        return False
+    if not 0 < successes <= trials or not 0 < rate_ppm < _PPM:
+        certain = successes <= 0 or (rate_ppm == _PPM and successes <= trials)
+        return (_PPB * looks if certain else 0) < limit_ppb
+    if successes * _PPM > trials * rate_ppm:
+        with localcontext(_CONTEXT):
+            ratio = _upper_tail(successes, trials, rate_ppm) * _PPB * looks - limit_ppb
+            if abs(ratio) > limit_ppb * _MARGIN:
+                return ratio < 0
+    return _is_below(successes, trials, rate_ppm, limit_ppb, looks)
+
+
+def _upper_tail(successes: int, trials: int, rate_ppm: int) -> Decimal:
+    """P(X >= successes), for successes beyond the mean, with a relative error far below _MARGIN: from there each term is smaller
+    than the one before, so the sum ends after some multiples of its standard deviation."""
+    odds, rest = Decimal(rate_ppm) / (_PPM - rate_ppm), trials - successes
+    first = (Decimal(rate_ppm) / _PPM) ** successes * (Decimal(_PPM - rate_ppm) / _PPM) ** rest
+    for at in range(1, min(successes, rest) + 1):
+        first = first * (trials - at + 1) / at
+    whole, term = Decimal(1), Decimal(1)
+    for at in range(successes, trials):
+        term = term * (trials - at) / (at + 1) * odds
+        whole += term
+        if term < whole * _SMALL:
+            break
+    return first * whole
+
+
+def _is_below(successes: int, trials: int, rate_ppm: int, limit_ppb: int, looks: int) -> bool:
+    """`tail_below` in whole numbers of as many digits as it takes."""
     rest = _PPM - rate_ppm
 
     def weight(count: int) -> int:

@@ -210,7 +210,7 @@ MONEY = ("tests/ledger/money/test_price.py", "tests/ledger/participants/test_pla
 ANSWERS = ("tests of answers", [
     "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
     "tests/peer/test_executor.py", "tests/peer/test_breaking_off.py",
-    "tests/peer/test_start_first.py", "tests/client/test_way.py",
+    "tests/peer/test_start_first.py", "tests/client/test_way.py", "tests/verification/test_penalties.py",
 ])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py", "tests/chain/test_transactions.py",
@@ -218,7 +218,8 @@ STRANGERS = (
     "tests/client/test_tip_proof.py", "tests/base/test_network_id.py",
 )
 BLAME = (
-    "tests/ledger/inferences/test_withheld.py", "tests/ledger/conduct/test_blame.py", "tests/peer/test_agent_credit.py",
+    "tests/ledger/inferences/test_finish.py", "tests/ledger/inferences/test_withheld.py",
+    "tests/ledger/conduct/test_blame.py", "tests/peer/test_agent_credit.py",
     "tests/peer/test_fault_injector.py",
     "tests/peer/test_payload_sources.py",
 )

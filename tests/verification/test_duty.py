@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from p2p.base.genesis import CheckRules
+from p2p.verification import duty
 from p2p.verification.duty import check_probability_milli, convicts, deterrence_milli, is_sampled, reveal_positions, tail_below
 from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence, share_of_milli, sight_milli
 
@@ -81,6 +82,23 @@ def test_the_tail_is_exact(successes: int, trials: int, rate: int, limit: int, l
 def test_the_tail_at_its_very_edge() -> None:
     assert not tail_below(3, 3, 10_000, 1000)  # exactly 1e-6 is not below 1e-6
     assert tail_below(3, 3, 10_000, 1001)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 300), st.integers(0, 300), st.sampled_from((0, 1, 1000, 10_000, 500_000, 10**6)), st.integers(0, 10**9))
+def test_digits_say_what_whole_numbers_say(successes: int, trials: int, rate: int, limit: int) -> None:
+    assert tail_below(successes, trials, rate, limit, 7) is duty._is_below(successes, trials, rate, limit, 7)
+
+
+@pytest.mark.parametrize("trials", [1000, 25_000, 10**6, 10**9])
+def test_the_cost_does_not_grow_with_the_trials(trials: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No whole number of a million to the power of the trials: up to the honest rate and beyond it."""
+    monkeypatch.setattr(duty, "_is_below", lambda *_: pytest.fail("summed in whole numbers"))
+    for odd in (1, 9, trials // 200, trials // 100):
+        assert not convicts(odd, trials, 10_000, 1000)
+    if trials <= 25_000:
+        assert not convicts(trials // 100 + 3, trials, 10_000, 1000)
+        assert convicts(trials // 20, trials, 10_000, 1000)
 
 
 @pytest.mark.parametrize(("odd", "trials", "expected"), [

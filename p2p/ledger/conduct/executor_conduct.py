@@ -116,7 +116,8 @@ def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, 
         before = _partner(view, standing, other)
         after = replace(before, differ=min(before.differ + differ, max(limit, before.differ)))
         view.put_standing(node, replace(standing, paired=standing.paired + 1, partners=_with(standing.partners, before, after)))
-        _judge_pairs(view, genesis, height, node)
+        if differ:  # the k-th that differs is the k-th look
+            _judge_pairs(view, genesis, height, node)
 
 
 def count_unfinished(view: View, genesis: Genesis, node: bytes, agent: bytes) -> None:

@@ -59,7 +59,8 @@ def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], o
     for node in sorted(compared):
         standing = view.standing(node)
         view.put_standing(node, replace(standing, compared=standing.compared + 1, odd=standing.odd + (node in odd)))
-        _judge_validator(view, genesis, height, node)
+        if node in odd:  # the k-th odd one is the k-th look; what was not odd convicts nobody
+            _judge_validator(view, genesis, height, node)
 
 
 def count_sight(view: View, genesis: Genesis, height: int, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:

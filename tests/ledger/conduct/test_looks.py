@@ -1,0 +1,34 @@
+"""The exact tests are asked at what they count only: a comparison that was not odd, records that agree, cost none."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from p2p.ledger.conduct import executor_conduct, validator_conduct
+from p2p.ledger.state.records import Partner
+from tests.ledger.conduct.test_blame import staked
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_a_comparison_is_a_look_where_it_was_odd(odd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab, asked = staked(), list[int]()
+    monkeypatch.setattr(validator_conduct, "convicts", lambda count, *_: asked.append(count))
+    node = lab.nodes[2]
+    lab.view.put_standing(node, replace(lab.view.standing(node), compared=1000, odd=9))
+    validator_conduct.mark(lab.view, lab.genesis, lab.height, [node, lab.nodes[3]], frozenset([node] if odd else []))
+    assert asked == ([10] if odd else [])
+    assert lab.view.standing(node).compared == 1001
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_a_pair_is_a_look_where_it_differs(differ: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab, asked = staked(), list[int]()
+    signed = lab.start()
+    executor = lab.finish(signed.inference_id)
+    lab.view.put_standing(executor, replace(lab.view.standing(executor), paired=1000, partners=(Partner(lab.nodes[9], 1),)))
+    monkeypatch.setattr(executor_conduct, "alone", lambda *_: 4)
+    monkeypatch.setattr(executor_conduct, "convicts", lambda count, *_: asked.append(count))
+    executor_conduct.count_pair(lab.view, lab.genesis, lab.height, lab.inference(signed.inference_id), differ=differ)
+    assert sorted(asked) == ([1, 2] if differ else [])
+    assert lab.view.standing(executor).paired == 1001
