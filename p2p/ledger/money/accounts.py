@@ -171,6 +171,6 @@ def debit(view: View, public: bytes, amount: int) -> None:
 
 
 def prove(view: View, public: bytes, amount: int) -> None:
-    """A fee of this account was booked, and of it `amount` comes back to nobody it could be."""
+    """A fee of this account was booked for another's executor, and `amount` is the part of it that no executor gets."""
     account = view.account(public)
     view.put_account(public, replace(account, proven_micro=min(account.proven_micro + amount, MAX_PROVEN)))

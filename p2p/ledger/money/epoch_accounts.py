@@ -15,7 +15,7 @@ from p2p.ledger.state.view import View
 
 NOBODY = bytes(32)  # under this node stand inferences that ended without an executor to name
 MILLI = 1000
-MAX_FINE = 1 << 62  # so that the sum has its place on the wire
+MAX_SUM = 1 << 62  # of fines, and of work: so that a sum has its place on the wire whatever a model's tokens weigh
 
 
 def cost_factor_milli(view: View, inference: Inference) -> int:
@@ -63,7 +63,7 @@ def book(view: View, genesis: Genesis, height: int, inference: Inference) -> Non
     tokens = finish.prompt_tokens + finish.generated
     work = 0 if record.owner == request.account else tokens * cost_factor_milli(view, inference)
     put_earning(view, epoch, finish.executor, replace(
-        record, fees_micro=record.fees_micro + inference.due_micro, work=record.work + work, inferences=record.inferences + 1,
+        record, fees_micro=record.fees_micro + inference.due_micro, work=min(record.work + work, MAX_SUM), inferences=record.inferences + 1,
     ))
 
 
@@ -74,7 +74,7 @@ def fine(view: View, genesis: Genesis, height: int, inference: Inference) -> Non
     epoch, node = epoch_of(genesis, height), inference.finish.record.executor
     record, sampled = new_earning(view, epoch, node), inference.sampled_milli
     more = inference.due_micro * (MILLI - sampled) // sampled if sampled else 0
-    put_earning(view, epoch, node, replace(record, fined_micro=min(record.fined_micro + more, MAX_FINE)))
+    put_earning(view, epoch, node, replace(record, fined_micro=min(record.fined_micro + more, MAX_SUM)))
 
 
 def keep_ended(view: View, genesis: Genesis, height: int, node: bytes, inference_id: bytes) -> None:

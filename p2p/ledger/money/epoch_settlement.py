@@ -37,7 +37,7 @@ def settle(view: View, genesis: Genesis, height: int) -> None:
             books[node] = replace(record, owner=view.owner_of(node))
     for node in convicted - books.keys():
         books[node] = Earning(known[node].owner)
-    fees, work = sum(b.fees_micro for b in books.values()), sum(b.work for b in books.values())
+    fees, work = sum(b.fees_micro for b in books.values()), min(sum(b.work for b in books.values()), earnings.MAX_SUM)
     inferences = sum(b.inferences for b in books.values())
     pool = 0
     for node in sorted(books):

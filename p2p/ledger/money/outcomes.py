@@ -58,10 +58,9 @@ def stand(view: View, genesis: Genesis, height: int, inference_id: bytes, infere
         standing.count_booked(view, inference, checked=outcome is not Status.SETTLED)
         if not inference.in_sprint:
             used_by(view, request.model, height, finish.generated)
-    if not inference.in_sprint:
-        _of_use(view, genesis, height, inference)
-        rules = parameters.economy(view, genesis)
-        prove(view, request.account, inference.due_micro * (rules.burn_share_milli + rules.validator_share_milli) // 1000)
+            _of_use(view, genesis, height, inference)
+            rules = parameters.economy(view, genesis)
+            prove(view, request.account, inference.due_micro * (rules.burn_share_milli + rules.validator_share_milli) // 1000)
     view.put_inference(inference_id, replace(
         inference, status=outcome.value, outcome="", due_micro=0, paid_micro=inference.due_micro, end_height=height, reason=reason,
     ))

@@ -18,7 +18,7 @@ from p2p.base.genesis import EconomyRules, Genesis
 from p2p.ledger.conduct.convictions import convicted_in
 from p2p.ledger.money.accounts import debit
 from p2p.ledger.money.outcomes import burn
-from p2p.ledger.participants.sprint import runs
+from p2p.ledger.participants.sprint import racers
 from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.state.open_disputes import cases
 from p2p.ledger.state.records import Participant
@@ -70,7 +70,7 @@ def first_to_go(view: View, genesis: Genesis, height: int, count: int) -> list[P
     if count <= 0:
         return []
     named = {peer.node for peer in genesis.peers} | {change.node for change in genesis.changes}
-    racing = {view.node_now(run.node) for run in runs(view)}
+    racing = {view.node_now(node) for node in racers(view)}
 
     def may_go(one: Participant) -> bool:
         return not (

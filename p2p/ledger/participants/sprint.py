@@ -146,6 +146,11 @@ def runs(view: View) -> list[Run]:
     return [load(Run, raw) for name in view.ids(b"runs") if (raw := view.get(b"run/" + name)) is not None]
 
 
+def racers(view: View) -> set[bytes]:
+    """The nodes with a commitment to the latest sprint, from the index alone: no commitment is decoded."""
+    return {name[:32] for name in view.ids(b"runs")}
+
+
 def run_of(view: View, node: bytes, model: str) -> Run | None:
     raw = view.get(b"run/" + node + model.encode())
     return load(Run, raw) if raw else None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from p2p.base.genesis import EconomyRules
+from p2p.base.genesis import EconomyRules, ModelSpec
 from p2p.base.types import StackClass
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.epoch_settlement import _split
@@ -99,3 +99,16 @@ def test_emission_above_the_cap_is_not_minted() -> None:
     for number in (1, 2):
         lab.decide(lab.drawn(executor=lab.nodes[number]), lambda _: {})
     assert to_end(lab).minted_micro == 2 * (COST * 120 // 1000)
+
+
+@pytest.mark.parametrize("cost", [1, 1000, 10_000_000])
+def test_work_has_its_place_on_the_wire_whatever_a_token_weighs(cost: int) -> None:
+    """Almost all of it is there already; the end of the epoch reads what was booked, and writes the sum over all."""
+    lab = Lab(epoch_blocks=100, models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, cost_milli=cost),))
+    for node in lab.nodes:
+        earnings.put_earning(lab.view, 0, node, Earning(lab.view.owner_of(node), work=earnings.MAX_SUM - 1))
+    found = lab.decide(lab.drawn(), lambda _: {})
+    assert found.finish is not None
+    assert booked(lab, found.finish.record.executor).work == earnings.MAX_SUM
+    to_end(lab)
+    assert earnings.sums(lab.view, 0).work == earnings.MAX_SUM

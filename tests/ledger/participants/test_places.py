@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import EconomyRules
 from p2p.base.keys import Key, digest
-from p2p.ledger.participants import places
+from p2p.ledger.participants import places, sprint
 from p2p.ledger.participants.registry import MAX_NODES
 from p2p.ledger.rules.ops import Deposit, Unregister, Withdraw
 from tests.ledger.lab import CLIENT, Lab
@@ -151,3 +151,38 @@ def test_what_clients_pay_through_an_agent_keeps_its_place_and_crumbs_do_not() -
         lab.block(2)
         lab.decide(request.inference_id, lambda _: {})
         assert (part(lab, agent.public).active > begun) is kept
+
+
+def test_what_an_owner_pays_itself_keeps_no_place_and_proves_nothing() -> None:
+    """Else a thousand squatted places cost their owner a crumb to refresh, for the fee comes back to it."""
+    for own in (True, False):
+        lab = lab_of(epoch_blocks=10_000, economy=LOW)
+        agent = Key(b"\x93" * 32)
+        order(lab, CLIENT, registration(lab, CLIENT, agent))
+        lab.nodes.append(agent.public)
+        begun, account = part(lab, agent.public).active, CLIENT
+        request = lab.start(agent=len(lab.nodes) - 1)
+        if own:
+            account = lab.owners[lab.nodes.index(lab.inference(request.inference_id).candidates[0])]
+            request = lab.start(account, agent=len(lab.nodes) - 1)
+        executors = lab.inference(request.inference_id).candidates
+        mine = next(node for node in executors if (lab.view.owner_of(node) == account.public) is own)
+        proven = lab.view.account(account.public).proven_micro
+        lab.finish(request.inference_id, mine, tokens=50)
+        lab.block(2)
+        assert lab.decide(request.inference_id, lambda _: {}).paid_micro
+        assert (part(lab, agent.public).active > begun) is not own
+        assert (lab.view.account(account.public).proven_micro > proven) is not own
+
+
+def test_who_looks_for_a_place_decodes_no_commitment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One costs nothing and a node may make one for each model: their count must not set what a registration costs each peer."""
+    lab = lab_of(epoch_blocks=10_000)
+    made = squat(lab, 4)
+    for model in ("toy", "other"):
+        for node in made[:2]:
+            lab.view.add_id(b"runs", node + model.encode())  # no record behind it
+    monkeypatch.setattr(sprint, "load", lambda *_: pytest.fail("decoded"))
+    idle = [one.node for one in places.first_to_go(lab.view, lab.genesis, lab.height, 4)]
+    assert sorted(idle[:2]) == sorted(made[2:]), "in no race: first to go"
+    assert sorted(idle[2:]) == sorted(made[:2])
