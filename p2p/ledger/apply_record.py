@@ -123,10 +123,14 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
         _wait_for_start(view, height, finish.inference_id, sender, record)
         return
     request = inference.signed_request.request
-    if inference.status != Status.STARTED.value:
-        raise RemoteProtocolError("this inference is past its finish", field="inference_id")
     if finish.executor not in inference.candidates:
         raise RemoteProtocolError("this executor was not drawn", field="executor")
+    by_agent = sender == inference.agent
+    if inference.status != Status.STARTED.value and not (by_agent and _gives_way(genesis, height, inference, finish)):
+        raise RemoteProtocolError("this inference is past its finish", field="inference_id")
+    asked = next((node for node in inference.candidates if node not in inference.busy), None)
+    if not by_agent and finish.executor != asked:
+        raise RemoteProtocolError("only the agent can say that this executor's turn came", field="executor")
     if finish.output_tokens > request.max_tokens or finish.output_tokens == 0:
         raise RemoteProtocolError("more tokens than asked for, or none", field="output_tokens")
     if finish.prompt_tokens > request.prompt_tokens_max:
@@ -134,18 +138,34 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
     _check_finish(view, inference, finish)
     bind_stack(view, finish.executor, request.model, finish.stack)
     cost = (finish.prompt_tokens + finish.generated) * inference.price_micro
-    back = inference.escrow_micro - cost
+    held = inference.escrow_micro if inference.status == Status.STARTED.value else inference.due_micro
     account, totals = view.account(request.account), view.totals()
-    view.put_account(request.account, replace(account, balance_micro=account.balance_micro + back))
-    view.put_totals(replace(
-        totals, escrow_micro=totals.escrow_micro - inference.escrow_micro, due_micro=totals.due_micro + cost
-    ))
+    if account.balance_micro + held < cost:
+        raise InvalidRequest("the client has spent what the earlier finish gave back", field="balance")
+    view.put_account(request.account, replace(account, balance_micro=account.balance_micro + held - cost))
+    if inference.status == Status.STARTED.value:
+        totals = replace(totals, escrow_micro=totals.escrow_micro - held, due_micro=totals.due_micro + cost)
+        view.remove_id(due_key(request.deadline_height), finish.inference_id)
+    else:
+        totals = replace(totals, due_micro=totals.due_micro - held + cost)
+        view.remove_id(due_key(inference.finish_height + genesis.validation_delay), finish.inference_id)
+    view.put_totals(totals)
     view.put_inference(finish.inference_id, replace(
         inference, status=Status.FINISHED.value, finish=signed, finish_height=height, due_micro=cost, charged_micro=cost,
     ))
-    view.remove_id(due_key(request.deadline_height), finish.inference_id)
     view.add_due(height + genesis.validation_delay, finish.inference_id)
     count_finish(view, finish.executor)
+
+
+def _gives_way(genesis: Genesis, height: int, inference: Inference, finish: FinishRecord) -> bool:
+    """Whether the finish on chain gives way to this one, which the agent brings: nothing was drawn from it, and its executor was
+    drawn before this one. After the draw none gives way: who knows whether an answer is checked could put a true one in its place.
+    """
+    if inference.finish is None or inference.status != Status.FINISHED.value or inference.outcome:
+        return False
+    rank = inference.candidates.index
+    is_later = rank(finish.executor) > rank(inference.finish.record.executor)
+    return is_later and height <= inference.finish_height + genesis.validation_delay
 
 
 def _check_finish(view: View, inference: Inference, finish: FinishRecord) -> None:

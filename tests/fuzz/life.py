@@ -77,7 +77,7 @@ def finish_of(inference_id: bytes, executor: Key) -> FinishRecord:
 
 def finish(world: World, inference_id: bytes, agent: Key, executor: Key) -> None:
     """Answered, and confirmed by the agent."""
-    world.say(executor, RecordKind.FINISH, sign_finish(executor, NETWORK, finish_of(inference_id, executor)))
+    world.say(agent, RecordKind.FINISH, sign_finish(executor, NETWORK, finish_of(inference_id, executor)))
     world.say(agent, RecordKind.OUTPUT, OutputRecord(inference_id, agent.public, SAID, TOKENS))
 
 

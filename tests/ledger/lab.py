@@ -138,7 +138,9 @@ class Lab:
         executor = executor or self.inference(inference_id).candidates[0]
         record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.STOP, stack)
         signature = self.by_node[executor].sign(Domain.FINISH, self.network, encode(record))
-        self.put(executor, RecordKind.FINISH, SignedFinish(record, signature))
+        found = self.inference(inference_id)  # whoever was not drawn first counts by the agent's word
+        sender = executor if executor == found.candidates[0] else found.agent
+        self.put(sender, RecordKind.FINISH, SignedFinish(record, signature))
         if output:
             self.output(inference_id, tokens)
         return executor

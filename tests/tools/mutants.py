@@ -203,6 +203,7 @@ MUTANTS = (
     Mutant("answers: more than there are places for", "p2p/peer/admission.py", "if len(self._keys) >= self.most:", "if False:"),
     Mutant("unseen tokens under penalties are forgotten", V + "statistics.py",
            "dtype=np.bool_)\n    penalties =", "dtype=np.bool_)\n    return everything\n    penalties ="),
+    Mutant("finish: anybody drawn, asked or not", "p2p/ledger/apply_record.py", "if not by_agent and finish.executor != asked:", "if False:"),
 )
 
 MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py", "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")

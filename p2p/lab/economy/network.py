@@ -113,11 +113,11 @@ class Network:
         return self.inference(signed.inference_id).candidates
 
     def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str, said: bytes = STREAMED) -> None:
-        """By the executor, and the agent's word that it streamed `said`."""
+        """Of the executor, as the agent brings it, and the agent's word that it streamed `said`."""
         inference = self.inference(inference_id)
         prompt = inference.signed_request.request.prompt_tokens_max
         record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.STOP, stack)
-        self._put(executor.public, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
+        self._put(inference.agent, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
         self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, said, tokens))
 
     def positions(self, inference_id: bytes, validator: bytes, tokens: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
@@ -12,6 +13,7 @@ from p2p.base.genesis import ModelSpec
 from p2p.base.keys import Domain
 from p2p.base.types import FinishReason, FinishRecord, RecordKind, SignedFinish, SignedRequest, Status
 from p2p.ledger.money.epoch_accounts import earning
+from p2p.ledger.state.records import Inference
 from tests.ledger.lab import PRICE, PROMPT, TOKENS_HASH, Lab
 
 CONTEXT = 100
@@ -33,7 +35,7 @@ def put(lab: Lab, signed: SignedRequest, executor: bytes, **fields: Any) -> str:
     record = FinishRecord(signed.inference_id, executor, **{**plain, **fields})
     finish = SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record)))
     try:
-        lab.put(executor, RecordKind.FINISH, finish)
+        lab.put(lab.inference(signed.inference_id).agent, RecordKind.FINISH, finish)
     except FolkmootError as error:
         assert lab.status(signed.inference_id) == Status.STARTED.value, "nothing moved"
         return error.field
@@ -82,3 +84,80 @@ def test_what_was_taken_over_is_paid_to_nobody() -> None:
     assert lab.view.account(account).balance_micro == before - (PROMPT + 3) * PRICE
     assert lab.inference(signed.inference_id).due_micro == (PROMPT + 3) * PRICE
     assert earning(lab.view, 0, drawn[1]) is None
+
+
+def signed_finish(lab: Lab, signed: SignedRequest, executor: bytes, output_hash: bytes = TOKENS_HASH) -> SignedFinish:
+    record = FinishRecord(signed.inference_id, executor, bytes(32), output_hash, PROMPT, 10, FinishReason.STOP)
+    return SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record)))
+
+
+def confirmed(lab: Lab, signed: SignedRequest, executor: bytes) -> None:
+    """The agent brings the finish of whoever streamed, and says the same."""
+    lab.put(lab.nodes[0], RecordKind.FINISH, signed_finish(lab, signed, executor))
+    lab.output(signed.inference_id)
+
+
+def ended(lab: Lab, signed: SignedRequest) -> Inference:
+    lab.block(1 + lab.genesis.validation_delay)
+    return lab.decide(signed.inference_id, lambda node: {})
+
+
+@pytest.mark.parametrize("liar", range(1, 7))
+@pytest.mark.parametrize("outsider", [True, False])
+def test_whoever_was_not_asked_cannot_finish(liar: int, *, outsider: bool) -> None:
+    lab, signed, drawn = lab_of()
+    lab.block()
+    rubbish = signed_finish(lab, signed, drawn[liar], b"\x09" * 32)
+    with pytest.raises(FolkmootError) as error:
+        lab.put(drawn[0] if outsider else drawn[liar], RecordKind.FINISH, rubbish)
+    assert error.value.field == "executor"
+    confirmed(lab, signed, drawn[0])
+    found = ended(lab, signed)
+    assert found.paid_micro == (PROMPT + 10) * PRICE
+    assert lab.view.account(signed.request.account).balance_micro == 10**9 - found.paid_micro
+
+
+def test_a_busy_hands_the_turn_on() -> None:
+    lab, signed, drawn = lab_of()
+    lab.busy(signed.inference_id, drawn[0])
+    with pytest.raises(FolkmootError):
+        lab.put(drawn[0], RecordKind.FINISH, signed_finish(lab, signed, drawn[0]))
+    lab.put(drawn[1], RecordKind.FINISH, signed_finish(lab, signed, drawn[1]))
+    assert lab.status(signed.inference_id) == Status.FINISHED.value
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_the_agents_finish_replaces_that_of_one_drawn_before(late: int) -> None:
+    """The first of those drawn signs rubbish and leaves the agent waiting; the second one streams, and is paid."""
+    lab, signed, drawn = lab_of()
+    rubbish = FinishRecord(signed.inference_id, drawn[0], bytes(32), b"\x09" * 32, 1, 1, FinishReason.STOP)
+    lab.put(drawn[0], RecordKind.FINISH, SignedFinish(rubbish, lab.by_node[drawn[0]].sign(Domain.FINISH, lab.network, encode(rubbish))))
+    lab.block(late)
+    confirmed(lab, signed, drawn[1])
+    found = ended(lab, signed)
+    assert found.finish is not None
+    assert found.finish.record.executor == drawn[1]
+    assert found.paid_micro == (PROMPT + 10) * PRICE
+    assert lab.view.account(signed.request.account).balance_micro == 10**9 - found.paid_micro
+
+
+def test_after_the_draw_no_finish_gives_way() -> None:
+    """Else a cheat that hears that it is checked would have a true answer put in its place."""
+    lab, signed, drawn = lab_of()
+    lab.put(drawn[0], RecordKind.FINISH, signed_finish(lab, signed, drawn[0]))
+    lab.block(1 + lab.genesis.validation_delay)
+    with pytest.raises(FolkmootError) as error:
+        lab.put(lab.nodes[0], RecordKind.FINISH, signed_finish(lab, signed, drawn[1]))
+    assert error.value.field == "inference_id"
+
+
+def test_what_replaces_must_be_paid_for() -> None:
+    lab, signed, drawn = lab_of()
+    lab.put(drawn[0], RecordKind.FINISH, signed_finish(lab, signed, drawn[0]))
+    account = lab.view.account(signed.request.account)
+    longer = FinishRecord(signed.inference_id, drawn[1], bytes(32), TOKENS_HASH, PROMPT, 11, FinishReason.STOP)
+    lab.view.put_account(signed.request.account, replace(account, balance_micro=PRICE - 1))
+    body = SignedFinish(longer, lab.by_node[drawn[1]].sign(Domain.FINISH, lab.network, encode(longer)))
+    with pytest.raises(FolkmootError) as error:
+        lab.put(lab.nodes[0], RecordKind.FINISH, body)
+    assert error.value.field == "balance"

@@ -173,7 +173,7 @@ class Lives:
         life.busy = ()
         if life.executor and life.finish_at and life.finish_at <= at:
             finish = finish_of(scene, life)
-            if scene.put(life.executor if life.executor in scene.nodes else scene.anybody(), RecordKind.FINISH, finish):
+            if scene.put(life.agent, RecordKind.FINISH, finish):
                 life.finish_at = 0
         due = life.executor and life.output_at and life.output_at <= at
         if due and scene.put(life.agent, RecordKind.OUTPUT, OutputRecord(life.id, life.agent, *life.output)):
