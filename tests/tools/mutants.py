@@ -206,7 +206,8 @@ MUTANTS = (
     Mutant("finish: anybody drawn, asked or not", "p2p/ledger/apply_record.py", "if not by_agent and finish.executor != asked:", "if False:"),
 )
 
-MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py", "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")
+MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py",
+         "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")
 # a mutant of these rooms is looked for by their own tests first
 ANSWERS = ("tests of answers", [
     "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
