@@ -46,11 +46,15 @@ class Params(Message, frozen=True):
     frequency_milli: Annotated[int, Meta(ge=-2000, le=2000)] = 0
 
 
+ANY_AGENT = bytes(32)
+
+
 class Request(Message, frozen=True):
     """What a client asks and agrees to pay for. prompt_tokens_max: the client's bound on the prompt's length in tokens,
     template included; escrow covers it, the finish record charges what was really used (decision 004). signer: whose key signs: the
     account itself, or a hot key the account delegated to (ledger/accounts.py). draw_height: whose beacon draws the executors. The client
-    signs it, so the agent has one draw and no choice among the beacons of several heights (decision 036)."""
+    signs it, so the agent has one draw and no choice among the beacons of several heights (decision 036). agent: who alone may start it; ANY_AGENT
+    where the client leaves that open, to whoever is first."""
 
     version: U32
     network: NetworkField
@@ -65,6 +69,11 @@ class Request(Message, frozen=True):
     deadline_height: U64
     signer: Bytes32
     draw_height: U64
+    agent: Bytes32 = ANY_AGENT
+
+    def may_be_started_by(self, agent: bytes) -> bool:
+        """Whether the client lets `agent` start this. Requests travel through gossip, where every peer can read them."""
+        return self.agent in (ANY_AGENT, agent)
 
 
 class SignedRequest(Message, frozen=True):

@@ -248,12 +248,12 @@ async def _question(network: Network, peer: str, question: Query | Order) -> dic
 
 def _sign(spec: AskSpec, ground: Ground, terms: Terms, lowest: int, serving: Lots | None) -> SignedRequest:
     """serving: where an executor is chosen, whom the draw will be made from."""
+    agent = public_key_of(spec.peer.rsplit("/p2p/", 1)[-1])
     request = Request(
         VERSION, spec.network, spec.payer, 0, spec.model,
         digest(b"prompt", spec.prompt.encode()), spec.params, prompt_bound(spec.prompt),
-        spec.max_tokens, terms.max_price_micro, ground.height + spec.deadline_ahead, spec.key.public, ground.height,
+        spec.max_tokens, terms.max_price_micro, ground.height + spec.deadline_ahead, spec.key.public, ground.height, agent,
     )
-    agent = public_key_of(spec.peer.rsplit("/p2p/", 1)[-1])
 
     def with_nonce(nonce: int) -> SignedRequest:
         return _signed(spec.key, replace(request, client_nonce=nonce))

@@ -60,6 +60,8 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
     inference_id = signed.inference_id
     if start.agent != sender:
         raise RemoteProtocolError("an agent starts in its own batch only", field="agent")
+    if not request.may_be_started_by(sender):
+        raise RemoteProtocolError("the client asked another agent", field="agent")
     if view.inference(inference_id) is not None:
         raise RemoteProtocolError("this inference was started before", field="inference_id")
     if not height - DRAW_WINDOW <= request.draw_height < height:

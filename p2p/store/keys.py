@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 8
+SCHEMA = 9
 DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots", "tree", "archive")
 
 

@@ -165,7 +165,7 @@ async def test_an_agent_takes_no_draw_that_is_old_or_not_decided(peer: Liar) -> 
     agent = Agent(KEYS[0], peer.chain, outbox, None)  # type: ignore[arg-type]
     peer.grow(BEACON_MAX_AGE + 1)
     later = replace(signed.request, draw_height=peer.chain.height() + 1)
-    for request in (signed.request, later):
+    for request in (replace(signed.request, agent=KEYS[0].public), replace(later, agent=KEYS[0].public)):
         asked = SignedRequest(request, CLIENT.sign(Domain.REQUEST, request.network, encode(request)))
         with pytest.raises(InvalidRequest) as caught:
             await agent.serve(None, Ask(VERSION, asked, "hello"))  # type: ignore[arg-type]

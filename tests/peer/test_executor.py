@@ -457,3 +457,15 @@ async def test_a_full_outbox_refuses_before_the_work_and_loses_no_answer() -> No
     assert error is None
     assert isinstance(frames[-1], Done)
     assert said(who)[-1] is RecordKind.FINISH
+
+
+async def test_an_agent_that_the_client_did_not_name_is_refused_and_blamed() -> None:
+    body = changed(request().request, agent=THIRD.public)
+    signed = SignedRequest(body, CLIENT.sign(Domain.REQUEST, "n", encode(body)))
+    frames, error = await served(executor(), forward(signed))
+    assert frames == []
+    assert isinstance(error, RemoteProtocolError)
+    assert (error.field, error.penalty > 0) == ("agent", True)
+    mine = changed(body, agent=AGENT.public)
+    frames, error = await served(executor(), forward(SignedRequest(mine, CLIENT.sign(Domain.REQUEST, "n", encode(mine)))))
+    assert (error, isinstance(frames[-1], Done)) == (None, True)

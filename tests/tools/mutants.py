@@ -172,6 +172,7 @@ MUTANTS = (
     Mutant("an outage counts as often as it hits", "p2p/ledger/conduct/validator_conduct.py", "(missed and drawn <= standing.missed_at)", "False"),
     Mutant("one committee strikes alone", "p2p/ledger/inferences/committees.py",
            "heard_twice = _was_heard(view, genesis, inference)", "heard_twice = True"),
+    Mutant("anybody starts a request that it reads", "p2p/ledger/apply_record.py", "if not request.may_be_started_by(sender):", "if False:"),
     Mutant("what nobody could get is not fined", "p2p/ledger/inferences/withheld.py",
            "        earnings.fine(view, genesis, height, inference)\n", ""),
     Mutant("a client's doing is its agent's", "p2p/peer/agent_credit.py",
@@ -205,7 +206,8 @@ MUTANTS = (
     Mutant("finish: anybody drawn, asked or not", "p2p/ledger/apply_record.py", "if not by_agent and finish.executor != asked:", "if False:"),
 )
 
-MONEY = ("tests/ledger/money/test_price.py", "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")
+MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py",
+         "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")
 # a mutant of these rooms is looked for by their own tests first
 ANSWERS = ("tests of answers", [
     "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
