@@ -86,7 +86,7 @@ def test_a_refused_record_that_leaves_a_trace_is_seen(tmp_path: Path, monkeypatc
 def test_an_opening_of_what_was_not_committed_to_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sprint.merkle, "verify", lambda *rest: True)
     with pytest.raises(Violation, match=r"a SPRINT_OPEN that is wrong \((other tokens|a cut proof)"):
-        blocks(tmp_path, 80)
+        blocks(tmp_path, 240)
 
 
 def test_weights_that_are_counted_before_all_is_decided_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
