@@ -202,12 +202,12 @@ class Executor:
         request = signed.request
         if peer_id(forward.agent) != peer:
             raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
-        if not request.may_be_started_by(forward.agent):
-            raise RemoteProtocolError("the client asked another agent", field="agent")
         if not self.chain.may_start(forward.agent):
             raise RemoteProtocolError(
                 "it cannot put a Start on chain: only participants may be agents; ask one of them", field="agent", penalty=0
             )
+        if not request.may_be_started_by(forward.agent):
+            raise RemoteProtocolError("the client asked another agent", field="agent")
         beacon, drawn = self._draw(forward)
         self.chain.check_request(signed, started_ok=True)
         check_prompt(forward.prompt, request.prompt_hash)

@@ -175,7 +175,7 @@ NAMES = ("consensus", "sync", "records", "checks", "ml_node", "announcement", "c
 
 
 async def test_every_part_is_in_the_table(peer: Node) -> None:
-    assert [name for name, _ in module._parts(peer, cast(Network, NoNetwork()))] == ["store", *NAMES]
+    assert [name for name, _ in module._parts(peer, cast(Network, NoNetwork()))] == ["store", "load", *NAMES]
 
 
 @pytest.mark.parametrize("name", NAMES)

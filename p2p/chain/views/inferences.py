@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 from p2p.base.genesis import Genesis, ModelSpec
 from p2p.base.keys import peer_id
 from p2p.base.types import FinishRecord, InferenceId, Request
+from p2p.ledger.money.epoch_accounts import NOBODY
 from p2p.ledger.money.notices import notices
 from p2p.ledger.money.outcomes import disagree
 from p2p.ledger.money.price import price_of, utilisation_milli
@@ -112,7 +113,7 @@ def inference_view(inference_id: bytes, inference: Inference) -> dict[str, Any]:
         "model": inference.signed_request.request.model, "account": inference.signed_request.request.account.hex(),
         "agent": inference.agent.hex(), "executor": finish.executor.hex() if finish else "",
         "draw_height": inference.draw_height, "candidates": [node.hex() for node in inference.candidates],
-        "busy": [node.hex() for node in inference.busy],
+        "busy": [node.hex() for node in inference.busy if node != NOBODY],
         "start_height": inference.start_height, "finish_height": inference.finish_height,
         "output_height": inference.output_height, "end_height": inference.end_height,
         "output_matches": None if not (finish and inference.output_hash) else not disagree(inference), "outcome": inference.outcome,

@@ -117,7 +117,7 @@ def test_a_replayed_request_is_refused_by_every_agent(net: Net) -> None:
             elsewhere = await ask_raw(network, net.address(2), signed, "hello")
             return [frame.field for frame in (at_once[-1], elsewhere[-1]) if isinstance(frame, Failure)]
 
-    assert run(work) == ["client_nonce", "client_nonce"]
+    assert run(work) == ["client_nonce", "agent"], "it names the one it was signed for"
 
 
 def test_no_executor_works_for_a_client_that_poses_as_an_agent(net: Net) -> None:
