@@ -61,6 +61,15 @@ def _recorded(kind: RecordKind, wrap: Callable[[Key, Any], Message] = lambda key
     return send
 
 
+def _by_its_agent(wrap: Callable[[Key, Any], Message]) -> Send:
+    """A finish in the batch of the agent of its inference: of its own, only the first drawn executor's counts."""
+    def send(world: World, key: Key, body: Any) -> Sent:
+        record = Record(RecordKind.FINISH, encode(wrap(key, body)))
+        return record.body, lambda: world.record(PARTICIPANT, record)
+
+    return send
+
+
 # -- requests and batches ------------------------------------------------------------------------------------
 
 
@@ -258,8 +267,8 @@ LEDGER = (
     _kind("request in a StartRecord", request_of, _recorded(
         RecordKind.START, lambda key, body: StartRecord(sign_request(CLIENT, body), key.public),
     ), *AGENTS),
-    _kind("record FinishRecord", _finish, _recorded(RecordKind.FINISH, _as_finish)),
-    Kind("record FinishRecord, before its Start", _early_finish, _recorded(RecordKind.FINISH, _as_finish),
+    _kind("record FinishRecord", _finish, _by_its_agent(_as_finish)),
+    Kind("record FinishRecord, before its Start", _early_finish, _by_its_agent(_as_finish),
          after=_then_start, effect=_is_finished),
     _kind("record BusyRecord", _busy, _recorded(RecordKind.BUSY, lambda key, body: sign_busy(key, NETWORK, body))),
     _kind("record OutputRecord", _output, _recorded(RecordKind.OUTPUT), *AGENTS),

@@ -41,7 +41,7 @@ def test_the_questions_are_golden() -> None:
         "Write a long story in which all of these occur: journey, dolphin, button, banner, cattle, drum, "
         "candle, clock, brush, ocean, mist, duck, jewel, maple, dance, island."
     )
-    assert signed.inference_id.hex() == "17df3dfae412268f0e77f9cfbe9d5f2978ccda102aa73a9324a59b6abf28188a"
+    assert signed.inference_id.hex() == "8ba67263d2be9ddc1dc7aeceac4a21554a85a3ffc16b964954eb27e8eef6e62f"
 
 
 def test_the_id_binds_epoch_beacon_node_model_and_number() -> None:
