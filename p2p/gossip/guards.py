@@ -1,7 +1,7 @@
 """Every repair to py-libp2p 0.8.1, in one place. Law: another release is refused loudly; each repair has a test.
 
 Stock, any connected peer ends the process with a few bytes, and a listener stops accepting after 250 connections in its
-life. Labels G-1 ... G-16 are named by tests/gossip. Patches of classes are made once per process by `install`; the rest
+life. Labels G-1 ... G-17 are named by tests/gossip. Patches of classes are made once per process by `install`; the rest
 are given to one host. When libp2p changes, read this file against it, run the tests, then move VERSION.
 """
 
@@ -21,7 +21,7 @@ import multiaddr.exceptions
 import trio
 from google.protobuf.message import DecodeError
 from libp2p.crypto.exceptions import CryptographyError
-from libp2p.exceptions import ParseError
+from libp2p.exceptions import BaseLibp2pError, ParseError
 from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.exceptions import SwarmException
@@ -63,6 +63,8 @@ DECODING: Final = (
     ValueError, struct.error, multiaddr.exceptions.Error, DecodeError, ParseError, MessageTooLarge, IncompleteReadError,
     CryptographyError, MultiselectError,
 )
+# the way to the peer is gone, or was never there
+LOST: Final = (BaseLibp2pError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError, EOFError)
 Report = Callable[[str, BaseException], None]
 
 

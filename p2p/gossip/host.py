@@ -224,6 +224,8 @@ class _Judge:
             points = _GARBAGE_POINTS
         else:
             points = 0  # the way was lost, or the fault is ours, the library's or a client's
+            if not isinstance(error, FolkmootError) and not isinstance(error, guards.LOST):
+                log.warning("a fault that is not the peer's, with a stream of %s: %s", peer, type(error).__name__)
         self._penalise(peer, points, f"{type(error).__name__}: {error}")
         log.debug("from %s: %s: %s", peer, type(error).__name__, error)
 

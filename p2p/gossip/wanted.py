@@ -1,6 +1,6 @@
 """Who gets every message, besides the mesh. Law: peers that we want (validators, those that we dialled for ourselves) and that are on the topic.
 
-G-16: the mesh is six peers of those that ask for a place in it. Twenty strangers that read nothing filled it, honest ones had pruned each other,
+G-17: the mesh is six peers of those that ask for a place in it. Twenty strangers that read nothing filled it, honest ones had pruned each other,
 and no vote arrived: the chain of five peers stood still, and for some time after the strangers had left.
 """
 

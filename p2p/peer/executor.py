@@ -6,7 +6,7 @@ Streams tokens to the agent, then signs a FinishRecord over all it claims and ke
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +21,7 @@ from p2p.base.limits import (
     BEACON_MAX_AGE,
     HEIGHTS_APART,
     MAX_CANDIDATES,
+    MAX_HELD_TOKENS,
     MAX_JOBS_PER_PEER,
 )
 from p2p.base.types import (
@@ -268,12 +269,16 @@ class Executor:
             steps.append(replace(step, text=showing.text_of(step.token)))
             taken.used += 1
             await self._show(showing, steps[-1])
-            await self.load.give_way()
+            if len(steps) % MAX_HELD_TOKENS == 0:
+                await self.load.give_way()
 
         try:
             stopped = await until_stop(turn.stream, signed.inference_id, engine.generate(job), take, showing.flush_late, turn.left)
-        finally:  # of an engine that dies, too: whoever takes over goes on from all that there was
-            await showing.flush()
+        except FolkmootError:
+            with suppress(FolkmootError):  # an engine that died: whoever takes over goes on from all that there was; else nobody reads it
+                await showing.flush()
+            raise
+        await showing.flush()
         if len(steps) == len(job.prefix):
             turn.left()
             raise RemoteProtocolError("stopped before there was a token to sign for", field="stop")

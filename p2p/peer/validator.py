@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_CHECKS_AT_ONCE = 2  # on the ML node
+MAX_CHECKS_LATE = 8  # begun at once by a peer that is late: as many an honest one must get through to keep its duties
 RETRY_S = 2.0
 
 
@@ -84,7 +85,7 @@ class Validator:
                 continue
             if duty.commitment is not None:
                 self._reveal(duty)
-            elif self.engine is not None and len(self._busy) < (MAX_CHECKS_AT_ONCE if self.load.is_late else MAX_FETCHES):
+            elif self.engine is not None and len(self._busy) < (MAX_CHECKS_LATE if self.load.is_late else MAX_FETCHES):
                 self._busy.add(duty.inference_id)
                 nursery.start_soon(once, "check", self._check, duty)
 

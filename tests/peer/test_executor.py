@@ -15,10 +15,11 @@ from msgspec.structs import replace as changed
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, digest, verify
-from p2p.base.limits import MAX_JOBS_PER_PEER, MAX_WORK_RECORDS
+from p2p.base.limits import MAX_HELD_TOKENS, MAX_JOBS_PER_PEER, MAX_WORK_RECORDS
 from p2p.base.types import VERSION, FinishReason, Params, RecordKind, Request, SignedRequest, SignedStreamed
 from p2p.chain.views.inferences import Draw
 from p2p.lab.attacks import get
+from p2p.machine.load import Load
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
 from p2p.peer.executor import Executor
@@ -469,3 +470,26 @@ async def test_an_agent_that_the_client_did_not_name_is_refused_and_blamed() -> 
     mine = changed(body, agent=AGENT.public)
     frames, error = await served(executor(), forward(SignedRequest(mine, CLIENT.sign(Domain.REQUEST, "n", encode(mine)))))
     assert (error, isinstance(frames[-1], Done)) == (None, True)
+
+
+class AlwaysLate(Load):
+    """As on a machine that other programs fill."""
+
+    def __init__(self) -> None:
+        super().__init__(late_s=10.0)
+        self.waits = 0
+
+    async def give_way(self, most_s: float = 0.0) -> None:
+        self.waits += 1
+
+
+async def test_a_peer_that_is_always_late_gives_way_once_for_many_tokens() -> None:
+    """Half a second for each token would have made every answer of such a peer slower than anybody waits for."""
+    who, tokens = executor(), 3 * MAX_HELD_TOKENS
+    who.load = late = AlwaysLate()
+    frames, error = await served(who, forward(request(tokens=tokens)))
+    assert error is None
+    made = frames[-1].finish.record.output_tokens
+    assert late.waits == made // MAX_HELD_TOKENS
+    assert late.waits >= 1
+    assert sum(isinstance(frame, Tokens) for frame in frames) <= made // 2, "and signs once for many"

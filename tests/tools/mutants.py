@@ -157,7 +157,7 @@ MUTANTS = (
            "                pass\n        except RemoteProtocolError"),
     Mutant("a block may hold an order twice", "p2p/chain/tx_pool.py", "if place in ordered:", "if False:"),
     Mutant("who comes first keeps all the room", "p2p/chain/mempool.py",
-           "self._fullest(tx.share).standing() <= owner.standing(tx.cost)", "True"),
+           "if (-cost, -stake) <= mine:", "if True:"),
     Mutant("participants without weight share the room of those with it", "p2p/chain/tx_pool.py",
            "Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS", "Share.WEIGHTLESS"),
     Mutant("what waits behind a gap waits long", "p2p/chain/mempool.py",
