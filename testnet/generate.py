@@ -24,7 +24,7 @@ from p2p.peer.config import DEFAULT_MODEL, LAB_SETTINGS
 
 CLIENT_BALANCE_MICRO = 1_000_000_000
 PRICE_MICRO = 10
-KERNELS_APART_MILLI = 80  # of the shipped model, measured: 57 to 73 between three kinds of kernels, int8 weights 115 to 121 (p2p.lab.measure.apart)
+KERNELS_APART_MILLI = 80  # measured: 57 to 73 between three kinds of kernels, int8 weights 115 to 121 (lab/measure)
 NO_SPRINT, DEFAULT_CHECKS = SprintRules(), CheckRules()
 # A race of half a minute, decided within an epoch of five or so: for a network that one wants to watch.
 SHORT_EPOCH, SHORT_WINDOW = 320, 40
@@ -106,4 +106,4 @@ def _spec(model_dir: Path | None) -> ModelSpec:
         weights, template = weights_hash(model_dir), template_hash(model_dir)
         tokenizer = sha256(read_tokenizer(model_dir)).digest()
         files = {"vocabulary": vocabulary_size(model_dir), "tokenizer_hash": tokenizer, "eos_ids": eos_ids(model_dir)}
-    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernels_apart_milli=KERNELS_APART_MILLI, **files)
+    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernel_distance_milli=KERNELS_APART_MILLI, **files)

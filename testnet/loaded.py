@@ -85,12 +85,12 @@ class Decisions:
         self.beats: deque[Beat] = deque(maxlen=BEATS)
         self.begun: Beat | None = None
         self.waiting: list[dict[str, Any]] = []  # lines that wait for the heartbeat after them
-        self.work, self.finalize = node.chain.work, node.chain.finalize
-        node.chain.work, node.chain.finalize = self.timed_work, self.timed_finalize  # type: ignore[method-assign]
+        self.execute, self.finalize = node.chain.execute, node.chain.finalize
+        node.chain.execute, node.chain.finalize = self.timed_execute, self.timed_finalize  # type: ignore[method-assign]
 
-    def timed_work(self, block: Block, priorities: bytes) -> Steps[None]:
+    def timed_execute(self, block: Block, priorities: bytes) -> Steps[None]:
         self.begun = beat()
-        yield from self.work(block, priorities)
+        yield from self.execute(block, priorities)
 
     def timed_finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         since = self.begun or beat()

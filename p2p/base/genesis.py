@@ -32,9 +32,9 @@ class ModelSpec(Message, frozen=True):
 
     cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
     profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
-    kernels_apart_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
-    (`python -m p2p.lab.measure.apart`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which its price never goes; 0 = a hundred
-    times price_micro. vocabulary: token ids are below it; an answer with others could be
+    kernel_distance_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
+    (`python -m p2p.lab.measure.kernel_distance`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which
+    its price never goes; 0 = a hundred times price_micro. vocabulary: token ids are below it; an answer with others could be
     scored by nobody. The default is what an artifact's rows can hold. eos_ids: the ids that end an answer.
     """
 
@@ -50,7 +50,7 @@ class ModelSpec(Message, frozen=True):
     stacks: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
     profile_hash: Annotated[str, Meta(max_length=64)] = ""
     retired: bool = False
-    kernels_apart_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    kernel_distance_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
     price_ceiling_micro: U64 = 0
     vocabulary: Annotated[int, Meta(ge=1, le=MAX_VOCABULARY)] = MAX_VOCABULARY
     eos_ids: Annotated[tuple[U32, ...], Meta(max_length=MAX_EOS_IDS)] = ()
@@ -91,7 +91,7 @@ class CheckRules(Message, frozen=True):
     four (duty.deterrence_milli). min_checked_tokens: output tokens of an executor checked in an epoch before anything is left to
     chance. min_checks: inferences of an executor expected to be checked in an epoch. reputation_gain: points for a clean epoch.
     reveal_tolerance_milli: mean |difference| of log-probabilities at which two validators still agree, thousandths of a nat.
-    honest_odd_ppm, honest_miss_ppm: rates an honest validator may show, in millionths. conviction_ppb: chance, in thousand-millionths, that
+    honest_outlier_ppm, honest_miss_ppm: rates an honest validator may show, in millionths. conviction_ppb: chance, in thousand-millionths, that
     an honest validator is barred in an epoch by one of the two. grey_milli, near_milli: a dispute whose ratio is up to the first is a
     grey zone: who lost it and measured as the others did (to the second), has judged, not lied; thousandths of a nat.
     llr_cap_milli: bound of one inference's weight in the sequential test, thousandths of a nat.
@@ -117,7 +117,7 @@ class CheckRules(Message, frozen=True):
     min_checks: U32 = 10
     reputation_gain: Annotated[int, Meta(ge=0, le=100)] = 5
     reveal_tolerance_milli: U32 = 800
-    honest_odd_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
+    honest_outlier_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
     honest_miss_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 50_000
     conviction_ppb: Annotated[int, Meta(ge=0, le=10**9)] = 1000
     grey_milli: U32 = 12_000

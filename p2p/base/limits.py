@@ -188,7 +188,7 @@ AVOID_S: Final = 60.0  # who gave false history is not asked for so long, nor wh
 SLOW_MAX_S: Final = 3600.0  # who is slow again and again
 BODY_TIMEOUT_S: Final = 10.0  # a proposer has this long to give the transactions of its block
 STALE_TIP_S: Final = 60.0  # a newest block older than this: its peer may be behind
-ORDER_WAIT_S: Final = 90.0  # who gave an order waits so long for the chain, unless told otherwise
+TRANSACTION_WAIT_S: Final = 90.0  # who gave an order waits so long for the chain, unless told otherwise
 SLICE_S: Final = 0.003  # of a block's work at a stretch; then everybody else has a turn
 
 

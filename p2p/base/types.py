@@ -26,7 +26,7 @@ Reason = Annotated[str, Meta(max_length=300)]
 Milli = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]  # signed thousandths: of a nat, where it is a log-likelihood ratio
 LogprobMilli = Annotated[int, Meta(ge=-1_000_000, le=0)]  # a natural log-probability in thousandths of a nat
 
-VERSION = 1
+VERSION = 2
 SPRINT_ACCOUNT = bytes(32)  # asks the sprint's questions; nobody can sign for it and no request of a client may name it
 
 

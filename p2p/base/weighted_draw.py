@@ -13,7 +13,7 @@ from itertools import accumulate
 from p2p.base.keys import digests
 
 
-class Lots:
+class WeightedDraw:
     """Candidates (node, weight) made ready for many draws; those without weight are left out. Not to be changed."""
 
     __slots__ = ("_ends", "_nodes")
@@ -57,6 +57,6 @@ class Lots:
         return tuple(drawn)
 
 
-def draw_executors(beacon: bytes, inference_id: bytes, serving: Lots, agent: bytes, count: int) -> tuple[bytes, ...]:
+def draw_executors(beacon: bytes, inference_id: bytes, serving: WeightedDraw, agent: bytes, count: int) -> tuple[bytes, ...]:
     """The ordered executors of a request; its agent is none of them."""
     return serving.draw(b"draw-executors", beacon, inference_id, (agent,), count)

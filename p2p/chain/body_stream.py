@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.types import VERSION
-from p2p.consensus.engine import Engine, Fetch
+from p2p.consensus.engine import ConsensusEngine, Fetch
 from p2p.wire.frames import Body, BodyWanted, Failure, pack_frame, raise_failure, receive_frame
 
 if TYPE_CHECKING:
     from p2p.gossip.streams import Stream
 
 
-async def serve_body(engine: Engine, stream: Stream, frame: BodyWanted) -> None:
+async def serve_body(engine: ConsensusEngine, stream: Stream, frame: BodyWanted) -> None:
     txs = engine.body(frame.height, frame.block_id, frame.places)
     if txs is None:
         raise Unavailable("no such block is being decided here", field="block_id")

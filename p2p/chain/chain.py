@@ -27,7 +27,7 @@ from p2p.chain.stores.guard import GuardStore
 from p2p.chain.stores.payloads import Payloads
 from p2p.chain.transaction_fates import Fate, Fates, fate_of
 from p2p.chain.tx_pool import Transactions
-from p2p.chain.verified_batches import Opened
+from p2p.chain.verified_batches import VerifiedBatches
 from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
@@ -53,7 +53,7 @@ RESERVED_HEIGHTS = 20  # a request taken here counts against its account this lo
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ExecutedBlock:
     """What a block makes of the state below it: all that is to be written but block, tip, receipts and the sweep of payloads."""
 
     block: Block
@@ -73,10 +73,10 @@ class Chain(Transactions):
         self.payloads = Payloads(store)
         self.mempool = Mempool()
         self._reserved = {}
-        self._opened = Opened()
+        self._verified = VerifiedBatches()
         self.on_refused_start: Callable[[bytes, bytes, str, int], None] = lambda agent, inference_id, what, height: None
         self.fates = Fates()
-        self._made: Made | None = None  # `work` has done it, `finalize` has not come yet
+        self._executed: ExecutedBlock | None = None  # `execute` has done it, `finalize` has not come yet
         raw = store.read("meta", b"tip")
         self._tip = load(Tip, raw) if raw else self._begin()
         self._load_sets()
@@ -152,21 +152,21 @@ class Chain(Transactions):
     def punished(self) -> frozenset[bytes]:
         return self._punished
 
-    def study(self, block: Block) -> Steps[None]:
+    def precheck(self, block: Block) -> Steps[None]:
         """Open the transactions of a block that is to be processed: a step for each."""
         for raw in block.txs:
             self._open_tx(raw)
             yield
 
-    def process(self, block: Block) -> bool:
+    def validate(self, block: Block) -> bool:
         """Whether all transactions may be in a block on this state. Pure; never raises."""
         return len(self._right(block.txs)) == len(block.txs)
 
-    def work(self, block: Block, priorities: bytes) -> Steps[None]:
+    def execute(self, block: Block, priorities: bytes) -> Steps[None]:
         """Apply a decided block, on the side: a step for each record, for each id that is due, and in `_seal`. `finalize` takes it from here."""
         if block.header.height != self.height() + 1:
             raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
-        self._made = None
+        self._executed = None
         view, batch = View(self._read_state), Batch()
         receipts, fates, left, refused = yield from self._apply(view, block)
         view.put(b"set/priorities", priorities)
@@ -176,17 +176,17 @@ class Chain(Transactions):
             yield
         archive.add(self.store, batch, left, self._keep_for)
         self.payloads.let_go(batch, left)
-        self._made = Made(block, priorities, view, receipts, fates, batch, app_hash, refused)
+        self._executed = ExecutedBlock(block, priorities, view, receipts, fates, batch, app_hash, refused)
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         """Commit everything that a decided block makes at once. Raises StorageError; then nothing is written."""
-        made = self._made
+        made = self._executed
         if made is None or made.block is not block or made.priorities != priorities:
-            all_at_once(self.work(block, priorities))
-            made = self._made
+            all_at_once(self.execute(block, priorities))
+            made = self._executed
             assert made is not None
         header, view, batch = block.header, made.view, made.batch
-        self.payloads.sweep(batch, header.height, self.genesis.epoch_blocks)  # here, for payloads come and go while `work` is done
+        self.payloads.sweep(batch, header.height, self.genesis.epoch_blocks)  # here, for payloads come and go while `execute` is done
         tip = Tip(header.height, made.app_hash, block.block_id, header.beacon, header.time_ms, commit)
         batch.put("blocks", b"b" + height_key(header.height), encode([encode(block), encode(commit)]))
         batch.put("blocks", b"r" + height_key(header.height), encode(made.receipts))
@@ -199,7 +199,7 @@ class Chain(Transactions):
 
     def become(self, tip: Tip, batch: Batch, fates: Sequence[tuple[bytes, Fate]] | None = None) -> None:
         """Write everything at once, with the new tip; then stand there. fates: what became of the block's orders; None: there is no block."""
-        self._made = None  # it was made for the tip that goes
+        self._executed = None  # it was made for the tip that goes
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
         self._tip = tip
@@ -232,7 +232,7 @@ class Chain(Transactions):
         """Receipts of what was refused, what became of orders, what left the state, and which Starts were refused for what."""
         height, receipts, fates, refused = block.header.height, list[Receipt](), list[tuple[bytes, Fate]](), list[RefusedStart]()
         for raw in block.txs:
-            tx = self._opened.find(raw) or parse(self.genesis, raw)
+            tx = self._verified.find(raw) or parse(self.genesis, raw)
             if isinstance(tx, SignedOp):
                 wrong = self._carry(view, tx)
                 if wrong is not None:
@@ -287,7 +287,7 @@ class Chain(Transactions):
             if inference is not None and inference.status == Status.STARTED.value:
                 return
         else:
-            if _reservation(signed) in self._reserved or self.order_waits(request.account, request.client_nonce):
+            if _reservation(signed) in self._reserved or self.operation_waits(request.account, request.client_nonce):
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
             mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
             reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
@@ -307,7 +307,7 @@ class Chain(Transactions):
 
 
 def _count_batch(view: View, batch: TxBatch) -> bool:
-    """Its nonce is used from now on. False where it cannot be carried out: `process` asked the state below the block, and whatever earlier
+    """Its nonce is used from now on. False where it cannot be carried out: `validate` asked the state below the block, and whatever earlier
     transactions of the block have changed since costs the sender its batch, never everybody the chain."""
     participant = view.participant(batch.sender)
     if participant is None or batch.nonce != participant.batch_nonce + 1:

@@ -176,12 +176,12 @@ class Mempool:
         owner = self._owners[Share.ORDERS].get(account)
         return [self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] if owner else []
 
-    def order_nonces(self, account: bytes) -> list[int]:
+    def operation_nonces(self, account: bytes) -> list[int]:
         """Of the orders of this account that wait."""
         owner = self._owners[Share.ORDERS].get(account)
         return sorted(owner.leaves) if owner else []
 
-    def select_orders(self, max_bytes: int) -> list[bytes]:
+    def select_operations(self, max_bytes: int) -> list[bytes]:
         """Every account's first, from the one with the most behind it, then everybody's second, and so on; at most a share of max_bytes."""
         owners = sorted(self._owners[Share.ORDERS].values(), key=lambda owner: -owner.stake)
         queues = [[self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] for owner in owners]

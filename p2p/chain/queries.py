@@ -39,7 +39,7 @@ log = structlog.get_logger()
 MAX_NUMBER = (1 << 32) - 1  # heights, epochs, places: no chain gets there
 PUBLIC_OPS = frozenset(
     {"status", "account", "tip", "inference", "block", "light", "verification", "governance", "prices", "earnings", "prove", "sprint", "serving",
-     "order"}
+     "transaction"}
 )
 
 # of `status`, what a stranger is told; all else, with its paths, words of others and errors, is for this peer's owner
@@ -75,7 +75,7 @@ class Queries:
             "sprint": lambda _: self._chain.sprint_view(),
             "prove": self._prove,
             "serving": self._serving,
-            "order": lambda request: fate(_hex(request, "id")),
+            "transaction": lambda request: fate(_hex(request, "id")),
         }
 
     def query(self, request: object, *, public: bool = False) -> dict[str, Any]:

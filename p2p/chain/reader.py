@@ -8,7 +8,7 @@ from p2p.base.codec import Message
 from p2p.base.errors import Unavailable
 from p2p.base.genesis import CheckRules, Genesis, ModelSpec
 from p2p.base.types import SignedRequest
-from p2p.base.weighted_draw import Lots
+from p2p.base.weighted_draw import WeightedDraw
 from p2p.chain.mempool import Mempool
 from p2p.chain.proofs.state import LeftProof
 from p2p.chain.stores import archive
@@ -120,7 +120,7 @@ class Answers:
     def checks(self) -> CheckRules:
         return parameters.checks(self._view(), self.genesis)
 
-    def serving_at(self, model: str, height: int) -> Lots:
+    def serving_at(self, model: str, height: int) -> WeightedDraw:
         """Whom a draw at `height` is made from."""
         return serving_at(self._view(), model, height)
 
@@ -167,7 +167,7 @@ class Answers:
         """since: of the notices, those of later heights."""
         view = self._view()
         account = view.account(public)
-        taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public] + self.mempool.order_nonces(public)
+        taken = [int.from_bytes(key[32:], "big") for key in self._reserved if key[:32] == public] + self.mempool.operation_nonces(public)
         return {
             "account": public.hex(), "balance_micro": account.balance_micro,
             "next_nonce": max([account.nonce_high, *taken]) + 1, "height": self._tip.height, "beacon": self._tip.beacon.hex(),

@@ -16,8 +16,8 @@ from p2p.base.types import SignedBatch
 from p2p.chain.mempool import Mempool, Share, Waiting
 from p2p.chain.reader import Answers
 from p2p.chain.transaction_fates import NOT_SEEN, USED_BY_ANOTHER, Fate, Fates, OrderState
-from p2p.chain.verified_batches import Opened
-from p2p.ledger.apply_order import carry_out
+from p2p.chain.verified_batches import VerifiedBatches
+from p2p.ledger.apply_operation import carry_out
 from p2p.ledger.money.accounts import why_not
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.state.view import View
@@ -29,7 +29,7 @@ class Transactions(Answers):
 
     mempool: Mempool
     fates: Fates
-    _opened: Opened
+    _verified: VerifiedBatches
 
     # -- into the mempool -----------------------------------------------------------------------------------------
 
@@ -51,9 +51,9 @@ class Transactions(Answers):
         if self.mempool.was_refused(raw):
             raise RemoteProtocolError("refused before", field="transaction")
         try:
-            known = self._opened.find(raw)
+            known = self._verified.find(raw)
             tx = known or parse(self.genesis, raw)
-            waiting = self._order_waits(raw, tx) if isinstance(tx, SignedOp) else self._batch_waits(raw, tx)
+            waiting = self._operation_waits(raw, tx) if isinstance(tx, SignedOp) else self._batch_waits(raw, tx)
             self.mempool.check_room(waiting)
             if known is None:
                 check_signature(self.genesis, tx)
@@ -61,8 +61,8 @@ class Transactions(Answers):
             self.mempool.refuse(raw)
             raise
         if isinstance(tx, SignedOp):
-            self._try_order(tx)
-        self._opened.keep(raw, tx)
+            self._try_operation(tx)
+        self._verified.keep(raw, tx)
         pushed = self.mempool.add(waiting)
         if isinstance(tx, SignedOp):
             self.fates.note(tx.op_id, Fate(OrderState.WAITING, self._tip.height))
@@ -81,7 +81,7 @@ class Transactions(Answers):
         share = Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS
         return Waiting(raw, batch.sender, batch.nonce, share, self._tip.height)
 
-    def _order_waits(self, raw: bytes, signed: SignedOp) -> Waiting:
+    def _operation_waits(self, raw: bytes, signed: SignedOp) -> Waiting:
         view, op = self._view(), signed.op
         account = view.account(op.account)
         if not account.nonce_is_free(op.nonce):
@@ -95,12 +95,12 @@ class Transactions(Answers):
             )
         return Waiting(raw, op.account, op.nonce, Share.ORDERS, self._tip.height, stake)
 
-    def _try_order(self, signed: SignedOp) -> None:
+    def _try_operation(self, signed: SignedOp) -> None:
         """Whether it could be carried out after those of its account that wait already. Raises InvalidRequest: as things stand here, which is
         nothing that its bytes can be blamed for."""
         view = self._view()
         for raw in self.mempool.orders_of(signed.op.account):
-            waiting = self._opened.find(raw) or parse(self.genesis, raw)
+            waiting = self._verified.find(raw) or parse(self.genesis, raw)
             assert isinstance(waiting, SignedOp)
             self._carry(view, waiting)
         wrong = self._carry(view, signed)
@@ -115,9 +115,9 @@ class Transactions(Answers):
             return error
         return None
 
-    def order_waits(self, account: bytes, nonce: int) -> bool:
+    def operation_waits(self, account: bytes, nonce: int) -> bool:
         """Whether an order of this account with this nonce is on its way to the chain."""
-        return nonce in self.mempool.order_nonces(account)
+        return nonce in self.mempool.operation_nonces(account)
 
     # -- into a block ---------------------------------------------------------------------------------------------
 
@@ -127,13 +127,13 @@ class Transactions(Answers):
 
     def is_next(self, raw: bytes) -> bool:
         """Whether a block could take this one, of those that wait, before any other of its sender."""
-        tx = self._opened.find(raw)
+        tx = self._verified.find(raw)
         return isinstance(tx, SignedOp) or (tx is not None and tx.batch.nonce == self.batch_nonce(tx.batch.sender) + 1)
 
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
-        """Transactions for a new block; together they pass `process`. Orders that cannot be carried out any more are dropped here."""
+        """Transactions for a new block; together they pass `validate`. Orders that cannot be carried out any more are dropped here."""
         orders, view, gone = list[bytes](), self._view(), list[tuple[Waiting, str]]()
-        for raw in self.mempool.select_orders(max_bytes):
+        for raw in self.mempool.select_operations(max_bytes):
             signed = self._open_tx(raw)
             wrong = self._carry(view, signed) if isinstance(signed, SignedOp) else signed
             if isinstance(wrong, FolkmootError):
@@ -165,7 +165,7 @@ class Transactions(Answers):
 
     def _open_tx(self, raw: bytes) -> Transaction | FolkmootError:
         """The transaction, or why these bytes may not be in the next block."""
-        known = self._opened.find(raw)
+        known = self._verified.find(raw)
         try:
             tx = known or parse(self.genesis, raw)
             if isinstance(tx, SignedOp):
@@ -179,7 +179,7 @@ class Transactions(Answers):
                     raise InvalidRequest(f"nonce {tx.batch.nonce} was used", field="nonce")
             if known is None:
                 check_signature(self.genesis, tx)
-                self._opened.keep(raw, tx)
+                self._verified.keep(raw, tx)
         except FolkmootError as error:
             return error
         return tx
@@ -207,7 +207,7 @@ class Transactions(Answers):
                 self._tell(tx, Fate(OrderState.DROPPED, self._tip.height, "dropped", "", why[:300]))
 
     def _tell(self, tx: Waiting, fate: Fate) -> None:
-        found = self._opened.find(tx.raw) or parse(self.genesis, tx.raw)
+        found = self._verified.find(tx.raw) or parse(self.genesis, tx.raw)
         assert isinstance(found, SignedOp)
         self.fates.note(found.op_id, fate)
 

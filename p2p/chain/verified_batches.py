@@ -11,7 +11,7 @@ from p2p.ledger.transactions import Transaction
 MAX_BYTES = 2 * MAX_BLOCK  # the transactions of a whole block, and of the one that is gathering
 
 
-class Opened:
+class VerifiedBatches:
     """By their bytes."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import ORDER_WAIT_S
+from p2p.base.limits import TRANSACTION_WAIT_S
 from p2p.cli.words import MAX_AMOUNT, default_dir, multiaddr, number, peer_of, public_key, text_argument, whole
 from p2p.machine.foreign_text import line
 
@@ -58,7 +58,7 @@ def common(action: argparse.ArgumentParser, peer_help: str = "") -> None:
     if not peer_help:
         action.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True, help="wait until the chain has the order (default)")
         text = "wait so long at most (default: %(default).0f)"
-        action.add_argument("--timeout", type=number(0.001, MAX_WAIT_S), default=ORDER_WAIT_S, metavar="S", help=text)
+        action.add_argument("--timeout", type=number(0.001, MAX_WAIT_S), default=TRANSACTION_WAIT_S, metavar="S", help=text)
     action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
@@ -117,7 +117,7 @@ def _lines(found: AccountAnswer) -> list[str]:
 def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) -> int:
 
     from p2p.cli.tasks import run_async
-    from p2p.client.ask import send_order
+    from p2p.client.ask import submit_operation
     from p2p.client.nonces import Nonces
 
     def taken(answer: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) ->
             print(f"taken by the peer: {answer['kind']}, nonce {answer['nonce']}, {answer['op_id']}", flush=True)
 
     nonces = Nonces(options.dir / "nonces")
-    answer = run_async(send_order, options.peer, genesis, key, body, nonces, options.timeout if options.wait else 0.0, taken)
+    answer = run_async(submit_operation, options.peer, genesis, key, body, nonces, options.timeout if options.wait else 0.0, taken)
     if options.json:
         print(json.dumps(answer))
     elif not options.wait:

@@ -94,12 +94,12 @@ def _spec(options: argparse.Namespace) -> AskSpec:
     if options.save is not None:
         check_output(options.save, field="save")
 
-    from p2p.client.answer_proof import Proof, save_proof
+    from p2p.client.answer_proof import AnswerProof, save_proof
     from p2p.client.ask import AskSpec
     from p2p.client.known_prices import KnownPrices
     from p2p.client.nonces import Nonces
 
-    def keep(proof: Proof) -> None:
+    def keep(proof: AnswerProof) -> None:
         if options.save is not None:
             save_proof(proof, options.save)
 

@@ -17,10 +17,10 @@ from p2p.cli.words import default_dir
 
 if TYPE_CHECKING:
     from p2p.base.genesis import Genesis, ModelSpec
-    from p2p.client.answer_proof import Proof
+    from p2p.client.answer_proof import AnswerProof
     from p2p.client.inspection import Case, TokenRow
     from p2p.inference.local_engine import Opened
-    from p2p.verification.check import Report
+    from p2p.verification.check import CheckResult
     from p2p.verification.profile import Profile
 
 DEFAULT_DIR = default_dir()
@@ -51,7 +51,7 @@ class Result:
     stack: str
     problems: list[str]
     notes: list[str]
-    report: Report | None = None
+    report: CheckResult | None = None
     rows: list[TokenRow] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
@@ -142,7 +142,7 @@ def _is_id(text: str) -> bool:
     return len(text) == 64 and all(c in "0123456789abcdef" for c in text.lower())
 
 
-def _proof(options: argparse.Namespace) -> Proof | None:
+def _proof(options: argparse.Namespace) -> AnswerProof | None:
     from p2p.client.answer_proof import load_proof
 
     if not _is_id(options.what):
@@ -157,7 +157,7 @@ def _proof(options: argparse.Namespace) -> Proof | None:
     return proof
 
 
-def _from_proof(proof: Proof) -> Case:
+def _from_proof(proof: AnswerProof) -> Case:
     from p2p.client.inspection import Case
     from p2p.verification.artifact import parse
 
@@ -183,7 +183,7 @@ def _from_store(options: argparse.Namespace) -> Case:
     return Case(request, finish, bytes.fromhex(kept.beacon), payload.prompt, parse(payload.artifact), drawn)
 
 
-async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) -> list[str]:
+async def _chain(options: argparse.Namespace, proof: AnswerProof, notes: list[str]) -> list[str]:
     """Problems, as the chain of the peer given sees them."""
     from p2p.client.inspection import chain_problems
     from p2p.wire.answers import BlockAnswer, read
@@ -205,7 +205,7 @@ async def _chain(options: argparse.Namespace, proof: Proof, notes: list[str]) ->
 
 
 async def _ask_chain(
-    options: argparse.Namespace, proof: Proof, questions: list[dict[str, Any]]
+    options: argparse.Namespace, proof: AnswerProof, questions: list[dict[str, Any]]
 ) -> list[dict[str, Any] | None]:
     from p2p.base.keys import Key
     from p2p.client.ask import query

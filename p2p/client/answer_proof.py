@@ -20,7 +20,7 @@ from p2p.base.types import U32, VERSION, SignedFinish, SignedRequest
 from p2p.wire.frames import Accepted, Prompt, TokenIds
 
 
-class Proof(Message, frozen=True):
+class AnswerProof(Message, frozen=True):
     ITEMS: ClassVar[int] = MAX_ITEMS + MAX_OUTPUT_TOKENS
     version: U32
     prompt: Prompt
@@ -32,15 +32,15 @@ class Proof(Message, frozen=True):
     text: Annotated[str, Meta(max_length=MAX_FRAME // 4)]
 
 
-def parse_proof(data: bytes) -> Proof:
+def parse_proof(data: bytes) -> AnswerProof:
     """Any bytes to a proof. Raises RemoteProtocolError naming the field."""
-    plain = decode(data, items=Proof.ITEMS)
+    plain = decode(data, items=AnswerProof.ITEMS)
     if isinstance(plain, list) and plain and plain[0] != VERSION:
         raise RemoteProtocolError(f"proof version {plain[0]!r} is not known here", field="version", code="version")
-    return unpack(Proof, data)
+    return unpack(AnswerProof, data)
 
 
-def load_proof(file: Path) -> Proof:
+def load_proof(file: Path) -> AnswerProof:
     """Raises ConfigError when the file cannot be read, RemoteProtocolError when it is no proof."""
     try:
         return parse_proof(file.read_bytes())
@@ -48,7 +48,7 @@ def load_proof(file: Path) -> Proof:
         raise ConfigError(f"cannot read {file}: {error.strerror}", field="proof") from error
 
 
-def save_proof(proof: Proof, file: Path) -> None:
+def save_proof(proof: AnswerProof, file: Path) -> None:
     """A new file is readable by its user only: it holds the prompt. Raises ConfigError when it cannot be written."""
     try:
         with os.fdopen(open_output(file), "wb") as out:

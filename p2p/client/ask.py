@@ -19,15 +19,15 @@ from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, Key, NetworkId, digest, peer_id, public_key_of
 from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MAX_ANSWER_ITEMS, MAX_PROMPT_BYTES
 from p2p.base.types import VERSION, Params, Request, SignedRequest
-from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.proofs.serving import ServingProof, open_serving
-from p2p.client.answer_proof import Proof
+from p2p.client.answer_proof import AnswerProof
 from p2p.client.draw_check import DrawCheck
 from p2p.client.known_prices import KnownPrices
 from p2p.client.nonces import Nonces
-from p2p.client.order_wait import wait_for_order
 from p2p.client.receipt import check_receipt, streamed_by, summary
 from p2p.client.tip_proof import Ground, Prover, Question, next_nonce, price_limit
+from p2p.client.transaction_wait import wait_for_transaction
 from p2p.client.way import Way
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
@@ -37,11 +37,11 @@ from p2p.wire.frames import (
     Accepted,
     Answer,
     Ask,
+    Declined,
     Done,
     Failure,
-    Order,
-    Passed,
     Query,
+    SubmitTransaction,
     Tokens,
     Trying,
     check_text,
@@ -93,7 +93,7 @@ class AskSpec:
     nonces: Nonces | None = None
     genesis: Genesis | None = None
     choose_executor: bytes | None = None
-    on_proof: Callable[[Proof], None] | None = None
+    on_proof: Callable[[AnswerProof], None] | None = None
     on_signed: Callable[[SignedRequest], None] | None = None
     account: bytes | None = None
     notices_since: int = 0
@@ -168,7 +168,7 @@ async def prepare(spec: AskSpec, question: Question) -> tuple[SignedRequest, Dra
     return _sign(spec, ground, terms, lowest, serving), drawn
 
 
-async def _serving(model: str, height: int, question: Question, peer: str) -> Lots:
+async def _serving(model: str, height: int, question: Question, peer: str) -> WeightedDraw:
     """By the peer's word: for a choice of nonce, which proves nothing."""
     answer = read(ServingAnswer, await question({"op": "serving", "model": model, "height": height}), "serving", peer)
     return open_serving(unpack(ServingProof, bytes.fromhex(answer.proof)), model, height)[0]
@@ -186,12 +186,12 @@ async def _terms(spec: AskSpec, prover: Prover, ground: Ground) -> Terms:
     return Terms(seen, price_limit(spec.model, seen, known or seen, spec.max_price_micro), spec.tokens, ground.tip.balance_micro)
 
 
-async def send_order(
+async def submit_operation(
     peer: str, genesis: Genesis, key: Key, body: Body, nonces: Nonces | None = None, wait_s: float = 0.0,
     on_taken: Callable[[dict[str, Any]], None] = lambda answer: None,
 ) -> dict[str, Any]:
     """Sign an order with the account's next nonce and hand it to `peer` (multiaddr). Its answer; raises the peer's error. nonces: as in AskSpec.
-    wait_s: how long to wait for the chain, then the answer says what became of it (wait_for_order); on_taken: gets the peer's answer before."""
+    wait_s: how long to wait for the chain, then the answer says what became of it (wait_for_transaction); on_taken: gets the peer's answer before."""
     async with _open_to(peer, genesis.network) as network:
         name = peer.rsplit("/p2p/", 1)[-1]
 
@@ -201,12 +201,12 @@ async def send_order(
         prover = Prover(genesis, question, name)
         lowest = await next_nonce(prover, await prover.ground(key.public, ""), key.public, nonces)
         nonce = nonces.take(key.public, lowest) if nonces is not None else lowest
-        order = Order(VERSION, sign_op(key, genesis.network, nonce, body))
-        answer: dict[str, Any] = to_builtins(read(Taken, await _question(network, name, order), "order", name))
+        order = SubmitTransaction(VERSION, sign_op(key, genesis.network, nonce, body))
+        answer: dict[str, Any] = to_builtins(read(Taken, await _question(network, name, order), "transaction", name))
         if not wait_s:
             return answer
         on_taken(answer)
-        fate = await wait_for_order(order.signed_op.op_id, question, lambda: _question(network, name, order), wait_s)
+        fate = await wait_for_transaction(order.signed_op.op_id, question, lambda: _question(network, name, order), wait_s)
         return {**answer, **fate}
 
 
@@ -229,7 +229,7 @@ async def query(network: Network, peer: str, body: dict[str, Any]) -> dict[str, 
     return await _question(network, peer, Query(VERSION, encode(body)))
 
 
-async def _question(network: Network, peer: str, question: Query | Order) -> dict[str, Any]:
+async def _question(network: Network, peer: str, question: Query | SubmitTransaction) -> dict[str, Any]:
     stream = await network.open_stream(peer, "query")
     try:
         await stream.send(pack_frame(question))
@@ -246,7 +246,7 @@ async def _question(network: Network, peer: str, question: Query | Order) -> dic
     return answer
 
 
-def _sign(spec: AskSpec, ground: Ground, terms: Terms, lowest: int, serving: Lots | None) -> SignedRequest:
+def _sign(spec: AskSpec, ground: Ground, terms: Terms, lowest: int, serving: WeightedDraw | None) -> SignedRequest:
     """serving: where an executor is chosen, whom the draw will be made from."""
     agent = public_key_of(spec.peer.rsplit("/p2p/", 1)[-1])
     request = Request(
@@ -285,7 +285,7 @@ async def _follow(
 
     while True:
         frame = await receive_frame(
-            stream, Accepted, Trying, Passed, Tokens, Done, Failure, timeout_s=FIRST_TOKEN_TIMEOUT_S + 10
+            stream, Accepted, Trying, Declined, Tokens, Done, Failure, timeout_s=FIRST_TOKEN_TIMEOUT_S + 10
         )
         if isinstance(frame, Failure):
             raise_failure(frame)
@@ -301,7 +301,7 @@ async def _follow(
         elif isinstance(frame, Trying):
             way.trying(accepted, frame)
             yield {"event": "executor", "node": frame.node.hex(), "peer_id": peer_id(frame.node)}
-        elif isinstance(frame, Passed):
+        elif isinstance(frame, Declined):
             way.passed(accepted, frame)
             yield {"event": "busy" if frame.busy else "failed", "node": frame.node.hex(), "reason": frame.reason}
         elif isinstance(frame, Tokens):
@@ -316,7 +316,7 @@ async def _follow(
             if accepted is None:
                 raise RemoteProtocolError("finished before it was accepted", field="frame")
             if spec.on_proof is not None:
-                spec.on_proof(Proof(VERSION, spec.prompt, signed, accepted, frame.finish, frame.artifact, tuple(tokens), "".join(text)))
+                spec.on_proof(AnswerProof(VERSION, spec.prompt, signed, accepted, frame.finish, frame.artifact, tuple(tokens), "".join(text)))
             await drawn.settle(question, peer)
             problems = check_receipt(spec, signed, accepted, frame, tokens, "".join(text), drawn=drawn) + way.problems(frame)
             if not problems and drawn.price_micro is not None and spec.known_prices is not None:

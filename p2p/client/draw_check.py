@@ -10,7 +10,7 @@ from enum import StrEnum
 from p2p.base.codec import unpack
 from p2p.base.errors import FolkmootError
 from p2p.base.genesis import Genesis
-from p2p.base.weighted_draw import Lots
+from p2p.base.weighted_draw import WeightedDraw
 from p2p.chain.proofs.serving import ServingProof, open_price, open_serving
 from p2p.client.tip_proof import Prover, Question
 from p2p.consensus.light import Facts, genesis_facts
@@ -34,7 +34,7 @@ class DrawCheck:
     genesis: Genesis
     model: str
     height: int
-    serving: Lots | None = None
+    serving: WeightedDraw | None = None
     beacon: bytes = b""
     known: Known = Known.UNKNOWN
     price_micro: int | None = None

@@ -12,12 +12,12 @@ from typing import Any
 from p2p.base.genesis import Genesis, ModelSpec
 from p2p.base.keys import Key, digest, peer_id
 from p2p.base.types import FinishRecord, Request
-from p2p.client.answer_proof import Proof
+from p2p.client.answer_proof import AnswerProof
 from p2p.client.ask import AskSpec
 from p2p.client.receipt import check_receipt
 from p2p.verification import check
 from p2p.verification.artifact import Artifact, Position, prompt_tokens_hash
-from p2p.verification.check import Report
+from p2p.verification.check import CheckResult
 from p2p.verification.profile import Noise
 from p2p.verification.statistics import DISTANCE, LEAD, answer_facts
 from p2p.wire.frames import Accepted, Done
@@ -50,7 +50,7 @@ class TokenRow:
     distance: float
 
 
-def proof_problems(proof: Proof, genesis: Genesis | None) -> list[str]:
+def proof_problems(proof: AnswerProof, genesis: Genesis | None) -> list[str]:
     """What is wrong with a proof by itself, as sentences: signatures, hashes, tokens that were streamed. Of the draw a chain knows."""
     request = proof.signed_request.request
     if genesis is not None and genesis.network != request.network:
@@ -101,7 +101,7 @@ def exact_problem(case: Case, spec: ModelSpec, seed: bytes, eos_ids: frozenset[i
     return check.check_exact(case.artifact, case.request, case.finish, spec, seed, eos_ids, drawn=case.candidates)
 
 
-def judged(case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM, *, equal: bool = False) -> Report:
+def judged(case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM, *, equal: bool = False) -> CheckResult:
     """Stage 1. ppm: the network's wanted rate of false alarms. equal: as in check.judge."""
     return check.judge(case.artifact, rows, noise, ppm=ppm, equal=equal)
 

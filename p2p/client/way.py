@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from p2p.base.codec import encode
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Domain, NetworkId, verify
-from p2p.wire.frames import Accepted, Done, Passed, Trying
+from p2p.wire.frames import Accepted, Declined, Done, Trying
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Way:
         self.tried.append(frame.node)
         self._open = True
 
-    def passed(self, accepted: Accepted | None, frame: Passed) -> None:
+    def passed(self, accepted: Accepted | None, frame: Declined) -> None:
         """Raises RemoteProtocolError where it is not the one that was tried."""
         if accepted is None or not self._open or self.tried[-1] != frame.node:
             raise RemoteProtocolError("an executor passed that was not tried", field="frame")

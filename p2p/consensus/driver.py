@@ -19,7 +19,7 @@ from p2p.consensus import replay, wire
 from p2p.consensus.application import Application
 from p2p.consensus.certificates import commit_certificate, polka_certificate, round_certificate, verify_commit
 from p2p.consensus.clock import ClockWatch
-from p2p.consensus.events import Alarm, Commit, Committed, Due, Heard, Input, Output, Pace, Reload, Repeat, Say, Timeout, Wake
+from p2p.consensus.events import Broadcast, Commit, Committed, Due, Heard, Input, Output, Reload, Repeat, SetTimer, StartHeight, Timeout, Wake
 from p2p.consensus.evidence import EvidencePool, of_proposals, of_votes
 from p2p.consensus.guard import GuardLog, GuardRecord, may_sign
 from p2p.consensus.header import check_block, make_block
@@ -36,7 +36,7 @@ from p2p.consensus.messages import (
     sign_vote,
 )
 from p2p.consensus.next_height_buffer import EarlyMessages
-from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, Step
+from p2p.consensus.round import CastVote, Decide, Effect, Propose, ScheduleTimeout, Step
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import Turns, ValidatorSet, dump_priorities, increment, load_priorities
 
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 class Driver:
-    """begin() once, then judge() bytes from the network and take() what it gives, and every event of an Alarm.
+    """begin() once, then judge() bytes from the network and take() what it gives, and every event of a SetTimer.
 
     Each has its steps, which yield where a block's transactions are checked or applied: meanwhile others may judge and look, and nothing
     else may be taken."""
@@ -86,7 +86,7 @@ class Driver:
     def begin_steps(self) -> Steps[list[Output]]:
         self._alarm(self.timing.rebroadcast_ms, Repeat())
         if not (yield from self._replay()):
-            self._alarm(self.timing.block_interval_ms, Pace(self.height, patient=False))
+            self._alarm(self.timing.block_interval_ms, StartHeight(self.height, patient=False))
         return self._flush()
 
     def judge(self, data: bytes, *, whole: bool = True) -> tuple[Outcome, wire.Wire | None]:
@@ -106,7 +106,7 @@ class Driver:
                 if event.height == self.height:
                     self._unlogged.append(event)
                     yield from self._act(self.machine.on_timeout(event.kind, event.round))
-            case Pace():
+            case StartHeight():
                 yield from self._pace(event)
             case Repeat():
                 self._alarm(self.timing.rebroadcast_ms, Repeat())
@@ -127,7 +127,7 @@ class Driver:
                 self._guard.prune(self._app.height())
                 self.before = None
                 self._new_height()
-                self._alarm(self.timing.block_interval_ms, Pace(self.height, patient=False))
+                self._alarm(self.timing.block_interval_ms, StartHeight(self.height, patient=False))
             case _:
                 yield from self._take_message(event, self.clock())
         return self._flush()
@@ -176,7 +176,7 @@ class Driver:
         if known is not None:
             return known
         maker = self.machine.proposer_of(block.header.round)
-        yield from self._app.study(block)
+        yield from self._app.precheck(block)
         wrong = check_block(self._app, self._network, block, maker)
         if wrong:
             log.warning("proposal refused", height=self.height, reason=wrong)
@@ -189,7 +189,7 @@ class Driver:
         todo = list(effects)
         while todo:
             effect = todo.pop(0)
-            if isinstance(effect, SetTimer):
+            if isinstance(effect, ScheduleTimeout):
                 self._alarm(self.timing.timeout_ms(effect.kind, effect.round), Timeout(effect.kind, self.height, effect.round))
             elif isinstance(effect, Decide):
                 yield from self._decide(effect)
@@ -271,10 +271,10 @@ class Driver:
     def _say(self, message: wire.Wire) -> None:
         self._retry += 1
         topic = "proposals" if isinstance(message, SignedProposal) else "votes"
-        self._out.append(Say(topic, wire.pack(message, self._retry)))
+        self._out.append(Broadcast(topic, wire.pack(message, self._retry)))
 
-    def _alarm(self, delay_ms: int, event: Timeout | Pace | Repeat | Due) -> None:
-        self._out.append(Alarm(delay_ms, event))
+    def _alarm(self, delay_ms: int, event: Timeout | StartHeight | Repeat | Due) -> None:
+        self._out.append(SetTimer(delay_ms, event))
 
     def _repeat(self) -> None:
         """R: the current round's own words, what let us enter it, the last polka, and evidence no block has carried yet."""
@@ -294,7 +294,7 @@ class Driver:
             if newest is not None:
                 self._say_valid(newest)
 
-    def _pace(self, event: Pace) -> Steps[None]:
+    def _pace(self, event: StartHeight) -> Steps[None]:
         """A short wait after a decision, and a longer one while there is nothing to decide."""
         if event.height != self.height:
             return
@@ -302,7 +302,7 @@ class Driver:
             yield from self._act(self.machine.start())
         else:
             self._waiting = True
-            self._alarm(self.timing.empty_block_interval_ms - self.timing.block_interval_ms, Pace(self.height, patient=True))
+            self._alarm(self.timing.empty_block_interval_ms - self.timing.block_interval_ms, StartHeight(self.height, patient=True))
 
     # -- decisions ------------------------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class Driver:
             and verify_commit(certificate, self._network, self.validators)
         ):
             return
-        yield from self._app.study(block)
+        yield from self._app.precheck(block)
         if check_block(self._app, self._network, block, self.machine.proposer_of(block.header.round)) is None:
             yield from self._commit(block, certificate)
 
@@ -330,13 +330,13 @@ class Driver:
             self._clock_watch.heard(block.header.time_ms, self._arrived[block.block_id])
         _, after = increment(self.validators, self._priorities, 1)
         priorities = dump_priorities(self.validators, after)
-        yield from self._app.work(block, priorities)
+        yield from self._app.execute(block, priorities)
         self._app.finalize(block, certificate, priorities)
         self._guard.prune(self.height)
         self.before = self.machine
         self._new_height()
         self._out.append(Committed(block, certificate))
-        self._alarm(self.timing.block_interval_ms, Pace(self.height, patient=False))
+        self._alarm(self.timing.block_interval_ms, StartHeight(self.height, patient=False))
         for early in self.early.drain(self.height):
             yield from self._take_message(early.message, early.at_ms)
 

@@ -22,7 +22,7 @@ from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly, FindTx, shrink
 from p2p.consensus.cooperative import patiently
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Alarm, Commit, Committed, Heard, Input, Output, Reload, Say, Wake
+from p2p.consensus.events import Broadcast, Commit, Committed, Heard, Input, Output, Reload, SetTimer, Wake
 from p2p.consensus.guard import GuardLog
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.timing import Timing
@@ -39,7 +39,7 @@ async def nobody(peer: str, height: int, block_id: bytes, places: tuple[int, ...
     raise Unavailable("there is no way to other peers", field="peer")
 
 
-class Engine:
+class ConsensusEngine:
     """deliver() and inject_commit() feed it, run() owns it. find_tx: a transaction by its leaf hash, when this peer has it.
     fetch(peer, height, block_id, places): transactions of a block that the peer has offered."""
 
@@ -160,17 +160,17 @@ class Engine:
     async def _carry_out(self, nursery: trio.Nursery, outputs: list[Output]) -> None:
         for output in outputs:
             match output:
-                case Say(topic="proposals"):
+                case Broadcast(topic="proposals"):
                     await self._publish(output.topic, shrink(output.data))
-                case Say():
+                case Broadcast():
                     await self._publish(output.topic, output.data)
-                case Alarm():
+                case SetTimer():
                     nursery.start_soon(self._alarm, output)
                 case Committed():
                     self._on_commit(output.block, output.certificate)
                     for author, found in self.bodies.new_height():
                         self._pursue(author, found)
 
-    async def _alarm(self, alarm: Alarm) -> None:
+    async def _alarm(self, alarm: SetTimer) -> None:
         await trio.sleep(alarm.delay_ms / 1000)
         await self._send.send((alarm.event, None))

@@ -18,7 +18,7 @@ class Timeout:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class StartHeight:
     """The wait after a decision is over; patient: also the longer wait of a height with nothing to decide."""
 
     height: int
@@ -66,21 +66,21 @@ class Reload:
     install: Callable[[], None]
 
 
-Input = Timeout | Pace | Repeat | Wake | Due | Heard | Commit | Reload | wire.Wire
+Input = Timeout | StartHeight | Repeat | Wake | Due | Heard | Commit | Reload | wire.Wire
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class Broadcast:
     topic: str
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class SetTimer:
     """Give `event` back after delay_ms."""
 
     delay_ms: int
-    event: Timeout | Pace | Repeat | Due
+    event: Timeout | StartHeight | Repeat | Due
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +89,4 @@ class Committed:
     certificate: CommitCertificate
 
 
-Output = Say | Alarm | Committed
+Output = Broadcast | SetTimer | Committed

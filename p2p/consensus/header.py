@@ -71,7 +71,7 @@ def check_block(app: Application, network: NetworkId, block: Block, proposer: by
     offenders = [check_evidence(raw, network, validators, h.height) for raw in block.evidence]
     if None in offenders or len(set(offenders)) < len(offenders) or set(offenders) & app.punished():
         return "evidence that proves nothing, or nothing new"
-    return None if app.process(block) else "a transaction may not be in this block"
+    return None if app.validate(block) else "a transaction may not be in this block"
 
 
 def _right_commit(app: Application, last: CommitCertificate, network: NetworkId) -> bool:

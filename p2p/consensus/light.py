@@ -27,7 +27,7 @@ TRUSTING_MS = 14 * 24 * 3600 * 1000
 MAX_AHEAD_MS = 10_000
 
 
-class Verdict(StrEnum):
+class LightVerdict(StrEnum):
     SUCCESS = "SUCCESS"
     NOT_ENOUGH_TRUST = "NOT_ENOUGH_TRUST"
     INVALID = "INVALID"
@@ -54,7 +54,7 @@ class Facts:
     hashes_match: bool
 
 
-def judge(trusted: Facts, new: Facts, now_ms: int, trusting_ms: int, *, ahead_ms: int = 0) -> tuple[Verdict, str]:
+def judge(trusted: Facts, new: Facts, now_ms: int, trusting_ms: int, *, ahead_ms: int = 0) -> tuple[LightVerdict, str]:
     """May `new` be trusted because `trusted` is? With the sentence that says why not."""
     invalid = (
         (trusted.time_ms + trusting_ms <= now_ms, "the trusted header is outside its trusting period"),
@@ -67,13 +67,13 @@ def judge(trusted: Facts, new: Facts, now_ms: int, trusting_ms: int, *, ahead_ms
     )
     for wrong, sentence in invalid:
         if wrong:
-            return Verdict.INVALID, sentence
+            return LightVerdict.INVALID, sentence
     known = sum(map(trusted.next_validators.weight, sorted(new.signers)))
     if not trusted.next_validators.has_honest(known):
-        return Verdict.NOT_ENOUGH_TRUST, "too few of those we trust signed; a header between the two is needed"
+        return LightVerdict.NOT_ENOUGH_TRUST, "too few of those we trust signed; a header between the two is needed"
     if not new.validators.is_quorum(sum(map(new.validators.weight, sorted(new.signers)))):
-        return Verdict.INVALID, "not more than two thirds of its own set signed"
-    return Verdict.SUCCESS, ""
+        return LightVerdict.INVALID, "not more than two thirds of its own set signed"
+    return LightVerdict.SUCCESS, ""
 
 
 def facts_of(block: LightBlock, network: NetworkId) -> Facts:
@@ -107,12 +107,12 @@ def follow(
         new = facts_of(block, network)
         ahead_ms = max(new.time_ms - now_ms, 0)
         verdict, why = judge(last, new, now_ms, trusting_ms, ahead_ms=ahead_ms)  # so that all else about it is judged first
-        if verdict is Verdict.SUCCESS and ahead_ms > MAX_AHEAD_MS:
+        if verdict is LightVerdict.SUCCESS and ahead_ms > MAX_AHEAD_MS:
             raise Unavailable(f"header {height} is {ahead_ms / 1000:.0f} s ahead of this machine's clock: set it (NTP)", field="clock")
-        if verdict is Verdict.SUCCESS:
+        if verdict is LightVerdict.SUCCESS:
             way.append(block)
             last = new
-        elif verdict is Verdict.INVALID or height == last.height + 1:
+        elif verdict is LightVerdict.INVALID or height == last.height + 1:
             raise RemoteProtocolError(f"header {height} cannot be trusted: {why}", field="header")
         else:
             goals.append((last.height + height) // 2)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from p2p.base.limits import MAX_FUTURE_ROUNDS
 from p2p.consensus.messages import PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, VoteType
-from p2p.consensus.round import Effect, RoundState, SetTimer, SkipRound, Step, TimeoutKind
+from p2p.consensus.round import Effect, RoundState, ScheduleTimeout, SkipRound, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import Pair, VoteKeeper
 
@@ -159,7 +159,7 @@ class Machine:
         mine = self.proposer_of(round_) == self.me
         self._emit(self.state.new_round(round_, proposer=mine))
         if mine:  # beyond the paper, which gives the proposer none: its own block may fail to be built
-            self._out.append(SetTimer(TimeoutKind.PROPOSE, round_))
+            self._out.append(ScheduleTimeout(TimeoutKind.PROPOSE, round_))
 
     def _rule_d(self) -> bool:
         """D (L49): quorum of precommits for a valid proposal of any round."""

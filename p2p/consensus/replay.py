@@ -10,7 +10,7 @@ from p2p.consensus import wire
 from p2p.consensus.events import Timeout
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
-from p2p.consensus.round import CastVote, Decide, Effect, SetTimer, TimeoutKind
+from p2p.consensus.round import CastVote, Decide, Effect, ScheduleTimeout, TimeoutKind
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Replayed:
     wanted: dict[tuple[int, int], CastVote] = field(default_factory=dict)
     signed: dict[tuple[int, int], bytes] = field(default_factory=dict)
     own: dict[tuple[int, int], SignedVote | SignedProposal] = field(default_factory=dict)
-    timers: list[SetTimer] = field(default_factory=list)
+    timers: list[ScheduleTimeout] = field(default_factory=list)
     decision: Decide | None = None
 
 
@@ -91,7 +91,7 @@ def _note(effects: list[Effect], found: Replayed) -> None:
     for effect in effects:
         if isinstance(effect, CastVote):
             found.wanted[effect.round, int(effect.type)] = effect
-        elif isinstance(effect, SetTimer):
+        elif isinstance(effect, ScheduleTimeout):
             found.timers.append(effect)
         elif isinstance(effect, Decide):
             found.decision = effect

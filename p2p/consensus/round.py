@@ -46,7 +46,7 @@ class CastVote:
 
 
 @dataclass(frozen=True, slots=True)
-class SetTimer:
+class ScheduleTimeout:
     kind: TimeoutKind
     round: int
 
@@ -64,7 +64,7 @@ class Decide:
     round: int
 
 
-Effect = Propose | CastVote | SetTimer | SkipRound | Decide
+Effect = Propose | CastVote | ScheduleTimeout | SkipRound | Decide
 
 
 class RoundState:
@@ -82,7 +82,7 @@ class RoundState:
         self.round, self.step = round_, Step.PROPOSE
         if proposer:
             return Propose(round_, *(self.valid or (None, NIL_ROUND)))
-        return SetTimer(TimeoutKind.PROPOSE, round_)
+        return ScheduleTimeout(TimeoutKind.PROPOSE, round_)
 
     def proposal(self, block_id: bytes, *, valid: bool) -> Effect | None:
         """L22: a fresh proposal of this round."""
@@ -98,7 +98,7 @@ class RoundState:
 
     def polka_any(self) -> Effect | None:
         """L34."""
-        return SetTimer(TimeoutKind.PREVOTE, self.round) if self.step is Step.PREVOTE else None
+        return ScheduleTimeout(TimeoutKind.PREVOTE, self.round) if self.step is Step.PREVOTE else None
 
     def polka(self, block_id: bytes) -> Effect | None:
         """L36: this round's valid proposal has its polka: lock and precommit it, or only remember it."""
@@ -116,7 +116,7 @@ class RoundState:
 
     def precommit_any(self) -> Effect | None:
         """L47: in any step."""
-        return SetTimer(TimeoutKind.PRECOMMIT, self.round)
+        return ScheduleTimeout(TimeoutKind.PRECOMMIT, self.round)
 
     def commit(self, block_id: bytes, round_: int) -> Effect | None:
         """L49."""

@@ -29,7 +29,7 @@ from p2p.base.types import (
     Status,
 )
 from p2p.base.weighted_draw import draw_executors
-from p2p.ledger.apply_order import apply_op
+from p2p.ledger.apply_operation import apply_op
 from p2p.ledger.conduct.executor_conduct import count_finish
 from p2p.ledger.conduct.stacks import bind_stack
 from p2p.ledger.inferences.planted_faults import apply_plant_commit, apply_plant_reveal

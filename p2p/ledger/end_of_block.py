@@ -11,10 +11,9 @@ from p2p.ledger import governance
 from p2p.ledger.conduct import executor_conduct as standing
 from p2p.ledger.inferences import committees as panels
 from p2p.ledger.inferences import planted_faults as plants
-from p2p.ledger.inferences.pruning import Left, let_go
-from p2p.ledger.money import collateral
+from p2p.ledger.inferences.pruning import Left, prune
+from p2p.ledger.money import collateral, outcomes
 from p2p.ledger.money import epoch_settlement as epochs
-from p2p.ledger.money import outcomes as payout
 from p2p.ledger.money.price import move_prices
 from p2p.ledger.participants import registry, sprint, weights
 from p2p.ledger.participants.eligibility import serving
@@ -56,7 +55,7 @@ def end_of_block_steps(view: View, genesis: Genesis, height: int, beacon: bytes)
         yield
         standing.end_epoch(view, genesis, height)
         yield
-    left = let_go(view, genesis, height)
+    left = prune(view, genesis, height)
     yield
     move_prices(view, genesis, height, serving)
     if height % genesis.epoch_blocks == 0:
@@ -71,9 +70,9 @@ def _inference(view: View, genesis: Genesis, height: int, inference_id: bytes) -
     if inference is None:
         return
     if inference.status == Status.STARTED.value:
-        payout.expire(view, genesis, height, inference_id, inference)
+        outcomes.expire(view, genesis, height, inference_id, inference)
     elif inference.status == Status.FINISHED.value and inference.outcome:
-        payout.stand(view, genesis, height, inference_id, inference, Status(inference.outcome), inference.reason)
+        outcomes.stand(view, genesis, height, inference_id, inference, Status(inference.outcome), inference.reason)
     elif inference.status == Status.FINISHED.value:
         panels.draw(view, genesis, height, inference_id, inference)
     elif inference.status == Status.APPEALABLE.value:

@@ -12,22 +12,22 @@ from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, verify
 from p2p.base.limits import MAX_RECORDS_PER_TX, MAX_TX
 from p2p.base.types import VERSION, Record, RecordKind, SignedBatch
-from p2p.ledger.apply_order import body_of, is_signed
+from p2p.ledger.apply_operation import body_of, is_signed
 from p2p.ledger.rules.ops import SignedOp
 
 Transaction = SignedBatch | SignedOp
 
-_ORDER_HEAD = bytes((0x82, RecordKind.OP))  # how a Record of this kind begins; a SignedBatch begins with an array in an array
+_OPERATION_HEAD = bytes((0x82, RecordKind.OP))  # how a Record of this kind begins; a SignedBatch begins with an array in an array
 
 
-def pack_order(signed: SignedOp) -> bytes:
+def pack_operation(signed: SignedOp) -> bytes:
     """The transaction of one order: a record by itself, for the account's signature is the only one it needs."""
     return encode(Record(RecordKind.OP, encode(signed)))
 
 
 def read(raw: bytes) -> Transaction:
     """By its form alone. Raises RemoteProtocolError naming the field."""
-    if raw[:2] == _ORDER_HEAD:
+    if raw[:2] == _OPERATION_HEAD:
         return unpack(SignedOp, unpack(Record, raw, limit=MAX_TX).body)
     return unpack(SignedBatch, raw, limit=MAX_TX)
 

@@ -29,10 +29,10 @@ from p2p.verification.text import text_hash
 from p2p.wire.frames import (
     Accepted,
     Ask,
+    Declined,
     Done,
     Failure,
     Forward,
-    Passed,
     Payload,
     Stop,
     Tokens,
@@ -141,12 +141,12 @@ class Agent:
             raise session.refusal
         raise Unavailable("every drawn executor was busy or silent; the escrow returns at the deadline", field="executor")
 
-    async def _try(self, session: _Session, node: bytes) -> Done | Passed:
-        """One executor, from dial to Done; anything that goes wrong on its side is a Passed with the reason."""
+    async def _try(self, session: _Session, node: bytes) -> Done | Declined:
+        """One executor, from dial to Done; anything that goes wrong on its side is a Declined with the reason."""
         try:
             stream = await self.open_stream(peer_id(node), "infer")
         except FolkmootError as error:
-            return Passed(node, f"unreachable: {error.message}"[:300], None)
+            return Declined(node, f"unreachable: {error.message}"[:300], None)
         done = False
         try:
             forward = Forward(
@@ -156,7 +156,7 @@ class Agent:
             try:
                 await stream.send(pack_frame(forward))
             except FolkmootError as error:
-                return Passed(node, error.message[:300], None)
+                return Declined(node, error.message[:300], None)
             said: list[SignedStreamed] = []
             outcome = await self._relay(session, stream, node, said)
             session.taken_over += said[-1:]
@@ -165,7 +165,7 @@ class Agent:
         finally:
             await (stream.close() if done else stream.reset())
 
-    async def _relay(self, session: _Session, stream: Stream, node: bytes, said: list[SignedStreamed]) -> Done | Passed:
+    async def _relay(self, session: _Session, stream: Stream, node: bytes, said: list[SignedStreamed]) -> Done | Declined:
         """said: gets the executor's word for each frame of tokens."""
         timeout_s, most = self.first_token_timeout_s, session.ask.signed_request.request.max_tokens
         stopping = False
@@ -174,13 +174,13 @@ class Agent:
                 if session.reader.gone and session.tokens and not stopping:
                     stopping, most = True, min(most, len(session.tokens) + MAX_AFTER_STOP)
                     await stream.send(pack_frame(Stop(session.ask.signed_request.inference_id)))
-                frame = await receive_frame(stream, Tokens, Done, Passed, Failure, timeout_s=timeout_s)
+                frame = await receive_frame(stream, Tokens, Done, Declined, Failure, timeout_s=timeout_s)
                 if isinstance(frame, Tokens):
                     said.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
                     self._check_done(session, node, frame)
                     return frame
-                elif isinstance(frame, Passed):
+                elif isinstance(frame, Declined):
                     return self._check_busy(session, node, frame)
                 elif isinstance(frame, Failure):
                     raise_failure(frame)
@@ -189,7 +189,7 @@ class Agent:
             except FolkmootError as error:
                 if isinstance(error, InvalidRequest):
                     session.refusal = error  # likely true, but one executor's word: the others are asked as well
-                return Passed(node, f"{error.code}: {error.message}"[:300], None)
+                return Declined(node, f"{error.code}: {error.message}"[:300], None)
             timeout_s = self.token_timeout_s
             await session.reader.show(frame)
 
@@ -234,7 +234,7 @@ class Agent:
         if record.finish_reason is FinishReason.STOPPED and not session.reader.gone:
             raise RemoteProtocolError("it stopped, and nobody asked it to", field="finish_reason")
 
-    def _check_busy(self, session: _Session, node: bytes, frame: Passed) -> Passed:
+    def _check_busy(self, session: _Session, node: bytes, frame: Declined) -> Declined:
         busy: SignedBusy | None = frame.busy
         network = session.ask.signed_request.request.network
         honest = (
@@ -243,7 +243,7 @@ class Agent:
             and busy.record.inference_id == session.ask.signed_request.inference_id
             and verify(node, Domain.BUSY, network, encode(busy.record), busy.signature)
         )
-        return Passed(node, frame.reason, busy if honest else None)
+        return Declined(node, frame.reason, busy if honest else None)
 
     async def _done(self, session: _Session, done: Done) -> None:
         record = OutputRecord(

@@ -53,7 +53,7 @@ from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.profile import family
 from p2p.verification.statistics import LEAD, answer_facts
 from p2p.verification.text import Vocabulary, text_hash
-from p2p.wire.frames import Done, Forward, Passed, Payload, pack_frame
+from p2p.wire.frames import Declined, Done, Forward, Payload, pack_frame
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -240,7 +240,7 @@ class Executor:
         return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)
 
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
-        await stream.send(pack_frame(Passed(self.key.public, reason, self._signed_busy(forward, reason))))
+        await stream.send(pack_frame(Declined(self.key.public, reason, self._signed_busy(forward, reason))))
 
     def _busy_on_chain(self, room: Room, forward: Forward, reason: str) -> None:
         """Once for each request, however often it comes: what the agent caused excuses this peer, and speaks against none of the others."""

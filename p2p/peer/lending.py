@@ -12,7 +12,7 @@ from p2p.base.errors import ConfigError, Unavailable
 from p2p.inference.selftest import Wanted
 from p2p.peer.config import NodeConfig
 from p2p.peer.executor import Executor
-from p2p.peer.ml_node import Found, read_words, run_ml_node
+from p2p.peer.ml_node import ReadyEngine, read_words, run_ml_node
 from p2p.peer.roles import Roles
 from p2p.peer.validator import Validator
 
@@ -62,7 +62,7 @@ class Lending:
             raise Unavailable(f"the network has no model {self.config.model!r}, as far as this peer has its chain", field="model")
         return Wanted(spec.model, spec.context_tokens, spec.vocabulary, vocabulary.text if vocabulary else None)
 
-    def _lend(self, found: Found | None) -> None:
+    def _lend(self, found: ReadyEngine | None) -> None:
         """None: it is taken back."""
         if found is None:
             self.executor.engine = self.validator.engine = None

@@ -30,7 +30,7 @@ MISSES = 3  # looks in a row that it listens and does not answer: one may fall i
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ReadyEngine:
     """engine: for jobs; checks: for checks. They differ only where a test network's roles say so."""
 
     engine: Engine
@@ -52,7 +52,7 @@ async def read_words(config: NodeConfig, spec: ModelSpec | None) -> tuple[bytes,
     return found, await trio.to_thread.run_sync(parse_vocabulary, raw)
 
 
-Lend = Callable[[Found | None], None]  # None: it is taken back
+Lend = Callable[[ReadyEngine | None], None]  # None: it is taken back
 Progress = Callable[[str], None]
 
 
@@ -88,7 +88,7 @@ async def run_ml_node(config: NodeConfig, roles: Roles, wanted: Callable[[], Wan
         lend(None)
 
 
-async def _tested(roles: Roles, client: VllmClient, honest: VllmClient, wanted: Callable[[], Wanted], say: Progress) -> Found:
+async def _tested(roles: Roles, client: VllmClient, honest: VllmClient, wanted: Callable[[], Wanted], say: Progress) -> ReadyEngine:
     """Wait until it answers, and passes."""
     while True:
         while not await client.health():
@@ -105,11 +105,11 @@ async def _tested(roles: Roles, client: VllmClient, honest: VllmClient, wanted: 
             await trio.sleep(ENGINE_RETEST_S)
 
 
-async def _found(roles: Roles, client: VllmClient, honest: VllmClient, eos: frozenset[int], say: Progress) -> Found:
+async def _found(roles: Roles, client: VllmClient, honest: VllmClient, eos: frozenset[int], say: Progress) -> ReadyEngine:
     stack = await stack_name(honest, StackClass.CPU_BF16)
     if stack == StackClass.CPU_BF16:
         say("the ML node does not answer the probe of its kernels: its answers are tested as a stranger's until the next start")
-    return Found(roles.jobs(client, honest), roles.checks(client, honest), eos, stack)
+    return ReadyEngine(roles.jobs(client, honest), roles.checks(client, honest), eos, stack)
 
 
 async def _until_silent(client: VllmClient) -> None:
@@ -123,7 +123,7 @@ async def _until_silent(client: VllmClient) -> None:
 
 
 @asynccontextmanager
-async def _torch(config: NodeConfig, roles: Roles, progress: Progress) -> AsyncIterator[Found]:
+async def _torch(config: NodeConfig, roles: Roles, progress: Progress) -> AsyncIterator[ReadyEngine]:
     """Roles whose jobs run on other options of torch (an fp8 cache) get a second engine for them, so that checks stay honest."""
     from p2p.inference.torch.engine import torch_engine  # torch takes seconds to import
 
@@ -138,4 +138,4 @@ async def _torch(config: NodeConfig, roles: Roles, progress: Progress) -> AsyncI
             inner = await stack.enter_async_context(
                 torch_engine(config.model_path, threads=config.engine_threads, progress=progress, **roles.torch_options)
             )
-        yield Found(roles.jobs(inner, honest), roles.checks(inner, honest), own.model.eos_ids, own.stack)
+        yield ReadyEngine(roles.jobs(inner, honest), roles.checks(inner, honest), own.model.eos_ids, own.stack)

@@ -21,15 +21,15 @@ from p2p.base.genesis import Genesis, load_genesis
 from p2p.base.keys import Key
 from p2p.base.limits import MAX_TX, STORE_LOOK_S
 from p2p.base.outcome import Outcome
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.body_stream import fetch_body, serve_body
 from p2p.chain.chain import Chain
 from p2p.chain.checkpoint import Anchor, parse_checkpoint
-from p2p.chain.orders import Orders
 from p2p.chain.queries import Queries
 from p2p.chain.sync_client import Catchup, serve_sync
 from p2p.chain.sync_server import base
 from p2p.chain.valued import Validators
-from p2p.consensus.engine import Engine as ConsensusEngine
+from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.gossip.host import DIALLING, Network, NetworkConfig, open_network
@@ -47,7 +47,7 @@ from p2p.peer.outbox import Outbox
 from p2p.peer.quotas import Bandwidth
 from p2p.peer.roles import Roles
 from p2p.peer.sent_batches import SentStore
-from p2p.peer.sprint_runner import Racer
+from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.validator import stored_payload
 from p2p.verification.profile import load as load_profile
 from p2p.wire.frames import (
@@ -56,9 +56,9 @@ from p2p.wire.frames import (
     BodyWanted,
     Forward,
     Frame,
-    Order,
     PayloadWanted,
     Query,
+    SubmitTransaction,
     failure,
     pack_frame,
     receive_frame,
@@ -86,7 +86,7 @@ class Node:
         self.anchor.agree(self.chain.height(), self.chain.header)
         self.sent = SentStore(self.chain.store)
         self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
-        self.orders = Orders(self.chain)
+        self.account_transactions = AccountTransactions(self.chain)
         self.network: Network | None = None
         self._new_height = trio.Event()
         self._retries = 0
@@ -111,11 +111,11 @@ class Node:
         self.validator = roles.validator(self.key, genesis.network, self.chain, self.outbox, self._open, eos)
         self.validator.profile = load_profile(config.profile) if config.profile else None
         self.ml = Lending(config, roles, self.chain, self.executor, self.validator, lambda text: self._say("loading", text), self._tell)
-        self.racer = Racer(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
+        self.racer = SprintRunner(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
         self.executor.load = self.validator.load = self.agent.entrance.load = self.load
         self.planter = self._planter(roles)
         self.cases = CaseLog(self.chain, self.key.public)
-        self.queries = Queries(self.chain, self.status, self._peers, self.orders.fate)
+        self.queries = Queries(self.chain, self.status, self._peers, self.account_transactions.fate)
 
     def _planter(self, roles: Roles) -> Planter | None:
         c = self.config
@@ -221,9 +221,9 @@ class Node:
                 await self._new_height.wait()
         return self.chain.may_fetch(inference_id, peer)
 
-    async def _query(self, stream: Stream, frame: Query | Order) -> None:
-        if isinstance(frame, Order):
-            raw, answer = self.orders.take(frame.signed_op)
+    async def _query(self, stream: Stream, frame: Query | SubmitTransaction) -> None:
+        if isinstance(frame, SubmitTransaction):
+            raw, answer = self.account_transactions.take(frame.signed_op)
             if raw is not None:
                 await self._say_tx(raw)
             await stream.send(pack_frame(Answer(encode(answer))))
@@ -244,7 +244,7 @@ class Node:
                     self.chain.add_tx(raw)
                 except FolkmootError as error:
                     log.debug("own batch not taken", reason=str(error))
-            for raw in (*due, *self.orders.due()):
+            for raw in (*due, *self.account_transactions.due()):
                 await self._say_tx(raw)
             with trio.move_on_after(2.0):
                 while self.chain.height() == height and not self.outbox.ready:
@@ -338,7 +338,7 @@ class Node:
         streams: dict[str, Callable[[Stream], Awaitable[None]]] = {
             "infer": lambda s: self._serve(s, self._infer, Ask, Forward),
             "payload": lambda s: self._serve(s, self._payload, PayloadWanted),
-            "query": lambda s: self._serve(s, self._query, Query, Order),
+            "query": lambda s: self._serve(s, self._query, Query, SubmitTransaction),
             "body": lambda s: self._serve(s, partial(serve_body, self.consensus), BodyWanted),
             "sync": lambda s: serve_sync(self.chain, s),
         }

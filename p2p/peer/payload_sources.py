@@ -30,7 +30,7 @@ TICK_S = 0.5  # between two looks at the height
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPayload:
     """The payload that the root on chain names, and what is in it."""
 
     payload: Payload
@@ -46,10 +46,10 @@ class Search:
     claim: Claim
     open_stream: Callable[[str, str], Awaitable[Stream]]
     height: Callable[[], int]
-    _found: Found | None = None
+    _found: FoundPayload | None = None
     _reasons: dict[bytes, str] = field(default_factory=dict)
 
-    async def run(self) -> Found:
+    async def run(self) -> FoundPayload:
         """Raises Unavailable where nobody gave it in time."""
         async with trio.open_nursery() as nursery:
             for place, node in enumerate(self.order()):
@@ -104,7 +104,7 @@ class Search:
         raise Unavailable(frame.message if isinstance(frame, Failure) else type(frame).__name__, field="payload")
 
 
-def opened(payload: Payload, claim: Claim) -> Found | None:
+def opened(payload: Payload, claim: Claim) -> FoundPayload | None:
     """What is in it; None where it is not the one that was signed for, or not for the client's prompt."""
     if digest(b"prompt", payload.prompt.encode()) != claim.request.prompt_hash:
         return None
@@ -112,4 +112,4 @@ def opened(payload: Payload, claim: Claim) -> Found | None:
         artifact = artifacts.parse(payload.artifact)
     except RemoteProtocolError:
         return None
-    return Found(payload, artifact) if artifact.root() == claim.finish.artifact_root else None
+    return FoundPayload(payload, artifact) if artifact.root() == claim.finish.artifact_root else None

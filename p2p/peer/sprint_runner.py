@@ -42,7 +42,7 @@ class Kept(Message, frozen=True):
 
 
 @dataclass(slots=True)
-class Heat:
+class Attempt:
     """The answers of one race while they are made. ended: no more are being made."""
 
     race: Race
@@ -59,7 +59,7 @@ class Heat:
 
 
 @dataclass(slots=True)
-class Racer:
+class SprintRunner:
     """One per peer. model: the one its engine serves. places: answers made at once, clients' requests included."""
 
     key: Key
@@ -68,7 +68,7 @@ class Racer:
     executor: Executor
     model: str
     places: int
-    _heat: Heat | None = None
+    _heat: Attempt | None = None
     _said: set[tuple[int, int]] = field(default_factory=set)  # (epoch, index of the answer; -1: the commitment) since this process began
     _memory: Kept | None = None
     _pruned: int = -1
@@ -107,10 +107,10 @@ class Racer:
 
     def _begin(self, nursery: trio.Nursery, race: Race) -> None:
         if self._heat is None and race.may and self.executor.engine is not None:
-            self._heat = Heat(race)
+            self._heat = Attempt(race)
             nursery.start_soon(once, "sprint", self._run, self._heat)
 
-    async def _run(self, heat: Heat) -> None:
+    async def _run(self, heat: Attempt) -> None:
         try:
             with heat.scope:
                 async with trio.open_nursery() as nursery:
@@ -119,7 +119,7 @@ class Racer:
         finally:
             heat.ended.set()  # whatever happened: the commitment waits for it
 
-    async def _answer_all(self, heat: Heat) -> None:
+    async def _answer_all(self, heat: Attempt) -> None:
         while heat.begun < MAX_SPRINT_ANSWERS:
             if self.executor.jobs + heat.running >= self.places:
                 await trio.sleep(ROOM_S)
@@ -140,7 +140,7 @@ class Racer:
                 log.warning("no answer for the sprint", index=index, reason=error.message)
                 await trio.sleep(RETRY_S)
 
-    async def _close(self, heat: Heat) -> None:
+    async def _close(self, heat: Attempt) -> None:
         """Stop, and bind this peer to what it has."""
         heat.scope.cancel()
         await heat.ended.wait()

@@ -22,7 +22,7 @@ from p2p.base.types import RecordKind, RevealedRow, StackClass, Verdict, Verdict
 from p2p.chain.stores.payload_keys import verdict_key
 from p2p.machine.load import Load
 from p2p.machine.tasks import once
-from p2p.peer.payload_sources import Found, Search, opened
+from p2p.peer.payload_sources import FoundPayload, Search, opened
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
@@ -48,7 +48,7 @@ class Opinion:
     """A report and the rows of the own prefill it rests on; none where stage 0 refused. withheld: the payload could not be had, and the report's
     reason says so; it says nothing of the answer."""
 
-    report: check.Report
+    report: check.CheckResult
     rows: Sequence[Row] = ()
     withheld: bool = False
 
@@ -157,7 +157,7 @@ class Validator:
             return "the text signed for is not that of the tokens"
         return wrong
 
-    def weigh(self, artifact: artifacts.Artifact, rows: Sequence[Row], wanted: str = "") -> check.Report:
+    def weigh(self, artifact: artifacts.Artifact, rows: Sequence[Row], wanted: str = "") -> check.CheckResult:
         """Stage 1 under the profile of the two stacks. Raises Unavailable where this peer's own stack is not calibrated, or its profile is
         not the one the network wants (hash `wanted`, empty = any)."""
         stack = artifact.header.stack
@@ -189,7 +189,7 @@ class Validator:
             secrets.token_bytes(32),
         )
 
-    async def _payload(self, duty: Duty, claim: Claim) -> Found:
+    async def _payload(self, duty: Duty, claim: Claim) -> FoundPayload:
         """It is kept: for the others of the committee, and so that this peer's owner can check it again (folkmoot verify)."""
         raw = await trio.to_thread.run_sync(self.chain.payload, bytes(duty.inference_id))
         if raw is not None and (found := await trio.to_thread.run_sync(opened, stored_payload(raw), claim)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA = 9
+SCHEMA = 10
 DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots", "tree", "archive")
 
 

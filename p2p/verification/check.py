@@ -33,7 +33,7 @@ _FLOOR = -255 / TOP_STEPS_PER_NAT
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckResult:
     """reason: a sentence when not valid, the numbers when valid. llr_milli: stage 1's ratio less the profile's normaliser, 0 where
     stage 0 refused; what the epoch's sequential test adds up. tokens: checked by stage 1. suspect: the alternative that fits best."""
 
@@ -44,14 +44,14 @@ class Report:
     suspect: str = ""
 
 
-def refused(reason: str) -> Report:
+def refused(reason: str) -> CheckResult:
     """Stage 0 says no."""
-    return Report(False, reason[:300])
+    return CheckResult(False, reason[:300])
 
 
 def judge(
     artifact: Artifact, rows: Sequence[Mapping[int, float]], noise: Noise, *, ppm: int = FALSE_ALARM_PPM, equal: bool = False
-) -> Report:
+) -> CheckResult:
     """Stage 1: one prefill of the claimed model against what was published. rows: one per output token, each with the chosen token.
     equal: both sides compute with the same kernels (Profile.equal). Tokens that were taken over are the work of whoever signed for them, and
     say nothing about this executor.
@@ -76,7 +76,7 @@ def _proof(facts: Floats, first: int) -> str | None:
     return None
 
 
-def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> Report:
+def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> CheckResult:
     """The verdict on an answer's facts."""
     each = ratios(noise.likelihoods(facts).sum(axis=0), len(facts))
     total, limit = float(mixture(each)), noise.threshold_milli(len(facts), ppm)
@@ -84,8 +84,8 @@ def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> Report:
     llr = int(np.clip(round(total) - noise.normaliser_milli, -LLR_BOUND_MILLI, LLR_BOUND_MILLI))
     numbers = f"ratio {total / 1000:.2f} nats (limit {limit / 1000:.2f}), {len(facts)} tokens"
     if total > limit:
-        return Report(False, f"not what this model samples: {numbers}; most like {suspect}"[:300], llr, len(facts), suspect)
-    return Report(True, numbers, llr, len(facts), suspect)
+        return CheckResult(False, f"not what this model samples: {numbers}; most like {suspect}"[:300], llr, len(facts), suspect)
+    return CheckResult(True, numbers, llr, len(facts), suspect)
 
 
 def check_exact(

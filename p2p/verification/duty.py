@@ -14,7 +14,7 @@ from math import comb
 from p2p.base.genesis import CheckRules
 from p2p.base.keys import digest
 from p2p.base.limits import REVEAL_POSITIONS
-from p2p.base.weighted_draw import Lots
+from p2p.base.weighted_draw import WeightedDraw
 
 FULL = 1000
 _PPM = 1_000_000
@@ -23,7 +23,7 @@ _CONTEXT = Context(prec=50, rounding=ROUND_HALF_EVEN, Emin=-999_999_999, Emax=99
 _MARGIN, _SMALL = Decimal("1e-30"), Decimal("1e-40")
 
 
-def draw_validators(beacon: bytes, inference_id: bytes, checking: Lots, exclude: Iterable[bytes], count: int) -> tuple[bytes, ...]:
+def draw_validators(beacon: bytes, inference_id: bytes, checking: WeightedDraw, exclude: Iterable[bytes], count: int) -> tuple[bytes, ...]:
     """The committee: executor and its owner's other peers are among `exclude`."""
     return checking.draw(b"draw-validators", beacon, inference_id, exclude, count)
 

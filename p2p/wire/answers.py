@@ -119,7 +119,7 @@ class AccountAnswer(Struct, frozen=True):
     nodes: Annotated[tuple[NodeOfAccount, ...], Meta(max_length=1024)]
 
 
-Kind = Literal["tip", "account", "prove", "serving", "light", "order", "block", "payload"]
+Kind = Literal["tip", "account", "prove", "serving", "light", "transaction", "block", "payload"]
 
 
 def read(kind: type[T], answer: Any, op: Kind, peer: str) -> T:

@@ -2,8 +2,8 @@
 
 Each kind says how many bytes and CBOR items it may have (BYTES, ITEMS); who reads a stream says which kinds it expects.
 
-infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Passed | Tokens)* then Done | Failure; the agent may say Stop meanwhile
-payload: PayloadWanted -> Payload | Failure      query: Query | Order -> Answer | Failure
+infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Declined | Tokens)* then Done | Failure; the agent may say Stop meanwhile
+payload: PayloadWanted -> Payload | Failure      query: Query | SubmitTransaction -> Answer | Failure
 body:    BodyWanted -> Body | Failure
 sync:    SyncWanted -> SyncTop | SyncBlock, LightWanted -> LightAnswer, SnapshotWanted -> SnapshotManifest | SnapshotChunk, or Failure
 """
@@ -85,7 +85,7 @@ class Trying(Message, frozen=True, tag="trying"):
     node: Bytes32
 
 
-class Passed(Message, frozen=True, tag="passed"):
+class Declined(Message, frozen=True, tag="declined"):
     """This executor did not do it: signed Busy when it said so itself, a reason otherwise."""
 
     BYTES: ClassVar[int] = _SMALL
@@ -221,7 +221,7 @@ class Query(Message, frozen=True, tag="query"):
     body: Annotated[bytes, Meta(max_length=4096)]
 
 
-class Order(Message, frozen=True, tag="order"):
+class SubmitTransaction(Message, frozen=True, tag="submit_transaction"):
     """An account's order for the chain; the answer says that the peer took it, not that a block holds it."""
 
     BYTES: ClassVar[int] = _SMALL
@@ -235,13 +235,13 @@ class Answer(Message, frozen=True, tag="answer"):
 
 
 Frame = (
-    Ask | Forward | Accepted | Trying | Passed | Tokens | Stop | Done | Failure | PayloadWanted | Payload
-    | SyncWanted | SyncTop | SyncBlock | LightWanted | LightAnswer | SnapshotWanted | SnapshotManifest | SnapshotChunk | Query | Order | Answer
-    | BodyWanted | Body
+    Ask | Forward | Accepted | Trying | Declined | Tokens | Stop | Done | Failure | PayloadWanted | Payload
+    | SyncWanted | SyncTop | SyncBlock | LightWanted | LightAnswer | SnapshotWanted | SnapshotManifest | SnapshotChunk
+    | Query | SubmitTransaction | Answer | BodyWanted | Body
 )
 
 _BY_TAG: dict[bytes, type[Frame]] = {str(kind.__struct_config__.tag).encode(): kind for kind in get_args(Frame)}
-_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "light_wanted", "snapshot_wanted", "query", "order", "body_wanted")
+_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "light_wanted", "snapshot_wanted", "query", "submit_transaction", "body_wanted")
 _BY_CODE: dict[str, type[FolkmootError]] = {
     kind.code: kind for kind in (InvalidRequest, RemoteProtocolError, Overloaded, Unavailable)
 }

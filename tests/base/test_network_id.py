@@ -20,7 +20,7 @@ from p2p.consensus.messages import Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet
 from p2p.gossip.handshake import pack_hello, parse_opening
 from p2p.gossip.topics import topic_name
-from p2p.ledger.apply_order import carry_out
+from p2p.ledger.apply_operation import carry_out
 from p2p.ledger.genesis import check_genesis, first_state
 from p2p.ledger.rules.ops import Transfer, sign_op
 from p2p.ledger.state.view import View

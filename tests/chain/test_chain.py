@@ -14,6 +14,7 @@ from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, RemotePr
 from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key
 from p2p.base.types import (
+    VERSION,
     FinishReason,
     FinishRecord,
     OutputRecord,
@@ -53,7 +54,7 @@ def fresh() -> View:
 
 def request(**change: object) -> SignedRequest:
     key = change.pop("key", CLIENT)
-    base = Request(1, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public, 1)
+    base = Request(VERSION, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public, 1)
     body = replace(base, **change)
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))  # type: ignore[attr-defined]
 

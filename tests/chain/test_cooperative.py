@@ -25,7 +25,7 @@ from p2p.chain.chain import Chain
 from p2p.consensus import cooperative as patient
 from p2p.consensus.cooperative import patiently
 from p2p.consensus.driver import Driver
-from p2p.consensus.engine import Engine
+from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.events import Commit
 from p2p.consensus.header import make_block
 from p2p.consensus.messages import Block, CommitCertificate, Proposal, SignedProposal
@@ -138,11 +138,11 @@ class Bystander:
             assert (chain.block(2) is not None) == (height == 2)
 
 
-def engine_of(scene: Scene) -> Engine:
+def engine_of(scene: Scene) -> ConsensusEngine:
     async def publish(topic: str, data: bytes) -> None:
         raise AssertionError("a stranger says nothing")
 
-    return Engine(
+    return ConsensusEngine(
         key=STRANGER, network=scene.load.genesis.network, app=scene.late, guard=scene.late.guard, publish=publish, timing=Timing(),
         clock=lambda: scene.load.genesis.time_ms,
     )
@@ -286,8 +286,8 @@ def test_a_signature_is_verified_once_however_often_its_batch_is_looked_at(scene
     monkeypatch.setattr("p2p.ledger.transactions.verify", watched)
     proposal = scene.proposal()
     assert len(asked) == len(scene.txs), "when gossip brings it"
-    assert scene.late.process(proposal.block)
-    all_at_once(scene.late.study(proposal.block))
+    assert scene.late.validate(proposal.block)
+    all_at_once(scene.late.precheck(proposal.block))
     assert len(asked) == len(scene.txs)
 
 
@@ -308,7 +308,7 @@ def test_work_for_another_block_is_done_again(scene: Scene) -> None:
     (decided, commit), other = scene.block(2), scene.proposal().block
     other = replace(other, txs=other.txs[:1])
     priorities = next_priorities(scene.late)
-    all_at_once(scene.late.work(other, priorities))
+    all_at_once(scene.late.execute(other, priorities))
     scene.late.finalize(decided, commit, priorities)
     assert scene.late.app_hash() == scene.source.app_hash()
 

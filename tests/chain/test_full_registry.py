@@ -32,7 +32,7 @@ from p2p.chain.chain import Chain
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.participants import places, registry
 from p2p.ledger.rules.ops import Body, Deposit, Register, Rotate, SignedOp, Unregister, Withdraw, consent, consent_to_rotate, sign_op
-from p2p.ledger.transactions import pack_order
+from p2p.ledger.transactions import pack_operation
 from tests.chains import extend
 
 PEERS = [Key(bytes([number]) * 32) for number in range(1, 4)]
@@ -79,7 +79,7 @@ def rotation(owner: Key, node: Key, new: Key) -> Rotate:
 
 
 def order(owner: Key, nonce: int, body: Body) -> bytes:
-    return pack_order(sign_op(owner, NETWORK, nonce, body))
+    return pack_operation(sign_op(owner, NETWORK, nonce, body))
 
 
 def fill(chain: Chain) -> None:
@@ -105,8 +105,8 @@ def test_a_batch_of_who_loses_its_place_in_the_same_block_is_carried_out_and_the
 def test_a_record_that_costs_its_own_sender_the_place_leaves_the_rest_of_its_batch(chain: Chain) -> None:
     fill(chain)
     goes, comes = NODES[0], NODES[2]
-    order_in_batch = Record(RecordKind.OP, encode(sign_op(OWNERS[1], NETWORK, 1, registration(OWNERS[1], comes))))
-    chain.add_tx(batch(goes, 1, order_in_batch, output(goes, 1), Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(goes.public, bytes(32))))))
+    operation_in_batch = Record(RecordKind.OP, encode(sign_op(OWNERS[1], NETWORK, 1, registration(OWNERS[1], comes))))
+    chain.add_tx(batch(goes, 1, operation_in_batch, output(goes, 1), Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(goes.public, bytes(32))))))
     grow(chain)
     assert chain.receipts(chain.height()) == ()
     assert not chain.is_registered(goes.public)
@@ -180,7 +180,7 @@ def _random_txs(chain: Chain, rng: random.Random, started: list[SignedRequest]) 
         return sign_op(owner, NETWORK, nonces[owner.public], one)
 
     for _ in range(rng.randint(0, 4)):
-        found.append(pack_order(signed(rng.choice(OWNERS))))
+        found.append(pack_operation(signed(rng.choice(OWNERS))))
     for key in rng.sample([*PEERS, *NODES], 6):
         first = chain.batch_nonce(key.public) + 1
         for nonce in range(first, first + rng.randint(1, 2)):

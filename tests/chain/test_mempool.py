@@ -219,7 +219,7 @@ def test_an_order_with_more_behind_it_finds_room_and_the_next_block(stakes: list
     assert say(pool, mine)
     for account in many:
         say(pool, order(account, 99, 50))
-    assert mine.raw in pool.select_orders(MAX_BLOCK)
+    assert mine.raw in pool.select_operations(MAX_BLOCK)
     batches = [batch(sender, 1, MAX_TX, Share.WEIGHTY) for sender in SYBILS[:40]]
     assert all(say(pool, tx) for tx in batches), "orders take no room of batches"
 

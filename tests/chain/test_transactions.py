@@ -18,13 +18,13 @@ from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_BATCHES_AHEAD, REPEAT_HEIGHTS
 from p2p.base.outcome import Outcome
-from p2p.base.types import Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
+from p2p.base.types import VERSION, Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
 from p2p.chain.chain import Chain
 from p2p.chain.mempool import Share
 from p2p.gossip.score import Scores
 from p2p.ledger import transactions
 from p2p.ledger.rules.ops import Cap, Register, Transfer, consent, sign_op
-from p2p.ledger.transactions import pack_order
+from p2p.ledger.transactions import pack_operation
 from p2p.peer.agent import Agent
 from p2p.peer.config import NodeConfig
 from p2p.peer.node import Node
@@ -50,7 +50,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
 
 
 def batch(key: Key, nonce: int, records: int = 1, **change: Any) -> bytes:
-    body = replace(Batch(1, GENESIS.network, key.public, nonce, (RECORD,) * records), **change)
+    body = replace(Batch(VERSION, GENESIS.network, key.public, nonce, (RECORD,) * records), **change)
     return encode(SignedBatch(body, key.sign(Domain.TX, body.network, encode(body))))
 
 
@@ -75,11 +75,11 @@ CASES: list[tuple[str, Callable[[], bytes], Outcome]] = [
     ("another network", lambda: batch(PEERS[0], 1, network="m"), Outcome.REJECT),
     ("without a record", lambda: batch(PEERS[0], 1, records=0), Outcome.REJECT),
     ("another's signature", lambda: forged(batch(PEERS[0], 1)), Outcome.REJECT),
-    ("an order", lambda: pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))), Outcome.ACCEPT),
-    ("an order of an account unknown here", lambda: pack_order(sign_op(POOR, GENESIS.network, 1, Cap(1, 1))), Outcome.IGNORE),
-    ("an order that asks for too much", lambda: pack_order(sign_op(CLIENT, GENESIS.network, 1, Transfer(POOR.public, 1_000_001))), Outcome.IGNORE),
-    ("an order for another network", lambda: pack_order(sign_op(CLIENT, "m", 1, Cap(1, 1))), Outcome.REJECT),
-    ("an order under another's signature", lambda: forged(pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))), Outcome.REJECT),
+    ("an order", lambda: pack_operation(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))), Outcome.ACCEPT),
+    ("an order of an account unknown here", lambda: pack_operation(sign_op(POOR, GENESIS.network, 1, Cap(1, 1))), Outcome.IGNORE),
+    ("one that asks for too much", lambda: pack_operation(sign_op(CLIENT, GENESIS.network, 1, Transfer(POOR.public, 1_000_001))), Outcome.IGNORE),
+    ("an order for another network", lambda: pack_operation(sign_op(CLIENT, "m", 1, Cap(1, 1))), Outcome.REJECT),
+    ("an order under another's signature", lambda: forged(pack_operation(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))), Outcome.REJECT),
 ]
 
 
@@ -138,7 +138,7 @@ def test_a_joiner_blames_nobody_for_what_it_cannot_know_and_takes_it_when_it_doe
     """A participant that registered while the joiner was away speaks; the joiner hears it before it has the block. Nobody attacks."""
     ahead = Chain.open(tmp_path_factory.mktemp("ahead"), GENESIS)
     joiner = Chain.open(tmp_path_factory.mktemp("joiner"), GENESIS)
-    ahead.add_tx(pack_order(sign_op(CLIENT, GENESIS.network, 1, Register(
+    ahead.add_tx(pack_operation(sign_op(CLIENT, GENESIS.network, 1, Register(
         NEW.public, (), (), 0, "", NEW.sign(Domain.NODE, GENESIS.network, consent(CLIENT.public))
     ))))
     grow(ahead, behind)
@@ -165,7 +165,8 @@ def test_no_signature_is_checked_for_what_cannot_be_kept(chain: Chain, monkeypat
         return real(key, *rest)
 
     monkeypatch.setattr(transactions, "verify", counted)
-    for raw in (batch(NEW, 1), batch(PEERS[0], 0), batch(PEERS[0], MAX_BATCHES_AHEAD + 1), pack_order(sign_op(POOR, GENESIS.network, 1, Cap(1, 1)))):
+    for raw in (batch(NEW, 1), batch(PEERS[0], 0), batch(PEERS[0], MAX_BATCHES_AHEAD + 1),
+                pack_operation(sign_op(POOR, GENESIS.network, 1, Cap(1, 1)))):
         assert chain.hear_tx(raw) is Outcome.IGNORE
     assert asked == []
     assert chain.hear_tx(batch(PEERS[0], 1)) is Outcome.ACCEPT
@@ -200,8 +201,8 @@ async def test_an_unregistered_peer_takes_no_request_and_queues_nothing(chain: C
         raise AssertionError("nobody is asked")
 
     outbox = Outbox(NEW, GENESIS.network)
-    request = Request(1, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40, CLIENT.public, 1)
-    ask = Ask(1, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), "hi")
+    request = Request(VERSION, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40, CLIENT.public, 1)
+    ask = Ask(VERSION, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), "hi")
     stream: Any = None
     with pytest.raises(Unavailable, match="not registered: ask another, or register it"):
         await Agent(NEW, chain, outbox, nowhere).serve(stream, ask)

@@ -115,7 +115,7 @@ def test_no_command_prints_what_a_peer_must_not_say(
 ) -> None:
     own_peer(monkeypatch, lambda request: answer_of(request["op"]))
     monkeypatch.setattr("p2p.client.ask.query_once", hostile_query)
-    monkeypatch.setattr("p2p.client.ask.send_order", hostile_error)
+    monkeypatch.setattr("p2p.client.ask.submit_operation", hostile_error)
     monkeypatch.setattr("p2p.client.ask.ask", hostile_events)
 
     def asking(directory: Path, address: str | None, genesis: object, work: Callable[[Any], Any]) -> Any:

@@ -17,19 +17,19 @@ from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_NONCE_AHEAD
 from p2p.base.types import VERSION, RecordKind, SignedRequest, StartRecord
-from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.client import ask as client
 from p2p.client import tip_proof as ground
-from p2p.client.answer_proof import Proof
+from p2p.client.answer_proof import AnswerProof
 from p2p.client.ask import AskSpec, Terms, prepare
 from p2p.client.inspection import proof_problems
 from p2p.client.known_prices import KnownPrices
 from p2p.client.nonces import Nonces
 from p2p.client.tip_proof import NONCES_ON_WORD, PRICE_FACTOR, Prover, next_nonce
 from p2p.consensus.light import LightBlock
-from p2p.ledger.apply_order import carry_out
+from p2p.ledger.apply_operation import carry_out
 from p2p.ledger.participants.serving import DRAW_WINDOW
 from p2p.ledger.rules.ops import Cap, Transfer, sign_op
 from p2p.ledger.state.records import Account
@@ -143,7 +143,7 @@ def test_one_request_has_one_draw() -> None:
     """An agent that saw 32 beacons let a friend of 5 % of the weight come first in 1 - 0.95^32 = 81 % of requests. With one it is 5 %; each
     request that it refuses before it takes one gives it another 5 %, and the client sees each."""
     friend, weight = digest(b"friend"), 5
-    serving = Lots([(friend, weight), *((digest(b"node", bytes([at])), 5) for at in range(19))])
+    serving = WeightedDraw([(friend, weight), *((digest(b"node", bytes([at])), 5) for at in range(19))])
     requests = [digest(b"request", at.to_bytes(4, "big")) for at in range(1000)]
 
     def first(beacon: int, request: bytes) -> bool:
@@ -194,7 +194,7 @@ def test_a_proof_of_a_hot_keys_answer_is_signed_by_the_key_it_names() -> None:
     def problems(signer: Key) -> list[str]:
         signed = SignedRequest(request, signer.sign(Domain.REQUEST, request.network, encode(request)))
         tokens = parse(claim.done.artifact).tokens
-        return proof_problems(Proof(VERSION, FUZZ_PROMPT, signed, claim.accepted, claim.done.finish, claim.done.artifact, tokens, ""), None)
+        return proof_problems(AnswerProof(VERSION, FUZZ_PROMPT, signed, claim.accepted, claim.done.finish, claim.done.artifact, tokens, ""), None)
 
     sentence = "the request is not signed by the key it names"
     assert sentence not in problems(FUZZ_CLIENT)

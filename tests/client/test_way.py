@@ -13,7 +13,7 @@ from p2p.base.keys import Domain, Key
 from p2p.base.types import BusyRecord, FinishReason, SignedBusy
 from p2p.client.ask import AskSpec, _follow
 from p2p.client.draw_check import DrawCheck
-from p2p.wire.frames import Accepted, Done, Passed, Tokens, Trying, pack_frame
+from p2p.wire.frames import Accepted, Declined, Done, Tokens, Trying, pack_frame
 from tests.peer.scenarios.test_stop import AGENT, CLIENT, EXECUTOR, SIGNED, finished, pipe, said
 
 OTHERS = [Key(bytes([number]) * 32) for number in (0x51, 0x52, 0x53)]
@@ -47,8 +47,8 @@ async def followed(frames: list[Any]) -> dict[str, Any]:
     return receipt
 
 
-ON_ITS_WORD = [frame for key in OTHERS for frame in (Trying(key.public), Passed(key.public, "unreachable", None))]
-REFUSED = [frame for key in OTHERS for frame in (Trying(key.public), Passed(key.public, "full", busy(key)))]
+ON_ITS_WORD = [frame for key in OTHERS for frame in (Trying(key.public), Declined(key.public, "unreachable", None))]
+REFUSED = [frame for key in OTHERS for frame in (Trying(key.public), Declined(key.public, "full", busy(key)))]
 LAST = Trying(EXECUTOR.public)
 WORD = "the executor is not the one that was tried last"
 
@@ -75,11 +75,11 @@ async def test_who_was_passed_over_on_the_agents_word_stands_in_the_receipt() ->
     busy(OTHERS[1]), busy(OTHERS[0], bytes(32)), busy(OTHERS[0], by=AGENT),
 ], ids=["another's", "about another request", "signed by the agent"])
 async def test_a_busy_counts_only_where_it_is_its_own_word(word: SignedBusy) -> None:
-    receipt = await followed([REFUSED[0], Passed(OTHERS[0].public, "full", word), *REFUSED[2:], LAST])
+    receipt = await followed([REFUSED[0], Declined(OTHERS[0].public, "full", word), *REFUSED[2:], LAST])
     assert receipt["passed_over"] == [OTHERS[0].public.hex()]
 
 
-@pytest.mark.parametrize("frames", [[], REFUSED[:1], [*REFUSED, LAST, Passed(EXECUTOR.public, "full", None)]])
+@pytest.mark.parametrize("frames", [[], REFUSED[:1], [*REFUSED, LAST, Declined(EXECUTOR.public, "full", None)]])
 async def test_the_answer_is_of_the_one_that_was_tried_last(frames: list[Any]) -> None:
     assert WORD in (await followed(frames))["problems"]
 

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from p2p.base.types import VERSION
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import NIL_ROUND, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
-from p2p.consensus.round import CastVote, Decide, Effect, Propose, RoundState, SetTimer, SkipRound, Step, TimeoutKind
+from p2p.consensus.round import CastVote, Decide, Effect, Propose, RoundState, ScheduleTimeout, SkipRound, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import VoteKeeper
 from tests.conformance.case import Case, files, read
@@ -33,7 +34,7 @@ def key(name: str) -> bytes:
 
 def block_of(value: str) -> Block:
     """A block that stands for a value of the model."""
-    return Block(Header(1, "itf", 0, 0, 0, value.encode().ljust(32, b"\0"), ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None)
+    return Block(Header(VERSION, "itf", 0, 0, 0, value.encode().ljust(32, b"\0"), ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None)
 
 
 class Values:
@@ -299,7 +300,7 @@ def _said(effect: Effect | None, values: Values) -> Any:
         return "get_value" if effect.block_id is None else ("proposal", effect.round, values.name(effect.block_id), effect.valid_round)
     if isinstance(effect, CastVote):
         return "vote", "prevote" if effect.type is VoteType.PREVOTE else "precommit", effect.round, values.name(effect.block_id)
-    if isinstance(effect, SetTimer):
+    if isinstance(effect, ScheduleTimeout):
         return "schedule_timeout", effect.round, effect.kind.name.lower()
     if isinstance(effect, SkipRound):
         return "skip_round", effect.round

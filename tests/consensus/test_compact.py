@@ -21,7 +21,7 @@ from p2p.consensus import wire
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly, CompactProposal, parse, shrink
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Repeat, Say
+from p2p.consensus.events import Broadcast, Repeat
 from p2p.consensus.evidence import MAX_EVIDENCE_BYTES, PER_BLOCK
 from p2p.consensus.header import make_block, tx_root
 from p2p.consensus.messages import Proposal, SignedProposal, Vote, VoteType, sign_vote
@@ -126,7 +126,7 @@ def test_a_body_swapped_under_an_honest_signature_never_reaches_the_core() -> No
 def test_a_compact_proposal_that_carries_transactions_is_refused() -> None:
     signed = proposal((b"a",), turn())
     with pytest.raises(RemoteProtocolError, match="txs"):
-        parse(encode(CompactProposal(1, 0, signed, ())))
+        parse(encode(CompactProposal(VERSION, 0, signed, ())))
     with pytest.raises(RemoteProtocolError, match="version"):
         parse(encode(replace(compact(signed), version=2)))
 
@@ -197,7 +197,7 @@ def test_who_withholds_bodies_is_heard_twice_a_round_and_convicted_by_the_two() 
     assert heard == [Outcome.ACCEPT] * 2 + [Outcome.IGNORE] * 48
     assert shell.driver.evidence.offenders() == {villain.public}
     assert shell.driver.machine.proposals == {}, "none was made whole"
-    said = [one for one in shell.driver.take(Repeat()) if isinstance(one, Say)]
+    said = [one for one in shell.driver.take(Repeat()) if isinstance(one, Broadcast)]
     assert any(isinstance(wire.parse(one.data), wire.EvidenceNote) for one in said), "and the others are told"
     assert [shell.hears(signed, villain)[0] for signed in claims[:3]] == [Outcome.ACCEPT, Outcome.ACCEPT, Outcome.IGNORE]
 

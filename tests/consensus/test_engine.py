@@ -15,7 +15,7 @@ from p2p.base.merkle import leaf_hash
 from p2p.base.outcome import Outcome
 from p2p.base.steps import Steps
 from p2p.consensus.certificates import verify_commit
-from p2p.consensus.engine import Engine, Fetch, nobody
+from p2p.consensus.engine import ConsensusEngine, Fetch, nobody
 from p2p.consensus.guard import GuardRecord, may_sign
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
@@ -69,16 +69,16 @@ class App:
         del max_bytes
         return ()
 
-    def study(self, block: Block) -> Steps[None]:
+    def precheck(self, block: Block) -> Steps[None]:
         yield
 
-    def process(self, block: Block) -> bool:
+    def validate(self, block: Block) -> bool:
         return not block.txs
 
     def find(self, leaf: bytes) -> bytes | None:
         return None
 
-    def work(self, block: Block, priorities: bytes) -> Steps[None]:
+    def execute(self, block: Block, priorities: bytes) -> Steps[None]:
         yield
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
@@ -121,7 +121,7 @@ class Hub:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
         self.apps, self.guards = [App() for _ in KEYS], [Guard() for _ in KEYS]
-        self.engines: dict[int, tuple[Engine, trio.CancelScope]] = {}
+        self.engines: dict[int, tuple[ConsensusEngine, trio.CancelScope]] = {}
         self.sent: list[bytes] = []
         self.fetch: Fetch = nobody
 
@@ -137,7 +137,7 @@ class Hub:
 
         scope = trio.CancelScope()
         timing = Timing(block_interval_ms=100, empty_block_interval_ms=200)
-        engine = Engine(
+        engine = ConsensusEngine(
             key=KEYS[who], network="sim", app=self.apps[who], guard=self.guards[who], publish=publish, timing=timing, clock=clock,
             find_tx=self.apps[who].find, fetch=self.fetch,
         )
@@ -234,7 +234,7 @@ async def test_a_failing_guard_halts_the_peer_before_the_signature_leaves(autoju
             hub.sent.append(data)
 
         hub.engines[0] = (
-            Engine(
+            ConsensusEngine(
                 key=KEYS[0], network="sim", app=hub.apps[0], guard=hub.guards[0], publish=publish,
                 timing=Timing(), clock=lambda: 1_000_000,
             ),
@@ -268,7 +268,7 @@ class BodyApp(App):
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
         return tuple(self.pool)
 
-    def process(self, block: Block) -> bool:
+    def validate(self, block: Block) -> bool:
         return True
 
     def find(self, leaf: bytes) -> bytes | None:

@@ -19,7 +19,7 @@ from p2p.consensus import wire
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.certificates import verify_round
 from p2p.consensus.compact import shrink
-from p2p.consensus.engine import Engine
+from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.evidence import of_votes
 from p2p.consensus.machine import PROPOSALS_PER_ROUND
 from p2p.consensus.messages import (
@@ -216,7 +216,7 @@ def test_places_of_a_body_are_asked_for_once_each(places: tuple[int, ...]) -> No
     """564 bytes with one place 512 times were answered with 31 MB."""
     app, key = BodyApp(), maker()
     app.pool = [bytes([at]) for at in range(6)]
-    engine = Engine(key=key, network="sim", app=app, guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW, fetch=nobody)
+    engine = ConsensusEngine(key=key, network="sim", app=app, guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW, fetch=nobody)
     engine.driver.take(proposal(dated(NOW, key, 0, app), key))
     block = engine.driver.machine.proposals[0][0].block
     assert engine.body(1, block.block_id, (0, 2, 5)) == (b"\x00", b"\x02", b"\x05")
@@ -307,7 +307,7 @@ def test_evidence_is_refused_only_where_it_proves_nothing_to_anybody(work: Work)
 
 
 def test_a_whole_proposal_among_votes_is_refused_and_hides_no_compact_one() -> None:
-    engine = Engine(key=STRANGER, network="sim", app=App(), guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW)
+    engine = ConsensusEngine(key=STRANGER, network="sim", app=App(), guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW)
     signed = proposal(dated(NOW, maker()), maker())
     assert engine.deliver("x", "votes", wire.pack(signed, 0)) is Outcome.REJECT
     assert engine.deliver(maker().peer_id, "proposals", shrink(wire.pack(signed, 0))) is Outcome.ACCEPT

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.limits import MAX_VALIDATORS
+from p2p.base.types import VERSION
 from p2p.chain.chain import Chain
 from p2p.chain.sync_server import check_snapshot, install, light_block, sync_answer, trusted
 from p2p.consensus.light import LightBlock, follow, genesis_facts
@@ -105,16 +106,16 @@ def test_lies_are_seen(chain: Chain, lie: str) -> None:
 
 
 def test_a_fresh_peer_stands_where_the_snapshot_is_and_goes_on_alike(chain: Chain, tmp_path: Path) -> None:
-    top = sync_answer(chain, SyncWanted(1, 0))
+    top = sync_answer(chain, SyncWanted(VERSION, 0))
     assert isinstance(top, SyncTop)
     assert (top.base, top.top, top.snapshot) == (1, 18, 16)
-    found = sync_answer(chain, SnapshotWanted(1, 16, -1))
+    found = sync_answer(chain, SnapshotWanted(VERSION, 16, -1))
     assert isinstance(found, SnapshotManifest)
     at, after = drive(chain, 16)[-1], drive(chain, 17)[-1]
     check_snapshot(found.manifest, at, after.header)
     pairs = []
     for index in range(len(found.manifest.chunks)):
-        answer = sync_answer(chain, SnapshotWanted(1, 16, index))
+        answer = sync_answer(chain, SnapshotWanted(VERSION, 16, index))
         assert isinstance(answer, SnapshotChunk)
         pairs += open_chunk(answer.chunk, found.manifest, index)
         with pytest.raises(RemoteProtocolError):
@@ -141,7 +142,7 @@ def _set_at(chain: Chain, height: int) -> tuple[tuple[bytes, int], ...]:
 
 
 def test_another_snapshot_is_refused(chain: Chain) -> None:
-    found = sync_answer(chain, SnapshotWanted(1, 16, -1))
+    found = sync_answer(chain, SnapshotWanted(VERSION, 16, -1))
     assert isinstance(found, SnapshotManifest)
     at, after = drive(chain, 16)[-1], drive(chain, 17)[-1]
     for manifest in (

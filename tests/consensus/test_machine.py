@@ -6,9 +6,10 @@ import random
 
 import pytest
 
+from p2p.base.types import VERSION
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import NIL_ROUND, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
-from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, Step, TimeoutKind
+from p2p.consensus.round import CastVote, Decide, Effect, Propose, ScheduleTimeout, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 
 ZERO = bytes(32)
@@ -20,7 +21,7 @@ def key(index: int) -> bytes:
 
 
 def block(tag: int) -> Block:
-    return Block(Header(1, "sim", 1, 0, tag, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None)
+    return Block(Header(VERSION, "sim", 1, 0, tag, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None)
 
 
 def proposal(block_: Block, round_: int, pol: int, by: bytes) -> SignedProposal:
@@ -40,7 +41,7 @@ class Sim:
         validators = ValidatorSet.of([(key(i), 1) for i in range(n)])
         self.machines = [Machine(key(i), validators, lambda r: key(r % n)) for i in range(n - crashed)]
         self.wires: list[tuple[int, SignedVote | SignedProposal]] = []
-        self.timers: list[tuple[int, SetTimer]] = []
+        self.timers: list[tuple[int, ScheduleTimeout]] = []
         self.sent: list[SignedVote | SignedProposal] = []
         self.decided: dict[int, bytes] = {}
         self.blocks: dict[bytes, Block] = {}
@@ -50,7 +51,7 @@ class Sim:
     def act(self, who: int, effects: list[Effect]) -> None:
         machine = self.machines[who]
         for effect in effects:
-            if isinstance(effect, SetTimer):
+            if isinstance(effect, ScheduleTimeout):
                 self.timers.append((who, effect))
             elif isinstance(effect, Decide):
                 assert self.decided.setdefault(who, effect.block_id) == effect.block_id

@@ -6,16 +6,17 @@ import pytest
 
 from p2p.base.codec import decode, encode
 from p2p.base.errors import RemoteProtocolError
+from p2p.base.types import VERSION
 from p2p.consensus import wire
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import NIL_ROUND, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
-from p2p.consensus.round import CastVote, Decide, Effect, Propose, SetTimer, SkipRound, TimeoutKind
+from p2p.consensus.round import CastVote, Decide, Effect, Propose, ScheduleTimeout, SkipRound, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 from tests.golden.samples import sample
 
 ZERO, SIG = bytes(32), bytes(64)
 WHO = {name: bytes([at]) * 32 for at, name in enumerate("ABCD", 1)}
-BLOCKS = {name: Block(Header(1, "n", 1, 0, at, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None) for at, name in enumerate("xyz", 1)}
+BLOCKS = {name: Block(Header(VERSION, "n", 1, 0, at, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None) for at, name in enumerate("xyz", 1)}
 IDS = {None: None, **{name: block.block_id for name, block in BLOCKS.items()}}
 NAMES = {block_id: name for name, block_id in IDS.items()}
 KIND = {"v": VoteType.PREVOTE, "c": VoteType.PRECOMMIT}
@@ -71,7 +72,7 @@ class Table:
                 out.append(f"D{effect.round}{NAMES[effect.block_id]}")
             elif isinstance(effect, Propose):
                 out.append(f"P{effect.round}{NAMES[effect.block_id] or '?'}{effect.valid_round if effect.valid_round >= 0 else ''}")
-            elif isinstance(effect, SetTimer):
+            elif isinstance(effect, ScheduleTimeout):
                 out.append(f"t{effect.kind.name[:3].lower()}{effect.round}")
             assert not isinstance(effect, SkipRound), "entering a round stays inside"
         return [word for word in out if not word.startswith("t")]
@@ -144,9 +145,9 @@ def test_timers_are_set_once_each() -> None:
     table.m.on_proposal(SignedProposal(Proposal("n", 1, 0, BLOCKS["x"].block_id, -1, WHO["A"]), SIG, BLOCKS["x"]), True)
     timers = []
     for word in ("v0x:A", "v0y:B", "v0-:C", "c0x:A", "c0y:B", "c0-:C"):
-        timers += [e for e in table._one(word) if isinstance(e, SetTimer)]
+        timers += [e for e in table._one(word) if isinstance(e, ScheduleTimeout)]
     table._one("v0x:D")
-    assert timers == [SetTimer(TimeoutKind.PREVOTE, 0), SetTimer(TimeoutKind.PRECOMMIT, 0)]
+    assert timers == [ScheduleTimeout(TimeoutKind.PREVOTE, 0), ScheduleTimeout(TimeoutKind.PRECOMMIT, 0)]
 
 
 def test_a_proposer_with_a_valid_block_proposes_it_again() -> None:

@@ -11,7 +11,7 @@ from p2p.consensus import wire
 from p2p.consensus.certificates import polka_certificate
 from p2p.consensus.clock import BLOCKS, ClockWatch
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Alarm, Committed, Due, Heard, Output, Pace, Say
+from p2p.consensus.events import Broadcast, Committed, Due, Heard, Output, SetTimer, StartHeight
 from p2p.consensus.header import make_block
 from p2p.consensus.messages import Block, Proposal, SignedProposal, SignedVote, Vote, VoteType, sign_vote
 from p2p.consensus.round import Step, TimeoutKind
@@ -33,7 +33,7 @@ class Seat:
 
     def votes(self, out: list[Output]) -> list[tuple[VoteType, int, bool]]:
         """Own votes in what goes out: (kind, round, for a block)."""
-        said = [wire.parse(one.data) for one in out if isinstance(one, Say)]
+        said = [wire.parse(one.data) for one in out if isinstance(one, Broadcast)]
         return [(m.vote.type, m.vote.round, m.vote.block_id is not None) for m in said if isinstance(m, SignedVote)]
 
 
@@ -150,30 +150,30 @@ def test_a_proposer_lets_its_clock_pass_the_last_block_and_never_waits_for_a_clo
         assert T.wait_ms(NOW + behind_ms, NOW) == wait_ms
     seat = Seat(maker())
     seat.app.last_time_ms = lambda: NOW + 400  # type: ignore[method-assign]
-    out = seat.driver.take(Pace(1, patient=True))
-    due = [one for one in out if isinstance(one, Alarm) and isinstance(one.event, Due)]
+    out = seat.driver.take(StartHeight(1, patient=True))
+    due = [one for one in out if isinstance(one, SetTimer) and isinstance(one.event, Due)]
     assert [one.delay_ms for one in due] == [401]
     assert seat.votes(out) == []
     seat.now_ms += due[0].delay_ms
-    said = [wire.parse(one.data) for one in seat.driver.take(due[0].event) if isinstance(one, Say)]
+    said = [wire.parse(one.data) for one in seat.driver.take(due[0].event) if isinstance(one, Broadcast)]
     made = next(m for m in said if isinstance(m, SignedProposal))
     assert made.block.header.time_ms == seat.now_ms == NOW + 401
-    assert [one for one in seat.driver.take(due[0].event) if isinstance(one, Say)] == [], "a second alarm proposes nothing more"
+    assert [one for one in seat.driver.take(due[0].event) if isinstance(one, Broadcast)] == [], "a second alarm proposes nothing more"
     wrong = Seat(maker())
     wrong.app.last_time_ms = lambda: NOW + 30_000  # type: ignore[method-assign]
-    wrong.driver.take(Pace(1, patient=True))
+    wrong.driver.take(StartHeight(1, patient=True))
     assert wrong.driver.machine.proposals[0][0].block.header.time_ms == NOW + 30_001
 
 
 def test_a_proposer_whose_wait_outlasts_its_round_proposes_nothing() -> None:
     seat = Seat(maker())
     seat.app.last_time_ms = lambda: NOW + 400  # type: ignore[method-assign]
-    out = seat.driver.take(Pace(1, patient=True))
-    due = next(one.event for one in out if isinstance(one, Alarm) and isinstance(one.event, Due))
+    out = seat.driver.take(StartHeight(1, patient=True))
+    due = next(one.event for one in out if isinstance(one, SetTimer) and isinstance(one.event, Due))
     for key in others(seat.key)[:2]:
         seat.driver.take(vote(key, VoteType.PREVOTE, None, 1))
     assert (seat.driver.machine.round, seat.driver.machine.step) == (1, Step.PROPOSE)
-    assert [one for one in seat.driver.take(due) if isinstance(one, Say)] == []
+    assert [one for one in seat.driver.take(due) if isinstance(one, Broadcast)] == []
 
 
 @pytest.mark.parametrize(("off_ms", "words"), [(0, ""), (400, ""), (-400, ""), (30_000, "30.0 s ahead"), (-30_000, "30.0 s behind")])

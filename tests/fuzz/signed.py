@@ -18,7 +18,7 @@ from p2p.wire.frames import pack_frame, parse_frame
 from tests.fuzz.kind import Kind
 from tests.fuzz.signed_consensus import CONSENSUS
 from tests.fuzz.signed_ledger import LEDGER
-from tests.fuzz.signed_orders import ORDERS
+from tests.fuzz.signed_operations import ORDERS
 from tests.fuzz.world import ME, NETWORK, WHO, World
 from tests.golden.samples import kinds, sample
 

@@ -16,6 +16,7 @@ from p2p.base.genesis import Genesis, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key, digest, peer_id
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import (
+    VERSION,
     FinishReason,
     FinishRecord,
     Params,
@@ -31,7 +32,7 @@ from p2p.base.types import (
     plant_commitment,
     verdict_commitment,
 )
-from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.client.ask import AskSpec
 from p2p.client.draw_check import DrawCheck
 from p2p.client.receipt import check_receipt
@@ -55,7 +56,7 @@ TEXT = "what the tokens say"
 SPEC = ModelSpec(MODEL, b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
 CLIENT, AGENT = Key(b"\x11" * 32), Key(b"\x12" * 32)
 PEERS = [Key(bytes([at]) * 32) for at in range(32, 35)]
-SERVING = Lots((key.public, 1) for key in PEERS)
+SERVING = WeightedDraw((key.public, 1) for key in PEERS)
 GENESIS = Genesis(1, "fuzz", 1, tuple(GenesisPeer(k.public, k.public, 1, (MODEL,)) for k in PEERS), (), (SPEC,))
 NETWORK = GENESIS.network
 
@@ -89,7 +90,7 @@ def claims() -> tuple[Claim, ...]:
 
 def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
     asked = digest(b"prompt", PROMPT.encode())
-    request = Request(1, NETWORK, CLIENT.public, at, MODEL, asked, params, 90, length, 10_000, 300, CLIENT.public, HEIGHT + at)
+    request = Request(VERSION, NETWORK, CLIENT.public, at, MODEL, asked, params, 90, length, 10_000, 300, CLIENT.public, HEIGHT + at)
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, NETWORK, encode(request)))
     beacon = digest(b"fuzz-beacon", bytes([at]))
     drawn = draw_executors(beacon, signed.inference_id, SERVING, AGENT.public, MAX_CANDIDATES)
@@ -186,8 +187,10 @@ def _proposals() -> tuple[SignedProposal, ...]:
 
 def _proposed(txs: tuple[bytes, ...]) -> SignedProposal:
     key = PEERS[0]
-    header = Header(1, NETWORK, 1, 0, 1000, bytes(32), b"\x41" * 32, b"\x42" * 32, b"\x43" * 32, tx_root(txs, None, ()), b"\x44" * 32, b"\x45" * 80,
-                    key.public)
+    header = Header(
+        VERSION, NETWORK, 1, 0, 1000, bytes(32), b"\x41" * 32, b"\x42" * 32, b"\x43" * 32, tx_root(txs, None, ()),
+        b"\x44" * 32, b"\x45" * 80, key.public,
+    )
     body = Proposal(NETWORK, 1, 0, header.block_id, -1, key.public)
     return SignedProposal(body, key.sign(Domain.PROPOSAL, NETWORK, encode(body)), Block(header, txs, None))
 

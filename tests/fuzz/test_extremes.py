@@ -10,7 +10,7 @@ import pytest
 
 from p2p.base.keys import Domain, verify
 from p2p.base.outcome import Outcome
-from p2p.base.types import Params, Request
+from p2p.base.types import VERSION, Params, Request
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.driver import Driver
 from p2p.ledger.participants import registry
@@ -43,7 +43,7 @@ def test_every_field_of_every_message_has_its_borders(name: str) -> None:
 
 
 def test_the_borders_of_a_number() -> None:
-    request = Request(1, "n", bytes(32), 5, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32), 39)
+    request = Request(VERSION, "n", bytes(32), 5, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32), 39)
     found = {path: changed.client_nonce for path, changed in variants(request) if path.startswith("client_nonce=")}
     assert set(found.values()) == {0, -1, 4, 6, 2**63 - 1, 2**63, 2**31 - 1, 2**64 - 1}
     deep = {path: changed.params.temperature_milli for path, changed in variants(request) if path.startswith("params.temperature_milli=")}

@@ -12,7 +12,7 @@ from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.keys import Domain, Key, peer_id
 from p2p.base.types import FinishRecord, Params
-from p2p.base.weighted_draw import Lots
+from p2p.base.weighted_draw import WeightedDraw
 from p2p.client.draw_check import DrawCheck
 from p2p.client.receipt import check_receipt
 from p2p.verification import artifact as artifacts
@@ -109,7 +109,7 @@ def test_the_height_of_the_draw_is_checked_by_its_beacon() -> None:
     for looked, wrong in (
         (drawn(claim, beacon=b""), 1), (drawn(claim, beacon=b"\x01" * 32), 1), (drawn(claim), 0), (None, 0),
         (drawn(claim, height=claim.signed.request.draw_height + 1), 1), (drawn(claim, serving=None), 1),
-        (drawn(claim, serving=Lots([(claim.accepted.agent, 1)])), 1),
+        (drawn(claim, serving=WeightedDraw([(claim.accepted.agent, 1)])), 1),
     ):
         found = check_receipt(claim.ask, claim.signed, claim.accepted, claim.done, tokens, TEXT, drawn=looked)
         assert len(found) == wrong, (looked, found)

@@ -25,12 +25,12 @@ from p2p.chain.chain import Chain
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Alarm, Heard, Input, Output
+from p2p.consensus.events import Heard, Input, Output, SetTimer
 from p2p.consensus.timing import Timing
 from p2p.ledger.participants import places
 from p2p.ledger.rules.ops import Body, Register, consent, sign_op
 from p2p.ledger.state.view import View
-from p2p.ledger.transactions import pack_order
+from p2p.ledger.transactions import pack_operation
 from tests.fuzz.meter import aside
 from tests.fuzz.signing import batch
 
@@ -91,7 +91,7 @@ class World:
 
     def _carry(self, outputs: list[Output]) -> None:
         for output in outputs:
-            if isinstance(output, Alarm):
+            if isinstance(output, SetTimer):
                 heapq.heappush(self._alarms, (self.now_ms + output.delay_ms, next(self._numbers), output.event))
 
     def grow(self, heights: int = 1) -> None:
@@ -197,7 +197,7 @@ class World:
     def order(self, account: Key, body: Body) -> None:
         """The same for an order."""
         nonce = self.chain.account_view(account.public)["next_nonce"]
-        outcome = self.transaction(pack_order(sign_op(account, NETWORK, nonce, body)))
+        outcome = self.transaction(pack_operation(sign_op(account, NETWORK, nonce, body)))
         if outcome is not Outcome.ACCEPT or not self.is_carried_out():
             raise Spent(f"{type(body).__name__}: {outcome.name} {self.complaints()}")
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from p2p.base.codec import Message
+from p2p.base.types import VERSION
 
 MODULES = (
     "p2p.base.types", "p2p.base.genesis", "p2p.consensus.messages", "p2p.consensus.guard",
@@ -39,7 +40,10 @@ def _value(info: Any, place: int) -> Any:
     inspect = msgspec.inspect
     match info:
         case inspect.StructType():
-            return info.cls(*(_value(field.type, at) for at, field in enumerate(info.fields, 1)))
+            # the version in force: a peer reads nothing of another one
+            return info.cls(*(
+                VERSION if field.name == "version" else _value(field.type, at) for at, field in enumerate(info.fields, 1)
+            ))
         case inspect.IntType():
             return min(max(place, info.ge or 0), info.le if info.le is not None else place)
         case inspect.StrType():

@@ -13,6 +13,7 @@ from p2p.base.codec import encode
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key, NetworkId, digest
 from p2p.base.types import (
+    VERSION,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -125,7 +126,7 @@ class Lab:
         nonce = self.nonces[account.public] = self.nonces.get(account.public, 0) + 1
         by = signer or account
         until, drawn = self.height + deadline, self.height - 1
-        body = Request(1, self.network, account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, until, by.public, drawn)
+        body = Request(VERSION, self.network, account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, until, by.public, drawn)
         signed = SignedRequest(body, by.sign(Domain.REQUEST, self.network, encode(body)))
         self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.nodes[agent]))
         return signed

@@ -27,7 +27,7 @@ amounts = st.integers(1, 3 * 10**8)
 anyone, any_node = st.integers(0, PEERS), st.integers(0, PEERS + len(SPARE) - 1)
 
 
-class Orders(RuleBasedStateMachine):
+class AccountTransactions(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.lab = lab_of(peers=PEERS, epoch_blocks=10)
@@ -140,7 +140,7 @@ class Orders(RuleBasedStateMachine):
         assert len(proposals(view)) <= MAX_OPEN + MAX_CLOSED + 1
 
 
-TestOrders = Orders.TestCase
+TestOrders = AccountTransactions.TestCase
 TestOrders.settings = settings(
     deadline=None, max_examples=25, stateful_step_count=30, suppress_health_check=list(HealthCheck),  # the machine may be busy
 )

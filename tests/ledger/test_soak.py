@@ -13,7 +13,7 @@ from p2p.base.errors import InvalidRequest
 from p2p.base.types import ENDED, RecordKind
 from p2p.ledger import genesis, governance
 from p2p.ledger.money import epoch_settlement as epochs
-from p2p.ledger.money import outcomes as payout
+from p2p.ledger.money import outcomes
 from p2p.ledger.participants import sprint
 from p2p.ledger.rules.ops import OpKind
 from p2p.ledger.state.view import View
@@ -54,8 +54,8 @@ def blocks(folder: Path, count: int) -> None:
 
 
 def test_a_micro_credit_that_gets_lost_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    credit = payout.credit
-    monkeypatch.setattr(payout, "credit", lambda view, public, amount: credit(view, public, max(amount - 1, 0)))
+    credit = outcomes.credit
+    monkeypatch.setattr(outcomes, "credit", lambda view, public, amount: credit(view, public, max(amount - 1, 0)))
     with pytest.raises(Violation, match="minted"):
         blocks(tmp_path, 20)
 

@@ -25,7 +25,7 @@ from p2p.peer import node as module
 from p2p.peer.config import DEFAULT_MODEL, load_config
 from p2p.peer.fault_injector import Planter
 from p2p.peer.node import Node
-from p2p.peer.sprint_runner import Racer
+from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.validator import Validator
 from testnet.generate import SHORT_SPRINT, Plan, generate
 
@@ -158,7 +158,8 @@ def inside(node: Node, name: str) -> tuple[Any, str]:
     return {
         "consensus": (node.consensus, "_carry_out"), "sync": (Catchup, "_visit"), "records": (node.outbox, "due"),
         "checks": (Validator, "on_height"),
-        "ml_node": (lending, "run_ml_node"), "announcement": (node, "_tell"), "control": (module, "serve_control"), "sprint": (Racer, "on_height"),
+        "ml_node": (lending, "run_ml_node"), "announcement": (node, "_tell"), "control": (module, "serve_control"),
+        "sprint": (SprintRunner, "on_height"),
         "planting": (Planter, "_may"),
     }[name]
 
@@ -250,18 +251,18 @@ async def test_what_cannot_be_published_is_not_its_authors_failure(peer: Node) -
 
 
 async def test_without_its_node_a_peer_is_busy_and_says_so(peer: Node) -> None:
-    from p2p.peer.ml_node import Found
+    from p2p.peer.ml_node import ReadyEngine
 
     engine = cast(Any, object())
     peer._is_joined = True
-    peer.ml._lend(Found(engine, engine, frozenset({2}), "cpu-bf16"))
+    peer.ml._lend(ReadyEngine(engine, engine, frozenset({2}), "cpu-bf16"))
     assert (peer.state, peer.executor.engine, peer.validator.engine) == ("ready", engine, engine)
     peer.ml._lend(None)
     assert (peer.executor.engine, peer.validator.engine) == (None, None)
     peer._say("loading", "the ML node does not answer any more")
     assert peer.status()["state"] == "loading"
     assert "does not answer" in peer.status()["said"]
-    peer.ml._lend(Found(engine, engine, frozenset({2}), "cpu-bf16"))
+    peer.ml._lend(ReadyEngine(engine, engine, frozenset({2}), "cpu-bf16"))
     assert peer.status()["state"] == "ready"
     assert DEFAULT_MODEL in peer.status()["said"]
 

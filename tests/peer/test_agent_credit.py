@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.keys import Domain, Key
 from p2p.base.limits import HEIGHTS_APART, MAX_METERED, MAX_UNPAID, MAX_UNSTARTED
-from p2p.base.types import Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
+from p2p.base.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
 from p2p.chain.chain import Chain
 from p2p.ledger.participants.serving import DRAW_WINDOW
 from p2p.peer.agent_credit import FORGOTTEN_AFTER, GOOD_PER_UNPAID, Credit, End
@@ -19,7 +19,7 @@ from tests.chain.test_chain import request as paid_request
 from tests.chains import extend
 
 AGENT, OTHER = b"a" * 32, b"b" * 32
-BASE = Request(1, "n", bytes(32), 1, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32), 1)
+BASE = Request(VERSION, "n", bytes(32), 1, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32), 1)
 
 
 def request(nonce: int, account: bytes = bytes(32)) -> SignedRequest:
@@ -185,7 +185,7 @@ def test_what_left_the_state_stays_good_and_accounts_are_bounded() -> None:
 
 
 def batch_of(key: Key, records: tuple[Record, ...]) -> bytes:
-    body = Batch(1, GENESIS.network, key.public, 1, records)
+    body = Batch(VERSION, GENESIS.network, key.public, 1, records)
     return encode(SignedBatch(body, key.sign(Domain.TX, GENESIS.network, encode(body))))
 
 

@@ -16,7 +16,7 @@ from p2p.peer.admission import Once
 from p2p.peer.executor import Executor
 from p2p.peer.quotas import Bandwidth, Limit
 from p2p.verification.engine import Job, TokenStep
-from p2p.wire.frames import Passed, Tokens, parse_frame
+from p2p.wire.frames import Declined, Tokens, parse_frame
 from tests.lab.attacks.engine import ToyEngine
 from tests.peer.scenarios.test_stop import pipe
 from tests.peer.test_executor import AGENT, CLIENT, FIRST, SECOND, THIRD, executor, forward, request, said, served, whole, word
@@ -86,7 +86,7 @@ async def test_an_agent_that_breaks_off_has_had_it_and_is_not_served_again(statu
     assert isinstance(refusal, RemoteProtocolError)
     assert refusal.penalty == 0
     frames, _ = await served(who, forward(request(2, 40)))
-    assert isinstance(frames[0], Passed)
+    assert isinstance(frames[0], Declined)
     assert "does not put on chain" in frames[0].reason
     assert who.credit.problem(AGENT.public, CLIENT.public, 640), "for as long as debts are remembered"
 

@@ -30,7 +30,7 @@ from p2p.verification import check, tape
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.text import TextStream, Vocabulary, text_hash
-from p2p.wire.frames import Accepted, Ask, Done, Forward, Passed, Payload, Tokens, parse_frame
+from p2p.wire.frames import Accepted, Ask, Declined, Done, Forward, Payload, Tokens, parse_frame
 from tests.fake_vllm import EOS, VOCAB
 from tests.lab.attacks.engine import ToyEngine
 from tests.peer.scenarios.test_stop import pipe
@@ -43,7 +43,7 @@ BEACON, PROMPT = b"\x0a" * 32, "hello"
 
 def request(nonce: int = 1, tokens: int = 12) -> SignedRequest:
     asked = digest(b"prompt", PROMPT.encode())
-    body = Request(1, "n", CLIENT.public, nonce, "toy", asked, Params(1000), 50, tokens, 100, 40, CLIENT.public, 5)
+    body = Request(VERSION, "n", CLIENT.public, nonce, "toy", asked, Params(1000), 50, tokens, 100, 40, CLIENT.public, 5)
     return SignedRequest(body, CLIENT.sign(Domain.REQUEST, "n", encode(body)))
 
 
@@ -174,7 +174,7 @@ async def test_any_number_of_forwards_at_once_get_no_more_places_than_there_are(
     assert who.jobs == 0
     ends = [frames[-1] for frames, _ in results]
     assert sum(isinstance(end, Done) for end in ends) == MAX_JOBS_PER_PEER
-    refused = [end for end in ends if isinstance(end, Passed)]
+    refused = [end for end in ends if isinstance(end, Declined)]
     assert len(refused) == 60 - MAX_JOBS_PER_PEER
     assert all(end.busy is not None and "places" in end.reason for end in refused), "and it says so under its signature"
 
@@ -227,7 +227,7 @@ async def test_an_agent_puts_no_words_into_an_answer(lie: str) -> None:
     who = executor()
     frames, error = await served(who, forward(signed, prefix, taken))
     assert error is None
-    assert [type(frame) for frame in frames] == [Passed]
+    assert [type(frame) for frame in frames] == [Declined]
     busy = frames[0].busy
     assert verify(SECOND.public, Domain.BUSY, "n", encode(busy.record), busy.signature)
     assert said(who) == [RecordKind.BUSY], "the chain hears it from the executor itself: the agent may not wish to say it"
@@ -441,7 +441,7 @@ async def test_a_full_outbox_refuses_before_the_work_and_loses_no_answer() -> No
     with who.outbox.hold(MAX_WORK_RECORDS - 1):
         frames, error = await served(who, forward(signed))
         assert error is None
-        assert [type(frame) for frame in frames] == [Passed]
+        assert [type(frame) for frame in frames] == [Declined]
         assert not who.payloads.kept  # type: ignore[attr-defined]
     engine = Slow()
     who = executor(engine=engine)

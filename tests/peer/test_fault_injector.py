@@ -10,14 +10,14 @@ from msgspec.structs import replace
 
 from p2p.base.codec import encode, load
 from p2p.base.keys import Domain, Key
-from p2p.base.types import Params, PlantCommit, PlantReveal, RecordKind, Request, SignedRequest, plant_commitment
+from p2p.base.types import VERSION, Params, PlantCommit, PlantReveal, RecordKind, Request, SignedRequest, plant_commitment
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
 from p2p.peer import fault_injector as planting
 from p2p.peer.fault_injector import DECIDED, FAULTS, Plant, Planter
 
 NODE, OWNER = Key(b"\x01" * 32), Key(b"\x02" * 32)
-REQUEST = Request(1, "n", OWNER.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, OWNER.public, 1)
+REQUEST = Request(VERSION, "n", OWNER.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, OWNER.public, 1)
 
 
 class FakeChain:

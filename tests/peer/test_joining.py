@@ -10,7 +10,7 @@ import trio
 
 from p2p.base.genesis import load_genesis
 from p2p.base.keys import Domain, Key
-from p2p.client.ask import send_order
+from p2p.client.ask import submit_operation
 from p2p.ledger.rules.ops import Register, Transfer, consent
 from p2p.peer.config import make_config
 from p2p.peer.node import Node, run_node
@@ -51,10 +51,10 @@ async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_p
         nursery.start_soon(serve, new, nodes[folder].status()["addresses"][0])
         await when(lambda: new in nodes and nodes[new].network is not None and nodes[new].chain.height() > 1)
         own = nodes[new].status()["addresses"][0]
-        paid = await send_order(own, genesis, client, Transfer(owner.public, GIFT), wait_s=60)
+        paid = await submit_operation(own, genesis, client, Transfer(owner.public, GIFT), wait_s=60)
         await when(lambda: nodes[new].chain.account_view(owner.public)["balance_micro"] == GIFT)
         body = Register(node.public, (), (), 0, "", node.sign(Domain.NODE, genesis.network, consent(owner.public)))
-        taken = await send_order(own, genesis, owner, body, wait_s=60)
+        taken = await submit_operation(own, genesis, owner, body, wait_s=60)
         assert (paid["state"], taken["state"]) == ("done", "done")
         await when(lambda: all(one.chain.is_registered(node.public) for one in nodes.values()))
         top = nodes[new].chain.height()

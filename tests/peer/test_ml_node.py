@@ -100,11 +100,11 @@ async def test_a_node_is_tested_again_after_each_time_it_was_gone(fake: Fake, tm
     monkeypatch.setattr(mlnode, "ENGINE_RETEST_S", 0.01)
     monkeypatch.setattr(mlnode, "ENGINE_WATCH_S", 0.01)
     monkeypatch.setattr(mlnode, "MISSES", 10**9)  # nobody listens: that is enough, another may come back at once
-    lent: list[mlnode.Found | None] = []
+    lent: list[mlnode.ReadyEngine | None] = []
     said: list[str] = []
     changed = [trio.Event()]
 
-    def note(found: mlnode.Found | None) -> None:
+    def note(found: mlnode.ReadyEngine | None) -> None:
         lent.append(found)
         changed[0].set()
 

@@ -18,7 +18,7 @@ from p2p.base.limits import MAX_RECORDS_PER_TX
 from p2p.base.types import OutputRecord, RecordKind, SignedBatch
 from p2p.chain.chain import Chain
 from p2p.ledger.rules.ops import Rotate, consent_to_rotate, sign_op
-from p2p.ledger.transactions import pack_order
+from p2p.ledger.transactions import pack_operation
 from p2p.peer.config import load_config
 from p2p.peer.node import Node
 from testnet.generate import Plan, generate
@@ -134,7 +134,7 @@ async def test_a_peer_with_another_key_does_not_wait_for_what_the_old_one_signed
     words = consent_to_rotate(owner.public, old_key.public, new.public)
     network = net.genesis.network
     rotate = Rotate(old_key.public, new.public, *(key.sign(Domain.NODE, network, words) for key in (old_key, new)))
-    net.other.add_tx(pack_order(sign_op(owner, network, 1, rotate)))
+    net.other.add_tx(pack_operation(sign_op(owner, network, 1, rotate)))
     net.decide()
     second = await net.live(2)
     assert nonces(second) == [2], "after the old key's, which the same block took"

@@ -22,7 +22,7 @@ from p2p.lab.attacks.reckless import Reckless
 from p2p.ledger.rules.parameters import checks
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox
-from p2p.peer.sprint_runner import Racer
+from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.validator import Validator, stored_payload
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.profile import Profile
@@ -108,7 +108,7 @@ class Peer:
         chain: Any = self.chain
         self.outbox = Outbox(self.key, self.net.lab.network)
         self.executor = self.make(self.key, chain, self.outbox, chain, frozenset({EOS}), self.engine if self.rate else None, toy.WORDS)
-        self.racer = Racer(self.key, chain, self.outbox, self.executor, "toy", 4)
+        self.racer = SprintRunner(self.key, chain, self.outbox, self.executor, "toy", 4)
         self.validator = Validator(
             self.key, self.net.lab.network, chain, self.outbox, self.net.open_stream, frozenset({EOS}), ToyEngine(), profile=PROFILE,  # type: ignore[arg-type]
         )

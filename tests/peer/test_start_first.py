@@ -15,8 +15,8 @@ from p2p.base.codec import encode
 from p2p.base.errors import Overloaded, RemoteProtocolError
 from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_WAITING_STARTS, START_WAIT_S, WAITING_OF_ACCOUNT, WAITING_OF_AGENT
-from p2p.base.types import SignedRequest
-from p2p.base.weighted_draw import Lots
+from p2p.base.types import VERSION, SignedRequest
+from p2p.base.weighted_draw import WeightedDraw
 from p2p.ledger.participants.serving import DRAW_WINDOW
 from p2p.peer.agent_credit import Credit
 from p2p.peer.start_first import LATE, StartFirst, Waiting
@@ -42,8 +42,8 @@ class Chain:
     def starter_of(self, inference_id: bytes) -> bytes | None:
         return None
 
-    def serving_at(self, model: str, height: int) -> Lots:
-        return Lots([(key, 1) for key in DRAWN])
+    def serving_at(self, model: str, height: int) -> WeightedDraw:
+        return WeightedDraw([(key, 1) for key in DRAWN])
 
     def escrow_micro(self, signed: SignedRequest) -> int:
         return 62
@@ -67,7 +67,7 @@ def asked(nonce: int, account: int, agent: int = 0) -> Forward:
     key = Key(account.to_bytes(32, "big"))
     body = changed(request(nonce).request, account=key.public, signer=key.public)
     signed = SignedRequest(body, key.sign(Domain.REQUEST, "n", encode(body)))
-    return Forward(1, signed, PROMPT, AGENTS[agent], (), ())
+    return Forward(VERSION, signed, PROMPT, AGENTS[agent], (), ())
 
 
 async def test_one_agent_and_one_account_leave_places_for_others(autojump_clock: trio.testing.MockClock) -> None:

@@ -14,6 +14,7 @@ from p2p.base.errors import Overloaded, Unavailable
 from p2p.base.genesis import CheckRules, ModelSpec
 from p2p.base.keys import Key, digest
 from p2p.base.types import (
+    VERSION,
     FinishReason,
     FinishRecord,
     InferenceId,
@@ -102,7 +103,7 @@ class FakeStream:
 
 
 def answer(length: int = 40) -> tuple[Claim, Payload]:
-    request = Request(1, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50, bytes(32), 40)
+    request = Request(VERSION, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50, bytes(32), 40)
     seed = tape.tape_seed(BEACON, IID, 1)
     steps = generate(Toy(1), length, request.params, seed)
     made = artifacts.build(artifacts.header_for(request, IID, SPEC, seed, TOKENS, FinishReason.LENGTH), steps)

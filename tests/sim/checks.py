@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from p2p.base.codec import encode
 from p2p.consensus import wire
 from p2p.consensus.certificates import verify_commit
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import Block, CommitCertificate, PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import conflicts
@@ -63,7 +63,7 @@ class Checks:
             for signed in message.votes:
                 self.collect(signed)
 
-    def _said(self, peer: Peer, say: Say) -> None:
+    def _said(self, peer: Peer, say: Broadcast) -> None:
         message = wire.parse(say.data)
         if isinstance(message, SignedVote) and message.vote.validator == peer.key.public:
             v = message.vote

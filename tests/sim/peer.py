@@ -14,7 +14,7 @@ from p2p.chain.chain import Chain
 from p2p.chain.stores.guard import GuardStore
 from p2p.consensus import wire
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Alarm, Commit, Committed, Input, Output, Say
+from p2p.consensus.events import Broadcast, Commit, Committed, Input, Output, SetTimer
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.store.batch import Batch
@@ -91,7 +91,7 @@ class Peer:
         self.lifetime_writes = 0
         self.next_fault: WriteFault | None = None
         self.restart_ms: Callable[[], int] = lambda: 500
-        self.on_say: Callable[[Peer, Say], None] = lambda peer, say: None
+        self.on_say: Callable[[Peer, Broadcast], None] = lambda peer, say: None
         self.on_committed: Callable[[Peer, Block, CommitCertificate], None] = lambda peer, block, commit: None
         self.on_heard: Callable[[Peer, wire.Wire], None] = lambda peer, message: None
         self.on_restart: Callable[[Peer], None] = lambda peer: None
@@ -196,16 +196,16 @@ class Peer:
     def _carry_out(self, outputs: list[Output]) -> None:
         for output in outputs:
             match output:
-                case Say():
+                case Broadcast():
                     self.on_say(self, output)
                     self.broadcast(output)
-                case Alarm():
+                case SetTimer():
                     event = output.event
                     self.later(output.delay_ms, lambda event=event: self.take(event))  # type: ignore[misc]
                 case Committed():
                     pass  # seen by WatchedChain
 
-    def broadcast(self, say: Say) -> None:
+    def broadcast(self, say: Broadcast) -> None:
         for other in self.others:
             self.send(other, say.topic, say.data)
 

@@ -29,7 +29,7 @@ from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, Key, signing_bytes, verify_raw
 from p2p.chain.chain import Chain
 from p2p.consensus import wire
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.timing import Timing
 from p2p.peer.control import call
@@ -58,7 +58,7 @@ class Meter(Run):
         delays: list[float] = []
         sent = 0
 
-        def said(peer: Peer, say: Say) -> None:
+        def said(peer: Peer, say: Broadcast) -> None:
             nonlocal sent
             sent += len(say.data) * len(peer.others)
             message = wire.parse(say.data)

@@ -2,7 +2,7 @@
 Prints; asserts nothing.
 
 Real blocks on a real chain, one after the other: block h starts a wave of inferences, finishes and reports those of block h - 1, and draws
-the committees of the ones before. Measured is what every peer does with a decided block: `process` (each batch's form and signature) and
+the committees of the ones before. Measured is what every peer does with a decided block: `validate` (each batch's form and signature) and
 `finalize` (each client's and executor's signature, the rules, the state tree, one fsynced write); not measured: making the requests.
 An inference is three records (Start, Finish, Output) and needs two signatures and a share of its batches'; a Start alone needs one. Goal:
 0.25 of the raw rate. CPU time is what counts; the clock's time, in brackets, also waits for the disk and for who else uses the core.
@@ -138,7 +138,7 @@ class Bench:
         _inference_id.cache_clear()  # making the block has filled it; a peer that sees the block for the first time has not
         block = unpack(Block, encode(block))  # nor has it these very objects
         cpu, clock = time.process_time(), time.perf_counter()
-        assert chain.process(block)
+        assert chain.validate(block)
         chain.finalize(block, commit, priorities)
         spent = time.process_time() - cpu, time.perf_counter() - clock
         assert chain.receipts(at) == (), "a record was refused"

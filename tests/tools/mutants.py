@@ -151,7 +151,8 @@ MUTANTS = (
     Mutant("batches of any number are kept", "p2p/chain/tx_pool.py", "if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:", "if False:"),
     Mutant("a content is handed on again and again", "p2p/chain/tx_pool.py",
            "return Outcome.ACCEPT if self.mempool.is_news(raw, self._tip.height) else Outcome.IGNORE", "return Outcome.ACCEPT"),
-    Mutant("who hands an order in decides how often it is said", "p2p/chain/orders.py", "return raw if new else None, answer", "return raw, answer"),
+    Mutant("who hands an order in decides how often it is said", "p2p/chain/account_transactions.py",
+           "return raw if new else None, answer", "return raw, answer"),
     Mutant("signatures of transactions are not verified", "p2p/chain/tx_pool.py",
            "                check_signature(self.genesis, tx)\n        except RemoteProtocolError",
            "                pass\n        except RemoteProtocolError"),
@@ -216,7 +217,7 @@ ANSWERS = ("tests of answers", [
 ])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py", "tests/chain/test_transactions.py",
-    "tests/chain/test_orders.py", "tests/chain/test_mempool.py", "tests/chain/test_full_registry.py",
+    "tests/chain/test_account_transactions.py", "tests/chain/test_mempool.py", "tests/chain/test_full_registry.py",
     "tests/client/test_tip_proof.py", "tests/base/test_network_id.py",
 )
 BLAME = (

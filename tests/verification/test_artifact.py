@@ -13,7 +13,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.genesis import ModelSpec
 from p2p.base.limits import LEAF_POSITIONS, MAX_OUTPUT_TOKENS, TOP_RANKS
-from p2p.base.types import FinishReason, FinishRecord, InferenceId, Params, Request
+from p2p.base.types import VERSION, FinishReason, FinishRecord, InferenceId, Params, Request
 from p2p.verification import artifact as artifacts
 from p2p.verification import check
 from p2p.verification.engine import TokenStep
@@ -21,7 +21,7 @@ from p2p.verification.engine import TokenStep
 SEED, IID = b"\x07" * 32, InferenceId(b"\x09" * 32)
 SPEC = ModelSpec("toy", b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
 LARGEST = (1 << 18) - 1
-REQUEST = Request(1, "n", bytes(32), 1, "toy", b"\x03" * 32, Params(), 64, 100, 100, 50, bytes(32), 40)
+REQUEST = Request(VERSION, "n", bytes(32), 1, "toy", b"\x03" * 32, Params(), 64, 100, 100, 50, bytes(32), 40)
 HEADER = artifacts.header_for(REQUEST, IID, SPEC, SEED, (1, 2, 3), FinishReason.LENGTH)
 
 small, any_id = st.integers(0, 65_535), st.integers(0, LARGEST)

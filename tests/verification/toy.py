@@ -12,7 +12,7 @@ import numpy as np
 from p2p.base.genesis import ModelSpec
 from p2p.base.keys import Key, digest
 from p2p.base.limits import TOP_RANKS
-from p2p.base.types import FinishReason, FinishRecord, InferenceId, Params, Request, StackClass
+from p2p.base.types import VERSION, FinishReason, FinishRecord, InferenceId, Params, Request, StackClass
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
@@ -46,7 +46,7 @@ class Noisy(Toy):
 
 
 def request(tokens: int, params: Params) -> Request:
-    return Request(1, "n", bytes(32), 1, "toy", b"\x03" * 32, params, 64, tokens, 100, 50, bytes(32), 40)
+    return Request(VERSION, "n", bytes(32), 1, "toy", b"\x03" * 32, params, 64, tokens, 100, 50, bytes(32), 40)
 
 
 def generate(toy: Toy, count: int, params: Params, seed: bytes = SEED, prompt: tuple[int, ...] = PROMPT) -> list[TokenStep]:

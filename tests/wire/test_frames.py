@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
+from p2p.base.types import VERSION
 from p2p.wire.frames import Failure, PayloadWanted, SyncTop, failure, pack_frame, parse_frame, raise_failure
 
 
@@ -32,7 +33,7 @@ def test_unknown_version_names_the_field(version: object) -> None:
 
 
 def test_frames_come_back_as_they_went() -> None:
-    for frame in (PayloadWanted(1, bytes(32)), SyncTop(1, 7), Failure("x", "y", "z")):
+    for frame in (PayloadWanted(VERSION, bytes(32)), SyncTop(1, 7), Failure("x", "y", "z")):
         assert parse_frame(pack_frame(frame)) == frame
 
 
@@ -53,7 +54,7 @@ def test_when_to_try_again_arrives() -> None:
 
 
 def test_trailing_bytes_and_other_encodings_are_refused() -> None:
-    good = pack_frame(PayloadWanted(1, bytes(32)))
+    good = pack_frame(PayloadWanted(VERSION, bytes(32)))
     for bad in (good + b"\x00", good.replace(b"\x01", b"\x18\x01", 1), good[:-1], b"\x9f" + good[1:] + b"\xff"):
         with pytest.raises(RemoteProtocolError):
             parse_frame(bad)

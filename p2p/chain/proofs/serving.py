@@ -15,7 +15,7 @@ from p2p.base.codec import Message, unpack
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.limits import MAX_FRAME
 from p2p.base.types import U32, U64, VERSION
-from p2p.base.weighted_draw import Lots
+from p2p.base.weighted_draw import WeightedDraw
 from p2p.ledger.money.price import Price, price_key
 from p2p.ledger.participants.serving import ServingSet, Versions, set_key, versions_key
 from p2p.ledger.state.proofs import TreeProof, implied_root
@@ -48,7 +48,7 @@ def prove_serving(proved: Proved, top: int, model: str, height: int) -> ServingP
     return ServingProof(VERSION, top, versions, versions_proof, nodes, nodes_proof, *proved(price_key(model)))
 
 
-def open_serving(proof: ServingProof, model: str, height: int) -> tuple[Lots, bytes]:
+def open_serving(proof: ServingProof, model: str, height: int) -> tuple[WeightedDraw, bytes]:
     """(whom a draw at `height` is made from, the app hash that header proof.height + 1 has where this is true). Raises RemoteProtocolError
     for a proof of something else."""
     since = unpack(Versions, proof.versions).at(height)
@@ -57,7 +57,7 @@ def open_serving(proof: ServingProof, model: str, height: int) -> tuple[Lots, by
     root = implied_root(versions_key(model), proof.versions, proof.versions_proof)
     if root is None or implied_root(set_key(model, since), proof.nodes, proof.nodes_proof) != root:
         raise RemoteProtocolError("these values are not of one state, or not of this model and height", field="nodes")
-    return Lots(unpack(ServingSet, proof.nodes).nodes), app_hash(root)
+    return WeightedDraw(unpack(ServingSet, proof.nodes).nodes), app_hash(root)
 
 
 def open_price(proof: ServingProof, model: str) -> tuple[int | None, bytes]:

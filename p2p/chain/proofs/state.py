@@ -16,7 +16,7 @@ from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.keys import NetworkId
 from p2p.base.limits import MAX_FRAME
 from p2p.base.types import U32, U64, VERSION, Bytes32, Short
-from p2p.consensus.light import MAX_AHEAD_MS, TRUSTING_MS, Facts, LightBlock, Verdict, facts_of, judge
+from p2p.consensus.light import MAX_AHEAD_MS, TRUSTING_MS, Facts, LightBlock, LightVerdict, facts_of, judge
 from p2p.ledger.inferences.pruning import leaf_of
 from p2p.ledger.state.proofs import TreeProof, implied_root
 from p2p.ledger.state.records import Account, EpochSums, Inference, Participant
@@ -99,7 +99,7 @@ def check_state_proof(proof: StateProof, start: Facts, network: NetworkId, now_m
     for block in proof.way[begins_here:]:
         new = facts_of(block, network)
         verdict, why = judge(last, new, now_ms, trusting_ms, ahead_ms=MAX_AHEAD_MS)
-        if verdict is not Verdict.SUCCESS:
+        if verdict is not LightVerdict.SUCCESS:
             raise RemoteProtocolError(f"header {new.height} cannot be trusted: {why}", field="way")
         last = new
     if proof.kind not in KINDS:

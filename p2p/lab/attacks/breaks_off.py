@@ -5,19 +5,19 @@ from p2p.base.keys import peer_id
 from p2p.base.types import VERSION
 from p2p.lab.attacks.base import Attack
 from p2p.peer.agent import Agent, _Session
-from p2p.wire.frames import Done, Failure, Forward, Passed, Tokens, pack_frame, receive_frame
+from p2p.wire.frames import Declined, Done, Failure, Forward, Tokens, pack_frame, receive_frame
 
 AGAIN = 20  # times each executor is asked for one answer
 
 
 class BreaksOff(Agent):
-    async def _try(self, session: _Session, node: bytes) -> Done | Passed:
+    async def _try(self, session: _Session, node: bytes) -> Done | Declined:
         for _ in range(AGAIN):
             try:
                 await self._take_all_but_one(session, node)
             except FolkmootError:
                 break
-        return Passed(node, "had enough", None)
+        return Declined(node, "had enough", None)
 
     async def _take_all_but_one(self, session: _Session, node: bytes) -> None:
         signed = session.ask.signed_request
@@ -26,7 +26,7 @@ class BreaksOff(Agent):
             await stream.send(pack_frame(Forward(VERSION, signed, session.ask.prompt, self.key.public, (), ())))
             left = signed.request.max_tokens - 1
             while left > 0:
-                frame = await receive_frame(stream, Tokens, Done, Passed, Failure, timeout_s=self.first_token_timeout_s)
+                frame = await receive_frame(stream, Tokens, Done, Declined, Failure, timeout_s=self.first_token_timeout_s)
                 if not isinstance(frame, Tokens):
                     return
                 left -= len(frame.tokens)

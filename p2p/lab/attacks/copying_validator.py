@@ -12,7 +12,7 @@ from p2p.base.types import RevealedRow
 from p2p.chain.views.inferences import Claim, Duty
 from p2p.lab.attacks.base import REVEAL, Attack
 from p2p.peer.validator import Opinion, Validator
-from p2p.verification.check import Report
+from p2p.verification.check import CheckResult
 from p2p.verification.engine import Row
 
 
@@ -31,7 +31,7 @@ class Copying(Validator):
                 other = positions[(at + step) % len(positions)].top
                 row = {token: lowest - 0.5 for token, _ in other} | row
             rows.append(row | {token: lowest - 1.0 for token in range(REVEAL_RANKS * (duty.panel + 1) + 8) if token not in row})
-        return Opinion(Report(True, f"ratio 0.00 nats, {len(rows)} tokens", -1000, len(rows)), rows)
+        return Opinion(CheckResult(True, f"ratio 0.00 nats, {len(rows)} tokens", -1000, len(rows)), rows)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         seen = self._revealed(duty)

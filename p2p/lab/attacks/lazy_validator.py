@@ -5,7 +5,7 @@ from p2p.base.limits import REVEAL_RANKS, TOP_RANKS
 from p2p.chain.views.inferences import Claim, Duty
 from p2p.lab.attacks.base import REVEAL, Attack
 from p2p.peer.validator import Opinion, Validator
-from p2p.verification.check import Report
+from p2p.verification.check import CheckResult
 
 VOCABULARY = 32768  # ids it draws from: below the size of any model's
 FIRST, FALL = -1.0, 0.75  # nats: log-probabilities that look like a row's
@@ -14,7 +14,7 @@ FIRST, FALL = -1.0, 0.75  # nats: log-probabilities that look like a row's
 class Lazy(Validator):
     async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
         length = claim.finish.output_tokens
-        return Opinion(Report(True, f"ratio 0.00 nats, {length} tokens", -1000, length), [self._row(duty, at) for at in range(length)])
+        return Opinion(CheckResult(True, f"ratio 0.00 nats, {length} tokens", -1000, length), [self._row(duty, at) for at in range(length)])
 
     def _row(self, duty: Duty, position: int) -> dict[int, float]:
         """Candidates by hash: as many as the reveal looks at, all different."""

@@ -23,7 +23,7 @@ class Assumptions:
     one in a batch of 16). prompt_tokens: of a request. answers: lengths of answers, all as likely. use: share of the
     capacity that clients ask for at the first price. elasticity: clients ask (first price / price) ** elasticity times as much. foreign: share
     of validators whose stack is another than the executor's. plants: faults that an honest operator plants in an epoch, in answers that it asks of
-    itself; the ledger's bound holds. kernels_apart_milli: what the network knows
+    itself; the ledger's bound holds. kernel_distance_milli: what the network knows
     of honest kernels (measured: 57 to 73 between three of them, int8 weights 115 to 121). Idle machines cost nothing, which favours who is
     convicted."""
 
@@ -37,7 +37,7 @@ class Assumptions:
     elasticity: float = 1.0
     foreign: float = 0.33
     plants: float = 0.0
-    kernels_apart_milli: int = 80
+    kernel_distance_milli: int = 80
     saved: dict[str, float] = field(default_factory=lambda: dict(SAVED))
 
     @property
@@ -70,7 +70,7 @@ class Assumptions:
             ("use of capacity at the first price", f"{self.use:.0%}; elasticity of demand {self.elasticity:g}"),
             ("validators on another stack than the executor", f"{self.foreign:.0%}"),
             ("faults planted by an honest operator in an epoch", f"{self.plants:g}, as any kernels see them (a smaller model's)"),
-            ("numbers of other kernels, of int8 weights", f"73, 120 thousandths of a nat apart; the model says {self.kernels_apart_milli}"),
+            ("numbers of other kernels, of int8 weights", f"73, 120 thousandths of a nat apart; the model says {self.kernel_distance_milli}"),
             ("idle machines, first purchase, electricity while idle", "nothing (favours cheats)"),
             ("honest answers flagged by one check", "what the profile promises at most (false_alarm_ppm), or the table where it is more"),
         ]

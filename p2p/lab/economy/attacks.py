@@ -19,7 +19,7 @@ from p2p.base.errors import InvalidRequest, Overloaded
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES, MAX_UNSTARTED
 from p2p.base.types import SignedRequest
-from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.detection import HONEST
 from p2p.lab.economy.network import MODEL, OTHERWISE
 from p2p.lab.economy.operators import Operator
@@ -58,7 +58,7 @@ class Attacked(World):
 
     # -- what a height has more ------------------------------------------------------------------------------------------
 
-    def _more(self, serving: Lots) -> None:
+    def _more(self, serving: WeightedDraw) -> None:
         for o in self.hostile:
             match o.strategy.attack:
                 case Attack.PREFIX | Attack.UNFINISHED | Attack.UNAVAILABLE:
@@ -75,7 +75,7 @@ class Attacked(World):
                 case _:
                     pass
 
-    def _aim(self, o: Operator, agent: bytes, serving: Lots, share: float = 1.0) -> None:
+    def _aim(self, o: Operator, agent: bytes, serving: WeightedDraw, share: float = 1.0) -> None:
         """Requests whose first drawn executor is a victim: the draw is public, so it signs until one is. They fail where no victim serves."""
         targets = {node.public for victim in self.victims for node in victim.nodes}
         if not targets & {node for node, _ in serving.pairs()}:
@@ -90,7 +90,7 @@ class Attacked(World):
                     self._one(o, signed, agent, first, length)
                     break
 
-    def _first(self, signed: SignedRequest, serving: Lots, agent: bytes, beacon: bytes) -> bytes:
+    def _first(self, signed: SignedRequest, serving: WeightedDraw, agent: bytes, beacon: bytes) -> bytes:
         return next(iter(draw_executors(beacon, signed.inference_id, serving, agent, MAX_CANDIDATES)), b"")
 
     def _one(self, o: Operator, signed: SignedRequest, agent: bytes, victim: bytes, tokens: int) -> None:
@@ -130,7 +130,7 @@ class Attacked(World):
         o.count("steered", int(friend))
         return not friend
 
-    def _pump(self, o: Operator, serving: Lots) -> None:
+    def _pump(self, o: Operator, serving: WeightedDraw) -> None:
         """All of the capacity, in answers that are as long as any; the money is back in the next block."""
         tokens = max(self.assume.answers)
         rate = self._nodes_weight * self.network.genesis.economy.tokens_per_weight / tokens / len(self.hostile)
@@ -150,7 +150,7 @@ class Attacked(World):
         self.squat.keys += 1
         node = Key(digest(b"economy", b"place", self.seed.to_bytes(8, "big"), self.squat.keys.to_bytes(4, "big")))
         proof = node.sign(Domain.NODE, self.network.genesis.network, consent(account.public))
-        self.network.order(account, Register(node.public, (MODEL,), (), 0, "", proof))
+        self.network.submit(account, Register(node.public, (MODEL,), (), 0, "", proof))
         return node
 
     def _fill(self, o: Operator) -> None:
@@ -170,7 +170,7 @@ class Attacked(World):
         """From an account of its own, with just enough money."""
         account = Key(digest(b"economy", b"another", self.seed.to_bytes(8, "big"), self.squat.keys.to_bytes(4, "big")))
         rules = self.network.genesis.economy
-        self.network.order(o.dealer, Transfer(account.public, rules.registration_bond_micro + rules.registration_fee_micro))
+        self.network.submit(o.dealer, Transfer(account.public, rules.registration_bond_micro + rules.registration_fee_micro))
         self.network.accounts.append(account.public)
         self.places.setdefault(o.number, []).append(self._register(account))
         self.more.setdefault(o.number, []).append(account.public)
@@ -178,7 +178,7 @@ class Attacked(World):
 
     def _newcomer(self) -> None:
         account = Key(digest(b"economy", b"newcomer", self.network.height.to_bytes(8, "big")))
-        self.network.order(self.clients[0], Transfer(account.public, GRANT_MICRO))
+        self.network.submit(self.clients[0], Transfer(account.public, GRANT_MICRO))
         self.network.accounts.append(account.public)
         self.victims[0].count("newcomers")
         try:

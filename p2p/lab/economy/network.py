@@ -28,7 +28,7 @@ from p2p.base.types import (
     plant_commitment,
     verdict_commitment,
 )
-from p2p.base.weighted_draw import Lots
+from p2p.base.weighted_draw import WeightedDraw
 from p2p.ledger.apply_record import apply_record
 from p2p.ledger.conduct.reputation import check_milli
 from p2p.ledger.end_of_block import end_of_block
@@ -142,7 +142,7 @@ class Network:
         standing = self.view.standing(executor)
         return standing.plants * parameters.checks(self.view, self.genesis).plant_every <= standing.booked
 
-    def order(self, account: Key, body: Body) -> None:
+    def submit(self, account: Key, body: Body) -> None:
         self._put(account.public, RecordKind.OP, sign_op(account, self.genesis.network, self._nonce(account.public), body))
 
     # -- what anybody can read ----------------------------------------------------------------------------------------
@@ -155,8 +155,8 @@ class Network:
     def participant(self, node: bytes) -> Participant | None:
         return self.view.participant(node)
 
-    def serving(self) -> Lots:
-        return Lots(serving(self.view, self.genesis, MODEL))
+    def serving(self) -> WeightedDraw:
+        return WeightedDraw(serving(self.view, self.genesis, MODEL))
 
     def price_micro(self) -> int:
         spec = model_spec(self.view, MODEL)

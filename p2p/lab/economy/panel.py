@@ -23,7 +23,7 @@ from p2p.ledger.state.committee import Panel
 SALT = digest(b"economy", b"salt")
 TRUE, RING = b"true", b"ring"  # whose numbers: of the right model, agreed on by a ring of lazy validators; else a lazy one's own
 MOST, OTHER = b"", b"other"  # kernels: those of executors and of most validators, those of the minority
-APART_MILLI, CHEAP_MILLI = 73, 120  # that numbers of other kernels, and of int8 weights, are apart in the mean (p2p.lab.measure.apart)
+APART_MILLI, CHEAP_MILLI = 73, 120  # that numbers of other kernels, and of int8 weights, are apart in the mean (p2p.lab.measure.kernel_distance)
 UNSEEN = VerdictKind.WITHHELD  # what is said of a payload that nobody gave
 FRAMED_MILLI = 50_000  # as convincing as a real cheat
 QUIET = (HONEST, "int8", "laundered_int8")  # what int8 weights cannot tell from honest

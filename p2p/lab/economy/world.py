@@ -15,7 +15,7 @@ from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, 
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import ENDED, STANDS, SignedRequest, Status
-from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.assumptions import Assumptions
 from p2p.lab.economy.detection import HONEST
 from p2p.lab.economy.network import MODEL, NAME, OTHERWISE, STREAMED, Network
@@ -86,7 +86,7 @@ class World:
         ]
         accounts = [*(a for o in self.operators for a in o.accounts()), *(client.public for client in self.clients)]
         spec = ModelSpec(
-            MODEL, bytes(32), bytes(32), "bfloat16", self.assume.price_micro, 1, 1 << 16, kernels_apart_milli=self.assume.kernels_apart_milli,
+            MODEL, bytes(32), bytes(32), "bfloat16", self.assume.price_micro, 1, 1 << 16, kernel_distance_milli=self.assume.kernel_distance_milli,
         )
         self._nodes_weight = sum(peer.weight for peer in peers)
         return Genesis(
@@ -98,7 +98,7 @@ class World:
     def _deposit(self) -> None:
         for o in self.operators if self.setting.deposit_micro else ():
             for node, owner in zip(o.nodes, o.owners, strict=True):
-                self.network.order(owner, Deposit(node.public, self.setting.deposit_micro // len(o.nodes)))
+                self.network.submit(owner, Deposit(node.public, self.setting.deposit_micro // len(o.nodes)))
 
     # -- time -------------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class World:
         self.bench.after_block()
         self._show_plants()
 
-    def _more(self, serving: Lots) -> None:
+    def _more(self, serving: WeightedDraw) -> None:
         """What attackers do besides (attacks.py)."""
 
     def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
@@ -148,7 +148,7 @@ class World:
         del signed, agent
         return False
 
-    def _expect(self, serving: Lots, tokens: int) -> None:
+    def _expect(self, serving: WeightedDraw, tokens: int) -> None:
         """What each one's weight would have of these tokens in the mean; together with what it has, its luck. That an agent is not drawn itself
         is part of the luck."""
         total = sum(weight for _, weight in serving.pairs())
@@ -179,7 +179,7 @@ class World:
         operator.count("cheated", kind != HONEST)
         self.started.append((signed.inference_id, executor, kind, tokens))
 
-    def _deal(self, serving: Lots) -> None:
+    def _deal(self, serving: WeightedDraw) -> None:
         """Self-dealers ask: the draw is public before a request is signed, so they sign until one draws their node."""
         for o in self.operators:
             if o.strategy.dealing is Dealing.NONE:
@@ -192,7 +192,7 @@ class World:
                     self._start(signed, OUTSIDER.public, o)
                     o.count("dealt")
 
-    def _plant(self, serving: Lots) -> None:
+    def _plant(self, serving: WeightedDraw) -> None:
         """Honest operators ask their own node now and then and answer wrongly, on purpose."""
         for o in self.operators:
             if o.strategy.name != HONEST or self.rng.random() >= self.assume.plants / EPOCH or not self._may_plant(o.nodes[0].public):
@@ -220,7 +220,7 @@ class World:
                 if found.status in (*STANDS, Status.INVALIDATED.value):
                     self.network.show_plant(*plant)
 
-    def _drawing(self, o: Operator, account: Key, serving: Lots, tokens: int = 0) -> SignedRequest | None:
+    def _drawing(self, o: Operator, account: Key, serving: WeightedDraw, tokens: int = 0) -> SignedRequest | None:
         mine = {node.public for node in o.nodes}
         if not mine & {node for node, _ in serving.pairs()}:
             return None
@@ -252,12 +252,12 @@ class World:
         place_micro = rules.registration_bond_micro + rules.registration_fee_micro
         if self.network.view.account(o.owners[0].public).balance_micro < place_micro:
             return  # what it lost leaves it no money for another place
-        self.network.order(o.owners[0], Unregister(o.nodes[0].public))
+        self.network.submit(o.owners[0], Unregister(o.nodes[0].public))
         owner, node = (Key(digest(b"economy", what, o.number.to_bytes(4, "big"))) for what in (b"new owner", b"new node"))
         proof = node.sign(Domain.NODE, self.network.genesis.network, consent(owner.public))
         self.network.accounts.append(owner.public)
-        self.network.order(o.owners[0], Transfer(owner.public, place_micro))
-        self.network.order(owner, Register(node.public, (MODEL,), (), 0, "", proof))
+        self.network.submit(o.owners[0], Transfer(owner.public, place_micro))
+        self.network.submit(owner, Register(node.public, (MODEL,), (), 0, "", proof))
         o.nodes.append(node)
         o.owners.append(owner)
         self.of[node.public], self.keys[node.public] = o, node

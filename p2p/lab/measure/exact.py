@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from p2p.base.genesis import ModelSpec
-from p2p.base.types import FinishReason, FinishRecord, InferenceId, Request
+from p2p.base.types import VERSION, FinishReason, FinishRecord, InferenceId, Request
 from p2p.lab import attacks
 from p2p.lab.attacks.base import collect
 from p2p.lab.attacks.trial import TRIAL
@@ -23,7 +23,7 @@ def refused(job: Job, steps: list[TokenStep], eos: frozenset[int]) -> str | None
     """Stage 0's sentence on the claim that an executor would make of these steps."""
     if not steps:
         return "the answer is empty or longer than asked for"
-    request = Request(1, TRIAL, bytes(32), 1, "m", bytes(32), job.params, 4096, job.max_tokens, 1, 9, bytes(32), 0)
+    request = Request(VERSION, TRIAL, bytes(32), 1, "m", bytes(32), job.params, 4096, job.max_tokens, 1, 9, bytes(32), 0)
     reason = FinishReason.STOP if steps[-1].token in eos else FinishReason.LENGTH
     made = artifacts.build(artifacts.header_for(request, _ID, _SPEC, job.seed, job.prompt_tokens, reason), steps)
     record = FinishRecord(_ID, bytes(32), made.root(), made.output_hash(), len(job.prompt_tokens), len(steps), reason)

@@ -19,8 +19,7 @@ from functools import lru_cache
 from msgspec.structs import replace
 
 from p2p.base.genesis import Genesis
-from p2p.ledger.conduct import convictions as exclusion
-from p2p.ledger.conduct import reputation as trust
+from p2p.ledger.conduct import convictions, reputation
 from p2p.ledger.rules import parameters
 from p2p.ledger.rules.counted_weights import counted_weights, owner_weight
 from p2p.ledger.rules.heights import epoch_of, next_end
@@ -44,7 +43,7 @@ def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
     assert inference.finish is not None
     finish, model, served = inference.finish.record, inference.signed_request.request.model, not inference.in_sprint
     tokens = finish.generated if checked else 0
-    standing = trust.with_served(
+    standing = reputation.with_served(
         view.standing(finish.executor), model, finish.stack,
         lambda row: replace(row, booked=row.booked + served, checked_tokens=row.checked_tokens + tokens),
     )
@@ -91,7 +90,7 @@ def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> N
     log = standing.evidence.reached(limit)
     if log is not None:
         reason = f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {standing.checked} inferences were checked in it"
-        exclusion.convict(view, genesis, height, participant, reason)
+        convictions.convict(view, genesis, height, participant, reason)
 
 
 def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, *, differ: bool) -> None:
@@ -185,7 +184,7 @@ def end_epoch(view: View, genesis: Genesis, height: int) -> None:
         standing = view.standing(participant.node)
         clean = _is_clean(view, genesis, participant, standing)
         after = replace(
-            exclusion.after_epoch(participant, parameters.checks(view, genesis), clean=clean, struck=standing.struck > 0),
+            convictions.after_epoch(participant, parameters.checks(view, genesis), clean=clean, struck=standing.struck > 0),
             reputations=_reputations(view, genesis, participant, standing),
             convicted_until=participant.convicted_until if participant.convicted_until > height else 0,
             barred_until=participant.barred_until if participant.barred_until > height else 0,
@@ -200,14 +199,14 @@ def end_epoch(view: View, genesis: Genesis, height: int) -> None:
 
 def _next_standing(participant: Participant, standing: Standing, height: int) -> Standing:
     """What goes on in the new epoch; what convicted is used up: nobody is convicted twice for it."""
-    evidence, sight = Evidence(), Detector()
+    evidence, detection = Evidence(), Detector()
     if not participant.convicted_until:
         evidence = standing.evidence.after_epoch(begun=standing.finished > 0 or standing.checked > 0)
-        sight = standing.sight.after_epoch(begun=standing.faults > 0)
+        detection = standing.detection.after_epoch(begun=standing.faults > 0)
     return Standing(
-        evidence=evidence, sight=sight,
-        apart=Detector() if participant.barred_until else standing.apart.after_epoch(begun=standing.compared > 0),
-        served=trust.next_served(standing), withheld_at=standing.withheld_at, missed_at=standing.missed_at,
+        evidence=evidence, detection=detection,
+        distance=Detector() if participant.barred_until else standing.distance.after_epoch(begun=standing.compared > 0),
+        served=reputation.next_served(standing), withheld_at=standing.withheld_at, missed_at=standing.missed_at,
         silent_at=standing.silent_at,
         watched_until=standing.watched_until if standing.watched_until > height else 0,
         shown=standing.shown.after_epoch(begun=standing.checked + standing.withheld > 0),
@@ -226,7 +225,7 @@ def _reputations(view: View, genesis: Genesis, participant: Participant, standin
         standing.unfinished, standing.booked + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb
     )
     gain = checks.reputation_gain if _is_faultless(participant, standing) else 0
-    return trust.after_epoch(participant, standing, gain=gain, least_tokens=checks.min_checked_tokens, halved=halved)
+    return reputation.after_epoch(participant, standing, gain=gain, least_tokens=checks.min_checked_tokens, halved=halved)
 
 
 def _is_clean(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from p2p.base.genesis import Genesis
-from p2p.ledger.conduct import convictions as exclusion
+from p2p.ledger.conduct import convictions
 from p2p.ledger.rules import parameters
 from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.rules.heights import epoch_of, next_end
@@ -58,12 +58,12 @@ def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], o
     """One inference's comparison of validators."""
     for node in sorted(compared):
         standing = view.standing(node)
-        view.put_standing(node, replace(standing, compared=standing.compared + 1, odd=standing.odd + (node in odd)))
+        view.put_standing(node, replace(standing, compared=standing.compared + 1, outliers=standing.outliers + (node in odd)))
         if node in odd:  # the k-th odd one is the k-th look; what was not odd convicts nobody
             _judge_validator(view, genesis, height, node)
 
 
-def count_sight(view: View, genesis: Genesis, height: int, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
+def count_detection(view: View, genesis: Genesis, height: int, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
     """J6: of an answer that does not stand: who saw it, and who looked away (compare.losers, without those whom its kernels excuse)."""
     checks = parameters.checks(view, genesis)
     missed, saw = sight_milli(checks.honest_blind_ppm)
@@ -72,15 +72,15 @@ def count_sight(view: View, genesis: Genesis, height: int, seen: Iterable[bytes]
         if participant is None:
             continue
         standing, miss = view.standing(node), node in blind
-        sight = standing.sight.updated(missed if miss else saw, checks.llr_cap_milli)
-        standing = replace(standing, faults=standing.faults + 1, blind=standing.blind + miss, sight=sight)
+        detection = standing.detection.updated(missed if miss else saw, checks.llr_cap_milli)
+        standing = replace(standing, faults=standing.faults + 1, missed_faults=standing.missed_faults + miss, detection=detection)
         view.put_standing(node, standing)
-        if miss and not participant.convicted_until and (log := sight.reached(checks.conviction_milli)) is not None:
+        if miss and not participant.convicted_until and (log := detection.reached(checks.conviction_milli)) is not None:
             reason = (
                 f"epoch {epoch_of(genesis, height)}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling faults valid, "
-                f"{standing.blind} of {standing.faults} in it"
+                f"{standing.missed_faults} of {standing.faults} in it"
             )
-            exclusion.convict(view, genesis, height, participant, reason)
+            convictions.convict(view, genesis, height, participant, reason)
 
 
 def count_distances(view: View, genesis: Genesis, height: int, honest_milli: int, found: Mapping[bytes, int]) -> None:
@@ -91,9 +91,9 @@ def count_distances(view: View, genesis: Genesis, height: int, honest_milli: int
         if participant is None:
             continue
         standing, ratio = view.standing(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
-        apart = standing.apart.updated(ratio, checks.llr_cap_milli)
-        view.put_standing(node, replace(standing, apart=apart))
-        if ratio > 0 and not participant.barred_until and (log := apart.reached(checks.conviction_milli)) is not None:
+        detector = standing.distance.updated(ratio, checks.llr_cap_milli)
+        view.put_standing(node, replace(standing, distance=detector))
+        if ratio > 0 and not participant.barred_until and (log := detector.reached(checks.conviction_milli)) is not None:
             what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for numbers of other weights"
             _bar(view, genesis, height, participant, what)
 
@@ -107,6 +107,6 @@ def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> 
     standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
     if participant is None or participant.barred_until:
         return
-    if convicts(standing.odd, standing.compared, checks.honest_odd_ppm, checks.conviction_ppb):
-        what = f"stood alone in {standing.odd} of {standing.compared} comparisons"
+    if convicts(standing.outliers, standing.compared, checks.honest_outlier_ppm, checks.conviction_ppb):
+        what = f"stood alone in {standing.outliers} of {standing.compared} comparisons"
         _bar(view, genesis, height, participant, what)

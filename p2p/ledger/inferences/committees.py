@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from p2p.base.genesis import Genesis
 from p2p.base.types import Status
 from p2p.ledger.conduct import executor_conduct as standing
-from p2p.ledger.conduct import validator_conduct as judges
+from p2p.ledger.conduct import validator_conduct
 from p2p.ledger.conduct.reputation import check_milli, has_kernels
 from p2p.ledger.inferences import appeals, withheld
 from p2p.ledger.inferences import verdict_comparison as compare
@@ -122,7 +122,7 @@ def _close(view: View, genesis: Genesis, height: int, inference_id: bytes, infer
     """A committee's work is over: a dispute, a fresh committee, or the decision."""
     for node in panel.members:
         view.remove_id(b"duty/" + node, inference_id)
-    judges.count_duties(view, genesis, height, panel)
+    validator_conduct.count_duties(view, genesis, height, panel)
     if not inference.dispute_height:
         if not all(verdict.valid for verdict in panel.judged):
             inference = replace(inference, dispute_height=height)
@@ -183,7 +183,7 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
             lost -= compare.outvoted(committees, weights, equal, checks.reveal_tolerance_milli)
         else:
             lost -= compare.unseen(committees, weights, odd, checks.reveal_tolerance_milli)
-            judges.count_sight(
+            validator_conduct.count_detection(
                 view, genesis, height, (v.validator for v in verdicts if not v.valid), frozenset(v.validator for v in verdicts if v.valid) & lost
             )
         odd |= lost
@@ -192,9 +192,9 @@ def _decide(view: View, genesis: Genesis, height: int, inference_id: bytes, infe
     spec = spec_at(view, inference.signed_request.request.model, inference.draw_height)
     for panel in inference.panels:
         far = compare.distances(panel.verdicts, weights, checks.reveal_tolerance_milli)
-        judges.count_distances(view, genesis, height, spec.kernels_apart_milli if spec else 0, far)
+        validator_conduct.count_distances(view, genesis, height, spec.kernel_distance_milli if spec else 0, far)
     inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
-    judges.mark(view, genesis, height, compared, odd)
+    validator_conduct.mark(view, genesis, height, compared, odd)
     if not own:
         llr = compare.evidence_milli(verdicts, weights, stands, checks.llr_cap_milli)
         withheld.count_shown(view, genesis, node)

@@ -67,7 +67,7 @@ def is_kept(view: View, epoch: int) -> bool:
     return epoch > now.epoch or (epoch == now.epoch and now.size == 0)
 
 
-def let_go(view: View, genesis: Genesis, height: int) -> tuple[Left, ...]:
+def prune(view: View, genesis: Genesis, height: int) -> tuple[Left, ...]:
     """At the end of block `height`: what ended `keep_epochs` epochs ago leaves the state; later where the time to reveal a plant is longer
     than that. Returns what left, by number."""
     window = parameters.checks(view, genesis).plant_window

@@ -82,7 +82,7 @@ def _share_pool(view: View, genesis: Genesis, known: Mapping[bytes, Participant]
     seen = {node: view.standing(node) for node, participant in known.items() if _judges(participant)}
     each = parameters.economy(view, genesis).odd_duties
     done = {node: standing.duties - standing.missed for node, standing in seen.items()}
-    points = {node: max(0, count - each * seen[node].odd) for node, count in done.items()}
+    points = {node: max(0, count - each * seen[node].outliers) for node, count in done.items()}
     paid = shares(pool, points)
     for node, whole in shares(pool, done).items():
         before, amount = books.get(node) or Earning(known[node].owner), paid.get(node, 0)

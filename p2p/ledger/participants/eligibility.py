@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from p2p.base.genesis import Genesis
-from p2p.base.weighted_draw import Lots
+from p2p.base.weighted_draw import WeightedDraw
 from p2p.ledger.money.price import price_of
 from p2p.ledger.rules import parameters
 from p2p.ledger.rules.counted_weights import counted
@@ -33,16 +33,16 @@ def checking(view: View, genesis: Genesis, model: str) -> list[tuple[bytes, int]
     return counted(view, genesis, [p for p in _working(view, genesis, view.participants(), model) if not p.barred_until])
 
 
-def checking_lots(view: View, genesis: Genesis, model: str) -> Lots:
-    return view.once(f"checking {model}", lambda: Lots(checking(view, genesis, model)))
+def checking_lots(view: View, genesis: Genesis, model: str) -> WeightedDraw:
+    return view.once(f"checking {model}", lambda: WeightedDraw(checking(view, genesis, model)))
 
 
-def checking_lots_on(view: View, genesis: Genesis, model: str, stack: str) -> Lots:
+def checking_lots_on(view: View, genesis: Genesis, model: str, stack: str) -> WeightedDraw:
     """Those of them that have reputation with this model on this stack: they are known to have its kernels, for a name alone says nothing."""
-    def known() -> Lots:
+    def known() -> WeightedDraw:
         lots = checking_lots(view, genesis, model).pairs()
         parts = {node: view.participant(node) for node, _ in lots}
-        return Lots(
+        return WeightedDraw(
             (node, weight) for node, weight in lots
             if (part := parts[node]) is not None and any((row.model, row.stack) == (model, stack) for row in part.reputations)
         )

@@ -17,7 +17,7 @@ from p2p.base.codec import Message, encode, load
 from p2p.base.genesis import Genesis, ModelSpec
 from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART
 from p2p.base.types import U64, Bytes32
-from p2p.base.weighted_draw import Lots
+from p2p.base.weighted_draw import WeightedDraw
 from p2p.ledger.money.price import MAX_PRICE, price_of
 from p2p.ledger.participants.eligibility import able
 from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
@@ -28,7 +28,7 @@ from p2p.ledger.state.view import View
 
 DRAW_WINDOW = 32  # heights a Start may lag behind its draw
 assert BEACON_MAX_AGE + HEIGHTS_APART + 8 <= DRAW_WINDOW  # what an agent takes comes into a block in time
-NOBODY = Lots(())
+NOBODY = WeightedDraw(())
 
 
 class Versions(Message, frozen=True):
@@ -50,7 +50,7 @@ class ServingSet(Message, frozen=True):
     nodes: Annotated[tuple[tuple[Bytes32, U64], ...], Meta(max_length=MAX_PARTICIPANTS + MAX_NEW)]
 
 
-def serving_at(view: View, model: str, height: int) -> Lots:
+def serving_at(view: View, model: str, height: int) -> WeightedDraw:
     """Whom a draw at `height` is made from; nobody where no set is known, as of heights before DRAW_WINDOW."""
     known = _versions(view, model)
     since = known.at(height) if known else None
@@ -113,9 +113,9 @@ def _versions(view: View, model: str) -> Versions | None:
 
 
 @lru_cache(maxsize=256)
-def _lots(raw: bytes) -> Lots:
+def _lots(raw: bytes) -> WeightedDraw:
     """The same bytes are asked for by every Start until the next version."""
-    return Lots(load(ServingSet, raw).nodes)
+    return WeightedDraw(load(ServingSet, raw).nodes)
 
 
 def versions_key(model: str) -> bytes:

@@ -165,7 +165,7 @@ class Standing(Message, frozen=True):
     plants: U64 = 0
     evidence: Evidence = Evidence()
     compared: U64 = 0
-    odd: U64 = 0
+    outliers: U64 = 0
     duties: U64 = 0
     missed: U64 = 0
     paired: U64 = 0
@@ -173,9 +173,9 @@ class Standing(Message, frozen=True):
     finders: Annotated[tuple[Finder, ...], Meta(max_length=MAX_FINDERS)] = ()
     served: Annotated[tuple[Served, ...], Meta(max_length=MAX_SERVED)] = ()
     faults: U64 = 0
-    blind: U64 = 0
-    sight: Detector = Detector()
-    apart: Detector = Detector()
+    missed_faults: U64 = 0
+    detection: Detector = Detector()
+    distance: Detector = Detector()
     booked: U64 = 0
     withheld: U64 = 0
     withheld_at: U64 = 0

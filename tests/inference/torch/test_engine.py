@@ -24,7 +24,7 @@ from p2p.inference.torch.pick import pick
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
 from p2p.peer.config import make_config
-from p2p.peer.ml_node import Found, run_ml_node
+from p2p.peer.ml_node import ReadyEngine, run_ml_node
 from p2p.peer.roles import Roles
 from p2p.verification import tape
 from p2p.verification.engine import Job, TokenStep
@@ -368,11 +368,11 @@ async def test_real_ml_node_in_the_peer(tmp_path: Path) -> None:
     """What `serve --engine torch --model PATH` opens; a cheat with another cache leaves the validator's engine honest."""
     table = {"network": "n", "engine": "torch", "model_path": str(prepare_model()), "engine_threads": 1}
     said: list[str] = []
-    lent: list[Found | None] = []
+    lent: list[ReadyEngine | None] = []
 
-    async def until_lent(roles: Roles) -> Found:
+    async def until_lent(roles: Roles) -> ReadyEngine:
         """The node as it was lent; it is taken back when this returns."""
-        def take(found: Found | None) -> None:
+        def take(found: ReadyEngine | None) -> None:
             lent.append(found)
             if found is not None:
                 nursery.cancel_scope.cancel()

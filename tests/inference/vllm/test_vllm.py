@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from p2p.base.errors import Unavailable
 from p2p.base.genesis import ModelSpec
 from p2p.base.limits import MAX_TOP_K
-from p2p.base.types import FinishReason, InferenceId, Params, Request, StackClass
+from p2p.base.types import VERSION, FinishReason, InferenceId, Params, Request, StackClass
 from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.stack.kernels import stack_name
 from p2p.inference.stack.model import MODEL_NAME, prepare_model
@@ -81,7 +81,7 @@ async def judged(client: VllmClient, prompt: tuple[int, ...], steps: list[TokenS
     stack = await stack_name(client, StackClass.CPU_BF16)
     assert stack == await stack_name(client, StackClass.CPU_BF16) != StackClass.CPU_BF16
     noise = calibrated.noise(stack, stack, context=len(prompt) + len(steps))
-    request = Request(1, "n", bytes(32), 1, MODEL_NAME, bytes(32), PARAMS, 200, 40, 100, 50, bytes(32), 40)
+    request = Request(VERSION, "n", bytes(32), 1, MODEL_NAME, bytes(32), PARAMS, 200, 40, 100, 50, bytes(32), 40)
     spec = ModelSpec(MODEL_NAME, bytes(32), bytes(32), "bfloat16", 1, 1, 2048)
     made = artifacts.build(artifacts.header_for(request, InferenceId(bytes(32)), spec, SEED, prompt, FinishReason.LENGTH), steps)
     rows = await client.score(prompt, made.tokens, ROW_TOP)

@@ -11,7 +11,7 @@ from p2p.lab.economy.attacks import Attacked
 from p2p.lab.economy.scenarios import AGAINST, attacks
 from p2p.lab.economy.strategies import ATTACKS, VICTIM, Attack
 from p2p.lab.economy.trial import Outcome, play_all
-from p2p.ledger.money import outcomes as payout
+from p2p.ledger.money import outcomes
 from p2p.ledger.participants import places
 from p2p.verification.duty import convicts
 
@@ -59,13 +59,13 @@ def test_a_price_that_counted_what_comes_back_would_be_pumped(monkeypatch: pytes
         one.run()
         return one.network.price_micro()
 
-    steady, refund = price(), payout.refund
+    steady, refund = price(), outcomes.refund
 
     def counting(view, genesis, height, inference_id, inference, *rest) -> None:  # type: ignore[no-untyped-def]
-        payout.used_by(view, inference.signed_request.request.model, height, inference.finish.record.output_tokens)
+        outcomes.used_by(view, inference.signed_request.request.model, height, inference.finish.record.output_tokens)
         refund(view, genesis, height, inference_id, inference, *rest)
 
-    monkeypatch.setattr(payout, "refund", counting)
+    monkeypatch.setattr(outcomes, "refund", counting)
     assert price() > 1.5 * steady, f"seed {SEED}"
 
 

@@ -80,13 +80,13 @@ def test_who_checks_with_int8_weights_is_barred_and_honest_ones_on_other_kernels
     found = played({"honest": 9, strategy: 3}, epochs=6, answers=16)
     assert found[strategy].counts["barred epochs"] >= 2, f"seed {SEED}"
     assert found["honest"].counts["barred epochs"] == found["honest"].counts["convicted epochs"] == 0
-    unknown = played({"honest": 9, strategy: 3}, epochs=6, answers=16, assume=Assumptions(kernels_apart_milli=0))
+    unknown = played({"honest": 9, strategy: 3}, epochs=6, answers=16, assume=Assumptions(kernel_distance_milli=0))
     assert unknown[strategy].counts["barred epochs"] == 0
 
 
 def test_planted_faults_convict_who_calls_everything_valid() -> None:
     """J6: who plants loses no more than the computing, and is neither struck nor convicted."""
-    assume = Assumptions(plants=1.0, kernels_apart_milli=0)
+    assume = Assumptions(plants=1.0, kernel_distance_milli=0)
     found = played({"honest": 9, "cheap checks": 3}, epochs=6, answers=16, assume=assume)
     assert found["honest"].counts["planted"] > 20
     assert found["cheap checks"].counts["convicted epochs"] >= 2, f"seed {SEED}"

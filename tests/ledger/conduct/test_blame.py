@@ -75,7 +75,7 @@ def untouched(lab: Lab, node: bytes) -> None:
     record = earnings.earning(lab.view, 0, node)
     assert record is None or record.fined_micro == 0
     seen = lab.view.standing(node)
-    assert (seen.struck, seen.odd, seen.blind, seen.watched_until) == (0, 0, 0, 0)
+    assert (seen.struck, seen.outliers, seen.missed_faults, seen.watched_until) == (0, 0, 0, 0)
     assert seen.evidence.log_milli() <= 0
 
 
@@ -126,7 +126,7 @@ def test_half_of_the_network_is_away_and_nobody_is_held_to_it(agents: int, execu
     for node in lab.nodes:
         found = part(lab, node)
         assert (found.strikes, found.convictions, found.barred_until, found.suspended_until, found.collateral_micro) == (0, 0, 0, 0, STAKE)
-        assert (found.reputation, lab.view.standing(node).odd) == (60, 0)
+        assert (found.reputation, lab.view.standing(node).outliers) == (60, 0)
     assert sum(lab.inference(one).refunded_micro + lab.inference(one).paid_micro for one in ids) == sum(
         lab.inference(one).charged_micro for one in ids
     )
@@ -164,7 +164,7 @@ def test_one_with_numbers_of_its_own_does_not_make_the_others_odd() -> None:
         honest = next((node for node in lab.members(one) if node != liar), liar)
         judge(lab, [one], lambda node: {"row": false_row} if node == liar else {} if node == honest else SILENT)  # noqa: B023
     for node in lab.nodes:
-        assert lab.view.standing(node).odd == 0
+        assert lab.view.standing(node).outliers == 0
         assert part(lab, node).barred_until == 0
 
 

@@ -133,9 +133,9 @@ def test_who_calls_valid_what_different_kernels_saw_is_convicted_over_epochs(con
         for _ in range(2):
             lab.decide(lab.drawn(executor=lab.nodes[1]), says)
         lab.block(60 - (lab.height - 1) % 60)
-    log = lab.view.standing(odd_one).sight.log_milli()
+    log = lab.view.standing(odd_one).detection.log_milli()
     assert (log > 13_816) is convicted, log
-    assert all(lab.view.standing(node).sight.log_milli() < 4000 for node in lab.nodes[:last])
+    assert all(lab.view.standing(node).detection.log_milli() < 4000 for node in lab.nodes[:last])
 
 
 def test_planted_faults_convict_who_calls_everything_valid() -> None:
@@ -151,7 +151,7 @@ def test_planted_faults_convict_who_calls_everything_valid() -> None:
         assert epochs < 60
     assert "for calling faults valid" in part(lab, liar).convicted_reason
     assert not any(part(lab, node).convictions for node in lab.nodes[:7])
-    assert lab.view.standing(liar).sight == Detector(), "it is used up"
+    assert lab.view.standing(liar).detection == Detector(), "it is used up"
 
 
 # -- executors -----------------------------------------------------------------------------------------------------------

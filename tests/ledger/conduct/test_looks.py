@@ -15,7 +15,7 @@ def test_a_comparison_is_a_look_where_it_was_odd(odd: bool, monkeypatch: pytest.
     lab, asked = staked(), list[int]()
     monkeypatch.setattr(validator_conduct, "convicts", lambda count, *_: asked.append(count))
     node = lab.nodes[2]
-    lab.view.put_standing(node, replace(lab.view.standing(node), compared=1000, odd=9))
+    lab.view.put_standing(node, replace(lab.view.standing(node), compared=1000, outliers=9))
     validator_conduct.mark(lab.view, lab.genesis, lab.height, [node, lab.nodes[3]], frozenset([node] if odd else []))
     assert asked == ([10] if odd else [])
     assert lab.view.standing(node).compared == 1001

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from p2p.base.types import StackClass, Status
-from p2p.ledger.conduct import reputation as trust
+from p2p.ledger.conduct import reputation
 from p2p.ledger.conduct.executor_conduct import strike
 from p2p.ledger.state.records import MAX_SERVED, MAX_TRUSTED, Participant, Reputation, Served, Standing
 from tests.ledger.lab import RULES, Lab, trusted
@@ -29,9 +29,9 @@ def test_only_the_pair_it_was_earned_with_is_checked_less() -> None:
     lab = Lab(rules=LAX)
     node = lab.nodes[1]
     believed(lab, node)
-    assert trust.check_milli(lab.view, lab.genesis, node, "toy", STACK) == 10
+    assert reputation.check_milli(lab.view, lab.genesis, node, "toy", STACK) == 10
     for model, stack in (("toy", OTHER), ("large", STACK), ("large", OTHER), ("toy", STACK + "#other kernels")):
-        assert trust.check_milli(lab.view, lab.genesis, node, model, stack) == 1000
+        assert reputation.check_milli(lab.view, lab.genesis, node, model, stack) == 1000
 
 
 def test_an_answer_made_on_another_stack_is_checked_whatever_the_reputation() -> None:
@@ -60,7 +60,7 @@ def test_an_epoch_earns_for_the_pairs_that_were_checked_enough() -> None:
     node = lab.nodes[1]
     for _ in range(3):
         lab.decide(lab.drawn(executor=node, tokens=20), lambda _: {})
-    lab.view.put_standing(node, trust.with_served(
+    lab.view.put_standing(node, reputation.with_served(
         lab.view.standing(node), "toy", OTHER, lambda row: replace(row, booked=1, checked_tokens=RULES.min_checked_tokens - 1)
     ))
     lab.block(61 - lab.height)
@@ -87,18 +87,18 @@ def test_rows_are_few_and_points_within_bounds(
     participant = Participant(bytes(32), bytes(32), 1, (), reputations=tuple(Reputation(*row) for row in before))
     standing = Standing()
     for model, stack, finished, tokens in work:
-        standing = trust.with_served(
+        standing = reputation.with_served(
             standing, model, stack, lambda row, f=finished, t=tokens: replace(row, booked=row.booked + f, checked_tokens=row.checked_tokens + t)
         )
     assert len(standing.served) <= MAX_SERVED
     assert len({(row.model, row.stack) for row in standing.served}) == len(standing.served)
-    after = trust.after_epoch(participant, standing, gain=gain, least_tokens=50, halved=halved)
+    after = reputation.after_epoch(participant, standing, gain=gain, least_tokens=50, halved=halved)
     assert len(after) <= MAX_TRUSTED
-    assert all(0 < row.points <= trust.MAX_REPUTATION for row in after)
+    assert all(0 < row.points <= reputation.MAX_REPUTATION for row in after)
     for row in after:
-        old, seen = trust.reputation(participant, row.model, row.stack), trust.served(standing, row.model, row.stack)
+        old, seen = reputation.reputation(participant, row.model, row.stack), reputation.served(standing, row.model, row.stack)
         earned = gain if seen.checked_tokens >= 50 else 0
-        assert row.points == (old // 2 if halved else min(trust.MAX_REPUTATION, old + earned))
+        assert row.points == (old // 2 if halved else min(reputation.MAX_REPUTATION, old + earned))
     dropped = {(m, s) for m, s, _ in before} - {(row.model, row.stack) for row in after}
     if not halved and len(after) < MAX_TRUSTED:
         assert not dropped

@@ -189,7 +189,7 @@ def test_an_appeal_that_is_won_pays_the_executor_and_returns_the_bond() -> None:
     assert balance(lab, lab.owners[NUMBER].public) == before
     executor = part(lab, lab.nodes[NUMBER])
     assert (executor.strikes, lab.view.standing(executor.node).checked, executor.convicted_until) == (0, 1, 0)
-    assert [lab.view.standing(node).odd for node in liars] == [1] * 6
+    assert [lab.view.standing(node).outliers for node in liars] == [1] * 6
     assert lab.view.totals().burnt_micro == 6 * MONEY.accuse_penalty_micro, "M11, each accuser"
     assert lab.view.totals().due_micro == COST
     assert lab.view.counters().false_alarms == 1

@@ -91,7 +91,7 @@ def test_a_tie_does_not_stand() -> None:
     first = lab.members(inference_id)[0]
     found = lab.decide(inference_id, lambda node: {"valid": node == first})
     assert found.status == "INVALIDATED"
-    assert all(lab.view.standing(node).odd == 0 for node in lab.nodes), "and marks nobody"
+    assert all(lab.view.standing(node).outliers == 0 for node in lab.nodes), "and marks nobody"
 
 
 def test_silence_draws_once_more_and_then_returns_the_money_without_blame() -> None:
@@ -300,8 +300,8 @@ def test_a_second_committee_that_copies_the_first_ones_numbers_stands_alone() ->
     assert lab.inference(inference_id).panels[0].verdicts[0].numbers, "the copier can see them"
     lab.say([lab.verdict(inference_id, node, row=true_row if node == second[0] else next_row) for node in second])
     assert lab.inference(inference_id).status == "UPHELD"
-    assert [lab.view.standing(node).odd for node in second] == [1, 0, 0]
-    assert [lab.view.standing(node).odd for node in first] == [1, 0, 0], "the false accuser, by its verdict"
+    assert [lab.view.standing(node).outliers for node in second] == [1, 0, 0]
+    assert [lab.view.standing(node).outliers for node in first] == [1, 0, 0], "the false accuser, by its verdict"
     assert all(lab.view.standing(node).compared == 1 for node in (*first, *second))
 
 

@@ -164,21 +164,21 @@ def test_distances_are_from_equal_kernels_that_have_the_majority(rows: dict[byte
 
 @pytest.mark.parametrize(("apart", "barred"), [(45, False), (62, False), (85, True)])
 def test_who_is_further_away_than_other_kernels_is_barred_and_they_are_not(apart: int, barred: bool) -> None:
-    lab, rounds = Lab(epoch_blocks=100, models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 2, 1, 2048, kernels_apart_milli=62),)), 0
+    lab, rounds = Lab(epoch_blocks=100, models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 2, 1, 2048, kernel_distance_milli=62),)), 0
     cheap = lab.nodes[7]
     while not part(lab, cheap).barred_until and rounds < 180:
         lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {"row": noisy(apart)} if node == cheap else {})
         rounds += 1
     assert bool(part(lab, cheap).barred_until) is barred
-    assert not any(part(lab, node).barred_until or lab.view.standing(node).apart.log_milli() > 3000 for node in lab.nodes[:7])
+    assert not any(part(lab, node).barred_until or lab.view.standing(node).distance.log_milli() > 3000 for node in lab.nodes[:7])
     if barred:
         assert "numbers of other weights" in part(lab, cheap).barred_reason
         lab.block(part(lab, cheap).barred_until + 1 - lab.height)
-        assert (part(lab, cheap).barred_until, lab.view.standing(cheap).apart) == (0, Detector()), "it is used up"
+        assert (part(lab, cheap).barred_until, lab.view.standing(cheap).distance) == (0, Detector()), "it is used up"
 
 
 def test_where_the_model_says_nothing_of_kernels_nobody_is_measured() -> None:
     lab = Lab()
     for _ in range(5):
         lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {"row": noisy(400)} if node == lab.nodes[7] else {})
-    assert all(lab.view.standing(node).apart == Detector() for node in lab.nodes)
+    assert all(lab.view.standing(node).distance == Detector() for node in lab.nodes)

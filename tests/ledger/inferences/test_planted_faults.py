@@ -58,7 +58,7 @@ def test_a_plant_nobody_caught_counts_against_the_network_and_marks_no_validator
     lab.show(inference_id, lab.nodes[1])
     (count,) = lab.view.counters().faults
     assert (count.planted, count.checked, count.caught) == (1, 1, 0)
-    assert all(lab.view.standing(node).odd == 0 for node in lab.nodes)
+    assert all(lab.view.standing(node).outliers == 0 for node in lab.nodes)
     assert lab.view.counters().honest == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from p2p.base.types import StackClass, Status
-from p2p.ledger.conduct import reputation as trust
+from p2p.ledger.conduct import reputation
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.rules.ops import Appeal
@@ -48,7 +48,7 @@ def executor(lab: Lab) -> Standing:
 def unpunished(lab: Lab) -> None:
     for part in lab.view.participants():
         assert (part.strikes, part.convictions, part.barred_until, part.suspended_until) == (0, 0, 0, 0)
-        assert lab.view.standing(part.node).odd == 0
+        assert lab.view.standing(part.node).outliers == 0
 
 
 @pytest.mark.parametrize(("committees", "status"), [
@@ -104,7 +104,7 @@ def test_one_who_is_left_out_is_not_paid_and_nothing_else() -> None:
     lab, found = run([V, V, W])
     left_out = found.panels[0].members[2]
     seen = lab.view.standing(left_out)
-    assert (seen.duties, seen.missed, seen.odd, seen.compared) == (1, 1, 0, 0)
+    assert (seen.duties, seen.missed, seen.outliers, seen.compared) == (1, 1, 0, 0)
     unpunished(lab)
     lab, found = run([V, W, W], [V, V, V])
     assert [lab.view.standing(node).missed for node in found.panels[0].members] == [0, 0, 0], "where most had nothing it is nobody's fault"
@@ -157,7 +157,7 @@ def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_al
     lab = Lab(12, epoch_blocks=1000, rules=replace(RULES, min_checked_tokens=0, min_checks=0, saving_micro=0))
     node = lab.nodes[1]
     lab.view.put_participant(replace(lab.view.participant(node), reputations=trusted(80)))  # type: ignore[type-var]
-    milli = trust.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value)
+    milli = reputation.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value)
     assert milli < 300
     booked = 0
     while not lab.inference(inference_id := lab.drawn(executor=node)).panels:
@@ -169,7 +169,7 @@ def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_al
     assert record is not None
     assert (record.fees_micro, record.fined_micro) == (booked, found.charged_micro * (1000 - milli) // milli)
     assert rule_of(found, record, settled=False) == ("refunded", Rule.WITHHELD)
-    assert trust.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value) == 1000
+    assert reputation.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value) == 1000
     assert executor(lab).evidence.log_milli() == 0
     unpunished(lab)
     assert lab.view.participant(node).reputation == 80  # type: ignore[union-attr]
@@ -177,7 +177,7 @@ def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_al
     assert executor(lab).watched_until == 2000
     lab.block(1000)
     assert executor(lab).watched_until == 0
-    assert trust.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value) < 1000
+    assert reputation.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value) < 1000
 
 
 def test_who_hides_again_and_again_is_suspended_and_an_outage_is_not() -> None:

@@ -71,7 +71,7 @@ def test_a_duty_in_which_one_stood_alone_takes_others_with_it(odd_duties: int, p
         odd += guess
         lab.decide(inference_id, lambda node, guess=guess: {"row": false_row} if guess and node == lazy else {})  # type: ignore[misc]
     standing = lab.view.standing(lazy)
-    assert (standing.odd, standing.missed) == (1, 0)
+    assert (standing.outliers, standing.missed) == (1, 0)
     assert 2 <= standing.duties < 10
     done = {node: lab.view.standing(node).duties for node in lab.nodes}
     points = {**done, lazy: max(0, standing.duties - odd_duties)}

@@ -226,7 +226,7 @@ def test_who_accused_rightly_or_saw_nothing_pays_nothing() -> None:
         put_collateral(lab, node, 1000)
     blind = lab.members(inference_id)[0]
     lab.decide(inference_id, lambda node: {"valid": node == blind})
-    assert lab.view.standing(blind).odd == 1, "who saw nothing is marked, but accused nobody"
+    assert lab.view.standing(blind).outliers == 1, "who saw nothing is marked, but accused nobody"
     assert lab.view.totals().collateral_micro == 8000
 
 

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Domain
-from p2p.base.types import ANY_AGENT, Params, RecordKind, Request, SignedRequest, StartRecord
+from p2p.base.types import ANY_AGENT, VERSION, Params, RecordKind, Request, SignedRequest, StartRecord
 from tests.ledger.lab import CLIENT, Lab
 
 
 def asked(lab: Lab, agent: bytes, nonce: int) -> SignedRequest:
     body = Request(
-        1, lab.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 300, CLIENT.public, lab.height - 1, agent,
+        VERSION, lab.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 300, CLIENT.public, lab.height - 1, agent,
     )
     return SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
 

@@ -17,8 +17,8 @@ from p2p.base.errors import FolkmootError
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.steps import all_at_once
-from p2p.base.types import Params, RecordKind, Request, SignedRequest, StartRecord
-from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.base.types import VERSION, Params, RecordKind, Request, SignedRequest, StartRecord
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.chain import Chain
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.participants.registry import nodes_of
@@ -67,11 +67,12 @@ class Chained(Lab):
     def asked(self, height: int) -> tuple[SignedRequest, tuple[bytes, ...]]:
         """A request, and whom an agent (peer 0) draws for it at `height`, by the rule."""
         nonce = self.nonces[CLIENT.public] = self.nonces.get(CLIENT.public, 0) + 1
-        body = Request(1, self.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 10**6, self.height + 500, CLIENT.public, height)
+        body = Request(VERSION, self.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 10**6, self.height + 500,
+                       CLIENT.public, height)
         signed = SignedRequest(body, CLIENT.sign(Domain.REQUEST, self.network, encode(body)))
         beacon = self.view.beacon(height)
         assert beacon is not None
-        return signed, draw_executors(beacon, signed.inference_id, Lots(self.drawable[height]), self.nodes[0], MAX_CANDIDATES)
+        return signed, draw_executors(beacon, signed.inference_id, WeightedDraw(self.drawable[height]), self.nodes[0], MAX_CANDIDATES)
 
     def begin(self, signed: SignedRequest, height: int) -> tuple[bytes, ...]:
         self.put(self.nodes[0], RecordKind.START, StartRecord(signed, self.nodes[0]))
@@ -124,7 +125,7 @@ def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, 
         lab.block(later)
     beacon = lab.view.beacon(height)
     assert beacon is not None
-    anew = [draw_executors(beacon, signed.inference_id, Lots(lab.now()), lab.nodes[0], MAX_CANDIDATES) for signed, _ in asked]
+    anew = [draw_executors(beacon, signed.inference_id, WeightedDraw(lab.now()), lab.nodes[0], MAX_CANDIDATES) for signed, _ in asked]
     assert anew != [drawn for _, drawn in asked], "else this shows nothing: the chain used to draw anew"
     for signed, drawn in asked:
         assert lab.begin(signed, height) == drawn
@@ -265,4 +266,4 @@ def test_running_sums_draw_what_the_rule_says(weights: dict[bytes, int], exclude
         point = int.from_bytes(digest(b"d", b"b", seed, len(drawn).to_bytes(4, "big")), "big") % sum(weight for _, weight in left)
         at = next(at for at in range(len(left)) if point < sum(weight for _, weight in left[: at + 1]))
         drawn.append(left.pop(at)[0])
-    assert Lots(weights.items()).draw(b"d", b"b", seed, exclude, count) == tuple(drawn)
+    assert WeightedDraw(weights.items()).draw(b"d", b"b", seed, exclude, count) == tuple(drawn)

@@ -1,6 +1,6 @@
 """`python -m tests.ledger.soak --transactions N [--seed S] [--jobs J]`: N random records against the real application.
 
-Real chains with their stores: each block's batches go through the mempool, `process` and `finalize`, so signatures, rules, state tree and
+Real chains with their stores: each block's batches go through the mempool, `validate` and `finalize`, so signatures, rules, state tree and
 receipts are the ones that every peer has. A record counts as one transaction: it is what the ledger takes or refuses by itself; a batch
 that is refused as a whole counts as one. About a quarter is wrong on purpose. Each epoch begins with a race, so weights and validators change.
 After every block: conservation, bounds, no trace of what was refused; where weights are counted: nothing of the race is open; after every

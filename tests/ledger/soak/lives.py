@@ -10,6 +10,7 @@ from p2p.base.codec import encode
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import (
+    VERSION,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -31,7 +32,7 @@ from p2p.base.types import (
     plant_commitment,
     verdict_commitment,
 )
-from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.ledger.money.accounts import limits
 from p2p.ledger.money.price import price_of
 from p2p.ledger.participants.eligibility import serving
@@ -78,7 +79,7 @@ class Life:
 def request(scene: Scene, client: Key, signer: Key, deadline: int = 0, **change: object) -> SignedRequest:
     """change: fields of Request that are to be otherwise."""
     fields = {
-        "version": 1, "network": scene.network, "account": client.public, "client_nonce": 0, "model": _model(scene), "prompt_hash": bytes(32),
+        "version": VERSION, "network": scene.network, "account": client.public, "client_nonce": 0, "model": _model(scene), "prompt_hash": bytes(32),
         "params": Params(), "prompt_tokens_max": 20, "max_tokens": 24, "max_price_micro": 100_000,
         "deadline_height": scene.height + deadline, "signer": signer.public, "draw_height": max(scene.height - 1, 0),
     } | change
@@ -111,7 +112,7 @@ class Lives:
         signed = request(scene, client, self._signer(client), 4 + rng.randrange(30), draw_height=drawn_at)
         beacon = scene.view.beacon(drawn_at)
         assert beacon is not None
-        able = Lots(serving(scene.view, scene.genesis, signed.request.model))
+        able = WeightedDraw(serving(scene.view, scene.genesis, signed.request.model))
         drawn = draw_executors(beacon, signed.inference_id, able, agent, MAX_CANDIDATES)
         busy = drawn[: rng.randrange(3) if scene.chance(150) else 0]
         left = [node for node in drawn if node not in busy]

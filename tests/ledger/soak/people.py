@@ -46,10 +46,10 @@ class People:
         )
         return Genesis(
             1, NAME, 0, peers, tuple(GenesisAccount(key.public, 10**9) for key in self.accounts),
-            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048, kernels_apart_milli=60),), validation_window=2, epoch_blocks=29,
+            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048, kernel_distance_milli=60),), validation_window=2, epoch_blocks=29,
             checks=CheckRules(
                 reveal_window=2, min_checked_tokens=40, min_checks=1, reputation_gain=30, plant_window=6, plant_every=2,
-                honest_odd_ppm=200_000, honest_miss_ppm=250_000, honest_disagree_ppm=100_000,
+                honest_outlier_ppm=200_000, honest_miss_ppm=250_000, honest_disagree_ppm=100_000,
                 appeal_window=2, appeal_committee=3,
             ),
             sprint=SprintRules(blocks=4, open_blocks=2, samples=2, max_tokens=8, unit_tokens=3),

@@ -50,7 +50,7 @@ def replay(source: Path, target: Path) -> str:
             block, commit = found
             if block.header.app_hash != chain.app_hash():
                 raise Violation(f"height {chain.height()}: another app hash than in the first run")
-            if not chain.process(block):
+            if not chain.validate(block):
                 raise Violation(f"height {block.header.height}: the block is not accepted a second time")
             chain.finalize(block, commit, next_priorities(chain))
             if chain.receipts(chain.height()) != first.receipts(chain.height()):

@@ -74,7 +74,7 @@ class Run:
             self.lives.begin(self.starts)
             orders.give(scene, self.starts * 5 // 4)
             wrong.give(scene, self.lives, self.races, list(self._taken), self.starts * 3)
-        self._send_orders()
+        self._send_operations()
         made = scene.batches()
         for _, _, raw in made:
             chain.add_tx(raw)
@@ -97,7 +97,7 @@ class Run:
         if chain.height() % chain.genesis.epoch_blocks == 0:
             self.watch.whole(chain)
 
-    def _send_orders(self) -> None:
+    def _send_operations(self) -> None:
         """By themselves; the mempool says at once what could not be carried out after those that wait."""
         for item, raw in self.scene.orders():
             try:
@@ -121,8 +121,8 @@ class Run:
             return
         if item.wrong and not item.wrong.startswith(EITHER):
             raise Violation(f"height {self.chain.height()}: a {kind} that is wrong ({item.wrong}) was applied: {item.record.body.hex()}")
-        is_order = item.record.kind is RecordKind.OP
-        tally.applied[f"OP.{unpack(SignedOp, item.record.body).op.kind.name}" if is_order else kind] += 1
+        is_operation = item.record.kind is RecordKind.OP
+        tally.applied[f"OP.{unpack(SignedOp, item.record.body).op.kind.name}" if is_operation else kind] += 1
         self._taken.append((sender, item))
 
     def _bad_batches(self, good: bytes) -> None:
@@ -148,7 +148,7 @@ class Run:
             self.tally.records += 1
         else:
             raise Violation(f"height {chain.height()}: a transaction that is wrong ({name}) was taken: {bad[name].hex()}")
-        if scene.chance(100) and chain.process(replace(self._next(), txs=(good, bad[name]))):
+        if scene.chance(100) and chain.validate(replace(self._next(), txs=(good, bad[name]))):
             raise Violation(f"height {chain.height()}: a block with a transaction that is wrong ({name}) was accepted")
 
     def _next(self) -> Block:
@@ -161,7 +161,7 @@ class Run:
         chain, block = self.chain, self._next()
         at, names = block.header.height, [name for name, _ in ValidatorSet.of(chain.validators()).members]
         votes = [sign_vote(self.scene.key(n), Vote(self.scene.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, n)) for n in names]
-        if not chain.process(block):
+        if not chain.validate(block):
             raise Violation(f"height {at}: the chain does not accept its own block")
         chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), next_priorities(chain))
         return block

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.keys import Domain
 from p2p.base.types import (
+    VERSION,
     BusyRecord,
     FinishReason,
     OutputRecord,
@@ -51,7 +52,7 @@ from tests.ledger.soak.scene import EITHER, Item, Scene
 
 MUCH = 1 << 61
 REQUESTS: dict[str, dict[str, Any]] = {
-    "another network": {"network": "other"}, "another version": {"version": 2}, "no such model": {"model": "none"},
+    "another network": {"network": "other"}, "another version": {"version": VERSION + 1}, "no such model": {"model": "none"},
     "no tokens": {"max_tokens": 0}, "too many tokens": {"max_tokens": 5000}, "no prompt": {"prompt_tokens_max": 0},
     "parameters that do not exist": {"params": Params(top_p_milli=500)}, "price too low": {"max_price_micro": 0},
     "deadline far ahead": {"deadline_height": 10**6}, "too much money": {"prompt_tokens_max": 16_000},

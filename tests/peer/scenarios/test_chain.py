@@ -11,7 +11,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.genesis import EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key
-from p2p.base.types import Batch, FinishReason, FinishRecord, OutputRecord, Record, RecordKind, SignedBatch, SignedFinish, StartRecord
+from p2p.base.types import VERSION, Batch, FinishReason, FinishRecord, OutputRecord, Record, RecordKind, SignedBatch, SignedFinish, StartRecord
 from p2p.chain.chain import Chain
 from p2p.ledger.apply_record import DRAW_WINDOW
 from p2p.ledger.money import epoch_accounts as earnings
@@ -75,7 +75,7 @@ def test_a_raw_start_is_no_transaction(tmp_path: Path) -> None:
     extend(chain, 1, {k.public: k for k in keys}, lambda height: 1000 + height * 1000)
     start = Record(RecordKind.START, encode(StartRecord(signed_request(Lab()), keys[0].public)))
     for sender, signer, field in ((CLIENT, CLIENT, "sender"), (keys[0], CLIENT, "signature"), (keys[0], keys[0], "")):
-        batch = Batch(1, genesis.network, sender.public, 1, (start,))
+        batch = Batch(VERSION, genesis.network, sender.public, 1, (start,))
         raw = encode(SignedBatch(batch, signer.sign(Domain.TX, genesis.network, encode(batch))))
         if not field:
             chain.add_tx(raw)

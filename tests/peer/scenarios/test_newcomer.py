@@ -15,7 +15,7 @@ from p2p.base.errors import FolkmootError
 from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
-from p2p.base.weighted_draw import Lots, draw_executors
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.client.ask import AskSpec, ask_over
@@ -81,7 +81,7 @@ class ChainLab(RaceLab):
         key = self.by_node[proposer(members, load_priorities(self.chain.priorities(), members), 0)]
         block = make_block(self.chain, key, self.network, 0, at * 1000, ())
         votes = [sign_vote(self.by_node[k], Vote(self.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in members.members]
-        assert self.chain.process(block)
+        assert self.chain.validate(block)
         self.chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), next_priorities(self.chain))
 
 
@@ -168,7 +168,7 @@ async def test_a_peer_that_is_not_in_the_genesis_file_is_drawn_and_its_answer_is
     assert (receipt["executor"], receipt["problems"], receipt["checked"]) == (new.public.hex(), [], True)
     assert receipt["draw"] == Known.PROVED.value, "the set is in a state that a header stands for, and that header follows from the genesis file"
     inference_id = bytes.fromhex(receipt["inference_id"])
-    of_old = Lots(sorted((peer.node, peer.weight) for peer in lab.genesis.peers))
+    of_old = WeightedDraw(sorted((peer.node, peer.weight) for peer in lab.genesis.peers))
     alone = draw_executors(bytes.fromhex(accepted["beacon"]), inference_id, of_old, lab.nodes[0], MAX_CANDIDATES)
     assert [node.hex() for node in alone] != accepted["candidates"], "the genesis file alone gives another draw"
     lab.block(3)
@@ -193,7 +193,7 @@ async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(joined:
 
     async def from_genesis(self: DrawCheck, question: Any, peer: str) -> None:
         await look(self, question, peer)
-        self.serving = Lots(sorted((peer.node, peer.weight) for peer in self.genesis.peers))
+        self.serving = WeightedDraw(sorted((peer.node, peer.weight) for peer in self.genesis.peers))
 
     monkeypatch.setattr(DrawCheck, "look", from_genesis)
     receipt = (await ask(lab, lab.keys[0], executor=new.public))[-1]["receipt"]

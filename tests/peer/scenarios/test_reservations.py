@@ -20,7 +20,7 @@ from p2p.base.weighted_draw import draw_executors
 from p2p.ledger.rules.ops import Transfer
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox
-from p2p.wire.frames import Done, Forward, Passed, pack_frame, parse_frame
+from p2p.wire.frames import Declined, Done, Forward, pack_frame, parse_frame
 from tests.fake_vllm import EOS
 from tests.lab.attacks.engine import ToyEngine
 from tests.ledger.lab import CLIENT
@@ -78,7 +78,7 @@ class Wires:
                     continue  # an answer is made in a thread, of which this clock knows nothing
                 except FolkmootError:
                     return
-                if isinstance(frame, Passed):
+                if isinstance(frame, Declined):
                     self.refused.append(frame.reason)
                 if isinstance(frame, Done):
                     self.done.append(signed.request.account)

@@ -13,7 +13,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_AFTER_STOP
-from p2p.base.types import FinishReason, FinishRecord, Params, Request, SignedFinish, SignedRequest, SignedStreamed
+from p2p.base.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedFinish, SignedRequest, SignedStreamed
 from p2p.client.ask import AskSpec, _follow
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
@@ -25,11 +25,11 @@ from p2p.verification.artifact import output_hash
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.text import text_hash
-from p2p.wire.frames import Accepted, Ask, Done, Frame, Passed, Stop, Tokens, Trying, pack_frame, parse_frame
+from p2p.wire.frames import Accepted, Ask, Declined, Done, Frame, Stop, Tokens, Trying, pack_frame, parse_frame
 from tests.verification.toy import SPEC
 
 AGENT, EXECUTOR, CLIENT = (Key(bytes([i]) * 32) for i in (1, 2, 3))
-BODY = Request(1, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public, 1)
+BODY = Request(VERSION, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public, 1)
 SIGNED = SignedRequest(BODY, CLIENT.sign(Domain.REQUEST, "n", encode(BODY)))
 
 
@@ -104,7 +104,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         return to_executor
 
     agent = Agent(AGENT, cast(Any, NoChain()), outbox, open_stream, 5.0, 5.0)
-    session = _Session(Ask(1, SIGNED, "hi"), Reader(client), Taken(b"", 1, 1000), Room(outbox, 0))
+    session = _Session(Ask(VERSION, SIGNED, "hi"), Reader(client), Taken(b"", 1, 1000), Room(outbox, 0))
     reason = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(executor, at_executor)
@@ -129,7 +129,7 @@ async def test_an_executor_that_stops_unasked_is_passed_over_and_no_record_confi
         await stream.send(pack_frame(finished([7], FinishReason.STOPPED)))
 
     outbox, frames, reason = await serve(cuts_short, gone=False)
-    assert [type(frame).__name__ for frame in frames] == ["Trying", "Tokens", "Passed"]
+    assert [type(frame).__name__ for frame in frames] == ["Trying", "Tokens", "Declined"]
     assert "nobody asked it to" in frames[-1].reason  # type: ignore[union-attr]
     assert "every drawn executor" in reason
     assert len(outbox) == 0
@@ -181,7 +181,7 @@ async def test_a_frame_that_could_be_handed_to_nobody_is_not_taken(bad: Tokens, 
         await stream.send(pack_frame(bad))
 
     _, frames, _ = await serve(lies, gone=False)
-    assert [type(frame).__name__ for frame in frames] == ["Trying", "Tokens", "Passed"]
+    assert [type(frame).__name__ for frame in frames] == ["Trying", "Tokens", "Declined"]
     assert words in frames[-1].reason  # type: ignore[union-attr]
 
 
@@ -193,7 +193,7 @@ async def test_frames_without_tokens_keep_nobody_waiting() -> None:
                 await stream.send(encode(["tokens", 0, [], "", bytes(64)]))
 
     _, frames, _ = await serve(idles, gone=False)
-    assert [type(frame).__name__ for frame in frames] == ["Trying", "Passed"], "the first one ends it"
+    assert [type(frame).__name__ for frame in frames] == ["Trying", "Declined"], "the first one ends it"
 
 
 async def test_nothing_is_taken_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ TAKEN = Accepted(SIGNED.inference_id, AGENT.public, bytes(32), NODES)
 
 @pytest.mark.parametrize(("frames", "field"), [
     ([TAKEN, TAKEN], "frame"), ([Trying(NODES[0])], "frame"), ([TAKEN, *[Trying(NODES[0])] * 3], "frame"),
-    ([TAKEN, *[Trying(NODES[0]), Passed(NODES[0], "", None)] * 3], "frame"), ([TAKEN, Passed(NODES[0], "", None)], "frame"),
+    ([TAKEN, *[Trying(NODES[0]), Declined(NODES[0], "", None)] * 3], "frame"), ([TAKEN, Declined(NODES[0], "", None)], "frame"),
     ([TAKEN, Trying(NODES[0]), said([7]), said([7])], "position"), ([TAKEN, Trying(NODES[0]), said([7, 8])], "position"),
     ([TAKEN, Trying(NODES[0]), said([7], "x" * 5000)], "text"), ([TAKEN, *[said([7] * (at + 1)) for at in range(1001)]], "position"),
 ])

@@ -9,7 +9,7 @@ from p2p.base.types import VERSION
 from p2p.client.ask import query
 from p2p.gossip.host import Network
 from p2p.ledger.rules.ops import Cap, sign_op
-from p2p.wire.frames import Order, pack_frame
+from p2p.wire.frames import SubmitTransaction, pack_frame
 from tests.redteam.target import Target, each_tick, network_of, quietly
 
 KEYS = 3
@@ -31,7 +31,7 @@ async def _key(target: Target, number: int) -> None:
             if tick % AFTER == 0:
                 found = await quietly(query, network, target.peers()[0], {"op": "account", "account": account.public.hex()})
                 nonce = int(found["next_nonce"]) if found else 1
-                frame = pack_frame(Order(VERSION, sign_op(account, network_of(target.genesis), nonce, Cap(NO_CAP, NO_CAP - tick))))
+                frame = pack_frame(SubmitTransaction(VERSION, sign_op(account, network_of(target.genesis), nonce, Cap(NO_CAP, NO_CAP - tick))))
             await _hand_in(network, target.peers()[0], frame)
 
 

@@ -8,7 +8,7 @@ from p2p.base.keys import Domain, Key
 from p2p.base.types import VERSION
 from p2p.gossip.host import Network
 from p2p.ledger.rules.ops import Register, consent, sign_op
-from p2p.wire.frames import Order, pack_frame
+from p2p.wire.frames import SubmitTransaction, pack_frame
 from tests.redteam.target import Target, each_tick, network_of, quietly
 
 PER_S = 40.0
@@ -28,6 +28,6 @@ async def _register(target: Target, network: Network, account: Key, nonce: int, 
     body = Register(node.public, (), (), 0, "squatter", node.sign(Domain.NODE, name, consent(account.public)))
     stream = await quietly(network.open_stream, peer, "query")
     if stream is not None:
-        await quietly(stream.send, pack_frame(Order(VERSION, sign_op(account, name, nonce, body))))
+        await quietly(stream.send, pack_frame(SubmitTransaction(VERSION, sign_op(account, name, nonce, body))))
         await quietly(stream.receive, timeout_s=1.0)
         await quietly(stream.reset)

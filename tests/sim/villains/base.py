@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.keys import Domain
 from p2p.consensus import wire
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote, sign_vote
 from tests.sim.peer import Peer
 
@@ -15,21 +15,21 @@ from tests.sim.peer import Peer
 class Villain(Peer):
     """rewrite() gives what one receiver hears instead of an honest message."""
 
-    def broadcast(self, say: Say) -> None:
+    def broadcast(self, say: Broadcast) -> None:
         message = wire.parse(say.data)
         for other in self.others:
             for lie in self.rewrite(other, message, say):
                 self.send(other, lie.topic, lie.data)
 
-    def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
+    def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
         del other, message
         return [say]
 
     # -- tools ----------------------------------------------------------------------------------------------------
 
-    def pack(self, message: wire.Wire) -> Say:
+    def pack(self, message: wire.Wire) -> Broadcast:
         topic = "proposals" if isinstance(message, SignedProposal) else "votes"
-        return Say(topic, wire.pack(message, self.world.rng.getrandbits(30)))
+        return Broadcast(topic, wire.pack(message, self.world.rng.getrandbits(30)))
 
     def is_mine(self, message: wire.Wire) -> bool:
         if isinstance(message, SignedVote):

@@ -7,7 +7,7 @@ Where "too early" were remembered as "invalid", those that locked the block coul
 from __future__ import annotations
 
 from p2p.consensus import wire
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import SignedVote, VoteType
 from p2p.wire.frames import SyncTop, pack_frame
 from tests.sim.peer import Peer
@@ -20,7 +20,7 @@ class Border(Villain):
         edge = timing.precision_ms + rng.randint(0, timing.precision_ms // 2)
         return super().clock_ms() + (edge if rng.random() < 0.9 else -timing.delay_ms - edge)
 
-    def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
+    def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
         if not isinstance(message, SignedVote) or not self.is_mine(message):
             return [say]
         vote, machine = message.vote, self.driver.machine

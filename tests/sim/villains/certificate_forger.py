@@ -5,21 +5,21 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.consensus import wire
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote, Vote, VoteType
 from tests.sim.peer import Peer
 from tests.sim.villains.base import Villain
 
 
 class CertificateForger(Villain):
-    def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
+    def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
         if isinstance(message, SignedVote) and self.is_mine(message):
             return [say, *self.forged(message.vote)]
         if isinstance(message, SignedProposal) and self.is_mine(message) and message.proposal.round > 0:
             return [self.pack(self.pretend(message))]
         return [say]
 
-    def forged(self, vote: Vote) -> list[Say]:
+    def forged(self, vote: Vote) -> list[Broadcast]:
         members = self.driver.validators.members
         signature = self.vote(vote).signature
         stolen = tuple(SignedVote(replace(vote, validator=key, type=VoteType.PREVOTE), signature) for key, _ in members)

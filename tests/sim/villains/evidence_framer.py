@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from p2p.base.codec import encode
 from p2p.consensus import wire
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.evidence import Amnesia, DuplicateVote
 from p2p.consensus.header import tx_root
 from p2p.consensus.messages import SignedProposal, SignedVote
@@ -43,7 +43,7 @@ class EvidenceFramer(Villain):
                     self.send(other, say.topic, say.data)
             self.heard[message.vote.validator] = message
 
-    def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
+    def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
         if isinstance(message, SignedProposal) and self.is_mine(message) and message.proposal.pol_round < 0 and self.heard:
             victim = self.heard[min(self.heard)]
             evidence = (self.accusations(victim)[3],)

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from p2p.base.limits import MAX_BLOCK, MAX_TX
 from p2p.consensus import wire
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.header import tx_root
 from p2p.consensus.messages import RoundCertificate, SignedProposal, SignedVote
 from tests.sim.peer import Peer
@@ -14,7 +14,7 @@ from tests.sim.villains.base import Villain
 
 
 class Oversizer(Villain):
-    def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
+    def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
         if isinstance(message, SignedProposal) and self.is_mine(message) and message.proposal.pol_round < 0:
             txs = (bytes(MAX_TX),) * (MAX_BLOCK // MAX_TX)
             header = replace(message.block.header, tx_root=tx_root(txs, message.block.last_commit, ()))

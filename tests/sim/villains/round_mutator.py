@@ -5,14 +5,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.consensus import wire
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import SignedProposal, SignedVote
 from tests.sim.peer import Peer
 from tests.sim.villains.base import Villain
 
 
 class RoundMutator(Villain):
-    def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
+    def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
         if not self.is_mine(message) or self.world.rng.random() < 0.4:
             return [say]
         step = self.world.rng.choice((-1, 1))

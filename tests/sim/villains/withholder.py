@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from p2p.consensus import wire
-from p2p.consensus.events import Say
+from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import SignedVote
 from tests.sim.peer import Peer
 from tests.sim.villains.base import Villain
 
 
 class Withholder(Villain):
-    def rewrite(self, other: Peer, message: wire.Wire, say: Say) -> list[Say]:
+    def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
         if not isinstance(message, SignedVote) or not self.is_mine(message):
             return [say]
         if self.world.rng.random() < 0.3:

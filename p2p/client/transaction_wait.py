@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 Query = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-async def wait_for_order(op_id: bytes, query: Query, again: Callable[[], Awaitable[object]], wait_s: float) -> dict[str, Any]:
+async def wait_for_transaction(op_id: bytes, query: Query, again: Callable[[], Awaitable[object]], wait_s: float) -> dict[str, Any]:
     """state 'done' and the block's height; 'used' where its nonce is used and the peer has forgotten it, or has not seen what used it. again:
     hands the same order in once more, where the peer does not know it any more. Raises InvalidRequest (refused, or another has its nonce),
     Unavailable (dropped, or not on chain after wait_s)."""
@@ -27,7 +27,7 @@ async def wait_for_order(op_id: bytes, query: Query, again: Callable[[], Awaitab
     with trio.move_on_after(wait_s):
         while True:
             try:
-                found = await query({"op": "order", "id": op_id.hex()})
+                found = await query({"op": "transaction", "id": op_id.hex()})
                 state, height = _state(found), _number(found)
                 if state == OrderState.DONE:
                     return {"state": str(state), "height": height}
@@ -40,7 +40,7 @@ async def wait_for_order(op_id: bytes, query: Query, again: Callable[[], Awaitab
                 if state == OrderState.DROPPED:
                     raise Unavailable(
                         f"the peer dropped it at height {height}: {_text(found, 'reason')}; its nonce is free, so it may be given again",
-                        field="order", code="dropped",
+                        field="transaction", code="dropped",
                     )
                 if state == UNKNOWN and await _is_used(again):
                     return {"state": "used", "height": height}
@@ -52,7 +52,7 @@ async def wait_for_order(op_id: bytes, query: Query, again: Callable[[], Awaitab
             await trio.sleep(ASK_EVERY_S)
     raise Unavailable(
         f"the peer took it, and the chain does not have it after {wait_s:.0f} s ({last}); it may still come: look at the account, or give the"
-        " order to another peer", field="order",
+        " order to another peer", field="transaction",
     )
 
 

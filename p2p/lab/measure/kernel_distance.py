@@ -1,7 +1,7 @@
-"""`python -m p2p.lab.measure.apart DIR`: how far the numbers that validators reveal are apart, by kernels and by weights. Law: what the ledger would
-compute (compare.apart_milli), on real prefills; whatever is in DIR already is not run again.
+"""`python -m p2p.lab.measure.kernel_distance DIR`: how far the numbers that validators reveal are apart, by kernels and
+by weights. Law: what the ledger would compute (compare.apart_milli), on real prefills; whatever is in DIR already is not run again.
 
-Honest answers of one stack are scored by right weights on several kernels and by cheaper ones. `kernels_apart_milli` of a model must lie
+Honest answers of one stack are scored by right weights on several kernels and by cheaper ones. `kernel_distance_milli` of a model must lie
 above the first kind and below the second (rule J7, decision 028).
 """
 
@@ -106,7 +106,7 @@ def table(measured: Measured) -> Iterator[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m p2p.lab.measure.apart", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m p2p.lab.measure.kernel_distance", description=__doc__)
     parser.add_argument("dir", type=Path)
     measured = Measured(parser.parse_args().dir)
     collect(measured)

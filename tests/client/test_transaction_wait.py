@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
-from p2p.client.order_wait import wait_for_order
+from p2p.client.transaction_wait import wait_for_transaction
 
 WAITING = {"state": "waiting", "height": 3}
 UNKNOWN = {"state": "unknown", "height": 3}
@@ -22,7 +22,7 @@ class Peer:
         self.answers, self.refusal, self.again_asked = list(answers), again, 0
 
     async def query(self, about: dict[str, Any]) -> dict[str, Any]:
-        assert about == {"op": "order", "id": bytes(32).hex()}
+        assert about == {"op": "transaction", "id": bytes(32).hex()}
         found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(found, FolkmootError):
             raise found
@@ -34,7 +34,7 @@ class Peer:
             raise self.refusal
 
     async def wait(self) -> dict[str, Any]:
-        return await wait_for_order(bytes(32), self.query, self.again, 60.0)
+        return await wait_for_transaction(bytes(32), self.query, self.again, 60.0)
 
 
 async def test_it_waits_over_silence_until_the_chain_has_it(autojump_clock: trio.testing.MockClock) -> None:

@@ -11,13 +11,13 @@ from p2p.base.genesis import ModelSpec
 from p2p.base.keys import Domain, Key
 from p2p.base.outcome import Outcome
 from p2p.base.types import Status
-from p2p.chain.orders import Orders
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.ledger import governance
 from p2p.ledger.money.accounts import limits
 from p2p.ledger.money.collateral import MAX_WITHDRAWALS
 from p2p.ledger.rules import ops
 from p2p.ledger.state.records import Participant
-from p2p.ledger.transactions import pack_order
+from p2p.ledger.transactions import pack_operation
 from tests.fuzz import life
 from tests.fuzz.kind import Kind, Make, is_on_chain
 from tests.fuzz.world import CLIENT, GENESIS, MODEL, NETWORK, OTHER_MODEL, OWNER, VALIDATOR, WHO, Spent, World
@@ -32,7 +32,7 @@ def _op(world: World, key: Key, op: ops.Op) -> Sent:
     """By gossip, in a block when it is taken; before that at the door for orders, of another peer of the same chain."""
     del key
     signed = ops.SignedOp(op, CLIENT.sign(Domain.OP, op.network, encode(op)))
-    raw, door = pack_order(signed), Orders(world.chain, lambda: world.now_ms / 1000)
+    raw, door = pack_operation(signed), AccountTransactions(world.chain, lambda: world.now_ms / 1000)
 
     def take() -> Outcome:
         at_door = world.attempt(lambda: door.take(unpack(ops.SignedOp, encode(signed))))

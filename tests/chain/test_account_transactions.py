@@ -14,18 +14,18 @@ from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_ORDERS_PER_ACCOUNT, REPEAT_HEIGHTS, STALE_TIP_S, TX_TTL_HEIGHTS
 from p2p.base.types import VERSION, Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.mempool import Share, Waiting
-from p2p.chain.orders import Orders
 from p2p.consensus.certificates import commit_certificate
 from p2p.consensus.header import make_block
 from p2p.consensus.messages import Block, CommitCertificate, Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
 from p2p.ledger.rules.ops import Body, Cap, Delegate, Rotate, SignedOp, Transfer, consent_to_rotate, sign_op
-from p2p.ledger.transactions import pack_order
+from p2p.ledger.transactions import pack_operation
 from p2p.peer.outbox import Outbox
 from p2p.store.batch import Batch as StoreBatch
-from p2p.wire.frames import Order, pack_frame, parse_frame
+from p2p.wire.frames import SubmitTransaction, pack_frame, parse_frame
 from tests.chains import extend, next_priorities
 
 PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]
@@ -62,17 +62,17 @@ def request(nonce: int, key: Key) -> SignedRequest:
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))
 
 
-def orders_of(chain: Chain) -> Orders:
-    return Orders(chain, lambda: chain.last_time_ms() / 1000)
+def orders_of(chain: Chain) -> AccountTransactions:
+    return AccountTransactions(chain, lambda: chain.last_time_ms() / 1000)
 
 
 def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain) -> None:
     orders, sent = orders_of(chain), op(chain, Transfer(OTHER.public, 7))
-    frame = parse_frame(pack_frame(Order(VERSION, sent)))
-    assert isinstance(frame, Order)
+    frame = parse_frame(pack_frame(SubmitTransaction(VERSION, sent)))
+    assert isinstance(frame, SubmitTransaction)
     raw, answer = orders.take(frame.signed_op)
     assert (answer["kind"], answer["nonce"], answer["op_id"]) == ("transfer", 1, sent.op_id.hex())
-    assert raw == pack_order(sent)
+    assert raw == pack_operation(sent)
     assert orders.take(frame.signed_op) == (None, answer), "again is no other, and not said again"
     with pytest.raises(InvalidRequest, match="nonce: "):
         orders.take(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
@@ -105,7 +105,7 @@ def test_what_the_chain_would_refuse_is_not_taken(chain: Chain) -> None:
 
 
 def test_a_peer_that_is_behind_says_so_instead_of_refusing(chain: Chain) -> None:
-    orders = Orders(chain, lambda: chain.last_time_ms() / 1000 + STALE_TIP_S + 1)
+    orders = AccountTransactions(chain, lambda: chain.last_time_ms() / 1000 + STALE_TIP_S + 1)
     with pytest.raises(Unavailable, match="catching up"):
         orders.take(op(chain, Transfer(OTHER.public, 10_001)))
 
@@ -129,12 +129,12 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     other = Chain.open(tmp_path / "other", GENESIS)
     orders = orders_of(chain)
     orders.take(first)
-    other.add_tx(pack_order(first))
-    other.mempool.add(Waiting(pack_order(second), CLIENT.public, 2, Share.ORDERS, 0, 1))
+    other.add_tx(pack_operation(first))
+    other.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ORDERS, 0, 1))
     block = make_block(other, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
-    assert block.txs == (pack_order(first),), "who proposes holds back what could not be carried out"
-    both = replace(block, txs=(pack_order(first), pack_order(second)))
-    assert chain.process(both), "a block may hold it"
+    assert block.txs == (pack_operation(first),), "who proposes holds back what could not be carried out"
+    both = replace(block, txs=(pack_operation(first), pack_operation(second)))
+    assert chain.validate(both), "a block may hold it"
     chain.finalize(both, certificate(chain, both), next_priorities(chain))
     assert orders.fate(first.op_id)["state"] == "done"
     refused = orders.fate(second.op_id)
@@ -173,7 +173,7 @@ def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that
 
 def test_one_that_gossip_brought_before_is_not_said_at_once(chain: Chain) -> None:
     sent, orders = op(chain, Cap(1, 1)), orders_of(chain)
-    chain.hear_tx(pack_order(sent))
+    chain.hear_tx(pack_operation(sent))
     assert orders.take(sent)[0] is None
     assert len(orders) == 1, "but repeated, if no block takes it"
 
@@ -210,14 +210,14 @@ def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeyp
     orders.take(first)
     orders.take(second)
     ahead = Chain.open(tmp_path / "ahead", GENESIS)
-    ahead.add_tx(pack_order(other))
+    ahead.add_tx(pack_operation(other))
     grow(ahead, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(chain, "prepare", lambda max_bytes: (pack_order(other),))
+        patch.setattr(chain, "prepare", lambda max_bytes: (pack_operation(other),))
         grow(chain, 1)
     found = orders.fate(first.op_id)
     assert (found["state"], found["code"]) == ("used", "used_by_another")
-    ahead.add_tx(pack_order(second))
+    ahead.add_tx(pack_operation(second))
     grow(ahead, 1)
     batch = StoreBatch()
     for key, value in ahead.store.walk("state"):
@@ -246,15 +246,15 @@ def test_each_refusal_of_a_number_has_its_own_code(chain: Chain) -> None:
 
 def test_a_block_holds_no_order_twice_and_none_of_a_used_nonce(chain: Chain) -> None:
     sent = sign_op(CLIENT, GENESIS.network, 1, Transfer(OTHER.public, 7))
-    raw, forged = pack_order(sent), pack_order(replace(sign_op(CLIENT, GENESIS.network, 2, Cap(1, 1)), signature=bytes(64)))
+    raw, forged = pack_operation(sent), pack_operation(replace(sign_op(CLIENT, GENESIS.network, 2, Cap(1, 1)), signature=bytes(64)))
     block = make_block(chain, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
-    assert chain.process(replace(block, txs=(raw,)))
-    assert not chain.process(replace(block, txs=(raw, raw)))
-    assert not chain.process(replace(block, txs=(raw, pack_order(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))))))
-    assert not chain.process(replace(block, txs=(forged,)))
+    assert chain.validate(replace(block, txs=(raw,)))
+    assert not chain.validate(replace(block, txs=(raw, raw)))
+    assert not chain.validate(replace(block, txs=(raw, pack_operation(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))))))
+    assert not chain.validate(replace(block, txs=(forged,)))
     orders_of(chain).take(sent)
     grow(chain, 1)
-    assert not chain.process(replace(block, txs=(raw,)))
+    assert not chain.validate(replace(block, txs=(raw,)))
 
 
 def leader(chain: Chain) -> bytes:

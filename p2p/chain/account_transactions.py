@@ -1,5 +1,5 @@
-"""Orders of accounts at a peer. Law: what the chain would refuse as it stands is not taken, and the sender is told which field; what was taken is
-said again until it ends, and how it ended is told to whoever asks.
+"""Account transactions, as one peer takes them. Law: what the chain would refuse now is not taken, and the sender is told which
+field; what was taken is repeated until it ends, and how it ended is told to whoever asks.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.limits import MEMPOOL_ORDERS, REPEAT_HEIGHTS, STALE_TIP_S
 from p2p.ledger.rules.ops import SignedOp
-from p2p.ledger.transactions import pack_order
+from p2p.ledger.transactions import pack_operation
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
 
 
-class Orders:
+class AccountTransactions:
     """clock: seconds since 1970."""
 
     def __init__(self, chain: Chain, clock: Callable[[], float] = time.time) -> None:
@@ -30,13 +30,13 @@ class Orders:
     def take(self, signed: SignedOp) -> tuple[bytes | None, dict[str, Any]]:
         """Check it, keep it. The transaction to say now, and the answer as plain data: taken, not yet on chain. Raises FolkmootError naming the
         field. An order that is here already is taken again and not said (`due` does): else whoever hands it in decides how much we say."""
-        chain, raw = self._chain, pack_order(signed)
+        chain, raw = self._chain, pack_operation(signed)
         new = not chain.mempool.known(raw)
         if new:
-            if chain.order_waits(signed.op.account, signed.op.nonce):
+            if chain.operation_waits(signed.op.account, signed.op.nonce):
                 raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits")
             if len(self._taken) >= MEMPOOL_ORDERS:
-                raise Overloaded("too many orders wait for the chain; try another peer", field="orders")
+                raise Overloaded("too many orders wait for the chain; try another peer", field="transaction")
             try:
                 chain.add_tx(raw)
             except Overloaded:
