@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.keys import Domain
-from p2p.base.types import FinishReason, FinishRecord, OutputRecord, Params, RecordKind, Request, SignedFinish, SignedRequest, StartRecord
+from p2p.base.types import VERSION, FinishReason, FinishRecord, OutputRecord, Params, RecordKind, Request, SignedFinish, SignedRequest, StartRecord
 from p2p.ledger.conduct.executor_conduct import alone
 from p2p.ledger.inferences import pruning as leaving
 from p2p.ledger.money import epoch_accounts as earnings
@@ -34,7 +34,7 @@ def part(lab: Lab, node: bytes) -> Participant:
 
 def signed_request(lab: Lab, **change: Any) -> SignedRequest:
     nonce = lab.view.account(CLIENT.public).nonce_high + 1
-    fields = (1, lab.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 50, CLIENT.public, lab.height - 1)
+    fields = (VERSION, lab.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 50, CLIENT.public, lab.height - 1)
     body = replace(Request(*fields), **change)
     return SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
 

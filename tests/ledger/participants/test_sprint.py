@@ -41,7 +41,7 @@ def test_the_questions_are_golden() -> None:
         "Write a long story in which all of these occur: journey, dolphin, button, banner, cattle, drum, "
         "candle, clock, brush, ocean, mist, duck, jewel, maple, dance, island."
     )
-    assert signed.inference_id.hex() == "8ba67263d2be9ddc1dc7aeceac4a21554a85a3ffc16b964954eb27e8eef6e62f"
+    assert signed.inference_id.hex() == "9d09a717411ead70885c2deec7940abc53ea63927adf9ccc41d4012511bd3e2b"
 
 
 def test_the_id_binds_epoch_beacon_node_model_and_number() -> None:
