@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode, load, unpack
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import Batch as TxBatch
 from p2p.base.types import Record, RecordKind, SignedRequest, StartRecord, Status
 from p2p.chain.mempool import Mempool
@@ -32,7 +32,7 @@ from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.ledger.apply_record import apply_record
-from p2p.ledger.end_of_block import end_of_block_steps
+from p2p.ledger.end_of_block import end_of_block_resumably
 from p2p.ledger.genesis import first_state
 from p2p.ledger.inferences.pruning import Left
 from p2p.ledger.money.requests import check_request
@@ -103,7 +103,7 @@ class Chain(Transactions):
         view = View(lambda key: None)
         first_state(view, self.genesis, beacon)
         batch = Batch()
-        tip = Tip(0, all_at_once(self._seal(view, 0, batch)), ZERO, beacon, self.genesis.time_ms, None)
+        tip = Tip(0, run_to_end(self._seal(view, 0, batch)), ZERO, beacon, self.genesis.time_ms, None)
         batch.put("meta", b"genesis", encode(self.genesis))
         batch.put("meta", b"tip", encode(tip))
         keep_set(batch, members(view, b"now"))
@@ -152,7 +152,7 @@ class Chain(Transactions):
     def punished(self) -> frozenset[bytes]:
         return self._punished
 
-    def precheck(self, block: Block) -> Steps[None]:
+    def precheck(self, block: Block) -> Resumable[None]:
         """Open the transactions of a block that is to be processed: a step for each."""
         for raw in block.txs:
             self._open_tx(raw)
@@ -162,7 +162,7 @@ class Chain(Transactions):
         """Whether all transactions may be in a block on this state. Pure; never raises."""
         return len(self._right(block.txs)) == len(block.txs)
 
-    def execute(self, block: Block, priorities: bytes) -> Steps[None]:
+    def execute(self, block: Block, priorities: bytes) -> Resumable[None]:
         """Apply a decided block, on the side: a step for each record, for each id that is due, and in `_seal`. `finalize` takes it from here."""
         if block.header.height != self.height() + 1:
             raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
@@ -182,7 +182,7 @@ class Chain(Transactions):
         """Commit everything that a decided block makes at once. Raises StorageError; then nothing is written."""
         made = self._executed
         if made is None or made.block is not block or made.priorities != priorities:
-            all_at_once(self.execute(block, priorities))
+            run_to_end(self.execute(block, priorities))
             made = self._executed
             assert made is not None
         header, view, batch = block.header, made.view, made.batch
@@ -206,13 +206,13 @@ class Chain(Transactions):
         self._load_sets()
         self._settle_txs(fates)
 
-    def _seal(self, view: View, height: int, batch: Batch) -> Steps[bytes]:
+    def _seal(self, view: View, height: int, batch: Batch) -> Resumable[bytes]:
         """Put the block's changes of state and tree into `batch`; the app hash after `height`. An epoch's end is kept as a snapshot."""
         changed: dict[bytes, bytes | None] = {}
         for key in view.keys_put():
             changed[key] = view.get(key)
             yield
-        root, pages = yield from tree.update_steps(lambda position: self.store.read("tree", position), changed)
+        root, pages = yield from tree.update_resumably(lambda position: self.store.read("tree", position), changed)
         for database, changes in (("state", changed), ("tree", pages)):
             for key, value in changes.items():
                 batch.put(database, key, value)
@@ -228,7 +228,7 @@ class Chain(Transactions):
 
     def _apply(
         self, view: View, block: Block
-    ) -> Steps[tuple[list[Receipt], list[tuple[bytes, Fate]], tuple[Left, ...], list[RefusedStart]]]:
+    ) -> Resumable[tuple[list[Receipt], list[tuple[bytes, Fate]], tuple[Left, ...], list[RefusedStart]]]:
         """Receipts of what was refused, what became of orders, what left the state, and which Starts were refused for what."""
         height, receipts, fates, refused = block.header.height, list[Receipt](), list[tuple[bytes, Fate]](), list[RefusedStart]()
         for raw in block.txs:
@@ -257,7 +257,7 @@ class Chain(Transactions):
                     if record.kind is RecordKind.START and (started := request_of(record)) is not None:
                         refused.append((batch.sender, started, error.field))
                 yield
-        left = yield from end_of_block_steps(view, self.genesis, height, block.header.beacon)
+        left = yield from end_of_block_resumably(view, self.genesis, height, block.header.beacon)
         rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
         return receipts, fates, left, refused
 

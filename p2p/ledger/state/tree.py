@@ -29,7 +29,7 @@ from hashlib import sha256
 
 from p2p.base.errors import LocalProtocolError
 from p2p.base.keys import digest
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 
 _LEAF, _NODE, _EMPTY = b"\x10", b"\x11", b"\x12"  # first byte of what is hashed
 EMPTY = sha256(_EMPTY).digest()
@@ -89,10 +89,12 @@ def update(read: Read, changes: Mapping[bytes, bytes | None]) -> tuple[bytes, di
     deletes the page.
 
     Every page that a change touches is read and hashed once. Raises LocalProtocolError when a page is missing."""
-    return all_at_once(update_steps(read, changes))
+    return run_to_end(update_resumably(read, changes))
 
 
-def update_steps(read: Read, changes: Mapping[bytes, bytes | None]) -> Steps[tuple[bytes, dict[bytes, bytes | None]]]:
+def update_resumably(
+    read: Read, changes: Mapping[bytes, bytes | None]
+) -> Resumable[tuple[bytes, dict[bytes, bytes | None]]]:
     """`update` in steps: one for each change, then one for each sixteenth of the tree that changes."""
     writes: dict[bytes, bytes | None] = {}
     leaves: list[Leaf] = []

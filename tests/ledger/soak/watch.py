@@ -12,7 +12,7 @@ import p2p.chain.chain
 from p2p.base.codec import encode, load
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.base.types import STANDS, Record, Status
 from p2p.chain.chain import Chain
 from p2p.chain.stores.guard import GuardStore
@@ -133,7 +133,7 @@ class Watched(Chain):
         self.watch = watch
         super().__init__(store, guard, genesis)
 
-    def _seal(self, view: View, height: int, batch: Batch) -> Steps[bytes]:
+    def _seal(self, view: View, height: int, batch: Batch) -> Resumable[bytes]:
         self.watch.block(view, self.genesis, height)
         return (yield from super()._seal(view, height, batch))
 

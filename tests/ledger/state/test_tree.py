@@ -203,7 +203,7 @@ def test_paths_that_share_255_bits_need_no_deep_recursion(monkeypatch: pytest.Mo
     monkeypatch.setattr(tree, "leaf_of", lambda key, value: hashed(key) if value else (paths[key], b""))
     monkeypatch.setattr(proofs, "path_of", lambda raw: paths.get(raw) or sha256(raw).digest())
     kept = made({b"0": b"v", b"1": b"v"})
-    assert len(kept.pages) == tree.MAX_DEPTH
+    assert len(kept.pages) == tree.PATH_BITS // tree.LEVELS
     proof = prove(kept.read, b"1")
     assert len(proof.siblings) == 256
     assert verify_proof(kept.root, b"1", b"v", proof)
