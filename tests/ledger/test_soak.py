@@ -22,7 +22,7 @@ from tests.ledger.soak.people import People
 from tests.ledger.soak.run import Run, run
 from tests.ledger.soak.watch import Violation, Watch
 
-SEED, RECORDS, STARTS = 7, 5000, 9
+SEED, RECORDS, STARTS = 8, 5000, 9
 
 
 @pytest.fixture(autouse=True)
