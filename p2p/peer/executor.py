@@ -25,7 +25,7 @@ from p2p.base.limits import (
     MAX_JOBS_PER_PEER,
 )
 from p2p.base.types import (
-    AGENTS_DOING,
+    AGENT_CAUSED,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -134,7 +134,7 @@ class Executor:
         beacon, drawn = self._check(stream.peer, forward)
         if not self.start_first.goes_ahead(forward):
             if late := await self.start_first.wait(forward):
-                await self._busy(stream, forward, AGENTS_DOING + late)
+                await self._busy(stream, forward, AGENT_CAUSED + late)
                 return
             beacon, drawn = self._check(stream.peer, forward)  # once more, for time has passed
         with ExitStack() as held:
@@ -144,7 +144,7 @@ class Executor:
                 taken = held.enter_context(self.bandwidth.hold(forward.agent, most, self.chain.height()))
                 room = held.enter_context(self.outbox.hold(2))  # of a finish and a Busy: an answer that is made is not lost
             except Overloaded as error:
-                whose = AGENTS_DOING if error.field in (self.bandwidth.who, "max_tokens") else ""  # its quota
+                whose = AGENT_CAUSED if error.field in (self.bandwidth.who, "max_tokens") else ""  # its quota
                 await self._busy(stream, forward, whose + error.message)
                 return
             spec = self.chain.model(request.model, request.draw_height)
@@ -154,7 +154,7 @@ class Executor:
                 return
             if wrong := wrong_beginning(forward, spec, spec.ends(self.eos_ids), drawn, self.key.public):
                 self._busy_on_chain(room, forward, wrong)  # the agent may not wish to say it
-                await self._busy(stream, forward, AGENTS_DOING + wrong)
+                await self._busy(stream, forward, AGENT_CAUSED + wrong)
                 return
             assert self.engine is not None  # _unready
             work = self.credit.note(forward.agent, signed, self.chain.height())
@@ -179,7 +179,7 @@ class Executor:
         if unfit := self._unfit(spec) or self.chain.stack_problem(self.key.public, spec.model, str(self.stack)):
             return unfit
         if problem := self.credit.problem(forward.agent, forward.signed_request.request.account, self.chain.height()):
-            return AGENTS_DOING + problem
+            return AGENT_CAUSED + problem
         return ""
 
     def _unfit(self, spec: ModelSpec) -> str:
@@ -245,7 +245,7 @@ class Executor:
     def _busy_on_chain(self, room: Room, forward: Forward, reason: str) -> None:
         """Once for each request, however often it comes: what the agent caused excuses this peer, and speaks against none of the others."""
         if self.excused.first(forward.signed_request.inference_id):
-            room.put(RecordKind.BUSY, self._signed_busy(forward, AGENTS_DOING + reason))
+            room.put(RecordKind.BUSY, self._signed_busy(forward, AGENT_CAUSED + reason))
 
     def _signed_busy(self, forward: Forward, reason: str) -> SignedBusy:
         record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason[:300])

@@ -66,7 +66,7 @@ def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], o
 def count_detection(view: View, genesis: Genesis, height: int, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
     """J6: of an answer that does not stand: who saw it, and who looked away (compare.losers, without those whom its kernels excuse)."""
     checks = parameters.checks(view, genesis)
-    missed, saw = sight_milli(checks.honest_blind_ppm)
+    missed, saw = sight_milli(checks.honest_missed_fault_ppm)
     for node in sorted({*seen, *blind}):
         participant = view.participant(node)
         if participant is None:

@@ -78,9 +78,9 @@ def _forfeit(view: View, known: Mapping[bytes, Participant], books: dict[bytes, 
 
 
 def _share_pool(view: View, genesis: Genesis, known: Mapping[bytes, Participant], books: dict[bytes, Earning], pool: int) -> None:
-    """The validators' part of the fees, by duties done in the epoch; each in which one stood alone takes odd_duties others with it (M17)."""
+    """The validators' part of the fees, by duties done in the epoch; each in which one stood alone takes outlier_duties others with it (M17)."""
     seen = {node: view.standing(node) for node, participant in known.items() if _judges(participant)}
-    each = parameters.economy(view, genesis).odd_duties
+    each = parameters.economy(view, genesis).outlier_duties
     done = {node: standing.duties - standing.missed for node, standing in seen.items()}
     points = {node: max(0, count - each * seen[node].outliers) for node, count in done.items()}
     paid = shares(pool, points)

@@ -61,7 +61,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType({
     "saving_micro": (0, MAX_AMOUNT), "reward_micro": (0, MAX_AMOUNT), "slashable_micro": (0, MAX_AMOUNT), "emission_micro": (0, MAX_AMOUNT),
     "collateral_min_micro": (0, MAX_AMOUNT), "accuse_penalty_micro": (0, MAX_AMOUNT), "appeal_bond_micro": (0, MAX_AMOUNT),
     "price_micro": (0, MAX_AMOUNT), "price_floor_micro": (0, MAX_AMOUNT), "price_ceiling_micro": (0, MAX_AMOUNT),
-    "tokens_per_weight": (1, 1_000_000), "odd_duties": (0, 1_000_000), "cost_milli": (1, 10_000_000),
+    "tokens_per_weight": (1, 1_000_000), "outlier_duties": (0, 1_000_000), "cost_milli": (1, 10_000_000),
     # statistics: a limit that nothing can reach is no limit, and one that everything reaches convicts everybody
     "conviction_milli": (1000, 1_000_000), "min_checked_tokens": (0, 10**9), "min_checks": (0, 1_000_000),
     "honest_miss_ppm": (1000, 500_000), "context_tokens": (1, 10_000_000),
