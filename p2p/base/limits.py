@@ -168,6 +168,7 @@ EXCHANGE_INTERVAL_S: Final = 15.0  # between two greetings that ask a peer whom 
 BAN_POINTS: Final = 100  # penalty points that ban a peer
 BAN_S: Final = 60.0
 MAX_REFUSED_S: Final = 3600  # a peer that says Goodbye is not dialled as long as it asks, and at most so long
+IGNORED_COSTS: Final = 4  # times its CPU that an ignored gossip message counts for: it was of no use to anybody
 MAX_OWED_MS: Final = 4000  # CPU used beyond its share, after which a stranger's connection ends
 MAX_SCORED_PEERS: Final = 4096  # peers whose penalties, or rates, are remembered
 MAX_TROUBLES: Final = 64  # peers for which the reason of a missing connection is kept
