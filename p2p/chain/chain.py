@@ -37,6 +37,7 @@ from p2p.ledger.genesis import first_state
 from p2p.ledger.inferences.pruning import Left
 from p2p.ledger.money.requests import check_request
 from p2p.ledger.participants.validator_sets import Members, members, punished, rotate
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.state import tree
 from p2p.ledger.state.records import Receipt
@@ -230,6 +231,7 @@ class Chain(Transactions):
         self, view: View, block: Block
     ) -> Resumable[tuple[list[Receipt], list[tuple[bytes, Fate]], tuple[Left, ...], list[RefusedStart]]]:
         """Receipts of what was refused, what became of orders, what left the state, and which Starts were refused for what."""
+        ctx = Context(view, self.genesis, block.header.height)
         height, receipts, fates, refused = block.header.height, list[Receipt](), list[tuple[bytes, Fate]](), list[RefusedStart]()
         for raw in block.txs:
             tx = self._verified.find(raw) or parse(self.genesis, raw)
@@ -249,7 +251,7 @@ class Chain(Transactions):
                 continue
             for index, record in enumerate(batch.records):
                 try:
-                    apply_record(view, self.genesis, height, batch.sender, record)
+                    apply_record(ctx, batch.sender, record)
                     if record.kind is RecordKind.OP:  # one that is refused here may still be carried out by itself
                         fates.append((unpack(SignedOp, record.body).op_id, fate_of(height, None)))
                 except FolkmootError as error:
@@ -257,8 +259,8 @@ class Chain(Transactions):
                     if record.kind is RecordKind.START and (started := request_of(record)) is not None:
                         refused.append((batch.sender, started, error.field))
                 yield
-        left = yield from end_of_block_resumably(view, self.genesis, height, block.header.beacon)
-        rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
+        left = yield from end_of_block_resumably(ctx, block.header.beacon)
+        rotate(ctx, [offender(raw) for raw in block.evidence])
         return receipts, fates, left, refused
 
     def block(self, height: int) -> tuple[Block, CommitCertificate] | None:
@@ -291,7 +293,8 @@ class Chain(Transactions):
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
             mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
             reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
-        check_request(view, self.genesis, signed, self.height(), reserved_micro=reserved, signer_reserved_micro=by_signer)
+        ctx = Context(view, self.genesis, self.height() + 1)
+        check_request(ctx, signed, reserved_micro=reserved, signer_reserved_micro=by_signer)
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""
