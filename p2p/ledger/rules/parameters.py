@@ -12,6 +12,7 @@ from msgspec.structs import asdict, astuple, replace
 from p2p.base.codec import convert, encode
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, ModelSpec
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 Fields = tuple[tuple[str, object], ...]
@@ -19,19 +20,19 @@ Rules = TypeVar("Rules", CheckRules, EconomyRules, ModelSpec)
 
 
 def checks(view: View, genesis: Genesis) -> CheckRules:
-    return view.record(CheckRules, b"rules/checks") or genesis.checks
+    return view.record(CheckRules, keys.CHECK_RULES) or genesis.checks
 
 
 def economy(view: View, genesis: Genesis) -> EconomyRules:
-    return view.record(EconomyRules, b"rules/economy") or genesis.economy
+    return view.record(EconomyRules, keys.ECONOMY_RULES) or genesis.economy
 
 
 def put_checks(view: View, rules: CheckRules) -> None:
-    view.put(b"rules/checks", encode(rules))
+    view.put(keys.CHECK_RULES, encode(rules))
 
 
 def put_economy(view: View, rules: EconomyRules) -> None:
-    view.put(b"rules/economy", encode(rules))
+    view.put(keys.ECONOMY_RULES, encode(rules))
 
 
 def changed(rules: Rules, fields: Fields) -> Rules:
