@@ -22,14 +22,12 @@ from p2p.ledger.participants import registry, sprint, weights
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.participants.serving import keep_serving
 from p2p.ledger.rules.context import Context
+from p2p.ledger.state import keys
 from p2p.ledger.state.inference_entry import InferenceEntry
-from p2p.ledger.state.view import due_key
 
 BEACONS_KEPT = 256  # heights; a draw names one of at most DRAW_WINDOW heights ago
-_ID = 32  # bytes of what stands behind a tag
-_EARLY, _PLANT = b"early:", b"plant:"
-_TAGGED: Final[Mapping[bytes, Callable[[Context, bytes], None]]] = MappingProxyType({  # tag -> what acts on the 32 bytes behind it
-    b"collat:": collateral.pay_back, b"leave:": registry.leave, b"prop:": governance.close,
+_TAGGED: Final[Mapping[bytes, Callable[[Context, bytes], None]]] = MappingProxyType({  # tag of a due id -> what acts on it
+    keys.DUE_WITHDRAWAL: collateral.pay_back, keys.DUE_LEAVE: registry.leave, keys.DUE_PROPOSAL: governance.close,
 })
 _AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.value, Status.APPEALED.value)
 
@@ -44,13 +42,13 @@ def end_of_block(ctx: Context, beacon: bytes) -> tuple[Left, ...]:
 
 def end_of_block_resumably(ctx: Context, beacon: bytes) -> Resumable[tuple[Left, ...]]:
     """`end_of_block` in steps: one for each id that is due, then one for each part of the end."""
-    ctx.view.put(_beacon_key(ctx.height), beacon)
+    ctx.view.put(keys.beacon(ctx.height), beacon)
     if ctx.height > BEACONS_KEPT:
-        ctx.view.put(_beacon_key(ctx.height - BEACONS_KEPT), None)
-    for due in dict.fromkeys(ctx.view.ids(due_key(ctx.height))):
+        ctx.view.put(keys.beacon(ctx.height - BEACONS_KEPT), None)
+    for due in dict.fromkeys(ctx.view.ids(keys.due(ctx.height))):
         _act_on(ctx, due)
         yield
-    ctx.view.put(due_key(ctx.height), None)
+    ctx.view.put(keys.due(ctx.height), None)
     registry.make_room(ctx)
     yield
     sprint.keep_beacon(ctx, beacon)
@@ -69,19 +67,15 @@ def end_of_block_resumably(ctx: Context, beacon: bytes) -> Resumable[tuple[Left,
     return left
 
 
-def _beacon_key(height: int) -> bytes:
-    return b"beacon/" + height.to_bytes(8, "big")
-
-
 def _act_on(ctx: Context, due: bytes) -> None:
     """due: a tag and 32 bytes, or an inference's id."""
-    tag, key = due[:-_ID], due[-_ID:]
-    if tag == _EARLY:
-        ctx.view.put(b"early/" + key, None)
-    elif tag == _PLANT:
-        planted_faults.forget(ctx.view, key)
+    tag, subject = due[: -keys.ID_BYTES], due[-keys.ID_BYTES :]
+    if tag == keys.DUE_EARLY:
+        ctx.view.put(keys.early(subject), None)
+    elif tag == keys.DUE_PLANT:
+        planted_faults.forget(ctx.view, subject)
     elif tag in _TAGGED:
-        _TAGGED[tag](ctx, key)
+        _TAGGED[tag](ctx, subject)
     elif (entry := ctx.entry(due)) is not None:
         _move_on(ctx, entry)
 

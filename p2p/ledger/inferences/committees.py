@@ -18,6 +18,7 @@ from p2p.ledger.money.outcomes import disagree, refund, stand, unconfirmed
 from p2p.ledger.participants.eligibility import checking_lots, checking_lots_on
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.windows import MAX_DRAWS
+from p2p.ledger.state import keys
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.verification.duty import draw_validators, is_sampled
@@ -90,7 +91,7 @@ def _open(ctx: Context, entry: InferenceEntry, status: Status) -> bool:
     panel = Panel(ctx.height, beacon, members, ctx.height + max(ctx.genesis.validation_window, 1))
     ctx.save(entry.changed(status=status.value, panels=(*inference.panels, panel)))
     for member in members:
-        ctx.view.add_id(b"duty/" + member, entry.id)
+        ctx.view.add_id(keys.duties(member), entry.id)
     ctx.view.add_due(panel.closes, entry.id)
     return True
 
@@ -117,7 +118,7 @@ def _reveal(ctx: Context, entry: InferenceEntry, panel: Panel) -> None:
 def _close(ctx: Context, entry: InferenceEntry, panel: Panel) -> None:
     """A committee's work is over: open a dispute, ask a fresh committee, or decide."""
     for node in panel.members:
-        ctx.view.remove_id(b"duty/" + node, entry.id)
+        ctx.view.remove_id(keys.duties(node), entry.id)
     validator_conduct.count_duties(ctx, panel)
     if not entry.inference.dispute_height:
         if not all(verdict.valid for verdict in panel.judged):

@@ -14,6 +14,7 @@ from p2p.base.codec import encode, load, unpack
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.types import STANDS, PlantCommit, PlantReveal, Record, Status, plant_commitment
 from p2p.ledger.rules.context import Context
+from p2p.ledger.state import keys
 from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.ledger.state.records import FaultCount, PlantSeen
 from p2p.ledger.state.view import View
@@ -32,19 +33,19 @@ def apply_plant_commit(ctx: Context, sender: bytes, record: Record) -> None:
         raise RemoteProtocolError("an executor commits in its own batch only", field="executor")
     if _seen(ctx.view, commit.commitment) is not None:
         raise RemoteProtocolError("this commitment is open already; use another salt", field="commitment")
-    if len(ctx.view.ids(b"plants/" + sender)) >= MAX_OPEN:
+    if len(ctx.view.ids(keys.plants_of(sender))) >= MAX_OPEN:
         raise RemoteProtocolError(f"at most {MAX_OPEN} commitments may be open", field="executor")
-    ctx.view.put(_key(commit.commitment), encode(PlantSeen(sender, ctx.height)))
-    ctx.view.add_id(b"plants/" + sender, commit.commitment)
-    ctx.view.add_due(ctx.height + LIFETIME, b"plant:" + commit.commitment)
+    ctx.view.put(keys.plant(commit.commitment), encode(PlantSeen(sender, ctx.height)))
+    ctx.view.add_id(keys.plants_of(sender), commit.commitment)
+    ctx.view.add_due(ctx.height + LIFETIME, keys.DUE_PLANT + commit.commitment)
 
 
 def forget(view: View, commitment: bytes) -> None:
     """Remove a commitment that was revealed or whose time is over."""
     seen = _seen(view, commitment)
     if seen is not None:
-        view.remove_id(b"plants/" + seen.executor, commitment)
-        view.put(_key(commitment), None)
+        view.remove_id(keys.plants_of(seen.executor), commitment)
+        view.put(keys.plant(commitment), None)
 
 
 def apply_plant_reveal(ctx: Context, sender: bytes, record: Record) -> None:
@@ -91,9 +92,5 @@ def _count(view: View, fault: str, entry: InferenceEntry) -> None:
 
 
 def _seen(view: View, commitment: bytes) -> PlantSeen | None:
-    raw = view.get(_key(commitment))
+    raw = view.get(keys.plant(commitment))
     return load(PlantSeen, raw) if raw is not None else None
-
-
-def _key(commitment: bytes) -> bytes:
-    return b"plant/" + commitment
