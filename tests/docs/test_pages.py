@@ -107,5 +107,26 @@ def test_a_command_that_does_not_exist_is_found(text: str, why: str) -> None:
     assert complaint(text.split()) == why
 
 
+FILE = re.compile(r"(?<![\w/.~-])((?:[a-z_]+/)+[\w.-]+\.(?:py|md|json|toml|sh|cbor))\b")
+ROOTS = (ROOT, ROOT / "p2p", ROOT / "docs")
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_files_that_are_named_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```|\]\([^)]*\)", "", page.read_text(), flags=re.M | re.S)
+    missing = [name for name in FILE.findall(text) if not any((root / name).exists() for root in (*ROOTS, page.parent))]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", [p for p in GUIDES if re.match(r"\d{3}-", p.name)], ids=name_of)
+def test_decision_records_have_one_form(page: Path) -> None:
+    parts = re.findall(r"^\*\*(\w+)\.?\*\*", page.read_text(), re.M)
+    wanted = ["Status", "Context", "Options", "Choice", "Consequences"]
+    if "Replaced by decision" in page.read_text():
+        wanted.remove("Options")
+    assert [part for part in parts if part in wanted] == wanted
+    assert f"({page.name})" in (page.parent / "README.md").read_text(), "the index lists it"
+
+
 def test_the_front_page_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
