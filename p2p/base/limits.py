@@ -111,6 +111,7 @@ MAX_PRUNE_BACKOFF_S: Final = 60
 MAX_DHT_MESSAGE: Final = 64 * KIB
 MAX_DHT_PEERS: Final = 21  # named in one answer: a bucket's twenty, and who was asked for
 MAX_PEER_RECORD: Final = KIB  # of what a peer signs about itself: its key, its addresses; a longer one is passed over
+IGNORED_COSTS: Final = 4  # times its CPU that a gossip message counts which is ignored: it gave nobody anything
 MAX_OWED_MS: Final = 4000  # of CPU beyond its share, after which a stranger's connection ends
 MAX_HEARSAY_PER_SOURCE: Final = 128  # peers in the book that are known from one other peer only
 MAX_BOOK_FILE: Final = 256 * KIB
