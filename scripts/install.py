@@ -83,8 +83,8 @@ class Pip:
         elif line.startswith("Collecting "):
             self.collected += 1
             self.now = line.split()[1]
-        elif re.match(r"\s*Building wheel", line):
-            self.now = line.strip().lower()
+        elif re.match(r"\s*(Building wheel|Installing build|Getting requirements|Preparing|Obtaining)", line):
+            self.now = line.strip().lower()[:60]
         elif line.startswith("Installing collected packages:"):
             self.installing = line.count(",") + 1
             self.now = "unpacking"
