@@ -31,14 +31,14 @@ class AccountTransactions:
         """Check it, keep it. The transaction to say now, and the answer as plain data: taken, not yet on chain. Raises FolkmootError naming the
         field. An order that is here already is taken again and not said (`due` does): else whoever hands it in decides how much we say."""
         chain, raw = self._chain, pack_operation(signed)
-        new = not chain.mempool.known(raw)
+        new = not chain.pool.mempool.known(raw)
         if new:
-            if chain.operation_waits(signed.op.account, signed.op.nonce):
+            if chain.pool.operation_waits(signed.op.account, signed.op.nonce):
                 raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits")
             if len(self._taken) >= MEMPOOL_ORDERS:
                 raise Overloaded("too many orders wait for the chain; try another peer", field="transaction")
             try:
-                chain.add_tx(raw)
+                chain.pool.add(raw)
             except Overloaded:
                 raise
             except FolkmootError as error:
@@ -62,7 +62,7 @@ class AccountTransactions:
     def due(self) -> list[bytes]:
         """Those to be said again: they were taken here and still wait. What ended is forgotten."""
         height, found = self._chain.height(), []
-        self._taken = {raw: said for raw, said in self._taken.items() if self._chain.mempool.known(raw)}
+        self._taken = {raw: said for raw, said in self._taken.items() if self._chain.pool.mempool.known(raw)}
         for raw, said in self._taken.items():
             if height - said >= REPEAT_HEIGHTS:
                 self._taken[raw] = height
@@ -71,7 +71,7 @@ class AccountTransactions:
 
     def fate(self, op_id: bytes) -> dict[str, Any]:
         """What became of an order, whoever took it. state 'unknown': this peer has not heard of it, or it is long ago."""
-        found = self._chain.fates.find(op_id)
+        found = self._chain.pool.fates.find(op_id)
         if found is None:
             return {"op_id": op_id.hex(), "state": "unknown", "height": self._chain.height(), "code": "", "field": "", "reason": ""}
         return {

@@ -28,7 +28,6 @@ from p2p.base.types import (
 )
 from p2p.chain.proofs.serving import prove_serving
 from p2p.chain.proofs.state import epoch_key, key_of
-from p2p.chain.sync_server import light_block
 from p2p.ledger.transactions import read
 
 if TYPE_CHECKING:
@@ -67,12 +66,12 @@ class Queries:
             "inference": self._inference,
             "block": self._block,
             "light": self._light,
-            "verification": lambda _: self._chain.verification_view(),
-            "governance": lambda _: self._chain.governance_view(),
+            "verification": lambda _: self._chain.answers.verification(),
+            "governance": lambda _: self._chain.answers.governance(),
             "payload": self._payload,
-            "prices": lambda _: self._chain.prices_view(),
+            "prices": lambda _: self._chain.answers.prices(),
             "earnings": self._earnings,
-            "sprint": lambda _: self._chain.sprint_view(),
+            "sprint": lambda _: self._chain.answers.sprint(),
             "prove": self._prove,
             "serving": self._serving,
             "transaction": lambda request: fate(_hex(request, "id")),
@@ -96,25 +95,25 @@ class Queries:
 
     def _account(self, request: dict[str, Any]) -> dict[str, Any]:
         """since: names the height after which notices are wanted; all that are kept when left out."""
-        return self._chain.account_view(_hex(request, "account"), _number(request, "since", 0))
+        return self._chain.answers.account(_hex(request, "account"), _number(request, "since", 0))
 
     def _tip(self, request: dict[str, Any]) -> dict[str, Any]:
         """What a client wants to know before it signs, in one answer (p2p/wire/answers.py, Tip)."""
         top, model = self._chain.height(), request.get("model")
-        view = self._chain.account_view(_hex(request, "account"), _number(request, "since", 0))
-        found = light_block(self._chain, top) if top else None
+        view = self._chain.answers.account(_hex(request, "account"), _number(request, "since", 0))
+        found = self._chain.blocks.light_block(top) if top else None
         return {
             "height": top, "light": encode(found).hex() if found else None,
-            "price_micro": self._chain.price_micro(model) if isinstance(model, str) and len(model) <= MAX_MODEL_NAME else None,
+            "price_micro": self._chain.reader.price_micro(model) if isinstance(model, str) and len(model) <= MAX_MODEL_NAME else None,
             **{name: view[name] for name in ("next_nonce", "balance_micro", "notices")},
         }
 
     def _earnings(self, request: dict[str, Any]) -> dict[str, Any]:
         """One page of a participant's epoch, from inference number `start` on."""
-        return self._chain.earnings_view(_number(request, "epoch", None), _hex(request, "node"), _number(request, "start", 0))
+        return self._chain.answers.earnings(_number(request, "epoch", None), _hex(request, "node"), _number(request, "start", 0))
 
     def _inference(self, request: dict[str, Any]) -> dict[str, Any]:
-        found = self._chain.inference_view(_hex(request, "id"))
+        found = self._chain.answers.inference(_hex(request, "id"))
         if found is None:
             raise InvalidRequest("the chain has no such inference (yet)", field="id", code="not_found")
         return found
@@ -122,7 +121,7 @@ class Queries:
     def _payload(self, request: dict[str, Any]) -> dict[str, Any]:
         """What is needed to check one answer again, hexadecimal CBOR; only for this peer's owner: it holds the prompt."""
         inference_id = _hex(request, "id")
-        payload, claim = self._chain.payload(inference_id), self._chain.claim(inference_id)
+        payload, claim = self._chain.payloads.read(inference_id), self._chain.reader.claim(inference_id)
         if payload is None:
             raise InvalidRequest(
                 "the payload is not here; agent, executor and drawn validators have it until the inference leaves the state", field="id",
@@ -138,7 +137,7 @@ class Queries:
     def _light(self, request: dict[str, Any]) -> dict[str, Any]:
         """What a light client needs of one block, as hexadecimal CBOR of a LightBlock."""
         height = _height(request)
-        found = light_block(self._chain, height)
+        found = self._chain.blocks.light_block(height)
         if found is None:
             raise InvalidRequest(f"no block {height}; the top is {self._chain.height()}", field="height", code="not_found")
         return {"height": height, "light": encode(found).hex()}
@@ -148,8 +147,8 @@ class Queries:
         the state: the sums of its epoch, and the way from its record to their root."""
         kind, id_ = request.get("kind"), _hex(request, "id")
         key = key_of(kind if isinstance(kind, str) else "", id_)
-        left = self._chain.proved_left(id_) if kind == "inference" else None
-        value, proof = self._chain.proved(epoch_key(left.epoch) if left else key)
+        left = self._chain.answers.left_proof(id_) if kind == "inference" else None
+        value, proof = self._chain.state.prove(epoch_key(left.epoch) if left else key)
         return {
             "height": self._chain.height(), "value": None if value is None else value.hex(), "proof": encode(proof).hex(),
             "left": encode(left).hex() if left else None,
@@ -160,12 +159,12 @@ class Queries:
         model = request.get("model")
         if not isinstance(model, str) or len(model) > MAX_MODEL_NAME:
             raise InvalidRequest("a model's name is wanted", field="model")
-        proof = prove_serving(self._chain.proved, self._chain.height(), model, _number(request, "height", None))
+        proof = prove_serving(self._chain.state.prove, self._chain.height(), model, _number(request, "height", None))
         return {"height": proof.height, "proof": encode(proof).hex()}
 
     def _block(self, request: dict[str, Any]) -> dict[str, Any]:
         height = _height(request)
-        found = self._chain.block(height)
+        found = self._chain.blocks.block(height)
         if found is None:
             raise InvalidRequest(f"no block {height}; the top is {self._chain.height()}", field="height", code="not_found")
         block, certificate = found
@@ -176,7 +175,7 @@ class Queries:
             "beacon": header.beacon.hex(), "txs": len(block.txs), "signatures": len(certificate.signatures),
             "records": [row for raw in block.txs for row in _records(raw)],
             "refused": [
-                {"sender": r.sender.hex(), "index": r.index, "code": r.code, "field": r.field} for r in self._chain.receipts(height)
+                {"sender": r.sender.hex(), "index": r.index, "code": r.code, "field": r.field} for r in self._chain.blocks.receipts(height)
             ],
         }
 

@@ -100,20 +100,20 @@ class Agent:
         check_prompt(ask.prompt, request.prompt_hash)
         if not request.may_be_started_by(self.key.public):
             raise InvalidRequest("the request names another agent; ask that one, or sign one for this peer", field="agent")
-        if not self.chain.is_registered(self.key.public):
+        if not self.chain.reader.is_registered(self.key.public):
             raise Unavailable("this peer is not registered: ask another, or register it", field="agent")
-        if (until := self.chain.suspended(self.key.public)) > 0:
+        if (until := self.chain.reader.suspended(self.key.public)) > 0:
             raise Unavailable(f"this peer may start no inference until height {until}; ask another", field="agent")
         if not height - BEACON_MAX_AGE <= request.draw_height <= height:
             raise InvalidRequest(
                 f"the draw is to be of height {request.draw_height}, this chain is at {height}; sign the newest, at most {BEACON_MAX_AGE} behind",
                 field="draw_height",
             )
-        self.chain.check_request(signed)
-        beacon = self.chain.beacon_at(request.draw_height)
+        self.chain.reservations.check_new(signed)
+        beacon = self.chain.reader.beacon_at(request.draw_height)
         if beacon is None:
             raise Unavailable("this peer has no beacon yet; it is still joining", field="draw_height")
-        serving = self.chain.serving_at(request.model, request.draw_height)
+        serving = self.chain.reader.serving_at(request.model, request.draw_height)
         drawn = draw_executors(beacon, signed.inference_id, serving, self.key.public, MAX_CANDIDATES)
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
@@ -121,7 +121,7 @@ class Agent:
         # Start, output and the copy of the finish: what is started here can be confirmed here
         with self.bandwidth.hold(request.account, most, height) as taken, self.outbox.hold(3) as room:
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
-            self.chain.reserve(signed)
+            self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(client), taken, room)
             await session.reader.show(Accepted(signed.inference_id, self.key.public, beacon, drawn))
             await self._execute(session, drawn)
@@ -258,4 +258,4 @@ class Agent:
     async def _keep(self, session: _Session, done: Done) -> None:
         """The payload: for committees that the executor does not answer, and so that this peer's owner can check it (`folkmoot verify`)."""
         payload = encode(Payload(session.ask.prompt, done.artifact))
-        await trio.to_thread.run_sync(self.chain.put_payload, bytes(done.finish.record.inference_id), payload)
+        await trio.to_thread.run_sync(self.chain.payloads.put, bytes(done.finish.record.inference_id), payload)

@@ -23,7 +23,7 @@ class CaseLog:
 
     def look(self) -> None:
         """After each height."""
-        open_now = self.chain.open_cases(self.node)
+        open_now = self.chain.reader.open_cases(self.node)
         for case in open_now:
             if case["id"] not in self._told and not case["appealed"]:
                 log.warning(

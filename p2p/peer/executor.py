@@ -68,8 +68,8 @@ PREFIX_DEFICIT = 1.0  # nats: kernels and stacks differ by a tenth; a token that
 class PayloadStore(Protocol):
     """Where payloads wait for validators."""
 
-    def put_payload(self, inference_id: bytes, payload: bytes) -> None: ...
-    def payload(self, inference_id: bytes) -> bytes | None: ...
+    def put(self, key: bytes, value: bytes) -> None: ...
+    def read(self, key: bytes) -> bytes | None: ...
 
 
 @dataclass(slots=True)
@@ -114,12 +114,12 @@ class Executor:
 
     def __post_init__(self) -> None:
         self.credit = Credit(
-            lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent), self._starter,
+            lambda signed: self.chain.reader.request_status(signed), lambda agent: self.chain.reader.has_weight(agent), self._starter,
         )
         self.start_first = StartFirst(self.chain, self.credit)
 
     def _starter(self, inference_id: bytes) -> bytes | None:
-        draw = self.chain.draw_of(inference_id)
+        draw = self.chain.reader.draw_of(inference_id)
         return draw.agent if draw is not None else None
 
     @property
@@ -147,7 +147,7 @@ class Executor:
                 whose = AGENTS_DOING if error.field in (self.bandwidth.who, "max_tokens") else ""  # its quota
                 await self._busy(stream, forward, whose + error.message)
                 return
-            spec = self.chain.model(request.model, request.draw_height)
+            spec = self.chain.reader.model(request.model, request.draw_height)
             assert spec is not None  # _check refused unknown models
             if unready := await self._unready(forward, spec):
                 await self._busy(stream, forward, unready)
@@ -176,7 +176,7 @@ class Executor:
             return "loading"
         if not await self.engine.health():
             return "the ML node does not answer"
-        if unfit := self._unfit(spec) or self.chain.stack_problem(self.key.public, spec.model, str(self.stack)):
+        if unfit := self._unfit(spec) or self.chain.reader.stack_problem(self.key.public, spec.model, str(self.stack)):
             return unfit
         if problem := self.credit.problem(forward.agent, forward.signed_request.request.account, self.chain.height()):
             return AGENTS_DOING + problem
@@ -203,20 +203,20 @@ class Executor:
         request = signed.request
         if peer_id(forward.agent) != peer:
             raise RemoteProtocolError("the stream belongs to another peer than the agent named", field="agent")
-        if not self.chain.may_start(forward.agent):
+        if not self.chain.reader.may_start(forward.agent):
             raise RemoteProtocolError(
                 "it cannot put a Start on chain: only participants may be agents; ask one of them", field="agent", penalty=0
             )
         if not request.may_be_started_by(forward.agent):
             raise RemoteProtocolError("the client asked another agent", field="agent")
         beacon, drawn = self._draw(forward)
-        self.chain.check_request(signed, started_ok=True)
+        self.chain.reservations.check_forwarded(signed)
         check_prompt(forward.prompt, request.prompt_hash)
         if self.key.public not in drawn:
             raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
         if self.credit.was_begun(forward.agent, signed.inference_id):
             raise RemoteProtocolError("this request was begun here and came to nothing", field="inference_id", penalty=0)
-        if signed.inference_id in self.places or self.payloads.payload(signed.inference_id) is not None:
+        if signed.inference_id in self.places or self.payloads.read(signed.inference_id) is not None:
             # two answers to one request: one of the two would be called a lie, for only one payload is kept
             raise RemoteProtocolError("this request is being answered here, or was", field="inference_id", penalty=0)
         return beacon, drawn
@@ -225,18 +225,18 @@ class Executor:
         """(beacon, who was drawn). A draw on chain holds until the deadline, so that the next executor can take over however long the one
         before was silent; one that is not there yet must be of a height from which a Start still comes in time."""
         signed, height = forward.signed_request, forward.signed_request.request.draw_height
-        known = self.chain.draw_of(signed.inference_id)
+        known = self.chain.reader.draw_of(signed.inference_id)
         if known is not None:
             if known.agent != forward.agent:
                 raise RemoteProtocolError("the chain has this request from another agent", field="agent", penalty=0)
             return known.beacon, known.candidates
         # the agent may be a few blocks ahead: one height more than ours is still honest, its beacon is just unknown here
-        beacon = self.chain.beacon_at(height)
+        beacon = self.chain.reader.beacon_at(height)
         if beacon is None:
             raise Unavailable(f"height {height} is not here yet", field="draw_height")
         if height + BEACON_MAX_AGE + HEIGHTS_APART < self.chain.height():
             raise RemoteProtocolError("the draw's beacon is too old", field="draw_height", penalty=0)
-        serving = self.chain.serving_at(signed.request.model, height)
+        serving = self.chain.reader.serving_at(signed.request.model, height)
         return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)
 
     async def _busy(self, stream: Stream, forward: Forward, reason: str) -> None:
@@ -357,7 +357,7 @@ class Executor:
         finish = SignedFinish(record, self.key.sign(Domain.FINISH, request.network, encode(record)))
         raw = artifact.to_bytes()
         # durable before it is claimed: a validator must be able to fetch what the root names
-        await trio.to_thread.run_sync(self.payloads.put_payload, bytes(inference_id), encode(Payload(prompt, raw)))
+        await trio.to_thread.run_sync(self.payloads.put, bytes(inference_id), encode(Payload(prompt, raw)))
         return finish, raw
 
     async def _look(

@@ -69,7 +69,7 @@ class Planter:
             return engine
         (_, fault), self._next = self._next, None
         salt = secrets.token_bytes(32)
-        self.chain.put_payload(_PLACE, encode([*self._open(), (inference_id, fault, salt, self.chain.height())]))
+        self.chain.payloads.put(_PLACE, encode([*self._open(), (inference_id, fault, salt, self.chain.height())]))
         self.outbox.put(RecordKind.PLANT_COMMIT, PlantCommit(self.key.public, plant_commitment(inference_id, fault, salt)))
         return self.faults[fault](engine, engine)
 
@@ -78,7 +78,7 @@ class Planter:
         self._next = bytes(signed.inference_id), random.choice(FAULTS)
 
     def _open(self) -> list[Plant]:
-        raw = self.chain.payload(_PLACE)
+        raw = self.chain.payloads.read(_PLACE)
         return load(list[Plant], raw) if raw else []
 
     async def run(self) -> None:
@@ -98,9 +98,9 @@ class Planter:
     def _may(self) -> bool:
         """The chain takes one plant per `plant_every` booked inferences of an epoch; one more would stand as cheating. So one at a time: of
         two that are open when an epoch ends, the second would be one too many for the next."""
-        found = self.chain.verification_view()["participants"]
+        found = self.chain.answers.verification()["participants"]
         mine = next((row for row in found if row["node"] == self.key.public.hex()), None)
-        every = self.chain.checks().plant_every
+        every = self.chain.reader.checks().plant_every
         return mine is not None and not self._open() and mine["plants"] * every <= mine["booked"]
 
     async def _plant(self) -> None:
@@ -112,7 +112,7 @@ class Planter:
         spec = AskSpec(
             f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text, Params(1000),
             question.max_tokens, genesis=self.chain.genesis, choose_executor=self.key.public, on_signed=self.mark,
-            max_price_micro=PRICE_FACTOR * (self.chain.price_micro(self.model) or 1), ground=self._ground(),
+            max_price_micro=PRICE_FACTOR * (self.chain.reader.price_micro(self.model) or 1), ground=self._ground(),
         )
         try:
             async with aclosing(ask_over(network, spec)) as events:
@@ -123,8 +123,8 @@ class Planter:
 
     def _ground(self) -> Ground:
         """What this peer's own chain says: no other peer's word is signed."""
-        facts, view = trusted(self.chain), self.chain.account_view(self.owner.public)
-        tip = Tip(facts.height, None, view["next_nonce"], view["balance_micro"], self.chain.price_micro(self.model), ())
+        facts, view = trusted(self.chain), self.chain.answers.account(self.owner.public)
+        tip = Tip(facts.height, None, view["next_nonce"], view["balance_micro"], self.chain.reader.price_micro(self.model), ())
         return Ground(facts.height, self.chain.beacon(), facts, tip)
 
     async def _reveal_all(self) -> None:
@@ -132,7 +132,7 @@ class Planter:
             await trio.sleep(REVEAL_EVERY_S)
             left = []
             for inference_id, fault, salt, height in self._open():
-                found = self.chain.inference_view(inference_id)
+                found = self.chain.answers.inference(inference_id)
                 status = found["status"] if found is not None else ""
                 undecided = (status in ENDED and status not in DECIDED) or (not status and self.chain.height() > height + LIFETIME)
                 if undecided or (found is not None and found.get("fault")):
@@ -142,4 +142,4 @@ class Planter:
                     self._revealed.add(inference_id)
                     self.outbox.put(RecordKind.PLANT_REVEAL, PlantReveal(inference_id, self.key.public, fault, salt))
             if len(left) != len(self._open()):
-                self.chain.put_payload(_PLACE, encode(left))
+                self.chain.payloads.put(_PLACE, encode(left))

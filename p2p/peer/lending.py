@@ -45,7 +45,7 @@ class Lending:
         """Until cancelled; returns where no ML node is configured. Raises ConfigError for settings that do not fit the registry."""
         if not self.wanted:
             return
-        words = await read_words(self.config, self.chain.model(self.config.model))
+        words = await read_words(self.config, self.chain.reader.model(self.config.model))
         if words is not None:
             self.executor.tokenizer_hash, self.executor.vocabulary = words
             self.validator.vocabulary = self.executor.vocabulary
@@ -57,7 +57,7 @@ class Lending:
 
     def _model(self) -> Wanted:
         """What the registry says of it now. Raises Unavailable where it has none such: this peer's chain may be behind."""
-        spec, vocabulary = self.chain.model(self.config.model), self.executor.vocabulary
+        spec, vocabulary = self.chain.reader.model(self.config.model), self.executor.vocabulary
         if spec is None:
             raise Unavailable(f"the network has no model {self.config.model!r}, as far as this peer has its chain", field="model")
         return Wanted(spec.model, spec.context_tokens, spec.vocabulary, vocabulary.text if vocabulary else None)

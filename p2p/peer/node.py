@@ -27,7 +27,6 @@ from p2p.chain.chain import Chain
 from p2p.chain.checkpoint import Anchor, parse_checkpoint
 from p2p.chain.queries import Queries
 from p2p.chain.sync_client import Catchup, serve_sync
-from p2p.chain.sync_server import base
 from p2p.chain.valued import Validators
 from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
@@ -83,7 +82,7 @@ class Node:
         self.key = Key.load(config.directory / "node.key")
         self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
         self.anchor = Anchor(parse_checkpoint(config.checkpoint) if config.checkpoint else None)
-        self.anchor.agree(self.chain.height(), self.chain.header)
+        self.anchor.agree(self.chain.height(), self.chain.blocks.header)
         self.sent = SentStore(self.chain.store)
         self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
         self.account_transactions = AccountTransactions(self.chain)
@@ -98,14 +97,14 @@ class Node:
         timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
         self.consensus = ConsensusEngine(
             key=self.key, network=genesis.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
-            clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
-            find_tx=self.chain.mempool.find, fetch=fetch_body(self._open),
+            clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.pool.has_txs,
+            find_tx=self.chain.pool.mempool.find, fetch=fetch_body(self._open),
         )
         waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
         self.agent = roles.agent(self.key, self.chain, self.outbox, self._open, *waits_s)
         self.agent.bandwidth = Bandwidth("account", config.account_limit)
         eos: frozenset[int] = frozenset()
-        self.executor = roles.executor(self.key, self.chain, self.outbox, self.chain, eos)
+        self.executor = roles.executor(self.key, self.chain, self.outbox, self.chain.payloads, eos)
         self.chain.on_refused_start = self.executor.credit.refused
         self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
         self.validator = roles.validator(self.key, genesis.network, self.chain, self.outbox, self._open, eos)
@@ -145,7 +144,7 @@ class Node:
     def _committed(self, block: Block, certificate: CommitCertificate) -> None:
         del certificate
         height = block.header.height
-        for one in self.chain.receipts(height):
+        for one in self.chain.blocks.receipts(height):
             if one.sender == self.key.public:
                 log.debug("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
         self._new_height.set()
@@ -166,10 +165,10 @@ class Node:
             return Outcome.REJECT
         match wrapped:
             case [int(), bytes(raw)]:
-                outcome = self.chain.hear_tx(raw)
+                outcome = self.chain.pool.hear(raw)
             case _:
                 return Outcome.REJECT
-        if outcome is Outcome.ACCEPT and self.chain.is_next(raw):
+        if outcome is Outcome.ACCEPT and self.chain.pool.is_next(raw):
             self.consensus.wake()
         return outcome
 
@@ -208,7 +207,7 @@ class Node:
                 await self._new_height.wait()
 
     async def _payload(self, stream: Stream, frame: PayloadWanted) -> None:
-        raw = self.chain.payload(frame.inference_id)
+        raw = self.chain.payloads.read(frame.inference_id)
         if raw is None or not await self._has_part(frame.inference_id, stream.peer):
             raise InvalidRequest("no such payload here", field="inference_id", code="not_found")
         await stream.send(pack_frame(stored_payload(raw)))
@@ -217,9 +216,9 @@ class Node:
         """Whether the chain gives this peer a part in it: then executor, agent and members of its committees all hand it on. A drawn validator
         may be a block ahead of us."""
         with trio.move_on_after(3):
-            while not self.chain.may_fetch(inference_id, peer):
+            while not self.chain.reader.may_fetch(inference_id, peer):
                 await self._new_height.wait()
-        return self.chain.may_fetch(inference_id, peer)
+        return self.chain.reader.may_fetch(inference_id, peer)
 
     async def _query(self, stream: Stream, frame: Query | SubmitTransaction) -> None:
         if isinstance(frame, SubmitTransaction):
@@ -237,11 +236,11 @@ class Node:
         is not registered no chain takes, so it keeps them to itself."""
         while True:
             height = self.chain.height()
-            due = self.outbox.due(self.chain.batch_nonce(self.key.public), height, may_send=self.chain.is_registered(self.key.public))
+            due = self.outbox.due(self.chain.reader.batch_nonce(self.key.public), height, may_send=self.chain.reader.is_registered(self.key.public))
             self.sent.keep(self.outbox.flight)  # before any of it leaves
             for raw in due:
                 try:
-                    self.chain.add_tx(raw)
+                    self.chain.pool.add(raw)
                 except FolkmootError as error:
                     log.debug("own batch not taken", reason=str(error))
             for raw in (*due, *self.account_transactions.due()):
@@ -309,8 +308,8 @@ class Node:
             "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.chain.genesis.network, "state": self.state,
             "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
             **(network.status() if network else {}),
-            "base": base(self.chain), "height": self.chain.height(),
-            "registered": self.chain.is_registered(self.key.public),
+            "base": self.chain.blocks.first_height(), "height": self.chain.height(),
+            "registered": self.chain.reader.is_registered(self.key.public),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
             "jobs": self.executor.jobs, "sprint": self.racer.status(), "consensus": self.consensus.status(),

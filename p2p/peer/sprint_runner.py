@@ -75,7 +75,7 @@ class SprintRunner:
 
     async def on_height(self, nursery: trio.Nursery) -> None:
         """Whatever the running sprint asks for at this height."""
-        race = self.chain.race(self.key.public, self.model)
+        race = self.chain.reader.race(self.key.public, self.model)
         if race is None:
             return
         height, times = self.chain.height(), race.heights
@@ -153,7 +153,7 @@ class SprintRunner:
     def _bind(self, epoch: int, finishes: tuple[SignedFinish, ...]) -> Kept:
         root = merkle.root([encode(finish) for finish in finishes])
         kept = Kept(SprintCommit(self.key.public, epoch, self.model, root, len(finishes)), finishes)
-        self.chain.put_payload(self._place(), encode(kept))
+        self.chain.payloads.put(self._place(), encode(kept))
         return kept
 
     def _commit(self, race: Race) -> None:
@@ -192,7 +192,7 @@ class SprintRunner:
 
     async def _drop(self, finishes: Iterable[SignedFinish]) -> None:
         """Answers that nobody will ask for."""
-        await trio.to_thread.run_sync(self.chain.drop_payloads, [finish.record.inference_id for finish in finishes])
+        await trio.to_thread.run_sync(self.chain.payloads.drop, [finish.record.inference_id for finish in finishes])
 
     def _kept(self, race: Race) -> Kept | None:
         """Of this race."""
@@ -200,7 +200,7 @@ class SprintRunner:
         return kept if kept and kept.commit.epoch == race.sprint.epoch else None
 
     def _latest(self) -> Kept | None:
-        if self._memory is None and (raw := self.chain.payload(self._place())) is not None:
+        if self._memory is None and (raw := self.chain.payloads.read(self._place())) is not None:
             self._memory = load(Kept, raw)
         return self._memory
 

@@ -62,8 +62,8 @@ def starts(chain: Chain, agent: Key, first: int, count: int) -> list[bytes]:
         signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
         records.append(Record(RecordKind.START, encode(StartRecord(signed, agent.public))))
         ids.append(bytes(signed.inference_id))
-    batch = Batch(VERSION, network, agent.public, chain.batch_nonce(agent.public) + 1, tuple(records))
-    chain.add_tx(encode(SignedBatch(batch, agent.sign(Domain.TX, network, encode(batch)))))
+    batch = Batch(VERSION, network, agent.public, chain.reader.batch_nonce(agent.public) + 1, tuple(records))
+    chain.pool.add(encode(SignedBatch(batch, agent.sign(Domain.TX, network, encode(batch)))))
     return ids
 
 
@@ -84,7 +84,7 @@ class Place:
     def grow(self, height: int) -> None:
         while self.whole.height() < height:
             grow(self.whole, self.whole.height() + 1)
-            found = self.whole.block(self.whole.height())
+            found = self.whole.blocks.block(self.whole.height())
             assert found is not None
             self.agents.finalize(*found, self.whole.priorities())
 
@@ -224,7 +224,7 @@ def _add(store: Store, left: list[Left]) -> None:
 def test_a_payload_and_its_verdicts_go_with_the_inference(place: Place) -> None:
     kept, gone = b"sprint/" + bytes(32), place.ids[7]
     for key in (kept, gone, b"plants"):
-        place.whole.put_payload(key, b"x")
+        place.whole.payloads.put(key, b"x")
     place.grow(2 * EPOCH - 1)
     assert place.whole.payload(gone) == b"x"
     place.until_left()
@@ -238,7 +238,7 @@ def test_what_the_chain_never_knew_goes_after_an_epoch_and_not_before(place: Pla
     stray, verdict = b"\x99" * 32, verdict_key(b"\x98" * 32, 7)
     place.grow(6)
     for key in (stray, verdict):
-        place.whole.put_payload(key, b"x")
+        place.whole.payloads.put(key, b"x")
     place.grow(6 + EPOCH)
     assert (place.whole.payload(stray), place.whole.payload(verdict)) == (b"x", b"x")
     place.grow(7 + EPOCH)
@@ -255,11 +255,11 @@ def test_a_payload_that_came_before_its_start_stays(place: Place) -> None:
         place.whole.height() + 2,
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
-    place.whole.put_payload(bytes(signed.inference_id), b"x")
+    place.whole.payloads.put(bytes(signed.inference_id), b"x")
     place.grow(8)
     record = Record(RecordKind.START, encode(StartRecord(signed, AGENT.public)))
-    batch = Batch(VERSION, network, AGENT.public, place.whole.batch_nonce(AGENT.public) + 1, (record,))
-    place.whole.add_tx(encode(SignedBatch(batch, AGENT.sign(Domain.TX, network, encode(batch)))))
+    batch = Batch(VERSION, network, AGENT.public, place.whole.reader.batch_nonce(AGENT.public) + 1, (record,))
+    place.whole.pool.add(encode(SignedBatch(batch, AGENT.sign(Domain.TX, network, encode(batch)))))
     place.grow(8 + 2 * EPOCH)
     assert place.whole.payload(bytes(signed.inference_id)) == b"x"
     assert len(place.whole.store.scan("payloads")) == 1, "and no mark"

@@ -103,7 +103,7 @@ def test_no_changed_byte_of_a_file_passes(place: Place) -> None:
     raw, genesis = file.read_bytes(), place.chain.genesis
     start = genesis_facts(genesis)
     check_state_proof(parse_state_proof(raw), start, genesis.network, now_ms())
-    top = place.chain.header(place.chain.height())
+    top = place.chain.blocks.header(place.chain.height())
     assert top is not None
     for at in range(len(raw)):
         for flip in (1, 0x80):
@@ -141,7 +141,7 @@ def test_the_way_goes_over_set_changes_or_begins_at_a_header_one_trusts(place: P
     short = replace(proof, way=proof.way[-1:])
     with pytest.raises(RemoteProtocolError, match="cannot be trusted"):
         check_state_proof(short, genesis_facts(place.chain.genesis), place.chain.genesis.network, now_ms())
-    known = place.chain.header(16)
+    known = place.chain.blocks.header(16)
     assert known is not None
     trusted = f"16:{known.block_id.hex()}"
     assert place.run("--check", str(file), "--trusted-header", trusted) == 3, "the way does not begin there"

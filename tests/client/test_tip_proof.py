@@ -122,7 +122,7 @@ async def test_an_older_height_is_a_true_one(peer: Liar, height: int) -> None:
     """A peer may show less than it has, before it knows the request: it cannot choose by it. Nobody takes a draw that is too old."""
     peer.says(height=height)
     signed, drawn = await prepare(peer.spec(), peer.question)
-    assert (signed.request.draw_height, drawn.beacon) == (height, peer.chain.beacon_at(height))
+    assert (signed.request.draw_height, drawn.beacon) == (height, peer.chain.reader.beacon_at(height))
 
 
 async def test_a_header_that_the_validators_did_not_sign_is_not_believed(peer: Liar) -> None:
@@ -281,7 +281,7 @@ async def test_what_it_will_cost_is_shown_before_it_is_signed(peer: Liar) -> Non
 async def test_a_price_is_proved_where_none_is_known(peer: Liar) -> None:
     prover = Prover(peer.chain.genesis, peer.question, PEER.peer_id)
     found = await prover.ground(CLIENT.public, MODEL)
-    assert await prover.price(found.facts, MODEL, found.height) == peer.chain.price_micro(MODEL)
+    assert await prover.price(found.facts, MODEL, found.height) == peer.chain.reader.price_micro(MODEL)
 
 
 @pytest.mark.parametrize("found", ["[]", "no", '{"m": true}', '{"m": -1}', '{"m": "7"}', "[" * 5000, ""])

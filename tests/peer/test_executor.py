@@ -52,6 +52,7 @@ class FakeChain:
     """Everything was drawn as DRAWN; payloads are kept."""
 
     kept: dict[bytes, bytes] = field(default_factory=dict)
+    reader = reservations = property(lambda self: self)
 
     def height(self) -> int:
         return 5
@@ -71,15 +72,15 @@ class FakeChain:
     def draw_of(self, inference_id: bytes) -> Draw:
         return Draw(AGENT.public, 5, BEACON, DRAWN)
 
-    def check_request(self, signed: SignedRequest, *, started_ok: bool = False) -> None: ...
+    def check_forwarded(self, signed: SignedRequest) -> None: ...
 
     def stack_problem(self, node: bytes, model: str, stack: str) -> str:
         return ""
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(bytes(key))
 
 

@@ -21,21 +21,25 @@ REQUEST = Request(VERSION, "n", OWNER.public, 1, "toy", bytes(32), Params(), 50,
 
 
 class FakeChain:
+    """Its parts are all this one object."""
+
+    payloads = answers = property(lambda self: self)
+
     def __init__(self) -> None:
         self.kept: dict[bytes, bytes] = {}
         self.found: dict[bytes, dict[str, Any]] = {}
         self.top = 7
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
 
     def height(self) -> int:
         return self.top
 
-    def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
+    def inference(self, inference_id: bytes) -> dict[str, Any] | None:
         return self.found.get(inference_id)
 
 
@@ -58,7 +62,7 @@ class Lab:
         self.engine: Any = FakeEngine()
 
     def open(self) -> list[Plant]:
-        raw = self.chain.payload(b"plants")
+        raw = self.chain.payloads.read(b"plants")
         return load(list[Plant], raw) if raw else []
 
 

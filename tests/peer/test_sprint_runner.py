@@ -52,6 +52,8 @@ class Gate(ToyEngine):
 class PeerChain:
     """One peer's chain: the lab's state, its own store."""
 
+    reader = payloads = property(lambda self: self)
+
     def __init__(self, lab: RaceLab) -> None:
         self.lab, self.kept = lab, dict[bytes, bytes]()
 
@@ -65,13 +67,13 @@ class PeerChain:
     def race(self, node: bytes, model: str) -> Race | None:
         return chain_sprint.race(self.lab.view, self.genesis, self.height(), node, model)
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def drop_payloads(self, keys: Iterable[bytes]) -> None:
+    def drop(self, keys: Iterable[bytes]) -> None:
         for key in keys:
             self.kept.pop(key, None)
 
@@ -174,7 +176,7 @@ class PayloadStream:
     async def send(self, data: bytes) -> None:
         frame = parse_frame(data)
         assert isinstance(frame, PayloadWanted)
-        raw = self.peer.chain.payload(frame.inference_id)
+        raw = self.peer.chain.payloads.read(frame.inference_id)
         missing = failure(FolkmootError("no such payload here", field="inference_id"))
         self.answer = pack_frame(stored_payload(raw) if raw else missing)
 

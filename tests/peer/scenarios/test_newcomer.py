@@ -62,18 +62,18 @@ class ChainLab(RaceLab):
     def block(self, count: int = 1) -> None:
         for _ in range(count):
             for raw in self._batches():
-                self.chain.add_tx(raw)
+                self.chain.pool.add(raw)
             self._decide()
-            refused = {receipt.sender for receipt in self.chain.receipts(self.chain.height())}
+            refused = {receipt.sender for receipt in self.chain.blocks.receipts(self.chain.height())}
             assert refused <= self.outboxes.keys(), "agent and executor both send the finish, and one comes second"
             self._look()
 
     def _batches(self) -> Iterator[bytes]:
         for sender, records in self.records.items():
-            batch = Batch(VERSION, self.network, sender, self.chain.batch_nonce(sender) + 1, tuple(records))
+            batch = Batch(VERSION, self.network, sender, self.chain.reader.batch_nonce(sender) + 1, tuple(records))
             yield encode(SignedBatch(batch, self.by_node[sender].sign(Domain.TX, self.network, encode(batch))))
         for node, outbox in self.outboxes.items():
-            yield from () if node in self.records else outbox.due(self.chain.batch_nonce(node), self.chain.height())
+            yield from () if node in self.records else outbox.due(self.chain.reader.batch_nonce(node), self.chain.height())
         self.records = {}
 
     def _decide(self) -> None:
@@ -141,7 +141,7 @@ class Wire:
     async def _execute(self, key: Key, stream: Any) -> None:
         frame = parse_frame(await stream.receive())
         assert isinstance(frame, Forward)
-        await Executor(key, self.lab.chain, self._outbox(key), self.lab.chain, frozenset({EOS}), ToyEngine(), WORDS).serve(stream, frame)
+        await Executor(key, self.lab.chain, self._outbox(key), self.lab.chain.payloads, frozenset({EOS}), ToyEngine(), WORDS).serve(stream, frame)
 
 
 async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ class Wires:
 
     def _executor(self, key: Key) -> Executor:
         outbox = self.lab.outboxes.setdefault(key.public, Outbox(key, self.lab.network))
-        return Executor(key, self.lab.chain, outbox, self.lab.chain, frozenset({EOS}), ToyEngine(), WORDS)
+        return Executor(key, self.lab.chain, outbox, self.lab.chain.payloads, frozenset({EOS}), ToyEngine(), WORDS)
 
     def request(self, account: Key, nonce: int, prompt_max: int = PROMPT_MAX) -> SignedRequest:
         lab = self.lab
@@ -62,9 +62,9 @@ class Wires:
     async def ask(self, signed: SignedRequest, agent: Key) -> None:
         """Its Start is on its way to the chain while the executor is asked."""
         lab, height = self.lab, self.lab.chain.height()
-        beacon = lab.chain.beacon_at(height)
+        beacon = lab.chain.reader.beacon_at(height)
         assert beacon is not None
-        drawn = draw_executors(beacon, signed.inference_id, lab.chain.serving_at("toy", height), agent.public, MAX_CANDIDATES)
+        drawn = draw_executors(beacon, signed.inference_id, lab.chain.reader.serving_at("toy", height), agent.public, MAX_CANDIDATES)
         lab.outboxes[agent.public].put(RecordKind.START, StartRecord(signed, agent.public))
         mine, theirs = pipe()
         theirs.peer = agent.peer_id
