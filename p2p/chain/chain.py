@@ -2,7 +2,7 @@
 
 `Chain` implements consensus' Application protocol and holds the parts that other rooms use: what the state says (`reader`), transactions on
 their way into a block (`pool`), requests taken here (`reservations`), decided blocks (`blocks`), payloads, and answers to queries.
-Executing a block is work in steps that nobody sees before `finalize`, so its driver may let other tasks run between two steps.
+Executing a block is resumable work that nobody sees before `finalize`, so its driver may let other tasks run in its pauses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from p2p.base.codec import encode, load
 from p2p.base.errors import ConfigError, FolkmootError, LocalProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.chain.answers import Answers
 from p2p.chain.execution import ExecutedBlock, begin, execute_block
 from p2p.chain.reader import Reader
@@ -108,8 +108,8 @@ class Chain:
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
         return self.pool.prepare(max_bytes)
 
-    def precheck(self, block: Block) -> Steps[None]:
-        """Open the transactions of a block that is to be validated: a step for each."""
+    def precheck(self, block: Block) -> Resumable[None]:
+        """Open the transactions of a block that is to be validated; pauses after each."""
         for raw in block.txs:
             self.pool.open_tx(raw)
             yield
@@ -118,7 +118,7 @@ class Chain:
         """Whether all transactions may be in a block on this state. Pure; never raises."""
         return len(self.pool.acceptable(block.txs)) == len(block.txs)
 
-    def execute(self, block: Block, priorities: bytes) -> Steps[None]:
+    def execute(self, block: Block, priorities: bytes) -> Resumable[None]:
         """Apply a decided block, on the side; `finalize` commits it. Raises LocalProtocolError for a block of another height."""
         if block.header.height != self.height() + 1:
             raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
@@ -132,7 +132,7 @@ class Chain:
         """Commit everything that a decided block makes, at once. Raises StorageError; then nothing is written."""
         made = self._executed
         if made is None or made.block is not block or made.priorities != priorities:
-            all_at_once(self.execute(block, priorities))
+            run_to_end(self.execute(block, priorities))
             made = self._executed
             assert made is not None
         header, view, effects = block.header, made.view, made.effects

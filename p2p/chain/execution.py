@@ -1,7 +1,7 @@
-"""What a block makes of the state below it. Law: it is worked out on the side, in steps, and nothing is written; the caller commits the whole
-of it in one transaction.
+"""What a block makes of the state below it. Law: it is worked out on the side, and nothing is written; the caller commits the whole of it in one
+transaction.
 
-A step ends after each record, each entry that is due at the end of the block, and each part of the tree, so other tasks may run in between.
+It is resumable work: it may pause after each record, each entry that is due at the end of the block, and each part of the tree.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import Batch as RecordBatch
 from p2p.base.types import Record, RecordKind, StartRecord
 from p2p.chain.state import Tip
@@ -26,7 +26,7 @@ from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block
 from p2p.ledger.apply_operation import carry_out
 from p2p.ledger.apply_record import apply_record
-from p2p.ledger.end_of_block import end_of_block_steps
+from p2p.ledger.end_of_block import end_of_block_resumably
 from p2p.ledger.genesis import first_state
 from p2p.ledger.inferences.pruning import Left
 from p2p.ledger.participants.validator_sets import members, rotate
@@ -69,7 +69,7 @@ def begin(store: Store, genesis: Genesis) -> Tip:
     """Write the state that the genesis describes; the tip at height 0."""
     view, batch = View(lambda key: None), Batch()
     first_state(view, genesis, genesis.hash)
-    app_hash = all_at_once(seal(store, genesis, view, 0, batch))
+    app_hash = run_to_end(seal(store, genesis, view, 0, batch))
     tip = Tip(0, app_hash, NO_BLOCK, genesis.hash, genesis.time_ms, None)
     batch.put("meta", b"genesis", encode(genesis))
     batch.put("meta", b"tip", encode(tip))
@@ -80,7 +80,7 @@ def begin(store: Store, genesis: Genesis) -> Tip:
 
 def execute_block(
     store: Store, genesis: Genesis, block: Block, priorities: bytes, find: Callable[[bytes], Transaction | None]
-) -> Steps[ExecutedBlock]:
+) -> Resumable[ExecutedBlock]:
     """Apply a decided block to the stored state. find: a transaction that is known already, by its bytes."""
     view, batch = View(lambda key: store.read("state", key)), Batch()
     effects = yield from apply_block(view, genesis, block, find)
@@ -92,7 +92,7 @@ def execute_block(
     return ExecutedBlock(block, priorities, view, effects, batch, app_hash)
 
 
-def apply_block(view: View, genesis: Genesis, block: Block, find: Callable[[bytes], Transaction | None]) -> Steps[Effects]:
+def apply_block(view: View, genesis: Genesis, block: Block, find: Callable[[bytes], Transaction | None]) -> Resumable[Effects]:
     """Carry out all transactions of a block on `view`, then the end of the block."""
     height, effects = block.header.height, Effects()
     for raw in block.txs:
@@ -109,7 +109,7 @@ def apply_block(view: View, genesis: Genesis, block: Block, find: Callable[[byte
             starts = (inference_of_start(record) for record in tx.batch.records if record.kind is RecordKind.START)
             effects.refused_starts.extend((tx.batch.sender, started, "sender") for started in starts if started is not None)
             yield
-    effects.left = yield from end_of_block_steps(view, genesis, height, block.header.beacon)
+    effects.left = yield from end_of_block_resumably(view, genesis, height, block.header.beacon)
     rotate(view, genesis, height, [offender(raw) for raw in block.evidence])
     return effects
 
@@ -159,13 +159,13 @@ def inference_of_start(record: Record) -> bytes | None:
         return None
 
 
-def seal(store: Store, genesis: Genesis, view: View, height: int, batch: Batch) -> Steps[bytes]:
+def seal(store: Store, genesis: Genesis, view: View, height: int, batch: Batch) -> Resumable[bytes]:
     """Put the changes of state and tree into `batch`; the app hash after `height`. At an epoch's end a snapshot is kept as well."""
     changed: dict[bytes, bytes | None] = {}
     for key in view.keys_put():
         changed[key] = view.get(key)
         yield
-    root, pages = yield from tree.update_steps(lambda position: store.read("tree", position), changed)
+    root, pages = yield from tree.update_resumably(lambda position: store.read("tree", position), changed)
     for database, changes in (("state", changed), ("tree", pages)):
         for key, value in changes.items():
             batch.put(database, key, value)

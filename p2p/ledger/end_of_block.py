@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.base.genesis import Genesis
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import Status
 from p2p.ledger import governance
 from p2p.ledger.conduct import executor_conduct as standing
@@ -28,10 +28,10 @@ _AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.val
 
 def end_of_block(view: View, genesis: Genesis, height: int, beacon: bytes) -> tuple[Left, ...]:
     """After the records of block `height`: keep its beacon, act on what is due, end the epoch at its last height. Returns what left the state."""
-    return all_at_once(end_of_block_steps(view, genesis, height, beacon))
+    return run_to_end(end_of_block_resumably(view, genesis, height, beacon))
 
 
-def end_of_block_steps(view: View, genesis: Genesis, height: int, beacon: bytes) -> Steps[tuple[Left, ...]]:
+def end_of_block_resumably(view: View, genesis: Genesis, height: int, beacon: bytes) -> Resumable[tuple[Left, ...]]:
     """`end_of_block`: a step for each id that is due, then one for each thing that a height does."""
     view.put(b"beacon/" + height.to_bytes(8, "big"), beacon)
     if height > BEACONS_KEPT:

@@ -200,7 +200,7 @@ async def test_one_request_has_one_answer_however_often_it_is_handed_over() -> N
     _, later = await served(who, forward(signed))
     assert isinstance(later, RemoteProtocolError), "nor later, nor after a restart"
     assert {error.penalty for error in (*errors, later) if isinstance(error, RemoteProtocolError)} == {0}, "its client may have asked two agents"
-    kept = unpack(Payload, who.payloads.payload(signed.inference_id) or b"")
+    kept = unpack(Payload, who.payloads.read(signed.inference_id) or b"")
     assert artifacts.parse(kept.artifact).root() == done[0].finish.record.artifact_root
 
 

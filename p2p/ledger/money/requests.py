@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2p.base.errors import InvalidRequest
+from p2p.base.errors import InvalidRequest, unsupported_version
 from p2p.base.genesis import Genesis, ModelSpec
 from p2p.base.limits import DEADLINE_MAX_AHEAD, MAX_OUTPUT_TOKENS
 from p2p.base.sampling_params import check_params
@@ -29,7 +29,7 @@ def check_request(
     """
     request = signed.request
     if request.version != VERSION:
-        raise InvalidRequest(f"version {request.version} is not spoken here; use {VERSION}", field="version")
+        raise InvalidRequest(unsupported_version("protocol", request.version, VERSION), field="version")
     if request.network != genesis.network:
         raise InvalidRequest(f"this is network {genesis.network}", field="network")
     if request.account == SPRINT_ACCOUNT:

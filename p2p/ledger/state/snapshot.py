@@ -14,7 +14,7 @@ from msgspec import Meta
 from p2p.base.codec import Message, encode, unpack
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.limits import MAX_CHUNK_ITEMS
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.base.types import U64
 from p2p.ledger.state import tree
 
@@ -42,7 +42,7 @@ def digits_of(chunks: Sequence[bytes]) -> int:
     return (len(chunks).bit_length() - 1) // tree.LEVELS
 
 
-def make_chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Steps[tuple[list[bytes], list[bytes]]]:
+def make_chunks(pairs: Iterable[tuple[bytes, bytes]]) -> Resumable[tuple[list[bytes], list[bytes]]]:
     """Pairs in key order, by subtree: the chunks' bytes, and the slots that stand for them. A step for each pair, then for each chunk."""
     rows: list[tuple[tree.Leaf, list[bytes]]] = []
     for key, value in pairs:

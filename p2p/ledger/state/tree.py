@@ -24,7 +24,7 @@ from hashlib import sha256
 
 from p2p.base.errors import LocalProtocolError
 from p2p.base.keys import digest
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 
 EMPTY = sha256(b"\x12").digest()
 ROOT = b"/"
@@ -72,10 +72,10 @@ def leaf_of(key: bytes, value: bytes | None) -> Leaf:
 def update(read: Read, changes: Mapping[bytes, bytes | None]) -> tuple[bytes, dict[bytes, bytes | None]]:
     """The root after `changes` (key -> value, None deletes), and what becomes of the pages: position -> page, None deletes.
     Each page that a change touches is read and hashed once. Raises LocalProtocolError when a page is missing."""
-    return all_at_once(update_steps(read, changes))
+    return run_to_end(update_resumably(read, changes))
 
 
-def update_steps(read: Read, changes: Mapping[bytes, bytes | None]) -> Steps[tuple[bytes, dict[bytes, bytes | None]]]:
+def update_resumably(read: Read, changes: Mapping[bytes, bytes | None]) -> Resumable[tuple[bytes, dict[bytes, bytes | None]]]:
     """`update`: a step for each change's leaf, then one for each sixteenth of the tree."""
     writes: dict[bytes, bytes | None] = {}
     leaves: list[Leaf] = []

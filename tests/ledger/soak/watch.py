@@ -12,7 +12,7 @@ import p2p.chain.execution
 from p2p.base.codec import encode, load
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.base.types import STANDS, Record, Status
 from p2p.chain.chain import Chain
 from p2p.chain.execution import seal
@@ -131,15 +131,16 @@ class Watch:
 
 def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Chain:
     """The real chain with its store; each block and each record that it applies is watched as well."""
-    store = Store(folder / "data")
+    mine = Store(folder / "data")
 
-    def watched_seal(store: Store, genesis: Genesis, view: View, height: int, batch: Batch) -> Steps[bytes]:
-        watch.block(view, genesis, height)
+    def watched_seal(store: Store, genesis: Genesis, view: View, height: int, batch: Batch) -> Resumable[bytes]:
+        if store is mine:
+            watch.block(view, genesis, height)
         return (yield from seal(store, genesis, view, height, batch))
 
     p2p.chain.execution.apply_record = watch.apply
     p2p.chain.execution.seal = watched_seal
-    return Chain(store, GuardStore(store, folder / "used"), genesis)
+    return Chain(mine, GuardStore(mine, folder / "used"), genesis)
 
 
 def _bond(inference: Inference) -> int:
