@@ -41,10 +41,10 @@ class Answers:
         }
 
     def prices(self) -> dict[str, Any]:
-        return {"height": self._state.height(), "prices": views.prices_view(self._state.view(), self._state.genesis)}
+        return {"height": self._state.height(), "prices": views.prices_view(self._state.context())}
 
     def earnings(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
-        return {"height": self._state.height(), **statement(self._state.view(), self._state.genesis, epoch, node, start)}
+        return {"height": self._state.height(), **statement(self._state.context(), epoch, node, start)}
 
     def inference(self, inference_id: bytes) -> dict[str, Any] | None:
         """Also one that left the state, where this peer keeps its record. left_epoch: the epoch it ended in; None: it did not leave."""

@@ -30,6 +30,7 @@ from p2p.ledger.end_of_block import end_of_block_resumably
 from p2p.ledger.genesis import first_state
 from p2p.ledger.inferences.pruning import Left
 from p2p.ledger.participants.validator_sets import members, rotate
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.state import tree
 from p2p.ledger.state.records import Receipt
@@ -94,48 +95,48 @@ def execute_block(
 
 def apply_block(view: View, genesis: Genesis, block: Block, find: Callable[[bytes], Transaction | None]) -> Resumable[Effects]:
     """Carry out all transactions of a block on `view`, then the end of the block."""
-    height, effects = block.header.height, Effects()
+    ctx, effects = Context(view, genesis, block.header.height), Effects()
     for raw in block.txs:
         tx = find(raw) or parse(genesis, raw)
         if isinstance(tx, SignedOp):
-            _apply_operation(view, genesis, height, tx, effects)
+            _apply_operation(ctx, tx, effects)
             yield
         elif _count_batch(view, tx.batch):
             for index, record in enumerate(tx.batch.records):
-                _apply_record(view, genesis, height, tx.batch.sender, index, record, effects)
+                _apply_record(ctx, tx.batch.sender, index, record, effects)
                 yield
         else:
             effects.receipts.append(Receipt(tx.batch.sender, 0, "sender_gone", "sender"))
             starts = (inference_of_start(record) for record in tx.batch.records if record.kind is RecordKind.START)
             effects.refused_starts.extend((tx.batch.sender, started, "sender") for started in starts if started is not None)
             yield
-    effects.left = yield from end_of_block_resumably(view, genesis, height, block.header.beacon)
-    rotate(view, genesis, height, [offender(raw) for raw in block.evidence])
+    effects.left = yield from end_of_block_resumably(ctx, block.header.beacon)
+    rotate(ctx, [offender(raw) for raw in block.evidence])
     return effects
 
 
-def _apply_operation(view: View, genesis: Genesis, height: int, signed: SignedOp, effects: Effects) -> None:
-    error = try_operation(view, genesis, height, signed)
+def _apply_operation(ctx: Context, signed: SignedOp, effects: Effects) -> None:
+    error = try_operation(ctx, signed)
     if error is not None:
         effects.receipts.append(Receipt(signed.op.account, 0, error.code[:96], error.field[:96]))
-    effects.fates.append((signed.op_id, fate_of(height, error)))
+    effects.fates.append((signed.op_id, fate_of(ctx.height, error)))
 
 
-def _apply_record(view: View, genesis: Genesis, height: int, sender: bytes, index: int, record: Record, effects: Effects) -> None:
+def _apply_record(ctx: Context, sender: bytes, index: int, record: Record, effects: Effects) -> None:
     try:
-        apply_record(view, genesis, height, sender, record)
+        apply_record(ctx, sender, record)
         if record.kind is RecordKind.OP:  # one that is refused here may still be carried out by itself
-            effects.fates.append((unpack(SignedOp, record.body).op_id, fate_of(height, None)))
+            effects.fates.append((unpack(SignedOp, record.body).op_id, fate_of(ctx.height, None)))
     except FolkmootError as error:
         effects.receipts.append(Receipt(sender, index, error.code[:96], error.field[:96]))
         if record.kind is RecordKind.START and (started := inference_of_start(record)) is not None:
             effects.refused_starts.append((sender, started, error.field))
 
 
-def try_operation(view: View, genesis: Genesis, height: int, signed: SignedOp) -> FolkmootError | None:
-    """Carry out an account's transaction in the block of `height`. The error where that is refused; then `view` is as before."""
+def try_operation(ctx: Context, signed: SignedOp) -> FolkmootError | None:
+    """Carry out an account's transaction in the context's block. The error where that is refused; then the view is as before."""
     try:
-        view.whole(lambda view: carry_out(view, genesis, height, signed))
+        ctx.view.whole(lambda _: carry_out(ctx, signed))
     except FolkmootError as error:
         return error
     return None

@@ -130,4 +130,4 @@ class Reader:
 
     def open_cases(self, node: bytes) -> list[dict[str, Any]]:
         """Lost disputes of `node` that are not decided yet."""
-        return open_cases(self._state.view(), self._state.genesis, node)
+        return open_cases(self._state.context(), node)

@@ -46,17 +46,17 @@ class Reservations:
             raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
         mine = [one for (account, _), one in self._reserved.items() if account == request.account]
         check_request(
-            self._state.view(), self._state.genesis, signed, self._state.height(),
+            self._state.context(), signed,
             reserved_micro=sum(one.escrow_micro for one in mine),
             signer_reserved_micro=sum(one.escrow_micro for one in mine if one.signer == request.signer),
         )
 
     def check_forwarded(self, signed: SignedRequest) -> None:
         """Before an executor works for a request; its Start may be on chain already. Raises InvalidRequest naming the field."""
-        view = self._state.view()
-        inference = view.inference(signed.inference_id)
+        ctx = self._state.context()
+        inference = ctx.view.inference(signed.inference_id)
         if inference is None or inference.status != Status.STARTED.value:
-            check_request(view, self._state.genesis, signed, self._state.height())
+            check_request(ctx, signed)
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""

@@ -6,6 +6,7 @@ from p2p.base.codec import Message
 from p2p.base.genesis import Genesis
 from p2p.consensus.messages import CommitCertificate
 from p2p.ledger.participants.validator_sets import Members, members, punished
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.proofs import TreeProof, prove
 from p2p.ledger.state.view import View
 from p2p.store.lmdb import Store
@@ -47,6 +48,10 @@ class ChainState:
     def view(self) -> View:
         """A view that may be written to; what is written stays in it."""
         return View(self.read)
+
+    def context(self) -> Context:
+        """What the next block begins with."""
+        return Context(self.view(), self.genesis, self.height() + 1)
 
     def prove(self, key: bytes) -> tuple[bytes | None, TreeProof]:
         """The value of a key, None where there is none, and the proof of it against the tip's app hash."""

@@ -19,6 +19,7 @@ from p2p.chain.state import ChainState
 from p2p.chain.transaction_fates import NOT_SEEN, USED_BY_ANOTHER, Fate, Fates, OrderState
 from p2p.chain.verified_batches import VerifiedBatches
 from p2p.ledger.money.accounts import why_not
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.state.view import View
 from p2p.ledger.transactions import Transaction, check_signature, parse
@@ -111,7 +112,7 @@ class TxPool:
 
     def _try_on(self, view: View, signed: SignedOp) -> FolkmootError | None:
         """Carry it out in the next block on `view`. The error where that is refused; then `view` is as before."""
-        return try_operation(view, self._state.genesis, self._state.height() + 1, signed)
+        return try_operation(Context(view, self._state.genesis, self._state.height() + 1), signed)
 
     def _batch_nonce(self, node: bytes) -> int:
         participant = self._state.view().participant(node)

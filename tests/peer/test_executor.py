@@ -52,7 +52,7 @@ class FakeChain:
     """Everything was drawn as DRAWN; payloads are kept."""
 
     kept: dict[bytes, bytes] = field(default_factory=dict)
-    reader = reservations = property(lambda self: self)
+    reader = reservations = payloads = property(lambda self: self)
 
     def height(self) -> int:
         return 5

@@ -49,7 +49,7 @@ class Chained(Lab):
         self.seal()
 
     def now(self) -> list[tuple[bytes, int]]:
-        return serving(self.view, self.genesis, "toy")
+        return serving(self.ctx, "toy")
 
     def seal(self) -> None:
         for key, value in self.view.changes.items():

@@ -24,6 +24,7 @@ from p2p.ledger.money.accounts import Limits
 from p2p.ledger.money.collateral import at_stake
 from p2p.ledger.money.price import Price
 from p2p.ledger.participants.sprint import Run, Sprint, runs
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.state.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Standing, Totals
 from p2p.ledger.state.view import View
@@ -59,7 +60,7 @@ class Watch:
             whole = view.changes
             before = dict(view._over)
         try:
-            apply_record(view, genesis, height, sender, record)
+            apply_record(Context(view, genesis, height), sender, record)
         except FolkmootError:
             same = view._over.keys() == before.keys() and all(_same(view._over[key], value) for key, value in before.items())
             if not same or (whole is not None and view.changes != whole):
