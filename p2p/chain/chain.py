@@ -43,7 +43,9 @@ class Chain:
         self.reservations = Reservations(self.state, self.reader.escrow_micro, self.pool.operation_waits)
         self.blocks = BlockStore(store)
         self.payloads = Payloads(store)
-        self.answers = Answers(self.state, self.pool, self.reservations)
+        self.answers = Answers(
+            self.state, self.reader, self.pool, self.reservations, self.blocks, self.payloads
+        )
         # agent, inference, field, height: a Start that a block refused
         self.on_refused_start: Callable[[bytes, bytes, str, int], None] = lambda agent, inference_id, what, height: None
         self._executed: ExecutedBlock | None = None  # `execute` has done it, `finalize` has not come yet

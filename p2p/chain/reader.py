@@ -126,7 +126,7 @@ class Reader:
 
     def race(self, node: bytes, model: str) -> Race | None:
         """The running sprint for `node`, if there is one."""
-        return race(self._state.view(), self._state.genesis, self._state.height(), node, model)
+        return race(self._state.context(), node, model)
 
     def open_cases(self, node: bytes) -> list[dict[str, Any]]:
         """Lost disputes of `node` that are not decided yet."""

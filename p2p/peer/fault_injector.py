@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from p2p.base.codec import encode, load
-from p2p.base.errors import FolkmootError, StorageError
+from p2p.base.errors import FolkmootError, InvalidRequest, StorageError
 from p2p.base.keys import Key
 from p2p.base.types import ENDED, STANDS, Params, PlantCommit, PlantReveal, RecordKind, SignedRequest, Status, plant_commitment
 from p2p.chain.sync_server import trusted
@@ -29,7 +29,7 @@ from p2p.client.tip_proof import PRICE_FACTOR, Ground
 from p2p.ledger.inferences.planted_faults import LIFETIME
 from p2p.verification import prompts
 from p2p.verification.engine import Engine
-from p2p.wire.answers import Tip
+from p2p.wire.answers.accounts import Tip
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -107,10 +107,10 @@ class FaultInjector:
         """Whether the chain accepts another planted fault. It accepts one for every `plant_every` booked inferences of
         an epoch; one more counts as cheating. So one is open at a time: of two that are open when an epoch ends, the
         second would be one too many for the next."""
-        found = self.chain.answers.verification()["participants"]
-        mine = next((row for row in found if row["node"] == self.key.public.hex()), None)
+        found = self.chain.answers.verification().participants
+        mine = next((row for row in found if row.node == self.key.public.hex()), None)
         every = self.chain.reader.checks().plant_every
-        return mine is not None and not self._open() and mine["plants"] * every <= mine["booked"]
+        return mine is not None and not self._open() and mine.plants * every <= mine.booked
 
     async def _plant(self) -> None:
         network = self.network()
@@ -134,21 +134,29 @@ class FaultInjector:
 
     def _ground(self) -> Ground:
         """Price, nonce and tip as this peer's own chain has them: no other peer's statement is signed."""
-        facts, view = trusted(self.chain), self.chain.answers.account(self.owner.public)
-        tip = Tip(facts.height, None, view["next_nonce"], view["balance_micro"], self.chain.reader.price_micro(self.model), ())
+        facts, account = trusted(self.chain), self.chain.answers.account(self.owner.public)
+        price_micro = self.chain.reader.price_micro(self.model)
+        tip = Tip(facts.height, None, account.next_nonce, account.balance_micro, price_micro, ())
         return Ground(facts.height, self.chain.beacon(), facts, tip)
+
+    def _on_chain(self, inference_id: bytes) -> tuple[str, bool]:
+        """Its status, empty where the chain does not know it; and whether the chain has this peer's reveal."""
+        try:
+            found = self.chain.answers.inference(inference_id)
+        except InvalidRequest:
+            return "", False
+        return found.status, bool(found.fault)
 
     async def _reveal_all(self) -> None:
         while True:
             await trio.sleep(REVEAL_EVERY_S)
             left = []
             for inference_id, fault, salt, height in self._open():
-                found = self.chain.answers.inference(inference_id)
-                status = found["status"] if found is not None else ""
+                status, is_revealed = self._on_chain(inference_id)
                 undecided = (status in ENDED and status not in DECIDED) or (
                     not status and self.chain.height() > height + LIFETIME
                 )
-                if undecided or (found is not None and found.get("fault")):
+                if undecided or is_revealed:
                     continue  # there will be nothing to reveal, or the chain has it
                 left.append((inference_id, fault, salt, height))
                 if status in DECIDED and inference_id not in self._revealed:

@@ -209,7 +209,7 @@ class Node:
         yield "checks", self._validate
         yield "ml_node", self.ml.run
         yield "announcement", self.announcer.run
-        yield "control", lambda: serve_control(self.config.directory, lambda request: self.queries.query(request))
+        yield "control", lambda: serve_control(self.config.directory, self.queries.answer)
         if self.chain.genesis.sprint.blocks:
             yield "sprint", self._run_sprint
         if self.fault_injector is not None:
@@ -234,8 +234,8 @@ class Node:
             "said": self.announcer.said, "failures": self.tasks.status(),
         }
 
-    def _peers(self) -> list[dict[str, Any]]:
-        return [{"peer_id": peer} for peer in (self.network.connected() if self.network else ())]
+    def _peers(self) -> tuple[str, ...]:
+        return self.network.connected() if self.network else ()
 
     def network_config(self) -> NetworkConfig:
         c = self.config

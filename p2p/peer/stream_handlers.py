@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import trio
+from msgspec import to_builtins
 
 from p2p.base.codec import decode, encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
@@ -100,11 +101,12 @@ class StreamHandlers:
 
     async def _query(self, stream: Stream, frame: Query | SubmitTransaction) -> None:
         if isinstance(frame, SubmitTransaction):
-            raw, answer = self.account_transactions.take(frame.signed_op)
+            raw, taken = self.account_transactions.take(frame.signed_op)
+            answer = to_builtins(taken)
             if raw is not None:
                 await self.records.publish_transaction(raw)
         else:
-            answer = self.queries.query(decode(frame.body, limit=MAX_QUERY), public=True)
+            answer = self.queries.answer_public(decode(frame.body, limit=MAX_QUERY))
         await stream.send(pack_frame(Answer(encode(answer))))
 
 

@@ -45,7 +45,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
 
 
 def op(chain: Chain, body: Body, key: Key = CLIENT) -> SignedOp:
-    return sign_op(key, GENESIS.network, int(chain.answers.account(key.public)["next_nonce"]), body)
+    return sign_op(key, GENESIS.network, int(chain.answers.account(key.public).next_nonce), body)
 
 
 def grow(chain: Chain, count: int) -> None:
@@ -71,7 +71,7 @@ def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain)
     frame = parse_frame(pack_frame(SubmitTransaction(VERSION, sent)))
     assert isinstance(frame, SubmitTransaction)
     raw, answer = orders.take(frame.signed_op)
-    assert (answer["kind"], answer["nonce"], answer["op_id"]) == ("transfer", 1, sent.op_id.hex())
+    assert (answer.kind, answer.nonce, answer.op_id) == ("transfer", 1, sent.op_id.hex())
     assert raw == pack_operation(sent)
     assert orders.take(frame.signed_op) == (None, answer), "again is no other, and not said again"
     with pytest.raises(InvalidRequest, match="nonce: "):
@@ -79,11 +79,11 @@ def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain)
     second = op(chain, Cap(5, 5))
     assert second.op.nonce == 2, "the peer counts what is on its way"
     orders.take(second)
-    assert orders.fate(sent.op_id)["state"] == "waiting"
+    assert orders.fate(sent.op_id).state == "waiting"
     grow(chain, 1)
-    assert chain.answers.account(OTHER.public)["balance_micro"] == 7
-    assert chain.answers.account(CLIENT.public)["request_cap_micro"] == 5
-    assert (orders.fate(sent.op_id)["state"], orders.fate(sent.op_id)["height"]) == ("done", 1)
+    assert chain.answers.account(OTHER.public).balance_micro == 7
+    assert chain.answers.account(CLIENT.public).request_cap_micro == 5
+    assert (orders.fate(sent.op_id).state, orders.fate(sent.op_id).height) == ("done", 1)
     with pytest.raises(InvalidRequest, match="nonce 1 was used"):
         orders.take(sent)
     assert chain.blocks.receipts(chain.height()) == ()
@@ -101,7 +101,7 @@ def test_what_the_chain_would_refuse_is_not_taken(chain: Chain) -> None:
             orders.take(bad)
         assert caught.value.field == field
         assert not isinstance(caught.value, Unavailable)
-    assert (len(chain.pool.mempool), chain.answers.account(CLIENT.public)["next_nonce"]) == (0, 1)
+    assert (len(chain.pool.mempool), chain.answers.account(CLIENT.public).next_nonce) == (0, 1)
 
 
 def test_a_peer_that_is_behind_says_so_instead_of_refusing(chain: Chain) -> None:
@@ -119,7 +119,7 @@ def test_orders_of_one_account_together_are_what_it_can_pay(chain: Chain) -> Non
         orders.take(op(chain, Cap(5, 5)))
     with pytest.raises(Overloaded):
         orders.take(op(chain, Cap(1, 1)))
-    next_nonce = chain.answers.account(CLIENT.public)["next_nonce"]
+    next_nonce = chain.answers.account(CLIENT.public).next_nonce
     assert next_nonce == 1 + MAX_TXS_PER_ACCOUNT, "a nonce is not used up by a full mempool"
 
 
@@ -136,15 +136,15 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     both = replace(block, txs=(pack_operation(first), pack_operation(second)))
     assert chain.validate(both), "a block may hold it"
     chain.finalize(both, certificate(chain, both), next_priorities(chain))
-    assert orders.fate(first.op_id)["state"] == "done"
+    assert orders.fate(first.op_id).state == "done"
     refused = orders.fate(second.op_id)
-    assert (refused["state"], refused["field"]) == ("refused", "amount_micro")
+    assert (refused.state, refused.field) == ("refused", "amount_micro")
     assert [(one.sender, one.field) for one in chain.blocks.receipts(1)] == [(CLIENT.public, "amount_micro")]
     third = sign_op(CLIENT, GENESIS.network, 3, Cap(1, 1))
     orders.take(third)
     grow(chain, TX_TTL_HEIGHTS)
-    assert orders.fate(third.op_id)["state"] == "done"
-    assert orders.fate(bytes(32))["state"] == "unknown"
+    assert orders.fate(third.op_id).state == "done"
+    assert orders.fate(bytes(32)).state == "unknown"
     other.close()
 
 
@@ -154,7 +154,7 @@ def test_an_order_that_no_block_took_in_time_is_told(chain: Chain, monkeypatch: 
     monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
     grow(chain, 1 + TX_TTL_HEIGHTS)
     found = orders.fate(sent.op_id)
-    assert (found["state"], f"{TX_TTL_HEIGHTS} heights" in found["reason"]) == ("dropped", True)
+    assert (found.state, f"{TX_TTL_HEIGHTS} heights" in found.reason) == ("dropped", True)
 
 
 def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that_is_not(
@@ -196,11 +196,11 @@ def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_
     with monkeypatch.context() as patch:
         patch.setattr(chain, "prepare", lambda max_bytes: (raw,))
         grow(chain, 1)
-    assert chain.answers.account(OTHER.public)["balance_micro"] == 3_000
-    assert [orders.fate(one.op_id)["state"] for one in (first, second, third)] == ["done", "waiting", "waiting"]
-    assert orders.fate(too_much.op_id)["state"] == "unknown"
+    assert chain.answers.account(OTHER.public).balance_micro == 3_000
+    assert [orders.fate(one.op_id).state for one in (first, second, third)] == ["done", "waiting", "waiting"]
+    assert orders.fate(too_much.op_id).state == "unknown"
     grow(chain, 1)
-    assert [orders.fate(one.op_id)["state"] for one in (first, second, third)] == ["done"] * 3
+    assert [orders.fate(one.op_id).state for one in (first, second, third)] == ["done"] * 3
 
 
 def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeyp
         patch.setattr(chain, "prepare", lambda max_bytes: (pack_operation(other),))
         grow(chain, 1)
     found = orders.fate(first.op_id)
-    assert (found["state"], found["code"]) == ("used", "used_by_another")
+    assert (found.state, found.code) == ("used", "used_by_another")
     ahead.pool.add(pack_operation(second))
     grow(ahead, 1)
     batch = StoreBatch()
@@ -224,8 +224,8 @@ def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeyp
         batch.put("state", key, value)
     chain.become(ahead.state.tip, batch)
     found = orders.fate(second.op_id)
-    assert (found["state"], found["code"]) == ("used", "not_seen")
-    assert chain.answers.account(OTHER.public)["balance_micro"] == 8
+    assert (found.state, found.code) == ("used", "not_seen")
+    assert chain.answers.account(OTHER.public).balance_micro == 8
     ahead.close()
 
 

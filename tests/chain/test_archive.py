@@ -17,6 +17,7 @@ from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, 
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, Key
 from p2p.base.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.proofs.state import LeftProof, check_state_proof, epoch_key, parse_state_proof
 from p2p.chain.queries import Queries
@@ -94,7 +95,7 @@ class Place:
     def call(self, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
         if request["op"] == "light" and request["height"] > self.asked.height():
             self.grow(self.asked.height() + 1)
-        return Queries(self.asked, dict, list).query(json.loads(json.dumps(request)), public=True)
+        return Queries(self.asked, dict, tuple, AccountTransactions(self.asked).fate).answer_public(json.loads(json.dumps(request)))
 
     def run(self, *arguments: str) -> int:
         return main(["prove", *arguments, "--dir", str(self.folder), "--json"])
@@ -174,9 +175,9 @@ def test_who_had_no_part_keeps_no_record_and_says_whom_to_ask(place: Place, caps
     assert main(["prove", "inference", others.hex(), "--dir", str(place.folder)]) == 0
     assert "ask the peer that was its agent or executor" in capsys.readouterr().out
     seen = place.agents.answers.inference(own)
-    assert seen is not None
-    assert (seen["status"], seen["left_epoch"]) == ("EXPIRED", 0)
-    assert place.agents.answers.inference(others) is None
+    assert (seen.status, seen.left_epoch) == ("EXPIRED", 0)
+    with pytest.raises(InvalidRequest, match="no such inference"):
+        place.agents.answers.inference(others)
     assert archive.find(place.whole.store, others) is not None, "who wants all has it"
 
 
@@ -184,7 +185,7 @@ def test_while_its_epoch_is_leaving_it_says_so(place: Place) -> None:
     place.grow(2 * EPOCH)
     gone = [one for one in place.ids if place.whole.store.read("state", b"inf/" + one) is None]
     assert 0 < len(gone) < len(place.ids)
-    with pytest.raises(Unavailable, match="is leaving the state"):
+    with pytest.raises(Unavailable, match="are leaving the state"):
         place.whole.answers.left_proof(gone[0])
     place.until_left()
     assert place.whole.answers.left_proof(gone[0]) is not None
@@ -231,7 +232,7 @@ def test_a_payload_and_its_verdicts_go_with_the_inference(place: Place) -> None:
     assert place.whole.payloads.read(gone) is None
     assert (place.whole.payloads.read(kept), place.whole.payloads.read(b"plants")) == (b"x", b"x")
     with pytest.raises(InvalidRequest, match="until the inference leaves the state"):
-        Queries(place.whole, dict, list).query({"op": "payload", "id": gone.hex()})
+        place.whole.answers.payload(gone)
 
 
 def test_what_the_chain_never_knew_goes_after_an_epoch_and_not_before(place: Place) -> None:

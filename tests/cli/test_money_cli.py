@@ -34,11 +34,11 @@ class LabChain:
 
 
 def queries(lab: Lab, number: int) -> Queries:
-    return Queries(LabChain(lab), lambda: {"node": lab.nodes[number].hex()}, list)  # type: ignore[arg-type]
+    return Queries(LabChain(lab), lambda: {"node": lab.nodes[number].hex()}, tuple, dict)  # type: ignore[arg-type]
 
 
 def printed(lab: Lab, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **change: Any) -> str:
-    monkeypatch.setattr(earnings, "call", lambda directory, request: queries(lab, number).query(request))
+    monkeypatch.setattr(earnings, "call", lambda directory, request: queries(lab, number).answer(request))
     earnings.run(argparse.Namespace(**{"dir": Path(), "epoch": 0, "node": None, "json": False} | change))
     return capsys.readouterr().out
 
@@ -131,7 +131,7 @@ def test_an_epoch_that_left_the_state_keeps_its_sums(monkeypatch: pytest.MonkeyP
 def test_the_query_names_what_is_wrong(change: dict[str, Any], field: str) -> None:
     assert {"earnings", "prices"} <= PUBLIC_OPS
     with pytest.raises(InvalidRequest) as caught:
-        queries(Lab(), 1).query({"op": "earnings", "epoch": 0, "node": "00" * 32} | change, public=True)
+        queries(Lab(), 1).answer_public({"op": "earnings", "epoch": 0, "node": "00" * 32} | change)
     assert caught.value.field == field
 
 

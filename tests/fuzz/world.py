@@ -196,7 +196,7 @@ class World:
 
     def order(self, account: Key, body: Body) -> None:
         """The same for an order."""
-        nonce = self.chain.answers.account(account.public)["next_nonce"]
+        nonce = self.chain.answers.account(account.public).next_nonce
         outcome = self.transaction(pack_operation(sign_op(account, NETWORK, nonce, body)))
         if outcome is not Outcome.ACCEPT or not self.is_carried_out():
             raise Spent(f"{type(body).__name__}: {outcome.name} {self.complaints()}")

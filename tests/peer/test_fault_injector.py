@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import trio
 from msgspec.structs import replace
 
 from p2p.base.codec import encode, load
+from p2p.base.errors import InvalidRequest
 from p2p.base.keys import Domain, Key
 from p2p.base.types import VERSION, Params, PlantCommit, PlantReveal, RecordKind, Request, SignedRequest, plant_commitment
 from p2p.lab.roles import roles_of
@@ -39,8 +41,10 @@ class FakeChain:
     def height(self) -> int:
         return self.top
 
-    def inference(self, inference_id: bytes) -> dict[str, Any] | None:
-        return self.found.get(inference_id)
+    def inference(self, inference_id: bytes) -> Any:
+        if inference_id not in self.found:
+            raise InvalidRequest("not here", field="id", code="not_found")
+        return SimpleNamespace(**self.found[inference_id])
 
 
 class FakeOutbox:

@@ -52,7 +52,7 @@ async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_p
         await when(lambda: new in nodes and nodes[new].network is not None and nodes[new].chain.height() > 1)
         own = nodes[new].status()["addresses"][0]
         paid = await submit_operation(own, genesis, client, Transfer(owner.public, GIFT), wait_s=60)
-        await when(lambda: nodes[new].chain.answers.account(owner.public)["balance_micro"] == GIFT)
+        await when(lambda: nodes[new].chain.answers.account(owner.public).balance_micro == GIFT)
         body = Register(node.public, (), (), 0, "", node.sign(Domain.NODE, genesis.network, consent(owner.public)))
         taken = await submit_operation(own, genesis, owner, body, wait_s=60)
         assert (paid["state"], taken["state"]) == ("done", "done")

@@ -16,6 +16,7 @@ from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.client.ask import AskSpec, ask_over
@@ -106,7 +107,7 @@ class Wire:
     def __init__(self, lab: ChainLab, agent: Key, nursery: trio.Nursery) -> None:
         self.lab, self.nursery = lab, nursery
         self.agent = Agent(agent, lab.chain, self._outbox(agent), self._to_executor)
-        self.queries = Queries(lab.chain, dict, list)
+        self.queries = Queries(lab.chain, dict, tuple, AccountTransactions(lab.chain).fate)
 
     def _outbox(self, key: Key) -> Outbox:
         return self.lab.outboxes.setdefault(key.public, Outbox(key, self.lab.network))
@@ -121,7 +122,7 @@ class Wire:
         frame = parse_frame(await stream.receive())
         assert isinstance(frame, Query)
         try:
-            await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body), public=True)))))
+            await stream.send(pack_frame(Answer(encode(self.queries.answer_public(decode(frame.body))))))
         except FolkmootError as error:
             await stream.send(pack_frame(failure(error)))
 
