@@ -1,4 +1,5 @@
-"""What the network costs: the same questions through it and straight to the same vLLM, in turn, in one run. Prints ratios.
+"""What the network costs: the same questions through it and straight to the same vLLM, in turn, in one run. Prints
+ratios.
 
 `make bench` or `python -m testnet.bench [--requests N] [--dir DIR]`.
 """
@@ -73,7 +74,10 @@ async def run(network: Running, requests: int) -> None:
     folder = network.directory / "client"
     genesis = unpack(Genesis, (folder / "genesis.cbor").read_bytes())
     address = read_state(network.directory)["addresses"][network.folders[0].name]
-    spec = AskSpec(address, Key.load(folder / "account.key"), genesis.network, DEFAULT_MODEL, PROMPT, PARAMS, TOKENS, genesis=genesis)
+    spec = AskSpec(
+        address, Key.load(folder / "account.key"), genesis.network, DEFAULT_MODEL, PROMPT, PARAMS, TOKENS,
+        genesis=genesis
+    )
     client = VllmClient(next(iter(network.ml_nodes.values())), DEFAULT_MODEL)
     config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
     async with closing(client), open_network(config, topic_handlers={}, stream_handlers={}) as net:
@@ -90,7 +94,8 @@ async def run(network: Running, requests: int) -> None:
         pairs = []
         for number in range(requests + 1):  # the first pair warms both ways up
             through = await measure(tokens())
-            await validated(network, asked[-1])  # its validators share this vLLM: their work must not slow the other way
+            # its validators share this vLLM: their work must not slow the other way
+            await validated(network, asked[-1])
             pairs.append((through, await straight(client, number)))
             print(f"  pair {number}/{requests}", flush=True)
     report(pairs[1:])

@@ -1,10 +1,12 @@
-"""`make big-block`: four real peers decide a block with 2,000 inferences. Law: every record goes outbox, gossip, mempool, consensus.
+"""`make big-block`: four real peers decide a block with 2,000 inferences. Law: every record goes outbox, gossip,
+mempool, consensus.
 
-A small block first, then the large one, in the same run; both are made of the Start, Finish and Output records of inferences that
-clients and executors have signed (no engine: what was answered does not matter here). Blocks come seldom in this network, so that a load
-gathers as it does where many ask. Prints what was decided, and how long each peer's event loop stood still meanwhile, beside the time of
-applying in the same run; exits 0 when one block has all inferences and all peers have the same state.
---deaf: the last peer hears no transactions and must fetch the body of each proposal from who made it.
+A small block first, then the large one, in the same run; both are made of the Start, Finish and Output records of
+inferences that clients and executors have signed (no engine: what was answered does not matter here). Blocks come
+seldom in this network, so that a load gathers as it does where many ask. Prints what was decided, and how long each
+peer's event loop stood still meanwhile, beside the time of applying in the same run; exits 0 when one block has all
+inferences and all peers have the same state. --deaf: the last peer hears no transactions and must fetch the body of
+each proposal from who made it.
 """
 
 from __future__ import annotations
@@ -57,15 +59,17 @@ OUTPUT = b"\x05" * 32
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One block as one peer saw it; times in milliseconds of the machine's clock. A gap: the longest that its event loop gave no other
-    task a turn, between proposal and decision (voting) or between decision and its end (applying)."""
+    """One block as one peer saw it; times in milliseconds of the machine's clock. A gap: the longest that its event
+    loop gave no other task a turn, between proposal and decision (voting) or between decision and its end
+    (applying)."""
 
     height: int
     round: int
     proposed_ms: int
     decided_ms: int
     applied_ms: int
-    cpu_ms: int  # of the loop's own thread, from decision to the end of applying; what other tasks did meanwhile is in it
+    # of the loop's own thread, from decision to the end of applying; what other tasks did meanwhile is in it
+    cpu_ms: int
     bytes: int
     head_bytes: int
     txs: int
@@ -107,7 +111,8 @@ class Load:
             self.nonces[at] += 1
             client = client_key(at)
             request = Request(
-                VERSION, self.genesis.network, client.public, self.nonces[at], DEFAULT_MODEL, bytes(32), Params(), 50, 50, 100, height + 300,
+                VERSION, self.genesis.network, client.public, self.nonces[at], DEFAULT_MODEL, bytes(32), Params(), 50,
+                50, 100, height + 300,
                 client.public, height,
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, self.genesis.network, encode(request)))
@@ -230,7 +235,10 @@ def measure(folders: list[Path], count: int) -> Result:
     big, many = run_wave(load, folders, count)
     print(line(big, many), flush=True)
     hashes = {call(folder, {"op": "block", "height": big[0].height + 1})["app_hash"] for folder in folders}
-    ratios = [span(big, *ends) / max(1.0, span(small, *ends)) for ends in (("proposed_ms", "decided_ms"), ("decided_ms", "applied_ms"))]
+    ratios = [
+        span(big, *ends) / max(1.0, span(small, *ends))
+        for ends in (("proposed_ms", "decided_ms"), ("decided_ms", "applied_ms"))
+    ]
     good = many == count and few == SMALL and len(hashes) == 1 and big[0].refused == 0
     print(
         f"large to small: bytes {big[0].bytes / small[0].bytes:.0f} x, proposal to decision {ratios[0]:.1f} x, applying {ratios[1]:.1f} x; the app "

@@ -1,8 +1,10 @@
-"""Cheats among honest peers on a live network: who is convicted, who is not, and after how many answers. Law: says only what the chain says.
+"""Cheats among honest peers on a live network: who is convicted, who is not, and after how many answers. Law: says only
+what the chain says.
 
-`make cheats` or `python -m testnet.cheats [--dir DIR] [--limit N]`. Six real peers, three real vLLM servers (right weights, int8, int4):
-two honest hosts, int8, laundered int4, a host that cheats in one answer of ten, a validator that never runs the model. The client picks
-nonces so that each host gets its share of questions; hosts cannot tell. Exit code 1 when a cheat got away or an honest peer was convicted.
+`make cheats` or `python -m testnet.cheats [--dir DIR] [--limit N]`. Six real peers, three real vLLM servers (right
+weights, int8, int4): two honest hosts, int8, laundered int4, a host that cheats in one answer of ten, a validator that
+never runs the model. The client picks nonces so that each host gets its share of questions; hosts cannot tell. Exit
+code 1 when a cheat got away or an honest peer was convicted.
 """
 
 from __future__ import annotations
@@ -81,7 +83,8 @@ class Trial:
                     for index in turn:
                         agent = 1 if index == 0 else 0
                         spec = AskSpec(
-                            self.address(agent), key, genesis.network, DEFAULT_MODEL, next(questions).text, Params(1000), TOKENS,
+                            self.address(agent), key, genesis.network, DEFAULT_MODEL, next(questions).text,
+                            Params(1000), TOKENS,
                             genesis=genesis, nonces=nonces, choose_executor=bytes.fromhex(self.node(index)),
                         )
                         nursery.start_soon(self.ask, net, spec)
@@ -130,7 +133,10 @@ class Trial:
         for node, row in self.standing().items():
             if (row["convicted"] or row["barred"]) and node not in self.needed:
                 self.needed[node] = sum(n for (executor, _), n in self.ended.items() if executor == node)
-                print(f"  height {call(self.network.folders[0], {'op': 'status'})['height']}: {self.label(node)} caught: {why(row)}", flush=True)
+                print(
+                    f"  height {call(self.network.folders[0], {'op': 'status'})['height']}: {self.label(node)} caught: {why(row)}",
+                    flush=True
+                )
 
     def label(self, node: str) -> str:
         return next(self.name(i) for i in range(PEERS) if self.node(i) == node)

@@ -1,4 +1,6 @@
-"""What `make demo` shows: a real question, answered by a real model, through a real network. Law: says only what happened."""
+"""What `make demo` shows: a real question, answered by a real model, through a real network. Law: says only what
+happened.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Demo:
         self.network, self.prompt, self.cheat = network, prompt, cheat
         self.names: dict[str, str] = json.loads((network.directory / "names.json").read_text())
         if cheat:
-            self.names = {k: v + (" (the cheat)" if v == network.folders[-1].name else "") for k, v in self.names.items()}
+            self.names = {
+                k: v + (" (the cheat)" if v == network.folders[-1].name else "") for k, v in self.names.items()
+            }
         client = network.directory / "client"
         self.key = Key.load(client / "account.key")
         self.genesis = unpack(Genesis, (client / "genesis.cbor").read_bytes())
@@ -49,7 +53,8 @@ class Demo:
         """One question over a libp2p stream; returns (receipt, answer)."""
         wanted = next((bytes.fromhex(k) for k, v in self.names.items() if "cheat" in v), None)
         spec = AskSpec(
-            self.address, self.key, self.genesis.network, DEFAULT_MODEL, self.prompt, Params(DEMO_TEMPERATURE_MILLI), 64,
+            self.address, self.key, self.genesis.network, DEFAULT_MODEL, self.prompt, Params(DEMO_TEMPERATURE_MILLI),
+            64,
             genesis=self.genesis, choose_executor=wanted,
         )
         receipt, answer = {}, ""
@@ -95,10 +100,17 @@ class Demo:
             for kind in ("Start", "Finish", "Output") if found[kind.lower() + "_height"]
         ]
         for panel in found["panels"]:
-            which = "second committee" if found["dispute_height"] and panel["height"] >= found["dispute_height"] else "validators"
-            lines.append(f"{which} drawn from the beacon of height {panel['height']}: " + ", ".join(map(self.name, panel["committee"])))
+            which = "second committee" if found[
+                "dispute_height"
+            ] and panel["height"] >= found["dispute_height"] else "validators"
+            lines.append(
+                f"{which} drawn from the beacon of height {panel['height']}: "
+                + ", ".join(map(self.name, panel["committee"]))
+            )
             if panel["revealing"]:
-                lines.append(f"{len(panel['committed'])} of {len(panel['committee'])} have committed a verdict, now they reveal")
+                lines.append(
+                    f"{len(panel['committed'])} of {len(panel['committee'])} have committed a verdict, now they reveal"
+                )
         for verdict in found["verdicts"]:
             word = "valid" if verdict["valid"] else "INVALID"
             lines.append(f"verdict of {self.name(verdict['validator'])} at height {verdict['height']}: {word}: {verdict['reason']}")
@@ -117,7 +129,9 @@ class Demo:
             say("the beacon moved on and the draw fell on an honest peer; asking again")
         say(f"receipt checked by the client: {'every claim holds' if receipt['checked'] else receipt['problems']}")
         final = self.follow(receipt["inference_id"])
-        money = (("escrow", "escrow"), ("charged", "charged"), ("booked for the executor", "paid"), ("refunded", "refunded"))
+        money = (
+            ("escrow", "escrow"), ("charged", "charged"), ("booked for the executor", "paid"), ("refunded", "refunded")
+        )
         say(", ".join(f"{name} {final[key + '_micro']}" for name, key in money) + " micro-credits")
         print(f"  client's balance: {before} -> {self.balance()}")
         print(f"\n{final['status']}" + (f": {final['reason']}" if final["reason"] else ""))

@@ -1,8 +1,10 @@
-"""Three epochs of a live network: who earns, who joins, who loses, and what every epoch settles to. Law: says only what the chain says.
+"""Three epochs of a live network: who earns, who joins, who loses, and what every epoch settles to. Law: says only what
+the chain says.
 
-`make epochs` or `python -m testnet.epochs [--dir DIR]`. Five real peers, two real vLLM servers (right weights, int8). Each epoch begins with a
-sprint. Three honest hosts and an int8 cheat are in the genesis file; the fifth registers by the command line, earns weight in a race, then
-reputation. The client asks all the time and is told what came back. Exit code 1 when one of the things listed at the end did not happen.
+`make epochs` or `python -m testnet.epochs [--dir DIR]`. Five real peers, two real vLLM servers (right weights, int8).
+Each epoch begins with a sprint. Three honest hosts and an int8 cheat are in the genesis file; the fifth registers by
+the command line, earns weight in a race, then reputation. The client asks all the time and is told what came back. Exit
+code 1 when one of the things listed at the end did not happen.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ NAMES = {CHEAT: "int8 cheat", JOINER: "joiner"}
 
 @dataclass(slots=True)
 class Show:
-    """settled: each epoch's sums and the participants' rows, as the chain says them at its end. told: notices that the client got."""
+    """settled: each epoch's sums and the participants' rows, as the chain says them at its end. told: notices that the
+    client got.
+    """
 
     network: Running
     say: Callable[[str], None]
@@ -70,13 +74,19 @@ class Show:
     def chain(self, **query: Any) -> dict[str, Any]:
         return call(self.network.folders[0], query)
 
-    # -- what people do --------------------------------------------------------------------------------------------------
+    # -- what people do
+    # --------------------------------------------------------------------------------------------------
 
     def order(self, index: int, *words: str) -> None:
         """By the command line, as the owner of a peer would."""
-        argv = [sys.executable, "-m", "p2p", "account", *words, "--peer", self.address(0), "--dir", str(self.network.folders[index])]
+        argv = [
+            sys.executable, "-m", "p2p", "account", *words, "--peer", self.address(0), "--dir",
+            str(self.network.folders[index])
+        ]
         done = subprocess.run(argv, text=True, capture_output=True, timeout=60)
-        self.say(f"{self.name(self.node(index))}: folkmoot account {' '.join(words)}: {(done.stdout + done.stderr).strip()}")
+        self.say(
+            f"{self.name(self.node(index))}: folkmoot account {' '.join(words)}: {(done.stdout + done.stderr).strip()}"
+        )
 
     async def ask_all_the_time(self) -> None:
         client = self.network.directory / "client"
@@ -90,7 +100,8 @@ class Show:
             for number, question in enumerate(questions):
                 wanted = bytes.fromhex(self.node(CHEAT)) if number < TO_THE_CHEAT and not self.convicted else None
                 spec = AskSpec(
-                    self.address(number % 2), key, genesis.network, DEFAULT_MODEL, question.text, Params(1000), TOKENS, genesis=genesis,
+                    self.address(number % 2), key, genesis.network, DEFAULT_MODEL, question.text, Params(1000), TOKENS,
+                    genesis=genesis,
                     choose_executor=wanted, nonces=nonces, on_notices=self.hear,
                 )
                 with trio.move_on_after(ASK_TIMEOUT_S):
@@ -114,7 +125,8 @@ class Show:
                     f"{notice['amount_micro']} micro-credits came back"
                 )
 
-    # -- what the chain says ----------------------------------------------------------------------------------------------
+    # -- what the chain says
+    # ----------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
         """Until EPOCHS are settled."""
@@ -134,18 +146,26 @@ class Show:
             row["node"]: self.chain(op="earnings", epoch=epoch, node=row["node"], start=0)["own"] for row in rows
         }
         self.settled.append({"sums": sums, "own": own, "rows": {row["node"]: row for row in rows}})
-        print(f"\nepoch {epoch}, settled at height {sums['settled_at']}; {self.answered} questions answered so far", flush=True)
+        print(
+            f"\nepoch {epoch}, settled at height {sums['settled_at']}; {self.answered} questions answered so far",
+            flush=True
+        )
         head = ("weight", "reputation", "fees", "paid", "minted", "duties", "bounty", "forfeited", "slashed")
         print(f"  {'':22}" + "".join(f"{word:>11}" for word in head))
         for row in rows:
             money = own[row["node"]]
             values = [row["weight"], row["reputation"], *(
-                money[name + "_micro"] for name in ("fees", "paid", "reward", "duties", "bounty", "forfeited", "slashed")
+                money[name + "_micro"] for name in (
+                    "fees", "paid", "reward", "duties", "bounty", "forfeited", "slashed"
+                )
             )]
             print(f"  {self.name(row['node']):22}" + "".join(f"{value:11}" for value in values))
         came = f"fees {sums['fees_micro']} + slashed {sums['slashed_micro']} + penalties {sums['penalties_micro']}"
         went = f"owners {sums['paid_micro']} + validators {sums['duties_micro']} + bounties {sums['bounty_micro']} + burnt {sums['burnt_micro']}"
-        print(f"  M12 {'holds' if balanced(sums) else 'DOES NOT HOLD'}: {came} = {went}; minted {sums['minted_micro']}\n", flush=True)
+        print(
+            f"  M12 {'holds' if balanced(sums) else 'DOES NOT HOLD'}: {came} = {went}; minted {sums['minted_micro']}\n",
+            flush=True
+        )
 
     async def run(self) -> None:
         self.order(CHEAT, "deposit", str(COLLATERAL_MICRO))
@@ -163,14 +183,28 @@ class Show:
         last = self.settled[-1]["rows"] if self.settled else {}
         money = [epoch["own"].get(cheat, {}) for epoch in self.settled]
         joined = [epoch["own"].get(joiner, {}) for epoch in self.settled]
-        refunds = [notice for notice in self.told.values() if notice["what"] == "INVALIDATED" and notice["amount_micro"] > 0]
+        refunds = [
+            notice for notice in self.told.values() if notice["what"] == "INVALIDATED" and notice["amount_micro"] > 0
+        ]
         facts = (
-            (f"{EPOCHS} epochs are settled and their sums balance", len(self.settled) == EPOCHS and all(balanced(e["sums"]) for e in self.settled)),
+            (
+                f"{EPOCHS} epochs are settled and their sums balance",
+                len(self.settled) == EPOCHS and all(balanced(e["sums"]) for e in self.settled)
+            ),
             ("the joiner has weight from a race", last.get(joiner, {}).get("weight", 0) > 0),
             ("the joiner has reputation", last.get(joiner, {}).get("reputation", 0) > 0),
-            ("the joiner was paid for answers or duties", any(m.get("paid_micro", 0) + m.get("duties_micro", 0) for m in joined)),
-            ("the cheat was convicted and lost collateral", self.convicted and any(m.get("slashed_micro", 0) for m in money)),
-            ("the cheat was paid nothing in any epoch", not any(m.get("paid_micro", 0) + m.get("reward_micro", 0) for m in money)),
+            (
+                "the joiner was paid for answers or duties",
+                any(m.get("paid_micro", 0) + m.get("duties_micro", 0) for m in joined)
+            ),
+            (
+                "the cheat was convicted and lost collateral",
+                self.convicted and any(m.get("slashed_micro", 0) for m in money)
+            ),
+            (
+                "the cheat was paid nothing in any epoch",
+                not any(m.get("paid_micro", 0) + m.get("reward_micro", 0) for m in money)
+            ),
             ("the client was refunded for the cheat's answers, and told", bool(refunds)),
         )
         for sentence, holds in facts:

@@ -1,4 +1,6 @@
-"""A test network's files: keys, genesis, one folder a peer. Law: everything a peer needs is in its folder; keys are new."""
+"""A test network's files: keys, genesis, one folder a peer. Law: everything a peer needs is in its folder; keys are
+new.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,11 @@ SHORT_SPRINT = SprintRules(blocks=30, open_blocks=20, samples=3, max_tokens=32, 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """peers: how many. cheats: index of a peer, from 0 -> name of its attack; honest_ml_node: where a cheat checks others' work.
-    model_dir: None where no model is served. settings: more of config.toml, for every peer. accounts: more that have money from the
-    beginning. sprint: where weights come from; without one they stay as they are made here. joiners: so many of the last peers are not in the
-    genesis file and may register; then all owners have money, to deposit."""
+    """peers: how many. cheats: index of a peer, from 0 -> name of its attack; honest_ml_node: where a cheat checks
+    others' work. model_dir: None where no model is served. settings: more of config.toml, for every peer. accounts:
+    more that have money from the beginning. sprint: where weights come from; without one they stay as they are made
+    here. joiners: so many of the last peers are not in the genesis file and may register; then all owners have money,
+    to deposit."""
 
     directory: Path
     peers: int
@@ -55,21 +58,26 @@ class Plan:
 
 
 def generate(plan: Plan) -> list[Path]:
-    """Write the folders; returns the peers' in order. The client's is DIR/client. Raises ConfigError for rules that do not fit together."""
+    """Write the folders; returns the peers' in order. The client's is DIR/client. Raises ConfigError for rules that do
+    not fit together.
+    """
     directory = plan.directory
     folders = [directory / f"peer{i + 1}" for i in range(plan.peers)]
     keys = {folder: Key.generate() for folder in folders}
     owners = {folder: Key.generate() for folder in folders}
     client = Key.generate()
     models = (DEFAULT_MODEL,) if plan.serving else ()
-    peers = tuple(GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders[: plan.peers - plan.joiners])
+    peers = tuple(
+        GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders[: plan.peers - plan.joiners]
+    )
     accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO), *plan.accounts)
     # planted faults are paid by the planter's owner, collateral by the depositor
     if plan.joiners or any(name == "plant_interval_ms" for name, _ in plan.settings):
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
     genesis = Genesis(
         VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
-        validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks, sprint=plan.sprint,
+        validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks,
+        sprint=plan.sprint,
     )
     check_genesis(genesis)
     for index, folder in enumerate(folders):
@@ -77,7 +85,9 @@ def generate(plan: Plan) -> list[Path]:
         keys[folder].save(folder / "node.key")
         owners[folder].save(folder / "account.key")
         write_file(folder / "genesis.cbor", encode(genesis), field="dir")
-        table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers}
+        table: dict[str, Any] = {
+            "network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers
+        }
         table |= {"tokenizer": str(plan.model_dir)} if plan.model_dir else {}
         table |= {name: value for name, value in plan.settings if name not in LAB_SETTINGS}
         lab: dict[str, Any] = {name: value for name, value in plan.settings if name in LAB_SETTINGS}
@@ -106,4 +116,7 @@ def _spec(model_dir: Path | None) -> ModelSpec:
         weights, template = weights_hash(model_dir), template_hash(model_dir)
         tokenizer = sha256(read_tokenizer(model_dir)).digest()
         files = {"vocabulary": vocabulary_size(model_dir), "tokenizer_hash": tokenizer, "eos_ids": eos_ids(model_dir)}
-    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernel_distance_milli=KERNELS_APART_MILLI, **files)
+    return ModelSpec(
+        DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernel_distance_milli=KERNELS_APART_MILLI,
+        **files
+    )

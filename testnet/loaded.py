@@ -1,9 +1,11 @@
-"""A peer with a load: `python -m testnet.loaded`, as `folkmoot serve` but for two things. Law: records enter by the outbox, as an agent's do.
+"""A peer with a load: `python -m testnet.loaded`, as `folkmoot serve` but for two things. Law: records enter by the
+outbox, as an agent's do.
 
-A file DIR/load.cbor, [[kind, body], ...], is put into the outbox record by record and removed. What was decided is noted in
-DIR/decided.jsonl, a line a block: when this peer knew that it is decided, and when it had applied it (milliseconds of the clock); and how
-long its event loop stood still at most, meanwhile and between proposal and decision, as a heartbeat among the other tasks saw it.
-With a file DIR/deaf it takes no transaction into its mempool, so it has to fetch the body of every block.
+A file DIR/load.cbor, [[kind, body], ...], is put into the outbox record by record and removed. What was decided is
+noted in DIR/decided.jsonl, a line a block: when this peer knew that it is decided, and when it had applied it
+(milliseconds of the clock); and how long its event loop stood still at most, meanwhile and between proposal and
+decision, as a heartbeat among the other tasks saw it. With a file DIR/deaf it takes no transaction into its mempool, so
+it has to fetch the body of every block.
 """
 
 from __future__ import annotations
@@ -71,7 +73,9 @@ async def hear_nothing(node: Node) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A turn of the heartbeat: the clock, and CPU time of the loop's own thread; a machine with other work takes time away, never CPU."""
+    """A turn of the heartbeat: the clock, and CPU time of the loop's own thread; a machine with other work takes time
+    away, never CPU.
+    """
 
     at_ms: float
     cpu_ms: float
@@ -98,7 +102,8 @@ class Decisions:
         now = beat()
         refused: tuple[Receipt, ...] = self.node.chain.receipts(block.header.height)
         self.waiting.append({
-            "height": block.header.height, "round": commit.round, "proposed_ms": block.header.time_ms, "decided_ms": round(since.at_ms),
+            "height": block.header.height, "round": commit.round, "proposed_ms": block.header.time_ms,
+            "decided_ms": round(since.at_ms),
             "applied_ms": round(now.at_ms), "cpu_ms": round(now.cpu_ms - since.cpu_ms), "bytes": len(encode(block)),
             "head_bytes": len(encode(replace(block, txs=()))), "txs": len(block.txs), "refused": len(refused),
             "fetched": self.node.consensus.fetched,
@@ -109,7 +114,10 @@ class Decisions:
             await trio.sleep(BEAT_S)
             self.beats.append(beat())
             for line in self.waiting:
-                spans = {"voting": (line["proposed_ms"], line["decided_ms"]), "applying": (line["decided_ms"], line["applied_ms"])}
+                spans = {
+                    "voting": (line["proposed_ms"], line["decided_ms"]),
+                    "applying": (line["decided_ms"], line["applied_ms"])
+                }
                 for name, span in spans.items():
                     line[f"{name}_gap_ms"], line[f"{name}_gap_cpu_ms"] = gap(list(self.beats), *span)
                 with (self.node.config.directory / DECIDED).open("a") as out:
@@ -148,7 +156,9 @@ def main() -> int:
     async def run() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda: run_node(config, lambda state, text: print(state, text, flush=True), beside=TASKS))
+                nursery.start_soon(
+                    lambda: run_node(config, lambda state, text: print(state, text, flush=True), beside=TASKS)
+                )
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
                     return

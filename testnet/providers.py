@@ -62,7 +62,9 @@ def alive(entry: dict[str, Any]) -> bool:
 
 
 def stop(directory: Path, names: Sequence[str] | None = None, *, sign: int = signal.SIGTERM) -> list[str]:
-    """Stop recorded processes (all when names is None): sign to each group, SIGKILL after 15 s. Returns who was stopped."""
+    """Stop recorded processes (all when names is None): sign to each group, SIGKILL after 15 s. Returns who was
+    stopped.
+    """
     state = read_state(directory)
     chosen = {n: e for n, e in state["processes"].items() if names is None or n in names}
     running = {n: e for n, e in chosen.items() if alive(e)}
@@ -98,7 +100,9 @@ def _reap(entries: dict[str, Any]) -> None:
             continue
 
 
-def start_peer(directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None, *, command: Sequence[str] | None = None) -> None:
+def start_peer(
+    directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None, *, command: Sequence[str] | None = None
+) -> None:
     """command: what it runs; left out, what its folder says: a peer of the lab where there is a lab.toml."""
     command = command or (LAB if (folder / LAB_FILE).exists() else HONEST)
     argv = [*command, "--dir", str(folder)]
@@ -126,8 +130,13 @@ def wait_until(directory: Path, folder: Path, good: Callable[[dict[str, Any]], b
     raise Unavailable(f"{folder.name} did not get to '{what}'; its log ends with:\n{tail}", field=folder.name)
 
 
-def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say, *, command: Sequence[str] | None = None) -> str:
-    """Start all peers from one bootstrap address alone. ml_nodes: folder name -> URL. command: as for start_peer. Returns that address."""
+def up(
+    directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say, *,
+    command: Sequence[str] | None = None
+) -> str:
+    """Start all peers from one bootstrap address alone. ml_nodes: folder name -> URL. command: as for start_peer.
+    Returns that address.
+    """
     bootstrap = ""
     for number, folder in enumerate(folders, 1):
         start_peer(directory, folder, bootstrap or None, ml_nodes.get(folder.name), command=command)
@@ -146,7 +155,9 @@ def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: 
 
 
 def start_ml_node(
-    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm.server", flags: Sequence[str] = ()
+    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm.server", flags: Sequence[
+        str
+    ] = ()
 ) -> str:
     """Start a vLLM and wait for its 'ready URL' line, showing progress. Returns the URL. flags: more of vLLM's own."""
     log = directory / "log" / f"{name}.out"
@@ -171,7 +182,9 @@ def fresh_directory(directory: Path) -> None:
     import shutil
 
     if any(alive(entry) for entry in read_state(directory)["processes"].values()):
-        raise ConfigError(f"a network runs in {directory}; stop it with: folkmoot testnet down --dir {directory}", field="dir")
+        raise ConfigError(
+            f"a network runs in {directory}; stop it with: folkmoot testnet down --dir {directory}", field="dir"
+        )
     if directory.exists() and not (directory / STATE).exists() and any(directory.iterdir()):
         raise ConfigError(f"{directory} holds something else than a test network", field="dir")
     shutil.rmtree(directory, ignore_errors=True)

@@ -21,12 +21,14 @@ class Running:
 
 
 def bring_up(
-    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *, epoch_blocks: int = 200, sprint: bool = False,
+    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[
+        int, str
+    ] | None, say: Say, *, epoch_blocks: int = 200, sprint: bool = False,
     joiners: int = 0, checks: CheckRules = DEFAULT_CHECKS,
 ) -> Running:
-    """`peers` peers, of them `cheats` (index from 0 -> attack); ml_nodes honest vLLM servers in turn, and one for each kind of altered
-    engine that the cheats need. sprint: weights come from a short one, in epochs of SHORT_EPOCH heights. joiners, checks: as in Plan. Stops all
-    it started on an error."""
+    """`peers` peers, of them `cheats` (index from 0 -> attack); ml_nodes honest vLLM servers in turn, and one for each
+    kind of altered engine that the cheats need. sprint: weights come from a short one, in epochs of SHORT_EPOCH
+    heights. joiners, checks: as in Plan. Stops all it started on an error."""
     fresh_directory(directory)
     try:
         return _bring_up(directory, peers, ml_nodes, cheats or {}, say, epoch_blocks, sprint, joiners, checks)
@@ -36,7 +38,8 @@ def bring_up(
 
 
 def _bring_up(
-    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str], say: Say, epoch_blocks: int, sprint: bool, joiners: int,
+    directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str], say: Say, epoch_blocks: int, sprint: bool,
+    joiners: int,
     checks: CheckRules,
 ) -> Running:
     model, urls, altered = None, list[str](), dict[int, str]()
@@ -48,7 +51,8 @@ def _bring_up(
         urls = [start_ml_node(directory, f"ml{i + 1}", model, say) for i in range(ml_nodes)]
         altered = _altered_nodes(directory, model, cheats, say)
     plan = Plan(
-        directory, peers, model_dir=model, cheats=cheats, honest_ml_node=urls[0] if urls else "", serving=bool(ml_nodes),
+        directory, peers, model_dir=model, cheats=cheats, honest_ml_node=urls[0] if urls else "",
+        serving=bool(ml_nodes),
         epoch_blocks=SHORT_EPOCH if sprint else epoch_blocks, validation_window=SHORT_WINDOW if sprint else 60,
         sprint=SHORT_SPRINT if sprint else NO_SPRINT, joiners=joiners, checks=checks,
     )

@@ -1,5 +1,6 @@
-"""`make redteam`, or `python -m tests.redteam [--only NAME,...] [--seconds S] [--dir DIR]`: every stranger in turn, each against a network of
-five real peers of its own, and the undisturbed run beside them. Exit code 1 when one of them hurt.
+"""`make redteam`, or `python -m tests.redteam [--only NAME,...] [--seconds S] [--dir DIR]`: every stranger in turn,
+each against a network of five real peers of its own, and the undisturbed run beside them. Exit code 1 when one of them
+hurt.
 """
 
 from __future__ import annotations
@@ -42,9 +43,14 @@ def main() -> int:
             cheat = getattr(import_module(f"tests.redteam.strangers.{name}"), "CHEAT", "") if name else ""
 
             def say(text: str, name: str = name) -> None:
-                print(f"[{time.monotonic() - started:5.0f} s] {name or 'undisturbed'}: {text}", file=sys.stderr, flush=True)
+                print(
+                    f"[{time.monotonic() - started:5.0f} s] {name or 'undisturbed'}: {text}", file=sys.stderr,
+                    flush=True
+                )
 
-            found = run(name, (options.dir or Path(folder)) / (name or "undisturbed"), options.seconds, say, cheat=cheat)
+            found = run(
+                name, (options.dir or Path(folder)) / (name or "undisturbed"), options.seconds, say, cheat=cheat
+            )
             rows.append(row(found))
             if found.deeds:
                 say(", ".join(f"{what} {count}" for what, count in sorted(found.deeds.items())))

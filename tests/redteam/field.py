@@ -1,5 +1,5 @@
-"""The five peers, the honest client and the attacker, as processes. Law: what is started here is stopped here; what is measured is read from
-outside: the kernel's memory figures, the peers' own status, what the client got.
+"""The five peers, the honest client and the attacker, as processes. Law: what is started here is stopped here; what is
+measured is read from outside: the kernel's memory figures, the peers' own status, what the client got.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class Field:
         log = self.directory / "log" / "ml.log"
         start("ml", ["tests.fake_vllm", "--port", "0"], log, self.directory)
         url = str(until(lambda: [x for x in log.read_text().split() if x.startswith("http")])[0])
-        self._bootstrap = up(self.directory, self.folders[:HONEST], {folder.name: url for folder in self.folders[:HONEST]}, lambda text: None)
+        self._bootstrap = up(
+            self.directory, self.folders[:HONEST], {folder.name: url for folder in self.folders[:HONEST]},
+            lambda text: None
+        )
         self._url = url
         self._rich = rich
         self._write_target(rich)
@@ -81,8 +84,10 @@ class Field:
         hostile = self.folders[HONEST]
         addresses = [call(folder, {"op": "status"})["addresses"][0] for folder in self.folders[:HONEST]]
         (self.directory / "target.json").write_text(json.dumps({
-            "addresses": addresses, "genesis": str(hostile / "genesis.cbor"), "validator": (hostile / "node.key").read_text().strip(),
-            "owner": (hostile / "account.key").read_text().strip(), "rich": [key.seed.hex() for key in rich], "directory": str(self.directory),
+            "addresses": addresses, "genesis": str(hostile / "genesis.cbor"),
+            "validator": (hostile / "node.key").read_text().strip(),
+            "owner": (hostile / "account.key").read_text().strip(), "rich": [key.seed.hex() for key in rich],
+            "directory": str(self.directory),
             "hostile": address,
         }))
 
@@ -91,7 +96,8 @@ class Field:
         argv = [*words[:at], str(self.directory / "target.json"), *words[at:]]
         log = (self.directory / "log" / f"{module.rsplit('.', 1)[1]}.log").open("a")
         child = subprocess.Popen(
-            [sys.executable, "-m", module, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+            [sys.executable, "-m", module, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+            text=True, start_new_session=True,
         )
         self._children.append(child)
         if read is not None:
@@ -110,7 +116,9 @@ class Field:
 
     def _watch(self) -> None:
         while not self._over.wait(SAMPLE_S):
-            self.samples.append(Sample(time.time(), tuple(map(self._height, range(HONEST))), tuple(map(self._rss, range(HONEST)))))
+            self.samples.append(
+                Sample(time.time(), tuple(map(self._height, range(HONEST))), tuple(map(self._rss, range(HONEST))))
+            )
 
     def _height(self, number: int) -> int:
         try:
@@ -145,10 +153,14 @@ class Field:
         return child
 
     def did(self, child: subprocess.Popen[str]) -> dict[str, int]:
-        """What the stranger has done so far. Raises AssertionError where it has ended by itself or has done nothing: it would prove nothing."""
+        """What the stranger has done so far. Raises AssertionError where it has ended by itself or has done nothing: it
+        would prove nothing.
+        """
         assert child.poll() is None, f"the stranger ended by itself: {self._stranger_log()}"
         found = self.deeds[-1] if self.deeds else {}
-        assert self.cheat or found.get("done", 0) or found.get("ticks", 0), f"the stranger does nothing: {self._stranger_log()}"
+        assert self.cheat or found.get("done", 0) or found.get(
+            "ticks", 0
+        ), f"the stranger does nothing: {self._stranger_log()}"
         return found
 
     def _stranger_log(self) -> str:
@@ -181,7 +193,10 @@ class Field:
     def refused(self, node: str) -> list[str]:
         """Why answers of `node` were refused in this epoch, as the first peer's chain has it."""
         rows = call(self.folders[0], {"op": "earnings", "epoch": 0, "node": node, "start": 0})["inferences"]
-        return [f"{node[:8]}: {row['id'][:12]} {row['status']}: {row['reason']}" for row in rows if row["rule"] in ("M3", "M15")]
+        return [
+            f"{node[:8]}: {row['id'][:12]} {row['status']}: {row['reason']}"
+            for row in rows if row["rule"] in ("M3", "M15")
+        ]
 
     def died(self) -> list[str]:
         processes = read_state(self.directory)["processes"]

@@ -1,4 +1,6 @@
-"""From samples and answers to one line of the table. Law: pure; every figure is of the same network before, during and after one attack."""
+"""From samples and answers to one line of the table. Law: pure; every figure is of the same network before, during and
+after one attack.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one window. rate: heights a second, of the slowest peer. answered: of the questions asked in it, the share that was answered right.
-    worst_s: until the end of the slowest answer. rss: largest resident set of any honest peer, bytes."""
+    """Of one window. rate: heights a second, of the slowest peer. answered: of the questions asked in it, the share
+    that was answered right. worst_s: until the end of the slowest answer. rss: largest resident set of any honest peer,
+    bytes."""
 
     rate: float
     asked: int
@@ -41,7 +44,8 @@ def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], win
     asked = [answer for answer in answers if window.holds(answer["asked"])]
     good = [answer for answer in asked if not answer["error"]]
     return Figures(
-        _rate(inside), len(asked), len(good) / len(asked) if asked else 0.0, max((answer["took_s"] for answer in asked), default=0.0),
+        _rate(inside), len(asked), len(good) / len(asked) if asked else 0.0,
+        max((answer["took_s"] for answer in asked), default=0.0),
         max((max(sample.rss) for sample in inside), default=0),
     )
 
@@ -49,9 +53,10 @@ def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], win
 def _rate(samples: Sequence[Sample]) -> float:
     """Of the peer whose height grew least; a peer that does not answer has not grown.
 
-    Validators propose in turn and one of them is never there, so each TURNS-th height takes three times as long as the others: the rate is that of
-    whole rotations, or the number of slow heights that happen to fall into a window would change it by a fifth. Where less than one rotation is
-    decided, or nothing has come for as long as one takes, the time until the window's end counts."""
+    Validators propose in turn and one of them is never there, so each TURNS-th height takes three times as long as the
+    others: the rate is that of whole rotations, or the number of slow heights that happen to fall into a window would
+    change it by a fifth. Where less than one rotation is decided, or nothing has come for as long as one takes, the
+    time until the window's end counts."""
     if len(samples) < 2:
         return 0.0
     rates = []
@@ -70,7 +75,9 @@ def _rate(samples: Sequence[Sample]) -> float:
     return min(rates)
 
 
-def punished(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], nodes: Sequence[str]) -> list[str]:
+def punished(
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], nodes: Sequence[str]
+) -> list[str]:
     """Sentences: what the chain holds against honest nodes now and did not before."""
     found = []
     for node in nodes:

@@ -1,5 +1,6 @@
-"""`python -m tests.redteam.prober TARGET.json EVERY_S`: an honest client that asks at a steady rate, whoever is slow. Prints one line of JSON
-for each question when it ends: when it was asked, how long the first token and the end took, and what went wrong."""
+"""`python -m tests.redteam.prober TARGET.json EVERY_S`: an honest client that asks at a steady rate, whoever is slow.
+Prints one line of JSON for each question when it ends: when it was asked, how long the first token and the end took,
+and what went wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ async def one(network: Network, target: Target, key: Key, number: int) -> None:
     address = target.addresses[number % len(target.addresses)]
     asked, first, error = time.time(), 0.0, ""
     spec = AskSpec(
-        address, key, network_of(target.genesis), DEFAULT_MODEL, f"question {number}", max_tokens=8, genesis=target.genesis,
+        address, key, network_of(target.genesis), DEFAULT_MODEL, f"question {number}", max_tokens=8,
+        genesis=target.genesis,
         nonces=Nonces(target.directory / "prober-nonces"),
     )
     problems: list[str] = []
@@ -41,7 +43,8 @@ async def one(network: Network, target: Target, key: Key, number: int) -> None:
     except (FolkmootError, trio.TooSlowError) as failed:
         error = f"{type(failed).__name__}: {failed}"[:200]
     line = {
-        "asked": asked, "peer": number % len(target.addresses), "first_s": first - asked if first else None, "took_s": time.time() - asked,
+        "asked": asked, "peer": number % len(target.addresses), "first_s": first - asked if first else None,
+        "took_s": time.time() - asked,
         "error": error or "; ".join(problems),
     }
     print(json.dumps(line), flush=True)

@@ -1,7 +1,9 @@
-"""What a stranger knows of its victims, and its tools. Law: public facts, and keys of its own: one validator of small weight, accounts.
+"""What a stranger knows of its victims, and its tools. Law: public facts, and keys of its own: one validator of small
+weight, accounts.
 
-A stranger is a file in strangers/ with `async def attack(target)`, which does harm until it is cancelled, and says in its docstring what it
-tries and which kind of fault it stands for. It has a budget of its own: an attacker that eats the machine proves nothing about the peers.
+A stranger is a file in strangers/ with `async def attack(target)`, which does harm until it is cancelled, and says in
+its docstring what it tries and which kind of fault it stands for. It has a budget of its own: an attacker that eats the
+machine proves nothing about the peers.
 """
 
 from __future__ import annotations
@@ -50,8 +52,9 @@ class Overheard:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """addresses: of the honest peers. genesis: as everybody has it. validator: a key of small weight that the attacker holds, with its owner's
-    account. rich: accounts with money. directory: for what the attacker writes. hostile: where the attacker's own peer listens, if it has one."""
+    """addresses: of the honest peers. genesis: as everybody has it. validator: a key of small weight that the attacker
+    holds, with its owner's account. rich: accounts with money. directory: for what the attacker writes. hostile: where
+    the attacker's own peer listens, if it has one."""
 
     addresses: tuple[str, ...]
     genesis: Genesis
@@ -70,7 +73,8 @@ class Target:
             return Key(bytes.fromhex(text))
 
         return cls(
-            tuple(plain["addresses"]), unpack(Genesis, Path(plain["genesis"]).read_bytes()), key(plain["validator"]), key(plain["owner"]),
+            tuple(plain["addresses"]), unpack(Genesis, Path(plain["genesis"]).read_bytes()), key(plain["validator"]),
+            key(plain["owner"]),
             tuple(map(key, plain["rich"])), directory, plain["hostile"],
         )
 
@@ -84,7 +88,8 @@ class Target:
     async def joined(self, key: Key | None = None, listen: Sequence[str] = ()) -> AsyncIterator[Network]:
         """Our own host, greeted by every victim, on all topics."""
         config = NetworkConfig(
-            key or Key.generate(), network_of(self.genesis), tuple(listen), (), topics=TOPICS, expected_size=6, min_connections=0,
+            key or Key.generate(), network_of(self.genesis), tuple(listen), (), topics=TOPICS, expected_size=6,
+            min_connections=0,
         )
         async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
             await self.connect(network)
@@ -112,7 +117,9 @@ class Target:
     async def overhearing(self, topics: Sequence[str]) -> AsyncIterator[Overheard]:
         """Others' gossip as it was signed, of the last minutes."""
         handlers = {topic: (lambda author, data: Outcome.ACCEPT) for topic in topics}
-        config = NetworkConfig(Key.generate(), network_of(self.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0)
+        config = NetworkConfig(
+            Key.generate(), network_of(self.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0
+        )
         async with open_network(config, topic_handlers=handlers, stream_handlers={}) as network:
             await self.connect(network)
             yield Overheard(network)

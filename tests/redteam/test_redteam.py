@@ -1,5 +1,6 @@
-"""The red team in short: strangers in turn against one network of five real peers. After each the chain goes on and questions are answered; at
-the end nobody honest was ended, banned or punished, or holds twice the memory. `make redteam` measures each of them by itself."""
+"""The red team in short: strangers in turn against one network of five real peers. After each the chain goes on and
+questions are answered; at the end nobody honest was ended, banned or punished, or holds twice the memory. `make
+redteam` measures each of them by itself."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ from tests.redteam.strangers import NAMES
 from tests.redteam.trial import MEMORY
 
 pytestmark = pytest.mark.network
-SHORT = ("signed_extremes", "told_again", "half_open", "unfinished_frames", "empty_maps", "invented_peers", "nonce_gaps", "squatting")
+SHORT = (
+    "signed_extremes", "told_again", "half_open", "unfinished_frames", "empty_maps", "invented_peers", "nonce_gaps",
+    "squatting"
+)
 ATTACK_S = 4.0
 PATIENCE_S = 120.0  # on a machine ten times busier
 
@@ -79,7 +83,9 @@ def test_figures_are_of_their_window() -> None:
 
 
 def test_the_rate_is_that_of_whole_rotations_wherever_the_window_begins() -> None:
-    """Five heights of 0.9 s and one of 3 s, as with five of six validators: two rotations of 7.5 s each, whatever part of a third is seen."""
+    """Five heights of 0.9 s and one of 3 s, as with five of six validators: two rotations of 7.5 s each, whatever part
+    of a third is seen.
+    """
     at, beats = 0.0, []
     for height in range(60):
         at += 3.0 if height % TURNS == 0 else 0.9
@@ -87,7 +93,9 @@ def test_the_rate_is_that_of_whole_rotations_wherever_the_window_begins() -> Non
     samples = [Sample(tick / 20, (sum(beat <= tick / 20 for beat in beats),), (1,)) for tick in range(1400)]
     for begin in range(0, 75, 3):
         assert figures(samples, [], Window(begin / 10, begin / 10 + 20)).rate == pytest.approx(6 / 7.5, rel=0.01)
-    cut = [sample for sample in samples if sample.at < 12.0] + [Sample(12.0 + tick / 20, samples[239].heights, (1,)) for tick in range(160)]
+    cut = [sample for sample in samples if sample.at < 12.0] + [
+        Sample(12.0 + tick / 20, samples[239].heights, (1,)) for tick in range(160)
+    ]
     assert figures(cut, [], Window(0.0, 20.0)).rate < 0.6, "eight seconds of silence count"
 
 

@@ -1,4 +1,6 @@
-"""One attack from beginning to end on a network of its own. Law: quiet, attack, after: three windows of one run, compared with each other."""
+"""One attack from beginning to end on a network of its own. Law: quiet, attack, after: three windows of one run,
+compared with each other.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class Outcome:
         """(chain rate, answers, memory) under attack, by those of the quiet window."""
         quiet = self.quiet
         return (
-            self.during.rate / quiet.rate if quiet.rate else 0.0, self.during.answered / quiet.answered if quiet.answered else 0.0,
+            self.during.rate / quiet.rate if quiet.rate else 0.0,
+            self.during.answered / quiet.answered if quiet.answered else 0.0,
             self.during.rss / quiet.rss if quiet.rss else 0.0,
         )
 
@@ -45,7 +48,9 @@ class Outcome:
 
 
 def run(name: str, directory: Path, seconds: float, say: Callable[[str], None], *, cheat: str = "") -> Outcome:
-    """name: a file in strangers/; '' for none, the undisturbed run. cheat: what the sixth peer runs as, where the attack needs one."""
+    """name: a file in strangers/; '' for none, the undisturbed run. cheat: what the sixth peer runs as, where the
+    attack needs one.
+    """
     trial = Field(directory, cheat)
     try:
         trial.open(EVERY_S)
@@ -63,10 +68,15 @@ def run(name: str, directory: Path, seconds: float, say: Callable[[str], None], 
         time.sleep(3.0)  # the last answers
         nodes = trial.nodes()[:HONEST]
         harmed = [f"{who} ended" for who in trial.died()] + punished(before, trial.standing(), nodes)
-        harmed += [why for node in nodes if any(one.startswith(node[:8]) for one in harmed) for why in trial.refused(node)]
+        harmed += [
+            why for node in nodes if any(one.startswith(node[:8]) for one in harmed) for why in trial.refused(node)
+        ]
         statuses = [trial.status(number) for number in range(HONEST) if trial.folders[number].name not in trial.died()]
         harmed += banned(statuses, [status["peer_id"] for status in statuses])
-        return Outcome(name or "undisturbed", *(figures(trial.samples, trial.answers, window) for window in (quiet, during, after)), harmed, deeds)
+        return Outcome(
+            name or "undisturbed",
+            *(figures(trial.samples, trial.answers, window) for window in (quiet, during, after)), harmed, deeds
+        )
     finally:
         trial.close()
 

@@ -11,7 +11,9 @@ from testnet import big_block
 
 
 @pytest.mark.network
-def test_a_block_with_500_inferences_is_decided_by_four_peers_of_which_one_hears_no_transactions(tmp_path: Path) -> None:
+def test_a_block_with_500_inferences_is_decided_by_four_peers_of_which_one_hears_no_transactions(
+    tmp_path: Path
+) -> None:
     found = big_block.run(tmp_path / "net", 500, interval_ms=6000, deaf=True)
     assert found.good, found
     assert MAX_GOSSIP < found.big[0].bytes < MAX_BLOCK

@@ -1,9 +1,10 @@
 """`make bench-consensus`: what agreement costs, each figure beside its bound in the same run. Prints; asserts nothing.
 
-1. decision latency in one-way delays (simulator, constant delay); bound 3: proposal, prevote, precommit
-2. CPU and bytes per height (simulator, every signature verified by every peer); bound: the raw cost of the cryptography it needs
+1. decision latency in one-way delays (simulator, constant delay); bound 3: proposal, prevote, precommit 2. CPU and
+bytes per height (simulator, every signature verified by every peer); bound: the raw cost of the cryptography it needs
 3. real processes on loopback without pacing; beside it the raw cost of a height's signatures and fsyncs on this machine
-4. catch-up of a real peer 10,000 heights behind, while the others go on; beside it the raw cost of verifying its certificates
+4. catch-up of a real peer 10,000 heights behind, while the others go on; beside it the raw cost of verifying its
+certificates
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ from tests.sim.scenario import Scenario
 SIZES = (4, 16, 64, 100)
 DELAY_MS = 100
 CALM = Timing(  # nothing but the three delays: timers far away, no repeats, the next height at once
-    propose_ms=60_000, vote_ms=60_000, delta_ms=0, block_interval_ms=1, empty_block_interval_ms=2, rebroadcast_ms=10_000_000,
+    propose_ms=60_000, vote_ms=60_000, delta_ms=0, block_interval_ms=1, empty_block_interval_ms=2,
+    rebroadcast_ms=10_000_000,
 )
 
 
@@ -53,7 +55,9 @@ class Meter(Run):
     """Peers with constant delays; notes when a height was proposed, when each decided it, and what was sent."""
 
     def measure(self, heights: int) -> tuple[float, float, float]:
-        """(median one-way delays to a decision, CPU ms per validator and height, bytes sent per validator and height)."""
+        """(median one-way delays to a decision, CPU ms per validator and height, bytes sent per validator and
+        height).
+        """
         proposed: dict[int, int] = {}
         delays: list[float] = []
         sent = 0
@@ -123,9 +127,13 @@ class Raw:
         store.close()
 
     def height(self, count: int) -> float:
-        """Cryptography of one validator and height: the others' votes and proposal, the last commit, the beacon, its own signatures."""
+        """Cryptography of one validator and height: the others' votes and proposal, the last commit, the beacon, its
+        own signatures.
+        """
         quorum = count * 2 // 3 + 1
-        return (2 * (count - 1) + 1 + quorum) * self.verify + self.beacon + 2 * self.sign + (self.sign + self.prove) / count
+        return (
+            2 * (count - 1) + 1 + quorum
+        ) * self.verify + self.beacon + 2 * self.sign + (self.sign + self.prove) / count
 
 
 def simulated(raw: Raw, sizes: tuple[int, ...], heights: int) -> None:
@@ -136,9 +144,12 @@ def simulated(raw: Raw, sizes: tuple[int, ...], heights: int) -> None:
             delays, cpu, sent = pool.apply(_meter, ((count, heights),))
         bound, least = raw.height(count), 2 * (count - 1) * (32 + 64)
         print(
-            f"{count:5} {delays:8.2f} {3:6} {cpu:9.1f} {bound:14.1f} {cpu / bound:6.2f} {sent:10.0f} {least:9} {sent / least:6.2f}", flush=True
+            f"{count:5} {delays:8.2f} {3:6} {cpu:9.1f} {bound:14.1f} {cpu / bound:6.2f} {sent:10.0f} {least:9} {sent / least:6.2f}",
+            flush=True
         )
-    print("  CPU and bytes: per validator and height. least: two votes of a key and a signature to every other validator")
+    print(
+        "  CPU and bytes: per validator and height. least: two votes of a key and a signature to every other validator"
+    )
 
 
 def settings(count: int) -> tuple[tuple[str, int], ...]:
@@ -161,7 +172,8 @@ def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
         rate = (height(folders[0]) - first) / (time.perf_counter() - started)
     finally:
         stop(directory)
-    # every peer's cryptography on 2 cores, and one peer's four durable writes (guard three times, block once) one after the other
+    # every peer's cryptography on 2 cores, and one peer's four durable writes (guard three times, block once) one after
+    # the other
     least = raw.height(count) * count / 2 + 4 * raw.fsync
     print(
         f"n = {count} real processes: {rate:6.2f} blocks a second without pacing, {1000 / max(rate, 1e-9):7.0f} ms a decision; raw cost of its "
@@ -196,10 +208,13 @@ def catch_up(raw: Raw, heights: int, place: Path) -> None:
         spent, reached = time.perf_counter() - started, height(folders[3])
         grown = height(folders[0]) - before
         top = reached - 1
-        same = call(folders[3], {"op": "block", "height": top})["app_hash"] == call(folders[0], {"op": "block", "height": top})["app_hash"]
+        same = call(
+            folders[3], {"op": "block", "height": top}
+        )["app_hash"] == call(folders[0], {"op": "block", "height": top})["app_hash"]
     finally:
         stop(directory)
-    least = 2 * 3 * raw.verify + raw.beacon + raw.fsync  # its certificate, the last commit inside it, the beacon, one write
+    # its certificate, the last commit inside it, the beacon, one write
+    least = 2 * 3 * raw.verify + raw.beacon + raw.fsync
     rate = (reached - from_) / spent
     print(
         f"catch-up of {reached - from_} heights: {rate:.0f} a second, {1000 / rate:.2f} ms each; raw cost of the proofs {least:.2f} ms; ratio "

@@ -1,11 +1,12 @@
-"""`make bench-ledger`: what applying inferences costs, beside the raw rate of Ed25519 verification on the same core in the same run.
-Prints; asserts nothing.
+"""`make bench-ledger`: what applying inferences costs, beside the raw rate of Ed25519 verification on the same core in
+the same run. Prints; asserts nothing.
 
-Real blocks on a real chain, one after the other: block h starts a wave of inferences, finishes and reports those of block h - 1, and draws
-the committees of the ones before. Measured is what every peer does with a decided block: `validate` (each batch's form and signature) and
-`finalize` (each client's and executor's signature, the rules, the state tree, one fsynced write); not measured: making the requests.
-An inference is three records (Start, Finish, Output) and needs two signatures and a share of its batches'; a Start alone needs one. Goal:
-0.25 of the raw rate. CPU time is what counts; the clock's time, in brackets, also waits for the disk and for who else uses the core.
+Real blocks on a real chain, one after the other: block h starts a wave of inferences, finishes and reports those of
+block h - 1, and draws the committees of the ones before. Measured is what every peer does with a decided block:
+`validate` (each batch's form and signature) and `finalize` (each client's and executor's signature, the rules, the
+state tree, one fsynced write); not measured: making the requests. An inference is three records (Start, Finish, Output)
+and needs two signatures and a share of its batches'; a Start alone needs one. Goal: 0.25 of the raw rate. CPU time is
+what counts; the clock's time, in brackets, also waits for the disk and for who else uses the core.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ GOAL = 0.25
 def raw_verify(seconds: float = 1.0) -> float:
     """Ed25519 verifications a second on this core."""
     key, body = PEERS[0], bytes(180)
-    message, signature = signing_bytes(Domain.REQUEST, NetworkId(NAME), body), key.sign(Domain.REQUEST, NetworkId(NAME), body)
+    message, signature = signing_bytes(
+        Domain.REQUEST, NetworkId(NAME), body
+    ), key.sign(Domain.REQUEST, NetworkId(NAME), body)
     count, started = 0, time.process_time()
     while time.process_time() - started < seconds:
         verify_raw(key.public, message, signature)
@@ -89,7 +92,9 @@ class Bench:
     def _fill(self, more: int) -> None:
         """Accounts that a genesis file would be too long for: into state and tree in one write."""
         raw, chain = encode(Account(10**6)), self.chain
-        changes: dict[bytes, bytes | None] = {b"acct/" + digest(b"idle", i.to_bytes(4, "big")): raw for i in range(more)}
+        changes: dict[bytes, bytes | None] = {
+            b"acct/" + digest(b"idle", i.to_bytes(4, "big")): raw for i in range(more)
+        }
         root, pages = tree.update(lambda position: chain.store.read("tree", position), changes)
         batch = Writes()
         for database, content in (("state", changes), ("tree", pages)):
@@ -98,7 +103,9 @@ class Bench:
         chain.become(replace(chain._tip, app_hash=tree.app_hash(root)), batch)
 
     def block(self, inferences: int, finishing: bool = True) -> Block:
-        """The next wave: `inferences` Starts, and (finishing) Finish and Output of the wave before, as one batch of each peer."""
+        """The next wave: `inferences` Starts, and (finishing) Finish and Output of the wave before, as one batch of
+        each peer.
+        """
         chain, height = self.chain, self.chain.height() + 1
         records: dict[bytes, list[Record]] = {key.public: [] for key in PEERS}
         beacon, serving = chain.beacon(), chain.serving_at(MODEL, height - 1)
@@ -108,17 +115,22 @@ class Bench:
             key = next(key for key in PEERS if key.public == executor)
             finish = SignedFinish(done, key.sign(Domain.FINISH, chain.genesis.network, encode(done)))
             records[executor].append(Record(RecordKind.FINISH, encode(finish)))
-            records[agent.public].append(Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, agent.public, b"\x05" * 32, 10))))
+            records[agent.public].append(
+                Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, agent.public, b"\x05" * 32, 10)))
+            )
         for _ in range(inferences if height > 1 else 0):
             client, agent = self.clients[self.asked % len(self.clients)], PEERS[self.asked % len(PEERS)]
             self.asked += 1
             request = Request(
-                VERSION, chain.genesis.network, client.public, self.asked, MODEL, bytes(32), Params(), 50, 50, 100, height + 300, client.public,
+                VERSION, chain.genesis.network, client.public, self.asked, MODEL, bytes(32), Params(), 50, 50, 100,
+                height + 300, client.public,
                 height - 1,
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, chain.genesis.network, encode(request)))
             records[agent.public].append(Record(RecordKind.START, encode(StartRecord(signed, agent.public))))
-            started.append((signed, draw_executors(beacon, signed.inference_id, serving, agent.public, MAX_CANDIDATES)[0], agent))
+            started.append(
+                (signed, draw_executors(beacon, signed.inference_id, serving, agent.public, MAX_CANDIDATES)[0], agent)
+            )
         self.waves.append(started)
         for key in PEERS:
             some = tuple(records[key.public])
@@ -133,9 +145,13 @@ class Bench:
     def decide(self, block: Block) -> tuple[float, float]:
         """Apply it; seconds of CPU and of the clock."""
         chain, at = self.chain, block.header.height
-        votes = [sign_vote(k, Vote(chain.genesis.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k.public)) for k in PEERS]
+        votes = [
+            sign_vote(k, Vote(chain.genesis.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k.public))
+            for k in PEERS
+        ]
         commit, priorities = commit_certificate(votes, at, 0, block.block_id), next_priorities(chain)
-        _inference_id.cache_clear()  # making the block has filled it; a peer that sees the block for the first time has not
+        # making the block has filled it; a peer that sees the block for the first time has not
+        _inference_id.cache_clear()
         block = unpack(Block, encode(block))  # nor has it these very objects
         cpu, clock = time.process_time(), time.perf_counter()
         assert chain.validate(block)
@@ -179,7 +195,8 @@ def measure(accounts: int, records: int, profile: bool) -> float:
         f"{raw:7.0f}; ratio {ratio:.3f} per inference, {3 * ratio:.3f} per record; {cpu / done * 1e6:6.0f} us each "
         f"({clock / done * 1e6:.0f} us by the clock); blocks of {wave}, {max(made) / 1024:.0f} KiB; "
         f"Start records alone (one client signature each): {done / alone:.0f} a second, ratio {done / alone / raw:.3f}; goal {GOAL}: per inference "
-        f"{'met' if ratio >= GOAL else 'MISSED'}, Start alone {'met' if done / alone / raw >= GOAL else 'MISSED'}", flush=True,
+        f"{'met' if ratio >= GOAL else 'MISSED'}, Start alone {'met' if done / alone / raw >= GOAL else 'MISSED'}",
+        flush=True,
     )
     return cpu / done * 1e6
 
@@ -195,7 +212,8 @@ def capacity() -> None:
     each, room = size / 100, MAX_BLOCK - HEADER_ROOM
     print(
         f"Start + Finish + Output: {each:.0f} bytes an inference, batches of {len(PEERS)} peers; {room / each:.0f} fit into the {room // 1024} KiB "
-        f"of a block's transactions (MAX_BLOCK {MAX_BLOCK // 1024} KiB); 2000 need {2000 * each / 1024:.0f} KiB", flush=True,
+        f"of a block's transactions (MAX_BLOCK {MAX_BLOCK // 1024} KiB); 2000 need {2000 * each / 1024:.0f} KiB",
+        flush=True,
     )
 
 

@@ -1,6 +1,8 @@
-"""`make chaos`: seven real peers; every few seconds some are killed, paused or restarted, for five minutes. No fork, and it always heals.
+"""`make chaos`: seven real peers; every few seconds some are killed, paused or restarted, for five minutes. No fork,
+and it always heals.
 
-Prints its seed and what it does. After each heal every peer's height must grow; at the end all blocks and app hashes are compared.
+Prints its seed and what it does. After each heal every peer's height must grow; at the end all blocks and app hashes
+are compared.
 """
 
 from __future__ import annotations
@@ -73,11 +75,14 @@ class Chaos:
         for number in victims:
             name = rng.choice(("kill", "pause"))
             self.counts[name] += 1
-            healing.append((f"{name} {self.folders[number].name}", {"kill": self.kill, "pause": self.pause}[name](number)))
+            healing.append(
+                (f"{name} {self.folders[number].name}", {"kill": self.kill, "pause": self.pause}[name](number))
+            )
         self.say(", ".join(what for what, _ in healing))
         time.sleep(rng.uniform(1.0, 6.0))
         rng.shuffle(healing)
-        for _, back in sorted(healing, key=lambda item: item[0].startswith("kill")):  # the paused first: somebody must be there to dial
+        # the paused first: somebody must be there to dial
+        for _, back in sorted(healing, key=lambda item: item[0].startswith("kill")):
             back()
         for number in victims:
             wait_until(self.directory, self.folders[number], lambda s: s["state"] == "ready", "ready")

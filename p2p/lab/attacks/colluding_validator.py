@@ -20,7 +20,9 @@ class Colluding(Validator):
         if claim.finish.executor not in self.friends or found.report.valid or found.withheld:
             return found
         rows = found.rows or await self._prefill(duty, claim)
-        return Opinion(replace(found.report, valid=True, reason="ratio -1.00 nats", llr_milli=-1000, tokens=len(rows)), rows)
+        return Opinion(
+            replace(found.report, valid=True, reason="ratio -1.00 nats", llr_milli=-1000, tokens=len(rows)), rows
+        )
 
     async def _prefill(self, duty: Duty, claim: Claim) -> Sequence[Row]:
         """Rows where stage 0 refused: a 'valid' needs numbers."""
@@ -30,10 +32,13 @@ class Colluding(Validator):
         if self.engine is None:
             raise Unavailable("the ML node is not ready", field="ml_node")
         found = await self._payload(duty, claim)
-        return await self.engine.score(await self.engine.tokenize_chat(found.payload.prompt), found.artifact.tokens, ROW_TOP)
+        return await self.engine.score(
+            await self.engine.tokenize_chat(found.payload.prompt), found.artifact.tokens, ROW_TOP
+        )
 
 
 ATTACK = Attack(
-    "colluding_validator", "Says 'valid' to whatever a friend's node did, honest otherwise.", "the committee and the dispute after it",
+    "colluding_validator", "Says 'valid' to whatever a friend's node did, honest otherwise.",
+    "the committee and the dispute after it",
     validator=Colluding,
 )

@@ -1,4 +1,6 @@
-"""An executor that signs whatever its engine gives. Law: every engine cheat needs it, for an honest one signs nothing that stage 0 refutes."""
+"""An executor that signs whatever its engine gives. Law: every engine cheat needs it, for an honest one signs nothing
+that stage 0 refutes.
+"""
 
 from collections.abc import Sequence
 
@@ -10,6 +12,7 @@ from p2p.verification.artifact import Artifact
 
 class Reckless(Executor):
     async def _look(
-        self, artifact: Artifact, signed: SignedRequest, record: FinishRecord, spec: ModelSpec, seed: bytes, drawn: Sequence[bytes]
+        self, artifact: Artifact, signed: SignedRequest, record: FinishRecord, spec: ModelSpec, seed: bytes,
+        drawn: Sequence[bytes]
     ) -> None:
         del artifact, signed, record, spec, seed, drawn

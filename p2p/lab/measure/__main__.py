@@ -1,6 +1,8 @@
-"""`python -m p2p.lab.measure --dir DIR [--small]`: run every attack that is missing, fit, judge, write table and plots. `make bench-verify`.
+"""`python -m p2p.lab.measure --dir DIR [--small]`: run every attack that is missing, fit, judge, write table and plots.
+`make bench-verify`.
 
-DIR keeps what was measured: a run that was stopped goes on where it was. --small: few prompts, the torch stack, no vLLM.
+DIR keeps what was measured: a run that was stopped goes on where it was. --small: few prompts, the torch stack, no
+vLLM.
 """
 
 from __future__ import annotations

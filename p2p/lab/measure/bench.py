@@ -1,4 +1,6 @@
-"""The whole table: collect what is missing, fit on half of the prompts, judge on the other half, write it down. Law: composition only."""
+"""The whole table: collect what is missing, fit on half of the prompts, judge on the other half, write it down. Law:
+composition only.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from p2p.verification.prompts import Prompt
 SHORT_ANSWER = 8  # tokens
 
 
-def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int, times: int = TIMES) -> tuple[dict[str, Any], Evaluation]:
+def evaluate(
+    directory: Path, prompts: tuple[Prompt, ...], *, seed: int, times: int = TIMES
+) -> tuple[dict[str, Any], Evaluation]:
     """(everything found, the evaluation behind it) of what lies in `directory`."""
     measured = Measured(directory)
     evaluation = prepare(measured, prompts, seed=seed)
@@ -31,8 +35,12 @@ def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int, times: 
     evaluation.run(os.cpu_count() or 1)
     tables = dict(measured.noted("tables"))
     tables["Whole answers (held out), each judged by itself"] = _whole(evaluation)
-    tables[f"An executor's epoch: e-process, convicted at {RULES.conviction_milli / 1000:.2f} nats"] = _epochs(evaluation)
-    tables["Artifact"] = [{"ids below 2^16, bytes a token": row_bytes(16), "ids below 2^18, bytes a token": row_bytes(18)}]
+    tables[
+        f"An executor's epoch: e-process, convicted at {RULES.conviction_milli / 1000:.2f} nats"
+    ] = _epochs(evaluation)
+    tables["Artifact"] = [
+        {"ids below 2^16, bytes a token": row_bytes(16), "ids below 2^18, bytes a token": row_bytes(18)}
+    ]
     halves = f"{len(prompts) - len(evaluation.heldout)} for calibration, {len(evaluation.heldout)} held out"
     about = (
         f"{len(prompts)} prompts, {halves}; thresholds for {FALSE_ALARM_PPM / 1e6:g} false alarms per decision, fitted on calibration "
@@ -40,7 +48,8 @@ def evaluate(directory: Path, prompts: tuple[Prompt, ...], *, seed: int, times: 
         f"{evaluation.evidence.exact_context} tokens, for which its kernels are exact (decision 014); longer answers are judged as strangers."
     )
     found = {
-        "about": about, "goals": judged(GOALS, evaluation.curves), "tables": tables, "seconds": measured.noted("seconds"),
+        "about": about, "goals": judged(GOALS, evaluation.curves), "tables": tables,
+        "seconds": measured.noted("seconds"),
         "curves": [asdict(curve) for curve in evaluation.curves],
     }
     return found, evaluation
@@ -67,10 +76,19 @@ def _whole(evaluation: Evaluation) -> list[dict[str, Any]]:
             if not evaluation.evidence.has(case, validator) or f"{executor}>{validator}" not in evaluation.profiles:
                 continue
             evidence, pair = evaluation.evidence, f"{executor} > {validator}"
-            rows.append(_row(case, pair, only(evidence.facts(case, validator), evaluation.heldout), evaluation.profiles[f"{executor}>{validator}"]))
-            longer, strangers = only(evidence.longer(case, validator), evaluation.heldout), evaluation.profiles.get(f"{VLLM}>{TORCH}")
+            rows.append(
+                _row(
+                    case, pair, only(evidence.facts(case, validator), evaluation.heldout),
+                    evaluation.profiles[f"{executor}>{validator}"]
+                )
+            )
+            longer, strangers = only(
+                evidence.longer(case, validator), evaluation.heldout
+            ), evaluation.profiles.get(f"{VLLM}>{TORCH}")
             if longer.lengths and strangers is not None:
-                rows.append(_row(case, f"{pair}, contexts beyond {evidence.exact_context}, as strangers", longer, strangers))
+                rows.append(
+                    _row(case, f"{pair}, contexts beyond {evidence.exact_context}, as strangers", longer, strangers)
+                )
     return rows
 
 
@@ -98,11 +116,16 @@ def _epochs(evaluation: Evaluation) -> list[dict[str, Any]]:
         return ratios(only(evaluation.evidence.facts(case, VLLM), evaluation.heldout), noise)
 
     honest = of("honest_b16")
-    rows = [play(of(name), [], 0.0, epochs=1000, length=1000, seed=evaluation.seed).row(f"honest ({name})") for name in ("honest_b16", "honest_b1")]
+    rows = [
+        play(of(name), [], 0.0, epochs=1000, length=1000, seed=evaluation.seed).row(f"honest ({name})")
+        for name in ("honest_b16", "honest_b1")
+    ]
     for name, case, share in (
         ("int8", "int8", 1.0), ("laundered int8", "laundered_int8", 1.0), ("laundered fp8", "laundered_fp8", 1.0),
-        ("laundered int4", "laundered_int4", 1.0), ("10 % laundered int4", "laundered_int4", 0.1), ("10 % laundered fp8", "laundered_fp8", 0.1),
-        ("10 % laundered smaller model", "laundered_smaller_model", 0.1), ("2 % laundered int4", "laundered_int4", 0.02),
+        ("laundered int4", "laundered_int4", 1.0), ("10 % laundered int4", "laundered_int4", 0.1),
+        ("10 % laundered fp8", "laundered_fp8", 0.1),
+        ("10 % laundered smaller model", "laundered_smaller_model", 0.1),
+        ("2 % laundered int4", "laundered_int4", 0.02),
         ("temperature 1.05", "wrong_temperature", 1.0),
     ):
         if cheating := of(case):

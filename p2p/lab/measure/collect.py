@@ -1,7 +1,8 @@
-"""Runs what the plan says and keeps what came of it. Law: real engines with the real weights; whatever is there already is not run again.
+"""Runs what the plan says and keeps what came of it. Law: real engines with the real weights; whatever is there already
+is not run again.
 
-The honest engine of each stack stays up for all its runs, the attacks on sampling, and scoring; altered weights or caches have an engine
-of their own for as long as they are needed.
+The honest engine of each stack stays up for all its runs, the attacks on sampling, and scoring; altered weights or
+caches have an engine of their own for as long as they are needed.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Collector:
-    """model: folder of the claimed weights. prompts: in the order of the list. runs: rows of the plan that are wanted. stacks: that
-    generate and score. extras: the tables too (vLLM)."""
+    """model: folder of the claimed weights. prompts: in the order of the list. runs: rows of the plan that are wanted.
+    stacks: that generate and score. extras: the tables too (vLLM)."""
 
     measured: Measured
     model: Path
@@ -66,7 +67,9 @@ class Collector:
 
     def _has_work(self, stack: str) -> bool:
         own = any(run.stack == stack and not self.measured.has_answers(run.name) for run in self.runs)
-        return own or self._missing_tables(stack) or not all(self.measured.has_rows(run.name, stack) for run in self.runs)
+        return own or self._missing_tables(stack) or not all(
+            self.measured.has_rows(run.name, stack) for run in self.runs
+        )
 
     def _missing_tables(self, stack: str) -> bool:
         return self.extras and stack == VLLM and not {EXACT_TABLE, COST_TABLE} <= set(self.measured.noted("tables"))
@@ -120,7 +123,9 @@ class Collector:
         answers, seconds = [a for a in found if a is not None], time.perf_counter() - started
         tokens = sum(len(a.steps) for a in answers)
         self.measured.put_answers(run.name, answers)
-        self.measured.note("seconds", f"generate {run.name}", {"seconds": round(seconds, 2), "tokens": tokens, "batch": run.batch})
+        self.measured.note(
+            "seconds", f"generate {run.name}", {"seconds": round(seconds, 2), "tokens": tokens, "batch": run.batch}
+        )
         self.say(f"{run.name}: {tokens} tokens in {seconds:.0f} s")
 
     async def _score(self, run: Run, stack: str, engine: Engine) -> None:

@@ -1,5 +1,6 @@
-"""What a check costs beside what it checks. Law: the same prompts, the same server, in turn: one answer alone, then its check alone, then the
-bare prefill that no check can do without; sixteen together, then their checks together. Ratios, since the machine is shared."""
+"""What a check costs beside what it checks. Law: the same prompts, the same server, in turn: one answer alone, then its
+check alone, then the bare prefill that no check can do without; sixteen together, then their checks together. Ratios,
+since the machine is shared."""
 
 from __future__ import annotations
 
@@ -31,7 +32,10 @@ class _Cost:
         seconds, steps = await _timed_generate(engine, jobs)
         self.made.append(seconds)
         self.checked.append(await _timed_score(engine, jobs, steps))
-        whole = [Job((*job.prompt_tokens, *(s.token for s in own)), 1, FREE, job.seed) for job, own in zip(jobs, steps, strict=True)]
+        whole = [
+            Job((*job.prompt_tokens, *(s.token for s in own)), 1, FREE, job.seed) for job,
+            own in zip(jobs, steps, strict=True)
+        ]
         self.bare.append((await _timed_generate(engine, whole))[0])
 
     def row(self, batch: int) -> dict[str, Any]:
@@ -40,12 +44,15 @@ class _Cost:
 
         return {
             "batch": batch, "generation, s": round(sum(self.made), 2), "checks, s": round(sum(self.checked), 2),
-            "validator seconds per generated second (median)": median(self.checked), "of which the bare prefill": median(self.bare),
+            "validator seconds per generated second (median)": median(self.checked),
+            "of which the bare prefill": median(self.bare),
         }
 
 
 async def run(engine: Engine, prompts: tuple[Prompt, ...], say: Any) -> list[dict[str, Any]]:
-    """Rows: batch, seconds of generation and of checks, validator seconds per generated second, and the bound below them."""
+    """Rows: batch, seconds of generation and of checks, validator seconds per generated second, and the bound below
+    them.
+    """
     long = [p for p in prompts if p.max_tokens >= 48][: BATCH * 3]
     jobs = [Job(await engine.tokenize_chat(p.text), 64, FREE, n.to_bytes(32, "big")) for n, p in enumerate(long)]
     alone, together = _Cost(), _Cost()

@@ -1,4 +1,5 @@
-"""An executor's epoch in simulation: real facts of held-out answers, drawn with replacement, through the ledger's own e-process.
+"""An executor's epoch in simulation: real facts of held-out answers, drawn with replacement, through the ledger's own
+e-process.
 
 Law: what the ledger would compute, on what was really measured; one draw of a seed is one epoch.
 """
@@ -22,7 +23,9 @@ RULES = CheckRules()  # a network's defaults
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """convicted_at: inferences until conviction, one per epoch that ended so. epochs: how many were played, each of `length` inferences."""
+    """convicted_at: inferences until conviction, one per epoch that ended so. epochs: how many were played, each of
+    `length` inferences.
+    """
 
     epochs: int
     length: int
@@ -31,9 +34,13 @@ class Epochs:
     def row(self, name: str) -> dict[str, Any]:
         share = len(self.convicted_at) / self.epochs
         within = sum(n <= 200 for n in self.convicted_at) / self.epochs
-        quantiles = [f"{np.quantile(self.convicted_at, q, method='higher'):.0f}" if self.convicted_at else "-" for q in (0.5, 0.99)]
+        quantiles = [
+            f"{np.quantile(self.convicted_at, q, method='higher'):.0f}" if self.convicted_at else "-"
+            for q in (0.5, 0.99)
+        ]
         return {
-            "host": name, "epochs": self.epochs, "inferences": self.length, "convicted": f"{share:.4f}", "within 200": f"{within:.4f}",
+            "host": name, "epochs": self.epochs, "inferences": self.length, "convicted": f"{share:.4f}",
+            "within 200": f"{within:.4f}",
             "median": quantiles[0], "99 %": quantiles[1],
         }
 
@@ -44,7 +51,9 @@ def ratios(facts: Facts, noise: Noise) -> list[int]:
     return [weigh(facts.values[s : s + n], noise).llr_milli for s, n in zip(starts, facts.lengths, strict=True)]
 
 
-def play(honest: Sequence[int], cheating: Sequence[int], share: float, *, epochs: int, length: int, seed: int) -> Epochs:
+def play(
+    honest: Sequence[int], cheating: Sequence[int], share: float, *, epochs: int, length: int, seed: int
+) -> Epochs:
     """Epochs of a host that cheats in `share` of its answers."""
     rng, found = np.random.default_rng(seed), []
     for _ in range(epochs):

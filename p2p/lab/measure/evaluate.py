@@ -1,7 +1,8 @@
-"""How well the profile tells cheats from honest hosts. Law: judged on prompts the profile was not fitted on; every rate has an interval.
+"""How well the profile tells cheats from honest hosts. Law: judged on prompts the profile was not fitted on; every rate
+has an interval.
 
-detection(N): share of resampled answers of N tokens whose ratio is above the profile's threshold for N. Intervals: the answers themselves
-are resampled (bootstrap by sequence), 95 %.
+detection(N): share of resampled answers of N tokens whose ratio is above the profile's threshold for N. Intervals: the
+answers themselves are resampled (bootstrap by sequence), 95 %.
 """
 
 from __future__ import annotations
@@ -61,10 +62,13 @@ class Evaluation:
     def regimes(self, executor: str, validator: str, wanted: frozenset[str]) -> dict[str, Facts]:
         runs = [r for r in HONEST if r.stack == executor and self.evidence.has(r.name, validator)]
         found = {r.name: only(self.evidence.facts(r.name, validator), wanted) for r in runs}
-        return {name: facts for name, facts in found.items() if facts.lengths}  # with few prompts a sparse run may have none of these
+        # with few prompts a sparse run may have none of these
+        return {name: facts for name, facts in found.items() if facts.lengths}
 
     def alternatives(self, executor: str, validator: str) -> dict[str, Facts]:
-        """What the profile of a pair is fitted with; a stack without an alternative of its own borrows the other one's."""
+        """What the profile of a pair is fitted with; a stack without an alternative of its own borrows the other
+        one's.
+        """
         found = {"wrong_seed": "wrong_seed"}
         for name in (*FITTED, *(["fp8_kv"] if executor == TORCH else [])):
             own = f"{name}_torch" if executor == TORCH and self.evidence.has(f"{name}_torch", validator) else name
@@ -72,7 +76,8 @@ class Evaluation:
             if name in LAUNDERED:
                 found[f"laundered_{name}"] = f"laundered_{own}"
         facts = {
-            name: only(self.evidence.facts(case, validator), self.calibration) for name, case in found.items() if self.evidence.has(case, validator)
+            name: only(self.evidence.facts(case, validator), self.calibration) for name,
+            case in found.items() if self.evidence.has(case, validator)
         }
         return {name: some for name, some in facts.items() if some.lengths}
 
@@ -84,16 +89,25 @@ class Evaluation:
                 if regimes:
                     others = self.alternatives(executor, validator)
                     numbers = frozenset(n for n in others if n.startswith(("laundered_", "wrong_")))
-                    self.profiles[f"{executor}>{validator}"] = fit(regimes, others, numbers, cap_milli=CheckRules().llr_cap_milli, seed=self.seed)
+                    self.profiles[f"{executor}>{validator}"] = fit(
+                        regimes, others, numbers, cap_milli=CheckRules().llr_cap_milli, seed=self.seed
+                    )
 
     def cases(self) -> list[tuple[str, str]]:
         """(case, executor's stack) of everything measured, honest regimes first."""
-        runs = sorted((by_name(name) for name in self.evidence.measured.names()), key=lambda r: (bool(r.attack), r.stack, r.name))
+        runs = sorted(
+            (by_name(name) for name in self.evidence.measured.names()), key=lambda r: (bool(r.attack), r.stack, r.name)
+        )
         laundered = [(f"laundered_{r.name}", r.stack) for r in runs if r.attack in LAUNDERED]
-        return [*((r.name, r.stack) for r in runs), *laundered, ("wrong_seed", by_name(self.evidence.run_of("wrong_seed")).stack)]
+        return [
+            *((r.name, r.stack) for r in runs), *laundered,
+            ("wrong_seed", by_name(self.evidence.run_of("wrong_seed")).stack)
+        ]
 
     def run(self, jobs: int = 1) -> None:
-        """All curves. jobs: processes that share the work; each curve has a seed of its own, so their number changes nothing."""
+        """All curves. jobs: processes that share the work; each curve has a seed of its own, so their number changes
+        nothing.
+        """
         wanted = [
             (case, executor, validator) for case, executor in self.cases() for validator in STACKS
             if f"{executor}>{validator}" in self.profiles and self.evidence.has(case, validator)
@@ -118,7 +132,10 @@ class Evaluation:
             limit = noise.threshold_milli(length, FALSE_ALARM_PPM)
             rate = float((sampler.ratios(length, self.times, rng) > limit).mean())
             draws = [rng.integers(0, count, count) for _ in range(OUTER)]
-            spread = [float((sampler.ratios(length, min(INNER, self.times // OUTER), rng, chosen=draw) > limit).mean()) for draw in draws]
+            spread = [
+                float((sampler.ratios(length, min(INNER, self.times // OUTER), rng, chosen=draw) > limit).mean())
+                for draw in draws
+            ]
             columns.append((rate, float(np.quantile(spread, 0.025)), float(np.quantile(spread, 0.975))))
         rates, low, high = zip(*columns, strict=True)
         return Curve(case, executor, validator, len(facts.values), len(facts.lengths), rates, low, high)

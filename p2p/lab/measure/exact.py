@@ -1,4 +1,6 @@
-"""What stage 0 refuses without a model. Law: the attack really runs; the claim is built as the executor builds it; only check_exact decides."""
+"""What stage 0 refuses without a model. Law: the attack really runs; the claim is built as the executor builds it; only
+check_exact decides.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def refused(job: Job, steps: list[TokenStep], eos: frozenset[int]) -> str | None
     """Stage 0's sentence on the claim that an executor would make of these steps."""
     if not steps:
         return "the answer is empty or longer than asked for"
-    request = Request(VERSION, TRIAL, bytes(32), 1, "m", bytes(32), job.params, 4096, job.max_tokens, 1, 9, bytes(32), 0)
+    request = Request(
+        VERSION, TRIAL, bytes(32), 1, "m", bytes(32), job.params, 4096, job.max_tokens, 1, 9, bytes(32), 0
+    )
     reason = FinishReason.STOP if steps[-1].token in eos else FinishReason.LENGTH
     made = artifacts.build(artifacts.header_for(request, _ID, _SPEC, job.seed, job.prompt_tokens, reason), steps)
     record = FinishRecord(_ID, bytes(32), made.root(), made.output_hash(), len(job.prompt_tokens), len(steps), reason)
@@ -31,7 +35,9 @@ def refused(job: Job, steps: list[TokenStep], eos: frozenset[int]) -> str | None
 
 
 async def run(honest: Engine, prompts: tuple[Prompt, ...], eos: frozenset[int]) -> list[dict[str, Any]]:
-    """One row per exact attack: answers it changed, refused ones. Honest answers of the same prompts come first: none may be refused."""
+    """One row per exact attack: answers it changed, refused ones. Honest answers of the same prompts come first: none
+    may be refused.
+    """
     jobs, rows = [], []
     for number, prompt in enumerate(prompts[:EXACT_PROMPTS]):
         ids = await honest.tokenize_chat(prompt.text)

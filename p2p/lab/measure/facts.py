@@ -1,4 +1,6 @@
-"""From what was measured to facts per token, as a validator would have them. Law: through the artifact's own quantisation, never around it."""
+"""From what was measured to facts per token, as a validator would have them. Law: through the artifact's own
+quantisation, never around it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from p2p.verification.statistics import CHOSEN, answer_facts
 
 ROUNDING = 0.6 / CHOSEN_STEPS_PER_NAT  # a published number that differs by less differs by its own rounding
 HEADER = Header(
-    ARTIFACT_VERSION, bytes(32), "", bytes(32), "", "", "", bytes(32), bytes(32), 1, bytes(32), Params(), bytes(32), FinishReason.LENGTH
+    ARTIFACT_VERSION, bytes(32), "", bytes(32), "", "", "", bytes(32), bytes(32), 1, bytes(32), Params(), bytes(32),
+    FinishReason.LENGTH
 )
 
 
@@ -29,7 +32,8 @@ class Evidence:
 
     def __init__(self, measured: Measured) -> None:
         self.measured = measured
-        self.exact_context: int | None = None  # when set: answers with more context are strangers to equal kernels (decision 014)
+        # when set: answers with more context are strangers to equal kernels (decision 014)
+        self.exact_context: int | None = None
         self._facts = lru_cache(maxsize=None)(self._make)
         self._answers = lru_cache(maxsize=None)(measured.answers)
 
@@ -41,7 +45,9 @@ class Evidence:
         return all(self.measured.has_rows(run, stack) for stack in needed)
 
     def facts(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
-        """(prompt ids, facts), one entry per answer that has tokens; where kernels are equal, of the answers that these are exact for."""
+        """(prompt ids, facts), one entry per answer that has tokens; where kernels are equal, of the answers that these
+        are exact for.
+        """
         found = self._facts(case, validator)
         if self.exact_context is None or not self._equal(case, validator):
             return found
@@ -55,7 +61,9 @@ class Evidence:
         return tuple(prompt for prompt in found[0] if prompt in wanted), only(found, wanted)
 
     def find_exact_context(self, calibration: frozenset[str]) -> int:
-        """The longest context of a calibration answer that is exact, below all that are not: no further than was seen."""
+        """The longest context of a calibration answer that is exact, below all that are not: no further than was
+        seen.
+        """
         exact, noisy = [0], [2**31]
         for run in HONEST:
             if run.stack != VLLM or not self.has(run.name, VLLM):
@@ -103,7 +111,8 @@ class Evidence:
 
 def laundered(answer: Answer, rows: list[Row]) -> tuple[TokenStep, ...]:
     return tuple(
-        TokenStep(step.token, "", row[step.token], best(row, TOP_RANKS)) for step, row in zip(answer.steps, rows, strict=True)
+        TokenStep(step.token, "", row[step.token], best(row, TOP_RANKS)) for step,
+        row in zip(answer.steps, rows, strict=True)
     )
 
 

@@ -1,4 +1,6 @@
-"""The goal table of the design, with our figure in each row. Law: a row's figure is read off the curves or the exact counts; a miss is a miss."""
+"""The goal table of the design, with our figure in each row. Law: a row's figure is read off the curves or the exact
+counts; a miss is a miss.
+"""
 
 from __future__ import annotations
 
@@ -51,15 +53,23 @@ def judged(goals: Sequence[Goal], curves: Sequence[Curve]) -> list[dict[str, Any
     """One row per goal: detection at its length with interval, the length at which its rate is reached, met or not."""
     rows = []
     for goal in goals:
-        curve = next((c for c in curves if (c.case, c.executor, c.validator) == (goal.case, goal.executor, goal.validator)), None)
+        curve = next(
+            (c for c in curves if (c.case, c.executor, c.validator) == (goal.case, goal.executor, goal.validator)), None
+        )
         if curve is None:
-            rows.append({"row": goal.text, "goal": f">= {goal.rate:g} in <= {goal.tokens}", "ours": "not measured", "met": False})
+            rows.append(
+                {
+                    "row": goal.text, "goal": f">= {goal.rate:g} in <= {goal.tokens}", "ours": "not measured",
+                    "met": False
+                }
+            )
             continue
         at = max(i for i, n in enumerate(LENGTHS) if n <= goal.tokens)
         needed = curve.needed(goal.rate)
         rows.append({
             "row": goal.text, "goal": f">= {goal.rate:g} in <= {goal.tokens}",
             "ours": f"{curve.rates[at]:.4f} [{curve.low[at]:.3f}, {curve.high[at]:.3f}] in {LENGTHS[at]}",
-            "reached_in": needed, "met": bool(curve.rates[at] >= goal.rate), "heldout_answers": curve.answers, "heldout_tokens": curve.tokens,
+            "reached_in": needed, "met": bool(curve.rates[at] >= goal.rate), "heldout_answers": curve.answers,
+            "heldout_tokens": curve.tokens,
         })
     return rows

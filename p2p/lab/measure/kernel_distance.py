@@ -1,8 +1,9 @@
 """`python -m p2p.lab.measure.kernel_distance DIR`: how far the numbers that validators reveal are apart, by kernels and
-by weights. Law: what the ledger would compute (compare.apart_milli), on real prefills; whatever is in DIR already is not run again.
+by weights. Law: what the ledger would compute (compare.apart_milli), on real prefills; whatever is in DIR already is
+not run again.
 
-Honest answers of one stack are scored by right weights on several kernels and by cheaper ones. `kernel_distance_milli` of a model must lie
-above the first kind and below the second (rule J7, decision 028).
+Honest answers of one stack are scored by right weights on several kernels and by cheaper ones. `kernel_distance_milli`
+of a model must lie above the first kind and below the second (rule J7, decision 028).
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def collect(measured: Measured) -> None:
         jobs = [Job(honest.tokenize_chat(p.text), p.max_tokens, FREE, digest(b"apart", p.id.encode())) for p in prompts]
         steps = honest.generate_all(jobs, max_rows=BATCH)
         measured.put_answers(RUN, [
-            Answer(p.id, job.seed.hex(), tuple(job.prompt_tokens), tuple(found)) for p, job, found in zip(prompts, jobs, steps, strict=True)
+            Answer(p.id, job.seed.hex(), tuple(job.prompt_tokens), tuple(found)) for p, job,
+            found in zip(prompts, jobs, steps, strict=True)
         ])
     answers = measured.answers(RUN)
     for name in (*RIGHT, *CHEAP):
@@ -56,7 +58,9 @@ def collect(measured: Measured) -> None:
         if name == VLLM:
             rows: list[tuple[Row, ...]] = trio.run(_by_vllm, model, measured.directory, answers)
         else:
-            engine = TorchModel(weights.prepare(name, source=model)) if name in CHEAP else TorchModel(model, dtype=_dtype(name))
+            engine = TorchModel(
+                weights.prepare(name, source=model)
+            ) if name in CHEAP else TorchModel(model, dtype=_dtype(name))
             rows = engine.prefill_rows_batch([(a.prompt_tokens, a.tokens) for a in answers], ROW_TOP)
         measured.put_rows(RUN, name, rows)
         print(f"{name}: {len(answers)} answers in {time.perf_counter() - started:.0f} s", flush=True)
@@ -76,7 +80,9 @@ async def _by_vllm(model: Path, directory: Path, answers: list[Answer]) -> list[
 
 
 def distances(measured: Measured, one: str, other: str, tolerance_milli: int = 0) -> tuple[list[int], float]:
-    """(of each answer's common positions, thousandths of a nat; share of answers in which both agree within the tolerance)."""
+    """(of each answer's common positions, thousandths of a nat; share of answers in which both agree within the
+    tolerance).
+    """
     found, same = [], 0
     for number, (a, b) in enumerate(zip(measured.rows(RUN, one), measured.rows(RUN, other), strict=True)):
         if len(a) <= REVEAL_POSITIONS:
@@ -96,7 +102,9 @@ def _shown(rows: list[Row], number: int) -> list[RevealedRow]:
 
 def table(measured: Measured) -> Iterator[str]:
     yield f"{'thousandths of a nat':<32}{'same bits':>10}{'answers':>9}{'mean':>7}{'sd':>6}{'10 %':>6}{'90 %':>6}{'largest':>8}"
-    pairs = [(RIGHT[i], RIGHT[j]) for i in range(len(RIGHT)) for j in range(i)] + [(cheap, right) for cheap in CHEAP for right in RIGHT]
+    pairs = [
+        (RIGHT[i], RIGHT[j]) for i in range(len(RIGHT)) for j in range(i)
+    ] + [(cheap, right) for cheap in CHEAP for right in RIGHT]
     for one, other in pairs:
         found, same = distances(measured, one, other)
         low, high = np.quantile(found, [0.1, 0.9])

@@ -1,8 +1,8 @@
 """What is run. Law: a table; everything measured is a row here, and a row's name is its file's name.
 
-honest rows are regimes of honest noise: batch sizes, temperatures, masks, both stacks. Attack rows name an attack of p2p.lab.attacks and really
-run it. Some need no run of their own: laundering is the cheap text with the numbers of one honest prefill, a wrong seed is an honest answer
-checked against another.
+honest rows are regimes of honest noise: batch sizes, temperatures, masks, both stacks. Attack rows name an attack of
+p2p.lab.attacks and really run it. Some need no run of their own: laundering is the cheap text with the numbers of one
+honest prefill, a wrong seed is an honest answer checked against another.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ GREEDY = Params(0)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """name: of its files. stack: that generates. attack: name in p2p.lab.attacks, '' for honest. batch: requests at once. params: what
-    the client asked for. share: 1 = every prompt, 2 = every second, ... salt: of the seeds. joined: asks `joined` prompts instead."""
+    """name: of its files. stack: that generates. attack: name in p2p.lab.attacks, '' for honest. batch: requests at
+    once. params: what the client asked for. share: 1 = every prompt, 2 = every second, ... salt: of the seeds. joined:
+    asks `joined` prompts instead."""
 
     name: str
     stack: str = VLLM
@@ -49,7 +50,8 @@ HONEST = (
 )
 ONE_LIE = (Run("forged_stop", attack="forged_stop", share=3), Run("hidden_eos", attack="hidden_eos", share=3))
 SAMPLING = (
-    Run("wrong_temperature", attack="wrong_temperature"), Run("wrong_top_p", attack="wrong_top_p", params=TOP_P, share=2, salt="d"),
+    Run("wrong_temperature", attack="wrong_temperature"),
+    Run("wrong_top_p", attack="wrong_top_p", params=TOP_P, share=2, salt="d"),
     Run("altered_system_prompt", attack="altered_system_prompt", share=3),
 )
 WEIGHTS = (
@@ -58,16 +60,22 @@ WEIGHTS = (
     Run("temperature_tuned_int4", attack="temperature_tuned_int4", share=3),
 )
 RUNS = (
-    *HONEST, *SAMPLING, *ONE_LIE, *WEIGHTS, Run("fp8_kv_torch", TORCH, "fp8_kv", share=2), Run("int8_torch", TORCH, "int8", share=2),
+    *HONEST, *SAMPLING, *ONE_LIE, *WEIGHTS, Run("fp8_kv_torch", TORCH, "fp8_kv", share=2),
+    Run("int8_torch", TORCH, "int8", share=2),
 )
-SMALL = (Run("honest_torch_b16", TORCH), Run("int4_torch", TORCH, "int4"))  # no vLLM: a check of the whole way, not a result
-FITTED = ("int8", "fp8", "int6", "int4", "wrong_temperature", "wrong_top_p")  # what a validator can make by itself; more are never seen
+# no vLLM: a check of the whole way, not a result
+SMALL = (Run("honest_torch_b16", TORCH), Run("int4_torch", TORCH, "int4"))
+# what a validator can make by itself; more are never seen
+FITTED = ("int8", "fp8", "int6", "int4", "wrong_temperature", "wrong_top_p")
 # the text of these runs with honest numbers is what the laundered_* attacks publish
-LAUNDERED = ("int8", "int4", "fp8", "smaller_model", "int6", "temperature_tuned_int4", "altered_system_prompt", "fp8_kv")
+LAUNDERED = (
+    "int8", "int4", "fp8", "smaller_model", "int6", "temperature_tuned_int4", "altered_system_prompt", "fp8_kv"
+)
 # refused by stage 0 alone, where they say anything else than an honest host (p2p/lab/measure/exact.py)
 EXACT = ("truncation", "padding", "suppressed_eos", "replayed_answer", "wrong_seed")
 EXACT_PROMPTS = 40
-JOINED, JOINED_FIRST, JOINED_STEP, JOINED_ANSWER = 48, 600, 65, 48  # prompts; characters of the first and more in each; tokens
+# prompts; characters of the first and more in each; tokens
+JOINED, JOINED_FIRST, JOINED_STEP, JOINED_ANSWER = 48, 600, 65, 48
 
 
 def prompts_of(run: Run, prompts: tuple[Prompt, ...]) -> Iterator[Prompt]:
@@ -75,7 +83,9 @@ def prompts_of(run: Run, prompts: tuple[Prompt, ...]) -> Iterator[Prompt]:
 
 
 def joined(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
-    """Calibration prompts one after the other, longer and longer: where do equal kernels stop to be exact? Never judged by."""
+    """Calibration prompts one after the other, longer and longer: where do equal kernels stop to be exact? Never judged
+    by.
+    """
     own = split(prompts)[0]
     found = []
     for at in range(JOINED):

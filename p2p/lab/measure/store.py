@@ -1,7 +1,8 @@
 """What was measured, on disk. Law: a file is whole or absent, so a run that was stopped goes on where it was.
 
-DIR/answers/RUN.json.gz: what each prompt was answered, with the published numbers. DIR/rows/RUN@STACK.npz: what a validator's stack says
-of those tokens. DIR/seconds.json: how long things took. DIR/tables.json: small tables that were measured on the way.
+DIR/answers/RUN.json.gz: what each prompt was answered, with the published numbers. DIR/rows/RUN@STACK.npz: what a
+validator's stack says of those tokens. DIR/seconds.json: how long things took. DIR/tables.json: small tables that were
+measured on the way.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ class Measured:
     def answers(self, run: str) -> list[Answer]:
         body = json.loads(gzip.decompress(self._answers(run).read_bytes()))
         return [
-            Answer(prompt, seed, tuple(ids), tuple(TokenStep(t, "", lp, tuple((i, p) for i, p in top)) for t, lp, top in steps))
+            Answer(
+                prompt, seed, tuple(ids),
+                tuple(TokenStep(t, "", lp, tuple((i, p) for i, p in top)) for t, lp, top in steps)
+            )
             for prompt, seed, ids, steps in body
         ]
 
@@ -81,7 +85,9 @@ class Measured:
 
     def rows(self, run: str, stack: str) -> list[list[Row]]:
         with np.load(self._rows(run, stack)) as data:
-            ids, logprobs, lengths = data["ids"].tolist(), data["logprobs"].astype(float).tolist(), data["lengths"].tolist()
+            ids, logprobs, lengths = data["ids"].tolist(), data[
+                "logprobs"
+            ].astype(float).tolist(), data["lengths"].tolist()
         flat = [{i: p for i, p in zip(a, b, strict=True) if i >= 0} for a, b in zip(ids, logprobs, strict=True)]
         found, at = [], 0
         for length in lengths:
@@ -91,7 +97,10 @@ class Measured:
 
     def note(self, file: str, key: str, value: object) -> None:
         """Set one entry of FILE.json ('seconds', 'tables')."""
-        _write(self.directory / f"{file}.json", json.dumps({**self.noted(file), key: value}, indent=1, sort_keys=True).encode())
+        _write(
+            self.directory / f"{file}.json",
+            json.dumps({**self.noted(file), key: value}, indent=1, sort_keys=True).encode()
+        )
 
     def noted(self, file: str) -> dict[str, Any]:
         path = self.directory / f"{file}.json"

@@ -1,11 +1,12 @@
-"""Attacks on a network, one file each. Law: `async def attack(target)` goes on until it is cancelled; `CHEAT` names what the attacker's own peer
-runs as, where it needs one."""
+"""Attacks on a network, one file each. Law: `async def attack(target)` goes on until it is cancelled; `CHEAT` names
+what the attacker's own peer runs as, where it needs one."""
 
 NAMES = (
     # numbers in signed words, and words that nobody can judge
     "signed_extremes", "far_heights", "told_again", "replays", "padded", "wrong_signatures",
     # room for bytes
-    "half_open", "announced", "slow_readers", "unfinished_frames", "empty_maps", "iwant_bomb", "provider_records", "body_again", "streams",
+    "half_open", "announced", "slow_readers", "unfinished_frames", "empty_maps", "iwant_bomb", "provider_records",
+    "body_again", "streams",
     # addresses
     "invented_peers", "churn", "liar_peers",
     # the chain's scarce places

@@ -1,5 +1,5 @@
-"""Nine keys that announce the largest frames on every stream they may have, four bytes each, and send no more (K-A): what is announced is
-reserved, and so the bytes of everybody's frames were gone."""
+"""Nine keys that announce the largest frames on every stream they may have, four bytes each, and send no more (K-A):
+what is announced is reserved, and so the bytes of everybody's frames were gone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Greetings that name thirty-two peers which do not exist, at this machine's and a cloud's own addresses (K-D): hearsay once threw every honest
-address out of the book and sent dials wherever the attacker pointed."""
+"""Greetings that name thirty-two peers which do not exist, at this machine's and a cloud's own addresses (K-D): hearsay
+once threw every honest address out of the book and sent dials wherever the attacker pointed."""
 
 from __future__ import annotations
 

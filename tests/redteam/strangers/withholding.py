@@ -1,4 +1,6 @@
-"""A host whose answers are right and whose payloads nobody gets (K-C): the validators that say so, or say nothing, once paid for it."""
+"""A host whose answers are right and whose payloads nobody gets (K-C): the validators that say so, or say nothing, once
+paid for it.
+"""
 
 from __future__ import annotations
 
