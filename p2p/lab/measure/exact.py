@@ -1,5 +1,6 @@
-"""What stage 0 refuses without a model. Law: the attack really runs; the claim is built as the executor builds it; only
-check_exact decides.
+"""Measures what stage 0 refuses without a model.
+
+Law: the attack really runs, its claim is built as an executor builds it, and only `check_exact` decides.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _SPEC = ModelSpec("m", b"\x02" * 32, b"\x03" * 32, "bfloat16", 1, 1, 2048)
 
 
 def refused(job: Job, steps: list[TokenStep], eos: frozenset[int]) -> str | None:
-    """Stage 0's sentence on the claim that an executor would make of these steps."""
+    """What stage 0 says against the claim that an executor would make of these steps; None when it says nothing."""
     if not steps:
         return "the answer is empty or longer than asked for"
     request = Request(
@@ -35,8 +36,9 @@ def refused(job: Job, steps: list[TokenStep], eos: frozenset[int]) -> str | None
 
 
 async def run(honest: Engine, prompts: tuple[Prompt, ...], eos: frozenset[int]) -> list[dict[str, Any]]:
-    """One row per exact attack: answers it changed, refused ones. Honest answers of the same prompts come first: none
-    may be refused.
+    """One row for each exact attack: how many answers it changed, and how many of these stage 0 refused.
+
+    The first row counts honest answers to the same prompts, of which none may be refused. eos: the model's end tokens.
     """
     jobs, rows = [], []
     for number, prompt in enumerate(prompts[:EXACT_PROMPTS]):
