@@ -6,6 +6,11 @@
 from __future__ import annotations
 
 
+def unsupported_version(what: str, found: object, ours: int) -> str:
+    """The sentence for bytes of another version. what: "protocol", "proof", ...; found: the version they name."""
+    return f"{what} version {str(found)[:20]} is not supported; this peer uses version {ours}"
+
+
 class FolkmootError(Exception):
     """Base of every error this package raises on purpose.
 

@@ -11,18 +11,18 @@ from typing import TypeVar
 import trio
 
 from p2p.base.limits import SLICE_S
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 
 T = TypeVar("T")
 
 
-async def patiently(steps: Steps[T], *, slice_s: float = SLICE_S) -> T:
-    """Drive `steps` to their end, with a turn for everybody else after each stretch. Cancelled: they end where they are."""
-    with closing(steps):
+async def patiently(work: Resumable[T], *, slice_s: float = SLICE_S) -> T:
+    """Run `work` to its end, with a turn for all other tasks after each stretch. When cancelled, the work is closed where it is."""
+    with closing(work):
         since = perf_counter()
         while True:
             try:
-                next(steps)
+                next(work)
             except StopIteration as done:
                 result: T = done.value
                 return result

@@ -14,7 +14,7 @@ import structlog
 from p2p.base.codec import encode
 from p2p.base.keys import Domain, Key, NetworkId
 from p2p.base.outcome import Outcome
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.consensus import replay, wire
 from p2p.consensus.application import Application
 from p2p.consensus.certificates import commit_certificate, polka_certificate, round_certificate, verify_commit
@@ -81,9 +81,9 @@ class Driver:
 
     def begin(self) -> list[Output]:
         """Replay what was logged before a crash, and set the first alarms."""
-        return all_at_once(self.begin_steps())
+        return run_to_end(self.begin_resumably())
 
-    def begin_steps(self) -> Steps[list[Output]]:
+    def begin_resumably(self) -> Resumable[list[Output]]:
         self._alarm(self.timing.rebroadcast_ms, Repeat())
         if not (yield from self._replay()):
             self._alarm(self.timing.block_interval_ms, StartHeight(self.height, patient=False))
@@ -98,9 +98,9 @@ class Driver:
 
     def take(self, event: Input) -> list[Output]:
         """One input, judged before. Raises StorageError: halt the peer."""
-        return all_at_once(self.take_steps(event))
+        return run_to_end(self.take_resumably(event))
 
-    def take_steps(self, event: Input) -> Steps[list[Output]]:
+    def take_resumably(self, event: Input) -> Resumable[list[Output]]:
         match event:
             case Timeout():
                 if event.height == self.height:
@@ -136,7 +136,7 @@ class Driver:
         out, self._out = self._out, []
         return out
 
-    def _take_message(self, message: wire.Wire, at_ms: int) -> Steps[None]:
+    def _take_message(self, message: wire.Wire, at_ms: int) -> Resumable[None]:
         if isinstance(message, wire.EvidenceNote):
             self.evidence.add(message.evidence, self.validators, self.height)
             return
@@ -158,7 +158,7 @@ class Driver:
         replay.feed(machine, replay.Judged(message, valid=False))
         self._find_evidence(machine)
 
-    def _look_at(self, signed: SignedProposal, at_ms: int) -> Steps[replay.Judged]:
+    def _look_at(self, signed: SignedProposal, at_ms: int) -> Resumable[replay.Judged]:
         """Two verdicts, never mixed: valid is a fact about the block and is kept; timely is what our clock said of the proposal when it came,
         and counts for its round alone, where it is a fresh one (rule P)."""
         valid = yield from self._is_valid(signed)
@@ -170,7 +170,7 @@ class Driver:
             log.warning("proposal not timely", height=self.height, round=proposal.round, ahead_ms=block.header.time_ms - at_ms)
         return replay.Judged(signed, valid, timely)
 
-    def _is_valid(self, signed: SignedProposal) -> Steps[bool]:
+    def _is_valid(self, signed: SignedProposal) -> Resumable[bool]:
         block = signed.block
         known = self.machine.validity.get(block.block_id)
         if known is not None:
@@ -184,7 +184,7 @@ class Driver:
 
     # -- effects --------------------------------------------------------------------------------------------------
 
-    def _act(self, effects: list[Effect]) -> Steps[None]:
+    def _act(self, effects: list[Effect]) -> Resumable[None]:
         """Carry out effects; what we sign comes back to us as an input at once."""
         todo = list(effects)
         while todo:
@@ -294,7 +294,7 @@ class Driver:
             if newest is not None:
                 self._say_valid(newest)
 
-    def _pace(self, event: StartHeight) -> Steps[None]:
+    def _pace(self, event: StartHeight) -> Resumable[None]:
         """A short wait after a decision, and a longer one while there is nothing to decide."""
         if event.height != self.height:
             return
@@ -306,13 +306,13 @@ class Driver:
 
     # -- decisions ------------------------------------------------------------------------------------------------
 
-    def _decide(self, decision: Decide) -> Steps[None]:
+    def _decide(self, decision: Decide) -> Resumable[None]:
         signed = self.machine.proposal_of(decision.block_id)
         assert signed is not None  # D decides only a proposal it holds
         votes = self.machine.votes.votes_for(decision.round, VoteType.PRECOMMIT, decision.block_id)
         yield from self._commit(signed.block, commit_certificate(votes, self.height, decision.round, decision.block_id))
 
-    def _take_commit(self, item: Commit) -> Steps[None]:
+    def _take_commit(self, item: Commit) -> Resumable[None]:
         """A certificate from sync decides like our own precommits would (D)."""
         block, certificate = item.block, item.certificate
         if not (
@@ -324,7 +324,7 @@ class Driver:
         if check_block(self._app, self._network, block, self.machine.proposer_of(block.header.round)) is None:
             yield from self._commit(block, certificate)
 
-    def _commit(self, block: Block, certificate: CommitCertificate) -> Steps[None]:
+    def _commit(self, block: Block, certificate: CommitCertificate) -> Resumable[None]:
         self._find_evidence(self.machine)
         if block.block_id in self._arrived:
             self._clock_watch.heard(block.header.time_ms, self._arrived[block.block_id])
@@ -357,7 +357,7 @@ class Driver:
 
     # -- restart --------------------------------------------------------------------------------------------------
 
-    def _replay(self) -> Steps[bool]:
+    def _replay(self) -> Resumable[bool]:
         """Feed the machine this height's log, compare what it wants to sign with what was signed. True when it was under way."""
         last, logged = self._guard.load(), self._guard.inputs(self.height)
         found = replay.run(self.machine, logged, self._key.public)

@@ -7,6 +7,7 @@ from p2p.ledger.participants.registry import first_participants
 from p2p.ledger.participants.serving import keep_serving
 from p2p.ledger.participants.sprint import check_sprint
 from p2p.ledger.participants.validator_sets import first_members
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import first_models
 from p2p.ledger.sound import check_values
 from p2p.ledger.state.records import Account, Totals
@@ -29,7 +30,7 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
     view.put_totals(Totals(minted_micro=sum(a.balance_micro for a in genesis.accounts)))
     view.put(b"beacon/" + bytes(8), beacon)
     first_members(view, genesis)
-    keep_serving(view, genesis, 0)
+    keep_serving(Context(view, genesis, 0))
 
 
 def check_conservation(view: View, accounts: list[bytes]) -> bool:

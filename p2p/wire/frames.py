@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, get_args
 from msgspec import Meta
 
 from p2p.base.codec import Message, convert, decode, encode, whole
-from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
+from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable, unsupported_version
 from p2p.base.limits import (
     FRAME_TIMEOUT_S,
     KIB,
@@ -265,7 +265,7 @@ def parse_frame(data: bytes, *kinds: type[Message]) -> Frame:
     plain = decode(data, limit=kind.BYTES, items=kind.ITEMS)
     if kind.__struct_config__.tag in _VERSIONED and len(plain) > 1 and plain[1] != VERSION:
         raise RemoteProtocolError(
-            f"protocol version {str(plain[1])[:20]} is not spoken here; this peer speaks {VERSION}", field="version", code="version", penalty=0
+            unsupported_version("protocol", plain[1], VERSION), field="version", code="version", penalty=0,
         )
     frame: Frame = convert(kind, plain)
     return whole(frame, data)

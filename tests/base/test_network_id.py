@@ -22,6 +22,7 @@ from p2p.gossip.handshake import pack_hello, parse_opening
 from p2p.gossip.topics import topic_name
 from p2p.ledger.apply_operation import carry_out
 from p2p.ledger.genesis import check_genesis, first_state
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Transfer, sign_op
 from p2p.ledger.state.view import View
 from p2p.peer.config import check_network, load_config, make_config
@@ -56,11 +57,11 @@ def test_an_order_of_the_network_before_is_not_paid_again() -> None:
     view = View(lambda key: None)
     first_state(view, NEW, bytes(32))
     order = Transfer(KEYS[0].public, 7)
-    carry_out(view, NEW, 1, sign_op(CLIENT, NEW.network, 1, order))
+    carry_out(Context(view, NEW, 1), sign_op(CLIENT, NEW.network, 1, order))
     old = sign_op(CLIENT, OLD.network, 1, order)
     for signed, field in ((old, "network"), (replace(old, op=replace(old.op, network=NEW.network)), "signature")):
         with pytest.raises(InvalidRequest) as caught:
-            carry_out(view, NEW, 1, signed)
+            carry_out(Context(view, NEW, 1), signed)
         assert caught.value.field == field
 
 

@@ -28,7 +28,7 @@ class LabChain:
         self.lab = lab
 
     def earnings_view(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
-        return {"height": self.lab.height - 1, **statement(self.lab.view, self.lab.genesis, epoch, node, start)}
+        return {"height": self.lab.height - 1, **statement(self.lab.ctx, epoch, node, start)}
 
 
 def queries(lab: Lab, number: int) -> Queries:
@@ -85,7 +85,7 @@ def test_the_peers_log_tells_of_each_case_once() -> None:
 
     class Answering:
         def open_cases(self, node: bytes) -> list[dict[str, Any]]:
-            return open_cases(lab.view, lab.genesis, node)
+            return open_cases(lab.ctx, node)
 
     watch = CaseLog(Answering(), lab.nodes[1])  # type: ignore[arg-type]
     with capture_logs() as told:

@@ -15,10 +15,9 @@ from msgspec.structs import replace
 
 from p2p.base import merkle
 from p2p.base.codec import Message, encode, load
-from p2p.base.genesis import Genesis
 from p2p.base.types import U64, Bytes32
 from p2p.ledger.money import epoch_accounts as earnings
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
 
@@ -67,26 +66,26 @@ def is_kept(view: View, epoch: int) -> bool:
     return epoch > now.epoch or (epoch == now.epoch and now.size == 0)
 
 
-def prune(view: View, genesis: Genesis, height: int) -> tuple[Left, ...]:
+def prune(ctx: Context) -> tuple[Left, ...]:
     """At the end of block `height`: what ended `keep_epochs` epochs ago leaves the state; later where the time to reveal a plant is longer
     than that. Returns what left, by number."""
-    window = parameters.checks(view, genesis).plant_window
-    keep = max(parameters.economy(view, genesis).keep_epochs, window // genesis.epoch_blocks + 1)
-    last = height // genesis.epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
-    now, found, budget = leaving(view), list[Left](), MAX_LEAVING
+    window = ctx.checks.plant_window
+    keep = max(ctx.economy.keep_epochs, window // ctx.genesis.epoch_blocks + 1)
+    last = ctx.height // ctx.genesis.epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
+    now, found, budget = leaving(ctx.view), list[Left](), MAX_LEAVING
     before = now
     while now.epoch <= last and budget > 0:
-        nodes = earnings.earners(view, now.epoch)
+        nodes = earnings.earners(ctx.view, now.epoch)
         if not nodes:
-            _close(view, now)
+            _close(ctx.view, now)
             now, budget = Leaving(now.epoch + 1), budget - 1
             continue
-        ids = earnings.take_ended(view, now.epoch, nodes[-1], budget)
+        ids = earnings.take_ended(ctx.view, now.epoch, nodes[-1], budget)
         budget -= max(len(ids), 1)
         for inference_id in ids:
-            now = _leave(view, now, inference_id, found)
+            now = _leave(ctx.view, now, inference_id, found)
     if now != before:
-        view.put(_KEY, encode(now))
+        ctx.view.put(_KEY, encode(now))
     return tuple(found)
 
 
