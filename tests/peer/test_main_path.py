@@ -14,11 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from p2p.base.codec import unpack
 from p2p.base.genesis import CheckRules
+from p2p.consensus.light import LightBlock
+from p2p.peer.control import call
 from testnet.providers import stop
 from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network
+STILL_MS = 5000  # a block comes every two seconds or sooner
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +78,33 @@ def test_kill_one_blocks_go_on_and_it_catches_up(net: Net) -> None:
 
 
 def test_stop_two_blocks_stop_nothing_forks_and_go_on(net: Net) -> None:
+    """Two of four are no quorum: what they vote on is decided when a third is back, and every certificate names three."""
     stop(net.directory, [f.name for f in net.folders[2:]], sign=signal.SIGKILL)
-    time.sleep(3)  # a block decided just before may still arrive
-    top = max(net.height(0), net.height(1))
-    time.sleep(6)  # nothing to await: the point is that nothing happens
-    assert max(net.height(0), net.height(1)) == top
+    before = max(net.height(0), net.height(1))
+
+    def waiting() -> int:
+        """The height at which both peers have voted long after the block before it; 0 while that is not so."""
+        told = [net.status(peer) for peer in (0, 1)]
+        heights = {one["consensus"]["height"] for one in told}
+        voted = all(one["consensus"]["step"] in ("prevote", "precommit") for one in told)
+        still = time.time_ns() // 1_000_000 - max(one["last_time_ms"] for one in told) > STILL_MS
+        return int(heights.pop()) if voted and still and len(heights) == 1 else 0
+
+    stuck = until(waiting)
     for peer in (2, 3):
         net.restart(peer)
-    until(lambda: min(net.height(peer) for peer in range(4)) >= top + 3)
-    for height in range(1, top + 3):
+    top = max(before, stuck) + 2
+    until(lambda: min(net.height(peer) for peer in range(4)) >= top)
+    for height in range(1, top):
         assert len({net.block(peer, height)["block_id"] for peer in range(4)}) == 1
+    for height in range(before, top):
+        assert signers(net, height) >= 3, f"height {height} was decided without a quorum"
+
+
+def signers(net: Net, height: int) -> int:
+    """How many validators the certificate of this height names, as peer 0 has it."""
+    found = call(net.folders[0], {"op": "light", "height": height})
+    return len(unpack(LightBlock, bytes.fromhex(found["light"])).certificate.signatures)
 
 
 def test_a_peer_with_nothing_begins_at_a_snapshot_and_its_headers_can_be_checked(net: Net) -> None:

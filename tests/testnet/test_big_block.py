@@ -1,4 +1,4 @@
-"""Four real peers in processes of their own decide a block larger than gossip carries; one of them has to fetch it."""
+"""Four real peers decide a block that is larger than gossip carries; one of them has to fetch it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The same transaction of a block that is being decided, wanted five hundred times in one frame (K-A): 564 bytes in, 31
-MB out.
+"""Asks five hundred times in one frame for the same transaction of a block that is being decided (K-A).
+
+564 bytes in made 31 MB out.
 """
 
 from __future__ import annotations

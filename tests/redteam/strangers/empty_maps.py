@@ -1,5 +1,6 @@
-"""A frame of four MiB full of empty maps (K-A): six seconds of processor and 320 MiB before anybody knew what it
-was.
+"""A frame of four MiB full of empty maps (K-A).
+
+It cost six seconds of processor and 320 MiB before the peer knew what it was.
 """
 
 from __future__ import annotations

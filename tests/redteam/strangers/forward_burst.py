@@ -1,5 +1,7 @@
-"""Sixty questions at once from twelve accounts through several agents, and nobody reads the answers (K-D, K-G): more
-than a limit of sixteen ran at once, for more than the accounts had."""
+"""Sixty questions at once, of twelve accounts, through several agents; nobody reads the answers (K-D, K-G).
+
+More of them ran at once than the limit of sixteen allows, for more money than the accounts had.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Sockets that never say who they are (K-D): 130 of them once ended a peer's inbound. Some say half a greeting
-first.
+"""Sockets that never say who they are, some of them after half a greeting (K-D).
+
+130 of them ended a peer's inbound connections.
 """
 
 from __future__ import annotations

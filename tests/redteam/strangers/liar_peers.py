@@ -1,6 +1,9 @@
-"""Peers that join like any other and lie whenever they are asked: chains of a million heights, blocks that are none,
-one block in fourteen seconds, accounts with nonces beyond all bounds. Who catches up must not lose time on them, who
-asks must not sign what they say."""
+"""Peers that join like any other and lie whenever they are asked (K-E).
+
+They claim a chain of a million heights, send blocks that are none and one block in fourteen seconds, and show accounts
+with nonces beyond all bounds. A peer that catches up must not lose time on them, and a client must not sign what they
+say.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""One order that costs nothing, handed in again and again (K-D): a validator said it each time under its own key, and
-so used up what its neighbours take from it a second, votes and proposals too."""
+"""One account transaction that costs nothing, handed in again and again (K-D).
+
+A validator published it each time under its own key, and so used up what its neighbours accept from it per second, its
+votes and proposals included.
+"""
 
 from __future__ import annotations
 

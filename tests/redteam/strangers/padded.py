@@ -1,5 +1,7 @@
-"""Others' votes, first passed on with a megabyte in a field that no signature covers (K-A): a peer marked the vote as
-seen, could not pass on so large a message, and took the true copy for a repeat."""
+"""Others' votes, first passed on with a megabyte in a field that no signature covers (K-A).
+
+A peer marked the vote as seen, could not pass on so large a message, and took the true copy for a repeat.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Registrations from accounts without money, and from one with some (K-D): a thousand once closed the registry to
-newcomers in 15 seconds.
+"""Registrations from accounts without money, and from some with money (K-D).
+
+A thousand of them closed the registry to newcomers within 15 seconds.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""As many streams as the muxer gives, opened and left, on every connection: each took a handler that waited for a first
-frame.
+"""As many streams as the muxer gives, opened on every connection and not used (K-D).
+
+Each took a handler that waited for a first frame.
 """
 
 from __future__ import annotations

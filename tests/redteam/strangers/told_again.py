@@ -1,5 +1,6 @@
-"""What others said, said again under new retry counters (K-B): true votes and transactions, so that only 'once for each
-content' stops them.
+"""Others' votes and transactions under new retry counters (K-B).
+
+The content is true, so only the rule "once for each content" stops them.
 """
 
 from __future__ import annotations

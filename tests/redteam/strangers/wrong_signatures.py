@@ -1,5 +1,6 @@
-"""Gossip whose pubsub signature is wrong, from authors that do not exist (K-B): each cost a verification and nobody a
-point.
+"""Gossip with wrong signatures, from authors that do not exist (K-B).
+
+Each message cost a verification, and nobody a point.
 """
 
 from __future__ import annotations
