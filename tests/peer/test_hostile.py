@@ -15,7 +15,7 @@ from p2p.base.limits import MAX_FRAME
 from p2p.base.types import VERSION
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.control import call
-from p2p.peer.node import TOPICS
+from p2p.peer.topic_handlers import TOPICS
 from p2p.wire.frames import Failure, parse_frame
 from tests.net_lab import Net, until
 

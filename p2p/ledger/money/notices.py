@@ -1,14 +1,15 @@
-"""What an account is told when it asks: its inferences that were not delivered as paid for. Law: the newest ones only; told, never sent."""
+"""Notices to an account about its inferences that were not delivered as paid for. Law: only the newest are kept; an account asks for them."""
 
 from __future__ import annotations
 
 from p2p.base.codec import encode, load
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import MAX_NOTICES, Notice, Notices
 from p2p.ledger.state.view import View
 
 
 def notify(view: View, account: bytes, notice: Notice) -> None:
-    """Keep it; the oldest one makes room."""
+    """Keep `notice`; the oldest one beyond MAX_NOTICES is dropped."""
     view.put(_key(account), encode(Notices((*notices(view, account), notice)[-MAX_NOTICES:])))
 
 
@@ -19,4 +20,4 @@ def notices(view: View, account: bytes, since: int = 0) -> tuple[Notice, ...]:
 
 
 def _key(account: bytes) -> bytes:
-    return b"note/" + account
+    return keys.notices(account)
