@@ -104,7 +104,7 @@ class Agent:
         height = self.chain.height()
         check_prompt(ask.prompt, request.prompt_hash)
         if not request.may_be_started_by(self.key.public):
-            raise InvalidRequest("the request names another agent; ask that one, or sign one for this peer", field="agent")
+            raise InvalidRequest("the request names another agent; ask that, or sign one for this peer", field="agent")
         if not self.chain.is_registered(self.key.public):
             raise Unavailable("this peer is not registered: ask another, or register it", field="agent")
         if (until := self.chain.suspended(self.key.public)) > 0:

@@ -62,7 +62,7 @@ class FaultInjector:
     network: Callable[[], Network | None]  # None until it is open
     interval_s: float
     faults: Mapping[str, Fault]
-    # the inference that is asked for this, marked before it is sent, and the fault
+    # the inference asked for the next planted fault, marked before its request is sent, and the fault
     _next: tuple[bytes, str] | None = None
     _revealed: set[bytes] = field(default_factory=set)
 
@@ -117,7 +117,7 @@ class FaultInjector:
         peers = network.connected() if network else ()
         if network is None or not peers or self._next or not self._may():
             return
-        # what is asked, and of whom, is nobody's secret but must not be a pattern
+        # question and agent are no secret, but must not be a pattern
         question = random.choice(prompts.load())
         spec = AskSpec(
             f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text,

@@ -174,8 +174,8 @@ class Validator:
             raise Unavailable(f"no calibration of {artifact.header.model}; run: folkmoot calibrate", field="profile")
         if wanted and found.hash() != wanted:
             raise Unavailable(
-                f"this profile is {found.hash()[:12]}, validators of the model judge by {wanted[:12]}; get that file and set `profile`",
-                field="profile",
+                f"this profile is {found.hash()[:12]}, validators of the model judge by {wanted[:12]}; "
+                "get that file and set `profile`", field="profile",
             )
         if not found.knows(stack):  # a refusal, not an error: else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")

@@ -31,7 +31,8 @@ def fetch(net: Net, key: Key, peer: int, inference_id: str) -> object:
 
     async def run() -> None:
         async with open_network(
-            NetworkConfig(key, net.genesis.network, (), (), expected_size=4, min_connections=0), topic_handlers={}, stream_handlers={}
+            NetworkConfig(key, net.genesis.network, (), (), expected_size=4, min_connections=0), topic_handlers={},
+            stream_handlers={}
         ) as network:
             address = net.address(peer)
             await network.connect(address)

@@ -10,7 +10,8 @@ from p2p.base.errors import Overloaded
 from p2p.peer.quotas import Limit, Quotas, Usage
 
 STEPS = st.lists(st.tuples(
-    st.sampled_from(("take", "take", "end", "wait")), st.sampled_from((0, 0, 1, 2)), st.integers(20, 60), st.integers(0, 60),
+    st.sampled_from(("take", "take", "end", "wait")), st.sampled_from((0, 0, 1, 2)), st.integers(20, 60),
+    st.integers(0, 60),
 ), min_size=10, max_size=60)
 
 
