@@ -390,8 +390,8 @@ def receipt(signed: SignedRequest, done: Done, tokens: list[int], text: str) -> 
     from p2p.client.ask import AskSpec
     from p2p.client.receipt import check_receipt
 
-    params, tokens, network = signed.request.params, signed.request.max_tokens, cast(Any, "n")
-    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, network, "toy", PROMPT, params, tokens)
+    asked, network = signed.request, cast(Any, "n")
+    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, network, "toy", PROMPT, asked.params, asked.max_tokens)
     accepted = Accepted(signed.inference_id, AGENT.public, BEACON, DRAWN)
     return check_receipt(spec, signed, accepted, done, tokens, text)
 

@@ -18,9 +18,7 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep
 from tests.fake_vllm import EOS, VOCAB, Toy
-from tests.verification.toy import (
-    IID, PARAMS, PROMPT, SEED, SPEC, Noisy, calibrated, claim, forged, generate, launder, rows
-)
+from tests.verification.toy import IID, PARAMS, PROMPT, SEED, SPEC, Noisy, calibrated, claim, forged, generate, launder, rows
 
 EOS_IDS = frozenset({EOS})
 ALL_PARAMS = [
@@ -130,7 +128,7 @@ def test_truncation_and_wrong_ends_are_exact() -> None:
     for end in (5, 19):
         at = [*steps[:end], forged(EOS), *steps[end:]]
         made, req, record = claim(21, steps=at)
-        assert exact(made, req, record) == "the answer goes on after its end-of-sequence token"
+        assert exact(made, req, record) == "the answer continues after its end-of-sequence token"
     assert PROMPT
 
 
@@ -142,7 +140,7 @@ def test_what_ends_an_answer_is_the_registrys_word() -> None:
     spec = replace(SPEC, eos_ids=(EOS, second))
     for engine in (EOS_IDS, frozenset[int](), frozenset({steps[2].token})):
         assert check.check_exact(made, req, record, SPEC, SEED, EOS_IDS) is None
-        assert "goes on after its end" in str(check.check_exact(made, req, record, spec, SEED, engine))
+        assert "continues after its end" in str(check.check_exact(made, req, record, spec, SEED, engine))
         assert check.check_exact(made, req, record, replace(SPEC, eos_ids=(EOS,)), SEED, engine) is None
 
 
