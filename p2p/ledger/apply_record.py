@@ -14,7 +14,7 @@ from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
 from p2p.base.keys import Domain, verify
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import (
-    AGENTS_DOING,
+    AGENT_CAUSED,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -40,8 +40,9 @@ from p2p.ledger.participants.serving import DRAW_WINDOW, serving_at
 from p2p.ledger.participants.sprint import apply_sprint_commit, apply_sprint_open
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import spec_at
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Inference
-from p2p.ledger.state.view import View, due_key
+from p2p.ledger.state.view import View
 from p2p.verification.profile import family
 
 MAX_EARLY = 4  # records that may wait for one inference's Start
@@ -90,7 +91,7 @@ def _start(ctx: Context, sender: bytes, record: Record) -> None:
 
 
 def _apply_early(ctx: Context, inference_id: bytes) -> None:
-    early_ones = ctx.view.ids(b"early/" + inference_id)
+    early_ones = ctx.view.ids(keys.early(inference_id))
     if not early_ones:
         return
     for raw in early_ones:
@@ -100,15 +101,15 @@ def _apply_early(ctx: Context, inference_id: bytes) -> None:
         except FolkmootError:
             continue  # it was wrong all along; its sender gains nothing by having been early
         ctx.view.merge(child.view)
-    ctx.view.put(b"early/" + inference_id, None)
+    ctx.view.put(keys.early(inference_id), None)
 
 
 def _wait_for_start(ctx: Context, inference_id: bytes, sender: bytes, record: Record) -> None:
-    name = b"early/" + inference_id
+    name = keys.early(inference_id)
     if len(ctx.view.ids(name)) >= MAX_EARLY:
         raise RemoteProtocolError("too many records wait for this inference's start", field="inference_id")
     ctx.view.add_id(name, sender + encode(record))
-    ctx.view.add_due(ctx.height + DRAW_WINDOW, b"early:" + inference_id)
+    ctx.view.add_due(ctx.height + DRAW_WINDOW, keys.DUE_EARLY + inference_id)
 
 
 def _finish(ctx: Context, sender: bytes, record: Record) -> None:
@@ -143,10 +144,10 @@ def _finish(ctx: Context, sender: bytes, record: Record) -> None:
     ctx.view.put_account(request.account, replace(account, balance_micro=account.balance_micro + held - cost))
     if inference.status == Status.STARTED.value:
         totals = replace(totals, escrow_micro=totals.escrow_micro - held, due_micro=totals.due_micro + cost)
-        ctx.view.remove_id(due_key(request.deadline_height), finish.inference_id)
+        ctx.view.remove_id(keys.due(request.deadline_height), finish.inference_id)
     else:
         totals = replace(totals, due_micro=totals.due_micro - held + cost)
-        ctx.view.remove_id(due_key(inference.finish_height + ctx.genesis.validation_delay), finish.inference_id)
+        ctx.view.remove_id(keys.due(inference.finish_height + ctx.genesis.validation_delay), finish.inference_id)
     ctx.view.put_totals(totals)
     ctx.view.put_inference(finish.inference_id, replace(
         inference, status=Status.FINISHED.value, finish=signed, finish_height=ctx.height, due_micro=cost, charged_micro=cost,
@@ -214,7 +215,7 @@ def _busy(ctx: Context, sender: bytes, record: Record) -> None:
     if busy.executor not in inference.candidates or busy.executor in inference.busy:
         raise RemoteProtocolError("not drawn, or said before", field="executor")
     said = (*inference.busy, busy.executor)
-    if busy.reason.startswith(AGENTS_DOING) and NOBODY not in said:
+    if busy.reason.startswith(AGENT_CAUSED) and NOBODY not in said:
         said = (*said, NOBODY)  # whoever is silent may be the one that the agent did not provoke: M4 finds nobody
     ctx.view.put_inference(busy.inference_id, replace(inference, busy=said))
 

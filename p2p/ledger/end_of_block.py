@@ -18,11 +18,12 @@ from p2p.ledger.participants import registry, sprint, weights
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.participants.serving import keep_serving
 from p2p.ledger.rules.context import Context
-from p2p.ledger.state.view import due_key
+from p2p.ledger.state import keys
 
 BEACONS_KEPT = 256  # a draw names one of at most DRAW_WINDOW heights ago
-_EARLY, _PLANT = b"early:", b"plant:"
-_ORDERED = {b"collat:": collateral.pay_back, b"leave:": registry.leave, b"prop:": governance.close}  # tag of 32 bytes -> who acts on them
+_TAGGED = {  # tag of a due id -> what acts on it
+    keys.DUE_WITHDRAWAL: collateral.pay_back, keys.DUE_LEAVE: registry.leave, keys.DUE_PROPOSAL: governance.close,
+}
 _AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.value, Status.APPEALED.value)
 
 
@@ -33,20 +34,21 @@ def end_of_block(ctx: Context, beacon: bytes) -> tuple[Left, ...]:
 
 def end_of_block_resumably(ctx: Context, beacon: bytes) -> Resumable[tuple[Left, ...]]:
     """`end_of_block`: a step for each id that is due, then one for each thing that a height does."""
-    ctx.view.put(b"beacon/" + ctx.height.to_bytes(8, "big"), beacon)
+    ctx.view.put(keys.beacon(ctx.height), beacon)
     if ctx.height > BEACONS_KEPT:
-        ctx.view.put(b"beacon/" + (ctx.height - BEACONS_KEPT).to_bytes(8, "big"), None)
-    for due in dict.fromkeys(ctx.view.ids(due_key(ctx.height))):
-        if due.startswith(_EARLY) and len(due) == 32 + len(_EARLY):
-            ctx.view.put(b"early/" + due[len(_EARLY) :], None)
-        elif due.startswith(_PLANT) and len(due) == 32 + len(_PLANT):
-            plants.forget(ctx.view, due[len(_PLANT) :])
-        elif due[:-32] in _ORDERED:
-            _ORDERED[due[:-32]](ctx, due[-32:])
+        ctx.view.put(keys.beacon(ctx.height - BEACONS_KEPT), None)
+    for due in dict.fromkeys(ctx.view.ids(keys.due(ctx.height))):
+        tag, subject = due[: -keys.ID_BYTES], due[-keys.ID_BYTES :]
+        if tag == keys.DUE_EARLY:
+            ctx.view.put(keys.early(subject), None)
+        elif tag == keys.DUE_PLANT:
+            plants.forget(ctx.view, subject)
+        elif tag in _TAGGED:
+            _TAGGED[tag](ctx, subject)
         else:
             _inference(ctx, due)
         yield
-    ctx.view.put(due_key(ctx.height), None)
+    ctx.view.put(keys.due(ctx.height), None)
     registry.make_room(ctx)  # after those that leave at this height anyway, before anything counts or draws
     yield
     sprint.keep_beacon(ctx, beacon)

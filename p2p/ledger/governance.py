@@ -27,6 +27,7 @@ from p2p.ledger.rules import parameters, windows
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import add_model, check_new, live_spec, put_model
 from p2p.ledger.rules.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 MAX_OPEN = 16  # open, or accepted and not yet in force
@@ -60,11 +61,11 @@ class Proposal(Message, frozen=True):
 
 def proposals(view: View) -> list[tuple[bytes, Proposal]]:
     """Oldest first."""
-    return [(key, found) for key in view.ids(b"props") if (found := proposal(view, key)) is not None]
+    return [(key, found) for key in view.ids(keys.PROPOSALS) if (found := proposal(view, key)) is not None]
 
 
 def proposal(view: View, key: bytes) -> Proposal | None:
-    raw = view.get(b"prop/" + key)
+    raw = view.get(keys.proposal(key))
     return load(Proposal, raw) if raw else None
 
 
@@ -79,13 +80,13 @@ def propose(ctx: Context, account: bytes, body: Propose) -> None:
     _make(ctx.child(), body.change)
     closed = [key for key, found in known if found.state not in (OPEN, ACCEPTED)]
     for key in closed[: max(len(closed) - MAX_CLOSED, 0)]:
-        ctx.view.put(b"prop/" + key, None)
-        ctx.view.remove_id(b"props", key)
+        ctx.view.put(keys.proposal(key), None)
+        ctx.view.remove_id(keys.PROPOSALS, key)
     key = digest(b"proposal", account, ctx.height.to_bytes(8, "big"), encode(body))
     closes = ctx.height + ctx.economy.gov_window
-    ctx.view.put(b"prop/" + key, encode(Proposal(account, body.change, ctx.height, closes)))
-    ctx.view.add_id(b"props", key)
-    ctx.view.add_due(closes, b"prop:" + key)
+    ctx.view.put(keys.proposal(key), encode(Proposal(account, body.change, ctx.height, closes)))
+    ctx.view.add_id(keys.PROPOSALS, key)
+    ctx.view.add_due(closes, keys.DUE_PROPOSAL + key)
 
 
 def vote(ctx: Context, account: bytes, body: Vote) -> None:
@@ -95,7 +96,7 @@ def vote(ctx: Context, account: bytes, body: Vote) -> None:
     weight = _weight(ctx.view, account)
     if any(cast.account == account for cast in found.votes) or len(found.votes) >= MAX_PARTICIPANTS:
         raise InvalidRequest("the account has voted", field="account")
-    ctx.view.put(b"prop/" + body.proposal, encode(replace(found, votes=(*found.votes, Cast(account, body.yes, weight)))))
+    ctx.view.put(keys.proposal(body.proposal), encode(replace(found, votes=(*found.votes, Cast(account, body.yes, weight)))))
 
 
 def _weight(view: View, account: bytes) -> int:
@@ -117,7 +118,7 @@ def close(ctx: Context, key: bytes) -> None:
     total = sum(p.weight for p in ctx.view.participants())
     found = replace(found, votes=tuple(replace(cast, weight=min(cast.weight, _counts(ctx.view, cast.account))) for cast in found.votes))
     accepted = total > 0 and found.yes_weight * 1000 >= ctx.economy.gov_quorum_milli * total
-    ctx.view.put(b"prop/" + key, encode(replace(found, state=ACCEPTED if accepted else REJECTED, total_weight=total)))
+    ctx.view.put(keys.proposal(key), encode(replace(found, state=ACCEPTED if accepted else REJECTED, total_weight=total)))
 
 
 def end_epoch(ctx: Context) -> None:
@@ -129,10 +130,10 @@ def end_epoch(ctx: Context) -> None:
         try:
             _make(child, found.change)
         except FolkmootError as error:
-            ctx.view.put(b"prop/" + key, encode(replace(found, state=VOID, reason=str(error)[:300])))
+            ctx.view.put(keys.proposal(key), encode(replace(found, state=VOID, reason=str(error)[:300])))
             continue
         ctx.view.merge(child.view)
-        ctx.view.put(b"prop/" + key, encode(replace(found, state=IN_FORCE)))
+        ctx.view.put(keys.proposal(key), encode(replace(found, state=IN_FORCE)))
 
 
 # -- changes: each builds the new thing and puts it; whether it can is asked of a view that is dropped -----------------------

@@ -1,5 +1,6 @@
-"""The ledger as the simulator drives it: the only file here that calls it. Law: real records with real signatures through `apply_record`, real
-ends of blocks; nothing is written into the state by hand, and a record the ledger refuses is an error of the simulator unless it says so.
+"""The ledger as the simulator drives it: the only file here that calls it. Law: real records with real signatures
+through `apply_record`, real ends of blocks; nothing is written into the state by hand, and a record the ledger refuses
+is an error of the simulator unless it says so.
 
 What is not played: batches and their signatures, consensus, the wire.
 """
@@ -52,7 +53,8 @@ DEADLINE = 500  # heights
 
 
 class Network:
-    """One chain's state. `height` is of the block whose records are applied now; `nonces` is what each account signed last."""
+    """One chain's state. `height` is of the block whose records are applied now; `nonces` is what each account
+    signed last."""
 
     def __init__(self, genesis: Genesis, seed: int) -> None:
         self.genesis, self.seed = genesis, seed

@@ -14,6 +14,7 @@ from p2p.base.codec import encode, load
 from p2p.base.genesis import CheckRules
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Participant, Past
 from p2p.ledger.state.view import View
 
@@ -56,10 +57,10 @@ def remember(view: View, participant: Participant) -> None:
 
 def inherited(ctx: Context, participant: Participant, others: Iterable[Participant]) -> Participant:
     """A new participant with what its node key, its owner's former nodes and its owner's `others` have to answer for."""
-    keys = _keys(participant.node, participant.owner)
-    worst = _worst([*(_past(ctx.view, key) for key in keys), *map(_past_of, others)])
-    for key in keys:
-        ctx.view.put(key, None)
+    names = _keys(participant.node, participant.owner)
+    worst = _worst([*(_past(ctx.view, name) for name in names), *map(_past_of, others)])
+    for name in names:
+        ctx.view.put(name, None)
     if worst.convicted_until <= ctx.height:
         worst = replace(worst, convicted_until=0)
     return replace(
@@ -84,4 +85,4 @@ def _worst(pasts: list[Past]) -> Past:
 
 
 def _keys(node: bytes, owner: bytes) -> tuple[bytes, bytes]:
-    return b"past/node/" + node, b"past/owner/" + owner
+    return keys.past_of_node(node), keys.past_of_owner(owner)

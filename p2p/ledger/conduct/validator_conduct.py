@@ -63,7 +63,7 @@ def mark(ctx: Context, compared: Iterable[bytes], odd: frozenset[bytes]) -> None
 def count_detection(ctx: Context, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
     """J6: of an answer that does not stand: who saw it, and who looked away (compare.losers, without those whom its kernels excuse)."""
     checks = ctx.checks
-    missed, saw = sight_milli(checks.honest_blind_ppm)
+    missed, saw = sight_milli(checks.honest_missed_fault_ppm)
     for node in sorted({*seen, *blind}):
         participant = ctx.view.participant(node)
         if participant is None:

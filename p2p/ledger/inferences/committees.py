@@ -22,6 +22,7 @@ from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.rules.models import spec_at
 from p2p.ledger.rules.windows import MAX_DRAWS
+from p2p.ledger.state import keys
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.records import Inference
 from p2p.verification.duty import draw_validators, is_sampled
@@ -89,7 +90,7 @@ def _open(ctx: Context, inference_id: bytes, inference: Inference, status: Statu
     panel = Panel(ctx.height, _beacon(ctx), members, ctx.height + max(ctx.genesis.validation_window, 1))
     ctx.view.put_inference(inference_id, replace(inference, status=status.value, panels=(*inference.panels, panel)))
     for member in members:
-        ctx.view.add_id(b"duty/" + member, inference_id)
+        ctx.view.add_id(keys.duties(member), inference_id)
     ctx.view.add_due(panel.closes, inference_id)
     return True
 
@@ -119,7 +120,7 @@ def _reveal(ctx: Context, inference_id: bytes, inference: Inference, panel: Pane
 def _close(ctx: Context, inference_id: bytes, inference: Inference, panel: Panel) -> None:
     """A committee's work is over: a dispute, a fresh committee, or the decision."""
     for node in panel.members:
-        ctx.view.remove_id(b"duty/" + node, inference_id)
+        ctx.view.remove_id(keys.duties(node), inference_id)
     validator_conduct.count_duties(ctx, panel)
     if not inference.dispute_height:
         if not all(verdict.valid for verdict in panel.judged):

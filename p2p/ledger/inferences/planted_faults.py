@@ -14,6 +14,7 @@ from p2p.base.codec import encode, load, unpack
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.types import STANDS, PlantCommit, PlantReveal, Record, Status, plant_commitment
 from p2p.ledger.rules.context import Context
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import FaultCount, Inference, PlantSeen
 from p2p.ledger.state.view import View
 
@@ -30,18 +31,18 @@ def apply_plant_commit(ctx: Context, sender: bytes, record: Record) -> None:
         raise RemoteProtocolError("an executor commits in its own batch only", field="executor")
     if ctx.view.get(_key(commit.commitment)) is not None:
         raise RemoteProtocolError("this was committed to before", field="commitment")
-    if len(ctx.view.ids(b"plants/" + sender)) >= MAX_OPEN:
+    if len(ctx.view.ids(keys.plants_of(sender))) >= MAX_OPEN:
         raise RemoteProtocolError(f"at most {MAX_OPEN} plants may be open", field="executor")
     ctx.view.put(_key(commit.commitment), encode(PlantSeen(sender, ctx.height)))
-    ctx.view.add_id(b"plants/" + sender, commit.commitment)
-    ctx.view.add_due(ctx.height + LIFETIME, b"plant:" + commit.commitment)
+    ctx.view.add_id(keys.plants_of(sender), commit.commitment)
+    ctx.view.add_due(ctx.height + LIFETIME, keys.DUE_PLANT + commit.commitment)
 
 
 def forget(view: View, commitment: bytes) -> None:
     """A commitment's time is over, or it was revealed."""
     raw = view.get(_key(commitment))
     if raw is not None:
-        view.remove_id(b"plants/" + load(PlantSeen, raw).executor, commitment)
+        view.remove_id(keys.plants_of(load(PlantSeen, raw).executor), commitment)
         view.put(_key(commitment), None)
 
 
@@ -83,4 +84,4 @@ def _count(view: View, fault: str, inference: Inference) -> None:
 
 
 def _key(commitment: bytes) -> bytes:
-    return b"plant/" + commitment
+    return keys.plant(commitment)

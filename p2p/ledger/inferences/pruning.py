@@ -18,11 +18,11 @@ from p2p.base.codec import Message, encode, load
 from p2p.base.types import U64, Bytes32
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.rules.context import Context
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
 
 MAX_LEAVING = 256  # inferences in one block
-_KEY = b"leaving"
 
 
 class Leaving(Message, frozen=True):
@@ -57,7 +57,7 @@ def leaf_of(inference_id: bytes, record: bytes) -> bytes:
 
 
 def leaving(view: View) -> Leaving:
-    return view.record(Leaving, _KEY) or Leaving()
+    return view.record(Leaving, keys.LEAVING) or Leaving()
 
 
 def is_kept(view: View, epoch: int) -> bool:
@@ -85,14 +85,14 @@ def prune(ctx: Context) -> tuple[Left, ...]:
         for inference_id in ids:
             now = _leave(ctx.view, now, inference_id, found)
     if now != before:
-        ctx.view.put(_KEY, encode(now))
+        ctx.view.put(keys.LEAVING, encode(now))
     return tuple(found)
 
 
 def _leave(view: View, now: Leaving, inference_id: bytes, found: list[Left]) -> Leaving:
-    record = view.get(b"inf/" + inference_id)
+    record = view.get(keys.inference(inference_id))
     assert record is not None
-    view.put(b"inf/" + inference_id, None)
+    view.put(keys.inference(inference_id), None)
     left = Left(now.epoch, now.size, inference_id, record)
     found.append(left)
     return Leaving(now.epoch, now.size + 1, merkle.grow(now.peaks, now.size, left.leaf_hash))

@@ -17,6 +17,7 @@ from p2p.base.limits import MAX_NONCE_AHEAD
 from p2p.base.types import U64, Bytes32, Request
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Cap, Delegate, Revoke, Transfer
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Account
 from p2p.ledger.state.view import View
 
@@ -54,7 +55,7 @@ _NO_LIMITS = Limits()
 
 
 def limits(view: View, account: bytes) -> Limits:
-    return view.record(Limits, b"limits/" + account) or _NO_LIMITS
+    return view.record(Limits, keys.limits(account)) or _NO_LIMITS
 
 
 def why_not(account: Account, nonce: int) -> str:
@@ -66,7 +67,7 @@ def why_not(account: Account, nonce: int) -> str:
 
 def _put(view: View, account: bytes, found: Limits) -> None:
     plain = not found.hot and not found.own.epoch_cap_micro and not found.own.request_cap_micro
-    view.put(b"limits/" + account, None if plain else encode(found))
+    view.put(keys.limits(account), None if plain else encode(found))
 
 
 # -- orders ------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from p2p.ledger.conduct.convictions import convicted_this_epoch
 from p2p.ledger.money.accounts import credit, debit
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Deposit, Withdraw
+from p2p.ledger.state import keys
 from p2p.ledger.state.open_disputes import cases
 from p2p.ledger.state.records import Participant, Withdrawal
 from p2p.ledger.state.view import View
@@ -48,7 +49,7 @@ def withdraw(ctx: Context, account: bytes, body: Withdraw) -> None:
         participant, collateral_micro=participant.collateral_micro - body.amount_micro,
         withdrawals=(*participant.withdrawals, Withdrawal(body.amount_micro, at)),
     ))
-    ctx.view.add_due(at, b"collat:" + body.node)
+    ctx.view.add_due(at, keys.DUE_WITHDRAWAL + body.node)
 
 
 def pay_back(ctx: Context, node: bytes) -> None:
@@ -58,7 +59,7 @@ def pay_back(ctx: Context, node: bytes) -> None:
         return  # it left meanwhile, with all it had
     later = after_slashing(ctx, participant)
     if later:
-        ctx.view.add_due(later, b"collat:" + node)
+        ctx.view.add_due(later, keys.DUE_WITHDRAWAL + node)
         return
     ready = sum(w.amount_micro for w in participant.withdrawals if w.height <= ctx.height)
     left = tuple(w for w in participant.withdrawals if w.height > ctx.height)

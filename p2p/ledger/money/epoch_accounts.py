@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode, load
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import spec_at
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Earning, EpochSums, Inference
 from p2p.ledger.state.view import View
 
@@ -25,7 +26,7 @@ def cost_factor_milli(view: View, inference: Inference) -> int:
 
 def earners(view: View, epoch: int) -> list[bytes]:
     """Nodes with a record in `epoch`, in the order of their first booking."""
-    return view.ids(b"earners/" + epoch.to_bytes(8, "big"))
+    return view.ids(keys.earners(epoch))
 
 
 def earning(view: View, epoch: int, node: bytes) -> Earning | None:
@@ -35,7 +36,7 @@ def earning(view: View, epoch: int, node: bytes) -> Earning | None:
 
 def put_earning(view: View, epoch: int, node: bytes, record: Earning) -> None:
     if view.get(_key(epoch, node)) is None:
-        view.add_id(b"earners/" + epoch.to_bytes(8, "big"), node)
+        view.add_id(keys.earners(epoch), node)
     view.put(_key(epoch, node), encode(record))
 
 
@@ -45,12 +46,12 @@ def new_earning(view: View, epoch: int, node: bytes) -> Earning:
 
 
 def sums(view: View, epoch: int) -> EpochSums:
-    raw = view.get(b"epoch/" + epoch.to_bytes(8, "big"))
+    raw = view.get(keys.epoch_sums(epoch))
     return load(EpochSums, raw) if raw else EpochSums()
 
 
 def put_sums(view: View, epoch: int, record: EpochSums) -> None:
-    view.put(b"epoch/" + epoch.to_bytes(8, "big"), encode(record))
+    view.put(keys.epoch_sums(epoch), encode(record))
 
 
 def book(ctx: Context, inference: Inference) -> None:
@@ -106,13 +107,13 @@ def take_ended(view: View, epoch: int, node: bytes, most: int) -> list[bytes]:
         view.put(_key(epoch, node), encode(replace(record, ended=left)))
     else:
         view.put(_key(epoch, node), None)
-        view.remove_id(b"earners/" + epoch.to_bytes(8, "big"), node)
+        view.remove_id(keys.earners(epoch), node)
     return found
 
 
 def _key(epoch: int, node: bytes) -> bytes:
-    return b"earn/" + epoch.to_bytes(8, "big") + node
+    return keys.earning(epoch, node)
 
 
 def _ended_key(epoch: int, node: bytes, number: int) -> bytes:
-    return b"ended/" + epoch.to_bytes(8, "big") + node + number.to_bytes(4, "big")
+    return keys.ended(epoch, node, number)

@@ -18,6 +18,7 @@ from p2p.base.genesis import EconomyRules, ModelSpec
 from p2p.base.types import U32, U64
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import models
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 Serving = Callable[[Context, str], list[tuple[bytes, int]]]  # eligibility.serving
@@ -129,8 +130,8 @@ def _use(view: View, model: str, height: int) -> int:
 
 
 def price_key(model: str) -> bytes:
-    return b"price/" + model.encode()
+    return keys.price(model)
 
 
 def _use_key(model: str, height: int) -> bytes:
-    return b"use/" + max(height, 0).to_bytes(8, "big") + model.encode()
+    return keys.use(model, height)

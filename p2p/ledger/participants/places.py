@@ -20,6 +20,7 @@ from p2p.ledger.money.accounts import debit
 from p2p.ledger.money.outcomes import burn
 from p2p.ledger.participants.sprint import racers
 from p2p.ledger.rules.context import Context
+from p2p.ledger.state import keys
 from p2p.ledger.state.open_disputes import cases
 from p2p.ledger.state.records import Participant
 
@@ -42,16 +43,16 @@ def pay(ctx: Context, account: bytes, rules: EconomyRules) -> None:
 
 def count_new(ctx: Context) -> None:
     """One more in this block. Raises Overloaded."""
-    raw = ctx.view.get(b"new") or bytes(12)
+    raw = ctx.view.get(keys.NEWCOMERS) or bytes(12)
     count = int.from_bytes(raw[8:], "big") if int.from_bytes(raw[:8], "big") == ctx.height else 0
     if count >= MAX_NEW:
         raise Overloaded(f"{MAX_NEW} participants were registered in this block; try again in the next", field="node")
-    ctx.view.put(b"new", ctx.height.to_bytes(8, "big") + (count + 1).to_bytes(4, "big"))
+    ctx.view.put(keys.NEWCOMERS, ctx.height.to_bytes(8, "big") + (count + 1).to_bytes(4, "big"))
 
 
 def check_room(ctx: Context) -> None:
     """May one more come in this block? Raises InvalidRequest or Overloaded."""
-    over = len(ctx.view.ids(b"parts")) + 1 - MAX_PARTICIPANTS
+    over = len(ctx.view.ids(keys.PARTICIPANTS)) + 1 - MAX_PARTICIPANTS
     if over > MAX_NEW:  # the last ones for whom somebody should have gone are here still: all of these had a duty by the end of their block
         raise Overloaded("too many participants; try again in the next block", field="node")
     if len(first_to_go(ctx, over)) < over:
@@ -60,7 +61,7 @@ def check_room(ctx: Context) -> None:
 
 def too_many(ctx: Context) -> list[Participant]:
     """At the end of block `height`: those who have to go."""
-    return first_to_go(ctx, len(ctx.view.ids(b"parts")) - MAX_PARTICIPANTS)
+    return first_to_go(ctx, len(ctx.view.ids(keys.PARTICIPANTS)) - MAX_PARTICIPANTS)
 
 
 def first_to_go(ctx: Context, count: int) -> list[Participant]:
@@ -74,7 +75,7 @@ def first_to_go(ctx: Context, count: int) -> list[Participant]:
     def may_go(one: Participant) -> bool:
         return not (
             one.weight or one.node in named or one.origin in named or convicted_this_epoch(ctx, one)
-            or cases(ctx.view, one.node) or ctx.view.ids(b"duty/" + one.node)
+            or cases(ctx.view, one.node) or ctx.view.ids(keys.duties(one.node))
         )
 
     order = sorted(ctx.view.participants(), key=lambda one: (not one.leaving, one.node in racing, one.active, one.node))

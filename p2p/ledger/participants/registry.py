@@ -19,6 +19,7 @@ from p2p.ledger.participants import places
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import live_spec
 from p2p.ledger.rules.ops import Register, Rotate, Unregister, consent, consent_to_rotate
+from p2p.ledger.state import keys
 from p2p.ledger.state.open_disputes import move_cases
 from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
@@ -29,8 +30,8 @@ MAX_NODES = 16  # of one account
 def first_participants(view: View, genesis: Genesis) -> None:
     for peer in genesis.peers:
         view.put_participant(Participant(peer.node, peer.owner, peer.weight, peer.models))
-        view.add_id(b"nodes/" + peer.owner, peer.node)
-    view.put(b"parts", encode(sorted(peer.node for peer in genesis.peers)))
+        view.add_id(keys.nodes_of(peer.owner), peer.node)
+    view.put(keys.PARTICIPANTS, encode(sorted(peer.node for peer in genesis.peers)))
 
 
 def register(ctx: Context, account: bytes, body: Register) -> None:
@@ -42,7 +43,7 @@ def register(ctx: Context, account: bytes, body: Register) -> None:
         allowed = live_spec(ctx.view, model).stacks
         if allowed and body.stacks and not set(allowed) & set(body.stacks):
             raise InvalidRequest(f"{model} may be served on {', '.join(allowed)} only", field="stacks")
-    if ctx.view.get(b"moved/" + body.node) is not None:
+    if ctx.view.get(keys.first_key(body.node)) is not None:
         raise InvalidRequest("this node key was given up; make a new one", field="node")
     known = ctx.view.participant(body.node)
     before = own_node(ctx.view, account, body.node) if known else _new(ctx, account, body.node)
@@ -54,17 +55,17 @@ def register(ctx: Context, account: bytes, body: Register) -> None:
 
 def _new(ctx: Context, account: bytes, node: bytes) -> Participant:
     rules = ctx.economy
-    if len(ctx.view.ids(b"nodes/" + account)) >= MAX_NODES:
+    if len(ctx.view.ids(keys.nodes_of(account))) >= MAX_NODES:
         raise InvalidRequest(f"an account has at most {MAX_NODES} nodes", field="node")
     places.count_new(ctx)
     places.pay(ctx, account, rules)
     places.check_room(ctx)
     fresh = Participant(node, account, 0, (), bond_micro=rules.registration_bond_micro, active=ctx.height)
     made = inherited(ctx, fresh, nodes_of(ctx.view, account))
-    ctx.view.put(b"parts", encode(sorted([*ctx.view.ids(b"parts"), node])))
-    ctx.view.add_id(b"nodes/" + account, node)
-    ctx.view.put(b"gone/" + node, None)
-    ctx.view.put(b"stand/" + node, None)
+    ctx.view.put(keys.PARTICIPANTS, encode(sorted([*ctx.view.ids(keys.PARTICIPANTS), node])))
+    ctx.view.add_id(keys.nodes_of(account), node)
+    ctx.view.put(keys.last_owner(node), None)
+    ctx.view.put(keys.standing(node), None)
     return made
 
 
@@ -72,7 +73,7 @@ def unregister(ctx: Context, account: bytes, body: Unregister) -> None:
     participant = own_node(ctx.view, account, body.node)
     at = ctx.height + ctx.economy.withdraw_wait
     ctx.view.put_participant(replace(participant, leaving=at))
-    ctx.view.add_due(at, b"leave:" + body.node)
+    ctx.view.add_due(at, keys.DUE_LEAVE + body.node)
 
 
 def leave(ctx: Context, node: bytes) -> None:
@@ -84,7 +85,7 @@ def leave(ctx: Context, node: bytes) -> None:
     later = after_slashing(ctx, participant)
     if later:
         ctx.view.put_participant(replace(participant, leaving=later))
-        ctx.view.add_due(later, b"leave:" + node)
+        ctx.view.add_due(later, keys.DUE_LEAVE + node)
         return
     _let_go(ctx.view, participant)
 
@@ -102,16 +103,16 @@ def _let_go(view: View, participant: Participant) -> None:
     remember(view, participant)
     _forget(view, participant)
     for key in {node, participant.origin or node}:
-        view.put(b"gone/" + key, participant.owner)
+        view.put(keys.last_owner(key), participant.owner)
     if participant.origin:
-        view.put(b"line/" + participant.origin, None)
-    view.remove_id(b"parts", node)
-    view.remove_id(b"nodes/" + participant.owner, node)
+        view.put(keys.key_now(participant.origin), None)
+    view.remove_id(keys.PARTICIPANTS, node)
+    view.remove_id(keys.nodes_of(participant.owner), node)
 
 
 def _forget(view: View, participant: Participant) -> None:
-    for kind in (b"part/", b"stand/"):
-        view.put(kind + participant.node, None)
+    view.put(keys.participant(participant.node), None)
+    view.put(keys.standing(participant.node), None)
 
 
 def rotate_key(ctx: Context, account: bytes, body: Rotate) -> None:
@@ -121,20 +122,20 @@ def rotate_key(ctx: Context, account: bytes, body: Rotate) -> None:
     for field, key, proof in (("proof", body.node, body.proof), ("new_proof", body.new_node, body.new_proof)):
         if not verify(key, Domain.NODE, ctx.genesis.network, words, proof):
             raise InvalidRequest("this node key did not agree to the change", field=field)
-    if ctx.view.participant(body.new_node) is not None or ctx.view.get(b"moved/" + body.new_node) is not None:
+    if ctx.view.participant(body.new_node) is not None or ctx.view.get(keys.first_key(body.new_node)) is not None:
         raise InvalidRequest("this node key is or was another participant's", field="new_node")
     standing, origin = ctx.view.standing(body.node), participant.origin or body.node
     _forget(ctx.view, participant)
     move_cases(ctx.view, body.node, body.new_node)
-    ctx.view.put(b"gone/" + body.new_node, None)
-    ctx.view.put(b"moved/" + body.node, origin)
-    ctx.view.put(b"line/" + origin, body.new_node)
+    ctx.view.put(keys.last_owner(body.new_node), None)
+    ctx.view.put(keys.first_key(body.node), origin)
+    ctx.view.put(keys.key_now(origin), body.new_node)
     ctx.view.put_participant(replace(participant, node=body.new_node, origin=origin))
     ctx.view.put_standing(body.new_node, standing)
-    for name in (b"parts", b"nodes/" + account):
+    for name in (keys.PARTICIPANTS, keys.nodes_of(account)):
         ctx.view.put(name, encode(sorted(body.new_node if node == body.node else node for node in ctx.view.ids(name))))
 
 
 def nodes_of(view: View, account: bytes) -> list[Participant]:
     """The account's participants, those that are leaving as well."""
-    return [p for node in view.ids(b"nodes/" + account) if (p := view.participant(node)) is not None]
+    return [p for node in view.ids(keys.nodes_of(account)) if (p := view.participant(node)) is not None]

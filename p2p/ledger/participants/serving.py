@@ -24,12 +24,14 @@ from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import counted
 from p2p.ledger.rules.models import models
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
 
 DRAW_WINDOW = 32  # heights a Start may lag behind its draw
 assert BEACON_MAX_AGE + HEIGHTS_APART + 8 <= DRAW_WINDOW  # what an agent takes comes into a block in time
 NOBODY = WeightedDraw(())
+_PARTICIPANTS = (keys.participant(b""), keys.PARTICIPANTS)
 
 
 class Versions(Message, frozen=True):
@@ -101,12 +103,12 @@ def _without_old(ctx: Context, spec: ModelSpec, known: Versions) -> Versions | N
 
 def _moved(view: View) -> bool:
     """Whether the block touched anything that a set is made of: rules, models, a participant. Prices are looked at on their own."""
-    return any(not key.startswith(b"part") or _facts(key, view.before(key)) != _facts(key, view.get(key)) for key in view.touched())
+    return any(not key.startswith(_PARTICIPANTS) or _facts(key, view.before(key)) != _facts(key, view.get(key)) for key in view.touched())
 
 
 def _facts(key: bytes, raw: bytes | None) -> object:
     """A participant without what moves all the time and decides nothing here; what is not named here counts."""
-    return replace(load(Participant, raw), batch_nonce=0, misses=0, active=0) if raw and key.startswith(b"part/") else raw
+    return replace(load(Participant, raw), batch_nonce=0, misses=0, active=0) if raw and key.startswith(keys.participant(b"")) else raw
 
 
 def _versions(view: View, model: str) -> Versions | None:
@@ -120,9 +122,9 @@ def _lots(raw: bytes) -> WeightedDraw:
 
 
 def versions_key(model: str) -> bytes:
-    return b"serving/" + model.encode()
+    return keys.serving_versions(model)
 
 
 def set_key(model: str, since: int) -> bytes:
     """No two of (model, since) share one: the last nine bytes are the height's."""
-    return b"serve/" + model.encode() + b"/" + since.to_bytes(8, "big")
+    return keys.serving_set(model, since)

@@ -42,6 +42,7 @@ from p2p.ledger.participants.sprint_prompts import sprint_prompt
 from p2p.ledger.rules import windows
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import live_spec
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
 from p2p.verification.duty import pick
@@ -127,32 +128,32 @@ def keep_beacon(ctx: Context, beacon: bytes) -> None:
     epoch = ctx.epoch
     times = heights(ctx.genesis, epoch)
     if ctx.height == times.first:
-        for name in ctx.view.ids(b"runs"):
-            ctx.view.put(b"run/" + name, None)
-        ctx.view.put(b"runs", None)
-        ctx.view.put(b"sprint", encode(Sprint(epoch, beacon)))
+        for name in ctx.view.ids(keys.RUNS):
+            ctx.view.put(keys.run_named(name), None)
+        ctx.view.put(keys.RUNS, None)
+        ctx.view.put(keys.SPRINT, encode(Sprint(epoch, beacon)))
     elif ctx.height == times.draw:
-        ctx.view.put(b"sprint", encode(Sprint(epoch, _running(ctx, epoch).beacon, beacon)))
+        ctx.view.put(keys.SPRINT, encode(Sprint(epoch, _running(ctx, epoch).beacon, beacon)))
 
 
 def sprint_of(view: View) -> Sprint | None:
     """The latest one; None before the first, and where the network has none."""
-    raw = view.get(b"sprint")
+    raw = view.get(keys.SPRINT)
     return load(Sprint, raw) if raw else None
 
 
 def runs(view: View) -> list[Run]:
     """All commitments of the latest sprint, in the order they came."""
-    return [load(Run, raw) for name in view.ids(b"runs") if (raw := view.get(b"run/" + name)) is not None]
+    return [load(Run, raw) for name in view.ids(keys.RUNS) if (raw := view.get(keys.run_named(name))) is not None]
 
 
 def racers(view: View) -> set[bytes]:
     """The nodes with a commitment to the latest sprint, from the index alone: no commitment is decoded."""
-    return {name[:32] for name in view.ids(b"runs")}
+    return {name[:32] for name in view.ids(keys.RUNS)}
 
 
 def run_of(view: View, node: bytes, model: str) -> Run | None:
-    raw = view.get(b"run/" + node + model.encode())
+    raw = view.get(keys.run(node, model))
     return load(Run, raw) if raw else None
 
 
@@ -207,7 +208,7 @@ def apply_sprint_commit(ctx: Context, sender: bytes, record: Record) -> None:
     if run_of(ctx.view, sender, commit.model) is not None:
         raise RemoteProtocolError("one commitment each", field="model")
     _put(ctx.view, Run(sender, commit.model, commit.root, commit.count, ctx.height))
-    ctx.view.add_id(b"runs", sender + commit.model.encode())
+    ctx.view.add_id(keys.RUNS, keys.run_name(sender, commit.model))
 
 
 def apply_sprint_open(ctx: Context, sender: bytes, record: Record) -> None:
@@ -263,4 +264,4 @@ def _running(ctx: Context, epoch: int) -> Sprint:
 
 
 def _put(view: View, run: Run) -> None:
-    view.put(b"run/" + run.node + run.model.encode(), encode(run))
+    view.put(keys.run(run.node, run.model), encode(run))

@@ -12,6 +12,7 @@ from p2p.base.codec import encode, load
 from p2p.base.genesis import Genesis
 from p2p.ledger.participants import weights
 from p2p.ledger.rules.context import Context
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 Members = tuple[tuple[bytes, int], ...]
@@ -20,28 +21,28 @@ Members = tuple[tuple[bytes, int], ...]
 def first_members(view: View, genesis: Genesis) -> None:
     members = sorted((peer.node, peer.weight) for peer in genesis.peers if peer.weight > 0)
     for name in (b"last", b"now", b"next"):
-        view.put(b"set/" + name, encode(members))
+        view.put(keys.validator_set(name), encode(members))
 
 
 def members(view: View, name: bytes) -> Members:
     """name: b'last', b'now' or b'next'."""
-    raw = view.get(b"set/" + name)
+    raw = view.get(keys.validator_set(name))
     return load(Members, raw) if raw else ()
 
 
 def punished(view: View) -> frozenset[bytes]:
-    return frozenset(view.ids(b"faults"))
+    return frozenset(view.ids(keys.OFFENDERS))
 
 
 def rotate(ctx: Context, offenders: Sequence[bytes]) -> None:
     """After block `height`: remember offenders, move the three sets on; a new epoch's set is made two heights before it."""
     for who in offenders:
-        ctx.view.add_id(b"faults", who)
+        ctx.view.add_id(keys.OFFENDERS, who)
     now, following = members(ctx.view, b"now"), members(ctx.view, b"next")
     if (ctx.height + 1) % ctx.genesis.epoch_blocks == 0:
-        _put(ctx.view, b"set/next", _next(ctx, (ctx.height + 1) // ctx.genesis.epoch_blocks) or following)
-    _put(ctx.view, b"set/last", now)
-    _put(ctx.view, b"set/now", following)
+        _put(ctx.view, keys.validator_set(b"next"), _next(ctx, (ctx.height + 1) // ctx.genesis.epoch_blocks) or following)
+    _put(ctx.view, keys.validator_set(b"last"), now)
+    _put(ctx.view, keys.validator_set(b"now"), following)
 
 
 def _put(view: View, key: bytes, value: Members) -> None:
@@ -69,4 +70,4 @@ def _of_epoch(ctx: Context, epoch: int) -> Members:
 
 def _leaving(view: View, nodes: Iterable[bytes]) -> set[bytes]:
     """Those who have left or are about to; a planned change may name a node that has not come yet."""
-    return {node for node in nodes if ((p := view.participant(node)) and p.leaving) or view.get(b"gone/" + node) is not None}
+    return {node for node in nodes if ((p := view.participant(node)) and p.leaving) or view.get(keys.last_owner(node)) is not None}

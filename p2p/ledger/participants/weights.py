@@ -20,6 +20,7 @@ from p2p.ledger.participants.sprint import Run, runs, samples
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import capped
 from p2p.ledger.rules.models import spec_at
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 MAX_WEIGHT = 1 << 48  # of one participant: sums of weights and proposers' priorities stay below 2^62
@@ -79,18 +80,18 @@ def count(ctx: Context, out: Collection[bytes]) -> Weights:
     heaviest = sorted(((node, weight) for node, weight in weights if weight > 0 and node not in out), key=lambda one: (-one[1], one[0]))
     if not heaviest:
         return ()
-    ctx.view.put(b"weights", encode(weights))
+    ctx.view.put(keys.NEXT_WEIGHTS, encode(weights))
     rows = [(node, ctx.view.owner_of(node) or node, weight) for node, weight in heaviest[:MAX_VALIDATORS]]
     return tuple(sorted(capped(rows, ctx.economy.owner_cap_milli).items()))
 
 
 def begin_epoch(view: View) -> None:
     """At an epoch's last height, after all that the old weights decide."""
-    raw = view.get(b"weights")
+    raw = view.get(keys.NEXT_WEIGHTS)
     if raw is None:
         return
     for node, weight in load(Weights, raw):
         participant = view.participant(node)
         if participant is not None and participant.weight != weight:
             view.put_participant(replace(participant, weight=weight))
-    view.put(b"weights", None)
+    view.put(keys.NEXT_WEIGHTS, None)

@@ -235,6 +235,3 @@ class View:
         """The end of block `height` looks at `value`: an inference's id, or a tagged id (keys.DUE_EARLY and the
         others)."""
         self.add_id(keys.due(height), value)
-
-
-due_key = keys.due

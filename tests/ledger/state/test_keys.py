@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+from pathlib import Path
 
 from p2p.ledger.state import keys
 
@@ -30,6 +32,8 @@ DUE = {
     "DUE_EARLY": b"early:", "DUE_PLANT": b"plant:", "DUE_WITHDRAWAL": b"collat:", "DUE_LEAVE": b"leave:",
     "DUE_PROPOSAL": b"prop:"
 }
+LEDGER = Path(keys.__file__).parents[1]
+HASHED = {"digest", "pick"}  # functions that hash their arguments: bytes in them are no keys
 NO_KEYS = {"of_number", "run_name"}  # parts of keys
 
 
@@ -66,3 +70,26 @@ def test_what_decides_who_serves_is_watched_and_nothing_else() -> None:
     assert watched == {
         "participant", "PARTICIPANTS", "CHECK_RULES", "ECONOMY_RULES", "MODELS", "model", "model_history"
     }
+
+
+def written_by_hand(source: str) -> list[bytes]:
+    """Bytes literals that look like keys or tags of the layout."""
+    tree = ast.parse(source)
+    hashed = {
+        id(one) for call in ast.walk(tree) if isinstance(call, ast.Call) and getattr(call.func, "id", "") in HASHED
+        for one in ast.walk(call)
+    }
+    literals = [
+        node.value for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, bytes) and id(node) not in hashed
+    ]
+    whole = {key for key in LAYOUT.values() if b"/" not in key}
+    return [raw for raw in literals if raw in whole or raw.endswith((b"/", b":"))]
+
+
+def test_no_other_file_of_the_ledger_writes_a_key_by_hand() -> None:
+    wrong = 'view.put(b"acct/" + key, None)\nview.ids(b"parts")\ndigest(b"sprint")'
+    assert sorted(written_by_hand(wrong)) == [b"acct/", b"parts"]
+    files = [path for path in LEDGER.rglob("*.py") if path.name not in ("keys.py", "tree.py")]
+    assert len(files) > 30
+    assert {path.name: found for path in files if (found := written_by_hand(path.read_text()))} == {}
