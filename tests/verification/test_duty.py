@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from p2p.base.genesis import CheckRules
 from p2p.verification import duty
 from p2p.verification.duty import check_probability_milli, convicts, deterrence_milli, is_sampled, reveal_positions, tail_below
-from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence, share_of_milli, sight_milli
+from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence, detection_milli, share_of_milli
 
 RULES = CheckRules(min_checked_tokens=1000, min_checks=10, saving_micro=0)
 
@@ -325,7 +325,7 @@ def test_a_distance_at_its_honest_mean_moves_nothing_and_its_factors_are_bets(fo
 
 
 def test_sight_is_a_likelihood_ratio() -> None:
-    missed, saw = sight_milli(50_000)
+    missed, saw = detection_milli(50_000)
     assert (missed, saw) == (2944, -2945)
     assert 0.05 * math.exp(missed / 1000) + 0.95 * math.exp(saw / 1000) <= 1
 
