@@ -19,7 +19,16 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, peer_id, verify
 from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
-from p2p.base.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedStreamed, StartRecord, Streamed
+from p2p.base.types import (
+    VERSION,
+    FinishReason,
+    OutputRecord,
+    RecordKind,
+    SignedBusy,
+    SignedStreamed,
+    StartRecord,
+    Streamed,
+)
 from p2p.base.weighted_draw import draw_executors
 from p2p.peer.beginning import check_prompt
 from p2p.peer.client_stream import Reader

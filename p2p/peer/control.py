@@ -20,7 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, StorageError, Unavailable
+from p2p.base.errors import (
+    ConfigError,
+    FolkmootError,
+    InvalidRequest,
+    Overloaded,
+    RemoteProtocolError,
+    StorageError,
+    Unavailable,
+)
 from p2p.base.files import failure, read_file, short_folder, write_file
 from p2p.base.limits import (
     CONTROL_ANSWER_S,

@@ -22,7 +22,17 @@ import trio
 from p2p.base.codec import encode, load
 from p2p.base.errors import FolkmootError, StorageError
 from p2p.base.keys import Key
-from p2p.base.types import ENDED, STANDS, Params, PlantCommit, PlantReveal, RecordKind, SignedRequest, Status, plant_commitment
+from p2p.base.types import (
+    ENDED,
+    STANDS,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    RecordKind,
+    SignedRequest,
+    Status,
+    plant_commitment,
+)
 from p2p.chain.sync_server import trusted
 from p2p.client.ask import AskSpec, ask_over
 from p2p.client.tip_proof import PRICE_FACTOR, Ground

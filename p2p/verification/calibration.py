@@ -24,7 +24,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.verification.profile import CHANNELS, LIKELIERS, MARGIN_EDGES, MARGINS, NUMBER_CHANNELS, SURES, Noise, Table, cells, mixture, ratios
+from p2p.verification.profile import (
+    CHANNELS,
+    LIKELIERS,
+    MARGIN_EDGES,
+    MARGINS,
+    NUMBER_CHANNELS,
+    SURES,
+    Noise,
+    Table,
+    cells,
+    mixture,
+    ratios,
+)
 from p2p.verification.statistics import LEAD
 
 Floats = NDArray[np.float64]

@@ -21,7 +21,20 @@ from p2p.wire.frames import Declined, Tokens, parse_frame
 from tests.lab.attacks.engine import ToyEngine
 from tests.peer.ready import ready
 from tests.peer.scenarios.test_stop import pipe
-from tests.peer.test_executor import AGENT, CLIENT, FIRST, SECOND, THIRD, executor, forward, request, said, served, whole, word
+from tests.peer.test_executor import (
+    AGENT,
+    CLIENT,
+    FIRST,
+    SECOND,
+    THIRD,
+    executor,
+    forward,
+    request,
+    said,
+    served,
+    whole,
+    word,
+)
 
 
 class LastWaits(ToyEngine):

@@ -11,7 +11,16 @@ from msgspec.structs import replace
 
 from p2p.base.codec import encode, load
 from p2p.base.keys import Domain, Key
-from p2p.base.types import VERSION, Params, PlantCommit, PlantReveal, RecordKind, Request, SignedRequest, plant_commitment
+from p2p.base.types import (
+    VERSION,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    RecordKind,
+    Request,
+    SignedRequest,
+    plant_commitment,
+)
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
 from p2p.peer import fault_injector as planting

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import Overloaded
 from p2p.base.keys import Domain, Key, verify
-from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, MAX_WAITING, MAX_WORK_RECORDS, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
+from p2p.base.limits import (
+    MAX_BATCHES_IN_FLIGHT,
+    MAX_RECORDS_PER_TX,
+    MAX_TX,
+    MAX_WAITING,
+    MAX_WORK_RECORDS,
+    OUTBOX_TTL_HEIGHTS,
+    TX_TTL_HEIGHTS,
+)
 from p2p.base.types import OutputRecord, RecordKind, SignedBatch
 from p2p.peer.outbox import AGAIN_HEIGHTS, Outbox
 

@@ -18,7 +18,20 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep
 from tests.fake_vllm import EOS, VOCAB, Toy
-from tests.verification.toy import IID, PARAMS, PROMPT, SEED, SPEC, Noisy, calibrated, claim, forged, generate, launder, rows
+from tests.verification.toy import (
+    IID,
+    PARAMS,
+    PROMPT,
+    SEED,
+    SPEC,
+    Noisy,
+    calibrated,
+    claim,
+    forged,
+    generate,
+    launder,
+    rows,
+)
 
 EOS_IDS = frozenset({EOS})
 ALL_PARAMS = [

@@ -13,7 +13,14 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import CheckRules
 from p2p.verification import duty
-from p2p.verification.duty import check_probability_milli, convicts, deterrence_milli, is_sampled, reveal_positions, tail_below
+from p2p.verification.duty import (
+    check_probability_milli,
+    convicts,
+    deterrence_milli,
+    is_sampled,
+    reveal_positions,
+    tail_below,
+)
 from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence, detection_milli, share_of_milli
 
 RULES = CheckRules(min_checked_tokens=1000, min_checks=10, saving_micro=0)

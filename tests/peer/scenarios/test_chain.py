@@ -11,7 +11,18 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.genesis import EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key
-from p2p.base.types import VERSION, Batch, FinishReason, FinishRecord, OutputRecord, Record, RecordKind, SignedBatch, SignedFinish, StartRecord
+from p2p.base.types import (
+    VERSION,
+    Batch,
+    FinishReason,
+    FinishRecord,
+    OutputRecord,
+    Record,
+    RecordKind,
+    SignedBatch,
+    SignedFinish,
+    StartRecord,
+)
 from p2p.chain.chain import Chain
 from p2p.ledger.apply_record import DRAW_WINDOW
 from p2p.ledger.money import epoch_accounts as earnings

@@ -14,7 +14,16 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_AFTER_STOP
-from p2p.base.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedFinish, SignedRequest, SignedStreamed
+from p2p.base.types import (
+    VERSION,
+    FinishReason,
+    FinishRecord,
+    Params,
+    Request,
+    SignedFinish,
+    SignedRequest,
+    SignedStreamed,
+)
 from p2p.client.ask import AskSpec, _follow
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
