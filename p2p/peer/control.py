@@ -250,9 +250,8 @@ def answer_line(line: bytes, handler: Handler) -> bytes:
         import structlog
 
         structlog.get_logger().exception("a query on the control socket failed")
-        return _error(Unavailable(
-            f"the peer could not answer ({type(error).__name__}); its log says why", field="request", code="internal"
-        ))
+        said = f"the peer could not answer ({type(error).__name__}); its log says why"
+        return _error(Unavailable(said, field="request", code="internal"))
 
 
 def _parse(line: bytes) -> dict[str, Any]:

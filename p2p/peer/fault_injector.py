@@ -155,10 +155,9 @@ class FaultInjector:
             for inference_id, fault, salt, height in self._open():
                 found = self.chain.inference_view(inference_id)
                 status = found["status"] if found is not None else ""
-                undecided = (status in ENDED and status not in DECIDED) or (
-                    not status and self.chain.height() > height + LIFETIME
-                )
-                if undecided or (found is not None and found.get("fault")):
+                is_forgotten = not status and self.chain.height() > height + LIFETIME
+                is_undecided = status in ENDED and status not in DECIDED
+                if is_forgotten or is_undecided or (found is not None and found.get("fault")):
                     continue  # there will be nothing to reveal, or the chain has it
                 left.append((inference_id, fault, salt, height))
                 if status in DECIDED and inference_id not in self._revealed:

@@ -277,8 +277,7 @@ def fit(
     kept in the profile's history. times: resampled answers per length; the rarest rate needs ten times its inverse.
     """
     rng = np.random.default_rng(seed)
-    tables, one = fit_tables(
-        regimes, alternatives, honest_numbers
-    ), fit_one_position(regimes, alternatives["wrong_seed"])
+    tables = fit_tables(regimes, alternatives, honest_numbers)
+    one = fit_one_position(regimes, alternatives["wrong_seed"])
     bare = Noise(tables, one, {}, 0)
     return Noise(tables, one, fit_thresholds(bare, regimes, rng, times), fit_normaliser(bare, regimes, cap_milli, rng))

@@ -65,16 +65,16 @@ def judge(
     signed for them and say nothing about this executor. Raises ConfigError if the profile has no thresholds for `ppm`.
     """
     positions, own = artifact.positions(), artifact.header.taken_over
-    if not positions or len(rows) != len(positions) or any(p.token not in row for p, row in zip(
-        positions, rows, strict=True
-    )):
+    if not positions or len(rows) != len(positions):
+        return refused("the prefill does not cover the answer")
+    if any(position.token not in row for position, row in zip(positions, rows, strict=True)):
         return refused("the prefill does not cover the answer")
     facts = answer_facts(positions, rows, artifact.header.params, artifact.header.seed)[own:]
     report = replace(weigh(facts, noise, ppm=ppm), tokens=len(positions))
     proof = _proof(facts, own) if equal else None
-    return report if proof is None else replace(
-        report, valid=False, reason=proof, llr_milli=max(report.llr_milli, PROOF_LLR_MILLI)
-    )
+    if proof is None:
+        return report
+    return replace(report, valid=False, reason=proof, llr_milli=max(report.llr_milli, PROOF_LLR_MILLI))
 
 
 def _proof(facts: Floats, first: int) -> str | None:

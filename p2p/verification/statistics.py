@@ -76,9 +76,8 @@ def _replay(
     above, known = int(np.count_nonzero(ranked)), ranked.copy()
     known[chosen] = True
     masked = np.full(len(ids), -np.inf)
-    masked[known] = tape.scores(
-        logprobs[known], params, noise[known], None if counts is None else counts[known]
-    ) * scale
+    known_counts = None if counts is None else counts[known]
+    masked[known] = tape.scores(logprobs[known], params, noise[known], known_counts) * scale
     inside = np.isfinite(masked)
     # else the mask keeps tokens that are not in the row, and its lowest value is not known
     whole = ranked.all() or above >= max(params.top_k, 1)
