@@ -143,7 +143,7 @@ def test_a_damaged_genesis_file_is_named(
         argv = [sys.executable, "-m", "p2p", "serve", "--dir", str(tmp_path / "peer")]
         done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2
-        assert "peer/genesis.cbor is no genesis file" in done.stderr
+        assert "peer/genesis.cbor is not a genesis file" in done.stderr
         assert "Traceback" not in done.stderr
 
 
