@@ -26,6 +26,6 @@ node disabled in mid-epoch
     test_chain.py: a_node_that_is_disabled_in_mid_epoch_*; its ML node: tests/peer/test_failures.py
 a peer the genesis file does not know
     test_newcomer.py: a client with that file alone has it drawn, and checks its answer
-bandwidth limit
-    test_peers.py: the_bandwidth_limit_*; never more in any window: tests/peer/test_quotas.py
+quota
+    test_peers.py: the_quota_*; never more in any window: tests/peer/test_quotas.py
 """

@@ -190,7 +190,7 @@ def test_max_tokens_to_the_last_place_of_the_context_is_served_and_one_more_is_r
     until(said)
 
 
-# -- bandwidth -------------------------------------------------------------------------------------------------------
+# -- quotas ----------------------------------------------------------------------------------------------------------
 
 
 async def two_at_once(net: Net) -> tuple[Overloaded, Event]:
@@ -212,7 +212,7 @@ async def two_at_once(net: Net) -> tuple[Overloaded, Event]:
                     await trio.sleep(0.2)
 
 
-def test_the_bandwidth_limit_is_answered_with_an_error_and_what_is_not_used_returns(net: Net) -> None:
+def test_the_quota_is_answered_with_an_error_and_what_is_not_used_returns(net: Net) -> None:
     height = net.height(NARROW)
     refused, served = run(lambda: two_at_once(net))
     assert (refused.code, refused.field) == ("overloaded", "max_tokens")
