@@ -403,11 +403,11 @@ async def test_a_text_beside_true_tokens_is_refused_by_the_agent() -> None:
     keys = (FIRST, SECOND, THIRD)
     by_peer = {key.peer_id: executor(key, make=cast(Any, liar) if key is FIRST else Executor) for key in keys}
     with pytest.raises(Unavailable):
-        await through_agent(signed, by_peer)  # the answer is whole and its text a lie: nobody can go on from it
+        await through_agent(signed, by_peer)  # the answer is whole and its text a lie: no executor can continue it
 
 
 async def test_an_agent_that_hands_on_a_whole_answer_frames_nobody() -> None:
-    """eos_prefix: whoever is handed it says so; nobody but the one that made the answer signs it."""
+    """eos_prefix: an executor that gets a whole answer as a beginning says so; only the one that made it signs it."""
     framer = get("eos_prefix").agent
     assert framer is not None
     toy = ToyEngine()

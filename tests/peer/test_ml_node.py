@@ -149,7 +149,7 @@ async def test_a_node_is_tested_again_after_each_time_it_was_gone(
     assert lent[-1] is None, "taken back at the end"
 
 
-# -- an own process --------------------------------------------------------------------------------------------------
+# -- a process of its own ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 
 
 def fetch(net: Net, key: Key, peer: int, inference_id: str) -> object:
-    """What `peer` answers on its payload stream to whoever holds `key`."""
+    """What `peer` answers on its payload stream to a peer with this `key`."""
     found: list[object] = []
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""Looking for a payload: whoever has it will do, nobody can leave one validator out, and what is wrong is not taken."""
+"""Looking for a payload: any source will do, nobody can leave one validator out, and a wrong payload is not taken."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tests.chains import extend, next_priorities
 
 
 class Net:
-    """A peer with many lives, and another that goes on all the time."""
+    """A peer that is started again and again, and another that keeps running."""
 
     def __init__(self, folder: Path) -> None:
         self.folders = generate(Plan(folder, 4))
@@ -98,7 +98,7 @@ async def test_what_a_new_life_says_is_not_lost_beside_what_the_old_one_said(net
     assert nonces(second) == [1, 2]
     net.decide()
     assert net.said() == [1, 2]
-    assert nonces(await net.live(3)) == [3], "what the chain has is not said again"
+    assert nonces(await net.live(3)) == [3], "what the chain has is not sent again"
     net.decide()
     assert net.said() == [1, 2, 3]
 
@@ -130,7 +130,7 @@ async def test_only_what_may_still_be_on_its_way_is_kept(net: Net) -> None:
 
 
 async def test_a_peer_with_another_key_does_not_wait_for_what_the_old_one_signed(net: Net) -> None:
-    """ROTATE: the participant goes on under a new key, its numbers go on; a block takes nothing of the old key any
+    """ROTATE: the participant continues under a new key, and so do its nonces; a block takes nothing of the old key any
     more."""
     old_key, owner, new = (
         Key.load(net.folders[0] / "node.key"), Key.load(net.folders[0] / "account.key"), Key.generate()
@@ -138,7 +138,7 @@ async def test_a_peer_with_another_key_does_not_wait_for_what_the_old_one_signed
     old = await net.live(1)
     (net.folders[0] / "node.key").unlink()
     new.save(net.folders[0] / "node.key")
-    assert await net.live(2) == [], "a key that is not registered says nothing"
+    assert await net.live(2) == [], "a key that is not registered sends nothing"
     words = consent_to_rotate(owner.public, old_key.public, new.public)
     network = net.genesis.network
     rotate = Rotate(old_key.public, new.public, *(key.sign(Domain.NODE, network, words) for key in (old_key, new)))

@@ -355,7 +355,7 @@ async def test_a_stack_nobody_calibrated_is_the_executors_fault_and_an_own_one_i
 
 
 async def test_without_a_calibration_of_this_model_there_is_no_verdict() -> None:
-    """Thresholds come from a profile; a peer without one says nothing rather than something by eye."""
+    """Thresholds come from a profile; a peer without one gives no verdict."""
     chain = FakeChain(duties=[duty()])
     lab = Lab(chain)
     for profile in (None, replace(PROFILE, model="another")):

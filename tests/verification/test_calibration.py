@@ -127,7 +127,7 @@ def test_the_worst_regime_sets_the_threshold() -> None:
 def test_the_mixture_is_between_mean_and_best() -> None:
     sums = np.array([[100.0, 2000.0, 5.0]])
     each = ratios(sums, 5)
-    assert each[0, -1] == pytest.approx(0.0), "a mean ratio of one says nothing"
+    assert each[0, -1] == pytest.approx(0.0), "a mean ratio of one is no evidence"
     assert mixture(each)[0] < 2000
     assert mixture(each)[0] > 2000 - 1000 * np.log(3) - 1e-6
 
@@ -213,7 +213,7 @@ def leads(values: np.ndarray) -> Facts:
 
 
 def test_a_small_regime_that_lost_nothing_is_not_taken_for_the_noisiest() -> None:
-    """Where nothing was ever lost, one lost token says nearly as much beside a small regime as without it."""
+    """Where no token was ever lost, one lost token counts nearly as much with a small regime as without it."""
     rng = np.random.default_rng(4)
     big, small = leads(rng.exponential(0.5, 40_000)), leads(rng.exponential(0.5, 500))
     other = {"wrong_seed": leads(rng.normal(0.0, 1.0, 5000))}

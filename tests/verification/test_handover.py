@@ -19,7 +19,7 @@ from tests.fake_vllm import EOS, Toy
 from tests.verification.toy import IID, PARAMS, SEED, SPEC, Noisy, calibrated, claim, generate, launder, rows
 
 FIRST, SECOND, STRANGER = (Key(bytes([i]) * 32) for i in (0x21, 0x22, 0x23))
-ME = Key(bytes(32))  # whoever finishes in `claim`
+ME = Key(bytes(32))  # the executor that finishes in `claim`
 DRAWN = (FIRST.public, SECOND.public, ME.public)
 
 

@@ -26,7 +26,7 @@ def pieces(tokens: Sequence[int], before: Sequence[int] = (), vocabulary: Vocabu
 
 @given(st.text(max_size=60), st.data())
 def test_a_text_handed_over_anywhere_is_the_text(text: str, data: st.DataObject) -> None:
-    """An executor may die inside a character: the next one begins with its rest, and says nothing twice."""
+    """An executor may die inside a character: the next one begins with its rest and repeats nothing."""
     raw = list(text.encode())
     first, second = sorted(data.draw(st.tuples(st.integers(0, len(raw)), st.integers(0, len(raw)))))
     parts = [pieces(raw[:first]), pieces(raw[first:second], raw[:first]), pieces(raw[second:], raw[:second])]
