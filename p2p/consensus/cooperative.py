@@ -1,5 +1,7 @@
-"""Long work between the turns of all other tasks. Law: a stretch is SLICE_S by the clock, so that a slow machine rests as often as a quick one;
-it ends between two steps, never in one (decision 026).
+"""Long work that lets other tasks run in between. Law: a slice is SLICE_S by the clock and ends between two steps
+(decision 026).
+
+Slices are measured by the clock, not in steps, so other tasks wait equally long on a slow machine and a fast one.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from p2p.base.steps import Steps
 T = TypeVar("T")
 
 
-async def patiently(steps: Steps[T], *, slice_s: float = SLICE_S) -> T:
-    """Drive `steps` to their end, with a turn for everybody else after each stretch. Cancelled: they end where they are."""
+async def run_cooperatively(steps: Steps[T], *, slice_s: float = SLICE_S) -> T:
+    """Run `steps` to their end and let other tasks run after each slice of slice_s seconds. When cancelled, the
+    steps end where they are."""
     with closing(steps):
         since = perf_counter()
         while True:
