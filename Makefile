@@ -40,7 +40,7 @@ check: .venv/.engine
 	@$(V)/mypy
 
 test: check
-	@$(V)/python -m pytest --numprocesses=2 --dist=loadfile --durations=10
+	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
 	@$(V)/python -m testnet.bench

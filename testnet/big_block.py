@@ -40,6 +40,7 @@ from p2p.base.types import (
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.ledger.genesis import first_state
 from p2p.ledger.participants.eligibility import serving
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.view import View
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
@@ -96,7 +97,7 @@ class Load:
         self.nonces: dict[int, int] = defaultdict(int)
         view = View(lambda key: None)
         first_state(view, self.genesis, bytes(32))
-        self.serving = WeightedDraw(serving(view, self.genesis, DEFAULT_MODEL))
+        self.serving = WeightedDraw(serving(Context(view, self.genesis, 1), DEFAULT_MODEL))
 
     def inferences(self, count: int, height: int, beacon: bytes) -> dict[bytes, list[Record]]:
         """Records for each peer, drawn at `height`."""

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from p2p.base.codec import decode, encode
 from p2p.base.errors import Overloaded
 from p2p.base.files import keep_private
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.base.types import Record, RecordKind
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.ledger.state.records import Receipt
@@ -88,7 +88,7 @@ class Decisions:
         self.execute, self.finalize = node.chain.execute, node.chain.finalize
         node.chain.execute, node.chain.finalize = self.timed_execute, self.timed_finalize  # type: ignore[method-assign]
 
-    def timed_execute(self, block: Block, priorities: bytes) -> Steps[None]:
+    def timed_execute(self, block: Block, priorities: bytes) -> Resumable[None]:
         self.begun = beat()
         yield from self.execute(block, priorities)
 

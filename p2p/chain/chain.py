@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode, load, unpack
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, LocalProtocolError, RemoteProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import Batch as TxBatch
 from p2p.base.types import Record, RecordKind, SignedRequest, StartRecord, Status
 from p2p.chain.mempool import Mempool
@@ -32,11 +32,12 @@ from p2p.consensus.evidence import offender
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.ledger.apply_record import apply_record
-from p2p.ledger.end_of_block import end_of_block_steps
+from p2p.ledger.end_of_block import end_of_block_resumably
 from p2p.ledger.genesis import first_state
 from p2p.ledger.inferences.pruning import Left
 from p2p.ledger.money.requests import check_request
 from p2p.ledger.participants.validator_sets import Members, members, punished, rotate
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.state import tree
 from p2p.ledger.state.records import Receipt
@@ -103,7 +104,7 @@ class Chain(Transactions):
         view = View(lambda key: None)
         first_state(view, self.genesis, beacon)
         batch = Batch()
-        tip = Tip(0, all_at_once(self._seal(view, 0, batch)), ZERO, beacon, self.genesis.time_ms, None)
+        tip = Tip(0, run_to_end(self._seal(view, 0, batch)), ZERO, beacon, self.genesis.time_ms, None)
         batch.put("meta", b"genesis", encode(self.genesis))
         batch.put("meta", b"tip", encode(tip))
         keep_set(batch, members(view, b"now"))
@@ -152,7 +153,7 @@ class Chain(Transactions):
     def punished(self) -> frozenset[bytes]:
         return self._punished
 
-    def precheck(self, block: Block) -> Steps[None]:
+    def precheck(self, block: Block) -> Resumable[None]:
         """Open the transactions of a block that is to be processed: a step for each."""
         for raw in block.txs:
             self._open_tx(raw)
@@ -162,7 +163,7 @@ class Chain(Transactions):
         """Whether all transactions may be in a block on this state. Pure; never raises."""
         return len(self._right(block.txs)) == len(block.txs)
 
-    def execute(self, block: Block, priorities: bytes) -> Steps[None]:
+    def execute(self, block: Block, priorities: bytes) -> Resumable[None]:
         """Apply a decided block, on the side: a step for each record, for each id that is due, and in `_seal`. `finalize` takes it from here."""
         if block.header.height != self.height() + 1:
             raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
@@ -182,7 +183,7 @@ class Chain(Transactions):
         """Commit everything that a decided block makes at once. Raises StorageError; then nothing is written."""
         made = self._executed
         if made is None or made.block is not block or made.priorities != priorities:
-            all_at_once(self.execute(block, priorities))
+            run_to_end(self.execute(block, priorities))
             made = self._executed
             assert made is not None
         header, view, batch = block.header, made.view, made.batch
@@ -206,13 +207,13 @@ class Chain(Transactions):
         self._load_sets()
         self._settle_txs(fates)
 
-    def _seal(self, view: View, height: int, batch: Batch) -> Steps[bytes]:
+    def _seal(self, view: View, height: int, batch: Batch) -> Resumable[bytes]:
         """Put the block's changes of state and tree into `batch`; the app hash after `height`. An epoch's end is kept as a snapshot."""
         changed: dict[bytes, bytes | None] = {}
         for key in view.keys_put():
             changed[key] = view.get(key)
             yield
-        root, pages = yield from tree.update_steps(lambda position: self.store.read("tree", position), changed)
+        root, pages = yield from tree.update_resumably(lambda position: self.store.read("tree", position), changed)
         for database, changes in (("state", changed), ("tree", pages)):
             for key, value in changes.items():
                 batch.put(database, key, value)
@@ -228,8 +229,9 @@ class Chain(Transactions):
 
     def _apply(
         self, view: View, block: Block
-    ) -> Steps[tuple[list[Receipt], list[tuple[bytes, Fate]], tuple[Left, ...], list[RefusedStart]]]:
+    ) -> Resumable[tuple[list[Receipt], list[tuple[bytes, Fate]], tuple[Left, ...], list[RefusedStart]]]:
         """Receipts of what was refused, what became of orders, what left the state, and which Starts were refused for what."""
+        ctx = Context(view, self.genesis, block.header.height)
         height, receipts, fates, refused = block.header.height, list[Receipt](), list[tuple[bytes, Fate]](), list[RefusedStart]()
         for raw in block.txs:
             tx = self._verified.find(raw) or parse(self.genesis, raw)
@@ -249,7 +251,7 @@ class Chain(Transactions):
                 continue
             for index, record in enumerate(batch.records):
                 try:
-                    apply_record(view, self.genesis, height, batch.sender, record)
+                    apply_record(ctx, batch.sender, record)
                     if record.kind is RecordKind.OP:  # one that is refused here may still be carried out by itself
                         fates.append((unpack(SignedOp, record.body).op_id, fate_of(height, None)))
                 except FolkmootError as error:
@@ -257,8 +259,8 @@ class Chain(Transactions):
                     if record.kind is RecordKind.START and (started := request_of(record)) is not None:
                         refused.append((batch.sender, started, error.field))
                 yield
-        left = yield from end_of_block_steps(view, self.genesis, height, block.header.beacon)
-        rotate(view, self.genesis, height, [offender(raw) for raw in block.evidence])
+        left = yield from end_of_block_resumably(ctx, block.header.beacon)
+        rotate(ctx, [offender(raw) for raw in block.evidence])
         return receipts, fates, left, refused
 
     def block(self, height: int) -> tuple[Block, CommitCertificate] | None:
@@ -291,7 +293,8 @@ class Chain(Transactions):
                 raise InvalidRequest(f"nonce {request.client_nonce} was used", field="client_nonce")
             mine = [(signer, escrow) for account, signer, escrow, _ in self._reserved.values() if account == request.account]
             reserved, by_signer = sum(e for _, e in mine), sum(e for signer, e in mine if signer == request.signer)
-        check_request(view, self.genesis, signed, self.height(), reserved_micro=reserved, signer_reserved_micro=by_signer)
+        ctx = Context(view, self.genesis, self.height() + 1)
+        check_request(ctx, signed, reserved_micro=reserved, signer_reserved_micro=by_signer)
 
     def reserve(self, signed: SignedRequest) -> None:
         """The agent took this request: its nonce and escrow count here until the chain holds them."""

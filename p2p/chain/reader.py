@@ -24,6 +24,7 @@ from p2p.ledger.money.price import price_of
 from p2p.ledger.money.requests import escrow_of
 from p2p.ledger.participants.serving import serving_at
 from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import model_spec, spec_at
 from p2p.ledger.state.proofs import TreeProof, prove
 from p2p.ledger.state.view import View
@@ -57,6 +58,10 @@ class Answers:
 
     def _view(self) -> View:
         return View(self._read_state)
+
+    def _ctx(self) -> Context:
+        """What the next block begins with."""
+        return Context(self._view(), self.genesis, self._tip.height + 1)
 
     def suspended(self, node: bytes) -> int:
         """The last height at which `node` may start nothing; 0 = it may."""
@@ -176,14 +181,14 @@ class Answers:
         }
 
     def prices_view(self) -> dict[str, Any]:
-        return {"height": self._tip.height, "prices": chain_view.prices_view(self._view(), self.genesis)}
+        return {"height": self._tip.height, "prices": chain_view.prices_view(self._ctx())}
 
     def earnings_view(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
-        return {"height": self._tip.height, **statement(self._view(), self.genesis, epoch, node, start)}
+        return {"height": self._tip.height, **statement(self._ctx(), epoch, node, start)}
 
     def open_cases(self, node: bytes) -> list[dict[str, Any]]:
         """Lost disputes of `node` that are not decided yet."""
-        return open_cases(self._view(), self.genesis, node)
+        return open_cases(self._ctx(), node)
 
     def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
         """Also of one that left the state, where this peer keeps its record; left_epoch: the one it ended in, None: it did not leave."""

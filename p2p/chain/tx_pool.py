@@ -19,6 +19,7 @@ from p2p.chain.transaction_fates import NOT_SEEN, USED_BY_ANOTHER, Fate, Fates, 
 from p2p.chain.verified_batches import VerifiedBatches
 from p2p.ledger.apply_operation import carry_out
 from p2p.ledger.money.accounts import why_not
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.state.view import View
 from p2p.ledger.transactions import Transaction, check_signature, parse
@@ -110,7 +111,8 @@ class Transactions(Answers):
     def _carry(self, view: View, signed: SignedOp) -> FolkmootError | None:
         """Carry it out in the next block on `view`; why not, then `view` is as before."""
         try:
-            view.whole(lambda view: carry_out(view, self.genesis, self._tip.height + 1, signed))
+            ctx = Context(view, self.genesis, self._tip.height + 1)
+            view.whole(lambda _: carry_out(ctx, signed))
         except FolkmootError as error:
             return error
         return None

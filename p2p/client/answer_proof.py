@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from p2p.base.codec import Message, decode, encode, unpack
-from p2p.base.errors import ConfigError, RemoteProtocolError
+from p2p.base.errors import ConfigError, RemoteProtocolError, unsupported_version
 from p2p.base.files import open_output
 from p2p.base.limits import MAX_FRAME, MAX_ITEMS, MAX_OUTPUT_TOKENS
 from p2p.base.types import U32, VERSION, SignedFinish, SignedRequest
@@ -36,7 +36,7 @@ def parse_proof(data: bytes) -> AnswerProof:
     """Any bytes to a proof. Raises RemoteProtocolError naming the field."""
     plain = decode(data, items=AnswerProof.ITEMS)
     if isinstance(plain, list) and plain and plain[0] != VERSION:
-        raise RemoteProtocolError(f"proof version {plain[0]!r} is not known here", field="version", code="version")
+        raise RemoteProtocolError(unsupported_version("proof", plain[0], VERSION), field="version", code="version")
     return unpack(AnswerProof, data)
 
 

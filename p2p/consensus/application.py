@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.consensus.messages import Block, CommitCertificate
 
 Members = tuple[tuple[bytes, int], ...]  # (key, weight)
@@ -53,14 +53,14 @@ class Application(Protocol):
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
         """Transactions for a new block, of max_bytes together at most."""
 
-    def precheck(self, block: Block) -> Steps[None]:
-        """Do the work of `validate` in steps."""
+    def precheck(self, block: Block) -> Resumable[None]:
+        """The work of `validate`, as resumable work."""
 
     def validate(self, block: Block) -> bool:
         """Whether a block's transactions may follow the state."""
 
-    def execute(self, block: Block, priorities: bytes) -> Steps[None]:
-        """Do the work of `finalize` in steps; nothing of it can be seen yet."""
+    def execute(self, block: Block, priorities: bytes) -> Resumable[None]:
+        """The work of `finalize`, as resumable work; nothing of it can be seen yet."""
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
         """Apply a decided block. Durable when this returns; raises StorageError: halt the peer."""

@@ -15,7 +15,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from p2p.base.codec import Message, encode, load, unpack
-from p2p.base.errors import RemoteProtocolError
+from p2p.base.errors import RemoteProtocolError, unsupported_version
 from p2p.base.keys import NetworkId
 from p2p.base.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TXS_PER_BLOCK
 from p2p.base.merkle import leaf_hash
@@ -57,7 +57,7 @@ def parse(data: bytes) -> CompactProposal:
     found = unpack(CompactProposal, data, limit=MAX_GOSSIP)
     if found.version != VERSION:
         raise RemoteProtocolError(
-            f"consensus version {found.version} is not supported, only {VERSION}", field="version", code="version"
+            unsupported_version("protocol", found.version, VERSION), field="version", code="version"
         )
     if found.signed.block.txs:
         raise RemoteProtocolError("a compact proposal carries no transactions", field="txs", code="shape")

@@ -15,7 +15,7 @@ import structlog
 
 from p2p.base.keys import Key, NetworkId
 from p2p.base.outcome import Outcome
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.consensus import replay, wire
 from p2p.consensus.application import Application
 from p2p.consensus.certificates import commit_certificate, verify_commit
@@ -58,8 +58,8 @@ class Driver:
     """Call begin() once. Then judge() bytes from the network and take() what it gives, and take() the event of each
     SetTimer.
 
-    begin_steps() and take_steps() do the same in steps (base/steps.py): they yield where a block's transactions are
-    checked or applied. Between two steps others may judge and read; nothing else may be taken.
+    begin_resumably() and take_resumably() do the same as resumable work (base/resumable.py): it pauses where a block's
+    transactions are checked or applied. During a pause others may judge and read; nothing else may be taken.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Driver:
 
     def begin(self) -> list[Output]:
         """Replay what was logged before a crash, and set the first timers."""
-        return all_at_once(self.begin_steps())
+        return run_to_end(self.begin_resumably())
 
-    def begin_steps(self) -> Steps[list[Output]]:
+    def begin_resumably(self) -> Resumable[list[Output]]:
         self._set_timer(self.timing.rebroadcast_ms, Rebroadcast())
         if not (yield from self._resume()):
             self._set_timer(self.timing.block_interval_ms, StartHeight(self.height, even_if_empty=False))
@@ -114,9 +114,9 @@ class Driver:
 
     def take(self, event: Input) -> list[Output]:
         """One input, judged before. Raises StorageError: halt the peer."""
-        return all_at_once(self.take_steps(event))
+        return run_to_end(self.take_resumably(event))
 
-    def take_steps(self, event: Input) -> Steps[list[Output]]:
+    def take_resumably(self, event: Input) -> Resumable[list[Output]]:
         match event:
             case Timeout():
                 if event.height == self.height:
@@ -150,7 +150,7 @@ class Driver:
         out, self._out = self._out, []
         return out
 
-    def _start_height(self, event: StartHeight) -> Steps[None]:
+    def _start_height(self, event: StartHeight) -> Resumable[None]:
         """Start after a short wait where transactions are waiting, else after a longer one."""
         if event.height != self.height:
             return
@@ -161,13 +161,13 @@ class Driver:
             rest_ms = self.timing.empty_block_interval_ms - self.timing.block_interval_ms
             self._set_timer(rest_ms, StartHeight(self.height, even_if_empty=True))
 
-    def _propose_now(self, event: ProposeNow) -> Steps[None]:
+    def _propose_now(self, event: ProposeNow) -> Resumable[None]:
         round_ = event.propose.round
         is_now = (event.height, round_, Step.PROPOSE) == (self.height, self.machine.round, self.machine.step)
         if is_now and not self.signer.has_signed((round_, replay.PROPOSAL_STEP)):
             yield from self._act([event.propose])
 
-    def _take_message(self, message: wire.Wire, at_ms: int) -> Steps[None]:
+    def _take_message(self, message: wire.Wire, at_ms: int) -> Resumable[None]:
         if isinstance(message, wire.EvidenceNote):
             self.evidence.add(message.evidence, self.validators, self.height)
             return
@@ -193,7 +193,7 @@ class Driver:
 
     # -- effects --------------------------------------------------------------------------------------------------
 
-    def _act(self, effects: list[Effect]) -> Steps[None]:
+    def _act(self, effects: list[Effect]) -> Resumable[None]:
         """Carry out effects. What we sign is fed to the machine at once, before it is broadcast."""
         todo = list(effects)
         while todo:
@@ -242,14 +242,14 @@ class Driver:
 
     # -- decisions ------------------------------------------------------------------------------------------------
 
-    def _decide(self, decision: Decide) -> Steps[None]:
+    def _decide(self, decision: Decide) -> Resumable[None]:
         signed = self.machine.proposal_of(decision.block_id)
         assert signed is not None  # rule D decides only a proposal that the machine holds
         votes = self.machine.votes.votes_for(decision.round, VoteType.PRECOMMIT, decision.block_id)
         certificate = commit_certificate(votes, self.height, decision.round, decision.block_id)
         yield from self._commit(signed.block, certificate)
 
-    def _take_commit(self, item: Commit) -> Steps[None]:
+    def _take_commit(self, item: Commit) -> Resumable[None]:
         """A certificate from sync decides as our own precommits would (rule D)."""
         block, certificate = item.block, item.certificate
         if not (
@@ -261,7 +261,7 @@ class Driver:
         if (yield from self.check.fault(self.machine, block)) is None:
             yield from self._commit(block, certificate)
 
-    def _commit(self, block: Block, certificate: CommitCertificate) -> Steps[None]:
+    def _commit(self, block: Block, certificate: CommitCertificate) -> Resumable[None]:
         self._find_evidence(self.machine)
         self.check.decided(block)
         _, after = increment(self.validators, self._priorities, 1)
@@ -296,7 +296,7 @@ class Driver:
 
     # -- restart --------------------------------------------------------------------------------------------------
 
-    def _resume(self) -> Steps[bool]:
+    def _resume(self) -> Resumable[bool]:
         """Go on where the log of this height ends. True when the height had begun."""
         found = self.signer.recover(self.machine)
         if not found.begun:

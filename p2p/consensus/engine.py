@@ -182,10 +182,10 @@ class ConsensusEngine:
         self._ran = True
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            await self._carry_out(nursery, await run_cooperatively(self.driver.begin_steps()))
+            await self._carry_out(nursery, await run_cooperatively(self.driver.begin_resumably()))
             async for event, done in self._receive:
                 try:
-                    await self._carry_out(nursery, await run_cooperatively(self.driver.take_steps(event)))
+                    await self._carry_out(nursery, await run_cooperatively(self.driver.take_resumably(event)))
                 finally:
                     if done is not None:
                         done.set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import structlog
 
 from p2p.base.keys import NetworkId
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.consensus.application import Application
 from p2p.consensus.clock import ClockWatch
 from p2p.consensus.header import check_block
@@ -33,7 +33,7 @@ class ProposalCheck:
     def start_height(self) -> None:
         self._arrived = {}
 
-    def look_at(self, machine: Machine, signed: SignedProposal, at_ms: int) -> Steps[Judged]:
+    def look_at(self, machine: Machine, signed: SignedProposal, at_ms: int) -> Resumable[Judged]:
         """at_ms: when the proposal arrived by our clock."""
         valid = yield from self._is_valid(machine, signed.block)
         proposal, block = signed.proposal, signed.block
@@ -46,7 +46,7 @@ class ProposalCheck:
             log.warning("proposal not timely", height=proposal.height, round=proposal.round, ahead_ms=ahead_ms)
         return Judged(signed, valid, timely)
 
-    def fault(self, machine: Machine, block: Block) -> Steps[str | None]:
+    def fault(self, machine: Machine, block: Block) -> Resumable[str | None]:
         """The sentence that says why a block may not follow our last one; None: it may."""
         maker = machine.proposer_of(block.header.round)
         yield from self._app.precheck(block)
@@ -57,7 +57,7 @@ class ProposalCheck:
         if block.block_id in self._arrived:
             self.clock_watch.decided(block.header.time_ms, self._arrived[block.block_id])
 
-    def _is_valid(self, machine: Machine, block: Block) -> Steps[bool]:
+    def _is_valid(self, machine: Machine, block: Block) -> Resumable[bool]:
         known = machine.validity.get(block.block_id)
         if known is not None:
             return known

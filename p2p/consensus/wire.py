@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.base.codec import Message, convert, decode, encode
-from p2p.base.errors import RemoteProtocolError
+from p2p.base.errors import RemoteProtocolError, unsupported_version
 from p2p.base.limits import MAX_PROPOSAL
 from p2p.base.types import U64, VERSION
 from p2p.consensus.evidence import accused
@@ -44,9 +44,7 @@ def parse(data: bytes) -> Wire:
             "a consensus message has version, retry, kind and payload", field="envelope", code="shape"
         )
     if plain[0] != VERSION:
-        raise RemoteProtocolError(
-            f"consensus version {plain[0]!r} is not supported, only {VERSION}", field="version", code="version"
-        )
+        raise RemoteProtocolError(unsupported_version("protocol", plain[0], VERSION), field="version", code="version")
     kind = KINDS.get(plain[2]) if isinstance(plain[2], int) else None
     if kind is None:
         raise RemoteProtocolError(

@@ -5,7 +5,8 @@ Rule PUBSUB-1: a message is judged in this order: its sender owes work, seen bef
 signature, whether its author's rate has room, its handler; only what is accepted takes from that rate, for anybody may repeat it. PUBSUB-2: of
 control messages only those for our topics pass, each once, with no peers to dial. PUBSUB-3: a message goes to one peer at most twice for an
 IWANT, and so many bytes in a second. PUBSUB-4: nobody makes another's message heavier: it has the four fields that its author signed, the
-signature, and at most the author's own key, and goes on as those five. The repairs are G-4, G-5, G-7 to G-9 of guards.py; the own router of a
+signature, and at most the author's own key, and goes on as those five. PUBSUB-5: the CPU for a message that is ignored counts several times,
+for whoever sends what is useful needs little of it. The repairs are G-4, G-5, G-7 to G-9 of guards.py; the own router of a
 later issue replaces this file.
 """
 
@@ -31,6 +32,7 @@ from libp2p.pubsub.validators import signature_validator
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.limits import (
     FRAME_TIMEOUT_S,
+    IGNORED_COSTS,
     IWANT_REPEATS,
     MAX_CONTROL_TOPICS,
     MAX_GOSSIP,
@@ -168,7 +170,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
             if not work.allows(name, group, now, valued=valued):
                 break
             outcome = self._judged(name, message)
-            work.spend(name, group, (time.thread_time() - begun) * 1000, now, valued=valued)
+            times = IGNORED_COSTS if outcome is Outcome.IGNORE else 1
+            work.spend(name, group, (time.thread_time() - begun) * 1000 * times, now, valued=valued)
             if outcome is Outcome.ACCEPT:
                 await self.router.publish(peer, bare_message(message))
         begun = time.thread_time()

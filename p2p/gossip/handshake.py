@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from p2p.base.codec import Message, convert, decode, encode
-from p2p.base.errors import RemoteProtocolError
+from p2p.base.errors import RemoteProtocolError, unsupported_version
 from p2p.base.keys import NetworkId
 from p2p.base.limits import MAX_ADDRESSES_PER_PEER, MAX_HELLO, MAX_PEERS_SHARED, MAX_REFUSED_S
 from p2p.base.types import U32, VERSION, NetworkField, Reason, Short
@@ -120,9 +120,6 @@ def _versioned(data: bytes) -> list[object]:
         raise RemoteProtocolError("not a greeting", field="hello", code="shape")
     if value[0] != VERSION:
         raise RemoteProtocolError(
-            f"version {str(value[0])[:20]} is unknown, this peer speaks {VERSION}",
-            field="version",
-            code="version",
-            penalty=0,
+            unsupported_version("protocol", value[0], VERSION), field="version", code="version", penalty=0,
         )
     return value

@@ -18,6 +18,7 @@ from p2p.ledger import governance
 from p2p.ledger.inferences import appeals
 from p2p.ledger.money import accounts, collateral
 from p2p.ledger.participants import registry
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import (
     Appeal,
     Cap,
@@ -35,9 +36,8 @@ from p2p.ledger.rules.ops import (
     Vote,
     Withdraw,
 )
-from p2p.ledger.state.view import View
 
-Carry = Callable[[View, Genesis, int, bytes, Any], None]  # view, genesis, height, account, body
+Carry = Callable[[Context, bytes, Any], None]  # context, account, body
 
 _HANDLERS: dict[OpKind, tuple[type, Carry]] = {
     OpKind.TRANSFER: (Transfer, accounts.transfer),
@@ -55,26 +55,26 @@ _HANDLERS: dict[OpKind, tuple[type, Carry]] = {
 }
 
 
-def apply_op(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+def apply_op(ctx: Context, sender: bytes, record: Record) -> None:
     """A record OP: any peer may bring any account's order."""
     del sender
-    carry_out(view, genesis, height, unpack(SignedOp, record.body))
+    carry_out(ctx, unpack(SignedOp, record.body))
 
 
-def carry_out(view: View, genesis: Genesis, height: int, signed: SignedOp) -> None:
+def carry_out(ctx: Context, signed: SignedOp) -> None:
     """In block `height`. Raises FolkmootError naming the field; then what `view` holds is of no use (apply_record drops it)."""
     op = signed.op
-    if op.network != genesis.network:
-        raise InvalidRequest(f"this is network {genesis.network}", field="network")
-    if not is_signed(genesis, signed):
+    if op.network != ctx.genesis.network:
+        raise InvalidRequest(f"this is network {ctx.genesis.network}", field="network")
+    if not is_signed(ctx.genesis, signed):
         raise InvalidRequest("not signed by the account's key", field="signature")
-    account = view.account(op.account)
+    account = ctx.view.account(op.account)
     if not account.nonce_is_free(op.nonce):
         raise InvalidRequest(accounts.why_not(account, op.nonce), field="nonce")
     high, mask = account.with_nonce(op.nonce)
-    view.put_account(op.account, replace(account, nonce_high=high, nonce_mask=mask))
+    ctx.view.put_account(op.account, replace(account, nonce_high=high, nonce_mask=mask))
     _, carry = _HANDLERS[op.kind]
-    carry(view, genesis, height, op.account, body_of(op))
+    carry(ctx, op.account, body_of(op))
 
 
 def is_signed(genesis: Genesis, signed: SignedOp) -> bool:

@@ -6,17 +6,15 @@ Start, Finish and Output may come in any order: what comes before its Start wait
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from msgspec.structs import replace
 
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
-from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, verify
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import (
-    AGENTS_DOING,
+    AGENT_CAUSED,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -40,21 +38,22 @@ from p2p.ledger.money.price import price_of
 from p2p.ledger.money.requests import check_request, escrow_of
 from p2p.ledger.participants.serving import DRAW_WINDOW, serving_at
 from p2p.ledger.participants.sprint import apply_sprint_commit, apply_sprint_open
-from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import spec_at
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Inference
-from p2p.ledger.state.view import View, due_key
+from p2p.ledger.state.view import View
 from p2p.verification.profile import family
 
 MAX_EARLY = 4  # records that may wait for one inference's Start
 
 
-def apply_record(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+def apply_record(ctx: Context, sender: bytes, record: Record) -> None:
     """Apply one record of `sender`'s batch in block `height`. Raises FolkmootError; then `view` is as before."""
-    view.whole(lambda view: _HANDLERS[record.kind](view, genesis, height, sender, record))
+    ctx.view.whole(lambda _: _HANDLERS[record.kind](ctx, sender, record))
 
 
-def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+def _start(ctx: Context, sender: bytes, record: Record) -> None:
     start = unpack(StartRecord, record.body)
     signed, request = start.signed_request, start.signed_request.request
     inference_id = signed.inference_id
@@ -62,71 +61,71 @@ def _start(view: View, genesis: Genesis, height: int, sender: bytes, record: Rec
         raise RemoteProtocolError("an agent starts in its own batch only", field="agent")
     if not request.may_be_started_by(sender):
         raise RemoteProtocolError("the client asked another agent", field="agent")
-    if view.inference(inference_id) is not None:
+    if ctx.view.inference(inference_id) is not None:
         raise RemoteProtocolError("this inference was started before", field="inference_id")
-    if not height - DRAW_WINDOW <= request.draw_height < height:
+    if not ctx.height - DRAW_WINDOW <= request.draw_height < ctx.height:
         raise RemoteProtocolError("the draw's height is too old or not decided", field="draw_height")
-    agent = view.participant(sender)
+    agent = ctx.view.participant(sender)
     if agent is not None and agent.suspended_until:
         raise InvalidRequest(f"this agent starts nothing until height {agent.suspended_until}", field="agent")
-    beacon = view.beacon(request.draw_height)
+    beacon = ctx.view.beacon(request.draw_height)
     if beacon is None:
         raise RemoteProtocolError("no beacon of that height", field="draw_height")
-    spec = check_request(view, genesis, signed, height - 1, drawn_at=request.draw_height)
-    candidates = draw_executors(beacon, inference_id, serving_at(view, request.model, request.draw_height), sender, MAX_CANDIDATES)
-    account = view.account(request.account)
-    price_micro = price_of(view, spec)  # locked for this inference
+    spec = check_request(ctx, signed, drawn_at=request.draw_height)
+    candidates = draw_executors(beacon, inference_id, serving_at(ctx.view, request.model, request.draw_height), sender, MAX_CANDIDATES)
+    account = ctx.view.account(request.account)
+    price_micro = price_of(ctx.view, spec)  # locked for this inference
     escrow = escrow_of(request, price_micro)
     high, mask = account.with_nonce(request.client_nonce)
-    view.put_account(
+    ctx.view.put_account(
         request.account, replace(account, balance_micro=account.balance_micro - escrow, nonce_high=high, nonce_mask=mask)
     )
-    count_spending(view, epoch_of(genesis, height), request, escrow)
-    totals = view.totals()
-    view.put_totals(replace(totals, escrow_micro=totals.escrow_micro + escrow))
-    view.put_inference(inference_id, Inference(
-        signed, Status.STARTED.value, sender, beacon, candidates, price_micro, escrow, height
+    count_spending(ctx, request, escrow)
+    totals = ctx.view.totals()
+    ctx.view.put_totals(replace(totals, escrow_micro=totals.escrow_micro + escrow))
+    ctx.view.put_inference(inference_id, Inference(
+        signed, Status.STARTED.value, sender, beacon, candidates, price_micro, escrow, ctx.height
     ))
-    view.add_due(request.deadline_height, inference_id)
-    _apply_early(view, genesis, height, inference_id)
+    ctx.view.add_due(request.deadline_height, inference_id)
+    _apply_early(ctx, inference_id)
 
 
-def _apply_early(view: View, genesis: Genesis, height: int, inference_id: bytes) -> None:
-    early_ones = view.ids(b"early/" + inference_id)
+def _apply_early(ctx: Context, inference_id: bytes) -> None:
+    early_ones = ctx.view.ids(keys.early(inference_id))
     if not early_ones:
         return
     for raw in early_ones:
-        early, child = unpack(Record, raw[32:]), view.child()
+        early, child = unpack(Record, raw[32:]), ctx.child()
         try:
-            _HANDLERS[early.kind](child, genesis, height, raw[:32], early)
+            _HANDLERS[early.kind](child, raw[:32], early)
         except FolkmootError:
             continue  # it was wrong all along; its sender gains nothing by having been early
-        view.merge(child)
-    view.put(b"early/" + inference_id, None)
+        ctx.view.merge(child.view)
+    ctx.view.put(keys.early(inference_id), None)
 
 
-def _wait_for_start(view: View, height: int, inference_id: bytes, sender: bytes, record: Record) -> None:
-    name = b"early/" + inference_id
-    if len(view.ids(name)) >= MAX_EARLY:
+def _wait_for_start(ctx: Context, inference_id: bytes, sender: bytes, record: Record) -> None:
+    name = keys.early(inference_id)
+    if len(ctx.view.ids(name)) >= MAX_EARLY:
         raise RemoteProtocolError("too many records wait for this inference's start", field="inference_id")
-    view.add_id(name, sender + encode(record))
-    view.add_due(height + DRAW_WINDOW, b"early:" + inference_id)
+    ctx.view.add_id(name, sender + encode(record))
+    ctx.view.add_due(ctx.height + DRAW_WINDOW, keys.DUE_EARLY + inference_id)
 
 
-def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+def _finish(ctx: Context, sender: bytes, record: Record) -> None:
     signed = unpack(SignedFinish, record.body)
     finish = signed.record
-    if not verify(finish.executor, Domain.FINISH, genesis.network, encode(finish), signed.signature):
+    if not verify(finish.executor, Domain.FINISH, ctx.genesis.network, encode(finish), signed.signature):
         raise RemoteProtocolError("not signed by the executor", field="signature")
-    inference = view.inference(finish.inference_id)
+    inference = ctx.view.inference(finish.inference_id)
     if inference is None:
-        _wait_for_start(view, height, finish.inference_id, sender, record)
+        _wait_for_start(ctx, finish.inference_id, sender, record)
         return
     request = inference.signed_request.request
     if finish.executor not in inference.candidates:
         raise RemoteProtocolError("this executor was not drawn", field="executor")
     by_agent = sender == inference.agent
-    if inference.status != Status.STARTED.value and not (by_agent and _gives_way(genesis, height, inference, finish)):
+    if inference.status != Status.STARTED.value and not (by_agent and _gives_way(ctx, inference, finish)):
         raise RemoteProtocolError("this inference is past its finish", field="inference_id")
     asked = next((node for node in inference.candidates if node not in inference.busy), None)
     if not by_agent and finish.executor != asked:
@@ -135,29 +134,29 @@ def _finish(view: View, genesis: Genesis, height: int, sender: bytes, record: Re
         raise RemoteProtocolError("more tokens than asked for, or none", field="output_tokens")
     if finish.prompt_tokens > request.prompt_tokens_max:
         raise RemoteProtocolError("more prompt tokens than the client agreed to", field="prompt_tokens")
-    _check_finish(view, inference, finish)
-    bind_stack(view, finish.executor, request.model, finish.stack)
+    _check_finish(ctx.view, inference, finish)
+    bind_stack(ctx.view, finish.executor, request.model, finish.stack)
     cost = (finish.prompt_tokens + finish.generated) * inference.price_micro
     held = inference.escrow_micro if inference.status == Status.STARTED.value else inference.due_micro
-    account, totals = view.account(request.account), view.totals()
+    account, totals = ctx.view.account(request.account), ctx.view.totals()
     if account.balance_micro + held < cost:
         raise InvalidRequest("the client has spent what the earlier finish gave back", field="balance")
-    view.put_account(request.account, replace(account, balance_micro=account.balance_micro + held - cost))
+    ctx.view.put_account(request.account, replace(account, balance_micro=account.balance_micro + held - cost))
     if inference.status == Status.STARTED.value:
         totals = replace(totals, escrow_micro=totals.escrow_micro - held, due_micro=totals.due_micro + cost)
-        view.remove_id(due_key(request.deadline_height), finish.inference_id)
+        ctx.view.remove_id(keys.due(request.deadline_height), finish.inference_id)
     else:
         totals = replace(totals, due_micro=totals.due_micro - held + cost)
-        view.remove_id(due_key(inference.finish_height + genesis.validation_delay), finish.inference_id)
-    view.put_totals(totals)
-    view.put_inference(finish.inference_id, replace(
-        inference, status=Status.FINISHED.value, finish=signed, finish_height=height, due_micro=cost, charged_micro=cost,
+        ctx.view.remove_id(keys.due(inference.finish_height + ctx.genesis.validation_delay), finish.inference_id)
+    ctx.view.put_totals(totals)
+    ctx.view.put_inference(finish.inference_id, replace(
+        inference, status=Status.FINISHED.value, finish=signed, finish_height=ctx.height, due_micro=cost, charged_micro=cost,
     ))
-    view.add_due(height + genesis.validation_delay, finish.inference_id)
-    count_finish(view, finish.executor)
+    ctx.view.add_due(ctx.height + ctx.genesis.validation_delay, finish.inference_id)
+    count_finish(ctx.view, finish.executor)
 
 
-def _gives_way(genesis: Genesis, height: int, inference: Inference, finish: FinishRecord) -> bool:
+def _gives_way(ctx: Context, inference: Inference, finish: FinishRecord) -> bool:
     """Whether the finish on chain gives way to this one, which the agent brings: nothing was drawn from it, and its executor was
     drawn before this one. After the draw none gives way: who knows whether an answer is checked could put a true one in its place.
     """
@@ -165,7 +164,7 @@ def _gives_way(genesis: Genesis, height: int, inference: Inference, finish: Fini
         return False
     rank = inference.candidates.index
     is_later = rank(finish.executor) > rank(inference.finish.record.executor)
-    return is_later and height <= inference.finish_height + genesis.validation_delay
+    return is_later and ctx.height <= inference.finish_height + ctx.genesis.validation_delay
 
 
 def _check_finish(view: View, inference: Inference, finish: FinishRecord) -> None:
@@ -185,44 +184,43 @@ def _check_finish(view: View, inference: Inference, finish: FinishRecord) -> Non
         raise RemoteProtocolError("the model may not be served on this stack", field="stack")
 
 
-def _output(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
-    del genesis
+def _output(ctx: Context, sender: bytes, record: Record) -> None:
     output = unpack(OutputRecord, record.body)
     if output.agent != sender:
         raise RemoteProtocolError("an agent reports in its own batch only", field="agent")
-    inference = view.inference(output.inference_id)
+    inference = ctx.view.inference(output.inference_id)
     if inference is None:
-        _wait_for_start(view, height, output.inference_id, sender, record)
+        _wait_for_start(ctx, output.inference_id, sender, record)
         return
     if inference.agent != sender or inference.output_hash is not None:
         raise RemoteProtocolError("not this inference's agent, or said before", field="agent")
     if inference.end_height:
         raise InvalidRequest("this inference has ended", field="inference_id")
-    view.put_inference(output.inference_id, replace(
-        inference, output_hash=output.output_hash, output_height=height, streamed_tokens=output.output_tokens,
+    ctx.view.put_inference(output.inference_id, replace(
+        inference, output_hash=output.output_hash, output_height=ctx.height, streamed_tokens=output.output_tokens,
     ))
     if inference.outcome:  # it waited for this
-        view.add_due(height, output.inference_id)
+        ctx.view.add_due(ctx.height, output.inference_id)
 
 
-def _busy(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+def _busy(ctx: Context, sender: bytes, record: Record) -> None:
     signed = unpack(SignedBusy, record.body)
     busy: BusyRecord = signed.record
-    if not verify(busy.executor, Domain.BUSY, genesis.network, encode(busy), signed.signature):
+    if not verify(busy.executor, Domain.BUSY, ctx.genesis.network, encode(busy), signed.signature):
         raise RemoteProtocolError("not signed by the executor", field="signature")
-    inference = view.inference(busy.inference_id)
+    inference = ctx.view.inference(busy.inference_id)
     if inference is None:
-        _wait_for_start(view, height, busy.inference_id, sender, record)
+        _wait_for_start(ctx, busy.inference_id, sender, record)
         return
     if busy.executor not in inference.candidates or busy.executor in inference.busy:
         raise RemoteProtocolError("not drawn, or said before", field="executor")
     said = (*inference.busy, busy.executor)
-    if busy.reason.startswith(AGENTS_DOING) and NOBODY not in said:
+    if busy.reason.startswith(AGENT_CAUSED) and NOBODY not in said:
         said = (*said, NOBODY)  # whoever is silent may be the one that the agent did not provoke: M4 finds nobody
-    view.put_inference(busy.inference_id, replace(inference, busy=said))
+    ctx.view.put_inference(busy.inference_id, replace(inference, busy=said))
 
 
-_HANDLERS: dict[RecordKind, Callable[[View, Genesis, int, bytes, Record], Any]] = {
+_HANDLERS: dict[RecordKind, Callable[[Context, bytes, Record], None]] = {
     RecordKind.START: _start,
     RecordKind.FINISH: _finish,
     RecordKind.OUTPUT: _output,

@@ -7,8 +7,10 @@ from p2p.ledger.participants.registry import first_participants
 from p2p.ledger.participants.serving import keep_serving
 from p2p.ledger.participants.sprint import check_sprint
 from p2p.ledger.participants.validator_sets import first_members
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import first_models
 from p2p.ledger.sound import check_values
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Account, Totals
 from p2p.ledger.state.view import View
 
@@ -27,9 +29,9 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
     first_participants(view, genesis)
     first_models(view, genesis)
     view.put_totals(Totals(minted_micro=sum(a.balance_micro for a in genesis.accounts)))
-    view.put(b"beacon/" + bytes(8), beacon)
+    view.put(keys.beacon(0), beacon)
     first_members(view, genesis)
-    keep_serving(view, genesis, 0)
+    keep_serving(Context(view, genesis, 0))
 
 
 def check_conservation(view: View, accounts: list[bytes]) -> bool:

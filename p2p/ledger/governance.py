@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from p2p.base.codec import Message, encode, load
 from p2p.base.errors import FolkmootError, InvalidRequest
-from p2p.base.genesis import Genesis, ModelSpec
+from p2p.base.genesis import ModelSpec
 from p2p.base.keys import digest
 from p2p.base.types import U64, Bytes32, Reason, Short
 from p2p.ledger.money.price import begin_at
@@ -24,8 +24,10 @@ from p2p.ledger.participants.places import MAX_PARTICIPANTS
 from p2p.ledger.participants.registry import nodes_of
 from p2p.ledger.participants.sprint import late
 from p2p.ledger.rules import parameters, windows
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import add_model, check_new, live_spec, put_model
 from p2p.ledger.rules.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Vote
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 MAX_OPEN = 16  # open, or accepted and not yet in force
@@ -59,43 +61,42 @@ class Proposal(Message, frozen=True):
 
 def proposals(view: View) -> list[tuple[bytes, Proposal]]:
     """Oldest first."""
-    return [(key, found) for key in view.ids(b"props") if (found := proposal(view, key)) is not None]
+    return [(key, found) for key in view.ids(keys.PROPOSALS) if (found := proposal(view, key)) is not None]
 
 
 def proposal(view: View, key: bytes) -> Proposal | None:
-    raw = view.get(b"prop/" + key)
+    raw = view.get(keys.proposal(key))
     return load(Proposal, raw) if raw else None
 
 
-def propose(view: View, genesis: Genesis, height: int, account: bytes, body: Propose) -> None:
+def propose(ctx: Context, account: bytes, body: Propose) -> None:
     """By who has weight, so that a stranger cannot fill the list."""
-    _weight(view, account)
-    known = proposals(view)
+    _weight(ctx.view, account)
+    known = proposals(ctx.view)
     if any(found.state == OPEN and found.account == account for _, found in known):
         raise InvalidRequest("the account has an open proposal", field="account")
     if sum(found.state in (OPEN, ACCEPTED) for _, found in known) >= MAX_OPEN:
         raise InvalidRequest(f"at most {MAX_OPEN} proposals may wait", field="change")
-    _make(view.child(), genesis, height, body.change)
+    _make(ctx.child(), body.change)
     closed = [key for key, found in known if found.state not in (OPEN, ACCEPTED)]
     for key in closed[: max(len(closed) - MAX_CLOSED, 0)]:
-        view.put(b"prop/" + key, None)
-        view.remove_id(b"props", key)
-    key = digest(b"proposal", account, height.to_bytes(8, "big"), encode(body))
-    closes = height + parameters.economy(view, genesis).gov_window
-    view.put(b"prop/" + key, encode(Proposal(account, body.change, height, closes)))
-    view.add_id(b"props", key)
-    view.add_due(closes, b"prop:" + key)
+        ctx.view.put(keys.proposal(key), None)
+        ctx.view.remove_id(keys.PROPOSALS, key)
+    key = digest(b"proposal", account, ctx.height.to_bytes(8, "big"), encode(body))
+    closes = ctx.height + ctx.economy.gov_window
+    ctx.view.put(keys.proposal(key), encode(Proposal(account, body.change, ctx.height, closes)))
+    ctx.view.add_id(keys.PROPOSALS, key)
+    ctx.view.add_due(closes, keys.DUE_PROPOSAL + key)
 
 
-def vote(view: View, genesis: Genesis, height: int, account: bytes, body: Vote) -> None:
-    del genesis
-    found = proposal(view, body.proposal)
-    if found is None or found.state != OPEN or height > found.closes:
+def vote(ctx: Context, account: bytes, body: Vote) -> None:
+    found = proposal(ctx.view, body.proposal)
+    if found is None or found.state != OPEN or ctx.height > found.closes:
         raise InvalidRequest("no such proposal is open", field="proposal")
-    weight = _weight(view, account)
+    weight = _weight(ctx.view, account)
     if any(cast.account == account for cast in found.votes) or len(found.votes) >= MAX_PARTICIPANTS:
         raise InvalidRequest("the account has voted", field="account")
-    view.put(b"prop/" + body.proposal, encode(replace(found, votes=(*found.votes, Cast(account, body.yes, weight)))))
+    ctx.view.put(keys.proposal(body.proposal), encode(replace(found, votes=(*found.votes, Cast(account, body.yes, weight)))))
 
 
 def _weight(view: View, account: bytes) -> int:
@@ -109,82 +110,77 @@ def _counts(view: View, account: bytes) -> int:
     return sum(p.weight for p in nodes_of(view, account) if not p.leaving and not p.convicted_until)
 
 
-def close(view: View, genesis: Genesis, height: int, key: bytes) -> None:
+def close(ctx: Context, key: bytes) -> None:
     """At the end of block `height`: the votes are counted."""
-    found = proposal(view, key)
-    if found is None or found.state != OPEN or found.closes != height:
+    found = proposal(ctx.view, key)
+    if found is None or found.state != OPEN or found.closes != ctx.height:
         return
-    total = sum(p.weight for p in view.participants())
-    found = replace(found, votes=tuple(replace(cast, weight=min(cast.weight, _counts(view, cast.account))) for cast in found.votes))
-    accepted = total > 0 and found.yes_weight * 1000 >= parameters.economy(view, genesis).gov_quorum_milli * total
-    view.put(b"prop/" + key, encode(replace(found, state=ACCEPTED if accepted else REJECTED, total_weight=total)))
+    total = sum(p.weight for p in ctx.view.participants())
+    found = replace(found, votes=tuple(replace(cast, weight=min(cast.weight, _counts(ctx.view, cast.account))) for cast in found.votes))
+    accepted = total > 0 and found.yes_weight * 1000 >= ctx.economy.gov_quorum_milli * total
+    ctx.view.put(keys.proposal(key), encode(replace(found, state=ACCEPTED if accepted else REJECTED, total_weight=total)))
 
 
-def end_epoch(view: View, genesis: Genesis, height: int) -> None:
+def end_epoch(ctx: Context) -> None:
     """At an epoch's last height, after all else that reads the rules: what was accepted is in force."""
-    for key, found in proposals(view):
+    for key, found in proposals(ctx.view):
         if found.state != ACCEPTED:
             continue
-        child = view.child()
+        child = ctx.child()
         try:
-            _make(child, genesis, height, found.change)
+            _make(child, found.change)
         except FolkmootError as error:
-            view.put(b"prop/" + key, encode(replace(found, state=VOID, reason=str(error)[:300])))
+            ctx.view.put(keys.proposal(key), encode(replace(found, state=VOID, reason=str(error)[:300])))
             continue
-        view.merge(child)
-        view.put(b"prop/" + key, encode(replace(found, state=IN_FORCE)))
+        ctx.view.merge(child.view)
+        ctx.view.put(keys.proposal(key), encode(replace(found, state=IN_FORCE)))
 
 
 # -- changes: each builds the new thing and puts it; whether it can is asked of a view that is dropped -----------------------
 
 
-def _make(view: View, genesis: Genesis, height: int, change: Change) -> None:
+def _make(ctx: Context, change: Change) -> None:
     """Raises InvalidRequest naming the field."""
-    _CHANGES[type(change)](view, genesis, height, change)
+    _CHANGES[type(change)](ctx, change)
 
 
-def _checks(view: View, genesis: Genesis, height: int, change: ChangeChecks) -> None:
-    del height
-    rules = parameters.changed(parameters.checks(view, genesis), change.fields)
+def _checks(ctx: Context, change: ChangeChecks) -> None:
+    rules = parameters.changed(ctx.checks, change.fields)
     moved = [name for name, _ in change.fields if name in _WINDOWS]
-    wanted = replace(genesis, checks=rules)
+    wanted = replace(ctx.genesis, checks=rules)
     if moved and (found := windows.problem(wanted) or late(wanted)):
         raise InvalidRequest(found, field=moved[0])
-    parameters.put_checks(view, rules)
+    parameters.put_checks(ctx.view, rules)
 
 
-def _economy(view: View, genesis: Genesis, height: int, change: ChangeEconomy) -> None:
-    del height
-    rules = parameters.changed(parameters.economy(view, genesis), change.fields)
-    if rules.gov_quorum_milli < genesis.economy.gov_quorum_milli:
+def _economy(ctx: Context, change: ChangeEconomy) -> None:
+    rules = parameters.changed(ctx.economy, change.fields)
+    if rules.gov_quorum_milli < ctx.genesis.economy.gov_quorum_milli:
         raise InvalidRequest(  # else one vote that was won by surprise is all that is ever needed
-            f"not below what the network began with, {genesis.economy.gov_quorum_milli}", field="gov_quorum_milli",
+            f"not below what the network began with, {ctx.genesis.economy.gov_quorum_milli}", field="gov_quorum_milli",
         )
-    parameters.put_economy(view, rules)
+    parameters.put_economy(ctx.view, rules)
 
 
-def _add(view: View, genesis: Genesis, height: int, change: AddModel) -> None:
-    del genesis, height
-    check_new(view, change.spec.model)
+def _add(ctx: Context, change: AddModel) -> None:
+    check_new(ctx.view, change.spec.model)
     _sound(change.spec)
-    add_model(view, change.spec)
+    add_model(ctx.view, change.spec)
 
 
-def _change(view: View, genesis: Genesis, height: int, change: ChangeModel) -> None:
-    del genesis
+def _change(ctx: Context, change: ChangeModel) -> None:
     for name, _ in change.fields:
         if name in ("model", "retired"):
             raise InvalidRequest("a model keeps its name, and is retired by a proposal to retire it", field=name)
-    spec = parameters.changed(live_spec(view, change.model), change.fields)
+    spec = parameters.changed(live_spec(ctx.view, change.model), change.fields)
     _sound(spec)
-    put_model(view, spec, height)
+    put_model(ctx.view, spec, ctx.height)
     if any(name == "price_micro" for name, _ in change.fields):
-        begin_at(view, spec)
+        begin_at(ctx.view, spec)
 
 
-def _retire(view: View, genesis: Genesis, height: int, change: RetireModel) -> None:
-    del genesis
-    put_model(view, replace(live_spec(view, change.model), retired=True), height)
+def _retire(ctx: Context, change: RetireModel) -> None:
+    put_model(ctx.view, replace(live_spec(ctx.view, change.model), retired=True), ctx.height)
 
 
 def _sound(spec: ModelSpec) -> None:
@@ -193,6 +189,6 @@ def _sound(spec: ModelSpec) -> None:
         raise InvalidRequest("a model begins in use, with a context", field="retired" if spec.retired else "context_tokens")
 
 
-_CHANGES: dict[type, Callable[[View, Genesis, int, Any], None]] = {
+_CHANGES: dict[type, Callable[[Context, Any], None]] = {
     ChangeChecks: _checks, ChangeEconomy: _economy, AddModel: _add, ChangeModel: _change, RetireModel: _retire,
 }

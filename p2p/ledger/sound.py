@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from p2p.base.errors import ConfigError, InvalidRequest
+from p2p.base.errors import ConfigError, InvalidRequest, unsupported_version
 from p2p.base.genesis import NAME_RULE, NETWORK_NAME, CheckRules, EconomyRules, Genesis, ModelSpec
 from p2p.base.limits import MAX_VALIDATORS
 from p2p.base.types import VERSION
@@ -55,7 +55,7 @@ def _check_rules(where: str, rules: CheckRules | EconomyRules | ModelSpec) -> No
 
 def _problems(genesis: Genesis) -> Iterator[tuple[str, str]]:
     if genesis.version != VERSION:
-        yield "version", f"this program makes and takes version {VERSION}; get the program or the file of the other one"
+        yield "version", f"{unsupported_version('genesis', genesis.version, VERSION)}; get a genesis file of this version"
     if not NETWORK_NAME.match(genesis.name):
         yield "name", NAME_RULE
     for table, holder, where in ((_GENESIS, genesis, ""), (_SPRINT, genesis.sprint, "sprint.")):

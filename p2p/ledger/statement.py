@@ -7,11 +7,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from p2p.base.genesis import Genesis
 from p2p.base.types import STANDS, Status
 from p2p.ledger.inferences import pruning as leaving
 from p2p.ledger.money import epoch_accounts as earnings
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.open_disputes import cases
 from p2p.ledger.state.records import Earning, EpochSums, Inference
 from p2p.ledger.state.view import View
@@ -60,27 +59,27 @@ def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[st
     return "refused", Rule.CONFIRMED if inference.appeal and inference.appeal.burnt_micro else Rule.REFUSED
 
 
-def statement(view: View, genesis: Genesis, epoch: int, node: bytes, start: int) -> dict[str, Any]:
+def statement(ctx: Context, epoch: int, node: bytes, start: int) -> dict[str, Any]:
     """A page of at most PAGE inferences of `node`, under all its keys, that ended in `epoch`, from number `start` on. `next`: where the next
     page starts, -1 at the end. `kept`: whether the epoch's single inferences are in the state at all (keep_epochs)."""
-    records = _records(view, epoch, node)
-    ids = _page(view, epoch, records, start)
-    sums = earnings.sums(view, epoch)
-    rows = [_row(one, inference, record, sums.height > 0) for one, record in ids if (inference := view.inference(one))]
+    records = _records(ctx.view, epoch, node)
+    ids = _page(ctx.view, epoch, records, start)
+    sums = earnings.sums(ctx.view, epoch)
+    rows = [_row(one, inference, record, sums.height > 0) for one, record in ids if (inference := ctx.view.inference(one))]
     end = start + len(ids)
     return {
-        "epoch": epoch, "first_height": epoch * genesis.epoch_blocks + 1, "last_height": (epoch + 1) * genesis.epoch_blocks,
-        "node": node.hex(), "kept": leaving.is_kept(view, epoch), "inferences": rows,
+        "epoch": epoch, "first_height": epoch * ctx.genesis.epoch_blocks + 1, "last_height": (epoch + 1) * ctx.genesis.epoch_blocks,
+        "node": node.hex(), "kept": leaving.is_kept(ctx.view, epoch), "inferences": rows,
         "next": end if end < sum(record.ended for _, record in records) else -1,
-        "own": _own([record for _, record in records]), "sums": _sums(sums), "open": open_cases(view, genesis, node)[:PAGE],
+        "own": _own([record for _, record in records]), "sums": _sums(sums), "open": open_cases(ctx, node)[:PAGE],
     }
 
 
-def open_cases(view: View, genesis: Genesis, node: bytes) -> list[dict[str, Any]]:
+def open_cases(ctx: Context, node: bytes) -> list[dict[str, Any]]:
     """Lost disputes of `node` that are not decided yet, whatever the epoch. bond_micro: held, or what an appeal would hold."""
-    bond, found = parameters.economy(view, genesis).appeal_bond_micro, []
-    for inference_id in cases(view, node):
-        inference = view.inference(inference_id)
+    bond, found = ctx.economy.appeal_bond_micro, []
+    for inference_id in cases(ctx.view, node):
+        inference = ctx.view.inference(inference_id)
         if inference is not None:
             found.append({
                 "id": inference_id.hex(), "rule": Rule.OPEN.value, "status": inference.status, "reason": inference.reason,

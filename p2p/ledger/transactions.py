@@ -7,7 +7,7 @@ An order needs no participant to bring it: whoever has an account can be heard, 
 from __future__ import annotations
 
 from p2p.base.codec import encode, unpack
-from p2p.base.errors import RemoteProtocolError
+from p2p.base.errors import RemoteProtocolError, unsupported_version
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, verify
 from p2p.base.limits import MAX_RECORDS_PER_TX, MAX_TX
@@ -42,7 +42,7 @@ def parse(genesis: Genesis, raw: bytes) -> Transaction:
         return found
     batch = found.batch
     if batch.version != VERSION:
-        raise RemoteProtocolError(f"version {batch.version} is not spoken here", field="version")
+        raise RemoteProtocolError(unsupported_version("protocol", batch.version, VERSION), field="version")
     if batch.network != genesis.network:
         raise RemoteProtocolError(f"this is network {genesis.network}", field="network")
     if not 0 < len(batch.records) <= MAX_RECORDS_PER_TX:

@@ -1,7 +1,9 @@
-"""The transfer agent: any peer a client happens to ask. Law: forward at once, record in parallel, never wait for the chain.
+"""The transfer agent: the peer that a client asks. Law: it forwards at once and records in parallel; it never waits for
+the chain.
 
-Draws the executors by the public rule, goes down the list when one is busy, silent or dies, and streams tokens back. Where the client
-leaves it asks the executor to stop: both sign for what was streamed, and the client pays for that (decision 023).
+It draws the executors by the public rule, asks the next one when one is busy, silent or dies, and streams tokens back.
+When the client leaves it asks the executor to stop: both sign for what was streamed, and the client pays for that
+(decision 023).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from p2p.base.weighted_draw import draw_executors
 from p2p.peer.beginning import check_prompt
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
-from p2p.peer.quotas import UNLIMITED, Bandwidth, Taken
+from p2p.peer.quotas import UNLIMITED, Quotas, Usage
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed
 from p2p.verification.text import text_hash
@@ -48,36 +50,39 @@ if TYPE_CHECKING:
     from p2p.gossip.streams import Stream
     from p2p.peer.outbox import Outbox, Room
 
-OpenStream = Callable[[str, str], Awaitable["Stream"]]
+OpenStream = Callable[[str, str], Awaitable["Stream"]]  # (peer id, protocol) -> a new stream there
+
+MAX_REASON = 300  # characters of why an executor did not answer
+RECORDS_OF_A_REQUEST = 3  # Start, output and a copy of the finish: what is started here can be confirmed here
 
 
 @dataclass(slots=True)
 class _Session:
-    """What one request has come to: who asked, room for its records, tokens streamed so far and the chain over them, the word of those that
-    streamed them and died, and why an executor called it wrong, if one did."""
+    """One request while this peer is its agent."""
 
     ask: Ask
-    reader: Reader
-    taken: Taken
-    room: Room
-    tokens: list[int] = field(default_factory=list)
-    chain: bytes = b""
+    reader: Reader  # the client
+    usage: Usage  # of the account's quota
+    room: Room  # in the outbox
+    tokens: list[int] = field(default_factory=list)  # streamed so far, by all executors
+    chain: bytes = b""  # hash chain over these tokens
+    # signatures of executors that streamed some and failed
     taken_over: list[SignedStreamed] = field(default_factory=list)
-    text: list[str] = field(default_factory=list)
-    refusal: InvalidRequest | None = None
+    text: list[str] = field(default_factory=list)  # pieces, as streamed
+    refusal: InvalidRequest | None = None  # an executor calls the request wrong
 
     def __post_init__(self) -> None:
         self.chain = self.ask.signed_request.inference_id
 
     @property
     def first(self) -> int:
-        """Tokens whose executors are gone."""
+        """Tokens that failed executors streamed; the present one continues after them."""
         return self.taken_over[-1].record.tokens if self.taken_over else 0
 
 
 @dataclass(slots=True)
 class Agent:
-    """One per peer. open_stream(peer_id, 'infer') reaches an executor."""
+    """One per peer."""
 
     key: Key
     chain: Chain
@@ -86,11 +91,11 @@ class Agent:
     first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S
     token_timeout_s: float = TOKEN_TIMEOUT_S
     entrance: Entrance = field(default_factory=Entrance)
-    bandwidth: Bandwidth = field(default_factory=partial(Bandwidth, "account", UNLIMITED))
+    quotas: Quotas = field(default_factory=partial(Quotas, "account", UNLIMITED))
 
     async def serve(self, client: Stream, ask: Ask) -> None:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
-        with self.entrance.hold(modest=self.bandwidth.is_modest(ask.signed_request.request.account)):
+        with self.entrance.hold(modest=self.quotas.is_modest(ask.signed_request.request.account)):
             await self._serve(client, ask)
 
     async def _serve(self, client: Stream, ask: Ask) -> None:
@@ -106,28 +111,31 @@ class Agent:
             raise Unavailable(f"this peer may start no inference until height {until}; ask another", field="agent")
         if not height - BEACON_MAX_AGE <= request.draw_height <= height:
             raise InvalidRequest(
-                f"the draw is to be of height {request.draw_height}, this chain is at {height}; sign the newest, at most {BEACON_MAX_AGE} behind",
-                field="draw_height",
+                f"the request names height {request.draw_height} for its draw, this chain is at {height}; "
+                f"sign the newest height, at most {BEACON_MAX_AGE} behind", field="draw_height",
             )
         self.chain.check_request(signed)
         beacon = self.chain.beacon_at(request.draw_height)
         if beacon is None:
-            raise Unavailable("this peer has no beacon yet; it is still joining", field="draw_height")
+            raise Unavailable(
+                "this peer has no beacon of that height yet; it is still joining; ask another", field="draw_height"
+            )
         serving = self.chain.serving_at(request.model, request.draw_height)
         drawn = draw_executors(beacon, signed.inference_id, serving, self.key.public, MAX_CANDIDATES)
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
         most = request.prompt_tokens_max + request.max_tokens
-        # Start, output and the copy of the finish: what is started here can be confirmed here
-        with self.bandwidth.hold(request.account, most, height) as taken, self.outbox.hold(3) as room:
+        with self.quotas.hold(request.account, most, height) as usage, self.outbox.hold(RECORDS_OF_A_REQUEST) as room:
+            client.paid()  # from here on the account's quota counts tokens, no more the network the CPU time
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reserve(signed)
-            session = _Session(ask, Reader(client), taken, room)
+            session = _Session(ask, Reader(client), usage, room)
             await session.reader.show(Accepted(signed.inference_id, self.key.public, beacon, drawn))
             await self._execute(session, drawn)
 
     async def _execute(self, session: _Session, drawn: tuple[bytes, ...]) -> None:
-        """Down the list of those drawn until one has done it."""
+        """Ask the drawn executors in turn until one has answered. Raises Unavailable, or the refusal that an executor
+        gave."""
         for node in drawn:
             await session.reader.show(Trying(node))
             outcome = await self._try(session, node)
@@ -139,14 +147,16 @@ class Agent:
             await session.reader.show(outcome)
         if session.refusal is not None:
             raise session.refusal
-        raise Unavailable("every drawn executor was busy or silent; the escrow returns at the deadline", field="executor")
+        raise Unavailable(
+            "every drawn executor was busy or silent; the escrow returns at the deadline", field="executor"
+        )
 
     async def _try(self, session: _Session, node: bytes) -> Done | Declined:
-        """One executor, from dial to Done; anything that goes wrong on its side is a Declined with the reason."""
+        """Ask one executor. Whatever goes wrong on its side is a Declined with the reason."""
         try:
             stream = await self.open_stream(peer_id(node), "infer")
         except FolkmootError as error:
-            return Declined(node, f"unreachable: {error.message}"[:300], None)
+            return Declined(node, f"unreachable: {error.message}"[:MAX_REASON], None)
         done = False
         try:
             forward = Forward(
@@ -156,17 +166,20 @@ class Agent:
             try:
                 await stream.send(pack_frame(forward))
             except FolkmootError as error:
-                return Declined(node, error.message[:300], None)
-            said: list[SignedStreamed] = []
-            outcome = await self._relay(session, stream, node, said)
-            session.taken_over += said[-1:]
+                return Declined(node, error.message[:MAX_REASON], None)
+            signed: list[SignedStreamed] = []
+            outcome = await self._relay(session, stream, node, signed)
+            session.taken_over += signed[-1:]
             done = True
             return outcome
         finally:
             await (stream.close() if done else stream.reset())
 
-    async def _relay(self, session: _Session, stream: Stream, node: bytes, said: list[SignedStreamed]) -> Done | Declined:
-        """said: gets the executor's word for each frame of tokens."""
+    async def _relay(
+        self, session: _Session, stream: Stream, node: bytes, signed: list[SignedStreamed]
+    ) -> Done | Declined:
+        """Pass frames to the client until the executor ends. signed: receives the executor's signature for each frame
+        of tokens."""
         timeout_s, most = self.first_token_timeout_s, session.ask.signed_request.request.max_tokens
         stopping = False
         while True:
@@ -176,7 +189,7 @@ class Agent:
                     await stream.send(pack_frame(Stop(session.ask.signed_request.inference_id)))
                 frame = await receive_frame(stream, Tokens, Done, Declined, Failure, timeout_s=timeout_s)
                 if isinstance(frame, Tokens):
-                    said.append(self._extend(session, node, frame, most))
+                    signed.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
                     self._check_done(session, node, frame)
                     return frame
@@ -185,20 +198,23 @@ class Agent:
                 elif isinstance(frame, Failure):
                     raise_failure(frame)
                 else:
-                    raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
+                    raise RemoteProtocolError(f"an executor does not send {type(frame).__name__}", field="frame")
             except FolkmootError as error:
                 if isinstance(error, InvalidRequest):
-                    session.refusal = error  # likely true, but one executor's word: the others are asked as well
-                return Declined(node, f"{error.code}: {error.message}"[:300], None)
+                    session.refusal = error  # likely true, but only one executor says so: ask the others too
+                return Declined(node, f"{error.code}: {error.message}"[:MAX_REASON], None)
             timeout_s = self.token_timeout_s
             await session.reader.show(frame)
 
     def _extend(self, session: _Session, node: bytes, frame: Tokens, most: int) -> SignedStreamed:
-        """Takes the frame, or raises and has taken nothing: what is not signed could be handed to nobody else."""
+        """Add the frame's tokens; returns the executor's signature for all it streamed. Raises RemoteProtocolError and
+        adds nothing if the signature is wrong, for no other executor could continue from such tokens."""
         if frame.position != len(session.tokens):
-            raise RemoteProtocolError(f"position {frame.position} where {len(session.tokens)} was next", field="position")
+            raise RemoteProtocolError(
+                f"position {frame.position} where {len(session.tokens)} was next", field="position"
+            )
         if len(session.tokens) + len(frame.tokens) > most:
-            raise RemoteProtocolError("more tokens than were asked for, or on and on after Stop", field="tokens")
+            raise RemoteProtocolError("more tokens than were asked for, or than may follow a Stop", field="tokens")
         check_text(frame)
         request = session.ask.signed_request
         if self.chain.height() > request.request.deadline_height:
@@ -211,30 +227,35 @@ class Agent:
         session.chain = chain
         session.text.append(frame.text)
         session.tokens.extend(frame.tokens)
-        session.taken.used = len(session.tokens)
+        session.usage.used = len(session.tokens)
         return streamed
 
     def _check_done(self, session: _Session, node: bytes, done: Done) -> None:
-        """The payload is checked before this peer confirms anything: who says what was streamed also has what committees will want, so no
-        executor can decide later whether to show it (decision 033)."""
+        """Raises RemoteProtocolError if finish and payload are not about what was streamed. The agent keeps the payload
+        before it confirms anything, so no executor can decide later whether to show it to a committee (decision
+        033)."""
         finish, record = done.finish, done.finish.record
         request = session.ask.signed_request.request
         if record.executor != node or record.inference_id != session.ask.signed_request.inference_id:
-            raise RemoteProtocolError("the finish record is about something else", field="finish")
+            raise RemoteProtocolError("the finish record is about another inference or executor", field="finish")
         if not verify(node, Domain.FINISH, request.network, encode(record), finish.signature):
             raise RemoteProtocolError("the finish record is not signed by the executor", field="signature")
         if record.output_tokens != len(session.tokens) or record.output_hash != output_hash(session.tokens):
             raise RemoteProtocolError("the finish record claims other tokens than were streamed", field="output_hash")
         if record.taken_over != session.first:
-            raise RemoteProtocolError("the finish record says that others streamed more, or less", field="taken_over")
-        if not session.first and record.text_hash != text_hash("".join(session.text)):  # what those before have shown is not its fault
+            raise RemoteProtocolError(
+                "the finish record claims another number of tokens taken over", field="taken_over"
+            )
+        # earlier executors' text is not its fault
+        if not session.first and record.text_hash != text_hash("".join(session.text)):
             raise RemoteProtocolError("the finish record is for another text than was streamed", field="text_hash")
         if parse(done.artifact).root() != record.artifact_root:
             raise RemoteProtocolError("the payload is not the one whose root is signed", field="artifact")
         if record.finish_reason is FinishReason.STOPPED and not session.reader.gone:
-            raise RemoteProtocolError("it stopped, and nobody asked it to", field="finish_reason")
+            raise RemoteProtocolError("the executor stopped, and nobody asked it to", field="finish_reason")
 
     def _check_busy(self, session: _Session, node: bytes, frame: Declined) -> Declined:
+        """The same, without its record if `node` did not sign that."""
         busy: SignedBusy | None = frame.busy
         network = session.ask.signed_request.request.network
         honest = (
@@ -246,16 +267,18 @@ class Agent:
         return Declined(node, frame.reason, busy if honest else None)
 
     async def _done(self, session: _Session, done: Done) -> None:
+        """Keep the payload, then confirm the answer on chain and to the client."""
         record = OutputRecord(
             done.finish.record.inference_id, self.key.public, output_hash(session.tokens), len(session.tokens)
         )
-        session.taken.used = done.finish.record.prompt_tokens + len(session.tokens)
-        await self._keep(session, done)  # before it is confirmed
+        session.usage.used = done.finish.record.prompt_tokens + len(session.tokens)
+        await self._keep(session, done)
         session.room.put(RecordKind.OUTPUT, record)
-        session.room.put(RecordKind.FINISH, done.finish)  # the agent's copy: an executor that dies now is still recorded
+        session.room.put(RecordKind.FINISH, done.finish)  # a copy, for an executor that dies now
         await session.reader.show(done)
 
     async def _keep(self, session: _Session, done: Done) -> None:
-        """The payload: for committees that the executor does not answer, and so that this peer's owner can check it (`folkmoot verify`)."""
+        """The payload, for committees that the executor does not answer, and for `folkmoot verify` by this peer's
+        owner."""
         payload = encode(Payload(session.ask.prompt, done.artifact))
         await trio.to_thread.run_sync(self.chain.put_payload, bytes(done.finish.record.inference_id), payload)

@@ -1,9 +1,11 @@
-"""For whom this executor works ahead of the chain. Law: an agent's word is held against it only where it alone made it false; what its clients did
-is held against them first, and against the agent only as far as it brings little else; what is remembered is bounded.
+"""For whom this executor works ahead of the chain. Law: an agent's word is held against it only where it alone made it
+false; what its clients did is held against them first, and against the agent only as far as it brings little else; what
+is remembered is bounded.
 
-What becomes of a request that was begun here is one of these: it is finished, by whomever, and paid for or checked like any other; the chain refuses
-its Start for something the client did (it spent the money elsewhere, took the nonce twice, signed too low a price); no Start ever comes; agent and
-chain do not agree on what was streamed; the agent breaks off and nobody finishes it, so that its escrow goes back though there was an answer.
+What becomes of a request that was begun here is one of these: it is finished, by whomever, and paid for or checked like
+any other; the chain refuses its Start for something the client did (it spent the money elsewhere, took the nonce twice,
+signed too low a price); no Start ever comes; agent and chain do not agree on what was streamed; the agent breaks off
+and nobody finishes it, so that its escrow goes back though there was an answer.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ from p2p.ledger.participants.serving import DRAW_WINDOW
 FORGOTTEN_AFTER = 20 * DRAW_WINDOW  # heights
 GOOD_PER_UNPAID = 4  # of an agent's requests, so many good ones excuse one that its client did not pay for
 _KEPT = 64  # of one agent
-OF_THE_CLIENT = frozenset({  # fields that a refused Start names and that nobody but the client can have made wrong after this peer looked
+# fields that a refused Start names and that nobody but the client can have made wrong after this peer looked
+OF_THE_CLIENT = frozenset({
     "balance", "client_nonce", "max_price_micro", "deadline_height", "signer", "request_cap_micro", "epoch_cap_micro",
 })
 _UNFINISHED = (Status.STARTED.value, Status.EXPIRED.value)
 
 
 class End(Enum):
-    """What became of a request: it waits; good: it was finished; the agent's fault; the client's; nobody's, or nobody can tell whose."""
+    """What became of a request: it waits; good: it was finished; the agent's fault; the client's; nobody's, or nobody
+    can tell whose."""
 
     OPEN = "open"
     GOOD = "good"
@@ -38,8 +42,8 @@ class End(Enum):
 
 @dataclass(slots=True)
 class Work:
-    """Work for one request, begun at `height`. left: its agent broke off before the finish was signed. failed: it ended here without a finish, and
-    the agent alone did not cause that."""
+    """Work for one request, begun at `height`. left: its agent broke off before the finish was signed. failed: it ended
+    here without a finish, and the agent alone did not cause that."""
 
     height: int
     signed: SignedRequest
@@ -50,10 +54,11 @@ class Work:
 
 @dataclass(slots=True)
 class Credit:
-    """status: what the chain knows of a request: the inference's status, 'nonce' where only its nonce is used (by whichever request: then it is
-    not the agent's fault), '' where nothing. It is told of refused Starts by the chain (`refused`). has_weight: whether an agent has something
-    to lose; a key that costs nothing is not forgiven anything, else each new one would be worth MAX_UNSTARTED answers at every executor.
-    starter: which agent started a request, as far as the chain knows."""
+    """status: what the chain knows of a request: the inference's status, 'nonce' where only its nonce is used (by
+    whichever request: then it is not the agent's fault), '' where nothing. It is told of refused Starts by the chain
+    (`refused`). has_weight: whether an agent has something to lose; a key that costs nothing is not forgiven anything,
+    else each new one would be worth MAX_UNSTARTED answers at every executor. starter: which agent started a request, as
+    far as the chain knows."""
 
     status: Callable[[SignedRequest], str]
     has_weight: Callable[[bytes], bool] = lambda agent: True
@@ -68,12 +73,16 @@ class Credit:
         return work
 
     def was_begun(self, agent: bytes, inference_id: bytes) -> bool:
-        """Whether this request came to an end here without a finish. Then it is not begun a second time: an agent goes down its list once."""
-        return any(work.signed.inference_id == inference_id and (work.left or work.failed) for work in self._of.get(agent, ()))
+        """Whether this request came to an end here without a finish. Then it is not begun a second time: an agent goes
+        down its list once."""
+        return any(
+            work.signed.inference_id == inference_id and (work.left or work.failed) for work in self._of.get(agent, ())
+        )
 
     def refused(self, agent: bytes, inference_id: bytes, what: str, height: int) -> None:
-        """The chain refused this agent's Start, for the field `what`. A Start that is said twice is refused and yet there; one that names its
-        agent wrongly, or comes too late though there was time, is the agent's doing: as if there were none."""
+        """The chain refused this agent's Start, for the field `what`. A Start that is said twice is refused and yet
+        there; one that names its agent wrongly, or comes too late though there was time, is the agent's doing: as if
+        there were none."""
         for work in self._of.get(agent, ()):
             if work.signed.inference_id != inference_id or work.end is not End.OPEN or what == "agent":
                 continue
@@ -115,7 +124,8 @@ class Credit:
 
     def _end(self, agent: bytes, work: Work, height: int) -> End:
         status = self.status(work.signed)
-        if status == Status.UNCONFIRMED.value:  # whatever was said of its Start: it is there, and the agent did not say what it streamed
+        # whatever was said of its Start: it is there, and the agent did not say what it streamed
+        if status == Status.UNCONFIRMED.value:
             return End.AGENT
         if not status or status == "nonce":
             if work.end is not End.OPEN:  # one that has left the state was what it was

@@ -1,4 +1,6 @@
-"""What a request begins with, as its agent tells it. Law: what an executor goes on from it signs on, so it takes nothing on the agent's word.
+"""Checks of a request's prompt, and of tokens that earlier executors streamed.
+
+Law: an executor signs for the answer that it continues, so it takes nothing on the agent's word.
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ from p2p.wire.frames import Forward
 
 
 def wrong_beginning(forward: Forward, spec: ModelSpec, ends: Collection[int], drawn: Sequence[bytes], me: bytes) -> str:
-    """Why the executor `me` must not go on from what the agent says was streamed; empty where it may."""
+    """Why the executor `me` must not continue from the tokens that the agent hands over; '' if it may. ends: tokens
+    that end an answer. drawn: executors in the order in which they are asked."""
     request = forward.signed_request.request
     if not forward.prefix and not forward.taken:
         return ""
     if len(forward.prefix) >= request.max_tokens or any(token in ends for token in forward.prefix):
-        return "what was streamed so far is a whole answer, or goes on after its end"
+        return "the tokens streamed so far are a whole answer, or continue after its end"
     if any(token >= spec.vocabulary for token in forward.prefix):
-        return "what was streamed so far has tokens that this model has not"
-    return wrong_handover(forward.taken, forward.prefix, request.network, forward.signed_request.inference_id, drawn, me) or ""
+        return "the tokens streamed so far are not all in this model's vocabulary"
+    return wrong_handover(
+        forward.taken, forward.prefix, request.network, forward.signed_request.inference_id, drawn, me
+    ) or ""
 
 
 def check_prompt(prompt: str, prompt_hash: bytes) -> None:

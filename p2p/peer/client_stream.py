@@ -1,4 +1,4 @@
-"""The client's end of a session, as the agent sees it. Law: a client that went away is noticed, and is no error of the session."""
+"""The client's stream, as its agent sees it. Law: a client that went away is noticed and is no error."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from p2p.wire.frames import Frame, pack_frame
 
 @dataclass(slots=True)
 class Reader:
-    """gone: a frame could not be delivered; nothing is sent any more."""
+    """Sends frames to one client."""
 
     stream: Stream
-    gone: bool = False
+    gone: bool = False  # a frame could not be delivered; nothing is sent any more
 
     async def show(self, frame: Frame) -> None:
+        """Send the frame, if the client is still there."""
         if self.gone:
             return
         try:

@@ -1,4 +1,5 @@
-"""A peer's configuration: frozen, from DIR/config.toml and command-line overrides. Law: a bad value is a ConfigError that names its setting."""
+"""A peer's configuration: frozen, from DIR/config.toml and command-line overrides. Law: a bad value is a ConfigError
+that names its setting."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ Tokens = Annotated[int, Meta(ge=1, le=10**9)]
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every setting of config.toml, under its own name. Paths are relative to where the command runs; times are in milliseconds."""
+    """Every setting of config.toml, under its own name. Paths are relative to where the command runs; times are in
+    milliseconds."""
 
     directory: Path
     network: Text = ""  # the name, or name@hash, that genesis.cbor must have; empty: any
@@ -46,7 +48,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model_path: Path | None = None  # weights: an engine is started and supervised for them
     ml_node: Text | None = None  # or the URL of a vLLM that runs already
     ml_node_key: Path | None = None  # file with its API key
-    tokenizer: Path | None = None  # tokenizer.json or its folder; None: in model_path, else where the shipped model is kept
+    # tokenizer.json or its folder; None: in model_path, else where the shipped model is kept
+    tokenizer: Path | None = None
     profile: Path | None = None  # calibration of the checks; None: the one that is shipped
     engine: Text = "vllm"  # or "torch": plain torch and transformers, in the peer's own process
     engine_threads: Count | None = None  # of torch; None: all cores
@@ -55,7 +58,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # how long it waits
     block_interval_ms: Count = 300  # after a decision, with transactions waiting
     empty_block_interval_ms: Count = 1000  # and without
-    first_token_timeout_ms: Count = round(FIRST_TOKEN_TIMEOUT_S * 1000)  # as an agent, before it goes to the next executor
+    # as an agent, before it goes to the next executor
+    first_token_timeout_ms: Count = round(FIRST_TOKEN_TIMEOUT_S * 1000)
     token_timeout_ms: Count = round(TOKEN_TIMEOUT_S * 1000)
 
     # what others may have of it; a token that was reserved and not used is returned
@@ -64,7 +68,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agent_jobs: Count = MAX_JOBS_PER_PEER * 3 // 4  # the same for one agent, as an executor
     agent_tokens: Tokens = 10_000_000
     limit_window: Count = 60
-    sprint_jobs: Count = 4  # answers of the sprint made at once, after clients' requests: as many as the engine has places for earn most
+    # answers of the sprint made at once, after clients' requests: as many as the engine has places for earn most
+    sprint_jobs: Count = 4
 
     keep_records: Text = "own"  # of which inferences proofs are kept when they leave the state: "own" or "all"
     checkpoint: Text | None = None  # HEIGHT:BLOCK_ID known from somebody trusted: no other history below it is believed
@@ -96,7 +101,10 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
     """A checked configuration from plain values. Raises ConfigError that names the setting."""
     for name, value in table.items():
         if name in LAB_SETTINGS:
-            raise ConfigError("a setting of test networks: put it into lab.toml and start the peer with: folkmoot lab-peer", field=name)
+            raise ConfigError(
+                "a setting of test networks: put it into lab.toml and start the peer with: folkmoot lab-peer",
+                field=name
+            )
         if name not in SETTINGS:
             raise ConfigError(f"no such setting; there are {', '.join(sorted(SETTINGS))}", field=name)
         check_printable(name, value)
@@ -130,11 +138,23 @@ _RULES: tuple[Rule, ...] = (
     ("ml_node", lambda c: not (c.ml_node and c.model_path), "give a URL or a model's path, not both"),
     ("ml_node_key", lambda c: c.ml_node_key is None or (c.ml_node is not None and exists(c.ml_node_key)),
      "{value} must be a file, and is for an ml_node given by URL"),
-    ("profile", lambda c: c.profile is None or exists(c.profile), "{value} does not exist; make it with: folkmoot calibrate"),
+    (
+        "profile", lambda c: c.profile is None or exists(c.profile),
+        "{value} does not exist; make it with: folkmoot calibrate"
+    ),
     ("tokenizer", lambda c: c.tokenizer is None or exists(c.tokenizer), "{value} does not exist"),
-    ("model_path", lambda c: c.engine != "torch" or c.model_path is not None, "the torch engine runs in the peer: give a model's path"),
-    ("engine_flags", lambda c: c.engine != "torch" or not c.engine_flags, "these are vLLM's; the torch engine takes none"),
-    ("model_path", lambda c: c.model_path is None or exists(c.model_path / "config.json"), "{value} holds no model (config.json is missing)"),
+    (
+        "model_path", lambda c: c.engine != "torch" or c.model_path is not None,
+        "the torch engine runs in the peer: give a model's path"
+    ),
+    (
+        "engine_flags", lambda c: c.engine != "torch" or not c.engine_flags,
+        "these are vLLM's; the torch engine takes none"
+    ),
+    (
+        "model_path", lambda c: c.model_path is None or exists(c.model_path / "config.json"),
+        "{value} holds no model (config.json is missing)"
+    ),
 )
 
 
@@ -143,7 +163,8 @@ def is_url(text: str) -> bool:
 
 
 def check_network(config: NodeConfig, genesis: Genesis) -> None:
-    """Raises ConfigError when the configuration is for another network than the genesis file: no peer of either would answer."""
+    """Raises ConfigError when the configuration is for another network than the genesis file: no peer of either would
+    answer."""
     if config.network not in ("", genesis.name, genesis.network):
         raise ConfigError(
             f"{config.directory / 'config.toml'} is for {config.network}, but genesis.cbor beside it is of {genesis.network}; "
@@ -169,7 +190,8 @@ def _path(kind: type, value: object) -> Path:
 
 
 def check_printable(name: str, value: object) -> None:
-    """Settings become parts of paths and topics and are shown on terminals. Raises ConfigError that names the setting."""
+    """Settings become parts of paths and topics and are shown on terminals. Raises ConfigError that names the
+    setting."""
     for text in value if isinstance(value, list | tuple) else (value,):
         if isinstance(text, str | Path) and not str(text).isprintable():
             raise ConfigError("only characters that can be printed are allowed", field=name)

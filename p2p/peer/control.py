@@ -1,8 +1,9 @@
-"""The local control socket: one JSON line in, one JSON line out. Law: the client side needs only the standard library; only this user asks,
-and nothing that is asked ends the peer.
+"""The local control socket: one JSON line in, one JSON line out. Law: the client side needs only the standard library;
+only this user asks, and nothing that is asked ends the peer.
 
-DIR/control.sock, in a folder that is this user's alone. Where that path is too long for a Unix socket, the socket is in a new folder with a
-name that nobody can guess, and DIR/control.path says where, and of which DIR: in a copy of DIR it says nothing.
+DIR/control.sock, in a folder that is this user's alone. Where that path is too long for a Unix socket, the socket is in
+a new folder with a name that nobody can guess, and DIR/control.path says where, and of which DIR: in a copy of DIR it
+says nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ _KINDS: dict[int, type[FolkmootError]] = {
 
 
 def socket_path(directory: Path) -> Path:
-    """Where the peer that runs in `directory` listens, as far as the files there say. Raises ConfigError for a damaged control.path."""
+    """Where the peer that runs in `directory` listens, as far as the files there say. Raises ConfigError for a damaged
+    control.path."""
     own, note = directory.resolve() / "control.sock", directory / "control.path"
     if _fits(own) or not note.exists():
         return own
@@ -82,7 +84,8 @@ def make_place(directory: Path) -> Path:
 
 
 def leave_place(directory: Path) -> None:
-    """Take away what a peer in `directory` left, this one or one that was killed: nobody else runs there, for it holds the store's lock."""
+    """Take away what a peer in `directory` left, this one or one that was killed: nobody else runs there, for it holds
+    the store's lock."""
     note = directory / "control.path"
     with contextlib.suppress(ConfigError, OSError):
         path = _noted(directory)
@@ -117,16 +120,22 @@ def _exchange(directory: Path, line: bytes) -> bytes:
             connection.settimeout(CONTROL_ANSWER_S)
             connection.connect(str(socket_path(directory)))
             if (user := peer_user(connection)) not in (os.geteuid(), 0, directory.stat().st_uid):
-                raise Unavailable(f"what answers in {directory} is run by user {user}, not by the folder's owner", field="dir")
+                raise Unavailable(
+                    f"what answers in {directory} is run by user {user}, not by the folder's owner", field="dir"
+                )
             connection.sendall(line)
             while not raw.endswith(b"\n") and len(raw) < MAX_CONTROL_ANSWER and (chunk := connection.recv(65536)):
                 raw += chunk
     except TimeoutError as error:
-        raise Unavailable(f"the peer in {directory} does not answer within {CONTROL_ANSWER_S:.0f} s", field="dir") from error
+        raise Unavailable(
+            f"the peer in {directory} does not answer within {CONTROL_ANSWER_S:.0f} s", field="dir"
+        ) from error
     except (OSError, ValueError) as error:
         if raw:
             return bytes(raw)
-        raise Unavailable(f"no peer runs in {directory}; start one with: folkmoot serve --dir {directory}", field="dir") from error
+        raise Unavailable(
+            f"no peer runs in {directory}; start one with: folkmoot serve --dir {directory}", field="dir"
+        ) from error
     return bytes(raw)
 
 
@@ -140,7 +149,8 @@ def peer_user(connection: Any) -> int:
 
 
 async def serve_control(directory: Path, handler: Handler) -> None:
-    """Answer on the socket until cancelled; a socket file that somebody took away is made anew when the peer starts again."""
+    """Answer on the socket until cancelled; a socket file that somebody took away is made anew when the peer starts
+    again."""
     import trio
 
     listener = trio.socket.from_stdlib_socket(_listen(make_place(directory)))
@@ -186,7 +196,9 @@ async def _serve(connection: Any, handler: Handler, places: Any) -> None:
     import trio
 
     try:
-        with trio.move_on_after(CONTROL_ANSWER_S), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+        with trio.move_on_after(CONTROL_ANSWER_S), contextlib.suppress(
+            trio.BrokenResourceError, trio.ClosedResourceError, OSError
+        ):
             stream = trio.SocketStream(connection)
             line = await _line(stream)  # also a stranger's: a close before it is read would lose the answer
             if (user := peer_user(connection)) in (os.geteuid(), 0):
@@ -225,7 +237,9 @@ def answer_line(line: bytes, handler: Handler) -> bytes:
         import structlog
 
         structlog.get_logger().exception("a question of the control socket failed")
-        return _error(Unavailable(f"the peer could not answer ({type(error).__name__}); its log says why", field="request", code="internal"))
+        return _error(Unavailable(
+            f"the peer could not answer ({type(error).__name__}); its log says why", field="request", code="internal"
+        ))
 
 
 def _parse(line: bytes) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Tells this peer's operator of each answer of its own that lost a dispute, once. Law: it only tells; whether to appeal is for a human to decide."""
+"""Warns the operator once of each answer of this peer that lost a dispute.
+
+Law: it only warns; a human decides whether to appeal.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,21 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class CaseLog:
-    """node: this peer's key. After a restart what is still open is told again."""
+class DisputeAlerts:
+    """One per peer. After a restart it warns again of disputes that are still open."""
 
     chain: Chain
-    node: bytes
-    _told: set[str] = field(default_factory=set)
+    node: bytes  # this peer's key
+    _told: set[str] = field(default_factory=set)  # ids of inferences
 
     def look(self) -> None:
-        """After each height."""
+        """Called after each height."""
         open_now = self.chain.open_cases(self.node)
         for case in open_now:
             if case["id"] not in self._told and not case["appealed"]:
                 log.warning(
-                    "an answer of this peer lost a dispute; its owner may appeal", inference=case["id"], until=case["until"],
-                    reason=case["reason"], bond_micro=case["bond_micro"], order=f"folkmoot account appeal {case['id']}",
+                    "an answer of this peer lost a dispute; its owner may appeal", inference=case["id"],
+                    until=case["until"], reason=case["reason"], bond_micro=case["bond_micro"],
+                    order=f"folkmoot account appeal {case['id']}",
                 )
         self._told = {case["id"] for case in open_now}

@@ -1,7 +1,9 @@
-"""How many requests an agent works on at once. Law: as many as the peer keeps up with; while it does not, whoever had least so far comes first.
+"""How many requests an agent works on at once. Law: as many as the process keeps up with.
 
-Additive increase, multiplicative decrease (Chiu and Jain 1989), driven by how late the process is (p2p/machine/load.py): a peer cannot know what
-its machine bears. A request that is refused at the door costs a message; one that is not costs an answer that comes too late.
+Additive increase, multiplicative decrease (Chiu and Jain 1989), driven by how late the process is
+(p2p/machine/load.py), for a peer cannot know what its machine bears. A request refused here costs a message; one let in
+too many costs an answer that comes too late. While the limit is below the maximum, accounts that used least lately are
+still let in.
 """
 
 from __future__ import annotations
@@ -19,20 +21,24 @@ from p2p.machine.load import Load
 
 @dataclass(slots=True)
 class Entrance:
-    """limit: requests at once now; between ENTRANCE_LEAST and `most`."""
+    """One per agent."""
 
     load: Load = field(default_factory=Load)
     most: int = MAX_REQUESTS_AT_ONCE
-    limit: float = MAX_REQUESTS_AT_ONCE
+    limit: float = MAX_REQUESTS_AT_ONCE  # requests at once now, between ENTRANCE_LEAST and `most`
     running: int = 0
     _looked_at: float = float("-inf")
 
     @contextmanager
     def hold(self, *, modest: bool) -> Iterator[None]:
-        """One request inside. modest: its account had little of this peer lately, so it is let in while others wait. Raises Overloaded."""
+        """One request runs in the block. modest: its account used little of this peer lately, so it is let in above
+        `limit` up to `most`. Raises Overloaded."""
         self._adapt(trio.current_time())
         if self.running >= (self.most if modest else self.limit):
-            raise Overloaded("this peer has more requests than it keeps up with; ask another, or try again in a second", field="agent", retry_after=1)
+            raise Overloaded(
+                "this peer has more requests than it can keep up with; ask another, or try again in a second",
+                field="agent", retry_after=1
+            )
         self.running += 1
         try:
             yield

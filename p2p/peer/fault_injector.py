@@ -1,9 +1,10 @@
-"""Plants faults in this peer's own answers to its own owner, to measure the network's checks. Law: only an answer to a question that was asked
-for this is faulty; the commitment is on disk and on its way before a faulty token is; every plant is revealed after the decision; never more
-than the chain allows.
+"""Plants faults in this peer's answers to its own owner, to measure how well the network checks.
 
-The owner's account pays for the question, so nobody else is harmed, and no validator can know which answer is a test. What comes of it
-stands in the chain's counters (`verification`): planted and caught by fault, false alarms on honest answers.
+Law: only an answer to a question asked for this is faulty. The commitment to a fault is on disk and queued before a
+faulty token exists, every planted fault is revealed after the decision, and there are never more than the chain allows.
+
+The owner's account pays for the question, so nobody else is harmed, and no validator can know which answer is a test.
+The chain counts what comes of it (`verification`): planted and caught by fault, false alarms on honest answers.
 """
 
 from __future__ import annotations
@@ -38,43 +39,50 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-FAULTS = ("wrong_seed", "wrong_temperature", "altered_system_prompt", "forged_stop")  # need no other weights
+# attacks of p2p/lab/attacks that need no other weights
+FAULTS = ("wrong_seed", "wrong_temperature", "altered_system_prompt", "forged_stop")
 DECIDED = (*STANDS, Status.INVALIDATED.value)
-Plant = tuple[bytes, str, bytes, int]  # inference, fault, salt, height of the commitment
+Plant = tuple[bytes, str, bytes, int]  # a planted fault: inference, fault, salt, height of the commitment
 ASK_TIMEOUT_S = 120.0
 REVEAL_EVERY_S = 2.0
-_PLACE = b"plants"  # in the store, beside payloads: those have keys of 32 bytes
+TEMPERATURE_MILLI = 1000  # of its questions: some faults show only in sampled tokens
+SALT_BYTES = 32
+_PLACE = b"plants"  # key in the store of payloads; a payload's own key has 32 bytes
 
 
 @dataclass(slots=True)
-class Planter:
-    """owner: the account key of this peer's owner. model: whose engine is here. network: None until it is open."""
+class FaultInjector:
+    """One per peer that plants faults."""
 
     key: Key
-    owner: Key
+    owner: Key  # account key of this peer's owner, who pays for the questions
     chain: Chain
     outbox: Outbox
-    model: str
-    network: Callable[[], Network | None]
+    model: str  # of this peer's engine
+    network: Callable[[], Network | None]  # None until it is open
     interval_s: float
     faults: Mapping[str, Fault]
-    _next: tuple[bytes, str] | None = None  # the inference that is asked for this, marked before it is sent, and the fault
+    # the inference that is asked for this, marked before it is sent, and the fault
+    _next: tuple[bytes, str] | None = None
     _revealed: set[bytes] = field(default_factory=set)
 
     def engine_for(self, signed: SignedRequest, engine: Engine) -> Engine:
-        """The executor asks for each job: a faulty engine for the very request that was signed for it, else the honest one. A question that the
-        owner asks meanwhile is another request and is answered like anybody's."""
+        """The engine that answers this request, called by the executor for each: a faulty one for the very request that
+        was signed for this, else `engine`. Another question of the owner is another request and is answered
+        honestly."""
         inference_id = bytes(signed.inference_id)
         if self._next is None or self._next[0] != inference_id:
             return engine
         (_, fault), self._next = self._next, None
-        salt = secrets.token_bytes(32)
+        salt = secrets.token_bytes(SALT_BYTES)
         self.chain.put_payload(_PLACE, encode([*self._open(), (inference_id, fault, salt, self.chain.height())]))
-        self.outbox.put(RecordKind.PLANT_COMMIT, PlantCommit(self.key.public, plant_commitment(inference_id, fault, salt)))
+        self.outbox.put(
+            RecordKind.PLANT_COMMIT, PlantCommit(self.key.public, plant_commitment(inference_id, fault, salt))
+        )
         return self.faults[fault](engine, engine)
 
     def mark(self, signed: SignedRequest) -> None:
-        """The answer to this request will have a fault."""
+        """The answer to this request will be faulty."""
         self._next = bytes(signed.inference_id), random.choice(FAULTS)
 
     def _open(self) -> list[Plant]:
@@ -82,7 +90,7 @@ class Planter:
         return load(list[Plant], raw) if raw else []
 
     async def run(self) -> None:
-        """For ever: plant now and then, reveal what is decided."""
+        """Until cancelled: plant a fault now and then, reveal those that are decided."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reveal_all)  # a failure of either begins both anew (p2p/machine/tasks.py)
             while True:
@@ -93,11 +101,12 @@ class Planter:
                 except StorageError:
                     raise
                 except FolkmootError as error:
-                    log.warning("nothing planted", reason=error.message)
+                    log.warning("no fault planted", reason=error.message)
 
     def _may(self) -> bool:
-        """The chain takes one plant per `plant_every` booked inferences of an epoch; one more would stand as cheating. So one at a time: of
-        two that are open when an epoch ends, the second would be one too many for the next."""
+        """Whether the chain accepts another planted fault. It accepts one for every `plant_every` booked inferences of
+        an epoch; one more counts as cheating. So one is open at a time: of two that are open when an epoch ends, the
+        second would be one too many for the next."""
         found = self.chain.verification_view()["participants"]
         mine = next((row for row in found if row["node"] == self.key.public.hex()), None)
         every = self.chain.checks().plant_every
@@ -108,9 +117,11 @@ class Planter:
         peers = network.connected() if network else ()
         if network is None or not peers or self._next or not self._may():
             return
-        question = random.choice(prompts.load())  # what is asked, and of whom, is nobody's secret but must not be a pattern
+        # what is asked, and of whom, is nobody's secret but must not be a pattern
+        question = random.choice(prompts.load())
         spec = AskSpec(
-            f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text, Params(1000),
+            f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text,
+            Params(TEMPERATURE_MILLI),
             question.max_tokens, genesis=self.chain.genesis, choose_executor=self.key.public, on_signed=self.mark,
             max_price_micro=PRICE_FACTOR * (self.chain.price_micro(self.model) or 1), ground=self._ground(),
         )
@@ -122,7 +133,7 @@ class Planter:
             self._next = None  # drawn to somebody else: nothing was planted
 
     def _ground(self) -> Ground:
-        """What this peer's own chain says: no other peer's word is signed."""
+        """Price, nonce and tip as this peer's own chain has them: no other peer's statement is signed."""
         facts, view = trusted(self.chain), self.chain.account_view(self.owner.public)
         tip = Tip(facts.height, None, view["next_nonce"], view["balance_micro"], self.chain.price_micro(self.model), ())
         return Ground(facts.height, self.chain.beacon(), facts, tip)
@@ -134,7 +145,9 @@ class Planter:
             for inference_id, fault, salt, height in self._open():
                 found = self.chain.inference_view(inference_id)
                 status = found["status"] if found is not None else ""
-                undecided = (status in ENDED and status not in DECIDED) or (not status and self.chain.height() > height + LIFETIME)
+                undecided = (status in ENDED and status not in DECIDED) or (
+                    not status and self.chain.height() > height + LIFETIME
+                )
                 if undecided or (found is not None and found.get("fault")):
                     continue  # there will be nothing to reveal, or the chain has it
                 left.append((inference_id, fault, salt, height))

@@ -1,5 +1,7 @@
-"""Lends the ML node to a peer's executor and validator. Law: only one that was tested; without it the executor is Busy and the validator gives no
-verdict, and both work again as soon as it does.
+"""Hands the ML node to a peer's executor and validator. Law: both get the same tested `ReadyEngine`, or None, at the
+same moment.
+
+Without one the executor declines and the validator gives no verdict; both work again as soon as there is one.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from p2p.base.errors import ConfigError, Unavailable
 from p2p.inference.selftest import Wanted
 from p2p.peer.config import NodeConfig
 from p2p.peer.executor import Executor
-from p2p.peer.ml_node import ReadyEngine, read_words, run_ml_node
+from p2p.peer.ml_node import load_tokenizer, run_ml_node
+from p2p.peer.ready_engine import ReadyEngine, Tokenizer
 from p2p.peer.roles import Roles
 from p2p.peer.validator import Validator
 
@@ -22,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Lending:
-    """say: how it goes with the ML node. lent: called each time it is there."""
+    """One per peer."""
 
     config: NodeConfig
     roles: Roles
     chain: Chain
     executor: Executor
     validator: Validator
-    say: Callable[[str], None]
-    lent: Callable[[], None]
-    served: bool = False
+    say: Callable[[str], None]  # progress, for the operator
+    lent: Callable[[], None]  # called each time the ML node becomes ready
+    served: bool = False  # whether it ever was ready
 
     @property
     def wanted(self) -> bool:
@@ -39,36 +42,34 @@ class Lending:
 
     @property
     def ready(self) -> bool:
-        return self.executor.engine is not None
+        return self.executor.ready is not None
 
     async def run(self) -> None:
-        """Until cancelled; returns where no ML node is configured. Raises ConfigError for settings that do not fit the registry."""
+        """Until cancelled; returns at once where no ML node is configured. Raises ConfigError for settings that do not
+        fit the registry."""
         if not self.wanted:
             return
-        words = await read_words(self.config, self.chain.model(self.config.model))
-        if words is not None:
-            self.executor.tokenizer_hash, self.executor.vocabulary = words
-            self.validator.vocabulary = self.executor.vocabulary
-        await run_ml_node(self.config, self.roles, self._model, self._lend, self.say)
+        tokenizer = await load_tokenizer(self.config, self.chain.model(self.config.model))
+        await run_ml_node(self.config, self.roles, lambda: self._model(tokenizer), self.lend, self.say, tokenizer)
 
     def unfit(self, error: BaseException) -> bool:
-        """A wrong setting ends a peer that has not served yet, so that its user sees it at once; later nothing of the ML node does."""
+        """Whether an error ends the peer: a wrong setting does until the ML node was ready once, so that the operator
+        sees it at once. Later no error of the ML node does."""
         return isinstance(error, ConfigError) and not self.served
 
-    def _model(self) -> Wanted:
-        """What the registry says of it now. Raises Unavailable where it has none such: this peer's chain may be behind."""
-        spec, vocabulary = self.chain.model(self.config.model), self.executor.vocabulary
+    def _model(self, tokenizer: Tokenizer | None) -> Wanted:
+        """What the registry says of the model now. Raises Unavailable if it has none of that name."""
+        spec = self.chain.model(self.config.model)
         if spec is None:
-            raise Unavailable(f"the network has no model {self.config.model!r}, as far as this peer has its chain", field="model")
-        return Wanted(spec.model, spec.context_tokens, spec.vocabulary, vocabulary.text if vocabulary else None)
+            raise Unavailable(
+                f"the chain here has no model {self.config.model!r}; this peer may still be catching up", field="model"
+            )
+        text = tokenizer.vocabulary.text if tokenizer else None
+        return Wanted(spec.model, spec.context_tokens, spec.vocabulary, text)
 
-    def _lend(self, found: ReadyEngine | None) -> None:
+    def lend(self, ready: ReadyEngine | None) -> None:
         """None: it is taken back."""
-        if found is None:
-            self.executor.engine = self.validator.engine = None
-            return
-        self.executor.stack = self.validator.stack = found.stack
-        self.executor.eos_ids = self.validator.eos_ids = found.eos_ids
-        self.executor.engine, self.validator.engine = found.engine, found.checks
-        self.served = True
-        self.lent()
+        self.executor.ready = self.validator.ready = ready
+        if ready is not None:
+            self.served = True
+            self.lent()

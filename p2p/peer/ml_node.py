@@ -1,6 +1,10 @@
-"""The ML node behind one peer: an own vLLM that is supervised here, a running one by URL, or plain torch in this process. Law: lent only while
-it answers; a server, which may be anything, only once it has passed the test of `inference/selftest.py`, and again each time that nobody
-listened there. Whatever happens to it, the peer goes on and says so.
+"""Finds, starts, tests and watches the ML node behind one peer.
+
+Law: it is lent only while it answers. A server, which may be anything, is lent only after it passed the test of
+`inference/selftest.py`, and is tested again each time its port was closed. Whatever happens to the ML node, the peer
+keeps running and says why it does not serve.
+
+Three kinds: a vLLM that this process starts and supervises, a running one by URL, plain torch in this process.
 """
 
 from __future__ import annotations
@@ -8,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 
 import trio
 
@@ -22,26 +26,22 @@ from p2p.inference.stack.model import check_tokenizer, read_tokenizer, tokenizer
 from p2p.inference.vllm.engine import Look, VllmClient
 from p2p.inference.vllm.server import closing, quiet, read_key, vllm_server
 from p2p.peer.config import NodeConfig
+from p2p.peer.ready_engine import ReadyEngine, Tokenizer
 from p2p.peer.roles import Roles
 from p2p.verification.engine import Engine
-from p2p.verification.text import Vocabulary, parse_vocabulary
+from p2p.verification.text import parse_vocabulary
 
-MISSES = 3  # looks in a row that it listens and does not answer: one may fall into a long prefill
+# unanswered looks in a row until a server that still listens is taken back: one may fall into a long prefill
+MISSES = 3
+HEALTH_LOOK_S = 1.0  # between two looks whether a server has come up
 
-
-@dataclass(frozen=True, slots=True)
-class ReadyEngine:
-    """engine: for jobs; checks: for checks. They differ only where a test network's roles say so."""
-
-    engine: Engine
-    checks: Engine
-    eos_ids: frozenset[int]
-    stack: str
+Lend = Callable[[ReadyEngine | None], None]  # None: it is taken back
+Progress = Callable[[str], None]
 
 
-async def read_words(config: NodeConfig, spec: ModelSpec | None) -> tuple[bytes, Vocabulary] | None:
-    """(hash of the tokenizer.json, vocabulary); it must be the registry's, then every peer makes the same text of the same tokens. None: there is
-    none here, and this peer serves nobody. Raises ConfigError."""
+async def load_tokenizer(config: NodeConfig, spec: ModelSpec | None) -> Tokenizer | None:
+    """The tokenizer.json on this machine, or None. Raises ConfigError if it is not the registry's: every peer must make
+    the same text of the same tokens."""
     file = tokenizer_file(config.tokenizer, config.model_path, config.model)
     if file is None:
         return None
@@ -49,51 +49,63 @@ async def read_words(config: NodeConfig, spec: ModelSpec | None) -> tuple[bytes,
     found = hashlib.sha256(raw).digest()
     if spec is not None:
         check_tokenizer(found, spec)
-    return found, await trio.to_thread.run_sync(parse_vocabulary, raw)
+    return Tokenizer(found, await trio.to_thread.run_sync(parse_vocabulary, raw))
 
 
-Lend = Callable[[ReadyEngine | None], None]  # None: it is taken back
-Progress = Callable[[str], None]
-
-
-async def run_ml_node(config: NodeConfig, roles: Roles, wanted: Callable[[], Wanted], lend: Lend, progress: Progress) -> None:
-    """Until cancelled: find or start it, test it, lend it while it answers. Raises ConfigError, and Unavailable where an own engine does not come
-    up: the caller tries again."""
+async def run_ml_node(
+    config: NodeConfig, roles: Roles, wanted: Callable[[], Wanted], lend: Lend, progress: Progress,
+    tokenizer: Tokenizer | None = None
+) -> None:
+    """Until cancelled: find or start it, test it, lend it while it answers. wanted: what the registry says of the
+    model. Raises ConfigError, and Unavailable if an engine that was started here does not come up: the caller tries
+    again."""
     say = quiet(progress)
     try:
         if config.engine == "torch":
             async with _torch(config, roles, say) as found:
-                lend(found)
+                lend(replace(found, tokenizer=tokenizer))
                 await trio.sleep_forever()
-        if config.model_path is None and config.ml_node is None:
-            raise ConfigError("give an ML node's URL or a model's path", field="ml_node")
         async with AsyncExitStack() as open_now:
-            url, key = config.ml_node or "", read_key(config.ml_node_key) if config.ml_node_key else ""
-            if config.model_path is not None:
-                log = config.directory / "log" / "vllm.log"
-                url, key = await open_now.enter_async_context(vllm_server(
-                    config.model_path, served_name=config.model, log=log, flags=config.engine_flags, progress=say
-                )), ""
-            client = await open_now.enter_async_context(closing(VllmClient(url, config.model, key=key)))
-            honest = client
-            if roles.honest_ml_node:
-                honest = await open_now.enter_async_context(closing(VllmClient(roles.honest_ml_node, config.model, key=key)))
+            client, honest = await _clients(config, roles, open_now, say)
             while True:
                 found = await _tested(roles, client, honest, wanted, say)
-                lend(found)
+                lend(replace(found, tokenizer=tokenizer))
                 await _until_silent(client)
                 lend(None)
-                say(f"the ML node at {url} does not answer any more")
+                say(f"the ML node at {client.url} does not answer any more")
     finally:
         lend(None)
 
 
-async def _tested(roles: Roles, client: VllmClient, honest: VllmClient, wanted: Callable[[], Wanted], say: Progress) -> ReadyEngine:
-    """Wait until it answers, and passes."""
+async def _clients(
+    config: NodeConfig, roles: Roles, open_now: AsyncExitStack, say: Progress
+) -> tuple[VllmClient, VllmClient]:
+    """(the ML node, the one that scores other peers' answers). A vLLM is started where the configuration names a
+    model's path."""
+    if config.model_path is not None:
+        log = config.directory / "log" / "vllm.log"
+        server = vllm_server(
+            config.model_path, served_name=config.model, log=log, flags=config.engine_flags, progress=say
+        )
+        url, key = await open_now.enter_async_context(server), ""
+    elif config.ml_node is not None:
+        url, key = config.ml_node, read_key(config.ml_node_key) if config.ml_node_key else ""
+    else:
+        raise ConfigError("give an ML node's URL or a model's path", field="ml_node")
+    client = await open_now.enter_async_context(closing(VllmClient(url, config.model, key=key)))
+    if not roles.honest_ml_node:
+        return client, client
+    return client, await open_now.enter_async_context(closing(VllmClient(roles.honest_ml_node, config.model, key=key)))
+
+
+async def _tested(
+    roles: Roles, client: VllmClient, honest: VllmClient, wanted: Callable[[], Wanted], say: Progress
+) -> ReadyEngine:
+    """Wait until the server answers and passes the test."""
     while True:
         while not await client.health():
             say(f"waiting for the ML node at {client.url}")
-            await trio.sleep(1.0)
+            await trio.sleep(HEALTH_LOOK_S)
         try:
             eos = await client.eos_ids()
             await self_test(client, wanted(), eos)
@@ -105,14 +117,17 @@ async def _tested(roles: Roles, client: VllmClient, honest: VllmClient, wanted: 
             await trio.sleep(ENGINE_RETEST_S)
 
 
-async def _found(roles: Roles, client: VllmClient, honest: VllmClient, eos: frozenset[int], say: Progress) -> ReadyEngine:
+async def _found(
+    roles: Roles, client: VllmClient, honest: VllmClient, eos: frozenset[int], say: Progress
+) -> ReadyEngine:
     stack = await stack_name(honest, StackClass.CPU_BF16)
     if stack == StackClass.CPU_BF16:
-        say("the ML node does not answer the probe of its kernels: its answers are tested as a stranger's until the next start")
+        say("the ML node does not answer the probe of its kernels: validators check its answers without proof until the next start")
     return ReadyEngine(roles.jobs(client, honest), roles.checks(client, honest), eos, stack)
 
 
 async def _until_silent(client: VllmClient) -> None:
+    """Return when nobody listens any more, or MISSES looks in a row had no answer."""
     missed = 0
     while missed < MISSES:
         await trio.sleep(ENGINE_WATCH_S)
@@ -124,12 +139,15 @@ async def _until_silent(client: VllmClient) -> None:
 
 @asynccontextmanager
 async def _torch(config: NodeConfig, roles: Roles, progress: Progress) -> AsyncIterator[ReadyEngine]:
-    """Roles whose jobs run on other options of torch (an fp8 cache) get a second engine for them, so that checks stay honest."""
+    """The model in this process. Roles whose jobs run on other options of torch (an fp8 cache) get a second engine for
+    jobs, so that their checks stay honest."""
     from p2p.inference.torch.engine import torch_engine  # torch takes seconds to import
 
-    assert config.model_path is not None  # the configuration says so
+    assert config.model_path is not None  # the configuration's rules say so
     async with AsyncExitStack() as stack:
-        own = await stack.enter_async_context(torch_engine(config.model_path, threads=config.engine_threads, progress=progress))
+        own = await stack.enter_async_context(
+            torch_engine(config.model_path, threads=config.engine_threads, progress=progress)
+        )
         honest: Engine = own
         if roles.honest_ml_node:
             honest = await stack.enter_async_context(closing(VllmClient(roles.honest_ml_node, config.model)))

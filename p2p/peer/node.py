@@ -1,4 +1,4 @@
-"""One peer: everything wired in one nursery. Law: composition only; reads like a diagram.
+"""One peer: all its parts and the wires between them. Law: composition only; reads like a diagram.
 
 libp2p streams and topics -> {agent, executor, validator, consensus engine} -> outbox -> chain (LMDB).
 """
@@ -8,128 +8,146 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import structlog
 import trio
 
-from p2p.base.codec import decode, encode
-from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
+from p2p.base.errors import Unavailable
 from p2p.base.files import keep_private, narrow_tree
 from p2p.base.genesis import Genesis, load_genesis
 from p2p.base.keys import Key
-from p2p.base.limits import MAX_TX, STORE_LOOK_S
-from p2p.base.outcome import Outcome
+from p2p.base.limits import STORE_LOOK_S
 from p2p.chain.account_transactions import AccountTransactions
-from p2p.chain.body_stream import fetch_body, serve_body
+from p2p.chain.body_stream import fetch_body
 from p2p.chain.chain import Chain
 from p2p.chain.checkpoint import Anchor, parse_checkpoint
 from p2p.chain.queries import Queries
-from p2p.chain.sync_client import Catchup, serve_sync
+from p2p.chain.sync_client import Catchup
 from p2p.chain.sync_server import base
 from p2p.chain.valued import Validators
 from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
-from p2p.gossip.host import DIALLING, Network, NetworkConfig, open_network
+from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.ledger.genesis import check_genesis
 from p2p.machine.load import Load
-from p2p.machine.logs import plain
 from p2p.machine.tasks import Tasks
+from p2p.peer.admission import Admission
+from p2p.peer.announcer import Announcer, Report
 from p2p.peer.config import NodeConfig, check_network
 from p2p.peer.control import serve_control
-from p2p.peer.dispute_alerts import CaseLog
-from p2p.peer.fault_injector import Planter
+from p2p.peer.dispute_alerts import DisputeAlerts
+from p2p.peer.entrance import Entrance
+from p2p.peer.fault_injector import FaultInjector
 from p2p.peer.lending import Lending
 from p2p.peer.outbox import Outbox
-from p2p.peer.quotas import Bandwidth
+from p2p.peer.quotas import Quotas
+from p2p.peer.record_sender import RecordSender
 from p2p.peer.roles import Roles
 from p2p.peer.sent_batches import SentStore
 from p2p.peer.sprint_runner import SprintRunner
-from p2p.peer.validator import stored_payload
+from p2p.peer.stream_handlers import METERED_BY_QUOTA, StreamHandlers
+from p2p.peer.topic_handlers import TOPICS, TopicHandlers
+from p2p.peer.wakeup import Wakeup
 from p2p.verification.profile import load as load_profile
-from p2p.wire.frames import (
-    Answer,
-    Ask,
-    BodyWanted,
-    Forward,
-    Frame,
-    PayloadWanted,
-    Query,
-    SubmitTransaction,
-    failure,
-    pack_frame,
-    receive_frame,
-)
 
 log = structlog.get_logger()
 
-Report = Callable[[str, str], None]
 HONEST = Roles()
-TOPICS = ("votes", "proposals", "transactions")
-_WRAPPING = 16  # bytes around a transaction on its topic, at most
+HEIGHT_LOOK_S = 2.0  # validator and sprint look at least this often, also while no block is decided
+Task = Callable[[], Awaitable[None]]
 
 
 class Node:
-    """The parts of one running peer and the wires between them."""
+    """The parts of one running peer."""
 
     def __init__(self, config: NodeConfig, genesis: Genesis, report: Report, roles: Roles = HONEST) -> None:
+        """Opens the store. Raises ConfigError, StorageError."""
         check_network(config, genesis)
         self.config = config
-        self.report = report
-        self.state = "joining"
         self.key = Key.load(config.directory / "node.key")
-        self.chain = Chain.open(config.directory, genesis, keep_for=None if config.keep_records == "all" else self.key.public)
+        keep_for = None if config.keep_records == "all" else self.key.public
+        self.chain = Chain.open(config.directory, genesis, keep_for=keep_for)
         self.anchor = Anchor(parse_checkpoint(config.checkpoint) if config.checkpoint else None)
         self.anchor.agree(self.chain.height(), self.chain.header)
-        self.sent = SentStore(self.chain.store)
-        self.outbox = Outbox(self.key, genesis.network, self.sent.load(self.key.public))
-        self.account_transactions = AccountTransactions(self.chain)
         self.network: Network | None = None
-        self._new_height = trio.Event()
-        self._retries = 0
-        self._valued = Validators(self.chain)
+        self.new_height = Wakeup()
         self.tasks = Tasks()
         self.load = Load()
-        self._is_joined = False
-        self.said = ""
-        timing = Timing(block_interval_ms=config.block_interval_ms, empty_block_interval_ms=config.empty_block_interval_ms)
+        self.announcer = Announcer(config, report, lambda: self.network, lambda: self.ml)
+        self._valued = Validators(self.chain)
+        self._make_consensus()
+        self._make_records()
+        self._make_roles(roles)
+        self.queries = Queries(self.chain, self.status, self._peers, self.account_transactions.fate)
+        self.topics = TopicHandlers(self.chain, self.consensus, self.anchor)
+        self.streams = StreamHandlers(
+            self.chain, self.consensus, self.agent, self.executor, self.queries, self.account_transactions,
+            self.records, self.new_height,
+        )
+
+    def _make_consensus(self) -> None:
+        timing = Timing(
+            block_interval_ms=self.config.block_interval_ms,
+            empty_block_interval_ms=self.config.empty_block_interval_ms,
+        )
         self.consensus = ConsensusEngine(
-            key=self.key, network=genesis.network, app=self.chain, guard=self.chain.guard, publish=self._publish, timing=timing,
-            clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed, has_txs=self.chain.has_txs,
+            key=self.key, network=self.chain.genesis.network, app=self.chain, guard=self.chain.guard,
+            publish=self._publish, timing=timing, clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed,
+            has_txs=self.chain.has_txs,
             find_tx=self.chain.mempool.find, fetch=fetch_body(self._open),
         )
-        waits_s = (config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000)
-        self.agent = roles.agent(self.key, self.chain, self.outbox, self._open, *waits_s)
-        self.agent.bandwidth = Bandwidth("account", config.account_limit)
-        eos: frozenset[int] = frozenset()
-        self.executor = roles.executor(self.key, self.chain, self.outbox, self.chain, eos)
-        self.chain.on_refused_start = self.executor.credit.refused
-        self.executor.bandwidth = Bandwidth("agent", config.agent_limit)
-        self.validator = roles.validator(self.key, genesis.network, self.chain, self.outbox, self._open, eos)
-        self.validator.profile = load_profile(config.profile) if config.profile else None
-        self.ml = Lending(config, roles, self.chain, self.executor, self.validator, lambda text: self._say("loading", text), self._tell)
-        self.racer = SprintRunner(self.key, self.chain, self.outbox, self.executor, config.model, config.sprint_jobs)
-        self.executor.load = self.validator.load = self.agent.entrance.load = self.load
-        self.planter = self._planter(roles)
-        self.cases = CaseLog(self.chain, self.key.public)
-        self.queries = Queries(self.chain, self.status, self._peers, self.account_transactions.fate)
 
-    def _planter(self, roles: Roles) -> Planter | None:
-        c = self.config
+    def _make_records(self) -> None:
+        """What this peer says on chain, from the outbox to the topic."""
+        wakeup, sent = Wakeup(), SentStore(self.chain.store)
+        kept = sent.load(self.key.public)
+        self.outbox = Outbox(self.key, self.chain.genesis.network, kept, on_record=wakeup.set)
+        self.account_transactions = AccountTransactions(self.chain)
+        self.records = RecordSender(
+            self.key.public, self.chain, self.outbox, sent, self.account_transactions, self._publish,
+            self.consensus.wake, wakeup,
+        )
+
+    def _make_roles(self, roles: Roles) -> None:
+        """Agent, executor and validator, and what serves them."""
+        config, key, chain, outbox = self.config, self.key, self.chain, self.outbox
+        self.agent = roles.agent(
+            key, chain, outbox, self._open, config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000,
+            entrance=Entrance(self.load), quotas=Quotas("account", config.account_limit),
+        )
+        self.fault_injector = self._make_fault_injector(roles)
+        faults = {"engine_for": self.fault_injector.engine_for} if self.fault_injector is not None else {}
+        admission = Admission(key.public, chain, outbox, quotas=Quotas("agent", config.agent_limit))
+        self.executor = roles.executor(key, chain, outbox, chain, admission, load=self.load, **faults)
+        chain.on_refused_start = admission.credit.refused
+        self.validator = roles.validator(
+            key, chain.genesis.network, chain, outbox, self._open, load=self.load,
+            profile=load_profile(config.profile) if config.profile else None,
+        )
+        self.ml = Lending(
+            config, roles, chain, self.executor, self.validator, lambda text: self.announcer.say("loading", text),
+            self.announcer.tell,
+        )
+        self.sprint_runner = SprintRunner(key, chain, outbox, self.executor, config.model, config.sprint_jobs)
+        self.dispute_alerts = DisputeAlerts(chain, key.public)
+
+    def _make_fault_injector(self, roles: Roles) -> FaultInjector | None:
         if not roles.plant_every_s:
             return None
-        owner = Key.load(c.directory / "account.key")
-        planter = Planter(self.key, owner, self.chain, self.outbox, c.model, lambda: self.network, roles.plant_every_s, roles.faults)
-        self.executor.engine_for = planter.engine_for
-        return planter
+        owner = Key.load(self.config.directory / "account.key")
+        return FaultInjector(
+            self.key, owner, self.chain, self.outbox, self.config.model, lambda: self.network, roles.plant_every_s,
+            roles.faults,
+        )
 
     # -- what the wires call --------------------------------------------------------------------------------------
 
     async def _publish(self, topic: str, data: bytes) -> None:
-        """To gossip, as far as it goes: what is lost is said again, and its failure is not that of who had something to say."""
+        """To the network, if it is open. Never raises: what is lost is published again later by whoever needs it
+        known."""
         if self.network is None:
             return
         try:
@@ -147,174 +165,74 @@ class Node:
         height = block.header.height
         for one in self.chain.receipts(height):
             if one.sender == self.key.public:
-                log.debug("a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field)
-        self._new_height.set()
-        self._new_height = trio.Event()
-
-    def _consensus(self, peer: str, topic: str, data: bytes) -> Outcome:
-        """Topics `votes` and `proposals`. Below a checkpoint signatures prove nothing, so nothing is decided by them."""
-        if self.anchor.is_below(self.chain.height() + 1):
-            return Outcome.IGNORE
-        return self.consensus.deliver(peer, topic, data)
-
-    def _transaction(self, peer: str, data: bytes) -> Outcome:
-        """Topic `transactions`: [retry counter, raw]; the counter lets a repeat pass the duplicate filter."""
-        del peer
-        try:
-            wrapped = decode(data, limit=MAX_TX + _WRAPPING)
-        except RemoteProtocolError:
-            return Outcome.REJECT
-        match wrapped:
-            case [int(), bytes(raw)]:
-                outcome = self.chain.hear_tx(raw)
-            case _:
-                return Outcome.REJECT
-        if outcome is Outcome.ACCEPT and self.chain.is_next(raw):
-            self.consensus.wake()
-        return outcome
-
-    async def _say_tx(self, raw: bytes) -> None:
-        self._retries += 1
-        self.consensus.wake()
-        await self._publish("transactions", encode([self._retries, raw]))
-
-    # -- streams --------------------------------------------------------------------------------------------------
-
-    async def _serve(self, stream: Stream, handle: Callable[[Stream, Any], Awaitable[None]], *kinds: type[Frame]) -> None:
-        """One request frame of the `kinds` that this protocol has, one handler; its typed error goes back as a Failure frame."""
-        try:
-            await handle(stream, await receive_frame(stream, *kinds))
-        except FolkmootError as error:
-            with trio.move_on_after(2):
-                await stream.send(pack_frame(failure(error)))
-            if isinstance(error, RemoteProtocolError):
-                raise  # the network counts the penalty
-        finally:
-            with trio.CancelScope(deadline=trio.current_time() + 2, shield=True):
-                await stream.close()
-
-    async def _infer(self, stream: Stream, frame: Ask | Forward) -> None:
-        stream.paid()
-        await self._wait_height(frame.signed_request.request.draw_height)
-        if isinstance(frame, Ask):
-            await self.agent.serve(stream, frame)
-        else:
-            await self.executor.serve(stream, frame)
-
-    async def _wait_height(self, height: int) -> None:
-        """Client or agent may be a block ahead of us: give that block a moment to arrive."""
-        with trio.move_on_after(3):
-            while height == self.chain.height() + 1:
-                await self._new_height.wait()
-
-    async def _payload(self, stream: Stream, frame: PayloadWanted) -> None:
-        raw = self.chain.payload(frame.inference_id)
-        if raw is None or not await self._has_part(frame.inference_id, stream.peer):
-            raise InvalidRequest("no such payload here", field="inference_id", code="not_found")
-        await stream.send(pack_frame(stored_payload(raw)))
-
-    async def _has_part(self, inference_id: bytes, peer: str) -> bool:
-        """Whether the chain gives this peer a part in it: then executor, agent and members of its committees all hand it on. A drawn validator
-        may be a block ahead of us."""
-        with trio.move_on_after(3):
-            while not self.chain.may_fetch(inference_id, peer):
-                await self._new_height.wait()
-        return self.chain.may_fetch(inference_id, peer)
-
-    async def _query(self, stream: Stream, frame: Query | SubmitTransaction) -> None:
-        if isinstance(frame, SubmitTransaction):
-            raw, answer = self.account_transactions.take(frame.signed_op)
-            if raw is not None:
-                await self._say_tx(raw)
-            await stream.send(pack_frame(Answer(encode(answer))))
-            return
-        await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body, limit=4096), public=True)))))
+                log.debug(
+                    "a block refused a record of this peer", height=height, index=one.index, code=one.code,
+                    field=one.field
+                )
+        self.new_height.set()
+        self.records.wakeup.set()
 
     # -- tasks ----------------------------------------------------------------------------------------------------
 
-    async def _send_records(self) -> None:
-        """Each height, and whenever records wait: new batches, and again batches and orders that no block took in time. Batches of a peer that
-        is not registered no chain takes, so it keeps them to itself."""
-        while True:
-            height = self.chain.height()
-            due = self.outbox.due(self.chain.batch_nonce(self.key.public), height, may_send=self.chain.is_registered(self.key.public))
-            self.sent.keep(self.outbox.flight)  # before any of it leaves
-            for raw in due:
-                try:
-                    self.chain.add_tx(raw)
-                except FolkmootError as error:
-                    log.debug("own batch not taken", reason=str(error))
-            for raw in (*due, *self.account_transactions.due()):
-                await self._say_tx(raw)
-            with trio.move_on_after(2.0):
-                while self.chain.height() == height and not self.outbox.ready:
-                    with trio.move_on_after(0.02):
-                        await self._new_height.wait()
-
     async def _watch_store(self) -> None:
-        """Its failure ends the peer, wherever it was met and whoever answered it: a stream, a check, the ledger."""
+        """A failure of the store ends the peer, whichever part met it and whoever answered it."""
         while self.chain.store.failure is None:
             await trio.sleep(STORE_LOOK_S)
         raise self.chain.store.failure
 
     async def _validate(self) -> None:
+        async def look(nursery: trio.Nursery) -> None:
+            self.dispute_alerts.look()
+            await self.validator.on_height(nursery)
+
+        await self._at_each_height(look)
+
+    async def _run_sprint(self) -> None:
+        await self._at_each_height(self.sprint_runner.on_height)
+
+    async def _at_each_height(self, look: Callable[[trio.Nursery], Awaitable[None]]) -> None:
+        """For ever. What `look` starts in the nursery belongs to the calling task."""
         async with trio.open_nursery() as nursery:
             while True:
-                with trio.move_on_after(2.0):
-                    await self._new_height.wait()
-                self.cases.look()
-                await self.validator.on_height(nursery)
+                with trio.move_on_after(HEIGHT_LOOK_S):
+                    await self.new_height.wait()
+                await look(nursery)
 
-    async def _race(self) -> None:
-        async with trio.open_nursery() as nursery:
-            while True:
-                with trio.move_on_after(2.0):
-                    await self._new_height.wait()
-                await self.racer.on_height(nursery)
-
-    async def _joined(self) -> None:
-        """Wait for a first connection; say why there is none, and again when the reason changes."""
-        said = ""
-        while self.config.bootstrap and self.network is not None and not self.network.connected():
-            if (why := self.network.alone()) not in (said, DIALLING):
-                self.report("joining", why)
-                said = why
-            await trio.sleep(0.1)
-
-    async def _announce(self) -> None:
-        await self._joined()
-        self._is_joined = True
-        self._tell()
-
-    def _tell(self) -> None:
-        """Whenever one of the two that make a peer ready has come: the network, the ML node."""
-        if not self._is_joined:
-            return
-        if not self.ml.wanted:
-            self._say("ready", "no ML node: agent and validator of blocks only")
-        elif self.ml.ready:
-            self._say("ready", "serving " + self.config.model)
-        elif self.state == "joining":
-            self._say("loading", "waiting for the ML node")
+    def parts(self, network: Network) -> Iterator[tuple[str, Task]]:
+        """(name, task) of all that runs as long as the peer. What fails begins anew; only StorageError ends the peer
+        (p2p/machine/tasks.py)."""
+        inject, reload = self.consensus.inject_commit, self.consensus.reload
+        yield "store", self._watch_store
+        yield "load", self.load.run
+        yield "consensus", self.consensus.run
+        yield "sync", Catchup(self.chain, network.connected, network.open_stream, inject, reload, self.anchor).run
+        yield "records", self.records.run
+        yield "checks", self._validate
+        yield "ml_node", self.ml.run
+        yield "announcement", self.announcer.run
+        yield "control", lambda: serve_control(self.config.directory, lambda request: self.queries.query(request))
+        if self.chain.genesis.sprint.blocks:
+            yield "sprint", self._run_sprint
+        if self.fault_injector is not None:
+            yield "planting", self.fault_injector.run
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    def _say(self, state: str, text: str) -> None:
-        self.state, self.said = state, plain(text)  # an ML node's words may be in it
-        self.report(state, self.said)
-
     def status(self) -> dict[str, Any]:
+        """What `folkmoot status` prints."""
         network = self.network
         return {
-            "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.chain.genesis.network, "state": self.state,
-            "addresses": list(network.addresses()) if network else [], "connections": len(network.connected()) if network else 0,
+            "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.chain.genesis.network,
+            "state": self.announcer.state,
+            "addresses": list(network.addresses()) if network else [],
+            "connections": len(network.connected()) if network else 0,
             **(network.status() if network else {}),
             "base": base(self.chain), "height": self.chain.height(),
             "registered": self.chain.is_registered(self.key.public),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
-            "jobs": self.executor.jobs, "sprint": self.racer.status(), "consensus": self.consensus.status(),
-            "said": self.said, "failures": self.tasks.status(),
+            "jobs": self.executor.jobs, "sprint": self.sprint_runner.status(), "consensus": self.consensus.status(),
+            "said": self.announcer.said, "failures": self.tasks.status(),
         }
 
     def _peers(self) -> list[dict[str, Any]]:
@@ -324,24 +242,13 @@ class Node:
         c = self.config
         return NetworkConfig(
             self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size,
-            book=c.directory / "peers", valued=self._valued.knows, paid=frozenset({"infer"}),
+            book=c.directory / "peers", valued=self._valued.knows, paid=METERED_BY_QUOTA,
         )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:
         """Join the network: topics to their consumers, streams to their servers."""
-        topics = {
-            "votes": lambda peer, data: self._consensus(peer, "votes", data),
-            "proposals": lambda peer, data: self._consensus(peer, "proposals", data),
-            "transactions": self._transaction,
-        }
-        streams: dict[str, Callable[[Stream], Awaitable[None]]] = {
-            "infer": lambda s: self._serve(s, self._infer, Ask, Forward),
-            "payload": lambda s: self._serve(s, self._payload, PayloadWanted),
-            "query": lambda s: self._serve(s, self._query, Query, SubmitTransaction),
-            "body": lambda s: self._serve(s, partial(serve_body, self.consensus), BodyWanted),
-            "sync": lambda s: serve_sync(self.chain, s),
-        }
+        topics, streams = self.topics.table(), self.streams.table()
         async with open_network(self.network_config(), topic_handlers=topics, stream_handlers=streams) as network:
             self.network = network
             try:
@@ -350,9 +257,13 @@ class Node:
                 self.network = None
 
 
-async def run_node(config: NodeConfig, report: Report, roles: Roles = HONEST, *, beside: Sequence[Callable[[Node], Awaitable[None]]] = ()) -> None:
-    """Run one peer until cancelled. report(state, text): joining, loading, ready. beside: more tasks, which know the node (a test's load).
-    Raises FolkmootError when it must halt."""
+async def run_node(
+    config: NodeConfig, report: Report, roles: Roles = HONEST, *, beside: Sequence[
+        Callable[[Node], Awaitable[None]]
+    ] = ()
+) -> None:
+    """Run one peer until cancelled. report(state, text): joining, loading, ready. beside: more tasks, which know the
+    node (a test's load). Raises FolkmootError when it must halt."""
     keep_private()
     narrow_tree(config.directory)
     genesis = load_genesis(config.directory / "genesis.cbor")
@@ -362,28 +273,10 @@ async def run_node(config: NodeConfig, report: Report, roles: Roles = HONEST, *,
     try:
         async with node.open() as network:
             async with trio.open_nursery() as nursery:
-                for name, task in _parts(node, network):
-                    nursery.start_soon(node.tasks.keep, name, task, *([node.ml.unfit] if name == "ml_node" else []))
+                for name, task in node.parts(network):
+                    fatal = [node.ml.unfit] if name == "ml_node" else []
+                    nursery.start_soon(node.tasks.keep, name, task, *fatal)
                 for load in beside:
                     nursery.start_soon(load, node)
     finally:
         node.chain.close()
-
-
-def _parts(node: Node, network: Network) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
-    """All that runs as long as the peer. What fails begins anew; only StorageError ends the peer (p2p/machine/tasks.py)."""
-    inject, reload = node.consensus.inject_commit, node.consensus.reload
-    catchup = Catchup(node.chain, network.connected, network.open_stream, inject, reload, node.anchor)
-    yield "store", node._watch_store
-    yield "load", node.load.run
-    yield "consensus", node.consensus.run
-    yield "sync", catchup.run
-    yield "records", node._send_records
-    yield "checks", node._validate
-    yield "ml_node", node.ml.run
-    yield "announcement", node._announce
-    yield "control", lambda: serve_control(node.config.directory, lambda request: node.queries.query(request))
-    if node.chain.genesis.sprint.blocks:
-        yield "sprint", node._race
-    if node.planter is not None:
-        yield "planting", node.planter.run

@@ -1,17 +1,19 @@
-"""A peer's records on their way to the chain. Law: nothing queued is lost before its limit, nothing is repeated for ever; one batch in flight at
-most is not full.
+"""A peer's records on their way to the chain.
 
-Records wait here and leave as SignedBatches with nonces that follow each other. While one that is not full is in flight others gather, so a
-peer with little to say sends one a block, and a busy one up to MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again, as the same
-bytes also by the next life of this peer: others may hold it, and another batch of its number would be lost beside it. After TX_TTL_HEIGHTS it
-is not said any more, and when all others must have forgotten it, it is given up with what came after it. A peer that may not send keeps what
-waits as long, then gives it up as well.
+Law: nothing queued is lost before its limit, nothing is repeated for ever; at most one batch in flight is not full.
+
+Records wait here and leave as SignedBatches with consecutive nonces. While a batch that is not full is in flight,
+further records gather, so a peer with little to say sends one batch a block, and a busy one up to
+MAX_BATCHES_IN_FLIGHT. A batch that no block has taken is sent again as the same bytes, also after a restart: others may
+hold it, and another batch with its nonce would be lost. After TX_TTL_HEIGHTS it is no longer sent; after
+OUTBOX_TTL_HEIGHTS, when all others have forgotten it, it is given up with the batches after it. A peer that may not
+send keeps its records as long, then gives them up too.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -23,19 +25,19 @@ from p2p.base.keys import Domain, Key, NetworkId
 from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, MAX_WAITING, MAX_WORK_RECORDS, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
 
-AGAIN_HEIGHTS = 2  # a batch that this many blocks did not take is said again
-_FRAME = 256  # bytes of a batch beside its records, at most
-_EACH = 16  # of a record beside its body, at most
+AGAIN_HEIGHTS = 2  # a batch that so many blocks did not take is sent again
+_FRAME = 256  # bytes of a batch besides its records, at most
+_EACH = 16  # bytes of a record besides its body, at most
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A batch in flight, and the heights at which this life said it first and last; None: not yet."""
+    """A batch in flight."""
 
     raw: bytes
-    first: int | None = None
-    last: int | None = None
+    first: int | None = None  # height at which this process sent it first; None: not yet
+    last: int | None = None  # and last
 
     def is_due(self, height: int) -> bool:
         if self.first is None or self.last is None:
@@ -43,17 +45,18 @@ class _Sent:
         return height - self.last >= AGAIN_HEIGHTS and height - self.first < TX_TTL_HEIGHTS
 
     def is_lost(self, height: int) -> bool:
+        """Whether it is time to give it up."""
         return self.first is not None and height - self.first >= OUTBOX_TTL_HEIGHTS
 
 
 class Room:
-    """Places of an outbox, held before the records are there."""
+    """Places in an outbox that are held before their records exist."""
 
     def __init__(self, outbox: Outbox, left: int) -> None:
         self._outbox, self.left = outbox, left
 
     def put(self, kind: RecordKind, body: object) -> None:
-        """One of them is used; what goes beyond them is a record like any other."""
+        """Use one of the places. Once they are used up it is as `Outbox.put`."""
         if self.left:
             self.left -= 1
             self._outbox.put_held(Record(kind, encode(body)))
@@ -62,19 +65,26 @@ class Room:
 
 
 class Outbox:
-    """Pure: `put` queues, `due` gives the bytes to send now, new or again; `flight` must be on disk before they leave.
-    sent: what was in flight when this peer stopped."""
+    """`put` queues a record; `due` gives the bytes to send now, new or again. `flight` must be on disk before they
+    leave."""
 
-    def __init__(self, key: Key, network: NetworkId, sent: Mapping[int, bytes] | None = None) -> None:
+    def __init__(
+        self, key: Key, network: NetworkId, sent: Mapping[int, bytes] | None = None,
+        on_record: Callable[[], None] = lambda: None,
+    ) -> None:
+        """sent: by nonce, the batches in flight when this peer stopped. on_record: called after each record."""
         self._key = key
         self._network = network
+        self._on_record = on_record
         self._waiting: deque[Record] = deque()
-        self._bytes, self._held = 0, 0  # of what waits; records that have room and are not there yet
-        # by nonce; of an earlier life: at once again
+        self._bytes = 0  # of the records that wait
+        self._held = 0  # places held for records that do not exist yet
+        # by nonce; batches of an earlier process are due at once
         self._flight: dict[int, _Sent] = {nonce: _Sent(raw) for nonce, raw in sorted((sent or {}).items())}
         self._mute_since: int | None = None  # height from which this peer may not send
-        self._seen: deque[int] = deque()  # of each record that waits meanwhile, from when on it does
-        self._last_nonce, self._partial = max(self._flight, default=0), 0  # _partial: nonce of the last one that was not full
+        self._seen: deque[int] = deque()  # since then: the height from which on each record waits
+        self._last_nonce = max(self._flight, default=0)
+        self._partial = 0  # nonce of the last batch that was not full
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -90,7 +100,7 @@ class Outbox:
 
     @property
     def ready(self) -> bool:
-        """Whether a new batch may leave now."""
+        """Whether a new batch can leave now."""
         if self._mute_since is not None:
             return False
         may = self._is_full() or (bool(self._waiting) and self._partial not in self._flight)
@@ -101,12 +111,13 @@ class Outbox:
 
     def _check_room(self, records: int, most: int) -> None:
         if len(self._waiting) + self._held + records > most:
-            raise Overloaded("too many records wait for the chain; try another peer", field="records")
+            raise Overloaded("too many records wait for the chain here; try another peer", field="records")
 
     @contextmanager
     def hold(self, records: int) -> Iterator[Room]:
-        """Room for so many, for what is inside: it is taken before the work, so that what the work comes to is never refused. Raises Overloaded: a
-        part is left to what nobody asked for, a validator's verdicts."""
+        """Hold places for so many records while the block runs, so that the result of its work is never refused. Raises
+        Overloaded when MAX_WORK_RECORDS wait or are held: the rest is for records that no request causes, such as
+        verdicts."""
         self._check_room(records, MAX_WORK_RECORDS)
         room = Room(self, records)
         self._held += records
@@ -116,11 +127,12 @@ class Outbox:
             self._held -= room.left
 
     def put(self, kind: RecordKind, body: object) -> None:
-        """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already, or have room held for them."""
+        """Queue one record (a Message). Raises Overloaded when MAX_WAITING records wait already, or have room held for
+        them."""
         self.put_record(Record(kind, encode(body)))
 
     def offer(self, kind: RecordKind, body: object) -> bool:
-        """The same for what nobody depends on: whether there is room beside what is held."""
+        """As `put` for a record on which nobody depends. False if it has no place besides those held."""
         try:
             self._check_room(1, MAX_WORK_RECORDS)
         except Overloaded:
@@ -129,21 +141,23 @@ class Outbox:
         return True
 
     def put_record(self, record: Record) -> None:
-        """The same for a record that is encoded already: of a test's load."""
+        """As `put` for a record that is encoded already (a test's load)."""
         self._check_room(1, MAX_WAITING)
         self._append(record)
 
     def put_held(self, record: Record) -> None:
-        """Of a Room."""
+        """A record for which a Room held a place."""
         self._held -= 1
         self._append(record)
 
     def _append(self, record: Record) -> None:
         self._waiting.append(record)
         self._bytes += len(record.body) + _EACH
+        self._on_record()
 
     def due(self, chain_nonce: int, height: int, *, may_send: bool = True) -> list[bytes]:
-        """Transactions to send now. The chain, at `height`, has this sender's batches up to `chain_nonce`. may_send: it would take more."""
+        """Transactions to send now. The chain, at `height`, has this sender's batches up to `chain_nonce`. may_send:
+        whether the chain would take more of them."""
         self._flight = {nonce: sent for nonce, sent in self._flight.items() if nonce > chain_nonce}
         if not may_send:
             self._wait(height)
@@ -163,7 +177,8 @@ class Outbox:
         return out
 
     def _wait(self, height: int) -> None:
-        """It may be registered soon, and say then what it has to say: each record is kept as long, whatever was given up before it."""
+        """This peer may not send now. Each record is kept for OUTBOX_TTL_HEIGHTS, for the peer may be registered
+        meanwhile."""
         self._mute_since = height if self._mute_since is None else self._mute_since
         self._seen.extend([height] * (len(self._waiting) - len(self._seen)))
         old = sum(height - seen >= OUTBOX_TTL_HEIGHTS for seen in self._seen)
@@ -174,12 +189,14 @@ class Outbox:
             self._bytes -= len(self._waiting.popleft().body) + _EACH
 
     def _give_up(self, why: str, waiting: int = 0) -> None:
-        """What is in flight, all of it: a batch after one that is not taken is not taken either. waiting: records that never left."""
-        log.warning("records for the chain are given up", batches=len(self._flight), waiting=waiting, reason=why)
+        """Drop all batches in flight: if one is not taken, those after it are not either. waiting: records dropped
+        besides, for the log."""
+        log.warning("this peer gives up records for the chain", batches=len(self._flight), waiting=waiting, reason=why)
         self._flight.clear()
         self._last_nonce = 0
 
     def _next(self, chain_nonce: int, height: int) -> bytes:
+        """A new batch of the oldest records, signed; it is in flight from now on."""
         nonce = max(chain_nonce, self._last_nonce) + 1
         if not self._is_full():
             self._partial = nonce

@@ -1,8 +1,10 @@
-"""Where a validator looks for a payload. Law: whoever has it will do, for the root on chain says which one is right; who has a wrong one has none.
+"""Where a validator looks for a payload. Law: any source will do, because the root on chain tells a right payload from
+a wrong one.
 
-The executor first; where it is slow or silent also the other members of the inference's committees and the agent that confirmed the answer, in
-an order drawn for this validator, until it must say that it got nothing. So an executor cannot leave out one of a committee, and nobody's
-answer is lost because the executor is stopped or flooded while a committee fetches it.
+It asks the executor first. When that is slow or silent it asks the agent that confirmed the answer and the other
+members of the inference's committees too, in an order drawn for this validator, until it must say that nobody gave the
+payload. So an executor cannot leave out one member of a committee, and no answer is lost because its executor is
+stopped or flooded.
 """
 
 from __future__ import annotations
@@ -23,70 +25,76 @@ if TYPE_CHECKING:
     from p2p.chain.views.inferences import Claim, Duty
     from p2p.gossip.streams import Stream
 
-HEDGE_S = 2.0  # after so long without an answer the next one is asked as well
-RETRY_S, MAX_RETRY_S = 2.0, 16.0  # between two questions to the same one
-LEAST_S = 6.0  # it is looked for at least this long, however late the height
-TICK_S = 0.5  # between two looks at the height
+HEDGE_S = 2.0  # the next source is asked too when the ones before gave nothing for so long
+RETRY_S, MAX_RETRY_S = 2.0, 16.0  # pauses between two questions to one source: the first, doubled up to the last
+LEAST_S = 6.0  # a search takes at least this long, however late the height
+HEIGHT_LOOK_S = 0.5  # between two looks at the height
+GIVE_UP_SHARE = 4  # it gives up a quarter of the window before the end ...
+GIVE_UP_LEAST = 2  # ... but at least so many heights before: the commitment must still get into a block
+MAX_REASON = 300  # characters of why nobody gave it
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPayload:
-    """The payload that the root on chain names, and what is in it."""
+    """A payload whose root is the one on chain."""
 
     payload: Payload
     artifact: artifacts.Artifact
 
 
 @dataclass(slots=True)
-class Search:
-    """One look for one payload. me: this validator's key. height: of the chain now."""
+class PayloadSearch:
+    """One search for one payload."""
 
-    me: bytes
+    me: bytes  # this validator's key
     duty: Duty
     claim: Claim
     open_stream: Callable[[str, str], Awaitable[Stream]]
-    height: Callable[[], int]
+    height: Callable[[], int]  # of the chain now
     _found: FoundPayload | None = None
-    _reasons: dict[bytes, str] = field(default_factory=dict)
+    _reasons: dict[bytes, str] = field(default_factory=dict)  # by node, why it gave nothing
 
     async def run(self) -> FoundPayload:
-        """Raises Unavailable where nobody gave it in time."""
+        """Raises Unavailable if nobody gave it in time."""
         async with trio.open_nursery() as nursery:
-            for place, node in enumerate(self.order()):
-                nursery.start_soon(self._ask, node, place * HEDGE_S, nursery.cancel_scope)
-            nursery.start_soon(self._until_late, nursery.cancel_scope)
+            for place, node in enumerate(self.sources_in_turn()):
+                nursery.start_soon(self._ask_until_found, node, place * HEDGE_S, nursery.cancel_scope)
+            nursery.start_soon(self._end_at_give_up_height, nursery.cancel_scope)
         if self._found is None:
-            first = self.order()[:1]
-            why = self._reasons.get(first[0], "no answer") if first else "there is nobody to ask"
-            raise Unavailable(f"nobody gave the payload; the executor: {why}"[:300], field="payload")
+            why = self._reasons.get(self.sources_in_turn()[0], "no answer")
+            raise Unavailable(f"nobody gave the payload; the executor: {why}"[:MAX_REASON], field="payload")
         return self._found
 
-    def order(self) -> list[bytes]:
-        """Whom to ask, in turn."""
+    def sources_in_turn(self) -> list[bytes]:
+        """Nodes to ask, in turn: the executor, or the host it named; then the others in this validator's own order."""
         first = self.claim.host or self.claim.finish.executor
         others = {*self.claim.holders} - {first, self.me}
-        return [first, *sorted(others, key=lambda node: digest(b"sources", self.duty.beacon, self.duty.inference_id, self.me, node))]
+        return [first, *sorted(
+            others, key=lambda node: digest(b"sources", self.duty.beacon, self.duty.inference_id, self.me, node)
+        )]
 
-    def give_up_at(self) -> int:
-        """The height from which on it says that it got nothing: a quarter of the window before its commitment must be in a block."""
-        return self.duty.closes - max(2, (self.duty.closes - self.duty.height) // 4)
+    def give_up_height(self) -> int:
+        """The height from which on the validator says that nobody gave the payload."""
+        window = self.duty.closes - self.duty.height
+        return self.duty.closes - max(GIVE_UP_LEAST, window // GIVE_UP_SHARE)
 
-    async def _until_late(self, done: trio.CancelScope) -> None:
+    async def _end_at_give_up_height(self, done: trio.CancelScope) -> None:
         await trio.sleep(LEAST_S)
-        while self.height() < self.give_up_at():
-            await trio.sleep(TICK_S)
+        while self.height() < self.give_up_height():
+            await trio.sleep(HEIGHT_LOOK_S)
         done.cancel()
 
-    async def _ask(self, node: bytes, wait_s: float, done: trio.CancelScope) -> None:
+    async def _ask_until_found(self, node: bytes, wait_s: float, done: trio.CancelScope) -> None:
+        """After `wait_s`, ask one source again and again; `done` ends the search."""
         await trio.sleep(wait_s)
         pause_s = RETRY_S
         while True:
             try:
                 payload = await self._fetch(node)
-                if (found := await trio.to_thread.run_sync(opened, payload, self.claim)) is not None:
+                if (found := await trio.to_thread.run_sync(open_payload, payload, self.claim)) is not None:
                     self._found = found
                     done.cancel()
-                self._reasons[node] = "it gave another payload than the one whose root is on chain"
+                self._reasons[node] = "it gave a payload with another root than the one on chain"
             except FolkmootError as error:
                 self._reasons[node] = error.message
             await trio.sleep(pause_s)
@@ -104,8 +112,9 @@ class Search:
         raise Unavailable(frame.message if isinstance(frame, Failure) else type(frame).__name__, field="payload")
 
 
-def opened(payload: Payload, claim: Claim) -> FoundPayload | None:
-    """What is in it; None where it is not the one that was signed for, or not for the client's prompt."""
+def open_payload(payload: Payload, claim: Claim) -> FoundPayload | None:
+    """The payload and its parsed artifact; None if it is not the one that was signed for, or not for the client's
+    prompt."""
     if digest(b"prompt", payload.prompt.encode()) != claim.request.prompt_hash:
         return None
     try:

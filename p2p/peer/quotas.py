@@ -1,5 +1,7 @@
-"""What one key may have of this peer: jobs at once, and tokens within a window of heights. Law: never more than the limit in any window of
-successive heights, as far as it is remembered; what was taken and not used returns at once; of too many keys whoever had least is forgotten.
+"""What one key may use of this peer: jobs at once, and tokens within a window of heights.
+
+Law: never more than the limit in any window of successive heights, as long as the key is remembered. Tokens that were
+reserved and not used return when the job ends. If there are too many keys, the one that used least is forgotten.
 """
 
 from __future__ import annotations
@@ -14,44 +16,46 @@ from p2p.base.limits import MAX_METERED
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """jobs: at once. tokens: of prompts and answers that began within any `window` successive heights."""
+    """What each key may use."""
 
-    jobs: int
-    tokens: int
-    window: int
+    jobs: int  # at once
+    tokens: int  # of prompts and answers of jobs that began within any `window` successive heights
+    window: int  # heights
 
 
 UNLIMITED = Limit(2**31, 2**62, 1)
 
 
 @dataclass(slots=True)
-class Taken:
-    """One job's share: `tokens` count at `height` until it ends; `used` of them for as long as the window lasts."""
+class Usage:
+    """One job's share of a quota."""
 
     key: bytes
-    height: int
-    tokens: int
-    used: int = 0
+    height: int  # at which the job began
+    tokens: int  # reserved: they count until the job ends
+    used: int = 0  # set by the job: these count until the window has passed
 
 
 @dataclass(slots=True)
 class _Meter:
-    """used: height -> tokens that began there, oldest first."""
+    """What one key uses."""
 
     jobs: int = 0
-    used: dict[int, int] = field(default_factory=dict)
+    used: dict[int, int] = field(default_factory=dict)  # height -> tokens of jobs that began there, oldest first
 
     def forget(self, height: int) -> None:
-        """What began at `height` or before counts no more."""
+        """Drop what began at `height` or before."""
         for old in [at for at in self.used if at <= height]:
             del self.used[old]
 
 
-class Bandwidth:
-    """who: what a key is, for errors ('account', 'agent'). Heights go up; a lower one counts as the highest seen."""
+class Quotas:
+    """One limit for each of many keys. Heights rise; a lower one counts as the highest seen."""
 
     def __init__(self, who: str, limit: Limit, keys: int = MAX_METERED) -> None:
-        self.who, self.limit, self.keys = who, limit, keys
+        self.who = who  # what a key is, for errors: 'account' or 'agent'
+        self.limit = limit
+        self.keys = keys  # remembered at most
         self._height = 0
         self._meters: dict[bytes, _Meter] = {}
 
@@ -59,16 +63,17 @@ class Bandwidth:
         return len(self._meters)
 
     @contextmanager
-    def hold(self, key: bytes, tokens: int, height: int) -> Iterator[Taken]:
-        """A job of at most `tokens` runs inside; it says in `used` what it took. Raises Overloaded as `take`."""
-        taken = self.take(key, tokens, height)
+    def hold(self, key: bytes, tokens: int, height: int) -> Iterator[Usage]:
+        """A job of at most `tokens` runs in the block; it sets `used`. Raises Overloaded as `take`."""
+        usage = self.take(key, tokens, height)
         try:
-            yield taken
+            yield usage
         finally:
-            self.give_back(taken)
+            self.give_back(usage)
 
-    def take(self, key: bytes, tokens: int, height: int) -> Taken:
-        """A job of at most `tokens` begins. Raises Overloaded that names the field and, in retry_after, the heights to wait."""
+    def take(self, key: bytes, tokens: int, height: int) -> Usage:
+        """A job of at most `tokens` begins. Raises Overloaded that names the field and, in retry_after, the heights to
+        wait."""
         self._height = height = max(height, self._height)
         meter = self._meters.get(key) or self._room()
         meter.forget(height - self.limit.window)
@@ -80,22 +85,23 @@ class Bandwidth:
         self._meters[key] = meter
         meter.jobs += 1
         meter.used[height] = meter.used.get(height, 0) + tokens
-        return Taken(key, height, tokens)
+        return Usage(key, height, tokens)
 
     def is_modest(self, key: bytes) -> bool:
-        """Whether `key` had less than half of an equal share of what all had within the window."""
+        """Whether `key` used at most half of an equal share of what all keys used within the window."""
         mine = sum(self._meters[key].used.values()) if key in self._meters else 0
         others = [sum(meter.used.values()) for meter in self._meters.values()]
         return 2 * mine * len(others) <= sum(others)
 
-    def give_back(self, taken: Taken) -> None:
-        """The job ended: what it has not used returns. Once for each `take`."""
-        meter = self._meters[taken.key]
+    def give_back(self, usage: Usage) -> None:
+        """The job ended: what it did not use returns. Once for each `take`."""
+        meter = self._meters[usage.key]
         meter.jobs -= 1
-        if taken.height in meter.used:
-            meter.used[taken.height] -= max(taken.tokens - taken.used, 0)
+        if usage.height in meter.used:
+            meter.used[usage.height] -= max(usage.tokens - usage.used, 0)
 
     def _check(self, meter: _Meter, tokens: int, height: int) -> None:
+        """Raises Overloaded with the heights until enough of the key's tokens have left the window."""
         over = sum(meter.used.values()) + tokens - self.limit.tokens
         for at, used in meter.used.items():
             if over <= 0:
@@ -109,8 +115,9 @@ class Bandwidth:
                 )
 
     def _room(self) -> _Meter:
-        """A new meter. Where there are too many, those that say nothing any more make room; else the one that says least and runs nothing: it gives
-        back at most that, and a thousand tiny answers close the peer to nobody."""
+        """A new meter. If there are too many, meters without tokens in the window make room, else the one with the
+        fewest tokens and no running job. Its key regains at most those few, and a thousand tiny answers do not close
+        the peer to others. Raises Overloaded if all keys have jobs running."""
         if len(self._meters) >= self.keys:
             for key, meter in list(self._meters.items()):
                 meter.forget(self._height - self.limit.window)
@@ -119,6 +126,9 @@ class Bandwidth:
         if len(self._meters) >= self.keys:
             idle = [(sum(meter.used.values()), key) for key, meter in self._meters.items() if not meter.jobs]
             if not idle:
-                raise Overloaded(f"this peer serves {self.keys} of {self.who}s now; ask another", field=self.who, retry_after=self.limit.window)
+                raise Overloaded(
+                    f"this peer serves {self.keys} {self.who}s now; ask another peer", field=self.who,
+                    retry_after=self.limit.window
+                )
             del self._meters[min(idle)[1]]
         return _Meter()

@@ -1,5 +1,7 @@
-"""Who does what in a peer. Law: an honest peer's roles are the defaults; whoever starts a peer that is to behave otherwise hands in others, so
-that nothing of a production peer knows a cheat (p2p/lab/roles.py makes them for test networks).
+"""The classes that play a peer's roles, and the engines they use.
+
+Law: the defaults are an honest peer's. Whoever starts a peer that is to misbehave hands in other roles, so no file of a
+production peer knows an attack (p2p/lab/roles.py makes such roles for test networks).
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ from p2p.peer.executor import Executor
 from p2p.peer.validator import Validator
 from p2p.verification.engine import Engine
 
-Fault = Callable[[Engine, Engine], Engine]  # (the engine that runs, an honest one) -> the engine whose answers are published
+# (the engine that runs, an honest one) -> the engine whose answers are published
+Fault = Callable[[Engine, Engine], Engine]
 
 
 def running(engine: Engine, honest: Engine) -> Engine:
+    """The engine that runs."""
     del honest
     return engine
 
 
 def claimed(engine: Engine, honest: Engine) -> Engine:
+    """The honest engine, with the claimed model."""
     del engine
     return honest
 
@@ -33,9 +38,10 @@ class Roles:
     agent: Callable[..., Agent] = Agent
     executor: Callable[..., Executor] = Executor
     validator: Callable[..., Validator] = Validator
-    jobs: Fault = running  # what answers clients
-    checks: Fault = claimed  # what validators score with
+    jobs: Fault = running  # the engine that answers clients
+    checks: Fault = claimed  # the engine that scores other peers' answers
     honest_ml_node: str = ""  # URL of an ML node with the claimed model; empty: the peer's own
-    torch_options: Mapping[str, Any] = field(default_factory=dict)  # of a second torch engine for jobs; empty: there is one engine
-    faults: Mapping[str, Fault] = field(default_factory=dict)  # what may be planted in answers to this peer's own owner
-    plant_every_s: float = 0.0  # 0: nothing is planted
+    # of a second torch engine for jobs; empty: there is one engine
+    torch_options: Mapping[str, Any] = field(default_factory=dict)
+    faults: Mapping[str, Fault] = field(default_factory=dict)  # that the fault injector may plant, by name
+    plant_every_s: float = 0.0  # seconds between two planted faults; 0: none are planted

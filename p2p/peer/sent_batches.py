@@ -1,5 +1,7 @@
-"""This peer's batches on their way to the chain. Law: a batch is on disk before it leaves and until the chain has it, so after a crash the
-same bytes are said again and their number is given to no others.
+"""Keeps this peer's batches on disk until the chain has them.
+
+Law: a batch is on disk before it leaves, so after a crash the same bytes are sent again and no other batch gets its
+nonce.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ from p2p.store.batch import Batch
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
 
-_NAME = b"sent/"  # + nonce
+_NAME = b"sent/"  # + nonce, in the table "meta"
 
 
 class SentStore:
-    """By nonce; as many as the outbox has in flight."""
+    """At most as many batches as the outbox has in flight."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -24,12 +26,13 @@ class SentStore:
         self._kept = {int.from_bytes(key[len(_NAME) :], "big"): raw for key, raw in found}
 
     def load(self, sender: bytes) -> dict[int, bytes]:
-        """Those of this node key: no block takes what a key signed that was given up since, and to wait for it would stop its successor."""
+        """By nonce, the batches signed by `sender`. The node key may have changed: no block takes what the old key
+        signed, and batches of the new one would wait for it."""
         return {nonce: raw for nonce, raw in self._kept.items() if load(SignedBatch, raw).batch.sender == sender}
 
     def keep(self, flight: Mapping[int, bytes]) -> None:
-        """All that is in flight now. One durable write when something new is, else none: what the chain has goes with the next. Raises
-        StorageError."""
+        """Keep exactly `flight`, by nonce. Writes once, durably, if something is new; what the chain has by now is
+        deleted with the next write. Raises StorageError."""
         new = {nonce: raw for nonce, raw in flight.items() if self._kept.get(nonce) != raw}
         if not new:
             return

@@ -1,4 +1,5 @@
-"""What an executor shows while it generates. Law: each frame moves the answer, and is signed as far as the answer has come."""
+"""What an executor shows while it generates. Law: each frame moves the answer, and is signed as far as the answer has
+come."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 class Showing:
     """One answer's way to the agent. before: tokens that others have shown already; the text goes on behind theirs."""
 
-    def __init__(self, stream: Stream, key: Key, signed: SignedRequest, vocabulary: Vocabulary, before: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, stream: Stream, key: Key, signed: SignedRequest, vocabulary: Vocabulary, before: tuple[int, ...] = ()
+    ) -> None:
         self._stream, self._key = stream, key
         self._inference_id, self._network = signed.inference_id, signed.request.network
         self._first = self._at = len(before)
@@ -37,8 +40,8 @@ class Showing:
         return self._text.add(token)
 
     async def send(self, step: TokenStep, *, late: bool = False) -> None:
-        """The next token. It waits for others where the last frame left less than SHOW_EVERY_S ago, or while this peer is late: then one signature
-        and one frame do for many."""
+        """The next token. It waits for others where the last frame left less than SHOW_EVERY_S ago, or while this peer
+        is late: then one signature and one frame do for many."""
         self._held.append(step)
         if len(self._held) >= MAX_HELD_TOKENS or not (late or trio.current_time() < self._sent_at + SHOW_EVERY_S):
             await self.flush()
@@ -55,7 +58,8 @@ class Showing:
 
     async def flush(self) -> None:
         """Send what is held."""
-        with trio.CancelScope(shield=True):  # half a frame would spoil the stream; bounded by the frame's own time limit
+        # half a frame would spoil the stream; bounded by the frame's own time limit
+        with trio.CancelScope(shield=True):
             async with self._sending:
                 if self._held:
                     await self._send()

@@ -1,7 +1,10 @@
-"""Runs this peer's part of the sprint: answers, one commitment, the drawn answers. Law: requests of clients go first; what is committed to is on
-disk before the commitment leaves, so a restart says the same again or nothing.
+"""Runs this peer's part of the sprint: it answers as many questions as it can, commits to them, and opens those drawn.
 
-Answers are made by the executor's own engine and kept where its payloads are, so validators fetch them as any other.
+Law: requests of clients go first. Answers are on disk before their commitment is queued, so after a restart this peer
+opens the same answers or none.
+
+The executor's own engine makes the answers, and they are kept with its payloads, so validators fetch them as any
+others.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from p2p.base.limits import MAX_SPRINT_ANSWERS, SPRINT_COMMIT_LEAD
 from p2p.base.types import RecordKind, SignedFinish, SprintCommit, SprintOpen
 from p2p.ledger.participants.sprint import question
 from p2p.machine.tasks import once
+from p2p.peer.job import Assignment
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -30,57 +34,61 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ROOM_S = 0.05  # between looks whether clients leave room
-RETRY_S = 1.0
+ROOM_S = 0.05  # between two looks whether clients leave a place free
+RETRY_S = 1.0  # after an answer that failed
+COMMITMENT = -1  # in place of an answer's index
 
 
 class Kept(Message, frozen=True):
-    """What this peer said in a race: the commitment and the answers under its root, in order."""
+    """What this peer committed to in one epoch's sprint."""
 
     commit: SprintCommit
-    finishes: tuple[SignedFinish, ...]
+    finishes: tuple[SignedFinish, ...]  # the answers under the commitment's root, in order
 
 
 @dataclass(slots=True)
 class Attempt:
-    """The answers of one race while they are made. ended: no more are being made."""
+    """One epoch's answers while they are made."""
 
     race: Race
-    made: dict[int, SignedFinish] = field(default_factory=dict)
+    made: dict[int, SignedFinish] = field(default_factory=dict)  # by the answer's index
     begun: int = 0
-    running: int = 0
+    running: int = 0  # being made now
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    ended: trio.Event = field(default_factory=trio.Event)
+    ended: trio.Event = field(default_factory=trio.Event)  # no more answers are being made
 
     def in_order(self) -> tuple[SignedFinish, ...]:
-        """From number 0 on, up to the first that is not finished."""
+        """The answers from index 0 up to the first that is not finished."""
         count = next(at for at in range(len(self.made) + 1) if at not in self.made)
         return tuple(self.made[at] for at in range(count))
 
 
 @dataclass(slots=True)
 class SprintRunner:
-    """One per peer. model: the one its engine serves. places: answers made at once, clients' requests included."""
+    """One per peer."""
 
     key: Key
     chain: Chain
     outbox: Outbox
     executor: Executor
-    model: str
-    places: int
-    _heat: Attempt | None = None
-    _said: set[tuple[int, int]] = field(default_factory=set)  # (epoch, index of the answer; -1: the commitment) since this process began
-    _memory: Kept | None = None
-    _pruned: int = -1
+    model: str  # that this peer's engine serves
+    places: int  # answers made at once, those to clients included
+    _attempt: Attempt | None = None
+    # (epoch, index of the answer or COMMITMENT) of records put into the outbox by this process
+    _queued: set[tuple[int, int]] = field(default_factory=set)
+    _memory: Kept | None = None  # what is on disk
+    _pruned: int = -1  # epoch whose answers were pruned last
 
     async def on_height(self, nursery: trio.Nursery) -> None:
-        """Whatever the running sprint asks for at this height."""
+        """Do what the sprint asks of this peer at the present height. Raises StorageError."""
         race = self.chain.race(self.key.public, self.model)
         if race is None:
             return
         height, times = self.chain.height(), race.heights
-        if self._heat is not None and (height >= times.close - SPRINT_COMMIT_LEAD or self._heat.race.sprint.epoch != race.sprint.epoch):
-            await self._close(self._heat)
+        if self._attempt is not None and (
+            height >= times.close - SPRINT_COMMIT_LEAD or self._attempt.race.sprint.epoch != race.sprint.epoch
+        ):
+            await self._close(self._attempt)
         try:
             if height < times.close - SPRINT_COMMIT_LEAD:
                 self._begin(nursery, race)
@@ -93,119 +101,124 @@ class SprintRunner:
         except StorageError:
             raise
         except FolkmootError as error:  # the outbox is full: tried again next height
-            log.warning("the sprint waits", reason=error.message)
+            log.warning("the sprint's records wait", reason=error.message)
 
     def status(self) -> dict[str, Any]:
-        """answers: made in the running race; epoch, committed: of the last one it took part in, -1 and 0 before the first."""
+        """answers: made so far in the running sprint, 0 outside. epoch, committed: of the last sprint this peer took
+        part in; -1 and 0 if there is none."""
         kept = self._latest()
         return {
-            "answers": len(self._heat.made) if self._heat else 0, "epoch": kept.commit.epoch if kept else -1,
+            "answers": len(self._attempt.made) if self._attempt else 0, "epoch": kept.commit.epoch if kept else -1,
             "committed": kept.commit.count if kept else 0,
         }
 
-    # -- the race -----------------------------------------------------------------------------------------------------
+    # -- before the commitment ------------------------------------------------------------------------------------
 
     def _begin(self, nursery: trio.Nursery, race: Race) -> None:
-        if self._heat is None and race.may and self.executor.engine is not None:
-            self._heat = Attempt(race)
-            nursery.start_soon(once, "sprint", self._run, self._heat)
+        if self._attempt is None and race.may and self.executor.ready is not None:
+            self._attempt = Attempt(race)
+            nursery.start_soon(once, "sprint", self._run, self._attempt)
 
-    async def _run(self, heat: Attempt) -> None:
+    async def _run(self, attempt: Attempt) -> None:
         try:
-            with heat.scope:
+            with attempt.scope:
                 async with trio.open_nursery() as nursery:
                     for _ in range(self.places):
-                        nursery.start_soon(self._answer_all, heat)
+                        nursery.start_soon(self._answer_all, attempt)
         finally:
-            heat.ended.set()  # whatever happened: the commitment waits for it
+            attempt.ended.set()  # in any case: _close waits for it
 
-    async def _answer_all(self, heat: Attempt) -> None:
-        while heat.begun < MAX_SPRINT_ANSWERS:
-            if self.executor.jobs + heat.running >= self.places:
+    async def _answer_all(self, attempt: Attempt) -> None:
+        while attempt.begun < MAX_SPRINT_ANSWERS:
+            if self.executor.jobs + attempt.running >= self.places:
                 await trio.sleep(ROOM_S)
                 continue
-            index, heat.begun = heat.begun, heat.begun + 1
-            heat.running += 1
+            index, attempt.begun = attempt.begun, attempt.begun + 1
+            attempt.running += 1
             try:
-                heat.made[index] = await self._answer(heat.race, index)
+                attempt.made[index] = await self._answer(attempt.race, index)
             finally:
-                heat.running -= 1
+                attempt.running -= 1
 
     async def _answer(self, race: Race, index: int) -> SignedFinish:
         prompt, signed = question(self.chain.genesis, race.sprint, self.key.public, self.model, index)
+        assignment = Assignment(signed, prompt, race.spec, race.sprint.beacon)
         while True:
             try:
-                return await self.executor.answer(signed, prompt, race.spec, race.sprint.beacon)
-            except FolkmootError as error:  # the engine is down, or the model's context too short: no answer is no harm
+                return await self.executor.answer(assignment)
+            except FolkmootError as error:  # the engine is down, or the context too short
                 log.warning("no answer for the sprint", index=index, reason=error.message)
                 await trio.sleep(RETRY_S)
 
-    async def _close(self, heat: Attempt) -> None:
-        """Stop, and bind this peer to what it has."""
-        heat.scope.cancel()
-        await heat.ended.wait()
-        self._heat = None
-        finishes = heat.in_order()
-        await self._drop(finish for at, finish in heat.made.items() if at >= len(finishes))
+    async def _close(self, attempt: Attempt) -> None:
+        """Stop, and keep what this peer will commit to."""
+        attempt.scope.cancel()
+        await attempt.ended.wait()
+        self._attempt = None
+        finishes = attempt.in_order()
+        await self._drop(finish for at, finish in attempt.made.items() if at >= len(finishes))
         if finishes:
-            self._memory = await trio.to_thread.run_sync(self._bind, heat.race.sprint.epoch, finishes)
+            self._memory = await trio.to_thread.run_sync(self._bind, attempt.race.sprint.epoch, finishes)
 
     def _bind(self, epoch: int, finishes: tuple[SignedFinish, ...]) -> Kept:
         root = merkle.root([encode(finish) for finish in finishes])
         kept = Kept(SprintCommit(self.key.public, epoch, self.model, root, len(finishes)), finishes)
-        self.chain.put_payload(self._place(), encode(kept))
+        self.chain.put_payload(self._store_key(), encode(kept))
         return kept
 
     def _commit(self, race: Race) -> None:
         kept = self._kept(race)
         if kept is not None and race.run is None and race.may:
-            self._say(race, -1, RecordKind.SPRINT_COMMIT, kept.commit)
+            self._put(race, COMMITMENT, RecordKind.SPRINT_COMMIT, kept.commit)
 
-    # -- the drawn answers --------------------------------------------------------------------------------------------
+    # -- the drawn answers ----------------------------------------------------------------------------------------
 
     async def _open(self, race: Race) -> None:
         epoch, kept = race.sprint.epoch, self._kept(race)
         assert race.run is not None  # else nothing is drawn
         if kept is None or (kept.commit.root, kept.commit.count) != (race.run.root, race.run.count):
-            log.warning("what was committed to is not here", epoch=epoch)
+            log.warning("the answers this peer committed to are not on disk", epoch=epoch)
             return
         opened = {one.index for one in race.run.opened}
-        wanted = [index for index in race.drawn if index not in opened and (epoch, index) not in self._said]
+        wanted = [index for index in race.drawn if index not in opened and (epoch, index) not in self._queued]
         if wanted:
             for index, proof in zip(wanted, await trio.to_thread.run_sync(_proofs, kept.finishes, wanted), strict=True):
-                self._say(race, index, RecordKind.SPRINT_OPEN, SprintOpen(epoch, self.model, index, kept.finishes[index], proof))
+                self._put(
+                    race, index, RecordKind.SPRINT_OPEN,
+                    SprintOpen(epoch, self.model, index, kept.finishes[index], proof)
+                )
         await self._prune(race)
 
     async def _prune(self, race: Race) -> None:
-        """What was not drawn, or not committed to in time, is not kept."""
+        """Delete the answers that were not drawn, or not committed to in time."""
         kept = self._kept(race)
         if kept is not None and self._pruned != kept.commit.epoch:
             self._pruned = kept.commit.epoch
             await self._drop(finish for at, finish in enumerate(kept.finishes) if at not in race.drawn)
 
-    def _say(self, race: Race, index: int, kind: RecordKind, body: Message) -> None:
-        """Once in this process: the outbox repeats it until a block has it."""
-        if (race.sprint.epoch, index) in self._said:
+    def _put(self, race: Race, index: int, kind: RecordKind, body: Message) -> None:
+        """Queue a record once in this process: the outbox repeats it until a block has it."""
+        if (race.sprint.epoch, index) in self._queued:
             return
         self.outbox.put(kind, body)
-        self._said = {one for one in self._said if one[0] == race.sprint.epoch} | {(race.sprint.epoch, index)}
+        self._queued = {one for one in self._queued if one[0] == race.sprint.epoch} | {(race.sprint.epoch, index)}
 
     async def _drop(self, finishes: Iterable[SignedFinish]) -> None:
-        """Answers that nobody will ask for."""
+        """Delete answers that nobody will ask for."""
         await trio.to_thread.run_sync(self.chain.drop_payloads, [finish.record.inference_id for finish in finishes])
 
     def _kept(self, race: Race) -> Kept | None:
-        """Of this race."""
+        """What is on disk, if it is of this epoch."""
         kept = self._latest()
         return kept if kept and kept.commit.epoch == race.sprint.epoch else None
 
     def _latest(self) -> Kept | None:
-        if self._memory is None and (raw := self.chain.payload(self._place())) is not None:
+        if self._memory is None and (raw := self.chain.payload(self._store_key())) is not None:
             self._memory = load(Kept, raw)
         return self._memory
 
-    def _place(self) -> bytes:
-        """In the store, beside payloads: those have keys of 32 bytes. The next race's takes its place."""
+    def _store_key(self) -> bytes:
+        """The key in the store of payloads, whose own keys have 32 bytes. The next epoch's replaces it."""
         return b"sprint/" + digest(self.model.encode())
 
 

@@ -1,7 +1,10 @@
-"""Which requests an executor begins before their Start is on chain, and who may wait for it. Law: no account and no agent keeps others from waiting.
+"""Which requests an executor begins before their Start is on chain, and which wait for it.
 
-A wait costs nothing, so its places are shared: few of an account, few of an agent without weight, and where all are taken whoever holds most
-gives way to whoever holds least. One that ends without a Start is its agent's debt once the Start can come no more (agent_credit.py).
+Law: no account and no agent keeps others from waiting.
+
+To wait costs nothing, so the places are shared: a few for each account, a few for each agent without weight. When all
+are taken, the agent that holds most loses one to an agent that holds less. A wait that ends without a Start counts
+against its agent once the Start can no longer come (agent_credit.py).
 """
 
 from __future__ import annotations
@@ -29,8 +32,9 @@ FULL = "too many requests whose Start is not on chain yet wait here"
 
 @dataclass(slots=True)
 class Waiting:
-    """By request: its agent, its account, and what ends its wait early."""
+    """The requests that wait."""
 
+    # inference -> its agent, its account, and the scope that ends the wait early
     _rows: dict[bytes, tuple[bytes, bytes, trio.CancelScope]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -38,9 +42,10 @@ class Waiting:
 
     @contextmanager
     def hold(self, inference_id: bytes, agent: bytes, account: bytes, *, weighs: bool) -> Iterator[None]:
-        """One wait is inside; it ends where it must give way. Raises Overloaded; RemoteProtocolError where the request waits already."""
+        """One request waits while the block runs; the block is cancelled if it must make room. weighs: whether the
+        agent has weight. Raises Overloaded; RemoteProtocolError if the request waits already."""
         if inference_id in self._rows:
-            raise RemoteProtocolError("this request waits here for its Start", field="inference_id", penalty=0)
+            raise RemoteProtocolError("this request waits here for its Start already", field="inference_id", penalty=0)
         of_agent = Counter(row[0] for row in self._rows.values())
         if sum(row[1] == account for row in self._rows.values()) >= WAITING_OF_ACCOUNT:
             raise Overloaded(f"{FULL}: {WAITING_OF_ACCOUNT} of this account", field="account", retry_after=1)
@@ -63,7 +68,7 @@ class Waiting:
 
 
 class StartFirst:
-    """One executor's."""
+    """One per executor."""
 
     def __init__(self, chain: Chain, credit: Credit) -> None:
         self._chain, self._credit = chain, credit
@@ -71,7 +76,7 @@ class StartFirst:
         self.ahead = Ahead(lambda inference_id, agent: chain.starter_of(inference_id) == agent)
 
     async def wait(self, forward: Forward) -> str:
-        """Why the request's Start did not come to the chain, empty when it has."""
+        """Wait for the request's Start. Why it did not come to the chain; '' if it did."""
         signed, request, agent = forward.signed_request, forward.signed_request.request, forward.agent
         height = self._chain.height()
         if owes := self._credit.problem(agent, request.account, height):
@@ -92,7 +97,7 @@ class StartFirst:
         return LATE
 
     def goes_ahead(self, forward: Forward) -> bool:
-        """Whether the chain holds this request's money, or it may be begun before (ahead.py)."""
+        """Whether the request may begin at once: its money is on chain, or its account has proven enough (ahead.py)."""
         signed, request = forward.signed_request, forward.signed_request.request
         if self._chain.draw_of(signed.inference_id) is not None:
             return True

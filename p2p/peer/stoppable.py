@@ -1,4 +1,5 @@
-"""Generation that the agent can end early. Law: what was handed on is whole; a Stop takes effect between two tokens only."""
+"""Generation that the agent can end early. Law: what was handed on is whole; a Stop takes effect between two tokens
+only."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from p2p.wire.frames import Stop, receive_frame
 
 @dataclass(slots=True)
 class _Agent:
-    """What came from the agent while tokens went there. scope: around the wait for the next token. left: it went, or said what it may not."""
+    """What came from the agent while tokens went there. scope: around the wait for the next token. left: it went, or
+    said what it may not."""
 
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     stopped: bool = False
@@ -47,9 +49,9 @@ async def until_stop(
     stream: Stream, inference_id: bytes, tokens: AsyncIterator[TokenStep], take: Callable[[TokenStep], Awaitable[None]],
     meanwhile: Callable[[], Awaitable[None]] = trio.sleep_forever, left: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Hand each token to `take`, until they end (False) or the agent says Stop (True). Raises what `tokens` and `take` raise, Unavailable
-    where the agent is gone, RemoteProtocolError where it says anything else.
-    meanwhile: runs until the end; a FolkmootError of it ends the answer. left: called where the agent is why there is no more."""
+    """Hand each token to `take`, until they end (False) or the agent says Stop (True). Raises what `tokens` and `take`
+    raise, Unavailable where the agent is gone, RemoteProtocolError where it says anything else. meanwhile: runs until
+    the end; a FolkmootError of it ends the answer. left: called where the agent is why there is no more."""
     agent = _Agent()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(agent.listen, stream, inference_id)
@@ -57,7 +59,8 @@ async def until_stop(
         try:
             with agent.scope:
                 async for step in tokens:
-                    with trio.CancelScope(shield=True):  # half a frame would spoil the stream; bounded by the frame's own time limit
+                    # half a frame would spoil the stream; bounded by the frame's own time limit
+                    with trio.CancelScope(shield=True):
                         await take(step)
         except FolkmootError as error:
             agent.error = agent.error or error

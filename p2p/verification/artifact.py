@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from p2p.base import merkle
 from p2p.base.codec import Message, decode, encode, unpack
-from p2p.base.errors import RemoteProtocolError, Unavailable
+from p2p.base.errors import RemoteProtocolError, Unavailable, unsupported_version
 from p2p.base.genesis import ModelSpec
 from p2p.base.keys import digest
 from p2p.base.limits import LEAF_POSITIONS, MAX_FRAME, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, TOP_RANKS
@@ -158,7 +158,7 @@ def parse(data: bytes) -> Artifact:
     header = unpack(Header, plain[0])
     rows: bytes = plain[1]
     if header.version != ARTIFACT_VERSION:
-        raise RemoteProtocolError(f"artifact version {header.version} is not known here", field="version", code="version")
+        raise RemoteProtocolError(unsupported_version("artifact", header.version, ARTIFACT_VERSION), field="version", code="version")
     size = row_bytes(header.id_bits)
     if len(rows) != header.length * size:
         raise RemoteProtocolError("the rows are not as many as the header says", field="length", code="shape")

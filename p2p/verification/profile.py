@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.base.errors import ConfigError
+from p2p.base.errors import ConfigError, unsupported_version
 from p2p.verification.statistics import CHOSEN, DISTANCE, EXCESS, GAP, LEAD, SURE
 
 PROFILE_VERSION = 2
@@ -173,7 +173,7 @@ def parse(text: str) -> Profile:
     try:
         body = json.loads(text)
         if body["version"] != PROFILE_VERSION:
-            raise ConfigError(f"profile version {body['version']!r} is not known here; calibrate again", field="version")
+            raise ConfigError(f"{unsupported_version('profile', body['version'], PROFILE_VERSION)}; calibrate again", field="version")
         pairs = {str(name): _noise(pair) for name, pair in body["pairs"].items()}
         tolerance, exact = int(body["reveal_tolerance_milli"]), int(body["exact_context"])
         return Profile(str(body["model"]), str(body["weights_hash"]), dict(body["made"]), tolerance, pairs, exact)

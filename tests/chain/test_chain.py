@@ -31,6 +31,7 @@ from p2p.ledger.apply_record import apply_record
 from p2p.ledger.end_of_block import end_of_block
 from p2p.ledger.genesis import check_conservation, first_state
 from p2p.ledger.money.requests import check_request
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.view import View
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
@@ -48,7 +49,7 @@ AGENT = next(iter(PEERS))
 def fresh() -> View:
     view = View(lambda key: None)
     first_state(view, GENESIS, b"\x01" * 32)
-    end_of_block(view, GENESIS, 1, b"\x02" * 32)
+    end_of_block(Context(view, GENESIS, 1), b"\x02" * 32)
     return view
 
 
@@ -65,7 +66,7 @@ def start(signed: SignedRequest) -> Record:
 
 def executor_of(signed: SignedRequest) -> bytes:
     view = fresh()
-    apply_record(view, GENESIS, 2, AGENT, start(signed))
+    apply_record(Context(view, GENESIS, 2), AGENT, start(signed))
     found = view.inference(signed.inference_id)
     assert found is not None
     return found.candidates[0]
@@ -81,7 +82,7 @@ def output(signed: SignedRequest) -> Record:
 
 
 @pytest.mark.parametrize(("change", "field"), [
-    ({"version": 2}, "version"), ({"network": "other"}, "network"), ({"key": Key(b"\x21" * 32)}, "signature"),
+    ({"version": VERSION + 1}, "version"), ({"network": "other"}, "network"), ({"key": Key(b"\x21" * 32)}, "signature"),
     ({"model": "gpt"}, "model"), ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": 5000}, "max_tokens"),
     ({"prompt_tokens_max": 0}, "prompt_tokens_max"), ({"max_price_micro": 9}, "max_price_micro"), ({"deadline_height": 1}, "deadline_height"),
     ({"deadline_height": 99999}, "deadline_height"), ({"client_nonce": 0}, "client_nonce"), ({"prompt_tokens_max": 16000}, "balance"),
@@ -90,20 +91,20 @@ def test_each_bad_request_is_refused_by_its_field(change: dict[str, object], fie
     view = fresh()
     before = dict(view.changes)
     with pytest.raises(InvalidRequest) as caught:
-        check_request(view, GENESIS, request(**change), 1)
+        check_request(Context(view, GENESIS, 2), request(**change))
     assert caught.value.field == field
     with pytest.raises(FolkmootError):
-        apply_record(view, GENESIS, 2, AGENT, start(request(**change)))
+        apply_record(Context(view, GENESIS, 2), AGENT, start(request(**change)))
     assert view.changes == before, "a refused record changes nothing"
 
 
 def test_a_replayed_start_or_nonce_is_refused() -> None:
     view, signed = fresh(), request()
-    apply_record(view, GENESIS, 2, AGENT, start(signed))
+    apply_record(Context(view, GENESIS, 2), AGENT, start(signed))
     before = dict(view.changes)
     for again in (signed, request(max_tokens=49)):
         with pytest.raises(FolkmootError):
-            apply_record(view, GENESIS, 2, AGENT, start(again))
+            apply_record(Context(view, GENESIS, 2), AGENT, start(again))
     assert view.changes == before
 
 
@@ -113,7 +114,7 @@ def test_start_finish_output_in_any_order(order: list[int]) -> None:
     executor = executor_of(signed)
     records = [(AGENT, start(signed)), (executor, finish(signed, executor)), (AGENT, output(signed))]
     for index in order:
-        apply_record(view, GENESIS, 2, *records[index])
+        apply_record(Context(view, GENESIS, 2), *records[index])
         assert check_conservation(view, ACCOUNTS)
     found = view.inference(signed.inference_id)
     assert found is not None
@@ -123,19 +124,19 @@ def test_start_finish_output_in_any_order(order: list[int]) -> None:
 
 def test_who_was_not_drawn_cannot_finish_nor_charge_more_than_agreed() -> None:
     view, signed = fresh(), request()
-    apply_record(view, GENESIS, 2, AGENT, start(signed))
+    apply_record(Context(view, GENESIS, 2), AGENT, start(signed))
     executor = executor_of(signed)
     for bad in (finish(signed, AGENT), finish(signed, executor, tokens=51), finish(signed, executor, tokens=0)):
         with pytest.raises(RemoteProtocolError):
-            apply_record(view, GENESIS, 2, AGENT, bad)
+            apply_record(Context(view, GENESIS, 2), AGENT, bad)
 
 
 def test_an_unfinished_inference_is_refunded_at_its_deadline() -> None:
     view, signed = fresh(), request(deadline_height=5)
-    apply_record(view, GENESIS, 2, AGENT, start(signed))
+    apply_record(Context(view, GENESIS, 2), AGENT, start(signed))
     assert view.account(CLIENT.public).balance_micro == 99_000
     for height in range(2, 6):
-        end_of_block(view, GENESIS, height, bytes([height]) * 32)
+        end_of_block(Context(view, GENESIS, height), bytes([height]) * 32)
     found = view.inference(signed.inference_id)
     assert found is not None
     assert found.status == Status.EXPIRED.value

@@ -19,7 +19,7 @@ from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError
 from p2p.base.genesis import Genesis, GenesisAccount
 from p2p.base.keys import Domain, Key, verify
-from p2p.base.steps import Steps, all_at_once
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import SignedBatch
 from p2p.chain.chain import Chain
 from p2p.consensus import cooperative as patient
@@ -243,14 +243,14 @@ def test_a_crash_after_any_step_leaves_the_height_before(scene: Scene, monkeypat
     driver = scene.driver(scene.late)
     monkeypatch.setattr(scene.late.store, "commit", crash)
     with pytest.raises(Crash):
-        taken.extend(driver.take_steps(Commit(*scene.block(2))))
+        taken.extend(driver.take_resumably(Commit(*scene.block(2))))
     total = len(taken)
     assert total >= len(scene.txs) + RECORDS
     for at in (total, total - 1, len(scene.txs) + RECORDS // 2, len(scene.txs), 1):
         scene.reopen()
         assert scene.late.height() == 1
         assert content() == before
-        for _ in walked(scene.driver(scene.late).take_steps(Commit(*scene.block(2))), at):
+        for _ in walked(scene.driver(scene.late).take_resumably(Commit(*scene.block(2))), at):
             pass
     scene.reopen()
     assert content() == before
@@ -258,21 +258,21 @@ def test_a_crash_after_any_step_leaves_the_height_before(scene: Scene, monkeypat
     assert scene.late.app_hash() == scene.source.app_hash()
 
 
-def walked(steps: Steps[object], at_most: int) -> Iterator[None]:
+def walked(work: Resumable[object], at_most: int) -> Iterator[None]:
     """The first steps, and no more of them."""
     for _ in range(at_most):
         try:
-            next(steps)
+            next(work)
         except StopIteration:
             return
         yield
-    steps.close()
+    work.close()
 
 
 def test_a_proposal_is_checked_in_a_step_for_each_batch(scene: Scene) -> None:
     proposal = scene.proposal()
     driver = scene.driver(scene.late)
-    assert sum(1 for _ in walked(driver.take_steps(proposal), 10**9)) >= len(scene.txs)
+    assert sum(1 for _ in walked(driver.take_resumably(proposal), 10**9)) >= len(scene.txs)
     assert driver.machine.validity[proposal.proposal.block_id]
 
 
@@ -287,7 +287,7 @@ def test_a_signature_is_verified_once_however_often_its_batch_is_looked_at(scene
     proposal = scene.proposal()
     assert len(asked) == len(scene.txs), "when gossip brings it"
     assert scene.late.validate(proposal.block)
-    all_at_once(scene.late.precheck(proposal.block))
+    run_to_end(scene.late.precheck(proposal.block))
     assert len(asked) == len(scene.txs)
 
 
@@ -308,7 +308,7 @@ def test_work_for_another_block_is_done_again(scene: Scene) -> None:
     (decided, commit), other = scene.block(2), scene.proposal().block
     other = replace(other, txs=other.txs[:1])
     priorities = next_priorities(scene.late)
-    all_at_once(scene.late.execute(other, priorities))
+    run_to_end(scene.late.execute(other, priorities))
     scene.late.finalize(decided, commit, priorities)
     assert scene.late.app_hash() == scene.source.app_hash()
 
@@ -318,7 +318,7 @@ def test_an_epochs_end_is_kept_in_steps_as_well(tmp_path: Path) -> None:
     rows = len(scene.late.store.scan("state"))
     assert list(scene.late.store.walk("state")) == scene.late.store.scan("state")
     assert rows > 2 * WALK_ROWS
-    taken = sum(1 for _ in walked(scene.driver(scene.late).take_steps(Commit(*scene.block(2))), 10**9))
+    taken = sum(1 for _ in walked(scene.driver(scene.late).take_resumably(Commit(*scene.block(2))), 10**9))
     assert scene.late.app_hash() == scene.source.app_hash()
     assert taken >= len(scene.txs) + RECORDS + rows
     scene.close()
@@ -328,7 +328,7 @@ async def test_patience_ends_with_its_task() -> None:
     """A cancelled task leaves no work behind that could go on."""
     ended: list[bool] = []
 
-    def work() -> Steps[None]:
+    def work() -> Resumable[None]:
         try:
             while True:
                 yield

@@ -127,7 +127,7 @@ def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nob
     """No rule does; this one is made up."""
     fill(chain)
     goes, comes = NODES[0], NODES[2]
-    monkeypatch.setattr(places, "check_room", lambda view, genesis, height: registry._let_go(view, places.first_to_go(view, genesis, height, 1)[0]))
+    monkeypatch.setattr(places, "check_room", lambda ctx: registry._let_go(ctx.view, places.first_to_go(ctx, 1)[0]))
     chain.add_tx(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
     chain.add_tx(batch(goes, 1, output(goes, 1)))
     grow(chain)

@@ -96,17 +96,17 @@ def test_a_content_is_handed_on_once_however_it_is_wrapped(tmp_path: Path) -> No
     raw = batch(PEERS[1], 1)
 
     def heard(retry: object) -> Outcome:
-        return node._transaction("somebody", encode([retry, raw]))
+        return node.topics.transaction("somebody", encode([retry, raw]))
 
     assert [heard(retry) for retry in range(20)] == [Outcome.ACCEPT] + [Outcome.IGNORE] * 19
     assert heard("text") is Outcome.REJECT
-    assert node._transaction("somebody", encode([1, raw, 2])) is Outcome.REJECT
+    assert node.topics.transaction("somebody", encode([1, raw, 2])) is Outcome.REJECT
     grow(node.chain, 1)
     assert {heard(retry) for retry in range(20, 40)} == {Outcome.IGNORE}, "what a block took is no news"
     woken: list[int] = []
     node.consensus.wake = lambda: woken.append(1)  # type: ignore[method-assign]
     for nonce, times in ((3, 0), (2, 1)):  # behind a gap it makes nobody hurry
-        assert node._transaction("somebody", encode([0, batch(PEERS[1], nonce)])) is Outcome.ACCEPT
+        assert node.topics.transaction("somebody", encode([0, batch(PEERS[1], nonce)])) is Outcome.ACCEPT
         assert len(woken) == times
     node.chain.close()
 

@@ -15,7 +15,7 @@ from p2p.chain.queries import PUBLIC_OPS, Queries
 from p2p.cli import earnings
 from p2p.cli.ask import last_notice, show_notices
 from p2p.ledger.statement import open_cases, statement
-from p2p.peer.dispute_alerts import CaseLog
+from p2p.peer.dispute_alerts import DisputeAlerts
 from tests.ledger.inferences import test_appeals as appeals
 from tests.ledger.lab import STEADY, Lab, replace
 from tests.ledger.money.test_epoch_settlement import convict, put_collateral, to_end
@@ -28,7 +28,7 @@ class LabChain:
         self.lab = lab
 
     def earnings_view(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
-        return {"height": self.lab.height - 1, **statement(self.lab.view, self.lab.genesis, epoch, node, start)}
+        return {"height": self.lab.height - 1, **statement(self.lab.ctx, epoch, node, start)}
 
 
 def queries(lab: Lab, number: int) -> Queries:
@@ -85,9 +85,9 @@ def test_the_peers_log_tells_of_each_case_once() -> None:
 
     class Answering:
         def open_cases(self, node: bytes) -> list[dict[str, Any]]:
-            return open_cases(lab.view, lab.genesis, node)
+            return open_cases(lab.ctx, node)
 
-    watch = CaseLog(Answering(), lab.nodes[1])  # type: ignore[arg-type]
+    watch = DisputeAlerts(Answering(), lab.nodes[1])  # type: ignore[arg-type]
     with capture_logs() as told:
         watch.look()
         inference_id = appeals.lost(lab)

@@ -245,7 +245,7 @@ def test_the_ledger_refuses_what_is_signed_far_ahead() -> None:
         refused(lab, signed(lab, key, body, nonce=nonce), "nonce")
     assert Account().nonce_is_free(MAX_NONCE_AHEAD)
     assert not Account().nonce_is_free(MAX_NONCE_AHEAD + 1)
-    carry_out(lab.view, lab.genesis, lab.height, sign_op(key, lab.network, 1, Cap(0, 0)))
+    carry_out(lab.ctx, sign_op(key, lab.network, 1, Cap(0, 0)))
 
 
 # -- the price ---------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from p2p.base.errors import StorageError, Unavailable
 from p2p.base.keys import Key, digest
 from p2p.base.merkle import leaf_hash
 from p2p.base.outcome import Outcome
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.consensus.certificates import verify_commit
 from p2p.consensus.engine import ConsensusEngine, Fetch, no_fetch
 from p2p.consensus.guard import GuardRecord, may_sign
@@ -70,7 +70,7 @@ class App:
         del max_bytes
         return ()
 
-    def precheck(self, block: Block) -> Steps[None]:
+    def precheck(self, block: Block) -> Resumable[None]:
         yield
 
     def validate(self, block: Block) -> bool:
@@ -79,7 +79,7 @@ class App:
     def find(self, leaf: bytes) -> bytes | None:
         return None
 
-    def execute(self, block: Block, priorities: bytes) -> Steps[None]:
+    def execute(self, block: Block, priorities: bytes) -> Resumable[None]:
         yield
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:

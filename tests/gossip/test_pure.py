@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, LocalProtocolError, RemoteProtocolError
 from p2p.base.keys import Key
 from p2p.base.limits import BAN_POINTS, BAN_S, MAX_ADDRESSES_PER_PEER, MAX_KNOWN_PEERS
+from p2p.base.types import VERSION
 from p2p.gossip.book import AddressBook, Rank, bare_address, seen_addresses
 from p2p.gossip.handshake import pack_hello, pack_refusal, pack_welcome, parse_opening, parse_reply
 from p2p.gossip.score import RateLimit, Scores
@@ -113,7 +115,7 @@ def test_greeting() -> None:
     assert (other.value.code, other.value.field) == ("wrong_network", "network")
     assert parse_reply(pack_refusal(other.value)).code == "wrong_network"  # type: ignore[union-attr]
     with pytest.raises(RemoteProtocolError) as newer:
-        parse_opening(b"\x82\x02\x01", "lab")
+        parse_opening(encode([VERSION + 1, 1]), "lab")
     assert newer.value.code == "version"
 
 

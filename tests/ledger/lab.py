@@ -39,6 +39,7 @@ from p2p.base.types import (
 from p2p.ledger.apply_record import apply_record
 from p2p.ledger.end_of_block import end_of_block
 from p2p.ledger.genesis import check_conservation, first_state
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.records import Inference, Reputation
 from p2p.ledger.state.view import View
 from p2p.verification.duty import reveal_positions
@@ -97,18 +98,22 @@ class Lab:
     # -- blocks and records -----------------------------------------------------------------------------------------
 
     @property
+    def ctx(self) -> Context:
+        return Context(self.view, self.genesis, self.height)
+
+    @property
     def network(self) -> NetworkId:
         return self.genesis.network
 
     def block(self, count: int = 1) -> None:
         """End the block at self.height, `count` times."""
         for _ in range(count):
-            end_of_block(self.view, self.genesis, self.height, digest(b"beacon", self.height.to_bytes(8, "big")))
+            end_of_block(self.ctx, digest(b"beacon", self.height.to_bytes(8, "big")))
             assert check_conservation(self.view, self.accounts)
             self.height += 1
 
     def put(self, sender: bytes, kind: RecordKind, body: object) -> None:
-        apply_record(self.view, self.genesis, self.height, sender, Record(kind, encode(body)))
+        apply_record(self.ctx, sender, Record(kind, encode(body)))
 
     def inference(self, inference_id: bytes) -> Inference:
         found = self.view.inference(inference_id)

@@ -17,6 +17,7 @@ from p2p.base.keys import Domain, Key, digest
 from p2p.base.types import FinishReason, FinishRecord, RecordKind, SignedFinish, SprintCommit, SprintOpen
 from p2p.ledger.participants.sprint import Heights, Run, Sprint, drawn, heights, question, run_of, sprint_of
 from p2p.ledger.participants.validator_sets import Members, members, rotate
+from p2p.ledger.rules.context import Context
 from tests.ledger.lab import STEADY, Lab
 
 EPOCH, TOKENS = 45, 10
@@ -35,7 +36,7 @@ class RaceLab(Lab):
         for _ in range(count):
             height = self.height
             super().block()
-            rotate(self.view, self.genesis, height, [])
+            rotate(Context(self.view, self.genesis, height), [])
 
     @property
     def epoch(self) -> int:

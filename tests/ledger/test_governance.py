@@ -10,7 +10,6 @@ from p2p.base.genesis import ModelSpec
 from p2p.base.keys import Key
 from p2p.chain.views.inferences import claim
 from p2p.ledger.governance import ACCEPTED, IN_FORCE, MAX_OPEN, OPEN, REJECTED, VOID, Proposal, proposals
-from p2p.ledger.rules import parameters
 from p2p.ledger.rules.models import model_spec, spec_at
 from p2p.ledger.rules.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Unregister, Vote
 from tests.ledger.lab import Lab
@@ -72,10 +71,10 @@ def test_an_accepted_change_holds_from_the_next_epochs_first_height_and_changes_
     lab.block()
     assert (last(lab)[1].state, last(lab)[1].yes_weight, last(lab)[1].total_weight) == (ACCEPTED, 40, 80), "half is enough at 500"
     lab.block(EPOCH - lab.height)
-    assert parameters.checks(lab.view, lab.genesis) == lab.genesis.checks, "until the epoch is over"
+    assert lab.ctx.checks == lab.genesis.checks, "until the epoch is over"
     lab.block()
     assert (lab.height, last(lab)) == (EPOCH + 1, (key, replace(last(lab)[1], state=IN_FORCE)))
-    assert parameters.checks(lab.view, lab.genesis) == replace(lab.genesis.checks, reveal_window=2)
+    assert lab.ctx.checks == replace(lab.genesis.checks, reveal_window=2)
     inference_id = lab.drawn()
     for node in lab.members(inference_id):
         lab.commit(lab.verdict(inference_id, node))
@@ -113,7 +112,7 @@ def test_less_than_the_quorum_is_a_no() -> None:
     put_to_vote(lab, ChangeChecks((("reveal_window", 2),)), yes=3)
     lab.block(EPOCH + 1)
     assert last(lab)[1].state == REJECTED
-    assert parameters.checks(lab.view, lab.genesis) == lab.genesis.checks
+    assert lab.ctx.checks == lab.genesis.checks
 
 
 def test_who_may_propose_and_vote_and_how_often() -> None:
@@ -147,7 +146,7 @@ def test_two_changes_that_do_not_go_together_leave_the_second_void() -> None:
     accept(lab, ChangeEconomy((("price_low_milli", 590),)), ChangeEconomy((("price_high_milli", 500),)))
     assert [found.state for _, found in proposals(lab.view)] == [IN_FORCE, VOID]
     assert "price_low_milli" in last(lab)[1].reason
-    assert parameters.economy(lab.view, lab.genesis) == replace(ECONOMY, price_low_milli=590)
+    assert lab.ctx.economy == replace(ECONOMY, price_low_milli=590)
 
 
 def test_a_model_is_added_changed_and_retired_and_an_answer_is_judged_by_the_spec_of_its_draw() -> None:

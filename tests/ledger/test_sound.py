@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 import p2p.chain.chain
 from p2p.base.errors import ConfigError, InvalidRequest
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer
+from p2p.base.types import VERSION
 from p2p.ledger.genesis import check_genesis
 from p2p.ledger.rules import parameters
 from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence
@@ -118,7 +119,7 @@ NODE, OTHER = BASE.peers[0], BASE.peers[1]
     ({"peers": tuple(GenesisPeer(bytes([i]) * 32, bytes([i]) * 32, 1, ()) for i in range(129))}, "peers.weight"),
     ({"accounts": (GenesisAccount(NODE.owner, 2**62), GenesisAccount(OTHER.owner, 1))}, "accounts.balance_micro"),
     ({"accounts": (GenesisAccount(NODE.owner, 1),) * 2}, "accounts"),
-    ({"version": 2}, "version"),
+    ({"version": VERSION + 1}, "version"),
     ({"name": "a b"}, "name"),
     ({"time_ms": 2**63 - 1}, "time_ms"),
     ({"committee": 0}, "committee"), ({"epoch_blocks": 1}, "epoch_blocks"), ({"epoch_blocks": 2**32 - 1}, "epoch_blocks"),

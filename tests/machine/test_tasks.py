@@ -22,9 +22,11 @@ from p2p.lab.settings import load_settings
 from p2p.machine.tasks import Tasks, once, reason_of
 from p2p.peer import lending
 from p2p.peer import node as module
+from p2p.peer.announcer import Announcer
 from p2p.peer.config import DEFAULT_MODEL, load_config
-from p2p.peer.fault_injector import Planter
+from p2p.peer.fault_injector import FaultInjector
 from p2p.peer.node import Node
+from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.validator import Validator
 from testnet.generate import SHORT_SPRINT, Plan, generate
@@ -158,17 +160,17 @@ def inside(node: Node, name: str) -> tuple[Any, str]:
     return {
         "consensus": (node.consensus, "_carry_out"), "sync": (Catchup, "_visit"), "records": (node.outbox, "due"),
         "checks": (Validator, "on_height"),
-        "ml_node": (lending, "run_ml_node"), "announcement": (node, "_tell"), "control": (module, "serve_control"),
+        "ml_node": (lending, "run_ml_node"), "announcement": (Announcer, "tell"), "control": (module, "serve_control"),
         "sprint": (SprintRunner, "on_height"),
-        "planting": (Planter, "_may"),
+        "planting": (FaultInjector, "_may"),
     }[name]
 
 
 async def heights(node: Node) -> None:
     """As if a block were decided at each moment: parts that wait for one look at once."""
     while True:
-        node._new_height.set()
-        node._new_height = trio.Event()
+        node.new_height.set()
+        node.records.wakeup.set()
         await trio.sleep(0.005)
 
 
@@ -176,7 +178,7 @@ NAMES = ("consensus", "sync", "records", "checks", "ml_node", "announcement", "c
 
 
 async def test_every_part_is_in_the_table(peer: Node) -> None:
-    assert [name for name, _ in module._parts(peer, cast(Network, NoNetwork()))] == ["store", "load", *NAMES]
+    assert [name for name, _ in peer.parts(cast(Network, NoNetwork()))] == ["store", "load", *NAMES]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -198,7 +200,7 @@ async def test_a_part_that_fails_begins_anew_and_the_others_go_on(peer: Node, na
 
     monkeypatch.setattr(owner, attribute, fails)
     async with trio.open_nursery() as nursery:
-        for part, task in module._parts(peer, cast(Network, NoNetwork())):
+        for part, task in peer.parts(cast(Network, NoNetwork())):
             nursery.start_soon(peer.tasks.keep, part, task)
         nursery.start_soon(heights, peer)
         with trio.fail_after(60):
@@ -223,7 +225,7 @@ async def test_the_storages_failure_in_any_part_ends_the_peer(peer: Node, name: 
     try:
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
-                for part, task in module._parts(peer, cast(Network, NoNetwork())):
+                for part, task in peer.parts(cast(Network, NoNetwork())):
                     nursery.start_soon(peer.tasks.keep, part, task)
     except* StorageError as group:
         found += [cast(FolkmootError, error) for error in group.exceptions]
@@ -251,18 +253,17 @@ async def test_what_cannot_be_published_is_not_its_authors_failure(peer: Node) -
 
 
 async def test_without_its_node_a_peer_is_busy_and_says_so(peer: Node) -> None:
-    from p2p.peer.ml_node import ReadyEngine
-
     engine = cast(Any, object())
-    peer._is_joined = True
-    peer.ml._lend(ReadyEngine(engine, engine, frozenset({2}), "cpu-bf16"))
-    assert (peer.state, peer.executor.engine, peer.validator.engine) == ("ready", engine, engine)
-    peer.ml._lend(None)
-    assert (peer.executor.engine, peer.validator.engine) == (None, None)
-    peer._say("loading", "the ML node does not answer any more")
+    ready = ReadyEngine(engine, engine, frozenset({2}), "cpu-bf16")
+    peer.announcer.is_joined = True
+    peer.ml.lend(ready)
+    assert (peer.announcer.state, peer.executor.ready, peer.validator.ready) == ("ready", ready, ready)
+    peer.ml.lend(None)
+    assert (peer.executor.ready, peer.validator.ready) == (None, None)
+    peer.announcer.say("loading", "the ML node does not answer any more")
     assert peer.status()["state"] == "loading"
     assert "does not answer" in peer.status()["said"]
-    peer.ml._lend(ReadyEngine(engine, engine, frozenset({2}), "cpu-bf16"))
+    peer.ml.lend(ready)
     assert peer.status()["state"] == "ready"
     assert DEFAULT_MODEL in peer.status()["said"]
 

@@ -11,13 +11,14 @@ import trio.testing
 from p2p.base.codec import unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.limits import MAX_ONCE
-from p2p.base.types import AGENTS_DOING, RecordKind, SignedBusy, SignedRequest
+from p2p.base.types import AGENT_CAUSED, RecordKind, SignedBusy, SignedRequest
 from p2p.peer.admission import Once
 from p2p.peer.executor import Executor
-from p2p.peer.quotas import Bandwidth, Limit
+from p2p.peer.quotas import Limit, Quotas
 from p2p.verification.engine import Job, TokenStep
 from p2p.wire.frames import Declined, Tokens, parse_frame
 from tests.lab.attacks.engine import ToyEngine
+from tests.peer.ready import ready
 from tests.peer.scenarios.test_stop import pipe
 from tests.peer.test_executor import AGENT, CLIENT, FIRST, SECOND, THIRD, executor, forward, request, said, served, whole, word
 
@@ -36,9 +37,9 @@ class LastWaits(ToyEngine):
 
 def weightless(status: str) -> Executor:
     who = executor(engine=LastWaits())
-    who.bandwidth = Bandwidth("agent", Limit(4, 10_000, 60))
-    who.credit.status = lambda signed: status
-    who.credit.has_weight = lambda agent: False
+    who.admission.quotas = Quotas("agent", Limit(4, 10_000, 60))
+    who.admission.credit.status = lambda signed: status
+    who.admission.credit.has_weight = lambda agent: False
     return who
 
 
@@ -70,7 +71,7 @@ async def broken_off(who: Executor, signed: SignedRequest) -> tuple[int, Folkmoo
 
 
 def used(who: Executor) -> int:
-    return sum(who.bandwidth._meters[AGENT.public].used.values())
+    return sum(who.admission.quotas._meters[AGENT.public].used.values())
 
 
 @pytest.mark.parametrize("status", ["", "STARTED", "EXPIRED", "nonce"])
@@ -88,26 +89,26 @@ async def test_an_agent_that_breaks_off_has_had_it_and_is_not_served_again(statu
     frames, _ = await served(who, forward(request(2, 40)))
     assert isinstance(frames[0], Declined)
     assert "does not put on chain" in frames[0].reason
-    assert who.credit.problem(AGENT.public, CLIENT.public, 640), "for as long as debts are remembered"
+    assert who.admission.credit.problem(AGENT.public, CLIENT.public, 640), "for as long as debts are remembered"
 
 
 async def test_where_another_executor_finishes_it_nothing_is_held_against_the_agent() -> None:
     """It went on because this one was slow: that is what it is for."""
     who = weightless("STARTED")
     await broken_off(who, request(1, 40))
-    assert who.credit.problem(AGENT.public, CLIENT.public, 6)
-    who.credit.status = lambda signed: "FINISHED"
-    assert not who.credit.problem(AGENT.public, CLIENT.public, 6)
+    assert who.admission.credit.problem(AGENT.public, CLIENT.public, 6)
+    who.admission.credit.status = lambda signed: "FINISHED"
+    assert not who.admission.credit.problem(AGENT.public, CLIENT.public, 6)
 
 
 async def test_an_engine_that_dies_is_not_the_agents_doing() -> None:
     from tests.peer.test_executor import Dies
 
     who = weightless("EXPIRED")
-    who.engine = Dies(5)
+    who.ready = ready(Dies(5))
     _, error = await served(who, forward(request(1, 40)))
     assert error is not None
-    assert not who.credit.problem(AGENT.public, CLIENT.public, 600)
+    assert not who.admission.credit.problem(AGENT.public, CLIENT.public, 600)
     _, refusal = await served(who, forward(request(1, 40)))
     assert isinstance(refusal, RemoteProtocolError), "yet one request is one try"
     assert said(who) == []
@@ -124,7 +125,7 @@ async def test_a_beginning_that_is_not_this_models_costs_one_prefill_and_is_mete
             scored.append(1)
             return await super().score(*args, **rest)  # type: ignore[arg-type]
 
-    who.engine = Counts()
+    who.ready = ready(Counts())
     prefix = [*true[:4], far]
     for _ in range(20):
         await served(who, forward(signed, prefix, word(signed, prefix)))
@@ -144,18 +145,18 @@ async def test_an_executor_says_busy_on_chain_once_for_a_request_however_often_i
             words.append(frames[0].busy.record.reason)
         assert said(who) == [RecordKind.BUSY]
         words.append(unpack(SignedBusy, who.outbox._waiting[0].body).record.reason)
-        assert all(reason.startswith(AGENTS_DOING) for reason in words)
+        assert all(reason.startswith(AGENT_CAUSED) for reason in words)
 
 
 async def test_a_full_quota_is_the_agents_doing_and_full_places_are_not() -> None:
     who = executor()
-    who.bandwidth = Bandwidth("agent", Limit(0, 10_000, 60))
+    who.admission.quotas = Quotas("agent", Limit(0, 10_000, 60))
     frames, _ = await served(who, forward(request(1)))
-    assert frames[0].busy.record.reason.startswith(AGENTS_DOING)
+    assert frames[0].busy.record.reason.startswith(AGENT_CAUSED)
     who = executor()
-    who.places.most = 0
+    who.admission.places.most = 0
     frames, _ = await served(who, forward(request(1)))
-    assert not frames[0].busy.record.reason.startswith(AGENTS_DOING)
+    assert not frames[0].busy.record.reason.startswith(AGENT_CAUSED)
 
 
 def test_what_was_said_is_remembered_within_bounds() -> None:

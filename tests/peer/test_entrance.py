@@ -14,7 +14,7 @@ from p2p.base.errors import Overloaded
 from p2p.base.limits import ENTRANCE_LEAST, ENTRANCE_LOOK_S
 from p2p.machine.load import Load
 from p2p.peer.entrance import Entrance
-from p2p.peer.quotas import UNLIMITED, Bandwidth
+from p2p.peer.quotas import UNLIMITED, Quotas
 
 
 async def test_while_late_places_fall_by_halves_and_modest_ones_come_in(autojump_clock: MockClock) -> None:
@@ -49,7 +49,7 @@ async def test_a_place_is_free_again_whatever_ends_the_request(autojump_clock: M
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 1000)), max_size=30))
 def test_somebody_is_always_modest_and_a_newcomer_too(taken: list[tuple[int, int]]) -> None:
-    bandwidth = Bandwidth("account", UNLIMITED)
+    bandwidth = Quotas("account", UNLIMITED)
     for key, tokens in taken:
         bandwidth.take(bytes([key]), tokens, 1)
     assert bandwidth.is_modest(b"new")

@@ -1,5 +1,6 @@
-"""The executor against agents and ML nodes that are not honest: no more places than there are, nothing signed that could be held against it, and
-an answer that goes on where another executor died, on streams in memory with the toy model."""
+"""The executor against agents and ML nodes that are not honest: no more places than there are, nothing signed that
+could be held against it, and an answer that goes on where another executor died, on streams in memory with the toy
+model."""
 
 from __future__ import annotations
 
@@ -20,11 +21,12 @@ from p2p.base.types import VERSION, FinishReason, Params, RecordKind, Request, S
 from p2p.chain.views.inferences import Draw
 from p2p.lab.attacks import get
 from p2p.machine.load import Load
+from p2p.peer.admission import Admission
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox, Room
-from p2p.peer.quotas import Taken
+from p2p.peer.quotas import Usage
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import Engine, Job, TokenStep
@@ -33,6 +35,7 @@ from p2p.verification.text import TextStream, Vocabulary, text_hash
 from p2p.wire.frames import Accepted, Ask, Declined, Done, Forward, Payload, Tokens, parse_frame
 from tests.fake_vllm import EOS, VOCAB
 from tests.lab.attacks.engine import ToyEngine
+from tests.peer.ready import ready
 from tests.peer.scenarios.test_stop import pipe
 from tests.verification.toy import SPEC, WORDS
 
@@ -85,7 +88,9 @@ class FakeChain:
 
 def executor(key: Key = SECOND, engine: Engine | None = None, vocabulary: Vocabulary = WORDS, make: type[Executor] = Executor) -> Executor:
     chain: Any = FakeChain()
-    return make(key, chain, Outbox(key, "n"), chain, frozenset({EOS}), engine or ToyEngine(), vocabulary)
+    outbox = Outbox(key, "n")
+    admission = Admission(key.public, chain, outbox)
+    return make(key, chain, outbox, chain, admission, ready(engine or ToyEngine(), vocabulary))
 
 
 def forward(signed: SignedRequest, prefix: Sequence[int] = (), taken: tuple[SignedStreamed, ...] = ()) -> Forward:
@@ -203,6 +208,34 @@ async def test_one_request_has_one_answer_however_often_it_is_handed_over() -> N
     assert artifacts.parse(kept.artifact).root() == done[0].finish.record.artifact_root
 
 
+async def test_checks_are_metered_and_only_the_answer_is_not() -> None:
+    """Whoever sends Forwards that are refused paid nothing for their signatures: the network was told before that they
+    are paid for."""
+    who, paid = executor(), list[bool]()
+
+    async def one(signed: SignedRequest) -> FolkmootError | None:
+        mine, _ = pipe()
+        mine.peer, mine.paid = AGENT.peer_id, lambda: paid.append(bool(who.jobs))
+        try:
+            await who.serve(mine, forward(signed))
+        except FolkmootError as error:
+            return error
+        return None
+
+    def refuse(signed: SignedRequest, *, started_ok: bool = False) -> None:
+        raise RemoteProtocolError("not signed", field="signature")
+
+    who.chain.check_request, good = refuse, who.chain.check_request  # type: ignore[method-assign]
+    assert await one(request(1)) is not None
+    who.chain.check_request = good  # type: ignore[method-assign]
+    who.admission.places.most = 0
+    assert await one(request(2)) is None
+    assert paid == [], "neither refused nor declined ones"
+    who.admission.places.most = 1
+    assert await one(request(3)) is None
+    assert paid == [True]
+
+
 # -- what is taken over ------------------------------------------------------------------------------------------------
 
 
@@ -211,7 +244,8 @@ async def test_one_request_has_one_answer_however_often_it_is_handed_over() -> N
     "by a stranger", "more than was signed", "signed tokens are others", "words but no tokens",
 ])
 async def test_an_agent_puts_no_words_into_an_answer(lie: str) -> None:
-    """The executor signed on and stage 0 refuted it: whoever framed it had only to be its agent. Now it refuses, and no miss is counted."""
+    """The executor signed on and stage 0 refuted it: whoever framed it had only to be its agent. Now it refuses, and no
+    miss is counted."""
     signed = request()
     true = await whole(signed)
     prefix: list[int] = {
@@ -288,7 +322,7 @@ async def through_agent(signed: SignedRequest, executors: dict[str, Executor], m
             return mine
 
         agent = make(AGENT, chain, Outbox(AGENT, "n"), open_stream, 30.0, 30.0)
-        session = _Session(Ask(VERSION, signed, PROMPT), Reader(client), Taken(b"", 5, 1000), Room(agent.outbox, 0))
+        session = _Session(Ask(VERSION, signed, PROMPT), Reader(client), Usage(b"", 5, 1000), Room(agent.outbox, 0))
         failed: FolkmootError | None = None
         with trio.fail_after(60):
             try:

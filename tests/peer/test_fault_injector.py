@@ -14,7 +14,7 @@ from p2p.base.types import VERSION, Params, PlantCommit, PlantReveal, RecordKind
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
 from p2p.peer import fault_injector as planting
-from p2p.peer.fault_injector import DECIDED, FAULTS, Plant, Planter
+from p2p.peer.fault_injector import DECIDED, FAULTS, FaultInjector, Plant
 
 NODE, OWNER = Key(b"\x01" * 32), Key(b"\x02" * 32)
 REQUEST = Request(VERSION, "n", OWNER.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, OWNER.public, 1)
@@ -54,7 +54,7 @@ class FakeEngine:
 class Lab:
     def __init__(self) -> None:
         self.chain, self.outbox = FakeChain(), FakeOutbox()
-        self.planter = Planter(NODE, OWNER, self.chain, self.outbox, "toy", lambda: None, 1.0, roles_of(LabSettings()).faults)  # type: ignore[arg-type]
+        self.injector = FaultInjector(NODE, OWNER, self.chain, self.outbox, "toy", lambda: None, 1.0, roles_of(LabSettings()).faults)  # type: ignore[arg-type]
         self.engine: Any = FakeEngine()
 
     def open(self) -> list[Plant]:
@@ -70,22 +70,22 @@ def signed(nonce: int, **change: object) -> SignedRequest:
 def test_a_question_of_the_same_owner_is_answered_honestly_while_a_plant_waits() -> None:
     lab = Lab()
     planted = signed(5)
-    lab.planter.mark(planted)
+    lab.injector.mark(planted)
     for real in (signed(4), signed(6), signed(5, max_tokens=49)):
-        assert lab.planter.engine_for(real, lab.engine) is lab.engine
+        assert lab.injector.engine_for(real, lab.engine) is lab.engine
     assert not lab.outbox.records
-    assert lab.planter.engine_for(planted, lab.engine) is not lab.engine
+    assert lab.injector.engine_for(planted, lab.engine) is not lab.engine
     ((inference_id, fault, salt, height),) = lab.open()
     assert (inference_id, height) == (planted.inference_id, 7)
     assert fault in FAULTS
     ((kind, commit),) = lab.outbox.records
     assert (kind, commit) == (RecordKind.PLANT_COMMIT, PlantCommit(NODE.public, plant_commitment(inference_id, fault, salt)))
-    assert lab.planter.engine_for(planted, lab.engine) is lab.engine, "once"
+    assert lab.injector.engine_for(planted, lab.engine) is lab.engine, "once"
 
 
 def test_without_a_mark_everything_is_honest() -> None:
     lab = Lab()
-    assert lab.planter.engine_for(signed(1), lab.engine) is lab.engine
+    assert lab.injector.engine_for(signed(1), lab.engine) is lab.engine
     assert not lab.outbox.records
 
 
@@ -98,17 +98,17 @@ async def test_what_was_decided_is_revealed_and_what_never_will_be_is_let_go(
 ) -> None:
     lab = Lab()
     planted = signed(5)
-    lab.planter.mark(planted)
-    lab.planter.engine_for(planted, lab.engine)
+    lab.injector.mark(planted)
+    lab.injector.engine_for(planted, lab.engine)
     if status:
         lab.chain.found[planted.inference_id] = {"status": status, "fault": ""}
     lab.outbox.records.clear()
     with trio.move_on_after(3 * planting.REVEAL_EVERY_S):
-        await lab.planter._reveal_all()
+        await lab.injector._reveal_all()
     assert [type(body) for _, body in lab.outbox.records] == ([PlantReveal] if reveals else [])
     assert (len(lab.open()) == 1) is stays
     if not status:
         lab.chain.top += planting.LIFETIME + 1
         with trio.move_on_after(2 * planting.REVEAL_EVERY_S):
-            await lab.planter._reveal_all()
+            await lab.injector._reveal_all()
         assert not lab.open(), "the chain never had it, and has forgotten the commitment"

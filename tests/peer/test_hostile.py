@@ -12,9 +12,10 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Key
 from p2p.base.limits import MAX_FRAME
+from p2p.base.types import VERSION
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.control import call
-from p2p.peer.node import TOPICS
+from p2p.peer.topic_handlers import TOPICS
 from p2p.wire.frames import Failure, parse_frame
 from tests.net_lab import Net, until
 
@@ -26,9 +27,9 @@ CASES: dict[str, bytes] = {
     "unknown version": encode(["payload_wanted", 9, bytes(32)]), "too few fields": encode(["query"]),
     "not canonical": b"\x83\x6epayload_wanted\x18\x01\x58\x20" + bytes(32), "deep": b"\x81" * 500 + b"\x80",
     "huge array head": b"\x9b" + b"\xff" * 8, "indefinite": b"\x9f\xff", "wrong side": encode(["done", [], b""]),
-    "float": b"\xfb" + bytes(8), "tag": b"\xc1\x00", "query not a map": encode(["query", 1, encode([1, 2])]),
-    "query unknown op": encode(["query", 1, encode({"op": "reset"})]), "private op": encode(["query", 1, encode({"op": "peers"})]),
-    "sync far": encode(["sync_wanted", 1, 2**62]),
+    "float": b"\xfb" + bytes(8), "tag": b"\xc1\x00", "query not a map": encode(["query", VERSION, encode([1, 2])]),
+    "query unknown op": encode(["query", VERSION, encode({"op": "reset"})]), "private op": encode(["query", VERSION, encode({"op": "peers"})]),
+    "sync far": encode(["sync_wanted", VERSION, 2**62]),
 }
 
 

@@ -10,7 +10,7 @@ import trio
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.keys import Key
 from p2p.chain.views.inferences import Claim, Duty
-from p2p.peer.payload_sources import HEDGE_S, Search, opened
+from p2p.peer.payload_sources import HEDGE_S, PayloadSearch, open_payload
 from p2p.wire.frames import Payload, failure, pack_frame
 from tests.peer.test_validator import IID, PROMPT, FakeStream, answer
 
@@ -55,7 +55,7 @@ class Lab:
                 raise Unavailable("gone", field="peer")
             return streams[by_peer[peer]]
 
-        self.search = Search(ME, Duty(IID, 7, b"\x0b" * 32, None, closes=67), CLAIM, open_stream, lambda: self.top)
+        self.search = PayloadSearch(ME, Duty(IID, 7, b"\x0b" * 32, None, closes=67), CLAIM, open_stream, lambda: self.top)
 
 
 async def test_the_executor_is_asked_first_and_alone_where_it_answers(autojump_clock: Any) -> None:
@@ -79,12 +79,12 @@ async def test_who_the_executor_leaves_out_has_it_from_another(who: bytes, execu
 
 async def test_it_ends_when_it_must_speak_and_says_why(autojump_clock: Any) -> None:
     lab = Lab({EXECUTOR: Refusing(PAYLOAD)})
-    assert lab.search.give_up_at() == 67 - 15
+    assert lab.search.give_up_height() == 67 - 15
 
     async def later() -> None:
         await trio.sleep(20 * HEDGE_S)
         assert set(lab.asked) == {EXECUTOR, AGENT, *FELLOWS}
-        lab.top = lab.search.give_up_at()
+        lab.top = lab.search.give_up_height()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(later)
@@ -95,8 +95,8 @@ async def test_it_ends_when_it_must_speak_and_says_why(autojump_clock: Any) -> N
 def test_the_order_is_drawn_for_each_validator_and_begins_with_the_executor() -> None:
     orders = set()
     for at in range(64):
-        search = Search(bytes([at]) * 32, Duty(IID, 7, b"\x0b" * 32, None, closes=67), CLAIM, lambda *_: None, lambda: 8)  # type: ignore[arg-type, return-value]
-        first, *rest = search.order()
+        search = PayloadSearch(bytes([at]) * 32, Duty(IID, 7, b"\x0b" * 32, None, closes=67), CLAIM, lambda *_: None, lambda: 8)  # type: ignore[arg-type, return-value]
+        first, *rest = search.sources_in_turn()
         assert first == EXECUTOR
         assert sorted(rest) == sorted((AGENT, *FELLOWS, ME))
         orders.add(tuple(rest))
@@ -104,7 +104,7 @@ def test_the_order_is_drawn_for_each_validator_and_begins_with_the_executor() ->
 
 
 def test_only_what_was_signed_for_is_taken() -> None:
-    assert opened(PAYLOAD, CLAIM) is not None
-    assert opened(Payload("another prompt", PAYLOAD.artifact), CLAIM) is None
-    assert opened(Payload(PROMPT, b"\x80"), CLAIM) is None
-    assert opened(Payload(PROMPT, answer(41)[1].artifact), CLAIM) is None
+    assert open_payload(PAYLOAD, CLAIM) is not None
+    assert open_payload(Payload("another prompt", PAYLOAD.artifact), CLAIM) is None
+    assert open_payload(Payload(PROMPT, b"\x80"), CLAIM) is None
+    assert open_payload(Payload(PROMPT, answer(41)[1].artifact), CLAIM) is None

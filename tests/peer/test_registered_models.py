@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from p2p.base.errors import Unavailable
+from p2p.base.types import StackClass
 from p2p.verification import artifact as artifacts
 from p2p.verification.check import check_exact
 from p2p.verification.tape import tape_seed
@@ -31,7 +32,7 @@ async def test_a_validator_with_another_profile_does_not_judge() -> None:
     assert chain.found is not None
     artifact = artifacts.parse(answer()[1].artifact)
     with pytest.raises(Unavailable, match="validators of the model judge by abcdef"):
-        lab.validator.weigh(artifact, (), "abcdef")
+        lab.validator.weigh(artifact, (), StackClass.CPU_BF16, "abcdef")
     chain.found = replace_spec(chain.found, "0" * 64)
     chain.duties = [duty()]
     await lab.height()

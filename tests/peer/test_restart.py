@@ -50,9 +50,9 @@ class Net:
             assert raw in dict(node.chain.store.scan("meta")).values(), "on disk before it leaves"
             heard.append(raw)
 
-        node._publish = publish  # type: ignore[method-assign]
+        node.records.publish = publish
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(node._send_records)
+            nursery.start_soon(node.records.run)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         node.chain.close()
@@ -120,7 +120,7 @@ async def test_only_what_may_still_be_on_its_way_is_kept(net: Net) -> None:
         await net.live(word)
         net.decide()
     node = Node(load_config(net.folders[0]), net.genesis, lambda state, text: None)
-    assert list(node.sent.load(node.key.public)) == [4]
+    assert list(node.records.sent.load(node.key.public)) == [4]
     node.chain.close()
 
 

@@ -1,4 +1,4 @@
-"""This peer's part of the sprint: real racers, executors, validators and outboxes over a real ledger; the model is the toy. A network of
+"""This peer's part of the sprint: real runners, executors, validators and outboxes over a real ledger; the model is the toy. A network of
 processes: test_sprint_net.py."""
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from p2p.chain.views.sprint import Race, sprint_view
 from p2p.lab import attacks
 from p2p.lab.attacks.reckless import Reckless
 from p2p.ledger.rules.parameters import checks
+from p2p.peer.admission import Admission
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox
 from p2p.peer.sprint_runner import SprintRunner
@@ -27,9 +28,9 @@ from p2p.peer.validator import Validator, stored_payload
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.profile import Profile
 from p2p.wire.frames import PayloadWanted, failure, pack_frame, parse_frame
-from tests.fake_vllm import EOS
 from tests.lab.attacks.engine import ToyEngine
 from tests.ledger.race import RULES, RaceLab
+from tests.peer.ready import ready
 from tests.verification import toy
 
 PROFILE = Profile("toy", "00", {}, 500, {"vllm-cpu-bf16>vllm-cpu-bf16": toy.calibrated()})
@@ -107,20 +108,22 @@ class Peer:
         """The process begins: only the store is as it was."""
         chain: Any = self.chain
         self.outbox = Outbox(self.key, self.net.lab.network)
-        self.executor = self.make(self.key, chain, self.outbox, chain, frozenset({EOS}), self.engine if self.rate else None, toy.WORDS)
-        self.racer = SprintRunner(self.key, chain, self.outbox, self.executor, "toy", 4)
+        admission = Admission(self.key.public, chain, self.outbox)
+        mine = ready(self.engine) if self.rate else None
+        self.executor = self.make(self.key, chain, self.outbox, chain, admission, mine)
+        self.runner = SprintRunner(self.key, chain, self.outbox, self.executor, "toy", 4)
         self.validator = Validator(
-            self.key, self.net.lab.network, chain, self.outbox, self.net.open_stream, frozenset({EOS}), ToyEngine(), profile=PROFILE,  # type: ignore[arg-type]
+            self.key, self.net.lab.network, chain, self.outbox, self.net.open_stream, ready(ToyEngine(), None), profile=PROFILE,  # type: ignore[arg-type]
         )
 
     async def height(self, nursery: trio.Nursery) -> None:
-        await self.racer.on_height(nursery)
-        heat = self.racer._heat
-        if heat is not None and self.rate:
-            made = len(heat.made)
+        await self.runner.on_height(nursery)
+        attempt = self.runner._attempt
+        if attempt is not None and self.rate:
+            made = len(attempt.made)
             for _ in range(self.rate):
                 self.gate.allowed.release()
-            while len(heat.made) < made + self.rate:
+            while len(attempt.made) < made + self.rate:
                 await trio.sleep(0)
         async with trio.open_nursery() as duties:
             await self.validator.on_height(duties)
@@ -231,7 +234,7 @@ async def test_a_restart_before_the_commitment_left_says_the_same() -> None:
 
     async def act(nursery: trio.Nursery) -> None:
         await net.to(nursery, lab.times.first + MAKING)
-        await peer.racer.on_height(nursery)  # it binds itself and puts the record; then it dies
+        await peer.runner.on_height(nursery)  # it binds itself and puts the record; then it dies
         (kind, body), = peer.records()
         assert kind is RecordKind.SPRINT_COMMIT
         peer.start()
@@ -264,7 +267,7 @@ async def test_a_restart_after_the_draw_opens_what_is_left() -> None:
     async def act(nursery: trio.Nursery) -> None:
         await net.to(nursery, lab.times.draw)
         first, *_ = lab.drawn_of(peer.key.public)
-        await peer.racer.on_height(nursery)
+        await peer.runner.on_height(nursery)
         kind, body = peer.records()[0]
         lab.put(peer.key.public, kind, unpack_any(kind, body))
         assert [one.index for one in lab.run(peer.key.public).opened] == [first]
@@ -283,20 +286,20 @@ async def test_clients_requests_go_first() -> None:
         await net.to(nursery, lab.times.first)
         clients = ExitStack()
         for _ in range(4):
-            clients.enter_context(peer.executor.places.hold())
+            clients.enter_context(peer.executor.admission.places.hold())
         peer.rate = 0
         await peer.height(nursery)
-        heat = peer.racer._heat
-        assert heat is not None
+        attempt = peer.runner._attempt
+        assert attempt is not None
         for _ in range(10):
             peer.gate.allowed.release()
         await trio.sleep(0.2)  # nothing to await: the point is that nothing begins
-        assert (heat.begun, heat.running) == (0, 0)
+        assert (attempt.begun, attempt.running) == (0, 0)
         clients.close()
         for _ in range(2):
-            clients.enter_context(peer.executor.places.hold())
-        while len(heat.made) < 10:
-            assert heat.running <= 2
+            clients.enter_context(peer.executor.admission.places.hold())
+        while len(attempt.made) < 10:
+            assert attempt.running <= 2
             await trio.sleep(0)
 
     await net.run(act)
@@ -308,15 +311,15 @@ async def test_what_cannot_be_said_in_time_is_dropped_and_a_full_outbox_only_wai
     room = peer.outbox
 
     async def act(nursery: trio.Nursery) -> None:
-        peer.racer.outbox = FullOutbox(peer.key, peer.chain.genesis.network)
+        peer.runner.outbox = FullOutbox(peer.key, peer.chain.genesis.network)
         await net.to(nursery, lab.times.close - 1)
         assert peer.chain.answers()
         assert net.commits(peer) == []
-        peer.racer.outbox = room
+        peer.runner.outbox = room
         await net.to(nursery, lab.times.close)
         assert len(net.commits(peer)) == 1, "the last block that takes it"
         await net.to(nursery, lab.times.first + lab.genesis.epoch_blocks - 1)
-        peer.racer.outbox = FullOutbox(peer.key, peer.chain.genesis.network)
+        peer.runner.outbox = FullOutbox(peer.key, peer.chain.genesis.network)
         await net.to(nursery, lab.times.draw)
         assert len(net.commits(peer)) == 1
         assert {chain_view.claim(lab.view, one) is None for one in peer.chain.answers()} == {False}, "only the last race's drawn ones"

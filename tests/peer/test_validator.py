@@ -22,6 +22,7 @@ from p2p.base.types import (
     RecordKind,
     Request,
     SignedBatch,
+    StackClass,
     Verdict,
     VerdictCommit,
     VerdictKind,
@@ -30,6 +31,7 @@ from p2p.base.types import (
 from p2p.chain.views.inferences import Claim, Duty
 from p2p.peer import validator
 from p2p.peer.outbox import Outbox
+from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.validator import Validator, next_ranks
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
@@ -38,6 +40,7 @@ from p2p.verification.profile import Profile
 from p2p.verification.text import text_hash
 from p2p.wire.frames import Payload, PayloadWanted, pack_frame, parse_frame
 from tests.fake_vllm import Toy
+from tests.peer.ready import ready
 from tests.verification import toy
 from tests.verification.toy import generate, rows
 
@@ -119,9 +122,12 @@ class Lab:
         async def open_stream(peer: str, protocol: str) -> Any:
             return FakeStream(payload)
 
-        self.validator = Validator(KEY, "n", chain, self.outbox, open_stream, frozenset({2}), engine or FakeEngine())  # type: ignore[arg-type]
+        self.validator = Validator(KEY, "n", chain, self.outbox, open_stream, self.ready(engine))  # type: ignore[arg-type]
         self.validator.profile = PROFILE
         self.taken = 0  # nonce up to which the chain has this peer's batches
+
+    def ready(self, engine: Any = None, **more: Any) -> ReadyEngine:
+        return ready(engine or FakeEngine(), None, frozenset({2}), **more)
 
     async def height(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -169,7 +175,7 @@ async def test_after_a_restart_it_says_the_same() -> None:
     second = await committed(again)
     assert first == second
     third = Lab(chain, engine=FakeEngine(fail=True))
-    third.validator.engine = None
+    third.validator.ready = None
     chain.duties = [duty(first.commitment)]
     await third.height()
     assert [kind for kind, _ in third.sent()] == [RecordKind.VERDICT]
@@ -208,7 +214,7 @@ async def test_another_model_is_invalid() -> None:
 @pytest.mark.parametrize(("vocabulary", "good"), [(None, True), (toy.WORDS, False)])
 async def test_a_text_that_is_not_the_tokens_is_invalid_for_who_can_read_them(vocabulary: Any, good: bool) -> None:
     lab = Lab(FakeChain())
-    lab.validator.vocabulary = vocabulary
+    lab.validator.ready = ready(FakeEngine(), vocabulary, frozenset({2}))
     assert lab.chain.found is not None
     for text, right in (("something else", good), (toy.WORDS.text(artifacts.parse(answer()[1].artifact).tokens), True)):
         finish = structs.replace(lab.chain.found.finish, text_hash=text_hash(text))
@@ -313,7 +319,7 @@ async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_a
     await lab.height()
     assert lab.sent() == []
     assert not chain.kept
-    lab.validator.engine = FakeEngine()  # type: ignore[assignment]
+    lab.validator.ready = lab.ready()
 
     def full(kind: RecordKind, body: object) -> None:
         raise Overloaded("full", field="records")
@@ -328,11 +334,10 @@ async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_a
 async def test_a_stack_nobody_calibrated_is_the_executors_fault_and_an_own_one_is_not() -> None:
     lab = Lab(FakeChain())
     artifact = artifacts.parse(answer()[1].artifact)
-    lab.validator.stack = "my-own-stack"
     with pytest.raises(Unavailable, match="no calibration"):
-        lab.validator.weigh(artifact, ())
+        lab.validator.weigh(artifact, (), "my-own-stack")
     lab.validator.profile = replace(PROFILE, pairs={"other>vllm-cpu-bf16": toy.calibrated()})
-    report = lab.validator.weigh(artifact, ())
+    report = lab.validator.weigh(artifact, (), "my-own-stack")
     assert not report.valid
     assert report.tokens == 0
 
@@ -366,6 +371,6 @@ def test_the_rate_of_false_alarms_is_the_rule_in_force() -> None:
     limits = []
     for ppm in (10_000, 100):
         lab.chain.rules = CheckRules(false_alarm_ppm=ppm)
-        reason = lab.validator.weigh(artifact, toy.rows(toy.Toy(1), artifact.tokens)).reason
+        reason = lab.validator.weigh(artifact, toy.rows(toy.Toy(1), artifact.tokens), StackClass.CPU_BF16).reason
         limits.append(float(reason.partition("(limit ")[2].partition(")")[0]))
     assert limits[0] < limits[1]

@@ -12,7 +12,7 @@ import pytest
 
 from p2p.base.errors import StorageError
 from p2p.base.outcome import Outcome
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.chain.chain import Chain
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import SignedProposal
@@ -63,7 +63,7 @@ def test_a_date_at_the_border_splits_nobody_for_good(monkeypatch: pytest.MonkeyP
     assert all(isinstance(one, Report) for one in found), found
     right = ProposalCheck.look_at
 
-    def old_rule(check: ProposalCheck, machine: Machine, signed: SignedProposal, at_ms: int) -> Steps[Judged]:
+    def old_rule(check: ProposalCheck, machine: Machine, signed: SignedProposal, at_ms: int) -> Resumable[Judged]:
         judged = yield from right(check, machine, signed, at_ms)
         return Judged(signed, judged.valid and judged.timely)
 

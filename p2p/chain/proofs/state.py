@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from p2p.base import merkle
 from p2p.base.codec import Message, decode, unpack
-from p2p.base.errors import InvalidRequest, RemoteProtocolError
+from p2p.base.errors import InvalidRequest, RemoteProtocolError, unsupported_version
 from p2p.base.keys import NetworkId
 from p2p.base.limits import MAX_FRAME
 from p2p.base.types import U32, U64, VERSION, Bytes32, Short
@@ -76,7 +76,7 @@ def parse_state_proof(data: bytes) -> StateProof:
     """Any bytes to a proof that is not checked yet. Raises RemoteProtocolError naming the field."""
     plain = decode(data, limit=MAX_FRAME)
     if isinstance(plain, list) and plain and plain[0] != VERSION:
-        raise RemoteProtocolError(f"proof version {plain[0]!r} is not known here", field="version", code="version")
+        raise RemoteProtocolError(unsupported_version("proof", plain[0], VERSION), field="version", code="version")
     return unpack(StateProof, data, limit=MAX_FRAME)
 
 

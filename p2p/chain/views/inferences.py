@@ -18,6 +18,7 @@ from p2p.ledger.money.notices import notices
 from p2p.ledger.money.outcomes import disagree
 from p2p.ledger.money.price import price_of, utilisation_milli
 from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.rules.models import models, spec_at
 from p2p.ledger.state.committee import Panel
@@ -154,14 +155,14 @@ def notices_view(view: View, account: bytes, since: int) -> list[dict[str, Any]]
     ]
 
 
-def prices_view(view: View, genesis: Genesis) -> list[dict[str, Any]]:
+def prices_view(ctx: Context) -> list[dict[str, Any]]:
     """What a token of each model in use costs in the next block, and how much of the capacity the last window used (-1: there is none)."""
     found = []
-    for spec in models(view):
+    for spec in models(ctx.view):
         if spec.retired:
             continue
-        used = utilisation_milli(view, genesis, spec)
-        found.append({"model": spec.model, "price_micro": price_of(view, spec), "utilisation_milli": -1 if used is None else used})
+        used = utilisation_milli(ctx, spec)
+        found.append({"model": spec.model, "price_micro": price_of(ctx.view, spec), "utilisation_milli": -1 if used is None else used})
     return found
 
 

@@ -11,6 +11,7 @@ from p2p.base.genesis import Genesis, ModelSpec
 from p2p.base.types import Status
 from p2p.ledger.participants.sprint import Heights, Run, Sprint, check_racer, drawn, heights, run_of, runs, samples, sprint_of
 from p2p.ledger.participants.weights import next_weights
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.rules.models import spec_at
 from p2p.ledger.state.view import View
@@ -39,7 +40,7 @@ def race(view: View, genesis: Genesis, height: int, node: bytes, model: str) -> 
     if spec is None:
         return None
     try:
-        check_racer(view, genesis, node, model)
+        check_racer(Context(view, genesis, height + 1), node, model)
         may = True
     except InvalidRequest:
         may = False
@@ -57,7 +58,7 @@ def sprint_view(view: View, genesis: Genesis, height: int) -> dict[str, Any]:
     phase = "waiting" if not running else next(
         (name for name, last in (("race", times.close), ("draw", times.draw), ("open", times.end)) if height < last), "checks"
     )
-    weights = dict(next_weights(view, genesis)) if running else {}
+    weights = dict(next_weights(Context(view, genesis, height + 1))) if running else {}
     return {
         "height": height, "epoch": epoch, "phase": phase, "first": times.first, "close": times.close, "draw": times.draw, "end": times.end,
         "runs": [_run_view(view, genesis, run, over=height >= times.end) for run in runs(view)] if running else [],

@@ -27,10 +27,11 @@ class Colluding(Validator):
         from p2p.base.errors import Unavailable
         from p2p.verification.statistics import ROW_TOP
 
-        if self.engine is None:
+        if self.ready is None:
             raise Unavailable("the ML node is not ready", field="ml_node")
         found = await self._payload(duty, claim)
-        return await self.engine.score(await self.engine.tokenize_chat(found.payload.prompt), found.artifact.tokens, ROW_TOP)
+        engine = self.ready.checks
+        return await engine.score(await engine.tokenize_chat(found.payload.prompt), found.artifact.tokens, ROW_TOP)
 
 
 ATTACK = Attack(

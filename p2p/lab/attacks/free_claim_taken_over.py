@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from msgspec import structs
 
@@ -13,6 +12,8 @@ from p2p.base.types import SignedFinish, SignedRequest, SignedStreamed
 from p2p.lab.attacks.base import EXACT, Attack
 from p2p.lab.attacks.launder import laundered
 from p2p.lab.attacks.reckless import Reckless
+from p2p.peer.job import Assignment
+from p2p.peer.ready_engine import ReadyEngine
 from p2p.verification.engine import Job, TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 
@@ -26,13 +27,14 @@ def invented(key: Key, drawn: Sequence[bytes], signed: SignedRequest, tokens: Se
 
 class ClaimsTakenOver(Reckless):
     async def _claim(
-        self, signed: SignedRequest, prompt: str, spec: Any, job: Job, steps: list[TokenStep], *, stopped: bool = False,
-        taken: tuple[SignedStreamed, ...] = (), drawn: Sequence[bytes] = (), plant: bool = False,
+        self, assignment: Assignment, ready: ReadyEngine, job: Job, steps: list[TokenStep], *, stopped: bool = False,
+        plant: bool = False,
     ) -> tuple[SignedFinish, bytes]:
         before = tuple(step.token for step in steps[:-1])
-        if before and not taken:
-            taken, job = invented(self.key, drawn, signed, before), replace(job, prefix=before)
-        return await super()._claim(signed, prompt, spec, job, steps, stopped=stopped, taken=taken, drawn=drawn, plant=plant)
+        if before and not assignment.taken:
+            taken = invented(self.key, assignment.drawn, assignment.signed, before)
+            assignment, job = replace(assignment, taken=taken), replace(job, prefix=before)
+        return await super()._claim(assignment, ready, job, steps, stopped=stopped, plant=plant)
 
 
 _LAUNDERED = laundered(Attack("int4", "Serves int4 weights.", EXACT, weights="int4"))

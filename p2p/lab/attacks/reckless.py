@@ -1,15 +1,14 @@
 """An executor that signs whatever its engine gives. Law: every engine cheat needs it, for an honest one signs nothing that stage 0 refutes."""
 
-from collections.abc import Sequence
-
-from p2p.base.genesis import ModelSpec
-from p2p.base.types import FinishRecord, SignedRequest
+from p2p.base.types import FinishRecord
 from p2p.peer.executor import Executor
+from p2p.peer.job import Assignment
+from p2p.peer.ready_engine import ReadyEngine
 from p2p.verification.artifact import Artifact
 
 
 class Reckless(Executor):
-    async def _look(
-        self, artifact: Artifact, signed: SignedRequest, record: FinishRecord, spec: ModelSpec, seed: bytes, drawn: Sequence[bytes]
+    async def _check_own(
+        self, artifact: Artifact, record: FinishRecord, assignment: Assignment, ready: ReadyEngine
     ) -> None:
-        del artifact, signed, record, spec, seed, drawn
+        del artifact, record, assignment, ready

@@ -1,3 +1,4 @@
-"""Which conduct pays: agents with strategies against the ledger's own code. Law: the ledger decides every coin; here is only who does what,
-what it costs them, and how likely a check sees it (from the verification table).
+"""Simulated networks that show which conduct pays: strategies played against the ledger's own code. Law: the ledger
+moves every coin; this room adds only who does what, what it costs, and how likely a check finds it (from the
+verification table).
 """

@@ -1,14 +1,16 @@
-"""Operators that harm others, or gain, by what costs them nothing: each against a world of honest ones, of which some are the victims. Law: real
-records through the real ledger; where conduct off the chain decides (who can get a payload, which prefix an executor takes over) the least
-favourable case that the rules leave is played, and said here.
+"""Attacks that cost no computing, each played in a world of honest operators, some of them its victims. Law: real
+records through the real ledger; where conduct off the chain decides (who can get a payload, which prefix an executor
+takes over), the least favourable case that the rules allow is played, and named below.
 
-PREFIX: an agent hands over a whole answer as if others had made it. An executor takes over only what others signed (decision 035), so it does
-not go on and the request runs out. WITHHOLD: an executor gives its payload to all but the victims of a committee, and nobody hands it on.
-UNAVAILABLE: the agent keeps nothing and the victim is flooded while committees fetch, so nobody can get the payload. AGENTS: agents without
-weight, one more of each attacker an epoch, say other than the executor, which serves each of them no more once that was seen. UNFINISHED: an agent
-with weight starts what it never hands on. HEIGHTS: the client
-signs the height of the draw (decision 036), so an agent that wants a friend drawn first refuses until it is; clients ask it ASKED_AGAIN times more.
-PUMP: answers that are never made, of which agent and executor say different things, as many as use all capacity. SQUAT: takes all places.
+PREFIX: an agent hands over a whole answer as if others had made it. An executor takes over only what others signed
+(decision 035), so it stops there and the request expires. WITHHOLD: an executor gives its payload to all members of a
+committee but the victims, and nobody hands it on. UNAVAILABLE: the agent keeps no payload, and the victim is flooded
+while committees fetch, so nobody can get it. AGENTS: agents without weight, one more of each attacker an epoch,
+contradict the executor's records; an executor that has seen it stops serving them. UNFINISHED: an agent with weight
+starts inferences and never hands them on. HEIGHTS: the client signs the height of the draw (decision 036), so an agent
+that wants a friend drawn first refuses until it is; clients ask it up to ASKED_AGAIN times. PUMP: answers that are
+never made, and on which agent and executor contradict each other, as many as use all capacity. SQUAT: takes all places
+of participants.
 """
 
 from __future__ import annotations
@@ -28,37 +30,41 @@ from p2p.lab.economy.strategies import VICTIM, Attack
 from p2p.lab.economy.world import EPOCH, MAX_TRIES, OUTSIDER, Setting, World
 from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
 from p2p.ledger.rules.ops import Register, Transfer, consent
+from p2p.ledger.state import keys
 from p2p.peer.agent_credit import FORGOTTEN_AFTER
 
-AIMED = 0.5  # of the victims' traffic, how much more the attackers send them
-SHORT = 20  # heights, of a request that is never handed on
-NEWCOMERS = 8  # in an epoch
-GRANT_MICRO = 50_000  # what a newcomer has
+AIMED = 0.5  # what the attackers send the victims, as a share of the victims' other traffic
+SHORT = 20  # heights until the deadline of a request that is never handed on
+NEWCOMERS = 8  # honest ones that want a place in an epoch
+NEWCOMERS_FROM = 50  # height within the epoch at which the first of them comes
+GRANT_MICRO = 50_000  # a newcomer's balance
 
 
 @dataclass(slots=True)
 class Squat:
-    """Newcomers that tried for a place, by node: the epoch in which they came in."""
+    """Who came and went while places were squatted."""
 
-    came: dict[bytes, int] = field(default_factory=dict)
-    keys: int = 0
+    came: dict[bytes, int] = field(default_factory=dict)  # node of a newcomer that got a place -> epoch
+    keys: int = 0  # node keys made so far
 
 
 class Attacked(World):
+    """A world with attackers and victims."""
+
     def __init__(self, setting: Setting, seed: int) -> None:
-        self.places: dict[int, list[Key]] = {}  # by operator's number: nodes that it registered, agents without weight
-        self.broken: dict[tuple[bytes, bytes], list[int]] = {}  # executor, agent: heights of answers that were not paid
-        self.hidden: set[bytes] = set()  # inferences of which nobody but the executor ever had the payload
-        self.more: dict[int, list[bytes]] = {}  # accounts that hold its places
+        self.places: dict[int, list[Key]] = {}  # operator's number -> nodes without weight that it registered
+        self.broken: dict[tuple[bytes, bytes], list[int]] = {}  # (executor, agent) -> heights of unpaid answers
+        self.hidden: set[bytes] = set()  # inferences whose payload nobody but the executor ever had
+        self.more: dict[int, list[bytes]] = {}  # operator's number -> accounts that hold its places
         self.squat = Squat()
         super().__init__(setting, seed)
         self.hostile = [o for o in self.operators if o.strategy.attack is not Attack.NONE]
         self.victims = [o for o in self.operators if o.strategy.name == VICTIM]
         self.bench.missing = self._missing
 
-    # -- what a height has more ------------------------------------------------------------------------------------------
+    # -- what attackers do at a height ---------------------------------------------------------------------------------
 
-    def _more(self, serving: WeightedDraw) -> None:
+    def _attack(self, serving: WeightedDraw) -> None:
         for o in self.hostile:
             match o.strategy.attack:
                 case Attack.PREFIX | Attack.UNFINISHED | Attack.UNAVAILABLE:
@@ -76,7 +82,8 @@ class Attacked(World):
                     pass
 
     def _aim(self, o: Operator, agent: bytes, serving: WeightedDraw, share: float = 1.0) -> None:
-        """Requests whose first drawn executor is a victim: the draw is public, so it signs until one is. They fail where no victim serves."""
+        """Start requests whose first drawn executor is a victim: the draw is public, so the attacker signs until one
+        is. None where no victim serves. share: of the attacker's requests, what this agent sends."""
         targets = {node.public for victim in self.victims for node in victim.nodes}
         if not targets & {node for node, _ in serving.pairs()}:
             return
@@ -85,12 +92,14 @@ class Attacked(World):
             attack, length = o.strategy.attack, self._length()
             for _ in range(MAX_TRIES):
                 deadline = SHORT if attack is not Attack.UNAVAILABLE else None
-                signed = self.network.request(o.dealer if attack is not Attack.AGENTS else o.owners[0], self.assume.prompt_tokens, length, deadline)
+                account = o.dealer if attack is not Attack.AGENTS else o.owners[0]
+                signed = self.network.request(account, self.assume.prompt_tokens, length, deadline)
                 if (first := self._first(signed, serving, agent, self.network.beacon)) in targets:
                     self._one(o, signed, agent, first, length)
                     break
 
     def _first(self, signed: SignedRequest, serving: WeightedDraw, agent: bytes, beacon: bytes) -> bytes:
+        """The executor that is drawn first; b"" where nobody serves."""
         return next(iter(draw_executors(beacon, signed.inference_id, serving, agent, MAX_CANDIDATES)), b"")
 
     def _one(self, o: Operator, signed: SignedRequest, agent: bytes, victim: bytes, tokens: int) -> None:
@@ -107,31 +116,35 @@ class Attacked(World):
             self.otherwise.add(signed.inference_id)
 
     def _serves(self, executor: bytes, agent: bytes) -> bool:
-        """An executor remembers whose answers were not paid, and works for an agent only as far as that has held (inference/credit.py)."""
+        """Whether the executor works for the agent: it remembers the agent's answers that were not paid
+        (peer/agent_credit.py)."""
         known = self.network.participant(agent)
         most = MAX_UNSTARTED if known is not None and known.weight else 0
-        at = [height for height in self.broken.get((executor, agent), []) if self.network.height - height <= FORGOTTEN_AFTER]
+        oldest = self.network.height - FORGOTTEN_AFTER
+        at = [height for height in self.broken.get((executor, agent), []) if height >= oldest]
         if len(at) <= most:
             self.broken[executor, agent] = [*at, self.network.height]
         return len(at) <= most
 
     def _missing(self, case: Case, node: bytes) -> bool:
-        """Whether this validator cannot get the payload."""
+        """Whether validator `node` cannot get the payload."""
         if case.executor.strategy.attack is Attack.WITHHOLD:
             return self.of[node].strategy.name == VICTIM
         return case.inference_id in self.hidden
 
     def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
-        """It takes what draws a friend first, and whatever a client asks in the end."""
+        """An attacker of HEIGHTS accepts a request only where it draws a friend first, or where the client has asked
+        ASKED_AGAIN times."""
         o = self.of.get(agent)
         if o is None or o.strategy.attack is not Attack.HEIGHTS:
             return False
-        friend = self._first(signed, self.network.serving(), agent, self.network.beacon) in {node.public for node in o.nodes} - {agent}
+        friends = {node.public for node in o.nodes} - {agent}
+        friend = self._first(signed, self.network.serving(), agent, self.network.beacon) in friends
         o.count("steered", int(friend))
         return not friend
 
     def _pump(self, o: Operator, serving: WeightedDraw) -> None:
-        """All of the capacity, in answers that are as long as any; the money is back in the next block."""
+        """Ask for all of the capacity, in answers of the greatest length; the money is back in the next block."""
         tokens = max(self.assume.answers)
         rate = self._nodes_weight * self.network.genesis.economy.tokens_per_weight / tokens / len(self.hostile)
         for _ in range(int(self.rng.poisson(rate))):
@@ -144,7 +157,7 @@ class Attacked(World):
                 o.count("aimed")
                 self.network.finish(signed.inference_id, mine, tokens, self.bench.stack(mine.public), OTHERWISE)
 
-    # -- places ------------------------------------------------------------------------------------------------------------
+    # -- places of participants ----------------------------------------------------------------------------------------
 
     def _register(self, account: Key) -> Key:
         self.squat.keys += 1
@@ -154,23 +167,25 @@ class Attacked(World):
         return node
 
     def _fill(self, o: Operator) -> None:
-        """As many as go into a block, each of an account of its own, until all places are taken; then one for each that was pushed out. Beside it
-        newcomers come, with little money."""
+        """Take as many places as fit into a block, each from a separate account, until all are taken; then one for
+        each that was lost. Meanwhile honest newcomers come, with little money."""
         network = self.network
-        free = max(MAX_PARTICIPANTS - len(network.view.ids(b"parts")), 0)
+        free = max(MAX_PARTICIPANTS - len(network.view.ids(keys.PARTICIPANTS)), 0)
         held = self.places.setdefault(o.number, [])
         lost = [node for node in held if network.participant(node.public) is None]
         self.places[o.number] = [node for node in held if node not in lost]
         for _ in range(min(free or len(lost), (MAX_NEW - NEWCOMERS) // len(self.hostile))):
             self._take_place(o)
-        if network.height % EPOCH in range(50, 50 + NEWCOMERS) and not free and o is self.hostile[0]:
+        coming = NEWCOMERS_FROM <= network.height % EPOCH < NEWCOMERS_FROM + NEWCOMERS
+        if coming and not free and o is self.hostile[0]:
             self._newcomer()
 
     def _take_place(self, o: Operator) -> None:
-        """From an account of its own, with just enough money."""
+        """From a new account with just enough money."""
         account = Key(digest(b"economy", b"another", self.seed.to_bytes(8, "big"), self.squat.keys.to_bytes(4, "big")))
         rules = self.network.genesis.economy
-        self.network.submit(o.dealer, Transfer(account.public, rules.registration_bond_micro + rules.registration_fee_micro))
+        place_micro = rules.registration_bond_micro + rules.registration_fee_micro
+        self.network.submit(o.dealer, Transfer(account.public, place_micro))
         self.network.accounts.append(account.public)
         self.places.setdefault(o.number, []).append(self._register(account))
         self.more.setdefault(o.number, []).append(account.public)
@@ -201,5 +216,6 @@ class Attacked(World):
             victim.count("strikes", sum(p.strikes for p in found) - victim.counts.get("strikes", 0))
 
     def _wealth(self, o: Operator) -> float:
-        """With the bonds that are held for its places, and those that came back."""
-        return super()._wealth(o) + self.network.wealth(self.more.get(o.number, []), [node.public for node in self.places.get(o.number, ())])
+        """With the bonds of its places, held or returned."""
+        nodes = [node.public for node in self.places.get(o.number, ())]
+        return super()._wealth(o) + self.network.wealth(self.more.get(o.number, []), nodes)

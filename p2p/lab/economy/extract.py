@@ -1,7 +1,8 @@
-"""`python -m p2p.lab.economy.extract RESULTS`: the rows of the verification table that the simulator uses, into its data file. Law: copied, not
-changed; the file says from what.
+"""Copies the rows of the verification table that the simulator uses into its data file: `python -m
+p2p.lab.economy.extract RESULTS`. Law: rows are copied unchanged, and the file names its sources.
 
-RESULTS is docs/verification/results.json; thresholds come from the calibration profile shipped with this program.
+RESULTS is docs/verification/results.json. Thresholds come from the calibration profile that is shipped with this
+program.
 """
 
 from __future__ import annotations
@@ -20,22 +21,32 @@ from p2p.lab.measure.plan import TORCH, VLLM
 from p2p.verification.profile import Profile, family, shipped
 
 PROFILE = "SmolLM2-135M-Instruct"
-PPM = 1000  # false alarms in a million that the table was made for
-_VALIDATOR = {SAME: VLLM, ACROSS: TORCH}
+PPM = 1000  # false alarms in a million answers, for which the table was made
+_VALIDATOR = {SAME: VLLM, ACROSS: TORCH}  # the validator's stack; the executor's is VLLM
 
 
 def extract(results: bytes, profile: Profile) -> dict[str, Any]:
+    """The data file's content. results: bytes of RESULTS. Raises ConfigError where the profile lacks a pair of
+    stacks.
+    """
     curves = {(c["case"], c["executor"], c["validator"]): c["rates"] for c in json.loads(results)["curves"]}
     exact = next((name for name in profile.pairs if "#" in name and family(name.partition(">")[0]) == VLLM), None)
     if exact is None:
-        raise ConfigError("the profile has no pair of equal kernels, which the table's rows of one stack are about", field="profile")
+        raise ConfigError(
+            f"the profile has no pair of equal {VLLM} kernels, which rows of one stack need; calibrate one",
+            field="profile"
+        )
     pairs = {SAME: exact, ACROSS: f"{VLLM}>{TORCH}"}
+    wanted = [(kind, case, pair) for kind, case in CASES.items() for pair in (SAME, ACROSS)]
     return {
-        "from": f"docs/verification/results.json, SHA-256 {hashlib.sha256(results).hexdigest()}; thresholds: profile {profile.hash()}",
-        "rows": {f"{kind}/{pair}": f"{case}, {VLLM} > {_VALIDATOR[pair]}" for kind, case in CASES.items() for pair in (SAME, ACROSS)},
+        "from": f"docs/verification/results.json, SHA-256 {hashlib.sha256(results).hexdigest()}; "
+                f"thresholds: profile {profile.hash()}",
+        "rows": {f"{kind}/{pair}": f"{case}, {VLLM} > {_VALIDATOR[pair]}" for kind, case, pair in wanted},
         "lengths": list(LENGTHS),
-        "rates": {f"{kind}/{pair}": curves[case, VLLM, _VALIDATOR[pair]] for kind, case in CASES.items() for pair in (SAME, ACROSS)},
-        "limits_milli": {pair: [profile.pairs[name].threshold_milli(n, PPM) for n in LENGTHS] for pair, name in pairs.items()},
+        "rates": {f"{kind}/{pair}": curves[case, VLLM, _VALIDATOR[pair]] for kind, case, pair in wanted},
+        "limits_milli": {
+            pair: [profile.pairs[name].threshold_milli(n, PPM) for n in LENGTHS] for pair, name in pairs.items()
+        },
     }
 
 
@@ -45,7 +56,7 @@ def main() -> int:
     options = parser.parse_args()
     profile = shipped(PROFILE)
     if profile is None:
-        raise ConfigError(f"no profile is shipped for {PROFILE}", field="profile")
+        raise ConfigError(f"no calibration profile is shipped for {PROFILE}; make one first", field="profile")
     FILE.write_text(json.dumps(extract(options.results.read_bytes(), profile), indent=1) + "\n")
     print(f"wrote {FILE}")
     return 0

@@ -1,5 +1,6 @@
-"""The ledger as the simulator drives it: the only file here that calls it. Law: real records with real signatures through `apply_record`, real
-ends of blocks; nothing is written into the state by hand, and a record the ledger refuses is an error of the simulator unless it says so.
+"""The ledger as the simulator drives it: the only file here that calls it. Law: real records with real signatures
+through `apply_record`, real ends of blocks; nothing is written into the state by hand, and a record the ledger refuses
+is an error of the simulator unless it says so.
 
 What is not played: batches and their signatures, consensus, the wire.
 """
@@ -37,8 +38,7 @@ from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.collateral import at_stake
 from p2p.ledger.money.price import price_of
 from p2p.ledger.participants.eligibility import serving
-from p2p.ledger.rules import parameters
-from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import model_spec
 from p2p.ledger.rules.ops import Body, sign_op
 from p2p.ledger.state.records import EpochSums, Inference, Participant
@@ -53,7 +53,8 @@ DEADLINE = 500  # heights
 
 
 class Network:
-    """One chain's state. `height` is of the block whose records are applied now; `nonces` is what each account signed last."""
+    """One chain's state. `height` is of the block whose records are applied now; `nonces` is what each account
+    signed last."""
 
     def __init__(self, genesis: Genesis, seed: int) -> None:
         self.genesis, self.seed = genesis, seed
@@ -64,6 +65,11 @@ class Network:
         self.nonces: dict[bytes, int] = {}
         self.accounts = [row.account for row in genesis.accounts]
         self.block()  # a draw needs a decided height
+
+    @property
+    def ctx(self) -> Context:
+        """Of the block whose records are applied now."""
+        return Context(self.view, self.genesis, self.height)
 
     def _random(self, what: bytes) -> bytes:
         return digest(b"economy", self.seed.to_bytes(8, "big"), what)
@@ -77,12 +83,12 @@ class Network:
 
     def block(self) -> None:
         """End the block; at an epoch's last one the money must add up, and what changed is written below the view."""
-        height = self.height
-        end_of_block(self.view, self.genesis, height, self._random(height.to_bytes(8, "big")))
+        ctx = self.ctx
+        end_of_block(ctx, self._random(ctx.height.to_bytes(8, "big")))
         self.height += 1
-        if height % self.genesis.epoch_blocks == 0:
-            if not check_conservation(self.view, self.accounts) or not self.sums(epoch_of(self.genesis, height)).balanced:
-                raise AssertionError(f"money was made or lost in the epoch that ends at height {height}; seed {self.seed}")
+        if ctx.ends_epoch:
+            if not check_conservation(self.view, self.accounts) or not self.sums(ctx.epoch).balanced:
+                raise AssertionError(f"money was made or lost in the epoch that ends at height {ctx.height}; seed {self.seed}")
             for key, value in self.view.changes.items():
                 if value is None:
                     self._state.pop(key, None)
@@ -91,7 +97,7 @@ class Network:
             self.view = View(self._state.get)
 
     def _put(self, sender: bytes, kind: RecordKind, body: object) -> None:
-        apply_record(self.view, self.genesis, self.height, sender, Record(kind, encode(body)))
+        apply_record(self.ctx, sender, Record(kind, encode(body)))
 
     def _nonce(self, account: bytes) -> int:
         self.nonces[account] = self.nonces.get(account, 0) + 1
@@ -140,7 +146,7 @@ class Network:
 
     def may_plant(self, executor: bytes) -> bool:
         standing = self.view.standing(executor)
-        return standing.plants * parameters.checks(self.view, self.genesis).plant_every <= standing.booked
+        return standing.plants * self.ctx.checks.plant_every <= standing.booked
 
     def submit(self, account: Key, body: Body) -> None:
         self._put(account.public, RecordKind.OP, sign_op(account, self.genesis.network, self._nonce(account.public), body))
@@ -156,7 +162,7 @@ class Network:
         return self.view.participant(node)
 
     def serving(self) -> WeightedDraw:
-        return WeightedDraw(serving(self.view, self.genesis, MODEL))
+        return WeightedDraw(serving(self.ctx, MODEL))
 
     def price_micro(self) -> int:
         spec = model_spec(self.view, MODEL)
@@ -165,14 +171,14 @@ class Network:
 
     def check_milli(self, node: bytes, stack: str) -> int:
         """With which probability the next answer of `node` on its stack is checked: public, so a cheat reads it too."""
-        return check_milli(self.view, self.genesis, node, MODEL, stack)
+        return check_milli(self.ctx, node, MODEL, stack)
 
     def sums(self, epoch: int) -> EpochSums:
         return earnings.sums(self.view, epoch)
 
     @property
     def epoch(self) -> int:
-        return epoch_of(self.genesis, self.height)
+        return self.ctx.epoch
 
     def wealth(self, accounts: list[bytes], nodes: list[bytes]) -> int:
         """Balances and collateral, micro-credits."""

@@ -1,5 +1,5 @@
-"""One operator: a machine, its node keys and accounts, and what it spent. Law: its profit is what the ledger gave it, less what it spent; how
-lucky it was in the draws is kept beside it, not taken out of it.
+"""One operator: a machine, its node keys and accounts, and what it spent. Law: its profit is what the ledger gave it
+less what it spent; its luck in the draws is recorded with the profit, and is not removed from it here.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ from p2p.lab.economy.strategies import Strategy
 
 @dataclass(slots=True)
 class Operator:
-    """nodes, owners: keys, in pairs (a split machine has several nodes, one or several accounts). dealer: account that it asks itself from.
-    spent_micro: on computing and checking. luck: per epoch, tokens of clients it was drawn for less those its weight would have had in the mean
-    while it served. counts: what happened to its nodes, for print."""
-
     strategy: Strategy
     number: int
-    weight: int
+    weight: int  # of the whole machine
     nodes: list[Key]
+    # accounts: owners[i] owns nodes[i]. A machine may be split into nodes of one or of several accounts
     owners: list[Key]
-    dealer: Key
-    spent_micro: float = 0.0
-    profits: list[float] = field(default_factory=list)
+    dealer: Key  # an account that the chain does not know to be its own, from which it asks itself
+    spent_micro: float = 0.0  # on computing and checking
+    profits: list[float] = field(default_factory=list)  # micro-credits, one an epoch
+    # One an epoch: client tokens that it was drawn for, less those that its weight gets in the mean.
     luck: list[float] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    last: float = 0.0
-    drawn: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)  # what happened to its nodes, for the tables
+    last: float = 0.0  # wealth less spending at the end of the last epoch, micro-credits
+    drawn: float = 0.0  # luck of the running epoch
 
     def count(self, what: str, by: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + by
@@ -37,9 +35,11 @@ class Operator:
 
 
 def make(strategy: Strategy, number: int, weight: int) -> Operator:
-    """Keys from the number alone, so that a seed of the world changes luck and nothing else."""
+    """Keys follow from the number alone: two worlds with different seeds have the same operators."""
     def key(what: bytes, at: int) -> Key:
         return Key(digest(b"economy", what, number.to_bytes(4, "big"), at.to_bytes(4, "big")))
 
     owners = [key(b"owner", at % strategy.owners) for at in range(strategy.nodes)]
-    return Operator(strategy, number, weight, [key(b"node", at) for at in range(strategy.nodes)], owners, key(b"dealer", 0))
+    return Operator(
+        strategy, number, weight, [key(b"node", at) for at in range(strategy.nodes)], owners, key(b"dealer", 0)
+    )

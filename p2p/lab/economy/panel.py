@@ -1,5 +1,5 @@
-"""Committees at work: who says what of which answer, and when. Law: a validator knows what its own stack would measure; one measurement of an answer
-is the same for all validators of a stack, and so are the numbers they show, as equal kernels give equal bits.
+"""Committees at work: which validator says what about which answer, and when. Law: a validator knows what its own stack
+would measure; validators of one stack measure the same and show the same numbers, as equal kernels give equal bits.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from p2p.base.genesis import CheckRules
 from p2p.base.keys import digest
+from p2p.base.limits import REVEAL_RANKS
 from p2p.base.types import ENDED, RevealedRow, StackClass, Status, Verdict, VerdictKind
 from p2p.lab.economy.assumptions import Assumptions
 from p2p.lab.economy.detection import ACROSS, FAKE, HONEST, SAME, false_alarm_rate, rows
@@ -21,54 +22,65 @@ from p2p.lab.economy.strategies import Judge
 from p2p.ledger.state.committee import Panel
 
 SALT = digest(b"economy", b"salt")
-TRUE, RING = b"true", b"ring"  # whose numbers: of the right model, agreed on by a ring of lazy validators; else a lazy one's own
-MOST, OTHER = b"", b"other"  # kernels: those of executors and of most validators, those of the minority
-APART_MILLI, CHEAP_MILLI = 73, 120  # that numbers of other kernels, and of int8 weights, are apart in the mean (p2p.lab.measure.kernel_distance)
-UNSEEN = VerdictKind.WITHHELD  # what is said of a payload that nobody gave
-FRAMED_MILLI = 50_000  # as convincing as a real cheat
-QUIET = (HONEST, "int8", "laundered_int8")  # what int8 weights cannot tell from honest
-VALID_MILLI = -1000  # what a validator that did not look says it measured
+# Where numbers come from: the right model, or what a ring of lazy validators agreed on. A lazy validator alone uses its
+# node key.
+TRUE, RING = b"true", b"ring"
+MOST, OTHER = b"", b"other"  # kernels of executors and most validators, and those of the minority
+# Mean distance of numbers from those of equal kernels, of other kernels and of int8 weights
+# (p2p.lab.measure.kernel_distance).
+OTHER_MILLI, CHEAP_MILLI = 73, 120
+UNSEEN = VerdictKind.WITHHELD  # the verdict on a payload that nobody gave
+FRAMED_MILLI = 50_000  # ratio of a false accusation: as convincing as a real cheat's
+QUIET = (HONEST, "int8", "laundered_int8")  # kinds of answers that int8 weights cannot tell from honest ones
+VALID_MILLI = -1000  # ratio that a validator claims which did not look
 
 
 @lru_cache(maxsize=1 << 16)
-def numbers(source: bytes, position: int, kernels: bytes = MOST, apart_milli: int = APART_MILLI) -> RevealedRow:
-    """Candidates that different sources do not share; other kernels are `apart_milli` off in the mean. All answers have the same ones: nothing in
-    the ledger compares answers."""
-    raw, apart = (digest(b"economy row", what, position.to_bytes(4, "big")) for what in (source, source + kernels))
-    off = [int.from_bytes(apart[2 * i : 2 * i + 2], "big") * 2 * apart_milli >> 16 if kernels else 0 for i in range(4)]
-    return RevealedRow(position, tuple((int.from_bytes(raw[4 * i : 4 * i + 3], "big") * 4 + i, -3000 - 100 * i - off[i]) for i in range(4)))
+def numbers(source: bytes, position: int, kernels: bytes = MOST, distance_milli: int = OTHER_MILLI) -> RevealedRow:
+    """What a validator shows at a position. Different sources share no candidates; other kernels than MOST are off
+    by `distance_milli` in the mean. All answers have the same numbers: nothing in the ledger compares answers."""
+    raw, noise = (digest(b"economy row", what, position.to_bytes(4, "big")) for what in (source, source + kernels))
+    ranks = range(REVEAL_RANKS)
+    off = [int.from_bytes(noise[2 * i : 2 * i + 2], "big") * 2 * distance_milli >> 16 if kernels else 0 for i in ranks]
+    tokens = [int.from_bytes(raw[4 * i : 4 * i + 3], "big") * REVEAL_RANKS + i for i in ranks]
+    return RevealedRow(position, tuple((tokens[i], -3000 - 100 * i - off[i]) for i in ranks))
 
 
 @dataclass(slots=True)
 class Case:
-    """One answer that may be checked. measured: milli-nats by pair of stacks, drawn when somebody looks."""
+    """One answer that may be checked."""
 
     inference_id: bytes
-    node: bytes
+    node: bytes  # of the executor
     executor: Operator
-    kind: str
+    kind: str  # a key of detection.CASES, or FAKE
     tokens: int
-    measured: dict[str, int] = field(default_factory=dict)
+    measured: dict[str, int] = field(default_factory=dict)  # SAME or ACROSS -> ratio, thousandths of a nat
 
 
 class Bench:
+    """All validators of a world, and the answers they may have to check."""
+
     def __init__(
-        self, network: Network, of: Mapping[bytes, Operator], foreign: dict[bytes, bool], assume: Assumptions, checks: CheckRules,
-        rng: np.random.Generator,
+        self, network: Network, of: Mapping[bytes, Operator], foreign: dict[bytes, bool], assume: Assumptions,
+        checks: CheckRules, rng: np.random.Generator,
     ) -> None:
-        self.network, self.of, self.foreign, self.assume, self.checks, self.rng = network, of, foreign, assume, checks, rng
-        self.missing: Callable[[Case, bytes], bool] = lambda case, node: False  # whether a validator cannot get the payload
+        """of: node -> its operator. foreign: node -> whether it is on the minority's stack."""
+        self.network, self.of, self.foreign, self.assume = network, of, foreign, assume
+        self.checks, self.rng = checks, rng
+        # Whether a validator cannot get the payload; attacks.py replaces it.
+        self.missing: Callable[[Case, bytes], bool] = lambda case, node: False
         self._watched: dict[bytes, Case] = {}
         self._to_commit: list[Case] = []
         self._to_reveal: list[bytes] = []
-        self._said: dict[bytes, list[Verdict]] = {}  # committed and to be revealed
-        self._asked: set[tuple[bytes, int]] = set()  # committees that have spoken
+        self._said: dict[bytes, list[Verdict]] = {}  # inference id -> verdicts that are committed and to be revealed
+        self._asked: set[tuple[bytes, int]] = set()  # (inference id, draw's height) of committees that were asked
 
     def watch(self, inference_id: bytes, node: bytes, kind: str, tokens: int) -> None:
         self._watched[inference_id] = Case(inference_id, node, self.of[node], kind, tokens)
 
     def stack(self, node: bytes) -> str:
-        """What it names in its finish records."""
+        """The stack that a node names in its finish records."""
         if self.of[node].strategy.stranger:
             return f"kernels of {node.hex()[:8]}"
         return (StackClass.TORCH_CPU_BF16 if self.foreign[node] else StackClass.CPU_BF16).value
@@ -89,7 +101,7 @@ class Bench:
         self._to_reveal = []
 
     def after_block(self) -> None:
-        """What became of the answers that are on their way."""
+        """Count the answers that are decided, and see which committees must commit or reveal in the next block."""
         for inference_id, case in list(self._watched.items()):
             found = self.network.inference(inference_id)
             if found.status in ENDED or found.outcome:
@@ -110,10 +122,10 @@ class Bench:
             self._asked.add((case.inference_id, panel.height))
             self._to_commit.append(case)
 
-    # -- what one of them says --------------------------------------------------------------------------------------
+    # -- what one validator says ---------------------------------------------------------------------------------------
 
     def _verdict(self, case: Case, node: bytes) -> Verdict | None:
-        """None: it is silent."""
+        """What validator `node` says about the answer; None where it is silent."""
         if self.missing(case, node):
             return Verdict(case.inference_id, node, UNSEEN, "nobody gave the payload", 0, 0, (), SALT)
         operator = self.of[node]
@@ -139,10 +151,11 @@ class Bench:
         if case.kind == FAKE:
             return Verdict(case.inference_id, node, VerdictKind.INVALID, "refused without a prefill", 0, 0, (), SALT)
         pair = ACROSS if case.executor.strategy.stranger or self.foreign[node] is not self.foreign[case.node] else SAME
-        ratio = self._measure(case, pair)
-        return self._say(case, node, ratio <= rows()[case.kind, pair].limit_milli(case.tokens), ratio, TRUE, kernels)
+        ratio, limit = self._measure(case, pair), rows()[case.kind, pair].limit_milli(case.tokens)
+        return self._say(case, node, ratio <= limit, ratio, TRUE, kernels)
 
     def _measure(self, case: Case, pair: str) -> int:
+        """The ratio that an honest check measures, drawn at the first one of each pair. pair: SAME or ACROSS."""
         if pair not in case.measured:
             row = rows()[case.kind, pair]
             rate = false_alarm_rate(row, case.tokens, self.checks) if case.kind == HONEST else row.rate(case.tokens)
@@ -150,8 +163,10 @@ class Bench:
         return case.measured[pair]
 
     def _say(
-        self, case: Case, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST, apart_milli: int = APART_MILLI
+        self, case: Case, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST,
+        distance_milli: int = OTHER_MILLI,
     ) -> Verdict:
         at = self.network.positions(case.inference_id, node, case.tokens)
         kind, reason = (VerdictKind.VALID, "") if valid else (VerdictKind.INVALID, "not what this model samples")
-        return Verdict(case.inference_id, node, kind, reason, ratio, case.tokens, tuple(numbers(source, p, kernels, apart_milli) for p in at), SALT)
+        shown = tuple(numbers(source, position, kernels, distance_milli) for position in at)
+        return Verdict(case.inference_id, node, kind, reason, ratio, case.tokens, shown, SALT)

@@ -1,4 +1,5 @@
-"""What came out, for people and programs: a table, JSON, plots. Law: nothing is computed here but differences to honesty."""
+"""Results for people and programs: tables, JSON, plots. Law: nothing is computed here but differences to honest
+operators."""
 
 from __future__ import annotations
 
@@ -20,17 +21,19 @@ from p2p.lab.economy.theory import cheat_gain
 from p2p.lab.economy.trial import Outcome
 
 HEAD = (
-    "strategy", "profit an epoch", "+-", "less honest", "+- of that", "% of honest", "2nd half, %", "answers", "cheated", "refused", "convicted",
-    "barred",
+    "strategy", "profit an epoch", "+-", "less honest", "+- of that", "% of honest", "2nd half, %", "answers",
+    "cheated", "refused", "convicted", "barred",
 )
-_MARKED = (
-    ("laundered_int4", SAME, 64), ("laundered_int8", SAME, 64), ("laundered_int8", ACROSS, 200), ("laundered_int8", ACROSS, 1000),
-)  # rows of the table on the plot of edges
-_SAYS = ("answers", "cheated", "INVALIDATED", "convicted epochs", "barred epochs")
+_MARKED = (  # (kind, stacks, tokens) of rows of the table that the plot of regions names
+    ("laundered_int4", SAME, 64), ("laundered_int8", SAME, 64), ("laundered_int8", ACROSS, 200),
+    ("laundered_int8", ACROSS, 1000),
+)
+_SAYS = ("answers", "cheated", "INVALIDATED", "convicted epochs", "barred epochs")  # counts in the table
+_INFINITE = 1e18  # micro-credits: an interval of one operator has no bound
 
 
 def rows(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
-    """One for each strategy; amounts in micro-credits an epoch and operator."""
+    """One row for each strategy. Amounts are micro-credits per operator and epoch."""
     honest = found["honest"]
     half = honest.profits.shape[1] // 2
     result = []
@@ -39,51 +42,59 @@ def rows(found: Mapping[str, Outcome]) -> list[dict[str, Any]]:
         result.append({
             "strategy": name, "does": BY_NAME[name].does, "operators": len(outcome.profits),
             "mean_micro": round(mean), "ci95_micro": _finite(outcome.spread()),
-            "margin_micro": round(honest.mean() - mean), "margin_ci95_micro": _finite(math.hypot(honest.spread(), outcome.spread())),
+            "margin_micro": round(honest.mean() - mean),
+            "margin_ci95_micro": _finite(math.hypot(honest.spread(), outcome.spread())),
             "percent": round(100 * mean / honest.mean(), 1),
-            "late_percent": round(100 * outcome.mean(half) / honest.mean(half), 1), **{key: outcome.counts.get(key, 0) for key in _SAYS},
+            "late_percent": round(100 * outcome.mean(half) / honest.mean(half), 1),
+            **{key: outcome.counts.get(key, 0) for key in _SAYS},
         })
     return result
 
 
 def _finite(value: float) -> int | None:
-    return round(value) if value < 1e18 else None
+    return round(value) if value < _INFINITE else None
 
 
 def _known(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
+def _markdown(head: Sequence[str], body: Sequence[Sequence[object]]) -> list[str]:
+    lines = ["| " + " | ".join(map(str, line)) + " |" for line in (head, *body)]
+    return [lines[0], "|" + " --- |" * len(head), *lines[1:]]
+
+
 def table(found: Mapping[str, Outcome]) -> list[str]:
-    body = [[
+    """Lines of Markdown: one scenario's strategies."""
+    return _markdown(HEAD, [[
         row["strategy"], row["mean_micro"], _known(row["ci95_micro"]), row["margin_micro"],
-        _known(row["margin_ci95_micro"] if row["strategy"] != "honest" else None), row["percent"], row["late_percent"], *(row[key] for key in _SAYS),
-    ] for row in rows(found)]
-    return ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD), *("| " + " | ".join(map(str, line)) + " |" for line in body)]
+        _known(row["margin_ci95_micro"] if row["strategy"] != "honest" else None), row["percent"], row["late_percent"],
+        *(row[key] for key in _SAYS),
+    ] for row in rows(found)])
 
 
 AGAINST_HEAD = (
-    "attack", "attacker, % of honest", "+-", "victim, % of honest", "+-", "aimed", "victims' answers", "of them refused", "strikes",
-    "suspended, barred or convicted epochs", "mean price", "newcomers: tried, came in, stayed",
+    "attack", "attacker, % of honest", "+-", "victim, % of honest", "+-", "aimed", "victims' answers",
+    "of them refused", "strikes", "suspended, barred or convicted epochs", "mean price", "newcomers: tried, came in, stayed",
 )
 _HARM = ("suspended epochs", "barred epochs", "convicted epochs")
 
 
 def against(played: Mapping[str, Mapping[str, Outcome]]) -> list[dict[str, Any]]:
-    """One row for each attack; what is compared with are the honest ones of the same network at whom nothing was aimed."""
+    """One row for each attack. Attackers and victims are compared with the bystanders of the same network."""
     result = []
     for found in played.values():
         if VICTIM not in found:
             continue
         honest, victim = found["honest"], found[VICTIM]
         attack = next(strategy for strategy in found if strategy not in ("honest", VICTIM))
-        epochs = victim.profits.size
+        epochs, sides = victim.profits.size, (("attacker", found[attack]), ("victim", victim))
         result.append({
             "attack": attack, "does": BY_NAME[attack].does, "honest_micro": round(honest.mean()),
-            **{f"{who}_percent": round(100 * one.mean() / honest.mean(), 1) for who, one in (("attacker", found[attack]), ("victim", victim))},
+            **{f"{role}_percent": round(100 * one.mean() / honest.mean(), 1) for role, one in sides},
             **{
-                f"{who}_ci95_percent": round(100 * math.hypot(one.spread(), honest.spread()) / honest.mean(), 1)
-                for who, one in (("attacker", found[attack]), ("victim", victim))
+                f"{role}_ci95_percent": round(100 * math.hypot(one.spread(), honest.spread()) / honest.mean(), 1)
+                for role, one in sides
             },
             "aimed": found[attack].counts.get("aimed", 0), "answers": victim.counts.get("answers", 0),
             "refused": victim.counts.get("INVALIDATED", 0), "strikes": victim.counts.get("strikes", 0),
@@ -95,32 +106,44 @@ def against(played: Mapping[str, Mapping[str, Outcome]]) -> list[dict[str, Any]]
 
 
 def table_against(played: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
-    """Empty where no attack was played."""
-    lines = [[
-        row["attack"], row["attacker_percent"], row["attacker_ci95_percent"], row["victim_percent"], row["victim_ci95_percent"], row["aimed"],
-        row["answers"], row["refused"], row["strikes"], row["out_epochs"], row["price"],
-        ", ".join(map(str, row["newcomers"])) if any(row["newcomers"]) else "",
+    """Lines of Markdown: all attacks. Empty where none was played."""
+    body = [[
+        row["attack"], row["attacker_percent"], row["attacker_ci95_percent"], row["victim_percent"],
+        row["victim_ci95_percent"], row["aimed"], row["answers"], row["refused"], row["strikes"], row["out_epochs"],
+        row["price"], ", ".join(map(str, row["newcomers"])) if any(row["newcomers"]) else "",
     ] for row in against(played)]
-    head = ["| " + " | ".join(AGAINST_HEAD) + " |", "|" + " --- |" * len(AGAINST_HEAD)]
-    return [*head, *("| " + " | ".join(map(str, line)) + " |" for line in lines)] if lines else []
+    return _markdown(AGAINST_HEAD, body) if body else []
 
 
-def document(played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid], about: Mapping[str, Any]) -> dict[str, Any]:
+def document(
+    played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of results.json. about: how it was played, printed as it is."""
     return {
         "about": dict(about), "assumptions": dict(Assumptions().table()),
         "scenarios": {
-            name: {"table": rows(found), "cumulative_micro": {s: [round(x) for x in o.cumulative()] for s, o in found.items()}}
+            name: {
+                "table": rows(found),
+                "cumulative_micro": {s: [round(x) for x in o.cumulative()] for s, o in found.items()},
+            }
             for name, found in alone(played).items()
         },
         "attacks": against(played),
         "maps": {
-            g.name: {"title": g.title, "x": g.x_label, "y": g.y_label, "xs": list(g.xs), "ys": list(g.ys), "gain_percent": g.gains} for g in grids
+            g.name: {
+                "title": g.title, "x": g.x_label, "y": g.y_label, "xs": list(g.xs), "ys": list(g.ys),
+                "gain_percent": g.gains,
+            }
+            for g in grids
         },
     }
 
 
-def write(directory: Path, played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid], about: Mapping[str, Any]) -> list[Path]:
-    """results.json, table.md, and a plot for each scenario and all maps."""
+def write(
+    directory: Path, played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid], about: Mapping[str, Any]
+) -> list[Path]:
+    """Write results.json, table.md, a plot for each scenario, one of the regions and one of all maps. Returns their
+    paths."""
     directory.mkdir(parents=True, exist_ok=True)
     files = [directory / "results.json", directory / "table.md"]
     files[0].write_text(json.dumps(document(played, grids, about), indent=1) + "\n")
@@ -134,7 +157,7 @@ def write(directory: Path, played: Mapping[str, Mapping[str, Outcome]], grids: S
 
 
 def alone(played: Mapping[str, Mapping[str, Outcome]]) -> dict[str, Mapping[str, Outcome]]:
-    """The scenarios in which every strategy is for itself."""
+    """The scenarios without victims, in which each strategy plays for itself."""
     return {name: found for name, found in played.items() if VICTIM not in found}
 
 
@@ -154,7 +177,7 @@ def _profits(directory: Path, name: str, found: Mapping[str, Outcome]) -> Path:
 
 
 def _edges(directory: Path) -> Path:
-    """Regions of one cheated answer, from theory.py, without and with fines."""
+    """The plot of where one cheated answer pays (theory.py), without and with fines."""
     pyplot, rules, assume = _pyplot(), EconomyRules(), Assumptions()
     checks, seen = np.linspace(0.01, 1, 100), np.linspace(0, 1, 101)
     saved = assume.saved["laundered_int4"] * assume.token_cost_micro / assume.price_micro
@@ -189,7 +212,8 @@ def _maps(directory: Path, grids: Sequence[Grid]) -> Path:
             axis.set_ylabel(grid.y_label)
             for y, line in enumerate(grid.gains):
                 for x, value in enumerate(line):
-                    axis.text(x, y, f"{value:+.0f}", ha="center", va="center", fontweight="bold" if value > 0 else "normal")
+                    weight = "bold" if value > 0 else "normal"
+                    axis.text(x, y, f"{value:+.0f}", ha="center", va="center", fontweight=weight)
         axis.set_xlabel(grid.x_label)
         axis.set_title(grid.title, fontsize=9)
     return _save(figure, directory / "maps.png")

@@ -1,7 +1,9 @@
-"""The networks that are played. Law: a table; ledger rules are the defaults unless a scenario's name says otherwise.
+"""The networks that are played. Law: a table; the ledger's rules are its defaults, and `Scenario.text` names every one
+that is not.
 
-village: every strategy, operators with a dozen answers in an epoch each, so nearly all is checked. city: few operators with many answers, so
-that after the epochs in which reputation is built one answer of four to eight is checked: the place for who waits for that.
+village: every strategy; an operator makes a dozen answers in an epoch, so nearly all are checked. city: few operators
+with many answers each; once reputation is built, one answer in four to eight is checked, which is what patient cheats
+wait for.
 """
 
 from __future__ import annotations
@@ -14,23 +16,29 @@ from p2p.lab.economy.strategies import ALL, ATTACKS, VICTIM
 from p2p.lab.economy.world import Setting
 
 AGAINST = "against "  # scenarios of one attack each
-CITY = ("10 % int4", "laundered int8", "stranger int8", "build, then cheat", "patient", "patient stranger", "lazy in 2 %",
-        "deals with itself, unknown", "deals and fakes")
+CITY = (
+    "10 % int4", "laundered int8", "stranger int8", "build, then cheat", "patient", "patient stranger", "lazy in 2 %",
+    "deals with itself, unknown", "deals and fakes",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     name: str
     setting: Setting
-    seeds: int
+    seeds: int  # worlds of this setting, one a seed
 
     def text(self) -> str:
-        """For print: how large it is."""
+        """How large it is, and which rules are not the defaults, for people."""
         setting, operators = self.setting, sum(self.setting.mix.values())
         few = "" if operators + setting.clients >= 1000 else "; fewer than 1,000 agents: a check, not a result"
         rules = CheckRules()
-        quick = f"; reputation grows by {gain} an epoch" if (gain := setting.checks.reputation_gain) != rules.reputation_gain else ""
-        quick += f"; at least {least} answers checked" if (least := setting.checks.min_checks) != rules.min_checks else ""
+        quick = f"; reputation grows by {gain} an epoch" if (
+            gain := setting.checks.reputation_gain
+        ) != rules.reputation_gain else ""
+        quick += f"; at least {least} answers checked" if (
+            least := setting.checks.min_checks
+        ) != rules.min_checks else ""
         return (
             f"{operators} operators, {setting.clients} clients, {self.seeds} seeds, {setting.epochs} epochs, "
             f"about {setting.answers_per_node:g} answers an operator and epoch{quick}{few}"
@@ -42,26 +50,34 @@ def village(*, each: int, honest: int, clients: int, epochs: int, seeds: int, an
     return Scenario("village", Setting(mix, epochs, clients=clients, answers_per_node=answers), seeds)
 
 
-def city(*, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float = 100, gain: int = 5) -> Scenario:
-    """gain: reputation for a clean epoch; more than the default 5 makes the time shorter until there is any to abuse."""
+def city(
+    *, each: int, honest: int, clients: int, epochs: int, seeds: int, answers: float = 100, gain: int = 5
+) -> Scenario:
+    """gain: reputation for a clean epoch. More than the default 5 shortens the time until there is reputation to
+    abuse.
+    """
     mix, checks = {"honest": honest, **dict.fromkeys(CITY, each)}, CheckRules(reputation_gain=gain)
     return Scenario("city", Setting(mix, epochs, clients=clients, checks=checks, answers_per_node=answers), seeds)
 
 
 def attacks(*, epochs: int, seeds: int, answers: float = 15, clients: int = 1000) -> list[Scenario]:
-    """A network for each attack: two attackers, two victims, eight that look on and are what is compared with."""
+    """One network for each attack: two attackers, two victims, and eight bystanders as the measure for both."""
     return [
-        Scenario(f"{AGAINST}{one.name}", Setting({"honest": 8, VICTIM: 2, one.name: 2}, epochs, clients=clients, answers_per_node=answers), seeds)
+        Scenario(
+            f"{AGAINST}{one.name}",
+            Setting({"honest": 8, VICTIM: 2, one.name: 2}, epochs, clients=clients, answers_per_node=answers), seeds,
+        )
         for one in ATTACKS
     ]
 
 
 def of_size(size: str) -> list[Scenario]:
-    """size: 'tiny' (a test of the whole way), 'small' (the command's default: minutes; reputation is quick), 'full' (200
-    epochs, default rules: an hour of one core)."""
+    """size: 'tiny' (a test of the whole path), 'small' (the command's default: minutes, with a faster reputation) or
+    'full' (200 epochs, default rules: an hour of one core)."""
     sizes: Mapping[str, list[Scenario]] = {
         "tiny": [
-            village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3), city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
+            village(each=1, honest=12, clients=40, epochs=2, seeds=2, answers=3),
+            city(each=1, honest=4, clients=40, epochs=2, seeds=2, answers=8),
             *attacks(epochs=2, seeds=1, answers=3, clients=40)[:2],
         ],
         "small": [
@@ -70,7 +86,8 @@ def of_size(size: str) -> list[Scenario]:
             *attacks(epochs=6, seeds=2, answers=10),
         ],
         "full": [
-            village(each=2, honest=20, clients=3000, epochs=200, seeds=2), city(each=2, honest=6, clients=3000, epochs=200, seeds=2, answers=40),
+            village(each=2, honest=20, clients=3000, epochs=200, seeds=2),
+            city(each=2, honest=6, clients=3000, epochs=200, seeds=2, answers=40),
             *attacks(epochs=12, seeds=4, answers=10),
         ],
     }

@@ -1,8 +1,10 @@
-"""Scenarios over seeds, and what they come to. Law: the same seeds give the same results, however many processes share the work.
+"""Plays scenarios over many seeds and takes the means. Law: the same seeds give the same results, however many
+processes share the work.
 
-One sample is an operator in one seed's world: its mean profit per epoch. Most of its noise is luck in the draws, which has mean 0 whatever the
-strategy: a control variate. Its price (profit for a token more, by least squares over honest operators) times the luck is taken out; that
-changes no expectation. A strategy's interval is Student's over its samples.
+A sample is the mean profit per epoch of one operator in one seed's world. Most of its noise is luck in the draws. Luck
+has mean 0 for every strategy, so it serves as a control variate: luck times its price (profit for one token more, by
+least squares over honest operators) is subtracted, which changes no expectation. A strategy's interval is Student's
+over its samples.
 """
 
 from __future__ import annotations
@@ -22,22 +24,26 @@ from p2p.lab.economy.scenarios import Scenario
 from p2p.lab.economy.strategies import VICTIM
 from p2p.lab.economy.world import World
 
-PROGRESS = 25  # epochs between two lines of progress, on stderr: worlds are played in processes of their own
-Series = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+PROGRESS = 25  # epochs between two lines of progress, on stderr: every world is played in its own process
+NORMAL_QUANTILE = 1.96  # 97.5 %
+Series = np.ndarray[tuple[int, int], np.dtype[np.float64]]  # operators x epochs
 # 97.5 % quantiles of Student's distribution by degrees of freedom; beyond the table the normal one
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120)
+_STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120
+)
 Played = list[tuple[str, list[float], list[float], dict[str, int]]]  # of each operator: strategy, profits, luck, counts
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """strategy: name. profits: micro-credits without luck, one row an operator of some seed, one column an epoch. counts: of all of them."""
+    """What became of all operators of one strategy."""
 
-    strategy: str
-    profits: Series
-    counts: dict[str, int]
+    strategy: str  # name
+    profits: Series  # micro-credits without luck; the operators of all seeds
+    counts: dict[str, int]  # of all operators and epochs
 
     def mean(self, first: int = 0) -> float:
+        """Micro-credits per operator and epoch, from epoch `first` on."""
         return float(self.profits[:, first:].mean())
 
     def spread(self, first: int = 0) -> float:
@@ -45,15 +51,16 @@ class Outcome:
         samples = self.profits[:, first:].mean(axis=1)
         if len(samples) < 2:
             return math.inf
-        factor = _STUDENT[len(samples) - 2] if len(samples) - 2 < len(_STUDENT) else 1.96
+        factor = _STUDENT[len(samples) - 2] if len(samples) - 2 < len(_STUDENT) else NORMAL_QUANTILE
         return float(factor * samples.std(ddof=1) / math.sqrt(len(samples)))
 
     def cumulative(self) -> list[float]:
-        """Of the mean operator, after each epoch."""
+        """Profit of the mean operator so far, after each epoch."""
         return [float(x) for x in self.profits.mean(axis=0).cumsum()]
 
 
 def play(scenario: Scenario, seed: int) -> Played:
+    """One world, from its first epoch to its last."""
     attacked = VICTIM in scenario.setting.mix
     world, epochs = (Attacked if attacked else World)(scenario.setting, seed), scenario.setting.epochs
     for epoch in range(epochs):
@@ -66,7 +73,7 @@ def play(scenario: Scenario, seed: int) -> Played:
 def play_all(
     scenarios: Sequence[Scenario], first_seed: int, jobs: int = 1, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, dict[str, Outcome]]:
-    """scenario -> strategy -> outcome, in the order of the mix."""
+    """scenario name -> strategy -> outcome, in the order of the mix. jobs: processes. say: takes a line of progress."""
     started = time.monotonic()
     work = [(scenario, first_seed + at) for scenario in scenarios for at in range(scenario.seeds)]
     if jobs == 1:
@@ -76,12 +83,14 @@ def play_all(
             played = pool.starmap(play, work, chunksize=1)
     say(f"{len(work)} worlds in {time.monotonic() - started:.0f} s")
     return {
-        scenario.name: gathered([rows for (one, _), rows in zip(work, played, strict=True) if one is scenario]) for scenario in scenarios
+        scenario.name: gathered(
+            [rows for (one, _), rows in zip(work, played, strict=True) if one is scenario]
+        ) for scenario in scenarios
     }
 
 
 def gathered(played: Sequence[Played]) -> dict[str, Outcome]:
-    """One scenario's worlds together."""
+    """strategy -> outcome over all worlds of one scenario."""
     found: dict[str, tuple[list[list[float]], list[list[float]], Counter[str]]] = {}
     for rows in played:
         for name, profits, luck, counts in rows:
@@ -95,7 +104,7 @@ def gathered(played: Sequence[Played]) -> dict[str, Outcome]:
 
 
 def luck_price(profits: Series, luck: Series) -> float:
-    """What an honest operator gains by a token of luck, micro-credits."""
+    """Micro-credits that an honest operator gains by one token of luck, by least squares."""
     x, y = luck.mean(axis=1), profits.mean(axis=1)
     spread = float(((x - x.mean()) ** 2).sum())
     return float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 0 else 0.0

@@ -1,6 +1,8 @@
-"""One simulated network over epochs. Law: a seed decides everything; all money moves through the ledger, all agents only send records.
+"""One simulated network over epochs. Law: a seed decides everything; operators only send records, and the ledger moves
+all money.
 
-Each height: committees reveal and commit, executors finish what was started a height ago, clients ask, the block ends.
+At each height committees reveal and commit, executors finish what was started one height before, clients ask, and the
+block ends.
 """
 
 from __future__ import annotations
@@ -24,39 +26,39 @@ from p2p.lab.economy.panel import Bench
 from p2p.lab.economy.strategies import BY_NAME, Dealing, Moment
 from p2p.ledger.rules.ops import Deposit, Register, Transfer, Unregister, consent
 
-RICH, EPOCH = 10**13, 100
+RICH = 10**13  # balance of every account at the beginning, micro-credits
+EPOCH = 100  # heights
 OUTSIDER = Key(digest(b"economy", b"outsider"))  # a self-dealer's agent: a peer that is no participant
-PLANTED = "smaller_model"  # what a planted fault looks like: any kernels see it
-MAX_TRIES = 400  # requests a self-dealer signs to find one that draws its node
-ASKED_AGAIN = 3  # times that a client asks an agent which refuses; then it takes what there is (another agent, as it were)
+PLANTED = "smaller_model"  # the kind of a planted fault: any kernels see it
+MAX_TRIES = 400  # requests that a self-dealer signs to find one that draws its node
+ASKED_AGAIN = 3  # times that a client asks an agent that refuses; the request after these is started as it is
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """mix: strategy's name -> operators. weight: of one operator's machine; a unit serves `tokens_per_weight` tokens a height. clients: accounts
-    that ask. deposit_micro: collateral of each operator. validation_window: heights to commit; short, since agents here answer at once."""
-
-    mix: Mapping[str, int]
+    mix: Mapping[str, int]  # strategy's name -> number of operators
     epochs: int
-    weight: int = 4
-    clients: int = 1000
-    deposit_micro: int = 0
-    validation_window: int = 3
+    weight: int = 4  # of one operator's machine; a unit serves EconomyRules.tokens_per_weight tokens in a height
+    clients: int = 1000  # accounts that ask
+    deposit_micro: int = 0  # collateral of each operator
+    validation_window: int = 3  # heights to commit: short, as validators here answer at once
     checks: CheckRules = field(default_factory=CheckRules)
     economy: EconomyRules = field(default_factory=EconomyRules)
     assume: Assumptions = field(default_factory=Assumptions)
-    answers_per_node: float | None = None
+    answers_per_node: float | None = None  # of an operator in an epoch at the first price; None: as its weight allows
 
     def scaled(self) -> EconomyRules:
-        """answers_per_node: of an operator in an epoch at the first price. A machine's speed is no rule of the ledger's: where fewer answers are
-        played than its weight could serve, a unit of weight stands for fewer tokens, so that the price rests all the same."""
+        """The ledger's rules, with as many tokens to a unit of weight as make `answers_per_node` the demand at which
+        the price stays. How fast a machine is the ledger does not care."""
         if self.answers_per_node is None:
             return self.economy
-        tokens = self.answers_per_node * self.assume.mean_tokens / self.assume.use / (self.weight * 100)
+        tokens = self.answers_per_node * self.assume.mean_tokens / self.assume.use / (self.weight * EPOCH)
         return replace(self.economy, tokens_per_weight=max(1, round(tokens)))
 
 
 class World:
+    """One network: its ledger, operators, clients and validators."""
+
     def __init__(self, setting: Setting, seed: int) -> None:
         self.setting, self.seed, self.assume = setting, seed, setting.assume
         self.rng = np.random.default_rng(seed)
@@ -67,13 +69,14 @@ class World:
         self.of: dict[bytes, Operator] = {node.public: o for o in self.operators for node in o.nodes}
         self.keys: dict[bytes, Key] = {node.public: node for o in self.operators for node in o.nodes}
         foreign = {
-            node: bool(self.rng.random() < self.assume.foreign) or self.of[node].strategy.foreign for node in sorted(self.of)
+            node: bool(self.rng.random() < self.assume.foreign) or self.of[node].strategy.foreign
+            for node in sorted(self.of)
         }
         self.bench = Bench(self.network, self.of, foreign, self.assume, setting.checks, self.rng)
-        self.agents = [o.nodes[0].public for o in self.operators]  # everybody is honest as an agent
-        self.otherwise: set[bytes] = set()  # inferences of which the agent will say other than the executor
-        self.planted: list[tuple[bytes, bytes]] = []  # inference, executor; not shown yet
-        self.started: list[tuple[bytes, bytes, str, int]] = []  # inference, executor, kind, tokens
+        self.agents = [o.nodes[0].public for o in self.operators]  # they are honest agents
+        self.otherwise: set[bytes] = set()  # inferences on which the agent's record will contradict the executor's
+        self.planted: list[tuple[bytes, bytes]] = []  # (inference id, executor) of planted faults not revealed yet
+        self.started: list[tuple[bytes, bytes, str, int]] = []  # (inference id, executor, kind, tokens), to be finished
         self._deposit()
         for operator in self.operators:
             operator.last = self._wealth(operator)
@@ -86,12 +89,12 @@ class World:
         ]
         accounts = [*(a for o in self.operators for a in o.accounts()), *(client.public for client in self.clients)]
         spec = ModelSpec(
-            MODEL, bytes(32), bytes(32), "bfloat16", self.assume.price_micro, 1, 1 << 16, kernel_distance_milli=self.assume.kernel_distance_milli,
+            MODEL, bytes(32), bytes(32), "bfloat16", self.assume.price_micro, 1, 1 << 16,
+            kernel_distance_milli=self.assume.kernel_distance_milli,
         )
         self._nodes_weight = sum(peer.weight for peer in peers)
         return Genesis(
-            1, NAME, 0, tuple(peers), tuple(GenesisAccount(account, RICH) for account in accounts),
-            (spec,),
+            1, NAME, 0, tuple(peers), tuple(GenesisAccount(account, RICH) for account in accounts), (spec,),
             validation_window=setting.validation_window, epoch_blocks=EPOCH, checks=setting.checks, economy=economy,
         )
 
@@ -100,7 +103,7 @@ class World:
             for node, owner in zip(o.nodes, o.owners, strict=True):
                 self.network.submit(owner, Deposit(node.public, self.setting.deposit_micro // len(o.nodes)))
 
-    # -- time -------------------------------------------------------------------------------------------------------
+    # -- time ----------------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         for _ in range(self.setting.epochs):
@@ -135,22 +138,23 @@ class World:
             self._start(signed, agent)
         self._deal(serving)
         self._plant(serving)
-        self._more(serving)
+        self._attack(serving)
         network.block()
         self.bench.after_block()
         self._show_plants()
 
-    def _more(self, serving: WeightedDraw) -> None:
-        """What attackers do besides (attacks.py)."""
+    def _attack(self, serving: WeightedDraw) -> None:
+        """What attackers do in addition; nothing here (attacks.py)."""
 
     def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
-        """Whether the agent says it has no room, for a better draw. The client asks again, with another request."""
+        """Whether the agent refuses the request because of its draw (attacks.py). The client then asks with another
+        request."""
         del signed, agent
         return False
 
     def _expect(self, serving: WeightedDraw, tokens: int) -> None:
-        """What each one's weight would have of these tokens in the mean; together with what it has, its luck. That an agent is not drawn itself
-        is part of the luck."""
+        """Subtract from each node's luck what its weight gets of these tokens in the mean; `_start` adds what it
+        really got. That an agent is not drawn for its own requests is part of the luck."""
         total = sum(weight for _, weight in serving.pairs())
         for node, weight in serving.pairs():
             self.of[node].drawn -= tokens * weight / total
@@ -159,12 +163,14 @@ class World:
         return int(self.assume.answers[int(self.rng.integers(len(self.assume.answers)))])
 
     def _demand(self) -> float:
-        """Answers asked for in a height."""
+        """Mean number of answers that clients ask for in a height, at the price of now."""
         capacity = self._nodes_weight * self.network.genesis.economy.tokens_per_weight
         first = capacity * self.assume.use / self.assume.mean_tokens
         return float(first * (self.assume.price_micro / self.network.price_micro()) ** self.assume.elasticity)
 
     def _start(self, signed: SignedRequest, agent: bytes, wanted: Operator | None = None) -> None:
+        """Start the inference; its executor answers as its strategy says. wanted: an operator that asks itself, so
+        no other one answers."""
         candidates = self.network.start(signed, agent)
         executor = next((c for c in candidates if wanted is None or self.of[c] is wanted), None)
         if executor is None:
@@ -180,7 +186,8 @@ class World:
         self.started.append((signed.inference_id, executor, kind, tokens))
 
     def _deal(self, serving: WeightedDraw) -> None:
-        """Self-dealers ask: the draw is public before a request is signed, so they sign until one draws their node."""
+        """Operators that ask themselves: the draw is public before a request is signed, so they sign until one draws
+        their node."""
         for o in self.operators:
             if o.strategy.dealing is Dealing.NONE:
                 continue
@@ -193,9 +200,11 @@ class World:
                     o.count("dealt")
 
     def _plant(self, serving: WeightedDraw) -> None:
-        """Honest operators ask their own node now and then and answer wrongly, on purpose."""
+        """Honest operators now and then ask their own node and answer with a fault, on purpose."""
         for o in self.operators:
-            if o.strategy.name != HONEST or self.rng.random() >= self.assume.plants / EPOCH or not self._may_plant(o.nodes[0].public):
+            if o.strategy.name != HONEST or self.rng.random() >= self.assume.plants / EPOCH:
+                continue
+            if not self._may_plant(o.nodes[0].public):
                 continue
             signed = self._drawing(o, o.owners[0], serving)
             if signed is None:
@@ -206,7 +215,8 @@ class World:
                 self.started[-1] = (*started[:2], PLANTED, started[3])
                 self.network.plant(signed.inference_id, started[1])
                 self.planted.append((signed.inference_id, started[1]))
-                o.spent_micro += self.assume.answer_micro(HONEST, started[3]) - self.assume.answer_micro(PLANTED, started[3])
+                honest, planted = (self.assume.answer_micro(kind, started[3]) for kind in (HONEST, PLANTED))
+                o.spent_micro += honest - planted
                 o.count("planted")
 
     def _may_plant(self, node: bytes) -> bool:
@@ -221,6 +231,8 @@ class World:
                     self.network.show_plant(*plant)
 
     def _drawing(self, o: Operator, account: Key, serving: WeightedDraw, tokens: int = 0) -> SignedRequest | None:
+        """A request of `account` that draws a node of `o`, found by signing up to MAX_TRIES; None where none does.
+        tokens: its length, 0 = as clients choose."""
         mine = {node.public for node in o.nodes}
         if not mine & {node for node, _ in serving.pairs()}:
             return None
@@ -232,9 +244,10 @@ class World:
                 return signed
         return None
 
-    # -- an epoch's end ---------------------------------------------------------------------------------------------------
+    # -- an epoch's end ------------------------------------------------------------------------------------------------
 
     def _close(self) -> None:
+        """Each operator's profit and luck of the epoch."""
         for o in self.operators:
             found = [p for node in o.nodes if (p := self.network.participant(node.public)) is not None]
             o.count("convicted epochs", any(p.convicted_until for p in found))
@@ -247,13 +260,15 @@ class World:
             o.last, o.drawn = worth, 0.0
 
     def _whitewash(self, o: Operator) -> None:
-        """Out with the old key, in with a new one of another account, which the old one pays a place for. The ledger gives a newcomer no weight."""
+        """Leave with the old key, and register a new one of another account, whose place the old account pays. The
+        ledger gives a newcomer no weight."""
         rules = self.network.genesis.economy
         place_micro = rules.registration_bond_micro + rules.registration_fee_micro
         if self.network.view.account(o.owners[0].public).balance_micro < place_micro:
-            return  # what it lost leaves it no money for another place
+            return  # it cannot pay for another place
         self.network.submit(o.owners[0], Unregister(o.nodes[0].public))
-        owner, node = (Key(digest(b"economy", what, o.number.to_bytes(4, "big"))) for what in (b"new owner", b"new node"))
+        number = o.number.to_bytes(4, "big")
+        owner, node = (Key(digest(b"economy", what, number)) for what in (b"new owner", b"new node"))
         proof = node.sign(Domain.NODE, self.network.genesis.network, consent(owner.public))
         self.network.accounts.append(owner.public)
         self.network.submit(o.owners[0], Transfer(owner.public, place_micro))
@@ -264,5 +279,6 @@ class World:
         self.bench.foreign[node.public] = False
 
     def _wealth(self, o: Operator) -> float:
+        """Balances and collateral, micro-credits."""
         return float(self.network.wealth(o.accounts(), [node.public for node in o.nodes]))
 

@@ -11,28 +11,29 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from p2p.base.codec import encode, load
-from p2p.base.genesis import CheckRules, Genesis
-from p2p.ledger.rules import parameters
+from p2p.base.genesis import CheckRules
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Participant, Past
 from p2p.ledger.state.view import View
 
 _MAX_DOUBLINGS = 30  # beyond every bound that exclusion_max_epochs may have
 
 
-def convict(view: View, genesis: Genesis, height: int, participant: Participant, reason: str) -> None:
+def convict(ctx: Context, participant: Participant, reason: str) -> None:
     """Out for the rest of this epoch and 1, 2, 4, ... whole ones after it."""
-    most = parameters.checks(view, genesis).exclusion_max_epochs
+    most = ctx.checks.exclusion_max_epochs
     epochs = min(1 << min(participant.convictions, _MAX_DOUBLINGS), most)
-    view.put_participant(replace(
-        participant, reputations=(), convicted_until=(epoch_of(genesis, height) + 1 + epochs) * genesis.epoch_blocks, convicted_reason=reason,
-        convictions=participant.convictions + 1, convicted_at=height, clean_epochs=0,
+    ctx.view.put_participant(replace(
+        participant, reputations=(), convicted_until=(ctx.epoch + 1 + epochs) * ctx.genesis.epoch_blocks, convicted_reason=reason,
+        convictions=participant.convictions + 1, convicted_at=ctx.height, clean_epochs=0,
     ))
 
 
-def convicted_in(genesis: Genesis, participant: Participant, epoch: int) -> bool:
-    """Whether it was convicted in `epoch`, at whose end it pays (epochs.py)."""
-    return participant.convicted_at > 0 and epoch_of(genesis, participant.convicted_at) == epoch
+def convicted_this_epoch(ctx: Context, participant: Participant) -> bool:
+    """Whether it was convicted in the running epoch, at whose end it pays (epoch_settlement.py)."""
+    return participant.convicted_at > 0 and epoch_of(ctx.genesis, participant.convicted_at) == ctx.epoch
 
 
 def after_epoch(participant: Participant, checks: CheckRules, *, clean: bool, struck: bool) -> Participant:
@@ -54,13 +55,13 @@ def remember(view: View, participant: Participant) -> None:
         view.put(key, encode(_worst([mine, _past(view, key)])))
 
 
-def inherited(view: View, height: int, participant: Participant, others: Iterable[Participant]) -> Participant:
+def inherited(ctx: Context, participant: Participant, others: Iterable[Participant]) -> Participant:
     """A new participant with what its node key, its owner's former nodes and its owner's `others` have to answer for."""
-    keys = _keys(participant.node, participant.owner)
-    worst = _worst([*(_past(view, key) for key in keys), *map(_past_of, others)])
-    for key in keys:
-        view.put(key, None)
-    if worst.convicted_until <= height:
+    names = _keys(participant.node, participant.owner)
+    worst = _worst([*(_past(ctx.view, name) for name in names), *map(_past_of, others)])
+    for name in names:
+        ctx.view.put(name, None)
+    if worst.convicted_until <= ctx.height:
         worst = replace(worst, convicted_until=0)
     return replace(
         participant, convictions=worst.convictions, convicted_until=worst.convicted_until, convicted_reason=worst.convicted_reason,
@@ -84,4 +85,4 @@ def _worst(pasts: list[Past]) -> Past:
 
 
 def _keys(node: bytes, owner: bytes) -> tuple[bytes, bytes]:
-    return b"past/node/" + node, b"past/owner/" + owner
+    return keys.past_of_node(node), keys.past_of_owner(owner)

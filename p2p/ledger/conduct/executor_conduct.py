@@ -18,11 +18,10 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from p2p.base.genesis import Genesis
 from p2p.ledger.conduct import convictions, reputation
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import counted_weights, owner_weight
-from p2p.ledger.rules.heights import epoch_of, next_end
+from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.state.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Participant, Partner, Reputation, Standing
 from p2p.ledger.state.view import View
 from p2p.verification.duty import FULL, convicts
@@ -52,26 +51,26 @@ def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
     ))
 
 
-def count_checked(view: View, genesis: Genesis, height: int, inference: Inference, llr_milli: int | None, stands: bool) -> None:
+def count_checked(ctx: Context, inference: Inference, llr_milli: int | None, stands: bool) -> None:
     """A decided, checked inference of its executor for another's account. llr_milli: its weight in the sequential test. What speaks for the
     executor besides is counted when it is booked."""
     assert inference.finish is not None
-    finish, standing = inference.finish.record, view.standing(inference.finish.record.executor)
+    finish, standing = inference.finish.record, ctx.view.standing(inference.finish.record.executor)
     # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias the product
     # that begins in this one. It belongs to those that had begun when its first committee spoke. While it is open, these lack a
     # factor which is above 1 in the mean, so they stand too low, never too high: the bound holds whenever one looks.
     # One that is older than the last epoch has no test any more; its verdict stands all the same.
-    age, evidence = epoch_of(genesis, height) - epoch_of(genesis, inference.dispute_height or height), standing.evidence
+    age, evidence = ctx.epoch - epoch_of(ctx.genesis, inference.dispute_height or ctx.height), standing.evidence
     if llr_milli is not None and age <= 1:
         by_lot = not inference.in_sprint and 0 < inference.sampled_milli < FULL
-        evidence = evidence.updated(llr_milli, parameters.checks(view, genesis).llr_cap_milli, by_lot=by_lot, late=age == 1)
-    view.put_standing(finish.executor, replace(standing, checked=standing.checked + 1, evidence=evidence))
-    counters = view.counters()
-    view.put_counters(replace(
+        evidence = evidence.updated(llr_milli, ctx.checks.llr_cap_milli, by_lot=by_lot, late=age == 1)
+    ctx.view.put_standing(finish.executor, replace(standing, checked=standing.checked + 1, evidence=evidence))
+    counters = ctx.view.counters()
+    ctx.view.put_counters(replace(
         counters, honest=counters.honest + stands, false_alarms=counters.false_alarms + (stands and inference.dispute_height > 0),
         cheats=counters.cheats + (not stands),
     ))
-    _judge_executor(view, genesis, height, finish.executor)
+    _judge_executor(ctx, finish.executor)
 
 
 def strike(view: View, node: bytes) -> None:
@@ -82,53 +81,53 @@ def strike(view: View, node: bytes) -> None:
         view.put_participant(replace(participant, reputations=(), strikes=participant.strikes + 1))
 
 
-def _judge_executor(view: View, genesis: Genesis, height: int, node: bytes) -> None:
-    standing, participant = view.standing(node), view.participant(node)
-    limit, epoch = parameters.checks(view, genesis).conviction_milli, epoch_of(genesis, height)
+def _judge_executor(ctx: Context, node: bytes) -> None:
+    standing, participant = ctx.view.standing(node), ctx.view.participant(node)
+    limit, epoch = ctx.checks.conviction_milli, ctx.epoch
     if participant is None or participant.convicted_until:
         return
     log = standing.evidence.reached(limit)
     if log is not None:
         reason = f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {standing.checked} inferences were checked in it"
-        convictions.convict(view, genesis, height, participant, reason)
+        convictions.convict(ctx, participant, reason)
 
 
-def count_pair(view: View, genesis: Genesis, height: int, inference: Inference, *, differ: bool) -> None:
+def count_pair(ctx: Context, inference: Inference, *, differ: bool) -> None:
     """Both records of an inference were compared, or the agent's never came. Nobody stands to lose by its own inferences, so those of an
     agent or an executor with itself or its own client are no evidence, for or against."""
     assert inference.finish is not None
     sides = (inference.agent, inference.finish.record.executor)
-    owners = [owner for node in sides if (owner := view.owner_of(node)) is not None]
+    owners = [owner for node in sides if (owner := ctx.view.owner_of(node)) is not None]
     if len({*owners, inference.signed_request.request.account}) < 3:
         return
-    checks = parameters.checks(view, genesis)
+    checks = ctx.checks
     limit = alone(checks.honest_disagree_ppm, checks.conviction_ppb)
     silent = inference.output_hash is None
     for node, other in (sides, sides[::-1]):
-        if not owner_weight(view, genesis, other):
+        if not owner_weight(ctx, other):
             continue  # a key costs nothing: its word moves nobody's standing, for or against
-        standing = view.standing(node)
+        standing = ctx.view.standing(node)
         if silent and inference.finish_height <= standing.silent_at:
             continue  # of the same outage as the last one that was never confirmed
         if silent:
-            standing = replace(standing, silent_at=height)
-        before = _partner(view, standing, other)
+            standing = replace(standing, silent_at=ctx.height)
+        before = _partner(ctx.view, standing, other)
         after = replace(before, differ=min(before.differ + differ, max(limit, before.differ)))
-        view.put_standing(node, replace(standing, paired=standing.paired + 1, partners=_with(standing.partners, before, after)))
+        ctx.view.put_standing(node, replace(standing, paired=standing.paired + 1, partners=_with(standing.partners, before, after)))
         if differ:  # the k-th that differs is the k-th look
-            _judge_pairs(view, genesis, height, node)
+            _judge_pairs(ctx, node)
 
 
-def count_unfinished(view: View, genesis: Genesis, node: bytes, agent: bytes) -> None:
+def count_unfinished(ctx: Context, node: bytes, agent: bytes) -> None:
     """`node` should have finished an inference that `agent` started; the word of an agent without weight says nothing."""
-    participant, standing, checks = view.participant(node), view.standing(node), parameters.checks(view, genesis)
-    if participant is None or not owner_weight(view, genesis, agent):
+    participant, standing, checks = ctx.view.participant(node), ctx.view.standing(node), ctx.checks
+    if participant is None or not owner_weight(ctx, agent):
         return
-    view.put_participant(replace(participant, misses=participant.misses + 1))
-    before = _partner(view, standing, agent)
+    ctx.view.put_participant(replace(participant, misses=participant.misses + 1))
+    before = _partner(ctx.view, standing, agent)
     limit = alone(checks.honest_miss_ppm, checks.conviction_ppb)
     after = replace(before, unfinished=min(before.unfinished + 1, max(limit, before.unfinished)))
-    view.put_standing(node, replace(standing, partners=_with(standing.partners, before, after)))
+    ctx.view.put_standing(node, replace(standing, partners=_with(standing.partners, before, after)))
 
 
 def _partner(view: View, standing: Standing, node: bytes) -> Partner:
@@ -150,22 +149,22 @@ def alone(rate_ppm: int, limit_ppb: int) -> int:
     return next((count for count in range(1, MAX_ALONE) if convicts(count + 1, count + 1, rate_ppm, limit_ppb)), MAX_ALONE)
 
 
-def _judge_pairs(view: View, genesis: Genesis, height: int, node: bytes) -> None:
-    standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
+def _judge_pairs(ctx: Context, node: bytes) -> None:
+    standing, participant, checks = ctx.view.standing(node), ctx.view.participant(node), ctx.checks
     if participant is None or participant.suspended_until:
         return
     behind = [partner.node for partner in standing.partners if partner.differ]
-    if convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb) and is_weighty(view, genesis, node, behind):
-        reason = f"epoch {epoch_of(genesis, height)}: the records differ in {standing.differ} of {standing.paired} inferences"
-        view.put_participant(replace(participant, suspended_until=next_end(genesis, height), suspended_reason=reason))
+    if convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb) and is_weighty(ctx, node, behind):
+        reason = f"epoch {ctx.epoch}: the records differ in {standing.differ} of {standing.paired} inferences"
+        ctx.view.put_participant(replace(participant, suspended_until=ctx.next_epoch_end, suspended_reason=reason))
 
 
-def is_weighty(view: View, genesis: Genesis, node: bytes, behind: Iterable[bytes]) -> bool:
+def is_weighty(ctx: Context, node: bytes, behind: Iterable[bytes]) -> bool:
     """Whether those who speak against `node` hold more than a third of the weight that others than its owner have: as much as is needed to
     stop the chain. Fewer cannot have anybody suspended, whatever they do (decision 033)."""
-    weights, owner = counted_weights(view, genesis), view.owner_of(node)
-    others = sum(weight for other, weight in weights.items() if view.owner_of(other) != owner)
-    return 3 * sum(weights.get(now, 0) for now in {view.node_now(other) for other in behind}) > others
+    weights, owner = counted_weights(ctx), ctx.view.owner_of(node)
+    others = sum(weight for other, weight in weights.items() if ctx.view.owner_of(other) != owner)
+    return 3 * sum(weights.get(now, 0) for now in {ctx.view.node_now(other) for other in behind}) > others
 
 
 def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
@@ -178,23 +177,23 @@ def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
     view.put_standing(executor, replace(standing, finders=tuple(Finder(node, found[node]) for node in sorted(found))))
 
 
-def end_epoch(view: View, genesis: Genesis, height: int) -> None:
+def end_epoch(ctx: Context) -> None:
     """At an epoch's last height: reputations, the ends of bars and convictions, new counters."""
-    for participant in view.participants():
-        standing = view.standing(participant.node)
-        clean = _is_clean(view, genesis, participant, standing)
+    for participant in ctx.view.participants():
+        standing = ctx.view.standing(participant.node)
+        clean = _is_clean(ctx, participant, standing)
         after = replace(
-            convictions.after_epoch(participant, parameters.checks(view, genesis), clean=clean, struck=standing.struck > 0),
-            reputations=_reputations(view, genesis, participant, standing),
-            convicted_until=participant.convicted_until if participant.convicted_until > height else 0,
-            barred_until=participant.barred_until if participant.barred_until > height else 0,
-            suspended_until=participant.suspended_until if participant.suspended_until > height else 0,
+            convictions.after_epoch(participant, ctx.checks, clean=clean, struck=standing.struck > 0),
+            reputations=_reputations(ctx, participant, standing),
+            convicted_until=participant.convicted_until if participant.convicted_until > ctx.height else 0,
+            barred_until=participant.barred_until if participant.barred_until > ctx.height else 0,
+            suspended_until=participant.suspended_until if participant.suspended_until > ctx.height else 0,
         )
         if after != participant:
-            view.put_participant(after)
-        anew = _next_standing(participant, standing, height)
+            ctx.view.put_participant(after)
+        anew = _next_standing(participant, standing, ctx.height)
         if anew != standing:
-            view.put_standing(participant.node, anew)
+            ctx.view.put_standing(participant.node, anew)
 
 
 def _next_standing(participant: Participant, standing: Standing, height: int) -> Standing:
@@ -214,23 +213,23 @@ def _next_standing(participant: Participant, standing: Standing, height: int) ->
     )
 
 
-def _reputations(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> tuple[Reputation, ...]:
+def _reputations(ctx: Context, participant: Participant, standing: Standing) -> tuple[Reputation, ...]:
     """After an epoch: none on conviction; half of each when too many inferences were never finished, by the exact test; a gain for what was
     checked enough, when nothing was found."""
-    checks = parameters.checks(view, genesis)
+    checks = ctx.checks
     if participant.convicted_until:
         return ()
     behind = [partner.node for partner in standing.partners if partner.unfinished]
-    halved = is_weighty(view, genesis, participant.node, behind) and convicts(
+    halved = is_weighty(ctx, participant.node, behind) and convicts(
         standing.unfinished, standing.booked + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb
     )
     gain = checks.reputation_gain if _is_faultless(participant, standing) else 0
     return reputation.after_epoch(participant, standing, gain=gain, least_tokens=checks.min_checked_tokens, halved=halved)
 
 
-def _is_clean(view: View, genesis: Genesis, participant: Participant, standing: Standing) -> bool:
+def _is_clean(ctx: Context, participant: Participant, standing: Standing) -> bool:
     """Enough of its output was checked in the epoch, and nothing was found."""
-    return standing.checked_tokens >= parameters.checks(view, genesis).min_checked_tokens and _is_faultless(participant, standing)
+    return standing.checked_tokens >= ctx.checks.min_checked_tokens and _is_faultless(participant, standing)
 
 
 def _is_faultless(participant: Participant, standing: Standing) -> bool:

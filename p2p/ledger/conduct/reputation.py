@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from p2p.base.genesis import Genesis
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.open_disputes import cases
 from p2p.ledger.state.records import MAX_SERVED, MAX_TRUSTED, Participant, Reputation, Served, Standing
 from p2p.ledger.state.view import View
@@ -21,13 +20,13 @@ from p2p.verification.duty import check_probability_milli
 MAX_REPUTATION = 100
 
 
-def check_milli(view: View, genesis: Genesis, node: bytes, model: str, stack: str) -> int:
+def check_milli(ctx: Context, node: bytes, model: str, stack: str) -> int:
     """With which probability the next answer of `node` with this model on this stack is checked, in thousandths. While one of its lost disputes
     is open, or one of its answers could not be had lately, its reputation does not help."""
-    participant, standing = view.participant(node), view.standing(node)
-    row, doubted = served(standing, model, stack), bool(standing.watched_until or cases(view, node))
+    participant, standing = ctx.view.participant(node), ctx.view.standing(node)
+    row, doubted = served(standing, model, stack), bool(standing.watched_until or cases(ctx.view, node))
     points = reputation(participant, model, stack) if participant and not doubted else 0
-    return check_probability_milli(points, row.checked_tokens, row.booked_before, parameters.checks(view, genesis))
+    return check_probability_milli(points, row.checked_tokens, row.booked_before, ctx.checks)
 
 
 def reputation(participant: Participant, model: str, stack: str) -> int:

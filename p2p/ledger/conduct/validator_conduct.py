@@ -12,101 +12,98 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from p2p.base.genesis import Genesis
 from p2p.ledger.conduct import convictions
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import voting_weights
-from p2p.ledger.rules.heights import epoch_of, next_end
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.records import Participant
-from p2p.ledger.state.view import View
 from p2p.verification.duty import convicts
 from p2p.verification.sequential import Detector, share_of_milli, sight_milli
 
 
-def count_duties(view: View, genesis: Genesis, height: int, panel: Panel) -> None:
+def count_duties(ctx: Context, panel: Panel) -> None:
     """When a committee's work is over: J5. Who judged did its duty. Who was silent or could not get the payload missed it where more than half of
     the committee's weight judged; else it is nobody's fault: there may have been nothing that could be checked, or nobody was there, and
     neither an executor nor an outage may have validators barred."""
     judged = {verdict.validator for verdict in panel.judged}
-    weights = voting_weights(view, genesis, panel.members)
+    weights = voting_weights(ctx, panel.members)
     most = 2 * sum(weights[node] for node in judged) > sum(weights.values())
     for node in panel.members:
         if node in judged or most:
-            _count_duty(view, genesis, height, node, drawn=panel.height, missed=node not in judged)
+            _count_duty(ctx, node, drawn=panel.height, missed=node not in judged)
 
 
-def _count_duty(view: View, genesis: Genesis, height: int, node: bytes, *, drawn: int, missed: bool) -> None:
+def _count_duty(ctx: Context, node: bytes, *, drawn: int, missed: bool) -> None:
     """drawn: height of the committee's draw. Misses of committees that were at work together have one cause, and count once in the test."""
-    checks, standing, participant = parameters.checks(view, genesis), view.standing(node), view.participant(node)
+    checks, standing, participant = ctx.checks, ctx.view.standing(node), ctx.view.participant(node)
     standing = replace(standing, duties=standing.duties + 1, missed=standing.missed + missed)
     if participant is None or (missed and drawn <= standing.missed_at):
-        view.put_standing(node, standing)
+        ctx.view.put_standing(node, standing)
         return
     absent, there = sight_milli(checks.honest_miss_ppm)
     present = standing.present.updated(absent if missed else there, checks.llr_cap_milli)
     log = present.reached(checks.conviction_milli) if missed and not participant.barred_until else None
-    view.put_standing(node, replace(
-        standing, missed_at=height if missed else standing.missed_at, present=present if log is None else Detector(),
+    ctx.view.put_standing(node, replace(
+        standing, missed_at=ctx.height if missed else standing.missed_at, present=present if log is None else Detector(),
     ))
     if log is not None:
         what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for duties it missed and others did"
-        _bar(view, genesis, height, participant, what)
+        _bar(ctx, participant, what)
 
 
-def mark(view: View, genesis: Genesis, height: int, compared: Iterable[bytes], odd: frozenset[bytes]) -> None:
+def mark(ctx: Context, compared: Iterable[bytes], odd: frozenset[bytes]) -> None:
     """One inference's comparison of validators."""
     for node in sorted(compared):
-        standing = view.standing(node)
-        view.put_standing(node, replace(standing, compared=standing.compared + 1, outliers=standing.outliers + (node in odd)))
+        standing = ctx.view.standing(node)
+        ctx.view.put_standing(node, replace(standing, compared=standing.compared + 1, outliers=standing.outliers + (node in odd)))
         if node in odd:  # the k-th odd one is the k-th look; what was not odd convicts nobody
-            _judge_validator(view, genesis, height, node)
+            _judge_validator(ctx, node)
 
 
-def count_detection(view: View, genesis: Genesis, height: int, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
+def count_detection(ctx: Context, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
     """J6: of an answer that does not stand: who saw it, and who looked away (compare.losers, without those whom its kernels excuse)."""
-    checks = parameters.checks(view, genesis)
-    missed, saw = sight_milli(checks.honest_blind_ppm)
+    checks = ctx.checks
+    missed, saw = sight_milli(checks.honest_missed_fault_ppm)
     for node in sorted({*seen, *blind}):
-        participant = view.participant(node)
+        participant = ctx.view.participant(node)
         if participant is None:
             continue
-        standing, miss = view.standing(node), node in blind
+        standing, miss = ctx.view.standing(node), node in blind
         detection = standing.detection.updated(missed if miss else saw, checks.llr_cap_milli)
         standing = replace(standing, faults=standing.faults + 1, missed_faults=standing.missed_faults + miss, detection=detection)
-        view.put_standing(node, standing)
+        ctx.view.put_standing(node, standing)
         if miss and not participant.convicted_until and (log := detection.reached(checks.conviction_milli)) is not None:
             reason = (
-                f"epoch {epoch_of(genesis, height)}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling faults valid, "
+                f"epoch {ctx.epoch}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling faults valid, "
                 f"{standing.missed_faults} of {standing.faults} in it"
             )
-            convictions.convict(view, genesis, height, participant, reason)
+            convictions.convict(ctx, participant, reason)
 
 
-def count_distances(view: View, genesis: Genesis, height: int, honest_milli: int, found: Mapping[bytes, int]) -> None:
+def count_distances(ctx: Context, honest_milli: int, found: Mapping[bytes, int]) -> None:
     """J7: numbers further from those of equal kernels than other kernels explain come of other weights. honest_milli: the model's, 0 = unknown."""
-    checks = parameters.checks(view, genesis)
+    checks = ctx.checks
     for node, distance in sorted(found.items() if honest_milli else ()):
-        participant = view.participant(node)
+        participant = ctx.view.participant(node)
         if participant is None:
             continue
-        standing, ratio = view.standing(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
+        standing, ratio = ctx.view.standing(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
         detector = standing.distance.updated(ratio, checks.llr_cap_milli)
-        view.put_standing(node, replace(standing, distance=detector))
+        ctx.view.put_standing(node, replace(standing, distance=detector))
         if ratio > 0 and not participant.barred_until and (log := detector.reached(checks.conviction_milli)) is not None:
             what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for numbers of other weights"
-            _bar(view, genesis, height, participant, what)
+            _bar(ctx, participant, what)
 
 
-def _bar(view: View, genesis: Genesis, height: int, participant: Participant, what: str) -> None:
-    reason = f"epoch {epoch_of(genesis, height)}: {what}"
-    view.put_participant(replace(participant, barred_until=next_end(genesis, height), barred_reason=reason))
+def _bar(ctx: Context, participant: Participant, what: str) -> None:
+    reason = f"epoch {ctx.epoch}: {what}"
+    ctx.view.put_participant(replace(participant, barred_until=ctx.next_epoch_end, barred_reason=reason))
 
 
-def _judge_validator(view: View, genesis: Genesis, height: int, node: bytes) -> None:
-    standing, participant, checks = view.standing(node), view.participant(node), parameters.checks(view, genesis)
+def _judge_validator(ctx: Context, node: bytes) -> None:
+    standing, participant, checks = ctx.view.standing(node), ctx.view.participant(node), ctx.checks
     if participant is None or participant.barred_until:
         return
     if convicts(standing.outliers, standing.compared, checks.honest_outlier_ppm, checks.conviction_ppb):
         what = f"stood alone in {standing.outliers} of {standing.compared} comparisons"
-        _bar(view, genesis, height, participant, what)
+        _bar(ctx, participant, what)

@@ -15,15 +15,14 @@ from msgspec.structs import replace
 
 from p2p.base import merkle
 from p2p.base.codec import Message, encode, load
-from p2p.base.genesis import Genesis
 from p2p.base.types import U64, Bytes32
 from p2p.ledger.money import epoch_accounts as earnings
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
 
 MAX_LEAVING = 256  # inferences in one block
-_KEY = b"leaving"
 
 
 class Leaving(Message, frozen=True):
@@ -58,7 +57,7 @@ def leaf_of(inference_id: bytes, record: bytes) -> bytes:
 
 
 def leaving(view: View) -> Leaving:
-    return view.record(Leaving, _KEY) or Leaving()
+    return view.record(Leaving, keys.LEAVING) or Leaving()
 
 
 def is_kept(view: View, epoch: int) -> bool:
@@ -67,33 +66,33 @@ def is_kept(view: View, epoch: int) -> bool:
     return epoch > now.epoch or (epoch == now.epoch and now.size == 0)
 
 
-def prune(view: View, genesis: Genesis, height: int) -> tuple[Left, ...]:
+def prune(ctx: Context) -> tuple[Left, ...]:
     """At the end of block `height`: what ended `keep_epochs` epochs ago leaves the state; later where the time to reveal a plant is longer
     than that. Returns what left, by number."""
-    window = parameters.checks(view, genesis).plant_window
-    keep = max(parameters.economy(view, genesis).keep_epochs, window // genesis.epoch_blocks + 1)
-    last = height // genesis.epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
-    now, found, budget = leaving(view), list[Left](), MAX_LEAVING
+    window = ctx.checks.plant_window
+    keep = max(ctx.economy.keep_epochs, window // ctx.genesis.epoch_blocks + 1)
+    last = ctx.height // ctx.genesis.epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
+    now, found, budget = leaving(ctx.view), list[Left](), MAX_LEAVING
     before = now
     while now.epoch <= last and budget > 0:
-        nodes = earnings.earners(view, now.epoch)
+        nodes = earnings.earners(ctx.view, now.epoch)
         if not nodes:
-            _close(view, now)
+            _close(ctx.view, now)
             now, budget = Leaving(now.epoch + 1), budget - 1
             continue
-        ids = earnings.take_ended(view, now.epoch, nodes[-1], budget)
+        ids = earnings.take_ended(ctx.view, now.epoch, nodes[-1], budget)
         budget -= max(len(ids), 1)
         for inference_id in ids:
-            now = _leave(view, now, inference_id, found)
+            now = _leave(ctx.view, now, inference_id, found)
     if now != before:
-        view.put(_KEY, encode(now))
+        ctx.view.put(keys.LEAVING, encode(now))
     return tuple(found)
 
 
 def _leave(view: View, now: Leaving, inference_id: bytes, found: list[Left]) -> Leaving:
-    record = view.get(b"inf/" + inference_id)
+    record = view.get(keys.inference(inference_id))
     assert record is not None
-    view.put(b"inf/" + inference_id, None)
+    view.put(keys.inference(inference_id), None)
     left = Left(now.epoch, now.size, inference_id, record)
     found.append(left)
     return Leaving(now.epoch, now.size + 1, merkle.grow(now.peaks, now.size, left.leaf_hash))

@@ -10,36 +10,33 @@ from msgspec.structs import replace
 
 from p2p.base.codec import unpack
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
-from p2p.base.genesis import Genesis
 from p2p.base.limits import REVEAL_RANKS
 from p2p.base.types import Record, Status, Verdict, VerdictCommit, VerdictKind, verdict_commitment
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.committee import CommitSeen, Panel, VerdictSeen
 from p2p.ledger.state.records import Inference
-from p2p.ledger.state.view import View
 from p2p.verification.duty import reveal_positions
 
 _COMMITTING = (Status.VALIDATING.value, Status.DISPUTED.value, Status.APPEALED.value)
 
 
-def apply_commit(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
-    del genesis
+def apply_commit(ctx: Context, sender: bytes, record: Record) -> None:
     commit = unpack(VerdictCommit, record.body)
-    inference = view.inference(commit.inference_id)
+    inference = ctx.view.inference(commit.inference_id)
     if inference is None or inference.status not in _COMMITTING:
         raise InvalidRequest("no commitments are taken for this inference now", field="inference_id")
     panel = _panel(inference, sender, commit.validator)
     if any(seen.validator == sender for seen in panel.commits):
         raise RemoteProtocolError("one commitment each", field="validator")
-    panel = replace(panel, commits=(*panel.commits, CommitSeen(sender, commit.commitment, height)))
-    view.put_inference(commit.inference_id, replace(inference, panels=(*inference.panels[:-1], panel)))
+    panel = replace(panel, commits=(*panel.commits, CommitSeen(sender, commit.commitment, ctx.height)))
+    ctx.view.put_inference(commit.inference_id, replace(inference, panels=(*inference.panels[:-1], panel)))
     if len(panel.commits) == len(panel.members):
-        view.add_due(height, commit.inference_id)
+        ctx.view.add_due(ctx.height, commit.inference_id)
 
 
-def apply_verdict(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
-    del genesis
+def apply_verdict(ctx: Context, sender: bytes, record: Record) -> None:
     verdict = unpack(Verdict, record.body)
-    inference = view.inference(verdict.inference_id)
+    inference = ctx.view.inference(verdict.inference_id)
     if inference is None or inference.status != Status.REVEALING.value:
         raise InvalidRequest("no verdicts are taken for this inference now", field="inference_id")
     panel = _panel(inference, sender, verdict.validator)
@@ -51,11 +48,11 @@ def apply_verdict(view: View, genesis: Genesis, height: int, sender: bytes, reco
     if verdict_commitment(verdict) != commitment:
         raise RemoteProtocolError("this is not the verdict that was committed to", field="salt")
     _check_content(verdict, inference, panel)
-    seen = VerdictSeen(sender, verdict.kind, verdict.reason, verdict.llr_milli, verdict.tokens, verdict.numbers, height)
+    seen = VerdictSeen(sender, verdict.kind, verdict.reason, verdict.llr_milli, verdict.tokens, verdict.numbers, ctx.height)
     panel = replace(panel, verdicts=(*panel.verdicts, seen))
-    view.put_inference(verdict.inference_id, replace(inference, panels=(*inference.panels[:-1], panel)))
+    ctx.view.put_inference(verdict.inference_id, replace(inference, panels=(*inference.panels[:-1], panel)))
     if len(panel.verdicts) == len(panel.commits):
-        view.add_due(height, verdict.inference_id)
+        ctx.view.add_due(ctx.height, verdict.inference_id)
 
 
 def _panel(inference: Inference, sender: bytes, validator: bytes) -> Panel:

@@ -11,16 +11,13 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from p2p.base.genesis import Genesis
 from p2p.base.types import Status
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.outcomes import refund
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import voting_weights
-from p2p.ledger.rules.heights import epoch_of, next_end
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.records import Inference
-from p2p.ledger.state.view import View
 from p2p.verification.sequential import Detector, sight_milli
 
 REASON = "no committee could get its payload"
@@ -39,44 +36,44 @@ def is_lost(inference: Inference, weights: Mapping[bytes, int]) -> bool:
     return bool(spoke) and all(is_missing(panel, weights) for panel in spoke)
 
 
-def close(view: View, genesis: Genesis, height: int, inference_id: bytes, inference: Inference, *, own: bool) -> None:
+def close(ctx: Context, inference_id: bytes, inference: Inference, *, own: bool) -> None:
     """All back to the client. Where more than half of the weight of each committee says so it is M18: the fine of M16, and the executor's answers
     are all checked until the end of the next epoch. Where more of them were silent it is M5, and nobody's fault: what kept them away may have
     kept the payload away. own: the client is the executor's owner, so nobody is harmed and nothing is counted."""
     assert inference.finish is not None
-    if not all(_is_whole(view, genesis, panel) for panel in inference.panels):
-        refund(view, genesis, height, inference_id, inference, REASON, Status.EXPIRED)
+    if not all(_is_whole(ctx, panel) for panel in inference.panels):
+        refund(ctx, inference_id, inference, REASON, Status.EXPIRED)
         return
     if not own:
-        earnings.fine(view, genesis, height, inference)
-        _count(view, genesis, height, inference.finish.record.executor, drawn=inference.panels[0].height)
-    refund(view, genesis, height, inference_id, inference, REASON, Status.WITHHELD)
+        earnings.fine(ctx, inference)
+        _count(ctx, inference.finish.record.executor, drawn=inference.panels[0].height)
+    refund(ctx, inference_id, inference, REASON, Status.WITHHELD)
 
 
-def count_shown(view: View, genesis: Genesis, node: bytes) -> None:
+def count_shown(ctx: Context, node: bytes) -> None:
     """A committee got an answer of `node` and judged it."""
-    checks, standing = parameters.checks(view, genesis), view.standing(node)
+    checks, standing = ctx.checks, ctx.view.standing(node)
     _, shown = sight_milli(checks.honest_miss_ppm)
-    view.put_standing(node, replace(standing, shown=standing.shown.updated(shown, checks.llr_cap_milli)))
+    ctx.view.put_standing(node, replace(standing, shown=standing.shown.updated(shown, checks.llr_cap_milli)))
 
 
-def _is_whole(view: View, genesis: Genesis, panel: Panel) -> bool:
-    weights = voting_weights(view, genesis, panel.members)
+def _is_whole(ctx: Context, panel: Panel) -> bool:
+    weights = voting_weights(ctx, panel.members)
     return 2 * sum(weights[verdict.validator] for verdict in panel.verdicts if not verdict.judged) > sum(weights.values())
 
 
-def _count(view: View, genesis: Genesis, height: int, node: bytes, *, drawn: int) -> None:
+def _count(ctx: Context, node: bytes, *, drawn: int) -> None:
     """drawn: height of its first committee. Answers that were in flight together were lost to one and the same outage, and count once."""
-    checks, standing, participant = parameters.checks(view, genesis), view.standing(node), view.participant(node)
-    standing = replace(standing, withheld=standing.withheld + 1, watched_until=next_end(genesis, height))
+    checks, standing, participant = ctx.checks, ctx.view.standing(node), ctx.view.participant(node)
+    standing = replace(standing, withheld=standing.withheld + 1, watched_until=ctx.next_epoch_end)
     if drawn <= standing.withheld_at or participant is None:
-        view.put_standing(node, standing)
+        ctx.view.put_standing(node, standing)
         return
     hidden, _ = sight_milli(checks.honest_miss_ppm)
     found = standing.shown.updated(hidden, checks.llr_cap_milli)
     log = None if participant.suspended_until else found.reached(checks.conviction_milli)
-    view.put_standing(node, replace(standing, withheld_at=height, shown=found if log is None else Detector()))
+    ctx.view.put_standing(node, replace(standing, withheld_at=ctx.height, shown=found if log is None else Detector()))
     if log is not None:
         what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for payloads that nobody could get"
-        reason = f"epoch {epoch_of(genesis, height)}: {what}"
-        view.put_participant(replace(participant, reputations=(), suspended_until=next_end(genesis, height), suspended_reason=reason))
+        reason = f"epoch {ctx.epoch}: {what}"
+        ctx.view.put_participant(replace(participant, reputations=(), suspended_until=ctx.next_epoch_end, suspended_reason=reason))

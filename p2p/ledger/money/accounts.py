@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from p2p.base.codec import Message, encode
 from p2p.base.errors import InvalidRequest
-from p2p.base.genesis import Genesis
 from p2p.base.limits import MAX_NONCE_AHEAD
 from p2p.base.types import U64, Bytes32, Request
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Cap, Delegate, Revoke, Transfer
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Account
 from p2p.ledger.state.view import View
 
@@ -54,7 +55,7 @@ _NO_LIMITS = Limits()
 
 
 def limits(view: View, account: bytes) -> Limits:
-    return view.record(Limits, b"limits/" + account) or _NO_LIMITS
+    return view.record(Limits, keys.limits(account)) or _NO_LIMITS
 
 
 def why_not(account: Account, nonce: int) -> str:
@@ -66,66 +67,62 @@ def why_not(account: Account, nonce: int) -> str:
 
 def _put(view: View, account: bytes, found: Limits) -> None:
     plain = not found.hot and not found.own.epoch_cap_micro and not found.own.request_cap_micro
-    view.put(b"limits/" + account, None if plain else encode(found))
+    view.put(keys.limits(account), None if plain else encode(found))
 
 
 # -- orders ------------------------------------------------------------------------------------------------------------
 
 
-def transfer(view: View, genesis: Genesis, height: int, account: bytes, body: Transfer) -> None:
-    del genesis, height
-    debit(view, account, body.amount_micro)
-    credit(view, body.to, body.amount_micro)
+def transfer(ctx: Context, account: bytes, body: Transfer) -> None:
+    debit(ctx.view, account, body.amount_micro)
+    credit(ctx.view, body.to, body.amount_micro)
 
 
-def delegate(view: View, genesis: Genesis, height: int, account: bytes, body: Delegate) -> None:
+def delegate(ctx: Context, account: bytes, body: Delegate) -> None:
     """A new hot key, or other caps for one that exists; what it spent in this epoch stays spent."""
-    del genesis
     if body.key == account:
         raise InvalidRequest("the account's own key needs no delegation", field="key")
-    if body.expires <= height:
-        raise InvalidRequest(f"this height is past; it is {height}", field="expires")
-    found = limits(view, account)
+    if body.expires <= ctx.height:
+        raise InvalidRequest(f"this height is past; it is {ctx.height}", field="expires")
+    found = limits(ctx.view, account)
     before = next((hot.spending for hot in found.hot if hot.key == body.key), Spending())
-    others = tuple(hot for hot in found.hot if hot.key != body.key and hot.expires >= height)
+    others = tuple(hot for hot in found.hot if hot.key != body.key and hot.expires >= ctx.height)
     if len(others) >= MAX_HOT_KEYS:
         raise InvalidRequest(f"an account has at most {MAX_HOT_KEYS} hot keys; revoke one", field="key")
     spending = replace(before, epoch_cap_micro=body.epoch_cap_micro, request_cap_micro=body.request_cap_micro)
-    _put(view, account, replace(found, hot=(*others, HotKey(body.key, body.expires, spending))))
+    _put(ctx.view, account, replace(found, hot=(*others, HotKey(body.key, body.expires, spending))))
 
 
-def revoke(view: View, genesis: Genesis, height: int, account: bytes, body: Revoke) -> None:
-    del genesis, height
-    found = limits(view, account)
+def revoke(ctx: Context, account: bytes, body: Revoke) -> None:
+    found = limits(ctx.view, account)
     left = tuple(hot for hot in found.hot if hot.key != body.key)
     if left == found.hot:
         raise InvalidRequest("the account has no such hot key", field="key")
-    _put(view, account, replace(found, hot=left))
+    _put(ctx.view, account, replace(found, hot=left))
 
 
-def cap(view: View, genesis: Genesis, height: int, account: bytes, body: Cap) -> None:
+def cap(ctx: Context, account: bytes, body: Cap) -> None:
     """What was spent before the first cap is not known and does not count."""
-    del genesis, height
-    found = limits(view, account)
+    found = limits(ctx.view, account)
     own = replace(found.own, epoch_cap_micro=body.epoch_cap_micro, request_cap_micro=body.request_cap_micro)
-    _put(view, account, replace(found, own=own))
+    _put(ctx.view, account, replace(found, own=own))
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------
 
 
 def check_spending(
-    view: View, height: int, epoch: int, request: Request, escrow_micro: int, *, reserved_micro: int = 0, signer_reserved_micro: int = 0,
+    ctx: Context, request: Request, escrow_micro: int, *, reserved_micro: int = 0, signer_reserved_micro: int = 0,
 ) -> None:
-    """May `request` be started in block `height`, of `epoch`, by who signed it? reserved: escrow of requests taken but not on chain: of the account,
+    """May `request` be started in this block by who signed it? reserved: escrow of requests taken but not on chain: of the account,
     and of the same signer. Raises InvalidRequest(field='signer', 'request_cap_micro' or 'epoch_cap_micro')."""
-    found = limits(view, request.account)
+    found = limits(ctx.view, request.account)
     bounds = [("the account", found.own, reserved_micro)]
     if request.signer != request.account:
         hot = next((hot for hot in found.hot if hot.key == request.signer), None)
         if hot is None:
             raise InvalidRequest("this key is no hot key of the account", field="signer")
-        if height > hot.expires:
+        if ctx.height > hot.expires:
             raise InvalidRequest(f"this hot key expired at height {hot.expires}", field="signer")
         bounds.append(("this hot key", hot.spending, signer_reserved_micro))
     for whose, spending, reserved in bounds:
@@ -134,7 +131,7 @@ def check_spending(
                 f"{escrow_micro} micro-credits would be held, {whose} allows {spending.request_cap_micro} in a request",
                 field="request_cap_micro",
             )
-        spent = spending.spent_in(epoch) + reserved
+        spent = spending.spent_in(ctx.epoch) + reserved
         if spending.epoch_cap_micro and spent + escrow_micro > spending.epoch_cap_micro:
             raise InvalidRequest(
                 f"{escrow_micro} micro-credits would be held, {whose} has {max(spending.epoch_cap_micro - spent, 0)} left in this epoch",
@@ -142,15 +139,15 @@ def check_spending(
             )
 
 
-def count_spending(view: View, epoch: int, request: Request, escrow_micro: int) -> None:
-    """A Start was applied in `epoch`."""
-    found = limits(view, request.account)
+def count_spending(ctx: Context, request: Request, escrow_micro: int) -> None:
+    """A Start was applied."""
+    found = limits(ctx.view, request.account)
     if found is _NO_LIMITS:
         return
     hot = tuple(
-        replace(hot, spending=hot.spending.plus(epoch, escrow_micro)) if hot.key == request.signer else hot for hot in found.hot
+        replace(hot, spending=hot.spending.plus(ctx.epoch, escrow_micro)) if hot.key == request.signer else hot for hot in found.hot
     )
-    _put(view, request.account, Limits(found.own.plus(epoch, escrow_micro), hot))
+    _put(ctx.view, request.account, Limits(found.own.plus(ctx.epoch, escrow_micro), hot))
 
 
 # -- money -------------------------------------------------------------------------------------------------------------

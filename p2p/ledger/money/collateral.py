@@ -7,12 +7,11 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.genesis import Genesis
-from p2p.ledger.conduct.convictions import convicted_in
+from p2p.ledger.conduct.convictions import convicted_this_epoch
 from p2p.ledger.money.accounts import credit, debit
-from p2p.ledger.rules import parameters
-from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Deposit, Withdraw
+from p2p.ledger.state import keys
 from p2p.ledger.state.open_disputes import cases
 from p2p.ledger.state.records import Participant, Withdrawal
 from p2p.ledger.state.view import View
@@ -32,49 +31,48 @@ def own_node(view: View, account: bytes, node: bytes) -> Participant:
     return participant
 
 
-def deposit(view: View, genesis: Genesis, height: int, account: bytes, body: Deposit) -> None:
-    del genesis, height
-    participant = own_node(view, account, body.node)
-    debit(view, account, body.amount_micro)
-    view.put_participant(replace(participant, collateral_micro=participant.collateral_micro + body.amount_micro))
-    _count(view, body.amount_micro)
+def deposit(ctx: Context, account: bytes, body: Deposit) -> None:
+    participant = own_node(ctx.view, account, body.node)
+    debit(ctx.view, account, body.amount_micro)
+    ctx.view.put_participant(replace(participant, collateral_micro=participant.collateral_micro + body.amount_micro))
+    _count(ctx.view, body.amount_micro)
 
 
-def withdraw(view: View, genesis: Genesis, height: int, account: bytes, body: Withdraw) -> None:
-    participant = own_node(view, account, body.node)
+def withdraw(ctx: Context, account: bytes, body: Withdraw) -> None:
+    participant = own_node(ctx.view, account, body.node)
     if participant.collateral_micro < body.amount_micro:
         raise InvalidRequest(f"the node's collateral is {participant.collateral_micro} micro-credits", field="amount_micro")
     if len(participant.withdrawals) >= MAX_WITHDRAWALS:
         raise InvalidRequest(f"at most {MAX_WITHDRAWALS} withdrawals wait at a time", field="node")
-    at = height + parameters.economy(view, genesis).withdraw_wait
-    view.put_participant(replace(
+    at = ctx.height + ctx.economy.withdraw_wait
+    ctx.view.put_participant(replace(
         participant, collateral_micro=participant.collateral_micro - body.amount_micro,
         withdrawals=(*participant.withdrawals, Withdrawal(body.amount_micro, at)),
     ))
-    view.add_due(at, b"collat:" + body.node)
+    ctx.view.add_due(at, keys.DUE_WITHDRAWAL + body.node)
 
 
-def pay_back(view: View, genesis: Genesis, height: int, node: bytes) -> None:
+def pay_back(ctx: Context, node: bytes) -> None:
     """At the end of block `height`: what has waited long enough returns."""
-    participant = view.participant(node)
+    participant = ctx.view.participant(node)
     if participant is None:
         return  # it left meanwhile, with all it had
-    later = after_slashing(view, genesis, height, participant)
+    later = after_slashing(ctx, participant)
     if later:
-        view.add_due(later, b"collat:" + node)
+        ctx.view.add_due(later, keys.DUE_WITHDRAWAL + node)
         return
-    ready = sum(w.amount_micro for w in participant.withdrawals if w.height <= height)
-    left = tuple(w for w in participant.withdrawals if w.height > height)
-    view.put_participant(replace(participant, withdrawals=left))
-    credit(view, participant.owner, ready)
-    _count(view, -ready)
+    ready = sum(w.amount_micro for w in participant.withdrawals if w.height <= ctx.height)
+    left = tuple(w for w in participant.withdrawals if w.height > ctx.height)
+    ctx.view.put_participant(replace(participant, withdrawals=left))
+    credit(ctx.view, participant.owner, ready)
+    _count(ctx.view, -ready)
 
 
-def after_slashing(view: View, genesis: Genesis, height: int, participant: Participant) -> int:
+def after_slashing(ctx: Context, participant: Participant) -> int:
     """The first height after the epoch's end, where this one was convicted in the running epoch and will be slashed then, or has a case
     open and might be; else 0."""
-    epoch = epoch_of(genesis, height)
-    return (epoch + 1) * genesis.epoch_blocks + 1 if convicted_in(genesis, participant, epoch) or cases(view, participant.node) else 0
+    waits = convicted_this_epoch(ctx, participant) or cases(ctx.view, participant.node)
+    return (ctx.epoch + 1) * ctx.genesis.epoch_blocks + 1 if waits else 0
 
 
 def release(view: View, participant: Participant) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.base.codec import encode, load
-from p2p.base.genesis import Genesis
-from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import spec_at
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Earning, EpochSums, Inference
 from p2p.ledger.state.view import View
 
@@ -26,7 +26,7 @@ def cost_factor_milli(view: View, inference: Inference) -> int:
 
 def earners(view: View, epoch: int) -> list[bytes]:
     """Nodes with a record in `epoch`, in the order of their first booking."""
-    return view.ids(b"earners/" + epoch.to_bytes(8, "big"))
+    return view.ids(keys.earners(epoch))
 
 
 def earning(view: View, epoch: int, node: bytes) -> Earning | None:
@@ -36,7 +36,7 @@ def earning(view: View, epoch: int, node: bytes) -> Earning | None:
 
 def put_earning(view: View, epoch: int, node: bytes, record: Earning) -> None:
     if view.get(_key(epoch, node)) is None:
-        view.add_id(b"earners/" + epoch.to_bytes(8, "big"), node)
+        view.add_id(keys.earners(epoch), node)
     view.put(_key(epoch, node), encode(record))
 
 
@@ -46,43 +46,43 @@ def new_earning(view: View, epoch: int, node: bytes) -> Earning:
 
 
 def sums(view: View, epoch: int) -> EpochSums:
-    raw = view.get(b"epoch/" + epoch.to_bytes(8, "big"))
+    raw = view.get(keys.epoch_sums(epoch))
     return load(EpochSums, raw) if raw else EpochSums()
 
 
 def put_sums(view: View, epoch: int, record: EpochSums) -> None:
-    view.put(b"epoch/" + epoch.to_bytes(8, "big"), encode(record))
+    view.put(keys.epoch_sums(epoch), encode(record))
 
 
-def book(view: View, genesis: Genesis, height: int, inference: Inference) -> None:
+def book(ctx: Context, inference: Inference) -> None:
     """An inference that stands: its fee waits for the end of the epoch. One that the executor's own owner paid for is no work."""
     assert inference.finish is not None
     finish, request = inference.finish.record, inference.signed_request.request
-    epoch = epoch_of(genesis, height)
-    record = new_earning(view, epoch, finish.executor)
+    epoch = ctx.epoch
+    record = new_earning(ctx.view, epoch, finish.executor)
     tokens = finish.prompt_tokens + finish.generated
-    work = 0 if record.owner == request.account else tokens * cost_factor_milli(view, inference)
-    put_earning(view, epoch, finish.executor, replace(
+    work = 0 if record.owner == request.account else tokens * cost_factor_milli(ctx.view, inference)
+    put_earning(ctx.view, epoch, finish.executor, replace(
         record, fees_micro=record.fees_micro + inference.due_micro, work=min(record.work + work, MAX_SUM), inferences=record.inferences + 1,
     ))
 
 
-def fine(view: View, genesis: Genesis, height: int, inference: Inference) -> None:
+def fine(ctx: Context, inference: Inference) -> None:
     """An answer that did not stand, checked with probability p, speaks for the (1 - p) / p like it that nobody looked at: so many fees of its
     executor's are forfeited beside its own. Then a cheat that a check would see costs its fee in the mean, however few are checked."""
     assert inference.finish is not None
-    epoch, node = epoch_of(genesis, height), inference.finish.record.executor
-    record, sampled = new_earning(view, epoch, node), inference.sampled_milli
+    epoch, node = ctx.epoch, inference.finish.record.executor
+    record, sampled = new_earning(ctx.view, epoch, node), inference.sampled_milli
     more = inference.due_micro * (MILLI - sampled) // sampled if sampled else 0
-    put_earning(view, epoch, node, replace(record, fined_micro=min(record.fined_micro + more, MAX_SUM)))
+    put_earning(ctx.view, epoch, node, replace(record, fined_micro=min(record.fined_micro + more, MAX_SUM)))
 
 
-def keep_ended(view: View, genesis: Genesis, height: int, node: bytes, inference_id: bytes) -> None:
+def keep_ended(ctx: Context, node: bytes, inference_id: bytes) -> None:
     """`inference_id` ended in block `height`; it is one of `node`'s."""
-    epoch = epoch_of(genesis, height)
-    record = new_earning(view, epoch, node)
-    view.put(_ended_key(epoch, node, record.ended), inference_id)
-    put_earning(view, epoch, node, replace(record, ended=record.ended + 1))
+    epoch = ctx.epoch
+    record = new_earning(ctx.view, epoch, node)
+    ctx.view.put(_ended_key(epoch, node, record.ended), inference_id)
+    put_earning(ctx.view, epoch, node, replace(record, ended=record.ended + 1))
 
 
 def ended(view: View, epoch: int, node: bytes, start: int, count: int) -> list[bytes]:
@@ -107,13 +107,13 @@ def take_ended(view: View, epoch: int, node: bytes, most: int) -> list[bytes]:
         view.put(_key(epoch, node), encode(replace(record, ended=left)))
     else:
         view.put(_key(epoch, node), None)
-        view.remove_id(b"earners/" + epoch.to_bytes(8, "big"), node)
+        view.remove_id(keys.earners(epoch), node)
     return found
 
 
 def _key(epoch: int, node: bytes) -> bytes:
-    return b"earn/" + epoch.to_bytes(8, "big") + node
+    return keys.earning(epoch, node)
 
 
 def _ended_key(epoch: int, node: bytes, number: int) -> bytes:
-    return b"ended/" + epoch.to_bytes(8, "big") + node + number.to_bytes(4, "big")
+    return keys.ended(epoch, node, number)

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from p2p.base.genesis import EconomyRules, Genesis
-from p2p.ledger.conduct.convictions import convicted_in
+from p2p.base.genesis import EconomyRules
+from p2p.ledger.conduct.convictions import convicted_this_epoch
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.accounts import credit
 from p2p.ledger.money.collateral import at_stake, take
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import owner_weights
-from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.state.records import Earning, Participant
 from p2p.ledger.state.view import View
 
@@ -25,30 +24,30 @@ MILLI = 1000
 MAX_SUPPLY = 1 << 62  # what is minted beyond would not fit a balance's place on the wire
 
 
-def settle(view: View, genesis: Genesis, height: int) -> None:
+def settle(ctx: Context) -> None:
     """At the epoch's last height, before counters begin anew."""
-    epoch, rules = epoch_of(genesis, height), parameters.economy(view, genesis)
-    assert earnings.sums(view, epoch).height == 0, "an epoch is settled once"
-    known = {participant.node: participant for participant in view.participants()}
-    convicted = {node for node, participant in known.items() if convicted_in(genesis, participant, epoch)}
-    books = {node: record for node in earnings.earners(view, epoch) if (record := earnings.earning(view, epoch, node)) is not None}
+    epoch, rules = ctx.epoch, ctx.economy
+    assert earnings.sums(ctx.view, epoch).height == 0, "an epoch is settled once"
+    known = {participant.node: participant for participant in ctx.view.participants()}
+    convicted = {node for node, participant in known.items() if convicted_this_epoch(ctx, participant)}
+    books = {node: record for node in earnings.earners(ctx.view, epoch) if (record := earnings.earning(ctx.view, epoch, node)) is not None}
     for node, record in books.items():
         if record.owner is None:  # it may have registered after the first booking
-            books[node] = replace(record, owner=view.owner_of(node))
+            books[node] = replace(record, owner=ctx.view.owner_of(node))
     for node in convicted - books.keys():
         books[node] = Earning(known[node].owner)
     fees, work = sum(b.fees_micro for b in books.values()), min(sum(b.work for b in books.values()), earnings.MAX_SUM)
     inferences = sum(b.inferences for b in books.values())
     pool = 0
     for node in sorted(books):
-        if view.node_now(node) in convicted:
-            _forfeit(view, known, books, node, rules)
+        if ctx.view.node_now(node) in convicted:
+            _forfeit(ctx.view, known, books, node, rules)
         else:
             books[node], part = _split(books[node], rules)
             pool += part
-    _share_pool(view, genesis, known, books, pool)
-    _emit(view, genesis, known, books)
-    _write(view, genesis, height, books, fees, work, inferences)
+    _share_pool(ctx, known, books, pool)
+    _emit(ctx, known, books)
+    _write(ctx, books, fees, work, inferences)
 
 
 def _split(record: Earning, rules: EconomyRules) -> tuple[Earning, int]:
@@ -77,10 +76,10 @@ def _forfeit(view: View, known: Mapping[bytes, Participant], books: dict[bytes, 
         books[found_it] = replace(before, bounty_micro=before.bounty_micro + amount)
 
 
-def _share_pool(view: View, genesis: Genesis, known: Mapping[bytes, Participant], books: dict[bytes, Earning], pool: int) -> None:
-    """The validators' part of the fees, by duties done in the epoch; each in which one stood alone takes odd_duties others with it (M17)."""
-    seen = {node: view.standing(node) for node, participant in known.items() if _judges(participant)}
-    each = parameters.economy(view, genesis).odd_duties
+def _share_pool(ctx: Context, known: Mapping[bytes, Participant], books: dict[bytes, Earning], pool: int) -> None:
+    """The validators' part of the fees, by duties done in the epoch; each in which one stood alone takes outlier_duties others with it (M17)."""
+    seen = {node: ctx.view.standing(node) for node, participant in known.items() if _judges(participant)}
+    each = ctx.economy.outlier_duties
     done = {node: standing.duties - standing.missed for node, standing in seen.items()}
     points = {node: max(0, count - each * seen[node].outliers) for node, count in done.items()}
     paid = shares(pool, points)
@@ -89,14 +88,14 @@ def _share_pool(view: View, genesis: Genesis, known: Mapping[bytes, Participant]
         books[node] = replace(before, duties_micro=amount, withheld_micro=max(0, whole - amount))
 
 
-def _emit(view: View, genesis: Genesis, known: Mapping[bytes, Participant], books: dict[bytes, Earning]) -> None:
+def _emit(ctx: Context, known: Mapping[bytes, Participant], books: dict[bytes, Earning]) -> None:
     """The emission by counted weight x work over participants in good standing; work of a key that was given up is its successor's. None has
     more than emission_cap_milli of its fees: who pays such a fee to itself loses as much of it in the split (M8)."""
-    rules, minted = parameters.economy(view, genesis), view.totals().minted_micro
-    weights = owner_weights(view, genesis, known.values())
+    rules, minted = ctx.economy, ctx.view.totals().minted_micro
+    weights = owner_weights(ctx, known.values())
     points = {
         node: weights[now] * record.work for node, record in books.items()
-        if (now := view.node_now(node)) in known and _judges(known[now]) and not known[now].suspended_until
+        if (now := ctx.view.node_now(node)) in known and _judges(known[now]) and not known[now].suspended_until
     }
     for node, amount in shares(min(rules.emission_micro, max(MAX_SUPPLY - minted, 0)), points).items():
         earned = books[node].fees_micro - books[node].forfeited_micro
@@ -113,26 +112,26 @@ def shares(amount: int, points: Mapping[bytes, int]) -> dict[bytes, int]:
     return {node: amount * points[node] // total for node in sorted(points) if points[node] > 0} if total > 0 else {}
 
 
-def _write(view: View, genesis: Genesis, height: int, books: Mapping[bytes, Earning], fees: int, work: int, inferences: int) -> None:
+def _write(ctx: Context, books: Mapping[bytes, Earning], fees: int, work: int, inferences: int) -> None:
     """Credit the owners, burn what is left, keep the sums."""
-    epoch = epoch_of(genesis, height)
+    epoch = ctx.epoch
     for node in sorted(books):
         record = books[node]
         income = record.paid_micro + record.reward_micro + record.duties_micro + record.bounty_micro
         if income and record.owner is not None:
-            credit(view, record.owner, income)
-        if record != earnings.earning(view, epoch, node):
-            earnings.put_earning(view, epoch, node, record)
+            credit(ctx.view, record.owner, income)
+        if record != earnings.earning(ctx.view, epoch, node):
+            earnings.put_earning(ctx.view, epoch, node, record)
     rows = list(books.values())
     paid, duties, bounty = sum(r.paid_micro for r in rows), sum(r.duties_micro for r in rows), sum(r.bounty_micro for r in rows)
     slashed, minted = sum(r.slashed_micro for r in rows), sum(r.reward_micro for r in rows)
     burnt = fees + slashed - paid - duties - bounty
-    totals, before = view.totals(), earnings.sums(view, epoch)
-    view.put_totals(replace(
+    totals, before = ctx.view.totals(), earnings.sums(ctx.view, epoch)
+    ctx.view.put_totals(replace(
         totals, minted_micro=totals.minted_micro + minted, burnt_micro=totals.burnt_micro + burnt, due_micro=totals.due_micro - fees,
     ))
-    earnings.put_sums(view, epoch, replace(
-        before, height=height, minted_micro=minted, fees_micro=fees, slashed_micro=slashed, paid_micro=paid, duties_micro=duties,
+    earnings.put_sums(ctx.view, epoch, replace(
+        before, height=ctx.height, minted_micro=minted, fees_micro=fees, slashed_micro=slashed, paid_micro=paid, duties_micro=duties,
         bounty_micro=bounty, burnt_micro=before.burnt_micro + burnt, forfeited_micro=sum(r.forfeited_micro for r in rows), work=work,
         inferences=inferences,
     ))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2p.base.codec import encode, load
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import MAX_NOTICES, Notice, Notices
 from p2p.ledger.state.view import View
 
@@ -19,4 +20,4 @@ def notices(view: View, account: bytes, since: int = 0) -> tuple[Notice, ...]:
 
 
 def _key(account: bytes) -> bytes:
-    return b"note/" + account
+    return keys.notices(account)

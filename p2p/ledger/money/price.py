@@ -14,13 +14,14 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from p2p.base.codec import Message, encode
-from p2p.base.genesis import EconomyRules, Genesis, ModelSpec
+from p2p.base.genesis import EconomyRules, ModelSpec
 from p2p.base.types import U32, U64
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import models
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
-Serving = Callable[[View, Genesis, str], list[tuple[bytes, int]]]  # rules.serving
+Serving = Callable[[Context, str], list[tuple[bytes, int]]]  # eligibility.serving
 
 MAX_PRICE = 1 << 60
 CEILING = 100  # times the first price, where a model names no ceiling
@@ -65,9 +66,10 @@ def begin_at(view: View, spec: ModelSpec) -> None:
     view.put(price_key(spec.model), encode(replace(_price(view, spec), micro=micro, anchor=micro)))
 
 
-def used_by(view: View, model: str, height: int, tokens: int) -> None:
-    """An answer that was booked in block `height`."""
-    view.put(_use_key(model, height), (_use(view, model, height) + tokens).to_bytes(8, "big"))
+def used_by(ctx: Context, model: str, tokens: int) -> None:
+    """An answer that was booked in this block."""
+    used = _use(ctx.view, model, ctx.height) + tokens
+    ctx.view.put(_use_key(model, ctx.height), used.to_bytes(8, "big"))
 
 
 def _forget(view: View, model: str, height: int) -> None:
@@ -75,26 +77,27 @@ def _forget(view: View, model: str, height: int) -> None:
         view.put(_use_key(model, height), None)
 
 
-def move_prices(view: View, genesis: Genesis, height: int, serving: Serving) -> None:
+def move_prices(ctx: Context, serving: Serving) -> None:
     """At the end of block `height`: the window moves on by one height; with a whole one each price moves by at most a step."""
-    rules = parameters.economy(view, genesis)
-    for spec in models(view):  # retired ones too: what was drawn before still finishes
-        before = _price(view, spec)
-        window, used = rules.price_window, before.used + _use(view, spec.model, height) - _use(view, spec.model, height - before.window)
-        _forget(view, spec.model, height - before.window)
+    rules = ctx.economy
+    for spec in models(ctx.view):  # retired ones too: what was drawn before still finishes
+        before = _price(ctx.view, spec)
+        window, leaves = rules.price_window, ctx.height - before.window
+        used = before.used + _use(ctx.view, spec.model, ctx.height) - _use(ctx.view, spec.model, leaves)
+        _forget(ctx.view, spec.model, leaves)
         if window != before.window:  # the first block, or a vote changed it
-            used = sum(_use(view, spec.model, at) for at in range(height - window + 1, height + 1))
-            for at in range(height - before.window, height - window + 1):
-                _forget(view, spec.model, at)
+            used = sum(_use(ctx.view, spec.model, at) for at in range(ctx.height - window + 1, ctx.height + 1))
+            for at in range(leaves, ctx.height - window + 1):
+                _forget(ctx.view, spec.model, at)
         # Counting everybody is dear, and weights change at the ends of epochs: once in a window is near enough.
-        anew = window != before.window or height % window == 0
-        weight = sum(w for _, w in serving(view, genesis, spec.model)) if anew else before.weight
+        anew = window != before.window or ctx.height % window == 0
+        weight = sum(w for _, w in serving(ctx, spec.model)) if anew else before.weight
         anchor = before.anchor or before.micro
         capacity, within = weight * rules.tokens_per_weight * window, bounds(spec, anchor, rules)
-        micro = before.micro if height % window else moved(before.micro, within, used, capacity, rules)
-        after = Price(micro, used, window, weight, micro if height % genesis.epoch_blocks == 0 else anchor)
+        micro = before.micro if ctx.height % window else moved(before.micro, within, used, capacity, rules)
+        after = Price(micro, used, window, weight, micro if ctx.ends_epoch else anchor)
         if after != before:
-            view.put(price_key(spec.model), encode(after))
+            ctx.view.put(price_key(spec.model), encode(after))
 
 
 def moved(micro: int, within: tuple[int, int], used: int, capacity: int, rules: EconomyRules) -> int:
@@ -107,10 +110,10 @@ def moved(micro: int, within: tuple[int, int], used: int, capacity: int, rules: 
     return min(max(micro, within[0]), within[1])
 
 
-def utilisation_milli(view: View, genesis: Genesis, spec: ModelSpec) -> int | None:
+def utilisation_milli(ctx: Context, spec: ModelSpec) -> int | None:
     """Share of the capacity that the last window used, in thousandths; None where there is no capacity."""
-    price = _price(view, spec)
-    capacity = price.weight * parameters.economy(view, genesis).tokens_per_weight * price.window
+    price = _price(ctx.view, spec)
+    capacity = price.weight * ctx.economy.tokens_per_weight * price.window
     return price.used * MILLI // capacity if capacity else None
 
 
@@ -127,8 +130,8 @@ def _use(view: View, model: str, height: int) -> int:
 
 
 def price_key(model: str) -> bytes:
-    return b"price/" + model.encode()
+    return keys.price(model)
 
 
 def _use_key(model: str, height: int) -> bytes:
-    return b"use/" + max(height, 0).to_bytes(8, "big") + model.encode()
+    return keys.use(model, height)

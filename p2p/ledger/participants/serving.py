@@ -14,21 +14,24 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from p2p.base.codec import Message, encode, load
-from p2p.base.genesis import Genesis, ModelSpec
+from p2p.base.genesis import ModelSpec
 from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART
 from p2p.base.types import U64, Bytes32
 from p2p.base.weighted_draw import WeightedDraw
 from p2p.ledger.money.price import MAX_PRICE, price_of
 from p2p.ledger.participants.eligibility import able
 from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import counted
 from p2p.ledger.rules.models import models
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
 
 DRAW_WINDOW = 32  # heights a Start may lag behind its draw
 assert BEACON_MAX_AGE + HEIGHTS_APART + 8 <= DRAW_WINDOW  # what an agent takes comes into a block in time
 NOBODY = WeightedDraw(())
+_PARTICIPANTS = (keys.participant(b""), keys.PARTICIPANTS)
 
 
 class Versions(Message, frozen=True):
@@ -58,54 +61,54 @@ def serving_at(view: View, model: str, height: int) -> WeightedDraw:
     return _lots(raw) if raw else NOBODY
 
 
-def keep_serving(view: View, genesis: Genesis, height: int) -> None:
+def keep_serving(ctx: Context) -> None:
     """At the very end of block `height` (0: of the first state): what draws at this height are made from."""
-    moved = _moved(view)
-    for spec in models(view):
-        before = _versions(view, spec.model)
+    moved = _moved(ctx.view)
+    for spec in models(ctx.view):
+        before = _versions(ctx.view, spec.model)
         after = before
-        if before is None or moved or not before.low <= price_of(view, spec) < before.high:
-            after = _renewed(view, genesis, height, spec, before)
+        if before is None or moved or not before.low <= price_of(ctx.view, spec) < before.high:
+            after = _renewed(ctx, spec, before)
         if after is not None:
-            after = _without_old(view, spec, after, height)
+            after = _without_old(ctx, spec, after)
         if after != before:
-            view.put(versions_key(spec.model), encode(after) if after else None)
+            ctx.view.put(versions_key(spec.model), encode(after) if after else None)
 
 
-def _renewed(view: View, genesis: Genesis, height: int, spec: ModelSpec, before: Versions | None) -> Versions | None:
+def _renewed(ctx: Context, spec: ModelSpec, before: Versions | None) -> Versions | None:
     """Count anew; a set that is another one is written as a version of this height."""
-    price, some = price_of(view, spec), [] if spec.retired else able(view, genesis, spec.model)
-    raw = encode(ServingSet(tuple(counted(view, genesis, [p for p in some if p.price_floor_micro <= price]))))
+    price, some = price_of(ctx.view, spec), [] if spec.retired else able(ctx, spec.model)
+    raw = encode(ServingSet(tuple(counted(ctx, [p for p in some if p.price_floor_micro <= price]))))
     low = max((p.price_floor_micro for p in some if p.price_floor_micro <= price), default=0)
     high = min((p.price_floor_micro for p in some if p.price_floor_micro > price), default=MAX_PRICE + 1)
-    if before is not None and view.get(set_key(spec.model, before.heights[-1])) == raw:
+    if before is not None and ctx.view.get(set_key(spec.model, before.heights[-1])) == raw:
         return Versions(before.heights, low, high)
     if before is None and spec.retired:
         return None
-    view.put(set_key(spec.model, height), raw)
-    return Versions((*(before.heights if before else ()), height), low, high)
+    ctx.view.put(set_key(spec.model, ctx.height), raw)
+    return Versions((*(before.heights if before else ()), ctx.height), low, high)
 
 
-def _without_old(view: View, spec: ModelSpec, known: Versions, height: int) -> Versions | None:
+def _without_old(ctx: Context, spec: ModelSpec, known: Versions) -> Versions | None:
     """Versions that no Start of a later block can name leave the state; with the last one of a retired model, the model."""
-    oldest = known.at(height + 1 - DRAW_WINDOW)
+    oldest = known.at(ctx.height + 1 - DRAW_WINDOW)
     left = tuple(since for since in known.heights if oldest is None or since >= oldest)
     if spec.retired and len(left) == 1 and oldest is not None:
         left = ()
     for since in known.heights:
         if since not in left:
-            view.put(set_key(spec.model, since), None)
+            ctx.view.put(set_key(spec.model, since), None)
     return replace(known, heights=left) if left else None
 
 
 def _moved(view: View) -> bool:
     """Whether the block touched anything that a set is made of: rules, models, a participant. Prices are looked at on their own."""
-    return any(not key.startswith(b"part") or _facts(key, view.before(key)) != _facts(key, view.get(key)) for key in view.touched())
+    return any(not key.startswith(_PARTICIPANTS) or _facts(key, view.before(key)) != _facts(key, view.get(key)) for key in view.touched())
 
 
 def _facts(key: bytes, raw: bytes | None) -> object:
     """A participant without what moves all the time and decides nothing here; what is not named here counts."""
-    return replace(load(Participant, raw), batch_nonce=0, misses=0, active=0) if raw and key.startswith(b"part/") else raw
+    return replace(load(Participant, raw), batch_nonce=0, misses=0, active=0) if raw and key.startswith(keys.participant(b"")) else raw
 
 
 def _versions(view: View, model: str) -> Versions | None:
@@ -119,9 +122,9 @@ def _lots(raw: bytes) -> WeightedDraw:
 
 
 def versions_key(model: str) -> bytes:
-    return b"serving/" + model.encode()
+    return keys.serving_versions(model)
 
 
 def set_key(model: str, since: int) -> bytes:
     """No two of (model, since) share one: the last nine bytes are the height's."""
-    return b"serve/" + model.encode() + b"/" + since.to_bytes(8, "big")
+    return keys.serving_set(model, since)

@@ -39,9 +39,10 @@ from p2p.base.types import (
 )
 from p2p.ledger.conduct.stacks import bind_stack
 from p2p.ledger.participants.sprint_prompts import sprint_prompt
-from p2p.ledger.rules import parameters, windows
-from p2p.ledger.rules.heights import epoch_of
+from p2p.ledger.rules import windows
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import live_spec
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
 from p2p.verification.duty import pick
@@ -120,39 +121,39 @@ def late(genesis: Genesis) -> str:
 # -- the race ----------------------------------------------------------------------------------------------------------
 
 
-def keep_beacon(view: View, genesis: Genesis, height: int, beacon: bytes) -> None:
+def keep_beacon(ctx: Context, beacon: bytes) -> None:
     """At the end of block `height`: the race begins, or its samples are drawn."""
-    if not genesis.sprint.blocks:
+    if not ctx.genesis.sprint.blocks:
         return
-    epoch = epoch_of(genesis, height)
-    times = heights(genesis, epoch)
-    if height == times.first:
-        for name in view.ids(b"runs"):
-            view.put(b"run/" + name, None)
-        view.put(b"runs", None)
-        view.put(b"sprint", encode(Sprint(epoch, beacon)))
-    elif height == times.draw:
-        view.put(b"sprint", encode(Sprint(epoch, _running(view, genesis, height, epoch).beacon, beacon)))
+    epoch = ctx.epoch
+    times = heights(ctx.genesis, epoch)
+    if ctx.height == times.first:
+        for name in ctx.view.ids(keys.RUNS):
+            ctx.view.put(keys.run_named(name), None)
+        ctx.view.put(keys.RUNS, None)
+        ctx.view.put(keys.SPRINT, encode(Sprint(epoch, beacon)))
+    elif ctx.height == times.draw:
+        ctx.view.put(keys.SPRINT, encode(Sprint(epoch, _running(ctx, epoch).beacon, beacon)))
 
 
 def sprint_of(view: View) -> Sprint | None:
     """The latest one; None before the first, and where the network has none."""
-    raw = view.get(b"sprint")
+    raw = view.get(keys.SPRINT)
     return load(Sprint, raw) if raw else None
 
 
 def runs(view: View) -> list[Run]:
     """All commitments of the latest sprint, in the order they came."""
-    return [load(Run, raw) for name in view.ids(b"runs") if (raw := view.get(b"run/" + name)) is not None]
+    return [load(Run, raw) for name in view.ids(keys.RUNS) if (raw := view.get(keys.run_named(name))) is not None]
 
 
 def racers(view: View) -> set[bytes]:
     """The nodes with a commitment to the latest sprint, from the index alone: no commitment is decoded."""
-    return {name[:32] for name in view.ids(b"runs")}
+    return {name[:32] for name in view.ids(keys.RUNS)}
 
 
 def run_of(view: View, node: bytes, model: str) -> Run | None:
-    raw = view.get(b"run/" + node + model.encode())
+    raw = view.get(keys.run(node, model))
     return load(Run, raw) if raw else None
 
 
@@ -179,16 +180,16 @@ def samples(genesis: Genesis, run: Run) -> int:
     return min(genesis.sprint.samples, run.count)
 
 
-def check_racer(view: View, genesis: Genesis, node: bytes, model: str) -> None:
+def check_racer(ctx: Context, node: bytes, model: str) -> None:
     """May `node` commit to answers of `model`? Weight is not needed: this is how one gets it. Raises InvalidRequest."""
-    participant = view.participant(node)
+    participant = ctx.view.participant(node)
     if participant is None or participant.leaving:
         raise InvalidRequest("the node is no participant, or is leaving", field="node")
     if participant.convicted_until or participant.suspended_until:
         raise InvalidRequest("the node is convicted or suspended", field="node")
-    if participant.collateral_micro < parameters.economy(view, genesis).collateral_min_micro:
+    if participant.collateral_micro < ctx.economy.collateral_min_micro:
         raise InvalidRequest("the node has too little collateral to serve", field="collateral_micro")
-    live_spec(view, model)
+    live_spec(ctx.view, model)
     if model not in participant.models:
         raise InvalidRequest("the node is not registered for this model", field="model")
 
@@ -196,43 +197,43 @@ def check_racer(view: View, genesis: Genesis, node: bytes, model: str) -> None:
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
-def apply_sprint_commit(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+def apply_sprint_commit(ctx: Context, sender: bytes, record: Record) -> None:
     commit = unpack(SprintCommit, record.body)
     if commit.node != sender:
         raise RemoteProtocolError("a node commits in its own batch only", field="node")
-    _running(view, genesis, height, commit.epoch)
-    if height > heights(genesis, commit.epoch).close:
+    _running(ctx, commit.epoch)
+    if ctx.height > heights(ctx.genesis, commit.epoch).close:
         raise InvalidRequest("the race of this epoch is over", field="epoch")
-    check_racer(view, genesis, sender, commit.model)
-    if run_of(view, sender, commit.model) is not None:
+    check_racer(ctx, sender, commit.model)
+    if run_of(ctx.view, sender, commit.model) is not None:
         raise RemoteProtocolError("one commitment each", field="model")
-    _put(view, Run(sender, commit.model, commit.root, commit.count, height))
-    view.add_id(b"runs", sender + commit.model.encode())
+    _put(ctx.view, Run(sender, commit.model, commit.root, commit.count, ctx.height))
+    ctx.view.add_id(keys.RUNS, keys.run_name(sender, commit.model))
 
 
-def apply_sprint_open(view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
+def apply_sprint_open(ctx: Context, sender: bytes, record: Record) -> None:
     """The opened answer becomes an inference that waits for its committee."""
     body = unpack(SprintOpen, record.body)
-    sprint, times = _running(view, genesis, height, body.epoch), heights(genesis, body.epoch)
-    if not times.draw < height <= times.end:
+    sprint, times = _running(ctx, body.epoch), heights(ctx.genesis, body.epoch)
+    if not times.draw < ctx.height <= times.end:
         raise InvalidRequest(f"drawn answers are opened at heights {times.draw + 1} to {times.end}", field="epoch")
-    run = run_of(view, sender, body.model)
+    run = run_of(ctx.view, sender, body.model)
     if run is None:
         raise RemoteProtocolError("the sender made no commitment", field="model")
-    if body.index not in drawn(genesis, sprint, run) or any(opened.index == body.index for opened in run.opened):
+    if body.index not in drawn(ctx.genesis, sprint, run) or any(opened.index == body.index for opened in run.opened):
         raise RemoteProtocolError("this answer was not drawn, or was opened before", field="index")
-    _, signed = question(genesis, sprint, sender, body.model, body.index)
-    _check_finish(genesis, signed, body.finish)
-    bind_stack(view, sender, body.model, body.finish.record.stack)
+    _, signed = question(ctx.genesis, sprint, sender, body.model, body.index)
+    _check_finish(ctx.genesis, signed, body.finish)
+    bind_stack(ctx.view, sender, body.model, body.finish.record.stack)
     if not merkle.verify(encode(body.finish), body.index, run.count, body.proof, run.root):
         raise RemoteProtocolError("this answer is not the one that was committed to", field="proof")
-    _put(view, replace(run, opened=(*run.opened, Opened(body.index, signed.inference_id))))
+    _put(ctx.view, replace(run, opened=(*run.opened, Opened(body.index, signed.inference_id))))
     finish = body.finish.record
-    view.put_inference(signed.inference_id, Inference(
-        signed, Status.FINISHED.value, sender, sprint.beacon, (sender,), 0, 0, height, finish=body.finish, finish_height=height,
-        output_hash=finish.output_hash, output_height=height, streamed_tokens=finish.output_tokens,
+    ctx.view.put_inference(signed.inference_id, Inference(
+        signed, Status.FINISHED.value, sender, sprint.beacon, (sender,), 0, 0, ctx.height, finish=body.finish, finish_height=ctx.height,
+        output_hash=finish.output_hash, output_height=ctx.height, streamed_tokens=finish.output_tokens,
     ))
-    view.add_due(height + genesis.validation_delay, signed.inference_id)
+    ctx.view.add_due(ctx.height + ctx.genesis.validation_delay, signed.inference_id)
 
 
 def _check_finish(genesis: Genesis, signed: SignedRequest, finish: SignedFinish) -> None:
@@ -254,13 +255,13 @@ def _check_finish(genesis: Genesis, signed: SignedRequest, finish: SignedFinish)
         raise RemoteProtocolError("not signed by the node", field="signature")
 
 
-def _running(view: View, genesis: Genesis, height: int, epoch: int) -> Sprint:
+def _running(ctx: Context, epoch: int) -> Sprint:
     """The sprint of `epoch`, which must be that of `height` and have begun in an earlier block."""
-    sprint = sprint_of(view)
-    if sprint is None or not sprint.epoch == epoch == epoch_of(genesis, height):
+    sprint = sprint_of(ctx.view)
+    if sprint is None or not sprint.epoch == epoch == ctx.epoch:
         raise InvalidRequest("no sprint of this epoch runs now", field="epoch")
     return sprint
 
 
 def _put(view: View, run: Run) -> None:
-    view.put(b"run/" + run.node + run.model.encode(), encode(run))
+    view.put(keys.run(run.node, run.model), encode(run))

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from p2p.base.codec import encode, load
 from p2p.base.genesis import Genesis
 from p2p.ledger.participants import weights
+from p2p.ledger.rules.context import Context
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 Members = tuple[tuple[bytes, int], ...]
@@ -19,28 +21,28 @@ Members = tuple[tuple[bytes, int], ...]
 def first_members(view: View, genesis: Genesis) -> None:
     members = sorted((peer.node, peer.weight) for peer in genesis.peers if peer.weight > 0)
     for name in (b"last", b"now", b"next"):
-        view.put(b"set/" + name, encode(members))
+        view.put(keys.validator_set(name), encode(members))
 
 
 def members(view: View, name: bytes) -> Members:
     """name: b'last', b'now' or b'next'."""
-    raw = view.get(b"set/" + name)
+    raw = view.get(keys.validator_set(name))
     return load(Members, raw) if raw else ()
 
 
 def punished(view: View) -> frozenset[bytes]:
-    return frozenset(view.ids(b"faults"))
+    return frozenset(view.ids(keys.OFFENDERS))
 
 
-def rotate(view: View, genesis: Genesis, height: int, offenders: Sequence[bytes]) -> None:
+def rotate(ctx: Context, offenders: Sequence[bytes]) -> None:
     """After block `height`: remember offenders, move the three sets on; a new epoch's set is made two heights before it."""
     for who in offenders:
-        view.add_id(b"faults", who)
-    now, following = members(view, b"now"), members(view, b"next")
-    if (height + 1) % genesis.epoch_blocks == 0:
-        _put(view, b"set/next", _next(view, genesis, (height + 1) // genesis.epoch_blocks) or following)
-    _put(view, b"set/last", now)
-    _put(view, b"set/now", following)
+        ctx.view.add_id(keys.OFFENDERS, who)
+    now, following = members(ctx.view, b"now"), members(ctx.view, b"next")
+    if (ctx.height + 1) % ctx.genesis.epoch_blocks == 0:
+        _put(ctx.view, keys.validator_set(b"next"), _next(ctx, (ctx.height + 1) // ctx.genesis.epoch_blocks) or following)
+    _put(ctx.view, keys.validator_set(b"last"), now)
+    _put(ctx.view, keys.validator_set(b"now"), following)
 
 
 def _put(view: View, key: bytes, value: Members) -> None:
@@ -49,23 +51,23 @@ def _put(view: View, key: bytes, value: Members) -> None:
         view.put(key, raw)
 
 
-def _next(view: View, genesis: Genesis, epoch: int) -> Members:
+def _next(ctx: Context, epoch: int) -> Members:
     """What the sprint gave, where there is one."""
-    if not genesis.sprint.blocks:
-        return _of_epoch(view, genesis, epoch)
-    nodes = [participant.node for participant in view.participants()]
-    return weights.count(view, genesis, {view.node_now(node) for node in punished(view)} | _leaving(view, nodes))
+    if not ctx.genesis.sprint.blocks:
+        return _of_epoch(ctx, epoch)
+    nodes = [participant.node for participant in ctx.view.participants()]
+    return weights.count(ctx, {ctx.view.node_now(node) for node in punished(ctx.view)} | _leaving(ctx.view, nodes))
 
 
-def _of_epoch(view: View, genesis: Genesis, epoch: int) -> Members:
+def _of_epoch(ctx: Context, epoch: int) -> Members:
     """Weights of the genesis file and its planned changes up to `epoch`, without offenders."""
-    planned = {view.node_now(peer.node): peer.weight for peer in genesis.peers}
-    for change in sorted((c for c in genesis.changes if c.epoch <= epoch), key=lambda c: c.epoch):
-        planned[view.node_now(change.node)] = change.weight
-    out = {view.node_now(node) for node in punished(view)} | _leaving(view, planned)
+    planned = {ctx.view.node_now(peer.node): peer.weight for peer in ctx.genesis.peers}
+    for change in sorted((c for c in ctx.genesis.changes if c.epoch <= epoch), key=lambda c: c.epoch):
+        planned[ctx.view.node_now(change.node)] = change.weight
+    out = {ctx.view.node_now(node) for node in punished(ctx.view)} | _leaving(ctx.view, planned)
     return tuple(sorted((node, weight) for node, weight in planned.items() if weight > 0 and node not in out))
 
 
 def _leaving(view: View, nodes: Iterable[bytes]) -> set[bytes]:
     """Those who have left or are about to; a planned change may name a node that has not come yet."""
-    return {node for node in nodes if ((p := view.participant(node)) and p.leaving) or view.get(b"gone/" + node) is not None}
+    return {node for node in nodes if ((p := view.participant(node)) and p.leaving) or view.get(keys.last_owner(node)) is not None}

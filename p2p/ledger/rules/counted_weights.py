@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2p.base.genesis import Genesis
-from p2p.ledger.rules import parameters
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
 
 
-def counted(view: View, genesis: Genesis, some: Iterable[Participant]) -> list[tuple[bytes, int]]:
+def counted(ctx: Context, some: Iterable[Participant]) -> list[tuple[bytes, int]]:
     """(node, counted weight) of `some` of the participants, by key."""
-    weights = counted_weights(view, genesis)
+    weights = counted_weights(ctx)
     return sorted((p.node, weights[p.node]) for p in some)
 
 
@@ -29,14 +28,14 @@ def capped(rows: Iterable[tuple[bytes, bytes, int]], cap_milli: int) -> dict[byt
     }
 
 
-def owner_weights(view: View, genesis: Genesis, everybody: Iterable[Participant]) -> dict[bytes, int]:
+def owner_weights(ctx: Context, everybody: Iterable[Participant]) -> dict[bytes, int]:
     """everybody: view.participants(), read once."""
-    return capped(((p.node, p.owner, p.weight) for p in everybody), parameters.economy(view, genesis).owner_cap_milli)
+    return capped(((p.node, p.owner, p.weight) for p in everybody), ctx.economy.owner_cap_milli)
 
 
-def counted_weights(view: View, genesis: Genesis) -> dict[bytes, int]:
+def counted_weights(ctx: Context) -> dict[bytes, int]:
     """node -> what it counts for, its owner's other nodes considered; of all participants."""
-    return view.once("weights", lambda: owner_weights(view, genesis, view.participants()))
+    return ctx.view.once("weights", lambda: owner_weights(ctx, ctx.view.participants()))
 
 
 def nodes_by_owner(view: View) -> dict[bytes, list[bytes]]:
@@ -50,13 +49,13 @@ def nodes_by_owner(view: View) -> dict[bytes, list[bytes]]:
     return view.once("owners", make)
 
 
-def owner_weight(view: View, genesis: Genesis, node: bytes) -> int:
+def owner_weight(ctx: Context, node: bytes) -> int:
     """What `node` counts for, its owner's other nodes considered; 0 for no participant."""
-    return counted_weights(view, genesis).get(view.node_now(node), 0)
+    return counted_weights(ctx).get(ctx.view.node_now(node), 0)
 
 
-def voting_weights(view: View, genesis: Genesis, nodes: Iterable[bytes]) -> dict[bytes, int]:
+def voting_weights(ctx: Context, nodes: Iterable[bytes]) -> dict[bytes, int]:
     """What a verdict of each weighs: its counted weight, nothing while it is barred or convicted."""
-    counted = counted_weights(view, genesis)
-    good = {p.node for p in view.participants() if not p.barred_until and not p.convicted_until}
-    return {node: counted[now] if (now := view.node_now(node)) in good else 0 for node in nodes}
+    counted = counted_weights(ctx)
+    good = {p.node for p in ctx.view.participants() if not p.barred_until and not p.convicted_until}
+    return {node: counted[now] if (now := ctx.view.node_now(node)) in good else 0 for node in nodes}

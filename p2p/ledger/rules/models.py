@@ -8,6 +8,7 @@ from p2p.base.codec import encode, load
 from p2p.base.errors import InvalidRequest
 from p2p.base.genesis import Genesis, ModelSpec
 from p2p.base.types import U64
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 MAX_MODELS = 64
@@ -23,7 +24,7 @@ def first_models(view: View, genesis: Genesis) -> None:
 
 def model_spec(view: View, model: str) -> ModelSpec | None:
     """A retired one as well: see its flag."""
-    return view.record(ModelSpec, b"model/" + model.encode())
+    return view.record(ModelSpec, keys.model(model))
 
 
 def spec_at(view: View, model: str, height: int) -> ModelSpec | None:
@@ -32,7 +33,7 @@ def spec_at(view: View, model: str, height: int) -> ModelSpec | None:
 
 
 def models(view: View) -> list[ModelSpec]:
-    return [spec for name in view.ids(b"models") if (spec := model_spec(view, name.decode())) is not None]
+    return [spec for name in view.ids(keys.MODELS) if (spec := model_spec(view, name.decode())) is not None]
 
 
 def live(view: View) -> str:
@@ -53,24 +54,24 @@ def check_new(view: View, model: str) -> None:
     """Raises InvalidRequest(field='model') when no model of this name can be added."""
     if not model or model_spec(view, model) is not None:
         raise InvalidRequest(f"a model {model!r} is known already, or has no name", field="model")
-    if len(view.ids(b"models")) >= MAX_MODELS:
+    if len(view.ids(keys.MODELS)) >= MAX_MODELS:
         raise InvalidRequest(f"a network has at most {MAX_MODELS} models", field="model")
 
 
 def add_model(view: View, spec: ModelSpec) -> None:
     check_new(view, spec.model)
-    view.put(b"models", encode(sorted([*view.ids(b"models"), spec.model.encode()])))
-    view.put(b"model/" + spec.model.encode(), encode(spec))
+    view.put(keys.MODELS, encode(sorted([*view.ids(keys.MODELS), spec.model.encode()])))
+    view.put(keys.model(spec.model), encode(spec))
 
 
 def put_model(view: View, spec: ModelSpec, height: int) -> None:
     """Another spec of a known model, in force after block `height`."""
     before = model_spec(view, spec.model)
     assert before is not None
-    view.put(b"model_past/" + spec.model.encode(), encode([*_past(view, spec.model), (height - 1, before)][-MAX_PAST:]))
-    view.put(b"model/" + spec.model.encode(), encode(spec))
+    view.put(keys.model_history(spec.model), encode([*_past(view, spec.model), (height - 1, before)][-MAX_PAST:]))
+    view.put(keys.model(spec.model), encode(spec))
 
 
 def _past(view: View, model: str) -> Past:
-    raw = view.get(b"model_past/" + model.encode())
+    raw = view.get(keys.model_history(model))
     return load(Past, raw) if raw else ()

@@ -12,6 +12,7 @@ from msgspec.structs import asdict, astuple, replace
 from p2p.base.codec import convert, encode
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, ModelSpec
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 Fields = tuple[tuple[str, object], ...]
@@ -19,19 +20,19 @@ Rules = TypeVar("Rules", CheckRules, EconomyRules, ModelSpec)
 
 
 def checks(view: View, genesis: Genesis) -> CheckRules:
-    return view.record(CheckRules, b"rules/checks") or genesis.checks
+    return view.record(CheckRules, keys.CHECK_RULES) or genesis.checks
 
 
 def economy(view: View, genesis: Genesis) -> EconomyRules:
-    return view.record(EconomyRules, b"rules/economy") or genesis.economy
+    return view.record(EconomyRules, keys.ECONOMY_RULES) or genesis.economy
 
 
 def put_checks(view: View, rules: CheckRules) -> None:
-    view.put(b"rules/checks", encode(rules))
+    view.put(keys.CHECK_RULES, encode(rules))
 
 
 def put_economy(view: View, rules: EconomyRules) -> None:
-    view.put(b"rules/economy", encode(rules))
+    view.put(keys.ECONOMY_RULES, encode(rules))
 
 
 def changed(rules: Rules, fields: Fields) -> Rules:
@@ -61,7 +62,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType({
     "saving_micro": (0, MAX_AMOUNT), "reward_micro": (0, MAX_AMOUNT), "slashable_micro": (0, MAX_AMOUNT), "emission_micro": (0, MAX_AMOUNT),
     "collateral_min_micro": (0, MAX_AMOUNT), "accuse_penalty_micro": (0, MAX_AMOUNT), "appeal_bond_micro": (0, MAX_AMOUNT),
     "price_micro": (0, MAX_AMOUNT), "price_floor_micro": (0, MAX_AMOUNT), "price_ceiling_micro": (0, MAX_AMOUNT),
-    "tokens_per_weight": (1, 1_000_000), "odd_duties": (0, 1_000_000), "cost_milli": (1, 10_000_000),
+    "tokens_per_weight": (1, 1_000_000), "outlier_duties": (0, 1_000_000), "cost_milli": (1, 10_000_000),
     # statistics: a limit that nothing can reach is no limit, and one that everything reaches convicts everybody
     "conviction_milli": (1000, 1_000_000), "min_checked_tokens": (0, 10**9), "min_checks": (0, 1_000_000),
     "honest_miss_ppm": (1000, 500_000), "context_tokens": (1, 10_000_000),

@@ -1,36 +1,34 @@
-"""Lost disputes that are not decided yet, by the executor that has them. Law: a case is open exactly while its inference can be appealed or
-is; until then its executor's answers are all checked and its collateral stays.
+"""Which lost disputes of an executor are not decided for good. Law: a dispute is listed exactly while its inference can
+be appealed or is being appealed; meanwhile all answers of its executor are checked, and its collateral is not released.
 
-State: `cases/<node key of now>` -> ids. Bounded by what one executor can finish within the windows.
+The list stands under the executor's key of now (keys.open_disputes). Its length is bounded by what one executor can
+finish within the windows.
 """
 
 from __future__ import annotations
 
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 
 def cases(view: View, node: bytes) -> list[bytes]:
-    """Ids of the open cases of whoever `node` is now; not to be changed."""
-    return view.ids(_key(view.node_now(node)))
+    """Inference ids of the open disputes of the participant behind `node`. The list must not be changed."""
+    return view.ids(keys.open_disputes(view.node_now(node)))
 
 
 def open_case(view: View, node: bytes, inference_id: bytes) -> None:
-    view.add_id(_key(view.node_now(node)), inference_id)
+    view.add_id(keys.open_disputes(view.node_now(node)), inference_id)
 
 
 def close_case(view: View, node: bytes, inference_id: bytes) -> None:
-    """Also one that was never open."""
+    """Does nothing where the dispute was never listed."""
     if inference_id in cases(view, node):
-        view.remove_id(_key(view.node_now(node)), inference_id)
+        view.remove_id(keys.open_disputes(view.node_now(node)), inference_id)
 
 
 def move_cases(view: View, old: bytes, new: bytes) -> None:
-    """The participant `old` goes on as `new`."""
-    found = view.ids(_key(old))
-    view.put(_key(old), None)
+    """The participant's key `old` was replaced by `new`."""
+    found = view.ids(keys.open_disputes(old))
+    view.put(keys.open_disputes(old), None)
     for inference_id in found:
-        view.add_id(_key(new), inference_id)
-
-
-def _key(node: bytes) -> bytes:
-    return b"cases/" + node
+        view.add_id(keys.open_disputes(new), inference_id)

@@ -1,7 +1,9 @@
-"""Proofs against the state tree. Law: pure; a proof is believed for what it hashes to, and its every byte is hashed.
+"""Proofs that a key of the state has a value, or has none. Law: pure; a proof holds only where it hashes to the root,
+and every byte of it is hashed.
 
-What is at a key's place is a leaf of that key (it is there), nothing, or the one leaf of another key (it is not there). A proof cannot
-say anything else: each of the three hashes to the root only where the tree is so (tree.py).
+At a key's place in the tree (tree.py) stands a leaf of that key (it has a value), nothing, or a single leaf of another
+key (it has none). Each of the three hashes to the root only where the tree is so, so a proof cannot claim anything
+else.
 """
 
 from __future__ import annotations
@@ -12,19 +14,33 @@ from msgspec import Meta
 
 from p2p.base.codec import Message
 from p2p.base.types import Bytes32
-from p2p.ledger.state.tree import EMPTY, HASH_BYTES, LEAF_BYTES, ROOT, Read, hash_of, leaf_hash, level_above, node_hash, open_page, path_of
+from p2p.ledger.state.tree import (
+    EMPTY,
+    HASH_BYTES,
+    LEAF_BYTES,
+    PATH_BITS,
+    ROOT,
+    Read,
+    hash_of,
+    leaf_hash,
+    level_above,
+    node_hash,
+    open_page,
+    path_of,
+    split_leaf,
+)
 
 
 class TreeProof(Message, frozen=True):
-    """siblings: the hashes beside the path, from the root on. other: (path, H(value)) of the leaf that stands alone at the place of a
-    key that is not there; None for a key that is there, and where nothing stands."""
+    """The hashes that lead from a key's place to the root."""
 
-    siblings: Annotated[tuple[Bytes32, ...], Meta(max_length=256)]
-    other: tuple[Bytes32, Bytes32] | None
+    siblings: Annotated[tuple[Bytes32, ...], Meta(max_length=PATH_BITS)]  # of the nodes on the path, from the root down
+    other: tuple[Bytes32, Bytes32] | None  # (path, H(value)) of another key's leaf at this place
 
 
 def prove(read: Read, key: bytes) -> TreeProof:
-    """How `key`'s place is seen from the root; whether a value is there, the state says. Raises LocalProtocolError (a page is missing)."""
+    """The proof of `key`'s place. It does not hold the value: the state says whether there is one. Raises
+    LocalProtocolError when a page of the tree is missing."""
     path = path_of(key)
     siblings: list[bytes] = []
     position, slot = ROOT, b""
@@ -33,12 +49,13 @@ def prove(read: Read, key: bytes) -> TreeProof:
         if len(slot) != HASH_BYTES:
             break
         position += bytes([digit])
-    other = (slot[32:64], slot[64:]) if len(slot) == LEAF_BYTES and slot[32:64] != path else None
-    return TreeProof(tuple(siblings), other)
+    leaf = split_leaf(slot) if len(slot) == LEAF_BYTES else None
+    return TreeProof(tuple(siblings), leaf if leaf and leaf[0] != path else None)
 
 
 def _through(slots: list[bytes], digit: int, siblings: list[bytes]) -> bytes:
-    """Down one page as far as there is more than one leaf; adds the hashes beside the way. The slot at its end."""
+    """Go down one page, as long as there is more than one leaf below. Appends the siblings' hashes; returns the slot
+    at the end."""
     levels = [slots]
     while len(levels[-1]) > 1:
         levels.append(level_above(levels[-1]))
@@ -52,14 +69,14 @@ def _through(slots: list[bytes], digit: int, siblings: list[bytes]) -> bytes:
 
 
 def verify_proof(root: bytes, key: bytes, value: bytes | None, proof: TreeProof) -> bool:
-    """True when under `root` `key` has `value`; None: when it has none."""
+    """Whether `key` has `value` in the state of `root`; value None: whether it has none."""
     return implied_root(key, value, proof) == root
 
 
 def implied_root(key: bytes, value: bytes | None, proof: TreeProof) -> bytes | None:
-    """The only root under which the proof holds; None when it says nothing of this key and value."""
+    """The only root under which the proof holds; None where it is no proof about this key and value."""
     path, depth = path_of(key), len(proof.siblings)
-    if depth > 256:
+    if depth > PATH_BITS:
         return None
     if value is not None:
         if proof.other is not None:
@@ -67,7 +84,7 @@ def implied_root(key: bytes, value: bytes | None, proof: TreeProof) -> bytes | N
         current = leaf_hash(path, path_of(value))
     elif proof.other is not None:
         other, value_hash = proof.other
-        if other == path or _bits(other) >> (256 - depth) != _bits(path) >> (256 - depth):
+        if other == path or _bits(other) >> (PATH_BITS - depth) != _bits(path) >> (PATH_BITS - depth):
             return None
         current = leaf_hash(other, value_hash)
     else:
@@ -75,7 +92,8 @@ def implied_root(key: bytes, value: bytes | None, proof: TreeProof) -> bytes | N
     bits = _bits(path)
     for level in range(depth - 1, -1, -1):
         sibling = proof.siblings[level]
-        current = node_hash(sibling, current) if bits >> (255 - level) & 1 else node_hash(current, sibling)
+        goes_right = bits >> (PATH_BITS - 1 - level) & 1
+        current = node_hash(sibling, current) if goes_right else node_hash(current, sibling)
     return current
 
 

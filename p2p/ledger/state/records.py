@@ -1,4 +1,9 @@
-"""What the ledger keeps: accounts, participants, inferences. Law: canonical values under fixed keys; nothing else is state."""
+"""What the ledger keeps: accounts, participants, inferences, money. Law: canonical values under fixed keys (keys.py);
+nothing else is state.
+
+A field's place in its record is part of the state's bytes: a new one is added at the end, none is moved. Amounts are
+micro-credits, ids and keys 32 bytes, heights those of blocks; a height of 0 means never.
+"""
 
 from __future__ import annotations
 
@@ -12,102 +17,115 @@ from p2p.base.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Reason, Short, Sig
 from p2p.ledger.state.committee import AppealSeen, Panel, VerdictSeen
 from p2p.verification.sequential import Detector, Evidence
 
-NONCE_WINDOW = 64
-MAX_PARTNERS = 64  # of one participant that are told apart in an epoch; what others do to it is not held against it
+NONCE_WINDOW = 64  # bits of Account.nonce_mask
+MAX_PARTNERS = 64  # of one participant that an epoch tells apart; faults with further ones are not counted
 MAX_FINDERS = 64  # validators that share a bounty
 MAX_NOTICES = 32  # kept for one account
 MAX_SERVED = 32  # pairs of model and stack of one participant that are counted in an epoch
-MAX_TRUSTED = 16  # of which it keeps reputation
+MAX_TRUSTED = 16  # of these, pairs with reputation
+
+
+# -- accounts ----------------------------------------------------------------------------------------------------------
 
 
 class Account(Message, frozen=True):
-    """nonce_high: highest client nonce used; nonce_mask: bit i set = nonce_high - i is used (requests may overtake); one far above is
-    not free. proven_micro: given up for good by paying others' fees, or had from the beginning, less what it moved elsewhere since: how far
-    executors work for it ahead of the chain."""
-
     balance_micro: U64 = 0
-    nonce_high: U64 = 0
-    nonce_mask: U64 = 0
+    nonce_high: U64 = 0  # the highest nonce that was used
+    nonce_mask: U64 = 0  # bit i is set: nonce_high - i was used. Transactions and requests may overtake each other
+    # How far executors work for this account ahead of the chain: its balance in the genesis file and what it has paid
+    # for good in fees to others, less what it has moved to other accounts since.
     proven_micro: U64 = 0
 
     def nonce_is_free(self, nonce: int) -> bool:
+        """A nonce more than MAX_NONCE_AHEAD above the highest is not: one signature under the greatest number would
+        end the account."""
         behind = self.nonce_high - nonce
-        return nonce > 0 and (-MAX_NONCE_AHEAD <= behind < 0 or (0 <= behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1))
+        return nonce > 0 and (
+            -MAX_NONCE_AHEAD <= behind < 0 or (0 <= behind < NONCE_WINDOW - 1 and not self.nonce_mask >> behind & 1)
+        )
 
     def with_nonce(self, nonce: int) -> tuple[int, int]:
-        """(nonce_high, nonce_mask) after using `nonce`."""
+        """(nonce_high, nonce_mask) after `nonce`, which must be free, was used."""
         keep = (1 << (NONCE_WINDOW - 1)) - 1
         if nonce > self.nonce_high:
             return nonce, ((self.nonce_mask << min(nonce - self.nonce_high, NONCE_WINDOW)) | 1) & keep
         return self.nonce_high, self.nonce_mask | 1 << (self.nonce_high - nonce)
 
 
+class Notice(Message, frozen=True):
+    """What a client is told: an inference ended, and money came back."""
+
+    inference_id: Bytes32
+    what: Short  # a value of types.Status
+    amount_micro: U64  # that came back
+    height: U64  # at which it ended
+
+
+class Notices(Message, frozen=True):
+    kept: Annotated[tuple[Notice, ...], Meta(max_length=MAX_NOTICES)] = ()  # an account's newest ones, oldest first
+
+
+# -- participants ------------------------------------------------------------------------------------------------------
+
+
 class Withdrawal(Message, frozen=True):
-    """Collateral on its way back to the owner at the end of block `height`; until then it can be slashed."""
+    """Collateral on its way back to the owner; until then it can be slashed."""
 
     amount_micro: U64
-    height: U64
+    height: U64  # at whose end it is paid back
 
 
 class Reputation(Message, frozen=True):
-    """Earned with one model on one stack: 0 to 100 points (trust.py)."""
+    """Earned with one model on one stack (conduct/reputation.py)."""
 
     model: Short
     stack: Short
-    points: U32
+    points: U32  # 0 to reputation.MAX_REPUTATION
 
 
 class Served(Message, frozen=True):
-    """What an executor did with one model on one stack in the running epoch: booked: inferences that were paid for by others than its
-    owner (booked_before: in the last epoch); checked_tokens: output tokens of those that were checked."""
+    """What an executor did with one model on one stack in the running epoch."""
 
     model: Short
     stack: Short
-    booked: U64 = 0
-    booked_before: U64 = 0
-    checked_tokens: U64 = 0
+    booked: U64 = 0  # inferences that accounts other than its owner's paid for
+    booked_before: U64 = 0  # the same, of the last epoch
+    checked_tokens: U64 = 0  # output tokens of those that were checked and stood
 
 
 class Participant(Message, frozen=True):
-    """convicted_until, barred_until: the last height at which it serves nobody (a convicted executor) or judges nobody (a barred
-    validator); 0 = it is in good standing. suspended_until: the same for one that took part in too many inferences of which agent and
-    executor say different things; it neither serves nor starts any. The reasons stay as a record. collateral_micro: without what is being
-    withdrawn. leaving: the height at which node and collateral are released, 0 = it stays. origin: the first key of one whose key was
-    rotated, else empty. convictions: those that are not forgotten; the next one excludes for twice as long. convicted_at: height of the last
-    one of its own. clean_epochs: since then, or since one was forgotten (exclusion.py). bond_micro: what its place holds until it leaves,
-    beside the collateral;
-    active: the last height at which it paid for its place or was of use as an agent (places.py)."""
+    """A registered node: who owns it, what it offers, what it holds and what it is excluded from."""
 
-    node: Bytes32
-    owner: Bytes32
-    weight: U64
-    models: tuple[Short, ...]
+    node: Bytes32  # its key now
+    owner: Bytes32  # the account that registered it
+    weight: U64  # its share in draws, votes and consensus; earned in sprints
+    models: tuple[Short, ...]  # that it serves and checks
     reputations: Annotated[tuple[Reputation, ...], Meta(max_length=MAX_TRUSTED)] = ()
-    misses: U32 = 0
-    strikes: U32 = 0
-    batch_nonce: U64 = 0
-    convicted_until: U64 = 0
-    convicted_reason: Reason = ""
-    barred_until: U64 = 0
+    misses: U32 = 0  # inferences it was drawn for and never finished
+    strikes: U32 = 0  # answers of it that did not stand
+    batch_nonce: U64 = 0  # of its last batch of records
+    convicted_until: U64 = 0  # last height at which it is excluded as a convicted executor, 0 = it is not
+    convicted_reason: Reason = ""  # of the last conviction; stays when that is over, like the two other reasons
+    barred_until: U64 = 0  # last height at which its verdicts count for nothing and it serves nobody, 0 = not barred
     barred_reason: Reason = ""
-    collateral_micro: U64 = 0
+    collateral_micro: U64 = 0  # without what is being withdrawn
     withdrawals: tuple[Withdrawal, ...] = ()
-    leaving: U64 = 0
-    origin: bytes = b""
-    stacks: tuple[Short, ...] = ()
-    price_floor_micro: U64 = 0
-    metadata: str = ""
-    suspended_until: U64 = 0
+    leaving: U64 = 0  # height at which node and collateral are released, 0 = it stays
+    origin: bytes = b""  # its first key, where the key was rotated
+    stacks: tuple[Short, ...] = ()  # on which it may say that it made an answer; empty = any
+    price_floor_micro: U64 = 0  # least price of a token for which it works
+    metadata: str = ""  # for people
+    suspended_until: U64 = 0  # last height at which it neither serves nor starts inferences, 0 = it may
     suspended_reason: Reason = ""
-    convictions: U32 = 0
-    convicted_at: U64 = 0
-    clean_epochs: U32 = 0
-    bond_micro: U64 = 0
-    active: U64 = 0
+    convictions: U32 = 0  # that are not forgotten; the next one excludes for twice as long
+    convicted_at: U64 = 0  # height of the last conviction of its own
+    clean_epochs: U32 = 0  # since then, or since a conviction was forgotten (conduct/convictions.py)
+    bond_micro: U64 = 0  # what its place holds until it leaves, in addition to the collateral
+    active: U64 = 0  # last height at which it paid for its place or was useful as an agent (participants/places.py)
 
     @property
     def reputation(self) -> int:
-        """The lowest that it has for anything; 0 where it has none."""
+        """The lowest that it has for any model and stack; 0 where it has none."""
         return min((row.points for row in self.reputations), default=0)
 
 
@@ -120,75 +138,69 @@ class Past(Message, frozen=True):
 
 
 class Partner(Message, frozen=True):
-    """The other side of inferences: those on which the two records differ, and those that were never finished for this agent. Both are
-    counted as far as one partner's word may count (standing.py)."""
+    """What the other side of inferences says against a participant, counted as far as one partner's word may count
+    (executor_conduct.alone)."""
 
     node: Bytes32
-    differ: U32 = 0
-    unfinished: U32 = 0
+    differ: U32 = 0  # inferences on which the records of agent and executor differ
+    unfinished: U32 = 0  # inferences that were never finished for this agent
 
 
 class Finder(Message, frozen=True):
-    """A validator and how many of its 'invalid' verdicts were upheld."""
-
     validator: Bytes32
-    found: U32
+    found: U32  # of its verdicts 'invalid' against one executor, how many were upheld
 
 
 class Bound(Message, frozen=True):
-    """The stack on which a participant serves a model in the running epoch (stacks.py)."""
+    """The stack on which a participant serves a model in the running epoch (conduct/stacks.py)."""
 
     model: Short
     stack: Short
 
 
 class Standing(Message, frozen=True):
-    """One participant's counters of the running epoch. The sequential tests (evidence, shown, sight, apart, present) and the heights outlive it.
+    """One participant's counters of the running epoch. The sequential tests and the heights outlive the epoch."""
 
-    As executor: finished, checked: inferences, whatever became of them; booked, checked_tokens: of those that were paid for by others than its
-    owner; served: the same by model and stack; struck: those that did not stand; plants: revealed ones; evidence: the sequential test.
-    withheld: answers that no committee could get; shown: the sequential test of that; withheld_at: the height at which one was last counted in
-    it; watched_until: all its answers are checked until then, 0 = as its reputation says; bound: on which stack it serves which
-    model.
-    As validator: compared with others and how often odd; duties, missed; present: the sequential test of that; missed_at: the height at which a
-    miss was last counted in it; faults: answers it checked that did not stand, as J6 counts them;
-    blind: those of them it called valid; sight: the sequential test of that; apart: that of how far its numbers are from others' (J7).
-    As agent or executor: paired, inferences of which both records were compared; partners: with whom they differed; silent_at: the height at
-    which an answer that was never confirmed was last counted. finders: who found
-    answers of this executor that did not stand.
-    """
-
-    finished: U64 = 0
-    checked: U64 = 0
-    checked_tokens: U64 = 0
-    struck: U64 = 0
-    plants: U64 = 0
-    evidence: Evidence = Evidence()
-    compared: U64 = 0
-    outliers: U64 = 0
-    duties: U64 = 0
-    missed: U64 = 0
-    paired: U64 = 0
+    # as executor
+    finished: U64 = 0  # inferences, whatever became of them
+    checked: U64 = 0  # inferences that were checked and decided
+    checked_tokens: U64 = 0  # output tokens of the checked ones that stood, for accounts other than its owner's
+    struck: U64 = 0  # answers that did not stand
+    plants: U64 = 0  # planted faults that it revealed
+    evidence: Evidence = Evidence()  # sequential test: answers not made by the model
+    # as validator
+    compared: U64 = 0  # comparisons of its numbers with those of others
+    outliers: U64 = 0  # comparisons in which it stood alone (J1)
+    duties: U64 = 0  # committees it was drawn for
+    missed: U64 = 0  # of these, without a verdict about the answer
+    # as agent or executor
+    paired: U64 = 0  # inferences of which the records of agent and executor were compared
     partners: Annotated[tuple[Partner, ...], Meta(max_length=MAX_PARTNERS)] = ()
-    finders: Annotated[tuple[Finder, ...], Meta(max_length=MAX_FINDERS)] = ()
-    served: Annotated[tuple[Served, ...], Meta(max_length=MAX_SERVED)] = ()
-    faults: U64 = 0
-    missed_faults: U64 = 0
-    detection: Detector = Detector()
-    distance: Detector = Detector()
-    booked: U64 = 0
-    withheld: U64 = 0
-    withheld_at: U64 = 0
-    watched_until: U64 = 0
-    shown: Detector = Detector()
-    present: Detector = Detector()
-    missed_at: U64 = 0
-    bound: Annotated[tuple[Bound, ...], Meta(max_length=MAX_SERVED)] = ()
-    silent_at: U64 = 0
+    # as executor
+    finders: Annotated[tuple[Finder, ...], Meta(max_length=MAX_FINDERS)] = ()  # who found its faulty answers
+    served: Annotated[tuple[Served, ...], Meta(max_length=MAX_SERVED)] = ()  # its work by model and stack
+    # as validator
+    faults: U64 = 0  # answers it judged that did not stand (J6)
+    missed_faults: U64 = 0  # of these, those it called valid
+    detection: Detector = Detector()  # sequential test of missed_faults
+    distance: Detector = Detector()  # sequential test: its numbers are too far from those of others (J7)
+    # as executor
+    booked: U64 = 0  # inferences that accounts other than its owner's paid for
+    withheld: U64 = 0  # answers that no committee could get
+    withheld_at: U64 = 0  # height at which one was last counted in `shown`
+    watched_until: U64 = 0  # all its answers are checked up to this height, 0 = as its reputation says
+    shown: Detector = Detector()  # sequential test of withheld answers
+    # as validator
+    present: Detector = Detector()  # sequential test of missed duties
+    missed_at: U64 = 0  # height at which a missed duty was last counted in `present`
+    # as executor
+    bound: Annotated[tuple[Bound, ...], Meta(max_length=MAX_SERVED)] = ()  # one stack for each model it serves
+    # as agent or executor
+    silent_at: U64 = 0  # height at which an answer that its agent never confirmed was last counted
 
     @property
     def booked_before(self) -> int:
-        """In the last epoch, with all models."""
+        """Inferences booked in the last epoch, with all models and stacks."""
         return sum(row.booked_before for row in self.served)
 
     @property
@@ -200,44 +212,42 @@ class Standing(Message, frozen=True):
         return sum(partner.unfinished for partner in self.partners)
 
 
-class Inference(Message, frozen=True):
-    """One inference's life. status: a value of types.Status. due_micro: charged and not decided; paid_micro: booked for the executor
-    in the epoch of end_height, which pays it at its end. outcome: the status it has as soon as the agent says the same as the executor.
+# -- inferences --------------------------------------------------------------------------------------------------------
 
-    dispute_height: when a verdict 'invalid' made it a dispute, 0 = never. blame_height: when a fault in an answer to the executor's own
-    owner counts as cheating unless it is revealed as planted, 0 = nothing waits. fault: what a revealed plant was.
-    appeal_until: the last height at which a lost dispute may be appealed, 0 = it never could be. sampled_milli: with which probability it
-    was to be checked, in thousandths, 0 = it was not.
-    """
+
+class Inference(Message, frozen=True):
+    """One inference from its Start to its end."""
 
     signed_request: SignedRequest
-    status: Short
+    status: Short  # a value of types.Status
     agent: Bytes32
-    beacon: Bytes32
-    candidates: tuple[Bytes32, ...]
-    price_micro: U64
-    escrow_micro: U64
+    beacon: Bytes32  # from which its executors were drawn
+    candidates: tuple[Bytes32, ...]  # the drawn executors, in order
+    price_micro: U64  # of a token, locked at the Start
+    escrow_micro: U64  # held at the Start
     start_height: U64
     finish: SignedFinish | None = None
     finish_height: U64 = 0
-    output_hash: Bytes32 | None = None
+    output_hash: Bytes32 | None = None  # of what the agent says it streamed; None until it says so
     output_height: U64 = 0
-    busy: tuple[Bytes32, ...] = ()
-    panels: tuple[Panel, ...] = ()
-    dispute_height: U64 = 0
-    due_micro: U64 = 0
-    charged_micro: U64 = 0
-    paid_micro: U64 = 0
+    busy: tuple[Bytes32, ...] = ()  # drawn executors that said they are busy
+    panels: tuple[Panel, ...] = ()  # its committees, the one at work last
+    dispute_height: U64 = 0  # at which a verdict 'invalid' made it a dispute
+    due_micro: U64 = 0  # charged, and not yet decided whose it is
+    charged_micro: U64 = 0  # at the finish
+    paid_micro: U64 = 0  # booked for the executor in the epoch of end_height, which pays at its end
     refunded_micro: U64 = 0
     end_height: U64 = 0
-    reason: Reason = ""
+    reason: Reason = ""  # for people: why it ended so
+    # A fault in an answer to the executor's own owner is blamed at this height, unless it is revealed as planted
+    # before.
     blame_height: U64 = 0
-    fault: Short = ""
-    streamed_tokens: U32 = 0
-    outcome: Short = ""
-    appeal_until: U64 = 0
+    fault: Short = ""  # name of the planted fault that was revealed
+    streamed_tokens: U32 = 0  # as the agent says
+    outcome: Short = ""  # the status it gets as soon as the agent confirms what the executor finished
+    appeal_until: U64 = 0  # last height at which its lost dispute may be appealed
     appeal: AppealSeen | None = None
-    sampled_milli: U32 = 0
+    sampled_milli: U32 = 0  # with which probability it was to be checked, in thousandths; 0 = it was not
 
     @property
     def draw_height(self) -> int:
@@ -245,108 +255,106 @@ class Inference(Message, frozen=True):
 
     @property
     def in_sprint(self) -> bool:
-        """An answer of the epoch's race (sprint.py): checked like any other, but no client waits for it and no money moves."""
+        """Whether it is an answer of a sprint (participants/sprint.py): checked like any other, but no client waits
+        and no money moves."""
         return self.signed_request.request.account == SPRINT_ACCOUNT
 
     @property
     def revealed(self) -> tuple[VerdictSeen, ...]:
-        """What validators of all committees said, 'withheld' included."""
+        """The verdicts of all committees, 'withheld' included."""
         return tuple(verdict for panel in self.panels for verdict in panel.verdicts)
 
     @property
     def verdicts(self) -> tuple[VerdictSeen, ...]:
-        """Of all committees, those about the answer itself: who had nothing to look at has no vote on it."""
+        """The verdicts of all committees about the answer: a validator without the payload has no vote on it."""
         return tuple(verdict for panel in self.panels for verdict in panel.judged)
 
     @property
     def verdicts_on_appeal(self) -> tuple[VerdictSeen, ...]:
-        """Of these, the ones of the committee that an appeal drew."""
+        """Of `verdicts`, those of the committee that an appeal drew."""
         if self.appeal is None:
             return ()
         return tuple(verdict for panel in self.panels if panel.height >= self.appeal.height for verdict in panel.judged)
 
     @property
     def members(self) -> frozenset[bytes]:
-        """Everybody who was asked."""
+        """The members of all its committees."""
         return frozenset(node for panel in self.panels for node in panel.members)
 
 
 class PlantSeen(Message, frozen=True):
-    """An open commitment to a planted fault. height: of its block."""
+    """An open commitment to a planted fault."""
 
     executor: Bytes32
-    height: U64
+    height: U64  # of the block it is in
 
 
 class FaultCount(Message, frozen=True):
-    """What became of revealed plants of one name: planted; of these checked at all; of these caught."""
+    """What became of the planted faults of one name that were revealed."""
 
     fault: Short
     planted: U64 = 0
-    checked: U64 = 0
-    caught: U64 = 0
+    checked: U64 = 0  # of the planted ones
+    caught: U64 = 0  # of the checked ones
 
 
 class CheckCounters(Message, frozen=True):
-    """How well the network checks, since its beginning. honest: checked inferences that stood; false_alarms: of these the ones a first
-    committee accused. Answers to an executor's own owner are not among them: they may be plants."""
+    """How well the network checks, since its beginning. Answers to an executor's own owner count in `faults` only:
+    they may be planted."""
 
     faults: tuple[FaultCount, ...] = ()
-    honest: U64 = 0
-    false_alarms: U64 = 0
-    cheats: U64 = 0
+    honest: U64 = 0  # checked inferences that stood
+    false_alarms: U64 = 0  # of these, those a first committee accused
+    cheats: U64 = 0  # checked inferences that did not stand
 
 
 class Receipt(Message, frozen=True):
-    """What became of one record: code '' = applied, else why not and which field."""
+    """What became of one record of a block."""
 
     sender: Bytes32
-    index: U32
-    code: Short
-    field: Short
+    index: U32  # in the sender's batch
+    code: Short  # "" = it was applied, else why not
+    field: Short  # that is wrong
+
+
+# -- money -------------------------------------------------------------------------------------------------------------
 
 
 class Totals(Message, frozen=True):
-    """minted = balances + escrow + due + collateral (bonds of places with it) + burnt, always. due: charged for inferences and not settled yet,
-    and bonds of appeals that are not decided."""
+    """After every block: minted = balances of all accounts + escrow + due + collateral + burnt."""
 
     minted_micro: U64 = 0
     burnt_micro: U64 = 0
-    escrow_micro: U64 = 0
-    due_micro: U64 = 0
-    collateral_micro: U64 = 0
+    escrow_micro: U64 = 0  # held for inferences that are not finished
+    due_micro: U64 = 0  # charged for inferences that are not settled, and bonds of appeals that are not decided
+    collateral_micro: U64 = 0  # with withdrawals on their way back and bonds of places
 
 
 class Earning(Message, frozen=True):
-    """One participant's money of one epoch. Booked while it runs: fees_micro, work (tokens x cost factor in thousandths, without answers to
-    its own owner), inferences that stand; ended: all that ended, as many as the index holds. Written at the epoch's end: paid_micro of the
-    fees, reward_micro minted, duties_micro of the validators' pool, bounty_micro for cheats it found; forfeited_micro of the fees and
-    slashed_micro of the collateral when it was convicted. fined_micro: for answers that did not stand, booked while the epoch runs and taken
-    from its fees as far as they reach (in forfeited_micro). withheld_micro: what its duties would have earned more had it never stood alone (M17).
-    owner: at the first booking, None where it was no participant."""
+    """One participant's money of one epoch."""
 
-    owner: Bytes32 | None = None
+    # booked while the epoch runs
+    owner: Bytes32 | None = None  # at the first booking; None where the node was no participant
     fees_micro: U64 = 0
-    work: U64 = 0
-    inferences: U64 = 0
-    ended: U32 = 0
-    paid_micro: U64 = 0
-    reward_micro: U64 = 0
-    duties_micro: U64 = 0
-    bounty_micro: U64 = 0
-    forfeited_micro: U64 = 0
-    slashed_micro: U64 = 0
-    fined_micro: U64 = 0
-    withheld_micro: U64 = 0
+    work: U64 = 0  # tokens x cost factor in thousandths, without answers to its own owner
+    inferences: U64 = 0  # that stand
+    ended: U32 = 0  # inferences that ended, whatever became of them: as many as the index holds (keys.ended)
+    # written at its end
+    paid_micro: U64 = 0  # of the fees
+    reward_micro: U64 = 0  # minted
+    duties_micro: U64 = 0  # of the validators' pool
+    bounty_micro: U64 = 0  # for cheats it found
+    forfeited_micro: U64 = 0  # of the fees: all when it was convicted, else its fines as far as the fees reach
+    slashed_micro: U64 = 0  # of the collateral, when it was convicted
+    fined_micro: U64 = 0  # for answers that did not stand; booked while the epoch runs
+    withheld_micro: U64 = 0  # what its duties would have earned more, had it never stood alone (M17)
 
 
 class EpochSums(Message, frozen=True):
-    """One epoch's money. height: at which it was settled, 0 = it runs. fees + slashed + penalties = paid + duties + bounty + burnt (M12);
-    minted is what all rewards add up to. forfeited: the part of the fees that convicted executors lost. left_root: of the RFC 6962 tree over
-    the `left` inferences that ended in it, once all have left the state; None before (leaving.py)."""
+    """One epoch's money. fees + slashed + penalties = paid + duties + bounty + burnt (M12)."""
 
-    height: U64 = 0
-    minted_micro: U64 = 0
+    height: U64 = 0  # at which it was settled, 0 = it runs
+    minted_micro: U64 = 0  # the rewards of all participants
     fees_micro: U64 = 0
     slashed_micro: U64 = 0
     penalties_micro: U64 = 0
@@ -354,28 +362,13 @@ class EpochSums(Message, frozen=True):
     duties_micro: U64 = 0
     bounty_micro: U64 = 0
     burnt_micro: U64 = 0
-    forfeited_micro: U64 = 0
+    forfeited_micro: U64 = 0  # of the fees
     work: U64 = 0
-    inferences: U64 = 0
-    left: U64 = 0
-    left_root: Bytes32 | None = None
+    inferences: U64 = 0  # that stand
+    left: U64 = 0  # inferences that ended in it and have left the state
+    left_root: Bytes32 | None = None  # RFC 6962 root over these, once all have left (inferences/pruning.py)
 
     @property
     def balanced(self) -> bool:
         came = self.fees_micro + self.slashed_micro + self.penalties_micro
         return came == self.paid_micro + self.duties_micro + self.bounty_micro + self.burnt_micro
-
-
-class Notice(Message, frozen=True):
-    """What a client is told: its inference ended as `what` (a value of types.Status) at `height`, and amount_micro came back."""
-
-    inference_id: Bytes32
-    what: Short
-    amount_micro: U64
-    height: U64
-
-
-class Notices(Message, frozen=True):
-    """The newest ones of an account, oldest first."""
-
-    kept: Annotated[tuple[Notice, ...], Meta(max_length=MAX_NOTICES)] = ()

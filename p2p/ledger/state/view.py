@@ -1,7 +1,9 @@
-"""State as keys and values with an overlay. Law: a view never writes through; `changes` is the whole effect of a block.
+"""The state as keys and values under an overlay of changes. Law: a view writes nothing below itself; `changes` is the
+whole effect of a block.
 
-A record is decoded once and encoded when somebody wants bytes: within a block the same few are read and put for every record of it.
-Records are frozen, and lists of ids are replaced, never changed, so a view, its children and whoever reads may hold the same object.
+A record is decoded once, and encoded when somebody wants its bytes: the records of one block read and put the same few
+keys again and again. Records are frozen, and a list of ids is replaced, never changed in place, so a view, its children
+and their readers may share one object.
 """
 
 from __future__ import annotations
@@ -11,38 +13,49 @@ from functools import cache
 from typing import Any, TypeVar
 
 from p2p.base.codec import encode, load
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Account, CheckCounters, Inference, Participant, Standing, Totals
 
 T = TypeVar("T")
-Reader = Callable[[bytes], bytes | None]
-_WATCHED = (b"part", b"rules/", b"model")
+Reader = Callable[[bytes], bytes | None]  # key -> value, None where there is none
 _ABSENT = object()
 
 
 class View:
-    """read: the state below; it stays as it is while the view lives, so each key is read there once. `child()` gives a view whose changes can
-    be dropped or merged, `whole` runs what must do all or nothing.
+    """What a block reads, and what it changes.
 
-    _over: what was put: bytes, None, or a record not encoded yet. _known: what bytes of _over, or of the state below a view that is no
-    child, were decoded to. _undo: of what is put now, what stood in _over before.
+    `child()` gives a view whose changes can be dropped or merged. `whole` runs a function whose changes all count or
+    none.
     """
 
     def __init__(self, read: Reader, parent: View | None = None) -> None:
+        """read: the state below. It must not change while the view lives: a view without a parent reads each key
+        once."""
         self._read = read if parent is not None else cache(read)
         self._parent = parent
-        self._over: dict[bytes, Any] = {}
-        self._known: dict[bytes, Any] = {}
-        self._undo: dict[bytes, Any] | None = None
-        self._once: dict[str, Any] = {}
-        self._touched: dict[bytes, None] = {}
+        self._over: dict[bytes, Any] = {}  # what was put: bytes, None to delete, or a record not encoded yet
+        self._known: dict[bytes, Any] = {}  # decoded: bytes of _over or, in a view without a parent, of the state below
+        self._undo: dict[bytes, Any] | None = None  # within `whole`: what stood in _over before
+        self._once: dict[str, Any] = {}  # results of `once`
+        self._touched: dict[bytes, None] = {}  # keys of keys.SERVING_FACTS that were put, in order
+
+    # -- keys and values -----------------------------------------------------------------------------------------------
 
     @property
     def changes(self) -> dict[bytes, bytes | None]:
-        """All that was put, as bytes; encodes what is not yet."""
+        """key -> new value, None for a deleted key. Encodes every record that is not encoded yet."""
         return {key: self.get(key) for key in self._over}
 
     def keys_put(self) -> tuple[bytes, ...]:
+        """Every key that was put, in order."""
         return tuple(self._over)
+
+    def has_put(self, key: bytes) -> bool:
+        return key in self._over
+
+    def touched(self) -> tuple[bytes, ...]:
+        """The keys of participants, rules and models that were put, even with the value that they had before."""
+        return tuple(self._touched)
 
     def get(self, key: bytes) -> bytes | None:
         if key not in self._over:
@@ -54,21 +67,30 @@ class View:
         self._known[key] = value
         return raw
 
+    def before(self, key: bytes) -> bytes | None:
+        """What stands under `key` below this view."""
+        return self._read(key)
+
     def put(self, key: bytes, value: bytes | None) -> None:
+        """None deletes the key."""
         self._put(key, value)
 
     def _put(self, key: bytes, value: Any) -> None:
-        """value: bytes, None, or a frozen record (a list of ids that nobody changes) under a key of its kind."""
+        """value: bytes, None, or a frozen record or list of ids of the kind that belongs under `key`; nobody changes
+        it afterwards."""
         if self._undo is not None and key not in self._undo:
             self._undo[key] = self._over.get(key, _ABSENT)
         self._over[key] = value
         self._known.pop(key, None)
-        if key.startswith(_WATCHED):
+        if key.startswith(keys.SERVING_FACTS):
             self._touched[key] = None
             self._once.clear()
 
+    def record(self, kind: type[T], key: bytes) -> T | None:
+        """The record under `key`, decoded once. Every value of `key` must be of this kind."""
+        return self._find(kind, key)
+
     def _find(self, kind: type[T], key: bytes) -> T | None:
-        """What stands under `key`, which has values of this kind only."""
         if key in self._over:
             value = self._over[key]
             if type(value) is not bytes:
@@ -84,23 +106,10 @@ class View:
             found = self._known[key] = load(kind, value) if value else None
         return found
 
-    def record(self, kind: type[T], key: bytes) -> T | None:
-        """What stands under `key`, which has records of this kind only; decoded once."""
-        return self._find(kind, key)
-
-    def touched(self) -> tuple[bytes, ...]:
-        """Keys of participants, rules and models that were put, whether or not their value is another one now."""
-        return tuple(self._touched)
-
-    def has_put(self, key: bytes) -> bool:
-        return key in self._over
-
-    def before(self, key: bytes) -> bytes | None:
-        """What stood under `key` below this view."""
-        return self._read(key)
+    # -- changes that count together -----------------------------------------------------------------------------------
 
     def whole(self, act: Callable[[View], None]) -> None:
-        """Run act(self); if it raises, nothing that it put is there. Not within itself."""
+        """Run act(self). If it raises, nothing that it put remains. Calls do not nest."""
         assert self._undo is None
         undo: dict[bytes, Any] = {}
         self._undo = undo
@@ -118,15 +127,8 @@ class View:
         finally:
             self._undo = None
 
-    def once(self, name: str, make: Callable[[], T]) -> T:
-        """make(), which looks at participants, rules and models only: again when one of them was put. Not to be changed."""
-        if self._parent is not None and not self._touched:
-            return self._parent.once(name, make)
-        if name not in self._once:
-            self._once[name] = make()
-        return self._once[name]  # type: ignore[no-any-return]
-
     def child(self) -> View:
+        """A view over this one: `merge` it, or drop it to drop its changes."""
         return View(self.get, self)
 
     def merge(self, child: View) -> None:
@@ -134,87 +136,102 @@ class View:
             self._put(key, value)
         self._known.update(child._known)
 
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """make(), kept under `name` until a participant, a rule or a model is put: `make` may read these only. The
+        result must not be changed."""
+        if self._parent is not None and not self._touched:
+            return self._parent.once(name, make)
+        if name not in self._once:
+            self._once[name] = make()
+        return self._once[name]  # type: ignore[no-any-return]
+
+    # -- accounts, participants, inferences ----------------------------------------------------------------------------
+
     def account(self, public: bytes) -> Account:
-        return self._find(Account, b"acct/" + public) or Account()
+        """An account that nobody has paid yet is an empty one."""
+        return self._find(Account, keys.account(public)) or Account()
 
     def put_account(self, public: bytes, account: Account) -> None:
-        self._put(b"acct/" + public, account)
+        self._put(keys.account(public), account)
 
     def node_now(self, node: bytes) -> bytes:
-        """The key that took this one's place (registry.rotate_key); the same where none did."""
-        origin = self.get(b"moved/" + node)
-        return (self.get(b"line/" + origin) if origin else None) or node
+        """The key that replaced `node` (registry.rotate_key); `node` itself where none did."""
+        origin = self.get(keys.first_key(node))
+        return (self.get(keys.key_now(origin)) if origin else None) or node
 
     def owner_of(self, node: bytes) -> bytes | None:
-        """Whose node it is, or was last, whatever became of its key."""
+        """The account that owns the node or, if the node has left, owned it last. None for a node that was never
+        registered."""
         participant = self.participant(node)
-        return participant.owner if participant else self.get(b"gone/" + (self.get(b"moved/" + node) or node))
+        if participant is not None:
+            return participant.owner
+        return self.get(keys.last_owner(self.get(keys.first_key(node)) or node))
 
     def participant(self, node: bytes) -> Participant | None:
-        """Whoever `node` is now: a rotated key stands for its successor, so what is still on its way to the old key finds the new one."""
-        return self._find(Participant, b"part/" + self.node_now(node))
+        """The participant behind `node`. A rotated key stands for its successor, so a message to the old key finds
+        the new one."""
+        return self._find(Participant, keys.participant(self.node_now(node)))
 
     def put_participant(self, participant: Participant) -> None:
-        self._put(b"part/" + participant.node, participant)
+        self._put(keys.participant(participant.node), participant)
 
     def participants(self) -> list[Participant]:
-        """All of them, by key; not to be changed."""
+        """All of them, sorted by key. The list must not be changed."""
         return self.once("participants", self._all)
 
     def _all(self) -> list[Participant]:
-        """Of current keys only: no look-up of successors."""
-        found = [self._find(Participant, b"part/" + node) for node in self.ids(b"parts")]
+        found = [self._find(Participant, keys.participant(node)) for node in self.ids(keys.PARTICIPANTS)]
         return [participant for participant in found if participant is not None]
 
     def inference(self, inference_id: bytes) -> Inference | None:
-        return self._find(Inference, b"inf/" + inference_id)
+        return self._find(Inference, keys.inference(inference_id))
 
     def put_inference(self, inference_id: bytes, inference: Inference) -> None:
-        self._put(b"inf/" + inference_id, inference)
+        self._put(keys.inference(inference_id), inference)
 
     def totals(self) -> Totals:
-        return self._find(Totals, b"totals") or Totals()
+        return self._find(Totals, keys.TOTALS) or Totals()
 
     def put_totals(self, totals: Totals) -> None:
-        self._put(b"totals", totals)
+        self._put(keys.TOTALS, totals)
 
     def standing(self, node: bytes) -> Standing:
-        return self._find(Standing, b"stand/" + self.node_now(node)) or Standing()
+        return self._find(Standing, keys.standing(self.node_now(node))) or Standing()
 
     def put_standing(self, node: bytes, standing: Standing) -> None:
-        """Of who is no participant (any more) nothing is kept."""
-        key = self.node_now(node)
-        if self._find(Participant, b"part/" + key) is not None:
-            self._put(b"stand/" + key, standing)
+        """Does nothing where `node` is not a participant, or is one no longer."""
+        now = self.node_now(node)
+        if self._find(Participant, keys.participant(now)) is not None:
+            self._put(keys.standing(now), standing)
 
     def counters(self) -> CheckCounters:
-        return self._find(CheckCounters, b"checks") or CheckCounters()
+        return self._find(CheckCounters, keys.CHECK_COUNTERS) or CheckCounters()
 
     def put_counters(self, counters: CheckCounters) -> None:
-        self._put(b"checks", counters)
+        self._put(keys.CHECK_COUNTERS, counters)
 
     def beacon(self, height: int) -> bytes | None:
-        return self.get(b"beacon/" + height.to_bytes(8, "big"))
+        """The beacon of block `height`, 32 bytes; None where that block is too old or not decided."""
+        return self.get(keys.beacon(height))
 
-    # lists of ids by name: the height index of deadlines, records that came early, open duties
+    # -- lists of ids: nodes, open duties, early records, what is due at a height --------------------------------------
 
     def ids(self, name: bytes) -> list[bytes]:
-        """Not to be changed."""
+        """The list under key `name`, empty where there is none. It must not be changed."""
         return self._find(list[bytes], name) or []
 
     def add_id(self, name: bytes, value: bytes) -> None:
+        """Append `value`."""
         self._put(name, [*self.ids(name), value])
 
     def remove_id(self, name: bytes, value: bytes) -> None:
+        """Remove `value` wherever it stands in the list; an empty list leaves the state."""
         left = list(self.ids(name))
         for _ in range(left.count(value)):
             left.remove(value)
         self._put(name, left or None)
 
     def add_due(self, height: int, value: bytes) -> None:
-        """At the end of block `height`, `value` (an inference's id, or a tagged one) is looked at."""
-        self.add_id(due_key(height), value)
-
-
-def due_key(height: int) -> bytes:
-    return b"due/" + height.to_bytes(8, "big")
+        """The end of block `height` looks at `value`: an inference's id, or a tagged id (keys.DUE_EARLY and the
+        others)."""
+        self.add_id(keys.due(height), value)

@@ -10,9 +10,8 @@ import pytest
 
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
-from p2p.base.keys import Key
 from p2p.inference.stack.model import check_tokenizer, eos_ids, read_tokenizer, vocabulary_size
-from p2p.peer.executor import Executor
+from p2p.peer.ready_engine import ReadyEngine, Tokenizer
 from p2p.verification.text import Vocabulary
 
 RIGHT = hashlib.sha256(b"{}").digest()
@@ -22,8 +21,9 @@ def spec(**change: Any) -> ModelSpec:
     return ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048, **change)
 
 
-def executor(**change: Any) -> Executor:
-    return Executor(Key(bytes(32)), *(cast(Any, None),) * 3, frozenset(), **{"vocabulary": Vocabulary(()), **change})
+def engine(stack: str, tokenizer: bytes | None) -> ReadyEngine:
+    nothing = cast(Any, None)
+    return ReadyEngine(nothing, nothing, frozenset(), stack, Tokenizer(tokenizer, Vocabulary(())) if tokenizer else None)
 
 
 def test_another_tokenizer_than_the_registrys_is_refused_by_name(tmp_path: Path) -> None:
@@ -43,18 +43,18 @@ def test_another_tokenizer_than_the_registrys_is_refused_by_name(tmp_path: Path)
 
 @pytest.mark.parametrize(("wanted", "tokenizer", "stack", "words"), [
     ({}, RIGHT, "torch-cpu-bf16", ""), ({"tokenizer_hash": RIGHT}, RIGHT, "torch-cpu-bf16", ""),
-    ({"tokenizer_hash": bytes([1]) * 32}, RIGHT, "torch-cpu-bf16", "tokenizer"), ({"tokenizer_hash": bytes([1]) * 32}, None, "torch-cpu-bf16", ""),
+    ({"tokenizer_hash": bytes([1]) * 32}, RIGHT, "torch-cpu-bf16", "tokenizer"),
     ({"stacks": ("torch-cpu-bf16",)}, RIGHT, "torch-cpu-bf16", ""), ({"stacks": ("vllm-cpu-bf16",)}, RIGHT, "torch-cpu-bf16", "may not be served"),
 ])
 def test_an_executor_serves_a_model_only_as_the_registry_describes_it(
     wanted: dict[str, Any], tokenizer: bytes | None, stack: str, words: str
 ) -> None:
-    found = executor(tokenizer_hash=tokenizer, stack=stack)._unfit(spec(**wanted))
+    found = engine(stack, tokenizer).unfit_for(spec(**wanted))
     assert (words in found) if words else found == ""
 
 
 def test_without_a_tokenizer_nobody_is_served() -> None:
-    assert "tokenizer.json" in executor(vocabulary=None)._unfit(spec())
+    assert "tokenizer.json" in engine("torch-cpu-bf16", None).unfit_for(spec())
 
 
 def test_a_models_own_files_say_what_ends_an_answer(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from p2p.inference.torch.pick import pick
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
 from p2p.peer.config import make_config
-from p2p.peer.ml_node import ReadyEngine, run_ml_node
+from p2p.peer.ml_node import run_ml_node
+from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.roles import Roles
 from p2p.verification import tape
 from p2p.verification.engine import Job, TokenStep

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from p2p.base.errors import ConfigError, Unavailable
-from p2p.base.keys import Key
 from p2p.base.types import Params
 from p2p.inference.stack.end_tokens import end_tokens
 from p2p.lab import attacks
 from p2p.lab.attacks.base import Attack, collect
 from p2p.lab.attacks.substitution_10 import cheated
-from p2p.peer.executor import Executor
+from p2p.peer.job import prefix_steps
 from p2p.verification import check
 from p2p.verification.engine import Job, TokenStep
 from p2p.verification.statistics import LEAD, answer_facts
@@ -186,10 +185,9 @@ async def test_ends_are_known_however_an_engine_says_them() -> None:
 async def test_nobody_takes_over_what_another_model_streamed() -> None:
     """Else a liar streams anything, goes silent, and the next executor signs for it."""
     right = tuple(s.token for s in await collect(ToyEngine(1).generate(Job(PROMPT, 6, PARAMS, SEED))))
-    executor = Executor(Key.generate(), *[None] * 3, frozenset({EOS}))  # type: ignore[arg-type]  # no chain is asked
-    taken = await executor._prefix_steps(ToyEngine(1), Job(PROMPT, 12, PARAMS, SEED, right))
+    taken = await prefix_steps(ToyEngine(1), Job(PROMPT, 12, PARAMS, SEED, right))
     assert tuple(step.token for step in taken) == right
     other = (*right[:-1], ToyEngine(2).toy.logprobs([5]).argmin())
     with pytest.raises(Unavailable) as caught:
-        await executor._prefix_steps(ToyEngine(1), Job(PROMPT, 12, PARAMS, SEED, tuple(int(t) for t in other)))
+        await prefix_steps(ToyEngine(1), Job(PROMPT, 12, PARAMS, SEED, tuple(int(t) for t in other)))
     assert caught.value.field == "prefix"

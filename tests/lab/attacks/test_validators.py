@@ -31,7 +31,7 @@ async def said(name: str, engine: Any = None, **more: Any) -> Verdict:
     lab.chain._view = NoInference  # type: ignore[attr-defined]
     build = attacks.get(name).validator
     assert build is not None
-    liar = build(KEY, "n", made.chain, made.outbox, made.open_stream, made.eos_ids, made.engine, profile=made.profile, **more)
+    liar = build(KEY, "n", made.chain, made.outbox, made.open_stream, made.ready, profile=made.profile, **more)
     claim = lab.chain.found
     assert claim is not None
     return liar.verdict(duty(), await liar.opinion(duty(), claim))

@@ -13,8 +13,9 @@ from p2p.base.genesis import CheckRules, EconomyRules
 from p2p.base.keys import Key
 from p2p.base.types import RecordKind
 from p2p.chain.views.inferences import verification_view
-from p2p.ledger.conduct.convictions import after_epoch, convict, convicted_in
+from p2p.ledger.conduct.convictions import after_epoch, convict, convicted_this_epoch
 from p2p.ledger.participants.eligibility import checking, serving
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Deposit, Unregister
 from p2p.ledger.state.records import Participant
 from tests.ledger.lab import RULES, STEADY, Lab
@@ -37,7 +38,7 @@ def convicted(lab: Lab, times: int = 1, node: bytes | None = None) -> None:
         found = part(lab, node or lab.nodes[NUMBER])
         if found.convicted_until:
             lab.block(found.convicted_until + 1 - lab.height)
-        convict(lab.view, lab.genesis, lab.height, part(lab, node or lab.nodes[NUMBER]), "it cheated")
+        convict(lab.ctx, part(lab, node or lab.nodes[NUMBER]), "it cheated")
 
 
 def to_epochs_end(lab: Lab) -> None:
@@ -58,10 +59,10 @@ def test_each_conviction_excludes_for_twice_as_long_up_to_the_bound() -> None:
         assert (found.convictions, found.convicted_at, found.reputation) == (count, began, 0)
         assert found.convicted_until == ((began - 1) // EPOCH + 1 + epochs) * EPOCH
         lab.block(found.convicted_until - lab.height)
-        assert lab.nodes[NUMBER] not in dict(serving(lab.view, lab.genesis, "toy"))
-        assert lab.nodes[NUMBER] not in dict(checking(lab.view, lab.genesis, "toy"))
+        assert lab.nodes[NUMBER] not in dict(serving(lab.ctx, "toy"))
+        assert lab.nodes[NUMBER] not in dict(checking(lab.ctx, "toy"))
         lab.block()
-        assert lab.nodes[NUMBER] in dict(serving(lab.view, lab.genesis, "toy"))
+        assert lab.nodes[NUMBER] in dict(serving(lab.ctx, "toy"))
         assert part(lab, lab.nodes[NUMBER]).reputation == 0, "all of what it answers is checked"
 
 
@@ -141,7 +142,7 @@ def test_who_comes_back_is_still_excluded(owner: int, node: int | None) -> None:
     order(lab, lab.owners[owner], registration(lab, lab.owners[owner], key))
     found = part(lab, key.public)
     assert (found.convictions, found.convicted_until, found.convicted_reason) == (3, before.convicted_until, "it cheated")
-    assert not convicted_in(lab.genesis, found, (lab.height - 1) // EPOCH), "it has paid"
+    assert not convicted_this_epoch(lab.ctx, found), "it has paid"
     lab.block(found.convicted_until + 1 - lab.height)
     assert part(lab, key.public).convicted_until == 0
     convicted(lab, node=key.public)
@@ -214,16 +215,16 @@ def test_collateral_below_the_minimum_keeps_it_out_until_a_deposit() -> None:
     node = lab.nodes[NUMBER]
     put_collateral(lab, node, 400)
     assert excluded(lab, node) == "excluded until 600 micro-credits are deposited, because its collateral is below 1000"
-    assert node not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert node not in dict(serving(lab.ctx, "toy"))
     lab.put(lab.nodes[0], RecordKind.OP, signed(lab, lab.owners[NUMBER], Deposit(node, 600)))
     assert excluded(lab, node) == ""
-    assert node in dict(serving(lab.view, lab.genesis, "toy"))
+    assert node in dict(serving(lab.ctx, "toy"))
 
 
 def test_the_bound_fits_a_height() -> None:
     """The longest exclusion in the longest epochs, from a far height on."""
     lab = Lab(rules=CheckRules(exclusion_max_epochs=1_000_000), epoch_blocks=2**32 - 1, economy=EconomyRules())
     lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), convictions=2**32 - 2))
-    convict(lab.view, lab.genesis, 2**40, part(lab, lab.nodes[NUMBER]), "because")
+    convict(Context(lab.view, lab.genesis, 2**40), part(lab, lab.nodes[NUMBER]), "because")
     assert part(lab, lab.nodes[NUMBER]).convicted_until < 2**63
     lab.view.get(b"part/" + lab.nodes[NUMBER])

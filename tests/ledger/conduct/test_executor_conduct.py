@@ -169,16 +169,16 @@ def test_a_cheat_is_convicted_serves_nobody_until_the_end_of_the_next_epoch_and_
     found = part(lab, cheat)
     assert (found.convicted_until, found.reputation, found.strikes) == (120, 0, 3)
     assert "log e-value 15" in found.convicted_reason
-    assert cheat not in dict(serving(lab.view, lab.genesis, "toy"))
-    assert cheat not in dict(checking(lab.view, lab.genesis, "toy"))
-    assert voting_weights(lab.view, lab.genesis, [cheat])[cheat] == 0
+    assert cheat not in dict(serving(lab.ctx, "toy"))
+    assert cheat not in dict(checking(lab.ctx, "toy"))
+    assert voting_weights(lab.ctx, [cheat])[cheat] == 0
     assert cheat not in lab.inference(lab.start().inference_id).candidates
     lab.block(120 - lab.height)
     assert part(lab, cheat).convicted_until == 120
     lab.block()
     assert part(lab, cheat).convicted_until == 0
     assert part(lab, cheat).convicted_reason, "the record stays"
-    assert cheat in dict(serving(lab.view, lab.genesis, "toy"))
+    assert cheat in dict(serving(lab.ctx, "toy"))
 
 
 def test_one_cheating_answer_among_honest_ones_strikes_but_does_not_convict() -> None:
@@ -293,9 +293,9 @@ def test_a_lying_validator_is_barred_and_its_word_weighs_nothing(says: dict[str,
     assert found.barred_until == 1000
     assert found.barred_reason == "epoch 0: stood alone in 4 of 4 comparisons"
     assert asked == 4
-    assert voting_weights(lab.view, lab.genesis, [node])[node] == 0
-    assert node not in dict(checking(lab.view, lab.genesis, "toy"))
-    assert node not in dict(serving(lab.view, lab.genesis, "toy")), "who does not check serves nobody"
+    assert voting_weights(lab.ctx, [node])[node] == 0
+    assert node not in dict(checking(lab.ctx, "toy"))
+    assert node not in dict(serving(lab.ctx, "toy")), "who does not check serves nobody"
     assert all(not part(lab, other).barred_until for other in lab.nodes if other != node)
 
 
@@ -326,9 +326,9 @@ def test_a_bar_ends_with_the_next_epoch() -> None:
     found = part(lab, lab.nodes[4])
     lab.view.put_participant(replace(found, barred_until=60, barred_reason="because"))
     lab.block(59)
-    assert voting_weights(lab.view, lab.genesis, [lab.nodes[4]])[lab.nodes[4]] == 0
+    assert voting_weights(lab.ctx, [lab.nodes[4]])[lab.nodes[4]] == 0
     lab.block()
-    assert voting_weights(lab.view, lab.genesis, [lab.nodes[4]])[lab.nodes[4]] == 10
+    assert voting_weights(lab.ctx, [lab.nodes[4]])[lab.nodes[4]] == 10
 
 
 @settings(deadline=None, max_examples=30)  # the machine may be busy

@@ -29,9 +29,9 @@ def test_only_the_pair_it_was_earned_with_is_checked_less() -> None:
     lab = Lab(rules=LAX)
     node = lab.nodes[1]
     believed(lab, node)
-    assert reputation.check_milli(lab.view, lab.genesis, node, "toy", STACK) == 10
+    assert reputation.check_milli(lab.ctx, node, "toy", STACK) == 10
     for model, stack in (("toy", OTHER), ("large", STACK), ("large", OTHER), ("toy", STACK + "#other kernels")):
-        assert reputation.check_milli(lab.view, lab.genesis, node, model, stack) == 1000
+        assert reputation.check_milli(lab.ctx, node, model, stack) == 1000
 
 
 def test_an_answer_made_on_another_stack_is_checked_whatever_the_reputation() -> None:

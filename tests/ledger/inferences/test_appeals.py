@@ -194,7 +194,7 @@ def test_an_appeal_that_is_won_pays_the_executor_and_returns_the_bond() -> None:
     assert lab.view.totals().due_micro == COST
     assert lab.view.counters().false_alarms == 1
     assert not cases.cases(lab.view, lab.nodes[NUMBER])
-    (row,) = statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["inferences"]
+    (row,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["inferences"]
     assert (row["what"], row["rule"], row["bond_micro"], row["burnt_micro"]) == ("booked", "M14", BOND, 0)
 
 
@@ -208,7 +208,7 @@ def test_an_appeal_that_is_lost_burns_the_bond(valid: int) -> None:
     assert (found.status, found.refunded_micro, found.due_micro) == ("INVALIDATED", COST, 0)
     assert (clients(lab), balance(lab, lab.owners[NUMBER].public)) == (FULL, FULL - BOND)
     assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.totals().due_micro, lab.view.totals().burnt_micro) == (1, 0, BOND)
-    (row,) = statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["inferences"]
+    (row,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["inferences"]
     assert (row["what"], row["rule"], row["burnt_micro"]) == ("refused", "M15", BOND)
     sums = to_end(lab)
     assert (sums.penalties_micro, sums.burnt_micro) == (BOND, BOND), "M12 holds with it"
@@ -381,7 +381,7 @@ def test_the_views_say_until_when_and_by_which_rule() -> None:
     until = lab.inference(inference_id).appeal_until
     seen = inference_view(inference_id, lab.inference(inference_id))
     assert (seen["status"], seen["appeal_until"], seen["appeal"]) == ("APPEALABLE", until, None)
-    (case,) = statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["open"]
+    (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
     assert case == {
         "id": inference_id.hex(), "rule": "M13", "status": "APPEALABLE", "reason": "because", "until": until, "appealed": False,
         "due_micro": COST, "bond_micro": BOND,
@@ -389,12 +389,12 @@ def test_the_views_say_until_when_and_by_which_rule() -> None:
     (row,) = [r for r in verification_view(lab.view, lab.genesis, lab.height)["participants"] if r["open_cases"]]
     assert row["node"] == lab.nodes[NUMBER].hex()
     appeal(lab, inference_id)
-    (case,) = statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["open"]
+    (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
     assert (case["appealed"], case["status"]) == (True, "APPEALED")
     speak(lab, inference_id, 0)
     seen = inference_view(inference_id, lab.inference(inference_id))
     assert seen["appeal"]["burnt_micro"] == BOND
-    assert statement(lab.view, lab.genesis, 0, lab.nodes[NUMBER], 0)["open"] == []
+    assert statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"] == []
 
 
 def test_the_defaults_allow_an_appeal() -> None:

@@ -37,7 +37,7 @@ def expired(lab: Lab, counts: list[int]) -> dict[bytes, int]:
 def until_all_left(lab: Lab, epochs: int) -> list[Left]:
     found: list[Left] = []
     for _ in range(200):
-        found += end_of_block(lab.view, lab.genesis, lab.height, bytes([lab.height % 256]) * 32)
+        found += end_of_block(lab.ctx, bytes([lab.height % 256]) * 32)
         lab.height += 1
         if leaving.leaving(lab.view).epoch >= epochs:
             return found

@@ -123,7 +123,7 @@ def test_always_withheld_is_never_paid_and_barred_in_the_end() -> None:
         assert seen.duties == seen.missed
         assert asked <= 6
     assert asked == 6
-    assert lazy not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert lazy not in dict(serving(lab.ctx, "toy"))
     assert sum(part.barred_until > 0 for part in lab.view.participants()) == 1
 
 
@@ -157,7 +157,7 @@ def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_al
     lab = Lab(12, epoch_blocks=1000, rules=replace(RULES, min_checked_tokens=0, min_checks=0, saving_micro=0))
     node = lab.nodes[1]
     lab.view.put_participant(replace(lab.view.participant(node), reputations=trusted(80)))  # type: ignore[type-var]
-    milli = reputation.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value)
+    milli = reputation.check_milli(lab.ctx, node, "toy", StackClass.CPU_BF16.value)
     assert milli < 300
     booked = 0
     while not lab.inference(inference_id := lab.drawn(executor=node)).panels:
@@ -169,7 +169,7 @@ def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_al
     assert record is not None
     assert (record.fees_micro, record.fined_micro) == (booked, found.charged_micro * (1000 - milli) // milli)
     assert rule_of(found, record, settled=False) == ("refunded", Rule.WITHHELD)
-    assert reputation.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value) == 1000
+    assert reputation.check_milli(lab.ctx, node, "toy", StackClass.CPU_BF16.value) == 1000
     assert executor(lab).evidence.log_milli() == 0
     unpunished(lab)
     assert lab.view.participant(node).reputation == 80  # type: ignore[union-attr]
@@ -177,7 +177,7 @@ def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_al
     assert executor(lab).watched_until == 2000
     lab.block(1000)
     assert executor(lab).watched_until == 0
-    assert reputation.check_milli(lab.view, lab.genesis, node, "toy", StackClass.CPU_BF16.value) < 1000
+    assert reputation.check_milli(lab.ctx, node, "toy", StackClass.CPU_BF16.value) < 1000
 
 
 def test_who_hides_again_and_again_is_suspended_and_an_outage_is_not() -> None:
@@ -192,7 +192,7 @@ def test_who_hides_again_and_again_is_suspended_and_an_outage_is_not() -> None:
     assert part is not None
     assert (rounds, part.convictions, part.strikes) == (6, 0, 0)
     assert "payloads that nobody could get" in part.suspended_reason
-    assert node not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert node not in dict(serving(lab.ctx, "toy"))
     assert executor(lab).shown == Detector(), "it is used up"
     lab = Lab(12)
     ids = []

@@ -63,7 +63,7 @@ def test_fines_are_taken_from_the_epochs_fees_as_far_as_they_reach_and_are_burnt
     left = row.fees_micro - row.forfeited_micro
     assert row.paid_micro == left - left * 50 // 1000 - left * 100 // 1000
     assert found.forfeited_micro == row.forfeited_micro <= found.burnt_micro
-    told = statement(lab.view, lab.genesis, 0, node, 0)
+    told = statement(lab.ctx, 0, node, 0)
     assert {(r["what"], r["rule"]) for r in told["inferences"]} == {("paid", Rule.PAID), ("refused", Rule.REFUSED)}
     assert told["own"]["fined_micro"] == row.fined_micro
 

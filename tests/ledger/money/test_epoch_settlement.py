@@ -16,6 +16,7 @@ from p2p.chain.views.inferences import inference_view
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.epoch_settlement import MAX_SUPPLY, settle, shares
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import capped
 from p2p.ledger.state.records import Earning, EpochSums, Participant
 from p2p.ledger.statement import PAGE, Rule, statement
@@ -59,10 +60,10 @@ def test_fees_wait_for_the_epochs_end_and_are_split() -> None:
     assert sorted(money(lab, n) for n in range(8))[:-1] == [0, 0, 0, 0, 10, 10, 10], "the committee shares the validators' part"
 
 
-@pytest.mark.parametrize(("odd_duties", "paid"), [(0, True), (1, True), (10, False)])
-def test_a_duty_in_which_one_stood_alone_takes_others_with_it(odd_duties: int, paid: bool) -> None:
+@pytest.mark.parametrize(("outlier_duties", "paid"), [(0, True), (1, True), (10, False)])
+def test_a_duty_in_which_one_stood_alone_takes_others_with_it(outlier_duties: int, paid: bool) -> None:
     """M17: else doing one duty of fifty by guess would be worth a little."""
-    lab = Lab(epoch_blocks=120, economy=replace(STEADY, odd_duties=odd_duties))
+    lab = Lab(epoch_blocks=120, economy=replace(STEADY, outlier_duties=outlier_duties))
     lazy = lab.nodes[7]
     odd = 0
     for _ in range(9):
@@ -74,7 +75,7 @@ def test_a_duty_in_which_one_stood_alone_takes_others_with_it(odd_duties: int, p
     assert (standing.outliers, standing.missed) == (1, 0)
     assert 2 <= standing.duties < 10
     done = {node: lab.view.standing(node).duties for node in lab.nodes}
-    points = {**done, lazy: max(0, standing.duties - odd_duties)}
+    points = {**done, lazy: max(0, standing.duties - outlier_duties)}
     pool = to_end(lab).fees_micro // 10
     assert [money(lab, n) for n in (7, 6)] == [pool * points[lab.nodes[n]] // sum(points.values()) for n in (7, 6)]
     assert (money(lab, 7) > 0) is paid
@@ -107,7 +108,7 @@ def test_who_asks_itself_loses() -> None:
     found = to_end(lab)
     assert found.minted_micro == 0
     assert money(lab, 1) == -45
-    (row,) = statement(lab.view, lab.genesis, 0, lab.nodes[1], 0)["inferences"]
+    (row,) = statement(lab.ctx, 0, lab.nodes[1], 0)["inferences"]
     assert (row["what"], row["rule"]) == ("paid", Rule.OWN)
 
 
@@ -135,7 +136,7 @@ def test_the_convicted_forfeit_fees_emission_and_collateral_and_the_finders_shar
     assert (found.forfeited_micro, found.slashed_micro, found.paid_micro) == (600, 2000, 255)
     assert money(lab, 1) == row.duties_micro == 0
     assert booked(lab, lab.nodes[2]).reward_micro == EMISSION
-    told = statement(lab.view, lab.genesis, 0, cheat, 0)
+    told = statement(lab.ctx, 0, cheat, 0)
     assert {(r["what"], r["rule"]) for r in told["inferences"]} == {("forfeited", "M7"), ("refused", "M3")}
 
 
@@ -265,7 +266,7 @@ def test_every_epoch_adds_up_whatever_happens(acts: list[tuple[str, int, int]], 
         assert found_sums.height == (epoch + 1) * 13
         rows = 0
         for node in earnings.earners(lab.view, epoch):
-            page = statement(lab.view, lab.genesis, epoch, node, 0)
+            page = statement(lab.ctx, epoch, node, 0)
             rows += page["own"]["fees_micro"]
             for row in page["inferences"]:
                 assert row["id"] not in told
@@ -285,7 +286,7 @@ def test_settling_by_hand_twice_would_pay_nothing_twice() -> None:
     found = to_end(lab)
     assert check_conservation(lab.view, lab.accounts)
     with pytest.raises(AssertionError):
-        settle(lab.view, lab.genesis, 40)
+        settle(Context(lab.view, lab.genesis, 40))
     assert earnings.sums(lab.view, 0) == found
 
 
@@ -299,13 +300,13 @@ def test_statements_come_in_pages() -> None:
     for node in earnings.earners(lab.view, 0):
         start = 0
         while start >= 0:
-            page = statement(lab.view, lab.genesis, 0, node, start)
+            page = statement(lab.ctx, 0, node, start)
             assert encode(page)
             by_node[node.hex()] = by_node.get(node.hex(), 0) + len(page["inferences"])
             start = page["next"]
     assert sum(by_node.values()) == count
     assert inference_view(signed.inference_id, lab.inference(signed.inference_id))["status"] == "EXPIRED"
-    assert statement(lab.view, lab.genesis, 7, lab.nodes[1], 0)["inferences"] == []
+    assert statement(lab.ctx, 7, lab.nodes[1], 0)["inferences"] == []
 
 
 def test_the_disagreeing_have_no_emission() -> None:

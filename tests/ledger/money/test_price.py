@@ -66,22 +66,22 @@ def test_idle_blocks_lower_it_to_the_floor_and_traffic_raises_it() -> None:
     assert price(lab) == 1
     for _ in range(25):  # 80 tokens a height are the capacity; 3 x 20 are used
         for _ in range(3):
-            used_by(lab.view, "toy", lab.height, 20)
+            used_by(lab.ctx, "toy", 20)
         lab.block()
     assert 10 < price(lab) <= 20
-    (row,) = prices_view(lab.view, lab.genesis)
+    (row,) = prices_view(lab.ctx)
     assert row == {"model": "toy", "price_micro": price(lab), "utilisation_milli": 750}
 
 
 def test_the_window_forgets_and_keeps_one_counter_a_height() -> None:
     lab = Lab(economy=EconomyRules(price_window=5))
     lab.block()
-    used_by(lab.view, "toy", lab.height, 20)
+    used_by(lab.ctx, "toy", 20)
     lab.block(4)
     assert len([key for key, value in lab.view.changes.items() if key.startswith(b"use/") and value]) == 1
     lab.block(3)
     assert not [key for key, value in lab.view.changes.items() if key.startswith(b"use/") and value]
-    assert prices_view(lab.view, lab.genesis)[0]["utilisation_milli"] == 0
+    assert prices_view(lab.ctx)[0]["utilisation_milli"] == 0
 
 
 @pytest.mark.parametrize("window", [2, 9])
@@ -90,11 +90,11 @@ def test_a_vote_that_changes_the_window_keeps_the_count_right(window: int) -> No
     for at in range(40):
         if at == 17:
             parameters.put_economy(lab.view, EconomyRules(price_window=window))
-        used_by(lab.view, "toy", lab.height, 1 + at)
+        used_by(lab.ctx, "toy", 1 + at)
         used[lab.height] = 1 + at
         lab.block()
         if at > 17 + window:
-            (row,) = prices_view(lab.view, lab.genesis)
+            (row,) = prices_view(lab.ctx)
             assert row["utilisation_milli"] == sum(used[h] for h in range(lab.height - window, lab.height)) * 1000 // (8000 * window)
 
 
@@ -111,9 +111,9 @@ def test_the_price_is_locked_at_the_start_and_the_pre_check_asks_the_current_one
     assert (found.price_micro, found.charged_micro) == (locked, 30 * locked)
     now = price(lab)
     with pytest.raises(InvalidRequest) as caught:
-        check_request(lab.view, lab.genesis, signed_request(lab, max_price_micro=now - 1), lab.height - 1)
+        check_request(lab.ctx, signed_request(lab, max_price_micro=now - 1))
     assert caught.value.field == "max_price_micro"
-    assert check_request(lab.view, lab.genesis, signed_request(lab, max_price_micro=now), lab.height - 1)
+    assert check_request(lab.ctx, signed_request(lab, max_price_micro=now))
 
 
 def test_power_to_zero_and_back() -> None:
@@ -127,7 +127,7 @@ def test_power_to_zero_and_back() -> None:
     rest = price(lab)
     lab.block(20)
     assert price(lab) == rest > 1
-    assert prices_view(lab.view, lab.genesis)[0]["utilisation_milli"] == -1
+    assert prices_view(lab.ctx)[0]["utilisation_milli"] == -1
     assert lab.inference(lab.start(deadline=5).inference_id).candidates == ()
     lab.block(6)
     for participant in before:
@@ -144,11 +144,11 @@ def test_the_running_count_is_what_the_window_holds(traffic: list[int]) -> None:
     lab.block()
     for count in traffic:
         for _ in range(count):
-            used_by(lab.view, "toy", lab.height, 7)
+            used_by(lab.ctx, "toy", 7)
         used[lab.height] = 7 * count
         lab.block()
         held = sum(used.get(h, 0) for h in range(lab.height - 3, lab.height))
-        assert prices_view(lab.view, lab.genesis)[0]["utilisation_milli"] == held * 1000 // 240
+        assert prices_view(lab.ctx)[0]["utilisation_milli"] == held * 1000 // 240
 
 
 # -- what counts, and how far it goes ------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ TIGHT = EconomyRules(tokens_per_weight=1, price_window=5, price_step_milli=20)  
 
 
 def utilisation(lab: Lab) -> int:
-    return int(prices_view(lab.view, lab.genesis)[0]["utilisation_milli"])
+    return int(prices_view(lab.ctx)[0]["utilisation_milli"])
 
 
 def test_answers_that_come_back_do_not_move_a_price() -> None:
@@ -198,7 +198,7 @@ def test_within_an_epoch_a_price_stays_near_where_it_began_and_never_leaves_its_
     lab = Lab(epoch_blocks=20, economy=lab.genesis.economy, models=(spec,), rules=SHORT_RULES)
     anchor, seen = first, set[int]()
     for tokens in traffic:
-        used_by(lab.view, "toy", lab.height, tokens)
+        used_by(lab.ctx, "toy", tokens)
         lab.block()
         now = price(lab)
         seen.add(now)

@@ -107,9 +107,9 @@ def test_a_vote_moves_the_price_of_now_and_a_retired_model_forgets_its_use() -> 
 def test_who_works_for_no_less_than_its_floor_is_asked_by_the_price_of_now() -> None:
     lab = lab_of(epoch_blocks=20)
     order(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=PRICE + 1))
-    assert lab.nodes[1] not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert lab.nodes[1] not in dict(serving(lab.ctx, "toy"))
     accept(lab, ChangeModel("toy", (("price_micro", PRICE + 1),)))
-    assert lab.nodes[1] in dict(serving(lab.view, lab.genesis, "toy"))
+    assert lab.nodes[1] in dict(serving(lab.ctx, "toy"))
 
 
 def test_work_is_weighed_by_the_models_cost() -> None:
@@ -130,12 +130,12 @@ def test_a_statement_shows_what_was_earned_under_all_keys_whichever_is_named() -
     second = lab.drawn(executor=NEW.public)
     lab.decide(second, lambda node: {})
     to_end(lab)
-    told = statement(lab.view, lab.genesis, 0, NEW.public, 0)
+    told = statement(lab.ctx, 0, NEW.public, 0)
     assert [row["id"] for row in told["inferences"]] == [first.hex(), second.hex()]
     assert (told["own"]["fees_micro"], told["next"]) == (2 * (PROMPT + 10) * PRICE, -1)
-    assert statement(lab.view, lab.genesis, 0, NEW.public, 1)["inferences"] == told["inferences"][1:]
-    assert statement(lab.view, lab.genesis, 0, lab.nodes[1], 0)["inferences"] == told["inferences"]
-    assert statement(lab.view, lab.genesis, 0, lab.nodes[2], 0)["own"]["fees_micro"] == 0
+    assert statement(lab.ctx, 0, NEW.public, 1)["inferences"] == told["inferences"][1:]
+    assert statement(lab.ctx, 0, lab.nodes[1], 0)["inferences"] == told["inferences"]
+    assert statement(lab.ctx, 0, lab.nodes[2], 0)["own"]["fees_micro"] == 0
 
 
 def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_in() -> None:

@@ -184,6 +184,6 @@ def test_who_looks_for_a_place_decodes_no_commitment(monkeypatch: pytest.MonkeyP
             lab.view.add_id(b"runs", node + model.encode())
             lab.view.put(b"run/" + node + model.encode(), b"never read")
     monkeypatch.setattr(sprint, "load", lambda *_: pytest.fail("decoded"))
-    idle = [one.node for one in places.first_to_go(lab.view, lab.genesis, lab.height, 4)]
+    idle = [one.node for one in places.first_to_go(lab.ctx, 4)]
     assert sorted(idle[:2]) == sorted(made[2:]), "in no race: first to go"
     assert sorted(idle[2:]) == sorted(made[:2])

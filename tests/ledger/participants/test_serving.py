@@ -16,7 +16,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES
-from p2p.base.steps import all_at_once
+from p2p.base.resumable import run_to_end
 from p2p.base.types import VERSION, Params, RecordKind, Request, SignedRequest, StartRecord
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.chain import Chain
@@ -49,7 +49,7 @@ class Chained(Lab):
         self.seal()
 
     def now(self) -> list[tuple[bytes, int]]:
-        return serving(self.view, self.genesis, "toy")
+        return serving(self.ctx, "toy")
 
     def seal(self) -> None:
         for key, value in self.view.changes.items():
@@ -247,7 +247,7 @@ def test_restart_and_snapshot_keep_the_sets(tmp_path: Path) -> None:
     chain.close()
     chain = Chain.open(tmp_path, genesis)
     assert [chain.serving_at(MODEL, height).pairs() for height in range(7)] == sets
-    chunks, slots = all_at_once(make_chunks(sorted(chain.store.scan("state"))))
+    chunks, slots = run_to_end(make_chunks(sorted(chain.store.scan("state"))))
     manifest = Manifest(6, tuple(slots))
     state = dict(pair for index, raw in enumerate(chunks) for pair in open_chunk(raw, manifest, index))
     assert manifest.app_hash() == chain.app_hash()

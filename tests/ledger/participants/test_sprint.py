@@ -64,7 +64,7 @@ def test_no_client_can_use_the_sprints_account() -> None:
     lab.to_race()
     _, signed = question(lab.genesis, lab.sprint, lab.nodes[0], "toy", 0)
     with pytest.raises(InvalidRequest) as caught:
-        check_request(lab.view, lab.genesis, signed, lab.height)
+        check_request(lab.ctx, signed)
     assert caught.value.field == "account"
 
 
@@ -106,7 +106,7 @@ def test_no_money_moves_and_no_client_is_told() -> None:
     record = earnings.earning(lab.view, 0, lab.nodes[0])
     assert record is not None
     assert (record.work, record.fees_micro, record.inferences, record.ended) == (0, 0, 0, 3)
-    rows = statement(lab.view, lab.genesis, 0, lab.nodes[0], 0)["inferences"]
+    rows = statement(lab.ctx, 0, lab.nodes[0], 0)["inferences"]
     assert {(row["what"], row["rule"]) for row in rows} == {("sprint", "S")}
 
 

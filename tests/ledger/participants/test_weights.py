@@ -122,10 +122,10 @@ def test_who_makes_no_commitment_loses_half_each_time_and_can_come_back() -> Non
         seen.append(lab.weight(away))
         assert (away in dict(lab.set())) is (lab.weight(away) > 0)
     assert seen == [5, 2, 1, 0, 0]
-    assert away not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert away not in dict(serving(lab.ctx, "toy"))
     lab.whole_sprint({**rest, away: 20})
     assert lab.weight(away) == dict(lab.set())[away] == 20
-    assert away in dict(serving(lab.view, lab.genesis, "toy"))
+    assert away in dict(serving(lab.ctx, "toy"))
 
 
 def test_a_newcomer_enters_by_racing() -> None:
@@ -133,7 +133,7 @@ def test_a_newcomer_enters_by_racing() -> None:
     lab.to_race()
     new = join(lab, 1, lab.owners[0])
     assert lab.weight(new) == 0
-    assert new not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert new not in dict(serving(lab.ctx, "toy"))
     lab.whole_sprint({**dict.fromkeys(lab.nodes[:8], 10), new: 40})
     assert lab.weight(new) == 40
     assert new in dict(lab.set())
@@ -149,7 +149,7 @@ def test_the_set_is_capped_by_owner() -> None:
     total = 2 * 100 + 6 * 10
     counted = 100 * (total * 300 // 1000) // 200
     assert dict(lab.set()) == {node: counted if at < 2 else 10 for at, node in enumerate(lab.nodes)}
-    assert dict(lab.set()) == dict(serving(lab.view, lab.genesis, "toy")), "members and draws weigh the same"
+    assert dict(lab.set()) == dict(serving(lab.ctx, "toy")), "members and draws weigh the same"
     assert lab.weight(lab.nodes[0]) == 100
 
 

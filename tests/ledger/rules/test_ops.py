@@ -13,6 +13,7 @@ from p2p.base.types import VERSION, Params, Record, RecordKind, Request, SignedR
 from p2p.ledger.money.accounts import limits
 from p2p.ledger.money.collateral import MAX_WITHDRAWALS, take
 from p2p.ledger.participants.eligibility import checking, serving
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import capped, owner_weight
 from p2p.ledger.rules.ops import Body, Cap, Delegate, Deposit, Revoke, Transfer, Unregister, Vote, Withdraw
 from tests.ledger.lab import CLIENT, Lab, trusted
@@ -121,10 +122,10 @@ def test_withdrawals_that_wait_are_bounded() -> None:
 
 def test_serving_needs_collateral_where_the_rules_say_so() -> None:
     lab = lab_of(economy=replace(ECONOMY, collateral_min_micro=50))
-    assert serving(lab.view, lab.genesis, "toy") == []
+    assert serving(lab.ctx, "toy") == []
     order(lab, lab.owners[1], Deposit(lab.nodes[1], 50))
     order(lab, lab.owners[2], Deposit(lab.nodes[2], 49))
-    assert [node for node, _ in serving(lab.view, lab.genesis, "toy")] == [lab.nodes[1]]
+    assert [node for node, _ in serving(lab.ctx, "toy")] == [lab.nodes[1]]
 
 
 # -- hot keys and caps -----------------------------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> N
     refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, FRESH, ("toy", "other"))), "model")
     order(lab, CLIENT, good)
     assert (part(lab, FRESH.public).weight, part(lab, FRESH.public).reputation) == (0, 0)
-    assert FRESH.public not in dict(serving(lab.view, lab.genesis, "toy"))
+    assert FRESH.public not in dict(serving(lab.ctx, "toy"))
     refused(lab, signed(lab, OTHER, registration(lab, OTHER, FRESH)), "node")
     refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, lab.keys[1])), "node")
     order(lab, CLIENT, registration(lab, CLIENT, FRESH, (), 3))
@@ -222,8 +223,8 @@ def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> N
 def test_who_asks_for_more_than_the_price_draws_no_work_but_checks() -> None:
     lab = lab_of()
     order(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=11))
-    assert lab.nodes[1] not in dict(serving(lab.view, lab.genesis, "toy"))
-    assert lab.nodes[1] in dict(checking(lab.view, lab.genesis, "toy"))
+    assert lab.nodes[1] not in dict(serving(lab.ctx, "toy"))
+    assert lab.nodes[1] in dict(checking(lab.ctx, "toy"))
 
 
 def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
@@ -234,8 +235,8 @@ def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
     refused(lab, signed(lab, CLIENT, Unregister(node)), "node")
     lab.block()
     order(lab, owner, Unregister(node))
-    assert node not in dict(serving(lab.view, lab.genesis, "toy"))
-    assert node not in dict(checking(lab.view, lab.genesis, "toy"))
+    assert node not in dict(serving(lab.ctx, "toy"))
+    assert node not in dict(checking(lab.ctx, "toy"))
     key = lab.keys[1]
     for body in (Unregister(node), Deposit(node, 1), Withdraw(node, 1), registration(lab, owner, key), rotation(lab, owner, key, FRESH)):
         refused(lab, signed(lab, owner, body), "node")
@@ -323,10 +324,10 @@ def test_open_answers_and_duties_of_a_rotated_key_end_without_a_crash() -> None:
 
 def test_an_owners_nodes_share_its_cap() -> None:
     lab = lab_of(owners={1: 0, 2: 0, 3: 0})
-    weights = dict(serving(lab.view, lab.genesis, "toy"))
+    weights = dict(serving(lab.ctx, "toy"))
     assert [weights[node] for node in lab.nodes] == [6, 6, 6, 6, 10, 10, 10, 10], "30 % of 80 are 24"
-    assert owner_weight(lab.view, lab.genesis, lab.nodes[0]) == 6
-    assert owner_weight(lab.view, lab.genesis, FRESH.public) == 0
+    assert owner_weight(lab.ctx, lab.nodes[0]) == 6
+    assert owner_weight(lab.ctx, FRESH.public) == 0
 
 
 @settings(deadline=None)
@@ -360,4 +361,4 @@ def test_a_request_names_its_signer() -> None:
     request = SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
     record = Record(RecordKind.START, encode(StartRecord(request, lab.nodes[0])))
     with pytest.raises(InvalidRequest, match="signature"):
-        apply_record(lab.view, lab.genesis, 2, lab.nodes[0], record)
+        apply_record(Context(lab.view, lab.genesis, 2), lab.nodes[0], record)

@@ -36,7 +36,6 @@ from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.ledger.money.accounts import limits
 from p2p.ledger.money.price import price_of
 from p2p.ledger.participants.eligibility import serving
-from p2p.ledger.rules import parameters
 from p2p.ledger.rules.models import models
 from p2p.ledger.state.records import Inference
 from p2p.verification.duty import reveal_positions
@@ -112,7 +111,7 @@ class Lives:
         signed = request(scene, client, self._signer(client), 4 + rng.randrange(30), draw_height=drawn_at)
         beacon = scene.view.beacon(drawn_at)
         assert beacon is not None
-        able = WeightedDraw(serving(scene.view, scene.genesis, signed.request.model))
+        able = WeightedDraw(serving(scene.ctx, signed.request.model))
         drawn = draw_executors(beacon, signed.inference_id, able, agent, MAX_CANDIDATES)
         busy = drawn[: rng.randrange(3) if scene.chance(150) else 0]
         left = [node for node in drawn if node not in busy]
@@ -219,7 +218,7 @@ class Lives:
     def _over(self, life: Life, inference: Inference) -> None:
         scene = self.scene
         if life.plant and not inference.fault and inference.finish is not None:
-            window = parameters.checks(scene.view, scene.genesis).plant_window
+            window = scene.ctx.checks.plant_window
             if scene.height <= inference.end_height + window and scene.chance(700):
                 scene.put(life.executor, RecordKind.PLANT_REVEAL, PlantReveal(life.id, life.executor, *life.plant))
                 return

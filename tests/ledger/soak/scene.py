@@ -13,6 +13,7 @@ from p2p.base.keys import Domain, Key, NetworkId
 from p2p.base.limits import MAX_BLOCK, MAX_RECORDS_PER_TX, MAX_TX
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
 from p2p.chain.chain import Chain
+from p2p.ledger.rules.context import Context
 from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
 from tests.ledger.soak.people import People
@@ -51,6 +52,10 @@ class Scene:
     @property
     def genesis(self) -> Genesis:
         return self.chain.genesis
+
+    @property
+    def ctx(self) -> Context:
+        return Context(self.view, self.genesis, self.height)
 
     @property
     def network(self) -> NetworkId:

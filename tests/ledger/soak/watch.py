@@ -12,7 +12,7 @@ import p2p.chain.chain
 from p2p.base.codec import encode, load
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.steps import Steps
+from p2p.base.resumable import Resumable
 from p2p.base.types import STANDS, Record, Status
 from p2p.chain.chain import Chain
 from p2p.chain.stores.guard import GuardStore
@@ -23,6 +23,7 @@ from p2p.ledger.money.accounts import Limits
 from p2p.ledger.money.collateral import at_stake
 from p2p.ledger.money.price import Price
 from p2p.ledger.participants.sprint import Run, Sprint, runs
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.state.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Standing, Totals
 from p2p.ledger.state.view import View
@@ -58,7 +59,7 @@ class Watch:
             whole = view.changes
             before = dict(view._over)
         try:
-            apply_record(view, genesis, height, sender, record)
+            apply_record(Context(view, genesis, height), sender, record)
         except FolkmootError:
             same = view._over.keys() == before.keys() and all(_same(view._over[key], value) for key, value in before.items())
             if not same or (whole is not None and view.changes != whole):
@@ -133,7 +134,7 @@ class Watched(Chain):
         self.watch = watch
         super().__init__(store, guard, genesis)
 
-    def _seal(self, view: View, height: int, batch: Batch) -> Steps[bytes]:
+    def _seal(self, view: View, height: int, batch: Batch) -> Resumable[bytes]:
         self.watch.block(view, self.genesis, height)
         return (yield from super()._seal(view, height, batch))
 

@@ -14,7 +14,9 @@ from p2p.ledger.state.view import View
 NAMES = [bytes([i]) * 32 for i in range(3)]
 names = st.sampled_from(NAMES)
 moves = st.lists(st.one_of(
-    st.tuples(st.just("account"), names, st.integers(0, 3)), st.tuples(st.just("raw"), names, st.integers(0, 3) | st.none()),
+    st.tuples(st.just("account"), names, st.integers(0, 3)), st.tuples(
+        st.just("raw"), names, st.integers(0, 3) | st.none()
+    ),
     st.tuples(st.just("add"), names, st.integers(0, 3)), st.tuples(st.just("remove"), names, st.integers(0, 3)),
     st.tuples(st.just("part"), names, st.integers(0, 3)), st.tuples(st.just("read"), names, st.just(0)),
     st.tuples(st.sampled_from(["child", "merge", "drop"]), names, st.just(0)),
@@ -39,7 +41,9 @@ def test_a_view_is_a_dict_over_a_dict(steps: list[tuple[str, bytes, int | None]]
             raw = seen(b"acct/" + name)
             assert view.account(name) == (Account(raw[1]) if raw else Account())
             assert encode(view.ids(b"list" + name)) == (seen(b"list" + name) or b"\x80")
-        assert [p.weight for p in view.participants()] == [weights[name] for name in NAMES if (weights := people[-1]).get(name) is not None]
+        assert [p.weight for p in view.participants()] == [
+            weights[name] for name in NAMES if (weights := people[-1]).get(name) is not None
+        ]
 
     people: list[dict[bytes, int | None]] = [{}]
     for what, name, value in steps:
@@ -100,7 +104,9 @@ def test_what_a_child_does_is_not_seen_until_it_is_merged() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(moves, moves)
-def test_what_fails_as_a_whole_leaves_nothing(before: list[tuple[str, bytes, int | None]], then: list[tuple[str, bytes, int | None]]) -> None:
+def test_what_fails_as_a_whole_leaves_nothing(
+    before: list[tuple[str, bytes, int | None]], then: list[tuple[str, bytes, int | None]]
+) -> None:
     """The same moves in a view that fails and in none at all; and where nothing fails, all of it is there."""
     view, other, below = (View({b"parts": encode(NAMES)}.get) for _ in range(3))
     for one in (view, other, below):

@@ -1,4 +1,6 @@
-"""The state tree against a model that is too simple to be wrong: the definition, written down once more, over a dict."""
+"""The state tree against a model that is too simple to be wrong: the definition, written down once more, over a
+dict.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ steps = st.lists(st.dictionaries(keys, st.none() | st.binary(max_size=5)), max_s
 
 def model(state: dict[bytes, bytes]) -> bytes:
     """The definition in tree.py's docstring, bit by bit."""
-    leaves = {sha256(k).digest(): sha256(b"\x10" + sha256(k).digest() + sha256(v).digest()).digest() for k, v in state.items()}
+    leaves = {
+        sha256(k).digest(): sha256(b"\x10" + sha256(k).digest() + sha256(v).digest()).digest() for k, v in state.items()
+    }
 
     def root(paths: list[bytes], depth: int) -> bytes:
         if not paths:
@@ -51,7 +55,9 @@ class Kept:
         self.root, writes = tree.update(self.read, changes)
         for position, page in writes.items():
             if page is None:
-                assert self.pages.pop(position, None) is not None or position == tree.ROOT, "only what was there is deleted"
+                assert self.pages.pop(
+                    position, None
+                ) is not None or position == tree.ROOT, "only what was there is deleted"
             else:
                 self.pages[position] = page
 
@@ -112,7 +118,9 @@ def test_every_key_is_shown_to_be_there_or_not(state: dict[bytes, bytes]) -> Non
         assert verify_proof(kept.root, key, state.get(key), proof)
         assert not verify_proof(kept.root, key, None if key in state else b"", proof), "and not the contrary"
         assert not verify_proof(kept.root, key, b"another", proof)
-        assert not verify_proof(tree.EMPTY if state else tree.node_hash(tree.EMPTY, tree.EMPTY), key, state.get(key), proof)
+        assert not verify_proof(
+            tree.EMPTY if state else tree.node_hash(tree.EMPTY, tree.EMPTY), key, state.get(key), proof
+        )
 
 
 def test_a_proof_is_of_its_key_only() -> None:
@@ -154,8 +162,12 @@ def test_a_shape_that_the_tree_cannot_have_proves_nothing() -> None:
         assert not verify_proof(kept.root, KEYS[0], b"v", wrong)
         assert not verify_proof(kept.root, KEYS[0], None, wrong)
     path, value_hash = tree.path_of(KEYS[0]), tree.path_of(b"v")
-    assert not verify_proof(kept.root, KEYS[0], None, TreeProof(proof.siblings, (path, value_hash))), "its own leaf is no other leaf"
-    assert not verify_proof(kept.root, KEYS[1], None, TreeProof(proof.siblings, (path, value_hash))), "a leaf of another place"
+    assert not verify_proof(
+        kept.root, KEYS[0], None, TreeProof(proof.siblings, (path, value_hash))
+    ), "its own leaf is no other leaf"
+    assert not verify_proof(
+        kept.root, KEYS[1], None, TreeProof(proof.siblings, (path, value_hash))
+    ), "a leaf of another place"
 
 
 def twins(bits: int) -> tuple[bytes, bytes]:
@@ -191,7 +203,7 @@ def test_paths_that_share_255_bits_need_no_deep_recursion(monkeypatch: pytest.Mo
     monkeypatch.setattr(tree, "leaf_of", lambda key, value: hashed(key) if value else (paths[key], b""))
     monkeypatch.setattr(proofs, "path_of", lambda raw: paths.get(raw) or sha256(raw).digest())
     kept = made({b"0": b"v", b"1": b"v"})
-    assert len(kept.pages) == tree.MAX_DEPTH
+    assert len(kept.pages) == tree.PATH_BITS // tree.LEVELS
     proof = prove(kept.read, b"1")
     assert len(proof.siblings) == 256
     assert verify_proof(kept.root, b"1", b"v", proof)
@@ -221,7 +233,10 @@ def test_golden_vectors() -> None:
     for state, root in (
         ({b"a": b"1"}, "09a1f2c725270ca11b42fb98e154f01619ed441d9c09967d416d32bab45815a9"),
         ({b"a": b"1", b"b": b"2"}, "a8b931e031964af446578a577342fd90be4f776a4c52f212c9ea0ebc3b302cad"),
-        ({b"%d" % i: b"%d" % (i * i) for i in range(100)}, "07f74961874186301737056681fe3a4ce2582338c1cfea6d664acb34a00fc9d8"),
+        (
+            {b"%d" % i: b"%d" % (i * i) for i in range(100)},
+            "07f74961874186301737056681fe3a4ce2582338c1cfea6d664acb34a00fc9d8"
+        ),
     ):
         assert made(state).root.hex() == model(state).hex() == root
     assert tree.app_hash(tree.EMPTY).hex() == "a56406fcad803249bd31ad00f9933e1b24dd1544d1389acea1022dd004fbe2f3"

@@ -13,7 +13,9 @@ def test_duties_are_to_commit_then_to_reveal_then_none() -> None:
     inference_id = lab.drawn()
     node, other, silent = lab.members(inference_id)
     (first,) = duties(lab.view, node)
-    assert (first.inference_id, first.commitment, first.beacon) == (inference_id, None, lab.inference(inference_id).panels[0].beacon)
+    assert (first.inference_id, first.commitment, first.beacon) == (
+        inference_id, None, lab.inference(inference_id).panels[0].beacon
+    )
     verdict = lab.verdict(inference_id, node)
     lab.commit(verdict)
     assert duties(lab.view, node) == [], "committed, not yet time to reveal"

@@ -35,7 +35,7 @@ def model_price(lab: Lab) -> int:
 
 
 def served_by(lab: Lab) -> set[bytes]:
-    return {node for node, _ in serving(lab.view, lab.genesis, "toy")}
+    return {node for node, _ in serving(lab.ctx, "toy")}
 
 
 def nothing_changes(lab: Lab, sender: bytes, kind: RecordKind, body: object) -> str:

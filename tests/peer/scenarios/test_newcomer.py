@@ -25,17 +25,17 @@ from p2p.consensus.header import make_block
 from p2p.consensus.messages import Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
 from p2p.ledger.state.view import View
+from p2p.peer.admission import Admission
 from p2p.peer.agent import Agent
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox
 from p2p.wire.frames import Answer, Ask, Forward, Query, failure, pack_frame, parse_frame
 from tests.chains import next_priorities
-from tests.fake_vllm import EOS
 from tests.lab.attacks.engine import ToyEngine
 from tests.ledger.lab import CLIENT
 from tests.ledger.race import RaceLab, join
+from tests.peer.ready import ready
 from tests.peer.scenarios.test_stop import pipe
-from tests.verification.toy import WORDS
 
 COUNTS = (10, 20, 30)  # answers of the first peers in the race; the others are away
 MINE = 60  # the newcomer's
@@ -141,7 +141,9 @@ class Wire:
     async def _execute(self, key: Key, stream: Any) -> None:
         frame = parse_frame(await stream.receive())
         assert isinstance(frame, Forward)
-        await Executor(key, self.lab.chain, self._outbox(key), self.lab.chain, frozenset({EOS}), ToyEngine(), WORDS).serve(stream, frame)
+        chain, outbox = self.lab.chain, self._outbox(key)
+        admission = Admission(key.public, chain, outbox)
+        await Executor(key, chain, outbox, chain, admission, ready(ToyEngine())).serve(stream, frame)
 
 
 async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[dict[str, Any]]:

@@ -18,14 +18,15 @@ from p2p.base.limits import MAX_AHEAD, MAX_CANDIDATES
 from p2p.base.types import VERSION, Params, RecordKind, Request, SignedRequest, StartRecord
 from p2p.base.weighted_draw import draw_executors
 from p2p.ledger.rules.ops import Transfer
+from p2p.peer.admission import Admission
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox
 from p2p.wire.frames import Declined, Done, Forward, pack_frame, parse_frame
-from tests.fake_vllm import EOS
 from tests.lab.attacks.engine import ToyEngine
 from tests.ledger.lab import CLIENT
 from tests.ledger.orders import order
-from tests.peer.scenarios.test_newcomer import WORDS, ChainLab
+from tests.peer.ready import ready
+from tests.peer.scenarios.test_newcomer import ChainLab
 from tests.peer.scenarios.test_stop import pipe
 
 PROMPT, TOKENS, AGENTS = "hello", 6, 3
@@ -49,7 +50,8 @@ class Wires:
 
     def _executor(self, key: Key) -> Executor:
         outbox = self.lab.outboxes.setdefault(key.public, Outbox(key, self.lab.network))
-        return Executor(key, self.lab.chain, outbox, self.lab.chain, frozenset({EOS}), ToyEngine(), WORDS)
+        admission = Admission(key.public, self.lab.chain, outbox)
+        return Executor(key, self.lab.chain, outbox, self.lab.chain, admission, ready(ToyEngine()))
 
     def request(self, account: Key, nonce: int, prompt_max: int = PROMPT_MAX) -> SignedRequest:
         lab = self.lab

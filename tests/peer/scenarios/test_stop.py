@@ -18,7 +18,7 @@ from p2p.client.ask import AskSpec, _follow
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
 from p2p.peer.outbox import Outbox, Room
-from p2p.peer.quotas import Taken
+from p2p.peer.quotas import Usage
 from p2p.peer.stoppable import until_stop
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import output_hash
@@ -50,6 +50,8 @@ class End:
                 return await self.into.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError) as error:
             raise Unavailable("the peer closed the stream", field="stream") from error
+
+    def paid(self) -> None: ...
 
     async def close(self) -> None:
         self.out.close()
@@ -104,7 +106,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         return to_executor
 
     agent = Agent(AGENT, cast(Any, NoChain()), outbox, open_stream, 5.0, 5.0)
-    session = _Session(Ask(VERSION, SIGNED, "hi"), Reader(client), Taken(b"", 1, 1000), Room(outbox, 0))
+    session = _Session(Ask(VERSION, SIGNED, "hi"), Reader(client), Usage(b"", 1, 1000), Room(outbox, 0))
     reason = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(executor, at_executor)
