@@ -1,6 +1,6 @@
 """What consensus needs of the application above it. Law: `validate` is pure; `finalize` is one durable transaction.
 
-Checking and applying a block takes long, so each is in two parts: `precheck` and `execute` do the work in steps and
+Checking and applying a block takes long, so each is in two parts: `precheck` and `execute` do the work with pauses and
 change nothing that can be seen; `validate` and `finalize` are then quick. Without them they do the work themselves.
 """
 

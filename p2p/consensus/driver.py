@@ -289,7 +289,7 @@ class Driver:
             self.convict(raw, machine.validators)
 
     def convict(self, raw: bytes, validators: ValidatorSet) -> None:
-        """Put new evidence into the pool and broadcast it at once. May be called between steps, by whoever judges."""
+        """Put new evidence into the pool and broadcast it at once. May be called during a pause, by whoever judges."""
         if self.evidence.add(raw, validators, self.height):
             log.warning("a validator broke the rules", height=self.height)
             self._broadcast(wire.EvidenceNote(self.height, raw))

@@ -1,7 +1,7 @@
 """The shell around the driver: time, the queue, the network. Law: one task owns the driver; a write error halts the
 peer.
 
-Blocks are checked and applied in steps between which other tasks run (cooperative.py); messages that arrive meanwhile
+Checking and applying a block pauses often and lets other tasks run (cooperative.py); messages that arrive meanwhile
 wait in the queue. The driver takes and gives whole proposals. Between peers they travel compact (compact.py), so the
 engine fetches the transactions that are missing before it hands a proposal over.
 """
