@@ -20,7 +20,7 @@ from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import nodes_by_owner, voting_weights
 from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.state.committee import AppealSeen, Panel
-from p2p.ledger.state.open_disputes import close_case, open_case
+from p2p.ledger.state.open_disputes import close_dispute, open_dispute
 from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
 
@@ -59,7 +59,7 @@ def wait(
         inference, status=Status.APPEALABLE.value, reason=reason, appeal_until=until,
         panels=tuple(_weighed(panel, weights) for panel in inference.panels),
     ))
-    open_case(ctx.view, inference.finish.record.executor, inference_id)
+    open_dispute(ctx.view, inference.finish.record.executor, inference_id)
     ctx.view.add_due(until, inference_id)
     return True
 
@@ -94,7 +94,7 @@ def close(ctx: Context, inference_id: bytes, inference: Inference, *, confirmed:
     """It is decided now. confirmed: validators of the appeal spoke and it does not stand: the bond is burnt; else it goes back to who paid it.
     Returns the inference as it goes on."""
     assert inference.finish is not None
-    close_case(ctx.view, inference.finish.record.executor, inference_id)
+    close_dispute(ctx.view, inference.finish.record.executor, inference_id)
     found = inference.appeal
     if found is None:
         return inference

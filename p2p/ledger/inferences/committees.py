@@ -193,7 +193,7 @@ def _decide(ctx: Context, inference_id: bytes, inference: Inference) -> None:
         far = compare.distances(panel.verdicts, weights, checks.reveal_tolerance_milli)
         validator_conduct.count_distances(ctx, spec.kernel_distance_milli if spec else 0, far)
     inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
-    validator_conduct.mark(ctx, compared, odd)
+    validator_conduct.count_outliers(ctx, compared, odd)
     if not own:
         llr = compare.evidence_milli(verdicts, weights, stands, checks.llr_cap_milli)
         withheld.count_shown(ctx, node)

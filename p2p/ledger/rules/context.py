@@ -1,4 +1,5 @@
-"""The block that is being applied: state, genesis file, height. Law: one value, passed to everything that needs the rules in force or the height."""
+"""The block that is being applied: state, genesis file, height. Law: one value, passed to every function that needs
+the rules in force or the height."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from p2p.ledger.state.view import View
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a function of the ledger works on. A function that needs the state only takes the view instead."""
+    """What a function of the ledger works on. A function that needs only the state takes the view instead."""
 
     view: View
     genesis: Genesis
-    height: int  # of the block that is applied; of the next block, where somebody asks about the state after the last one
+    height: int  # of the block that is applied; for a question about the state after the last block, of the next one
 
     @property
     def epoch(self) -> int:

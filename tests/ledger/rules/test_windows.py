@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import CheckRules, SprintRules
+from p2p.base.types import VERSION
 from p2p.ledger.genesis import check_genesis
 from p2p.ledger.governance import IN_FORCE, VOID, proposals
 from p2p.ledger.rules import windows
@@ -26,11 +27,13 @@ from tests.ledger.race import RaceLab
 from tests.ledger.test_governance import accept
 
 SLOW = CheckRules(reveal_window=20, appeal_window=20)
-FITS = replace(Lab(1).genesis, checks=SLOW, validation_window=60, epoch_blocks=182)  # 80 + 20 + 1 + 80, and one more
+FIRST = replace(Lab(1).genesis, version=VERSION)
+FITS = replace(FIRST, checks=SLOW, validation_window=60, epoch_blocks=182)  # 80 + 20 + 1 + 80, and one more
 
 
 def test_the_defaults_and_the_test_networks_fit() -> None:
-    plan, first = Plan(Path(), 1), replace(Lab(1).genesis, sprint=SprintRules(), checks=CheckRules(), epoch_blocks=200, validation_window=60)
+    plan = Plan(Path(), 1)
+    first = replace(FIRST, sprint=SprintRules(), checks=CheckRules(), epoch_blocks=200, validation_window=60)
     check_genesis(first)
     check_genesis(replace(first, epoch_blocks=plan.epoch_blocks, validation_window=plan.validation_window))
     check_genesis(replace(first, epoch_blocks=SHORT_EPOCH, validation_window=SHORT_WINDOW, sprint=SHORT_SPRINT))
@@ -70,7 +73,7 @@ def test_the_slowest_case_takes_as_long_as_is_said() -> None:
     order(lab, lab.owners[1], Appeal(inference_id))
     lab.block(1 + lab.genesis.validation_delay)
     slow(lab, inference_id, valid=False)
-    assert lab.inference(inference_id).end_height - begun == windows.case(lab.genesis)
+    assert lab.inference(inference_id).end_height - begun == windows.dispute(lab.genesis)
 
 
 def slow(lab: Lab, inference_id: bytes, *, valid: bool, reveals: bool = True) -> None:
