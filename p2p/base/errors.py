@@ -1,6 +1,6 @@
-"""Errors by whose fault they are. Law: every error names the field it is about and says what to do.
+"""Error types, one for each party that can be at fault: client, remote peer, our own code, storage, configuration.
 
-`code` is stable and goes over the wire; `field` names the offending field ("" when none applies).
+Law: every error names the field it is about, and its message says what was wrong, what is allowed and what to do.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ def unsupported_version(what: str, found: object, ours: int) -> str:
 
 
 class FolkmootError(Exception):
-    """Base of every error this package raises on purpose.
+    """Base of every error that this package raises on purpose.
 
-    code: stable machine-readable name. field: the offending field. message: a sentence for a person.
+    message: a sentence for a person. field: the field it is about, "" where there is none.
     """
 
-    code = "error"
-    exit_status = 1
-    http_status = 500
+    code = "error"  # stable name for programs; travels over the wire
+    exit_status = 1  # of the command that ends with it
+    http_status = 500  # of the HTTP answer that reports it
 
     def __init__(self, message: str, *, field: str = "", code: str | None = None) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class FolkmootError(Exception):
 
 
 class InvalidRequest(FolkmootError):
-    """A client's request breaks a rule; the client can mend it."""
+    """A client's request breaks a rule, and the client can correct it."""
 
     code = "invalid_request"
     exit_status = 2
@@ -41,7 +41,7 @@ class InvalidRequest(FolkmootError):
 
 
 class RemoteProtocolError(FolkmootError):
-    """A peer sent bytes that break the protocol. penalty: points taken from its score."""
+    """A peer sent bytes that break the protocol. penalty: points added to its score (gossip/score.py); 100 ban it."""
 
     code = "remote_protocol"
     exit_status = 3
@@ -53,14 +53,17 @@ class RemoteProtocolError(FolkmootError):
 
 
 class LocalProtocolError(FolkmootError):
-    """Our own code asked for something the protocol forbids: a bug here."""
+    """Our own code asked for something that the protocol forbids: a bug in this program."""
 
     code = "local_protocol"
     exit_status = 70
 
 
 class Overloaded(FolkmootError):
-    """A queue is full or a limit reached; try again later or elsewhere. retry_after: heights until it can help; 0 = not known."""
+    """A queue is full or a limit is reached; the caller can try again later, or elsewhere.
+
+    retry_after: heights after which it makes sense to try again; 0 = not known.
+    """
 
     code = "overloaded"
     exit_status = 4
@@ -72,7 +75,7 @@ class Overloaded(FolkmootError):
 
 
 class Unavailable(FolkmootError):
-    """A part that is needed does not answer: engine down, peer silent, connection lost."""
+    """Something that is needed does not answer: the engine is down, a peer is silent, a connection is lost."""
 
     code = "unavailable"
     exit_status = 5
@@ -80,14 +83,15 @@ class Unavailable(FolkmootError):
 
 
 class StorageError(FolkmootError):
-    """The store cannot be opened or written (locked, full, damaged). The peer halts rather than go on unsure."""
+    """The store cannot be opened or written: it is locked, full or damaged. The peer halts, so that it signs nothing
+    that it could forget."""
 
     code = "storage"
     exit_status = 6
 
 
 class ConfigError(FolkmootError):
-    """Configuration or command line is wrong."""
+    """The configuration or the command line is wrong."""
 
     code = "config"
     exit_status = 2

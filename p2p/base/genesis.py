@@ -1,4 +1,10 @@
-"""What a network is made of: its models, its rules, its first peers and accounts. Law: data only; integers, so that all compute the same."""
+"""The genesis file: what a network begins with (its models, its rules, its first peers and accounts).
+
+Law: data only, and integers only, so that every peer computes the same. Fields are encoded by position, so a new field
+goes to the end of its struct. `_micro` is an amount in micro-credits, `_milli` a number in thousandths, `_ppm` in
+millionths, `_ppb` in thousand-millionths; a nat is the unit of a natural logarithm. Governance can change most of
+CheckRules and EconomyRules later (ledger/rules/parameters.py); the values here are those of height 0.
+"""
 
 from __future__ import annotations
 
@@ -13,211 +19,204 @@ from p2p.base.codec import Message, encode, unpack
 from p2p.base.errors import ConfigError, RemoteProtocolError
 from p2p.base.files import read_file
 from p2p.base.keys import NetworkId, digest
-from p2p.base.limits import MAX_EOS_IDS, MAX_FRAME, MAX_GENESIS_ITEMS, MAX_NETWORK_NAME, MAX_OUTPUT_TOKENS, MAX_VOCABULARY
+from p2p.base.limits import (
+    MAX_EOS_IDS,
+    MAX_FRAME,
+    MAX_GENESIS_ITEMS,
+    MAX_NETWORK_NAME,
+    MAX_OUTPUT_TOKENS,
+    MAX_VOCABULARY,
+)
 from p2p.base.types import U32, U64, Bytes32, Short
 
-HASH_DIGITS = 32  # of the genesis file's hash, in a network's id
-NETWORK_NAME = re.compile(rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{MAX_NETWORK_NAME - 1}}}\Z")  # it stands in the names of topics
+HASH_DIGITS = 32  # hexadecimal digits of the genesis file's hash in a network's id: 128 bits
+NETWORK_NAME = re.compile(rf"[a-zA-Z0-9][a-zA-Z0-9._-]{{0,{MAX_NETWORK_NAME - 1}}}\Z")  # topics contain the name
 NAME_RULE = f"a network has a name of 1 to {MAX_NETWORK_NAME} letters, digits, dots, dashes and underscores"
+MAX_FAMILIES = 16  # stack families that one model may name
+MAX_PROFILE_HASH = 64  # hexadecimal digits of a SHA-256
+MAX_COMMITTEE = 64  # validators asked about one inference
+
+Share = Annotated[int, Meta(ge=0, le=1000)]  # thousandths of a whole
+Positive = Annotated[int, Meta(ge=1, lt=2**32)]
+Ppm = Annotated[int, Meta(ge=0, le=1_000_000)]  # a rate in millionths
+BondMicro = Annotated[int, Meta(ge=0, le=10**12)]  # what a new participant pays or deposits, micro-credits
 
 
 def check_network_name(name: str) -> None:
-    """Raises ConfigError."""
+    """Raises ConfigError where `name` cannot be a network's name."""
     if not NETWORK_NAME.match(name):
         raise ConfigError(NAME_RULE, field="network")
 
 
 class ModelSpec(Message, frozen=True):
-    """What a model id means on this network. Hashes are SHA-256.
+    """What a model id means on this network, so that everybody serves and checks the same model. Hashes are SHA-256."""
 
-    cost_milli: what a token of it weighs, in thousandths of a plain one. stacks: families it may be served on, none named = any.
-    profile_hash: of the calibration profile its validators must judge by, hexadecimal, empty = any. retired: takes no requests.
-    kernel_distance_milli: how far the numbers of honest validators on different kernels are apart at most, in the mean, thousandths of a nat
-    (`python -m p2p.lab.measure.kernel_distance`); 0 = not known, nobody is barred for it. price_ceiling_micro: above which
-    its price never goes; 0 = a hundred times price_micro. vocabulary: token ids are below it; an answer with others could be
-    scored by nobody. The default is what an artifact's rows can hold. eos_ids: the ids that end an answer.
-    """
-
-    model: Short
+    model: Short  # the id that requests name
     weights_hash: Bytes32
-    template_hash: Bytes32
-    precision: Short
-    price_micro: U64
-    price_floor_micro: U64
-    context_tokens: U32
+    template_hash: Bytes32  # of the chat template
+    precision: Short  # of the weights as served, such as "bfloat16"
+    price_micro: U64  # first price of a plain token
+    price_floor_micro: U64  # the price never falls below this
+    context_tokens: U32  # prompt and output together
     tokenizer_hash: Bytes32 = bytes(32)
-    cost_milli: Annotated[int, Meta(ge=1, lt=2**32)] = 1000
-    stacks: Annotated[tuple[Short, ...], Meta(max_length=16)] = ()
-    profile_hash: Annotated[str, Meta(max_length=64)] = ""
-    retired: bool = False
+    cost_milli: Annotated[int, Meta(ge=1, lt=2**32)] = 1000  # weight of one of its tokens, against a plain token's 1000
+    stacks: Annotated[tuple[Short, ...], Meta(max_length=MAX_FAMILIES)] = ()  # families that may serve it; empty: any
+    # The calibration profile that validators must judge by, as hexadecimal digits; empty: any.
+    profile_hash: Annotated[str, Meta(max_length=MAX_PROFILE_HASH)] = ""
+    retired: bool = False  # a retired model takes no requests
+    # How far the log-probabilities of honest validators on different kernels differ at most, in the mean, thousandths
+    # of a nat (`python -m p2p.lab.measure.kernel_distance`). 0: not known, and nobody is barred for it.
     kernel_distance_milli: Annotated[int, Meta(ge=0, le=10_000)] = 0
-    price_ceiling_micro: U64 = 0
+    price_ceiling_micro: U64 = 0  # the price never rises above this; 0: a hundred times price_micro
+    # Token ids are below this: an answer with a larger one could be scored by nobody. The default is what a row of an
+    # artifact can hold.
     vocabulary: Annotated[int, Meta(ge=1, le=MAX_VOCABULARY)] = MAX_VOCABULARY
-    eos_ids: Annotated[tuple[U32, ...], Meta(max_length=MAX_EOS_IDS)] = ()
+    eos_ids: Annotated[tuple[U32, ...], Meta(max_length=MAX_EOS_IDS)] = ()  # they end an answer; empty: the engine's do
 
     def ends(self, engines: frozenset[int]) -> frozenset[int]:
-        """The ids that end an answer; what an engine says only where the registry names none, for engines of two kinds may say different ones."""
+        """The token ids that end an answer. engines: those that an engine reports, used only where the registry names
+        none, because two kinds of engine may report different ones."""
         return frozenset(self.eos_ids) or engines
 
 
 class GenesisPeer(Message, frozen=True):
-    """A peer known from the start: node key, owner's account, consensus weight, models it serves."""
+    """A peer that is registered from height 0."""
 
-    node: Bytes32
-    owner: Bytes32
-    weight: U64
-    models: tuple[Short, ...]
+    node: Bytes32  # its node key
+    owner: Bytes32  # the account that is paid
+    weight: U64  # in consensus and in draws
+    models: tuple[Short, ...]  # ids that it serves
 
 
 class GenesisAccount(Message, frozen=True):
+    """An account that has credits at height 0."""
+
     account: Bytes32
     balance_micro: U64
 
 
 class GenesisChange(Message, frozen=True):
-    """A planned change of consensus weight, from the first height of `epoch` on (0 is the first epoch)."""
+    """A planned change of consensus weight."""
 
-    epoch: U32
+    epoch: U32  # it holds from the first height of this epoch; 0 is the first epoch
     node: Bytes32
-    weight: U64
+    weight: U64  # the new weight
 
 
 class CheckRules(Message, frozen=True):
-    """How answers are checked and who pays for what is found. Integers, so that every peer computes the same.
+    """How answers are checked, and what follows for executors and validators.
 
-    dispute_committee: validators of a second committee. reveal_window: heights to reveal. saving_micro: what cheating saves in
-    one inference (C). reward_micro: what a participant earns in an epoch (R). slashable_micro: what it can lose besides (S).
-    false_accept_ppm: share of faulty answers that one check lets pass (r), in millionths. The deterrence bound is made of these
-    four (duty.deterrence_milli). min_checked_tokens: output tokens of an executor checked in an epoch before anything is left to
-    chance. min_checks: inferences of an executor expected to be checked in an epoch. reputation_gain: points for a clean epoch.
-    reveal_tolerance_milli: mean |difference| of log-probabilities at which two validators still agree, thousandths of a nat.
-    honest_outlier_ppm, honest_miss_ppm: rates an honest validator may show, in millionths. conviction_ppb: chance, in thousand-millionths, that
-    an honest validator is barred in an epoch by one of the two. grey_milli, near_milli: a dispute whose ratio is up to the first is a
-    grey zone: who lost it and measured as the others did (to the second), has judged, not lied; thousandths of a nat.
-    llr_cap_milli: bound of one inference's weight in the sequential test, thousandths of a nat.
-    conviction_milli: log e-value that convicts an executor, thousandths of a nat (13_816 = ln 1e6: falsely in one epoch of 1e6).
-    plant_every: one planted fault per so many booked inferences. plant_window: heights after the decision to reveal it.
-    honest_blind_ppm: of the answers that were found faulty beyond the grey zone, by others than equal kernels alone, how many an honest validator may
-    have called valid, in millionths.
-    false_alarm_ppm: how often one check may call an honest answer a cheat, in millionths: a rate that calibration profiles have
-    thresholds for (10_000, 1000 or 100).
-    honest_disagree_ppm: rate at which the records of an honest agent and an honest executor may differ, in millionths.
-    appeal_window: heights in which a lost dispute may be appealed, 0 = there is no appeal. A dispute's committee, this window and the appeal's
-    committee must fit into an epoch (ledger/windows.py). appeal_committee: validators of an appeal, not fewer than dispute_committee.
-    exclusion_max_epochs: longest time for which one conviction excludes. exclusion_clean_epochs: clean epochs that make one forgotten.
+    Cheating must not pay: `saving_micro`, `reward_micro`, `slashable_micro` and `false_accept_ppm` are C, R, S and r of
+    the deterrence bound, which gives the share of answers to check (verification/duty.py).
     """
 
-    dispute_committee: Annotated[int, Meta(ge=3, le=64)] = 3
-    reveal_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
-    saving_micro: U64 = 500
-    reward_micro: U64 = 50_000
-    slashable_micro: U64 = 0
-    false_accept_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
-    min_checked_tokens: U64 = 2000
-    min_checks: U32 = 10
-    reputation_gain: Annotated[int, Meta(ge=0, le=100)] = 5
+    dispute_committee: Annotated[int, Meta(ge=3, le=MAX_COMMITTEE)] = 3  # validators of a second committee
+    reveal_window: Positive = 20  # heights to reveal a verdict
+    saving_micro: U64 = 500  # C: what cheating saves in one inference
+    reward_micro: U64 = 50_000  # R: what a participant earns in an epoch
+    slashable_micro: U64 = 0  # S: what it can lose besides
+    false_accept_ppm: Ppm = 10_000  # r: share of faulty answers that one check accepts
+    min_checked_tokens: U64 = 2000  # output tokens of an executor that are checked in an epoch before chance decides
+    min_checks: U32 = 10  # checked inferences of an executor to expect in an epoch
+    reputation_gain: Annotated[int, Meta(ge=0, le=100)] = 5  # points for an epoch without a fault
+    # Mean absolute difference of log-probabilities up to which two validators agree, thousandths of a nat.
     reveal_tolerance_milli: U32 = 800
-    honest_outlier_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 10_000
-    honest_miss_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 50_000
+    honest_outlier_ppm: Ppm = 10_000  # rate of verdicts in which an honest validator may be the outlier
+    honest_miss_ppm: Ppm = 50_000  # rate of duties that an honest validator may miss
+    # Chance that one of these two rates bars an honest validator in an epoch.
     conviction_ppb: Annotated[int, Meta(ge=0, le=10**9)] = 1000
+    # A dispute whose likelihood ratio is at most this is in the grey zone, thousandths of a nat.
     grey_milli: U32 = 12_000
+    # A validator that loses in the grey zone, but measured as the others did up to this, misjudged and did not lie;
+    # thousandths of a nat.
     near_milli: U32 = 2000
+    # Largest weight of one inference in the sequential test, thousandths of a nat.
     llr_cap_milli: Annotated[int, Meta(ge=1, le=1_000_000)] = 6000
+    # Log e-value that convicts an executor, thousandths of a nat; 13_816 is ln 1e6: an honest one in one epoch of 1e6.
     conviction_milli: U32 = 13_816
-    plant_every: Annotated[int, Meta(ge=1, lt=2**32)] = 20
-    plant_window: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    plant_every: Positive = 20  # one planted fault for so many booked inferences
+    plant_window: Positive = 20  # heights after the decision in which a planted fault is revealed
+    # How often one check may call an honest answer a cheat. Calibration profiles have thresholds for 10_000, 1000 and
+    # 100.
     false_alarm_ppm: Annotated[int, Meta(ge=100, le=10_000)] = 1000
-    honest_disagree_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 20_000
-    honest_blind_ppm: Annotated[int, Meta(ge=1000, le=500_000)] = 50_000
+    honest_disagree_ppm: Ppm = 20_000  # rate at which the records of an honest agent and an honest executor may differ
+    # Share of faulty answers that an honest validator may call valid. Counted are answers found faulty beyond the grey
+    # zone, and not by validators with equal kernels alone.
+    honest_missed_fault_ppm: Annotated[int, Meta(ge=1000, le=500_000)] = 50_000
+    # Heights in which a lost dispute may be appealed; 0: no appeal. The dispute's committee, this window and the
+    # appeal's committee must fit into one epoch (ledger/rules/windows.py).
     appeal_window: U32 = 20
-    appeal_committee: Annotated[int, Meta(ge=3, le=64)] = 7
-    exclusion_max_epochs: Annotated[int, Meta(ge=1, le=1_000_000)] = 64
-    exclusion_clean_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 10
-
-
-Share = Annotated[int, Meta(ge=0, le=1000)]  # thousandths
+    appeal_committee: Annotated[int, Meta(ge=3, le=MAX_COMMITTEE)] = 7  # at least dispute_committee
+    exclusion_max_epochs: Annotated[int, Meta(ge=1, le=1_000_000)] = 64  # longest exclusion for one conviction
+    exclusion_clean_epochs: Positive = 10  # epochs without a fault after which a conviction is forgotten
 
 
 class EconomyRules(Message, frozen=True):
-    """Who earns what. Amounts in micro-credits, shares in thousandths, waits in heights.
+    """Who earns and pays what. Waits and windows are heights."""
 
-    emission_micro: minted in an epoch in which somebody worked. validator_share_milli, burn_share_milli: of each settled fee, to the
-    validators who did their duty in the epoch, and to nobody; the executor has the rest. price_low_milli, price_high_milli: between these
-    utilisations of the last price_window heights a model's price rests; outside it moves by price_step_milli of itself, at least 1, at the end
-    of each window.
-    tokens_per_weight: output tokens of one height that a unit of weight is taken to be able to serve. collateral_min_micro: what must be
-    deposited to serve. withdraw_wait: between asking for collateral, or leaving, and getting it. slash_milli: of the collateral, on
-    conviction. bounty_milli: of a slashed amount, to the validators who found the cheat; the rest is burnt. accuse_penalty_micro: from
-    the collateral of who accused falsely. owner_cap_milli: largest share of all weight that one owner's nodes count for. output_window:
-    after the finish, for the agent to say what it streamed. gov_window: to vote on a proposal. gov_quorum_milli: of all weight, that must
-    say yes. keep_epochs: how long ended inferences stay in the state. appeal_bond_micro: held while a lost dispute is appealed, burnt when
-    the appeal is lost as well. emission_cap_milli: most that is minted for a participant, of the fees booked for it; up to burn_share +
-    validator_share x (1 - owner_cap) nobody gains by paying itself (decision 019). odd_duties: duties of the epoch that a validator is not paid for,
-    for each in which it stood alone (rules J1 to J4). price_epoch_milli: how many times the price with which an epoch began its prices are at most,
-    and that one of them at least. registration_bond_micro, registration_fee_micro: what a new participant's place holds until it leaves, and
-    costs (ledger/places.py).
-    """
-
-    emission_micro: U64 = 1_000_000
+    emission_micro: U64 = 1_000_000  # minted in an epoch in which any inference was booked
+    # Of each settled fee: to the validators that did their duty in the epoch, and burnt. The executor has the rest.
     validator_share_milli: Share = 100
     burn_share_milli: Share = 50
-    price_low_milli: Share = 400
-    price_high_milli: Share = 600
-    price_step_milli: Share = 20
+    price_low_milli: Share = 400  # below this utilisation of the last price_window heights a model's price falls
+    price_high_milli: Share = 600  # above this one it rises
+    price_step_milli: Share = 20  # by this share of itself, at least 1 micro-credit, at the end of each window
     price_window: Annotated[int, Meta(ge=1, le=1000)] = 10
-    tokens_per_weight: Annotated[int, Meta(ge=1, lt=2**32)] = 100
-    collateral_min_micro: U64 = 0
-    withdraw_wait: Annotated[int, Meta(ge=1, lt=2**32)] = 200
-    slash_milli: Share = 200
-    bounty_milli: Share = 500
-    accuse_penalty_micro: U64 = 10_000
-    owner_cap_milli: Annotated[int, Meta(ge=1, le=1000)] = 300
-    output_window: Annotated[int, Meta(ge=1, lt=2**32)] = 50
-    gov_window: Annotated[int, Meta(ge=1, lt=2**32)] = 50
-    gov_quorum_milli: Annotated[int, Meta(ge=1, le=1000)] = 500
-    keep_epochs: Annotated[int, Meta(ge=1, lt=2**32)] = 2
-    appeal_bond_micro: U64 = 10_000
+    tokens_per_weight: Positive = 100  # output tokens in one height that a unit of weight is assumed to serve
+    collateral_min_micro: U64 = 0  # deposit that a serving peer needs
+    withdraw_wait: Positive = 200  # from asking for collateral, or leaving, to receiving it
+    slash_milli: Share = 200  # of the collateral, taken on conviction
+    bounty_milli: Share = 500  # of a slashed amount, to the validators that found the cheat; the rest is burnt
+    accuse_penalty_micro: U64 = 10_000  # from the collateral of a validator that accused falsely
+    owner_cap_milli: Annotated[int, Meta(ge=1, le=1000)] = 300  # largest share of all weight for one owner's nodes
+    output_window: Positive = 50  # after the finish, for the agent to record what it streamed
+    gov_window: Positive = 50  # to vote on a proposal
+    gov_quorum_milli: Annotated[int, Meta(ge=1, le=1000)] = 500  # of all weight, that must vote yes
+    keep_epochs: Positive = 2  # epochs for which an ended inference stays in the state
+    appeal_bond_micro: U64 = 10_000  # held while a lost dispute is appealed; burnt when the appeal is lost too
+    # Most that is minted for a participant, as a share of the fees booked for it. Up to burn_share + validator_share x
+    # (1 - owner_cap) nobody gains by paying itself (decision 019).
     emission_cap_milli: U64 = 120
-    odd_duties: U32 = 10
+    # Paid duties of the epoch that a validator loses for each duty in which it was the outlier (rules J1 to J4).
+    outlier_duties: U32 = 10
+    # The price stays between the one that began the epoch divided by this factor and that one times it, in thousandths.
     price_epoch_milli: Annotated[int, Meta(ge=1001, le=1_000_000)] = 2000
-    registration_bond_micro: Annotated[int, Meta(ge=0, le=10**12)] = 10_000
-    registration_fee_micro: Annotated[int, Meta(ge=0, le=10**12)] = 1000
+    # What a new participant deposits until it leaves, and what it pays (ledger/participants/places.py).
+    registration_bond_micro: BondMicro = 10_000
+    registration_fee_micro: BondMicro = 1000
 
 
 class SprintRules(Message, frozen=True):
-    """The race at the beginning of each epoch whose checked answers become the next epoch's weights (ledger/sprint.py).
+    """The sprint at the beginning of each epoch: its checked answers become the next epoch's weights
+    (ledger/participants/sprint.py)."""
 
-    blocks: heights in which answers are made, 0 = there is no race and weights are the genesis file's. open_blocks: heights to show the drawn
-    ones. samples: answers drawn of each commitment; with one, padding would not lose (decision 017). max_tokens: of an answer. unit_tokens:
-    checked tokens x the model's cost factor that make one of weight. temperature_milli: of the sampling, not 0, or no tape would bind the answer.
-    """
-
-    blocks: U32 = 0
-    open_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 20
+    blocks: U32 = 0  # heights in which answers are made; 0: no sprint, weights stay those of the genesis file
+    open_blocks: Positive = 20  # heights to show the drawn answers
+    # Answers drawn of each commitment. At least two: with one, padding a commitment with false answers would not lose
+    # (decision 017).
     samples: Annotated[int, Meta(ge=2, le=64)] = 4
-    max_tokens: Annotated[int, Meta(ge=1, le=MAX_OUTPUT_TOKENS)] = 64
-    unit_tokens: Annotated[int, Meta(ge=1, lt=2**32)] = 1000
+    max_tokens: Annotated[int, Meta(ge=1, le=MAX_OUTPUT_TOKENS)] = 64  # of one answer
+    unit_tokens: Positive = 1000  # checked tokens, times the model's cost factor, that make one unit of weight
+    # Of the sampling. Not 0: without sampling the tape's noise would not bind the answer.
     temperature_milli: Annotated[int, Meta(ge=1, le=2000)] = 1000
 
 
 class Genesis(Message, frozen=True, dict=True):
-    """The beginning of a network. Its hash is part of the first header and, through `network`, of everything that is signed.
-
-    name: for people, as NETWORK_NAME allows it (ledger/genesis.py looks).
-    """
+    """The beginning of a network. Its hash is part of the first header and, through `network`, of everything that is
+    signed."""
 
     ITEMS: ClassVar[int] = MAX_GENESIS_ITEMS
 
     version: U32
-    name: Short
-    time_ms: U64
+    name: Short  # for people; NETWORK_NAME says what is allowed (checked in ledger/genesis.py)
+    time_ms: U64  # Unix time of height 0
     peers: tuple[GenesisPeer, ...]
     accounts: tuple[GenesisAccount, ...]
     models: tuple[ModelSpec, ...]
     committee: U32 = 3  # validators drawn for one inference
     validation_delay: U32 = 1  # heights between the root on chain and the beacon that draws its validators
-    validation_window: U32 = 60  # heights a drawn validator has to commit its verdict
-    epoch_blocks: Annotated[int, Meta(ge=1, lt=2**32)] = 200  # heights of one epoch: the validator set changes only between them
+    validation_window: U32 = 60  # heights in which a drawn validator commits its verdict
+    epoch_blocks: Positive = 200  # heights of one epoch; the validator set changes only between two epochs
     changes: tuple[GenesisChange, ...] = ()
     checks: CheckRules = CheckRules()
     economy: EconomyRules = EconomyRules()
@@ -225,22 +224,25 @@ class Genesis(Message, frozen=True, dict=True):
 
     @cached_property
     def hash(self) -> bytes:
+        """SHA-256, 32 bytes, over the encoded genesis."""
         return digest(b"genesis", encode(self))
 
     @cached_property
     def network(self) -> NetworkId:
-        """What is signed: the name and 128 bits of the hash. A network that begins anew under an old name is another one: no order,
-        request or vote of the old one counts there."""
+        """The network's id, which every signature names: the name, '@' and 128 bits of the hash. A network that starts
+        again under an old name has another id, so no request, transaction or vote of the old one is valid on it
+        (decision 036)."""
         return NetworkId(f"{self.name}@{self.hash.hex()[:HASH_DIGITS]}")
 
 
 def load_genesis(file: Path, *, field: str = "genesis") -> Genesis:
-    """Raises ConfigError naming the file when it is missing, cut, or of another program."""
+    """The genesis in `file`. Raises ConfigError that names the file when it is missing, cut off, or not a genesis
+    file."""
     raw = read_file(file, MAX_FRAME, field=field)
     try:
         return unpack(Genesis, raw)
     except RemoteProtocolError as error:
         raise ConfigError(
-            f"{file} is no genesis file of this program, or not a whole one ({len(raw)} bytes; {error}); get it again from the network's founders",
-            field=field,
+            f"{file} is not a genesis file of this program, or is cut off ({len(raw)} bytes; {error});"
+            " get it again from the network's founders", field=field,
         ) from error

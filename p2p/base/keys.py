@@ -1,6 +1,7 @@
-"""Ed25519 keys, one domain tag per message kind. Law: nothing is signed without its domain and its network.
+"""Ed25519 keys, signatures with a domain for each kind of message, peer ids, and the hash function.
 
-PyNaCl (libsodium) is the one verifier: other libraries disagree on small-order points (decision 002).
+Law: nothing is signed without its domain and its network. PyNaCl (libsodium) is the only verifier: libraries disagree
+on small-order points, and all peers must agree on every signature (decision 002).
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from nacl.signing import SigningKey, VerifyKey
 from p2p.base.errors import ConfigError
 from p2p.base.files import failure, open_output, read_secret
 
-# What every signature names: Genesis.network makes it of the name and the hash of the genesis file (decision 036), so no signature is
-# worth anything on a network that began otherwise, even one of the same name.
+# Every signature names a network id: the name and the hash of the genesis file (Genesis.network, decision 036). So no
+# signature is valid on a network with another beginning, not even on one of the same name.
 NetworkId = NewType("NetworkId", str)
 
 PUBLIC_KEY_BYTES = 32
 SEED_BYTES = 32
-MAX_KEY_FILE = 1024
+MAX_KEY_FILE = 1024  # bytes; a key has 64 hexadecimal digits
 SIGNATURE_BYTES = 64
 _PEER_ID_PREFIX = bytes.fromhex("002408011220")  # identity multihash of a protobuf Ed25519 public key
 
@@ -46,8 +47,8 @@ class Domain(StrEnum):
     STREAMED = "streamed"
     OUTPUT = "output"
     VERDICT = "verdict"
-    OP = "op"  # an account's order
-    NODE = "node"  # a node key's consent to be registered, or to take another's place
+    OP = "op"  # an account transaction
+    NODE = "node"  # a node key's consent to be registered, or to replace another
 
 
 class Key:
@@ -64,21 +65,26 @@ class Key:
 
     @classmethod
     def generate(cls) -> Key:
-        return cls(os.urandom(32))
+        """A new key from the system's random numbers."""
+        return cls(os.urandom(SEED_BYTES))
 
     @classmethod
     def load(cls, path: Path) -> Key:
-        """Read a key file: 64 hexadecimal digits, readable by its owner only. Raises ConfigError naming the path."""
+        """The key in a file of 64 hexadecimal digits that its owner alone can read. Raises ConfigError with the
+        path."""
         try:
             seed = bytes.fromhex(read_secret(path, MAX_KEY_FILE, field="key").decode("ascii").strip())
         except ValueError:
             seed = b""
         if len(seed) != SEED_BYTES:
-            raise ConfigError(f"{path} is no key: 64 hexadecimal digits are wanted; restore it from a copy, or make a new one", field="key")
+            raise ConfigError(
+                f"{path} is not a key of 64 hexadecimal digits; restore it from a copy, or make a new one", field="key",
+            )
         return cls(seed)
 
     def save(self, path: Path) -> None:
-        """Write the seed as hexadecimal digits, readable by the owner only; never over an existing file. Raises ConfigError, StorageError."""
+        """Write the seed as hexadecimal digits to a new file that its owner alone can read; an existing file is never
+        overwritten. Raises ConfigError, StorageError."""
         try:
             with os.fdopen(open_output(path, os.O_EXCL), "w") as file:
                 file.write(self.seed.hex() + "\n")
@@ -90,6 +96,7 @@ class Key:
         return peer_id(self.public)
 
     def sign(self, domain: Domain, network: NetworkId, body: bytes) -> bytes:
+        """The signature (64 bytes) over (domain, network, body)."""
         return bytes(self._key.sign(signing_bytes(domain, network, body)).signature)
 
 
@@ -100,12 +107,12 @@ def signing_bytes(domain: Domain, network: NetworkId, body: bytes) -> bytes:
 
 
 def verify(public: bytes, domain: Domain, network: NetworkId, body: bytes, signature: bytes) -> bool:
-    """True when `signature` is `public`'s over (domain, network, body)."""
+    """Whether `signature` is the one of `public` over (domain, network, body)."""
     return verify_raw(public, signing_bytes(domain, network, body), signature)
 
 
 def verify_raw(public: bytes, message: bytes, signature: bytes) -> bool:
-    """The one pinned verifier (decision 002): False for anything it does not accept, wrong lengths included."""
+    """Whether libsodium accepts this signature (decision 002); False for wrong lengths too."""
     if len(public) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
     try:
@@ -125,19 +132,19 @@ def public_key_of(peer: str) -> bytes:
     try:
         raw = bytes(base58.b58decode(peer))
     except ValueError as error:
-        raise ConfigError("not base58", field="peer_id") from error
-    if len(raw) != 38 or not raw.startswith(_PEER_ID_PREFIX):
-        raise ConfigError("not the id of an Ed25519 key", field="peer_id")
-    return raw[6:]
+        raise ConfigError("a peer id is written in base58", field="peer_id") from error
+    if len(raw) != len(_PEER_ID_PREFIX) + PUBLIC_KEY_BYTES or not raw.startswith(_PEER_ID_PREFIX):
+        raise ConfigError("not the peer id of an Ed25519 key", field="peer_id")
+    return raw[len(_PEER_ID_PREFIX) :]
 
 
 def digest(*parts: bytes) -> bytes:
-    """SHA-256 over length-prefixed parts: no two different lists collide by concatenation."""
+    """SHA-256 (32 bytes) over length-prefixed parts: two different lists never have the same input."""
     return _begun(parts).digest()
 
 
 def digests(*parts: bytes) -> Callable[[bytes], bytes]:
-    """digest(*parts, last) as a function of `last`; what all have in common is hashed once."""
+    """digest(*parts, last) as a function of `last`; the common parts are hashed once."""
     begun = _begun(parts)
 
     def finish(last: bytes) -> bytes:

@@ -1,4 +1,7 @@
-"""RFC 6962 Merkle trees. Law: leaf and node hashes differ by prefix, so no node passes for a leaf."""
+"""Merkle trees of RFC 6962 (section 2.1) with SHA-256: roots, audit paths, and roots that grow leaf by leaf.
+
+Law: hashes of leaves and of nodes have different prefixes, so an inner node cannot be shown as a leaf.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,22 @@ from collections.abc import Sequence
 
 
 def leaf_hash(data: bytes) -> bytes:
+    """Hash of one leaf, 32 bytes."""
     return hashlib.sha256(b"\x00" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
+    """Hash of an inner node from those of its two children, 32 bytes."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def root(leaves: Sequence[bytes]) -> bytes:
-    """Root over raw leaves; the empty tree is SHA-256 of nothing."""
+    """Root over leaves, 32 bytes; of no leaves it is SHA-256 of the empty string."""
     return root_of(list(map(leaf_hash, leaves)))
 
 
 def root_of(hashes: list[bytes]) -> bytes:
-    """Root over leaf hashes: whoever has them need not have the leaves."""
+    """Root over leaf hashes, for a caller that does not have the leaves."""
     if not hashes:
         return hashlib.sha256(b"").digest()
     while len(hashes) > 1:
@@ -30,8 +35,11 @@ def root_of(hashes: list[bytes]) -> bytes:
 
 
 def grow(peaks: Sequence[bytes], size: int, leaf: bytes) -> tuple[bytes, ...]:
-    """The peaks of a tree that had `size` leaves and gets one more leaf hash. Peaks: the roots of its full subtrees, the largest first, one for
-    each bit of its size; whoever has them can go on without the leaves."""
+    """The peaks of a tree that had `size` leaves, after one more leaf hash.
+
+    Peaks are the roots of the tree's full subtrees, the largest first, one for each bit that is set in its size. With
+    them a tree can grow without its leaves.
+    """
     found, current = list(peaks), leaf
     while size & 1:
         current, size = node_hash(found.pop(), current), size >> 1
@@ -39,7 +47,7 @@ def grow(peaks: Sequence[bytes], size: int, leaf: bytes) -> tuple[bytes, ...]:
 
 
 def root_of_peaks(peaks: Sequence[bytes]) -> bytes:
-    """Root of the tree that has these peaks."""
+    """Root of the tree with these peaks."""
     if not peaks:
         return root_of([])
     current = peaks[-1]
@@ -49,12 +57,12 @@ def root_of_peaks(peaks: Sequence[bytes]) -> bytes:
 
 
 def prove(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """Audit path of leaf `index`, from the leaf up."""
+    """Audit path of leaf `index` (RFC 6962, section 2.1.1): the sibling hashes from the leaf up."""
     return prove_of(list(map(leaf_hash, leaves)), index)
 
 
 def prove_of(hashes: list[bytes], index: int) -> list[bytes]:
-    """Audit path over leaf hashes."""
+    """As `prove`, over leaf hashes."""
     path = []
     while len(hashes) > 1:
         sibling = index ^ 1
@@ -67,7 +75,7 @@ def prove_of(hashes: list[bytes], index: int) -> list[bytes]:
 
 
 def verify(leaf: bytes, index: int, size: int, path: Sequence[bytes], expected: bytes) -> bool:
-    """True when `leaf` is number `index` of `size` under `expected`."""
+    """Whether `leaf` is leaf number `index` of a tree with `size` leaves and root `expected`."""
     if not 0 <= index < size:
         return False
     current, rest = leaf_hash(leaf), list(path)

@@ -1,6 +1,6 @@
-"""What becomes of a gossiped message. Law: three outcomes, never two: what cannot be judged here is nobody's fault and nobody's news.
+"""The three results of a topic validator in gossipsub v1.1 (libp2p specification): accept, ignore, reject.
 
-The three results of a topic validator in libp2p's gossipsub v1.1 (accept, ignore, reject).
+Law: a message that cannot be judged here is ignored; it is neither forwarded nor held against anybody.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from enum import Enum
 
 
 class Outcome(Enum):
-    """ACCEPT: right, and news here: handed on. IGNORE: it cannot be judged here, or is no news: not handed on, not remembered as judged,
-    costs nobody anything. REJECT: wrong for everybody who looks: not handed on, costs its forwarder points."""
+    """What happens to a gossiped message."""
 
-    ACCEPT = "accept"
-    IGNORE = "ignore"
-    REJECT = "reject"
+    ACCEPT = "accept"  # right and new: it is forwarded
+    IGNORE = "ignore"  # cannot be judged here, or is not new: not forwarded, not remembered as judged, no penalty
+    REJECT = "reject"  # wrong for every peer that looks at it: not forwarded, and its forwarder gets penalty points

@@ -1,6 +1,7 @@
-"""Which sampling parameters may be asked for. Law: agent, executor, chain, engine and command line ask this one function.
+"""Which sampling parameters a request may have.
 
-The type `Params` bounds each number; here is what must hold between them.
+Law: agent, executor, chain, engine and command line all call this one function. The type `Params` bounds each number;
+this module checks what must hold between them.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from p2p.base.types import Params
 def check_params(params: Params) -> None:
     """Raises InvalidRequest(field='params') for a combination that a validator could not recompute.
 
-    top-p needs 1 <= top_k <= MAX_TOP_K: a validator sees only the best candidates of a row, not the whole vocabulary,
-    and the nucleus of the whole vocabulary is no function of those.
+    top-p needs 1 <= top_k <= MAX_TOP_K: a validator sees only the best candidates of a position, and the nucleus of
+    the whole vocabulary cannot be computed from those.
     """
     if params.top_p_milli < 1000 and not 1 <= params.top_k <= MAX_TOP_K:
         raise InvalidRequest(f"top_p below 1 needs a top_k from 1 to {MAX_TOP_K}", field="params")
 
 
 def make_params(**numbers: int) -> Params:
-    """`Params` from numbers of the outside by name. Raises InvalidRequest(field='params') for one out of range."""
+    """`Params` from a user's numbers by field name. Raises InvalidRequest(field='params') for one that is out of range,
+    and as check_params does."""
     try:
         params = msgspec.convert(list(msgspec.structs.astuple(Params(**numbers))), Params, strict=True)
     except (msgspec.ValidationError, TypeError) as error:

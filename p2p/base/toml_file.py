@@ -1,4 +1,7 @@
-"""TOML files that people write. Law: a damaged file is a ConfigError that names it; what is dumped here is what is read here."""
+"""Reads and writes the TOML files that people edit.
+
+Law: a damaged file is a ConfigError that names it; a table that is dumped here is read back as the same table.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from p2p.base.errors import ConfigError
 from p2p.base.files import read_file
 from p2p.base.limits import KIB
 
-MAX_TOML = 256 * KIB
+MAX_TOML = 256 * KIB  # a configuration has a few KiB
 
 
 def read_toml(file: Path, *, field: str) -> dict[str, Any]:
@@ -21,7 +24,7 @@ def read_toml(file: Path, *, field: str) -> dict[str, Any]:
         return tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         looks = "UTF-16 text" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else f"not UTF-8 text (byte {error.start})"
-        raise ConfigError(f"{file} is {looks}; save it as UTF-8", field=field) from error
+        raise ConfigError(f"{file} is {looks}; save it as UTF-8 text", field=field) from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{file} is not TOML: {error}", field=field) from error
 
@@ -32,5 +35,5 @@ def dump_toml(table: dict[str, Any]) -> str:
 
 
 def _dump(value: Any) -> str:
-    """JSON, except that TOML wants characters beyond 16 bits as they are and DEL escaped."""
+    """As JSON does, but characters beyond 16 bits stay as they are and DEL is escaped, as TOML requires."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

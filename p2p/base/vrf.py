@@ -1,6 +1,7 @@
-"""ECVRF-EDWARDS25519-SHA512-TAI (RFC 9381) on libsodium's group operations. Law: one key and one input give one output.
+"""A verifiable random function: ECVRF-EDWARDS25519-SHA512-TAI of RFC 9381, on libsodium's group operations.
 
-prove: 80 bytes, pi = Gamma || c || s. verify: the 64-byte output, or None when the proof is not the key's.
+Law: one key and one input have exactly one output. Names follow the RFC: alpha is the input, pi = Gamma || c || s the
+proof (80 bytes), beta the output (64 bytes).
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import nacl.bindings as sodium
 from nacl.exceptions import CryptoError
 
 PROOF_BYTES = 80
-_SUITE = b"\x03"
-_ORDER = 2**252 + 27742317777372353535851937790883648493
+_SUITE = b"\x03"  # suite_string of section 5.5
+_ORDER = 2**252 + 27742317777372353535851937790883648493  # of the group's prime-order subgroup
 _FIELD = 2**255 - 19
 _ERRORS = (CryptoError, RuntimeError, ValueError, TypeError)
 
 
 def prove(seed: bytes, alpha: bytes) -> bytes:
-    """The proof for `alpha` under the Ed25519 seed."""
+    """The proof pi (80 bytes) for `alpha` under an Ed25519 seed (32 bytes). RFC 9381, section 5.1."""
     public, _ = sodium.crypto_sign_seed_keypair(seed)
     hashed = hashlib.sha512(seed).digest()
     x = bytes([hashed[0] & 248]) + hashed[1:31] + bytes([hashed[31] & 127 | 64])
@@ -33,14 +34,14 @@ def prove(seed: bytes, alpha: bytes) -> bytes:
 
 
 def verify(public: bytes, alpha: bytes, proof: bytes) -> bytes | None:
-    """beta (64 bytes) when `proof` is `public`'s for `alpha`."""
+    """The output beta (64 bytes), or None where `proof` is not the proof of `public` for `alpha`. Section 5.3."""
     if len(proof) != PROOF_BYTES or len(public) != 32:
         return None
     gamma, c, s = proof[:32], proof[32:48] + bytes(16), proof[48:]
     if int.from_bytes(s, "little") >= _ORDER:
         return None
     try:
-        if not sodium.crypto_core_ed25519_is_valid_point(public) or not sodium.crypto_core_ed25519_is_valid_point(gamma):
+        if not all(map(sodium.crypto_core_ed25519_is_valid_point, (public, gamma))):
             return None
         point = _encode_to_curve(public, alpha)
         u = sodium.crypto_core_ed25519_sub(
@@ -57,7 +58,7 @@ def verify(public: bytes, alpha: bytes, proof: bytes) -> bytes | None:
 
 
 def proof_to_hash(proof: bytes) -> bytes:
-    """beta of a proof that was verified."""
+    """The output beta (64 bytes) of a proof that was verified. Section 5.2."""
     return hashlib.sha512(_SUITE + b"\x03" + _times_eight(proof[:32]) + b"\x00").digest()
 
 
@@ -66,6 +67,7 @@ def _challenge(*points: bytes) -> bytes:
 
 
 def _encode_to_curve(salt: bytes, alpha: bytes) -> bytes:
+    """Try-and-increment (section 5.4.1.1): hash with a counter until the hash is a point."""
     for counter in range(256):
         candidate = hashlib.sha512(_SUITE + b"\x01" + salt + alpha + bytes([counter]) + b"\x00").digest()[:32]
         if int.from_bytes(candidate, "little") & ((1 << 255) - 1) >= _FIELD:
@@ -74,7 +76,7 @@ def _encode_to_curve(salt: bytes, alpha: bytes) -> bytes:
             return _times_eight(candidate)
         except _ERRORS:
             continue  # not on the curve
-    raise ValueError("no point found in 256 tries")  # chance 2^-256
+    raise ValueError("no point found in 256 tries")  # each try fails with a chance of about 1/2
 
 
 def _times_eight(point: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
-from p2p.base.limits import MEMPOOL_ORDERS, REPEAT_HEIGHTS, STALE_TIP_S
+from p2p.base.limits import MEMPOOL_ACCOUNT_TXS, REPEAT_HEIGHTS, STALE_TIP_S
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.transactions import pack_operation
 
@@ -35,7 +35,7 @@ class AccountTransactions:
         if new:
             if chain.operation_waits(signed.op.account, signed.op.nonce):
                 raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits")
-            if len(self._taken) >= MEMPOOL_ORDERS:
+            if len(self._taken) >= MEMPOOL_ACCOUNT_TXS:
                 raise Overloaded("too many orders wait for the chain; try another peer", field="transaction")
             try:
                 chain.add_tx(raw)

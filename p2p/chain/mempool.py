@@ -18,11 +18,11 @@ from heapq import heapify, heapreplace
 from p2p.base.errors import InvalidRequest, Overloaded
 from p2p.base.limits import (
     GAP_TTL_HEIGHTS,
-    MAX_ORDERS_PER_ACCOUNT,
-    MAX_ORDERS_PER_BLOCK,
+    MAX_ACCOUNT_TXS_PER_BLOCK,
+    MAX_TXS_PER_ACCOUNT,
     MAX_TXS_PER_BLOCK,
+    MEMPOOL_ACCOUNT_TXS,
     MEMPOOL_ENTRY,
-    MEMPOOL_ORDERS,
     MEMPOOL_PER_SENDER,
     MEMPOOL_WEIGHTLESS,
     MEMPOOL_WEIGHTY,
@@ -42,7 +42,7 @@ class Share(Enum):
 
     WEIGHTY = (MEMPOOL_WEIGHTY, MEMPOOL_PER_SENDER)
     WEIGHTLESS = (MEMPOOL_WEIGHTLESS, MEMPOOL_PER_SENDER)
-    ORDERS = (MEMPOOL_ORDERS, MAX_ORDERS_PER_ACCOUNT)
+    ORDERS = (MEMPOOL_ACCOUNT_TXS, MAX_TXS_PER_ACCOUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +185,9 @@ class Mempool:
         """Every account's first, from the one with the most behind it, then everybody's second, and so on; at most a share of max_bytes."""
         owners = sorted(self._owners[Share.ORDERS].values(), key=lambda owner: -owner.stake)
         queues = [[self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] for owner in owners]
-        turns = [queue[turn] for turn in range(MAX_ORDERS_PER_ACCOUNT) for queue in queues if turn < len(queue)]
+        turns = [queue[turn] for turn in range(MAX_TXS_PER_ACCOUNT) for queue in queues if turn < len(queue)]
         chosen, size = list[bytes](), 0
-        for raw in turns[:MAX_ORDERS_PER_BLOCK]:
+        for raw in turns[:MAX_ACCOUNT_TXS_PER_BLOCK]:
             if size + len(raw) + 8 <= max_bytes // RESERVED:
                 chosen.append(raw)
                 size += len(raw) + 8

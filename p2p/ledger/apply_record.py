@@ -14,7 +14,7 @@ from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
 from p2p.base.keys import Domain, verify
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import (
-    AGENTS_DOING,
+    AGENT_CAUSED,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -215,7 +215,7 @@ def _busy(ctx: Context, sender: bytes, record: Record) -> None:
     if busy.executor not in inference.candidates or busy.executor in inference.busy:
         raise RemoteProtocolError("not drawn, or said before", field="executor")
     said = (*inference.busy, busy.executor)
-    if busy.reason.startswith(AGENTS_DOING) and NOBODY not in said:
+    if busy.reason.startswith(AGENT_CAUSED) and NOBODY not in said:
         said = (*said, NOBODY)  # whoever is silent may be the one that the agent did not provoke: M4 finds nobody
     ctx.view.put_inference(busy.inference_id, replace(inference, busy=said))
 

@@ -1,6 +1,8 @@
-"""Tasks that run as long as the peer, and the ones they start. Law: each has an owner who knows its failures; only StorageError ends the peer.
+"""Supervises the long-running tasks of a peer, and the short ones that they start.
 
-A fault in one part must not take the others with it: the part begins anew after a pause that grows, and status and log say why.
+Law: a failed task never ends another one; only StorageError, and what a task declares fatal, ends the peer.
+
+A task that fails is started again after a pause that doubles each time. Log and status say why it failed.
 """
 
 from __future__ import annotations
@@ -21,16 +23,20 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(slots=True)
 class Tasks:
-    """Who runs and what became of it. fatal: errors that end the peer besides StorageError, by a task's name."""
+    """The supervised tasks of one peer, by name, and their failures."""
 
-    failures: dict[str, int] = field(default_factory=dict)
-    last: dict[str, str] = field(default_factory=dict)
-    waiting: set[str] = field(default_factory=set)
+    failures: dict[str, int] = field(default_factory=dict)  # how often a task has failed
+    last: dict[str, str] = field(default_factory=dict)  # its last error
+    waiting: set[str] = field(default_factory=set)  # tasks in the pause before their next start
 
     async def keep(
-        self, name: str, task: Callable[[], Awaitable[None]], fatal: Callable[[BaseException], bool] = lambda error: False
+        self, name: str, task: Callable[[], Awaitable[None]],
+        fatal: Callable[[BaseException], bool] = lambda error: False,
     ) -> None:
-        """Run `task` until it returns or is cancelled; begin anew when it fails. Raises StorageError, and what is `fatal`."""
+        """Run `task` until it returns or is cancelled, and start it again when it fails.
+
+        Raises StorageError, and every error for which `fatal` is true.
+        """
         pause_s = TASK_PAUSE_FIRST_S
         while True:
             began = trio.current_time()
@@ -47,12 +53,13 @@ class Tasks:
             pause_s = min(pause_s * 2, TASK_PAUSE_MAX_S)
 
     def note(self, name: str, error: BaseException) -> None:
+        """Count and log a failure of task `name`."""
         self.failures[name] = self.failures.get(name, 0) + 1
         self.last[name] = f"{type(error).__name__}: {error}"[:MAX_LOG_TEXT]
         log.error("a part of this peer failed and begins anew", part=name, failures=self.failures[name], exc_info=error)
 
     def status(self) -> list[dict[str, Any]]:
-        """Those that have failed since the start."""
+        """Tasks that have failed since the start: name, number of failures, last error, and whether it runs again."""
         return [
             {"part": name, "failures": count, "last": self.last[name], "runs": name not in self.waiting}
             for name, count in sorted(self.failures.items())
@@ -60,7 +67,7 @@ class Tasks:
 
 
 async def once(name: str, task: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
-    """A short task whose failure is its own: what started it goes on. Raises StorageError."""
+    """Run a short task and log its failure, so that the task that started it continues. Raises StorageError."""
     try:
         await task(*args)
     except BaseException as error:
@@ -68,8 +75,10 @@ async def once(name: str, task: Callable[[*Ts], Awaitable[None]], *args: *Ts) ->
 
 
 def reason_of(error: BaseException, fatal: Callable[[BaseException], bool] = lambda error: False) -> Exception:
-    """The failure inside `error`, which nurseries wrap in groups. Raises at once what is not a part's own: the storage's, what is `fatal`,
-    cancellation and the user's interrupt."""
+    """The failure inside `error`, which nurseries wrap in exception groups.
+
+    Raises what a supervisor must not swallow: StorageError, what is `fatal`, cancellation, the user's interrupt.
+    """
     found = list(_leaves(error))
     for one in found:
         if isinstance(one, StorageError) or fatal(one):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from p2p.base.errors import Overloaded
 from p2p.base.genesis import ModelSpec
 from p2p.base.limits import MAX_JOBS_PER_PEER, MAX_ONCE
-from p2p.base.types import AGENTS_DOING
+from p2p.base.types import AGENT_CAUSED
 from p2p.peer.agent_credit import Credit
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
 from p2p.peer.ready_engine import ReadyEngine
@@ -126,7 +126,7 @@ class Admission:
         if self.start_first.goes_ahead(forward):
             return False
         if late := await self.start_first.wait(forward):
-            raise NotAdmitted(AGENTS_DOING + late)
+            raise NotAdmitted(AGENT_CAUSED + late)
         return True
 
     @contextmanager
@@ -141,7 +141,7 @@ class Admission:
                 room = held.enter_context(self.outbox.hold(RECORDS_OF_AN_ANSWER))
             except Overloaded as error:
                 of_quota = error.field in (self.quotas.who, "max_tokens")
-                raise NotAdmitted((AGENTS_DOING if of_quota else "") + error.message) from error
+                raise NotAdmitted((AGENT_CAUSED if of_quota else "") + error.message) from error
             yield Admitted(usage, room)
 
     async def engine_for(self, forward: Forward, spec: ModelSpec, ready: ReadyEngine | None) -> ReadyEngine:
@@ -155,5 +155,5 @@ class Admission:
             raise NotAdmitted(unfit)
         account = forward.signed_request.request.account
         if problem := self.credit.problem(forward.agent, account, self.chain.height()):
-            raise NotAdmitted(AGENTS_DOING + problem)
+            raise NotAdmitted(AGENT_CAUSED + problem)
         return ready

@@ -21,7 +21,7 @@ from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_HELD_TOKENS
 from p2p.base.types import (
-    AGENTS_DOING,
+    AGENT_CAUSED,
     BusyRecord,
     FinishReason,
     FinishRecord,
@@ -120,7 +120,7 @@ class Executor:
         ready = await self.admission.engine_for(forward, spec, self.ready)
         if wrong := wrong_beginning(forward, spec, spec.ends(ready.eos_ids), drawn, self.key.public):
             self._busy_on_chain(admitted.room, forward, wrong)  # the agent may keep it to itself
-            raise NotAdmitted(AGENTS_DOING + wrong)
+            raise NotAdmitted(AGENT_CAUSED + wrong)
         stream.paid()  # from here on the agent's quota counts tokens, no more the network the CPU time
         work = self.admission.credit.note(forward.agent, signed, self.chain.height())
         assignment = Assignment(signed, forward.prompt, spec, beacon, drawn, tuple(forward.prefix), forward.taken)
@@ -155,7 +155,7 @@ class Executor:
     def _busy_on_chain(self, room: Room, forward: Forward, reason: str) -> None:
         """Once for each request, however often it comes: it excuses this peer, and speaks against no other executor."""
         if self._excused.first(forward.signed_request.inference_id):
-            room.put(RecordKind.BUSY, self._signed_busy(forward, AGENTS_DOING + reason))
+            room.put(RecordKind.BUSY, self._signed_busy(forward, AGENT_CAUSED + reason))
 
     def _signed_busy(self, forward: Forward, reason: str) -> SignedBusy:
         record = BusyRecord(forward.signed_request.inference_id, self.key.public, reason[:MAX_REASON])

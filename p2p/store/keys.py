@@ -1,11 +1,23 @@
-"""Key layout of the store. Law: a change here changes SCHEMA, and an older store is refused with a sentence."""
+"""The key layout of the store: its databases and how their keys are made.
+
+Law: a change of the layout, or of any stored encoding, changes SCHEMA; a store with another schema is refused.
+"""
 
 from __future__ import annotations
 
-SCHEMA = 10
-DATABASES = ("meta", "state", "blocks", "guard", "payloads", "snapshots", "tree", "archive")
+SCHEMA = 10  # written into each store; one byte
+DATABASES = (
+    "meta",  # the schema, the genesis and the chain's tip
+    "state",  # the ledger's state: key -> value
+    "blocks",  # blocks with their certificates, and their receipts
+    "guard",  # what this peer's key has signed
+    "payloads",  # answers that a check may need
+    "snapshots",  # chunks of the state at an epoch's end
+    "tree",  # inner pages of the state tree
+    "archive",  # what left the state, with its proof
+)
 
 
 def height_key(height: int) -> bytes:
-    """Big-endian, so that keys sort by height."""
+    """The key of a height: 8 bytes, big-endian, so that keys sort by height."""
     return height.to_bytes(8, "big")

@@ -1,9 +1,12 @@
-"""One LMDB environment. Law: a commit is whole and on disk when it returns, or nothing of it exists; one process at a time, any thread.
+"""The store of one peer: one LMDB environment, for one process and any of its threads.
 
-The map has its whole size from the start: address space, not disk, for the file grows only as it is written. A map that grows must not be
-resized while any thread holds a transaction, and our threads do (payloads, verdicts), so it never is. Where the system gives less address
-space the map is smaller, and a full one is a StorageError like a full disk. After a failed read or write nothing is written any more: whoever
-takes the error for another's fault decides, votes and signs nothing by it, for each of these writes first.
+Law: when a commit returns, all of it is on disk; when it raises, nothing of it is.
+
+The map has its full size from the start. It takes address space, not disk: the file grows only as it is written. A map
+must not be resized while any thread holds a transaction, and our threads do (payloads, verdicts), so it never is. Where
+the system gives less address space the map is smaller; a full map is a StorageError like a full disk. After a failed
+read or write every commit fails. Each decision, vote and signature is written before it leaves, so code that takes the
+error for somebody else's fault still cannot sign anything afterwards.
 """
 
 from __future__ import annotations
@@ -23,17 +26,26 @@ from p2p.base.files import FILE_MODE, make_folder
 from p2p.store.batch import Batch
 from p2p.store.keys import DATABASES, SCHEMA
 
-WALK_ROWS = 64
-MAP_BYTES = 64 << 30  # the most a store may have; the default rules keep two epochs, some hundred MB at full load
-MAX_READERS = 126  # threads with a transaction: trio has 40 at most, and each library its own
-LEAST_MAP_BYTES = 1 << 30  # below that nothing is opened
+WALK_ROWS = 64  # pairs that `walk` reads in one transaction
+MAP_BYTES = 64 << 30  # largest store; by the default rules two epochs are kept, some hundred MB at full load
+MAX_READERS = 126  # threads with a transaction: trio has 40 at most, each library its own
+LEAST_MAP_BYTES = 1 << 30  # no store is opened with less
+PAGE_BYTES = 4096  # of the data file, for a message
 
 
 class Store:
-    """Open directory `path`. Raises StorageError: code 'locked' (another process), 'schema', 'disk_full', 'storage'."""
+    """An open store.
+
+    `failure` is its first error: the peer, which watches it, then halts.
+    """
 
     def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES) -> None:
-        self.failure: StorageError | None = None  # the first one; whoever owns the store ends by it
+        """Open the store in directory `path`, or make it there.
+
+        Raises StorageError with code 'locked' (another process has it open), 'schema', 'truncated', 'disk_full' or
+        'storage'.
+        """
+        self.failure: StorageError | None = None
         try:
             make_folder(path)
             self._lock = os.open(path / "peer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
@@ -66,14 +78,18 @@ class Store:
             batch.put("meta", b"schema", bytes([SCHEMA]))
             self.commit(batch)
         elif found != bytes([SCHEMA]):
-            raise StorageError(f"the store has schema {found[0]}, this program writes {SCHEMA}", field="schema", code="schema")
+            raise StorageError(
+                f"the store has schema {found[0]}, this program uses schema {SCHEMA}; start it with the program that"
+                " wrote it, or in a new folder", field="schema", code="schema",
+            )
 
     def _mapped(self, map_bytes: int) -> lmdb.Environment:
-        """The environment with as much of its map as the system gives."""
+        """The environment, with as large a map as the system gives, up to `map_bytes`."""
         while True:
             try:
                 return lmdb.open(
-                    str(self.path), map_size=map_bytes, max_dbs=len(DATABASES), metasync=True, sync=True, max_readers=MAX_READERS, mode=FILE_MODE
+                    str(self.path), map_size=map_bytes, max_dbs=len(DATABASES), metasync=True, sync=True,
+                    max_readers=MAX_READERS, mode=FILE_MODE,
                 )
             except (lmdb.MemoryError, MemoryError):
                 map_bytes //= 2
@@ -82,7 +98,7 @@ class Store:
 
     @contextmanager
     def _reading(self, database: str) -> Iterator[Any]:
-        """A read transaction. Raises StorageError for what the file or the disk does."""
+        """A read transaction. Raises StorageError for an error of the file or the disk, and remembers it."""
         try:
             with self._env.begin(db=self._dbs[database]) as txn:
                 yield txn
@@ -94,35 +110,36 @@ class Store:
         return error
 
     def _check_whole(self) -> None:
-        """LMDB maps the file and would read past the end of a cut one: refuse it instead, and repair nothing silently."""
+        """Refuse a data file that is cut off: LMDB maps it and would read past its end."""
         pages, found = self._env.info()["last_pgno"] + 1, _size_on_disk(self.path / "data.mdb")
         if found < pages * self._env.stat()["psize"]:
             self._env.close()
             raise StorageError(
-                f"{self.path}/data.mdb is cut off: it has {found} of {pages * 4096} bytes; restore it from a copy, or start this peer anew "
-                "with a new key", field="store", code="truncated",
+                f"{self.path}/data.mdb is cut off: it has {found} of {pages * PAGE_BYTES} bytes; restore it from a"
+                " copy, or make a new peer with a new key", field="store", code="truncated",
             )
 
     def read(self, database: str, key: bytes) -> bytes | None:
+        """The value of `key`, or None. Raises StorageError, as all reads here do."""
         with self._reading(database) as txn:
             value: bytes | None = txn.get(key)
             return value
 
     def scan(self, database: str, start: bytes = b"") -> list[tuple[bytes, bytes]]:
-        """Pairs from `start` in key order. For small databases (the guard's) and tests."""
+        """All pairs from key `start` on, in key order. For small databases (the guard's) and for tests."""
         with self._reading(database) as txn, txn.cursor() as cursor:
             if not cursor.set_range(start):
                 return []
             return [(bytes(k), bytes(v)) for k, v in cursor]
 
     def keys(self, database: str, start: bytes, most: int) -> list[bytes]:
-        """Up to `most` keys from `start` in order."""
+        """Up to `most` keys from `start` on, in order."""
         with self._reading(database) as txn, txn.cursor() as cursor:
             found = cursor.iternext(keys=True, values=False) if cursor.set_range(start) else iter(())
             return [bytes(key) for key in islice(found, most)]
 
     def walk(self, database: str) -> Iterator[tuple[bytes, bytes]]:
-        """All pairs in key order, a few at a time, of a database that nobody writes to meanwhile. Between two pairs others may run."""
+        """All pairs in key order, a few per transaction. Nobody may write to the database meanwhile."""
         start: bytes | None = b""
         while start is not None:
             with self._reading(database) as txn, txn.cursor() as cursor:
@@ -131,7 +148,7 @@ class Store:
             start = some[-1][0] + b"\0" if len(some) == WALK_ROWS else None
 
     def commit(self, batch: Batch) -> None:
-        """Write all of `batch`, fsynced. Raises StorageError, and so does each later one."""
+        """Write all of `batch` as one fsynced transaction. Raises StorageError; after that every commit does."""
         if self.failure is not None:
             raise StorageError(self.failure.message, field=self.failure.field, code=self.failure.code)
         try:
@@ -142,7 +159,7 @@ class Store:
                     else:
                         txn.put(key, value, db=self._dbs[database])
         except lmdb.MapFullError as error:
-            full = "the store is full; free space or raise its limit (p2p/store/lmdb.py), then start again"
+            full = "the store is full; free space, or raise MAP_BYTES in p2p/store/lmdb.py, then start again"
             raise self._failed(StorageError(full, field="store", code="disk_full")) from error
         except (lmdb.Error, OSError) as error:
             raise self._failed(_storage_error(error)) from error
@@ -158,7 +175,7 @@ def _size_on_disk(file: Path) -> int:
 
 def _storage_error(error: Exception, verb: str = "write") -> StorageError:
     full = isinstance(error, lmdb.DiskError) or "No space left" in str(error) or "Input/output" in str(error)
+    remedy = "free space on the disk, then start again" if full else "restore the store from a copy"
     return StorageError(
-        f"cannot {verb}: {error}; " + ("free space on the disk, then start again" if full else "restore the store from a copy"),
-        field="store", code="disk_full" if full else "storage",
+        f"cannot {verb} the store: {error}; {remedy}", field="store", code="disk_full" if full else "storage",
     )

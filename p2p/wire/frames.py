@@ -1,11 +1,14 @@
-"""Frames of the `infer`, `payload`, `sync`, `query` and `body` streams. Law: one frame, one tagged positional message.
+"""The frames of the `infer`, `payload`, `sync`, `query` and `body` streams.
 
-Each kind says how many bytes and CBOR items it may have (BYTES, ITEMS); who reads a stream says which kinds it expects.
+Law: one frame is one message, an array that begins with its kind's tag. Each kind bounds its bytes and CBOR items
+(BYTES, ITEMS), and a reader names the kinds it expects, so nothing else is decoded.
 
-infer:   Ask (client) or Forward (agent) -> Accepted? (Trying | Declined | Tokens)* then Done | Failure; the agent may say Stop meanwhile
-payload: PayloadWanted -> Payload | Failure      query: Query | SubmitTransaction -> Answer | Failure
-body:    BodyWanted -> Body | Failure
-sync:    SyncWanted -> SyncTop | SyncBlock, LightWanted -> LightAnswer, SnapshotWanted -> SnapshotManifest | SnapshotChunk, or Failure
+What is sent -> what is answered (any answer may be a Failure instead):
+
+- infer: Ask (client) or Forward (agent) -> Accepted?, then (Trying | Declined | Tokens)*, then Done. The agent may send
+Stop meanwhile. - payload: PayloadWanted -> Payload - query: Query | SubmitTransaction -> Answer - body: BodyWanted ->
+Body - sync: SyncWanted -> SyncTop | SyncBlock; LightWanted -> LightAnswer; SnapshotWanted -> SnapshotManifest |
+SnapshotChunk
 """
 
 from __future__ import annotations
@@ -15,21 +18,42 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, get_args
 from msgspec import Meta
 
 from p2p.base.codec import Message, convert, decode, encode, whole
-from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable, unsupported_version
+from p2p.base.errors import (
+    FolkmootError,
+    InvalidRequest,
+    Overloaded,
+    RemoteProtocolError,
+    Unavailable,
+    unsupported_version,
+)
 from p2p.base.limits import (
     FRAME_TIMEOUT_S,
     KIB,
     MAX_FRAME,
     MAX_HANDOVERS,
     MAX_ITEMS,
+    MAX_NAME,
     MAX_OUTPUT_TOKENS,
     MAX_PROMPT_BYTES,
     MAX_PROPOSAL,
+    MAX_REASON,
     MAX_TOKEN_TEXT,
     MAX_TX,
     MAX_TXS_PER_BLOCK,
 )
-from p2p.base.types import U32, U64, VERSION, Bytes32, Bytes64, Reason, Short, SignedBusy, SignedFinish, SignedRequest, SignedStreamed
+from p2p.base.types import (
+    U32,
+    U64,
+    VERSION,
+    Bytes32,
+    Bytes64,
+    Reason,
+    Short,
+    SignedBusy,
+    SignedFinish,
+    SignedRequest,
+    SignedStreamed,
+)
 from p2p.consensus.light import LightBlock
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.ledger.rules.ops import SignedOp
@@ -38,19 +62,29 @@ from p2p.ledger.state.snapshot import MAX_DIGITS, Manifest
 if TYPE_CHECKING:
     from p2p.gossip.streams import Stream
 
-_TINY = KIB  # what a frame of hashes and numbers has room in
-_SMALL = 8 * KIB  # a signed record, a reason, a list of 64 keys or 512 places
+# Sizes of what frames contain, generous and in bytes.
+_TINY = KIB  # some hashes and numbers
+_SMALL = 8 * KIB  # a signed record, a reason, a list of 64 keys or 512 numbers
 _MEMBERS = 128 * KIB  # a header with the signatures and keys of all validators
-_TEXT = 128 * KIB
-_WITH_TOKENS = MAX_ITEMS + MAX_OUTPUT_TOKENS
+_TEXT = 128 * KIB  # the text of one Tokens frame: MAX_TEXT characters
+_TOKEN_ID = 5  # one encoded token id
+_PAYLOAD = MAX_FRAME // 2  # an artifact, an answer or a snapshot's chunk
+_WITH_TOKENS = MAX_ITEMS + MAX_OUTPUT_TOKENS  # CBOR items of a frame with token ids
+MAX_TEXT = 65_536  # characters of text in one Tokens frame
+MAX_QUERY = 4096  # bytes of a query's operation and arguments
+MAX_DRAWN = 64  # candidates of a draw that are listed
+MAX_CHUNKS = 16**MAX_DIGITS  # chunks in a snapshot's manifest
 
 Prompt = Annotated[str, Meta(max_length=MAX_PROMPT_BYTES)]
 TokenIds = Annotated[tuple[U32, ...], Meta(max_length=MAX_OUTPUT_TOKENS)]
 NextTokens = Annotated[tuple[U32, ...], Meta(min_length=1, max_length=MAX_OUTPUT_TOKENS)]
 Handovers = Annotated[tuple[SignedStreamed, ...], Meta(max_length=MAX_HANDOVERS)]
+PayloadBytes = Annotated[bytes, Meta(max_length=_PAYLOAD)]
 
 
 class Ask(Message, frozen=True, tag="ask"):
+    """A client asks an agent for an answer."""
+
     BYTES: ClassVar[int] = MAX_PROMPT_BYTES + _SMALL
     version: U32
     signed_request: SignedRequest
@@ -58,171 +92,190 @@ class Ask(Message, frozen=True, tag="ask"):
 
 
 class Forward(Message, frozen=True, tag="forward"):
-    """The agent hands a request to a drawn executor. prefix: tokens already streamed by those that died; taken: their word for it."""
+    """The agent hands a request to a drawn executor."""
 
-    BYTES: ClassVar[int] = MAX_PROMPT_BYTES + MAX_OUTPUT_TOKENS * 5 + _SMALL
+    BYTES: ClassVar[int] = MAX_PROMPT_BYTES + MAX_OUTPUT_TOKENS * _TOKEN_ID + _SMALL
     ITEMS: ClassVar[int] = _WITH_TOKENS
     version: U32
     signed_request: SignedRequest
     prompt: Prompt
     agent: Bytes32
-    prefix: TokenIds
-    taken: Handovers = ()
+    prefix: TokenIds  # tokens that executors before this one streamed before they broke off
+    taken: Handovers = ()  # their signed statements about these tokens
 
 
 class Accepted(Message, frozen=True, tag="accepted"):
-    """The agent's draw, so that the client can recompute it."""
+    """The agent has taken the request. Its draw, so that the client can recompute it."""
 
     BYTES: ClassVar[int] = _SMALL
     inference_id: Bytes32
     agent: Bytes32
     beacon: Bytes32
-    candidates: Annotated[tuple[Bytes32, ...], Meta(max_length=64)]
+    candidates: Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_DRAWN)]
 
 
 class Trying(Message, frozen=True, tag="trying"):
+    """The agent asks this executor now."""
+
     BYTES: ClassVar[int] = _TINY
     node: Bytes32
 
 
 class Declined(Message, frozen=True, tag="declined"):
-    """This executor did not do it: signed Busy when it said so itself, a reason otherwise."""
+    """This executor did not give the answer."""
 
     BYTES: ClassVar[int] = _SMALL
     node: Bytes32
     reason: Reason
-    busy: SignedBusy | None
+    busy: SignedBusy | None  # the executor's own statement; None where it made none
 
 
 class Tokens(Message, frozen=True, tag="tokens"):
-    """The next tokens, at least one: a frame that moves nothing is none. signature: the executor's, over a Streamed up to here."""
+    """The next tokens of the answer, at least one: a frame without would keep a stalled stream open."""
 
-    BYTES: ClassVar[int] = _TEXT + MAX_OUTPUT_TOKENS * 5 + _TINY
+    BYTES: ClassVar[int] = _TEXT + MAX_OUTPUT_TOKENS * _TOKEN_ID + _TINY
     ITEMS: ClassVar[int] = _WITH_TOKENS
-    position: U32
+    position: U32  # of the first of them in the answer
     tokens: NextTokens
-    text: Annotated[str, Meta(max_length=65536)]
-    signature: Bytes64
+    text: Annotated[str, Meta(max_length=MAX_TEXT)]
+    signature: Bytes64  # the executor's, over a Streamed up to the last of them
 
 
 class Stop(Message, frozen=True, tag="stop"):
-    """The client left: the executor ends here and signs for what it has sent."""
+    """The agent ends the answer, because its client left. The executor stops and signs for what it has sent."""
 
     BYTES: ClassVar[int] = _TINY
     inference_id: Bytes32
 
 
 class Done(Message, frozen=True, tag="done"):
-    """artifact: the payload whose root the finish record signs; the client checks its tokens against it."""
+    """The answer is complete."""
 
-    BYTES: ClassVar[int] = MAX_FRAME // 2 + _SMALL
+    BYTES: ClassVar[int] = _PAYLOAD + _SMALL
     finish: SignedFinish
-    artifact: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
+    artifact: PayloadBytes  # its root is in the finish record; the client checks its tokens against it
 
 
 class Failure(Message, frozen=True, tag="failure"):
-    """retry_after: heights to wait, where the error is Overloaded; 0 = not known."""
+    """An error, instead of the answer (base/errors.py)."""
 
     BYTES: ClassVar[int] = _SMALL
     code: Short
-    field: Short
+    field: Short  # the field that the error is about; "" where there is none
     message: Reason
-    retry_after: U32 = 0
+    retry_after: U32 = 0  # heights to wait, where the error is Overloaded; 0 = not known
 
 
 class PayloadWanted(Message, frozen=True, tag="payload_wanted"):
+    """Asks for what a check of one inference needs."""
+
     BYTES: ClassVar[int] = _TINY
     version: U32
     inference_id: Bytes32
 
 
 class Payload(Message, frozen=True, tag="payload"):
-    BYTES: ClassVar[int] = MAX_FRAME // 2 + MAX_PROMPT_BYTES + _SMALL
+    """What a check needs: prompt and artifact."""
+
+    BYTES: ClassVar[int] = _PAYLOAD + MAX_PROMPT_BYTES + _SMALL
     prompt: Prompt
-    artifact: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
+    artifact: PayloadBytes
 
 
 class SyncWanted(Message, frozen=True, tag="sync_wanted"):
-    """height 0 asks only for the peer's top height."""
+    """Asks for a block with its certificate."""
 
     BYTES: ClassVar[int] = _TINY
     version: U32
-    height: U64
+    height: U64  # 0: only for a SyncTop
 
 
 class SyncTop(Message, frozen=True, tag="sync_top"):
-    """Blocks base..top are here; snapshot: height of the newest one, 0 if none."""
+    """Which history this peer has."""
 
     BYTES: ClassVar[int] = _TINY
-    base: U64
-    top: U64
-    snapshot: U64 = 0
+    base: U64  # height of its oldest block
+    top: U64  # height of its newest block
+    snapshot: U64 = 0  # height of its newest snapshot; 0: it has none
 
 
 class SyncBlock(Message, frozen=True, tag="sync_block"):
+    """A decided block, and the votes that decided it."""
+
     BYTES: ClassVar[int] = MAX_PROPOSAL
     block: Block
     certificate: CommitCertificate
 
 
 class BodyWanted(Message, frozen=True, tag="body_wanted"):
-    """Transactions of a block that the asked peer has proposed or said again, by their places in it."""
+    """Asks for some transactions of a block that the asked peer has proposed or repeated."""
 
     BYTES: ClassVar[int] = _SMALL
     version: U32
     height: U64
     block_id: Bytes32
+    # The transactions' indices in the block.
     places: Annotated[tuple[U32, ...], Meta(max_length=MAX_TXS_PER_BLOCK)]
 
 
 class Body(Message, frozen=True, tag="body"):
-    """In the order of the places asked for."""
+    """These transactions, in the order of BodyWanted.places."""
 
     BYTES: ClassVar[int] = MAX_PROPOSAL
     txs: Annotated[tuple[Annotated[bytes, Meta(max_length=MAX_TX)], ...], Meta(max_length=MAX_TXS_PER_BLOCK)]
 
 
 class LightWanted(Message, frozen=True, tag="light_wanted"):
+    """Asks for what a light client needs of one height."""
+
     BYTES: ClassVar[int] = _TINY
     version: U32
     height: U64
 
 
 class LightAnswer(Message, frozen=True, tag="light"):
+    """Header, signatures and validators of that height."""
+
     BYTES: ClassVar[int] = _MEMBERS
     block: LightBlock
 
 
 class SnapshotWanted(Message, frozen=True, tag="snapshot_wanted"):
-    """index -1 asks for the manifest, 0.. for a chunk."""
+    """Asks for a part of a snapshot."""
 
     BYTES: ClassVar[int] = _TINY
     version: U32
     height: U64
+    # -1: the manifest; from 0 on: a chunk.
     index: Annotated[int, Meta(ge=-1, lt=2**31)]
 
 
 class SnapshotManifest(Message, frozen=True, tag="snapshot_manifest"):
+    """The hashes of a snapshot's chunks, and how they prove the state's root."""
+
     BYTES: ClassVar[int] = MAX_FRAME
-    ITEMS: ClassVar[int] = 16**MAX_DIGITS + 64
+    ITEMS: ClassVar[int] = MAX_CHUNKS + 64  # a hash for each chunk, and a few numbers
     manifest: Manifest
 
 
 class SnapshotChunk(Message, frozen=True, tag="snapshot_chunk"):
-    BYTES: ClassVar[int] = MAX_FRAME // 2 + _SMALL
-    chunk: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
+    """A part of the state's pairs."""
+
+    BYTES: ClassVar[int] = _PAYLOAD + _SMALL
+    chunk: PayloadBytes
 
 
 class Query(Message, frozen=True, tag="query"):
-    """op and arguments as on the control socket; body is canonical CBOR of a map with text keys."""
+    """Asks about the chain."""
 
-    BYTES: ClassVar[int] = 4096 + _TINY
+    BYTES: ClassVar[int] = MAX_QUERY + _TINY
     version: U32
-    body: Annotated[bytes, Meta(max_length=4096)]
+    # Canonical CBOR of a map with text keys: "op" and its arguments, as on the control socket.
+    body: Annotated[bytes, Meta(max_length=MAX_QUERY)]
 
 
 class SubmitTransaction(Message, frozen=True, tag="submit_transaction"):
-    """An account's order for the chain; the answer says that the peer took it, not that a block holds it."""
+    """An account transaction for the chain. The answer says that the peer took it, not that a block contains it."""
 
     BYTES: ClassVar[int] = _SMALL
     version: U32
@@ -230,8 +283,10 @@ class SubmitTransaction(Message, frozen=True, tag="submit_transaction"):
 
 
 class Answer(Message, frozen=True, tag="answer"):
-    BYTES: ClassVar[int] = MAX_FRAME // 2 + _SMALL
-    body: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
+    """The answer to a Query or SubmitTransaction."""
+
+    BYTES: ClassVar[int] = _PAYLOAD + _SMALL
+    body: PayloadBytes  # canonical CBOR of what wire/answers.py types
 
 
 Frame = (
@@ -241,27 +296,37 @@ Frame = (
 )
 
 _BY_TAG: dict[bytes, type[Frame]] = {str(kind.__struct_config__.tag).encode(): kind for kind in get_args(Frame)}
-_VERSIONED = ("ask", "forward", "payload_wanted", "sync_wanted", "light_wanted", "snapshot_wanted", "query", "submit_transaction", "body_wanted")
+# Tags of the kinds that begin a stream: their first field is the protocol version. An answer has no version of its own,
+# because its sender has accepted the one that was asked with.
+_VERSIONED = frozenset(
+    str(kind.__struct_config__.tag) for kind in get_args(Frame) if kind.__struct_fields__[0] == "version"
+)
 _BY_CODE: dict[str, type[FolkmootError]] = {
     kind.code: kind for kind in (InvalidRequest, RemoteProtocolError, Overloaded, Unavailable)
 }
 
 
 def pack_frame(frame: Frame) -> bytes:
+    """The bytes that Stream.send takes: the frame's encoding, which begins with its tag. Inverse of parse_frame."""
     return encode(frame)
 
 
 def frame_limit(*kinds: type[Message]) -> int:
-    """Bytes that the largest of `kinds` may have: what a stream that expects them reads at most."""
+    """Bytes that the largest of `kinds` may have: the most that a reader that expects them reads."""
     return max(kind.BYTES for kind in kinds)
 
 
 def parse_frame(data: bytes, *kinds: type[Message]) -> Frame:
-    """One frame from bytes, one of `kinds` where any are named. Raises RemoteProtocolError naming the field; an unknown version is named,
-    never guessed. The kind is read first: what it may not be, or not be so large, is refused before anything is decoded."""
+    """The frame in `data`, one of `kinds` where any are named.
+
+    Its tag is read first, so a kind that is not expected, or too large for its kind, is refused before anything is
+    decoded. Raises RemoteProtocolError with code 'shape', 'cbor', 'too_large' or 'version', naming the field.
+    """
     kind = _kind_of(data)
     if kinds and kind not in kinds:
-        raise RemoteProtocolError(f"{kind.__name__} has no place here; expected {_names(kinds)}", field="frame", code="shape")
+        raise RemoteProtocolError(
+            f"a {kind.__name__} frame came where {_names(kinds)} is expected", field="frame", code="shape",
+        )
     plain = decode(data, limit=kind.BYTES, items=kind.ITEMS)
     if kind.__struct_config__.tag in _VERSIONED and len(plain) > 1 and plain[1] != VERSION:
         raise RemoteProtocolError(
@@ -272,23 +337,32 @@ def parse_frame(data: bytes, *kinds: type[Message]) -> Frame:
 
 
 def check_text(frame: Tokens) -> None:
-    """Raises RemoteProtocolError where tokens come with more text than any have."""
-    if len(frame.text.encode()) > MAX_TOKEN_TEXT * (len(frame.tokens) + 1):  # a character may begin with a token that was sent before
-        raise RemoteProtocolError(f"more than {MAX_TOKEN_TEXT} bytes of text for a token", field="text")
+    """Raises RemoteProtocolError where the text is longer than these tokens can make.
+
+    One token more than the frame has is allowed, because a character may begin with a token that was sent before.
+    """
+    if len(frame.text.encode()) > MAX_TOKEN_TEXT * (len(frame.tokens) + 1):
+        raise RemoteProtocolError(f"more than {MAX_TOKEN_TEXT} bytes of text per token", field="text")
 
 
 async def receive_frame(stream: Stream, *kinds: type[Message], timeout_s: float = FRAME_TIMEOUT_S) -> Frame:
-    """The stream's next frame, one of `kinds`; no more bytes are kept than the largest of them may have."""
+    """The stream's next frame, one of `kinds`. No more bytes are read than the largest of them may have.
+
+    Raises as parse_frame does, and Unavailable when the stream ends or nothing comes in `timeout_s` seconds.
+    """
     return parse_frame(await stream.receive(limit=frame_limit(*kinds), timeout_s=timeout_s), *kinds)
 
 
 def _kind_of(data: bytes) -> type[Frame]:
-    """By the tag, which a canonical frame has at once after its array's head."""
+    """The kind by its tag, a short text right behind the head of a short array."""
     if len(data) > 2 and data[0] >> 5 == 4 and data[0] & 31 < 24 and data[1] >> 5 == 3 and data[1] & 31 < 24:
         kind = _BY_TAG.get(data[2 : 2 + (data[1] & 31)])
         if kind is not None:
             return kind
-    raise RemoteProtocolError("not a frame of this protocol: an array that begins with its kind", field="frame", code="shape")
+    raise RemoteProtocolError(
+        "not a frame of this protocol: it must be an array that begins with the tag of a known kind",
+        field="frame", code="shape",
+    )
 
 
 def _names(kinds: tuple[type[Message], ...]) -> str:
@@ -296,13 +370,13 @@ def _names(kinds: tuple[type[Message], ...]) -> str:
 
 
 def failure(error: FolkmootError) -> Failure:
-    """The frame that carries an error to the other side."""
+    """The frame that reports an error to the other side, cut to the limits of its fields."""
     wait = error.retry_after if isinstance(error, Overloaded) else 0
-    return Failure(error.code[:96], error.field[:96], error.message[:300], wait)
+    return Failure(error.code[:MAX_NAME], error.field[:MAX_NAME], error.message[:MAX_REASON], wait)
 
 
 def raise_failure(frame: Failure) -> None:
-    """The other side's error, as the same type here."""
+    """Raises the error that the other side reported, as the same type where its code is known."""
     kind = _BY_CODE.get(frame.code, InvalidRequest if frame.field else Unavailable)
     error = kind(frame.message, field=frame.field, code=frame.code)
     if isinstance(error, Overloaded):

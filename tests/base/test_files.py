@@ -115,7 +115,7 @@ def test_links_are_not_followed_and_other_things_in_the_folder_are_let_alone(tmp
 
 def test_everybodys_folder_is_no_peers_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
-    with pytest.raises(ConfigError, match="of others too"):
+    with pytest.raises(ConfigError, match="belongs to other users"):
         check_own(tmp_path)
     done = subprocess.run([sys.executable, "-m", "p2p", "init", str(tmp_path)], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr[:12]) == (2, "error: dir: ")

@@ -14,7 +14,7 @@ from p2p.base.errors import ConfigError, InvalidRequest, RemoteProtocolError
 from p2p.base.genesis import HASH_DIGITS, CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec, SprintRules
 from p2p.base.keys import Key, digest
 from p2p.base.limits import MAX_NETWORK_NAME
-from p2p.base.types import NetworkField
+from p2p.base.types import VERSION, NetworkField
 from p2p.consensus.evidence import check_evidence, of_votes
 from p2p.consensus.messages import Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet
@@ -33,13 +33,14 @@ from tests.golden.samples import kinds
 KEYS = [Key(digest(b"network id", bytes([at]))) for at in range(4)]
 CLIENT = Key(digest(b"network id", b"client"))
 OLD = Genesis(
-    1, "fair", 1000, tuple(GenesisPeer(key.public, key.public, 10, ("toy",)) for key in KEYS), (GenesisAccount(CLIENT.public, 10_000),),
+    VERSION, "fair", 1000, tuple(GenesisPeer(key.public, key.public, 10, ("toy",)) for key in KEYS), (GenesisAccount(CLIENT.public, 10_000),),
     (ModelSpec("toy", bytes(32), bytes(32), "x", 1, 1, 2048),),
 )
 NEW = replace(OLD, time_ms=2000)  # begun again under its old name
 CHANGED: dict[str, Any] = {
-    "version": 2, "name": "fairer", "time_ms": 1001, "peers": OLD.peers[:3], "accounts": (), "models": (), "committee": 4, "validation_delay": 2,
-    "validation_window": 61, "epoch_blocks": 201, "changes": (GenesisChange(1, KEYS[0].public, 1),), "checks": CheckRules(plant_every=21),
+    "version": VERSION + 1, "name": "fairer", "time_ms": 1001, "peers": OLD.peers[:3], "accounts": (), "models": (),
+    "committee": 4, "validation_delay": 2, "validation_window": 61, "epoch_blocks": 201,
+    "changes": (GenesisChange(1, KEYS[0].public, 1),), "checks": CheckRules(plant_every=21),
     "economy": EconomyRules(keep_epochs=3), "sprint": SprintRules(blocks=1),
 }
 

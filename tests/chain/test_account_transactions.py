@@ -12,7 +12,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import MAX_ORDERS_PER_ACCOUNT, REPEAT_HEIGHTS, STALE_TIP_S, TX_TTL_HEIGHTS
+from p2p.base.limits import MAX_TXS_PER_ACCOUNT, REPEAT_HEIGHTS, STALE_TIP_S, TX_TTL_HEIGHTS
 from p2p.base.types import VERSION, Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
 from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
@@ -115,12 +115,12 @@ def test_orders_of_one_account_together_are_what_it_can_pay(chain: Chain) -> Non
     orders.take(op(chain, Transfer(OTHER.public, 6_000)))
     with pytest.raises(InvalidRequest, match="amount_micro"):
         orders.take(op(chain, Transfer(OTHER.public, 6_000)))
-    for _ in range(MAX_ORDERS_PER_ACCOUNT - 1):
+    for _ in range(MAX_TXS_PER_ACCOUNT - 1):
         orders.take(op(chain, Cap(5, 5)))
     with pytest.raises(Overloaded):
         orders.take(op(chain, Cap(1, 1)))
     next_nonce = chain.account_view(CLIENT.public)["next_nonce"]
-    assert next_nonce == 1 + MAX_ORDERS_PER_ACCOUNT, "a nonce is not used up by a full mempool"
+    assert next_nonce == 1 + MAX_TXS_PER_ACCOUNT, "a nonce is not used up by a full mempool"
 
 
 def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tmp_path: Path) -> None:

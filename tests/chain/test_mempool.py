@@ -14,10 +14,10 @@ from p2p.base.limits import (
     GAP_TTL_HEIGHTS,
     MAX_BATCHES_AHEAD,
     MAX_BLOCK,
-    MAX_ORDERS_PER_ACCOUNT,
     MAX_TX,
+    MAX_TXS_PER_ACCOUNT,
+    MEMPOOL_ACCOUNT_TXS,
     MEMPOOL_ENTRY,
-    MEMPOOL_ORDERS,
     MEMPOOL_PER_SENDER,
     MEMPOOL_WEIGHTLESS,
     REPEAT_HEIGHTS,
@@ -205,16 +205,16 @@ def test_content_is_news_once_and_again_when_it_has_waited_long() -> None:
     assert [pool.is_news(b"x", height) for height in (5 + REPEAT_HEIGHTS, 6 + REPEAT_HEIGHTS)] == [True, False]
 
 
-@given(stakes=st.lists(st.integers(1, 99), min_size=1, max_size=4), each=st.integers(1, 3 * MAX_ORDERS_PER_ACCOUNT))
+@given(stakes=st.lists(st.integers(1, 99), min_size=1, max_size=4), each=st.integers(1, 3 * MAX_TXS_PER_ACCOUNT))
 @settings(deadline=None, max_examples=5)
 def test_an_order_with_more_behind_it_finds_room_and_the_next_block(stakes: list[int], each: int) -> None:
     """Accounts without end, each with less than mine: they may fill their share and keep filling it."""
     pool = Mempool()
-    many = [b"\xbb" + number.to_bytes(31, "big") for number in range(MEMPOOL_ORDERS + 50)]
-    for account in many[: MEMPOOL_ORDERS // min(each, MAX_ORDERS_PER_ACCOUNT) + 50]:
+    many = [b"\xbb" + number.to_bytes(31, "big") for number in range(MEMPOOL_ACCOUNT_TXS + 50)]
+    for account in many[: MEMPOOL_ACCOUNT_TXS // min(each, MAX_TXS_PER_ACCOUNT) + 50]:
         for nonce in range(1, each + 1):
             say(pool, order(account, nonce, stakes[account[-1] % len(stakes)]))
-    assert len(pool) <= MEMPOOL_ORDERS
+    assert len(pool) <= MEMPOOL_ACCOUNT_TXS
     mine = order(HONEST, 1, 100)
     assert say(pool, mine)
     for account in many:

@@ -11,7 +11,7 @@ import trio.testing
 from p2p.base.codec import unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.limits import MAX_ONCE
-from p2p.base.types import AGENTS_DOING, RecordKind, SignedBusy, SignedRequest
+from p2p.base.types import AGENT_CAUSED, RecordKind, SignedBusy, SignedRequest
 from p2p.peer.admission import Once
 from p2p.peer.executor import Executor
 from p2p.peer.quotas import Limit, Quotas
@@ -145,18 +145,18 @@ async def test_an_executor_says_busy_on_chain_once_for_a_request_however_often_i
             words.append(frames[0].busy.record.reason)
         assert said(who) == [RecordKind.BUSY]
         words.append(unpack(SignedBusy, who.outbox._waiting[0].body).record.reason)
-        assert all(reason.startswith(AGENTS_DOING) for reason in words)
+        assert all(reason.startswith(AGENT_CAUSED) for reason in words)
 
 
 async def test_a_full_quota_is_the_agents_doing_and_full_places_are_not() -> None:
     who = executor()
     who.admission.quotas = Quotas("agent", Limit(0, 10_000, 60))
     frames, _ = await served(who, forward(request(1)))
-    assert frames[0].busy.record.reason.startswith(AGENTS_DOING)
+    assert frames[0].busy.record.reason.startswith(AGENT_CAUSED)
     who = executor()
     who.admission.places.most = 0
     frames, _ = await served(who, forward(request(1)))
-    assert not frames[0].busy.record.reason.startswith(AGENTS_DOING)
+    assert not frames[0].busy.record.reason.startswith(AGENT_CAUSED)
 
 
 def test_what_was_said_is_remembered_within_bounds() -> None:

@@ -82,7 +82,7 @@ def test_a_kind_is_refused_by_size_and_by_place_before_it_is_decoded(monkeypatch
     large = pack_frame(Payload("", bytes(MIB)))
     assert parse_frame(large, Payload, Failure) == Payload("", bytes(MIB))
     monkeypatch.setattr(codec.cbor2, "CBORDecoder", lambda stream: pytest.fail("decoded"))
-    with pytest.raises(RemoteProtocolError, match="Payload has no place here; expected Query or SyncWanted"):
+    with pytest.raises(RemoteProtocolError, match="a Payload frame came where Query or SyncWanted is expected"):
         parse_frame(large, Query, SyncWanted)
     with pytest.raises(RemoteProtocolError) as caught:
         parse_frame(encode(["sync_top", bytes(5000), 1, 2]), SyncTop)
@@ -106,5 +106,5 @@ def test_a_map_with_another_key_than_text_is_refused_before_anything_is_made_of_
     for kind in around:
         bad = [before, bad] if kind == "list" else {"x": before, "y": bad}
     raw = cbor2.dumps(bad)
-    with pytest.raises(RemoteProtocolError, match="keys are text"):
+    with pytest.raises(RemoteProtocolError, match="map keys must be text"):
         check_heads(raw, 10_000)

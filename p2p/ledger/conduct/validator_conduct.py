@@ -74,7 +74,7 @@ def count_detection(ctx: Context, seen: Iterable[bytes], missed: frozenset[bytes
     """An answer does not stand (J6). seen: who said so. missed: who called it valid, without those whose kernels
     could not show it (inferences/verdict_comparison.py)."""
     checks = ctx.checks
-    miss_milli, hit_milli = sight_milli(checks.honest_blind_ppm)
+    miss_milli, hit_milli = sight_milli(checks.honest_missed_fault_ppm)
     for node in sorted({*seen, *missed}):
         participant = ctx.view.participant(node)
         if participant is None:

@@ -77,9 +77,9 @@ def _forfeit(view: View, known: Mapping[bytes, Participant], books: dict[bytes, 
 
 
 def _share_pool(ctx: Context, known: Mapping[bytes, Participant], books: dict[bytes, Earning], pool: int) -> None:
-    """The validators' part of the fees, by duties done in the epoch; each in which one stood alone takes odd_duties others with it (M17)."""
+    """The validators' part of the fees, by duties done in the epoch; each in which one stood alone takes outlier_duties others with it (M17)."""
     seen = {node: ctx.view.standing(node) for node, participant in known.items() if _judges(participant)}
-    each = ctx.economy.odd_duties
+    each = ctx.economy.outlier_duties
     done = {node: standing.duties - standing.missed for node, standing in seen.items()}
     points = {node: max(0, count - each * seen[node].outliers) for node, count in done.items()}
     paid = shares(pool, points)

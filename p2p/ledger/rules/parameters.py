@@ -72,7 +72,7 @@ _BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType({  # name of a field -
     "emission_micro": (0, MAX_AMOUNT), "collateral_min_micro": (0, MAX_AMOUNT), "accuse_penalty_micro": (0, MAX_AMOUNT),
     "appeal_bond_micro": (0, MAX_AMOUNT), "price_micro": (0, MAX_AMOUNT), "price_floor_micro": (0, MAX_AMOUNT),
     "price_ceiling_micro": (0, MAX_AMOUNT),
-    "tokens_per_weight": (1, MAX_COUNT), "odd_duties": (0, MAX_COUNT), "cost_milli": (1, MAX_COST_MILLI),
+    "tokens_per_weight": (1, MAX_COUNT), "outlier_duties": (0, MAX_COUNT), "cost_milli": (1, MAX_COST_MILLI),
     # Statistics: a limit that nothing reaches never convicts, one that everything reaches convicts everybody.
     "conviction_milli": (1000, 1_000_000),  # thousandths of a nat
     "min_checked_tokens": (0, 10**9), "min_checks": (0, MAX_COUNT),

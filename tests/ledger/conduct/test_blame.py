@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from p2p.base.types import AGENTS_DOING, Status
+from p2p.base.types import AGENT_CAUSED, Status
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.state.records import Participant
 from tests.ledger.lab import CLIENT, RULES, WINDOW, Lab, false_row, trusted
@@ -274,7 +274,7 @@ def test_an_agent_cannot_provoke_all_but_one_and_have_that_one_missed() -> None:
     signed = lab.start(agent=2, deadline=20)
     candidates = lab.inference(signed.inference_id).candidates
     lab.busy(signed.inference_id, *candidates[2:])
-    lab.busy(signed.inference_id, candidates[1], reason=AGENTS_DOING + "not signed by who streamed it")
+    lab.busy(signed.inference_id, candidates[1], reason=AGENT_CAUSED + "not signed by who streamed it")
     lab.block(25)
     assert lab.status(signed.inference_id) == Status.EXPIRED.value
     assert all(part(lab, node).misses == 0 for node in candidates)

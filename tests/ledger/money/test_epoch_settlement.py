@@ -60,10 +60,10 @@ def test_fees_wait_for_the_epochs_end_and_are_split() -> None:
     assert sorted(money(lab, n) for n in range(8))[:-1] == [0, 0, 0, 0, 10, 10, 10], "the committee shares the validators' part"
 
 
-@pytest.mark.parametrize(("odd_duties", "paid"), [(0, True), (1, True), (10, False)])
-def test_a_duty_in_which_one_stood_alone_takes_others_with_it(odd_duties: int, paid: bool) -> None:
+@pytest.mark.parametrize(("outlier_duties", "paid"), [(0, True), (1, True), (10, False)])
+def test_a_duty_in_which_one_stood_alone_takes_others_with_it(outlier_duties: int, paid: bool) -> None:
     """M17: else doing one duty of fifty by guess would be worth a little."""
-    lab = Lab(epoch_blocks=120, economy=replace(STEADY, odd_duties=odd_duties))
+    lab = Lab(epoch_blocks=120, economy=replace(STEADY, outlier_duties=outlier_duties))
     lazy = lab.nodes[7]
     odd = 0
     for _ in range(9):
@@ -75,7 +75,7 @@ def test_a_duty_in_which_one_stood_alone_takes_others_with_it(odd_duties: int, p
     assert (standing.outliers, standing.missed) == (1, 0)
     assert 2 <= standing.duties < 10
     done = {node: lab.view.standing(node).duties for node in lab.nodes}
-    points = {**done, lazy: max(0, standing.duties - odd_duties)}
+    points = {**done, lazy: max(0, standing.duties - outlier_duties)}
     pool = to_end(lab).fees_micro // 10
     assert [money(lab, n) for n in (7, 6)] == [pool * points[lab.nodes[n]] // sum(points.values()) for n in (7, 6)]
     assert (money(lab, 7) > 0) is paid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
 from p2p.base.keys import Key, digest
+from p2p.base.types import VERSION
 
 NAME, MODEL = "soak", "toy"
 PEERS, CLIENTS, HOT = 12, 24, 2
@@ -45,7 +46,7 @@ class People:
             GenesisPeer(key.public, self.owners[min(at, PEERS - 2)].public, 10, (MODEL,)) for at, key in enumerate(self.peers)
         )
         return Genesis(
-            1, NAME, 0, peers, tuple(GenesisAccount(key.public, 10**9) for key in self.accounts),
+            VERSION, NAME, 0, peers, tuple(GenesisAccount(key.public, 10**9) for key in self.accounts),
             (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048, kernel_distance_milli=60),), validation_window=2, epoch_blocks=29,
             checks=CheckRules(
                 reveal_window=2, min_checked_tokens=40, min_checks=1, reputation_gain=30, plant_window=6, plant_every=2,
