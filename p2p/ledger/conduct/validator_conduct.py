@@ -20,7 +20,7 @@ from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.records import Participant
 from p2p.verification.duty import convicts
-from p2p.verification.sequential import Detector, share_of_milli, sight_milli
+from p2p.verification.sequential import Detector, detection_milli, share_of_milli
 
 
 def count_duties(ctx: Context, panel: Panel) -> None:
@@ -46,7 +46,7 @@ def _count_duty(ctx: Context, node: bytes, *, drawn: int, missed: bool) -> None:
     if participant is None or (missed and drawn <= standing.missed_at):
         ctx.view.put_standing(node, standing)
         return
-    absent, there = sight_milli(checks.honest_miss_ppm)
+    absent, there = detection_milli(checks.honest_miss_ppm)
     present = standing.present.updated(absent if missed else there, checks.llr_cap_milli)
     log = present.reached(checks.conviction_milli) if missed and not participant.barred_until else None
     ctx.view.put_standing(node, replace(
@@ -74,7 +74,7 @@ def count_detection(ctx: Context, seen: Iterable[bytes], missed: frozenset[bytes
     """An answer does not stand (J6). seen: who said so. missed: who called it valid, without those whose kernels
     could not show it (inferences/verdict_comparison.py)."""
     checks = ctx.checks
-    miss_milli, hit_milli = sight_milli(checks.honest_missed_fault_ppm)
+    miss_milli, hit_milli = detection_milli(checks.honest_missed_fault_ppm)
     for node in sorted({*seen, *missed}):
         participant = ctx.view.participant(node)
         if participant is None:

@@ -26,7 +26,9 @@ def test_a_pair_is_a_look_where_it_differs(differ: bool, monkeypatch: pytest.Mon
     lab, asked = staked(), list[int]()
     signed = lab.start()
     executor = lab.finish(signed.inference_id)
-    lab.view.put_standing(executor, replace(lab.view.standing(executor), paired=1000, partners=(Partner(lab.nodes[9], 1),)))
+    lab.view.put_standing(
+        executor, replace(lab.view.standing(executor), paired=1000, partners=(Partner(lab.nodes[9], 1),))
+    )
     monkeypatch.setattr(executor_conduct, "most_of_one_partner", lambda *_: 4)
     monkeypatch.setattr(executor_conduct, "convicts", lambda count, *_: asked.append(count))
     executor_conduct.count_pair(lab.ctx, lab.inference(signed.inference_id), differ=differ)
