@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import asdict
 
 from p2p.ledger.rules.context import Context
-from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import Participant
 from p2p.wire.answers.network import ConductRow, FaultRow, VerificationAnswer
 
@@ -40,7 +40,7 @@ def _row(ctx: Context, participant: Participant) -> ConductRow:
         paired=seen.paired, differ=seen.differ, unfinished=seen.unfinished,
         suspended=participant.suspended_until > 0, suspended_until=participant.suspended_until,
         suspended_reason=participant.suspended_reason, convictions=participant.convictions,
-        clean_epochs=participant.clean_epochs, open_cases=len(cases(ctx.view, participant.node)),
+        clean_epochs=participant.clean_epochs, open_cases=len(open_disputes(ctx.view, participant.node)),
         excluded=_excluded(ctx, participant),
     )
 
