@@ -38,12 +38,13 @@ class _Knock:
 class Intake:
     """The unparsed bytes of one connection: those in the multiplexer's buffers, estimated from above, and those of begun frames."""
 
-    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "_wanted", "group", "peer")
+    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "_wanted", "group", "heard_at", "peer")
 
     def __init__(self, ledger: Ledger, muxed: Any, peer: str, group: str, wanted: Callable[[], bool] = lambda: False) -> None:
         """wanted: whether we want this connection ourselves (a validator's, one that we dialled)."""
         self._ledger, self._muxed, self.peer, self.group, self._wanted = ledger, muxed, peer, group, wanted
         self._charged = self._guess = 0
+        self.heard_at = float("-inf")  # trio's time of the newest body
 
     def attach(self, charge: Callable[[Any, str, str], None]) -> None:
         """From now on the connection's bodies are counted, and the CPU that reading its frames takes."""
@@ -216,6 +217,10 @@ class Door:
                 self.budgets.unparsed, muxed, str(muxed.peer_id), group_of(host), lambda: self.wants(str(muxed.peer_id)),
             )
         return found
+
+    def heard_at(self, peer: str) -> float:
+        """When anything last came from `peer`, in trio's time."""
+        return max((intake.heard_at for intake in self._intakes.values() if intake.peer == peer), default=float("-inf"))
 
     def wants(self, peer: str) -> bool:
         return self.valued(peer) or self.chosen(peer)

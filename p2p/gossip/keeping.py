@@ -1,7 +1,8 @@
 """Keeping connections: whom to dial next, whom to greet, who is gone. Law: a dead peer is noticed, a lost one is sought, one that does nothing
 goes.
 
-Rule DISC-3: two missed pings end a connection. DISC-4: lost peers are dialled again within seconds, and so is one whose ban ended. DISC-6: who
+Rule DISC-3: a connection ends after two missed pings in a row during which nothing else came over it either: a peer that is only late is not
+gone, and to connect anew would cost both sides more. DISC-4: lost peers are dialled again within seconds, and so is one whose ban ended. DISC-6: who
 has not greeted in time, and has no stream open, is disconnected; so is who owes seconds of CPU. DISC-7: what is known is on disk, so a peer
 finds its network without the bootstrap.
 """
@@ -198,7 +199,7 @@ class Keeper:
                     nursery.start_soon(self._ping, peer)
 
     async def _ping(self, peer: str) -> None:
-        raw, host = None, self._net.host
+        raw, host, begun = None, self._net.host, trio.current_time()
         try:
             with trio.fail_after(PING_TIMEOUT_S):
                 raw = await host.new_stream(ID.from_string(peer), [PING_PROTOCOL])
@@ -208,6 +209,9 @@ class Keeper:
         except Exception as error:  # whatever went wrong, there was no pong
             if raw is not None:
                 await reset_quietly(raw)
+            if self._net.door.heard_at(peer) >= begun:
+                self._misses.pop(peer, None)
+                return
             self._misses[peer] = self._misses.get(peer, 0) + 1
             log.debug("no pong from %s (%d): %r", peer, self._misses[peer], error)
             if self._misses[peer] >= PING_MISSES:
