@@ -19,7 +19,16 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, peer_id, verify
 from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
-from p2p.base.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedStreamed, StartRecord, Streamed
+from p2p.base.types import (
+    VERSION,
+    FinishReason,
+    OutputRecord,
+    RecordKind,
+    SignedBusy,
+    SignedStreamed,
+    StartRecord,
+    Streamed,
+)
 from p2p.base.weighted_draw import draw_executors
 from p2p.peer.beginning import check_prompt
 from p2p.peer.client_stream import Reader
@@ -104,7 +113,7 @@ class Agent:
         height = self.chain.height()
         check_prompt(ask.prompt, request.prompt_hash)
         if not request.may_be_started_by(self.key.public):
-            raise InvalidRequest("the request names another agent; ask that one, or sign one for this peer", field="agent")
+            raise InvalidRequest("the request names another agent; ask that, or sign one for this peer", field="agent")
         if not self.chain.is_registered(self.key.public):
             raise Unavailable("this peer is not registered: ask another, or register it", field="agent")
         if (until := self.chain.suspended(self.key.public)) > 0:

@@ -193,7 +193,7 @@ class Executor:
                 turn.stream, signed.inference_id, turn.engine.generate(job), take, showing.flush_late, turn.agent_left
             )
         except FolkmootError:
-            # whoever takes over continues from all tokens there were, if anybody still reads them
+            # the next executor continues from all tokens there were, if the agent is still there
             with suppress(FolkmootError):
                 await showing.flush()
             raise

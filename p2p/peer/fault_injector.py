@@ -22,7 +22,17 @@ import trio
 from p2p.base.codec import encode, load
 from p2p.base.errors import FolkmootError, StorageError
 from p2p.base.keys import Key
-from p2p.base.types import ENDED, STANDS, Params, PlantCommit, PlantReveal, RecordKind, SignedRequest, Status, plant_commitment
+from p2p.base.types import (
+    ENDED,
+    STANDS,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    RecordKind,
+    SignedRequest,
+    Status,
+    plant_commitment,
+)
 from p2p.chain.sync_server import trusted
 from p2p.client.ask import AskSpec, ask_over
 from p2p.client.tip_proof import PRICE_FACTOR, Ground
@@ -62,7 +72,7 @@ class FaultInjector:
     network: Callable[[], Network | None]  # None until it is open
     interval_s: float
     faults: Mapping[str, Fault]
-    # the inference that is asked for this, marked before it is sent, and the fault
+    # the inference asked for the next planted fault, marked before its request is sent, and the fault
     _next: tuple[bytes, str] | None = None
     _revealed: set[bytes] = field(default_factory=set)
 
@@ -117,7 +127,7 @@ class FaultInjector:
         peers = network.connected() if network else ()
         if network is None or not peers or self._next or not self._may():
             return
-        # what is asked, and of whom, is nobody's secret but must not be a pattern
+        # question and agent are no secret, but must not be a pattern
         question = random.choice(prompts.load())
         spec = AskSpec(
             f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text,
@@ -145,10 +155,9 @@ class FaultInjector:
             for inference_id, fault, salt, height in self._open():
                 found = self.chain.inference_view(inference_id)
                 status = found["status"] if found is not None else ""
-                undecided = (status in ENDED and status not in DECIDED) or (
-                    not status and self.chain.height() > height + LIFETIME
-                )
-                if undecided or (found is not None and found.get("fault")):
+                is_forgotten = not status and self.chain.height() > height + LIFETIME
+                is_undecided = status in ENDED and status not in DECIDED
+                if is_forgotten or is_undecided or (found is not None and found.get("fault")):
                     continue  # there will be nothing to reveal, or the chain has it
                 left.append((inference_id, fault, salt, height))
                 if status in DECIDED and inference_id not in self._revealed:

@@ -96,8 +96,7 @@ class Node:
         self.consensus = ConsensusEngine(
             key=self.key, network=self.chain.genesis.network, app=self.chain, guard=self.chain.guard,
             publish=self._publish, timing=timing, clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed,
-            has_txs=self.chain.has_txs,
-            find_tx=self.chain.mempool.find, fetch=fetch_body(self._open),
+            has_txs=self.chain.has_txs, find_tx=self.chain.mempool.find, fetch=fetch_body(self._open),
         )
 
     def _make_records(self) -> None:
@@ -258,9 +257,8 @@ class Node:
 
 
 async def run_node(
-    config: NodeConfig, report: Report, roles: Roles = HONEST, *, beside: Sequence[
-        Callable[[Node], Awaitable[None]]
-    ] = ()
+    config: NodeConfig, report: Report, roles: Roles = HONEST, *,
+    beside: Sequence[Callable[[Node], Awaitable[None]]] = (),
 ) -> None:
     """Run one peer until cancelled. report(state, text): joining, loading, ready. beside: more tasks, which know the
     node (a test's load). Raises FolkmootError when it must halt."""

@@ -85,12 +85,11 @@ class SprintRunner:
         if race is None:
             return
         height, times = self.chain.height(), race.heights
-        if self._attempt is not None and (
-            height >= times.close - SPRINT_COMMIT_LEAD or self._attempt.race.sprint.epoch != race.sprint.epoch
-        ):
-            await self._close(self._attempt)
+        last, attempt = times.close - SPRINT_COMMIT_LEAD, self._attempt
+        if attempt is not None and (height >= last or attempt.race.sprint.epoch != race.sprint.epoch):
+            await self._close(attempt)
         try:
-            if height < times.close - SPRINT_COMMIT_LEAD:
+            if height < last:
                 self._begin(nursery, race)
             elif height < times.close:
                 self._commit(race)

@@ -87,7 +87,7 @@ class StreamHandlers:
         """Prompt and artifact of an inference, for those who check it."""
         raw = self.chain.payload(frame.inference_id)
         if raw is None or not await self._may_fetch(frame.inference_id, stream.peer):
-            raise InvalidRequest("this peer has no such payload, or not for you", field="inference_id", code="not_found")
+            raise InvalidRequest("this peer has no such payload for you", field="inference_id", code="not_found")
         await stream.send(pack_frame(stored_payload(raw)))
 
     async def _may_fetch(self, inference_id: bytes, peer: str) -> bool:

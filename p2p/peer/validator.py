@@ -46,6 +46,7 @@ MAX_CHECKS_AT_ONCE = 2  # on the ML node
 MAX_CHECKS_LATE = 8  # begun at once by a peer that is late: so many it must get through to keep its duties
 RETRY_S = 2.0
 MAX_REASON = 300  # characters of a verdict's sentence
+NONCE_BYTES = 32  # of a verdict
 MIN_LOGPROB = -1000.0  # nats; what a row that an engine gives is cut to before it goes on chain
 
 
@@ -174,8 +175,8 @@ class Validator:
             raise Unavailable(f"no calibration of {artifact.header.model}; run: folkmoot calibrate", field="profile")
         if wanted and found.hash() != wanted:
             raise Unavailable(
-                f"this profile is {found.hash()[:12]}, validators of the model judge by {wanted[:12]}; get that file and set `profile`",
-                field="profile",
+                f"this profile is {found.hash()[:12]}, validators of the model judge by {wanted[:12]}; "
+                "get that file and set `profile`", field="profile",
             )
         if not found.knows(stack):  # a refusal, not an error: else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")
@@ -200,17 +201,17 @@ class Validator:
         return Verdict(
             duty.inference_id, self.key.public, kind, report.reason[:MAX_REASON], report.llr_milli, report.tokens,
             numbers,
-            secrets.token_bytes(32),
+            secrets.token_bytes(NONCE_BYTES),
         )
 
     async def _payload(self, duty: Duty, claim: Claim) -> FoundPayload:
         """Fetched and kept: for the rest of the committee, and so that this peer's owner can check it again (folkmoot
         verify). Raises Unavailable if nobody gives it."""
         raw = await trio.to_thread.run_sync(self.chain.payload, bytes(duty.inference_id))
-        if raw is not None and (
-            found := await trio.to_thread.run_sync(open_payload, stored_payload(raw), claim)
-        ) is not None:
-            return found
+        if raw is not None:
+            kept = await trio.to_thread.run_sync(open_payload, stored_payload(raw), claim)
+            if kept is not None:
+                return kept
         found = await PayloadSearch(self.key.public, duty, claim, self.open_stream, self.chain.height).run()
         await trio.to_thread.run_sync(self.chain.put_payload, bytes(duty.inference_id), encode(found.payload))
         return found

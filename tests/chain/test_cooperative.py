@@ -23,7 +23,7 @@ from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import SignedBatch
 from p2p.chain.chain import Chain
 from p2p.consensus import cooperative as patient
-from p2p.consensus.cooperative import patiently
+from p2p.consensus.cooperative import run_cooperatively
 from p2p.consensus.driver import Driver
 from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.events import Commit
@@ -149,7 +149,7 @@ def engine_of(scene: Scene) -> ConsensusEngine:
 
 
 async def turns_while_applying(scene: Scene) -> int:
-    """Turns of the bystander from when block 2 was given until it stood."""
+    """ProposerSchedule of the bystander from when block 2 was given until it stood."""
     bystander = Bystander(scene)
     async with trio.open_nursery() as nursery:
         engine = engine_of(scene)
@@ -337,5 +337,5 @@ async def test_patience_ends_with_its_task() -> None:
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        await patiently(work(), slice_s=0.0)
+        await run_cooperatively(work(), slice_s=0.0)
     assert ended == [True]

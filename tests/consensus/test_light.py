@@ -22,7 +22,11 @@ from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario
 
 # epochs of four; the set moves from peers 0..3 to peers 3..6 step by step
-CHANGES = tuple((epoch, peer, weight) for epoch, (out, new) in enumerate([(0, 4), (1, 5), (2, 6)], 1) for peer, weight in ((out, 0), (new, 1)))
+CHANGES = tuple(
+    (epoch, peer, weight)
+    for epoch, (out, new) in enumerate([(0, 4), (1, 5), (2, 6)], 1)
+    for peer, weight in ((out, 0), (new, 1))
+)
 SCENARIO = Scenario(0, (1, 1, 1, 1, 0, 0, 0), changes=CHANGES, epoch_blocks=4)
 NOW = 1_700_000_000_000
 BY_KEY = {key.public: key for key in KEYS}
@@ -36,7 +40,8 @@ def chain(tmp_path: Path) -> Chain:
 
 
 def drive(
-    chain: Chain, target: int, change: Callable[[LightBlock], LightBlock] = lambda block: block, *, now_ms: int = NOW + 60_000
+    chain: Chain, target: int, change: Callable[[LightBlock], LightBlock] = lambda block: block, *,
+    now_ms: int = NOW + 60_000
 ) -> list[LightBlock]:
     """Follow from the genesis file; `change` is what a liar makes of each answer."""
     steps = follow(genesis_facts(chain.genesis), target, chain.genesis.network, now_ms)
@@ -72,7 +77,10 @@ def test_a_light_block_s_sets_are_bounded_before_anything_is_made_of_them(chain:
     right = light_block(chain, 18)
     assert right is not None
     many = tuple((number.to_bytes(32, "big"), 1) for number in range(MAX_VALIDATORS + 1))
-    for wrong in (replace(right, validators=many), replace(right, next_validators=many), replace(right, validators=((bytes(32), 2**63),))):
+    heavy = ((bytes(32), 2**63),)
+    for wrong in (
+        replace(right, validators=many), replace(right, next_validators=many), replace(right, validators=heavy),
+    ):
         with pytest.raises(RemoteProtocolError):
             unpack(LightBlock, encode(wrong))
 
@@ -86,7 +94,9 @@ def test_lies_are_seen(chain: Chain, lie: str) -> None:
     def change(block: LightBlock) -> LightBlock:
         pairs = block.certificate.signatures
         if lie == "signature":
-            return replace(block, certificate=replace(block.certificate, signatures=tuple((k, bytes(64)) for k, _ in pairs)))
+            return replace(
+                block, certificate=replace(block.certificate, signatures=tuple((k, bytes(64)) for k, _ in pairs))
+            )
         if lie == "few":
             return replace(block, certificate=replace(block.certificate, signatures=pairs[:1]))
         if lie == "header":

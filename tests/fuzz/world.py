@@ -25,7 +25,7 @@ from p2p.chain.chain import Chain
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Heard, Input, Output, SetTimer
+from p2p.consensus.events import Input, Output, ProposalArrived, SetTimer
 from p2p.consensus.timing import Timing
 from p2p.ledger.participants import places
 from p2p.ledger.rules.ops import Body, Register, consent, sign_op
@@ -115,7 +115,7 @@ class World:
     def vote(self, data: bytes) -> Outcome:
         """Topic `votes`."""
         self.mark = self.chain.height()
-        outcome, message = self.driver.judge(data, whole=False)
+        outcome, message = self.driver.inbox.judge_gossip(data)
         if message is not None:
             self._carry(self.driver.take(message))
         return outcome
@@ -127,7 +127,7 @@ class World:
         if isinstance(found, Assembly):
             self.bodies.done(VALIDATOR.peer_id)
         elif found is not None:
-            self._carry(self.driver.take(Heard(found, self.bodies.arrived_ms(found.proposal))))
+            self._carry(self.driver.take(ProposalArrived(found, self.bodies.arrived_ms(found.proposal))))
         return outcome
 
     def transaction(self, raw: bytes) -> Outcome:

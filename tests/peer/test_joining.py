@@ -21,7 +21,8 @@ GIFT = 400_000_000
 
 
 async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_path: Path) -> None:
-    """A validator, and a newcomer that nobody has registered: the order reaches the chain, and neither sends the other away."""
+    """A validator, and a newcomer that nobody has registered: the order reaches the chain, and neither sends the other
+    away."""
     (folder,) = generate(Plan(tmp_path, 1, serving=False, settings=(("empty_block_interval_ms", 400),)))
     new = tmp_path / "newcomer"
     new.mkdir(mode=0o700)
@@ -37,7 +38,10 @@ async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_p
         async def known(made: Node) -> None:
             nodes[where] = made
 
-        table = {"network": "testnet", "listen": ["/ip4/127.0.0.1/tcp/0"], "bootstrap": list(bootstrap), "empty_block_interval_ms": 400}
+        table = {
+            "network": "testnet", "listen": ["/ip4/127.0.0.1/tcp/0"], "bootstrap": list(bootstrap),
+            "empty_block_interval_ms": 400
+        }
         await run_node(make_config(where, table), lambda state, text: None, beside=[known])
 
     async def when(good: Callable[[], object]) -> None:

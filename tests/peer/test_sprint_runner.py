@@ -1,11 +1,11 @@
-"""This peer's part of the sprint: real runners, executors, validators and outboxes over a real ledger; the model is the toy. A network of
-processes: test_sprint_net.py."""
+"""This peer's part of the sprint: real runners, executors, validators and outboxes over a real ledger; the model is the
+toy. A network of processes: test_sprint_net.py."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -113,7 +113,8 @@ class Peer:
         self.executor = self.make(self.key, chain, self.outbox, chain, admission, mine)
         self.runner = SprintRunner(self.key, chain, self.outbox, self.executor, "toy", 4)
         self.validator = Validator(
-            self.key, self.net.lab.network, chain, self.outbox, self.net.open_stream, ready(ToyEngine(), None), profile=PROFILE,  # type: ignore[arg-type]
+            self.key, self.net.lab.network, chain, self.outbox, cast(Any, self.net.open_stream),
+            ready(ToyEngine(), None), profile=PROFILE,
         )
 
     async def height(self, nursery: trio.Nursery) -> None:
@@ -139,7 +140,9 @@ class Net:
 
     def __init__(self, rates: list[int], cheats: dict[int, str] | None = None) -> None:
         self.lab = RaceLab(len(rates), validation_window=5)
-        self.peers = [Peer(self, key, rate, (cheats or {}).get(at, "")) for at, (key, rate) in enumerate(zip(self.lab.keys, rates, strict=True))]
+        self.peers = [Peer(self, key, rate, (cheats or {}).get(at, "")) for at, (key, rate) in enumerate(
+            zip(self.lab.keys, rates, strict=True)
+        )]
         self.sent: list[tuple[int, bytes, RecordKind, bytes]] = []
 
     async def open_stream(self, peer: str, protocol: str) -> Any:
@@ -161,7 +164,10 @@ class Net:
                 self.lab.put(peer.key.public, kind, unpack_any(kind, body))
 
     def commits(self, peer: Peer) -> list[SprintCommit]:
-        return [unpack(SprintCommit, body) for _, node, kind, body in self.sent if kind is RecordKind.SPRINT_COMMIT and node == peer.key.public]
+        return [
+            unpack(SprintCommit, body) for _, node, kind, body in self.sent
+            if kind is RecordKind.SPRINT_COMMIT and node == peer.key.public
+        ]
 
     async def run(self, act: Callable[[trio.Nursery], Any]) -> None:
         with trio.fail_after(100):
@@ -210,14 +216,18 @@ async def test_a_race_is_run_checked_by_real_validators_and_becomes_the_weights(
         found = sprint_view(lab.view, lab.genesis, lab.height - 1)
         rows = {row["node"]: row for row in found["runs"]}
         mine = rows[fast.key.public.hex()]
-        assert (mine["count"], mine["samples"], mine["opened"], mine["checked"], mine["refused"], mine["withheld"]) == (60, 3, 3, 3, 0, 0)
+        assert (
+            mine["count"], mine["samples"], mine["opened"], mine["checked"], mine["refused"], mine["withheld"]
+        ) == (60, 3, 3, 3, 0, 0)
         assert rows[cheat.key.public.hex()]["refused"] == 3
         nexts = {row["node"]: row["weight_next"] for row in found["participants"]}
         await net.to(nursery, lab.genesis.epoch_blocks)
         assert {node.hex(): lab.weight(node) for node in lab.nodes} == nexts
         answers = [lab.inference(opened.inference_id) for opened in lab.run(fast.key.public).opened]
         lengths = [one.finish.record.output_tokens for one in answers if one.finish]
-        assert lab.weight(fast.key.public) == 60 * sum(lengths) // 3 // RULES.unit_tokens > lab.weight(slow.key.public) > 5
+        assert lab.weight(
+            fast.key.public
+        ) == 60 * sum(lengths) // 3 // RULES.unit_tokens > lab.weight(slow.key.public) > 5
         assert (lab.weight(cheat.key.public), lab.weight(idle.key.public)) == (0, 5)
         assert dict(lab.set()).keys() == {peer.key.public for peer in net.peers} - {cheat.key.public}
 
@@ -322,7 +332,9 @@ async def test_what_cannot_be_said_in_time_is_dropped_and_a_full_outbox_only_wai
         peer.runner.outbox = FullOutbox(peer.key, peer.chain.genesis.network)
         await net.to(nursery, lab.times.draw)
         assert len(net.commits(peer)) == 1
-        assert {chain_view.claim(lab.view, one) is None for one in peer.chain.answers()} == {False}, "only the last race's drawn ones"
+        assert {
+            chain_view.claim(lab.view, one) is None for one in peer.chain.answers()
+        } == {False}, "only the last race's drawn ones"
 
     await net.run(act)
 

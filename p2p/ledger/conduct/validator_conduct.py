@@ -18,7 +18,7 @@ from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.records import Participant
 from p2p.verification.duty import convicts
-from p2p.verification.sequential import Detector, share_of_milli, sight_milli
+from p2p.verification.sequential import Detector, detection_milli, share_of_milli
 
 
 def count_duties(ctx: Context, panel: Panel) -> None:
@@ -40,7 +40,7 @@ def _count_duty(ctx: Context, node: bytes, *, drawn: int, missed: bool) -> None:
     if participant is None or (missed and drawn <= standing.missed_at):
         ctx.view.put_standing(node, standing)
         return
-    absent, there = sight_milli(checks.honest_miss_ppm)
+    absent, there = detection_milli(checks.honest_miss_ppm)
     present = standing.present.updated(absent if missed else there, checks.llr_cap_milli)
     log = present.reached(checks.conviction_milli) if missed and not participant.barred_until else None
     ctx.view.put_standing(node, replace(
@@ -63,7 +63,7 @@ def mark(ctx: Context, compared: Iterable[bytes], odd: frozenset[bytes]) -> None
 def count_detection(ctx: Context, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
     """J6: of an answer that does not stand: who saw it, and who looked away (compare.losers, without those whom its kernels excuse)."""
     checks = ctx.checks
-    missed, saw = sight_milli(checks.honest_missed_fault_ppm)
+    missed, saw = detection_milli(checks.honest_missed_fault_ppm)
     for node in sorted({*seen, *blind}):
         participant = ctx.view.participant(node)
         if participant is None:

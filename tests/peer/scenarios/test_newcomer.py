@@ -1,5 +1,5 @@
-"""A client that has the genesis file and nothing else, and a peer that is not in it: registered live, weight from a race. The real client, agent,
-executor and chain over streams in memory; the model is the toy."""
+"""A client that has the genesis file and nothing else, and a peer that is not in it: registered live, weight from a
+race. The real client, agent, executor and chain over streams in memory; the model is the toy."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ MINE = 60  # the newcomer's
 
 
 class ChainLab(RaceLab):
-    """The race's lab on a real chain: its records travel in batches, its blocks have headers and certificates. outboxes: of real agents and
-    executors, by node."""
+    """The race's lab on a real chain: its records travel in batches, its blocks have headers and certificates.
+    outboxes: of real agents and executors, by node."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(6)
@@ -80,7 +80,10 @@ class ChainLab(RaceLab):
         members, at = ValidatorSet.of(self.chain.validators()), self.chain.height() + 1
         key = self.by_node[proposer(members, load_priorities(self.chain.priorities(), members), 0)]
         block = make_block(self.chain, key, self.network, 0, at * 1000, ())
-        votes = [sign_vote(self.by_node[k], Vote(self.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in members.members]
+        votes = [
+            sign_vote(self.by_node[k], Vote(self.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k))
+            for k, _ in members.members
+        ]
         assert self.chain.validate(block)
         self.chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), next_priorities(self.chain))
 
@@ -147,9 +150,11 @@ class Wire:
 
 
 async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[dict[str, Any]]:
-    """Events. The client knows the genesis file and the agent's address; a block is decided while the answer is on its way."""
+    """Events. The client knows the genesis file and the agent's address; a block is decided while the answer is on its
+    way."""
     spec = AskSpec(
-        f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", CLIENT, lab.network, "toy", "hello", max_tokens=8, genesis=lab.genesis, choose_executor=executor,
+        f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", CLIENT, lab.network, "toy", "hello", max_tokens=8,
+        genesis=lab.genesis, choose_executor=executor,
     )
     events: list[dict[str, Any]] = []
     with trio.fail_after(60):
@@ -162,13 +167,17 @@ async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[
     return events
 
 
-async def test_a_peer_that_is_not_in_the_genesis_file_is_drawn_and_its_answer_is_checked(joined: tuple[ChainLab, Key]) -> None:
+async def test_a_peer_that_is_not_in_the_genesis_file_is_drawn_and_its_answer_is_checked(
+    joined: tuple[ChainLab, Key]
+) -> None:
     lab, new = joined
     events = await ask(lab, lab.keys[0], executor=new.public)
     accepted, receipt = events[0], events[-1]["receipt"]
     assert [event["node"] for event in events if event["event"] == "executor"] == [new.public.hex()]
     assert (receipt["executor"], receipt["problems"], receipt["checked"]) == (new.public.hex(), [], True)
-    assert receipt["draw"] == Known.PROVED.value, "the set is in a state that a header stands for, and that header follows from the genesis file"
+    assert receipt["draw"] == Known.PROVED.value, (
+        "the set is in a state that a header stands for, and that header follows from the genesis file"
+    )
     inference_id = bytes.fromhex(receipt["inference_id"])
     of_old = WeightedDraw(sorted((peer.node, peer.weight) for peer in lab.genesis.peers))
     alone = draw_executors(bytes.fromhex(accepted["beacon"]), inference_id, of_old, lab.nodes[0], MAX_CANDIDATES)
@@ -188,8 +197,11 @@ async def test_it_can_be_asked_as_well(joined: tuple[ChainLab, Key]) -> None:
     assert receipt["executor"] in {node.hex() for node in lab.nodes} - {new.public.hex()}
 
 
-async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(joined: tuple[ChainLab, Key], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that drew from what it knew in the beginning would call an honest agent a liar: this one does not, and would be seen here."""
+async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(
+    joined: tuple[ChainLab, Key], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that drew from what it knew in the beginning would call an honest agent a liar: this one does not, and
+    would be seen here."""
     lab, new = joined
     look = DrawCheck.look
 
