@@ -22,7 +22,7 @@ from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.rules.models import models, spec_at
 from p2p.ledger.state.committee import Panel
-from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import Inference, Participant
 from p2p.ledger.state.view import View
 
@@ -203,7 +203,7 @@ def _standing_view(view: View, genesis: Genesis, participant: Participant) -> di
         "barred_until": participant.barred_until, "barred_reason": participant.barred_reason,
         "paired": seen.paired, "differ": seen.differ, "unfinished": seen.unfinished, "suspended": participant.suspended_until > 0,
         "suspended_until": participant.suspended_until, "suspended_reason": participant.suspended_reason,
-        "convictions": participant.convictions, "clean_epochs": participant.clean_epochs, "open_cases": len(cases(view, participant.node)),
+        "convictions": participant.convictions, "clean_epochs": participant.clean_epochs, "open_cases": len(open_disputes(view, participant.node)),
         "excluded": _excluded(view, genesis, participant),
     }
 
