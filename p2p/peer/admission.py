@@ -109,12 +109,12 @@ class Admission:
     def __post_init__(self) -> None:
         # late-bound: a test replaces the chain's methods
         self.credit = Credit(
-            lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent), self._starter,
+            lambda signed: self.chain.reader.request_status(signed), lambda agent: self.chain.reader.has_weight(agent), self._starter,
         )
         self.start_first = StartFirst(self.chain, self.credit)
 
     def _starter(self, inference_id: bytes) -> bytes | None:
-        draw = self.chain.draw_of(inference_id)
+        draw = self.chain.reader.draw_of(inference_id)
         return draw.agent if draw is not None else None
 
     def is_running(self, inference_id: bytes) -> bool:
@@ -151,7 +151,7 @@ class Admission:
             raise NotAdmitted("loading")
         if not await ready.engine.health():
             raise NotAdmitted("the ML node does not answer")
-        if unfit := ready.unfit_for(spec) or self.chain.stack_problem(self.node, spec.model, str(ready.stack)):
+        if unfit := ready.unfit_for(spec) or self.chain.reader.stack_problem(self.node, spec.model, str(ready.stack)):
             raise NotAdmitted(unfit)
         account = forward.signed_request.request.account
         if problem := self.credit.problem(forward.agent, account, self.chain.height()):

@@ -78,7 +78,7 @@ class Validator:
 
     async def on_height(self, nursery: trio.Nursery) -> None:
         """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together."""
-        duties = self.chain.pending_duties(self.key.public)
+        duties = self.chain.reader.pending_duties(self.key.public)
         self._sent &= {_step(duty) for duty in duties}
         for duty in duties:
             if _step(duty) in self._sent or duty.inference_id in self._busy:
@@ -94,12 +94,12 @@ class Validator:
             verdict = self._kept_verdict(duty)
             if verdict is None:
                 await self.load.give_way(GIVE_WAY_CHECK_S)
-                claim = self.chain.claim(duty.inference_id)
+                claim = self.chain.reader.claim(duty.inference_id)
                 if claim is None:
                     return
                 verdict = self.verdict(duty, await self.opinion(duty, claim))
                 await trio.to_thread.run_sync(
-                    self.chain.put_payload, verdict_key(duty.inference_id, duty.height), encode(verdict)
+                    self.chain.payloads.put, verdict_key(duty.inference_id, duty.height), encode(verdict)
                 )
             commit = VerdictCommit(duty.inference_id, self.key.public, verdict_commitment(verdict))
             self.outbox.put(RecordKind.VERDICT_COMMIT, commit)
@@ -122,7 +122,7 @@ class Validator:
             self._sent.discard(_step(duty))  # tried again at the next height
 
     def _kept_verdict(self, duty: Duty) -> Verdict | None:
-        raw = self.chain.payload(verdict_key(duty.inference_id, duty.height))
+        raw = self.chain.payloads.read(verdict_key(duty.inference_id, duty.height))
         return unpack(Verdict, raw) if raw is not None else None
 
     # -- what attacks replace -------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class Validator:
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
         equal = found.equal(stack, own, context=artifact.header.context)
-        return check.judge(artifact, rows, noise, ppm=self.chain.checks().false_alarm_ppm, equal=equal)
+        return check.judge(artifact, rows, noise, ppm=self.chain.reader.checks().false_alarm_ppm, equal=equal)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         """This validator's own candidates after the artifact's, at its drawn positions: they prove that it ran the
@@ -207,13 +207,13 @@ class Validator:
     async def _payload(self, duty: Duty, claim: Claim) -> FoundPayload:
         """Fetched and kept: for the rest of the committee, and so that this peer's owner can check it again (folkmoot
         verify). Raises Unavailable if nobody gives it."""
-        raw = await trio.to_thread.run_sync(self.chain.payload, bytes(duty.inference_id))
+        raw = await trio.to_thread.run_sync(self.chain.payloads.read, bytes(duty.inference_id))
         if raw is not None:
             kept = await trio.to_thread.run_sync(open_payload, stored_payload(raw), claim)
             if kept is not None:
                 return kept
         found = await PayloadSearch(self.key.public, duty, claim, self.open_stream, self.chain.height).run()
-        await trio.to_thread.run_sync(self.chain.put_payload, bytes(duty.inference_id), encode(found.payload))
+        await trio.to_thread.run_sync(self.chain.payloads.put, bytes(duty.inference_id), encode(found.payload))
         return found
 
 

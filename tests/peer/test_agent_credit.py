@@ -204,7 +204,7 @@ def test_the_chain_says_whose_doing_a_refused_start_was(tmp_path: Path) -> None:
     signed = [paid_request(client_nonce=nonce, prompt_tokens_max=8000, max_tokens=1) for nonce in (1, 2)]
     extend(chain, 1, PEERS, lambda height: height * 1000)
     for agent, one in zip((first, second), signed, strict=True):
-        chain.add_tx(batch_of(PEERS[agent], (Record(RecordKind.START, encode(StartRecord(one, agent))),)))
+        chain.pool.add(batch_of(PEERS[agent], (Record(RecordKind.START, encode(StartRecord(one, agent))),)))
     extend(chain, 2, PEERS, lambda height: height * 1000)
     ((agent, inference_id, what, height),) = told
     assert (what, height) == ("balance", 2)
@@ -213,14 +213,14 @@ def test_the_chain_says_whose_doing_a_refused_start_was(tmp_path: Path) -> None:
     ) in [(agent, one.inference_id) for agent, one in zip((first, second), signed, strict=True)]
     other = next(one for one in signed if one.inference_id != inference_id)
     assert (
-        chain.request_status(other), chain.request_status(signed[0] if other is signed[1] else signed[1])
+        chain.reader.request_status(other), chain.reader.request_status(signed[0] if other is signed[1] else signed[1])
     ) == ("STARTED", "")
     chain.close()
 
 
 def test_an_agent_that_says_its_starts_twice_makes_nobody_spend_elsewhere(tmp_path: Path) -> None:
     chain = Chain.open(tmp_path, GENESIS)
-    credit = Credit(chain.request_status, lambda agent: False)
+    credit = Credit(chain.reader.request_status, lambda agent: False)
     chain.on_refused_start = credit.refused
     agent = next(iter(PEERS))
     signed = [paid_request(client_nonce=nonce, prompt_tokens_max=50, max_tokens=1) for nonce in (1, 2, 3)]
@@ -228,8 +228,8 @@ def test_an_agent_that_says_its_starts_twice_makes_nobody_spend_elsewhere(tmp_pa
     for one in signed:
         credit.note(agent, one, 1)
     twice = tuple(Record(RecordKind.START, encode(StartRecord(one, agent))) for one in signed for _ in (0, 1))
-    chain.add_tx(batch_of(PEERS[agent], twice))
+    chain.pool.add(batch_of(PEERS[agent], twice))
     extend(chain, 2, PEERS, lambda height: height * 1000)
-    assert [receipt.field for receipt in chain.receipts(2)] == ["inference_id"] * 3
+    assert [receipt.field for receipt in chain.blocks.receipts(2)] == ["inference_id"] * 3
     assert credit.problem(b"x" * 32, signed[0].request.account, 3) == ""
     chain.close()

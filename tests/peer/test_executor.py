@@ -57,6 +57,7 @@ class FakeChain:
     """Everything was drawn as DRAWN; payloads are kept."""
 
     kept: dict[bytes, bytes] = field(default_factory=dict)
+    reader = reservations = payloads = property(lambda self: self)
 
     def height(self) -> int:
         return 5
@@ -76,15 +77,15 @@ class FakeChain:
     def draw_of(self, inference_id: bytes) -> Draw:
         return Draw(AGENT.public, 5, BEACON, DRAWN)
 
-    def check_request(self, signed: SignedRequest, *, started_ok: bool = False) -> None: ...
+    def check_forwarded(self, signed: SignedRequest) -> None: ...
 
     def stack_problem(self, node: bytes, model: str, stack: str) -> str:
         return ""
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(bytes(key))
 
 
@@ -214,7 +215,7 @@ async def test_one_request_has_one_answer_however_often_it_is_handed_over() -> N
     assert {
         error.penalty for error in (*errors, later) if isinstance(error, RemoteProtocolError)
     } == {0}, "its client may have asked two agents"
-    kept = unpack(Payload, who.payloads.payload(signed.inference_id) or b"")
+    kept = unpack(Payload, who.payloads.read(signed.inference_id) or b"")
     assert artifacts.parse(kept.artifact).root() == done[0].finish.record.artifact_root
 
 
@@ -235,9 +236,9 @@ async def test_checks_are_metered_and_only_the_answer_is_not() -> None:
     def refuse(signed: SignedRequest, *, started_ok: bool = False) -> None:
         raise RemoteProtocolError("not signed", field="signature")
 
-    who.chain.check_request, good = refuse, who.chain.check_request  # type: ignore[method-assign]
+    who.chain.reservations.check_forwarded, good = refuse, who.chain.reservations.check_forwarded  # type: ignore[method-assign]
     assert await one(request(1)) is not None
-    who.chain.check_request = good  # type: ignore[method-assign]
+    who.chain.reservations.check_forwarded = good  # type: ignore[method-assign]
     who.admission.places.most = 0
     assert await one(request(2)) is None
     assert paid == [], "neither refused nor declined ones"

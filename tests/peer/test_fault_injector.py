@@ -3,6 +3,7 @@ does not stop planting."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import trio
 from msgspec.structs import replace
 
 from p2p.base.codec import encode, load
+from p2p.base.errors import InvalidRequest
 from p2p.base.keys import Domain, Key
 from p2p.base.types import (
     VERSION,
@@ -31,22 +33,28 @@ REQUEST = Request(VERSION, "n", OWNER.public, 1, "toy", bytes(32), Params(), 50,
 
 
 class FakeChain:
+    """Its parts are all this one object."""
+
+    payloads = answers = property(lambda self: self)
+
     def __init__(self) -> None:
         self.kept: dict[bytes, bytes] = {}
         self.found: dict[bytes, dict[str, Any]] = {}
         self.top = 7
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
 
     def height(self) -> int:
         return self.top
 
-    def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
-        return self.found.get(inference_id)
+    def inference(self, inference_id: bytes) -> Any:
+        if inference_id not in self.found:
+            raise InvalidRequest("not here", field="id", code="not_found")
+        return SimpleNamespace(**self.found[inference_id])
 
 
 class FakeOutbox:
@@ -70,7 +78,7 @@ class Lab:
         self.engine: Any = FakeEngine()
 
     def open(self) -> list[Plant]:
-        raw = self.chain.payload(b"plants")
+        raw = self.chain.payloads.read(b"plants")
         return load(list[Plant], raw) if raw else []
 
 

@@ -40,7 +40,7 @@ class Net:
         brings no block."""
         node = Node(load_config(self.folders[0]), self.genesis, lambda state, text: None)
         while not behind and node.chain.height() < self.other.height():
-            found = self.other.block(node.chain.height() + 1)
+            found = self.other.blocks.block(node.chain.height() + 1)
             assert found is not None
             node.chain.finalize(*found, next_priorities(node.chain))
         for word in words:
@@ -61,7 +61,7 @@ class Net:
         for raw in heard:
             # known already, or overtaken; of a key that is no participant
             with suppress(InvalidRequest, RemoteProtocolError):
-                self.other.add_tx(raw)
+                self.other.pool.add(raw)
         return heard
 
     def decide(self) -> None:
@@ -71,7 +71,7 @@ class Net:
         """Words on the chain, in order."""
         found = []
         for height in range(1, self.other.height() + 1):
-            block = self.other.block(height)
+            block = self.other.blocks.block(height)
             assert block is not None
             for raw in block[0].txs:
                 found += [
@@ -142,7 +142,7 @@ async def test_a_peer_with_another_key_does_not_wait_for_what_the_old_one_signed
     words = consent_to_rotate(owner.public, old_key.public, new.public)
     network = net.genesis.network
     rotate = Rotate(old_key.public, new.public, *(key.sign(Domain.NODE, network, words) for key in (old_key, new)))
-    net.other.add_tx(pack_operation(sign_op(owner, network, 1, rotate)))
+    net.other.pool.add(pack_operation(sign_op(owner, network, 1, rotate)))
     net.decide()
     second = await net.live(2)
     assert nonces(second) == [2], "after the old key's, which the same block took"

@@ -16,7 +16,7 @@ from p2p.base.keys import Key
 from p2p.base.types import RecordKind, SignedBatch, SprintCommit
 from p2p.chain.views import inferences as chain_view
 from p2p.chain.views import sprint as chain_sprint
-from p2p.chain.views.sprint import Race, sprint_view
+from p2p.chain.views.sprint import Race, sprint_answer
 from p2p.lab import attacks
 from p2p.lab.attacks.reckless import Reckless
 from p2p.ledger.rules.parameters import checks
@@ -53,6 +53,8 @@ class Gate(ToyEngine):
 class PeerChain:
     """One peer's chain: the lab's state, its own store."""
 
+    reader = payloads = property(lambda self: self)
+
     def __init__(self, lab: RaceLab) -> None:
         self.lab, self.kept = lab, dict[bytes, bytes]()
 
@@ -64,15 +66,15 @@ class PeerChain:
         return self.lab.height - 1
 
     def race(self, node: bytes, model: str) -> Race | None:
-        return chain_sprint.race(self.lab.view, self.genesis, self.height(), node, model)
+        return chain_sprint.race(self.lab.ctx, node, model)
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def drop_payloads(self, keys: Iterable[bytes]) -> None:
+    def drop(self, keys: Iterable[bytes]) -> None:
         for key in keys:
             self.kept.pop(key, None)
 
@@ -183,7 +185,7 @@ class PayloadStream:
     async def send(self, data: bytes) -> None:
         frame = parse_frame(data)
         assert isinstance(frame, PayloadWanted)
-        raw = self.peer.chain.payload(frame.inference_id)
+        raw = self.peer.chain.payloads.read(frame.inference_id)
         missing = failure(FolkmootError("no such payload here", field="inference_id"))
         self.answer = pack_frame(stored_payload(raw) if raw else missing)
 
@@ -210,17 +212,17 @@ async def test_a_race_is_run_checked_by_real_validators_and_becomes_the_weights(
             drawn = {one.inference_id for one in lab.run(peer.key.public).opened}
             assert len(drawn) == RULES.samples
             assert peer.chain.answers() == drawn, "the others' payloads are gone"
-        found = sprint_view(lab.view, lab.genesis, lab.height - 1)
-        assert found["phase"] == "open"
+        found = sprint_answer(lab.ctx)
+        assert found.phase == "open"
         await net.to(nursery, lab.genesis.epoch_blocks - 1)
-        found = sprint_view(lab.view, lab.genesis, lab.height - 1)
-        rows = {row["node"]: row for row in found["runs"]}
+        found = sprint_answer(lab.ctx)
+        rows = {row.node: row for row in cast(Any, found.runs)}
         mine = rows[fast.key.public.hex()]
         assert (
-            mine["count"], mine["samples"], mine["opened"], mine["checked"], mine["refused"], mine["withheld"]
+            mine.count, mine.samples, mine.opened, mine.checked, mine.refused, mine.withheld
         ) == (60, 3, 3, 3, 0, 0)
-        assert rows[cheat.key.public.hex()]["refused"] == 3
-        nexts = {row["node"]: row["weight_next"] for row in found["participants"]}
+        assert rows[cheat.key.public.hex()].refused == 3
+        nexts = {row.node: row.weight_next for row in cast(Any, found.participants)}
         await net.to(nursery, lab.genesis.epoch_blocks)
         assert {node.hex(): lab.weight(node) for node in lab.nodes} == nexts
         answers = [lab.inference(opened.inference_id) for opened in lab.run(fast.key.public).opened]

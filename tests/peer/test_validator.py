@@ -58,6 +58,7 @@ class FakeChain:
     found: Claim | None = None
     rules: CheckRules = field(default_factory=CheckRules)
     top: int = 8
+    reader = payloads = property(lambda self: self)
 
     def pending_duties(self, node: bytes) -> list[Duty]:
         assert node == KEY.public
@@ -66,11 +67,11 @@ class FakeChain:
     def claim(self, inference_id: bytes) -> Claim | None:
         return self.found
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         if key != IID:  # the payload itself is kept under the inference's id; these tests look at verdicts
             self.kept[key] = raw
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
 
     def checks(self) -> CheckRules:

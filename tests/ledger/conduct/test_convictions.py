@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from p2p.base.genesis import CheckRules, EconomyRules
 from p2p.base.keys import Key
 from p2p.base.types import RecordKind
-from p2p.chain.views.inferences import verification_view
+from p2p.chain.views.conduct import verification_answer
 from p2p.ledger.conduct.convictions import after_epoch, convict, convicted_this_epoch
 from p2p.ledger.participants.eligibility import checking, serving
 from p2p.ledger.rules.context import Context
@@ -203,8 +203,8 @@ def test_who_is_clean_leaves_nothing_behind() -> None:
 
 
 def excluded(lab: Lab, node: bytes) -> str:
-    rows = verification_view(lab.view, lab.genesis, lab.height)["participants"]
-    return next(str(row["excluded"]) for row in rows if row["node"] == node.hex())
+    rows = verification_answer(lab.ctx).participants
+    return next(row.excluded for row in rows if row.node == node.hex())
 
 
 def test_the_view_says_until_when_and_why() -> None:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.genesis import CheckRules, EconomyRules
 from p2p.base.keys import Key
-from p2p.chain.views.inferences import inference_view, verification_view
+from p2p.chain.views.conduct import verification_answer
+from p2p.chain.views.inferences import inference_answer
 from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.rules.parameters import changed
 from p2p.ledger.state.open_disputes import open_disputes
@@ -379,21 +380,22 @@ def test_the_views_say_until_when_and_by_which_rule() -> None:
     lab = lab_of()
     inference_id = lost(lab)
     until = lab.inference(inference_id).appeal_until
-    seen = inference_view(inference_id, lab.inference(inference_id))
-    assert (seen["status"], seen["appeal_until"], seen["appeal"]) == ("APPEALABLE", until, None)
+    seen = inference_answer(inference_id, lab.inference(inference_id))
+    assert (seen.status, seen.appeal_until, seen.appeal) == ("APPEALABLE", until, None)
     (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
     assert case == {
         "id": inference_id.hex(), "rule": "M13", "status": "APPEALABLE", "reason": "because", "until": until, "appealed": False,
         "due_micro": COST, "bond_micro": BOND,
     }
-    (row,) = [r for r in verification_view(lab.view, lab.genesis, lab.height)["participants"] if r["open_cases"]]
-    assert row["node"] == lab.nodes[NUMBER].hex()
+    (row,) = [r for r in verification_answer(lab.ctx).participants if r.open_cases]
+    assert row.node == lab.nodes[NUMBER].hex()
     appeal(lab, inference_id)
     (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
     assert (case["appealed"], case["status"]) == (True, "APPEALED")
     speak(lab, inference_id, 0)
-    seen = inference_view(inference_id, lab.inference(inference_id))
-    assert seen["appeal"]["burnt_micro"] == BOND
+    seen = inference_answer(inference_id, lab.inference(inference_id))
+    assert seen.appeal is not None
+    assert seen.appeal.burnt_micro == BOND
     assert statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"] == []
 
 

@@ -90,10 +90,10 @@ def test_a_raw_start_is_no_transaction(tmp_path: Path) -> None:
         batch = Batch(VERSION, genesis.network, sender.public, 1, (start,))
         raw = encode(SignedBatch(batch, signer.sign(Domain.TX, genesis.network, encode(batch))))
         if not field:
-            chain.add_tx(raw)
+            chain.pool.add(raw)
             continue
         with pytest.raises(FolkmootError) as caught:
-            chain.add_tx(raw)
+            chain.pool.add(raw)
         assert (caught.value.field, type(caught.value)) == (
             field, Unavailable if field == "sender" else RemoteProtocolError
         )

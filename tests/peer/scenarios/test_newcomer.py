@@ -16,6 +16,7 @@ from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.client.ask import AskSpec, ask_over
@@ -62,18 +63,18 @@ class ChainLab(RaceLab):
     def block(self, count: int = 1) -> None:
         for _ in range(count):
             for raw in self._batches():
-                self.chain.add_tx(raw)
+                self.chain.pool.add(raw)
             self._decide()
-            refused = {receipt.sender for receipt in self.chain.receipts(self.chain.height())}
+            refused = {receipt.sender for receipt in self.chain.blocks.receipts(self.chain.height())}
             assert refused <= self.outboxes.keys(), "agent and executor both send the finish, and one comes second"
             self._look()
 
     def _batches(self) -> Iterator[bytes]:
         for sender, records in self.records.items():
-            batch = Batch(VERSION, self.network, sender, self.chain.batch_nonce(sender) + 1, tuple(records))
+            batch = Batch(VERSION, self.network, sender, self.chain.reader.batch_nonce(sender) + 1, tuple(records))
             yield encode(SignedBatch(batch, self.by_node[sender].sign(Domain.TX, self.network, encode(batch))))
         for node, outbox in self.outboxes.items():
-            yield from () if node in self.records else outbox.due(self.chain.batch_nonce(node), self.chain.height())
+            yield from () if node in self.records else outbox.due(self.chain.reader.batch_nonce(node), self.chain.height())
         self.records = {}
 
     def _decide(self) -> None:
@@ -109,7 +110,7 @@ class Wire:
     def __init__(self, lab: ChainLab, agent: Key, nursery: trio.Nursery) -> None:
         self.lab, self.nursery = lab, nursery
         self.agent = Agent(agent, lab.chain, self._outbox(agent), self._to_executor)
-        self.queries = Queries(lab.chain, dict, list)
+        self.queries = Queries(lab.chain, dict, tuple, AccountTransactions(lab.chain).fate)
 
     def _outbox(self, key: Key) -> Outbox:
         return self.lab.outboxes.setdefault(key.public, Outbox(key, self.lab.network))
@@ -124,7 +125,7 @@ class Wire:
         frame = parse_frame(await stream.receive())
         assert isinstance(frame, Query)
         try:
-            await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body), public=True)))))
+            await stream.send(pack_frame(Answer(encode(self.queries.answer_public(decode(frame.body))))))
         except FolkmootError as error:
             await stream.send(pack_frame(failure(error)))
 
@@ -146,7 +147,7 @@ class Wire:
         assert isinstance(frame, Forward)
         chain, outbox = self.lab.chain, self._outbox(key)
         admission = Admission(key.public, chain, outbox)
-        await Executor(key, chain, outbox, chain, admission, ready(ToyEngine())).serve(stream, frame)
+        await Executor(key, chain, outbox, chain.payloads, admission, ready(ToyEngine())).serve(stream, frame)
 
 
 async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ class Wires:
     def _executor(self, key: Key) -> Executor:
         outbox = self.lab.outboxes.setdefault(key.public, Outbox(key, self.lab.network))
         admission = Admission(key.public, self.lab.chain, outbox)
-        return Executor(key, self.lab.chain, outbox, self.lab.chain, admission, ready(ToyEngine()))
+        return Executor(key, self.lab.chain, outbox, self.lab.chain.payloads, admission, ready(ToyEngine()))
 
     def request(self, account: Key, nonce: int, prompt_max: int = PROMPT_MAX) -> SignedRequest:
         lab = self.lab
@@ -66,10 +66,10 @@ class Wires:
     async def ask(self, signed: SignedRequest, agent: Key) -> None:
         """Its Start is on its way to the chain while the executor is asked."""
         lab, height = self.lab, self.lab.chain.height()
-        beacon = lab.chain.beacon_at(height)
+        beacon = lab.chain.reader.beacon_at(height)
         assert beacon is not None
         drawn = draw_executors(
-            beacon, signed.inference_id, lab.chain.serving_at("toy", height), agent.public, MAX_CANDIDATES
+            beacon, signed.inference_id, lab.chain.reader.serving_at("toy", height), agent.public, MAX_CANDIDATES
         )
         lab.outboxes[agent.public].put(RecordKind.START, StartRecord(signed, agent.public))
         mine, theirs = pipe()

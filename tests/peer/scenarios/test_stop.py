@@ -102,11 +102,12 @@ class NoChain:
     """At a height before every deadline."""
 
     now = 1
+    payloads = property(lambda self: self)
 
     def height(self) -> int:
         return self.now
 
-    def put_payload(self, key: bytes, raw: bytes) -> None: ...
+    def put(self, key: bytes, raw: bytes) -> None: ...
 
 
 async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tuple[Outbox, list[Frame], str]:
