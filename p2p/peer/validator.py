@@ -79,11 +79,8 @@ class Validator:
 
     async def on_height(self, nursery: trio.Nursery) -> None:
         """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together."""
-<<<<<<< HEAD
-        duties, height, waiting = self.chain.pending_duties(self.key.public), self.chain.height(), 0
-=======
-        duties = self.chain.reader.pending_duties(self.key.public)
->>>>>>> main
+        duties, height = self.chain.reader.pending_duties(self.key.public), self.chain.height()
+        waiting = 0
         self._sent &= {_step(duty) for duty in duties}
         for duty in duties:
             if _step(duty) in self._sent or duty.inference_id in self._busy:

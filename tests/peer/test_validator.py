@@ -324,19 +324,22 @@ async def test_who_hides_many_does_not_keep_others_from_being_checked(autojump_c
     assert (kind, unpack(VerdictCommit, body).inference_id) == (RecordKind.VERDICT_COMMIT, IID)
 
 
-<<<<<<< HEAD
-async def test_duties_that_find_no_place_for_heights_are_told_to_whoever_takes_new_work(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_duties_that_find_no_place_for_heights_are_told_to_whoever_takes_new_work(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab, load = Lab(FakeChain()), Load()
     lab.validator.load = load
     load.note(1000.0)  # late, so that few checks begin at once
-    lab.chain.duties = [Duty(InferenceId(bytes([at]) * 32), 7, b"\x0b" * 32, None, closes=67) for at in range(20, 21 + validator.MAX_CHECKS_LATE)]
+    many = range(20, 21 + validator.MAX_CHECKS_LATE)
+    lab.chain.duties = [Duty(InferenceId(bytes([at]) * 32), 7, b"\x0b" * 32, None, closes=67) for at in many]
 
     async def open_stream(peer: str, protocol: str) -> Any:
         await trio.sleep_forever()
 
     lab.validator.open_stream = open_stream
     async with trio.open_nursery() as nursery:
-        for height, behind in ((7, False), (7 + validator.BEHIND_HEIGHTS, False), (8 + validator.BEHIND_HEIGHTS, True)):
+        soon = 7 + validator.BEHIND_HEIGHTS
+        for height, behind in ((7, False), (soon, False), (soon + 1, True)):
             monkeypatch.setattr(lab.chain, "height", lambda at=height: at)
             await lab.validator.on_height(nursery)
             assert load.is_behind is behind, height
@@ -346,12 +349,9 @@ async def test_duties_that_find_no_place_for_heights_are_told_to_whoever_takes_n
         nursery.cancel_scope.cancel()
 
 
-async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-=======
 async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_again(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
->>>>>>> main
     monkeypatch.setattr(validator, "RETRY_S", 0)
     chain = FakeChain(duties=[duty()])
     lab = Lab(chain, engine=FakeEngine(fail=True))
