@@ -227,8 +227,8 @@ async def test_who_has_to_go_is_told_that_there_is_no_room() -> None:
             words = {"seed": seed(f"guest{number}").hex(), "bootstrap": [inn.address], "min": 1}
             guests += await stack.enter_async_context(peers(words))
             if number < 3:
-                await inn.until(partial(crowd_of, number + 1), 30)
-        state = await guests[2].until(lambda state: state["status"]["refused_by"], 30)
+                await inn.until(partial(crowd_of, number + 1))
+        state = await guests[2].until(lambda state: state["status"]["refused_by"])
         assert [(row["peer"], row["code"]) for row in state["status"]["refused_by"]] == [(inn.id, "full")]
         assert "every place is taken" in state["status"]["refused_by"][0]["message"]
         assert not (await inn.tell("state"))["status"]["troubles"]
