@@ -1,6 +1,6 @@
-"""What py-libp2p remembers of peers, bounded: its DHT and its peerstore. Law: strangers fill neither, and our own entry is never evicted.
+"""Bounds what py-libp2p remembers about peers: its DHT and its peerstore (repairs G-13 and G-16 of guards.py).
 
-The repairs are G-13 and G-16 of guards.py.
+Law: strangers can fill neither, and our own entry is never dropped.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ def bound_tables() -> None:
 
 
 def _serve_finding_only() -> None:
-    """G-13: the DHT kept 48 hours what anybody put into it (providers, values), which nothing here reads. It finds peers and answers pings;
-    other messages, large ones and silence end the stream. An answer named as many peers as 64 KiB hold, and each was remembered: half a second
-    of CPU."""
+    """G-13: the DHT only finds peers and answers pings; other messages, large ones, and silence end the stream.
+
+    Stock, it kept for 48 hours what anybody put into it (providers, values), which nothing here reads. And an answer
+    could name as many peers as fit into 64 KiB, all of which were remembered: half a second of CPU.
+    """
     stock_read = kad_dht.read_varint_prefixed_bytes_limited
 
     async def read(stream: Any, limit: int) -> bytes:
@@ -43,11 +45,14 @@ def _serve_finding_only() -> None:
 
 
 def bounded_message(raw: bytes) -> bytes:
-    """A DHT message with no more peers, addresses and records than an honest one has. Raises ParseError, DecodeError."""
+    """`raw`, a DHT message, without addresses and records beyond what an honest one has.
+
+    Raises ParseError for too many peers or another type than FIND_NODE and PING, DecodeError for garbage.
+    """
     message = kademlia_pb2.Message()
     message.ParseFromString(raw)
     if message.type not in _SERVED:
-        raise ParseError("only FIND_NODE and PING are served here")
+        raise ParseError("this DHT serves FIND_NODE and PING only")
     if len(message.closerPeers) > MAX_DHT_PEERS:
         raise ParseError(f"more than {MAX_DHT_PEERS} peers in one answer")
     if len(message.senderRecord) > MAX_PEER_RECORD:
@@ -61,8 +66,11 @@ def bounded_message(raw: bytes) -> bytes:
 
 
 def _pin_our_own() -> None:
-    """G-16: the peerstore drops who has no address first, and our own entry, with our keys, has none: a thousand invented peers, and every
-    identify and every signed record of ours failed. Each one more sorted the whole store, and a peer could have any number of addresses."""
+    """G-16: our own entry in the peerstore stays, a peer has a bounded number of addresses, and dropping is cheap.
+
+    Stock, peers without an address are dropped first, and our own entry, with our keys, has none: after a thousand
+    invented peers every identify and every signed record of ours failed. Each further one sorted the whole store.
+    """
     stock_add = PeerStore.add_addrs
 
     def add(self: Any, peer_id: Any, addrs: Any, ttl: int = 0) -> None:
@@ -72,7 +80,7 @@ def _pin_our_own() -> None:
             del data.addrs[: -2 * MAX_ADDRESSES_PER_PEER]
 
     def evict(self: Any) -> None:
-        """The oldest go, a quarter at a time; who is connected stays (MARK: the table of connections)."""
+        """Drop the oldest, a quarter at a time. Connected peers stay (MARK: the table of connections)."""
         if len(self.peer_data_map) <= self.max_peers:
             return
         connected = self.__dict__.get(MARK, {})

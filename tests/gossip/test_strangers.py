@@ -140,7 +140,7 @@ async def test_wrong_signatures_cost_their_sender_points() -> None:
         await stream.write(encode_varint_prefixed(rpc_pb2.RPC(publish=forged).SerializeToString()))
         state = await victim.until(lambda state: state["status"]["banned"])
         assert state["status"]["banned"][0]["peer"] == str(host.get_id())
-        assert "not signed by whom it names" in state["status"]["banned"][0]["why"]
+        assert "not signed by the author it names" in state["status"]["banned"][0]["why"]
         assert state["got"] == []
 
 
