@@ -55,6 +55,14 @@ def explain(error: BaseException, peer: str, addresses: tuple[str, ...]) -> Folk
     return _unavailable(f"cannot connect to {peer} at {at}: {names.split(' ', maxsplit=1)[0]}", "dial")
 
 
+def own_key() -> Unavailable:
+    """The error for an address with our own peer id."""
+    return Unavailable(
+        "this address names our own key: it is this peer itself, or a copy of its folder runs there",
+        field="peer", code="own_key",
+    )
+
+
 def _unavailable(message: str, code: str) -> Unavailable:
     return Unavailable(message, field="peer", code=code)
 

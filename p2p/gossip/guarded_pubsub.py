@@ -11,7 +11,7 @@ Law: an RPC is counted before it is parsed, cleaned before the router sees it, a
   signature, and at most the author's own key; it is forwarded with the first five.
 - PUBSUB-5: the CPU for an ignored message counts several times: a sender of useful messages needs little of it.
 
-The repairs are G-4, G-5, and G-7 to G-9 of guards.py. A router of our own will replace this file.
+Its repairs are G-5 and G-7 to G-9 (see guards.py). A router of our own will replace this file.
 """
 
 from __future__ import annotations

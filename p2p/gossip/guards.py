@@ -13,8 +13,6 @@ from __future__ import annotations
 import logging
 import socket
 import struct
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -29,9 +27,8 @@ from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
 from libp2p.protocol_muxer.exceptions import MultiselectError
-from libp2p.pubsub import gossipsub as gossipsub_module
-from libp2p.pubsub import pubsub as pubsub_module
 from libp2p.pubsub import rpc_queue
 from libp2p.stream_muxer.yamux import yamux as yamux_module
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
@@ -44,8 +41,6 @@ from p2p.base.limits import (
     FRAME_TIMEOUT_S,
     LIBRARY_STREAM_S,
     MAX_CONNECTIONS,
-    MAX_PEER_RECORD,
-    MAX_RECORDS_KEPT,
     MAX_STREAM_WINDOW,
     OUTBOUND_QUEUE,
 )
@@ -56,8 +51,6 @@ from p2p.gossip.guarded_tables import bound_tables
 from p2p.gossip.reach import DialPolicy
 
 VERSION: Final = "0.8.1"
-_RECORD_CHECK_S: Final = 600.0  # for which a good signed record is not verified again
-_RECORD_SEND_S: Final = 5.0  # for which our own record is not made again
 _MARK: Final = "_folkmoot_guarded"
 log = logging.getLogger(__name__)
 
@@ -67,7 +60,9 @@ DECODING: Final = (
     CryptographyError, MultiselectError,
 )
 # The connection is gone, or never came up.
-LOST: Final = (BaseLibp2pError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError, EOFError)
+LOST: Final = (
+    BaseLibp2pError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError, EOFError,
+)
 Report = Callable[[str, BaseException], None]  # (peer, error that its bytes caused)
 
 
@@ -94,7 +89,6 @@ def install() -> None:
     _release_inbound_slots()
     _bound_outbound_queues()
     _batch_window_updates()
-    _cache_signed_records()
     _bound_bodies()
     _own_the_sockets()
     bound_tables()
@@ -152,7 +146,8 @@ def _bound_outbound_queues() -> None:
 
     Stock, 32 RPCs could wait for a peer, and the rest of a burst was lost without an error.
     """
-    stock_push, stock_pop, stock_close = rpc_queue.PriorityQueue.push, rpc_queue.PriorityQueue.pop, rpc_queue.RpcQueue.close
+    stock_push, stock_pop = rpc_queue.PriorityQueue.push, rpc_queue.PriorityQueue.pop
+    stock_close = rpc_queue.RpcQueue.close
     rpc_queue.PriorityQueue.__init__.__defaults__ = (OUTBOUND_QUEUE,)
     rpc_queue.RpcQueue.__init__.__defaults__ = (OUTBOUND_QUEUE, rpc_queue.DefaultMaxMessageSize)
 
@@ -215,45 +210,6 @@ def _batch_window_updates() -> None:
     YamuxStream._auto_tune_and_send_window_update = update
 
 
-def _cache_signed_records() -> None:
-    """G-4: remember good signed records; stock, every RPC verified its sender's record and signed our own again."""
-    stock_check, stock_make = pubsub_module.maybe_consume_signed_record, pubsub_module.env_to_send_in_RPC
-    checked: OrderedDict[tuple[int, bytes], tuple[bytes, float]] = OrderedDict()
-    made: OrderedDict[int, tuple[bytes, float]] = OrderedDict()
-
-    def check(message: Any, host: Any, peer: Any) -> bool:
-        if not message.HasField("senderRecord") or len(message.senderRecord) > MAX_PEER_RECORD:
-            return True  # a long one is ignored: it has nothing but addresses
-        place, record, now = (id(host), peer.to_bytes()), message.senderRecord, time.monotonic()
-        held = checked.get(place)
-        if held is not None and held[0] == record and now < held[1]:
-            return True
-        good = bool(stock_check(message, host, peer))
-        if good:
-            checked[place] = (record, now + _RECORD_CHECK_S)
-            _bound(checked)
-        return good
-
-    def make(host: Any) -> tuple[bytes, bool]:
-        now = time.monotonic()
-        held = made.get(id(host))
-        if held is not None and now < held[1]:
-            return held[0], False
-        envelope, fresh = stock_make(host)
-        made[id(host)] = (envelope, now + _RECORD_SEND_S)
-        _bound(made)
-        return envelope, fresh
-
-    for module in (pubsub_module, gossipsub_module):
-        module.maybe_consume_signed_record = check
-        module.env_to_send_in_RPC = make
-
-
-def _bound(table: OrderedDict[Any, Any]) -> None:
-    while len(table) > MAX_RECORDS_KEPT:
-        table.popitem(last=False)
-
-
 def _bound_bodies() -> None:
     """G-10: bytes that nobody has read yet are counted as their sender's (Intake); too many end the connection.
 
@@ -313,6 +269,15 @@ def host_of(connection: Any) -> str | None:
     """The IP address at the other end, or None. An IPv4 address mapped into IPv6 is returned as IPv4."""
     remote = getattr(connection, "get_remote_address", lambda: None)()
     return str(remote[0]).partition("%")[0].removeprefix("::ffff:") if remote else None
+
+
+def host_of_peer(host: Any, peer: str) -> str | None:
+    """The IP address from which a connected peer is connected, or None."""
+    for connection in host.get_network().get_connections(ID.from_string(peer)):
+        found = host_of(connection.muxed_conn)
+        if found:
+            return found
+    return None
 
 
 def set_door(host: Any, door: Door, policy: DialPolicy) -> None:

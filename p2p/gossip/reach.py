@@ -14,6 +14,7 @@ into our own machine or our private network.
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import socket
 from collections import Counter
@@ -28,6 +29,7 @@ from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.limits import MAX_ADDRESSES_PER_PEER, RESOLVE_TIMEOUT_S
 from p2p.gossip.failures import NOT_ON_ITS_WORD
 
+log = logging.getLogger(__name__)
 # Scopes of an address; a private network's scope is its own text, such as "10.0.0.0/8".
 PUBLIC, HERE, NOWHERE = "public", "this machine", ""
 _MAX_PORT = 65535
@@ -163,6 +165,17 @@ async def _try_to_bind(address: str) -> None:
             f"port {found['port']} of {found['host']} {what}; choose another with --listen",
             field="listen", code="listen",
         ) from error
+
+
+def texts(addresses: Iterable[Any]) -> tuple[str, ...]:
+    """Multiaddrs as text, without those that cannot be read: other peers put any bytes into the library's tables."""
+    out = []
+    for address in addresses:
+        try:
+            out.append(str(address))
+        except Exception as error:  # multiaddr raises its own types, and those of its codecs
+            log.debug("an address that cannot be read: %r", error)
+    return tuple(out)
 
 
 def dialable(bound: Iterable[str], interfaces: Iterable[str]) -> tuple[str, ...]:
