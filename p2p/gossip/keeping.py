@@ -2,7 +2,8 @@
 
 Law: a dead peer is noticed, a lost one is dialled again, and one that does nothing is disconnected.
 
-- DISC-3: two missed pings end a connection.
+- DISC-3: two missed pings in a row end a connection, if nothing else came over it meanwhile either: a peer that is only
+  late is not gone, and a new connection would cost both sides more.
 - DISC-4: lost peers are dialled again within seconds, and so are peers whose ban ended.
 - DISC-6: a peer that has not greeted in time, and has no stream open, is disconnected; so is one that owes seconds of
   CPU.
@@ -213,7 +214,7 @@ class Keeper:
                     nursery.start_soon(self._ping, peer)
 
     async def _ping(self, peer: str) -> None:
-        raw, host = None, self._net.host
+        raw, host, begun = None, self._net.host, trio.current_time()
         try:
             with trio.fail_after(PING_TIMEOUT_S):
                 raw = await host.new_stream(ID.from_string(peer), [PING_PROTOCOL])
@@ -223,6 +224,9 @@ class Keeper:
         except Exception as error:  # any error means that there was no pong
             if raw is not None:
                 await reset_quietly(raw)
+            if self._net.door.heard_at(peer) >= begun:
+                self._misses.pop(peer, None)
+                return
             self._misses[peer] = self._misses.get(peer, 0) + 1
             log.debug("no pong from %s (%d): %r", peer, self._misses[peer], error)
             if self._misses[peer] >= PING_MISSES:

@@ -20,7 +20,7 @@ from p2p.base.errors import FolkmootError
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.outcome import Outcome
-from p2p.base.types import PlantCommit, Record, RecordKind
+from p2p.base.types import VERSION, PlantCommit, Record, RecordKind
 from p2p.chain.chain import Chain
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly
@@ -39,7 +39,7 @@ WHO = {"validator": VALIDATOR, "participant": PARTICIPANT, "stranger": STRANGER}
 MODEL, OTHER_MODEL = "toy", "toy-2"
 UNIT = 1 << 20  # of weight: a race halves it, epoch after epoch, and nobody's share may come to nothing
 GENESIS = Genesis(
-    1, "extremes", 1_000_000,
+    VERSION, "extremes", 1_000_000,
     (
         GenesisPeer(ME.public, OWNER.public, 1000 * UNIT, (MODEL,)),
         GenesisPeer(VALIDATOR.public, CLIENT.public, 480 * UNIT, (MODEL,)),

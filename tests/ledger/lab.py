@@ -84,7 +84,7 @@ class Lab:
         self.accounts = [CLIENT.public, *dict.fromkeys(key.public for key in self.owners)]
         self.genesis = replace(
             Genesis(
-                1, "n", 0, tuple(GenesisPeer(k.public, o.public, 10, ("toy",)) for k, o in zip(self.keys, self.owners, strict=True)),
+                VERSION, "n", 0, tuple(GenesisPeer(k.public, o.public, 10, ("toy",)) for k, o in zip(self.keys, self.owners, strict=True)),
                 tuple(GenesisAccount(account, 10**9) for account in self.accounts),
                 (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048),),
                 validation_window=WINDOW, epoch_blocks=epoch_blocks, checks=rules, economy=STEADY,

@@ -15,14 +15,14 @@ from p2p.ledger import genesis, governance
 from p2p.ledger.money import epoch_settlement as epochs
 from p2p.ledger.money import outcomes
 from p2p.ledger.participants import sprint
+from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import OpKind
-from p2p.ledger.state.view import View
 from tests.ledger.soak import watch
 from tests.ledger.soak.people import People
 from tests.ledger.soak.run import Run, run
 from tests.ledger.soak.watch import Violation, Watch
 
-SEED, RECORDS, STARTS = 7, 5000, 9
+SEED, RECORDS, STARTS = 8, 5000, 9
 
 
 @pytest.fixture(autouse=True)
@@ -71,11 +71,11 @@ def test_an_epoch_that_keeps_a_bounty_back_is_seen(tmp_path: Path, monkeypatch: 
 def test_a_refused_record_that_leaves_a_trace_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = watch.apply_record
 
-    def careless(view: View, *rest: Any) -> None:
+    def careless(ctx: Context, *rest: Any) -> None:
         try:
-            honest(view, *rest)
+            honest(ctx, *rest)
         except InvalidRequest:
-            view.put(b"trace", b"\x01")
+            ctx.view.put(b"trace", b"\x01")
             raise
 
     monkeypatch.setattr(watch, "apply_record", careless)

@@ -1,8 +1,9 @@
-"""A lost dispute can be appealed, once. Law: while it can, nothing of it is decided and no money of it moves; the bond waits in `due` and
-leaves it whole: back to who paid it, or burnt when validators that were not asked before confirm what was said.
+"""The appeal against a lost dispute, possible once. Law: while a decision can be appealed nothing of it takes effect and no money moves.
 
-The committee is drawn from the beacon `validation_delay` heights after the order, so nobody can choose the height that draws its friends.
-What was said before keeps the weight with which the vote was lost, so nothing but new verdicts can turn it (decision 020).
+The bond waits in `due` and leaves it whole: back to the account that paid it, or burnt when validators that were not asked
+before confirm the decision. The appeal's committee is drawn from the beacon `validation_delay` heights after the appeal, so
+nobody can choose a height that draws its friends. Earlier verdicts keep the weight with which the vote was lost, so only new
+verdicts can turn it (decision 020).
 """
 
 from __future__ import annotations
@@ -20,88 +21,97 @@ from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import nodes_by_owner, voting_weights
 from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.state.committee import AppealSeen, Panel
+from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.ledger.state.open_disputes import close_case, open_case
-from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
 
 
-def barred_from(view: View, inference: Inference, *, asked: bool) -> frozenset[bytes]:
-    """Who may not check it: its executor and the nodes of the same owner; with `asked`, those that were asked before too."""
-    assert inference.finish is not None
-    node = inference.finish.record.executor
-    found = frozenset((node, *nodes_by_owner(view).get(view.owner_of(node) or b"", ())))
-    return found | {view.node_now(member) for member in inference.members} if asked else found
+def barred_from(view: View, entry: InferenceEntry, *, asked: bool) -> frozenset[bytes]:
+    """Nodes that may not check it: all of its executor's owner. asked: and all that were asked before."""
+    owner = view.owner_of(entry.executor) or b""
+    found = frozenset((entry.executor, *nodes_by_owner(view).get(owner, ())))
+    return found | {view.node_now(member) for member in entry.inference.members} if asked else found
 
 
-def _somebody_is_left(ctx: Context, inference: Inference) -> bool:
-    out = barred_from(ctx.view, inference, asked=True)
-    return any(node not in out for node, _ in checking(ctx, inference.signed_request.request.model))
+def _somebody_is_left(ctx: Context, entry: InferenceEntry) -> bool:
+    barred = barred_from(ctx.view, entry, asked=True)
+    return any(node not in barred for node, _ in checking(ctx, entry.request.model))
 
 
-def weights_of(ctx: Context, inference: Inference) -> dict[bytes, int]:
-    """validator -> what its verdict weighs: that of a vote that was lost keeps what it had then, the others' is their validators' now."""
-    kept = {verdict.validator: verdict.weight for verdict in inference.revealed} if inference.appeal_until else {}
-    new = inference.verdicts_on_appeal if inference.appeal_until else inference.revealed
-    return kept | voting_weights(ctx, [verdict.validator for verdict in new])
+def weights_of(ctx: Context, entry: InferenceEntry) -> dict[bytes, int]:
+    """validator -> what its verdict weighs: what it weighed in a vote that was lost, else what its validator weighs now."""
+    inference = entry.inference
+    if not inference.appeal_until:
+        return voting_weights(ctx, [verdict.validator for verdict in inference.revealed])
+    kept = {verdict.validator: verdict.weight for verdict in inference.revealed}
+    return kept | voting_weights(ctx, [verdict.validator for verdict in inference.verdicts_on_appeal])
 
 
-def wait(
-    ctx: Context, inference_id: bytes, inference: Inference, weights: Mapping[bytes, int], reason: str
-) -> bool:
-    """The vote went against it: keep it open for an appeal, with the weights it had. False where it cannot be appealed: it waited before,
-    the rules know no appeal, or every validator was asked already."""
-    assert inference.finish is not None
+def wait(ctx: Context, entry: InferenceEntry, weights: Mapping[bytes, int], reason: str) -> bool:
+    """Keep a lost dispute open for an appeal, with the weights of its vote.
+
+    False where it cannot be appealed: it waited before, the rules have no appeal, or every validator was asked already.
+    """
     window = ctx.checks.appeal_window
-    if inference.appeal_until or not window or not _somebody_is_left(ctx, inference):
+    if entry.inference.appeal_until or not window or not _somebody_is_left(ctx, entry):
         return False
     until = ctx.height + window
-    ctx.view.put_inference(inference_id, replace(
-        inference, status=Status.APPEALABLE.value, reason=reason, appeal_until=until,
-        panels=tuple(_weighed(panel, weights) for panel in inference.panels),
+    ctx.save(entry.changed(
+        status=Status.APPEALABLE.value, reason=reason, appeal_until=until,
+        panels=tuple(_weighed(panel, weights) for panel in entry.inference.panels),
     ))
-    open_case(ctx.view, inference.finish.record.executor, inference_id)
-    ctx.view.add_due(until, inference_id)
+    open_case(ctx.view, entry.executor, entry.id)
+    ctx.view.add_due(until, entry.id)
     return True
 
 
 def _weighed(panel: Panel, weights: Mapping[bytes, int]) -> Panel:
-    return replace(panel, verdicts=tuple(replace(verdict, weight=weights[verdict.validator]) for verdict in panel.verdicts))
+    verdicts = (replace(verdict, weight=weights[verdict.validator]) for verdict in panel.verdicts)
+    return replace(panel, verdicts=tuple(verdicts))
 
 
 def appeal(ctx: Context, account: bytes, body: Appeal) -> None:
-    """An order of the executor's owner. Raises InvalidRequest(field='inference_id', 'account' or 'amount_micro')."""
-    inference = ctx.view.inference(body.inference_id)
-    if inference is None or inference.finish is None:
-        raise InvalidRequest("the chain has no such answer", field="inference_id")
-    if ctx.view.owner_of(inference.finish.record.executor) != account:
-        raise InvalidRequest("only the owner of its executor may appeal", field="account")
+    """Carry out an APPEAL of the executor's owner.
+
+    Raises InvalidRequest(field='inference_id', 'account' or 'amount_micro').
+    """
+    entry = ctx.entry(body.inference_id)
+    if entry is None or entry.inference.finish is None:
+        raise InvalidRequest("the chain has no finished inference of this id", field="inference_id")
+    inference = entry.inference
+    if ctx.view.owner_of(entry.executor) != account:
+        raise InvalidRequest("only the owner of the answer's executor may appeal", field="account")
     if inference.appeal is not None:
-        raise InvalidRequest(f"it was appealed at height {inference.appeal.height}; an answer can be appealed once", field="inference_id")
+        before = f"it was appealed at height {inference.appeal.height}; an answer can be appealed once"
+        raise InvalidRequest(before, field="inference_id")
     if inference.status != Status.APPEALABLE.value:
-        when = f"it ended at height {inference.end_height}" if inference.end_height else "no dispute about it is lost"
-        raise InvalidRequest(f"it cannot be appealed: {when}, it is {inference.status}", field="inference_id")
-    if not _somebody_is_left(ctx, inference):
-        raise InvalidRequest("every validator of its model was asked already; there is nobody to appeal to", field="inference_id")
+        ended = inference.end_height
+        why = f"it ended at height {ended}" if ended else "no dispute about it is lost"
+        raise InvalidRequest(f"it cannot be appealed: {why}, its status is {inference.status}", field="inference_id")
+    if not _somebody_is_left(ctx, entry):
+        nobody = "every validator of its model was asked already; there is nobody to appeal to"
+        raise InvalidRequest(nobody, field="inference_id")
     bond = ctx.economy.appeal_bond_micro
     debit(ctx.view, account, bond)
     totals = ctx.view.totals()
     ctx.view.put_totals(replace(totals, due_micro=totals.due_micro + bond))
-    ctx.view.put_inference(body.inference_id, replace(inference, appeal=AppealSeen(account, ctx.height, bond)))
-    ctx.view.add_due(ctx.height + ctx.genesis.validation_delay, body.inference_id)
+    ctx.save(entry.changed(appeal=AppealSeen(account, ctx.height, bond)))
+    ctx.view.add_due(ctx.height + ctx.genesis.validation_delay, entry.id)
 
 
-def close(ctx: Context, inference_id: bytes, inference: Inference, *, confirmed: bool) -> Inference:
-    """It is decided now. confirmed: validators of the appeal spoke and it does not stand: the bond is burnt; else it goes back to who paid it.
-    Returns the inference as it goes on."""
-    assert inference.finish is not None
-    close_case(ctx.view, inference.finish.record.executor, inference_id)
-    found = inference.appeal
+def close(ctx: Context, entry: InferenceEntry, *, confirmed: bool) -> InferenceEntry:
+    """The dispute is decided for good: close its case and move the appeal's bond. Returns the changed entry, unsaved.
+
+    confirmed: validators of the appeal judged, and the answer does not stand: the bond is burnt. Else it is paid back.
+    """
+    close_case(ctx.view, entry.executor, entry.id)
+    found = entry.inference.appeal
     if found is None:
-        return inference
+        return entry
     totals = ctx.view.totals()
     ctx.view.put_totals(replace(totals, due_micro=totals.due_micro - found.bond_micro))
     if not confirmed:
         credit(ctx.view, found.account, found.bond_micro)
-        return inference
+        return entry
     burn(ctx, found.bond_micro)
-    return replace(inference, appeal=replace(found, burnt_micro=found.bond_micro))
+    return entry.changed(appeal=replace(found, burnt_micro=found.bond_micro))

@@ -1,6 +1,7 @@
-"""The committees of one inference: drawn, commit, reveal, decide; a second one where one says 'invalid', a third on appeal. Law: it moves
-at the end of a block only, from what is on chain; a verdict's weight is its validator's, and neither silence nor 'withheld' ever says that
-an answer is wrong.
+"""The committees that check one inference: drawn, commit, reveal, decide. A second one follows an 'invalid', a third one an appeal.
+
+Law: a committee moves at the end of a block only, from what is on chain. A verdict weighs what its validator weighs, and
+neither silence nor 'withheld' ever counts against an answer.
 """
 
 from __future__ import annotations
@@ -10,62 +11,59 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from p2p.base.types import Status
-from p2p.ledger.conduct import executor_conduct as standing
 from p2p.ledger.conduct import validator_conduct
-from p2p.ledger.conduct.reputation import check_milli, has_kernels
-from p2p.ledger.inferences import appeals, withheld
-from p2p.ledger.inferences import verdict_comparison as compare
-from p2p.ledger.money import epoch_accounts as earnings
-from p2p.ledger.money.outcomes import disagree, penalise, refund, stand, unconfirmed
+from p2p.ledger.conduct.reputation import check_milli
+from p2p.ledger.inferences import appeals, decision, withheld
+from p2p.ledger.money.outcomes import disagree, refund, stand, unconfirmed
 from p2p.ledger.participants.eligibility import checking_lots, checking_lots_on
 from p2p.ledger.rules.context import Context
-from p2p.ledger.rules.counted_weights import voting_weights
-from p2p.ledger.rules.models import spec_at
 from p2p.ledger.rules.windows import MAX_DRAWS
 from p2p.ledger.state import keys
 from p2p.ledger.state.committee import Panel
-from p2p.ledger.state.records import Inference
+from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.verification.duty import draw_validators, is_sampled
 
-EQUAL_SHARE = 4  # of all weight, a quarter at least has the kernels that get half of a dispute's committee
+EQUAL_SHARE = 4  # kernels need a quarter (1 / 4) of all weight to get half of a dispute's committee
 
 
-def draw(ctx: Context, inference_id: bytes, inference: Inference) -> None:
-    """The first committee, from a beacon the executor could not know when its root went on chain; or none, by chance."""
-    assert inference.finish is not None
-    finish = inference.finish.record
-    probability = check_milli(ctx, finish.executor, inference.signed_request.request.model, finish.stack)
-    if disagree(inference):  # nobody will be paid for it, so there is nothing to check
-        unconfirmed(ctx, inference_id, inference)
-    elif not inference.in_sprint and not is_sampled(_beacon(ctx), inference_id, probability):
-        stand(ctx, inference_id, inference, Status.SETTLED, "not sampled")
-    elif not _open(ctx, inference_id, replace(inference, sampled_milli=probability), Status.VALIDATING):
-        stand(ctx, inference_id, inference, Status.SETTLED, "nobody else can check this model")
+def draw(ctx: Context, entry: InferenceEntry) -> None:
+    """Draw the first committee, or none: by the draw, an answer goes unchecked and is settled.
+
+    The beacon is of a height after the finish record's block, so the executor could not know it when it committed to its
+    artifact's root.
+    """
+    finish = entry.finish
+    probability = check_milli(ctx, finish.executor, entry.request.model, finish.stack)
+    if disagree(entry.inference):  # nobody is paid for it, so there is nothing to check
+        unconfirmed(ctx, entry)
+    elif not entry.inference.in_sprint and not is_sampled(_beacon(ctx), entry.id, probability):
+        stand(ctx, entry, Status.SETTLED, "not sampled")
+    elif not _open(ctx, entry.changed(sampled_milli=probability), Status.VALIDATING):
+        stand(ctx, entry, Status.SETTLED, "nobody else can check this model")
 
 
-def step(ctx: Context, inference_id: bytes, inference: Inference) -> None:
-    """At the end of block `height`: go on when all have spoken, or when the phase closes."""
-    panel = inference.panels[-1]
+def step(ctx: Context, entry: InferenceEntry) -> None:
+    """At the end of a block: move to the next phase when all members have spoken, or when the phase closes."""
+    panel = entry.inference.panels[-1]
     if not panel.revealing:
         if len(panel.commits) < len(panel.members) and ctx.height < panel.closes:
             return
         if panel.commits:
-            _reveal(ctx, inference_id, inference, panel)
+            _reveal(ctx, entry, panel)
             return
     elif len(panel.verdicts) < len(panel.commits) and ctx.height < panel.closes:
         return
-    _close(ctx, inference_id, inference, panel)
+    _close(ctx, entry, panel)
 
 
-def appealable(ctx: Context, inference_id: bytes, inference: Inference) -> None:
-    """At the end of block `height`: nobody appealed in time, or the beacon is there that draws the appeal's committee."""
-    if inference.appeal is None:
-        if ctx.height == inference.appeal_until:
-            _decide(ctx, inference_id, inference)
-    elif ctx.height == inference.appeal.height + ctx.genesis.validation_delay and not _open(
-        ctx, inference_id, inference, Status.APPEALED
-    ):
-        _decide(ctx, inference_id, inference)  # nobody is left since
+def appealable(ctx: Context, entry: InferenceEntry) -> None:
+    """At the end of a block: decide a lost dispute that nobody appealed in time, or draw the committee of its appeal."""
+    appeal = entry.inference.appeal
+    if appeal is None:
+        if ctx.height == entry.inference.appeal_until:
+            decision.decide(ctx, entry)
+    elif ctx.height == appeal.height + ctx.genesis.validation_delay and not _open(ctx, entry, Status.APPEALED):
+        decision.decide(ctx, entry)  # since the appeal, everybody who could be asked has left
 
 
 def _beacon(ctx: Context) -> bytes:
@@ -74,158 +72,69 @@ def _beacon(ctx: Context) -> bytes:
     return beacon
 
 
-def _open(ctx: Context, inference_id: bytes, inference: Inference, status: Status) -> bool:
-    """Draw a committee; False where nobody is left to ask. A dispute and an appeal ask those that were not asked before; who asks once more may
-    ask those again that could say nothing."""
-    checks = ctx.checks
-    count = {Status.DISPUTED: checks.dispute_committee, Status.APPEALED: checks.appeal_committee}.get(status, ctx.genesis.committee)
-    exclude = appeals.barred_from(ctx.view, inference, asked=status is not Status.VALIDATING)
+def _open(ctx: Context, entry: InferenceEntry, status: Status) -> bool:
+    """Draw a committee; False where there is nobody to ask.
+
+    A dispute and an appeal ask validators that were not asked before. A committee that is drawn again for the same question
+    may include members who could not say anything the first time.
+    """
+    inference, model, beacon = entry.inference, entry.request.model, _beacon(ctx)
+    sizes = {Status.DISPUTED: ctx.checks.dispute_committee, Status.APPEALED: ctx.checks.appeal_committee}
+    count = sizes.get(status, ctx.genesis.committee)
+    exclude = appeals.barred_from(ctx.view, entry, asked=status is not Status.VALIDATING)
     exclude |= {ctx.view.node_now(verdict.validator) for verdict in inference.verdicts}  # each has one vote
-    candidates = checking_lots(ctx, inference.signed_request.request.model)
-    members = _equal_half(ctx, inference_id, inference, exclude, count) if status is not Status.VALIDATING else ()
-    more = draw_validators(_beacon(ctx), inference_id, candidates, {*exclude, *members}, count - len(members))
-    members = (*members, *more)
+    equal = _equal_half(ctx, entry, exclude, count) if status is not Status.VALIDATING else ()
+    more = draw_validators(beacon, entry.id, checking_lots(ctx, model), {*exclude, *equal}, count - len(equal))
+    members = (*equal, *more)
     if not members:
         return False
-    panel = Panel(ctx.height, _beacon(ctx), members, ctx.height + max(ctx.genesis.validation_window, 1))
-    ctx.view.put_inference(inference_id, replace(inference, status=status.value, panels=(*inference.panels, panel)))
+    panel = Panel(ctx.height, beacon, members, ctx.height + max(ctx.genesis.validation_window, 1))
+    ctx.save(entry.changed(status=status.value, panels=(*inference.panels, panel)))
     for member in members:
-        ctx.view.add_id(keys.duties(member), inference_id)
-    ctx.view.add_due(panel.closes, inference_id)
+        ctx.view.add_id(keys.duties(member), entry.id)
+    ctx.view.add_due(panel.closes, entry.id)
     return True
 
 
-def _equal_half(
-    ctx: Context, inference_id: bytes, inference: Inference, exclude: Iterable[bytes], count: int
-) -> tuple[bytes, ...]:
-    """Of the committee of a dispute or an appeal, those drawn from whoever is known to have the executor's kernels: what only equal kernels see
-    must not be outvoted by others that cannot (decision 029). A stack of less than a quarter of the weight has no say of its own, else a
-    few could make one to frame or to shield."""
-    assert inference.finish is not None
-    model = inference.signed_request.request.model
-    equal = checking_lots_on(ctx, model, inference.finish.record.stack)
+def _equal_half(ctx: Context, entry: InferenceEntry, exclude: Iterable[bytes], count: int) -> tuple[bytes, ...]:
+    """The half of a dispute's or an appeal's committee that is known to have the executor's kernels (decision 029).
+
+    A fault that only equal kernels show must not be outvoted by validators that cannot see it. Kernels with less than a
+    quarter of the weight get no half of their own: a few nodes could invent a stack to frame or to shield an executor.
+    """
+    model = entry.request.model
+    equal = checking_lots_on(ctx, model, entry.finish.stack)
     if equal.weight * EQUAL_SHARE < checking_lots(ctx, model).weight:
         return ()
-    return draw_validators(_beacon(ctx), inference_id, equal, exclude, (count + 1) // 2)
+    return draw_validators(_beacon(ctx), entry.id, equal, exclude, (count + 1) // 2)
 
 
-def _reveal(ctx: Context, inference_id: bytes, inference: Inference, panel: Panel) -> None:
+def _reveal(ctx: Context, entry: InferenceEntry, panel: Panel) -> None:
     panel = replace(panel, revealing=True, closes=ctx.height + ctx.checks.reveal_window)
-    ctx.view.put_inference(inference_id, replace(
-        inference, status=Status.REVEALING.value, panels=(*inference.panels[:-1], panel),
-    ))
-    ctx.view.add_due(panel.closes, inference_id)
+    ctx.save(entry.changed(status=Status.REVEALING.value, panels=(*entry.inference.panels[:-1], panel)))
+    ctx.view.add_due(panel.closes, entry.id)
 
 
-def _close(ctx: Context, inference_id: bytes, inference: Inference, panel: Panel) -> None:
-    """A committee's work is over: a dispute, a fresh committee, or the decision."""
+def _close(ctx: Context, entry: InferenceEntry, panel: Panel) -> None:
+    """A committee's work is over: open a dispute, ask a fresh committee, or decide."""
     for node in panel.members:
-        ctx.view.remove_id(keys.duties(node), inference_id)
+        ctx.view.remove_id(keys.duties(node), entry.id)
     validator_conduct.count_duties(ctx, panel)
-    if not inference.dispute_height:
+    if not entry.inference.dispute_height:
         if not all(verdict.valid for verdict in panel.judged):
-            inference = replace(inference, dispute_height=ctx.height)
-            if _open(ctx, inference_id, inference, Status.DISPUTED):
+            entry = entry.changed(dispute_height=ctx.height)
+            if _open(ctx, entry, Status.DISPUTED):
                 return
-        elif _asks_again(ctx, inference, panel) and _open(ctx, inference_id, inference, Status.VALIDATING):
+        elif _asks_again(ctx, entry, panel) and _open(ctx, entry, Status.VALIDATING):
             return
-    if not inference.revealed:
-        refund(ctx, inference_id, inference, "no validator answered", Status.EXPIRED)
+    if not entry.inference.revealed:
+        refund(ctx, entry, "no validator answered", Status.EXPIRED)
         return
-    _decide(ctx, inference_id, inference)
+    decision.decide(ctx, entry)
 
 
-def _asks_again(ctx: Context, inference: Inference, panel: Panel) -> bool:
-    """Nobody spoke, or too few could get it: once more, for what kept them away may be over by then."""
-    silent = not panel.verdicts
-    return len(inference.panels) < MAX_DRAWS and (silent or withheld.is_missing(panel, appeals.weights_of(ctx, inference)))
-
-
-def _decide(ctx: Context, inference_id: bytes, inference: Inference) -> None:
-    """The weighted vote over all verdicts about it. A tie does not stand: doubt is never 'valid'. Where no committee could get it there is
-    nothing to vote on (withheld.py). What does not stand may be appealed, and until that is over nobody is paid, marked or struck; without
-    new verdicts it then is what it was (appeals.weights_of)."""
-    assert inference.finish is not None
-    node, stack = inference.finish.record.executor, inference.finish.record.stack
-    weights = appeals.weights_of(ctx, inference)
-    own = ctx.view.owner_of(node) == inference.signed_request.request.account
-    if withheld.is_lost(inference, weights):
-        withheld.close(ctx, inference_id, replace(inference, panels=tuple(map(_without_numbers, inference.panels))), own=own)
-        return
-    verdicts = [verdict for verdict in inference.verdicts if weights[verdict.validator]]
-    valid = sum(weights[v.validator] for v in verdicts if v.valid)
-    invalid = sum(weights[v.validator] for v in verdicts if not v.valid)
-    if valid + invalid == 0:  # all were barred meanwhile
-        inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
-        refund(ctx, inference_id, inference, "no validator answered", Status.EXPIRED)
-        return
-    stands = valid > invalid
-    heard_twice = _was_heard(ctx, inference)
-    if not stands and not heard_twice:  # accusers alone convict nobody, and what kept the others away is not the executor's doing
-        inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
-        refund(ctx, inference_id, inference, "an accusation that no second committee heard", Status.EXPIRED)
-        return
-    reason = "" if stands else next(v.reason for v in verdicts if not v.valid)
-    if not stands and appeals.wait(ctx, inference_id, inference, weights, reason):
-        return
-    heard = any(weights[v.validator] for v in inference.verdicts_on_appeal)
-    inference = appeals.close(ctx, inference_id, inference, confirmed=heard and not stands)
-    checks = ctx.checks
-    compared, odd = _outliers(inference, weights, checks.reveal_tolerance_milli)
-    if inference.dispute_height and valid != invalid and heard_twice:
-        compared |= frozenset(verdict.validator for verdict in verdicts)
-        lost = compare.losers(verdicts, weights, stands, checks)
-        committees = [panel.judged for panel in inference.panels]
-        if stands:
-            model = inference.signed_request.request.model
-            equal = frozenset(v.validator for v in verdicts if has_kernels(ctx.view, v.validator, model, stack))
-            lost -= compare.outvoted(committees, weights, equal, checks.reveal_tolerance_milli)
-        else:
-            lost -= compare.unseen(committees, weights, odd, checks.reveal_tolerance_milli)
-            validator_conduct.count_detection(
-                ctx, (v.validator for v in verdicts if not v.valid), frozenset(v.validator for v in verdicts if v.valid) & lost
-            )
-        odd |= lost
-        for liar in sorted(v.validator for v in verdicts if v.validator in lost and not v.valid and not own):
-            penalise(ctx, liar)
-    spec = spec_at(ctx.view, inference.signed_request.request.model, inference.draw_height)
-    for panel in inference.panels:
-        far = compare.distances(panel.verdicts, weights, checks.reveal_tolerance_milli)
-        validator_conduct.count_distances(ctx, spec.kernel_distance_milli if spec else 0, far)
-    inference = replace(inference, panels=tuple(map(_without_numbers, inference.panels)))
-    validator_conduct.mark(ctx, compared, odd)
-    if not own:
-        llr = compare.evidence_milli(verdicts, weights, stands, checks.llr_cap_milli)
-        withheld.count_shown(ctx, node)
-        standing.count_checked(ctx, inference, llr, stands)
-    if stands:
-        outcome = Status.UPHELD if inference.dispute_height else Status.VALIDATED
-        stand(ctx, inference_id, inference, outcome, "")
-        return
-    if own:  # the client is the executor's owner: nobody is harmed, and it may have been planted (plants.py)
-        inference = replace(inference, blame_height=ctx.height + checks.plant_window)
-        ctx.view.add_due(inference.blame_height, inference_id)
-    else:
-        standing.strike(ctx.view, node)
-        earnings.fine(ctx, inference)
-        standing.count_found(ctx.view, node, (v.validator for v in verdicts if not v.valid))
-    refund(ctx, inference_id, inference, reason, Status.INVALIDATED)
-
-
-def _was_heard(ctx: Context, inference: Inference) -> bool:
-    """Whether more than half of the weight of the committee of its dispute judged; True where there was no dispute, or nobody else to ask."""
-    asked = [panel for panel in inference.panels if inference.dispute_height and panel.height >= inference.dispute_height]
-    if not asked or inference.appeal_until:  # what may be appealed was heard
-        return True
-    weights = voting_weights(ctx, asked[0].members)
-    return 2 * sum(weights[verdict.validator] for verdict in asked[0].judged) > sum(weights.values())
-
-
-def _outliers(inference: Inference, weights: dict[bytes, int], tolerance_milli: int) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """(compared, odd) within each committee: every committee shows other ranks."""
-    found = [compare.outliers(panel.verdicts, weights, tolerance_milli) for panel in inference.panels]
-    return frozenset().union(*(some for some, _ in found)), frozenset().union(*(some for _, some in found))
-
-
-def _without_numbers(panel: Panel) -> Panel:
-    return replace(panel, verdicts=tuple(replace(verdict, numbers=()) for verdict in panel.verdicts))
+def _asks_again(ctx: Context, entry: InferenceEntry, panel: Panel) -> bool:
+    """Whether to draw once more: nobody spoke, or too few got the payload. What kept them away may be over by then."""
+    if len(entry.inference.panels) >= MAX_DRAWS:
+        return False
+    return not panel.verdicts or withheld.is_missing(panel, appeals.weights_of(ctx, entry))

@@ -1,9 +1,9 @@
-"""Planted faults: how well the network checks, measured on the network itself. Law: who plants harms nobody but its own owner, and
-said so before the answer was finished; what was not revealed in time is cheating.
+"""Planted faults measure, on the network itself, how well it checks. Law: a planted fault harms nobody but the executor's own owner, and the
+executor committed to it before the answer was finished. A fault that is not revealed in time is cheating.
 
-The commitment names no inference, so no validator knows which answer is a test; that is why a fault in ANY answer to the executor's own
-owner is blamed only after the time to reveal is over (panels.py), and why such answers are no evidence in its favour either.
-A plant that nobody caught marks no validator: it may be too small to see, or not there at all, and would be a way to frame them.
+The commitment names no inference, so no validator knows which answer is a test. Therefore a fault in ANY answer to the executor's
+own owner is blamed only once the time to reveal is over (decision.py), and such answers are no evidence in its favour either.
+A planted fault that nobody caught marks no validator: it may be too small to see, or not exist, and would be a way to frame them.
 """
 
 from __future__ import annotations
@@ -15,73 +15,82 @@ from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.types import STANDS, PlantCommit, PlantReveal, Record, Status, plant_commitment
 from p2p.ledger.rules.context import Context
 from p2p.ledger.state import keys
-from p2p.ledger.state.records import FaultCount, Inference, PlantSeen
+from p2p.ledger.state.inference_entry import InferenceEntry
+from p2p.ledger.state.records import FaultCount, PlantSeen
 from p2p.ledger.state.view import View
 
-MAX_OPEN = 64  # commitments of one executor
-LIFETIME = 1000  # heights a commitment holds
-MAX_FAULT_NAMES = 64  # counted apart; more are counted together
+MAX_OPEN = 64  # open commitments of one executor
+LIFETIME = 1000  # heights for which a commitment holds
+MAX_FAULT_NAMES = 64  # counted separately; further names are counted together, as OTHER
 OTHER = "other"
 _DECIDED = (*STANDS, Status.INVALIDATED.value)
 
 
 def apply_plant_commit(ctx: Context, sender: bytes, record: Record) -> None:
+    """Apply a PLANT_COMMIT. Raises RemoteProtocolError."""
     commit = unpack(PlantCommit, record.body)
     if commit.executor != sender:
         raise RemoteProtocolError("an executor commits in its own batch only", field="executor")
-    if ctx.view.get(_key(commit.commitment)) is not None:
-        raise RemoteProtocolError("this was committed to before", field="commitment")
+    if _seen(ctx.view, commit.commitment) is not None:
+        raise RemoteProtocolError("this commitment is open already; use another salt", field="commitment")
     if len(ctx.view.ids(keys.plants_of(sender))) >= MAX_OPEN:
-        raise RemoteProtocolError(f"at most {MAX_OPEN} plants may be open", field="executor")
-    ctx.view.put(_key(commit.commitment), encode(PlantSeen(sender, ctx.height)))
+        raise RemoteProtocolError(f"at most {MAX_OPEN} commitments may be open", field="executor")
+    ctx.view.put(keys.plant(commit.commitment), encode(PlantSeen(sender, ctx.height)))
     ctx.view.add_id(keys.plants_of(sender), commit.commitment)
     ctx.view.add_due(ctx.height + LIFETIME, keys.DUE_PLANT + commit.commitment)
 
 
 def forget(view: View, commitment: bytes) -> None:
-    """A commitment's time is over, or it was revealed."""
-    raw = view.get(_key(commitment))
-    if raw is not None:
-        view.remove_id(keys.plants_of(load(PlantSeen, raw).executor), commitment)
-        view.put(_key(commitment), None)
+    """Remove a commitment that was revealed or whose time is over."""
+    seen = _seen(view, commitment)
+    if seen is not None:
+        view.remove_id(keys.plants_of(seen.executor), commitment)
+        view.put(keys.plant(commitment), None)
 
 
 def apply_plant_reveal(ctx: Context, sender: bytes, record: Record) -> None:
+    """Apply a PLANT_REVEAL: the fault of a decided answer was planted, so it is no blame. Raises InvalidRequest or RemoteProtocolError."""
     reveal = unpack(PlantReveal, record.body)
-    inference = ctx.view.inference(reveal.inference_id)
-    if inference is None or inference.finish is None or inference.status not in _DECIDED:
+    entry = ctx.entry(reveal.inference_id)
+    if entry is None or entry.inference.finish is None or entry.inference.status not in _DECIDED:
         raise InvalidRequest("this inference is not decided", field="inference_id")
-    if reveal.executor != sender or inference.finish.record.executor != sender:
+    if reveal.executor != sender or entry.executor != sender:
         raise RemoteProtocolError("only its executor can have planted a fault", field="executor")
-    participant = ctx.view.participant(sender)
-    if participant is None or inference.signed_request.request.account != participant.owner:
-        raise RemoteProtocolError("a fault may be planted in an answer to the executor's own owner only", field="account")
-    if ctx.height > inference.end_height + ctx.checks.plant_window or inference.fault:
-        raise RemoteProtocolError("revealed before, or too late", field="inference_id")
+    _check_reveal(ctx, entry, sender)
     commitment = plant_commitment(reveal.inference_id, reveal.fault, reveal.salt)
-    raw = ctx.view.get(_key(commitment))
-    if raw is None or load(PlantSeen, raw).executor != sender or load(PlantSeen, raw).height > inference.finish_height:
+    seen = _seen(ctx.view, commitment)
+    if seen is None or seen.executor != sender or seen.height > entry.inference.finish_height:
         raise RemoteProtocolError("this executor made no such commitment before it finished", field="salt")
     standing = ctx.view.standing(sender)
     if standing.plants * ctx.checks.plant_every > standing.booked:
-        raise RemoteProtocolError(f"one plant per {ctx.checks.plant_every} inferences that were booked", field="executor")
+        raise RemoteProtocolError(f"one planted fault per {ctx.checks.plant_every} booked inferences", field="executor")
     forget(ctx.view, commitment)
     ctx.view.put_standing(sender, replace(standing, plants=standing.plants + 1))
-    ctx.view.put_inference(reveal.inference_id, replace(inference, fault=reveal.fault, blame_height=0))
-    _count(ctx.view, reveal.fault, inference)
+    ctx.save(entry.changed(fault=reveal.fault, blame_height=0))
+    _count(ctx.view, reveal.fault, entry)
 
 
-def _count(view: View, fault: str, inference: Inference) -> None:
+def _check_reveal(ctx: Context, entry: InferenceEntry, sender: bytes) -> None:
+    participant = ctx.view.participant(sender)
+    if participant is None or entry.client != participant.owner:
+        where = "in an answer to the executor's own owner only"
+        raise RemoteProtocolError(f"a fault may be planted {where}", field="account")
+    if ctx.height > entry.inference.end_height + ctx.checks.plant_window or entry.inference.fault:
+        raise RemoteProtocolError("revealed before, or too late", field="inference_id")
+
+
+def _count(view: View, fault: str, entry: InferenceEntry) -> None:
     counters = view.counters()
     known = {count.fault: count for count in counters.faults}
     name = fault if fault in known or len(known) < MAX_FAULT_NAMES else OTHER
     before = known.get(name, FaultCount(name))
     known[name] = replace(
-        before, planted=before.planted + 1, checked=before.checked + bool(inference.verdicts),
-        caught=before.caught + (inference.status == Status.INVALIDATED.value),
+        before, planted=before.planted + 1, checked=before.checked + bool(entry.inference.verdicts),
+        caught=before.caught + (entry.inference.status == Status.INVALIDATED.value),
     )
     view.put_counters(replace(counters, faults=tuple(known[name] for name in sorted(known))))
 
 
-def _key(commitment: bytes) -> bytes:
-    return keys.plant(commitment)
+def _seen(view: View, commitment: bytes) -> PlantSeen | None:
+    raw = view.get(keys.plant(commitment))
+    return load(PlantSeen, raw) if raw is not None else None

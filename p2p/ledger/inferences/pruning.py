@@ -1,7 +1,7 @@
-"""Ended inferences leave the state. Law: at most MAX_LEAVING a block, in an order that the state gives; what has left is a leaf of its epoch's
-Merkle tree, whose root stays in the epoch's sums for ever (decision 021).
+"""Ended inferences leave the state after `keep_epochs` epochs. Law: at most MAX_LEAVING a block, in an order that the state gives. Each that
+left is a leaf of its epoch's Merkle tree, whose root stays in the epoch's sums for ever (decision 021).
 
-Of a tree that is being made the state holds its peaks only (merkle.grow).
+While a tree is being built the state holds its peaks only (merkle.grow).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from p2p.base import merkle
 from p2p.base.codec import Message, encode, load
 from p2p.base.types import U64, Bytes32
-from p2p.ledger.money import epoch_accounts as earnings
+from p2p.ledger.money import epoch_accounts
 from p2p.ledger.rules.context import Context
 from p2p.ledger.state import keys
 from p2p.ledger.state.records import Inference
@@ -26,21 +26,21 @@ MAX_LEAVING = 256  # inferences in one block
 
 
 class Leaving(Message, frozen=True):
-    """epoch: the first one of which something may still be in the state. size, peaks: of the tree of what has left of it."""
+    """How far pruning has come."""
 
-    epoch: U64 = 0
-    size: U64 = 0
-    peaks: Annotated[tuple[Bytes32, ...], Meta(max_length=64)] = ()
+    epoch: U64 = 0  # the first epoch that may still have something in the state
+    size: U64 = 0  # leaves of its tree so far
+    peaks: Annotated[tuple[Bytes32, ...], Meta(max_length=64)] = ()  # of that tree
 
 
-@dataclass(frozen=True)  # no slots: what is derived is kept
+@dataclass(frozen=True)  # no slots: the derived values are cached
 class Left:
-    """An inference that left: leaf number `index` of `epoch`. record: its last one, canonical bytes."""
+    """An inference that left the state."""
 
-    epoch: int
-    index: int
+    epoch: int  # in which it ended
+    index: int  # of its leaf in that epoch's tree
     inference_id: bytes
-    record: bytes
+    record: bytes  # the last `Inference` record, canonical bytes
 
     @cached_property
     def leaf_hash(self) -> bytes:
@@ -52,7 +52,7 @@ class Left:
 
 
 def leaf_of(inference_id: bytes, record: bytes) -> bytes:
-    """Its leaf, before hashing: the id has 32 bytes, so no two pairs have the same."""
+    """The leaf before hashing. An id has 32 bytes, so no two pairs make the same leaf."""
     return inference_id + record
 
 
@@ -61,26 +61,28 @@ def leaving(view: View) -> Leaving:
 
 
 def is_kept(view: View, epoch: int) -> bool:
-    """Whether nothing of `epoch` has left the state yet."""
+    """Whether nothing that ended in `epoch` has left the state yet."""
     now = leaving(view)
     return epoch > now.epoch or (epoch == now.epoch and now.size == 0)
 
 
 def prune(ctx: Context) -> tuple[Left, ...]:
-    """At the end of block `height`: what ended `keep_epochs` epochs ago leaves the state; later where the time to reveal a plant is longer
-    than that. Returns what left, by number."""
-    window = ctx.checks.plant_window
-    keep = max(ctx.economy.keep_epochs, window // ctx.genesis.epoch_blocks + 1)
-    last = ctx.height // ctx.genesis.epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
+    """At the end of a block: remove what ended `keep_epochs` epochs ago. Returns what left, by number.
+
+    It is kept for longer where the time to reveal a planted fault is longer.
+    """
+    epoch_blocks = ctx.genesis.epoch_blocks
+    keep = max(ctx.economy.keep_epochs, ctx.checks.plant_window // epoch_blocks + 1)
+    last = ctx.height // epoch_blocks - 1 - keep  # height // epoch_blocks - 1 is the last epoch that is over
     now, found, budget = leaving(ctx.view), list[Left](), MAX_LEAVING
     before = now
     while now.epoch <= last and budget > 0:
-        nodes = earnings.earners(ctx.view, now.epoch)
+        nodes = epoch_accounts.earners(ctx.view, now.epoch)
         if not nodes:
             _close(ctx.view, now)
             now, budget = Leaving(now.epoch + 1), budget - 1
             continue
-        ids = earnings.take_ended(ctx.view, now.epoch, nodes[-1], budget)
+        ids = epoch_accounts.take_ended(ctx.view, now.epoch, nodes[-1], budget)
         budget -= max(len(ids), 1)
         for inference_id in ids:
             now = _leave(ctx.view, now, inference_id, found)
@@ -99,6 +101,6 @@ def _leave(view: View, now: Leaving, inference_id: bytes, found: list[Left]) -> 
 
 
 def _close(view: View, now: Leaving) -> None:
-    """All that ended in this epoch has left."""
-    root = merkle.root_of_peaks(now.peaks)
-    earnings.put_sums(view, now.epoch, replace(earnings.sums(view, now.epoch), left=now.size, left_root=root))
+    """Everything that ended in this epoch has left: keep the tree's root and size."""
+    root, sums = merkle.root_of_peaks(now.peaks), epoch_accounts.sums(view, now.epoch)
+    epoch_accounts.put_sums(view, now.epoch, replace(sums, left=now.size, left_root=root))

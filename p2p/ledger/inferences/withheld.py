@@ -1,8 +1,9 @@
-"""An answer that no committee could get. Law: whoever had nothing to look at judges nothing, so it neither stands nor falls; it is not paid, and
-what it costs its executor is what such answers cost in the mean, however few are checked. Only a test over epochs calls it unreliable.
+"""An answer whose payload no committee could get. Law: a validator that saw nothing judges nothing, so the answer neither stands nor falls.
 
-An honest executor's answer is lost like this only while nobody serves it: not the executor, not the agent that confirmed it, not a member of a
-committee that has it. A cheat that shows its payload to nobody earns nothing with it (decision 033).
+It is not paid, and it costs its executor what such answers cost on average, however few are checked (M18). Only a test over
+epochs calls an executor unreliable. The payload of an honest executor is missing only while nobody serves it: neither the
+executor, nor the agent that confirmed the answer, nor a committee member that has it. A cheat that shows its payload to nobody
+earns nothing with it (decision 033).
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from p2p.base.types import Status
-from p2p.ledger.money import epoch_accounts as earnings
+from p2p.ledger.money import epoch_accounts
 from p2p.ledger.money.outcomes import refund
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.state.committee import Panel
+from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.ledger.state.records import Inference
 from p2p.verification.sequential import Detector, sight_milli
 
@@ -24,56 +26,72 @@ REASON = "no committee could get its payload"
 
 
 def is_missing(panel: Panel, weights: Mapping[bytes, int]) -> bool:
-    """Of the weight that spoke in this committee, more could not get the payload than judged it."""
+    """Whether, of the weight that spoke in this committee, less than half judged the answer."""
     judged = sum(weights.get(verdict.validator, 0) for verdict in panel.judged)
     return sum(weights.get(verdict.validator, 0) for verdict in panel.verdicts) > 2 * judged
 
 
 def is_lost(inference: Inference, weights: Mapping[bytes, int]) -> bool:
-    """No committee that spoke got it. Where one did, its members can hand it on, and what later ones could not get changes nothing: else who
-    was refuted would withhold from the next committee."""
-    spoke = [panel for panel in inference.panels if any(weights.get(verdict.validator, 0) for verdict in panel.verdicts)]
-    return bool(spoke) and all(is_missing(panel, weights) for panel in spoke)
+    """Whether no committee that spoke got the payload.
+
+    Once a committee got it, its members can pass it on, and what later committees could not get changes nothing. Otherwise
+    an executor that was refuted would withhold its payload from the next committee.
+    """
+    def spoke(panel: Panel) -> bool:
+        return any(weights.get(verdict.validator, 0) for verdict in panel.verdicts)
+
+    heard = [panel for panel in inference.panels if spoke(panel)]
+    return bool(heard) and all(is_missing(panel, weights) for panel in heard)
 
 
-def close(ctx: Context, inference_id: bytes, inference: Inference, *, own: bool) -> None:
-    """All back to the client. Where more than half of the weight of each committee says so it is M18: the fine of M16, and the executor's answers
-    are all checked until the end of the next epoch. Where more of them were silent it is M5, and nobody's fault: what kept them away may have
-    kept the payload away. own: the client is the executor's owner, so nobody is harmed and nothing is counted."""
-    assert inference.finish is not None
-    if not all(_is_whole(ctx, panel) for panel in inference.panels):
-        refund(ctx, inference_id, inference, REASON, Status.EXPIRED)
+def close(ctx: Context, entry: InferenceEntry, *, own: bool) -> None:
+    """Refund the client; M18 where more than half of each committee's weight said 'withheld', else M5.
+
+    Where most of a committee was silent it is nobody's fault: what kept the validators away may have kept the payload away.
+    M18 takes the fine of M16, and all of the executor's answers are checked until the end of the next epoch. own: the client
+    is the executor's owner, so nobody is harmed and nothing is counted.
+    """
+    if not all(_is_whole(ctx, panel) for panel in entry.inference.panels):
+        refund(ctx, entry, REASON, Status.EXPIRED)
         return
     if not own:
-        earnings.fine(ctx, inference)
-        _count(ctx, inference.finish.record.executor, drawn=inference.panels[0].height)
-    refund(ctx, inference_id, inference, REASON, Status.WITHHELD)
+        epoch_accounts.fine(ctx, entry.inference)
+        _count(ctx, entry.executor, drawn=entry.inference.panels[0].height)
+    refund(ctx, entry, REASON, Status.WITHHELD)
 
 
 def count_shown(ctx: Context, node: bytes) -> None:
-    """A committee got an answer of `node` and judged it."""
+    """A committee got an answer of `node` and judged it: evidence in its favour."""
     checks, standing = ctx.checks, ctx.view.standing(node)
     _, shown = sight_milli(checks.honest_miss_ppm)
     ctx.view.put_standing(node, replace(standing, shown=standing.shown.updated(shown, checks.llr_cap_milli)))
 
 
 def _is_whole(ctx: Context, panel: Panel) -> bool:
+    """Whether more than half of the weight of all members said 'withheld'."""
     weights = voting_weights(ctx, panel.members)
-    return 2 * sum(weights[verdict.validator] for verdict in panel.verdicts if not verdict.judged) > sum(weights.values())
+    withheld = sum(weights[verdict.validator] for verdict in panel.verdicts if not verdict.judged)
+    return 2 * withheld > sum(weights.values())
 
 
 def _count(ctx: Context, node: bytes, *, drawn: int) -> None:
-    """drawn: height of its first committee. Answers that were in flight together were lost to one and the same outage, and count once."""
+    """Count a withheld answer of `node`, and suspend it where the sequential test says so.
+
+    drawn: height of the answer's first committee. Answers in flight together were lost in one outage and count once.
+    """
     checks, standing, participant = ctx.checks, ctx.view.standing(node), ctx.view.participant(node)
     standing = replace(standing, withheld=standing.withheld + 1, watched_until=ctx.next_epoch_end)
     if drawn <= standing.withheld_at or participant is None:
         ctx.view.put_standing(node, standing)
         return
     hidden, _ = sight_milli(checks.honest_miss_ppm)
-    found = standing.shown.updated(hidden, checks.llr_cap_milli)
-    log = None if participant.suspended_until else found.reached(checks.conviction_milli)
-    ctx.view.put_standing(node, replace(standing, withheld_at=ctx.height, shown=found if log is None else Detector()))
+    test = standing.shown.updated(hidden, checks.llr_cap_milli)
+    log = None if participant.suspended_until else test.reached(checks.conviction_milli)
+    shown = test if log is None else Detector()
+    ctx.view.put_standing(node, replace(standing, withheld_at=ctx.height, shown=shown))
     if log is not None:
-        what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for payloads that nobody could get"
-        reason = f"epoch {ctx.epoch}: {what}"
-        ctx.view.put_participant(replace(participant, reputations=(), suspended_until=ctx.next_epoch_end, suspended_reason=reason))
+        limit = f"{checks.conviction_milli} thousandths of a nat"
+        reason = f"epoch {ctx.epoch}: log e-value {log} of {limit} for payloads that nobody could get"
+        ctx.view.put_participant(replace(
+            participant, reputations=(), suspended_until=ctx.next_epoch_end, suspended_reason=reason,
+        ))

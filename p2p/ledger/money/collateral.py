@@ -1,5 +1,7 @@
-"""What a participant can lose. Law: collateral is its owner's money, counted in Totals.collateral_micro until it is back on the owner's
-account; what is on its way back can still be taken, and who was convicted in an epoch has nothing back before it is over.
+"""What a participant can lose. Law: collateral is its owner's money, counted in Totals.collateral_micro until it is back on the owner's account.
+
+What is on its way back can still be slashed. A participant that was convicted in an epoch, or has a dispute open, has nothing
+back before that epoch is over.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ MAX_WITHDRAWALS = 8  # of one participant, waiting
 
 
 def own_node(view: View, account: bytes, node: bytes) -> Participant:
-    """The account's participant that has this key now. Raises InvalidRequest(field='node')."""
+    """The account's participant whose current key is `node`. Raises InvalidRequest(field='node')."""
     participant = view.participant(node)
     if participant is None or participant.node != node:
         raise InvalidRequest("no participant has this node key", field="node")
@@ -32,6 +34,7 @@ def own_node(view: View, account: bytes, node: bytes) -> Participant:
 
 
 def deposit(ctx: Context, account: bytes, body: Deposit) -> None:
+    """Carry out a DEPOSIT. Raises InvalidRequest(field='node' or 'amount_micro')."""
     participant = own_node(ctx.view, account, body.node)
     debit(ctx.view, account, body.amount_micro)
     ctx.view.put_participant(replace(participant, collateral_micro=participant.collateral_micro + body.amount_micro))
@@ -39,9 +42,11 @@ def deposit(ctx: Context, account: bytes, body: Deposit) -> None:
 
 
 def withdraw(ctx: Context, account: bytes, body: Withdraw) -> None:
+    """Carry out a WITHDRAW: the money returns `withdraw_wait` heights later. Raises InvalidRequest(field='node' or 'amount_micro')."""
     participant = own_node(ctx.view, account, body.node)
     if participant.collateral_micro < body.amount_micro:
-        raise InvalidRequest(f"the node's collateral is {participant.collateral_micro} micro-credits", field="amount_micro")
+        has = f"the node's collateral is {participant.collateral_micro} micro-credits; withdraw at most that"
+        raise InvalidRequest(has, field="amount_micro")
     if len(participant.withdrawals) >= MAX_WITHDRAWALS:
         raise InvalidRequest(f"at most {MAX_WITHDRAWALS} withdrawals wait at a time", field="node")
     at = ctx.height + ctx.economy.withdraw_wait
@@ -53,10 +58,10 @@ def withdraw(ctx: Context, account: bytes, body: Withdraw) -> None:
 
 
 def pay_back(ctx: Context, node: bytes) -> None:
-    """At the end of block `height`: what has waited long enough returns."""
+    """At the end of a block: withdrawals that have waited long enough return to the owner."""
     participant = ctx.view.participant(node)
     if participant is None:
-        return  # it left meanwhile, with all it had
+        return  # it left meanwhile, and its owner has everything
     later = after_slashing(ctx, participant)
     if later:
         ctx.view.add_due(later, keys.DUE_WITHDRAWAL + node)
@@ -69,27 +74,33 @@ def pay_back(ctx: Context, node: bytes) -> None:
 
 
 def after_slashing(ctx: Context, participant: Participant) -> int:
-    """The first height after the epoch's end, where this one was convicted in the running epoch and will be slashed then, or has a case
-    open and might be; else 0."""
+    """The first height of the next epoch, where the participant will be slashed at this one's end or might be; else 0.
+
+    It will be where it was convicted in this epoch, and might be where it has a lost dispute open.
+    """
     waits = convicted_this_epoch(ctx, participant) or cases(ctx.view, participant.node)
     return (ctx.epoch + 1) * ctx.genesis.epoch_blocks + 1 if waits else 0
 
 
 def release(view: View, participant: Participant) -> None:
-    """Everything returns to the owner of a participant that has left."""
+    """Pay everything back to the owner of a participant that has left."""
     amount = at_stake(participant)
     credit(view, participant.owner, amount)
     _count(view, -amount)
 
 
 def at_stake(participant: Participant) -> int:
-    """What can be slashed: the collateral, what is on its way back, and the bond of its place."""
-    return participant.collateral_micro + sum(w.amount_micro for w in participant.withdrawals) + participant.bond_micro
+    """Micro-credits that can be slashed: collateral, waiting withdrawals, and the bond of its place."""
+    waiting = sum(w.amount_micro for w in participant.withdrawals)
+    return participant.collateral_micro + waiting + participant.bond_micro
 
 
 def take(view: View, node: bytes, amount: int) -> int:
-    """Slash up to `amount`; what was taken. It is out of Totals.collateral_micro then, and the CALLER must put it elsewhere (burnt, or on
-    accounts) in the same block. First what stays deposited, then withdrawals, the latest first, then the bond."""
+    """Slash up to `amount` micro-credits; returns what was taken.
+
+    It is no longer in Totals.collateral_micro, and the CALLER must put it elsewhere (burnt, or on accounts) in the same
+    block. First the collateral is taken, then withdrawals, the latest first, then the bond.
+    """
     participant = view.participant(node)
     if participant is None:
         return 0

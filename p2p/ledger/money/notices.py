@@ -1,4 +1,4 @@
-"""What an account is told when it asks: its inferences that were not delivered as paid for. Law: the newest ones only; told, never sent."""
+"""Notices to an account about its inferences that were not delivered as paid for. Law: only the newest are kept; an account asks for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from p2p.ledger.state.view import View
 
 
 def notify(view: View, account: bytes, notice: Notice) -> None:
-    """Keep it; the oldest one makes room."""
+    """Keep `notice`; the oldest one beyond MAX_NOTICES is dropped."""
     view.put(_key(account), encode(Notices((*notices(view, account), notice)[-MAX_NOTICES:])))
 
 

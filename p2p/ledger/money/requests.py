@@ -1,4 +1,4 @@
-"""What a request must satisfy. Law: each rule names its field; agent, executor and chain ask the same function."""
+"""What a request must satisfy. Law: agent, executor and chain ask the same function, and each refusal names its field."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from p2p.ledger.money.price import price_of
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import live_spec
 
+MAX_CONTEXTS = 8  # a client that cannot count tokens may allow so many contexts; a finish record is held to one
+
 
 def escrow_of(request: Request, price_micro: int) -> int:
+    """Micro-credits held for a request: the most that it can cost."""
     return (request.prompt_tokens_max + request.max_tokens) * price_micro
 
 
 def check_request(
-    ctx: Context, signed: SignedRequest, *, drawn_at: int | None = None, reserved_micro: int = 0, signer_reserved_micro: int = 0,
+    ctx: Context, signed: SignedRequest, *, drawn_at: int | None = None, reserved_micro: int = 0,
+    signer_reserved_micro: int = 0,
 ) -> ModelSpec:
-    """The model's spec when `signed` may start in this block; else InvalidRequest naming the field.
+    """The spec of the request's model, when `signed` may start in this block. Raises InvalidRequest naming the field.
 
-    drawn_at: the height of its draw, at which the model must have been in use; now when left out.
-    reserved_micro: escrow of requests this peer took that the chain does not hold yet; signer_reserved_micro: of these by the same signer.
+    drawn_at: height of its draw, at which the model must have been in use; now when left out.
+    reserved_micro: escrow of requests that this peer took and that are not on chain yet; signer_reserved_micro: the part
+    of it that the same signer signed for.
     """
     request = signed.request
     if request.version != VERSION:
@@ -31,33 +36,46 @@ def check_request(
     if request.network != ctx.genesis.network:
         raise InvalidRequest(f"this is network {ctx.genesis.network}", field="network")
     if request.account == SPRINT_ACCOUNT:
-        raise InvalidRequest("this account asks the sprint's questions only; name your own", field="account")
+        raise InvalidRequest("this account is the sprint's; use your own", field="account")
     if not signed.is_signed():
         raise InvalidRequest("not signed by the signer's key", field="signature")
     spec = live_spec(ctx.view, request.model, drawn_at)
     check_params(request.params)
-    most = min(MAX_OUTPUT_TOKENS, spec.context_tokens - 1)  # a prompt has a token
-    if not 1 <= request.max_tokens <= most:
-        raise InvalidRequest(f"from 1 to {most} tokens can be asked for", field="max_tokens")
-    if not 1 <= request.prompt_tokens_max <= spec.context_tokens * 8:
-        raise InvalidRequest("the bound on prompt tokens is 0 or beyond the model's context", field="prompt_tokens_max")
     price_micro = price_of(ctx.view, spec)
+    _check_size(request, spec)
     if request.max_price_micro < price_micro:
         raise InvalidRequest(f"a token costs {price_micro} micro-credits now", field="max_price_micro")
+    _check_deadline(ctx, request)
+    _check_account(ctx, request, escrow_of(request, price_micro), reserved_micro, signer_reserved_micro)
+    return spec
+
+
+def _check_size(request: Request, spec: ModelSpec) -> None:
+    most = min(MAX_OUTPUT_TOKENS, spec.context_tokens - 1)  # a prompt has at least one token
+    if not 1 <= request.max_tokens <= most:
+        raise InvalidRequest(f"from 1 to {most} output tokens can be asked for", field="max_tokens")
+    if not 1 <= request.prompt_tokens_max <= spec.context_tokens * MAX_CONTEXTS:
+        allowed = f"from 1 to {spec.context_tokens * MAX_CONTEXTS} prompt tokens can be allowed"
+        raise InvalidRequest(allowed, field="prompt_tokens_max")
+
+
+def _check_deadline(ctx: Context, request: Request) -> None:
     if request.deadline_height <= ctx.height:
         raise InvalidRequest(f"the deadline is past; height is {ctx.height - 1}", field="deadline_height")
     if request.deadline_height >= ctx.height + DEADLINE_MAX_AHEAD:
-        raise InvalidRequest(f"at most {DEADLINE_MAX_AHEAD} heights ahead", field="deadline_height")
+        latest = ctx.height + DEADLINE_MAX_AHEAD - 1
+        raise InvalidRequest(f"the deadline can be at height {latest} at the latest", field="deadline_height")
+
+
+def _check_account(
+    ctx: Context, request: Request, escrow: int, reserved_micro: int, signer_reserved_micro: int
+) -> None:
     account = ctx.view.account(request.account)
     if not account.nonce_is_free(request.client_nonce):
         raise InvalidRequest(why_not(account, request.client_nonce), field="client_nonce")
-    escrow = escrow_of(request, price_micro)
     check_spending(
         ctx, request, escrow, reserved_micro=reserved_micro, signer_reserved_micro=signer_reserved_micro,
     )
     if account.balance_micro < escrow + reserved_micro:
-        raise InvalidRequest(
-            f"{escrow} micro-credits are held for this request, the account has {account.balance_micro - reserved_micro}",
-            field="balance",
-        )
-    return spec
+        has = f"the account has {account.balance_micro - reserved_micro}"
+        raise InvalidRequest(f"{escrow} micro-credits are held for this request, {has}", field="balance")

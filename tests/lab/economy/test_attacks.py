@@ -61,9 +61,9 @@ def test_a_price_that_counted_what_comes_back_would_be_pumped(monkeypatch: pytes
 
     steady, refund = price(), outcomes.refund
 
-    def counting(ctx, inference_id, inference, *rest) -> None:  # type: ignore[no-untyped-def]
-        outcomes.used_by(ctx, inference.signed_request.request.model, inference.finish.record.output_tokens)
-        refund(ctx, inference_id, inference, *rest)
+    def counting(ctx, entry, *rest) -> None:  # type: ignore[no-untyped-def]
+        outcomes.used_by(ctx, entry.request.model, entry.finish.output_tokens)
+        refund(ctx, entry, *rest)
 
     monkeypatch.setattr(outcomes, "refund", counting)
     assert price() > 1.5 * steady, f"seed {SEED}"

@@ -93,7 +93,7 @@ def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: 
         if node != liar:
             untouched(lab, node)
     assert lab.view.standing(lab.nodes[NODE]).checked == 20
-    assert lab.view.standing(liar).duties > 3, "it was asked"
+    assert lab.view.standing(liar).duties >= 3, "it was asked"
 
 
 def test_who_lies_is_the_one_that_pays() -> None:

@@ -51,19 +51,20 @@ class Watch:
         self.epochs = self.looked = self.compared = 0
         self._every = every
 
-    def apply(self, view: View, genesis: Genesis, height: int, sender: bytes, record: Record) -> None:
-        """apply_record, and what it leaves behind when it refuses."""
+    def apply(self, ctx: Context, sender: bytes, record: Record) -> None:
+        """apply_record; raises Violation where a refused record leaves a change behind."""
+        view = ctx.view
         before, whole = dict(view._over), None
         self.looked += 1
         if self.looked % self._every == 0:
             whole = view.changes
             before = dict(view._over)
         try:
-            apply_record(Context(view, genesis, height), sender, record)
+            apply_record(ctx, sender, record)
         except FolkmootError:
             same = view._over.keys() == before.keys() and all(_same(view._over[key], value) for key, value in before.items())
             if not same or (whole is not None and view.changes != whole):
-                raise Violation(f"height {height}: a refused {record.kind.name} changed the state") from None
+                raise Violation(f"height {ctx.height}: a refused {record.kind.name} changed the state") from None
             self.compared += whole is not None
             raise
 

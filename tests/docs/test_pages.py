@@ -1,0 +1,132 @@
+"""The documents do not lie: every relative link leads somewhere, every command, option, target and module they name exists."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from p2p.cli.main import parser
+
+ROOT = Path(__file__).parent.parent.parent
+SKIPPED = {".venv", ".testnet", ".bench", "build", ".hypothesis", ".git"}
+PAGES = sorted(p for p in ROOT.rglob("*.md") if not SKIPPED & set(p.relative_to(ROOT).parts))
+GUIDES = [p for p in PAGES if p == ROOT / "README.md" or p.is_relative_to(ROOT / "docs")]
+MAKEFILE = (ROOT / "Makefile").read_text()
+LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
+CODE = re.compile(r"^```(?:console|sh|bash)?\n(.*?)^```|`([^`\n]+)`", re.M | re.S)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for target in LINK.findall(text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{target} does not exist"
+        assert not anchor or there.suffix != ".md" or anchor in anchors(there), f"{target}: no such heading"
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of every command shown in `page`, a line each, without prompt and comment."""
+    for block, inline in CODE.findall(page.read_text()):
+        for line in (block.replace("\\\n", " ") or inline).splitlines():
+            text = re.sub(r"(^|\s)#.*$", "", line.removeprefix("$ ")).strip()
+            if text.startswith(("folkmoot ", "make ", "python -m ")):
+                try:
+                    yield shlex.split(text)
+                except ValueError:
+                    yield text.split()
+
+
+def options_of(command: argparse.ArgumentParser) -> tuple[set[str], dict[str, argparse.ArgumentParser]]:
+    """The options of a command, and its actions by name."""
+    options, actions = set(), {}
+    for action in command._actions:
+        options |= set(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            actions = dict(action.choices)
+    return options, actions
+
+
+def complaint(words: list[str]) -> str:
+    """Why this command does not exist; '' where it does."""
+    if words[0] == "make":
+        targets = [word for word in words[1:] if re.fullmatch(r"[a-z][a-z-]*", word)]
+        variables = [word.partition("=")[0] for word in words[1:] if re.match(r"[A-Z_]+=", word)]
+        missing = [target for target in targets if not re.search(rf"^{target}:", MAKEFILE, re.M)]
+        missing += [name for name in variables if not re.search(rf"\b{name}\b", MAKEFILE)]
+        return f"the Makefile has no {missing}" if missing else ""
+    if words[0] == "python":
+        return "" if words[2] in ("venv", "pip", "pytest") or importlib.util.find_spec(words[2]) else f"no module {words[2]}"
+    command, options = parser(), set()
+    for word in words[1:]:
+        own, actions = options_of(command)
+        options |= own
+        if word in actions:
+            command = actions[word]
+    options |= options_of(command)[0]
+    if command.prog == "folkmoot" and not words[1].startswith(("-", "COMMAND")):
+        return f"no command {words[1]}"
+    unknown = [word for word in words[1:] if word.startswith("--") and word.partition("=")[0] not in options]
+    return f"{command.prog} has no {unknown}" if unknown else ""
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_commands_exist(page: Path) -> None:
+    found = [(" ".join(words), complaint(words)) for words in commands(page) if len(words) > 1]
+    assert [pair for pair in found if pair[1]] == []
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("folkmoot brew --dir x", "no command brew"),
+    ("folkmoot account transfer --too 3", "folkmoot account transfer has no ['--too']"),
+    ("make coffee CUPS=2", "the Makefile has no ['coffee', 'CUPS']"),
+    ("python -m p2p.nothing", "no module p2p.nothing"),
+    ("folkmoot account transfer --peer ADDRESS HEX 5", ""),
+    ("make sim SEEDS=3", ""),
+])
+def test_a_command_that_does_not_exist_is_found(text: str, why: str) -> None:
+    assert complaint(text.split()) == why
+
+
+FILE = re.compile(r"(?<![\w/.~-])((?:[a-z_]+/)+[\w.-]+\.(?:py|md|json|toml|sh|cbor))\b")
+ROOTS = (ROOT, ROOT / "p2p", ROOT / "docs")
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_files_that_are_named_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```|\]\([^)]*\)", "", page.read_text(), flags=re.M | re.S)
+    missing = [name for name in FILE.findall(text) if not any((root / name).exists() for root in (*ROOTS, page.parent))]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", [p for p in GUIDES if re.match(r"\d{3}-", p.name)], ids=name_of)
+def test_decision_records_have_one_form(page: Path) -> None:
+    parts = re.findall(r"^\*\*(\w+)\.?\*\*", page.read_text(), re.M)
+    wanted = ["Status", "Context", "Options", "Choice", "Consequences"]
+    if "Replaced by decision" in page.read_text():
+        wanted.remove("Options")
+    assert [part for part in parts if part in wanted] == wanted
+    assert f"({page.name})" in (page.parent / "README.md").read_text(), "the index lists it"
+
+
+def test_the_front_page_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
