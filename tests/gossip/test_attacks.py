@@ -38,7 +38,7 @@ async def strike(name: str, victim: Peer) -> None:
         with contextlib.suppress(Exception):  # the victim may end the attacker's stream or connection at any point
             with trio.move_on_after(PATIENCE_S):
                 await ATTACKS[name](host, target.peer_id, port)
-            with trio.move_on_after(5):  # bytes that announce more than they are leave the connection in the middle of a frame
+            with trio.move_on_after(5):  # bytes that announce more than follow leave the connection inside a frame
                 stream = await host.new_stream(target.peer_id, ["/folkmoot/echo/1"])
                 await stream.write(b"\x02hi")
                 await stream.read(3)

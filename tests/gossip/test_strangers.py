@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,9 +183,11 @@ async def test_every_failed_dial_says_what_was_found_there() -> None:
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await stream.aclose()
 
-    async with trio.open_nursery() as nursery, open_network(client("dialler"), topic_handlers={}, stream_handlers={}) as net:
+    dialler = partial(open_network, client("dialler"), topic_handlers={}, stream_handlers={})
+    async with trio.open_nursery() as nursery, dialler() as net:
         some = Key(seed("somebody")).peer_id
-        async with peers({"seed": seed("server").hex()}, {"seed": seed("elsewhere").hex(), "network": "lab@1234"}) as (server, other):
+        elsewhere = {"seed": seed("elsewhere").hex(), "network": "lab@1234"}
+        async with peers({"seed": seed("server").hex()}, elsewhere) as (server, other):
             for address, code in (
                 (server.address.rpartition("/")[0] + f"/{some}", "other_peer"), (other.address, "other_genesis"),
             ):
@@ -201,9 +204,10 @@ async def test_every_failed_dial_says_what_was_found_there() -> None:
             await net.connect(f"/ip4/127.0.0.1/tcp/{port}/p2p/{some}")
         assert caught.value.code in ("no_handshake", "not_libp2p"), caught.value
         nursery.cancel_scope.cancel()
-    async with open_network(client("dialler"), topic_handlers={}, stream_handlers={}) as net:
+    async with dialler() as net:
         for address, code in (
-            (f"/ip4/127.0.0.1/tcp/{port}/p2p/{some}", "refused"), (f"/dns4/no.such.name.invalid/tcp/1/p2p/{some}", "resolve"),
+            (f"/ip4/127.0.0.1/tcp/{port}/p2p/{some}", "refused"),
+            (f"/dns4/no.such.name.invalid/tcp/1/p2p/{some}", "resolve"),
             (f"/ip4/127.0.0.1/tcp/1/p2p/{net.peer_id}", "own_key"),
         ):
             with pytest.raises(Unavailable) as caught:
@@ -260,7 +264,8 @@ async def test_two_peers_with_one_key_are_both_told() -> None:
 
 
 async def test_who_floods_the_multiplexer_pays_for_it_and_goes() -> None:
-    """Frames that ask for nothing: reading them was free. The CPU is their sender's, and who owes too much of it is disconnected with a reason."""
+    """Frames that ask for nothing: reading them was free. The CPU is their sender's, and who owes too much of it is
+    disconnected with a reason."""
     async with peers({"seed": seed("victim").hex(), "work_ms": 20}) as (victim,), bare_host("flooder") as host:
         target = info(victim.address)
         await host.connect(target)
@@ -276,8 +281,8 @@ async def test_who_floods_the_multiplexer_pays_for_it_and_goes() -> None:
             nursery.start_soon(_whatever_comes, send)
             state = await victim.until(lambda state: state["status"]["troubles"])
             assert state["status"]["troubles"][0] | {"seconds": 0} == {
-                "peer": str(host.get_id()), "code": "overload", "message": "reading what you send takes more CPU than a peer's share", "seconds": 0,
-                "by_them": False,
+                "peer": str(host.get_id()), "code": "overload", "seconds": 0, "by_them": False,
+                "message": "reading what you send takes more CPU than a peer's share",
             }
             await victim.until(lambda state: state["status"]["budgets"]["connections"]["used"] == 0)
             nursery.cancel_scope.cancel()
