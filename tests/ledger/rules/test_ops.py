@@ -1,5 +1,5 @@
-"""Orders of accounts: what each does, what each refuses and for which field; a refused one leaves the state's bytes
-as they were."""
+"""Account transactions: what each does, and what each refuses, naming which field; a refused one leaves the state's
+bytes as they were."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER, HOT, FRESH = Key(b"\x71" * 32), Key(b"\x72" * 32), Key(b"\x73" * 32)
 ESCROW = 1000  # of the lab's request
 
 
-# -- what holds for every order ----------------------------------------------------------------------------------------
+# -- what holds for every transaction ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
