@@ -1,4 +1,5 @@
-"""One simulated peer: the real driver, ledger and store; the world instead of time and libp2p. Law: what it signed is on disk first."""
+"""One simulated peer: the real driver, ledger and store; the world instead of time and libp2p. Law: what it signed
+is on disk first."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from tests.sim.sync import SyncClient, answer
 from tests.sim.world import EPOCH_MS, World
 
 TIMING = Timing(
-    propose_ms=600, vote_ms=300, delta_ms=200, block_interval_ms=50, empty_block_interval_ms=200, rebroadcast_ms=500, precision_ms=100,
+    propose_ms=600, vote_ms=300, delta_ms=200, block_interval_ms=50, empty_block_interval_ms=200, rebroadcast_ms=500,
+    precision_ms=100,
     delay_ms=1500,
 )
 SYNC_EVERY_MS = 700
@@ -77,11 +79,14 @@ class WatchedChain(Chain):
 
 
 class Peer:
-    """number: its place in the world. send(peer, to, topic, data): may be replaced by a villain. hooks: what checks watch."""
+    """number: its place in the world. send(peer, to, topic, data): may be replaced by a villain. hooks: what checks
+    watch."""
 
     timing = TIMING
 
-    def __init__(self, world: World, number: int, key: Key, genesis: Genesis, directory: Path, *, skew_ms: int = 0) -> None:
+    def __init__(
+        self, world: World, number: int, key: Key, genesis: Genesis, directory: Path, *, skew_ms: int = 0
+    ) -> None:
         self.world, self.number, self.key, self.genesis, self.directory = world, number, key, genesis, directory
         self.skew_ms, self.drift_ppm = skew_ms, 0
         self.slow_ms = 0  # a slow disk: everything this peer says comes later

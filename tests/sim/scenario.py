@@ -1,7 +1,8 @@
-"""What a run will meet, drawn from its seed. Law: a plain value; equal seeds give equal scenarios, and each knob can be turned off.
+"""What a run will meet, drawn from its seed. Law: a plain value; equal seeds give equal scenarios, and each knob can
+be turned off.
 
-The faulty weight stays below a third of every epoch's set, unless `too_many` says otherwise (then safety is not promised, and the
-run must show that the simulator would see it broken).
+The faulty weight stays below a third of every epoch's set, unless `too_many` says otherwise (then safety is not
+promised, and the run must show that the simulator would see it broken).
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ MAX_PEERS = 128
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """weights: at genesis, one per peer (0: joins later). villains: (peer, name). changes: (epoch, peer, weight). Chances 0..1, times ms.
+    """weights: at genesis, one per peer (0: joins later). villains: (peer, name). changes: (epoch, peer, weight).
+    Chances 0..1, times ms.
 
-    crashes, write_faults, partitions: how many in the chaotic phase. late: peers that start in its second half. slow: peers whose disk is slow.
-    skew_ms: in the chaotic phase clocks differ from the time by at most this, either way. jumps: clocks that are set anew in it, forward or
-    back. drift_ppm: how much clocks run fast or slow at most, all the time. wrong: (peer, ms, every_ms) an honest peer whose clock is off
-    for good, and jumps every so often (0: never); together with the villains they hold less than a third.
+    crashes, write_faults, partitions: how many in the chaotic phase. late: peers that start in its second half. slow:
+    peers whose disk is slow. skew_ms: in the chaotic phase clocks differ from the time by at most this, either way.
+    jumps: clocks that are set anew in it, forward or back. drift_ppm: how much clocks run fast or slow at most, all
+    the time. wrong: (peer, ms, every_ms) an honest peer whose clock is off for good, and jumps every so often (0:
+    never); together with the villains they hold less than a third.
     """
 
     seed: int
@@ -72,7 +75,9 @@ class Scenario:
 
     def simpler(self) -> list[Scenario]:
         """The same with one thing less, for shrinking."""
-        found: list[Scenario] = [replace(self, **_one(f.name, 0)) for f in fields(self) if f.name in _COUNTS and getattr(self, f.name)]
+        found: list[Scenario] = [
+            replace(self, **_one(f.name, 0)) for f in fields(self) if f.name in _COUNTS and getattr(self, f.name)
+        ]
         found += [replace(self, villains=tuple(v for v in self.villains if v != gone)) for gone in self.villains]
         found += [replace(self, wrong=tuple(w for w in self.wrong if w != gone)) for gone in self.wrong]
         found += [replace(self, changes=tuple(c for c in self.changes if c != gone)) for gone in self.changes]
@@ -90,7 +95,10 @@ def _one(name: str, value: int) -> dict[str, Any]:
     return {name: value}
 
 
-_COUNTS = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "jumps", "drift_ppm", "traffic")
+_COUNTS = (
+    "loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "jumps",
+    "drift_ppm", "traffic",
+)
 
 
 def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
@@ -103,11 +111,15 @@ def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
     plain = Scenario(
         seed, tuple(weights), epoch_blocks=rng.choice((3, 4, 6, 100)), chaos_ms=rng.choice((2000, 3000, 5000)),
         loss=rng.choice((0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.5)), duplicate=rng.choice((0.0, 0.1, 0.3)),
-        straggle=rng.choice((0.0, 0.0, 0.02, 0.1)), latency_ms=rng.choice((10, 40, 150)), crashes=rng.choice((0, 0, 1, 2, 4)),
-        write_faults=rng.choice((0, 0, 1, 3)), partitions=rng.choice((0, 0, 1, 2)), late=late, slow=rng.choice((0, 0, 1)),
+        straggle=rng.choice((0.0, 0.0, 0.02, 0.1)), latency_ms=rng.choice((10, 40, 150)),
+        crashes=rng.choice((0, 0, 1, 2, 4)),
+        write_faults=rng.choice((0, 0, 1, 3)), partitions=rng.choice((0, 0, 1, 2)), late=late,
+        slow=rng.choice((0, 0, 1)),
         skew_ms=rng.choice((0, 50, 3000)), traffic=rng.choice((0, 3, 10)), too_many=too_many,
     )
-    names = rng.choice((["equivocator"], ["equivocator", "amnesiac", "twin"])) if too_many else sorted(set(VILLAINS) - {"border"})
+    names = rng.choice(
+        (["equivocator"], ["equivocator", "amnesiac", "twin"])
+    ) if too_many else sorted(set(VILLAINS) - {"border"})
     with_villains = _with_villains(rng, plain, names, too_many=too_many)
     changed = _with_changes(rng, with_villains)
     return changed if too_many else _with_clocks(random.Random(f"clocks {seed}"), changed)
@@ -116,7 +128,9 @@ def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
 def _with_villains(rng: random.Random, plain: Scenario, names: list[str], *, too_many: bool) -> Scenario:
     if too_many:
         count = len(plain.weights)
-        return replace(plain, weights=(1,) * count, late=0, villains=tuple((i, rng.choice(names)) for i in range(-(-count // 2))))
+        return replace(
+            plain, weights=(1,) * count, late=0, villains=tuple((i, rng.choice(names)) for i in range(-(-count // 2)))
+        )
     found = plain
     for number in rng.sample(range(len(plain.weights)), rng.choice((0, 1, 1, 2, 3))):
         more = replace(found, villains=(*found.villains, (number, rng.choice(names))))
@@ -125,12 +139,14 @@ def _with_villains(rng: random.Random, plain: Scenario, names: list[str], *, too
 
 
 def _with_clocks(rng: random.Random, plain: Scenario) -> Scenario:
-    """Clocks beyond every bound, in one run of two. Of a stream of their own: what a seed meant before they were there it still means."""
+    """Clocks beyond every bound, in one run of two. Of a stream of their own: what a seed meant before they were
+    there it still means."""
     if rng.random() < 0.5:
         return plain
     p, away = TIMING.precision_ms, TIMING.delay_ms + TIMING.precision_ms
     found = replace(
-        plain, jumps=rng.choice((0, 1, 3)), drift_ppm=rng.choice((0, 100)), skew_ms=rng.choice((plain.skew_ms, p // 2, p, 2 * p, away, 10_000))
+        plain, jumps=rng.choice((0, 1, 3)), drift_ppm=rng.choice((0, 100)),
+        skew_ms=rng.choice((plain.skew_ms, p // 2, p, 2 * p, away, 10_000))
     )
     for villains in ((), found.villains):  # beside the others, or else instead of them
         more = replace(found, villains=(*villains, (rng.randrange(len(plain.weights)), "border")))

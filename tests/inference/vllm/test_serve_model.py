@@ -44,7 +44,10 @@ def test_serve_with_an_own_model(tmp_path: Path, sign: signal.Signals) -> None:
     model = tmp_path / "model"
     os.symlink(prepare_model(), model)
     folder = generate(Plan(tmp_path / "net", 1))[0]
-    argv = [sys.executable, "-m", "p2p", "serve", "--json", "--dir", str(folder), "--model", str(model), "--engine-flag=--seed=7"]
+    argv = [
+        sys.executable, "-m", "p2p", "serve", "--json", "--dir", str(folder), "--model", str(model),
+        "--engine-flag=--seed=7",
+    ]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as peer:
         states = []
         try:
