@@ -28,7 +28,7 @@ SHRINK_TRIES = 60
 
 
 def attempt(scenario: Scenario) -> Report | str:
-    """The report, or the sentence that says what went wrong."""
+    """The report of one run, or the sentence that says what was broken."""
     try:
         return run(scenario)
     except (
@@ -50,7 +50,7 @@ def _one(scenario: Scenario) -> tuple[int, Report | str]:
 
 
 def shrink(scenario: Scenario) -> Scenario:
-    """A simpler scenario that still fails; simplest first, until nothing can be left out."""
+    """A simpler scenario that still fails: leaves out one thing after another while it does."""
     tries, best = 0, scenario
     while tries < SHRINK_TRIES:
         for candidate in best.simpler():

@@ -32,7 +32,7 @@ SYNC_EVERY_MS = 700
 
 
 class Crash(BaseException):
-    """The process ends here."""
+    """The simulated process ends here."""
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class Peer:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the store, replay, go on."""
+        """Open the store, replay the log, take part."""
         self.directory.mkdir(parents=True, exist_ok=True)
         fault, self.next_fault = self.next_fault, None
         try:
@@ -154,12 +154,12 @@ class Peer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def later(self, delay_ms: int, action: Callable[[], None]) -> None:
-        """An own timer: it dies with this life."""
+        """Run `action` later, unless this life has ended by then."""
         life = self.life
         self.world.at(delay_ms, lambda: action() if self.alive and self.life == life else None)
 
     def clock_ms(self) -> int:
-        """What this peer takes for the time."""
+        """The time by this peer's clock."""
         return EPOCH_MS + self.world.now + self.skew_ms + self.world.now * self.drift_ppm // 10**6
 
     # -- inputs ---------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Peer:
             self.take(message)
 
     def commit(self, event: Commit) -> bool:
-        """A block from sync; True when our height went on."""
+        """Take a block from sync; True when our height grew."""
         before = self.chain.height()
         self.take(event)
         return self.alive and self.chain.height() > before

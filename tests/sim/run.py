@@ -152,7 +152,7 @@ class Run:
         self.world.at(time_ms, lambda: setattr(peer, "skew_ms", to_ms))
 
     def _go_wrong(self, peer: Peer, ms: int, every_ms: int) -> None:
-        """For good: off by ms, or now and then by anything up to it."""
+        """Set a clock wrong for good: off by ms, or every every_ms by another amount up to it."""
         rng = self.world.rng
         peer.skew_ms = ms
 
@@ -194,7 +194,7 @@ class Run:
         self.world.at(time_ms, cut)
 
     def _quiet(self) -> None:
-        """The network heals; villains stay. Every honest peer must decide new heights, in few rounds."""
+        """The network heals, villains stay. Every honest peer must decide new heights in few rounds."""
         world = self.world
         world.note("heals")
         world.links.heal()
@@ -229,7 +229,7 @@ class Run:
                 raise Violation(f"termination: height {height} took until round {round_}, {allowed} are allowed")
 
     def _replay_equals_run(self) -> None:
-        """Blocks applied afresh give the same state; the money is all there."""
+        """Blocks applied to a new store give the same state, and no money is made or lost."""
         peer = self.world.rng.choice(self.honest)
         with tempfile.TemporaryDirectory(dir=DISK) as folder:
             store = Store(Path(folder) / "data")

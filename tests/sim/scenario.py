@@ -19,43 +19,37 @@ MAX_PEERS = 128
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """weights: at genesis, one per peer (0: joins later). villains: (peer, name). changes: (epoch, peer, weight).
-    Chances 0..1, times ms.
-
-    crashes, write_faults, partitions: how many in the chaotic phase. late: peers that start in its second half. slow:
-    peers whose disk is slow. skew_ms: in the chaotic phase clocks differ from the time by at most this, either way.
-    jumps: clocks that are set anew in it, forward or back. drift_ppm: how much clocks run fast or slow at most, all
-    the time. wrong: (peer, ms, every_ms) an honest peer whose clock is off for good, and jumps every so often (0:
-    never); together with the villains they hold less than a third.
-    """
+    """One run's faults as a plain value. Chances are 0 to 1, times milliseconds. The chaotic phase comes first."""
 
     seed: int
-    weights: tuple[int, ...]
-    villains: tuple[tuple[int, str], ...] = ()
-    changes: tuple[tuple[int, int, int], ...] = ()
+    weights: tuple[int, ...]  # at genesis, one per peer; 0: joins later
+    villains: tuple[tuple[int, str], ...] = ()  # (peer, name)
+    changes: tuple[tuple[int, int, int], ...] = ()  # (epoch, peer, weight)
     epoch_blocks: int = 100
-    chaos_ms: int = 4000
+    chaos_ms: int = 4000  # how long the chaotic phase lasts
     loss: float = 0.0
     duplicate: float = 0.0
-    straggle: float = 0.0
+    straggle: float = 0.0  # chance that a message arrives long after the others
     latency_ms: int = 40
-    crashes: int = 0
+    crashes: int = 0  # in the chaotic phase, as the next two
     write_faults: int = 0
     partitions: int = 0
-    late: int = 0
-    slow: int = 0
-    skew_ms: int = 0
-    jumps: int = 0
-    drift_ppm: int = 0
+    late: int = 0  # peers that start in its second half
+    slow: int = 0  # peers with a slow disk
+    skew_ms: int = 0  # in the chaotic phase clocks are off by at most this, either way
+    jumps: int = 0  # clocks that are set anew in it, forward or back
+    drift_ppm: int = 0  # how much clocks run fast or slow at most, all the time
+    # (peer, ms, every_ms): an honest peer whose clock is off for good, and jumps every so often (0: never); together
+    # with the villains they hold less than a third
     wrong: tuple[tuple[int, int, int], ...] = ()
-    traffic: int = 0
-    too_many: bool = False
+    traffic: int = 0  # requests that escrow money
+    too_many: bool = False  # a third or more are faulty: safety is not promised
 
     def faulty(self) -> frozenset[int]:
         return frozenset(number for number, _ in self.villains)
 
     def is_live(self) -> bool:
-        """More than two thirds are honest and have a clock that becomes right."""
+        """Whether more than two thirds are honest and have a clock that becomes right, in every set."""
         out = self.faulty() | {number for number, _, _ in self.wrong}
         return all(3 * sum(s[v] for v in out) < sum(s) for s in self.sets())
 
@@ -70,11 +64,11 @@ class Scenario:
         return found
 
     def is_safe(self) -> bool:
-        """The faulty hold less than a third in every set."""
+        """Whether the faulty hold less than a third in every set."""
         return all(3 * sum(s[v] for v in self.faulty()) < sum(s) for s in self.sets())
 
     def simpler(self) -> list[Scenario]:
-        """The same with one thing less, for shrinking."""
+        """The same scenario with one thing less each, for shrinking."""
         found: list[Scenario] = [
             replace(self, **_one(f.name, 0)) for f in fields(self) if f.name in _COUNTS and getattr(self, f.name)
         ]
