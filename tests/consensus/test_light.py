@@ -13,7 +13,7 @@ from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.limits import MAX_VALIDATORS
 from p2p.base.types import VERSION
 from p2p.chain.chain import Chain
-from p2p.chain.sync_server import check_snapshot, install, light_block, sync_answer, trusted
+from p2p.chain.sync_server import check_snapshot, install, sync_answer, trusted
 from p2p.consensus.light import LightBlock, follow, genesis_facts
 from p2p.ledger.state.snapshot import open_chunk
 from p2p.wire.frames import SnapshotChunk, SnapshotManifest, SnapshotWanted, SyncTop, SyncWanted
@@ -48,7 +48,7 @@ def drive(
     try:
         wanted = next(steps)
         while True:
-            found = light_block(chain, wanted)
+            found = chain.blocks.light_block(wanted)
             assert found is not None
             wanted = steps.send(change(found))
     except StopIteration as done:
@@ -58,7 +58,7 @@ def drive(
 
 def test_a_header_is_trusted_across_sets_that_share_nobody(chain: Chain) -> None:
     way = drive(chain, 18)
-    assert way[-1] == light_block(chain, 18)
+    assert way[-1] == chain.blocks.light_block(18)
     assert 1 < len(way) < 18, "it skips what it can, and goes by the middle where trust runs out"
     assert not {k for k, _ in way[-1].validators} & {p.node for p in chain.genesis.peers[:3]}
 
@@ -74,7 +74,7 @@ def test_a_header_ahead_of_a_slow_clock_is_nobodys_lie(chain: Chain) -> None:
 
 
 def test_a_light_block_s_sets_are_bounded_before_anything_is_made_of_them(chain: Chain) -> None:
-    right = light_block(chain, 18)
+    right = chain.blocks.light_block(18)
     assert right is not None
     many = tuple((number.to_bytes(32, "big"), 1) for number in range(MAX_VALIDATORS + 1))
     heavy = ((bytes(32), 2**63),)
@@ -106,7 +106,7 @@ def test_lies_are_seen(chain: Chain, lie: str) -> None:
         if lie == "next":
             return replace(block, next_validators=((bytes(32), 1),))
         if lie == "older":
-            found = light_block(chain, block.header.height - 1) if block.header.height > 1 else None
+            found = chain.blocks.light_block(block.header.height - 1) if block.header.height > 1 else None
             return found or block
         header = replace(block.header, network="other")
         return replace(block, header=header)
@@ -134,7 +134,7 @@ def test_a_fresh_peer_stands_where_the_snapshot_is_and_goes_on_alike(chain: Chai
     install(fresh, found.manifest, pairs, at)
     assert (fresh.height(), fresh.validators(), fresh.priorities()) == (16, _set_at(chain, 17), fresh.priorities())
     for height in (17, 18):
-        block = chain.block(height)
+        block = chain.blocks.block(height)
         assert block is not None
         fresh.finalize(*block, next_priorities(fresh))
     assert fresh.app_hash() == chain.app_hash()
@@ -146,7 +146,7 @@ def test_a_fresh_peer_stands_where_the_snapshot_is_and_goes_on_alike(chain: Chai
 
 
 def _set_at(chain: Chain, height: int) -> tuple[tuple[bytes, int], ...]:
-    found = light_block(chain, height)
+    found = chain.blocks.light_block(height)
     assert found is not None
     return found.validators
 

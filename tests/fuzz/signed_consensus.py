@@ -192,7 +192,7 @@ def _evidence_note(world: World, key: Key) -> wire.EvidenceNote:
 
 def _is_decided(world: World, key: Key) -> bool:
     """The sender's block is on the chain."""
-    header = world.chain.header(world.chain.height())
+    header = world.chain.blocks.header(world.chain.height())
     return world.chain.height() == world.mark + 1 and header is not None and header.proposer == key.public
 
 

@@ -25,7 +25,7 @@ from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.detection import HONEST
 from p2p.lab.economy.network import MODEL, OTHERWISE
 from p2p.lab.economy.operators import Operator
-from p2p.lab.economy.panel import Case
+from p2p.lab.economy.panel import AnswerToCheck
 from p2p.lab.economy.strategies import VICTIM, Attack
 from p2p.lab.economy.world import EPOCH, MAX_TRIES, OUTSIDER, Setting, World
 from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
@@ -126,11 +126,11 @@ class Attacked(World):
             self.broken[executor, agent] = [*at, self.network.height]
         return len(at) <= most
 
-    def _missing(self, case: Case, node: bytes) -> bool:
+    def _missing(self, answer: AnswerToCheck, node: bytes) -> bool:
         """Whether validator `node` cannot get the payload."""
-        if case.executor.strategy.attack is Attack.WITHHOLD:
+        if answer.executor.strategy.attack is Attack.WITHHOLD:
             return self.of[node].strategy.name == VICTIM
-        return case.inference_id in self.hidden
+        return answer.inference_id in self.hidden
 
     def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
         """An attacker of HEIGHTS accepts a request only where it draws a friend first, or where the client has asked
