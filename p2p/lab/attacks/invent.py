@@ -1,7 +1,9 @@
-"""Invented numbers that stage 0 cannot refuse. Law: shared by the attacks that lie about log-probabilities; pure.
+"""Invented numbers that stage 0 cannot refuse.
 
-The tape's noise is public, so a liar can choose numbers under which any token it likes wins: log p_i < log p_chosen + T
-(g_chosen - g_i).
+Law: pure; shared by the attacks that lie about log-probabilities.
+
+The tape's noise is public, so a liar can choose numbers under which any token it likes wins:
+log p_i < log p_chosen + T (g_chosen - g_i).
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Never ends before max_tokens, to charge for more: where end-of-sequence wins the tape, the best other token is
-taken.
-"""
+"""Never ends before max_tokens, to charge for more: where the end token wins, it takes the best other token."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
