@@ -257,8 +257,8 @@ def measure(folders: list[Path], count: int) -> Result:
     good = many == count and few == SMALL and len(hashes) == 1 and big[0].refused == 0
     print(
         f"large to small: bytes {big[0].bytes / small[0].bytes:.0f} x, proposal to decision {ratios[0]:.1f} x, "
-        f"applying {ratios[1]:.1f} x; the app hash after it is {'the same' if len(hashes) == 1 else 'NOT the same'} on all "
-        f"{len(folders)} peers: {', '.join(sorted(hashes))[:80]}; {many} of {count} inferences are in one block: "
+        f"applying {ratios[1]:.1f} x; the app hash after it is {'the same' if len(hashes) == 1 else 'NOT the same'} on "
+        f"all {len(folders)} peers: {', '.join(sorted(hashes))[:80]}; {many} of {count} inferences are in one block: "
         f"{'good' if good else 'NOT GOOD'}", flush=True,
     )
     return Result(small, big, good)

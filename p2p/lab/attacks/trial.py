@@ -38,9 +38,9 @@ class Trial:
 
 async def attempt(
     engine: Engine, honest: Engine, spec: ModelSpec, prompt: str, params: Params, max_tokens: int, *, stack: str,
-    network: NetworkId = TRIAL
+    network: NetworkId = TRIAL,
 ) -> Trial:
-    """Ask `engine` (an attack's, or an honest one) and check its answer with `honest`. stack: the class that it claims."""
+    """Ask `engine` (an attack's, or an honest one) and check its answer with `honest`. stack: what it claims to run."""
     key, beacon = Key.generate(), os.urandom(32)
     prompt_tokens = await honest.tokenize_chat(prompt)
     request = Request(
