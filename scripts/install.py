@@ -67,7 +67,9 @@ def folder_bytes(folder):
 class Pip:
     """What pip has done so far, read from its lines."""
 
-    def __init__(self):
+    def __init__(self, folder):
+        self.folder = folder
+        self.free = 0  # bytes on its disk when pip began to unpack
         self.downloaded = 0.0
         self.collected = 0
         self.installing = 0
@@ -87,11 +89,12 @@ class Pip:
             self.now = line.strip().lower()[:60]
         elif line.startswith("Installing collected packages:"):
             self.installing = line.count(",") + 1
-            self.now = "unpacking"
+            self.free = shutil.disk_usage(self.folder).free
 
     def words(self):
         if self.installing:
-            return f"installing {self.installing} packages, {size(self.downloaded)} downloaded"
+            written = max(0, self.free - shutil.disk_usage(self.folder).free)
+            return f"installing {self.installing} packages, about {size(written)} unpacked"
         return f"{self.collected} packages found, {size(self.downloaded)} downloaded; now {self.now}"
 
 
@@ -175,7 +178,7 @@ class Setup:
 
     def pip(self, title, *arguments):
         """`pip install`, with progress; says how many packages and bytes it was."""
-        pip = Pip()
+        pip = Pip(self.venv)
         started = self.run(title, [self.python, "-m", "pip", "install", *arguments], pip)
         what = f"{pip.installing} packages installed" if pip.installing else "nothing new to install"
         self.done(started, f"{what}, {size(pip.downloaded)} downloaded; {self.venv} has {size(folder_bytes(self.venv))}")

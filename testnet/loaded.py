@@ -65,7 +65,7 @@ async def hear_nothing(node: Node) -> None:
         raise Overloaded("this peer is deaf", field="transaction")
 
     if (node.config.directory / DEAF).exists():
-        node.chain.add_tx = lose  # type: ignore[method-assign]
+        node.chain.pool.add = lose  # type: ignore[method-assign]
     await trio.sleep_forever()
 
 
@@ -96,7 +96,7 @@ class Decisions:
         since = self.begun or beat()
         self.finalize(block, commit, priorities)
         now = beat()
-        refused: tuple[Receipt, ...] = self.node.chain.receipts(block.header.height)
+        refused: tuple[Receipt, ...] = self.node.chain.blocks.receipts(block.header.height)
         self.waiting.append({
             "height": block.header.height, "round": commit.round, "proposed_ms": block.header.time_ms,
             "decided_ms": round(since.at_ms),

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from p2p.base.genesis import Genesis
     from p2p.base.keys import Key, NetworkId
     from p2p.ledger.rules.ops import Body
-    from p2p.wire.answers import AccountAnswer
+    from p2p.wire.answers.accounts import AccountAnswer
 
     MakeBody = Callable[[argparse.Namespace, Key, NetworkId], Body]
 
@@ -113,7 +113,8 @@ def run_show(options: argparse.Namespace) -> int:
     from msgspec import to_builtins
 
     from p2p.base.keys import Key
-    from p2p.wire.answers import AccountAnswer, read
+    from p2p.wire.answers.accounts import AccountAnswer
+    from p2p.wire.answers.reading import read
 
     given = options.account is not None
     of = read_id(options.account, "account") if given else Key.load(options.dir / "account.key").public
@@ -148,7 +149,7 @@ def _lines(found: AccountAnswer) -> list[str]:
 def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) -> int:
     """Sign `body` as the account of `key`, hand it to --peer, wait as --wait says, print what became of it."""
     from p2p.cli.tasks import run_async
-    from p2p.client.ask import submit_operation
+    from p2p.client.connection import submit_operation
     from p2p.client.nonces import Nonces
 
     def taken(answer: dict[str, Any]) -> None:

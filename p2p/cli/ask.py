@@ -34,7 +34,7 @@ from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from p2p.base.types import Params
-    from p2p.client.ask import AskSpec, Terms
+    from p2p.client.question import AskSpec, Terms
 
 UNCHECKED = 3  # exit status where the receipt does not hold
 # an option of sampling: lowest and highest value, default in thousandths, what it does
@@ -128,9 +128,9 @@ def _spec(options: argparse.Namespace) -> AskSpec:
         check_output(options.save, field="save")
 
     from p2p.client.answer_proof import AnswerProof, save_proof
-    from p2p.client.ask import AskSpec
     from p2p.client.known_prices import KnownPrices
     from p2p.client.nonces import Nonces
+    from p2p.client.question import AskSpec
 
     def keep(proof: AnswerProof) -> None:
         if options.save is not None:
@@ -198,7 +198,8 @@ def show_notices(notices: list[dict[str, Any]], seen: Path, *, as_json: bool) ->
     """
     from msgspec import to_builtins
 
-    from p2p.wire.answers import Notice, read
+    from p2p.wire.answers.accounts import Notice
+    from p2p.wire.answers.reading import read
 
     rows = [to_builtins(read(Notice, notice, "tip", "asked")) for notice in notices]
     for row in rows:

@@ -74,7 +74,8 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
     from p2p.base.types import VERSION
     from p2p.chain.proofs.state import LeftProof, StateProof, key_of
     from p2p.ledger.state.proofs import TreeProof
-    from p2p.wire.answers import Proved, read
+    from p2p.wire.answers.blocks import Proved
+    from p2p.wire.answers.reading import read
 
     key_of(options.kind or "", b"")  # names a wrong kind before anybody is asked
     id_ = read_id(options.id or "", "id")

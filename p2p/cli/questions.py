@@ -33,7 +33,7 @@ def asking(directory: Path, address: str | None, network: NetworkId | None, work
 
     from p2p.base.keys import Key
     from p2p.cli.tasks import run_async
-    from p2p.client.ask import query
+    from p2p.client.connection import query
     from p2p.gossip.host import NetworkConfig, open_network
 
     async def connected() -> T:

@@ -77,7 +77,8 @@ def light(ask: Ask, height: int, peer: str = "asked") -> LightBlock:
     """The light block of `height` in a peer's answer. Raises RemoteProtocolError where the answer is none."""
     from p2p.base.codec import unpack
     from p2p.consensus.light import LightBlock
-    from p2p.wire.answers import Light, read
+    from p2p.wire.answers.blocks import Light
+    from p2p.wire.answers.reading import read
 
     answer = read(Light, ask({"op": "light", "height": height}), "light", peer)
     return unpack(LightBlock, bytes.fromhex(answer.light))

@@ -197,7 +197,8 @@ def _from_store(options: argparse.Namespace) -> Case:
     from p2p.client.inspection import Case
     from p2p.peer.control import call
     from p2p.verification.artifact import parse
-    from p2p.wire.answers import PayloadAnswer, read
+    from p2p.wire.answers.inferences import PayloadAnswer
+    from p2p.wire.answers.reading import read
     from p2p.wire.frames import Payload
 
     found = call(options.dir or DEFAULT_DIR, {"op": "payload", "id": options.what.lower()})
@@ -211,7 +212,8 @@ def _from_store(options: argparse.Namespace) -> Case:
 def _compared_with_chain(options: argparse.Namespace, proof: AnswerProof, notes: list[str]) -> list[str]:
     """Problems of the proof, as the chain of --peer, or of the peer in --dir, shows them."""
     from p2p.client.inspection import chain_problems
-    from p2p.wire.answers import BlockAnswer, read
+    from p2p.wire.answers.blocks import BlockAnswer
+    from p2p.wire.answers.reading import read
 
     record, request = proof.finish.record, proof.signed_request.request
     wanted: tuple[dict[str, Any], ...] = (

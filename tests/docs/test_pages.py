@@ -16,7 +16,7 @@ from p2p.cli.main import parser
 ROOT = Path(__file__).parent.parent.parent
 SKIPPED = {".venv", ".testnet", ".bench", "build", ".hypothesis", ".git"}
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not SKIPPED & set(p.relative_to(ROOT).parts))
-GUIDES = [p for p in PAGES if p == ROOT / "README.md" or p.is_relative_to(ROOT / "docs")]
+GUIDES = [p for p in PAGES if p.parent == ROOT or p.is_relative_to(ROOT / "docs")]
 MAKEFILE = (ROOT / "Makefile").read_text()
 LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
 CODE = re.compile(r"^```(?:console|sh|bash)?\n(.*?)^```|`([^`\n]+)`", re.M | re.S)
@@ -116,6 +116,22 @@ def test_files_that_are_named_exist(page: Path) -> None:
     text = re.sub(r"^```.*?^```|\]\([^)]*\)", "", page.read_text(), flags=re.M | re.S)
     missing = [name for name in FILE.findall(text) if not any((root / name).exists() for root in (*ROOTS, page.parent))]
     assert missing == []
+
+
+WORD = re.compile(r"`([a-z]+(?:_[a-z0-9]+)+|[A-Z]{2,}(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+)(?:\([^`]*\))?`")
+SOURCES = [file for folder in ("p2p", "testnet", "tests", "bootstrap") for file in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.fixture(scope="module")
+def words() -> frozenset[str]:
+    """Every word of the sources."""
+    return frozenset(word for file in SOURCES for word in re.findall(r"\w+", file.read_text()))
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_names_of_the_code_are_those_of_the_code(page: Path, words: frozenset[str]) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    assert [word for word in WORD.findall(text) if word not in words] == []
 
 
 @pytest.mark.parametrize("page", [p for p in GUIDES if re.match(r"\d{3}-", p.name)], ids=name_of)

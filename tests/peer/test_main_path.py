@@ -1,4 +1,5 @@
-"""Real peers, real libp2p, real LMDB, real consensus; only the ML node is the named fake. kill, restart, stop two, bad input."""
+"""Real peers, real libp2p, real LMDB, real consensus; only the ML node is the named fake. kill, restart, stop two, bad
+input."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ STILL_MS = 5000  # a block comes every two seconds or sooner
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    made = Net(tmp_path_factory.mktemp("net"), window=6, epoch_blocks=12, checks=CheckRules(reveal_window=4, appeal_window=0))
+    made = Net(
+        tmp_path_factory.mktemp("net"), window=6, epoch_blocks=12, checks=CheckRules(reveal_window=4, appeal_window=0)
+    )
     yield made
     made.close()
 
@@ -50,7 +53,9 @@ def test_questions_to_two_peers_at_once_are_two_inferences_on_the_chain(net: Net
     with ThreadPoolExecutor(2) as pool:
         asked = list(pool.map(lambda peer: net.events("hello", peer), (0, 1)))
     ids = [events[-1]["receipt"]["inference_id"] for events in asked]
-    assert [net.final(x)["status"] for x in ids] == ["VALIDATED", "VALIDATED"], "neither peer knew of the other one's nonce"
+    assert [
+        net.final(x)["status"] for x in ids
+    ] == ["VALIDATED", "VALIDATED"], "neither peer knew of the other one's nonce"
 
 
 @pytest.mark.parametrize(("extra", "field"), [
@@ -108,7 +113,8 @@ def signers(net: Net, height: int) -> int:
 
 
 def test_a_peer_with_nothing_begins_at_a_snapshot_and_its_headers_can_be_checked(net: Net) -> None:
-    """Its store is lost with its key's mark: it comes back by light client and snapshot, epochs behind, while blocks go on."""
+    """Its store is lost with its key's mark: it comes back by light client and snapshot, epochs behind, while blocks go
+    on."""
     until(lambda: net.height(0) > 4 * 12, 90)  # a snapshot more than three epochs after the beginning
     stop(net.directory, [net.folders[3].name], sign=signal.SIGKILL)
     shutil.rmtree(net.folders[3] / "data")
@@ -124,7 +130,9 @@ def test_a_peer_with_nothing_begins_at_a_snapshot_and_its_headers_can_be_checked
     for extra in ([], ["--trusted", f"5:{trusted['block_id']}"], ["--peer", net.address(1)]):
         done = subprocess.run([*base, *extra], capture_output=True, text=True, timeout=60, check=True)
         assert json.loads(done.stdout)["trusted"][-1]["block_id"] == net.block(0, goal)["block_id"]
-    done = subprocess.run([*base, "--trusted", "5:" + "00" * 32], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*base, "--trusted", "5:" + "00" * 32], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 3
     assert "not the one you trust" in done.stderr
 

@@ -101,7 +101,7 @@ class Bench:
         for database, content in (("state", changes), ("tree", pages)):
             for key in sorted(content):
                 batch.put(database, key, content[key])
-        chain.become(replace(chain._tip, app_hash=tree.app_hash(root)), batch)
+        chain.become(replace(chain.state.tip, app_hash=tree.app_hash(root)), batch)
 
     def block(self, inferences: int, finishing: bool = True) -> Block:
         """The next block: one batch of each peer with the records of a wave of inferences.
@@ -110,7 +110,7 @@ class Bench:
         """
         chain, height = self.chain, self.chain.height() + 1
         records: dict[bytes, list[Record]] = {key.public: [] for key in PEERS}
-        beacon, serving = chain.beacon(), chain.serving_at(MODEL, height - 1)
+        beacon, serving = chain.beacon(), chain.reader.serving_at(MODEL, height - 1)
         started = []
         for signed, executor, agent in self.waves[-1] if finishing else ():
             done = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 10, 10, FinishReason.STOP)
@@ -138,8 +138,8 @@ class Bench:
             some = tuple(records[key.public])
             assert len(some) <= MAX_RECORDS_PER_TX
             if some:
-                batch = Batch(VERSION, chain.genesis.network, key.public, chain.batch_nonce(key.public) + 1, some)
-                chain.add_tx(encode(SignedBatch(batch, key.sign(Domain.TX, chain.genesis.network, encode(batch)))))
+                batch = Batch(VERSION, chain.genesis.network, key.public, chain.reader.batch_nonce(key.public) + 1, some)
+                chain.pool.add(encode(SignedBatch(batch, key.sign(Domain.TX, chain.genesis.network, encode(batch)))))
         block = make_block(chain, PEERS[0], chain.genesis.network, 0, height, ())
         assert len(block.txs) == sum(map(bool, records.values())), "a batch did not fit"
         return block
@@ -159,7 +159,7 @@ class Bench:
         assert chain.validate(block)
         chain.finalize(block, commit, priorities)
         spent = time.process_time() - cpu, time.perf_counter() - clock
-        assert chain.receipts(at) == (), "a record was refused"
+        assert chain.blocks.receipts(at) == (), "a record was refused"
         return spent
 
 

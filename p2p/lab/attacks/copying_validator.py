@@ -41,7 +41,7 @@ class Copying(Validator):
 
     def _revealed(self, duty: Duty) -> dict[int, RevealedRow]:
         """What earlier committees of this inference have shown, by position."""
-        inference = self.chain._view().inference(duty.inference_id)
+        inference = self.chain.state.view().inference(duty.inference_id)
         panels = inference.panels if inference is not None else ()
         return {row.position: row for panel in panels for verdict in panel.verdicts for row in verdict.numbers}
 

@@ -20,7 +20,7 @@ from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import live_spec
 from p2p.ledger.rules.ops import Register, Rotate, Unregister, consent, consent_to_rotate
 from p2p.ledger.state import keys
-from p2p.ledger.state.open_disputes import move_cases
+from p2p.ledger.state.open_disputes import move_disputes
 from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
 
@@ -126,7 +126,7 @@ def rotate_key(ctx: Context, account: bytes, body: Rotate) -> None:
         raise InvalidRequest("this node key is or was another participant's", field="new_node")
     standing, origin = ctx.view.standing(body.node), participant.origin or body.node
     _forget(ctx.view, participant)
-    move_cases(ctx.view, body.node, body.new_node)
+    move_disputes(ctx.view, body.node, body.new_node)
     ctx.view.put(keys.last_owner(body.new_node), None)
     ctx.view.put(keys.first_key(body.node), origin)
     ctx.view.put(keys.key_now(origin), body.new_node)

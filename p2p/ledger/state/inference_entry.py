@@ -1,4 +1,5 @@
-"""One inference of the state together with its id, as the ledger's functions pass it. Law: immutable; a change is a new entry."""
+"""One inference of the state together with its id, as the ledger's functions pass it. Law: immutable; a change is a
+new entry."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from p2p.ledger.state.records import Inference
 
 @dataclass(frozen=True, slots=True)
 class InferenceEntry:
-    """Key and value of `inf/<id>`."""
+    """Key and value of keys.inference."""
 
     id: bytes
     inference: Inference

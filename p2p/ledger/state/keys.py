@@ -75,6 +75,7 @@ NEWCOMERS = b"new"  # height of the last registration (8 bytes), how many there 
 SPRINT = b"sprint"  # Sprint
 RUNS = b"runs"  # list of (node key, model name) of the running sprint's commitments
 NEXT_WEIGHTS = b"weights"  # weights of the next epoch, from two heights before it on
+PRIORITIES = b"set/priorities"  # proposer priorities of the next block's validators (chain/execution.py)
 OFFENDERS = b"faults"  # list of node keys of validators with evidence of misconduct on chain
 
 
@@ -109,12 +110,12 @@ def last_owner(node: bytes) -> bytes:
 
 
 def past_of_node(node: bytes) -> bytes:
-    """Convictions that a node which left has to answer for -> Past."""
+    """Convictions that a node which left has to answer for -> PastConvictions."""
     return b"past/node/" + node
 
 
 def past_of_owner(public: bytes) -> bytes:
-    """The same, of the nodes of an account that left -> Past."""
+    """The same, of the nodes of an account that left -> PastConvictions."""
     return b"past/owner/" + public
 
 

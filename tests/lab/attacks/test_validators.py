@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ class NoInference:
 async def said(name: str, engine: Any = None, **more: Any) -> Verdict:
     lab = Lab(FakeChain(), engine=engine, length=LENGTH)
     made = lab.validator
-    lab.chain._view = NoInference  # type: ignore[attr-defined]
+    lab.chain.state = SimpleNamespace(view=NoInference)  # type: ignore[attr-defined]
     build = attacks.get(name).validator
     assert build is not None
     liar = build(KEY, "n", made.chain, made.outbox, made.open_stream, made.ready, profile=made.profile, **more)

@@ -12,8 +12,11 @@ from p2p.base.codec import unpack
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.base.types import VERSION, SignedRequest
-from p2p.client.ask import AskSpec, ask_over, prepare, query
+from p2p.client.ask import ask_over
+from p2p.client.connection import query
 from p2p.client.nonces import Nonces
+from p2p.client.question import AskSpec
+from p2p.client.signing import prepare
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.wire.frames import Ask, Frame, pack_frame, parse_frame
@@ -27,7 +30,10 @@ def spec_of(net: Net, agent: int = 0, executor: int | None = None, **change: Any
     key = Key.load(net.directory / "client" / "account.key")
     wanted = bytes.fromhex(net.node(executor)) if executor is not None else None
     defaults = {"prompt": "hello", "nonces": Nonces(net.directory / "client" / "nonces")}
-    return AskSpec(net.address(agent), key, genesis.network, DEFAULT_MODEL, genesis=genesis, choose_executor=wanted, **{**defaults, **change})
+    return AskSpec(
+        net.address(agent), key, genesis.network, DEFAULT_MODEL, genesis=genesis, choose_executor=wanted,
+        **{**defaults, **change}
+    )
 
 
 @asynccontextmanager
