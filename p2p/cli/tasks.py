@@ -24,7 +24,7 @@ Ts = TypeVarTuple("Ts")
 class Logging:
     """Where a command's log goes."""
 
-    directory: Path | None = None  # of folkmoot.log; None: warnings to standard error alone, beside the answer
+    directory: Path | None = None  # of folkmoot.log; None: only warnings, on standard error
     level: str = "warning"
     style: str = "text"  # or json
 

@@ -1,6 +1,4 @@
-"""Commands `account` and `governance`: a wrong word is one line that names it; over a real network, an order reaches
-every peer.
-"""
+"""`folkmoot account` and `governance`: a wrong word is one line that names it; a transaction reaches every peer."""
 
 from __future__ import annotations
 

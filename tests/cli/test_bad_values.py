@@ -1,5 +1,6 @@
-"""What a user may type, and what a peer may answer: one sentence with the option and the range, an exit code, no
-traceback, no type of ours.
+"""What a user may type, and what a peer may answer.
+
+The user gets one sentence with the option and the range, and an exit status: no traceback, no type of Python.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commands as a user types them: exit codes, one clear line, JSON, and nothing imported that is not needed."""
+"""Commands as a user types them: exit statuses, one clear line, JSON, and nothing imported that is not needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read about money: earnings with their rules and the identity; notices, printed once."""
+"""What people read about money: earnings with their rules and the identity of the sums; notices, printed once."""
 
 from __future__ import annotations
 

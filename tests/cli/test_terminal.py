@@ -1,4 +1,4 @@
-"""No text of others moves the user's cursor: one function, one stream that everything passes, every command that
+"""No text of others moves the user's cursor: one function, one stream that all output passes, every command that
 prints.
 """
 

@@ -12,7 +12,7 @@ class EndHidden(EndMasked):
 
 
 ATTACK = Attack(
-    "hidden_eos", "Masks end-of-sequence, goes on to the limit, and does not publish that the end was a candidate.",
+    "hidden_eos", "Masks end-of-sequence, continues to the limit, and does not publish that the end was a candidate.",
     REPLAY,
     needs="an answer that ends before max_tokens", wrap=EndHidden,
 )

@@ -1,4 +1,4 @@
-"""Streams the honest token ids with another text beside them: what is signed is right, what a person reads is not.
+"""Streams the honest token ids with another text: what is signed is right, what a person reads is not.
 
 The finish record binds the text. An honest agent sees that it is another one; where the agent looks away, the client's
 receipt shows it.

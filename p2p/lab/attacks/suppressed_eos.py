@@ -43,6 +43,6 @@ class EndMasked(Wrapped):
 
 
 ATTACK = Attack(
-    "suppressed_eos", "Masks end-of-sequence and goes on to the limit.", EXACT, exact=True,
+    "suppressed_eos", "Masks end-of-sequence and continues to the limit.", EXACT, exact=True,
     needs="an answer that ends before max_tokens", wrap=EndMasked,
 )

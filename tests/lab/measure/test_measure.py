@@ -1,5 +1,6 @@
-"""The measuring itself: the plan's names are real, results survive the disk, goals are read off curves; once, small, on
-the real model.
+"""The measuring itself: the plan's names are real, results survive the disk, goals are read off curves.
+
+Once, small, on the real model.
 """
 
 from __future__ import annotations
