@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import EconomyRules
 from p2p.base.keys import Key, digest
+from p2p.ledger.money import collateral
+from p2p.ledger.money.accounts import credit
 from p2p.ledger.participants import places, sprint
 from p2p.ledger.participants.registry import MAX_NODES
 from p2p.ledger.rules.ops import Deposit, Unregister, Withdraw
@@ -109,8 +111,65 @@ def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_
     assert len(gone) == 1
     assert gone < set(squatters[: places.MAX_NEW]), "one of the first block's"
     owner = key(b"owner", squatters.index(gone.pop())).public
-    assert balance(lab, owner) == BOND
+    assert balance(lab, owner) == 0
+    lab.block(WAIT)
+    assert balance(lab, owner) == BOND, "after the wait that UNREGISTER has"
     assert lab.view.totals().burnt_micro == (places.MAX_PARTICIPANTS - 4 + 1) * FEE
+
+
+def evicted(lab: Lab, stake: int = 70) -> bytes:
+    """NODE, registered by NEWCOMER with collateral, in a network whose places are all taken by now."""
+    funded(lab, NEWCOMER, BOND + FEE + stake)
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    order(lab, NEWCOMER, Deposit(NODE.public, stake))
+    lab.block()
+    for number in range(places.MAX_PARTICIPANTS - len(nodes(lab)) + 1):
+        owner = funded(lab, key(b"owner", number), BOND + FEE)
+        order(lab, owner, registration(lab, owner, key(b"node", number)))
+    lab.block()
+    assert NODE.public not in nodes(lab)
+    return NODE.public
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+def test_who_is_evicted_waits_for_its_money_like_one_that_leaves(leaving: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an owner that wants its collateral back before it can be slashed has itself pushed out."""
+    monkeypatch.setattr(places, "MAX_PARTICIPANTS", 12)
+    lab = lab_of(epoch_blocks=10_000)
+    funded(lab, NEWCOMER, BOND + FEE + 70)
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    order(lab, NEWCOMER, Deposit(NODE.public, 70))
+    begun = lab.height
+    if leaving:
+        order(lab, NEWCOMER, Unregister(NODE.public))
+    lab.block()
+    for number in range(places.MAX_PARTICIPANTS - len(nodes(lab)) + 1):
+        owner = funded(lab, key(b"owner", number), BOND + FEE)
+        order(lab, owner, registration(lab, owner, key(b"node", number)))
+    evicted = lab.height
+    lab.block()
+    assert NODE.public not in nodes(lab)
+    paid = (begun if leaving else evicted) + WAIT
+    lab.block(paid - lab.height)
+    assert balance(lab, NEWCOMER.public) == 0
+    lab.block()
+    assert balance(lab, NEWCOMER.public) == BOND + 70
+    assert collateral.held(lab.view, NODE.public) is None
+
+
+def test_what_an_evicted_node_held_can_be_slashed_and_goes_to_no_other_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "MAX_PARTICIPANTS", 12)
+    lab = lab_of(epoch_blocks=10_000)
+    node = evicted(lab)
+    before = lab.view.totals().collateral_micro
+    assert collateral.take(lab.view, node, 100) == 100
+    assert lab.view.totals().collateral_micro == before - 100
+    credit(lab.view, CLIENT.public, 100)
+    other = funded(lab, key(b"thief", 0), BOND + FEE)
+    refused(lab, signed(lab, other, registration(lab, other, NODE)), "node")
+    lab.block(WAIT)
+    assert balance(lab, NEWCOMER.public) == BOND + 70 - 100
+    order(lab, other, registration(lab, other, NODE))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -20,7 +20,7 @@ from p2p.ledger.apply_record import apply_record
 from p2p.ledger.governance import Proposal
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.accounts import Limits
-from p2p.ledger.money.collateral import at_stake
+from p2p.ledger.money.collateral import Held, at_stake
 from p2p.ledger.money.price import Price
 from p2p.ledger.participants.sprint import Run, Sprint, runs
 from p2p.ledger.rules.context import Context
@@ -34,7 +34,7 @@ EVERY = 64  # refused records after which all bytes are compared, not only what 
 SHAPES: dict[bytes, type] = {
     b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning, b"epoch": EpochSums, b"price": Price,
     b"note": Notices, b"limits": Limits, b"prop": Proposal, b"totals": Totals, b"checks": CheckCounters,
-    b"run": Run, b"sprint": Sprint,
+    b"run": Run, b"sprint": Sprint, b"held": Held,
 }
 
 
@@ -121,7 +121,7 @@ class Watch:
             ("balances", sum(a.balance_micro for a in found[b"acct"]), sum(self.balances.values())),
             ("escrow", sum(i.escrow_micro for i in inferences if i.status == Status.STARTED.value), totals.escrow_micro),
             ("due", sum(i.due_micro for i in inferences) + booked + sum(map(_bond, inferences)), totals.due_micro),
-            ("collateral", sum(map(at_stake, found[b"part"])), totals.collateral_micro),
+            ("collateral", sum(map(at_stake, found[b"part"])) + sum(h.amount_micro for h in found[b"held"]), totals.collateral_micro),
             ("ends", sum(i.paid_micro for i in inferences if i.status not in STANDS), 0),
             ("prices", sum(i.charged_micro != i.paid_micro + i.refunded_micro for i in inferences if i.finish and i.end_height), 0),
         )
