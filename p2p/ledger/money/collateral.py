@@ -1,7 +1,8 @@
-"""What a participant can lose. Law: collateral is its owner's money, counted in Totals.collateral_micro until it is back on the owner's account.
+"""What a participant can lose. Law: collateral is its owner's money, counted in Totals.collateral_micro until it is
+back on the owner's account.
 
-What is on its way back can still be slashed. A participant that was convicted in an epoch, or has a dispute open, has nothing
-back before that epoch is over.
+What is on its way back can still be slashed. A participant that was convicted in an epoch, or has a dispute open, has
+nothing back before that epoch is over.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def deposit(ctx: Context, account: bytes, body: Deposit) -> None:
 
 
 def withdraw(ctx: Context, account: bytes, body: Withdraw) -> None:
-    """Carry out a WITHDRAW: the money returns `withdraw_wait` heights later. Raises InvalidRequest(field='node' or 'amount_micro')."""
+    """Carry out a WITHDRAW: the money returns `withdraw_wait` heights later. Raises InvalidRequest(field='node' or
+    'amount_micro').
+    """
     participant = own_node(ctx.view, account, body.node)
     if participant.collateral_micro < body.amount_micro:
         has = f"the node's collateral is {participant.collateral_micro} micro-credits; withdraw at most that"
@@ -137,8 +140,9 @@ def at_stake(participant: Participant) -> int:
 def take(view: View, node: bytes, amount: int) -> int:
     """Slash up to `amount` micro-credits; returns what was taken.
 
-    It is no longer in Totals.collateral_micro, and the CALLER must put it elsewhere (burnt, or on accounts) in the same
-    block. First the collateral is taken, then withdrawals, the latest first, then the bond; of an evicted node, what is held.
+    It is no longer in Totals.collateral_micro, and the CALLER must put it elsewhere (burnt, or on accounts) in the
+    same block. First the collateral is taken, then withdrawals, the latest first, then the bond; of an evicted node,
+    what is held.
     """
     participant = view.participant(node)
     if participant is None:

@@ -1,5 +1,6 @@
-"""What is booked in an epoch, and which inferences ended in it. Law: one bounded record for each participant and epoch; every inference that
-ended is listed under exactly one of them and leaves the state with it (inferences/pruning.py).
+"""What is booked in an epoch, and which inferences ended in it. Law: one bounded record for each participant and
+epoch; every inference that ended is listed under exactly one of them and leaves the state with it
+(inferences/pruning.py).
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def put_sums(view: View, epoch: int, record: EpochSums) -> None:
 
 
 def book(ctx: Context, inference: Inference) -> None:
-    """M1, M2: an inference stands; its fee waits for the end of the epoch. Paid by the executor's own owner it is no work."""
+    """M1, M2: an inference stands; its fee waits for the end of the epoch. Paid by the executor's own owner it is no
+    work.
+    """
     assert inference.finish is not None
     finish, request = inference.finish.record, inference.signed_request.request
     record = new_earning(ctx.view, ctx.epoch, finish.executor)
@@ -70,8 +73,8 @@ def book(ctx: Context, inference: Inference) -> None:
 def fine(ctx: Context, inference: Inference) -> None:
     """M16: an answer that did not stand, checked with probability p, stands for (1 - p) / p more that nobody checked.
 
-    As many fees of its executor are forfeited besides its own. So a fault that a check would find costs its fee on average,
-    however few answers are checked.
+    As many fees of its executor are forfeited besides its own. So a fault that a check would find costs its fee on
+    average, however few answers are checked.
     """
     assert inference.finish is not None
     epoch, node = ctx.epoch, inference.finish.record.executor

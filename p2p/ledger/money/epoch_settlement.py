@@ -1,8 +1,8 @@
-"""An epoch's money, settled at its last height. Law: it is automatic and nothing is claimed; what division leaves over is burnt or not minted,
-so the sums are exact.
+"""An epoch's money, settled at its last height. Law: it is automatic and nothing is claimed; what division leaves over
+is burnt or not minted, so the sums are exact.
 
-A participant convicted in the epoch loses its fees, its part of the emission and a part of its collateral (M7, M10). The
-others' fees are split between owner, validators and nobody (M8), and the emission goes by weight x work (M9).
+A participant convicted in the epoch loses its fees, its part of the emission and a part of its collateral (M7, M10).
+The others' fees are split between owner, validators and nobody (M8), and the emission goes by weight x work (M9).
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def _share_pool(settlement: _Settlement, pool: int) -> None:
 def _emit(settlement: _Settlement) -> None:
     """M9: share the emission by counted weight x work, among participants in good standing.
 
-    The work of a key that was given up is its successor's. None has more than emission_cap_milli of its fees: a fee that an
-    owner pays to itself loses as much in the split (M8).
+    The work of a key that was given up is its successor's. None has more than emission_cap_milli of its fees: a fee
+    that an owner pays to itself loses as much in the split (M8).
     """
     view, known, books = settlement.ctx.view, settlement.known, settlement.books
     rules, minted = settlement.ctx.economy, view.totals().minted_micro

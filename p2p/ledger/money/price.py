@@ -1,11 +1,12 @@
-"""A model's price follows how much of the network's capacity the last heights used. Law: one step a window, O(1) work a block, and no price
-gets stuck: a step is at least 1, and a price stays within the model's floor and ceiling.
+"""A model's price follows how much of the network's capacity the last heights used. Law: one step a window, O(1) work
+a block, and no price gets stuck: a step is at least 1, and a price stays within the model's floor and ceiling.
 
-Used are output tokens of booked answers, paid by others than the executor's owner. Reservations and answers that do not stand
-are paid back, and what is paid back would move the price for nothing. Demand beyond the capacity shows all the same: then
-everything that can be served is, which is above `price_high_milli`. Within an epoch a price stays within `price_epoch_milli` of
-its anchor, the price that the epoch began with, so an owner that pays for its own traffic to move the price pays for more than
-one epoch before it has moved far. Use is known only once an answer is checked, so a step in every block would swing.
+Used are output tokens of booked answers, paid by others than the executor's owner. Reservations and answers that do
+not stand are paid back, and what is paid back would move the price for nothing. Demand beyond the capacity shows all
+the same: then everything that can be served is, which is above `price_high_milli`. Within an epoch a price stays
+within `price_epoch_milli` of its anchor, the price that the epoch began with, so an owner that pays for its own
+traffic to move the price pays for more than one epoch before it has moved far. Use is known only once an answer is
+checked, so a step in every block would swing.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def ceiling_of(spec: ModelSpec) -> int:
 
 
 def bounds(spec: ModelSpec, anchor: int, rules: EconomyRules) -> tuple[int, int]:
-    """(lowest, highest) price in an epoch that began with `anchor`; at least 1 down and 1 up, so small prices move too."""
+    """(lowest, highest) price in an epoch that began with `anchor`; at least 1 down and 1 up, so small prices move
+    too.
+    """
     lowest = min(anchor * MILLI // rules.price_epoch_milli, anchor - 1)
     highest = max(anchor * rules.price_epoch_milli // MILLI, anchor + 1)
     return max(lowest, floor_of(spec)), max(min(highest, ceiling_of(spec)), floor_of(spec))
@@ -74,7 +77,9 @@ def used_by(ctx: Context, model: str, tokens: int) -> None:
 
 
 def move_prices(ctx: Context, serving: Serving) -> None:
-    """At the end of a block: move the window by one height, and each price by at most a step where the window is complete."""
+    """At the end of a block: move the window by one height, and each price by at most a step where the window is
+    complete.
+    """
     for spec in models(ctx.view):  # retired ones too: what was drawn before still finishes
         before = _price(ctx.view, spec)
         after = _next_price(ctx, spec, before, serving)

@@ -1,4 +1,6 @@
-"""Who can be drawn to serve or to check a model, with what counted weight. Law: read only, and every draw and vote asks these functions."""
+"""Who can be drawn to serve or to check a model, with what counted weight. Law: read only, and every draw and vote
+asks these functions.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def able(ctx: Context, model: str) -> list[Participant]:
 
 
 def checking(ctx: Context, model: str) -> list[tuple[bytes, int]]:
-    """(node, counted weight) of the participants that can be drawn to check `model`: they have it and are not barred."""
+    """(node, counted weight) of the participants that can be drawn to check `model`: they have it and are not barred.
+    """
     return counted(ctx, [p for p in _working(ctx, ctx.view.participants(), model) if not p.barred_until])
 
 
@@ -41,7 +44,9 @@ def checking_lots(ctx: Context, model: str) -> WeightedDraw:
 
 
 def checking_lots_on(ctx: Context, model: str, stack: str) -> WeightedDraw:
-    """Of these, the ones known to have a stack's kernels: they have reputation with this model on it. A name alone proves nothing."""
+    """Of these, the ones known to have a stack's kernels: they have reputation with this model on it. A name alone
+    proves nothing.
+    """
     def has_reputation(node: bytes) -> bool:
         part = ctx.view.participant(node)
         return part is not None and any((row.model, row.stack) == (model, stack) for row in part.reputations)

@@ -1,13 +1,14 @@
-"""The places among the participants. Law: a place costs a fee that is burnt and a bond that returns; when all are taken, the participant that
-has been of no use for longest is evicted, so a newcomer that pays always comes in.
+"""The places among the participants. Law: a place costs a fee that is burnt and a bond that returns; when all are
+taken, the participant that has been of no use for longest is evicted, so a newcomer that pays always comes in.
 
-Eviction happens at the end of the block. A participant that sends something in the block that takes its place is one to the end
-of it, because a block is judged by the state below it. What the evicted node held returns to its owner after the same wait as
-after UNREGISTER.
+Eviction happens at the end of the block. A participant that sends something in the block that takes its place is one
+to the end of it, because a block is judged by the state below it. What the evicted node held returns to its owner
+after the same wait as after UNREGISTER.
 
-Never evicted: a participant that has weight, is in the genesis file, or has an open case or duty. An attacker that fills the
-network with keys loses a fee for each place, and pushes a newcomer out only by as many fees as there are places, before the
-next race gives the newcomer weight. An agent without weight keeps its place by what clients pay through it.
+Never evicted: a participant that has weight, is in the genesis file, or has an open case or duty. An attacker that
+fills the network with keys loses a fee for each place, and pushes a newcomer out only by as many fees as there are
+places, before the next race gives the newcomer weight. An agent without weight keeps its place by what clients pay
+through it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def pay(ctx: Context, account: bytes) -> None:
 
 
 def pay_for_key(ctx: Context, account: bytes) -> None:
-    """Pay for another node key (M19): the key that is given up stays in the state for ever. Raises InvalidRequest(field='balance')."""
+    """Pay for another node key (M19): the key that is given up stays in the state for ever. Raises
+    InvalidRequest(field='balance').
+    """
     fee, has = ctx.economy.registration_fee_micro, ctx.view.account(account).balance_micro
     if has < fee:
         raise InvalidRequest(f"another node key costs {fee} micro-credits; the account has {has}", field="balance")

@@ -1,8 +1,9 @@
-"""Whose node is whose. Law: a node key belongs to one account, and agreed to it; a key that was given up never comes back.
+"""Whose node is whose. Law: a node key belongs to one account, and agreed to it; a key that was given up never comes
+back.
 
-A node that leaves draws no more work at once, and its owner gets collateral and bond back after `withdraw_wait`. What is still
-on its way to a given-up key finds the key's successor. A node that left keeps its last owner in the state, who is paid for
-answers that are still being checked.
+A node that leaves draws no more work at once, and its owner gets collateral and bond back after `withdraw_wait`. What
+is still on its way to a given-up key finds the key's successor. A node that left keeps its last owner in the state,
+who is paid for answers that are still being checked.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def first_participants(view: View, genesis: Genesis) -> None:
 def register(ctx: Context, account: bytes, body: Register) -> None:
     """Carry out a REGISTER: add a participant, or change what one of the account's own offers.
 
-    A new one has no weight and no reputation, but answers for what its key or its owner's nodes were convicted of. Raises
-    InvalidRequest or Overloaded, naming the field.
+    A new one has no weight and no reputation, but answers for what its key or its owner's nodes were convicted of.
+    Raises InvalidRequest or Overloaded, naming the field.
     """
     if not verify(body.node, Domain.NODE, ctx.genesis.network, consent(account), body.proof):
         raise InvalidRequest("the node key did not sign that it belongs to this account", field="proof")
@@ -84,7 +85,9 @@ def unregister(ctx: Context, account: bytes, body: Unregister) -> None:
 
 
 def leave(ctx: Context, node: bytes) -> None:
-    """At the end of a block: the wait is over. It is prolonged where the collateral may still be slashed (`after_slashing`)."""
+    """At the end of a block: the wait is over. It is prolonged where the collateral may still be slashed
+    (`after_slashing`).
+    """
     participant = ctx.view.participant(node)
     if participant is None or participant.leaving != ctx.height:
         return
@@ -98,7 +101,8 @@ def leave(ctx: Context, node: bytes) -> None:
 
 
 def make_room(ctx: Context) -> None:
-    """At the end of a block: evict those whose places newcomers have taken. What they held waits as after UNREGISTER."""
+    """At the end of a block: evict those whose places newcomers have taken. What they held waits as after UNREGISTER.
+    """
     for participant in places.too_many(ctx):
         hold(ctx, participant)
         _let_go(ctx.view, participant)
@@ -125,8 +129,8 @@ def _forget(view: View, participant: Participant) -> None:
 def rotate_key(ctx: Context, account: bytes, body: Rotate) -> None:
     """Carry out a ROTATE: everything of a participant moves to another key, for a fee.
 
-    Answers and duties of the old key can be ended by the old key only, or they run out. Raises InvalidRequest(field='node',
-    'proof', 'new_proof', 'new_node' or 'balance').
+    Answers and duties of the old key can be ended by the old key only, or they run out. Raises
+    InvalidRequest(field='node', 'proof', 'new_proof', 'new_node' or 'balance').
     """
     view, participant = ctx.view, own_node(ctx.view, account, body.node)
     words = consent_to_rotate(account, body.node, body.new_node)

@@ -1,5 +1,5 @@
-"""The block that is being applied: state, genesis file and height as one value. Law: whatever needs the rules in force or the height takes a
-Context; a function that needs the state alone takes the view.
+"""The block that is being applied: state, genesis file and height as one value. Law: whatever needs the rules in force
+or the height takes a Context; a function that needs the state alone takes the view.
 """
 
 from __future__ import annotations

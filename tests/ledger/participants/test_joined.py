@@ -35,7 +35,7 @@ def test_fees_and_work_of_a_key_that_was_given_up_are_its_successors() -> None:
     lab.decide(lab.drawn(executor=NEW.public), lambda node: {})
     found = to_end(lab)
     assert found.minted_micro == ECONOMY.emission_micro
-    assert balance(lab, lab.owners[1].public) == FULL + 2 * SHARE + ECONOMY.emission_micro
+    assert balance(lab, lab.owners[1].public) == FULL + 2 * SHARE + ECONOMY.emission_micro - ECONOMY.registration_fee_micro
 
 
 def test_a_cheat_that_changes_its_key_forfeits_all_and_is_slashed_once() -> None:
@@ -47,7 +47,7 @@ def test_a_cheat_that_changes_its_key_forfeits_all_and_is_slashed_once() -> None
     convict(lab, NEW.public)
     found = to_end(lab)
     assert (found.slashed_micro, found.forfeited_micro, found.paid_micro) == (200, 600, 0)
-    assert balance(lab, lab.owners[1].public) == FULL - 1000
+    assert balance(lab, lab.owners[1].public) == FULL - 1000 - ECONOMY.registration_fee_micro
     assert at_stake(part(lab, NEW.public)) == 800
 
 
