@@ -1,1 +1,1 @@
-"""Discovery-only seed peers and the networks they open."""
+"""Peers that introduce others (seed.py), and how a file looks that says how to join a network (networks/)."""

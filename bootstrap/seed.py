@@ -1,4 +1,7 @@
-"""A discovery-only peer: it introduces peers to each other. Law: it holds no chain, serves no model, joins no topic."""
+"""`python -m bootstrap.seed`: a peer that only introduces peers to each other.
+
+Law: it holds no chain, serves no model, joins no topic.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from p2p.machine.logs import FORMATS, LEVELS
 
 
 async def serve(key: Key, network: NetworkId, listen: tuple[str, ...]) -> None:
-    """Run until interrupted; prints `ready <multiaddr>` once it can be dialled."""
+    """Run until SIGINT or SIGTERM. Prints `ready MULTIADDR` once it can be dialled."""
     config = NetworkConfig(key, network, listen, (), min_connections=0)
     async with open_network(config, topic_handlers={}, stream_handlers={}) as net:
         print("ready", net.addresses()[0], flush=True)
@@ -29,11 +32,20 @@ async def serve(key: Key, network: NetworkId, listen: tuple[str, ...]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bootstrap.seed", description=__doc__)
-    parser.add_argument("--listen", action="append", required=True, help="multiaddr, e.g. /ip4/0.0.0.0/tcp/4001")
-    parser.add_argument("--key", type=Path, required=True, help="key file; made when it is missing")
-    parser.add_argument("--network", required=True, help="the network's id, NAME@HASH, as folkmoot status shows it")
-    parser.add_argument("--log-level", choices=LEVELS, default="warning", help="of what goes to standard error")
-    parser.add_argument("--log-format", choices=FORMATS, default="text")
+    parser.add_argument(
+        "--listen", action="append", required=True, metavar="MULTIADDR",
+        help="where it listens, such as /ip4/0.0.0.0/tcp/4001; may be repeated",
+    )
+    parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="its key; made when there is none")
+    parser.add_argument(
+        "--network", required=True, metavar="NAME@HASH", help="the network's id, as `folkmoot status` shows it",
+    )
+    parser.add_argument(
+        "--log-level", choices=LEVELS, default="warning", help="of the log on standard error (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-format", choices=FORMATS, default="text", help="of the log's lines (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     try:
         keep_private()

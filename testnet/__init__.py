@@ -1,1 +1,1 @@
-"""Test networks: generate, run, perturb, check."""
+"""Networks of real processes on this machine: made, started, loaded, shown (see README.md)."""

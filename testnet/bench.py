@@ -1,6 +1,6 @@
-"""What the network costs: the same questions through it and straight to the same vLLM, in turn, in one run. Prints ratios.
+"""`make bench`: what the network costs. The same questions go through it and straight to the same vLLM, in turn.
 
-`make bench` or `python -m testnet.bench [--requests N] [--dir DIR]`.
+Prints medians and ratios. `python -m testnet.bench [--requests N] [--dir DIR]`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from pathlib import Path
 
 import trio
 
-from p2p.base.codec import unpack
 from p2p.base.errors import InvalidRequest
-from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.base.types import Params
 from p2p.client.ask import AskSpec, ask_over
@@ -24,9 +22,8 @@ from p2p.gossip.host import NetworkConfig, open_network
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing
 from p2p.peer.config import DEFAULT_MODEL
-from p2p.peer.control import call
 from p2p.verification.engine import Job
-from testnet.providers import read_state, stop
+from testnet.providers import stop
 from testnet.up import Running, bring_up
 
 PROMPT = "Write a short story about a lighthouse."
@@ -36,13 +33,14 @@ PARAMS = Params(700)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """first_s: seconds to the first token. rate: tokens a second after it."""
+    """How fast one answer came."""
 
-    first_s: float
-    rate: float
+    first_s: float  # seconds to the first token
+    rate: float  # tokens per second after it
 
 
 async def measure(tokens: AsyncIterator[object]) -> Timing:
+    """Take all tokens of an answer."""
     started = time.perf_counter()
     first = last = 0.0
     count = 0
@@ -54,15 +52,16 @@ async def measure(tokens: AsyncIterator[object]) -> Timing:
 
 
 async def straight(client: VllmClient, number: int) -> Timing:
+    """Ask vLLM itself. number: of the question; the seed of its tape."""
     prompt = await client.tokenize_chat(PROMPT)
     return await measure(client.generate(Job(prompt, TOKENS, PARAMS, number.to_bytes(32, "big"))))
 
 
 async def validated(network: Running, inference_id: str) -> None:
-    """Until the chain has the inference's end."""
+    """Wait until the chain has the inference's end."""
     while True:
         try:
-            if call(network.folders[0], {"op": "inference", "id": inference_id})["end_height"]:
+            if network.query(op="inference", id=inference_id)["end_height"]:
                 return
         except InvalidRequest:
             pass  # its records are not on chain yet
@@ -70,10 +69,9 @@ async def validated(network: Running, inference_id: str) -> None:
 
 
 async def run(network: Running, requests: int) -> None:
-    folder = network.directory / "client"
-    genesis = unpack(Genesis, (folder / "genesis.cbor").read_bytes())
-    address = read_state(network.directory)["addresses"][network.folders[0].name]
-    spec = AskSpec(address, Key.load(folder / "account.key"), genesis.network, DEFAULT_MODEL, PROMPT, PARAMS, TOKENS, genesis=genesis)
+    genesis, address = network.genesis, network.address(0)
+    key = Key.load(network.client / "account.key")
+    spec = AskSpec(address, key, genesis.network, DEFAULT_MODEL, PROMPT, PARAMS, TOKENS, genesis=genesis)
     client = VllmClient(next(iter(network.ml_nodes.values())), DEFAULT_MODEL)
     config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
     async with closing(client), open_network(config, topic_handlers={}, stream_handlers={}) as net:
@@ -90,14 +88,15 @@ async def run(network: Running, requests: int) -> None:
         pairs = []
         for number in range(requests + 1):  # the first pair warms both ways up
             through = await measure(tokens())
-            await validated(network, asked[-1])  # its validators share this vLLM: their work must not slow the other way
+            # its validators use the same vLLM, and must be done
+            await validated(network, asked[-1])
             pairs.append((through, await straight(client, number)))
             print(f"  pair {number}/{requests}", flush=True)
     report(pairs[1:])
 
 
 def report(pairs: list[tuple[Timing, Timing]]) -> None:
-    """Medians and the median of the ratios pair by pair."""
+    """Print medians, and the median of the ratios of the pairs."""
     for name, values in (
         ("time to first token, ms", [(a.first_s * 1e3, b.first_s * 1e3) for a, b in pairs]),
         ("tokens per second", [(a.rate, b.rate) for a, b in pairs]),
@@ -109,8 +108,10 @@ def report(pairs: list[tuple[Timing, Timing]]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=10)
-    parser.add_argument("--dir", type=Path, default=Path(".testnet/bench"))
+    parser.add_argument("--requests", type=int, default=10, help="pairs of questions (default: %(default)s)")
+    parser.add_argument(
+        "--dir", type=Path, default=Path(".testnet/bench"), help="of the network (default: %(default)s)",
+    )
     options = parser.parse_args()
     network = bring_up(options.dir.resolve(), 4, 1, None, print)
     try:

@@ -1,10 +1,15 @@
-"""`make big-block`: four real peers decide a block with 2,000 inferences. Law: every record goes outbox, gossip, mempool, consensus.
+"""`make big-block`: four real peers decide a block with 2,000 inferences.
 
-A small block first, then the large one, in the same run; both are made of the Start, Finish and Output records of inferences that
-clients and executors have signed (no engine: what was answered does not matter here). Blocks come seldom in this network, so that a load
-gathers as it does where many ask. Prints what was decided, and how long each peer's event loop stood still meanwhile, beside the time of
-applying in the same run; exits 0 when one block has all inferences and all peers have the same state.
---deaf: the last peer hears no transactions and must fetch the body of each proposal from who made it.
+Law: every record goes through outbox, gossip, mempool and consensus.
+
+A small block comes first, then the large one, in the same run. Both are made of the Start, Finish and Output records of
+inferences that clients and executors have signed; no engine runs, since it does not matter what was answered. Blocks
+come seldom in this network, so that a load gathers as it does where many ask. It prints what was decided, and for how
+long each peer's event loop stood still meanwhile, beside the time that applying took. Exit code 0 when one block has
+all inferences and all peers have the same state.
+
+`python -m testnet.big_block [--inferences N] [--dir DIR] [--deaf]`; --deaf: the last peer hears no transactions, so it
+must fetch the body of each proposal from its proposer.
 """
 
 from __future__ import annotations
@@ -49,29 +54,32 @@ from testnet.loaded import DEAF, DECIDED, put_load
 from testnet.providers import fresh_directory, stop, up
 
 PEERS = 4
-CLIENTS = 500
-SMALL = 20
-INTERVAL_MS = 12_000  # between two blocks: time for a load to reach everybody
-PATIENCE_S = 240.0
-OUTPUT = b"\x05" * 32
+CLIENTS = 500  # accounts that ask
+SMALL = 20  # inferences of the small block
+INTERVAL_MS = 12_000  # between two blocks: time for a load to reach every peer
+PATIENCE_S = 240.0  # for a height: on a busy machine a peer answers late
+OUTPUT = b"\x05" * 32  # the hash that every answer claims
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One block as one peer saw it; times in milliseconds of the machine's clock. A gap: the longest that its event loop gave no other
-    task a turn, between proposal and decision (voting) or between decision and its end (applying)."""
+    """One block as one peer saw it, as testnet/loaded.py notes it. Times are milliseconds of the machine's clock.
+
+    A gap is the longest time for which the peer's event loop gave no other task a turn: between proposal and decision
+    (voting), or between the decision and the end of applying (applying); by the clock, and of the loop's own CPU.
+    """
 
     height: int
     round: int
     proposed_ms: int
     decided_ms: int
     applied_ms: int
-    cpu_ms: int  # of the loop's own thread, from decision to the end of applying; what other tasks did meanwhile is in it
-    bytes: int
-    head_bytes: int
+    cpu_ms: int  # of the loop's own thread while it applied; what other tasks did meanwhile is in it
+    bytes: int  # of the block
+    head_bytes: int  # of the block without its transactions
     txs: int
-    refused: int
-    fetched: int
+    refused: int  # records
+    fetched: int  # transactions that this peer has fetched so far
     voting_gap_ms: int
     voting_gap_cpu_ms: int
     applying_gap_ms: int
@@ -80,11 +88,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Both blocks as each peer saw them; good: all in one block, nothing refused, one state."""
-
-    small: list[Seen]
+    small: list[Seen]  # the small block as each peer saw it
     big: list[Seen]
-    good: bool
+    good: bool  # all inferences in one block, nothing refused, one state
 
 
 class Load:
@@ -100,7 +106,7 @@ class Load:
         self.serving = WeightedDraw(serving(Context(view, self.genesis, 1), DEFAULT_MODEL))
 
     def inferences(self, count: int, height: int, beacon: bytes) -> dict[bytes, list[Record]]:
-        """Records for each peer, drawn at `height`."""
+        """Records of `count` inferences drawn at `height` with its beacon, by the peer that publishes them."""
         found: dict[bytes, list[Record]] = {public: [] for public in self.keys}
         agents = list(self.keys)
         for number in range(count):
@@ -108,8 +114,8 @@ class Load:
             self.nonces[at] += 1
             client = client_key(at)
             request = Request(
-                VERSION, self.genesis.network, client.public, self.nonces[at], DEFAULT_MODEL, bytes(32), Params(), 50, 50, 100, height + 300,
-                client.public, height,
+                VERSION, self.genesis.network, client.public, self.nonces[at], DEFAULT_MODEL, bytes(32), Params(), 50,
+                50, 100, height + 300, client.public, height,
             )
             signed = SignedRequest(request, client.sign(Domain.REQUEST, self.genesis.network, encode(request)))
             executor = draw_executors(beacon, signed.inference_id, self.serving, agent, MAX_CANDIDATES)[0]
@@ -121,7 +127,9 @@ class Load:
         return found
 
     def give(self, count: int) -> tuple[int, int]:
-        """Hand `count` inferences to the peers just after a block. (height before, records of the fullest peer)."""
+        """Hand `count` inferences to the peers just after a block. Returns (its height, records of the fullest
+        peer).
+        """
         first = next(iter(self.folders.values()))
         top = wait_height(first, height(first) + 1)
         records = self.inferences(count, top, bytes.fromhex(call(first, {"op": "block", "height": top})["beacon"]))
@@ -139,7 +147,7 @@ def height(folder: Path) -> int:
 
 
 def wait_height(folder: Path, wanted: int) -> int:
-    """Patient: on a busy machine a peer answers late."""
+    """Wait until a peer has this height; returns the one it has. Raises Unavailable after PATIENCE_S."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
@@ -153,7 +161,7 @@ def wait_height(folder: Path, wanted: int) -> int:
 
 
 def seen(folder: Path, at: int) -> Seen:
-    """A peer notes a block a moment after it has applied it."""
+    """What a peer noted of a block, which it does a moment after applying it. Raises Unavailable."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         for line in (folder / DECIDED).read_text().splitlines():
@@ -165,7 +173,7 @@ def seen(folder: Path, at: int) -> Seen:
 
 
 def whole_inferences(folder: Path, at: int) -> int:
-    """Inferences whose three records are all in this block."""
+    """How many inferences have all three records in this block."""
     kinds: dict[str, set[str]] = defaultdict(set)
     block: dict[str, Any] = call(folder, {"op": "block", "height": at})
     for row in block["records"]:
@@ -174,21 +182,27 @@ def whole_inferences(folder: Path, at: int) -> int:
 
 
 def run_wave(load: Load, folders: list[Path], count: int) -> tuple[list[Seen], int]:
-    """(the fullest block after the load, as each peer saw it, inferences whole in it)."""
+    """Give a load. Returns (the fullest block after it, as each peer saw it, inferences whole in that block)."""
     before, fullest = load.give(count)
-    print(f"{count} inferences handed to {len(folders)} peers after block {before}: up to {fullest} records, "
-          f"{-(-fullest // MAX_RECORDS_PER_TX)} batches a peer", flush=True)
-    for folder in folders:
-        wait_height(folder, before + 2)
-    at = max((before + 1, before + 2), key=lambda h: seen(folders[0], h).bytes)
-    if at == before + 2:
-        for folder in folders:
-            wait_height(folder, at + 1)  # the header after it names the state
+    print(
+        f"{count} inferences handed to {len(folders)} peers after block {before}: up to {fullest} records, "
+        f"{-(-fullest // MAX_RECORDS_PER_TX)} batches a peer", flush=True,
+    )
+    at = before + 1
+    wait_all(folders, at)
+    if whole_inferences(folders[0], at) < count:  # a part of the load came too late for it
+        wait_all(folders, at + 1)
+        at = max((at, at + 1), key=lambda height: seen(folders[0], height).bytes)
     return [seen(folder, at) for folder in folders], whole_inferences(folders[0], at)
 
 
+def wait_all(folders: list[Path], wanted: int) -> None:
+    for folder in folders:
+        wait_height(folder, wanted)
+
+
 def run(directory: Path, inferences: int, *, interval_ms: int = INTERVAL_MS, deaf: bool = False) -> Result:
-    """A new network in `directory`, both blocks, and its end."""
+    """Start a new network in `directory`, let it decide both blocks, stop it. interval_ms: between two blocks."""
     accounts = tuple(GenesisAccount(client_key(number).public, CLIENT_BALANCE_MICRO) for number in range(CLIENTS))
     settings = (("block_interval_ms", interval_ms), ("empty_block_interval_ms", interval_ms))
     fresh_directory(directory)
@@ -203,53 +217,63 @@ def run(directory: Path, inferences: int, *, interval_ms: int = INTERVAL_MS, dea
 
 
 def line(rows: list[Seen], whole: int) -> str:
+    """What is printed of a block. whole: inferences whose three records are in it."""
     one = rows[0]
     decided = [row.decided_ms - row.proposed_ms for row in rows]
     applied = [row.applied_ms - row.decided_ms for row in rows]
     return (
-        f"block {one.height}: {whole} inferences, {one.txs} batches, {one.bytes / 1024:.0f} KiB, decided in round {one.round}; its proposal by "
-        f"gossip about {(one.head_bytes + 34 * one.txs) / 1024:.1f} KiB; from proposal to decision {statistics.median(decided):.0f} ms (each: "
-        f"{decided}); applied in {statistics.median(applied):.0f} ms (last peer {max(applied)}); refused records: {one.refused}; transactions "
-        f"fetched so far: {[row.fetched for row in rows]}\n  {standing(rows)}"
+        f"block {one.height}: {whole} inferences, {one.txs} batches, {one.bytes / 1024:.0f} KiB, decided in round "
+        f"{one.round}; its proposal by gossip about {(one.head_bytes + 34 * one.txs) / 1024:.1f} KiB; from proposal to "
+        f"decision {statistics.median(decided):.0f} ms (each: {decided}); applied in {statistics.median(applied):.0f} "
+        f"ms (last peer {max(applied)}); refused records: {one.refused}; transactions fetched so far: "
+        f"{[row.fetched for row in rows]}\n  {standing(rows)}"
     )
 
 
 def standing(rows: list[Seen]) -> str:
-    """How long each peer's event loop stood still, beside what the block took in all."""
+    """For how long each peer's event loop stood still, beside what the block took in all."""
     return (
         f"the event loop stood still at most (each peer, ms; in brackets the loop's own CPU): applying "
         f"{[row.applying_gap_ms for row in rows]} ({[row.applying_gap_cpu_ms for row in rows]}) of "
-        f"{[row.applied_ms - row.decided_ms for row in rows]} ({[row.cpu_ms for row in rows]}) in all; from proposal to decision "
-        f"{[row.voting_gap_ms for row in rows]} ({[row.voting_gap_cpu_ms for row in rows]})"
+        f"{[row.applied_ms - row.decided_ms for row in rows]} ({[row.cpu_ms for row in rows]}) in all; from proposal "
+        f"to decision {[row.voting_gap_ms for row in rows]} ({[row.voting_gap_cpu_ms for row in rows]})"
     )
 
 
 def measure(folders: list[Path], count: int) -> Result:
+    """Decide both blocks, print what was seen of them, compare the peers' states after the large one."""
     load = Load(folders)
     small, few = run_wave(load, folders, SMALL)
     print(line(small, few), flush=True)
     big, many = run_wave(load, folders, count)
     print(line(big, many), flush=True)
-    hashes = {call(folder, {"op": "block", "height": big[0].height + 1})["app_hash"] for folder in folders}
-    ratios = [span(big, *ends) / max(1.0, span(small, *ends)) for ends in (("proposed_ms", "decided_ms"), ("decided_ms", "applied_ms"))]
+    after = big[0].height + 1  # the header that names the state
+    wait_all(folders, after)
+    hashes = {call(folder, {"op": "block", "height": after})["app_hash"] for folder in folders}
+    ratios = [
+        span(big, *ends) / max(1.0, span(small, *ends))
+        for ends in (("proposed_ms", "decided_ms"), ("decided_ms", "applied_ms"))
+    ]
     good = many == count and few == SMALL and len(hashes) == 1 and big[0].refused == 0
     print(
-        f"large to small: bytes {big[0].bytes / small[0].bytes:.0f} x, proposal to decision {ratios[0]:.1f} x, applying {ratios[1]:.1f} x; the app "
-        f"hash after it is {'the same' if len(hashes) == 1 else 'NOT the same'} on all {len(folders)} peers: {', '.join(sorted(hashes))[:80]}; "
-        f"{many} of {count} inferences are in one block: {'good' if good else 'NOT GOOD'}", flush=True,
+        f"large to small: bytes {big[0].bytes / small[0].bytes:.0f} x, proposal to decision {ratios[0]:.1f} x, "
+        f"applying {ratios[1]:.1f} x; the app hash after it is {'the same' if len(hashes) == 1 else 'NOT the same'} on all "
+        f"{len(folders)} peers: {', '.join(sorted(hashes))[:80]}; {many} of {count} inferences are in one block: "
+        f"{'good' if good else 'NOT GOOD'}", flush=True,
     )
     return Result(small, big, good)
 
 
 def span(rows: list[Seen], since: str, to: str) -> float:
+    """Median time from one field of Seen to another, milliseconds."""
     return float(statistics.median(getattr(row, to) - getattr(row, since) for row in rows))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m testnet.big_block", description=__doc__)
-    parser.add_argument("--inferences", type=int, default=2000)
-    parser.add_argument("--dir", type=Path, default=Path(".testnet/big-block"))
-    parser.add_argument("--deaf", action="store_true", help="the last peer hears no transactions")
+    parser.add_argument("--inferences", type=int, default=2000, help="of the large block (default: %(default)s)")
+    parser.add_argument("--dir", type=Path, default=Path(".testnet/big-block"), help="of the network")
+    parser.add_argument("--deaf", action="store_true", help="the last peer hears no transactions and must fetch them")
     options = parser.parse_args()
     try:
         return 0 if run(options.dir.resolve(), options.inferences, deaf=options.deaf).good else 1

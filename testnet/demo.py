@@ -1,4 +1,7 @@
-"""What `make demo` shows: a real question, answered by a real model, through a real network. Law: says only what happened."""
+"""`make demo`: a real question, answered by a real model, through a real network, and what became of it.
+
+Law: it says only what happened.
+"""
 
 from __future__ import annotations
 
@@ -10,47 +13,44 @@ from typing import Any
 
 import trio
 
-from p2p.base.codec import unpack
 from p2p.base.errors import FolkmootError, Unavailable
-from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.base.types import ENDED, STANDS, Params
 from p2p.client.ask import AskSpec, ask
 from p2p.peer.config import DEFAULT_MODEL
-from p2p.peer.control import call
-from testnet.providers import read_state, stop
+from testnet.providers import stop
 from testnet.up import Running, bring_up
 
 DEFAULT_PROMPT = "What is the capital of France?"
-FINAL = ENDED
-CHEAT_TRIES = 10
-DEMO_TEMPERATURE_MILLI = 10  # the tape decides near-ties only: a model this small wanders at more
+CHEAT_TRIES = 10  # questions until the draw falls on the cheat
+DEMO_TEMPERATURE_MILLI = 10  # the tape decides between near-equals only: a model this small wanders at more
 VERDICT_TIMEOUT_S = 120.0
 
 
 class Demo:
+    """One question and its way through the network. cheat: name of the last peer's attack, None without one."""
+
     def __init__(self, network: Running, prompt: str, cheat: str | None) -> None:
         self.network, self.prompt, self.cheat = network, prompt, cheat
         self.names: dict[str, str] = json.loads((network.directory / "names.json").read_text())
         if cheat:
-            self.names = {k: v + (" (the cheat)" if v == network.folders[-1].name else "") for k, v in self.names.items()}
-        client = network.directory / "client"
-        self.key = Key.load(client / "account.key")
-        self.genesis = unpack(Genesis, (client / "genesis.cbor").read_bytes())
-        self.address = read_state(network.directory)["addresses"][network.folders[0].name]
+            self.names[network.node(-1)] += " (the cheat)"
+        self.key = Key.load(network.client / "account.key")
+        self.genesis = network.genesis
+        self.address = network.address(0)
 
     def name(self, node: str) -> str:
         return self.names.get(node, node[:12])
 
     def balance(self) -> int:
-        return int(call(self.network.folders[0], {"op": "account", "account": self.key.public.hex()})["balance_micro"])
+        return int(self.network.query(op="account", account=self.key.public.hex())["balance_micro"])
 
     async def ask_once(self) -> tuple[dict[str, Any], str]:
-        """One question over a libp2p stream; returns (receipt, answer)."""
+        """Ask one question over a libp2p stream. Returns (receipt, text of the answer)."""
         wanted = next((bytes.fromhex(k) for k, v in self.names.items() if "cheat" in v), None)
         spec = AskSpec(
-            self.address, self.key, self.genesis.network, DEFAULT_MODEL, self.prompt, Params(DEMO_TEMPERATURE_MILLI), 64,
-            genesis=self.genesis, choose_executor=wanted,
+            self.address, self.key, self.genesis.network, DEFAULT_MODEL, self.prompt, Params(DEMO_TEMPERATURE_MILLI),
+            64, genesis=self.genesis, choose_executor=wanted,
         )
         receipt, answer = {}, ""
         async for event in ask(spec):
@@ -71,12 +71,12 @@ class Demo:
         return receipt, answer
 
     def follow(self, inference_id: str) -> dict[str, Any]:
-        """Watch the chain until the verdict; says each height and verdict once."""
+        """Print each height and verdict of an inference as the chain has it, until its end. Raises Unavailable."""
         shown: set[str] = set()
         deadline = time.monotonic() + VERDICT_TIMEOUT_S
         while time.monotonic() < deadline:
             try:
-                found = call(self.network.folders[0], {"op": "inference", "id": inference_id})
+                found = self.network.query(op="inference", id=inference_id)
             except FolkmootError:
                 time.sleep(0.1)
                 continue
@@ -84,7 +84,7 @@ class Demo:
                 if line not in shown:
                     shown.add(line)
                     say(line)
-            if found["status"] in FINAL:
+            if found["status"] in ENDED:
                 return found
             time.sleep(0.1)
         raise Unavailable(f"no verdict in {VERDICT_TIMEOUT_S:.0f} s", field="inference")
@@ -95,17 +95,19 @@ class Demo:
             for kind in ("Start", "Finish", "Output") if found[kind.lower() + "_height"]
         ]
         for panel in found["panels"]:
-            which = "second committee" if found["dispute_height"] and panel["height"] >= found["dispute_height"] else "validators"
-            lines.append(f"{which} drawn from the beacon of height {panel['height']}: " + ", ".join(map(self.name, panel["committee"])))
+            disputed = found["dispute_height"] and panel["height"] >= found["dispute_height"]
+            which, members = "second committee" if disputed else "validators", panel["committee"]
+            drawn = ", ".join(map(self.name, members))
+            lines.append(f"{which} drawn from the beacon of height {panel['height']}: {drawn}")
             if panel["revealing"]:
-                lines.append(f"{len(panel['committed'])} of {len(panel['committee'])} have committed a verdict, now they reveal")
+                lines.append(f"{len(panel['committed'])} of {len(members)} have committed a verdict, now they reveal")
         for verdict in found["verdicts"]:
-            word = "valid" if verdict["valid"] else "INVALID"
-            lines.append(f"verdict of {self.name(verdict['validator'])} at height {verdict['height']}: {word}: {verdict['reason']}")
+            word = f"{'valid' if verdict['valid'] else 'INVALID'}: {verdict['reason']}"
+            lines.append(f"verdict of {self.name(verdict['validator'])} at height {verdict['height']}: {word}")
         return lines
 
     def run(self) -> bool:
-        """True when everything ended as it should."""
+        """Ask, follow, print. True when everything ended as it should."""
         before = self.balance()
         print(f"\nquestion  {self.prompt}")
         if self.cheat:
@@ -117,7 +119,9 @@ class Demo:
             say("the beacon moved on and the draw fell on an honest peer; asking again")
         say(f"receipt checked by the client: {'every claim holds' if receipt['checked'] else receipt['problems']}")
         final = self.follow(receipt["inference_id"])
-        money = (("escrow", "escrow"), ("charged", "charged"), ("booked for the executor", "paid"), ("refunded", "refunded"))
+        money = (
+            ("escrow", "escrow"), ("charged", "charged"), ("booked for the executor", "paid"), ("refunded", "refunded"),
+        )
         say(", ".join(f"{name} {final[key + '_micro']}" for name, key in money) + " micro-credits")
         print(f"  client's balance: {before} -> {self.balance()}")
         print(f"\n{final['status']}" + (f": {final['reason']}" if final["reason"] else ""))
@@ -134,7 +138,10 @@ def say(text: str) -> None:
 
 
 def demo(directory: Path, peers: int, prompt: str, cheat: str | None, *, keep: bool) -> int:
-    """Bring up, ask, follow, tear down. 0 when the answer was validated (with a cheat: invalidated and refunded)."""
+    """Bring a network up, ask, follow, tear it down.
+
+    keep: leave it up. Returns the exit code: 0 when the answer was validated (with a cheat: invalidated and refunded).
+    """
     started = time.monotonic()
 
     def progress(text: str) -> None:
@@ -152,8 +159,8 @@ def demo(directory: Path, peers: int, prompt: str, cheat: str | None, *, keep: b
         stop(directory)
         raise
     if keep:
-        address = read_state(directory)["addresses"][network.folders[0].name]
-        print(f"\nthe network stays up. Talk to it:\n  folkmoot ask --dir {directory}/client --peer {address} \"Why is the sky blue?\"")
+        print("\nthe network stays up. Talk to it:")
+        print(f'  folkmoot ask --dir {directory}/client --peer {network.address(0)} "Why is the sky blue?"')
         print(f"  folkmoot status --dir {directory}/peer1\nStop it: folkmoot testnet down --dir {directory}")
     else:
         stopped = stop(directory)

@@ -1,4 +1,7 @@
-"""A test network's files: keys, genesis, one folder a peer. Law: everything a peer needs is in its folder; keys are new."""
+"""Makes the files of a test network: keys, genesis, one folder for each peer and one for a client.
+
+Law: everything a peer needs is in its folder, and all keys are new.
+"""
 
 from __future__ import annotations
 
@@ -23,53 +26,59 @@ from p2p.ledger.genesis import check_genesis
 from p2p.peer.config import DEFAULT_MODEL, LAB_SETTINGS
 
 CLIENT_BALANCE_MICRO = 1_000_000_000
-PRICE_MICRO = 10
-KERNELS_APART_MILLI = 80  # measured: 57 to 73 between three kinds of kernels, int8 weights 115 to 121 (lab/measure)
+PRICE_MICRO = 10  # of a token
+KERNEL_DISTANCE_MILLI = 80  # measured: 57 to 73 between three kinds of kernels, int8 weights 115 to 121 (lab/measure)
 NO_SPRINT, DEFAULT_CHECKS = SprintRules(), CheckRules()
-# A race of half a minute, decided within an epoch of five or so: for a network that one wants to watch.
+# a sprint of half a minute in an epoch of five minutes or so, for a network that somebody watches
 SHORT_EPOCH, SHORT_WINDOW = 320, 40
 SHORT_SPRINT = SprintRules(blocks=30, open_blocks=20, samples=3, max_tokens=32, unit_tokens=20)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """peers: how many. cheats: index of a peer, from 0 -> name of its attack; honest_ml_node: where a cheat checks others' work.
-    model_dir: None where no model is served. settings: more of config.toml, for every peer. accounts: more that have money from the
-    beginning. sprint: where weights come from; without one they stay as they are made here. joiners: so many of the last peers are not in the
-    genesis file and may register; then all owners have money, to deposit."""
+    """What network to make."""
 
     directory: Path
     peers: int
     network: str = "testnet"
-    model_dir: Path | None = None
-    cheats: Mapping[int, str] = field(default_factory=dict)
-    honest_ml_node: str = ""
-    serving: bool = True
-    settings: tuple[tuple[str, Any], ...] = ()
-    validation_window: int = 60
+    model_dir: Path | None = None  # the model that is served; None: an invented one, for a fake ML node
+    cheats: Mapping[int, str] = field(default_factory=dict)  # number of a peer, from 0 -> name of its attack
+    honest_ml_node: str = ""  # URL of the ML node that cheats check others' work with
+    serving: bool = True  # False: no peer serves a model
+    settings: tuple[tuple[str, Any], ...] = ()  # more of config.toml, or of lab.toml, for every peer
+    validation_window: int = 60  # heights
     epoch_blocks: int = 200
-    accounts: tuple[GenesisAccount, ...] = ()
-    sprint: SprintRules = NO_SPRINT
+    accounts: tuple[GenesisAccount, ...] = ()  # more accounts that have money from the beginning
+    sprint: SprintRules = NO_SPRINT  # where weights come from; without one every peer keeps the weight it has here
     checks: CheckRules = DEFAULT_CHECKS
+    # So many of the last peers are not in the genesis file and may register later. Then every peer's owner has money,
+    # to
+    # deposit as collateral.
     joiners: int = 0
 
 
 def generate(plan: Plan) -> list[Path]:
-    """Write the folders; returns the peers' in order. The client's is DIR/client. Raises ConfigError for rules that do not fit together."""
+    """Write all folders. Returns those of the peers in order; the client's is DIR/client.
+
+    Raises ConfigError for rules that do not fit together.
+    """
     directory = plan.directory
     folders = [directory / f"peer{i + 1}" for i in range(plan.peers)]
     keys = {folder: Key.generate() for folder in folders}
     owners = {folder: Key.generate() for folder in folders}
     client = Key.generate()
     models = (DEFAULT_MODEL,) if plan.serving else ()
-    peers = tuple(GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders[: plan.peers - plan.joiners])
+    peers = tuple(
+        GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders[: plan.peers - plan.joiners]
+    )
     accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO), *plan.accounts)
     # planted faults are paid by the planter's owner, collateral by the depositor
     if plan.joiners or any(name == "plant_interval_ms" for name, _ in plan.settings):
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
     genesis = Genesis(
         VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
-        validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks, sprint=plan.sprint,
+        validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks,
+        sprint=plan.sprint,
     )
     check_genesis(genesis)
     for index, folder in enumerate(folders):
@@ -77,17 +86,9 @@ def generate(plan: Plan) -> list[Path]:
         keys[folder].save(folder / "node.key")
         owners[folder].save(folder / "account.key")
         write_file(folder / "genesis.cbor", encode(genesis), field="dir")
-        table: dict[str, Any] = {"network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers}
-        table |= {"tokenizer": str(plan.model_dir)} if plan.model_dir else {}
-        table |= {name: value for name, value in plan.settings if name not in LAB_SETTINGS}
-        lab: dict[str, Any] = {name: value for name, value in plan.settings if name in LAB_SETTINGS}
-        if index in plan.cheats:
-            lab["cheat"] = attacks.get(plan.cheats[index]).name
-            lab |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
-            if lab["cheat"] == COLLUDING:
-                lab["cheat_friends"] = [keys[folders[i]].public.hex() for i in plan.cheats if i != index]
-        write_file(folder / "config.toml", dump_toml(table).encode(), field="dir")
-        if lab:
+        write_file(folder / "config.toml", dump_toml(_config(plan)).encode(), field="dir")
+        friends = [keys[folders[i]].public.hex() for i in plan.cheats if i != index]
+        if lab := _lab(plan, index, friends):
             write_file(folder / LAB_FILE, dump_toml(lab).encode(), field="dir")
     make_folder(directory / "client")
     client.save(directory / "client" / "account.key")
@@ -97,7 +98,27 @@ def generate(plan: Plan) -> list[Path]:
     return folders
 
 
+def _config(plan: Plan) -> dict[str, Any]:
+    """The config.toml of every peer."""
+    table: dict[str, Any] = {
+        "network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers,
+    }
+    table |= {"tokenizer": str(plan.model_dir)} if plan.model_dir else {}
+    return table | {name: value for name, value in plan.settings if name not in LAB_SETTINGS}
+
+
+def _lab(plan: Plan, index: int, friends: list[str]) -> dict[str, Any]:
+    """The lab.toml of peer `index`; empty for an honest one. friends: node keys of the other cheats, hexadecimal."""
+    lab: dict[str, Any] = {name: value for name, value in plan.settings if name in LAB_SETTINGS}
+    if index in plan.cheats:
+        lab["cheat"] = attacks.get(plan.cheats[index]).name
+        lab |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
+        lab |= {"cheat_friends": friends} if lab["cheat"] == COLLUDING else {}
+    return lab
+
+
 def _spec(model_dir: Path | None) -> ModelSpec:
+    """What the genesis file says of the model in `model_dir`."""
     files: dict[str, Any] = {}
     weights = template = bytes(32)
     if model_dir is not None:
@@ -106,4 +127,7 @@ def _spec(model_dir: Path | None) -> ModelSpec:
         weights, template = weights_hash(model_dir), template_hash(model_dir)
         tokenizer = sha256(read_tokenizer(model_dir)).digest()
         files = {"vocabulary": vocabulary_size(model_dir), "tokenizer_hash": tokenizer, "eos_ids": eos_ids(model_dir)}
-    return ModelSpec(DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048, kernel_distance_milli=KERNELS_APART_MILLI, **files)
+    return ModelSpec(
+        DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048,
+        kernel_distance_milli=KERNEL_DISTANCE_MILLI, **files,
+    )

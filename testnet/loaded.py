@@ -1,9 +1,11 @@
-"""A peer with a load: `python -m testnet.loaded`, as `folkmoot serve` but for two things. Law: records enter by the outbox, as an agent's do.
+"""`python -m testnet.loaded`: a peer as `folkmoot serve` runs it, which also takes a load and notes what it decides.
 
-A file DIR/load.cbor, [[kind, body], ...], is put into the outbox record by record and removed. What was decided is noted in
-DIR/decided.jsonl, a line a block: when this peer knew that it is decided, and when it had applied it (milliseconds of the clock); and how
-long its event loop stood still at most, meanwhile and between proposal and decision, as a heartbeat among the other tasks saw it.
-With a file DIR/deaf it takes no transaction into its mempool, so it has to fetch the body of every block.
+Law: records enter by the outbox, as an agent's do.
+
+DIR/load.cbor, [[kind, body], ...], is put into the outbox record by record and removed. DIR/decided.jsonl gets a line
+for each block: when this peer knew that it is decided and when it had applied it (milliseconds of the clock), and for
+how long at most its event loop stood still before and after the decision, as a heartbeat among the other tasks saw it.
+With a file DIR/deaf the peer takes no transaction into its mempool, so it has to fetch the body of every block.
 """
 
 from __future__ import annotations
@@ -34,23 +36,20 @@ from p2p.peer.config import load_config
 from p2p.peer.node import Node, run_node
 
 LOAD, DECIDED, DEAF = "load.cbor", "decided.jsonl", "deaf"
-POLL_S = 0.05
-BEAT_S = 0.002
-BEATS = 30_000  # remembered: of a minute at most
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+POLL_S = 0.05  # between two looks for a load
+BEAT_S = 0.002  # between two heartbeats
+BEATS = 30_000  # heartbeats that are remembered: a minute
 
 
 def put_load(folder: Path, records: list[Record]) -> None:
-    """For the runner: give a running peer its records, all at once."""
+    """Give a running peer its records, all at once (for the runner of the network)."""
     scratch = folder / (LOAD + ".new")
     scratch.write_bytes(encode([[int(record.kind), record.body] for record in records]))
     scratch.rename(folder / LOAD)
 
 
 async def take_load(node: Node) -> None:
+    """Put each load into the outbox as soon as it is there."""
     file = node.config.directory / LOAD
     while True:
         await trio.sleep(POLL_S)
@@ -61,24 +60,25 @@ async def take_load(node: Node) -> None:
 
 
 async def hear_nothing(node: Node) -> None:
+    """Where DIR/deaf is, refuse every transaction."""
     def lose(raw: bytes) -> None:
         raise Overloaded("this peer is deaf", field="transaction")
 
     if (node.config.directory / DEAF).exists():
-        node.chain.add_tx = lose  # type: ignore[method-assign]
+        node.chain.pool.add = lose  # type: ignore[method-assign]
     await trio.sleep_forever()
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A turn of the heartbeat: the clock, and CPU time of the loop's own thread; a machine with other work takes time away, never CPU."""
+    """One turn of the heartbeat. Other work of the machine costs the loop time by the clock, but no CPU."""
 
-    at_ms: float
-    cpu_ms: float
+    at_ms: float  # by the clock
+    cpu_ms: float  # CPU time of the loop's own thread
 
 
 class Decisions:
-    """Stands between consensus and chain, and looks at the clock on both sides."""
+    """Stands between consensus and chain and notes the time before and after each decision."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -96,9 +96,10 @@ class Decisions:
         since = self.begun or beat()
         self.finalize(block, commit, priorities)
         now = beat()
-        refused: tuple[Receipt, ...] = self.node.chain.receipts(block.header.height)
+        refused: tuple[Receipt, ...] = self.node.chain.blocks.receipts(block.header.height)
         self.waiting.append({
-            "height": block.header.height, "round": commit.round, "proposed_ms": block.header.time_ms, "decided_ms": round(since.at_ms),
+            "height": block.header.height, "round": commit.round, "proposed_ms": block.header.time_ms,
+            "decided_ms": round(since.at_ms),
             "applied_ms": round(now.at_ms), "cpu_ms": round(now.cpu_ms - since.cpu_ms), "bytes": len(encode(block)),
             "head_bytes": len(encode(replace(block, txs=()))), "txs": len(block.txs), "refused": len(refused),
             "fetched": self.node.consensus.fetched,
@@ -109,7 +110,10 @@ class Decisions:
             await trio.sleep(BEAT_S)
             self.beats.append(beat())
             for line in self.waiting:
-                spans = {"voting": (line["proposed_ms"], line["decided_ms"]), "applying": (line["decided_ms"], line["applied_ms"])}
+                spans = {
+                    "voting": (line["proposed_ms"], line["decided_ms"]),
+                    "applying": (line["decided_ms"], line["applied_ms"])
+                }
                 for name, span in spans.items():
                     line[f"{name}_gap_ms"], line[f"{name}_gap_cpu_ms"] = gap(list(self.beats), *span)
                 with (self.node.config.directory / DECIDED).open("a") as out:
@@ -122,14 +126,15 @@ def beat() -> Beat:
 
 
 def gap(beats: list[Beat], since_ms: float, to_ms: float) -> tuple[int, int]:
-    """The longest that nobody else had a turn within this time: by the clock, and of the loop's own CPU."""
+    """The longest time between two heartbeats in this span: (milliseconds by the clock, of the loop's own CPU)."""
     pairs = [(one, two) for one, two in pairwise(beats) if two.at_ms >= since_ms and one.at_ms <= to_ms]
-    return round(max((two.at_ms - one.at_ms for one, two in pairs), default=0.0)), round(
-        max((two.cpu_ms - one.cpu_ms for one, two in pairs), default=0.0)
-    )
+    clock = max((two.at_ms - one.at_ms for one, two in pairs), default=0.0)
+    cpu = max((two.cpu_ms - one.cpu_ms for one, two in pairs), default=0.0)
+    return round(clock), round(cpu)
 
 
 async def note_decisions(node: Node) -> None:
+    """Write DIR/decided.jsonl."""
     await Decisions(node).run()
 
 
@@ -138,8 +143,10 @@ TASKS = (note_decisions, take_load, hear_nothing)
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m testnet.loaded", description=__doc__)
-    parser.add_argument("--dir", type=Path, required=True)
-    parser.add_argument("--bootstrap", action="append", default=[], metavar="MULTIADDR")
+    parser.add_argument("--dir", type=Path, required=True, help="the peer's folder")
+    parser.add_argument(
+        "--bootstrap", action="append", default=[], metavar="MULTIADDR", help="a peer to begin with; may be repeated",
+    )
     options = parser.parse_args()
     config = load_config(options.dir, bootstrap=tuple(options.bootstrap))
     keep_private()
@@ -148,7 +155,9 @@ def main() -> int:
     async def run() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda: run_node(config, lambda state, text: print(state, text, flush=True), beside=TASKS))
+                nursery.start_soon(
+                    lambda: run_node(config, lambda state, text: print(state, text, flush=True), beside=TASKS)
+                )
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
                     return

@@ -1,4 +1,7 @@
-"""Processes of a test network on this machine. Law: what was started is written down, and only that is stopped."""
+"""Processes of a test network on this machine: started, watched, stopped.
+
+Law: what was started is written down in DIR/testnet.json, and only that is stopped.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,15 @@ from p2p.lab.settings import FILE as LAB_FILE
 from p2p.peer.control import call
 
 STATE = "testnet.json"
-READY_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 120.0  # for a peer to get to a state
+ML_NODE_TIMEOUT_S = 420.0  # for a vLLM to load its model
+STOP_TIMEOUT_S = 15.0  # then what does not end is killed
 HONEST, LAB = ("p2p", "serve"), ("p2p", "lab-peer")
 Say = Callable[[str], None]
 
 
 def start(name: str, argv: Sequence[str], log: Path, directory: Path) -> int:
-    """A child in its own process group, recorded in DIR/testnet.json."""
+    """Start `python -m ARGV` in a process group of its own and write it down under `name`. Returns its process id."""
     make_folder(log.parent)
     with os.fdopen(open_output(log, os.O_APPEND), "ab") as out:
         child = subprocess.Popen(
@@ -46,7 +51,7 @@ def write_state(directory: Path, state: dict[str, Any]) -> None:
 
 
 def _started(pid: int) -> str:
-    """Start time of a process as the kernel counts it: with the pid it names one process for ever."""
+    """When a process started, as the kernel counts it: together with its id it names one process for ever."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
     except OSError:
@@ -62,13 +67,16 @@ def alive(entry: dict[str, Any]) -> bool:
 
 
 def stop(directory: Path, names: Sequence[str] | None = None, *, sign: int = signal.SIGTERM) -> list[str]:
-    """Stop recorded processes (all when names is None): sign to each group, SIGKILL after 15 s. Returns who was stopped."""
+    """Stop the processes `names`, or all that were written down. Returns the names of those that were still running.
+
+    sign: the signal that each process group gets; SIGKILL follows after STOP_TIMEOUT_S.
+    """
     state = read_state(directory)
     chosen = {n: e for n, e in state["processes"].items() if names is None or n in names}
     running = {n: e for n, e in chosen.items() if alive(e)}
     for entry in running.values():
         _kill(entry, sign)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + STOP_TIMEOUT_S
     while any(map(alive, running.values())) and time.monotonic() < deadline:
         _reap(running)
         time.sleep(0.05)
@@ -90,7 +98,7 @@ def _kill(entry: dict[str, Any], sign: int) -> None:
 
 
 def _reap(entries: dict[str, Any]) -> None:
-    """Children of this process become zombies until asked after."""
+    """Collect the exit status of those that are children of this process: until then they are zombies."""
     for entry in entries.values():
         try:
             os.waitpid(entry["pid"], os.WNOHANG)
@@ -98,8 +106,14 @@ def _reap(entries: dict[str, Any]) -> None:
             continue
 
 
-def start_peer(directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None, *, command: Sequence[str] | None = None) -> None:
-    """command: what it runs; left out, what its folder says: a peer of the lab where there is a lab.toml."""
+def start_peer(
+    directory: Path, folder: Path, bootstrap: str | None, ml_node: str | None, *, command: Sequence[str] | None = None
+) -> None:
+    """Start one peer.
+
+    bootstrap: multiaddr of a peer to begin with; None for the first one. ml_node: URL. command: module and arguments
+    before --dir; None: `folkmoot serve`, or `folkmoot lab-peer` where the folder has a lab.toml.
+    """
     command = command or (LAB if (folder / LAB_FILE).exists() else HONEST)
     argv = [*command, "--dir", str(folder)]
     argv += ["--bootstrap", bootstrap] if bootstrap else []
@@ -108,7 +122,10 @@ def start_peer(directory: Path, folder: Path, bootstrap: str | None, ml_node: st
 
 
 def wait_until(directory: Path, folder: Path, good: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-    """Poll a peer's status until `good`. Raises Unavailable with the end of its log when it died or took too long."""
+    """Poll a peer's status until it is `good`; returns it. what: the state that is waited for, for people.
+
+    Raises Unavailable with the end of the peer's log when it has ended or READY_TIMEOUT_S are over.
+    """
     deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         entry = read_state(directory)["processes"].get(folder.name)
@@ -126,8 +143,14 @@ def wait_until(directory: Path, folder: Path, good: Callable[[dict[str, Any]], b
     raise Unavailable(f"{folder.name} did not get to '{what}'; its log ends with:\n{tail}", field=folder.name)
 
 
-def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say, *, command: Sequence[str] | None = None) -> str:
-    """Start all peers from one bootstrap address alone. ml_nodes: folder name -> URL. command: as for start_peer. Returns that address."""
+def up(
+    directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: Say, *,
+    command: Sequence[str] | None = None,
+) -> str:
+    """Start all peers, each told of the first one's address alone, and wait until they are ready. Returns that address.
+
+    ml_nodes: name of a peer's folder -> URL. command: as for start_peer.
+    """
     bootstrap = ""
     for number, folder in enumerate(folders, 1):
         start_peer(directory, folder, bootstrap or None, ml_nodes.get(folder.name), command=command)
@@ -146,13 +169,17 @@ def up(directory: Path, folders: Sequence[Path], ml_nodes: dict[str, str], say: 
 
 
 def start_ml_node(
-    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm.server", flags: Sequence[str] = ()
+    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm.server",
+    flags: Sequence[str] = (),
 ) -> str:
-    """Start a vLLM and wait for its 'ready URL' line, showing progress. Returns the URL. flags: more of vLLM's own."""
+    """Start an ML node, pass on its lines of progress, and wait for its line `ready URL`. Returns the URL.
+
+    flags: more of vLLM's own. Raises Unavailable when it ends, or is not ready within ML_NODE_TIMEOUT_S.
+    """
     log = directory / "log" / f"{name}.out"
     argv = [module, "--model", str(model), "--log", str(directory / "log" / f"{name}.log"), *flags]
     start(name, argv, log, directory)
-    shown, deadline = 0, time.monotonic() + 420
+    shown, deadline = 0, time.monotonic() + ML_NODE_TIMEOUT_S
     while time.monotonic() < deadline:
         lines = log.read_text(errors="replace").splitlines()
         for line in lines[shown:]:
@@ -161,19 +188,24 @@ def start_ml_node(
             shown += 1
             say(f"{name}: {line}")
         if not alive(read_state(directory)["processes"][name]):
-            raise Unavailable(f"{name} ended while loading; see {log}", field="ml_node")
+            raise Unavailable(f"{name} ended while it loaded; its log {log} says why", field="ml_node")
         time.sleep(0.2)
-    raise Unavailable(f"{name} was not ready in 420 s; see {log}", field="ml_node")
+    raise Unavailable(f"{name} was not ready in {ML_NODE_TIMEOUT_S:.0f} s; its log {log} says why", field="ml_node")
 
 
 def fresh_directory(directory: Path) -> None:
-    """A folder for a new network; one that is still running is not touched."""
+    """Make `directory` the empty folder of a new network.
+
+    Raises ConfigError where a network still runs there, or where it holds anything but a test network.
+    """
     import shutil
 
     if any(alive(entry) for entry in read_state(directory)["processes"].values()):
-        raise ConfigError(f"a network runs in {directory}; stop it with: folkmoot testnet down --dir {directory}", field="dir")
+        raise ConfigError(
+            f"a network runs in {directory} already; stop it with: folkmoot testnet down --dir {directory}", field="dir"
+        )
     if directory.exists() and not (directory / STATE).exists() and any(directory.iterdir()):
-        raise ConfigError(f"{directory} holds something else than a test network", field="dir")
+        raise ConfigError(f"{directory} holds other files than a test network's; give a new folder", field="dir")
     shutil.rmtree(directory, ignore_errors=True)
     make_folder(directory)
     write_state(directory, {"processes": {}, "addresses": {}})

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.limits import MEMPOOL_ACCOUNT_TXS, REPEAT_HEIGHTS, STALE_TIP_S
+from p2p.chain.transaction_fates import UNKNOWN
 from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.transactions import pack_operation
+from p2p.wire.answers.accounts import Taken, TransactionAnswer
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -27,24 +29,24 @@ class AccountTransactions:
     def __len__(self) -> int:
         return len(self._taken)
 
-    def take(self, signed: SignedOp) -> tuple[bytes | None, dict[str, Any]]:
+    def take(self, signed: SignedOp) -> tuple[bytes | None, Taken]:
         """Check it, keep it. The transaction to say now, and the answer as plain data: taken, not yet on chain. Raises FolkmootError naming the
         field. An order that is here already is taken again and not said (`due` does): else whoever hands it in decides how much we say."""
         chain, raw = self._chain, pack_operation(signed)
-        new = not chain.mempool.known(raw)
+        new = not chain.pool.mempool.known(raw)
         if new:
-            if chain.operation_waits(signed.op.account, signed.op.nonce):
+            if chain.pool.operation_waits(signed.op.account, signed.op.nonce):
                 raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits")
             if len(self._taken) >= MEMPOOL_ACCOUNT_TXS:
                 raise Overloaded("too many orders wait for the chain; try another peer", field="transaction")
             try:
-                chain.add_tx(raw)
+                chain.pool.add(raw)
             except Overloaded:
                 raise
             except FolkmootError as error:
                 raise self._explained(error) from error
         self._taken.setdefault(raw, chain.height())
-        answer = {"op_id": signed.op_id.hex(), "kind": signed.op.kind.name.lower(), "nonce": signed.op.nonce, "height": chain.height()}
+        answer = Taken(signed.op_id.hex(), signed.op.kind.name.lower(), signed.op.nonce, chain.height())
         return raw if new else None, answer
 
     def _explained(self, error: FolkmootError) -> FolkmootError:
@@ -62,19 +64,18 @@ class AccountTransactions:
     def due(self) -> list[bytes]:
         """Those to be said again: they were taken here and still wait. What ended is forgotten."""
         height, found = self._chain.height(), []
-        self._taken = {raw: said for raw, said in self._taken.items() if self._chain.mempool.known(raw)}
+        self._taken = {raw: said for raw, said in self._taken.items() if self._chain.pool.mempool.known(raw)}
         for raw, said in self._taken.items():
             if height - said >= REPEAT_HEIGHTS:
                 self._taken[raw] = height
                 found.append(raw)
         return found
 
-    def fate(self, op_id: bytes) -> dict[str, Any]:
+    def fate(self, op_id: bytes) -> TransactionAnswer:
         """What became of an order, whoever took it. state 'unknown': this peer has not heard of it, or it is long ago."""
-        found = self._chain.fates.find(op_id)
+        found = self._chain.pool.fates.find(op_id)
         if found is None:
-            return {"op_id": op_id.hex(), "state": "unknown", "height": self._chain.height(), "code": "", "field": "", "reason": ""}
-        return {
-            "op_id": op_id.hex(), "state": found.state.value, "height": found.height, "code": found.code, "field": found.field,
-            "reason": found.reason,
-        }
+            return TransactionAnswer(op_id.hex(), UNKNOWN, self._chain.height(), "", "", "")
+        return TransactionAnswer(
+            op_id.hex(), found.state.value, found.height, found.code, found.field, found.reason
+        )

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from p2p.base.codec import load
 from p2p.base.errors import RemoteProtocolError, Unavailable
-from p2p.chain.chain import Chain, keep_set
-from p2p.chain.reader import Tip
+from p2p.chain.chain import Chain
+from p2p.chain.state import Tip
 from p2p.chain.stores import snapshots
+from p2p.chain.stores.blocks import keep_first_height, keep_set
 from p2p.consensus.light import Facts, LightBlock, facts_of
 from p2p.consensus.messages import Header
 from p2p.consensus.validators import ValidatorSet
-from p2p.ledger.participants.validator_sets import Members, members
+from p2p.ledger.participants.validator_sets import members
 from p2p.ledger.state import tree
 from p2p.ledger.state.snapshot import Manifest
 from p2p.ledger.state.view import View
 from p2p.store.batch import Batch
-from p2p.store.keys import height_key
 from p2p.wire.frames import (
     Frame,
     LightAnswer,
@@ -32,25 +31,9 @@ from p2p.wire.frames import (
 )
 
 
-def base(chain: Chain) -> int:
-    """The first block that is here: 1, or the one after a snapshot."""
-    raw = chain.store.read("meta", b"base")
-    return int.from_bytes(raw, "big") if raw else 1
-
-
-def light_block(chain: Chain, height: int) -> LightBlock | None:
-    """Header, certificate and both sets of a block that is here."""
-    found = chain.block(height)
-    if found is None:
-        return None
-    header = found[0].header
-    sets = [chain.store.read("blocks", b"v" + name) for name in (header.validators_hash, header.next_validators_hash)]
-    return LightBlock(header, found[1], *(load(Members, raw) if raw else () for raw in sets))
-
-
 def trusted(chain: Chain) -> Facts:
     """What a light client that knows what this chain knows starts from: its tip."""
-    found = light_block(chain, chain.height())
+    found = chain.blocks.light_block(chain.height())
     if found is not None:
         return facts_of(found, chain.genesis.network)
     last, now = ValidatorSet.of(chain.last_validators()), ValidatorSet.of(chain.validators())
@@ -62,12 +45,12 @@ def sync_answer(chain: Chain, frame: Frame) -> Frame:
     epoch = chain.genesis.epoch_blocks
     if isinstance(frame, SyncWanted) and frame.height == 0:
         newest = chain.height() // epoch * epoch
-        return SyncTop(base(chain), chain.height(), newest if snapshots.manifest(chain.store, newest) else 0)
+        return SyncTop(chain.blocks.first_height(), chain.height(), newest if snapshots.manifest(chain.store, newest) else 0)
     if isinstance(frame, SyncWanted):
-        found = chain.block(frame.height)
+        found = chain.blocks.block(frame.height)
         return SyncBlock(*found) if found else _missing(f"block {frame.height}", "height")
     if isinstance(frame, LightWanted):
-        light = light_block(chain, frame.height)
+        light = chain.blocks.light_block(frame.height)
         return LightAnswer(light) if light else _missing(f"header {frame.height}", "height")
     if isinstance(frame, SnapshotWanted) and frame.index < 0:
         manifest = snapshots.manifest(chain.store, frame.height)
@@ -102,7 +85,7 @@ def install(chain: Chain, manifest: Manifest, pairs: Sequence[tuple[bytes, bytes
             batch.put(database, key, None)
         for key, value in content.items():
             batch.put(database, key, value)
-    batch.put("meta", b"base", height_key(header.height + 1))
+    keep_first_height(batch, header.height + 1)
     for some in (at.validators, at.next_validators, members(View(dict(pairs).get), b"next")):
         keep_set(batch, some)
     tip = Tip(header.height, manifest.app_hash(), header.block_id, header.beacon, header.time_ms, at.certificate)

@@ -23,6 +23,7 @@ class OrderState(StrEnum):
     USED = "used"
 
 
+UNKNOWN = "unknown"  # the state of a transaction that this peer has not heard of
 USED_BY_ANOTHER, NOT_SEEN = "used_by_another", "not_seen"
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from p2p.base.genesis import Genesis
     from p2p.base.keys import Key, NetworkId
     from p2p.ledger.rules.ops import Body
-    from p2p.wire.answers import AccountAnswer
+    from p2p.wire.answers.accounts import AccountAnswer
 
     MakeBody = Callable[[argparse.Namespace, Key, NetworkId], Body]
 
@@ -87,7 +87,8 @@ def run_show(options: argparse.Namespace) -> int:
 
     from p2p.base.keys import Key
     from p2p.cli.verify import asking, read_genesis
-    from p2p.wire.answers import AccountAnswer, read
+    from p2p.wire.answers.accounts import AccountAnswer
+    from p2p.wire.answers.reading import read
 
     of = public_key(options.account, "account") if options.account is not None else Key.load(options.dir / "account.key").public
     genesis = read_genesis(options.dir) if options.peer else None

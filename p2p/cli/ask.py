@@ -158,7 +158,8 @@ def show_notices(notices: list[dict[str, Any]], seen: Path, *, as_json: bool) ->
     """Print what became of earlier inferences, once: the newest height is written to `seen`. Raises RemoteProtocolError for another shape."""
     from msgspec import to_builtins
 
-    from p2p.wire.answers import Notice, read
+    from p2p.wire.answers.accounts import Notice
+    from p2p.wire.answers.reading import read
 
     rows = [to_builtins(read(Notice, notice, "tip", "asked")) for notice in notices]
     for row in rows:

@@ -70,7 +70,8 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
     from p2p.chain.proofs.state import LeftProof, StateProof, key_of
     from p2p.cli.verify import drive, light, trusted_header
     from p2p.ledger.state.proofs import TreeProof
-    from p2p.wire.answers import Proved, read
+    from p2p.wire.answers.blocks import Proved
+    from p2p.wire.answers.reading import read
 
     key_of(options.kind or "", b"")
     id_ = public_key(options.id or "", "id")

@@ -64,7 +64,8 @@ def light(answer: dict[str, Any], peer: str = "asked") -> LightBlock:
     """The light block in a peer's answer. Raises RemoteProtocolError when it is none."""
     from p2p.base.codec import unpack
     from p2p.consensus.light import LightBlock
-    from p2p.wire.answers import Light, read
+    from p2p.wire.answers.blocks import Light
+    from p2p.wire.answers.reading import read
 
     return unpack(LightBlock, bytes.fromhex(read(Light, answer, "light", peer).light))
 

@@ -172,7 +172,8 @@ def _from_store(options: argparse.Namespace) -> Case:
     from p2p.client.inspection import Case
     from p2p.peer.control import call
     from p2p.verification.artifact import parse
-    from p2p.wire.answers import PayloadAnswer, read
+    from p2p.wire.answers.inferences import PayloadAnswer
+    from p2p.wire.answers.reading import read
     from p2p.wire.frames import Payload
 
     found = call(options.dir or DEFAULT_DIR, {"op": "payload", "id": options.what.lower()})
@@ -186,7 +187,8 @@ def _from_store(options: argparse.Namespace) -> Case:
 async def _chain(options: argparse.Namespace, proof: AnswerProof, notes: list[str]) -> list[str]:
     """Problems, as the chain of the peer given sees them."""
     from p2p.client.inspection import chain_problems
-    from p2p.wire.answers import BlockAnswer, read
+    from p2p.wire.answers.blocks import BlockAnswer
+    from p2p.wire.answers.reading import read
 
     record, height = proof.finish.record, proof.signed_request.request.draw_height
     questions: list[dict[str, Any]] = [{"op": "inference", "id": record.inference_id.hex()}, {"op": "block", "height": height}]

@@ -32,7 +32,9 @@ from p2p.client.way import Way
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.ledger.rules.ops import Body, sign_op
-from p2p.wire.answers import ServingAnswer, Taken, read
+from p2p.wire.answers.accounts import Taken
+from p2p.wire.answers.blocks import ServingAnswer
+from p2p.wire.answers.reading import read
 from p2p.wire.frames import (
     Accepted,
     Answer,

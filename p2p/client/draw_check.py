@@ -14,7 +14,8 @@ from p2p.base.weighted_draw import WeightedDraw
 from p2p.chain.proofs.serving import ServingProof, open_price, open_serving
 from p2p.client.tip_proof import Prover, Question
 from p2p.consensus.light import Facts, genesis_facts
-from p2p.wire.answers import ServingAnswer, read
+from p2p.wire.answers.blocks import ServingAnswer
+from p2p.wire.answers.reading import read
 
 
 class Known(StrEnum):

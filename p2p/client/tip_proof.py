@@ -25,7 +25,9 @@ from p2p.consensus.light import TRUSTING_MS, Facts, LightBlock, facts_of, follow
 from p2p.ledger.state.proofs import TreeProof, implied_root
 from p2p.ledger.state.records import NONCE_WINDOW, Account
 from p2p.ledger.state.tree import app_hash
-from p2p.wire.answers import Light, Proved, ServingAnswer, Tip, read
+from p2p.wire.answers.accounts import Tip
+from p2p.wire.answers.blocks import Light, Proved, ServingAnswer
+from p2p.wire.answers.reading import read
 
 Question = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]  # asks the peer
 

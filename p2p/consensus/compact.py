@@ -1,7 +1,9 @@
-"""A proposal on its way by gossip. Law: its header says which transactions the block has; the transactions themselves stay behind.
+"""A proposal as it travels by gossip: without its transactions, with their hashes. Law: the signed header covers the
+list.
 
-Every peer has most of them from topic `transactions`; their leaf hashes are what the signed header's tx_root is made of, so a list of
-others is refused before anything is fetched, and every transaction is checked by itself, whoever gives it.
+Every peer has most transactions from the topic `transactions` already. The header's tx_root is made of their leaf
+hashes, so a list of others is refused before anything is fetched, and each transaction is checked by its hash, whoever
+gives it.
 """
 
 from __future__ import annotations
@@ -18,33 +20,33 @@ from p2p.base.keys import NetworkId
 from p2p.base.limits import MAX_BLOCK, MAX_GOSSIP, MAX_TXS_PER_BLOCK
 from p2p.base.merkle import leaf_hash
 from p2p.base.types import U32, U64, VERSION, Bytes32
-from p2p.consensus.certificates import Knows, unknown
-from p2p.consensus.evidence import MAX_EVIDENCE_BYTES, PER_BLOCK
+from p2p.consensus.certificates import IsVerified, none_verified
+from p2p.consensus.evidence import PER_BLOCK
 from p2p.consensus.header import body_root
 from p2p.consensus.message_checks import is_right_claim
-from p2p.consensus.messages import Block, SignedProposal
+from p2p.consensus.messages import MAX_EVIDENCE_BYTES, Block, SignedProposal
 from p2p.consensus.validators import ValidatorSet
 
 FindTx = Callable[[bytes], bytes | None]  # by leaf hash
 
 
 class CompactProposal(Message, frozen=True):
-    """signed: its block has no transactions here. leaves: their leaf hashes, in order. retry: lets a repeat pass gossip's filter."""
+    """A signed proposal whose block holds no transactions, and the hashes of those that belong there."""
 
     version: U32
-    retry: U64
+    retry: U64  # counts repeats, so that one passes gossip's duplicate filter
     signed: SignedProposal
-    leaves: Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_TXS_PER_BLOCK)]
+    leaves: Annotated[tuple[Bytes32, ...], Meta(max_length=MAX_TXS_PER_BLOCK)]  # leaf hashes in the block's order
 
-    def is_right(self, network: NetworkId, members: ValidatorSet, knows: Knows = unknown) -> bool:
-        """By itself, before any transaction is at hand."""
+    def is_right(self, network: NetworkId, members: ValidatorSet, is_verified: IsVerified = none_verified) -> bool:
+        """All that can be checked before any transaction is here."""
         block = self.signed.block
         covered = block.header.tx_root == body_root(self.leaves, block.last_commit, block.evidence)
-        return covered and is_right_claim(self.signed, network, members, knows)
+        return covered and is_right_claim(self.signed, network, members, is_verified)
 
 
 def shrink(data: bytes) -> bytes:
-    """The compact form of a whole proposal, which the driver packed (wire.pack)."""
+    """The compact form of a whole proposal, as packed by wire.pack."""
     _, retry, _, signed = load(tuple[int, int, int, SignedProposal], data)
     leaves = tuple(map(leaf_hash, signed.block.txs))
     return encode(CompactProposal(VERSION, retry, replace(signed, block=replace(signed.block, txs=())), leaves))
@@ -54,20 +56,26 @@ def parse(data: bytes) -> CompactProposal:
     """Raises RemoteProtocolError naming the field."""
     found = unpack(CompactProposal, data, limit=MAX_GOSSIP)
     if found.version != VERSION:
-        raise RemoteProtocolError(unsupported_version("protocol", found.version, VERSION), field="version", code="version")
+        raise RemoteProtocolError(
+            unsupported_version("protocol", found.version, VERSION), field="version", code="version"
+        )
     if found.signed.block.txs:
         raise RemoteProtocolError("a compact proposal carries no transactions", field="txs", code="shape")
     evidence = found.signed.block.evidence
     if len(evidence) > PER_BLOCK or any(len(raw) > MAX_EVIDENCE_BYTES for raw in evidence):
-        raise RemoteProtocolError(f"at most {PER_BLOCK} pieces of {MAX_EVIDENCE_BYTES} bytes", field="evidence", code="shape")
+        raise RemoteProtocolError(
+            f"a block carries at most {PER_BLOCK} pieces of evidence, of at most {MAX_EVIDENCE_BYTES} bytes each",
+            field="evidence", code="shape",
+        )
     return found
 
 
 class Assembly:
-    """One proposal and those of its transactions that are here. `missing` are places in the block; `fill` takes them from outside."""
+    """One proposal and those of its transactions that are here. `missing` are indices in the block; `fill` takes
+    what was fetched for them."""
 
     def __init__(self, compact: CompactProposal, find: FindTx, known: Block | None = None) -> None:
-        """known: the same block, when it is here whole already."""
+        """find: a transaction by its leaf hash, when this peer has it. known: the same block, when it is here whole."""
         self._signed, self._leaves = compact.signed, compact.leaves
         self._txs: list[bytes | None] = list(known.txs) if known else [find(leaf) for leaf in compact.leaves]
         self.proposal = compact.signed.proposal
@@ -78,18 +86,23 @@ class Assembly:
         return tuple(place for place, raw in enumerate(self._txs) if raw is None)
 
     def fill(self, txs: Sequence[bytes]) -> None:
-        """All that are missing, in order. Raises RemoteProtocolError when they are not those of the block; then nothing is kept."""
+        """Take all missing transactions, in order. Raises RemoteProtocolError when they are not those of the block;
+        then none is kept."""
         places = self.missing
-        if len(txs) != len(places) or any(leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True)):
+        if len(txs) != len(places) or any(
+            leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True)
+        ):
             raise RemoteProtocolError("these are not the transactions of that block", field="txs", code="body")
         kept = sum(len(raw) for raw in self._txs if raw is not None)
         if kept + sum(map(len, txs)) > MAX_BLOCK:
-            raise RemoteProtocolError("more transactions than a block may hold", field="txs", code="too_large")
+            raise RemoteProtocolError(
+                f"more transactions than a block may hold: at most {MAX_BLOCK} bytes", field="txs", code="too_large"
+            )
         for place, raw in zip(places, txs, strict=True):
             self._txs[place] = raw
 
     def whole(self) -> SignedProposal:
-        """What the proposer signed, once nothing is missing."""
+        """The proposal as its proposer signed it. Call it when nothing is missing."""
         txs = tuple(raw for raw in self._txs if raw is not None)
         assert len(txs) == len(self._leaves)
         return replace(self._signed, block=replace(self._signed.block, txs=txs))

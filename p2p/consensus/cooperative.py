@@ -1,5 +1,7 @@
-"""Long work between the turns of all other tasks. Law: a stretch is SLICE_S by the clock, so that a slow machine rests as often as a quick one;
-it ends between two steps, never in one (decision 026).
+"""Long work that lets other tasks run in between. Law: a slice is SLICE_S by the clock and ends between two parts
+(decision 026).
+
+Slices are measured by the clock, not in parts, so other tasks wait equally long on a slow machine and a fast one.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from p2p.base.resumable import Resumable
 T = TypeVar("T")
 
 
-async def patiently(work: Resumable[T], *, slice_s: float = SLICE_S) -> T:
-    """Run `work` to its end, with a turn for all other tasks after each stretch. When cancelled, the work is closed where it is."""
+async def run_cooperatively(work: Resumable[T], *, slice_s: float = SLICE_S) -> T:
+    """Run `work` to its end and let other tasks run after each slice of slice_s seconds. When cancelled, the work is
+    closed where it is."""
     with closing(work):
         since = perf_counter()
         while True:

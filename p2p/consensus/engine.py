@@ -1,7 +1,9 @@
-"""The shell around the driver: time, the queue, the network. Law: one task owns the driver, a block is checked and applied between the turns of
-all others (patient.py), and what comes meanwhile waits in the queue; a write error halts the peer.
+"""The shell around the driver: time, the queue, the network. Law: one task owns the driver; a write error halts the
+peer.
 
-The driver says and takes whole proposals; between peers they travel compact (compact.py), so what is missing here is fetched first.
+Checking and applying a block pauses often and lets other tasks run (cooperative.py); messages that arrive meanwhile
+wait in the queue. The driver takes and gives whole proposals. Between peers they travel compact (compact.py), so the
+engine fetches the transactions that are missing before it hands a proposal over.
 """
 
 from __future__ import annotations
@@ -20,9 +22,19 @@ from p2p.base.outcome import Outcome
 from p2p.consensus.application import Application
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly, FindTx, shrink
-from p2p.consensus.cooperative import patiently
+from p2p.consensus.cooperative import run_cooperatively
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Broadcast, Commit, Committed, Heard, Input, Output, Reload, SetTimer, Wake
+from p2p.consensus.events import (
+    Broadcast,
+    Commit,
+    Committed,
+    Input,
+    Output,
+    ProposalArrived,
+    Reload,
+    SetTimer,
+    TransactionsArrived,
+)
 from p2p.consensus.guard import GuardLog
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.timing import Timing
@@ -30,40 +42,47 @@ from p2p.machine.tasks import once
 
 log = structlog.get_logger()
 
-QUEUE = 4096
+QUEUE = 4096  # inputs that may wait for the driver; a message beyond that is dropped, and comes with a repeat
+# (peer, height, block_id, places) -> the transactions at these indices of a block that the peer has offered
 Fetch = Callable[[str, int, bytes, tuple[int, ...]], Awaitable[tuple[bytes, ...]]]
 
 
-async def nobody(peer: str, height: int, block_id: bytes, places: tuple[int, ...]) -> tuple[bytes, ...]:
+async def no_fetch(peer: str, height: int, block_id: bytes, places: tuple[int, ...]) -> tuple[bytes, ...]:
     """A Fetch without a network."""
-    raise Unavailable("there is no way to other peers", field="peer")
+    raise Unavailable("this engine has no connection to other peers", field="peer")
 
 
 class ConsensusEngine:
-    """deliver() and inject_commit() feed it, run() owns it. find_tx: a transaction by its leaf hash, when this peer has it.
-    fetch(peer, height, block_id, places): transactions of a block that the peer has offered."""
+    """Call run() in a task of its own; deliver() and inject_commit() feed it.
+
+    publish(topic, data): broadcast. clock: milliseconds since 1970. on_commit: called after each block. has_txs:
+    whether transactions are waiting for a block. find_tx: a transaction by its leaf hash, when this peer has it.
+    fetch: see Fetch."""
 
     def __init__(
-        self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog, publish: Callable[[str, bytes], Awaitable[None]],
-        timing: Timing, clock: Callable[[], int], on_commit: Callable[[Block, CommitCertificate], None] = lambda b, c: None,
-        has_txs: Callable[[], bool] = lambda: False, find_tx: FindTx = lambda leaf: None, fetch: Fetch = nobody,
+        self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog,
+        publish: Callable[[str, bytes], Awaitable[None]], timing: Timing, clock: Callable[[], int],
+        on_commit: Callable[[Block, CommitCertificate], None] = lambda b, c: None,
+        has_txs: Callable[[], bool] = lambda: False, find_tx: FindTx = lambda leaf: None, fetch: Fetch = no_fetch,
     ) -> None:
         def begin() -> None:
-            self.driver = Driver(key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs)
+            self.driver = Driver(
+                key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs
+            )
             self.bodies = Bodies(self.driver, network, find_tx)
 
         self._begin, self._ran = begin, False
         begin()
         self._app, self._publish, self._on_commit, self._fetch = app, publish, on_commit, fetch
         self._nursery: trio.Nursery | None = None
-        self.fetched = 0  # transactions of proposals that had to be fetched
+        self.fetched = 0  # transactions of proposals that had to be fetched, since the start
         self._send, self._receive = trio.open_memory_channel[tuple[Input, trio.Event | None]](QUEUE)
 
     def deliver(self, from_peer: str, topic: str, data: bytes) -> Outcome:
-        """A gossip message of author `from_peer`, and what becomes of it."""
+        """Take a gossip message that the peer id `from_peer` published; what becomes of it."""
         if topic == "proposals":
             return self._offer(from_peer, data)
-        outcome, message = self.driver.judge(data, whole=False)
+        outcome, message = self.driver.inbox.judge_gossip(data)
         if message is not None:
             self._put(message)
         return outcome
@@ -76,83 +95,97 @@ class ConsensusEngine:
 
     def _pursue(self, author: str, found: SignedProposal | Assembly) -> None:
         if isinstance(found, SignedProposal):
-            self._put(Heard(found, self.bodies.arrived_ms(found.proposal)))
+            self._put(ProposalArrived(found, self.bodies.arrived_ms(found.proposal)))
         elif self._nursery is not None:
-            self._nursery.start_soon(once, "fetch of a block", self._complete, author, found, self.bodies.arrived_ms(found.proposal))
+            at_ms = self.bodies.arrived_ms(found.proposal)
+            self._nursery.start_soon(once, "fetch of a block", self._complete, author, found, at_ms)
         else:
             self.bodies.done(author)  # not running yet; a repeat brings it again
 
     async def _complete(self, author: str, assembly: Assembly, at_ms: int) -> None:
-        """Fetch what is missing and hand the whole to the driver. Whatever fails costs this offer only: a repeat brings another."""
-        lied, places = False, assembly.missing
+        """Fetch what is missing and hand the whole proposal to the driver. A failure costs this offer only; a
+        repeat brings another."""
+        places = assembly.missing
         try:
             with trio.fail_after(BODY_TIMEOUT_S):
                 assembly.fill(await self._fetch(author, assembly.height, assembly.block_id, places))
             self.fetched += len(places)
-            self._put(Heard(assembly.whole(), at_ms))
+            self._put(ProposalArrived(assembly.whole(), at_ms))
         except RemoteProtocolError as error:
-            lied = True
-            log.warning("a peer does not give the block it offers", peer=author, height=assembly.height, reason=str(error))
+            self.bodies.distrust(author)
+            log.warning(
+                "a peer gave something else than the block it offers",
+                peer=author, height=assembly.height, reason=str(error),
+            )
         except (FolkmootError, trio.TooSlowError) as error:
-            log.info("a proposed block was not to be had", peer=author, height=assembly.height, missing=len(places), reason=str(error))
+            log.info(
+                "a proposed block could not be fetched",
+                peer=author, height=assembly.height, missing=len(places), reason=str(error),
+            )
         finally:
-            self.bodies.done(author, lied=lied)
+            self.bodies.done(author)
 
     def body(self, height: int, block_id: bytes, places: Sequence[int]) -> tuple[bytes, ...] | None:
-        """Transactions of a block this peer has proposed or said again; None when it holds no such block any more. Each at most once, so
-        that an answer is never larger than a block. Raises RemoteProtocolError for places that no honest peer asks for."""
+        """The transactions at some indices of a block that this peer holds; None when it no longer holds that
+        block. Each index is given once at most, so an answer is never larger than a block. Raises
+        RemoteProtocolError for indices that no honest peer asks for."""
         if any(after <= before for before, after in pairwise(places)):
-            raise RemoteProtocolError("places of a block are asked for in ascending order, each once", field="places", code="shape")
+            raise RemoteProtocolError(
+                "places of a block must be in ascending order, each once", field="places", code="shape"
+            )
         held = self.driver.machine.proposal_of(block_id) if height == self.driver.height else None
         if held is None:
             return None
         txs = held.block.txs
         if places and places[-1] >= len(txs):
-            raise RemoteProtocolError(f"that block has {len(txs)} transactions", field="places", code="shape")
+            raise RemoteProtocolError(
+                f"that block has {len(txs)} transactions, none at {places[-1]}", field="places", code="shape"
+            )
         return tuple(txs[place] for place in places)
 
     def _put(self, event: Input) -> None:
         try:
             self._send.send_nowait((event, None))
         except trio.WouldBlock:
-            log.warning("consensus queue is full; a message was dropped and will be repeated")
+            log.warning("the consensus queue is full: a message is dropped, a repeat will bring it again")
 
     async def inject_commit(self, block: Block, certificate: CommitCertificate) -> bool:
-        """A decided block from sync. True when it is (or was already) ours."""
+        """Take a decided block from sync. True when this peer has decided it now, or had before."""
         if certificate.height != self._app.height() + 1:
             return certificate.height <= self._app.height()
         await self._inject(Commit(block, certificate))
         return self._app.height() >= certificate.height
 
     async def reload(self, install: Callable[[], None]) -> None:
-        """Let `install` move the application (a snapshot) and go on from where it stands then."""
+        """Let `install` replace the application's state by a snapshot, then continue from there."""
         await self._inject(Reload(install))
 
     async def _inject(self, event: Input) -> None:
-        """However long it takes: time goes on while a block is applied, and who brought it must not seem to have lied."""
+        """Wait until the driver has taken an input, without a time limit: applying a block takes its time, and a
+        limit would make the peer that sent the block look like a liar."""
         done = trio.Event()
         await self._send.send((event, done))
         await done.wait()
 
     def wake(self) -> None:
         """Transactions arrived: an empty height need not wait any longer."""
-        self._put(Wake())
+        self._put(TransactionsArrived())
 
     def status(self) -> dict[str, Any]:
         return self.driver.status()
 
     async def run(self) -> None:
-        """Until cancelled. Raises StorageError when nothing can be written any more. After another failure it may run again: from what is on
-        disk, as after a restart of the process."""
+        """Run until cancelled. Raises StorageError when the disk cannot be written. After another failure it may be
+        called again: it starts from what is on disk, as after a restart of the process."""
         if self._ran:
             self._begin()
         self._ran = True
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            await self._carry_out(nursery, await patiently(self.driver.begin_resumably()))
+            await self._carry_out(nursery, await run_cooperatively(self.driver.begin_resumably()))
             async for event, done in self._receive:
                 try:
-                    await self._carry_out(nursery, await patiently(self.driver.take_resumably(event)))
+                    await self._carry_out(nursery, await run_cooperatively(self.driver.take_resumably(event)))
                 finally:
                     if done is not None:
                         done.set()
@@ -165,12 +198,12 @@ class ConsensusEngine:
                 case Broadcast():
                     await self._publish(output.topic, output.data)
                 case SetTimer():
-                    nursery.start_soon(self._alarm, output)
+                    nursery.start_soon(self._fire_later, output)
                 case Committed():
                     self._on_commit(output.block, output.certificate)
                     for author, found in self.bodies.new_height():
                         self._pursue(author, found)
 
-    async def _alarm(self, alarm: SetTimer) -> None:
-        await trio.sleep(alarm.delay_ms / 1000)
-        await self._send.send((alarm.event, None))
+    async def _fire_later(self, timer: SetTimer) -> None:
+        await trio.sleep(timer.delay_ms / 1000)
+        await self._send.send((timer.event, None))

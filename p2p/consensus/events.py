@@ -1,4 +1,5 @@
-"""What goes into the driver and what comes out. Law: plain values; whoever runs the driver carries outputs out in order."""
+"""What goes into the driver and what comes out. Law: plain values; whoever runs the driver carries outputs out in
+order."""
 
 from __future__ import annotations
 
@@ -9,9 +10,13 @@ from p2p.consensus import wire
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.round import Propose, TimeoutKind
 
+# -- in -----------------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
+    """A timer of the rules ends."""
+
     kind: TimeoutKind
     height: int
     round: int
@@ -19,33 +24,34 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True)
 class StartHeight:
-    """The wait after a decision is over; patient: also the longer wait of a height with nothing to decide."""
+    """The wait after a decision is over."""
 
     height: int
-    patient: bool
+    even_if_empty: bool  # start also when no transaction is waiting: the longer wait is over too
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
-    """Gossip loses messages: time to say again what matters."""
+class Rebroadcast:
+    """Gossip loses messages: time to repeat what matters (rule R)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wake:
-    """Transactions arrived: an empty height need not wait any longer."""
+class TransactionsArrived:
+    """An empty height need not wait any longer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """The wait of a proposer until its clock is past the last block's time is over."""
+class ProposeNow:
+    """A proposer's wait is over: its clock is past the last block's time."""
 
     height: int
     propose: Propose
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A proposal, and when it arrived by our clock: not when its body was complete, nor when the queue came to it (rule Y)."""
+class ProposalArrived:
+    """A whole proposal, and when its first bytes arrived by our clock: not when its body was complete, nor when the
+    queue came to it (rule Y)."""
 
     proposal: SignedProposal
     at_ms: int
@@ -61,30 +67,40 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Let `install` move the application elsewhere (a snapshot), then go on from there. It runs between two inputs, never amid one."""
+    """Let `install` replace the application's state by a snapshot, then continue from there. It runs between two
+    inputs, never within one."""
 
     install: Callable[[], None]
 
 
-Input = Timeout | StartHeight | Repeat | Wake | Due | Heard | Commit | Reload | wire.Wire
+Input = (
+    Timeout | StartHeight | Rebroadcast | TransactionsArrived | ProposeNow | ProposalArrived | Commit | Reload
+    | wire.Wire
+)
+
+# -- out ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    topic: str
-    data: bytes
+    """Send `data` to all peers."""
+
+    topic: str  # "proposals" or "votes"
+    data: bytes  # packed by wire.pack; a proposal is whole
 
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Give `event` back after delay_ms."""
+    """Take `event` after delay_ms."""
 
     delay_ms: int
-    event: Timeout | StartHeight | Repeat | Due
+    event: Timeout | StartHeight | Rebroadcast | ProposeNow
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
+    """A block is decided and durable."""
+
     block: Block
     certificate: CommitCertificate
 

@@ -1,7 +1,9 @@
-"""Proof that a validator broke the rules (E). Law: two signatures by one key that no honest validator can have made, and nothing else.
+"""Proof that a validator broke the rules (rule E). Law: two signatures of one key that no honest validator makes,
+nothing else.
 
-An honest validator signs one vote per (height, round, type), one proposal per (height, round), and after a precommit for one block
-no prevote for another unless that names a polka since. So it cannot be framed, whoever collects the signatures (decision 010).
+An honest validator signs one vote per (height, round, type) and one proposal per (height, round). After a precommit
+for one block it signs no prevote for another unless that names a later polka. So it cannot be framed, whoever collects
+its signatures (decision 010).
 """
 
 from __future__ import annotations
@@ -10,28 +12,33 @@ from p2p.base.codec import Message, encode, unpack
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Domain, NetworkId, verify
 from p2p.base.types import Bytes64
-from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote
+from p2p.consensus.messages import MAX_EVIDENCE_BYTES, Proposal, SignedProposal, SignedVote, Vote
 from p2p.consensus.validators import ValidatorSet
-from p2p.consensus.votes import Pair, forgot
+from p2p.consensus.votes import Pair, is_amnesia
 
 MAX_EVIDENCE_AGE = 100_000  # heights
-MAX_EVIDENCE_BYTES = 4096
-PER_BLOCK = 16  # pieces of under 600 bytes each: with a certificate of 128 signatures they fit the room a block keeps for both
+# pieces in a block; of under 600 bytes each: with a certificate of 128 signatures they fit the room a block keeps for
+# both
+PER_BLOCK = 16
 
 
 class DuplicateVote(Message, frozen=True, tag="duplicate_vote"):
+    """Two different votes of one (height, round, type)."""
+
     first: SignedVote
     second: SignedVote
 
 
 class Amnesia(Message, frozen=True, tag="amnesia"):
-    """A precommit, and a later prevote for another block whose valid round lies before it."""
+    """A precommit, and a later prevote for another block whose valid round is before that precommit."""
 
     precommit: SignedVote
     prevote: SignedVote
 
 
 class DuplicateProposal(Message, frozen=True, tag="duplicate_proposal"):
+    """Two different proposals of one (height, round)."""
+
     first: Proposal
     first_signature: Bytes64
     second: Proposal
@@ -41,28 +48,29 @@ class DuplicateProposal(Message, frozen=True, tag="duplicate_proposal"):
 Evidence = DuplicateVote | DuplicateProposal | Amnesia
 
 
-def of_votes(pair: Pair) -> bytes:
-    """Evidence bytes of two conflicting votes, the same whichever was seen first."""
+def evidence_of_votes(pair: Pair) -> bytes:
+    """The evidence of two conflicting votes: the same bytes whichever was seen first."""
     one, two = pair
-    if forgot(one.vote, two.vote):
+    if is_amnesia(one.vote, two.vote):
         return encode(Amnesia(one, two))
     first, second = sorted(pair, key=encode)
     return encode(DuplicateVote(first, second))
 
 
-def of_proposals(pair: tuple[SignedProposal, SignedProposal]) -> bytes:
+def evidence_of_proposals(pair: tuple[SignedProposal, SignedProposal]) -> bytes:
     one, two = pair
-    return of_claims((one.proposal, one.signature), (two.proposal, two.signature))
+    return evidence_of_claims((one.proposal, one.signature), (two.proposal, two.signature))
 
 
-def of_claims(*pair: tuple[Proposal, bytes]) -> bytes:
-    """Of two proposals that were signed for one round; their blocks prove nothing more."""
+def evidence_of_claims(*pair: tuple[Proposal, bytes]) -> bytes:
+    """The evidence of two (proposal, signature) for one round. Their blocks are not needed."""
     first, second = sorted(pair, key=lambda p: encode(p[0]))
     return encode(DuplicateProposal(*first, *second))
 
 
 def check_evidence(raw: bytes, network: NetworkId, validators: ValidatorSet, height: int) -> bytes | None:
-    """The offender's key, or None when `raw` proves nothing against a validator of this set. height: of the block it is for."""
+    """The offender's key, or None when `raw` proves nothing against a validator of this set. height: of the block
+    that is to carry it."""
     found = accused(raw)
     if found is None:
         return None
@@ -72,7 +80,7 @@ def check_evidence(raw: bytes, network: NetworkId, validators: ValidatorSet, hei
 
 
 def accused(raw: bytes) -> tuple[bytes, int] | None:
-    """(whom it is against, at which height), without a look at any signature. None: these bytes are no evidence."""
+    """(the accused key, at which height), without verifying any signature. None: these bytes are no evidence."""
     try:
         evidence: Evidence = unpack(Evidence, raw, limit=MAX_EVIDENCE_BYTES)  # type: ignore[arg-type]
     except RemoteProtocolError:
@@ -82,14 +90,14 @@ def accused(raw: bytes) -> tuple[bytes, int] | None:
 
 
 def proves(raw: bytes, network: NetworkId) -> bool:
-    """Whether it convicts somebody of this network: the same for everybody who looks, whatever set and height they know."""
+    """Whether evidence convicts a key on this network: every peer finds the same, whatever set and height it knows."""
     evidence: Evidence = unpack(Evidence, raw, limit=MAX_EVIDENCE_BYTES)  # type: ignore[arg-type]
     one, two = _parts(evidence)
     return one.network == two.network == network and one.height == two.height and _proves(evidence)
 
 
 def offender(raw: bytes) -> bytes:
-    """Whom checked evidence is against."""
+    """The key that checked evidence is against."""
     found = accused(raw)
     assert found is not None
     return found[0]
@@ -110,7 +118,7 @@ def _proves(evidence: Evidence) -> bool:
         return same and p != q and _signed(p, evidence.first_signature) and _signed(q, evidence.second_signature)
     if isinstance(evidence, Amnesia):
         a, b = evidence.precommit, evidence.prevote
-        return a.vote.validator == b.vote.validator and forgot(a.vote, b.vote) and a.verify() and b.verify()
+        return a.vote.validator == b.vote.validator and is_amnesia(a.vote, b.vote) and a.verify() and b.verify()
     a, b = evidence.first, evidence.second
     same = (a.vote.type, a.vote.round, a.vote.validator) == (b.vote.type, b.vote.round, b.vote.validator)
     return same and a.vote != b.vote and a.verify() and b.verify()
@@ -121,11 +129,11 @@ def _signed(proposal: Proposal, signature: bytes) -> bool:
 
 
 class EvidencePool:
-    """One piece per offender, which is all it takes: bounded by the size of the set. Gone once the chain has punished it."""
+    """Evidence that no block has carried yet: one piece per offender, which is enough, so the set bounds it."""
 
     def __init__(self, network: NetworkId) -> None:
         self._network = network
-        self._found: dict[bytes, bytes] = {}
+        self._found: dict[bytes, bytes] = {}  # by the offender's key
 
     def __len__(self) -> int:
         return len(self._found)
@@ -134,7 +142,7 @@ class EvidencePool:
         return frozenset(self._found)
 
     def add(self, raw: bytes, validators: ValidatorSet, height: int) -> bool:
-        """True when it is new proof against somebody. No signature is looked at for more about who is convicted already."""
+        """True when it convicts somebody who was not convicted. No signature is verified for those who already are."""
         found = accused(raw)
         if found is None or found[0] in self._found:
             return False
@@ -144,7 +152,12 @@ class EvidencePool:
         self._found[who] = raw
         return True
 
-    def pending(self, validators: ValidatorSet, punished: frozenset[bytes], limit: int = PER_BLOCK) -> tuple[bytes, ...]:
-        """What a block may carry now, in the order of the offenders' keys; forgets the rest."""
-        self._found = {who: raw for who, raw in sorted(self._found.items()) if who in validators and who not in punished}
+    def pending(
+        self, validators: ValidatorSet, punished: frozenset[bytes], limit: int = PER_BLOCK
+    ) -> tuple[bytes, ...]:
+        """What a block may carry now, in the order of the offenders' keys. Evidence against keys that have left the
+        set or are punished is forgotten."""
+        self._found = {
+            who: raw for who, raw in sorted(self._found.items()) if who in validators and who not in punished
+        }
         return tuple(self._found.values())[:limit]

@@ -1,7 +1,8 @@
 """The rules of one height. Law: no clock, no randomness, no I/O; verified inputs in, effects out.
 
-Counts votes, matches them with proposals, and tells `round` what happened. Rules are run to a fixpoint after each input, in the
-order D S K P N T; README.md gives each label's meaning (L = line of arXiv 1807.04938, Algorithm 1).
+The machine counts votes, matches them with proposals, and tells the round state (round.py) what happened. After each
+input the rules run to a fixpoint, in the order D S K P N T. docs/consensus.md defines the labels; L is a line of
+Algorithm 1 of Tendermint (arXiv 1807.04938).
 """
 
 from __future__ import annotations
@@ -10,29 +11,32 @@ from collections.abc import Callable, Collection, Sequence
 
 from p2p.base.limits import MAX_FUTURE_ROUNDS
 from p2p.consensus.messages import PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, VoteType
-from p2p.consensus.round import Effect, RoundState, ScheduleTimeout, SkipRound, Step, TimeoutKind
+from p2p.consensus.round import Effect, Propose, RoundState, ScheduleTimeout, SkipRound, Step, TimeoutKind
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import Pair, VoteKeeper
 
-PROPOSALS_PER_ROUND = 2  # an equivocating proposer's others are kept only once votes for them are seen
+# further ones of an equivocating proposer are kept only when an honest validator voted for them
+PROPOSALS_PER_ROUND = 2
 
 
 class Machine:
-    """State of one height. me: this peer's key. proposer_of(round): whose turn it is."""
+    """The state of one height. me: this peer's public key. proposer_of(round): the public key of that round's proposer.
+    max_future: how many rounds ahead of ours proposals and votes are kept."""
 
     def __init__(
-        self, me: bytes, validators: ValidatorSet, proposer_of: Callable[[int], bytes], *, max_future: int = MAX_FUTURE_ROUNDS,
-        keeper: VoteKeeper | None = None,
+        self, me: bytes, validators: ValidatorSet, proposer_of: Callable[[int], bytes], *,
+        max_future: int = MAX_FUTURE_ROUNDS, keeper: VoteKeeper | None = None,
     ) -> None:
         self.me, self.validators, self.proposer_of = me, validators, proposer_of
         self.votes = keeper or VoteKeeper(validators, max_future)
         self.state = RoundState()
-        self.proposals: dict[int, list[SignedProposal]] = {}
+        self.proposals: dict[int, list[SignedProposal]] = {}  # by round
         self.proposal_conflicts: dict[tuple[bytes, int], tuple[SignedProposal, SignedProposal]] = {}
-        self.validity: dict[bytes, bool] = {}
-        self.untimely: set[tuple[int, bytes]] = set()  # (round, block) of fresh proposals that were
+        self.validity: dict[bytes, bool] = {}  # by block id
+        # (round, block id) of fresh proposals that were not timely (rule Y)
+        self.untimely: set[tuple[int, bytes]] = set()
         self._max_future = max_future
-        self._once: set[tuple[str, int]] = set()
+        self._once: set[tuple[str, int]] = set()  # (rule, round) of what happens once per round
         self._out: list[Effect] = []
 
     @property
@@ -53,55 +57,65 @@ class Machine:
 
     def proposal_of(self, block_id: bytes) -> SignedProposal | None:
         """Any proposal that carries this block."""
-        return next((p for _, found in sorted(self.proposals.items()) for p in found if p.proposal.block_id == block_id), None)
+        kept = (signed for _, found in sorted(self.proposals.items()) for signed in found)
+        return next((signed for signed in kept if signed.proposal.block_id == block_id), None)
 
     def newest_polka(self) -> tuple[bytes, int] | None:
-        """O: the newest polka for a valid block, whenever it became known; `valid` is only what was seen in its own round."""
+        """(block, round) of the newest polka for a valid block, also one that became known when its round was over.
+        `valid` is only what was seen in its own round."""
         for round_, block_id in self.votes.quorums(VoteType.PREVOTE):
             if self.validity.get(block_id, False):
                 return block_id, round_
         return None
 
+    def block_to_propose(self, propose: Propose) -> tuple[bytes | None, int]:
+        """Rule O: the block of the newest polka and its round; (None, -1) where a new block is to be made."""
+        newest = self.newest_polka()
+        if newest is not None and propose.valid_round < newest[1] < propose.round:
+            return newest
+        return propose.block_id, propose.valid_round
+
     # -- inputs ---------------------------------------------------------------------------------------------------
 
     def start(self) -> list[Effect]:
-        """StartHeight."""
+        """Enter round 0, once."""
         if self.step is Step.NEW:
             self._new_round(0)
         return self._run()
 
     def is_near(self, round_: int) -> bool:
-        """Whether a proposal of this round is worth a look: it is at most a little ahead, or somebody honest is there. Asked before all
-        else, so that a number from outside decides nothing."""
+        """Whether a proposal of this round may be looked at: it is at most a little ahead of ours, or an honest
+        validator has voted there. Asked before everything else, so that a number in a message cannot cause work."""
         return round_ <= self.round + self._max_future or self.validators.has_honest(self.votes.weight_in_round(round_))
 
     def wants(self, signed: SignedProposal) -> bool:
-        """Whether on_proposal would keep it: else it is not worth a check, a byte, nor a place in the log."""
+        """Whether on_proposal would keep it. What it would not keep is neither checked nor fetched nor logged."""
         proposal = signed.proposal
         if not self.is_near(proposal.round) or proposal.proposer != self.proposer_of(proposal.round):
-            return False  # before anything is remembered: two proposers in one round are no conflict of one
+            # proposals of two different keys do not convict anybody, so this comes before anything is kept
+            return False
         known = [p.proposal for p in self.proposals.get(proposal.round, [])]
         return proposal not in known and self.has_room(proposal, known)
 
     def has_room(self, proposal: Proposal, known: Collection[Proposal]) -> bool:
-        """Whether it is worth anything beside the `known` ones of its round."""
+        """Whether a proposal would be kept when the `known` ones of its round are there."""
         return len(known) < PROPOSALS_PER_ROUND or self._is_voted_for(proposal.round, proposal.block_id)
 
     def is_news(self, message: SignedVote | SignedProposal | PolkaCertificate | RoundCertificate) -> bool:
-        """Whether anything of a verified message would be kept. What is not is not fed, nor logged, however often it comes."""
+        """Whether anything of a verified message would be kept. Other messages are neither fed nor logged."""
         match message:
             case SignedVote():
                 return self.votes.is_news(message, self.round)
             case SignedProposal():
                 return self.wants(message) or (message.polka is not None and self.is_news(message.polka))
             case PolkaCertificate():
-                return any(self.votes.is_news(vote, self.round, whole=True) for vote in message.votes)
+                return any(self.votes.is_news_of_quorum(vote) for vote in message.votes)
             case RoundCertificate():
-                return any(self.votes.is_news(vote, self.round, justified=True) for vote in message.votes)
+                return any(self.votes.is_news_of_round(vote) for vote in message.votes)
 
     def on_proposal(self, signed: SignedProposal, valid: bool, timely: bool = True) -> list[Effect]:
-        """A proposal whose signature is right. valid: what the application says of its block, for good. timely: what the clock said of
-        the proposal when it arrived, which counts for its own round and nothing else."""
+        """A proposal whose signature is verified. valid: what the application says of its block, which stays.
+        timely: what the clock said of the proposal when it arrived, which counts in its own round only (rule Y)."""
         proposal = signed.proposal
         if not self.wants(signed):
             return []
@@ -115,20 +129,21 @@ class Machine:
         return self._run()
 
     def _is_voted_for(self, round_: int, block_id: bytes) -> bool:
-        """By somebody honest, so at most a few blocks a round can be."""
+        """Whether an honest validator voted for it: more than a third did. That is true of a few blocks per round
+        at most."""
         return any(self.validators.has_honest(self.votes.weight_for(round_, kind, block_id)) for kind in VoteType)
 
     def on_vote(self, signed: SignedVote) -> list[Effect]:
         return self._run() if self.votes.add(signed, self.round) else []
 
     def on_round_certificate(self, votes: Sequence[SignedVote]) -> list[Effect]:
-        """Verified votes that justify a round (S), however far ahead it is."""
-        news = [self.votes.add(vote, self.round, justified=True) for vote in votes]
+        """Verified votes of a round certificate: they justify that round (rule S), however far ahead it is."""
+        news = [self.votes.add_of_round(vote) for vote in votes]
         return self._run() if any(news) else []
 
     def on_certificate(self, votes: Sequence[SignedVote]) -> list[Effect]:
-        """C: a verified quorum for one value of one (round, type), taken whole."""
-        news = [self.votes.add(vote, self.round, whole=True) for vote in votes]
+        """Rule C: a verified quorum for one value of one (round, type), taken whole."""
+        news = [self.votes.add_of_quorum(vote) for vote in votes]
         return self._run() if any(news) else []
 
     def on_timeout(self, kind: TimeoutKind, round_: int) -> list[Effect]:
@@ -148,7 +163,7 @@ class Machine:
         return out
 
     def _emit(self, effect: Effect | None) -> bool:
-        """Queue an effect; entering another round happens here. True when the state moved or something goes out."""
+        """Queue an effect; enter the round of a SkipRound. True when the state moved or something goes out."""
         if isinstance(effect, SkipRound):
             self._new_round(effect.round)
         elif effect is not None:
@@ -158,25 +173,26 @@ class Machine:
     def _new_round(self, round_: int) -> None:
         mine = self.proposer_of(round_) == self.me
         self._emit(self.state.new_round(round_, proposer=mine))
-        if mine:  # beyond the paper, which gives the proposer none: its own block may fail to be built
+        if mine:  # the paper gives the proposer no timer, but its block may fail to be built
             self._out.append(ScheduleTimeout(TimeoutKind.PROPOSE, round_))
 
     def _rule_d(self) -> bool:
-        """D (L49): quorum of precommits for a valid proposal of any round."""
+        """D (L49): a quorum of precommits for a valid proposal, of any round: decide."""
         for round_, block_id in self.votes.quorums(VoteType.PRECOMMIT):
             if self.validity.get(block_id, False):
                 return self._emit(self.state.commit(block_id, round_))
         return False
 
     def _rule_s(self) -> bool:
-        """S (L55): more than a third voting in a later round."""
+        """S (L55): more than a third voted in a later round: enter it."""
         for round_ in self.votes.rounds_above(self.round):
             if self.validators.has_honest(self.votes.weight_in_round(round_)):
                 return self._emit(self.state.skip(round_))
         return False
 
     def _rule_k(self) -> bool:
-        """K (L36), once per round: polka for this round's valid proposal: lock and precommit, or remember as valid."""
+        """K (L36), once per round: a polka for this round's valid proposal: lock it and precommit, or remember it
+        as valid."""
         if self.step not in (Step.PREVOTE, Step.PRECOMMIT) or ("K", self.round) in self._once:
             return False
         for signed in self.proposals.get(self.round, []):
@@ -189,28 +205,28 @@ class Machine:
         return False
 
     def _rule_p(self) -> bool:
-        """P (L22, L28): the round's proposal arrived: prevote it unless it is invalid or a lock forbids it."""
+        """P (L22, L28): the round's proposal is here: prevote it unless it is invalid or a lock forbids it."""
         if self.step is not Step.PROPOSE:
             return False
         for signed in self.proposals.get(self.round, []):
             block_id, pol_round = signed.proposal.block_id, signed.proposal.pol_round
             valid = self.validity[block_id]
-            if pol_round < 0:  # Y: the one place where time counts
+            if pol_round < 0:  # rule Y: the only place where time counts
                 timely = (self.round, block_id) not in self.untimely
                 return self._emit(self.state.proposal(block_id, valid=valid and timely))
             if self.validators.is_quorum(self.votes.weight_for(pol_round, VoteType.PREVOTE, block_id)) and self._emit(
                 self.state.proposal_with_polka(block_id, pol_round, valid=valid)
             ):
                 return True
-        return False  # nothing yet, or its polka may still come
+        return False  # no proposal yet, or its polka may still come
 
     def _rule_n(self) -> bool:
-        """N (L44): quorum of nil prevotes."""
+        """N (L44): a quorum of nil prevotes: precommit nil."""
         quorum = self.validators.is_quorum(self.votes.weight_for(self.round, VoteType.PREVOTE, None))
         return quorum and self._emit(self.state.polka_nil())
 
     def _rule_t(self) -> bool:
-        """T (L34, L47), once each: quorum of any votes starts the step's timer."""
+        """T (L34, L47), once each: a quorum of any votes starts the step's timer."""
         if self.step is Step.PREVOTE and self._first_quorum(VoteType.PREVOTE):
             return self._emit(self.state.polka_any())
         return self._first_quorum(VoteType.PRECOMMIT) and self._emit(self.state.precommit_any())
@@ -227,5 +243,5 @@ class Machine:
         return [*self.votes.double.values(), *self.votes.amnesia.values()]
 
     def size(self) -> int:
-        """Messages kept."""
+        """Messages kept: what must stay bounded."""
         return self.votes.size() + sum(map(len, self.proposals.values())) + 2 * len(self.proposal_conflicts)

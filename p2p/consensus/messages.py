@@ -1,6 +1,8 @@
-"""What validators say to each other. Law: every signed message names network, height and round; bytes are canonical.
+"""What validators sign and send to each other. Law: every signed message names network, height and round; bytes are
+canonical.
 
-Sign bytes of a vote carry no timestamp, so all precommits for one block share them (proposer-based time).
+A vote carries no timestamp: a block's time is its proposer's (rule Y). So all precommits for one block at one round
+differ only in their validator, and a commit certificate needs only (validator, signature) of each.
 """
 
 from __future__ import annotations
@@ -12,9 +14,13 @@ from msgspec import Meta
 
 from p2p.base.codec import Message, encode
 from p2p.base.keys import Domain, Key, digest, verify
+from p2p.base.limits import MAX_TXS_PER_BLOCK, MAX_VALIDATORS
 from p2p.base.types import U32, U64, Bytes32, Bytes64, NetworkField
+from p2p.base.vrf import PROOF_BYTES
 
-NIL_ROUND = -1
+MAX_EVIDENCE_BYTES = 4096  # of one piece
+MAX_EVIDENCE_DECODED = 32  # pieces that a block may be decoded with; a valid one carries at most evidence.PER_BLOCK
+NIL_ROUND = -1  # no round: of a proposal or vote without a valid round
 RoundOrNil = Annotated[int, Meta(ge=-1, lt=2**31)]
 
 
@@ -27,18 +33,19 @@ VOTE_DOMAIN = {VoteType.PREVOTE: Domain.PREVOTE, VoteType.PRECOMMIT: Domain.PREC
 
 
 class Vote(Message, frozen=True):
-    """block_id None = nil. valid_round: the `vr` of the proposal a prevote answers (-1 if none), so that amnesia is provable."""
+    """A prevote or precommit, as it is signed."""
 
     network: NetworkField
     type: VoteType
     height: U64
     round: U32
-    block_id: Bytes32 | None
-    valid_round: RoundOrNil
+    block_id: Bytes32 | None  # None: nil
+    valid_round: RoundOrNil  # of a prevote: its proposal's pol_round, which makes amnesia provable; of a precommit -1
     validator: Bytes32
 
     def is_well_formed(self) -> bool:
-        """V: only a prevote for a block names a valid round, and an earlier one: certificates rebuild precommits without any."""
+        """Rule V: only a prevote for a block names a valid round, and an earlier one. Commit certificates rebuild
+        precommits without one."""
         if self.type is VoteType.PREVOTE and self.block_id is not None:
             return self.valid_round < self.round
         return self.valid_round == NIL_ROUND
@@ -54,48 +61,49 @@ class SignedVote(Message, frozen=True):
 
 
 class CommitCertificate(Message, frozen=True):
-    """Precommits of more than 2/3 of the weight for one block: (validator, signature) in ascending order of validator."""
+    """Precommits of more than 2/3 of the weight for one block: it is decided."""
 
     height: U64
     round: U32
     block_id: Bytes32
-    signatures: Annotated[tuple[tuple[Bytes32, Bytes64], ...], Meta(max_length=128)]
+    # (validator, signature), ascending by validator
+    signatures: Annotated[tuple[tuple[Bytes32, Bytes64], ...], Meta(max_length=MAX_VALIDATORS)]
 
 
 class PolkaCertificate(Message, frozen=True):
-    """Prevotes of more than 2/3 for (block_id, valid_round) at one round; whole signed votes."""
+    """Prevotes of more than 2/3 of the weight for one block at one round: a polka."""
 
     height: U64
     round: U32
     block_id: Bytes32 | None
-    votes: Annotated[tuple[SignedVote, ...], Meta(max_length=128)]
+    votes: Annotated[tuple[SignedVote, ...], Meta(max_length=MAX_VALIDATORS)]  # ascending by validator
 
 
 class RoundCertificate(Message, frozen=True):
-    """Votes of more than 1/3 (skip) or any precommits of more than 2/3 (timeout) that justify entering `round`."""
+    """Votes that justify entering `round`: of more than 1/3 of the weight in it, or precommits of more than 2/3 in
+    the round before."""
 
     height: U64
     round: U32
-    votes: Annotated[tuple[SignedVote, ...], Meta(max_length=128)]
+    votes: Annotated[tuple[SignedVote, ...], Meta(max_length=MAX_VALIDATORS)]  # ascending by validator
 
 
 class Header(Message, frozen=True):
-    """round: the round in which this block was first proposed; the beacon proof is over (previous beacon, height, round).
-    app_hash: state after height-1. last_block_id: 32 zero bytes at height 1."""
+    """What is signed of a block; its hash is the block id."""
 
     version: U32
     network: NetworkField
     height: U64
-    round: U32
-    time_ms: U64
-    last_block_id: Bytes32
-    validators_hash: Bytes32
-    next_validators_hash: Bytes32
-    app_hash: Bytes32
-    tx_root: Bytes32
+    round: U32  # in which this block was first proposed
+    time_ms: U64  # since 1970, by the proposer's clock
+    last_block_id: Bytes32  # zeros at height 1
+    validators_hash: Bytes32  # of the set that decides this height
+    next_validators_hash: Bytes32  # of the set that decides the next
+    app_hash: Bytes32  # of the state after height - 1
+    tx_root: Bytes32  # over transactions, last commit and evidence (header.body_root)
     beacon: Bytes32
-    beacon_proof: Annotated[bytes, Meta(max_length=80)]
-    proposer: Bytes32
+    beacon_proof: Annotated[bytes, Meta(max_length=PROOF_BYTES)]  # VRF over (previous beacon, height, round)
+    proposer: Bytes32  # in `round`
 
     @property
     def block_id(self) -> bytes:
@@ -103,12 +111,12 @@ class Header(Message, frozen=True):
 
 
 class Block(Message, frozen=True):
-    """txs: canonical bytes of SignedBatch. last_commit: certificate of height-1 (None at height 1). evidence: canonical Evidence bytes."""
+    """A header and its body. What transactions mean is the application's business."""
 
     header: Header
-    txs: Annotated[tuple[bytes, ...], Meta(max_length=512)]
-    last_commit: CommitCertificate | None
-    evidence: Annotated[tuple[bytes, ...], Meta(max_length=32)] = ()
+    txs: Annotated[tuple[bytes, ...], Meta(max_length=MAX_TXS_PER_BLOCK)]  # canonical bytes
+    last_commit: CommitCertificate | None  # of height - 1; None at height 1
+    evidence: Annotated[tuple[bytes, ...], Meta(max_length=MAX_EVIDENCE_DECODED)] = ()  # canonical bytes of Evidence
 
     @property
     def block_id(self) -> bytes:
@@ -116,18 +124,18 @@ class Block(Message, frozen=True):
 
 
 class Proposal(Message, frozen=True):
-    """pol_round: the proposer's validRound (-1 if none)."""
+    """A proposal, as it is signed. Without a pol_round it is fresh; with one it is a re-proposal."""
 
     network: NetworkField
     height: U64
     round: U32
     block_id: Bytes32
-    pol_round: RoundOrNil
+    pol_round: RoundOrNil  # the round of the polka it names (the paper's validRound), -1 for none
     proposer: Bytes32
 
 
 class SignedProposal(Message, frozen=True):
-    """With its block, and from pol_round >= 0 with the polka that proves it (against hidden locks)."""
+    """A proposal with its block, and a re-proposal with the polka it names, so that no lock stays hidden."""
 
     proposal: Proposal
     signature: Bytes64

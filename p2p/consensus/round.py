@@ -1,8 +1,9 @@
-"""One validator's state at one height and what moves it. Law: classified events in, at most one effect out; nothing is counted here.
+"""One validator's state at one height, and the events that move it. Law: at most one effect per event; nothing is
+counted here.
 
-This is the transition table of Tendermint (arXiv 1807.04938, L = line of its Algorithm 1). Who has a quorum is `machine`'s business.
-An event that does not apply leaves everything as it was and gives None. As in the paper, some rules do not look at the step; that a
-decided height is over is `machine`'s business too.
+This is the transition table of Tendermint (arXiv 1807.04938; L is a line of its Algorithm 1). The machine counts votes
+and calls the event that a quorum means. An event that does not apply changes nothing and gives None. As in the paper,
+some events do not look at the step; the machine sends none after the decision.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from p2p.consensus.messages import NIL_ROUND, VoteType
 
 class Step(IntEnum):
     NEW = 0
-    UNSTARTED = 1  # left a round, the next one is not begun
+    UNSTARTED = 1  # one round is left and the next one not entered yet
     PROPOSE = 2
     PREVOTE = 3
     PRECOMMIT = 4
@@ -30,11 +31,11 @@ class TimeoutKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """This peer is the round's proposer: re-propose block_id (with its valid round), or a new block when None."""
+    """This peer is the round's proposer."""
 
     round: int
-    block_id: bytes | None
-    valid_round: int
+    block_id: bytes | None  # the block to propose again; None: a new one
+    valid_round: int  # of that block, -1 for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class ScheduleTimeout:
 
 @dataclass(frozen=True, slots=True)
 class SkipRound:
-    """Go to `round`: new_round follows."""
+    """Leave this round; the machine calls new_round(round) next."""
 
     round: int
 
@@ -68,7 +69,8 @@ Effect = Propose | CastVote | ScheduleTimeout | SkipRound | Decide
 
 
 class RoundState:
-    """round, step, and the two memories: locked (what we precommitted last) and valid (the last polka seen)."""
+    """The round, the step, and two (block, round) pairs: `locked` is what this peer precommitted last, `valid` the
+    last block whose polka it saw in that round."""
 
     def __init__(self) -> None:
         self.round, self.step = NIL_ROUND, Step.NEW
@@ -76,7 +78,7 @@ class RoundState:
         self.valid: tuple[bytes, int] | None = None
 
     def new_round(self, round_: int, *, proposer: bool) -> Effect | None:
-        """L11-21."""
+        """L11-21: enter a round."""
         if self.step not in (Step.NEW, Step.UNSTARTED) or round_ <= self.round:
             return None
         self.round, self.step = round_, Step.PROPOSE
@@ -85,23 +87,23 @@ class RoundState:
         return ScheduleTimeout(TimeoutKind.PROPOSE, round_)
 
     def proposal(self, block_id: bytes, *, valid: bool) -> Effect | None:
-        """L22: a fresh proposal of this round."""
+        """L22: a fresh proposal, one without a valid round, arrived in this round."""
         free = self.locked is None or self.locked[0] == block_id
         return self._prevote(block_id if valid and free else None, NIL_ROUND)
 
     def proposal_with_polka(self, block_id: bytes, valid_round: int, *, valid: bool) -> Effect | None:
-        """L28: a proposal of this round again, and the polka of `valid_round` that it names."""
+        """L28: a re-proposal arrived in this round, and the polka of `valid_round` that it names is here."""
         if not 0 <= valid_round < self.round:
             return None
         free = self.locked is None or self.locked[0] == block_id or self.locked[1] <= valid_round
         return self._prevote(block_id, valid_round) if valid and free else self._prevote(None, NIL_ROUND)
 
     def polka_any(self) -> Effect | None:
-        """L34."""
+        """L34: a quorum of any prevotes."""
         return ScheduleTimeout(TimeoutKind.PREVOTE, self.round) if self.step is Step.PREVOTE else None
 
     def polka(self, block_id: bytes) -> Effect | None:
-        """L36: this round's valid proposal has its polka: lock and precommit it, or only remember it."""
+        """L36: this round's valid proposal has its polka: lock and precommit it, or only remember it as valid."""
         if self.step not in (Step.PREVOTE, Step.PRECOMMIT):
             return None
         self.valid = (block_id, self.round)
@@ -111,29 +113,29 @@ class RoundState:
         return self._precommit(block_id)
 
     def polka_nil(self) -> Effect | None:
-        """L44."""
+        """L44: a quorum of nil prevotes."""
         return self._precommit(None) if self.step is Step.PREVOTE else None
 
     def precommit_any(self) -> Effect | None:
-        """L47: in any step."""
+        """L47: a quorum of any precommits, in any step."""
         return ScheduleTimeout(TimeoutKind.PRECOMMIT, self.round)
 
     def commit(self, block_id: bytes, round_: int) -> Effect | None:
-        """L49."""
+        """L49: a quorum of precommits for a valid block, of any round."""
         if self.step is Step.DECIDED:
             return None
         self.step = Step.DECIDED
         return Decide(block_id, round_)
 
     def skip(self, round_: int) -> Effect | None:
-        """L55: others are in a later round."""
+        """L55: more than a third are in a later round."""
         if round_ <= self.round:
             return None
         self.step = Step.UNSTARTED
         return SkipRound(round_)
 
     def timeout(self, kind: TimeoutKind, round_: int) -> Effect | None:
-        """L57, L61, L65: only in the round it was set for."""
+        """L57, L61, L65: a timer ends; it counts only in the round it was set for."""
         if round_ != self.round:
             return None
         if kind is TimeoutKind.PROPOSE and self.step is Step.PROPOSE:

@@ -1,5 +1,5 @@
-"""How long a peer waits, and which time it believes. Law: milliseconds; network parameters, not consensus rules: any values are safe, good
-ones are live.
+"""How long a peer waits, and which dates it believes. Law: milliseconds; parameters, not rules: any values are safe,
+good ones are live.
 """
 
 from __future__ import annotations
@@ -8,45 +8,49 @@ from dataclasses import dataclass
 
 from p2p.consensus.round import TimeoutKind
 
-DELAY_ROUNDS = 100  # after so many rounds the delay grows no more: by then it is hours
+TIMEOUT_ROUNDS = 60  # from this round on timeouts grow no more
+DELAY_ROUNDS = 100  # from this round on the delay grows no more: by then it is hours
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """block_interval_ms, empty_block_interval_ms: delays AFTER a decision, with transactions waiting and without. delta_ms: more per round.
+    """Defaults are those of a real network; tests set shorter ones."""
 
-    precision_ms: how far apart two clocks that are right may be. delay_ms: how long a proposal may be on its way in round 0; a tenth more in
-    each later round, so that blocks go on where it takes longer than was assumed."""
-
-    propose_ms: int = 1500
-    vote_ms: int = 600
-    delta_ms: int = 400
-    block_interval_ms: int = 300
-    empty_block_interval_ms: int = 1000
-    rebroadcast_ms: int = 1000
-    precision_ms: int = 500
+    propose_ms: int = 1500  # timeout of the propose step in round 0
+    vote_ms: int = 600  # timeout of the prevote and precommit steps in round 0
+    delta_ms: int = 400  # each timeout is longer by this in each later round
+    block_interval_ms: int = 300  # from a decision to the next height, when transactions are waiting
+    empty_block_interval_ms: int = 1000  # the same when none are
+    rebroadcast_ms: int = 1000  # between two repeats (rule R)
+    precision_ms: int = 500  # how far apart two right clocks may be
+    # how long a proposal may be on its way in round 0; a tenth more in each later round, so that blocks are decided
+    # where proposals take longer than was assumed
     delay_ms: int = 4000
 
     def timeout_ms(self, kind: TimeoutKind, round_: int) -> int:
+        """How long to wait in a step of `round_`."""
         base = self.propose_ms if kind is TimeoutKind.PROPOSE else self.vote_ms
-        return base + self.delta_ms * min(round_, 60)
+        return base + self.delta_ms * min(round_, TIMEOUT_ROUNDS)
 
     def delay_in(self, round_: int) -> int:
-        """The longest way of a proposal that is believed in `round_`."""
+        """How long a proposal of `round_` may be on its way."""
         rounds = min(max(round_, 0), DELAY_ROUNDS)
-        return self.delay_ms * int(11**rounds) // int(10**rounds)
+        return self.delay_ms * int(11**rounds) // int(10**rounds)  # x 1.1 per round, in whole numbers
 
     def is_timely(self, time_ms: int, received_ms: int, round_: int) -> bool:
-        """Y: whether a fresh proposal of `round_`, dated time_ms and here since received_ms by our clock, may have been made when it says."""
-        return received_ms - self.delay_in(round_) - self.precision_ms <= time_ms <= received_ms + self.precision_ms
+        """Rule Y: whether a fresh proposal of `round_`, dated time_ms and here since received_ms by our clock, may
+        have been made when it says."""
+        earliest_ms = received_ms - self.delay_in(round_) - self.precision_ms
+        return earliest_ms <= time_ms <= received_ms + self.precision_ms
 
     def wait_ms(self, last_time_ms: int, now_ms: int) -> int:
-        """How long a proposer waits until its clock is past the last block's time. Two clocks that are right are never further behind it than
-        twice the precision: a clock that is, is wrong, and no wait would mend it."""
+        """How long a proposer waits until its clock is past the last block's time. A right clock is behind it by at
+        most twice the precision; one that is further behind is wrong, and waiting would not help, so it is 0 then."""
         behind = last_time_ms + 1 - now_ms
         return behind if 0 < behind <= 2 * self.precision_ms else 0
 
     @property
     def forward_again_ms(self) -> int:
-        """The same content is passed on again after this time: sooner than its author repeats it, later than anyone else gains by."""
+        """After how long the same content is passed on again: sooner than its author repeats it, later than a copy
+        of the same repeat can arrive."""
         return self.rebroadcast_ms * 3 // 4

@@ -1,7 +1,9 @@
-"""The validator set and whose turn it is. Law: integers, sorted by key; thresholds 3w > 2W (quorum) and 3w > W (honest).
+"""The validator set and the proposer of each round. Law: integers only, sorted by key; 3w > 2W is a quorum, 3w > W has
+an honest validator.
 
-Proposer: weighted round robin with priorities (CometBFT's proposer-selection specification): rescale to a spread of 2 W,
-centre on 0 (average rounded down), add each weight, the highest (ties: lower key) is elected and pays W.
+The proposer is elected by weighted round robin with priorities, as CometBFT's proposer-selection specification says:
+scale the priorities to a spread of at most 2 W, centre them on 0 (average rounded down), add to each its weight; the
+highest is elected (of equals the lower key) and pays W, the total weight.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from p2p.base.codec import decode, encode
-from p2p.base.limits import MAX_TURNS as TURNS
+from p2p.base.limits import MAX_TURNS
 from p2p.base.merkle import root
 
 
@@ -40,9 +42,11 @@ class ValidatorSet:
         return self.weight(key) > 0
 
     def is_quorum(self, weight: int) -> bool:
+        """More than two thirds."""
         return 3 * weight > 2 * self.total
 
     def has_honest(self, weight: int) -> bool:
+        """More than a third, so that at least one of them is honest."""
         return 3 * weight > self.total
 
     @cached_property
@@ -50,21 +54,21 @@ class ValidatorSet:
         return root([encode([key, weight]) for key, weight in self.members])
 
     def hash(self) -> bytes:
-        """RFC 6962 root over the encoded members: what a header carries."""
+        """The RFC 6962 Merkle root over the encoded members, as in a header."""
         return self._hash
 
 
 @lru_cache(maxsize=256)
 def _interned(members: tuple[tuple[bytes, int], ...]) -> ValidatorSet:
-    """Sets live for an epoch and are asked for with every block: one object each, with its hash."""
+    """One object per set, which keeps its hash: a set lives for an epoch and is needed with every block."""
     return ValidatorSet(tuple(sorted((k, w) for k, w in members if w > 0)))
 
 
-Priorities = dict[bytes, int]
+Priorities = dict[bytes, int]  # by key
 
 
 def first_priorities(members: ValidatorSet) -> Priorities:
-    """A new set: all newcomers alike, so centring leaves 0."""
+    """The priorities of a first set: all alike, so centring leaves 0."""
     return {key: 0 for key, _ in members.members}
 
 
@@ -80,7 +84,7 @@ def centre(priorities: Priorities, total: int) -> Priorities:
 
 
 def increment(members: ValidatorSet, priorities: Priorities, times: int) -> tuple[bytes, Priorities]:
-    """`times` elections after one centring: (the last elected, priorities after it)."""
+    """`times` elections after one centring: (the key elected last, the priorities after it)."""
     current = centre(priorities, members.total)
     elected = b""
     for _ in range(times):
@@ -89,7 +93,7 @@ def increment(members: ValidatorSet, priorities: Priorities, times: int) -> tupl
 
 
 def elect(members: ValidatorSet, priorities: Priorities) -> tuple[bytes, Priorities]:
-    """One election, without centring: (who, priorities after it)."""
+    """One election without centring: (the key elected, the priorities after it)."""
     current = {key: priorities[key] + weight for key, weight in members.members}
     elected = min(current, key=lambda k: (-current[k], k))
     current[elected] -= members.total
@@ -97,18 +101,20 @@ def elect(members: ValidatorSet, priorities: Priorities) -> tuple[bytes, Priorit
 
 
 def update(old: ValidatorSet, new: ValidatorSet, priorities: Priorities) -> Priorities:
-    """The set changes: newcomers start at -1.125 of the weight before removals, the rest keep theirs; then centring."""
+    """The priorities after a change of the set: those who stay keep theirs, newcomers start at -1.125 times the
+    weight before removals, then all are centred."""
     leaving = sum(weight for key, weight in old.members if key not in new)
     start = new.total + leaving
     current = {key: priorities.get(key, -(start + (start >> 3))) for key, _ in new.members}
     return centre(current, new.total)
 
 
-class Turns:
-    """Whose turn each round of one height is: calling it costs at most TURNS elections in all, whatever number it is asked for.
+class ProposerSchedule:
+    """The proposer of each round of one height. All calls together cost at most MAX_TURNS elections, whatever is asked.
 
-    Round 0 is the height's own election, each later one goes on from there, as far as anyone has asked; from round TURNS on the turns
-    begin again. No honest network comes near it, and a number in a message must not decide how long anybody counts."""
+    Round 0 is the height's own election and each later round one more, held when it is first asked for. From round
+    MAX_TURNS on the schedule repeats. No honest network comes near it, and a number in a message must not cause
+    work."""
 
     def __init__(self, members: ValidatorSet, priorities: Priorities) -> None:
         """priorities: those before this height's own election."""
@@ -116,9 +122,9 @@ class Turns:
         self._members, self._elected, self.elections = members, [elected], 1
 
     def __call__(self, round_: int) -> bytes:
-        place = round_ % TURNS
+        place = round_ % MAX_TURNS
         while len(self._elected) <= place:
-            # the first of a height's later rounds centres once more, as it always did: the rest goes on from there
+            # the priorities are centred once more before round 1 only: the rule of this chain since its first block
             centred = self._current if len(self._elected) > 1 else centre(self._current, self._members.total)
             elected, self._current = elect(self._members, centred)
             self._elected.append(elected)
@@ -127,17 +133,17 @@ class Turns:
 
 
 def proposer(members: ValidatorSet, priorities: Priorities, round_: int) -> bytes:
-    """Proposer of round `round_`; `priorities` are those before this height's own election."""
-    return Turns(members, priorities)(round_)
+    """The proposer of `round_`. priorities: those before this height's own election."""
+    return ProposerSchedule(members, priorities)(round_)
 
 
 def dump_priorities(members: ValidatorSet, priorities: Priorities) -> bytes:
-    """What is kept between heights: (key, weight, priority), so that a later change of the set is known as one."""
+    """The bytes kept between heights: (key, weight, priority) each, so that a later change of the set can be seen."""
     return encode([[key, weight, priorities[key]] for key, weight in members.members])
 
 
 def load_priorities(raw: bytes, members: ValidatorSet) -> Priorities:
-    """Priorities for `members` from what was kept; b'' before the first height."""
+    """The priorities for `members` from the bytes kept; b'' before the first height."""
     if not raw:
         return first_priorities(members)
     rows = decode(raw)

@@ -1,4 +1,7 @@
-"""Consensus messages on their topics. Law: [version, retry, kind, payload]; the retry counter lets a repeat pass gossip's filter."""
+"""Consensus messages as they travel on topics. Law: [version, retry, kind, payload], one encoding for each message.
+
+The retry counter differs in each repeat, so that a repeat passes gossip's duplicate filter.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,20 @@ from p2p.base.errors import RemoteProtocolError, unsupported_version
 from p2p.base.limits import MAX_PROPOSAL
 from p2p.base.types import U64, VERSION
 from p2p.consensus.evidence import accused
-from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
+from p2p.consensus.messages import MAX_EVIDENCE_BYTES, PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
 
 
 class EvidenceNote(Message, frozen=True):
-    """Evidence on its way to whoever proposes next. height: of the sender, so that old notes are dropped unread."""
+    """Evidence on its way to the next proposer."""
 
-    height: U64
-    evidence: Annotated[bytes, Meta(max_length=4096)]
+    height: U64  # of the sender, so that old notes are dropped without a look at any signature
+    evidence: Annotated[bytes, Meta(max_length=MAX_EVIDENCE_BYTES)]
 
 
 Wire = SignedVote | SignedProposal | PolkaCertificate | RoundCertificate | EvidenceNote
-KINDS: dict[int, type[Wire]] = {1: SignedVote, 2: SignedProposal, 3: PolkaCertificate, 4: RoundCertificate, 5: EvidenceNote}
+KINDS: dict[int, type[Wire]] = {
+    1: SignedVote, 2: SignedProposal, 3: PolkaCertificate, 4: RoundCertificate, 5: EvidenceNote
+}
 NUMBERS = {kind: number for number, kind in KINDS.items()}
 
 
@@ -35,15 +40,22 @@ def parse(data: bytes) -> Wire:
     """Raises RemoteProtocolError naming the field."""
     plain = decode(data, limit=MAX_PROPOSAL)
     if not isinstance(plain, list) or len(plain) != 4 or not isinstance(plain[1], int):
-        raise RemoteProtocolError("an envelope has version, retry, kind and payload", field="envelope", code="shape")
+        raise RemoteProtocolError(
+            "a consensus message has version, retry, kind and payload", field="envelope", code="shape"
+        )
     if plain[0] != VERSION:
         raise RemoteProtocolError(unsupported_version("protocol", plain[0], VERSION), field="version", code="version")
     kind = KINDS.get(plain[2]) if isinstance(plain[2], int) else None
     if kind is None:
-        raise RemoteProtocolError("unknown kind of message", field="kind", code="shape")
+        raise RemoteProtocolError(
+            f"unknown kind of message; kinds go from {min(KINDS)} to {max(KINDS)}", field="kind", code="shape"
+        )
     message = convert(kind, plain[3])
-    if encode([*plain[:3], message]) != data:  # a field with a default was left out: two byte strings would mean the same
-        raise RemoteProtocolError("a field is missing: the bytes are not the encoding of the message", field="envelope", code="cbor")
+    # without a field that has a default, two byte strings would mean the same
+    if encode([*plain[:3], message]) != data:
+        raise RemoteProtocolError(
+            "a field is missing: the bytes are not the encoding of the message", field="envelope", code="cbor"
+        )
     return message
 
 
@@ -54,7 +66,8 @@ def height_of(message: Wire) -> int:
 
 
 def content(message: Wire) -> Hashable:
-    """What a message says, whoever says it and under whatever retry counter. Two certificates of one thing say the same by other votes."""
+    """What a message says, whoever sends it and whatever its retry counter. Two certificates for the same thing
+    have the same content, whatever votes prove it."""
     match message:
         case SignedVote():
             return 1, message.vote

@@ -24,6 +24,8 @@ def roles_of(settings: LabSettings) -> Roles:
     if settings.cheat_friends:
         validator = partial(validator, friends=frozenset(map(bytes.fromhex, settings.cheat_friends)))
     return Roles(
-        agent=cheat.agent or honest.agent, executor=cheat.executor or Reckless, validator=validator, jobs=cheat.wrap, checks=cheat.checks_with,
-        honest_ml_node=settings.honest_ml_node or "", torch_options=cheat.torch_options, faults=faults, plant_every_s=plant_every_s,
+        agent=cheat.agent or honest.agent, executor=cheat.executor or Reckless, validator=validator, jobs=cheat.wrap,
+        checks=cheat.checks_with,
+        honest_ml_node=settings.honest_ml_node or "", torch_options=cheat.torch_options, faults=faults,
+        plant_every_s=plant_every_s,
     )

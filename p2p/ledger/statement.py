@@ -12,7 +12,7 @@ from p2p.base.types import STANDS, Status
 from p2p.ledger.inferences import pruning
 from p2p.ledger.money import epoch_accounts
 from p2p.ledger.rules.context import Context
-from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import Earning, EpochSums, Inference
 from p2p.ledger.state.view import View
 
@@ -91,7 +91,7 @@ def open_cases(ctx: Context, node: bytes) -> list[dict[str, Any]]:
     would hold.
     """
     bond, found = ctx.economy.appeal_bond_micro, []
-    for inference_id in cases(ctx.view, node):
+    for inference_id in open_disputes(ctx.view, node):
         inference = ctx.view.inference(inference_id)
         if inference is not None:
             found.append({

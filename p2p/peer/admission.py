@@ -31,11 +31,11 @@ RECORDS_OF_AN_ANSWER = 2  # a finish, and a Busy where the agent spoils it
 
 
 class NotAdmitted(Exception):
-    """This peer declines the request now. reason: for the agent, and for the chain where it is signed."""
+    """This peer declines the request now."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = reason  # sent to the agent under this peer's signature
 
 
 class Places:
@@ -70,7 +70,7 @@ class Places:
 
 
 class Once:
-    """Remembers what was done already, the newest MAX_ONCE of it."""
+    """Remembers the newest MAX_ONCE keys."""
 
     def __init__(self) -> None:
         self._done: OrderedDict[bytes, None] = OrderedDict()
@@ -95,8 +95,8 @@ class Admitted:
 
 @dataclass(slots=True)
 class Admission:
-    """Admits requests first come, first served, within the places of the ML node and each agent's quota. A scheduler
-    that orders requests otherwise has the same four methods."""
+    """Admits requests first come, first served, within the places of the ML node and each agent's quota. It is all that
+    the executor knows of places and quotas, so a scheduler that orders requests can take its place."""
 
     node: bytes  # this peer's key
     chain: Chain
@@ -109,20 +109,20 @@ class Admission:
     def __post_init__(self) -> None:
         # late-bound: a test replaces the chain's methods
         self.credit = Credit(
-            lambda signed: self.chain.request_status(signed), lambda agent: self.chain.has_weight(agent), self._starter,
+            lambda signed: self.chain.reader.request_status(signed), lambda agent: self.chain.reader.has_weight(agent), self._starter,
         )
         self.start_first = StartFirst(self.chain, self.credit)
 
     def _starter(self, inference_id: bytes) -> bytes | None:
-        draw = self.chain.draw_of(inference_id)
+        draw = self.chain.reader.draw_of(inference_id)
         return draw.agent if draw is not None else None
 
     def is_running(self, inference_id: bytes) -> bool:
         return inference_id in self.places
 
     async def wait_for_start(self, forward: Forward) -> bool:
-        """Wait until the request's Start is on chain, where it may not be begun ahead of it. Returns whether it waited:
-        then what was checked before may not hold any more. Raises NotAdmitted if the Start does not come."""
+        """Wait until the request's Start is on chain, unless the request may begin ahead of it. Returns whether it
+        waited: then what was checked before may not hold any more. Raises NotAdmitted if the Start does not come."""
         if self.start_first.goes_ahead(forward):
             return False
         if late := await self.start_first.wait(forward):
@@ -151,7 +151,7 @@ class Admission:
             raise NotAdmitted("loading")
         if not await ready.engine.health():
             raise NotAdmitted("the ML node does not answer")
-        if unfit := ready.unfit_for(spec) or self.chain.stack_problem(self.node, spec.model, str(ready.stack)):
+        if unfit := ready.unfit_for(spec) or self.chain.reader.stack_problem(self.node, spec.model, str(ready.stack)):
             raise NotAdmitted(unfit)
         account = forward.signed_request.request.account
         if problem := self.credit.problem(forward.agent, account, self.chain.height()):

@@ -19,7 +19,16 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, peer_id, verify
 from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
-from p2p.base.types import VERSION, FinishReason, OutputRecord, RecordKind, SignedBusy, SignedStreamed, StartRecord, Streamed
+from p2p.base.types import (
+    VERSION,
+    FinishReason,
+    OutputRecord,
+    RecordKind,
+    SignedBusy,
+    SignedStreamed,
+    StartRecord,
+    Streamed,
+)
 from p2p.base.weighted_draw import draw_executors
 from p2p.peer.beginning import check_prompt
 from p2p.peer.client_stream import Reader
@@ -104,23 +113,23 @@ class Agent:
         height = self.chain.height()
         check_prompt(ask.prompt, request.prompt_hash)
         if not request.may_be_started_by(self.key.public):
-            raise InvalidRequest("the request names another agent; ask that one, or sign one for this peer", field="agent")
-        if not self.chain.is_registered(self.key.public):
+            raise InvalidRequest("the request names another agent; ask that, or sign one for this peer", field="agent")
+        if not self.chain.reader.is_registered(self.key.public):
             raise Unavailable("this peer is not registered: ask another, or register it", field="agent")
-        if (until := self.chain.suspended(self.key.public)) > 0:
+        if (until := self.chain.reader.suspended(self.key.public)) > 0:
             raise Unavailable(f"this peer may start no inference until height {until}; ask another", field="agent")
         if not height - BEACON_MAX_AGE <= request.draw_height <= height:
             raise InvalidRequest(
                 f"the request names height {request.draw_height} for its draw, this chain is at {height}; "
                 f"sign the newest height, at most {BEACON_MAX_AGE} behind", field="draw_height",
             )
-        self.chain.check_request(signed)
-        beacon = self.chain.beacon_at(request.draw_height)
+        self.chain.reservations.check_new(signed)
+        beacon = self.chain.reader.beacon_at(request.draw_height)
         if beacon is None:
             raise Unavailable(
                 "this peer has no beacon of that height yet; it is still joining; ask another", field="draw_height"
             )
-        serving = self.chain.serving_at(request.model, request.draw_height)
+        serving = self.chain.reader.serving_at(request.model, request.draw_height)
         drawn = draw_executors(beacon, signed.inference_id, serving, self.key.public, MAX_CANDIDATES)
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
@@ -128,7 +137,7 @@ class Agent:
         with self.quotas.hold(request.account, most, height) as usage, self.outbox.hold(RECORDS_OF_A_REQUEST) as room:
             client.paid()  # from here on the account's quota counts tokens, no more the network the CPU time
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
-            self.chain.reserve(signed)
+            self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(client), usage, room)
             await session.reader.show(Accepted(signed.inference_id, self.key.public, beacon, drawn))
             await self._execute(session, drawn)
@@ -281,4 +290,4 @@ class Agent:
         """The payload, for committees that the executor does not answer, and for `folkmoot verify` by this peer's
         owner."""
         payload = encode(Payload(session.ask.prompt, done.artifact))
-        await trio.to_thread.run_sync(self.chain.put_payload, bytes(done.finish.record.inference_id), payload)
+        await trio.to_thread.run_sync(self.chain.payloads.put, bytes(done.finish.record.inference_id), payload)

@@ -24,9 +24,8 @@ def wrong_beginning(forward: Forward, spec: ModelSpec, ends: Collection[int], dr
         return "the tokens streamed so far are a whole answer, or continue after its end"
     if any(token >= spec.vocabulary for token in forward.prefix):
         return "the tokens streamed so far are not all in this model's vocabulary"
-    return wrong_handover(
-        forward.taken, forward.prefix, request.network, forward.signed_request.inference_id, drawn, me
-    ) or ""
+    inference_id = forward.signed_request.inference_id
+    return wrong_handover(forward.taken, forward.prefix, request.network, inference_id, drawn, me) or ""
 
 
 def check_prompt(prompt: str, prompt_hash: bytes) -> None:

@@ -1,5 +1,5 @@
-"""A peer's configuration: frozen, from DIR/config.toml and command-line overrides. Law: a bad value is a ConfigError
-that names its setting."""
+"""A peer's configuration, from DIR/config.toml and command-line overrides. Law: a bad value is a ConfigError that names
+its setting."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ Tokens = Annotated[int, Meta(ge=1, le=10**9)]
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every setting of config.toml, under its own name. Paths are relative to where the command runs; times are in
+    """Every setting of config.toml, under its own name. Relative paths start where the command runs; times are in
     milliseconds."""
 
     directory: Path
-    network: Text = ""  # the name, or name@hash, that genesis.cbor must have; empty: any
+    network: Text = ""  # the name, or name@hash, of the network that genesis.cbor must be of; empty: any
     listen: tuple[Text, ...] = DEFAULT_LISTEN  # multiaddrs to bind
     bootstrap: tuple[Text, ...] = ()  # multiaddrs with /p2p/ID, dialled first
-    expected_size: Count = 4  # peers of the network, roughly: how many connections are wanted follows from it
+    expected_size: Count = 4  # peers of the network, roughly; the number of connections follows from it
 
     # the model and the engine that runs it
     model: Text = DEFAULT_MODEL
-    model_path: Path | None = None  # weights: an engine is started and supervised for them
+    model_path: Path | None = None  # folder with the weights: the peer starts and supervises an engine for them
     ml_node: Text | None = None  # or the URL of a vLLM that runs already
     ml_node_key: Path | None = None  # file with its API key
     # tokenizer.json or its folder; None: in model_path, else where the shipped model is kept
@@ -55,24 +55,24 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine_threads: Count | None = None  # of torch; None: all cores
     engine_flags: tuple[Text, ...] = ()  # passed to vLLM as they are
 
-    # how long it waits
+    # times
     block_interval_ms: Count = 300  # after a decision, with transactions waiting
-    empty_block_interval_ms: Count = 1000  # and without
-    # as an agent, before it goes to the next executor
+    empty_block_interval_ms: Count = 1000  # the same without transactions
+    # as an agent, for an executor's first token before it asks the next executor
     first_token_timeout_ms: Count = round(FIRST_TOKEN_TIMEOUT_S * 1000)
-    token_timeout_ms: Count = round(TOKEN_TIMEOUT_S * 1000)
+    token_timeout_ms: Count = round(TOKEN_TIMEOUT_S * 1000)  # the same for each further frame
 
-    # what others may have of it; a token that was reserved and not used is returned
+    # what others may use; tokens that were reserved and not used return
     account_jobs: Count = MAX_INBOUND_STREAMS_PER_PEER  # requests of one account at once, as an agent
     account_tokens: Tokens = 1_000_000  # tokens of one account in limit_window heights
     agent_jobs: Count = MAX_JOBS_PER_PEER * 3 // 4  # the same for one agent, as an executor
     agent_tokens: Tokens = 10_000_000
-    limit_window: Count = 60
-    # answers of the sprint made at once, after clients' requests: as many as the engine has places for earn most
+    limit_window: Count = 60  # heights
+    # the sprint's answers made at once, after clients' requests; as many as the engine runs at once earn most
     sprint_jobs: Count = 4
 
-    keep_records: Text = "own"  # of which inferences proofs are kept when they leave the state: "own" or "all"
-    checkpoint: Text | None = None  # HEIGHT:BLOCK_ID known from somebody trusted: no other history below it is believed
+    keep_records: Text = "own"  # inferences whose proofs are kept when they leave the state: "own" or "all"
+    checkpoint: Text | None = None  # HEIGHT:BLOCK_ID from a trusted source: no other history below it is believed
     log_level: Text = "info"
     log_format: Text = "text"
 
@@ -89,12 +89,13 @@ SETTINGS = frozenset(NodeConfig.__struct_fields__) - {"directory"}
 
 
 def load_config(directory: Path, **overrides: Any) -> NodeConfig:
-    """DIR/config.toml with overrides (None: not given). Raises ConfigError that names the setting."""
+    """DIR/config.toml with overrides (None or (): not given). Raises ConfigError that names the setting."""
     file = directory / "config.toml"
     if not exists(file):
         raise ConfigError(f"cannot read {file}; make it with: folkmoot init {directory}", field="dir")
     table = read_toml(file, field="config")
-    return make_config(directory, {**table, **{key: value for key, value in overrides.items() if value not in (None, ())}})
+    given = {key: value for key, value in overrides.items() if value not in (None, ())}
+    return make_config(directory, {**table, **given})
 
 
 def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
@@ -122,7 +123,7 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
     return config
 
 
-Rule = tuple[str, Callable[[NodeConfig], bool], str]  # setting, whether it is allowed, what is said where it is not
+Rule = tuple[str, Callable[[NodeConfig], bool], str]  # setting, whether its value is allowed, the sentence if it is not
 
 
 def _one_of(name: str, allowed: tuple[str, ...]) -> Rule:
@@ -163,12 +164,12 @@ def is_url(text: str) -> bool:
 
 
 def check_network(config: NodeConfig, genesis: Genesis) -> None:
-    """Raises ConfigError when the configuration is for another network than the genesis file: no peer of either would
+    """Raises ConfigError if the configuration is for another network than the genesis file: no peer of either would
     answer."""
     if config.network not in ("", genesis.name, genesis.network):
         raise ConfigError(
-            f"{config.directory / 'config.toml'} is for {config.network}, but genesis.cbor beside it is of {genesis.network}; "
-            "remove that line, or get the other genesis file", field="network",
+            f"{config.directory / 'config.toml'} is for {config.network}, but genesis.cbor there is of "
+            f"{genesis.network}; remove that line, or get the other genesis file", field="network",
         )
 
 
@@ -190,8 +191,8 @@ def _path(kind: type, value: object) -> Path:
 
 
 def check_printable(name: str, value: object) -> None:
-    """Settings become parts of paths and topics and are shown on terminals. Raises ConfigError that names the
-    setting."""
+    """Raises ConfigError for a setting with unprintable characters: settings become parts of paths and topics and are
+    shown on terminals."""
     for text in value if isinstance(value, list | tuple) else (value,):
         if isinstance(text, str | Path) and not str(text).isprintable():
             raise ConfigError("only characters that can be printed are allowed", field=name)

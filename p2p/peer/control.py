@@ -1,9 +1,10 @@
-"""The local control socket: one JSON line in, one JSON line out. Law: the client side needs only the standard library;
-only this user asks, and nothing that is asked ends the peer.
+"""The local control socket: one line of JSON in, one line of JSON out.
 
-DIR/control.sock, in a folder that is this user's alone. Where that path is too long for a Unix socket, the socket is in
-a new folder with a name that nobody can guess, and DIR/control.path says where, and of which DIR: in a copy of DIR it
-says nothing.
+Law: the client side needs only the standard library. Only this user may ask, and no request ends the peer.
+
+The socket is DIR/control.sock, in a folder that belongs to this user alone. Where that path is too long for a Unix
+socket, the socket lies in a new folder with a random name. DIR/control.path then names it, and the identity of DIR, so
+that it means nothing in a copy of DIR.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, StorageError, Unavailable
+from p2p.base.errors import (
+    ConfigError,
+    FolkmootError,
+    InvalidRequest,
+    Overloaded,
+    RemoteProtocolError,
+    StorageError,
+    Unavailable,
+)
 from p2p.base.files import failure, read_file, short_folder, write_file
 from p2p.base.limits import (
     CONTROL_ANSWER_S,
@@ -30,8 +39,10 @@ from p2p.base.limits import (
     MAX_CONTROL_LINE,
 )
 
-MAX_PATH = 100  # of a Unix socket's, in bytes; the system's own limit is 108
-ACCEPT_PAUSE_S = 0.2
+MAX_PATH = 100  # bytes of a Unix socket's path; the system's own limit is 108
+ACCEPT_PAUSE_S = 0.2  # after a caller that could not be accepted
+_CHUNK = 65536  # bytes read at once
+_MAX_NOTE = 4096  # bytes of control.path
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 _PREFIX = "folkmoot-"
 _KINDS: dict[int, type[FolkmootError]] = {
@@ -39,12 +50,11 @@ _KINDS: dict[int, type[FolkmootError]] = {
 }
 
 
-# -- where it is ------------------------------------------------------------------------------------------------------------
+# -- where it is -----------------------------------------------------------------------------------------------------
 
 
 def socket_path(directory: Path) -> Path:
-    """Where the peer that runs in `directory` listens, as far as the files there say. Raises ConfigError for a damaged
-    control.path."""
+    """The socket of the peer that runs in `directory`. Raises ConfigError for a damaged control.path."""
     own, note = directory.resolve() / "control.sock", directory / "control.path"
     if _fits(own) or not note.exists():
         return own
@@ -55,8 +65,8 @@ def socket_path(directory: Path) -> Path:
 
 
 def _noted(directory: Path) -> Path | None:
-    """What control.path says; None where it was written for another folder."""
-    lines = os.fsdecode(read_file(directory / "control.path", 4096, field="dir")).splitlines()
+    """The path in control.path; None if it was written for another folder."""
+    lines = os.fsdecode(read_file(directory / "control.path", _MAX_NOTE, field="dir")).splitlines()
     return Path(lines[0]) if len(lines) == 2 and lines[1] == _identity(directory) else None
 
 
@@ -70,7 +80,7 @@ def _fits(path: Path) -> bool:
 
 
 def make_place(directory: Path) -> Path:
-    """A path to bind, with nothing there. Raises ConfigError, StorageError."""
+    """A free path to bind. Raises ConfigError, StorageError."""
     own, note = directory.resolve() / "control.sock", directory / "control.path"
     try:
         leave_place(directory)
@@ -84,23 +94,24 @@ def make_place(directory: Path) -> Path:
 
 
 def leave_place(directory: Path) -> None:
-    """Take away what a peer in `directory` left, this one or one that was killed: nobody else runs there, for it holds
-    the store's lock."""
+    """Remove the socket of a peer that ran in `directory`, this one or one that was killed. No other peer runs there,
+    for it would hold the store's lock."""
     note = directory / "control.path"
     with contextlib.suppress(ConfigError, OSError):
         path = _noted(directory)
         folder = path.parent if path is not None else None
-        if folder and folder.name.startswith(_PREFIX) and not folder.is_symlink() and folder.stat().st_uid == os.geteuid():
+        ours = folder and folder.name.startswith(_PREFIX) and not folder.is_symlink()
+        if folder and ours and folder.stat().st_uid == os.geteuid():
             shutil.rmtree(folder, ignore_errors=True)
     note.unlink(missing_ok=True)
     (directory.resolve() / "control.sock").unlink(missing_ok=True)
 
 
-# -- who asks -----------------------------------------------------------------------------------------------------------------
+# -- who asks --------------------------------------------------------------------------------------------------------
 
 
 def call(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask the peer that runs in `directory`. Raises Unavailable, or the peer's own error."""
+    """Ask the peer that runs in `directory`. Raises Unavailable, or the error that the peer answers."""
     raw = _exchange(directory, json.dumps(request).encode() + b"\n")
     try:
         answer = json.loads(raw)
@@ -110,7 +121,7 @@ def call(directory: Path, request: dict[str, Any]) -> dict[str, Any]:
         kind = _KINDS.get(wrong.get("status"), InvalidRequest)
         raise kind(str(wrong["message"]), field=str(wrong["field"]), code=str(wrong["code"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Unavailable(f"the peer in {directory} gave no whole answer; its log may say why", field="dir") from error
+        raise Unavailable(f"the peer in {directory} gave half an answer; its log may say why", field="dir") from error
 
 
 def _exchange(directory: Path, line: bytes) -> bytes:
@@ -124,7 +135,7 @@ def _exchange(directory: Path, line: bytes) -> bytes:
                     f"what answers in {directory} is run by user {user}, not by the folder's owner", field="dir"
                 )
             connection.sendall(line)
-            while not raw.endswith(b"\n") and len(raw) < MAX_CONTROL_ANSWER and (chunk := connection.recv(65536)):
+            while not raw.endswith(b"\n") and len(raw) < MAX_CONTROL_ANSWER and (chunk := connection.recv(_CHUNK)):
                 raw += chunk
     except TimeoutError as error:
         raise Unavailable(
@@ -140,17 +151,17 @@ def _exchange(directory: Path, line: bytes) -> bytes:
 
 
 def peer_user(connection: Any) -> int:
-    """The user at the other end, as the kernel says."""
+    """User id of the process at the other end, from the kernel (SO_PEERCRED)."""
     size = struct.calcsize("3i")
     return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])
 
 
-# -- who answers ----------------------------------------------------------------------------------------------------------------
+# -- who answers -----------------------------------------------------------------------------------------------------
 
 
 async def serve_control(directory: Path, handler: Handler) -> None:
-    """Answer on the socket until cancelled; a socket file that somebody took away is made anew when the peer starts
-    again."""
+    """Answer requests until cancelled. If somebody deletes the socket's file it is not made again before the next
+    start."""
     import trio
 
     listener = trio.socket.from_stdlib_socket(_listen(make_place(directory)))
@@ -179,7 +190,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 async def _accept(listener: Any) -> Any:
-    """The next caller. No descriptors left, or one that is gone again, is no reason to stop listening."""
+    """The next caller. If none can be accepted (no descriptors left), it waits and tries again."""
     import structlog
     import trio
 
@@ -192,7 +203,7 @@ async def _accept(listener: Any) -> Any:
 
 
 async def _serve(connection: Any, handler: Handler, places: Any) -> None:
-    """A caller that goes away, or never ends its line, is its own business."""
+    """Answer one caller. One that goes away, or never ends its line, is no error."""
     import trio
 
     try:
@@ -217,7 +228,7 @@ async def _line(stream: Any) -> bytes:
     raw = bytearray()
     with trio.move_on_after(CONTROL_LINE_S):
         while b"\n" not in raw and len(raw) <= MAX_CONTROL_LINE:
-            chunk = await stream.receive_some(65536)
+            chunk = await stream.receive_some(_CHUNK)
             if not chunk:
                 break
             raw += chunk
@@ -225,26 +236,27 @@ async def _line(stream: Any) -> bytes:
 
 
 def answer_line(line: bytes, handler: Handler) -> bytes:
-    """One request to one line of JSON. The boundary: whatever the handler raises is an answer."""
+    """One request line to one answer line. Whatever the handler raises becomes an answer."""
     try:
         answer = json.dumps(handler(_parse(line))).encode() + b"\n"
         if len(answer) > MAX_CONTROL_ANSWER:
-            raise Overloaded(f"the answer has {len(answer)} bytes, {MAX_CONTROL_ANSWER} are allowed; ask for less", field="request")
+            raise Overloaded(
+                f"the answer has {len(answer)} bytes, {MAX_CONTROL_ANSWER} are allowed; ask for less", field="request"
+            )
         return answer
     except FolkmootError as error:
         return _error(error)
-    except Exception as error:  # the edge of the peer: a fault in a query ends the query
+    except Exception as error:  # a fault in a query ends the query, not the peer
         import structlog
 
-        structlog.get_logger().exception("a question of the control socket failed")
-        return _error(Unavailable(
-            f"the peer could not answer ({type(error).__name__}); its log says why", field="request", code="internal"
-        ))
+        structlog.get_logger().exception("a query on the control socket failed")
+        said = f"the peer could not answer ({type(error).__name__}); its log says why"
+        return _error(Unavailable(said, field="request", code="internal"))
 
 
 def _parse(line: bytes) -> dict[str, Any]:
     depth = deepest = 0
-    for byte in line:  # brackets within strings count as well: no question needs so many
+    for byte in line:  # brackets within strings count too: no request needs so many
         depth += (byte in b"[{") - (byte in b"]}")
         deepest = max(deepest, depth)
     try:
@@ -253,7 +265,8 @@ def _parse(line: bytes) -> dict[str, Any]:
         request = None
     if not isinstance(request, dict):
         raise InvalidRequest(
-            f"a request is one line with one JSON object, of at most {MAX_CONTROL_LINE} bytes and {MAX_CONTROL_DEPTH} levels", field="request"
+            f"a request is one line with one JSON object, of at most {MAX_CONTROL_LINE} bytes and "
+            f"{MAX_CONTROL_DEPTH} levels", field="request",
         )
     return request
 

@@ -26,7 +26,7 @@ class DisputeAlerts:
 
     def look(self) -> None:
         """Called after each height."""
-        open_now = self.chain.open_cases(self.node)
+        open_now = self.chain.reader.open_cases(self.node)
         for case in open_now:
             if case["id"] not in self._told and not case["appealed"]:
                 log.warning(

@@ -59,8 +59,8 @@ OTHERS_FAULT = ("prompt_tokens_max", "max_tokens", "prefix")
 class PayloadStore(Protocol):
     """Where payloads wait for validators."""
 
-    def put_payload(self, inference_id: bytes, payload: bytes) -> None: ...
-    def payload(self, inference_id: bytes) -> bytes | None: ...
+    def put(self, key: bytes, value: bytes) -> None: ...
+    def read(self, key: bytes) -> bytes | None: ...
 
 
 @dataclass(slots=True)
@@ -115,7 +115,7 @@ class Executor:
     async def _serve(self, stream: Stream, forward: Forward, draw: Drawn, admitted: Admitted) -> None:
         """With a place held. Raises NotAdmitted, FolkmootError."""
         signed, (beacon, drawn) = forward.signed_request, draw
-        spec = self.chain.model(signed.request.model, signed.request.draw_height)
+        spec = self.chain.reader.model(signed.request.model, signed.request.draw_height)
         assert spec is not None  # _check refused unknown models
         ready = await self.admission.engine_for(forward, spec, self.ready)
         if wrong := wrong_beginning(forward, spec, spec.ends(ready.eos_ids), drawn, self.key.public):
@@ -145,7 +145,7 @@ class Executor:
             raise RemoteProtocolError(
                 "this peer began this request and it failed; ask another executor", field="inference_id", penalty=0
             )
-        if self.admission.is_running(inference_id) or self.payloads.payload(inference_id) is not None:
+        if self.admission.is_running(inference_id) or self.payloads.read(inference_id) is not None:
             raise RemoteProtocolError("this peer answers this request already, or did", field="inference_id", penalty=0)
         return drawn
 
@@ -193,7 +193,7 @@ class Executor:
                 turn.stream, signed.inference_id, turn.engine.generate(job), take, showing.flush_late, turn.agent_left
             )
         except FolkmootError:
-            # whoever takes over continues from all tokens there were, if anybody still reads them
+            # the next executor continues from all tokens there were, if the agent is still there
             with suppress(FolkmootError):
                 await showing.flush()
             raise
@@ -245,7 +245,7 @@ class Executor:
         raw = artifact.to_bytes()
         # durable before it is claimed: a validator must be able to fetch what the root names
         await trio.to_thread.run_sync(
-            self.payloads.put_payload, bytes(inference_id), encode(Payload(assignment.prompt, raw))
+            self.payloads.put, bytes(inference_id), encode(Payload(assignment.prompt, raw))
         )
         return finish, raw
 

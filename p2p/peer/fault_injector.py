@@ -20,16 +20,26 @@ import structlog
 import trio
 
 from p2p.base.codec import encode, load
-from p2p.base.errors import FolkmootError, StorageError
+from p2p.base.errors import FolkmootError, InvalidRequest, StorageError
 from p2p.base.keys import Key
-from p2p.base.types import ENDED, STANDS, Params, PlantCommit, PlantReveal, RecordKind, SignedRequest, Status, plant_commitment
+from p2p.base.types import (
+    ENDED,
+    STANDS,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    RecordKind,
+    SignedRequest,
+    Status,
+    plant_commitment,
+)
 from p2p.chain.sync_server import trusted
 from p2p.client.ask import AskSpec, ask_over
 from p2p.client.tip_proof import PRICE_FACTOR, Ground
 from p2p.ledger.inferences.planted_faults import LIFETIME
 from p2p.verification import prompts
 from p2p.verification.engine import Engine
-from p2p.wire.answers import Tip
+from p2p.wire.answers.accounts import Tip
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -62,7 +72,7 @@ class FaultInjector:
     network: Callable[[], Network | None]  # None until it is open
     interval_s: float
     faults: Mapping[str, Fault]
-    # the inference that is asked for this, marked before it is sent, and the fault
+    # the inference asked for the next planted fault, marked before its request is sent, and the fault
     _next: tuple[bytes, str] | None = None
     _revealed: set[bytes] = field(default_factory=set)
 
@@ -75,7 +85,7 @@ class FaultInjector:
             return engine
         (_, fault), self._next = self._next, None
         salt = secrets.token_bytes(SALT_BYTES)
-        self.chain.put_payload(_PLACE, encode([*self._open(), (inference_id, fault, salt, self.chain.height())]))
+        self.chain.payloads.put(_PLACE, encode([*self._open(), (inference_id, fault, salt, self.chain.height())]))
         self.outbox.put(
             RecordKind.PLANT_COMMIT, PlantCommit(self.key.public, plant_commitment(inference_id, fault, salt))
         )
@@ -86,7 +96,7 @@ class FaultInjector:
         self._next = bytes(signed.inference_id), random.choice(FAULTS)
 
     def _open(self) -> list[Plant]:
-        raw = self.chain.payload(_PLACE)
+        raw = self.chain.payloads.read(_PLACE)
         return load(list[Plant], raw) if raw else []
 
     async def run(self) -> None:
@@ -107,23 +117,23 @@ class FaultInjector:
         """Whether the chain accepts another planted fault. It accepts one for every `plant_every` booked inferences of
         an epoch; one more counts as cheating. So one is open at a time: of two that are open when an epoch ends, the
         second would be one too many for the next."""
-        found = self.chain.verification_view()["participants"]
-        mine = next((row for row in found if row["node"] == self.key.public.hex()), None)
-        every = self.chain.checks().plant_every
-        return mine is not None and not self._open() and mine["plants"] * every <= mine["booked"]
+        found = self.chain.answers.verification().participants
+        mine = next((row for row in found if row.node == self.key.public.hex()), None)
+        every = self.chain.reader.checks().plant_every
+        return mine is not None and not self._open() and mine.plants * every <= mine.booked
 
     async def _plant(self) -> None:
         network = self.network()
         peers = network.connected() if network else ()
         if network is None or not peers or self._next or not self._may():
             return
-        # what is asked, and of whom, is nobody's secret but must not be a pattern
+        # question and agent are no secret, but must not be a pattern
         question = random.choice(prompts.load())
         spec = AskSpec(
             f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text,
             Params(TEMPERATURE_MILLI),
             question.max_tokens, genesis=self.chain.genesis, choose_executor=self.key.public, on_signed=self.mark,
-            max_price_micro=PRICE_FACTOR * (self.chain.price_micro(self.model) or 1), ground=self._ground(),
+            max_price_micro=PRICE_FACTOR * (self.chain.reader.price_micro(self.model) or 1), ground=self._ground(),
         )
         try:
             async with aclosing(ask_over(network, spec)) as events:
@@ -134,25 +144,32 @@ class FaultInjector:
 
     def _ground(self) -> Ground:
         """Price, nonce and tip as this peer's own chain has them: no other peer's statement is signed."""
-        facts, view = trusted(self.chain), self.chain.account_view(self.owner.public)
-        tip = Tip(facts.height, None, view["next_nonce"], view["balance_micro"], self.chain.price_micro(self.model), ())
+        facts, account = trusted(self.chain), self.chain.answers.account(self.owner.public)
+        price_micro = self.chain.reader.price_micro(self.model)
+        tip = Tip(facts.height, None, account.next_nonce, account.balance_micro, price_micro, ())
         return Ground(facts.height, self.chain.beacon(), facts, tip)
+
+    def _on_chain(self, inference_id: bytes) -> tuple[str, bool]:
+        """Its status, empty where the chain does not know it; and whether the chain has this peer's reveal."""
+        try:
+            found = self.chain.answers.inference(inference_id)
+        except InvalidRequest:
+            return "", False
+        return found.status, bool(found.fault)
 
     async def _reveal_all(self) -> None:
         while True:
             await trio.sleep(REVEAL_EVERY_S)
             left = []
             for inference_id, fault, salt, height in self._open():
-                found = self.chain.inference_view(inference_id)
-                status = found["status"] if found is not None else ""
-                undecided = (status in ENDED and status not in DECIDED) or (
-                    not status and self.chain.height() > height + LIFETIME
-                )
-                if undecided or (found is not None and found.get("fault")):
+                status, is_revealed = self._on_chain(inference_id)
+                is_forgotten = not status and self.chain.height() > height + LIFETIME
+                is_undecided = status in ENDED and status not in DECIDED
+                if is_forgotten or is_undecided or is_revealed:
                     continue  # there will be nothing to reveal, or the chain has it
                 left.append((inference_id, fault, salt, height))
                 if status in DECIDED and inference_id not in self._revealed:
                     self._revealed.add(inference_id)
                     self.outbox.put(RecordKind.PLANT_REVEAL, PlantReveal(inference_id, self.key.public, fault, salt))
             if len(left) != len(self._open()):
-                self.chain.put_payload(_PLACE, encode(left))
+                self.chain.payloads.put(_PLACE, encode(left))

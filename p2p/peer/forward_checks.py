@@ -28,7 +28,7 @@ def check_forward(chain: Chain, node: bytes, sender: str, forward: Forward) -> D
     signed = forward.signed_request
     if peer_id(forward.agent) != sender:
         raise RemoteProtocolError("the stream belongs to another peer than the agent it names", field="agent")
-    if not chain.may_start(forward.agent):
+    if not chain.reader.may_start(forward.agent):
         raise RemoteProtocolError(
             "this agent cannot put a Start on chain: only participants may be agents; ask one of them", field="agent",
             penalty=0
@@ -36,7 +36,7 @@ def check_forward(chain: Chain, node: bytes, sender: str, forward: Forward) -> D
     if not signed.request.may_be_started_by(forward.agent):
         raise RemoteProtocolError("the client asked another agent", field="agent")
     drawn = _draw(chain, forward)
-    chain.check_request(signed, started_ok=True)
+    chain.reservations.check_forwarded(signed)
     check_prompt(forward.prompt, signed.request.prompt_hash)
     if node not in drawn[1]:
         raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
@@ -47,17 +47,17 @@ def _draw(chain: Chain, forward: Forward) -> Drawn:
     """A draw on chain holds until the deadline, so that the next executor can take over however long the one before was
     silent. A draw that is not on chain yet must be young enough for its Start to come in time."""
     signed, height = forward.signed_request, forward.signed_request.request.draw_height
-    known = chain.draw_of(signed.inference_id)
+    known = chain.reader.draw_of(signed.inference_id)
     if known is not None:
         if known.agent != forward.agent:
             raise RemoteProtocolError("another agent started this request on chain", field="agent", penalty=0)
         return known.beacon, known.candidates
-    beacon = chain.beacon_at(height)
+    beacon = chain.reader.beacon_at(height)
     if beacon is None:  # an honest agent may be a few blocks ahead
         raise Unavailable(f"this peer does not have height {height} yet; try again", field="draw_height")
     if height + BEACON_MAX_AGE + HEIGHTS_APART < chain.height():
         raise RemoteProtocolError(
             "the draw's beacon is too old; the client must sign a newer height", field="draw_height", penalty=0
         )
-    serving = chain.serving_at(signed.request.model, height)
+    serving = chain.reader.serving_at(signed.request.model, height)
     return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)

@@ -49,7 +49,7 @@ class Lending:
         fit the registry."""
         if not self.wanted:
             return
-        tokenizer = await load_tokenizer(self.config, self.chain.model(self.config.model))
+        tokenizer = await load_tokenizer(self.config, self.chain.reader.model(self.config.model))
         await run_ml_node(self.config, self.roles, lambda: self._model(tokenizer), self.lend, self.say, tokenizer)
 
     def unfit(self, error: BaseException) -> bool:
@@ -59,7 +59,7 @@ class Lending:
 
     def _model(self, tokenizer: Tokenizer | None) -> Wanted:
         """What the registry says of the model now. Raises Unavailable if it has none of that name."""
-        spec = self.chain.model(self.config.model)
+        spec = self.chain.reader.model(self.config.model)
         if spec is None:
             raise Unavailable(
                 f"the chain here has no model {self.config.model!r}; this peer may still be catching up", field="model"

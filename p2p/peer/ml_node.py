@@ -122,7 +122,7 @@ async def _found(
 ) -> ReadyEngine:
     stack = await stack_name(honest, StackClass.CPU_BF16)
     if stack == StackClass.CPU_BF16:
-        say("the ML node does not answer the probe of its kernels: validators check its answers without proof until the next start")
+        say("the ML node does not answer the probe of its kernels; until the next start nobody shares kernels with it")
     return ReadyEngine(roles.jobs(client, honest), roles.checks(client, honest), eos, stack)
 
 

@@ -24,7 +24,6 @@ from p2p.chain.chain import Chain
 from p2p.chain.checkpoint import Anchor, parse_checkpoint
 from p2p.chain.queries import Queries
 from p2p.chain.sync_client import Catchup
-from p2p.chain.sync_server import base
 from p2p.chain.valued import Validators
 from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
@@ -71,7 +70,7 @@ class Node:
         keep_for = None if config.keep_records == "all" else self.key.public
         self.chain = Chain.open(config.directory, genesis, keep_for=keep_for)
         self.anchor = Anchor(parse_checkpoint(config.checkpoint) if config.checkpoint else None)
-        self.anchor.agree(self.chain.height(), self.chain.header)
+        self.anchor.agree(self.chain.height(), self.chain.blocks.header)
         self.network: Network | None = None
         self.new_height = Wakeup()
         self.tasks = Tasks()
@@ -96,8 +95,7 @@ class Node:
         self.consensus = ConsensusEngine(
             key=self.key, network=self.chain.genesis.network, app=self.chain, guard=self.chain.guard,
             publish=self._publish, timing=timing, clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed,
-            has_txs=self.chain.has_txs,
-            find_tx=self.chain.mempool.find, fetch=fetch_body(self._open),
+            has_txs=self.chain.pool.has_txs, find_tx=self.chain.pool.mempool.find, fetch=fetch_body(self._open),
         )
 
     def _make_records(self) -> None:
@@ -121,7 +119,7 @@ class Node:
         self.fault_injector = self._make_fault_injector(roles)
         faults = {"engine_for": self.fault_injector.engine_for} if self.fault_injector is not None else {}
         admission = Admission(key.public, chain, outbox, quotas=Quotas("agent", config.agent_limit))
-        self.executor = roles.executor(key, chain, outbox, chain, admission, load=self.load, **faults)
+        self.executor = roles.executor(key, chain, outbox, chain.payloads, admission, load=self.load, **faults)
         chain.on_refused_start = admission.credit.refused
         self.validator = roles.validator(
             key, chain.genesis.network, chain, outbox, self._open, load=self.load,
@@ -163,7 +161,7 @@ class Node:
     def _committed(self, block: Block, certificate: CommitCertificate) -> None:
         del certificate
         height = block.header.height
-        for one in self.chain.receipts(height):
+        for one in self.chain.blocks.receipts(height):
             if one.sender == self.key.public:
                 log.debug(
                     "a block refused a record of this peer", height=height, index=one.index, code=one.code,
@@ -210,7 +208,7 @@ class Node:
         yield "checks", self._validate
         yield "ml_node", self.ml.run
         yield "announcement", self.announcer.run
-        yield "control", lambda: serve_control(self.config.directory, lambda request: self.queries.query(request))
+        yield "control", lambda: serve_control(self.config.directory, self.queries.answer)
         if self.chain.genesis.sprint.blocks:
             yield "sprint", self._run_sprint
         if self.fault_injector is not None:
@@ -227,16 +225,16 @@ class Node:
             "addresses": list(network.addresses()) if network else [],
             "connections": len(network.connected()) if network else 0,
             **(network.status() if network else {}),
-            "base": base(self.chain), "height": self.chain.height(),
-            "registered": self.chain.is_registered(self.key.public),
+            "base": self.chain.blocks.first_height(), "height": self.chain.height(),
+            "registered": self.chain.reader.is_registered(self.key.public),
             "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
             "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
             "jobs": self.executor.jobs, "sprint": self.sprint_runner.status(), "consensus": self.consensus.status(),
             "said": self.announcer.said, "failures": self.tasks.status(),
         }
 
-    def _peers(self) -> list[dict[str, Any]]:
-        return [{"peer_id": peer} for peer in (self.network.connected() if self.network else ())]
+    def _peers(self) -> tuple[str, ...]:
+        return self.network.connected() if self.network else ()
 
     def network_config(self) -> NetworkConfig:
         c = self.config
@@ -258,9 +256,8 @@ class Node:
 
 
 async def run_node(
-    config: NodeConfig, report: Report, roles: Roles = HONEST, *, beside: Sequence[
-        Callable[[Node], Awaitable[None]]
-    ] = ()
+    config: NodeConfig, report: Report, roles: Roles = HONEST, *,
+    beside: Sequence[Callable[[Node], Awaitable[None]]] = (),
 ) -> None:
     """Run one peer until cancelled. report(state, text): joining, loading, ready. beside: more tasks, which know the
     node (a test's load). Raises FolkmootError when it must halt."""

@@ -22,7 +22,15 @@ import structlog
 from p2p.base.codec import encode
 from p2p.base.errors import Overloaded
 from p2p.base.keys import Domain, Key, NetworkId
-from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, MAX_WAITING, MAX_WORK_RECORDS, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
+from p2p.base.limits import (
+    MAX_BATCHES_IN_FLIGHT,
+    MAX_RECORDS_PER_TX,
+    MAX_TX,
+    MAX_WAITING,
+    MAX_WORK_RECORDS,
+    OUTBOX_TTL_HEIGHTS,
+    TX_TTL_HEIGHTS,
+)
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
 
 AGAIN_HEIGHTS = 2  # a batch that so many blocks did not take is sent again

@@ -66,12 +66,15 @@ class PayloadSearch:
         return self._found
 
     def sources_in_turn(self) -> list[bytes]:
-        """Nodes to ask, in turn: the executor, or the host it named; then the others in this validator's own order."""
+        """Nodes to ask, in turn: the executor, or the key it was rotated to; then the others in this validator's own
+        order."""
         first = self.claim.host or self.claim.finish.executor
-        others = {*self.claim.holders} - {first, self.me}
-        return [first, *sorted(
-            others, key=lambda node: digest(b"sources", self.duty.beacon, self.duty.inference_id, self.me, node)
-        )]
+        others, duty = {*self.claim.holders} - {first, self.me}, self.duty
+
+        def place(node: bytes) -> bytes:
+            return digest(b"sources", duty.beacon, duty.inference_id, self.me, node)
+
+        return [first, *sorted(others, key=place)]
 
     def give_up_height(self) -> int:
         """The height from which on the validator says that nobody gave the payload."""

@@ -78,9 +78,11 @@ class Quotas:
         meter = self._meters.get(key) or self._room()
         meter.forget(height - self.limit.window)
         if meter.jobs >= self.limit.jobs:
-            raise Overloaded(f"this {self.who} has {meter.jobs} requests running here; wait for one", field=self.who, retry_after=1)
+            busy = f"this {self.who} has {meter.jobs} requests running here; wait until one ends"
+            raise Overloaded(busy, field=self.who, retry_after=1)
         if tokens > self.limit.tokens:
-            raise Overloaded(f"at most {self.limit.tokens} tokens in {self.limit.window} heights; ask for less", field="max_tokens")
+            allowed = f"{self.limit.tokens} tokens in {self.limit.window} heights"
+            raise Overloaded(f"{tokens} tokens exceed the limit of {allowed}; ask for fewer", field="max_tokens")
         self._check(meter, tokens, height)
         self._meters[key] = meter
         meter.jobs += 1
@@ -110,8 +112,8 @@ class Quotas:
             wait = at + self.limit.window - height
             if over <= 0:
                 raise Overloaded(
-                    f"this {self.who} may have {self.limit.tokens} tokens in {self.limit.window} heights; try again in {wait}",
-                    field="max_tokens", retry_after=wait,
+                    f"this {self.who} may use {self.limit.tokens} tokens in {self.limit.window} heights; "
+                    f"try again in {wait}", field="max_tokens", retry_after=wait,
                 )
 
     def _room(self) -> _Meter:

@@ -41,7 +41,8 @@ class ReadyEngine:
     def unfit_for(self, spec: ModelSpec) -> str:
         """Why this engine may not serve the registered model; '' where it may. Validators would refuse its answers."""
         if spec.stacks and family(self.stack) not in spec.stacks:
-            return f"{spec.model} may not be served on {family(self.stack)}; the registry allows {', '.join(spec.stacks)}"
+            allowed = ", ".join(spec.stacks)
+            return f"{spec.model} may not be served on {family(self.stack)}; the registry allows {allowed}"
         if self.tokenizer is None:
             return "this peer has no tokenizer.json of the model, so it cannot sign for an answer's text"
         try:

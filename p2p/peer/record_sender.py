@@ -56,12 +56,12 @@ class RecordSender:
     async def _send_due(self, height: int) -> None:
         """New batches, and what no block took in time. The chain takes no batch of a peer that is not registered, so
         that one keeps its records."""
-        may_send = self.chain.is_registered(self.node)
-        due = self.outbox.due(self.chain.batch_nonce(self.node), height, may_send=may_send)
+        may_send = self.chain.reader.is_registered(self.node)
+        due = self.outbox.due(self.chain.reader.batch_nonce(self.node), height, may_send=may_send)
         self.sent.keep(self.outbox.flight)
         for raw in due:
             try:
-                self.chain.add_tx(raw)
+                self.chain.pool.add(raw)
             except FolkmootError as error:
                 log.debug("this peer's own mempool did not take its batch", reason=str(error))
         for raw in (*due, *self.account_transactions.due()):

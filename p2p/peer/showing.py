@@ -1,5 +1,4 @@
-"""What an executor shows while it generates. Law: each frame moves the answer, and is signed as far as the answer has
-come."""
+"""Streams an answer's tokens to the agent. Law: each frame adds tokens, and its signature covers the answer so far."""
 
 from __future__ import annotations
 
@@ -22,26 +21,28 @@ if TYPE_CHECKING:
 
 
 class Showing:
-    """One answer's way to the agent. before: tokens that others have shown already; the text goes on behind theirs."""
+    """One answer on its way to the agent. before: tokens that earlier executors streamed; the text continues theirs."""
 
     def __init__(
         self, stream: Stream, key: Key, signed: SignedRequest, vocabulary: Vocabulary, before: tuple[int, ...] = ()
     ) -> None:
         self._stream, self._key = stream, key
         self._inference_id, self._network = signed.inference_id, signed.request.network
-        self._first = self._at = len(before)
+        self._first = self._at = len(before)  # positions: of this executor's first token, of the next frame
         self._chain = chain_after(self._inference_id, before)
         self._text = TextStream(vocabulary, before)
         self._held: list[TokenStep] = []
-        self._holds, self._sending, self._sent_at = trio.Event(), trio.Lock(), -math.inf
+        self._holds = trio.Event()  # some token is held
+        self._sending, self._sent_at = trio.Lock(), -math.inf
 
     def text_of(self, token: int) -> str:
-        """What the next token adds to the text. Once for each, in order."""
+        """What the next token adds to the text. Call it once for each token, in order."""
         return self._text.add(token)
 
     async def send(self, step: TokenStep, *, late: bool = False) -> None:
-        """The next token. It waits for others where the last frame left less than SHOW_EVERY_S ago, or while this peer
-        is late: then one signature and one frame do for many."""
+        """Send the next token. It is held for others to join if the last frame left less than SHOW_EVERY_S ago, or
+        while this peer is late: then one signature and one frame serve many tokens. Raises Unavailable if the agent
+        left."""
         self._held.append(step)
         if len(self._held) >= MAX_HELD_TOKENS or not (late or trio.current_time() < self._sent_at + SHOW_EVERY_S):
             await self.flush()
@@ -49,7 +50,7 @@ class Showing:
             self._holds.set()
 
     async def flush_late(self) -> None:
-        """Until cancelled: send what is held when no further token comes."""
+        """Until cancelled: send held tokens when no further one comes."""
         while True:
             await self._holds.wait()
             self._holds = trio.Event()
@@ -57,7 +58,7 @@ class Showing:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send what is held."""
+        """Send the tokens that are held."""
         # half a frame would spoil the stream; bounded by the frame's own time limit
         with trio.CancelScope(shield=True):
             async with self._sending:

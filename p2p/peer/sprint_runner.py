@@ -81,16 +81,15 @@ class SprintRunner:
 
     async def on_height(self, nursery: trio.Nursery) -> None:
         """Do what the sprint asks of this peer at the present height. Raises StorageError."""
-        race = self.chain.race(self.key.public, self.model)
+        race = self.chain.reader.race(self.key.public, self.model)
         if race is None:
             return
         height, times = self.chain.height(), race.heights
-        if self._attempt is not None and (
-            height >= times.close - SPRINT_COMMIT_LEAD or self._attempt.race.sprint.epoch != race.sprint.epoch
-        ):
-            await self._close(self._attempt)
+        last, attempt = times.close - SPRINT_COMMIT_LEAD, self._attempt
+        if attempt is not None and (height >= last or attempt.race.sprint.epoch != race.sprint.epoch):
+            await self._close(attempt)
         try:
-            if height < times.close - SPRINT_COMMIT_LEAD:
+            if height < last:
                 self._begin(nursery, race)
             elif height < times.close:
                 self._commit(race)
@@ -163,7 +162,7 @@ class SprintRunner:
     def _bind(self, epoch: int, finishes: tuple[SignedFinish, ...]) -> Kept:
         root = merkle.root([encode(finish) for finish in finishes])
         kept = Kept(SprintCommit(self.key.public, epoch, self.model, root, len(finishes)), finishes)
-        self.chain.put_payload(self._store_key(), encode(kept))
+        self.chain.payloads.put(self._store_key(), encode(kept))
         return kept
 
     def _commit(self, race: Race) -> None:
@@ -205,7 +204,7 @@ class SprintRunner:
 
     async def _drop(self, finishes: Iterable[SignedFinish]) -> None:
         """Delete answers that nobody will ask for."""
-        await trio.to_thread.run_sync(self.chain.drop_payloads, [finish.record.inference_id for finish in finishes])
+        await trio.to_thread.run_sync(self.chain.payloads.drop, [finish.record.inference_id for finish in finishes])
 
     def _kept(self, race: Race) -> Kept | None:
         """What is on disk, if it is of this epoch."""
@@ -213,7 +212,7 @@ class SprintRunner:
         return kept if kept and kept.commit.epoch == race.sprint.epoch else None
 
     def _latest(self) -> Kept | None:
-        if self._memory is None and (raw := self.chain.payload(self._store_key())) is not None:
+        if self._memory is None and (raw := self.chain.payloads.read(self._store_key())) is not None:
             self._memory = load(Kept, raw)
         return self._memory
 

@@ -73,7 +73,7 @@ class StartFirst:
     def __init__(self, chain: Chain, credit: Credit) -> None:
         self._chain, self._credit = chain, credit
         self.waiting = Waiting()
-        self.ahead = Ahead(lambda inference_id, agent: chain.starter_of(inference_id) == agent)
+        self.ahead = Ahead(lambda inference_id, agent: chain.reader.starter_of(inference_id) == agent)
 
     async def wait(self, forward: Forward) -> str:
         """Wait for the request's Start. Why it did not come to the chain; '' if it did."""
@@ -84,11 +84,11 @@ class StartFirst:
         try:
             with (
                 trio.move_on_after(START_WAIT_S) as time,
-                self.waiting.hold(signed.inference_id, agent, request.account, weighs=self._chain.has_weight(agent)),
+                self.waiting.hold(signed.inference_id, agent, request.account, weighs=self._chain.reader.has_weight(agent)),
             ):
-                while not self._chain.is_void(signed):
+                while not self._chain.reader.is_void(signed):
                     await trio.sleep(START_POLL_S)
-                    if self._chain.draw_of(signed.inference_id) is not None:
+                    if self._chain.reader.draw_of(signed.inference_id) is not None:
                         return ""
         except Overloaded as error:
             return error.message
@@ -99,11 +99,11 @@ class StartFirst:
     def goes_ahead(self, forward: Forward) -> bool:
         """Whether the request may begin at once: its money is on chain, or its account has proven enough (ahead.py)."""
         signed, request = forward.signed_request, forward.signed_request.request
-        if self._chain.draw_of(signed.inference_id) is not None:
+        if self._chain.reader.draw_of(signed.inference_id) is not None:
             return True
-        executors = len(self._chain.serving_at(request.model, request.draw_height).pairs())
-        escrow, height = self._chain.escrow_micro(signed), self._chain.height()
-        if self.ahead.covers(request.account, escrow, self._chain.trusted_micro(request.account), executors, height):
+        executors = len(self._chain.reader.serving_at(request.model, request.draw_height).pairs())
+        escrow, height = self._chain.reader.escrow_micro(signed), self._chain.height()
+        if self.ahead.covers(request.account, escrow, self._chain.reader.trusted_micro(request.account), executors, height):
             self.ahead.note(request.account, forward.agent, signed.inference_id, escrow, height)
             return True
         return False

@@ -1,5 +1,5 @@
-"""Generation that the agent can end early. Law: what was handed on is whole; a Stop takes effect between two tokens
-only."""
+"""Generation that the agent can end early. Law: every token handed on is whole; a Stop takes effect between two
+tokens."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from p2p.wire.frames import Stop, receive_frame
 
 @dataclass(slots=True)
 class _Agent:
-    """What came from the agent while tokens went there. scope: around the wait for the next token. left: it went, or
-    said what it may not."""
+    """What the agent sends while tokens go to it."""
 
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    stopped: bool = False
-    left: bool = False
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)  # around the wait for the next token
+    stopped: bool = False  # it sent Stop
+    left: bool = False  # it is gone, or sent what it must not
     error: FolkmootError | None = None
 
     async def listen(self, stream: Stream, inference_id: bytes) -> None:
         try:
             frame = await receive_frame(stream, Stop, timeout_s=math.inf)
             if not isinstance(frame, Stop) or frame.inference_id != inference_id:
-                raise RemoteProtocolError(f"{type(frame).__name__} has no place here", field="frame")
+                raise RemoteProtocolError("an agent sends nothing but Stop after a Forward", field="frame")
             self.stopped = True
-        except Unavailable as error:  # it went to another executor, or is dead: nobody would confirm what we sign
+        except Unavailable as error:  # it is dead, or asks another executor: nobody would confirm what we sign
             self.left, self.error = True, Unavailable(f"the agent left: {error.message}", field="agent")
         except FolkmootError as error:
             self.left, self.error = True, error
         self.scope.cancel()
 
-    async def beside(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
+    async def run_beside(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
         try:
             await meanwhile()
         except FolkmootError as error:
@@ -49,13 +48,16 @@ async def until_stop(
     stream: Stream, inference_id: bytes, tokens: AsyncIterator[TokenStep], take: Callable[[TokenStep], Awaitable[None]],
     meanwhile: Callable[[], Awaitable[None]] = trio.sleep_forever, left: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Hand each token to `take`, until they end (False) or the agent says Stop (True). Raises what `tokens` and `take`
-    raise, Unavailable where the agent is gone, RemoteProtocolError where it says anything else. meanwhile: runs until
-    the end; a FolkmootError of it ends the answer. left: called where the agent is why there is no more."""
+    """Hand each token to `take` until they end (False) or the agent sends Stop (True).
+
+    meanwhile: runs beside until the end; its FolkmootError ends the answer. left: called if the agent is why there are
+    no more tokens. Raises what `tokens` and `take` raise, Unavailable if the agent is gone, RemoteProtocolError if it
+    sends anything but Stop.
+    """
     agent = _Agent()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(agent.listen, stream, inference_id)
-        nursery.start_soon(agent.beside, meanwhile)
+        nursery.start_soon(agent.run_beside, meanwhile)
         try:
             with agent.scope:
                 async for step in tokens:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import trio
+from msgspec import to_builtins
 
 from p2p.base.codec import decode, encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
@@ -85,26 +86,27 @@ class StreamHandlers:
 
     async def _payload(self, stream: Stream, frame: PayloadWanted) -> None:
         """Prompt and artifact of an inference, for those who check it."""
-        raw = self.chain.payload(frame.inference_id)
+        raw = self.chain.payloads.read(frame.inference_id)
         if raw is None or not await self._may_fetch(frame.inference_id, stream.peer):
-            raise InvalidRequest("this peer has no such payload, or not for you", field="inference_id", code="not_found")
+            raise InvalidRequest("this peer has no such payload for you", field="inference_id", code="not_found")
         await stream.send(pack_frame(stored_payload(raw)))
 
     async def _may_fetch(self, inference_id: bytes, peer: str) -> bool:
         """Whether the chain gives `peer` a part in this inference: executor, agent or member of a committee. A drawn
         validator may be a block ahead of this peer, so it waits for that block."""
         with trio.move_on_after(HEIGHT_WAIT_S):
-            while not self.chain.may_fetch(inference_id, peer):
+            while not self.chain.reader.may_fetch(inference_id, peer):
                 await self.new_height.wait()
-        return self.chain.may_fetch(inference_id, peer)
+        return self.chain.reader.may_fetch(inference_id, peer)
 
     async def _query(self, stream: Stream, frame: Query | SubmitTransaction) -> None:
         if isinstance(frame, SubmitTransaction):
-            raw, answer = self.account_transactions.take(frame.signed_op)
+            raw, taken = self.account_transactions.take(frame.signed_op)
+            answer = to_builtins(taken)
             if raw is not None:
                 await self.records.publish_transaction(raw)
         else:
-            answer = self.queries.query(decode(frame.body, limit=MAX_QUERY), public=True)
+            answer = self.queries.answer_public(decode(frame.body, limit=MAX_QUERY))
         await stream.send(pack_frame(Answer(encode(answer))))
 
 

@@ -49,9 +49,9 @@ class TopicHandlers:
             return Outcome.REJECT
         match wrapped:
             case [int(), bytes(raw)]:
-                outcome = self.chain.hear_tx(raw)
+                outcome = self.chain.pool.hear(raw)
             case _:
                 return Outcome.REJECT
-        if outcome is Outcome.ACCEPT and self.chain.is_next(raw):
+        if outcome is Outcome.ACCEPT and self.chain.pool.is_next(raw):
             self.consensus.wake()
         return outcome

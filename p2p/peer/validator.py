@@ -46,6 +46,7 @@ MAX_CHECKS_AT_ONCE = 2  # on the ML node
 MAX_CHECKS_LATE = 8  # begun at once by a peer that is late: so many it must get through to keep its duties
 RETRY_S = 2.0
 MAX_REASON = 300  # characters of a verdict's sentence
+NONCE_BYTES = 32  # of a verdict
 MIN_LOGPROB = -1000.0  # nats; what a row that an engine gives is cut to before it goes on chain
 
 
@@ -77,7 +78,7 @@ class Validator:
 
     async def on_height(self, nursery: trio.Nursery) -> None:
         """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together."""
-        duties = self.chain.pending_duties(self.key.public)
+        duties = self.chain.reader.pending_duties(self.key.public)
         self._sent &= {_step(duty) for duty in duties}
         for duty in duties:
             if _step(duty) in self._sent or duty.inference_id in self._busy:
@@ -93,12 +94,12 @@ class Validator:
             verdict = self._kept_verdict(duty)
             if verdict is None:
                 await self.load.give_way(GIVE_WAY_CHECK_S)
-                claim = self.chain.claim(duty.inference_id)
+                claim = self.chain.reader.claim(duty.inference_id)
                 if claim is None:
                     return
                 verdict = self.verdict(duty, await self.opinion(duty, claim))
                 await trio.to_thread.run_sync(
-                    self.chain.put_payload, verdict_key(duty.inference_id, duty.height), encode(verdict)
+                    self.chain.payloads.put, verdict_key(duty.inference_id, duty.height), encode(verdict)
                 )
             commit = VerdictCommit(duty.inference_id, self.key.public, verdict_commitment(verdict))
             self.outbox.put(RecordKind.VERDICT_COMMIT, commit)
@@ -121,7 +122,7 @@ class Validator:
             self._sent.discard(_step(duty))  # tried again at the next height
 
     def _kept_verdict(self, duty: Duty) -> Verdict | None:
-        raw = self.chain.payload(verdict_key(duty.inference_id, duty.height))
+        raw = self.chain.payloads.read(verdict_key(duty.inference_id, duty.height))
         return unpack(Verdict, raw) if raw is not None else None
 
     # -- what attacks replace -------------------------------------------------------------------------------------
@@ -174,8 +175,8 @@ class Validator:
             raise Unavailable(f"no calibration of {artifact.header.model}; run: folkmoot calibrate", field="profile")
         if wanted and found.hash() != wanted:
             raise Unavailable(
-                f"this profile is {found.hash()[:12]}, validators of the model judge by {wanted[:12]}; get that file and set `profile`",
-                field="profile",
+                f"this profile is {found.hash()[:12]}, validators of the model judge by {wanted[:12]}; "
+                "get that file and set `profile`", field="profile",
             )
         if not found.knows(stack):  # a refusal, not an error: else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")
@@ -184,7 +185,7 @@ class Validator:
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
         equal = found.equal(stack, own, context=artifact.header.context)
-        return check.judge(artifact, rows, noise, ppm=self.chain.checks().false_alarm_ppm, equal=equal)
+        return check.judge(artifact, rows, noise, ppm=self.chain.reader.checks().false_alarm_ppm, equal=equal)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         """This validator's own candidates after the artifact's, at its drawn positions: they prove that it ran the
@@ -200,19 +201,19 @@ class Validator:
         return Verdict(
             duty.inference_id, self.key.public, kind, report.reason[:MAX_REASON], report.llr_milli, report.tokens,
             numbers,
-            secrets.token_bytes(32),
+            secrets.token_bytes(NONCE_BYTES),
         )
 
     async def _payload(self, duty: Duty, claim: Claim) -> FoundPayload:
         """Fetched and kept: for the rest of the committee, and so that this peer's owner can check it again (folkmoot
         verify). Raises Unavailable if nobody gives it."""
-        raw = await trio.to_thread.run_sync(self.chain.payload, bytes(duty.inference_id))
-        if raw is not None and (
-            found := await trio.to_thread.run_sync(open_payload, stored_payload(raw), claim)
-        ) is not None:
-            return found
+        raw = await trio.to_thread.run_sync(self.chain.payloads.read, bytes(duty.inference_id))
+        if raw is not None:
+            kept = await trio.to_thread.run_sync(open_payload, stored_payload(raw), claim)
+            if kept is not None:
+                return kept
         found = await PayloadSearch(self.key.public, duty, claim, self.open_stream, self.chain.height).run()
-        await trio.to_thread.run_sync(self.chain.put_payload, bytes(duty.inference_id), encode(found.payload))
+        await trio.to_thread.run_sync(self.chain.payloads.put, bytes(duty.inference_id), encode(found.payload))
         return found
 
 

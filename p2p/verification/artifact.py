@@ -1,8 +1,9 @@
-"""The artifact: all that an executor claims about one answer. Law: canonical bytes, one root, <= 32 bytes a token.
+"""The artifact: all that an executor claims about one answer. Law: canonical bytes, one root, at most 32 bytes a token.
 
-Row of a token: chosen id, chosen logprob (16 bits, 1/1024 nat), TOP_RANKS x (id, logprob in 8 bits, 1/16 nat), tail mass (8 bits,
-1/16 nat), packed without gaps from the lowest bit on, the rest of the last byte zero. An id has 16 bits where all ids of the
-answer allow (29 bytes a row), else 18 (32 bytes; ids below 2^18). Leaves: header, then LEAF_POSITIONS rows each.
+Row of a token: chosen id; its log-probability (16 bits, 1/1024 nat); TOP_RANKS x (id, log-probability in 8 bits, 1/16
+nat); log of the tail's probability (8 bits, 1/16 nat). Fields are packed without gaps from the lowest bit on; the rest
+of the last byte is zero. An id has 16 bits if all ids of the answer fit (29 bytes a row), else 18 (32 bytes; ids below
+2^18). Merkle leaves: the header, then LEAF_POSITIONS rows each.
 """
 
 from __future__ import annotations
@@ -25,16 +26,15 @@ from p2p.base.types import U32, Bytes32, FinishReason, InferenceId, Params, Requ
 from p2p.verification.engine import TokenStep
 
 ARTIFACT_VERSION = 1
-TOP_STEPS_PER_NAT = 16
-CHOSEN_STEPS_PER_NAT = 1024
-ID_BITS = (16, 18)
-TOP_BITS, CHOSEN_BITS = 8, 16  # of a logprob
+TOP_STEPS_PER_NAT = 16  # quantisation of a candidate's log-probability
+CHOSEN_STEPS_PER_NAT = 1024  # and of the chosen token's
+ID_BITS = (16, 18)  # widths of a token id
+TOP_BITS, CHOSEN_BITS = 8, 16  # widths of a log-probability
+_MIN_TAIL = 1e-9  # probability; the smallest tail whose logarithm is taken
 
 
 class Header(Message, frozen=True):
-    """What the root binds besides the rows. prompt_tokens_hash: hash of the templated prompt's token ids. taken: the
-    word of the executors that streamed the beginning before they died (streamed.py); the numbers there are this one's prefill, not what sampled
-    them."""
+    """What the root binds besides the rows."""
 
     version: U32
     inference_id: Bytes32
@@ -46,17 +46,20 @@ class Header(Message, frozen=True):
     template_hash: Bytes32
     prompt_hash: Bytes32
     prompt_tokens: U32
-    prompt_tokens_hash: Bytes32
+    prompt_tokens_hash: Bytes32  # of the token ids under the chat template
     params: Params
-    seed: Bytes32
+    seed: Bytes32  # of the tape
     finish_reason: FinishReason
     id_bits: Annotated[int, Meta(ge=16, le=18, multiple_of=2)] = 16
     length: Annotated[int, Meta(ge=0, le=MAX_OUTPUT_TOKENS)] = 0
+    # signatures of the executors that streamed the beginning and failed (streamed.py); the numbers of these tokens are
+    # this
+    # executor's prefill, not those that sampled them
     taken: Annotated[tuple[SignedStreamed, ...], Meta(max_length=MAX_HANDOVERS)] = ()
 
     @property
     def taken_over(self) -> int:
-        """Tokens at the beginning that others made."""
+        """Tokens at the beginning that earlier executors made."""
         return self.taken[-1].record.tokens if self.taken else 0
 
     @property
@@ -67,12 +70,12 @@ class Header(Message, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One row, read back: log-probabilities within their quantisation step. tail: log of the mass outside `top`."""
+    """One row, read back. Log-probabilities are in nats, exact to their quantisation step."""
 
     token: int
     logprob: float
-    top: tuple[tuple[int, float], ...]
-    tail: float
+    top: tuple[tuple[int, float], ...]  # (token, log-probability), best first
+    tail: float  # log of the probability outside `top`
 
 
 def output_hash(tokens: Sequence[int]) -> bytes:
@@ -81,11 +84,14 @@ def output_hash(tokens: Sequence[int]) -> bytes:
 
 
 def prompt_tokens_hash(tokens: Sequence[int]) -> bytes:
+    """Hash of the prompt's token ids under the chat template."""
     return digest(b"prompt-tokens", *(t.to_bytes(4, "big") for t in tokens))
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
+    """A header and the packed rows of an answer."""
+
     header: Header
     rows: bytes
 
@@ -118,30 +124,33 @@ class Artifact:
 
 
 def row_bits(id_bits: int) -> int:
+    """Bits of a row whose token ids have `id_bits` bits."""
     return id_bits + CHOSEN_BITS + TOP_RANKS * (id_bits + TOP_BITS) + TOP_BITS
 
 
 def row_bytes(id_bits: int) -> int:
+    """Bytes of such a row."""
     return (row_bits(id_bits) + 7) // 8
 
 
 def header_for(
-    request: Request, inference_id: InferenceId, spec: ModelSpec, seed: bytes, prompt_tokens: Sequence[int], reason: FinishReason,
+    request: Request, inference_id: InferenceId, spec: ModelSpec, seed: bytes, prompt_tokens: Sequence[int],
+    reason: FinishReason,
     *, stack: str = StackClass.CPU_BF16, taken: tuple[SignedStreamed, ...] = (),
 ) -> Header:
-    """The header an executor signs for; `build` fills in length and id width."""
+    """The header of an answer; `build` fills in its length and id width. reason: how it ended. seed: of the tape."""
     return Header(
         ARTIFACT_VERSION, inference_id, request.model, spec.weights_hash, spec.precision, spec.precision, str(stack),
-        spec.template_hash, request.prompt_hash, len(prompt_tokens), prompt_tokens_hash(prompt_tokens), request.params, seed, reason,
+        spec.template_hash, request.prompt_hash, len(prompt_tokens), prompt_tokens_hash(prompt_tokens), request.params,
+        seed, reason,
         taken=taken,
     )
 
 
 def build(header: Header, steps: Sequence[TokenStep]) -> Artifact:
-    """The artifact of an answer. A step with fewer than TOP_RANKS candidates repeats its last one: the bytes are there, stage 0 refuses them.
-
-    Raises Unavailable(field='token') for an id that no row can hold: the engine names tokens that a vocabulary here cannot have.
-    """
+    """The artifact of an answer. A step with fewer than TOP_RANKS candidates repeats its last one: the bytes exist, and
+    stage 0 refuses them. Raises Unavailable(field='token') for an id that no row can hold, which is the engine's
+    fault."""
     ids = [t for s in steps for t in (s.token, *(c for c, _ in s.top[:TOP_RANKS]))]
     if min(ids, default=0) < 0 or max(ids, default=0) >= 1 << ID_BITS[-1]:
         raise Unavailable(f"the engine names a token id outside 0..{(1 << ID_BITS[-1]) - 1}", field="token")
@@ -151,27 +160,29 @@ def build(header: Header, steps: Sequence[TokenStep]) -> Artifact:
 
 
 def parse(data: bytes) -> Artifact:
-    """Any bytes to an artifact or RemoteProtocolError naming the field."""
+    """From any bytes. Raises RemoteProtocolError naming the field."""
     plain = decode(data, limit=MAX_FRAME // 2)
     if not (isinstance(plain, list) and len(plain) == 2 and all(isinstance(part, bytes) for part in plain)):
         raise RemoteProtocolError("an artifact is a header and rows", field="artifact", code="shape")
     header = unpack(Header, plain[0])
     rows: bytes = plain[1]
     if header.version != ARTIFACT_VERSION:
-        raise RemoteProtocolError(unsupported_version("artifact", header.version, ARTIFACT_VERSION), field="version", code="version")
+        raise RemoteProtocolError(
+            unsupported_version("artifact", header.version, ARTIFACT_VERSION), field="version", code="version"
+        )
     size = row_bytes(header.id_bits)
     if len(rows) != header.length * size:
-        raise RemoteProtocolError("the rows are not as many as the header says", field="length", code="shape")
+        raise RemoteProtocolError("the header names another number of rows", field="length", code="shape")
     if max(rows[size - 1 :: size], default=0) >> (row_bits(header.id_bits) - 1) % 8 + 1:
-        raise RemoteProtocolError("bits behind a row's end are set", field="rows", code="shape")
+        raise RemoteProtocolError("bits after a row's end are set", field="rows", code="shape")
     return Artifact(header, rows)
 
 
 def _write_row(step: TokenStep, id_bits: int) -> bytes:
     top = [*step.top[:TOP_RANKS]] or [(step.token, step.logprob)]
     top += [top[-1]] * (TOP_RANKS - len(top))
-    # rounding may put a logprob above 0, and an engine may say anything: exp must not overflow
-    tail = max(1.0 - sum(math.exp(min(p, 0.0)) for _, p in step.top[:TOP_RANKS]), 1e-9)
+    # exp must not overflow: rounding may put a log-probability above 0, and an engine may give anything
+    tail = max(1.0 - sum(math.exp(min(p, 0.0)) for _, p in step.top[:TOP_RANKS]), _MIN_TAIL)
     fields = [(step.token, id_bits), (_quantised(step.logprob, CHOSEN_STEPS_PER_NAT, CHOSEN_BITS), CHOSEN_BITS)]
     for token, logprob in top:
         fields += [(token, id_bits), (_quantised(logprob, TOP_STEPS_PER_NAT, TOP_BITS), TOP_BITS)]
@@ -184,7 +195,8 @@ def _write_row(step: TokenStep, id_bits: int) -> bytes:
 
 
 def _quantised(logprob: float, steps: int, bits: int) -> int:
-    """Steps below 0, rounded to nearest, from 0 to the largest number of `bits` bits; that one also stands for no number at all."""
+    """Steps below 0, rounded to nearest, from 0 to the largest number of `bits` bits; the latter also for what is not
+    finite."""
     value = -logprob * steps if math.isfinite(logprob) else math.inf
     return round(min(max(value, 0.0), (1 << bits) - 1))
 

@@ -1,12 +1,19 @@
-"""From measured facts to a profile. Law: pure; everything that decides later is fitted here, from honest runs and alternatives of this
-model's own, and nothing is judged by the prompts it was fitted on.
+"""From measured facts to a profile.
 
-Honest regimes differ (a batch of one runs other kernels than a batch of sixteen), and one answer can pass through several as others come
-and go. So the null is honest noise at its worst, cell by cell: the noisiest regime's chance of a lost token, the largest chance of any
-regime for published numbers; and a threshold holds in the worst regime. Alternatives are sets of facts made by really running them.
-Smoothing: the chance of a lost token given how far apart is Jeffreys' estimate, within it the cells borrow it; plain channels borrow half
-from the pool, half from nothing known. A cell nobody has seen says little.
-Resampling is by sequence (tokens of one answer are not independent): blocks of random answers, from a random place on, are put together.
+Law: pure. Everything that decides later is fitted here, from honest runs of this model and from its alternatives, and
+nothing is tested on the prompts it was fitted to.
+
+Honest regimes differ (a batch of one runs other kernels than a batch of sixteen), and one answer can pass through
+several as others come and go. So the null hypothesis is honest noise at its worst, cell by cell: the noisiest regime's
+chance of a lost token, and the largest chance of any regime for published numbers. Thresholds hold in the worst regime.
+Facts of alternatives come from really running them.
+
+Smoothing: the chance of a lost token given the margin is Jeffreys' estimate, and the cells within a margin use it as
+their prior. The prior of plain channels is half the pool of all sets, half the uniform distribution. So a cell that
+nobody has seen says little.
+
+Resampling is by sequence, because tokens of one answer are not independent: blocks of random answers, each from a
+random token on, are joined (a block bootstrap).
 """
 
 from __future__ import annotations
@@ -17,73 +24,99 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from p2p.verification.profile import APART_EDGES, APARTS, CHANNELS, LIKELIERS, NUMBER_CHANNELS, SURES, Noise, Table, cells, mixture, ratios
+from p2p.verification.profile import (
+    CHANNELS,
+    LIKELIERS,
+    MARGIN_EDGES,
+    MARGINS,
+    NUMBER_CHANNELS,
+    SURES,
+    Noise,
+    Table,
+    cells,
+    mixture,
+    ratios,
+)
 from p2p.verification.statistics import LEAD
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-RATES_PPM = (10_000, 1000, 100)
-SMOOTH_PLAIN, SMOOTH_LIKELIER, SMOOTH_REGIME = 4.0, 12.0, 8.0  # pseudo-tokens
-TOKEN_CLIP_MILLI = 6000  # one token's word in one channel: bounded influence
-ONE_CLIP_MILLI = 14_000  # for a single lie one token must be able to speak
-TAIL_TOKENS = 40  # deepest honest leads that the tail's decay is fitted to
-TAIL_FLOOR = 0.05  # nats; never steeper: how deep tokens were lost on average when one product in one layer rounded otherwise (decision 014)
-BOUNDS, BOUND = 24, 0.9  # thresholds are this quantile of so many bootstrapped ones: held-out data is never quite the same
-UNKNOWN = "unknown"  # an alternative made of nothing known: any numbers, tokens without regard to the tape
-ARBITRARY = {"arbitrary_03": 0.03, "arbitrary_10": 0.10, "arbitrary_30": 0.30}  # this share of tokens without regard to the tape
+RATES_PPM = (10_000, 1000, 100)  # false alarms in a million answers
+SMOOTH_PLAIN, SMOOTH_LIKELIER, SMOOTH_REGIME = 4.0, 12.0, 8.0  # pseudo-counts (tokens) of the priors
+JEFFREYS = 0.5  # pseudo-count of each outcome in Jeffreys' estimate of a probability
+TOKEN_CLIP_MILLI = 6000  # milli-nats of one token in one channel, at most: bounded influence
+ONE_CLIP_MILLI = 14_000  # the same for a single lie, where one token must be able to decide
+TAIL_TOKENS = 40  # the deepest honest leads, to which the tail's decay is fitted
+# nats; the tail is never steeper: the mean depth of lost tokens when one product in one layer rounds differently
+# (decision 014)
+TAIL_FLOOR = 0.05
+BOUNDS, BOUND = 24, 0.9  # a threshold is this quantile of so many bootstrapped ones, for held-out data differ a little
+NORMALISER_BOUND = 0.99  # quantile of the bootstrapped means of a normaliser
+UNKNOWN = "unknown"  # an alternative about which nothing is known: any numbers, tokens chosen without the tape
+# alternatives: so many tokens without the tape
+ARBITRARY = {"arbitrary_03": 0.03, "arbitrary_10": 0.10, "arbitrary_30": 0.30}
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts of many answers: values (tokens, 6), in order; lengths of the answers."""
+    """Facts of many answers."""
 
-    values: Floats
-    lengths: tuple[int, ...]
+    values: Floats  # (tokens, 6), answer after answer
+    lengths: tuple[int, ...]  # tokens of each answer
 
     def starts(self) -> Ints:
+        """Row at which each answer begins, shape (answers,)."""
         return np.concatenate([[0], np.cumsum(self.lengths)])[:-1].astype(np.int64)
 
 
 def pool(parts: Sequence[Facts]) -> Facts:
+    """All answers of several sets."""
     return Facts(np.concatenate([p.values for p in parts]), tuple(n for p in parts for n in p.lengths))
 
 
 def _counts(facts: Facts, channel: str) -> Floats:
+    """Tokens in each cell of a channel."""
     return np.bincount(cells(facts.values)[channel], minlength=CHANNELS[channel]).astype(np.float64)
 
 
 def _plain(counts: Floats, pooled: Floats, groups: int) -> Floats:
-    """Probability of each cell within its group (groups of equal size, one after the other)."""
+    """Smoothed probability of each cell within its group; groups are of equal size, one after the other. counts: of
+    this set, pooled: of all sets; both shape (cells,)."""
     found, known = counts.reshape(groups, -1), pooled.reshape(groups, -1)
     prior = (known / np.maximum(known.sum(axis=1, keepdims=True), 1e-12) + 1 / found.shape[1]) / 2
     return np.asarray((found + SMOOTH_PLAIN * prior) / (found.sum(axis=1, keepdims=True) + SMOOTH_PLAIN)).reshape(-1)
 
 
 def _replay(counts: Floats, others: Floats | None = None) -> Floats:
-    """Probability of (kept, lost) given each (apart, likelier): pairs of cells sum to 1. others: counts of all that is of the same kind; a
-    set that hardly saw a cell believes them, or the smallest honest regime, which saw nothing, would be the noisiest."""
-    grid = counts.reshape(APARTS, LIKELIERS, 2)
-    by_apart = grid.sum(axis=1)
+    """Smoothed probability of (kept, lost) given each (margin, likelier); pairs of cells sum to 1. others: counts of
+    all sets of the same kind, the prior of a set that saw a cell rarely. Without it the smallest honest regime, which
+    saw nothing, would look noisiest."""
+    grid = counts.reshape(MARGINS, LIKELIERS, 2)
+    by_margin = grid.sum(axis=1)
     if others is None:
-        lost = (by_apart[:, 1] + 0.5) / (by_apart.sum(axis=1) + 1.0)
+        lost = (by_margin[:, 1] + JEFFREYS) / (by_margin.sum(axis=1) + 2 * JEFFREYS)
     else:
-        lost = (by_apart[:, 1] + SMOOTH_REGIME * _chance_lost(others)) / (by_apart.sum(axis=1) + SMOOTH_REGIME)
+        lost = (by_margin[:, 1] + SMOOTH_REGIME * _chance_lost(others)) / (by_margin.sum(axis=1) + SMOOTH_REGIME)
     within = (grid[:, :, 1] + SMOOTH_LIKELIER * lost[:, None]) / (grid.sum(axis=2) + SMOOTH_LIKELIER)
     return np.stack([1 - within, within], axis=2).reshape(-1)
 
 
 def _chance_lost(counts: Floats) -> Floats:
-    """Honest chance of a lost token by how far apart, Jeffreys' estimate. It never grows with the distance, so all nearer cells
-    together bound it from above; where hardly any token is lost, they know more than the cell alone."""
-    by_apart = counts.reshape(APARTS, LIKELIERS, 2).sum(axis=1)
-    nearer = np.cumsum(by_apart, axis=0)
-    own, bound = ((c[:, 1] + 0.5) / (c.sum(axis=1) + 1.0) for c in (by_apart, nearer))
+    """Honest chance of a lost token by margin, shape (MARGINS,), Jeffreys' estimate. The chance never grows with the
+    margin, so the estimate over all smaller margins together is an upper bound; where tokens are hardly ever lost it is
+    the better estimate."""
+    by_margin = counts.reshape(MARGINS, LIKELIERS, 2).sum(axis=1)
+    nearer = np.cumsum(by_margin, axis=0)
+    own, bound = ((c[:, 1] + JEFFREYS) / (c.sum(axis=1) + 2 * JEFFREYS) for c in (by_margin, nearer))
     return np.asarray(np.minimum(own, bound))
 
 
-def fit_tables(regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], honest_numbers: frozenset[str]) -> dict[str, Table]:
-    """Log-likelihood ratios per alternative, channel and cell, milli-nats. honest_numbers: those that publish the right model's."""
+def fit_tables(
+    regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], honest_numbers: frozenset[str]
+) -> dict[str, Table]:
+    """Log-likelihood ratios per alternative, channel and cell, in milli-nats. regimes: honest facts. honest_numbers:
+    alternatives that publish the right model's numbers."""
     tables: dict[str, Table] = {name: {} for name in (*alternatives, UNKNOWN, *ARBITRARY)}
     for channel, size in CHANNELS.items():
         counts = {name: _counts(facts, channel) for name, facts in {**regimes, **alternatives}.items()}
@@ -108,7 +141,7 @@ def fit_tables(regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], 
 
 
 def _worst(honest: Sequence[Floats], channel: str) -> Floats:
-    """Honest noise at its worst, cell by cell."""
+    """Honest noise at its worst, cell by cell; not a distribution, except in pairs of `replay`."""
     largest = np.max(honest, axis=0)
     if channel != "replay":
         return np.asarray(largest)
@@ -117,57 +150,59 @@ def _worst(honest: Sequence[Floats], channel: str) -> Floats:
 
 
 def _one_sided(ratio: Floats, channel: str) -> Floats:
-    """A lost token, or one outside the mask, never speaks for honesty, a kept one never against it: most honest hosts are quieter than
-    the worst, and must not look like an alternative that is quiet in some corner."""
+    """A lost token, or one outside the mask, never counts for honesty, and a kept one never against it. Most honest
+    hosts are quieter than the worst, and must not look like an alternative that is quiet in some cell."""
     if channel == "replay":
-        return np.where(np.repeat(ratio[1::2] > 0, 2), ratio, 0.0)  # pairs of (kept, lost), whose signs are opposite
+        return np.where(np.repeat(ratio[1::2] > 0, 2), ratio, 0.0)  # pairs of (kept, lost), with opposite signs
     inside = np.arange(len(ratio)) == 0
     return np.where(inside, np.minimum(ratio, 0.0), np.maximum(ratio, 0.0))
 
 
 def fit_one_position(regimes: Mapping[str, Facts], arbitrary: Facts) -> list[int]:
-    """Milli-nats by how far apart that a lost token was chosen without regard to the tape. arbitrary: answers seen under a wrong seed.
+    """Milli-nats by margin, for the hypothesis that a lost token was chosen without the tape. arbitrary: facts of
+    answers under a wrong seed.
 
-    Honest losses deeper than any that was seen still have a chance: the tail goes on as an exponential through the TAIL_TOKENS deepest
-    of the worst regime, twice as slowly as they fall.
+    Honest losses deeper than any that was seen have a chance too: the tail continues as an exponential through the
+    TAIL_TOKENS deepest of the worst regime, decaying half as fast as they do.
     """
     other = _lost(arbitrary.values[:, LEAD])
-    null = np.zeros(APARTS)
+    null = np.zeros(MARGINS)
     for facts in regimes.values():
         leads = np.sort(facts.values[:, LEAD])
-        apart = np.bincount(np.digitize(np.abs(leads), APART_EDGES), minlength=APARTS)
-        below = np.array([_below(leads, -edge) for edge in (0.0, *APART_EDGES)] + [0.0])
-        null = np.maximum(null, -np.diff(below) * len(leads) / np.maximum(apart, 1))
+        seen = np.bincount(np.digitize(np.abs(leads), MARGIN_EDGES), minlength=MARGINS)
+        below = np.array([_below(leads, -edge) for edge in (0.0, *MARGIN_EDGES)] + [0.0])
+        null = np.maximum(null, -np.diff(below) * len(leads) / np.maximum(seen, 1))
     ratio = 1000 * np.log(other / np.maximum(null, 1e-12))
     return [int(x) for x in np.clip(np.round(ratio), -ONE_CLIP_MILLI, ONE_CLIP_MILLI)]
 
 
 def _lost(leads: Floats) -> Floats:
-    """Share of lost tokens by how far apart, Jeffreys' estimate."""
-    apart = np.digitize(np.abs(leads), APART_EDGES)
-    lost = np.bincount(apart, weights=(leads < 0).astype(float), minlength=APARTS)
-    return np.asarray((lost + 0.5) / (np.bincount(apart, minlength=APARTS) + 1.0))
+    """Share of lost tokens by margin, shape (MARGINS,), Jeffreys' estimate."""
+    margin = np.digitize(np.abs(leads), MARGIN_EDGES)
+    lost = np.bincount(margin, weights=(leads < 0).astype(float), minlength=MARGINS)
+    return np.asarray((lost + JEFFREYS) / (np.bincount(margin, minlength=MARGINS) + 2 * JEFFREYS))
 
 
 def _below(leads: Floats, edge: float) -> float:
-    """Share of honest leads (ascending) below `edge` <= 0; under the deepest ones, by the tail."""
-    count = min(TAIL_TOKENS, int(np.searchsorted(leads, 0.0)) // 2 + 1)  # of the lost ones, the deeper half
+    """Share of honest leads (ascending) below `edge` <= 0; beyond the deepest ones seen, by the exponential tail."""
+    count = min(TAIL_TOKENS, int(np.searchsorted(leads, 0.0)) // 2 + 1)  # at most the deeper half of the lost tokens
     cut = min(float(leads[count - 1]), -1e-3)
     if edge >= cut:
-        return max(float(np.searchsorted(leads, edge)), count) / len(leads)  # where none was lost, one more would have been
+        return max(float(np.searchsorted(leads, edge)), count) / len(leads)  # where none was lost, as if one had been
     decay = 2.0 * max(float((cut - np.minimum(leads[:count], cut)).mean()), TAIL_FLOOR)
     return count / len(leads) * float(np.exp((edge - cut) / decay))
 
 
 class Resampler:
-    """Resampled answers of some facts under one profile; what does not change between lengths is computed once."""
+    """Resamples answers from facts under one profile. Running sums are computed once."""
 
     def __init__(self, noise: Noise, facts: Facts) -> None:
         self._lengths, self._starts = np.asarray(facts.lengths), facts.starts()
         self._sums = _running(noise.likelihoods(facts.values))
 
     def ratios(self, tokens: int, times: int, rng: np.random.Generator, *, chosen: Ints | None = None) -> Floats:
-        """Ratio (milli-nats) of `times` answers of `tokens` tokens each. chosen: answers to draw from (all when None)."""
+        """Ratios in milli-nats of `times` resampled answers of `tokens` tokens each, shape (times,). chosen: indices of
+        the answers to draw from; None: all."""
         keep = np.flatnonzero(self._lengths > 0) if chosen is None else chosen
         total, left = np.zeros((times, self._sums.shape[1])), np.full(times, tokens)
         while (busy := np.flatnonzero(left > 0)).size:
@@ -180,7 +215,7 @@ class Resampler:
 
 
 def whole(noise: Noise, facts: Facts) -> Floats:
-    """Ratio (milli-nats) of every answer as it is."""
+    """Ratio in milli-nats of every answer as it is, shape (answers,)."""
     sums, ends, lengths = _running(noise.likelihoods(facts.values)), np.cumsum(facts.lengths), np.asarray(facts.lengths)
     return np.array([
         mixture(ratios(row, int(n))) for row, n in zip(sums[ends] - sums[ends - lengths], lengths, strict=True)
@@ -188,13 +223,17 @@ def whole(noise: Noise, facts: Facts) -> Floats:
 
 
 def _running(values: Floats) -> Floats:
+    """Sums of all rows before each, shape (tokens + 1, columns)."""
     return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
 
 
-def fit_thresholds(noise: Noise, regimes: Mapping[str, Facts], rng: np.random.Generator, times: int) -> dict[int, list[tuple[int, int]]]:
-    """Per rate, the ratio that honest answers of each length exceed no more often, in the worst regime; not the quantile that was seen
-    but an upper bound of it (answers resampled BOUNDS times). Never below ln(1 / rate): for a likelihood ratio that alone keeps the rate
-    (Markov's inequality), however few honest answers were seen."""
+def fit_thresholds(
+    noise: Noise, regimes: Mapping[str, Facts], rng: np.random.Generator, times: int
+) -> dict[int, list[tuple[int, int]]]:
+    """Per rate (false alarms in a million), rising (tokens, milli-nats): the ratio that honest answers exceed no more
+    often in the worst regime. Not the quantile that was seen but an upper bound (quantile BOUND of BOUNDS bootstrapped
+    ones), and never below ln(1 / rate): for a likelihood ratio that alone keeps the rate (Markov's inequality), however
+    few honest answers were seen."""
     found: dict[int, list[tuple[int, int]]] = {ppm: [] for ppm in RATES_PPM}
     samplers = {name: Resampler(noise, facts) for name, facts in regimes.items()}
     for tokens in GRID:
@@ -210,27 +249,35 @@ def fit_thresholds(noise: Noise, regimes: Mapping[str, Facts], rng: np.random.Ge
 
 
 def _quantiles(sample: Floats) -> Floats:
+    """What so many of a million exceed, for each of RATES_PPM."""
     return np.asarray(np.quantile(sample, [1 - ppm / 1e6 for ppm in RATES_PPM], method="higher"))
 
 
-def fit_normaliser(noise: Noise, regimes: Mapping[str, Facts], cap_milli: int, rng: np.random.Generator, times: int = 400) -> int:
-    """Milli-nats to take from each answer's capped ratio so that E[exp] <= 1 under the worst honest regime (99 % bootstrap bound)."""
+def fit_normaliser(
+    noise: Noise, regimes: Mapping[str, Facts], cap_milli: int, rng: np.random.Generator, times: int = 400
+) -> int:
+    """Milli-nats to subtract from each answer's capped ratio, so that E[exp] <= 1 under the worst honest regime (99 %
+    bootstrap bound)."""
     worst = 0.0
     for facts in regimes.values():
         values = np.exp(np.clip(whole(noise, facts), -cap_milli, cap_milli) / 1000.0)
         means = [rng.choice(values, values.size).mean() for _ in range(times)]
-        worst = max(worst, float(np.quantile(means, 0.99)))
+        worst = max(worst, float(np.quantile(means, NORMALISER_BOUND)))
     return max(int(np.ceil(1000 * np.log(worst))), 0) if worst > 0 else 0
 
 
 def fit(
-    regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], honest_numbers: frozenset[str], *, cap_milli: int, seed: int, times: int = 40_000
+    regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], honest_numbers: frozenset[str], *, cap_milli: int,
+    seed: int, times: int = 40_000
 ) -> Noise:
-    """One pair of stacks: tables, thresholds, normaliser. alternatives holds 'wrong_seed' at least.
+    """Fit one pair of stacks: tables, thresholds, normaliser.
 
-    seed: of the resampling, kept in the profile's history. times: resampled answers per length; the rarest rate needs ten times its inverse.
+    regimes: honest facts by name. alternatives: facts by name, 'wrong_seed' at least. honest_numbers: alternatives that
+    publish the right model's numbers. cap_milli: bound of an answer's ratio in the e-process. seed: of the resampling,
+    kept in the profile's history. times: resampled answers per length; the rarest rate needs ten times its inverse.
     """
     rng = np.random.default_rng(seed)
-    tables, one = fit_tables(regimes, alternatives, honest_numbers), fit_one_position(regimes, alternatives["wrong_seed"])
+    tables = fit_tables(regimes, alternatives, honest_numbers)
+    one = fit_one_position(regimes, alternatives["wrong_seed"])
     bare = Noise(tables, one, {}, 0)
     return Noise(tables, one, fit_thresholds(bare, regimes, rng, times), fit_normaliser(bare, regimes, cap_milli, rng))

@@ -1,8 +1,11 @@
-"""The checks of one inference. Law: stage 0 needs no model and is exact; stage 1 needs one prefill and a calibration; doubt is never 'valid'.
+"""The checks of one inference.
 
-Stage 1 turns the facts of each token (statistics.py) into log-likelihood ratios of the calibrated alternatives (profile.py), and
-compares their mixture with what honest answers of this length exceed at the wanted false-alarm rate. Short answers have higher
-thresholds, never a free pass; an answer without tokens is refused by stage 0, for even silence has an end-of-sequence token.
+Law: stage 0 needs no model and is exact; stage 1 needs one prefill and a calibration. Doubt never becomes 'valid'.
+
+Stage 1 turns the facts of each token (statistics.py) into log-likelihood ratios of the calibrated alternatives
+(profile.py), and compares their mixture with the value that honest answers of this length exceed at the wanted rate of
+false alarms. Short answers have higher thresholds, never a free pass. Stage 0 refuses an answer without tokens, for
+even silence has an end-of-sequence token.
 """
 
 from __future__ import annotations
@@ -23,76 +26,95 @@ from p2p.verification.profile import Noise, family, mixture, ratios
 from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
 from p2p.verification.streamed import wrong_handover
 
-FALSE_ALARM_PPM = CheckRules().false_alarm_ppm  # where no network says otherwise
-LLR_BOUND_MILLI = 1_000_000
-PROOF_NATS = 0.5  # strangers' kernels, with no bit in common, were never seen 0.4 apart; equal ones are 0.0 apart
-PROOF_LLR_MILLI = 20_000  # beyond every grey zone
-_EPSILON = 1e-6
-_MASS_SLACK = 1e-3  # sums of an engine's own float32
-_FLOOR = -255 / TOP_STEPS_PER_NAT
+FALSE_ALARM_PPM = CheckRules().false_alarm_ppm  # false alarms in a million answers, where no network says otherwise
+LLR_BOUND_MILLI = 1_000_000  # milli-nats; larger ratios are cut
+PROOF_NATS = 0.5  # equal kernels differ by 0.0; kernels without one equal bit were never seen to differ by 0.4
+PROOF_LLR_MILLI = 20_000  # milli-nats; a ratio that no threshold reaches
+MAX_REASON = 300  # characters of a result's sentence
+_EPSILON = 1e-6  # nats; rounding
+_MASS_SLACK = 1e-3  # probability; an engine adds up in float32
+_FLOOR = -255 / TOP_STEPS_PER_NAT  # nats; the lowest log-probability that 8 bits hold
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """reason: a sentence when not valid, the numbers when valid. llr_milli: stage 1's ratio less the profile's normaliser, 0 where
-    stage 0 refused; what the epoch's sequential test adds up. tokens: checked by stage 1. suspect: the alternative that fits best."""
+    """What a check found."""
 
     valid: bool
-    reason: str
+    reason: str  # a sentence if not valid, the numbers if valid
+    # stage 1's ratio minus the profile's normaliser, for the epoch's sequential test; 0 if stage 0 refused
     llr_milli: int = 0
-    tokens: int = 0
-    suspect: str = ""
+    tokens: int = 0  # checked by stage 1
+    suspect: str = ""  # the alternative that fits best
 
 
 def refused(reason: str) -> CheckResult:
-    """Stage 0 says no."""
-    return CheckResult(False, reason[:300])
+    """The result where stage 0 refuses."""
+    return CheckResult(False, reason[:MAX_REASON])
 
 
 def judge(
-    artifact: Artifact, rows: Sequence[Mapping[int, float]], noise: Noise, *, ppm: int = FALSE_ALARM_PPM, equal: bool = False
+    artifact: Artifact, rows: Sequence[Mapping[int, float]], noise: Noise, *, ppm: int = FALSE_ALARM_PPM,
+    equal: bool = False
 ) -> CheckResult:
-    """Stage 1: one prefill of the claimed model against what was published. rows: one per output token, each with the chosen token.
-    equal: both sides compute with the same kernels (Profile.equal). Tokens that were taken over are the work of whoever signed for them, and
-    say nothing about this executor.
+    """Stage 1: one prefill of the claimed model against what was published. Pass `check_exact` first.
 
-    Pass `check_exact` first. Raises ConfigError when the profile has no thresholds for `ppm`.
+    rows: one per output token, token id -> log-probability in nats, each with the chosen token. noise: of the two
+    stacks. ppm: wanted false alarms in a million honest answers. equal: both sides compute with the same kernels
+    (Profile.equal), so a single token can be proof (decision 035). Tokens that were taken over are judged by whoever
+    signed for them and say nothing about this executor. Raises ConfigError if the profile has no thresholds for `ppm`.
     """
     positions, own = artifact.positions(), artifact.header.taken_over
-    if not positions or len(rows) != len(positions) or any(p.token not in row for p, row in zip(positions, rows, strict=True)):
+    if not positions or len(rows) != len(positions):
+        return refused("the prefill does not cover the answer")
+    if any(position.token not in row for position, row in zip(positions, rows, strict=True)):
         return refused("the prefill does not cover the answer")
     facts = answer_facts(positions, rows, artifact.header.params, artifact.header.seed)[own:]
     report = replace(weigh(facts, noise, ppm=ppm), tokens=len(positions))
     proof = _proof(facts, own) if equal else None
-    return report if proof is None else replace(report, valid=False, reason=proof, llr_milli=max(report.llr_milli, PROOF_LLR_MILLI))
+    if proof is None:
+        return report
+    return replace(report, valid=False, reason=proof, llr_milli=max(report.llr_milli, PROOF_LLR_MILLI))
 
 
 def _proof(facts: Floats, first: int) -> str | None:
-    """What equal kernels cannot have given, by any noise: they give the same bits. first: position of the first fact."""
-    for column, deep, words in ((EXCESS, facts[:, EXCESS], "outside the mask asked for"), (LEAD, -facts[:, LEAD], "lost the tape")):
+    """A sentence about a token that equal kernels cannot have given, for they give the same bits; None if there is
+    none. first: position of the first fact."""
+    outside, lost = facts[:, EXCESS], -facts[:, LEAD]
+    for column, deep, words in ((EXCESS, outside, "is outside the mask asked for"), (LEAD, lost, "lost the tape")):
         at = int(np.argmax(deep))
         if deep[at] > PROOF_NATS:
-            return f"position {first + at}: the token {words} by {abs(facts[at, column]):.2f} nats under equal kernels, which is none of noise"
+            nats = abs(facts[at, column])
+            return f"position {first + at}: the token {words} by {nats:.2f} nats, which equal kernels cannot give"
     return None
 
 
 def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> CheckResult:
-    """The verdict on an answer's facts."""
+    """The result from an answer's facts, shape (tokens, 6). Raises ConfigError if the profile has no thresholds for
+    `ppm`."""
     each = ratios(noise.likelihoods(facts).sum(axis=0), len(facts))
     total, limit = float(mixture(each)), noise.threshold_milli(len(facts), ppm)
     suspect = noise.names()[int(np.argmax(each))]
     llr = int(np.clip(round(total) - noise.normaliser_milli, -LLR_BOUND_MILLI, LLR_BOUND_MILLI))
     numbers = f"ratio {total / 1000:.2f} nats (limit {limit / 1000:.2f}), {len(facts)} tokens"
     if total > limit:
-        return CheckResult(False, f"not what this model samples: {numbers}; most like {suspect}"[:300], llr, len(facts), suspect)
+        return CheckResult(
+            False, f"not what this model samples: {numbers}; most like {suspect}"[:MAX_REASON], llr, len(facts), suspect
+        )
     return CheckResult(True, numbers, llr, len(facts), suspect)
 
 
 def check_exact(
-    artifact: Artifact, request: Request, finish: FinishRecord, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int], *,
+    artifact: Artifact, request: Request, finish: FinishRecord, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int],
+    *,
     drawn: Sequence[bytes] = (),
 ) -> str | None:
-    """Stage 0. The sentence that says what is wrong, or None. drawn: the inference's candidates; without them nothing can be taken over."""
+    """Stage 0: the sentence that says what is wrong, or None.
+
+    seed: the tape's, 32 bytes, as the draw gives it. eos_ids: ends of an answer according to the engine, where the
+    registry names none. drawn: executors of the inference in the order in which they are asked; without them nothing
+    can be taken over.
+    """
     header = artifact.header
     tokens = artifact.tokens
     facts = (
@@ -108,13 +130,16 @@ def check_exact(
         (header.stack == finish.stack, "the artifact names another stack than the finish record"),
         (header.precision == spec.precision, "the artifact names another precision"),
         (header.kv_precision == spec.precision, "the artifact names another precision of the key-value cache"),
-        (not spec.stacks or family(header.stack) in spec.stacks, "the artifact names a stack that the model may not be served on"),
+        (
+            not spec.stacks or family(header.stack) in spec.stacks,
+            "the artifact names a stack that the model may not be served on"
+        ),
         (header.prompt_hash == request.prompt_hash, "the artifact is for another prompt"),
         (header.params == request.params, "the sampling parameters are not those asked for"),
         (header.seed == seed, "the seed is not the one the draw gives"),
         (0 < len(tokens) <= request.max_tokens, "the answer is empty or longer than asked for"),
         (header.taken_over == finish.taken_over, "two counts of tokens that were taken over are claimed"),
-        (header.taken_over < header.length, "nothing was added to what was taken over"),
+        (header.taken_over < header.length, "no token was added to those that were taken over"),
     )
     for holds, sentence in facts:
         if not holds:
@@ -129,6 +154,7 @@ def check_exact(
 
 
 def _check_taken(artifact: Artifact, request: Request, finish: FinishRecord, drawn: Sequence[bytes]) -> str | None:
+    """Tokens of earlier executors must be signed by them."""
     header = artifact.header
     if not header.taken:
         return None
@@ -137,13 +163,13 @@ def _check_taken(artifact: Artifact, request: Request, finish: FinishRecord, dra
 
 
 def _check_rows(positions: Sequence[Position], vocabulary: int) -> str | None:
-    """Each row must be one that a model could have given: ids that it has, distinct candidates in order, and numbers that belong together.
-    Candidates said twice would hide those that beat the chosen token."""
+    """Each row must be one that a model could have given: ids of its vocabulary, distinct candidates in order, numbers
+    that belong together. A candidate published twice would hide one that beats the chosen token."""
     many = min(TOP_RANKS, vocabulary)
     for index, position in enumerate(positions):
         ids, logprobs = [token for token, _ in position.top], [logprob for _, logprob in position.top]
         if max(position.token, *ids) >= vocabulary:
-            return f"position {index}: a token id beyond the model's vocabulary, which nobody can score"
+            return f"position {index}: a token id beyond the model's vocabulary"
         if len(set(ids)) < many:
             return f"position {index}: a candidate is published twice"
         if any(after > before for before, after in pairwise(logprobs)):
@@ -156,7 +182,8 @@ def _check_rows(positions: Sequence[Position], vocabulary: int) -> str | None:
 
 
 def _chosen_fits(position: Position) -> bool:
-    """The same number, where it is a candidate; no larger than the last one's where it is none. Each is true to half a step."""
+    """Whether the chosen token's number is that of the same candidate, or, if it is no candidate, no larger than the
+    last one's. Each is exact to half a quantisation step."""
     slack = 0.5 / TOP_STEPS_PER_NAT + 0.5 / CHOSEN_STEPS_PER_NAT + _EPSILON
     published = dict(position.top).get(position.token)
     if published is None:
@@ -167,7 +194,7 @@ def _chosen_fits(position: Position) -> bool:
 
 
 def _tail_fits(logprobs: Sequence[float], tail: float) -> bool:
-    """The mass outside the candidates is what they leave of one, as far as rounding lets one see."""
+    """Whether the published tail is what the candidates leave of one, as far as rounding shows."""
     half = 0.5 / TOP_STEPS_PER_NAT
     most = sum(math.exp(min(p + half, 0.0)) for p in logprobs)
     least = sum(math.exp(p - half) for p in logprobs if p > _FLOOR)
@@ -176,12 +203,14 @@ def _tail_fits(logprobs: Sequence[float], tail: float) -> bool:
 
 
 def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos_ids: frozenset[int]) -> str | None:
+    """End token, finish reason and length must agree."""
     ended = tokens[-1] in eos_ids
     if any(token in eos_ids for token in tokens[:-1]):
-        return "the answer goes on after its end-of-sequence token"
+        return "the answer continues after its end-of-sequence token"
     if (reason is FinishReason.STOP) != ended:
         return "finish reason and last token disagree about the end"
-    if reason is FinishReason.STOPPED:  # that the client left is the agent's word: without its record of these tokens nothing is paid (M6)
+    # whether the client left is for the ledger: it needs the agent's record of these tokens
+    if reason is FinishReason.STOPPED:
         return None if len(tokens) < max_tokens else "an answer of max_tokens was not stopped"
     if not ended and len(tokens) != max_tokens:
         return "the answer is truncated: shorter than max_tokens without an end-of-sequence token"
@@ -191,7 +220,7 @@ def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos
 def _check_tape(positions: Sequence[Position], params: Params, seed: bytes, first: int) -> str | None:
     """The chosen token must beat each published candidate under the tape, within what quantisation hides.
 
-    first: of this executor's own tokens; whoever streamed those before signed for them.
+    first: position of this executor's first own token; whoever streamed those before signed for them.
     """
     tokens = [position.token for position in positions]
     scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
@@ -200,7 +229,8 @@ def _check_tape(positions: Sequence[Position], params: Params, seed: bytes, firs
         ids = [position.token, *(token for token, _ in position.top)]
         noise = tape.gumbel_at(seed, index, ids) if params.temperature_milli else np.zeros(len(ids))
         counts = tape.output_counts(tokens[:index], ids)
-        values = tape.penalised(np.array([position.logprob, *(p for _, p in position.top)]), params, counts) / scale + noise
+        published = np.array([position.logprob, *(p for _, p in position.top)])
+        values = tape.penalised(published, params, counts) / scale + noise
         others = values[1:][[_competes(position, rank, params) for rank in range(len(position.top))]]
         if others.size and others.max() - values[0] > slack:
             return f"position {index}: a published candidate beats the chosen token under the tape"
@@ -208,17 +238,19 @@ def _check_tape(positions: Sequence[Position], params: Params, seed: bytes, firs
 
 
 def _competes(position: Position, rank: int, params: Params) -> bool:
-    """A candidate clearly inside the masks; floor-quantised values (255 steps) say nothing."""
+    """Whether a candidate is certainly inside the masks. Values at the quantisation's floor (255 steps) say nothing."""
     token, logprob = position.top[rank]
     if token == position.token or logprob <= _FLOOR:
         return False
-    if params.presence_milli or params.frequency_milli:  # which tokens a mask keeps then depends on some that are not published
+    # what a mask keeps then depends on tokens that are not published
+    if params.presence_milli or params.frequency_milli:
         return not (params.top_k or params.min_p_milli or params.top_p_milli < 1000)
     if params.top_p_milli < 1000:
-        return rank == 0  # the mass before a later one is of tokens that are not published
+        return rank == 0  # the mass before a later one includes tokens that are not published
     if params.top_k and rank >= params.top_k:
         return False
     if params.min_p_milli:
-        reach = np.log(params.min_p_milli / 1000.0) * (params.temperature_milli / 1000.0)  # min-p is taken after the temperature
+        # min-p is taken after the temperature
+        reach = np.log(params.min_p_milli / 1000.0) * (params.temperature_milli / 1000.0)
         return bool(logprob >= position.top[0][1] + reach + 1.0 / TOP_STEPS_PER_NAT)
     return True

@@ -1,4 +1,4 @@
-"""What an inference engine can do, whatever stack runs it. Law: data and a Protocol; no engine is imported here."""
+"""The interface of an inference engine. Law: data and a Protocol; no engine is imported here."""
 
 from __future__ import annotations
 
@@ -14,39 +14,41 @@ Row = Mapping[int, float]  # token id -> natural log-probability
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """prompt_tokens: with the chat template applied. seed: the tape's. prefix: output tokens that exist already."""
+    """One answer to generate."""
 
-    prompt_tokens: Tokens
-    max_tokens: int
+    prompt_tokens: Tokens  # under the chat template
+    max_tokens: int  # of the answer, the prefix included
     params: Params
-    seed: bytes
-    prefix: Tokens = ()
+    seed: bytes  # of the tape, 32 bytes
+    prefix: Tokens = ()  # output tokens that exist already
 
 
 @dataclass(frozen=True, slots=True)
 class TokenStep:
-    """One output token with its log-probability and the best candidates (token id, log-probability), best first. text: as the engine shows it,
-    for people; what is streamed and signed for the executor makes by itself (verification/text.py)."""
+    """One output token."""
 
     token: int
-    text: str
-    logprob: float
-    top: tuple[tuple[int, float], ...] = field(default=())
+    text: str  # as the engine shows it, for people; the executor makes the text it signs by itself (text.py)
+    logprob: float  # nats
+    top: tuple[tuple[int, float], ...] = field(default=())  # best candidates (token id, log-probability), best first
 
 
 class Engine(Protocol):
-    """All methods raise Unavailable when the engine does not answer, answers an error, or answers nonsense."""
+    """All methods raise Unavailable if the engine does not answer, or answers an error or nonsense."""
 
     def generate(self, job: Job) -> AsyncIterator[TokenStep]:
-        """Output tokens after job.prefix; ends after end-of-sequence or when max_tokens (prefix included) is reached."""
+        """Output tokens after job.prefix. Ends after an end-of-sequence token, or at max_tokens (prefix included)."""
         ...
 
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
-        """One prefill: for each output position the `top` best tokens and the actual one with their log-probabilities."""
+        """One prefill: for each output position the `top` best tokens and the actual one, with their log-probabilities
+        in nats."""
         ...
 
     async def tokenize_chat(self, prompt: str) -> Tokens:
-        """The prompt as one user message under the model's chat template, generation prompt added."""
+        """The prompt as one user message under the model's chat template, with the generation prompt."""
         ...
 
-    async def health(self) -> bool: ...
+    async def health(self) -> bool:
+        """Whether it answers now."""
+        ...

@@ -1,15 +1,21 @@
-"""What one prefill says of each token of an answer. Law: pure; a function of the published row, the validator's own row, and the tape.
+"""The facts of each token of an answer, from one prefill. Law: pure; a function of the published row, the validator's
+row and the tape.
 
-lead: the chosen token's tape score minus the best other candidate's, in nats of log-probability (score x T): positive when the tape really
-picks it. An honest host's lead is negative only by numerical noise, so a small one; a cheat's as deep as its model is wrong. Unlike a
-match rate it also says how near the tokens that matched were to falling, which is half of the information.
-gap: log p(best other) - log p(chosen): the signed surprisal gap. With the lead it tells a wrong temperature: its flips lean one way.
-distance: root of the weighted mean square of published minus own log-probabilities, centred, weights = published probabilities.
-chosen: |published - own| log-probability of the chosen token (published in 1/1024 nat).
-excess: how far the chosen token is outside the mask (top-k, top-p, min-p) under the validator's numbers, in nats; 0 inside,
-and 0 where penalties hide from the validator which tokens the mask keeps.
-sure: the validator's log-probability of its likeliest token. Where a model is sure, all numbers agree and say little.
-Source: Token-DiFR (arXiv 2511.20621) for replay; lead with its sign, and the gap beside it, are ours (decision 012).
+Columns of a token's facts, in nats:
+- lead: tape score of the chosen token minus that of the best other candidate, times the temperature. Positive where the
+  tape really picks the chosen token. An honest executor's lead is negative by numerical noise only, so slightly; a
+  cheat's as far as its model is wrong. A match rate would not say how close the tokens that matched were to losing,
+  which is half of the information.
+- gap: log p(best other candidate) - log p(chosen token), the signed gap in surprisal. Together with the lead it shows a
+  wrong temperature, whose flips lean to one side.
+- distance: root mean square of published minus own log-probabilities of the candidates, after subtracting their mean,
+  weighted by the published probabilities.
+- chosen: |published - own| log-probability of the chosen token, which is published in steps of 1/1024 nat.
+- excess: how far the chosen token lies outside the mask (top-k, top-p, min-p) under the validator's numbers. 0 inside,
+  and 0 where penalties hide from the validator which tokens the mask keeps.
+- sure: the validator's log-probability of its likeliest token. Where a model is sure, all numbers agree and say little.
+
+Source: Token-DiFR (arXiv 2511.20621) for replaying the sampling; the signed lead and the gap are ours (decision 012).
 """
 
 from __future__ import annotations
@@ -25,20 +31,22 @@ from p2p.verification import tape
 from p2p.verification.artifact import TOP_STEPS_PER_NAT, Position
 
 Floats = NDArray[np.float64]
-LEAD, GAP, DISTANCE, CHOSEN, EXCESS, SURE = range(6)
+LEAD, GAP, DISTANCE, CHOSEN, EXCESS, SURE = range(6)  # columns of the facts, described above
 COLUMNS = ("lead", "gap", "distance", "chosen", "excess", "sure")
-CAP = 5.0  # nats; beyond it a number says no more
-ROW_TOP = 64  # candidates a validator asks its engine for
-_EPSILON = 1e-9  # what rounding may do to a sum of logarithms
-_FLOOR = -255 / TOP_STEPS_PER_NAT  # a published log-probability this low says only 'very low'
+CAP = 5.0  # nats; larger values say nothing more and are cut
+ROW_TOP = 64  # candidates that a validator asks its engine for
+_EPSILON = 1e-9  # nats; what rounding may do to a sum of logarithms
+_FLOOR = -255 / TOP_STEPS_PER_NAT  # nats; the lowest log-probability that 8 bits hold: it says only 'this low or lower'
 
 
 def answer_facts(
     positions: Sequence[Position], rows: Sequence[Mapping[int, float]], params: Params, seed: bytes, *, start: int = 0
 ) -> Floats:
-    """Facts of every token of an answer, shape (tokens, 6). rows: one per position, each holding the chosen token.
+    """Facts of every token of an answer.
 
-    start: tape position of the first one. Raises KeyError when a row lacks its chosen token, ValueError when the lengths differ.
+    rows: one per position, token id -> log-probability in nats; each must hold the chosen token. seed: of the tape, 32
+    bytes. start: tape position of the first token. Returns float64 of shape (tokens, 6), columns as COLUMNS, cut to
+    +-CAP. Raises KeyError if a row lacks its chosen token, ValueError if the lengths differ.
     """
     if len(positions) != len(rows):
         raise ValueError(f"{len(rows)} rows for {len(positions)} positions")
@@ -54,7 +62,8 @@ def answer_facts(
 def _replay(
     token: int, row: Mapping[int, float], params: Params, seed: bytes, index: int, before: Sequence[int]
 ) -> tuple[tuple[float, float], float]:
-    """((lead, gap), excess) of one token under the validator's numbers."""
+    """((lead, gap), excess) of one token under the validator's numbers. index: its tape position; before: output so
+    far."""
     ids = list(row)
     chosen = ids.index(token)
     logprobs = np.array([row[i] for i in ids])
@@ -67,24 +76,28 @@ def _replay(
     above, known = int(np.count_nonzero(ranked)), ranked.copy()
     known[chosen] = True
     masked = np.full(len(ids), -np.inf)
-    masked[known] = tape.scores(logprobs[known], params, noise[known], None if counts is None else counts[known]) * scale
+    known_counts = None if counts is None else counts[known]
+    masked[known] = tape.scores(logprobs[known], params, noise[known], known_counts) * scale
     inside = np.isfinite(masked)
-    whole = ranked.all() or above >= max(params.top_k, 1)  # else some that the mask keeps are unseen, and its floor is not known
+    # else the mask keeps tokens that are not in the row, and its lowest value is not known
+    whole = ranked.all() or above >= max(params.top_k, 1)
     excess = 0.0 if inside[chosen] or not whole else float(plain[inside].min() - plain[chosen])
     masked[chosen] = -np.inf
     best = int(np.argmax(masked))
     if not np.isfinite(masked[best]):
-        return (CAP, -CAP), excess  # nobody else is inside the mask
+        return (CAP, -CAP), excess  # no other candidate is inside the mask
     return (float(free[chosen] - masked[best]), float(plain[best] - plain[chosen])), excess
 
 
 def _ranked(
     chosen: int, row: Mapping[int, float], plain: Floats, params: Params, before: Sequence[int]
 ) -> NDArray[np.bool_]:
-    """Which candidates' rank in the whole vocabulary is known (TAPE.md, section 6): no unseen token lies above these.
+    """Mask over the row's candidates: True where no token outside the row can rank above the candidate (TAPE.md,
+    section 6).
 
-    Penalties move tokens, so the best of a row need not be the best of the vocabulary. An unseen token has at most the
-    smallest value of the row (the chosen one apart, which may have been appended), plus what a negative penalty adds.
+    Penalties move tokens, so the best of a row need not be the best of the vocabulary. A token outside the row has at
+    most the row's smallest value (not counting the chosen token, which may have been appended) plus what a negative
+    penalty adds.
     """
     everything = np.ones(len(row), dtype=np.bool_)
     penalties = params.presence_milli or params.frequency_milli
@@ -98,7 +111,7 @@ def _ranked(
 
 
 def _numbers(position: Position, row: Mapping[int, float]) -> tuple[float, float]:
-    """(distance, chosen): published against own log-probabilities."""
+    """(distance, chosen), from published and own log-probabilities."""
     lowest = min(row.values())
     pairs = [(p, row.get(token, lowest)) for token, p in dict(position.top).items() if p > _FLOOR]
     chosen = abs(position.logprob - row[position.token])

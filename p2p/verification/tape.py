@@ -1,9 +1,11 @@
-"""The sampling tape: public noise that fixes every sampled token. Law: noise = f(seed, position, token) and nothing else.
+"""The sampling tape: public noise that fixes every sampled token. Law: noise = f(seed, position, token) and nothing
+else.
 
-token = argmax(masked logprob / T + g), g = -ln(-ln u), u from Philox4x32-10 (Salmon et al., SC 2011; Random123's known answers).
-Counter = (token // 4, position, 0, DOMAIN), key = the seed's first 8 bytes, word = token % 4, u = (word + 0.5) / 2^32.
-Works mid-stream: whoever knows model, tokens so far, seed and position computes the same next token.
-TAPE.md beside this file is the whole specification; tests/golden/tape.json holds its vectors; tape_torch.py is the same on a GPU.
+token = argmax(masked log-probability / T + g), g = -ln(-ln u), u from Philox4x32-10 (Salmon et al., SC 2011;
+Random123's known answers hold). Counter = (token // 4, position, 0, DOMAIN), key = the seed's first 8 bytes, word =
+token % 4, u = (word + 0.5) / 2^32. It works in mid-answer: whoever knows model, tokens so far, seed and position
+computes the same next token. TAPE.md is the whole specification, tests/golden/tape.json holds its vectors,
+tape_torch.py is the same on a GPU.
 """
 
 from __future__ import annotations
@@ -26,12 +28,12 @@ Floats = NDArray[np.float64]
 
 
 def tape_seed(beacon: bytes, inference_id: bytes, client_nonce: int) -> bytes:
-    """32 bytes the executor neither knew before the request was signed nor could choose."""
+    """The tape's seed, 32 bytes, which the executor neither knew before the request was signed nor could choose."""
     return digest(b"folkmoot/tape/1", beacon, inference_id, client_nonce.to_bytes(8, "big"))
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
-    """Philox4x32-10 over arrays of 32-bit counters held in uint64."""
+    """Philox4x32-10 over arrays of 32-bit words held in uint64; counters broadcast."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -42,7 +44,7 @@ def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> 
 
 
 def key_of(seed: bytes) -> tuple[int, int]:
-    """The generator's key: two little-endian words, the seed's first 8 bytes."""
+    """The generator's key: the seed's first 8 bytes as two little-endian words."""
     return int.from_bytes(seed[0:4], "little"), int.from_bytes(seed[4:8], "little")
 
 
@@ -83,14 +85,16 @@ def output_counts(tokens_before: Sequence[int], ids: Sequence[int] | NDArray[np.
     wanted = np.asarray(ids, dtype=np.int64)
     if not len(tokens_before):
         return np.zeros(wanted.shape)
-    seen, times = np.unique(np.asarray(tokens_before, dtype=np.int64), return_counts=True)  # never as wide as the largest id
+    # never as wide as the largest id
+    seen, times = np.unique(np.asarray(tokens_before, dtype=np.int64), return_counts=True)
     at = np.minimum(np.searchsorted(seen, wanted), len(seen) - 1)
     result: Floats = np.where(seen[at] == wanted, times[at], 0).astype(np.float64)
     return result
 
 
 def penalised(logprobs: Floats, params: Params, counts: Floats | None = None) -> Floats:
-    """logprob - presence x [count > 0] - frequency x count. `counts` as of `output_counts`; None = nothing was put out yet."""
+    """logprob - presence x [count > 0] - frequency x count, float64, same shape. counts: as of `output_counts`; None:
+    no output yet."""
     row = np.asarray(logprobs, dtype=np.float64)
     if counts is None or not (params.presence_milli or params.frequency_milli):
         return row
@@ -99,11 +103,12 @@ def penalised(logprobs: Floats, params: Params, counts: Floats | None = None) ->
 
 
 def scores(logprobs: Floats, params: Params, noise: Floats, counts: Floats | None = None) -> Floats:
-    """What the argmax is taken over: penalties, / T, top-k, top-p, min-p, + noise; -inf outside the masks.
+    """The values of which the argmax is the chosen token: penalties, / T, top-k, top-p, min-p, + noise; -inf outside
+    the masks.
 
-    All arguments have the shape of `logprobs`: the whole vocabulary, or a validator's candidates of one position. Greedy
-    (T = 0) takes the penalised logprobs as they are: every mask keeps the best token, and there is no noise.
-    A constant added to all logprobs changes no choice, so raw logits do as well.
+    All arguments have the shape of `logprobs`: the whole vocabulary, or a validator's candidates of one position.
+    Greedy (T = 0) takes the penalised values as they are: every mask keeps the best token, and there is no noise. A
+    constant added to all logprobs changes no choice, so raw logits serve as well.
     """
     row = penalised(logprobs, params, counts)
     if params.temperature_milli == 0:
@@ -114,8 +119,8 @@ def scores(logprobs: Floats, params: Params, noise: Floats, counts: Floats | Non
 
 
 def lowest_kept(row: Floats, params: Params) -> float:
-    """The smallest value of `row` (penalised, divided by T) inside all masks: a mask keeps a value and all its equals, so
-    the order of the candidates is of no account. top-p counts the mass within top-k, renormalised."""
+    """The smallest value of `row` (penalised, divided by T) inside all masks. A mask keeps a value together with its
+    equals, so the order of candidates does not matter. top-p counts the mass within top-k, renormalised."""
     floor = float("-inf")
     if 0 < params.top_k < row.size:
         floor = float(np.partition(row, -params.top_k)[-params.top_k])

@@ -1,7 +1,8 @@
-"""The sampling tape on a torch device, many rows at once. Law: the same 32-bit words as tape.py, bit for bit; the same choices.
+"""The sampling tape on a torch device, many rows at once. Law: the same 32-bit words as tape.py, bit for bit; the same
+choices.
 
 The words are integer arithmetic and identical everywhere. The logarithms are float64 on the device and may differ from
-NumPy's in the last place (TAPE.md: what is the same bits). Needs a device with int64 and float64.
+NumPy's in the last place (TAPE.md, section 8). Needs a device with int64 and float64.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Counter = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def _multiply(constant: int, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """High and low 32 bits of a 32 x 32 bit product, by 16-bit halves: torch has no unsigned 64-bit product, and a signed one
-    that overflows is nobody's promise."""
+    """High and low 32 bits of a 32 x 32 bit product, from 16-bit halves. torch has no unsigned 64-bit product, and the
+    result of a signed one that overflows is not specified."""
     low = value * (constant & _LOW16)  # below 2^48
     high = value * (constant >> 16) + (low >> 16)  # below 2^49
     return high >> 16, ((high & _LOW16) << 16) | (low & _LOW16)
@@ -56,7 +57,8 @@ def gumbel_rows(seeds: Sequence[bytes], positions: Sequence[int], vocab: int, de
 
 
 def penalised(row: torch.Tensor, params: Params, before: Sequence[int]) -> torch.Tensor:
-    """As tape.penalised on the whole vocabulary, from the output tokens so far instead of their counts. Shape (vocab,), float64."""
+    """As tape.penalised on the whole vocabulary, shape (vocab,), float64. before: output tokens so far, instead of
+    their counts."""
     if not before or not (params.presence_milli or params.frequency_milli):
         return row
     seen, times = torch.unique(torch.tensor(list(before), dtype=torch.int64), return_counts=True)
@@ -67,7 +69,8 @@ def penalised(row: torch.Tensor, params: Params, before: Sequence[int]) -> torch
 
 
 def scores(row: torch.Tensor, params: Params, noise: torch.Tensor | None, before: Sequence[int] = ()) -> torch.Tensor:
-    """As tape.scores on the whole vocabulary. row: raw logits or logprobs, shape (vocab,); noise: None for greedy. Float64."""
+    """As tape.scores on the whole vocabulary, shape (vocab,), float64. row: raw logits or logprobs. noise: None for
+    greedy."""
     row = penalised(row.to(torch.float64), params, before)
     if params.temperature_milli == 0:
         return row
@@ -79,7 +82,8 @@ def scores(row: torch.Tensor, params: Params, noise: torch.Tensor | None, before
 
 
 def lowest_kept(row: torch.Tensor, params: Params) -> torch.Tensor | None:
-    """As tape.lowest_kept, None where nothing is masked; a tensor without dimensions, so that the host need not wait."""
+    """As tape.lowest_kept; None if nothing is masked. A tensor without dimensions, so that the host need not wait for
+    the device."""
     floor: torch.Tensor | None = None
     if 0 < params.top_k < row.numel():
         floor = torch.topk(row, params.top_k).values[-1]

@@ -1,8 +1,11 @@
-"""Token ids to text: the one rule for everybody. Law: a text is a function of all tokens of an answer, whoever made which of them; the pieces
-joined are the text; no piece ends inside a character.
+"""Token ids to text, one rule for everybody.
 
-Each token is bytes, by the model's tokenizer.json; special tokens (the end of the answer is one) are none. The bytes are UTF-8; what is not
-UTF-8 shows as U+FFFD, and an unfinished character at the end does not show at all. So a piece that was shown never has to be taken back.
+Law: the text is a function of all tokens of an answer, whichever executor made them. The pieces joined are the text,
+and no piece ends inside a character.
+
+Each token is bytes, by the model's tokenizer.json; special tokens, such as the end of an answer, are none. The bytes
+are UTF-8. What is not UTF-8 shows as U+FFFD, and an unfinished character at the end does not show at all. So no piece
+has to be taken back later.
 """
 
 from __future__ import annotations
@@ -21,30 +24,29 @@ _BLANK = "\u2581"  # how SentencePiece writes a blank
 
 
 def text_hash(text: str) -> bytes:
-    """What a FinishRecord carries."""
+    """Hash of an answer's text, as a FinishRecord carries it."""
     return digest(b"text", text.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """pieces: the bytes of each token, in the order of ids; none for special tokens and ids without a token. blank_first: the tokenizer writes
-    a blank before the first word, which is no part of a text."""
+    """The bytes of each token of one model."""
 
-    pieces: tuple[bytes, ...]
-    blank_first: bool = False
+    pieces: tuple[bytes, ...]  # by id; empty for special tokens and ids without a token
+    blank_first: bool = False  # the tokenizer writes a blank before the first word, which is no part of a text
 
     def bytes_of(self, token: int) -> bytes:
-        """Of an id beyond the vocabulary: none."""
+        """Bytes of one token; none for an id beyond the vocabulary."""
         return self.pieces[token] if 0 <= token < len(self.pieces) else b""
 
     def text(self, tokens: Iterable[int]) -> str:
-        """Of a whole answer."""
+        """The text of a whole answer."""
         stream = TextStream(self)
         return "".join(map(stream.add, tokens))
 
 
 class TextStream:
-    """Text token by token. before: tokens whose text was already sent, by whoever."""
+    """Makes text token by token. before: earlier tokens, whose text was sent already."""
 
     def __init__(self, vocabulary: Vocabulary, before: Sequence[int] = ()) -> None:
         self._vocabulary = vocabulary
@@ -54,7 +56,7 @@ class TextStream:
             self.add(token)
 
     def add(self, token: int) -> str:
-        """The characters that are whole now and were not before."""
+        """The characters that this token completes."""
         text = self._decoder.decode(self._vocabulary.bytes_of(token))
         if text and not self._begun:
             self._begun = True
@@ -63,7 +65,8 @@ class TextStream:
 
 
 def parse_vocabulary(raw: bytes) -> Vocabulary:
-    """From the bytes of a tokenizer.json: byte-level pieces (GPT-2's alphabet), or SentencePiece's with byte fallback. Raises ConfigError."""
+    """From the bytes of a tokenizer.json: byte-level pieces (GPT-2's alphabet), or SentencePiece's with byte fallback.
+    Raises ConfigError for any other kind."""
     try:
         table = json.loads(raw)
         model, decoder = table["model"], table.get("decoder") or {}
@@ -72,16 +75,20 @@ def parse_vocabulary(raw: bytes) -> Vocabulary:
         ids: dict[str, int] = dict(vocab) if isinstance(vocab, dict) else {row[0]: at for at, row in enumerate(vocab)}
         byte_level = "ByteLevel" in kinds
         if not byte_level and not {"Metaspace", "ByteFallback", "Replace"} & set(kinds):
-            raise ConfigError(f"a decoder of {', '.join(sorted(kinds)) or 'no kind'} is not known here", field="tokenizer")
+            raise ConfigError(
+                f"a decoder of {', '.join(sorted(kinds)) or 'no kind'} is not supported", field="tokenizer"
+            )
         found = {_id(at): (_byte_level(word) if byte_level else _sentence_piece(word)) for word, at in ids.items()}
         for added in table.get("added_tokens") or ():
             found[_id(added["id"])] = b"" if added["special"] else str(added["content"]).encode()
         longest = max(map(len, found.values()))
         if longest > MAX_TOKEN_TEXT:
-            raise ConfigError(f"a token of {longest} bytes; at most {MAX_TOKEN_TEXT} travel", field="tokenizer")
+            raise ConfigError(f"a token of {longest} bytes, at most {MAX_TOKEN_TEXT} are allowed", field="tokenizer")
         return Vocabulary(tuple(found.get(at, b"") for at in range(max(found) + 1)), _blank_first(kinds))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise ConfigError(f"not a tokenizer.json that is understood here: {type(error).__name__} {error}"[:200], field="tokenizer") from error
+        raise ConfigError(
+            f"not a tokenizer.json of a supported form: {type(error).__name__} {error}"[:200], field="tokenizer"
+        ) from error
 
 
 def _id(value: Any) -> int:
@@ -91,7 +98,7 @@ def _id(value: Any) -> int:
 
 
 def _blank_first(kinds: Mapping[str, Any]) -> bool:
-    """Whether the decoder takes a blank from the beginning of a text."""
+    """Whether the decoder removes a blank at the beginning of a text."""
     strip, space = kinds.get("Strip"), kinds.get("Metaspace")
     if strip is not None:
         return bool(strip.get("content") == " " and strip.get("start"))
@@ -99,7 +106,7 @@ def _blank_first(kinds: Mapping[str, Any]) -> bool:
 
 
 def _alphabet() -> dict[str, int]:
-    """GPT-2's characters for bytes: printable ones stand for themselves, the others for 256 and on."""
+    """GPT-2's characters for bytes: printable bytes stand for themselves, the others for 256 and up."""
     plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
     others = [byte for byte in range(256) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(256 + at): byte for at, byte in enumerate(others)}

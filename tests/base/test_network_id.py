@@ -15,7 +15,7 @@ from p2p.base.genesis import HASH_DIGITS, CheckRules, EconomyRules, Genesis, Gen
 from p2p.base.keys import Key, digest
 from p2p.base.limits import MAX_NETWORK_NAME
 from p2p.base.types import VERSION, NetworkField
-from p2p.consensus.evidence import check_evidence, of_votes
+from p2p.consensus.evidence import check_evidence, evidence_of_votes
 from p2p.consensus.messages import Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet
 from p2p.gossip.handshake import pack_hello, parse_opening
@@ -75,9 +75,9 @@ def test_votes_on_both_sides_of_a_restart_convict_nobody() -> None:
 
     pair = vote(OLD, b"a" * 32), vote(NEW, b"b" * 32)
     for genesis in (OLD, NEW):
-        assert check_evidence(of_votes(pair), genesis.network, members, 1) is None
+        assert check_evidence(evidence_of_votes(pair), genesis.network, members, 1) is None
     twice = vote(NEW, b"a" * 32), vote(NEW, b"b" * 32)
-    assert check_evidence(of_votes(twice), NEW.network, members, 1) == KEYS[0].public
+    assert check_evidence(evidence_of_votes(twice), NEW.network, members, 1) == KEYS[0].public
 
 
 def test_peers_of_the_two_do_not_meet() -> None:

@@ -45,7 +45,7 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
 
 
 def op(chain: Chain, body: Body, key: Key = CLIENT) -> SignedOp:
-    return sign_op(key, GENESIS.network, int(chain.account_view(key.public)["next_nonce"]), body)
+    return sign_op(key, GENESIS.network, int(chain.answers.account(key.public).next_nonce), body)
 
 
 def grow(chain: Chain, count: int) -> None:
@@ -53,8 +53,8 @@ def grow(chain: Chain, count: int) -> None:
 
 
 def send(chain: Chain, outbox: Outbox, sender: Key) -> None:
-    (raw,) = outbox.due(chain.batch_nonce(sender.public), chain.height())
-    chain.add_tx(raw)
+    (raw,) = outbox.due(chain.reader.batch_nonce(sender.public), chain.height())
+    chain.pool.add(raw)
 
 
 def request(nonce: int, key: Key) -> SignedRequest:
@@ -71,7 +71,7 @@ def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain)
     frame = parse_frame(pack_frame(SubmitTransaction(VERSION, sent)))
     assert isinstance(frame, SubmitTransaction)
     raw, answer = orders.take(frame.signed_op)
-    assert (answer["kind"], answer["nonce"], answer["op_id"]) == ("transfer", 1, sent.op_id.hex())
+    assert (answer.kind, answer.nonce, answer.op_id) == ("transfer", 1, sent.op_id.hex())
     assert raw == pack_operation(sent)
     assert orders.take(frame.signed_op) == (None, answer), "again is no other, and not said again"
     with pytest.raises(InvalidRequest, match="nonce: "):
@@ -79,14 +79,14 @@ def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain)
     second = op(chain, Cap(5, 5))
     assert second.op.nonce == 2, "the peer counts what is on its way"
     orders.take(second)
-    assert orders.fate(sent.op_id)["state"] == "waiting"
+    assert orders.fate(sent.op_id).state == "waiting"
     grow(chain, 1)
-    assert chain.account_view(OTHER.public)["balance_micro"] == 7
-    assert chain.account_view(CLIENT.public)["request_cap_micro"] == 5
-    assert (orders.fate(sent.op_id)["state"], orders.fate(sent.op_id)["height"]) == ("done", 1)
+    assert chain.answers.account(OTHER.public).balance_micro == 7
+    assert chain.answers.account(CLIENT.public).request_cap_micro == 5
+    assert (orders.fate(sent.op_id).state, orders.fate(sent.op_id).height) == ("done", 1)
     with pytest.raises(InvalidRequest, match="nonce 1 was used"):
         orders.take(sent)
-    assert chain.receipts(chain.height()) == ()
+    assert chain.blocks.receipts(chain.height()) == ()
     assert (orders.due(), len(orders)) == ([], 0)
 
 
@@ -101,7 +101,7 @@ def test_what_the_chain_would_refuse_is_not_taken(chain: Chain) -> None:
             orders.take(bad)
         assert caught.value.field == field
         assert not isinstance(caught.value, Unavailable)
-    assert (len(chain.mempool), chain.account_view(CLIENT.public)["next_nonce"]) == (0, 1)
+    assert (len(chain.pool.mempool), chain.answers.account(CLIENT.public).next_nonce) == (0, 1)
 
 
 def test_a_peer_that_is_behind_says_so_instead_of_refusing(chain: Chain) -> None:
@@ -119,7 +119,7 @@ def test_orders_of_one_account_together_are_what_it_can_pay(chain: Chain) -> Non
         orders.take(op(chain, Cap(5, 5)))
     with pytest.raises(Overloaded):
         orders.take(op(chain, Cap(1, 1)))
-    next_nonce = chain.account_view(CLIENT.public)["next_nonce"]
+    next_nonce = chain.answers.account(CLIENT.public).next_nonce
     assert next_nonce == 1 + MAX_TXS_PER_ACCOUNT, "a nonce is not used up by a full mempool"
 
 
@@ -129,22 +129,22 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     other = Chain.open(tmp_path / "other", GENESIS)
     orders = orders_of(chain)
     orders.take(first)
-    other.add_tx(pack_operation(first))
-    other.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ORDERS, 0, 1))
+    other.pool.add(pack_operation(first))
+    other.pool.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ORDERS, 0, 1))
     block = make_block(other, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
     assert block.txs == (pack_operation(first),), "who proposes holds back what could not be carried out"
     both = replace(block, txs=(pack_operation(first), pack_operation(second)))
     assert chain.validate(both), "a block may hold it"
     chain.finalize(both, certificate(chain, both), next_priorities(chain))
-    assert orders.fate(first.op_id)["state"] == "done"
+    assert orders.fate(first.op_id).state == "done"
     refused = orders.fate(second.op_id)
-    assert (refused["state"], refused["field"]) == ("refused", "amount_micro")
-    assert [(one.sender, one.field) for one in chain.receipts(1)] == [(CLIENT.public, "amount_micro")]
+    assert (refused.state, refused.field) == ("refused", "amount_micro")
+    assert [(one.sender, one.field) for one in chain.blocks.receipts(1)] == [(CLIENT.public, "amount_micro")]
     third = sign_op(CLIENT, GENESIS.network, 3, Cap(1, 1))
     orders.take(third)
     grow(chain, TX_TTL_HEIGHTS)
-    assert orders.fate(third.op_id)["state"] == "done"
-    assert orders.fate(bytes(32))["state"] == "unknown"
+    assert orders.fate(third.op_id).state == "done"
+    assert orders.fate(bytes(32)).state == "unknown"
     other.close()
 
 
@@ -154,7 +154,7 @@ def test_an_order_that_no_block_took_in_time_is_told(chain: Chain, monkeypatch: 
     monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
     grow(chain, 1 + TX_TTL_HEIGHTS)
     found = orders.fate(sent.op_id)
-    assert (found["state"], f"{TX_TTL_HEIGHTS} heights" in found["reason"]) == ("dropped", True)
+    assert (found.state, f"{TX_TTL_HEIGHTS} heights" in found.reason) == ("dropped", True)
 
 
 def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that_is_not(
@@ -173,7 +173,7 @@ def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that
 
 def test_one_that_gossip_brought_before_is_not_said_at_once(chain: Chain) -> None:
     sent, orders = op(chain, Cap(1, 1)), orders_of(chain)
-    chain.hear_tx(pack_operation(sent))
+    chain.pool.hear(pack_operation(sent))
     assert orders.take(sent)[0] is None
     assert len(orders) == 1, "but repeated, if no block takes it"
 
@@ -196,11 +196,11 @@ def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_
     with monkeypatch.context() as patch:
         patch.setattr(chain, "prepare", lambda max_bytes: (raw,))
         grow(chain, 1)
-    assert chain.account_view(OTHER.public)["balance_micro"] == 3_000
-    assert [orders.fate(one.op_id)["state"] for one in (first, second, third)] == ["done", "waiting", "waiting"]
-    assert orders.fate(too_much.op_id)["state"] == "unknown"
+    assert chain.answers.account(OTHER.public).balance_micro == 3_000
+    assert [orders.fate(one.op_id).state for one in (first, second, third)] == ["done", "waiting", "waiting"]
+    assert orders.fate(too_much.op_id).state == "unknown"
     grow(chain, 1)
-    assert [orders.fate(one.op_id)["state"] for one in (first, second, third)] == ["done"] * 3
+    assert [orders.fate(one.op_id).state for one in (first, second, third)] == ["done"] * 3
 
 
 def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,22 +210,22 @@ def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeyp
     orders.take(first)
     orders.take(second)
     ahead = Chain.open(tmp_path / "ahead", GENESIS)
-    ahead.add_tx(pack_operation(other))
+    ahead.pool.add(pack_operation(other))
     grow(ahead, 1)
     with monkeypatch.context() as patch:
         patch.setattr(chain, "prepare", lambda max_bytes: (pack_operation(other),))
         grow(chain, 1)
     found = orders.fate(first.op_id)
-    assert (found["state"], found["code"]) == ("used", "used_by_another")
-    ahead.add_tx(pack_operation(second))
+    assert (found.state, found.code) == ("used", "used_by_another")
+    ahead.pool.add(pack_operation(second))
     grow(ahead, 1)
     batch = StoreBatch()
     for key, value in ahead.store.walk("state"):
         batch.put("state", key, value)
-    chain.become(ahead._tip, batch)
+    chain.become(ahead.state.tip, batch)
     found = orders.fate(second.op_id)
-    assert (found["state"], found["code"]) == ("used", "not_seen")
-    assert chain.account_view(OTHER.public)["balance_micro"] == 8
+    assert (found.state, found.code) == ("used", "not_seen")
+    assert chain.answers.account(OTHER.public).balance_micro == 8
     ahead.close()
 
 
@@ -270,15 +270,15 @@ def certificate(chain: Chain, block: Block) -> CommitCertificate:
 
 def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(chain: Chain) -> None:
     with pytest.raises(InvalidRequest, match="no hot key"):
-        chain.check_request(request(5, HOT))
+        chain.reservations.check_new(request(5, HOT))
     orders_of(chain).take(op(chain, Delegate(HOT.public, 2000, 1000, 99)))
     grow(chain, 1)
     for nonce in (5, 6):
-        chain.check_request(request(nonce, HOT))
-        chain.reserve(request(nonce, HOT))
+        chain.reservations.check_new(request(nonce, HOT))
+        chain.reservations.reserve(request(nonce, HOT))
     with pytest.raises(InvalidRequest, match="epoch_cap_micro: "):
-        chain.check_request(request(7, HOT))
-    chain.check_request(request(7, CLIENT))  # the account itself has no cap
+        chain.reservations.check_new(request(7, HOT))
+    chain.reservations.check_new(request(7, CLIENT))  # the account itself has no cap
 
 
 def test_a_rotated_key_is_refused_at_once_and_votes_no_more_from_the_next_set_on(chain: Chain) -> None:

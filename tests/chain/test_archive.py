@@ -17,6 +17,7 @@ from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, 
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, Key
 from p2p.base.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.proofs.state import LeftProof, check_state_proof, epoch_key, parse_state_proof
 from p2p.chain.queries import Queries
@@ -62,8 +63,8 @@ def starts(chain: Chain, agent: Key, first: int, count: int) -> list[bytes]:
         signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
         records.append(Record(RecordKind.START, encode(StartRecord(signed, agent.public))))
         ids.append(bytes(signed.inference_id))
-    batch = Batch(VERSION, network, agent.public, chain.batch_nonce(agent.public) + 1, tuple(records))
-    chain.add_tx(encode(SignedBatch(batch, agent.sign(Domain.TX, network, encode(batch)))))
+    batch = Batch(VERSION, network, agent.public, chain.reader.batch_nonce(agent.public) + 1, tuple(records))
+    chain.pool.add(encode(SignedBatch(batch, agent.sign(Domain.TX, network, encode(batch)))))
     return ids
 
 
@@ -84,7 +85,7 @@ class Place:
     def grow(self, height: int) -> None:
         while self.whole.height() < height:
             grow(self.whole, self.whole.height() + 1)
-            found = self.whole.block(self.whole.height())
+            found = self.whole.blocks.block(self.whole.height())
             assert found is not None
             self.agents.finalize(*found, self.whole.priorities())
 
@@ -94,7 +95,7 @@ class Place:
     def call(self, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
         if request["op"] == "light" and request["height"] > self.asked.height():
             self.grow(self.asked.height() + 1)
-        return Queries(self.asked, dict, list).query(json.loads(json.dumps(request)), public=True)
+        return Queries(self.asked, dict, tuple, AccountTransactions(self.asked).fate).answer_public(json.loads(json.dumps(request)))
 
     def run(self, *arguments: str) -> int:
         return main(["prove", *arguments, "--dir", str(self.folder), "--json"])
@@ -130,8 +131,8 @@ def test_each_that_left_is_proved_and_checked_offline(place: Place, capsys: pyte
 
 def test_all_leaves_of_all_tiles_have_a_path(place: Place) -> None:
     place.until_left()
-    found = {one: place.whole.proved_left(one) for one in place.ids}
-    raw, _ = place.whole.proved(epoch_key(0))
+    found = {one: place.whole.answers.left_proof(one) for one in place.ids}
+    raw, _ = place.whole.state.prove(epoch_key(0))
     sums = unpack(EpochSums, raw or b"")
     assert sums.left_root is not None
     assert sorted(left.index for left in found.values() if left) == list(range(300)), "256 of one tile, 44 of the next"
@@ -150,7 +151,7 @@ def test_no_changed_byte_passes_and_no_record_stands_for_another(place: Place) -
     for at in range(len(raw)):
         with pytest.raises(FolkmootError):
             check_state_proof(parse_state_proof(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]), start, network, now_ms())
-    left, others = proof.left, place.whole.proved_left(place.ids[1])
+    left, others = proof.left, place.whole.answers.left_proof(place.ids[1])
     assert left is not None
     assert others is not None
     for false in (
@@ -173,10 +174,10 @@ def test_who_had_no_part_keeps_no_record_and_says_whom_to_ask(place: Place, caps
     assert json.loads(capsys.readouterr().out)["record"] is None
     assert main(["prove", "inference", others.hex(), "--dir", str(place.folder)]) == 0
     assert "ask the peer that was its agent or executor" in capsys.readouterr().out
-    seen = place.agents.inference_view(own)
-    assert seen is not None
-    assert (seen["status"], seen["left_epoch"]) == ("EXPIRED", 0)
-    assert place.agents.inference_view(others) is None
+    seen = place.agents.answers.inference(own)
+    assert (seen.status, seen.left_epoch) == ("EXPIRED", 0)
+    with pytest.raises(InvalidRequest, match="no such inference"):
+        place.agents.answers.inference(others)
     assert archive.find(place.whole.store, others) is not None, "who wants all has it"
 
 
@@ -184,10 +185,10 @@ def test_while_its_epoch_is_leaving_it_says_so(place: Place) -> None:
     place.grow(2 * EPOCH)
     gone = [one for one in place.ids if place.whole.store.read("state", b"inf/" + one) is None]
     assert 0 < len(gone) < len(place.ids)
-    with pytest.raises(Unavailable, match="is leaving the state"):
-        place.whole.proved_left(gone[0])
+    with pytest.raises(Unavailable, match="are leaving the state"):
+        place.whole.answers.left_proof(gone[0])
     place.until_left()
-    assert place.whole.proved_left(gone[0]) is not None
+    assert place.whole.answers.left_proof(gone[0]) is not None
 
 
 def test_the_archive_is_there_after_a_restart_in_the_middle(place: Place) -> None:
@@ -195,7 +196,7 @@ def test_the_archive_is_there_after_a_restart_in_the_middle(place: Place) -> Non
     place.whole.close()
     place.whole = Chain.open(place.folder / "whole", place.agents.genesis)
     place.until_left()
-    assert isinstance(place.whole.proved_left(place.ids[-1]), LeftProof)
+    assert isinstance(place.whole.answers.left_proof(place.ids[-1]), LeftProof)
 
 
 @pytest.mark.parametrize(("until", "again_from"), [(0, 1), (0, 100), (100, 101), (255, 256), (530, 560), (599, 600), (600, 600)])
@@ -224,25 +225,25 @@ def _add(store: Store, left: list[Left]) -> None:
 def test_a_payload_and_its_verdicts_go_with_the_inference(place: Place) -> None:
     kept, gone = b"sprint/" + bytes(32), place.ids[7]
     for key in (kept, gone, b"plants"):
-        place.whole.put_payload(key, b"x")
+        place.whole.payloads.put(key, b"x")
     place.grow(2 * EPOCH - 1)
-    assert place.whole.payload(gone) == b"x"
+    assert place.whole.payloads.read(gone) == b"x"
     place.until_left()
-    assert place.whole.payload(gone) is None
-    assert (place.whole.payload(kept), place.whole.payload(b"plants")) == (b"x", b"x")
+    assert place.whole.payloads.read(gone) is None
+    assert (place.whole.payloads.read(kept), place.whole.payloads.read(b"plants")) == (b"x", b"x")
     with pytest.raises(InvalidRequest, match="until the inference leaves the state"):
-        Queries(place.whole, dict, list).query({"op": "payload", "id": gone.hex()})
+        place.whole.answers.payload(gone)
 
 
 def test_what_the_chain_never_knew_goes_after_an_epoch_and_not_before(place: Place) -> None:
     stray, verdict = b"\x99" * 32, verdict_key(b"\x98" * 32, 7)
     place.grow(6)
     for key in (stray, verdict):
-        place.whole.put_payload(key, b"x")
+        place.whole.payloads.put(key, b"x")
     place.grow(6 + EPOCH)
-    assert (place.whole.payload(stray), place.whole.payload(verdict)) == (b"x", b"x")
+    assert (place.whole.payloads.read(stray), place.whole.payloads.read(verdict)) == (b"x", b"x")
     place.grow(7 + EPOCH)
-    assert (place.whole.payload(stray), place.whole.payload(verdict)) == (None, None)
+    assert (place.whole.payloads.read(stray), place.whole.payloads.read(verdict)) == (None, None)
     assert place.whole.store.scan("payloads") == [], "no mark of them is left"
 
 
@@ -255,13 +256,13 @@ def test_a_payload_that_came_before_its_start_stays(place: Place) -> None:
         place.whole.height() + 2,
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
-    place.whole.put_payload(bytes(signed.inference_id), b"x")
+    place.whole.payloads.put(bytes(signed.inference_id), b"x")
     place.grow(8)
     record = Record(RecordKind.START, encode(StartRecord(signed, AGENT.public)))
-    batch = Batch(VERSION, network, AGENT.public, place.whole.batch_nonce(AGENT.public) + 1, (record,))
-    place.whole.add_tx(encode(SignedBatch(batch, AGENT.sign(Domain.TX, network, encode(batch)))))
+    batch = Batch(VERSION, network, AGENT.public, place.whole.reader.batch_nonce(AGENT.public) + 1, (record,))
+    place.whole.pool.add(encode(SignedBatch(batch, AGENT.sign(Domain.TX, network, encode(batch)))))
     place.grow(8 + 2 * EPOCH)
-    assert place.whole.payload(bytes(signed.inference_id)) == b"x"
+    assert place.whole.payloads.read(bytes(signed.inference_id)) == b"x"
     assert len(place.whole.store.scan("payloads")) == 1, "and no mark"
 
 

@@ -37,17 +37,17 @@ def batch(key: Key, nonce: int, word: int = 0) -> bytes:
 def test_three_batches_of_one_peer_are_decided_in_one_block(chain: Chain) -> None:
     sent = [batch(PEERS[0], nonce) for nonce in (1, 2, 3)]
     for raw in (sent[2], sent[0], batch(PEERS[1], 1), sent[1], batch(PEERS[2], 2)):
-        chain.add_tx(raw)
+        chain.pool.add(raw)
     extend(chain, 1, KEYS, lambda height: 1000)
-    found = chain.block(1)
+    found = chain.blocks.block(1)
     assert found is not None
     assert [raw for raw in found[0].txs if raw in sent] == sent
     assert len(found[0].txs) == 4, "peer 2's second batch waits for its first"
-    assert [chain.batch_nonce(key.public) for key in PEERS] == [3, 1, 0]
-    chain.add_tx(batch(PEERS[2], 1))
+    assert [chain.reader.batch_nonce(key.public) for key in PEERS] == [3, 1, 0]
+    chain.pool.add(batch(PEERS[2], 1))
     extend(chain, 2, KEYS, lambda height: 2000)
-    assert chain.batch_nonce(PEERS[2].public) == 2
-    assert not chain.has_txs()
+    assert chain.reader.batch_nonce(PEERS[2].public) == 2
+    assert not chain.pool.has_txs()
 
 
 @pytest.mark.parametrize("nonces", [(2,), (1, 3), (2, 1), (1, 1), (0,), (1, 2, 2)])

@@ -18,7 +18,7 @@ from p2p.chain.checkpoint import Anchor, Checkpoint, parse_checkpoint
 from p2p.chain.history_sources import Sources
 from p2p.chain.peer_visit import TooSlow, Visit
 from p2p.chain.sync_client import Catchup
-from p2p.chain.sync_server import base, light_block, sync_answer
+from p2p.chain.sync_server import sync_answer
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Commit, Reload
 from p2p.consensus.messages import Block, CommitCertificate
@@ -186,7 +186,7 @@ def test_who_was_slow_is_asked_last_and_longer_each_time() -> None:
 
 
 def at(chain: Chain, height: int) -> Checkpoint:
-    header = chain.header(height)
+    header = chain.blocks.header(height)
     assert header is not None
     return Checkpoint(height, header.block_id)
 
@@ -209,10 +209,10 @@ async def test_below_a_checkpoint_no_other_history_is_taken_whoever_signed_it(
     )
     await newcomer.until(height)
     again = Chain.open(tmp_path / "late", true.genesis)
-    found = light_block(true, again.height())
+    found = true.blocks.light_block(again.height())
     assert found is not None
     assert again.last_block_id() == found.header.block_id
-    assert base(again) == begins
+    assert again.blocks.first_height() == begins
     right = {at(true, number).block_id for number in range(1, height + 1)}
     below = [block_id for block_id in newcomer.ids if block_id not in right]
     wrong = {at(false, number).block_id for number in range(1, height + 1)}
@@ -223,11 +223,11 @@ async def test_below_a_checkpoint_no_other_history_is_taken_whoever_signed_it(
 @pytest.mark.parametrize("two", [1000], indirect=True)
 async def test_a_folder_with_another_history_than_the_checkpoint_s_says_so(two: tuple[Chain, Chain]) -> None:
     true, false = two
-    Anchor(at(true, 20)).agree(true.height(), true.header)
-    Anchor(at(true, 20)).agree(12, true.header)  # not there yet
-    Anchor(None).agree(30, false.header)
+    Anchor(at(true, 20)).agree(true.height(), true.blocks.header)
+    Anchor(at(true, 20)).agree(12, true.blocks.header)  # not there yet
+    Anchor(None).agree(30, false.blocks.header)
     with pytest.raises(ConfigError, match="another history"):
-        Anchor(at(true, 20)).agree(false.height(), false.header)
+        Anchor(at(true, 20)).agree(false.height(), false.blocks.header)
 
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
@@ -235,7 +235,7 @@ def test_a_checkpoint_proves_ids_downwards_and_nothing_else(two: tuple[Chain, Ch
     true, false = two
     anchor = Anchor(at(true, 20))
     for height in range(20, 4, -1):
-        lie, right = light_block(false, height), light_block(true, height)
+        lie, right = false.blocks.light_block(height), true.blocks.light_block(height)
         assert lie is not None
         assert right is not None
         with pytest.raises(RemoteProtocolError):

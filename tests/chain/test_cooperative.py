@@ -23,7 +23,7 @@ from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import SignedBatch
 from p2p.chain.chain import Chain
 from p2p.consensus import cooperative as patient
-from p2p.consensus.cooperative import patiently
+from p2p.consensus.cooperative import run_cooperatively
 from p2p.consensus.driver import Driver
 from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.events import Commit
@@ -71,16 +71,16 @@ class Scene:
                 outbox.put_record(record)
             self.txs += outbox.due(0, 1)
         for raw in self.txs:
-            self.source.add_tx(raw)
+            self.source.pool.add(raw)
         extend(self.source, 2, self.load.keys, self._time_ms)
         assert set(self.block(2)[0].txs) == set(self.txs)
-        assert self.source.receipts(2) == ()
+        assert self.source.blocks.receipts(2) == ()
 
     def _time_ms(self, height: int) -> int:
         return self.load.genesis.time_ms + height
 
     def block(self, height: int) -> tuple[Block, CommitCertificate]:
-        found = self.source.block(height)
+        found = self.source.blocks.block(height)
         assert found is not None
         return found
 
@@ -95,7 +95,7 @@ class Scene:
         members = ValidatorSet.of(self.late.validators())
         key = self.load.keys[proposer(members, load_priorities(self.late.priorities(), members), 0)]
         for raw in self.txs:
-            self.late.add_tx(raw)
+            self.late.pool.add(raw)
         block = make_block(self.late, key, self.load.genesis.network, 0, self._time_ms(2), ())
         body = Proposal(self.load.genesis.network, 2, 0, block.block_id, -1, key.public)
         return SignedProposal(body, key.sign(Domain.PROPOSAL, body.network, encode(body)), block, None)
@@ -125,17 +125,17 @@ class Bystander:
 
     async def run(self) -> None:
         chain, node = self.scene.late, next(iter(self.scene.load.keys))
-        whole = {1: 0, 2: self.scene.source.batch_nonce(node)}
+        whole = {1: 0, 2: self.scene.source.reader.batch_nonce(node)}
         while True:
             await trio.lowlevel.checkpoint()
             height = chain.height()
             self.turns[height] = self.turns.get(height, 0) + 1
-            value, proof = chain.proved(b"part/" + node)
+            value, proof = chain.state.prove(b"part/" + node)
             root = implied_root(b"part/" + node, value, proof)
             assert root is not None
             assert tree.app_hash(root) == chain.app_hash(), "state, tree and app hash are of one height"
-            assert chain.batch_nonce(node) == whole[height]
-            assert (chain.block(2) is not None) == (height == 2)
+            assert chain.reader.batch_nonce(node) == whole[height]
+            assert (chain.blocks.block(2) is not None) == (height == 2)
 
 
 def engine_of(scene: Scene) -> ConsensusEngine:
@@ -149,7 +149,7 @@ def engine_of(scene: Scene) -> ConsensusEngine:
 
 
 async def turns_while_applying(scene: Scene) -> int:
-    """Turns of the bystander from when block 2 was given until it stood."""
+    """ProposerSchedule of the bystander from when block 2 was given until it stood."""
     bystander = Bystander(scene)
     async with trio.open_nursery() as nursery:
         engine = engine_of(scene)
@@ -293,14 +293,14 @@ def test_a_signature_is_verified_once_however_often_its_batch_is_looked_at(scene
 
 def test_false_bytes_never_pass_for_a_batch_that_was_opened(scene: Scene) -> None:
     good = scene.txs[0]
-    scene.late.add_tx(good)
+    scene.late.pool.add(good)
     signed = unpack(SignedBatch, good)
-    assert scene.late._opened.find(good) == signed
+    assert scene.late.pool.verified.find(good) == signed
     for bad in (replace(signed, signature=bytes(64)), replace(signed, batch=replace(signed.batch, records=signed.batch.records[1:]))):
         with pytest.raises(FolkmootError):  # its number is taken: the mempool does not even look at the signature
-            scene.late.add_tx(encode(bad))
-        assert "not signed" in str(scene.late._open_tx(encode(bad)))
-        assert scene.late._opened.find(encode(bad)) is None
+            scene.late.pool.add(encode(bad))
+        assert "not signed" in str(scene.late.pool.open_tx(encode(bad)))
+        assert scene.late.pool.verified.find(encode(bad)) is None
 
 
 def test_work_for_another_block_is_done_again(scene: Scene) -> None:
@@ -337,5 +337,5 @@ async def test_patience_ends_with_its_task() -> None:
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        await patiently(work(), slice_s=0.0)
+        await run_cooperatively(work(), slice_s=0.0)
     assert ended == [True]

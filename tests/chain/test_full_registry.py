@@ -86,21 +86,21 @@ def order(owner: Key, nonce: int, body: Body) -> bytes:
 def fill(chain: Chain) -> None:
     """NODES[0], the first to go, and NODES[1] have the places that are left."""
     for number in (0, 1):
-        chain.add_tx(order(OWNERS[0], number + 1, registration(OWNERS[0], NODES[number])))
+        chain.pool.add(order(OWNERS[0], number + 1, registration(OWNERS[0], NODES[number])))
         grow(chain)
 
 
 def test_a_batch_of_who_loses_its_place_in_the_same_block_is_carried_out_and_then_it_goes(chain: Chain) -> None:
     fill(chain)
     goes, comes = NODES[0], NODES[2]
-    before = chain._view().account(OWNERS[0].public).balance_micro
-    chain.add_tx(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
-    chain.add_tx(batch(goes, 1, output(goes, 1)))
+    before = chain.state.view().account(OWNERS[0].public).balance_micro
+    chain.pool.add(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
+    chain.pool.add(batch(goes, 1, output(goes, 1)))
     grow(chain)
-    assert chain.receipts(chain.height()) == ()
-    assert (chain.is_registered(goes.public), chain.is_registered(comes.public)) == (False, True)
-    assert chain._view().account(OWNERS[0].public).balance_micro == before
-    held = collateral.held(chain._view(), goes.public)
+    assert chain.blocks.receipts(chain.height()) == ()
+    assert (chain.reader.is_registered(goes.public), chain.reader.is_registered(comes.public)) == (False, True)
+    assert chain.state.view().account(OWNERS[0].public).balance_micro == before
+    held = collateral.held(chain.state.view(), goes.public)
     assert held is not None, "its bond waits as after UNREGISTER"
     assert held.amount_micro == GENESIS.economy.registration_bond_micro
     grow(chain)
@@ -110,19 +110,19 @@ def test_a_record_that_costs_its_own_sender_the_place_leaves_the_rest_of_its_bat
     fill(chain)
     goes, comes = NODES[0], NODES[2]
     operation_in_batch = Record(RecordKind.OP, encode(sign_op(OWNERS[1], NETWORK, 1, registration(OWNERS[1], comes))))
-    chain.add_tx(batch(goes, 1, operation_in_batch, output(goes, 1), Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(goes.public, bytes(32))))))
+    chain.pool.add(batch(goes, 1, operation_in_batch, output(goes, 1), Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(goes.public, bytes(32))))))
     grow(chain)
-    assert chain.receipts(chain.height()) == ()
-    assert not chain.is_registered(goes.public)
+    assert chain.blocks.receipts(chain.height()) == ()
+    assert not chain.reader.is_registered(goes.public)
 
 
 def test_more_than_can_be_evicted_do_not_come(chain: Chain) -> None:
     fill(chain)
     for number in range(2, 8):
-        chain.add_tx(order(OWNERS[number % 2], 10 + number, registration(OWNERS[number % 2], NODES[number])))
+        chain.pool.add(order(OWNERS[number % 2], 10 + number, registration(OWNERS[number % 2], NODES[number])))
     grow(chain)
-    assert len(chain._view().participants()) == FULL
-    assert {key.public for key in PEERS} < {one.node for one in chain._view().participants()}
+    assert len(chain.state.view().participants()) == FULL
+    assert {key.public for key in PEERS} < {one.node for one in chain.state.view().participants()}
 
 
 def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nobody_the_chain(
@@ -132,11 +132,11 @@ def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nob
     fill(chain)
     goes, comes = NODES[0], NODES[2]
     monkeypatch.setattr(places, "check_room", lambda ctx: registry._let_go(ctx.view, places.first_to_go(ctx, 1)[0]))
-    chain.add_tx(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
-    chain.add_tx(batch(goes, 1, output(goes, 1)))
+    chain.pool.add(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
+    chain.pool.add(batch(goes, 1, output(goes, 1)))
     grow(chain)
-    assert [(one.sender, one.code) for one in chain.receipts(chain.height())] == [(goes.public, "sender_gone")]
-    assert chain.is_registered(comes.public)
+    assert [(one.sender, one.code) for one in chain.blocks.receipts(chain.height())] == [(goes.public, "sender_gone")]
+    assert chain.reader.is_registered(comes.public)
     grow(chain)
 
 
@@ -150,27 +150,27 @@ def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
     evicted, ends = 0, set[str]()
     for _ in range(40):
         txs = _random_txs(chain, rng, started)
-        before = {one.node for one in chain._view().participants()}
+        before = {one.node for one in chain.state.view().participants()}
         monkeypatch.setattr(chain, "prepare", _proposes(chain, txs))
         grow(chain)
-        now = [one.node for one in chain._view().participants()]
-        assert now == chain._view().ids(b"parts")
+        now = [one.node for one in chain.state.view().participants()]
+        assert now == chain.state.view().ids(b"parts")
         assert len(now) <= FULL
-        assert check_conservation(chain._view(), [key.public for key in OWNERS])
-        assert all(one.code != "sender_gone" for one in chain.receipts(chain.height()))
+        assert check_conservation(chain.state.view(), [key.public for key in OWNERS])
+        assert all(one.code != "sender_gone" for one in chain.blocks.receipts(chain.height()))
         evicted += len(before - set(now))
-        ends |= {found.status for signed in started if (found := chain._view().inference(signed.inference_id)) is not None}
+        ends |= {found.status for signed in started if (found := chain.state.view().inference(signed.inference_id)) is not None}
     assert evicted, "nobody ever lost a place: the test says nothing"
     assert {"STARTED", "FINISHED"} < ends, "nobody ever asked anything, or nothing of it ended"
 
 
 def _proposes(chain: Chain, txs: list[bytes]) -> Callable[[int], tuple[bytes, ...]]:
-    return lambda max_bytes: tuple(chain._right(txs))
+    return lambda max_bytes: tuple(chain.pool.acceptable(txs))
 
 
 def _random_txs(chain: Chain, rng: random.Random, started: list[SignedRequest]) -> list[bytes]:
     """In the order of a proposer that follows no rule but those of a block. started: requests that a batch began, of which more are put."""
-    nonces = {owner.public: chain._view().account(owner.public).nonce_high for owner in OWNERS}
+    nonces = {owner.public: chain.state.view().account(owner.public).nonce_high for owner in OWNERS}
     found = []
 
     def signed(owner: Key) -> SignedOp:
@@ -186,7 +186,7 @@ def _random_txs(chain: Chain, rng: random.Random, started: list[SignedRequest]) 
     for _ in range(rng.randint(0, 4)):
         found.append(pack_operation(signed(rng.choice(OWNERS))))
     for key in rng.sample([*PEERS, *NODES], 6):
-        first = chain.batch_nonce(key.public) + 1
+        first = chain.reader.batch_nonce(key.public) + 1
         for nonce in range(first, first + rng.randint(1, 2)):
             records = [output(key, rng.randrange(200)), Record(RecordKind.OP, encode(signed(rng.choice(OWNERS)))), *_of_started(chain, key, started)]
             if chain.height() and rng.random() < 0.3:
@@ -208,7 +208,7 @@ def _start(chain: Chain, agent: Key, owner: Key, nonces: dict[bytes, int], start
 
 def _of_started(chain: Chain, key: Key, started: list[SignedRequest]) -> list[Record]:
     """What `key` may say of the inferences that run: as the executor that was drawn first, or as the agent, when it is neither any more too."""
-    view, found = chain._view(), list[Record]()
+    view, found = chain.state.view(), list[Record]()
     for signed in started[-20:]:
         one = view.inference(signed.inference_id)
         if one is not None and key.public in one.candidates:

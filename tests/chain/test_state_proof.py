@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.proofs.state import StateProof, check_state_proof, named, parse_state_proof
 from p2p.chain.queries import PUBLIC_OPS, Queries
@@ -35,7 +36,7 @@ class Place:
         self.folder = folder
         self.chain = Chain.open(folder / "peer", replace(genesis_of(scenario), time_ms=now_ms() - 100_000))
         (folder / "genesis.cbor").write_bytes(encode(self.chain.genesis))
-        self.queries = Queries(self.chain, dict, list)
+        self.queries = Queries(self.chain, dict, tuple, AccountTransactions(self.chain).fate)
         self.change: Callable[[dict[str, Any]], dict[str, Any]] = lambda answer: answer
         self.grow(heights)
 
@@ -46,7 +47,7 @@ class Place:
     def call(self, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
         if request["op"] == "light" and request["height"] > self.chain.height():
             self.grow(1)
-        return self.change(self.queries.query(json.loads(json.dumps(request)), public=True))
+        return self.change(self.queries.answer_public(json.loads(json.dumps(request))))
 
     def run(self, *arguments: str) -> int:
         return main(["prove", *arguments, "--dir", str(self.folder), "--json"])
@@ -103,7 +104,7 @@ def test_no_changed_byte_of_a_file_passes(place: Place) -> None:
     raw, genesis = file.read_bytes(), place.chain.genesis
     start = genesis_facts(genesis)
     check_state_proof(parse_state_proof(raw), start, genesis.network, now_ms())
-    top = place.chain.header(place.chain.height())
+    top = place.chain.blocks.header(place.chain.height())
     assert top is not None
     for at in range(len(raw)):
         for flip in (1, 0x80):
@@ -141,7 +142,7 @@ def test_the_way_goes_over_set_changes_or_begins_at_a_header_one_trusts(place: P
     short = replace(proof, way=proof.way[-1:])
     with pytest.raises(RemoteProtocolError, match="cannot be trusted"):
         check_state_proof(short, genesis_facts(place.chain.genesis), place.chain.genesis.network, now_ms())
-    known = place.chain.header(16)
+    known = place.chain.blocks.header(16)
     assert known is not None
     trusted = f"16:{known.block_id.hex()}"
     assert place.run("--check", str(file), "--trusted-header", trusted) == 3, "the way does not begin there"

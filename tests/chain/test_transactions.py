@@ -85,9 +85,9 @@ CASES: list[tuple[str, Callable[[], bytes], Outcome]] = [
 
 @pytest.mark.parametrize(("raw", "outcome"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_each_has_one_of_three_outcomes(chain: Chain, raw: Callable[[], bytes], outcome: Outcome) -> None:
-    assert chain.hear_tx(raw()) is outcome
-    assert len(chain.mempool) == (outcome is Outcome.ACCEPT)
-    assert chain.mempool.was_refused(raw()) is (outcome is Outcome.REJECT)
+    assert chain.pool.hear(raw()) is outcome
+    assert len(chain.pool.mempool) == (outcome is Outcome.ACCEPT)
+    assert chain.pool.mempool.was_refused(raw()) is (outcome is Outcome.REJECT)
 
 
 def test_a_content_is_handed_on_once_however_it_is_wrapped(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_what_waits_long_is_handed_on_again(chain: Chain, tmp_path: Path) -> Non
     raw, deaf = batch(PEERS[0], 1), Chain.open(tmp_path / "deaf", GENESIS)
     outcomes = []
     for _ in range(2 * REPEAT_HEIGHTS):
-        outcomes.append(chain.hear_tx(raw))
+        outcomes.append(chain.pool.hear(raw))
         grow(deaf, 1)
         follow(chain, deaf)
     assert [height for height, one in enumerate(outcomes) if one is Outcome.ACCEPT] == [0, REPEAT_HEIGHTS]
@@ -125,7 +125,7 @@ def test_what_waits_long_is_handed_on_again(chain: Chain, tmp_path: Path) -> Non
 
 def follow(chain: Chain, other: Chain) -> None:
     while chain.height() < other.height():
-        found = other.block(chain.height() + 1)
+        found = other.blocks.block(chain.height() + 1)
         assert found is not None
         chain.finalize(*found, next_priorities(chain))
 
@@ -138,19 +138,19 @@ def test_a_joiner_blames_nobody_for_what_it_cannot_know_and_takes_it_when_it_doe
     """A participant that registered while the joiner was away speaks; the joiner hears it before it has the block. Nobody attacks."""
     ahead = Chain.open(tmp_path_factory.mktemp("ahead"), GENESIS)
     joiner = Chain.open(tmp_path_factory.mktemp("joiner"), GENESIS)
-    ahead.add_tx(pack_operation(sign_op(CLIENT, GENESIS.network, 1, Register(
+    ahead.pool.add(pack_operation(sign_op(CLIENT, GENESIS.network, 1, Register(
         NEW.public, (), (), 0, "", NEW.sign(Domain.NODE, GENESIS.network, consent(CLIENT.public))
     ))))
     grow(ahead, behind)
     scores, spoken = Scores(), [batch(NEW, nonce) for nonce in range(1, count + 1)]
     for raw in spoken[:MAX_BATCHES_AHEAD]:
-        assert ahead.hear_tx(raw) is Outcome.ACCEPT
+        assert ahead.pool.hear(raw) is Outcome.ACCEPT
     for raw in spoken:
-        if joiner.hear_tx(raw) is Outcome.REJECT:
+        if joiner.pool.hear(raw) is Outcome.REJECT:
             scores.penalise("an honest forwarder", 10, 0.0)
     assert scores.points("an honest forwarder", 0.0) == 0
     follow(joiner, ahead)
-    assert joiner.hear_tx(spoken[0]) is Outcome.ACCEPT, "it was not remembered as wrong"
+    assert joiner.pool.hear(spoken[0]) is Outcome.ACCEPT, "it was not remembered as wrong"
     ahead.close()
     joiner.close()
 
@@ -167,12 +167,12 @@ def test_no_signature_is_checked_for_what_cannot_be_kept(chain: Chain, monkeypat
     monkeypatch.setattr(transactions, "verify", counted)
     for raw in (batch(NEW, 1), batch(PEERS[0], 0), batch(PEERS[0], MAX_BATCHES_AHEAD + 1),
                 pack_operation(sign_op(POOR, GENESIS.network, 1, Cap(1, 1)))):
-        assert chain.hear_tx(raw) is Outcome.IGNORE
+        assert chain.pool.hear(raw) is Outcome.IGNORE
     assert asked == []
-    assert chain.hear_tx(batch(PEERS[0], 1)) is Outcome.ACCEPT
+    assert chain.pool.hear(batch(PEERS[0], 1)) is Outcome.ACCEPT
     assert asked == [PEERS[0].public]
     for raw in (batch(PEERS[0], 1), batch(PEERS[0], 1, records=2)):
-        assert chain.hear_tx(raw) is Outcome.IGNORE
+        assert chain.pool.hear(raw) is Outcome.IGNORE
     assert asked == [PEERS[0].public]
 
 
@@ -184,15 +184,15 @@ def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None
     chain = Chain.open(tmp_path, genesis)
     for key in sybils:
         for nonce in range(2, 258):
-            assert chain.hear_tx(batch(key, nonce, network=genesis.network)) is (Outcome.ACCEPT if nonce <= MAX_BATCHES_AHEAD else Outcome.IGNORE)
-    assert not chain.has_txs(), "nothing that a block could take makes nobody hurry"
+            assert chain.pool.hear(batch(key, nonce, network=genesis.network)) is (Outcome.ACCEPT if nonce <= MAX_BATCHES_AHEAD else Outcome.IGNORE)
+    assert not chain.pool.has_txs(), "nothing that a block could take makes nobody hurry"
     mine = batch(PEERS[0], 1, network=genesis.network)
-    assert chain.hear_tx(mine) is Outcome.ACCEPT
+    assert chain.pool.hear(mine) is Outcome.ACCEPT
     assert chain.prepare(10**6) == (mine,)
-    shares = {tx.owner: tx.share for tx in chain.mempool._waiting.values()}
+    shares = {tx.owner: tx.share for tx in chain.pool.mempool._waiting.values()}
     assert shares == {PEERS[0].public: Share.WEIGHTY, **dict.fromkeys((key.public for key in sybils), Share.WEIGHTLESS)}
     grow(chain, 7)
-    assert len(chain.mempool) == 0
+    assert len(chain.pool.mempool) == 0
     chain.close()
 
 
@@ -206,4 +206,4 @@ async def test_an_unregistered_peer_takes_no_request_and_queues_nothing(chain: C
     stream: Any = None
     with pytest.raises(Unavailable, match="not registered: ask another, or register it"):
         await Agent(NEW, chain, outbox, nowhere).serve(stream, ask)
-    assert (len(outbox), chain._reserved) == (0, {})
+    assert (len(outbox), len(chain.reservations)) == (0, 0)

@@ -24,19 +24,21 @@ from tests.ledger.money.test_epoch_settlement import convict, put_collateral, to
 class LabChain:
     """The part of Chain that the queries need, over a lab."""
 
+    answers = property(lambda self: self)
+
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
 
-    def earnings_view(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
+    def earnings(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
         return {"height": self.lab.height - 1, **statement(self.lab.ctx, epoch, node, start)}
 
 
 def queries(lab: Lab, number: int) -> Queries:
-    return Queries(LabChain(lab), lambda: {"node": lab.nodes[number].hex()}, list)  # type: ignore[arg-type]
+    return Queries(LabChain(lab), lambda: {"node": lab.nodes[number].hex()}, tuple, dict)  # type: ignore[arg-type]
 
 
 def printed(lab: Lab, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **change: Any) -> str:
-    monkeypatch.setattr(earnings, "call", lambda directory, request: queries(lab, number).query(request))
+    monkeypatch.setattr(earnings, "call", lambda directory, request: queries(lab, number).answer(request))
     earnings.run(argparse.Namespace(**{"dir": Path(), "epoch": 0, "node": None, "json": False} | change))
     return capsys.readouterr().out
 
@@ -84,6 +86,8 @@ def test_the_peers_log_tells_of_each_case_once() -> None:
     lab = appeals.lab_of()
 
     class Answering:
+        reader = property(lambda self: self)
+
         def open_cases(self, node: bytes) -> list[dict[str, Any]]:
             return open_cases(lab.ctx, node)
 
@@ -127,7 +131,7 @@ def test_an_epoch_that_left_the_state_keeps_its_sums(monkeypatch: pytest.MonkeyP
 def test_the_query_names_what_is_wrong(change: dict[str, Any], field: str) -> None:
     assert {"earnings", "prices"} <= PUBLIC_OPS
     with pytest.raises(InvalidRequest) as caught:
-        queries(Lab(), 1).query({"op": "earnings", "epoch": 0, "node": "00" * 32} | change, public=True)
+        queries(Lab(), 1).answer_public({"op": "earnings", "epoch": 0, "node": "00" * 32} | change)
     assert caught.value.field == field
 
 

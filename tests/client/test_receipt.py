@@ -13,7 +13,6 @@ from p2p.base.codec import encode, unpack
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.chain.chain import Chain
 from p2p.chain.proofs.serving import ServingProof, open_serving, prove_serving
-from p2p.chain.sync_server import light_block
 from p2p.client.draw_check import DrawCheck, Known
 from p2p.client.tip_proof import Question
 from p2p.ledger.participants.serving import ServingSet
@@ -34,13 +33,13 @@ def asks(chain: Chain, lie: str = "") -> Question:
     async def question(body: dict[str, Any]) -> dict[str, Any]:
         if body["op"] == "serving":
             return serving(chain, body, lie)
-        found = light_block(chain, body["height"])
+        found = chain.blocks.light_block(body["height"])
         if found is None or lie == "nothing":
             raise InvalidRequest("no such block", field="height")
         if lie == "app hash":
             found = replace(found, header=replace(found.header, app_hash=b"\x05" * 32))
         if lie == "another":
-            found = light_block(chain, body["height"] - 1) or found
+            found = chain.blocks.light_block(body["height"] - 1) or found
         light = "zz" if lie == "not hexadecimal" else 7 if lie == "a number" else encode(found).hex()
         return {"height": body["height"], "light": light} if lie != "no field" else {}
 
@@ -57,7 +56,7 @@ async def asked(chain: Chain, height: int, lie: str = "", model: str = MODEL) ->
 def serving(chain: Chain, body: dict[str, Any], lie: str) -> dict[str, Any]:
     """As queries.Queries answers, from the state after the top height; and as a liar does."""
     top = chain.height()
-    proof = prove_serving(chain.proved, top, body["model"], body["height"])
+    proof = prove_serving(chain.state.prove, top, body["model"], body["height"])
     if lie == "set":
         nodes = unpack(ServingSet, proof.nodes).nodes
         proof = replace(proof, nodes=encode(ServingSet(nodes[1:])))
@@ -71,7 +70,7 @@ async def test_the_set_of_a_height_is_found(chain: Chain, height: int) -> None:
     found = await asked(chain, height)
     assert found.known is Known.SAID, "no header stands for the newest state yet"
     assert found.serving is not None
-    assert found.serving.pairs() == chain.serving_at(MODEL, height).pairs() != []
+    assert found.serving.pairs() == chain.reader.serving_at(MODEL, height).pairs() != []
 
 
 async def test_a_height_that_is_not_there(chain: Chain) -> None:
@@ -101,7 +100,7 @@ async def test_a_set_is_proved_by_the_header_after_its_state_and_by_nothing_else
 
 
 async def test_a_proof_of_another_height_or_model_is_refused(chain: Chain) -> None:
-    proof = prove_serving(chain.proved, chain.height(), MODEL, 7)
+    proof = prove_serving(chain.state.prove, chain.height(), MODEL, 7)
     assert open_serving(proof, MODEL, 7)[1] == chain.app_hash()
     for model, height in (("another", 7), (MODEL, chain.height() + 1)):
         with pytest.raises(RemoteProtocolError):

@@ -18,6 +18,7 @@ from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_NONCE_AHEAD
 from p2p.base.types import VERSION, RecordKind, SignedRequest, StartRecord
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.client import ask as client
@@ -61,7 +62,7 @@ class Liar:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.chain = Chain.open(folder / "peer", replace(genesis_of(Scenario(0, (1, 1, 1, 1))), time_ms=now_ms() - 100_000))
-        self.queries, self.lies = Queries(self.chain, dict, list), dict[str, Change]()
+        self.queries, self.lies = Queries(self.chain, dict, tuple, AccountTransactions(self.chain).fate), dict[str, Change]()
         self.asked: list[str] = []
         self.nonces = Nonces(folder / "nonces")
         self.prices = KnownPrices(folder / "prices")
@@ -76,7 +77,7 @@ class Liar:
         self.asked.append(body["op"])
         if body["op"] == "light" and body["height"] > self.chain.height():
             self.grow(1)
-        answer = self.queries.query(json.loads(json.dumps(body)), public=True)
+        answer = self.queries.answer_public(json.loads(json.dumps(body)))
         return self.lies.get(body["op"], lambda found: found)(answer)
 
     def spec(self, **change: Any) -> AskSpec:
@@ -122,7 +123,7 @@ async def test_an_older_height_is_a_true_one(peer: Liar, height: int) -> None:
     """A peer may show less than it has, before it knows the request: it cannot choose by it. Nobody takes a draw that is too old."""
     peer.says(height=height)
     signed, drawn = await prepare(peer.spec(), peer.question)
-    assert (signed.request.draw_height, drawn.beacon) == (height, peer.chain.beacon_at(height))
+    assert (signed.request.draw_height, drawn.beacon) == (height, peer.chain.reader.beacon_at(height))
 
 
 async def test_a_header_that_the_validators_did_not_sign_is_not_believed(peer: Liar) -> None:
@@ -281,7 +282,7 @@ async def test_what_it_will_cost_is_shown_before_it_is_signed(peer: Liar) -> Non
 async def test_a_price_is_proved_where_none_is_known(peer: Liar) -> None:
     prover = Prover(peer.chain.genesis, peer.question, PEER.peer_id)
     found = await prover.ground(CLIENT.public, MODEL)
-    assert await prover.price(found.facts, MODEL, found.height) == peer.chain.price_micro(MODEL)
+    assert await prover.price(found.facts, MODEL, found.height) == peer.chain.reader.price_micro(MODEL)
 
 
 @pytest.mark.parametrize("found", ["[]", "no", '{"m": true}', '{"m": -1}', '{"m": "7"}', "[" * 5000, ""])

@@ -26,7 +26,7 @@ class Peer:
         found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(found, FolkmootError):
             raise found
-        return dict(found)
+        return {"op_id": "00" * 32, "code": "", "field": "", "reason": "", **found}
 
     async def again(self) -> None:
         self.again_asked += 1

@@ -109,7 +109,7 @@ class Validator:
             self.machine.votes.add(vote_of(self.values, plain), 0)
         for votes in preload["certificates"]:
             for plain in votes if isinstance(votes, list) else votes["votes"]:
-                self.machine.votes.add(vote_of(self.values, plain), 0, whole=True)
+                self.machine.votes.add_of_quorum(vote_of(self.values, plain))
 
     def _external(self, given: dict[str, Any]) -> list[Effect]:
         kind = given["t"]

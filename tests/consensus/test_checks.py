@@ -1,4 +1,5 @@
-"""What is believed and what is not: blocks, votes, certificates, evidence. Each wrong thing differs from a right one in one place."""
+"""What is believed and what is not: blocks, votes, certificates, evidence. Each wrong thing differs from a right
+one in one place."""
 
 from __future__ import annotations
 
@@ -16,7 +17,15 @@ from p2p.base.keys import Domain, Key, verify
 from p2p.chain.chain import Chain
 from p2p.consensus.beacon import make_beacon
 from p2p.consensus.certificates import commit_certificate, verify_commit, verify_polka, verify_round
-from p2p.consensus.evidence import Amnesia, DuplicateVote, EvidencePool, check_evidence, of_proposals, of_votes, offender
+from p2p.consensus.evidence import (
+    Amnesia,
+    DuplicateVote,
+    EvidencePool,
+    check_evidence,
+    evidence_of_proposals,
+    evidence_of_votes,
+    offender,
+)
 from p2p.consensus.header import check_block, make_block, tx_root
 from p2p.consensus.message_checks import is_right
 from p2p.consensus.messages import (
@@ -43,7 +52,10 @@ SET = ValidatorSet.of([(key.public, 1) for key in KEYS[:4]])
 X, Y = b"x" * 32, b"y" * 32
 
 
-def vote(key: Key, kind: VoteType = VoteType.PRECOMMIT, block_id: bytes | None = X, round_: int = 0, vr: int = -1, height: int = 1) -> SignedVote:
+def vote(
+    key: Key, kind: VoteType = VoteType.PRECOMMIT, block_id: bytes | None = X, round_: int = 0, vr: int = -1,
+    height: int = 1,
+) -> SignedVote:
     return sign_vote(key, Vote(SIM, kind, height, round_, block_id, vr, key.public))
 
 
@@ -80,9 +92,11 @@ def test_a_right_block_is_right(chain: Chain) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("version", 9, "version"), ("network", "other", "version or network"), ("height", 3, "height"), ("time_ms", NOW, "time does not"),
-        ("last_block_id", X, "follow"), ("validators_hash", X, "another validator set"),
-        ("next_validators_hash", X, "next validator"), ("app_hash", X, "app hash"), ("tx_root", X, "root"), ("beacon", X, "beacon"),
+        ("version", 9, "version"), ("network", "other", "version or network"), ("height", 3, "height"),
+        ("time_ms", NOW, "its time"),
+        ("last_block_id", X, "follow"), ("validators_hash", X, "its validator set"),
+        ("next_validators_hash", X, "next validator"), ("app_hash", X, "app hash"), ("tx_root", X, "root"),
+        ("beacon", X, "beacon"),
         ("beacon_proof", bytes(80), "beacon"), ("proposer", X, "proposer"), ("round", 3, "beacon"),
     ],
 )
@@ -111,12 +125,14 @@ def test_the_last_commit_must_prove_the_last_block(chain: Chain) -> None:
 def test_a_beacon_of_another_key_or_input_is_refused(chain: Chain) -> None:
     block, key = make_block(chain, maker(chain), SIM, 0, NOW + 1, ()), maker(chain)
     other = next(k for k in KEYS[:4] if k is not key)
-    for made in (make_beacon(other, chain.beacon(), 2, 0), make_beacon(key, X, 2, 0), make_beacon(key, chain.beacon(), 3, 0)):
+    for made in (
+        make_beacon(other, chain.beacon(), 2, 0), make_beacon(key, X, 2, 0), make_beacon(key, chain.beacon(), 3, 0)
+    ):
         changed = replace(block, header=replace(block.header, beacon=made[0], beacon_proof=made[1]))
         assert "beacon" in (wrong(chain, changed) or "accepted")
 
 
-# -- votes and certificates -----------------------------------------------------------------------------------------------
+# -- votes and certificates ---------------------------------------------------------------------------------------
 
 
 def test_a_vote_is_for_one_kind_network_and_shape() -> None:
@@ -126,9 +142,13 @@ def test_a_vote_is_for_one_kind_network_and_shape() -> None:
     assert not is_right(vote(KEYS[9]), SIM, SET, None), "a stranger"
     for kind, domain in ((VoteType.PREVOTE, Domain.PREVOTE), (VoteType.PRECOMMIT, Domain.PRECOMMIT)):
         signed = vote(KEYS[0], kind)
-        assert verify(KEYS[0].public, domain, SIM, encode(signed.vote), signed.signature), "each kind has a domain of its own"
+        assert verify(KEYS[0].public, domain, SIM, encode(signed.vote), signed.signature), (
+            "each kind has a domain of its own"
+        )
     assert not SignedVote(replace(right.vote, type=VoteType.PREVOTE), right.signature).verify()
-    assert not vote(KEYS[0], vr=0, round_=1).verify(), "a precommit names no valid round: certificates rebuild it without"
+    assert not vote(KEYS[0], vr=0, round_=1).verify(), (
+        "a precommit names no valid round: certificates rebuild it without"
+    )
     assert not vote(KEYS[0], VoteType.PREVOTE, vr=1, round_=1).verify(), "a valid round lies before its round"
     assert not vote(KEYS[0], VoteType.PREVOTE, None, vr=0, round_=1).verify(), "nil has none"
 
@@ -144,7 +164,10 @@ def test_commit_certificates() -> None:
     right = commit_certificate(votes, 1, 0, X)
     assert verify_commit(right, SIM, SET)
     pairs = right.signatures
-    bad = (pairs[:2], (*pairs[:2], pairs[0]), pairs[::-1], (*pairs[:2], (KEYS[3].public, pairs[2][1])), (*pairs, (KEYS[9].public, bytes(64))))
+    bad = (
+        pairs[:2], (*pairs[:2], pairs[0]), pairs[::-1], (*pairs[:2], (KEYS[3].public, pairs[2][1])),
+        (*pairs, (KEYS[9].public, bytes(64))),
+    )
     for signatures in bad:
         assert not verify_commit(replace(right, signatures=signatures), SIM, SET)
     assert not verify_commit(replace(right, round=1), SIM, SET)
@@ -173,10 +196,14 @@ def test_round_certificates() -> None:
     ahead = (vote(KEYS[0], VoteType.PREVOTE, round_=4), vote(KEYS[1], round_=4))
     assert verify_round(RoundCertificate(1, 4, ahead), SIM, SET)
     assert not verify_round(RoundCertificate(1, 4, ahead[:1] * 2), SIM, SET), "one sender twice is one sender"
-    assert not verify_round(RoundCertificate(1, 4, (*ahead, replace(ahead[0], signature=bytes(64)))), SIM, SET), "whole or not at all"
+    assert not verify_round(RoundCertificate(1, 4, (*ahead, replace(ahead[0], signature=bytes(64)))), SIM, SET), (
+        "whole or not at all"
+    )
 
 
-def proposal(chain: Chain, key: Key, round_: int, made_in: int, pol: int = -1, polka: PolkaCertificate | None = None) -> SignedProposal:
+def proposal(
+    chain: Chain, key: Key, round_: int, made_in: int, pol: int = -1, polka: PolkaCertificate | None = None
+) -> SignedProposal:
     block = make_block(chain, key, SIM, made_in, NOW + 1, ())
     body = Proposal(SIM, 2, round_, block.block_id, pol, key.public)
     return SignedProposal(body, key.sign(Domain.PROPOSAL, SIM, encode(body)), block, polka)
@@ -185,7 +212,9 @@ def proposal(chain: Chain, key: Key, round_: int, made_in: int, pol: int = -1, p
 def test_a_new_block_is_of_its_round_and_an_old_one_of_an_earlier(chain: Chain) -> None:
     key = maker(chain)
     assert is_right(proposal(chain, key, 0, 0), SIM, SET, None)
-    assert not is_right(proposal(chain, key, 2, 0), SIM, SET, None), "else a proposer could choose among the beacons of its rounds"
+    assert not is_right(proposal(chain, key, 2, 0), SIM, SET, None), (
+        "else a proposer could choose among the beacons of its rounds"
+    )
     assert is_right(proposal(chain, key, 2, 0, pol=1), SIM, SET, None)
     assert not is_right(proposal(chain, key, 2, 2, pol=1), SIM, SET, None)
     assert not is_right(proposal(chain, key, 1, 0, pol=1), SIM, SET, None)
@@ -199,21 +228,23 @@ def test_a_new_block_is_of_its_round_and_an_old_one_of_an_earlier(chain: Chain) 
     assert not is_right(replace(good, signature=bytes(64)), SIM, SET, None)
 
 
-# -- evidence -------------------------------------------------------------------------------------------------------------
+# -- evidence -----------------------------------------------------------------------------------------------------
 
 
 def two_votes(key: Key) -> bytes:
-    return of_votes((vote(key), vote(key, block_id=Y)))
+    return evidence_of_votes((vote(key), vote(key, block_id=Y)))
 
 
 def forgot(key: Key) -> bytes:
-    return of_votes((vote(key, round_=1), vote(key, VoteType.PREVOTE, Y, 3, vr=0)))
+    return evidence_of_votes((vote(key, round_=1), vote(key, VoteType.PREVOTE, Y, 3, vr=0)))
 
 
 def two_proposals(chain: Chain, key: Key) -> bytes:
     first = proposal(chain, key, 0, 0)
     body = replace(first.proposal, block_id=X)
-    return of_proposals((first, SignedProposal(body, key.sign(Domain.PROPOSAL, SIM, encode(body)), first.block)))
+    return evidence_of_proposals(
+        (first, SignedProposal(body, key.sign(Domain.PROPOSAL, SIM, encode(body)), first.block))
+    )
 
 
 def test_evidence_names_its_offender(chain: Chain) -> None:
@@ -227,14 +258,16 @@ def test_evidence_names_its_offender(chain: Chain) -> None:
 
 def test_evidence_is_the_same_whichever_vote_came_first() -> None:
     a, b = vote(KEYS[0]), vote(KEYS[0], block_id=Y)
-    assert of_votes((a, b)) == of_votes((b, a))
+    assert evidence_of_votes((a, b)) == evidence_of_votes((b, a))
 
 
 def test_what_proves_nothing() -> None:
     a = vote(KEYS[0])
     nothing = (
-        DuplicateVote(a, a), DuplicateVote(a, vote(KEYS[1], block_id=Y)), DuplicateVote(a, vote(KEYS[0], block_id=Y, round_=1)),
-        DuplicateVote(a, vote(KEYS[0], VoteType.PREVOTE, Y)), DuplicateVote(a, replace(vote(KEYS[0], block_id=Y), signature=bytes(64))),
+        DuplicateVote(a, a), DuplicateVote(a, vote(KEYS[1], block_id=Y)),
+        DuplicateVote(a, vote(KEYS[0], block_id=Y, round_=1)),
+        DuplicateVote(a, vote(KEYS[0], VoteType.PREVOTE, Y)),
+        DuplicateVote(a, replace(vote(KEYS[0], block_id=Y), signature=bytes(64))),
         DuplicateVote(a, vote(KEYS[0], block_id=Y, height=2)),
         Amnesia(vote(KEYS[0], round_=1), vote(KEYS[0], VoteType.PREVOTE, Y, 3, vr=1)),
         Amnesia(vote(KEYS[0], round_=1), vote(KEYS[0], VoteType.PREVOTE, Y, 3, vr=2)),
@@ -254,7 +287,9 @@ def test_a_block_carries_only_new_proof_once_each(chain: Chain) -> None:
     block = make_block(chain, maker(chain), SIM, 0, NOW + 1, ())
     guilty, other = two_votes(KEYS[0]), forgot(KEYS[0])
     assert wrong(chain, with_body(block, evidence=(guilty,))) is None
-    for evidence in ((guilty, guilty), (guilty, other), (encode(DuplicateVote(vote(KEYS[0]), vote(KEYS[0]))),), (b"junk",)):
+    for evidence in (
+        (guilty, guilty), (guilty, other), (encode(DuplicateVote(vote(KEYS[0]), vote(KEYS[0]))),), (b"junk",)
+    ):
         assert "evidence" in (wrong(chain, with_body(block, evidence=evidence)) or "accepted")
     accused = with_body(block, evidence=(guilty,))
     chain.finalize(accused, certificate_of(accused), next_priorities(chain))
@@ -296,12 +331,15 @@ HONEST = st.lists(st.tuples(st.integers(0, 4), KIND, st.sampled_from([X, Y, None
 
 @given(HONEST)
 def test_the_keeper_finds_what_an_auditor_finds(rows: list[tuple[int, VoteType, bytes | None, int]]) -> None:
-    """Any order of one sender's votes: the keeper convicts exactly when some pair among its first votes, or a double, does."""
+    """Any order of one sender's votes: the keeper convicts exactly when some pair among its first votes, or a
+    double, does."""
     keeper = VoteKeeper(SET, 99)
     votes = [vote(KEYS[0], kind, block_id, round_, vr) for round_, kind, block_id, vr in rows]
     votes = [v for v in votes if v.vote.is_well_formed()]
     for signed in votes:
         keeper.add(signed, 0)
     first = {(v.vote.round, v.vote.type): v for v in reversed(votes)}
-    expected = bool(conflicts(list(first.values()))) or any(first[v.vote.round, v.vote.type].vote != v.vote for v in votes)
+    expected = bool(conflicts(list(first.values()))) or any(
+        first[v.vote.round, v.vote.type].vote != v.vote for v in votes
+    )
     assert bool(keeper.double or keeper.amnesia) == expected

@@ -1,4 +1,5 @@
-"""The engine over an in-process hub and a jumping clock: goes on with one down, halts with two, never signs twice after a crash."""
+"""The engine over an in-process hub and a jumping clock: it decides with one peer down, halts with two, and never signs
+twice after a crash."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from p2p.base.merkle import leaf_hash
 from p2p.base.outcome import Outcome
 from p2p.base.resumable import Resumable
 from p2p.consensus.certificates import verify_commit
-from p2p.consensus.engine import ConsensusEngine, Fetch, nobody
+from p2p.consensus.engine import ConsensusEngine, Fetch, no_fetch
 from p2p.consensus.guard import GuardRecord, may_sign
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
@@ -123,7 +124,7 @@ class Hub:
         self.apps, self.guards = [App() for _ in KEYS], [Guard() for _ in KEYS]
         self.engines: dict[int, tuple[ConsensusEngine, trio.CancelScope]] = {}
         self.sent: list[bytes] = []
-        self.fetch: Fetch = nobody
+        self.fetch: Fetch = no_fetch
 
     async def start(self, who: int) -> None:
         async def publish(topic: str, data: bytes) -> None:
@@ -138,8 +139,8 @@ class Hub:
         scope = trio.CancelScope()
         timing = Timing(block_interval_ms=100, empty_block_interval_ms=200)
         engine = ConsensusEngine(
-            key=KEYS[who], network="sim", app=self.apps[who], guard=self.guards[who], publish=publish, timing=timing, clock=clock,
-            find_tx=self.apps[who].find, fetch=self.fetch,
+            key=KEYS[who], network="sim", app=self.apps[who], guard=self.guards[who], publish=publish, timing=timing,
+            clock=clock, find_tx=self.apps[who].find, fetch=self.fetch,
         )
         self.engines[who] = (engine, scope)
 
@@ -276,8 +277,11 @@ class BodyApp(App):
 
 
 @pytest.mark.parametrize("fault", ["", "lost", "withheld", "false", "short"])
-async def test_bodies_are_fetched_and_who_does_not_give_them_loses_its_round_only(fault: str, autojump_clock: Any) -> None:
-    """Everybody has transactions that nobody else has. Peer 3's bodies come, or not; blocks go on, the others' with their bodies."""
+async def test_bodies_are_fetched_and_who_does_not_give_them_loses_its_round_only(
+    fault: str, autojump_clock: Any
+) -> None:
+    """Each peer has transactions that no other has. Peer 3 gives its bodies, or not; blocks are decided either way,
+    the others' with their bodies."""
     asked: list[int] = []
     async with trio.open_nursery() as nursery:
         hub = Hub(nursery)

@@ -1,4 +1,5 @@
-"""Accept, ignore, reject, and what each costs. Work is counted in signatures looked at and elections held, never in time."""
+"""Accept, ignore, reject, and what each costs. Work is counted in signatures looked at and elections held, never in
+time."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from p2p.consensus.bodies import Bodies
 from p2p.consensus.certificates import verify_round
 from p2p.consensus.compact import shrink
 from p2p.consensus.engine import ConsensusEngine
-from p2p.consensus.evidence import of_votes
+from p2p.consensus.evidence import evidence_of_votes
 from p2p.consensus.machine import PROPOSALS_PER_ROUND
 from p2p.consensus.messages import (
     PolkaCertificate,
@@ -34,8 +35,8 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.seen import Seen
 from p2p.consensus.timing import Timing
-from p2p.consensus.validators import Turns, ValidatorSet, first_priorities, increment
-from tests.consensus.test_engine import KEYS, SET, App, BodyApp, Guard, nobody
+from p2p.consensus.validators import ProposerSchedule, ValidatorSet, first_priorities, increment
+from tests.consensus.test_engine import KEYS, SET, App, BodyApp, Guard, no_fetch
 from tests.consensus.test_time import NOW, Seat, dated, maker, others, proposal, vote
 
 MEMBERS = ValidatorSet.of(SET)
@@ -68,14 +69,19 @@ def seat() -> Seat:
     return Seat(others(maker(0), maker(1))[0])
 
 
+def bodies(one: Seat) -> Bodies:
+    """Of a peer whose mempool is empty."""
+    return Bodies(one.driver, "sim", lambda leaf: None)
+
+
 def elections(one: Seat) -> int:
     turns = one.driver.machine.proposer_of
-    assert isinstance(turns, Turns)
+    assert isinstance(turns, ProposerSchedule)
     return turns.elections
 
 
 def hear(one: Seat, message: wire.Wire, retry: int = 0) -> Outcome:
-    """By the driver's door, and taken when it says so."""
+    """Judged by the driver, and taken when it says so."""
     outcome, found = one.driver.judge(wire.pack(message, retry))
     if found is not None:
         one.driver.take(found)
@@ -88,13 +94,13 @@ def signed_proposal(key: Key, round_: int, pol: int = -1, header_round: int | No
     return proposal(replace(block, header=header), key, round_, pol)
 
 
-# -- K-A: numbers ---------------------------------------------------------------------------------------------------------
+# -- K-A: numbers -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("round_", [r for r in EXTREMES if r > 2])
 @pytest.mark.parametrize("door", ["driver", "bodies", "last height"])
 def test_a_proposal_of_a_far_round_costs_nothing(round_: int, door: str, work: Work) -> None:
-    """497 bytes with round 2^31-1 held every peer for an hour, whoever's key had signed them."""
+    """497 bytes with round 2^31-1 once held every peer for an hour, whatever key had signed them."""
     one = seat()
     if door == "last height":
         decide(one)
@@ -102,7 +108,7 @@ def test_a_proposal_of_a_far_round_costs_nothing(round_: int, door: str, work: W
     for key in KEYS:
         signed = signed_proposal(key, round_)
         if door == "bodies":
-            outcome, found = Bodies(one.driver, "sim", {}.get).judge(key.peer_id, shrink(wire.pack(signed, 0)))  # type: ignore[arg-type]
+            outcome, found = bodies(one).judge(key.peer_id, shrink(wire.pack(signed, 0)))
             assert (outcome, found) == (Outcome.IGNORE, None)
         else:
             assert hear(one, signed) is Outcome.IGNORE
@@ -132,9 +138,11 @@ ROUND_OR_NIL = st.one_of(st.sampled_from([-1, 0, 1, 2**31 - 2, 2**31 - 1]), st.i
     kind=st.sampled_from(["vote", "proposal", "polka", "round", "evidence", "early"]), who=st.integers(0, 4),
     numbers=st.lists(NUMBER, min_size=4, max_size=4), pol=ROUND_OR_NIL,
 )
-def test_no_number_in_a_signed_message_costs_more_than_the_set(kind: str, who: int, numbers: list[int], pol: int, work: Work) -> None:
-    """Rightly signed by a validator or a stranger, every field at any value: at most one look at each validator's signature and one at the
-    proposal's, and the turns of one height."""
+def test_no_number_in_a_signed_message_costs_more_than_the_set(
+    kind: str, who: int, numbers: list[int], pol: int, work: Work
+) -> None:
+    """Rightly signed by a validator or a stranger, every field at any value: at most one look at each validator's
+    signature and one at the proposal's, and the turns of one height."""
     key, (round_, other, third, height) = [*KEYS, STRANGER][who], numbers
     one = seat()
 
@@ -147,8 +155,10 @@ def test_no_number_in_a_signed_message_costs_more_than_the_set(kind: str, who: i
         "proposal": lambda: signed_proposal(key, round_, pol, other),
         "polka": lambda: PolkaCertificate(1, other, bytes(32), tuple(cast(k, round_) for k in KEYS)),
         "round": lambda: RoundCertificate(1, other, tuple(cast(k, round_) for k in KEYS)),
-        "evidence": lambda: wire.EvidenceNote(height % 5, of_votes((cast(key, round_), cast(key, other)))),
-        "early": lambda: replace(signed_proposal(key, round_, pol), proposal=replace(signed_proposal(key, round_, pol).proposal, height=2)),
+        "evidence": lambda: wire.EvidenceNote(height % 5, evidence_of_votes((cast(key, round_), cast(key, other)))),
+        "early": lambda: replace(
+            signed_proposal(key, round_, pol), proposal=replace(signed_proposal(key, round_, pol).proposal, height=2)
+        ),
     }
     message = made[kind]()
     work.signatures = 0
@@ -159,7 +169,8 @@ def test_no_number_in_a_signed_message_costs_more_than_the_set(kind: str, who: i
 
 @pytest.mark.parametrize("far", [50, 10**9, 2**31 - 2])
 def test_a_round_far_ahead_that_more_than_a_third_votes_in_still_works(far: int) -> None:
-    """By a certificate or vote by vote, also where each of them has voted in rounds between; its proposal is found and prevoted."""
+    """By a certificate or vote by vote, also where each of them has voted in rounds between; its proposal is found
+    and prevoted."""
     for whole in (True, False):
         one = seat()
         voters = others(one.key)[:2]
@@ -181,7 +192,8 @@ def test_a_round_far_ahead_that_more_than_a_third_votes_in_still_works(far: int)
 
 def test_turns_are_those_of_the_elections_and_begin_again() -> None:
     members = ValidatorSet.of([(key.public, at + 1) for at, key in enumerate(KEYS)])
-    turns, (_, own) = Turns(members, first_priorities(members)), increment(members, first_priorities(members), 1)
+    first = first_priorities(members)
+    turns, (_, own) = ProposerSchedule(members, first), increment(members, first, 1)
     assert [turns(r) for r in range(1, 40)] == [increment(members, own, r)[0] for r in range(1, 40)]
     assert turns.elections == 40
     assert [turns(2**31 - 1 - r) for r in range(5)] == [turns((2**31 - 1 - r) % MAX_TURNS) for r in range(5)]
@@ -190,10 +202,11 @@ def test_turns_are_those_of_the_elections_and_begin_again() -> None:
 
 @pytest.mark.parametrize("shape", ["repeated", "unordered", "stranger", "too many"])
 def test_a_certificate_whose_votes_are_not_one_of_each_is_refused_unverified(shape: str, work: Work) -> None:
-    """Repeated senders in 28 kB cost 20 ms at every peer."""
+    """28 kB of repeated senders once cost 20 ms at every peer."""
     each = sorted((vote(key, VoteType.PRECOMMIT, None) for key in KEYS), key=lambda v: v.vote.validator)
     votes = {
-        "repeated": [each[0], *each], "unordered": each[::-1], "stranger": [*each, vote(STRANGER, VoteType.PRECOMMIT, None)], "too many": each * 32,
+        "repeated": [each[0], *each], "unordered": each[::-1],
+        "stranger": [*each, vote(STRANGER, VoteType.PRECOMMIT, None)], "too many": each * 32,
     }[shape]
     work.signatures = 0
     assert not verify_round(RoundCertificate(1, 1, tuple(votes)), "sim", MEMBERS)
@@ -213,10 +226,13 @@ def test_a_certificate_of_votes_that_are_known_is_not_verified_again(work: Work)
 
 @pytest.mark.parametrize("places", [(0, 0), (0,) * 512, (1, 0), (0, 1, 1), (6,), (2**32 - 1,)])
 def test_places_of_a_body_are_asked_for_once_each(places: tuple[int, ...]) -> None:
-    """564 bytes with one place 512 times were answered with 31 MB."""
+    """564 bytes with one place 512 times were once answered with 31 MB."""
     app, key = BodyApp(), maker()
     app.pool = [bytes([at]) for at in range(6)]
-    engine = ConsensusEngine(key=key, network="sim", app=app, guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW, fetch=nobody)
+    engine = ConsensusEngine(
+        key=key, network="sim", app=app, guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW,
+        fetch=no_fetch
+    )
     engine.driver.take(proposal(dated(NOW, key, 0, app), key))
     block = engine.driver.machine.proposals[0][0].block
     assert engine.body(1, block.block_id, (0, 2, 5)) == (b"\x00", b"\x02", b"\x05")
@@ -228,7 +244,7 @@ async def _hush(topic: str, data: bytes) -> None:
     del topic, data
 
 
-# -- K-B: three outcomes --------------------------------------------------------------------------------------------------
+# -- K-B: three outcomes ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("height", [0, 3, 10**9, 2**63 - 1])
@@ -245,13 +261,14 @@ def test_of_heights_that_nobody_here_can_judge_nothing_is_passed_on(height: int,
     work.signatures = 0
     for message in (ballot, offer, polka, skip):
         assert one.driver.judge(wire.pack(message, 0)) == (Outcome.IGNORE, None)
-    assert Bodies(one.driver, "sim", {}.get).judge(key.peer_id, shrink(wire.pack(offer, 0))) == (Outcome.IGNORE, None)  # type: ignore[arg-type]
+    assert bodies(one).judge(key.peer_id, shrink(wire.pack(offer, 0))) == (Outcome.IGNORE, None)
     assert work.signatures == 0
     assert one.driver.size() == 0
 
 
 def test_the_same_content_passes_once_and_again_when_its_repeat_is_due(work: Work) -> None:
-    """Current votes under new retry counters halved the block rate; a peer that missed one still hears the next repeat."""
+    """Current votes under new retry counters once halved the block rate; a peer that missed one still hears the
+    next repeat."""
     one, timing = seat(), Timing()
     ballots = [vote(KEYS[0], VoteType.PREVOTE, None), vote(KEYS[1], VoteType.PRECOMMIT, dated(NOW, maker()))]
     work.signatures = 0
@@ -261,7 +278,7 @@ def test_the_same_content_passes_once_and_again_when_its_repeat_is_due(work: Wor
             assert heard == [Outcome.ACCEPT, *[Outcome.IGNORE] * 49]
         one.now_ms += timing.rebroadcast_ms
     assert work.signatures == len(ballots), "the first time only"
-    assert len(one.driver._unlogged) == len(ballots), "a repeat is no input"
+    assert len(one.driver.signer._inputs) == len(ballots), "a repeat is no input"
     one.now_ms -= 10**6
     assert hear(one, ballots[0]) is Outcome.ACCEPT, "a clock that was set back silences nobody"
 
@@ -271,14 +288,21 @@ def test_a_forgery_does_not_stand_in_the_way_of_the_true_one() -> None:
     assert hear(one, replace(ballot, signature=bytes(64))) is Outcome.REJECT
     assert hear(one, ballot) is Outcome.ACCEPT
     one.now_ms += Timing().rebroadcast_ms
-    assert hear(one, replace(ballot, signature=bytes(64))) is not Outcome.ACCEPT, "who has not heard the vote would blame us for it"
+    assert hear(one, replace(ballot, signature=bytes(64))) is not Outcome.ACCEPT, (
+        "a peer that has not heard the vote would blame us for it"
+    )
 
 
 def test_what_a_sender_says_beyond_its_due_goes_no_further() -> None:
-    """The third vote of a slot, rounds beyond the bound, the ninth early vote: nobody here keeps them, so nobody is helped."""
+    """The third vote of a slot, rounds beyond the bound, the ninth early vote: nobody here keeps them, so nobody is
+    helped."""
     one, key, made = seat(), KEYS[0], [dated(NOW + at, maker()) for at in range(4)]
-    assert [hear(one, vote(key, VoteType.PREVOTE, block)) for block in made] == [Outcome.ACCEPT] * 2 + [Outcome.IGNORE] * 2
-    assert [hear(one, vote(key, VoteType.PREVOTE, None, 10 * at)) for at in range(1, 6)] == [Outcome.ACCEPT] * 2 + [Outcome.IGNORE] * 3
+    assert [
+        hear(one, vote(key, VoteType.PREVOTE, block)) for block in made
+    ] == [Outcome.ACCEPT] * 2 + [Outcome.IGNORE] * 2
+    assert [
+        hear(one, vote(key, VoteType.PREVOTE, None, 10 * at)) for at in range(1, 6)
+    ] == [Outcome.ACCEPT] * 2 + [Outcome.IGNORE] * 3
     early = [vote(key, VoteType.PREVOTE, None, at, height=2) for at in range(12)]
     assert [hear(one, each) for each in early] == [Outcome.ACCEPT] * 8 + [Outcome.IGNORE] * 4
     assert len(one.driver.machine.conflicts()) == 1
@@ -289,7 +313,9 @@ def test_evidence_is_refused_only_where_it_proves_nothing_to_anybody(work: Work)
     one = seat()
 
     def pair(key: Key, height: int = 1) -> bytes:
-        return of_votes((vote(key, VoteType.PREVOTE, None, height=height), vote(key, VoteType.PREVOTE, dated(NOW, maker()), height=height)))
+        blocks = (None, dated(NOW, maker()))
+        one, two = (vote(key, VoteType.PREVOTE, block, height=height) for block in blocks)
+        return evidence_of_votes((one, two))
 
     good = pair(KEYS[0])
     assert hear(one, wire.EvidenceNote(1, pair(STRANGER))) is Outcome.IGNORE, "of a set we do not know"
@@ -297,7 +323,8 @@ def test_evidence_is_refused_only_where_it_proves_nothing_to_anybody(work: Work)
     assert hear(one, wire.EvidenceNote(10**9, good)) is Outcome.IGNORE
     assert hear(one, wire.EvidenceNote(1, b"junk")) is Outcome.REJECT
     assert work.signatures == 0
-    forged = of_votes((vote(KEYS[0], VoteType.PREVOTE, None), replace(vote(KEYS[0], VoteType.PREVOTE, dated(NOW, maker())), signature=bytes(64))))
+    unsigned = replace(vote(KEYS[0], VoteType.PREVOTE, dated(NOW, maker())), signature=bytes(64))
+    forged = evidence_of_votes((vote(KEYS[0], VoteType.PREVOTE, None), unsigned))
     for height in (0, 1, 2):
         assert hear(one, wire.EvidenceNote(height, forged)) is Outcome.REJECT
     assert hear(one, wire.EvidenceNote(1, good)) is Outcome.ACCEPT
@@ -307,7 +334,9 @@ def test_evidence_is_refused_only_where_it_proves_nothing_to_anybody(work: Work)
 
 
 def test_a_whole_proposal_among_votes_is_refused_and_hides_no_compact_one() -> None:
-    engine = ConsensusEngine(key=STRANGER, network="sim", app=App(), guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW)
+    engine = ConsensusEngine(
+        key=STRANGER, network="sim", app=App(), guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW
+    )
     signed = proposal(dated(NOW, maker()), maker())
     assert engine.deliver("x", "votes", wire.pack(signed, 0)) is Outcome.REJECT
     assert engine.deliver(maker().peer_id, "proposals", shrink(wire.pack(signed, 0))) is Outcome.ACCEPT
@@ -315,7 +344,7 @@ def test_a_whole_proposal_among_votes_is_refused_and_hides_no_compact_one() -> N
 
 def test_a_body_s_proposal_keeps_the_time_of_its_first_arrival_within_bounds() -> None:
     one, key = seat(), maker()
-    shell = Bodies(one.driver, "sim", {}.get)  # type: ignore[arg-type]
+    shell = bodies(one)
     for at in range(20):
         shell.judge(key.peer_id, shrink(wire.pack(proposal(dated(NOW + at, key), key), 0)))
     assert len(shell._arrivals) == PROPOSALS_PER_ROUND, "a third of one round is no news"
@@ -341,8 +370,11 @@ def test_what_is_remembered_of_passing_is_bounded() -> None:
     assert len(seen) == MAX_SEEN
 
 
-def test_late_votes_of_somebody_who_is_convicted_cost_their_own_signature_only(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is one more conflict; all of them were proved anew with each, which is their square. And after its punishment as before."""
+def test_late_votes_of_somebody_who_is_convicted_cost_their_own_signature_only(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each late vote is one more conflict. Once all of them were proved again with each, which costs their square.
+    The same holds after the offender is punished."""
     one = Seat(others(maker(0), maker(1))[0])
     bad = next(key for key in KEYS if key not in (one.key, maker()))
     block = dated(NOW, maker())
@@ -357,7 +389,9 @@ def test_late_votes_of_somebody_who_is_convicted_cost_their_own_signature_only(w
         if number == len(late) // 2:
             assert one.driver.evidence.offenders() == {bad.public}
             monkeypatch.setattr(one.app, "punished", lambda: frozenset({bad.public}))
-            assert one.driver.evidence.pending(one.driver.validators, one.app.punished()) == (), "the chain has it: the pool forgets"
+            assert one.driver.evidence.pending(one.driver.validators, one.app.punished()) == (), (
+                "the chain has it: the pool forgets"
+            )
         heard = one.driver.judge(wire.pack(signed, number))[1]
         if heard is not None:
             one.driver.take(heard)

@@ -118,7 +118,9 @@ def machine() -> Machine:
     return m
 
 
-def votes_in(m: Machine, kind: VoteType, round_: int, block_id: bytes | None, voters: range, vr: int = NIL_ROUND) -> list[Effect]:
+def votes_in(
+    m: Machine, kind: VoteType, round_: int, block_id: bytes | None, voters: range, vr: int = NIL_ROUND
+) -> list[Effect]:
     return [e for i in voters for e in m.on_vote(vote(kind, round_, block_id, key(i), vr))]
 
 
@@ -191,7 +193,8 @@ def test_first_vote_counts_and_the_second_is_evidence() -> None:
 
 
 def test_a_proposal_of_another_than_the_proposer_leaves_no_trace() -> None:
-    """Else a stranger's proposal beside the right one would look like a conflict, and our own blocks would carry no evidence at all."""
+    """Else a stranger's proposal beside the right one would look like a conflict, and our own blocks would carry no
+    evidence at all."""
     m, a = machine(), block(1)
     m.on_proposal(proposal(a, 0, -1, key(0)), True)
     m.on_proposal(proposal(block(2), 0, -1, key(1)), True)
@@ -208,7 +211,8 @@ def test_votes_of_far_rounds_are_bounded_per_validator() -> None:
 
 
 def test_the_newest_polka_is_known_also_when_its_round_is_over() -> None:
-    """O: rule K leaves `valid` alone after the round; the polka itself is not forgotten. An invalid block never counts."""
+    """Rule O: after the round rule K does not change `valid`, but the polka itself is not forgotten. An invalid
+    block never counts."""
     machine = Machine(key(3), ValidatorSet.of([(key(i), 1) for i in range(4)]), lambda r: key(r % 3))
     one, two = block(1), block(2)
     machine.start()

@@ -1,4 +1,5 @@
-"""The rules as tables: what was fed, what must come out. Labels as in p2p/consensus/README.md; n = 4, weight 1, me = D, proposers A B C D A ..."""
+"""The rules as tables: what was fed, what must come out. Labels as in docs/consensus.md; n = 4, weight 1, me = D,
+proposers A B C D A ..."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ from tests.golden.samples import sample
 
 ZERO, SIG = bytes(32), bytes(64)
 WHO = {name: bytes([at]) * 32 for at, name in enumerate("ABCD", 1)}
-BLOCKS = {name: Block(Header(VERSION, "n", 1, 0, at, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None) for at, name in enumerate("xyz", 1)}
+BLOCKS = {
+    name: Block(Header(VERSION, "n", 1, 0, at, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None)
+    for at, name in enumerate("xyz", 1)
+}
 IDS = {None: None, **{name: block.block_id for name, block in BLOCKS.items()}}
 NAMES = {block_id: name for name, block_id in IDS.items()}
 KIND = {"v": VoteType.PREVOTE, "c": VoteType.PRECOMMIT}
@@ -24,8 +28,9 @@ TIMERS = {"tp": TimeoutKind.PROPOSE, "tv": TimeoutKind.PREVOTE, "tc": TimeoutKin
 
 
 class Table:
-    """Inputs as words: `p0x` proposal of round 0 for x, `p2x1` with valid round 1, `p0x!` invalid; `v0x:ABC` prevotes, `c0-:A` precommit
-    nil, `v1x/0:ABC` prevotes that carry valid round 0; `q0x:ABC` a prevote certificate; `tp0 tv0 tc0` timeouts."""
+    """Inputs as words: `p0x` proposal of round 0 for x, `p2x1` with valid round 1, `p0x!` invalid; `v0x:ABC`
+    prevotes, `c0-:A` precommit nil, `v1x/0:ABC` prevotes that carry valid round 0; `q0x:ABC` a prevote certificate;
+    `tp0 tv0 tc0` timeouts."""
 
     def __init__(self, me: str = "D") -> None:
         members = ValidatorSet.of([(key, 1) for key in WHO.values()])
@@ -47,7 +52,9 @@ class Table:
             valid = not rest.endswith("!")
             vr = int(rest.rstrip("!") or NIL_ROUND)
             by = list(WHO.values())[round_ % 4]
-            return self.m.on_proposal(SignedProposal(Proposal("n", 1, round_, BLOCKS[name].block_id, vr, by), SIG, BLOCKS[name]), valid)
+            return self.m.on_proposal(
+                SignedProposal(Proposal("n", 1, round_, BLOCKS[name].block_id, vr, by), SIG, BLOCKS[name]), valid
+            )
         head, _, senders = word.partition(":")
         head, _, vr_text = head.partition("/")
         round_, name_or_nil = int(head[1]), None if head[2] == "-" else head[2]
@@ -67,11 +74,14 @@ class Table:
                 vr = f"/{effect.valid_round}" if effect.valid_round >= 0 else ""
                 name = NAMES[effect.block_id]
                 out.append(f"{letter}{effect.round}{name or '-'}{vr}")
-                out += self.words(self.m.on_vote(self.vote(effect.type, effect.round, name, self.me, effect.valid_round)))
+                out += self.words(
+                    self.m.on_vote(self.vote(effect.type, effect.round, name, self.me, effect.valid_round))
+                )
             elif isinstance(effect, Decide):
                 out.append(f"D{effect.round}{NAMES[effect.block_id]}")
             elif isinstance(effect, Propose):
-                out.append(f"P{effect.round}{NAMES[effect.block_id] or '?'}{effect.valid_round if effect.valid_round >= 0 else ''}")
+                vr = str(effect.valid_round) if effect.valid_round >= 0 else ""
+                out.append(f"P{effect.round}{NAMES[effect.block_id] or '?'}{vr}")
             elif isinstance(effect, ScheduleTimeout):
                 out.append(f"t{effect.kind.name[:3].lower()}{effect.round}")
             assert not isinstance(effect, SkipRound), "entering a round stays inside"
@@ -110,8 +120,14 @@ CASES = [
     ("re-proposal is prevoted once the polka is there", "tp0 v0x:A v0y:B tv0 c0-:AB tc0 p1x0 q0x:ABC", "v0- c0- v1x/0"),
     ("valid round must be before the round", "tp0 v0-:AB c0-:AB tc0 v1x:ABC p1x1", "v0- c0-"),
     ("valid round beyond the round", "p0x3 v3x:A", ""),
-    ("locked in 0, polka for y in 1, y again in 2: prevoted", LOCKED_X0 + " tp1 v1y:ABC c1-:ABC tc1 p2y1", "v0x c0x v1- v2y/1"),
-    ("locked in 1, polka of 0 for y: nil", "tp0 v0y:AB v0-:C tv0 c0-:AB tc0 p1x v1x:AB c1-:AB tc1 q0y:ABC p2y0", "v0- c0- v1x c1x v2-"),
+    (
+        "locked in 0, polka for y in 1, y again in 2: prevoted",
+        LOCKED_X0 + " tp1 v1y:ABC c1-:ABC tc1 p2y1", "v0x c0x v1- v2y/1",
+    ),
+    (
+        "locked in 1, polka of 0 for y: nil",
+        "tp0 v0y:AB v0-:C tv0 c0-:AB tc0 p1x v1x:AB c1-:AB tc1 q0y:ABC p2y0", "v0- c0- v1x c1x v2-",
+    ),
     ("invalid re-proposal: nil", "tp0 v0-:AB c0-:AB tc0 q0x:ABC p1x0!", "v0- c0- v1-"),
     # K looks at the valid round that prevotes carry
     ("prevotes that carry another valid round make no polka", LOCKED_X0 + " p1x0 v1x:AB", "v0x c0x v1x/0"),
@@ -167,11 +183,13 @@ def test_the_last_polka_seen_is_what_is_proposed() -> None:
 
 
 def test_a_consensus_message_that_leaves_a_default_out_is_refused() -> None:
-    """Two byte strings must not mean the same message: a proposal without its (empty) polka field is another encoding of it."""
+    """Two byte strings must not mean the same message: a proposal without its (empty) polka field is another
+    encoding of it."""
     proposal = sample(SignedProposal)
     raw = wire.pack(proposal, 0)
     assert wire.parse(raw) == proposal
-    plain = decode(wire.pack(SignedProposal(proposal.proposal, proposal.signature, proposal.block), 0))  # type: ignore[attr-defined]
+    without = SignedProposal(proposal.proposal, proposal.signature, proposal.block)  # type: ignore[attr-defined]
+    plain = decode(wire.pack(without, 0))
     assert plain[3][-1] is None
     with pytest.raises(RemoteProtocolError):
         wire.parse(encode([*plain[:3], plain[3][:-1]]))

@@ -54,7 +54,7 @@ def until(world: World, good: Callable[[], bool]) -> None:
 def request_of(world: World, key: Key) -> Request:
     """Of the client, whoever sends it."""
     del key
-    nonce, height = world.chain.account_view(CLIENT.public)["next_nonce"], world.chain.height()
+    nonce, height = world.chain.answers.account(CLIENT.public).next_nonce, world.chain.height()
     return Request(
         VERSION, NETWORK, CLIENT.public, nonce, MODEL, bytes(32), Params(), 50, 50, 1000, height + MOST, CLIENT.public,
         height - 1,

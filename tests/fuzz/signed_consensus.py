@@ -99,7 +99,7 @@ def _votes(world: World, message: wire.Wire) -> Sent:
 def _is_heard(kind: VoteType, round_: int, of: Key | None = None) -> Callable[[World, Key], bool]:
     """The sender's vote, or that of `of`, counts: in this height or, when that was decided meanwhile, in the last."""
     def effect(world: World, key: Key) -> bool:
-        before, now, who = world.driver.before, world.driver.machine, (of or key).public
+        before, now, who = world.driver.previous, world.driver.machine, (of or key).public
         return any(one is not None and one.votes.has(who, round_, kind) for one in (before, now))
 
     return effect
@@ -192,7 +192,7 @@ def _evidence_note(world: World, key: Key) -> wire.EvidenceNote:
 
 def _is_decided(world: World, key: Key) -> bool:
     """The sender's block is on the chain."""
-    header = world.chain.header(world.chain.height())
+    header = world.chain.blocks.header(world.chain.height())
     return world.chain.height() == world.mark + 1 and header is not None and header.proposer == key.public
 
 

@@ -77,12 +77,12 @@ def _request(world: World, key: Key, body: Request) -> Sent:
     """At the agent's door, signed by the account."""
     del key
     raw = encode(sign_request(CLIENT, body))
-    return raw, lambda: world.attempt(lambda: world.chain.check_request(unpack(SignedRequest, raw)))
+    return raw, lambda: world.attempt(lambda: world.chain.reservations.check_new(unpack(SignedRequest, raw)))
 
 
 def _batch(world: World, key: Key) -> Message:
     record = Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(key.public, world.unused())))
-    return batch(key, NETWORK, world.chain.batch_nonce(key.public) + 1, (record,)).batch
+    return batch(key, NETWORK, world.chain.reader.batch_nonce(key.public) + 1, (record,)).batch
 
 
 def _batched(world: World, key: Key, body: Any) -> Sent:
@@ -100,7 +100,7 @@ def _start(world: World, key: Key) -> StartRecord:
 def _running(of: str) -> Callable[[World, Key], bytes]:
     """A started inference; its agent is the sender where that can be one."""
     def find(world: World, key: Key) -> bytes:
-        if world.chain.stack_problem(VALIDATOR.public, MODEL, finish_of(bytes(32), VALIDATOR).stack):
+        if world.chain.reader.stack_problem(VALIDATOR.public, MODEL, finish_of(bytes(32), VALIDATOR).stack):
             raise Spent("the validator is bound to another stack in this epoch")
         agent = _agent(key) if of == "output" else PARTICIPANT
         return open_one(world, of, lambda: life.started(world, agent), Status.STARTED)

@@ -43,13 +43,13 @@ def _op(world: World, key: Key, op: ops.Op) -> Sent:
 
 
 def _ordered(world: World, key: Key, body: Any) -> Sent:
-    nonce = world.chain.account_view(CLIENT.public)["next_nonce"]
+    nonce = world.chain.answers.account(CLIENT.public).next_nonce
     return _op(world, key, ops.Op(NETWORK, CLIENT.public, nonce, ops.KIND_OF[type(body)], encode(body)))
 
 
 def _an_op(world: World, key: Key) -> ops.Op:
     del key
-    nonce = world.chain.account_view(CLIENT.public)["next_nonce"]
+    nonce = world.chain.answers.account(CLIENT.public).next_nonce
     return ops.Op(NETWORK, CLIENT.public, nonce, ops.OpKind.TRANSFER, encode(ops.Transfer(b"\x09" * 32, 5)))
 
 

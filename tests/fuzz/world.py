@@ -25,7 +25,7 @@ from p2p.chain.chain import Chain
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Heard, Input, Output, SetTimer
+from p2p.consensus.events import Input, Output, ProposalArrived, SetTimer
 from p2p.consensus.timing import Timing
 from p2p.ledger.participants import places
 from p2p.ledger.rules.ops import Body, Register, consent, sign_op
@@ -74,9 +74,9 @@ class World:
         self.chain = Chain.open(directory, GENESIS)
         self.driver = Driver(
             key=ME, network=NETWORK, app=self.chain, guard=self.chain.guard, timing=Timing(), clock=lambda: self.now_ms,
-            has_txs=self.chain.has_txs,
+            has_txs=self.chain.pool.has_txs,
         )
-        self.bodies = Bodies(self.driver, NETWORK, self.chain.mempool.find)
+        self.bodies = Bodies(self.driver, NETWORK, self.chain.pool.mempool.find)
         self.mark, self.nodes, self.kept = 0, dict[bytes, Key](), dict[str, bytes]()
         self._alarms: list[tuple[int, int, Input]] = []
         self._numbers = count()
@@ -115,7 +115,7 @@ class World:
     def vote(self, data: bytes) -> Outcome:
         """Topic `votes`."""
         self.mark = self.chain.height()
-        outcome, message = self.driver.judge(data, whole=False)
+        outcome, message = self.driver.inbox.judge_gossip(data)
         if message is not None:
             self._carry(self.driver.take(message))
         return outcome
@@ -127,7 +127,7 @@ class World:
         if isinstance(found, Assembly):
             self.bodies.done(VALIDATOR.peer_id)
         elif found is not None:
-            self._carry(self.driver.take(Heard(found, self.bodies.arrived_ms(found.proposal))))
+            self._carry(self.driver.take(ProposalArrived(found, self.bodies.arrived_ms(found.proposal))))
         return outcome
 
     def transaction(self, raw: bytes) -> Outcome:
@@ -137,18 +137,18 @@ class World:
             if (self.chain.height() + 1) % GENESIS.epoch_blocks == 0:
                 self.grow()  # what an epoch's end costs is nobody's message
         self.mark = self.chain.height()
-        outcome = self.chain.hear_tx(raw)
+        outcome = self.chain.pool.hear(raw)
         with aside():
-            for key in self.movable() if self.chain.mempool.known(raw) else ():
+            for key in self.movable() if self.chain.pool.mempool.known(raw) else ():
                 said = Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(key.public, self.unused())))
-                self.chain.hear_tx(encode(batch(key, NETWORK, self.chain.batch_nonce(key.public) + 1, (said,))))
-        if self.chain.has_txs():
+                self.chain.pool.hear(encode(batch(key, NETWORK, self.chain.reader.batch_nonce(key.public) + 1, (said,))))
+        if self.chain.pool.has_txs():
             self.grow()
         return outcome
 
     def record(self, sender: Key, record: Record) -> Outcome:
         """One record in a right batch of `sender`."""
-        nonce = self.chain.batch_nonce(sender.public) + 1
+        nonce = self.chain.reader.batch_nonce(sender.public) + 1
         return self.transaction(encode(batch(sender, NETWORK, nonce, (record,))))
 
     def attempt(self, call: Callable[[], object]) -> Outcome:
@@ -164,7 +164,7 @@ class World:
     def complaints(self) -> list[str]:
         """Of the blocks since the last message: which records and orders were refused, and for which field."""
         heights = range(self.mark + 1, self.chain.height() + 1)
-        return [f"{receipt.code}: {receipt.field}" for height in heights for receipt in self.chain.receipts(height)]
+        return [f"{receipt.code}: {receipt.field}" for height in heights for receipt in self.chain.blocks.receipts(height)]
 
     def is_carried_out(self) -> bool:
         """The last transaction is in a block, and nothing of that block was refused."""
@@ -183,7 +183,7 @@ class World:
 
     def movable(self) -> list[Key]:
         """Those that may have to go for a newcomer."""
-        return [key for key in self.nodes.values() if self.chain.is_registered(key.public)]
+        return [key for key in self.nodes.values() if self.chain.reader.is_registered(key.public)]
 
     def registration(self, node: Key) -> Register:
         return Register(node.public, (MODEL,), (), 0, "", node.sign(Domain.NODE, NETWORK, consent(CLIENT.public)))
@@ -196,7 +196,7 @@ class World:
 
     def order(self, account: Key, body: Body) -> None:
         """The same for an order."""
-        nonce = self.chain.account_view(account.public)["next_nonce"]
+        nonce = self.chain.answers.account(account.public).next_nonce
         outcome = self.transaction(pack_operation(sign_op(account, NETWORK, nonce, body)))
         if outcome is not Outcome.ACCEPT or not self.is_carried_out():
             raise Spent(f"{type(body).__name__}: {outcome.name} {self.complaints()}")

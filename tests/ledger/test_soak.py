@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-import p2p.chain.chain
+import p2p.chain.execution
 from p2p.base.errors import InvalidRequest
 from p2p.base.types import ENDED, RecordKind
 from p2p.ledger import genesis, governance
@@ -28,7 +28,8 @@ SEED, RECORDS, STARTS = 8, 5000, 9
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run watches the chain's records; afterwards nobody does."""
-    monkeypatch.setattr(p2p.chain.chain, "apply_record", p2p.chain.chain.apply_record)
+    for name in ("apply_record", "seal"):
+        monkeypatch.setattr(p2p.chain.execution, name, getattr(p2p.chain.execution, name))
 
 
 def test_random_records_of_every_kind(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import asdict, replace
 
-import p2p.chain.chain
+import p2p.chain.execution
 from p2p.base.errors import ConfigError, InvalidRequest
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer
 from p2p.base.types import VERSION
@@ -29,7 +29,8 @@ RUNS, BLOCKS, CHANGED = 6, 30, 4  # an epoch has 29 heights
 
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(p2p.chain.chain, "apply_record", p2p.chain.chain.apply_record)
+    for name in ("apply_record", "seal"):
+        monkeypatch.setattr(p2p.chain.execution, name, getattr(p2p.chain.execution, name))
 
 
 def changed(genesis: Genesis, where: str, field: str, value: int) -> Genesis | None:

@@ -245,7 +245,7 @@ async def test_a_store_that_fails_beneath_somebody_who_goes_on_ends_the_peer(pee
     with pytest.raises(StorageError), trio.fail_after(60):
         await peer.tasks.keep("store", peer._watch_store)
     with pytest.raises(StorageError):
-        peer.chain.put_payload(b"x", b"y")
+        peer.chain.payloads.put(b"x", b"y")
 
 
 async def test_what_cannot_be_published_is_not_its_authors_failure(peer: Node) -> None:

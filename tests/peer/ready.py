@@ -16,4 +16,6 @@ def ready(
     stack: str = StackClass.CPU_BF16,
 ) -> ReadyEngine:
     """vocabulary: None: without a tokenizer.json."""
-    return ReadyEngine(engine, engine, ends, stack, Tokenizer(bytes(32), vocabulary) if vocabulary is not None else None)
+    return ReadyEngine(
+        engine, engine, ends, stack, Tokenizer(bytes(32), vocabulary) if vocabulary is not None else None
+    )

@@ -71,9 +71,12 @@ def test_it_is_forgotten_after_a_while_and_little_is_kept() -> None:
     assert not lab.credit._of
 
 
-@pytest.mark.parametrize("what", ["balance", "client_nonce", "max_price_micro", "request_cap_micro", "signer", "deadline_height"])
+@pytest.mark.parametrize(
+    "what", ["balance", "client_nonce", "max_price_micro", "request_cap_micro", "signer", "deadline_height"]
+)
 def test_what_a_client_did_is_not_held_against_its_agent(what: str) -> None:
-    """The accuser would be the client: it spends the money through another agent and this one stands there as a liar."""
+    """The accuser would be the client: it spends the money through another agent and this one stands there as a
+    liar."""
     lab = Lab()
     for nonce in range(1, 60):
         signed = lab.ask(nonce)
@@ -102,7 +105,8 @@ def test_a_start_that_is_late_because_the_client_signed_an_old_height_is_nobodys
 
 @pytest.mark.parametrize("what", ["inference_id", "model", "signature", "anything else"])
 def test_what_anybody_can_have_done_is_not_held_against_the_client(what: str) -> None:
-    """The liar is the agent: a Start that it says twice, or that another put on chain first, made its clients refused everywhere."""
+    """The liar is the agent: a Start that it says twice, or that another put on chain first, made its clients refused
+    everywhere."""
     lab, account = Lab(), b"\x07" * 32
     for nonce in range(1, 20):
         lab.credit.refused(AGENT, lab.ask(nonce, account).inference_id, what, 12)
@@ -111,7 +115,8 @@ def test_what_anybody_can_have_done_is_not_held_against_the_client(what: str) ->
     for nonce in range(1, 20):
         signed = lab.ask(nonce, account)
         lab.statuses[nonce] = "STARTED"
-        for field in ("client_nonce", "balance", what):  # a Start that is there is not refused, whatever is said of a second one
+        # a Start that is there is not refused, whatever is said of a second one
+        for field in ("client_nonce", "balance", what):
             lab.credit.refused(AGENT, signed.inference_id, field, 12)
     assert lab.problem(13, account, OTHER) == ""
     lab.statuses |= dict.fromkeys(lab.statuses, "UNCONFIRMED")
@@ -156,7 +161,8 @@ def test_refusals_of_what_was_never_asked_here_say_nothing() -> None:
     lab = Lab()
     for nonce in range(1, 100):
         lab.credit.refused(AGENT, request(nonce).inference_id, "balance", 12)
-        lab.credit.refused(OTHER, lab.ask(nonce).inference_id, "balance", 12)  # another agent's Start of the same request
+        # another agent's Start of the same request
+        lab.credit.refused(OTHER, lab.ask(nonce).inference_id, "balance", 12)
     assert not lab.credit._unpaid
 
 
@@ -198,19 +204,23 @@ def test_the_chain_says_whose_doing_a_refused_start_was(tmp_path: Path) -> None:
     signed = [paid_request(client_nonce=nonce, prompt_tokens_max=8000, max_tokens=1) for nonce in (1, 2)]
     extend(chain, 1, PEERS, lambda height: height * 1000)
     for agent, one in zip((first, second), signed, strict=True):
-        chain.add_tx(batch_of(PEERS[agent], (Record(RecordKind.START, encode(StartRecord(one, agent))),)))
+        chain.pool.add(batch_of(PEERS[agent], (Record(RecordKind.START, encode(StartRecord(one, agent))),)))
     extend(chain, 2, PEERS, lambda height: height * 1000)
     ((agent, inference_id, what, height),) = told
     assert (what, height) == ("balance", 2)
-    assert (agent, inference_id) in [(agent, one.inference_id) for agent, one in zip((first, second), signed, strict=True)]
+    assert (
+        agent, inference_id
+    ) in [(agent, one.inference_id) for agent, one in zip((first, second), signed, strict=True)]
     other = next(one for one in signed if one.inference_id != inference_id)
-    assert (chain.request_status(other), chain.request_status(signed[0] if other is signed[1] else signed[1])) == ("STARTED", "")
+    assert (
+        chain.reader.request_status(other), chain.reader.request_status(signed[0] if other is signed[1] else signed[1])
+    ) == ("STARTED", "")
     chain.close()
 
 
 def test_an_agent_that_says_its_starts_twice_makes_nobody_spend_elsewhere(tmp_path: Path) -> None:
     chain = Chain.open(tmp_path, GENESIS)
-    credit = Credit(chain.request_status, lambda agent: False)
+    credit = Credit(chain.reader.request_status, lambda agent: False)
     chain.on_refused_start = credit.refused
     agent = next(iter(PEERS))
     signed = [paid_request(client_nonce=nonce, prompt_tokens_max=50, max_tokens=1) for nonce in (1, 2, 3)]
@@ -218,8 +228,8 @@ def test_an_agent_that_says_its_starts_twice_makes_nobody_spend_elsewhere(tmp_pa
     for one in signed:
         credit.note(agent, one, 1)
     twice = tuple(Record(RecordKind.START, encode(StartRecord(one, agent))) for one in signed for _ in (0, 1))
-    chain.add_tx(batch_of(PEERS[agent], twice))
+    chain.pool.add(batch_of(PEERS[agent], twice))
     extend(chain, 2, PEERS, lambda height: height * 1000)
-    assert [receipt.field for receipt in chain.receipts(2)] == ["inference_id"] * 3
+    assert [receipt.field for receipt in chain.blocks.receipts(2)] == ["inference_id"] * 3
     assert credit.problem(b"x" * 32, signed[0].request.account, 3) == ""
     chain.close()

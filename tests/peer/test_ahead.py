@@ -1,4 +1,5 @@
-"""What is begun before the chain holds its money: bounded over all executors together, by what an account has and has proven."""
+"""What is begun before the chain holds its money: bounded over all executors together, by what an account has and has
+proven."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ ACCOUNT, AGENT, OTHER = b"a" * 32, b"b" * 32, b"c" * 32
 
 @settings(deadline=None)
 @given(
-    st.integers(1, 12), st.integers(0, 10_000), st.lists(st.tuples(st.integers(0, 11), st.integers(1, 3000)), max_size=80),
+    st.integers(1, 12), st.integers(0, 10_000),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(1, 3000)), max_size=80),
 )
 def test_all_executors_together_begin_no_more_than_the_account_has_proven(
     executors: int, trusted: int, asked: list[tuple[int, int]]

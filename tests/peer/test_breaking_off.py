@@ -1,4 +1,5 @@
-"""An agent that breaks off, repeats itself or provokes: what was streamed is counted, nothing is begun twice, and the chain hears of it once."""
+"""An agent that breaks off, repeats itself or provokes: what was streamed is counted, nothing is begun twice, and the
+chain hears of it once."""
 
 from __future__ import annotations
 
@@ -20,7 +21,20 @@ from p2p.wire.frames import Declined, Tokens, parse_frame
 from tests.lab.attacks.engine import ToyEngine
 from tests.peer.ready import ready
 from tests.peer.scenarios.test_stop import pipe
-from tests.peer.test_executor import AGENT, CLIENT, FIRST, SECOND, THIRD, executor, forward, request, said, served, whole, word
+from tests.peer.test_executor import (
+    AGENT,
+    CLIENT,
+    FIRST,
+    SECOND,
+    THIRD,
+    executor,
+    forward,
+    request,
+    said,
+    served,
+    whole,
+    word,
+)
 
 
 class LastWaits(ToyEngine):
@@ -76,7 +90,8 @@ def used(who: Executor) -> int:
 
 @pytest.mark.parametrize("status", ["", "STARTED", "EXPIRED", "nonce"])
 async def test_an_agent_that_breaks_off_has_had_it_and_is_not_served_again(status: str) -> None:
-    """All tokens but one, again and again, for one Start whose escrow came back: it had 780 tokens in twenty rounds, metered as none."""
+    """All tokens but one, again and again, for one Start whose escrow came back: it had 780 tokens in twenty rounds,
+    metered as none."""
     who, signed = weightless(status), request(1, 40)
     had, error = await broken_off(who, signed)
     assert had == 39
@@ -135,8 +150,8 @@ async def test_a_beginning_that_is_not_this_models_costs_one_prefill_and_is_mete
 
 
 async def test_an_executor_says_busy_on_chain_once_for_a_request_however_often_it_is_provoked() -> None:
-    """A hundred Forwards were a hundred records; and it says whose doing it is, to the agent as on chain: else the one that was not provoked would
-    be the only one silent (M4)."""
+    """A hundred Forwards were a hundred records; and it says whose doing it is, to the agent as on chain: else the one
+    that was not provoked would be the only one silent (M4)."""
     signed = request(2)
     for key in (FIRST, SECOND, THIRD):
         who, words = executor(key), []

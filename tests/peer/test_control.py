@@ -1,4 +1,5 @@
-"""The control socket against odd questions, odd callers and long paths: each gets an answer, and the next one as well."""
+"""The control socket against odd questions, odd callers and long paths: each gets an answer, and the next one as
+well."""
 
 from __future__ import annotations
 
@@ -66,10 +67,15 @@ async def raw(directory: Path, data: bytes) -> bytes:
 
 
 def broken(request: dict[str, Any]) -> dict[str, Any]:
-    kinds = {"KeyError": KeyError, "RecursionError": RecursionError, "OverflowError": OverflowError, "MemoryError": MemoryError}
+    kinds = {
+        "KeyError": KeyError, "RecursionError": RecursionError, "OverflowError": OverflowError,
+        "MemoryError": MemoryError
+    }
     if request["op"] in kinds:
         raise kinds[request["op"]]("secret")
-    return {"unserialisable": {1, 2}} if request["op"] == "set" else {"long": "x" * MAX_CONTROL_ANSWER} if request["op"] == "long" else request
+    return {"unserialisable": {1, 2}} if request["op"] == "set" else {
+        "long": "x" * MAX_CONTROL_ANSWER
+    } if request["op"] == "long" else request
 
 
 @pytest.mark.parametrize("op", ["KeyError", "RecursionError", "OverflowError", "MemoryError", "set", "long"])
@@ -81,7 +87,8 @@ async def test_a_handler_that_fails_gives_an_answer_and_the_peer_goes_on(tmp_pat
 
 
 @pytest.mark.parametrize("line", [
-    b"", b"\n", b"nonsense\n", b"[1]\n", b"null\n", b"\xff\xfe\n", b"[" * 60_000 + b"\n", b'{"a":' * 10_000 + b"1" + b"}" * 10_000 + b"\n",
+    b"", b"\n", b"nonsense\n", b"[1]\n", b"null\n", b"\xff\xfe\n", b"[" * 60_000 + b"\n",
+    b'{"a":' * 10_000 + b"1" + b"}" * 10_000 + b"\n",
     b'{"a":' * (MAX_CONTROL_DEPTH + 1) + b"1" + b"}" * (MAX_CONTROL_DEPTH + 1) + b"\n", b'{"a":' + b"9" * 5000 + b"}\n",
     b"x" * (MAX_CONTROL_LINE + 2), b"]" * 1000 + b"[" * 1000 + b"\n",
 ])
@@ -91,7 +98,10 @@ async def test_a_line_that_is_no_request_is_told_so(tmp_path: Path, line: bytes)
         assert json.loads(answer)["error"]["field"] == "request"
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+))
 def test_any_json_gets_one_line_of_json(value: object) -> None:
     answer = control.answer_line(json.dumps(value).encode(), echo)
     assert answer.endswith(b"\n")
@@ -104,7 +114,8 @@ def test_any_bytes_get_one_line_of_json(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("error", [
-    InvalidRequest("a", field="f"), Overloaded("a"), Unavailable("a"), StorageError("a", field="store", code="disk_full"),
+    InvalidRequest("a", field="f"), Overloaded("a"), Unavailable("a"),
+    StorageError("a", field="store", code="disk_full"),
 ])
 async def test_an_error_comes_through_with_its_kind(tmp_path: Path, error: FolkmootError) -> None:
     def fails(request: dict[str, Any]) -> dict[str, Any]:
@@ -115,14 +126,18 @@ async def test_an_error_comes_through_with_its_kind(tmp_path: Path, error: Folkm
     async with serving(tmp_path, fails):
         with pytest.raises(type(error)) as caught:
             await ask(tmp_path, {"op": "x", "fail": 1})
-        assert (caught.value.code, caught.value.field, caught.value.exit_status) == (error.code, error.field, error.exit_status)
+        assert (
+            caught.value.code, caught.value.field, caught.value.exit_status
+        ) == (error.code, error.field, error.exit_status)
 
 
-# -- where it is ---------------------------------------------------------------------------------------------------------------
+# -- where it is -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("runtime", ["", "set", "long"])
-async def test_a_long_path_is_found_by_who_has_another_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str) -> None:
+async def test_a_long_path_is_found_by_who_has_another_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
     folder, own = tmp_path / ("d" * 120), tmp_path / "run"
     folder.mkdir()
     own = own / ("r" * 120) if runtime == "long" else own
@@ -198,7 +213,7 @@ async def test_a_folder_without_a_peer_says_how_to_start_one(tmp_path: Path) -> 
             control.call(folder, GOOD)
 
 
-# -- who asks ------------------------------------------------------------------------------------------------------------------
+# -- who asks --------------------------------------------------------------------------------------------------------
 
 
 async def test_another_user_gets_no_answer_and_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +229,9 @@ async def test_another_user_gets_no_answer_and_is_none(tmp_path: Path, monkeypat
                 await ask(tmp_path, GOOD)
 
 
-async def test_silent_callers_do_not_keep_others_out_for_ever(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+async def test_silent_callers_do_not_keep_others_out_for_ever(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(control.serve_control, tmp_path, echo)
         await trio.sleep(1)

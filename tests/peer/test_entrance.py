@@ -49,10 +49,10 @@ async def test_a_place_is_free_again_whatever_ends_the_request(autojump_clock: M
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 1000)), max_size=30))
 def test_somebody_is_always_modest_and_a_newcomer_too(taken: list[tuple[int, int]]) -> None:
-    bandwidth = Quotas("account", UNLIMITED)
+    quotas = Quotas("account", UNLIMITED)
     for key, tokens in taken:
-        bandwidth.take(bytes([key]), tokens, 1)
-    assert bandwidth.is_modest(b"new")
+        quotas.take(bytes([key]), tokens, 1)
+    assert quotas.is_modest(b"new")
     used = {key: sum(tokens for one, tokens in taken if one == key) for key, _ in taken}
-    modest = {key for key in used if bandwidth.is_modest(bytes([key]))}
+    modest = {key for key in used if quotas.is_modest(bytes([key]))}
     assert modest == {key for key, mine in used.items() if mine <= sum(used.values()) / len(used) / 2}

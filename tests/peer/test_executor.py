@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -46,7 +46,9 @@ BEACON, PROMPT = b"\x0a" * 32, "hello"
 
 def request(nonce: int = 1, tokens: int = 12) -> SignedRequest:
     asked = digest(b"prompt", PROMPT.encode())
-    body = Request(VERSION, "n", CLIENT.public, nonce, "toy", asked, Params(1000), 50, tokens, 100, 40, CLIENT.public, 5)
+    body = Request(
+        VERSION, "n", CLIENT.public, nonce, "toy", asked, Params(1000), 50, tokens, 100, 40, CLIENT.public, 5
+    )
     return SignedRequest(body, CLIENT.sign(Domain.REQUEST, "n", encode(body)))
 
 
@@ -55,6 +57,7 @@ class FakeChain:
     """Everything was drawn as DRAWN; payloads are kept."""
 
     kept: dict[bytes, bytes] = field(default_factory=dict)
+    reader = reservations = payloads = property(lambda self: self)
 
     def height(self) -> int:
         return 5
@@ -74,19 +77,21 @@ class FakeChain:
     def draw_of(self, inference_id: bytes) -> Draw:
         return Draw(AGENT.public, 5, BEACON, DRAWN)
 
-    def check_request(self, signed: SignedRequest, *, started_ok: bool = False) -> None: ...
+    def check_forwarded(self, signed: SignedRequest) -> None: ...
 
     def stack_problem(self, node: bytes, model: str, stack: str) -> str:
         return ""
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(bytes(key))
 
 
-def executor(key: Key = SECOND, engine: Engine | None = None, vocabulary: Vocabulary = WORDS, make: type[Executor] = Executor) -> Executor:
+def executor(
+    key: Key = SECOND, engine: Engine | None = None, vocabulary: Vocabulary = WORDS, make: type[Executor] = Executor
+) -> Executor:
     chain: Any = FakeChain()
     outbox = Outbox(key, "n")
     admission = Admission(key.public, chain, outbox)
@@ -127,16 +132,20 @@ def said(who: Executor) -> list[RecordKind]:
 
 def exact(who: Executor, signed: SignedRequest, done: Done) -> str | None:
     seed = tape.tape_seed(BEACON, signed.inference_id, signed.request.client_nonce)
-    return check.check_exact(artifacts.parse(done.artifact), signed.request, done.finish.record, SPEC, seed, frozenset({EOS}), drawn=DRAWN)
+    return check.check_exact(
+        artifacts.parse(done.artifact), signed.request, done.finish.record, SPEC, seed, frozenset({EOS}), drawn=DRAWN
+    )
 
 
 async def whole(signed: SignedRequest) -> list[int]:
     seed = tape.tape_seed(BEACON, signed.inference_id, signed.request.client_nonce)
     prompt = await ToyEngine().tokenize_chat(PROMPT)
-    return [step.token async for step in ToyEngine().generate(Job(prompt, signed.request.max_tokens, signed.request.params, seed))]
+    return [step.token async for step in ToyEngine().generate(
+        Job(prompt, signed.request.max_tokens, signed.request.params, seed)
+    )]
 
 
-# -- places ------------------------------------------------------------------------------------------------------------
+# -- places ----------------------------------------------------------------------------------------------------------
 
 
 class Slow(ToyEngine):
@@ -203,8 +212,10 @@ async def test_one_request_has_one_answer_however_often_it_is_handed_over() -> N
     assert [error.field for error in errors] == ["inference_id"] * 2
     _, later = await served(who, forward(signed))
     assert isinstance(later, RemoteProtocolError), "nor later, nor after a restart"
-    assert {error.penalty for error in (*errors, later) if isinstance(error, RemoteProtocolError)} == {0}, "its client may have asked two agents"
-    kept = unpack(Payload, who.payloads.payload(signed.inference_id) or b"")
+    assert {
+        error.penalty for error in (*errors, later) if isinstance(error, RemoteProtocolError)
+    } == {0}, "its client may have asked two agents"
+    kept = unpack(Payload, who.payloads.read(signed.inference_id) or b"")
     assert artifacts.parse(kept.artifact).root() == done[0].finish.record.artifact_root
 
 
@@ -225,9 +236,9 @@ async def test_checks_are_metered_and_only_the_answer_is_not() -> None:
     def refuse(signed: SignedRequest, *, started_ok: bool = False) -> None:
         raise RemoteProtocolError("not signed", field="signature")
 
-    who.chain.check_request, good = refuse, who.chain.check_request  # type: ignore[method-assign]
+    who.chain.reservations.check_forwarded, good = refuse, who.chain.reservations.check_forwarded  # type: ignore[method-assign]
     assert await one(request(1)) is not None
-    who.chain.check_request = good  # type: ignore[method-assign]
+    who.chain.reservations.check_forwarded = good  # type: ignore[method-assign]
     who.admission.places.most = 0
     assert await one(request(2)) is None
     assert paid == [], "neither refused nor declined ones"
@@ -236,11 +247,12 @@ async def test_checks_are_metered_and_only_the_answer_is_not() -> None:
     assert paid == [True]
 
 
-# -- what is taken over ------------------------------------------------------------------------------------------------
+# -- what is taken over ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lie", [
-    "the whole answer", "its end inside", "an id that the model has not", "unsigned", "signed by who comes later", "signed by itself",
+    "the whole answer", "its end inside", "an id that the model has not", "unsigned", "signed by who comes later",
+    "signed by itself",
     "by a stranger", "more than was signed", "signed tokens are others", "words but no tokens",
 ])
 async def test_an_agent_puts_no_words_into_an_answer(lie: str) -> None:
@@ -249,12 +261,14 @@ async def test_an_agent_puts_no_words_into_an_answer(lie: str) -> None:
     signed = request()
     true = await whole(signed)
     prefix: list[int] = {
-        "the whole answer": true, "its end inside": [*true[:3], EOS, *true[3:5]], "an id that the model has not": [*true[:3], VOCAB],
+        "the whole answer": true, "its end inside": [*true[:3], EOS, *true[3:5]],
+        "an id that the model has not": [*true[:3], VOCAB],
         "words but no tokens": [],
     }.get(lie, true[:5])
     taken = word(signed, prefix or true[:5])
     taken = {
-        "unsigned": (), "signed by who comes later": word(signed, prefix, THIRD), "signed by itself": word(signed, prefix, SECOND),
+        "unsigned": (), "signed by who comes later": word(signed, prefix, THIRD),
+        "signed by itself": word(signed, prefix, SECOND),
         "by a stranger": word(signed, prefix, CLIENT), "more than was signed": word(signed, prefix[:4]),
         "signed tokens are others": word(signed, [*prefix[:-1], 7]),
     }.get(lie, taken)
@@ -264,7 +278,9 @@ async def test_an_agent_puts_no_words_into_an_answer(lie: str) -> None:
     assert [type(frame) for frame in frames] == [Declined]
     busy = frames[0].busy
     assert verify(SECOND.public, Domain.BUSY, "n", encode(busy.record), busy.signature)
-    assert said(who) == [RecordKind.BUSY], "the chain hears it from the executor itself: the agent may not wish to say it"
+    assert said(who) == [
+        RecordKind.BUSY
+    ], "the chain hears it from the executor itself: the agent may not wish to say it"
     assert not who.payloads.kept  # type: ignore[attr-defined]
 
 
@@ -281,7 +297,8 @@ async def test_what_no_model_of_this_name_says_is_not_gone_on_from_and_nobody_is
 
 
 CHILI = "\U0001f336".encode()
-CUT = Vocabulary(tuple(b"" if token == EOS else CHILI[token % 4 : token % 4 + 1] for token in range(VOCAB)))  # tokens that are parts of characters
+# tokens that are parts of characters
+CUT = Vocabulary(tuple(b"" if token == EOS else CHILI[token % 4 : token % 4 + 1] for token in range(VOCAB)))
 BYTES = Vocabulary(tuple(CHILI[at % 4 : at % 4 + 1] for at in range(VOCAB)))
 
 
@@ -342,7 +359,9 @@ async def through_agent(signed: SignedRequest, executors: dict[str, Executor], m
 
 @pytest.mark.parametrize("vocabulary", [CUT, BYTES, WORDS], ids=["parts", "bytes", "words"])
 @pytest.mark.parametrize("cuts", [(1, 1), (3, 2), (5, 6), (11, 1), (2, 0)])
-async def test_an_answer_goes_on_where_its_executors_died_to_the_byte(cuts: tuple[int, int], vocabulary: Vocabulary) -> None:
+async def test_an_answer_goes_on_where_its_executors_died_to_the_byte(
+    cuts: tuple[int, int], vocabulary: Vocabulary
+) -> None:
     """The successor repeated prompt and answer where the one before had died inside a character."""
     signed = request(tokens=16)
     true = await whole(signed)
@@ -360,7 +379,9 @@ async def test_an_answer_goes_on_where_its_executors_died_to_the_byte(cuts: tupl
     assert (record.executor, record.taken_over, record.generated) == (THIRD.public, sum(cuts), len(true) - sum(cuts))
     assert exact(by_peer[THIRD.peer_id], signed, done) is None
     header = artifacts.parse(done.artifact).header
-    assert [one.record.executor for one in header.taken] == [key.public for key, cut in zip((FIRST, SECOND), cuts, strict=True) if cut]
+    assert [
+        one.record.executor for one in header.taken
+    ] == [key.public for key, cut in zip((FIRST, SECOND), cuts, strict=True) if cut]
     problems = receipt(signed, done, tokens, text)
     assert problems == []
     assert receipt(signed, done, tokens, text + "\x1b[2J") == ["the text that was shown is not the one signed for"]
@@ -370,7 +391,8 @@ def receipt(signed: SignedRequest, done: Done, tokens: list[int], text: str) -> 
     from p2p.client.ask import AskSpec
     from p2p.client.receipt import check_receipt
 
-    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", PROMPT, signed.request.params, signed.request.max_tokens)  # type: ignore[arg-type]
+    asked, network = signed.request, cast(Any, "n")
+    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, network, "toy", PROMPT, asked.params, asked.max_tokens)
     accepted = Accepted(signed.inference_id, AGENT.public, BEACON, DRAWN)
     return check_receipt(spec, signed, accepted, done, tokens, text)
 
@@ -379,13 +401,14 @@ async def test_a_text_beside_true_tokens_is_refused_by_the_agent() -> None:
     liar = get("serve_other_text").executor
     assert liar is not None
     signed = request()
-    by_peer = {key.peer_id: executor(key, make=liar if key is FIRST else Executor) for key in (FIRST, SECOND, THIRD)}  # type: ignore[arg-type]
+    keys = (FIRST, SECOND, THIRD)
+    by_peer = {key.peer_id: executor(key, make=cast(Any, liar) if key is FIRST else Executor) for key in keys}
     with pytest.raises(Unavailable):
-        await through_agent(signed, by_peer)  # the answer is whole and its text a lie: nobody can go on from it
+        await through_agent(signed, by_peer)  # the answer is whole and its text a lie: no executor can continue it
 
 
 async def test_an_agent_that_hands_on_a_whole_answer_frames_nobody() -> None:
-    """eos_prefix: whoever is handed it says so; nobody but the one that made the answer signs it."""
+    """eos_prefix: an executor that gets a whole answer as a beginning says so; only the one that made it signs it."""
     framer = get("eos_prefix").agent
     assert framer is not None
     toy = ToyEngine()
@@ -394,7 +417,9 @@ async def test_an_agent_that_hands_on_a_whole_answer_frames_nobody() -> None:
         by_peer = {key.peer_id: executor(key, toy) for key in (FIRST, SECOND, THIRD)}
         with pytest.raises(Unavailable):
             await through_agent(signed, by_peer, framer)  # type: ignore[arg-type]
-        assert [said(by_peer[key.peer_id]) for key in (FIRST, SECOND, THIRD)] == [[RecordKind.FINISH], [RecordKind.BUSY], [RecordKind.BUSY]]
+        assert [
+            said(by_peer[key.peer_id]) for key in (FIRST, SECOND, THIRD)
+        ] == [[RecordKind.FINISH], [RecordKind.BUSY], [RecordKind.BUSY]]
 
 
 async def test_whoever_says_that_others_streamed_its_tokens_has_to_show_it() -> None:
@@ -409,11 +434,12 @@ async def test_whoever_says_that_others_streamed_its_tokens_has_to_show_it() -> 
     assert done.finish.record.taken_over == 11
     assert exact(liar, signed, done) == "what was taken over is not signed by whoever streamed it"
     assert "what was taken over is not signed by whoever streamed it" in receipt(
-        signed, done, [token for frame in frames[:-1] for token in frame.tokens], "".join(frame.text for frame in frames[:-1])
+        signed, done, [token for frame in frames[:-1] for token in frame.tokens],
+        "".join(frame.text for frame in frames[:-1])
     )
 
 
-# -- what its own ML node does -----------------------------------------------------------------------------------------
+# -- what its own ML node does ---------------------------------------------------------------------------------------
 
 
 class Bad(ToyEngine):
@@ -425,10 +451,13 @@ class Bad(ToyEngine):
 
     async def generate(self, job: Job) -> AsyncIterator[TokenStep]:
         wrong = {
-            "an id beyond the vocabulary": lambda s: replace(s, token=VOCAB), "a negative id": lambda s: replace(s, token=-1),
+            "an id beyond the vocabulary": lambda s: replace(s, token=VOCAB),
+            "a negative id": lambda s: replace(s, token=-1),
             "a candidate beyond": lambda s: replace(s, top=(*s.top[:7], (VOCAB, s.top[7][1]))),
-            "one candidate": lambda s: replace(s, top=s.top[:1]), "candidates twice": lambda s: replace(s, top=s.top[:4] * 2),
-            "no order": lambda s: replace(s, top=s.top[::-1]), "numbers that do not fit": lambda s: replace(s, logprob=0.0),
+            "one candidate": lambda s: replace(s, top=s.top[:1]),
+            "candidates twice": lambda s: replace(s, top=s.top[:4] * 2),
+            "no order": lambda s: replace(s, top=s.top[::-1]),
+            "numbers that do not fit": lambda s: replace(s, logprob=0.0),
         }
         seed = digest(b"no tape") if self.what == "no tape" else job.seed
         async for step in super().generate(replace(job, seed=seed)):
@@ -436,7 +465,8 @@ class Bad(ToyEngine):
 
 
 @pytest.mark.parametrize("what", [
-    "an id beyond the vocabulary", "a negative id", "a candidate beyond", "one candidate", "candidates twice", "no order",
+    "an id beyond the vocabulary", "a negative id", "a candidate beyond", "one candidate", "candidates twice",
+    "no order",
     "numbers that do not fit", "no tape",
 ])
 async def test_nothing_is_signed_that_stage_0_would_refuse(what: str) -> None:
@@ -502,7 +532,9 @@ async def test_an_agent_that_the_client_did_not_name_is_refused_and_blamed() -> 
     assert isinstance(error, RemoteProtocolError)
     assert (error.field, error.penalty > 0) == ("agent", True)
     mine = changed(body, agent=AGENT.public)
-    frames, error = await served(executor(), forward(SignedRequest(mine, CLIENT.sign(Domain.REQUEST, "n", encode(mine)))))
+    frames, error = await served(
+        executor(), forward(SignedRequest(mine, CLIENT.sign(Domain.REQUEST, "n", encode(mine))))
+    )
     assert (error, isinstance(frames[-1], Done)) == (None, True)
 
 

@@ -1,4 +1,5 @@
-"""What breaks while a request runs: each ends as a typed answer or as the same answer from another executor; money is whole."""
+"""What breaks while a request runs: each ends as a typed answer or as the same answer from another executor; money is
+whole."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def test_an_executor_killed_in_mid_stream_is_continued_by_the_next(net: Net) -> 
         assert receipt["executor"] != net.node(3)
     finally:
         net.restart(3)
-    final = net.final(receipt["inference_id"])  # by the votes of those whose ML node answers, at the latest at the last call
+    # by the votes of those whose ML node answers, at the latest at the last call
+    final = net.final(receipt["inference_id"])
     assert final["status"] == "VALIDATED", final
     assert 4 <= final["taken_over"] < 24, "what the dead one had streamed when the agent lost it"
     made = 24 - final["taken_over"]  # what was taken over is paid to nobody (decision 035)

@@ -1,7 +1,9 @@
-"""A planted fault is in the answer to the question that was asked for it, and in no other; what can never be revealed does not stop planting."""
+"""A planted fault is in the answer to the question that was asked for it, and in no other; what can never be revealed
+does not stop planting."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,8 +11,18 @@ import trio
 from msgspec.structs import replace
 
 from p2p.base.codec import encode, load
+from p2p.base.errors import InvalidRequest
 from p2p.base.keys import Domain, Key
-from p2p.base.types import VERSION, Params, PlantCommit, PlantReveal, RecordKind, Request, SignedRequest, plant_commitment
+from p2p.base.types import (
+    VERSION,
+    Params,
+    PlantCommit,
+    PlantReveal,
+    RecordKind,
+    Request,
+    SignedRequest,
+    plant_commitment,
+)
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
 from p2p.peer import fault_injector as planting
@@ -21,22 +33,28 @@ REQUEST = Request(VERSION, "n", OWNER.public, 1, "toy", bytes(32), Params(), 50,
 
 
 class FakeChain:
+    """Its parts are all this one object."""
+
+    payloads = answers = property(lambda self: self)
+
     def __init__(self) -> None:
         self.kept: dict[bytes, bytes] = {}
         self.found: dict[bytes, dict[str, Any]] = {}
         self.top = 7
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
 
     def height(self) -> int:
         return self.top
 
-    def inference_view(self, inference_id: bytes) -> dict[str, Any] | None:
-        return self.found.get(inference_id)
+    def inference(self, inference_id: bytes) -> Any:
+        if inference_id not in self.found:
+            raise InvalidRequest("not here", field="id", code="not_found")
+        return SimpleNamespace(**self.found[inference_id])
 
 
 class FakeOutbox:
@@ -54,11 +72,13 @@ class FakeEngine:
 class Lab:
     def __init__(self) -> None:
         self.chain, self.outbox = FakeChain(), FakeOutbox()
-        self.injector = FaultInjector(NODE, OWNER, self.chain, self.outbox, "toy", lambda: None, 1.0, roles_of(LabSettings()).faults)  # type: ignore[arg-type]
+        chain: Any = self.chain
+        faults = roles_of(LabSettings()).faults
+        self.injector = FaultInjector(NODE, OWNER, chain, self.outbox, "toy", lambda: None, 1.0, faults)
         self.engine: Any = FakeEngine()
 
     def open(self) -> list[Plant]:
-        raw = self.chain.payload(b"plants")
+        raw = self.chain.payloads.read(b"plants")
         return load(list[Plant], raw) if raw else []
 
 
@@ -79,7 +99,9 @@ def test_a_question_of_the_same_owner_is_answered_honestly_while_a_plant_waits()
     assert (inference_id, height) == (planted.inference_id, 7)
     assert fault in FAULTS
     ((kind, commit),) = lab.outbox.records
-    assert (kind, commit) == (RecordKind.PLANT_COMMIT, PlantCommit(NODE.public, plant_commitment(inference_id, fault, salt)))
+    assert (kind, commit) == (
+        RecordKind.PLANT_COMMIT, PlantCommit(NODE.public, plant_commitment(inference_id, fault, salt))
+    )
     assert lab.injector.engine_for(planted, lab.engine) is lab.engine, "once"
 
 
@@ -91,7 +113,8 @@ def test_without_a_mark_everything_is_honest() -> None:
 
 @pytest.mark.parametrize(("status", "reveals", "stays"), [
     *((status, True, True) for status in DECIDED),
-    ("WITHHELD", False, False), ("EXPIRED", False, False), ("UNCONFIRMED", False, False), ("VALIDATING", False, True), ("", False, True),
+    ("WITHHELD", False, False), ("EXPIRED", False, False), ("UNCONFIRMED", False, False), ("VALIDATING", False, True),
+    ("", False, True),
 ])
 async def test_what_was_decided_is_revealed_and_what_never_will_be_is_let_go(
     status: str, reveals: bool, stays: bool, autojump_clock: Any

@@ -1,4 +1,5 @@
-"""Planted faults on a live network of real peers (the ML node is the named fake): measured, and nobody is punished for them."""
+"""Planted faults on a live network of real peers (the ML node is the named fake): measured, and nobody is punished for
+them."""
 
 from __future__ import annotations
 

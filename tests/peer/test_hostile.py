@@ -1,4 +1,5 @@
-"""Garbage on every stream and topic of real peers: a typed error or a reset for the sender, and every peer goes on serving."""
+"""Garbage on every stream and topic of real peers: a typed error or a reset for the sender, and every peer goes on
+serving."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ CASES: dict[str, bytes] = {
     "not canonical": b"\x83\x6epayload_wanted\x18\x01\x58\x20" + bytes(32), "deep": b"\x81" * 500 + b"\x80",
     "huge array head": b"\x9b" + b"\xff" * 8, "indefinite": b"\x9f\xff", "wrong side": encode(["done", [], b""]),
     "float": b"\xfb" + bytes(8), "tag": b"\xc1\x00", "query not a map": encode(["query", VERSION, encode([1, 2])]),
-    "query unknown op": encode(["query", VERSION, encode({"op": "reset"})]), "private op": encode(["query", VERSION, encode({"op": "peers"})]),
+    "query unknown op": encode(["query", VERSION, encode({"op": "reset"})]),
+    "private op": encode(["query", VERSION, encode({"op": "peers"})]),
     "sync far": encode(["sync_wanted", VERSION, 2**62]),
 }
 
@@ -82,7 +84,9 @@ def attack(net: Net) -> list[str]:
         for number in range(4):
             address = net.address(number)
             for step in steps:
-                config = NetworkConfig(Key.generate(), net.genesis.network, (), (), topics=TOPICS, expected_size=4, min_connections=0)
+                config = NetworkConfig(
+                    Key.generate(), net.genesis.network, (), (), topics=TOPICS, expected_size=4, min_connections=0
+                )
                 async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
                     await network.connect(address)
                     found.extend(await step(network, address) or ())

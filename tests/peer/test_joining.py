@@ -21,7 +21,8 @@ GIFT = 400_000_000
 
 
 async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_path: Path) -> None:
-    """A validator, and a newcomer that nobody has registered: the order reaches the chain, and neither sends the other away."""
+    """A validator, and a newcomer that nobody has registered: the order reaches the chain, and neither sends the other
+    away."""
     (folder,) = generate(Plan(tmp_path, 1, serving=False, settings=(("empty_block_interval_ms", 400),)))
     new = tmp_path / "newcomer"
     new.mkdir(mode=0o700)
@@ -37,7 +38,10 @@ async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_p
         async def known(made: Node) -> None:
             nodes[where] = made
 
-        table = {"network": "testnet", "listen": ["/ip4/127.0.0.1/tcp/0"], "bootstrap": list(bootstrap), "empty_block_interval_ms": 400}
+        table = {
+            "network": "testnet", "listen": ["/ip4/127.0.0.1/tcp/0"], "bootstrap": list(bootstrap),
+            "empty_block_interval_ms": 400
+        }
         await run_node(make_config(where, table), lambda state, text: None, beside=[known])
 
     async def when(good: Callable[[], object]) -> None:
@@ -52,11 +56,11 @@ async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_p
         await when(lambda: new in nodes and nodes[new].network is not None and nodes[new].chain.height() > 1)
         own = nodes[new].status()["addresses"][0]
         paid = await submit_operation(own, genesis, client, Transfer(owner.public, GIFT), wait_s=60)
-        await when(lambda: nodes[new].chain.account_view(owner.public)["balance_micro"] == GIFT)
+        await when(lambda: nodes[new].chain.answers.account(owner.public).balance_micro == GIFT)
         body = Register(node.public, (), (), 0, "", node.sign(Domain.NODE, genesis.network, consent(owner.public)))
         taken = await submit_operation(own, genesis, owner, body, wait_s=60)
         assert (paid["state"], taken["state"]) == ("done", "done")
-        await when(lambda: all(one.chain.is_registered(node.public) for one in nodes.values()))
+        await when(lambda: all(one.chain.reader.is_registered(node.public) for one in nodes.values()))
         top = nodes[new].chain.height()
         await when(lambda: min(one.chain.height() for one in nodes.values()) >= top + 3)
         for mine, others in ((folder, new), (new, folder)):

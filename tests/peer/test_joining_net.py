@@ -1,5 +1,5 @@
-"""A newcomer's whole path on a network of real peers, by the commands a user types: from `folkmoot init` to the first answer it is paid for. The ML
-node is the named fake. Nobody bans anybody on the way."""
+"""A newcomer's whole path on a network of real peers, by the commands a user types: from `folkmoot init` to the first
+answer it is paid for. The ML node is the named fake. Nobody bans anybody on the way."""
 
 from __future__ import annotations
 
@@ -38,13 +38,17 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 
 
 def folkmoot(*words: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", "p2p", *words, "--json"], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "p2p", *words, "--json"], capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
 
 def refused(*words: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", "p2p", *words, "--json"], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "p2p", *words, "--json"], capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode != 0, done.stdout
     return dict(json.loads(done.stderr.splitlines()[-1])["error"])  # before it, what it would cost
 
@@ -124,7 +128,8 @@ def test_it_earns_weight_is_drawn_and_its_first_answer_is_booked(net: Net) -> No
     found = net.final(receipt["inference_id"])
     assert found["status"] in STANDS, found
     epochs = range(net.height(0) // EPOCH + 1)
-    booked = sum(int(call(folder, {"op": "earnings", "epoch": one, "node": made["node"], "start": 0})["own"]["fees_micro"]) for one in epochs)
+    earned = [call(folder, {"op": "earnings", "epoch": one, "node": made["node"], "start": 0}) for one in epochs]
+    booked = sum(int(one["own"]["fees_micro"]) for one in earned)
     assert booked > 0, "its first answer is booked"
 
     through_it = net.ask(peer=4, max_tokens="4")

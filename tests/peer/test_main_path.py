@@ -1,4 +1,5 @@
-"""Real peers, real libp2p, real LMDB, real consensus; only the ML node is the named fake. kill, restart, stop two, bad input."""
+"""Real peers, real libp2p, real LMDB, real consensus; only the ML node is the named fake. kill, restart, stop two, bad
+input."""
 
 from __future__ import annotations
 
@@ -14,16 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from p2p.base.codec import unpack
 from p2p.base.genesis import CheckRules
+from p2p.consensus.light import LightBlock
+from p2p.peer.control import call
 from testnet.providers import stop
 from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network
+STILL_MS = 5000  # a block comes every two seconds or sooner
 
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    made = Net(tmp_path_factory.mktemp("net"), window=6, epoch_blocks=12, checks=CheckRules(reveal_window=4, appeal_window=0))
+    made = Net(
+        tmp_path_factory.mktemp("net"), window=6, epoch_blocks=12, checks=CheckRules(reveal_window=4, appeal_window=0)
+    )
     yield made
     made.close()
 
@@ -46,7 +53,9 @@ def test_questions_to_two_peers_at_once_are_two_inferences_on_the_chain(net: Net
     with ThreadPoolExecutor(2) as pool:
         asked = list(pool.map(lambda peer: net.events("hello", peer), (0, 1)))
     ids = [events[-1]["receipt"]["inference_id"] for events in asked]
-    assert [net.final(x)["status"] for x in ids] == ["VALIDATED", "VALIDATED"], "neither peer knew of the other one's nonce"
+    assert [
+        net.final(x)["status"] for x in ids
+    ] == ["VALIDATED", "VALIDATED"], "neither peer knew of the other one's nonce"
 
 
 @pytest.mark.parametrize(("extra", "field"), [
@@ -74,20 +83,38 @@ def test_kill_one_blocks_go_on_and_it_catches_up(net: Net) -> None:
 
 
 def test_stop_two_blocks_stop_nothing_forks_and_go_on(net: Net) -> None:
+    """Two of four are no quorum: what they vote on is decided when a third is back, and every certificate names three."""
     stop(net.directory, [f.name for f in net.folders[2:]], sign=signal.SIGKILL)
-    time.sleep(3)  # a block decided just before may still arrive
-    top = max(net.height(0), net.height(1))
-    time.sleep(6)  # nothing to await: the point is that nothing happens
-    assert max(net.height(0), net.height(1)) == top
+    before = max(net.height(0), net.height(1))
+
+    def waiting() -> int:
+        """The height at which both peers have voted long after the block before it; 0 while that is not so."""
+        told = [net.status(peer) for peer in (0, 1)]
+        heights = {one["consensus"]["height"] for one in told}
+        voted = all(one["consensus"]["step"] in ("prevote", "precommit") for one in told)
+        still = time.time_ns() // 1_000_000 - max(one["last_time_ms"] for one in told) > STILL_MS
+        return int(heights.pop()) if voted and still and len(heights) == 1 else 0
+
+    stuck = until(waiting)
     for peer in (2, 3):
         net.restart(peer)
-    until(lambda: min(net.height(peer) for peer in range(4)) >= top + 3)
-    for height in range(1, top + 3):
+    top = max(before, stuck) + 2
+    until(lambda: min(net.height(peer) for peer in range(4)) >= top)
+    for height in range(1, top):
         assert len({net.block(peer, height)["block_id"] for peer in range(4)}) == 1
+    for height in range(before, top):
+        assert signers(net, height) >= 3, f"height {height} was decided without a quorum"
+
+
+def signers(net: Net, height: int) -> int:
+    """How many validators the certificate of this height names, as peer 0 has it."""
+    found = call(net.folders[0], {"op": "light", "height": height})
+    return len(unpack(LightBlock, bytes.fromhex(found["light"])).certificate.signatures)
 
 
 def test_a_peer_with_nothing_begins_at_a_snapshot_and_its_headers_can_be_checked(net: Net) -> None:
-    """Its store is lost with its key's mark: it comes back by light client and snapshot, epochs behind, while blocks go on."""
+    """Its store is lost with its key's mark: it comes back by light client and snapshot, epochs behind, while blocks go
+    on."""
     until(lambda: net.height(0) > 4 * 12, 90)  # a snapshot more than three epochs after the beginning
     stop(net.directory, [net.folders[3].name], sign=signal.SIGKILL)
     shutil.rmtree(net.folders[3] / "data")
@@ -103,7 +130,9 @@ def test_a_peer_with_nothing_begins_at_a_snapshot_and_its_headers_can_be_checked
     for extra in ([], ["--trusted", f"5:{trusted['block_id']}"], ["--peer", net.address(1)]):
         done = subprocess.run([*base, *extra], capture_output=True, text=True, timeout=60, check=True)
         assert json.loads(done.stdout)["trusted"][-1]["block_id"] == net.block(0, goal)["block_id"]
-    done = subprocess.run([*base, "--trusted", "5:" + "00" * 32], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*base, "--trusted", "5:" + "00" * 32], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 3
     assert "not the one you trust" in done.stderr
 

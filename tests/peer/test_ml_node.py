@@ -1,4 +1,5 @@
-"""ML nodes that are not what a peer may work with, that die, and ports that others hold. The fake stands for vLLM: its process and its HTTP."""
+"""ML nodes that are not what a peer may work with, that die, and ports that others hold. The fake stands for vLLM: its
+process and its HTTP."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ class Fake:
     """A fake ML node in this process, whose conduct can change."""
 
     def __init__(self, bad: str = "", port: int = 0) -> None:
-        self.handler: Any = type("Fake", (Handler,), {"toy": Toy(1), "fail": "", "delay_s": 0.0, "bad": bad, "after": 0})
+        self.handler: Any = type(
+            "Fake", (Handler,), {"toy": Toy(1), "fail": "", "delay_s": 0.0, "bad": bad, "after": 0}
+        )
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self.handler)
         self.server.daemon_threads = True
         self.port = self.server.server_port
@@ -79,7 +82,9 @@ async def test_a_node_that_would_have_its_honest_answers_refused_is_refused(fake
     assert len(caught.value.message) > 30, "it says what is wrong"
 
 
-@pytest.mark.parametrize("wanted", [Wanted("other", 2048), Wanted(DEFAULT_MODEL, 4096), Wanted(DEFAULT_MODEL, 2048, 20)])
+@pytest.mark.parametrize(
+    "wanted", [Wanted("other", 2048), Wanted(DEFAULT_MODEL, 4096), Wanted(DEFAULT_MODEL, 2048, 20)]
+)
 async def test_another_model_than_the_registrys_is_refused(fake: Fake, wanted: Wanted) -> None:
     async with server.closing(VllmClient(fake.url, DEFAULT_MODEL)) as client:
         with pytest.raises(Unavailable, match="not fit"):
@@ -93,10 +98,15 @@ async def test_a_wrong_setting_is_not_tested_for_ever(fake: Fake, tmp_path: Path
         raise ConfigError("a setting", field="model")
 
     with trio.fail_after(60), pytest.raises(ConfigError):
-        await mlnode.run_ml_node(NodeConfig(tmp_path, ml_node=fake.url), Roles(), wanted=wrong, lend=lambda found: None, progress=lambda text: None)
+        await mlnode.run_ml_node(
+            NodeConfig(tmp_path, ml_node=fake.url), Roles(), wanted=wrong, lend=lambda found: None,
+            progress=lambda text: None
+        )
 
 
-async def test_a_node_is_tested_again_after_each_time_it_was_gone(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_node_is_tested_again_after_each_time_it_was_gone(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mlnode, "ENGINE_RETEST_S", 0.01)
     monkeypatch.setattr(mlnode, "ENGINE_WATCH_S", 0.01)
     monkeypatch.setattr(mlnode, "MISSES", 10**9)  # nobody listens: that is enough, another may come back at once
@@ -139,7 +149,7 @@ async def test_a_node_is_tested_again_after_each_time_it_was_gone(fake: Fake, tm
     assert lent[-1] is None, "taken back at the end"
 
 
-# -- an own process ----------------------------------------------------------------------------------------------------------------
+# -- a process of its own ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -223,7 +233,9 @@ async def test_the_own_engine_can_be_reached_by_this_user_alone(tmp_path: Path, 
     assert not place.parent.exists()
 
 
-def test_the_place_of_a_killed_peer_is_taken_away_and_that_of_a_living_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_place_of_a_killed_peer_is_taken_away_and_that_of_a_living_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server, "short_folder", lambda: str(tmp_path))
     (killed, lock), living = server.make_place(), server.make_place()
     os.close(lock)  # as the kernel does
@@ -277,7 +289,9 @@ async def test_who_holds_the_port_is_not_taken_for_ours_and_hears_no_key(tmp_pat
     assert set(heard) == {None}
 
 
-async def test_a_port_without_the_lock_is_not_ours(tmp_path: Path, quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_port_without_the_lock_is_not_ours(
+    tmp_path: Path, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The child listens, and takes any key: as if another program of ours had been started with other settings."""
     monkeypatch.setattr(server.VllmProcess, "start", without_key(server.VllmProcess.start))
     with pytest.raises(Unavailable, match="wants no key"):
@@ -326,7 +340,9 @@ async def test_a_childs_output_is_read_bounded_and_escaped(tmp_path: Path) -> No
     await process.stop()
 
 
-@pytest.mark.parametrize("flag", ["--port=1", "--port", "--host", "--uds=/x", "--api-key", "--api_key=x", "--served-model-name=x", "--por=1"])
+@pytest.mark.parametrize(
+    "flag", ["--port=1", "--port", "--host", "--uds=/x", "--api-key", "--api_key=x", "--served-model-name=x", "--por=1"]
+)
 def test_flags_that_make_it_another_server_are_refused(flag: str) -> None:
     with pytest.raises(ConfigError) as caught:
         server.check_flags([flag])
@@ -334,7 +350,9 @@ def test_flags_that_make_it_another_server_are_refused(flag: str) -> None:
 
 
 def test_other_flags_are_the_users() -> None:
-    server.check_flags(["--seed=7", "--tensor-parallel-size", "2", "--max-model-len=512", "-tp", "--gpu-memory-utilization=0.5"])
+    server.check_flags(
+        ["--seed=7", "--tensor-parallel-size", "2", "--max-model-len=512", "-tp", "--gpu-memory-utilization=0.5"]
+    )
 
 
 def test_the_same_is_said_now_and_then_only() -> None:

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import Overloaded
 from p2p.base.keys import Domain, Key, verify
-from p2p.base.limits import MAX_BATCHES_IN_FLIGHT, MAX_RECORDS_PER_TX, MAX_TX, MAX_WAITING, MAX_WORK_RECORDS, OUTBOX_TTL_HEIGHTS, TX_TTL_HEIGHTS
+from p2p.base.limits import (
+    MAX_BATCHES_IN_FLIGHT,
+    MAX_RECORDS_PER_TX,
+    MAX_TX,
+    MAX_WAITING,
+    MAX_WORK_RECORDS,
+    OUTBOX_TTL_HEIGHTS,
+    TX_TTL_HEIGHTS,
+)
 from p2p.base.types import OutputRecord, RecordKind, SignedBatch
 from p2p.peer.outbox import AGAIN_HEIGHTS, Outbox
 
@@ -54,7 +62,9 @@ def test_each_record_leaves_once_and_in_order_whatever_the_chain_takes(steps: li
             assert len(raw) <= MAX_TX
         assert sorted(sent) == list(range(1, len(sent) + 1)), "a gap would lose what comes after it"
         flying = [len(numbers(raw)) for at, raw in sent.items() if at > nonce]
-        assert sum(count < MAX_RECORDS_PER_TX for count in flying) <= 1, "little by little is dear: gossip costs by the message"
+        assert sum(
+            count < MAX_RECORDS_PER_TX for count in flying
+        ) <= 1, "little by little is dear: gossip costs by the message"
         assert box.in_flight == len(sent) - nonce <= MAX_BATCHES_IN_FLIGHT
         nonce = min(nonce + taken, len(sent))
     while len(box) or nonce < len(sent):

@@ -26,12 +26,13 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 
 
 def fetch(net: Net, key: Key, peer: int, inference_id: str) -> object:
-    """What `peer` answers on its payload stream to whoever holds `key`."""
+    """What `peer` answers on its payload stream to a peer with this `key`."""
     found: list[object] = []
 
     async def run() -> None:
         async with open_network(
-            NetworkConfig(key, net.genesis.network, (), (), expected_size=4, min_connections=0), topic_handlers={}, stream_handlers={}
+            NetworkConfig(key, net.genesis.network, (), (), expected_size=4, min_connections=0), topic_handlers={},
+            stream_handlers={}
         ) as network:
             address = net.address(peer)
             await network.connect(address)

@@ -1,8 +1,8 @@
-"""Looking for a payload: whoever has it will do, nobody can leave one validator out, and what is wrong is not taken."""
+"""Looking for a payload: any source will do, nobody can leave one validator out, and a wrong payload is not taken."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -55,7 +55,9 @@ class Lab:
                 raise Unavailable("gone", field="peer")
             return streams[by_peer[peer]]
 
-        self.search = PayloadSearch(ME, Duty(IID, 7, b"\x0b" * 32, None, closes=67), CLAIM, open_stream, lambda: self.top)
+        self.search = PayloadSearch(
+            ME, Duty(IID, 7, b"\x0b" * 32, None, closes=67), CLAIM, open_stream, lambda: self.top
+        )
 
 
 async def test_the_executor_is_asked_first_and_alone_where_it_answers(autojump_clock: Any) -> None:
@@ -70,7 +72,9 @@ async def test_who_the_executor_leaves_out_has_it_from_another(who: bytes, execu
     streams: dict[bytes, Any] = {who: FakeStream(PAYLOAD)}
     if executor != "gone":
         other = Payload(PROMPT, answer(41)[1].artifact)
-        streams[EXECUTOR] = {"silent": Silent(PAYLOAD), "refuses": Refusing(PAYLOAD), "lies": FakeStream(other)}[executor]
+        streams[EXECUTOR] = {
+            "silent": Silent(PAYLOAD), "refuses": Refusing(PAYLOAD), "lies": FakeStream(other)
+        }[executor]
     lab = Lab(streams)
     assert (await lab.search.run()).payload == PAYLOAD
     assert lab.asked[0] == EXECUTOR
@@ -95,7 +99,8 @@ async def test_it_ends_when_it_must_speak_and_says_why(autojump_clock: Any) -> N
 def test_the_order_is_drawn_for_each_validator_and_begins_with_the_executor() -> None:
     orders = set()
     for at in range(64):
-        search = PayloadSearch(bytes([at]) * 32, Duty(IID, 7, b"\x0b" * 32, None, closes=67), CLAIM, lambda *_: None, lambda: 8)  # type: ignore[arg-type, return-value]
+        duty, nobody = Duty(IID, 7, b"\x0b" * 32, None, closes=67), cast(Any, None)
+        search = PayloadSearch(bytes([at]) * 32, duty, CLAIM, nobody, lambda: 8)
         first, *rest = search.sources_in_turn()
         assert first == EXECUTOR
         assert sorted(rest) == sorted((AGENT, *FELLOWS, ME))

@@ -10,7 +10,8 @@ from p2p.base.errors import Overloaded
 from p2p.peer.quotas import Limit, Quotas, Usage
 
 STEPS = st.lists(st.tuples(
-    st.sampled_from(("take", "take", "end", "wait")), st.sampled_from((0, 0, 1, 2)), st.integers(20, 60), st.integers(0, 60),
+    st.sampled_from(("take", "take", "end", "wait")), st.sampled_from((0, 0, 1, 2)), st.integers(20, 60),
+    st.integers(0, 60),
 ), min_size=10, max_size=60)
 
 
@@ -23,7 +24,7 @@ def refused(metered: Quotas, key: bytes, tokens: int, height: int) -> Overloaded
 @settings(max_examples=300, deadline=None)
 @given(STEPS, st.integers(1, 4))
 def test_no_window_ever_holds_more_than_the_limit(steps: list[tuple[str, int, int, int]], window: int) -> None:
-    """A model beside it keeps every share for ever, and adds up each window by itself."""
+    """A model in the test keeps every usage for ever, and adds up each window by itself."""
     metered, height = Quotas("account", Limit(3, 100, window), 3), 1
     running: list[Usage] = []
     shares: list[Usage] = []  # tokens: what counts of it now

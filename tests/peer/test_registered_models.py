@@ -16,7 +16,9 @@ from tests.peer.test_validator import BEACON, IID, PROFILE, FakeChain, Lab, answ
 @pytest.mark.parametrize(("stacks", "allowed"), [
     ((), True), (("vllm-cpu-bf16",), True), (("vllm-gpu-bf16", "vllm-cpu-bf16"), True), (("vllm-gpu-bf16",), False),
 ])
-def test_a_stack_that_the_model_may_not_be_served_on_is_refused_at_stage_0(stacks: tuple[str, ...], allowed: bool) -> None:
+def test_a_stack_that_the_model_may_not_be_served_on_is_refused_at_stage_0(
+    stacks: tuple[str, ...], allowed: bool
+) -> None:
     claim, payload = answer()
     spec = replace(claim.spec, stacks=stacks)
     wrong = check_exact(

@@ -1,4 +1,5 @@
-"""A peer that stops and comes back loses nothing to itself: others still hold batches of its life before. Real store, real chains."""
+"""A peer that stops and comes back loses nothing to itself: others still hold batches of its life before. Real store,
+real chains."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from tests.chains import extend, next_priorities
 
 
 class Net:
-    """A peer with many lives, and another that goes on all the time."""
+    """A peer that is started again and again, and another that keeps running."""
 
     def __init__(self, folder: Path) -> None:
         self.folders = generate(Plan(folder, 4))
@@ -35,10 +36,11 @@ class Net:
         self.other = Chain.open(self.folders[1], self.genesis)
 
     async def live(self, *words: int, behind: bool = False) -> list[bytes]:
-        """One life: it wants to say these words, sends what it may, and is killed. What others have heard. behind: sync brings no block."""
+        """One life: it wants to say these words, sends what it may, and is killed. What others have heard. behind: sync
+        brings no block."""
         node = Node(load_config(self.folders[0]), self.genesis, lambda state, text: None)
         while not behind and node.chain.height() < self.other.height():
-            found = self.other.block(node.chain.height() + 1)
+            found = self.other.blocks.block(node.chain.height() + 1)
             assert found is not None
             node.chain.finalize(*found, next_priorities(node.chain))
         for word in words:
@@ -57,8 +59,9 @@ class Net:
             nursery.cancel_scope.cancel()
         node.chain.close()
         for raw in heard:
-            with suppress(InvalidRequest, RemoteProtocolError):  # known already, or overtaken; of a key that is no participant
-                self.other.add_tx(raw)
+            # known already, or overtaken; of a key that is no participant
+            with suppress(InvalidRequest, RemoteProtocolError):
+                self.other.pool.add(raw)
         return heard
 
     def decide(self) -> None:
@@ -68,10 +71,12 @@ class Net:
         """Words on the chain, in order."""
         found = []
         for height in range(1, self.other.height() + 1):
-            block = self.other.block(height)
+            block = self.other.blocks.block(height)
             assert block is not None
             for raw in block[0].txs:
-                found += [unpack(OutputRecord, record.body).output_tokens for record in unpack(SignedBatch, raw).batch.records]
+                found += [
+                    unpack(OutputRecord, record.body).output_tokens for record in unpack(SignedBatch, raw).batch.records
+                ]
         return found
 
 
@@ -93,7 +98,7 @@ async def test_what_a_new_life_says_is_not_lost_beside_what_the_old_one_said(net
     assert nonces(second) == [1, 2]
     net.decide()
     assert net.said() == [1, 2]
-    assert nonces(await net.live(3)) == [3], "what the chain has is not said again"
+    assert nonces(await net.live(3)) == [3], "what the chain has is not sent again"
     net.decide()
     assert net.said() == [1, 2, 3]
 
@@ -125,16 +130,19 @@ async def test_only_what_may_still_be_on_its_way_is_kept(net: Net) -> None:
 
 
 async def test_a_peer_with_another_key_does_not_wait_for_what_the_old_one_signed(net: Net) -> None:
-    """ROTATE: the participant goes on under a new key, its numbers go on; a block takes nothing of the old key any more."""
-    old_key, owner, new = (Key.load(net.folders[0] / "node.key"), Key.load(net.folders[0] / "account.key"), Key.generate())
+    """ROTATE: the participant continues under a new key, and so do its nonces; a block takes nothing of the old key any
+    more."""
+    old_key, owner, new = (
+        Key.load(net.folders[0] / "node.key"), Key.load(net.folders[0] / "account.key"), Key.generate()
+    )
     old = await net.live(1)
     (net.folders[0] / "node.key").unlink()
     new.save(net.folders[0] / "node.key")
-    assert await net.live(2) == [], "a key that is not registered says nothing"
+    assert await net.live(2) == [], "a key that is not registered sends nothing"
     words = consent_to_rotate(owner.public, old_key.public, new.public)
     network = net.genesis.network
     rotate = Rotate(old_key.public, new.public, *(key.sign(Domain.NODE, network, words) for key in (old_key, new)))
-    net.other.add_tx(pack_operation(sign_op(owner, network, 1, rotate)))
+    net.other.pool.add(pack_operation(sign_op(owner, network, 1, rotate)))
     net.decide()
     second = await net.live(2)
     assert nonces(second) == [2], "after the old key's, which the same block took"

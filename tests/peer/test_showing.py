@@ -1,4 +1,5 @@
-"""How tokens are framed: fast ones share a frame and a signature; what is shown and signed is the same however they come."""
+"""How tokens are framed: fast ones share a frame and a signature; what is shown and signed is the same however they
+come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A sprint on a network of real peers (the ML node is the named fake): it is run, checked, and the next epoch's validator set is what it gave."""
+"""A sprint on a network of real peers (the ML node is the named fake): it is run, checked, and the next epoch's
+validator set is what it gave."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ SLOW, CHEAT = 1, 2  # of five; peer 0 is fast
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     made = Net(
-        tmp_path_factory.mktemp("sprint"), 5, flags={SLOW: ["--delay-s", "0.5"]}, cheats={CHEAT: "wrong_seed"}, window=10, epoch_blocks=EPOCH,
+        tmp_path_factory.mktemp("sprint"), 5, flags={SLOW: ["--delay-s", "0.5"]}, cheats={CHEAT: "wrong_seed"},
+        window=10, epoch_blocks=EPOCH,
         sprint=SPRINT, checks=CheckRules(reveal_window=6, appeal_window=0), settings={"empty_block_interval_ms": 500},
     )
     yield made
@@ -49,7 +51,9 @@ def test_the_next_validator_set_is_what_the_race_gave(net: Net) -> None:
     def decided() -> dict[str, Any] | None:
         found = sprint(net)
         done = found["phase"] == "checks" and len(found["runs"]) == 5
-        return found if done and all(run["checked"] + run["refused"] == run["samples"] for run in found["runs"]) else None
+        return found if done and all(
+            run["checked"] + run["refused"] == run["samples"] for run in found["runs"]
+        ) else None
 
     found = until(decided, 400)
     runs = {row["node"]: row for row in found["runs"]}
@@ -68,9 +72,12 @@ def test_the_next_validator_set_is_what_the_race_gave(net: Net) -> None:
     top = net.height(0)
     until(lambda: min(net.height(peer) for peer in range(5)) >= top + 3, 120)
     assert len({net.block(peer, top + 2)["app_hash"] for peer in range(5)}) == 1
-    # Not `events`: a client recomputes the draw from the genesis file's weights, so its receipt says that this one is another.
+    # Not `events`: a client recomputes the draw from the genesis file's weights, so its receipt says that this one is
+    # another.
     events = [json.loads(line) for line in net.ask(max_tokens="12").stdout.splitlines()]
     receipt = events[-1]["receipt"]
     found = net.final(receipt["inference_id"])
     assert found["status"] == "VALIDATED", found
-    assert set(found["candidates"]) == {node for node in nodes[1:] if weights[node]}, "drawn by the new weights: who has none is not"
+    assert set(found["candidates"]) == {
+        node for node in nodes[1:] if weights[node]
+    }, "drawn by the new weights: who has none is not"

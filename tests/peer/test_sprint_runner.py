@@ -1,11 +1,11 @@
-"""This peer's part of the sprint: real runners, executors, validators and outboxes over a real ledger; the model is the toy. A network of
-processes: test_sprint_net.py."""
+"""This peer's part of the sprint: real runners, executors, validators and outboxes over a real ledger; the model is the
+toy. A network of processes: test_sprint_net.py."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -16,7 +16,7 @@ from p2p.base.keys import Key
 from p2p.base.types import RecordKind, SignedBatch, SprintCommit
 from p2p.chain.views import inferences as chain_view
 from p2p.chain.views import sprint as chain_sprint
-from p2p.chain.views.sprint import Race, sprint_view
+from p2p.chain.views.sprint import Race, sprint_answer
 from p2p.lab import attacks
 from p2p.lab.attacks.reckless import Reckless
 from p2p.ledger.rules.parameters import checks
@@ -53,6 +53,8 @@ class Gate(ToyEngine):
 class PeerChain:
     """One peer's chain: the lab's state, its own store."""
 
+    reader = payloads = property(lambda self: self)
+
     def __init__(self, lab: RaceLab) -> None:
         self.lab, self.kept = lab, dict[bytes, bytes]()
 
@@ -64,15 +66,15 @@ class PeerChain:
         return self.lab.height - 1
 
     def race(self, node: bytes, model: str) -> Race | None:
-        return chain_sprint.race(self.lab.view, self.genesis, self.height(), node, model)
+        return chain_sprint.race(self.lab.ctx, node, model)
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         self.kept[key] = raw
 
-    def drop_payloads(self, keys: Iterable[bytes]) -> None:
+    def drop(self, keys: Iterable[bytes]) -> None:
         for key in keys:
             self.kept.pop(key, None)
 
@@ -113,7 +115,8 @@ class Peer:
         self.executor = self.make(self.key, chain, self.outbox, chain, admission, mine)
         self.runner = SprintRunner(self.key, chain, self.outbox, self.executor, "toy", 4)
         self.validator = Validator(
-            self.key, self.net.lab.network, chain, self.outbox, self.net.open_stream, ready(ToyEngine(), None), profile=PROFILE,  # type: ignore[arg-type]
+            self.key, self.net.lab.network, chain, self.outbox, cast(Any, self.net.open_stream),
+            ready(ToyEngine(), None), profile=PROFILE,
         )
 
     async def height(self, nursery: trio.Nursery) -> None:
@@ -139,7 +142,9 @@ class Net:
 
     def __init__(self, rates: list[int], cheats: dict[int, str] | None = None) -> None:
         self.lab = RaceLab(len(rates), validation_window=5)
-        self.peers = [Peer(self, key, rate, (cheats or {}).get(at, "")) for at, (key, rate) in enumerate(zip(self.lab.keys, rates, strict=True))]
+        self.peers = [Peer(self, key, rate, (cheats or {}).get(at, "")) for at, (key, rate) in enumerate(
+            zip(self.lab.keys, rates, strict=True)
+        )]
         self.sent: list[tuple[int, bytes, RecordKind, bytes]] = []
 
     async def open_stream(self, peer: str, protocol: str) -> Any:
@@ -161,7 +166,10 @@ class Net:
                 self.lab.put(peer.key.public, kind, unpack_any(kind, body))
 
     def commits(self, peer: Peer) -> list[SprintCommit]:
-        return [unpack(SprintCommit, body) for _, node, kind, body in self.sent if kind is RecordKind.SPRINT_COMMIT and node == peer.key.public]
+        return [
+            unpack(SprintCommit, body) for _, node, kind, body in self.sent
+            if kind is RecordKind.SPRINT_COMMIT and node == peer.key.public
+        ]
 
     async def run(self, act: Callable[[trio.Nursery], Any]) -> None:
         with trio.fail_after(100):
@@ -177,7 +185,7 @@ class PayloadStream:
     async def send(self, data: bytes) -> None:
         frame = parse_frame(data)
         assert isinstance(frame, PayloadWanted)
-        raw = self.peer.chain.payload(frame.inference_id)
+        raw = self.peer.chain.payloads.read(frame.inference_id)
         missing = failure(FolkmootError("no such payload here", field="inference_id"))
         self.answer = pack_frame(stored_payload(raw) if raw else missing)
 
@@ -204,20 +212,24 @@ async def test_a_race_is_run_checked_by_real_validators_and_becomes_the_weights(
             drawn = {one.inference_id for one in lab.run(peer.key.public).opened}
             assert len(drawn) == RULES.samples
             assert peer.chain.answers() == drawn, "the others' payloads are gone"
-        found = sprint_view(lab.view, lab.genesis, lab.height - 1)
-        assert found["phase"] == "open"
+        found = sprint_answer(lab.ctx)
+        assert found.phase == "open"
         await net.to(nursery, lab.genesis.epoch_blocks - 1)
-        found = sprint_view(lab.view, lab.genesis, lab.height - 1)
-        rows = {row["node"]: row for row in found["runs"]}
+        found = sprint_answer(lab.ctx)
+        rows = {row.node: row for row in cast(Any, found.runs)}
         mine = rows[fast.key.public.hex()]
-        assert (mine["count"], mine["samples"], mine["opened"], mine["checked"], mine["refused"], mine["withheld"]) == (60, 3, 3, 3, 0, 0)
-        assert rows[cheat.key.public.hex()]["refused"] == 3
-        nexts = {row["node"]: row["weight_next"] for row in found["participants"]}
+        assert (
+            mine.count, mine.samples, mine.opened, mine.checked, mine.refused, mine.withheld
+        ) == (60, 3, 3, 3, 0, 0)
+        assert rows[cheat.key.public.hex()].refused == 3
+        nexts = {row.node: row.weight_next for row in cast(Any, found.participants)}
         await net.to(nursery, lab.genesis.epoch_blocks)
         assert {node.hex(): lab.weight(node) for node in lab.nodes} == nexts
         answers = [lab.inference(opened.inference_id) for opened in lab.run(fast.key.public).opened]
         lengths = [one.finish.record.output_tokens for one in answers if one.finish]
-        assert lab.weight(fast.key.public) == 60 * sum(lengths) // 3 // RULES.unit_tokens > lab.weight(slow.key.public) > 5
+        assert lab.weight(
+            fast.key.public
+        ) == 60 * sum(lengths) // 3 // RULES.unit_tokens > lab.weight(slow.key.public) > 5
         assert (lab.weight(cheat.key.public), lab.weight(idle.key.public)) == (0, 5)
         assert dict(lab.set()).keys() == {peer.key.public for peer in net.peers} - {cheat.key.public}
 
@@ -322,7 +334,9 @@ async def test_what_cannot_be_said_in_time_is_dropped_and_a_full_outbox_only_wai
         peer.runner.outbox = FullOutbox(peer.key, peer.chain.genesis.network)
         await net.to(nursery, lab.times.draw)
         assert len(net.commits(peer)) == 1
-        assert {chain_view.claim(lab.view, one) is None for one in peer.chain.answers()} == {False}, "only the last race's drawn ones"
+        assert {
+            chain_view.claim(lab.view, one) is None for one in peer.chain.answers()
+        } == {False}, "only the last race's drawn ones"
 
     await net.run(act)
 

@@ -1,4 +1,5 @@
-"""Waiting for a Start: one participant fills no more than its part of the places, and what never comes is remembered."""
+"""Waiting for a Start: one participant fills no more than its part of the places, and what never comes is
+remembered."""
 
 from __future__ import annotations
 
@@ -32,6 +33,7 @@ class Chain:
 
     started: set[bytes] = field(default_factory=set)
     now: int = 5
+    reader = property(lambda self: self)
 
     def height(self) -> int:
         return self.now
@@ -92,7 +94,9 @@ async def test_one_agent_and_one_account_leave_places_for_others(autojump_clock:
     assert len(first.waiting) == 0
 
 
-async def test_what_never_comes_is_its_agents_debt_and_asked_before_anybody_waits(autojump_clock: trio.testing.MockClock) -> None:
+async def test_what_never_comes_is_its_agents_debt_and_asked_before_anybody_waits(
+    autojump_clock: trio.testing.MockClock
+) -> None:
     first, chain = one()
     assert await first.wait(asked(1, 1)) == LATE
     chain.now += DRAW_WINDOW + 1
@@ -107,7 +111,9 @@ async def test_where_all_places_are_taken_whoever_holds_most_gives_way() -> None
     waiting, cancelled = Waiting(), 0
     with ExitStack() as held:
         for number in range(MAX_WAITING_STARTS):  # of an agent with weight
-            held.enter_context(waiting.hold(number.to_bytes(32, "big"), AGENTS[0], number.to_bytes(32, "big"), weighs=True))
+            held.enter_context(
+                waiting.hold(number.to_bytes(32, "big"), AGENTS[0], number.to_bytes(32, "big"), weighs=True)
+            )
         for number in range(1, 9):
             held.enter_context(waiting.hold(bytes([number]) * 32, AGENTS[number], bytes([number]) * 32, weighs=False))
             assert len(waiting) == MAX_WAITING_STARTS

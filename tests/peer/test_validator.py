@@ -12,7 +12,7 @@ from msgspec import structs
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import Overloaded, Unavailable
 from p2p.base.genesis import CheckRules, ModelSpec
-from p2p.base.keys import Key, digest
+from p2p.base.keys import Key, NetworkId, digest
 from p2p.base.types import (
     VERSION,
     FinishReason,
@@ -58,6 +58,7 @@ class FakeChain:
     found: Claim | None = None
     rules: CheckRules = field(default_factory=CheckRules)
     top: int = 8
+    reader = payloads = property(lambda self: self)
 
     def pending_duties(self, node: bytes) -> list[Duty]:
         assert node == KEY.public
@@ -66,11 +67,11 @@ class FakeChain:
     def claim(self, inference_id: bytes) -> Claim | None:
         return self.found
 
-    def put_payload(self, key: bytes, raw: bytes) -> None:
+    def put(self, key: bytes, raw: bytes) -> None:
         if key != IID:  # the payload itself is kept under the inference's id; these tests look at verdicts
             self.kept[key] = raw
 
-    def payload(self, key: bytes) -> bytes | None:
+    def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
 
     def checks(self) -> CheckRules:
@@ -106,11 +107,16 @@ class FakeStream:
 
 
 def answer(length: int = 40) -> tuple[Claim, Payload]:
-    request = Request(VERSION, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50, bytes(32), 40)
+    request = Request(
+        VERSION, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50,
+        bytes(32), 40
+    )
     seed = tape.tape_seed(BEACON, IID, 1)
     steps = generate(Toy(1), length, request.params, seed)
     made = artifacts.build(artifacts.header_for(request, IID, SPEC, seed, TOKENS, FinishReason.LENGTH), steps)
-    finish = FinishRecord(IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(TOKENS), len(steps), FinishReason.LENGTH)
+    finish = FinishRecord(
+        IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(TOKENS), len(steps), FinishReason.LENGTH
+    )
     return Claim(request, finish, BEACON, SPEC), Payload(PROMPT, made.to_bytes())
 
 
@@ -122,7 +128,8 @@ class Lab:
         async def open_stream(peer: str, protocol: str) -> Any:
             return FakeStream(payload)
 
-        self.validator = Validator(KEY, "n", chain, self.outbox, open_stream, self.ready(engine))  # type: ignore[arg-type]
+        fake: Any = chain
+        self.validator = Validator(KEY, NetworkId("n"), fake, self.outbox, open_stream, self.ready(engine))
         self.validator.profile = PROFILE
         self.taken = 0  # nonce up to which the chain has this peer's batches
 
@@ -134,7 +141,9 @@ class Lab:
             await self.validator.on_height(nursery)
 
     def sent(self) -> list[tuple[RecordKind, bytes]]:
-        return [(r.kind, r.body) for raw in self.outbox.due(self.taken, 0) for r in unpack(SignedBatch, raw).batch.records]
+        return [
+            (r.kind, r.body) for raw in self.outbox.due(self.taken, 0) for r in unpack(SignedBatch, raw).batch.records
+        ]
 
 
 PROFILE = Profile("toy", "00", {}, 500, {"vllm-cpu-bf16>vllm-cpu-bf16": toy.calibrated()})
@@ -243,7 +252,9 @@ async def test_what_it_cannot_get_it_calls_withheld_and_never_wrong(what: str, a
     async def open_stream(peer: str, protocol: str) -> Any:
         if what == "gone":
             raise Unavailable("gone", field="peer")
-        return FakeStream({"prompt": Payload("other", payload.artifact), "artifact": Payload(PROMPT, b"\x80"), "root": other}[what])
+        return FakeStream(
+            {"prompt": Payload("other", payload.artifact), "artifact": Payload(PROMPT, b"\x80"), "root": other}[what]
+        )
 
     lab.validator.open_stream = open_stream
     await committed(lab)
@@ -312,7 +323,9 @@ async def test_who_hides_many_does_not_keep_others_from_being_checked(autojump_c
     assert (kind, unpack(VerdictCommit, body).inference_id) == (RecordKind.VERDICT_COMMIT, IID)
 
 
-async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(validator, "RETRY_S", 0)
     chain = FakeChain(duties=[duty()])
     lab = Lab(chain, engine=FakeEngine(fail=True))
@@ -343,7 +356,7 @@ async def test_a_stack_nobody_calibrated_is_the_executors_fault_and_an_own_one_i
 
 
 async def test_without_a_calibration_of_this_model_there_is_no_verdict() -> None:
-    """Thresholds come from a profile; a peer without one says nothing rather than something by eye."""
+    """Thresholds come from a profile; a peer without one gives no verdict."""
     chain = FakeChain(duties=[duty()])
     lab = Lab(chain)
     for profile in (None, replace(PROFILE, model="another")):

@@ -1,4 +1,7 @@
-"""From samples and answers to one line of the table. Law: pure; every figure is of the same network before, during and after one attack."""
+"""From samples and answers to one line of the table.
+
+Law: pure; every figure compares one network with itself, before, during and after one attack.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ PUNISHMENTS = ("convicted", "barred", "suspended", "strikes", "struck", "convict
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Seconds since the epoch."""
+    """A stretch of time, seconds since 1970; its end does not belong to it."""
 
     begin: float
     end: float
@@ -26,14 +29,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one window. rate: heights a second, of the slowest peer. answered: of the questions asked in it, the share that was answered right.
-    worst_s: until the end of the slowest answer. rss: largest resident set of any honest peer, bytes."""
+    """What was measured in one window."""
 
-    rate: float
-    asked: int
-    answered: float
-    worst_s: float
-    rss: int
+    rate: float  # heights per second of the slowest honest peer
+    asked: int  # questions that were asked in it
+    answered: float  # share of these that were answered right
+    worst_s: float  # seconds from the question to the end of the slowest answer
+    rss: int  # largest resident memory of any honest peer, bytes
 
 
 def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], window: Window) -> Figures:
@@ -41,17 +43,20 @@ def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], win
     asked = [answer for answer in answers if window.holds(answer["asked"])]
     good = [answer for answer in asked if not answer["error"]]
     return Figures(
-        _rate(inside), len(asked), len(good) / len(asked) if asked else 0.0, max((answer["took_s"] for answer in asked), default=0.0),
+        _rate(inside), len(asked), len(good) / len(asked) if asked else 0.0,
+        max((answer["took_s"] for answer in asked), default=0.0),
         max((max(sample.rss) for sample in inside), default=0),
     )
 
 
 def _rate(samples: Sequence[Sample]) -> float:
-    """Of the peer whose height grew least; a peer that does not answer has not grown.
+    """Heights per second of the peer whose height grew least. A peer that does not answer has not grown.
 
-    Validators propose in turn and one of them is never there, so each TURNS-th height takes three times as long as the others: the rate is that of
-    whole rotations, or the number of slow heights that happen to fall into a window would change it by a fifth. Where less than one rotation is
-    decided, or nothing has come for as long as one takes, the time until the window's end counts."""
+    Validators propose in turn, and the attacker's is usually absent, so each TURNS-th height takes three times as long
+    as the others. Only whole rotations count: else the rate would change by a fifth with the number of slow heights
+    that happen to fall into the window. The time until the window's end counts where less than one rotation was
+    decided, or nothing was decided for as long as a rotation takes.
+    """
     if len(samples) < 2:
         return 0.0
     rates = []
@@ -70,8 +75,10 @@ def _rate(samples: Sequence[Sample]) -> float:
     return min(rates)
 
 
-def punished(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], nodes: Sequence[str]) -> list[str]:
-    """Sentences: what the chain holds against honest nodes now and did not before."""
+def punished(
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], nodes: Sequence[str]
+) -> list[str]:
+    """Sentences: what the chain holds against `nodes` after the attack and did not hold before."""
     found = []
     for node in nodes:
         old, new = before.get(node, {}), after.get(node, {})
@@ -80,7 +87,7 @@ def punished(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mappin
 
 
 def banned(statuses: Sequence[Mapping[str, Any]], honest: Sequence[str]) -> list[str]:
-    """`a bans b` for honest peers, from what status says of bans."""
+    """Sentences 'A bans B: why' for the honest peers B, from the peers' statuses."""
     found = []
     for status in statuses:
         for ban in status["banned"]:

@@ -1,5 +1,8 @@
-"""`python -m tests.redteam.prober TARGET.json EVERY_S`: an honest client that asks at a steady rate, whoever is slow. Prints one line of JSON
-for each question when it ends: when it was asked, how long the first token and the end took, and what went wrong."""
+"""`python -m tests.redteam.prober TARGET.json EVERY_S`: an honest client that asks a question every EVERY_S seconds.
+
+It keeps its rate, however slow the answers are. When a question ends it prints a line of JSON: when it was asked, how
+long the first token and the end took, and what went wrong.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from tests.redteam.target import Target, network_of, quietly
 
-AT_ONCE = 12
+AT_ONCE = 12  # questions that may wait for their end
 GIVEN_UP_S = 40.0
 
 
@@ -26,8 +29,8 @@ async def one(network: Network, target: Target, key: Key, number: int) -> None:
     address = target.addresses[number % len(target.addresses)]
     asked, first, error = time.time(), 0.0, ""
     spec = AskSpec(
-        address, key, network_of(target.genesis), DEFAULT_MODEL, f"question {number}", max_tokens=8, genesis=target.genesis,
-        nonces=Nonces(target.directory / "prober-nonces"),
+        address, key, network_of(target.genesis), DEFAULT_MODEL, f"question {number}", max_tokens=8,
+        genesis=target.genesis, nonces=Nonces(target.directory / "prober-nonces"),
     )
     problems: list[str] = []
     try:
@@ -41,8 +44,8 @@ async def one(network: Network, target: Target, key: Key, number: int) -> None:
     except (FolkmootError, trio.TooSlowError) as failed:
         error = f"{type(failed).__name__}: {failed}"[:200]
     line = {
-        "asked": asked, "peer": number % len(target.addresses), "first_s": first - asked if first else None, "took_s": time.time() - asked,
-        "error": error or "; ".join(problems),
+        "asked": asked, "peer": number % len(target.addresses), "first_s": first - asked if first else None,
+        "took_s": time.time() - asked, "error": error or "; ".join(problems),
     }
     print(json.dumps(line), flush=True)
 

@@ -1,5 +1,8 @@
-"""`python -m tests.redteam.stranger NAME TARGET.json`: one attack in a process of its own, until it is stopped. Prints `ready` once it begins,
-then each second a line of JSON: what it has done so far. An attacker that does nothing proves nothing, so whoever measures looks at that."""
+"""`python -m tests.redteam.stranger NAME TARGET.json`: runs one attack in a process of its own until it is stopped.
+
+It prints `ready` when it begins, then a line of JSON each second: what it has done so far. An attacker that does
+nothing proves nothing, so whoever measures looks at that.
+"""
 
 from __future__ import annotations
 

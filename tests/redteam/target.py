@@ -1,7 +1,10 @@
-"""What a stranger knows of its victims, and its tools. Law: public facts, and keys of its own: one validator of small weight, accounts.
+"""What a stranger knows of its victims, and its tools.
 
-A stranger is a file in strangers/ with `async def attack(target)`, which does harm until it is cancelled, and says in its docstring what it
-tries and which kind of fault it stands for. It has a budget of its own: an attacker that eats the machine proves nothing about the peers.
+Law: public facts, and keys of its own (one validator of small weight, some accounts).
+
+A stranger is a file in strangers/ with `async def attack(target)`, which does harm until it is cancelled. Its docstring
+says what it tries and which kind of fault it stands for (README.md lists the kinds). Each stranger keeps to a budget of
+its own: an attacker that takes the whole machine proves nothing about the peers.
 """
 
 from __future__ import annotations
@@ -34,13 +37,13 @@ TOPICS = ("votes", "proposals", "transactions")
 
 @dataclass(slots=True)
 class Overheard:
-    """network: its router passes on what it hears, and so keeps it for a while."""
+    """Others' gossip messages, as they were signed."""
 
-    network: Network
+    network: Network  # passes on what it hears, and so keeps it for a while
     _kept: dict[bytes, Any] = field(default_factory=dict)
 
     def messages(self) -> list[Any]:
-        """Oldest first, at most MOST_OVERHEARD."""
+        """The oldest that were heard, oldest first, at most MOST_OVERHEARD."""
         for message in list(self.network._pubsub.router.mcache.msgs.values()):
             self._kept.setdefault(bytes(message.signature), message)
         while len(self._kept) > MOST_OVERHEARD:
@@ -50,19 +53,19 @@ class Overheard:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """addresses: of the honest peers. genesis: as everybody has it. validator: a key of small weight that the attacker holds, with its owner's
-    account. rich: accounts with money. directory: for what the attacker writes. hostile: where the attacker's own peer listens, if it has one."""
+    """The network under attack, and what the attacker holds."""
 
-    addresses: tuple[str, ...]
-    genesis: Genesis
-    validator: Key
-    owner: Key
-    rich: tuple[Key, ...]
-    directory: Path
-    hostile: str = ""
+    addresses: tuple[str, ...]  # of the honest peers
+    genesis: Genesis  # as everybody has it
+    validator: Key  # node key of small weight that the attacker holds
+    owner: Key  # that node's account
+    rich: tuple[Key, ...]  # the attacker's accounts with money
+    directory: Path  # for what the attacker writes
+    hostile: str = ""  # where the attacker's own peer listens; '' where it runs none
 
     @classmethod
     def load(cls, file: Path) -> Target:
+        """Read a target.json that field.py wrote."""
         plain = json.loads(file.read_text())
         directory = Path(plain["directory"])
 
@@ -70,28 +73,31 @@ class Target:
             return Key(bytes.fromhex(text))
 
         return cls(
-            tuple(plain["addresses"]), unpack(Genesis, Path(plain["genesis"]).read_bytes()), key(plain["validator"]), key(plain["owner"]),
-            tuple(map(key, plain["rich"])), directory, plain["hostile"],
+            tuple(plain["addresses"]), unpack(Genesis, Path(plain["genesis"]).read_bytes()), key(plain["validator"]),
+            key(plain["owner"]), tuple(map(key, plain["rich"])), directory, plain["hostile"],
         )
 
     def peers(self) -> tuple[str, ...]:
+        """Peer ids of the victims."""
         return tuple(address.rsplit("/p2p/", 1)[1] for address in self.addresses)
 
     def ports(self) -> tuple[int, ...]:
+        """TCP ports of the victims."""
         return tuple(int(address.split("/tcp/")[1].split("/")[0]) for address in self.addresses)
 
     @asynccontextmanager
     async def joined(self, key: Key | None = None, listen: Sequence[str] = ()) -> AsyncIterator[Network]:
-        """Our own host, greeted by every victim, on all topics."""
+        """A host of our own code, connected to every victim and subscribed to all topics."""
         config = NetworkConfig(
-            key or Key.generate(), network_of(self.genesis), tuple(listen), (), topics=TOPICS, expected_size=6, min_connections=0,
+            key or Key.generate(), network_of(self.genesis), tuple(listen), (), topics=TOPICS, expected_size=6,
+            min_connections=0,
         )
         async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
             await self.connect(network)
             yield network
 
     async def connect(self, network: Network) -> None:
-        """To every victim that lets us."""
+        """Connect to every victim that lets us."""
         for address in self.addresses:
             await quietly(network.connect, address)
 
@@ -103,23 +109,25 @@ class Target:
             yield host
 
     async def connect_bare(self, host: Any) -> None:
-        """To every victim that lets us; one that we are connected to is left as it is."""
+        """Connect to every victim that lets us and that we are not connected to."""
         for address in self.addresses:
             if info(address).peer_id not in host.get_connected_peers():
                 await quietly(host.connect, info(address), timeout_s=3.0)
 
     @asynccontextmanager
     async def overhearing(self, topics: Sequence[str]) -> AsyncIterator[Overheard]:
-        """Others' gossip as it was signed, of the last minutes."""
+        """A host that hears the victims' gossip on `topics`."""
         handlers = {topic: (lambda author, data: Outcome.ACCEPT) for topic in topics}
-        config = NetworkConfig(Key.generate(), network_of(self.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0)
+        config = NetworkConfig(
+            Key.generate(), network_of(self.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0
+        )
         async with open_network(config, topic_handlers=handlers, stream_handlers={}) as network:
             await self.connect(network)
             yield Overheard(network)
 
 
 async def quietly(call: Any, *arguments: Any, timeout_s: float = 10.0) -> Any:
-    """The result, or None when the victim refuses in whatever way: an attacker does not care why."""
+    """The result of `call`, or None when the victim refuses in whatever way: an attacker does not care why."""
     try:
         with trio.move_on_after(timeout_s):
             found = await call(*arguments)
@@ -132,7 +140,7 @@ async def quietly(call: Any, *arguments: Any, timeout_s: float = 10.0) -> Any:
 
 
 async def ask_hostile(target: Target, per_s: float) -> None:
-    """Questions to the attacker's own peer, which as their agent does with the honest executors what it likes."""
+    """Ask the attacker's own peer, which as agent does with the honest executors what it likes."""
     key = target.rich[0]
     async with target.joined() as network:
         await quietly(network.connect, target.hostile)
@@ -150,7 +158,7 @@ async def ask_hostile(target: Target, per_s: float) -> None:
 
 
 async def height(target: Target, network: Network) -> int:
-    """Of the first victim that answers."""
+    """The chain's height, as the first victim that answers says; 1 where none does."""
     for peer in target.peers():
         found = await quietly(query, network, peer, {"op": "status"})
         if found:
@@ -159,12 +167,12 @@ async def height(target: Target, network: Network) -> int:
 
 
 def network_of(genesis: Genesis) -> str:
-    """What every signature and greeting names."""
+    """The network id that every signature and greeting names."""
     return genesis.network
 
 
 async def each_tick(per_s: float) -> AsyncIterator[int]:
-    """0, 1, 2, ... at most `per_s` a second: the attacker's own budget."""
+    """0, 1, 2, ..., at most `per_s` of them a second: the attacker's budget."""
     number, due = 0, trio.current_time()
     while True:
         yield number

@@ -1,9 +1,11 @@
-"""The red team in short: strangers in turn against one network of five real peers. After each the chain goes on and questions are answered; at
-the end nobody honest was ended, banned or punished, or holds twice the memory. `make redteam` measures each of them by itself."""
+"""The red team in short: strangers, two at a time, against one network of five real peers.
+
+After each pair the chain goes on and questions are answered. At the end no honest peer has ended, was banned or
+punished, or holds twice the memory. `make redteam` measures each stranger by itself.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +18,11 @@ from tests.redteam.strangers import NAMES
 from tests.redteam.trial import MEMORY
 
 pytestmark = pytest.mark.network
-SHORT = ("signed_extremes", "told_again", "half_open", "unfinished_frames", "empty_maps", "invented_peers", "nonce_gaps", "squatting")
-ATTACK_S = 4.0
+PAIRS = (  # of different kinds, so that neither is in the other's way
+    ("signed_extremes", "squatting"), ("told_again", "empty_maps"), ("half_open", "nonce_gaps"),
+    ("unfinished_frames", "invented_peers"),
+)
+REPORTS = 4  # of each stranger, one a second: how long it may do harm
 PATIENCE_S = 120.0  # on a machine ten times busier
 
 
@@ -32,24 +37,25 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
 
 
 def good(net: Field) -> int:
+    """Questions that were answered right so far."""
     return sum(not answer["error"] for answer in list(net.answers))
 
 
 def test_no_stranger_stops_the_network_or_turns_it_against_itself(net: Field) -> None:
     until(lambda: good(net) >= 2, PATIENCE_S)
-    before, memory = net.standing(), max(net.samples[-1].rss)
-    for name in SHORT:
-        child = net.attack(name)
-        time.sleep(ATTACK_S)  # how long it may do harm; nothing is measured by it
-        until(lambda: net.deeds, PATIENCE_S)
-        net.did(child)
-        net.end(child)
-        assert not net.died(), name
-        top, answered = max(map(net._height, range(HONEST))), good(net)
-        until(lambda top=top: min(map(net._height, range(HONEST))) >= top + 2, PATIENCE_S)
+    before, memory = net.conduct(), max(net.samples[-1].rss)
+    for pair in PAIRS:
+        attackers = [net.attack(name) for name in pair]
+        until(lambda attackers=attackers: all(len(one.reports) >= REPORTS for one in attackers), PATIENCE_S)
+        for attacker in attackers:
+            net.did(attacker)
+            net.end(attacker)
+        assert not net.died(), pair
+        top, answered = max(map(net.height, range(HONEST))), good(net)
+        until(lambda top=top: min(map(net.height, range(HONEST))) >= top + 2, PATIENCE_S)
         until(lambda answered=answered: good(net) > answered, PATIENCE_S)
     statuses = [net.status(number) for number in range(HONEST)]
-    assert punished(before, net.standing(), net.nodes()[:HONEST]) == []
+    assert punished(before, net.conduct(), net.nodes()[:HONEST]) == []
     assert banned(statuses, [status["peer_id"] for status in statuses]) == []
     assert max(max(sample.rss) for sample in net.samples) <= MEMORY * memory
 
@@ -59,7 +65,7 @@ def test_every_stranger_has_a_file_and_says_what_it_tries() -> None:
 
     files = {path.stem for path in Path(__file__).with_name("strangers").glob("*.py")} - {"__init__"}
     assert files == set(NAMES)
-    assert set(SHORT) <= files
+    assert {name for pair in PAIRS for name in pair} <= files
     for name in NAMES:
         module = import_module(f"tests.redteam.strangers.{name}")
         assert len(module.__doc__) > 60
@@ -79,7 +85,9 @@ def test_figures_are_of_their_window() -> None:
 
 
 def test_the_rate_is_that_of_whole_rotations_wherever_the_window_begins() -> None:
-    """Five heights of 0.9 s and one of 3 s, as with five of six validators: two rotations of 7.5 s each, whatever part of a third is seen."""
+    """Five heights of 0.9 s and one of 3 s, as with five of six validators: two rotations of 7.5 s each, whatever part
+    of a third is seen.
+    """
     at, beats = 0.0, []
     for height in range(60):
         at += 3.0 if height % TURNS == 0 else 0.9
@@ -87,7 +95,9 @@ def test_the_rate_is_that_of_whole_rotations_wherever_the_window_begins() -> Non
     samples = [Sample(tick / 20, (sum(beat <= tick / 20 for beat in beats),), (1,)) for tick in range(1400)]
     for begin in range(0, 75, 3):
         assert figures(samples, [], Window(begin / 10, begin / 10 + 20)).rate == pytest.approx(6 / 7.5, rel=0.01)
-    cut = [sample for sample in samples if sample.at < 12.0] + [Sample(12.0 + tick / 20, samples[239].heights, (1,)) for tick in range(160)]
+    cut = [sample for sample in samples if sample.at < 12.0] + [
+        Sample(12.0 + tick / 20, samples[239].heights, (1,)) for tick in range(160)
+    ]
     assert figures(cut, [], Window(0.0, 20.0)).rate < 0.6, "eight seconds of silence count"
 
 

@@ -1,4 +1,7 @@
-"""One attack from beginning to end on a network of its own. Law: quiet, attack, after: three windows of one run, compared with each other."""
+"""One attack from beginning to end, on a network of its own.
+
+Law: three windows of one run (quiet, under attack, after), compared with each other.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,35 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.redteam.field import HONEST, Field
 from tests.redteam.measure import Figures, Window, banned, figures, punished
 
-WARM_S = 12.0  # the first heights wait for peers that are not there yet
-RECOVER_S = 10.0  # after this long everything has to be as before
-GOODPUT, MEMORY = 0.9, 2.0
-EVERY_S = 1.5  # between two questions
+WARM_S = 12.0  # before the quiet window: the first heights wait for peers that are not there yet
+RECOVER_S = 10.0  # after an attack: then everything has to be as before
+LAST_ANSWERS_S = 3.0  # after the last window, for questions that were asked in it
+EVERY_S = 1.5  # between two questions of the client
+GOODPUT, MEMORY = 0.9, 2.0  # least share of rate and answers that must be left; most times the memory that may be held
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What one attack did. harmed: sentences about honest peers that were punished, banned or ended. deeds: what the
-    stranger did, by its own count."""
+    """What one attack did."""
 
-    name: str
+    name: str  # of the stranger
     quiet: Figures
     during: Figures
     after: Figures
-    harmed: list[str] = field(default_factory=list)
-    deeds: dict[str, int] = field(default_factory=dict)
+    harmed: list[str] = field(default_factory=list)  # sentences: honest peers that were punished, banned or ended
+    deeds: dict[str, int] = field(default_factory=dict)  # what the stranger did, by its own count
 
     def ratios(self) -> tuple[float, float, float]:
-        """(chain rate, answers, memory) under attack, by those of the quiet window."""
+        """(heights per second, share answered, memory) under attack, each divided by its figure of the quiet window."""
         quiet = self.quiet
         return (
-            self.during.rate / quiet.rate if quiet.rate else 0.0, self.during.answered / quiet.answered if quiet.answered else 0.0,
+            self.during.rate / quiet.rate if quiet.rate else 0.0,
+            self.during.answered / quiet.answered if quiet.answered else 0.0,
             self.during.rss / quiet.rss if quiet.rss else 0.0,
         )
 
@@ -45,30 +50,41 @@ class Outcome:
 
 
 def run(name: str, directory: Path, seconds: float, say: Callable[[str], None], *, cheat: str = "") -> Outcome:
-    """name: a file in strangers/; '' for none, the undisturbed run. cheat: what the sixth peer runs as, where the attack needs one."""
+    """Measure one attack.
+
+    name: a file in strangers/; '' for none, the undisturbed run. seconds: length of each window. cheat: what the
+    attacker's own peer runs as, where the attack needs one.
+    """
     trial = Field(directory, cheat)
     try:
         trial.open(EVERY_S)
         say("network up")
         time.sleep(WARM_S)
-        before = trial.standing()
+        before = trial.conduct()
         quiet = _window(seconds)
-        child = trial.attack(name) if name else None
+        attacker = trial.attack(name) if name else None
         during = _window(seconds)
-        deeds = trial.did(child) if child is not None else {}
-        if child is not None:
-            trial.end(child)
+        deeds: dict[str, int] = {}
+        if attacker is not None:
+            deeds = trial.did(attacker)
+            trial.end(attacker)
         time.sleep(RECOVER_S)
         after = _window(seconds)
-        time.sleep(3.0)  # the last answers
-        nodes = trial.nodes()[:HONEST]
-        harmed = [f"{who} ended" for who in trial.died()] + punished(before, trial.standing(), nodes)
-        harmed += [why for node in nodes if any(one.startswith(node[:8]) for one in harmed) for why in trial.refused(node)]
-        statuses = [trial.status(number) for number in range(HONEST) if trial.folders[number].name not in trial.died()]
-        harmed += banned(statuses, [status["peer_id"] for status in statuses])
-        return Outcome(name or "undisturbed", *(figures(trial.samples, trial.answers, window) for window in (quiet, during, after)), harmed, deeds)
+        time.sleep(LAST_ANSWERS_S)
+        measured = (figures(trial.samples, trial.answers, window) for window in (quiet, during, after))
+        return Outcome(name or "undisturbed", *measured, _harmed(trial, before), deeds)
     finally:
         trial.close()
+
+
+def _harmed(trial: Field, before: dict[str, dict[str, Any]]) -> list[str]:
+    """Sentences about honest peers that ended, were punished since `before`, or are banned by another honest peer."""
+    nodes, died = trial.nodes()[:HONEST], trial.died()
+    harmed = [f"{who} ended" for who in died] + punished(before, trial.conduct(), nodes)
+    blamed = [node for node in nodes if any(one.startswith(node[:8]) for one in harmed)]
+    harmed += [why for node in blamed for why in trial.refused(node)]
+    statuses = [trial.status(number) for number in range(HONEST) if trial.folders[number].name not in died]
+    return harmed + banned(statuses, [status["peer_id"] for status in statuses])
 
 
 def _window(seconds: float) -> Window:

@@ -110,7 +110,7 @@ class Checks:
     def _is_timed(self, peer: Peer, block: Block) -> None:
         """Y, both sides, by each clock's own showing, so in the chaotic phase as after it: its first polka had a right clock's vote."""
         header, timing = block.header, peer.timing
-        last = peer.chain.header(header.height - 1)
+        last = peer.chain.blocks.header(header.height - 1)
         forced = last is not None and header.time_ms == last.time_ms + 1  # its proposer's clock is behind: only others judge that date
         after_ms = timing.delay_in(header.round) + timing.precision_ms
         shown = [ms for who, ms in self.readings.get(block.block_id, []) if not (forced and who == header.proposer)]
@@ -131,7 +131,7 @@ class Checks:
             if self.blocks.setdefault(height, peer.chain.last_block_id()) != peer.chain.last_block_id() and not self.too_many:
                 raise Violation(f"agreement after a crash: peer {peer.number} at height {height}")
             self.top[peer.number] = height
-            found = peer.chain.block(height)
+            found = peer.chain.blocks.block(height)
             assert found is not None
             self._decided(peer, *found)
 
@@ -142,7 +142,7 @@ class Checks:
             if conflicts(mine):
                 raise Violation(f"lock discipline: an honest peer's votes at height {height} convict it")
         for peer in peers:
-            framed = (punished(peer.chain._view()) | set(peer.driver.evidence.offenders())) & self.honest
+            framed = (punished(peer.chain.state.view()) | set(peer.driver.evidence.offenders())) & self.honest
             if framed:
                 raise Violation(f"framed: peer {peer.number} holds evidence against honest {next(iter(framed)).hex()[:8]}")
         if self.disagreements:

@@ -120,7 +120,7 @@ class Peer:
         self.on_restart(self)
         self.driver = Driver(
             key=self.key, network=self.genesis.network, app=self.chain, guard=self.chain.guard, timing=self.timing,
-            clock=lambda: self.clock_ms(), has_txs=self.chain.has_txs,
+            clock=lambda: self.clock_ms(), has_txs=self.chain.pool.has_txs,
         )
         self.sync = SyncClient(self)
         self.world.note(f"{self.number} starts at height {self.chain.height()}")
@@ -176,7 +176,7 @@ class Peer:
             return
         if topic == "transactions":
             try:
-                self.chain.add_tx(data)
+                self.chain.pool.add(data)
             except FolkmootError:
                 return
             return

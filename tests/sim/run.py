@@ -220,12 +220,12 @@ class Run:
             fresh = Chain(store, GuardStore(store, Path(folder) / "used"), self.genesis)
             try:
                 for height in range(1, peer.chain.height() + 1):
-                    found = peer.chain.block(height)
+                    found = peer.chain.blocks.block(height)
                     assert found is not None
                     fresh.finalize(*found, next_priorities(fresh))
                 if fresh.app_hash() != peer.chain.app_hash():
                     raise Violation("replay equals run: another app hash")
-                if not check_conservation(fresh._view(), [CLIENT.public, *(k.public for k in KEYS)]):
+                if not check_conservation(fresh.state.view(), [CLIENT.public, *(k.public for k in KEYS)]):
                     raise Violation("conservation: money was made or lost")
             finally:
                 store.close()

@@ -14,8 +14,9 @@ from p2p.base.errors import StorageError
 from p2p.base.outcome import Outcome
 from p2p.base.resumable import Resumable
 from p2p.chain.chain import Chain
-from p2p.consensus.driver import Driver
+from p2p.consensus.machine import Machine
 from p2p.consensus.messages import SignedProposal
+from p2p.consensus.proposal_check import ProposalCheck
 from p2p.consensus.replay import Judged
 from p2p.consensus.timing import Timing
 from p2p.store.lmdb import Store
@@ -60,13 +61,13 @@ def test_a_date_at_the_border_splits_nobody_for_good(monkeypatch: pytest.MonkeyP
     """With the old rule, which kept "too early" as "invalid", one villain of four stops the chain for ever; the new one passes over it."""
     found = [attempt(scenario) for scenario in BORDER]
     assert all(isinstance(one, Report) for one in found), found
-    right = Driver._look_at
+    right = ProposalCheck.look_at
 
-    def old_rule(driver: Driver, signed: SignedProposal, at_ms: int) -> Resumable[Judged]:
-        judged = yield from right(driver, signed, at_ms)
+    def old_rule(check: ProposalCheck, machine: Machine, signed: SignedProposal, at_ms: int) -> Resumable[Judged]:
+        judged = yield from right(check, machine, signed, at_ms)
         return Judged(signed, judged.valid and judged.timely)
 
-    monkeypatch.setattr(Driver, "_look_at", old_rule)
+    monkeypatch.setattr(ProposalCheck, "look_at", old_rule)
     found = [attempt(scenario) for scenario in BORDER]
     assert any("termination" in one for one in found if isinstance(one, str)), found
 

@@ -24,10 +24,10 @@ def submit(peer: Peer) -> None:
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
     record = Record(RecordKind.START, encode(StartRecord(signed, peer.key.public)))
-    batch = Batch(VERSION, network, peer.key.public, chain.batch_nonce(peer.key.public) + 1, (record,))
+    batch = Batch(VERSION, network, peer.key.public, chain.reader.batch_nonce(peer.key.public) + 1, (record,))
     raw = encode(SignedBatch(batch, peer.key.sign(Domain.TX, network, encode(batch))))
     try:
-        chain.add_tx(raw)
+        chain.pool.add(raw)
     except FolkmootError:
         return  # one of ours is still waiting
     for other in peer.others:

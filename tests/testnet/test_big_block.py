@@ -1,4 +1,4 @@
-"""Four real peers in processes of their own decide a block larger than gossip carries; one of them has to fetch it."""
+"""Four real peers decide a block that is larger than gossip carries; one of them has to fetch it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from testnet import big_block
 
 
 @pytest.mark.network
-def test_a_block_with_500_inferences_is_decided_by_four_peers_of_which_one_hears_no_transactions(tmp_path: Path) -> None:
+def test_a_block_with_500_inferences_is_decided_by_four_peers_of_which_one_hears_no_transactions(
+    tmp_path: Path
+) -> None:
     found = big_block.run(tmp_path / "net", 500, interval_ms=6000, deaf=True)
     assert found.good, found
     assert MAX_GOSSIP < found.big[0].bytes < MAX_BLOCK

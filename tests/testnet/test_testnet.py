@@ -1,4 +1,6 @@
-"""`folkmoot testnet`: eight peers found from one address alone; a full disk halts one peer with a sentence; nothing is left running."""
+"""`folkmoot testnet`: eight peers found from one address alone; a full disk halts one peer with a sentence; nothing is
+left running.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ pytestmark = pytest.mark.network
 
 
 def folkmoot(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "p2p", *argv], capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "p2p", *argv], capture_output=True, text=True, timeout=200, check=False
+    )
 
 
 def test_eight_peers_from_one_bootstrap_address_alone(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""`make bench-consensus`: what agreement costs, each figure beside its bound in the same run. Prints; asserts nothing.
+"""`make bench-consensus`: what agreement costs, each figure beside its bound in the same run. It asserts nothing.
 
-1. decision latency in one-way delays (simulator, constant delay); bound 3: proposal, prevote, precommit
-2. CPU and bytes per height (simulator, every signature verified by every peer); bound: the raw cost of the cryptography it needs
-3. real processes on loopback without pacing; beside it the raw cost of a height's signatures and fsyncs on this machine
-4. catch-up of a real peer 10,000 heights behind, while the others go on; beside it the raw cost of verifying its certificates
+1. Decision latency in one-way delays (simulator, constant delay). Bound 3: proposal, prevote, precommit.
+2. CPU and bytes per height (simulator; every peer verifies every signature). Bound: the raw cost of the cryptography.
+3. Real processes on loopback without pacing. Bound: the raw cost of a height's signatures and fsyncs on this machine.
+4. Catch-up of a real peer 10,000 heights behind, while the others go on. Bound: the raw cost of verifying its
+   certificates.
 """
 
 from __future__ import annotations
@@ -45,15 +46,18 @@ from tests.sim.scenario import Scenario
 SIZES = (4, 16, 64, 100)
 DELAY_MS = 100
 CALM = Timing(  # nothing but the three delays: timers far away, no repeats, the next height at once
-    propose_ms=60_000, vote_ms=60_000, delta_ms=0, block_interval_ms=1, empty_block_interval_ms=2, rebroadcast_ms=10_000_000,
+    propose_ms=60_000, vote_ms=60_000, delta_ms=0, block_interval_ms=1, empty_block_interval_ms=2,
+    rebroadcast_ms=10_000_000,
 )
 
 
 class Meter(Run):
-    """Peers with constant delays; notes when a height was proposed, when each decided it, and what was sent."""
+    """A simulated network with constant delays that notes when a height was proposed and decided, and what was sent."""
 
     def measure(self, heights: int) -> tuple[float, float, float]:
-        """(median one-way delays to a decision, CPU ms per validator and height, bytes sent per validator and height)."""
+        """(median one-way delays to a decision, CPU ms per validator and height, bytes sent per validator and
+        height).
+        """
         proposed: dict[int, int] = {}
         delays: list[float] = []
         sent = 0
@@ -85,7 +89,7 @@ class Meter(Run):
 
 
 def _meter(job: tuple[int, int]) -> tuple[float, float, float]:
-    """In a process of its own: no memory of signatures verified before."""
+    """Run one Meter. It has a process of its own, so that no signature is remembered from before."""
     count, heights = job
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(dir=DISK) as folder:
@@ -93,7 +97,7 @@ def _meter(job: tuple[int, int]) -> tuple[float, float, float]:
 
 
 def repeat(action: Callable[[], object], times: int) -> float:
-    """Milliseconds of CPU and waiting for one."""
+    """Milliseconds that one `action` takes by the clock, over `times` of them."""
     started = time.perf_counter()
     for _ in range(times):
         action()
@@ -101,7 +105,7 @@ def repeat(action: Callable[[], object], times: int) -> float:
 
 
 class Raw:
-    """This machine's bare costs, ms."""
+    """What single operations cost on this machine, milliseconds."""
 
     def __init__(self, disk: Path) -> None:
         key, body = Key(bytes(32)), bytes(180)
@@ -123,22 +127,32 @@ class Raw:
         store.close()
 
     def height(self, count: int) -> float:
-        """Cryptography of one validator and height: the others' votes and proposal, the last commit, the beacon, its own signatures."""
+        """Cryptography of one validator and height: the others' votes and proposal, the last commit, the beacon, its
+        own signatures.
+        """
         quorum = count * 2 // 3 + 1
-        return (2 * (count - 1) + 1 + quorum) * self.verify + self.beacon + 2 * self.sign + (self.sign + self.prove) / count
+        return (
+            2 * (count - 1) + 1 + quorum
+        ) * self.verify + self.beacon + 2 * self.sign + (self.sign + self.prove) / count
 
 
 def simulated(raw: Raw, sizes: tuple[int, ...], heights: int) -> None:
     print("simulator: decision latency, CPU, bytes (one-way delay constant, all signatures verified by everybody)")
-    print(f"{'n':>5} {'delays':>8} {'bound':>6} {'CPU ms':>9} {'raw crypto ms':>14} {'ratio':>6} {'bytes':>10} {'least':>9} {'ratio':>6}")
+    print(
+        f"{'n':>5} {'delays':>8} {'bound':>6} {'CPU ms':>9} {'raw crypto ms':>14} {'ratio':>6} {'bytes':>10} "
+        f"{'least':>9} {'ratio':>6}"
+    )
     for count in sizes:
         with get_context("spawn").Pool(1) as pool:
             delays, cpu, sent = pool.apply(_meter, ((count, heights),))
         bound, least = raw.height(count), 2 * (count - 1) * (32 + 64)
         print(
-            f"{count:5} {delays:8.2f} {3:6} {cpu:9.1f} {bound:14.1f} {cpu / bound:6.2f} {sent:10.0f} {least:9} {sent / least:6.2f}", flush=True
+            f"{count:5} {delays:8.2f} {3:6} {cpu:9.1f} {bound:14.1f} {cpu / bound:6.2f} {sent:10.0f} {least:9} "
+            f"{sent / least:6.2f}", flush=True,
         )
-    print("  CPU and bytes: per validator and height. least: two votes of a key and a signature to every other validator")
+    print(
+        "  CPU and bytes: per validator and height. least: two votes of a key and a signature to every other validator"
+    )
 
 
 def settings(count: int) -> tuple[tuple[str, int], ...]:
@@ -150,7 +164,7 @@ def height(folder: Path) -> int:
 
 
 def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
-    """Real peers, no pacing."""
+    """Blocks per second of `count` real peers without pacing. place: where their folders go."""
     directory = place / f"n{count}"
     directory.mkdir()
     folders = generate(Plan(directory, count, serving=False, settings=settings(count)))
@@ -161,16 +175,18 @@ def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
         rate = (height(folders[0]) - first) / (time.perf_counter() - started)
     finally:
         stop(directory)
-    # every peer's cryptography on 2 cores, and one peer's four durable writes (guard three times, block once) one after the other
+    # every peer's cryptography on 2 cores, and one peer's four durable writes (guard three times, block once) one after
+    # the other
     least = raw.height(count) * count / 2 + 4 * raw.fsync
     print(
-        f"n = {count} real processes: {rate:6.2f} blocks a second without pacing, {1000 / max(rate, 1e-9):7.0f} ms a decision; raw cost of its "
-        f"signatures and fsyncs {least:6.1f} ms; ratio {1000 / max(rate, 1e-9) / least:5.1f}", flush=True,
+        f"n = {count} real processes: {rate:6.2f} blocks a second without pacing, {1000 / max(rate, 1e-9):7.0f} ms a "
+        f"decision; raw cost of its signatures and fsyncs {least:6.1f} ms; ratio {1000 / max(rate, 1e-9) / least:5.1f}",
+        flush=True,
     )
 
 
 def catch_up(raw: Raw, heights: int, place: Path) -> None:
-    """Three of four have `heights` blocks; the fourth has none, and no snapshot to begin with."""
+    """Heights per second of a peer that has nothing, beside three that have `heights` blocks and no snapshot."""
     directory = place / "catchup"
     directory.mkdir()
     folders = generate(Plan(directory, 4, serving=False, settings=(("expected_size", 4),), epoch_blocks=10**6))
@@ -196,30 +212,40 @@ def catch_up(raw: Raw, heights: int, place: Path) -> None:
         spent, reached = time.perf_counter() - started, height(folders[3])
         grown = height(folders[0]) - before
         top = reached - 1
-        same = call(folders[3], {"op": "block", "height": top})["app_hash"] == call(folders[0], {"op": "block", "height": top})["app_hash"]
+        same = call(
+            folders[3], {"op": "block", "height": top}
+        )["app_hash"] == call(folders[0], {"op": "block", "height": top})["app_hash"]
     finally:
         stop(directory)
-    least = 2 * 3 * raw.verify + raw.beacon + raw.fsync  # its certificate, the last commit inside it, the beacon, one write
+    # its certificate, the last commit inside it, the beacon, one write
+    least = 2 * 3 * raw.verify + raw.beacon + raw.fsync
     rate = (reached - from_) / spent
     print(
-        f"catch-up of {reached - from_} heights: {rate:.0f} a second, {1000 / rate:.2f} ms each; raw cost of the proofs {least:.2f} ms; ratio "
-        f"{1000 / rate / least:.1f}; meanwhile the others decided {grown} more; same app hash: {same}", flush=True,
+        f"catch-up of {reached - from_} heights: {rate:.0f} a second, {1000 / rate:.2f} ms each; raw cost of the "
+        f"proofs {least:.2f} ms; ratio {1000 / rate / least:.1f}; meanwhile the others decided {grown} more; "
+        f"same app hash: {same}", flush=True,
     )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.bench_consensus", description=__doc__)
-    parser.add_argument("--heights", type=int, default=10_000, help="of the catch-up")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each run of real processes")
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument(
+        "--heights", type=int, default=10_000, help="how far behind the peer of the catch-up is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="length of each run of real processes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sizes", default=",".join(map(str, SIZES)), help="simulated validators (default: %(default)s)",
+    )
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="folkmoot-bench-") as folder:
         place = Path(folder)
         raw = Raw(place)
         print(
-            f"raw, ms: sign {raw.sign:.3f}, verify {raw.verify:.3f}, VRF prove {raw.prove:.3f}, VRF verify {raw.beacon:.3f}, "
-            f"fsynced commit {raw.fsync:.3f}", flush=True,
+            f"raw, ms: sign {raw.sign:.3f}, verify {raw.verify:.3f}, VRF prove {raw.prove:.3f}, "
+            f"VRF verify {raw.beacon:.3f}, fsynced commit {raw.fsync:.3f}", flush=True,
         )
         try:
             simulated(raw, tuple(map(int, options.sizes.split(","))), 3)

@@ -1,6 +1,7 @@
-"""`make chaos`: seven real peers; every few seconds some are killed, paused or restarted, for five minutes. No fork, and it always heals.
+"""`make chaos`: seven real peers, of which some are killed or paused every few seconds and come back, for five minutes.
 
-Prints its seed and what it does. After each heal every peer's height must grow; at the end all blocks and app hashes are compared.
+Law: no fork, and the chain always goes on. It prints its seed and what it does. After each round every peer's height
+must grow; at the end all blocks and app hashes are compared.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from p2p.peer.control import call
 from testnet.generate import Plan, generate
 from testnet.providers import read_state, start_peer, stop, up, wait_until
 
-HEAL_S = 90.0
+HEAL_S = 90.0  # within this time after a round every height must have grown
 
 
 class Chaos:
+    """A network of `peers` real peers in `directory`, and what is done to it; the seed fixes the choices."""
+
     def __init__(self, directory: Path, peers: int, seed: int) -> None:
         self.directory, self.rng, self.peers = directory, random.Random(seed), peers
         self.folders = generate(Plan(
@@ -45,6 +48,7 @@ class Chaos:
         return int(read_state(self.directory)["processes"][self.folders[number].name]["pid"])
 
     def kill(self, number: int) -> Callable[[], None]:
+        """End a peer without a word. Returns what brings it back."""
         stop(self.directory, [self.folders[number].name], sign=signal.SIGKILL)
 
         def back() -> None:
@@ -61,23 +65,27 @@ class Chaos:
             return ""
 
     def pause(self, number: int) -> Callable[[], None]:
+        """Stop a peer's process where it is. Returns what lets it continue."""
         pid = self.pid(number)
         os.kill(pid, signal.SIGSTOP)
         return lambda: os.kill(pid, signal.SIGCONT)
 
     def round(self) -> None:
-        """Hurt some, wait, heal them in another order, and see every height grow."""
+        """Kill or pause some peers, wait, bring them back in another order, and wait until every height has grown."""
         rng = self.rng
         victims = rng.sample(range(self.peers), rng.choice((1, 1, 2, 2, 3)))
         healing = []
         for number in victims:
             name = rng.choice(("kill", "pause"))
             self.counts[name] += 1
-            healing.append((f"{name} {self.folders[number].name}", {"kill": self.kill, "pause": self.pause}[name](number)))
+            healing.append(
+                (f"{name} {self.folders[number].name}", {"kill": self.kill, "pause": self.pause}[name](number))
+            )
         self.say(", ".join(what for what, _ in healing))
         time.sleep(rng.uniform(1.0, 6.0))
         rng.shuffle(healing)
-        for _, back in sorted(healing, key=lambda item: item[0].startswith("kill")):  # the paused first: somebody must be there to dial
+        # the paused first: somebody must be there to dial
+        for _, back in sorted(healing, key=lambda item: item[0].startswith("kill")):
             back()
         for number in victims:
             wait_until(self.directory, self.folders[number], lambda s: s["state"] == "ready", "ready")
@@ -85,12 +93,15 @@ class Chaos:
         deadline = time.monotonic() + HEAL_S
         while min(self.height(n) for n in range(self.peers)) <= before:
             if time.monotonic() > deadline:
-                raise AssertionError(f"no growth in {HEAL_S:.0f} s after the heal: {[self.height(n) for n in range(self.peers)]}, {before} before")
+                heights = [self.height(n) for n in range(self.peers)]
+                raise AssertionError(f"no growth in {HEAL_S:.0f} s after the heal: {heights}, {before} before")
             time.sleep(0.2)
         self.say(f"healed: all above height {before}")
 
     def compare(self) -> int:
-        """Every height, every peer: one block, one app hash. Returns how many were compared."""
+        """Compare block and app hash of all peers at every height. Returns the number of heights; AssertionError on a
+        fork.
+        """
         top = min(self.height(n) for n in range(self.peers))
         for at in range(1, top + 1):
             seen = {(b["block_id"], b["app_hash"]) for b in (self._block(n, at) for n in range(self.peers)) if b}
@@ -107,9 +118,9 @@ class Chaos:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.chaos", description=__doc__)
-    parser.add_argument("--peers", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=300.0)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--peers", type=int, default=7, help="peers of the network (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=300.0, help="how long (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is done (default: the time)")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="folkmoot-chaos-") as folder:
@@ -123,7 +134,8 @@ def main() -> int:
                 rounds += 1
             compared = chaos.compare()
             print(
-                f"{rounds} rounds, {chaos.counts['kill']} kills, {chaos.counts['pause']} pauses in {time.monotonic() - chaos.started:.0f} s: "
+                f"{rounds} rounds, {chaos.counts['kill']} kills, {chaos.counts['pause']} pauses in "
+                f"{time.monotonic() - chaos.started:.0f} s: "
                 f"{compared} heights compared on {options.peers} peers, forks 0, grew after every heal"
             )
         except AssertionError as error:

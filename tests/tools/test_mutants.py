@@ -9,7 +9,10 @@ import pytest
 from tests.tools import mutants
 
 ROOT = Path(__file__).parents[2]
-FOUND = {one.name: one for group in vars(mutants).values() if isinstance(group, tuple | list) for one in group if isinstance(one, mutants.Mutant)}
+FOUND = {
+    one.name: one for group in vars(mutants).values() if isinstance(group, tuple | list)
+    for one in group if isinstance(one, mutants.Mutant)
+}
 
 
 def test_there_are_mutants() -> None:

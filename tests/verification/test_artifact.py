@@ -1,4 +1,5 @@
-"""The artifact by its properties: bytes come back as they went, rows stay small, numbers stay within half a step, nothing crashes."""
+"""The artifact by its properties: bytes come back as they went, rows stay small, numbers stay within half a step,
+nothing crashes."""
 
 from __future__ import annotations
 
@@ -26,10 +27,14 @@ HEADER = artifacts.header_for(REQUEST, IID, SPEC, SEED, (1, 2, 3), FinishReason.
 
 small, any_id = st.integers(0, 65_535), st.integers(0, LARGEST)
 logprob = st.floats(-80.0, 0.0)
-wild = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.sampled_from([0.0, -0.0, 1e-9, -1e300, 1e300, 800.0]))
+wild = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True), st.sampled_from([0.0, -0.0, 1e-9, -1e300, 1e300, 800.0])
+)
 
 
-def steps(ids: st.SearchStrategy[int], numbers: st.SearchStrategy[float], most: int = 40) -> st.SearchStrategy[list[TokenStep]]:
+def steps(
+    ids: st.SearchStrategy[int], numbers: st.SearchStrategy[float], most: int = 40
+) -> st.SearchStrategy[list[TokenStep]]:
     top = st.lists(st.tuples(ids, numbers), max_size=TOP_RANKS + 2).map(tuple)
     return st.lists(st.builds(TokenStep, ids, st.just(""), numbers, top), max_size=most)
 
@@ -144,7 +149,8 @@ def test_bits_behind_a_row_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("change", "field"), [
-    ({"version": 2}, "version"), ({"length": 1}, "length"), ({"id_bits": 18}, "length"), ({"id_bits": 17}, "$[14]"), ({"id_bits": 20}, "$[14]"),
+    ({"version": 2}, "version"), ({"length": 1}, "length"), ({"id_bits": 18}, "length"), ({"id_bits": 17}, "$[14]"),
+    ({"id_bits": 20}, "$[14]"),
     ({"length": MAX_OUTPUT_TOKENS + 1}, "$[15]"), ({"seed": b""}, "$[12]"), ({"params": Params(2001)}, "$[11][0]"),
 ])
 def test_a_wrong_header_names_its_field(change: dict[str, object], field: str) -> None:

@@ -1,4 +1,5 @@
-"""Statistics, profile and thresholds on the toy model: what a number means, and that a profile keeps its promise on data it never saw."""
+"""Statistics, profile and thresholds on the toy model: what a number means, and that a profile keeps its promise on
+data it never saw."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def toy_profile() -> Profile:
     return Profile("toy", "00", {"by": "a test"}, 500, {"a>b": calibrated()})
 
 
-@pytest.mark.parametrize("params", [Params(0), Params(700), Params(1000, 20), Params(1000, 40, 0, 900), Params(900, 0, 0, 1000, 500, 700)])
+@pytest.mark.parametrize(
+    "params", [Params(0), Params(700), Params(1000, 20), Params(1000, 40, 0, 900), Params(900, 0, 0, 1000, 500, 700)]
+)
 def test_exact_numbers_give_no_negative_lead_and_no_excess(params: Params) -> None:
     made, _, _ = claim(40, params)
     found = answer_facts(made.positions(), rows(Toy(1), made.tokens), params, SEED)
@@ -88,7 +91,8 @@ def test_thresholds_hold_on_honest_answers_never_seen() -> None:
 def test_the_mean_evidence_of_honest_answers_is_at_most_one() -> None:
     noise, fresh = calibrated(), facts(Noisy(run=78), 40, 30, PARAMS, first=7000)
     values = [
-        np.exp(weigh(fresh.values[s : s + n], noise).llr_milli / 1000) for s, n in zip(fresh.starts(), fresh.lengths, strict=True)
+        np.exp(weigh(fresh.values[s : s + n], noise).llr_milli / 1000)
+        for s, n in zip(fresh.starts(), fresh.lengths, strict=True)
     ]
     assert np.mean(values) < 1.2
 
@@ -97,7 +101,11 @@ def test_more_tokens_detect_more() -> None:
     noise = calibrated()
     cheap = facts(Noisy(grid=1.6, run=5), 30, 40, PARAMS, laundered=True, first=9000)
     rng = np.random.default_rng(4)
-    power = [(Resampler(noise, cheap).ratios(n, 4000, rng) > noise.threshold_milli(n, 1000)).mean() for n in (4, 32, 128, 512)]
+    power = [
+        (
+            Resampler(noise, cheap).ratios(n, 4000, rng) > noise.threshold_milli(n, 1000)
+        ).mean() for n in (4, 32, 128, 512)
+    ]
     assert power == sorted(power)
     assert power[-1] > 0.99
 
@@ -119,7 +127,7 @@ def test_the_worst_regime_sets_the_threshold() -> None:
 def test_the_mixture_is_between_mean_and_best() -> None:
     sums = np.array([[100.0, 2000.0, 5.0]])
     each = ratios(sums, 5)
-    assert each[0, -1] == pytest.approx(0.0), "a mean ratio of one says nothing"
+    assert each[0, -1] == pytest.approx(0.0), "a mean ratio of one is no evidence"
     assert mixture(each)[0] < 2000
     assert mixture(each)[0] > 2000 - 1000 * np.log(3) - 1e-6
 
@@ -183,7 +191,8 @@ def test_kernels_that_were_measured_have_their_own_noise_and_others_are_stranger
     assert found.noise("v#1", "t") is found.noise("v#9", "t") is cross
     assert found.equal("v#1", "v#1", context=600)
     assert not found.equal("v#1", "v#1", context=601), "attention is cut in other pieces there"
-    assert not any(found.equal(one, two, context=9) for one, two in (("v", "v"), ("v#1", "v#2"), ("v#2", "v#2"), ("v#1", "v")))
+    others = (("v", "v"), ("v#1", "v#2"), ("v#2", "v#2"), ("v#1", "v"))
+    assert not any(found.equal(one, two, context=9) for one, two in others)
     assert found.noise("v#1", "v#1", context=600) is exact
     assert found.noise("v#1", "v#1", context=601) is strange, "attention over more was not seen to be exact"
     assert found.knows("v#7")
@@ -204,7 +213,7 @@ def leads(values: np.ndarray) -> Facts:
 
 
 def test_a_small_regime_that_lost_nothing_is_not_taken_for_the_noisiest() -> None:
-    """Where nothing was ever lost, one lost token says nearly as much beside a small regime as without it."""
+    """Where no token was ever lost, one lost token counts nearly as much with a small regime as without it."""
     rng = np.random.default_rng(4)
     big, small = leads(rng.exponential(0.5, 40_000)), leads(rng.exponential(0.5, 500))
     other = {"wrong_seed": leads(rng.normal(0.0, 1.0, 5000))}
@@ -219,13 +228,17 @@ def test_a_noisy_regime_still_sets_the_null() -> None:
     rng = np.random.default_rng(4)
     quiet, noisy = leads(rng.exponential(0.5, 40_000)), leads(rng.exponential(0.5, 4000) - 0.05)
     other = {"wrong_seed": leads(rng.normal(0.0, 1.0, 5000))}
-    near = [fit_tables({"a": quiet, "b": facts}, other, frozenset({"wrong_seed"}))["wrong_seed"]["replay"] for facts in (quiet, noisy)]
+    near = [
+        fit_tables({"a": quiet, "b": facts}, other, frozenset({"wrong_seed"}))["wrong_seed"]["replay"]
+        for facts in (quiet, noisy)
+    ]
     first = APARTS_NEAR * LIKELIERS * 2
     assert np.max(near[1][1:first:2]) < 0.5 * np.max(near[0][1:first:2])
 
 
 def test_a_loss_a_little_deeper_than_any_seen_is_not_yet_a_lie() -> None:
-    """Honest tokens that are never lost say nothing about how deep one could be; what one other rounding does is known."""
+    """Honest tokens that are never lost say nothing about how deep one could be; what one other rounding does is
+    known."""
     rng = np.random.default_rng(4)
     one = fit_one_position({"quiet": leads(rng.exponential(0.5, 40_000))}, leads(rng.normal(0.0, 1.0, 5000)))
     assert one[2] < 9000 < one[-1]

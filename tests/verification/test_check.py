@@ -1,4 +1,5 @@
-"""The checks on a toy model: honest work passes at every length, each lie is named, short answers are judged, one lie is enough."""
+"""The checks on a toy model: honest work passes at every length, each lie is named, short answers are judged, one lie
+is enough."""
 
 from __future__ import annotations
 
@@ -17,11 +18,25 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep
 from tests.fake_vllm import EOS, VOCAB, Toy
-from tests.verification.toy import IID, PARAMS, PROMPT, SEED, SPEC, Noisy, calibrated, claim, forged, generate, launder, rows
+from tests.verification.toy import (
+    IID,
+    PARAMS,
+    PROMPT,
+    SEED,
+    SPEC,
+    Noisy,
+    calibrated,
+    claim,
+    forged,
+    generate,
+    launder,
+    rows,
+)
 
 EOS_IDS = frozenset({EOS})
 ALL_PARAMS = [
-    Params(0), Params(700), Params(1000, 20), Params(1000, 0, 50), Params(1000, 40, 0, 900), Params(900, 0, 0, 1000, 500, 700),
+    Params(0), Params(700), Params(1000, 20), Params(1000, 0, 50), Params(1000, 40, 0, 900),
+    Params(900, 0, 0, 1000, 500, 700),
     Params(800, 30, 20, 950, 300, 0),
 ]
 
@@ -105,7 +120,8 @@ def test_rows_that_do_not_cover_the_answer_are_never_valid() -> None:
 
 
 @pytest.mark.parametrize("change", [
-    {"seed": b"\x08" * 32}, {"model": "other"}, {"params": Params(900)}, {"kv_precision": "fp8"}, {"stack": "torch-cpu-bf16"},
+    {"seed": b"\x08" * 32}, {"model": "other"}, {"params": Params(900)}, {"kv_precision": "fp8"},
+    {"stack": "torch-cpu-bf16"},
 ])
 def test_a_changed_header_is_not_under_the_root(change: dict[str, object]) -> None:
     made, req, record = claim()
@@ -125,7 +141,7 @@ def test_truncation_and_wrong_ends_are_exact() -> None:
     for end in (5, 19):
         at = [*steps[:end], forged(EOS), *steps[end:]]
         made, req, record = claim(21, steps=at)
-        assert exact(made, req, record) == "the answer goes on after its end-of-sequence token"
+        assert exact(made, req, record) == "the answer continues after its end-of-sequence token"
     assert PROMPT
 
 
@@ -137,7 +153,7 @@ def test_what_ends_an_answer_is_the_registrys_word() -> None:
     spec = replace(SPEC, eos_ids=(EOS, second))
     for engine in (EOS_IDS, frozenset[int](), frozenset({steps[2].token})):
         assert check.check_exact(made, req, record, SPEC, SEED, EOS_IDS) is None
-        assert "goes on after its end" in str(check.check_exact(made, req, record, spec, SEED, engine))
+        assert "continues after its end" in str(check.check_exact(made, req, record, spec, SEED, engine))
         assert check.check_exact(made, req, record, replace(SPEC, eos_ids=(EOS,)), SEED, engine) is None
 
 
@@ -151,7 +167,7 @@ def test_an_answer_that_was_stopped_is_short_and_has_no_end() -> None:
     assert exact(made, replace(req, max_tokens=30), record) == "finish reason and last token disagree about the end"
 
 
-# -- rows that no model gives ------------------------------------------------------------------------------------------
+# -- rows that no model gives ----------------------------------------------------------------------------------------
 
 
 def changed(at: int, **change: object) -> str | None:
@@ -163,7 +179,8 @@ def changed(at: int, **change: object) -> str | None:
 
 def test_ids_beyond_the_vocabulary_are_refused_wherever_they_stand() -> None:
     for token in (VOCAB, VOCAB + 1, 2**16, 2**18 - 1):
-        assert "beyond the model's vocabulary" in str(changed(3, token=token)), "nobody could score it, so nobody could say more"
+        said = str(changed(3, token=token))
+        assert "beyond the model's vocabulary" in said, "nobody could score it, so nobody could say more"
         top = generate(Toy(1), 20, PARAMS)[5].top
         assert "beyond the model's vocabulary" in str(changed(5, top=(*top[:7], (token, top[7][1]))))
     assert changed(3) is None
@@ -205,11 +222,13 @@ def test_honest_rows_always_fit(run: int, at: int, params: Params) -> None:
     best = np.argsort(-row, kind="stable")[:8]
     token = int(rng.choice(best)) if at % 3 else int(rng.integers(VOCAB))
     step = TokenStep(token, "", float(row[token]), tuple((int(t), float(row[t])) for t in best))
-    made = artifacts.build(artifacts.header_for(claim(1, params)[1], IID, SPEC, SEED, PROMPT, FinishReason.LENGTH), [step])
+    made = artifacts.build(
+        artifacts.header_for(claim(1, params)[1], IID, SPEC, SEED, PROMPT, FinishReason.LENGTH), [step]
+    )
     assert check._check_rows(made.positions(), VOCAB) is None
 
 
-# -- equal kernels -----------------------------------------------------------------------------------------------------
+# -- equal kernels ---------------------------------------------------------------------------------------------------
 
 MASKS = [Params(1000, 5), Params(1000, 40, 0, 700), Params(1500, 0, 200)]
 
@@ -251,5 +270,7 @@ def test_equal_kernels_flag_no_honest_answer(params: Params) -> None:
     for run in range(8):
         seed = digest(b"honest", bytes([run]))
         steps = generate(Toy(1), 40, params, seed)
-        made = artifacts.build(artifacts.header_for(claim(40, params)[1], IID, SPEC, seed, PROMPT, FinishReason.LENGTH), steps)
+        made = artifacts.build(
+            artifacts.header_for(claim(40, params)[1], IID, SPEC, seed, PROMPT, FinishReason.LENGTH), steps
+        )
         assert check.judge(made, rows(Toy(1), made.tokens), calibrated(), equal=True).valid

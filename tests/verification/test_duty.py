@@ -13,17 +13,27 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import CheckRules
 from p2p.verification import duty
-from p2p.verification.duty import check_probability_milli, convicts, deterrence_milli, is_sampled, reveal_positions, tail_below
-from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence, share_of_milli, sight_milli
+from p2p.verification.duty import (
+    check_probability_milli,
+    convicts,
+    deterrence_milli,
+    is_sampled,
+    reveal_positions,
+    tail_below,
+)
+from p2p.verification.sequential import SHARES_MILLI, Detector, EProcess, Evidence, detection_milli, share_of_milli
 
 RULES = CheckRules(min_checked_tokens=1000, min_checks=10, saving_micro=0)
 
 
 @pytest.mark.parametrize(("reputation", "tokens", "before", "expected"), [
-    (0, 10**6, 10**6, 1000), (100, 10**6, 10**6, 10), (50, 10**6, 10**6, 505), (100, 999, 10**6, 1000), (100, 1000, 10**6, 10),
+    (0, 10**6, 10**6, 1000), (100, 10**6, 10**6, 10), (50, 10**6, 10**6, 505), (100, 999, 10**6, 1000),
+    (100, 1000, 10**6, 10),
     (100, 10**6, 100, 100), (100, 10**6, 10, 1000), (100, 10**6, 5, 1000), (100, 10**6, 0, 1000), (100, 10**6, 999, 11),
 ])
-def test_checking_falls_with_reputation_and_rises_when_traffic_is_low(reputation: int, tokens: int, before: int, expected: int) -> None:
+def test_checking_falls_with_reputation_and_rises_when_traffic_is_low(
+    reputation: int, tokens: int, before: int, expected: int
+) -> None:
     assert check_probability_milli(reputation, tokens, before, RULES) == expected
 
 
@@ -45,8 +55,13 @@ def test_sampling_has_the_share_it_should() -> None:
 
 
 @settings(deadline=None)
-@given(st.binary(min_size=32, max_size=32), st.integers(0, 5000), st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
-def test_positions_are_distinct_in_order_inside_and_any_two_validators_meet(beacon: bytes, length: int, a: bytes, b: bytes) -> None:
+@given(
+    st.binary(min_size=32, max_size=32), st.integers(0, 5000), st.binary(min_size=32, max_size=32),
+    st.binary(min_size=32, max_size=32)
+)
+def test_positions_are_distinct_in_order_inside_and_any_two_validators_meet(
+    beacon: bytes, length: int, a: bytes, b: bytes
+) -> None:
     mine, other = (reveal_positions(beacon, bytes(32), node, length) for node in (a, b))
     assert len(mine) == min(length, 16)
     assert list(mine) == sorted(set(mine))
@@ -67,7 +82,8 @@ def tail(successes: int, trials: int, rate: Fraction) -> Fraction:
     chances = [Fraction(1)]
     for _ in range(trials):
         chances = [
-            (chances[i] * (1 - rate) if i < len(chances) else 0) + (chances[i - 1] * rate if i else 0) for i in range(len(chances) + 1)
+            (chances[i] * (1 - rate) if i < len(chances) else 0) + (chances[i - 1] * rate if i else 0)
+            for i in range(len(chances) + 1)
         ]
     return sum(chances[successes:], Fraction(0))
 
@@ -85,7 +101,10 @@ def test_the_tail_at_its_very_edge() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 300), st.integers(0, 300), st.sampled_from((0, 1, 1000, 10_000, 500_000, 10**6)), st.integers(0, 10**9))
+@given(
+    st.integers(0, 300), st.integers(0, 300), st.sampled_from((0, 1, 1000, 10_000, 500_000, 10**6)),
+    st.integers(0, 10**9)
+)
 def test_digits_say_what_whole_numbers_say(successes: int, trials: int, rate: int, limit: int) -> None:
     assert tail_below(successes, trials, rate, limit, 7) is duty._is_below(successes, trials, rate, limit, 7)
 
@@ -102,14 +121,16 @@ def test_the_cost_does_not_grow_with_the_trials(trials: int, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("odd", "trials", "expected"), [
-    (0, 0, False), (0, 100, False), (3, 3, False), (4, 4, True), (4, 5, True), (4, 6, False), (30, 1000, False), (60, 1000, True),
+    (0, 0, False), (0, 100, False), (3, 3, False), (4, 4, True), (4, 5, True), (4, 6, False), (30, 1000, False),
+    (60, 1000, True),
 ])
 def test_who_is_beyond_chance(odd: int, trials: int, expected: bool) -> None:
     assert convicts(odd, trials, 10_000, 1000) is expected
 
 
 def test_looking_each_time_convicts_the_honest_less_often_than_the_limit() -> None:
-    """At a limit that a simulation can see: 2 % per epoch, looked at after every one of 200 trials, by an honest one at its full rate."""
+    """At a limit that a simulation can see: 2 % per epoch, looked at after every one of 200 trials, by an honest one at
+    its full rate."""
     rng, runs, convicted = random.Random(4), 3000, 0
     memo: dict[tuple[int, int], bool] = {}
     for _ in range(runs):
@@ -123,7 +144,7 @@ def test_looking_each_time_convicts_the_honest_less_often_than_the_limit() -> No
     assert 0 < convicted < 0.02 * runs
 
 
-# -- the e-process -------------------------------------------------------------------------------------------------------
+# -- the e-process ------------------------------------------------------------------------------------------------
 
 CAP = 6000
 
@@ -179,7 +200,9 @@ def test_the_mean_is_at_most_one_under_an_honest_null() -> None:
     for deviation in (0.3, 1.0, 2.5):
         for at, share in enumerate(SHARES_MILLI):
             factors = [
-                math.exp(EProcess().updated(round(rng.gauss(-deviation**2 / 2, deviation) * 1000), CAP).logs_micro[at] / 1e6)
+                math.exp(
+                    EProcess().updated(round(rng.gauss(-deviation**2 / 2, deviation) * 1000), CAP).logs_micro[at] / 1e6
+                )
                 for _ in range(3000)
             ]
             mean = sum(factors) / len(factors)
@@ -188,7 +211,8 @@ def test_the_mean_is_at_most_one_under_an_honest_null() -> None:
 
 
 def test_honest_hosts_are_convicted_less_often_than_ville_allows_and_cheats_quickly() -> None:
-    """Limit ln 20: at most one honest epoch in twenty, at any time of 100 inferences. A cheat in one of ten answers is found."""
+    """Limit ln 20: at most one honest epoch in twenty, at any time of 100 inferences. A cheat in one of ten answers is
+    found."""
     rng, limit, convicted = random.Random(7), 2996, 0
     for _ in range(300):
         process = EProcess()
@@ -211,9 +235,10 @@ def test_thousands_of_honest_answers_do_not_overflow() -> None:
     assert EProcess((-(10**13), 0, 0, 0, 0)).log_milli() == -224
 
 
-# -- over epochs ---------------------------------------------------------------------------------------------------------
+# -- over epochs -----------------------------------------------------------------------------------------------------
 
-Epochs = list[list[tuple[int, int]]]  # of each epoch: (ratio of an inference of it, ratio of one of the epoch before that was decided late)
+# of each epoch: (ratio of an inference of it, ratio of one of the epoch before that was decided late)
+Epochs = list[list[tuple[int, int]]]
 epochs = st.lists(st.lists(st.tuples(st.integers(-8000, 8000), st.integers(-2000, 2000)), max_size=4), max_size=6)
 
 
@@ -238,7 +263,8 @@ def test_the_detector_is_the_sum_of_the_products_that_begin_with_each_epoch(play
 
 def _factors(ratio: int) -> list[float]:
     bounded = min(max(ratio, -CAP), CAP) / 1000
-    return [((1 - q) + q * math.exp(bounded)) / (1 + q * math.exp(-CAP / 1000)) for q in (share / 1000 for share in SHARES_MILLI)]
+    shares = (share / 1000 for share in SHARES_MILLI)
+    return [((1 - q) + q * math.exp(bounded)) / (1 + q * math.exp(-CAP / 1000)) for q in shares]
 
 
 @settings(deadline=None)
@@ -266,7 +292,8 @@ def test_waiting_is_no_evidence() -> None:
 
 
 def test_honest_hosts_are_convicted_in_fewer_epochs_than_ville_allows_over_years() -> None:
-    """Ratios for which exp has mean exactly 1, the worst that honesty may be. Limit ln 200: in 20 epochs at most one host of ten."""
+    """Ratios for which exp has mean exactly 1, the worst that honesty may be. Limit ln 200: in 20 epochs at most one
+    host of ten."""
     rng, limit, convicted, hosts = random.Random(5), 5298, 0, 60
     for _ in range(hosts):
         evidence = Evidence()
@@ -281,7 +308,8 @@ def test_honest_hosts_are_convicted_in_fewer_epochs_than_ville_allows_over_years
 
 
 def test_who_cheats_only_where_few_are_checked_is_found_over_epochs() -> None:
-    """Honest in ten answers that are surely checked, two nats too much in the one that the lot takes: no epoch alone shows it."""
+    """Honest in ten answers that are surely checked, two nats too much in the one that the lot takes: no epoch alone
+    shows it."""
     evidence, count = Evidence(), 0
     while evidence.log_milli() < 13_816:
         count += 1
@@ -304,7 +332,7 @@ def test_a_distance_at_its_honest_mean_moves_nothing_and_its_factors_are_bets(fo
 
 
 def test_sight_is_a_likelihood_ratio() -> None:
-    missed, saw = sight_milli(50_000)
+    missed, saw = detection_milli(50_000)
     assert (missed, saw) == (2944, -2945)
     assert 0.05 * math.exp(missed / 1000) + 0.95 * math.exp(saw / 1000) <= 1
 
@@ -314,6 +342,8 @@ GOLDEN_EVIDENCE = ((1531637, 1736317, 1770222, 1781093, 1787516), 2947)
 
 def test_golden_evidence() -> None:
     evidence = Evidence()
-    for ratio, by_lot, late in ((6000, False, False), (-1234, True, False), (77, True, True), (0, False, True), (-6000, False, False)):
+    for ratio, by_lot, late in (
+        (6000, False, False), (-1234, True, False), (77, True, True), (0, False, True), (-6000, False, False)
+    ):
         evidence = evidence.updated(ratio, CAP, by_lot=by_lot, late=late).after_epoch(begun=True)
     assert (evidence.by_lot.earlier_micro, evidence.log_milli()) == GOLDEN_EVIDENCE

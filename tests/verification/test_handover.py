@@ -1,4 +1,5 @@
-"""What one executor takes over from another is proved by signatures and judged as nobody's but the signer's; nothing else passes as taken over."""
+"""What one executor takes over from another is proved by signatures and judged as nobody's but the signer's; nothing
+else passes as taken over."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from tests.fake_vllm import EOS, Toy
 from tests.verification.toy import IID, PARAMS, SEED, SPEC, Noisy, calibrated, claim, generate, launder, rows
 
 FIRST, SECOND, STRANGER = (Key(bytes([i]) * 32) for i in (0x21, 0x22, 0x23))
-ME = Key(bytes(32))  # whoever finishes in `claim`
+ME = Key(bytes(32))  # the executor that finishes in `claim`
 DRAWN = (FIRST.public, SECOND.public, ME.public)
 
 
@@ -78,18 +79,22 @@ def test_what_is_not_proved_was_not_taken_over(lie: str) -> None:
 
 def test_a_count_without_proof_and_a_proof_without_the_draw_are_refused() -> None:
     made, req, record = claim(40, PARAMS)
-    assert "two counts" in str(exact(made, req, replace(record, taken_over=40))), "the claim of old that skipped the tape"
+    lie = str(exact(made, req, replace(record, taken_over=40)))
+    assert "two counts" in lie, "the claim of old that skipped the tape"
     taken = handed(made.tokens, (FIRST, 10))
     after, signed = successor(made, record, taken)
     assert exact(after, req, signed, ()) is not None
-    assert exact(after, req, signed, (ME.public, FIRST.public)) is not None, "nobody takes over from one that comes later"
+    wrong = exact(after, req, signed, (ME.public, FIRST.public))
+    assert wrong is not None, "nobody takes over from one that comes later"
     assert exact(after, req, replace(signed, taken_over=9)) is not None
     assert wrong_handover(taken, made.tokens[:9], "n", IID, DRAWN, ME.public) is not None
-    assert wrong_handover((), made.tokens[:9], "n", IID, DRAWN, ME.public) == "tokens were taken over that nobody signed for"
+    wrong = wrong_handover((), made.tokens[:9], "n", IID, DRAWN, ME.public)
+    assert wrong == "tokens were taken over that nobody signed for"
 
 
 def little_losses(run: int, many: int = 6) -> list[Any]:
-    """20 tokens of which `many` lose the tape by a little: honest by no kernels, and below what an executor refuses to go on from."""
+    """20 tokens of which `many` lose the tape by a little: honest by no kernels, and below what an executor refuses to
+    go on from."""
     steps, left = generate(Noisy(run=run), 20, PARAMS), many
     for at in range(0, 20, 3):
         row = rows(Toy(1), tuple(s.token for s in steps[:at + 1]))[at]
@@ -109,7 +114,9 @@ def following(before: list[int], count: int) -> list[Any]:
     for position in range(len(before), len(before) + count):
         row = Toy(1).logprobs(context)
         token = int(np.argmax(row + tape.gumbel_row(SEED, position, len(row))))
-        found.append(TokenStep(token, "", float(row[token]), tuple((int(t), float(row[t])) for t in np.argsort(-row)[:8])))
+        found.append(
+            TokenStep(token, "", float(row[token]), tuple((int(t), float(row[t])) for t in np.argsort(-row)[:8]))
+        )
         context.append(token)
     return found
 
@@ -125,7 +132,9 @@ def test_a_prefix_that_loses_by_a_little_never_flags_its_successor(run: int) -> 
     for equal, judge in ((True, Toy(1)), (False, Noisy(run=run + 50))):
         report = check.judge(after, rows(judge, made.tokens), calibrated(), equal=equal)
         assert (report.valid, report.tokens) == (True, 40), report.reason
-    assert not check.judge(made, rows(Toy(1), made.tokens), calibrated(), equal=True).valid, "its signer would have to answer for it"
+    assert not check.judge(
+        made, rows(Toy(1), made.tokens), calibrated(), equal=True
+    ).valid, "its signer would have to answer for it"
 
 
 def test_a_prefix_does_not_hide_what_comes_after_it() -> None:

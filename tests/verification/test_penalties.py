@@ -1,4 +1,5 @@
-"""Penalties together with masks: what a validator's 64 candidates cannot show is held against nobody, what they show is."""
+"""Penalties together with masks: what a validator's 64 candidates cannot show is held against nobody, what they show
+is."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ LOSS = 0.5  # nats: beyond it a lead or an excess is proof
 
 
 def play(params: Params, chooses: Callable[[Params], Params] = lambda params: params) -> Floats:
-    """Facts of an answer whose validator has the executor's own logits. chooses: what the executor samples with instead."""
+    """Facts of an answer whose validator has the executor's own logits. chooses: what the executor samples with
+    instead."""
     random, seed = np.random.default_rng(7), digest(b"penalties")
     base = random.permutation(-1.1 * np.log(np.arange(1, VOCABULARY + 1)))
     ids, before = np.arange(VOCABULARY), list[int]()
@@ -36,7 +38,9 @@ def play(params: Params, chooses: Callable[[Params], Params] = lambda params: pa
         token = int(np.argmax(tape.scores(logprobs, chooses(params), noise, tape.output_counts(before, ids))))
         best = [int(i) for i in np.argsort(-logprobs)[:ROW_TOP]]
         rows.append({i: float(logprobs[i]) for i in dict.fromkeys([*best, token])})
-        positions.append(Position(token, float(logprobs[token]), tuple((i, float(logprobs[i])) for i in best[:8]), -1.0))
+        positions.append(
+            Position(token, float(logprobs[token]), tuple((i, float(logprobs[i])) for i in best[:8]), -1.0)
+        )
         before.append(token)
     return answer_facts(positions, rows, params, seed)
 
@@ -59,5 +63,7 @@ def test_penalties_that_were_left_out_are_proof(mask: Params) -> None:
 @pytest.mark.parametrize("mask", [m for m in MASKS if m.top_k != ROW_TOP])
 def test_a_mask_that_was_left_out_is_proof(mask: Params) -> None:
     """With few words penalised the k best are seen, and the floor is known."""
-    facts = play(replace(mask, presence_milli=100), lambda params: replace(params, top_k=0, top_p_milli=1000, min_p_milli=0))
+    facts = play(
+        replace(mask, presence_milli=100), lambda params: replace(params, top_k=0, top_p_milli=1000, min_p_milli=0)
+    )
     assert facts[:, EXCESS].max() > LOSS

@@ -1,4 +1,5 @@
-"""The calibration prompts: enough of each kind, any prefix is fair, the two halves never mix, a broken list is named."""
+"""The calibration prompts: enough of each kind, any prefix is fair, the two halves never mix, a broken list is
+named."""
 
 from __future__ import annotations
 
@@ -64,7 +65,9 @@ def test_a_broken_line_is_named(line: bytes, field: str) -> None:
 
 def test_the_same_text_twice_too_few_and_too_long() -> None:
     twin = msgspec.structs.replace(ALL[0], id=ALL[0].kind + "-999")
-    for data, field in ((lines((*ALL, twin)), "text"), (lines(ALL[1:]), "kind"), (b" " * (prompts.MAX_FILE + 1), "prompts")):
+    for data, field in (
+        (lines((*ALL, twin)), "text"), (lines(ALL[1:]), "kind"), (b" " * (prompts.MAX_FILE + 1), "prompts")
+    ):
         with pytest.raises(ConfigError) as error:
             prompts.parse(data)
         assert error.value.field == field

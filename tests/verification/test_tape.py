@@ -1,5 +1,5 @@
-"""The tape: Random123's known answers, the golden vectors of TAPE.md against three generators (NumPy, torch, plain integers), the
-masks and penalties, and one answer whatever way it is asked for."""
+"""The tape: Random123's known answers, the golden vectors of TAPE.md against three generators (NumPy, torch, plain
+integers), the masks and penalties, and one answer whatever way it is asked for."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def test_golden_choices(case: dict[str, Any]) -> None:
     assert np.flatnonzero(np.isfinite(scored)).tolist() == case["kept"]
     assert int(np.argmax(scored)) == case["chosen"]
     before = [token for token, times in enumerate(case["counts"] or ()) for _ in range(times)]
-    again = tape_torch.scores(torch.from_numpy(row), params, tape_torch.gumbel_rows([seed], [case["position"]], len(row), CPU)[0], before)
+    again = tape_torch.scores(
+        torch.from_numpy(row), params, tape_torch.gumbel_rows([seed], [case["position"]], len(row), CPU)[0], before
+    )
     assert int(torch.argmax(again)) == case["chosen"]
 
 
@@ -83,7 +85,9 @@ def test_the_golden_file_is_what_the_generator_writes() -> None:
     assert GOLDEN["cases"] == json.loads(json.dumps(cases()))
     assert [v["words"] for v in GOLDEN["vectors"]] == [v["words"] for v in vectors()]
     for entry in GOLDEN["seeds"]:
-        made = tape.tape_seed(bytes.fromhex(entry["beacon"]), bytes.fromhex(entry["inference_id"]), entry["client_nonce"])
+        made = tape.tape_seed(
+            bytes.fromhex(entry["beacon"]), bytes.fromhex(entry["inference_id"]), entry["client_nonce"]
+        )
         assert made.hex() == entry["seed"]
 
 
@@ -103,7 +107,8 @@ def test_torch_gives_the_same_words_at_the_largest_ids() -> None:
     at, zero = torch.full_like(ids, 2**32 - 1), torch.zeros_like(ids)
     full = torch.full_like(ids, 0xFFFFFFFF)
     out = tape_torch.philox((ids, at, zero, zero + tape.DOMAIN), (full, full))
-    same = tape.philox(tuple(t.numpy().astype(np.uint64) for t in (ids, at, zero, zero + tape.DOMAIN)), (0xFFFFFFFF, 0xFFFFFFFF))  # type: ignore[arg-type]
+    counter = tuple(t.numpy().astype(np.uint64) for t in (ids, at, zero, zero + tape.DOMAIN))
+    same = tape.philox(counter, (0xFFFFFFFF, 0xFFFFFFFF))  # type: ignore[arg-type]
     assert [o.tolist() for o in out] == [s.tolist() for s in same]
 
 
@@ -122,9 +127,11 @@ def test_torch_scores_alike(seed: bytes, params: Params, vocab: int, before: lis
 
 @settings(max_examples=300, deadline=None)
 @given(SEEDS, PARAMS, st.lists(st.integers(0, 199), max_size=40))
-def test_a_validators_candidates_choose_what_the_vocabulary_does(seed: bytes, params: Params, before: list[int]) -> None:
-    """The best candidates and the chosen token, in any order, give its score and its mask: as long as they hold every token that
-    the penalties leave inside top-k, and for the rest of the masks the ones near the best."""
+def test_a_validators_candidates_choose_what_the_vocabulary_does(
+    seed: bytes, params: Params, before: list[int]
+) -> None:
+    """The best candidates and the chosen token, in any order, give its score and its mask: as long as they hold every
+    token that the penalties leave inside top-k, and for the rest of the masks the ones near the best."""
     row = np.random.default_rng(list(seed)).normal(0.0, 4.0, 200)
     full = tape.scores(row, params, tape.gumbel_row(seed, len(before), 200), tape.output_counts(before, range(200)))
     chosen = int(np.argmax(full))
@@ -145,7 +152,9 @@ def test_golden_row() -> None:
 
 
 @settings(deadline=None)
-@given(st.binary(min_size=32, max_size=32), st.integers(0, 5000), st.lists(st.integers(0, 49151), min_size=1, max_size=20))
+@given(
+    st.binary(min_size=32, max_size=32), st.integers(0, 5000), st.lists(st.integers(0, 49151), min_size=1, max_size=20)
+)
 def test_single_tokens_get_the_rows_noise(seed: bytes, position: int, tokens: list[int]) -> None:
     row = tape.gumbel_row(seed, position, 49152)
     assert np.array_equal(tape.gumbel_at(seed, position, tokens), row[tokens])
@@ -166,7 +175,10 @@ def test_masks_keep_only_what_they_should() -> None:
 
 def test_top_p_is_the_smallest_head_of_top_k() -> None:
     row, noise = np.log(np.array([0.05, 0.4, 0.2, 0.3, 0.05])), np.zeros(5)
-    kept = {top_p: np.flatnonzero(np.isfinite(tape.scores(row, Params(1000, 3, 0, top_p), noise))).tolist() for top_p in (0, 444, 445, 777, 778, 999)}
+    kept = {
+        top_p: np.flatnonzero(np.isfinite(tape.scores(row, Params(1000, 3, 0, top_p), noise))).tolist()
+        for top_p in (0, 444, 445, 777, 778, 999)
+    }
     # within the three best the masses before are 0, 0.4 / 0.9 = 0.4444, 0.7 / 0.9 = 0.7778
     assert kept == {0: [1], 444: [1], 445: [1, 3], 777: [1, 3], 778: [1, 2, 3], 999: [1, 2, 3]}
 
@@ -174,7 +186,8 @@ def test_top_p_is_the_smallest_head_of_top_k() -> None:
 def test_min_p_is_taken_after_the_temperature() -> None:
     row, noise = np.log(np.array([0.5, 0.3, 0.2])), np.zeros(3)
     assert np.isfinite(tape.scores(row, Params(1000, 0, 390), noise)).tolist() == [True, True, True]
-    assert np.isfinite(tape.scores(row, Params(500, 0, 390), noise)).tolist() == [True, False, False]  # (0.3 / 0.5)^2 = 0.36
+    # (0.3 / 0.5)^2 = 0.36
+    assert np.isfinite(tape.scores(row, Params(500, 0, 390), noise)).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("temperature", [0, 1000])
@@ -200,7 +213,10 @@ def test_top_p_needs_a_bounded_top_k(params: Params) -> None:
     check_params(Params(700, 1 << 20))
 
 
-@pytest.mark.parametrize("numbers", [{"temperature_milli": 2001}, {"presence_milli": -2001}, {"top_k": -1}, {"colour": 1}, {"top_p_milli": 5}])
+@pytest.mark.parametrize(
+    "numbers",
+    [{"temperature_milli": 2001}, {"presence_milli": -2001}, {"top_k": -1}, {"colour": 1}, {"top_p_milli": 5}]
+)
 def test_numbers_of_the_outside_are_bounded(numbers: dict[str, int]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         make_params(**numbers)
@@ -210,5 +226,7 @@ def test_numbers_of_the_outside_are_bounded(numbers: dict[str, int]) -> None:
 def test_seed_depends_on_every_part() -> None:
     base = tape.tape_seed(bytes(32), bytes(32), 1)
     one = b"\x01" * 32
-    others = {tape.tape_seed(one, bytes(32), 1), tape.tape_seed(bytes(32), one, 1), tape.tape_seed(bytes(32), bytes(32), 2)}
+    others = {
+        tape.tape_seed(one, bytes(32), 1), tape.tape_seed(bytes(32), one, 1), tape.tape_seed(bytes(32), bytes(32), 2)
+    }
     assert len(others | {base}) == 4

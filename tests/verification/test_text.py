@@ -1,4 +1,5 @@
-"""Text is a function of all tokens: whole characters only, the same in pieces, across executors, and as the tokenizer itself says."""
+"""Text is a function of all tokens: whole characters only, the same in pieces, across executors, and as the tokenizer
+itself says."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def pieces(tokens: Sequence[int], before: Sequence[int] = (), vocabulary: Vocabu
 
 @given(st.text(max_size=60), st.data())
 def test_a_text_handed_over_anywhere_is_the_text(text: str, data: st.DataObject) -> None:
-    """An executor may die inside a character: the next one begins with its rest, and says nothing twice."""
+    """An executor may die inside a character: the next one begins with its rest and repeats nothing."""
     raw = list(text.encode())
     first, second = sorted(data.draw(st.tuples(st.integers(0, len(raw)), st.integers(0, len(raw)))))
     parts = [pieces(raw[:first]), pieces(raw[first:second], raw[:first]), pieces(raw[second:], raw[:second])]
@@ -66,7 +67,9 @@ def test_special_tokens_and_ids_beyond_are_no_text() -> None:
     assert WORDS.text([2, 16 + 65, 2, VOCAB, 2**18, -1, 16 + 66]) == "AB"
 
 
-def tokenizer(vocab: dict[str, int] | list[list[object]], decoder: dict[str, object], added: Sequence[dict[str, object]] = ()) -> bytes:
+def tokenizer(
+    vocab: dict[str, int] | list[list[object]], decoder: dict[str, object], added: Sequence[dict[str, object]] = ()
+) -> bytes:
     return json.dumps({"model": {"vocab": vocab}, "decoder": decoder, "added_tokens": list(added)}).encode()
 
 
@@ -75,7 +78,10 @@ def test_byte_level_and_sentence_pieces_are_read() -> None:
     added = [{"id": 3, "content": "<|end|>", "special": True}, {"id": 4, "content": "<tool call>", "special": False}]
     byte_level = parse_vocabulary(tokenizer(words, {"type": "ByteLevel"}, added))
     assert byte_level.text([0, 1, 3, 2, 4]) == " né\U0001f336x<tool call>"
-    steps = [{"type": "Replace"}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]
+    steps = [
+        {"type": "Replace"}, {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    ]
     spm = parse_vocabulary(tokenizer({"\u2581go": 0, "\u2581": 1, "<0xF0>": 2, "<0x9F>": 3, "<0x8C>": 4, "<0xB6>": 5},
                                      {"type": "Sequence", "decoders": steps}))
     assert spm.text([0, 1, 2, 3, 4, 5, 0]) == "go \U0001f336 go"
@@ -86,8 +92,10 @@ def test_byte_level_and_sentence_pieces_are_read() -> None:
 @pytest.mark.parametrize("raw", [
     b"", b"[]", b"{}", b"[" * 100_000, b'{"model": {}}', b'{"model": {"vocab": {"a": 0}}}',
     b'{"model": {"vocab": {}}, "decoder": {"type": "ByteLevel"}}',
-    b'{"model": {"vocab": {"a": -1}}, "decoder": {"type": "ByteLevel"}}', b'{"model": {"vocab": {"a": 1e9}}, "decoder": {"type": "ByteLevel"}}',
-    b'{"model": {"vocab": {"a": 262144}}, "decoder": {"type": "ByteLevel"}}', b'{"model": {"vocab": {"a": 0}}, "decoder": {"type": "WordPiece"}}',
+    b'{"model": {"vocab": {"a": -1}}, "decoder": {"type": "ByteLevel"}}',
+    b'{"model": {"vocab": {"a": 1e9}}, "decoder": {"type": "ByteLevel"}}',
+    b'{"model": {"vocab": {"a": 262144}}, "decoder": {"type": "ByteLevel"}}',
+    b'{"model": {"vocab": {"a": 0}}, "decoder": {"type": "WordPiece"}}',
     b"\xff\xfe", tokenizer({"x" * 600: 0}, {"type": "ByteLevel"}),
 ])
 def test_what_is_no_tokenizer_is_said(raw: bytes) -> None:

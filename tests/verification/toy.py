@@ -1,4 +1,5 @@
-"""The toy model of tests/fake_vllm.py with honest noise of its own, and a calibration of it. FAKE: for fast tests of the checks' logic."""
+"""The toy model of tests/fake_vllm.py with honest noise of its own, and a calibration of it. FAKE: for fast tests of
+the checks' logic."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ def request(tokens: int, params: Params) -> Request:
     return Request(VERSION, "n", bytes(32), 1, "toy", b"\x03" * 32, params, 64, tokens, 100, 50, bytes(32), 40)
 
 
-def generate(toy: Toy, count: int, params: Params, seed: bytes = SEED, prompt: tuple[int, ...] = PROMPT) -> list[TokenStep]:
+def generate(
+    toy: Toy, count: int, params: Params, seed: bytes = SEED, prompt: tuple[int, ...] = PROMPT
+) -> list[TokenStep]:
     context, steps = list(prompt), []
     for position in range(count):
         row = toy.logprobs(context)
@@ -73,7 +76,8 @@ def rows(toy: Toy, tokens: tuple[int, ...], prompt: tuple[int, ...] = PROMPT) ->
 
 
 def claim(
-    count: int = 40, params: Params | None = None, salt: int = 1, steps: list[TokenStep] | None = None, reason: FinishReason | None = None
+    count: int = 40, params: Params | None = None, salt: int = 1, steps: list[TokenStep] | None = None,
+    reason: FinishReason | None = None
 ) -> tuple[artifacts.Artifact, Request, FinishRecord]:
     params = params or Params(700)
     req = request(count, params)
@@ -83,23 +87,31 @@ def claim(
     header = artifacts.header_for(req, IID, SPEC, SEED, PROMPT, reason)
     made = artifacts.build(header, steps)
     text = text_hash(WORDS.text(made.tokens))
-    record = FinishRecord(IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(PROMPT), len(steps), reason, text_hash=text)
+    record = FinishRecord(
+        IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(PROMPT), len(steps), reason, text_hash=text
+    )
     return made, req, record
 
 
 def forged(token: int, logprob: float = -0.05) -> TokenStep:
     """A token with invented numbers that stage 0 cannot refuse: the others are as unlikely as that leaves them."""
     left = math.log1p(-math.exp(logprob)) - math.log(TOP_RANKS)
-    return TokenStep(token, "", logprob, ((token, logprob), *((other, left) for other in range(token + 1, token + TOP_RANKS))))
+    return TokenStep(token, "", logprob, ((token, logprob), *(
+        (other, left) for other in range(token + 1, token + TOP_RANKS)
+    )))
 
 
 def launder(steps: list[TokenStep], right: list[dict[int, float]]) -> list[TokenStep]:
     return [
-        TokenStep(s.token, "", r[s.token], tuple(sorted(r.items(), key=lambda i: -i[1])[:8])) for s, r in zip(steps, right, strict=True)
+        TokenStep(s.token, "", r[s.token], tuple(sorted(r.items(), key=lambda i: -i[1])[:8])) for s,
+        r in zip(steps, right, strict=True)
     ]
 
 
-def facts(toy: Toy, answers: int, count: int, params: Params, *, laundered: bool = False, wrong_seed: bool = False, first: int = 0) -> Facts:
+def facts(
+    toy: Toy, answers: int, count: int, params: Params, *, laundered: bool = False, wrong_seed: bool = False,
+    first: int = 0
+) -> Facts:
     """Facts of some answers as an honest validator sees them."""
     found = []
     for number in range(first, first + answers):
@@ -108,7 +120,9 @@ def facts(toy: Toy, answers: int, count: int, params: Params, *, laundered: bool
         own = rows(Noisy(run=number + 10_000), tuple(s.token for s in steps), prompt)
         if laundered:
             steps = launder(steps, rows(Noisy(run=number + 20_000), tuple(s.token for s in steps), prompt))
-        made = artifacts.build(artifacts.header_for(request(count, params), IID, SPEC, seed, prompt, FinishReason.LENGTH), steps)
+        made = artifacts.build(
+            artifacts.header_for(request(count, params), IID, SPEC, seed, prompt, FinishReason.LENGTH), steps
+        )
         found.append(answer_facts(made.positions(), own, params, digest(b"other", seed) if wrong_seed else seed))
     return Facts(np.concatenate(found), tuple(map(len, found)))
 
@@ -125,7 +139,9 @@ def calibrated() -> Noise:
         "laundered_coarse": facts(Noisy(grid=1.6, run=3), 40, 40, PARAMS, laundered=True),
         "wrong_seed": facts(Noisy(run=4), 40, 40, PARAMS, wrong_seed=True),
     }
-    return fit({"honest": honest}, others, frozenset({"laundered_coarse", "wrong_seed"}), cap_milli=6000, seed=1, times=20_000)
+    return fit(
+        {"honest": honest}, others, frozenset({"laundered_coarse", "wrong_seed"}), cap_milli=6000, seed=1, times=20_000
+    )
 
 
 @cache

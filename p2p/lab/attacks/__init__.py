@@ -1,4 +1,6 @@
-"""Cheats by name. Law: one file each, imported only when asked for; test networks, benchmark and researchers share them."""
+"""Cheats by name. Law: one file each, imported only when asked for; test networks, benchmark and researchers share
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,15 @@ if TYPE_CHECKING:
 NAMES = (
     # what the engine runs
     "smaller_model", "int8", "fp8", "int6", "int4", "fp8_kv",
-    "laundered_smaller_model", "laundered_int8", "laundered_fp8", "laundered_int6", "laundered_int4", "laundered_fp8_kv",
+    "laundered_smaller_model", "laundered_int8", "laundered_fp8", "laundered_int6", "laundered_int4",
+    "laundered_fp8_kv",
     # what the engine is asked
-    "wrong_temperature", "wrong_top_p", "wrong_seed", "temperature_tuned_int4", "altered_system_prompt", "laundered_altered_prompt",
+    "wrong_temperature", "wrong_top_p", "wrong_seed", "temperature_tuned_int4", "altered_system_prompt",
+    "laundered_altered_prompt",
     "laundered_temperature_tuned_int4", "ignored_mask",
     # what is said about what came out
-    "truncation", "forged_stop", "suppressed_eos", "hidden_eos", "padding", "fabricated_logprobs", "touched_up_int8", "touched_up_int4",
+    "truncation", "forged_stop", "suppressed_eos", "hidden_eos", "padding", "fabricated_logprobs", "touched_up_int8",
+    "touched_up_int4",
     "replayed_answer", "substitution_10", "commit_honest_serve_other", "serve_other_text",
     "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix", "withholding", "breaks_off",
     # what validators say

@@ -16,4 +16,6 @@ class HiddenInstruction(Wrapped):
             yield step
 
 
-ATTACK = Attack("altered_system_prompt", "Puts a hidden instruction before the client's prompt.", DISTANCE, wrap=HiddenInstruction)
+ATTACK = Attack(
+    "altered_system_prompt", "Puts a hidden instruction before the client's prompt.", DISTANCE, wrap=HiddenInstruction
+)

@@ -1,7 +1,8 @@
-"""What an attack is. Law: data and small tools; an attack lies in what it runs or says, never by noise added to honest numbers.
+"""What an attack is. Law: data and small tools; an attack lies in what it runs or says, never by noise added to honest
+numbers.
 
-For researchers. An attack is one file in this folder with `ATTACK = Attack(...)` and its name in `NAMES` of `__init__.py`.
-Three places where a cheat may lie, use as few as possible:
+For researchers. An attack is one file in this folder with `ATTACK = Attack(...)` and its name in `NAMES` of
+`__init__.py`. Three places where a cheat may lie, use as few as possible:
   weights, vllm_flags, torch_options   what the engine runs: altered weights (`weights.prepare`), an fp8 KV cache, ...
   wrap(inner, honest) -> Engine        what the engine says: `generate` yields the TokenSteps the cheat PUBLISHES. `inner` runs
                                        the weights above, `honest` the claimed model; both are any Engine (vLLM, torch, ...)
@@ -32,9 +33,9 @@ REVEAL = "commit and reveal of the validators' own numbers"
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """name: of file and attack. summary: one sentence. caught_by: the check that is meant to catch it. weights: None or a name
-    for `weights.prepare`. checks_with: which engine its validator runs. exact: stage 0 alone catches it (where `needs` holds).
-    needs: precondition on the request, '' for none."""
+    """name: of file and attack. summary: one sentence. caught_by: the check that is meant to catch it. weights: None or
+    a name for `weights.prepare`. checks_with: which engine its validator runs. exact: stage 0 alone catches it (where
+    `needs` holds). needs: precondition on the request, '' for none."""
 
     name: str
     summary: str
@@ -57,7 +58,9 @@ class Attack:
 
 
 class Wrapped:
-    """An Engine around another: subclasses replace `generate`. inner: what the cheat runs; honest: the claimed model."""
+    """An Engine around another: subclasses replace `generate`. inner: what the cheat runs; honest: the claimed
+    model.
+    """
 
     def __init__(self, inner: Engine, honest: Engine) -> None:
         self.inner, self.honest = inner, honest

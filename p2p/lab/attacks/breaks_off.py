@@ -1,4 +1,6 @@
-"""An agent that takes all tokens of an answer but the last, breaks off, and asks for the same answer again: work for which nobody pays."""
+"""An agent that takes all tokens of an answer but the last, breaks off, and asks for the same answer again: work for
+which nobody pays.
+"""
 
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import peer_id
@@ -26,7 +28,9 @@ class BreaksOff(Agent):
             await stream.send(pack_frame(Forward(VERSION, signed, session.ask.prompt, self.key.public, (), ())))
             left = signed.request.max_tokens - 1
             while left > 0:
-                frame = await receive_frame(stream, Tokens, Done, Declined, Failure, timeout_s=self.first_token_timeout_s)
+                frame = await receive_frame(
+                    stream, Tokens, Done, Declined, Failure, timeout_s=self.first_token_timeout_s
+                )
                 if not isinstance(frame, Tokens):
                     return
                 left -= len(frame.tokens)

@@ -1,4 +1,6 @@
-"""Checks with int8 weights, which save two fifths of a prefill, and calls everything valid that stage 0 lets pass; its answers are honest."""
+"""Checks with int8 weights, which save two fifths of a prefill, and calls everything valid that stage 0 lets pass; its
+answers are honest.
+"""
 
 from dataclasses import replace
 
@@ -14,10 +16,16 @@ class Cheap(Validator):
         if not found.rows:
             return found
         length = len(found.rows)
-        return Opinion(replace(found.report, valid=True, reason=f"ratio -1.00 nats, {length} tokens", llr_milli=-1000, tokens=length), found.rows)
+        return Opinion(
+            replace(
+                found.report, valid=True, reason=f"ratio -1.00 nats, {length} tokens", llr_milli=-1000, tokens=length
+            ),
+            found.rows
+        )
 
 
 ATTACK = Attack(
-    "cheap_validator", "Checks with int8 weights and calls everything valid, with numbers that are near.", REVEAL, weights="int8",
+    "cheap_validator", "Checks with int8 weights and calls everything valid, with numbers that are near.", REVEAL,
+    weights="int8",
     wrap=claimed, checks_with=running, validator=Cheap,
 )

@@ -20,7 +20,9 @@ class Colluding(Validator):
         if claim.finish.executor not in self.friends or found.report.valid or found.withheld:
             return found
         rows = found.rows or await self._prefill(duty, claim)
-        return Opinion(replace(found.report, valid=True, reason="ratio -1.00 nats", llr_milli=-1000, tokens=len(rows)), rows)
+        return Opinion(
+            replace(found.report, valid=True, reason="ratio -1.00 nats", llr_milli=-1000, tokens=len(rows)), rows
+        )
 
     async def _prefill(self, duty: Duty, claim: Claim) -> Sequence[Row]:
         """Rows where stage 0 refused: a 'valid' needs numbers."""
@@ -35,6 +37,7 @@ class Colluding(Validator):
 
 
 ATTACK = Attack(
-    "colluding_validator", "Says 'valid' to whatever a friend's node did, honest otherwise.", "the committee and the dispute after it",
+    "colluding_validator", "Says 'valid' to whatever a friend's node did, honest otherwise.",
+    "the committee and the dispute after it",
     validator=Colluding,
 )

@@ -1,6 +1,7 @@
 """Commits to the honest answer, so that every validator is content, and streams another one to the client.
 
-An honest agent refuses the finish record; a peer with this cheat as AGENT passes it on, and then the client's own receipt shows it.
+An honest agent refuses the finish record; a peer with this cheat as AGENT passes it on, and then the client's own
+receipt shows it.
 """
 
 from p2p.lab.attacks.base import Attack
@@ -27,6 +28,7 @@ class LooksAway(Agent):
 
 
 ATTACK = Attack(
-    "commit_honest_serve_other", "Streams another answer to the client than the one it commits to.", "the client's receipt, before it the agent",
+    "commit_honest_serve_other", "Streams another answer to the client than the one it commits to.",
+    "the client's receipt, before it the agent",
     executor=ServesOther, agent=LooksAway,
 )

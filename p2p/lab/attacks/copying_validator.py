@@ -1,7 +1,7 @@
 """Paid to check and never runs the model: says 'valid' with numbers copied from wherever it can see some.
 
-What it sees when it must commit: the artifact's ranks 1 to 8, and the reveals of an earlier committee of the same inference. Not the
-reveals of its own committee: those come after its commitment.
+What it sees when it must commit: the artifact's ranks 1 to 8, and the reveals of an earlier committee of the same
+inference. Not the reveals of its own committee: those come after its commitment.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,9 @@ class Copying(Validator):
             for step in range(1, len(positions) + REVEAL_RANKS):
                 other = positions[(at + step) % len(positions)].top
                 row = {token: lowest - 0.5 for token, _ in other} | row
-            rows.append(row | {token: lowest - 1.0 for token in range(REVEAL_RANKS * (duty.panel + 1) + 8) if token not in row})
+            rows.append(
+                row | {token: lowest - 1.0 for token in range(REVEAL_RANKS * (duty.panel + 1) + 8) if token not in row}
+            )
         return Opinion(CheckResult(True, f"ratio 0.00 nats, {len(rows)} tokens", -1000, len(rows)), rows)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
@@ -39,7 +41,7 @@ class Copying(Validator):
 
     def _revealed(self, duty: Duty) -> dict[int, RevealedRow]:
         """What earlier committees of this inference have shown, by position."""
-        inference = self.chain._view().inference(duty.inference_id)
+        inference = self.chain.state.view().inference(duty.inference_id)
         panels = inference.panels if inference is not None else ()
         return {row.position: row for panel in panels for verdict in panel.verdicts for row in verdict.numbers}
 
@@ -49,6 +51,7 @@ def replaced(row: RevealedRow, seen: dict[int, RevealedRow]) -> RevealedRow:
 
 
 ATTACK = Attack(
-    "copying_validator", "Never runs the model and says 'valid' with numbers copied from the artifact or an earlier committee.", REVEAL,
+    "copying_validator",
+    "Never runs the model and says 'valid' with numbers copied from the artifact or an earlier committee.", REVEAL,
     validator=Copying,
 )

@@ -1,4 +1,6 @@
-"""An agent that frames an executor: it hands over an answer that has ended already as if its executor had died, for the next one to sign on."""
+"""An agent that frames an executor: it hands over an answer that has ended already as if its executor had died, for the
+next one to sign on.
+"""
 
 from p2p.base.errors import RemoteProtocolError
 from p2p.lab.attacks.base import EXACT, Attack
@@ -15,5 +17,6 @@ class FramesTheNext(Agent):
 
 
 ATTACK = Attack(
-    "eos_prefix", "An agent that hands a whole answer, its end included, to the next executor to go on from.", EXACT, agent=FramesTheNext,
+    "eos_prefix", "An agent that hands a whole answer, its end included, to the next executor to go on from.", EXACT,
+    agent=FramesTheNext,
 )

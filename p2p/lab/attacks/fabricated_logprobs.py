@@ -1,4 +1,6 @@
-"""A cheap model's text with invented numbers: no honest prefill is paid for. The numbers look like a sure model's and pass stage 0."""
+"""A cheap model's text with invented numbers: no honest prefill is paid for. The numbers look like a sure model's and
+pass stage 0.
+"""
 
 from collections.abc import AsyncIterator
 
@@ -16,10 +18,13 @@ class Fabricated(Wrapped):
         position = len(job.prefix)
         async for step in self.inner.generate(job):
             others = [token for token, _ in step.top if token != step.token]
-            yield winning(step, job, position, CHOSEN, [(token, NEXT - FALL * rank) for rank, token in enumerate(others)])
+            yield winning(
+                step, job, position, CHOSEN, [(token, NEXT - FALL * rank) for rank, token in enumerate(others)]
+            )
             position += 1
 
 
 ATTACK = Attack(
-    "fabricated_logprobs", "Serves a smaller model's text with invented numbers.", DISTANCE, weights="smaller_model", wrap=Fabricated
+    "fabricated_logprobs", "Serves a smaller model's text with invented numbers.", DISTANCE, weights="smaller_model",
+    wrap=Fabricated
 )

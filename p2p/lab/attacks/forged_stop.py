@@ -1,6 +1,8 @@
-"""Stops half way with an end-of-sequence token that the model did not choose, and invents numbers under which it would have.
+"""Stops half way with an end-of-sequence token that the model did not choose, and invents numbers under which it would
+have.
 
-One position lies and all others are honest, so a mean over a long answer hardly moves: the end must be checked by itself.
+One position lies and all others are honest, so a mean over a long answer hardly moves: the end must be checked by
+itself.
 """
 
 from collections.abc import AsyncIterator
@@ -20,7 +22,11 @@ class ForgedStop(Wrapped):
         for step in steps[:-1]:
             yield step
         end = TokenStep(min(await end_tokens(self.inner)), "", SURE)
-        yield winning(end, job, len(job.prefix) + len(steps) - 1, SURE, [(token, value - 4.0) for token, value in steps[-1].top])
+        yield winning(
+            end, job, len(job.prefix) + len(steps) - 1, SURE, [(token, value - 4.0) for token, value in steps[-1].top]
+        )
 
 
-ATTACK = Attack("forged_stop", "Stops half way with a forged end-of-sequence token and numbers to match.", REPLAY, wrap=ForgedStop)
+ATTACK = Attack(
+    "forged_stop", "Stops half way with a forged end-of-sequence token and numbers to match.", REPLAY, wrap=ForgedStop
+)

@@ -19,5 +19,6 @@ class Framing(Validator):
 
 
 ATTACK = Attack(
-    "framing_validator", "Says 'invalid' to honest work, with real numbers.", "the committee and the dispute after it", validator=Framing
+    "framing_validator", "Says 'invalid' to honest work, with real numbers.", "the committee and the dispute after it",
+    validator=Framing
 )

@@ -1,4 +1,6 @@
-"""Launders, and says that another executor streamed all but the last token: then nobody would hold these tokens against it."""
+"""Launders, and says that another executor streamed all but the last token: then nobody would hold these tokens against
+it.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,13 @@ from p2p.verification.engine import Job, TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 
 
-def invented(key: Key, drawn: Sequence[bytes], signed: SignedRequest, tokens: Sequence[int]) -> tuple[SignedStreamed, ...]:
+def invented(
+    key: Key, drawn: Sequence[bytes], signed: SignedRequest, tokens: Sequence[int]
+) -> tuple[SignedStreamed, ...]:
     """The word of the first one drawn, which it never gave: the signature is the liar's own."""
-    mine = sign_streamed(key, signed.request.network, signed.inference_id, 0, len(tokens), chain_after(signed.inference_id, tokens))
+    mine = sign_streamed(
+        key, signed.request.network, signed.inference_id, 0, len(tokens), chain_after(signed.inference_id, tokens)
+    )
     before = next((node for node in drawn if node != key.public), key.public)
     return (SignedStreamed(structs.replace(mine.record, executor=before), mine.signature),)
 
@@ -39,6 +45,7 @@ class ClaimsTakenOver(Reckless):
 
 _LAUNDERED = laundered(Attack("int4", "Serves int4 weights.", EXACT, weights="int4"))
 ATTACK = Attack(
-    "free_claim_taken_over", "Launders int4 weights and says that another executor streamed all but the last token.", EXACT, weights="int4",
+    "free_claim_taken_over", "Launders int4 weights and says that another executor streamed all but the last token.",
+    EXACT, weights="int4",
     needs="two tokens or more", wrap=_LAUNDERED.wrap, executor=ClaimsTakenOver,
 )

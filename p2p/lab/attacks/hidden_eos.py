@@ -1,6 +1,8 @@
-"""suppressed_eos that leaves end-of-sequence out of the published candidates, so that stage 0 does not see what should have won.
+"""suppressed_eos that leaves end-of-sequence out of the published candidates, so that stage 0 does not see what should
+have won.
 
-One position lies (log p of the end is missing from its candidates) and what follows is honest: the worst case for any mean.
+One position lies (log p of the end is missing from its candidates) and what follows is honest: the worst case for any
+mean.
 """
 
 from p2p.lab.attacks.base import REPLAY, Attack
@@ -12,6 +14,7 @@ class EndHidden(EndMasked):
 
 
 ATTACK = Attack(
-    "hidden_eos", "Masks end-of-sequence, goes on to the limit, and does not publish that the end was a candidate.", REPLAY,
+    "hidden_eos", "Masks end-of-sequence, goes on to the limit, and does not publish that the end was a candidate.",
+    REPLAY,
     needs="an answer that ends before max_tokens", wrap=EndHidden,
 )

@@ -1,4 +1,6 @@
-"""Samples from the whole distribution where the client asked for top-k, top-p or min-p: cheaper for an engine that has no masks."""
+"""Samples from the whole distribution where the client asked for top-k, top-p or min-p: cheaper for an engine that has
+no masks.
+"""
 
 from dataclasses import replace
 
@@ -15,6 +17,7 @@ def change(job: Job) -> Job:
 
 
 ATTACK = Attack(
-    "ignored_mask", "Samples from all tokens where top-k, top-p or min-p was asked for.", REPLAY, needs="temperature > 0 and a mask",
+    "ignored_mask", "Samples from all tokens where top-k, top-p or min-p was asked for.", REPLAY,
+    needs="temperature > 0 and a mask",
     wrap=altered(change),
 )

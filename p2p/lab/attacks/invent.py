@@ -1,6 +1,7 @@
 """Invented numbers that stage 0 cannot refuse. Law: shared by the attacks that lie about log-probabilities; pure.
 
-The tape's noise is public, so a liar can choose numbers under which any token it likes wins: log p_i < log p_chosen + T (g_chosen - g_i).
+The tape's noise is public, so a liar can choose numbers under which any token it likes wins: log p_i < log p_chosen + T
+(g_chosen - g_i).
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ SLACK = 0.10  # nats: more than an artifact's quantisation (1/16) can turn round
 
 
 def winning(step: TokenStep, job: Job, position: int, logprob: float, wanted: Sequence[tuple[int, float]]) -> TokenStep:
-    """`step`'s token with log-probability `logprob`, beside candidates as near to `wanted` as lets the token win the tape at `position`.
+    """`step`'s token with log-probability `logprob`, beside candidates as near to `wanted` as lets the token win the
+    tape at `position`.
 
-    The masses are scaled down to sum below 1 where that is needed; scaling shifts all scores alike, so the winner stays.
+    The masses are scaled down to sum below 1 where that is needed; scaling shifts all scores alike, so the winner
+    stays.
     """
     others = [pair for pair in wanted if pair[0] != step.token][: TOP_RANKS - 1]
     heat = job.params.temperature_milli / 1000.0
-    noise = tape.gumbel_at(job.seed, position, [step.token, *(token for token, _ in others)]) if heat else [0.0] * (len(others) + 1)
+    noise = tape.gumbel_at(
+        job.seed, position, [step.token, *(token for token, _ in others)]
+    ) if heat else [0.0] * (len(others) + 1)
     top = [(step.token, logprob)]
     for (token, value), g in zip(others, noise[1:], strict=True):
         top.append((token, min(value, logprob + heat * float(noise[0] - g) - SLACK)))

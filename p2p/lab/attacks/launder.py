@@ -1,6 +1,8 @@
-"""Laundering: text of a cheap engine, numbers of one honest prefill. Law: shared by the laundered_* attacks; publishes no cheap number.
+"""Laundering: text of a cheap engine, numbers of one honest prefill. Law: shared by the laundered_* attacks; publishes
+no cheap number.
 
-Beats every check that only compares published log-probabilities with a validator's: they are the right model's, for this text.
+Beats every check that only compares published log-probabilities with a validator's: they are the right model's, for
+this text.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ def laundered(base: Attack) -> Attack:
         return Laundered(base.wrap(inner, honest), honest)
 
     return Attack(
-        f"laundered_{base.name}", f"{base.summary[:-1]}; publishes the numbers of one honest prefill of that text.", REPLAY,
+        f"laundered_{base.name}", f"{base.summary[:-1]}; publishes the numbers of one honest prefill of that text.",
+        REPLAY,
         weights=base.weights, needs=base.needs, wrap=wrap, vllm_flags=base.vllm_flags, torch_options=base.torch_options,
     )

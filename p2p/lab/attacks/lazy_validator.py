@@ -14,15 +14,22 @@ FIRST, FALL = -1.0, 0.75  # nats: log-probabilities that look like a row's
 class Lazy(Validator):
     async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
         length = claim.finish.output_tokens
-        return Opinion(CheckResult(True, f"ratio 0.00 nats, {length} tokens", -1000, length), [self._row(duty, at) for at in range(length)])
+        return Opinion(
+            CheckResult(True, f"ratio 0.00 nats, {length} tokens", -1000, length),
+            [self._row(duty, at) for at in range(length)]
+        )
 
     def _row(self, duty: Duty, position: int) -> dict[int, float]:
         """Candidates by hash: as many as the reveal looks at, all different."""
         row: dict[int, float] = {}
         while len(row) < TOP_RANKS + REVEAL_RANKS * (duty.panel + 1):
-            seed = digest(b"lazy", self.key.public, duty.inference_id, position.to_bytes(4, "big"), len(row).to_bytes(1, "big"))
+            seed = digest(
+                b"lazy", self.key.public, duty.inference_id, position.to_bytes(4, "big"), len(row).to_bytes(1, "big")
+            )
             row[(int.from_bytes(seed[:4], "big") + len(row)) % VOCABULARY] = FIRST - FALL * len(row)
         return row
 
 
-ATTACK = Attack("lazy_validator", "Never runs the model and says 'valid' with invented numbers.", REVEAL, validator=Lazy)
+ATTACK = Attack(
+    "lazy_validator", "Never runs the model and says 'valid' with invented numbers.", REVEAL, validator=Lazy
+)

@@ -1,4 +1,6 @@
-"""Names token ids that the model has not: nobody can score such an answer, so nobody could say that it is wrong by running the model."""
+"""Names token ids that the model has not: nobody can score such an answer, so nobody could say that it is wrong by
+running the model.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -19,5 +21,6 @@ class OutOfVocabulary(Wrapped):
 
 
 ATTACK = Attack(
-    "out_of_vocabulary", "Names token ids beyond the model's vocabulary, which nobody can score.", EXACT, exact=True, wrap=OutOfVocabulary,
+    "out_of_vocabulary", "Names token ids beyond the model's vocabulary, which nobody can score.", EXACT, exact=True,
+    wrap=OutOfVocabulary,
 )

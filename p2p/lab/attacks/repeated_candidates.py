@@ -1,4 +1,6 @@
-"""Launders and publishes the chosen token in the place of every candidate, so that none is there to beat it under the tape."""
+"""Launders and publishes the chosen token in the place of every candidate, so that none is there to beat it under the
+tape.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,6 +17,7 @@ class Repeated(Laundered):
 
 
 ATTACK = Attack(
-    "repeated_candidates", "Launders a smaller model's text and publishes no candidate but the chosen token.", EXACT, weights="smaller_model",
+    "repeated_candidates", "Launders a smaller model's text and publishes no candidate but the chosen token.", EXACT,
+    weights="smaller_model",
     exact=True, wrap=Repeated,
 )

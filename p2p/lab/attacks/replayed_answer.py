@@ -1,4 +1,6 @@
-"""Serves an old answer to the same prompt again: no work at all. Its numbers are honest, its seed was another inference's."""
+"""Serves an old answer to the same prompt again: no work at all. Its numbers are honest, its seed was another
+inference's.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,7 +15,9 @@ Question = tuple[Tokens, int, Params]
 
 
 class Replayed(Wrapped):
-    """Keeps answers by (prompt, max_tokens, parameters). Where there is no old one it makes one, under an earlier seed."""
+    """Keeps answers by (prompt, max_tokens, parameters). Where there is no old one it makes one, under an earlier
+    seed.
+    """
 
     def __init__(self, inner: Engine, honest: Engine) -> None:
         super().__init__(inner, honest)

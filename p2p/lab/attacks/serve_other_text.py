@@ -1,6 +1,7 @@
 """Streams the honest token ids with another text beside them: ids are signed for, the text that a person reads is not.
 
-The finish record binds the text: an honest agent sees that it is another one, and beside an agent that looks away the client's receipt does.
+The finish record binds the text: an honest agent sees that it is another one, and beside an agent that looks away the
+client's receipt does.
 """
 
 from p2p.lab.attacks.base import Attack
@@ -15,6 +16,7 @@ class ServesOtherText(Executor):
 
 
 ATTACK = Attack(
-    "serve_other_text", "Streams another text than that of the token ids it commits to.", "the agent, else the client's receipt",
+    "serve_other_text", "Streams another text than that of the token ids it commits to.",
+    "the agent, else the client's receipt",
     executor=ServesOtherText,
 )

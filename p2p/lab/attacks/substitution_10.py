@@ -11,7 +11,9 @@ SHARE = 0.10
 
 
 def cheated(seed: bytes) -> bool:
-    """Whether the request with this tape seed is one of the cheated ones: the host's own draw, the same when asked again."""
+    """Whether the request with this tape seed is one of the cheated ones: the host's own draw, the same when asked
+    again.
+    """
     return int.from_bytes(digest(b"substitute", seed)[:4], "big") < SHARE * 2**32
 
 

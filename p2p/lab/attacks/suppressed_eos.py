@@ -1,4 +1,6 @@
-"""Never ends before max_tokens, to charge for more: where end-of-sequence wins the tape, the best other token is taken."""
+"""Never ends before max_tokens, to charge for more: where end-of-sequence wins the tape, the best other token is
+taken.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

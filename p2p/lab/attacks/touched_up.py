@@ -1,4 +1,5 @@
-"""Laundering that knows the checks. Law: honest numbers, changed no more than the tape needs so that stage 0 finds the token winning.
+"""Laundering that knows the checks. Law: honest numbers, changed no more than the tape needs so that stage 0 finds the
+token winning.
 
 Only a validator's own prefill sees it: the margin is under the validator's numbers, which the host cannot touch.
 """
@@ -24,4 +25,7 @@ class TouchedUp(Laundered):
 def touched_up(base: Attack) -> Attack:
     """The touched-up laundered variant of an attack on the weights."""
     text = f"{base.summary[:-1]}; publishes one honest prefill's numbers, touched up where stage 0 would refuse them."
-    return Attack(f"touched_up_{base.name}", text, REPLAY, weights=base.weights, wrap=lambda inner, honest: TouchedUp(inner, honest))
+    return Attack(
+        f"touched_up_{base.name}", text, REPLAY, weights=base.weights, wrap=lambda inner,
+        honest: TouchedUp(inner, honest)
+    )

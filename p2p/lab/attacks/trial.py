@@ -35,22 +35,27 @@ class Trial:
 
 
 async def attempt(
-    engine: Engine, honest: Engine, spec: ModelSpec, prompt: str, params: Params, max_tokens: int, *, stack: str, network: NetworkId = TRIAL
+    engine: Engine, honest: Engine, spec: ModelSpec, prompt: str, params: Params, max_tokens: int, *, stack: str,
+    network: NetworkId = TRIAL
 ) -> Trial:
     """Ask `engine` (an attack's, or an honest one) and check its answer with `honest`."""
     key, beacon = Key.generate(), os.urandom(32)
     prompt_tokens = await honest.tokenize_chat(prompt)
     request = Request(
-        VERSION, network, key.public, 1, spec.model, digest(b"prompt", prompt.encode()), params, len(prompt_tokens), max_tokens, 0, 1, key.public, 0,
+        VERSION, network, key.public, 1, spec.model, digest(b"prompt", prompt.encode()), params, len(prompt_tokens),
+        max_tokens, 0, 1, key.public, 0,
     )
     inference_id = SignedRequest(request, key.sign(Domain.REQUEST, network, encode(request))).inference_id
     seed = tape.tape_seed(beacon, inference_id, request.client_nonce)
     ends = await end_tokens(honest)
     steps = await collect(engine.generate(Job(prompt_tokens, max_tokens, params, seed)))
     reason = FinishReason.STOP if steps and steps[-1].token in ends else FinishReason.LENGTH
-    artifact = artifacts.build(artifacts.header_for(request, inference_id, spec, seed, prompt_tokens, reason, stack=stack), steps)
+    artifact = artifacts.build(
+        artifacts.header_for(request, inference_id, spec, seed, prompt_tokens, reason, stack=stack), steps
+    )
     finish = FinishRecord(
-        inference_id, key.public, artifact.root(), artifact.output_hash(), len(prompt_tokens), artifact.length, reason, str(stack)
+        inference_id, key.public, artifact.root(), artifact.output_hash(), len(prompt_tokens), artifact.length, reason,
+        str(stack)
     )
     exact = check.check_exact(artifact, request, finish, spec, seed, ends)
     rows = await honest.score(prompt_tokens, artifact.tokens, ROW_TOP) if steps else ()

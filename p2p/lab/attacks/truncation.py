@@ -25,6 +25,7 @@ class Truncated(Wrapped):
 
 
 ATTACK = Attack(
-    "truncation", "Stops half way and claims that the limit was reached.", EXACT, exact=True, needs="an answer of 2 tokens or more",
+    "truncation", "Stops half way and claims that the limit was reached.", EXACT, exact=True,
+    needs="an answer of 2 tokens or more",
     wrap=Truncated,
 )

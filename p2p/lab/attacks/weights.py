@@ -1,9 +1,10 @@
 """Altered weights for the attacks that run a cheaper model. Law: real safetensors, built once, run by the real engine.
 
-int8: symmetric, one scale per output channel. fp8: float8_e4m3 with one scale per output channel. int6, int4: symmetric in groups of
-GROUP. smaller_model: a third of the layers dropped from the middle. Rounded values are stored in the model's own dtype (bfloat16),
-so what an engine computes is the rounded weight; activations stay as they are (the weight-only kind that hosts use to save memory).
-`python -m p2p.lab.attacks.weights int4 [MODEL]` builds one and prints its folder.
+int8: symmetric, one scale per output channel. fp8: float8_e4m3 with one scale per output channel. int6, int4: symmetric
+in groups of GROUP. smaller_model: a third of the layers dropped from the middle. Rounded values are stored in the
+model's own dtype (bfloat16), so what an engine computes is the rounded weight; activations stay as they are (the
+weight-only kind that hosts use to save memory). `python -m p2p.lab.attacks.weights int4 [MODEL]` builds one and prints
+its folder.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ Progress = Callable[[str], None]
 
 
 def prepare(name: str, progress: Progress = lambda text: None, source: Path | None = None) -> Path:
-    """Folder of the altered weights of `source` (default: the small shipped model). Raises ConfigError for an unknown name."""
+    """Folder of the altered weights of `source` (default: the small shipped model). Raises ConfigError for an unknown
+    name.
+    """
     if name not in KINDS:
         raise ConfigError(f"no such altered weights; there are {', '.join(KINDS)}", field="weights")
     model = source or prepare_model(progress)
@@ -48,7 +51,9 @@ def _build(name: str, source: Path, folder: Path) -> None:
                     weight.copy_(rounded(name, weight.float()).to(weight.dtype))
     model.save_pretrained(str(folder), safe_serialization=True)
     for file in source.iterdir():
-        if file.is_file() and not (folder / file.name).exists() and not file.name.endswith((".safetensors", ".index.json")):
+        if file.is_file() and not (folder / file.name).exists() and not file.name.endswith(
+            (".safetensors", ".index.json")
+        ):
             shutil.copy(file, folder / file.name)
 
 
@@ -80,4 +85,8 @@ def _drop_layers(model: Any) -> None:
 
 
 if __name__ == "__main__":
-    print(prepare(sys.argv[1], lambda text: print(text, file=sys.stderr), Path(sys.argv[2]) if len(sys.argv) > 2 else None))
+    print(
+        prepare(
+            sys.argv[1], lambda text: print(text, file=sys.stderr), Path(sys.argv[2]) if len(sys.argv) > 2 else None
+        )
+    )

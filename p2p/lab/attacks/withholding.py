@@ -9,11 +9,11 @@ from p2p.peer.executor import Executor
 class _Nothing:
     """A payload store that keeps nothing."""
 
-    def put_payload(self, inference_id: bytes, payload: bytes) -> None:
-        del inference_id, payload
+    def put(self, key: bytes, value: bytes) -> None:
+        del key, value
 
-    def payload(self, inference_id: bytes) -> None:
-        del inference_id
+    def read(self, key: bytes) -> None:
+        del key
 
 
 class Withholds(Executor):

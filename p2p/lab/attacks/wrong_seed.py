@@ -13,5 +13,6 @@ def change(job: Job) -> Job:
 
 
 ATTACK = Attack(
-    "wrong_seed", "Samples with a seed of the host's own choice.", EXACT, exact=True, needs="temperature > 0", wrap=altered(change)
+    "wrong_seed", "Samples with a seed of the host's own choice.", EXACT, exact=True, needs="temperature > 0",
+    wrap=altered(change)
 )

@@ -17,5 +17,6 @@ def change(job: Job) -> Job:
 
 
 ATTACK = Attack(
-    "wrong_temperature", "Samples at 1.05 times the temperature asked for.", REPLAY, needs="temperature > 0", wrap=altered(change)
+    "wrong_temperature", "Samples at 1.05 times the temperature asked for.", REPLAY, needs="temperature > 0",
+    wrap=altered(change)
 )

@@ -16,5 +16,6 @@ def change(job: Job) -> Job:
 
 
 ATTACK = Attack(
-    "wrong_top_p", "Samples with top-p .90 where .95 was asked for.", REPLAY, needs="temperature > 0 and top_p < 1", wrap=altered(change)
+    "wrong_top_p", "Samples with top-p .90 where .95 was asked for.", REPLAY, needs="temperature > 0 and top_p < 1",
+    wrap=altered(change)
 )

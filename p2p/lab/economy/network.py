@@ -1,8 +1,8 @@
-"""The ledger as the simulator drives it: the only file here that calls it. Law: real records with real signatures
-through `apply_record`, real ends of blocks; nothing is written into the state by hand, and a record the ledger refuses
-is an error of the simulator unless it says so.
+"""The ledger as the simulator drives it. Law: real records with real signatures through `apply_record`, and real ends
+of blocks; nothing writes into the state by hand, and a record that the ledger refuses is an error of the simulator
+unless its caller expects it.
 
-What is not played: batches and their signatures, consensus, the wire.
+Not simulated: batches of records and their signatures, consensus, the wire.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ from p2p.verification.duty import reveal_positions
 
 NAME, MODEL = "economy", "m"
 FAULT, SALT = "fault", digest(b"economy", b"salt of a plant")
-STREAMED, OTHERWISE = digest(b"streamed"), digest(b"otherwise")  # what honest agents streamed; what an agent says that did not
-ANY_PRICE = 1 << 40
-DEADLINE = 500  # heights
+STREAMED = digest(b"streamed")  # hash of every output, as executors and honest agents state it
+OTHERWISE = digest(b"otherwise")  # what an agent states that contradicts the executor
+ANY_PRICE = 1 << 40  # max_price_micro of every request
+DEADLINE = 500  # heights ahead
 
 
 class Network:
-    """One chain's state. `height` is of the block whose records are applied now; `nonces` is what each account
-    signed last."""
+    """One chain: its state, and its records of the block that is being made."""
 
     def __init__(self, genesis: Genesis, seed: int) -> None:
         self.genesis, self.seed = genesis, seed
         self._state: dict[bytes, bytes] = {}
         self.view = View(self._state.get)
         first_state(self.view, genesis, self._random(b"beginning"))
-        self.height = 1
-        self.nonces: dict[bytes, int] = {}
-        self.accounts = [row.account for row in genesis.accounts]
+        self.height = 1  # of the block whose records are applied now
+        self.nonces: dict[bytes, int] = {}  # account -> the nonce it signed last
+        self.accounts = [row.account for row in genesis.accounts]  # all that hold money
         self.block()  # a draw needs a decided height
 
     @property
@@ -76,19 +76,21 @@ class Network:
 
     @property
     def beacon(self) -> bytes:
-        """Of the last decided height: anybody knows it before signing a request."""
+        """The last block's, which everybody knows before signing a request."""
         found = self.view.beacon(self.height - 1)
         assert found is not None
         return found
 
     def block(self) -> None:
-        """End the block; at an epoch's last one the money must add up, and what changed is written below the view."""
+        """End the block. At an epoch's last one, check that the money adds up and write the changes below the view."""
         ctx = self.ctx
         end_of_block(ctx, self._random(ctx.height.to_bytes(8, "big")))
         self.height += 1
         if ctx.ends_epoch:
             if not check_conservation(self.view, self.accounts) or not self.sums(ctx.epoch).balanced:
-                raise AssertionError(f"money was made or lost in the epoch that ends at height {ctx.height}; seed {self.seed}")
+                raise AssertionError(
+                    f"money was made or lost in the epoch that ends at height {ctx.height}; seed {self.seed}"
+                )
             for key, value in self.view.changes.items():
                 if value is None:
                     self._state.pop(key, None)
@@ -106,28 +108,31 @@ class Network:
     # -- records ----------------------------------------------------------------------------------------------------
 
     def request(self, client: Key, prompt_tokens: int, max_tokens: int, deadline: int | None = None) -> SignedRequest:
-        """Signed and not sent."""
+        """A signed request that is not sent yet. deadline: heights ahead, None: DEADLINE."""
         body = Request(
-            VERSION, self.genesis.network, client.public, self._nonce(client.public), MODEL, bytes(32), Params(), prompt_tokens, max_tokens,
-            ANY_PRICE, self.height + (deadline or DEADLINE), client.public, self.height - 1,
+            VERSION, self.genesis.network, client.public, self._nonce(client.public), MODEL, bytes(32), Params(),
+            prompt_tokens, max_tokens, ANY_PRICE, self.height + (deadline or DEADLINE), client.public, self.height - 1,
         )
         return SignedRequest(body, client.sign(Domain.REQUEST, self.genesis.network, encode(body)))
 
     def start(self, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
-        """The drawn executors, in order."""
+        """Returns the drawn executors, in order."""
         self._put(agent, RecordKind.START, StartRecord(signed, agent))
         return self.inference(signed.inference_id).candidates
 
     def finish(self, inference_id: bytes, executor: Key, tokens: int, stack: str, said: bytes = STREAMED) -> None:
-        """Of the executor, as the agent brings it, and the agent's word that it streamed `said`."""
+        """The executor's finish record, as the agent brings it, and the agent's record that it streamed `said`."""
         inference = self.inference(inference_id)
         prompt = inference.signed_request.request.prompt_tokens_max
-        record = FinishRecord(inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.STOP, stack)
-        self._put(inference.agent, RecordKind.FINISH, SignedFinish(record, executor.sign(Domain.FINISH, self.genesis.network, encode(record))))
+        record = FinishRecord(
+            inference_id, executor.public, bytes(32), STREAMED, prompt, tokens, FinishReason.STOP, stack
+        )
+        signature = executor.sign(Domain.FINISH, self.genesis.network, encode(record))
+        self._put(inference.agent, RecordKind.FINISH, SignedFinish(record, signature))
         self._put(inference.agent, RecordKind.OUTPUT, OutputRecord(inference_id, inference.agent, said, tokens))
 
     def positions(self, inference_id: bytes, validator: bytes, tokens: int) -> tuple[int, ...]:
-        """At which a validator of the committee at work must show numbers."""
+        """The positions at which a validator of the committee at work must show numbers."""
         return reveal_positions(self.inference(inference_id).panels[-1].beacon, inference_id, validator, tokens)
 
     def commit(self, verdict: Verdict) -> None:
@@ -138,7 +143,7 @@ class Network:
         self._put(verdict.validator, RecordKind.VERDICT, verdict)
 
     def plant(self, inference_id: bytes, executor: bytes) -> None:
-        """A promise to show, once it is decided, that this answer was made faulty on purpose; before it is finished."""
+        """Commit, before the answer is finished, to reveal later that it was made faulty on purpose."""
         self._put(executor, RecordKind.PLANT_COMMIT, PlantCommit(executor, plant_commitment(inference_id, FAULT, SALT)))
 
     def show_plant(self, inference_id: bytes, executor: bytes) -> None:
@@ -149,7 +154,8 @@ class Network:
         return standing.plants * self.ctx.checks.plant_every <= standing.booked
 
     def submit(self, account: Key, body: Body) -> None:
-        self._put(account.public, RecordKind.OP, sign_op(account, self.genesis.network, self._nonce(account.public), body))
+        signed = sign_op(account, self.genesis.network, self._nonce(account.public), body)
+        self._put(account.public, RecordKind.OP, signed)
 
     # -- what anybody can read ----------------------------------------------------------------------------------------
 
@@ -170,7 +176,8 @@ class Network:
         return price_of(self.view, spec)
 
     def check_milli(self, node: bytes, stack: str) -> int:
-        """With which probability the next answer of `node` on its stack is checked: public, so a cheat reads it too."""
+        """The probability that the next answer of `node` on this stack is checked, in thousandths. It is public, so
+        cheats know it."""
         return check_milli(self.ctx, node, MODEL, stack)
 
     def sums(self, epoch: int) -> EpochSums:

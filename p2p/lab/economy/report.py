@@ -75,7 +75,8 @@ def table(found: Mapping[str, Outcome]) -> list[str]:
 
 AGAINST_HEAD = (
     "attack", "attacker, % of honest", "+-", "victim, % of honest", "+-", "aimed", "victims' answers",
-    "of them refused", "strikes", "suspended, barred or convicted epochs", "mean price", "newcomers: tried, came in, stayed",
+    "of them refused", "strikes", "suspended, barred or convicted epochs", "mean price",
+    "newcomers: tried, came in, stayed",
 )
 _HARM = ("suspended epochs", "barred epochs", "convicted epochs")
 

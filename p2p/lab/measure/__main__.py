@@ -1,6 +1,7 @@
-"""`python -m p2p.lab.measure --dir DIR [--small]`: run every attack that is missing, fit, judge, write table and plots. `make bench-verify`.
+"""`python -m p2p.lab.measure --dir DIR`: run the attacks that are missing in DIR, fit a profile, judge it, write table and plots.
 
-DIR keeps what was measured: a run that was stopped goes on where it was. --small: few prompts, the torch stack, no vLLM.
+`make bench-verify` calls it. DIR keeps what was measured, so a stopped run continues where it was. `--small` takes few prompts with short
+answers and few resampled answers on the torch stack alone: it checks the whole way in a minute or two, and its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -11,41 +12,55 @@ import time
 from pathlib import Path
 
 import trio
+from msgspec import structs
 
 from p2p.inference.stack.model import prepare_model, weights_hash
 from p2p.lab.measure import profiles, report
 from p2p.lab.measure.bench import evaluate
 from p2p.lab.measure.collect import Collector
-from p2p.lab.measure.evaluate import TIMES
-from p2p.lab.measure.plan import RUNS, SMALL
+from p2p.lab.measure.evaluate import FULL, STACKS, TINY
+from p2p.lab.measure.plan import RUNS, SMALL, TORCH
 from p2p.lab.measure.store import Measured
 from p2p.verification import prompts as shipped
+from p2p.verification.prompts import Prompt
 
-SMALL_PROMPTS, SMALL_TIMES = 16, 1000
+SMALL_PROMPTS = 16
+SMALL_TOKENS = 40  # of each answer
+
+
+def small(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    """The first SMALL_PROMPTS that are not long, with answers of at most SMALL_TOKENS tokens."""
+    brief = [prompt for prompt in prompts if prompt.kind != "long"][:SMALL_PROMPTS]
+    return tuple(structs.replace(prompt, max_tokens=min(prompt.max_tokens, SMALL_TOKENS)) for prompt in brief)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m p2p.lab.measure", description=__doc__)
+    parser.add_argument("--dir", type=Path, default=Path(".bench/verify"), help="what was measured (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="where table, plots and profile go (default: DIR/report)")
+    parser.add_argument("--small", action="store_true", help="few short answers on the torch stack: a check, not a result")
+    parser.add_argument("--skip-collect", action="store_true", help="use only what was measured before")
+    parser.add_argument("--skip-judging", action="store_true", help="measure what is missing, then stop")
+    parser.add_argument("--seed", type=int, default=20261124, help="seed of the resampling (default: %(default)s)")
+    return parser.parse_args()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m p2p.lab.measure", description=__doc__)
-    parser.add_argument("--dir", type=Path, default=Path(".bench/verify"))
-    parser.add_argument("--out", type=Path, help="where table, plots and profile go (DIR/report)")
-    parser.add_argument("--small", action="store_true")
-    parser.add_argument("--skip-collect", action="store_true", help="only what was measured before")
-    parser.add_argument("--skip-judging", action="store_true", help="measure what is missing and stop")
-    parser.add_argument("--seed", type=int, default=20261124, help="of the resampling")
-    options = parser.parse_args()
+    options = arguments()
     started, model = time.monotonic(), prepare_model()
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - started:6.0f} s] {text}", flush=True)
 
-    prompts = shipped.load()[:SMALL_PROMPTS] if options.small else shipped.load()
+    prompts = small(shipped.load()) if options.small else shipped.load()
     if not options.skip_collect:
-        runs = SMALL if options.small else RUNS
-        trio.run(Collector(Measured(options.dir), model, prompts, say, runs, extras=not options.small).all)
+        runs, stacks = (SMALL, (TORCH,)) if options.small else (RUNS, STACKS)
+        collector = Collector(Measured(options.dir), model, prompts, say, runs, stacks, extras=not options.small)
+        trio.run(collector.all)
     if options.skip_judging:
         return 0
     say("fitting and judging")
-    found, evaluation = evaluate(options.dir, prompts, seed=options.seed, times=SMALL_TIMES if options.small else TIMES)
+    found, evaluation = evaluate(options.dir, prompts, seed=options.seed, effort=TINY if options.small else FULL)
     out = options.out or options.dir / "report"
     files = report.write(out, found, evaluation)
     profile = profiles.make(evaluation, model=model.name, weights_hash=weights_hash(model).hex(), prompts=len(prompts))

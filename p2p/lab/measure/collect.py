@@ -1,7 +1,9 @@
-"""Runs what the plan says and keeps what came of it. Law: real engines with the real weights; whatever is there already is not run again.
+"""Runs what the plan says and keeps the answers and scores.
 
-The honest engine of each stack stays up for all its runs, the attacks on sampling, and scoring; altered weights or caches have an engine
-of their own for as long as they are needed.
+Law: real engines with real weights, and what the folder holds already is not run again.
+
+The honest engine of each stack stays up for all its runs, for the attacks on sampling, and for scoring. Altered weights
+and caches get an engine of their own, for as long as their run takes.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from p2p.verification.engine import Engine, Job, Row
 from p2p.verification.prompts import Prompt
 from p2p.verification.statistics import ROW_TOP
 
-SCORES_AT_ONCE = 4
+SCORES_AT_ONCE = 4  # prefills that one engine is asked for at the same time
 PROGRESS = 48  # answers between two lines of progress
 EXACT_TABLE, COST_TABLE = "Refused exactly, without a model", "What a check costs (vLLM, this machine)"
 Say = Callable[[str], None]
@@ -37,18 +39,18 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Collector:
-    """model: folder of the claimed weights. prompts: in the order of the list. runs: rows of the plan that are wanted. stacks: that
-    generate and score. extras: the tables too (vLLM)."""
+    """Fills a folder of results; `all` does everything that is missing."""
 
     measured: Measured
-    model: Path
-    prompts: tuple[Prompt, ...]
-    say: Say
-    runs: tuple[Run, ...] = RUNS
-    stacks: tuple[str, ...] = (VLLM, TORCH)
-    extras: bool = True
+    model: Path  # folder of the claimed weights
+    prompts: tuple[Prompt, ...]  # in the order of the shipped list
+    say: Say  # takes lines of progress
+    runs: tuple[Run, ...] = RUNS  # rows of the plan that are wanted
+    stacks: tuple[str, ...] = (VLLM, TORCH)  # stacks that generate and score
+    extras: bool = True  # also measure the tables of exact attacks and of costs, on vLLM
 
     async def all(self) -> None:
+        """Generate, score and measure what is missing. Raises ConfigError or Unavailable when an engine fails."""
         async with AsyncExitStack() as opened:
             honest = {}
             for stack in self.stacks:
@@ -65,15 +67,17 @@ class Collector:
             await self._tables(honest)
 
     def _has_work(self, stack: str) -> bool:
-        own = any(run.stack == stack and not self.measured.has_answers(run.name) for run in self.runs)
-        return own or self._missing_tables(stack) or not all(self.measured.has_rows(run.name, stack) for run in self.runs)
+        """Whether this stack has still to generate, to score, or to measure a table."""
+        answers = all(run.stack != stack or self.measured.has_answers(run.name) for run in self.runs)
+        rows = all(self.measured.has_rows(run.name, stack) for run in self.runs)
+        return not answers or not rows or self._missing_tables(stack)
 
     def _missing_tables(self, stack: str) -> bool:
         return self.extras and stack == VLLM and not {EXACT_TABLE, COST_TABLE} <= set(self.measured.noted("tables"))
 
     @asynccontextmanager
     async def _engine(self, stack: str, attack: Attack | None) -> AsyncIterator[Engine]:
-        """The stack's engine with the right weights, or as the attack has it."""
+        """An engine of `stack`: with the right weights, or altered as `attack` alters it."""
         folder, name = self.model, attack.name if attack else "honest"
         if attack and attack.weights:
             folder = await trio.to_thread.run_sync(weights.prepare, attack.weights, self.say, self.model)
@@ -120,7 +124,9 @@ class Collector:
         answers, seconds = [a for a in found if a is not None], time.perf_counter() - started
         tokens = sum(len(a.steps) for a in answers)
         self.measured.put_answers(run.name, answers)
-        self.measured.note("seconds", f"generate {run.name}", {"seconds": round(seconds, 2), "tokens": tokens, "batch": run.batch})
+        self.measured.note(
+            "seconds", f"generate {run.name}", {"seconds": round(seconds, 2), "tokens": tokens, "batch": run.batch}
+        )
         self.say(f"{run.name}: {tokens} tokens in {seconds:.0f} s")
 
     async def _score(self, run: Run, stack: str, engine: Engine) -> None:

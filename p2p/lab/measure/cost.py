@@ -1,5 +1,8 @@
-"""What a check costs beside what it checks. Law: the same prompts, the same server, in turn: one answer alone, then its check alone, then the
-bare prefill that no check can do without; sixteen together, then their checks together. Ratios, since the machine is shared."""
+"""Measures what a check costs compared with the answer that it checks.
+
+Law: the same prompts on the same server, in turn: an answer, its check, and the bare prefill that no check can do
+without; first one answer at a time, then sixteen together. Only ratios count, since the machine is shared.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,27 @@ from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.prompts import Prompt
 from p2p.verification.statistics import ROW_TOP
 
-PAIRS, BATCH = 12, 16
+PAIRS = 12  # answers that are checked one at a time
+BATCH = 16  # answers that are made, and then checked, together
 
 
 @dataclass(slots=True)
 class _Cost:
-    """Seconds of each kind, one entry per turn."""
+    """Seconds, one entry per turn."""
 
-    made: list[float] = field(default_factory=list)
-    checked: list[float] = field(default_factory=list)
-    bare: list[float] = field(default_factory=list)
+    made: list[float] = field(default_factory=list)  # generating the answers
+    checked: list[float] = field(default_factory=list)  # checking them
+    bare: list[float] = field(default_factory=list)  # prefilling prompt and answer, and no more
 
     async def turn(self, engine: Engine, jobs: list[Job]) -> None:
+        """Make the answers of `jobs` together, then check them together."""
         seconds, steps = await _timed_generate(engine, jobs)
         self.made.append(seconds)
         self.checked.append(await _timed_score(engine, jobs, steps))
-        whole = [Job((*job.prompt_tokens, *(s.token for s in own)), 1, FREE, job.seed) for job, own in zip(jobs, steps, strict=True)]
+        whole = [
+            Job((*job.prompt_tokens, *(s.token for s in own)), 1, FREE, job.seed)
+            for job, own in zip(jobs, steps, strict=True)
+        ]
         self.bare.append((await _timed_generate(engine, whole))[0])
 
     def row(self, batch: int) -> dict[str, Any]:
@@ -40,12 +48,14 @@ class _Cost:
 
         return {
             "batch": batch, "generation, s": round(sum(self.made), 2), "checks, s": round(sum(self.checked), 2),
-            "validator seconds per generated second (median)": median(self.checked), "of which the bare prefill": median(self.bare),
+            "validator seconds per generated second (median)": median(self.checked),
+            "of which the bare prefill": median(self.bare),
         }
 
 
 async def run(engine: Engine, prompts: tuple[Prompt, ...], say: Any) -> list[dict[str, Any]]:
-    """Rows: batch, seconds of generation and of checks, validator seconds per generated second, and the bound below them."""
+    """Two rows, for answers one at a time and for BATCH together: seconds of generation and of checks, and a validator's
+    seconds per generated second, with the share of the bare prefill in them."""
     long = [p for p in prompts if p.max_tokens >= 48][: BATCH * 3]
     jobs = [Job(await engine.tokenize_chat(p.text), 64, FREE, n.to_bytes(32, "big")) for n, p in enumerate(long)]
     alone, together = _Cost(), _Cost()

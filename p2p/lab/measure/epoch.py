@@ -1,6 +1,6 @@
-"""An executor's epoch in simulation: real facts of held-out answers, drawn with replacement, through the ledger's own e-process.
+"""Simulates an executor's epochs from ratios that were really measured.
 
-Law: what the ledger would compute, on what was really measured; one draw of a seed is one epoch.
+Law: the ledger's own e-process decides, on ratios of held-out answers drawn with replacement; the seed fixes the draws.
 """
 
 from __future__ import annotations
@@ -22,30 +22,39 @@ RULES = CheckRules()  # a network's defaults
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """convicted_at: inferences until conviction, one per epoch that ended so. epochs: how many were played, each of `length` inferences."""
+    """What became of one kind of host."""
 
-    epochs: int
-    length: int
-    convicted_at: tuple[int, ...]
+    epochs: int  # how many were played
+    length: int  # inferences in each
+    convicted_at: tuple[int, ...]  # inferences until the conviction, of each epoch that ended with one
 
     def row(self, name: str) -> dict[str, Any]:
         share = len(self.convicted_at) / self.epochs
         within = sum(n <= 200 for n in self.convicted_at) / self.epochs
-        quantiles = [f"{np.quantile(self.convicted_at, q, method='higher'):.0f}" if self.convicted_at else "-" for q in (0.5, 0.99)]
+        quantiles = [
+            f"{np.quantile(self.convicted_at, q, method='higher'):.0f}" if self.convicted_at else "-"
+            for q in (0.5, 0.99)
+        ]
         return {
-            "host": name, "epochs": self.epochs, "inferences": self.length, "convicted": f"{share:.4f}", "within 200": f"{within:.4f}",
+            "host": name, "epochs": self.epochs, "inferences": self.length, "convicted": f"{share:.4f}",
+            "within 200": f"{within:.4f}",
             "median": quantiles[0], "99 %": quantiles[1],
         }
 
 
 def ratios(facts: Facts, noise: Noise) -> list[int]:
-    """llr_milli of each answer, as a validator reports it."""
+    """The log-likelihood ratio of each answer as a validator reports it, thousandths of a nat."""
     starts = facts.starts()
     return [weigh(facts.values[s : s + n], noise).llr_milli for s, n in zip(starts, facts.lengths, strict=True)]
 
 
-def play(honest: Sequence[int], cheating: Sequence[int], share: float, *, epochs: int, length: int, seed: int) -> Epochs:
-    """Epochs of a host that cheats in `share` of its answers."""
+def play(
+    honest: Sequence[int], cheating: Sequence[int], share: float, *, epochs: int, length: int, seed: int
+) -> Epochs:
+    """Play epochs of a host that cheats in `share` of its answers.
+
+    honest, cheating: ratios (thousandths of a nat) that its answers are drawn from; length: inferences of an epoch.
+    """
     rng, found = np.random.default_rng(seed), []
     for _ in range(epochs):
         evidence = Evidence()

@@ -1,4 +1,7 @@
-"""What stage 0 refuses without a model. Law: the attack really runs; the claim is built as the executor builds it; only check_exact decides."""
+"""Measures what stage 0 refuses without a model.
+
+Law: the attack really runs, its claim is built as an executor builds it, and only `check_exact` decides.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,12 @@ _SPEC = ModelSpec("m", b"\x02" * 32, b"\x03" * 32, "bfloat16", 1, 1, 2048)
 
 
 def refused(job: Job, steps: list[TokenStep], eos: frozenset[int]) -> str | None:
-    """Stage 0's sentence on the claim that an executor would make of these steps."""
+    """What stage 0 says against the claim that an executor would make of these steps; None when it says nothing."""
     if not steps:
         return "the answer is empty or longer than asked for"
-    request = Request(VERSION, TRIAL, bytes(32), 1, "m", bytes(32), job.params, 4096, job.max_tokens, 1, 9, bytes(32), 0)
+    request = Request(
+        VERSION, TRIAL, bytes(32), 1, "m", bytes(32), job.params, 4096, job.max_tokens, 1, 9, bytes(32), 0
+    )
     reason = FinishReason.STOP if steps[-1].token in eos else FinishReason.LENGTH
     made = artifacts.build(artifacts.header_for(request, _ID, _SPEC, job.seed, job.prompt_tokens, reason), steps)
     record = FinishRecord(_ID, bytes(32), made.root(), made.output_hash(), len(job.prompt_tokens), len(steps), reason)
@@ -31,7 +36,10 @@ def refused(job: Job, steps: list[TokenStep], eos: frozenset[int]) -> str | None
 
 
 async def run(honest: Engine, prompts: tuple[Prompt, ...], eos: frozenset[int]) -> list[dict[str, Any]]:
-    """One row per exact attack: answers it changed, refused ones. Honest answers of the same prompts come first: none may be refused."""
+    """One row for each exact attack: how many answers it changed, and how many of these stage 0 refused.
+
+    The first row counts honest answers to the same prompts, of which none may be refused. eos: the model's end tokens.
+    """
     jobs, rows = [], []
     for number, prompt in enumerate(prompts[:EXACT_PROMPTS]):
         ids = await honest.tokenize_chat(prompt.text)

@@ -1,4 +1,7 @@
-"""From what was measured to facts per token, as a validator would have them. Law: through the artifact's own quantisation, never around it."""
+"""Turns answers and scores into facts per token, as a validator would have them.
+
+Law: published numbers pass through the artifact's own quantisation, never around it.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,26 @@ from p2p.verification.statistics import CHOSEN, answer_facts
 
 ROUNDING = 0.6 / CHOSEN_STEPS_PER_NAT  # a published number that differs by less differs by its own rounding
 HEADER = Header(
-    ARTIFACT_VERSION, bytes(32), "", bytes(32), "", "", "", bytes(32), bytes(32), 1, bytes(32), Params(), bytes(32), FinishReason.LENGTH
-)
+    ARTIFACT_VERSION, bytes(32), "", bytes(32), "", "", "", bytes(32), bytes(32), 1, bytes(32), Params(), bytes(32),
+    FinishReason.LENGTH,
+)  # of no answer: only its parameters and its seed matter here
 
 
 class Evidence:
-    """Facts by (case, validator's stack). A case is a run's name, 'laundered_NAME', or 'wrong_seed'."""
+    """Facts by case and validator's stack.
+
+    A case is the name of a run, 'laundered_' and the name of a run, or 'wrong_seed'. Facts are made once and kept.
+    """
 
     def __init__(self, measured: Measured) -> None:
         self.measured = measured
-        self.exact_context: int | None = None  # when set: answers with more context are strangers to equal kernels (decision 014)
+        # tokens of context up to which equal kernels are exact (decision 014); None: not found yet, nothing is left out
+        self.exact_context: int | None = None
         self._facts = lru_cache(maxsize=None)(self._make)
         self._answers = lru_cache(maxsize=None)(measured.answers)
 
     def has(self, case: str, validator: str) -> bool:
+        """Whether everything that this case needs was measured."""
         run = self.run_of(case)
         if not self.measured.has_answers(run):
             return False
@@ -41,7 +50,10 @@ class Evidence:
         return all(self.measured.has_rows(run, stack) for stack in needed)
 
     def facts(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
-        """(prompt ids, facts), one entry per answer that has tokens; where kernels are equal, of the answers that these are exact for."""
+        """(prompt ids, facts), one entry for each answer that has tokens.
+
+        Where both stacks run equal kernels, only the answers whose context these kernels are exact for.
+        """
         found = self._facts(case, validator)
         if self.exact_context is None or not self._equal(case, validator):
             return found
@@ -55,7 +67,11 @@ class Evidence:
         return tuple(prompt for prompt in found[0] if prompt in wanted), only(found, wanted)
 
     def find_exact_context(self, calibration: frozenset[str]) -> int:
-        """The longest context of a calibration answer that is exact, below all that are not: no further than was seen."""
+        """Tokens of the longest context of a calibration answer that is exact and shorter than any that is not.
+
+        An answer is exact where no chosen token's number differs by more than ROUNDING. Kernels are believed no further
+        than they were seen to be exact.
+        """
         exact, noisy = [0], [2**31]
         for run in HONEST:
             if run.stack != VLLM or not self.has(run.name, VLLM):
@@ -70,6 +86,7 @@ class Evidence:
         return max(tokens for tokens in exact if tokens < min(noisy))
 
     def _equal(self, case: str, validator: str) -> bool:
+        """Whether the validator runs the kernels that made the answers."""
         return by_name(self.run_of(case)).stack == validator == VLLM
 
     def _contexts(self, case: str) -> dict[str, int]:
@@ -77,7 +94,7 @@ class Evidence:
         return {a.prompt: len(a.prompt_tokens) + len(a.steps) for a in self._answers(self.run_of(case))}
 
     def run_of(self, case: str) -> str:
-        """The run whose answers a case looks at."""
+        """Name of the run whose answers a case looks at."""
         if case == "wrong_seed":
             return "honest_b16" if self.measured.has_answers("honest_b16") else "honest_torch_b16"
         return case.removeprefix("laundered_")
@@ -102,13 +119,15 @@ class Evidence:
 
 
 def laundered(answer: Answer, rows: list[Row]) -> tuple[TokenStep, ...]:
+    """The answer's tokens with the numbers of `rows`: one row of {token: log-probability} for each token."""
     return tuple(
-        TokenStep(step.token, "", row[step.token], best(row, TOP_RANKS)) for step, row in zip(answer.steps, rows, strict=True)
+        TokenStep(step.token, "", row[step.token], best(row, TOP_RANKS))
+        for step, row in zip(answer.steps, rows, strict=True)
     )
 
 
 def only(found: tuple[tuple[str, ...], Facts], wanted: frozenset[str]) -> Facts:
-    """The answers to some prompts."""
+    """Facts of the answers to the prompts `wanted` (ids) alone."""
     ids, facts = found
     starts = facts.starts()
     keep = [at for at, prompt in enumerate(ids) if prompt in wanted]

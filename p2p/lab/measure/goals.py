@@ -1,4 +1,7 @@
-"""The goal table of the design, with our figure in each row. Law: a row's figure is read off the curves or the exact counts; a miss is a miss."""
+"""The goals of the design, with the figure that was measured in each row.
+
+Law: a row's figure is read off the curves, and what is not met is shown as not met.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from p2p.lab.measure.plan import TORCH, VLLM
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """At least `rate` detection in at most `tokens` tokens."""
+    """A case is to be detected at a rate of at least `rate` in answers of at most `tokens` tokens."""
 
-    text: str
-    case: str
-    executor: str
-    validator: str
+    text: str  # for people
+    case: str  # as in evaluate.py
+    executor: str  # stack that answers
+    validator: str  # stack that checks
     rate: float
     tokens: int
 
@@ -48,18 +51,19 @@ GOALS = (
 
 
 def judged(goals: Sequence[Goal], curves: Sequence[Curve]) -> list[dict[str, Any]]:
-    """One row per goal: detection at its length with interval, the length at which its rate is reached, met or not."""
+    """One row for each goal: detection at its length with interval, tokens at which its rate is reached, met or not."""
     rows = []
+    by_case = {(curve.case, curve.executor, curve.validator): curve for curve in reversed(curves)}
     for goal in goals:
-        curve = next((c for c in curves if (c.case, c.executor, c.validator) == (goal.case, goal.executor, goal.validator)), None)
+        wanted = {"row": goal.text, "goal": f">= {goal.rate:g} in <= {goal.tokens}"}
+        curve = by_case.get((goal.case, goal.executor, goal.validator))
         if curve is None:
-            rows.append({"row": goal.text, "goal": f">= {goal.rate:g} in <= {goal.tokens}", "ours": "not measured", "met": False})
+            rows.append({**wanted, "ours": "not measured", "met": False})
             continue
         at = max(i for i, n in enumerate(LENGTHS) if n <= goal.tokens)
-        needed = curve.needed(goal.rate)
         rows.append({
-            "row": goal.text, "goal": f">= {goal.rate:g} in <= {goal.tokens}",
-            "ours": f"{curve.rates[at]:.4f} [{curve.low[at]:.3f}, {curve.high[at]:.3f}] in {LENGTHS[at]}",
-            "reached_in": needed, "met": bool(curve.rates[at] >= goal.rate), "heldout_answers": curve.answers, "heldout_tokens": curve.tokens,
+            **wanted, "ours": f"{curve.rates[at]:.4f} [{curve.low[at]:.3f}, {curve.high[at]:.3f}] in {LENGTHS[at]}",
+            "reached_in": curve.needed(goal.rate), "met": bool(curve.rates[at] >= goal.rate),
+            "heldout_answers": curve.answers, "heldout_tokens": curve.tokens,
         })
     return rows

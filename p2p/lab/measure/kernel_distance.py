@@ -1,8 +1,10 @@
-"""`python -m p2p.lab.measure.kernel_distance DIR`: how far the numbers that validators reveal are apart, by kernels and
-by weights. Law: what the ledger would compute (compare.apart_milli), on real prefills; whatever is in DIR already is not run again.
+"""`python -m p2p.lab.measure.kernel_distance DIR`: measures how far apart the numbers are that validators reveal.
 
-Honest answers of one stack are scored by right weights on several kernels and by cheaper ones. `kernel_distance_milli` of a model must lie
-above the first kind and below the second (rule J7, decision 028).
+Law: the ledger's own comparison (`verdict_comparison.py`) on real prefills; what DIR holds already is not run again.
+
+Honest answers of one stack are scored with the right weights on several kernels, and with cheaper weights. A model's
+`kernel_distance_milli` must lie above the distances of the first kind and below those of the second (rule J7, decision
+028).
 """
 
 from __future__ import annotations
@@ -33,20 +35,22 @@ from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Job, Row
 from p2p.verification.statistics import ROW_TOP
 
-RUN, PROMPTS, BATCH = "honest", 96, 16
+RUN, PROMPTS, BATCH = "honest", 96, 16  # name of the run; prompts asked; rows decoded at once
 REFERENCE = "torch bf16"
 RIGHT = (REFERENCE, "torch float32", VLLM)  # validators with the model's own weights
 CHEAP = ("int8", "fp8", "int6", "int4")
 
 
 def collect(measured: Measured) -> None:
+    """Generate the answers, and score them with every validator of RIGHT and CHEAP, as far as they are missing."""
     model = prepare_model()
     honest, prompts = TorchModel(model), shipped.load()[:PROMPTS]
     if not measured.has_answers(RUN):
         jobs = [Job(honest.tokenize_chat(p.text), p.max_tokens, FREE, digest(b"apart", p.id.encode())) for p in prompts]
         steps = honest.generate_all(jobs, max_rows=BATCH)
         measured.put_answers(RUN, [
-            Answer(p.id, job.seed.hex(), tuple(job.prompt_tokens), tuple(found)) for p, job, found in zip(prompts, jobs, steps, strict=True)
+            Answer(p.id, job.seed.hex(), tuple(job.prompt_tokens), tuple(found))
+            for p, job, found in zip(prompts, jobs, steps, strict=True)
         ])
     answers = measured.answers(RUN)
     for name in (*RIGHT, *CHEAP):
@@ -56,7 +60,8 @@ def collect(measured: Measured) -> None:
         if name == VLLM:
             rows: list[tuple[Row, ...]] = trio.run(_by_vllm, model, measured.directory, answers)
         else:
-            engine = TorchModel(weights.prepare(name, source=model)) if name in CHEAP else TorchModel(model, dtype=_dtype(name))
+            cheap = name in CHEAP
+            engine = TorchModel(weights.prepare(name, source=model)) if cheap else TorchModel(model, dtype=_dtype(name))
             rows = engine.prefill_rows_batch([(a.prompt_tokens, a.tokens) for a in answers], ROW_TOP)
         measured.put_rows(RUN, name, rows)
         print(f"{name}: {len(answers)} answers in {time.perf_counter() - started:.0f} s", flush=True)
@@ -76,7 +81,11 @@ async def _by_vllm(model: Path, directory: Path, answers: list[Answer]) -> list[
 
 
 def distances(measured: Measured, one: str, other: str, tolerance_milli: int = 0) -> tuple[list[int], float]:
-    """(of each answer's common positions, thousandths of a nat; share of answers in which both agree within the tolerance)."""
+    """How far apart the numbers are that two validators (names in RIGHT or CHEAP) reveal.
+
+    Returns (distance over each answer's common positions, thousandths of a nat; share of answers on which both agree
+    within `tolerance_milli` thousandths of a nat). Answers too short for a full reveal are left out.
+    """
     found, same = [], 0
     for number, (a, b) in enumerate(zip(measured.rows(RUN, one), measured.rows(RUN, other), strict=True)):
         if len(a) <= REVEAL_POSITIONS:
@@ -89,25 +98,31 @@ def distances(measured: Measured, one: str, other: str, tolerance_milli: int = 0
 
 
 def _shown(rows: list[Row], number: int) -> list[RevealedRow]:
-    """What a committee's members all show of an answer: half of REVEAL_POSITIONS, as many as any two have in common."""
+    """What two members of a committee both reveal of an answer: half of REVEAL_POSITIONS."""
     positions = reveal_positions(bytes(32), digest(b"apart", number.to_bytes(4, "big")), bytes(32), len(rows))[::2]
     return [RevealedRow(at, next_ranks(rows[at])) for at in positions]
 
 
 def table(measured: Measured) -> Iterator[str]:
-    yield f"{'thousandths of a nat':<32}{'same bits':>10}{'answers':>9}{'mean':>7}{'sd':>6}{'10 %':>6}{'90 %':>6}{'largest':>8}"
-    pairs = [(RIGHT[i], RIGHT[j]) for i in range(len(RIGHT)) for j in range(i)] + [(cheap, right) for cheap in CHEAP for right in RIGHT]
+    """Lines: one for each pair of validators, first those with the right weights."""
+    yield (
+        f"{'thousandths of a nat':<32}{'same bits':>10}{'answers':>9}{'mean':>7}{'sd':>6}{'10 %':>6}{'90 %':>6}"
+        f"{'largest':>8}"
+    )
+    pairs = [(RIGHT[i], RIGHT[j]) for i in range(len(RIGHT)) for j in range(i)]
+    pairs += [(cheap, right) for cheap in CHEAP for right in RIGHT]
     for one, other in pairs:
         found, same = distances(measured, one, other)
         low, high = np.quantile(found, [0.1, 0.9])
         yield (
-            f"{one:<16}{other:<16}{same:>10.2f}{len(found):>9}{np.mean(found):>7.1f}{np.std(found):>6.1f}{low:>6.0f}{high:>6.0f}{max(found):>8}"
+            f"{one:<16}{other:<16}{same:>10.2f}{len(found):>9}{np.mean(found):>7.1f}{np.std(found):>6.1f}{low:>6.0f}"
+            f"{high:>6.0f}{max(found):>8}"
         )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m p2p.lab.measure.kernel_distance", description=__doc__)
-    parser.add_argument("dir", type=Path)
+    parser.add_argument("dir", type=Path, help="folder of answers and scores")
     measured = Measured(parser.parse_args().dir)
     collect(measured)
     print("\n".join(table(measured)))

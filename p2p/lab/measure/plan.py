@@ -1,8 +1,10 @@
-"""What is run. Law: a table; everything measured is a row here, and a row's name is its file's name.
+"""The plan: what is run on real engines.
 
-honest rows are regimes of honest noise: batch sizes, temperatures, masks, both stacks. Attack rows name an attack of p2p.lab.attacks and really
-run it. Some need no run of their own: laundering is the cheap text with the numbers of one honest prefill, a wrong seed is an honest answer
-checked against another.
+Law: a table. Everything that is measured is a row here, and a row's name is the name of its file.
+
+Honest rows are regimes of honest noise: batch sizes, temperatures, masks, both stacks. Attack rows name an attack of
+p2p/lab/attacks and really run it. Two kinds of cheat need no run of their own: laundering is the cheap text with the
+numbers of one honest prefill, and a wrong seed is an honest answer that is checked against another seed.
 """
 
 from __future__ import annotations
@@ -23,19 +25,19 @@ GREEDY = Params(0)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """name: of its files. stack: that generates. attack: name in p2p.lab.attacks, '' for honest. batch: requests at once. params: what
-    the client asked for. share: 1 = every prompt, 2 = every second, ... salt: of the seeds. joined: asks `joined` prompts instead."""
+    """One row of the plan."""
 
-    name: str
-    stack: str = VLLM
-    attack: str = ""
-    batch: int = 16
-    params: Params = FREE
-    share: int = 1
-    salt: str = "a"
-    joined: bool = False
+    name: str  # of its files
+    stack: str = VLLM  # that generates
+    attack: str = ""  # name in p2p/lab/attacks; '' for an honest run
+    batch: int = 16  # requests that run at the same time
+    params: Params = FREE  # what the client asks for
+    share: int = 1  # 1: every prompt is asked, 2: every second one, ...
+    salt: str = "a"  # runs with the same salt have the same seeds
+    joined: bool = False  # asks the prompts of `joined` instead
 
     def seed(self, prompt: Prompt) -> bytes:
+        """Seed of the tape under which this run answers `prompt`."""
         return digest(b"measure", self.salt.encode(), prompt.id.encode())
 
 
@@ -49,7 +51,8 @@ HONEST = (
 )
 ONE_LIE = (Run("forged_stop", attack="forged_stop", share=3), Run("hidden_eos", attack="hidden_eos", share=3))
 SAMPLING = (
-    Run("wrong_temperature", attack="wrong_temperature"), Run("wrong_top_p", attack="wrong_top_p", params=TOP_P, share=2, salt="d"),
+    Run("wrong_temperature", attack="wrong_temperature"),
+    Run("wrong_top_p", attack="wrong_top_p", params=TOP_P, share=2, salt="d"),
     Run("altered_system_prompt", attack="altered_system_prompt", share=3),
 )
 WEIGHTS = (
@@ -58,24 +61,34 @@ WEIGHTS = (
     Run("temperature_tuned_int4", attack="temperature_tuned_int4", share=3),
 )
 RUNS = (
-    *HONEST, *SAMPLING, *ONE_LIE, *WEIGHTS, Run("fp8_kv_torch", TORCH, "fp8_kv", share=2), Run("int8_torch", TORCH, "int8", share=2),
+    *HONEST, *SAMPLING, *ONE_LIE, *WEIGHTS, Run("fp8_kv_torch", TORCH, "fp8_kv", share=2),
+    Run("int8_torch", TORCH, "int8", share=2),
 )
-SMALL = (Run("honest_torch_b16", TORCH), Run("int4_torch", TORCH, "int4"))  # no vLLM: a check of the whole way, not a result
-FITTED = ("int8", "fp8", "int6", "int4", "wrong_temperature", "wrong_top_p")  # what a validator can make by itself; more are never seen
+SMALL = (Run("honest_torch_b16", TORCH), Run("int4_torch", TORCH, "int4"))  # the torch stack alone: see __main__.py
+# cheats that a validator can make by itself, and that profiles are fitted with; the others are only judged
+FITTED = ("int8", "fp8", "int6", "int4", "wrong_temperature", "wrong_top_p")
 # the text of these runs with honest numbers is what the laundered_* attacks publish
-LAUNDERED = ("int8", "int4", "fp8", "smaller_model", "int6", "temperature_tuned_int4", "altered_system_prompt", "fp8_kv")
-# refused by stage 0 alone, where they say anything else than an honest host (p2p/lab/measure/exact.py)
+LAUNDERED = (
+    "int8", "int4", "fp8", "smaller_model", "int6", "temperature_tuned_int4", "altered_system_prompt", "fp8_kv",
+)
+# refused by stage 0 alone, where they say anything else than an honest host (exact.py)
 EXACT = ("truncation", "padding", "suppressed_eos", "replayed_answer", "wrong_seed")
 EXACT_PROMPTS = 40
-JOINED, JOINED_FIRST, JOINED_STEP, JOINED_ANSWER = 48, 600, 65, 48  # prompts; characters of the first and more in each; tokens
+JOINED = 48  # joined prompts
+JOINED_FIRST, JOINED_STEP = 600, 65  # characters of the first one; how many more each next one has
+JOINED_ANSWER = 48  # tokens that each asks for
 
 
 def prompts_of(run: Run, prompts: tuple[Prompt, ...]) -> Iterator[Prompt]:
+    """The prompts that `run` asks, in order."""
     yield from joined(prompts) if run.joined else prompts[:: run.share]
 
 
 def joined(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
-    """Calibration prompts one after the other, longer and longer: where do equal kernels stop to be exact? Never judged by."""
+    """Ever longer prompts made of calibration prompts, to find the context beyond which equal kernels are not exact.
+
+    Profiles are fitted on them and never judged by them.
+    """
     own = split(prompts)[0]
     found = []
     for at in range(JOINED):
@@ -87,7 +100,7 @@ def joined(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
 
 
 def by_name(name: str) -> Run:
-    """A row of the plan; NAME_torch is the row NAME on the torch stack where the plan has no such row."""
+    """The row of this name; where the plan has no row NAME_torch, the row NAME on the torch stack."""
     for run in RUNS:
         if run.name == name:
             return run

@@ -1,7 +1,11 @@
-"""What was measured, on disk. Law: a file is whole or absent, so a run that was stopped goes on where it was.
+"""Keeps what was measured on disk.
 
-DIR/answers/RUN.json.gz: what each prompt was answered, with the published numbers. DIR/rows/RUN@STACK.npz: what a validator's stack says
-of those tokens. DIR/seconds.json: how long things took. DIR/tables.json: small tables that were measured on the way.
+Law: a file is whole or absent, so a stopped run continues where it was.
+
+DIR/answers/RUN.json.gz    the answer to each prompt, with the numbers that were published
+DIR/rows/RUN@STACK.npz     what a validator's stack says of those tokens
+DIR/seconds.json           how long things took
+DIR/tables.json            small tables that were measured on the way
 """
 
 from __future__ import annotations
@@ -21,15 +25,16 @@ from p2p.verification.engine import Row, TokenStep
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """prompt: its id. tokens come with the published log-probabilities; seed: hexadecimal."""
+    """One answer of a run."""
 
-    prompt: str
-    seed: str
-    prompt_tokens: tuple[int, ...]
-    steps: tuple[TokenStep, ...]
+    prompt: str  # its id
+    seed: str  # of the tape, hexadecimal
+    prompt_tokens: tuple[int, ...]  # under the chat template
+    steps: tuple[TokenStep, ...]  # tokens with the published log-probabilities
 
     @property
     def tokens(self) -> tuple[int, ...]:
+        """Ids of the answer's tokens."""
         return tuple(step.token for step in self.steps)
 
 
@@ -64,11 +69,15 @@ class Measured:
     def answers(self, run: str) -> list[Answer]:
         body = json.loads(gzip.decompress(self._answers(run).read_bytes()))
         return [
-            Answer(prompt, seed, tuple(ids), tuple(TokenStep(t, "", lp, tuple((i, p) for i, p in top)) for t, lp, top in steps))
+            Answer(
+                prompt, seed, tuple(ids),
+                tuple(TokenStep(t, "", lp, tuple((i, p) for i, p in top)) for t, lp, top in steps)
+            )
             for prompt, seed, ids, steps in body
         ]
 
     def put_rows(self, run: str, stack: str, rows: Sequence[Sequence[Row]]) -> None:
+        """rows: for each answer, one row of {token: log-probability} for each of its tokens."""
         flat = [row for answer in rows for row in answer]
         width = max(map(len, flat))
         ids, logprobs = np.full((len(flat), width), -1, np.int32), np.zeros((len(flat), width), np.float32)
@@ -81,7 +90,8 @@ class Measured:
 
     def rows(self, run: str, stack: str) -> list[list[Row]]:
         with np.load(self._rows(run, stack)) as data:
-            ids, logprobs, lengths = data["ids"].tolist(), data["logprobs"].astype(float).tolist(), data["lengths"].tolist()
+            ids, lengths = data["ids"].tolist(), data["lengths"].tolist()
+            logprobs = data["logprobs"].astype(float).tolist()
         flat = [{i: p for i, p in zip(a, b, strict=True) if i >= 0} for a, b in zip(ids, logprobs, strict=True)]
         found, at = [], 0
         for length in lengths:
@@ -90,10 +100,12 @@ class Measured:
         return found
 
     def note(self, file: str, key: str, value: object) -> None:
-        """Set one entry of FILE.json ('seconds', 'tables')."""
-        _write(self.directory / f"{file}.json", json.dumps({**self.noted(file), key: value}, indent=1, sort_keys=True).encode())
+        """Set one entry of FILE.json ('seconds', 'tables', ...)."""
+        body = json.dumps({**self.noted(file), key: value}, indent=1, sort_keys=True)
+        _write(self.directory / f"{file}.json", body.encode())
 
     def noted(self, file: str) -> dict[str, Any]:
+        """All entries of FILE.json; none where there is no such file."""
         path = self.directory / f"{file}.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
 

@@ -1,14 +1,16 @@
-"""What executors and agents did in this epoch, and what follows; its end, for all. Law: a conviction needs an exact test, and uses its evidence up;
-counters begin anew with each epoch.
+"""What executors and agents did in this epoch, and what follows; for all participants, the end of the epoch. Law: a
+conviction needs an exact test and uses up its evidence; counters begin at zero in every epoch.
 
-Executors: the sequential test (verification/sequential.py), which goes on over epochs; by Ville's inequality an honest one is convicted within K
-epochs with probability at most K exp(-conviction_milli / 1000), K in a million by default, wherever one looks. Agents and executors: inferences
-of which the two records differ, against an honest rate (verification/duty.convicts), until the end of the NEXT epoch. Validators: judges.py.
+Executors are convicted by a sequential test over epochs (verification/sequential.py). By Ville's inequality an honest
+one is convicted within K epochs with probability at most K exp(-conviction_milli / 1000), by default K in a million,
+however often one looks. Agents and executors are suspended until the end of the next epoch when the records of too many
+pairs differ, against an honest rate (verification/duty.convicts). Validators: validator_conduct.py.
 
-Nobody can tell which side of a pair is at fault, but executors are drawn at random: faults follow the one who makes them from partner to
-partner. So what happens with one partner counts only as far as it could not convict alone. What a partner without weight says does not count at
-all, and those that speak must hold more than a third of the weight: keys are free, and neither agents nor executors can have an honest one
-suspended with less, however many inferences they send (decision 033).
+Nobody can tell which side of a pair is at fault. But executors are drawn at random, so faults follow the node that
+causes them from partner to partner. Therefore the faults with one partner count only as far as they could not convict
+alone; those with a partner without weight count for nothing; and the accusers must hold more than a third of the
+weight. Node keys are free, and so neither agents nor executors with less weight can have an honest node suspended,
+however many inferences they send (decision 033).
 """
 
 from __future__ import annotations
@@ -22,23 +24,37 @@ from p2p.ledger.conduct import convictions, reputation
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import counted_weights, owner_weight
 from p2p.ledger.rules.heights import epoch_of
-from p2p.ledger.state.records import MAX_FINDERS, MAX_PARTNERS, Finder, Inference, Participant, Partner, Reputation, Standing
+from p2p.ledger.state.records import (
+    MAX_FINDERS,
+    MAX_PARTNERS,
+    Finder,
+    Inference,
+    Participant,
+    Partner,
+    Reputation,
+    Standing,
+)
 from p2p.ledger.state.view import View
 from p2p.verification.duty import FULL, convicts
 from p2p.verification.sequential import Detector, Evidence
 
-MAX_ALONE = 64  # a bound of the search in `alone`
+MAX_OF_ONE_PARTNER = 64  # where the search in `most_of_one_partner` ends
 
 
 def count_finish(view: View, executor: bytes) -> None:
-    """It worked in this epoch, whatever becomes of it: so its test goes on."""
+    """The executor finished an inference, so its sequential test begins a product in this epoch, whatever becomes of
+    the answer."""
     standing = view.standing(executor)
     view.put_standing(executor, replace(standing, finished=standing.finished + 1))
 
 
 def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
-    """What earns its executor trust: an answer that was paid for by another, or one of a race. Counted where it is final: what is only finished
-    comes back and would make rare checks, plants and reputation free. checked: validators found it true."""
+    """An answer counts for its executor's reputation: another account paid for it, or it is of a sprint. checked:
+    validators found it true.
+
+    It is counted when it is final: a finish alone may be refunded, and would make rare checks, planted faults and
+    reputation free (decision 034).
+    """
     assert inference.finish is not None
     finish, model, served = inference.finish.record, inference.signed_request.request.model, not inference.in_sprint
     tokens = finish.generated if checked else 0
@@ -52,14 +68,15 @@ def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
 
 
 def count_checked(ctx: Context, inference: Inference, llr_milli: int | None, stands: bool) -> None:
-    """A decided, checked inference of its executor for another's account. llr_milli: its weight in the sequential test. What speaks for the
-    executor besides is counted when it is booked."""
+    """A checked inference is decided, of another account than the executor's owner. llr_milli: its log-likelihood
+    ratio for the sequential test, thousandths of a nat, None where nobody measured. What it does for reputation is
+    counted when it is booked."""
     assert inference.finish is not None
     finish, standing = inference.finish.record, ctx.view.standing(inference.finish.record.executor)
-    # A dispute was opened by high ratios: one that began in an earlier epoch was selected by its own evidence and would bias the product
-    # that begins in this one. It belongs to those that had begun when its first committee spoke. While it is open, these lack a
-    # factor which is above 1 in the mean, so they stand too low, never too high: the bound holds whenever one looks.
-    # One that is older than the last epoch has no test any more; its verdict stands all the same.
+    # High ratios open a dispute, so one that began in the last epoch was selected by its own evidence and would bias
+    # the product that begins in this epoch. It counts in the products that had begun when its first committee spoke.
+    # While it is open these lack a factor that is above 1 in the mean: they are too low, never too high, and the bound
+    # holds. A dispute from before the last epoch has no such products any more.
     age, evidence = ctx.epoch - epoch_of(ctx.genesis, inference.dispute_height or ctx.height), standing.evidence
     if llr_milli is not None and age <= 1:
         by_lot = not inference.in_sprint and 0 < inference.sampled_milli < FULL
@@ -67,14 +84,14 @@ def count_checked(ctx: Context, inference: Inference, llr_milli: int | None, sta
     ctx.view.put_standing(finish.executor, replace(standing, checked=standing.checked + 1, evidence=evidence))
     counters = ctx.view.counters()
     ctx.view.put_counters(replace(
-        counters, honest=counters.honest + stands, false_alarms=counters.false_alarms + (stands and inference.dispute_height > 0),
-        cheats=counters.cheats + (not stands),
+        counters, honest=counters.honest + stands, cheats=counters.cheats + (not stands),
+        false_alarms=counters.false_alarms + (stands and inference.dispute_height > 0),
     ))
     _judge_executor(ctx, finish.executor)
 
 
 def strike(view: View, node: bytes) -> None:
-    """An answer of `node` did not stand."""
+    """An answer of `node` did not stand: its reputation is gone."""
     participant, standing = view.participant(node), view.standing(node)
     view.put_standing(node, replace(standing, struck=standing.struck + 1))
     if participant is not None:
@@ -88,87 +105,103 @@ def _judge_executor(ctx: Context, node: bytes) -> None:
         return
     log = standing.evidence.reached(limit)
     if log is not None:
-        reason = f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {standing.checked} inferences were checked in it"
+        reason = (
+            f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {standing.checked} inferences were "
+            "checked in it"
+        )
         convictions.convict(ctx, participant, reason)
 
 
 def count_pair(ctx: Context, inference: Inference, *, differ: bool) -> None:
-    """Both records of an inference were compared, or the agent's never came. Nobody stands to lose by its own inferences, so those of an
-    agent or an executor with itself or its own client are no evidence, for or against."""
+    """The records of agent and executor about an inference were compared, or the agent's never came (M6). differ: they
+    do not agree.
+
+    Agent, executor and client must have three owners: nobody's inferences with itself are evidence for or against it.
+    """
     assert inference.finish is not None
     sides = (inference.agent, inference.finish.record.executor)
     owners = [owner for node in sides if (owner := ctx.view.owner_of(node)) is not None]
     if len({*owners, inference.signed_request.request.account}) < 3:
         return
     checks = ctx.checks
-    limit = alone(checks.honest_disagree_ppm, checks.conviction_ppb)
+    limit = most_of_one_partner(checks.honest_disagree_ppm, checks.conviction_ppb)
     silent = inference.output_hash is None
     for node, other in (sides, sides[::-1]):
         if not owner_weight(ctx, other):
-            continue  # a key costs nothing: its word moves nobody's standing, for or against
+            continue  # a key costs nothing, so its word counts neither for nor against anybody
         standing = ctx.view.standing(node)
         if silent and inference.finish_height <= standing.silent_at:
-            continue  # of the same outage as the last one that was never confirmed
+            continue  # the same outage as the last answer that was never confirmed
         if silent:
             standing = replace(standing, silent_at=ctx.height)
         before = _partner(ctx.view, standing, other)
         after = replace(before, differ=min(before.differ + differ, max(limit, before.differ)))
-        ctx.view.put_standing(node, replace(standing, paired=standing.paired + 1, partners=_with(standing.partners, before, after)))
-        if differ:  # the k-th that differs is the k-th look
+        ctx.view.put_standing(node, replace(
+            standing, paired=standing.paired + 1, partners=_with(standing.partners, before, after),
+        ))
+        if differ:  # the test looks once for each pair that differs
             _judge_pairs(ctx, node)
 
 
 def count_unfinished(ctx: Context, node: bytes, agent: bytes) -> None:
-    """`node` should have finished an inference that `agent` started; the word of an agent without weight says nothing."""
+    """`node` did not finish an inference that `agent` started (M4). Nothing is counted where the agent has no
+    weight."""
     participant, standing, checks = ctx.view.participant(node), ctx.view.standing(node), ctx.checks
     if participant is None or not owner_weight(ctx, agent):
         return
     ctx.view.put_participant(replace(participant, misses=participant.misses + 1))
     before = _partner(ctx.view, standing, agent)
-    limit = alone(checks.honest_miss_ppm, checks.conviction_ppb)
+    limit = most_of_one_partner(checks.honest_miss_ppm, checks.conviction_ppb)
     after = replace(before, unfinished=min(before.unfinished + 1, max(limit, before.unfinished)))
     ctx.view.put_standing(node, replace(standing, partners=_with(standing.partners, before, after)))
 
 
 def _partner(view: View, standing: Standing, node: bytes) -> Partner:
-    """What is remembered of this partner; another key makes nobody another partner."""
+    """What is counted against `standing` for this partner, whatever keys it had."""
     now = view.node_now(node)
     return next((p for p in standing.partners if view.node_now(p.node) == now), Partner(now))
 
 
 def _with(partners: tuple[Partner, ...], before: Partner, after: Partner) -> tuple[Partner, ...]:
-    """`before` replaced by `after`; a partner with nothing to remember, or one too many, is left out."""
+    """`partners` with `after` in place of `before`. A new partner without faults is not added, nor one beyond
+    MAX_PARTNERS."""
     if before in partners:
         return tuple(after if partner == before else partner for partner in partners)
     return (*partners, after) if after != before and len(partners) < MAX_PARTNERS else partners
 
 
 @lru_cache(maxsize=64)
-def alone(rate_ppm: int, limit_ppb: int) -> int:
-    """The most faults in a row that do not convict at this rate: as much as one partner's word counts. At least 1."""
-    return next((count for count in range(1, MAX_ALONE) if convicts(count + 1, count + 1, rate_ppm, limit_ppb)), MAX_ALONE)
+def most_of_one_partner(rate_ppm: int, limit_ppb: int) -> int:
+    """How many faults with one partner count: as many in a row as do not convict at this honest rate. At least 1.
+
+    rate_ppm: faults of an honest node in a million inferences. limit_ppb: probability of a false conviction, in a
+    billion.
+    """
+    counts = range(1, MAX_OF_ONE_PARTNER)
+    return next((n for n in counts if convicts(n + 1, n + 1, rate_ppm, limit_ppb)), MAX_OF_ONE_PARTNER)
 
 
 def _judge_pairs(ctx: Context, node: bytes) -> None:
     standing, participant, checks = ctx.view.standing(node), ctx.view.participant(node), ctx.checks
     if participant is None or participant.suspended_until:
         return
-    behind = [partner.node for partner in standing.partners if partner.differ]
-    if convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb) and is_weighty(ctx, node, behind):
+    accusers = [partner.node for partner in standing.partners if partner.differ]
+    convicted = convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb)
+    if convicted and is_weighty(ctx, node, accusers):
         reason = f"epoch {ctx.epoch}: the records differ in {standing.differ} of {standing.paired} inferences"
         ctx.view.put_participant(replace(participant, suspended_until=ctx.next_epoch_end, suspended_reason=reason))
 
 
-def is_weighty(ctx: Context, node: bytes, behind: Iterable[bytes]) -> bool:
-    """Whether those who speak against `node` hold more than a third of the weight that others than its owner have: as much as is needed to
-    stop the chain. Fewer cannot have anybody suspended, whatever they do (decision 033)."""
+def is_weighty(ctx: Context, node: bytes, accusers: Iterable[bytes]) -> bool:
+    """Whether the accusers of `node` hold more than a third of the weight that owners other than its own have. A
+    third is what it takes to stop the chain; accusers with less cannot have anybody suspended (decision 033)."""
     weights, owner = counted_weights(ctx), ctx.view.owner_of(node)
     others = sum(weight for other, weight in weights.items() if ctx.view.owner_of(other) != owner)
-    return 3 * sum(weights.get(now, 0) for now in {ctx.view.node_now(other) for other in behind}) > others
+    return 3 * sum(weights.get(now, 0) for now in {ctx.view.node_now(other) for other in accusers}) > others
 
 
 def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
-    """An answer of `executor` did not stand, and these validators had said so."""
+    """An answer of `executor` did not stand. finders: the validators that said so; they share the bounty (M10)."""
     standing = view.standing(executor)
     found = {finder.validator: finder.found for finder in standing.finders}
     for node in sorted(finders):
@@ -178,7 +211,7 @@ def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
 
 
 def end_epoch(ctx: Context) -> None:
-    """At an epoch's last height: reputations, the ends of bars and convictions, new counters."""
+    """At an epoch's last height: give reputation, end exclusions that are over, and begin new counters."""
     for participant in ctx.view.participants():
         standing = ctx.view.standing(participant.node)
         clean = _is_clean(ctx, participant, standing)
@@ -197,7 +230,8 @@ def end_epoch(ctx: Context) -> None:
 
 
 def _next_standing(participant: Participant, standing: Standing, height: int) -> Standing:
-    """What goes on in the new epoch; what convicted is used up: nobody is convicted twice for it."""
+    """The counters with which the next epoch begins. Evidence that convicted or barred the participant is used up:
+    it does so once."""
     evidence, detection = Evidence(), Detector()
     if not participant.convicted_until:
         evidence = standing.evidence.after_epoch(begun=standing.finished > 0 or standing.checked > 0)
@@ -214,21 +248,22 @@ def _next_standing(participant: Participant, standing: Standing, height: int) ->
 
 
 def _reputations(ctx: Context, participant: Participant, standing: Standing) -> tuple[Reputation, ...]:
-    """After an epoch: none on conviction; half of each when too many inferences were never finished, by the exact test; a gain for what was
-    checked enough, when nothing was found."""
+    """After an epoch: none after a conviction; half where too many inferences were never finished, by the exact
+    test; otherwise a gain for every pair that was checked enough, unless a fault was found."""
     checks = ctx.checks
     if participant.convicted_until:
         return ()
-    behind = [partner.node for partner in standing.partners if partner.unfinished]
-    halved = is_weighty(ctx, participant.node, behind) and convicts(
+    accusers = [partner.node for partner in standing.partners if partner.unfinished]
+    halved = is_weighty(ctx, participant.node, accusers) and convicts(
         standing.unfinished, standing.booked + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb
     )
     gain = checks.reputation_gain if _is_faultless(participant, standing) else 0
-    return reputation.after_epoch(participant, standing, gain=gain, least_tokens=checks.min_checked_tokens, halved=halved)
+    least = checks.min_checked_tokens
+    return reputation.after_epoch(participant, standing, gain=gain, least_tokens=least, halved=halved)
 
 
 def _is_clean(ctx: Context, participant: Participant, standing: Standing) -> bool:
-    """Enough of its output was checked in the epoch, and nothing was found."""
+    """Whether enough of its output was checked in the epoch, and no fault was found."""
     return standing.checked_tokens >= ctx.checks.min_checked_tokens and _is_faultless(participant, standing)
 
 

@@ -1,8 +1,9 @@
-"""Reputation: how seldom one's answers are checked. Law: it is earned with one model on one stack and spares checks of that pair only, so who has
-it cannot use it for another model or other kernels; one fault anywhere takes all of it.
+"""Reputation: how seldom a participant's answers are checked. Law: it is earned with one model on one stack and spares
+checks of that pair only; one fault anywhere takes all of it.
 
-The stack is what the FinishRecord names; validators refuse an artifact that names another one. State: `Participant.reputations`, and the
-epoch's counters in `Standing.served`.
+So a participant cannot use it for another model or other kernels. The stack is the one that the FinishRecord names;
+validators refuse an artifact that names another. Points are in Participant.reputations, the epoch's counters in
+Standing.served (decision 025).
 """
 
 from __future__ import annotations
@@ -12,40 +13,43 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from p2p.ledger.rules.context import Context
-from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import MAX_SERVED, MAX_TRUSTED, Participant, Reputation, Served, Standing
 from p2p.ledger.state.view import View
 from p2p.verification.duty import check_probability_milli
 
-MAX_REPUTATION = 100
+MAX_REPUTATION = 100  # points
 
 
 def check_milli(ctx: Context, node: bytes, model: str, stack: str) -> int:
-    """With which probability the next answer of `node` with this model on this stack is checked, in thousandths. While one of its lost disputes
-    is open, or one of its answers could not be had lately, its reputation does not help."""
+    """The probability that the next answer of `node` with this model on this stack is checked, in thousandths.
+    Reputation does not help while one of its lost disputes is open, or after an answer that no committee could get."""
     participant, standing = ctx.view.participant(node), ctx.view.standing(node)
-    row, doubted = served(standing, model, stack), bool(standing.watched_until or cases(ctx.view, node))
+    row, doubted = served(standing, model, stack), bool(standing.watched_until or open_disputes(ctx.view, node))
     points = reputation(participant, model, stack) if participant and not doubted else 0
     return check_probability_milli(points, row.checked_tokens, row.booked_before, ctx.checks)
 
 
 def reputation(participant: Participant, model: str, stack: str) -> int:
+    """Points of this pair, 0 where there are none."""
     return next((row.points for row in participant.reputations if (row.model, row.stack) == (model, stack)), 0)
 
 
 def served(standing: Standing, model: str, stack: str) -> Served:
-    """The epoch's counters of this pair; empty where there are none."""
+    """The running epoch's counters of this pair."""
     return next((row for row in standing.served if (row.model, row.stack) == (model, stack)), Served(model, stack))
 
 
 def has_kernels(view: View, node: bytes, model: str, stack: str) -> bool:
-    """Whether `node` serves this model on this stack: answers of it were booked in this epoch or the last, or has reputation of it."""
+    """Whether `node` is known to serve this model on this stack: answers were booked in this epoch or the last, or
+    it has reputation for it."""
     participant, row = view.participant(node), served(view.standing(node), model, stack)
     return bool(row.booked or row.booked_before or (participant and reputation(participant, model, stack)))
 
 
 def with_served(standing: Standing, model: str, stack: str, change: Callable[[Served], Served]) -> Standing:
-    """One pair's counters changed. A pair too many is not counted, and what is not counted is always checked."""
+    """`standing` with one pair's counters changed. Beyond MAX_SERVED pairs nothing is counted, so those answers are
+    always checked."""
     before = served(standing, model, stack)
     others = tuple(row for row in standing.served if row is not before)
     if len(others) >= MAX_SERVED:
@@ -53,9 +57,14 @@ def with_served(standing: Standing, model: str, stack: str, change: Callable[[Se
     return replace(standing, served=(*others, change(before)))
 
 
-def after_epoch(participant: Participant, standing: Standing, *, gain: int, least_tokens: int, halved: bool) -> tuple[Reputation, ...]:
-    """gain: points for each pair of which `least_tokens` output tokens were checked, 0 after a fault. halved: instead, for too many answers that
-    never came."""
+def after_epoch(
+    participant: Participant, standing: Standing, *, gain: int, least_tokens: int, halved: bool
+) -> tuple[Reputation, ...]:
+    """The reputations at an epoch's end, sorted by model and stack; the MAX_TRUSTED highest.
+
+    gain: points for each pair of which `least_tokens` output tokens were checked, 0 after a fault. halved: too many
+    answers never came, so each is halved instead.
+    """
     pairs = {(row.model, row.stack): row.points for row in participant.reputations}
     if halved:
         pairs = {pair: points // 2 for pair, points in pairs.items()}
@@ -70,5 +79,5 @@ def after_epoch(participant: Participant, standing: Standing, *, gain: int, leas
 
 
 def next_served(standing: Standing) -> tuple[Served, ...]:
-    """The new epoch's counters: what was booked in the last one is remembered."""
+    """The new epoch's counters: only what was booked in the last one is remembered."""
     return tuple(Served(row.model, row.stack, booked_before=row.booked) for row in standing.served if row.booked)

@@ -1,7 +1,8 @@
-"""On which stack a participant may say that it made an answer. Law: one for each model in an epoch, and one of those it registered; so nobody
-chooses answer by answer by which noise, and with which reputation, it is judged.
+"""On which stack a participant may say that it made an answer. Law: one stack for each model in an epoch, and one that
+it registered; so it cannot choose, answer by answer, the noise and the reputation by which it is judged.
 
-State: `Standing.bound`, which begins anew with each epoch.
+A stack names the program and kernels that made an answer. The choice is in Standing.bound, which every epoch begins
+empty (decision 035).
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.base.errors import RemoteProtocolError
-from p2p.ledger.state.records import MAX_SERVED, Bound
+from p2p.ledger.state.records import MAX_SERVED, BoundStack
 from p2p.ledger.state.view import View
 from p2p.verification.profile import family
 
+MAX_MESSAGE = 300  # characters of a refusal: a participant may have registered long names
+
 
 def stack_problem(view: View, node: bytes, model: str, stack: str) -> str:
-    """Why the chain would take no finish record of `node` that names `stack` now; empty where it would. Of registered stacks a bare family
-    stands for all kernels of it."""
+    """Why the chain would refuse a finish record of `node` that names `stack` now; empty where it would not. A
+    registered stack without kernels stands for all kernels of its family."""
     participant = view.participant(node)
     if participant is not None and participant.stacks and not {stack, family(stack)} & set(participant.stacks):
-        return f"the participant registered {', '.join(participant.stacks)} only"
+        return f"the participant registered only {', '.join(participant.stacks)}"
     bound = view.standing(node).bound
     known = next((row.stack for row in bound if row.model == model), None)
     if known not in (None, stack):
@@ -28,9 +31,10 @@ def stack_problem(view: View, node: bytes, model: str, stack: str) -> str:
 
 
 def bind_stack(view: View, node: bytes, model: str, stack: str) -> None:
-    """A finish record goes on chain. Raises RemoteProtocolError(field='stack')."""
+    """A finish record of `node` is applied: it serves `model` on `stack` for the rest of the epoch. Raises
+    RemoteProtocolError(field='stack')."""
     if problem := stack_problem(view, node, model, stack):
-        raise RemoteProtocolError(problem[:300], field="stack")
+        raise RemoteProtocolError(problem[:MAX_MESSAGE], field="stack")
     standing = view.standing(node)
     if all(row.model != model for row in standing.bound):
-        view.put_standing(node, replace(standing, bound=(*standing.bound, Bound(model, stack))))
+        view.put_standing(node, replace(standing, bound=(*standing.bound, BoundStack(model, stack))))

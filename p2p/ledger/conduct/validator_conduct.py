@@ -1,9 +1,11 @@
-"""What validators did in this epoch, and what follows (rules J1 to J8 of README.md). Law: a bar and a conviction need an exact test.
+"""What validators did in this epoch, and what follows (rules J1 to J8 of README.md). Law: a bar and a conviction need
+an exact test.
 
-Odd marks of one epoch against an honest rate (verification/duty.convicts). Over epochs, by the same sequential test as executors: duties that
-they missed and others did (decision 033), faults that they called valid, and numbers that other weights explain better than other kernels
-(decision 028). A bar lasts until
-the end of the NEXT epoch: a barred one's word weighs nothing and it serves nobody.
+A validator is barred or convicted by four tests. One counts comparisons in which it was an outlier, within an epoch,
+against an honest rate (verification/duty.convicts). Three are sequential and run over epochs, like the executors':
+missed duties that others did (decision 033), faults that it called valid, and numbers that other weights explain better
+than other kernels do (decision 028). A bar lasts until the end of the next epoch: the verdicts of a barred validator
+weigh nothing, and it serves nobody.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.records import Participant
 from p2p.verification.duty import convicts
-from p2p.verification.sequential import Detector, share_of_milli, sight_milli
+from p2p.verification.sequential import Detector, detection_milli, share_of_milli
 
 
 def count_duties(ctx: Context, panel: Panel) -> None:
-    """When a committee's work is over: J5. Who judged did its duty. Who was silent or could not get the payload missed it where more than half of
-    the committee's weight judged; else it is nobody's fault: there may have been nothing that could be checked, or nobody was there, and
-    neither an executor nor an outage may have validators barred."""
+    """A committee's work is over (J5): count who did its duty.
+
+    A member that judged did its duty. One that was silent, or could not get the payload, missed it where more than half
+    of the committee's weight judged. Otherwise nobody missed it: there may have been nothing to check, and neither an
+    executor nor an outage may get validators barred.
+    """
     judged = {verdict.validator for verdict in panel.judged}
     weights = voting_weights(ctx, panel.members)
     most = 2 * sum(weights[node] for node in judged) > sum(weights.values())
@@ -34,54 +39,68 @@ def count_duties(ctx: Context, panel: Panel) -> None:
 
 
 def _count_duty(ctx: Context, node: bytes, *, drawn: int, missed: bool) -> None:
-    """drawn: height of the committee's draw. Misses of committees that were at work together have one cause, and count once in the test."""
+    """drawn: height of the committee's draw. Missed duties of committees that worked at the same time have one
+    cause, so the test counts one."""
     checks, standing, participant = ctx.checks, ctx.view.standing(node), ctx.view.participant(node)
     standing = replace(standing, duties=standing.duties + 1, missed=standing.missed + missed)
     if participant is None or (missed and drawn <= standing.missed_at):
         ctx.view.put_standing(node, standing)
         return
-    absent, there = sight_milli(checks.honest_miss_ppm)
+    absent, there = detection_milli(checks.honest_miss_ppm)
     present = standing.present.updated(absent if missed else there, checks.llr_cap_milli)
     log = present.reached(checks.conviction_milli) if missed and not participant.barred_until else None
     ctx.view.put_standing(node, replace(
-        standing, missed_at=ctx.height if missed else standing.missed_at, present=present if log is None else Detector(),
+        standing, missed_at=ctx.height if missed else standing.missed_at,
+        present=present if log is None else Detector(),
     ))
     if log is not None:
-        what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for duties it missed and others did"
+        limit = checks.conviction_milli
+        what = f"log e-value {log} of {limit} thousandths of a nat for duties it missed and others did"
         _bar(ctx, participant, what)
 
 
-def mark(ctx: Context, compared: Iterable[bytes], odd: frozenset[bytes]) -> None:
-    """One inference's comparison of validators."""
+def count_outliers(ctx: Context, compared: Iterable[bytes], outliers: frozenset[bytes]) -> None:
+    """The validators of one inference were compared; `outliers` among them broke one of J1 to J4 or J8."""
     for node in sorted(compared):
         standing = ctx.view.standing(node)
-        ctx.view.put_standing(node, replace(standing, compared=standing.compared + 1, outliers=standing.outliers + (node in odd)))
-        if node in odd:  # the k-th odd one is the k-th look; what was not odd convicts nobody
-            _judge_validator(ctx, node)
+        ctx.view.put_standing(node, replace(
+            standing, compared=standing.compared + 1, outliers=standing.outliers + (node in outliers),
+        ))
+        if node in outliers:  # the test looks once for each outlier: a comparison without one cannot convict
+            _judge_outliers(ctx, node)
 
 
-def count_detection(ctx: Context, seen: Iterable[bytes], blind: frozenset[bytes]) -> None:
-    """J6: of an answer that does not stand: who saw it, and who looked away (compare.losers, without those whom its kernels excuse)."""
+def count_detection(ctx: Context, seen: Iterable[bytes], missed: frozenset[bytes]) -> None:
+    """An answer does not stand (J6). seen: who said so. missed: who called it valid, without those whose kernels
+    could not show it (inferences/verdict_comparison.py)."""
     checks = ctx.checks
-    missed, saw = sight_milli(checks.honest_missed_fault_ppm)
-    for node in sorted({*seen, *blind}):
+    miss_milli, hit_milli = detection_milli(checks.honest_missed_fault_ppm)
+    for node in sorted({*seen, *missed}):
         participant = ctx.view.participant(node)
         if participant is None:
             continue
-        standing, miss = ctx.view.standing(node), node in blind
-        detection = standing.detection.updated(missed if miss else saw, checks.llr_cap_milli)
-        standing = replace(standing, faults=standing.faults + 1, missed_faults=standing.missed_faults + miss, detection=detection)
+        standing, miss = ctx.view.standing(node), node in missed
+        detection = standing.detection.updated(miss_milli if miss else hit_milli, checks.llr_cap_milli)
+        standing = replace(
+            standing, faults=standing.faults + 1, missed_faults=standing.missed_faults + miss, detection=detection,
+        )
         ctx.view.put_standing(node, standing)
         if miss and not participant.convicted_until and (log := detection.reached(checks.conviction_milli)) is not None:
             reason = (
-                f"epoch {ctx.epoch}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling faults valid, "
-                f"{standing.missed_faults} of {standing.faults} in it"
+                f"epoch {ctx.epoch}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling "
+                f"faults valid, {standing.missed_faults} of {standing.faults} in it"
             )
             convictions.convict(ctx, participant, reason)
 
 
 def count_distances(ctx: Context, honest_milli: int, found: Mapping[bytes, int]) -> None:
-    """J7: numbers further from those of equal kernels than other kernels explain come of other weights. honest_milli: the model's, 0 = unknown."""
+    """The numbers of one inference's validators were compared with those of the equal kernels that hold the majority
+    (J7).
+
+    Numbers further away than other kernels explain come from other weights. found: node -> distance, thousandths of a
+    nat. honest_milli: mean distance between honest kernels, as the model's spec states it, 0 = unknown: then nothing is
+    counted.
+    """
     checks = ctx.checks
     for node, distance in sorted(found.items() if honest_milli else ()):
         participant = ctx.view.participant(node)
@@ -90,7 +109,8 @@ def count_distances(ctx: Context, honest_milli: int, found: Mapping[bytes, int])
         standing, ratio = ctx.view.standing(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
         detector = standing.distance.updated(ratio, checks.llr_cap_milli)
         ctx.view.put_standing(node, replace(standing, distance=detector))
-        if ratio > 0 and not participant.barred_until and (log := detector.reached(checks.conviction_milli)) is not None:
+        log = detector.reached(checks.conviction_milli) if ratio > 0 and not participant.barred_until else None
+        if log is not None:
             what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for numbers of other weights"
             _bar(ctx, participant, what)
 
@@ -100,7 +120,7 @@ def _bar(ctx: Context, participant: Participant, what: str) -> None:
     ctx.view.put_participant(replace(participant, barred_until=ctx.next_epoch_end, barred_reason=reason))
 
 
-def _judge_validator(ctx: Context, node: bytes) -> None:
+def _judge_outliers(ctx: Context, node: bytes) -> None:
     standing, participant, checks = ctx.view.standing(node), ctx.view.participant(node), ctx.checks
     if participant is None or participant.barred_until:
         return

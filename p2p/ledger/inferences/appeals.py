@@ -23,7 +23,7 @@ from p2p.ledger.rules.counted_weights import nodes_by_owner, voting_weights
 from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.state.committee import AppealSeen, Panel
 from p2p.ledger.state.inference_entry import InferenceEntry
-from p2p.ledger.state.open_disputes import close_case, open_case
+from p2p.ledger.state.open_disputes import close_dispute, open_dispute
 from p2p.ledger.state.view import View
 
 
@@ -63,7 +63,7 @@ def wait(ctx: Context, entry: InferenceEntry, weights: Mapping[bytes, int], reas
         status=Status.APPEALABLE.value, reason=reason, appeal_until=until,
         panels=tuple(_weighed(panel, weights) for panel in entry.inference.panels),
     ))
-    open_case(ctx.view, entry.executor, entry.id)
+    open_dispute(ctx.view, entry.executor, entry.id)
     ctx.view.add_due(until, entry.id)
     return True
 
@@ -107,7 +107,7 @@ def close(ctx: Context, entry: InferenceEntry, *, confirmed: bool) -> InferenceE
 
     confirmed: validators of the appeal judged, and the answer does not stand: the bond is burnt. Else it is paid back.
     """
-    close_case(ctx.view, entry.executor, entry.id)
+    close_dispute(ctx.view, entry.executor, entry.id)
     found = entry.inference.appeal
     if found is None:
         return entry

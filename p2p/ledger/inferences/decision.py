@@ -120,7 +120,7 @@ def _count_validators(ctx: Context, entry: InferenceEntry, vote: Vote, *, heard_
     for panel in inference.panels:
         distances = verdict_comparison.distances(panel.verdicts, vote.weights, tolerance)
         validator_conduct.count_distances(ctx, spec.kernel_distance_milli if spec else 0, distances)
-    validator_conduct.mark(ctx, compared, outliers)
+    validator_conduct.count_outliers(ctx, compared, outliers)
 
 
 def _losers(ctx: Context, entry: InferenceEntry, vote: Vote, outliers: Nodes) -> Nodes:

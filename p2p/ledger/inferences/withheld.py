@@ -21,7 +21,7 @@ from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.ledger.state.records import Inference
-from p2p.verification.sequential import Detector, sight_milli
+from p2p.verification.sequential import Detector, detection_milli
 
 REASON = "no committee could get its payload"
 
@@ -64,7 +64,7 @@ def close(ctx: Context, entry: InferenceEntry, *, own: bool) -> None:
 def count_shown(ctx: Context, node: bytes) -> None:
     """A committee got an answer of `node` and judged it: evidence in its favour."""
     checks, standing = ctx.checks, ctx.view.standing(node)
-    _, shown = sight_milli(checks.honest_miss_ppm)
+    _, shown = detection_milli(checks.honest_miss_ppm)
     ctx.view.put_standing(node, replace(standing, shown=standing.shown.updated(shown, checks.llr_cap_milli)))
 
 
@@ -85,7 +85,7 @@ def _count(ctx: Context, node: bytes, *, drawn: int) -> None:
     if drawn <= standing.withheld_at or participant is None:
         ctx.view.put_standing(node, standing)
         return
-    hidden, _ = sight_milli(checks.honest_miss_ppm)
+    hidden, _ = detection_milli(checks.honest_miss_ppm)
     test = standing.shown.updated(hidden, checks.llr_cap_milli)
     log = None if participant.suspended_until else test.reached(checks.conviction_milli)
     shown = test if log is None else Detector()

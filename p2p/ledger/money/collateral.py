@@ -17,7 +17,7 @@ from p2p.ledger.money.accounts import credit, debit
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Deposit, Withdraw
 from p2p.ledger.state import keys
-from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import Participant, Withdrawal
 from p2p.ledger.state.view import View
 
@@ -92,7 +92,7 @@ def after_slashing(ctx: Context, participant: Participant) -> int:
 
     It will be where it was convicted in this epoch, and might be where it has a lost dispute open.
     """
-    waits = convicted_this_epoch(ctx, participant) or cases(ctx.view, participant.node)
+    waits = convicted_this_epoch(ctx, participant) or open_disputes(ctx.view, participant.node)
     return (ctx.epoch + 1) * ctx.genesis.epoch_blocks + 1 if waits else 0
 
 

@@ -24,7 +24,7 @@ from p2p.ledger.money.outcomes import burn
 from p2p.ledger.participants.sprint import racers
 from p2p.ledger.rules.context import Context
 from p2p.ledger.state import keys
-from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import Participant
 
 MAX_PARTICIPANTS = 1024
@@ -97,7 +97,7 @@ def first_to_go(ctx: Context, count: int) -> list[Participant]:
     def may_go(one: Participant) -> bool:
         return not (
             one.weight or one.node in named or one.origin in named or convicted_this_epoch(ctx, one)
-            or cases(ctx.view, one.node) or ctx.view.ids(keys.duties(one.node))
+            or open_disputes(ctx.view, one.node) or ctx.view.ids(keys.duties(one.node))
         )
 
     order = sorted(ctx.view.participants(), key=lambda one: (not one.leaving, one.node in racing, one.active, one.node))

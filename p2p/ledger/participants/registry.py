@@ -21,7 +21,7 @@ from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import live_spec
 from p2p.ledger.rules.ops import Register, Rotate, Unregister, consent, consent_to_rotate
 from p2p.ledger.state import keys
-from p2p.ledger.state.open_disputes import move_cases
+from p2p.ledger.state.open_disputes import move_disputes
 from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
 
@@ -142,7 +142,7 @@ def rotate_key(ctx: Context, account: bytes, body: Rotate) -> None:
     places.pay_for_key(ctx, account)
     standing, origin = view.standing(body.node), participant.origin or body.node
     _forget(view, participant)
-    move_cases(view, body.node, body.new_node)
+    move_disputes(view, body.node, body.new_node)
     view.put(keys.last_owner(body.new_node), None)
     view.put(keys.first_key(body.node), origin)
     view.put(keys.key_now(origin), body.new_node)

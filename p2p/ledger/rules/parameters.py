@@ -1,4 +1,6 @@
-"""The rules in force. Law: the genesis file's until a vote has changed them; everybody asks here, nobody the genesis file."""
+"""The rules in force, and what every set of rules must satisfy. Law: the genesis file's rules hold until a vote changes
+them; every other module asks here, not in the genesis file.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from p2p.base.genesis import CheckRules, EconomyRules, Genesis, ModelSpec
 from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
-Fields = tuple[tuple[str, object], ...]
+Fields = tuple[tuple[str, object], ...]  # (name, new value); a hash as hexadecimal text
 Rules = TypeVar("Rules", CheckRules, EconomyRules, ModelSpec)
 
 
@@ -36,12 +38,12 @@ def put_economy(view: View, rules: EconomyRules) -> None:
 
 
 def changed(rules: Rules, fields: Fields) -> Rules:
-    """`rules` with the fields named so; a hash as hexadecimal text. Raises InvalidRequest naming the field: unknown,
-    named twice, of another type, out of bounds."""
+    """`rules` with other values for some fields. Raises InvalidRequest naming a field that is unknown, named twice,
+    of another type or out of bounds."""
     known, names = asdict(rules), [name for name, _ in fields]
     for name in names:
         if name not in known or names.count(name) > 1:
-            raise InvalidRequest(f"named twice, or there is no such field; there are: {', '.join(known)}", field=name)
+            raise InvalidRequest(f"unknown, or named twice; name each at most once of: {', '.join(known)}", field=name)
     for name, value in fields:  # one at a time, so that the error can name it
         try:
             plain = bytes.fromhex(value) if isinstance(known[name], bytes) and isinstance(value, str) else value
@@ -52,43 +54,55 @@ def changed(rules: Rules, fields: Fields) -> Rules:
     return rules
 
 
+MILLI = 1000
 MAX_AMOUNT = 10**12  # micro-credits of one payment, price or bond: a million credits
-MAX_WAIT = 10_000_000  # heights; at one a second a third of a year
-_BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType({
-    # waits: the sum of a height and all of them stays within a record's 63 bits
-    "reveal_window": (1, MAX_WAIT), "plant_window": (1, MAX_WAIT), "appeal_window": (0, MAX_WAIT), "withdraw_wait": (1, MAX_WAIT),
-    "output_window": (1, MAX_WAIT), "gov_window": (1, MAX_WAIT), "keep_epochs": (1, 100_000), "exclusion_clean_epochs": (1, 1_000_000),
-    # amounts: products with tokens, shares and participants do too
-    "saving_micro": (0, MAX_AMOUNT), "reward_micro": (0, MAX_AMOUNT), "slashable_micro": (0, MAX_AMOUNT), "emission_micro": (0, MAX_AMOUNT),
-    "collateral_min_micro": (0, MAX_AMOUNT), "accuse_penalty_micro": (0, MAX_AMOUNT), "appeal_bond_micro": (0, MAX_AMOUNT),
-    "price_micro": (0, MAX_AMOUNT), "price_floor_micro": (0, MAX_AMOUNT), "price_ceiling_micro": (0, MAX_AMOUNT),
-    "tokens_per_weight": (1, 1_000_000), "outlier_duties": (0, 1_000_000), "cost_milli": (1, 10_000_000),
-    # statistics: a limit that nothing can reach is no limit, and one that everything reaches convicts everybody
-    "conviction_milli": (1000, 1_000_000), "min_checked_tokens": (0, 10**9), "min_checks": (0, 1_000_000),
-    "honest_miss_ppm": (1000, 500_000), "context_tokens": (1, 10_000_000),
+MAX_WAIT = 10_000_000  # heights; a third of a year at one a second
+MAX_KEPT = 100_000  # epochs
+MAX_COUNT = 1_000_000
+MAX_COST_MILLI = 10_000_000  # a token of work counts for at most ten thousand
+MAX_CONTEXT = 10_000_000  # tokens
+FALSE_ALARM_PPM = (100, 1000, 10_000)  # for which calibration profiles have thresholds
+_BOUNDS: Mapping[str, tuple[int, int]] = MappingProxyType({  # name of a field -> (least, most)
+    # Waits: a height plus all of them must fit into the 63 bits of a record's field.
+    "reveal_window": (1, MAX_WAIT), "plant_window": (1, MAX_WAIT), "appeal_window": (0, MAX_WAIT),
+    "withdraw_wait": (1, MAX_WAIT), "output_window": (1, MAX_WAIT), "gov_window": (1, MAX_WAIT),
+    "keep_epochs": (1, MAX_KEPT), "exclusion_clean_epochs": (1, MAX_COUNT),
+    # Amounts: so must their products with tokens, shares and participants.
+    "saving_micro": (0, MAX_AMOUNT), "reward_micro": (0, MAX_AMOUNT), "slashable_micro": (0, MAX_AMOUNT),
+    "emission_micro": (0, MAX_AMOUNT), "collateral_min_micro": (0, MAX_AMOUNT), "accuse_penalty_micro": (0, MAX_AMOUNT),
+    "appeal_bond_micro": (0, MAX_AMOUNT), "price_micro": (0, MAX_AMOUNT), "price_floor_micro": (0, MAX_AMOUNT),
+    "price_ceiling_micro": (0, MAX_AMOUNT),
+    "tokens_per_weight": (1, MAX_COUNT), "outlier_duties": (0, MAX_COUNT), "cost_milli": (1, MAX_COST_MILLI),
+    # Statistics: a limit that nothing reaches never convicts, one that everything reaches convicts everybody.
+    "conviction_milli": (1000, 1_000_000),  # thousandths of a nat
+    "min_checked_tokens": (0, 10**9), "min_checks": (0, MAX_COUNT),
+    "honest_miss_ppm": (1000, 500_000), "context_tokens": (1, MAX_CONTEXT),
 })
 
 
 def sound(rules: CheckRules | EconomyRules | ModelSpec) -> None:
-    """What must hold of each field, beyond its type, and between the fields of one set of rules. Raises InvalidRequest."""
+    """Raises InvalidRequest, naming the field, where a value is out of bounds or contradicts another one of the same
+    rules."""
     for name, value in asdict(rules).items():
         low, high = _BOUNDS.get(name, (None, None))
         if low is not None and high is not None and not low <= value <= high:
-            raise InvalidRequest(f"from {low} to {high}, not {value}", field=name)
+            raise InvalidRequest(f"{value} is out of bounds; use {low} to {high}", field=name)
     if isinstance(rules, ModelSpec) and not (rules.model and rules.model.isprintable()):
-        raise InvalidRequest("a name of characters that can be printed", field="model")
+        raise InvalidRequest("the name is empty or cannot be printed; use printable characters", field="model")
     if isinstance(rules, ModelSpec) and rules.profile_hash and not re.fullmatch("[0-9a-f]{64}", rules.profile_hash):
-        raise InvalidRequest("64 hexadecimal digits, or none", field="profile_hash")
-    if isinstance(rules, CheckRules) and rules.false_alarm_ppm not in (100, 1000, 10_000):
-        raise InvalidRequest("calibration profiles have thresholds for 100, 1000 and 10000", field="false_alarm_ppm")
+        raise InvalidRequest("use 64 hexadecimal digits in lower case, or leave it empty", field="profile_hash")
+    if isinstance(rules, CheckRules) and rules.false_alarm_ppm not in FALSE_ALARM_PPM:
+        raise InvalidRequest(
+            f"calibration profiles have no thresholds for it; use one of {FALSE_ALARM_PPM}", field="false_alarm_ppm"
+        )
     if isinstance(rules, CheckRules) and rules.appeal_committee < rules.dispute_committee:
-        raise InvalidRequest(f"not fewer than dispute_committee, {rules.dispute_committee}", field="appeal_committee")
+        raise InvalidRequest(f"must be at least dispute_committee, {rules.dispute_committee}", field="appeal_committee")
     if isinstance(rules, EconomyRules):
         if rules.price_low_milli > rules.price_high_milli:
-            raise InvalidRequest(f"not above price_high_milli, {rules.price_high_milli}", field="price_low_milli")
-        if rules.validator_share_milli + rules.burn_share_milli > 1000:
-            raise InvalidRequest("validators' and burnt share are more than the whole", field="burn_share_milli")
+            raise InvalidRequest(f"must be at most price_high_milli, {rules.price_high_milli}", field="price_low_milli")
+        if rules.validator_share_milli + rules.burn_share_milli > MILLI:
+            raise InvalidRequest(f"with validator_share_milli it must be at most {MILLI}", field="burn_share_milli")
     if isinstance(rules, ModelSpec) and rules.price_micro < rules.price_floor_micro:
-        raise InvalidRequest(f"below the model's floor, {rules.price_floor_micro}", field="price_micro")
+        raise InvalidRequest(f"must be at least the model's floor, {rules.price_floor_micro}", field="price_micro")
     if isinstance(rules, ModelSpec) and 0 < rules.price_ceiling_micro < rules.price_micro:
-        raise InvalidRequest(f"below the model's price, {rules.price_micro}", field="price_ceiling_micro")
+        raise InvalidRequest(f"must be 0, or at least the price, {rules.price_micro}", field="price_ceiling_micro")

@@ -15,7 +15,7 @@ from p2p.ledger.state.records import Inference
 
 @dataclass(frozen=True, slots=True)
 class InferenceEntry:
-    """Key and value of `inf/<id>`."""
+    """Key and value of keys.inference."""
 
     id: bytes
     inference: Inference

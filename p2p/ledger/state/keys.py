@@ -114,12 +114,12 @@ def last_owner(node: bytes) -> bytes:
 
 
 def past_of_node(node: bytes) -> bytes:
-    """Convictions that a node which left has to answer for -> Past."""
+    """Convictions that a node which left has to answer for -> PastConvictions."""
     return b"past/node/" + node
 
 
 def past_of_owner(public: bytes) -> bytes:
-    """The same, of the nodes of an account that left -> Past."""
+    """The same, of the nodes of an account that left -> PastConvictions."""
     return b"past/owner/" + public
 
 

@@ -11,22 +11,22 @@ from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 
 
-def cases(view: View, node: bytes) -> list[bytes]:
+def open_disputes(view: View, node: bytes) -> list[bytes]:
     """Inference ids of the open disputes of the participant behind `node`. The list must not be changed."""
     return view.ids(keys.open_disputes(view.node_now(node)))
 
 
-def open_case(view: View, node: bytes, inference_id: bytes) -> None:
+def open_dispute(view: View, node: bytes, inference_id: bytes) -> None:
     view.add_id(keys.open_disputes(view.node_now(node)), inference_id)
 
 
-def close_case(view: View, node: bytes, inference_id: bytes) -> None:
+def close_dispute(view: View, node: bytes, inference_id: bytes) -> None:
     """Does nothing where the dispute was never listed."""
-    if inference_id in cases(view, node):
+    if inference_id in open_disputes(view, node):
         view.remove_id(keys.open_disputes(view.node_now(node)), inference_id)
 
 
-def move_cases(view: View, old: bytes, new: bytes) -> None:
+def move_disputes(view: View, old: bytes, new: bytes) -> None:
     """The participant's key `old` was replaced by `new`."""
     found = view.ids(keys.open_disputes(old))
     view.put(keys.open_disputes(old), None)

@@ -129,7 +129,7 @@ class Participant(Message, frozen=True):
         return min((row.points for row in self.reputations), default=0)
 
 
-class Past(Message, frozen=True):
+class PastConvictions(Message, frozen=True):
     """What a participant that left has to answer for when it comes back."""
 
     convictions: U32 = 0
@@ -139,7 +139,7 @@ class Past(Message, frozen=True):
 
 class Partner(Message, frozen=True):
     """What the other side of inferences says against a participant, counted as far as one partner's word may count
-    (executor_conduct.alone)."""
+    (executor_conduct.most_of_one_partner)."""
 
     node: Bytes32
     differ: U32 = 0  # inferences on which the records of agent and executor differ
@@ -151,7 +151,7 @@ class Finder(Message, frozen=True):
     found: U32  # of its verdicts 'invalid' against one executor, how many were upheld
 
 
-class Bound(Message, frozen=True):
+class BoundStack(Message, frozen=True):
     """The stack on which a participant serves a model in the running epoch (conduct/stacks.py)."""
 
     model: Short
@@ -194,7 +194,7 @@ class Standing(Message, frozen=True):
     present: Detector = Detector()  # sequential test of missed duties
     missed_at: U64 = 0  # height at which a missed duty was last counted in `present`
     # as executor
-    bound: Annotated[tuple[Bound, ...], Meta(max_length=MAX_SERVED)] = ()  # one stack for each model it serves
+    bound: Annotated[tuple[BoundStack, ...], Meta(max_length=MAX_SERVED)] = ()  # one stack for each model it serves
     # as agent or executor
     silent_at: U64 = 0  # height at which an answer that its agent never confirmed was last counted
 

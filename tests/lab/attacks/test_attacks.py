@@ -1,4 +1,6 @@
-"""Every attack that VERIFICATION.md lists is there, really says something else than an honest host, and the exact ones fail stage 0."""
+"""Every attack that VERIFICATION.md lists is there, really says something else than an honest host, and the exact ones
+fail stage 0.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,16 @@ from tests.lab.attacks.engine import ToyEngine
 from tests.verification.toy import PROMPT, SEED, SPEC, calibrated, claim, rows
 
 LISTED = {
-    "smaller_model", "int8", "fp8", "int6", "int4", "fp8_kv", "altered_system_prompt", "wrong_temperature", "wrong_top_p",
-    "wrong_seed", "truncation", "suppressed_eos", "padding", "fabricated_logprobs", "laundered_smaller_model", "laundered_int8",
-    "laundered_fp8", "laundered_int6", "laundered_int4", "laundered_fp8_kv", "laundered_altered_prompt", "substitution_10",
-    "temperature_tuned_int4", "replayed_answer", "lazy_validator", "colluding_validator", "framing_validator", "copying_validator", "cheap_validator",
-    "commit_honest_serve_other", "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix", "withholding", "ignored_mask",
+    "smaller_model", "int8", "fp8", "int6", "int4", "fp8_kv", "altered_system_prompt", "wrong_temperature",
+    "wrong_top_p",
+    "wrong_seed", "truncation", "suppressed_eos", "padding", "fabricated_logprobs", "laundered_smaller_model",
+    "laundered_int8",
+    "laundered_fp8", "laundered_int6", "laundered_int4", "laundered_fp8_kv", "laundered_altered_prompt",
+    "substitution_10",
+    "temperature_tuned_int4", "replayed_answer", "lazy_validator", "colluding_validator", "framing_validator",
+    "copying_validator", "cheap_validator",
+    "commit_honest_serve_other", "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix",
+    "withholding", "ignored_mask",
 }
 PARAMS, TOP_P, MASK = Params(1000), Params(1000, 40, 0, 950), Params(1000, 4)
 LONG = 400  # tokens: the toy's answers end before that
@@ -97,7 +104,9 @@ async def test_an_ignored_mask_is_proof_under_equal_kernels() -> None:
     assert (report.valid, "outside the mask" in report.reason) == (False, True)
 
 
-@pytest.mark.parametrize("name", ["fabricated_logprobs", "touched_up_int8", "touched_up_int4", "forged_stop", "hidden_eos"])
+@pytest.mark.parametrize(
+    "name", ["fabricated_logprobs", "touched_up_int8", "touched_up_int4", "forged_stop", "hidden_eos"]
+)
 async def test_those_who_know_stage_0_pass_it_and_a_prefill_sees_them(name: str) -> None:
     job = job_for(name)
     said = await published(attacks.get(name), job)
@@ -164,7 +173,9 @@ async def test_a_replayed_answer_is_the_same_again_without_work() -> None:
 
 
 async def test_the_sampling_attacks_change_only_what_they_name() -> None:
-    for name, wanted in (("wrong_temperature", Params(1050)), ("temperature_tuned_int4", None), ("wrong_top_p", Params(1000, 40, 0, 900))):
+    for name, wanted in (
+        ("wrong_temperature", Params(1050)), ("temperature_tuned_int4", None), ("wrong_top_p", Params(1000, 40, 0, 900))
+    ):
         engine = ToyEngine(1)
         job = job_for(name)
         await collect(attacks.get(name).wrap(engine, engine).generate(job))

@@ -1,4 +1,6 @@
-"""Real peers, one of which checks with cheaper weights (ML nodes are the named fake): it is barred for its numbers, after some dozens of them."""
+"""Real peers, one of which checks with cheaper weights (ML nodes are the named fake): it is barred for its numbers,
+after some dozens of them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ CHEAP, MOST = 3, 60  # its number; questions
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     made = Net(
-        tmp_path_factory.mktemp("net") / "n", 4, cheats={CHEAP: "cheap_validator"}, flags={CHEAP: ["--scale", "1.5"]}, epoch_blocks=10_000,
+        tmp_path_factory.mktemp("net") / "n", 4, cheats={CHEAP: "cheap_validator"}, flags={CHEAP: ["--scale", "1.5"]},
+        epoch_blocks=10_000,
     )
     yield made
     made.close()

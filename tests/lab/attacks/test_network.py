@@ -1,4 +1,6 @@
-"""Lies outside the engine, on a real network with the fake model: the receipt, `ask --save` and `verify` show them to the client."""
+"""Lies outside the engine, on a real network with the fake model: the receipt, `ask --save` and `verify` show them to
+the client.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +52,16 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def events_of(net: Net, agent: int, executor: int, file: Path | None = None) -> list[dict[str, Any]]:
-    """Events of a question to `agent` whose draw puts `executor` first; the proof goes into `file`. A refusal ends the events."""
+    """Events of a question to `agent` whose draw puts `executor` first; the proof goes into `file`. A refusal ends the
+    events.
+    """
     genesis = unpack(Genesis, (net.directory / "client" / "genesis.cbor").read_bytes())
     key, wanted = Key.load(net.directory / "client" / "account.key"), bytes.fromhex(net.node(executor))
     spec = AskSpec(
-        net.address(agent), key, genesis.network, DEFAULT_MODEL, "hello", Params(1000), 12, genesis=genesis, choose_executor=wanted,
-        on_proof=(lambda proof: save_proof(proof, file)) if file else None, nonces=Nonces(net.directory / "client" / "nonces"),
+        net.address(agent), key, genesis.network, DEFAULT_MODEL, "hello", Params(1000), 12, genesis=genesis,
+        choose_executor=wanted,
+        on_proof=(lambda proof: save_proof(proof, file)) if file else None,
+        nonces=Nonces(net.directory / "client" / "nonces"),
     )
     events: list[dict[str, Any]] = []
 
@@ -103,7 +109,8 @@ def test_a_changed_proof_is_invalid(net: Net, profile: Path, tmp_path: Path) -> 
     save_proof(replace(proof, tokens=proof.tokens[:-1]), tmp_path / "tokens")
     save_proof(replace(proof, prompt="another question"), tmp_path / "prompt")
     for name, problem in (
-        ("text", "text that was shown"), ("tokens", "other tokens than were streamed"), ("prompt", "whose hash was signed"),
+        ("text", "text that was shown"), ("tokens", "other tokens than were streamed"),
+        ("prompt", "whose hash was signed"),
     ):
         code, found = verify(net, profile, str(tmp_path / name), "--dir", str(net.directory / "client"))
         assert code == 3
@@ -118,18 +125,24 @@ def test_an_honest_agent_refuses_other_tokens_than_were_streamed(net: Net) -> No
     assert all(e["event"] != "done" for e in events), "nobody else signs for a liar's tokens"
 
 
-def test_with_a_colluding_agent_the_receipt_shows_it_and_so_does_verify(net: Net, profile: Path, tmp_path: Path) -> None:
+def test_with_a_colluding_agent_the_receipt_shows_it_and_so_does_verify(
+    net: Net, profile: Path, tmp_path: Path
+) -> None:
     receipt = events_of(net, COLLUDER, OTHER, tmp_path / "proof")[-1]["receipt"]
     assert not receipt["checked"]
     assert "the finish record claims other tokens than were streamed" in receipt["problems"]
     assert net.final(receipt["inference_id"])["output_matches"] is False
-    code, found = verify(net, profile, str(tmp_path / "proof"), "--dir", str(net.directory / "client"), "--peer", net.address(1))
+    code, found = verify(
+        net, profile, str(tmp_path / "proof"), "--dir", str(net.directory / "client"), "--peer", net.address(1)
+    )
     assert (code, found["valid"]) == (3, False)
     assert "the finish record claims other tokens than were streamed" in found["problems"]
     assert found["report"]["valid"], "what it committed to is honest: only the client can tell"
 
 
-def test_another_text_over_the_right_tokens_is_refused_by_the_agent_else_seen_by_the_client(net: Net, profile: Path, tmp_path: Path) -> None:
+def test_another_text_over_the_right_tokens_is_refused_by_the_agent_else_seen_by_the_client(
+    net: Net, profile: Path, tmp_path: Path
+) -> None:
     failed = [e for e in events_of(net, 1, TEXT) if e["event"] == "failed"]
     assert failed[0]["node"] == net.node(TEXT)
     assert "another text than was streamed" in failed[0]["reason"]

@@ -36,11 +36,15 @@ def test_cheats_with_the_same_weights_share_one_ml_node(monkeypatch: pytest.Monk
     urls = up._altered_nodes(tmp_path, Path("/models/right"), cheats, lambda text: None)
     assert urls[1] == urls[2] == urls[3]
     assert 5 not in urls, "it runs an honest engine"
-    assert started == [("ml-int4", "int4", ()), ("ml-fp8_kv", "right", ("--kv-cache-dtype", "fp8")), ("ml-int8", "int8", ())]
+    assert started == [
+        ("ml-int4", "int4", ()), ("ml-fp8_kv", "right", ("--kv-cache-dtype", "fp8")), ("ml-int8", "int8", ())
+    ]
 
 
 def test_a_cheat_s_configuration_names_attack_honest_engine_and_friends(tmp_path: Path) -> None:
-    folders = generate(Plan(tmp_path / "n", 4, cheats={2: "laundered-int8", 3: "colluding_validator"}, honest_ml_node=HONEST))
+    folders = generate(
+        Plan(tmp_path / "n", 4, cheats={2: "laundered-int8", 3: "colluding_validator"}, honest_ml_node=HONEST)
+    )
     for folder in folders:
         load_config(folder)  # as an honest peer's
     found = [load_settings(folder) for folder in folders]
@@ -50,8 +54,10 @@ def test_a_cheat_s_configuration_names_attack_honest_engine_and_friends(tmp_path
 
 
 @pytest.mark.parametrize(("table", "field"), [
-    ({"cheat": "nice"}, "cheat"), ({"cheat": "int8", "cheat_friends": ["ab" * 32]}, "cheat_friends"), ({"cheat": 3}, "cheat"),
-    ({"cheat": "colluding_validator", "cheat_friends": ["x"]}, "cheat_friends"), ({"honest_ml_node": "ftp://x"}, "honest_ml_node"),
+    ({"cheat": "nice"}, "cheat"), ({"cheat": "int8", "cheat_friends": ["ab" * 32]}, "cheat_friends"),
+    ({"cheat": 3}, "cheat"),
+    ({"cheat": "colluding_validator", "cheat_friends": ["x"]}, "cheat_friends"),
+    ({"honest_ml_node": "ftp://x"}, "honest_ml_node"),
     ({"plant_interval_ms": 0}, "plant_interval_ms"), ({"cheats": "int8"}, "cheats"), ({"cheat": "a\x1bb"}, "cheat"),
 ])
 def test_a_wrong_setting_of_the_lab_is_named(tmp_path: Path, table: dict[str, Any], field: str) -> None:
@@ -74,7 +80,9 @@ def test_roles_are_honest_but_for_the_cheat() -> None:
         honest.agent, honest.executor, honest.validator, honest.jobs, honest.checks)
     found = roles_of(LabSettings(cheat="wrong_seed", honest_ml_node=HONEST))
     assert found.executor is Reckless, "it signs what an honest executor's own check refuses"
-    assert (found.agent, found.validator, found.checks, found.honest_ml_node) == (honest.agent, honest.validator, claimed, HONEST)
+    assert (
+        found.agent, found.validator, found.checks, found.honest_ml_node
+    ) == (honest.agent, honest.validator, claimed, HONEST)
     assert set(LAB_SETTINGS) == set(LabSettings.__struct_fields__)
 
 

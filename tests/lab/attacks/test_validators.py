@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ class NoInference:
 async def said(name: str, engine: Any = None, **more: Any) -> Verdict:
     lab = Lab(FakeChain(), engine=engine, length=LENGTH)
     made = lab.validator
-    lab.chain._view = NoInference  # type: ignore[attr-defined]
+    lab.chain.state = SimpleNamespace(view=NoInference)  # type: ignore[attr-defined]
     build = attacks.get(name).validator
     assert build is not None
     liar = build(KEY, "n", made.chain, made.outbox, made.open_stream, made.ready, profile=made.profile, **more)
@@ -80,7 +81,9 @@ async def test_a_framer_has_the_right_numbers_and_the_wrong_word() -> None:
 @pytest.mark.parametrize("friend", [True, False])
 async def test_a_colluder_lies_for_friends_only(friend: bool) -> None:
     friends = frozenset({Key(bytes(32)).public if friend else KEY.public})
-    verdict, right = await said("colluding_validator", FakeEngine(salt=2), friends=friends), await honest(FakeEngine(salt=2))
+    verdict, right = await said(
+        "colluding_validator", FakeEngine(salt=2), friends=friends
+    ), await honest(FakeEngine(salt=2))
     assert not right.valid, "under another model's numbers the answer is wrong"
     assert verdict.valid is friend
     assert agrees(verdict, right) is True

@@ -1,4 +1,5 @@
-"""Attacks that cost no computing: none pays, none has an honest operator struck, suspended, barred or kept out; with the defence away each shows."""
+"""Attacks that cost no computing: none pays, none has an honest operator struck, suspended, barred or kept out; with
+the defence away each shows."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ def test_no_honest_operator_is_struck_or_out_and_the_attack_was_played(name: str
         assert not any(out.values()), (who, out, f"seed {SEED}")
         refused, checked, rules = counts.get("INVALIDATED", 0), counts.get("checked", 0), CheckRules()
         assert checked > 10
-        assert not convicts(refused, checked, rules.false_alarm_ppm, rules.conviction_ppb), (who, refused, checked, "beyond false alarms")
+        assert not convicts(
+            refused, checked, rules.false_alarm_ppm, rules.conviction_ppb
+        ), (who, refused, checked, "beyond false alarms")
     attacker = found[name].counts
     withheld = name == "frames by withholding"
     assert withheld or attacker.get("aimed", 0) + attacker.get("steered", 0) > 0
@@ -69,7 +72,9 @@ def test_a_price_that_counted_what_comes_back_would_be_pumped(monkeypatch: pytes
     assert price() > 1.5 * steady, f"seed {SEED}"
 
 
-def test_a_validator_that_called_invalid_what_it_could_not_get_would_strike_the_victim(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_validator_that_called_invalid_what_it_could_not_get_would_strike_the_victim(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The defence away: as verdicts were before decision 033."""
     monkeypatch.setattr(panel, "UNSEEN", VerdictKind.INVALID)
     found = played("frames by unavailability")

@@ -21,12 +21,16 @@ SEED = 7
 def test_the_shipped_file_is_what_extract_makes_of_the_table() -> None:
     profile = shipped(PROFILE)
     assert profile is not None
-    assert json.loads(FILE.read_text()) == extract(RESULTS.read_bytes(), profile), "run p2p.lab.economy.extract on docs/verification/results.json"
+    made = extract(RESULTS.read_bytes(), profile)
+    assert json.loads(FILE.read_text()) == made, "run p2p.lab.economy.extract on docs/verification/results.json"
 
 
 def test_rates_are_the_tables_own() -> None:
     """Read here once more, from the published rows."""
-    curves = {(c["case"], c["validator"]): c["rates"] for c in json.loads(RESULTS.read_text())["curves"] if c["executor"] == "vllm-cpu-bf16"}
+    curves = {
+        (c["case"], c["validator"]): c["rates"]
+        for c in json.loads(RESULTS.read_text())["curves"] if c["executor"] == "vllm-cpu-bf16"
+    }
     for (kind, pair), row in rows().items():
         wanted = curves[CASES[kind], "vllm-cpu-bf16" if pair == SAME else "torch-cpu-bf16"]
         for tokens, rate in zip(row.lengths, wanted, strict=True):
@@ -34,7 +38,8 @@ def test_rates_are_the_tables_own() -> None:
 
 
 @pytest.mark.parametrize(("kind", "pair", "tokens"), [
-    ("laundered_int8", SAME, 64), ("laundered_int8", ACROSS, 1000), ("int8", ACROSS, 32), ("smaller_model", ACROSS, 64), (HONEST, SAME, 200),
+    ("laundered_int8", SAME, 64), ("laundered_int8", ACROSS, 1000), ("int8", ACROSS, 32), ("smaller_model", ACROSS, 64),
+    (HONEST, SAME, 200),
 ])
 def test_ratios_pass_the_threshold_as_often_as_the_table_says(kind: str, pair: str, tokens: int) -> None:
     row, rng = rows()[kind, pair], np.random.default_rng(SEED)
@@ -44,10 +49,12 @@ def test_ratios_pass_the_threshold_as_often_as_the_table_says(kind: str, pair: s
 
 
 @pytest.mark.parametrize(("kind", "share", "published"), [
-    ("int8", 1.0, 3), ("laundered_int8", 1.0, 4), ("laundered_int4", 1.0, 3), ("laundered_int4", 0.1, 54), ("laundered_smaller_model", 0.1, 54),
+    ("int8", 1.0, 3), ("laundered_int8", 1.0, 4), ("laundered_int4", 1.0, 3), ("laundered_int4", 0.1, 54),
+    ("laundered_smaller_model", 0.1, 54),
 ])
 def test_conviction_comes_when_the_published_epochs_say(kind: str, share: float, published: int) -> None:
-    """The table's last part played real answers through the ledger's e-process (about 50 tokens each); ours are drawn."""
+    """The table's last part played real answers through the ledger's e-process (about 50 tokens each); ours are
+    drawn."""
     rng, rules, found = np.random.default_rng(SEED), CheckRules(), []
     cheat, honest = rows()[kind, SAME], rows()[HONEST, SAME]
     for _ in range(40):

@@ -17,7 +17,8 @@ COST = (PROMPT + 10) * PRICE
 
 @pytest.mark.parametrize("milli", [1000, 505, 208])
 def test_a_seen_cheat_loses_a_fee_in_the_mean_however_few_are_checked(milli: int) -> None:
-    """The lab's beacons are fixed, so this is one seeded draw of whom is checked; four deviations of the binomial are allowed."""
+    """The lab's beacons are fixed, so this is one seeded draw of whom is checked; four deviations of the binomial
+    are allowed."""
     cheats = 200
     lab = Lab(epoch_blocks=10**6, rules=replace(RULES, min_checks=0, conviction_milli=10**9))
     node = lab.nodes[1]
@@ -44,7 +45,9 @@ def test_where_the_edge_is() -> None:
 
 def test_a_conviction_takes_the_share_of_the_collateral_that_the_form_says() -> None:
     deposit, rules = 1_000_000, EconomyRules()
-    world = World(Setting({"honest": 4, "smaller model": 1}, 1, clients=50, answers_per_node=10, deposit_micro=deposit), 11)
+    world = World(
+        Setting({"honest": 4, "smaller model": 1}, 1, clients=50, answers_per_node=10, deposit_micro=deposit), 11
+    )
     world.run()
     for operator in world.operators:
         found = world.network.participant(operator.nodes[0].public)

@@ -1,4 +1,5 @@
-"""The simulator on small networks: seeds decide everything, money adds up, cheats earn less, and where they must earn more they do."""
+"""The simulator on small networks: seeds decide everything, money adds up, cheats earn less, and where they must
+earn more they do."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ CLIENTS = 50
 UNMOVED = replace(CheckRules(), conviction_milli=10**9)  # no executor is convicted, so that disputes go on
 
 
-def played(mix: dict[str, int], epochs: int = 4, answers: float = 10, seeds: int = 1, **change: object) -> dict[str, Outcome]:
+def played(
+    mix: dict[str, int], epochs: int = 4, answers: float = 10, seeds: int = 1, **change: object
+) -> dict[str, Outcome]:
     setting = Setting(mix, epochs, clients=CLIENTS, answers_per_node=answers, **change)  # type: ignore[arg-type]
     return play_all([Scenario("test", setting, seeds)], SEED)["test"]
 
@@ -33,7 +36,9 @@ def percent(found: dict[str, Outcome], strategy: str) -> float:
 
 def test_the_same_seed_is_the_same_world() -> None:
     def run(seed: int) -> tuple[list[list[float]], list[dict[str, int]]]:
-        world = World(Setting({"honest": 4, "int8": 1, "lazy validator": 1}, 2, clients=CLIENTS, answers_per_node=4), seed)
+        world = World(
+            Setting({"honest": 4, "int8": 1, "lazy validator": 1}, 2, clients=CLIENTS, answers_per_node=4), seed
+        )
         world.run()
         return [o.profits for o in world.operators], [o.counts for o in world.operators]
 
@@ -42,7 +47,9 @@ def test_the_same_seed_is_the_same_world() -> None:
 
 
 def test_every_coin_is_somewhere_and_the_check_for_it_bites() -> None:
-    world = World(Setting({"honest": 4, "smaller model": 1}, 2, clients=CLIENTS, answers_per_node=4, deposit_micro=5000), SEED)
+    world = World(
+        Setting({"honest": 4, "smaller model": 1}, 2, clients=CLIENTS, answers_per_node=4, deposit_micro=5000), SEED
+    )
     world.run()  # asks the ledger after each epoch
     assert world.network.view.totals().burnt_micro > 0
     minted = world.network.view.totals().minted_micro
@@ -107,7 +114,9 @@ def test_numbers_of_other_kernels_agree_without_being_the_same() -> None:
 
 def test_honest_validators_of_the_minority_are_not_barred_for_what_only_equal_kernels_see() -> None:
     """decision 024; without J4 the same seed bars some of them."""
-    world = World(Setting({"honest": 7, "laundered int8": 4}, 1, clients=CLIENTS, answers_per_node=25, checks=UNMOVED), SEED)
+    world = World(
+        Setting({"honest": 7, "laundered int8": 4}, 1, clients=CLIENTS, answers_per_node=25, checks=UNMOVED), SEED
+    )
     world.run()
     honest = [o for o in world.operators if o.strategy.name == "honest"]
     minority = [o.nodes[0].public for o in honest if world.bench.foreign[o.nodes[0].public]]
@@ -125,7 +134,7 @@ def test_asking_oneself_loses_even_where_computing_is_free(monkeypatch: pytest.M
     assert found[strategy].counts["dealt"] > 150
 
 
-# -- where it must pay ------------------------------------------------------------------------------------------------------
+# -- where it must pay -------------------------------------------------------------------------------------------------
 
 
 def test_asking_oneself_pays_where_emission_is_not_capped() -> None:
@@ -135,8 +144,11 @@ def test_asking_oneself_pays_where_emission_is_not_capped() -> None:
 
 
 def test_cheating_pays_where_nobody_looks() -> None:
-    """All rules that have an answer checked are turned off but the floor of one in a hundred; reputation comes at once."""
-    blind = replace(CheckRules(), min_checked_tokens=0, min_checks=0, saving_micro=0, reputation_gain=100, false_accept_ppm=0)
+    """All rules that have an answer checked are turned off but the floor of one in a hundred; reputation comes at
+    once."""
+    blind = replace(
+        CheckRules(), min_checked_tokens=0, min_checks=0, saving_micro=0, reputation_gain=100, false_accept_ppm=0
+    )
     dear = Assumptions(saved={**SAVED, "laundered_int8": 0.9}, token_cost_micro=8.0)
     found = played({"honest": 6, "patient stranger": 3}, epochs=5, answers=30, checks=blind, assume=dear)
     assert found["patient stranger"].counts["cheated"] > 100

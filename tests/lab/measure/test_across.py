@@ -1,5 +1,5 @@
-"""Answers of one machine in another's table: honest ones of other kernels pass, another model's do not, laundered or not; nobody is judged by a
-machine that has not scored it."""
+"""Answers of one machine in another's table: honest ones of other kernels pass, another model's do not, laundered or
+not; nobody is judged by a machine that has not scored it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def run(measured: Measured, name: str, model: Toy) -> None:
     """`there` answers with `model`, and scores with the right one's kernels of its own."""
     params = next(kind.params for kind in KINDS if kind.name == name)
     steps = [tuple(generate(model, TOKENS, params)) for _ in range(COUNT)]
-    measured.put_answers(f"{THERE}={name}", [Answer(f"p{i}", SEED.hex(), tuple(PROMPT), found) for i, found in enumerate(steps)])
+    measured.put_answers(
+        f"{THERE}={name}", [Answer(f"p{i}", SEED.hex(), tuple(PROMPT), found) for i, found in enumerate(steps)]
+    )
     for stack, kernels in ((THERE, 3), (HERE, 4)):
         measured.put_rows(f"{THERE}={name}", stack, [rows(Noisy(run=kernels), tokens_of(found)) for found in steps])
 

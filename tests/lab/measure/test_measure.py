@@ -1,4 +1,6 @@
-"""The measuring itself: the plan's names are real, results survive the disk, goals are read off curves; once, small, on the real model."""
+"""The measuring itself: the plan's names are real, results survive the disk, goals are read off curves; once, small, on
+the real model.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import pytest
 
 from p2p.lab import attacks
 from p2p.lab.measure import plan
+from p2p.lab.measure.__main__ import SMALL_PROMPTS, SMALL_TOKENS, small
 from p2p.lab.measure.epoch import play
 from p2p.lab.measure.evaluate import LENGTHS, Curve, Evaluation
 from p2p.lab.measure.facts import Evidence
@@ -46,13 +49,16 @@ def test_a_row_exists_on_the_other_stack_too() -> None:
 
 def test_seeds_differ_by_prompt_and_salt() -> None:
     shipped = prompts.load()
-    assert len({run.seed(p) for run in (plan.by_name("honest_b16"), plan.by_name("honest_b4")) for p in shipped}) == 2 * len(shipped)
+    assert len(
+        {run.seed(p) for run in (plan.by_name("honest_b16"), plan.by_name("honest_b4")) for p in shipped}
+    ) == 2 * len(shipped)
 
 
 def test_results_survive_the_disk_and_halves_do_not_exist(tmp_path: Path) -> None:
     measured = Measured(tmp_path)
     answers = [
-        Answer("chat-1", "ab", (1, 2), (TokenStep(5, "", -0.25, ((5, -0.25), (6, -2.0))),)), Answer("chat-2", "cd", (1,), ()),
+        Answer("chat-1", "ab", (1, 2), (TokenStep(5, "", -0.25, ((5, -0.25), (6, -2.0))),)),
+        Answer("chat-2", "cd", (1,), ()),
     ]
     measured.put_answers("run", answers)
     assert measured.answers("run") == answers
@@ -98,7 +104,9 @@ def test_the_shipped_profile_is_of_the_shipped_model() -> None:
 
 
 def test_a_run_without_any_calibration_prompt_is_no_regime() -> None:
-    """With few prompts a run that takes every fourth one may have none of the calibration half: `calibrate --prompts 8` met it."""
+    """With few prompts a run that takes every fourth one may have none of the calibration half: `calibrate --prompts 8`
+    met it.
+    """
 
     class Evidence:
         def has(self, case: str, validator: str) -> bool:
@@ -121,21 +129,31 @@ def test_a_table_that_was_not_measured_is_left_out_of_the_report() -> None:
 
 @pytest.mark.engine
 def test_small_run_on_the_real_model(tmp_path: Path) -> None:
-    """Collect, fit, judge and write, with int4 weights really run; not a result, a check of the whole way."""
+    """Collect, fit, judge and write, with int4 weights really run: a check of the whole way, not a result."""
     argv = [sys.executable, "-m", "p2p.lab.measure", "--small", "--dir", str(tmp_path)]
-    for only in ("--skip-judging", "--skip-collect"):  # what was measured is enough
+    for only in ("--skip-judging", "--skip-collect"):  # the second process knows only what the first one wrote
         done = subprocess.run([*argv, only], capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "report" / "results.json").read_text())
-    curve = next(c for c in found["curves"] if c["case"] == "int4_torch")
-    assert curve["rates"][LENGTHS.index(64)] > 0.9
-    honest = next(c for c in found["curves"] if c["case"] == "honest_torch_b16")
-    # nine answers calibrate no tail: false alarms are far above the wanted rate here; only that the two are far apart can be asked
-    assert curve["rates"][LENGTHS.index(64)] - honest["rates"][LENGTHS.index(64)] > 0.4
+    rates = {curve["case"]: curve["rates"][LENGTHS.index(16)] for curve in found["curves"]}
+    assert rates["int4_torch"] > 0.9
+    assert rates["laundered_int4_torch"] > 0.8
+    # a few answers calibrate no tail, so false alarms are far above the wanted rate: only that the two are far apart
+    # can be asked for
+    assert rates["int4_torch"] - rates["honest_torch_b16"] > 0.5
+
+
+def test_the_small_run_asks_short_answers_to_prompts_of_both_halves() -> None:
+    asked = small(prompts.load())
+    assert len(asked) == SMALL_PROMPTS
+    assert max(prompt.max_tokens for prompt in asked) <= SMALL_TOKENS
+    assert all(len(half) >= 4 for half in prompts.split(asked))
 
 
 def test_exact_contexts_end_before_the_first_that_is_not() -> None:
-    """One calibration answer differs from row 30 on (context 130): what was seen exact below that is the limit; held-out ones say nothing."""
+    """One calibration answer differs from row 30 on (context 130): what was seen exact below that is the limit;
+    held-out ones say nothing.
+    """
     class Known(Evidence):
         def __init__(self) -> None:
             self.exact_context = None

@@ -1,5 +1,5 @@
-"""Each penalty twice: where who accuses is the liar, and where the network is down. Law: nobody loses anything but the fee of an answer that
-nobody could check. The table "Who can be blamed" of docs/ledger-rules.md names the test of each penalty.
+"""Each penalty twice: where who accuses is the liar, and where the network is down. Law: nobody loses anything but the
+fee of an answer that nobody could check. "Who can be blamed" in docs/ledger-rules.md names the test of each penalty.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def in_flight(lab: Lab, count: int, node: bytes, agent: int = 0) -> list[bytes]:
 
 def untouched(lab: Lab, node: bytes) -> None:
     found = part(lab, node)
-    assert (found.strikes, found.convictions, found.convicted_until, found.barred_until, found.suspended_until) == (0, 0, 0, 0, 0)
+    assert (
+        found.strikes, found.convictions, found.convicted_until, found.barred_until, found.suspended_until
+    ) == (0, 0, 0, 0, 0)
     assert (found.collateral_micro, found.reputation, found.misses) == (STAKE, 60, 0)
     record = earnings.earning(lab.view, 0, node)
     assert record is None or record.fined_micro == 0
@@ -79,10 +81,11 @@ def untouched(lab: Lab, node: bytes) -> None:
     assert seen.evidence.log_milli() <= 0
 
 
-# -- what committees say: strike, fine, conviction and slash, M11, marks, M18 -------------------------------------------------
+# -- what committees say: strike, fine, conviction and slash, M11, marks, M18 ------------------------------------------
 
 
-@pytest.mark.parametrize("lie", [{"valid": False}, {"valid": False, "stage0": True}, {"withheld": True}, SILENT, {"row": false_row}],
+@pytest.mark.parametrize("lie", [
+    {"valid": False}, {"valid": False, "stage0": True}, {"withheld": True}, SILENT, {"row": false_row}],
                          ids=("invalid", "refused", "withheld", "silent", "invented"))
 def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: dict[str, Any] | None) -> None:
     lab = staked()
@@ -109,7 +112,8 @@ def test_who_lies_is_the_one_that_pays() -> None:
 @pytest.mark.parametrize("agents", [0, 8], ids=["agent there", "agent away"])
 @pytest.mark.parametrize("executors", [(1, 2), (9, 10)], ids=["executors there", "executors away"])
 def test_half_of_the_network_is_away_and_nobody_is_held_to_it(agents: int, executors: tuple[int, ...]) -> None:
-    """For two whole windows: nodes 6 to 11 neither say nor give anything. Answers of both sides are in flight, and more are made meanwhile."""
+    """For two whole windows: nodes 6 to 11 neither say nor give anything. Answers of both sides are in flight, and
+    more are made meanwhile."""
     lab, away = staked(), set(range(6, 12))
     there = agents not in away or not set(executors) & away
     ids = [one for at in executors for one in in_flight(lab, 6, lab.nodes[at], agents)]
@@ -125,7 +129,9 @@ def test_half_of_the_network_is_away_and_nobody_is_held_to_it(agents: int, execu
         judge(lab, in_flight(lab, 4, lab.nodes[at]), lambda node: {})
     for node in lab.nodes:
         found = part(lab, node)
-        assert (found.strikes, found.convictions, found.barred_until, found.suspended_until, found.collateral_micro) == (0, 0, 0, 0, STAKE)
+        assert (
+            found.strikes, found.convictions, found.barred_until, found.suspended_until, found.collateral_micro
+        ) == (0, 0, 0, 0, STAKE)
         assert (found.reputation, lab.view.standing(node).outliers) == (60, 0)
     assert sum(lab.inference(one).refunded_micro + lab.inference(one).paid_micro for one in ids) == sum(
         lab.inference(one).charged_micro for one in ids
@@ -144,25 +150,31 @@ def test_an_honest_accuser_pays_nothing_where_two_of_its_committee_lie() -> None
 
 @pytest.mark.parametrize("second", [SILENT, {"withheld": True}], ids=str)
 def test_an_accuser_that_nobody_else_heard_pays_nothing(second: dict[str, Any] | None) -> None:
-    """M11, J2, J3, J6, M17: the dispute's committee is cut off. The first one's majority decides about the fee, and about nobody's conduct."""
+    """M11, J2, J3, J6, M17: the dispute's committee is cut off. The first one's majority decides about the fee, and
+    about nobody's conduct."""
     for accusers in (1, 2):
         lab = staked()
         (one,) = in_flight(lab, 1, lab.nodes[NODE])
         first = lab.members(one)
-        judge(lab, [one], lambda node: second if node not in first else {"valid": first.index(node) >= accusers})  # noqa: B023
+        judge(lab, [one], lambda node: (
+            second if node not in first else {"valid": first.index(node) >= accusers}  # noqa: B023
+        ))
         assert lab.status(one) == (Status.UPHELD.value if accusers == 1 else Status.EXPIRED.value)
         for node in lab.nodes:
             untouched(lab, node)
 
 
 def test_one_with_numbers_of_its_own_does_not_make_the_others_odd() -> None:
-    """J1, J7: who stands alone is odd, not the majority; in a committee of which only it and one honest one spoke, nobody is."""
+    """J1, J7: who stands alone is odd, not the majority; in a committee of which only it and one honest one spoke,
+    nobody is."""
     lab = staked()
     liar = lab.nodes[LIAR]
     for _ in range(12):
         (one,) = in_flight(lab, 1, lab.nodes[NODE])
         honest = next((node for node in lab.members(one) if node != liar), liar)
-        judge(lab, [one], lambda node: {"row": false_row} if node == liar else {} if node == honest else SILENT)  # noqa: B023
+        judge(lab, [one], lambda node: (
+            {"row": false_row} if node == liar else {} if node == honest else SILENT  # noqa: B023
+        ))
     for node in lab.nodes:
         assert lab.view.standing(node).outliers == 0
         assert part(lab, node).barred_until == 0
@@ -193,7 +205,7 @@ def test_a_false_accusation_of_an_own_answer_is_no_fault_that_was_not_revealed()
     untouched(lab, lab.nodes[NODE])
 
 
-# -- what agents and clients do: M4, M6 ----------------------------------------------------------------------------------------
+# -- what agents and clients do: M4, M6 --------------------------------------------------------------------------------
 
 
 def weigh(lab: Lab, agents: range, weight: int) -> None:
@@ -229,7 +241,8 @@ def test_agents_move_a_standing_only_with_a_third_of_the_weight(agents: range, w
 
 
 def test_an_agent_that_restarts_loses_no_more_than_the_answers_in_flight() -> None:
-    """M6: it never confirms twenty answers of many executors; that is one outage. One that goes on like this is not excused."""
+    """M6: it never confirms twenty answers of many executors; that is one outage. One that goes on like this is not
+    excused."""
     lab, ids = staked(), []
     for _ in range(20):
         ids.append(lab.start(agent=0).inference_id)
@@ -268,7 +281,8 @@ def test_who_alone_was_silent_is_missed_and_only_by_agents_with_weight() -> None
 
 
 def test_an_agent_cannot_provoke_all_but_one_and_have_that_one_missed() -> None:
-    """M4: a beginning that nobody signed is refused with a signed Busy, on demand; who was not asked then stood there as the only one silent."""
+    """M4: a beginning that nobody signed is refused with a signed Busy, on demand; who was not asked then stood
+    there as the only one silent."""
     lab = staked(6)
     weigh(lab, range(2, 3), 10)
     signed = lab.start(agent=2, deadline=20)
@@ -280,7 +294,7 @@ def test_an_agent_cannot_provoke_all_but_one_and_have_that_one_missed() -> None:
     assert all(part(lab, node).misses == 0 for node in candidates)
 
 
-# -- the race ------------------------------------------------------------------------------------------------------------------
+# -- the race ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("says", "weight"), [

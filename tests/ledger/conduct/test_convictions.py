@@ -1,4 +1,5 @@
-"""How long a convicted executor stays out: doubling, forgotten by clean work only, and not shed by leaving, another key or another node."""
+"""How long a convicted executor stays out: doubling, forgotten by clean work only, and not shed by leaving, another
+key or another node."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from p2p.base.genesis import CheckRules, EconomyRules
 from p2p.base.keys import Key
 from p2p.base.types import RecordKind
-from p2p.chain.views.inferences import verification_view
+from p2p.chain.views.conduct import verification_answer
 from p2p.ledger.conduct.convictions import after_epoch, convict, convicted_this_epoch
 from p2p.ledger.participants.eligibility import checking, serving
 from p2p.ledger.rules.context import Context
@@ -121,7 +122,7 @@ def test_never_forgotten_faster_than_the_rules_say(epochs: list[str], conviction
     assert found.clean_epochs < CLEAN
 
 
-# -- leaving does not help -----------------------------------------------------------------------------------------------
+# -- leaving does not help ---------------------------------------------------------------------------------------------
 
 
 def left(lab: Lab, node: bytes) -> None:
@@ -131,7 +132,9 @@ def left(lab: Lab, node: bytes) -> None:
         lab.block()
 
 
-@pytest.mark.parametrize(("owner", "node"), [(NUMBER, NUMBER), (NUMBER, None), (2, NUMBER)], ids=["both", "another key", "another owner"])
+@pytest.mark.parametrize(
+    ("owner", "node"), [(NUMBER, NUMBER), (NUMBER, None), (2, NUMBER)], ids=["both", "another key", "another owner"]
+)
 def test_who_comes_back_is_still_excluded(owner: int, node: int | None) -> None:
     lab = lab_of()
     convicted(lab, 3)
@@ -141,7 +144,9 @@ def test_who_comes_back_is_still_excluded(owner: int, node: int | None) -> None:
     key = NEW if node is None else lab.keys[node]
     order(lab, lab.owners[owner], registration(lab, lab.owners[owner], key))
     found = part(lab, key.public)
-    assert (found.convictions, found.convicted_until, found.convicted_reason) == (3, before.convicted_until, "it cheated")
+    assert (
+        found.convictions, found.convicted_until, found.convicted_reason
+    ) == (3, before.convicted_until, "it cheated")
     assert not convicted_this_epoch(lab.ctx, found), "it has paid"
     lab.block(found.convicted_until + 1 - lab.height)
     assert part(lab, key.public).convicted_until == 0
@@ -194,12 +199,12 @@ def test_who_is_clean_leaves_nothing_behind() -> None:
     assert not [key for key, value in lab.view.changes.items() if key.startswith(b"past/") and value is not None]
 
 
-# -- what people see -----------------------------------------------------------------------------------------------------
+# -- what people see ---------------------------------------------------------------------------------------------------
 
 
 def excluded(lab: Lab, node: bytes) -> str:
-    rows = verification_view(lab.view, lab.genesis, lab.height)["participants"]
-    return next(str(row["excluded"]) for row in rows if row["node"] == node.hex())
+    rows = verification_answer(lab.ctx).participants
+    return next(row.excluded for row in rows if row.node == node.hex())
 
 
 def test_the_view_says_until_when_and_why() -> None:
@@ -207,7 +212,8 @@ def test_the_view_says_until_when_and_why() -> None:
     assert excluded(lab, lab.nodes[NUMBER]) == ""
     convicted(lab)
     until = part(lab, lab.nodes[NUMBER]).convicted_until
-    assert excluded(lab, lab.nodes[NUMBER]) == f"excluded until height {until}, because it cheated; returns with reputation 0"
+    said = f"excluded until height {until}, because it cheated; returns with reputation 0"
+    assert excluded(lab, lab.nodes[NUMBER]) == said
 
 
 def test_collateral_below_the_minimum_keeps_it_out_until_a_deposit() -> None:

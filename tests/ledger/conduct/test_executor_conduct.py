@@ -1,4 +1,5 @@
-"""Who is convicted and who is not: executors by the sequential test, validators by exact tests; until the end of the next epoch."""
+"""Who is convicted and who is not: executors by the sequential test, validators by exact tests; until the end of the
+next epoch."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ A, B, C, D, E = (bytes([i]) * 32 for i in range(1, 6))
 IID = bytes(32)
 
 
-def seen(node: bytes, row: Any = true_row, *, valid: bool = True, llr: int = 0, tokens: int = 10, at: range = range(8)) -> VerdictSeen:
+def seen(
+    node: bytes, row: Any = true_row, *, valid: bool = True, llr: int = 0, tokens: int = 10, at: range = range(8)
+) -> VerdictSeen:
     numbers = tuple(RevealedRow(i, row(IID, i)) for i in at) if row else ()
     return VerdictSeen(node, VerdictKind.VALID if valid else VerdictKind.INVALID, "", llr, tokens, numbers, 1)
 
@@ -41,7 +44,7 @@ def part(lab: Lab, node: bytes) -> Participant:
     return found
 
 
-# -- comparing numbers ---------------------------------------------------------------------------------------------------
+# -- comparing numbers -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("row", "good"), [
@@ -67,9 +70,12 @@ def test_no_common_position_says_nothing() -> None:
     ({A: true_row, B: true_row, C: None}, {A, B}, set()),  # a refusal without numbers is not compared
     ({A: true_row, B: true_row, C: false_row, D: false_row}, set(), set()),  # half against half says nothing
     ({A: true_row, B: true_row, C: true_row, D: false_row, E: noisy(9000)}, {A, B, C, D, E}, {D, E}),
-    ({A: true_row, B: noisy(-400), C: noisy(400), D: noisy(800)}, {A, B, C, D}, set()),  # B agrees with one of the group: not alone
+    # B agrees with one of the group: not alone
+    ({A: true_row, B: noisy(-400), C: noisy(400), D: noisy(800)}, {A, B, C, D}, set()),
 ])
-def test_who_stands_alone_against_a_majority_that_agrees_is_odd(rows: dict[bytes, Any], compared: set[bytes], odd: set[bytes]) -> None:
+def test_who_stands_alone_against_a_majority_that_agrees_is_odd(
+    rows: dict[bytes, Any], compared: set[bytes], odd: set[bytes]
+) -> None:
     verdicts = [seen(node, row) for node, row in rows.items()]
     weights = dict.fromkeys(rows, 10)
     assert outliers(verdicts, weights, 500) == (compared, odd)
@@ -80,11 +86,14 @@ def test_weight_makes_the_majority() -> None:
     verdicts = [seen(A), seen(B), seen(C, false_row)]
     assert outliers(verdicts, {A: 10, B: 10, C: 20}, 500) == (set(), set())
     assert outliers(verdicts, {A: 10, B: 10, C: 0}, 500) == ({A, B}, set())
-    assert outliers([seen(A), seen(B, false_row)], {A: 90, B: 10}, 500) == (set(), set()), "weight alone agrees with nobody"
+    assert outliers([seen(A), seen(B, false_row)], {A: 90, B: 10}, 500) == (
+        set(), set()
+    ), "weight alone agrees with nobody"
 
 
 @pytest.mark.parametrize(("ratios", "expected"), [
-    ([(-5, 10), (3, 10), (9, 10)], 3), ([(-5, 10), (9, 10)], -5), ([(-5, 10), (9, 30)], 9), ([(99_000, 10)], 6000), ([(-99_000, 10)], -6000),
+    ([(-5, 10), (3, 10), (9, 10)], 3), ([(-5, 10), (9, 10)], -5),
+    ([(-5, 10), (9, 30)], 9), ([(99_000, 10)], 6000), ([(-99_000, 10)], -6000),
 ])
 def test_the_evidence_is_the_lower_weighted_median_within_the_cap(ratios: list[tuple[int, int]], expected: int) -> None:
     verdicts = [seen(bytes([i]) * 32, llr=llr) for i, (llr, _) in enumerate(ratios)]
@@ -108,19 +117,25 @@ def test_a_refusal_of_stage_0_that_stands_is_the_cap_and_one_that_does_not_is_no
     ({A: (False, 7100), B: (False, 7000), C: (True, 6900)}, False, set()),
     ({A: (True, -1000), B: (True, -1000), C: (False, -1000)}, True, {C}),  # accuses against its own ratio
 ])
-def test_the_losers_of_a_dispute_are_marked_unless_it_was_a_grey_zone(llrs: dict[bytes, tuple[bool, int]], stands: bool, lost: set[bytes]) -> None:
+def test_the_losers_of_a_dispute_are_marked_unless_it_was_a_grey_zone(
+    llrs: dict[bytes, tuple[bool, int]], stands: bool, lost: set[bytes]
+) -> None:
     verdicts = [seen(node, valid=valid, llr=llr) for node, (valid, llr) in llrs.items()]
     assert losers(verdicts, dict.fromkeys(llrs, 10), stands, CheckRules()) == lost
 
 
-# -- J6: faults called valid (decision 028) ------------------------------------------------------------------------------
+# -- J6: faults called valid (decision 028) ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("conduct", "convicted"), [
-    ({"row": OTHERS}, True), ({"row": THIRD}, False), ({"valid": False, "llr": 25_000}, False), ({"row": OTHERS, "llr": 11_000}, True),
+    ({"row": OTHERS}, True), ({"row": THIRD}, False),
+    ({"valid": False, "llr": 25_000}, False), ({"row": OTHERS, "llr": 11_000}, True),
 ])
-def test_who_calls_valid_what_different_kernels_saw_is_convicted_over_epochs(conduct: dict[str, Any], convicted: bool) -> None:
-    """J6. The last of eight. Accusers are on two kinds of kernels (THIRD: on equal ones alone, so it is excused); two such faults an epoch."""
+def test_who_calls_valid_what_different_kernels_saw_is_convicted_over_epochs(
+    conduct: dict[str, Any], convicted: bool
+) -> None:
+    """J6. The last of eight. Accusers are on two kinds of kernels (THIRD: on equal ones alone, so it is excused);
+    two such faults an epoch."""
     lab, last = Lab(epoch_blocks=60, rules=replace(RULES, conviction_milli=10**9)), 7
     odd_one, alone = lab.nodes[last], conduct.get("row") is THIRD
 
@@ -139,11 +154,15 @@ def test_who_calls_valid_what_different_kernels_saw_is_convicted_over_epochs(con
 
 
 def test_planted_faults_convict_who_calls_everything_valid() -> None:
-    """Answers of an executor to its own owner are no evidence against it; they are against validators. Its bars alone would end each time."""
+    """Answers of an executor to its own owner are no evidence against it; they are against validators. Its bars
+    alone would end each time."""
     lab, epochs = Lab(epoch_blocks=60), 0
     liar = lab.nodes[7]
     while not part(lab, liar).convicted_until:
-        lab.decide(lab.drawn(executor=lab.nodes[1], account=lab.owners[1]), lambda node: {} if node == liar else {"valid": False, "stage0": False})
+        lab.decide(
+            lab.drawn(executor=lab.nodes[1], account=lab.owners[1]),
+            lambda node: {} if node == liar else {"valid": False, "stage0": False}
+        )
         for _ in range(3):
             lab.decide(lab.drawn(executor=lab.nodes[2]), lambda node: {})
         lab.block(60 - (lab.height - 1) % 60)
@@ -154,7 +173,7 @@ def test_planted_faults_convict_who_calls_everything_valid() -> None:
     assert lab.view.standing(liar).detection == Detector(), "it is used up"
 
 
-# -- executors -----------------------------------------------------------------------------------------------------------
+# -- executors ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_cheat_is_convicted_serves_nobody_until_the_end_of_the_next_epoch_and_earns_again() -> None:
@@ -204,7 +223,8 @@ def test_what_convicted_is_used_up() -> None:
 
 
 def test_a_cheat_that_waits_for_the_lot_is_convicted_over_epochs() -> None:
-    """Honest wherever all is checked; where the lot decides, two nats too much in the answer of each epoch that it picks."""
+    """Honest wherever all is checked; where the lot decides, two nats too much in the answer of each epoch that it
+    picks."""
     rules = replace(RULES, min_checked_tokens=30, min_checks=0, saving_micro=0, reputation_gain=0)
     lab, epochs = Lab(epoch_blocks=150, rules=rules), 0
     node = lab.nodes[1]
@@ -264,7 +284,7 @@ def test_a_dispute_of_an_earlier_epoch_is_no_evidence_in_this_one() -> None:
     assert part(lab, node).strikes == 1
 
 
-# -- validators ----------------------------------------------------------------------------------------------------------
+# -- validators --------------------------------------------------------------------------------------------------------
 
 
 def run_duties(lab: Lab, node: bytes, says: dict[str, Any], rounds: int, *, valid: bool = True) -> int:
@@ -317,7 +337,8 @@ def test_missed_duties_need_more_than_a_bare_ratio() -> None:
         lab.say([lab.verdict(inference_id, n) for n in others])
         assert missed <= 6
         assert part(lab, node).barred_until == 0 or missed == 6
-    assert part(lab, node).barred_reason == "epoch 0: log e-value 16040 of 13816 thousandths of a nat for duties it missed and others did"
+    reason = "epoch 0: log e-value 16040 of 13816 thousandths of a nat for duties it missed and others did"
+    assert part(lab, node).barred_reason == reason
     assert lab.view.standing(node).present == Detector(), "it is used up"
 
 

@@ -16,7 +16,7 @@ def test_a_comparison_is_a_look_where_it_was_odd(odd: bool, monkeypatch: pytest.
     monkeypatch.setattr(validator_conduct, "convicts", lambda count, *_: asked.append(count))
     node = lab.nodes[2]
     lab.view.put_standing(node, replace(lab.view.standing(node), compared=1000, outliers=9))
-    validator_conduct.mark(lab.ctx, [node, lab.nodes[3]], frozenset([node] if odd else []))
+    validator_conduct.count_outliers(lab.ctx, [node, lab.nodes[3]], frozenset([node] if odd else []))
     assert asked == ([10] if odd else [])
     assert lab.view.standing(node).compared == 1001
 
@@ -26,8 +26,10 @@ def test_a_pair_is_a_look_where_it_differs(differ: bool, monkeypatch: pytest.Mon
     lab, asked = staked(), list[int]()
     signed = lab.start()
     executor = lab.finish(signed.inference_id)
-    lab.view.put_standing(executor, replace(lab.view.standing(executor), paired=1000, partners=(Partner(lab.nodes[9], 1),)))
-    monkeypatch.setattr(executor_conduct, "alone", lambda *_: 4)
+    lab.view.put_standing(
+        executor, replace(lab.view.standing(executor), paired=1000, partners=(Partner(lab.nodes[9], 1),))
+    )
+    monkeypatch.setattr(executor_conduct, "most_of_one_partner", lambda *_: 4)
     monkeypatch.setattr(executor_conduct, "convicts", lambda count, *_: asked.append(count))
     executor_conduct.count_pair(lab.ctx, lab.inference(signed.inference_id), differ=differ)
     assert sorted(asked) == ([1, 2] if differ else [])

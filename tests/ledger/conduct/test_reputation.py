@@ -61,11 +61,15 @@ def test_an_epoch_earns_for_the_pairs_that_were_checked_enough() -> None:
     for _ in range(3):
         lab.decide(lab.drawn(executor=node, tokens=20), lambda _: {})
     lab.view.put_standing(node, reputation.with_served(
-        lab.view.standing(node), "toy", OTHER, lambda row: replace(row, booked=1, checked_tokens=RULES.min_checked_tokens - 1)
+        lab.view.standing(node), "toy", OTHER, lambda row: replace(
+            row, booked=1, checked_tokens=RULES.min_checked_tokens - 1
+        )
     ))
     lab.block(61 - lab.height)
     assert part(lab, node).reputations == trusted(RULES.reputation_gain)
-    assert lab.view.standing(node).served == (Served("toy", STACK, booked_before=3), Served("toy", OTHER, booked_before=1))
+    assert lab.view.standing(node).served == (
+        Served("toy", STACK, booked_before=3), Served("toy", OTHER, booked_before=1)
+    )
 
 
 def test_one_fault_takes_all_of_it() -> None:
@@ -88,7 +92,9 @@ def test_rows_are_few_and_points_within_bounds(
     standing = Standing()
     for model, stack, finished, tokens in work:
         standing = reputation.with_served(
-            standing, model, stack, lambda row, f=finished, t=tokens: replace(row, booked=row.booked + f, checked_tokens=row.checked_tokens + t)
+            standing, model, stack, lambda row, f=finished, t=tokens: replace(
+                row, booked=row.booked + f, checked_tokens=row.checked_tokens + t
+            )
         )
     assert len(standing.served) <= MAX_SERVED
     assert len({(row.model, row.stack) for row in standing.served}) == len(standing.served)
@@ -96,7 +102,8 @@ def test_rows_are_few_and_points_within_bounds(
     assert len(after) <= MAX_TRUSTED
     assert all(0 < row.points <= reputation.MAX_REPUTATION for row in after)
     for row in after:
-        old, seen = reputation.reputation(participant, row.model, row.stack), reputation.served(standing, row.model, row.stack)
+        old = reputation.reputation(participant, row.model, row.stack)
+        seen = reputation.served(standing, row.model, row.stack)
         earned = gain if seen.checked_tokens >= 50 else 0
         assert row.points == (old // 2 if halved else min(reputation.MAX_REPUTATION, old + earned))
     dropped = {(m, s) for m, s, _ in before} - {(row.model, row.stack) for row in after}

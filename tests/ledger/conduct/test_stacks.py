@@ -1,4 +1,5 @@
-"""The stack that a finish record names chooses the noise it is judged by: it is bound to what was registered, and for an epoch."""
+"""The stack that a finish record names chooses the noise it is judged by: it is bound to what was registered, and
+for an epoch."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def test_one_stack_serves_a_model_in_an_epoch() -> None:
 
 
 @pytest.mark.parametrize(("registered", "stack", "good"), [
-    ((), OTHER, True), ((OTHER,), OTHER, True), (("vllm-cpu-bf16",), ONE, True), ((ONE,), ONE, True), ((ONE,), "vllm-cpu-bf16", False),
+    ((), OTHER, True), ((OTHER,), OTHER, True), (("vllm-cpu-bf16",), ONE, True), ((ONE,), ONE, True),
+    ((ONE,), "vllm-cpu-bf16", False),
     ((ONE,), "vllm-cpu-bf16#bbbbbbbbbbbb", False), ((OTHER,), ONE, False), ((ONE, OTHER), OTHER, True),
 ])
 def test_what_was_registered_binds(registered: tuple[str, ...], stack: str, good: bool) -> None:

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.genesis import CheckRules, EconomyRules
 from p2p.base.keys import Key
-from p2p.chain.views.inferences import inference_view, verification_view
+from p2p.chain.views.conduct import verification_answer
+from p2p.chain.views.inferences import inference_answer
 from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.rules.parameters import changed
-from p2p.ledger.state import open_disputes as cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.statement import statement
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab
 from tests.ledger.money.test_epoch_settlement import to_end
@@ -81,7 +82,7 @@ def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
     assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.standing(lab.nodes[NUMBER]).checked) == (1, 1)
     assert clients(lab) == FULL
     assert sum(lab.view.standing(node).compared for node in lab.nodes) == 6
-    assert not cases.cases(lab.view, lab.nodes[NUMBER])
+    assert not open_disputes(lab.view, lab.nodes[NUMBER])
 
 
 @pytest.mark.parametrize("lab", [lambda: lab_of(rules=RULES), lambda: lab_of(7)], ids=["no window", "all were asked"])
@@ -193,7 +194,7 @@ def test_an_appeal_that_is_won_pays_the_executor_and_returns_the_bond() -> None:
     assert lab.view.totals().burnt_micro == 6 * MONEY.accuse_penalty_micro, "M11, each accuser"
     assert lab.view.totals().due_micro == COST
     assert lab.view.counters().false_alarms == 1
-    assert not cases.cases(lab.view, lab.nodes[NUMBER])
+    assert not open_disputes(lab.view, lab.nodes[NUMBER])
     (row,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["inferences"]
     assert (row["what"], row["rule"], row["bond_micro"], row["burnt_micro"]) == ("booked", "M14", BOND, 0)
 
@@ -264,7 +265,7 @@ def test_an_appeal_without_a_verdict_in_its_favour_turns_nothing(between: Callab
     lab.until(inference_id, lambda found: found.end_height > 0)
     assert (lab.status(inference_id), balance(lab, lab.owners[NUMBER].public)) == ("INVALIDATED", FULL - BOND * heard)
     assert (clients(lab), lab.view.totals().due_micro) == (FULL, 0)
-    assert not cases.cases(lab.view, lab.nodes[NUMBER])
+    assert not open_disputes(lab.view, lab.nodes[NUMBER])
 
 
 def test_an_appeal_that_is_won_finds_false_accusers_that_were_barred_meanwhile() -> None:
@@ -379,21 +380,22 @@ def test_the_views_say_until_when_and_by_which_rule() -> None:
     lab = lab_of()
     inference_id = lost(lab)
     until = lab.inference(inference_id).appeal_until
-    seen = inference_view(inference_id, lab.inference(inference_id))
-    assert (seen["status"], seen["appeal_until"], seen["appeal"]) == ("APPEALABLE", until, None)
+    seen = inference_answer(inference_id, lab.inference(inference_id))
+    assert (seen.status, seen.appeal_until, seen.appeal) == ("APPEALABLE", until, None)
     (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
     assert case == {
         "id": inference_id.hex(), "rule": "M13", "status": "APPEALABLE", "reason": "because", "until": until, "appealed": False,
         "due_micro": COST, "bond_micro": BOND,
     }
-    (row,) = [r for r in verification_view(lab.view, lab.genesis, lab.height)["participants"] if r["open_cases"]]
-    assert row["node"] == lab.nodes[NUMBER].hex()
+    (row,) = [r for r in verification_answer(lab.ctx).participants if r.open_cases]
+    assert row.node == lab.nodes[NUMBER].hex()
     appeal(lab, inference_id)
     (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
     assert (case["appealed"], case["status"]) == (True, "APPEALED")
     speak(lab, inference_id, 0)
-    seen = inference_view(inference_id, lab.inference(inference_id))
-    assert seen["appeal"]["burnt_micro"] == BOND
+    seen = inference_answer(inference_id, lab.inference(inference_id))
+    assert seen.appeal is not None
+    assert seen.appeal.burnt_micro == BOND
     assert statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"] == []
 
 

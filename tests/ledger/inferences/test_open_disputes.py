@@ -13,7 +13,7 @@ from p2p.base.genesis import CheckRules
 from p2p.base.keys import Key
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.rules.ops import Appeal, Unregister
-from p2p.ledger.state import open_disputes as cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.view import View
 from p2p.verification.sequential import EProcess, Evidence
 from tests.ledger.inferences.test_appeals import APPEALS, BOND, FULL, MONEY, NUMBER, appeal, lab_of, lost, speak, to_window_end
@@ -105,11 +105,11 @@ def test_a_rotated_key_takes_its_cases_along() -> None:
     inference_id = lost(lab)
     old, new = lab.keys[NUMBER], Key(b"\xee" * 32)
     order(lab, lab.owners[NUMBER], rotation(lab, lab.owners[NUMBER], old, new))
-    assert cases.cases(lab.view, new.public) == cases.cases(lab.view, old.public) == [inference_id]
+    assert open_disputes(lab.view, new.public) == open_disputes(lab.view, old.public) == [inference_id]
     appeal(lab, inference_id)
     speak(lab, inference_id, 0)
     assert (part(lab, new.public).strikes, lab.status(inference_id)) == (1, "INVALIDATED")
-    assert not cases.cases(lab.view, new.public)
+    assert not open_disputes(lab.view, new.public)
 
 
 def test_an_executor_leaves_only_when_its_cases_are_over() -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from p2p.base.errors import FolkmootError
 from p2p.base.types import StackClass
 from p2p.ledger.inferences.planted_faults import MAX_FAULT_NAMES, MAX_OPEN
-from p2p.ledger.state.records import Bound, Standing
+from p2p.ledger.state.records import BoundStack, Standing
 from p2p.verification.sequential import Evidence
 from tests.ledger.lab import CLIENT, RULES, Lab
 
@@ -45,7 +45,7 @@ def test_a_revealed_plant_costs_nothing_and_is_counted() -> None:
     lab.show(inference_id, lab.nodes[1])
     lab.block(WINDOW + 2)
     assert strikes(lab, 1) == 0
-    assert lab.view.standing(lab.nodes[1]) == Standing(finished=1, plants=1, bound=(Bound("toy", StackClass.CPU_BF16.value),))
+    assert lab.view.standing(lab.nodes[1]) == Standing(finished=1, plants=1, bound=(BoundStack("toy", StackClass.CPU_BF16.value),))
     (count,) = lab.view.counters().faults
     assert (count.fault, count.planted, count.checked, count.caught) == ("int4", 1, 1, 1)
     assert lab.view.counters().cheats == 0

@@ -14,7 +14,7 @@ from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.state.records import Inference, Standing
 from p2p.ledger.statement import Rule, rule_of
-from p2p.verification.sequential import Detector, sight_milli
+from p2p.verification.sequential import Detector, detection_milli
 from tests.ledger.lab import RULES, WINDOW, Lab, trusted
 from tests.ledger.orders import order
 
@@ -144,7 +144,7 @@ def test_what_one_outage_took_is_one_miss() -> None:
     lab.block()
     seen = lab.view.standing(away)
     assert (seen.duties, seen.missed) == (12, 12)
-    absent, _ = sight_milli(RULES.honest_miss_ppm)
+    absent, _ = detection_milli(RULES.honest_miss_ppm)
     assert seen.present == Detector().updated(absent, RULES.llr_cap_milli), "one miss"
     assert lab.view.participant(away).barred_until == 0  # type: ignore[union-attr]
 
@@ -212,7 +212,7 @@ def test_who_hides_again_and_again_is_suspended_and_an_outage_is_not() -> None:
         lab.block()
     assert {lab.status(one) for one in ids} == {Status.WITHHELD.value}
     assert executor(lab).withheld == len(ids) > 10
-    hidden, _ = sight_milli(RULES.honest_miss_ppm)
+    hidden, _ = detection_milli(RULES.honest_miss_ppm)
     assert executor(lab).shown == Detector().updated(hidden, RULES.llr_cap_milli), "one outage is one"
     unpunished(lab)
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
 from p2p.base.genesis import CheckRules
-from p2p.chain.views.inferences import inference_view
+from p2p.chain.views.inferences import inference_answer
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.epoch_settlement import MAX_SUPPLY, settle, shares
@@ -305,7 +305,7 @@ def test_statements_come_in_pages() -> None:
             by_node[node.hex()] = by_node.get(node.hex(), 0) + len(page["inferences"])
             start = page["next"]
     assert sum(by_node.values()) == count
-    assert inference_view(signed.inference_id, lab.inference(signed.inference_id))["status"] == "EXPIRED"
+    assert inference_answer(signed.inference_id, lab.inference(signed.inference_id)).status == "EXPIRED"
     assert statement(lab.ctx, 7, lab.nodes[1], 0)["inferences"] == []
 
 

@@ -11,7 +11,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.keys import Domain
 from p2p.base.types import VERSION, FinishReason, FinishRecord, OutputRecord, Params, RecordKind, Request, SignedFinish, SignedRequest, StartRecord
-from p2p.ledger.conduct.executor_conduct import alone
+from p2p.ledger.conduct.executor_conduct import most_of_one_partner
 from p2p.ledger.inferences import pruning as leaving
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.notices import notices
@@ -167,7 +167,7 @@ def test_faults_follow_who_makes_them(bad: str) -> None:
             lab.start(agent=0)
         assert caught.value.field == "agent"
     assert all(bad_node not in lab.inference(lab.start(agent=1).inference_id).candidates for _ in range(5))
-    most = alone(RULES.honest_disagree_ppm, RULES.conviction_ppb)
+    most = most_of_one_partner(RULES.honest_disagree_ppm, RULES.conviction_ppb)
     assert max(lab.view.standing(n).differ for n in lab.nodes if n != bad_node) <= most
 
 

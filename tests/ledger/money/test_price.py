@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from p2p.base.errors import InvalidRequest
 from p2p.base.genesis import EconomyRules
-from p2p.chain.views.inferences import prices_view
+from p2p.chain.views.governance import price_rows
 from p2p.ledger.money.price import CEILING, MAX_PRICE, ceiling_of, moved, price_of, used_by
 from p2p.ledger.money.requests import check_request
 from p2p.ledger.rules import parameters
+from p2p.wire.answers.network import PriceRow
 from tests.ledger.lab import CLIENT, PRICE, Lab
 from tests.ledger.lab import RULES as LAB_RULES
 from tests.ledger.money.test_money import signed_request
@@ -69,8 +70,8 @@ def test_idle_blocks_lower_it_to_the_floor_and_traffic_raises_it() -> None:
             used_by(lab.ctx, "toy", 20)
         lab.block()
     assert 10 < price(lab) <= 20
-    (row,) = prices_view(lab.ctx)
-    assert row == {"model": "toy", "price_micro": price(lab), "utilisation_milli": 750}
+    (row,) = price_rows(lab.ctx)
+    assert row == PriceRow("toy", price(lab), 750)
 
 
 def test_the_window_forgets_and_keeps_one_counter_a_height() -> None:
@@ -81,7 +82,7 @@ def test_the_window_forgets_and_keeps_one_counter_a_height() -> None:
     assert len([key for key, value in lab.view.changes.items() if key.startswith(b"use/") and value]) == 1
     lab.block(3)
     assert not [key for key, value in lab.view.changes.items() if key.startswith(b"use/") and value]
-    assert prices_view(lab.ctx)[0]["utilisation_milli"] == 0
+    assert price_rows(lab.ctx)[0].utilisation_milli == 0
 
 
 @pytest.mark.parametrize("window", [2, 9])
@@ -94,8 +95,8 @@ def test_a_vote_that_changes_the_window_keeps_the_count_right(window: int) -> No
         used[lab.height] = 1 + at
         lab.block()
         if at > 17 + window:
-            (row,) = prices_view(lab.ctx)
-            assert row["utilisation_milli"] == sum(used[h] for h in range(lab.height - window, lab.height)) * 1000 // (8000 * window)
+            (row,) = price_rows(lab.ctx)
+            assert row.utilisation_milli == sum(used[h] for h in range(lab.height - window, lab.height)) * 1000 // (8000 * window)
 
 
 def test_the_price_is_locked_at_the_start_and_the_pre_check_asks_the_current_one() -> None:
@@ -127,7 +128,7 @@ def test_power_to_zero_and_back() -> None:
     rest = price(lab)
     lab.block(20)
     assert price(lab) == rest > 1
-    assert prices_view(lab.ctx)[0]["utilisation_milli"] == -1
+    assert price_rows(lab.ctx)[0].utilisation_milli == -1
     assert lab.inference(lab.start(deadline=5).inference_id).candidates == ()
     lab.block(6)
     for participant in before:
@@ -148,7 +149,7 @@ def test_the_running_count_is_what_the_window_holds(traffic: list[int]) -> None:
         used[lab.height] = 7 * count
         lab.block()
         held = sum(used.get(h, 0) for h in range(lab.height - 3, lab.height))
-        assert prices_view(lab.ctx)[0]["utilisation_milli"] == held * 1000 // 240
+        assert price_rows(lab.ctx)[0].utilisation_milli == held * 1000 // 240
 
 
 # -- what counts, and how far it goes ------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ TIGHT = EconomyRules(tokens_per_weight=1, price_window=5, price_step_milli=20)  
 
 
 def utilisation(lab: Lab) -> int:
-    return int(prices_view(lab.ctx)[0]["utilisation_milli"])
+    return int(price_rows(lab.ctx)[0].utilisation_milli)
 
 
 def test_answers_that_come_back_do_not_move_a_price() -> None:

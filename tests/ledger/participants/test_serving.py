@@ -242,11 +242,11 @@ def test_restart_and_snapshot_keep_the_sets(tmp_path: Path) -> None:
     genesis = genesis_of(SCENARIO)
     chain = Chain.open(tmp_path, genesis)
     extend(chain, 6, BY_KEY, lambda height: NOW + height * 1000)
-    sets = [chain.serving_at(MODEL, height).pairs() for height in range(7)]
+    sets = [chain.reader.serving_at(MODEL, height).pairs() for height in range(7)]
     assert all(sets)
     chain.close()
     chain = Chain.open(tmp_path, genesis)
-    assert [chain.serving_at(MODEL, height).pairs() for height in range(7)] == sets
+    assert [chain.reader.serving_at(MODEL, height).pairs() for height in range(7)] == sets
     chunks, slots = run_to_end(make_chunks(sorted(chain.store.scan("state"))))
     manifest = Manifest(6, tuple(slots))
     state = dict(pair for index, raw in enumerate(chunks) for pair in open_chunk(raw, manifest, index))

@@ -1,4 +1,5 @@
-"""Orders of accounts: what each does, what each refuses and for which field; a refused one leaves the state's bytes as they were."""
+"""Orders of accounts: what each does, what each refuses and for which field; a refused one leaves the state's bytes
+as they were."""
 
 from __future__ import annotations
 
@@ -24,17 +25,22 @@ ESCROW = 1000  # of the lab's request
 FEE = ECONOMY.registration_fee_micro
 
 
-# -- what holds for every order ------------------------------------------------------------------------------------------
+# -- what holds for every order ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [Transfer(OTHER.public, 5), Cap(1, 1), Delegate(HOT.public, 1, 1, 99)], ids=lambda b: type(b).__name__)
+@pytest.mark.parametrize(
+    "body", [Transfer(OTHER.public, 5), Cap(1, 1), Delegate(HOT.public, 1, 1, 99)], ids=lambda b: type(b).__name__
+)
 def test_network_signature_and_nonce_come_first(body: Body) -> None:
     lab = lab_of()
     good = signed(lab, CLIENT, body)
     refused(lab, replace(good, signature=bytes(64)), "signature")
     refused(lab, replace(good, op=replace(good.op, account=OTHER.public)), "signature")
     refused(lab, replace(good, op=replace(good.op, network="m")), "network")
-    refused(lab, signed(lab, CLIENT, body, nonce=1).__class__(good.op, CLIENT.sign(Domain.REQUEST, lab.network, b"")), "signature")
+    refused(
+        lab, signed(lab, CLIENT, body, nonce=1).__class__(good.op, CLIENT.sign(Domain.REQUEST, lab.network, b"")),
+        "signature"
+    )
     lab.put(lab.nodes[3], RecordKind.OP, good)
     refused(lab, good, "nonce")
 
@@ -61,7 +67,7 @@ def test_an_order_that_is_not_the_message_of_its_kind_is_refused() -> None:
     assert lab.view.account(CLIENT.public).nonce_high == 0
 
 
-# -- money -----------------------------------------------------------------------------------------------------------------
+# -- money -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_transfer_moves_what_is_there_and_no_more() -> None:
@@ -129,7 +135,7 @@ def test_serving_needs_collateral_where_the_rules_say_so() -> None:
     assert [node for node, _ in serving(lab.ctx, "toy")] == [lab.nodes[1]]
 
 
-# -- hot keys and caps -----------------------------------------------------------------------------------------------------
+# -- hot keys and caps -------------------------------------------------------------------------------------------------
 
 
 def start_refused(lab: Lab, field: str, *, signer: Key | None = None) -> None:
@@ -203,7 +209,7 @@ def test_the_accounts_own_caps_bind_whoever_signs_and_begin_anew_with_the_epoch(
     start_refused(lab, "request_cap_micro")
 
 
-# -- nodes -----------------------------------------------------------------------------------------------------------------
+# -- nodes -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> None:
@@ -218,7 +224,9 @@ def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> N
     refused(lab, signed(lab, OTHER, registration(lab, OTHER, FRESH)), "node")
     refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, lab.keys[1])), "node")
     order(lab, CLIENT, registration(lab, CLIENT, FRESH, (), 3))
-    assert (part(lab, FRESH.public).models, part(lab, FRESH.public).price_floor_micro) == ((), 3), "its own offer can be changed"
+    assert (
+        part(lab, FRESH.public).models, part(lab, FRESH.public).price_floor_micro
+    ) == ((), 3), "its own offer can be changed"
 
 
 def test_who_asks_for_more_than_the_price_draws_no_work_but_checks() -> None:
@@ -239,7 +247,10 @@ def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
     assert node not in dict(serving(lab.ctx, "toy"))
     assert node not in dict(checking(lab.ctx, "toy"))
     key = lab.keys[1]
-    for body in (Unregister(node), Deposit(node, 1), Withdraw(node, 1), registration(lab, owner, key), rotation(lab, owner, key, FRESH)):
+    for body in (
+        Unregister(node), Deposit(node, 1), Withdraw(node, 1), registration(lab, owner, key),
+        rotation(lab, owner, key, FRESH)
+    ):
         refused(lab, signed(lab, owner, body), "node")
     assert take(lab.view, node, 80) == 80, "also what waits"
     totals = lab.view.totals()
@@ -268,7 +279,7 @@ def test_an_answer_of_one_who_left_is_paid_to_its_last_owner() -> None:
     assert balance(lab, lab.owners[at].public) == 10**9 + 255
 
 
-# -- rotation ----------------------------------------------------------------------------------------------------------------
+# -- rotation ----------------------------------------------------------------------------------------------------------
 
 
 def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None:
@@ -285,7 +296,9 @@ def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None
     refused(lab, signed(lab, CLIENT, rotation(lab, CLIENT, old, FRESH)), "node")
     order(lab, owner, good)
     new = part(lab, FRESH.public)
-    assert (new.node, new.owner, new.reputation, new.weight, new.collateral_micro) == (FRESH.public, owner.public, 50, 10, 60)
+    assert (
+        new.node, new.owner, new.reputation, new.weight, new.collateral_micro
+    ) == (FRESH.public, owner.public, 50, 10, 60)
     assert lab.view.standing(FRESH.public).finished == 7
     assert {p.node for p in lab.view.participants()} == {FRESH.public, *lab.nodes} - {old.public}
     refused(lab, signed(lab, owner, Deposit(old.public, 1)), "node")
@@ -293,9 +306,12 @@ def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None
     refused(lab, signed(lab, owner, rotation(lab, owner, FRESH, old)), "new_node")
     again = Key(b"\x74" * 32)
     order(lab, owner, rotation(lab, owner, FRESH, again))
-    assert part(lab, old.public).node == part(lab, FRESH.public).node == again.public, "the first key stands for the last"
+    nodes = {part(lab, old.public).node, part(lab, FRESH.public).node}
+    assert nodes == {again.public}, "the first key stands for the last"
     lab.block(WAIT + 1)
-    assert (balance(lab, owner.public), part(lab, again.public).collateral_micro) == (10**9 - 60 - 2 * FEE, 60), "asked for under the old key"
+    assert (
+        balance(lab, owner.public), part(lab, again.public).collateral_micro
+    ) == (10**9 - 60 - 2 * FEE, 60), "asked for under the old key"
     order(lab, owner, Unregister(again.public))
     lab.block(WAIT + 1)
     assert [lab.view.participant(key) for key in (old.public, FRESH.public, again.public)] == [None] * 3
@@ -331,7 +347,7 @@ def test_open_answers_and_duties_of_a_rotated_key_end_without_a_crash() -> None:
     assert lab.view.standing(OTHER.public).missed == 1
 
 
-# -- owners ------------------------------------------------------------------------------------------------------------------
+# -- owners ------------------------------------------------------------------------------------------------------------
 
 
 def test_an_owners_nodes_share_its_cap() -> None:

@@ -1,4 +1,5 @@
-"""A case and its appeal fit into an epoch, and a race's cases before its count: asked of every genesis file and of every vote on a window."""
+"""A case and its appeal fit into an epoch, and a race's cases before its count: asked of every genesis file and of
+every vote on a window."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import CheckRules, SprintRules
+from p2p.base.types import VERSION
 from p2p.ledger.genesis import check_genesis
 from p2p.ledger.governance import IN_FORCE, VOID, proposals
 from p2p.ledger.rules import windows
@@ -26,18 +28,21 @@ from tests.ledger.race import RaceLab
 from tests.ledger.test_governance import accept
 
 SLOW = CheckRules(reveal_window=20, appeal_window=20)
-FITS = replace(Lab(1).genesis, checks=SLOW, validation_window=60, epoch_blocks=182)  # 80 + 20 + 1 + 80, and one more
+FIRST = replace(Lab(1).genesis, version=VERSION)
+FITS = replace(FIRST, checks=SLOW, validation_window=60, epoch_blocks=182)  # 80 + 20 + 1 + 80, and one more
 
 
 def test_the_defaults_and_the_test_networks_fit() -> None:
-    plan, first = Plan(Path(), 1), replace(Lab(1).genesis, sprint=SprintRules(), checks=CheckRules(), epoch_blocks=200, validation_window=60)
+    plan = Plan(Path(), 1)
+    first = replace(FIRST, sprint=SprintRules(), checks=CheckRules(), epoch_blocks=200, validation_window=60)
     check_genesis(first)
     check_genesis(replace(first, epoch_blocks=plan.epoch_blocks, validation_window=plan.validation_window))
     check_genesis(replace(first, epoch_blocks=SHORT_EPOCH, validation_window=SHORT_WINDOW, sprint=SHORT_SPRINT))
 
 
 @pytest.mark.parametrize("change", [
-    {"epoch_blocks": 181}, {"validation_window": 61}, {"validation_delay": 2}, {"checks": replace(SLOW, reveal_window=21)},
+    {"epoch_blocks": 181}, {"validation_window": 61}, {"validation_delay": 2},
+    {"checks": replace(SLOW, reveal_window=21)},
     {"checks": replace(SLOW, appeal_window=21)}, {"checks": replace(SLOW, appeal_window=0), "epoch_blocks": 80},
 ], ids=str)
 def test_a_genesis_whose_cases_do_not_fit_into_an_epoch_is_refused(change: dict[str, Any]) -> None:
@@ -70,7 +75,7 @@ def test_the_slowest_case_takes_as_long_as_is_said() -> None:
     order(lab, lab.owners[1], Appeal(inference_id))
     lab.block(1 + lab.genesis.validation_delay)
     slow(lab, inference_id, valid=False)
-    assert lab.inference(inference_id).end_height - begun == windows.case(lab.genesis)
+    assert lab.inference(inference_id).end_height - begun == windows.dispute(lab.genesis)
 
 
 def slow(lab: Lab, inference_id: bytes, *, valid: bool, reveals: bool = True) -> None:
@@ -87,14 +92,16 @@ def slow(lab: Lab, inference_id: bytes, *, valid: bool, reveals: bool = True) ->
     lab.block()
 
 
-# -- votes ---------------------------------------------------------------------------------------------------------------
+# -- votes -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("fields", "named"), [
     ((("reveal_window", 15),), "reveal_window"), ((("appeal_window", 1),), "appeal_window"),
     ((("grey_milli", 1), ("appeal_window", 3), ("reveal_window", 3)), "appeal_window"),
 ], ids=str)
-def test_a_change_whose_cases_do_not_fit_is_not_put_to_a_vote(fields: tuple[tuple[str, object], ...], named: str) -> None:
+def test_a_change_whose_cases_do_not_fit_is_not_put_to_a_vote(
+    fields: tuple[tuple[str, object], ...], named: str
+) -> None:
     lab = lab_of()
     refused(lab, signed(lab, lab.owners[0], Propose(ChangeChecks(fields))), named)
     order(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 14),))))
@@ -114,13 +121,13 @@ def test_a_change_after_which_a_race_would_be_counted_too_early_is_not_put_to_a_
     order(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 5),))))
 
 
-# -- races ---------------------------------------------------------------------------------------------------------------
+# -- races -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("won", [True, False])
 def test_a_last_minute_answer_is_decided_before_the_count_and_its_appeal_gives_the_weight_back(won: bool) -> None:
-    """The tightest epoch that is allowed: opened at the last height, a first committee that says nothing, everybody as slow as it may be, a
-    dispute, and an appeal at the last height."""
+    """The tightest epoch that is allowed: opened at the last height, a first committee that says nothing, everybody
+    as slow as it may be, a dispute, and an appeal at the last height."""
     rules = replace(labs.RULES, appeal_window=6)
     with pytest.raises(ConfigError):
         RaceLab(18, epoch_blocks=57, rules=rules)
@@ -141,6 +148,7 @@ def test_a_last_minute_answer_is_decided_before_the_count_and_its_appeal_gives_t
     lab.block(1 + lab.genesis.validation_delay)
     slow(lab, late, valid=won)
     assert lab.status(late) == ("UPHELD" if won else "INVALIDATED")
-    assert lab.height == lab.genesis.epoch_blocks, "no height to spare: the weights are counted at the end of the last one that ended"
+    # No height to spare: the weights are counted at the end of the block before.
+    assert lab.height == lab.genesis.epoch_blocks
     lab.to_next_epoch()
     assert lab.weight(node) == (30 if won else 0)

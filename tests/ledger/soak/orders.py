@@ -33,7 +33,7 @@ from p2p.ledger.rules.ops import (
     consent_to_rotate,
     sign_op,
 )
-from p2p.ledger.state.open_disputes import cases
+from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import Participant
 from tests.ledger.soak.people import MODEL, NEW
 from tests.ledger.soak.scene import Scene
@@ -131,7 +131,7 @@ def rotation(scene: Scene, account: Key, old: Key, new: Key) -> Rotate:
 def _appeal(scene: Scene) -> None:
     """Of a dispute that is lost and was not appealed."""
     found = [
-        (participant.owner, one) for participant in scene.participants for one in cases(scene.view, participant.node)
+        (participant.owner, one) for participant in scene.participants for one in open_disputes(scene.view, participant.node)
         if (inference := scene.view.inference(one)) is not None and inference.appeal is None and inference.appeal_until >= scene.height
     ]
     if found:

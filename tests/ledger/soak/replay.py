@@ -14,7 +14,7 @@ from p2p.base.genesis import Genesis
 from p2p.chain.chain import Chain
 from p2p.chain.stores import snapshots
 from p2p.chain.stores.guard import GuardStore
-from p2p.chain.sync_server import check_snapshot, install, light_block
+from p2p.chain.sync_server import check_snapshot, install
 from p2p.ledger.state.snapshot import open_chunk
 from p2p.store.lmdb import Store
 from tests.chains import next_priorities
@@ -28,7 +28,7 @@ def plain(folder: Path, genesis: Genesis) -> Chain:
 
 def from_snapshot(chain: Chain, height: int, folder: Path) -> None:
     """A new store that begins with `chain`'s snapshot of `height`, as a peer that joins late makes it. Block height + 1 must be there."""
-    manifest, at, after = snapshots.manifest(chain.store, height), light_block(chain, height), chain.header(height + 1)
+    manifest, at, after = snapshots.manifest(chain.store, height), chain.blocks.light_block(height), chain.blocks.header(height + 1)
     if manifest is None or at is None or after is None:
         raise Violation(f"height {height}: no snapshot of an epoch's end")
     check_snapshot(manifest, at, after)
@@ -45,7 +45,7 @@ def replay(source: Path, target: Path) -> str:
     first, chain = plain(source, genesis), plain(target, genesis)
     try:
         while chain.height() < first.height():
-            found = first.block(chain.height() + 1)
+            found = first.blocks.block(chain.height() + 1)
             assert found is not None
             block, commit = found
             if block.header.app_hash != chain.app_hash():
@@ -53,7 +53,7 @@ def replay(source: Path, target: Path) -> str:
             if not chain.validate(block):
                 raise Violation(f"height {block.header.height}: the block is not accepted a second time")
             chain.finalize(block, commit, next_priorities(chain))
-            if chain.receipts(chain.height()) != first.receipts(chain.height()):
+            if chain.blocks.receipts(chain.height()) != first.blocks.receipts(chain.height()):
                 raise Violation(f"height {chain.height()}: other receipts than in the first run")
         return f"{chain.height()} {chain.app_hash().hex()}"
     finally:

@@ -77,16 +77,16 @@ class Run:
         self._send_operations()
         made = scene.batches()
         for _, _, raw in made:
-            chain.add_tx(raw)
+            chain.pool.add(raw)
         self._bad_batches(made[0][2] if made else b"")
         block = self._decide()
         assert {*block.txs} - self._orders.keys() == {raw for _, _, raw in made}, "a batch did not fit"
-        refused = {(r.sender, r.index): r for r in chain.receipts(chain.height())}
+        refused = {(r.sender, r.index): r for r in chain.blocks.receipts(chain.height())}
         for raw in block.txs:
             if raw in self._orders:
                 item = self._orders.pop(raw)
                 signed = unpack(SignedOp, item.record.body)
-                if (fate := chain.fates.find(signed.op_id)) is None or not fate.ended:
+                if (fate := chain.pool.fates.find(signed.op_id)) is None or not fate.ended:
                     raise Violation(f"height {chain.height()}: what became of an order is not told: {raw.hex()}")
                 self._count(signed.op.account, item, (fate.field or fate.code) if fate.code else None)
         for sender, items, raw in made:
@@ -101,12 +101,12 @@ class Run:
         """By themselves; the mempool says at once what could not be carried out after those that wait."""
         for item, raw in self.scene.orders():
             try:
-                self.chain.add_tx(raw)
+                self.chain.pool.add(raw)
             except FolkmootError as error:
                 self._count(b"", item, error.field or error.code)
             else:
                 self._orders[raw] = item
-        self._orders = {raw: item for raw, item in self._orders.items() if self.chain.mempool.known(raw)}
+        self._orders = {raw: item for raw, item in self._orders.items() if self.chain.pool.mempool.known(raw)}
 
     def _count(self, sender: bytes, item: Item, field_: str | None) -> None:
         tally, kind = self.tally, item.record.kind.name
@@ -142,7 +142,7 @@ class Run:
         } | ({"again": self._old} if self._old else {})
         name = scene.rng.choice(list(bad))
         try:
-            chain.add_tx(bad[name])
+            chain.pool.add(bad[name])
         except FolkmootError as error:
             self.tally.batches_refused[error.field] += 1
             self.tally.records += 1

@@ -105,6 +105,6 @@ class Scene:
         for sender in senders:
             items = self.items[sender]
             self.rng.shuffle(items)
-            batch = Batch(VERSION, self.network, sender, self.chain.batch_nonce(sender) + 1, tuple(item.record for item in items))
+            batch = Batch(VERSION, self.network, sender, self.chain.reader.batch_nonce(sender) + 1, tuple(item.record for item in items))
             made.append((sender, items, encode(SignedBatch(batch, self.key(sender).sign(Domain.TX, self.network, encode(batch))))))
         return made

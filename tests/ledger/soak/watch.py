@@ -8,13 +8,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import p2p.chain.chain
+import p2p.chain.execution
 from p2p.base.codec import encode, load
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.genesis import Genesis
 from p2p.base.resumable import Resumable
 from p2p.base.types import STANDS, Record, Status
 from p2p.chain.chain import Chain
+from p2p.chain.execution import seal
 from p2p.chain.stores.guard import GuardStore
 from p2p.ledger.apply_record import apply_record
 from p2p.ledger.governance import Proposal
@@ -130,21 +131,18 @@ class Watch:
                 raise Violation(f"height {chain.height()}: {name}: {summed} in the state, {said} in the totals")
 
 
-class Watched(Chain):
-    def __init__(self, store: Store, guard: GuardStore, genesis: Genesis, watch: Watch) -> None:
-        self.watch = watch
-        super().__init__(store, guard, genesis)
+def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Chain:
+    """The real chain with its store; each block and each record that it applies is watched as well."""
+    mine = Store(folder / "data")
 
-    def _seal(self, view: View, height: int, batch: Batch) -> Resumable[bytes]:
-        self.watch.block(view, self.genesis, height)
-        return (yield from super()._seal(view, height, batch))
+    def watched_seal(store: Store, genesis: Genesis, view: View, height: int, batch: Batch) -> Resumable[bytes]:
+        if store is mine:
+            watch.block(view, genesis, height)
+        return (yield from seal(store, genesis, view, height, batch))
 
-
-def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Watched:
-    """The real chain with its store; each record that it applies is watched as well."""
-    store = Store(folder / "data")
-    p2p.chain.chain.apply_record = watch.apply
-    return Watched(store, GuardStore(store, folder / "used"), genesis, watch)
+    p2p.chain.execution.apply_record = watch.apply
+    p2p.chain.execution.seal = watched_seal
+    return Chain(mine, GuardStore(mine, folder / "used"), genesis)
 
 
 def _bond(inference: Inference) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec import to_builtins
+
 from p2p.base.codec import encode
 from p2p.base.types import verdict_commitment
-from p2p.chain.views.inferences import duties, inference_view, may_fetch, verification_view
+from p2p.chain.views.conduct import verification_answer
+from p2p.chain.views.inferences import duties, inference_answer, may_fetch
 from tests.ledger.lab import Lab
 
 
@@ -48,23 +51,24 @@ def test_the_views_are_plain_data_and_say_what_happened() -> None:
     lab = Lab()
     inference_id = lab.drawn()
     lab.decide(inference_id, lambda node: {"valid": False})
-    found = inference_view(inference_id, lab.inference(inference_id))
-    assert encode(found)
-    assert (found["status"], len(found["panels"]), len(found["verdicts"])) == ("INVALIDATED", 2, 6)
-    assert found["dispute_height"] == found["panels"][1]["height"]
-    view = verification_view(lab.view, lab.genesis, lab.height - 1)
-    assert encode(view)
-    assert (view["cheats"], view["honest"], view["false_alarms"]) == (1, 0, 0)
-    rows = {row["node"]: row for row in view["participants"]}
-    executor = rows[found["executor"]]
-    assert (executor["checked"], executor["strikes"], executor["convicted"]) == (1, 1, False)
-    assert executor["log_e_milli"] > 4000
-    assert sum(row["duties"] for row in rows.values()) == 6
+    found = inference_answer(inference_id, lab.inference(inference_id))
+    assert encode(to_builtins(found))
+    assert (found.status, len(found.panels), len(found.verdicts)) == ("INVALIDATED", 2, 6)
+    assert found.dispute_height == found.panels[1].height
+    view = verification_answer(lab.ctx)
+    assert encode(to_builtins(view))
+    assert (view.cheats, view.honest, view.false_alarms) == (1, 0, 0)
+    rows = {row.node: row for row in view.participants}
+    executor = rows[found.executor]
+    assert (executor.checked, executor.strikes, executor.convicted) == (1, 1, False)
+    assert executor.log_e_milli > 4000
+    assert sum(row.duties for row in rows.values()) == 6
 
 
 def test_the_query_is_public_and_a_plants_commitment_names_no_inference() -> None:
     from p2p.base.types import PlantCommit, RecordKind
-    from p2p.chain.queries import PUBLIC_OPS, _about
+    from p2p.chain.block_answers import inference_of
+    from p2p.chain.queries import PUBLIC_OPS
 
     assert "verification" in PUBLIC_OPS
-    assert _about(RecordKind.PLANT_COMMIT, encode(PlantCommit(bytes(32), bytes(32)))) == b""
+    assert inference_of(RecordKind.PLANT_COMMIT, encode(PlantCommit(bytes(32), bytes(32)))) == b""

@@ -27,7 +27,10 @@ def spec_of(net: Net, agent: int = 0, executor: int | None = None, **change: Any
     key = Key.load(net.directory / "client" / "account.key")
     wanted = bytes.fromhex(net.node(executor)) if executor is not None else None
     defaults = {"prompt": "hello", "nonces": Nonces(net.directory / "client" / "nonces")}
-    return AskSpec(net.address(agent), key, genesis.network, DEFAULT_MODEL, genesis=genesis, choose_executor=wanted, **{**defaults, **change})
+    return AskSpec(
+        net.address(agent), key, genesis.network, DEFAULT_MODEL, genesis=genesis, choose_executor=wanted,
+        **{**defaults, **change}
+    )
 
 
 @asynccontextmanager

@@ -11,7 +11,18 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.genesis import EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key
-from p2p.base.types import VERSION, Batch, FinishReason, FinishRecord, OutputRecord, Record, RecordKind, SignedBatch, SignedFinish, StartRecord
+from p2p.base.types import (
+    VERSION,
+    Batch,
+    FinishReason,
+    FinishRecord,
+    OutputRecord,
+    Record,
+    RecordKind,
+    SignedBatch,
+    SignedFinish,
+    StartRecord,
+)
 from p2p.chain.chain import Chain
 from p2p.ledger.apply_record import DRAW_WINDOW
 from p2p.ledger.money import epoch_accounts as earnings
@@ -47,7 +58,7 @@ def nothing_changes(lab: Lab, sender: bytes, kind: RecordKind, body: object) -> 
     return caught.value.field
 
 
-# -- signatures and order ---------------------------------------------------------------------------------------------------
+# -- signatures and order --------------------------------------------------------------------------------------------
 
 
 def test_only_the_agent_itself_starts_and_reports() -> None:
@@ -68,7 +79,8 @@ def test_a_raw_start_is_no_transaction(tmp_path: Path) -> None:
     """A stranger's batch, and a participant's that somebody else signed, never come into a block."""
     keys = [Key(bytes([i + 1]) * 32) for i in range(4)]
     genesis = Genesis(
-        1, "n", 1000, tuple(GenesisPeer(k.public, k.public, 10, ("toy",)) for k in keys), (GenesisAccount(CLIENT.public, FULL),),
+        1, "n", 1000, tuple(GenesisPeer(k.public, k.public, 10, ("toy",)) for k in keys),
+        (GenesisAccount(CLIENT.public, FULL),),
         (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048),),
     )
     chain = Chain.open(tmp_path, genesis)
@@ -78,11 +90,13 @@ def test_a_raw_start_is_no_transaction(tmp_path: Path) -> None:
         batch = Batch(VERSION, genesis.network, sender.public, 1, (start,))
         raw = encode(SignedBatch(batch, signer.sign(Domain.TX, genesis.network, encode(batch))))
         if not field:
-            chain.add_tx(raw)
+            chain.pool.add(raw)
             continue
         with pytest.raises(FolkmootError) as caught:
-            chain.add_tx(raw)
-        assert (caught.value.field, type(caught.value)) == (field, Unavailable if field == "sender" else RemoteProtocolError)
+            chain.pool.add(raw)
+        assert (caught.value.field, type(caught.value)) == (
+            field, Unavailable if field == "sender" else RemoteProtocolError
+        )
     chain.close()
 
 
@@ -101,7 +115,10 @@ def early_finish(lab: Lab, ghost: Lab) -> StartRecord:
     request = ghost.start()
     executor = ghost.inference(request.inference_id).candidates[0]
     record = FinishRecord(request.inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, 10, FinishReason.STOP)
-    lab.put(executor, RecordKind.FINISH, SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record))))
+    lab.put(
+        executor, RecordKind.FINISH,
+        SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record)))
+    )
     return StartRecord(request, lab.nodes[0])
 
 
@@ -129,7 +146,7 @@ def test_a_finish_without_a_start_is_forgotten() -> None:
     assert nothing_changes(lab, lab.nodes[0], RecordKind.START, start) == "draw_height", "its draw is too old by then"
 
 
-# -- money ------------------------------------------------------------------------------------------------------------------
+# -- money -----------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_owed_cannot_be_spent_before_it_is_settled() -> None:
@@ -140,7 +157,9 @@ def test_what_is_owed_cannot_be_spent_before_it_is_settled() -> None:
     lab.decide(inference_id, lambda node: {})
     booked = earnings.earning(lab.view, 0, lab.nodes[1])
     assert booked is not None
-    assert (booked.fees_micro, booked.paid_micro, lab.view.totals().due_micro, balance(lab, owner)) == (COST, 0, COST, FULL)
+    assert (
+        booked.fees_micro, booked.paid_micro, lab.view.totals().due_micro, balance(lab, owner)
+    ) == (COST, 0, COST, FULL)
     refused(lab, signed(lab, owner, Transfer(CLIENT.public, FULL + 1)), "amount_micro")
     lab.block(61 - lab.height)
     gained = balance(lab, owner) - FULL
@@ -188,7 +207,7 @@ def test_the_price_of_the_start_is_paid_whatever_it_is_at_finish_and_settlement(
     assert balance(lab) == FULL - 30 * locked
 
 
-# -- power and presence -----------------------------------------------------------------------------------------------------
+# -- power and presence ----------------------------------------------------------------------------------------------
 
 
 def test_without_weight_nobody_is_drawn_and_with_it_again() -> None:
@@ -225,12 +244,15 @@ def test_a_planned_change_takes_the_vote_and_gives_it_back(tmp_path: Path) -> No
         votes[height] = node in dict(chain.validators())
         extend(chain, height, {k.public: k for k in keys}, lambda height: 1000 + height * 1000)
     chain.close()
-    assert [height for height, has in votes.items() if not has] == list(range(5, 13)), "epochs 1 and 2, no height more or less"
+    assert [height for height, has in votes.items() if not has] == list(
+        range(5, 13)
+    ), "epochs 1 and 2, no height more or less"
 
 
 @pytest.mark.parametrize("how", ["leaves", "suspended", "convicted"])
 def test_a_node_that_is_disabled_in_mid_epoch_draws_nothing_and_its_earned_fees_follow_the_rule(how: str) -> None:
-    """Who leaves or is suspended keeps what was booked (M8); who is convicted forfeits it (M7). Requests go to the others meanwhile."""
+    """Who leaves or is suspended keeps what was booked (M8); who is convicted forfeits it (M7). Requests go to the
+    others meanwhile."""
     lab = Lab(epoch_blocks=100)
     node, owner = lab.nodes[1], lab.owners[1]
     lab.decide(lab.drawn(executor=node), lambda _: {})

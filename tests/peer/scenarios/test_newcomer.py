@@ -1,5 +1,5 @@
-"""A client that has the genesis file and nothing else, and a peer that is not in it: registered live, weight from a race. The real client, agent,
-executor and chain over streams in memory; the model is the toy."""
+"""A client that has the genesis file and nothing else, and a peer that is not in it: registered live, weight from a
+race. The real client, agent, executor and chain over streams in memory; the model is the toy."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
+from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.client.ask import AskSpec, ask_over
@@ -42,8 +43,8 @@ MINE = 60  # the newcomer's
 
 
 class ChainLab(RaceLab):
-    """The race's lab on a real chain: its records travel in batches, its blocks have headers and certificates. outboxes: of real agents and
-    executors, by node."""
+    """The race's lab on a real chain: its records travel in batches, its blocks have headers and certificates.
+    outboxes: of real agents and executors, by node."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(6)
@@ -62,25 +63,28 @@ class ChainLab(RaceLab):
     def block(self, count: int = 1) -> None:
         for _ in range(count):
             for raw in self._batches():
-                self.chain.add_tx(raw)
+                self.chain.pool.add(raw)
             self._decide()
-            refused = {receipt.sender for receipt in self.chain.receipts(self.chain.height())}
+            refused = {receipt.sender for receipt in self.chain.blocks.receipts(self.chain.height())}
             assert refused <= self.outboxes.keys(), "agent and executor both send the finish, and one comes second"
             self._look()
 
     def _batches(self) -> Iterator[bytes]:
         for sender, records in self.records.items():
-            batch = Batch(VERSION, self.network, sender, self.chain.batch_nonce(sender) + 1, tuple(records))
+            batch = Batch(VERSION, self.network, sender, self.chain.reader.batch_nonce(sender) + 1, tuple(records))
             yield encode(SignedBatch(batch, self.by_node[sender].sign(Domain.TX, self.network, encode(batch))))
         for node, outbox in self.outboxes.items():
-            yield from () if node in self.records else outbox.due(self.chain.batch_nonce(node), self.chain.height())
+            yield from () if node in self.records else outbox.due(self.chain.reader.batch_nonce(node), self.chain.height())
         self.records = {}
 
     def _decide(self) -> None:
         members, at = ValidatorSet.of(self.chain.validators()), self.chain.height() + 1
         key = self.by_node[proposer(members, load_priorities(self.chain.priorities(), members), 0)]
         block = make_block(self.chain, key, self.network, 0, at * 1000, ())
-        votes = [sign_vote(self.by_node[k], Vote(self.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in members.members]
+        votes = [
+            sign_vote(self.by_node[k], Vote(self.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k))
+            for k, _ in members.members
+        ]
         assert self.chain.validate(block)
         self.chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), next_priorities(self.chain))
 
@@ -106,7 +110,7 @@ class Wire:
     def __init__(self, lab: ChainLab, agent: Key, nursery: trio.Nursery) -> None:
         self.lab, self.nursery = lab, nursery
         self.agent = Agent(agent, lab.chain, self._outbox(agent), self._to_executor)
-        self.queries = Queries(lab.chain, dict, list)
+        self.queries = Queries(lab.chain, dict, tuple, AccountTransactions(lab.chain).fate)
 
     def _outbox(self, key: Key) -> Outbox:
         return self.lab.outboxes.setdefault(key.public, Outbox(key, self.lab.network))
@@ -121,7 +125,7 @@ class Wire:
         frame = parse_frame(await stream.receive())
         assert isinstance(frame, Query)
         try:
-            await stream.send(pack_frame(Answer(encode(self.queries.query(decode(frame.body), public=True)))))
+            await stream.send(pack_frame(Answer(encode(self.queries.answer_public(decode(frame.body))))))
         except FolkmootError as error:
             await stream.send(pack_frame(failure(error)))
 
@@ -143,13 +147,15 @@ class Wire:
         assert isinstance(frame, Forward)
         chain, outbox = self.lab.chain, self._outbox(key)
         admission = Admission(key.public, chain, outbox)
-        await Executor(key, chain, outbox, chain, admission, ready(ToyEngine())).serve(stream, frame)
+        await Executor(key, chain, outbox, chain.payloads, admission, ready(ToyEngine())).serve(stream, frame)
 
 
 async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[dict[str, Any]]:
-    """Events. The client knows the genesis file and the agent's address; a block is decided while the answer is on its way."""
+    """Events. The client knows the genesis file and the agent's address; a block is decided while the answer is on its
+    way."""
     spec = AskSpec(
-        f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", CLIENT, lab.network, "toy", "hello", max_tokens=8, genesis=lab.genesis, choose_executor=executor,
+        f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", CLIENT, lab.network, "toy", "hello", max_tokens=8,
+        genesis=lab.genesis, choose_executor=executor,
     )
     events: list[dict[str, Any]] = []
     with trio.fail_after(60):
@@ -162,13 +168,17 @@ async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[
     return events
 
 
-async def test_a_peer_that_is_not_in_the_genesis_file_is_drawn_and_its_answer_is_checked(joined: tuple[ChainLab, Key]) -> None:
+async def test_a_peer_that_is_not_in_the_genesis_file_is_drawn_and_its_answer_is_checked(
+    joined: tuple[ChainLab, Key]
+) -> None:
     lab, new = joined
     events = await ask(lab, lab.keys[0], executor=new.public)
     accepted, receipt = events[0], events[-1]["receipt"]
     assert [event["node"] for event in events if event["event"] == "executor"] == [new.public.hex()]
     assert (receipt["executor"], receipt["problems"], receipt["checked"]) == (new.public.hex(), [], True)
-    assert receipt["draw"] == Known.PROVED.value, "the set is in a state that a header stands for, and that header follows from the genesis file"
+    assert receipt["draw"] == Known.PROVED.value, (
+        "the set is in a state that a header stands for, and that header follows from the genesis file"
+    )
     inference_id = bytes.fromhex(receipt["inference_id"])
     of_old = WeightedDraw(sorted((peer.node, peer.weight) for peer in lab.genesis.peers))
     alone = draw_executors(bytes.fromhex(accepted["beacon"]), inference_id, of_old, lab.nodes[0], MAX_CANDIDATES)
@@ -188,8 +198,11 @@ async def test_it_can_be_asked_as_well(joined: tuple[ChainLab, Key]) -> None:
     assert receipt["executor"] in {node.hex() for node in lab.nodes} - {new.public.hex()}
 
 
-async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(joined: tuple[ChainLab, Key], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that drew from what it knew in the beginning would call an honest agent a liar: this one does not, and would be seen here."""
+async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(
+    joined: tuple[ChainLab, Key], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that drew from what it knew in the beginning would call an honest agent a liar: this one does not, and
+    would be seen here."""
     lab, new = joined
     look = DrawCheck.look
 

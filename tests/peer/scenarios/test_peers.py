@@ -23,19 +23,23 @@ from tests.peer.scenarios.clients import Event, ask_raw, connected, leave_when, 
 pytestmark = pytest.mark.network
 
 DIES, REFUSED = (Key(bytes([at]) * 32) for at in (211, 212))  # accounts that one test alone uses
-SLOW, NARROW = 1, 3  # an executor that gives four tokens a second; an agent that gives an account 400 tokens in 40 heights
+# an executor that gives four tokens a second; an agent that gives an account 400 tokens in 40 heights
+SLOW, NARROW = 1, 3
 
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     purses = tuple(GenesisAccount(key.public, 10**9) for key in (DIES, REFUSED))
     narrow = {"account_tokens": 400, "limit_window": 40}
-    made = Net(tmp_path_factory.mktemp("net"), 4, {SLOW: ["--delay-s", "0.25"]}, window=20, own={NARROW: narrow}, accounts=purses)
+    made = Net(
+        tmp_path_factory.mktemp("net"), 4, {SLOW: ["--delay-s", "0.25"]}, window=20, own={NARROW: narrow},
+        accounts=purses
+    )
     yield made
     made.close()
 
 
-# -- a client that leaves ---------------------------------------------------------------------------------------------------
+# -- a client that leaves --------------------------------------------------------------------------------------------
 
 
 def left(net: Net, agent: int, wanted: int) -> list[Event]:
@@ -55,13 +59,16 @@ def left(net: Net, agent: int, wanted: int) -> list[Event]:
 
 
 def test_a_client_that_leaves_pays_for_what_was_streamed(net: Net) -> None:
-    """It resets its stream: executor and agent say the same, the validators find nothing wrong, the rest of the escrow is back."""
+    """It resets its stream: executor and agent say the same, the validators find nothing wrong, the rest of the escrow
+    is back."""
     events = left(net, 0, 4)
     found = net.final(events[0]["inference_id"])
     assert found["status"] in ("VALIDATED", "SETTLED"), found
     assert (found["executor"], found["finish_reason"], found["output_matches"]) == (net.node(SLOW), "stopped", True)
     assert 4 <= found["output_tokens"] == found["streamed_tokens"] < 20, "not the 60 that were asked for"
-    assert found["charged_micro"] == found["paid_micro"] == (found["prompt_tokens"] + found["output_tokens"]) * found["price_micro"]
+    assert found["charged_micro"] == found["paid_micro"] == (
+        found["prompt_tokens"] + found["output_tokens"]
+    ) * found["price_micro"]
     assert found["charged_micro"] < found["escrow_micro"]
     until(lambda: net.status(SLOW)["jobs"] == 0)
 
@@ -77,7 +84,8 @@ def test_a_client_that_dies_pays_for_what_was_streamed(net: Net) -> None:
     for _ in range(20):
         before = net.balance(DIES)
         found = killed(net)
-        if found["executor"] == net.node(SLOW):  # four tokens a second: what comes after the Stop is what was on its way
+        # four tokens a second: what comes after the Stop is what was on its way
+        if found["executor"] == net.node(SLOW):
             break
     else:
         raise AssertionError("twenty draws went to others")
@@ -101,7 +109,7 @@ def killed(net: Net) -> dict[str, Any]:
     return net.final(first["inference_id"])
 
 
-# -- replay, and work without an agent --------------------------------------------------------------------------------------
+# -- replay, and work without an agent -------------------------------------------------------------------------------
 
 
 def test_a_replayed_request_is_refused_by_every_agent(net: Net) -> None:
@@ -121,7 +129,8 @@ def test_a_replayed_request_is_refused_by_every_agent(net: Net) -> None:
 
 
 def test_no_executor_works_for_a_client_that_poses_as_an_agent(net: Net) -> None:
-    """Under its own key it cannot put a Start on chain; under an agent's key the stream is not its own. No token comes."""
+    """Under its own key it cannot put a Start on chain; under an agent's key the stream is not its own. No token
+    comes."""
 
     async def work() -> list[Failure]:
         answers: list[Failure] = []
@@ -143,7 +152,7 @@ def test_no_executor_works_for_a_client_that_poses_as_an_agent(net: Net) -> None
     assert "another peer" in anothers.message
 
 
-# -- max_tokens -------------------------------------------------------------------------------------------------------------
+# -- max_tokens ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("given", [0, 2048, 4097, 2**32 - 1])
@@ -165,7 +174,8 @@ def test_max_tokens_of_one_and_absent_hold_and_charge_what_they_say(net: Net) ->
 
 
 def test_max_tokens_to_the_last_place_of_the_context_is_served_and_one_more_is_refused_without_blame(net: Net) -> None:
-    """The prompt has 1,901 tokens of 2,048. Only an executor can count them: it says so on chain, and is not blamed for the deadline."""
+    """The prompt has 1,901 tokens of 2,048. Only an executor can count them: it says so on chain, and is not blamed for
+    the deadline."""
     prompt = "x" * 1900
     assert net.events(prompt, max_tokens="147")[-1]["receipt"]["checked"]
     done = net.ask(prompt, max_tokens="148")
@@ -180,7 +190,7 @@ def test_max_tokens_to_the_last_place_of_the_context_is_served_and_one_more_is_r
     until(said)
 
 
-# -- bandwidth --------------------------------------------------------------------------------------------------------------
+# -- quotas ----------------------------------------------------------------------------------------------------------
 
 
 async def two_at_once(net: Net) -> tuple[Overloaded, Event]:
@@ -202,7 +212,7 @@ async def two_at_once(net: Net) -> tuple[Overloaded, Event]:
                     await trio.sleep(0.2)
 
 
-def test_the_bandwidth_limit_is_answered_with_an_error_and_what_is_not_used_returns(net: Net) -> None:
+def test_the_quota_is_answered_with_an_error_and_what_is_not_used_returns(net: Net) -> None:
     height = net.height(NARROW)
     refused, served = run(lambda: two_at_once(net))
     assert (refused.code, refused.field) == ("overloaded", "max_tokens")

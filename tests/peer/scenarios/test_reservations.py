@@ -1,5 +1,5 @@
-"""Twelve accounts with money for one request each, and three agents that do not know of each other. The real executor and chain; the model is the
-toy."""
+"""Twelve accounts with money for one request each, and three agents that do not know of each other. The real executor
+and chain; the model is the toy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def lab(tmp_path: Path) -> Iterator[ChainLab]:
 
 
 class Wires:
-    """Agents that forward whatever they are given, to executors that answer; `done` are answers that were made, by account."""
+    """Agents that forward whatever they are given, to executors that answer; `done` are answers that were made, by
+    account."""
 
     def __init__(self, lab: ChainLab) -> None:
         self.lab, self.done, self.refused = lab, list[bytes](), list[str]()
@@ -51,12 +52,13 @@ class Wires:
     def _executor(self, key: Key) -> Executor:
         outbox = self.lab.outboxes.setdefault(key.public, Outbox(key, self.lab.network))
         admission = Admission(key.public, self.lab.chain, outbox)
-        return Executor(key, self.lab.chain, outbox, self.lab.chain, admission, ready(ToyEngine()))
+        return Executor(key, self.lab.chain, outbox, self.lab.chain.payloads, admission, ready(ToyEngine()))
 
     def request(self, account: Key, nonce: int, prompt_max: int = PROMPT_MAX) -> SignedRequest:
         lab = self.lab
         body = Request(
-            VERSION, lab.network, account.public, nonce, "toy", digest(b"prompt", PROMPT.encode()), Params(), prompt_max, TOKENS, 100,
+            VERSION, lab.network, account.public, nonce, "toy", digest(b"prompt", PROMPT.encode()), Params(),
+            prompt_max, TOKENS, 100,
             lab.height + 200, account.public, lab.chain.height(),
         )
         return SignedRequest(body, account.sign(Domain.REQUEST, lab.network, encode(body)))
@@ -64,9 +66,11 @@ class Wires:
     async def ask(self, signed: SignedRequest, agent: Key) -> None:
         """Its Start is on its way to the chain while the executor is asked."""
         lab, height = self.lab, self.lab.chain.height()
-        beacon = lab.chain.beacon_at(height)
+        beacon = lab.chain.reader.beacon_at(height)
         assert beacon is not None
-        drawn = draw_executors(beacon, signed.inference_id, lab.chain.serving_at("toy", height), agent.public, MAX_CANDIDATES)
+        drawn = draw_executors(
+            beacon, signed.inference_id, lab.chain.reader.serving_at("toy", height), agent.public, MAX_CANDIDATES
+        )
         lab.outboxes[agent.public].put(RecordKind.START, StartRecord(signed, agent.public))
         mine, theirs = pipe()
         theirs.peer = agent.peer_id
@@ -96,7 +100,9 @@ class Wires:
             await stream.close()
 
 
-async def test_twelve_accounts_with_money_for_one_request_each_have_twelve_answers(lab: ChainLab, autojump_clock: trio.testing.MockClock) -> None:
+async def test_twelve_accounts_with_money_for_one_request_each_have_twelve_answers(
+    lab: ChainLab, autojump_clock: trio.testing.MockClock
+) -> None:
     """Seen: 36, one through each agent."""
     escrow = (PROMPT_MAX + TOKENS) * lab.genesis.models[0].price_micro
     accounts = [Key(digest(b"poor", bytes([at]))) for at in range(12)]
@@ -117,8 +123,11 @@ async def test_twelve_accounts_with_money_for_one_request_each_have_twelve_answe
     assert sorted(wires.done) == sorted(account.public for account in accounts), wires.refused
 
 
-async def test_who_has_proven_itself_is_served_at_once_and_never_for_more_than_that(lab: ChainLab, autojump_clock: trio.testing.MockClock) -> None:
-    """The genesis file's client: MAX_AHEAD answers of each executor without a block. All requests have one nonce, so one of them can start."""
+async def test_who_has_proven_itself_is_served_at_once_and_never_for_more_than_that(
+    lab: ChainLab, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The genesis file's client: MAX_AHEAD answers of each executor without a block. All requests have one nonce, so
+    one of them can start."""
     wires = Wires(lab)
     rounds = 40
     async with trio.open_nursery() as nursery:

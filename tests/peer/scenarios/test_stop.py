@@ -1,4 +1,5 @@
-"""Scenarios of ending early, on the real agent and the real generation over streams in memory: who stops unasked, who does not stop."""
+"""Scenarios of ending early, on the real agent and the real generation over streams in memory: who stops unasked, who
+does not stop."""
 
 from __future__ import annotations
 
@@ -13,7 +14,16 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_AFTER_STOP
-from p2p.base.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedFinish, SignedRequest, SignedStreamed
+from p2p.base.types import (
+    VERSION,
+    FinishReason,
+    FinishRecord,
+    Params,
+    Request,
+    SignedFinish,
+    SignedRequest,
+    SignedStreamed,
+)
 from p2p.client.ask import AskSpec, _follow
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
@@ -29,7 +39,9 @@ from p2p.wire.frames import Accepted, Ask, Declined, Done, Frame, Stop, Tokens, 
 from tests.verification.toy import SPEC
 
 AGENT, EXECUTOR, CLIENT = (Key(bytes([i]) * 32) for i in (1, 2, 3))
-BODY = Request(VERSION, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public, 1)
+BODY = Request(
+    VERSION, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public, 1
+)
 SIGNED = SignedRequest(BODY, CLIENT.sign(Domain.REQUEST, "n", encode(BODY)))
 
 
@@ -65,11 +77,14 @@ def pipe() -> tuple[Any, Any]:
 
 
 def finished(
-    tokens: list[int], reason: FinishReason, text: str = "", taken: tuple[SignedStreamed, ...] = (), key: Key = EXECUTOR,
+    tokens: list[int], reason: FinishReason, text: str = "", taken: tuple[SignedStreamed, ...] = (),
+    key: Key = EXECUTOR,
 ) -> Done:
     shown = text_hash(text or "ab"[: len(tokens)])
     steps = [TokenStep(token, "", -0.1, ((token, -0.1),)) for token in tokens]
-    made = artifacts.build(artifacts.header_for(BODY, SIGNED.inference_id, SPEC, bytes(32), range(5), reason, taken=taken), steps)
+    made = artifacts.build(
+        artifacts.header_for(BODY, SIGNED.inference_id, SPEC, bytes(32), range(5), reason, taken=taken), steps
+    )
     record = FinishRecord(
         SIGNED.inference_id, key.public, made.root(), output_hash(tokens), 5, len(tokens), reason, text_hash=shown,
         taken_over=made.header.taken_over,
@@ -87,11 +102,12 @@ class NoChain:
     """At a height before every deadline."""
 
     now = 1
+    payloads = property(lambda self: self)
 
     def height(self) -> int:
         return self.now
 
-    def put_payload(self, key: bytes, raw: bytes) -> None: ...
+    def put(self, key: bytes, raw: bytes) -> None: ...
 
 
 async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tuple[Outbox, list[Frame], str]:
@@ -171,8 +187,10 @@ async def test_an_executor_that_goes_on_after_stop_is_not_confirmed() -> None:
 
 
 @pytest.mark.parametrize(("bad", "words"), [
-    (Tokens(1, (8,), "b", bytes(64)), "not signed"), (said([9, 8], "b"), "not signed"), (said([7, 8], "b", key=AGENT), "not signed"),
-    (said([7, 8], "b", first=1), "not signed"), (said([7], "b"), "position 0 where 1 was next"), (said([7, 8, 9], "b"), "position 2"),
+    (Tokens(1, (8,), "b", bytes(64)), "not signed"), (said([9, 8], "b"), "not signed"),
+    (said([7, 8], "b", key=AGENT), "not signed"),
+    (said([7, 8], "b", first=1), "not signed"), (said([7], "b"), "position 0 where 1 was next"),
+    (said([7, 8, 9], "b"), "position 2"),
     (said([7, 8], "x" * 5000), "bytes of text"),
 ])
 async def test_a_frame_that_could_be_handed_to_nobody_is_not_taken(bad: Tokens, words: str) -> None:
@@ -208,7 +226,7 @@ async def test_nothing_is_taken_after_the_deadline(monkeypatch: pytest.MonkeyPat
     assert "deadline" in frames[-1].reason  # type: ignore[union-attr]
 
 
-# -- the client's side --------------------------------------------------------------------------------------------------------
+# -- the client's side -----------------------------------------------------------------------------------------------
 
 NODES = (EXECUTOR.public, b"\x09" * 32)
 
@@ -227,9 +245,12 @@ TAKEN = Accepted(SIGNED.inference_id, AGENT.public, bytes(32), NODES)
 
 @pytest.mark.parametrize(("frames", "field"), [
     ([TAKEN, TAKEN], "frame"), ([Trying(NODES[0])], "frame"), ([TAKEN, *[Trying(NODES[0])] * 3], "frame"),
-    ([TAKEN, *[Trying(NODES[0]), Declined(NODES[0], "", None)] * 3], "frame"), ([TAKEN, Declined(NODES[0], "", None)], "frame"),
-    ([TAKEN, Trying(NODES[0]), said([7]), said([7])], "position"), ([TAKEN, Trying(NODES[0]), said([7, 8])], "position"),
-    ([TAKEN, Trying(NODES[0]), said([7], "x" * 5000)], "text"), ([TAKEN, *[said([7] * (at + 1)) for at in range(1001)]], "position"),
+    ([TAKEN, *[Trying(NODES[0]), Declined(NODES[0], "", None)] * 3], "frame"),
+    ([TAKEN, Declined(NODES[0], "", None)], "frame"),
+    ([TAKEN, Trying(NODES[0]), said([7]), said([7])], "position"),
+    ([TAKEN, Trying(NODES[0]), said([7, 8])], "position"),
+    ([TAKEN, Trying(NODES[0]), said([7], "x" * 5000)], "text"),
+    ([TAKEN, *[said([7] * (at + 1)) for at in range(1001)]], "position"),
 ])
 async def test_an_agent_cannot_keep_a_client_for_ever(frames: list[Any], field: str) -> None:
     """Each frame brings the end nearer: a frame that does not ends it."""
@@ -243,7 +264,7 @@ async def test_an_agent_cannot_keep_a_client_for_ever(frames: list[Any], field: 
     assert caught.value.field == field
 
 
-# -- the executor's side ----------------------------------------------------------------------------------------------------
+# -- the executor's side ---------------------------------------------------------------------------------------------
 
 
 async def endless(ended: list[bool]) -> AsyncIterator[TokenStep]:
@@ -256,9 +277,12 @@ async def endless(ended: list[bool]) -> AsyncIterator[TokenStep]:
 
 
 @pytest.mark.parametrize(("frame", "error"), [
-    (Stop(SIGNED.inference_id), None), (Stop(bytes(32)), RemoteProtocolError), (Trying(bytes(32)), RemoteProtocolError), (None, Unavailable),
+    (Stop(SIGNED.inference_id), None), (Stop(bytes(32)), RemoteProtocolError), (Trying(bytes(32)), RemoteProtocolError),
+    (None, Unavailable),
 ])
-async def test_generation_ends_between_two_tokens_when_the_agent_says_anything(frame: Frame | None, error: type[FolkmootError] | None) -> None:
+async def test_generation_ends_between_two_tokens_when_the_agent_says_anything(
+    frame: Frame | None, error: type[FolkmootError] | None
+) -> None:
     mine, agents = pipe()
     taken: list[int] = []
     whole: list[int] = []

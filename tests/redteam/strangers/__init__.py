@@ -1,11 +1,15 @@
-"""Attacks on a network, one file each. Law: `async def attack(target)` goes on until it is cancelled; `CHEAT` names what the attacker's own peer
-runs as, where it needs one."""
+"""Attacks on a network, one file each.
+
+Law: `async def attack(target)` does harm until it is cancelled; `CHEAT`, where a file has it, names what the attacker's
+own peer runs as.
+"""
 
 NAMES = (
-    # numbers in signed words, and words that nobody can judge
+    # signed messages with wild numbers, and messages that nobody can judge
     "signed_extremes", "far_heights", "told_again", "replays", "padded", "wrong_signatures",
     # room for bytes
-    "half_open", "announced", "slow_readers", "unfinished_frames", "empty_maps", "iwant_bomb", "provider_records", "body_again", "streams",
+    "half_open", "announced", "slow_readers", "unfinished_frames", "empty_maps", "iwant_bomb", "provider_records",
+    "body_again", "streams",
     # addresses
     "invented_peers", "churn", "liar_peers",
     # the chain's scarce places

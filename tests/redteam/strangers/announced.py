@@ -1,5 +1,7 @@
-"""Nine keys that announce the largest frames on every stream they may have, four bytes each, and send no more (K-A): what is announced is
-reserved, and so the bytes of everybody's frames were gone."""
+"""Nine keys announce the largest frame on every stream they may have, send four bytes of each, and no more (K-A).
+
+A peer reserved what was announced, so the room for everybody's frames was gone.
+"""
 
 from __future__ import annotations
 

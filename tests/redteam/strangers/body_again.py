@@ -1,4 +1,7 @@
-"""The same transaction of a block that is being decided, wanted five hundred times in one frame (K-A): 564 bytes in, 31 MB out."""
+"""Asks five hundred times in one frame for the same transaction of a block that is being decided (K-A).
+
+564 bytes in made 31 MB out.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ async def attack(target: Target) -> None:
         offers[:] = [(found.height, found.block_id)]
         return Outcome.IGNORE
 
-    config = NetworkConfig(Key.generate(), network_of(target.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0)
+    config = NetworkConfig(
+        Key.generate(), network_of(target.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0
+    )
     async with open_network(config, topic_handlers={"proposals": hear}, stream_handlers={}) as network:
         await target.connect(network)
         async for number in each_tick(PER_S):

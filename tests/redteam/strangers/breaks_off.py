@@ -1,5 +1,7 @@
-"""An agent that takes all of an answer but its end, again and again (K-C, K-D): one escrow, which returned, once kept every
-ML node busy for nothing."""
+"""An agent that takes all of an answer but its end, again and again (K-C, K-D).
+
+One escrow, which returned each time, kept every ML node busy for nothing.
+"""
 
 from __future__ import annotations
 

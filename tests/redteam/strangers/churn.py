@@ -1,4 +1,4 @@
-"""Connections that come and go, each with a key of its own: a handshake costs the victim more than the caller."""
+"""Connections that come and go, each with a key of its own (K-D): a handshake costs the victim more than the caller."""
 
 from __future__ import annotations
 

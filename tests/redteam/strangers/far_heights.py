@@ -1,4 +1,7 @@
-"""Unsigned votes of a height that nobody can judge (K-B): every peer passed them on, so that one sender filled the whole network."""
+"""Unsigned votes of a height that nobody can judge (K-B).
+
+Every peer passed them on, so one sender filled the whole network.
+"""
 
 from __future__ import annotations
 

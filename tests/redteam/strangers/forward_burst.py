@@ -1,5 +1,7 @@
-"""Sixty questions at once from twelve accounts through several agents, and nobody reads the answers (K-D, K-G): more than a limit of sixteen ran
-at once, for more than the accounts had."""
+"""Sixty questions at once, of twelve accounts, through several agents; nobody reads the answers (K-D, K-G).
+
+More of them ran at once than the limit of sixteen allows, for more money than the accounts had.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ async def attack(target: Target) -> None:
 async def _ask(target: Target, network: Network, number: int) -> None:
     key, address = target.rich[number % len(target.rich)], target.addresses[number % len(target.addresses)]
     spec = AskSpec(
-        address, key, network_of(target.genesis), DEFAULT_MODEL, f"burst {number}", max_tokens=200, nonce=1 + number // len(target.rich),
+        address, key, network_of(target.genesis), DEFAULT_MODEL, f"burst {number}", max_tokens=200,
+        nonce=1 + number // len(target.rich),
         genesis=target.genesis,
     )
     try:

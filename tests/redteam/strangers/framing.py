@@ -1,4 +1,7 @@
-"""An agent that hands whole answers, their ends included, to the next executor to sign on (K-C): the honest one was called a cheat for them."""
+"""An agent that hands whole answers, their ends included, to the next executor to sign (K-C).
+
+The honest executor that did was called a cheat.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Sockets that never say who they are (K-D): 130 of them once ended a peer's inbound. Some say half a greeting first."""
+"""Sockets that never say who they are, some of them after half a greeting (K-D).
+
+130 of them ended a peer's inbound connections.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from tests.redteam.target import Target, each_tick
 
 HELD = 200  # for each victim
 PER_S = 60.0
-HALVES = (b"", b"\x13/multistream", encode_delim(b"/multistream/1.0.0"), encode_delim(b"/multistream/1.0.0") + encode_delim(b"/noise"))
+HALVES = (
+    b"", b"\x13/multistream", encode_delim(b"/multistream/1.0.0"),
+    encode_delim(b"/multistream/1.0.0") + encode_delim(b"/noise")
+)
 
 
 async def attack(target: Target) -> None:

@@ -1,5 +1,7 @@
-"""Greetings that name thirty-two peers which do not exist, at this machine's and a cloud's own addresses (K-D): hearsay once threw every honest
-address out of the book and sent dials wherever the attacker pointed."""
+"""Greetings that name thirty-two peers that do not exist, at addresses of this machine and of a cloud's own (K-D).
+
+Hearsay drove every honest address out of the address book, and peers dialled wherever the attacker pointed.
+"""
 
 from __future__ import annotations
 

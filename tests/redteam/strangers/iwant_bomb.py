@@ -1,4 +1,7 @@
-"""One small control message that wants one large message three thousand times (K-A): 144 kB in, gigabytes out."""
+"""One small control message that asks three thousand times for one large message (K-A).
+
+144 kB in made gigabytes out.
+"""
 
 from __future__ import annotations
 

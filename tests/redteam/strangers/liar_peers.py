@@ -1,5 +1,9 @@
-"""Peers that join like any other and lie whenever they are asked: chains of a million heights, blocks that are none, one block in fourteen
-seconds, accounts with nonces beyond all bounds. Who catches up must not lose time on them, who asks must not sign what they say."""
+"""Peers that join like any other and lie whenever they are asked (K-E).
+
+They claim a chain of a million heights, send blocks that are none and one block in fourteen seconds, and show accounts
+with nonces beyond all bounds. A peer that catches up must not lose time on them, and a client must not sign what they
+say.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,9 @@ from tests.redteam.target import TOPICS, Target, network_of, quietly
 
 LIARS = 4
 SLOW_S = 14.0
-NONSENSE = {"height": 2**62, "balance_micro": -1, "next_nonce": 2**63 - 1, "beacon": "\x1b[2J", "notices": [{"height": "x"}]}
+NONSENSE = {
+    "height": 2**62, "balance_micro": -1, "next_nonce": 2**63 - 1, "beacon": "\x1b[2J", "notices": [{"height": "x"}]
+}
 
 
 async def _query(stream: Stream) -> None:
@@ -41,7 +47,8 @@ async def attack(target: Target) -> None:
 
 async def _liar(target: Target) -> None:
     config = NetworkConfig(
-        Key.generate(), network_of(target.genesis), ("/ip4/127.0.0.1/tcp/0",), target.addresses, topics=TOPICS, expected_size=10, min_connections=8,
+        Key.generate(), network_of(target.genesis), ("/ip4/127.0.0.1/tcp/0",), target.addresses, topics=TOPICS,
+        expected_size=10, min_connections=8,
     )
     handlers = {"query": _query, "sync": _sync, "payload": _query, "body": _query, "infer": _query}
     async with open_network(config, topic_handlers={}, stream_handlers=handlers) as network:

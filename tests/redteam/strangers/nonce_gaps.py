@@ -1,4 +1,7 @@
-"""Batches of a participant of little weight that no block can take yet, for one nonce is missing (K-D): they once filled every mempool."""
+"""Batches of a participant of little weight that no block can take yet, because one nonce is missing (K-D).
+
+They filled every mempool.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""One order that costs nothing, handed in again and again (K-D): a validator said it each time under its own key, and so used up what its
-neighbours take from it a second, votes and proposals too."""
+"""One account transaction that costs nothing, handed in again and again (K-D).
+
+A validator published it each time under its own key, and so used up what its neighbours accept from it per second, its
+votes and proposals included.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,15 @@ async def _key(target: Target, number: int) -> None:
     async with target.joined() as network:
         async for tick in each_tick(PER_S):
             if tick % AFTER == 0:
-                found = await quietly(query, network, target.peers()[0], {"op": "account", "account": account.public.hex()})
+                found = await quietly(
+                    query, network, target.peers()[0], {"op": "account", "account": account.public.hex()}
+                )
                 nonce = int(found["next_nonce"]) if found else 1
-                frame = pack_frame(SubmitTransaction(VERSION, sign_op(account, network_of(target.genesis), nonce, Cap(NO_CAP, NO_CAP - tick))))
+                frame = pack_frame(
+                    SubmitTransaction(
+                        VERSION, sign_op(account, network_of(target.genesis), nonce, Cap(NO_CAP, NO_CAP - tick))
+                    )
+                )
             await _hand_in(network, target.peers()[0], frame)
 
 

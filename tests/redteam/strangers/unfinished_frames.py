@@ -1,4 +1,7 @@
-"""Frames of four MiB without their last byte, sixty on one connection (K-A): what waits for a frame's end is kept by the victim."""
+"""Frames of four MiB without their last byte, sixty on one connection (K-A).
+
+The victim keeps what has come of a frame until its end.
+"""
 
 from __future__ import annotations
 

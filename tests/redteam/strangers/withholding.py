@@ -1,4 +1,7 @@
-"""A host whose answers are right and whose payloads nobody gets (K-C): the validators that say so, or say nothing, once paid for it."""
+"""A host whose answers are right and whose payloads nobody gets (K-C).
+
+The validators that said so, and those that said nothing, paid for it.
+"""
 
 from __future__ import annotations
 

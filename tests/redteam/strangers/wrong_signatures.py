@@ -1,4 +1,7 @@
-"""Gossip whose pubsub signature is wrong, from authors that do not exist (K-B): each cost a verification and nobody a point."""
+"""Gossip with wrong signatures, from authors that do not exist (K-B).
+
+Each message cost a verification, and nobody a point.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ PER_S, AT_ONCE = 10.0, 20
 
 def _message(topic: str) -> Any:
     author = create_new_key_pair(os.urandom(32))
-    message = rpc_pb2.Message(data=os.urandom(300), topicIDs=[topic], from_id=ID.from_pubkey(author.public_key).to_bytes(), seqno=os.urandom(8))
+    message = rpc_pb2.Message(
+        data=os.urandom(300), topicIDs=[topic], from_id=ID.from_pubkey(author.public_key).to_bytes(),
+        seqno=os.urandom(8)
+    )
     message.signature = os.urandom(64)
     return message
 
@@ -34,5 +40,7 @@ async def attack(target: Target) -> None:
             peer = peers[number % len(peers)]
             if peer not in streams:
                 streams[peer] = await quietly(host.new_stream, peer, [MESHSUB])
-            if streams[peer] is None or await quietly(streams[peer].write, rpc(publish=[_message(topic) for _ in range(AT_ONCE)])) is None:
+            if streams[peer] is None or await quietly(
+                streams[peer].write, rpc(publish=[_message(topic) for _ in range(AT_ONCE)])
+            ) is None:
                 streams.pop(peer, None)

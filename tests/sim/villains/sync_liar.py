@@ -15,7 +15,7 @@ class SyncLiar(Villain):
         assert isinstance(frame, SyncWanted)
         if frame.height == 0:
             return pack_frame(SyncTop(1, self.chain.height() + rng.choice((0, 5, 2**40))))
-        found = self.chain.block(frame.height) or self.chain.block(self.chain.height())
+        found = self.chain.blocks.block(frame.height) or self.chain.blocks.block(self.chain.height())
         if found is None or rng.random() < 0.2:
             return rng.randbytes(64)
         block, certificate = found

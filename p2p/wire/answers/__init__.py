@@ -1,0 +1,1 @@
+"""p2p.wire.answers: see README.md in this folder."""
