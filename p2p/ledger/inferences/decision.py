@@ -124,7 +124,7 @@ def _count_validators(ctx: Context, entry: InferenceEntry, vote: Vote, *, heard_
 
 
 def _losers(ctx: Context, entry: InferenceEntry, vote: Vote, outliers: Nodes) -> Nodes:
-    """J2, J3: who lost the dispute without an excuse. Other kernels are one, either way (J4, J8)."""
+    """J2, J3: validators that lost the dispute without an excuse. Other kernels are one, either way (J4, J8)."""
     lost = verdict_comparison.losers(vote.verdicts, vote.weights, vote.stands, ctx.checks)
     committees = [panel.judged for panel in entry.inference.panels]
     tolerance = ctx.checks.reveal_tolerance_milli

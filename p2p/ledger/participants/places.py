@@ -7,7 +7,7 @@ after the same wait as after UNREGISTER.
 
 Never evicted: a participant that has weight, is in the genesis file, or has an open case or duty. An attacker that
 fills the network with keys loses a fee for each place, and pushes a newcomer out only by as many fees as there are
-places, before the next race gives the newcomer weight. An agent without weight keeps its place by what clients pay
+places, before the next sprint gives the newcomer weight. An agent without weight keeps its place by what clients pay
 through it.
 """
 
@@ -21,7 +21,7 @@ from p2p.base.errors import InvalidRequest, Overloaded
 from p2p.ledger.conduct.convictions import convicted_this_epoch
 from p2p.ledger.money.accounts import debit
 from p2p.ledger.money.outcomes import burn
-from p2p.ledger.participants.sprint import racers
+from p2p.ledger.participants.sprint import committed_nodes
 from p2p.ledger.rules.context import Context
 from p2p.ledger.state import keys
 from p2p.ledger.state.open_disputes import open_disputes
@@ -87,12 +87,12 @@ def too_many(ctx: Context) -> list[Participant]:
 def first_to_go(ctx: Context, count: int) -> list[Participant]:
     """The first `count` participants that can be evicted; all of them, where they are fewer.
 
-    In this order: those that are leaving anyway, those in no race, those that were of use longest ago.
+    In this order: those that are leaving anyway, those in no sprint, those that were of use longest ago.
     """
     if count <= 0:
         return []
     named = {peer.node for peer in ctx.genesis.peers} | {change.node for change in ctx.genesis.changes}
-    racing = {ctx.view.node_now(node) for node in racers(ctx.view)}
+    committed = {ctx.view.node_now(node) for node in committed_nodes(ctx.view)}
 
     def may_go(one: Participant) -> bool:
         return not (
@@ -100,5 +100,5 @@ def first_to_go(ctx: Context, count: int) -> list[Participant]:
             or open_disputes(ctx.view, one.node) or ctx.view.ids(keys.duties(one.node))
         )
 
-    order = sorted(ctx.view.participants(), key=lambda one: (not one.leaving, one.node in racing, one.active, one.node))
+    order = sorted(ctx.view.participants(), key=lambda one: (not one.leaving, one.node in committed, one.active, one.node))
     return list(islice(filter(may_go, order), count))

@@ -122,11 +122,11 @@ def late(genesis: Genesis) -> str:
     )
 
 
-# -- the race ----------------------------------------------------------------------------------------------------------
+# -- the sprint --------------------------------------------------------------------------------------------------------
 
 
 def keep_beacon(ctx: Context, beacon: bytes) -> None:
-    """At the end of block `height`: the race begins, or its samples are drawn."""
+    """At the end of a block: begin the sprint, or draw its samples."""
     if not ctx.genesis.sprint.blocks:
         return
     epoch = ctx.epoch
@@ -151,7 +151,7 @@ def runs(view: View) -> list[Run]:
     return [load(Run, raw) for name in view.ids(keys.RUNS) if (raw := view.get(keys.run_named(name))) is not None]
 
 
-def racers(view: View) -> set[bytes]:
+def committed_nodes(view: View) -> set[bytes]:
     """The nodes with a commitment to the latest sprint, from the index alone: no commitment is decoded."""
     return {name[:32] for name in view.ids(keys.RUNS)}
 
@@ -185,7 +185,7 @@ def samples(genesis: Genesis, run: Run) -> int:
     return min(genesis.sprint.samples, run.count)
 
 
-def check_racer(ctx: Context, node: bytes, model: str) -> None:
+def check_may_commit(ctx: Context, node: bytes, model: str) -> None:
     """May `node` commit to answers of `model`? Weight is not needed: this is how one gets it. Raises InvalidRequest."""
     participant = ctx.view.participant(node)
     if participant is None or participant.leaving:
@@ -208,8 +208,8 @@ def apply_sprint_commit(ctx: Context, sender: bytes, record: Record) -> None:
         raise RemoteProtocolError("a node commits in its own batch only", field="node")
     _running(ctx, commit.epoch)
     if ctx.height > heights(ctx.genesis, commit.epoch).close:
-        raise InvalidRequest("the race of this epoch is over", field="epoch")
-    check_racer(ctx, sender, commit.model)
+        raise InvalidRequest("this epoch's sprint is closed for commitments", field="epoch")
+    check_may_commit(ctx, sender, commit.model)
     if run_of(ctx.view, sender, commit.model) is not None:
         raise RemoteProtocolError("one commitment each", field="model")
     _put(ctx.view, Run(sender, commit.model, commit.root, commit.count, ctx.height))
@@ -253,7 +253,7 @@ def _check_finish(genesis: Genesis, signed: SignedRequest, finish: SignedFinish)
     if record.prompt_tokens > request.prompt_tokens_max:
         raise RemoteProtocolError("more prompt tokens than any template makes of it", field="prompt_tokens")
     if record.taken_over:
-        raise RemoteProtocolError("in a race nobody takes over", field="taken_over")
+        raise RemoteProtocolError("in a sprint nobody takes over an answer", field="taken_over")
     short = record.output_tokens < request.max_tokens
     if record.finish_reason is FinishReason.STOPPED or (record.finish_reason is FinishReason.LENGTH and short):
         raise RemoteProtocolError("finish reason and number of tokens do not go together", field="finish_reason")
