@@ -1,4 +1,5 @@
-"""Places among the participants: they cost, the bond returns, and whoever fills them keeps no newcomer out and pushes nobody out who is of use."""
+"""Places among the participants: they cost, the bond returns, and whoever fills them keeps no newcomer out and
+pushes nobody out who is of use."""
 
 from __future__ import annotations
 
@@ -98,7 +99,8 @@ def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_
     """The case seen: 1,020 registrations close the network. The attacker's bonds come back to it, its fees do not."""
     lab = lab_of(peers=4, epoch_blocks=1000)
     idle = lab.nodes[3]
-    lab.view.put_participant(replace(part(lab, idle), weight=0))  # of the genesis file, with no weight: still nobody's to push out
+    # of the genesis file, with no weight: still nobody's to push out
+    lab.view.put_participant(replace(part(lab, idle), weight=0))
     squatters = squat(lab, places.MAX_PARTICIPANTS - 4)
     assert len(nodes(lab)) == places.MAX_PARTICIPANTS
     funded(lab, NEWCOMER, BOND + FEE)
@@ -132,7 +134,9 @@ def evicted(lab: Lab, stake: int = 70) -> bytes:
 
 
 @pytest.mark.parametrize("leaving", [False, True])
-def test_who_is_evicted_waits_for_its_money_like_one_that_leaves(leaving: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_evicted_waits_for_its_money_like_one_that_leaves(
+    leaving: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else an owner that wants its collateral back before it can be slashed has itself pushed out."""
     monkeypatch.setattr(places, "MAX_PARTICIPANTS", 12)
     lab = lab_of(epoch_blocks=10_000)
@@ -174,7 +178,8 @@ def test_what_an_evicted_node_held_can_be_slashed_and_goes_to_no_other_owner(mon
 
 @pytest.mark.parametrize("seed", range(3))
 def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever comes and goes: weight, genesis, duties and what clients pay through an agent keep a place; of the rest the longest idle goes."""
+    """Whatever comes and goes: weight, genesis, duties and what clients pay through an agent keep a place; of the
+    rest the longest idle goes."""
     monkeypatch.setattr(places, "MAX_PARTICIPANTS", 14)
     rng, lab, came = random.Random(seed), lab_of(epoch_blocks=10_000, economy=LOW), dict[bytes, int]()
     agent = Key(b"\x93" * 32)
@@ -195,7 +200,9 @@ def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypat
         assert {*lab.nodes, node.public} <= here, f"seed {seed}"
         assert len(here) <= 14
         left = {at for gone, at in came.items() if gone not in here}
-        assert max(left, default=0) <= min(at for there, at in came.items() if there in here), f"seed {seed}: not the longest idle"
+        assert max(left, default=0) <= min(at for there, at in came.items() if there in here), (
+            f"seed {seed}: not the longest idle"
+        )
 
 
 def test_what_clients_pay_through_an_agent_keeps_its_place_and_crumbs_do_not() -> None:
@@ -235,7 +242,8 @@ def test_what_an_owner_pays_itself_keeps_no_place_and_proves_nothing() -> None:
 
 
 def test_who_looks_for_a_place_decodes_no_commitment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One costs nothing and a node may make one for each model: their count must not set what a registration costs each peer."""
+    """One costs nothing and a node may make one for each model: their count must not set what a registration costs
+    each peer."""
     lab = lab_of(epoch_blocks=10_000)
     made = squat(lab, 4)
     for model in ("toy", "other"):

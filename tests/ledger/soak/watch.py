@@ -1,5 +1,5 @@
-"""The chain that is watched while it applies blocks. Law: after every block the money is all there and no record is out of its bounds; a
-record that was refused has changed no byte.
+"""The chain that is watched while it applies blocks. Law: after every block the money is all there and no record is
+out of its bounds; a record that was refused has changed no byte.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from p2p.store.lmdb import Store
 
 EVERY = 64  # refused records after which all bytes are compared, not only what was put
 SHAPES: dict[bytes, type] = {
-    b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning, b"epoch": EpochSums, b"price": Price,
+    b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning,
+    b"epoch": EpochSums, b"price": Price,
     b"note": Notices, b"limits": Limits, b"prop": Proposal, b"totals": Totals, b"checks": CheckCounters,
     b"run": Run, b"sprint": Sprint, b"held": Held,
 }
@@ -63,7 +64,9 @@ class Watch:
         try:
             apply_record(ctx, sender, record)
         except FolkmootError:
-            same = view._over.keys() == before.keys() and all(_same(view._over[key], value) for key, value in before.items())
+            same = view._over.keys() == before.keys() and all(
+                _same(view._over[key], value) for key, value in before.items()
+            )
             if not same or (whole is not None and view.changes != whole):
                 raise Violation(f"height {ctx.height}: a refused {record.kind.name} changed the state") from None
             self.compared += whole is not None
@@ -89,7 +92,9 @@ class Watch:
         held = sum(self.balances.values())
         kept = held + totals.escrow_micro + totals.due_micro + totals.collateral_micro + totals.burnt_micro
         if totals.minted_micro != kept:
-            raise Violation(f"height {height}: minted {totals.minted_micro}, there are {kept}: {totals}, balances {held}")
+            raise Violation(
+                f"height {height}: minted {totals.minted_micro}, there are {kept}: {totals}, balances {held}"
+            )
         if (height + 1) % genesis.epoch_blocks == 0:
             self._decided(view, height)
         if height and height % genesis.epoch_blocks == 0:
