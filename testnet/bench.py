@@ -17,7 +17,8 @@ import trio
 from p2p.base.errors import InvalidRequest
 from p2p.base.keys import Key
 from p2p.base.types import Params
-from p2p.client.ask import AskSpec, ask_over
+from p2p.client.ask import ask_over
+from p2p.client.question import AskSpec
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing

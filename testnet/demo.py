@@ -16,7 +16,8 @@ import trio
 from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.types import ENDED, STANDS, Params
-from p2p.client.ask import AskSpec, ask
+from p2p.client.ask import ask
+from p2p.client.question import AskSpec
 from p2p.peer.config import DEFAULT_MODEL
 from testnet.providers import stop
 from testnet.up import Running, bring_up

@@ -27,8 +27,9 @@ from p2p.base.genesis import CheckRules
 from p2p.base.keys import Key
 from p2p.base.types import Params
 from p2p.cli.earnings import balanced
-from p2p.client.ask import AskSpec, ask_over
+from p2p.client.ask import ask_over
 from p2p.client.nonces import Nonces
+from p2p.client.question import AskSpec
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import prompts as shipped

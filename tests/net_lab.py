@@ -120,8 +120,9 @@ class Net:
 
     def ask_executor(self, peer: int, max_tokens: int = 12, on_event: Callable[[dict[str, Any]], None] = lambda e: None) -> list[dict[str, Any]]:
         """Events of a question whose draw puts `peer` first: the client searches a nonce, and asks again if the beacon moved."""
-        from p2p.client.ask import AskSpec, ask
+        from p2p.client.ask import ask
         from p2p.client.nonces import Nonces
+        from p2p.client.question import AskSpec
 
         genesis = self.genesis
         key, wanted = Key.load(self.directory / "client" / "account.key"), bytes.fromhex(self.node(peer))

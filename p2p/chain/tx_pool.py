@@ -21,6 +21,7 @@ from p2p.chain.verified_batches import VerifiedBatches
 from p2p.ledger.money.accounts import why_not
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import SignedOp
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 from p2p.ledger.transactions import Transaction, check_signature, parse
 
@@ -217,6 +218,6 @@ class TxPool:
 
 def stake_of(view: View, account: bytes) -> int:
     """What stands behind an account's orders: a node with weight before any money; 0: nothing, so that they could be made without end."""
-    nodes = [participant for node in view.ids(b"nodes/" + account) if (participant := view.participant(node)) is not None]
+    nodes = [participant for node in view.ids(keys.nodes_of(account)) if (participant := view.participant(node)) is not None]
     weight = sum(participant.weight for participant in nodes)
     return (weight << 64) + view.account(account).balance_micro + len(nodes)

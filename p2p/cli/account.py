@@ -118,7 +118,7 @@ def _lines(found: AccountAnswer) -> list[str]:
 def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) -> int:
 
     from p2p.cli.tasks import run_async
-    from p2p.client.ask import submit_operation
+    from p2p.client.connection import submit_operation
     from p2p.client.nonces import Nonces
 
     def taken(answer: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from p2p.base.types import Params
-    from p2p.client.ask import AskSpec, Terms
+    from p2p.client.question import AskSpec, Terms
 
 
 MAX_HEIGHT = 2**32 - 1  # what a peer takes as `since`
@@ -95,9 +95,9 @@ def _spec(options: argparse.Namespace) -> AskSpec:
         check_output(options.save, field="save")
 
     from p2p.client.answer_proof import AnswerProof, save_proof
-    from p2p.client.ask import AskSpec
     from p2p.client.known_prices import KnownPrices
     from p2p.client.nonces import Nonces
+    from p2p.client.question import AskSpec
 
     def keep(proof: AnswerProof) -> None:
         if options.save is not None:

@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "list":
         from p2p.cli.local import readable
         from p2p.cli.tasks import run_async
-        from p2p.client.ask import query_once
+        from p2p.client.connection import query_once
 
         answer = run_async(query_once, options.peer, genesis.network, {"op": "governance"})
         print(json.dumps(answer) if options.json else readable(answer))

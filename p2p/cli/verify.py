@@ -123,7 +123,7 @@ def asking(directory: Path, address: str | None, genesis: Genesis | None, work: 
     import trio
 
     from p2p.base.keys import Key
-    from p2p.client.ask import query
+    from p2p.client.connection import query
     from p2p.gossip.host import NetworkConfig, open_network
 
     async def go() -> T:

@@ -210,7 +210,7 @@ async def _ask_chain(
     options: argparse.Namespace, proof: AnswerProof, questions: list[dict[str, Any]]
 ) -> list[dict[str, Any] | None]:
     from p2p.base.keys import Key
-    from p2p.client.ask import query
+    from p2p.client.connection import query
     from p2p.gossip.host import NetworkConfig, open_network
     from p2p.peer.control import call
 

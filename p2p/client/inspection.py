@@ -13,7 +13,7 @@ from p2p.base.genesis import Genesis, ModelSpec
 from p2p.base.keys import Key, digest, peer_id
 from p2p.base.types import FinishRecord, Request
 from p2p.client.answer_proof import AnswerProof
-from p2p.client.ask import AskSpec
+from p2p.client.question import AskSpec
 from p2p.client.receipt import check_receipt
 from p2p.verification import check
 from p2p.verification.artifact import Artifact, Position, prompt_tokens_hash

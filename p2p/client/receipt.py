@@ -20,7 +20,7 @@ from p2p.verification.text import text_hash
 from p2p.wire.frames import Accepted, Done
 
 if TYPE_CHECKING:
-    from p2p.client.ask import AskSpec
+    from p2p.client.question import AskSpec
 
 
 def summary(

@@ -34,7 +34,8 @@ from p2p.base.types import (
     plant_commitment,
 )
 from p2p.chain.sync_server import trusted
-from p2p.client.ask import AskSpec, ask_over
+from p2p.client.ask import ask_over
+from p2p.client.question import AskSpec
 from p2p.client.tip_proof import PRICE_FACTOR, Ground
 from p2p.ledger.inferences.planted_faults import LIFETIME
 from p2p.verification import prompts

@@ -25,7 +25,8 @@ from tests.net_lab import until
 def wide(directory: Path) -> list[str]:
     """All below `directory`, itself included, that others may read, write or enter. Names, for the message."""
     entries = [directory, *directory.rglob("*")]
-    return [f"{path} {stat.S_IMODE(path.lstat().st_mode):o}" for path in entries if not path.is_symlink() and path.lstat().st_mode & 0o077]
+    modes = {path: path.lstat().st_mode for path in entries if not path.is_symlink()}
+    return [f"{path} {stat.S_IMODE(mode):o}" for path, mode in modes.items() if mode & 0o077]
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,8 @@ def test_nobody_else_can_read_what_init_and_serve_have_made(tmp_path: Path) -> N
     given = generate(Plan(tmp_path / "net", 1, serving=False))[0] / "genesis.cbor"
     given.chmod(0o644)
     folder = tmp_path / "peer"
-    done = subprocess.run([sys.executable, "-m", "p2p", "init", str(folder), "--genesis", str(given)], check=False, capture_output=True)
+    argv = [sys.executable, "-m", "p2p", "init", str(folder), "--genesis", str(given)]
+    done = subprocess.run(argv, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert wide(folder) == []
     peer = served(folder)
@@ -84,7 +86,9 @@ def test_a_key_that_others_could_read_is_refused_and_named(tmp_path: Path, mode:
         Key.load(tmp_path / "node.key")
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"ab" * 31, b"ab" * 33, b"zz" * 32, "\u00e9".encode() * 32, b"ab" * 4096])
+@pytest.mark.parametrize("damage", [
+    b"", b"\xff\xfe", b"ab" * 31, b"ab" * 33, b"zz" * 32, "\u00e9".encode() * 32, b"ab" * 4096,
+])
 def test_a_damaged_key_is_named(tmp_path: Path, damage: bytes) -> None:
     write_file(tmp_path / "node.key", damage, field="key")
     with pytest.raises(ConfigError, match=r"node\.key"):
@@ -117,7 +121,8 @@ def test_everybodys_folder_is_no_peers_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
     with pytest.raises(ConfigError, match="belongs to other users"):
         check_own(tmp_path)
-    done = subprocess.run([sys.executable, "-m", "p2p", "init", str(tmp_path)], check=False, capture_output=True, text=True)
+    argv = [sys.executable, "-m", "p2p", "init", str(tmp_path)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr[:12]) == (2, "error: dir: ")
     assert list(tmp_path.iterdir()) == []
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777

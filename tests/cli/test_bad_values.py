@@ -19,7 +19,7 @@ from p2p.base.errors import ConfigError, FolkmootError, Overloaded, RemoteProtoc
 from p2p.base.keys import Key
 from p2p.cli import main as main_command
 from p2p.cli.main import BUG, NOBODY_READS, main
-from p2p.client import ask as client
+from p2p.client.question import AskSpec
 from tests.base.test_network_id import OLD
 
 PEER = f"/ip4/127.0.0.1/tcp/1/p2p/{Key(b'9' * 32).peer_id}"
@@ -188,9 +188,9 @@ def test_an_odd_answer_is_one_sentence(
 def test_where_the_proof_goes_is_tried_before_anything_is_signed(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[client.AskSpec] = []
+    asked: list[AskSpec] = []
 
-    async def events(spec: client.AskSpec) -> Any:
+    async def events(spec: AskSpec) -> Any:
         asked.append(spec)
         yield {"event": "done", "receipt": {"checked": True}, "text": ""}
 
@@ -221,7 +221,7 @@ def test_a_proof_is_not_asked_for_where_it_cannot_be_kept(home: Path, capsys: py
 def test_every_typed_error_ends_with_its_code(
     error: FolkmootError, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def events(spec: client.AskSpec) -> Any:
+    async def events(spec: AskSpec) -> Any:
         await trio.lowlevel.checkpoint()
         raise error
         yield
@@ -233,7 +233,7 @@ def test_every_typed_error_ends_with_its_code(
 
 
 def test_what_is_no_typed_error_is_a_sentence_too(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    async def events(spec: client.AskSpec) -> Any:
+    async def events(spec: AskSpec) -> Any:
         raise RecursionError("\x1b[2Jdeep")
         yield
 
@@ -261,7 +261,7 @@ def test_nobody_reads_on(home: Path) -> None:
         "    for _ in range(100_000):\n"
         "        await trio.lowlevel.checkpoint()\n"
         "        yield {'event': 'token', 'text': 'word ', 'token': 1}\n"
-        "client._open_to, client.ask_over = open_to, events\n"
+        "client.open_to, client.ask_over = open_to, events\n"
         "from p2p.cli.main import main\n"
         f"sys.exit(main({[*ASK, '--dir', str(home)]!r}))\n"
     )

@@ -21,7 +21,7 @@ from p2p.base.keys import Key
 from p2p.cli import ask as ask_command
 from p2p.cli import main as main_command
 from p2p.cli.main import main
-from p2p.client import ask as client
+from p2p.client.question import AskSpec
 from p2p.machine.foreign_text import Guarded, clean, line
 from tests.base.test_network_id import OLD
 
@@ -88,7 +88,7 @@ async def hostile_error(*arguments: Any) -> dict[str, Any]:
     raise RemoteProtocolError(HOSTILE, field=HOSTILE)
 
 
-async def hostile_events(spec: client.AskSpec) -> Any:
+async def hostile_events(spec: AskSpec) -> Any:
     del spec
     yield {"event": "accepted", "inference_id": HOSTILE}
     yield {"event": "token", "text": HOSTILE, "token": 1}
@@ -114,8 +114,8 @@ def test_no_command_prints_what_a_peer_must_not_say(
     words: list[str], as_json: bool, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_peer(monkeypatch, lambda request: answer_of(request["op"]))
-    monkeypatch.setattr("p2p.client.ask.query_once", hostile_query)
-    monkeypatch.setattr("p2p.client.ask.submit_operation", hostile_error)
+    monkeypatch.setattr("p2p.client.connection.query_once", hostile_query)
+    monkeypatch.setattr("p2p.client.connection.submit_operation", hostile_error)
     monkeypatch.setattr("p2p.client.ask.ask", hostile_events)
 
     def asking(directory: Path, address: str | None, genesis: object, work: Callable[[Any], Any]) -> Any:
@@ -136,7 +136,7 @@ def test_no_command_prints_what_a_peer_must_not_say(
 def test_the_answer_itself_is_raw_only_where_that_is_asked_for(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def events(spec: client.AskSpec) -> Any:
+    async def events(spec: AskSpec) -> Any:
         yield {"event": "token", "text": "\x1b[1mbold", "token": 1}
         yield {"event": "done", "receipt": {"checked": True}, "text": ""}
 

@@ -21,13 +21,13 @@ from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
-from p2p.client import ask as client
 from p2p.client import tip_proof as ground
 from p2p.client.answer_proof import AnswerProof
-from p2p.client.ask import AskSpec, Terms, prepare
 from p2p.client.inspection import proof_problems
 from p2p.client.known_prices import KnownPrices
 from p2p.client.nonces import Nonces
+from p2p.client.question import TEMPLATE_TOKENS, AskSpec, Terms
+from p2p.client.signing import prepare
 from p2p.client.tip_proof import NONCES_ON_WORD, PRICE_FACTOR, Prover, next_nonce
 from p2p.consensus.light import LightBlock
 from p2p.ledger.apply_operation import carry_out
@@ -275,7 +275,7 @@ async def test_what_it_will_cost_is_shown_before_it_is_signed(peer: Liar) -> Non
     with pytest.raises(InvalidRequest, match="too dear"):
         await peer.request(on_terms=refuse)
     (terms,) = seen
-    assert terms.most_micro == terms.max_price_micro * (len("hello") + client.TEMPLATE_TOKENS + 10)
+    assert terms.most_micro == terms.max_price_micro * (len("hello") + TEMPLATE_TOKENS + 10)
     assert not (peer.folder / "nonces").exists()
 
 

@@ -11,8 +11,9 @@ from p2p.base.codec import encode
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Domain, Key
 from p2p.base.types import BusyRecord, FinishReason, SignedBusy
-from p2p.client.ask import AskSpec, _follow
 from p2p.client.draw_check import DrawCheck
+from p2p.client.question import AskSpec
+from p2p.client.stream import follow
 from p2p.wire.frames import Accepted, Declined, Done, Tokens, Trying, pack_frame
 from tests.peer.scenarios.test_stop import AGENT, CLIENT, EXECUTOR, SIGNED, finished, pipe, said
 
@@ -42,7 +43,7 @@ async def followed(frames: list[Any]) -> dict[str, Any]:
         await agent.send(pack_frame(frame))
     receipt: dict[str, Any] = {}
     with trio.fail_after(60):
-        async for event in _follow(client, spec, SIGNED, AGENT.peer_id, NoDraw(nothing, "toy", 1), nothing):
+        async for event in follow(client, spec, SIGNED, NoDraw(nothing, "toy", 1), nothing):
             receipt = event.get("receipt", receipt)
     return receipt
 
@@ -92,5 +93,5 @@ async def test_each_token_of_a_frame_that_many_share_is_an_event() -> None:
     for frame in [taken, *REFUSED, LAST, Tokens(0, (7, 8), "ab", bytes(64)), finished([7, 8], FinishReason.LENGTH)]:
         await agent.send(pack_frame(frame))
     with trio.fail_after(60):
-        events = [event async for event in _follow(client, spec, SIGNED, AGENT.peer_id, NoDraw(nothing, "toy", 1), nothing)]
+        events = [event async for event in follow(client, spec, SIGNED, NoDraw(nothing, "toy", 1), nothing)]
     assert [(event["token"], event["text"]) for event in events if event["event"] == "token"] == [(7, "ab"), (8, "")]

@@ -1,4 +1,5 @@
-"""Outside vectors against this implementation: `python -m tests.conformance DIR`. One file per family; each yields named cases."""
+"""Outside vectors against this implementation: `python -m tests.conformance DIR`. One file per family; each yields
+named cases."""
 
 from __future__ import annotations
 

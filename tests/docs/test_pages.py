@@ -16,7 +16,7 @@ from p2p.cli.main import parser
 ROOT = Path(__file__).parent.parent.parent
 SKIPPED = {".venv", ".testnet", ".bench", "build", ".hypothesis", ".git"}
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not SKIPPED & set(p.relative_to(ROOT).parts))
-GUIDES = [p for p in PAGES if p == ROOT / "README.md" or p.is_relative_to(ROOT / "docs")]
+GUIDES = [p for p in PAGES if p.parent == ROOT or p.is_relative_to(ROOT / "docs")]
 MAKEFILE = (ROOT / "Makefile").read_text()
 LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
 CODE = re.compile(r"^```(?:console|sh|bash)?\n(.*?)^```|`([^`\n]+)`", re.M | re.S)
@@ -118,6 +118,22 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert missing == []
 
 
+WORD = re.compile(r"`([a-z]+(?:_[a-z0-9]+)+|[A-Z]{2,}(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+)(?:\([^`]*\))?`")
+SOURCES = [file for folder in ("p2p", "testnet", "tests", "bootstrap") for file in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.fixture(scope="module")
+def words() -> frozenset[str]:
+    """Every word of the sources."""
+    return frozenset(word for file in SOURCES for word in re.findall(r"\w+", file.read_text()))
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_names_of_the_code_are_those_of_the_code(page: Path, words: frozenset[str]) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    assert [word for word in WORD.findall(text) if word not in words] == []
+
+
 @pytest.mark.parametrize("page", [p for p in GUIDES if re.match(r"\d{3}-", p.name)], ids=name_of)
 def test_decision_records_have_one_form(page: Path) -> None:
     parts = re.findall(r"^\*\*(\w+)\.?\*\*", page.read_text(), re.M)
@@ -126,6 +142,11 @@ def test_decision_records_have_one_form(page: Path) -> None:
         wanted.remove("Options")
     assert [part for part in parts if part in wanted] == wanted
     assert f"({page.name})" in (page.parent / "README.md").read_text(), "the index lists it"
+
+
+def test_the_index_lists_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md" and f"({page.name})" not in index] == []
 
 
 def test_the_front_page_is_short() -> None:

@@ -33,8 +33,8 @@ from p2p.base.types import (
     verdict_commitment,
 )
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
-from p2p.client.ask import AskSpec
 from p2p.client.draw_check import DrawCheck
+from p2p.client.question import AskSpec
 from p2p.client.receipt import check_receipt
 from p2p.consensus import compact, wire
 from p2p.consensus.header import tx_root

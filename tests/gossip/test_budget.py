@@ -18,7 +18,9 @@ from p2p.gossip.door import Door, Intake, TooMuchUnread, Waiting
 from p2p.gossip.streams import Stream
 
 SMALL = Budget(5, 12, 40, "the newest")
-HOSTS = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.1.1", "2001:db8::1", "2001:db8:0:ff::2", "127.0.0.1", "127.0.0.2"])
+HOSTS = st.sampled_from([
+    "10.0.0.1", "10.0.0.2", "10.0.1.1", "2001:db8::1", "2001:db8:0:ff::2", "127.0.0.1", "127.0.0.2",
+])
 STEPS = st.lists(st.tuples(st.integers(0, 30), HOSTS, st.integers(-6, 6), st.booleans()), max_size=150)
 
 
@@ -56,9 +58,13 @@ FLOORED = Budget(9, 12, 40, "the newest", 4)
 
 
 @given(st.lists(
-    st.tuples(st.integers(0, 5), st.sampled_from(["10.0.0.1", "10.0.1.1", "127.0.0.1"]), st.integers(-6, 6), st.booleans()), max_size=150,
+    st.tuples(
+        st.integers(0, 5), st.sampled_from(["10.0.0.1", "10.0.1.1", "127.0.0.1"]), st.integers(-6, 6), st.booleans(),
+    ), max_size=150,
 ))
-def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_free(steps: list[tuple[int, str, int, bool]]) -> None:
+def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_free(
+    steps: list[tuple[int, str, int, bool]],
+) -> None:
     """BUDGET-1: whatever others hold."""
     ledger, held = Ledger(FLOORED), {}
     for number, host, amount, ours in steps:
@@ -82,7 +88,9 @@ def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_f
 def test_peers_that_read_nothing_mute_nobody_and_are_let_go() -> None:
     """Twenty of them filled the room for outgoing messages, and a peer's own votes found none."""
     ledger, stuck = Ledger(BUDGETS["outgoing bytes"]), list[str]()
-    queues = [Waiting(ledger, f"slow {n}", f"10.0.{n // 4}.0/24", partial(stuck.append, f"slow {n}")) for n in range(40)]
+    queues = [
+        Waiting(ledger, f"slow {n}", f"10.0.{n // 4}.0/24", partial(stuck.append, f"slow {n}")) for n in range(40)
+    ]
     for queue in queues:
         while queue.take(100_000, 0.0):
             pass
@@ -159,8 +167,13 @@ CONNECTIONS = st.lists(st.tuples(HOSTS, st.floats(0, 100), st.booleans(), st.boo
 
 
 @given(CONNECTIONS)
-def test_validators_and_dialled_peers_never_go_and_silence_goes_first(rows: list[tuple[str, float, bool, bool]]) -> None:
-    held = [Held(f"p{number}", group_of(host), since, greeted, valued) for number, (host, since, greeted, valued) in enumerate(rows)]
+def test_validators_and_dialled_peers_never_go_and_silence_goes_first(
+    rows: list[tuple[str, float, bool, bool]],
+) -> None:
+    held = [
+        Held(f"p{number}", group_of(host), since, greeted, valued)
+        for number, (host, since, greeted, valued) in enumerate(rows)
+    ]
     goes = first_to_go(held, 100.0, GREETING_GRACE_S)
     if goes is None:
         return
@@ -171,8 +184,10 @@ def test_validators_and_dialled_peers_never_go_and_silence_goes_first(rows: list
         assert goes.since == min(one.since for one in silent)
     else:
         sizes = [sum(o.group == one.group and not o.valued for o in held) for one in held]
-        assert sizes[held.index(goes)] == max((n for n, one in zip(sizes, held, strict=True) if not one.valued), default=0) > 1
-        assert all(one.since <= goes.since for one in held if one.group == goes.group and not one.valued), "the oldest stay"
+        largest = max((n for n, one in zip(sizes, held, strict=True) if not one.valued), default=0)
+        assert sizes[held.index(goes)] == largest > 1
+        same = [one for one in held if one.group == goes.group and not one.valued]
+        assert all(one.since <= goes.since for one in same), "the oldest stay"
 
 
 class Muxed:
@@ -275,7 +290,8 @@ async def test_begun_frames_of_a_stranger_are_refused_and_ours_wait(autojump_clo
     async with trio.open_nursery() as nursery:
         for stream in begun:
             nursery.start_soon(read, stream)
-    assert sorted(kind.__name__ for kind in outcomes) == ["Overloaded", "Overloaded", "Unavailable"], "one fits beside its length bytes"
+    names = sorted(kind.__name__ for kind in outcomes)
+    assert names == ["Overloaded", "Overloaded", "Unavailable"], "one fits, with the bytes of its length"
     assert ledger.used == 0, "a stream that ends gives back"
     ours = [Stream(Raw(four[:4] + bytes(4 * MIB)), "peer", room) for _ in range(3)]
     lengths: list[int] = []
@@ -348,11 +364,16 @@ async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> 
 
 
 async def test_the_last_step_of_a_task_is_its_peers_and_what_runs_next_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trio tells that a task ended before its last step does: that step was nobody's, and the next one who was charged paid for what lay between."""
+    """Trio tells that a task ended before its last step does: that step was nobody's, and the next one who was charged
+    paid for what lay between."""
     clock = [1.0]
     monkeypatch.setattr(meter.time, "thread_time", lambda: clock[0])
     door, spent = Door(Budgets()), []
-    monkeypatch.setattr(Flow, "spend", lambda self, peer, group, amount, now, *, valued=False: spent.append((peer, round(amount))))
+
+    def spend(self: Flow, peer: str, group: str, amount: float, now: float, *, valued: bool = False) -> None:
+        spent.append((peer, round(amount)))
+
+    monkeypatch.setattr(Flow, "spend", spend)
     measured = meter.Meter(door)
 
     async def work(peer: str) -> None:

@@ -13,7 +13,14 @@ from libp2p.peer.id import ID
 
 from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
-from p2p.base.limits import DIALS_AT_ONCE, MAX_ADDRESSES_PER_PEER, MAX_CHOSEN, MAX_CONNECTIONS, MAX_FAREWELLS, REDIAL_FIRST_S
+from p2p.base.limits import (
+    DIALS_AT_ONCE,
+    MAX_ADDRESSES_PER_PEER,
+    MAX_CHOSEN,
+    MAX_CONNECTIONS,
+    MAX_FAREWELLS,
+    REDIAL_FIRST_S,
+)
 from p2p.gossip.book import AddressBook, Rank
 from p2p.gossip.budget import Budgets
 from p2p.gossip.discovery import Discovery
@@ -125,7 +132,8 @@ async def test_one_dial_that_fails_counts_once(
 
 
 async def test_a_place_is_given_away_once_and_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DISC-5. Whose place was given away counts no more and is not chosen again; words are for MAX_FAREWELLS at once."""
+    """DISC-5. Whose place was given away counts no more and is not chosen again; words are for MAX_FAREWELLS at
+    once."""
     host = Host()
     net = discovery(host)
     for number in range(1, PLACES + 1):
@@ -155,8 +163,8 @@ async def test_a_place_is_given_away_once_and_with_a_word(monkeypatch: pytest.Mo
 
 
 def dials(book: AddressBook, until: float, *, fresh: int = 0) -> list[str]:
-    """Whom a peer without connections dials when nobody answers: each dial takes eight seconds. fresh: strangers that greet and leave each half
-    second."""
+    """Whom a peer without connections dials when nobody answers: each dial takes eight seconds. fresh: strangers that
+    greet and leave each half second."""
     out: list[str] = []
     running: dict[str, float] = {}
     for tick in range(2, int(until * 2)):
@@ -176,7 +184,8 @@ def dials(book: AddressBook, until: float, *, fresh: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("fresh", [0, 3])
 def test_lost_strangers_do_not_take_the_dials_of_those_we_know(fresh: int) -> None:
-    """BOOK-5: fourteen keys that greet, each naming an address that swallows SYNs, and the bootstrap was never dialled again."""
+    """BOOK-5: fourteen keys that greet, each naming an address that swallows SYNs, and the bootstrap was never dialled
+    again."""
     book = AddressBook()
     book.learn("bootstrap", ["/ip4/9.9.9.9/tcp/4001"], Rank.REACHED)
     book.dialled("bootstrap", False, 0.0)
@@ -227,8 +236,8 @@ async def test_who_has_to_go_is_told_that_there_is_no_room() -> None:
             words = {"seed": seed(f"guest{number}").hex(), "bootstrap": [inn.address], "min": 1}
             guests += await stack.enter_async_context(peers(words))
             if number < 3:
-                await inn.until(partial(crowd_of, number + 1), 30)
-        state = await guests[2].until(lambda state: state["status"]["refused_by"], 30)
+                await inn.until(partial(crowd_of, number + 1))
+        state = await guests[2].until(lambda state: state["status"]["refused_by"])
         assert [(row["peer"], row["code"]) for row in state["status"]["refused_by"]] == [(inn.id, "full")]
         assert "every place is taken" in state["status"]["refused_by"][0]["message"]
         assert not (await inn.tell("state"))["status"]["troubles"]

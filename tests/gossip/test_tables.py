@@ -61,7 +61,8 @@ def test_an_answer_of_the_dht_names_no_more_peers_than_an_honest_one() -> None:
     swollen.senderRecord = bytes(MAX_PEER_RECORD + 1)
     out = kademlia_pb2.Message()
     out.ParseFromString(bounded_message(swollen.SerializeToString()))
-    assert [(len(peer.addrs), peer.HasField("signedRecord")) for peer in out.closerPeers] == [(MAX_ADDRESSES_PER_PEER, False)] * 3
+    kept = [(len(peer.addrs), peer.HasField("signedRecord")) for peer in out.closerPeers]
+    assert kept == [(MAX_ADDRESSES_PER_PEER, False)] * 3
     assert not out.HasField("senderRecord")
     with pytest.raises(DecodeError):
         bounded_message(b"\xff" * 20)
@@ -124,8 +125,10 @@ def test_a_peer_has_a_bounded_number_of_addresses(host: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "points"),
     [
-        (DecodeError("bytes"), 10), (ParseError("bytes"), 10), (MessageTooLarge("bytes"), 10), (UnicodeDecodeError("utf8", b"x", 0, 1, "no"), 10),
-        (PeerStoreError("peer ID not found"), 0), (KeyError("ours"), 0), (AttributeError("ours"), 0), (Unavailable("ours", field="x"), 0),
+        (DecodeError("bytes"), 10), (ParseError("bytes"), 10), (MessageTooLarge("bytes"), 10),
+        (UnicodeDecodeError("utf8", b"x", 0, 1, "no"), 10),
+        (PeerStoreError("peer ID not found"), 0), (KeyError("ours"), 0), (AttributeError("ours"), 0),
+        (Unavailable("ours", field="x"), 0),
         (ConnectionResetError(), 0), (EOFError(), 0),
     ],
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""Every part of a peer fails on purpose: it begins anew and is said, the others go on; only the storage's failure ends the peer."""
+"""Every part of a peer fails on purpose: it begins anew and is said, the others go on; only the storage's failure ends
+the peer."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ from p2p.peer.validator import Validator
 from testnet.generate import SHORT_SPRINT, Plan, generate
 
 ERRORS = (
-    RuntimeError("a bug"), KeyError("a bug"), Unavailable("gone"), RecursionError(), MemoryError(), AssertionError(), OSError(24, "too many files"),
+    RuntimeError("a bug"), KeyError("a bug"), Unavailable("gone"), RecursionError(), MemoryError(), AssertionError(),
+    OSError(24, "too many files"),
 )
 
 
@@ -85,7 +87,8 @@ async def test_a_part_that_ran_long_is_as_good_as_new(autojump_clock: trio.testi
 
 
 @pytest.mark.parametrize("wrap", [
-    lambda e: e, lambda e: ExceptionGroup("g", [e]), lambda e: ExceptionGroup("g", [KeyError(), ExceptionGroup("h", [e])]),
+    lambda e: e, lambda e: ExceptionGroup("g", [e]),
+    lambda e: ExceptionGroup("g", [KeyError(), ExceptionGroup("h", [e])]),
 ])
 async def test_what_ends_the_peer_comes_through_whatever_wraps_it(wrap: Callable[[Exception], Exception]) -> None:
     full = StorageError("full", field="store", code="disk_full")
@@ -122,7 +125,8 @@ async def test_a_piece_of_work_fails_alone() -> None:
     assert scope.cancelled_caught
 
 
-# -- the parts of a real peer -------------------------------------------------------------------------------------------------------
+# -- the parts of a real peer
+# -------------------------------------------------------------------------------------------------------
 
 
 class NoNetwork:
@@ -149,7 +153,8 @@ def peer(tmp_path: Path) -> Iterator[Node]:
     settings = (("plant_interval_ms", 10), ("ml_node", "http://127.0.0.1:1"))
     plan = Plan(tmp_path / "net", 4, sprint=SHORT_SPRINT, epoch_blocks=1000, settings=settings)
     folder = generate(plan)[0]
-    node = Node(load_config(folder), load_genesis(folder / "genesis.cbor"), lambda state, text: None, roles_of(load_settings(folder)))
+    genesis, roles = load_genesis(folder / "genesis.cbor"), roles_of(load_settings(folder))
+    node = Node(load_config(folder), genesis, lambda state, text: None, roles)
     node.network = cast(Network, NoNetwork())
     yield node
     node.chain.close()
@@ -182,7 +187,9 @@ async def test_every_part_is_in_the_table(peer: Node) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_part_that_fails_begins_anew_and_the_others_go_on(peer: Node, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_fails_begins_anew_and_the_others_go_on(
+    peer: Node, name: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("p2p.machine.tasks.TASK_PAUSE_FIRST_S", 0.01)
     monkeypatch.setattr("p2p.machine.tasks.TASK_PAUSE_MAX_S", 0.02)
     monkeypatch.setattr("p2p.chain.sync_client.ASK_EVERY_S", 0.01)
@@ -212,7 +219,9 @@ async def test_a_part_that_fails_begins_anew_and_the_others_go_on(peer: Node, na
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_the_storages_failure_in_any_part_ends_the_peer(peer: Node, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_storages_failure_in_any_part_ends_the_peer(
+    peer: Node, name: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("p2p.chain.sync_client.ASK_EVERY_S", 0.01)
     monkeypatch.setattr(NoNetwork, "connected", lambda self: ("somebody",))
     owner, attribute = inside(peer, name)

@@ -388,7 +388,7 @@ async def test_an_answer_goes_on_where_its_executors_died_to_the_byte(
 
 
 def receipt(signed: SignedRequest, done: Done, tokens: list[int], text: str) -> list[str]:
-    from p2p.client.ask import AskSpec
+    from p2p.client.question import AskSpec
     from p2p.client.receipt import check_receipt
 
     asked, network = signed.request, cast(Any, "n")

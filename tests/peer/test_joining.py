@@ -10,7 +10,7 @@ import trio
 
 from p2p.base.genesis import load_genesis
 from p2p.base.keys import Domain, Key
-from p2p.client.ask import submit_operation
+from p2p.client.connection import submit_operation
 from p2p.ledger.rules.ops import Register, Transfer, consent
 from p2p.peer.config import make_config
 from p2p.peer.node import Node, run_node

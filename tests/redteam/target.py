@@ -24,8 +24,10 @@ from p2p.base.errors import FolkmootError
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.base.outcome import Outcome
-from p2p.client.ask import AskSpec, ask_over, query
+from p2p.client.ask import ask_over
+from p2p.client.connection import query
 from p2p.client.nonces import Nonces
+from p2p.client.question import AskSpec
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from tests.gossip.lab import bare_host, info

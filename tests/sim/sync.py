@@ -1,4 +1,5 @@
-"""ValueSync in the simulator: the same frames as on the sync stream, one visit after the other. Law: the driver checks, this only asks."""
+"""ValueSync in the simulator: the same frames as on the sync stream, one visit after the other. Law: the driver
+checks, this only asks."""
 
 from __future__ import annotations
 

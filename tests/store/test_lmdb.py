@@ -1,4 +1,5 @@
-"""The store under threads, and on machines that give little: nothing moves beneath a reader, and every failure is a StorageError."""
+"""The store under threads, and on machines that give little: nothing moves beneath a reader, and every failure is a
+StorageError."""
 
 from __future__ import annotations
 
@@ -119,9 +120,13 @@ def test_little_address_space_makes_a_smaller_map(tmp_path: Path, monkeypatch: p
     assert min(tried) >= LEAST_MAP_BYTES
 
 
-@pytest.mark.parametrize("error", [lmdb.CorruptedError("page"), lmdb.ReadersFullError("readers"), OSError(5, "Input/output error")])
+@pytest.mark.parametrize("error", [
+    lmdb.CorruptedError("page"), lmdb.ReadersFullError("readers"), OSError(5, "Input/output error"),
+])
 @pytest.mark.parametrize("ask", ["read", "scan", "keys", "walk"])
-def test_a_read_that_fails_is_a_storage_error(store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, ask: str) -> None:
+def test_a_read_that_fails_is_a_storage_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, ask: str,
+) -> None:
     class Broken:
         def begin(self, **options: Any) -> Any:
             raise error
@@ -132,6 +137,7 @@ def test_a_read_that_fails_is_a_storage_error(store: Store, monkeypatch: pytest.
     whole = store._env
     store._env = Broken()
     with pytest.raises(StorageError):
-        {"read": lambda: store.read("meta", b"k"), "scan": lambda: store.scan("meta"), "keys": lambda: store.keys("meta", b"", 1),
+        {"read": lambda: store.read("meta", b"k"), "scan": lambda: store.scan("meta"),
+         "keys": lambda: store.keys("meta", b"", 1),
          "walk": lambda: list(store.walk("meta"))}[ask]()
     store._env = whole

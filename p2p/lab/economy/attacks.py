@@ -2,15 +2,18 @@
 records through the real ledger; where conduct off the chain decides (who can get a payload, which prefix an executor
 takes over), the least favourable case that the rules allow is played, and named below.
 
-PREFIX: an agent hands over a whole answer as if others had made it. An executor takes over only what others signed
-(decision 035), so it stops there and the request expires. WITHHOLD: an executor gives its payload to all members of a
-committee but the victims, and nobody hands it on. UNAVAILABLE: the agent keeps no payload, and the victim is flooded
-while committees fetch, so nobody can get it. AGENTS: agents without weight, one more of each attacker an epoch,
-contradict the executor's records; an executor that has seen it stops serving them. UNFINISHED: an agent with weight
-starts inferences and never hands them on. HEIGHTS: the client signs the height of the draw (decision 036), so an agent
-that wants a friend drawn first refuses until it is; clients ask it up to ASKED_AGAIN times. PUMP: answers that are
-never made, and on which agent and executor contradict each other, as many as use all capacity. SQUAT: takes all places
-of participants.
+PREFIX       An agent hands over a whole answer as if others had made it. An executor takes over only what others signed
+             (decision 035), so it stops there and the request expires.
+WITHHOLD     An executor gives its payload to all members of a committee but the victims, and nobody hands it on.
+UNAVAILABLE  The agent keeps no payload, and the victim is flooded while committees fetch, so nobody can get it.
+AGENTS       Agents without weight, one more of each attacker an epoch, contradict the executor's records. An executor
+             that has seen it stops serving them.
+UNFINISHED   An agent with weight starts inferences and never hands them on.
+HEIGHTS      The client signs the height of the draw (decision 036), so an agent that wants a friend drawn first refuses
+             until it is. Clients ask it up to ASKED_AGAIN times.
+PUMP         Answers that are never made, and on which agent and executor contradict each other, as many as use all
+             capacity.
+SQUAT        All places of participants are taken.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.detection import HONEST
 from p2p.lab.economy.network import MODEL, OTHERWISE
 from p2p.lab.economy.operators import Operator
-from p2p.lab.economy.panel import Case
+from p2p.lab.economy.panel import AnswerToCheck
 from p2p.lab.economy.strategies import VICTIM, Attack
 from p2p.lab.economy.world import EPOCH, MAX_TRIES, OUTSIDER, Setting, World
 from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
@@ -126,11 +129,11 @@ class Attacked(World):
             self.broken[executor, agent] = [*at, self.network.height]
         return len(at) <= most
 
-    def _missing(self, case: Case, node: bytes) -> bool:
+    def _missing(self, answer: AnswerToCheck, node: bytes) -> bool:
         """Whether validator `node` cannot get the payload."""
-        if case.executor.strategy.attack is Attack.WITHHOLD:
+        if answer.executor.strategy.attack is Attack.WITHHOLD:
             return self.of[node].strategy.name == VICTIM
-        return case.inference_id in self.hidden
+        return answer.inference_id in self.hidden
 
     def _refuses(self, signed: SignedRequest, agent: bytes) -> bool:
         """An attacker of HEIGHTS accepts a request only where it draws a friend first, or where the client has asked

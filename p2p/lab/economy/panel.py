@@ -47,7 +47,7 @@ def numbers(source: bytes, position: int, kernels: bytes = MOST, distance_milli:
 
 
 @dataclass(slots=True)
-class Case:
+class AnswerToCheck:
     """One answer that may be checked."""
 
     inference_id: bytes
@@ -69,15 +69,15 @@ class Bench:
         self.network, self.of, self.foreign, self.assume = network, of, foreign, assume
         self.checks, self.rng = checks, rng
         # Whether a validator cannot get the payload; attacks.py replaces it.
-        self.missing: Callable[[Case, bytes], bool] = lambda case, node: False
-        self._watched: dict[bytes, Case] = {}
-        self._to_commit: list[Case] = []
+        self.missing: Callable[[AnswerToCheck, bytes], bool] = lambda answer, node: False
+        self._watched: dict[bytes, AnswerToCheck] = {}
+        self._to_commit: list[AnswerToCheck] = []
         self._to_reveal: list[bytes] = []
         self._said: dict[bytes, list[Verdict]] = {}  # inference id -> verdicts that are committed and to be revealed
         self._asked: set[tuple[bytes, int]] = set()  # (inference id, draw's height) of committees that were asked
 
     def watch(self, inference_id: bytes, node: bytes, kind: str, tokens: int) -> None:
-        self._watched[inference_id] = Case(inference_id, node, self.of[node], kind, tokens)
+        self._watched[inference_id] = AnswerToCheck(inference_id, node, self.of[node], kind, tokens)
 
     def stack(self, node: bytes) -> str:
         """The stack that a node names in its finish records."""
@@ -86,12 +86,12 @@ class Bench:
         return (StackClass.TORCH_CPU_BF16 if self.foreign[node] else StackClass.CPU_BF16).value
 
     def commit(self) -> None:
-        for case in self._to_commit:
-            panel = self.network.inference(case.inference_id).panels[-1]
-            found = [verdict for node in panel.members if (verdict := self._verdict(case, node)) is not None]
+        for answer in self._to_commit:
+            panel = self.network.inference(answer.inference_id).panels[-1]
+            found = [verdict for node in panel.members if (verdict := self._verdict(answer, node)) is not None]
             for verdict in found:
                 self.network.commit(verdict)
-            self._said[case.inference_id] = found
+            self._said[answer.inference_id] = found
         self._to_commit = []
 
     def reveal(self) -> None:
@@ -102,11 +102,11 @@ class Bench:
 
     def after_block(self) -> None:
         """Count the answers that are decided, and see which committees must commit or reveal in the next block."""
-        for inference_id, case in list(self._watched.items()):
+        for inference_id, answer in list(self._watched.items()):
             found = self.network.inference(inference_id)
             if found.status in ENDED or found.outcome:
-                case.executor.count(found.status)
-                case.executor.count("checked", bool(found.panels))
+                answer.executor.count(found.status)
+                answer.executor.count("checked", bool(found.panels))
                 del self._watched[inference_id]
                 for panel in found.panels:
                     self._asked.discard((inference_id, panel.height))
@@ -115,19 +115,19 @@ class Bench:
                 if inference_id in self._said:
                     self._to_reveal.append(inference_id)
             elif found.panels:
-                self._ask(case, found.panels[-1])
+                self._ask(answer, found.panels[-1])
 
-    def _ask(self, case: Case, panel: Panel) -> None:
-        if (case.inference_id, panel.height) not in self._asked:
-            self._asked.add((case.inference_id, panel.height))
-            self._to_commit.append(case)
+    def _ask(self, answer: AnswerToCheck, panel: Panel) -> None:
+        if (answer.inference_id, panel.height) not in self._asked:
+            self._asked.add((answer.inference_id, panel.height))
+            self._to_commit.append(answer)
 
     # -- what one validator says ---------------------------------------------------------------------------------------
 
-    def _verdict(self, case: Case, node: bytes) -> Verdict | None:
+    def _verdict(self, answer: AnswerToCheck, node: bytes) -> Verdict | None:
         """What validator `node` says about the answer; None where it is silent."""
-        if self.missing(case, node):
-            return Verdict(case.inference_id, node, UNSEEN, "nobody gave the payload", 0, 0, (), SALT)
+        if self.missing(answer, node):
+            return Verdict(answer.inference_id, node, UNSEEN, "nobody gave the payload", 0, 0, (), SALT)
         operator = self.of[node]
         judge = operator.strategy.judge
         if judge in (Judge.SILENT, Judge.LAZY, Judge.RING) and self.rng.random() >= operator.strategy.lazy_share:
@@ -135,38 +135,40 @@ class Bench:
         if judge is Judge.SILENT:
             return None
         if judge in (Judge.LAZY, Judge.RING):
-            return self._say(case, node, True, VALID_MILLI, RING if judge is Judge.RING else node)
+            return self._say(answer, node, True, VALID_MILLI, RING if judge is Judge.RING else node)
         cheap = judge in (Judge.CHEAP, Judge.LOUD)
-        operator.spent_micro += self.assume.check_micro("int8" if cheap else HONEST, case.tokens)
+        operator.spent_micro += self.assume.check_micro("int8" if cheap else HONEST, answer.tokens)
         operator.count("checks")
         if cheap:
-            heard = judge is Judge.LOUD and case.kind not in QUIET
-            return self._say(case, node, not heard, FRAMED_MILLI if heard else VALID_MILLI, TRUE, node, CHEAP_MILLI)
+            heard = judge is Judge.LOUD and answer.kind not in QUIET
+            return self._say(answer, node, not heard, FRAMED_MILLI if heard else VALID_MILLI, TRUE, node, CHEAP_MILLI)
         kernels = OTHER if self.foreign[node] else MOST
-        friend = operator.strategy.name == case.executor.strategy.name
+        friend = operator.strategy.name == answer.executor.strategy.name
         if judge is Judge.FRIENDS and friend:
-            return self._say(case, node, True, VALID_MILLI, TRUE, node)
+            return self._say(answer, node, True, VALID_MILLI, TRUE, node)
         if judge is Judge.FRAME and not friend:
-            return self._say(case, node, False, FRAMED_MILLI, TRUE, kernels)
-        if case.kind == FAKE:
-            return Verdict(case.inference_id, node, VerdictKind.INVALID, "refused without a prefill", 0, 0, (), SALT)
-        pair = ACROSS if case.executor.strategy.stranger or self.foreign[node] is not self.foreign[case.node] else SAME
-        ratio, limit = self._measure(case, pair), rows()[case.kind, pair].limit_milli(case.tokens)
-        return self._say(case, node, ratio <= limit, ratio, TRUE, kernels)
+            return self._say(answer, node, False, FRAMED_MILLI, TRUE, kernels)
+        if answer.kind == FAKE:
+            return Verdict(answer.inference_id, node, VerdictKind.INVALID, "refused without a prefill", 0, 0, (), SALT)
+        equal = not answer.executor.strategy.stranger and self.foreign[node] is self.foreign[answer.node]
+        pair = SAME if equal else ACROSS
+        ratio, limit = self._measure(answer, pair), rows()[answer.kind, pair].limit_milli(answer.tokens)
+        return self._say(answer, node, ratio <= limit, ratio, TRUE, kernels)
 
-    def _measure(self, case: Case, pair: str) -> int:
+    def _measure(self, answer: AnswerToCheck, pair: str) -> int:
         """The ratio that an honest check measures, drawn at the first one of each pair. pair: SAME or ACROSS."""
-        if pair not in case.measured:
-            row = rows()[case.kind, pair]
-            rate = false_alarm_rate(row, case.tokens, self.checks) if case.kind == HONEST else row.rate(case.tokens)
-            case.measured[pair] = row.llr_milli(case.tokens, rate, self.rng)
-        return case.measured[pair]
+        if pair not in answer.measured:
+            row = rows()[answer.kind, pair]
+            honest = answer.kind == HONEST
+            rate = false_alarm_rate(row, answer.tokens, self.checks) if honest else row.rate(answer.tokens)
+            answer.measured[pair] = row.llr_milli(answer.tokens, rate, self.rng)
+        return answer.measured[pair]
 
     def _say(
-        self, case: Case, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST,
+        self, answer: AnswerToCheck, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST,
         distance_milli: int = OTHER_MILLI,
     ) -> Verdict:
-        at = self.network.positions(case.inference_id, node, case.tokens)
+        at = self.network.positions(answer.inference_id, node, answer.tokens)
         kind, reason = (VerdictKind.VALID, "") if valid else (VerdictKind.INVALID, "not what this model samples")
         shown = tuple(numbers(source, position, kernels, distance_milli) for position in at)
-        return Verdict(case.inference_id, node, kind, reason, ratio, case.tokens, shown, SALT)
+        return Verdict(answer.inference_id, node, kind, reason, ratio, answer.tokens, shown, SALT)

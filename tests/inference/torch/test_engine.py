@@ -84,8 +84,8 @@ def test_newcomers_within_the_bound() -> None:
 
 
 class FakeDecoder:
-    """Row: token 1, 2, 3, ... up to max_tokens; a prompt of (666,) fails in prefill, seed ff.. fails in its second step. `gate`
-    holds each step until released."""
+    """Row: token 1, 2, 3, ... up to max_tokens; a prompt of (666,) fails in prefill, seed ff.. fails in its second
+    step. `gate` holds each step until released."""
 
     def __init__(self, rows: int, gate: threading.Semaphore | None) -> None:
         self.rows: dict[Hashable, tuple[Job, int]] = {}
@@ -225,7 +225,9 @@ async def test_one_bad_row_does_not_end_the_others() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one, "first", job(6))
         await trio.testing.wait_all_tasks_blocked()
-        for name, request in {"prefill": job(5, (666,)), "row": job(5, seed=b"\xff" * 32), "empty": job(5, ()), "good": job(5)}.items():
+        for name, request in {
+            "prefill": job(5, (666,)), "row": job(5, seed=b"\xff" * 32), "empty": job(5, ()), "good": job(5)
+        }.items():
             nursery.start_soon(one, name, request)
         await trio.testing.wait_all_tasks_blocked()
         gate.release(50)
@@ -283,7 +285,10 @@ def test_the_engine_is_a_setting(tmp_path: Path) -> None:
 
 # -- the real model ---------------------------------------------------------------------------------------------------
 
-QUESTIONS = ("Tell me about the sea.", "What is the capital of France?", "Write a line with 你好 and 🙂.", "Explain tides to a child.")
+QUESTIONS = (
+    "Tell me about the sea.", "What is the capital of France?", "Write a line with 你好 and 🙂.",
+    "Explain tides to a child.",
+)
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +299,9 @@ def real() -> TorchModel:
 def margins(model: TorchModel, request: Job, steps: Sequence[TokenStep]) -> np.ndarray[Any, Any]:
     """By how much each token loses the tape under one prefill, in units of the score; 0 where it wins."""
     found = []
-    for position, (row, step) in enumerate(zip(model.prefill_rows(request.prompt_tokens, [s.token for s in steps], 32), steps, strict=True)):
+    for position, (row, step) in enumerate(
+        zip(model.prefill_rows(request.prompt_tokens, [s.token for s in steps], 32), steps, strict=True)
+    ):
         ids = list(row)
         scores = np.array([row[token] for token in ids]) / 0.7 + tape.gumbel_at(request.seed, position, ids)
         found.append(scores.max() - scores[ids.index(step.token)])
@@ -312,7 +319,9 @@ def test_real_batch_against_prefill(real: TorchModel) -> None:
         assert len(steps) == request.max_tokens or steps[-1].token in real.eos_ids
         tokens = [s.token for s in steps]
         assert "".join(s.text for s in steps) == real.vocabulary.text(tokens)
-        assert real.vocabulary.text(tokens) == real.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert real.vocabulary.text(tokens) == real.tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         rows = real.prefill_rows(request.prompt_tokens, [s.token for s in steps], 32)
         assert np.mean([abs(row[s.token] - s.logprob) for row, s in zip(rows, steps, strict=True)]) < 0.15
         assert np.mean(np.minimum(margins(real, request, steps), 1.0)) < 0.05
@@ -366,7 +375,8 @@ async def test_real_engine_serves_and_refuses(real: TorchModel) -> None:
 
 @pytest.mark.engine
 async def test_real_ml_node_in_the_peer(tmp_path: Path) -> None:
-    """What `serve --engine torch --model PATH` opens; a cheat with another cache leaves the validator's engine honest."""
+    """What `serve --engine torch --model PATH` opens; a cheat with another cache leaves the validator's engine
+    honest."""
     table = {"network": "n", "engine": "torch", "model_path": str(prepare_model()), "engine_threads": 1}
     said: list[str] = []
     lent: list[ReadyEngine | None] = []
@@ -379,7 +389,9 @@ async def test_real_ml_node_in_the_peer(tmp_path: Path) -> None:
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_ml_node, make_config(tmp_path, table), roles, lambda: Wanted(MODEL_NAME, 0), take, said.append)
+            nursery.start_soon(
+                run_ml_node, make_config(tmp_path, table), roles, lambda: Wanted(MODEL_NAME, 0), take, said.append
+            )
         found, last = lent[-2:]
         assert found is not None
         assert last is None

@@ -21,8 +21,9 @@ from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.base.types import Params, StackClass
 from p2p.client.answer_proof import load_proof, save_proof
-from p2p.client.ask import AskSpec, ask
+from p2p.client.ask import ask
 from p2p.client.nonces import Nonces
+from p2p.client.question import AskSpec
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification.profile import Profile
 from tests.net_lab import Net

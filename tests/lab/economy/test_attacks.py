@@ -1,5 +1,5 @@
-"""Attacks that cost no computing: none pays, none has an honest operator struck, suspended, barred or kept out; with
-the defence away each shows."""
+"""Attacks that cost no computing: none pays, and none gets an honest operator struck, suspended, barred or kept out;
+without the defence each of them works."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_who_fills_all_places_pays_and_keeps_nobody_out(monkeypatch: pytest.Monk
 
 
 def test_a_price_that_counted_what_comes_back_would_be_pumped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The defence away: unconfirmed answers count as used."""
+    """Without the defence: unconfirmed answers count as use."""
     def price() -> int:
         one = world("pumps the price")
         one.run()
@@ -75,7 +75,7 @@ def test_a_price_that_counted_what_comes_back_would_be_pumped(monkeypatch: pytes
 def test_a_validator_that_called_invalid_what_it_could_not_get_would_strike_the_victim(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The defence away: as verdicts were before decision 033."""
+    """Without the defence: verdicts as they were before decision 033."""
     monkeypatch.setattr(panel, "UNSEEN", VerdictKind.INVALID)
     found = played("frames by unavailability")
     assert found[VICTIM].counts.get(Status.INVALIDATED.value, 0) > 0

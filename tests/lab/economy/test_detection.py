@@ -1,4 +1,4 @@
-"""What the simulator believes of checks is what the verification table says."""
+"""The simulator's checks find cheats as often as the verification table says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_shipped_file_is_what_extract_makes_of_the_table() -> None:
 
 
 def test_rates_are_the_tables_own() -> None:
-    """Read here once more, from the published rows."""
+    """Compared with the published rows, read here independently."""
     curves = {
         (c["case"], c["validator"]): c["rates"]
         for c in json.loads(RESULTS.read_text())["curves"] if c["executor"] == "vllm-cpu-bf16"

@@ -1,4 +1,4 @@
-"""The closed form behind the regions is what the ledger takes."""
+"""The closed form behind the plots agrees with what the ledger takes."""
 
 from __future__ import annotations
 

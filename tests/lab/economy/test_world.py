@@ -1,5 +1,5 @@
-"""The simulator on small networks: seeds decide everything, money adds up, cheats earn less, and where they must
-earn more they do."""
+"""The simulator on small networks: a seed decides everything, money adds up, cheats earn less, and earn more where
+the rules are broken on purpose."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_who_does_not_check_or_accuses_falsely_earns_less(strategy: str) -> None
 
 @pytest.mark.parametrize("strategy", ["cheap checks", "cheap checks, loud"])
 def test_who_checks_with_int8_weights_is_barred_and_honest_ones_on_other_kernels_are_not(strategy: str) -> None:
-    """J7, over epochs; where the model does not say how far kernels are apart nobody is."""
+    """J7, over epochs. Nobody is barred where the model does not state how far kernels differ."""
     found = played({"honest": 9, strategy: 3}, epochs=6, answers=16)
     assert found[strategy].counts["barred epochs"] >= 2, f"seed {SEED}"
     assert found["honest"].counts["barred epochs"] == found["honest"].counts["convicted epochs"] == 0
@@ -92,7 +92,7 @@ def test_who_checks_with_int8_weights_is_barred_and_honest_ones_on_other_kernels
 
 
 def test_planted_faults_convict_who_calls_everything_valid() -> None:
-    """J6: who plants loses no more than the computing, and is neither struck nor convicted."""
+    """J6: an operator that plants faults loses no more than the computing, and is neither struck nor convicted."""
     assume = Assumptions(plants=1.0, kernel_distance_milli=0)
     found = played({"honest": 9, "cheap checks": 3}, epochs=6, answers=16, assume=assume)
     assert found["honest"].counts["planted"] > 20
@@ -113,7 +113,7 @@ def test_numbers_of_other_kernels_agree_without_being_the_same() -> None:
 
 
 def test_honest_validators_of_the_minority_are_not_barred_for_what_only_equal_kernels_see() -> None:
-    """decision 024; without J4 the same seed bars some of them."""
+    """Decision 024: without J4 the same seed bars some of them."""
     world = World(
         Setting({"honest": 7, "laundered int8": 4}, 1, clients=CLIENTS, answers_per_node=25, checks=UNMOVED), SEED
     )
@@ -144,7 +144,7 @@ def test_asking_oneself_pays_where_emission_is_not_capped() -> None:
 
 
 def test_cheating_pays_where_nobody_looks() -> None:
-    """All rules that have an answer checked are turned off but the floor of one in a hundred; reputation comes at
+    """Every rule that has answers checked is turned off, except the floor of one in a hundred; reputation comes at
     once."""
     blind = replace(
         CheckRules(), min_checked_tokens=0, min_checks=0, saving_micro=0, reputation_gain=100, false_accept_ppm=0

@@ -39,7 +39,8 @@ def staked(peers: int = 12, **change: Any) -> Lab:
 
 
 def judge(lab: Lab, ids: list[bytes], says: Says) -> None:
-    """All committees of `ids` at once, until everything has ended; who says nothing is silent."""
+    """Let all committees of `ids` work at once until everything has ended. None from `conduct`: the validator is
+    silent."""
     while waiting := [one for one in ids if not lab.inference(one).end_height]:
         for one in waiting:
             found = lab.inference(one)
@@ -100,7 +101,7 @@ def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: 
 
 
 def test_who_lies_is_the_one_that_pays() -> None:
-    """Else the test above could not fail for want of a judge."""
+    """Shows that the test above has validators that could have found a fault."""
     lab = staked()
     liar = lab.nodes[LIAR]
     for _ in range(30):
@@ -112,7 +113,7 @@ def test_who_lies_is_the_one_that_pays() -> None:
 @pytest.mark.parametrize("agents", [0, 8], ids=["agent there", "agent away"])
 @pytest.mark.parametrize("executors", [(1, 2), (9, 10)], ids=["executors there", "executors away"])
 def test_half_of_the_network_is_away_and_nobody_is_held_to_it(agents: int, executors: tuple[int, ...]) -> None:
-    """For two whole windows: nodes 6 to 11 neither say nor give anything. Answers of both sides are in flight, and
+    """Nodes 6 to 11 are silent and hand out nothing for two whole windows. Answers of both sides are in flight, and
     more are made meanwhile."""
     lab, away = staked(), set(range(6, 12))
     there = agents not in away or not set(executors) & away
@@ -165,8 +166,8 @@ def test_an_accuser_that_nobody_else_heard_pays_nothing(second: dict[str, Any] |
 
 
 def test_one_with_numbers_of_its_own_does_not_make_the_others_odd() -> None:
-    """J1, J7: who stands alone is odd, not the majority; in a committee of which only it and one honest one spoke,
-    nobody is."""
+    """J1, J7: the one that stands alone is the outlier, not the majority. Where only it and one honest validator
+    spoke, there is none."""
     lab = staked()
     liar = lab.nodes[LIAR]
     for _ in range(12):
@@ -181,7 +182,7 @@ def test_one_with_numbers_of_its_own_does_not_make_the_others_odd() -> None:
 
 
 def test_who_speaks_alone_makes_nobody_miss_a_duty() -> None:
-    """J5: it says that it has checked; whether the others could have, nobody knows."""
+    """J5: it says that it has checked; nobody knows whether the others could have."""
     lab = staked()
     for _ in range(20):
         (one,) = in_flight(lab, 1, lab.nodes[NODE])
@@ -241,8 +242,8 @@ def test_agents_move_a_standing_only_with_a_third_of_the_weight(agents: range, w
 
 
 def test_an_agent_that_restarts_loses_no_more_than_the_answers_in_flight() -> None:
-    """M6: it never confirms twenty answers of many executors; that is one outage. One that goes on like this is not
-    excused."""
+    """M6: an agent that does not confirm twenty answers of many executors had one outage. One that keeps doing so is
+    not excused."""
     lab, ids = staked(), []
     for _ in range(20):
         ids.append(lab.start(agent=0).inference_id)
@@ -281,8 +282,8 @@ def test_who_alone_was_silent_is_missed_and_only_by_agents_with_weight() -> None
 
 
 def test_an_agent_cannot_provoke_all_but_one_and_have_that_one_missed() -> None:
-    """M4: a beginning that nobody signed is refused with a signed Busy, on demand; who was not asked then stood
-    there as the only one silent."""
+    """M4: a beginning that nobody signed is refused with a signed Busy. Otherwise an executor that was not asked
+    would be the only silent one."""
     lab = staked(6)
     weigh(lab, range(2, 3), 10)
     signed = lab.start(agent=2, deadline=20)

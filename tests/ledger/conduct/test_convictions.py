@@ -34,7 +34,8 @@ def lab_of(**change: Any) -> Lab:
 
 
 def convicted(lab: Lab, times: int = 1, node: bytes | None = None) -> None:
-    """By the function that the sequential test calls; each after the one before is served."""
+    """Convict several times with the function that the sequential test calls, each time after the last exclusion
+    ended."""
     for _ in range(times):
         found = part(lab, node or lab.nodes[NUMBER])
         if found.convicted_until:
@@ -228,7 +229,7 @@ def test_collateral_below_the_minimum_keeps_it_out_until_a_deposit() -> None:
 
 
 def test_the_bound_fits_a_height() -> None:
-    """The longest exclusion in the longest epochs, from a far height on."""
+    """The longest exclusion with the longest epochs, from a great height on."""
     lab = Lab(rules=CheckRules(exclusion_max_epochs=1_000_000), epoch_blocks=2**32 - 1, economy=EconomyRules())
     lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), convictions=2**32 - 2))
     convict(Context(lab.view, lab.genesis, 2**40), part(lab, lab.nodes[NUMBER]), "because")

@@ -1,5 +1,5 @@
-"""Who is convicted and who is not: executors by the sequential test, validators by exact tests; until the end of the
-next epoch."""
+"""Convictions of executors by the sequential test, bars of validators by exact tests, until the end of the next
+epoch; and honest ones that get neither."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_one_cheating_answer_among_honest_ones_strikes_but_does_not_convict() ->
 
 
 def test_what_convicted_is_used_up() -> None:
-    """Who returns after its time is not convicted again for what it has paid for."""
+    """A participant that returns is not convicted again for evidence that is used up."""
     lab = Lab(epoch_blocks=60)
     cheat = lab.nodes[1]
     while not part(lab, cheat).convicted_until:
@@ -223,8 +223,8 @@ def test_what_convicted_is_used_up() -> None:
 
 
 def test_a_cheat_that_waits_for_the_lot_is_convicted_over_epochs() -> None:
-    """Honest wherever all is checked; where the lot decides, two nats too much in the answer of each epoch that it
-    picks."""
+    """Honest wherever all answers are checked. Where the draw decides, each epoch's drawn answer is two nats too
+    high."""
     rules = replace(RULES, min_checked_tokens=30, min_checks=0, saving_micro=0, reputation_gain=0)
     lab, epochs = Lab(epoch_blocks=150, rules=rules), 0
     node = lab.nodes[1]
@@ -288,7 +288,7 @@ def test_a_dispute_of_an_earlier_epoch_is_no_evidence_in_this_one() -> None:
 
 
 def run_duties(lab: Lab, node: bytes, says: dict[str, Any], rounds: int, *, valid: bool = True) -> int:
-    """`node` says the same in each committee it is drawn for, until it is barred; how often it was asked."""
+    """`node` says the same in each committee it is drawn for, until it is barred. Returns how often it was drawn."""
     asked = 0
     for _ in range(rounds):
         if part(lab, node).barred_until:

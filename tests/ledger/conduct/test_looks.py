@@ -1,4 +1,5 @@
-"""The exact tests are asked at what they count only: a comparison that was not odd, records that agree, cost none."""
+"""The exact tests look only at what counts against a node: a comparison without an outlier and records that agree
+are no looks."""
 
 from __future__ import annotations
 

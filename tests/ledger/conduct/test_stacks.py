@@ -27,7 +27,7 @@ def finish(lab: Lab, node: bytes, stack: str) -> str:
 
 
 def test_one_stack_serves_a_model_in_an_epoch() -> None:
-    """Named anew for each answer it was a free choice of the mildest table."""
+    """If it could be named anew for each answer, an executor would choose the mildest table."""
     lab = Lab(epoch_blocks=30)
     node, second = lab.nodes[1], lab.nodes[2]
     assert finish(lab, node, ONE) == Status.FINISHED.value

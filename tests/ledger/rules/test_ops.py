@@ -1,5 +1,5 @@
-"""Orders of accounts: what each does, what each refuses and for which field; a refused one leaves the state's bytes
-as they were."""
+"""Account transactions: what each does, and what each refuses, naming which field; a refused one leaves the state's
+bytes as they were."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ESCROW = 1000  # of the lab's request
 FEE = ECONOMY.registration_fee_micro
 
 
-# -- what holds for every order ----------------------------------------------------------------------------------------
+# -- what holds for every transaction ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

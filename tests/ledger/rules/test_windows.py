@@ -1,5 +1,5 @@
-"""A case and its appeal fit into an epoch, and a race's cases before its count: asked of every genesis file and of
-every vote on a window."""
+"""A dispute and its appeal fit into an epoch, and a sprint's disputes before its count: checked for every genesis
+file and for every vote on a window."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_peer_takes_no_part_in_such_a_network(tmp_path: Path) -> None:
 
 
 def test_the_slowest_case_takes_as_long_as_is_said() -> None:
-    """From the block in which the first committee's work ended to the one of the last decision."""
+    """Heights from the end of the first committee's work to the last decision."""
     lab = Lab(15, rules=APPEALS, owners={12: 20})
     inference_id = lab.drawn(executor=lab.nodes[1])
     lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)])
@@ -79,7 +79,7 @@ def test_the_slowest_case_takes_as_long_as_is_said() -> None:
 
 
 def slow(lab: Lab, inference_id: bytes, *, valid: bool, reveals: bool = True) -> None:
-    """The committee at work waits for its last heights, and one never speaks, so all of them pass."""
+    """Committees act at their last heights and one member stays silent, so every window passes in full."""
     members = lab.members(inference_id)
     said = [lab.verdict(inference_id, node, valid=valid) for node in members[1:]]
     lab.block(lab.inference(inference_id).panels[-1].closes - lab.height)

@@ -1,4 +1,4 @@
-"""The view against a plain dict: whatever is read, put, dropped and merged, bytes and records stay one."""
+"""The view against a plain dict: after any reads, puts, drops and merges both hold the same bytes and records."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_what_a_child_does_is_not_seen_until_it_is_merged() -> None:
 def test_what_fails_as_a_whole_leaves_nothing(
     before: list[tuple[str, bytes, int | None]], then: list[tuple[str, bytes, int | None]]
 ) -> None:
-    """The same moves in a view that fails and in none at all; and where nothing fails, all of it is there."""
+    """A call that fails leaves the view as it was; one that does not leaves all its changes."""
     view, other, below = (View({b"parts": encode(NAMES)}.get) for _ in range(3))
     for one in (view, other, below):
         run(one, before)

@@ -152,7 +152,7 @@ def test_both_kinds_of_absence_are_met() -> None:
 
 
 def test_a_shape_that_the_tree_cannot_have_proves_nothing() -> None:
-    """A leaf under a longer path, an inner node as a leaf, a place further down than the leaf that stands there."""
+    """A leaf under a longer path, an inner node as a leaf, a place below the leaf that stands there."""
     kept = made({KEYS[0]: b"v", KEYS[1]: b"w"})
     proof = prove(kept.read, KEYS[0])
     for wrong in (
@@ -193,7 +193,7 @@ def test_long_common_prefixes_make_pages_and_deletion_collapses_them() -> None:
 
 
 def test_paths_that_share_255_bits_need_no_deep_recursion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can make such keys; were it so, 64 pages stand over one another."""
+    """Nobody can make such keys; if somebody could, there would be 64 pages above one another."""
     paths = {b"0": bytes(32), b"1": bytes(31) + b"\x01"}
 
     def hashed(key: bytes) -> tuple[bytes, bytes]:
@@ -228,7 +228,7 @@ def test_a_missing_page_is_said() -> None:
 
 
 def test_golden_vectors() -> None:
-    """The exact bytes: another program must come to these."""
+    """The exact bytes, which another implementation must reproduce."""
     assert tree.EMPTY.hex() == "f299791cddd3d6664f6670842812ef6053eb6501bd6282a476bbbf3ee91e750c"
     for state, root in (
         ({b"a": b"1"}, "09a1f2c725270ca11b42fb98e154f01619ed441d9c09967d416d32bab45815a9"),

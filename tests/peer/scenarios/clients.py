@@ -12,8 +12,11 @@ from p2p.base.codec import unpack
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.base.types import VERSION, SignedRequest
-from p2p.client.ask import AskSpec, ask_over, prepare, query
+from p2p.client.ask import ask_over
+from p2p.client.connection import query
 from p2p.client.nonces import Nonces
+from p2p.client.question import AskSpec
+from p2p.client.signing import prepare
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.wire.frames import Ask, Frame, pack_frame, parse_frame

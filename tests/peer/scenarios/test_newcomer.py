@@ -19,8 +19,9 @@ from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
-from p2p.client.ask import AskSpec, ask_over
+from p2p.client.ask import ask_over
 from p2p.client.draw_check import DrawCheck, Known
+from p2p.client.question import AskSpec
 from p2p.consensus.certificates import commit_certificate
 from p2p.consensus.header import make_block
 from p2p.consensus.messages import Vote, VoteType, sign_vote

@@ -24,7 +24,8 @@ from p2p.base.types import (
     SignedRequest,
     SignedStreamed,
 )
-from p2p.client.ask import AskSpec, _follow
+from p2p.client.question import AskSpec
+from p2p.client.stream import follow
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
 from p2p.peer.outbox import Outbox, Room
@@ -259,7 +260,7 @@ async def test_an_agent_cannot_keep_a_client_for_ever(frames: list[Any], field: 
     for frame in frames:
         await agents.send(pack_frame(frame))
     with trio.fail_after(60), pytest.raises(RemoteProtocolError) as caught:
-        async for _ in _follow(mine, spec, SIGNED, AGENT.peer_id, cast(Any, NoDraw()), cast(Any, None)):
+        async for _ in follow(mine, spec, SIGNED, cast(Any, NoDraw()), cast(Any, None)):
             pass
     assert caught.value.field == field
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import trio
 
 from p2p.base.errors import FolkmootError
-from p2p.client.ask import AskSpec, ask_over
+from p2p.client.ask import ask_over
+from p2p.client.question import AskSpec
 from p2p.gossip.host import Network
 from p2p.peer.config import DEFAULT_MODEL
 from tests.redteam.target import Target, network_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 import trio
 
 from p2p.base.types import VERSION
-from p2p.client.ask import query
+from p2p.client.connection import query
 from p2p.gossip.host import Network
 from p2p.ledger.rules.ops import Cap, sign_op
 from p2p.wire.frames import SubmitTransaction, pack_frame
