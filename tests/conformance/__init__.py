@@ -10,5 +10,5 @@ DEFAULT = Path(__file__).parent.parent.parent.parent / "shared" / "vectors"
 
 
 def folder() -> Path:
-    """FOLKMOOT_VECTORS, or the folder beside the project."""
+    """FOLKMOOT_VECTORS, or the folder next to the project."""
     return Path(os.environ.get("FOLKMOOT_VECTORS") or DEFAULT)

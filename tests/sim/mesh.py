@@ -92,7 +92,7 @@ class MeshRun(Run):
         super()._chaos()
 
     def _quiet(self) -> None:
-        """Crashes and partitions end, the loss does not: every honest peer goes on."""
+        """Crashes and partitions end, the loss does not: every honest peer must decide."""
         links, loss = self.world.links, self.scenario.loss
         links.heal()
         links.loss = loss

@@ -1,4 +1,4 @@
-"""One run: chaos, then quiet; then everybody must agree and go on. Law: the scenario decides everything, the seed
+"""One run: chaos, then quiet; then every peer must agree and decide. Law: the scenario decides everything, the seed
 decides the scenario."""
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ DISK = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
 def rounds_allowed(scenario: Scenario) -> int:
-    """A height begun after the healing is decided by this round: each villain may spoil its own turns, and who has
-    a wrong clock, plus two."""
+    """The round by which a height that begins after the healing must be decided: each villain and each peer with a
+    wrong clock may spoil its own turns, plus two."""
     return 2 * (len(scenario.villains) + len(scenario.wrong)) + 2
 
 

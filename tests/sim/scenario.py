@@ -142,7 +142,7 @@ def _with_clocks(rng: random.Random, plain: Scenario) -> Scenario:
         plain, jumps=rng.choice((0, 1, 3)), drift_ppm=rng.choice((0, 100)),
         skew_ms=rng.choice((plain.skew_ms, p // 2, p, 2 * p, away, 10_000))
     )
-    for villains in ((), found.villains):  # beside the others, or else instead of them
+    for villains in ((), found.villains):  # together with the others, or else instead of them
         more = replace(found, villains=(*villains, (rng.randrange(len(plain.weights)), "border")))
         if rng.random() < 0.6 and more.is_safe() and len(more.faulty()) == len(more.villains):
             found = more

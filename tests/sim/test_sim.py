@@ -117,14 +117,14 @@ def test_two_halves_further_apart_than_any_proposal_takes_go_on_in_a_later_round
 
 
 def test_clocks_that_all_ran_ahead_and_came_back_wait_and_go_on() -> None:
-    """Ten seconds ahead in the chaotic phase: blocks go on once time has caught up with the last one."""
+    """Ten seconds ahead in the chaotic phase: blocks are decided again once time has caught up with the last one."""
     found = attempt(Scenario(11, (1, 1, 1, 1), chaos_ms=3000, skew_ms=10_000, jumps=3))
     assert isinstance(found, Report), found
 
 
 @pytest.mark.parametrize("name", VILLAINS)
 def test_each_villain_alone(name: str) -> None:
-    """One of four, one of seven with weight 2 of 8: peers go on, agree, and frame nobody."""
+    """One of four, one of seven with weight 2 of 8: peers decide, agree, and frame nobody."""
     for scenario in (
         Scenario(1, (1, 1, 1, 1), ((0, name),), loss=0.1, traffic=3),
         Scenario(2, (1, 1, 1, 2, 1, 1, 1), ((3, name),), loss=0.1, epoch_blocks=3, partitions=1, crashes=1),

@@ -46,7 +46,7 @@ KINDS = (
 LENGTH = 90
 PATIENCE_S = 500.0
 HONEST = 0.03  # mean margin in nats; 0.0000 was seen for every request
-SAME_BITS = 0.005  # one prefill beside decodes alone in their batch: 0 was seen (decision 014)
+SAME_BITS = 0.005  # one prefill against decodes alone in their batch: 0 was seen (decision 014)
 FOREIGN = 0.2  # mean margin under another seed or one position on
 
 
@@ -113,7 +113,7 @@ def replace_prefix(job: Job, prefix: Sequence[int]) -> Job:
 
 
 async def crowded(client: VllmClient, url: str) -> None:
-    """Many requests, each with its own parameters and seed, preempted and moved, beside some without a tape."""
+    """Many requests, each with its own parameters and seed, preempted and moved, together with some without a tape."""
     jobs = [
         Job(
             await client.tokenize_chat(f"Write a long story about number {at}."), LENGTH, params, bytes([100 + at]) * 32
@@ -160,7 +160,7 @@ async def crowded(client: VllmClient, url: str) -> None:
 
 
 async def resumed_with_penalties(client: VllmClient, prompt: tuple[int, ...]) -> None:
-    """Another engine goes on after 40 tokens: those count for its penalties, and its tape starts at position 40."""
+    """Another engine continues after 40 tokens: those count for its penalties, and its tape starts at position 40."""
     job = Job(prompt, 80, PENALISED, SEED)
     first = [step.token for step in await collect(client.generate(job))][:40]
     whole = [*first, *[step.token for step in await collect(client.generate(replace_prefix(job, first)))]]
@@ -173,7 +173,7 @@ async def resumed_with_penalties(client: VllmClient, prompt: tuple[int, ...]) ->
 
 
 async def refused(url: str, job: Job) -> None:
-    """HTTP 400 that names what is wrong; the engine goes on."""
+    """HTTP 400 that names what is wrong; the engine keeps serving."""
     base = {
         "model": MODEL_NAME, "prompt": list(job.prompt_tokens), "max_tokens": 2, "temperature": 0.0,
         "vllm_xargs": pack(job),
