@@ -1,4 +1,4 @@
-"""Who else on the machine can read what: nobody. Real commands, a real peer that serves for a moment."""
+"""Nobody else on the machine can read what commands and peers write. Real commands, and a real peer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wide(directory: Path) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def loose_umask() -> Iterator[None]:
-    """What the modes are must not depend on who starts us."""
+    """Modes must not depend on the umask of the caller."""
     old = os.umask(0)
     yield
     os.umask(old)
@@ -170,7 +170,7 @@ def test_the_users_own_file_keeps_its_mode_and_a_new_one_is_private(tmp_path: Pa
 
 
 def test_a_look_whether_a_file_can_be_written_leaves_links_as_they_were(tmp_path: Path) -> None:
-    """A dangling link was removed, and an empty file left where it pointed."""
+    """Before: a dangling link was removed, and an empty file left where it pointed."""
     link, target, kept = tmp_path / "link", tmp_path / "target", tmp_path / "kept"
     link.symlink_to(target)
     check_output(link, field="save")

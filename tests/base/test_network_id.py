@@ -65,7 +65,7 @@ def test_every_field_of_the_genesis_file_makes_another_network() -> None:
 
 
 def test_an_order_of_the_network_before_is_not_paid_again() -> None:
-    """The nonces of a network that begins again begin again, too: only the domain tells the two apart."""
+    """When a network starts again, its nonces do too: only the domain of signatures tells the two apart."""
     view = View(lambda key: None)
     first_state(view, NEW, bytes(32))
     order = Transfer(KEYS[0].public, 7)
@@ -136,7 +136,7 @@ def test_a_configuration_for_another_network_than_its_genesis_file_is_refused(tm
 
 
 def test_a_peer_needs_no_name_in_its_configuration(tmp_path: Path) -> None:
-    """It joined for ever, once, for a name that was not typed in."""
+    """Before: without a name in its configuration a peer kept joining for ever."""
     folder = generate(Plan(tmp_path / "net", 1, serving=False))[0]
     lines = (folder / "config.toml").read_text().splitlines()
     (folder / "config.toml").write_text("\n".join(line for line in lines if not line.startswith("network")))

@@ -1,4 +1,4 @@
-"""Outside vectors by family, skipped visibly when absent; and what follows from them that no vector says."""
+"""Published test vectors by family, skipped visibly where they are absent; and properties that no vector covers."""
 
 from __future__ import annotations
 

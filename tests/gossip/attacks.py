@@ -1,4 +1,4 @@
-"""Bytes that end a stock host, and some that merely might. An attack takes (host, victim, its port)."""
+"""Attacks by bytes: some end a stock host, others might. An attack takes (host, victim, the victim's port)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Peer:
         self.address = self.id = ""
 
     async def line(self) -> dict[str, Any]:
-        """What it says next."""
+        """The next line that it writes."""
         assert self.process.stdout is not None
         with trio.fail_after(PATIENCE_S):
             while b"\n" not in self._buffer:
@@ -53,13 +53,13 @@ class Peer:
         return json.loads(line)
 
     async def tell(self, op: str, **words: Any) -> dict[str, Any]:
-        """Have it do `op`; its state afterwards."""
+        """Make it do `op`, and return its state afterwards."""
         assert self.process.stdin is not None
         await self.process.stdin.send_all((json.dumps({"op": op, **words}) + "\n").encode())
         return await self.line()
 
     async def until(self, holds: Any) -> dict[str, Any]:
-        """Ask for its state until holds(state); the last one is in the failure."""
+        """Ask for its state until holds(state); the failure shows the last one."""
         state: dict[str, Any] = {}
         with trio.move_on_after(PATIENCE_S):
             while True:

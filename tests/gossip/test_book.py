@@ -1,4 +1,4 @@
-"""The address book against those who would fill it (faults K-D): hearsay drives out nothing that we saw ourselves."""
+"""The address book against peers that fill it: hearsay never replaces what we saw ourselves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def filled() -> AddressBook:
 
 
 def test_32_welcomes_of_invented_peers_evict_nobody() -> None:
-    """The case seen: all honest addresses were gone, the bootstrap's too."""
+    """Before: all honest addresses were gone, the bootstrap's too."""
     book = filled()
     for liar in range(40):
         for number in range(MAX_PEERS_SHARED * 32):
@@ -35,7 +35,7 @@ NEWS = st.tuples(st.integers(0, 3), st.integers(0, 3000), st.sampled_from(list(R
 
 @given(st.lists(NEWS, max_size=400), st.integers(0, 3))
 def test_what_ranks_higher_is_never_driven_out(news: list[tuple[int, int, Rank]], extra: int) -> None:
-    """BOOK-3, BOOK-4. The book is full of hearsay beforehand, so that each piece of news has to drive something out."""
+    """BOOK-3, BOOK-4. The book is full of hearsay beforehand, so that each new entry has to replace one."""
     book = filled()
     for number in range(MAX_KNOWN_PEERS + extra):
         book.learn(f"old{number}", ["/ip4/9.9.9.9/tcp/1"], source=f"source{number // MAX_HEARSAY_PER_SOURCE}")
@@ -85,7 +85,7 @@ def test_any_bytes_are_a_book(noise: bytes, at: int) -> None:
 
 
 def test_who_may_send_us_where() -> None:
-    """REACH-1, REACH-2. The case seen: dials to 127.0.0.1 and 169.254.169.254 on a stranger's word."""
+    """REACH-1, REACH-2. Before: a stranger could make a peer dial 127.0.0.1 and 169.254.169.254."""
     here, lan = "/ip4/127.0.0.1/tcp/1", "/ip4/10.1.2.3/tcp/1"
     other, far = "/ip4/192.168.0.9/tcp/1", "/ip4/8.8.8.8/tcp/1"
     for source, allowed in (

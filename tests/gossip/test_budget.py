@@ -1,4 +1,4 @@
-"""What strangers may take: never above a limit, never to the cost of others' shares (K-A, K-D)."""
+"""What strangers take never exceeds a limit, and never reduces the share of others."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ FLOORED = Budget(9, 12, 40, "the newest", 4)
 def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_free(
     steps: list[tuple[int, str, int, bool]],
 ) -> None:
-    """BUDGET-1: whatever others hold."""
+    """BUDGET-1: a peer's floor does not depend on what others hold."""
     ledger, held = Ledger(FLOORED), {}
     for number, host, amount, ours in steps:
         name = f"{host} {number}", group_of(host)
@@ -86,7 +86,7 @@ def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_f
 
 
 def test_peers_that_read_nothing_mute_nobody_and_are_let_go() -> None:
-    """Twenty of them filled the room for outgoing messages, and a peer's own votes found none."""
+    """Before: twenty of them filled the room for outgoing messages, and a peer's own votes found none."""
     ledger, stuck = Ledger(BUDGETS["outgoing bytes"]), list[str]()
     queues = [
         Waiting(ledger, f"slow {n}", f"10.0.{n // 4}.0/24", partial(stuck.append, f"slow {n}")) for n in range(40)
@@ -124,7 +124,7 @@ def test_what_a_neighbour_spends_makes_nobody_guilty() -> None:
 
 
 async def test_a_peer_that_owes_work_is_read_when_it_owes_no_more(autojump_clock: trio.testing.MockClock) -> None:
-    """FRAME-4: a loop that answers frame after frame asked once, when its stream was opened."""
+    """FRAME-4. Before: a loop that answers frame after frame was charged once, when its stream was opened."""
     door, began = Door(Budgets()), trio.current_time()
     rate = door.budgets.work.budget.peer
     door.budgets.work.spend("peer", "10.0.0.0/24", 5.0 * rate, began)  # two seconds' worth are free
@@ -207,7 +207,7 @@ def flood(door: Door, muxed: Muxed, host: str) -> None:
 
 
 def test_what_nobody_reads_is_bounded_for_a_peer_a_group_and_all() -> None:
-    """K-A, 60 unfinished frames of 4 MiB on one connection held 397 MiB."""
+    """Before: 60 unfinished frames of 4 MiB on one connection held 397 MiB."""
     door, budget = Door(Budgets()), BUDGETS["unparsed bytes"]
     one = Muxed("one")
     with pytest.raises(TooMuchUnread):
@@ -228,7 +228,7 @@ def test_what_nobody_reads_is_bounded_for_a_peer_a_group_and_all() -> None:
         arrive(door, Muxed(f"honest {number}"), f"10.2.{number}.1", budget.floor)  # nor is anybody by thirty groups
     valued = Muxed("validator")
     door.valued = lambda peer: peer == "validator"
-    arrive(door, valued, "10.9.9.8", 4 * MIB)  # who is wanted has the last quarter
+    arrive(door, valued, "10.9.9.8", 4 * MIB)  # a wanted peer has the last quarter
 
 
 def test_what_was_read_counts_no_more() -> None:
@@ -243,7 +243,7 @@ def test_what_was_read_counts_no_more() -> None:
 
 
 class Raw:
-    """A stream that brings what it has, then nothing."""
+    """A stream that delivers its bytes and then nothing more."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -261,7 +261,7 @@ class Raw:
 
 
 async def test_a_stream_keeps_little_that_is_not_counted() -> None:
-    """FRAME-3: what lies before a frame's room and behind its end was in no budget, 64 KiB a stream."""
+    """FRAME-3. Before: bytes before a frame's length and after its end were in no budget, 64 KiB a stream."""
     ledger = Ledger(BUDGETS["unparsed bytes"])
     raw = Raw(b"\x01a" + b"\x90\x4e" + bytes(10_000) + b"\x01b" + bytes(100_000))
     stream = Stream(raw, "peer", Intake(ledger, Muxed("peer"), "peer", "10.0.0.0/24"), ours=False)
@@ -311,7 +311,7 @@ async def test_begun_frames_of_a_stranger_are_refused_and_ours_wait(autojump_clo
 
 
 async def test_silent_sockets_make_room_and_never_shut_the_door(autojump_clock: trio.testing.MockClock) -> None:
-    """K-D: 130 silent TCP sockets without a key stopped a peer's inbound."""
+    """Before: with 130 silent TCP sockets, a peer accepted no connection any more."""
     door, passed, ended = Door(Budgets()), [], []
 
     async def silent(host: str) -> None:
@@ -342,7 +342,7 @@ async def test_silent_sockets_make_room_and_never_shut_the_door(autojump_clock: 
 
 
 async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> None:
-    """Churn: 200 connections at once from one machine, each of which talks, get so many handshakes a second."""
+    """Many connections from one machine at once get only so many handshakes a second."""
     door, budget, turns = Door(Budgets()), BUDGETS["handshakes"], []
 
     async def talk() -> None:
@@ -364,8 +364,8 @@ async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> 
 
 
 async def test_the_last_step_of_a_task_is_its_peers_and_what_runs_next_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trio tells that a task ended before its last step does: that step was nobody's, and the next one who was charged
-    paid for what lay between."""
+    """Trio reports a task's end before its last step ends. Before: that step was charged to nobody, and the next task
+    that was charged also paid for the time in between."""
     clock = [1.0]
     monkeypatch.setattr(meter.time, "thread_time", lambda: clock[0])
     door, spent = Door(Budgets()), []
@@ -378,7 +378,7 @@ async def test_the_last_step_of_a_task_is_its_peers_and_what_runs_next_is_not(mo
 
     async def work(peer: str) -> None:
         measured.charge(trio.lowlevel.current_task(), peer, "")
-        clock[0] += 100.0  # before the next step it is nobody's
+        clock[0] += 100.0  # not charged before the next step
         await trio.lowlevel.checkpoint()
         clock[0] += 0.007
 

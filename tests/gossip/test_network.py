@@ -52,7 +52,7 @@ async def test_stopped_peer_is_noticed_and_found_again() -> None:
 
 @pytest.mark.network
 async def test_errors_are_typed() -> None:
-    """Another network is refused in words; oversized frames and unknown peers are errors with a code."""
+    """Another network is refused with a reason; oversized frames and unknown peers are errors with a code."""
     async with peers({"seed": seed("server").hex()}) as (server,):
         with pytest.raises(RemoteProtocolError) as refused:
             async with open_network(client("stranger", "elsewhere"), topic_handlers={}, stream_handlers={}) as net:

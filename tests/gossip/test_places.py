@@ -1,4 +1,4 @@
-"""Whose connection has a place, and whom we dial: strangers that greet and leave choose neither."""
+"""Which connections have a place, and whom we dial: strangers that greet and leave decide neither."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def name(number: int) -> str:
 
 
 class Connection:
-    """One of the library's table, as far as discovery looks at it."""
+    """A connection in the library's table, with what discovery uses of it."""
 
     def __init__(self, host: str, direction: str) -> None:
         self.direction, self.muxed_conn = direction, self
@@ -50,7 +50,7 @@ class Connection:
 
 
 class Host:
-    """Of the library's host what discovery asks."""
+    """The library's host, with what discovery uses of it."""
 
     def __init__(self) -> None:
         self.connections: dict[ID, list[Connection]] = {}
@@ -79,7 +79,7 @@ def discovery(host: Host) -> Discovery:
 
 
 async def test_who_is_dialled_because_it_greeted_and_left_is_not_kept_for_ever() -> None:
-    """96 keys at one address, each an outbound connection: every newcomer was refused for good."""
+    """Before: after 96 keys at one address, each an outbound connection, every newcomer was refused."""
     host = Host()
     net = discovery(host)
     for number in range(1, PLACES + 1):
@@ -88,7 +88,7 @@ async def test_who_is_dialled_because_it_greeted_and_left_is_not_kept_for_ever()
     stays, leaves = net.door.room_for(name(500), "198.51.100.0/24")
     assert stays
     assert leaves in net.verified
-    assert not net.door.room_for(name(501), "203.0.113.0/24")[0], "its network has its share, whoever dialled"
+    assert not net.door.room_for(name(501), "203.0.113.0/24")[0], "its network has its share, whichever side dialled"
     net.door.valued = lambda peer: peer == name(501)
     assert net.door.room_for(name(501), "203.0.113.0/24")[0]
 
@@ -116,7 +116,7 @@ async def test_what_we_chose_stays_and_is_bounded(monkeypatch: pytest.MonkeyPatc
 async def test_one_dial_that_fails_counts_once(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """BOOK-1: the dial and its caller both counted it, so the second wait was eight seconds."""
+    """BOOK-1. Before: the dial and its caller both counted a failure, so the second wait was eight seconds."""
     net = discovery(Host())
     net.book.learn(name(1), ["/ip4/9.9.9.9/tcp/1"], Rank.REACHED)
 
@@ -207,7 +207,7 @@ def test_many_that_were_reached_and_lost_leave_dials_to_others() -> None:
 
 
 def test_each_source_of_hearsay_has_its_turn() -> None:
-    """BOOK-4: a liar who names an honest peer first, with eight dead addresses, kept the true one out for good."""
+    """BOOK-4. Before: a liar that named an honest peer first, with eight dead addresses, kept the true one out."""
     book, true = AddressBook(), "/ip4/203.0.113.9/tcp/4001"
     book.learn("peer", [f"/ip4/8.8.4.{number}/tcp/9" for number in range(1, 9)], source="liar")
     book.learn("peer", [true], source="honest")
@@ -229,7 +229,7 @@ def crowd_of(number: int, state: dict[str, Any]) -> bool:
 
 
 async def test_who_has_to_go_is_told_that_there_is_no_room() -> None:
-    """DISC-5, with real peers: three places, and a fourth that comes; the youngest goes."""
+    """DISC-5, with real peers: three places, and a fourth peer that comes; the youngest makes room."""
     async with peers({"seed": seed("inn").hex(), "places": 4, "min": 0}) as (inn,), AsyncExitStack() as stack:
         guests = []
         for number in range(4):

@@ -139,7 +139,7 @@ async def test_control_messages_are_cleaned() -> None:
 
 
 async def test_what_is_ignored_may_be_judged_later_and_a_bad_signature_is_not_remembered() -> None:
-    """K-B: ignore is not cached; a forged message must not keep the true one of the same id out."""
+    """An ignored message is not remembered for good, and a forged one does not keep out the true one of the same id."""
     message, made, reports = signed(), pubsub(signed()), []
     listening(made, reports)
     outcomes = [Outcome.IGNORE, Outcome.ACCEPT]
@@ -190,7 +190,7 @@ async def test_the_cpu_for_what_is_ignored_counts_several_times(
 async def test_old_messages_that_others_repeat_take_nothing_from_their_author(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """PUBSUB-1, RATE-1: whoever recorded a validator's old votes sends them again and again."""
+    """PUBSUB-1, RATE-1: a peer that recorded a validator's old votes sends them again and again."""
     old, made, reports = [signed(b"old") for _ in range(3)], pubsub(signed()), []
     listening(made, reports)
     heard: list[bytes] = []
@@ -212,10 +212,10 @@ async def test_old_messages_that_others_repeat_take_nothing_from_their_author(
 
 
 async def test_what_an_author_says_on_one_topic_takes_nothing_from_the_others() -> None:
-    """RATE-1: strangers have a validator say their orders, and it must still be heard voting."""
+    """RATE-1: strangers make a validator send their transactions; its votes must still be heard."""
     judge, message = _Judge("me", pubsub(signed())._door), signed(b"x")
-    orders, votes = (judge.validator(lambda author, data: Outcome.ACCEPT) for _ in range(2))
-    assert [orders("peer", message) for _ in range(2 * GOSSIP_RATE_PER_ORIGIN)].count(Outcome.IGNORE) > 0
+    transactions, votes = (judge.validator(lambda author, data: Outcome.ACCEPT) for _ in range(2))
+    assert [transactions("peer", message) for _ in range(2 * GOSSIP_RATE_PER_ORIGIN)].count(Outcome.IGNORE) > 0
     assert votes("peer", message) is Outcome.ACCEPT
 
 

@@ -1,4 +1,4 @@
-"""A discovery-only peer introduces two others to each other, as real processes, and then may leave."""
+"""A discovery-only peer introduces two others to each other and may then leave; all are real processes."""
 
 from __future__ import annotations
 

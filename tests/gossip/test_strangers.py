@@ -1,4 +1,4 @@
-"""What strangers do to one real peer, and what both sides are told (faults K-A, K-B, K-D of the network layer)."""
+"""What strangers do to one real peer, and what both sides are told."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def client(name: str, network: str = "lab", **words: Any) -> NetworkConfig:
 
 
 def memory(peer: Peer) -> int:
-    """Most bytes that the process ever held."""
+    """The most memory that the process ever held, in bytes."""
     text = Path(f"/proc/{peer.process.pid}/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM"))
 
@@ -42,7 +42,7 @@ async def served(witness: Network, victim: Peer) -> None:
 
 
 async def test_an_iwant_bomb_is_answered_twice_and_no_more() -> None:
-    """3,000 IWANT of one large message in one RPC: 224 -> 889 MiB."""
+    """Before: 3,000 IWANT of one large message in one RPC, and memory rose from 224 to 889 MiB."""
     async with peers({"seed": seed("victim").hex()}) as (victim,), bare_host("bomber") as host:
         await host.connect(info(victim.address))
         heard = 0
@@ -77,7 +77,8 @@ async def test_an_iwant_bomb_is_answered_twice_and_no_more() -> None:
 
 
 async def test_60_unfinished_frames_and_130_silent_sockets_cost_little_and_keep_nobody_out() -> None:
-    """60 begun frames of 4 MiB on one connection: 111 -> 397 MiB. 130 sockets without a key stopped inbound."""
+    """Before: 60 begun frames of 4 MiB on one connection raised memory from 111 to 397 MiB, and with 130 silent sockets
+    no connection was accepted any more."""
     async with peers({"seed": seed("victim").hex()}) as (victim,), bare_host("sloth") as host:
         port = int(victim.address.split("/")[4])
         await host.connect(info(victim.address))
@@ -131,7 +132,7 @@ async def test_a_ban_is_told_to_both_with_its_reason_and_ends() -> None:
 
 
 async def test_wrong_signatures_cost_their_sender_points() -> None:
-    """46 % of a core for nothing, and nobody paid."""
+    """Before: they took 46 % of a core, and cost their sender nothing."""
     async with peers({"seed": seed("victim").hex()}) as (victim,), bare_host("forger") as host:
         await host.connect(info(victim.address))
         stream = await host.new_stream(info(victim.address).peer_id, [MESHSUB])
@@ -238,7 +239,7 @@ async def test_a_port_in_use_a_name_and_every_interface() -> None:
 
 
 async def test_a_peer_finds_its_network_again_without_the_bootstrap(tmp_path: Path) -> None:
-    """Restarted on another port while the bootstrap is away, it was alone for good."""
+    """Before: restarted on another port while the bootstrap was away, it found nobody any more."""
     book = str(tmp_path / "peers")
     async with peers({"seed": seed("first").hex()}) as (first,):
         async with peers({"seed": seed("second").hex(), "bootstrap": [first.address]}) as (second,):
@@ -263,9 +264,9 @@ async def test_two_peers_with_one_key_are_both_told() -> None:
                 assert witness.id in state["status"]["twin"]
 
 
-async def test_who_floods_the_multiplexer_pays_for_it_and_goes() -> None:
-    """Frames that ask for nothing: reading them was free. The CPU is their sender's, and who owes too much of it is
-    disconnected with a reason."""
+async def test_a_peer_that_floods_the_multiplexer_pays_for_it_and_is_disconnected() -> None:
+    """Before: reading frames that ask for nothing was free. Now the CPU is charged to their sender, and a peer that
+    owes too much of it is disconnected with a reason."""
     async with peers({"seed": seed("victim").hex(), "work_ms": 20}) as (victim,), bare_host("flooder") as host:
         target = info(victim.address)
         await host.connect(target)

@@ -1,4 +1,4 @@
-"""Who gets every message, besides the mesh."""
+"""Which peers get every message in addition to the mesh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One real peer in its own process, told what to do by JSON lines on stdin; `stock` as first word: the library bare."""
+"""One real peer in its own process, which takes JSON lines on stdin. First argument `stock`: the library unpatched."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Every part of a peer fails on purpose: it begins anew and is said, the others go on; only the storage's failure ends
-the peer."""
+"""Every part of a peer fails on purpose: it is started again and reported, and the others continue; only a failure of
+the store ends the peer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ERRORS = (
 
 @pytest.fixture(autouse=True)
 def quietly() -> Iterator[None]:
-    """Tracebacks with all values, as a terminal shows them, take seconds each."""
+    """Short tracebacks: those with all values take seconds each."""
     structlog.configure(processors=[drop])
     yield
     structlog.reset_defaults()
@@ -130,7 +130,7 @@ async def test_a_piece_of_work_fails_alone() -> None:
 
 
 class NoNetwork:
-    """A network without peers, for parts that look at it."""
+    """A network without peers, for parts that use it."""
 
     def connected(self) -> tuple[str, ...]:
         return ()
@@ -161,7 +161,7 @@ def peer(tmp_path: Path) -> Iterator[Node]:
 
 
 def inside(node: Node, name: str) -> tuple[Any, str]:
-    """Something deep within a part, that it calls each time round."""
+    """A function deep inside a part, which the part calls in each round."""
     return {
         "consensus": (node.consensus, "_carry_out"), "sync": (Catchup, "_visit"), "records": (node.outbox, "due"),
         "checks": (Validator, "on_height"),
@@ -172,7 +172,7 @@ def inside(node: Node, name: str) -> tuple[Any, str]:
 
 
 async def heights(node: Node) -> None:
-    """As if a block were decided at each moment: parts that wait for one look at once."""
+    """Acts as if blocks were decided all the time, for parts that wait for one."""
     while True:
         node.new_height.set()
         node.records.wakeup.set()
@@ -249,7 +249,7 @@ async def test_a_wrong_setting_ends_a_peer_only_before_it_has_served(peer: Node)
 
 
 async def test_a_store_that_fails_beneath_somebody_who_goes_on_ends_the_peer(peer: Node) -> None:
-    """Streams, checks and the ledger answer any typed error and go on; the store does not."""
+    """Streams, checks and the ledger answer a typed error and continue; the store's error must pass."""
     peer.chain.store._failed(StorageError("no space", field="store", code="disk_full"))
     with pytest.raises(StorageError), trio.fail_after(60):
         await peer.tasks.keep("store", peer._watch_store)

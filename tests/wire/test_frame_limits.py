@@ -1,4 +1,4 @@
-"""Limits by protocol and by kind of message, applied before anything is decoded (faults K-A)."""
+"""Limits by protocol and by kind of message, applied before anything is decoded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from p2p.wire.frames import (
 
 
 class Counted(bytes):
-    """Bytes that count how often they are looked at: the walk's work."""
+    """Bytes that count how often they are read: the work of the walk."""
 
     looks = 0
 
@@ -70,7 +70,7 @@ def test_the_walk_is_never_longer_than_the_items_allowed(data: bytes, items: int
 
 
 def test_a_frame_of_four_mebibytes_of_empty_maps_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The case seen: 6 s of CPU and 320 MiB before its type was known."""
+    """Before: 6 s of CPU and 320 MiB until its type was known."""
     monkeypatch.setattr(cbor2, "CBORDecoder", lambda stream: pytest.fail("decoded"))
     bomb = b"\x9a" + (MAX_FRAME - 5).to_bytes(4, "big") + b"\xa0" * (MAX_FRAME - 5)
     for data in (bomb, b"\x82\x65query" + bomb[:-7], b"\x82\x67payload" + bomb[:-9]):

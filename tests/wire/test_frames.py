@@ -1,4 +1,4 @@
-"""Frames: unknown versions are named, garbage is a typed error, errors survive the journey."""
+"""Frames: another version is named, garbage is a typed error, errors arrive as the same type."""
 
 from __future__ import annotations
 
