@@ -285,7 +285,7 @@ def killer(tree: Path, seeds: int, file: str = INF) -> str:
     answers = file.startswith((V, INF, "p2p/peer/executor", "p2p/peer/admission"))
     for name, argv in (ANSWERS, *STAGES) if answers else STAGES:
         command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
-        if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=900, check=False).returncode:
+        if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=7200, check=False).returncode:
             return name
     return ""
 
