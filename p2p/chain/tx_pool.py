@@ -1,8 +1,9 @@
-"""Transactions on their way into a block of this chain. Law: cheap checks before dear ones, the signature before anything is kept; what only a
-peer that knows more could judge is nobody's fault.
+"""Transactions on their way into a block: takes them from gossip and clients, and chooses them for a block.
 
-The errors say which it is: RemoteProtocolError, the bytes are wrong for everybody; Unavailable, this peer may not know enough; InvalidRequest,
-known, used up or not to be carried out as things stand here; Overloaded, no room.
+Law: cheap checks come before costly ones, and the signature before anything is kept; a peer is not blamed for what only
+a peer that knows more could judge. The error says which it is. RemoteProtocolError: the bytes are wrong for everybody.
+Unavailable: this peer may not know enough. InvalidRequest: known, used up, or against a rule as things stand here.
+Overloaded: no room.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from p2p.chain.verified_batches import VerifiedBatches
 from p2p.ledger.money.accounts import why_not
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import SignedOp
+from p2p.ledger.state import keys
 from p2p.ledger.state.view import View
 from p2p.ledger.transactions import Transaction, check_signature, parse
 
@@ -74,13 +76,16 @@ class TxPool:
     def _batch_waits(self, raw: bytes, signed: SignedBatch) -> Waiting:
         batch, participant = signed.batch, self._state.view().participant(signed.batch.sender)
         if participant is None:
-            raise Unavailable("the sender is no participant as far as this peer knows", field="sender", code="unknown_sender")
+            raise Unavailable(
+                "the sender is no participant as far as this peer knows", field="sender", code="unknown_sender"
+            )
         if participant.node != batch.sender:
             raise InvalidRequest("the sender's key was given up for another", field="sender")
         if batch.nonce <= participant.batch_nonce:
             raise InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
         if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:
-            raise Unavailable(f"the next nonce is {participant.batch_nonce + 1}, at most {MAX_BATCHES_AHEAD} are kept", field="nonce")
+            following = participant.batch_nonce + 1
+            raise Unavailable(f"the next nonce is {following}, at most {MAX_BATCHES_AHEAD} are kept", field="nonce")
         share = Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS
         return Waiting(raw, batch.sender, batch.nonce, share, self._state.height())
 
@@ -93,14 +98,14 @@ class TxPool:
         stake = stake_of(view, op.account)
         if not stake:
             raise Unavailable(
-                "the account has neither money nor a node as far as this peer knows; an order needs one of them behind it", field="account",
-                code="unknown_account",
+                "the account has neither money nor a node as far as this peer knows; its transactions need one of them"
+                " behind them", field="account", code="unknown_account",
             )
         return Waiting(raw, op.account, op.nonce, Share.ORDERS, self._state.height(), stake)
 
     def _try_operation(self, signed: SignedOp) -> None:
-        """Whether it could be carried out after those of its account that wait already. Raises InvalidRequest: as things stand here, which is
-        nothing that its bytes can be blamed for."""
+        """Check that it could be carried out after those of its account that wait already. Raises InvalidRequest where it
+        could not as things stand here, which is no fault of its bytes."""
         view = self._state.view()
         for raw in self.mempool.orders_of(signed.op.account):
             waiting = self.verified.find(raw) or parse(self._state.genesis, raw)
@@ -134,7 +139,8 @@ class TxPool:
         return isinstance(tx, SignedOp) or (tx is not None and tx.batch.nonce == self._batch_nonce(tx.batch.sender) + 1)
 
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
-        """Transactions for a new block; together they pass `validate`. Orders that cannot be carried out any more are dropped here."""
+        """Transactions for a new block; together they pass `validate`. Account transactions that cannot be carried out
+        any more are dropped here."""
         orders, view, gone = list[bytes](), self._state.view(), list[tuple[Waiting, str]]()
         for raw in self.mempool.select_operations(max_bytes):
             signed = self.open_tx(raw)
@@ -145,11 +151,12 @@ class TxPool:
                 orders.append(raw)
         self._tell_dropped(gone)
         room = max_bytes - sum(len(raw) + 8 for raw in orders)
-        return tuple(self.acceptable((*orders, *self.mempool.select(room, self._batch_nonce, count=MAX_TXS_PER_BLOCK - len(orders)))))
+        batches = self.mempool.select(room, self._batch_nonce, count=MAX_TXS_PER_BLOCK - len(orders))
+        return tuple(self.acceptable((*orders, *batches)))
 
     def acceptable(self, txs: Sequence[bytes]) -> list[bytes]:
-        """Those that may be in the next block: right by themselves, each sender's nonces going on by one from the chain's, no order's nonce
-        used or twice."""
+        """Those that may be in the next block: right by themselves, each sender's nonces following the chain's without a
+        gap, and no nonce of an account used or twice."""
         found, last, ordered = list[bytes](), dict[bytes, int](), set[tuple[bytes, int]]()
         for raw in txs:
             signed = self.open_tx(raw)
@@ -190,17 +197,19 @@ class TxPool:
     # -- what became of them --------------------------------------------------------------------------------------
 
     def settle(self, fates: Sequence[tuple[bytes, Fate]] | None) -> None:
-        """After a block; fates: of its orders. None: the state came without its blocks, and nobody here knows what they carried out."""
+        """After a block. fates: of its account transactions; None: the state came without its blocks, and nobody here
+        knows what they carried out."""
         for op_id, fate in fates or ():
             self.fates.note(op_id, fate)
         view = self._state.view()
         used, late = self.mempool.settle(
-            self._batch_nonce, self._state.height(), lambda account, nonce: not view.account(account).nonce_is_free(nonce)
+            self._batch_nonce, self._state.height(),
+            lambda account, nonce: not view.account(account).nonce_is_free(nonce),
         )
         self._tell_dropped([(tx, f"no block took it in {TX_TTL_HEIGHTS} heights") for tx in late])
-        code, why = (USED_BY_ANOTHER, "another order or request of the account used its nonce") if fates is not None else (
-            NOT_SEEN, "its nonce is used, most likely by itself; this peer has not seen the block",
-        )
+        code, why = USED_BY_ANOTHER, "another transaction or request of the account used its nonce"
+        if fates is None:
+            code, why = NOT_SEEN, "its nonce is used, most likely by itself; this peer has not seen the block"
         for tx in used:  # one that was carried out is DONE, and what ended does not change
             self._tell(tx, Fate(OrderState.USED, self._state.height(), code, "nonce", why))
 
@@ -216,7 +225,9 @@ class TxPool:
 
 
 def stake_of(view: View, account: bytes) -> int:
-    """What stands behind an account's orders: a node with weight before any money; 0: nothing, so that they could be made without end."""
-    nodes = [participant for node in view.ids(b"nodes/" + account) if (participant := view.participant(node)) is not None]
+    """What stands behind an account's transactions: a node with weight counts before any money. 0: nothing, so anyone
+    could make such transactions without end."""
+    found = (view.participant(node) for node in view.ids(keys.nodes_of(account)))
+    nodes = [participant for participant in found if participant is not None]
     weight = sum(participant.weight for participant in nodes)
     return (weight << 64) + view.account(account).balance_micro + len(nodes)

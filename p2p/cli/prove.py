@@ -67,7 +67,7 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
     """Ask for the value and its place, wait for the header that stands for it, trust that, check all."""
     from p2p.base.codec import unpack
     from p2p.base.types import VERSION
-    from p2p.chain.proofs.state import LeftProof, StateProof, key_of
+    from p2p.chain.proofs.state import ArchiveProof, StateProof, key_of
     from p2p.cli.verify import drive, light, trusted_header
     from p2p.ledger.state.proofs import TreeProof
     from p2p.wire.answers.blocks import Proved
@@ -80,7 +80,7 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
     height = found.height
     value = None if found.value is None else bytes.fromhex(found.value)
     tree_proof = unpack(TreeProof, bytes.fromhex(found.proof))
-    left = None if found.left is None else unpack(LeftProof, bytes.fromhex(found.left))
+    left = None if found.left is None else unpack(ArchiveProof, bytes.fromhex(found.left))
     _await_header(ask, height + 1, options.wait)
     way = drive(options, genesis, height + 1, ask)
     if options.trusted:

@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[bytes, type[Account] | type[Inference] | type[Participant
 }
 
 
-class LeftProof(Message, frozen=True):
+class ArchiveProof(Message, frozen=True):
     """An inference that ended in `epoch` and left the state: its last record is leaf `index` under the root in that epoch's sums."""
 
     epoch: U64
@@ -48,7 +48,7 @@ class StateProof(Message, frozen=True):
     value: Annotated[bytes, Meta(max_length=MAX_FRAME // 4)] | None
     proof: TreeProof
     way: Annotated[tuple[LightBlock, ...], Meta(min_length=1, max_length=MAX_WAY)]
-    left: LeftProof | None
+    left: ArchiveProof | None
 
     @property
     def height(self) -> int:
@@ -113,7 +113,7 @@ def check_state_proof(proof: StateProof, start: Facts, network: NetworkId, now_m
     proof.record()
 
 
-def _check_left(kind: str, id_: bytes, value: bytes | None, left: LeftProof) -> None:
+def _check_left(kind: str, id_: bytes, value: bytes | None, left: ArchiveProof) -> None:
     """value: the sums of its epoch, believed already."""
     sums = unpack(EpochSums, value) if value is not None else EpochSums()
     if kind != "inference":
