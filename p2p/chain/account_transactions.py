@@ -32,8 +32,8 @@ class AccountTransactions:
         return len(self._taken)
 
     def take(self, signed: SignedOp) -> tuple[bytes | None, Taken]:
-        """Check it and keep it. Returns what to publish now, and the answer: taken, not yet on chain. Raises FolkmootError
-        naming the field.
+        """Check it and keep it. Returns what to publish now, and the answer: taken, not yet on chain. Raises
+        FolkmootError naming the field.
 
         One that is here already is taken again and not published (`due` does that): otherwise whoever submits it would
         decide how much this peer publishes.
@@ -46,7 +46,7 @@ class AccountTransactions:
                     f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits"
                 )
             if len(self._taken) >= MEMPOOL_ACCOUNT_TXS:
-                raise Overloaded("too many transactions of accounts wait for the chain; try another peer", field="transaction")
+                raise Overloaded("too many transactions wait for the chain; try another peer", field="transaction")
             try:
                 chain.pool.add(raw)
             except Overloaded:
@@ -63,8 +63,8 @@ class AccountTransactions:
         old_s = self._clock() - self._chain.last_time_ms() / 1000
         if error.field != "signature" and old_s > STALE_TIP_S:
             return Unavailable(
-                f"{error.message}; but the newest block here, {self._chain.height()}, is {old_s:.0f} s old: this peer may"
-                " still be catching up; wait for it, or ask another one", field=error.field,
+                f"{error.message}; but the newest block here, {self._chain.height()}, is {old_s:.0f} s old: this peer"
+                " may still be catching up; wait for it, or ask another one", field=error.field,
             )
         return error if not isinstance(error, Unavailable) else InvalidRequest(
             f"{error.message}, at height {self._chain.height()}", field=error.field

@@ -1,8 +1,9 @@
 """A block that is trusted from outside.
 
-Law: below it nothing is believed that it does not prove, whatever signatures there are. Keys of validators that left long
-ago decide nothing any more, but whoever buys them can sign another history from the genesis file on. A newcomer cannot
-tell it from the true one by signatures. It can by one block id of last week, from somebody it trusts (decision 039).
+Law: below it nothing is believed that it does not prove, whatever signatures there are. Keys of validators that left
+long ago decide nothing any more, but whoever buys them can sign another history from the genesis file on. A newcomer
+cannot tell it from the true one by signatures. It can by one block id of last week, from somebody it trusts (decision
+039).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def parse_checkpoint(text: str) -> Checkpoint:
     found = re.fullmatch(r"([1-9][0-9]{0,17}):([0-9a-fA-F]{64})", text, re.ASCII)
     if found is None:
         raise ConfigError(
-            "a checkpoint is HEIGHT:BLOCK_ID, the block's height and its id of 64 hexadecimal digits", field="checkpoint"
+            "a checkpoint is HEIGHT:BLOCK_ID, the block's height and its id of 64 hexadecimal digits",
+            field="checkpoint",
         )
     return Checkpoint(int(found[1]), bytes.fromhex(found[2]))
 
@@ -52,8 +54,8 @@ class Anchor:
         found = header(self.checkpoint.height)
         if found is not None and found.block_id != self.checkpoint.block_id:
             raise ConfigError(
-                f"block {self.checkpoint.height} here is {found.block_id.hex()}: the checkpoint is of another history, or"
-                " this folder is. Compare it with somebody you trust; where it is right, begin again with an empty"
+                f"block {self.checkpoint.height} here is {found.block_id.hex()}: the checkpoint is of another history,"
+                " or this folder is. Compare it with somebody you trust; where it is right, begin again with an empty"
                 " DIR/data", field="checkpoint",
             )
 
@@ -77,7 +79,8 @@ class Anchor:
         self.check(header.height, header.block_id)
         if len(self._ids) >= MAX_ANCHORED:
             raise Unavailable(
-                f"more than {MAX_ANCHORED} blocks below the checkpoint and no snapshot of later ones", field="checkpoint"
+                f"more than {MAX_ANCHORED} blocks below the checkpoint and no snapshot of later ones",
+                field="checkpoint",
             )
         if header.height > 1:
             self._ids[header.height - 1] = header.last_block_id

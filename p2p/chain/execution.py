@@ -148,9 +148,9 @@ def try_operation(ctx: Context, signed: SignedOp) -> FolkmootError | None:
 
 
 def _count_batch(view: View, batch: RecordBatch) -> bool:
-    """Use the batch's nonce. False where the batch cannot be carried out: `validate` asked the state below the block, and
-    earlier transactions of the block may have changed it since. That costs the sender its batch and must not stop the
-    chain."""
+    """Use the batch's nonce. False where the batch cannot be carried out: `validate` asked the state below the block,
+    and earlier transactions of the block may have changed it since. That costs the sender its batch and must not stop
+    the chain."""
     participant = view.participant(batch.sender)
     if participant is None or batch.nonce != participant.batch_nonce + 1:
         return False

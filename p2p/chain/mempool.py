@@ -3,10 +3,10 @@
 Law: each kind of sender has room of its own, and within it whoever takes least is pushed out last, so a flood never
 takes the place of somebody who sends a little.
 
-There are three shares: participants with weight, participants without, transactions of accounts. A full share makes room
-at the cost of the owner who holds most of it (of accounts: the one with the least behind it), never at the cost of one
-who holds less than the newcomer would. Bytes that were refused for themselves are not looked at again. A transaction
-that was passed on is not passed on again for a while, whatever wrapping it returns in.
+There are three shares: participants with weight, participants without, transactions of accounts. A full share makes
+room at the cost of the owner who holds most of it (of accounts: the one with the least behind it), never at the cost
+of one who holds less than the newcomer would. Bytes that were refused for themselves are not looked at again. A
+transaction that was passed on is not passed on again for a while, whatever wrapping it returns in.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Share(Enum):
 
     WEIGHTY = (MEMPOOL_WEIGHTY, MEMPOOL_PER_SENDER)
     WEIGHTLESS = (MEMPOOL_WEIGHTLESS, MEMPOOL_PER_SENDER)
-    ORDERS = (MEMPOOL_ACCOUNT_TXS, MAX_TXS_PER_ACCOUNT)
+    ACCOUNTS = (MEMPOOL_ACCOUNT_TXS, MAX_TXS_PER_ACCOUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Waiting:
 
     @property
     def cost(self) -> int:
-        return 1 if self.share is Share.ORDERS else len(self.raw) + MEMPOOL_ENTRY
+        return 1 if self.share is Share.ACCOUNTS else len(self.raw) + MEMPOOL_ENTRY
 
 
 @dataclass(slots=True)
@@ -176,20 +176,20 @@ class Mempool:
 
     # -- out ------------------------------------------------------------------------------------------------------
 
-    def orders_of(self, account: bytes) -> list[bytes]:
-        """By nonce: in this order a block would take them."""
-        owner = self._owners[Share.ORDERS].get(account)
+    def operations_of(self, account: bytes) -> list[bytes]:
+        """The transactions of an account that wait, by nonce, as a block would take them."""
+        owner = self._owners[Share.ACCOUNTS].get(account)
         return [self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] if owner else []
 
     def operation_nonces(self, account: bytes) -> list[int]:
-        """Of the orders of this account that wait."""
-        owner = self._owners[Share.ORDERS].get(account)
+        """The nonces of an account's transactions that wait."""
+        owner = self._owners[Share.ACCOUNTS].get(account)
         return sorted(owner.leaves) if owner else []
 
     def select_operations(self, max_bytes: int) -> list[bytes]:
         """Every account's first transaction, from the account with the most behind it, then every account's second, and
         so on; at most a share of max_bytes."""
-        owners = sorted(self._owners[Share.ORDERS].values(), key=lambda owner: -owner.stake)
+        owners = sorted(self._owners[Share.ACCOUNTS].values(), key=lambda owner: -owner.stake)
         queues = [[self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] for owner in owners]
         turns = [queue[turn] for turn in range(MAX_TXS_PER_ACCOUNT) for queue in queues if turn < len(queue)]
         chosen, size = list[bytes](), 0
@@ -239,7 +239,7 @@ class Mempool:
 
     def is_ready(self, nonce_of: NonceOf) -> bool:
         """Whether a block could take anything of it."""
-        if self._owners[Share.ORDERS]:
+        if self._owners[Share.ACCOUNTS]:
             return True
         batches = (self._owners[share] for share in (Share.WEIGHTY, Share.WEIGHTLESS))
         return any(nonce_of(sender) + 1 in owner.leaves for owners in batches for sender, owner in owners.items())
@@ -247,13 +247,14 @@ class Mempool:
     def settle(
         self, nonce_of: NonceOf, height: int, is_used: Callable[[bytes, int], bool] = lambda account, nonce: False
     ) -> tuple[list[Waiting], list[Waiting]]:
-        """Forget what is included or overtaken, and what waited too long; what waits behind a gap may wait less. Returns
-        the account transactions among them: those whose nonce is used, and those that no block took in time."""
+        """Forget what is included or overtaken, and what waited too long; what waits behind a gap may wait less.
+        Returns the account transactions among them: those whose nonce is used, and those that no block took in
+        time."""
         for owner in [who for share in (Share.WEIGHTY, Share.WEIGHTLESS) for who in list(self._owners[share].items())]:
             self._settle_batches(*owner, nonce_of(owner[0]), height)
         self._served = {who: at for who, at in self._served.items() if height - at < TX_TTL_HEIGHTS}
         used, late = list[Waiting](), list[Waiting]()
-        leaves = [leaf for owner in self._owners[Share.ORDERS].values() for leaf in owner.leaves.values()]
+        leaves = [leaf for owner in self._owners[Share.ACCOUNTS].values() for leaf in owner.leaves.values()]
         for tx in [self._waiting[leaf] for leaf in leaves]:
             if is_used(tx.owner, tx.nonce):
                 used.append(self.drop(tx.raw))

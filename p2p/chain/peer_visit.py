@@ -1,7 +1,7 @@
 """One visit to a peer that may have history to give.
 
-Law: waiting for it is paid from an allowance, which only an answer that proved right refills; so a peer that answers just
-before each timeout delays nobody for long.
+Law: waiting for it is paid from an allowance, which only an answer that proved right refills; so a peer that answers
+just before each timeout delays nobody for long.
 """
 
 from __future__ import annotations

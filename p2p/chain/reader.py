@@ -50,8 +50,8 @@ class Reader:
         return participant is not None and participant.node == node and not participant.suspended_until
 
     def trusted_micro(self, account: bytes) -> int:
-        """How much all executors together accept on an account's word before a Start holds it: what it has, as far as it
-        has paid before."""
+        """How much all executors together accept on an account's word before a Start holds it: what it has, as far as
+        it has paid before."""
         found = self._state.view().account(account)
         return min(found.balance_micro, found.proven_micro)
 
@@ -61,7 +61,8 @@ class Reader:
         return escrow_of(signed.request, price_of(self._state.view(), spec)) if spec else 0
 
     def is_void(self, signed: SignedRequest) -> bool:
-        """Whether its account has made its Start impossible: its nonce is used by something else, or the money is gone."""
+        """Whether its account has made its Start impossible: its nonce is used by something else, or the money is
+        gone."""
         account = self._state.view().account(signed.request.account)
         if not account.nonce_is_free(signed.request.client_nonce):
             return True
@@ -72,12 +73,12 @@ class Reader:
         return participant is not None and participant.weight > 0
 
     def nonce_used(self, account: bytes, nonce: int) -> bool:
-        """By a request or an order that is on chain."""
+        """Whether a request or an account's transaction on chain has used this nonce."""
         return not self._state.view().account(account).nonce_is_free(nonce)
 
     def request_status(self, signed: SignedRequest) -> str:
-        """Its inference's status; 'nonce' where the chain has no such inference and the nonce is used; '' where it knows
-        nothing of it."""
+        """Its inference's status; 'nonce' where the chain has no such inference and the nonce is used; '' where it
+        knows nothing of it."""
         view, request = self._state.view(), signed.request
         inference = view.inference(signed.inference_id)
         if inference is not None:

@@ -1,9 +1,9 @@
 """A peer that was away asks others: block after block, or from a snapshot when it is epochs behind.
 
 Law: it runs while consensus does, with no switch between modes; the core decides what is applied. The driver checks
-every certificate before a block is applied; every chunk is checked against a header that the light client trusts. A peer
-whose answer proves false is not asked for a while; a slow one is asked when nobody quicker is there. Below a checkpoint
-(checkpoint.py) blocks and headers are believed for their ids, which it proves.
+every certificate before a block is applied; every chunk is checked against a header that the light client trusts. A
+peer whose answer proves false is not asked for a while; a slow one is asked when nobody quicker is there. Below a
+checkpoint (checkpoint.py) blocks and headers are believed for their ids, which it proves.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ async def serve_sync(chain: Chain, stream: Stream) -> None:
 class Catchup:
     """Visits peers for what they have above this chain's height.
 
-    inject: hands a decided block to the engine; True when it was applied. reload: runs a change of the whole chain while
-    the engine rests. anchor: what a checkpoint proves.
+    inject: hands a decided block to the engine; True when it was applied. reload: runs a change of the whole chain
+    while the engine rests. anchor: what a checkpoint proves.
     """
 
     def __init__(
@@ -139,7 +139,8 @@ class Catchup:
             first = await self._prove(visit, height + 1)
             if height and first.header.last_block_id != self._chain.last_block_id():
                 log.error(
-                    "the history in this folder is not the checkpoint's: begin again with an empty DIR/data", height=height
+                    "the history in this folder is not the checkpoint's: begin again with an empty DIR/data",
+                    height=height,
                 )
                 return
             await self._take_blocks(visit, checkpoint.height)

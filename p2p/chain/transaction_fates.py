@@ -14,14 +14,15 @@ from p2p.base.errors import FolkmootError
 from p2p.base.limits import MAX_FATES
 
 
-class OrderState(StrEnum):
+class TransactionState(StrEnum):
     """How far a transaction has come."""
 
     WAITING = "waiting"  # for a block
     DONE = "done"  # carried out
     REFUSED = "refused"  # in a block, and against a rule as things stood there
     DROPPED = "dropped"  # no block took it, and its nonce is free
-    USED = "used"  # its nonce is used: by something else (USED_BY_ANOTHER), or by what this peer has not seen (NOT_SEEN)
+    # its nonce is used: by something else (USED_BY_ANOTHER), or by what this peer has not seen (NOT_SEEN)
+    USED = "used"
 
 
 UNKNOWN = "unknown"  # the state of a transaction that this peer has not heard of
@@ -32,7 +33,7 @@ USED_BY_ANOTHER, NOT_SEEN = "used_by_another", "not_seen"
 class Fate:
     """What is known of one transaction."""
 
-    state: OrderState
+    state: TransactionState
     height: int  # of the block, or at which it was dropped, or came
     code: str = ""  # code, field and reason: as in the error; empty where all is well
     field: str = ""
@@ -40,14 +41,14 @@ class Fate:
 
     @property
     def ended(self) -> bool:
-        return self.state is not OrderState.WAITING
+        return self.state is not TransactionState.WAITING
 
 
 def fate_of(height: int, wrong: FolkmootError | None) -> Fate:
     """Of a transaction in block `height`. wrong: why it was not carried out."""
     if wrong is None:
-        return Fate(OrderState.DONE, height)
-    return Fate(OrderState.REFUSED, height, wrong.code[:96], wrong.field[:96], wrong.message[:300])
+        return Fate(TransactionState.DONE, height)
+    return Fate(TransactionState.REFUSED, height, wrong.code[:96], wrong.field[:96], wrong.message[:300])
 
 
 class Fates:
@@ -59,8 +60,8 @@ class Fates:
     def note(self, op_id: bytes, fate: Fate) -> None:
         """One that was dropped may come again; what a block decided is final."""
         before = self._known.get(op_id)
-        is_decided = before is not None and before.state in (OrderState.DONE, OrderState.REFUSED)
-        if is_decided and fate.state is not OrderState.DONE:
+        is_decided = before is not None and before.state in (TransactionState.DONE, TransactionState.REFUSED)
+        if is_decided and fate.state is not TransactionState.DONE:
             return
         self._known[op_id] = fate
         self._known.move_to_end(op_id)

@@ -17,7 +17,7 @@ from p2p.base.types import SignedBatch
 from p2p.chain.execution import try_operation
 from p2p.chain.mempool import Mempool, Share, Waiting
 from p2p.chain.state import ChainState
-from p2p.chain.transaction_fates import NOT_SEEN, USED_BY_ANOTHER, Fate, Fates, OrderState
+from p2p.chain.transaction_fates import NOT_SEEN, USED_BY_ANOTHER, Fate, Fates, TransactionState
 from p2p.chain.verified_batches import VerifiedBatches
 from p2p.ledger.money.accounts import why_not
 from p2p.ledger.rules.context import Context
@@ -70,7 +70,7 @@ class TxPool:
         self.verified.keep(raw, tx)
         pushed = self.mempool.add(waiting)
         if isinstance(tx, SignedOp):
-            self.fates.note(tx.op_id, Fate(OrderState.WAITING, self._state.height()))
+            self.fates.note(tx.op_id, Fate(TransactionState.WAITING, self._state.height()))
         self._tell_dropped([(one, "accounts with more behind them need the room") for one in pushed])
 
     def _batch_waits(self, raw: bytes, signed: SignedBatch) -> Waiting:
@@ -101,13 +101,13 @@ class TxPool:
                 "the account has neither money nor a node as far as this peer knows; its transactions need one of them"
                 " behind them", field="account", code="unknown_account",
             )
-        return Waiting(raw, op.account, op.nonce, Share.ORDERS, self._state.height(), stake)
+        return Waiting(raw, op.account, op.nonce, Share.ACCOUNTS, self._state.height(), stake)
 
     def _try_operation(self, signed: SignedOp) -> None:
-        """Check that it could be carried out after those of its account that wait already. Raises InvalidRequest where it
-        could not as things stand here, which is no fault of its bytes."""
+        """Check that it could be carried out after those of its account that wait already. Raises InvalidRequest
+        where it could not as things stand here, which is no fault of its bytes."""
         view = self._state.view()
-        for raw in self.mempool.orders_of(signed.op.account):
+        for raw in self.mempool.operations_of(signed.op.account):
             waiting = self.verified.find(raw) or parse(self._state.genesis, raw)
             assert isinstance(waiting, SignedOp)
             self._try_on(view, waiting)
@@ -124,7 +124,7 @@ class TxPool:
         return participant.batch_nonce if participant else 0
 
     def operation_waits(self, account: bytes, nonce: int) -> bool:
-        """Whether an order of this account with this nonce is on its way to the chain."""
+        """Whether a transaction of this account with this nonce is on its way to the chain."""
         return nonce in self.mempool.operation_nonces(account)
 
     # -- into a block ---------------------------------------------------------------------------------------------
@@ -141,22 +141,22 @@ class TxPool:
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
         """Transactions for a new block; together they pass `validate`. Account transactions that cannot be carried out
         any more are dropped here."""
-        orders, view, gone = list[bytes](), self._state.view(), list[tuple[Waiting, str]]()
+        operations, view, gone = list[bytes](), self._state.view(), list[tuple[Waiting, str]]()
         for raw in self.mempool.select_operations(max_bytes):
             signed = self.open_tx(raw)
             wrong = self._try_on(view, signed) if isinstance(signed, SignedOp) else signed
             if isinstance(wrong, FolkmootError):
                 gone.append((self.mempool.drop(raw), str(wrong)))
             else:
-                orders.append(raw)
+                operations.append(raw)
         self._tell_dropped(gone)
-        room = max_bytes - sum(len(raw) + 8 for raw in orders)
-        batches = self.mempool.select(room, self._batch_nonce, count=MAX_TXS_PER_BLOCK - len(orders))
-        return tuple(self.acceptable((*orders, *batches)))
+        room = max_bytes - sum(len(raw) + 8 for raw in operations)
+        batches = self.mempool.select(room, self._batch_nonce, count=MAX_TXS_PER_BLOCK - len(operations))
+        return tuple(self.acceptable((*operations, *batches)))
 
     def acceptable(self, txs: Sequence[bytes]) -> list[bytes]:
-        """Those that may be in the next block: right by themselves, each sender's nonces following the chain's without a
-        gap, and no nonce of an account used or twice."""
+        """Those that may be in the next block: right by themselves, each sender's nonces following the chain's
+        without a gap, and no nonce of an account used or twice."""
         found, last, ordered = list[bytes](), dict[bytes, int](), set[tuple[bytes, int]]()
         for raw in txs:
             signed = self.open_tx(raw)
@@ -211,12 +211,12 @@ class TxPool:
         if fates is None:
             code, why = NOT_SEEN, "its nonce is used, most likely by itself; this peer has not seen the block"
         for tx in used:  # one that was carried out is DONE, and what ended does not change
-            self._tell(tx, Fate(OrderState.USED, self._state.height(), code, "nonce", why))
+            self._tell(tx, Fate(TransactionState.USED, self._state.height(), code, "nonce", why))
 
     def _tell_dropped(self, gone: Sequence[tuple[Waiting, str]]) -> None:
         for tx, why in gone:
-            if tx.share is Share.ORDERS:
-                self._tell(tx, Fate(OrderState.DROPPED, self._state.height(), "dropped", "", why[:300]))
+            if tx.share is Share.ACCOUNTS:
+                self._tell(tx, Fate(TransactionState.DROPPED, self._state.height(), "dropped", "", why[:300]))
 
     def _tell(self, tx: Waiting, fate: Fate) -> None:
         found = self.verified.find(tx.raw) or parse(self._state.genesis, tx.raw)

@@ -130,7 +130,7 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     orders = orders_of(chain)
     orders.take(first)
     other.pool.add(pack_operation(first))
-    other.pool.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ORDERS, 0, 1))
+    other.pool.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ACCOUNTS, 0, 1))
     block = make_block(other, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
     assert block.txs == (pack_operation(first),), "who proposes holds back what could not be carried out"
     both = replace(block, txs=(pack_operation(first), pack_operation(second)))

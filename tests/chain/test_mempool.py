@@ -83,7 +83,7 @@ def batch(sender: bytes, nonce: int, size: int, share: Share, height: int = 0) -
 
 
 def order(account: bytes, nonce: int, stake: int, height: int = 0) -> Waiting:
-    return Waiting(account + nonce.to_bytes(4, "big"), account, nonce, Share.ORDERS, height, stake)
+    return Waiting(account + nonce.to_bytes(4, "big"), account, nonce, Share.ACCOUNTS, height, stake)
 
 
 def say(pool: Mempool, tx: Waiting) -> bool:
