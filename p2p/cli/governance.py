@@ -1,14 +1,18 @@
-"""governance: propose, vote, list, through any peer. Law: what is proposed is built here first, so that a wrong word fails here."""
+"""governance: propose, vote, list, through any peer.
+
+Law: what is proposed is built here first, so that a wrong word fails here.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError
-from p2p.cli.account import common, genesis_of, send
-from p2p.cli.words import public_key, text_argument, whole
+from p2p.cli import questions
+from p2p.cli.account import checked_genesis, common, send
+from p2p.cli.arguments import read_id, utf8, whole
+from p2p.cli.output import readable, show
 
 if TYPE_CHECKING:
     from p2p.ledger.rules.ops import Change
@@ -20,16 +24,20 @@ _whole = whole(0, 2**63 - 1)
 def register(commands: Any) -> None:
     command = commands.add_parser("governance", help="propose a change of rules or models, vote, list")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
-    propose = actions.add_parser("propose", help="one change: of checks, of the economy, of a model")
+    propose = actions.add_parser("propose", help="propose one change: of checks, of the economy, of a model")
     one = propose.add_mutually_exclusive_group(required=True)
-    one.add_argument("--checks", nargs="+", metavar="FIELD=VALUE")
-    one.add_argument("--economy", nargs="+", metavar="FIELD=VALUE")
-    one.add_argument("--add-model", nargs="+", metavar="FIELD=VALUE", help="all fields of a model's spec; lists by commas")
-    one.add_argument("--change-model", nargs="+", metavar="MODEL FIELD=VALUE")
-    one.add_argument("--retire-model", metavar="MODEL")
-    vote = actions.add_parser("vote", help="by the account in --dir, with its nodes' weight")
-    vote.add_argument("proposal")
-    vote.add_argument("vote", choices=("yes", "no"))
+    one.add_argument("--checks", nargs="+", metavar="FIELD=VALUE", help="change rules of checking")
+    one.add_argument("--economy", nargs="+", metavar="FIELD=VALUE", help="change rules of the economy")
+    one.add_argument(
+        "--add-model", nargs="+", metavar="FIELD=VALUE", help="all fields of the model's spec; lists with commas",
+    )
+    one.add_argument(
+        "--change-model", nargs="+", metavar="MODEL FIELD=VALUE", help="the model's name, then what changes",
+    )
+    one.add_argument("--retire-model", metavar="MODEL", help="the model's name; its requests end")
+    vote = actions.add_parser("vote", help="vote as the account in --dir, with the weight of its nodes")
+    vote.add_argument("proposal", metavar="PROPOSAL", help="the proposal's id, as `folkmoot governance list` prints it")
+    vote.add_argument("vote", choices=("yes", "no"), help="the vote")
     listed = actions.add_parser("list", help="proposals, and the rules in force")
     for action in (propose, vote, listed):
         common(action)
@@ -37,23 +45,25 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    genesis = genesis_of(options)
+    genesis = checked_genesis(options)
     if options.action == "list":
-        from p2p.cli.local import readable
-        from p2p.cli.tasks import run_async
-        from p2p.client.connection import query_once
-
-        answer = run_async(query_once, options.peer, genesis.network, {"op": "governance"})
-        print(json.dumps(answer) if options.json else readable(answer))
+        answer = questions.asking(
+            options.dir, options.peer, genesis.network, lambda ask: ask({"op": "governance"})
+        )
+        show(options, answer, lambda: readable(answer))
         return 0
     from p2p.base.keys import Key
     from p2p.ledger.rules.ops import Propose, Vote
 
-    body = Propose(_change(options)) if options.action == "propose" else Vote(public_key(options.proposal, "proposal"), options.vote == "yes")
+    if options.action == "propose":
+        body: Propose | Vote = Propose(_change(options))
+    else:
+        body = Vote(read_id(options.proposal, "proposal"), options.vote == "yes")
     return send(options, genesis, Key.load(options.dir / "account.key"), body)
 
 
 def _change(options: argparse.Namespace) -> Change:
+    """The change that is proposed. Raises ConfigError naming the field that is wrong."""
     from p2p.base.genesis import CheckRules, EconomyRules, ModelSpec
     from p2p.ledger.rules.ops import AddModel, ChangeChecks, ChangeEconomy, ChangeModel, RetireModel
     from p2p.ledger.rules.parameters import changed
@@ -73,23 +83,26 @@ def _change(options: argparse.Namespace) -> Change:
 
 
 def _parts(text: str) -> tuple[Any, ...]:
-    """Names of stacks, or ids of tokens."""
+    """A list with commas: names of stacks, or ids of tokens."""
     return tuple(_whole(part) if part.isdecimal() else part for part in text.split(",") if part)
 
 
 def _fields(words: list[str], like: object) -> tuple[tuple[str, Any], ...]:
-    """FIELD=VALUE as the field's type in `like`; hashes stay hexadecimal text. Raises ConfigError naming the field."""
+    """FIELD=VALUE as values of the types that the fields have in `like`; hashes stay hexadecimal text.
+
+    Raises ConfigError naming the field.
+    """
     found = []
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not hasattr(like, name):
-            raise ConfigError("FIELD=VALUE is wanted, with a field of the rules", field=name)
+            raise ConfigError(f"give FIELD=VALUE with a field of the rules, not {word[:60]!r}", field=name)
         kind = type(getattr(like, name))
         try:
-            text_argument(text, name)
+            utf8(text, name)
             found.append((name, _whole(text) if kind in (int, bool) else _parts(text) if kind is tuple else text))
         except argparse.ArgumentTypeError as error:
             raise ConfigError(str(error), field=name) from error
     if not found:
-        raise ConfigError("FIELD=VALUE is wanted", field="change")
+        raise ConfigError("give at least one FIELD=VALUE", field="change")
     return tuple(found)

@@ -1,4 +1,7 @@
-"""lab-peer: run one peer of a test network that does what DIR/lab.toml says. Law: the only command that starts a peer that cheats."""
+"""lab-peer: runs one peer of a test network that behaves as its DIR/lab.toml says.
+
+Law: the only command that starts a peer that cheats.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from p2p.cli import serve
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("lab-peer", help="run a peer of a test network as its lab.toml says: a cheat, planted faults")
+    command = commands.add_parser(
+        "lab-peer", help="run a peer of a test network that cheats or plants faults, as its lab.toml says",
+    )
     serve.add_options(command)
     command.set_defaults(run=run)
 

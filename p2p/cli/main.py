@@ -1,5 +1,7 @@
-"""The command `folkmoot`. Law: thin; imports what a command needs inside the command; whatever a user or a peer gives it ends in one clear line
-and an exit code, never in a traceback; and all that is printed passes p2p/machine/foreign_text.py.
+"""The command `folkmoot`: parses the words, runs one command, turns its error into one line and an exit status.
+
+Law: thin. A command imports what it needs when it runs. Whatever a user or a peer gives it ends in one clear line and
+an exit status, never in a traceback, and all that is printed passes machine/foreign_text.py.
 """
 
 from __future__ import annotations
@@ -14,12 +16,31 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from p2p.base.errors import ConfigError, FolkmootError, Overloaded
-from p2p.cli import account, ask, attack, calibrate, earnings, governance, lab_peer, local, prove, serve, simulate, testnet, verify, verify_inference
+from p2p.cli import (
+    account,
+    ask,
+    attack,
+    calibrate,
+    earnings,
+    governance,
+    lab_peer,
+    local,
+    prove,
+    serve,
+    simulate,
+    testnet,
+    verify_header,
+    verify_inference,
+)
 from p2p.machine.foreign_text import Guarded, line
 
+INTERRUPTED = 130  # exit status on Ctrl-C
 NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
-_MODULES = (local, serve, lab_peer, ask, earnings, verify_inference, verify, prove, attack, calibrate, testnet, account, governance, simulate)
+_COMMANDS = (
+    local, serve, lab_peer, ask, earnings, verify_inference, verify_header, prove, attack, calibrate, testnet, account,
+    governance, simulate,
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,9 +56,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets `run` to the function that carries it out."""
     top = Parser(prog="folkmoot", description="A peer-to-peer network for verified inference.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _MODULES:
+    for module in _COMMANDS:
         module.register(commands)
     for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -45,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is the error's, 130 on Ctrl-C, 141 when nobody reads what is printed."""
+    """Run one command. The exit status is the error's, INTERRUPTED, or NOBODY_READS when the output was closed."""
     words = list(sys.argv[1:] if argv is None else argv)
     out, err = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = Guarded(out), Guarded(err)
@@ -70,19 +92,20 @@ def _run(words: list[str]) -> int:
         _complain(error, as_json)
         return error.exit_status
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         raise
-    except Exception as error:  # the edge of the command line: a user sees a sentence, and where on request
+    except Exception as error:  # the edge of the command line: a user sees a sentence, and the traceback on request
         if os.environ.get("FOLKMOOT_TRACE"):
             traceback.print_exc()
-        words_of = f"a fault of this program, {type(error).__name__}: {line(str(error), 200)}; please report it (FOLKMOOT_TRACE=1 shows where)"
-        _complain(FolkmootError(words_of, code="internal"), as_json)
+        what = f"a fault of this program, {type(error).__name__}: {line(str(error), 200)}"
+        advice = "please report it (FOLKMOOT_TRACE=1 shows where it happened)"
+        _complain(FolkmootError(f"{what}; {advice}", code="internal"), as_json)
         return BUG
 
 
 def _complain(error: FolkmootError, as_json: bool) -> None:
-    """On one line: parts of it may be a peer's words."""
+    """Print an error on one line of standard error. Parts of it may be a peer's words."""
     if as_json:
         body: dict[str, Any] = {"code": error.code, "field": error.field, "message": error.message}
         if isinstance(error, Overloaded):

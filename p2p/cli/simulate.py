@@ -1,4 +1,7 @@
-"""simulate: play the economy with many agents and see what pays. Law: thin; seeded, and the seed is printed; the ledger is the real one."""
+"""simulate: plays the economy with many agents and shows which conduct pays.
+
+Law: thin. It is seeded, and prints the seed; the ledger is the real one.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-from p2p.cli.words import whole
+from p2p.cli.arguments import whole
+from p2p.cli.output import progress
 
 SEED = 20261127
 
 
 def register(commands: Any) -> None:
     command = commands.add_parser("simulate", help="play the economy with many agents against the real ledger")
-    command.add_argument("what", choices=["economy"])
+    command.add_argument("what", choices=["economy"], help="what is simulated")
     size = command.add_mutually_exclusive_group()
-    size.add_argument("--full", action="store_true", help="200 epochs of many operators and 3,000 clients: more than an hour of CPU")
-    size.add_argument("--tiny", action="store_true", help="the whole way with few agents: a check, not a result")
-    command.add_argument("--maps", action="store_true", help="also draw the maps of parameters (with --full they always are)")
-    command.add_argument("--seed", type=whole(0, 2**63 - 1), default=SEED)
-    command.add_argument("--jobs", type=whole(1, 1024), default=2, help="processes that share the seeds; their number changes no result")
-    command.add_argument("--out", type=Path, metavar="DIR", help="where table, results.json and plots go; nowhere when left out")
+    size.add_argument(
+        "--full", action="store_true",
+        help="200 epochs of many operators and 3,000 clients: more than an hour of CPU (default: a smaller one)",
+    )
+    size.add_argument("--tiny", action="store_true", help="few agents: a check of the whole way, not a result")
+    command.add_argument("--maps", action="store_true", help="draw the maps of parameters too (--full always does)")
+    command.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), default=SEED, metavar="N", help="fixes every draw (default: %(default)s)",
+    )
+    command.add_argument(
+        "--jobs", type=whole(1, 1024), default=2, metavar="N",
+        help="processes that share the work; their number changes no result (default: %(default)s)",
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="write table, results.json and plots here (default: nowhere)",
+    )
     command.set_defaults(run=run)
 
 
@@ -32,12 +46,12 @@ def run(options: argparse.Namespace) -> int:
     from p2p.lab.economy.scenarios import of_size
     from p2p.lab.economy.trial import play_all
 
-    def say(text: str) -> None:
-        if not options.json:
-            print(text, flush=True)
-
+    say = progress(options)
     size = "full" if options.full else "tiny" if options.tiny else "small"
-    say(f"seed {options.seed}, size {size}; the ledger's own code, real signatures; no consensus, no wire, agents stream what is finished")
+    say(
+        f"seed {options.seed}, size {size}; the ledger's own code, real signatures; no consensus, no network, agents "
+        f"stream what is finished"
+    )
     say(f"detection: {data()['from']}")
     for what, value in Assumptions().table():
         say(f"  {what:<55}{value}")

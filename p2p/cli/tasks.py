@@ -1,8 +1,13 @@
-"""Runs a command's asynchronous part. Law: what the user sees is the typed error itself, never the groups that nurseries wrap it in."""
+"""Runs the asynchronous part of a command, and configures logging for it: the one place where the command line does.
+
+Law: the user sees the typed error itself, never the groups that nurseries wrap it in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
 import structlog
@@ -15,11 +20,23 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    """The task's result. Raises the typed error inside nested groups, else the first one. A command that says nothing else of logs has its
-    warnings on standard error, beside its answer and never in it."""
-    if not structlog.is_configured():
-        logs.configure(None, "warning")
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """Where a command's log goes."""
+
+    directory: Path | None = None  # of folkmoot.log; None: only warnings, on standard error
+    level: str = "warning"
+    style: str = "text"  # or json
+
+
+def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts, log: Logging | None = None) -> T:
+    """The task's result. log: None for a command that says nothing else of logs.
+
+    Raises the typed error that nested groups hold, or else the first error.
+    """
+    if log is not None or not structlog.is_configured():
+        chosen = log or Logging()
+        logs.configure(chosen.directory, chosen.level, chosen.style)
     try:
         return trio.run(task, *args)
     except BaseExceptionGroup as group:
@@ -27,6 +44,7 @@ def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first FolkmootError in a group of groups, or else the first error of all."""
     found: list[BaseException] = []
     todo: list[BaseException] = [group]
     while todo:

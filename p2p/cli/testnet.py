@@ -1,4 +1,7 @@
-"""testnet up | down | demo: a network on this machine. Law: the work is in the package testnet; here are only arguments."""
+"""testnet: up, down, demo: a network on this machine.
+
+Law: the work is in the package testnet; here are only arguments.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,36 @@ from pathlib import Path
 from typing import Any
 
 from p2p.base.errors import ConfigError
-from p2p.cli.words import whole
+from p2p.cli.arguments import whole
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("testnet", help="a local test network")
-    command.add_argument("action", choices=("up", "down", "demo"))
-    command.add_argument("--peers", type=whole(1, 64), default=4)
-    command.add_argument("--ml-nodes", type=whole(0, 64), default=None, help="vLLM servers, shared by the peers in turn")
-    command.add_argument("--dir", type=Path, default=Path(".testnet"))
-    command.add_argument("--prompt", default="What is the capital of France?")
+    command = commands.add_parser("testnet", help="start and stop a local test network, or show it at work")
+    command.add_argument(
+        "action", choices=("up", "down", "demo"), help="start a network, stop it, or start one and ask it a question",
+    )
+    command.add_argument(
+        "--peers", type=whole(1, 64), default=4, metavar="N", help="honest peers (default: %(default)s)",
+    )
+    command.add_argument(
+        "--ml-nodes", type=whole(0, 64), metavar="N",
+        help="vLLM servers of `up`, which the peers use in turn (default: 0, no model is served)",
+    )
+    command.add_argument(
+        "--dir", type=Path, default=Path(".testnet"), help="the network's folder (default: %(default)s)",
+    )
+    command.add_argument(
+        "--prompt", default="What is the capital of France?", help="the question of `demo` (default: %(default)s)",
+    )
     command.add_argument(
         "--cheat", action="append", default=[], metavar="NAME|PEER=NAME",
-        help="an attack of `folkmoot attack --list`: of one peer more, or of peer PEER (from 1); may be repeated for `up`",
+        help="an attack of `folkmoot attack --list`, run by one more peer, or by peer PEER (from 1); may be repeated "
+        "for `up`",
     )
-    command.add_argument("--sprint", action="store_true", help="with `up`: weights come from a race at the beginning of each epoch")
-    command.add_argument("--keep", action="store_true", help="leave the network up")
+    command.add_argument(
+        "--sprint", action="store_true", help="with `up`: weights come from a sprint at the beginning of each epoch",
+    )
+    command.add_argument("--keep", action="store_true", help="with `demo`: leave the network up")
     command.set_defaults(run=run)
 
 
@@ -44,13 +61,13 @@ def run(options: argparse.Namespace) -> int:
     from testnet.demo import demo
 
     if len(options.cheat) > 1 or any("=" in text for text in options.cheat):
-        raise ConfigError("the demo has one cheat, by name", field="cheat")
+        raise ConfigError("give one attack by its name: the demo has one cheat", field="cheat")
     _, cheats = _cheats(options)
     return demo(directory, options.peers, options.prompt, next(iter(cheats.values()), None), keep=options.keep)
 
 
 def _cheats(options: argparse.Namespace) -> tuple[int, dict[int, str]]:
-    """(how many peers in all, index from 0 -> attack)."""
+    """(how many peers in all, number of a peer from 0 -> its attack). Raises ConfigError."""
     from p2p.lab import attacks
 
     peers, cheats = options.peers, {}
@@ -60,6 +77,6 @@ def _cheats(options: argparse.Namespace) -> tuple[int, dict[int, str]]:
             peers += 1
             peer = str(peers)
         if not peer.isdigit() or not 1 <= int(peer) <= peers:
-            raise ConfigError(f"{text!r}: a peer is a number from 1 to {peers}", field="cheat")
+            raise ConfigError(f"give PEER as a number from 1 to {peers}, not {text!r}", field="cheat")
         cheats[int(peer) - 1] = attacks.get(name).name
     return peers, cheats

@@ -297,7 +297,7 @@ class Driver:
     # -- restart --------------------------------------------------------------------------------------------------
 
     def _resume(self) -> Resumable[bool]:
-        """Go on where the log of this height ends. True when the height had begun."""
+        """Resume where the log of this height ends. True when the height had begun."""
         found = self.signer.recover(self.machine)
         if not found.begun:
             return False

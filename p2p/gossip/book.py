@@ -1,11 +1,18 @@
-"""Addresses of peers: who can be dialled where, and when next. Law: bounded, and nobody's word drives out what we have seen ourselves.
+"""The address book: where known peers can be dialled, and when to dial them next.
 
-Pure: the caller passes the time. Rule BOOK-1: after a failed dial the wait doubles from 1 s to 15 s. BOOK-2: a peer that we had reached ourselves and
-lost, or whose ban ended, is dialled again for five minutes even when there are connections enough; nobody else is, for a stranger that greets
-and leaves would choose whom we dial. BOOK-3: an entry has a rank: hearsay, told by the peer itself, reached by us; a new entry drives out only
-what ranks no higher, the oldest first. BOOK-4: one source has at most MAX_HEARSAY_PER_SOURCE entries of hearsay, its own oldest goes first; and
-of one peer's addresses each source has its turn. BOOK-5: the reached and the others share the dials that are open at once; neither waits for the
-other's to end, and in each the least failed goes first.
+Law: the book is bounded, and what other peers say never replaces what we have seen ourselves.
+
+Pure: the caller passes the time.
+
+- BOOK-1: after a failed dial the wait doubles, from 1 s to 15 s.
+- BOOK-2: a peer that we had reached ourselves and lost, or whose ban ended, is dialled again for five minutes even when
+  there are enough connections. Other lost peers are not: a stranger that greets and leaves would choose whom we dial.
+- BOOK-3: an entry has a rank: hearsay, told by the peer itself, reached by us. A new entry replaces only entries of the
+  same rank or a lower one, the oldest first.
+- BOOK-4: one source has at most MAX_HEARSAY_PER_SOURCE entries of hearsay, and its own oldest is dropped first. Sources
+  take turns in the list of one peer's addresses.
+- BOOK-5: reached peers and all others share the dials that are open at once; neither waits for the other's dials to
+  end, and in each the peer with the fewest failures is first.
 """
 
 from __future__ import annotations
@@ -37,27 +44,26 @@ _PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,80}\Z")
 
 
 class Rank(IntEnum):
-    """How an address came to us. HEARSAY: another peer named it. TOLD: the peer itself, when it greeted. REACHED: we dialled it, or the user
-    names it."""
+    """How well an address is known. The numbers are in the book's file."""
 
-    HEARSAY = 0
-    TOLD = 1
-    REACHED = 2
+    HEARSAY = 0  # another peer named it
+    TOLD = 1  # the peer itself named it when it greeted
+    REACHED = 2  # we reached it, or the user named it
 
 
 @dataclass(slots=True)
 class _Known:
-    addresses: tuple[str, ...]
+    addresses: tuple[str, ...]  # the most promising first
     rank: Rank
-    source: str
-    failures: int = 0
-    next_dial: float = 0.0
-    lost_until: float = 0.0
-    heard: dict[str, str] = field(default_factory=dict)  # hearsay: which source named an address
+    source: str  # the first peer that named it, "" where none did
+    failures: int = 0  # dials in a row that failed
+    next_dial: float = 0.0  # not before this time
+    lost_until: float = 0.0  # until this time it is dialled even when there are enough connections
+    heard: dict[str, str] = field(default_factory=dict)  # of hearsay: address -> the source that named it
 
 
 class AddressBook:
-    """Known peers by peer id, oldest news first."""
+    """Known peers by peer id. The one with the oldest news is first."""
 
     __slots__ = ("_by_source", "_known")
 
@@ -69,7 +75,11 @@ class AddressBook:
         return len(self._known)
 
     def learn(self, peer: str, addresses: Iterable[str], rank: Rank = Rank.HEARSAY, *, source: str = "") -> None:
-        """Remember where `peer` listens. Its own word and what was reached come first, the newest in front; hearsay only adds to hearsay."""
+        """Remember where `peer` listens; addresses that cannot be dialled are left out.
+
+        New addresses of rank TOLD or REACHED come first. Hearsay is added only to hearsay. source: the peer that names
+        the addresses, for hearsay.
+        """
         fresh = tuple(dict.fromkeys(a for raw in addresses if (a := bare_address(raw, peer)) is not None))
         if not fresh:
             return
@@ -81,7 +91,8 @@ class AddressBook:
                 self._by_source[source] += rank is Rank.HEARSAY
             return
         if rank is Rank.HEARSAY:
-            if entry.rank is Rank.HEARSAY:  # what we know better is not added to: a stranger would send us anywhere in the peer's name
+            # Not added to what is known better: a stranger could make us dial anywhere in the peer's name.
+            if entry.rank is Rank.HEARSAY:
                 news = dict.fromkeys(fresh, source)
                 entry.heard = _in_turns(news | entry.heard if entry.failures else entry.heard | news)
                 entry.addresses = tuple(entry.heard)
@@ -91,6 +102,7 @@ class AddressBook:
         self._known.move_to_end(peer)
 
     def addresses(self, peer: str) -> tuple[str, ...]:
+        """Where to dial `peer`, in this order; empty for one that is not known."""
         entry = self._known.get(peer)
         return entry.addresses if entry else ()
 
@@ -99,6 +111,7 @@ class AddressBook:
         return entry.rank if entry else None
 
     def dialled(self, peer: str, ok: bool, now: float) -> None:
+        """A dial of `peer` ended. BOOK-1."""
         entry = self._known.get(peer)
         if entry is None:
             return
@@ -111,15 +124,18 @@ class AddressBook:
         entry.failures += 1
 
     def lost(self, peer: str, now: float, *, dear: bool = False) -> None:
-        """A connection ended that we did not end on purpose, or a ban did: seek the peer if we had reached it. dear: or in any case."""
+        """BOOK-2: a connection ended that we did not end on purpose, or a ban ended. dear: dial the peer again even if
+        we had never reached it ourselves."""
         entry = self._known.get(peer)
         if entry is not None and (entry.rank is Rank.REACHED or dear):
             entry.lost_until, entry.failures, entry.next_dial = now + LOST_PEER_S, 0, now + REDIAL_FIRST_S
 
     def to_dial(
-        self, excluded: Collection[str], now: float, *, wanted: int, busy: Collection[str] = (), slots: int = DIALS_AT_ONCE
+        self, excluded: Collection[str], now: float, *, wanted: int, busy: Collection[str] = (),
+        slots: int = DIALS_AT_ONCE,
     ) -> tuple[str, ...]:
-        """Peers to dial now: those that were lost, and up to `wanted` others. busy: who is dialled already; slots: how many more may be (BOOK-5)."""
+        """Peers to dial now: lost ones, and up to `wanted` others. busy: peers that are being dialled; slots: how many
+        more may be dialled (BOOK-5)."""
         due = [p for p, e in self._known.items() if e.next_dial <= now and p not in excluded and p not in busy]
         due.sort(key=lambda p: (self._known[p].failures, -self._known[p].rank))
         queues: dict[bool, list[str]] = {True: [], False: []}
@@ -143,13 +159,13 @@ class AddressBook:
         return entry is not None and entry.failures > 0
 
     def share(self, peers: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """What to tell about `peers`."""
+        """(peer, addresses) of up to MAX_PEERS_SHARED of `peers`, for a greeting."""
         return tuple((p, self.addresses(p)) for p in peers if self.addresses(p))[:MAX_PEERS_SHARED]
 
     # -- on disk
 
     def dump(self, most_bytes: int) -> bytes:
-        """Who told us itself or was reached, the newest first, one a line: rank, peer, addresses."""
+        """The book without hearsay, one line per peer (rank, peer, addresses), the newest first, up to `most_bytes`."""
         lines, size = [], 0
         for peer, entry in reversed(self._known.items()):
             line = " ".join((str(int(entry.rank)), peer, *entry.addresses)) + "\n"
@@ -160,7 +176,7 @@ class AddressBook:
         return "".join(lines).encode("ascii")
 
     def load(self, raw: bytes, most_bytes: int) -> int:
-        """Learn what `dump` wrote; whatever is no such line is passed over. Returns how many peers were read."""
+        """Learn what `dump` wrote; other lines are ignored. Returns how many peers were read."""
         count = 0
         for line in reversed(raw[:most_bytes].decode("ascii", "replace").splitlines()):
             rank, *rest = line.split(" ")
@@ -179,7 +195,7 @@ class AddressBook:
             entry.rank = rank
 
     def _make_room(self, rank: Rank, source: str) -> bool:
-        """BOOK-3, BOOK-4. False: there is none for an entry of this rank."""
+        """Drop an entry where that is needed for a new one (BOOK-3, BOOK-4). False: there is no room for this rank."""
         if rank is Rank.HEARSAY and self._by_source[source] >= MAX_HEARSAY_PER_SOURCE:
             self._drop(next(p for p, e in self._known.items() if e.rank is Rank.HEARSAY and e.source == source))
         if len(self._known) < MAX_KNOWN_PEERS:
@@ -199,7 +215,7 @@ class AddressBook:
 
 
 def _in_turns(heard: dict[str, str]) -> dict[str, str]:
-    """Of all sources their first address, then their second, as many as one peer may have."""
+    """The first address of each source, then the second of each, up to MAX_ADDRESSES_PER_PEER."""
     by_source: dict[str, list[str]] = {}
     for address, source in heard.items():
         by_source.setdefault(source, []).append(address)
@@ -208,7 +224,7 @@ def _in_turns(heard: dict[str, str]) -> dict[str, str]:
 
 
 def bare_address(raw: str, peer: str) -> str | None:
-    """`raw` without /p2p/ID when it is a TCP address that may be dialled for `peer`, otherwise None."""
+    """`raw` without /p2p/ID, or None where it is not a TCP address that can be dialled for `peer`."""
     found = _ADDRESS.match(raw)
     if found is None or not 0 < int(found["port"]) < 65536 or found["peer"] not in (None, peer):
         return None
@@ -223,7 +239,7 @@ def bare_address(raw: str, peer: str) -> str | None:
 
 
 def seen_addresses(claimed: Iterable[str], remote_host: str | None) -> tuple[str, ...]:
-    """A listener on 0.0.0.0 does not know its own address: put the one we see in its place."""
+    """`claimed` with 0.0.0.0 and :: replaced by the address that we see: such a listener does not know its own."""
     out = []
     for raw in claimed:
         if remote_host and (raw.startswith(("/ip4/0.0.0.0/", "/ip6/::/"))):

@@ -1,9 +1,14 @@
-"""What each unknown may take of us: by peer, by address group, in all. Law: no count here is ever above its limit, and nothing is kept of who
-holds nothing.
+"""Counts what strangers take of each resource: per peer, per address group, and in all (limits.BUDGETS).
 
-Pure: the caller passes the time. Rule BUDGET-1: each peer has a floor that no other can take; beyond it, one group has at most a quarter of what
-strangers may have together. BUDGET-2: the last quarter of a total is for what we asked for ourselves, so strangers cannot stop our own questions.
-GROUP-1: 127.0.0.1 and ::1 are this machine and of no group; every other address is, those of 127.0.0.0/8 included.
+Law: no count ever exceeds its limit, and nothing is remembered about a peer that holds nothing.
+
+Pure: the caller passes the time.
+
+- BUDGET-1: each peer has a floor that no other peer can take. Beyond it, one group has at most a quarter of what
+  strangers may have together.
+- BUDGET-2: the last quarter of a total is for what we asked for ourselves, so strangers cannot stop our own requests.
+- GROUP-1: 127.0.0.1 and ::1 are this machine, and in no group. Every other address is in one, including the rest of
+  127.0.0.0/8.
 """
 
 from __future__ import annotations
@@ -16,11 +21,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2p.base.limits import BUDGETS, MAX_SCORED_PEERS, Budget
 
-THIS_MACHINE = ""
+THIS_MACHINE = ""  # in place of a group
+_GROUP_BITS = {4: 24, 6: 56}  # prefix of a group by IP version: what one customer usually gets
 
 
 def group_of(host: str | None) -> str:
-    """The network that `host` is counted with; nothing for this machine, and for what is no address."""
+    """The address group of `host`, such as "192.0.2.0/24"; THIS_MACHINE for this machine and for what is no address."""
     try:
         address: IPv4Address | IPv6Address = ip_address((host or "").partition("%")[0])
     except ValueError:
@@ -29,11 +35,11 @@ def group_of(host: str | None) -> str:
         address = address.ipv4_mapped
     if str(address) in ("127.0.0.1", "::1"):
         return THIS_MACHINE
-    return str(ip_network((address, 24 if address.version == 4 else 56), strict=False))
+    return str(ip_network((address, _GROUP_BITS[address.version]), strict=False))
 
 
 class Ledger:
-    """Who holds how much of one thing. settle: called before a refusal, so that what was estimated too high is corrected first."""
+    """How much of a resource that is held and given back (bytes, sockets, streams) each peer and group holds."""
 
     __slots__ = ("_groups", "_peers", "budget", "most", "settle", "shed", "used")
 
@@ -41,11 +47,15 @@ class Ledger:
         self.budget = budget
         self._peers: dict[str, int] = {}
         self._groups: dict[str, int] = {}
-        self.used = self.most = self.shed = 0
+        self.used = 0  # held by all together, floors not counted
+        self.most = 0  # the highest value of `used`
+        self.shed = 0  # refusals
+        # Called before a refusal: it gives back what was estimated too high.
         self.settle: Callable[[], None] | None = None
 
     def take(self, peer: str, group: str, amount: int = 1, *, ours: bool = False) -> bool:
-        """Whether `peer` gets `amount` more. ours: it is for something that we began."""
+        """Take `amount` more for `peer`; False where the budget does not allow it. ours: for something that we
+        began."""
         if not self._fits(peer, group, amount, ours):
             if self.settle is not None:
                 self.settle()
@@ -70,13 +80,13 @@ class Ledger:
         self.used += shared
 
     def _shared(self, peer: str, amount: int) -> int:
-        """By how much what is counted in the group and in all changes when `peer` takes `amount` more: its floor is its own."""
+        """The part of `amount` that counts in group and total: what exceeds the peer's floor."""
         held, floor = self._peers.get(peer, 0), self.budget.floor
         return max(0, held + amount - floor) - max(0, held - floor)
 
     @contextmanager
     def held(self, peer: str, group: str) -> Iterator[bool]:
-        """One for the length of a block, if there is one."""
+        """Take one for the length of a block. Yields whether there was one."""
         taken = self.take(peer, group)
         try:
             yield taken
@@ -85,12 +95,16 @@ class Ledger:
                 self.give(peer, group)
 
     def of(self, peer: str, group: str = THIS_MACHINE) -> tuple[int, int]:
-        """What `peer` and `group` hold."""
+        """What `peer` and what `group` holds."""
         return self._peers.get(peer, 0), self._groups.get(group, 0)
 
     def status(self) -> dict[str, object]:
+        """For `folkmoot status`."""
         b = self.budget
-        return {"used": self.used, "most": self.most, "of": b.total, "by_peer": b.peer, "by_group": b.group, "refused": self.shed}
+        return {
+            "used": self.used, "most": self.most, "of": b.total, "by_peer": b.peer, "by_group": b.group,
+            "refused": self.shed,
+        }
 
     def _fits(self, peer: str, group: str, amount: int, ours: bool) -> bool:
         b, shared = self.budget, self._shared(peer, amount)
@@ -104,23 +118,28 @@ class Ledger:
 
 
 class Flow:
-    """So much in a second, with two seconds' worth at once. What was spent beyond it is owed, so one dear thing is paid for later."""
+    """How much of a resource with a rate (requests, CPU) each peer and group has spent.
+
+    A token bucket that holds two seconds' worth. It may become negative: what was spent beyond it is owed, so something
+    expensive is paid for afterwards.
+    """
 
     __slots__ = ("_buckets", "budget", "shed", "spent")
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self.spent = 0.0
-        self.shed = 0
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # name -> (left, at which time)
+        self.spent = 0.0  # by all together, ever
+        self.shed = 0  # refusals
 
     def allows(self, peer: str, group: str, now: float, *, valued: bool = False) -> bool:
-        """Whether nothing is owed: by `peer`, by its group, by all together."""
+        """Whether nothing is owed by `peer`, by its group, and by all together. valued: see _names."""
         fine = all(self._left(name, rate, now) > 0 for name, rate in self._names(peer, group, valued))
         self.shed += not fine
         return fine
 
     def spend(self, peer: str, group: str, amount: float, now: float, *, valued: bool = False) -> None:
+        """Charge `amount` to `peer`, to its group and to all together, whether it is left or not."""
         self.spent += amount
         for name, rate in self._names(peer, group, valued):
             left = self._left(name, rate, now)
@@ -130,19 +149,24 @@ class Flow:
             self._buckets.popitem(last=False)
 
     def owed(self, peer: str, now: float) -> float:
-        """What `peer` has spent beyond its share."""
+        """What `peer` has spent beyond its own share."""
         return max(0.0, -self._left("p/" + peer, self.budget.peer, now))
 
     def is_over(self, peer: str, now: float) -> bool:
-        """Whether `peer` alone has spent its share, whatever others did."""
+        """Whether `peer` has used up its own share, no matter what others did."""
         return self._left("p/" + peer, self.budget.peer, now) <= 0
 
     def status(self) -> dict[str, object]:
+        """For `folkmoot status`."""
         b = self.budget
-        return {"spent": round(self.spent), "a_second": b.total, "by_peer": b.peer, "by_group": b.group, "refused": self.shed}
+        return {
+            "spent": round(self.spent), "a_second": b.total, "by_peer": b.peer, "by_group": b.group,
+            "refused": self.shed,
+        }
 
     def _names(self, peer: str, group: str, valued: bool) -> Iterable[tuple[str, int]]:
-        """Who is valued has a whole group's share for itself, and is not held to what strangers have spent."""
+        """(bucket, rate) for each bucket that a peer draws from. A valued peer has a whole group's share for itself,
+        and does not depend on what strangers have spent."""
         if valued:
             yield "p/" + peer, self.budget.group
             return
@@ -157,7 +181,7 @@ class Flow:
 
 
 class Budgets:
-    """One of each for a host."""
+    """The budgets of one host, by the names in limits.BUDGETS."""
 
     def __init__(self) -> None:
         self.unparsed = Ledger(BUDGETS["unparsed bytes"])
@@ -170,27 +194,32 @@ class Budgets:
         self.wanted = Flow(BUDGETS["wanted bytes"])
 
     def status(self) -> dict[str, dict[str, object]]:
+        """For `folkmoot status`."""
         return {
-            "unparsed bytes": self.unparsed.status(), "outgoing bytes": self.outgoing.status(), "half open": self.half_open.status(),
-            "handshakes": self.handshakes.status(), "streams": self.streams.status(), "requests": self.requests.status(),
-            "work ms": self.work.status(), "wanted bytes": self.wanted.status(),
+            "unparsed bytes": self.unparsed.status(), "outgoing bytes": self.outgoing.status(),
+            "half open": self.half_open.status(), "handshakes": self.handshakes.status(),
+            "streams": self.streams.status(), "requests": self.requests.status(), "work ms": self.work.status(),
+            "wanted bytes": self.wanted.status(),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A connection, as far as it matters who has to go. valued: a validator's, or dialled by us."""
+    """What decides whether a connection makes room for a newcomer."""
 
     peer: str
     group: str
-    since: float
+    since: float  # when it was first seen
     greeted: bool
-    valued: bool
+    valued: bool  # a validator's, or one that we dialled on purpose
 
 
 def first_to_go(held: Iterable[Held], now: float, grace_s: float) -> Held | None:
-    """Whose place a newcomer gets: who had time to greet and did not, the oldest first; then the youngest of the largest group. Nobody valued,
-    nobody who is alone in its group while another group has two, and nobody at all when only those are left."""
+    """The connection that makes room for a newcomer; None where all must stay.
+
+    First the oldest of those that had `grace_s` seconds to greet and did not; then the youngest of the largest group. A
+    valued connection stays, and so does the only one of a group.
+    """
     free = [one for one in held if not one.valued]
     silent = [one for one in free if not one.greeted and now - one.since >= grace_s]
     if silent:

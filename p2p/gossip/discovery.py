@@ -1,7 +1,10 @@
-"""Connections of one host: dialling, greeting, hearing. Law: one bootstrap address is enough, and nothing fails without its reason.
+"""Finds peers and connects to them: dials, greets, learns addresses, and keeps the reason of each failure.
 
-Rule DISC-1: addresses come from greetings and from the DHT; both are hearsay until dialled. DISC-2: a peer is
-`verified` once it has greeted with our network id; others may be clients, but are neither counted nor named to others.
+Law: one bootstrap address is enough, and nothing fails without a reason that `status` shows.
+
+- DISC-1: addresses come from greetings and from the DHT; both are hearsay until we have dialled them.
+- DISC-2: a peer is `verified` once it has greeted with our network id. Others may be clients; they are neither counted
+  nor named to other peers.
 """
 
 from __future__ import annotations
@@ -32,11 +35,12 @@ from p2p.base.limits import (
     MAX_TROUBLES,
     STREAM_OPEN_TIMEOUT_S,
 )
+from p2p.gossip import reach
 from p2p.gossip.book import AddressBook, Rank, bare_address, seen_addresses
 from p2p.gossip.budget import Held, group_of
 from p2p.gossip.door import Door
-from p2p.gossip.failures import explain
-from p2p.gossip.guards import drop_connection, host_of
+from p2p.gossip.failures import explain, own_key
+from p2p.gossip.guards import drop_connection, host_of, host_of_peer
 from p2p.gossip.handshake import (
     Entry,
     Goodbye,
@@ -47,67 +51,75 @@ from p2p.gossip.handshake import (
     parse_opening,
     parse_reply,
 )
-from p2p.gossip.reach import DialPolicy, all_near, dialable, interface_hosts, may_name, resolve, scope_at, scope_of
+from p2p.gossip.reach import DialPolicy, all_near, may_name, resolve, scope_at, scope_of
 from p2p.gossip.score import Scores, Twins
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL
 
 log = logging.getLogger(__name__)
-DIALLING = "dialling"  # no reason yet
-DELIVERY_S = 0.5  # for the last words to arrive before the connection goes
+DIALLING = "dialling"  # in place of a reason why nobody is connected
+DELIVERY_S = 0.5  # for a last message to arrive before the connection ends
+_START_BYTES = 8  # of the random number of this run
+_SHOWN_TROUBLES = 3  # reasons in one sentence, apart from those of the bootstrap
+_SHOWN_ID = 16  # characters of a peer id in it
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a peer is not connected. until: it is left alone so long; by_them: it told us so."""
+    """Why a peer is not connected."""
 
-    until: float
+    until: float  # it is not dialled before this time
     code: str
     message: str
-    by_them: bool = False
+    by_them: bool = False  # the peer itself gave the reason
 
 
 class Discovery:
-    """Connections of one host: who is verified, where others are, whom to leave alone."""
+    """The connections of one host, and what it knows about other peers."""
 
-    def __init__(self, host: Any, dht: Any, network: NetworkId, scores: Scores, wanted: int, door: Door, policy: DialPolicy) -> None:
+    def __init__(
+        self, host: Any, dht: Any, network: NetworkId, scores: Scores, wanted: int, door: Door, policy: DialPolicy,
+    ) -> None:
         self.host = host
         self.dht = dht
         self.network = network
         self.scores = scores
-        self.wanted = wanted
+        self.wanted = wanted  # connections to aim for
         self.door = door
         self.policy = policy
         self.book = AddressBook()
         self.me = str(host.get_id())
-        self.start = secrets.token_bytes(8)
+        self.start = secrets.token_bytes(_START_BYTES)  # of this run: it tells a restart from a copy of the key
         self.verified: set[str] = set()
         self.since: dict[str, float] = {}  # when a connection was first seen
-        self.dropped: set[str] = set()  # ended by our caller: not sought again as lost
-        self.mute: set[str] = set()  # connected, but does not speak the greeting: a client of another kind
+        self.dropped: set[str] = set()  # ended by our caller: not dialled again as lost
+        self.mute: set[str] = set()  # connected, but without a greeting: a client of another kind
         self.troubles: OrderedDict[str, Trouble] = OrderedDict()
-        self.bootstrap: tuple[tuple[str, str], ...] = ()
-        self.twin = ""  # who saw another peer with our key, and where
+        self.bootstrap: tuple[tuple[str, str], ...] = ()  # (peer, address) that the user named
+        self.twin = ""  # a sentence, when another peer runs with our key
         self._twins = Twins()
         self._dialling: Counter[str] = Counter()
-        self.chosen: set[str] = set()  # connected, or dialled just now, because we want them
+        self.chosen: set[str] = set()  # connected, or being dialled, on purpose
         door.chosen = lambda peer: peer in self.chosen or self.dear(peer)
         door.connections = self.held
 
     # -- facts
 
     def connected(self) -> tuple[str, ...]:
+        """Connected peers that have greeted with our network id, sorted."""
         return tuple(sorted(self.verified & self.linked()))
 
     def linked(self) -> set[str]:
+        """All connected peers."""
         return {str(peer) for peer in self.host.get_connected_peers()}
 
     def bound(self) -> tuple[str, ...]:
-        return texts(self.host.get_addrs())
+        """The multiaddrs that this host listens on."""
+        return reach.texts(self.host.get_addrs())
 
     def addresses(self) -> tuple[str, ...]:
-        """Where others may dial us, with /p2p/ID."""
-        return dialable(self.bound(), interface_hosts())
+        """Where others can dial us, with /p2p/ID."""
+        return reach.dialable(self.bound(), reach.interface_hosts())
 
     def held(self) -> list[Held]:
         """All connections, for the door."""
@@ -121,24 +133,30 @@ class Discovery:
         return out
 
     def dear(self, peer: str) -> bool:
-        """A validator, or one that the user named: its connection is kept, and sought when it was lost, whoever dialled it."""
+        """Whether it is a validator, or was named by the user: its connection stays, and is dialled again when it was
+        lost, whichever side dialled it first."""
         return self.door.valued(peer) or any(peer == name for name, _ in self.bootstrap)
 
     def left_alone(self, now: float) -> set[str]:
-        """Peers that told us to stay away, or are of another network."""
+        """Peers that are not dialled now: they told us so, or are of another network."""
         return {peer for peer, trouble in self.troubles.items() if trouble.until > now}
 
     # -- dialling
 
     async def dial(self, peer: str, addresses: tuple[str, ...], *, chosen: bool = False) -> None:
-        """Connect and greet. chosen: because we want just this one, so its place is not given to a newcomer; of such there are at most MAX_CHOSEN.
-        Raises Unavailable, or the RemoteProtocolError the other side refuses us with."""
+        """Connect and greet.
+
+        chosen: we want this peer, so its connection does not make room for a newcomer; at most MAX_CHOSEN are chosen.
+        Raises Unavailable, or the RemoteProtocolError with which the other side refuses us.
+        """
         now, linked = trio.current_time(), peer in self.linked()
         if peer == self.me:
             raise own_key()
         ban = self.scores.ban(peer, now)
         if ban is not None:
-            raise Unavailable(f"we ban this peer for another {ban[0]:.0f} s: {ban[1]}", field="peer", code="banned")
+            raise Unavailable(
+                f"this peer is banned for another {ban[0]:.0f} s: {ban[1]}", field="peer", code="banned",
+            )
         fresh = chosen and not linked and peer not in self.chosen and len(self.chosen) < MAX_CHOSEN
         self._dialling[peer] += 1
         self.chosen.update([peer] if fresh else ())
@@ -160,13 +178,13 @@ class Discovery:
             self.book.dialled(peer, True, now)
 
     def forget_chosen(self) -> None:
-        """A choice ends with its connection."""
+        """Keep in `chosen` only peers that are connected or being dialled."""
         self._dialling += Counter()
         self.chosen &= self.linked() | set(self._dialling)
 
     async def _connect(self, peer: str, addresses: tuple[str, ...]) -> None:
         target = ID.from_string(peer)
-        self.host.get_network().unblock_peer(target)  # it remembers a failed dial for a minute
+        self.host.get_network().unblock_peer(target)  # the library refuses a dial for a minute after a failed one
         try:
             wanted: list[str] = []
             failed = Unavailable("no address is known", field="peer", code="unknown_peer")
@@ -179,22 +197,23 @@ class Discovery:
                 raise failed
             store = self.host.get_peerstore()
             if target in store.peer_data_map:
-                store.clear_addrs(target)  # only where we mean to dial, not where others say that it is
+                store.clear_addrs(target)  # only `wanted` is dialled, not what others told the library
             with self.policy.meaning(wanted), trio.fail_after(DIAL_TIMEOUT_S):
                 await self.host.connect(PeerInfo(target, [Multiaddr(a) for a in wanted]))
-        except Exception as error:  # the library's dial raises many types; failures.py makes a sentence of each
+        except Exception as error:  # the library's dial raises many types; explain makes a sentence of each
             raise explain(error, peer, addresses) from error
 
     async def disconnect(self, peer: str) -> None:
+        """End the connection on our caller's wish; the peer is not dialled again as lost."""
         self.dropped.add(peer)
         self.verified.discard(peer)
         await drop_connection(self.host, ID.from_string(peer))
 
     def note_trouble(self, peer: str, error: FolkmootError) -> None:
-        """Keep why, and say it once in the log."""
+        """Keep the reason why `peer` is not connected, and log it once."""
         old = self.troubles.pop(peer, None)
         if old is not None and old.by_them and old.until > trio.current_time():
-            self.troubles[peer] = old  # what the peer itself said is the better reason
+            self.troubles[peer] = old  # the reason that the peer itself gave is the better one
             return
         self.troubles[peer] = Trouble(old.until if old is not None else 0.0, error.code, error.message)
         if old is None or old.code != error.code:
@@ -208,7 +227,7 @@ class Discovery:
     # -- greeting
 
     async def greet(self, peer: str) -> None:
-        """Ask a connected peer for its network and its peers."""
+        """Greet a connected peer, and learn whom it knows. Raises FolkmootError where it does not accept us."""
         stream = await self.open_raw(peer, PEERS_PROTOCOL, HELLO_TIMEOUT_S)
         try:
             await stream.send(pack_hello(self.network, self.addresses(), self.start))
@@ -232,14 +251,14 @@ class Discovery:
                 self._hear(entry.peer, entry.addresses, peer)
 
     async def answer(self, stream: Stream) -> None:
-        """The serving side of a greeting, or of a goodbye."""
+        """The answering side of a greeting or a goodbye, on a stream of PEERS_PROTOCOL."""
         try:
             opening = parse_opening(await stream.receive(limit=MAX_HELLO, timeout_s=HELLO_TIMEOUT_S), self.network)
         except RemoteProtocolError as error:
             await stream.send(pack_refusal(error))
             await stream.close()
             if error.code in ("wrong_network", "other_genesis", "version"):
-                await trio.sleep(DELIVERY_S)  # let the refusal arrive before the connection goes
+                await trio.sleep(DELIVERY_S)  # the refusal must arrive before the connection ends
                 await self.leave_alone(stream.peer, error)
                 return
             raise
@@ -253,7 +272,7 @@ class Discovery:
         await stream.send(pack_welcome(self.addresses(), entries, self.start, twin=twin))
 
     def _believe(self, peer: str, addresses: tuple[str, ...], start: bytes) -> bool:
-        """`peer` greeted: it is of our network, and says where it listens. True: another one greets with its key."""
+        """`peer` greeted, so it is of our network and says where it listens. True: another peer greets with its key."""
         remote, now = host_of_peer(self.host, peer), trio.current_time()
         self.verified.add(peer)
         self.mute.discard(peer)
@@ -262,11 +281,14 @@ class Discovery:
         self.book.learn(peer, [a for a in claimed if may_name(a, remote)], Rank.TOLD)
         twin = self._twins.heard(peer, start, now)
         if twin:
-            log.warning("two peers greet with the key %s, one of them from %s: a copied folder? Both were told", peer, remote)
+            log.warning(
+                "two peers greet with the key %s, one of them from %s; a folder may have been copied. Both were told",
+                peer, remote,
+            )
         return twin
 
     def _hear(self, peer: str, addresses: Iterable[str], source: str) -> None:
-        """Hearsay: `source` says where `peer` is."""
+        """`source` says where `peer` listens: hearsay."""
         near = host_of_peer(self.host, source)
         bare = (bare_address(raw, peer) or "" for raw in addresses)
         self.book.learn(peer, [a for a in bare if may_name(a, near)], source=source)
@@ -274,17 +296,21 @@ class Discovery:
     def _say_twin(self, witness: str) -> None:
         if not self.twin:
             log.warning(
-                "ANOTHER PEER RUNS WITH THIS PEER'S KEY (seen by %s). Is this folder a copy? Two that sign with one key contradict each other and"
-                " lose their collateral: stop one of them", witness,
+                "ANOTHER PEER RUNS WITH THIS PEER'S KEY (seen by %s). Two peers that sign with one key contradict each"
+                " other and lose their collateral. If this folder is a copy, stop one of them", witness,
             )
         self.twin = f"another peer runs with this peer's key, says {witness}: stop one of the two"
 
     # -- parting
 
-    async def leave_alone(self, peer: str, error: RemoteProtocolError, *, by_them: bool = False, seconds: float = BAN_S) -> None:
-        """End the connection and do not dial again for a while."""
+    async def leave_alone(
+        self, peer: str, error: RemoteProtocolError, *, by_them: bool = False, seconds: float = BAN_S,
+    ) -> None:
+        """End the connection and do not dial again for `seconds`, at most MAX_REFUSED_S. by_them: the peer asked for
+        it."""
         old = self.troubles.pop(peer, None)
-        self.troubles[peer] = Trouble(trio.current_time() + min(seconds, MAX_REFUSED_S), error.code, error.message, by_them)
+        until = trio.current_time() + min(seconds, MAX_REFUSED_S)
+        self.troubles[peer] = Trouble(until, error.code, error.message, by_them)
         self._bound_troubles()
         if old is None or old.code != error.code:
             log.warning("%s %s: %s", peer, "refuses us" if by_them else "is refused", error.message)
@@ -293,7 +319,8 @@ class Discovery:
 
     async def _told_off(self, peer: str, goodbye: Goodbye) -> None:
         error = RemoteProtocolError(
-            f"it refuses us for {goodbye.seconds} s ({goodbye.code}): {goodbye.message}", field="peer", code=goodbye.code, penalty=0
+            f"it refuses us for {goodbye.seconds} s ({goodbye.code}): {goodbye.message}",
+            field="peer", code=goodbye.code, penalty=0,
         )
         await self.leave_alone(peer, error, by_them=True, seconds=goodbye.seconds)
         self.book.lost(peer, trio.current_time() + goodbye.seconds, dear=self.dear(peer))
@@ -301,25 +328,25 @@ class Discovery:
     # -- streams
 
     async def open_raw(self, peer: str, protocol: str, timeout_s: float = STREAM_OPEN_TIMEOUT_S) -> Stream:
-        """A stream to a connected peer."""
+        """A stream to a connected peer. Raises Unavailable."""
         try:
             with trio.fail_after(timeout_s):
                 raw = await self.host.new_stream(ID.from_string(peer), [protocol])
-        except Exception as error:  # negotiation raises many types; all mean that the stream is not to be had
+        except Exception as error:  # negotiation raises many types; all mean that there is no stream
             raise Unavailable(
                 f"cannot open {protocol} to {peer}: {type(error).__name__}", field="stream", code="stream"
             ) from error
         return Stream(raw, peer, self.door.intake(raw.muxed_conn, host_of(raw.muxed_conn)))
 
     async def find(self, peer: str) -> tuple[str, ...]:
-        """Addresses of `peer`: our own book, or the DHT; that too where the book has hearsay that failed."""
+        """Addresses of `peer` from our book. The DHT is asked where the book has none, or only hearsay that failed."""
         known = self.book.addresses(peer)
         if known and not (self.book.rank(peer) is Rank.HEARSAY and self.book.failed(peer)):
             return known
         with trio.move_on_after(DHT_REFRESH_TIMEOUT_S):
             try:
                 found = await self.dht.find_peer(ID.from_string(peer))
-            except Exception as error:  # the DHT client trusts its peers' answers; any error means not found
+            except Exception as error:  # the DHT client decodes answers of other peers; any error means not found
                 log.debug("DHT search for %s: %r", peer, error)
                 found = None
             if found is not None:
@@ -327,9 +354,9 @@ class Discovery:
         return self.book.addresses(peer)
 
     def learn_from_dht(self, peer: str, addresses: Iterable[Any]) -> None:
-        """Hearsay of nobody in particular: private addresses only where all our connections are that near."""
+        """Learn hearsay of nobody in particular; of its private addresses only those that REACH-2 allows."""
         near = frozenset(scope_of(host_of_peer(self.host, other) or "") for other in self.linked())
-        bare = [a for raw in texts(addresses) if (a := bare_address(raw, peer)) is not None]
+        bare = [a for raw in reach.texts(addresses) if (a := bare_address(raw, peer)) is not None]
         self.book.learn(peer, [a for a in bare if may_name(a, None) or all_near(scope_at(a), near)], source="dht")
 
     # -- words
@@ -337,47 +364,29 @@ class Discovery:
     def alone(self) -> str:
         """Why nobody is connected, as one sentence."""
         now, bootstrap = trio.current_time(), self.bootstrap
-        reasons = [f"{address}: {t.message}" for peer, address in bootstrap if (t := self.troubles.get(peer)) is not None]
-        reasons += [f"{p[:16]}...: {t.message}" for p, t in self.troubles.items() if t.until > now and p not in dict(bootstrap)][:3]
+        reasons = [f"{address}: {t.message}" for p, address in bootstrap if (t := self.troubles.get(p)) is not None]
+        others = [(p, t) for p, t in self.troubles.items() if t.until > now and p not in dict(bootstrap)]
+        reasons += [f"{p[:_SHOWN_ID]}...: {t.message}" for p, t in others[:_SHOWN_TROUBLES]]
         if reasons:
-            return "; ".join(reasons) + "; trying on"
+            return "; ".join(reasons) + "; still trying"
         if not bootstrap and not len(self.book):
-            return "no --bootstrap address and no peer is known: waiting to be dialled"
+            return "no --bootstrap address is given and no peer is known: waiting to be dialled"
         return DIALLING
 
     def status(self) -> dict[str, Any]:
-        """Bans of both directions, and what went wrong with whom."""
+        """For `folkmoot status`: bans of both directions, and why which peer is not connected."""
         now = trio.current_time()
         troubles = [
-            {"peer": peer, "code": t.code, "message": t.message, "seconds": round(max(0.0, t.until - now)), "by_them": t.by_them}
+            {
+                "peer": peer, "code": t.code, "message": t.message, "seconds": round(max(0.0, t.until - now)),
+                "by_them": t.by_them,
+            }
             for peer, t in self.troubles.items()
         ]
-        lone = "" if self.connected() else self.alone()
+        bans = self.scores.bans(now).items()
         return {
-            "alone": lone, "banned": [{"peer": p, "seconds": round(left), "why": why} for p, (left, why) in self.scores.bans(now).items()],
-            "refused_by": [t for t in troubles if t["by_them"]], "troubles": [t for t in troubles if not t["by_them"]], "twin": self.twin,
+            "alone": "" if self.connected() else self.alone(),
+            "banned": [{"peer": peer, "seconds": round(left), "why": why} for peer, (left, why) in bans],
+            "refused_by": [t for t in troubles if t["by_them"]],
+            "troubles": [t for t in troubles if not t["by_them"]], "twin": self.twin,
         }
-
-
-def own_key() -> Unavailable:
-    return Unavailable("this address names our own key: it is this peer itself, or a copy of its folder runs there", field="peer", code="own_key")
-
-
-def texts(addresses: Iterable[Any]) -> tuple[str, ...]:
-    """Addresses as text, without those that cannot be read: peers put any bytes into the library's tables."""
-    out = []
-    for address in addresses:
-        try:
-            out.append(str(address))
-        except Exception as error:  # multiaddr raises its own types and its codecs'
-            log.debug("an address that cannot be read: %r", error)
-    return tuple(out)
-
-
-def host_of_peer(host: Any, peer: str) -> str | None:
-    """The address that a connected peer is seen at."""
-    for connection in host.get_network().get_connections(ID.from_string(peer)):
-        found = host_of(connection.muxed_conn)
-        if found:
-            return found
-    return None

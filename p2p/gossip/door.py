@@ -1,7 +1,10 @@
-"""Who may come in and stay, and what a connection may have unread. Law: a place that is full is given to a newcomer by a stated order, so silent
-or idle strangers never keep the honest out.
+"""Decides which connections may come in and stay, and counts what each has unread.
 
-The library hands each inbound socket to `knock`, each finished connection to `admits`, each arriving body to its Intake (guards.py).
+Law: when all places are taken, a fixed order says which connection makes room for a newcomer, so silent or idle
+strangers never keep honest peers out.
+
+guards.py makes the library pass each inbound socket to `knock`, each finished connection to `admit`, and each arriving
+body to its Intake.
 """
 
 from __future__ import annotations
@@ -18,42 +21,47 @@ import trio
 from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, UNREAD_S
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of
 
-MARK = "_folkmoot_door"  # under which the library's objects carry what is ours
-_TURN_S = 0.05
+MARK = "_folkmoot_door"  # attribute under which the library's objects carry ours
+_TURN_S = 0.05  # between two looks whether a handshake may begin
 _STEP = 256 * 1024  # bytes that an intake takes from the ledger at once
 
 
 class TooMuchUnread(trio.TooSlowError):
-    """A peer sends more than anybody reads. The library ends the connection on its base class."""
+    """A peer sends more than anybody reads. The library ends the connection for its base class."""
 
 
 @dataclass(slots=True)
 class _Knock:
-    name: str
+    """An inbound socket that has not proved a key yet."""
+
+    name: str  # its address; for this machine a number of its own
     group: str
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    counted: bool = True
+    counted: bool = True  # it holds a place in the half-open budget
 
 
 class Intake:
-    """The unparsed bytes of one connection: those in the multiplexer's buffers, estimated from above, and those of begun frames."""
+    """The unparsed bytes of one connection: an upper estimate of those in the multiplexer's buffers, and begun
+    frames."""
 
     __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "_wanted", "group", "heard_at", "peer")
 
-    def __init__(self, ledger: Ledger, muxed: Any, peer: str, group: str, wanted: Callable[[], bool] = lambda: False) -> None:
-        """wanted: whether we want this connection ourselves (a validator's, one that we dialled)."""
+    def __init__(
+        self, ledger: Ledger, muxed: Any, peer: str, group: str, wanted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """wanted: whether we want this connection ourselves (a validator's, or one that we dialled on purpose)."""
         self._ledger, self._muxed, self.peer, self.group, self._wanted = ledger, muxed, peer, group, wanted
         self._charged = self._guess = 0
         self.heard_at = float("-inf")  # trio's time of the newest body
 
     def attach(self, charge: Callable[[Any, str, str], None]) -> None:
-        """From now on the connection's bodies are counted, and the CPU that reading its frames takes."""
+        """From now on count the connection's bodies, and charge the CPU that reading its frames takes."""
         self._muxed.__dict__[MARK] = self
         for task in self._muxed._nursery.child_tasks:
             charge(task, self.peer, self.group)
 
     def arrive(self, length: int) -> None:
-        """A body of `length` bytes is about to be kept. Raises TooMuchUnread."""
+        """A body of `length` bytes is about to be kept. Raises TooMuchUnread where there is no room for it."""
         self._guess += length
         if self._guess <= self._charged:
             return
@@ -67,15 +75,16 @@ class Intake:
             raise TooMuchUnread
 
     def settle(self) -> None:
-        """Give back what was read since."""
+        """Give back what was read since the last estimate."""
         self._guess = self._unread()
         self._give(self._charged - min(self._charged, -(-self._guess // _STEP) * _STEP))
 
     def reserve(self, amount: int, *, ours: bool) -> bool:
-        """Room for a frame of `amount` bytes that has begun."""
+        """Take room for a frame of `amount` bytes that has begun; False where there is none. ours: we asked for it."""
         return self._ledger.take(self.peer, self.group, amount, ours=ours)
 
     def release(self, amount: int) -> None:
+        """Give that room back."""
         self._ledger.give(self.peer, self.group, amount)
 
     @property
@@ -93,15 +102,16 @@ class Intake:
 
 @dataclass(slots=True)
 class Waiting:
-    """The bytes that wait for one peer to read them. stuck: called when some have waited for UNREAD_S, however slowly it takes others."""
+    """The messages that wait for one peer to read them."""
 
     ledger: Ledger
     peer: str
     group: str
-    stuck: Callable[[], None]
-    _since: deque[float] = field(default_factory=deque)  # when each message that waits came
+    stuck: Callable[[], None]  # called when a message has waited for UNREAD_S, even if the peer takes others slowly
+    _since: deque[float] = field(default_factory=deque)  # when each waiting message came
 
     def take(self, amount: int, now: float) -> bool:
+        """Count a message of `amount` bytes; False where it must not be queued."""
         if self._since and now > self._since[0] + UNREAD_S:
             self.stuck()
             return False
@@ -111,23 +121,22 @@ class Waiting:
         return True
 
     def give(self, amount: int) -> None:
-        """One message left the queue."""
+        """A message of `amount` bytes left the queue."""
         self.ledger.give(self.peer, self.group, amount)
         self._since.popleft()
 
 
 class Door:
-    """One host's door. valued, chosen: what the node knows of a peer (a validator), and discovery (we dial it because we want it, or the user
-    named it). Both may change. leaving: whose place is given away."""
+    """The door of one host. Others set its callables."""
 
     def __init__(self, budgets: Budgets) -> None:
         self.budgets = budgets
-        self.valued: Callable[[str], bool] = lambda peer: False
-        self.chosen: Callable[[str], bool] = lambda peer: False
-        self.connections: Callable[[], list[Held]] = list
-        self.charge: Callable[[Any, str, str], None] = lambda task, peer, group: None
-        self.leaving: set[str] = set()
-        self.refused = 0
+        self.valued: Callable[[str], bool] = lambda peer: False  # the node: whether it is a validator's
+        self.chosen: Callable[[str], bool] = lambda peer: False  # discovery: whether we dial it on purpose
+        self.connections: Callable[[], list[Held]] = list  # discovery: all connections
+        self.charge: Callable[[Any, str, str], None] = lambda task, peer, group: None  # Meter.charge
+        self.leaving: set[str] = set()  # peers whose connection makes room for another one
+        self.refused = 0  # connections for which no other made room
         self._names = itertools.count()
         self._knocks: OrderedDict[str, _Knock] = OrderedDict()
         self._intakes: dict[int, Intake] = {}
@@ -136,9 +145,14 @@ class Door:
     # -- before a key is known
 
     @asynccontextmanager
-    async def knock(self, host: str | None, heard: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> AsyncIterator[None]:
-        """Around the handshake of an inbound socket; ends it when it takes too long, or when its place goes to a newer one. heard: waits for its
-        first byte; before that nothing is done for it, and it takes no turn."""
+    async def knock(
+        self, host: str | None, heard: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> AsyncIterator[None]:
+        """Holds a half-open place during the handshake of an inbound socket.
+
+        Raises ConnectionAbortedError when that takes longer than HALF_OPEN_S, or when a newer socket gets the place.
+        heard: waits for the socket's first byte; before that it takes no turn among the handshakes.
+        """
         group = group_of(host)
         number = next(self._names)
         knock = _Knock(f"{number}" if group == THIS_MACHINE else str(host), group)
@@ -158,10 +172,11 @@ class Door:
             self._knocks.pop(str(number), None)
             self._uncount(knock)
         if knock.scope.cancelled_caught:
-            raise ConnectionAbortedError("a socket that proved no key in time made room")
+            raise ConnectionAbortedError("the socket did not prove a key in time, or made room for a newer one")
 
     def _oldest(self, newcomer: _Knock) -> _Knock:
-        """Of the newcomer's own address or group when that one is full, else of the group with most."""
+        """The oldest half-open socket of the newcomer's own address or group where that one is full, else of the group
+        with most."""
         waiting = [knock for knock in self._knocks.values() if knock.counted]
         budget, ledger = self.budgets.half_open.budget, self.budgets.half_open
         by_peer, by_group = ledger.of(newcomer.name, newcomer.group)
@@ -184,8 +199,11 @@ class Door:
     # -- once it is known
 
     def room_for(self, peer: str, group: str) -> tuple[bool, str | None]:
-        """Whether a connection of `peer`, which may be in the table already, may stay, and who has to go for it. Both directions count: who greets
-        and leaves has us dial it. What we chose ourselves has the last quarter."""
+        """(whether a connection of `peer` may stay, the peer that makes room for it or None).
+
+        Both directions count, because a stranger that greets and leaves can make us dial it. The last quarter of the
+        places is for connections that we chose ourselves. `peer` may be in the table already.
+        """
         if self.valued(peer):
             return True, None
         budget, now = BUDGETS["connections"], trio.current_time()
@@ -203,18 +221,20 @@ class Door:
         return True, leaves.peer
 
     def admit(self, peer: str, group: str) -> bool:
-        """Whether the connection of `peer` stays; whose place it takes is among `leaving`, until discovery has said why and ended it."""
+        """Whether the connection of `peer` stays. A peer that makes room is in `leaving` until it was told why and its
+        connection has ended."""
         stays, leaves = self.room_for(peer, group)
         if leaves is not None:
             self.leaving.add(leaves)
         return stays
 
     def intake(self, muxed: Any, host: str | None) -> Intake:
-        """The intake of a connection; one is made where there is none."""
+        """The intake of a connection; made where there is none."""
         found = self._intakes.get(id(muxed))
         if found is None:
+            peer = str(muxed.peer_id)
             found = self._intakes[id(muxed)] = Intake(
-                self.budgets.unparsed, muxed, str(muxed.peer_id), group_of(host), lambda: self.wants(str(muxed.peer_id)),
+                self.budgets.unparsed, muxed, peer, group_of(host), lambda: self.wants(peer),
             )
         return found
 
@@ -223,16 +243,17 @@ class Door:
         return max((intake.heard_at for intake in self._intakes.values() if intake.peer == peer), default=float("-inf"))
 
     def wants(self, peer: str) -> bool:
+        """Whether we want a connection to `peer` ourselves."""
         return self.valued(peer) or self.chosen(peer)
 
     def pace_s(self, peer: str) -> float:
-        """How long the next frame of `peer` waits: until the CPU it owes is its share again. Nothing for whom the node values."""
+        """Seconds for which the next frame of `peer` waits: until it owes no CPU. 0 for a valued peer."""
         if self.valued(peer):
             return 0.0
         return self.budgets.work.owed(peer, trio.current_time()) / self.budgets.work.budget.peer
 
     def sweep(self) -> None:
-        """Forget the intakes of connections that are gone; their readers hold them until they end."""
+        """Forget the intakes of closed connections. Their readers keep them until they end."""
         for name, intake in list(self._intakes.items()):
             if intake.closed:
                 intake.settle()
@@ -243,6 +264,9 @@ class Door:
             intake.settle()
 
     def status(self) -> dict[str, dict[str, object]]:
+        """For `folkmoot status`."""
         budget = BUDGETS["connections"]
-        row: dict[str, object] = {"used": len(self.connections()), "of": budget.total, "by_group": budget.group, "refused": self.refused}
+        row: dict[str, object] = {
+            "used": len(self.connections()), "of": budget.total, "by_group": budget.group, "refused": self.refused,
+        }
         return {**self.budgets.status(), "connections": row}

@@ -1,7 +1,10 @@
-"""Parting from a peer on purpose. Law: it hears why before its connection ends.
+"""Ends connections on purpose.
 
-Rule DISC-5: a connection ended on purpose ends with a Goodbye, and both sides keep the reason for `status`. Of who leaves for another ("full")
-only the other side keeps it, ours counts; who never greeted does not speak Goodbye.
+Law: the peer hears why before its connection ends.
+
+DISC-5: a connection that is ended on purpose ends with a Goodbye, and both sides keep the reason for `status`. When it
+makes room for another one ("full") only the other side keeps the reason, and this side counts it. A peer that never
+greeted may not know Goodbye.
 """
 
 from __future__ import annotations
@@ -22,31 +25,34 @@ log = logging.getLogger(__name__)
 
 
 class Farewells:
-    """Those of one host."""
+    """Ends connections of one host, each once."""
 
     def __init__(self, discovery: Discovery) -> None:
         self._net = discovery
-        self._parting: set[str] = set()
+        self._parting: set[str] = set()  # peers that are being told
 
     async def dismiss(self, peer: str, code: str, why: str, seconds: float) -> None:
-        """DISC-5: say why, then end the connection."""
+        """Say why, end the connection, and do not dial again for `seconds`. code: as in Goodbye."""
         if peer in self._parting:
             return
         self._parting.add(peer)
         try:
             await self._say_goodbye(peer, code, why, seconds)
-            await self._net.leave_alone(peer, RemoteProtocolError(why, field="peer", code=code, penalty=0), seconds=seconds)
+            error = RemoteProtocolError(why, field="peer", code=code, penalty=0)
+            await self._net.leave_alone(peer, error, seconds=seconds)
         finally:
             self._parting.discard(peer)
 
     async def give_place_away(self, peer: str) -> None:
-        """DISC-5 of who leaves for another: no trouble is kept of it here, for strangers that come and go would drive out all others."""
+        """End a connection that makes room for another one. No reason is kept here: strangers that come and go would
+        drive out all the others."""
         if peer in self._parting:
             return
         self._parting.add(peer)
         try:
             if len(self._parting) <= MAX_FAREWELLS:
-                await self._say_goodbye(peer, "full", "every place is taken, and others have more right to one", FULL_S)
+                why = "every place is taken, and other connections have priority"
+                await self._say_goodbye(peer, "full", why, FULL_S)
             self._net.verified.discard(peer)
             await drop_connection(self._net.host, ID.from_string(peer))
         finally:

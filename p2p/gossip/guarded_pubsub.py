@@ -1,13 +1,17 @@
-"""py-libp2p's pubsub with its input bounded. Law: an RPC is counted before it is parsed, cleaned before the router sees it, and its work is its
-sender's.
+"""py-libp2p's pubsub service with its input bounded.
 
-Rule PUBSUB-1: a message is judged in this order: its sender owes work, seen before, ignored a moment ago from this sender, its shape, its
-signature, whether its author's rate has room, its handler; only what is accepted takes from that rate, for anybody may repeat it. PUBSUB-2: of
-control messages only those for our topics pass, each once, with no peers to dial. PUBSUB-3: a message goes to one peer at most twice for an
-IWANT, and so many bytes in a second. PUBSUB-4: nobody makes another's message heavier: it has the four fields that its author signed, the
-signature, and at most the author's own key, and goes on as those five. PUBSUB-5: the CPU for a message that is ignored counts several times,
-for whoever sends what is useful needs little of it. The repairs are G-4, G-5, G-7 to G-9 of guards.py; the own router of a
-later issue replaces this file.
+Law: an RPC is counted before it is parsed, cleaned before the router sees it, and its work is charged to its sender.
+
+- PUBSUB-1: a message is judged in this order: whether its sender owes work, whether it was seen before, whether it was
+  ignored a moment ago from this sender, its shape, its signature, its author's rate, its handler. Only accepted
+  messages count in the author's rate, because anybody may repeat one.
+- PUBSUB-2: of control messages only those for our topics pass, each once, without peers to dial.
+- PUBSUB-3: a message goes to one peer at most twice for an IWANT, and only so many bytes in a second.
+- PUBSUB-4: nobody can make another's message heavier: a message has the four fields that its author signed, the
+  signature, and at most the author's own key; it is forwarded with the first five.
+- PUBSUB-5: the CPU for an ignored message counts several times: a sender of useful messages needs little of it.
+
+Its repairs are G-5 and G-7 to G-9 (see guards.py). A router of our own will replace this file.
 """
 
 from __future__ import annotations
@@ -51,17 +55,23 @@ from p2p.gossip.score import Ignored
 log = logging.getLogger(__name__)
 Judge = Callable[[str, Any], Outcome]  # (forwarder, message), the signature is good
 
-_WAIT_FOR_ROOM_S: Final = 0.05
-_OWING_S: Final = 0.25
+_WAIT_FOR_ROOM_S: Final = 0.05  # between two looks for room
+_OWING_S: Final = 0.25  # pause before the next RPC of a peer that owes work
 _SEQNO_BYTES: Final = 8  # as all libraries make it
-_MAX_PEER_ID: Final = 64  # bytes of one; ours have 38: two, then the public key as the library writes it
+_MAX_PEER_ID: Final = 64  # bytes; ours have 38: two, then the public key as the library writes it
+_MAX_VARINT: Final = 10  # bytes of a length; protobuf's varints have 64 bits
+_CHUNK: Final = 65536  # bytes of one read
+# The fields of an RPC that have fields of their own, by number: subscriptions, publish, control (with its parts).
 _Fields = dict[int, "_Fields"]
 _LIST: Final[_Fields] = {}
 _RPC: Final[_Fields] = {1: _LIST, 2: _LIST, 3: {1: _LIST, 2: _LIST, 3: _LIST, 4: {2: _LIST}, 5: _LIST}}
 
 
 def count_fields(raw: bytes, most: int) -> int:
-    """How many fields a protobuf RPC has, its parts included, before any becomes an object. Raises MessageTooLarge above `most`, ParseError."""
+    """The number of fields in a protobuf RPC, including those of its parts, counted before any becomes an object.
+
+    Raises MessageTooLarge above `most`, ParseError for bytes that are not protobuf.
+    """
     todo: list[tuple[int, int, _Fields]] = [(0, len(raw), _RPC)]
     count = 0
     while todo:
@@ -85,9 +95,9 @@ def count_fields(raw: bytes, most: int) -> int:
                         todo.append((at, at + size, inside))
                     at += size
                 case _:
-                    raise ParseError("a field's type does not exist")
+                    raise ParseError("an unknown wire type")
             if at > end:
-                raise ParseError("a field is longer than what holds it")
+                raise ParseError("a field is longer than the message that contains it")
     return count
 
 
@@ -103,18 +113,23 @@ def _varint(raw: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no types
-    """G-7: undecodable keys and ids, garbage protobuf and raising validators ended the pubsub service and the host. judges: topic -> what
-    becomes of a message in it."""
+    """The pubsub service of one host.
 
-    def __init__(self, host: Any, router: Any, report: Report, admit: Callable[[str], bool], door: Door, **options: Any) -> None:
+    G-7: stock, undecodable keys and ids, garbage protobuf and validators that raise ended the service and the host.
+    """
+
+    def __init__(
+        self, host: Any, router: Any, report: Report, admit: Callable[[str], bool], door: Door, **options: Any,
+    ) -> None:
+        """report: told of each error that a peer's bytes caused. admit: False for a peer that is banned."""
         super().__init__(host, router, **options)
-        self.judges: dict[str, Judge] = {}
+        self.judges: dict[str, Judge] = {}  # by topic
         self._report, self._admit, self._door = report, admit, door
-        self._readers: Counter[str] = Counter()
-        self._given: OrderedDict[tuple[str, bytes], int] = OrderedDict()
+        self._readers: Counter[str] = Counter()  # streams that are read, by peer
+        self._given: OrderedDict[tuple[str, bytes], int] = OrderedDict()  # (peer, message id) -> sent for IWANTs
         self._ignored = Ignored()
-        # The stock counter starts at whole seconds: a restarted peer that had sent more than one message a second
-        # would use its old sequence numbers again and be taken for its own echo.
+        # The stock counter starts at whole seconds. A restarted peer that had sent more than one message a second would
+        # use its old sequence numbers again, and its messages would be ignored as seen.
         self.counter = time.time_ns()
 
     # -- reading
@@ -131,7 +146,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         except (StreamEOF, StreamError, IOException, RawConnError) as error:
             if isinstance(error, IncompleteReadError | MessageTooLarge | ParseError):
                 await self._break_off(stream, peer, error)
-        except Exception as error:  # remote bytes: any decoder below may raise anything
+        except Exception as error:  # remote bytes: a decoder may raise anything
             await self._break_off(stream, peer, error)
         finally:
             self._readers[name] -= 1
@@ -152,11 +167,11 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
                 await self._take(peer, raw, intake.group)
 
     async def _take(self, peer: Any, raw: bytes, group: str) -> None:
-        """One RPC, its messages one after another: who sends much waits for us, not we for it."""
+        """Handle one RPC, its messages one after another: a peer that sends much waits for us."""
         work, name = self._door.budgets.work, str(peer)
         valued = self._door.valued(name)
         if not work.allows(name, group, trio.current_time(), valued=valued):
-            await trio.sleep(_OWING_S)  # unread meanwhile: whoever owes work is heard four times a second
+            await trio.sleep(_OWING_S)  # nothing is read meanwhile: a peer that owes work is heard four times a second
         begun = time.thread_time()
         count_fields(raw, MAX_RPC_ITEMS)
         rpc = rpc_pb2.RPC()
@@ -164,7 +179,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         fine = pubsub_module.maybe_consume_signed_record(rpc, self.host, peer)
         work.spend(name, group, (time.thread_time() - begun) * 1000, trio.current_time(), valued=valued)
         if not fine:
-            raise RemoteProtocolError("a sender's record that is not its own", field="senderRecord")
+            raise RemoteProtocolError("the sender's record is of another peer, or not signed", field="senderRecord")
         for message in rpc.publish:
             begun, now = time.thread_time(), trio.current_time()
             if not work.allows(name, group, now, valued=valued):
@@ -182,7 +197,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
             await self.router.handle_rpc(self._cleaned(name, group, rpc.control), peer)
 
     def _judged(self, forwarder: str, message: Any) -> Outcome:
-        """PUBSUB-1. What is ignored is remembered for seconds, and for this forwarder only: from another it is judged at once."""
+        """The outcome of one message (PUBSUB-1). An ignored message is remembered for seconds, and for this forwarder
+        only: from another one it is judged at once."""
         judge = self.judges.get(message.topicIDs[0]) if len(message.topicIDs) == 1 else None
         if judge is None or message.from_id == self.my_id.to_bytes() or self._is_msg_seen(message):
             return Outcome.IGNORE
@@ -190,18 +206,20 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         if self._ignored.has(forwarder, name, now):
             return Outcome.IGNORE
         if len(message.data) > MAX_GOSSIP:
-            self._report(forwarder, RemoteProtocolError("too large for gossip", field="data", code="too_large"))
+            problem = f"{len(message.data)} bytes are too many for gossip"
+            self._report(forwarder, RemoteProtocolError(problem, field="data", code="too_large"))
             return Outcome.REJECT
         if not plain(message):
-            self._report(forwarder, RemoteProtocolError("more than its author signed", field="message", code="padded"))
+            problem = "it has more than its author signed"
+            self._report(forwarder, RemoteProtocolError(problem, field="message", code="padded"))
             return Outcome.REJECT
         try:
             signed = signature_validator(message)
         except Exception as error:  # remote bytes: keys and ids of any kind
-            log.debug("a signature that cannot be looked at: %r", error)
+            log.debug("a signature that cannot be checked: %r", error)
             signed = False
         if not signed:  # not remembered: another message with this id may be good
-            self._report(forwarder, RemoteProtocolError("not signed by whom it names", field="signature"))
+            self._report(forwarder, RemoteProtocolError("not signed by the author it names", field="signature"))
             return Outcome.REJECT
         outcome = judge(forwarder, message)
         if outcome is Outcome.IGNORE:
@@ -211,7 +229,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         return outcome
 
     async def push_msg(self, forwarder: Any, message: Any) -> None:
-        """Our own messages; those of others come through _take."""
+        """The library calls this for our own messages; those of others come through _take."""
         assert forwarder == self.my_id
         await super().push_msg(forwarder, message)
 
@@ -228,7 +246,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
     # -- control messages
 
     def _cleaned(self, peer: str, group: str, control: Any) -> Any:
-        """PUBSUB-2, PUBSUB-3."""
+        """The part of a control message that may pass (PUBSUB-2, PUBSUB-3)."""
         out = rpc_pb2.RPC()
         out.control.SetInParent()
         topics = set(self.topic_ids)
@@ -249,7 +267,8 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         return out
 
     def _affordable(self, peer: str, group: str, names: list[Any]) -> list[Any]:
-        """Of what a peer wants: what we have, each once, not more than twice in all, and only so many bytes."""
+        """The message ids of an IWANT that are answered: those we have, each once, at most twice in all, and only so
+        many bytes in a second (PUBSUB-3)."""
         flow, now, out = self._door.budgets.wanted, trio.current_time(), []
         valued = self._door.valued(peer)
         for name in list(dict.fromkeys(names))[:MAX_MESSAGE_IDS]:
@@ -267,7 +286,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         return out
 
     async def _replay_recent_messages(self, peer_id: Any, topic: str) -> None:
-        """A subscription pulls the recent messages as an IWANT does, so it has the same budget."""
+        """A subscription pulls recent messages as an IWANT does, so it has the same budget."""
         flow, now, peer = self._door.budgets.wanted, trio.current_time(), str(peer_id)
         if peer_id not in self.peers or not flow.allows(peer, "", now):
             return
@@ -281,18 +300,21 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
             del table[next(iter(table))]
 
     def notify_subscriptions(self, publish_message: Any) -> None:
-        """G-8: 32 messages wait for a subscriber, later ones are lost. Our validators consume; nothing has to wait."""
+        """G-8: stock, 32 messages wait for a subscriber and later ones are lost. Our judges consume messages
+        themselves, so nothing waits."""
 
 
 def bare_message(message: Any) -> Any:
-    """What goes on of another's message. The key is left out: ours are all in the peer id."""
+    """The part of a message that is forwarded. The key is left out: an Ed25519 key is in the peer id."""
     return rpc_pb2.Message(
-        data=message.data, topicIDs=message.topicIDs, from_id=message.from_id, seqno=message.seqno, signature=message.signature
+        data=message.data, topicIDs=message.topicIDs, from_id=message.from_id, seqno=message.seqno,
+        signature=message.signature,
     )
 
 
 def plain(message: Any) -> bool:
-    """PUBSUB-4: whether a message has nothing beside what its author made. Fields that the library does not know count in its size."""
+    """PUBSUB-4: whether a message has nothing but what its author made. The sizes are compared, because they include
+    fields that the library does not know."""
     if len(message.seqno) != _SEQNO_BYTES or len(message.from_id) > _MAX_PEER_ID:
         return False
     bare = bare_message(message)
@@ -304,9 +326,11 @@ def plain(message: Any) -> bool:
 
 
 async def read_rpc(stream: Any, buffer: bytearray, intake: Intake, limit: int) -> bytes:
-    """G-5: lengths were read a byte at a time through four locks. One reader owns each pubsub stream and its buffer.
+    """The next RPC of a stream. Raises MessageTooLarge above `limit` bytes, ParseError, TooSlowError, StreamEOF.
 
-    What has begun has a time to end in and takes its announced size from the peer's unparsed bytes; where there is no room, it waits unread.
+    G-5: stock, lengths were read a byte at a time through four locks; here one reader owns each stream and its buffer.
+    An RPC that has begun must end within FRAME_TIMEOUT_S and takes its announced size from the peer's unparsed bytes;
+    where there is no room, it waits unread.
     """
     size = await _announced(stream, buffer, limit)
     if len(buffer) >= size:
@@ -323,23 +347,23 @@ async def read_rpc(stream: Any, buffer: bytearray, intake: Intake, limit: int) -
 
 
 async def _announced(stream: Any, buffer: bytearray, limit: int) -> int:
-    """Bytes up to the end of the next RPC, once its length is there."""
+    """Bytes up to the end of the next RPC; reads until its length is there."""
     while True:
         size = shift = 0
-        for at, byte in enumerate(buffer[:10]):
+        for at, byte in enumerate(buffer[:_MAX_VARINT]):
             size |= (byte & 127) << shift
             shift += 7
             if byte < 128:
                 if size > limit:
-                    raise MessageTooLarge(f"{size} bytes where {limit} are allowed")
+                    raise MessageTooLarge(f"{size} bytes where at most {limit} are allowed")
                 return at + 1 + size
-        if len(buffer) >= 10:
+        if len(buffer) >= _MAX_VARINT:
             raise ParseError("a length is not a varint")
         buffer += await _chunk(stream)
 
 
 async def _chunk(stream: Any) -> bytes:
-    chunk: bytes = await stream.read(65536)
+    chunk: bytes = await stream.read(_CHUNK)
     if not chunk:
         raise StreamEOF("the stream ended")
     return chunk
@@ -353,12 +377,15 @@ def _cut(buffer: bytearray, size: int) -> bytes:
 
 
 class _NothingKept(dict[Any, list[Any]]):
+    """A defaultdict(list) that forgets what is appended to its lists."""
+
     def __missing__(self, key: Any) -> list[Any]:
-        return []  # what is appended goes with it
+        return []
 
 
 def trim_gossip(gossip: Any) -> None:
-    """G-9: up to 1,000 whole messages were kept for equivocation (signatures forbid it), 100 more for each peer, and a time for each delivery."""
+    """G-9: stock, up to 1,000 whole messages were kept to find equivocation (signatures rule it out), 100 more for each
+    peer, and a time for each delivery."""
     gossip._check_equivocation = lambda message: True
     gossip._pending_messages = _NothingKept()
     gossip.recent_message_deliveries = _NothingKept()

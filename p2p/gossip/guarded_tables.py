@@ -1,10 +1,13 @@
-"""What py-libp2p remembers of peers, bounded: its DHT and its peerstore. Law: strangers fill neither, and our own entry is never evicted.
+"""Bounds what py-libp2p remembers about peers: its signed records, its DHT and its peerstore (repairs G-4, G-13 and
+G-16 of guards.py).
 
-The repairs are G-13 and G-16 of guards.py.
+Law: strangers can fill none of them, and our own entry is never dropped.
 """
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from typing import Any, Final
 
 import trio
@@ -12,23 +15,76 @@ from libp2p.exceptions import ParseError
 from libp2p.kad_dht import kad_dht, peer_routing, provider_store, value_store
 from libp2p.kad_dht.pb import kademlia_pb2
 from libp2p.peer.peerstore import PeerStore
+from libp2p.pubsub import gossipsub as gossipsub_module
+from libp2p.pubsub import pubsub as pubsub_module
 
-from p2p.base.limits import FRAME_TIMEOUT_S, MAX_ADDRESSES_PER_PEER, MAX_DHT_MESSAGE, MAX_DHT_PEERS, MAX_PEER_RECORD
+from p2p.base.limits import (
+    FRAME_TIMEOUT_S,
+    MAX_ADDRESSES_PER_PEER,
+    MAX_DHT_MESSAGE,
+    MAX_DHT_PEERS,
+    MAX_PEER_RECORD,
+    MAX_RECORDS_KEPT,
+)
 from p2p.gossip.door import MARK
 
+_RECORD_CHECK_S: Final = 600.0  # for which a good signed record is not verified again
+_RECORD_SEND_S: Final = 5.0  # for which our own record is not made again
 _SERVED: Final = (kademlia_pb2.Message.FIND_NODE, kademlia_pb2.Message.PING)
 
 
 def bound_tables() -> None:
     """Patch the library's classes; once per process."""
+    _cache_signed_records()
     _serve_finding_only()
     _pin_our_own()
 
 
+def _cache_signed_records() -> None:
+    """G-4: remember good signed records; stock, every RPC verified its sender's record and signed our own again."""
+    stock_check, stock_make = pubsub_module.maybe_consume_signed_record, pubsub_module.env_to_send_in_RPC
+    checked: OrderedDict[tuple[int, bytes], tuple[bytes, float]] = OrderedDict()
+    made: OrderedDict[int, tuple[bytes, float]] = OrderedDict()
+
+    def check(message: Any, host: Any, peer: Any) -> bool:
+        if not message.HasField("senderRecord") or len(message.senderRecord) > MAX_PEER_RECORD:
+            return True  # a long one is ignored: it has nothing but addresses
+        place, record, now = (id(host), peer.to_bytes()), message.senderRecord, time.monotonic()
+        held = checked.get(place)
+        if held is not None and held[0] == record and now < held[1]:
+            return True
+        good = bool(stock_check(message, host, peer))
+        if good:
+            checked[place] = (record, now + _RECORD_CHECK_S)
+            _bound(checked)
+        return good
+
+    def make(host: Any) -> tuple[bytes, bool]:
+        now = time.monotonic()
+        held = made.get(id(host))
+        if held is not None and now < held[1]:
+            return held[0], False
+        envelope, fresh = stock_make(host)
+        made[id(host)] = (envelope, now + _RECORD_SEND_S)
+        _bound(made)
+        return envelope, fresh
+
+    for module in (pubsub_module, gossipsub_module):
+        module.maybe_consume_signed_record = check
+        module.env_to_send_in_RPC = make
+
+
+def _bound(table: OrderedDict[Any, Any]) -> None:
+    while len(table) > MAX_RECORDS_KEPT:
+        table.popitem(last=False)
+
+
 def _serve_finding_only() -> None:
-    """G-13: the DHT kept 48 hours what anybody put into it (providers, values), which nothing here reads. It finds peers and answers pings;
-    other messages, large ones and silence end the stream. An answer named as many peers as 64 KiB hold, and each was remembered: half a second
-    of CPU."""
+    """G-13: the DHT only finds peers and answers pings; other messages, large ones, and silence end the stream.
+
+    Stock, it kept for 48 hours what anybody put into it (providers, values), which nothing here reads. And an answer
+    could name as many peers as fit into 64 KiB, all of which were remembered: half a second of CPU.
+    """
     stock_read = kad_dht.read_varint_prefixed_bytes_limited
 
     async def read(stream: Any, limit: int) -> bytes:
@@ -43,11 +99,14 @@ def _serve_finding_only() -> None:
 
 
 def bounded_message(raw: bytes) -> bytes:
-    """A DHT message with no more peers, addresses and records than an honest one has. Raises ParseError, DecodeError."""
+    """`raw`, a DHT message, without addresses and records beyond what an honest one has.
+
+    Raises ParseError for too many peers or another type than FIND_NODE and PING, DecodeError for garbage.
+    """
     message = kademlia_pb2.Message()
     message.ParseFromString(raw)
     if message.type not in _SERVED:
-        raise ParseError("only FIND_NODE and PING are served here")
+        raise ParseError("this DHT serves FIND_NODE and PING only")
     if len(message.closerPeers) > MAX_DHT_PEERS:
         raise ParseError(f"more than {MAX_DHT_PEERS} peers in one answer")
     if len(message.senderRecord) > MAX_PEER_RECORD:
@@ -61,8 +120,11 @@ def bounded_message(raw: bytes) -> bytes:
 
 
 def _pin_our_own() -> None:
-    """G-16: the peerstore drops who has no address first, and our own entry, with our keys, has none: a thousand invented peers, and every
-    identify and every signed record of ours failed. Each one more sorted the whole store, and a peer could have any number of addresses."""
+    """G-16: our own entry in the peerstore stays, a peer has a bounded number of addresses, and dropping is cheap.
+
+    Stock, peers without an address are dropped first, and our own entry, with our keys, has none: after a thousand
+    invented peers every identify and every signed record of ours failed. Each further one sorted the whole store.
+    """
     stock_add = PeerStore.add_addrs
 
     def add(self: Any, peer_id: Any, addrs: Any, ttl: int = 0) -> None:
@@ -72,7 +134,7 @@ def _pin_our_own() -> None:
             del data.addrs[: -2 * MAX_ADDRESSES_PER_PEER]
 
     def evict(self: Any) -> None:
-        """The oldest go, a quarter at a time; who is connected stays (MARK: the table of connections)."""
+        """Drop the oldest, a quarter at a time. Connected peers stay (MARK: the table of connections)."""
         if len(self.peer_data_map) <= self.max_peers:
             return
         connected = self.__dict__.get(MARK, {})

@@ -1,8 +1,11 @@
-"""Every repair to py-libp2p 0.8.1, in one place. Law: another release is refused loudly; each repair has a test.
+"""Repairs py-libp2p 0.8.1.
 
-Stock, any connected peer ends the process with a few bytes, and a listener stops accepting after 250 connections in its
-life. Labels G-1 ... G-17 are named by tests/gossip. Patches of classes are made once per process by `install`; the rest
-are given to one host. When libp2p changes, read this file against it, run the tests, then move VERSION.
+Law: another release is refused, and each repair has a test.
+
+Stock, any connected peer can end the process with a few bytes, and a listener accepts no more after 250 connections in
+its life. The repairs are called G-1 to G-17, here, in guarded_pubsub.py, guarded_tables.py and wanted.py, and in
+tests/gossip. `install` patches classes once per process; the other functions repair one host. When libp2p changes, read
+this file against it, run the tests, then change VERSION.
 """
 
 from __future__ import annotations
@@ -10,8 +13,6 @@ from __future__ import annotations
 import logging
 import socket
 import struct
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -26,9 +27,8 @@ from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
 from libp2p.protocol_muxer.exceptions import MultiselectError
-from libp2p.pubsub import gossipsub as gossipsub_module
-from libp2p.pubsub import pubsub as pubsub_module
 from libp2p.pubsub import rpc_queue
 from libp2p.stream_muxer.yamux import yamux as yamux_module
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
@@ -41,8 +41,6 @@ from p2p.base.limits import (
     FRAME_TIMEOUT_S,
     LIBRARY_STREAM_S,
     MAX_CONNECTIONS,
-    MAX_PEER_RECORD,
-    MAX_RECORDS_KEPT,
     MAX_STREAM_WINDOW,
     OUTBOUND_QUEUE,
 )
@@ -53,52 +51,55 @@ from p2p.gossip.guarded_tables import bound_tables
 from p2p.gossip.reach import DialPolicy
 
 VERSION: Final = "0.8.1"
-_RECORD_CHECK_S: Final = 600.0  # a signed record that was good is good again this long
-_RECORD_SEND_S: Final = 5.0  # our own record is not renewed more often
 _MARK: Final = "_folkmoot_guarded"
 log = logging.getLogger(__name__)
 
-# what a decoder below raises at bytes that are not what they should be; anything else is ours, whoever's bytes were at hand
+# What a decoder raises for wrong bytes. Any other error is a fault of this program, whoever sent the bytes.
 DECODING: Final = (
     ValueError, struct.error, multiaddr.exceptions.Error, DecodeError, ParseError, MessageTooLarge, IncompleteReadError,
     CryptographyError, MultiselectError,
 )
-# the way to the peer is gone, or was never there
-LOST: Final = (BaseLibp2pError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError, EOFError)
-Report = Callable[[str, BaseException], None]
+# The connection is gone, or never came up.
+LOST: Final = (
+    BaseLibp2pError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError, EOFError,
+)
+Report = Callable[[str, BaseException], None]  # (peer, error that its bytes caused)
 
 
 def check_version(found: str | None = None) -> None:
-    """Raise ConfigError unless libp2p is the release these repairs were made for."""
+    """Raises ConfigError unless libp2p is the release that these repairs are for. found: instead of the installed
+    one."""
     found = version("libp2p") if found is None else found
     if found != VERSION:
         raise ConfigError(
-            f"libp2p {found} is installed, the guards are for {VERSION}: install libp2p=={VERSION}, or check"
+            f"libp2p {found} is installed, the repairs are for {VERSION}: install libp2p=={VERSION}, or check"
             " p2p/gossip/guards.py against the new release",
             field="libp2p",
         )
 
 
 def install() -> None:
-    """Patch the library's classes; once per process."""
+    """Patch the library's classes, once per process. Raises ConfigError for another release."""
     check_version()
     if getattr(Swarm, _MARK, False):
         return
     setattr(Swarm, _MARK, True)
-    # Its warnings and tracebacks are written by whoever sends bad bytes: a full disk is one more remote fault.
+    # Strangers cause its warnings and tracebacks with bad bytes, and could fill the disk with them.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     _release_inbound_slots()
     _bound_outbound_queues()
     _batch_window_updates()
-    _cache_signed_records()
     _bound_bodies()
     _own_the_sockets()
     bound_tables()
 
 
 def _release_inbound_slots() -> None:
-    """G-1: an inbound connection kept its limiter token for ever; give it back when the connection closes. Sockets without a key took the
-    places of connections: they have places, a time and an order of their own (door.py)."""
+    """G-1: an inbound connection gives its limiter token back when it closes; stock, it kept it for ever.
+
+    Stock, sockets that had not proved a key also took the places of connections. They have their own places, time and
+    order now (door.py).
+    """
     stock, stock_out = Swarm.upgrade_inbound_raw_conn, Swarm.upgrade_outbound_raw_conn
 
     async def upgrade(self: Any, raw_conn: Any, address: Any) -> Any:
@@ -111,7 +112,7 @@ def _release_inbound_slots() -> None:
                 muxed = await stock(self, raw_conn, address)
             door.intake(muxed, host).attach(door.charge)
             if not door.admit(str(muxed.peer_id), group_of(host)):
-                door.leaving.add(str(muxed.peer_id))  # it is told why first
+                door.leaving.add(str(muxed.peer_id))  # it is told why before its connection ends
         closed = getattr(muxed, "event_closed", None)
         if closed is None:
             return muxed
@@ -141,9 +142,12 @@ async def _first_byte(raw_conn: Any) -> None:
 
 
 def _bound_outbound_queues() -> None:
-    """G-2: 32 waiting RPCs for a peer; the rest of a burst vanished without a word. Many small ones fit now, and few large ones: what a peer
-    that does not read has waiting is counted in bytes."""
-    stock_push, stock_pop, stock_close = rpc_queue.PriorityQueue.push, rpc_queue.PriorityQueue.pop, rpc_queue.RpcQueue.close
+    """G-2: what waits for one peer is counted in bytes, so many small RPCs fit and few large ones.
+
+    Stock, 32 RPCs could wait for a peer, and the rest of a burst was lost without an error.
+    """
+    stock_push, stock_pop = rpc_queue.PriorityQueue.push, rpc_queue.PriorityQueue.pop
+    stock_close = rpc_queue.RpcQueue.close
     rpc_queue.PriorityQueue.__init__.__defaults__ = (OUTBOUND_QUEUE,)
     rpc_queue.RpcQueue.__init__.__defaults__ = (OUTBOUND_QUEUE, rpc_queue.DefaultMaxMessageSize)
 
@@ -176,18 +180,18 @@ def _bound_outbound_queues() -> None:
 
 
 def count_queue(queue: Any, waiting: Waiting) -> None:
-    """From now on what waits in an outbound queue, what is there already included, takes from `waiting`."""
+    """From now on count what waits in an outbound queue in `waiting`, including what is in it already."""
     inner = queue._queue
-    there = []
+    present = []
     while (rpc := inner.pop()) is not None:
-        there.append(rpc)
+        present.append(rpc)
     inner.__dict__[MARK] = waiting
-    for rpc in there:
+    for rpc in present:
         inner.push(rpc)
 
 
 def _batch_window_updates() -> None:
-    """G-3: each one-byte read sent an encrypted WINDOW_UPDATE; send one for each half window."""
+    """G-3: send a WINDOW_UPDATE for each half window; stock, every one-byte read sent one, encrypted."""
 
     async def update(self: Any, *, bytes_read: int = 0) -> None:
         self._pending_recv_release += bytes_read
@@ -206,48 +210,12 @@ def _batch_window_updates() -> None:
     YamuxStream._auto_tune_and_send_window_update = update
 
 
-def _cache_signed_records() -> None:
-    """G-4: the sender's signed record was verified, and our own signed anew, for every RPC."""
-    stock_check, stock_make = pubsub_module.maybe_consume_signed_record, pubsub_module.env_to_send_in_RPC
-    checked: OrderedDict[tuple[int, bytes], tuple[bytes, float]] = OrderedDict()
-    made: OrderedDict[int, tuple[bytes, float]] = OrderedDict()
-
-    def check(message: Any, host: Any, peer: Any) -> bool:
-        if not message.HasField("senderRecord") or len(message.senderRecord) > MAX_PEER_RECORD:
-            return True  # a long one is passed over: it is all addresses
-        place, record, now = (id(host), peer.to_bytes()), message.senderRecord, time.monotonic()
-        held = checked.get(place)
-        if held is not None and held[0] == record and now < held[1]:
-            return True
-        good = bool(stock_check(message, host, peer))
-        if good:
-            checked[place] = (record, now + _RECORD_CHECK_S)
-            _bound(checked)
-        return good
-
-    def make(host: Any) -> tuple[bytes, bool]:
-        now = time.monotonic()
-        held = made.get(id(host))
-        if held is not None and now < held[1]:
-            return held[0], False
-        envelope, fresh = stock_make(host)
-        made[id(host)] = (envelope, now + _RECORD_SEND_S)
-        _bound(made)
-        return envelope, fresh
-
-    for module in (pubsub_module, gossipsub_module):
-        module.maybe_consume_signed_record = check
-        module.env_to_send_in_RPC = make
-
-
-def _bound(table: OrderedDict[Any, Any]) -> None:
-    while len(table) > MAX_RECORDS_KEPT:
-        table.popitem(last=False)
-
-
 def _bound_bodies() -> None:
-    """G-10: a stream's receive window was announced and never held to: any stream took any number of bytes, and a window grew to 16 MiB. What
-    nobody has read yet counts against its sender (Intake); more than that ends the connection. A body once announced has to come."""
+    """G-10: bytes that nobody has read yet are counted as their sender's (Intake); too many end the connection.
+
+    Stock, a stream's receive window was announced but not enforced, so any stream took any number of bytes, and a
+    window grew to 16 MiB. An announced body must now arrive within FRAME_TIMEOUT_S.
+    """
     stock = Yamux._read_data_body
 
     async def body(self: Any, length: int) -> bytes:
@@ -263,8 +231,12 @@ def _bound_bodies() -> None:
 
 
 def _own_the_sockets() -> None:
-    """G-11: the listening socket shared its port with any other of the same user (SO_REUSEPORT), so two peers listened on one port. A remote
-    address of IPv6 was none. G-12: names went past the system's resolver, and any address at all was dialled."""
+    """G-11: a listening socket has its port alone, and IPv6 peers have an address. G-12: what may be dialled is
+    checked.
+
+    Stock, SO_REUSEPORT let two peers of one user listen on one port, the remote address of an IPv6 socket was None,
+    names were resolved without the system's resolver, and any address was dialled.
+    """
     tcp._set_reuse_flags = own_socket
 
     def remote(self: Any) -> tuple[str, int] | None:
@@ -272,7 +244,7 @@ def _own_the_sockets() -> None:
             try:
                 host, port = self.stream.socket.getpeername()[:2]
                 self._cached_remote_address = (str(host), int(port))
-            except (AttributeError, OSError, ValueError):  # gone already, or no IP socket
+            except (AttributeError, OSError, ValueError):  # closed already, or not an IP socket
                 return None
         found: tuple[str, int] = self._cached_remote_address
         return found
@@ -288,52 +260,63 @@ def _own_the_sockets() -> None:
 
 
 def own_socket(sock: Any) -> None:
-    """A listening socket's flags: nobody else's port, and IPv6 alone on an address of IPv6."""
+    """Set a listening socket's flags: its port is not shared, and an IPv6 address does not accept IPv4."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 
 def host_of(connection: Any) -> str | None:
-    """The address at the other end; that of IPv4 where a socket of both families says it in IPv6's way."""
+    """The IP address at the other end, or None. An IPv4 address mapped into IPv6 is returned as IPv4."""
     remote = getattr(connection, "get_remote_address", lambda: None)()
     return str(remote[0]).partition("%")[0].removeprefix("::ffff:") if remote else None
 
 
+def host_of_peer(host: Any, peer: str) -> str | None:
+    """The IP address from which a connected peer is connected, or None."""
+    for connection in host.get_network().get_connections(ID.from_string(peer)):
+        found = host_of(connection.muxed_conn)
+        if found:
+            return found
+    return None
+
+
 def set_door(host: Any, door: Door, policy: DialPolicy) -> None:
-    """Give one host its door and its rule of what may be dialled."""
+    """Give one host its door and its dial policy."""
     swarm = host.get_network()
     setattr(swarm, MARK, door)
     setattr(host.get_peerstore(), MARK, swarm.connections)
-    swarm.set_resource_manager(None)  # it leaks a place for each handshake that is cut short; the door counts instead
+    swarm.set_resource_manager(None)  # it leaks a place for each handshake that is cut off; the door counts instead
     swarm._inbound_limiter = trio.CapacityLimiter(MAX_CONNECTIONS * 2 + BUDGETS["half open"].total)
     for transport in swarm.transport_manager.get_transports():
         setattr(transport, MARK, policy)
 
 
 def guard_streams(host: Any, door: Door, admit: Callable[[str], bool], report: Report) -> None:
-    """G-6: an exception from any inbound stream (negotiation, identify, DHT, our handlers) ended the host.
+    """G-6: an exception in an inbound stream resets that stream; stock, it ended the host.
 
-    admit(peer): False resets the stream unread (banned). So is one above the budgets of its peer or its address group, and all streams of
-    who owes work.
+    That holds for negotiation, identify, the DHT and our handlers. A stream is reset unread where admit(peer) is False
+    (banned), above the budgets of its peer or address group, and while its peer owes work.
     """
     inner, budgets = host._swarm_stream_handler, door.budgets
 
     async def guarded(stream: Any) -> None:
-        peer, group, now = str(stream.muxed_conn.peer_id), group_of(host_of(stream.muxed_conn)), trio.current_time()
+        peer, now = str(stream.muxed_conn.peer_id), trio.current_time()
+        group = group_of(host_of(stream.muxed_conn))
         valued = door.valued(peer)
         too_many = not budgets.requests.allows(peer, group, now, valued=valued)
         owes = too_many or not budgets.work.allows(peer, group, now, valued=valued)
         with budgets.streams.held(peer, group) as has_place:
             if owes or not has_place or not admit(peer):
-                if too_many and not valued and budgets.requests.is_over(peer, now):  # its own doing, not its neighbours'
+                # Only the peer's own requests cost it points, not those of its address group.
+                if too_many and not valued and budgets.requests.is_over(peer, now):
                     report(peer, StreamLimit("more streams in a second than any honest peer opens"))
                 await reset_quietly(stream)
                 return
-            budgets.requests.spend(peer, group, 1, now, valued=valued)  # what was refused costs its neighbours nothing
+            budgets.requests.spend(peer, group, 1, now, valued=valued)  # a refused stream costs its group nothing
             try:
                 await inner(stream)
-            except Exception as error:  # the boundary this file exists for; trio.Cancelled passes
+            except Exception as error:  # G-6; trio.Cancelled passes
                 report(peer, error)
                 await reset_quietly(stream)
 
@@ -341,7 +324,8 @@ def guard_streams(host: Any, door: Door, admit: Callable[[str], bool], report: R
 
 
 def bound_handlers(host: Any, ours: frozenset[str]) -> None:
-    """G-15: handlers of the library wait for ever for who says nothing; `ours` have time-outs of their own."""
+    """G-15: give the library's handlers a timeout; stock, they wait for ever for a silent peer. ours: protocols whose
+    handlers have their own."""
     for protocol, handler in list(host.multiselect.handlers.items()):
         if handler is not None and str(protocol) not in ours:
             host.multiselect.handlers[protocol] = _timed(handler)
@@ -356,29 +340,29 @@ def _timed(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class StreamLimit(Exception):
-    """A stream that was refused because its peer opens too many."""
+    """A stream was refused because its peer opens too many."""
 
 
 async def reset_quietly(stream: Any) -> None:
-    """Reset a stream that may already be broken. A stream left open makes its connection a zombie."""
+    """Reset a stream that may be broken already. A stream that stays open keeps a dead connection alive."""
     with trio.CancelScope(shield=True), trio.move_on_after(DISCONNECT_TIMEOUT_S):
         try:
             await stream.reset()
-        except Exception:  # resetting a broken stream may fail in any way; there is nothing left to lose
+        except Exception:  # resetting a broken stream may fail in any way, and nothing depends on it
             return
 
 
 async def drop_connection(host: Any, peer: Any) -> None:
-    """Disconnect even a peer that takes no bytes: the table must not list it for ever."""
+    """End all connections to a peer, even to one that takes no bytes."""
     await end_connection(host.get_network(), peer)
 
 
 async def end_connection(swarm: Any, peer: Any) -> None:
-    """As drop_connection, of a swarm."""
+    """As drop_connection, for a swarm: afterwards the peer is not in its table."""
     with trio.CancelScope(shield=True), trio.move_on_after(DISCONNECT_TIMEOUT_S):
         try:
             await swarm.close_peer(peer)
-        except Exception as error:  # the library's close paths raise anything; what counts is the table below
+        except Exception as error:  # the library's close paths raise anything; the lines below clean the table
             log.debug("disconnecting %s: %r", peer, error)
     for connection in swarm.get_connections(peer):
         muxed = getattr(connection, "muxed_conn", None)

@@ -1,6 +1,8 @@
-"""The one door to libp2p. Law: nothing outside this package sees the library; nothing a peer sends ends the host.
+"""Opens a network: the only way to libp2p for the rest of this package.
 
-`open_network` owns the host, gossip, the DHT and discovery for as long as its block lasts. Handlers run inside an
+Law: nothing outside this room sees the library, and nothing that a peer sends ends the host.
+
+`open_network` runs the host, gossip, the DHT and discovery for as long as its block lasts. Handlers run inside an
 exception boundary: an error resets the stream, costs the peer points by its kind, and is logged.
 """
 
@@ -50,31 +52,33 @@ StreamHandler = Callable[[Stream], Awaitable[None]]
 _GARBAGE_POINTS = 10  # bytes that made a decoder raise
 _INVALID_POINTS = 10  # a message our validator refused: an honest forwarder would have refused it too
 _EXCESS_POINTS = 1  # a stream more than any honest peer opens in a second
+_MAX_WHY = 300  # characters of a ban's reason
+
+# Parameters of gossipsub (specification v1.1): D is the network's size less one, between these two; then D_low, D_high.
+_MESH_LEAST, _MESH_MOST = 3, 6
+_MESH_LOW, _MESH_HIGH = 4, 12
+_HEARTBEAT_FIRST_S, _HEARTBEAT_S = 0.1, 1
+_PRUNE_BACKOFF_S = 10
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """listen: multiaddrs to bind (empty: a client that only dials). bootstrap: multiaddrs with /p2p/ID.
+    """What a network is opened with."""
 
-    topics: joined besides those that have handlers. min_connections: how many peers discovery aims for. book: the file in which known peers
-    are kept. valued: whose connections are not given up for a newcomer's (validators). paid: protocols whose work is paid for in other ways than
-    from the budget of CPU.
-    """
-
-    key: Key
+    key: Key  # of this peer
     network: NetworkId
-    listen: tuple[str, ...]
-    bootstrap: tuple[str, ...]
-    topics: tuple[str, ...] = ()
-    expected_size: int = 4
-    min_connections: int = 4
-    book: Path | None = None
-    valued: Callable[[str], bool] = lambda peer: False
-    paid: frozenset[str] = frozenset()
+    listen: tuple[str, ...]  # multiaddrs to bind; empty: a client that only dials
+    bootstrap: tuple[str, ...]  # multiaddrs with /p2p/ID
+    topics: tuple[str, ...] = ()  # joined in addition to those with handlers
+    expected_size: int = 4  # peers in the network; the mesh's degree depends on it
+    min_connections: int = 4  # that discovery aims for
+    book: Path | None = None  # the file in which known peers are saved
+    valued: Callable[[str], bool] = lambda peer: False  # peers (validators) whose connection never makes room
+    paid: frozenset[str] = frozenset()  # protocols whose work is paid for, so it is not charged to the CPU budget
 
 
 class Network:
-    """An open network: publish, streams, who is there."""
+    """An open network: publish messages, open streams, see who is connected."""
 
     def __init__(self, config: NetworkConfig, pubsub: Any, discovery: Discovery) -> None:
         self._config = config
@@ -83,7 +87,7 @@ class Network:
         self.peer_id = config.key.peer_id
 
     def addresses(self) -> tuple[str, ...]:
-        """Multiaddrs with /p2p/ID that others may dial: the ports really bound, of every interface where that is what was bound."""
+        """Multiaddrs with /p2p/ID that others can dial: the ports that are bound, on every interface where all are."""
         return self._discovery.addresses()
 
     def alone(self) -> str:
@@ -91,15 +95,16 @@ class Network:
         return self._discovery.alone()
 
     def status(self) -> dict[str, Any]:
-        """budgets: how much of what is taken, of how much. banned, refused_by, troubles, alone, twin: each with its reason."""
+        """For `folkmoot status`: "budgets" says how much of each resource is taken; "banned", "refused_by", "troubles",
+        "alone" and "twin" give reasons (README.md)."""
         return {"budgets": self._discovery.door.status(), **self._discovery.status()}
 
     def connected(self) -> tuple[str, ...]:
-        """Peers connected now that have greeted with our network id."""
+        """Connected peers that have greeted with our network id."""
         return self._discovery.connected()
 
     async def publish(self, topic_short: str, data: bytes) -> None:
-        """Hand `data` to gossip. Raises LocalProtocolError above MAX_GOSSIP: the library would lose it silently."""
+        """Send `data` to a topic. Raises LocalProtocolError above MAX_GOSSIP: the library would lose it silently."""
         if len(data) > MAX_GOSSIP:
             raise LocalProtocolError(
                 f"{len(data)} bytes are too many for gossip: at most {MAX_GOSSIP}", field="data", code="too_large"
@@ -107,16 +112,18 @@ class Network:
         await self._pubsub.publish(topic_name(self._config.network, topic_short), data)
 
     async def connect(self, multiaddr: str) -> None:
-        """Dial and greet. ConfigError: not an address. Unavailable: nobody there. RemoteProtocolError: refused."""
+        """Dial and greet a peer. Raises ConfigError for what is no address with /p2p/ID, Unavailable where nobody
+        answers, RemoteProtocolError where the peer refuses us."""
         peer, address = split_address(multiaddr)
         await self._discovery.dial(peer, (address,), chosen=True)
         self._discovery.book.learn(peer, [address], Rank.REACHED)
 
     async def open_stream(self, peer_id: str, short: str) -> Stream:
-        """A new stream to a peer, connecting first when need be. Raises Unavailable."""
+        """A new stream of protocol `short` to a peer, which is dialled first where it is not connected. Raises
+        Unavailable."""
         protocol = protocol_name(short)
         if peer_id == self.peer_id:
-            raise LocalProtocolError("a peer does not open streams to itself", field="peer_id")
+            raise LocalProtocolError("a peer cannot open a stream to itself", field="peer_id")
         if peer_id not in self._discovery.linked():
             addresses = await self._discovery.find(peer_id)
             if not addresses:
@@ -125,7 +132,7 @@ class Network:
         return await self._discovery.open_raw(peer_id, protocol)
 
     async def disconnect(self, peer_id: str) -> None:
-        """End the connection; the peer is not sought again until one side dials."""
+        """End the connection. The peer is not dialled again in the background."""
         await self._discovery.disconnect(peer_id)
 
 
@@ -133,16 +140,19 @@ class Network:
 async def open_network(
     config: NetworkConfig, *, topic_handlers: Mapping[str, TopicHandler], stream_handlers: Mapping[str, StreamHandler]
 ) -> AsyncIterator[Network]:
-    """Join a network.
+    """Join a network for the length of a block.
 
-    topic_handlers: short topic -> f(author, data) -> Outcome; called once for each new message of others, validator and
-    consumer in one. IGNORE: not forwarded. REJECT: not forwarded, the forwarder loses points. stream_handlers: short protocol -> handler.
+    topic_handlers: short topic -> f(author, data) -> Outcome. It is called once for each new message of others, and is
+    validator and consumer in one. IGNORE: the message is not forwarded. REJECT: it is not forwarded, and its forwarder
+    gets penalty points. stream_handlers: short protocol -> handler of one inbound stream.
+
+    Raises ConfigError for addresses that are wrong or in use.
     """
     try:
         async with _opened(config, topic_handlers, stream_handlers) as network:
             yield network
     except BaseExceptionGroup as group:
-        # Six nested nurseries wrap what the caller's block raised: give the caller its own error back.
+        # Six nested nurseries wrap an error of the caller's block; the caller gets its own error back.
         raise _innermost(group) from None
 
 
@@ -203,7 +213,7 @@ async def _opened(
 
 
 class _Judge:
-    """Turns what went wrong into points, and points into admission."""
+    """Turns errors into penalty points, and points into admission."""
 
     def __init__(self, me: str, door: Door) -> None:
         self._me = me
@@ -212,10 +222,11 @@ class _Judge:
         self.meter = Meter(door)
 
     def admits(self, peer: str) -> bool:
+        """False for a banned peer."""
         return not self.scores.banned(peer, trio.current_time())
 
     def report(self, peer: str, error: BaseException) -> None:
-        """An error caused by `peer`'s bytes, from below or from a handler."""
+        """An error that came while the bytes of `peer` were handled, from the library or from a handler."""
         if isinstance(error, RemoteProtocolError):
             points = error.penalty
         elif isinstance(error, guards.StreamLimit):
@@ -223,18 +234,18 @@ class _Judge:
         elif isinstance(error, guards.DECODING) and not isinstance(error, FolkmootError | OSError | EOFError):
             points = _GARBAGE_POINTS
         else:
-            points = 0  # the way was lost, or the fault is ours, the library's or a client's
+            points = 0  # the connection was lost, or the fault is ours, the library's or a client's
             if not isinstance(error, FolkmootError) and not isinstance(error, guards.LOST):
-                log.warning("a fault that is not the peer's, with a stream of %s: %s", peer, type(error).__name__)
+                log.warning("a fault of this program with a stream of %s: %s", peer, type(error).__name__)
         self._penalise(peer, points, f"{type(error).__name__}: {error}")
         log.debug("from %s: %s: %s", peer, type(error).__name__, error)
 
     def _penalise(self, peer: str, points: int, why: str) -> None:
-        if points and self.scores.penalise(peer, points, trio.current_time(), why[:300]):
+        if points and self.scores.penalise(peer, points, trio.current_time(), why[:_MAX_WHY]):
             log.warning("banned %s for a while: %s", peer, why)
 
     def validator(self, handler: TopicHandler) -> Callable[[str, Any], Outcome]:
-        """Of one topic; asked by gossip once the signature was checked. A handler that fails is our fault: nobody pays for it."""
+        """The judge of one topic, for messages with a good signature. A handler that fails costs nobody points."""
         rate = RateLimit()  # RATE-1: of this topic alone
 
         def outcome_of(forwarder: str, message: Any) -> Outcome:
@@ -243,20 +254,23 @@ class _Judge:
                 return Outcome.IGNORE
             try:
                 outcome = handler(author, bytes(message.data))
-            except Exception:  # a bug here must neither end the host nor ban the messenger
+            except Exception:  # a bug in a handler must neither end the host nor ban the forwarder
                 log.exception("the handler of %s", message.topicIDs[0])
                 return Outcome.IGNORE
             if outcome is Outcome.ACCEPT:
-                rate.spend(author, now)  # only now, for whoever likes may repeat what it once said
+                rate.spend(author, now)  # only for accepted messages: anybody can repeat an author's old ones
             if outcome is Outcome.REJECT:
-                self._penalise(forwarder, _INVALID_POINTS, f"gossip on {message.topicIDs[0]} that is wrong for everybody")
+                why = f"gossip on {message.topicIDs[0]} that is wrong for everybody"
+                self._penalise(forwarder, _INVALID_POINTS, why)
             return outcome
 
         return outcome_of
 
     def boundary(self, serve: StreamHandler, *, metered: bool = True) -> Callable[[Any], Awaitable[None]]:
-        """The exception boundary around one stream handler. Its CPU is counted as its peer's; metered: to its end, else until the handler says
-        that it is paid for (Stream.paid)."""
+        """The exception boundary around one stream handler.
+
+        The handler's CPU is charged to its peer: until it ends where `metered`, else until it calls Stream.paid.
+        """
 
         async def run(raw: Any) -> None:
             intake = self._door.intake(raw.muxed_conn, guards.host_of(raw.muxed_conn))
@@ -267,7 +281,7 @@ class _Judge:
                 stream.on_paid = lambda: self.meter.release(task)
             try:
                 await serve(stream)
-            except Exception as error:  # the supervisor's edge: a handler's failure ends its stream, never the host
+            except Exception as error:  # a handler's failure ends its stream, never the host
                 if not isinstance(error, FolkmootError):
                     log.exception("handler of a stream from %s", stream.peer)
                     error = Unavailable("a handler failed", field="stream")  # our bug, not the peer's fault
@@ -280,35 +294,40 @@ class _Judge:
 
 
 def split_address(multiaddr: str) -> tuple[str, str]:
-    """(peer id, address without it). Raises ConfigError that names what is wrong."""
+    """(peer id, address without it) of a multiaddr with /p2p/ID. Raises ConfigError that says what is wrong."""
     found = re.search(r"/p2p/([1-9A-HJ-NP-Za-km-z]{20,80})\Z", multiaddr)
     if found is None:
         raise ConfigError(f"{multiaddr!r} does not end in /p2p/<peer id>", field="multiaddr")
     address = bare_address(multiaddr, found[1])
     if address is None:
-        raise ConfigError(f"{multiaddr!r} is not like /ip4/1.2.3.4/tcp/4001/p2p/<peer id>", field="multiaddr")
+        raise ConfigError(
+            f"{multiaddr!r} is not an address such as /ip4/1.2.3.4/tcp/4001/p2p/<peer id>", field="multiaddr",
+        )
     return found[1], address
 
 
 def _listen_address(address: str) -> Multiaddr:
     try:
         return Multiaddr(address)
-    except Exception as error:  # multiaddr raises its own and the codecs' types
+    except Exception as error:  # multiaddr raises its own types, and those of its codecs
         raise ConfigError(f"cannot listen on {address!r}: {error}", field="listen") from error
 
 
 def _check_bound(host: Any, listen: list[Multiaddr]) -> None:
-    """The library says nothing of an address that it could not bind."""
+    """Raises ConfigError for an address that was not bound: the library does not report it."""
     missing = [str(address) for address in listen if str(address) not in host.get_network().listeners]
     if missing:
-        raise ConfigError(f"cannot listen on {', '.join(missing)}: in use by another program?", field="listen", code="listen")
+        raise ConfigError(
+            f"cannot listen on {', '.join(missing)}: another program may use the port; choose another with --listen",
+            field="listen", code="listen",
+        )
 
 
 def _connection_config() -> ConnectionConfig:
     return ConnectionConfig(
         min_connections=0,
-        low_watermark=0,  # the library's own auto-dialler stays off: discovery does it
-        high_watermark=MAX_CONNECTIONS * 2,  # and so does its pruning: the door says who goes
+        low_watermark=0,  # the library's own dialling stays off: discovery dials
+        high_watermark=MAX_CONNECTIONS * 2,  # and its pruning too: the door says which connection ends
         max_connections=MAX_CONNECTIONS * 2,
         max_connections_per_peer=BUDGETS["connections"].peer,
         inbound_upgrade_timeout=HALF_OPEN_S,
@@ -316,15 +335,15 @@ def _connection_config() -> ConnectionConfig:
 
 
 def _gossip(expected_size: int) -> GossipSub:
-    degree = max(3, min(6, expected_size - 1))
+    degree = max(_MESH_LEAST, min(_MESH_MOST, expected_size - 1))
     return GossipSub(
         [PROTOCOL_ID_V11],
         degree,
-        min(4, degree),
-        12,
-        heartbeat_initial_delay=0.1,
-        heartbeat_interval=1,
-        prune_back_off=10,
+        min(_MESH_LOW, degree),
+        _MESH_HIGH,
+        heartbeat_initial_delay=_HEARTBEAT_FIRST_S,
+        heartbeat_interval=_HEARTBEAT_S,
+        prune_back_off=_PRUNE_BACKOFF_S,
         adaptive_gossip_enabled=False,
         spam_protection_enabled=False,
         eclipse_protection_enabled=False,

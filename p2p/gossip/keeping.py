@@ -1,10 +1,13 @@
-"""Keeping connections: whom to dial next, whom to greet, who is gone. Law: a dead peer is noticed, a lost one is sought, one that does nothing
-goes.
+"""Background tasks of one host that keep its connections: dial, greet, ping, exchange addresses, save the address book.
 
-Rule DISC-3: a connection ends after two missed pings in a row during which nothing else came over it either: a peer that is only late is not
-gone, and to connect anew would cost both sides more. DISC-4: lost peers are dialled again within seconds, and so is one whose ban ended. DISC-6: who
-has not greeted in time, and has no stream open, is disconnected; so is who owes seconds of CPU. DISC-7: what is known is on disk, so a peer
-finds its network without the bootstrap.
+Law: a dead peer is noticed, a lost one is dialled again, and one that does nothing is disconnected.
+
+- DISC-3: two missed pings in a row end a connection, if nothing else came over it meanwhile either: a peer that is only
+  late is not gone, and a new connection would cost both sides more.
+- DISC-4: lost peers are dialled again within seconds, and so are peers whose ban ended.
+- DISC-6: a peer that has not greeted in time, and has no stream open, is disconnected; so is one that owes seconds of
+  CPU.
+- DISC-7: known peers are saved on disk, so a peer finds its network again without the bootstrap.
 """
 
 from __future__ import annotations
@@ -36,31 +39,38 @@ from p2p.base.limits import (
     PING_TIMEOUT_S,
 )
 from p2p.gossip.book import Rank
-from p2p.gossip.discovery import Discovery, host_of_peer, own_key
+from p2p.gossip.discovery import Discovery
+from p2p.gossip.failures import own_key
 from p2p.gossip.farewell import Farewells
-from p2p.gossip.guards import drop_connection, reset_quietly
+from p2p.gossip.guards import drop_connection, host_of_peer, reset_quietly
 from p2p.gossip.reach import scope_of
 
 log = logging.getLogger(__name__)
-_TICK_S = 0.5
-_EARLY_ROUNDS = 6  # quick rounds of exchange and DHT after the start
+_TICK_S = 0.5  # between two looks at the connections
+_EARLY_ROUNDS = 6  # quick rounds of exchange after the start, and half as many of the DHT
+_EARLY_EXCHANGE_S = 1.0
+_EARLY_DHT_S = 2.0
 
 
 class Keeper:
-    """The background tasks of one host. book_file: where known peers are kept (None: nowhere)."""
+    """The background tasks of one host."""
 
-    def __init__(self, discovery: Discovery, bootstrap: tuple[tuple[str, str], ...], book_file: Path | None = None) -> None:
+    def __init__(
+        self, discovery: Discovery, bootstrap: tuple[tuple[str, str], ...], book_file: Path | None = None,
+    ) -> None:
+        """bootstrap: (peer, address) pairs that the user named. book_file: where known peers are saved; None:
+        nowhere."""
         self._net = discovery
         self._farewells = Farewells(discovery)
         self._bootstrap = bootstrap
         self._file = book_file
-        self._written = b""
-        self._greeting: set[str] = set()
-        self._dialling: set[str] = set()
-        self._misses: dict[str, int] = {}
+        self._written = b""  # what the file contains
+        self._greeting: set[str] = set()  # peers that are being greeted
+        self._dialling: set[str] = set()  # peers that are being dialled
+        self._misses: dict[str, int] = {}  # pings in a row without an answer
 
     async def run(self) -> None:
-        """All background tasks, each restarted when it fails."""
+        """Run all background tasks; each is started again when it fails."""
         await self._load_book()
         try:
             async with trio.open_nursery() as nursery:
@@ -75,12 +85,12 @@ class Keeper:
         while True:
             try:
                 await task()
-            except Exception:  # the supervisor's edge: one task's failure must not end the host
+            except Exception:  # one task's failure must not end the host
                 log.exception("a discovery task failed and starts again")
             await trio.sleep(_TICK_S)
 
     async def keep_connected(self, nursery: trio.Nursery) -> None:
-        """Each tick: forget the gone, greet the new, dial what is missing."""
+        """Each tick: forget lost connections, greet new ones, end some, dial missing ones."""
         for peer, address in self._bootstrap:
             if peer != self._net.me:
                 self._net.book.learn(peer, [address], Rank.REACHED)
@@ -89,12 +99,12 @@ class Keeper:
         while True:
             self._look_at_links(nursery)
             self._dial_missing(nursery)
-            await trio.sleep(_TICK_S * random.uniform(0.7, 1.3))  # jitter, not a secret
+            await trio.sleep(_TICK_S * random.uniform(0.7, 1.3))  # jitter; not security-relevant
 
     def _look_at_links(self, nursery: trio.Nursery) -> None:
         net, now, linked = self._net, trio.current_time(), self._net.linked()
         net.door.sweep()
-        net.host.get_peerstore()._enforce_peer_limit()  # entries without an address are made in other ways than by add_addrs
+        net.host.get_peerstore()._enforce_peer_limit()  # add_addrs does it too, but not every entry is made there
         net.policy.near = frozenset(scope_of(host_of_peer(net.host, peer) or "") for peer in linked)
         net.since = {peer: net.since.get(peer, now) for peer in linked}
         for peer in net.verified - linked:
@@ -114,14 +124,18 @@ class Keeper:
             elif ban is not None:
                 nursery.start_soon(self._farewells.dismiss, peer, "banned", ban[1], ban[0])
             elif net.door.budgets.work.owed(peer, now) > MAX_OWED_MS and not net.door.valued(peer):
-                nursery.start_soon(self._farewells.dismiss, peer, "overload", "reading what you send takes more CPU than a peer's share", BAN_S)
+                why = "reading what you send takes more CPU than a peer's share"
+                nursery.start_soon(self._farewells.dismiss, peer, "overload", why, BAN_S)
             elif peer in alone:
                 nursery.start_soon(drop_connection, net.host, ID.from_string(peer))
             elif not {peer} & (net.verified | self._greeting | net.mute):
                 self._greeting.add(peer)
                 nursery.start_soon(self._greet_new, peer)
-            elif peer in net.mute and now - net.since[peer] > GREETING_GRACE_S and not net.door.budgets.streams.of(peer)[0]:
+            elif peer in net.mute and now - net.since[peer] > GREETING_GRACE_S and not self._has_stream(peer):
                 nursery.start_soon(drop_connection, net.host, ID.from_string(peer))
+
+    def _has_stream(self, peer: str) -> bool:
+        return self._net.door.budgets.streams.of(peer)[0] > 0
 
     def _dial_missing(self, nursery: trio.Nursery) -> None:
         net, now = self._net, trio.current_time()
@@ -155,24 +169,25 @@ class Keeper:
             self._dialling.discard(peer)
 
     async def exchange(self) -> None:
-        """Ask a random peer again whom it knows: often while connections are missing."""
+        """Ask a random peer whom it knows, more often while connections are missing."""
         early = _EARLY_ROUNDS
         while True:
             short = len(self._net.connected()) < self._net.wanted
-            await trio.sleep(1.0 if short and early > 0 else EXCHANGE_INTERVAL_S / 3 if short else EXCHANGE_INTERVAL_S)
+            missing_s = _EARLY_EXCHANGE_S if early > 0 else EXCHANGE_INTERVAL_S / 3
+            await trio.sleep(missing_s if short else EXCHANGE_INTERVAL_S)
             early -= 1
             peers = self._net.connected()
             if peers:
                 try:
-                    await self._net.greet(random.choice(peers))  # any will do
+                    await self._net.greet(random.choice(peers))
                 except FolkmootError as error:
                     log.debug("exchange: %s", error)
 
     async def feed_dht(self) -> None:
-        """The DHT's table is fed by nobody else; then it is asked, and what it knows is written into the book."""
+        """Put our connections into the DHT's table, let it search, and copy what it found into the address book."""
         net, rounds = self._net, 0
         while True:
-            await trio.sleep(2.0 if rounds < _EARLY_ROUNDS // 2 else DHT_INTERVAL_S)
+            await trio.sleep(_EARLY_DHT_S if rounds < _EARLY_ROUNDS // 2 else DHT_INTERVAL_S)
             rounds += bool(net.connected())
             with trio.move_on_after(DHT_REFRESH_TIMEOUT_S):
                 try:
@@ -180,7 +195,7 @@ class Keeper:
                         await net.dht.add_peer(ID.from_string(peer))
                     if net.connected():
                         await net.dht.refresh_routing_table()
-                except Exception as error:  # answers of other peers are decoded in there; a bad one ends the round only
+                except Exception as error:  # it decodes answers of other peers; a bad one ends this round only
                     log.debug("DHT refresh: %r", error)
             store = net.host.get_peerstore()
             known = set(store.peers_with_addrs())
@@ -189,7 +204,7 @@ class Keeper:
                     net.learn_from_dht(str(target), store.addrs(target))
 
     async def ping_all(self) -> None:
-        """DISC-3. Yamux has no keep-alive: a stopped process stays connected for ever otherwise."""
+        """DISC-3. Yamux has no keep-alive, so without pings a stopped process would stay connected for ever."""
         while True:
             await trio.sleep(PING_INTERVAL_S)
             linked = self._net.linked()
@@ -206,7 +221,7 @@ class Keeper:
                 await perform_ping_roundtrip(raw)
                 await raw.close()
             self._misses.pop(peer, None)
-        except Exception as error:  # whatever went wrong, there was no pong
+        except Exception as error:  # any error means that there was no pong
             if raw is not None:
                 await reset_quietly(raw)
             if self._net.door.heard_at(peer) >= begun:
@@ -216,12 +231,13 @@ class Keeper:
             log.debug("no pong from %s (%d): %r", peer, self._misses[peer], error)
             if self._misses[peer] >= PING_MISSES:
                 self._misses.pop(peer, None)
-                log.info("no answer from %s to %d pings: the connection ends and is sought again", peer, PING_MISSES)
+                log.info("no answer from %s to %d pings: the connection ends, it is dialled again", peer, PING_MISSES)
                 await drop_connection(host, ID.from_string(peer))
 
     # -- the book on disk
 
     async def keep_book(self) -> None:
+        """Save the address book every BOOK_SAVE_S seconds, if it has changed."""
         while True:
             await trio.sleep(BOOK_SAVE_S)
             await self._save_book()
@@ -233,7 +249,7 @@ class Keeper:
             raw = await trio.to_thread.run_sync(_read, self._file)
         except FileNotFoundError:
             return
-        except OSError as error:  # not to be read: the peer starts without it, and says so
+        except OSError as error:  # the peer starts without it
             log.warning("the address book %s cannot be read: %s", self._file, error)
             return
         self._net.book.load(raw, MAX_BOOK_FILE)
@@ -244,7 +260,7 @@ class Keeper:
             return
         try:
             await trio.to_thread.run_sync(lambda: write_file(file, raw, field="book"))
-        except FolkmootError as error:  # a full disk: the old file stays, the next round tries again
+        except FolkmootError as error:  # such as a full disk: the old file stays, and the next round tries again
             log.warning("the address book %s cannot be written: %s", file, error)
             return
         self._written = raw

@@ -1,4 +1,7 @@
-"""The CPU that a stream's handler takes, counted as its peer's. Law: thread time between two waits of the handler's own task, nothing else's."""
+"""Measures the CPU time that a stream's handler takes, and charges it to the stream's peer.
+
+Law: only the thread time between two waits of the handler's own task is charged.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from p2p.gossip.door import Door
 
 
 class Meter(trio.abc.Instrument):
-    """Told by trio of each step of each task; looks at those that were charged to a peer."""
+    """A trio instrument: it times the steps of those tasks that are charged to a peer."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -18,15 +21,15 @@ class Meter(trio.abc.Instrument):
         self._begun = 0.0
 
     def charge(self, task: trio.lowlevel.Task, peer: str, group: str) -> None:
-        """From the next step on, what `task` does is for `peer`."""
+        """From its next step on, the CPU time of `task` is charged to `peer` and its address group."""
         self._payers[task] = (peer, group)
 
     def release(self, task: trio.lowlevel.Task) -> None:
-        """From now on what `task` does is nobody's: it is paid for otherwise."""
+        """From now on the CPU time of `task` is charged to nobody, because it is paid for in another way."""
         self._payers.pop(task, None)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
-        """Trio tells of it before the end of the last step."""
+        """Trio calls this before the task's last step ends, so that step is settled here."""
         self._settle(self._payers.pop(task, None))
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:

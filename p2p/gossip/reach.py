@@ -1,14 +1,20 @@
-"""Which addresses may be dialled, and how names become addresses. Law: an address that another peer named is dialled only if that peer could
-know it: nobody sends us into our own machine or our private network from outside.
+"""Says which addresses may be dialled, resolves names, and finds the addresses to bind and to announce.
 
-Rule REACH-1: hearsay names no host names, and no address that is unspecified, multicast, link-local or reserved. REACH-2: a public address is
-taken from everybody; one of this machine or of a private network only from a peer that is connected over this machine, or over the same
-private network. What comes from nobody in particular (the DHT) is followed there only where all our connections are: those over this machine
-aside, for a private network. REACH-3: what the user typed (--bootstrap, --peer, our own address book) is dialled whatever it is.
+Law: an address that another peer named is dialled only if that peer can know it, so nobody outside can make us dial
+into our own machine or our private network.
+
+- REACH-1: another peer may not name host names, nor unspecified, multicast, link-local or reserved addresses.
+- REACH-2: any peer may name a public address. An address of this machine or of a private network may be named only by a
+  peer that is connected over this machine, or over the same private network. The DHT's addresses come from nobody in
+  particular: one of a private network is dialled only while all connections, apart from those over this machine, are in
+  that network; one of this machine only while all connections are over this machine.
+- REACH-3: what the user named (--bootstrap, --peer, our own address book) is dialled, whatever it is.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import re
 import socket
 from collections import Counter
@@ -21,15 +27,20 @@ import trio
 
 from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.limits import MAX_ADDRESSES_PER_PEER, RESOLVE_TIMEOUT_S
+from p2p.gossip.failures import NOT_ON_ITS_WORD
 
+log = logging.getLogger(__name__)
+# Scopes of an address; a private network's scope is its own text, such as "10.0.0.0/8".
 PUBLIC, HERE, NOWHERE = "public", "this machine", ""
+_MAX_PORT = 65535
+_DISCARD_PORT = 9  # RFC 863; nothing is sent to it
 _PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
 _TCP = re.compile(r"/(?P<kind>ip4|ip6|dns|dns4|dns6)/(?P<host>[0-9a-zA-Z.:-]{1,120})/tcp/(?P<port>\d{1,5})\Z")
 _FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 
 
 def scope_of(host: str) -> str:
-    """PUBLIC, HERE, the private network's name, or NOWHERE for what nobody dials."""
+    """The scope of an IP address: PUBLIC, HERE, a private network, or NOWHERE for one that nobody dials."""
     try:
         address: IPv4Address | IPv6Address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -38,7 +49,7 @@ def scope_of(host: str) -> str:
         address = address.ipv4_mapped
     if address.is_loopback:
         return HERE
-    if address.is_multicast or address.is_reserved:  # link-local and the like are not global: below
+    if address.is_multicast or address.is_reserved:  # link-local and the like are not global, see the last line
         return NOWHERE
     for network in _PRIVATE:
         if address.version == network.version and address in network:
@@ -47,13 +58,14 @@ def scope_of(host: str) -> str:
 
 
 def scope_at(address: str) -> str:
-    """The scope of a TCP address; NOWHERE for a name."""
+    """The scope of a TCP multiaddr; NOWHERE for one with a name."""
     found = _TCP.match(address)
     return scope_of(found["host"]) if found else NOWHERE
 
 
 def may_name(address: str, source: str | None) -> bool:
-    """REACH-1, REACH-2: whether a peer that is connected from or at host `source` may name `address` (without /p2p/ID)."""
+    """REACH-1, REACH-2: whether a peer whose connection's other end is host `source` may name `address` (without
+    /p2p/ID)."""
     found = _TCP.match(address)
     if found is None:
         return False
@@ -64,20 +76,20 @@ def may_name(address: str, source: str | None) -> bool:
 
 
 def all_near(scope: str, near: frozenset[str]) -> bool:
-    """REACH-2, where nobody in particular named an address of `scope`. near: the scopes of all connections."""
+    """REACH-2 for an address of `scope` from the DHT. near: the scopes of all connections."""
     return scope == PUBLIC or (scope != NOWHERE and frozenset({scope}) in (near, near - {HERE}))
 
 
 class DialPolicy:
-    """What the library dials of itself: its DHT follows what other peers answer. meant: hosts that discovery dials on purpose just now.
-    near: over which kinds of network we are connected."""
+    """Decides which of the library's dials are allowed: its DHT client dials what other peers answer."""
 
     def __init__(self) -> None:
-        self._meant: Counter[str] = Counter()
-        self.near: frozenset[str] = frozenset()
+        self._meant: Counter[str] = Counter()  # hosts that discovery dials on purpose at this moment
+        self.near: frozenset[str] = frozenset()  # the scopes of all connections
 
     @contextmanager
     def meaning(self, addresses: Iterable[str]) -> Iterator[None]:
+        """Allow `addresses` for the length of a block (REACH-3)."""
         hosts = [found["host"] for address in addresses if (found := _TCP.match(address))]
         self._meant.update(hosts)
         try:
@@ -87,39 +99,47 @@ class DialPolicy:
             self._meant += Counter()
 
     async def checked(self, address: Any) -> Any:
-        """`address` if it may be dialled. Raises ConnectionRefusedError."""
+        """`address` if it may be dialled, else raises ConnectionRefusedError."""
         found = _TCP.match(str(address).partition("/p2p/")[0])
         host = found["host"] if found and not found["kind"].startswith("dns") else ""
         scope = scope_of(host)
         if host not in self._meant and not all_near(scope, self.near):
-            raise ConnectionRefusedError(f"{address} is not dialled on another peer's word")
+            raise ConnectionRefusedError(f"{address} {NOT_ON_ITS_WORD}")
         return address
 
 
 async def resolve(address: str) -> tuple[str, ...]:
-    """`address` itself, or what the system's resolver makes of its name. Raises Unavailable with the resolver's reason."""
+    """`address`, or for one with a name the addresses that the system's resolver finds, at most
+    MAX_ADDRESSES_PER_PEER. Raises Unavailable with the resolver's reason."""
     found = _TCP.match(address)
     if found is None or not found["kind"].startswith("dns"):
         return (address,)
     rows: list[Any] = []
+    name, port, family = found["host"], found["port"], _FAMILIES[found["kind"]]
     try:
         with trio.fail_after(RESOLVE_TIMEOUT_S):
-            rows = await trio.socket.getaddrinfo(found["host"], int(found["port"]), _FAMILIES[found["kind"]], socket.SOCK_STREAM)
+            rows = await trio.socket.getaddrinfo(name, int(port), family, socket.SOCK_STREAM)
     except trio.TooSlowError as error:
-        raise Unavailable(f"the name {found['host']} was not resolved in {RESOLVE_TIMEOUT_S:g} s", field="address", code="resolve") from error
+        raise Unavailable(
+            f"the name {name} was not resolved in {RESOLVE_TIMEOUT_S:g} s", field="address", code="resolve",
+        ) from error
     except (OSError, UnicodeError) as error:
-        raise Unavailable(f"the name {found['host']} does not resolve: {error}", field="address", code="resolve") from error
-    hosts = dict.fromkeys(str(row[4][0]).partition("%")[0] for row in rows)
-    return tuple(f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{found['port']}" for host in hosts)[:MAX_ADDRESSES_PER_PEER]
+        raise Unavailable(f"the name {name} does not resolve: {error}", field="address", code="resolve") from error
+    hosts = list(dict.fromkeys(str(row[4][0]).partition("%")[0] for row in rows))[:MAX_ADDRESSES_PER_PEER]
+    return tuple(f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}" for host in hosts)
 
 
 async def listen_addresses(wanted: Iterable[str]) -> tuple[str, ...]:
-    """What to bind for --listen: names resolved, each tried once, so that a port in use is said before anything starts. Raises ConfigError."""
+    """The addresses to bind for --listen, with names resolved. Each is bound once as a test, so that a port in use is
+    reported before anything starts. Raises ConfigError."""
     out: dict[str, None] = {}
     for address in wanted:
         found = _TCP.match(address)
-        if found is None or int(found["port"]) > 65535:
-            raise ConfigError(f"cannot listen on {address!r}: /ip4/ADDRESS/tcp/PORT is wanted (or ip6, dns4, dns6)", field="listen")
+        if found is None or int(found["port"]) > _MAX_PORT:
+            raise ConfigError(
+                f"cannot listen on {address!r}: give /ip4/ADDRESS/tcp/PORT (or ip6, dns4, dns6 in place of ip4)",
+                field="listen",
+            )
         try:
             out.update(dict.fromkeys(await resolve(address)))
         except Unavailable as error:
@@ -139,34 +159,53 @@ async def _try_to_bind(address: str) -> None:
             await sock.bind((found["host"], int(found["port"])))
             sock.listen(1)
     except OSError as error:
-        what = "is in use by another program" if error.errno == 98 else f"cannot be bound: {error.strerror or error}"
-        raise ConfigError(f"port {found['port']} of {found['host']} {what}; choose another with --listen", field="listen", code="listen") from error
+        in_use = error.errno == errno.EADDRINUSE
+        what = "is in use by another program" if in_use else f"cannot be bound: {error.strerror or error}"
+        raise ConfigError(
+            f"port {found['port']} of {found['host']} {what}; choose another with --listen",
+            field="listen", code="listen",
+        ) from error
+
+
+def texts(addresses: Iterable[Any]) -> tuple[str, ...]:
+    """Multiaddrs as text, without those that cannot be read: other peers put any bytes into the library's tables."""
+    out = []
+    for address in addresses:
+        try:
+            out.append(str(address))
+        except Exception as error:  # multiaddr raises its own types, and those of its codecs
+            log.debug("an address that cannot be read: %r", error)
+    return tuple(out)
 
 
 def dialable(bound: Iterable[str], interfaces: Iterable[str]) -> tuple[str, ...]:
-    """Bound addresses as others could dial them: 0.0.0.0 and :: stand for every interface's address of their family."""
+    """Bound addresses as others can dial them: 0.0.0.0 and :: are replaced by the interfaces' addresses of their
+    family."""
     out: dict[str, None] = {}
     interfaces = tuple(interfaces)
     for address in bound:
         if address.startswith(("/ip4/0.0.0.0/", "/ip6/::/")):
             kind = address[1:4]
             rest = address.split("/", 3)[3]
-            out.update(dict.fromkeys(f"/{kind}/{host}/{rest}" for host in interfaces if (":" in host) == (kind == "ip6")))
+            hosts = [host for host in interfaces if (":" in host) == (kind == "ip6")]
+            out.update(dict.fromkeys(f"/{kind}/{host}/{rest}" for host in hosts))
         else:
             out[address] = None
     return tuple(out)
 
 
 def interface_hosts() -> tuple[str, ...]:
-    """Addresses of this machine's interfaces, the one that reaches the internet first, this machine's own last."""
+    """Addresses of this machine's interfaces: first those that reach the internet, last 127.0.0.1 and ::1."""
     found: dict[str, None] = {}
-    for family, target, here in ((socket.AF_INET, "192.0.2.1", "127.0.0.1"), (socket.AF_INET6, "2001:db8::1", "::1")):
+    families = ((socket.AF_INET, "192.0.2.1", "127.0.0.1"), (socket.AF_INET6, "2001:db8::1", "::1"))
+    for family, target, here in families:  # targets: documentation addresses, RFC 5737 and RFC 3849
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
-                sock.connect((target, 9))  # sends nothing: the kernel only chooses a route
+                sock.connect((target, _DISCARD_PORT))  # sends nothing: the kernel only chooses a route
                 found[str(sock.getsockname()[0]).partition("%")[0]] = None
-        except OSError:  # no such family, or no route: nothing to add
+        except OSError:  # no such family, or no route
             continue
         finally:
             found.setdefault(here)
-    return tuple(sorted((host for host in found if scope_of(host) != NOWHERE), key=lambda host: scope_of(host) == HERE))
+    usable = [host for host in found if scope_of(host) != NOWHERE]
+    return tuple(sorted(usable, key=lambda host: scope_of(host) == HERE))

@@ -1,10 +1,15 @@
-"""Penalties and bans. Law: points fade with time, a full score bans for a fixed time, every ban has a reason, memory is bounded.
+"""Penalty points, bans, the rate of each author's gossip, ignored messages, and peers that share a key.
 
-Pure: the caller passes the time. Rule SCORE-1: 100 points ban for 60 s. SCORE-2: one point fades each second. SCORE-3: one fault costs at most
-a quarter of a ban; only what is wrong for everybody costs anything.
-RATE-1: an origin's messages above the rate are ignored, not punished: a forwarder cannot know our clock. Only what is accepted counts, each message
-once: whoever repeats an origin's old messages takes nothing from it. Each topic has a bucket of its own: transactions that a stranger has a peer say
-take nothing from its votes and proposals.
+Law: points fade with time, a full score bans for a fixed time, every ban has a reason, and memory is bounded.
+
+Pure: the caller passes the time.
+
+- SCORE-1: 100 points ban for 60 s.
+- SCORE-2: one point fades each second.
+- SCORE-3: one fault costs at most a quarter of a ban, and only what is wrong for every peer costs anything.
+- RATE-1: messages of an author above the rate are ignored, not punished, because a forwarder cannot know our clock.
+  Only accepted messages count, each once, so nobody can use up an author's rate by repeating its old messages. Each
+  topic has its own bucket, so transactions that a stranger has a peer send do not reduce its votes and proposals.
 """
 
 from __future__ import annotations
@@ -23,20 +28,20 @@ from p2p.base.limits import (
 )
 
 _FADE_PER_S: Final = 1.0
-_MOST_AT_ONCE: Final = BAN_POINTS // 4
+_MOST_AT_ONCE: Final = BAN_POINTS // 4  # points for one fault
 
 
 class Scores:
-    """Who misbehaved how much, and until when they are banned for what."""
+    """The penalty points of each peer, and its ban with the reason."""
 
     __slots__ = ("_banned", "_points")
 
     def __init__(self) -> None:
-        self._points: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._banned: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._points: OrderedDict[str, tuple[float, float]] = OrderedDict()  # peer -> (points, at which time)
+        self._banned: OrderedDict[str, tuple[float, str]] = OrderedDict()  # peer -> (until, why)
 
     def penalise(self, peer: str, points: int, now: float, why: str = "") -> bool:
-        """Add `points`; True when this bans the peer now, for `why`."""
+        """Add `points`. True where this bans the peer, for `why`, and it was not banned before."""
         assert points >= 0
         held, since = self._points.pop(peer, (0.0, now))
         total = max(0.0, held - (now - since) * _FADE_PER_S) + min(points, _MOST_AT_ONCE)
@@ -51,10 +56,12 @@ class Scores:
         return False
 
     def points(self, peer: str, now: float) -> float:
+        """The points of `peer` now."""
         held, since = self._points.get(peer, (0.0, now))
         return max(0.0, held - (now - since) * _FADE_PER_S)
 
     def banned(self, peer: str, now: float) -> bool:
+        """Whether `peer` is banned now."""
         return self._banned.get(peer, (now, ""))[0] > now
 
     def ban(self, peer: str, now: float) -> tuple[float, str] | None:
@@ -63,11 +70,11 @@ class Scores:
         return (until - now, why) if until > now else None
 
     def bans(self, now: float) -> dict[str, tuple[float, str]]:
-        """Whom we ban: seconds left and why."""
+        """peer -> (seconds left, why) for every ban."""
         return {peer: (until - now, why) for peer, (until, why) in self._banned.items() if until > now}
 
     def ended(self, now: float) -> tuple[str, ...]:
-        """Whose ban has ended since the last call."""
+        """Peers whose ban has ended since the last call."""
         over = tuple(peer for peer, (until, _) in self._banned.items() if until <= now)
         for peer in over:
             del self._banned[peer]
@@ -75,7 +82,7 @@ class Scores:
 
 
 class RateLimit:
-    """A token bucket for each origin: a second's worth of burst."""
+    """A token bucket for each author, which holds one second's worth."""
 
     __slots__ = ("_buckets", "_rate")
 
@@ -84,11 +91,11 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allows(self, origin: str, now: float) -> bool:
-        """Whether `origin`'s bucket has a token."""
+        """Whether `origin` has a token."""
         return self._tokens(origin, now) >= 1.0
 
     def spend(self, origin: str, now: float) -> None:
-        """Take one."""
+        """Take one token of `origin`."""
         tokens = self._tokens(origin, now)
         self._buckets.pop(origin, None)
         self._buckets[origin] = (max(0.0, tokens - 1.0), now)
@@ -100,8 +107,10 @@ class RateLimit:
 
 
 class Ignored:
-    """Messages that a forwarder brought and that were ignored: not judged again for IGNORED_S when the same one repeats them. Each forwarder has
-    room for MAX_IGNORED; its own oldest go first."""
+    """Ignored messages, by forwarder: the same message from the same forwarder is not judged again for IGNORED_S.
+
+    Each forwarder has room for MAX_IGNORED; its own oldest are dropped first.
+    """
 
     __slots__ = ("_until",)
 
@@ -109,6 +118,7 @@ class Ignored:
         self._until: OrderedDict[str, OrderedDict[bytes, float]] = OrderedDict()
 
     def add(self, forwarder: str, name: bytes, now: float) -> None:
+        """Message `name` from `forwarder` was ignored."""
         names = self._until.pop(forwarder, OrderedDict())
         self._until[forwarder] = names
         names.pop(name, None)
@@ -119,22 +129,26 @@ class Ignored:
             self._until.popitem(last=False)
 
     def has(self, forwarder: str, name: bytes, now: float) -> bool:
+        """Whether `forwarder` brought message `name` in the last IGNORED_S seconds, and it was ignored."""
         names = self._until.get(forwarder)
         return names is not None and names.get(name, now) > now
 
 
 class Twins:
-    """Two peers that run with one key. Each start of a peer greets with a number of its own; one that comes back after another was heard in
-    between is no restart."""
+    """Finds two peers that run with one key.
+
+    Each run of a peer greets with its own random number. A number that comes back after another one was heard in
+    between is not a restart.
+    """
 
     __slots__ = ("_last", "_told")
 
     def __init__(self) -> None:
-        self._last: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
-        self._told: OrderedDict[str, float] = OrderedDict()
+        self._last: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()  # peer -> (current number, the one before)
+        self._told: OrderedDict[str, float] = OrderedDict()  # peer -> until when it counts as running twice
 
     def heard(self, peer: str, start: bytes, now: float) -> bool:
-        """Whether `peer`, which greets as `start`, runs twice."""
+        """`peer` greeted with the number `start`: whether its key runs twice."""
         current, before = self._last.pop(peer, (start, b""))
         if start == before:
             self._told[peer] = now + BAN_S

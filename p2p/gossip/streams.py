@@ -1,9 +1,14 @@
-"""Framed streams to one peer. Law: every read is bounded in size and time, and fails by whose fault it is.
+"""A stream of frames to one peer.
 
-A frame is an unsigned varint length and that many bytes. Rule FRAME-1: the length is refused before any of the body is
-kept. FRAME-2: a library error of any kind becomes Unavailable: the peer or the way to it is gone. FRAME-3: a frame that has begun takes its
-announced size from the peer's unparsed bytes; without room a stranger's is refused, and one that we asked for waits unread. At
-most 1 KiB is read beyond a frame. FRAME-4: the next frame of a peer that owes CPU is read when it owes no more.
+Law: every read is bounded in size and time, and its error says whose fault it was.
+
+A frame is an unsigned varint length and that many bytes.
+
+- FRAME-1: a length above the limit is refused before any of the body is kept.
+- FRAME-2: a library error of any kind becomes Unavailable: the peer, or the way to it, is gone.
+- FRAME-3: a frame that has begun takes its announced size from the peer's unparsed bytes. Where there is no room, a
+  stranger's frame is refused, and one that we asked for waits unread. At most 1 KiB is read beyond a frame.
+- FRAME-4: the next frame of a peer that owes CPU is read when the peer owes nothing any more.
 """
 
 from __future__ import annotations
@@ -16,11 +21,11 @@ import trio
 from p2p.base.errors import LocalProtocolError, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.limits import DISCONNECT_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_FRAME
 
-_CHUNK = 65536
-_AHEAD = 1024  # bytes read before a frame's length is known: all that a stream keeps beside the frames that are counted
+_CHUNK = 65536  # bytes of one read
+_AHEAD = 1024  # bytes read before a frame's length is known: all that a stream keeps in addition to counted frames
 _MAX_VARINT = 5  # bytes of a length below 2**35
-_WRITE = 64 * 1024
-_WAIT_FOR_ROOM_S = 0.05
+_WRITE = 64 * 1024  # bytes of one write
+_WAIT_FOR_ROOM_S = 0.05  # between two looks for room
 _PACE_S = 1.0  # between two looks at what a peer owes
 
 
@@ -33,13 +38,16 @@ class Room(Protocol):
 
 
 class Stream:
-    """One bidirectional stream; `peer` is authenticated by the connection below. ours: we opened it. pace_s: how long its next frame waits."""
+    """One bidirectional stream. The connection below it has authenticated `peer`."""
 
     __slots__ = ("_buffer", "_ended", "_ours", "_pace_s", "_raw", "_reserved", "_room", "_sending", "on_paid", "peer")
 
     def __init__(
-        self, raw: Any, peer: str, room: Room | None = None, *, ours: bool = True, pace_s: Callable[[], float] = lambda: 0.0
+        self, raw: Any, peer: str, room: Room | None = None, *, ours: bool = True,
+        pace_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """room: where unparsed bytes are counted. ours: we opened the stream. pace_s: seconds for which its next frame
+        waits."""
         self.on_paid: Callable[[], None] = lambda: None
         self._pace_s = pace_s
         self._raw = raw
@@ -52,9 +60,12 @@ class Stream:
         self.peer = peer
 
     async def send(self, frame: bytes) -> None:
-        """Send one frame. Raises Unavailable when the peer does not take it in time."""
+        """Send one frame. Raises Unavailable when the peer does not take it in time, LocalProtocolError above
+        MAX_FRAME."""
         if len(frame) > MAX_FRAME:
-            raise LocalProtocolError(f"{len(frame)} bytes do not fit a frame", field="frame", code="too_large")
+            raise LocalProtocolError(
+                f"{len(frame)} bytes do not fit a frame of at most {MAX_FRAME}", field="frame", code="too_large",
+            )
         data = _varint(len(frame)) + frame
 
         async def write() -> None:
@@ -65,7 +76,11 @@ class Stream:
         await self._guarded(write, FRAME_TIMEOUT_S)
 
     async def receive(self, *, limit: int = MAX_FRAME, timeout_s: float = FRAME_TIMEOUT_S) -> bytes:
-        """The next frame. RemoteProtocolError('too_large' | 'varint'); Unavailable at end, reset, timeout."""
+        """The next frame, of at most `limit` bytes.
+
+        Raises RemoteProtocolError('too_large' | 'varint'); Unavailable at the stream's end, at a reset and after
+        `timeout_s` seconds; Overloaded where too much of the peer waits already.
+        """
         while (pause_s := self._pace_s()) > 0:
             await trio.sleep(min(pause_s, _PACE_S))
         frame: bytes | None = None
@@ -84,11 +99,11 @@ class Stream:
         return frame
 
     def paid(self) -> None:
-        """What the handler does from here on is paid for, and no more counted as the peer's CPU."""
+        """What the handler does from here on is paid for, so it is not charged as the peer's CPU any more."""
         self.on_paid()
 
     async def close(self) -> None:
-        """Say that nothing more will be sent and let go; never raises for a peer that is already gone."""
+        """End our side of the stream. Never raises, even where the peer is gone."""
         self._release()
         if self._ended:
             return
@@ -96,7 +111,7 @@ class Stream:
         await self._quietly(self._raw.close)
 
     async def reset(self) -> None:
-        """Break the stream off on both sides."""
+        """End the stream on both sides. Never raises."""
         self._release()
         self._ended = True
         await self._quietly(self._raw.reset)
@@ -109,7 +124,9 @@ class Stream:
         amount = sum(announced)
         while not self._room.reserve(amount, ours=self._ours):
             if not self._ours:
-                raise Overloaded("too much of yours, or of your network, waits here unfinished; send less at once", field="frame")
+                raise Overloaded(
+                    "too many unfinished bytes of you, or of your network, wait here; send less at once", field="frame",
+                )
             await trio.sleep(_WAIT_FOR_ROOM_S)
         self._reserved = amount
 
@@ -124,7 +141,9 @@ class Stream:
             return None
         start, size = announced
         if size > limit:
-            raise RemoteProtocolError(f"a frame of {size} bytes, {limit} are allowed", field="frame", code="too_large")
+            raise RemoteProtocolError(
+                f"a frame of {size} bytes where at most {limit} are allowed", field="frame", code="too_large",
+            )
         if len(self._buffer) < start + size:
             return None
         frame = bytes(self._buffer[start : start + size])
@@ -133,12 +152,14 @@ class Stream:
         return frame
 
     def _missing(self) -> int:
-        """How much to read: the rest of a frame that has its room. What is not asked for stays where it is counted already."""
+        """Bytes to read: the rest of a frame whose room is reserved. What is not read stays in the multiplexer, where
+        it is counted already."""
         announced = self._announced()
         return _AHEAD if announced is None else min(_CHUNK, sum(announced) - len(self._buffer))
 
     def _announced(self) -> tuple[int, int] | None:
-        """(bytes of the length, the length) of the frame at the front of the buffer, when they are there."""
+        """(bytes that the length takes, the length) of the first frame in the buffer; None before the length is
+        whole."""
         size = shift = 0
         for at, byte in enumerate(self._buffer[:_MAX_VARINT]):
             size |= (byte & 0x7F) << shift
@@ -154,7 +175,9 @@ class Stream:
             with trio.fail_after(timeout_s):
                 await action()
         except trio.TooSlowError as error:
-            raise Unavailable(f"no word from the peer for {timeout_s:g} s", field="stream", code="timeout") from error
+            raise Unavailable(
+                f"nothing came from the peer for {timeout_s:g} s", field="stream", code="timeout",
+            ) from error
         except (RemoteProtocolError, Unavailable, Overloaded):
             raise
         except Exception as error:  # the library raises dozens of types, KeyError among them (FRAME-2)
@@ -164,7 +187,7 @@ class Stream:
         with trio.CancelScope(shield=True), trio.move_on_after(DISCONNECT_TIMEOUT_S):
             try:
                 await action()
-            except Exception:  # ending a broken stream may fail in any way; there is nothing left to lose
+            except Exception:  # ending a broken stream may fail in any way, and nothing depends on it
                 return
 
 

@@ -1,8 +1,10 @@
-"""The test of an ML node before this peer works with it. Law: a node that would have honest answers refused is refused here, with the reason.
+"""The test of an ML node before this peer works with it. Law: a node whose answers validators would refuse is refused
+here, with the reason.
 
-A server that is not vLLM with our plugin serves tokens as readily as one that is. Its answers would be called cheating by every validator, and the
-peer would lose its collateral for a wrong flag. So the node answers two questions, and its own prefill scores them: tokens must be those
-of the tape, log-probabilities those of the prefill, and the end of the answer an end token.
+A server without our plugin serves tokens like one that has it. But every validator would call its answers cheating,
+and the peer would lose its collateral for a wrong flag. So the node answers two questions, and its own prefill scores
+the answers: the tokens must be those of the tape, the log-probabilities those of the prefill, and the last token an
+end token.
 """
 
 from __future__ import annotations
@@ -23,32 +25,37 @@ from p2p.verification.statistics import LEAD, answer_facts
 
 QUESTIONS = ("Write a line about the sea.", "Say hello.")
 SAMPLED_TOKENS, GREEDY_TOKENS = 16, 16
-GENERATIONS = len(QUESTIONS)  # of one test
-SCORED = 32  # candidates of a row
-MOST_LOST = 1.0  # nats that a token may lose the tape by: kernels differ by hundredths; without the tape most tokens lose by more
-MOST_APART = 0.5  # nats between a token's log-probability when it was made and when it is scored, in the mean
+GENERATIONS = len(QUESTIONS)  # answers that one test asks for
+SCORED = 32  # candidates of a scored row
+# nats by which a token may lose against the tape's choice: kernels differ by hundredths, without the tape most lose by
+# more
+MOST_LOST = 1.0
+# nats between a token's log-probability when it is made and when it is scored, on average
+MOST_APART = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the registry says of the model. vocabulary: how many token ids there are; 0: not known. text: what this peer makes of tokens, where it
-    has the tokenizer."""
+    """What the registry says of the model."""
 
     model: str
     context_tokens: int
-    vocabulary: int = 0
-    text: Callable[[Sequence[int]], str] | None = None
+    vocabulary: int = 0  # how many token ids there are; 0: not known
+    text: Callable[[Sequence[int]], str] | None = None  # tokens to text by this peer's own tokenizer, where it has one
 
 
 async def self_test(client: VllmClient, wanted: Wanted, eos: frozenset[int]) -> None:
-    """Raises Unavailable(field='ml_node', code='unfit') with what is wrong and what to do."""
+    """Test the node behind `client`. eos: token ids that end an answer. Raises Unavailable(field='ml_node',
+    code='unfit') with what is wrong and what to do."""
     await _check_model(client, wanted)
     prompt = await client.tokenize_chat(QUESTIONS[0])
     if not prompt:
-        raise _unfit("it makes no tokens of a prompt")
+        raise _unfit("it turns a prompt into no tokens")
     seed = os.urandom(32)
     sampled = await _check_answer(client, wanted, Job(prompt, SAMPLED_TOKENS, Params(1000), seed), eos)
-    greedy = await _check_answer(client, wanted, Job(await client.tokenize_chat(QUESTIONS[1]), GREEDY_TOKENS, Params(0), seed), eos)
+    greedy = await _check_answer(
+        client, wanted, Job(await client.tokenize_chat(QUESTIONS[1]), GREEDY_TOKENS, Params(0), seed), eos
+    )
     if wanted.text is not None:
         for steps in (sampled, greedy):
             await _check_text(client, wanted.text, [step.token for step in steps if step.token not in eos])
@@ -63,20 +70,24 @@ async def _check_model(client: VllmClient, wanted: Wanted) -> None:
         raise _unfit(f"it serves {names}, not {wanted.model}; start it with --served-model-name {wanted.model}")
     context = served[wanted.model]
     if 0 < context < wanted.context_tokens:
-        raise _unfit(f"it takes {context} tokens, the registry says {wanted.context_tokens}; start it with --max-model-len {wanted.context_tokens}")
+        raise _unfit(
+            f"its context is {context} tokens, the registry says {wanted.context_tokens}; "
+            f"start it with --max-model-len {wanted.context_tokens}"
+        )
 
 
 async def _check_answer(client: VllmClient, wanted: Wanted, job: Job, eos: frozenset[int]) -> list[TokenStep]:
     steps = [step async for step in client.generate(job)]
     tokens = [step.token for step in steps]
     if not steps or len(steps) > job.max_tokens:
-        raise _unfit(f"it answers {len(steps)} tokens where 1 to {job.max_tokens} are wanted")
+        raise _unfit(f"it answers with {len(steps)} tokens where 1 to {job.max_tokens} are asked for")
     if any(token < 0 or (wanted.vocabulary and token >= wanted.vocabulary) for token in tokens):
-        raise _unfit(f"it answers token ids beyond the model's vocabulary of {wanted.vocabulary}")
+        raise _unfit(f"it answers with token ids beyond the model's vocabulary of {wanted.vocabulary}")
     if any(token in eos for token in tokens[:-1]):
-        raise _unfit("it goes on after an end token; its model or generation config is another one")
+        raise _unfit("it continues after an end token; its model or generation config is not the registered one")
     if len(steps) < job.max_tokens and tokens[-1] not in eos:
-        raise _unfit(f"it ends an answer with token {tokens[-1]}, which is no end token of the model ({', '.join(map(str, sorted(eos)))})")
+        ends = ", ".join(map(str, sorted(eos)))
+        raise _unfit(f"it ends an answer with token {tokens[-1]}, which is no end token of the model ({ends})")
     if any(len(step.top) < TOP_RANKS for step in steps):
         raise _unfit(f"it names fewer than {TOP_RANKS} candidates; start it with --max-logprobs 64")
     rows = await client.score(job.prompt_tokens, tokens, SCORED)
@@ -86,28 +97,31 @@ async def _check_answer(client: VllmClient, wanted: Wanted, job: Job, eos: froze
 
 def _check_tape(job: Job, steps: Sequence[TokenStep], rows: Sequence[Row]) -> None:
     if any(step.token not in row or not np.isfinite(step.logprob) for step, row in zip(steps, rows, strict=True)):
-        raise _unfit("it scores other tokens than it was given")
+        raise _unfit("it scores other tokens than those it was given")
     apart = float(np.mean([abs(step.logprob - row[step.token]) for step, row in zip(steps, rows, strict=True)]))
     if not apart <= MOST_APART:
-        raise _unfit(f"its log-probabilities differ by {apart:.2f} nats between answer and prefill; leave logprobs_mode and quantisation alone")
+        raise _unfit(
+            f"its log-probabilities differ by {apart:.2f} nats between answer and prefill, {MOST_APART} is allowed; "
+            "start it with the default logprobs mode and without quantisation"
+        )
     positions = [Position(step.token, step.logprob, step.top, 0.0) for step in steps]
     lost = -float(answer_facts(positions, rows, job.params, job.seed)[:, LEAD].min())
     if not lost <= MOST_LOST:
         raise _unfit(
-            "its tokens are not those of the sampling tape; start it with --logits-processors p2p.inference.vllm.tape:TapeProcessor "
-            "(python -m p2p.inference.vllm.server does)"
+            "its tokens are not those of the sampling tape; start it with --logits-processors "
+            "p2p.inference.vllm.tape:TapeProcessor (python -m p2p.inference.vllm.server does)"
         )
 
 
 async def _check_text(client: VllmClient, text: Callable[[Sequence[int]], str], tokens: Sequence[int]) -> None:
-    """What it makes of tokens is what this peer makes of them: else its tokens are another tokenizer's."""
+    """The node must turn tokens into the same text as this peer does: else its tokens are another tokenizer's."""
     theirs, ours = await client.detokenize(tokens), text(tokens)
     if _bare(theirs) != _bare(ours):
-        raise _unfit("it makes another text of the same tokens; its tokenizer is not the model's")
+        raise _unfit("it turns the same tokens into another text; its tokenizer is not the model's")
 
 
 def _bare(text: str) -> str:
-    """Without blanks around it, and what is left of a character that a last token cut."""
+    """Without blanks around it, and without what remains of a character that the last token cut."""
     return text.strip().rstrip("\ufffd").strip()
 
 

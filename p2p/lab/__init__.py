@@ -1,1 +1,1 @@
-"""p2p.lab: see README.md in this folder."""
+"""For researchers and test networks: attacks, measurements, the economy; nothing of a production peer imports it."""

@@ -1,4 +1,7 @@
-"""A test network's cheat as the roles of one peer. Law: all that is not the cheat's own is an honest peer's."""
+"""Makes the roles of a test network's peer out of its lab.toml.
+
+Law: everything that is not the cheat's own is an honest peer's.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,6 @@ def roles_of(settings: LabSettings) -> Roles:
         validator = partial(validator, friends=frozenset(map(bytes.fromhex, settings.cheat_friends)))
     return Roles(
         agent=cheat.agent or honest.agent, executor=cheat.executor or Reckless, validator=validator, jobs=cheat.wrap,
-        checks=cheat.checks_with,
-        honest_ml_node=settings.honest_ml_node or "", torch_options=cheat.torch_options, faults=faults,
-        plant_every_s=plant_every_s,
+        checks=cheat.checks_with, honest_ml_node=settings.honest_ml_node or "", torch_options=cheat.torch_options,
+        faults=faults, plant_every_s=plant_every_s,
     )

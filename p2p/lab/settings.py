@@ -1,5 +1,6 @@
-"""What a test network's peer does that no honest one does: DIR/lab.toml, beside config.toml. Law: read by the lab's
-entry points only.
+"""DIR/lab.toml: what a test network's peer does that no honest peer does. It stands beside config.toml.
+
+Law: only the lab's own entry points read it.
 """
 
 from __future__ import annotations
@@ -20,32 +21,29 @@ COLLUDING = "colluding_validator"
 
 class LabSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cheat: Text | None = None  # an attack of p2p/lab/attacks, by name
-    # URL of a vLLM with the claimed model, where the cheat's own ML node has another
-    honest_ml_node: Text | None = None
-    cheat_friends: tuple[Text, ...] = ()  # node keys, hexadecimal, that a colluding validator calls valid
-    # plant a fault in an answer to this peer's own owner this often: account.key must have money
+    honest_ml_node: Text | None = None  # URL of a vLLM with the claimed model, where the cheat's ML node runs another
+    cheat_friends: tuple[Text, ...] = ()  # node keys (64 hexadecimal digits) that a colluding validator calls valid
+    # plant a fault this often, in an answer to this peer's own owner; the owner's account (account.key) must have money
     plant_interval_ms: Count | None = None
 
 
 def load_settings(directory: Path) -> LabSettings:
-    """DIR/lab.toml; without one nothing is out of the ordinary. Raises ConfigError that names the setting."""
+    """Read DIR/lab.toml; without one the peer is honest. Raises ConfigError that names the setting."""
     file = directory / FILE
     table = read_toml(file, field="lab") if exists(file) else {}
     for name, value in table.items():
         if name not in LabSettings.__struct_fields__:
-            raise ConfigError(
-                f"no such setting; there are {', '.join(sorted(LabSettings.__struct_fields__))}", field=name
-            )
+            known = ", ".join(sorted(LabSettings.__struct_fields__))
+            raise ConfigError(f"there is no such setting; the settings are {known}", field=name)
         check_printable(name, value)
     found = from_table(LabSettings, table)
     if found.cheat is not None:
         attacks.get(found.cheat)
-    if found.honest_ml_node is not None and not is_url(found.honest_ml_node):
-        raise ConfigError(
-            f"{found.honest_ml_node!r:.200} is neither an http URL nor unix:/PATH", field="honest_ml_node"
-        )
+    url = found.honest_ml_node
+    if url is not None and not is_url(url):
+        raise ConfigError(f"give an http URL or unix:/PATH, not {url!r:.200}", field="honest_ml_node")
     if found.cheat_friends and found.cheat != COLLUDING:
-        raise ConfigError(f"only a {COLLUDING} has friends", field="cheat_friends")
+        raise ConfigError(f"leave it out: only a {COLLUDING} has friends", field="cheat_friends")
     if not all(len(key) == 64 and set(key) <= set("0123456789abcdef") for key in found.cheat_friends):
-        raise ConfigError("node keys of 64 hexadecimal digits are wanted", field="cheat_friends")
+        raise ConfigError("give node keys, each of 64 hexadecimal digits", field="cheat_friends")
     return found

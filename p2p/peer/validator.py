@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_CHECKS_AT_ONCE = 2  # on the ML node
+BEHIND_HEIGHTS = 2  # a duty that found no place for so long: this peer has more of them than it keeps up with
 MAX_CHECKS_LATE = 8  # begun at once by a peer that is late: so many it must get through to keep its duties
 RETRY_S = 2.0
 MAX_REASON = 300  # characters of a verdict's sentence
@@ -78,7 +79,8 @@ class Validator:
 
     async def on_height(self, nursery: trio.Nursery) -> None:
         """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together."""
-        duties = self.chain.reader.pending_duties(self.key.public)
+        duties, height = self.chain.reader.pending_duties(self.key.public), self.chain.height()
+        waiting = 0
         self._sent &= {_step(duty) for duty in duties}
         for duty in duties:
             if _step(duty) in self._sent or duty.inference_id in self._busy:
@@ -88,6 +90,9 @@ class Validator:
             elif self.ready is not None and len(self._busy) < (MAX_CHECKS_LATE if self.load.is_late else MAX_FETCHES):
                 self._busy.add(duty.inference_id)
                 nursery.start_soon(once, "check", self._check, duty)
+            elif self.ready is not None and duty.height + BEHIND_HEIGHTS < height:
+                waiting += 1
+        self.load.is_behind = waiting > 0
 
     async def _check(self, duty: Duty) -> None:
         try:

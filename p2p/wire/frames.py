@@ -286,7 +286,7 @@ class Answer(Message, frozen=True, tag="answer"):
     """The answer to a Query or SubmitTransaction."""
 
     BYTES: ClassVar[int] = _PAYLOAD + _SMALL
-    body: PayloadBytes  # canonical CBOR of what wire/answers.py types
+    body: PayloadBytes  # canonical CBOR of one of the structs in wire/answers
 
 
 Frame = (

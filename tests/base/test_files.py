@@ -1,4 +1,4 @@
-"""Who else on the machine can read what: nobody. Real commands, a real peer that serves for a moment."""
+"""Nobody else on the machine can read what commands and peers write. Real commands, and a real peer."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from tests.net_lab import until
 def wide(directory: Path) -> list[str]:
     """All below `directory`, itself included, that others may read, write or enter. Names, for the message."""
     entries = [directory, *directory.rglob("*")]
-    return [f"{path} {stat.S_IMODE(path.lstat().st_mode):o}" for path in entries if not path.is_symlink() and path.lstat().st_mode & 0o077]
+    modes = {path: path.lstat().st_mode for path in entries if not path.is_symlink()}
+    return [f"{path} {stat.S_IMODE(mode):o}" for path, mode in modes.items() if mode & 0o077]
 
 
 @pytest.fixture(autouse=True)
 def loose_umask() -> Iterator[None]:
-    """What the modes are must not depend on who starts us."""
+    """Modes must not depend on the umask of the caller."""
     old = os.umask(0)
     yield
     os.umask(old)
@@ -51,7 +52,8 @@ def test_nobody_else_can_read_what_init_and_serve_have_made(tmp_path: Path) -> N
     given = generate(Plan(tmp_path / "net", 1, serving=False))[0] / "genesis.cbor"
     given.chmod(0o644)
     folder = tmp_path / "peer"
-    done = subprocess.run([sys.executable, "-m", "p2p", "init", str(folder), "--genesis", str(given)], check=False, capture_output=True)
+    argv = [sys.executable, "-m", "p2p", "init", str(folder), "--genesis", str(given)]
+    done = subprocess.run(argv, check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert wide(folder) == []
     peer = served(folder)
@@ -84,7 +86,9 @@ def test_a_key_that_others_could_read_is_refused_and_named(tmp_path: Path, mode:
         Key.load(tmp_path / "node.key")
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"ab" * 31, b"ab" * 33, b"zz" * 32, "\u00e9".encode() * 32, b"ab" * 4096])
+@pytest.mark.parametrize("damage", [
+    b"", b"\xff\xfe", b"ab" * 31, b"ab" * 33, b"zz" * 32, "\u00e9".encode() * 32, b"ab" * 4096,
+])
 def test_a_damaged_key_is_named(tmp_path: Path, damage: bytes) -> None:
     write_file(tmp_path / "node.key", damage, field="key")
     with pytest.raises(ConfigError, match=r"node\.key"):
@@ -117,7 +121,8 @@ def test_everybodys_folder_is_no_peers_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
     with pytest.raises(ConfigError, match="belongs to other users"):
         check_own(tmp_path)
-    done = subprocess.run([sys.executable, "-m", "p2p", "init", str(tmp_path)], check=False, capture_output=True, text=True)
+    argv = [sys.executable, "-m", "p2p", "init", str(tmp_path)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr[:12]) == (2, "error: dir: ")
     assert list(tmp_path.iterdir()) == []
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777
@@ -165,7 +170,7 @@ def test_the_users_own_file_keeps_its_mode_and_a_new_one_is_private(tmp_path: Pa
 
 
 def test_a_look_whether_a_file_can_be_written_leaves_links_as_they_were(tmp_path: Path) -> None:
-    """A dangling link was removed, and an empty file left where it pointed."""
+    """Before: a dangling link was removed, and an empty file left where it pointed."""
     link, target, kept = tmp_path / "link", tmp_path / "target", tmp_path / "kept"
     link.symlink_to(target)
     check_output(link, field="save")

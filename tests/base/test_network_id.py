@@ -11,7 +11,17 @@ from msgspec.structs import replace
 
 from p2p.base.codec import unpack
 from p2p.base.errors import ConfigError, InvalidRequest, RemoteProtocolError
-from p2p.base.genesis import HASH_DIGITS, CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisChange, GenesisPeer, ModelSpec, SprintRules
+from p2p.base.genesis import (
+    HASH_DIGITS,
+    CheckRules,
+    EconomyRules,
+    Genesis,
+    GenesisAccount,
+    GenesisChange,
+    GenesisPeer,
+    ModelSpec,
+    SprintRules,
+)
 from p2p.base.keys import Key, digest
 from p2p.base.limits import MAX_NETWORK_NAME
 from p2p.base.types import VERSION, NetworkField
@@ -33,7 +43,8 @@ from tests.golden.samples import kinds
 KEYS = [Key(digest(b"network id", bytes([at]))) for at in range(4)]
 CLIENT = Key(digest(b"network id", b"client"))
 OLD = Genesis(
-    VERSION, "fair", 1000, tuple(GenesisPeer(key.public, key.public, 10, ("toy",)) for key in KEYS), (GenesisAccount(CLIENT.public, 10_000),),
+    VERSION, "fair", 1000, tuple(GenesisPeer(key.public, key.public, 10, ("toy",)) for key in KEYS),
+    (GenesisAccount(CLIENT.public, 10_000),),
     (ModelSpec("toy", bytes(32), bytes(32), "x", 1, 1, 2048),),
 )
 NEW = replace(OLD, time_ms=2000)  # begun again under its old name
@@ -54,7 +65,7 @@ def test_every_field_of_the_genesis_file_makes_another_network() -> None:
 
 
 def test_an_order_of_the_network_before_is_not_paid_again() -> None:
-    """The nonces of a network that begins again begin again, too: only the domain tells the two apart."""
+    """When a network starts again, its nonces do too: only the domain of signatures tells the two apart."""
     view = View(lambda key: None)
     first_state(view, NEW, bytes(32))
     order = Transfer(KEYS[0].public, 7)
@@ -88,7 +99,8 @@ def test_peers_of_the_two_do_not_meet() -> None:
 
 
 def test_what_names_a_network_names_its_id() -> None:
-    """Wire messages that say for which network they are: their field is a NetworkId, which only a genesis file makes."""
+    """Wire messages that say for which network they are: their field is a NetworkId, which only a genesis file
+    makes."""
     naming = {name: kind for name, kind in kinds().items() if "network" in kind.__struct_fields__}
     assert len(naming) >= 6
     for name, kind in naming.items():
@@ -124,13 +136,15 @@ def test_a_configuration_for_another_network_than_its_genesis_file_is_refused(tm
 
 
 def test_a_peer_needs_no_name_in_its_configuration(tmp_path: Path) -> None:
-    """It joined for ever, once, for a name that was not typed in."""
+    """Before: without a name in its configuration a peer kept joining for ever."""
     folder = generate(Plan(tmp_path / "net", 1, serving=False))[0]
     lines = (folder / "config.toml").read_text().splitlines()
     (folder / "config.toml").write_text("\n".join(line for line in lines if not line.startswith("network")))
-    node = Node(load_config(folder), genesis := unpack(Genesis, (folder / "genesis.cbor").read_bytes()), lambda state, text: None)
+    genesis = unpack(Genesis, (folder / "genesis.cbor").read_bytes())
+    node = Node(load_config(folder), genesis, lambda state, text: None)
     try:
-        assert (node.config.network, node.network_config().network, node.status()["network"]) == ("", genesis.network, genesis.network)
+        assert node.config.network == ""
+        assert (node.network_config().network, node.status()["network"]) == (genesis.network, genesis.network)
     finally:
         node.chain.close()
     (folder / "config.toml").write_text('network = "unfair"')

@@ -1,4 +1,4 @@
-"""Outside vectors by family, skipped visibly when absent; and what follows from them that no vector says."""
+"""Published test vectors by family, skipped visibly where they are absent; and properties that no vector covers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def test_a_proposer_of_a_later_round_is_found_from_the_heights_own_set() -> None
     members = _set({"a": 1, "b": 2, "c": 4})
     start = v.first_priorities(members)
     _, own = v.increment(members, start, 1)
-    assert [v.proposer(members, start, r) for r in range(1, 9)] == [v.increment(members, own, r)[0] for r in range(1, 9)]
+    rounds = range(1, 9)
+    assert [v.proposer(members, start, r) for r in rounds] == [v.increment(members, own, r)[0] for r in rounds]
 
 
 def test_priorities_survive_the_store_and_a_change_of_the_set() -> None:

@@ -71,7 +71,7 @@ CASES: list[tuple[str, Callable[[], bytes], Outcome]] = [
     ("of nobody known here", lambda: batch(NEW, 1), Outcome.IGNORE),
     ("not bytes of ours", lambda: b"\x00", Outcome.REJECT),
     ("cut off", lambda: batch(PEERS[0], 1)[:-3], Outcome.REJECT),
-    ("another version", lambda: batch(PEERS[0], 1, version=2), Outcome.REJECT),
+    ("another version", lambda: batch(PEERS[0], 1, version=VERSION + 1), Outcome.REJECT),
     ("another network", lambda: batch(PEERS[0], 1, network="m"), Outcome.REJECT),
     ("without a record", lambda: batch(PEERS[0], 1, records=0), Outcome.REJECT),
     ("another's signature", lambda: forged(batch(PEERS[0], 1)), Outcome.REJECT),

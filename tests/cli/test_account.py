@@ -1,4 +1,4 @@
-"""Commands `account` and `governance`: a wrong word is one line that names it; over a real network, an order reaches every peer."""
+"""`folkmoot account` and `governance`: a wrong word is one line that names it; a transaction reaches every peer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def test_failures_are_one_line_with_a_field_and_a_status(argv: list[str], status
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    made = Net(tmp_path_factory.mktemp("orders"), window=8, epoch_blocks=30, checks=CheckRules(reveal_window=5, appeal_window=0))
+    made = Net(
+        tmp_path_factory.mktemp("orders"), window=8, epoch_blocks=30,
+        checks=CheckRules(reveal_window=5, appeal_window=0),
+    )
     yield made
     made.close()
 
@@ -69,7 +72,9 @@ def test_orders_reach_every_peer_and_refusals_name_their_field(net: Net) -> None
     assert seen["nodes"][0]["metadata"] == "tests"
     until(lambda: call(net.folders[3], {"op": "account", "account": net.client()})["request_cap_micro"] == 100_000)
     say("account", "deposit", "50")
-    until(lambda: call(net.folders[2], {"op": "account", "account": net.client()})["nodes"][0]["collateral_micro"] == 50)
+    until(
+        lambda: call(net.folders[2], {"op": "account", "account": net.client()})["nodes"][0]["collateral_micro"] == 50
+    )
     owner = ("--peer", net.address(1), "--dir", str(net.folders[0]), "--json")
     done = folkmoot("governance", "propose", "--checks", "reveal_window=9", *owner)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,7 @@
-"""What a user may type, and what a peer may answer: one sentence with the option and the range, an exit code, no traceback, no type of ours."""
+"""What a user may type, and what a peer may answer.
+
+The user gets one sentence with the option and the range, and an exit status: no traceback, no type of Python.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,26 @@ from p2p.client.question import AskSpec
 from tests.base.test_network_id import OLD
 
 PEER = f"/ip4/127.0.0.1/tcp/1/p2p/{Key(b'9' * 32).peer_id}"
-ODD_NUMBERS = ("", "-1", "x", "1e3", "1.5", "\u00b2", "\u0661", "nan", "inf", "9" * 5000, str(2**64), "0x10", " 5", "1_000")
-ODD_FRACTIONS = ("", "x", "nan", "inf", "-inf", "1e-6", "0.9996", "1e400", "\u00b2", "9" * 5000, "3", "-3", "1,5", "1_0")
+ODD_NUMBERS = (
+    "", "-1", "x", "1e3", "1.5", "\u00b2", "\u0661", "nan", "inf", "9" * 5000, str(2**64), "0x10", " 5", "1_000",
+)
+ODD_FRACTIONS = (
+    "", "x", "nan", "inf", "-inf", "1e-6", "0.9996", "1e400", "\u00b2", "9" * 5000, "3", "-3", "1,5", "1_0",
+)
 ASK = ["ask", "hi", "--peer", PEER]
 NUMBERS: tuple[tuple[list[str], str], ...] = (
-    ([*ASK, "--max-tokens"], "max_tokens"), ([*ASK, "--top-k"], "top_k"), ([*ASK, "--max-price"], "max_price"), (["block"], "height"),
+    ([*ASK, "--max-tokens"], "max_tokens"), ([*ASK, "--top-k"], "top_k"), ([*ASK, "--max-price"], "max_price"),
+    (["block"], "height"),
     (["verify-header"], "height"), (["earnings", "--epoch"], "epoch"), (["account", "transfer", "00" * 32], "amount"),
     (["account", "deposit"], "amount"), (["account", "withdraw"], "amount"), (["account", "cap", "1"], "request_cap"),
-    (["account", "delegate", "00" * 32, "1", "1"], "expires"), (["account", "register", "--price-floor"], "price_floor"),
-    (["serve", "--dir", "x", "--engine-threads"], "engine_threads"), (["serve", "--dir", "x", "--tensor-parallel"], "tensor_parallel"),
-    (["serve", "--dir", "x", "--pipeline-parallel"], "pipeline_parallel"), (["attack", "--tokens"], "tokens"), (["attack", "--top-k"], "top_k"),
-    (["calibrate", "x", "--prompts"], "prompts"), (["simulate", "economy", "--seed"], "seed"), (["simulate", "economy", "--jobs"], "jobs"),
+    (["account", "delegate", "00" * 32, "1", "1"], "expires"),
+    (["account", "register", "--price-floor"], "price_floor"),
+    (["serve", "--dir", "x", "--engine-threads"], "engine_threads"),
+    (["serve", "--dir", "x", "--tensor-parallel"], "tensor_parallel"),
+    (["serve", "--dir", "x", "--pipeline-parallel"], "pipeline_parallel"), (["attack", "--tokens"], "tokens"),
+    (["attack", "--top-k"], "top_k"),
+    (["calibrate", "x", "--prompts"], "prompts"), (["simulate", "economy", "--seed"], "seed"),
+    (["simulate", "economy", "--jobs"], "jobs"),
     (["testnet", "up", "--peers"], "peers"), (["testnet", "up", "--ml-nodes"], "ml_nodes"),
 )
 FRACTIONS: tuple[tuple[list[str], str], ...] = (
@@ -42,7 +54,8 @@ FRACTIONS: tuple[tuple[list[str], str], ...] = (
     (["attack", "--temperature"], "temperature"), (["attack", "--top-p"], "top_p"),
 )
 SPANS: tuple[tuple[list[str], str], ...] = (
-    (["verify-header", "3", "--period-days"], "period_days"), (["prove", "--period-days"], "period_days"), (["prove", "--wait"], "wait"),
+    (["verify-header", "3", "--period-days"], "period_days"), (["prove", "--period-days"], "period_days"),
+    (["prove", "--wait"], "wait"),
     (["account", "cap", "1", "1", "--peer", PEER, "--timeout"], "timeout"),
 )
 
@@ -70,13 +83,17 @@ def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, An
     status, machine = said([*argv, "--json"], capsys)
     error: dict[str, Any] = json.loads(machine)["error"]
     assert plain == f"error: {error['field']}: {error['message']}\n"
-    assert not any(word in plain for word in ("int value", "<function", "Struct", "msgspec", "invalid read", "argparse"))
+    assert not any(
+        word in plain for word in ("int value", "<function", "Struct", "msgspec", "invalid read", "argparse")
+    )
     return error
 
 
 @pytest.mark.parametrize("value", ODD_NUMBERS, ids=lambda value: value[:12] or "empty")
 @pytest.mark.parametrize(("words", "field"), NUMBERS, ids=lambda word: word if isinstance(word, str) else "")
-def test_a_number_that_is_none_is_named_with_its_range(words: list[str], field: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_number_that_is_none_is_named_with_its_range(
+    words: list[str], field: str, value: str, capsys: pytest.CaptureFixture[str],
+) -> None:
     argv = [*words[:-1], f"{words[-1]}={value}"] if words[-1].startswith("--") else [*words, "--", value]
     error = refused_flexible(argv, capsys)
     assert error["field"] == field
@@ -97,14 +114,20 @@ def refused_flexible(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dic
 
 @pytest.mark.parametrize("value", ODD_FRACTIONS, ids=lambda value: value[:12] or "empty")
 @pytest.mark.parametrize(("words", "field"), FRACTIONS, ids=lambda word: word if isinstance(word, str) else "")
-def test_a_fraction_that_would_be_rounded_is_refused(words: list[str], field: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fraction_that_would_be_rounded_is_refused(
+    words: list[str], field: str, value: str, capsys: pytest.CaptureFixture[str],
+) -> None:
     error = refused([*words[:-1], f"{words[-1]}={value}"], capsys)
     assert error["field"] == field
 
 
-@pytest.mark.parametrize("value", ["", "x", "nan", "inf", "-inf", "-1", "1e400", "\u00b2"], ids=lambda value: value or "empty")
+@pytest.mark.parametrize(
+    "value", ["", "x", "nan", "inf", "-inf", "-1", "1e400", "\u00b2"], ids=lambda value: value or "empty",
+)
 @pytest.mark.parametrize(("words", "field"), SPANS, ids=lambda word: word if isinstance(word, str) else "")
-def test_a_span_is_a_finite_number(words: list[str], field: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_span_is_a_finite_number(
+    words: list[str], field: str, value: str, capsys: pytest.CaptureFixture[str],
+) -> None:
     error = refused([*words[:-1], f"{words[-1]}={value}"], capsys)
     assert error["field"] == field
     assert "number from" in error["message"]
@@ -120,22 +143,32 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("words", "field"), [
     (["ask", "\udcff", "--peer", PEER], "prompt"), (["ask", "hi", "--peer", PEER, "--model", "\udcff"], "model"),
-    (["ask", "hi", "--peer", PEER, "--account", ""], "account"), (["ask", "hi", "--peer", PEER, "--account", "zz"], "account"),
-    (["ask", "hi", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/0OIl"], "peer"), (["ask", "hi", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/"], "peer"),
-    (["ask", "hi", "--peer", ""], "peer"), (["account", "show", "--peer", "/p2p/x"], "peer"), (["account", "show", "--account", ""], "account"),
+    (["ask", "hi", "--peer", PEER, "--account", ""], "account"),
+    (["ask", "hi", "--peer", PEER, "--account", "zz"], "account"),
+    (["ask", "hi", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/0OIl"], "peer"),
+    (["ask", "hi", "--peer", "/ip4/1.2.3.4/tcp/1/p2p/"], "peer"),
+    (["ask", "hi", "--peer", ""], "peer"), (["account", "show", "--peer", "/p2p/x"], "peer"),
+    (["account", "show", "--account", ""], "account"),
     (["account", "register", "--peer", PEER, "--metadata", "\udcff"], "metadata"),
-    (["account", "register", "--peer", PEER, "--model", "\udcff"], "model"), (["verify-header", "3", "--peer", "nowhere"], "peer"),
+    (["account", "register", "--peer", PEER, "--model", "\udcff"], "model"),
+    (["verify-header", "3", "--peer", "nowhere"], "peer"),
     (["governance", "propose", "--checks", "plant_every=\u00b2", "--peer", PEER], "plant_every"),
-    (["governance", "vote", "zz", "yes", "--peer", PEER], "proposal"), (["earnings", "--epoch", "0", "--node", ""], "node"),
+    (["governance", "vote", "zz", "yes", "--peer", PEER], "proposal"),
+    (["earnings", "--epoch", "0", "--node", ""], "node"),
 ])
-def test_a_word_that_is_wrong_is_named(words: list[str], field: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_word_that_is_wrong_is_named(
+    words: list[str], field: str, home: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
     assert refused([*words, "--dir", str(home)], capsys)["field"] == field
 
 
 @pytest.mark.parametrize("trusted", [
-    "\u00b2:" + "00" * 32, "3:zz" + "00" * 31, "3", ":", "-3:" + "00" * 32, "9" * 5000 + ":" + "00" * 32, "3:" + "\u0661" * 64,
+    "\u00b2:" + "00" * 32, "3:zz" + "00" * 31, "3", ":", "-3:" + "00" * 32, "9" * 5000 + ":" + "00" * 32,
+    "3:" + "\u0661" * 64,
 ])
-def test_a_trusted_header_is_digits(trusted: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trusted_header_is_digits(
+    trusted: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("p2p.peer.control.call", lambda directory, request: {})
     assert refused(["verify-header", "3", f"--trusted={trusted}", "--dir", str(home)], capsys)["field"] == "trusted"
 
@@ -156,20 +189,26 @@ def test_help_needs_no_home(words: list[str]) -> None:
     assert "usage" in done.stdout
 
 
-# -- what a peer may answer --------------------------------------------------------------------------------------------------
+# -- what a peer may answer
+# --------------------------------------------------------------------------------------------------
 
 ODD_ANSWERS: tuple[Any, ...] = (
-    {}, {"height": "3"}, {"height": -1, "light": "zz"}, {"height": 3, "light": "00"}, {"height": 2**64, "value": [], "proof": None, "left": 7},
-    {"height": 3, "value": None, "proof": "00", "left": None}, {"account": "00" * 32, "balance_micro": "7"}, {"next": 10**9, "inferences": []},
-    {"next": 1, "inferences": [[]], "sums": {}}, {"sums": {"fees_micro": "x"}, "next": 0, "inferences": []}, {"payload": 7},
+    {}, {"height": "3"}, {"height": -1, "light": "zz"}, {"height": 3, "light": "00"},
+    {"height": 2**64, "value": [], "proof": None, "left": 7},
+    {"height": 3, "value": None, "proof": "00", "left": None}, {"account": "00" * 32, "balance_micro": "7"},
+    {"next": 10**9, "inferences": []},
+    {"next": 1, "inferences": [[]], "sums": {}}, {"sums": {"fees_micro": "x"}, "next": 0, "inferences": []},
+    {"payload": 7},
     {"next": [], "inferences": 3},
-    {"payload": "00", "request": "00", "finish": "00", "beacon": "00" * 32, "candidates": []}, {"a": {"b": [{"c": {}}] * 3}},
+    {"payload": "00", "request": "00", "finish": "00", "beacon": "00" * 32, "candidates": []},
+    {"a": {"b": [{"c": {}}] * 3}},
 )
 
 
 @pytest.mark.parametrize("answer", ODD_ANSWERS, ids=lambda answer: ",".join(answer) or "empty")
 @pytest.mark.parametrize("words", [
-    ["status"], ["inference", "00"], ["earnings", "--epoch", "0", "--node", "00" * 32], ["account", "show"], ["verify-header", "3"],
+    ["status"], ["inference", "00"], ["earnings", "--epoch", "0", "--node", "00" * 32], ["account", "show"],
+    ["verify-header", "3"],
     ["prove", "account", "00" * 32, "--wait", "0"], ["verify", "00" * 32, "--model", "."],
 ], ids=lambda words: words[0])
 def test_an_odd_answer_is_one_sentence(
@@ -182,7 +221,8 @@ def test_an_odd_answer_is_one_sentence(
     assert status in (0, 2, 3)
 
 
-# -- money before files --------------------------------------------------------------------------------------------------------
+# -- money before files
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_where_the_proof_goes_is_tried_before_anything_is_signed(
@@ -208,14 +248,18 @@ def test_where_the_proof_goes_is_tried_before_anything_is_signed(
 
 
 def test_a_proof_is_not_asked_for_where_it_cannot_be_kept(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(["prove", "account", "00" * 32, "--dir", str(home), "--out", "/nonexistent/p"], capsys)["field"] == "out"
+    assert refused(
+        ["prove", "account", "00" * 32, "--dir", str(home), "--out", "/nonexistent/p"], capsys,
+    )["field"] == "out"
 
 
-# -- the end of a command --------------------------------------------------------------------------------------------------------
+# -- the end of a command
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [
-    ConfigError("x", field="f"), RemoteProtocolError("x", field="f"), Overloaded("x", field="f"), Unavailable("x"), StorageError("x"),
+    ConfigError("x", field="f"), RemoteProtocolError("x", field="f"), Overloaded("x", field="f"), Unavailable("x"),
+    StorageError("x"),
     FolkmootError("x"),
 ])
 def test_every_typed_error_ends_with_its_code(
@@ -232,7 +276,9 @@ def test_every_typed_error_ends_with_its_code(
     assert text.count("\n") == 1
 
 
-def test_what_is_no_typed_error_is_a_sentence_too(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_typed_error_is_a_sentence_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
     async def events(spec: AskSpec) -> Any:
         raise RecursionError("\x1b[2Jdeep")
         yield

@@ -1,4 +1,4 @@
-"""Commands as a user types them: exit codes, one clear line, JSON, and nothing imported that is not needed."""
+"""Commands as a user types them: exit statuses, one clear line, JSON, and nothing imported that is not needed."""
 
 from __future__ import annotations
 
@@ -53,10 +53,12 @@ def test_init_makes_keys_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "field"), [
-    ('network = "a b"', "network"), ('network = "n"\nlisten = ["x"]', "listen"), ('network = "n"\nbootstrap = ["/ip4/1.2.3.4/tcp/1"]', "bootstrap"),
+    ('network = "a b"', "network"), ('network = "n"\nlisten = ["x"]', "listen"),
+    ('network = "n"\nbootstrap = ["/ip4/1.2.3.4/tcp/1"]', "bootstrap"),
     ('network = "n"\nml_node = "ftp://x"', "ml_node"), ('network = "n"\nmodel_path = "/nonexistent"', "model_path"),
     ('network = "n"\nexpected_size = 0', "expected_size"), ('network = "n"\naccount_tokens = 0', "account_tokens"),
-    ('network = "n"\ncolour = "red"', "colour"), ("network", "config"), ('network = "n"\nkeep_records = "some"', "keep_records"),
+    ('network = "n"\ncolour = "red"', "colour"), ("network", "config"),
+    ('network = "n"\nkeep_records = "some"', "keep_records"),
 ])
 def test_a_bad_configuration_names_its_field(tmp_path: Path, line: str, field: str) -> None:
     (tmp_path / "config.toml").write_text(line)
@@ -65,7 +67,9 @@ def test_a_bad_configuration_names_its_field(tmp_path: Path, line: str, field: s
     assert json.loads(done.stderr)["error"]["field"] == field
 
 
-@pytest.mark.parametrize("argv", [["status", "--dir", "/nonexistent"], ["testnet", "down", "--dir", "{tmp}"], ["init", "{tmp}/a"]])
+@pytest.mark.parametrize(
+    "argv", [["status", "--dir", "/nonexistent"], ["testnet", "down", "--dir", "{tmp}"], ["init", "{tmp}/a"]],
+)
 def test_light_commands_import_nothing_heavy(argv: list[str], tmp_path: Path) -> None:
     words = [word.format(tmp=tmp_path) for word in argv]
     code = f"import sys; from p2p.cli.main import main; main({words!r}); print(*sorted({HEAVY!r} & sys.modules.keys()))"

@@ -1,4 +1,4 @@
-"""What people read about money: earnings with their rules and the identity; notices, printed once."""
+"""What people read about money: earnings with their rules and the identity of the sums; notices, printed once."""
 
 from __future__ import annotations
 
@@ -37,13 +37,17 @@ def queries(lab: Lab, number: int) -> Queries:
     return Queries(LabChain(lab), lambda: {"node": lab.nodes[number].hex()}, tuple, dict)  # type: ignore[arg-type]
 
 
-def printed(lab: Lab, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **change: Any) -> str:
+def printed(
+    lab: Lab, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **change: Any,
+) -> str:
     monkeypatch.setattr(earnings, "call", lambda directory, request: queries(lab, number).answer(request))
     earnings.run(argparse.Namespace(**{"dir": Path(), "epoch": 0, "node": None, "json": False} | change))
     return capsys.readouterr().out
 
 
-def test_every_inference_has_its_rule_and_the_sums_add_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_inference_has_its_rule_and_the_sums_add_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
     lab = Lab(epoch_blocks=100)
     put_collateral(lab, lab.nodes[1], 1000)
     lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
@@ -69,7 +73,8 @@ def test_a_lost_dispute_says_what_can_be_done_and_later_what_became_of_it(
     until = lab.inference(inference_id).appeal_until
     (line,) = [one for one in printed(lab, 1, monkeypatch, capsys).splitlines() if inference_id.hex() in one]
     assert line.split()[2:4] == ["disputed", "M13"]
-    assert f"until height {until}, with a bond of {appeals.BOND}: folkmoot account appeal {inference_id.hex()}; because" in line
+    advice = f"folkmoot account appeal {inference_id.hex()}"
+    assert f"until height {until}, with a bond of {appeals.BOND}: {advice}; because" in line
     appeals.appeal(lab, inference_id)
     (line,) = [one for one in printed(lab, 1, monkeypatch, capsys).splitlines() if inference_id.hex() in one]
     assert f"appealed; 300 micro-credits and a bond of {appeals.BOND} wait for the committee" in line
@@ -104,7 +109,9 @@ def test_the_peers_log_tells_of_each_case_once() -> None:
     assert line["order"] == f"folkmoot account appeal {inference_id.hex()}"
 
 
-def test_sums_that_do_not_add_up_are_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sums_that_do_not_add_up_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
     lab = Lab(epoch_blocks=20)
     lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
     to_end(lab)
@@ -116,7 +123,9 @@ def test_sums_that_do_not_add_up_are_an_error(monkeypatch: pytest.MonkeyPatch, c
     assert caught.value.field == "sums"
 
 
-def test_an_epoch_that_left_the_state_keeps_its_sums(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_epoch_that_left_the_state_keeps_its_sums(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
     lab = Lab(epoch_blocks=20, economy=replace(STEADY, keep_epochs=1))
     lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
     lab.block(50)
@@ -161,7 +170,9 @@ def test_a_height_that_no_peer_would_take_is_never_remembered(tmp_path: Path) ->
     assert last_notice(seen) == 0
 
 
-@pytest.mark.parametrize("bad", [{}, [], NOTICE | {"height": "7"}, NOTICE | {"what": "\x1b[2J"}, NOTICE | {"inference_id": "a\n"}])
+@pytest.mark.parametrize(
+    "bad", [{}, [], NOTICE | {"height": "7"}, NOTICE | {"what": "\x1b[2J"}, NOTICE | {"inference_id": "a\n"}],
+)
 def test_a_peers_notice_of_another_shape_is_refused(bad: Any, tmp_path: Path) -> None:
     with pytest.raises(RemoteProtocolError):
         show_notices([bad], tmp_path / "seen", as_json=False)

@@ -1,4 +1,6 @@
-"""No text of others moves the user's cursor: one function, one stream that everything passes, every command that prints."""
+"""No text of others moves the user's cursor: one function, one stream that all output passes, every command that
+prints.
+"""
 
 from __future__ import annotations
 
@@ -55,18 +57,23 @@ def test_the_stream_cleans_whatever_it_is_given(encoding: str) -> None:
     assert not FORBIDDEN.search(raw.getvalue().decode(encoding))
 
 
-# -- every command that prints what a peer said ------------------------------------------------------------------------------
+# -- every command that prints what a peer said
+# ------------------------------------------------------------------------------
 
 
 def answer_of(op: str) -> dict[str, Any]:
     """As a hostile peer would fill it: every text is HOSTILE."""
-    row = {"id": "00" * 32, "what": HOSTILE, "rule": HOSTILE, "reason": HOSTILE, "height": 1, "fee_micro": 1, "refunded_micro": 0, "bond_micro": 0,
-           "burnt_micro": 0}
+    row = {
+        "id": "00" * 32, "what": HOSTILE, "rule": HOSTILE, "reason": HOSTILE, "height": 1, "fee_micro": 1,
+        "refunded_micro": 0, "bond_micro": 0, "burnt_micro": 0,
+    }
     names = "fees paid forfeited fined reward duties withheld bounty slashed"
     own = {f"{name}_micro": 0 for name in names.split()}
     sums = {**own, "minted_micro": 0, "penalties_micro": 0, "burnt_micro": 0, "settled_at": 1}
-    page = {"epoch": 0, "node": HOSTILE, "first_height": 1, "last_height": 2, "kept": True, "inferences": [row], "next": 1, "open": [], "own": own,
-            "sums": sums}
+    page = {
+        "epoch": 0, "node": HOSTILE, "first_height": 1, "last_height": 2, "kept": True, "inferences": [row], "next": 1,
+        "open": [], "own": own, "sums": sums,
+    }
     return {"earnings": page}.get(op, {
         "node": "00" * 32, HOSTILE: HOSTILE, "text": HOSTILE, "list": [HOSTILE, {"a": HOSTILE}], "map": {"a": HOSTILE},
         "maps": {HOSTILE: {HOSTILE: HOSTILE}},
@@ -76,11 +83,6 @@ def answer_of(op: str) -> dict[str, Any]:
 def own_peer(monkeypatch: pytest.MonkeyPatch, found: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     for place in ("p2p.peer.control.call", "p2p.cli.earnings.call"):
         monkeypatch.setattr(place, lambda directory, request: found(request))
-
-
-async def hostile_query(*arguments: Any) -> dict[str, Any]:
-    del arguments
-    return answer_of("governance")
 
 
 async def hostile_error(*arguments: Any) -> dict[str, Any]:
@@ -103,9 +105,14 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-LOCAL = (["status"], ["peers"], ["verification"], ["sprint"], ["block", "3"], ["inference", "00"], ["earnings", "--epoch", "0"])
-REMOTE = (["governance", "list"], ["account", "transfer", "00" * 32, "1"], ["ask", "hi"], ["account", "show"], ["verify-header", "3"],
-          ["prove", "account", "00" * 32])
+LOCAL = (
+    ["status"], ["peers"], ["verification"], ["sprint"], ["block", "3"], ["inference", "00"],
+    ["earnings", "--epoch", "0"],
+)
+REMOTE = (
+    ["governance", "list"], ["account", "transfer", "00" * 32, "1"], ["ask", "hi"], ["account", "show"],
+    ["verify-header", "3"], ["prove", "account", "00" * 32],
+)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -114,15 +121,16 @@ def test_no_command_prints_what_a_peer_must_not_say(
     words: list[str], as_json: bool, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_peer(monkeypatch, lambda request: answer_of(request["op"]))
-    monkeypatch.setattr("p2p.client.connection.query_once", hostile_query)
     monkeypatch.setattr("p2p.client.connection.submit_operation", hostile_error)
     monkeypatch.setattr("p2p.client.ask.ask", hostile_events)
 
-    def asking(directory: Path, address: str | None, genesis: object, work: Callable[[Any], Any]) -> Any:
+    def asking(directory: Path, address: str | None, network: object, work: Callable[[Any], Any]) -> Any:
         return work(lambda request: answer_of(request["op"]))
 
-    monkeypatch.setattr("p2p.cli.verify.asking", asking)
-    argv = [*words, "--dir", str(home), *(["--peer", PEER] if words in REMOTE else []), *(["--json"] if as_json else [])]
+    monkeypatch.setattr("p2p.cli.questions.asking", asking)
+    argv = [
+        *words, "--dir", str(home), *(["--peer", PEER] if words in REMOTE else []), *(["--json"] if as_json else [])
+    ]
     main(argv)
     seen = capsys.readouterr()
     assert seen.out or seen.err
@@ -148,7 +156,9 @@ def test_the_answer_itself_is_raw_only_where_that_is_asked_for(
     assert "\x1b[1mbold" in capsys.readouterr().out
 
 
-def test_an_error_is_one_line_whatever_a_peer_puts_into_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line_whatever_a_peer_puts_into_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
     def fails(options: argparse.Namespace) -> int:
         raise Unavailable("first\nreceipt\n  checked True\x1b[2J", field="a\nb")
 

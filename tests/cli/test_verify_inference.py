@@ -1,4 +1,6 @@
-"""`folkmoot verify` on answers that are false without a model: they are called so, whatever an engine makes of them."""
+"""`folkmoot verify` on answers that are false without a model: they are called false, whatever an engine makes of
+them.
+"""
 
 from __future__ import annotations
 

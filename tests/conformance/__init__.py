@@ -1,4 +1,5 @@
-"""Outside vectors against this implementation: `python -m tests.conformance DIR`. One file per family; each yields named cases."""
+"""Outside vectors against this implementation: `python -m tests.conformance DIR`. One file per family; each yields
+named cases."""
 
 from __future__ import annotations
 
@@ -9,5 +10,5 @@ DEFAULT = Path(__file__).parent.parent.parent.parent / "shared" / "vectors"
 
 
 def folder() -> Path:
-    """FOLKMOOT_VECTORS, or the folder beside the project."""
+    """FOLKMOOT_VECTORS, or the folder next to the project."""
     return Path(os.environ.get("FOLKMOOT_VECTORS") or DEFAULT)

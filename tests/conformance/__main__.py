@@ -11,9 +11,11 @@ from tests.conformance import crypto, folder, sets, tendermint
 from tests.conformance.case import Absent, Family
 
 FAMILIES: dict[str, Family] = {
-    "tendermint directed": tendermint.directed, "tendermint random": tendermint.random, "vote keeper": tendermint.votekeeper,
+    "tendermint directed": tendermint.directed, "tendermint random": tendermint.random,
+    "vote keeper": tendermint.votekeeper,
     "state machine": tendermint.machine, "thresholds": sets.thresholds, "applied certificate": sets.applied_certificate,
-    "proposer selection": sets.proposers, "light client": sets.light_client, "ed25519": crypto.ed25519, "ecvrf": crypto.ecvrf,
+    "proposer selection": sets.proposers, "light client": sets.light_client, "ed25519": crypto.ed25519,
+    "ecvrf": crypto.ecvrf,
     "cbor": crypto.cbor, "rfc6962": crypto.rfc6962,
 }
 WRONG = (AssertionError, FolkmootError, KeyError, TypeError, ValueError, IndexError, AttributeError)

@@ -1,4 +1,5 @@
-"""A family is a function from a folder to cases; a case is a name and a check that raises AssertionError. Law: absent is said, not hidden."""
+"""A family is a function from a folder to cases; a case is a name and a check that raises AssertionError. Law:
+absent is said, not hidden."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Ed25519 edge cases, ECVRF of RFC 9381, RFC 6962 roots and paths, CBOR. One verifier is pinned: its answers are written down here."""
+"""Ed25519 edge cases, ECVRF of RFC 9381, RFC 6962 roots and paths, CBOR. One verifier is pinned: its answers are
+written down here."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Key, verify_raw
 from tests.conformance.case import Case, files, read
 
-# speccheck's cases, in order, that the pinned verifier (libsodium through PyNaCl) accepts: it refuses small-order A and R, checks
-# without the cofactor, and refuses S >= L and what is not canonical
+# speccheck's cases, in order, that the pinned verifier (libsodium through PyNaCl) accepts: it refuses small-order A
+# and R, checks without the cofactor, and refuses S >= L and what is not canonical
 SPECCHECK_ACCEPTED = frozenset({3})
 # of CCTV's flags, those that it accepts a vector with; any other flag means refused
 CCTV_ACCEPTED = frozenset({"low_order_component_A", "low_order_component_R"})
@@ -32,18 +33,22 @@ def ed25519(folder: Path) -> Iterator[Case]:
         answers = {row["case"]: row["pynacl"] == "accept" for row in measured.get("speccheck", [])}
         for index, case in enumerate(read(base / "speccheck-cases.json")):
             wanted = answers.get(index, index in SPECCHECK_ACCEPTED)
-            yield Case(f"speccheck {index}", partial(_check_raw, case["pub_key"], bytes.fromhex(case["message"]), case["signature"], wanted))
+            message = bytes.fromhex(case["message"])
+            yield Case(f"speccheck {index}", partial(_check_raw, case["pub_key"], message, case["signature"], wanted))
     if (base / "cctv-ed25519vectors.json").exists():
         answers = {row["number"]: row["pynacl"] == "accept" for row in measured.get("cctv", [])}
         for case in read(base / "cctv-ed25519vectors.json"):
             wanted = answers.get(case["number"], set(case["flags"] or []) <= CCTV_ACCEPTED)
-            yield Case(f"cctv {case['number']}", partial(_check_raw, case["key"], case["msg"].encode(), case["sig"], wanted))
+            yield Case(
+                f"cctv {case['number']}", partial(_check_raw, case["key"], case["msg"].encode(), case["sig"], wanted)
+            )
     if (base / "wycheproof-ed25519_test.json").exists():
         for group in read(base / "wycheproof-ed25519_test.json")["testGroups"]:
             for test in group["tests"]:
                 wanted = test["result"] == "valid"
                 yield Case(
-                    f"wycheproof {test['tcId']}", partial(_check_raw, group["publicKey"]["pk"], bytes.fromhex(test["msg"]), test["sig"], wanted)
+                    f"wycheproof {test['tcId']}",
+                    partial(_check_raw, group["publicKey"]["pk"], bytes.fromhex(test["msg"]), test["sig"], wanted)
                 )
 
 
@@ -55,9 +60,10 @@ def _check_raw(public: str, message: bytes, signature: str, wanted: bool) -> Non
 RFC_9381 = (
     (
         "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", "",
-        "8657106690b5526245a92b003bb079ccd1a92130477671f6fc01ad16f26f723f26f8a57ccaed74ee1b190bed1f479d9727d2d0f9b005a6e456a35d4fb0daab"
-        "1268a1b0db10836d9826a528ca76567805",
-        "90cf1df3b703cce59e2a35b925d411164068269d7b2d29f3301c03dd757876ff66b71dda49d2de59d03450451af026798e8f81cd2e333de5cdf4f3e140fdd8ae",
+        "8657106690b5526245a92b003bb079ccd1a92130477671f6fc01ad16f26f723f26f8a57ccaed74ee1b190bed1f479d97"
+        "27d2d0f9b005a6e456a35d4fb0daab1268a1b0db10836d9826a528ca76567805",
+        "90cf1df3b703cce59e2a35b925d411164068269d7b2d29f3301c03dd757876ff"
+        "66b71dda49d2de59d03450451af026798e8f81cd2e333de5cdf4f3e140fdd8ae",
     ),
 )
 
@@ -84,7 +90,8 @@ def _check_vrf(secret: str, alpha: str, proof: str, beta: str) -> None:
 def rfc6962(folder: Path) -> Iterator[Case]:
     family = read(folder / "rfc6962.json")
     for case in family.get("published", []):
-        yield Case(f"published {case['name']}", partial(_check_root, [bytes.fromhex(leaf) for leaf in case["leaves"]], case["root"]))
+        published = [bytes.fromhex(leaf) for leaf in case["leaves"]]
+        yield Case(f"published {case['name']}", partial(_check_root, published, case["root"]))
     for number, case in enumerate(family.get("generated", [])):
         yield Case(f"generated {number}", partial(_check_paths, case))
     leaves = [bytes.fromhex(leaf) for leaf in family.get("ct_leaves", [])]
@@ -95,7 +102,9 @@ def rfc6962(folder: Path) -> Iterator[Case]:
 def _check_root(leaves: list[bytes], top: str) -> None:
     assert merkle.root(leaves).hex() == top
     for index, leaf in enumerate(leaves):
-        assert merkle.verify(leaf, index, len(leaves), merkle.prove(leaves, index), bytes.fromhex(top)), f"path of leaf {index}"
+        assert merkle.verify(leaf, index, len(leaves), merkle.prove(leaves, index), bytes.fromhex(top)), (
+            f"path of leaf {index}"
+        )
 
 
 def _check_paths(case: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from p2p.consensus.votes import VoteKeeper
 from tests.conformance.case import Case, read
 from tests.conformance.tendermint import FAR, Values, key, vote_of
 
-# -- thresholds and certificates ----------------------------------------------------------------------------------------
+# -- thresholds and certificates ----------------------------------------------------------------------------------
 
 
 def thresholds(folder: Path) -> Iterator[Case]:
@@ -76,7 +76,7 @@ def _check_applied(plain: dict[str, Any]) -> None:
     assert members.is_quorum(keeper.weight_for(applied["certificate"][0]["r"], kind, block_id))
 
 
-# -- proposers ----------------------------------------------------------------------------------------------------------
+# -- proposers ----------------------------------------------------------------------------------------------------
 
 
 def proposers(folder: Path) -> Iterator[Case]:
@@ -144,11 +144,12 @@ def _check_operations(case: dict[str, Any]) -> None:
 
 
 PROPOSER_CHECKS = {
-    "sequence": _check_sequence, "counts": _check_counts, "priorities": _check_priorities, "priorities_shift": _check_shift,
+    "sequence": _check_sequence, "counts": _check_counts, "priorities": _check_priorities,
+    "priorities_shift": _check_shift,
     "operations": _check_operations,
 }
 
-# -- the light client ---------------------------------------------------------------------------------------------------
+# -- the light client ---------------------------------------------------------------------------------------------
 
 
 def light_client(folder: Path) -> Iterator[Case]:

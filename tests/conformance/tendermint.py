@@ -1,6 +1,8 @@
-"""Traces of the executable Tendermint specification: whole validators, the vote keeper, the bare state machine, thresholds.
+"""Traces of the executable Tendermint specification: whole validators, the vote keeper, the bare state machine,
+thresholds.
 
-The adapters translate names only. Where the model itself departs from the paper, its README says so, and so do the comments here.
+The adapters translate names only. Where the model itself departs from the paper, its README says so, and so do the
+comments here.
 """
 
 from __future__ import annotations
@@ -13,7 +15,17 @@ from typing import Any
 from p2p.base.types import VERSION
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import NIL_ROUND, Block, Header, Proposal, SignedProposal, SignedVote, Vote, VoteType
-from p2p.consensus.round import CastVote, Decide, Effect, Propose, RoundState, ScheduleTimeout, SkipRound, Step, TimeoutKind
+from p2p.consensus.round import (
+    CastVote,
+    Decide,
+    Effect,
+    Propose,
+    RoundState,
+    ScheduleTimeout,
+    SkipRound,
+    Step,
+    TimeoutKind,
+)
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import VoteKeeper
 from tests.conformance.case import Case, files, read
@@ -23,7 +35,8 @@ ZERO, SIG = bytes(32), bytes(64)
 KINDS = {"prevote": VoteType.PREVOTE, "precommit": VoteType.PRECOMMIT}
 TIMERS = {"propose": TimeoutKind.PROPOSE, "prevote": TimeoutKind.PREVOTE, "precommit": TimeoutKind.PRECOMMIT}
 STEPS = {
-    Step.NEW: "none", Step.UNSTARTED: "unstarted", Step.PROPOSE: "propose", Step.PREVOTE: "prevote", Step.PRECOMMIT: "precommit",
+    Step.NEW: "none", Step.UNSTARTED: "unstarted", Step.PROPOSE: "propose", Step.PREVOTE: "prevote",
+    Step.PRECOMMIT: "precommit",
     Step.DECIDED: "commit",
 }
 
@@ -32,9 +45,13 @@ def key(name: str) -> bytes:
     return name.encode().ljust(32, b"\0")
 
 
+STATE = ("r", "step", "locked_value", "locked_round", "valid_value", "valid_round")
+
+
 def block_of(value: str) -> Block:
     """A block that stands for a value of the model."""
-    return Block(Header(VERSION, "itf", 0, 0, 0, value.encode().ljust(32, b"\0"), ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None)
+    name = value.encode().ljust(32, b"\0")
+    return Block(Header(VERSION, "itf", 0, 0, 0, name, ZERO, ZERO, ZERO, ZERO, ZERO, b"", ZERO), (), None)
 
 
 class Values:
@@ -64,11 +81,15 @@ class ModelVotes(VoteKeeper):
 
 def vote_of(values: Values, plain: dict[str, Any]) -> SignedVote:
     return SignedVote(
-        Vote("itf", KINDS[plain["kind"]], plain["h"], plain["r"], values.id(plain["value"]), NIL_ROUND, key(plain["src"])), SIG
+        Vote(
+            "itf", KINDS[plain["kind"]], plain["h"], plain["r"], values.id(plain["value"]), NIL_ROUND,
+            key(plain["src"]),
+        ),
+        SIG,
     )
 
 
-# -- whole validators ---------------------------------------------------------------------------------------------------
+# -- whole validators ---------------------------------------------------------------------------------------------
 
 
 class Validator:
@@ -213,11 +234,13 @@ def _check_validator(name: str, trace: dict[str, Any]) -> None:
         decided = any(row[0] == "decided" for row in wanted)
         if "internal_pending_after" not in last and last["i"] < loose and not decided:
             post = last["post"]
-            state = (post["r"], post["step"], post["locked_value"], post["locked_round"], post["valid_value"], post["valid_round"])
-            assert validator.state() == state, f"{trace['name']} {name} after {last['i']}: {validator.state()} instead of {state}"
+            state = tuple(post[name] for name in STATE)
+            assert validator.state() == state, (
+                f"{trace['name']} {name} after {last['i']}: {validator.state()} instead of {state}"
+            )
 
 
-# -- the vote keeper ----------------------------------------------------------------------------------------------------
+# -- the vote keeper ----------------------------------------------------------------------------------------------
 
 
 def check_votekeeper(trace: dict[str, Any]) -> None:
@@ -229,7 +252,9 @@ def check_votekeeper(trace: dict[str, Any]) -> None:
         keeper.add(signed, now)
         wanted = step["out"]
         got = _threshold(keeper, members, signed.vote, now, values, said)
-        assert got == (wanted["t"], wanted.get("r", signed.vote.round), wanted.get("value")), f"{trace['name']} at {step['i']}: {got}"
+        assert got == (wanted["t"], wanted.get("r", signed.vote.round), wanted.get("value")), (
+            f"{trace['name']} at {step['i']}: {got}"
+        )
 
 
 def _threshold(
@@ -242,7 +267,9 @@ def _threshold(
     event: tuple[str, int, str | None] = ("none", vote.round, None)
     if members.is_quorum(keeper.weight_for(vote.round, vote.type, vote.block_id)):
         nil = "polka_nil" if word == "polka" else "precommit_any"
-        event = (nil, vote.round, None) if vote.block_id is None else (f"{word}_value", vote.round, values.name(vote.block_id))
+        event = (nil, vote.round, None) if vote.block_id is None else (
+            f"{word}_value", vote.round, values.name(vote.block_id)
+        )
     elif members.is_quorum(keeper.weight_any(vote.round, vote.type)):
         event = (f"{word}_any", vote.round, None)
     if event in said:
@@ -252,7 +279,7 @@ def _threshold(
     return event
 
 
-# -- the bare state machine ---------------------------------------------------------------------------------------------
+# -- the bare state machine ---------------------------------------------------------------------------------------
 
 
 def check_machine(trace: dict[str, Any]) -> None:
@@ -266,7 +293,7 @@ def check_machine(trace: dict[str, Any]) -> None:
         assert got == expected, f"{trace['name']} at {step['i']}: {got} instead of {expected}"
         locked, valid = state.locked or (None, NIL_ROUND), state.valid or (None, NIL_ROUND)
         mine = (state.round, STEPS[state.step], values.name(locked[0]), locked[1], values.name(valid[0]), valid[1])
-        theirs = (post["r"], post["step"], post["locked_value"], post["locked_round"], post["valid_value"], post["valid_round"])
+        theirs = tuple(post[name] for name in STATE)
         assert mine == theirs, f"{trace['name']} after {step['i']}: {mine} instead of {theirs}"
 
 
@@ -276,7 +303,8 @@ def _apply(state: RoundState, given: dict[str, Any], values: Values, height: int
     if kind in ("new_round", "new_round_proposer"):
         return state.new_round(round_, proposer=kind == "new_round_proposer")
     if kind == "propose_value":
-        return Propose(state.round, value, state.valid[1] if state.valid else NIL_ROUND)  # the driver's part: what was built is proposed
+        # the driver's part: what was built is proposed
+        return Propose(state.round, value, state.valid[1] if state.valid else NIL_ROUND)
     if kind == "proposal":
         return state.proposal(value or b"", valid=True)
     if kind in ("proposal_invalid", "proposal_and_polka_invalid"):
@@ -297,9 +325,12 @@ def _apply(state: RoundState, given: dict[str, Any], values: Values, height: int
 
 def _said(effect: Effect | None, values: Values) -> Any:
     if isinstance(effect, Propose):
-        return "get_value" if effect.block_id is None else ("proposal", effect.round, values.name(effect.block_id), effect.valid_round)
+        return "get_value" if effect.block_id is None else (
+            "proposal", effect.round, values.name(effect.block_id), effect.valid_round
+        )
     if isinstance(effect, CastVote):
-        return "vote", "prevote" if effect.type is VoteType.PREVOTE else "precommit", effect.round, values.name(effect.block_id)
+        kind = "prevote" if effect.type is VoteType.PREVOTE else "precommit"
+        return "vote", kind, effect.round, values.name(effect.block_id)
     if isinstance(effect, ScheduleTimeout):
         return "schedule_timeout", effect.round, effect.kind.name.lower()
     if isinstance(effect, SkipRound):
@@ -315,7 +346,7 @@ def _out(out: dict[str, Any]) -> Any:
     return ("skip_round", out["r"]) if out["t"] == "skip_round" else out["t"]
 
 
-# -- the families -------------------------------------------------------------------------------------------------------
+# -- the families -------------------------------------------------------------------------------------------------
 
 
 def _traces(folder: Path, sub: str, check: Any) -> Iterator[Case]:

@@ -64,7 +64,8 @@ def test_a_header_is_trusted_across_sets_that_share_nobody(chain: Chain) -> None
 
 
 def test_a_header_ahead_of_a_slow_clock_is_nobodys_lie(chain: Chain) -> None:
-    """Who answered is not left alone for it; a false header is its sender's lie whatever our clock says."""
+    """A peer is not avoided for a header ahead of our clock; a false header is its sender's lie whatever our clock
+    says."""
     slow_ms = NOW + 18_000 - 30_000
     with pytest.raises(Unavailable, match="ahead of this machine's clock"):
         drive(chain, 18, now_ms=slow_ms)

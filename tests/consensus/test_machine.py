@@ -193,8 +193,8 @@ def test_first_vote_counts_and_the_second_is_evidence() -> None:
 
 
 def test_a_proposal_of_another_than_the_proposer_leaves_no_trace() -> None:
-    """Else a stranger's proposal beside the right one would look like a conflict, and our own blocks would carry no
-    evidence at all."""
+    """Otherwise a stranger's proposal next to the right one would look like a conflict, and our own blocks would
+    carry no evidence at all."""
     m, a = machine(), block(1)
     m.on_proposal(proposal(a, 0, -1, key(0)), True)
     m.on_proposal(proposal(block(2), 0, -1, key(1)), True)

@@ -144,5 +144,10 @@ def test_decision_records_have_one_form(page: Path) -> None:
     assert f"({page.name})" in (page.parent / "README.md").read_text(), "the index lists it"
 
 
+def test_the_index_lists_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md" and f"({page.name})" not in index] == []
+
+
 def test_the_front_page_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120

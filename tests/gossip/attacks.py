@@ -1,4 +1,4 @@
-"""Bytes that end a stock host, and some that merely might. An attack takes (host, victim, its port)."""
+"""Attacks by bytes: some end a stock host, others might. An attack takes (host, victim, the victim's port)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def negotiate(data: bytes, flood: int = 0) -> Attack:
 
 def tcp(*payloads: bytes, keep: bool = False) -> Attack:
     async def attack(host: Any, victim: Any, port: int) -> None:
-        held = []
+        held = []  # sockets that stay open until the host ends
         for payload in payloads:
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             if payload:
@@ -82,7 +82,8 @@ def tcp(*payloads: bytes, keep: bool = False) -> Attack:
             if keep:
                 held.append(stream)
             else:
-                await trio.sleep(0.05)
+                with trio.move_on_after(0.05):  # or until the victim has had enough
+                    await stream.receive_some()
                 await stream.aclose()
         host.held = held
 

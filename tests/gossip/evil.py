@@ -1,4 +1,4 @@
-"""Hosts that answer those who dial them with garbage, floods or silence."""
+"""Hosts that answer a peer that dials them with garbage, floods or silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Peers as processes for the network tests, and a bare libp2p host that can say anything."""
+"""Peers as processes for the network tests, and a bare libp2p host that can send anything.
+
+Tests wait for events. PATIENCE_S only bounds a wait for something that never comes: an idle machine needs a second or
+two, a busy one can need a hundred times that.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,8 @@ from multiaddr import Multiaddr
 
 ROOT = Path(__file__).resolve().parents[2]
 VICTIM = Path(__file__).with_name("victim.py")
+PATIENCE_S = 180.0
+POLL_S = 0.2
 
 
 def seed(name: str) -> bytes:
@@ -28,16 +34,17 @@ def seed(name: str) -> bytes:
 
 
 class Peer:
-    """A process running tests/gossip/victim.py."""
+    """A process that runs tests/gossip/victim.py."""
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
         self._buffer = b""
         self.address = self.id = ""
 
-    async def line(self, timeout_s: float = 30.0) -> dict[str, Any]:
+    async def line(self) -> dict[str, Any]:
+        """The next line that it writes."""
         assert self.process.stdout is not None
-        with trio.fail_after(timeout_s):
+        with trio.fail_after(PATIENCE_S):
             while b"\n" not in self._buffer:
                 chunk = await self.process.stdout.receive_some(65536)
                 assert chunk, f"the peer died with {self.process.poll()}"
@@ -46,20 +53,37 @@ class Peer:
         return json.loads(line)
 
     async def tell(self, op: str, **words: Any) -> dict[str, Any]:
+        """Make it do `op`, and return its state afterwards."""
         assert self.process.stdin is not None
         await self.process.stdin.send_all((json.dumps({"op": op, **words}) + "\n").encode())
         return await self.line()
 
-    async def until(self, holds: Any, timeout_s: float, op: str = "state") -> dict[str, Any]:
-        """Ask until holds(state); the last state is in the failure."""
+    async def until(self, holds: Any) -> dict[str, Any]:
+        """Ask for its state until holds(state); the failure shows the last one."""
         state: dict[str, Any] = {}
-        with trio.move_on_after(timeout_s):
+        with trio.move_on_after(PATIENCE_S):
             while True:
-                state = await self.tell(op)
+                state = await self.tell("state")
                 if holds(state):
                     return state
-                await trio.sleep(0.2)
-        raise AssertionError(f"not within {timeout_s} s: {state}")
+                await trio.sleep(POLL_S)
+        raise AssertionError(f"not within {PATIENCE_S} s: {state}")
+
+
+async def until_one_mesh(running: list[Peer]) -> None:
+    """Wait until the gossip mesh connects all of `running`: links count that both sides have in their mesh."""
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            meshed = {one.id: set((await one.tell("state"))["meshed"]) for one in running}
+            reached, todo = {running[0].id}, [running[0].id]
+            while todo:
+                here = todo.pop()
+                new = {other for other in meshed[here] - reached if here in meshed.get(other, ())}
+                reached |= new
+                todo += new
+            if reached == set(meshed):
+                return
+            await trio.sleep(POLL_S)
 
 
 @asynccontextmanager
@@ -78,7 +102,7 @@ async def peers(*settings: dict[str, Any], kind: str = "peer") -> AsyncIterator[
             )
             running.append(Peer(process))
         for one in running:
-            ready = await one.line(60)
+            ready = await one.line()
             one.address, one.id = ready["ready"], ready["peer"]
         yield running
     finally:

@@ -1,4 +1,4 @@
-"""What strangers may take: never above a limit, never to the cost of others' shares (K-A, K-D)."""
+"""What strangers take never exceeds a limit, and never reduces the share of others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from p2p.gossip.door import Door, Intake, TooMuchUnread, Waiting
 from p2p.gossip.streams import Stream
 
 SMALL = Budget(5, 12, 40, "the newest")
-HOSTS = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.1.1", "2001:db8::1", "2001:db8:0:ff::2", "127.0.0.1", "127.0.0.2"])
+HOSTS = st.sampled_from([
+    "10.0.0.1", "10.0.0.2", "10.0.1.1", "2001:db8::1", "2001:db8:0:ff::2", "127.0.0.1", "127.0.0.2",
+])
 STEPS = st.lists(st.tuples(st.integers(0, 30), HOSTS, st.integers(-6, 6), st.booleans()), max_size=150)
 
 
@@ -56,10 +58,14 @@ FLOORED = Budget(9, 12, 40, "the newest", 4)
 
 
 @given(st.lists(
-    st.tuples(st.integers(0, 5), st.sampled_from(["10.0.0.1", "10.0.1.1", "127.0.0.1"]), st.integers(-6, 6), st.booleans()), max_size=150,
+    st.tuples(
+        st.integers(0, 5), st.sampled_from(["10.0.0.1", "10.0.1.1", "127.0.0.1"]), st.integers(-6, 6), st.booleans(),
+    ), max_size=150,
 ))
-def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_free(steps: list[tuple[int, str, int, bool]]) -> None:
-    """BUDGET-1: whatever others hold."""
+def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_free(
+    steps: list[tuple[int, str, int, bool]],
+) -> None:
+    """BUDGET-1: a peer's floor does not depend on what others hold."""
     ledger, held = Ledger(FLOORED), {}
     for number, host, amount, ours in steps:
         name = f"{host} {number}", group_of(host)
@@ -80,9 +86,11 @@ def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_f
 
 
 def test_peers_that_read_nothing_mute_nobody_and_are_let_go() -> None:
-    """Twenty of them filled the room for outgoing messages, and a peer's own votes found none."""
+    """Before: twenty of them filled the room for outgoing messages, and a peer's own votes found none."""
     ledger, stuck = Ledger(BUDGETS["outgoing bytes"]), list[str]()
-    queues = [Waiting(ledger, f"slow {n}", f"10.0.{n // 4}.0/24", partial(stuck.append, f"slow {n}")) for n in range(40)]
+    queues = [
+        Waiting(ledger, f"slow {n}", f"10.0.{n // 4}.0/24", partial(stuck.append, f"slow {n}")) for n in range(40)
+    ]
     for queue in queues:
         while queue.take(100_000, 0.0):
             pass
@@ -116,7 +124,7 @@ def test_what_a_neighbour_spends_makes_nobody_guilty() -> None:
 
 
 async def test_a_peer_that_owes_work_is_read_when_it_owes_no_more(autojump_clock: trio.testing.MockClock) -> None:
-    """FRAME-4: a loop that answers frame after frame asked once, when its stream was opened."""
+    """FRAME-4. Before: a loop that answers frame after frame was charged once, when its stream was opened."""
     door, began = Door(Budgets()), trio.current_time()
     rate = door.budgets.work.budget.peer
     door.budgets.work.spend("peer", "10.0.0.0/24", 5.0 * rate, began)  # two seconds' worth are free
@@ -159,8 +167,13 @@ CONNECTIONS = st.lists(st.tuples(HOSTS, st.floats(0, 100), st.booleans(), st.boo
 
 
 @given(CONNECTIONS)
-def test_validators_and_dialled_peers_never_go_and_silence_goes_first(rows: list[tuple[str, float, bool, bool]]) -> None:
-    held = [Held(f"p{number}", group_of(host), since, greeted, valued) for number, (host, since, greeted, valued) in enumerate(rows)]
+def test_validators_and_dialled_peers_never_go_and_silence_goes_first(
+    rows: list[tuple[str, float, bool, bool]],
+) -> None:
+    held = [
+        Held(f"p{number}", group_of(host), since, greeted, valued)
+        for number, (host, since, greeted, valued) in enumerate(rows)
+    ]
     goes = first_to_go(held, 100.0, GREETING_GRACE_S)
     if goes is None:
         return
@@ -171,8 +184,10 @@ def test_validators_and_dialled_peers_never_go_and_silence_goes_first(rows: list
         assert goes.since == min(one.since for one in silent)
     else:
         sizes = [sum(o.group == one.group and not o.valued for o in held) for one in held]
-        assert sizes[held.index(goes)] == max((n for n, one in zip(sizes, held, strict=True) if not one.valued), default=0) > 1
-        assert all(one.since <= goes.since for one in held if one.group == goes.group and not one.valued), "the oldest stay"
+        largest = max((n for n, one in zip(sizes, held, strict=True) if not one.valued), default=0)
+        assert sizes[held.index(goes)] == largest > 1
+        same = [one for one in held if one.group == goes.group and not one.valued]
+        assert all(one.since <= goes.since for one in same), "the oldest stay"
 
 
 class Muxed:
@@ -192,7 +207,7 @@ def flood(door: Door, muxed: Muxed, host: str) -> None:
 
 
 def test_what_nobody_reads_is_bounded_for_a_peer_a_group_and_all() -> None:
-    """K-A, 60 unfinished frames of 4 MiB on one connection held 397 MiB."""
+    """Before: 60 unfinished frames of 4 MiB on one connection held 397 MiB."""
     door, budget = Door(Budgets()), BUDGETS["unparsed bytes"]
     one = Muxed("one")
     with pytest.raises(TooMuchUnread):
@@ -213,7 +228,7 @@ def test_what_nobody_reads_is_bounded_for_a_peer_a_group_and_all() -> None:
         arrive(door, Muxed(f"honest {number}"), f"10.2.{number}.1", budget.floor)  # nor is anybody by thirty groups
     valued = Muxed("validator")
     door.valued = lambda peer: peer == "validator"
-    arrive(door, valued, "10.9.9.8", 4 * MIB)  # who is wanted has the last quarter
+    arrive(door, valued, "10.9.9.8", 4 * MIB)  # a wanted peer has the last quarter
 
 
 def test_what_was_read_counts_no_more() -> None:
@@ -228,7 +243,7 @@ def test_what_was_read_counts_no_more() -> None:
 
 
 class Raw:
-    """A stream that brings what it has, then nothing."""
+    """A stream that delivers its bytes and then nothing more."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -246,7 +261,7 @@ class Raw:
 
 
 async def test_a_stream_keeps_little_that_is_not_counted() -> None:
-    """FRAME-3: what lies before a frame's room and behind its end was in no budget, 64 KiB a stream."""
+    """FRAME-3. Before: bytes before a frame's length and after its end were in no budget, 64 KiB a stream."""
     ledger = Ledger(BUDGETS["unparsed bytes"])
     raw = Raw(b"\x01a" + b"\x90\x4e" + bytes(10_000) + b"\x01b" + bytes(100_000))
     stream = Stream(raw, "peer", Intake(ledger, Muxed("peer"), "peer", "10.0.0.0/24"), ours=False)
@@ -275,7 +290,8 @@ async def test_begun_frames_of_a_stranger_are_refused_and_ours_wait(autojump_clo
     async with trio.open_nursery() as nursery:
         for stream in begun:
             nursery.start_soon(read, stream)
-    assert sorted(kind.__name__ for kind in outcomes) == ["Overloaded", "Overloaded", "Unavailable"], "one fits beside its length bytes"
+    names = sorted(kind.__name__ for kind in outcomes)
+    assert names == ["Overloaded", "Overloaded", "Unavailable"], "one fits, with the bytes of its length"
     assert ledger.used == 0, "a stream that ends gives back"
     ours = [Stream(Raw(four[:4] + bytes(4 * MIB)), "peer", room) for _ in range(3)]
     lengths: list[int] = []
@@ -295,7 +311,7 @@ async def test_begun_frames_of_a_stranger_are_refused_and_ours_wait(autojump_clo
 
 
 async def test_silent_sockets_make_room_and_never_shut_the_door(autojump_clock: trio.testing.MockClock) -> None:
-    """K-D: 130 silent TCP sockets without a key stopped a peer's inbound."""
+    """Before: with 130 silent TCP sockets, a peer accepted no connection any more."""
     door, passed, ended = Door(Budgets()), [], []
 
     async def silent(host: str) -> None:
@@ -326,7 +342,7 @@ async def test_silent_sockets_make_room_and_never_shut_the_door(autojump_clock: 
 
 
 async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> None:
-    """Churn: 200 connections at once from one machine, each of which talks, get so many handshakes a second."""
+    """Many connections from one machine at once get only so many handshakes a second."""
     door, budget, turns = Door(Budgets()), BUDGETS["handshakes"], []
 
     async def talk() -> None:
@@ -348,16 +364,21 @@ async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> 
 
 
 async def test_the_last_step_of_a_task_is_its_peers_and_what_runs_next_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trio tells that a task ended before its last step does: that step was nobody's, and the next one who was charged paid for what lay between."""
+    """Trio reports a task's end before its last step ends. Before: that step was charged to nobody, and the next task
+    that was charged also paid for the time in between."""
     clock = [1.0]
     monkeypatch.setattr(meter.time, "thread_time", lambda: clock[0])
     door, spent = Door(Budgets()), []
-    monkeypatch.setattr(Flow, "spend", lambda self, peer, group, amount, now, *, valued=False: spent.append((peer, round(amount))))
+
+    def spend(self: Flow, peer: str, group: str, amount: float, now: float, *, valued: bool = False) -> None:
+        spent.append((peer, round(amount)))
+
+    monkeypatch.setattr(Flow, "spend", spend)
     measured = meter.Meter(door)
 
     async def work(peer: str) -> None:
         measured.charge(trio.lowlevel.current_task(), peer, "")
-        clock[0] += 100.0  # before the next step it is nobody's
+        clock[0] += 100.0  # not charged before the next step
         await trio.lowlevel.checkpoint()
         clock[0] += 0.007
 

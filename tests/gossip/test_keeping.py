@@ -43,7 +43,8 @@ def keeper_with(door: Door) -> Keeper:
 async def test_a_peer_that_is_late_with_pongs_stays_while_anything_comes(
     talks: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DISC-3: five peers with a hundred answers at once ended each other's connections, and connecting anew took still more of the machine."""
+    """DISC-3: five peers with a hundred answers at once ended each other's connections, and connecting anew took still
+    more of the machine."""
     door, dropped = Door(Budgets()), list[str]()
     intake = door.intake(Muxed(), "10.0.0.1")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 
 import pytest
-import trio
 
 from p2p.base.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key
@@ -13,7 +12,7 @@ from p2p.base.limits import MAX_GOSSIP
 from p2p.gossip import guards
 from p2p.gossip.host import NetworkConfig, open_network
 
-from .lab import peers, seed
+from .lab import peers, seed, until_one_mesh
 
 
 def client(name: str, network: str = "lab") -> NetworkConfig:
@@ -28,14 +27,14 @@ async def test_eight_peers_from_one_bootstrap_and_gossip_to_all() -> None:
         async with peers(*rest) as others:
             everyone = [boot, *others]
             for one in everyone:
-                await one.until(lambda state: len(state["connected"]) >= 4, 20)
+                await one.until(lambda state: len(state["connected"]) >= 4)
             for one in everyone:
-                await one.until(lambda state: state["table"] >= 4, 20)
-            await trio.sleep(2)  # two heartbeats: the mesh forms after the connections
+                await one.until(lambda state: state["table"] >= 4)
+            await until_one_mesh(everyone)
             await others[3].tell("publish", data=b"to all".hex())
             for one in everyone:
                 if one is not others[3]:
-                    state = await one.until(lambda state: b"to all".hex() in state["got"], 10)
+                    state = await one.until(lambda state: b"to all".hex() in state["got"])
                     assert state["got"].count(b"to all".hex()) == 1
 
 
@@ -44,16 +43,16 @@ async def test_stopped_peer_is_noticed_and_found_again() -> None:
     """DISC-3, DISC-4."""
     async with peers({"seed": seed("a").hex()}) as (first,):
         async with peers({"seed": seed("b").hex(), "bootstrap": [first.address]}) as (second,):
-            await first.until(lambda state: second.id in state["connected"], 10)
+            await first.until(lambda state: second.id in state["connected"])
             second.process.send_signal(signal.SIGSTOP)
-            await first.until(lambda state: second.id not in state["connected"], 20)
+            await first.until(lambda state: second.id not in state["connected"])
             second.process.send_signal(signal.SIGCONT)
-            await first.until(lambda state: second.id in state["connected"], 20)
+            await first.until(lambda state: second.id in state["connected"])
 
 
 @pytest.mark.network
 async def test_errors_are_typed() -> None:
-    """Another network is refused in words; oversized frames and unknown peers are errors with a code."""
+    """Another network is refused with a reason; oversized frames and unknown peers are errors with a code."""
     async with peers({"seed": seed("server").hex()}) as (server,):
         with pytest.raises(RemoteProtocolError) as refused:
             async with open_network(client("stranger", "elsewhere"), topic_handlers={}, stream_handlers={}) as net:

@@ -1,4 +1,4 @@
-"""Whose connection has a place, and whom we dial: strangers that greet and leave choose neither."""
+"""Which connections have a place, and whom we dial: strangers that greet and leave decide neither."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from libp2p.peer.id import ID
 
 from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
-from p2p.base.limits import DIALS_AT_ONCE, MAX_ADDRESSES_PER_PEER, MAX_CHOSEN, MAX_CONNECTIONS, MAX_FAREWELLS, REDIAL_FIRST_S
+from p2p.base.limits import (
+    DIALS_AT_ONCE,
+    MAX_ADDRESSES_PER_PEER,
+    MAX_CHOSEN,
+    MAX_CONNECTIONS,
+    MAX_FAREWELLS,
+    REDIAL_FIRST_S,
+)
 from p2p.gossip.book import AddressBook, Rank
 from p2p.gossip.budget import Budgets
 from p2p.gossip.discovery import Discovery
@@ -32,7 +39,7 @@ def name(number: int) -> str:
 
 
 class Connection:
-    """One of the library's table, as far as discovery looks at it."""
+    """A connection in the library's table, with what discovery uses of it."""
 
     def __init__(self, host: str, direction: str) -> None:
         self.direction, self.muxed_conn = direction, self
@@ -43,7 +50,7 @@ class Connection:
 
 
 class Host:
-    """Of the library's host what discovery asks."""
+    """The library's host, with what discovery uses of it."""
 
     def __init__(self) -> None:
         self.connections: dict[ID, list[Connection]] = {}
@@ -72,7 +79,7 @@ def discovery(host: Host) -> Discovery:
 
 
 async def test_who_is_dialled_because_it_greeted_and_left_is_not_kept_for_ever() -> None:
-    """96 keys at one address, each an outbound connection: every newcomer was refused for good."""
+    """Before: after 96 keys at one address, each an outbound connection, every newcomer was refused."""
     host = Host()
     net = discovery(host)
     for number in range(1, PLACES + 1):
@@ -81,7 +88,7 @@ async def test_who_is_dialled_because_it_greeted_and_left_is_not_kept_for_ever()
     stays, leaves = net.door.room_for(name(500), "198.51.100.0/24")
     assert stays
     assert leaves in net.verified
-    assert not net.door.room_for(name(501), "203.0.113.0/24")[0], "its network has its share, whoever dialled"
+    assert not net.door.room_for(name(501), "203.0.113.0/24")[0], "its network has its share, whichever side dialled"
     net.door.valued = lambda peer: peer == name(501)
     assert net.door.room_for(name(501), "203.0.113.0/24")[0]
 
@@ -109,7 +116,7 @@ async def test_what_we_chose_stays_and_is_bounded(monkeypatch: pytest.MonkeyPatc
 async def test_one_dial_that_fails_counts_once(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """BOOK-1: the dial and its caller both counted it, so the second wait was eight seconds."""
+    """BOOK-1. Before: the dial and its caller both counted a failure, so the second wait was eight seconds."""
     net = discovery(Host())
     net.book.learn(name(1), ["/ip4/9.9.9.9/tcp/1"], Rank.REACHED)
 
@@ -125,7 +132,8 @@ async def test_one_dial_that_fails_counts_once(
 
 
 async def test_a_place_is_given_away_once_and_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DISC-5. Whose place was given away counts no more and is not chosen again; words are for MAX_FAREWELLS at once."""
+    """DISC-5. Whose place was given away counts no more and is not chosen again; words are for MAX_FAREWELLS at
+    once."""
     host = Host()
     net = discovery(host)
     for number in range(1, PLACES + 1):
@@ -155,8 +163,8 @@ async def test_a_place_is_given_away_once_and_with_a_word(monkeypatch: pytest.Mo
 
 
 def dials(book: AddressBook, until: float, *, fresh: int = 0) -> list[str]:
-    """Whom a peer without connections dials when nobody answers: each dial takes eight seconds. fresh: strangers that greet and leave each half
-    second."""
+    """Whom a peer without connections dials when nobody answers: each dial takes eight seconds. fresh: strangers that
+    greet and leave each half second."""
     out: list[str] = []
     running: dict[str, float] = {}
     for tick in range(2, int(until * 2)):
@@ -176,7 +184,8 @@ def dials(book: AddressBook, until: float, *, fresh: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("fresh", [0, 3])
 def test_lost_strangers_do_not_take_the_dials_of_those_we_know(fresh: int) -> None:
-    """BOOK-5: fourteen keys that greet, each naming an address that swallows SYNs, and the bootstrap was never dialled again."""
+    """BOOK-5: fourteen keys that greet, each naming an address that swallows SYNs, and the bootstrap was never dialled
+    again."""
     book = AddressBook()
     book.learn("bootstrap", ["/ip4/9.9.9.9/tcp/4001"], Rank.REACHED)
     book.dialled("bootstrap", False, 0.0)
@@ -198,7 +207,7 @@ def test_many_that_were_reached_and_lost_leave_dials_to_others() -> None:
 
 
 def test_each_source_of_hearsay_has_its_turn() -> None:
-    """BOOK-4: a liar who names an honest peer first, with eight dead addresses, kept the true one out for good."""
+    """BOOK-4. Before: a liar that named an honest peer first, with eight dead addresses, kept the true one out."""
     book, true = AddressBook(), "/ip4/203.0.113.9/tcp/4001"
     book.learn("peer", [f"/ip4/8.8.4.{number}/tcp/9" for number in range(1, 9)], source="liar")
     book.learn("peer", [true], source="honest")
@@ -220,15 +229,15 @@ def crowd_of(number: int, state: dict[str, Any]) -> bool:
 
 
 async def test_who_has_to_go_is_told_that_there_is_no_room() -> None:
-    """DISC-5, with real peers: three places, and a fourth that comes; the youngest goes."""
+    """DISC-5, with real peers: three places, and a fourth peer that comes; the youngest makes room."""
     async with peers({"seed": seed("inn").hex(), "places": 4, "min": 0}) as (inn,), AsyncExitStack() as stack:
         guests = []
         for number in range(4):
             words = {"seed": seed(f"guest{number}").hex(), "bootstrap": [inn.address], "min": 1}
             guests += await stack.enter_async_context(peers(words))
             if number < 3:
-                await inn.until(partial(crowd_of, number + 1), 30)
-        state = await guests[2].until(lambda state: state["status"]["refused_by"], 30)
+                await inn.until(partial(crowd_of, number + 1))
+        state = await guests[2].until(lambda state: state["status"]["refused_by"])
         assert [(row["peer"], row["code"]) for row in state["status"]["refused_by"]] == [(inn.id, "full")]
         assert "every place is taken" in state["status"]["refused_by"][0]["message"]
         assert not (await inn.tell("state"))["status"]["troubles"]

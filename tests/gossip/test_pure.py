@@ -84,7 +84,7 @@ def test_book_delays_failures_and_seeks_the_lost() -> None:
     assert book.to_dial((), 2.9, wanted=1) == ()
     assert book.to_dial((), 3.0, wanted=1) == (PEER,)
     book.lost(PEER, 3.0)
-    assert book.to_dial((), 4.0, wanted=0) == (), "hearsay is not sought"
+    assert book.to_dial((), 4.0, wanted=0) == (), "a lost peer that is hearsay is not dialled again"
     book.learn(PEER, [HERE], Rank.TOLD)
     book.lost(PEER, 3.0)
     assert book.to_dial((), 4.0, wanted=0) == (), "who greeted us and left does not choose whom we dial"

@@ -1,4 +1,5 @@
-"""Gossip RPCs are counted before they are parsed, and control messages cleaned before the router sees them (fault K-A)."""
+"""Gossip RPCs are counted before they are parsed, and control messages cleaned before the router sees them (fault
+K-A)."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ async def test_what_one_message_can_be_pulled_for_is_bounded() -> None:
     control = rpc_pb2.ControlMessage()
     for _ in range(3000):
         control.iwant.add(messageIDs=[name] * 10)
-    pulled = [sum(len(want.messageIDs) for want in made._cleaned("peer", "10.0.0.0/24", control).control.iwant) for _ in range(5)]
+    answers = [made._cleaned("peer", "10.0.0.0/24", control).control.iwant for _ in range(5)]
+    pulled = [sum(len(want.messageIDs) for want in answer) for answer in answers]
     assert pulled == [1, 1, 0, 0, 0]
 
 
@@ -130,13 +132,14 @@ async def test_control_messages_are_cleaned() -> None:
         control.ihave.add(topicID=topic, messageIDs=[b"%x" % n for n in range(5000)] * 2)
     out = made._cleaned("peer", "", control).control
     assert [graft.topicID for graft in out.graft] == [TOPIC]
-    assert [(prune.topicID, prune.backoff, len(prune.peers)) for prune in out.prune] == [(TOPIC, MAX_PRUNE_BACKOFF_S, 0)]
+    pruned = [(prune.topicID, prune.backoff, len(prune.peers)) for prune in out.prune]
+    assert pruned == [(TOPIC, MAX_PRUNE_BACKOFF_S, 0)]
     assert sum(len(have.messageIDs) for have in out.ihave) <= MAX_MESSAGE_IDS
     assert len(out.ihave) <= MAX_CONTROL_TOPICS
 
 
 async def test_what_is_ignored_may_be_judged_later_and_a_bad_signature_is_not_remembered() -> None:
-    """K-B: ignore is not cached; a forged message must not keep the true one of the same id out."""
+    """An ignored message is not remembered for good, and a forged one does not keep out the true one of the same id."""
     message, made, reports = signed(), pubsub(signed()), []
     listening(made, reports)
     outcomes = [Outcome.IGNORE, Outcome.ACCEPT]
@@ -153,29 +156,41 @@ async def test_what_is_ignored_may_be_judged_later_and_a_bad_signature_is_not_re
     assert reports == ["forger"]
 
 
-@pytest.mark.parametrize(("outcome", "times"), [(Outcome.ACCEPT, 1), (Outcome.REJECT, 1), (Outcome.IGNORE, IGNORED_COSTS)])
-async def test_the_cpu_for_what_is_ignored_counts_several_times(outcome: Outcome, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PUBSUB-5: five peers that share two cores decided 0.83 of their blocks while one stranger sent each 90 batches a second that no block
-    could take."""
+@pytest.mark.parametrize(("outcome", "times"), [
+    (Outcome.ACCEPT, 1), (Outcome.REJECT, 1), (Outcome.IGNORE, IGNORED_COSTS),
+])
+async def test_the_cpu_for_what_is_ignored_counts_several_times(
+    outcome: Outcome, times: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PUBSUB-5: five peers that share two cores decided 0.83 of their blocks while one stranger sent each 90 batches a
+    second that no block could take."""
     made, reports, spent = pubsub(signed()), list[str](), list[float]()
     listening(made, reports)
     made.judges[TOPIC] = lambda forwarder, m: outcome
-    monkeypatch.setattr("p2p.gossip.budget.Flow.spend", lambda self, peer, group, amount, now, *, valued: spent.append(amount))
+
+    def spend(self: Any, peer: str, group: str, amount: float, now: float, *, valued: bool) -> None:
+        spent.append(amount)
+
+    monkeypatch.setattr("p2p.gossip.budget.Flow.spend", spend)
     clock = iter(range(1000))
     monkeypatch.setattr("p2p.gossip.guarded_pubsub.time.thread_time", lambda: next(clock))  # a second for each look
-    monkeypatch.setattr("p2p.gossip.guarded_pubsub.pubsub_module.maybe_consume_signed_record", lambda rpc, host, peer: True)
+    record_check = "p2p.gossip.guarded_pubsub.pubsub_module.maybe_consume_signed_record"
+    monkeypatch.setattr(record_check, lambda rpc, host, peer: True)
 
     async def publish(peer: Any, message: Any) -> None:
         assert outcome is Outcome.ACCEPT
 
     made.router.publish = publish
-    await made._take("peer", rpc_pb2.RPC(publish=[signed(b"first"), signed(b"second")]).SerializeToString(), "10.0.0.0/24")
+    both = rpc_pb2.RPC(publish=[signed(b"first"), signed(b"second")])
+    await made._take("peer", both.SerializeToString(), "10.0.0.0/24")
     parsing, *messages, subscriptions = spent
     assert (parsing, messages, subscriptions) == (1000, [1000 * times] * 2, 1000)
 
 
-async def test_old_messages_that_others_repeat_take_nothing_from_their_author(autojump_clock: trio.testing.MockClock) -> None:
-    """PUBSUB-1, RATE-1: whoever recorded a validator's old votes sends them again and again."""
+async def test_old_messages_that_others_repeat_take_nothing_from_their_author(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """PUBSUB-1, RATE-1: a peer that recorded a validator's old votes sends them again and again."""
     old, made, reports = [signed(b"old") for _ in range(3)], pubsub(signed()), []
     listening(made, reports)
     heard: list[bytes] = []
@@ -197,10 +212,10 @@ async def test_old_messages_that_others_repeat_take_nothing_from_their_author(au
 
 
 async def test_what_an_author_says_on_one_topic_takes_nothing_from_the_others() -> None:
-    """RATE-1: strangers have a validator say their orders, and it must still be heard voting."""
+    """RATE-1: strangers make a validator send their transactions; its votes must still be heard."""
     judge, message = _Judge("me", pubsub(signed())._door), signed(b"x")
-    orders, votes = (judge.validator(lambda author, data: Outcome.ACCEPT) for _ in range(2))
-    assert [orders("peer", message) for _ in range(2 * GOSSIP_RATE_PER_ORIGIN)].count(Outcome.IGNORE) > 0
+    transactions, votes = (judge.validator(lambda author, data: Outcome.ACCEPT) for _ in range(2))
+    assert [transactions("peer", message) for _ in range(2 * GOSSIP_RATE_PER_ORIGIN)].count(Outcome.IGNORE) > 0
     assert votes("peer", message) is Outcome.ACCEPT
 
 
@@ -221,7 +236,8 @@ def test_what_is_remembered_as_ignored_is_bounded_and_its_bringers_own(steps: li
 
 
 async def test_nobody_makes_anothers_message_heavier() -> None:
-    """PUBSUB-4: the signature covers neither `key` nor unknown fields, and a copy that is too heavy to be sent on drove out the true one."""
+    """PUBSUB-4: the signature covers neither `key` nor unknown fields, and a copy that is too heavy to be sent on drove
+    out the true one."""
     true, made, reports = signed(), pubsub(signed()), []
     listening(made, reports)
     made.judges[TOPIC] = lambda forwarder, m: Outcome.ACCEPT
@@ -239,6 +255,6 @@ async def test_nobody_makes_anothers_message_heavier() -> None:
     own = rpc_pb2.Message()
     own.CopyFrom(true)
     own.key = AUTHOR.public_key.serialize()
-    assert made._judged("honest", own) is Outcome.ACCEPT, "the library's own way, and the padded copies are not remembered"
+    assert made._judged("honest", own) is Outcome.ACCEPT, "as the library makes it; padded copies were not remembered"
     assert bare_message(own) == true
     assert reports == ["heavy"] * 3

@@ -1,9 +1,10 @@
-"""A discovery-only peer introduces two others to each other, as real processes, and then may leave."""
+"""A discovery-only peer introduces two others to each other and may then leave; all are real processes."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,18 @@ from tests.net_lab import until
 pytestmark = pytest.mark.network
 
 
+def knows(folder: Path, others: set[str]) -> bool:
+    return others <= {peer["peer_id"] for peer in call(folder, {"op": "peers"})["peers"]}
+
+
 def test_two_peers_that_know_only_the_seed_find_each_other(tmp_path: Path) -> None:
     net = tmp_path / "net"
     net.mkdir()
     folders = generate(Plan(net, 3, serving=False, settings=(("expected_size", 3),)))
     genesis = unpack(Genesis, (folders[0] / "genesis.cbor").read_bytes())
     log = tmp_path / "seed.log"
-    argv = ["bootstrap.seed", "--listen", "/ip4/127.0.0.1/tcp/0", "--key", str(tmp_path / "seed.key"), "--network", genesis.network]
+    key = str(tmp_path / "seed.key")
+    argv = ["bootstrap.seed", "--listen", "/ip4/127.0.0.1/tcp/0", "--key", key, "--network", genesis.network]
     try:
         start("seed", argv, log, net)
         address = until(lambda: [w for w in log.read_text().split() if w.startswith("/ip4")])[0]
@@ -35,7 +41,7 @@ def test_two_peers_that_know_only_the_seed_find_each_other(tmp_path: Path) -> No
         ids = {folder: call(folder, {"op": "status"})["peer_id"] for folder in folders}
         for folder in folders:
             others = {i for f, i in ids.items() if f != folder}
-            until(lambda f=folder, o=others: o <= {p["peer_id"] for p in call(f, {"op": "peers"})["peers"]})  # type: ignore[misc]
+            until(partial(knows, folder, others))
         stop(net, ["seed"])
         top = call(folders[0], {"op": "status"})["height"]
         until(lambda: call(folders[0], {"op": "status"})["height"] >= top + 2)
@@ -45,7 +51,8 @@ def test_two_peers_that_know_only_the_seed_find_each_other(tmp_path: Path) -> No
 
 
 def test_a_seed_with_a_bad_address_says_so(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "bootstrap.seed", "--listen", "nonsense", "--key", str(tmp_path / "key"), "--network", "x"]
+    key = str(tmp_path / "key")
+    argv = [sys.executable, "-m", "bootstrap.seed", "--listen", "nonsense", "--key", key, "--network", "x"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "error" in done.stderr.lower()

@@ -1,4 +1,4 @@
-"""What the library remembers of peers: an answer of a stranger neither fills it nor drives out our own entry."""
+"""What the library remembers about peers: a stranger's answer neither fills it nor replaces our own entry."""
 
 from __future__ import annotations
 
@@ -61,14 +61,15 @@ def test_an_answer_of_the_dht_names_no_more_peers_than_an_honest_one() -> None:
     swollen.senderRecord = bytes(MAX_PEER_RECORD + 1)
     out = kademlia_pb2.Message()
     out.ParseFromString(bounded_message(swollen.SerializeToString()))
-    assert [(len(peer.addrs), peer.HasField("signedRecord")) for peer in out.closerPeers] == [(MAX_ADDRESSES_PER_PEER, False)] * 3
+    kept = [(len(peer.addrs), peer.HasField("signedRecord")) for peer in out.closerPeers]
+    assert kept == [(MAX_ADDRESSES_PER_PEER, False)] * 3
     assert not out.HasField("senderRecord")
     with pytest.raises(DecodeError):
         bounded_message(b"\xff" * 20)
 
 
 async def test_the_dht_reads_its_answers_bounded() -> None:
-    """Both sides of the DHT read with it, whoever asked."""
+    """Client and server of the DHT both read with it."""
     guards.install()
 
     class Stream:
@@ -96,7 +97,7 @@ def host() -> Any:
 
 
 def test_a_thousand_invented_peers_do_not_drive_out_our_own_keys(host: Any) -> None:
-    """G-16. Who is connected stays as well, and the store is never above its limit when they came by addresses."""
+    """G-16. Connected peers stay as well, and the store is never above its limit when peers came with addresses."""
     store, friend = host.get_peerstore(), invented()
     store.add_addrs(friend, addresses(1), 3600)
     host.get_network().connections[friend] = []
@@ -124,13 +125,15 @@ def test_a_peer_has_a_bounded_number_of_addresses(host: Any) -> None:
 @pytest.mark.parametrize(
     ("error", "points"),
     [
-        (DecodeError("bytes"), 10), (ParseError("bytes"), 10), (MessageTooLarge("bytes"), 10), (UnicodeDecodeError("utf8", b"x", 0, 1, "no"), 10),
-        (PeerStoreError("peer ID not found"), 0), (KeyError("ours"), 0), (AttributeError("ours"), 0), (Unavailable("ours", field="x"), 0),
+        (DecodeError("bytes"), 10), (ParseError("bytes"), 10), (MessageTooLarge("bytes"), 10),
+        (UnicodeDecodeError("utf8", b"x", 0, 1, "no"), 10),
+        (PeerStoreError("peer ID not found"), 0), (KeyError("ours"), 0), (AttributeError("ours"), 0),
+        (Unavailable("ours", field="x"), 0),
         (ConnectionResetError(), 0), (EOFError(), 0),
     ],
 )  # fmt: skip
 async def test_only_what_its_bytes_did_costs_a_peer_points(error: Exception, points: int) -> None:
-    """K-B: a fault of ours while a stream of an honest peer was open cost it ten points."""
+    """Before: a fault of this program while a stream of an honest peer was open cost that peer ten points."""
     judge = _Judge("me", Door(Budgets()))
     judge.report("peer", error)
     assert round(judge.scores.points("peer", trio.current_time())) == points

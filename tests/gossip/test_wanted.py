@@ -1,4 +1,4 @@
-"""Who gets every message, besides the mesh."""
+"""Which peers get every message in addition to the mesh."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ PEERS = st.integers(0, 60)
 
 
 @given(st.sets(PEERS), st.sets(PEERS), st.sets(PEERS), PEERS, PEERS)
-def test_wanted_peers_on_the_topic_get_it_whoever_is_in_the_mesh(there: set[int], mesh: set[int], wanted: set[int], giver: int, origin: int) -> None:
+def test_wanted_peers_on_the_topic_get_it_whoever_is_in_the_mesh(
+    there: set[int], mesh: set[int], wanted: set[int], giver: int, origin: int,
+) -> None:
     mesh &= there
     gossip: Any = SimpleNamespace(
-        pubsub=SimpleNamespace(peer_topics={"t": there}), _get_peers_to_send=lambda topics, f, o, m: iter(mesh - {giver, origin}),
+        pubsub=SimpleNamespace(peer_topics={"t": there}),
+        _get_peers_to_send=lambda topics, f, o, m: iter(mesh - {giver, origin}),
     )
     send_to_wanted(gossip, lambda peer: int(peer) in wanted)
     got = gossip._get_peers_to_send(iter(["t"]), giver, origin)

@@ -1,4 +1,4 @@
-"""One real peer in its own process, told what to do by JSON lines on stdin; `stock` as first word: the library bare."""
+"""One real peer in its own process, which takes JSON lines on stdin. First argument `stock`: the library unpatched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trio
 from p2p.base.keys import Key
 from p2p.base.limits import BUDGETS
 from p2p.base.outcome import Outcome
-from p2p.gossip import keeping, score
+from p2p.gossip import guards, keeping, score
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import topic_name
@@ -57,6 +57,8 @@ async def peer(settings: dict[str, Any]) -> None:
     if "work_ms" in settings:  # a peer's share of CPU in a second, and what it may owe
         BUDGETS["work ms"] = BUDGETS["work ms"]._replace(peer=settings["work_ms"])
         keeping.MAX_OWED_MS = settings["work_ms"]
+    if "inbound" in settings:  # makes the library's limit of inbound connections smaller, for one life
+        guards.MAX_CONNECTIONS = settings["inbound"]
     if "places" in settings:
         BUDGETS["connections"] = BUDGETS["connections"]._replace(total=settings["places"])
     config = NetworkConfig(
@@ -113,7 +115,7 @@ async def stock(settings: dict[str, Any]) -> None:
         await pubsub.wait_until_ready()
         await pubsub.subscribe("/folkmoot/lab/t/1")
         emit(ready=str(host.get_addrs()[0]), peer=str(host.get_id()))
-        await trio.sleep(60)
+        await trio.sleep_forever()
 
 
 if __name__ == "__main__":

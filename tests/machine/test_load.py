@@ -1,4 +1,4 @@
-"""Work that gives way while the process is late: as long as that, and not longer than it may."""
+"""Work gives way while the process is late, and no longer than its limit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_blocked_loop_is_seen(mock_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_who_gives_way_waits_until_it_is_calm_or_its_time_is_over(autojump_clock: MockClock) -> None:
+async def test_work_that_gives_way_waits_until_it_is_calm_or_its_time_is_over(autojump_clock: MockClock) -> None:
     load = Load()
     began = trio.current_time()
     await load.give_way()

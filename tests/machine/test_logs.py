@@ -1,4 +1,4 @@
-"""Logs: foreign text forges nothing and fills nothing; one place, two forms, a level."""
+"""Logs: foreign text forges no line and fills no disk; one place, two formats, a level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every part of a peer fails on purpose: it begins anew and is said, the others go on; only the storage's failure ends the peer."""
+"""Every part of a peer fails on purpose: it is started again and reported, and the others continue; only a failure of
+the store ends the peer."""
 
 from __future__ import annotations
 
@@ -32,13 +33,14 @@ from p2p.peer.validator import Validator
 from testnet.generate import SHORT_SPRINT, Plan, generate
 
 ERRORS = (
-    RuntimeError("a bug"), KeyError("a bug"), Unavailable("gone"), RecursionError(), MemoryError(), AssertionError(), OSError(24, "too many files"),
+    RuntimeError("a bug"), KeyError("a bug"), Unavailable("gone"), RecursionError(), MemoryError(), AssertionError(),
+    OSError(24, "too many files"),
 )
 
 
 @pytest.fixture(autouse=True)
 def quietly() -> Iterator[None]:
-    """Tracebacks with all values, as a terminal shows them, take seconds each."""
+    """Short tracebacks: those with all values take seconds each."""
     structlog.configure(processors=[drop])
     yield
     structlog.reset_defaults()
@@ -85,7 +87,8 @@ async def test_a_part_that_ran_long_is_as_good_as_new(autojump_clock: trio.testi
 
 
 @pytest.mark.parametrize("wrap", [
-    lambda e: e, lambda e: ExceptionGroup("g", [e]), lambda e: ExceptionGroup("g", [KeyError(), ExceptionGroup("h", [e])]),
+    lambda e: e, lambda e: ExceptionGroup("g", [e]),
+    lambda e: ExceptionGroup("g", [KeyError(), ExceptionGroup("h", [e])]),
 ])
 async def test_what_ends_the_peer_comes_through_whatever_wraps_it(wrap: Callable[[Exception], Exception]) -> None:
     full = StorageError("full", field="store", code="disk_full")
@@ -122,11 +125,12 @@ async def test_a_piece_of_work_fails_alone() -> None:
     assert scope.cancelled_caught
 
 
-# -- the parts of a real peer -------------------------------------------------------------------------------------------------------
+# -- the parts of a real peer
+# -------------------------------------------------------------------------------------------------------
 
 
 class NoNetwork:
-    """A network without peers, for parts that look at it."""
+    """A network without peers, for parts that use it."""
 
     def connected(self) -> tuple[str, ...]:
         return ()
@@ -149,14 +153,15 @@ def peer(tmp_path: Path) -> Iterator[Node]:
     settings = (("plant_interval_ms", 10), ("ml_node", "http://127.0.0.1:1"))
     plan = Plan(tmp_path / "net", 4, sprint=SHORT_SPRINT, epoch_blocks=1000, settings=settings)
     folder = generate(plan)[0]
-    node = Node(load_config(folder), load_genesis(folder / "genesis.cbor"), lambda state, text: None, roles_of(load_settings(folder)))
+    genesis, roles = load_genesis(folder / "genesis.cbor"), roles_of(load_settings(folder))
+    node = Node(load_config(folder), genesis, lambda state, text: None, roles)
     node.network = cast(Network, NoNetwork())
     yield node
     node.chain.close()
 
 
 def inside(node: Node, name: str) -> tuple[Any, str]:
-    """Something deep within a part, that it calls each time round."""
+    """A function deep inside a part, which the part calls in each round."""
     return {
         "consensus": (node.consensus, "_carry_out"), "sync": (Catchup, "_visit"), "records": (node.outbox, "due"),
         "checks": (Validator, "on_height"),
@@ -167,7 +172,7 @@ def inside(node: Node, name: str) -> tuple[Any, str]:
 
 
 async def heights(node: Node) -> None:
-    """As if a block were decided at each moment: parts that wait for one look at once."""
+    """Acts as if blocks were decided all the time, for parts that wait for one."""
     while True:
         node.new_height.set()
         node.records.wakeup.set()
@@ -182,7 +187,9 @@ async def test_every_part_is_in_the_table(peer: Node) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_part_that_fails_begins_anew_and_the_others_go_on(peer: Node, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_part_that_fails_begins_anew_and_the_others_go_on(
+    peer: Node, name: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("p2p.machine.tasks.TASK_PAUSE_FIRST_S", 0.01)
     monkeypatch.setattr("p2p.machine.tasks.TASK_PAUSE_MAX_S", 0.02)
     monkeypatch.setattr("p2p.chain.sync_client.ASK_EVERY_S", 0.01)
@@ -212,7 +219,9 @@ async def test_a_part_that_fails_begins_anew_and_the_others_go_on(peer: Node, na
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_the_storages_failure_in_any_part_ends_the_peer(peer: Node, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_storages_failure_in_any_part_ends_the_peer(
+    peer: Node, name: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("p2p.chain.sync_client.ASK_EVERY_S", 0.01)
     monkeypatch.setattr(NoNetwork, "connected", lambda self: ("somebody",))
     owner, attribute = inside(peer, name)
@@ -240,7 +249,7 @@ async def test_a_wrong_setting_ends_a_peer_only_before_it_has_served(peer: Node)
 
 
 async def test_a_store_that_fails_beneath_somebody_who_goes_on_ends_the_peer(peer: Node) -> None:
-    """Streams, checks and the ledger answer any typed error and go on; the store does not."""
+    """Streams, checks and the ledger answer a typed error and continue; the store's error must pass."""
     peer.chain.store._failed(StorageError("no space", field="store", code="disk_full"))
     with pytest.raises(StorageError), trio.fail_after(60):
         await peer.tasks.keep("store", peer._watch_store)

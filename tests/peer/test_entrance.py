@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from p2p.base.errors import Overloaded
-from p2p.base.limits import ENTRANCE_LEAST, ENTRANCE_LOOK_S
+from p2p.base.limits import ENTRANCE_LEAST, ENTRANCE_LEAST_BEHIND, ENTRANCE_LOOK_S
 from p2p.machine.load import Load
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas
@@ -56,3 +56,36 @@ def test_somebody_is_always_modest_and_a_newcomer_too(taken: list[tuple[int, int
     used = {key: sum(tokens for one, tokens in taken if one == key) for key, _ in taken}
     modest = {key for key in used if quotas.is_modest(bytes([key]))}
     assert modest == {key for key, mine in used.items() if mine <= sum(used.values()) / len(used) / 2}
+
+
+async def test_a_peer_that_is_behind_with_its_duties_works_on_requests_a_part_of_the_time(autojump_clock: MockClock) -> None:
+    entrance = Entrance(load := Load(), most=16, limit=16)
+    load.is_behind = True
+    inside = refused = 0
+    for _ in range(200):
+        try:
+            with entrance.hold(modest=False):
+                inside += 1
+                await trio.sleep(1.0)
+        except Overloaded:
+            refused += 1
+            await trio.sleep(1.0)
+    assert 200 * ENTRANCE_LEAST_BEHIND <= inside <= 200 * ENTRANCE_LEAST_BEHIND + 5
+    with entrance.hold(modest=True):
+        pass  # whoever had little comes in meanwhile
+    load.is_behind = False
+    for _ in range(8):
+        await trio.sleep(ENTRANCE_LOOK_S)
+        entrance._adapt(trio.current_time())
+    assert entrance.limit > 1
+    with entrance.hold(modest=False):
+        pass
+
+
+async def test_a_peer_that_is_only_late_always_takes_one(autojump_clock: MockClock) -> None:
+    entrance = Entrance(load := Load(), most=16, limit=16)
+    load.note(1000.0)
+    for _ in range(20):
+        with entrance.hold(modest=False):
+            await trio.sleep(1.0)
+    assert entrance.limit == ENTRANCE_LEAST

@@ -27,7 +27,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     made.close()
 
 
-@pytest.mark.parametrize(("peer", "words"), [(1, "answers 500"), (2, "no word from the peer")])
+@pytest.mark.parametrize(("peer", "words"), [(1, "answers 500"), (2, "nothing came from the peer")])
 def test_the_next_executor_takes_over_from_one_that_fails(net: Net, peer: int, words: str) -> None:
     events = net.ask_executor(peer)
     passed = next(e for e in events if e["event"] in ("busy", "failed"))

@@ -294,7 +294,7 @@ async def test_a_port_without_the_lock_is_not_ours(
 ) -> None:
     """The child listens, and takes any key: as if another program of ours had been started with other settings."""
     monkeypatch.setattr(server.VllmProcess, "start", without_key(server.VllmProcess.start))
-    with pytest.raises(Unavailable, match="wants no key"):
+    with pytest.raises(Unavailable, match="without a key"):
         async with running(tmp_path, [], port=free_port(), key="secret"):
             raise AssertionError
 

@@ -29,6 +29,7 @@ from p2p.base.types import (
     verdict_commitment,
 )
 from p2p.chain.views.inferences import Claim, Duty
+from p2p.machine.load import Load
 from p2p.peer import validator
 from p2p.peer.outbox import Outbox
 from p2p.peer.ready_engine import ReadyEngine
@@ -321,6 +322,31 @@ async def test_who_hides_many_does_not_keep_others_from_being_checked(autojump_c
     assert set(hidden) < set(asked), "all of them were being looked for"
     ((kind, body),) = sent
     assert (kind, unpack(VerdictCommit, body).inference_id) == (RecordKind.VERDICT_COMMIT, IID)
+
+
+async def test_duties_that_find_no_place_for_heights_are_told_to_whoever_takes_new_work(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, load = Lab(FakeChain()), Load()
+    lab.validator.load = load
+    load.note(1000.0)  # late, so that few checks begin at once
+    many = range(20, 21 + validator.MAX_CHECKS_LATE)
+    lab.chain.duties = [Duty(InferenceId(bytes([at]) * 32), 7, b"\x0b" * 32, None, closes=67) for at in many]
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        await trio.sleep_forever()
+
+    lab.validator.open_stream = open_stream
+    async with trio.open_nursery() as nursery:
+        soon = 7 + validator.BEHIND_HEIGHTS
+        for height, behind in ((7, False), (soon, False), (soon + 1, True)):
+            monkeypatch.setattr(lab.chain, "height", lambda at=height: at)
+            await lab.validator.on_height(nursery)
+            assert load.is_behind is behind, height
+        lab.chain.duties = lab.chain.duties[:-1]
+        await lab.validator.on_height(nursery)
+        assert not load.is_behind, "each that is left is being checked"
+        nursery.cancel_scope.cancel()
 
 
 async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_again(

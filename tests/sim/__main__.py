@@ -1,4 +1,5 @@
-"""`python -m tests.sim --seeds N [--first F]`: many runs; `--seed S --trace`: one, readable. Exit code 1 when a property was broken.
+"""`python -m tests.sim --seeds N [--first F]`: many runs; `--seed S --trace`: one, readable. Exit code 1 when a
+property was broken.
 
 A failing seed is shrunk, and the one command that replays it is printed. `--audit` prints each seed's audit hash.
 """
@@ -27,10 +28,12 @@ SHRINK_TRIES = 60
 
 
 def attempt(scenario: Scenario) -> Report | str:
-    """The report, or the sentence that says what went wrong."""
+    """The report of one run, or the sentence that says what was broken."""
     try:
         return run(scenario)
-    except (AssertionError, FolkmootError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (
+        AssertionError, FolkmootError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError
+    ) as error:
         return f"{type(error).__name__}: {error}"
 
 
@@ -47,7 +50,7 @@ def _one(scenario: Scenario) -> tuple[int, Report | str]:
 
 
 def shrink(scenario: Scenario) -> Scenario:
-    """A simpler scenario that still fails; simplest first, until nothing can be left out."""
+    """A simpler scenario that still fails: leaves out one thing after another while it does."""
     tries, best = 0, scenario
     while tries < SHRINK_TRIES:
         for candidate in best.simpler():
@@ -80,8 +83,10 @@ def mix(scenarios: Iterator[Scenario]) -> Counter[str]:
     """How many of the scenarios had each kind of trouble."""
     seen: Counter[str] = Counter()
     for s in scenarios:
-        troubles = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "jumps",
-                    "drift_ppm", "wrong", "traffic", "changes")
+        troubles = (
+            "loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms",
+            "jumps", "drift_ppm", "wrong", "traffic", "changes",
+        )
         seen.update(name for name in troubles if getattr(s, name))
         seen.update({name for _, name in s.villains})
     return seen
@@ -101,14 +106,17 @@ def many(options: argparse.Namespace) -> int:
             if options.audit:
                 print(f"seed {seed} audit {found.audit}")
         if done % 1000 == 0:
-            print(f"  {done} of {options.seeds} seeds, {time.monotonic() - started:.0f} s, {len(failures)} violations", file=sys.stderr, flush=True)
+            spent_s = time.monotonic() - started
+            words = f"  {done} of {options.seeds} seeds, {spent_s:.0f} s, {len(failures)} violations"
+            print(words, file=sys.stderr, flush=True)
     if failures:
         _explain(min(failures), options)
     chances = mix(scenarios(options))
     print("scenarios with " + ", ".join(f"{name} {count}" for name, count in sorted(chances.items())))
     print(
         f"seeds {options.first}..{options.first + options.seeds - 1}: {heights} heights decided, worst round {worst}, "
-        f"{punished} runs punished somebody, {disagreed} disagreements, {time.monotonic() - started:.0f} s, violations {len(failures)}"
+        f"{punished} runs punished somebody, {disagreed} disagreements, {time.monotonic() - started:.0f} s, "
+        f"violations {len(failures)}"
     )
     return 1 if failures else 0
 
@@ -141,7 +149,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--too-many", action="store_true", help="a third or more are faulty: safety must be seen to break")
+    parser.add_argument(
+        "--too-many", action="store_true", help="a third or more are faulty: safety must be seen to break"
+    )
     parser.add_argument("--peers", type=int, default=0, help="only sets of this size; 0: 4 to 20, as the seed says")
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first violation, without shrinking it")
     parser.add_argument("--audit", action="store_true")

@@ -1,4 +1,5 @@
-"""What must hold in every run. Law: judged from outside, from what peers say and commit, never from what they believe of themselves."""
+"""What must hold in every run. Law: judged from outside, from what peers say and commit, never from what they
+believe of themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +10,14 @@ from p2p.base.codec import encode
 from p2p.consensus import wire
 from p2p.consensus.certificates import verify_commit
 from p2p.consensus.events import Broadcast
-from p2p.consensus.messages import Block, CommitCertificate, PolkaCertificate, RoundCertificate, SignedProposal, SignedVote
+from p2p.consensus.messages import (
+    Block,
+    CommitCertificate,
+    PolkaCertificate,
+    RoundCertificate,
+    SignedProposal,
+    SignedVote,
+)
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import conflicts
 from p2p.ledger.participants.validator_sets import punished
@@ -25,8 +33,8 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Checks:
-    """honest: public keys; right: of those with a clock that becomes right. too_many: safety is not promised, so disagreement is noted instead of
-    raised."""
+    """honest: public keys; right: of those with a clock that becomes right. too_many: safety is not promised, so
+    disagreement is noted instead of raised."""
 
     honest: frozenset[bytes]
     too_many: bool = False
@@ -38,8 +46,10 @@ class Checks:
     disagreements: set[int] = field(default_factory=set)
     top: dict[int, int] = field(default_factory=dict)
     rounds: dict[int, int] = field(default_factory=dict)
-    leads: dict[int, int] = field(default_factory=dict)  # by height: how far ahead of time its block was when it was first committed
-    # by block: (whose, what it showed) of each right clock when the block's first proposal came to it, or was made by it
+    # by height: how far ahead of time its block was when it was first committed
+    leads: dict[int, int] = field(default_factory=dict)
+    # by block: (whose, what it showed) of each right clock when the block's first proposal came to it, or was made by
+    # it
     readings: dict[bytes, list[tuple[bytes, int]]] = field(default_factory=dict)
 
     def watch(self, peer: Peer) -> None:
@@ -86,11 +96,15 @@ class Checks:
     def _committed(self, peer: Peer, block: Block, commit: CommitCertificate) -> None:
         height, block_id = commit.height, block.block_id
         if height != self.top.get(peer.number, 0) + 1:
-            raise Violation(f"one decision per height: peer {peer.number} commits {height} after {self.top.get(peer.number, 0)}")
+            raise Violation(
+                f"one decision per height: peer {peer.number} commits {height} after {self.top.get(peer.number, 0)}"
+            )
         self.top[peer.number] = height
         if not verify_commit(commit, peer.genesis.network, ValidatorSet.of(peer.chain.last_validators())):
             raise Violation(f"certificate soundness: peer {peer.number} height {height}")
-        peer.world.note(f"{peer.number} commits {height} {block_id.hex()[:8]} round {commit.round} txs {len(block.txs)}")
+        peer.world.note(
+            f"{peer.number} commits {height} {block_id.hex()[:8]} round {commit.round} txs {len(block.txs)}"
+        )
         self._decided(peer, block, commit)
         if self.blocks.setdefault(height, block_id) != block_id:
             self.disagreements.add(height)
@@ -108,10 +122,12 @@ class Checks:
                 self._is_timed(peer, block)
 
     def _is_timed(self, peer: Peer, block: Block) -> None:
-        """Y, both sides, by each clock's own showing, so in the chaotic phase as after it: its first polka had a right clock's vote."""
+        """Y, both sides, by each clock's own showing, so in the chaotic phase as after it: its first polka had a
+        right clock's vote."""
         header, timing = block.header, peer.timing
         last = peer.chain.blocks.header(header.height - 1)
-        forced = last is not None and header.time_ms == last.time_ms + 1  # its proposer's clock is behind: only others judge that date
+        # its proposer's clock is behind: only others judge that date
+        forced = last is not None and header.time_ms == last.time_ms + 1
         after_ms = timing.delay_in(header.round) + timing.precision_ms
         shown = [ms for who, ms in self.readings.get(block.block_id, []) if not (forced and who == header.proposer)]
         if any(header.time_ms - timing.precision_ms <= ms <= header.time_ms + after_ms for ms in shown):
@@ -119,16 +135,21 @@ class Checks:
         if forced and header.proposer in self.right:
             return  # with so much weight that its own vote and villains' were a quorum
         clocks = [ms - EPOCH_MS for ms in shown]
-        raise Violation(f"time: block {header.height} of round {header.round} is dated {header.time_ms - EPOCH_MS}, right clocks showed {clocks}")
+        raise Violation(
+            f"time: block {header.height} of round {header.round} is dated {header.time_ms - EPOCH_MS}, "
+            f"right clocks showed {clocks}"
+        )
 
     def restarted(self, peer: Peer) -> None:
-        """After a crash the chain may stand one block further than was seen: the decision was on disk before anyone was told."""
+        """After a crash the chain may stand one block further than was seen: the decision was on disk before anyone
+        was told."""
         height = peer.chain.height()
         seen = self.top.get(peer.number, 0)
         if height not in (seen, seen + 1):
             raise Violation(f"no lost decision: peer {peer.number} stands at {height} after {seen}")
         if height == seen + 1:
-            if self.blocks.setdefault(height, peer.chain.last_block_id()) != peer.chain.last_block_id() and not self.too_many:
+            block_id = peer.chain.last_block_id()
+            if self.blocks.setdefault(height, block_id) != block_id and not self.too_many:
                 raise Violation(f"agreement after a crash: peer {peer.number} at height {height}")
             self.top[peer.number] = height
             found = peer.chain.blocks.block(height)
@@ -144,7 +165,9 @@ class Checks:
         for peer in peers:
             framed = (punished(peer.chain.state.view()) | set(peer.driver.evidence.offenders())) & self.honest
             if framed:
-                raise Violation(f"framed: peer {peer.number} holds evidence against honest {next(iter(framed)).hex()[:8]}")
+                raise Violation(
+                    f"framed: peer {peer.number} holds evidence against honest {next(iter(framed)).hex()[:8]}"
+                )
         if self.disagreements:
             self._accountable(peers)
 

@@ -1,7 +1,8 @@
-"""Crash points: one peer of four dies before, and after, every durable write of a whole run. Law: no double sign, no lost decision.
+"""Crash points: one peer of four dies before, and after, every durable write of a whole run. Law: no double sign, no
+lost decision.
 
-`python -m tests.sim.crash [--heights N] [--every K]` prints how many points were tried. The run has round changes: the first proposer of
-some heights is cut off for a while, so votes of later rounds are among the writes.
+`python -m tests.sim.crash [--heights N] [--every K]` prints how many points were tried. The run has round changes: the
+first proposer of some heights is cut off for a while, so votes of later rounds are among the writes.
 """
 
 from __future__ import annotations
@@ -103,8 +104,9 @@ def main() -> int:
     for text in wrong:
         print(text)
     print(
-        f"crash points {tried} over {options.heights} heights (before, after, refused at each write; rounds up to {worst}), "
-        f"{time.monotonic() - started:.0f} s, violations {len(wrong)}"
+        f"crash points {tried} over {options.heights} heights "
+        f"(before, after, refused at each write; rounds up to {worst}), {time.monotonic() - started:.0f} s, "
+        f"violations {len(wrong)}"
     )
     return 1 if wrong else 0
 

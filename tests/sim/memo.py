@@ -1,6 +1,8 @@
-"""Remember what signatures verified to. Law: same answers, only sooner: in one process n peers check the same n-times-sent bytes.
+"""Remember what signatures verified to. Law: same answers, only sooner: in one process n peers check the same
+n-times-sent bytes.
 
-Nothing is faked: a signature is verified by the real verifier the first time, and the answer belongs to exactly those bytes.
+Nothing is faked: a signature is verified by the real verifier the first time, and the answer belongs to exactly those
+bytes.
 """
 
 from __future__ import annotations

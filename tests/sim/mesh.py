@@ -1,7 +1,9 @@
-"""Gossip by way of neighbours: nobody hears everybody, each passes on what it accepts, and links lose messages to the end. Law: what passes once
-per content and interval (p2p/consensus/inbox.py) still reaches everybody, for authors repeat.
+"""Gossip by way of neighbours: nobody hears everybody, each passes on what it accepts, and links lose messages to the
+end. Law: what passes once per content and interval (p2p/consensus/inbox.py) still reaches everybody, for authors
+repeat.
 
-`python -m tests.sim.mesh --cases N`. Honest peers are a ring with one chord each, so no villain stands between two of them; villains hang on it.
+`python -m tests.sim.mesh --cases N`. Honest peers are a ring with one chord each, so no villain stands between two of
+them; villains hang on it.
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ def draw(case: int) -> Scenario:
     """Four to eight peers, often one villain, a loss that never heals."""
     rng = random.Random(f"mesh {case}")
     count = rng.choice((4, 5, 6, 7, 8))
-    villains = ((rng.randrange(count), rng.choice(("stale_replayer", "withholder", "border", "silent_proposer", "round_mutator"))),)
+    kinds = ("stale_replayer", "withholder", "border", "silent_proposer", "round_mutator")
+    villains = ((rng.randrange(count), rng.choice(kinds)),)
     return Scenario(
-        case, (1,) * count, villains if rng.random() < 0.7 else (), chaos_ms=2000, loss=rng.choice(LOSSES), latency_ms=rng.choice((10, 40)),
+        case, (1,) * count, villains if rng.random() < 0.7 else (), chaos_ms=2000, loss=rng.choice(LOSSES),
+        latency_ms=rng.choice((10, 40)),
         duplicate=rng.choice((0.0, 0.3)), crashes=rng.choice((0, 1)), traffic=2,
     )
 
@@ -76,7 +80,9 @@ class MeshRun(Run):
         rng, ring = random.Random(f"graph {self.scenario.seed}"), self.honest
         near: dict[int, set[int]] = {peer.number: set() for peer in self.peers}
         pairs = [(a.number, b.number) for a, b in zip(ring, ring[1:] + ring[:1], strict=True)]
-        pairs += [(peer.number, rng.choice(ring).number) for peer in self.peers for _ in range(1 if peer in ring else 3)]
+        pairs += [
+            (peer.number, rng.choice(ring).number) for peer in self.peers for _ in range(1 if peer in ring else 3)
+        ]
         for a, b in pairs:
             if a != b:
                 near[a].add(b)
@@ -86,12 +92,14 @@ class MeshRun(Run):
         super()._chaos()
 
     def _quiet(self) -> None:
-        """Crashes and partitions end, the loss does not: every honest peer goes on."""
+        """Crashes and partitions end, the loss does not: every honest peer must decide."""
         links, loss = self.world.links, self.scenario.loss
         links.heal()
         links.loss = loss
         target = max((p.chain.height() for p in self.honest if p.alive), default=0) + HEIGHTS_AFTER
-        if not self.world.run(self.world.now + QUIET_MS, lambda: all(p.alive and p.chain.height() >= target for p in self.honest)):
+        if not self.world.run(
+            self.world.now + QUIET_MS, lambda: all(p.alive and p.chain.height() >= target for p in self.honest)
+        ):
             raise Violation(f"termination: not at height {target}, with {loss} of all messages lost")
 
 

@@ -1,4 +1,5 @@
-"""One simulated peer: the real driver, ledger and store; the world instead of time and libp2p. Law: what it signed is on disk first."""
+"""One simulated peer: the real driver, ledger and store; the world instead of time and libp2p. Law: what it signed
+is on disk first."""
 
 from __future__ import annotations
 
@@ -23,14 +24,15 @@ from tests.sim.sync import SyncClient, answer
 from tests.sim.world import EPOCH_MS, World
 
 TIMING = Timing(
-    propose_ms=600, vote_ms=300, delta_ms=200, block_interval_ms=50, empty_block_interval_ms=200, rebroadcast_ms=500, precision_ms=100,
+    propose_ms=600, vote_ms=300, delta_ms=200, block_interval_ms=50, empty_block_interval_ms=200, rebroadcast_ms=500,
+    precision_ms=100,
     delay_ms=1500,
 )
 SYNC_EVERY_MS = 700
 
 
 class Crash(BaseException):
-    """The process ends here."""
+    """The simulated process ends here."""
 
 
 @dataclass(slots=True)
@@ -77,11 +79,14 @@ class WatchedChain(Chain):
 
 
 class Peer:
-    """number: its place in the world. send(peer, to, topic, data): may be replaced by a villain. hooks: what checks watch."""
+    """number: its place in the world. send(peer, to, topic, data): may be replaced by a villain. hooks: what checks
+    watch."""
 
     timing = TIMING
 
-    def __init__(self, world: World, number: int, key: Key, genesis: Genesis, directory: Path, *, skew_ms: int = 0) -> None:
+    def __init__(
+        self, world: World, number: int, key: Key, genesis: Genesis, directory: Path, *, skew_ms: int = 0
+    ) -> None:
         self.world, self.number, self.key, self.genesis, self.directory = world, number, key, genesis, directory
         self.skew_ms, self.drift_ppm = skew_ms, 0
         self.slow_ms = 0  # a slow disk: everything this peer says comes later
@@ -99,7 +104,7 @@ class Peer:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the store, replay, go on."""
+        """Open the store, replay the log, take part."""
         self.directory.mkdir(parents=True, exist_ok=True)
         fault, self.next_fault = self.next_fault, None
         try:
@@ -149,12 +154,12 @@ class Peer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def later(self, delay_ms: int, action: Callable[[], None]) -> None:
-        """An own timer: it dies with this life."""
+        """Run `action` later, unless this life has ended by then."""
         life = self.life
         self.world.at(delay_ms, lambda: action() if self.alive and self.life == life else None)
 
     def clock_ms(self) -> int:
-        """What this peer takes for the time."""
+        """The time by this peer's clock."""
         return EPOCH_MS + self.world.now + self.skew_ms + self.world.now * self.drift_ppm // 10**6
 
     # -- inputs ---------------------------------------------------------------------------------------------------
@@ -186,7 +191,7 @@ class Peer:
             self.take(message)
 
     def commit(self, event: Commit) -> bool:
-        """A block from sync; True when our height went on."""
+        """Take a block from sync; True when our height grew."""
         before = self.chain.height()
         self.take(event)
         return self.alive and self.chain.height() > before

@@ -1,4 +1,5 @@
-"""One run: chaos, then quiet; then everybody must agree and go on. Law: the scenario decides everything, the seed decides the scenario."""
+"""One run: chaos, then quiet; then every peer must agree and decide. Law: the scenario decides everything, the seed
+decides the scenario."""
 
 from __future__ import annotations
 
@@ -27,12 +28,15 @@ KEYS = sorted((Key(digest(b"simulated peer", bytes([i]))) for i in range(MAX_PEE
 QUIET_MS = 120_000  # simulated time to get going again after the network healed
 HEIGHTS_AFTER = 2
 DRIFT_MS = 15  # what a clock gains or loses in a whole run
-LEAD_MS = TIMING.precision_ms * 3 // 2  # a block this far ahead of time, at most, keeps no right clock waiting longer than it waits
-DISK = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # speed only: what is durable is decided by commits, not by the disk
+# a block this far ahead of time, at most, keeps no right clock waiting longer than it waits
+LEAD_MS = TIMING.precision_ms * 3 // 2
+# speed only: what is durable is decided by commits, not by the disk
+DISK = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
 def rounds_allowed(scenario: Scenario) -> int:
-    """A height begun after the healing is decided by this round: each villain may spoil its own turns, and who has a wrong clock, plus two."""
+    """The round by which a height that begins after the healing must be decided: each villain and each peer with a
+    wrong clock may spoil its own turns, plus two."""
     return 2 * (len(scenario.villains) + len(scenario.wrong)) + 2
 
 
@@ -63,7 +67,9 @@ def genesis_of(scenario: Scenario) -> Genesis:
 class Run:
     """The world, its peers and its checks."""
 
-    def __init__(self, scenario: Scenario, directory: Path, trace: Callable[[str], None] | None, *, memoise: bool = True) -> None:
+    def __init__(
+        self, scenario: Scenario, directory: Path, trace: Callable[[str], None] | None, *, memoise: bool = True
+    ) -> None:
         if memoise:
             memo.install()
         self.scenario = scenario
@@ -72,7 +78,9 @@ class Run:
         faulty, self.wrong = scenario.faulty(), {number for number, _, _ in scenario.wrong}
         self.checks = Checks(
             frozenset(KEYS[i].public for i in range(len(scenario.weights)) if i not in faulty), scenario.too_many,
-            frozenset(KEYS[i].public for i in range(len(scenario.weights)) if i not in faulty | self.wrong) if scenario.is_live() else frozenset(),
+            frozenset(
+                KEYS[i].public for i in range(len(scenario.weights)) if i not in faulty | self.wrong
+            ) if scenario.is_live() else frozenset(),
         )
         kinds = dict(scenario.villains)
         self.peers: list[Peer] = []
@@ -82,7 +90,9 @@ class Run:
         self.honest = [peer for peer in self.peers if peer.number not in faulty]
         for number, name in scenario.villains:
             if name == "twin":
-                self.peers.append(self._peer(VILLAINS["twin"], len(self.peers), KEYS[number], directory / f"twin{number}"))
+                self.peers.append(
+                    self._peer(VILLAINS["twin"], len(self.peers), KEYS[number], directory / f"twin{number}")
+                )
         for peer in self.peers:
             peer.others = [other for other in self.peers if other is not peer]
         for peer in self.honest:
@@ -142,7 +152,7 @@ class Run:
         self.world.at(time_ms, lambda: setattr(peer, "skew_ms", to_ms))
 
     def _go_wrong(self, peer: Peer, ms: int, every_ms: int) -> None:
-        """For good: off by ms, or now and then by anything up to it."""
+        """Set a clock wrong for good: off by ms, or every every_ms by another amount up to it."""
         rng = self.world.rng
         peer.skew_ms = ms
 
@@ -184,7 +194,7 @@ class Run:
         self.world.at(time_ms, cut)
 
     def _quiet(self) -> None:
-        """The network heals; villains stay. Every honest peer must decide new heights, in few rounds."""
+        """The network heals, villains stay. Every honest peer must decide new heights in few rounds."""
         world = self.world
         world.note("heals")
         world.links.heal()
@@ -205,15 +215,21 @@ class Run:
         if self.scenario.too_many:
             return  # nothing is promised, but that the guilty can be named
         if not going:
-            stand = [f"{p.number}:{p.chain.height() if p.alive else 'down'}/{p.driver.machine.round}" for p in self.honest]
-            raise Violation(f"termination: not at height {target} after {QUIET_MS / 1000:.0f} quiet seconds: {' '.join(stand)}")
+            stand = [
+                f"{p.number}:{p.chain.height() if p.alive else 'down'}/{p.driver.machine.round}" for p in self.honest
+            ]
+            raise Violation(
+                f"termination: not at height {target} after {QUIET_MS / 1000:.0f} quiet seconds: {' '.join(stand)}"
+            )
         for height, round_ in self.checks.rounds.items():
-            waits = self.checks.leads.get(height - 1, 0) > LEAD_MS  # until time has caught up with what clocks said before the healing
+            # until time has caught up with what clocks said before the healing
+            waits = self.checks.leads.get(height - 1, 0) > LEAD_MS
             if height > start + 1 and not waits and round_ > rounds_allowed(self.scenario):
-                raise Violation(f"termination: height {height} took until round {round_}, {rounds_allowed(self.scenario)} are allowed")
+                allowed = rounds_allowed(self.scenario)
+                raise Violation(f"termination: height {height} took until round {round_}, {allowed} are allowed")
 
     def _replay_equals_run(self) -> None:
-        """Blocks applied afresh give the same state; the money is all there."""
+        """Blocks applied to a new store give the same state, and no money is made or lost."""
         peer = self.world.rng.choice(self.honest)
         with tempfile.TemporaryDirectory(dir=DISK) as folder:
             store = Store(Path(folder) / "data")
@@ -235,7 +251,8 @@ class Run:
         height = max(checks.top.values(), default=0)
         self.world.note(f"ends at height {height}")
         return Report(
-            s.seed, self.world.audit, height, max(checks.rounds.values(), default=0), self.world.events, self.punished, self.members,
+            s.seed, self.world.audit, height, max(checks.rounds.values(), default=0), self.world.events, self.punished,
+            self.members,
             bool(checks.disagreements),
         )
 

@@ -1,7 +1,8 @@
-"""What a run will meet, drawn from its seed. Law: a plain value; equal seeds give equal scenarios, and each knob can be turned off.
+"""What a run will meet, drawn from its seed. Law: a plain value; equal seeds give equal scenarios, and each knob can
+be turned off.
 
-The faulty weight stays below a third of every epoch's set, unless `too_many` says otherwise (then safety is not promised, and the
-run must show that the simulator would see it broken).
+The faulty weight stays below a third of every epoch's set, unless `too_many` says otherwise (then safety is not
+promised, and the run must show that the simulator would see it broken).
 """
 
 from __future__ import annotations
@@ -18,41 +19,37 @@ MAX_PEERS = 128
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """weights: at genesis, one per peer (0: joins later). villains: (peer, name). changes: (epoch, peer, weight). Chances 0..1, times ms.
-
-    crashes, write_faults, partitions: how many in the chaotic phase. late: peers that start in its second half. slow: peers whose disk is slow.
-    skew_ms: in the chaotic phase clocks differ from the time by at most this, either way. jumps: clocks that are set anew in it, forward or
-    back. drift_ppm: how much clocks run fast or slow at most, all the time. wrong: (peer, ms, every_ms) an honest peer whose clock is off
-    for good, and jumps every so often (0: never); together with the villains they hold less than a third.
-    """
+    """One run's faults as a plain value. Chances are 0 to 1, times milliseconds. The chaotic phase comes first."""
 
     seed: int
-    weights: tuple[int, ...]
-    villains: tuple[tuple[int, str], ...] = ()
-    changes: tuple[tuple[int, int, int], ...] = ()
+    weights: tuple[int, ...]  # at genesis, one per peer; 0: joins later
+    villains: tuple[tuple[int, str], ...] = ()  # (peer, name)
+    changes: tuple[tuple[int, int, int], ...] = ()  # (epoch, peer, weight)
     epoch_blocks: int = 100
-    chaos_ms: int = 4000
+    chaos_ms: int = 4000  # how long the chaotic phase lasts
     loss: float = 0.0
     duplicate: float = 0.0
-    straggle: float = 0.0
+    straggle: float = 0.0  # chance that a message arrives long after the others
     latency_ms: int = 40
-    crashes: int = 0
+    crashes: int = 0  # in the chaotic phase, as the next two
     write_faults: int = 0
     partitions: int = 0
-    late: int = 0
-    slow: int = 0
-    skew_ms: int = 0
-    jumps: int = 0
-    drift_ppm: int = 0
+    late: int = 0  # peers that start in its second half
+    slow: int = 0  # peers with a slow disk
+    skew_ms: int = 0  # in the chaotic phase clocks are off by at most this, either way
+    jumps: int = 0  # clocks that are set anew in it, forward or back
+    drift_ppm: int = 0  # how much clocks run fast or slow at most, all the time
+    # (peer, ms, every_ms): an honest peer whose clock is off for good, and jumps every so often (0: never); together
+    # with the villains they hold less than a third
     wrong: tuple[tuple[int, int, int], ...] = ()
-    traffic: int = 0
-    too_many: bool = False
+    traffic: int = 0  # requests that escrow money
+    too_many: bool = False  # a third or more are faulty: safety is not promised
 
     def faulty(self) -> frozenset[int]:
         return frozenset(number for number, _ in self.villains)
 
     def is_live(self) -> bool:
-        """More than two thirds are honest and have a clock that becomes right."""
+        """Whether more than two thirds are honest and have a clock that becomes right, in every set."""
         out = self.faulty() | {number for number, _, _ in self.wrong}
         return all(3 * sum(s[v] for v in out) < sum(s) for s in self.sets())
 
@@ -67,12 +64,14 @@ class Scenario:
         return found
 
     def is_safe(self) -> bool:
-        """The faulty hold less than a third in every set."""
+        """Whether the faulty hold less than a third in every set."""
         return all(3 * sum(s[v] for v in self.faulty()) < sum(s) for s in self.sets())
 
     def simpler(self) -> list[Scenario]:
-        """The same with one thing less, for shrinking."""
-        found: list[Scenario] = [replace(self, **_one(f.name, 0)) for f in fields(self) if f.name in _COUNTS and getattr(self, f.name)]
+        """The same scenario with one thing less each, for shrinking."""
+        found: list[Scenario] = [
+            replace(self, **_one(f.name, 0)) for f in fields(self) if f.name in _COUNTS and getattr(self, f.name)
+        ]
         found += [replace(self, villains=tuple(v for v in self.villains if v != gone)) for gone in self.villains]
         found += [replace(self, wrong=tuple(w for w in self.wrong if w != gone)) for gone in self.wrong]
         found += [replace(self, changes=tuple(c for c in self.changes if c != gone)) for gone in self.changes]
@@ -90,7 +89,10 @@ def _one(name: str, value: int) -> dict[str, Any]:
     return {name: value}
 
 
-_COUNTS = ("loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "jumps", "drift_ppm", "traffic")
+_COUNTS = (
+    "loss", "duplicate", "straggle", "crashes", "write_faults", "partitions", "late", "slow", "skew_ms", "jumps",
+    "drift_ppm", "traffic",
+)
 
 
 def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
@@ -103,11 +105,15 @@ def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
     plain = Scenario(
         seed, tuple(weights), epoch_blocks=rng.choice((3, 4, 6, 100)), chaos_ms=rng.choice((2000, 3000, 5000)),
         loss=rng.choice((0.0, 0.0, 0.05, 0.1, 0.2, 0.3, 0.5)), duplicate=rng.choice((0.0, 0.1, 0.3)),
-        straggle=rng.choice((0.0, 0.0, 0.02, 0.1)), latency_ms=rng.choice((10, 40, 150)), crashes=rng.choice((0, 0, 1, 2, 4)),
-        write_faults=rng.choice((0, 0, 1, 3)), partitions=rng.choice((0, 0, 1, 2)), late=late, slow=rng.choice((0, 0, 1)),
+        straggle=rng.choice((0.0, 0.0, 0.02, 0.1)), latency_ms=rng.choice((10, 40, 150)),
+        crashes=rng.choice((0, 0, 1, 2, 4)),
+        write_faults=rng.choice((0, 0, 1, 3)), partitions=rng.choice((0, 0, 1, 2)), late=late,
+        slow=rng.choice((0, 0, 1)),
         skew_ms=rng.choice((0, 50, 3000)), traffic=rng.choice((0, 3, 10)), too_many=too_many,
     )
-    names = rng.choice((["equivocator"], ["equivocator", "amnesiac", "twin"])) if too_many else sorted(set(VILLAINS) - {"border"})
+    names = rng.choice(
+        (["equivocator"], ["equivocator", "amnesiac", "twin"])
+    ) if too_many else sorted(set(VILLAINS) - {"border"})
     with_villains = _with_villains(rng, plain, names, too_many=too_many)
     changed = _with_changes(rng, with_villains)
     return changed if too_many else _with_clocks(random.Random(f"clocks {seed}"), changed)
@@ -116,7 +122,9 @@ def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
 def _with_villains(rng: random.Random, plain: Scenario, names: list[str], *, too_many: bool) -> Scenario:
     if too_many:
         count = len(plain.weights)
-        return replace(plain, weights=(1,) * count, late=0, villains=tuple((i, rng.choice(names)) for i in range(-(-count // 2))))
+        return replace(
+            plain, weights=(1,) * count, late=0, villains=tuple((i, rng.choice(names)) for i in range(-(-count // 2)))
+        )
     found = plain
     for number in rng.sample(range(len(plain.weights)), rng.choice((0, 1, 1, 2, 3))):
         more = replace(found, villains=(*found.villains, (number, rng.choice(names))))
@@ -125,14 +133,16 @@ def _with_villains(rng: random.Random, plain: Scenario, names: list[str], *, too
 
 
 def _with_clocks(rng: random.Random, plain: Scenario) -> Scenario:
-    """Clocks beyond every bound, in one run of two. Of a stream of their own: what a seed meant before they were there it still means."""
+    """Clocks beyond every bound, in one run of two. Of a stream of their own: what a seed meant before they were
+    there it still means."""
     if rng.random() < 0.5:
         return plain
     p, away = TIMING.precision_ms, TIMING.delay_ms + TIMING.precision_ms
     found = replace(
-        plain, jumps=rng.choice((0, 1, 3)), drift_ppm=rng.choice((0, 100)), skew_ms=rng.choice((plain.skew_ms, p // 2, p, 2 * p, away, 10_000))
+        plain, jumps=rng.choice((0, 1, 3)), drift_ppm=rng.choice((0, 100)),
+        skew_ms=rng.choice((plain.skew_ms, p // 2, p, 2 * p, away, 10_000))
     )
-    for villains in ((), found.villains):  # beside the others, or else instead of them
+    for villains in ((), found.villains):  # together with the others, or else instead of them
         more = replace(found, villains=(*villains, (rng.randrange(len(plain.weights)), "border")))
         if rng.random() < 0.6 and more.is_safe() and len(more.faulty()) == len(more.villains):
             found = more

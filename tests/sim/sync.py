@@ -1,4 +1,5 @@
-"""ValueSync in the simulator: the same frames as on the sync stream, one visit after the other. Law: the driver checks, this only asks."""
+"""ValueSync in the simulator: the same frames as on the sync stream, one visit after the other. Law: the driver
+checks, this only asks."""
 
 from __future__ import annotations
 
@@ -22,14 +23,14 @@ def answer(chain: Chain, request: bytes) -> bytes:
 
 
 class SyncClient:
-    """One peer's requests. liars: peer number -> until when it is left alone."""
+    """One peer's requests. liars: peer number -> until when it is not asked."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.liars: dict[int, int] = {}
 
     def visit(self) -> None:
-        """Each second somebody else; those who lied are left alone."""
+        """Ask another peer each second; those that lied are not asked for a while."""
         peer = self.peer
         peer.later(700, self.visit)
         honest = [o for o in peer.others if o.alive and self.liars.get(o.number, 0) <= peer.world.now]

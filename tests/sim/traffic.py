@@ -1,4 +1,5 @@
-"""Something for the ledger to do: requests that escrow money and are never finished, so it all returns at the deadline."""
+"""Something for the ledger to do: requests that escrow money and are never finished, so it all returns at the
+deadline."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def submit(peer: Peer) -> None:
     chain, network = peer.chain, peer.genesis.network
     nonce = peer.world.asked = peer.world.asked + 1
     request = Request(
-        VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, chain.height() + 6, CLIENT.public,
+        VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, chain.height() + 6,
+        CLIENT.public,
         chain.height(),
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))

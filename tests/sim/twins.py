@@ -1,7 +1,9 @@
-"""Twins (Bano et al., arXiv 2004.10617): Byzantine behaviour made of honest code. Some keys run twice; each period of the chaotic phase
-splits all instances into groups that hear only themselves, so the two copies of a key say different things to different peers.
+"""Twins (Bano et al., arXiv 2004.10617): Byzantine behaviour made of honest code. Some keys run twice; each period of
+the chaotic phase splits all instances into groups that hear only themselves, so the two copies of a key say different
+things to different peers.
 
-`python -m tests.sim.twins --cases N [--first F]`. Law: weighted sets of 4 to 7, twins below a third; then the network heals.
+`python -m tests.sim.twins --cases N [--first F]`. Law: weighted sets of 4 to 7, twins below a third; then the network
+heals.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def draw(case: int) -> Scenario:
         count = rng.randint(4, 7)
         weights = tuple(1 if rng.random() < 0.5 else rng.randint(1, 4) for _ in range(count))
         twins = rng.sample(range(count), rng.choice((1, 1, 2)))
-        scenario = Scenario(case, weights, tuple((number, "twin") for number in twins), chaos_ms=PERIODS * PERIOD_MS, latency_ms=20)
+        scenario = Scenario(
+            case, weights, tuple((number, "twin") for number in twins), chaos_ms=PERIODS * PERIOD_MS, latency_ms=20
+        )
         if scenario.is_safe():
             return scenario
 
@@ -83,17 +87,20 @@ def main() -> int:
     options = parser.parse_args()
     started, wrong, heights, punished = time.monotonic(), 0, 0, 0
     with get_context("fork").Pool(options.jobs, initializer=_quiet) as pool:
-        for done, (case, found) in enumerate(pool.imap_unordered(_one, range(options.first, options.first + options.cases), chunksize=4), 1):
+        for done, (case, found) in enumerate(
+            pool.imap_unordered(_one, range(options.first, options.first + options.cases), chunksize=4), 1
+        ):
             if done % 1000 == 0:
-                print(f"  {done} of {options.cases} cases, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+                spent_s = time.monotonic() - started
+                print(f"  {done} of {options.cases} cases, {spent_s:.0f} s", file=sys.stderr, flush=True)
             if isinstance(found, str):
                 wrong += 1
                 print(f"case {case}: {found}", flush=True)
             else:
                 heights, punished = heights + found.height, punished + bool(found.punished)
     print(
-        f"twins cases {options.first}..{options.first + options.cases - 1}: {heights} heights decided, {punished} runs punished a twin, "
-        f"{time.monotonic() - started:.0f} s, violations {wrong}"
+        f"twins cases {options.first}..{options.first + options.cases - 1}: {heights} heights decided, "
+        f"{punished} runs punished a twin, {time.monotonic() - started:.0f} s, violations {wrong}"
     )
     return 1 if wrong else 0
 

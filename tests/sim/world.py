@@ -1,4 +1,5 @@
-"""Time and links. Law: one heap of (time, sequence), one seeded generator; equal seeds give equal runs, byte for byte."""
+"""Time and links. Law: one heap of (time, sequence), one seeded generator; equal seeds give equal runs, byte for
+byte."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ EPOCH_MS = 1_700_000_000_000
 
 @dataclass(slots=True)
 class Links:
-    """What happens between peers. Times in ms, chances from 0 to 1. cut: ordered pairs that cannot talk (so also one way only)."""
+    """What happens between peers. Times in ms, chances from 0 to 1. cut: ordered pairs that cannot talk (so also
+    one way only)."""
 
     latency: tuple[int, int] = (5, 40)
     loss: float = 0.0

@@ -1,4 +1,5 @@
-"""The store under threads, and on machines that give little: nothing moves beneath a reader, and every failure is a StorageError."""
+"""The store under threads, and on machines with little space: readers see one state, every failure is a
+StorageError."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def put(store: Store, key: bytes, value: bytes) -> None:
 
 
 def test_readers_hold_their_transactions_while_others_make_the_file_grow(store: Store) -> None:
-    """Each reader sees one state for as long as it looks, whatever is written meanwhile."""
+    """Each reader sees one state during its transaction, whatever is written meanwhile."""
     wrong: list[str] = []
     start = threading.Barrier(THREADS)
 
@@ -51,7 +52,7 @@ def test_readers_hold_their_transactions_while_others_make_the_file_grow(store: 
                 put(store, bytes([me, at]), bytes([me]) * ROW)
                 if store.read("payloads", bytes([me, at])) != bytes([me]) * ROW:
                     wrong.append(f"thread {me} lost round {at}")
-        except Exception as error:  # a thread's exception is nobody's: the test must see it
+        except Exception as error:  # an exception ends the thread silently: the test must see it
             wrong.append(repr(error))
 
     threads = [threading.Thread(target=work, args=(me,)) for me in range(THREADS)]
@@ -87,7 +88,7 @@ def test_a_full_map_is_an_error_and_what_was_there_stays(tmp_path: Path) -> None
 
 
 def test_after_a_failure_nothing_is_written(tmp_path: Path) -> None:
-    """A caller that takes the failure for somebody's wrong record goes no further than the next line."""
+    """Code that takes the failure for somebody's wrong record cannot write anything afterwards."""
     store = Store(tmp_path, map_bytes=1 << 20)
     put(store, b"a", b"1")
     with pytest.raises(StorageError):
@@ -119,9 +120,13 @@ def test_little_address_space_makes_a_smaller_map(tmp_path: Path, monkeypatch: p
     assert min(tried) >= LEAST_MAP_BYTES
 
 
-@pytest.mark.parametrize("error", [lmdb.CorruptedError("page"), lmdb.ReadersFullError("readers"), OSError(5, "Input/output error")])
+@pytest.mark.parametrize("error", [
+    lmdb.CorruptedError("page"), lmdb.ReadersFullError("readers"), OSError(5, "Input/output error"),
+])
 @pytest.mark.parametrize("ask", ["read", "scan", "keys", "walk"])
-def test_a_read_that_fails_is_a_storage_error(store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, ask: str) -> None:
+def test_a_read_that_fails_is_a_storage_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, ask: str,
+) -> None:
     class Broken:
         def begin(self, **options: Any) -> Any:
             raise error
@@ -132,6 +137,7 @@ def test_a_read_that_fails_is_a_storage_error(store: Store, monkeypatch: pytest.
     whole = store._env
     store._env = Broken()
     with pytest.raises(StorageError):
-        {"read": lambda: store.read("meta", b"k"), "scan": lambda: store.scan("meta"), "keys": lambda: store.keys("meta", b"", 1),
+        {"read": lambda: store.read("meta", b"k"), "scan": lambda: store.scan("meta"),
+         "keys": lambda: store.keys("meta", b"", 1),
          "walk": lambda: list(store.walk("meta"))}[ask]()
     store._env = whole

@@ -1,5 +1,5 @@
-"""`folkmoot testnet`: eight peers found from one address alone; a full disk halts one peer with a sentence; nothing is
-left running.
+"""`folkmoot testnet`: eight peers start from one address; a full disk halts one peer with a sentence; nothing stays
+running.
 """
 
 from __future__ import annotations

@@ -138,7 +138,9 @@ class Bench:
             some = tuple(records[key.public])
             assert len(some) <= MAX_RECORDS_PER_TX
             if some:
-                batch = Batch(VERSION, chain.genesis.network, key.public, chain.reader.batch_nonce(key.public) + 1, some)
+                batch = Batch(
+                    VERSION, chain.genesis.network, key.public, chain.reader.batch_nonce(key.public) + 1, some,
+                )
                 chain.pool.add(encode(SignedBatch(batch, key.sign(Domain.TX, chain.genesis.network, encode(batch)))))
         block = make_block(chain, PEERS[0], chain.genesis.network, 0, height, ())
         assert len(block.txs) == sum(map(bool, records.values())), "a batch did not fit"

@@ -1,6 +1,9 @@
-"""`make mutants`: remove one safeguard at a time and see the suite fail. Law: a mutant that survives is a hole in the tests.
+"""`make mutants`: removes one safeguard at a time and sees the tests fail.
 
-Each mutant is one replacement in one file of a copy of the tree; unit tests, conformance and simulation run until one of them fails.
+Law: a mutant that survives is a hole in the tests.
+
+Each mutant is one replacement in one file of a copy of the tree. Unit tests, conformance and simulation run until one
+of them fails. A mutant quotes the line that it changes: whoever changes such a line changes the quote too.
 """
 
 from __future__ import annotations
@@ -23,16 +26,18 @@ C, V, INF = "p2p/consensus/", "p2p/verification/", "p2p/inference/"
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    name: str
+    name: str  # what is no longer so
     file: str
-    old: str
+    old: str  # stands in the file exactly once
     new: str
 
 
 MUTANTS = (
-    Mutant("lock is not checked (L22)", C + "round.py", "free = self.locked is None or self.locked[0] == block_id\n", "free = True\n"),
+    Mutant("lock is not checked (L22)", C + "round.py", "free = self.locked is None or self.locked[0] == block_id\n",
+           "free = True\n"),
     Mutant("lock is not checked (L28)", C + "round.py", " or self.locked[1] <= valid_round", " or True"),
-    Mutant("valid round is not before the round", C + "round.py", "if not 0 <= valid_round < self.round:", "if valid_round < 0:"),
+    Mutant("valid round is not before the round", C + "round.py", "if not 0 <= valid_round < self.round:",
+           "if valid_round < 0:"),
     Mutant("valid block is not updated", C + "round.py", "        self.valid = (block_id, self.round)\n", ""),
     Mutant("lock is not set", C + "round.py", "        self.locked = (block_id, self.round)\n", ""),
     Mutant("timeouts act in any round", C + "round.py",
@@ -48,9 +53,11 @@ MUTANTS = (
            "if self.validity.get(block_id, False):\n                return block_id",
            "if block_id in self.validity:\n                return block_id"),
     Mutant("anybody proposes", C + "machine.py", " or proposal.proposer != self.proposer_of(proposal.round):", ":"),
-    Mutant("quorum one too low", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight >= 2 * self.total - 3"),
+    Mutant("quorum one too low", C + "validators.py", "3 * weight > 2 * self.total",
+           "3 * weight >= 2 * self.total - 3"),
     Mutant("quorum not strict", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight >= 2 * self.total"),
-    Mutant("quorum one too high", C + "validators.py", "3 * weight > 2 * self.total", "3 * weight > 2 * self.total + 3"),
+    Mutant("quorum one too high", C + "validators.py", "3 * weight > 2 * self.total",
+           "3 * weight > 2 * self.total + 3"),
     Mutant("skip at exactly a third", C + "validators.py", "3 * weight > self.total", "3 * weight >= self.total"),
     Mutant("guard lets everything pass", C + "guard.py", "return there > here or (", "return True or ("),
     Mutant("signature before the guard", C + "signer.py",
@@ -61,22 +68,28 @@ MUTANTS = (
            "            return False\n        return self._add_first(signed) or self._add_beside(signed)\n"),
     Mutant("rounds ahead are not bounded", C + "votes.py",
            " and not self._has_room_ahead(signed.vote, round_now):", " and False:"),
-    Mutant("precommits may name a valid round", C + "messages.py", "return self.valid_round == NIL_ROUND", "return True"),
-    Mutant("one domain for both votes", C + "messages.py", "VoteType.PRECOMMIT: Domain.PRECOMMIT}", "VoteType.PRECOMMIT: Domain.PREVOTE}"),
+    Mutant("precommits may name a valid round", C + "messages.py", "return self.valid_round == NIL_ROUND",
+           "return True"),
+    Mutant("one domain for both votes", C + "messages.py", "VoteType.PRECOMMIT: Domain.PRECOMMIT}",
+           "VoteType.PRECOMMIT: Domain.PREVOTE}"),
     Mutant("signatures of commits are not verified", C + "certificates.py",
            "and all(vote.verify() for vote in commit_votes(certificate, network))", ""),
     Mutant("polka certificates need no quorum", C + "certificates.py",
            "return right and validators.is_quorum(sum(map(validators.weight, senders)))", "return right"),
     Mutant("signatures of polkas are not verified", C + "certificates.py",
-           "sum(map(validators.weight, senders))) and all(\n        is_verified(signed) or signed.verify() for signed in certificate.votes\n    )",
+           "sum(map(validators.weight, senders))) and all(\n"
+           "        is_verified(signed) or signed.verify() for signed in certificate.votes\n    )",
            "sum(map(validators.weight, senders)))"),
     Mutant("validator set hash is not checked", C + "header.py", "h.validators_hash == validators.hash()", "True"),
-    Mutant("next set hash is not checked", C + "header.py", "h.next_validators_hash == ValidatorSet.of(app.next_validators()).hash()", "True"),
+    Mutant("next set hash is not checked", C + "header.py",
+           "h.next_validators_hash == ValidatorSet.of(app.next_validators()).hash()", "True"),
     Mutant("app hash is not checked", C + "header.py", "h.app_hash == app.app_hash()", "True"),
-    Mutant("last commit is not checked", C + "header.py", "if last is not None and not _right_commit(app, last, network):", "if False:"),
+    Mutant("last commit is not checked", C + "header.py",
+           "if last is not None and not _right_commit(app, last, network):", "if False:"),
     Mutant("beacon is not checked", C + "header.py",
            "if not check_beacon(h.proposer, app.beacon(), h.height, h.round, h.beacon, h.beacon_proof):", "if False:"),
-    Mutant("old block in a new proposal", C + "message_checks.py", "header.round == p.round if p.pol_round < 0 else", "True if p.pol_round < 0 else"),
+    Mutant("old block in a new proposal", C + "message_checks.py", "header.round == p.round if p.pol_round < 0 else",
+           "True if p.pol_round < 0 else"),
     Mutant("evidence is not checked in blocks", C + "header.py", "if None in offenders or len", "if len"),
     Mutant("evidence twice, or against the punished", C + "header.py",
            " or len(set(offenders)) < len(offenders) or set(offenders) & app.punished()", ""),
@@ -88,14 +101,18 @@ MUTANTS = (
     Mutant("sync takes any certificate", C + "driver.py",
            "            and verify_commit(certificate, self._network, self.validators)\n", ""),
     Mutant("state is not part of the transaction", "p2p/chain/chain.py",
-           '        batch.put("meta", b"tip", encode(tip))\n        self.store.commit(batch)\n        self.state.move_to',
+           '        batch.put("meta", b"tip", encode(tip))\n        self.store.commit(batch)\n'
+           '        self.state.move_to',
            '        self.store.commit(batch)\n        late = Batch()\n        late.put("meta", b"tip", encode(tip))\n'
            "        self.store.commit(late)\n        self.state.move_to"),
     Mutant("body: another one under a signature", C + "message_checks.py",
            "return covered and is_right_claim(message", "return is_right_claim(message"),
-    Mutant("body: the list is not checked", C + "compact.py", "return covered and is_right_claim(self", "return is_right_claim(self"),
+    Mutant("body: the list is not checked", C + "compact.py", "return covered and is_right_claim(self",
+           "return is_right_claim(self"),
     Mutant("body: what was fetched is not checked", C + "compact.py",
-           " or any(\n            leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True)\n        )", ""),
+           " or any(\n"
+           "            leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True)\n"
+           "        )", ""),
     Mutant("body: fetched for anything", C + "bodies.py", "if not self._is_of_use(view, signed, offers):", "if False:"),
     Mutant("body: many fetches from one", C + "bodies.py", " or author in self._busy or author in self._liars", ""),
     Mutant("time: judged with a polka too", C + "machine.py",
@@ -104,39 +121,52 @@ MUTANTS = (
     Mutant("time: untimely is kept as invalid", C + "proposal_check.py",
            "return Judged(signed, valid, timely)", "return Judged(signed, valid and timely, timely)"),
     Mutant("time: not judged", C + "machine.py", "valid=valid and timely)", "valid=valid)"),
-    Mutant("time: by when the queue came to it", C + "driver.py", "event.proposal, event.at_ms", "event.proposal, self.clock()"),
+    Mutant("time: by when the queue came to it", C + "driver.py", "event.proposal, event.at_ms",
+           "event.proposal, self.clock()"),
     Mutant("time: judged again after a crash", C + "replay.py", "plain[1], plain[2])", "plain[1])"),
     Mutant("a far round is looked up", C + "machine.py", "if not self.is_near(proposal.round) or ", "if "),
     Mutant("a round certificate counts within the bound only", C + "machine.py",
            "[self.votes.add_of_round(vote)", "[self.votes.add(vote, self.round)"),
     Mutant("other heights are passed on", C + "inbox.py",
-           "        if view is None:\n            return IGNORED", "        if view is None:\n            return Outcome.ACCEPT, None"),
+           "        if view is None:\n            return IGNORED",
+           "        if view is None:\n            return Outcome.ACCEPT, None"),
     Mutant("repeats are passed on", C + "inbox.py",
-           "        if not self.may_pass(content):\n            return IGNORED\n        if not is_right", "        if not is_right"),
+           "        if not self.may_pass(content):\n            return IGNORED\n        if not is_right",
+           "        if not is_right"),
     Mutant("a certificate may name a sender twice", C + "certificates.py", "all(a < b for", "all(a <= b for"),
     Mutant("a known vote under another signature is believed", C + "votes.py",
            "return self.first(vote.validator, vote.round, vote.type) == signed",
-           "known = self.first(vote.validator, vote.round, vote.type)\n        return known is not None and known.vote == vote"),
+           "known = self.first(vote.validator, vote.round, vote.type)\n"
+           "        return known is not None and known.vote == vote"),
     Mutant("client: the genesis file's hash is not signed", "p2p/base/genesis.py",
            'NetworkId(f"{self.name}@{self.hash.hex()[:HASH_DIGITS]}")', "NetworkId(self.name)"),
     Mutant("client: a draw of any height", "p2p/ledger/apply_record.py",
-           "    if not ctx.height - DRAW_WINDOW <= request.draw_height < ctx.height:\n", "    if not request.draw_height < ctx.height:\n"),
+           "    if not ctx.height - DRAW_WINDOW <= request.draw_height < ctx.height:\n",
+           "    if not request.draw_height < ctx.height:\n"),
     Mutant("client: an agent takes a draw of any age", "p2p/peer/agent.py",
            "if not height - BEACON_MAX_AGE <= request.draw_height <= height:", "if False:"),
-    Mutant("client: a nonce far ahead is taken", "p2p/ledger/state/records.py", "-MAX_NONCE_AHEAD <= behind < 0", "behind < 0"),
-    Mutant("client: a nonce on a peer's word", "p2p/client/tip_proof.py", "<= offered <= last + NONCES_ON_WORD:", "<= offered:"),
-    Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):", "for lower in (2, 1, 0):"),
-    Mutant("strangers get the whole budget", "p2p/gossip/budget.py", "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
+    Mutant("client: a nonce far ahead is taken", "p2p/ledger/state/records.py", "-MAX_NONCE_AHEAD <= behind < 0",
+           "behind < 0"),
+    Mutant("client: a nonce on a peer's word", "p2p/client/tip_proof.py", "<= offered <= last + NONCES_ON_WORD:",
+           "<= offered:"),
+    Mutant("hearsay drives out what was seen", "p2p/gossip/book.py", "for lower in range(rank + 1):",
+           "for lower in (2, 1, 0):"),
+    Mutant("strangers get the whole budget", "p2p/gossip/budget.py",
+           "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
     Mutant("items are not counted", "p2p/base/codec.py", "                left_to_announce -= left\n", ""),
-    Mutant("a price counts what comes back", "p2p/ledger/money/outcomes.py", "        credit(ctx.view, entry.client, amount)\n",
+    Mutant("a price counts what comes back", "p2p/ledger/money/outcomes.py",
+           "        credit(ctx.view, entry.client, amount)\n",
            "        credit(ctx.view, entry.client, amount)\n        used_by(ctx, entry.request.model, 50)\n"),
     Mutant("a price counts what one asks of oneself", "p2p/ledger/money/outcomes.py",
            "    if ctx.view.owner_of(entry.executor) != entry.client:", "    if True:"),
     Mutant("who came last goes first", "p2p/ledger/participants/places.py",
            "one.node in racing, one.active, one.node", "one.node in racing, -one.active, one.node"),
-    Mutant("who withholds bodies is heard for ever", C + "bodies.py", "(proposal in claims or machine.has_room(proposal, claims))", "True"),
-    Mutant("two claims without bodies convict nobody", C + "bodies.py", "if len(claims) == PROPOSALS_PER_ROUND:", "if False:"),
-    Mutant("late conflicts are proved again and again", C + "driver.py", "known = self.evidence.offenders() | self._app.punished()",
+    Mutant("who withholds bodies is heard for ever", C + "bodies.py",
+           "(proposal in claims or machine.has_room(proposal, claims))", "True"),
+    Mutant("two claims without bodies convict nobody", C + "bodies.py", "if len(claims) == PROPOSALS_PER_ROUND:",
+           "if False:"),
+    Mutant("late conflicts are proved again and again", C + "driver.py",
+           "known = self.evidence.offenders() | self._app.punished()",
            "known: frozenset[bytes] = frozenset()"),
     Mutant("who loses its place goes at once", "p2p/ledger/participants/registry.py", "    places.check_room(ctx)\n",
            "    places.check_room(ctx)\n"
@@ -148,10 +178,13 @@ MUTANTS = (
     Mutant("a vote weighs what its account has given away", "p2p/ledger/governance.py",
            "weight=min(cast.weight, _counts(ctx.view, cast.account))", "weight=cast.weight"),
     Mutant("a sender that is not known here is somebody's fault", "p2p/chain/tx_pool.py",
-           'raise Unavailable(\n                "the sender is no participant', 'raise RemoteProtocolError(\n                "the sender is no participant'),
-    Mutant("batches of any number are kept", "p2p/chain/tx_pool.py", "if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:", "if False:"),
+           'raise Unavailable(\n                "the sender is no participant',
+           'raise RemoteProtocolError(\n                "the sender is no participant'),
+    Mutant("batches of any number are kept", "p2p/chain/tx_pool.py",
+           "if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:", "if False:"),
     Mutant("a content is handed on again and again", "p2p/chain/tx_pool.py",
-           "return Outcome.ACCEPT if self.mempool.is_news(raw, self._state.height()) else Outcome.IGNORE", "return Outcome.ACCEPT"),
+           "return Outcome.ACCEPT if self.mempool.is_news(raw, self._state.height()) else Outcome.IGNORE",
+           "return Outcome.ACCEPT"),
     Mutant("who hands an order in decides how often it is said", "p2p/chain/account_transactions.py",
            "return raw if new else None, answer", "return raw, answer"),
     Mutant("signatures of transactions are not verified", "p2p/chain/tx_pool.py",
@@ -171,54 +204,65 @@ MUTANTS = (
     Mutant("blame needs no stake", "p2p/ledger/conduct/executor_conduct.py",
            "for now in {ctx.view.node_now(other) for other in accusers}) > others",
            "for now in {ctx.view.node_now(other) for other in accusers}) >= 0"),
-    Mutant("an outage counts as often as it hits", "p2p/ledger/conduct/validator_conduct.py", "(missed and drawn <= standing.missed_at)", "False"),
+    Mutant("an outage counts as often as it hits", "p2p/ledger/conduct/validator_conduct.py",
+           "(missed and drawn <= standing.missed_at)", "False"),
     Mutant("one committee strikes alone", "p2p/ledger/inferences/decision.py",
            "heard_twice = _was_heard(ctx, entry.inference)", "heard_twice = True"),
-    Mutant("anybody starts a request that it reads", "p2p/ledger/apply_record.py", "if not request.may_be_started_by(sender):", "if False:"),
+    Mutant("anybody starts a request that it reads", "p2p/ledger/apply_record.py",
+           "if not request.may_be_started_by(sender):", "if False:"),
     Mutant("what nobody could get is not fined", "p2p/ledger/inferences/withheld.py",
            "        epoch_accounts.fine(ctx, entry.inference)\n", ""),
     Mutant("a client's doing is its agent's", "p2p/peer/agent_credit.py",
            "                work.end = End.CLIENT\n", "                work.end = End.AGENT\n"),
     Mutant("an agent that breaks off has had nothing", "p2p/peer/executor.py", "            usage.used += 1\n", ""),
     Mutant("an agent that breaks off begins anew", "p2p/peer/agent_credit.py", "(work.left or work.failed)", "False"),
-    Mutant("an agent that breaks off is good", "p2p/peer/agent_credit.py", "        if work.left:  # until", "        if False:  # until"),
+    Mutant("an agent that breaks off is good", "p2p/peer/agent_credit.py", "        if work.left:  # until",
+           "        if False:  # until"),
     Mutant("busy on chain as often as an agent likes", "p2p/peer/executor.py",
            "if self._excused.first(forward.signed_request.inference_id):", "if True:"),
-    Mutant("a provoked busy makes another the only one silent", "p2p/ledger/money/outcomes.py", " and NOBODY not in inference.busy", ""),
+    Mutant("a provoked busy makes another the only one silent", "p2p/ledger/money/outcomes.py",
+           " and NOBODY not in inference.busy", ""),
     Mutant("one account has all the waits for a Start", "p2p/peer/start_first.py", ">= WAITING_OF_ACCOUNT:", "> 1000:"),
     Mutant("client: an agent asks whom it likes", "p2p/client/way.py",
            " or accepted.candidates[at : at + 1] != (frame.node,)", ""),
     Mutant("a plant spoils any answer", "p2p/peer/fault_injector.py", " or self._next[0] != inference_id", ""),
     Mutant("a wrong payload is taken", "p2p/peer/payload_sources.py",
            "if artifact.root() == claim.finish.artifact_root else None", ""),
-    Mutant("guard marker before the guard", "p2p/chain/stores/guard.py", "        self._store.commit(batch)\n        if guard is not None:\n",
+    Mutant("guard marker before the guard", "p2p/chain/stores/guard.py",
+           "        self._store.commit(batch)\n        if guard is not None:\n",
            "        self._mark()\n        self._store.commit(batch)\n        if guard is not None:\n"),
-    Mutant("answers: candidates may be said twice", V + "check.py", "        if len(set(ids)) < many:\n", "        if False:\n"),
-    Mutant("answers: ids beyond the vocabulary", V + "check.py", "        if max(position.token, *ids) >= vocabulary:\n", "        if False:\n"),
+    Mutant("answers: candidates may be said twice", V + "check.py", "        if len(set(ids)) < many:\n",
+           "        if False:\n"),
+    Mutant("answers: ids beyond the vocabulary", V + "check.py",
+           "        if max(position.token, *ids) >= vocabulary:\n", "        if False:\n"),
     Mutant("answers: others' losses count", V + "check.py", "artifact.header.seed)[own:]", "artifact.header.seed)"),
-    Mutant("answers: what was taken over is not signed", V + "streamed.py", "chain != record.chain or not is_signed(streamed, network)",
+    Mutant("answers: what was taken over is not signed", V + "streamed.py",
+           "chain != record.chain or not is_signed(streamed, network)",
            "chain != record.chain"),
     Mutant("answers: an end may be gone on from", "p2p/peer/beginning.py",
            " or any(token in ends for token in forward.prefix)", ""),
     Mutant("answers: two to one request", "p2p/peer/executor.py",
            "if self.admission.is_running(inference_id) or self.payloads.read(inference_id) is not None:", "if False:"),
-    Mutant("answers: more than there are places for", "p2p/peer/admission.py", "if len(self._keys) >= self.most:", "if False:"),
+    Mutant("answers: more than there are places for", "p2p/peer/admission.py", "if len(self._keys) >= self.most:",
+           "if False:"),
     Mutant("unseen tokens under penalties are forgotten", V + "statistics.py",
            "dtype=np.bool_)\n    penalties =", "dtype=np.bool_)\n    return everything\n    penalties ="),
-    Mutant("finish: anybody drawn, asked or not", "p2p/ledger/apply_record.py", "if not by_agent and finish.executor != asked:", "if False:"),
+    Mutant("finish: anybody drawn, asked or not", "p2p/ledger/apply_record.py",
+           "if not by_agent and finish.executor != asked:", "if False:"),
 )
 
 MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py",
          "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")
-# a mutant of these rooms is looked for by their own tests first
+# tests that look first for a mutant of verification, inference or the executor
 ANSWERS = ("tests of answers", [
-    "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py", "tests/verification/test_handover.py",
-    "tests/peer/test_executor.py", "tests/peer/test_breaking_off.py",
+    "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py",
+    "tests/verification/test_handover.py", "tests/peer/test_executor.py", "tests/peer/test_breaking_off.py",
     "tests/peer/test_start_first.py", "tests/client/test_way.py", "tests/verification/test_penalties.py",
 ])
 STRANGERS = (
-    "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py", "tests/chain/test_transactions.py",
-    "tests/chain/test_account_transactions.py", "tests/chain/test_mempool.py", "tests/chain/test_full_registry.py",
+    "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py",
+    "tests/chain/test_transactions.py", "tests/chain/test_account_transactions.py", "tests/chain/test_mempool.py",
+    "tests/chain/test_full_registry.py",
     "tests/client/test_tip_proof.py", "tests/base/test_network_id.py",
 )
 BLAME = (
@@ -228,17 +272,18 @@ BLAME = (
     "tests/peer/test_payload_sources.py",
 )
 STAGES = (
-    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus", "tests/chain/test_chain.py",
-                    *STRANGERS, *BLAME, *MONEY]),
+    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus",
+                    "tests/chain/test_chain.py", *STRANGERS, *BLAME, *MONEY]),
     ("conformance", ["-m", "tests.conformance"]),
     ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
 )
 
 
 def killer(tree: Path, seeds: int, file: str = INF) -> str:
-    """The stage that fails on this tree, or '' when the mutant survives. file: what was changed."""
+    """The stage that fails on this tree, '' when the mutant survives. file: the one that was changed."""
     env = {**os.environ, "PYTHONPATH": str(tree), "FOLKMOOT_VECTORS": str(folder())}
-    for name, argv in (ANSWERS, *STAGES) if file.startswith((V, INF, "p2p/peer/executor", "p2p/peer/admission")) else STAGES:
+    answers = file.startswith((V, INF, "p2p/peer/executor", "p2p/peer/admission"))
+    for name, argv in (ANSWERS, *STAGES) if answers else STAGES:
         command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
         if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=900, check=False).returncode:
             return name
@@ -246,7 +291,7 @@ def killer(tree: Path, seeds: int, file: str = INF) -> str:
 
 
 def check(mutant: Mutant | None, seeds: int) -> str:
-    """Which stage fails; empty where none does. None: nothing is changed."""
+    """The stage that fails on a copy of the tree with `mutant` in it (None: unchanged), '' when none does."""
     with tempfile.TemporaryDirectory(prefix="folkmoot-mutant-") as place:
         tree = Path(place) / "tree"
         for part in ("p2p", "tests", "testnet", "bootstrap"):
@@ -257,15 +302,16 @@ def check(mutant: Mutant | None, seeds: int) -> str:
         file = tree / mutant.file
         text = file.read_text()
         if text.count(mutant.old) != 1:  # in a second place it would remove another safeguard than it names
-            raise SystemExit(f"mutant {mutant.name!r} fits {text.count(mutant.old)} places of {mutant.file}: bring it up to date")
+            what = f"mutant {mutant.name!r} fits {text.count(mutant.old)} places of {mutant.file}"
+            raise SystemExit(f"{what}: bring its quote up to date")
         file.write_text(text.replace(mutant.old, mutant.new, 1))
         return killer(tree, seeds, mutant.file)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.mutants", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=400)
-    parser.add_argument("--only", default="", help="part of a name")
+    parser.add_argument("--seeds", type=int, default=400, help="of the simulation (default: %(default)s)")
+    parser.add_argument("--only", default="", help="a part of the names of the mutants to try (default: all)")
     options = parser.parse_args()
     if stage := check(None, options.seeds):  # else every mutant would seem to be killed
         raise SystemExit(f"{stage} fail with nothing changed: nothing can be said of mutants")
@@ -279,7 +325,8 @@ def main() -> int:
         print(f"{number:3}/{len(wanted)}  {mutant.name:44} {fate:24} {time.monotonic() - started:5.0f} s", flush=True)
         if not stage:
             survivors.append(mutant.name)
-    print(f"{len(wanted) - len(survivors)} of {len(wanted)} mutants killed" + (f"; survivors: {', '.join(survivors)}" if survivors else ""))
+    names = f"; survivors: {', '.join(survivors)}" if survivors else ""
+    print(f"{len(wanted) - len(survivors)} of {len(wanted)} mutants killed{names}")
     return 1 if survivors else 0
 
 

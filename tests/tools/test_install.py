@@ -74,7 +74,7 @@ def test_warnings_of_pip_are_in_the_log_only(venv: Path) -> None:
 def test_a_long_step_says_how_far_it_is_without_a_terminal(venv: Path) -> None:
     _, said = install(venv, beat="0.2", FAKE_PIP_SLEEP="1")
     assert re.search(
-        r"\[setup\] +0:\d\d  1 packages found, 180 MB downloaded; now torch \(180\.5 MB\)\n", said), said
+        r"\[setup\] +0:\d\d  packages found: 1, 180 MB downloaded; now torch \(180\.5 MB\)\n", said), said
 
 
 @pytest.mark.parametrize(("error", "advice"), [

@@ -1,4 +1,4 @@
-"""Limits by protocol and by kind of message, applied before anything is decoded (faults K-A)."""
+"""Limits by protocol and by kind of message, applied before anything is decoded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,23 @@ from p2p.base import codec
 from p2p.base.codec import check_heads, decode, encode
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.limits import MAX_FRAME, MAX_ITEMS, MAX_PROPOSAL, MIB
-from p2p.wire.frames import Body, Failure, Frame, Payload, Query, SyncTop, SyncWanted, Tokens, frame_limit, pack_frame, parse_frame
+from p2p.wire.frames import (
+    Body,
+    Failure,
+    Frame,
+    Payload,
+    Query,
+    SyncTop,
+    SyncWanted,
+    Tokens,
+    frame_limit,
+    pack_frame,
+    parse_frame,
+)
 
 
 class Counted(bytes):
-    """Bytes that count how often they are looked at: the walk's work."""
+    """Bytes that count how often they are read: the work of the walk."""
 
     looks = 0
 
@@ -58,7 +70,7 @@ def test_the_walk_is_never_longer_than_the_items_allowed(data: bytes, items: int
 
 
 def test_a_frame_of_four_mebibytes_of_empty_maps_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The case seen: 6 s of CPU and 320 MiB before its type was known."""
+    """Before: 6 s of CPU and 320 MiB until its type was known."""
     monkeypatch.setattr(cbor2, "CBORDecoder", lambda stream: pytest.fail("decoded"))
     bomb = b"\x9a" + (MAX_FRAME - 5).to_bytes(4, "big") + b"\xa0" * (MAX_FRAME - 5)
     for data in (bomb, b"\x82\x65query" + bomb[:-7], b"\x82\x67payload" + bomb[:-9]):
@@ -95,12 +107,16 @@ def test_a_frame_of_no_tokens_would_never_end() -> None:
     assert parse_frame(pack_frame(Tokens(0, (1,), "x", bytes(64)))) == Tokens(0, (1,), "x", bytes(64))
 
 
-KEYS = st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=30) | st.none() | st.booleans() | st.tuples(st.integers(0, 9), st.integers(0, 9))
+PAIRS = st.tuples(st.integers(0, 9), st.integers(0, 9))
+KEYS = st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=30) | st.none() | st.booleans() | PAIRS
 
 
 @given(NESTED, NESTED, KEYS, st.lists(st.sampled_from(["list", "map"]), max_size=6))
-def test_a_map_with_another_key_than_text_is_refused_before_anything_is_made_of_it(before: Any, value: Any, key: Any, around: list[str]) -> None:
-    """Keys that collide were chosen by algebra: 28 kB of them cost seventeen times the processor of as many other items."""
+def test_a_map_with_another_key_than_text_is_refused_before_anything_is_made_of_it(
+    before: Any, value: Any, key: Any, around: list[str],
+) -> None:
+    """Keys that collide were chosen by algebra: 28 kB of them cost seventeen times the processor of as many other
+    items."""
     assert decode(encode(before)) == before
     bad: Any = {"a": before, key: value} if not isinstance(key, bool | None) else {key: value}
     for kind in around:

@@ -1,4 +1,4 @@
-"""Frames: unknown versions are named, garbage is a typed error, errors survive the journey."""
+"""Frames: another version is named, garbage is a typed error, errors arrive as the same type."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def test_frames_come_back_as_they_went() -> None:
 
 
 @pytest.mark.parametrize("error", [
-    InvalidRequest("no money", field="balance"), Overloaded("full", field="records"), Unavailable("gone", field="executor"),
+    InvalidRequest("no money", field="balance"), Overloaded("full", field="records"),
+    Unavailable("gone", field="executor"),
     RemoteProtocolError("bad", field="frame"),
 ])
 def test_an_error_is_the_same_on_the_other_side(error: FolkmootError) -> None:
@@ -55,6 +56,7 @@ def test_when_to_try_again_arrives() -> None:
 
 def test_trailing_bytes_and_other_encodings_are_refused() -> None:
     good = pack_frame(PayloadWanted(VERSION, bytes(32)))
-    for bad in (good + b"\x00", good.replace(bytes([VERSION]), bytes([0x18, VERSION]), 1), good[:-1], b"\x9f" + good[1:] + b"\xff"):
+    longer = good.replace(bytes([VERSION]), bytes([0x18, VERSION]), 1)  # a number in more bytes than it needs
+    for bad in (good + b"\x00", longer, good[:-1], b"\x9f" + good[1:] + b"\xff"):
         with pytest.raises(RemoteProtocolError):
             parse_frame(bad)

@@ -6,6 +6,7 @@ of the state after height h; header h + 1, the last of `way`, holds the app hash
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from msgspec import Meta
@@ -18,14 +19,16 @@ from p2p.base.limits import MAX_FRAME
 from p2p.base.types import U32, U64, VERSION, Bytes32, Short
 from p2p.consensus.light import MAX_AHEAD_MS, TRUSTING_MS, Facts, LightBlock, LightVerdict, facts_of, judge
 from p2p.ledger.inferences.pruning import leaf_of
+from p2p.ledger.state import keys
 from p2p.ledger.state.proofs import TreeProof, implied_root
 from p2p.ledger.state.records import Account, EpochSums, Inference, Participant
 from p2p.ledger.state.tree import app_hash
 
 MAX_WAY = 64  # headers: more than log2 of any number of heights
-KINDS: dict[str, tuple[bytes, type[Account] | type[Inference] | type[Participant]]] = {
-    "account": (b"acct/", Account), "inference": (b"inf/", Inference), "participant": (b"part/", Participant),
-}
+KINDS: dict[str, tuple[Callable[[bytes], bytes], type[Account] | type[Inference] | type[Participant]]] = {
+    "account": (keys.account, Account), "inference": (keys.inference, Inference),
+    "participant": (keys.participant, Participant),
+}  # kind -> (id -> key of the state, its record)
 
 
 class ArchiveProof(Message, frozen=True):
@@ -65,12 +68,12 @@ def key_of(kind: str, id_: bytes) -> bytes:
     """Where the state keeps it. Raises InvalidRequest for another kind."""
     if kind not in KINDS:
         raise InvalidRequest(f"what can be proved is one of {', '.join(KINDS)}", field="kind")
-    return KINDS[kind][0] + id_
+    return KINDS[kind][0](id_)
 
 
 def epoch_key(epoch: int) -> bytes:
     """Where the state keeps an epoch's sums."""
-    return b"epoch/" + epoch.to_bytes(8, "big")
+    return keys.epoch_sums(epoch)
 
 
 def parse_state_proof(data: bytes) -> StateProof:

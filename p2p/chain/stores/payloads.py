@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from p2p.chain.stores.payload_keys import inference_of, verdict_key
 from p2p.ledger.inferences.pruning import Left
+from p2p.ledger.state.keys import inference as inference_key
 from p2p.store.batch import Batch
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
@@ -57,7 +58,7 @@ class Payloads:
             if inference_id is None:
                 continue
             since = self.read(_UNKNOWN + key)
-            if self._store.read("state", b"inf/" + inference_id) is not None:
+            if self._store.read("state", inference_key(inference_id)) is not None:
                 if since is not None:
                     batch.put("payloads", _UNKNOWN + key, None)
             elif since is None:

@@ -14,6 +14,7 @@ from p2p.base.types import FinishRecord, InferenceId, Request
 from p2p.ledger.money.epoch_accounts import NOBODY
 from p2p.ledger.money.outcomes import disagree
 from p2p.ledger.rules.models import spec_at
+from p2p.ledger.state import keys
 from p2p.ledger.state.committee import Panel
 from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
@@ -58,7 +59,7 @@ class Duty:
 def duties(view: View, node: bytes) -> list[Duty]:
     """What `node` was drawn for and has to do now."""
     found = []
-    for inference_id in view.ids(b"duty/" + node):
+    for inference_id in view.ids(keys.duties(node)):
         inference = view.inference(inference_id)
         if inference is None or not inference.panels:
             continue

@@ -1,4 +1,4 @@
-"""Which tokens end an answer. Law: the engine knows; a stack that does not say has token 2."""
+"""Which tokens end an answer. Law: the engine says; of one that does not say it is token 2."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ EOS_FALLBACK = frozenset({2})
 
 
 async def end_tokens(engine: Engine) -> frozenset[int]:
-    """The token ids that end an answer, as the engine's stack knows them."""
+    """The token ids that end an answer, as the engine says."""
     ends = getattr(engine, "eos_ids", EOS_FALLBACK)
     return frozenset(await ends() if callable(ends) else ends)

@@ -1,9 +1,11 @@
-"""Which processor instructions an engine on a CPU uses. Law: the same on every machine, so that equal software gives equal bits.
+"""Which processor instructions an engine on a CPU uses. Law: the same on every machine, so that equal software gives
+equal bits.
 
-A processor with matrix tiles (AMX) rounds a product otherwise for one row than for many, and otherwise than all processors without tiles: an
-answer decoded alone would not have the bits of its prefill (decision 014), and the shipped calibration, made without tiles, would
-not fit. So oneDNN is kept to AVX-512 with bfloat16, which gives the same bits with and without tiles, and vLLM to its kernels for it.
-A processor that has less is not touched. Decision 047.
+A processor with matrix tiles (AMX) rounds a product of one row differently from one of many rows, and differently from
+all processors without tiles. An answer decoded alone would not have the bits of its prefill (decision 014), and the
+calibration that is shipped, made without tiles, would not fit. So oneDNN is limited to AVX-512 with bfloat16, which
+gives the same bits on processors with and without tiles, and vLLM uses its kernels for that. Processors that have less
+than AVX-512 are not affected (decision 047).
 """
 
 from __future__ import annotations
@@ -16,5 +18,5 @@ WIDEST: Final = "AVX512_CORE_BF16"
 
 
 def without_tiles() -> None:
-    """Before the first product of this process and its children. What the user has set stands."""
+    """Limit oneDNN in this process and its children. Call it before the first product; what the user has set stays."""
     os.environ.setdefault(VARIABLE, WIDEST)

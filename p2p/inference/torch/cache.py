@@ -1,8 +1,8 @@
-"""Keys and values of many sequences side by side, each with its own length. Law: a row sees its own tokens and nothing else.
+"""A key-value cache of many sequences, each with its own length. Law: a row sees its own tokens and nothing else.
 
-Row i of a layer's buffer holds sequence i from position 0 on, so a sequence joins or leaves without moving the others (no left
-padding). What lies beyond a row's length is finite rubbish under the mask. `fp8` rounds keys and values to float8_e4m3 and
-back as they enter the cache, as an engine that keeps them in eight bits does.
+Row i of a layer's buffer holds sequence i from position 0 on, without left padding, so a sequence joins or leaves
+without moving the others. What is beyond a row's length is finite and masked. `fp8` rounds keys and values to
+float8_e4m3 and back as they enter the cache, as an engine that keeps them in eight bits does.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicLayer
 
 ATTENTION = "folkmoot_slots"
-GROW = 128  # positions added at a time
-FP8_MAX = 448.0  # of e4m3; the cast itself gives NaN above
+GROW = 128  # positions by which a buffer grows
+FP8_MAX = 448.0  # the largest value of e4m3; above it the cast gives NaN
 
 
 @dataclass(slots=True)
 class Prefill:
-    """Rows start .. start + n - 1 are new and begin at position 0."""
+    """The pass is a prefill of n new sequences, from position 0 on."""
 
-    start: int
+    start: int  # the first of their rows
 
 
 @dataclass(slots=True)
 class Decode:
-    """One token for each of the first n rows. lengths: (n,) int64, tokens there before; width: the longest after this token."""
+    """The pass is one more token for each of the first n rows."""
 
-    lengths: torch.Tensor
-    rows: torch.Tensor
-    width: int
+    lengths: torch.Tensor  # (n,) int64: tokens in each row before this one
+    rows: torch.Tensor  # (n,) int64: 0 .. n - 1
+    width: int  # tokens in the longest row after this one
 
 
 class _SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers publishes no types
@@ -42,8 +42,10 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers publishes 
         super().__init__()
         self.owner = owner
 
-    def update(self, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """key, value: (n, heads, new positions, head size). Returns what the queries attend to."""
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep keys and values, each (n, heads, new positions, head size); returns what the queries attend to."""
         del args, kwargs
         if self.owner.fp8:
             key, value = fp8_round_trip(key), fp8_round_trip(value)
@@ -62,13 +64,15 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers publishes 
         return self.keys[: key.shape[0], :, : place.width], self.values[: key.shape[0], :, : place.width]
 
     def _room(self, like: torch.Tensor, width: int) -> None:
-        """Zeros, not rubbish: a NaN under the mask would still poison the sum."""
+        """Grow the buffers to `width` positions, with zeros: a NaN under the mask would still spoil the sum."""
         have = 0 if self.keys is None else self.keys.shape[2]
         if width <= have:
             return
         size = -(-width // GROW) * GROW
         for name in ("keys", "values"):
-            fresh = torch.zeros((self.owner.slots, like.shape[1], size, like.shape[3]), dtype=like.dtype, device=like.device)
+            fresh = torch.zeros(
+                (self.owner.slots, like.shape[1], size, like.shape[3]), dtype=like.dtype, device=like.device
+            )
             if have:
                 fresh[:, :, :have] = getattr(self, name)
             setattr(self, name, fresh)
@@ -79,7 +83,7 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers publishes 
 
 
 class SlotCache(Cache):  # type: ignore[misc]
-    """layers: of the model. slots: rows at most. Set `place` before each forward pass."""
+    """The cache of a model with `layers` layers, for at most `slots` rows. Set `place` before each forward pass."""
 
     def __init__(self, layers: int, slots: int, *, fp8: bool = False) -> None:
         self.slots, self.fp8 = slots, fp8
@@ -87,13 +91,13 @@ class SlotCache(Cache):  # type: ignore[misc]
         super().__init__(layers=[_SlotLayer(self) for _ in range(layers)])
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Row `source` takes the place of row `target`."""
+        """Copy the first `length` positions of row `source` over row `target`."""
         for layer in self.layers:
             layer.move(source, target, length)
 
 
 def fp8_round_trip(value: torch.Tensor) -> torch.Tensor:
-    """To float8_e4m3 (scale 1, saturating) and back to the type it had."""
+    """Values as float8_e4m3 (scale 1, saturating), back in the type that they had."""
     return value.clamp(-FP8_MAX, FP8_MAX).to(torch.float8_e4m3fn).to(value.dtype)
 
 
@@ -101,16 +105,23 @@ def slot_attention(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None,
     dropout: float = 0.0, scaling: float | None = None, **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Without a mask: causal prefill, padding on the right. With one, (n, 1, 1, width): one query per row; the query heads that
-    share a key head are folded into query positions, so keys and values are read once and never copied."""
+    """Attention for both kinds of pass, as transformers calls it.
+
+    Without a mask: causal prefill, padded on the right. With one of shape (n, 1, 1, width): one query per row.
+    Query heads that share a key head become query positions then, so keys and values are read once and never
+    copied."""
     del module, dropout, kwargs
     rows, heads, count, size = query.shape
     if attention_mask is None:
-        out = scaled_dot_product_attention(query, key, value, is_causal=count > 1, scale=scaling, enable_gqa=heads != key.shape[1])
+        out = scaled_dot_product_attention(
+            query, key, value, is_causal=count > 1, scale=scaling, enable_gqa=heads != key.shape[1]
+        )
     else:
         folded = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
         mask = attention_mask.expand(rows, 1, folded.shape[2], key.shape[2])
-        out = scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling).reshape(rows, heads, 1, size)
+        out = scaled_dot_product_attention(
+            folded, key, value, attn_mask=mask, scale=scaling
+        ).reshape(rows, heads, 1, size)
     return out.transpose(1, 2).contiguous(), None
 
 

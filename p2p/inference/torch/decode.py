@@ -1,6 +1,7 @@
-"""Generation in one batch that rows join and leave between steps. Law: each row has its own tape, length and end; one row's error is its own.
+"""Continuous batching: sequences join and leave one batch between steps. Law: each row has its own tape, length and
+end; an error of one row ends that row only.
 
-Row i of the batch is slot i of the cache; when a row leaves, the last one takes its slot.
+Row i of the batch is slot i of the cache. When a row leaves, the last one takes its slot.
 """
 
 from __future__ import annotations
@@ -26,27 +27,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to the row `tag`: a token, or an error that ended it. last: the row is gone."""
+    """What happened to one row in a step: a token, or an error that ended it."""
 
-    tag: Hashable
-    step: TokenStep | None
-    last: bool
+    tag: Hashable  # the caller's name of the row
+    step: TokenStep | None  # None with an error
+    last: bool  # the row is gone
     error: Exception | None = None
 
 
 @dataclass(slots=True)
 class _Row:
-    """output: prefix included. cached: tokens whose keys and values are in the slot, the newest output token not yet."""
+    """One sequence in the batch."""
 
     tag: Hashable
     job: Job
     text: TextStream
-    output: list[int] = field(default_factory=list)
-    cached: int = 0
+    output: list[int] = field(default_factory=list)  # the job's prefix included
+    cached: int = 0  # tokens whose keys and values are in the slot: all but the newest output token
 
 
 class Decoder:
-    """max_rows: rows at most; `free` says how many more fit."""
+    """A batch of at most max_rows sequences."""
 
     def __init__(self, model: TorchModel, max_rows: int) -> None:
         self._model, self._max = model, max_rows
@@ -55,6 +56,7 @@ class Decoder:
 
     @property
     def free(self) -> int:
+        """How many more sequences fit."""
         return self._max - len(self._rows)
 
     @property
@@ -64,14 +66,14 @@ class Decoder:
     def check(self, job: Job) -> None:
         """Raises InvalidRequest for a job that cannot run here."""
         if not job.prompt_tokens:
-            raise InvalidRequest("a prompt has at least one token", field="prompt_tokens")
+            raise InvalidRequest("a prompt needs at least one token", field="prompt_tokens")
         if not 0 <= job.max_tokens <= MAX_OUTPUT_TOKENS:
-            raise InvalidRequest(f"0 to {MAX_OUTPUT_TOKENS} output tokens", field="max_tokens")
+            raise InvalidRequest(f"max_tokens must be from 0 to {MAX_OUTPUT_TOKENS}", field="max_tokens")
         self._model.check([*job.prompt_tokens, *job.prefix], max(job.max_tokens - len(job.prefix), 0))
 
     def add(self, jobs: Sequence[tuple[Hashable, Job]]) -> list[Event]:
-        """Prefill new rows and give their first tokens. At most `free` jobs, checked and with tokens left to make; about
-        PREFILL_TOKENS tokens in one pass is the caller's care (`admit`)."""
+        """Prefill new rows and give their first tokens. jobs: at most `free`, checked, each with tokens left to
+        generate. The caller bounds the pass to about PREFILL_TOKENS tokens (`admit`)."""
         assert len(jobs) <= self.free
         fresh = [_Row(tag, job, TextStream(self._model.vocabulary, job.prefix), [*job.prefix]) for tag, job in jobs]
         rows = [[*row.job.prompt_tokens, *row.job.prefix] for row in fresh]
@@ -106,7 +108,7 @@ class Decoder:
         return self._take(rows, hidden)
 
     def drop(self, tag: Hashable) -> None:
-        """Take a row out, finished or not; an unknown one is no error."""
+        """Take a row out of the batch, finished or not. An unknown tag is no error."""
         at = next((i for i, row in enumerate(self._rows) if row.tag == tag), None)
         if at is None:
             return
@@ -117,7 +119,7 @@ class Decoder:
         self._rows.pop()
 
     def clear(self) -> list[Hashable]:
-        """Forget everything, after an error of the whole batch; the tags that were there."""
+        """Empty the batch after an error of the whole; returns the tags that were in it."""
         tags = self.tags
         self._rows, self._cache = [], self._model.new_cache(self._max)
         return tags
@@ -131,7 +133,9 @@ class Decoder:
         for at, row in enumerate(rows):
             try:
                 token = pick(table[at], row.job.params, row.job.seed, len(row.output), row.output)
-                events.append(self._event(row, token, float(table[at, token]), tuple(zip(tops[at], values[at], strict=True))))
+                events.append(
+                    self._event(row, token, float(table[at, token]), tuple(zip(tops[at], values[at], strict=True)))
+                )
             except Exception as error:  # whatever is wrong with one row must not end the others
                 events.append(Event(row.tag, None, True, error))
         for event in events:
@@ -146,7 +150,8 @@ class Decoder:
 
 
 def admit(waiting: Sequence[Job], free: int) -> int:
-    """How many of the first `waiting` jobs may be prefilled together: PREFILL_TOKENS with padding, or one alone."""
+    """How many of the first `waiting` jobs may be prefilled in one pass: of PREFILL_TOKENS tokens with padding, or
+    one job alone whatever its length."""
     longest = 0
     for count, job in enumerate(waiting[:free]):
         longest = max(longest, len(job.prompt_tokens) + len(job.prefix))
@@ -163,7 +168,7 @@ def decode_all(model: TorchModel, jobs: Sequence[Job], max_rows: int) -> Iterato
     waiting = deque((index, job) for index, job in enumerate(jobs) if job.max_tokens > len(job.prefix))
     while waiting or decoder.tags:
         events = decoder.step()
-        # a pass for one newcomer costs as much as one for four: let a few places fall free first
+        # a prefill pass for one job costs as much as one for four: wait until a few places are free
         if waiting and (decoder.free >= max(1, max_rows // 4) or not decoder.tags):
             count = admit([job for _, job in waiting], decoder.free)
             events += decoder.add([waiting.popleft() for _ in range(count)])

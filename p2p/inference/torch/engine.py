@@ -1,10 +1,11 @@
-"""An Engine on plain torch and transformers, the second stack beside vLLM. Law: the caller sees tokens, Overloaded or Unavailable in time.
+"""The Engine protocol on plain torch and transformers, the second stack besides vLLM. Law: the caller gets tokens,
+Overloaded or Unavailable within a time limit.
 
     from p2p.inference.torch.engine import TorchModel, torch_engine
-    model = TorchModel(path)                        # synchronous: see torch_model.py for prefill_rows_batch, decode_batch, ...
-    async with torch_engine(path) as engine: ...    # trio: the Engine protocol, continuous batching in one worker thread
+    model = TorchModel(path)                      # synchronous: see model.py for prefill_rows_batch, decode_batch, ...
+    async with torch_engine(path) as engine: ...  # trio: the Engine protocol, batching in one worker thread
 
-Importing this imports torch, which takes seconds: import it where it is used.
+Importing this module imports torch, which takes seconds: import it where it is used.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ __all__ = ["TorchEngine", "TorchModel", "torch_engine"]
 
 
 class TorchEngine:
-    """model: loaded. rows: sequences in one batch; queue: jobs that may wait. `aclose` ends the thread."""
+    """An Engine on a loaded model. rows: sequences in one batch at most; queue: jobs that may wait. `aclose` ends
+    its thread."""
 
     def __init__(self, model: TorchModel, *, rows: int = MAX_ENGINE_ROWS, queue: int = MAX_ENGINE_QUEUE) -> None:
         self.model = model
@@ -73,9 +75,14 @@ class TorchEngine:
     async def tokenize_chat(self, prompt: str) -> Tokens:
         with _within(TOKEN_TIMEOUT_S):
             try:
-                return await trio.to_thread.run_sync(self.model.tokenize_chat, prompt, abandon_on_cancel=True)  # type: ignore[call-arg]  # stubs older than trio
+                tokenize = partial(self.model.tokenize_chat, prompt)
+                return await trio.to_thread.run_sync(
+                    tokenize, abandon_on_cancel=True
+                )  # type: ignore[call-arg]  # old stubs
             except Exception as error:  # a template may refuse anything
-                raise Unavailable(f"the chat template failed: {type(error).__name__}: {error}"[:300], field="ml_node") from error
+                raise Unavailable(
+                    f"the chat template failed: {type(error).__name__}: {error}"[:300], field="ml_node"
+                ) from error
 
     async def eos_ids(self) -> frozenset[int]:
         return self.model.eos_ids
@@ -90,14 +97,16 @@ class TorchEngine:
 
 @asynccontextmanager
 async def torch_engine(
-    path: Path, *, dtype: str = "bfloat16", device: str | None = None, kv_cache: str = "model", threads: int | None = None,
+    path: Path, *, dtype: str = "bfloat16", device: str | None = None, kv_cache: str = "model",
+    threads: int | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> AsyncIterator[TorchEngine]:
-    """Load the weights in a thread, yield the engine, end it. Raises ConfigError, Unavailable."""
+    """An engine on the model in folder `path`, for the block that follows. Weights are loaded in a thread. dtype,
+    device, kv_cache, threads: see TorchModel. progress: gets lines for people. Raises ConfigError, Unavailable."""
     progress(f"torch: loading {path.name}")
     load = partial(TorchModel, path, dtype=dtype, device=device, kv_cache=kv_cache, threads=threads)
     with _within(ENGINE_START_TIMEOUT_S):
-        model = await trio.to_thread.run_sync(load, abandon_on_cancel=True)  # type: ignore[call-arg]  # stubs older than trio
+        model = await trio.to_thread.run_sync(load, abandon_on_cancel=True)  # type: ignore[call-arg]  # old stubs
     engine = TorchEngine(model)
     try:
         yield engine
@@ -106,7 +115,7 @@ async def torch_engine(
 
 
 def _ticket(work: Job | Score, room: int) -> tuple[Ticket, trio.MemoryReceiveChannel[Delivery]]:
-    """A ticket whose deliveries come out of the channel. room: of everything there can be, plus an end."""
+    """A ticket whose deliveries arrive in a channel. room: as many as there can be, the end included."""
     send, receive = trio.open_memory_channel[Delivery](room)
     loop = trio.lowlevel.current_trio_token()
 
@@ -130,7 +139,7 @@ async def _next(receive: trio.MemoryReceiveChannel[Delivery], timeout_s: float) 
 
 @contextmanager
 def _within(timeout_s: float) -> Iterator[None]:
-    """Raises Unavailable when what is inside takes longer."""
+    """Raises Unavailable when the block takes longer."""
     try:
         with trio.fail_after(timeout_s):
             yield

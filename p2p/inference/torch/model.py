@@ -1,12 +1,13 @@
-"""A causal language model on plain torch and transformers: the second stack. Law: no vLLM code; log-probabilities in float32 of bfloat16 logits.
+"""A causal language model on plain torch and transformers. Law: no vLLM code; log-probabilities in float32 of bfloat16
+logits.
 
-    model = TorchModel(path)                                   # kv_cache="fp8" rounds keys and values; threads=None: all cores
-    rows = model.prefill_rows(prompt_tokens, output_tokens, top=32)         # one {token: logprob} per output position
+    model = TorchModel(path)                                        # kv_cache="fp8" rounds keys and values
+    rows = model.prefill_rows(prompt_tokens, output_tokens, top=32) # one {token: logprob} per output position
     many = model.prefill_rows_batch([(prompt_tokens, output_tokens), ...], top=32)
-    for index, step in model.decode_batch(jobs, max_rows=16): ...           # continuous batching, every row with its own tape
-    steps = model.generate_all(jobs)                                        # the same, collected: one list per job
+    for index, step in model.decode_batch(jobs, max_rows=16): ...   # continuous batching, every row with its own tape
+    steps = model.generate_all(jobs)                                # the same, collected: one list per job
 
-Synchronous and owned by one thread; torch_engine.TorchEngine is the asynchronous shell around it.
+It is synchronous and belongs to one thread; engine.TorchEngine is the asynchronous shell around it.
 """
 
 from __future__ import annotations
@@ -38,14 +39,18 @@ Pair = tuple[Sequence[int], Sequence[int]]  # prompt tokens, output tokens
 
 
 class TorchModel:
-    """path: folder with safetensors and tokenizer. device: None takes a GPU if there is one. kv_cache: 'model' keeps keys and
-    values in the model's type, 'fp8' rounds them to float8_e4m3. threads: of torch, None for all cores. Raises ConfigError."""
+    """A loaded model.
+
+    path: folder with safetensors and tokenizer. dtype: a type of torch by name. device: None takes a GPU if there
+    is one. kv_cache: 'model' keeps keys and values in the model's type, 'fp8' rounds them to float8_e4m3. threads:
+    of torch, None for all cores. Raises ConfigError."""
 
     def __init__(
-        self, path: Path, *, dtype: str = "bfloat16", device: str | None = None, kv_cache: str = "model", threads: int | None = None
+        self, path: Path, *, dtype: str = "bfloat16", device: str | None = None, kv_cache: str = "model",
+        threads: int | None = None
     ) -> None:
         if kv_cache not in KV_CACHES:
-            raise ConfigError(f"{kv_cache!r} is none of {', '.join(KV_CACHES)}", field="kv_cache")
+            raise ConfigError(f"kv_cache {kv_cache!r} is none of {', '.join(KV_CACHES)}", field="kv_cache")
         self.threads = threads or os.cpu_count() or 1
         torch.set_num_threads(self.threads)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -57,7 +62,9 @@ class TorchModel:
             self.vocabulary = parse_vocabulary(read_tokenizer(path))
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} holds no model that transformers can load: {error}"[:300], field="model_path") from error
+            raise ConfigError(
+                f"transformers cannot load a model from {path}: {error}"[:300], field="model_path"
+            ) from error
         self._module: Any = module.eval().to(self.device)
         self._base, self._head = self._module.get_decoder(), self._module.get_output_embeddings()
         config = self._module.config
@@ -68,12 +75,12 @@ class TorchModel:
 
     @property
     def device_name(self) -> str:
-        """For people."""
+        """The device, for people."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
 
     @property
     def stack(self) -> str:
-        """What an artifact's header names."""
+        """The stack's name as in an artifact's header."""
         if self.dtype != "bfloat16":
             return f"torch-{self.device.type}-{self.dtype}"
         return str(StackClass.TORCH_CPU_BF16 if self.device.type == "cpu" else StackClass.TORCH_GPU_BF16)
@@ -91,16 +98,20 @@ class TorchModel:
     # -- prefill --------------------------------------------------------------------------------------------------
 
     def prefill_rows(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
-        """For each output position the `top` best tokens and the actual one, with log-probabilities."""
+        """For each output position the `top` best tokens and the actual one, each with its log-probability. See
+        prefill_rows_batch for errors."""
         return self.prefill_rows_batch([(prompt_tokens, output_tokens)], top)[0]
 
-    def prefill_rows_batch(self, pairs: Sequence[Pair], top: int, max_tokens: int = PREFILL_TOKENS) -> list[tuple[Row, ...]]:
-        """As prefill_rows for many sequences, at most about max_tokens (padding included) in one pass. Raises InvalidRequest."""
+    def prefill_rows_batch(
+        self, pairs: Sequence[Pair], top: int, max_tokens: int = PREFILL_TOKENS
+    ) -> list[tuple[Row, ...]]:
+        """As prefill_rows for many (prompt, output), at most about max_tokens tokens with padding in one pass. Raises
+        InvalidRequest for token ids or lengths that the model does not have."""
         found: list[tuple[Row, ...]] = [()] * len(pairs)
         for index, (prompt, output) in enumerate(pairs):
             self.check([*prompt, *output], where=f"sequence {index}")
             if output and not prompt:
-                raise InvalidRequest("the first output token follows a prompt; give at least one token", field="prompt_tokens")
+                raise InvalidRequest("a prompt needs at least one token", field="prompt_tokens")
         for group in groups([len(prompt) + len(output) - 1 if output else 0 for prompt, output in pairs], max_tokens):
             with torch.inference_mode():
                 scored = self._prefill([pairs[index] for index in group], top)
@@ -133,21 +144,21 @@ class TorchModel:
     # -- decode ---------------------------------------------------------------------------------------------------
 
     def decode_batch(self, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS) -> Iterator[tuple[int, TokenStep]]:
-        """(index of the job, its next token), rows interleaved; a finished row makes room for the next job. Raises the first
-        row's error: a job that cannot run is refused before anything runs."""
+        """Yields (index of the job, its next token), jobs interleaved; a finished one makes room for the next. Raises
+        InvalidRequest before anything runs when a job cannot run, and later the first error of a row."""
         from p2p.inference.torch.decode import decode_all
 
         return decode_all(self, jobs, max_rows)
 
     def generate_all(self, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS) -> list[list[TokenStep]]:
-        """All tokens of each job."""
+        """All tokens of each job, in the order of the jobs."""
         found: list[list[TokenStep]] = [[] for _ in jobs]
         for index, step in self.decode_batch(jobs, max_rows):
             found[index].append(step)
         return found
 
     def decoder(self, max_rows: int = MAX_ENGINE_ROWS) -> Decoder:
-        """An empty batch on this model; one at a time may be stepped."""
+        """An empty batch on this model. Only one batch of a model may be stepped at a time."""
         from p2p.inference.torch.decode import Decoder
 
         return Decoder(self, max_rows)
@@ -155,20 +166,25 @@ class TorchModel:
     # -- the network ----------------------------------------------------------------------------------------------
 
     def forward(self, rows: Sequence[Sequence[int]], cache: SlotCache | None) -> torch.Tensor:
-        """Last hidden states of whole sequences, padded on the right (causality hides the padding): (rows, longest, hidden)."""
+        """The last hidden states of whole sequences: (rows, longest, hidden). They are padded on the right;
+        causality hides the padding."""
         longest = max(len(row) for row in rows)
         ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.int64, device=self.device)
         return self._base(input_ids=ids, past_key_values=cache, use_cache=cache is not None).last_hidden_state
 
-    def forward_next(self, ids: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, cache: SlotCache) -> torch.Tensor:
-        """One more token per row. ids, lengths: (rows,); mask: (rows, 1, 1, width) added to the scores. Returns (rows, hidden)."""
+    def forward_next(
+        self, ids: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, cache: SlotCache
+    ) -> torch.Tensor:
+        """The last hidden states of one more token per row: (rows, hidden). ids, lengths: (rows,); mask: (rows, 1,
+        1, width), added to the attention scores."""
         out = self._base(
-            input_ids=ids.unsqueeze(1), position_ids=lengths.unsqueeze(1), attention_mask=mask, past_key_values=cache, use_cache=True
+            input_ids=ids.unsqueeze(1), position_ids=lengths.unsqueeze(1), attention_mask=mask, past_key_values=cache,
+            use_cache=True
         )
         return out.last_hidden_state[:, 0]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(n, hidden) to float32 (n, vocab): the product in the model's type, as the other stack has it."""
+        """Logits of hidden states (n, hidden): float32 (n, vocab). The product is in the model's type, as in vLLM."""
         return self._head(hidden).float()
 
     def new_cache(self, slots: int) -> SlotCache:
@@ -177,16 +193,19 @@ class TorchModel:
     def check(self, tokens: Sequence[int], more: int = 0, *, where: str = "request") -> None:
         """Raises InvalidRequest for token ids that are not in the vocabulary or more tokens than the context holds."""
         if tokens and not 0 <= min(tokens) <= max(tokens) < self.vocab:
-            raise InvalidRequest(f"{where}: token ids go from 0 to {self.vocab - 1}", field="tokens")
+            raise InvalidRequest(f"{where}: token ids must be from 0 to {self.vocab - 1}", field="tokens")
         if len(tokens) + more > self.context:
-            raise InvalidRequest(f"{where}: {len(tokens) + more} tokens, the model's context holds {self.context}", field="tokens")
+            raise InvalidRequest(
+                f"{where}: {len(tokens) + more} tokens, the model's context is {self.context}", field="tokens"
+            )
 
 
 def groups(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Indices of sequences that go through together: of like length, at most max_tokens with padding (or one alone)."""
+    """Indices of sequences that share a pass: of similar length, at most max_tokens tokens with padding, or one
+    alone. Sequences of length 0 are in no group."""
     found: list[list[int]] = []
     for index in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: lengths[i]):
-        # sorted, so the newest is the longest and sets the padded length
+        # sequences come sorted, so the newest is the longest and sets the padded length
         if found and (len(found[-1]) + 1) * lengths[index] <= max_tokens:
             found[-1].append(index)
         else:
@@ -195,8 +214,10 @@ def groups(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
 
 def _eos_ids(module: Any, tokenizer: Any) -> frozenset[int]:
-    """End tokens as the model's own files name them."""
+    """The end tokens that the model's own files name."""
     found: set[int] = set()
-    for value in (getattr(module.generation_config, "eos_token_id", None), module.config.eos_token_id, tokenizer.eos_token_id):
+    for value in (
+        getattr(module.generation_config, "eos_token_id", None), module.config.eos_token_id, tokenizer.eos_token_id
+    ):
         found |= set(value) if isinstance(value, list | tuple) else set() if value is None else {int(value)}
     return frozenset(found)

@@ -1,7 +1,7 @@
-"""The tape's choice over a whole vocabulary, fast. Law: the token that argmax(tape.scores(...)) names, with less arithmetic.
+"""The tape's choice over a whole vocabulary, fast. Law: the token of argmax(tape.scores(...)), with less arithmetic.
 
-A token can only win if its value plus the largest noise there is beats a bar that some token surely reaches. Those far below the
-bar need a rare large random word, so the logarithms are taken for the few that have one.
+A token can win only if its value plus the largest possible noise beats a bar that some token surely reaches. Tokens
+far below the bar need a rare large random word, so logarithms are computed only for the few that have one.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import numpy as np
 from p2p.base.types import Params
 from p2p.verification import tape
 
-NOISE_MAX = -math.log(-math.log((2.0**32 - 0.5) / 2.0**32)) + 1e-6
-FAR = 7.0  # nats below the bar from which on a token is tried by its word first
-DENSE = 512  # candidates from which on words for the whole vocabulary are cheaper
+NOISE_MAX = -math.log(-math.log((2.0**32 - 0.5) / 2.0**32)) + 1e-6  # nats: the noise of the largest 32-bit word
+FAR = 7.0  # nats: a token further below the bar is tried by its word first
+DENSE = 512  # with more candidates, computing the words of the whole vocabulary is cheaper
 _WORD = np.uint64(math.floor(math.exp(-math.exp(-FAR)) * 2.0**32) - 1)  # noise >= FAR needs a word at least this large
 
 
 def pick(logprobs: tape.Floats, params: Params, seed: bytes, position: int, before: Sequence[int] = ()) -> int:
-    """logprobs: shape (vocab,), log-probabilities or raw logits. before: the output tokens so far, for penalties."""
+    """The token that the tape chooses at an output position. logprobs: (vocab,), log-probabilities or raw logits.
+    before: the output tokens so far, for penalties."""
     penalties = params.presence_milli or params.frequency_milli
     counts = tape.output_counts(before, np.arange(logprobs.size)) if penalties and before else None
     # scores() adds the noise last, so with none it gives masked values / T

@@ -1,7 +1,8 @@
-"""Threads of torch that wait asleep. Law: imported before torch, or it is of no effect.
+"""Lets torch's threads sleep while they wait. Law: import it before torch, or it has no effect.
 
-OpenMP reads the variable when its library is loaded. By default a thread spins at the barrier after each operation; on cores
-that others use too (the peer's own event loop, a second engine) it then waits for a thread that cannot run: measured ten times slower.
+OpenMP reads the variable when its library is loaded. By default its threads spin at the barrier after each operation.
+On cores that others use too (the peer's event loop, a second engine) they spin while the thread they wait for cannot
+run: ten times slower, as measured.
 """
 
 import os

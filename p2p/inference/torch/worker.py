@@ -1,6 +1,8 @@
-"""The one thread that owns the torch model. Law: bounded queue; a cancelled ticket costs at most one more step; every ticket gets an end.
+"""The one thread that owns the torch model. Law: the queue is bounded; a cancelled ticket costs at most one more step;
+every ticket gets an end.
 
-Between two steps of the batch: drop what was cancelled, let waiting jobs join, score at most one sequence. No event loop here.
+Between two steps of the batch the thread drops cancelled rows, lets waiting jobs join, and scores at most one
+sequence. It has no event loop.
 """
 
 from __future__ import annotations
@@ -25,32 +27,32 @@ Delivery = TokenStep | tuple[Row, ...] | Exception | None  # None: a job's end
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One sequence to score. top: candidates per output position."""
+    """One sequence to score."""
 
     prompt_tokens: Tokens
     output_tokens: Tokens
-    top: int
+    top: int  # candidates per output position
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """deliver: called in the worker's thread, must not block. cancelled: set by whoever waits; nothing is delivered after."""
+    """One piece of work and the way to its owner."""
 
     work: Job | Score
-    deliver: Callable[[Delivery], None]
-    cancelled: bool = False
+    deliver: Callable[[Delivery], None]  # called in the worker's thread; must not block
+    cancelled: bool = False  # set by the owner: nothing is delivered after that
 
     def give(self, item: Delivery) -> None:
         if self.cancelled:
             return
         try:
             self.deliver(item)
-        except RuntimeError:  # the event loop that waited is gone
+        except RuntimeError:  # the owner's event loop has ended
             self.cancelled = True
 
 
 class Worker:
-    """rows: sequences in the batch. limit: tickets that may wait, of both kinds together."""
+    """rows: sequences in the batch at most. limit: tickets of both kinds together that may wait."""
 
     def __init__(self, model: TorchModel, rows: int, limit: int) -> None:
         self._model, self._limit = model, limit
@@ -72,17 +74,21 @@ class Worker:
             if len(self._waiting) >= self._limit:
                 self._waiting = deque(t for t in self._waiting if not t.cancelled)
             if len(self._waiting) >= self._limit:
-                raise Overloaded(f"{self._limit} jobs wait for the torch engine already; try again later", field="ml_node")
+                raise Overloaded(
+                    f"{self._limit} jobs are waiting for the torch engine; try again later", field="ml_node"
+                )
             self._waiting.append(ticket)
             self._change.notify()
 
     def healthy(self) -> bool:
-        """Alive, and not lost in one pass through the network."""
+        """Whether the thread is alive and its current pass has not taken longer than TOKEN_TIMEOUT_S."""
         since = self._busy_since
-        return self._thread.is_alive() and not self._closing and (since is None or time.monotonic() - since < TOKEN_TIMEOUT_S)
+        return self._thread.is_alive() and not self._closing and (
+            since is None or time.monotonic() - since < TOKEN_TIMEOUT_S
+        )
 
     def close(self, timeout_s: float) -> None:
-        """End the thread after the step it is in; everyone who waits gets Unavailable."""
+        """End the thread after its current step. All tickets that are left get Unavailable."""
         with self._change:
             self._closing = True
             self._change.notify()
@@ -105,7 +111,7 @@ class Worker:
                 _fail(ticket, Unavailable("the torch engine has ended", field="ml_node"))
 
     def _pause(self) -> bool:
-        """Wait for work; False when it is time to end."""
+        """Wait for work; False when the thread is to end."""
         with self._change:
             while not (self._closing or self._waiting or self._decoder.tags):
                 self._change.wait(TOKEN_TIMEOUT_S)
@@ -117,7 +123,7 @@ class Worker:
                 self._decoder.drop(ticket)
         try:
             self._give(self._decoder.step())
-        except Exception as error:  # out of memory, a kernel's refusal: this batch is lost, the next may be well
+        except Exception as error:  # out of memory, or a kernel refused: this batch is lost, the next may succeed
             for lost in self._decoder.clear():
                 _fail(lost, error)
         jobs, score = self._take()
@@ -126,7 +132,7 @@ class Worker:
             self._score(score)
 
     def _take(self) -> tuple[list[Ticket], Ticket | None]:
-        """The jobs that may join now and the first score; jobs keep their order, and so do scores."""
+        """The jobs that may join now, and the first score. Jobs keep their order, and so do scores."""
         with self._change:
             live = [ticket for ticket in self._waiting if not ticket.cancelled]
             jobs = [ticket for ticket in live if isinstance(ticket.work, Job)]
@@ -137,7 +143,7 @@ class Worker:
         return jobs, score
 
     def _join(self, tickets: list[Ticket]) -> None:
-        """Prefill the newcomers together; when that fails one by one, so that only the guilty one is refused."""
+        """Prefill new jobs together; when that fails, one by one, so that only the job that caused it fails."""
         ready: list[tuple[Ticket, Job]] = []
         for ticket in tickets:
             assert isinstance(ticket.work, Job)
@@ -182,7 +188,7 @@ class Worker:
 
 
 def _fail(ticket: object, error: Exception) -> None:
-    """Whatever went wrong, the other side sees Unavailable."""
+    """End a ticket: whatever went wrong, its owner gets Unavailable."""
     assert isinstance(ticket, Ticket)
     if not isinstance(error, Unavailable):
         error = Unavailable(f"the torch engine failed: {type(error).__name__}: {error}"[:300], field="ml_node")

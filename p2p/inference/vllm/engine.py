@@ -1,4 +1,5 @@
-"""vLLM over its OpenAI HTTP API. Law: whatever the server does, the caller sees tokens or Unavailable within a time limit."""
+"""The Engine protocol on vLLM's OpenAI HTTP API. Law: whatever the server does, the caller gets tokens or
+Unavailable within a time limit."""
 
 from __future__ import annotations
 
@@ -14,22 +15,24 @@ from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, SCORE_TIMEOUT_S, TOKEN_TIMEOU
 from p2p.inference.vllm import tape_args
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
 
-UNIX = "unix:"
-# said aloud, because vLLM takes a model's generation_config.json (a repetition penalty, say) for what a request leaves out
+UNIX = "unix:"  # prefix of a URL that names a Unix socket
+# sent always: vLLM fills in what a request leaves out from the model's generation_config.json, a repetition penalty
+# for example
 NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0}
 DEFAULT_EOS = frozenset({2})  # <|im_end|> of SmolLM2; `eos_ids` asks the server's own tokenizer
 
 
 class Look(Enum):
-    """What a look at a server found. SILENT: it may be busy."""
+    """What a look at a server found."""
 
     THERE = 0
-    SILENT = 1
-    GONE = 2
+    SILENT = 1  # no answer, or a bad one: it may be busy
+    GONE = 2  # nothing listens there, or the connection broke
 
 
 class VllmClient:
-    """An Engine on a running vLLM. url: base, without /v1; `unix:PATH` for a Unix socket. model: the served name. key: the server's API key."""
+    """An Engine on a running vLLM. url: the base without /v1, or `unix:PATH` for a Unix socket. model: the served
+    name. key: the server's API key."""
 
     def __init__(self, url: str, model: str, *, key: str = "") -> None:
         self.url = url.rstrip("/")
@@ -42,17 +45,19 @@ class VllmClient:
     async def look(self) -> Look:
         try:
             return Look.THERE if (await self._http.get("/health", timeout=5.0)).status_code == 200 else Look.SILENT
-        except httpx.NetworkError:  # refused, or broken off: whatever answers next may be another
+        except httpx.NetworkError:  # what answers next may be another server
             return Look.GONE
         except httpx.HTTPError:
             return Look.SILENT
 
     async def models(self) -> dict[str, int] | None:
-        """Names it serves and how many tokens of context each has, 0 where it does not say; None when it answers something else."""
+        """The names that it serves, each with its context in tokens (0 where it does not say). None when the answer
+        is not that of an OpenAI API."""
         try:
             answer = await self._http.get("/v1/models", timeout=5.0)
-            found = answer.json()["data"] if answer.status_code == 200 else None
-            return None if found is None else {str(one["id"]): int(one.get("max_model_len") or 0) for one in found}
+            if answer.status_code != 200:
+                return None
+            return {str(one["id"]): int(one.get("max_model_len") or 0) for one in answer.json()["data"]}
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -61,8 +66,10 @@ class VllmClient:
         return _tokens(await self._post("/tokenize", body))
 
     async def eos_ids(self) -> frozenset[int]:
-        """Token ids that end an answer: the chat template's end-of-turn token."""
-        answer = await self._post("/tokenize", {"model": self.model, "prompt": "<|im_end|>", "add_special_tokens": False})
+        """Token ids that end an answer: the end-of-turn token of the chat template."""
+        answer = await self._post(
+            "/tokenize", {"model": self.model, "prompt": "<|im_end|>", "add_special_tokens": False}
+        )
         tokens = _tokens(answer)
         return frozenset(tokens) if len(tokens) == 1 else DEFAULT_EOS
 
@@ -140,7 +147,7 @@ def _tokens(answer: dict[str, Any]) -> Tokens:
 
 
 def _steps(line: str) -> list[TokenStep]:
-    """Tokens of one server-sent event; [] for other lines."""
+    """The tokens of one server-sent event; [] for other lines."""
     if not line.startswith("data: ") or line == "data: [DONE]":
         return []
     try:
@@ -152,8 +159,9 @@ def _steps(line: str) -> list[TokenStep]:
         if not ids:
             return []
         text = choice.get("text") or ""
+        values, tops = logprobs["token_logprobs"], logprobs["top_logprobs"]
         return [
-            TokenStep(int(token), text if at == 0 else "", float(logprobs["token_logprobs"][at]), _top(logprobs["top_logprobs"][at]))
+            TokenStep(int(token), text if at == 0 else "", float(values[at]), _top(tops[at]))
             for at, token in enumerate(ids)
         ]
     except (msgspec.MsgspecError, ValueError, KeyError, IndexError, TypeError) as error:

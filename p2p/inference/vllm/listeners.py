@@ -1,4 +1,5 @@
-"""Who listens on a port of this machine, as the kernel says. Law: reads /proc only; where it cannot tell, the answer is no."""
+"""Which process listens on a TCP port of this machine, as the kernel says. Law: reads /proc only; where it cannot
+tell, the answer is no."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_LISTEN = "0A"
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
 def group_listens(group: int, port: int) -> bool:
@@ -33,7 +34,7 @@ def _members(group: int) -> Iterator[int]:
                 if os.getpgid(int(entry.name)) == group:
                     yield int(entry.name)
             except OSError:
-                continue  # gone meanwhile
+                continue  # the process has ended
 
 
 def _sockets(pid: int) -> Iterator[str]:
@@ -43,4 +44,4 @@ def _sockets(pid: int) -> Iterator[str]:
             if name.startswith("socket:["):
                 yield name[8:-1]
     except OSError:
-        return  # gone meanwhile, or another user's
+        return  # the process has ended, or is another user's

@@ -1,9 +1,9 @@
-"""`python -m p2p.inference.vllm.main ...`: vLLM's own server, whose processes wait for each other without spinning and compute without matrix
-tiles. Law: nothing else differs.
+"""`python -m p2p.inference.vllm.main ...`: vLLM's own server with two changes. Law: nothing else differs.
 
-vLLM's processes poll shared memory in a loop for a second after each message, which on a machine with few cores takes from the model what it needs:
-here half a core of two, for nothing. After SPIN_S they wait for the notification that every message sends anyway. At module level,
-for spawned children import this module again.
+Its processes wait for each other without spinning. By default they poll shared memory in a loop for a second after
+each message, which takes half a core of two from the model. Here they wait after SPIN_S for the notification that
+every message sends anyway. And it computes without matrix tiles (stack/instructions.py). Both changes are made at
+module level, because spawned children import this module again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
 
 from p2p.inference.stack.instructions import without_tiles
 
-SPIN_S = 0.001
+SPIN_S = 0.001  # how long a process polls before it waits
 _init = SpinCondition.__init__
 
 

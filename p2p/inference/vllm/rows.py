@@ -1,10 +1,11 @@
-"""The same bits for a token whether it is decoded alone, in a batch or in a prefill: on a CPU. Law: one row is computed as two.
+"""Batch invariance on a CPU: a token has the same bits decoded alone, in a batch or in a prefill. Law: one row is
+computed as two.
 
-oneDNN takes another kernel for a product with one row (a matrix times a vector), which adds up long rows in another order; with two rows
-and more it gives every row the same bits (tests/inference/vllm/test_rows.py). One rounding that differs in one layer moves log-probabilities by up
-to 0.3 nats at the end. Everything else on a token's way (attention, norms) is already the same for every batch. A second row costs
-nothing that can be measured: the product is bound by reading the weights. Decision 014. On a GPU vLLM has a mode of its own for this
-(VLLM_BATCH_INVARIANT).
+oneDNN uses another kernel for a product with one row (matrix times vector), which sums long rows in another order.
+With two or more rows it gives every row the same bits (tests/inference/vllm/test_rows.py). One rounding that differs
+in one layer moves log-probabilities by up to 0.3 nats at the end. All other operations (attention, norms) are
+batch-invariant already. A second row costs nothing measurable, because the product is bound by reading the weights
+(decision 014). On a GPU vLLM has its own mode for this (VLLM_BATCH_INVARIANT).
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from vllm import _custom_ops as ops
 
 
 def keep_bits() -> None:
-    """Make vLLM's oneDNN product independent of the number of rows, in this process; a second call changes nothing. Its attention does without
-    matrix tiles, as the products do (instructions.py)."""
-    torch.cpu._is_amx_tile_supported = lambda: False  # what vLLM chooses its attention by
+    """Make vLLM's oneDNN product in this process independent of the number of rows, and its attention use no matrix
+    tiles, like the products (stack/instructions.py). A second call changes nothing."""
+    torch.cpu._is_amx_tile_supported = lambda: False  # vLLM chooses its attention by this
     product = getattr(ops, "onednn_mm", None)
     if product is None or hasattr(product, "__wrapped__"):
         return

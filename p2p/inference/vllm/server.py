@@ -1,10 +1,12 @@
-"""An own vLLM process, started and supervised. Law: it never outlives us; ready means a warm-up request was answered; what answers is ours.
+"""A vLLM process that is started and supervised here. Law: it never outlives us; it is ready when a warm-up request
+was answered, and what answered is our child.
 
-It listens on a Unix socket in a new folder that only this user can enter, so no other program on the machine can use it, see a prompt, or take
-its place while it loads: there is no port to guess or to grab. With a port (`--port`, for peers on other machines) it has an API key, and is
-ready when the port is held by a process of the child's own group and a wrong key is refused.
+It listens on a Unix socket in a new folder that only this user can enter. So no other program on the machine can use
+it, read a prompt, or take its place while it loads. With a port (`--port`, for peers on other machines) it has an API
+key, and is ready only when a process of the child's own group holds the port and a request without the key is refused.
 
-Also `python -m p2p.inference.vllm.server --model PATH --log FILE [--port P --key-file FILE]`: prints `loading ...` and `ready URL` lines.
+`python -m p2p.inference.vllm.server --model PATH --log FILE [--port P --key-file FILE]` does the same from a shell and
+prints `loading ...` and `ready URL` lines.
 """
 
 from __future__ import annotations
@@ -29,7 +31,14 @@ import trio
 
 from p2p.base.errors import ConfigError, FolkmootError, Unavailable
 from p2p.base.files import exists, keep_private, make_folder, open_output, read_secret, short_folder
-from p2p.base.limits import ENGINE_PAUSE_FIRST_S, ENGINE_PAUSE_MAX_S, ENGINE_SAY_S, ENGINE_START_TIMEOUT_S, MAX_LOG_FILES, TASK_CALM_S
+from p2p.base.limits import (
+    ENGINE_PAUSE_FIRST_S,
+    ENGINE_PAUSE_MAX_S,
+    ENGINE_SAY_S,
+    ENGINE_START_TIMEOUT_S,
+    MAX_LOG_FILES,
+    TASK_CALM_S,
+)
 from p2p.base.types import Params
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.listeners import group_listens
@@ -38,26 +47,33 @@ from p2p.verification.engine import Job
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 _PREFIX = "folkmoot-vllm-"
-TAIL_LINES = 6  # of its log, said when it ends
-OURS = ("--host", "--port", "--uds", "--api-key", "--model", "--served-model-name", "--logits-processors")  # flags that are not the user's
+TAIL_LINES = 6  # of its log, shown when it ends
+MOST_LINE = 64 * 1024  # bytes of one line of its output
+MOST_SHOWN, MOST_TAIL = 2000, 600  # characters of a log line, and of the log's end in a message
+TERM_S, KILL_S = 10.0, 5.0  # how long to wait after SIGTERM, then after SIGKILL
+LOOK_S, POLL_S = 1.0, 2.0  # between two looks at a running child, and at a loading one
+# flags that the user may not set
+OURS = ("--host", "--port", "--uds", "--api-key", "--model", "--served-model-name", "--logits-processors")
 Progress = Callable[[str], None]
 
 
 def check_flags(flags: Sequence[str]) -> None:
-    """Raises ConfigError for one that would make it another server than the one that is looked for."""
+    """Raises ConfigError for a flag that the peer sets itself, abbreviated ones included."""
     for flag in flags:
         name = flag.split("=", 1)[0].replace("_", "-")
         if any(name == one or (len(name) > 3 and one.startswith(name)) for one in OURS):
-            raise ConfigError(f"{flag[:60]!r} is set by the peer itself", field="engine_flags")
+            raise ConfigError(f"{flag[:60]!r} is set by the peer itself: leave it out", field="engine_flags")
 
 
 def command(model: Path, name: str, where: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """vLLM's command line; `flags` (tensor or pipeline parallel, ...) come last and win. A key is never in it: all users see it."""
+    """vLLM's command line. where: flags that say where it listens; `flags` of the user come last and override ours.
+    The API key is never in it, because all users of the machine can see it."""
     cpu = [] if _has_gpu() else ["--max-model-len", "2048", "--max-num-seqs", "16"]
-    # a killed peer takes its engine with it: the kernel signals the child when the parent dies (util-linux)
+    # a killed peer takes its engine with it: the kernel signals the child when its parent dies (util-linux)
     bound = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
     return [
-        *bound, sys.executable, "-m", "p2p.inference.vllm.main", "--model", str(model), "--served-model-name", name, *where,
+        *bound, sys.executable, "-m", "p2p.inference.vllm.main", "--model", str(model), "--served-model-name", name,
+        *where,
         "--dtype", "bfloat16", "--max-logprobs", "64", "--enforce-eager", "--disable-uvicorn-access-log",
         "--logits-processors", "p2p.inference.vllm.tape:TapeProcessor", "--no-enable-prefix-caching", *cpu, *flags,
     ]
@@ -68,7 +84,8 @@ def _has_gpu() -> bool:
 
 
 class VllmProcess:
-    """The child: its whole process group starts and ends together. Its output goes through this process into files of bounded size."""
+    """The child process. Its process group starts and ends as a whole; its output goes through this process into
+    log files of bounded size."""
 
     def __init__(self, argv: list[str], log: Path, key: str = "") -> None:
         self.argv, self.log, self._key = argv, log, key
@@ -79,14 +96,20 @@ class VllmProcess:
     def start(self) -> None:
         if not exists(self.log.parent):
             make_folder(self.log.parent)
-        env = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-               "VLLM_USE_V2_MODEL_RUNNER": "0",  # the second runner (vLLM's choice on a GPU) takes another kind of plugin
-               "VLLM_CPU_ATTN_SPLIT_KV": "0"}  # a long context cut in parts adds up in another order: other bits than the prefill's
-        own = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}  # the user's, for another server: we would not know it
+        env = {
+            "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "VLLM_USE_V2_MODEL_RUNNER": "0",  # the second runner, vLLM's default on a GPU, takes another kind of plugin
+            # splitting a long context sums in another order: other bits than the prefill's
+            "VLLM_CPU_ATTN_SPLIT_KV": "0",
+        }
+        # a key that the user set is for another server, and we would not know it
+        own = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}
         self._last.clear()
         try:
             self._child = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True,
                 env={**env, **own, **({"VLLM_API_KEY": self._key} if self._key else {})},
             )
         except OSError as error:
@@ -95,30 +118,31 @@ class VllmProcess:
         threading.Thread(target=self._copy, args=(self._child.stdout,), name="log of vLLM", daemon=True).start()
 
     def _copy(self, output: IO[bytes]) -> None:
-        """A thread of its own: a child whose output nobody reads stands still."""
+        """Copy the child's output to the log, in a thread of its own: a child whose output nobody reads stops."""
         with output:
-            while line := output.readline(64 * 1024):
-                text = plain(line.decode(errors="replace").rstrip("\n"), 2000)
+            while line := output.readline(MOST_LINE):
+                text = plain(line.decode(errors="replace").rstrip("\n"), MOST_SHOWN)
                 self._last.append(text)
                 self._file.write_line(text)
 
     @property
     def group(self) -> int:
+        """Its process group; 0 when it does not run."""
         return self._child.pid if self._child else 0
 
     def exit_code(self) -> int | None:
         return self._child.poll() if self._child else None
 
     def why(self) -> str:
-        """The end of its log: why it ended, as far as it said so."""
+        """The end of its log, to be appended to a message: it often says why it ended."""
         words = " | ".join(line for line in self._last if line.strip())
-        return f"; its log ends with: {words[-600:]}" if words else f"; see {self.log}"
+        return f"; its log ends with: {words[-MOST_TAIL:]}" if words else f"; see {self.log}"
 
     async def stop(self) -> None:
-        """SIGTERM to the group, SIGKILL after ten seconds; returns when it is gone, or when the kernel does not let go of it."""
+        """SIGTERM to the group, SIGKILL after TERM_S; returns when it has ended, or KILL_S later."""
         if self._child is None:
             return
-        for sign, patience_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+        for sign, patience_s in ((signal.SIGTERM, TERM_S), (signal.SIGKILL, KILL_S)):
             try:
                 os.killpg(self._child.pid, sign)
             except ProcessLookupError:
@@ -129,7 +153,7 @@ class VllmProcess:
                 continue
         self._child.poll()
         self._child = None
-        self._file.close()  # a line that still comes opens it again
+        self._file.close()  # a line that comes later opens it again
 
 
 @asynccontextmanager
@@ -137,16 +161,18 @@ async def vllm_server(
     model: Path, *, served_name: str, log: Path, port: int = 0, key: str = "", flags: Sequence[str] = (),
     progress: Progress = lambda text: None,
 ) -> AsyncIterator[str]:
-    """Start, warm up, yield the URL, restart what crashes, stop at the end. Raises Unavailable when it does not come up the first time.
-    port: listen there on loopback, with `key`, instead of a Unix socket."""
+    """A vLLM for the block that follows: it is started and warmed up, its URL is yielded, it is restarted when it
+    crashes, and stopped at the end. Raises Unavailable when it does not come up the first time.
+
+    port: listen there on loopback, with the API key `key`, instead of on a Unix socket. flags: of vLLM. progress:
+    gets lines for people."""
     check_flags(flags)
     folder, lock = make_place()
     place = folder / "socket"
     where = ["--host", "127.0.0.1", "--port", str(port)] if port else ["--uds", str(place)]
-    server = _Server(
-        VllmProcess(command(model, served_name, where, flags), log, key), f"http://127.0.0.1:{port}" if port else f"unix:{place}", served_name,
-        key, port, place, quiet(progress),
-    )
+    process = VllmProcess(command(model, served_name, where, flags), log, key)
+    url = f"http://127.0.0.1:{port}" if port else f"unix:{place}"
+    server = _Server(process, url, served_name, key, port, place, quiet(progress))
     try:
         await server.up()
         async with trio.open_nursery() as nursery:
@@ -161,15 +187,15 @@ async def vllm_server(
 
 
 def make_place() -> tuple[Path, int]:
-    """A new folder for a socket, and the lock that says somebody uses it. Those that killed peers of this user left are taken away: nobody
-    holds their locks."""
+    """A new folder for a socket, and the descriptor of the lock that says that it is used. Folders that killed
+    peers of this user left behind are removed: nobody holds their locks."""
     for old in Path(short_folder()).glob(_PREFIX + "*"):
         try:
             if old.is_symlink() or old.stat().st_uid != os.geteuid():
                 continue
             held = os.open(old / "lock", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            continue  # just begun, or gone meanwhile
+            continue  # another peer is just making or removing it
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(old, ignore_errors=True)
@@ -180,22 +206,26 @@ def make_place() -> tuple[Path, int]:
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=short_folder()))
     lock = open_output(folder / "lock.new")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    (folder / "lock.new").rename(folder / "lock")  # it has its name only once it is held
+    (folder / "lock.new").rename(folder / "lock")  # it gets its name only when it is held
     return folder, lock
 
 
 class _Server:
-    """One vLLM and where it listens."""
+    """One vLLM and where it listens. place: its socket's path, used when port is 0."""
 
-    def __init__(self, process: VllmProcess, url: str, name: str, key: str, port: int, place: Path, progress: Progress) -> None:
-        self.process, self.url, self.name, self.key, self.port, self.place, self.progress = process, url, name, key, port, place, progress
+    def __init__(
+        self, process: VllmProcess, url: str, name: str, key: str, port: int, place: Path, progress: Progress
+    ) -> None:
+        self.process, self.url, self.name, self.key = process, url, name, key
+        self.port, self.place, self.progress = port, place, progress
 
     async def keep_up(self) -> None:
-        """For ever. An engine that does not come up again is tried again, less and less often: that is the executor's trouble, not the peer's."""
+        """Restart it whenever it ends, for ever. When it does not come up, try again less and less often: the
+        peer's other roles do not need it."""
         pause_s, since = ENGINE_PAUSE_FIRST_S, trio.current_time()
         while True:
             while (code := self.process.exit_code()) is None:
-                await trio.sleep(1.0)
+                await trio.sleep(LOOK_S)
             if trio.current_time() - since > TASK_CALM_S:
                 pause_s = ENGINE_PAUSE_FIRST_S
             why = f"vLLM ended with {code}{self.process.why()}"
@@ -211,7 +241,8 @@ class _Server:
                     why = error.message
 
     async def up(self) -> None:
-        self.place.unlink(missing_ok=True)  # a killed one leaves its socket, and the next could not listen there
+        # a killed server leaves its socket behind, and the next could not listen there
+        self.place.unlink(missing_ok=True)
         self.process.start()
         with trio.move_on_after(ENGINE_START_TIMEOUT_S):
             await self._until_ready()
@@ -220,16 +251,17 @@ class _Server:
 
     async def _until_ready(self) -> None:
         started = trio.current_time()
-        async with closing(VllmClient(self.url, self.name)) as stranger:  # the key is told to nobody before we know who that is
+        # without the key: it must not be sent before we know that our child is listening
+        async with closing(VllmClient(self.url, self.name)) as stranger:
             while not await stranger.health():
                 if (code := self.process.exit_code()) is not None:
                     raise Unavailable(f"vLLM ended with {code} while loading{self.process.why()}", field="ml_node")
                 self.progress(f"vLLM loads the model, {trio.current_time() - started:.0f} s")
-                await trio.sleep(2.0)
+                await trio.sleep(POLL_S)
             if self.port and not group_listens(self.process.group, self.port):
-                raise Unavailable(f"port {self.port} is held by another program; give another one", field="port")
+                raise Unavailable(f"port {self.port} is held by another program: choose another port", field="port")
             if self.key and await stranger.models() is not None:
-                raise Unavailable(f"what answers at {self.url} wants no key", field="port")
+                raise Unavailable(f"what answers at {self.url} accepts requests without a key", field="port")
         self.progress(f"vLLM warms up, {trio.current_time() - started:.0f} s")
         async with closing(VllmClient(self.url, self.name, key=self.key)) as client:
             prompt = await client.tokenize_chat("Hello")
@@ -240,7 +272,7 @@ class _Server:
 
 @asynccontextmanager
 async def closing(client: VllmClient) -> AsyncIterator[VllmClient]:
-    """Its connections end with the block, whatever ends it."""
+    """Close a client's connections when the block ends, however it ends."""
     try:
         yield client
     finally:
@@ -249,7 +281,8 @@ async def closing(client: VllmClient) -> AsyncIterator[VllmClient]:
 
 
 def quiet(progress: Progress, clock: Callable[[], float] | None = None) -> Progress:
-    """Say what is new (numbers apart) at once, and what is not every ENGINE_SAY_S."""
+    """A `progress` that passes on a line at once when it is new, numbers aside, and a repeated one every
+    ENGINE_SAY_S only."""
     now = clock or trio.current_time
     last: list[tuple[str, float]] = [("", 0.0)]
 
@@ -263,7 +296,8 @@ def quiet(progress: Progress, clock: Callable[[], float] | None = None) -> Progr
 
 
 def key_of(file: Path) -> str:
-    """The key in a file that only this user can read; made when there is none. Raises ConfigError, StorageError."""
+    """The API key in a file that only this user can read. The file is made when it is missing. Raises ConfigError,
+    StorageError."""
     if not exists(file):
         with os.fdopen(open_output(file, os.O_EXCL), "w") as out:
             out.write(secrets.token_hex(32) + "\n")
@@ -271,9 +305,10 @@ def key_of(file: Path) -> str:
 
 
 def read_key(file: Path) -> str:
+    """The API key in a file. Raises ConfigError when others can read the file, or it holds no key."""
     key = read_secret(file, 1024, field="ml_node_key").decode("ascii", "replace").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"{file} holds no key: one word is wanted", field="ml_node_key")
+        raise ConfigError(f"{file} holds no key: it must be one word of printable ASCII", field="ml_node_key")
     return key
 
 
@@ -288,7 +323,8 @@ async def _main(options: argparse.Namespace, flags: Sequence[str]) -> None:
 
             async def serve() -> None:
                 async with vllm_server(
-                    options.model, served_name=options.name, log=options.log, port=options.port, key=key, flags=flags, progress=say
+                    options.model, served_name=options.name, log=options.log, port=options.port, key=key, flags=flags,
+                    progress=say
                 ) as url:
                     print(f"ready {url}", flush=True)
                     await trio.sleep_forever()
@@ -303,14 +339,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Start one vLLM with the sampling tape and keep it up.")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--name", default=MODEL_NAME)
-    parser.add_argument("--port", type=int, default=0, help="on loopback; left out: a Unix socket that only this user can use")
-    parser.add_argument("--key-file", type=Path, help="wanted with --port; made when it is missing; peers name it as ml_node_key")
+    parser.add_argument(
+        "--port", type=int, default=0, help="on loopback; without it: a Unix socket that only this user can use"
+    )
+    parser.add_argument(
+        "--key-file", type=Path, help="required with --port; made when it is missing; peers name it as ml_node_key"
+    )
     parser.add_argument("--log", type=Path, default=Path("vllm.log"))
     options, flags = parser.parse_known_args()
     keep_private()
     try:
         if options.port and options.key_file is None:
-            raise ConfigError("a port is open to everybody on this machine: give it a key", field="key_file")
+            raise ConfigError(
+                "a port is open to everybody on this machine: name a key file with --key-file", field="key_file"
+            )
         trio.run(_main, options, flags)
     except* FolkmootError as errors:
         first = errors.exceptions[0]

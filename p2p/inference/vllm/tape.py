@@ -1,8 +1,10 @@
-"""The sampling tape inside vLLM: a public logits-processor plugin. Law: row i of the batch gets the noise of request i, always.
+"""The sampling tape inside vLLM, as a logits-processor plugin. Law: row i of the batch always gets the noise of
+request i.
 
-Requests carry the tape's arguments (tape_args.py) in vllm_xargs and temperature 0. This class chooses the token in float64 and
-leaves a row in which it alone is possible, so neither rounding to float32 nor vLLM's own tie-breaking has a say. Load with
-`--logits-processors p2p.inference.vllm.tape:TapeProcessor`. TAPE.md ("Inside vLLM") says what vLLM 0.32 does around it.
+A request carries the tape's arguments (tape_args.py) in vllm_xargs, and temperature 0. This class chooses the token in
+float64 and masks all others in the row, so neither rounding to float32 nor vLLM's tie-breaking decides anything. Load
+it with `--logits-processors p2p.inference.vllm.tape:TapeProcessor`. TAPE.md ("Inside vLLM") says what vLLM 0.32 does
+around it.
 """
 
 from __future__ import annotations
@@ -21,37 +23,41 @@ from p2p.inference.vllm.tape_args import TapeArgs, unpack
 from p2p.verification import tape, tape_torch
 
 GPU_ROWS = 32  # rows scored at once on a GPU: bounds the scratch memory (about 10 x rows x vocabulary x 8 bytes)
-# vLLM's own means of choosing a token, with the value that leaves the tape alone. top_p, top_k and min_p are not here: vLLM itself
-# switches them off at temperature 0, before any check of ours.
+# vLLM's own sampling parameters, each with the value at which it does nothing. top_p, top_k and min_p are not here:
+# vLLM switches them off at temperature 0, before any check of ours.
 NEUTRAL: dict[str, Any] = {
-    "temperature": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0, "n": 1,
-    "logit_bias": None, "allowed_token_ids": None, "bad_words": None, "structured_outputs": None, "thinking_token_budget": None,
+    "temperature": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0,
+    "n": 1,
+    "logit_bias": None, "allowed_token_ids": None, "bad_words": None, "structured_outputs": None,
+    "thinking_token_budget": None,
     "repetition_detection": None, "trace_decode_token_ids": None,
 }
 
 
 @dataclass(slots=True)
 class _Row:
-    """One request in the batch. prompt, output: vLLM's own lists; output grows, so its length tells the position."""
+    """One request in the batch."""
 
     args: TapeArgs
-    prompt: Sequence[int]
-    output: list[int]
+    prompt: Sequence[int]  # vLLM's own list
+    output: list[int]  # vLLM's own list: it grows, so its length tells the position
 
     @property
     def position(self) -> int:
         return self.args.position + len(self.output)
 
     def before(self) -> list[int]:
-        """All output tokens so far, those of an earlier executor included: they end the prompt."""
+        """All output tokens so far. Those of an earlier executor are the last of the prompt."""
         resumed = self.prompt[len(self.prompt) - self.args.position :] if self.args.position else ()
         before = [*resumed, *self.output]
-        if min(before, default=0) < 0:  # async scheduling's placeholder: a wrong token on the tape would be worse than a dead engine
+        if min(before, default=0) < 0:  # a placeholder of async scheduling: a dead engine is better than a wrong token
             raise RuntimeError("vLLM has not filled in its last output token: penalties cannot be computed")
         return before
 
 
 class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no types
+    """vLLM makes one per engine and calls it before each sampling; see vLLM's LogitsProcessor for the calls."""
+
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         del is_pin_memory
         check_config(vllm_config)
@@ -64,7 +70,8 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
 
     @classmethod
     def validate_params(cls, params: Any) -> None:
-        """Refuse a malformed tape, or one beside vLLM's own sampling, with HTTP 400 before it enters the batch."""
+        """Raises ValueError, which vLLM turns into HTTP 400, for a malformed tape or one together with vLLM's own
+        sampling."""
         try:
             args = unpack(params.extra_args)
         except InvalidRequest as error:
@@ -74,10 +81,13 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
         for name, neutral in NEUTRAL.items():
             value = getattr(params, name, neutral)
             if value != neutral and not (neutral is None and not value):
-                raise ValueError(f"{name}: a request with a tape leaves it at {neutral!r}; the tape's own parameters are folkmoot_*")
+                raise ValueError(
+                    f"{name}: a request with a tape must leave it at {neutral!r}; the tape's parameters are folkmoot_*"
+                )
 
     def update_state(self, update: BatchUpdate | None) -> None:
-        """Removed, added, moved: the order vLLM asks for. A preempted request comes back as an added one with all its output."""
+        """Follow vLLM's changes of the batch in its order: removed, added, moved. A preempted request comes back as
+        an added one with all its output."""
         if update is None:
             return
         for index in update.removed:
@@ -104,7 +114,7 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
             indices = order[start : start + GPU_ROWS]
             at = torch.tensor(indices, dtype=torch.int64, device=logits.device)
             chosen = choose(logits, indices, [self._rows[index] for index in indices])
-            logits[at] = float("-inf")  # a constant shift of all logits is of no account, so raw logits do for logprobs
+            logits[at] = float("-inf")  # raw logits were enough to choose by: a constant shift of all changes nothing
             logits[at, chosen] = 0.0
         return logits
 
@@ -121,7 +131,9 @@ def _choose_numpy(logits: torch.Tensor, indices: Sequence[int], rows: Sequence[_
 
 
 def _choose_torch(logits: torch.Tensor, indices: Sequence[int], rows: Sequence[_Row]) -> torch.Tensor:
-    noise = tape_torch.gumbel_rows([r.args.seed for r in rows], [r.position for r in rows], logits.shape[1], logits.device)
+    noise = tape_torch.gumbel_rows(
+        [r.args.seed for r in rows], [r.position for r in rows], logits.shape[1], logits.device
+    )
     found = []
     for at, (index, row) in enumerate(zip(indices, rows, strict=True)):
         params = row.args.params
@@ -131,7 +143,8 @@ def _choose_torch(logits: torch.Tensor, indices: Sequence[int], rows: Sequence[_
 
 
 def check_config(config: Any) -> None:
-    """Raises ValueError, which ends the engine's start, for a set-up under which the tape or what is published would be wrong."""
+    """Raises ValueError, which ends the engine's start, for a configuration with which the tape, or the
+    log-probabilities that are published, would be wrong."""
     if getattr(config, "speculative_config", None) is not None:
         raise ValueError("speculative decoding breaks the sampling tape: start the engine without it")
     model = getattr(config, "model_config", None)
@@ -139,8 +152,14 @@ def check_config(config: Any) -> None:
         return
     mode = str(getattr(model, "logprobs_mode", "raw_logprobs"))
     if mode.rsplit(".", 1)[-1].lower() != "raw_logprobs":
-        raise ValueError(f"logprobs mode {mode}: the tape's log-probabilities are the model's own; start with --logprobs-mode raw_logprobs")
+        raise ValueError(
+            f"logprobs mode {mode}: the tape's log-probabilities are the model's own; "
+            "start with --logprobs-mode raw_logprobs"
+        )
     if getattr(model, "enable_prompt_embeds", False):
         raise ValueError("prompt embeddings have no token ids to resume from: start the engine without them")
-    if not getattr(model, "logits_processors", None):  # vLLM fills in async output tokens only for processors named there
-        raise ValueError("name the tape with --logits-processors p2p.inference.vllm.tape:TapeProcessor, not as an entry point")
+    # vLLM fills in async output tokens only for processors named there
+    if not getattr(model, "logits_processors", None):
+        raise ValueError(
+            "name the tape with --logits-processors p2p.inference.vllm.tape:TapeProcessor, not as an entry point"
+        )

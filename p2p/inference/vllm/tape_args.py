@@ -1,4 +1,5 @@
-"""What a request to an ML node says about its tape (`vllm_xargs`). Law: what one side packs the other reads, or refuses by name."""
+"""The tape's arguments in a request to an ML node (`vllm_xargs`). Law: what one side packs the other reads, or
+refuses by the argument's name."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ SEED_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class TapeArgs:
-    """position: number of output tokens that exist already; they are the last `position` tokens of the prompt."""
+    """What the plugin needs to know of one request."""
 
     seed: bytes
     params: Params
-    position: int
+    position: int  # output tokens that exist already: they are the last ones of the prompt
 
 
 def pack(job: Job) -> dict[str, str | int]:
@@ -33,7 +34,8 @@ def pack(job: Job) -> dict[str, str | int]:
 
 
 def unpack(extra: Mapping[str, Any] | None) -> TapeArgs | None:
-    """None when no tape is asked for. Raises InvalidRequest(field = the argument's name) for one that is wrong or unknown."""
+    """The tape's arguments in `extra`; None when there are none. Raises InvalidRequest(field = the argument's name)
+    for one that is wrong or unknown."""
     found = {name: value for name, value in (extra or {}).items() if name.startswith(PREFIX)}
     if not found:
         return None
@@ -43,9 +45,9 @@ def unpack(extra: Mapping[str, Any] | None) -> TapeArgs | None:
     position = found.pop(POSITION, 0)
     for name, value in (*found.items(), (POSITION, position)):
         if type(value) is not int:
-            raise InvalidRequest("a whole number is wanted", field=name)
+            raise InvalidRequest("must be a whole number", field=name)
     if not 0 <= position <= MAX_OUTPUT_TOKENS:
-        raise InvalidRequest(f"from 0 to {MAX_OUTPUT_TOKENS}", field=POSITION)
+        raise InvalidRequest(f"must be from 0 to {MAX_OUTPUT_TOKENS}", field=POSITION)
     unknown = sorted(name for name in found if name.removeprefix(PREFIX) not in Params.__struct_fields__)
     if unknown:
         raise InvalidRequest("this ML node's tape has no such parameter", field=unknown[0])
@@ -58,5 +60,5 @@ def _seed(value: Any) -> bytes:
     except (TypeError, ValueError):
         seed = b""
     if len(seed) != SEED_BYTES or len(value) != 2 * SEED_BYTES:
-        raise InvalidRequest(f"{2 * SEED_BYTES} hexadecimal digits are wanted", field=SEED)
+        raise InvalidRequest(f"must be {2 * SEED_BYTES} hexadecimal digits", field=SEED)
     return seed

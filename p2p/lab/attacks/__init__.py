@@ -1,5 +1,6 @@
-"""Cheats by name. Law: one file each, imported only when asked for; test networks, benchmark and researchers share
-them.
+"""Cheats by name, for test networks, the benchmark and researchers.
+
+Law: one file each, imported only when it is asked for.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ ALIASES = {"wrong_prompt": "altered_system_prompt"}
 
 
 def get(name: str) -> Attack:
-    """One attack; dashes may stand for underscores. Raises ConfigError naming what there is."""
+    """One attack; its name may have dashes for underscores. Raises ConfigError that lists all names."""
     plain = name.replace("-", "_")
     plain = ALIASES.get(plain, plain)
     if plain not in NAMES:
-        raise ConfigError(f"no attack {name[:40]!r}; there are {', '.join(NAMES)}", field="cheat")
+        raise ConfigError(f"there is no attack {name[:40]!r}; the attacks are {', '.join(NAMES)}", field="cheat")
     attack: Attack = import_module(f"p2p.lab.attacks.{plain}").ATTACK
     return attack
 

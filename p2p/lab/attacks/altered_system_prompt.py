@@ -1,4 +1,4 @@
-"""An honest engine asked another question: a hidden instruction stands before what the client wrote."""
+"""Asks an honest engine another question: a hidden instruction stands before what the client wrote."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

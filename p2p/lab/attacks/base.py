@@ -1,12 +1,15 @@
-"""What an attack is. Law: data and small tools; an attack lies in what it runs or says, never by noise added to honest
-numbers.
+"""What an attack is, and tools to write one.
 
-For researchers. An attack is one file in this folder with `ATTACK = Attack(...)` and its name in `NAMES` of
-`__init__.py`. Three places where a cheat may lie, use as few as possible:
-  weights, vllm_flags, torch_options   what the engine runs: altered weights (`weights.prepare`), an fp8 KV cache, ...
-  wrap(inner, honest) -> Engine        what the engine says: `generate` yields the TokenSteps the cheat PUBLISHES. `inner` runs
-                                       the weights above, `honest` the claimed model; both are any Engine (vLLM, torch, ...)
-  executor, validator, agent           subclasses of the real Executor, Validator, Agent for lies outside the engine
+Law: data and small tools. An attack lies in what it runs or says, never by noise added to honest numbers.
+
+For researchers: an attack is one file in this folder with `ATTACK = Attack(...)`, and its name in NAMES of __init__.py.
+A cheat may lie in three places; use as few as possible.
+
+  weights, vllm_flags, torch_options   What the engine runs: altered weights (`weights.prepare`), an fp8 KV cache, ...
+  wrap(inner, honest) -> Engine        What the engine says: `generate` yields the TokenSteps that the cheat PUBLISHES.
+                                       `inner` runs the weights above, `honest` the claimed model; both are any Engine.
+  executor, validator, agent           Subclasses of the real Executor, Validator, Agent, for lies outside the engine.
+
 `folkmoot attack NAME --prompt TEXT` runs one here; `cheat = "NAME"` in a test peer's lab.toml runs it on a network.
 """
 
@@ -33,23 +36,21 @@ REVEAL = "commit and reveal of the validators' own numbers"
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """name: of file and attack. summary: one sentence. caught_by: the check that is meant to catch it. weights: None or
-    a name for `weights.prepare`. checks_with: which engine its validator runs. exact: stage 0 alone catches it (where
-    `needs` holds). needs: precondition on the request, '' for none."""
+    """One kind of cheat: what it runs, what it says, and which check is meant to catch it."""
 
-    name: str
-    summary: str
-    caught_by: str
-    weights: str | None = None
-    exact: bool = False
-    needs: str = ""
-    wrap: Fault = running
-    checks_with: Fault = claimed
+    name: str  # of the file too
+    summary: str  # one sentence
+    caught_by: str  # the check that is meant to catch it
+    weights: str | None = None  # altered weights that its engine runs, a name for `weights.prepare`
+    exact: bool = False  # stage 0 alone catches it, where `needs` holds
+    needs: str = ""  # what a request must be for the attack to do anything; '' for nothing
+    wrap: Fault = running  # (engine that it runs, honest engine) -> engine that answers
+    checks_with: Fault = claimed  # the same for the engine that its validator checks with
     executor: type[Executor] | Callable[..., Executor] | None = None
     validator: type[Validator] | Callable[..., Validator] | None = None
     agent: type[Agent] | Callable[..., Agent] | None = None
-    vllm_flags: tuple[str, ...] = ()
-    torch_options: Mapping[str, Any] = field(default_factory=dict)
+    vllm_flags: tuple[str, ...] = ()  # of its own vLLM
+    torch_options: Mapping[str, Any] = field(default_factory=dict)  # of its own TorchModel
 
     @property
     def own_engine(self) -> bool:
@@ -58,8 +59,9 @@ class Attack:
 
 
 class Wrapped:
-    """An Engine around another: subclasses replace `generate`. inner: what the cheat runs; honest: the claimed
-    model.
+    """An Engine around two others: `inner`, which the cheat runs, and `honest`, the claimed model.
+
+    Subclasses replace `generate`.
     """
 
     def __init__(self, inner: Engine, honest: Engine) -> None:
@@ -82,9 +84,10 @@ class Wrapped:
 
 
 async def collect(steps: AsyncIterator[TokenStep]) -> list[TokenStep]:
+    """All tokens of an answer."""
     return [step async for step in steps]
 
 
 def best(row: Row, count: int) -> tuple[tuple[int, float], ...]:
-    """The best `count` candidates of a row, best first; ties by token id."""
+    """The `count` likeliest candidates of a row, likeliest first; equal ones by token id."""
     return tuple(sorted(row.items(), key=lambda pair: (-pair[1], pair[0]))[:count])

@@ -1,5 +1,6 @@
-"""An agent that takes all tokens of an answer but the last, breaks off, and asks for the same answer again: work for
-which nobody pays.
+"""An agent that takes all tokens of an answer but the last, breaks off, and asks for the same answer again.
+
+The executor works and nobody pays for it.
 """
 
 from p2p.base.errors import FolkmootError

@@ -1,5 +1,6 @@
-"""Checks with int8 weights, which save two fifths of a prefill, and calls everything valid that stage 0 lets pass; its
-answers are honest.
+"""Checks with int8 weights, which save two fifths of a prefill, and calls valid whatever stage 0 lets pass.
+
+The answers of its own engine are honest.
 """
 
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""Checks honestly, except a friend's node: that is always valid, with real numbers, so only its verdict is a lie."""
+"""Checks honestly, but calls every answer of a friend's node valid.
+
+The numbers that it reveals are real, so only its verdict is a lie.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +14,7 @@ from p2p.verification.engine import Row
 
 @dataclass
 class Colluding(Validator):
-    """friends: node keys; `cheat_friends` in the peer's config.toml."""
-
-    friends: frozenset[bytes] = frozenset()
+    friends: frozenset[bytes] = frozenset()  # node keys: `cheat_friends` in the peer's lab.toml
 
     async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
         found = await super().opinion(duty, claim)
@@ -25,7 +26,7 @@ class Colluding(Validator):
         )
 
     async def _prefill(self, duty: Duty, claim: Claim) -> Sequence[Row]:
-        """Rows where stage 0 refused: a 'valid' needs numbers."""
+        """Rows for an answer that stage 0 refused: a verdict 'valid' needs numbers."""
         from p2p.base.errors import Unavailable
         from p2p.verification.statistics import ROW_TOP
 

@@ -1,7 +1,6 @@
-"""Commits to the honest answer, so that every validator is content, and streams another one to the client.
+"""Commits to the honest answer, which satisfies every validator, and streams another one to the client.
 
-An honest agent refuses the finish record; a peer with this cheat as AGENT passes it on, and then the client's own
-receipt shows it.
+An honest agent refuses the finish record. An agent with this cheat passes it on, and the client's receipt shows it.
 """
 
 from p2p.lab.attacks.base import Attack

@@ -1,7 +1,7 @@
-"""Paid to check and never runs the model: says 'valid' with numbers copied from wherever it can see some.
+"""Is paid to check and never runs the model: it says 'valid' with numbers copied from wherever it sees some.
 
-What it sees when it must commit: the artifact's ranks 1 to 8, and the reveals of an earlier committee of the same
-inference. Not the reveals of its own committee: those come after its commitment.
+When it must commit it sees the artifact's ranks 1 to 8, and the reveals of an earlier committee of the same inference.
+The reveals of its own committee come after its commitment.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
-"""An agent that frames an executor: it hands over an answer that has ended already as if its executor had died, for the
-next one to sign on.
+"""An agent that frames an executor with another one's whole answer.
+
+It hands over an answer that has ended as if its executor had died, for the next executor to continue and sign.
 """
 
 from p2p.base.errors import RemoteProtocolError

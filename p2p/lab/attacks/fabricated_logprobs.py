@@ -1,5 +1,6 @@
-"""A cheap model's text with invented numbers: no honest prefill is paid for. The numbers look like a sure model's and
-pass stage 0.
+"""A cheap model's text with invented numbers, which save the honest prefill.
+
+The numbers look like a confident model's and pass stage 0.
 """
 
 from collections.abc import AsyncIterator

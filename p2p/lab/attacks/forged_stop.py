@@ -1,5 +1,4 @@
-"""Stops half way with an end-of-sequence token that the model did not choose, and invents numbers under which it would
-have.
+"""Stops half way with an end token that the model did not choose, and invents numbers under which it would have.
 
 One position lies and all others are honest, so a mean over a long answer hardly moves: the end must be checked by
 itself.

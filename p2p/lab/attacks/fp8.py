@@ -1,4 +1,4 @@
-"""Weights rounded to float8_e4m3 per output channel."""
+"""Weights rounded to float8_e4m3, one scale per output channel."""
 
 from p2p.lab.attacks.base import DISTANCE, Attack
 

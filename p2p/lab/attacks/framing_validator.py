@@ -1,4 +1,7 @@
-"""Accuses honest hosts: runs the model, so that its numbers agree with everybody's, and says 'invalid' all the same."""
+"""Accuses honest hosts.
+
+It runs the model, so its numbers agree with everybody's, and says 'invalid' all the same.
+"""
 
 from dataclasses import replace
 

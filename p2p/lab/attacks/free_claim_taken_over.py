@@ -1,5 +1,6 @@
-"""Launders, and says that another executor streamed all but the last token: then nobody would hold these tokens against
-it.
+"""Launders, and claims that another executor streamed all tokens but the last.
+
+If that were believed, nobody would hold those tokens against it.
 """
 
 from __future__ import annotations

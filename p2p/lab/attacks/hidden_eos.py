@@ -1,8 +1,6 @@
-"""suppressed_eos that leaves end-of-sequence out of the published candidates, so that stage 0 does not see what should
-have won.
+"""As suppressed_eos, but leaves the end token out of the published candidates, so that stage 0 does not see it win.
 
-One position lies (log p of the end is missing from its candidates) and what follows is honest: the worst case for any
-mean.
+One position lies (the end's log-probability is missing) and what follows is honest: the worst case for any mean.
 """
 
 from p2p.lab.attacks.base import REPLAY, Attack
@@ -14,7 +12,7 @@ class EndHidden(EndMasked):
 
 
 ATTACK = Attack(
-    "hidden_eos", "Masks end-of-sequence, goes on to the limit, and does not publish that the end was a candidate.",
+    "hidden_eos", "Masks end-of-sequence, continues to the limit, and does not publish that the end was a candidate.",
     REPLAY,
     needs="an answer that ends before max_tokens", wrap=EndHidden,
 )

@@ -1,5 +1,6 @@
-"""Samples from the whole distribution where the client asked for top-k, top-p or min-p: cheaper for an engine that has
-no masks.
+"""Samples from the whole distribution where the client asked for top-k, top-p or min-p.
+
+That is cheaper for an engine without masks.
 """
 
 from dataclasses import replace

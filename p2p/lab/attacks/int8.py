@@ -1,4 +1,4 @@
-"""Weights rounded to 8 bits per output channel: the mildest saving, half the memory."""
+"""Weights rounded to 8 bits per output channel: half the memory, the mildest of the savings."""
 
 from p2p.lab.attacks.base import DISTANCE, Attack
 

@@ -1,7 +1,9 @@
-"""Invented numbers that stage 0 cannot refuse. Law: shared by the attacks that lie about log-probabilities; pure.
+"""Invented numbers that stage 0 cannot refuse.
 
-The tape's noise is public, so a liar can choose numbers under which any token it likes wins: log p_i < log p_chosen + T
-(g_chosen - g_i).
+Law: pure; shared by the attacks that lie about log-probabilities.
+
+The tape's noise is public, so a liar can choose numbers under which any token it likes wins:
+log p_i < log p_chosen + T (g_chosen - g_i).
 """
 
 from __future__ import annotations
@@ -17,11 +19,10 @@ SLACK = 0.10  # nats: more than an artifact's quantisation (1/16) can turn round
 
 
 def winning(step: TokenStep, job: Job, position: int, logprob: float, wanted: Sequence[tuple[int, float]]) -> TokenStep:
-    """`step`'s token with log-probability `logprob`, beside candidates as near to `wanted` as lets the token win the
-    tape at `position`.
+    """`step`'s token with log-probability `logprob`, and candidates under which it wins the tape at `position`.
 
-    The masses are scaled down to sum below 1 where that is needed; scaling shifts all scores alike, so the winner
-    stays.
+    The candidates' log-probabilities are as near to `wanted` as that allows. Where the masses would sum to more than 1
+    they are scaled down; scaling shifts all scores alike, so the winner stays.
     """
     others = [pair for pair in wanted if pair[0] != step.token][: TOP_RANKS - 1]
     heat = job.params.temperature_milli / 1000.0

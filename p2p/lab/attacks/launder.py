@@ -1,7 +1,8 @@
-"""Laundering: text of a cheap engine, numbers of one honest prefill. Law: shared by the laundered_* attacks; publishes
-no cheap number.
+"""Laundering: the text of a cheap engine with the numbers of one honest prefill.
 
-Beats every check that only compares published log-probabilities with a validator's: they are the right model's, for
+Law: shared by the laundered_* attacks; no number of the cheap engine is published.
+
+It passes every check that only compares published log-probabilities with a validator's: they are the right model's, for
 this text.
 """
 

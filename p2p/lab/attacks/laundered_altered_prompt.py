@@ -1,4 +1,4 @@
-"""A hidden instruction's text with the numbers the client's own prompt gives it."""
+"""The text of a hidden instruction with the numbers that the client's own prompt gives it."""
 
 from dataclasses import replace
 

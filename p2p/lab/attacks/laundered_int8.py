@@ -1,4 +1,4 @@
-"""int8 with honest numbers over its text."""
+"""The text of int8 with honest numbers."""
 
 from p2p.lab.attacks.int8 import ATTACK as BASE
 from p2p.lab.attacks.launder import laundered

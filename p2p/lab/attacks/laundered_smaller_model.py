@@ -1,4 +1,4 @@
-"""smaller_model with honest numbers over its text."""
+"""The text of smaller_model with honest numbers."""
 
 from p2p.lab.attacks.launder import laundered
 from p2p.lab.attacks.smaller_model import ATTACK as BASE

@@ -1,4 +1,4 @@
-"""temperature_tuned_int4 with honest numbers over its text."""
+"""The text of temperature_tuned_int4 with honest numbers."""
 
 from p2p.lab.attacks.launder import laundered
 from p2p.lab.attacks.temperature_tuned_int4 import ATTACK as BASE

@@ -1,4 +1,4 @@
-"""Paid to check and never runs the model: everything is valid, with numbers out of the air."""
+"""Is paid to check and never runs the model: everything is valid, with invented numbers."""
 
 from p2p.base.keys import digest
 from p2p.base.limits import REVEAL_RANKS, TOP_RANKS

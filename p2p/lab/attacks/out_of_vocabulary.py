@@ -1,5 +1,6 @@
-"""Names token ids that the model has not: nobody can score such an answer, so nobody could say that it is wrong by
-running the model.
+"""Names token ids that the model does not have.
+
+Nobody can score such an answer, so nobody could show by running the model that it is wrong.
 """
 
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Adds tokens after the end, to charge for more: after end-of-sequence, or beyond max_tokens."""
+"""Adds tokens after the end, or beyond max_tokens, to charge for more."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

@@ -1,5 +1,6 @@
-"""An executor that signs whatever its engine gives. Law: every engine cheat needs it, for an honest one signs nothing
-that stage 0 refutes.
+"""An executor that signs whatever its engine gives.
+
+Law: every engine cheat needs it, because an honest executor signs nothing that stage 0 refutes.
 """
 
 from p2p.base.types import FinishRecord

@@ -1,6 +1,4 @@
-"""Launders and publishes the chosen token in the place of every candidate, so that none is there to beat it under the
-tape.
-"""
+"""Launders, and publishes the chosen token as the only candidate, so that none is there to beat it under the tape."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

@@ -1,5 +1,6 @@
-"""Serves an old answer to the same prompt again: no work at all. Its numbers are honest, its seed was another
-inference's.
+"""Serves an old answer to the same prompt again, which costs no work.
+
+Its numbers are honest, but its seed was another inference's.
 """
 
 from collections.abc import AsyncIterator

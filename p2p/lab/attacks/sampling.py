@@ -1,4 +1,7 @@
-"""Shared by the attacks that ask the right model with other sampling. Law: one function Job -> Job is the whole lie."""
+"""Shared by the attacks that ask the right model to sample in another way.
+
+Law: one function Job -> Job is the whole lie.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Streams the honest token ids with another text beside them: ids are signed for, the text that a person reads is not.
+"""Streams the honest token ids with another text: what is signed is right, what a person reads is not.
 
-The finish record binds the text: an honest agent sees that it is another one, and beside an agent that looks away the
-client's receipt does.
+The finish record binds the text. An honest agent sees that it is another one; where the agent looks away, the client's
+receipt shows it.
 """
 
 from p2p.lab.attacks.base import Attack

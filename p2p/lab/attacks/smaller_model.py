@@ -1,4 +1,4 @@
-"""A third of the layers is missing."""
+"""A model without a third of its layers."""
 
 from p2p.lab.attacks.base import DISTANCE, Attack
 

@@ -1,4 +1,4 @@
-"""Cheats in one request of ten, at random, with laundered int4: meant to stay below what a per-answer check notices."""
+"""Cheats in one request of ten, at random, with laundered int4: below what a check of one answer notices."""
 
 from collections.abc import AsyncIterator
 

@@ -1,6 +1,4 @@
-"""Never ends before max_tokens, to charge for more: where end-of-sequence wins the tape, the best other token is
-taken.
-"""
+"""Never ends before max_tokens, to charge for more: where the end token wins, it takes the best other token."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -45,6 +43,6 @@ class EndMasked(Wrapped):
 
 
 ATTACK = Attack(
-    "suppressed_eos", "Masks end-of-sequence and goes on to the limit.", EXACT, exact=True,
+    "suppressed_eos", "Masks end-of-sequence and continues to the limit.", EXACT, exact=True,
     needs="an answer that ends before max_tokens", wrap=EndMasked,
 )

@@ -1,9 +1,8 @@
-"""int4 weights at a temperature that makes the text as surprising as the right model's: meant to slip past entropy
-checks.
+"""int4 weights at a temperature that makes the text as surprising as the right model's, to slip past entropy checks.
 
 FACTOR was measured once: 20 prompts of the shipped list, each model answering by itself (64 tokens, full vocabulary),
-mean entropy of the distribution sampled from. The right model at temperature 1: 3.17 nats. int4 at 1.0: 4.63, at 0.9:
-2.96; so at 0.91 they are equal.
+mean entropy of the distribution that was sampled from. The right model at temperature 1: 3.17 nats. int4 at 1.0: 4.63,
+at 0.9: 2.96; so they are equal at 0.91.
 """
 
 from dataclasses import replace

@@ -1,7 +1,9 @@
-"""Laundering that knows the checks. Law: honest numbers, changed no more than the tape needs so that stage 0 finds the
-token winning.
+"""Laundering that knows the checks: honest numbers, changed as little as stage 0 needs to find the token winning.
 
-Only a validator's own prefill sees it: the margin is under the validator's numbers, which the host cannot touch.
+Law: shared by the touched_up_* attacks.
+
+Only a validator's own prefill sees it, because the margin is computed from the validator's numbers, which the host
+cannot touch.
 """
 
 from __future__ import annotations

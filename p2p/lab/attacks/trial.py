@@ -1,6 +1,8 @@
-"""One attack on one prompt, without a network. Law: the real engines, the real artifact, the real checks.
+"""One attack on one prompt, without a network.
 
-The request is signed by a key made for it and the beacon is random, so nobody could have prepared for the tape.
+Law: the real engines, the real artifact, the real checks.
+
+The request is signed by a key made for it, and the beacon is random, so nobody could have prepared for the tape.
 """
 
 from __future__ import annotations
@@ -21,24 +23,24 @@ from p2p.verification.artifact import Artifact
 from p2p.verification.engine import Engine, Job
 from p2p.verification.statistics import ROW_TOP
 
-TRIAL = NetworkId("trial")  # of no genesis file: what is signed here counts nowhere
+TRIAL = NetworkId("trial")  # no genesis file has this id, so what is signed here counts nowhere
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """exact: what stage 0 says is wrong, None when nothing. rows: the honest engine's prefill, one per output token."""
+    """What came of one attack."""
 
-    text: str
+    text: str  # of the answer
     artifact: Artifact
-    exact: str | None
-    rows: tuple[Mapping[int, float], ...]
+    exact: str | None  # what stage 0 says is wrong; None when it says nothing
+    rows: tuple[Mapping[int, float], ...]  # the honest engine's prefill: {token: log-probability} for each output token
 
 
 async def attempt(
     engine: Engine, honest: Engine, spec: ModelSpec, prompt: str, params: Params, max_tokens: int, *, stack: str,
-    network: NetworkId = TRIAL
+    network: NetworkId = TRIAL,
 ) -> Trial:
-    """Ask `engine` (an attack's, or an honest one) and check its answer with `honest`."""
+    """Ask `engine` (an attack's, or an honest one) and check its answer with `honest`. stack: what it claims to run."""
     key, beacon = Key.generate(), os.urandom(32)
     prompt_tokens = await honest.tokenize_chat(prompt)
     request = Request(

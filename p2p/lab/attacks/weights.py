@@ -1,10 +1,15 @@
-"""Altered weights for the attacks that run a cheaper model. Law: real safetensors, built once, run by the real engine.
+"""Altered weights for the attacks that run a cheaper model.
 
-int8: symmetric, one scale per output channel. fp8: float8_e4m3 with one scale per output channel. int6, int4: symmetric
-in groups of GROUP. smaller_model: a third of the layers dropped from the middle. Rounded values are stored in the
-model's own dtype (bfloat16), so what an engine computes is the rounded weight; activations stay as they are (the
-weight-only kind that hosts use to save memory). `python -m p2p.lab.attacks.weights int4 [MODEL]` builds one and prints
-its folder.
+Law: real safetensors, built once, run by the real engine.
+
+  int8            symmetric, one scale per output channel
+  fp8             float8_e4m3, one scale per output channel
+  int6, int4      symmetric, in groups of GROUP
+  smaller_model   a third of the layers dropped from the middle
+
+Rounded values are stored in the model's own type (bfloat16), so an engine computes with the rounded weights;
+activations stay as they are. That is the weight-only quantisation that hosts use to save memory.
+`python -m p2p.lab.attacks.weights int4 [MODEL]` builds one and prints its folder.
 """
 
 from __future__ import annotations
@@ -25,7 +30,9 @@ Progress = Callable[[str], None]
 
 
 def prepare(name: str, progress: Progress = lambda text: None, source: Path | None = None) -> Path:
-    """Folder of the altered weights of `source` (default: the small shipped model). Raises ConfigError for an unknown
+    """Folder of the altered weights `name` of `source`, built when it is missing.
+
+    source: a model's folder; None for the small shipped model. progress takes lines. Raises ConfigError for an unknown
     name.
     """
     if name not in KINDS:
@@ -58,7 +65,7 @@ def _build(name: str, source: Path, folder: Path) -> None:
 
 
 def rounded(name: str, weight: Any) -> Any:
-    """A float32 matrix (out, in) after the rounding `name`, same shape and dtype."""
+    """`weight`, a float32 matrix (out, in), after the rounding `name`; same shape and type."""
     import torch
 
     if name == "fp8":

@@ -1,4 +1,4 @@
-"""Signs for its answers and shows them to nobody: no validator can fetch what its artifact root names."""
+"""Signs its answers and gives their payloads to nobody: no validator can fetch what its artifact root names."""
 
 from typing import Any
 

@@ -2,15 +2,18 @@
 records through the real ledger; where conduct off the chain decides (who can get a payload, which prefix an executor
 takes over), the least favourable case that the rules allow is played, and named below.
 
-PREFIX: an agent hands over a whole answer as if others had made it. An executor takes over only what others signed
-(decision 035), so it stops there and the request expires. WITHHOLD: an executor gives its payload to all members of a
-committee but the victims, and nobody hands it on. UNAVAILABLE: the agent keeps no payload, and the victim is flooded
-while committees fetch, so nobody can get it. AGENTS: agents without weight, one more of each attacker an epoch,
-contradict the executor's records; an executor that has seen it stops serving them. UNFINISHED: an agent with weight
-starts inferences and never hands them on. HEIGHTS: the client signs the height of the draw (decision 036), so an agent
-that wants a friend drawn first refuses until it is; clients ask it up to ASKED_AGAIN times. PUMP: answers that are
-never made, and on which agent and executor contradict each other, as many as use all capacity. SQUAT: takes all places
-of participants.
+PREFIX       An agent hands over a whole answer as if others had made it. An executor takes over only what others signed
+             (decision 035), so it stops there and the request expires.
+WITHHOLD     An executor gives its payload to all members of a committee but the victims, and nobody hands it on.
+UNAVAILABLE  The agent keeps no payload, and the victim is flooded while committees fetch, so nobody can get it.
+AGENTS       Agents without weight, one more of each attacker an epoch, contradict the executor's records. An executor
+             that has seen it stops serving them.
+UNFINISHED   An agent with weight starts inferences and never hands them on.
+HEIGHTS      The client signs the height of the draw (decision 036), so an agent that wants a friend drawn first refuses
+             until it is. Clients ask it up to ASKED_AGAIN times.
+PUMP         Answers that are never made, and on which agent and executor contradict each other, as many as use all
+             capacity.
+SQUAT        All places of participants are taken.
 """
 
 from __future__ import annotations

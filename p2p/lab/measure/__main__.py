@@ -1,7 +1,9 @@
-"""`python -m p2p.lab.measure --dir DIR`: run the attacks that are missing in DIR, fit a profile, judge it, write table and plots.
+"""`python -m p2p.lab.measure --dir DIR`: run the attacks that are missing in DIR, fit a profile, judge it, write table
+and plots.
 
-`make bench-verify` calls it. DIR keeps what was measured, so a stopped run continues where it was. `--small` takes few prompts with short
-answers and few resampled answers on the torch stack alone: it checks the whole way in a minute or two, and its figures mean nothing.
+`make bench-verify` calls it. DIR keeps what was measured, so a stopped run continues where it was. `--small` takes few
+prompts with short answers and few resampled answers on the torch stack alone: it checks the whole way in a minute or
+two, and its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -36,9 +38,13 @@ def small(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m p2p.lab.measure", description=__doc__)
-    parser.add_argument("--dir", type=Path, default=Path(".bench/verify"), help="what was measured (default: %(default)s)")
+    parser.add_argument(
+        "--dir", type=Path, default=Path(".bench/verify"), help="what was measured (default: %(default)s)",
+    )
     parser.add_argument("--out", type=Path, help="where table, plots and profile go (default: DIR/report)")
-    parser.add_argument("--small", action="store_true", help="few short answers on the torch stack: a check, not a result")
+    parser.add_argument(
+        "--small", action="store_true", help="few short answers on the torch stack: a check, not a result",
+    )
     parser.add_argument("--skip-collect", action="store_true", help="use only what was measured before")
     parser.add_argument("--skip-judging", action="store_true", help="measure what is missing, then stop")
     parser.add_argument("--seed", type=int, default=20261124, help="seed of the resampling (default: %(default)s)")

@@ -112,8 +112,8 @@ def table(measured: Measured) -> Iterator[str]:
     for stack, about in sorted(measured.noted("machines").items()):
         yield f"{stack}: {about}"
     yield (
-        f"judged by the pair of strangers {TORCH} > {VLLM} of the shipped profile; laundered: the text, with numbers of "
-        f"the honest weights there"
+        f"judged by the pair of strangers {TORCH} > {VLLM} of the shipped profile; laundered: the text, with numbers "
+        f"of the honest weights there"
     )
     yield (
         f"{'run':<32}{'validator':<18}{'flagged':>12}{'laundered':>12}{'tokens':>8}{'not the tape winner':>21}"

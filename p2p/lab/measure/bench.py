@@ -69,8 +69,8 @@ def _about(evaluation: Evaluation, prompts: int) -> str:
         f"{prompts} prompts, {prompts - heldout} for calibration, {heldout} held out; thresholds for "
         f"{FALSE_ALARM_PPM / 1e6:g} false alarms per decision, fitted on calibration prompts only. "
         f"Resampling by answer, seed {evaluation.seed}. Stacks: {VLLM}, {TORCH}. "
-        f"Same-stack vLLM rows: contexts of up to {evaluation.evidence.exact_context} tokens, for which its kernels are "
-        f"exact (decision 014); longer answers are judged as strangers."
+        f"Same-stack vLLM rows: contexts of up to {evaluation.evidence.exact_context} tokens, for which its kernels "
+        f"are exact (decision 014); longer answers are judged as strangers."
     )
 
 

@@ -54,8 +54,8 @@ class _Cost:
 
 
 async def run(engine: Engine, prompts: tuple[Prompt, ...], say: Any) -> list[dict[str, Any]]:
-    """Two rows, for answers one at a time and for BATCH together: seconds of generation and of checks, and a validator's
-    seconds per generated second, with the share of the bare prefill in them."""
+    """Two rows, for answers one at a time and for BATCH together: seconds of generation and of checks, and a
+    validator's seconds per generated second, with the share of the bare prefill in them."""
     long = [p for p in prompts if p.max_tokens >= 48][: BATCH * 3]
     jobs = [Job(await engine.tokenize_chat(p.text), 64, FREE, n.to_bytes(32, "big")) for n, p in enumerate(long)]
     alone, together = _Cost(), _Cost()

@@ -51,7 +51,7 @@ class Curve:
     high: tuple[float, ...]  # upper ends
 
     def needed(self, rate: float) -> int | None:
-        """The shortest of LENGTHS at which, and beyond which, detection is at least `rate`; None where there is none."""
+        """The shortest of LENGTHS from which on detection is at least `rate`; None where there is none."""
         good = None
         for length, found in zip(reversed(LENGTHS), reversed(self.rates), strict=True):
             if found < rate:

@@ -27,8 +27,8 @@ REVEAL_DEFAULT_MILLI = 500  # where only one stack was measured
 def make(evaluation: Evaluation, *, model: str, weights_hash: str, prompts: int) -> Profile:
     """The profile of all pairs of stacks that were measured.
 
-    model: its name. weights_hash: hexadecimal. prompts: how many were asked; only the calibration half of them went into
-    the fit, the other half judges it.
+    model: its name. weights_hash: hexadecimal. prompts: how many were asked; only the calibration half of them went
+    into the fit, the other half judges it.
     """
     evidence = evaluation.evidence
     made: dict[str, Any] = {

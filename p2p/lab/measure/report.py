@@ -106,7 +106,8 @@ def _draw_curves(axis: Any, curves: Sequence[Curve], *, laundered: bool, same_st
             axis.fill_between(LENGTHS, curve.low, curve.high, alpha=0.12, color=line.get_color())
     axis.set_xscale("log", base=2)
     axis.set_xlabel("tokens")
-    axis.set_title(f"{'laundered' if laundered else 'not laundered'}, {'same stack' if same_stack else 'across stacks'}")
+    kind, where = "laundered" if laundered else "not laundered", "same stack" if same_stack else "across stacks"
+    axis.set_title(f"{kind}, {where}")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7)
 

@@ -75,6 +75,7 @@ NEWCOMERS = b"new"  # height of the last registration (8 bytes), how many there 
 SPRINT = b"sprint"  # Sprint
 RUNS = b"runs"  # list of (node key, model name) of the running sprint's commitments
 NEXT_WEIGHTS = b"weights"  # weights of the next epoch, from two heights before it on
+PRIORITIES = b"set/priorities"  # proposer priorities of the next block's validators (chain/execution.py)
 OFFENDERS = b"faults"  # list of node keys of validators with evidence of misconduct on chain
 
 

@@ -23,7 +23,9 @@ def spec(**change: Any) -> ModelSpec:
 
 def engine(stack: str, tokenizer: bytes | None) -> ReadyEngine:
     nothing = cast(Any, None)
-    return ReadyEngine(nothing, nothing, frozenset(), stack, Tokenizer(tokenizer, Vocabulary(())) if tokenizer else None)
+    return ReadyEngine(
+        nothing, nothing, frozenset(), stack, Tokenizer(tokenizer, Vocabulary(())) if tokenizer else None
+    )
 
 
 def test_another_tokenizer_than_the_registrys_is_refused_by_name(tmp_path: Path) -> None:
@@ -44,7 +46,8 @@ def test_another_tokenizer_than_the_registrys_is_refused_by_name(tmp_path: Path)
 @pytest.mark.parametrize(("wanted", "tokenizer", "stack", "words"), [
     ({}, RIGHT, "torch-cpu-bf16", ""), ({"tokenizer_hash": RIGHT}, RIGHT, "torch-cpu-bf16", ""),
     ({"tokenizer_hash": bytes([1]) * 32}, RIGHT, "torch-cpu-bf16", "tokenizer"),
-    ({"stacks": ("torch-cpu-bf16",)}, RIGHT, "torch-cpu-bf16", ""), ({"stacks": ("vllm-cpu-bf16",)}, RIGHT, "torch-cpu-bf16", "may not be served"),
+    ({"stacks": ("torch-cpu-bf16",)}, RIGHT, "torch-cpu-bf16", ""),
+    ({"stacks": ("vllm-cpu-bf16",)}, RIGHT, "torch-cpu-bf16", "may not be served"),
 ])
 def test_an_executor_serves_a_model_only_as_the_registry_describes_it(
     wanted: dict[str, Any], tokenizer: bytes | None, stack: str, words: str
@@ -67,7 +70,9 @@ def test_a_models_own_files_say_what_ends_an_answer(tmp_path: Path) -> None:
     assert spec().ends(frozenset({9})) == {9}
 
 
-@pytest.mark.parametrize(("text", "size"), [('{"vocab_size": 512}', 512), ('{"text_config": {"vocab_size": 7}}', 7), ("{}", 0), ("[]", 0), ("", 0)])
+@pytest.mark.parametrize(("text", "size"), [
+    ('{"vocab_size": 512}', 512), ('{"text_config": {"vocab_size": 7}}', 7), ("{}", 0), ("[]", 0), ("", 0),
+])
 def test_a_models_folder_says_how_many_ids_there_are(tmp_path: Path, text: str, size: int) -> None:
     (tmp_path / "config.json").write_text(text)
     if size:

@@ -1,5 +1,4 @@
-"""The torch stack: text held back at character boundaries, the fast choice is the tape's, bounds with a fake model.
-Marker `engine`: the real model."""
+"""The torch engine over a fake model: text, bounds, errors, cancelling. Marker `engine`: the real model."""
 
 from __future__ import annotations
 
@@ -17,10 +16,8 @@ from p2p.base.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.types import Params, StackClass
 from p2p.inference.selftest import Wanted
 from p2p.inference.stack.model import MODEL_NAME, prepare_model
-from p2p.inference.torch.decode import Event, admit
+from p2p.inference.torch.decode import Event
 from p2p.inference.torch.engine import TorchEngine, TorchModel
-from p2p.inference.torch.model import groups
-from p2p.inference.torch.pick import pick
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
 from p2p.peer.config import make_config
@@ -34,58 +31,12 @@ SEED = b"\x05" * 32
 PARAMS = Params(700)
 
 
-# -- choice and grouping ----------------------------------------------------------------------------------------------
-
-ALL_PARAMS = [
-    Params(0), Params(50), Params(700), Params(2000), Params(700, 40), Params(1000, 40, 20, 900), Params(700, 0, 50),
-    Params(0, 0, 0, 1000, 500, 500), Params(900, 0, 0, 1000, -500, 1500),
-]
-
-
-@pytest.mark.parametrize("params", ALL_PARAMS, ids=str)
-def test_the_fast_choice_is_the_tapes(params: Params) -> None:
-    rng = np.random.default_rng(1)
-    for position in range(12):
-        row = rng.normal(-14, 1 + position / 3, 49_152).astype(np.float32)
-        before = [3, 3, 7, *np.argsort(row)[-3:].tolist() * 2]
-        noise = tape.gumbel_row(SEED, position, row.size)
-        wanted = int(np.argmax(tape.scores(row, params, noise, tape.output_counts(before, np.arange(row.size)))))
-        assert pick(row, params, SEED, position, before) == wanted
-
-
-@pytest.mark.parametrize(("count", "depth"), [(200_000, 11.0), (400_000, 12.5), (3_000, 8.0), (1_000, 7.0)])
-def test_a_choice_far_below_the_best_is_found(count: int, depth: float) -> None:
-    """Flat tails: the winner is often a token whose own probability is nothing."""
-    row = np.full(count, -1.0 - depth, dtype=np.float32)
-    row[5] = -1.0
-    found = [pick(row, Params(1000), SEED, position) for position in range(40)]
-    assert found == [int(np.argmax(row + tape.gumbel_row(SEED, position, row.size))) for position in range(40)]
-    assert sum(token != 5 for token in found) > 5
-
-
-def test_sequences_go_in_groups_within_the_bound() -> None:
-    lengths = [5, 0, 100, 7, 101, 3000, 6]
-    made = groups(lengths, 210)
-    assert sorted(index for group in made for index in group) == [0, 2, 3, 4, 5, 6]
-    assert all(len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 210 for group in made)
-    assert len(made) == 3
-
-
-def test_newcomers_within_the_bound() -> None:
-    short, long = Job((1,) * 10, 5, PARAMS, SEED), Job((1,) * 3000, 5, PARAMS, SEED)
-    assert admit([short] * 20, 16) == 16
-    assert admit([long, long], 16) == 1
-    assert admit([short, long, long], 16) == 1
-    assert admit([short], 0) == 0
-    assert admit([Job((1,) * 7000, 5, PARAMS, SEED), short], 16) == 1  # more than the bound goes alone
-
-
 # -- the shell, with a fake model -------------------------------------------------------------------------------------
 
 
 class FakeDecoder:
-    """Row: token 1, 2, 3, ... up to max_tokens; a prompt of (666,) fails in prefill, seed ff.. fails in its second step. `gate`
-    holds each step until released."""
+    """Row: token 1, 2, 3, ... up to max_tokens; a prompt of (666,) fails in prefill, seed ff.. fails in its second
+    step. `gate` holds each step until released."""
 
     def __init__(self, rows: int, gate: threading.Semaphore | None) -> None:
         self.rows: dict[Hashable, tuple[Job, int]] = {}
@@ -225,7 +176,9 @@ async def test_one_bad_row_does_not_end_the_others() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one, "first", job(6))
         await trio.testing.wait_all_tasks_blocked()
-        for name, request in {"prefill": job(5, (666,)), "row": job(5, seed=b"\xff" * 32), "empty": job(5, ()), "good": job(5)}.items():
+        for name, request in {
+            "prefill": job(5, (666,)), "row": job(5, seed=b"\xff" * 32), "empty": job(5, ()), "good": job(5)
+        }.items():
             nursery.start_soon(one, name, request)
         await trio.testing.wait_all_tasks_blocked()
         gate.release(50)
@@ -283,7 +236,10 @@ def test_the_engine_is_a_setting(tmp_path: Path) -> None:
 
 # -- the real model ---------------------------------------------------------------------------------------------------
 
-QUESTIONS = ("Tell me about the sea.", "What is the capital of France?", "Write a line with 你好 and 🙂.", "Explain tides to a child.")
+QUESTIONS = (
+    "Tell me about the sea.", "What is the capital of France?", "Write a line with 你好 and 🙂.",
+    "Explain tides to a child.",
+)
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +250,9 @@ def real() -> TorchModel:
 def margins(model: TorchModel, request: Job, steps: Sequence[TokenStep]) -> np.ndarray[Any, Any]:
     """By how much each token loses the tape under one prefill, in units of the score; 0 where it wins."""
     found = []
-    for position, (row, step) in enumerate(zip(model.prefill_rows(request.prompt_tokens, [s.token for s in steps], 32), steps, strict=True)):
+    for position, (row, step) in enumerate(
+        zip(model.prefill_rows(request.prompt_tokens, [s.token for s in steps], 32), steps, strict=True)
+    ):
         ids = list(row)
         scores = np.array([row[token] for token in ids]) / 0.7 + tape.gumbel_at(request.seed, position, ids)
         found.append(scores.max() - scores[ids.index(step.token)])
@@ -312,7 +270,9 @@ def test_real_batch_against_prefill(real: TorchModel) -> None:
         assert len(steps) == request.max_tokens or steps[-1].token in real.eos_ids
         tokens = [s.token for s in steps]
         assert "".join(s.text for s in steps) == real.vocabulary.text(tokens)
-        assert real.vocabulary.text(tokens) == real.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert real.vocabulary.text(tokens) == real.tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         rows = real.prefill_rows(request.prompt_tokens, [s.token for s in steps], 32)
         assert np.mean([abs(row[s.token] - s.logprob) for row, s in zip(rows, steps, strict=True)]) < 0.15
         assert np.mean(np.minimum(margins(real, request, steps), 1.0)) < 0.05
@@ -366,7 +326,8 @@ async def test_real_engine_serves_and_refuses(real: TorchModel) -> None:
 
 @pytest.mark.engine
 async def test_real_ml_node_in_the_peer(tmp_path: Path) -> None:
-    """What `serve --engine torch --model PATH` opens; a cheat with another cache leaves the validator's engine honest."""
+    """What `serve --engine torch --model PATH` opens; a cheat with another cache leaves the validator's engine
+    honest."""
     table = {"network": "n", "engine": "torch", "model_path": str(prepare_model()), "engine_threads": 1}
     said: list[str] = []
     lent: list[ReadyEngine | None] = []
@@ -379,7 +340,9 @@ async def test_real_ml_node_in_the_peer(tmp_path: Path) -> None:
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_ml_node, make_config(tmp_path, table), roles, lambda: Wanted(MODEL_NAME, 0), take, said.append)
+            nursery.start_soon(
+                run_ml_node, make_config(tmp_path, table), roles, lambda: Wanted(MODEL_NAME, 0), take, said.append
+            )
         found, last = lent[-2:]
         assert found is not None
         assert last is None

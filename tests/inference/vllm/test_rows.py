@@ -10,7 +10,9 @@ from p2p.inference.vllm.rows import keep_bits
 
 SHAPES = ((960, 576), (576, 576), (3072, 576), (576, 1536))  # the products of SmolLM2-135M, outputs by inputs
 ROWS = 256
-pytestmark = pytest.mark.skipif(not getattr(ops, "_supports_onednn", False), reason="this vLLM multiplies without oneDNN")
+pytestmark = pytest.mark.skipif(
+    not getattr(ops, "_supports_onednn", False), reason="this vLLM multiplies without oneDNN"
+)
 
 
 def products(shape: tuple[int, int], size: int) -> torch.Tensor:

@@ -1,4 +1,5 @@
-"""The tape inside vLLM without its engine: rows that come, go, move and swap keep their noise; what cannot be right is refused."""
+"""The tape inside vLLM without its engine: rows that come, go, move and swap keep their noise; what cannot be right
+is refused."""
 
 from __future__ import annotations
 
@@ -24,10 +25,12 @@ from p2p.verification.engine import Job
 VOCAB = 120
 NAME = "p2p.inference.vllm.tape:TapeProcessor"
 CONFIG = SimpleNamespace(
-    speculative_config=None, model_config=SimpleNamespace(logprobs_mode="raw_logprobs", enable_prompt_embeds=False, logits_processors=[NAME])
+    speculative_config=None,
+    model_config=SimpleNamespace(logprobs_mode="raw_logprobs", enable_prompt_embeds=False, logits_processors=[NAME])
 )
 CHOICES = (
-    Params(700), Params(0), Params(1000, 12, 0, 900), Params(900, 0, 50, 1000, 800, 300), Params(0, 0, 0, 1000, 1500, 500),
+    Params(700), Params(0), Params(1000, 12, 0, 900), Params(900, 0, 50, 1000, 800, 300),
+    Params(0, 0, 0, 1000, 1500, 500),
     Params(600, 20, 30, 950, -400, -100), None,
 )
 
@@ -48,7 +51,8 @@ class Live:
     output: list[int] = field(default_factory=list)
 
     def sampling(self) -> SamplingParams:
-        job = Job((), 1, self.params, self.seed, tuple(self.prompt[len(self.prompt) - self.prefix :])) if self.params else None
+        prefix = tuple(self.prompt[len(self.prompt) - self.prefix :])
+        job = Job((), 1, self.params, self.seed, prefix) if self.params else None
         return SamplingParams(temperature=0.0, extra_args=dict(pack(job)) if job else None)
 
     def expected(self, logits: np.ndarray) -> int | None:
@@ -56,12 +60,13 @@ class Live:
             return None
         before = [*self.prompt[len(self.prompt) - self.prefix :], *self.output]
         noise = tape.gumbel_row(self.seed, len(before), VOCAB)
-        return int(np.argmax(tape.scores(logits.astype(np.float64), self.params, noise, tape.output_counts(before, range(VOCAB)))))
+        counts = tape.output_counts(before, range(VOCAB))
+        return int(np.argmax(tape.scores(logits.astype(np.float64), self.params, noise, counts)))
 
 
 class Batch:
-    """vLLM's persistent batch, as far as a logits processor sees it: adds fill freed rows first, then the batch is condensed, then
-    rows are swapped at will (v1/worker/gpu_input_batch.py)."""
+    """vLLM's persistent batch, as far as a logits processor sees it: adds fill freed rows first, then the batch is
+    condensed, then rows are swapped at will (v1/worker/gpu_input_batch.py)."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance, self.rows, self.waiting, self.made = chance, [], [], 0  # type: ignore[var-annotated]
@@ -163,12 +168,17 @@ def taped(**fields: Any) -> SamplingParams:
 
 
 @pytest.mark.parametrize(("fields", "name"), [
-    ({"temperature": 0.5}, "temperature"), ({"presence_penalty": 0.1}, "presence_penalty"), ({"frequency_penalty": -1.0}, "frequency_penalty"),
-    ({"repetition_penalty": 1.1}, "repetition_penalty"), ({"logit_bias": {3: 1.0}}, "logit_bias"), ({"min_tokens": 3}, "min_tokens"),
-    ({"allowed_token_ids": [1]}, "allowed_token_ids"), ({"bad_words": ["x"]}, "bad_words"), ({"temperature": 1.0, "top_p": 0.5}, "temperature"),
-    ({"thinking_token_budget": 4}, "thinking_token_budget"), ({"trace_decode_token_ids": [1, 2]}, "trace_decode_token_ids"),
+    ({"temperature": 0.5}, "temperature"), ({"presence_penalty": 0.1}, "presence_penalty"),
+    ({"frequency_penalty": -1.0}, "frequency_penalty"),
+    ({"repetition_penalty": 1.1}, "repetition_penalty"), ({"logit_bias": {3: 1.0}}, "logit_bias"),
+    ({"min_tokens": 3}, "min_tokens"),
+    ({"allowed_token_ids": [1]}, "allowed_token_ids"), ({"bad_words": ["x"]}, "bad_words"),
+    ({"temperature": 1.0, "top_p": 0.5}, "temperature"),
+    ({"thinking_token_budget": 4}, "thinking_token_budget"),
+    ({"trace_decode_token_ids": [1, 2]}, "trace_decode_token_ids"),
     ({"extra": {"folkmoot_seed": "00"}}, "folkmoot_seed"), ({"extra": {"folkmoot_seed": 5}}, "folkmoot_seed"),
-    ({"extra": {"folkmoot_position": -1}}, "folkmoot_position"), ({"extra": {"folkmoot_position": 1.5}}, "folkmoot_position"),
+    ({"extra": {"folkmoot_position": -1}}, "folkmoot_position"),
+    ({"extra": {"folkmoot_position": 1.5}}, "folkmoot_position"),
     ({"extra": {"folkmoot_top_k": "4"}}, "folkmoot_top_k"), ({"extra": {"folkmoot_top_p_milli": 900}}, "params"),
     ({"extra": {"folkmoot_temperature_milli": 2001}}, "params"), ({"extra": {"folkmoot_colour": 1}}, "folkmoot_colour"),
 ])
@@ -198,7 +208,11 @@ def test_arguments_go_there_and_back() -> None:
     ({"speculative_config": object()}, "speculative decoding"),
     ({"model_config": SimpleNamespace(logprobs_mode="processed_logprobs", logits_processors=[NAME])}, "raw_logprobs"),
     ({"model_config": SimpleNamespace(logprobs_mode="raw_logprobs", logits_processors=None)}, "--logits-processors"),
-    ({"model_config": SimpleNamespace(logprobs_mode="raw_logprobs", logits_processors=[NAME], enable_prompt_embeds=True)}, "embeddings"),
+    (
+        {"model_config": SimpleNamespace(
+            logprobs_mode="raw_logprobs", logits_processors=[NAME], enable_prompt_embeds=True
+        )}, "embeddings",
+    ),
 ])
 def test_an_engine_that_would_spoil_the_tape_does_not_start(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -1,7 +1,8 @@
 """Real vLLM on the CPU with the real small model: each token is what its tape says, whatever the batch does around it.
 
-The KV cache is so small that requests are preempted and come back; others carry no tape. Judged by one prefill per request: margin
-= best tape score minus the chosen token's, in nats; honest kernels cost thousandths on average, a wrong row or position tenths.
+The KV cache is so small that requests are preempted and come back; others carry no tape. Judged by one prefill per
+request: margin = best tape score minus the chosen token's, in nats; honest kernels cost thousandths on average, a
+wrong row or position tenths.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ PENALISED = Params(900, 0, 0, 1000, 1200, 400)
 # 768 tokens of KV cache for 15 requests of about 130
 FLAGS = ("--max-model-len", "512", "--block-size", "32", "--num-gpu-blocks-override", "24")
 KINDS = (
-    PARAMS, Params(1000), Params(1000, 40, 0, 900), PENALISED, Params(800, 0, 50), Params(0), Params(0, 0, 0, 1000, 1000, 300),
-    Params(1000, 20, 20, 950, 600, 200), Params(1200, 5), Params(700, 30, 0, 800), Params(500), Params(1000, 64, 0, 990, -300, -100),
+    PARAMS, Params(1000), Params(1000, 40, 0, 900), PENALISED, Params(800, 0, 50), Params(0),
+    Params(0, 0, 0, 1000, 1000, 300),
+    Params(1000, 20, 20, 950, 600, 200), Params(1200, 5), Params(700, 30, 0, 800), Params(500),
+    Params(1000, 64, 0, 990, -300, -100),
 )
 LENGTH = 90
 PATIENCE_S = 500.0
 HONEST = 0.03  # mean margin in nats; 0.0000 was seen for every request
-SAME_BITS = 0.005  # one prefill beside decodes alone in their batch: 0 was seen (decision 014)
+SAME_BITS = 0.005  # one prefill against decodes alone in their batch: 0 was seen (decision 014)
 FOREIGN = 0.2  # mean margin under another seed or one position on
 
 
@@ -63,7 +66,9 @@ async def test_real_engine(tmp_path: Path) -> None:
         assert [s.token for s in await collect(client.generate(job))] == [s.token for s in steps]
         rest = await collect(client.generate(replace_prefix(job, [s.token for s in steps[:10]])))
         assert [s.token for s in rest][:5] == [s.token for s in steps[10:15]]
-        greedy = await collect(client.generate(Job(await client.tokenize_chat("What is the capital of France?"), 20, Params(0), SEED)))
+        greedy = await collect(
+            client.generate(Job(await client.tokenize_chat("What is the capital of France?"), 20, Params(0), SEED))
+        )
         assert "Paris" in "".join(s.text for s in greedy)
         await judged(client, prompt, steps)
         await crowded(client, url)
@@ -75,7 +80,8 @@ async def test_real_engine(tmp_path: Path) -> None:
 
 
 async def judged(client: VllmClient, prompt: tuple[int, ...], steps: list[TokenStep]) -> None:
-    """The shipped calibration accepts an honest answer of the real engine; under another seed, or for another prompt, it does not."""
+    """The shipped calibration accepts an honest answer of the real engine; under another seed, or for another
+    prompt, it does not."""
     calibrated = profile.shipped(MODEL_NAME)
     assert calibrated is not None
     stack = await stack_name(client, StackClass.CPU_BF16)
@@ -83,10 +89,13 @@ async def judged(client: VllmClient, prompt: tuple[int, ...], steps: list[TokenS
     noise = calibrated.noise(stack, stack, context=len(prompt) + len(steps))
     request = Request(VERSION, "n", bytes(32), 1, MODEL_NAME, bytes(32), PARAMS, 200, 40, 100, 50, bytes(32), 40)
     spec = ModelSpec(MODEL_NAME, bytes(32), bytes(32), "bfloat16", 1, 1, 2048)
-    made = artifacts.build(artifacts.header_for(request, InferenceId(bytes(32)), spec, SEED, prompt, FinishReason.LENGTH), steps)
+    made = artifacts.build(
+        artifacts.header_for(request, InferenceId(bytes(32)), spec, SEED, prompt, FinishReason.LENGTH), steps
+    )
     rows = await client.score(prompt, made.tokens, ROW_TOP)
     facts = answer_facts(made.positions(), rows, PARAMS, SEED)
-    if f"{stack}>{stack}" in calibrated.pairs:  # the kernels that were calibrated; others are strangers and may be noisier
+    # the kernels that were calibrated; others are strangers and may be noisier
+    if f"{stack}>{stack}" in calibrated.pairs:
         assert facts[:, LEAD].min() >= 0, "decoded alone, and yet the bits of a prefill"
         assert facts[:, CHOSEN].max() <= 0.5 / CHOSEN_STEPS_PER_NAT + 1e-5, "only the artifact's rounding is left"
     else:
@@ -104,9 +113,11 @@ def replace_prefix(job: Job, prefix: Sequence[int]) -> Job:
 
 
 async def crowded(client: VllmClient, url: str) -> None:
-    """Many requests, each with its own parameters and seed, preempted and moved, beside some without a tape."""
+    """Many requests, each with its own parameters and seed, preempted and moved, together with some without a tape."""
     jobs = [
-        Job(await client.tokenize_chat(f"Write a long story about number {at}."), LENGTH, params, bytes([100 + at]) * 32)
+        Job(
+            await client.tokenize_chat(f"Write a long story about number {at}."), LENGTH, params, bytes([100 + at]) * 32
+        )
         for at, params in enumerate(KINDS)
     ]
     found: dict[int, list[int]] = {at: [] for at in range(len(jobs))}
@@ -120,7 +131,10 @@ async def crowded(client: VllmClient, url: str) -> None:
             begun[at].set()
 
     async def untaped(at: int) -> None:
-        body = {"model": MODEL_NAME, "prompt": list(jobs[at].prompt_tokens), "max_tokens": 60, "temperature": 0.9, "presence_penalty": 0.5}
+        body = {
+            "model": MODEL_NAME, "prompt": list(jobs[at].prompt_tokens), "max_tokens": 60, "temperature": 0.9,
+            "presence_penalty": 0.5,
+        }
         async with http_client(url, "", httpx.Timeout(PATIENCE_S)) as http:
             (await http.post("/v1/completions", json=body)).raise_for_status()
 
@@ -133,7 +147,9 @@ async def crowded(client: VllmClient, url: str) -> None:
     for at, job in enumerate(jobs):
         rows = await client.score(job.prompt_tokens, found[at], MAX_TOP_K)
         honest = margins(rows, found[at], job.params, job.seed)
-        print(at, job.params, len(found[at]), f"mean {np.mean(honest):.4f} max {np.max(honest):.3f} lost {np.mean(np.array(honest) > 0):.3f}")
+        lost = np.mean(np.array(honest) > 0)
+        words = f"mean {np.mean(honest):.4f} max {np.max(honest):.3f} lost {lost:.3f}"
+        print(at, job.params, len(found[at]), words)
         assert np.mean(honest) < HONEST, f"request {at}"
         if job.params.temperature_milli:
             assert np.mean(margins(rows, found[at], job.params, b"\x09" * 32)) > FOREIGN
@@ -144,7 +160,7 @@ async def crowded(client: VllmClient, url: str) -> None:
 
 
 async def resumed_with_penalties(client: VllmClient, prompt: tuple[int, ...]) -> None:
-    """Another engine goes on after 40 tokens: those count for its penalties, and its tape starts at position 40."""
+    """Another engine continues after 40 tokens: those count for its penalties, and its tape starts at position 40."""
     job = Job(prompt, 80, PENALISED, SEED)
     first = [step.token for step in await collect(client.generate(job))][:40]
     whole = [*first, *[step.token for step in await collect(client.generate(replace_prefix(job, first)))]]
@@ -157,15 +173,22 @@ async def resumed_with_penalties(client: VllmClient, prompt: tuple[int, ...]) ->
 
 
 async def refused(url: str, job: Job) -> None:
-    """HTTP 400 that names what is wrong; the engine goes on."""
-    base = {"model": MODEL_NAME, "prompt": list(job.prompt_tokens), "max_tokens": 2, "temperature": 0.0, "vllm_xargs": pack(job)}
-    wrong = ({"temperature": 0.5}, {"presence_penalty": 0.5}, {"min_tokens": 1}, {"logit_bias": {"5": 2.0}})
+    """HTTP 400 that names what is wrong; the engine keeps serving."""
+    base = {
+        "model": MODEL_NAME, "prompt": list(job.prompt_tokens), "max_tokens": 2, "temperature": 0.0,
+        "vllm_xargs": pack(job),
+    }
+    wrong: tuple[tuple[dict[str, object], str], ...] = (
+        ({"temperature": 0.5}, "temperature"), ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"min_tokens": 1}, "min_tokens"), ({"logit_bias": {"5": 2.0}}, "logit_bias"),
+        ({"vllm_xargs": {**pack(job), "folkmoot_seed": "00"}}, "folkmoot_seed"),
+        ({"vllm_xargs": {**pack(job), "folkmoot_top_p_milli": 900}}, "params"),
+    )
     async with http_client(url, "", httpx.Timeout(PATIENCE_S)) as http:
-        for change in (*wrong, {"vllm_xargs": {**pack(job), "folkmoot_seed": "00"}}, {"vllm_xargs": {**pack(job), "folkmoot_top_p_milli": 900}}):
+        for change, name in wrong:
             answer = await http.post("/v1/completions", json={**base, **change})
             assert answer.status_code == 400, answer.text
-            name = next(iter(change))
-            assert (name if name != "vllm_xargs" else "params" if change[name]["folkmoot_seed"] != "00" else "folkmoot_seed") in answer.text  # type: ignore[index]
+            assert name in answer.text
         assert (await http.post("/v1/completions", json=base)).status_code == 200
 
 
@@ -176,8 +199,8 @@ async def preemptions(url: str) -> float:
 
 
 def margins(rows: Sequence[Row], tokens: Sequence[int], params: Params, seed: bytes, shift: int = 0) -> list[float]:
-    """Nats by which each token loses under the tape at its position + shift, at most 1; 0 where it wins. A token that the masks of
-    this prefill exclude loses by its distance from the mask."""
+    """Nats by which each token loses under the tape at its position + shift, at most 1; 0 where it wins. A token
+    that the masks of this prefill exclude loses by its distance from the mask."""
     found = []
     scale = params.temperature_milli / 1000.0 or 1.0
     for at, (row, token) in enumerate(zip(rows, tokens, strict=True)):

@@ -1,5 +1,6 @@
-"""The toy model of tests/fake_vllm.py as an Engine in this process. FAKE: it proves what an attack says, nothing about
-real weights.
+"""The toy model of tests/fake_vllm.py as an Engine in this process.
+
+FAKE: it proves what an attack says, and nothing about real weights.
 """
 
 from __future__ import annotations

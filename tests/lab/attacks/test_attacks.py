@@ -1,5 +1,5 @@
-"""Every attack that VERIFICATION.md lists is there, really says something else than an honest host, and the exact ones
-fail stage 0.
+"""Every attack that the design lists is there and really says something else than an honest host; stage 0 refuses the
+exact ones.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Real peers, one of which checks with cheaper weights (ML nodes are the named fake): it is barred for its numbers,
-after some dozens of them.
+"""Real peers, one of which checks with cheaper weights (the ML nodes are the named fake).
+
+It is barred for its numbers after some dozens of them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Lies outside the engine, on a real network with the fake model: the receipt, `ask --save` and `verify` show them to
-the client.
+"""Lies outside the engine, on a real network with the fake model.
+
+The receipt, `ask --save` and `verify` show them to the client.
 """
 
 from __future__ import annotations

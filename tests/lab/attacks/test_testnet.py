@@ -1,4 +1,4 @@
-"""Cheats in a test network's files: who gets which engine, and what each peer's configuration says."""
+"""Cheats in a test network's files: which peer gets which engine, and what each configuration says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The roundings on a small matrix, and two sets of real altered weights against the right ones."""
+"""The roundings on a small matrix, and two sets of real altered weights compared with the right ones."""
 
 from __future__ import annotations
 

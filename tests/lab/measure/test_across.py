@@ -1,5 +1,8 @@
-"""Answers of one machine in another's table: honest ones of other kernels pass, another model's do not, laundered or
-not; nobody is judged by a machine that has not scored it."""
+"""Answers of one machine in another's table.
+
+Honest answers of other kernels pass, another model's do not, laundered or not. A machine that has not scored an answer
+judges nobody.
+"""
 
 from __future__ import annotations
 

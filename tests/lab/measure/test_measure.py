@@ -1,5 +1,6 @@
-"""The measuring itself: the plan's names are real, results survive the disk, goals are read off curves; once, small, on
-the real model.
+"""The measuring itself: the plan's names are real, results survive the disk, goals are read off curves.
+
+Once, small, on the real model.
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ def test_exact_contexts_end_before_the_first_that_is_not() -> None:
     class Known(Evidence):
         def __init__(self) -> None:
             self.exact_context = None
-            self._facts = lambda case, validator: (("a", "b", "c", "d"), Facts(values, (50, 50, 50, 50)))  # type: ignore[assignment]
+            facts = Facts(values, (50, 50, 50, 50))
+            self._facts = lambda case, validator: (("a", "b", "c", "d"), facts)  # type: ignore[assignment]
 
         def has(self, case: str, validator: str) -> bool:
             return case == "honest_b16"

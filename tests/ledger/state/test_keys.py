@@ -25,7 +25,8 @@ LAYOUT = {
     "model_history": b"model_past/m", "proposal": b"prop/" + A, "beacon": b"beacon/" + HEIGHT, "due": b"due/" + HEIGHT,
     "TOTALS": b"totals", "PARTICIPANTS": b"parts", "NEWCOMERS": b"new", "SPRINT": b"sprint", "RUNS": b"runs",
     "NEXT_WEIGHTS": b"weights",
-    "OFFENDERS": b"faults", "CHECK_COUNTERS": b"checks", "LEAVING": b"leaving", "CHECK_RULES": b"rules/checks",
+    "OFFENDERS": b"faults", "PRIORITIES": b"set/priorities", "CHECK_COUNTERS": b"checks", "LEAVING": b"leaving",
+    "CHECK_RULES": b"rules/checks",
     "ECONOMY_RULES": b"rules/economy", "MODELS": b"models", "PROPOSALS": b"props",
 }
 DUE = {

@@ -1,43 +1,57 @@
-"""Sixty questions at once, of twelve accounts, through several agents; nobody reads the answers (K-D, K-G).
-
-More of them ran at once than the limit of sixteen allows, for more money than the accounts had.
-"""
+"""Sixty paid questions at once from twelve accounts through all agents, and nobody reads the answers (K-D, K-G): more than a limit of sixteen ran
+at once, for more than the accounts had. The asker leaves after three seconds, so half of the work is for nothing."""
 
 from __future__ import annotations
 
 import trio
 
+from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
-from p2p.client.ask import ask_over
-from p2p.client.question import AskSpec
+from p2p.base.keys import Domain, digest, public_key_of
+from p2p.base.types import VERSION, Params, Request, SignedRequest
 from p2p.gossip.host import Network
 from p2p.peer.config import DEFAULT_MODEL
-from tests.redteam.target import Target, network_of
+from p2p.wire.frames import Ask, Failure, pack_frame, receive_frame
+from tests.redteam.target import DEEDS, Target, height, network_of
 
 AT_ONCE = 60
 EVERY_S = 4.0
+STAYS_S = 3.0
+PROMPT_TOKENS, TOKENS, AHEAD = 100, 200, 60
 
 
 async def attack(target: Target) -> None:
     async with target.joined() as network, trio.open_nursery() as nursery:
         number = 0
         while True:
+            drawn = await height(target, network)
             for _ in range(AT_ONCE):
-                nursery.start_soon(_ask, target, network, number)
+                nursery.start_soon(_ask, target, network, number, drawn)
                 number += 1
             await trio.sleep(EVERY_S)
 
 
-async def _ask(target: Target, network: Network, number: int) -> None:
-    key, address = target.rich[number % len(target.rich)], target.addresses[number % len(target.addresses)]
-    spec = AskSpec(
-        address, key, network_of(target.genesis), DEFAULT_MODEL, f"burst {number}", max_tokens=200,
-        nonce=1 + number // len(target.rich),
-        genesis=target.genesis,
+async def _ask(target: Target, network: Network, number: int, drawn: int) -> None:
+    """Signed by hand: a client that checks what it is told takes more of the machine than the peers do."""
+    account, peer = target.rich[number % len(target.rich)], target.peers()[number % len(target.addresses)]
+    prompt, price = f"burst {number}", 4 * target.genesis.models[0].price_micro
+    request = Request(
+        VERSION, network_of(target.genesis), account.public, 1 + number // len(target.rich), DEFAULT_MODEL, digest(b"prompt", prompt.encode()),
+        Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public, drawn, public_key_of(peer),
     )
-    try:
-        with trio.move_on_after(3.0):
-            async for _ in ask_over(network, spec):
-                pass
-    except FolkmootError:
-        return
+    signed = SignedRequest(request, account.sign(Domain.REQUEST, request.network, encode(request)))
+    with trio.move_on_after(STAYS_S) as stay:
+        try:
+            stream = await network.open_stream(peer, "infer")
+            await stream.send(pack_frame(Ask(VERSION, signed, prompt)))
+            first = await receive_frame(stream)
+        except FolkmootError as error:
+            DEEDS[f"unanswered: {error.code}"] += 1
+            return
+        DEEDS[f"refused: {first.field}" if isinstance(first, Failure) else "accepted"] += 1
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await stream.reset()
+    DEEDS["left"] += stay.cancelled_caught

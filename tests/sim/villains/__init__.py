@@ -21,6 +21,7 @@ from tests.sim.villains.withholder import Withholder
 VILLAINS: dict[str, type[Villain]] = {
     "equivocator": Equivocator, "amnesiac": Amnesiac, "nuller": Nuller, "silent_proposer": SilentProposer, "twin": Twin,
     "withholder": Withholder, "stale_replayer": StaleReplayer, "oversizer": Oversizer, "byte_mutator": ByteMutator,
-    "round_mutator": RoundMutator, "certificate_forger": CertificateForger, "evidence_framer": EvidenceFramer, "sync_liar": SyncLiar,
+    "round_mutator": RoundMutator, "certificate_forger": CertificateForger, "evidence_framer": EvidenceFramer,
+    "sync_liar": SyncLiar,
     "border": Border,
 }

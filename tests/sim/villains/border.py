@@ -1,7 +1,8 @@
-"""Dates its blocks at the edge of what is timely, so that some honest peers believe the date and others do not; helps such a block to its polka and
-says nothing for it afterwards.
+"""Dates its blocks at the edge of what is timely, so that some honest peers believe the date and others do not; helps
+such a block to its polka and says nothing for it afterwards.
 
-Where "too early" were remembered as "invalid", those that locked the block could vote for nothing else, and the others never for it.
+Where "too early" were remembered as "invalid", those that locked the block could vote for nothing else, and the others
+never for it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Border(Villain):
         if not isinstance(message, SignedVote) or not self.is_mine(message):
             return [say]
         vote, machine = message.vote, self.driver.machine
-        helps = vote.height == self.driver.height and vote.type is VoteType.PREVOTE and machine.proposer_of(vote.round) == self.key.public
+        is_prevote = vote.height == self.driver.height and vote.type is VoteType.PREVOTE
+        helps = is_prevote and machine.proposer_of(vote.round) == self.key.public
         return [say] if helps or (vote.block_id is None and self.world.rng.random() < 0.5) else []
 
     def answer(self, request: bytes) -> bytes:

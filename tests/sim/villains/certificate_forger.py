@@ -1,4 +1,5 @@
-"""Makes certificates it has no votes for: others' names on its own signatures, too few votes, votes of another round."""
+"""Makes certificates it has no votes for: others' names on its own signatures, too few votes, votes of another
+round."""
 
 from __future__ import annotations
 
@@ -37,6 +38,8 @@ class CertificateForger(Villain):
         """A re-proposal whose polka is made of one vote: nobody may prevote it for that."""
         round_ = message.proposal.round - 1
         block_id = message.proposal.block_id
-        vote = Vote(message.proposal.network, VoteType.PREVOTE, message.proposal.height, round_, block_id, -1, self.key.public)
+        vote = Vote(
+            message.proposal.network, VoteType.PREVOTE, message.proposal.height, round_, block_id, -1, self.key.public
+        )
         polka = PolkaCertificate(message.proposal.height, round_, block_id, (self.vote(vote),))
         return replace(self.proposal(replace(message.proposal, pol_round=round_), message), polka=polka)

@@ -1,4 +1,5 @@
-"""Accuses honest peers: evidence put together from what they really signed, and from what they never did; also in its blocks."""
+"""Accuses honest peers: evidence put together from what they really signed, and from what they never did; also in
+its blocks."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class EvidenceFramer(Villain):
         by_me = self.vote(replace(message.vote, block_id=bytes(32)))
         return [encode(e) for e in (
             DuplicateVote(before, message), DuplicateVote(message, message), DuplicateVote(message, changed),
-            DuplicateVote(message, by_me), Amnesia(before, message), Amnesia(message, before), Amnesia(message, changed),
+            DuplicateVote(message, by_me), Amnesia(before, message), Amnesia(message, before),
+            Amnesia(message, changed),
         )]
 
     def receive(self, source: int, topic: str, data: bytes) -> None:
@@ -44,10 +46,13 @@ class EvidenceFramer(Villain):
             self.heard[message.vote.validator] = message
 
     def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
-        if isinstance(message, SignedProposal) and self.is_mine(message) and message.proposal.pol_round < 0 and self.heard:
+        fresh = isinstance(message, SignedProposal) and message.proposal.pol_round < 0
+        if isinstance(message, SignedProposal) and fresh and self.is_mine(message) and self.heard:
             victim = self.heard[min(self.heard)]
             evidence = (self.accusations(victim)[3],)
-            header = replace(message.block.header, tx_root=tx_root(message.block.txs, message.block.last_commit, evidence))
+            header = replace(
+                message.block.header, tx_root=tx_root(message.block.txs, message.block.last_commit, evidence)
+            )
             block = replace(message.block, header=header, evidence=evidence)
             signed = self.proposal(replace(message.proposal, block_id=block.block_id), message)
             return [self.pack(replace(signed, block=block))]

@@ -1,4 +1,5 @@
-"""Right in everything but the round, which is one too many or one too few (ByzzFuzz's small-scope mutation), freshly signed."""
+"""Right in everything but the round, which is one too many or one too few (ByzzFuzz's small-scope mutation),
+freshly signed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Answers sync with tops that do not exist, blocks that were never decided, certificates of one signature, and garbage."""
+"""Answers sync with tops that do not exist, blocks that were never decided, certificates of one signature, and
+garbage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Two instances with one key, each with a memory of its own: what a copied key file does. The scenario starts two of these."""
+"""Two instances with one key, each with a memory of its own: what a copied key file does. The scenario starts two
+of these."""
 
 from __future__ import annotations
 
