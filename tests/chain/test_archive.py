@@ -1,5 +1,6 @@
-"""Inferences that left the state, on a real chain and a real store: proved for ever by those who keep the record, refused when anything of it
-is not so; payloads go with them, and those that the chain never knew go as well."""
+"""Inferences that left the state, on a real chain and a real store: proved for ever by those who keep the record,
+refused when anything of it is not so; payloads go with them, and those that the chain never knew go as well.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ BATCH = 60  # starts in one transaction
 def some_genesis() -> Genesis:
     genesis = genesis_of(Scenario(0, (1, 1), epoch_blocks=EPOCH))
     return replace(
-        genesis, time_ms=now_ms() - 100_000, checks=replace(genesis.checks, plant_window=1), economy=replace(genesis.economy, keep_epochs=1),
+        genesis, time_ms=now_ms() - 100_000, checks=replace(genesis.checks, plant_window=1),
+        economy=replace(genesis.economy, keep_epochs=1),
     )
 
 
@@ -113,7 +115,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     made.close()
 
 
-def test_each_that_left_is_proved_and_checked_offline(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_that_left_is_proved_and_checked_offline(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, file = place.ids[BATCH + 1], place.folder / "proof"
     assert place.run("inference", one.hex()) == 0
     there = json.loads(capsys.readouterr().out)
@@ -155,7 +159,8 @@ def test_no_changed_byte_passes_and_no_record_stands_for_another(place: Place) -
     assert left is not None
     assert others is not None
     for false in (
-        replace(left, record=others.record), replace(left, epoch=1), replace(left, index=left.index + 1), replace(left, path=left.path[:-1]), others,
+        replace(left, record=others.record), replace(left, epoch=1), replace(left, index=left.index + 1),
+        replace(left, path=left.path[:-1]), others,
     ):
         with pytest.raises(RemoteProtocolError):
             check_state_proof(replace(proof, left=false), start, network, now_ms())
@@ -219,7 +224,7 @@ def _add(store: Store, left: list[Left]) -> None:
     store.commit(batch)
 
 
-# -- payloads ---------------------------------------------------------------------------------------------------------------
+# -- payloads ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_payload_and_its_verdicts_go_with_the_inference(place: Place) -> None:
@@ -252,7 +257,8 @@ def test_a_payload_that_came_before_its_start_stays(place: Place) -> None:
     place.grow(6)
     network = place.whole.genesis.network
     request = Request(
-        VERSION, network, CLIENT.public, 1000, MODEL, bytes(32), Params(), 10, 10, 100, place.whole.height() + 50, CLIENT.public,
+        VERSION, network, CLIENT.public, 1000, MODEL, bytes(32), Params(), 10, 10, 100, place.whole.height() + 50,
+        CLIENT.public,
         place.whole.height() + 2,
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
