@@ -1,5 +1,8 @@
-"""One order of an account against the state. Law: network, signature and nonce before anything else; one table says who carries out what;
-the nonce is used up only by an order that was carried out.
+"""Apply one account transaction to the state. Law: network, signature and nonce are checked before anything else, and
+the nonce is used only by a transaction that was carried out.
+
+One table says which function carries out which kind. A function takes the context, the account and the message of its
+kind.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from p2p.ledger.rules.ops import (
     Withdraw,
 )
 
-Carry = Callable[[Context, bytes, Any], None]  # context, account, body
+Carry = Callable[[Context, bytes, Any], None]  # context, account, message
 
 _HANDLERS: dict[OpKind, tuple[type, Carry]] = {
     OpKind.TRANSFER: (Transfer, accounts.transfer),
@@ -56,13 +59,16 @@ _HANDLERS: dict[OpKind, tuple[type, Carry]] = {
 
 
 def apply_op(ctx: Context, sender: bytes, record: Record) -> None:
-    """A record OP: any peer may bring any account's order."""
+    """Apply a record OP. Any peer may bring any account's transaction."""
     del sender
     carry_out(ctx, unpack(SignedOp, record.body))
 
 
 def carry_out(ctx: Context, signed: SignedOp) -> None:
-    """In block `height`. Raises FolkmootError naming the field; then what `view` holds is of no use (apply_record drops it)."""
+    """Carry out one account transaction. Raises FolkmootError naming the field.
+
+    The CALLER drops the view's changes then, as `View.whole` does: some of them may have been made.
+    """
     op = signed.op
     if op.network != ctx.genesis.network:
         raise InvalidRequest(f"this is network {ctx.genesis.network}", field="network")
@@ -78,10 +84,10 @@ def carry_out(ctx: Context, signed: SignedOp) -> None:
 
 
 def is_signed(genesis: Genesis, signed: SignedOp) -> bool:
-    """By the account itself, for this network."""
+    """Whether the account's own key signed it, for this network."""
     return verify(signed.op.account, Domain.OP, genesis.network, encode(signed.op), signed.signature)
 
 
 def body_of(op: Op) -> Any:
-    """What is ordered, as the message of its kind. Raises RemoteProtocolError."""
+    """The message of its kind. Raises RemoteProtocolError."""
     return unpack(_HANDLERS[op.kind][0], op.body)

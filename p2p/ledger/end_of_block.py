@@ -1,7 +1,8 @@
-"""What the end of a block does by itself: deadlines, committees, blame, epochs, prices. Law: it touches only what is indexed for this height.
+"""What the end of a block does by itself: deadlines, committees, blame, epochs, prices. Law: it touches only what is
+indexed for this height.
 
-An order that matters: registrations and leaves come before anything that counts participants or draws from them; votes on rules
-and new weights come last, so that everything of the old epoch is settled by the old ones.
+An order that matters: registrations and leaves come before anything that counts participants or draws from them; votes
+on rules and new weights come last, so that everything of the old epoch is settled by the old ones.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from p2p.ledger.state import keys
 from p2p.ledger.state.inference_entry import InferenceEntry
 
 BEACONS_KEPT = 256  # heights; a draw names one of at most DRAW_WINDOW heights ago
-_TAGGED: Final[Mapping[bytes, Callable[[Context, bytes], None]]] = MappingProxyType({  # tag of a due id -> what acts on it
+_TAGGED: Final[Mapping[bytes, Callable[[Context, bytes], None]]] = MappingProxyType({  # tag of a due id -> its action
     keys.DUE_WITHDRAWAL: collateral.pay_back, keys.DUE_LEAVE: registry.leave, keys.DUE_PROPOSAL: governance.close,
 })
 _AT_WORK = (Status.VALIDATING.value, Status.REVEALING.value, Status.DISPUTED.value, Status.APPEALED.value)

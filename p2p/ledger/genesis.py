@@ -16,13 +16,18 @@ from p2p.ledger.state.view import View
 
 
 def check_genesis(genesis: Genesis) -> None:
-    """Before a network is made of it, and before a peer takes part in one. Raises ConfigError for rules that do not fit together."""
+    """Check a genesis file before a network is made of it or joined. Raises ConfigError for rules that do not fit
+    together.
+    """
     check_values(genesis)
 
 
 def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
-    """Accounts, participants, minted money, validator and serving sets and the beacon of height 0. Raises ConfigError for rules that do not
-    fit together."""
+    """Put the state of height 0 into `view`: accounts, participants, models, minted money, validator and serving sets,
+    the beacon.
+
+    Raises ConfigError for rules that do not fit together.
+    """
     check_sprint(genesis)
     for account in genesis.accounts:
         view.put_account(account.account, Account(account.balance_micro, proven_micro=account.balance_micro))
@@ -35,7 +40,8 @@ def first_state(view: View, genesis: Genesis, beacon: bytes) -> None:
 
 
 def check_conservation(view: View, accounts: list[bytes]) -> bool:
-    """minted = balances of `accounts` + escrow + due + collateral + burnt."""
+    """Whether minted = balances + escrow + due + collateral + burnt, where `accounts` are all that exist."""
     totals = view.totals()
-    held = sum(view.account(account).balance_micro for account in accounts)
-    return totals.minted_micro == held + totals.escrow_micro + totals.due_micro + totals.collateral_micro + totals.burnt_micro
+    balances = sum(view.account(account).balance_micro for account in accounts)
+    held = totals.escrow_micro + totals.due_micro + totals.collateral_micro
+    return totals.minted_micro == balances + held + totals.burnt_micro

@@ -1,9 +1,9 @@
-"""Votes on the rules and the models. Law: what cannot be built is not put to a vote; what was accepted is in force from the first height of
-the next epoch, for everybody; if it no longer fits what is in force by then, it is void and says why.
+"""Votes on the rules and the models. Law: what cannot be built is not put to a vote; an accepted change is in force
+from the first height of the next epoch, for everybody; where it no longer fits by then, it is void and says why.
 
-A vote weighs what its account's participants weigh when it is cast, and no more than they still do at closing; yes must reach
-`gov_quorum_milli` of all weight at closing, of those that are leaving too, so silence is a no and leaving makes no majority.
-State: `props` (ids, oldest first), `prop/<id>`.
+A vote weighs what its account's participants weigh when it is cast, and no more than they still do at closing. Yes
+must reach `gov_quorum_milli` of all weight at closing, also of nodes that are leaving: so silence is a no, and leaving
+makes no majority.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class Cast(Message, frozen=True):
 
 
 class Proposal(Message, frozen=True):
-    """closes: the last height at which votes count. state: open, accepted, rejected, in force, void (reason says why)."""
+    """A change that was put to the vote, and its votes."""
 
     account: Bytes32
     change: Change
-    opened: U64
-    closes: U64
+    opened: U64  # height
+    closes: U64  # the last height at which votes count
     votes: Annotated[tuple[Cast, ...], Meta(max_length=MAX_PARTICIPANTS)] = ()
-    state: Short = OPEN
-    total_weight: U64 = 0
-    reason: Reason = ""
+    state: Short = OPEN  # OPEN, ACCEPTED, REJECTED, IN_FORCE or VOID
+    total_weight: U64 = 0  # of all participants at closing
+    reason: Reason = ""  # why it is void
 
     @property
     def yes_weight(self) -> int:
@@ -70,7 +70,7 @@ def proposal(view: View, key: bytes) -> Proposal | None:
 
 
 def propose(ctx: Context, account: bytes, body: Propose) -> None:
-    """By who has weight, so that a stranger cannot fill the list."""
+    """Carry out a PROPOSE. Only an account with weight may, so that strangers cannot fill the list."""
     _weight(ctx.view, account)
     known = proposals(ctx.view)
     if any(found.state == OPEN and found.account == account for _, found in known):
@@ -96,7 +96,8 @@ def vote(ctx: Context, account: bytes, body: Vote) -> None:
     weight = _weight(ctx.view, account)
     if any(cast.account == account for cast in found.votes) or len(found.votes) >= MAX_PARTICIPANTS:
         raise InvalidRequest("the account has voted", field="account")
-    ctx.view.put(keys.proposal(body.proposal), encode(replace(found, votes=(*found.votes, Cast(account, body.yes, weight)))))
+    votes = (*found.votes, Cast(account, body.yes, weight))
+    ctx.view.put(keys.proposal(body.proposal), encode(replace(found, votes=votes)))
 
 
 def _weight(view: View, account: bytes) -> int:
@@ -111,18 +112,21 @@ def _counts(view: View, account: bytes) -> int:
 
 
 def close(ctx: Context, key: bytes) -> None:
-    """At the end of block `height`: the votes are counted."""
+    """At the end of a block: count the votes of a proposal that closes at this height."""
     found = proposal(ctx.view, key)
     if found is None or found.state != OPEN or found.closes != ctx.height:
         return
     total = sum(p.weight for p in ctx.view.participants())
-    found = replace(found, votes=tuple(replace(cast, weight=min(cast.weight, _counts(ctx.view, cast.account))) for cast in found.votes))
+    found = replace(found, votes=tuple(
+        replace(cast, weight=min(cast.weight, _counts(ctx.view, cast.account))) for cast in found.votes
+    ))
     accepted = total > 0 and found.yes_weight * 1000 >= ctx.economy.gov_quorum_milli * total
-    ctx.view.put(keys.proposal(key), encode(replace(found, state=ACCEPTED if accepted else REJECTED, total_weight=total)))
+    found = replace(found, state=ACCEPTED if accepted else REJECTED, total_weight=total)
+    ctx.view.put(keys.proposal(key), encode(found))
 
 
 def end_epoch(ctx: Context) -> None:
-    """At an epoch's last height, after all else that reads the rules: what was accepted is in force."""
+    """At an epoch's last height, after everything that reads the rules: put accepted changes in force."""
     for key, found in proposals(ctx.view):
         if found.state != ACCEPTED:
             continue
@@ -136,7 +140,7 @@ def end_epoch(ctx: Context) -> None:
         ctx.view.put(keys.proposal(key), encode(replace(found, state=IN_FORCE)))
 
 
-# -- changes: each builds the new thing and puts it; whether it can is asked of a view that is dropped -----------------------
+# -- changes: each function builds the new rules or model and puts it; `propose` tries that on a view that it drops ---
 
 
 def _make(ctx: Context, change: Change) -> None:
@@ -186,7 +190,8 @@ def _retire(ctx: Context, change: RetireModel) -> None:
 def _sound(spec: ModelSpec) -> None:
     parameters.sound(spec)
     if spec.retired or not spec.context_tokens:
-        raise InvalidRequest("a model begins in use, with a context", field="retired" if spec.retired else "context_tokens")
+        field = "retired" if spec.retired else "context_tokens"
+        raise InvalidRequest("a new model must be in use and have a context", field=field)
 
 
 _CHANGES: dict[type, Callable[[Context, Any], None]] = {

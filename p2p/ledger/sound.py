@@ -1,7 +1,8 @@
-"""What the values of a genesis file may be, and of the rules that votes change. Law: no chain with accepted values can meet a sum that its records
-cannot hold, a division by nothing, a wait that never ends, or a rule that nobody can compute.
+"""Which values of a genesis file the ledger can work with. Law: a chain with accepted values never meets a sum that
+its records cannot hold, a division by zero, a wait without end, or a rule that nobody can compute.
 
-The types say what a field can hold; here is what the ledger can work with. One table for both ways in: the file and the vote.
+The types say what a field can hold; the tables here say what the ledger can use. Votes are held to the same bounds
+(rules/parameters.py, `sound`).
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ from p2p.ledger.rules import windows
 from p2p.ledger.rules.models import MAX_MODELS
 from p2p.ledger.rules.parameters import sound
 
-MAX_SUPPLY: Final = 1 << 62  # of all accounts of the file; what is minted later fits beside it for ever
+MAX_SUPPLY: Final = 1 << 62  # micro-credits of all accounts in the file; what is minted later fits above it for ever
 MAX_TIME_MS: Final = 1 << 43  # the year 2248
 MAX_CHANGES: Final = 4096
 
 _GENESIS: Final[Mapping[str, tuple[int, int]]] = MappingProxyType({
-    "time_ms": (0, MAX_TIME_MS), "committee": (1, 64), "validation_delay": (0, 1000), "validation_window": (1, 1_000_000),
-    "epoch_blocks": (2, 10_000_000),
+    "time_ms": (0, MAX_TIME_MS), "committee": (1, 64), "validation_delay": (0, 1000),
+    "validation_window": (1, 1_000_000), "epoch_blocks": (2, 10_000_000),
 })
-_SPRINT: Final[Mapping[str, tuple[int, int]]] = MappingProxyType({"blocks": (0, 1_000_000), "open_blocks": (1, 1_000_000)})
+_SPRINT: Final[Mapping[str, tuple[int, int]]] = MappingProxyType({
+    "blocks": (0, 1_000_000), "open_blocks": (1, 1_000_000),
+})
 
 
 def check_values(genesis: Genesis) -> None:
@@ -55,7 +58,8 @@ def _check_rules(where: str, rules: CheckRules | EconomyRules | ModelSpec) -> No
 
 def _problems(genesis: Genesis) -> Iterator[tuple[str, str]]:
     if genesis.version != VERSION:
-        yield "version", f"{unsupported_version('genesis', genesis.version, VERSION)}; get a genesis file of this version"
+        wrong = unsupported_version("genesis", genesis.version, VERSION)
+        yield "version", f"{wrong}; get a genesis file of this version"
     if not NETWORK_NAME.match(genesis.name):
         yield "name", NAME_RULE
     for table, holder, where in ((_GENESIS, genesis, ""), (_SPRINT, genesis.sprint, "sprint.")):
@@ -79,7 +83,7 @@ def _peers(genesis: Genesis) -> Iterator[tuple[str, str]]:
     if weights and max(weights) > MAX_WEIGHT:
         yield "peers.weight", f"at most {MAX_WEIGHT} each; scale all of them down"
     if len(set(nodes)) != len(nodes):
-        yield "peers.node", "two peers have one key; each needs its own"
+        yield "peers.node", "two peers have the same key; each needs its own"
     if any(owners.count(owner) > MAX_NODES for owner in set(owners)):
         yield "peers.owner", f"an account owns at most {MAX_NODES} nodes"
     known = {spec.model for spec in genesis.models}
@@ -102,10 +106,10 @@ def _models(genesis: Genesis) -> Iterator[tuple[str, str]]:
     if len(names) > MAX_MODELS:
         yield "models", f"a network has at most {MAX_MODELS} models"
     if len(set(names)) != len(names):
-        yield "models.model", "each model has a name of its own"
+        yield "models.model", "two models have the same name; rename one"
     for spec in genesis.models:
         if spec.retired:
-            yield "models.retired", f"{spec.model[:60]!r} begins in use, or is left out"
+            yield "models.retired", f"{spec.model[:60]!r} is retired; a network begins with models in use: leave it out"
 
 
 def _changes(genesis: Genesis) -> Iterator[tuple[str, str]]:

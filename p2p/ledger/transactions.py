@@ -1,7 +1,8 @@
-"""What a block carries: batches of participants' records, and orders of accounts by themselves. Law: nothing here asks the state, so what is
-refused here is wrong for everybody who looks.
+"""What a block carries: batches of participants' records, and account transactions by themselves. Law: nothing here
+asks the state, so what is refused here is wrong for every peer.
 
-An order needs no participant to bring it: whoever has an account can be heard, also the owner of a peer that is about to be registered.
+An account transaction needs no participant to bring it: every account can be heard, also the owner of a peer that is
+about to be registered.
 """
 
 from __future__ import annotations
@@ -17,23 +18,26 @@ from p2p.ledger.rules.ops import SignedOp
 
 Transaction = SignedBatch | SignedOp
 
-_OPERATION_HEAD = bytes((0x82, RecordKind.OP))  # how a Record of this kind begins; a SignedBatch begins with an array in an array
+# How the CBOR of an OP Record begins: an array of two, the kind. A SignedBatch begins with an array in an array.
+_OPERATION_HEAD = bytes((0x82, RecordKind.OP))
 
 
 def pack_operation(signed: SignedOp) -> bytes:
-    """The transaction of one order: a record by itself, for the account's signature is the only one it needs."""
+    """The bytes of one account transaction: a record by itself, since the account's signature is the only one it
+    needs.
+    """
     return encode(Record(RecordKind.OP, encode(signed)))
 
 
 def read(raw: bytes) -> Transaction:
-    """By its form alone. Raises RemoteProtocolError naming the field."""
+    """Decode a transaction. Raises RemoteProtocolError naming the field."""
     if raw[:2] == _OPERATION_HEAD:
         return unpack(SignedOp, unpack(Record, raw, limit=MAX_TX).body)
     return unpack(SignedBatch, raw, limit=MAX_TX)
 
 
 def parse(genesis: Genesis, raw: bytes) -> Transaction:
-    """Form, version and network, in order of their cost. Raises RemoteProtocolError naming the field."""
+    """Decode a transaction and check version, network and form. Raises RemoteProtocolError naming the field."""
     found = read(raw)
     if isinstance(found, SignedOp):
         if found.op.network != genesis.network:
@@ -51,7 +55,7 @@ def parse(genesis: Genesis, raw: bytes) -> Transaction:
 
 
 def check_signature(genesis: Genesis, tx: Transaction) -> None:
-    """The dear check, so it comes last. Raises RemoteProtocolError."""
+    """Check the signature, the expensive check, after `parse`. Raises RemoteProtocolError(field='signature')."""
     if isinstance(tx, SignedOp):
         if not is_signed(genesis, tx):
             raise RemoteProtocolError("not signed by the account's key", field="signature")

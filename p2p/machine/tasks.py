@@ -56,7 +56,8 @@ class Tasks:
         """Count and log a failure of task `name`."""
         self.failures[name] = self.failures.get(name, 0) + 1
         self.last[name] = f"{type(error).__name__}: {error}"[:MAX_LOG_TEXT]
-        log.error("a part of this peer failed and is started again", part=name, failures=self.failures[name], exc_info=error)
+        count = self.failures[name]
+        log.error("a part of this peer failed and is started again", part=name, failures=count, exc_info=error)
 
     def status(self) -> list[dict[str, Any]]:
         """Tasks that have failed since the start: name, number of failures, last error, and whether it runs again."""

@@ -32,6 +32,7 @@ from p2p.base.types import (
 )
 from p2p.chain.chain import Chain
 from p2p.ledger.genesis import check_conservation
+from p2p.ledger.money import collateral
 from p2p.ledger.participants import places, registry
 from p2p.ledger.rules.ops import (
     Body,
@@ -116,8 +117,10 @@ def test_a_batch_of_who_loses_its_place_in_the_same_block_is_carried_out_and_the
     grow(chain)
     assert chain.blocks.receipts(chain.height()) == ()
     assert (chain.reader.is_registered(goes.public), chain.reader.is_registered(comes.public)) == (False, True)
-    after = chain.state.view().account(OWNERS[0].public).balance_micro
-    assert after == before + GENESIS.economy.registration_bond_micro
+    assert chain.state.view().account(OWNERS[0].public).balance_micro == before
+    held = collateral.held(chain.state.view(), goes.public)
+    assert held is not None, "its bond waits as after UNREGISTER"
+    assert held.amount_micro == GENESIS.economy.registration_bond_micro
     grow(chain)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -78,3 +79,18 @@ def test_examples_run(page: Path) -> None:
 def test_every_page_is_in_the_index() -> None:
     index = (API / "README.md").read_text()
     assert [page.name for page in PAGES if f"({page.name})" not in index] == []
+
+
+def test_the_program_in_the_guide_fits_the_code() -> None:
+    """It asks a peer, so it is not run: its imports are carried out and its keywords are those of AskSpec."""
+    guide = (API.parent / "use-from-code.md").read_text()
+    program = re.search(r"^```python\n(.*?)^```$", guide, re.M | re.S)
+    assert program is not None
+    tree = ast.parse(program[1])
+    names: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(compile(ast.Module([node], []), "guide", "exec"), names)
+    asked = next(n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "AskSpec")
+    placed = [ast.unparse(argument) for argument in asked.args]
+    inspect.signature(names["AskSpec"]).bind(*placed, **{str(k.arg): None for k in asked.keywords})

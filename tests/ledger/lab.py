@@ -1,5 +1,5 @@
-"""A ledger without a network: participants with keys, requests, committees that say what a test tells them. Law: only real records and
-real ends of blocks; nothing is written into the state by hand unless a test says so.
+"""A ledger without a network: participants with keys, requests, committees that say what a test tells them. Law: only
+real records and real ends of blocks; nothing is written into the state by hand unless a test says so.
 """
 
 from __future__ import annotations
@@ -48,11 +48,13 @@ CLIENT = Key(b"\x70" * 32)
 PRICE, PROMPT = 10, 20
 WINDOW, REVEAL = 5, 4
 MAX_TRIES = 60  # draws, until one finds the executor wanted
-RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6, appeal_window=0)  # appeals: test_appeal.py
+# appeals: test_appeal.py
+RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6, appeal_window=0)
 SALT = b"\x55" * 32
 TOKENS_HASH = b"\x05" * 32  # of what is streamed
 NO_CAP = 1 << 62  # emission however small the fees
-STEADY = EconomyRules(price_low_milli=0, price_high_milli=1000, emission_cap_milli=NO_CAP)  # a price that rests, for tests about something else
+# a price that rests, for tests about something else
+STEADY = EconomyRules(price_low_milli=0, price_high_milli=1000, emission_cap_milli=NO_CAP)
 
 
 def trusted(points: int) -> tuple[Reputation, ...]:
@@ -75,7 +77,8 @@ class Lab:
     """peers: how many. owners: peer number -> peer number whose owner it shares."""
 
     def __init__(
-        self, peers: int = 8, epoch_blocks: int = 1000, owners: dict[int, int] | None = None, rules: CheckRules = RULES, **change: Any
+        self, peers: int = 8, epoch_blocks: int = 1000, owners: dict[int, int] | None = None, rules: CheckRules = RULES,
+        **change: Any
     ) -> None:
         self.keys = [Key(bytes([i + 1]) * 32) for i in range(peers)]
         self.owners = [Key(bytes([100 + (owners or {}).get(i, i)]) * 32) for i in range(peers)]
@@ -84,7 +87,9 @@ class Lab:
         self.accounts = [CLIENT.public, *dict.fromkeys(key.public for key in self.owners)]
         self.genesis = replace(
             Genesis(
-                VERSION, "n", 0, tuple(GenesisPeer(k.public, o.public, 10, ("toy",)) for k, o in zip(self.keys, self.owners, strict=True)),
+                VERSION, "n", 0, tuple(
+                    GenesisPeer(k.public, o.public, 10, ("toy",)) for k, o in zip(self.keys, self.owners, strict=True)
+                ),
                 tuple(GenesisAccount(account, 10**9) for account in self.accounts),
                 (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048),),
                 validation_window=WINDOW, epoch_blocks=epoch_blocks, checks=rules, economy=STEADY,
@@ -125,7 +130,9 @@ class Lab:
 
     # -- one inference ----------------------------------------------------------------------------------------------
 
-    def start(self, account: Key = CLIENT, agent: int = 0, deadline: int = 500, signer: Key | None = None) -> SignedRequest:
+    def start(
+        self, account: Key = CLIENT, agent: int = 0, deadline: int = 500, signer: Key | None = None
+    ) -> SignedRequest:
         if self.height == 1:
             self.block()
         nonce = self.nonces[account.public] = self.nonces.get(account.public, 0) + 1
@@ -236,5 +243,7 @@ class Lab:
     def plant(self, inference_id: bytes, executor: bytes, fault: str = "int4") -> None:
         self.put(executor, RecordKind.PLANT_COMMIT, PlantCommit(executor, plant_commitment(inference_id, fault, SALT)))
 
-    def show(self, inference_id: bytes, executor: bytes, fault: str = "int4", salt: bytes = SALT, sender: bytes | None = None) -> None:
+    def show(
+        self, inference_id: bytes, executor: bytes, fault: str = "int4", salt: bytes = SALT, sender: bytes | None = None
+    ) -> None:
         self.put(sender or executor, RecordKind.PLANT_REVEAL, PlantReveal(inference_id, executor, fault, salt))

@@ -15,7 +15,8 @@ from p2p.ledger.state.records import Participant
 from tests.ledger.lab import NO_CAP, Lab
 
 WAIT, VOTING = 6, 4
-ECONOMY = EconomyRules(withdraw_wait=WAIT, gov_window=VOTING, price_step_milli=0, emission_cap_milli=NO_CAP)  # prices rest
+# prices rest
+ECONOMY = EconomyRules(withdraw_wait=WAIT, gov_window=VOTING, price_step_milli=0, emission_cap_milli=NO_CAP)
 
 
 def lab_of(**change: Any) -> Lab:
@@ -46,7 +47,9 @@ def registration(lab: Lab, account: Key, node: Key, models: tuple[str, ...] = ("
 
 def rotation(lab: Lab, account: Key, node: Key, new: Key) -> Rotate:
     words = consent_to_rotate(account.public, node.public, new.public)
-    return Rotate(node.public, new.public, node.sign(Domain.NODE, lab.network, words), new.sign(Domain.NODE, lab.network, words))
+    return Rotate(
+        node.public, new.public, node.sign(Domain.NODE, lab.network, words), new.sign(Domain.NODE, lab.network, words)
+    )
 
 
 def part(lab: Lab, node: bytes) -> Participant:

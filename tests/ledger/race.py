@@ -1,5 +1,5 @@
-"""A ledger with a sprint: nodes that answer, commit, open, and committees that judge. Law: only real records and real ends of blocks, the
-validator sets included."""
+"""A ledger with a sprint: nodes that answer, commit, open, and committees that judge. Law: only real records and
+real ends of blocks, the validator sets included."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ RULES = SprintRules(blocks=6, open_blocks=5, samples=3, max_tokens=20, unit_toke
 class RaceLab(Lab):
     """8 peers of weight 10, no cap by owner unless a test wants it. answers: (node, model) -> what it committed to."""
 
-    def __init__(self, peers: int = 8, *, sprint: SprintRules = RULES, epoch_blocks: int = EPOCH, **change: Any) -> None:
+    def __init__(
+        self, peers: int = 8, *, sprint: SprintRules = RULES, epoch_blocks: int = EPOCH, **change: Any
+    ) -> None:
         super().__init__(peers, epoch_blocks=epoch_blocks, sprint=sprint, **{"economy": UNCAPPED, **change})
         self.answers: dict[tuple[bytes, str], tuple[SignedFinish, ...]] = {}
 
@@ -75,10 +77,14 @@ class RaceLab(Lab):
 
     # -- racing -----------------------------------------------------------------------------------------------------
 
-    def finish_of(self, node: bytes, index: int, tokens: int = TOKENS, model: str = "toy", **change: Any) -> SignedFinish:
+    def finish_of(
+        self, node: bytes, index: int, tokens: int = TOKENS, model: str = "toy", **change: Any
+    ) -> SignedFinish:
         _, signed = question(self.genesis, self.sprint, node, model, index)
         fields = {"inference_id": signed.inference_id, "executor": node, "prompt_tokens": 40, "output_tokens": tokens, **change}
-        hashes = {"artifact_root": digest(b"root", signed.inference_id), "output_hash": digest(b"said", signed.inference_id)}
+        hashes = {
+            "artifact_root": digest(b"root", signed.inference_id), "output_hash": digest(b"said", signed.inference_id)
+        }
         record = FinishRecord(**{**hashes, "finish_reason": FinishReason.STOP, **fields})
         return SignedFinish(record, self.by_node[node].sign(Domain.FINISH, self.network, encode(record)))
 
@@ -100,7 +106,9 @@ class RaceLab(Lab):
     def opening(self, node: bytes, index: int, model: str = "toy", **change: Any) -> SprintOpen:
         made = self.answers[node, model]
         proof = tuple(merkle.prove([encode(finish) for finish in made], index))
-        fields: dict[str, Any] = {"epoch": self.epoch, "model": model, "index": index, "finish": made[index], "proof": proof}
+        fields: dict[str, Any] = {
+            "epoch": self.epoch, "model": model, "index": index, "finish": made[index], "proof": proof
+        }
         return SprintOpen(**{**fields, **change})
 
     def open(self, node: bytes, indices: Collection[int] | None = None, model: str = "toy") -> list[bytes]:

@@ -69,7 +69,9 @@ def test_an_accepted_change_holds_from_the_next_epochs_first_height_and_changes_
     lab.block(VOTING)
     assert last(lab)[1].state == OPEN
     lab.block()
-    assert (last(lab)[1].state, last(lab)[1].yes_weight, last(lab)[1].total_weight) == (ACCEPTED, 40, 80), "half is enough at 500"
+    assert (last(lab)[1].state, last(lab)[1].yes_weight, last(lab)[1].total_weight) == (ACCEPTED, 40, 80), (
+        "half is enough at 500"
+    )
     lab.block(EPOCH - lab.height)
     assert lab.ctx.checks == lab.genesis.checks, "until the epoch is over"
     lab.block()
@@ -84,7 +86,8 @@ def test_an_accepted_change_holds_from_the_next_epochs_first_height_and_changes_
 
 @pytest.mark.parametrize("trick", ["leaves", "is convicted", "loses its weight"])
 def test_a_minority_makes_no_majority_by_voting_and_going(trick: str) -> None:
-    """Three of eight vote yes and then count for less; the others are silent. Counted when cast, of those that stay, they were more than half."""
+    """Three of eight vote yes and then count for less; the others are silent. Counted when cast, of those that
+    stay, they were more than half."""
     lab = lab_of()
     put_to_vote(lab, ChangeEconomy((("slash_milli", 1000),)), yes=3)
     for at in range(3):
@@ -93,10 +96,14 @@ def test_a_minority_makes_no_majority_by_voting_and_going(trick: str) -> None:
         if trick == "leaves":
             order(lab, lab.owners[at], Unregister(lab.nodes[at]))
         else:
-            lab.view.put_participant(replace(voter, convicted_until=500) if trick == "is convicted" else replace(voter, weight=0))
+            lab.view.put_participant(
+                replace(voter, convicted_until=500) if trick == "is convicted" else replace(voter, weight=0)
+            )
     lab.block(VOTING + 1)
     found = last(lab)[1]
-    assert (found.state, found.yes_weight, found.total_weight) == (REJECTED, 0, 50 if trick == "loses its weight" else 80)
+    assert (found.state, found.yes_weight, found.total_weight) == (
+        REJECTED, 0, 50 if trick == "loses its weight" else 80
+    )
 
 
 def test_who_leaves_counts_in_the_whole_but_says_nothing() -> None:
@@ -138,7 +145,9 @@ def test_who_may_propose_and_vote_and_how_often() -> None:
             order(lab, lab.owners[at], Propose(change))
         lab.block(VOTING + 1)
     assert len(proposals(lab.view)) <= 2 * MAX_OPEN
-    assert sum(key.startswith(b"prop/") and value is not None for key, value in lab.view.changes.items()) == len(proposals(lab.view))
+    assert sum(
+        key.startswith(b"prop/") and value is not None for key, value in lab.view.changes.items()
+    ) == len(proposals(lab.view))
 
 
 def test_two_changes_that_do_not_go_together_leave_the_second_void() -> None:

@@ -1,4 +1,5 @@
-"""Random orders in random order: money is conserved, what is refused changes no byte, and every index says what it should."""
+"""Random orders in random order: money is conserved, what is refused changes no byte, and every index says what it
+should."""
 
 from __future__ import annotations
 
@@ -84,7 +85,9 @@ class AccountTransactions(RuleBasedStateMachine):
     def rotate(self, who: int, node: int, new: int) -> None:
         old = self.keys[node]
         if self.say(who, rotation(self.lab, self.people[who], old, self.keys[new])):
-            assert not self.say(who, registration(self.lab, self.people[who], old)), "a key that was given up never comes back"
+            assert not self.say(who, registration(self.lab, self.people[who], old)), (
+                "a key that was given up never comes back"
+            )
 
     @rule(who=anyone, key=st.integers(0, 12), cap=amounts, expires=st.integers(1, 60), drop=st.booleans())
     def hot(self, who: int, key: int, cap: int, expires: int, drop: bool) -> None:
@@ -129,7 +132,9 @@ class AccountTransactions(RuleBasedStateMachine):
         view = self.lab.view
         assert check_conservation(view, self.lab.accounts)
         everybody = view.participants()
-        assert [p.node for p in everybody] == view.ids(b"parts") == sorted(view.ids(b"parts")), "no name without its participant"
+        assert [p.node for p in everybody] == view.ids(b"parts") == sorted(view.ids(b"parts")), (
+            "no name without its participant"
+        )
         assert view.totals().collateral_micro == sum(at_stake(p) for p in everybody)
         assert all(len(p.withdrawals) <= MAX_WITHDRAWALS for p in everybody)
         owned = [p for key in self.people for p in nodes_of(view, key.public)]
@@ -142,5 +147,6 @@ class AccountTransactions(RuleBasedStateMachine):
 
 TestOrders = AccountTransactions.TestCase
 TestOrders.settings = settings(
-    deadline=None, max_examples=25, stateful_step_count=30, suppress_health_check=list(HealthCheck),  # the machine may be busy
+    # the machine may be busy
+    deadline=None, max_examples=25, stateful_step_count=30, suppress_health_check=list(HealthCheck),
 )

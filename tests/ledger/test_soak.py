@@ -1,4 +1,5 @@
-"""The random run, short: every kind is applied and refused, every end is seen, and what the run watches for is seen when it happens."""
+"""The random run, short: every kind is applied and refused, every end is seen, and what the run watches for is seen
+when it happens."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def test_random_records_of_every_kind(tmp_path: Path) -> None:
     rare = {"OP.APPEAL"}  # so few lost disputes may not meet one
     kinds = {kind.name for kind in RecordKind if kind is not RecordKind.OP} | {f"OP.{kind.name}" for kind in OpKind}
     assert {name for name in kinds - rare if not tally.applied[name]} == set(), "each kind was applied"
-    assert {name.partition(".")[0] for name in tally.refused} == {kind.name for kind in RecordKind}, "and each was refused"
+    assert {name.partition(".")[0] for name in tally.refused} == {kind.name for kind in RecordKind}, (
+        "and each was refused"
+    )
     assert set(tally.statuses) == set(ENDED), "every end there is"
     assert tally.records // 10 < tally.wrong.total() < tally.records // 2
     assert tally.meant_refused.total() * 10 < tally.meant, "what is meant well is mostly taken"
@@ -63,7 +66,9 @@ def test_a_micro_credit_that_gets_lost_is_seen(tmp_path: Path, monkeypatch: pyte
 
 def test_an_epoch_that_keeps_a_bounty_back_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shares = epochs.shares
-    monkeypatch.setattr(epochs, "shares", lambda amount, points: {node: part + 1 for node, part in shares(amount, points).items()})
+    monkeypatch.setattr(
+        epochs, "shares", lambda amount, points: {node: part + 1 for node, part in shares(amount, points).items()}
+    )
     monkeypatch.setattr(epochs, "credit", lambda view, public, amount: None)
     with pytest.raises(Violation, match=r"minted|balance"):
         blocks(tmp_path, 30)
@@ -90,7 +95,9 @@ def test_an_opening_of_what_was_not_committed_to_is_seen(tmp_path: Path, monkeyp
         blocks(tmp_path, 240)
 
 
-def test_weights_that_are_counted_before_all_is_decided_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_counted_before_all_is_decided_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(People, "genesis", lambda self, made=People.genesis: replace(made(self), epoch_blocks=12))
     monkeypatch.setattr(genesis, "check_sprint", lambda genesis: None)
     with pytest.raises(Violation, match="undecided when weights are counted"):

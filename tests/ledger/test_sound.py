@@ -1,4 +1,5 @@
-"""Values of a genesis file: what is accepted runs, what would end a validator later is refused with its field. Random records on the real chain."""
+"""Values of a genesis file: what is accepted runs, what would end a validator later is refused with its field.
+Random records on the real chain."""
 
 from __future__ import annotations
 
@@ -114,8 +115,10 @@ NODE, OTHER = BASE.peers[0], BASE.peers[1]
     ({"models": (BASE.models[0], BASE.models[0])}, "models.model"),
     ({"models": ()}, "peers.models"),
     ({"models": (replace(BASE.models[0], profile_hash="xx"),)}, "models.profile_hash"),
-    ({"peers": ()}, "peers"), ({"peers": (NODE, NODE)}, "peers.node"), ({"peers": tuple(replace(p, weight=0) for p in BASE.peers)}, "peers.weight"),
-    ({"peers": (replace(NODE, weight=2**60), OTHER)}, "peers.weight"), ({"peers": (replace(NODE, models=("other",)),)}, "peers.models"),
+    ({"peers": ()}, "peers"), ({"peers": (NODE, NODE)}, "peers.node"),
+    ({"peers": tuple(replace(p, weight=0) for p in BASE.peers)}, "peers.weight"),
+    ({"peers": (replace(NODE, weight=2**60), OTHER)}, "peers.weight"),
+    ({"peers": (replace(NODE, models=("other",)),)}, "peers.models"),
     ({"peers": tuple(GenesisPeer(bytes([i]) * 32, NODE.owner, 1, ()) for i in range(17))}, "peers.owner"),
     ({"peers": tuple(GenesisPeer(bytes([i]) * 32, bytes([i]) * 32, 1, ()) for i in range(129))}, "peers.weight"),
     ({"accounts": (GenesisAccount(NODE.owner, 2**62), GenesisAccount(OTHER.owner, 1))}, "accounts.balance_micro"),
@@ -123,7 +126,8 @@ NODE, OTHER = BASE.peers[0], BASE.peers[1]
     ({"version": VERSION + 1}, "version"),
     ({"name": "a b"}, "name"),
     ({"time_ms": 2**63 - 1}, "time_ms"),
-    ({"committee": 0}, "committee"), ({"epoch_blocks": 1}, "epoch_blocks"), ({"epoch_blocks": 2**32 - 1}, "epoch_blocks"),
+    ({"committee": 0}, "committee"), ({"epoch_blocks": 1}, "epoch_blocks"),
+    ({"epoch_blocks": 2**32 - 1}, "epoch_blocks"),
     ({"changes": (GenesisChange(1, NODE.node, 1),)}, "changes"),
 ])
 def test_values_that_would_end_a_validator_later(change: dict[str, Any], field: str) -> None:
@@ -145,8 +149,10 @@ def test_planned_changes_leave_a_set_that_can_decide(changes: tuple[GenesisChang
 
 
 @pytest.mark.parametrize(("rules", "field", "value"), [
-    (CheckRules(), "false_alarm_ppm", 5000), (CheckRules(), "reveal_window", 2**32 - 1), (EconomyRules(), "gov_window", 2**32 - 1),
-    (EconomyRules(), "emission_micro", 2**62), (EconomyRules(), "keep_epochs", 2**32 - 1), (BASE.models[0], "price_micro", 2**62),
+    (CheckRules(), "false_alarm_ppm", 5000), (CheckRules(), "reveal_window", 2**32 - 1),
+    (EconomyRules(), "gov_window", 2**32 - 1),
+    (EconomyRules(), "emission_micro", 2**62), (EconomyRules(), "keep_epochs", 2**32 - 1),
+    (BASE.models[0], "price_micro", 2**62),
 ])
 def test_a_vote_is_held_to_the_same(rules: Any, field: str, value: int) -> None:
     with pytest.raises(InvalidRequest) as caught:

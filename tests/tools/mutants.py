@@ -160,7 +160,7 @@ MUTANTS = (
     Mutant("a price counts what one asks of oneself", "p2p/ledger/money/outcomes.py",
            "    if ctx.view.owner_of(entry.executor) != entry.client:", "    if True:"),
     Mutant("who came last goes first", "p2p/ledger/participants/places.py",
-           "one.node in racing, one.active, one.node", "one.node in racing, -one.active, one.node"),
+           "one.node in committed, one.active, one.node", "one.node in committed, -one.active, one.node"),
     Mutant("who withholds bodies is heard for ever", C + "bodies.py",
            "(proposal in claims or machine.has_room(proposal, claims))", "True"),
     Mutant("two claims without bodies convict nobody", C + "bodies.py", "if len(claims) == PROPOSALS_PER_ROUND:",

@@ -14,7 +14,7 @@ from p2p.ledger.participants.sprint import (
     Heights,
     Run,
     Sprint,
-    check_racer,
+    check_may_commit,
     drawn,
     heights,
     run_of,
@@ -50,7 +50,7 @@ def race(ctx: Context, node: bytes, model: str) -> Race | None:
     if spec is None:
         return None
     try:
-        check_racer(ctx, node, model)
+        check_may_commit(ctx, node, model)
         may = True
     except InvalidRequest:
         may = False

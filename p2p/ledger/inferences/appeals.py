@@ -1,9 +1,10 @@
-"""The appeal against a lost dispute, possible once. Law: while a decision can be appealed nothing of it takes effect and no money moves.
+"""The appeal against a lost dispute, possible once. Law: while a decision can be appealed nothing of it takes effect
+and no money moves.
 
-The bond waits in `due` and leaves it whole: back to the account that paid it, or burnt when validators that were not asked
-before confirm the decision. The appeal's committee is drawn from the beacon `validation_delay` heights after the appeal, so
-nobody can choose a height that draws its friends. Earlier verdicts keep the weight with which the vote was lost, so only new
-verdicts can turn it (decision 020).
+The bond waits in `due` and leaves it whole: back to the account that paid it, or burnt when validators that were not
+asked before confirm the decision. The appeal's committee is drawn from the beacon `validation_delay` heights after the
+appeal, so nobody can choose a height that draws its friends. Earlier verdicts keep the weight with which the vote was
+lost, so only new verdicts can turn it (decision 020).
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def _somebody_is_left(ctx: Context, entry: InferenceEntry) -> bool:
 
 
 def weights_of(ctx: Context, entry: InferenceEntry) -> dict[bytes, int]:
-    """validator -> what its verdict weighs: what it weighed in a vote that was lost, else what its validator weighs now."""
+    """validator -> what its verdict weighs: what it weighed in a vote that was lost, else what its validator weighs
+    now.
+    """
     inference = entry.inference
     if not inference.appeal_until:
         return voting_weights(ctx, [verdict.validator for verdict in inference.revealed])

@@ -1,7 +1,8 @@
-"""The committees that check one inference: drawn, commit, reveal, decide. A second one follows an 'invalid', a third one an appeal.
+"""The committees that check one inference: drawn, commit, reveal, decide. A second one follows an 'invalid', a third
+one an appeal.
 
-Law: a committee moves at the end of a block only, from what is on chain. A verdict weighs what its validator weighs, and
-neither silence nor 'withheld' ever counts against an answer.
+Law: a committee moves at the end of a block only, from what is on chain. A verdict weighs what its validator weighs,
+and neither silence nor 'withheld' ever counts against an answer.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ EQUAL_SHARE = 4  # kernels need a quarter (1 / 4) of all weight to get half of a
 def draw(ctx: Context, entry: InferenceEntry) -> None:
     """Draw the first committee, or none: by the draw, an answer goes unchecked and is settled.
 
-    The beacon is of a height after the finish record's block, so the executor could not know it when it committed to its
-    artifact's root.
+    The beacon is of a height after the finish record's block, so the executor could not know it when it committed to
+    its artifact's root.
     """
     finish = entry.finish
     probability = check_milli(ctx, finish.executor, entry.request.model, finish.stack)
@@ -57,7 +58,8 @@ def step(ctx: Context, entry: InferenceEntry) -> None:
 
 
 def appealable(ctx: Context, entry: InferenceEntry) -> None:
-    """At the end of a block: decide a lost dispute that nobody appealed in time, or draw the committee of its appeal."""
+    """At the end of a block: decide a lost dispute that nobody appealed in time, or draw the committee of its appeal.
+    """
     appeal = entry.inference.appeal
     if appeal is None:
         if ctx.height == entry.inference.appeal_until:
@@ -75,8 +77,8 @@ def _beacon(ctx: Context) -> bytes:
 def _open(ctx: Context, entry: InferenceEntry, status: Status) -> bool:
     """Draw a committee; False where there is nobody to ask.
 
-    A dispute and an appeal ask validators that were not asked before. A committee that is drawn again for the same question
-    may include members who could not say anything the first time.
+    A dispute and an appeal ask validators that were not asked before. A committee that is drawn again for the same
+    question may include members who could not say anything the first time.
     """
     inference, model, beacon = entry.inference, entry.request.model, _beacon(ctx)
     sizes = {Status.DISPUTED: ctx.checks.dispute_committee, Status.APPEALED: ctx.checks.appeal_committee}

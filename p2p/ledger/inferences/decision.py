@@ -1,7 +1,7 @@
 """The decision about one answer: the weighted vote of all its verdicts, and what follows for everybody who took part.
 
-Law: a tie does not stand, because doubt is never 'valid'. Accusers alone convict nobody: a second committee must have been
-heard. What does not stand can be appealed, and until that is over nobody is paid, marked or struck.
+Law: a tie does not stand, because doubt is never 'valid'. Accusers alone convict nobody: a second committee must have
+been heard. What does not stand can be appealed, and until that is over nobody is paid, marked or struck.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def decide(ctx: Context, entry: InferenceEntry) -> None:
 
 def _refuse(ctx: Context, entry: InferenceEntry, vote: Vote, *, own: bool) -> None:
     """The answer does not stand: the client has its money back, and the executor is struck (M3, M16)."""
-    if own:  # the client is the executor's owner: nobody is harmed, and the fault may be a planted one (planted_faults.py)
+    if own:  # the client is the executor's owner: nobody is harmed, and the fault may be planted (planted_faults.py)
         entry = entry.changed(blame_height=ctx.height + ctx.checks.plant_window)
         ctx.view.add_due(entry.inference.blame_height, entry.id)
     else:
@@ -124,7 +124,7 @@ def _count_validators(ctx: Context, entry: InferenceEntry, vote: Vote, *, heard_
 
 
 def _losers(ctx: Context, entry: InferenceEntry, vote: Vote, outliers: Nodes) -> Nodes:
-    """J2, J3: who lost the dispute without an excuse. Other kernels are one, either way (J4, J8)."""
+    """J2, J3: validators that lost the dispute without an excuse. Other kernels are one, either way (J4, J8)."""
     lost = verdict_comparison.losers(vote.verdicts, vote.weights, vote.stands, ctx.checks)
     committees = [panel.judged for panel in entry.inference.panels]
     tolerance = ctx.checks.reveal_tolerance_milli

@@ -1,9 +1,11 @@
-"""Planted faults measure, on the network itself, how well it checks. Law: a planted fault harms nobody but the executor's own owner, and the
-executor committed to it before the answer was finished. A fault that is not revealed in time is cheating.
+"""Planted faults measure, on the network itself, how well it checks. Law: a planted fault harms nobody but the
+executor's own owner, and the executor committed to it before the answer was finished. A fault that is not revealed
+in time is cheating.
 
-The commitment names no inference, so no validator knows which answer is a test. Therefore a fault in ANY answer to the executor's
-own owner is blamed only once the time to reveal is over (decision.py), and such answers are no evidence in its favour either.
-A planted fault that nobody caught marks no validator: it may be too small to see, or not exist, and would be a way to frame them.
+The commitment names no inference, so no validator knows which answer is a test. Therefore a fault in ANY answer to the
+executor's own owner is blamed only once the time to reveal is over (decision.py), and such answers are no evidence in
+its favour either. A planted fault that nobody caught marks no validator: it may be too small to see, or not exist, and
+would be a way to frame them.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def forget(view: View, commitment: bytes) -> None:
 
 
 def apply_plant_reveal(ctx: Context, sender: bytes, record: Record) -> None:
-    """Apply a PLANT_REVEAL: the fault of a decided answer was planted, so it is no blame. Raises InvalidRequest or RemoteProtocolError."""
+    """Apply a PLANT_REVEAL: the fault of a decided answer was planted, so it is no blame. Raises InvalidRequest or
+    RemoteProtocolError.
+    """
     reveal = unpack(PlantReveal, record.body)
     entry = ctx.entry(reveal.inference_id)
     if entry is None or entry.inference.finish is None or entry.inference.status not in _DECIDED:

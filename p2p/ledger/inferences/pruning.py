@@ -1,5 +1,6 @@
-"""Ended inferences leave the state after `keep_epochs` epochs. Law: at most MAX_LEAVING a block, in an order that the state gives. Each that
-left is a leaf of its epoch's Merkle tree, whose root stays in the epoch's sums for ever (decision 021).
+"""Ended inferences leave the state after `keep_epochs` epochs. Law: at most MAX_LEAVING a block, in an order that the
+state gives. Each that left is a leaf of its epoch's Merkle tree, whose root stays in the epoch's sums for ever
+(decision 021).
 
 While a tree is being built the state holds its peaks only (merkle.grow).
 """

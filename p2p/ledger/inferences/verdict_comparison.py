@@ -21,7 +21,8 @@ def outliers(verdicts: Verdicts, weights: Weights, tolerance_milli: int) -> tupl
     """J1: (compared, outliers) of one committee.
 
     The largest group that agrees with one of its members, of at least two and more than half of the weight that shows
-    numbers, is the reference; without one nobody is compared. An outlier disagrees with every member of it that it meets.
+    numbers, is the reference; without one nobody is compared. An outlier disagrees with every member of it that it
+    meets.
     """
     having = _with_numbers(verdicts, weights)
     agrees = {
@@ -61,7 +62,9 @@ def agree(a: Sequence[RevealedRow], b: Sequence[RevealedRow], tolerance_milli: i
 
 
 def _same_row(a: RevealedRow, b: RevealedRow, tolerance_milli: int) -> bool:
-    """At least half of the candidates are common, and their log-probabilities differ on average by the tolerance or less."""
+    """At least half of the candidates are common, and their log-probabilities differ on average by the tolerance or
+    less.
+    """
     left, right = dict(a.candidates), dict(b.candidates)
     common = left.keys() & right.keys()
     if not common or len(common) * 2 < max(len(left), len(right)):
@@ -100,9 +103,9 @@ def distances(verdicts: Verdicts, weights: Weights, tolerance_milli: int) -> dic
 def losers(verdicts: Verdicts, weights: Weights, stands: bool, checks: CheckRules) -> Nodes:
     """J2, J3: validators whose verdict lost a dispute and cannot have been honest.
 
-    In a grey zone honest validators split, and an executor could aim at it to have them marked. So a validator is excused
-    where it measured (and, when accusing, measured something against the executor), its ratio is close to the median, and
-    the median itself is small: it saw the same and judged differently.
+    In a grey zone honest validators split, and an executor could aim at it to have them marked. So a validator is
+    excused where it measured (and, when accusing, measured something against the executor), its ratio is close to the
+    median, and the median itself is small: it saw the same and judged differently.
     """
     median = _median((v.llr_milli, weights[v.validator]) for v in verdicts if v.tokens)
 
@@ -118,9 +121,10 @@ def losers(verdicts: Verdicts, weights: Weights, stands: bool, checks: CheckRule
 def unseen(committees: Iterable[Verdicts], weights: Weights, odd: Nodes, tolerance_milli: int) -> Nodes:
     """J4: validators that said 'valid' to what does not stand, and whose kernels could not show the fault.
 
-    Equal kernels give equal bits, so numbers tell more about kernels than any name. Where all accusers measured with one
-    and the same kernels, a validator that ran the model on other kernels is excused. Where a refusal of stage 0 decided,
-    or other kernels showed the fault too, everybody could have seen it. odd: the outliers of J1, whose numbers prove nothing.
+    Equal kernels give equal bits, so numbers tell more about kernels than any name. Where all accusers measured with
+    one and the same kernels, a validator that ran the model on other kernels is excused. Where a refusal of stage 0
+    decided, or other kernels showed the fault too, everybody could have seen it. odd: the outliers of J1, whose
+    numbers prove nothing.
     """
     panels = [[v for v in panel if weights.get(v.validator, 0) > 0] for panel in committees]
     if _exact([v for panel in panels for v in panel if not v.valid], weights):
@@ -135,11 +139,12 @@ def unseen(committees: Iterable[Verdicts], weights: Weights, odd: Nodes, toleran
 
 
 def outvoted(committees: Iterable[Verdicts], weights: Weights, equal: Nodes, tolerance_milli: int) -> Nodes:
-    """J8, the mirror of J4: validators that said 'invalid' to what stands, outvoted by others that could not see the fault.
+    """J8, the mirror of J4: validators that said 'invalid' to what stands, outvoted by others that could not see the
+    fault.
 
-    equal: validators known to have the executor's kernels. Where one of them said 'valid' they contradict each other, and
-    nobody is excused. Otherwise an accuser among them is excused whose numbers agree with those of a 'valid' verdict
-    without being the same: both ran the model, on different kernels.
+    equal: validators known to have the executor's kernels. Where one of them said 'valid' they contradict each other,
+    and nobody is excused. Otherwise an accuser among them is excused whose numbers agree with those of a 'valid'
+    verdict without being the same: both ran the model, on different kernels.
     """
     panels = [[v for v in panel if weights.get(v.validator, 0) > 0] for panel in committees]
     if any(v.valid and v.validator in equal for panel in panels for v in panel):
@@ -163,10 +168,11 @@ def _exact(accusers: Verdicts, weights: Weights) -> bool:
 
 
 def evidence_milli(verdicts: Verdicts, weights: Weights, stands: bool, cap_milli: int) -> int | None:
-    """What the sequential test takes of a decided inference: the weighted median of the log-likelihood ratios, within +-cap_milli.
+    """What the sequential test takes of a decided inference: the weighted median of the log-likelihood ratios, within
+    +-cap_milli.
 
-    The cap where half of the weight that said 'invalid' did so at stage 0, and that decided. Of two middle ratios the lower one
-    counts, in the executor's favour. None: nobody measured.
+    The cap where half of the weight that said 'invalid' did so at stage 0, and that decided. Of two middle ratios the
+    lower one counts, in the executor's favour. None: nobody measured.
     """
     if not stands and _exact([v for v in verdicts if not v.valid], weights):
         return cap_milli

@@ -1,5 +1,5 @@
-"""What drawn validators put on chain: a commitment, then the verdict that it binds. Law: only members of the committee at work
-are heard, and each reveals exactly what it committed to.
+"""What drawn validators put on chain: a commitment, then the verdict that it binds. Law: only members of the committee
+at work are heard, and each reveals exactly what it committed to.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""An answer whose payload no committee could get. Law: a validator that saw nothing judges nothing, so the answer neither stands nor falls.
+"""An answer whose payload no committee could get. Law: a validator that saw nothing judges nothing, so the answer
+neither stands nor falls.
 
-It is not paid, and it costs its executor what such answers cost on average, however few are checked (M18). Only a test over
-epochs calls an executor unreliable. The payload of an honest executor is missing only while nobody serves it: neither the
-executor, nor the agent that confirmed the answer, nor a committee member that has it. A cheat that shows its payload to nobody
-earns nothing with it (decision 033).
+It is not paid, and it costs its executor what such answers cost on average, however few are checked (M18). Only a test
+over epochs calls an executor unreliable. The payload of an honest executor is missing only while nobody serves it:
+neither the executor, nor the agent that confirmed the answer, nor a committee member that has it. A cheat that shows
+its payload to nobody earns nothing with it (decision 033).
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def is_missing(panel: Panel, weights: Mapping[bytes, int]) -> bool:
 def is_lost(inference: Inference, weights: Mapping[bytes, int]) -> bool:
     """Whether no committee that spoke got the payload.
 
-    Once a committee got it, its members can pass it on, and what later committees could not get changes nothing. Otherwise
-    an executor that was refuted would withhold its payload from the next committee.
+    Once a committee got it, its members can pass it on, and what later committees could not get changes nothing.
+    Otherwise an executor that was refuted would withhold its payload from the next committee.
     """
     def spoke(panel: Panel) -> bool:
         return any(weights.get(verdict.validator, 0) for verdict in panel.verdicts)
@@ -47,9 +48,9 @@ def is_lost(inference: Inference, weights: Mapping[bytes, int]) -> bool:
 def close(ctx: Context, entry: InferenceEntry, *, own: bool) -> None:
     """Refund the client; M18 where more than half of each committee's weight said 'withheld', else M5.
 
-    Where most of a committee was silent it is nobody's fault: what kept the validators away may have kept the payload away.
-    M18 takes the fine of M16, and all of the executor's answers are checked until the end of the next epoch. own: the client
-    is the executor's owner, so nobody is harmed and nothing is counted.
+    Where most of a committee was silent it is nobody's fault: what kept the validators away may have kept the payload
+    away. M18 takes the fine of M16, and all of the executor's answers are checked until the end of the next epoch.
+    own: the client is the executor's owner, so nobody is harmed and nothing is counted.
     """
     if not all(_is_whole(ctx, panel) for panel in entry.inference.panels):
         refund(ctx, entry, REASON, Status.EXPIRED)

@@ -1,8 +1,8 @@
-"""Money between accounts, hot keys, and caps on spending. Law: an account's own key can do everything; a hot key signs requests only, within
-its caps and until it expires.
+"""Money between accounts, hot keys, and caps on spending. Law: an account's own key can do everything; a hot key signs
+requests only, within its caps and until it expires.
 
-What a Start holds in escrow counts as spent, also when part of it returns. A cap that forgot what returns could be exceeded by
-many requests at once; this one bounds what can be lost before the owner looks.
+What a Start holds in escrow counts as spent, also when part of it returns. A cap that forgot what returns could be
+exceeded by many requests at once; this one bounds what can be lost before the owner looks.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def limits(view: View, account: bytes) -> Limits:
 def why_not(account: Account, nonce: int) -> str:
     """Why `nonce` is not free, as a sentence.
 
-    A nonce far ahead is never free: otherwise one signature under the highest number there is, which a lying peer can ask
-    for, would end the account.
+    A nonce far ahead is never free: otherwise one signature under the highest number there is, which a lying peer can
+    ask for, would end the account.
     """
     what = f"is more than {MAX_NONCE_AHEAD} ahead" if nonce > account.nonce_high else "was used"
     return f"nonce {nonce} {what}; the next is {account.nonce_high + 1}"
@@ -78,7 +78,7 @@ def _put(view: View, account: bytes, found: Limits) -> None:
     view.put(keys.limits(account), None if plain else encode(found))
 
 
-# -- account transactions: each is called by apply_operation, and raises InvalidRequest ------------------------------------
+# -- account transactions: each is called by apply_operation, and raises InvalidRequest --------------------------------
 
 
 def transfer(ctx: Context, account: bytes, body: Transfer) -> None:
@@ -116,7 +116,7 @@ def cap(ctx: Context, account: bytes, body: Cap) -> None:
     _put(ctx.view, account, replace(found, own=own))
 
 
-# -- requests --------------------------------------------------------------------------------------------------------------
+# -- requests ----------------------------------------------------------------------------------------------------------
 
 
 def check_spending(
@@ -124,8 +124,8 @@ def check_spending(
 ) -> None:
     """Check that the signer and the caps allow `request` in this block.
 
-    reserved_micro, signer_reserved_micro: escrow of requests that this peer took and that are not on chain yet, of the account
-    and of the same signer. Raises InvalidRequest(field='signer', 'request_cap_micro' or 'epoch_cap_micro').
+    reserved_micro, signer_reserved_micro: escrow of requests that this peer took and that are not on chain yet, of the
+    account and of the same signer. Raises InvalidRequest(field='signer', 'request_cap_micro' or 'epoch_cap_micro').
     """
     found = limits(ctx.view, request.account)
     bounds = [("the account", found.own, reserved_micro)]
@@ -159,7 +159,7 @@ def count_spending(ctx: Context, request: Request, escrow_micro: int) -> None:
     _put(ctx.view, request.account, Limits(found.own.plus(ctx.epoch, escrow_micro), hot))
 
 
-# -- balances --------------------------------------------------------------------------------------------------------------
+# -- balances ----------------------------------------------------------------------------------------------------------
 
 
 def credit(view: View, public: bytes, amount: int) -> None:
@@ -179,6 +179,7 @@ def debit(view: View, public: bytes, amount: int) -> None:
 
 
 def prove(view: View, public: bytes, amount: int) -> None:
-    """A fee of this account was booked for another owner's executor; `amount` is the part of it that no executor gets."""
+    """A fee of this account was booked for another owner's executor; `amount` is the part of it that no executor gets.
+    """
     account = view.account(public)
     view.put_account(public, replace(account, proven_micro=min(account.proven_micro + amount, MAX_PROVEN)))

@@ -1,14 +1,17 @@
-"""What a participant can lose. Law: collateral is its owner's money, counted in Totals.collateral_micro until it is back on the owner's account.
+"""What a participant can lose. Law: collateral is its owner's money, counted in Totals.collateral_micro until it is
+back on the owner's account.
 
-What is on its way back can still be slashed. A participant that was convicted in an epoch, or has a dispute open, has nothing
-back before that epoch is over.
+What is on its way back can still be slashed. A participant that was convicted in an epoch, or has a dispute open, has
+nothing back before that epoch is over.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
+from p2p.base.codec import Message, encode
 from p2p.base.errors import InvalidRequest
+from p2p.base.types import U64, Bytes32
 from p2p.ledger.conduct.convictions import convicted_this_epoch
 from p2p.ledger.money.accounts import credit, debit
 from p2p.ledger.rules.context import Context
@@ -19,6 +22,14 @@ from p2p.ledger.state.records import Participant, Withdrawal
 from p2p.ledger.state.view import View
 
 MAX_WITHDRAWALS = 8  # of one participant, waiting
+
+
+class Held(Message, frozen=True):
+    """What an evicted participant had at stake, on its way back to the owner."""
+
+    owner: Bytes32
+    amount_micro: U64
+    until: U64  # paid back at the end of this height
 
 
 def own_node(view: View, account: bytes, node: bytes) -> Participant:
@@ -42,7 +53,9 @@ def deposit(ctx: Context, account: bytes, body: Deposit) -> None:
 
 
 def withdraw(ctx: Context, account: bytes, body: Withdraw) -> None:
-    """Carry out a WITHDRAW: the money returns `withdraw_wait` heights later. Raises InvalidRequest(field='node' or 'amount_micro')."""
+    """Carry out a WITHDRAW: the money returns `withdraw_wait` heights later. Raises InvalidRequest(field='node' or
+    'amount_micro').
+    """
     participant = own_node(ctx.view, account, body.node)
     if participant.collateral_micro < body.amount_micro:
         has = f"the node's collateral is {participant.collateral_micro} micro-credits; withdraw at most that"
@@ -59,9 +72,10 @@ def withdraw(ctx: Context, account: bytes, body: Withdraw) -> None:
 
 def pay_back(ctx: Context, node: bytes) -> None:
     """At the end of a block: withdrawals that have waited long enough return to the owner."""
+    _pay_back_held(ctx, node)
     participant = ctx.view.participant(node)
     if participant is None:
-        return  # it left meanwhile, and its owner has everything
+        return  # it left meanwhile; what it had is its owner's, or held
     later = after_slashing(ctx, participant)
     if later:
         ctx.view.add_due(later, keys.DUE_WITHDRAWAL + node)
@@ -89,6 +103,34 @@ def release(view: View, participant: Participant) -> None:
     _count(view, -amount)
 
 
+def hold(ctx: Context, participant: Participant) -> None:
+    """Keep everything of a participant that is evicted; its owner gets it after the wait that UNREGISTER has.
+
+    Until then it can be slashed (`take`). One that was leaving already waits no longer than it would have.
+    """
+    until = participant.leaving or ctx.height + ctx.economy.withdraw_wait
+    before = held(ctx.view, participant.node)
+    amount = at_stake(participant) + (before.amount_micro if before else 0)
+    if not amount:
+        return
+    until = max(until, before.until if before else 0)
+    ctx.view.put(keys.held(participant.node), encode(Held(participant.owner, amount, until)))
+    ctx.view.add_due(until, keys.DUE_WITHDRAWAL + participant.node)
+
+
+def held(view: View, node: bytes) -> Held | None:
+    return view.record(Held, keys.held(node))
+
+
+def _pay_back_held(ctx: Context, node: bytes) -> None:
+    found = held(ctx.view, node)
+    if found is None or found.until > ctx.height:
+        return
+    ctx.view.put(keys.held(node), None)
+    credit(ctx.view, found.owner, found.amount_micro)
+    _count(ctx.view, -found.amount_micro)
+
+
 def at_stake(participant: Participant) -> int:
     """Micro-credits that can be slashed: collateral, waiting withdrawals, and the bond of its place."""
     waiting = sum(w.amount_micro for w in participant.withdrawals)
@@ -98,12 +140,13 @@ def at_stake(participant: Participant) -> int:
 def take(view: View, node: bytes, amount: int) -> int:
     """Slash up to `amount` micro-credits; returns what was taken.
 
-    It is no longer in Totals.collateral_micro, and the CALLER must put it elsewhere (burnt, or on accounts) in the same
-    block. First the collateral is taken, then withdrawals, the latest first, then the bond.
+    It is no longer in Totals.collateral_micro, and the CALLER must put it elsewhere (burnt, or on accounts) in the
+    same block. First the collateral is taken, then withdrawals, the latest first, then the bond; of an evicted node,
+    what is held.
     """
     participant = view.participant(node)
     if participant is None:
-        return 0
+        return _take_held(view, node, amount)
     taken = min(participant.collateral_micro, amount)
     collateral, waiting = participant.collateral_micro - taken, list(participant.withdrawals)
     while waiting and taken < amount:
@@ -117,6 +160,16 @@ def take(view: View, node: bytes, amount: int) -> int:
     view.put_participant(replace(
         participant, collateral_micro=collateral, withdrawals=tuple(waiting), bond_micro=participant.bond_micro - bond,
     ))
+    _count(view, -taken)
+    return taken
+
+
+def _take_held(view: View, node: bytes, amount: int) -> int:
+    found = held(view, node)
+    if found is None:
+        return 0
+    taken = min(found.amount_micro, amount)
+    view.put(keys.held(node), encode(replace(found, amount_micro=found.amount_micro - taken)))
     _count(view, -taken)
     return taken
 

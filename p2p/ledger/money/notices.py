@@ -1,4 +1,6 @@
-"""Notices to an account about its inferences that were not delivered as paid for. Law: only the newest are kept; an account asks for them."""
+"""Notices to an account about its inferences that were not delivered as paid for. Law: only the newest are kept; an
+account asks for them.
+"""
 
 from __future__ import annotations
 

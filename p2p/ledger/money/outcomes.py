@@ -1,4 +1,5 @@
-"""How an inference ends in money. Law: each end moves the whole escrow or the whole charge, once, and what the client pays or gets back is exact.
+"""How an inference ends in money. Law: each end moves the whole escrow or the whole charge, once, and what the client
+pays or gets back is exact.
 
 The records are two-sided: a fee is booked only when the agent says it streamed what the executor finished (M1, M6 in
 docs/ledger-rules.md). A booked fee stays in `due` until the epoch's end (epoch_settlement.py).
@@ -23,8 +24,8 @@ from p2p.ledger.state.records import Inference, Notice
 def expire(ctx: Context, entry: InferenceEntry) -> None:
     """M4: not finished by its deadline. The whole escrow returns, and one silent executor has a miss.
 
-    Only the one candidate that did not say Busy can have missed it. Where two or more were silent it was the network, or an
-    agent that asked none of them; where a Busy names the agent's doing, the agent could have had any answer.
+    Only the one candidate that did not say Busy can have missed it. Where two or more were silent it was the network,
+    or an agent that asked none of them; where a Busy names the agent's doing, the agent could have had any answer.
     """
     inference, totals = entry.inference, ctx.view.totals()
     ctx.view.put_totals(replace(totals, escrow_micro=totals.escrow_micro - inference.escrow_micro))
@@ -38,8 +39,8 @@ def expire(ctx: Context, entry: InferenceEntry) -> None:
 def stand(ctx: Context, entry: InferenceEntry, outcome: Status, reason: str) -> None:
     """The answer stands, as `outcome`: it is paid once the agent confirms what the executor finished.
 
-    Until the agent's record is there the inference waits, FINISHED with that outcome, for at most `output_window` heights
-    after the finish; then it is UNCONFIRMED.
+    Until the agent's record is there the inference waits, FINISHED with that outcome, for at most `output_window`
+    heights after the finish; then it is UNCONFIRMED.
     """
     inference = entry.inference
     closes = inference.finish_height + ctx.economy.output_window

@@ -1,4 +1,5 @@
-"""What a request must satisfy. Law: agent, executor and chain ask the same function, and each refusal names its field."""
+"""What a request must satisfy. Law: agent, executor and chain ask the same function, and each refusal names its field.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ def check_request(
 ) -> ModelSpec:
     """The spec of the request's model, when `signed` may start in this block. Raises InvalidRequest naming the field.
 
-    drawn_at: height of its draw, at which the model must have been in use; now when left out.
-    reserved_micro: escrow of requests that this peer took and that are not on chain yet; signer_reserved_micro: the part
-    of it that the same signer signed for.
+    drawn_at: height of its draw, at which the model must have been in use; now when left out. reserved_micro: escrow
+    of requests that this peer took and that are not on chain yet; signer_reserved_micro: the part of it that the same
+    signer signed for.
     """
     request = signed.request
     if request.version != VERSION:

@@ -1,10 +1,14 @@
-"""Who has a place among the participants. Law: a place costs a fee that is burnt and a bond that returns; when all are taken the one that has
-been of use to nobody for longest goes with its bond, so that a newcomer who pays always comes in. It goes at the end of the block: who sends
-something in the block that takes its place is a participant to the end of it, for a block is judged by the state below it.
+"""The places among the participants. Law: a place costs a fee that is burnt and a bond that returns; when all are
+taken, the participant that has been of no use for longest is evicted, so a newcomer that pays always comes in.
 
-Never evicted: who has weight, who is of the genesis file, whose case or duty is open. Who fills the network with keys of its own loses a fee for
-each place, and pushes a newcomer out only by as many fees as there are places, before the next race gives the newcomer weight. An agent
-without weight keeps its place by what clients pay through it.
+Eviction happens at the end of the block. A participant that sends something in the block that takes its place is one
+to the end of it, because a block is judged by the state below it. What the evicted node held returns to its owner
+after the same wait as after UNREGISTER.
+
+Never evicted: a participant that has weight, is in the genesis file, or has an open case or duty. An attacker that
+fills the network with keys loses a fee for each place, and pushes a newcomer out only by as many fees as there are
+places, before the next sprint gives the newcomer weight. An agent without weight keeps its place by what clients pay
+through it.
 """
 
 from __future__ import annotations
@@ -14,63 +18,81 @@ from itertools import islice
 from msgspec.structs import replace
 
 from p2p.base.errors import InvalidRequest, Overloaded
-from p2p.base.genesis import EconomyRules
 from p2p.ledger.conduct.convictions import convicted_this_epoch
 from p2p.ledger.money.accounts import debit
 from p2p.ledger.money.outcomes import burn
-from p2p.ledger.participants.sprint import racers
+from p2p.ledger.participants.sprint import committed_nodes
 from p2p.ledger.rules.context import Context
 from p2p.ledger.state import keys
 from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import Participant
 
 MAX_PARTICIPANTS = 1024
-MAX_NEW = 64  # participants of one block; each is looked for a place for
+MAX_NEW = 64  # registrations in one block; for each of them somebody may have to go
+_COUNT_BYTES = 4  # of keys.NEWCOMERS, behind the height
 
 
-def pay(ctx: Context, account: bytes, rules: EconomyRules) -> None:
-    """What a new place costs. The CALLER gives the bond to the participant; it is counted with the collateral."""
-    bond, fee = rules.registration_bond_micro, rules.registration_fee_micro
-    if (has := ctx.view.account(account).balance_micro) < bond + fee:
-        raise InvalidRequest(
-            f"to register holds {bond} micro-credits until the node leaves and costs {fee}; the account has {has}", field="balance",
-        )
+def pay(ctx: Context, account: bytes) -> None:
+    """Pay for a new place (M19). The CALLER gives the bond to the participant; it is counted with the collateral.
+
+    Raises InvalidRequest(field='balance').
+    """
+    bond, fee = ctx.economy.registration_bond_micro, ctx.economy.registration_fee_micro
+    has = ctx.view.account(account).balance_micro
+    if has < bond + fee:
+        costs = f"to register costs {fee} micro-credits and holds {bond} more until the node leaves"
+        raise InvalidRequest(f"{costs}; the account has {has}", field="balance")
     debit(ctx.view, account, bond + fee)
     burn(ctx, fee)
     totals = ctx.view.totals()
     ctx.view.put_totals(replace(totals, collateral_micro=totals.collateral_micro + bond))
 
 
+def pay_for_key(ctx: Context, account: bytes) -> None:
+    """Pay for another node key (M19): the key that is given up stays in the state for ever. Raises
+    InvalidRequest(field='balance').
+    """
+    fee, has = ctx.economy.registration_fee_micro, ctx.view.account(account).balance_micro
+    if has < fee:
+        raise InvalidRequest(f"another node key costs {fee} micro-credits; the account has {has}", field="balance")
+    debit(ctx.view, account, fee)
+    burn(ctx, fee)
+
+
 def count_new(ctx: Context) -> None:
-    """One more in this block. Raises Overloaded."""
-    raw = ctx.view.get(keys.NEWCOMERS) or bytes(12)
-    count = int.from_bytes(raw[8:], "big") if int.from_bytes(raw[:8], "big") == ctx.height else 0
-    if count >= MAX_NEW:
+    """Count one more registration in this block. Raises Overloaded(field='node')."""
+    raw = ctx.view.get(keys.NEWCOMERS) or bytes(keys.HEIGHT_BYTES + _COUNT_BYTES)
+    height, count = (int.from_bytes(part, "big") for part in (raw[: keys.HEIGHT_BYTES], raw[keys.HEIGHT_BYTES :]))
+    now = count + 1 if height == ctx.height else 1
+    if now > MAX_NEW:
         raise Overloaded(f"{MAX_NEW} participants were registered in this block; try again in the next", field="node")
-    ctx.view.put(keys.NEWCOMERS, ctx.height.to_bytes(8, "big") + (count + 1).to_bytes(4, "big"))
+    ctx.view.put(keys.NEWCOMERS, keys.of_number(ctx.height) + now.to_bytes(_COUNT_BYTES, "big"))
 
 
 def check_room(ctx: Context) -> None:
-    """May one more come in this block? Raises InvalidRequest or Overloaded."""
+    """Check that one more participant can come in this block. Raises InvalidRequest or Overloaded (field='node')."""
     over = len(ctx.view.ids(keys.PARTICIPANTS)) + 1 - MAX_PARTICIPANTS
-    if over > MAX_NEW:  # the last ones for whom somebody should have gone are here still: all of these had a duty by the end of their block
+    if over > MAX_NEW:  # those that had to go for earlier newcomers all had a duty by the end of their block
         raise Overloaded("too many participants; try again in the next block", field="node")
     if len(first_to_go(ctx, over)) < over:
-        raise InvalidRequest(f"a network has at most {MAX_PARTICIPANTS} participants, and all have weight", field="node")
+        most = f"a network has at most {MAX_PARTICIPANTS} participants, and none of them can be evicted now"
+        raise InvalidRequest(f"{most}; try again later", field="node")
 
 
 def too_many(ctx: Context) -> list[Participant]:
-    """At the end of block `height`: those who have to go."""
+    """At the end of a block: the participants that have to go."""
     return first_to_go(ctx, len(ctx.view.ids(keys.PARTICIPANTS)) - MAX_PARTICIPANTS)
 
 
 def first_to_go(ctx: Context, count: int) -> list[Participant]:
-    """Of those that may be evicted `count` (all, where they are fewer): who is leaving anyway, then who takes part in no race, then who was of
-    use longest ago."""
+    """The first `count` participants that can be evicted; all of them, where they are fewer.
+
+    In this order: those that are leaving anyway, those in no sprint, those that were of use longest ago.
+    """
     if count <= 0:
         return []
     named = {peer.node for peer in ctx.genesis.peers} | {change.node for change in ctx.genesis.changes}
-    racing = {ctx.view.node_now(node) for node in racers(ctx.view)}
+    committed = {ctx.view.node_now(node) for node in committed_nodes(ctx.view)}
 
     def may_go(one: Participant) -> bool:
         return not (
@@ -78,5 +100,5 @@ def first_to_go(ctx: Context, count: int) -> list[Participant]:
             or open_disputes(ctx.view, one.node) or ctx.view.ids(keys.duties(one.node))
         )
 
-    order = sorted(ctx.view.participants(), key=lambda one: (not one.leaving, one.node in racing, one.active, one.node))
+    order = sorted(ctx.view.participants(), key=lambda one: (not one.leaving, one.node in committed, one.active, one.node))
     return list(islice(filter(may_go, order), count))

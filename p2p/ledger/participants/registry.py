@@ -1,8 +1,9 @@
-"""Whose node is whose. Law: a node key belongs to one account and agreed to it; who leaves draws no more work at once and gets node and
-collateral back later; a key that was given up never comes back, and what is still on its way to it finds its successor.
+"""Whose node is whose. Law: a node key belongs to one account, and agreed to it; a key that was given up never comes
+back.
 
-State: `parts` (all node keys), `part/<node>`, `nodes/<account>`; of rotated keys `moved/<old>` -> first key, `line/<first key>` -> key
-now; `gone/<node>` -> last owner of one that left, who is paid for answers still being checked.
+A node that leaves draws no more work at once, and its owner gets collateral and bond back after `withdraw_wait`. What
+is still on its way to a given-up key finds the key's successor. A node that left keeps its last owner in the state,
+who is paid for answers that are still being checked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from p2p.base.errors import InvalidRequest
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, verify
 from p2p.ledger.conduct.convictions import inherited, remember
-from p2p.ledger.money.collateral import after_slashing, own_node, release
+from p2p.ledger.money.collateral import after_slashing, held, hold, own_node, release
 from p2p.ledger.participants import places
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import live_spec
@@ -35,10 +36,13 @@ def first_participants(view: View, genesis: Genesis) -> None:
 
 
 def register(ctx: Context, account: bytes, body: Register) -> None:
-    """A new participant begins with nothing: no weight, no reputation; but with what its key or its owner's nodes were convicted of. One of
-    the account's own changes what it offers."""
+    """Carry out a REGISTER: add a participant, or change what one of the account's own offers.
+
+    A new one has no weight and no reputation, but answers for what its key or its owner's nodes were convicted of.
+    Raises InvalidRequest or Overloaded, naming the field.
+    """
     if not verify(body.node, Domain.NODE, ctx.genesis.network, consent(account), body.proof):
-        raise InvalidRequest("the node key did not agree to belong to this account", field="proof")
+        raise InvalidRequest("the node key did not sign that it belongs to this account", field="proof")
     for model in body.models:
         allowed = live_spec(ctx.view, model).stacks
         if allowed and body.stacks and not set(allowed) & set(body.stacks):
@@ -54,13 +58,16 @@ def register(ctx: Context, account: bytes, body: Register) -> None:
 
 
 def _new(ctx: Context, account: bytes, node: bytes) -> Participant:
-    rules = ctx.economy
     if len(ctx.view.ids(keys.nodes_of(account))) >= MAX_NODES:
-        raise InvalidRequest(f"an account has at most {MAX_NODES} nodes", field="node")
+        raise InvalidRequest(f"an account has at most {MAX_NODES} nodes; unregister one", field="node")
+    if (waiting := held(ctx.view, node)) is not None and waiting.owner != account:  # else it would go to the new owner
+        until = f"until height {waiting.until} money of its former owner is held for it"
+        raise InvalidRequest(f"this node key was evicted, and {until}; register it then", field="node")
     places.count_new(ctx)
-    places.pay(ctx, account, rules)
+    places.pay(ctx, account)
     places.check_room(ctx)
-    fresh = Participant(node, account, 0, (), bond_micro=rules.registration_bond_micro, active=ctx.height)
+    bond = ctx.economy.registration_bond_micro
+    fresh = Participant(node, account, 0, (), bond_micro=bond, active=ctx.height)
     made = inherited(ctx, fresh, nodes_of(ctx.view, account))
     ctx.view.put(keys.PARTICIPANTS, encode(sorted([*ctx.view.ids(keys.PARTICIPANTS), node])))
     ctx.view.add_id(keys.nodes_of(account), node)
@@ -70,6 +77,7 @@ def _new(ctx: Context, account: bytes, node: bytes) -> Participant:
 
 
 def unregister(ctx: Context, account: bytes, body: Unregister) -> None:
+    """Carry out an UNREGISTER: the node draws nothing from now on, and is released `withdraw_wait` heights later."""
     participant = own_node(ctx.view, account, body.node)
     at = ctx.height + ctx.economy.withdraw_wait
     ctx.view.put_participant(replace(participant, leaving=at))
@@ -77,8 +85,9 @@ def unregister(ctx: Context, account: bytes, body: Unregister) -> None:
 
 
 def leave(ctx: Context, node: bytes) -> None:
-    """At the end of block `height`: the time is over, unless it was convicted in this epoch, or a case of it is open: then the collateral may
-    still be slashed."""
+    """At the end of a block: the wait is over. It is prolonged where the collateral may still be slashed
+    (`after_slashing`).
+    """
     participant = ctx.view.participant(node)
     if participant is None or participant.leaving != ctx.height:
         return
@@ -87,19 +96,21 @@ def leave(ctx: Context, node: bytes) -> None:
         ctx.view.put_participant(replace(participant, leaving=later))
         ctx.view.add_due(later, keys.DUE_LEAVE + node)
         return
+    release(ctx.view, participant)
     _let_go(ctx.view, participant)
 
 
 def make_room(ctx: Context) -> None:
-    """At the end of block `height`: newcomers are here, and those whose places they take go."""
+    """At the end of a block: evict those whose places newcomers have taken. What they held waits as after UNREGISTER.
+    """
     for participant in places.too_many(ctx):
+        hold(ctx, participant)
         _let_go(ctx.view, participant)
 
 
 def _let_go(view: View, participant: Participant) -> None:
-    """It is no participant any more and its owner has all that it held."""
+    """Remove a participant. The CALLER has paid out, or holds, what it had at stake."""
     node = participant.node
-    release(view, participant)
     remember(view, participant)
     _forget(view, participant)
     for key in {node, participant.origin or node}:
@@ -116,24 +127,29 @@ def _forget(view: View, participant: Participant) -> None:
 
 
 def rotate_key(ctx: Context, account: bytes, body: Rotate) -> None:
-    """Everything moves; an answer or a duty of the old key is ended by the old key, or runs out."""
-    participant = own_node(ctx.view, account, body.node)
+    """Carry out a ROTATE: everything of a participant moves to another key, for a fee.
+
+    Answers and duties of the old key can be ended by the old key only, or they run out. Raises
+    InvalidRequest(field='node', 'proof', 'new_proof', 'new_node' or 'balance').
+    """
+    view, participant = ctx.view, own_node(ctx.view, account, body.node)
     words = consent_to_rotate(account, body.node, body.new_node)
     for field, key, proof in (("proof", body.node, body.proof), ("new_proof", body.new_node, body.new_proof)):
         if not verify(key, Domain.NODE, ctx.genesis.network, words, proof):
-            raise InvalidRequest("this node key did not agree to the change", field=field)
-    if ctx.view.participant(body.new_node) is not None or ctx.view.get(keys.first_key(body.new_node)) is not None:
-        raise InvalidRequest("this node key is or was another participant's", field="new_node")
-    standing, origin = ctx.view.standing(body.node), participant.origin or body.node
-    _forget(ctx.view, participant)
-    move_disputes(ctx.view, body.node, body.new_node)
-    ctx.view.put(keys.last_owner(body.new_node), None)
-    ctx.view.put(keys.first_key(body.node), origin)
-    ctx.view.put(keys.key_now(origin), body.new_node)
-    ctx.view.put_participant(replace(participant, node=body.new_node, origin=origin))
-    ctx.view.put_standing(body.new_node, standing)
+            raise InvalidRequest("this node key did not sign the change", field=field)
+    if view.participant(body.new_node) is not None or view.get(keys.first_key(body.new_node)) is not None:
+        raise InvalidRequest("this node key is or was another participant's; make a new one", field="new_node")
+    places.pay_for_key(ctx, account)
+    standing, origin = view.standing(body.node), participant.origin or body.node
+    _forget(view, participant)
+    move_disputes(view, body.node, body.new_node)
+    view.put(keys.last_owner(body.new_node), None)
+    view.put(keys.first_key(body.node), origin)
+    view.put(keys.key_now(origin), body.new_node)
+    view.put_participant(replace(participant, node=body.new_node, origin=origin))
+    view.put_standing(body.new_node, standing)
     for name in (keys.PARTICIPANTS, keys.nodes_of(account)):
-        ctx.view.put(name, encode(sorted(body.new_node if node == body.node else node for node in ctx.view.ids(name))))
+        view.put(name, encode(sorted(body.new_node if node == body.node else node for node in view.ids(name))))
 
 
 def nodes_of(view: View, account: bytes) -> list[Participant]:

@@ -1,8 +1,9 @@
-"""Who may be drawn to serve a model, as of each height at which a draw may still be made. Law: an agent draws from the set in force after its
-draw height and the chain draws from the same one at the Start, whatever has changed between; a version is written only when the set changes.
+"""Who could be drawn to serve a model, as of each height at which a draw may still be made. Law: an agent draws from
+the set in force after its draw height, and the chain draws from the same one at the Start, whatever changed in
+between.
 
-State: `serving/<model>` (Versions), `serve/<model>/<height>` (ServingSet: in force after that block, until the next version). Who checks
-whether anything moved looks at what the block touched, and at the price between two participants' floors: nothing is counted in between.
+A version of the set is written only when the set changes (decision 018). Whether it may have changed shows in what the
+block touched, and in whether the price crossed a participant's floor; otherwise nothing is counted.
 """
 
 from __future__ import annotations
@@ -35,26 +36,26 @@ _PARTICIPANTS = (keys.participant(b""), keys.PARTICIPANTS)
 
 
 class Versions(Message, frozen=True):
-    """heights: of the sets that are kept, ascending. The newest holds while the price is at least `low` and below `high`: between the
-    floors of two participants that could serve."""
+    """Which of a model's sets are kept. The newest holds while the price is between two participants' floors."""
 
-    heights: Annotated[tuple[U64, ...], Meta(min_length=1, max_length=DRAW_WINDOW + 1)]
-    low: U64
-    high: U64
+    heights: Annotated[tuple[U64, ...], Meta(min_length=1, max_length=DRAW_WINDOW + 1)]  # of the sets, ascending
+    low: U64  # the newest set holds while the price is at least this,
+    high: U64  # and below this
 
     def at(self, height: int) -> int | None:
-        """Of the kept versions the one in force after block `height`."""
+        """The height of the version in force after block `height`; None where none of the kept ones was."""
         return max((since for since in self.heights if since <= height), default=None)
 
 
 class ServingSet(Message, frozen=True):
-    """(node, counted weight), by key."""
+    """The nodes that serve a model."""
 
+    # (node, counted weight), by key
     nodes: Annotated[tuple[tuple[Bytes32, U64], ...], Meta(max_length=MAX_PARTICIPANTS + MAX_NEW)]
 
 
 def serving_at(view: View, model: str, height: int) -> WeightedDraw:
-    """Whom a draw at `height` is made from; nobody where no set is known, as of heights before DRAW_WINDOW."""
+    """The nodes that a draw at `height` is made from; empty where no set is kept, as of heights too long ago."""
     known = _versions(view, model)
     since = known.at(height) if known else None
     raw = view.get(set_key(model, since)) if since is not None else None
@@ -76,7 +77,7 @@ def keep_serving(ctx: Context) -> None:
 
 
 def _renewed(ctx: Context, spec: ModelSpec, before: Versions | None) -> Versions | None:
-    """Count anew; a set that is another one is written as a version of this height."""
+    """Count again, and write a changed set as a version of this height."""
     price, some = price_of(ctx.view, spec), [] if spec.retired else able(ctx, spec.model)
     raw = encode(ServingSet(tuple(counted(ctx, [p for p in some if p.price_floor_micro <= price]))))
     low = max((p.price_floor_micro for p in some if p.price_floor_micro <= price), default=0)
@@ -90,7 +91,7 @@ def _renewed(ctx: Context, spec: ModelSpec, before: Versions | None) -> Versions
 
 
 def _without_old(ctx: Context, spec: ModelSpec, known: Versions) -> Versions | None:
-    """Versions that no Start of a later block can name leave the state; with the last one of a retired model, the model."""
+    """Remove versions that no Start of a later block can name; None when a retired model's last one is gone."""
     oldest = known.at(ctx.height + 1 - DRAW_WINDOW)
     left = tuple(since for since in known.heights if oldest is None or since >= oldest)
     if spec.retired and len(left) == 1 and oldest is not None:
@@ -102,13 +103,18 @@ def _without_old(ctx: Context, spec: ModelSpec, known: Versions) -> Versions | N
 
 
 def _moved(view: View) -> bool:
-    """Whether the block touched anything that a set is made of: rules, models, a participant. Prices are looked at on their own."""
-    return any(not key.startswith(_PARTICIPANTS) or _facts(key, view.before(key)) != _facts(key, view.get(key)) for key in view.touched())
+    """Whether the block changed rules, models or a participant. Prices are compared separately."""
+    return any(
+        not key.startswith(_PARTICIPANTS) or _facts(key, view.before(key)) != _facts(key, view.get(key))
+        for key in view.touched()
+    )
 
 
 def _facts(key: bytes, raw: bytes | None) -> object:
-    """A participant without what moves all the time and decides nothing here; what is not named here counts."""
-    return replace(load(Participant, raw), batch_nonce=0, misses=0, active=0) if raw and key.startswith(keys.participant(b"")) else raw
+    """A participant without the fields that change often and decide nothing here. A field not named here counts."""
+    if not raw or not key.startswith(keys.participant(b"")):
+        return raw
+    return replace(load(Participant, raw), batch_nonce=0, misses=0, active=0)
 
 
 def _versions(view: View, model: str) -> Versions | None:

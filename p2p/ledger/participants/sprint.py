@@ -1,9 +1,9 @@
-"""The sprint: a race of real inference at the beginning of each epoch, whose checked answers become weight (weights.py). Law: who may ask
-what, and in which words, follows from the epoch's first beacon; which answers are looked at follows from one that nobody knew when the root
-went on chain.
+"""The sprint: inference at the beginning of each epoch, whose checked answers become weight (weights.py). Law: which
+questions a node may answer follows from the epoch's first beacon; which answers are looked at follows from a beacon
+that nobody knew when the node committed.
 
-An answer that was opened is an inference like any other, FINISHED, so that committees, disputes, strikes and convictions are those that exist;
-it is always checked, and no money moves for it. State: `sprint` (the running one), `runs` (its commitments), `run/<node><model>`.
+An opened answer is an inference like any other, FINISHED, so that committees, disputes, strikes and convictions are the
+same. It is always checked, and no money moves for it (decision 017).
 """
 
 from __future__ import annotations
@@ -47,19 +47,21 @@ from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
 from p2p.verification.duty import pick
 
-PROMPT_TOKENS_MAX = 512  # what a question may come to under any template
-MAX_SAMPLES = 64
+PROMPT_TOKENS_MAX = 512  # of a question, under any chat template
+MAX_SAMPLES = 64  # drawn answers of one commitment
 
 
 class Sprint(Message, frozen=True):
-    """beacon: of the epoch's first height; questions and seeds follow from it. draw: the beacon that draws the samples, empty until it is here."""
+    """The sprint of an epoch."""
 
     epoch: U64
-    beacon: Bytes32
-    draw: bytes = b""
+    beacon: Bytes32  # of the epoch's first height; questions and seeds follow from it
+    draw: bytes = b""  # the beacon that draws the samples; empty until it is there
 
 
 class Opened(Message, frozen=True):
+    """A drawn answer that was shown."""
+
     index: U32
     inference_id: Bytes32
 
@@ -69,21 +71,20 @@ class Run(Message, frozen=True):
 
     node: Bytes32
     model: Short
-    root: Bytes32
-    count: U32
-    height: U64
+    root: Bytes32  # Merkle root over its finish records
+    count: U32  # of answers
+    height: U64  # of the commitment's block
     opened: Annotated[tuple[Opened, ...], Meta(max_length=MAX_SAMPLES)] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Heights:
-    """Of one epoch's sprint. first: its beacon begins the race. close: the last height for commitments. draw: its beacon draws the samples;
-    later than close, for who proposes a block knows that block's beacon before. end: the last height to open them."""
+    """The heights of one epoch's sprint."""
 
-    first: int
-    close: int
-    draw: int
-    end: int
+    first: int  # its beacon begins the sprint
+    close: int  # the last height for commitments
+    draw: int  # its beacon draws the samples; after close, because a block's proposer knows its beacon before others
+    end: int  # the last height to open drawn answers
 
 
 def heights(genesis: Genesis, epoch: int) -> Heights:
@@ -94,35 +95,38 @@ def heights(genesis: Genesis, epoch: int) -> Heights:
 
 
 def check_sprint(genesis: Genesis) -> None:
-    """Whether the sprint fits its epoch. Raises ConfigError."""
+    """Check that the sprint fits its epoch. Raises ConfigError."""
     rules = genesis.sprint
     if not rules.blocks:
         return
     if genesis.changes:
         raise ConfigError("weights come from the sprint; plan no changes of them", field="changes")
     if rules.blocks <= SPRINT_COMMIT_LEAD:
-        raise ConfigError(f"more than {SPRINT_COMMIT_LEAD} heights, or nobody can commit in time", field="sprint.blocks")
+        least = f"at least {SPRINT_COMMIT_LEAD + 1} heights, or nobody can commit in time"
+        raise ConfigError(least, field="sprint.blocks")
     if found := late(genesis):
         raise ConfigError(found, field="epoch_blocks")
 
 
 def late(genesis: Genesis) -> str:
-    """Whether an answer can be undecided when the weights are counted, one height before the epoch's last: a padder could hide behind it, and
-    what an appeal gives back would come too late. What to do about it; '' where none can."""
+    """Whether an answer can be undecided when the weights are counted, one height before the epoch's last: a padder
+    could hide behind it, and what an appeal gives back would come too late. What to do about it; '' where none can.
+    """
     needed = heights(genesis, 0).end + windows.life(genesis)
     if not genesis.sprint.blocks or needed < genesis.epoch_blocks:
         return ""
     return (
-        f"the race, its committees, their dispute and its appeal may take {needed} heights, an epoch has {genesis.epoch_blocks}: make "
-        "validation_window, reveal_window, appeal_window or the race shorter, or epochs longer"
+        f"the sprint, its committees, their dispute and its appeal may take {needed} heights, an epoch has "
+        f"{genesis.epoch_blocks}: make validation_window, reveal_window, appeal_window or the sprint shorter, or "
+        "epochs longer"
     )
 
 
-# -- the race ----------------------------------------------------------------------------------------------------------
+# -- the sprint --------------------------------------------------------------------------------------------------------
 
 
 def keep_beacon(ctx: Context, beacon: bytes) -> None:
-    """At the end of block `height`: the race begins, or its samples are drawn."""
+    """At the end of a block: begin the sprint, or draw its samples."""
     if not ctx.genesis.sprint.blocks:
         return
     epoch = ctx.epoch
@@ -147,7 +151,7 @@ def runs(view: View) -> list[Run]:
     return [load(Run, raw) for name in view.ids(keys.RUNS) if (raw := view.get(keys.run_named(name))) is not None]
 
 
-def racers(view: View) -> set[bytes]:
+def committed_nodes(view: View) -> set[bytes]:
     """The nodes with a commitment to the latest sprint, from the index alone: no commitment is decoded."""
     return {name[:32] for name in view.ids(keys.RUNS)}
 
@@ -158,13 +162,14 @@ def run_of(view: View, node: bytes, model: str) -> Run | None:
 
 
 def question(genesis: Genesis, sprint: Sprint, node: bytes, model: str, index: int) -> tuple[str, SignedRequest]:
-    """(prompt, request) of answer number `index`: nobody signs it, everybody can make it. Its id binds epoch (deadline), beacon (prompt),
-    node (signer), model and index (nonce)."""
+    """(prompt, request) of answer number `index`: nobody signs it, everybody can make it. Its id binds epoch
+    (deadline), beacon (prompt), node (signer), model and index (nonce).
+    """
     prompt = sprint_prompt(sprint.beacon, node, model, index)
     rules, times = genesis.sprint, heights(genesis, sprint.epoch)
     request = Request(
-        VERSION, genesis.network, SPRINT_ACCOUNT, index + 1, model, digest(b"prompt", prompt.encode()), Params(rules.temperature_milli),
-        PROMPT_TOKENS_MAX, rules.max_tokens, 0, times.close, node, times.first,
+        VERSION, genesis.network, SPRINT_ACCOUNT, index + 1, model, digest(b"prompt", prompt.encode()),
+        Params(rules.temperature_milli), PROMPT_TOKENS_MAX, rules.max_tokens, 0, times.close, node, times.first,
     )
     return prompt, SignedRequest(request, bytes(64))
 
@@ -180,7 +185,7 @@ def samples(genesis: Genesis, run: Run) -> int:
     return min(genesis.sprint.samples, run.count)
 
 
-def check_racer(ctx: Context, node: bytes, model: str) -> None:
+def check_may_commit(ctx: Context, node: bytes, model: str) -> None:
     """May `node` commit to answers of `model`? Weight is not needed: this is how one gets it. Raises InvalidRequest."""
     participant = ctx.view.participant(node)
     if participant is None or participant.leaving:
@@ -203,8 +208,8 @@ def apply_sprint_commit(ctx: Context, sender: bytes, record: Record) -> None:
         raise RemoteProtocolError("a node commits in its own batch only", field="node")
     _running(ctx, commit.epoch)
     if ctx.height > heights(ctx.genesis, commit.epoch).close:
-        raise InvalidRequest("the race of this epoch is over", field="epoch")
-    check_racer(ctx, sender, commit.model)
+        raise InvalidRequest("this epoch's sprint is closed for commitments", field="epoch")
+    check_may_commit(ctx, sender, commit.model)
     if run_of(ctx.view, sender, commit.model) is not None:
         raise RemoteProtocolError("one commitment each", field="model")
     _put(ctx.view, Run(sender, commit.model, commit.root, commit.count, ctx.height))
@@ -230,8 +235,9 @@ def apply_sprint_open(ctx: Context, sender: bytes, record: Record) -> None:
     _put(ctx.view, replace(run, opened=(*run.opened, Opened(body.index, signed.inference_id))))
     finish = body.finish.record
     ctx.view.put_inference(signed.inference_id, Inference(
-        signed, Status.FINISHED.value, sender, sprint.beacon, (sender,), 0, 0, ctx.height, finish=body.finish, finish_height=ctx.height,
-        output_hash=finish.output_hash, output_height=ctx.height, streamed_tokens=finish.output_tokens,
+        signed, Status.FINISHED.value, sender, sprint.beacon, (sender,), 0, 0, ctx.height,
+        finish=body.finish, finish_height=ctx.height, output_hash=finish.output_hash, output_height=ctx.height,
+        streamed_tokens=finish.output_tokens,
     ))
     ctx.view.add_due(ctx.height + ctx.genesis.validation_delay, signed.inference_id)
 
@@ -247,7 +253,7 @@ def _check_finish(genesis: Genesis, signed: SignedRequest, finish: SignedFinish)
     if record.prompt_tokens > request.prompt_tokens_max:
         raise RemoteProtocolError("more prompt tokens than any template makes of it", field="prompt_tokens")
     if record.taken_over:
-        raise RemoteProtocolError("in a race nobody takes over", field="taken_over")
+        raise RemoteProtocolError("in a sprint nobody takes over an answer", field="taken_over")
     short = record.output_tokens < request.max_tokens
     if record.finish_reason is FinishReason.STOPPED or (record.finish_reason is FinishReason.LENGTH and short):
         raise RemoteProtocolError("finish reason and number of tokens do not go together", field="finish_reason")

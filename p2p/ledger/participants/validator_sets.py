@@ -1,7 +1,9 @@
-"""Who decides blocks. Law: the set of an epoch follows from the state two heights before it begins, and is kept in the state itself.
+"""Who decides blocks. Law: an epoch's set follows from the state two heights before it begins, and is kept in the
+state itself.
 
-Three sets stand in the state after block h: of h (`last`), h + 1 (`now`), h + 2 (`next`), for a header names its own and the next.
-Epochs are heights 1..E, E+1..2E, ...; a validator with evidence on chain has no weight from the next epoch on.
+The state after block h has three sets: of h (`last`), of h + 1 (`now`) and of h + 2 (`next`), because a header names
+its own set and the next. Epochs are heights 1..E, E+1..2E, ... A validator with evidence on chain has no weight from
+the next epoch on.
 """
 
 from __future__ import annotations
@@ -35,12 +37,14 @@ def punished(view: View) -> frozenset[bytes]:
 
 
 def rotate(ctx: Context, offenders: Sequence[bytes]) -> None:
-    """After block `height`: remember offenders, move the three sets on; a new epoch's set is made two heights before it."""
-    for who in offenders:
-        ctx.view.add_id(keys.OFFENDERS, who)
+    """After a block: remember offenders, and move the three sets on. A new epoch's set is made two heights before it.
+    """
+    for node in offenders:
+        ctx.view.add_id(keys.OFFENDERS, node)
     now, following = members(ctx.view, b"now"), members(ctx.view, b"next")
     if (ctx.height + 1) % ctx.genesis.epoch_blocks == 0:
-        _put(ctx.view, keys.validator_set(b"next"), _next(ctx, (ctx.height + 1) // ctx.genesis.epoch_blocks) or following)
+        epoch = (ctx.height + 1) // ctx.genesis.epoch_blocks
+        _put(ctx.view, keys.validator_set(b"next"), _next(ctx, epoch) or following)
     _put(ctx.view, keys.validator_set(b"last"), now)
     _put(ctx.view, keys.validator_set(b"now"), following)
 
@@ -52,7 +56,7 @@ def _put(view: View, key: bytes, value: Members) -> None:
 
 
 def _next(ctx: Context, epoch: int) -> Members:
-    """What the sprint gave, where there is one."""
+    """The set of `epoch`: from the sprint, or from the genesis file where there is none."""
     if not ctx.genesis.sprint.blocks:
         return _of_epoch(ctx, epoch)
     nodes = [participant.node for participant in ctx.view.participants()]
@@ -69,5 +73,9 @@ def _of_epoch(ctx: Context, epoch: int) -> Members:
 
 
 def _leaving(view: View, nodes: Iterable[bytes]) -> set[bytes]:
-    """Those who have left or are about to; a planned change may name a node that has not come yet."""
-    return {node for node in nodes if ((p := view.participant(node)) and p.leaving) or view.get(keys.last_owner(node)) is not None}
+    """Those that have left or are leaving. A planned change may name a node that has not registered yet."""
+    def leaves(node: bytes) -> bool:
+        participant = view.participant(node)
+        return bool(participant and participant.leaving) or view.get(keys.last_owner(node)) is not None
+
+    return {node for node in nodes if leaves(node)}

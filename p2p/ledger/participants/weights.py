@@ -1,10 +1,10 @@
-"""Weights that were earned: what the answers of a sprint make of each participant. Law: a commitment counts as far as its sample was checked and
-found true, and for nothing when one drawn answer was not opened or refused. One whose payload no committee could get is as if it had not been
-made; what nobody could check otherwise changes nothing.
+"""What the answers of a sprint make of each participant's weight. Law: a commitment counts as far as its sample was
+checked and found true, and not at all when one drawn answer was refused or not opened.
 
-They are counted where the next epoch's validator set is made, two heights before it begins, kept under `weights`, and become the participants'
-own with that epoch's first height: blocks, draws, committees and emission then weigh the same. By then every answer is decided, its appeal
-included (sprint.late).
+A commitment whose payload no committee could get counts as none; an answer that nobody could check for another reason
+changes nothing. Weights are counted when the next epoch's validator set is made, two heights before it begins. They
+become the participants' own with that epoch's first height, so blocks, draws, committees and emission weigh the same.
+By then every answer is decided, appeals included (sprint.late).
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ from p2p.ledger.state.view import View
 MAX_WEIGHT = 1 << 48  # of one participant: sums of weights and proposers' priorities stay below 2^62
 MILLI = 1000
 Weights = tuple[tuple[bytes, int], ...]
-_CHECKED = frozenset(STANDS) - {Status.SETTLED.value}  # SETTLED: nobody else could check it
+_CHECKED = frozenset(STANDS) - {Status.SETTLED.value}  # SETTLED here means that nobody else could check it
 
 
 def next_weights(ctx: Context) -> Weights:
     """(node, weight) of each participant, by key, if the epoch ended now.
 
-    Who made no commitment keeps half, so that one missed race hands consensus to nobody; who is convicted keeps nothing."""
+    A participant without a commitment keeps half, so one missed sprint hands consensus to nobody. A convicted one has
+    none.
+    """
     made: dict[bytes, list[int | None]] = {}
     hidden = {ctx.view.node_now(run.node) for run in runs(ctx.view) if is_hidden(ctx, run)}
     for run in runs(ctx.view):
-        made.setdefault(ctx.view.node_now(run.node), []).append(None if is_hidden(ctx, run) else verified_milli(ctx, run))
+        worth = None if is_hidden(ctx, run) else verified_milli(ctx, run)
+        made.setdefault(ctx.view.node_now(run.node), []).append(worth)
     found = []
     for participant in ctx.view.participants():
         decided = [value for value in made.get(participant.node, ()) if value is not None]
@@ -52,16 +55,23 @@ def next_weights(ctx: Context) -> Weights:
 
 
 def is_hidden(ctx: Context, run: Run) -> bool:
-    """All drawn answers were opened, none was refused, and no committee could get one of them. Its node may have been cut off, or hide what it
-    never made: it keeps what one keeps that made no commitment, so hiding is no better than staying away."""
+    """Whether all drawn answers were opened, none was refused, and no committee could get one of them.
+
+    The node may have been cut off, or hide what it never made. It keeps as much as without a commitment, so hiding is
+    no better than staying away.
+    """
     answers = [found for opened in run.opened if (found := ctx.view.inference(opened.inference_id)) is not None]
     ends = {answer.status for answer in answers}
-    return len(answers) >= samples(ctx.genesis, run) and Status.WITHHELD.value in ends and Status.INVALIDATED.value not in ends
+    opened = len(answers) >= samples(ctx.genesis, run)
+    return opened and Status.WITHHELD.value in ends and Status.INVALIDATED.value not in ends
 
 
 def verified_milli(ctx: Context, run: Run) -> int | None:
-    """The output tokens that a commitment is worth, times the model's cost factor in thousandths: as many answers as it has, of the mean
-    length of the checked ones. None: nothing was decided."""
+    """What a commitment is worth: its number of answers x mean output tokens of the checked ones x cost factor in
+    thousandths.
+
+    None: nothing was decided.
+    """
     answers = [found for opened in run.opened if (found := ctx.view.inference(opened.inference_id)) is not None]
     if len(answers) < samples(ctx.genesis, run) or any(answer.status == Status.INVALIDATED.value for answer in answers):
         return 0
@@ -74,10 +84,13 @@ def verified_milli(ctx: Context, run: Run) -> int | None:
 
 
 def count(ctx: Context, out: Collection[bytes]) -> Weights:
-    """The next epoch's validator set, without those in `out`: the MAX_VALIDATORS heaviest, capped by owner. Where nobody would be left it is
-    empty, and all weights stay as they are."""
+    """The next epoch's validator set: the MAX_VALIDATORS heaviest that are not in `out`, capped by owner.
+
+    Where nobody would be left it is empty, and all weights stay as they are.
+    """
     weights = next_weights(ctx)
-    heaviest = sorted(((node, weight) for node, weight in weights if weight > 0 and node not in out), key=lambda one: (-one[1], one[0]))
+    allowed = ((node, weight) for node, weight in weights if weight > 0 and node not in out)
+    heaviest = sorted(allowed, key=lambda one: (-one[1], one[0]))
     if not heaviest:
         return ()
     ctx.view.put(keys.NEXT_WEIGHTS, encode(weights))
@@ -86,7 +99,9 @@ def count(ctx: Context, out: Collection[bytes]) -> Weights:
 
 
 def begin_epoch(view: View) -> None:
-    """At an epoch's last height, after all that the old weights decide."""
+    """At an epoch's last height, after everything that the old weights decide: the counted weights become the
+    participants' own.
+    """
     raw = view.get(keys.NEXT_WEIGHTS)
     if raw is None:
         return

@@ -1,5 +1,6 @@
 """One inference of the state together with its id, as the ledger's functions pass it. Law: immutable; a change is a
-new entry."""
+new entry.
+"""
 
 from __future__ import annotations
 

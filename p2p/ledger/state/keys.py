@@ -104,6 +104,11 @@ def key_now(origin: bytes) -> bytes:
     return b"line/" + origin
 
 
+def held(node: bytes) -> bytes:
+    """What an evicted node had at stake, until it is paid back -> Held."""
+    return b"held/" + node
+
+
 def last_owner(node: bytes) -> bytes:
     """A node that left -> the account that owned it last."""
     return b"gone/" + node

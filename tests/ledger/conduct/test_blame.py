@@ -1,5 +1,5 @@
 """Each penalty twice: where who accuses is the liar, and where the network is down. Law: nobody loses anything but the
-fee of an answer that nobody could check. The table of README.md names the test of each penalty.
+fee of an answer that nobody could check. "Who can be blamed" in docs/ledger-rules.md names the test of each penalty.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A lost dispute may be appealed once: a larger committee of others, all verdicts vote, the bond is back or burnt; money is whole throughout."""
+"""A lost dispute may be appealed once: a larger committee of others, all verdicts vote, the bond is back or burnt;
+money is whole throughout."""
 
 from __future__ import annotations
 
@@ -30,11 +31,14 @@ NUMBER = 1  # of the executor
 
 
 def lab_of(peers: int = 15, **change: Any) -> Lab:
-    """Enough for committees of 3, 3 and 7 besides the executor. Peer 12's owner has another number, else it were the client."""
+    """Enough for committees of 3, 3 and 7 besides the executor. Peer 12's owner has another number, else it were
+    the client."""
     return Lab(peers, **{"rules": APPEALS, "economy": MONEY, "owners": {12: 20}, **change})
 
 
-def lost(lab: Lab, account: Key = CLIENT, says: Callable[[bytes], dict[str, Any]] = lambda _: {"valid": False}) -> bytes:
+def lost(
+    lab: Lab, account: Key = CLIENT, says: Callable[[bytes], dict[str, Any]] = lambda _: {"valid": False}
+) -> bytes:
     """An answer of peer NUMBER that two committees refused; its id."""
     inference_id = lab.drawn(executor=lab.nodes[NUMBER], account=account)
     for _ in range(2):
@@ -63,7 +67,7 @@ def clients(lab: Lab) -> int:
     return balance(lab, CLIENT.public) + lab.view.totals().escrow_micro
 
 
-# -- without an appeal ---------------------------------------------------------------------------------------------------
+# -- without an appeal --------------------------------------------------------------------------------------------
 
 
 def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
@@ -78,7 +82,9 @@ def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
     assert lab.status(inference_id) == "APPEALABLE", "the phases' own deadlines, which passed meanwhile, move nothing"
     lab.block()
     found = lab.inference(inference_id)
-    assert (found.status, found.end_height, found.refunded_micro, found.reason) == ("INVALIDATED", found.appeal_until, COST, "because")
+    assert (
+        found.status, found.end_height, found.refunded_micro, found.reason
+    ) == ("INVALIDATED", found.appeal_until, COST, "because")
     assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.standing(lab.nodes[NUMBER]).checked) == (1, 1)
     assert clients(lab) == FULL
     assert sum(lab.view.standing(node).compared for node in lab.nodes) == 6
@@ -96,7 +102,8 @@ def test_where_there_is_nothing_to_wait_for_it_ends_at_once(lab: Callable[[], La
 
 
 def split(lab: Lab, accusers: int = 2) -> tuple[bytes, list[bytes], list[bytes]]:
-    """An answer of peer NUMBER that `accusers` of each committee refused, barely lost: its id, who refused it, who did not."""
+    """An answer of peer NUMBER that `accusers` of each committee refused, barely lost: its id, who refused it, who
+    did not."""
     inference_id = lab.drawn(executor=lab.nodes[NUMBER])
     said: tuple[list[bytes], list[bytes]] = [], []
     for _ in range(2):
@@ -134,10 +141,14 @@ def test_without_an_appeal_nothing_that_happens_meanwhile_turns_it(between: Call
     to_window_end(lab, inference_id)
     lab.block()
     found = lab.inference(inference_id)
-    assert (found.status, found.reason, found.refunded_micro, part(lab, lab.nodes[NUMBER]).strikes) == ("INVALIDATED", "because", COST, 1)
+    assert (
+        found.status, found.reason, found.refunded_micro, part(lab, lab.nodes[NUMBER]).strikes
+    ) == ("INVALIDATED", "because", COST, 1)
     finders = {one.validator for one in lab.view.standing(lab.nodes[NUMBER]).finders}
     assert finders == set(accusers), "who found it shares the bounty, as when it was lost"
-    assert not any(lab.view.standing(node).compared for node in accusers if lab.view.participant(node) is None), "who left has no counters"
+    assert not any(lab.view.standing(node).compared for node in accusers if lab.view.participant(node) is None), (
+        "who left has no counters"
+    )
 
 
 def test_a_bar_that_ends_within_the_window_brings_no_word_back() -> None:
@@ -155,7 +166,7 @@ def test_a_bar_that_ends_within_the_window_brings_no_word_back() -> None:
     assert lab.status(inference_id) == "INVALIDATED"
 
 
-# -- with one ------------------------------------------------------------------------------------------------------------
+# -- with one -----------------------------------------------------------------------------------------------------
 
 
 def test_an_appeal_draws_a_larger_committee_of_others_from_a_later_beacon() -> None:
@@ -208,7 +219,9 @@ def test_an_appeal_that_is_lost_burns_the_bond(valid: int) -> None:
     found = lab.inference(inference_id)
     assert (found.status, found.refunded_micro, found.due_micro) == ("INVALIDATED", COST, 0)
     assert (clients(lab), balance(lab, lab.owners[NUMBER].public)) == (FULL, FULL - BOND)
-    assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.totals().due_micro, lab.view.totals().burnt_micro) == (1, 0, BOND)
+    assert (
+        part(lab, lab.nodes[NUMBER]).strikes, lab.view.totals().due_micro, lab.view.totals().burnt_micro
+    ) == (1, 0, BOND)
     (row,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["inferences"]
     assert (row["what"], row["rule"], row["burnt_micro"]) == ("refused", "M15", BOND)
     sums = to_end(lab)
@@ -223,7 +236,9 @@ def test_nobody_speaks_in_the_appeal() -> None:
     lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.status(inference_id) == "INVALIDATED"
     assert (balance(lab, lab.owners[NUMBER].public), lab.view.totals().burnt_micro) == (FULL, 0), "it was not heard"
-    assert [lab.view.standing(node).missed for node in asked] == [0] * 7, "where nobody spoke it is nobody's fault (decision 019)"
+    assert [lab.view.standing(node).missed for node in asked] == [0] * 7, (
+        "where nobody spoke it is nobody's fault (decision 019)"
+    )
     assert len(lab.inference(inference_id).panels) == 3, "and no fourth committee"
 
 
@@ -255,7 +270,8 @@ def test_whoever_is_left_at_the_draw_decides_and_nobody_costs_nothing() -> None:
 @BETWEEN
 @pytest.mark.parametrize("heard", [False, True])
 def test_an_appeal_without_a_verdict_in_its_favour_turns_nothing(between: Callable[..., None], heard: bool) -> None:
-    """Also where those who accused it weigh nothing any more: whoever could bring that about could turn what was decided."""
+    """Also where those who accused it weigh nothing any more: whoever could bring that about could turn what was
+    decided."""
     lab = lab_of()
     inference_id, accusers, others = split(lab)
     appeal(lab, inference_id)
@@ -304,7 +320,7 @@ def test_without_an_output_record_a_won_appeal_waits_for_it() -> None:
     assert lab.status(inference_id) == "UPHELD"
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------------
+# -- what is refused ----------------------------------------------------------------------------------------------
 
 
 def poor(lab: Lab, inference_id: bytes) -> None:
@@ -373,7 +389,7 @@ def test_an_appeals_committee_is_not_smaller_than_a_disputes() -> None:
     assert changed(CheckRules(), (("dispute_committee", 9), ("appeal_committee", 9))).appeal_committee == 9
 
 
-# -- what people see -----------------------------------------------------------------------------------------------------
+# -- what people see ----------------------------------------------------------------------------------------------
 
 
 def test_the_views_say_until_when_and_by_which_rule() -> None:
@@ -384,7 +400,8 @@ def test_the_views_say_until_when_and_by_which_rule() -> None:
     assert (seen.status, seen.appeal_until, seen.appeal) == ("APPEALABLE", until, None)
     (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
     assert case == {
-        "id": inference_id.hex(), "rule": "M13", "status": "APPEALABLE", "reason": "because", "until": until, "appealed": False,
+        "id": inference_id.hex(), "rule": "M13", "status": "APPEALABLE", "reason": "because", "until": until,
+        "appealed": False,
         "due_micro": COST, "bond_micro": BOND,
     }
     (row,) = [r for r in verification_answer(lab.ctx).participants if r.open_cases]

@@ -1,4 +1,5 @@
-"""Committees: drawn after the root, commit then reveal, dispute, decision. Who was not drawn changes nothing; money is whole."""
+"""Committees: drawn after the root, commit then reveal, dispute, decision. Who was not drawn changes nothing; money
+is whole."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ def test_all_valid_is_paid_and_ends_early() -> None:
     ([0, 0, 0], [1, 1, 1], "INVALIDATED", "because"), ([1, 1, 0], [], "UPHELD", ""),
     ([1, 0, 0], [], "EXPIRED", "an accusation that no second committee heard"),
 ])
-def test_a_dispute_asks_others_and_all_of_them_vote(first: list[int], second: list[int], status: str, reason: str) -> None:
+def test_a_dispute_asks_others_and_all_of_them_vote(
+    first: list[int], second: list[int], status: str, reason: str
+) -> None:
     lab = Lab()
     inference_id = lab.drawn()
     executor = lab.inference(inference_id).finish.record.executor  # type: ignore[union-attr]
@@ -103,7 +106,9 @@ def test_silence_draws_once_more_and_then_returns_the_money_without_blame() -> N
     found = lab.inference(inference_id)
     assert (found.status, found.reason, balance(lab)) == ("EXPIRED", "no validator answered", FULL)
     assert strikes(lab, found.finish.record.executor) == 0  # type: ignore[union-attr]
-    assert sum(lab.view.standing(node).duties for node in lab.nodes) == 0, "there may have been nothing that could be checked"
+    assert sum(lab.view.standing(node).duties for node in lab.nodes) == 0, (
+        "there may have been nothing that could be checked"
+    )
 
 
 def test_a_commitment_that_is_never_revealed_is_silence_and_a_missed_duty() -> None:
@@ -134,7 +139,8 @@ def test_phases_close_at_their_windows() -> None:
 
 
 def refusals() -> dict[str, tuple[str, Callable[[Lab, bytes, bytes], None]]]:
-    """name -> (field, what is tried): each on an inference whose committee has committed; `node` is its first member."""
+    """name -> (field, what is tried): each on an inference whose committee has committed; `node` is its first
+    member."""
 
     def changed(**change: Any) -> Callable[[Lab, bytes, bytes], None]:
         """A verdict that is malformed and was committed to so."""
@@ -187,9 +193,12 @@ ROW = RevealedRow(0, ((1, -1), (2, -2), (3, -3), (4, -4)))
 
 
 @pytest.mark.parametrize(("change", "field"), [
-    ({"numbers": ()}, "numbers"), ({"numbers": (ROW,) * 10}, "numbers"), ({"tokens": 9}, "tokens"), ({"tokens": 0}, "tokens"),
-    ({"tokens": 0, "kind": VerdictKind.INVALID, "numbers": ()}, "llr_milli"), ({"tokens": 0, "kind": VerdictKind.INVALID, "llr_milli": 0}, "numbers"),
-    ({"kind": VerdictKind.WITHHELD}, "tokens"), ({"kind": VerdictKind.WITHHELD, "tokens": 0, "numbers": ()}, "llr_milli"),
+    ({"numbers": ()}, "numbers"), ({"numbers": (ROW,) * 10}, "numbers"), ({"tokens": 9}, "tokens"),
+    ({"tokens": 0}, "tokens"),
+    ({"tokens": 0, "kind": VerdictKind.INVALID, "numbers": ()}, "llr_milli"),
+    ({"tokens": 0, "kind": VerdictKind.INVALID, "llr_milli": 0}, "numbers"),
+    ({"kind": VerdictKind.WITHHELD}, "tokens"),
+    ({"kind": VerdictKind.WITHHELD, "tokens": 0, "numbers": ()}, "llr_milli"),
     ({"numbers": tuple(RevealedRow(i, ((1, -1), (1, -2), (3, -3), (4, -4))) for i in range(10))}, "numbers"),
     ({"numbers": tuple(RevealedRow(i, ((1, -1), (2, -2))) for i in range(10))}, "numbers"),
     ({"numbers": tuple(RevealedRow(9 - i, ROW.candidates) for i in range(10))}, "numbers"),
@@ -219,7 +228,9 @@ def test_what_a_commitment_may_not_be(when: str) -> None:
         inference_id = lab.drawn()
         node, other = lab.members(inference_id)[:2]
         outsider = next(n for n in lab.nodes if n not in lab.members(inference_id))
-        attempt = VerdictCommit(inference_id, {"an outsider": outsider, "for another": other}.get(when, node), bytes(32))
+        attempt = VerdictCommit(
+            inference_id, {"an outsider": outsider, "for another": other}.get(when, node), bytes(32)
+        )
         if when == "twice":
             lab.commit(lab.verdict(inference_id, node))
         if when == "after the end":
@@ -255,7 +266,9 @@ MOVES = st.lists(st.tuples(st.sampled_from(["commit", "reveal", "block", "plant"
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MOVES, st.booleans())
-def test_money_is_whole_and_outsiders_change_nothing_after_any_sequence(moves: list[tuple[str, int, int]], own: bool) -> None:
+def test_money_is_whole_and_outsiders_change_nothing_after_any_sequence(
+    moves: list[tuple[str, int, int]], own: bool
+) -> None:
     """Any records by anyone at any time; end_of_block checks conservation each time."""
     keep = replace(STEADY, keep_epochs=100)  # else it would have left the state when the test looks
     lab = Lab(7, epoch_blocks=9, rules=CheckRules(reveal_window=3, plant_window=4), validation_window=3, economy=keep)

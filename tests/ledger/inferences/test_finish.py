@@ -1,4 +1,5 @@
-"""What the chain checks of every finish record, drawn to be checked or not: an answer that any check would refuse is never paid for."""
+"""What the chain checks of every finish record, drawn to be checked or not: an answer that any check would refuse
+is never paid for."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def lab_of(**spec: Any) -> tuple[Lab, SignedRequest, tuple[bytes, ...]]:
 def put(lab: Lab, signed: SignedRequest, executor: bytes, **fields: Any) -> str:
     """The field that a finish record was refused for, empty where it was taken."""
     plain: dict[str, Any] = {
-        "artifact_root": bytes(32), "output_hash": TOKENS_HASH, "prompt_tokens": PROMPT, "output_tokens": 10, "finish_reason": FinishReason.STOP,
+        "artifact_root": bytes(32), "output_hash": TOKENS_HASH, "prompt_tokens": PROMPT, "output_tokens": 10,
+        "finish_reason": FinishReason.STOP,
     }
     record = FinishRecord(signed.inference_id, executor, **{**plain, **fields})
     finish = SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record)))
@@ -48,8 +50,10 @@ def most(signed: SignedRequest) -> int:
 
 @pytest.mark.parametrize(("fields", "field"), [
     ({}, ""), ({"finish_reason": FinishReason.STOPPED}, ""), ({"finish_reason": FinishReason.LENGTH}, "finish_reason"),
-    ({"output_tokens": 0}, "output_tokens"), ({"output_tokens": 2**32 - 1}, "output_tokens"), ({"prompt_tokens": 0}, "prompt_tokens"),
-    ({"prompt_tokens": 2**32 - 1}, "prompt_tokens"), ({"taken_over": 10}, "taken_over"), ({"taken_over": 2**32 - 1}, "taken_over"),
+    ({"output_tokens": 0}, "output_tokens"), ({"output_tokens": 2**32 - 1}, "output_tokens"),
+    ({"prompt_tokens": 0}, "prompt_tokens"),
+    ({"prompt_tokens": 2**32 - 1}, "prompt_tokens"), ({"taken_over": 10}, "taken_over"),
+    ({"taken_over": 2**32 - 1}, "taken_over"),
     ({"taken_over": 1}, "taken_over"), ({"stack": "abacus"}, "stack"), ({"stack": "vllm-cpu-bf16#00"}, ""),
 ])
 def test_what_needs_no_model_is_checked_of_each(fields: dict[str, Any], field: str) -> None:
@@ -76,7 +80,8 @@ def test_no_answer_is_longer_than_the_models_context() -> None:
 
 
 def test_what_was_taken_over_is_paid_to_nobody() -> None:
-    """So a claim that others streamed it costs whoever makes it, and two that share an answer gain nothing by cheap tokens of the first."""
+    """So a claim that others streamed it costs whoever makes it, and two that share an answer gain nothing by cheap
+    tokens of the first."""
     lab, signed, drawn = lab_of()
     account = signed.request.account
     before = lab.view.account(account).balance_micro + lab.inference(signed.inference_id).escrow_micro

@@ -1,4 +1,5 @@
-"""Kernels and weights, told by numbers: whom they excuse (J4, J8), who gets half of a dispute's committee, whose weights are others (J7)."""
+"""Kernels and weights, told by numbers: whom they excuse (J4, J8), who gets half of a dispute's committee, whose
+weights are others (J7)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from tests.ledger.conduct.test_executor_conduct import OTHERS, THIRD, A, B, C, D
 from tests.ledger.lab import RULES, Lab, false_row, true_row, trusted
 from tests.ledger.money.test_money import put_collateral
 
-# -- J4: what only equal kernels see (decision 024) ------------------------------------------------------------------------
+# -- J4: what only equal kernels see (decision 024) ---------------------------------------------------------------
 
 SAW: dict[str, Any] = {"valid": False, "llr": 30_000}
 
@@ -34,9 +35,12 @@ SAW: dict[str, Any] = {"valid": False, "llr": 30_000}
     ({A: (None, False), B: (true_row, False), C: (OTHERS, True)}, set()),  # half of them refused
     ({A: (OTHERS, True), B: (THIRD, True), C: (true_row, True)}, set()),  # whose committee saw nothing cannot compare
 ])
-def test_who_could_not_see_it_by_its_kernels_is_excused(said: dict[bytes, tuple[Any, bool]], excused: set[bytes]) -> None:
+def test_who_could_not_see_it_by_its_kernels_is_excused(
+    said: dict[bytes, tuple[Any, bool]], excused: set[bytes]
+) -> None:
     verdicts = [
-        seen(node, row, valid=valid, llr=-2000 if valid else 30_000, tokens=10 if row else 0) for node, (row, valid) in said.items()
+        seen(node, row, valid=valid, llr=-2000 if valid else 30_000, tokens=10 if row else 0) for node,
+        (row, valid) in said.items()
     ]
     for order in (verdicts, verdicts[::-1]):
         assert unseen([order], dict.fromkeys(said, 10), frozenset(), 500) == excused
@@ -58,7 +62,8 @@ def test_whatever_the_committee_only_who_ran_other_kernels_is_excused(members: l
     rows = {"seer": true_row, "other": OTHERS, "third": THIRD, "lazy": false_row, "liar": true_row}
     nodes = [bytes([i + 1]) * 32 for i in range(len(members))]
     verdicts = [
-        seen(node, rows[kind], **(SAW if kind == "seer" else {})) for node, (kind, _) in zip(nodes, members, strict=True)
+        seen(node, rows[kind], **(SAW if kind == "seer" else {})) for node,
+        (kind, _) in zip(nodes, members, strict=True)
     ]
     weights = {node: weight for node, (_, weight) in zip(nodes, members, strict=True)}
     found = unseen([verdicts], weights, frozenset(), 500)
@@ -71,7 +76,8 @@ def test_whatever_the_committee_only_who_ran_other_kernels_is_excused(members: l
     ({"row": OTHERS}, False), ({"row": false_row}, True), ({"row": true_row}, True),
 ])
 def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, Any], barred: bool) -> None:
-    """The last of eight says 'valid' to all: honest on other kernels, lazy on a stack it only names, or on the accusers' kernels and lying."""
+    """The last of eight says 'valid' to all: honest on other kernels, lazy on a stack it only names, or on the
+    accusers' kernels and lying."""
     lab = Lab(rules=replace(RULES, conviction_milli=10**9))
     odd_one = lab.nodes[7]
     for _ in range(20):
@@ -81,14 +87,16 @@ def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, 
     assert not any(part(lab, node).barred_until for node in lab.nodes[:7])
 
 
-# -- J8: whom only others outvoted (decision 029) ---------------------------------------------------------------------------
+# -- J8: whom only others outvoted (decision 029) -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("said", "equal", "excused"), [
     ({A: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, {A}, {A}),
-    ({A: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, set(), set()),  # nobody knows that it has the executor's kernels
+    # nobody knows that it has the executor's kernels
+    ({A: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, set(), set()),
     ({A: (true_row, False), B: (OTHERS, True), C: (true_row, True)}, {A, C}, set()),  # its equals contradict it
-    ({A: (true_row, False), B: (true_row, True), C: (true_row, True)}, {A}, set()),  # who has its very bits says otherwise
+    # who has its very bits says otherwise
+    ({A: (true_row, False), B: (true_row, True), C: (true_row, True)}, {A}, set()),
     ({A: (false_row, False), B: (OTHERS, True), C: (THIRD, True)}, {A}, set()),  # it did not run the model
     ({A: (None, False), B: (OTHERS, True), C: (THIRD, True)}, {A}, set()),  # refused at stage 0, which needs no kernels
     ({A: (true_row, False), D: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, {A, D}, {A, D}),
@@ -104,7 +112,8 @@ def test_whom_only_others_outvoted_that_could_not_see_it_is_excused(
 
 @pytest.mark.parametrize("known", [True, False])
 def test_an_honest_minority_that_sees_alone_is_neither_barred_nor_fined(known: bool) -> None:
-    """Executor and node 7 have the same kernels, all others have others; `known`: it serves on them, else it only says so now."""
+    """Executor and node 7 have the same kernels, all others have others; `known`: it serves on them, else it only
+    says so now."""
     lab = Lab(rules=replace(RULES, conviction_milli=10**9))
     seer = lab.nodes[7]
     put_collateral(lab, seer, 1_000_000)
@@ -113,7 +122,8 @@ def test_an_honest_minority_that_sees_alone_is_neither_barred_nor_fined(known: b
     lab.view.put_standing(lab.nodes[2], Standing())
     for _ in range(25):
         lab.decide(
-            lab.drawn(executor=lab.nodes[1]), lambda node: {"valid": False, "llr": 30_000, "row": true_row} if node == seer else {"row": OTHERS}
+            lab.drawn(executor=lab.nodes[1]),
+            lambda node: {"valid": False, "llr": 30_000, "row": true_row} if node == seer else {"row": OTHERS}
         )
     assert lab.view.standing(seer).compared > 3
     assert bool(part(lab, seer).barred_until) is not known
@@ -121,7 +131,8 @@ def test_an_honest_minority_that_sees_alone_is_neither_barred_nor_fined(known: b
 
 
 def dispute(known: tuple[int, ...], blocks: int) -> tuple[set[bytes], tuple[bytes, ...]]:
-    """Of a network of ten, of which `known` have reputation on the executor's stack: (those of them that can be drawn yet, the second committee)."""
+    """Of a network of ten, of which `known` have reputation on the executor's stack: (those of them that can be
+    drawn yet, the second committee)."""
     lab = Lab(peers=10)
     lab.block(blocks)
     for number in known:
@@ -141,10 +152,12 @@ def test_half_of_a_disputes_committee_is_known_to_have_the_executors_kernels() -
         left, second = dispute((1, 2, 3, 4), blocks)
         assert len(left & set(second)) >= min(2, len(left))
     without = [dispute((2, 3), blocks) for blocks in range(1, 12)]
-    assert any(left and not left & set(second) for left, second in without), "a fifth of the weight has no say of its own"
+    assert any(left and not left & set(second) for left, second in without), (
+        "a fifth of the weight has no say of its own"
+    )
 
 
-# -- J7: numbers of other weights (decision 028) ---------------------------------------------------------------------------
+# -- J7: numbers of other weights (decision 028) ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("rows", "found"), [
@@ -155,7 +168,9 @@ def test_half_of_a_disputes_committee_is_known_to_have_the_executors_kernels() -
     ({A: true_row, B: true_row, C: noisy(501)}, {A: 0, B: 0}),  # beyond the tolerance it stands alone: J1
     ({A: true_row, B: true_row, C: None}, {A: 0, B: 0}),
 ])
-def test_distances_are_from_equal_kernels_that_have_the_majority(rows: dict[bytes, Any], found: dict[bytes, int]) -> None:
+def test_distances_are_from_equal_kernels_that_have_the_majority(
+    rows: dict[bytes, Any], found: dict[bytes, int]
+) -> None:
     verdicts = [seen(node, row) for node, row in rows.items()]
     for order in (verdicts, verdicts[::-1]):
         assert distances(order, dict.fromkeys(rows, 10), 500) == found
@@ -170,7 +185,9 @@ def test_who_is_further_away_than_other_kernels_is_barred_and_they_are_not(apart
         lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {"row": noisy(apart)} if node == cheap else {})
         rounds += 1
     assert bool(part(lab, cheap).barred_until) is barred
-    assert not any(part(lab, node).barred_until or lab.view.standing(node).distance.log_milli() > 3000 for node in lab.nodes[:7])
+    assert not any(
+        part(lab, node).barred_until or lab.view.standing(node).distance.log_milli() > 3000 for node in lab.nodes[:7]
+    )
     if barred:
         assert "numbers of other weights" in part(lab, cheap).barred_reason
         lab.block(part(lab, cheap).barred_until + 1 - lab.height)

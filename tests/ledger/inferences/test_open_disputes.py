@@ -1,4 +1,5 @@
-"""While a case is open: epochs end, keys change, nodes leave, peers restart, everybody appeals everything; and money is whole throughout."""
+"""While a case is open: epochs end, keys change, nodes leave, peers restart, everybody appeals everything; and
+money is whole throughout."""
 
 from __future__ import annotations
 
@@ -150,7 +151,9 @@ def test_an_answer_to_ones_own_owner_is_blamed_after_its_case(appealed: bool) ->
         lab.block()
     found = lab.inference(inference_id)
     assert (found.status, found.blame_height) == ("INVALIDATED", found.end_height + APPEALS.plant_window)
-    assert balance(lab, owner.public) + lab.view.totals().escrow_micro == FULL - BOND * appealed, "others of its requests may be open"
+    assert balance(lab, owner.public) + lab.view.totals().escrow_micro == FULL - BOND * appealed, (
+        "others of its requests may be open"
+    )
     assert part(lab, lab.nodes[NUMBER]).strikes == 0
     lab.block(APPEALS.plant_window + 1)
     assert part(lab, lab.nodes[NUMBER]).strikes == 1
@@ -196,10 +199,12 @@ def test_a_peer_that_restarts_in_an_appeal_goes_on_the_same() -> None:
     assert ends[0] == ends[1]
 
 
-# -- anything ------------------------------------------------------------------------------------------------------------
+# -- anything -----------------------------------------------------------------------------------------------------
 
 ACTS = st.lists(st.tuples(
-    st.sampled_from(["ask", "case", "case", "say", "say", "appeal", "appeal", "appeal", "block", "wait", "bar", "rotate", "leave"]),
+    st.sampled_from(
+        ["ask", "case", "case", "say", "say", "appeal", "appeal", "appeal", "block", "wait", "bar", "rotate", "leave"]
+    ),
     st.integers(0, 20), st.integers(0, 127),
 ), min_size=8, max_size=30)
 
@@ -207,9 +212,11 @@ ACTS = st.lists(st.tuples(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ACTS, st.integers(0, 20_000), st.integers(2, 12))
 def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], bond: int, window: int) -> None:
-    """Many cases at once through short epochs, convictions, bars, rotations, departures: conservation after every block (the lab checks
-    it), M12 of every epoch, each case closed at its end, and every bond back or burnt."""
-    rules = CheckRules(reveal_window=2, plant_window=3, min_checked_tokens=0, conviction_milli=15_000, appeal_window=window)
+    """Many cases at once through short epochs, convictions, bars, rotations, departures: conservation after every
+    block (the lab checks it), M12 of every epoch, each case closed at its end, and every bond back or burnt."""
+    rules = CheckRules(
+        reveal_window=2, plant_window=3, min_checked_tokens=0, conviction_milli=15_000, appeal_window=window
+    )
     economy = replace(STEADY, appeal_bond_micro=bond, withdraw_wait=3, keep_epochs=1000)
     lab = Lab(12, epoch_blocks=11, rules=rules, validation_window=2, economy=economy, committee=2)
     ids: list[bytes] = []

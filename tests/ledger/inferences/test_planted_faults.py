@@ -1,4 +1,5 @@
-"""Planted faults: only in one's own owner's answers, only when committed before, only in time; else they are cheating."""
+"""Planted faults: only in one's own owner's answers, only when committed before, only in time; else they are
+cheating."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def test_a_revealed_plant_costs_nothing_and_is_counted() -> None:
     lab.show(inference_id, lab.nodes[1])
     lab.block(WINDOW + 2)
     assert strikes(lab, 1) == 0
-    assert lab.view.standing(lab.nodes[1]) == Standing(finished=1, plants=1, bound=(BoundStack("toy", StackClass.CPU_BF16.value),))
+    assert lab.view.standing(lab.nodes[1]) == Standing(
+        finished=1, plants=1, bound=(BoundStack("toy", StackClass.CPU_BF16.value),)
+    )
     (count,) = lab.view.counters().faults
     assert (count.fault, count.planted, count.checked, count.caught) == ("int4", 1, 1, 1)
     assert lab.view.counters().cheats == 0
@@ -113,7 +116,8 @@ def wrong() -> dict[str, tuple[str, Callable[[Lab, bytes], None]]]:
         "another salt": ("salt", lambda lab, i: lab.show(i, lab.nodes[1], salt=bytes(32))),
         "by another": ("executor", lambda lab, i: lab.show(i, lab.nodes[1], sender=lab.nodes[2])),
         "by another in its own name": ("executor", lambda lab, i: lab.show(i, lab.nodes[2])),
-        "twice": ("inference_id", twice), "of nothing": ("inference_id", lambda lab, i: lab.show(bytes(32), lab.nodes[1])),
+        "twice": ("inference_id", twice),
+        "of nothing": ("inference_id", lambda lab, i: lab.show(bytes(32), lab.nodes[1])),
     }
 
 
@@ -168,7 +172,8 @@ def test_open_commitments_are_bounded_and_forgotten() -> None:
 def test_fault_names_are_bounded() -> None:
     lab = Lab(12, rules=replace(LAX, plant_every=1), epoch_blocks=100_000)
     for number in range(MAX_FAULT_NAMES + 2):
-        lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})  # a plant is allowed for each that another paid for
+        # a plant is allowed for each that another paid for
+        lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
         lab.show(planted(lab, fault=f"f{number}", caught=False), lab.nodes[1], f"f{number}")
     counts = lab.view.counters().faults
     assert len(counts) == MAX_FAULT_NAMES + 1

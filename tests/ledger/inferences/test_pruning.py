@@ -1,4 +1,5 @@
-"""What leaves the state stays provable: an epoch's root is that of an RFC 6962 tree over exactly what left, in the order in which it left."""
+"""What leaves the state stays provable: an epoch's root is that of an RFC 6962 tree over exactly what left, in the
+order in which it left."""
 
 from __future__ import annotations
 
@@ -60,7 +61,9 @@ def test_an_epochs_root_is_of_what_left_in_it_and_nothing_else(monkeypatch: pyte
         assert sums.left == count
         assert sums.left_root == merkle.root([leaf_of(one.inference_id, one.record) for one in mine])
         assert not leaving.is_kept(lab.view, epoch)
-    assert not [key for key, value in lab.view.changes.items() if key.startswith((b"inf/", b"ended/")) and value is not None]
+    assert not [
+        key for key, value in lab.view.changes.items() if key.startswith((b"inf/", b"ended/")) and value is not None
+    ]
 
 
 def test_an_epoch_has_no_root_before_all_of_it_left(monkeypatch: pytest.MonkeyPatch) -> None:

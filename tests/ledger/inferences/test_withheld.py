@@ -1,4 +1,5 @@
-"""An answer whose payload could not be had: the third verdict punishes nobody alone; what nobody could get is not paid; hiding never pays."""
+"""An answer whose payload could not be had: the third verdict punishes nobody alone; what nobody could get is not
+paid; hiding never pays."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def speak(lab: Lab, inference_id: bytes, words: list[str]) -> None:
     """The committee at work says these, in the order of its members."""
     members = lab.members(inference_id)
     assert len(members) == len(words), (len(members), words)
-    verdicts = [lab.verdict(inference_id, node, **SAYS[word]) for node, word in zip(members, words, strict=True) if word != S]
+    verdicts = [
+        lab.verdict(inference_id, node, **SAYS[word]) for node, word in zip(members, words, strict=True) if word != S
+    ]
     if verdicts:
         lab.say(verdicts)
     else:
@@ -52,7 +55,8 @@ def unpunished(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(("committees", "status"), [
-    ([[V, V, W]], "VALIDATED"), ([[V, W, S]], "VALIDATED"), ([[V, W, W], [V, V, V]], "VALIDATED"), ([[W, W, W], [V, V, W]], "VALIDATED"),
+    ([[V, V, W]], "VALIDATED"), ([[V, W, S]], "VALIDATED"), ([[V, W, W], [V, V, V]], "VALIDATED"),
+    ([[W, W, W], [V, V, W]], "VALIDATED"),
     ([[W, W, W], [W, W, W]], "WITHHELD"), ([[V, W, W], [W, W, W]], "WITHHELD"), ([[W, W, S], [W, S, W]], "WITHHELD"),
     ([[W, W, S], [S, S, S]], "EXPIRED"), ([[S, S, S], [W, S, S]], "EXPIRED"), ([[S, S, S], [W, W, W]], "EXPIRED"),
     ([[I, W, W], [W, W, W]], "WITHHELD"), ([[W, W, W], [I, W, W], [W, W, W]], "WITHHELD"),
@@ -66,11 +70,15 @@ def test_withheld_is_not_a_vote_against_the_answer(committees: list[list[str]], 
     assert (part.strikes, part.convictions) == (0, 0)
     paid = status in ("VALIDATED", "UPHELD")
     assert (found.paid_micro, found.refunded_micro) == ((found.charged_micro, 0) if paid else (0, found.charged_micro))
-    assert (executor(lab).withheld, executor(lab).watched_until > 0) == ((1, True) if status == "WITHHELD" else (0, False))
+    assert (
+        executor(lab).withheld, executor(lab).watched_until > 0
+    ) == ((1, True) if status == "WITHHELD" else (0, False))
     assert all(part.barred_until == 0 for part in lab.view.participants())
 
 
-@pytest.mark.parametrize("committees", [[[I, I, I], [I, I, W]], [[I, I, W], [I, I, S]], [[W, W, W], [I, I, W], [I, I, W]]])
+@pytest.mark.parametrize(
+    "committees", [[[I, I, I], [I, I, W]], [[I, I, W], [I, I, S]], [[W, W, W], [I, I, W], [I, I, W]]]
+)
 def test_who_was_refuted_is_struck_though_some_had_nothing(committees: list[list[str]]) -> None:
     """Those who have it hand it on; most of the second committee is enough."""
     lab, found = run(*committees)
@@ -78,9 +86,12 @@ def test_who_was_refuted_is_struck_though_some_had_nothing(committees: list[list
     assert lab.view.participant(lab.nodes[1]).strikes == 1  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("committees", [[[I, I, I], [W, W, W]], [[I, I, I], [S, S, S]], [[I, I, I], [I, W, S]], [[I, I, V], [I, S, S]]])
+@pytest.mark.parametrize(
+    "committees", [[[I, I, I], [W, W, W]], [[I, I, I], [S, S, S]], [[I, I, I], [I, W, S]], [[I, I, V], [I, S, S]]]
+)
 def test_accusers_that_no_second_committee_hears_strike_nobody(committees: list[list[str]]) -> None:
-    """Three that lie, while its executor is cut off and nobody else can get or say anything; where they do not lie they hand it on."""
+    """Three that lie, while its executor is cut off and nobody else can get or say anything; where they do not lie
+    they hand it on."""
     lab, found = run(*committees)
     assert (found.status, found.refunded_micro) == ("EXPIRED", found.charged_micro)
     unpunished(lab)
@@ -96,7 +107,9 @@ def test_who_was_refuted_cannot_withhold_from_the_committee_of_an_appeal() -> No
     assert lab.status(inference_id) == "APPEALED"
     speak(lab, inference_id, [W] * len(lab.members(inference_id)))
     found = lab.inference(inference_id)
-    assert (found.status, found.appeal.burnt_micro if found.appeal else -1) == ("INVALIDATED", 0), "the bond returns: nobody spoke about it"
+    assert (found.status, found.appeal.burnt_micro if found.appeal else -1) == ("INVALIDATED", 0), (
+        "the bond returns: nobody spoke about it"
+    )
 
 
 def test_one_who_is_left_out_is_not_paid_and_nothing_else() -> None:
@@ -107,7 +120,9 @@ def test_one_who_is_left_out_is_not_paid_and_nothing_else() -> None:
     assert (seen.duties, seen.missed, seen.outliers, seen.compared) == (1, 1, 0, 0)
     unpunished(lab)
     lab, found = run([V, W, W], [V, V, V])
-    assert [lab.view.standing(node).missed for node in found.panels[0].members] == [0, 0, 0], "where most had nothing it is nobody's fault"
+    assert [lab.view.standing(node).missed for node in found.panels[0].members] == [0, 0, 0], (
+        "where most had nothing it is nobody's fault"
+    )
     assert lab.view.standing(found.panels[0].members[0]).duties == 1, "and who looked is paid"
 
 
@@ -133,7 +148,9 @@ def test_what_one_outage_took_is_one_miss() -> None:
     away = lab.nodes[3]
     ids = [lab.start(agent=0).inference_id for _ in range(12)]
     for inference_id in ids:
-        lab.finish(inference_id, lab.nodes[1] if lab.nodes[1] in lab.inference(inference_id).candidates else lab.nodes[2])
+        lab.finish(
+            inference_id, lab.nodes[1] if lab.nodes[1] in lab.inference(inference_id).candidates else lab.nodes[2]
+        )
     lab.block(2)
     verdicts = [lab.verdict(one, node) for one in ids for node in lab.members(one) if node != away]
     for verdict in verdicts:
@@ -149,11 +166,12 @@ def test_what_one_outage_took_is_one_miss() -> None:
     assert lab.view.participant(away).barred_until == 0  # type: ignore[union-attr]
 
 
-# -- the executor --------------------------------------------------------------------------------------------------------
+# -- the executor -------------------------------------------------------------------------------------------------
 
 
 def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_all_is_checked_then() -> None:
-    """M18: the fee, and (1 - p) / p like it; so hiding earns nothing in the mean, however few are checked. No strike, no evidence."""
+    """M18: the fee, and (1 - p) / p like it; so hiding earns nothing in the mean, however few are checked. No
+    strike, no evidence."""
     lab = Lab(12, epoch_blocks=1000, rules=replace(RULES, min_checked_tokens=0, min_checks=0, saving_micro=0))
     node = lab.nodes[1]
     lab.view.put_participant(replace(lab.view.participant(node), reputations=trusted(80)))  # type: ignore[type-var]

@@ -1,5 +1,5 @@
-"""Rules that make honesty the best answer (decision 019): fines that stand for what nobody looked at, emission no larger than what is lost by paying
-oneself, and no serving without checking (test_standing)."""
+"""Rules that make honesty the best answer (decision 019): fines that stand for what nobody looked at, emission no
+larger than what is lost by paying oneself, and no serving without checking (test_standing)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ COST = (PROMPT + 10) * PRICE
 
 
 def checked_with(lab: Lab, node: bytes, milli: int) -> None:
-    """So that the next answer of `node` is checked with this probability: enough checked tokens, and a reputation for it."""
+    """So that the next answer of `node` is checked with this probability: enough checked tokens, and a reputation
+    for it."""
     participant, seen = lab.view.participant(node), lab.view.standing(node)
     assert participant is not None
     lab.view.put_participant(replace(participant, reputations=trusted((1000 - milli) * 10 // 99)))
@@ -78,7 +79,8 @@ def test_a_split_with_any_fine_adds_up(fees: int, fine: int, validators: int, bu
 
 
 def test_who_pays_itself_from_an_account_nobody_knows_loses() -> None:
-    """Computing is free here and it validates nothing itself: what the emission gives is not even what the split takes."""
+    """Computing is free here and it validates nothing itself: what the emission gives is not even what the split
+    takes."""
     lab = Lab(epoch_blocks=60, economy=replace(STEADY, emission_cap_milli=EconomyRules().emission_cap_milli))
     node, before = lab.nodes[1], money(lab, 1)
     lab.decide(lab.drawn(executor=node, tokens=50), lambda _: {})
@@ -104,7 +106,9 @@ def test_emission_above_the_cap_is_not_minted() -> None:
 @pytest.mark.parametrize("cost", [1, 1000, 10_000_000])
 def test_work_has_its_place_on_the_wire_whatever_a_token_weighs(cost: int) -> None:
     """Almost all of it is there already; the end of the epoch reads what was booked, and writes the sum over all."""
-    lab = Lab(epoch_blocks=100, models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, cost_milli=cost),))
+    lab = Lab(
+        epoch_blocks=100, models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, cost_milli=cost),)
+    )
     for node in lab.nodes:
         earnings.put_earning(lab.view, 0, node, Earning(lab.view.owner_of(node), work=earnings.MAX_SUM - 1))
     found = lab.decide(lab.drawn(), lambda _: {})

@@ -57,7 +57,9 @@ def test_fees_wait_for_the_epochs_end_and_are_split() -> None:
     assert (found.fees_micro, found.burnt_micro, found.duties_micro, found.paid_micro) == (300, 15, 30, 255)
     assert (found.minted_micro, booked(lab, lab.nodes[number]).reward_micro) == (EMISSION, EMISSION)
     assert money(lab, number) == 255 + EMISSION
-    assert sorted(money(lab, n) for n in range(8))[:-1] == [0, 0, 0, 0, 10, 10, 10], "the committee shares the validators' part"
+    assert sorted(money(lab, n) for n in range(8))[:-1] == [0, 0, 0, 0, 10, 10, 10], (
+        "the committee shares the validators' part"
+    )
 
 
 @pytest.mark.parametrize(("outlier_duties", "paid"), [(0, True), (1, True), (10, False)])
@@ -70,7 +72,9 @@ def test_a_duty_in_which_one_stood_alone_takes_others_with_it(outlier_duties: in
         inference_id = lab.drawn(executor=lab.nodes[1])
         guess = not odd and lazy in lab.members(inference_id)
         odd += guess
-        lab.decide(inference_id, lambda node, guess=guess: {"row": false_row} if guess and node == lazy else {})  # type: ignore[misc]
+        lab.decide(
+            inference_id, lambda node, guess=guess: {"row": false_row} if guess and node == lazy else {}
+        )  # type: ignore[misc]
     standing = lab.view.standing(lazy)
     assert (standing.outliers, standing.missed) == (1, 0)
     assert 2 <= standing.duties < 10
@@ -179,7 +183,8 @@ def test_amounts_of_any_size_and_a_supply_that_is_full() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 4), st.one_of(st.integers(0, 3), st.integers(0, 1 << 60))), max_size=12), st.integers(1, 1000),
+    st.lists(st.tuples(st.integers(0, 4), st.one_of(st.integers(0, 3), st.integers(0, 1 << 60))), max_size=12),
+    st.integers(1, 1000),
 )
 def test_no_owner_counts_for_more_than_the_cap(rows: list[tuple[int, int]], cap: int) -> None:
     parts = [Participant(bytes([i]) * 32, bytes([owner]) * 32, weight, ()) for i, (owner, weight) in enumerate(rows)]
@@ -211,18 +216,22 @@ def test_any_split_adds_up(validators: int, burnt: int) -> None:
 
 
 ACTS = st.lists(st.tuples(
-    st.sampled_from(["good", "bad", "differ", "silent", "late", "own", "accuse", "blocks"]), st.integers(0, 6), st.integers(1, 50),
+    st.sampled_from(["good", "bad", "differ", "silent", "late", "own", "accuse", "blocks"]), st.integers(0, 6),
+    st.integers(1, 50),
 ), max_size=14)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ACTS, st.integers(0, 5000), st.integers(0, 1000), st.integers(0, 1000))
-def test_every_epoch_adds_up_whatever_happens(acts: list[tuple[str, int, int]], deposit: int, share: int, other: int) -> None:
-    """Random epochs with convictions, slashing, penalties, silence: conservation after every block (the lab checks it), the identity M12 of
-    every epoch, and every ended inference in exactly one statement with a rule."""
+def test_every_epoch_adds_up_whatever_happens(
+    acts: list[tuple[str, int, int]], deposit: int, share: int, other: int
+) -> None:
+    """Random epochs with convictions, slashing, penalties, silence: conservation after every block (the lab checks
+    it), the identity M12 of every epoch, and every ended inference in exactly one statement with a rule."""
     rules = CheckRules(reveal_window=3, plant_window=4, conviction_milli=5000, min_checked_tokens=0)
     economy = replace(
-        STEADY, validator_share_milli=share, burn_share_milli=other, bounty_milli=share, slash_milli=other, output_window=6, keep_epochs=1000,
+        STEADY, validator_share_milli=share, burn_share_milli=other, bounty_milli=share, slash_milli=other,
+        output_window=6, keep_epochs=1000,
         emission_micro=deposit * 7, accuse_penalty_micro=deposit // 3 + 1,
     )
     lab = Lab(7, epoch_blocks=13, owners={6: 5}, rules=rules, validation_window=3, economy=economy)
@@ -231,7 +240,9 @@ def test_every_epoch_adds_up_whatever_happens(acts: list[tuple[str, int, int]], 
     ids = []
     for act, who, tokens in acts:
         try:
-            signed = lab.start(lab.owners[who] if act == "own" else CLIENT, agent=(who + 1) % 7, deadline=4 if act == "late" else 100)
+            signed = lab.start(
+                lab.owners[who] if act == "own" else CLIENT, agent=(who + 1) % 7, deadline=4 if act == "late" else 100
+            )
         except FolkmootError:
             lab.block(7)  # suspended agent
             continue

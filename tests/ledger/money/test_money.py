@@ -61,7 +61,7 @@ def check(lab: Lab, inference_id: bytes) -> None:
     lab.block()
 
 
-# -- two records ----------------------------------------------------------------------------------------------------------
+# -- two records --------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_paid_before_the_agent_confirms() -> None:
@@ -76,7 +76,9 @@ def test_nothing_is_paid_before_the_agent_confirms() -> None:
     lab.output(signed.inference_id)
     lab.block()
     found = lab.inference(signed.inference_id)
-    assert (found.status, found.outcome, found.paid_micro, found.due_micro, found.end_height) == ("VALIDATED", "", COST, 0, lab.height - 1)
+    assert (
+        found.status, found.outcome, found.paid_micro, found.due_micro, found.end_height
+    ) == ("VALIDATED", "", COST, 0, lab.height - 1)
     booked = earnings.earning(lab.view, 0, executor)
     assert booked is not None
     assert (booked.fees_micro, booked.inferences, booked.work) == (COST, 1, 30_000)
@@ -149,7 +151,8 @@ def play(lab: Lab, agent: int, bad_agent: bytes | None, bad_executor: bytes | No
 
 @pytest.mark.parametrize("bad", ["agent", "executor", "flood"])
 def test_faults_follow_who_makes_them(bad: str) -> None:
-    """Partners are drawn at random: the bad one is suspended, and nobody else; also where the bad agent sends all there is."""
+    """Partners are drawn at random: the bad one is suspended, and nobody else; also where the bad agent sends all
+    there is."""
     lab = Lab(8, epoch_blocks=1000, rules=replace(RULES, min_checked_tokens=0))
     bad_node = lab.nodes[0]
     for at in range(240):
@@ -183,11 +186,12 @@ def test_ones_own_inferences_are_no_evidence() -> None:
     assert lab.view.standing(lab.nodes[1]).paired == 0
 
 
-# -- misses, penalties ----------------------------------------------------------------------------------------------------
+# -- misses, penalties --------------------------------------------------------------------------------------------
 
 
 def test_misses_need_the_test_and_more_than_one_agent() -> None:
-    """Twenty requests that one agent never forwarded cost an honest executor nothing; a dead executor loses half its reputation."""
+    """Twenty requests that one agent never forwarded cost an honest executor nothing; a dead executor loses half
+    its reputation."""
     for agents, after in ((1, 80), (4, 40)):
         lab = Lab(5, epoch_blocks=100)
         node = lab.nodes[4]
@@ -230,7 +234,7 @@ def test_who_accused_rightly_or_saw_nothing_pays_nothing() -> None:
     assert lab.view.totals().collateral_micro == 8000
 
 
-# -- notices --------------------------------------------------------------------------------------------------------------
+# -- notices ------------------------------------------------------------------------------------------------------
 
 
 def test_clients_are_told_of_what_did_not_stand_and_only_of_that() -> None:
@@ -241,7 +245,9 @@ def test_clients_are_told_of_what_did_not_stand_and_only_of_that() -> None:
     lab.decide(refused, lambda node: {"valid": False})
     late = lab.start(deadline=5).inference_id
     lab.block(6)
-    assert [(n.inference_id, n.what) for n in notices(lab.view, CLIENT.public)] == [(refused, "INVALIDATED"), (late, "EXPIRED")]
+    assert [
+        (n.inference_id, n.what) for n in notices(lab.view, CLIENT.public)
+    ] == [(refused, "INVALIDATED"), (late, "EXPIRED")]
     first, second = notices(lab.view, CLIENT.public)
     assert (first.amount_micro, second.amount_micro) == (COST, 100 * PRICE)
     assert notices(lab.view, CLIENT.public, first.height) == (second,)
@@ -255,7 +261,7 @@ def test_notices_are_bounded_and_the_newest_stay() -> None:
     assert [n.inference_id for n in notices(lab.view, CLIENT.public)] == ids[3:]
 
 
-# -- what leaves the state ------------------------------------------------------------------------------------------------
+# -- what leaves the state ----------------------------------------------------------------------------------------
 
 
 def test_ended_inferences_leave_after_keep_epochs_and_cannot_start_again() -> None:
@@ -299,7 +305,8 @@ def test_little_leaves_in_one_block_and_all_of_it_in_the_end(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("tokens_max", "tokens", "good"), [
-    (1, 1, True), (1, 2, False), (50, 50, True), (50, 51, False), (2047, 2028, True), (2047, 2029, False),  # the context is 2048, the prompt 20
+    # the context is 2048, the prompt 20
+    (1, 1, True), (1, 2, False), (50, 50, True), (50, 51, False), (2047, 2028, True), (2047, 2029, False),
 ])
 def test_max_tokens_bounds_what_is_charged(tokens_max: int, tokens: int, good: bool) -> None:
     lab = Lab()

@@ -27,7 +27,9 @@ FREE = EconomyRules(price_epoch_milli=1_000_000)  # for tests of what moves it, 
 
 
 @given(st.integers(1, MAX_PRICE - 1), st.integers(1, 1000), st.integers(1, 1000))
-def test_a_price_moves_every_window_until_its_bound_and_by_no_more_than_a_step(micro: int, floor: int, step: int) -> None:
+def test_a_price_moves_every_window_until_its_bound_and_by_no_more_than_a_step(
+    micro: int, floor: int, step: int
+) -> None:
     rules, micro, within = replace(RULES, price_step_milli=step), max(micro, floor), (floor, MAX_PRICE)
     up, down = moved(micro, within, BUSY, CAPACITY, rules), moved(micro, within, IDLE, CAPACITY, rules)
     assert micro < up <= micro + max(1, micro * step // 1000)
@@ -96,7 +98,9 @@ def test_a_vote_that_changes_the_window_keeps_the_count_right(window: int) -> No
         lab.block()
         if at > 17 + window:
             (row,) = price_rows(lab.ctx)
-            assert row.utilisation_milli == sum(used[h] for h in range(lab.height - window, lab.height)) * 1000 // (8000 * window)
+            assert row.utilisation_milli == sum(
+                used[h] for h in range(lab.height - window, lab.height)
+            ) * 1000 // (8000 * window)
 
 
 def test_the_price_is_locked_at_the_start_and_the_pre_check_asks_the_current_one() -> None:
@@ -152,10 +156,11 @@ def test_the_running_count_is_what_the_window_holds(traffic: list[int]) -> None:
         assert price_rows(lab.ctx)[0].utilisation_milli == held * 1000 // 240
 
 
-# -- what counts, and how far it goes ------------------------------------------------------------------------------------------
+# -- what counts, and how far it goes -----------------------------------------------------------------------------
 
 
-TIGHT = EconomyRules(tokens_per_weight=1, price_window=5, price_step_milli=20)  # 80 tokens a height are the capacity of eight peers
+# 80 tokens a height are the capacity of eight peers
+TIGHT = EconomyRules(tokens_per_weight=1, price_window=5, price_step_milli=20)
 
 
 def utilisation(lab: Lab) -> int:
@@ -163,7 +168,8 @@ def utilisation(lab: Lab) -> int:
 
 
 def test_answers_that_come_back_do_not_move_a_price() -> None:
-    """Two hundred blocks full of answers that were never made: the agent says other than the executor, or nothing, and the money returns."""
+    """Two hundred blocks full of answers that were never made: the agent says other than the executor, or nothing,
+    and the money returns."""
     lab = Lab(epoch_blocks=1000, economy=replace(TIGHT, price_low_milli=0, output_window=5), rules=UNMARKED)
     before = lab.view.account(CLIENT.public).balance_micro
     for _ in range(100):
@@ -175,7 +181,9 @@ def test_answers_that_come_back_do_not_move_a_price() -> None:
         lab.block()
         assert (price(lab), utilisation(lab)) == (PRICE, 0)
     lab.block(500)
-    assert (price(lab), lab.view.account(CLIENT.public).balance_micro) == (PRICE, before), "all of it came back, and nothing moved"
+    assert (price(lab), lab.view.account(CLIENT.public).balance_micro) == (PRICE, before), (
+        "all of it came back, and nothing moved"
+    )
 
 
 @pytest.mark.parametrize("owner_asks", [False, True])
@@ -192,8 +200,12 @@ def test_what_is_booked_moves_it_unless_the_owner_asks_itself(owner_asks: bool) 
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(0, 200), min_size=30, max_size=60), st.integers(1, 1000), st.sampled_from([1100, 1500, 2000]))
-def test_within_an_epoch_a_price_stays_near_where_it_began_and_never_leaves_its_bounds(traffic: list[int], first: int, most: int) -> None:
+@given(
+    st.lists(st.integers(0, 200), min_size=30, max_size=60), st.integers(1, 1000), st.sampled_from([1100, 1500, 2000])
+)
+def test_within_an_epoch_a_price_stays_near_where_it_began_and_never_leaves_its_bounds(
+    traffic: list[int], first: int, most: int
+) -> None:
     lab = Lab(epoch_blocks=20, economy=replace(TIGHT, price_step_milli=300, price_epoch_milli=most), rules=SHORT_RULES)
     spec = replace(lab.genesis.models[0], price_micro=first, price_ceiling_micro=2 * first)
     lab = Lab(epoch_blocks=20, economy=lab.genesis.economy, models=(spec,), rules=SHORT_RULES)
@@ -203,7 +215,9 @@ def test_within_an_epoch_a_price_stays_near_where_it_began_and_never_leaves_its_
         lab.block()
         now = price(lab)
         seen.add(now)
-        assert max(1, min(anchor * 1000 // most, anchor - 1)) <= now <= min(max(anchor * most // 1000, anchor + 1), 2 * first)
+        assert max(1, min(anchor * 1000 // most, anchor - 1)) <= now <= min(
+            max(anchor * most // 1000, anchor + 1), 2 * first
+        )
         if (lab.height - 1) % 20 == 0:
             anchor = now
     assert ceiling_of(replace(spec, price_ceiling_micro=0)) == CEILING * first

@@ -1,4 +1,5 @@
-"""What a request says of who may start it: every peer reads requests in gossip, and one that starts another's is refused."""
+"""What a request says of who may start it: every peer reads requests in gossip, and one that starts another's is
+refused."""
 
 from __future__ import annotations
 
@@ -16,14 +17,16 @@ from tests.ledger.lab import CLIENT, Lab
 
 def asked(lab: Lab, agent: bytes, nonce: int) -> SignedRequest:
     body = Request(
-        VERSION, lab.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 300, CLIENT.public, lab.height - 1, agent,
+        VERSION, lab.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 300,
+        CLIENT.public, lab.height - 1, agent,
     )
     return SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
 
 
 @given(st.integers(0, 2), st.integers(0, 2))
 def test_only_the_agent_that_the_client_named_starts_a_request(named: int, other: int) -> None:
-    """A thief's batch stood before the busy agent's: the honest Start was refused, the client's money held, and the thief had no mark."""
+    """A thief's batch stood before the busy agent's: the honest Start was refused, the client's money held, and the
+    thief had no mark."""
     lab = Lab()
     lab.block(3)
     signed = asked(lab, lab.nodes[named], 1)

@@ -35,7 +35,9 @@ def test_fees_and_work_of_a_key_that_was_given_up_are_its_successors() -> None:
     lab.decide(lab.drawn(executor=NEW.public), lambda node: {})
     found = to_end(lab)
     assert found.minted_micro == ECONOMY.emission_micro
-    assert balance(lab, lab.owners[1].public) == FULL + 2 * SHARE + ECONOMY.emission_micro
+    assert balance(
+        lab, lab.owners[1].public
+    ) == FULL + 2 * SHARE + ECONOMY.emission_micro - ECONOMY.registration_fee_micro
 
 
 def test_a_cheat_that_changes_its_key_forfeits_all_and_is_slashed_once() -> None:
@@ -47,7 +49,7 @@ def test_a_cheat_that_changes_its_key_forfeits_all_and_is_slashed_once() -> None
     convict(lab, NEW.public)
     found = to_end(lab)
     assert (found.slashed_micro, found.forfeited_micro, found.paid_micro) == (200, 600, 0)
-    assert balance(lab, lab.owners[1].public) == FULL - 1000
+    assert balance(lab, lab.owners[1].public) == FULL - 1000 - ECONOMY.registration_fee_micro
     assert at_stake(part(lab, NEW.public)) == 800
 
 
@@ -139,7 +141,9 @@ def test_a_statement_shows_what_was_earned_under_all_keys_whichever_is_named() -
 
 
 def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_in() -> None:
-    lab, fresh = lab_of(models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, stacks=("vllm-cpu-bf16",)),)), Key(b"\x7c" * 32)
+    lab, fresh = lab_of(
+        models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, stacks=("vllm-cpu-bf16",)),)
+    ), Key(b"\x7c" * 32)
     lab.block()
     offer = registration(lab, CLIENT, fresh)
     refused(lab, signed(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16",))), "stacks")

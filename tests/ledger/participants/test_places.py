@@ -1,4 +1,5 @@
-"""Places among the participants: they cost, the bond returns, and whoever fills them keeps no newcomer out and pushes nobody out who is of use."""
+"""Places among the participants: they cost, the bond returns, and whoever fills them keeps no newcomer out and
+pushes nobody out who is of use."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import EconomyRules
 from p2p.base.keys import Key, digest
+from p2p.ledger.money import collateral
+from p2p.ledger.money.accounts import credit
 from p2p.ledger.participants import places, sprint
 from p2p.ledger.participants.registry import MAX_NODES
 from p2p.ledger.rules.ops import Deposit, Unregister, Withdraw
@@ -96,7 +99,8 @@ def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_
     """The case seen: 1,020 registrations close the network. The attacker's bonds come back to it, its fees do not."""
     lab = lab_of(peers=4, epoch_blocks=1000)
     idle = lab.nodes[3]
-    lab.view.put_participant(replace(part(lab, idle), weight=0))  # of the genesis file, with no weight: still nobody's to push out
+    # of the genesis file, with no weight: still nobody's to push out
+    lab.view.put_participant(replace(part(lab, idle), weight=0))
     squatters = squat(lab, places.MAX_PARTICIPANTS - 4)
     assert len(nodes(lab)) == places.MAX_PARTICIPANTS
     funded(lab, NEWCOMER, BOND + FEE)
@@ -109,13 +113,73 @@ def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_
     assert len(gone) == 1
     assert gone < set(squatters[: places.MAX_NEW]), "one of the first block's"
     owner = key(b"owner", squatters.index(gone.pop())).public
-    assert balance(lab, owner) == BOND
+    assert balance(lab, owner) == 0
+    lab.block(WAIT)
+    assert balance(lab, owner) == BOND, "after the wait that UNREGISTER has"
     assert lab.view.totals().burnt_micro == (places.MAX_PARTICIPANTS - 4 + 1) * FEE
+
+
+def evicted(lab: Lab, stake: int = 70) -> bytes:
+    """NODE, registered by NEWCOMER with collateral, in a network whose places are all taken by now."""
+    funded(lab, NEWCOMER, BOND + FEE + stake)
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    order(lab, NEWCOMER, Deposit(NODE.public, stake))
+    lab.block()
+    for number in range(places.MAX_PARTICIPANTS - len(nodes(lab)) + 1):
+        owner = funded(lab, key(b"owner", number), BOND + FEE)
+        order(lab, owner, registration(lab, owner, key(b"node", number)))
+    lab.block()
+    assert NODE.public not in nodes(lab)
+    return NODE.public
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+def test_who_is_evicted_waits_for_its_money_like_one_that_leaves(
+    leaving: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an owner that wants its collateral back before it can be slashed has itself pushed out."""
+    monkeypatch.setattr(places, "MAX_PARTICIPANTS", 12)
+    lab = lab_of(epoch_blocks=10_000)
+    funded(lab, NEWCOMER, BOND + FEE + 70)
+    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    order(lab, NEWCOMER, Deposit(NODE.public, 70))
+    begun = lab.height
+    if leaving:
+        order(lab, NEWCOMER, Unregister(NODE.public))
+    lab.block()
+    for number in range(places.MAX_PARTICIPANTS - len(nodes(lab)) + 1):
+        owner = funded(lab, key(b"owner", number), BOND + FEE)
+        order(lab, owner, registration(lab, owner, key(b"node", number)))
+    evicted = lab.height
+    lab.block()
+    assert NODE.public not in nodes(lab)
+    paid = (begun if leaving else evicted) + WAIT
+    lab.block(paid - lab.height)
+    assert balance(lab, NEWCOMER.public) == 0
+    lab.block()
+    assert balance(lab, NEWCOMER.public) == BOND + 70
+    assert collateral.held(lab.view, NODE.public) is None
+
+
+def test_what_an_evicted_node_held_can_be_slashed_and_goes_to_no_other_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "MAX_PARTICIPANTS", 12)
+    lab = lab_of(epoch_blocks=10_000)
+    node = evicted(lab)
+    before = lab.view.totals().collateral_micro
+    assert collateral.take(lab.view, node, 100) == 100
+    assert lab.view.totals().collateral_micro == before - 100
+    credit(lab.view, CLIENT.public, 100)
+    other = funded(lab, key(b"thief", 0), BOND + FEE)
+    refused(lab, signed(lab, other, registration(lab, other, NODE)), "node")
+    lab.block(WAIT)
+    assert balance(lab, NEWCOMER.public) == BOND + 70 - 100
+    order(lab, other, registration(lab, other, NODE))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever comes and goes: weight, genesis, duties and what clients pay through an agent keep a place; of the rest the longest idle goes."""
+    """Whatever comes and goes: weight, genesis, duties and what clients pay through an agent keep a place; of the
+    rest the longest idle goes."""
     monkeypatch.setattr(places, "MAX_PARTICIPANTS", 14)
     rng, lab, came = random.Random(seed), lab_of(epoch_blocks=10_000, economy=LOW), dict[bytes, int]()
     agent = Key(b"\x93" * 32)
@@ -136,7 +200,9 @@ def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypat
         assert {*lab.nodes, node.public} <= here, f"seed {seed}"
         assert len(here) <= 14
         left = {at for gone, at in came.items() if gone not in here}
-        assert max(left, default=0) <= min(at for there, at in came.items() if there in here), f"seed {seed}: not the longest idle"
+        assert max(left, default=0) <= min(at for there, at in came.items() if there in here), (
+            f"seed {seed}: not the longest idle"
+        )
 
 
 def test_what_clients_pay_through_an_agent_keeps_its_place_and_crumbs_do_not() -> None:
@@ -176,7 +242,8 @@ def test_what_an_owner_pays_itself_keeps_no_place_and_proves_nothing() -> None:
 
 
 def test_who_looks_for_a_place_decodes_no_commitment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One costs nothing and a node may make one for each model: their count must not set what a registration costs each peer."""
+    """One costs nothing and a node may make one for each model: their count must not set what a registration costs
+    each peer."""
     lab = lab_of(epoch_blocks=10_000)
     made = squat(lab, 4)
     for model in ("toy", "other"):

@@ -1,5 +1,5 @@
-"""The draw's set: whatever changes between an agent's draw and its Start, the chain draws the same; and the state keeps no more sets than that
-takes."""
+"""The draw's set: whatever changes between an agent's draw and its Start, the chain draws the same; and the state
+keeps no more sets than that takes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ NEW = Key(b"\x7b" * 32)
 
 
 class Chained(Lab):
-    """A lab whose view begins anew with each block, over the state before it, as a chain's does. drawable: of each height that has ended,
-    by the rule itself."""
+    """A lab whose view begins anew with each block, over the state before it, as a chain's does. drawable: of each
+    height that has ended, by the rule itself."""
 
     def __init__(self, **change: Any) -> None:
         super().__init__(**change)
@@ -72,7 +72,9 @@ class Chained(Lab):
         signed = SignedRequest(body, CLIENT.sign(Domain.REQUEST, self.network, encode(body)))
         beacon = self.view.beacon(height)
         assert beacon is not None
-        return signed, draw_executors(beacon, signed.inference_id, WeightedDraw(self.drawable[height]), self.nodes[0], MAX_CANDIDATES)
+        return signed, draw_executors(
+            beacon, signed.inference_id, WeightedDraw(self.drawable[height]), self.nodes[0], MAX_CANDIDATES
+        )
 
     def begin(self, signed: SignedRequest, height: int) -> tuple[bytes, ...]:
         self.put(self.nodes[0], RecordKind.START, StartRecord(signed, self.nodes[0]))
@@ -181,7 +183,8 @@ def act(lab: Chained, what: str, number: int, amount: int) -> None:
         lab.by_node[new.public] = new
         return
     order(lab, owner, {
-        "deposit": Deposit(node, LEAST // 2 * (amount + 1)), "withdraw": Withdraw(node, LEAST // 2 * (amount + 1)), "leave": Unregister(node),
+        "deposit": Deposit(node, LEAST // 2 * (amount + 1)), "withdraw": Withdraw(node, LEAST // 2 * (amount + 1)),
+        "leave": Unregister(node),
         "offer": registration(lab, owner, key), "none": registration(lab, owner, key, models=()),
         "floor": registration(lab, owner, key, floor=PRICE - 2 + amount),
     }[what])
@@ -258,12 +261,16 @@ def test_restart_and_snapshot_keep_the_sets(tmp_path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.binary(min_size=1, max_size=2), st.integers(0, 50), max_size=12), st.lists(st.binary(min_size=1, max_size=2), max_size=4),
        st.integers(0, 8), st.binary(max_size=4))
-def test_running_sums_draw_what_the_rule_says(weights: dict[bytes, int], exclude: list[bytes], count: int, seed: bytes) -> None:
+def test_running_sums_draw_what_the_rule_says(
+    weights: dict[bytes, int], exclude: list[bytes], count: int, seed: bytes
+) -> None:
     """The rule written down as it is said: walk along those that are left."""
     left = sorted((node, weight) for node, weight in weights.items() if weight > 0 and node not in exclude)
     drawn: list[bytes] = []
     while left and len(drawn) < count:
-        point = int.from_bytes(digest(b"d", b"b", seed, len(drawn).to_bytes(4, "big")), "big") % sum(weight for _, weight in left)
+        point = int.from_bytes(
+            digest(b"d", b"b", seed, len(drawn).to_bytes(4, "big")), "big"
+        ) % sum(weight for _, weight in left)
         at = next(at for at in range(len(left)) if point < sum(weight for _, weight in left[: at + 1]))
         drawn.append(left.pop(at)[0])
     assert WeightedDraw(weights.items()).draw(b"d", b"b", seed, exclude, count) == tuple(drawn)

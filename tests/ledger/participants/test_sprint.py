@@ -1,4 +1,5 @@
-"""The sprint's records: what is asked follows from the beacon, what is refused changes nothing, no money moves. Weights: test_weights.py."""
+"""The sprint's records: what is asked follows from the beacon, what is refused changes nothing, no money moves.
+Weights: test_weights.py."""
 
 from __future__ import annotations
 
@@ -24,12 +25,14 @@ from tests.ledger.race import EPOCH, RULES, TOKENS, UNCAPPED, RaceLab, commitmen
 FULL = 10**9
 
 
-# -- prompts and ids -----------------------------------------------------------------------------------------------------
+# -- prompts and ids ----------------------------------------------------------------------------------------------
 
 
 def test_the_questions_are_golden() -> None:
     """A changed word is a fork."""
-    assert digest(*(word.encode() for word in WORDS)).hex() == "070bc5c3274c821357bbf868cf47015a05679f0e0fbd16dae7a64e353b0fbf3a"
+    assert digest(
+        *(word.encode() for word in WORDS)
+    ).hex() == "070bc5c3274c821357bbf868cf47015a05679f0e0fbd16dae7a64e353b0fbf3a"
     assert sprint_prompt(b"\x01" * 32, b"\x02" * 32, "toy", 0) == (
         "Write a long story in which all of these occur: banner, log, flood, hammer, cotton, flame, "
         "brick, circus, night, parrot, river, jewel, rain, kettle, prince, fish."
@@ -68,7 +71,7 @@ def test_no_client_can_use_the_sprints_account() -> None:
     assert caught.value.field == "account"
 
 
-# -- a whole life --------------------------------------------------------------------------------------------------------
+# -- a whole life -------------------------------------------------------------------------------------------------
 
 
 def test_weights_are_what_was_checked_and_the_next_set_follows() -> None:
@@ -84,7 +87,9 @@ def test_weights_are_what_was_checked_and_the_next_set_follows() -> None:
     assert {lab.status(one) for one in ids} == {"VALIDATED"}
     lab.to(EPOCH)
     assert lab.weight(fast) == 10, "until the next epoch"
-    assert dict(lab.set(b"next")) == {fast: 60, slow: 20, short: 18, **dict.fromkeys(lab.nodes[3:], 5)}, "two heights before"
+    assert dict(lab.set(b"next")) == {fast: 60, slow: 20, short: 18, **dict.fromkeys(lab.nodes[3:], 5)}, (
+        "two heights before"
+    )
     lab.to_next_epoch()
     assert dict(lab.set()) == {node: lab.weight(node) for node in lab.nodes}
     assert (lab.weight(fast), lab.weight(slow), lab.weight(short), lab.weight(absent)) == (60, 20, 18, 5)
@@ -143,7 +148,7 @@ def test_where_there_is_no_sprint_nothing_of_it_is_kept() -> None:
         lab.put(lab.nodes[0], RecordKind.SPRINT_COMMIT, SprintCommit(lab.nodes[0], 2, "toy", bytes(32), 1))
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------------
+# -- what is refused ----------------------------------------------------------------------------------------------
 
 
 def test_commitments_that_are_refused() -> None:
@@ -166,7 +171,8 @@ def test_commitments_that_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("change", "field"), [
-    ({"models": ()}, "model"), ({"convicted_until": 99}, "node"), ({"suspended_until": 99}, "node"), ({"leaving": 99}, "node"),
+    ({"models": ()}, "model"), ({"convicted_until": 99}, "node"), ({"suspended_until": 99}, "node"),
+    ({"leaving": 99}, "node"),
 ])
 def test_who_may_not_serve_may_not_race(change: dict[str, Any], field: str) -> None:
     lab = RaceLab()
@@ -197,9 +203,13 @@ def test_openings_that_are_refused() -> None:
     refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, epoch=1), "epoch")
     refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, proof=good.proof[:-1]), "proof")
     refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, proof=lab.opening(node, second).proof), "proof")
-    refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, finish=lab.finish_of(node, second)), "inference_id")
+    refused(
+        lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, finish=lab.finish_of(node, second)), "inference_id"
+    )
     refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, finish=lab.finish_of(node, first, 11)), "proof")
-    for fault, field in ({"output_tokens": 0}, "output_tokens"), ({"output_tokens": 21}, "output_tokens"), ({"prompt_tokens": 600}, "prompt_tokens"):
+    for fault, field in ({"output_tokens": 0}, "output_tokens"), ({"output_tokens": 21}, "output_tokens"), (
+        {"prompt_tokens": 600}, "prompt_tokens"
+    ):
         refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, finish=lab.finish_of(node, first, **fault)), field)
     stolen = replace(good.finish, record=replace(good.finish.record, executor=other))
     refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, finish=stolen), "executor")

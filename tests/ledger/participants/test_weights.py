@@ -1,4 +1,5 @@
-"""Weights that were earned: who answers and is found true weighs, and nobody else; padding loses; absence halves; newcomers enter."""
+"""Weights that were earned: who answers and is found true weighs, and nobody else; padding loses; absence halves;
+newcomers enter."""
 
 from __future__ import annotations
 
@@ -25,14 +26,14 @@ from tests.ledger.race import EPOCH, RULES, UNCAPPED, RaceLab, commitment, join,
 NEW = Key(b"\x7b" * 32)
 
 
-# -- padding and cheating ------------------------------------------------------------------------------------------------
+# -- padding and cheating -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sampled", [2, 3])
 @pytest.mark.parametrize("true", [0, 1, 10, 19])
 def test_padding_loses_in_expectation(sampled: int, true: int) -> None:
-    """20 answers of which the first `true` are real, over 2000 draws by fixed beacons: worth less than the honest commitment of those. With
-    one sample it would break even."""
+    """20 answers of which the first `true` are real, over 2000 draws by fixed beacons: worth less than the honest
+    commitment of those. With one sample it would break even."""
     genesis = replace(RaceLab().genesis, sprint=replace(RULES, samples=sampled))
     run, worth = Run(b"\x01" * 32, "toy", bytes(32), 20, 2), 0
     for number in range(2000):
@@ -60,7 +61,8 @@ def test_one_answer_withheld_or_refused_makes_the_commitment_worthless(how: str)
 
 
 def test_who_is_convicted_by_its_answers_has_no_weight() -> None:
-    """Three refused answers pass the limit of the sequential test; a conviction elsewhere in the epoch costs the weight as well."""
+    """Three refused answers pass the limit of the sequential test; a conviction elsewhere in the epoch costs the
+    weight as well."""
     lab = RaceLab()
     cheat, other = lab.nodes[:2]
     ids = opened(lab, {cheat: 50, other: 50})
@@ -88,7 +90,7 @@ def test_a_dispute_in_its_favour_keeps_the_weight() -> None:
     assert lab.weight(node) == 30
 
 
-# -- what is not decided -------------------------------------------------------------------------------------------------
+# -- what is not decided ------------------------------------------------------------------------------------------
 
 
 def test_what_nobody_checked_neither_counts_nor_harms() -> None:
@@ -110,7 +112,7 @@ def test_where_nobody_else_has_the_model_weights_rest() -> None:
     assert (lab.weight(lab.nodes[0]), lab.weight(lab.nodes[1])) == (10, 5)
 
 
-# -- absence, return, newcomers ------------------------------------------------------------------------------------------
+# -- absence, return, newcomers -----------------------------------------------------------------------------------
 
 
 def test_who_makes_no_commitment_loses_half_each_time_and_can_come_back() -> None:
@@ -184,12 +186,14 @@ def test_a_dear_model_weighs_more() -> None:
     assert lab.weight(lab.nodes[0]) == 75
 
 
-# -- the rules themselves ------------------------------------------------------------------------------------------------
+# -- the rules themselves -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("change", "field"), [
-    ({"changes": (GenesisChange(1, b"\x01" * 32, 5),)}, "changes"), ({"sprint": replace(RULES, blocks=3)}, "sprint.blocks"),
-    ({"epoch_blocks": 41}, "epoch_blocks"), ({"validation_window": 60}, "epoch_blocks"), ({"sprint": replace(RULES, blocks=30)}, "epoch_blocks"),
+    ({"changes": (GenesisChange(1, b"\x01" * 32, 5),)}, "changes"),
+    ({"sprint": replace(RULES, blocks=3)}, "sprint.blocks"),
+    ({"epoch_blocks": 41}, "epoch_blocks"), ({"validation_window": 60}, "epoch_blocks"),
+    ({"sprint": replace(RULES, blocks=30)}, "epoch_blocks"),
 ])
 def test_a_genesis_that_does_not_fit_is_refused(change: dict[str, Any], field: str) -> None:
     good: Genesis = RaceLab().genesis
@@ -209,7 +213,9 @@ MOVES = st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 5), st.integers
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MOVES)
-def test_after_any_sequence_money_is_whole_weights_are_bounded_and_somebody_decides_blocks(moves: list[tuple[str, int, int]]) -> None:
+def test_after_any_sequence_money_is_whole_weights_are_bounded_and_somebody_decides_blocks(
+    moves: list[tuple[str, int, int]]
+) -> None:
     lab = RaceLab(6, validation_window=WINDOW)
     lab.to_race()
     made: dict[bytes, int] = {}

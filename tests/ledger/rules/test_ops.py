@@ -22,6 +22,7 @@ from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, ref
 
 OTHER, HOT, FRESH = Key(b"\x71" * 32), Key(b"\x72" * 32), Key(b"\x73" * 32)
 ESCROW = 1000  # of the lab's request
+FEE = ECONOMY.registration_fee_micro
 
 
 # -- what holds for every transaction ----------------------------------------------------------------------------------
@@ -310,11 +311,22 @@ def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None
     lab.block(WAIT + 1)
     assert (
         balance(lab, owner.public), part(lab, again.public).collateral_micro
-    ) == (10**9 - 60, 60), "asked for under the old key"
+    ) == (10**9 - 60 - 2 * FEE, 60), "asked for under the old key"
     order(lab, owner, Unregister(again.public))
     lab.block(WAIT + 1)
     assert [lab.view.participant(key) for key in (old.public, FRESH.public, again.public)] == [None] * 3
     assert lab.view.owner_of(old.public) == lab.view.owner_of(again.public) == owner.public
+
+
+def test_another_key_costs_the_registration_fee() -> None:
+    """A key that was given up stays in the state for ever, so it costs what a registration costs."""
+    lab = lab_of()
+    owner, old = lab.owners[1], lab.keys[1]
+    order(lab, owner, Transfer(CLIENT.public, 10**9 - FEE))
+    order(lab, owner, rotation(lab, owner, old, FRESH))
+    assert balance(lab, owner.public) == 0
+    assert lab.view.totals().burnt_micro == FEE
+    refused(lab, signed(lab, owner, rotation(lab, owner, FRESH, Key(b"\x74" * 32))), "balance")
 
 
 def test_open_answers_and_duties_of_a_rotated_key_end_without_a_crash() -> None:

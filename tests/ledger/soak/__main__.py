@@ -1,12 +1,13 @@
 """`python -m tests.ledger.soak --transactions N [--seed S] [--jobs J]`: N random records against the real application.
 
-Real chains with their stores: each block's batches go through the mempool, `validate` and `finalize`, so signatures, rules, state tree and
-receipts are the ones that every peer has. A record counts as one transaction: it is what the ledger takes or refuses by itself; a batch
-that is refused as a whole counts as one. About a quarter is wrong on purpose. Each epoch begins with a race, so weights and validators change.
-After every block: conservation, bounds, no trace of what was refused; where weights are counted: nothing of the race is open; after every
-epoch: its sums and all totals against the whole state. At the end the blocks are applied again in a process with
-another PYTHONHASHSEED, and from the middle on a snapshot. With J processes each makes N / J records from its own seed. Exit code 1 when
-anything was violated; then the last line says how to see it again.
+Real chains with their stores: each block's batches go through the mempool, `validate` and `finalize`, so signatures,
+rules, state tree and receipts are the ones that every peer has. A record counts as one transaction: it is what the
+ledger takes or refuses by itself; a batch that is refused as a whole counts as one. About a quarter is wrong on
+purpose. Each epoch begins with a race, so weights and validators change. After every block: conservation, bounds, no
+trace of what was refused; where weights are counted: nothing of the race is open; after every epoch: its sums and all
+totals against the whole state. At the end the blocks are applied again in a process with another PYTHONHASHSEED, and
+from the middle on a snapshot. With J processes each makes N / J records from its own seed. Exit code 1 when anything
+was violated; then the last line says how to see it again.
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ def describe(tally: Tally) -> str:
     return "; ".join((
         f"{tally.records} transactions: {applied} applied ({_row(tally.applied)})",
         f"{tally.records - applied} refused ({_row(tally.refused)}; whole batches: {_row(tally.batches_refused)})",
-        f"{meant_refused} of {tally.meant} that were meant well were refused", f"inferences ended: {_row(tally.statuses)}",
-        f"all bytes compared after {tally.compared} refusals", f"{tally.heights} heights, {tally.epochs} epochs, app hash {tally.app_hash[:16]}",
+        f"{meant_refused} of {tally.meant} that were meant well were refused",
+        f"inferences ended: {_row(tally.statuses)}",
+        f"all bytes compared after {tally.compared} refusals",
+        f"{tally.heights} heights, {tally.epochs} epochs, app hash {tally.app_hash[:16]}",
     ))
 
 

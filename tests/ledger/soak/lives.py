@@ -1,5 +1,5 @@
-"""Lives of inferences: each has a fate drawn at its beginning, and is carried on by what the chain says of it. Law: what is sent here is meant
-well, by who may send it; its order within a block, and what others do, are chance.
+"""Lives of inferences: each has a fate drawn at its beginning, and is carried on by what the chain says of it. Law:
+what is sent here is meant well, by who may send it; its order within a block, and what others do, are chance.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ COMMITTING = (Status.VALIDATING.value, Status.DISPUTED.value, Status.APPEALED.va
 
 @dataclass
 class Life:
-    """executor: who will finish it, b'' = nobody. *_at: heights at which records are sent, 0 = never, or sent. verdicts: what was committed
-    to, by (validator, height of the panel). plant: (fault, salt)."""
+    """executor: who will finish it, b'' = nobody. *_at: heights at which records are sent, 0 = never, or sent.
+    verdicts: what was committed to, by (validator, height of the panel). plant: (fault, salt)."""
 
     signed: SignedRequest
     agent: bytes
@@ -78,7 +78,8 @@ class Life:
 def request(scene: Scene, client: Key, signer: Key, deadline: int = 0, **change: object) -> SignedRequest:
     """change: fields of Request that are to be otherwise."""
     fields = {
-        "version": VERSION, "network": scene.network, "account": client.public, "client_nonce": 0, "model": _model(scene), "prompt_hash": bytes(32),
+        "version": VERSION, "network": scene.network, "account": client.public, "client_nonce": 0,
+        "model": _model(scene), "prompt_hash": bytes(32),
         "params": Params(), "prompt_tokens_max": 20, "max_tokens": 24, "max_price_micro": 100_000,
         "deadline_height": scene.height + deadline, "signer": signer.public, "draw_height": max(scene.height - 1, 0),
     } | change
@@ -115,7 +116,8 @@ class Lives:
         drawn = draw_executors(beacon, signed.inference_id, able, agent, MAX_CANDIDATES)
         busy = drawn[: rng.randrange(3) if scene.chance(150) else 0]
         left = [node for node in drawn if node not in busy]
-        own = [node for node in left if scene.view.owner_of(node) == client.public and scene.chance(500)]  # where plants may be
+        # where plants may be
+        own = [node for node in left if scene.view.owner_of(node) == client.public and scene.chance(500)]
         executor = (own or left)[0] if left and scene.chance(930) else b""
         number = scene.people.number.get(executor, 0)
         faulty = (number == FORGER and scene.chance(150)) or (number == WILD and scene.chance(50)) or scene.chance(4)
@@ -185,12 +187,16 @@ class Lives:
             for node in panel.members:
                 if all(seen.validator != node for seen in panel.commits) and self._speaks(node, 850):
                     verdict = self.verdict(life, inference, node)
-                    if scene.put(node, RecordKind.VERDICT_COMMIT, VerdictCommit(life.id, node, verdict_commitment(verdict))):
+                    if scene.put(
+                        node, RecordKind.VERDICT_COMMIT, VerdictCommit(life.id, node, verdict_commitment(verdict))
+                    ):
                         life.verdicts[node, panel.height] = verdict
         elif inference.status == Status.REVEALING.value:
             for seen in panel.commits:
                 known = life.verdicts.get((seen.validator, panel.height))
-                if known and all(v.validator != seen.validator for v in panel.verdicts) and self._speaks(seen.validator, 900):
+                if known and all(
+                    v.validator != seen.validator for v in panel.verdicts
+                ) and self._speaks(seen.validator, 900):
                     scene.put(seen.validator, RecordKind.VERDICT, known)
 
     def _speaks(self, node: bytes, milli: int) -> bool:
@@ -209,7 +215,8 @@ class Lives:
         off = {OTHER_KERNELS: 40, WILD: 130}.get(number, 0)  # thousandths of a nat from those of all others
         shown = ((at, (false_row if invents else true_row)(life.id, at)) for at in rows)
         numbers = tuple(RevealedRow(at, tuple((token, logprob - off) for token, logprob in row)) for at, row in shown)
-        salt = digest(b"salt", life.id, node, inference.panels[-1].height.to_bytes(8, "big"))  # who had nothing may be asked again
+        # who had nothing may be asked again
+        salt = digest(b"salt", life.id, node, inference.panels[-1].height.to_bytes(8, "big"))
         if scene.chance(950 if life.hidden else 10):
             return Verdict(life.id, node, VerdictKind.WITHHELD, "nobody has it", 0, 0, (), salt)
         kind = VerdictKind.VALID if valid else VerdictKind.INVALID
@@ -229,7 +236,8 @@ class Lives:
 
 def finish_of(scene: Scene, life: Life, **change: object) -> SignedFinish:
     fields = {
-        "inference_id": life.id, "executor": life.executor, "artifact_root": bytes(32), "output_hash": HASH, "prompt_tokens": 15,
+        "inference_id": life.id, "executor": life.executor, "artifact_root": bytes(32), "output_hash": HASH,
+        "prompt_tokens": 15,
         "output_tokens": life.tokens, "finish_reason": FinishReason.STOP,
     } | change
     record = FinishRecord(**fields)  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""Orders of accounts, all kinds. Law: meant well, by the account's own key; whether the state allows it is for the ledger to say."""
+"""Orders of accounts, all kinds. Law: meant well, by the account's own key; whether the state allows it is for the
+ledger to say."""
 
 from __future__ import annotations
 
@@ -40,13 +41,17 @@ from tests.ledger.soak.scene import Scene
 
 CHANGES: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("emission_micro", (0, 10**5, 10**6)), ("burn_share_milli", (0, 50, 333)), ("validator_share_milli", (0, 100, 501)),
-    ("withdraw_wait", (3, 8, 25)), ("slash_milli", (100, 200, 1000)), ("bounty_milli", (0, 500, 1000)), ("owner_cap_milli", (200, 300, 1000)),
-    ("output_window", (6, 8, 12)), ("accuse_penalty_micro", (0, 777, 10_000)), ("keep_epochs", (1, 2, 3)), ("price_step_milli", (0, 20, 50)),
+    ("withdraw_wait", (3, 8, 25)), ("slash_milli", (100, 200, 1000)), ("bounty_milli", (0, 500, 1000)),
+    ("owner_cap_milli", (200, 300, 1000)),
+    ("output_window", (6, 8, 12)), ("accuse_penalty_micro", (0, 777, 10_000)), ("keep_epochs", (1, 2, 3)),
+    ("price_step_milli", (0, 20, 50)),
 )
 
 
 def say(scene: Scene, key: Key, body: Body, wrong: str = "", nonce: int = 0) -> bool:
-    return scene.put(scene.anybody(), RecordKind.OP, sign_op(key, scene.network, nonce or scene.nonce(key.public), body), wrong)
+    return scene.put(
+        scene.anybody(), RecordKind.OP, sign_op(key, scene.network, nonce or scene.nonce(key.public), body), wrong
+    )
 
 
 def give(scene: Scene, count: int) -> None:
@@ -97,7 +102,8 @@ def _cap(scene: Scene) -> None:
 
 
 def _node(scene: Scene) -> None:
-    """A newcomer, another offer, or a newcomer that leaves; those of the genesis file stay, whatever they behave like."""
+    """A newcomer, another offer, or a newcomer that leaves; those of the genesis file stay, whatever they behave
+    like."""
     new = [p for p in scene.participants if scene.people.number.get(p.node, NEW) == NEW and not p.leaving]
     if new and scene.chance(300):
         leaver = scene.rng.choice(new)
@@ -125,13 +131,17 @@ def _rotate(scene: Scene) -> None:
 
 def rotation(scene: Scene, account: Key, old: Key, new: Key) -> Rotate:
     words = consent_to_rotate(account.public, old.public, new.public)
-    return Rotate(old.public, new.public, old.sign(Domain.NODE, scene.network, words), new.sign(Domain.NODE, scene.network, words))
+    return Rotate(
+        old.public, new.public, old.sign(Domain.NODE, scene.network, words), new.sign(Domain.NODE, scene.network, words)
+    )
 
 
 def _appeal(scene: Scene) -> None:
     """Of a dispute that is lost and was not appealed."""
     found = [
-        (participant.owner, one) for participant in scene.participants for one in open_disputes(scene.view, participant.node)
+        (participant.owner, one) for participant in scene.participants for one in open_disputes(
+            scene.view, participant.node
+        )
         if (inference := scene.view.inference(one)) is not None and inference.appeal is None and inference.appeal_until >= scene.height
     ]
     if found:
@@ -161,7 +171,9 @@ def _change(scene: Scene) -> Change:
 
 
 def _vote(scene: Scene) -> None:
-    known = [(key, {cast.account for cast in found.votes}) for key, found in proposals(scene.view) if found.state == OPEN]
+    known = [
+        (key, {cast.account for cast in found.votes}) for key, found in proposals(scene.view) if found.state == OPEN
+    ]
     if known:
         key, cast = scene.rng.choice(known)
         left = [owner for owner in scene.people.owners if owner.public not in cast]

@@ -1,4 +1,5 @@
-"""Who takes part in the random run: keys made from the seed, and how each of them behaves. Law: the same seed makes the same people."""
+"""Who takes part in the random run: keys made from the seed, and how each of them behaves. Law: the same seed makes
+the same people."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from p2p.base.types import VERSION
 NAME, MODEL = "soak", "toy"
 PEERS, CLIENTS, HOT = 12, 24, 2
 # by the number a node began with: a key's successor behaves as it did
-# faulty answers, false accusations, no verdicts, wrong reports, any of these and cheaper weights, numbers of other kernels
+# faulty answers, false accusations, no verdicts, wrong reports, any of these and cheaper weights, numbers of other
+# kernels
 FORGER, LIAR, SILENT, SLOPPY, WILD, OTHER_KERNELS = 1, 2, 3, 4, 5, 6
 NEW = 99  # who came later: honest
 FAULTS = ("int4", "wrong_seed", "forged_stop")
@@ -43,16 +45,20 @@ class People:
     def genesis(self) -> Genesis:
         """Everything short, so that a few thousand records see every end there is."""
         peers = tuple(
-            GenesisPeer(key.public, self.owners[min(at, PEERS - 2)].public, 10, (MODEL,)) for at, key in enumerate(self.peers)
+            GenesisPeer(key.public, self.owners[min(at, PEERS - 2)].public, 10, (MODEL,)) for at,
+            key in enumerate(self.peers)
         )
         return Genesis(
             VERSION, NAME, 0, peers, tuple(GenesisAccount(key.public, 10**9) for key in self.accounts),
-            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048, kernel_distance_milli=60),), validation_window=2, epoch_blocks=29,
+            (ModelSpec(MODEL, bytes(32), bytes(32), "bfloat16", 10, 2, 2048, kernel_distance_milli=60),),
+            validation_window=2, epoch_blocks=29,
             checks=CheckRules(
                 reveal_window=2, min_checked_tokens=40, min_checks=1, reputation_gain=30, plant_window=6, plant_every=2,
                 honest_outlier_ppm=200_000, honest_miss_ppm=250_000, honest_disagree_ppm=100_000,
                 appeal_window=2, appeal_committee=3,
             ),
             sprint=SprintRules(blocks=4, open_blocks=2, samples=2, max_tokens=8, unit_tokens=3),
-            economy=EconomyRules(withdraw_wait=8, gov_window=6, output_window=8, tokens_per_weight=6, gov_quorum_milli=300),
+            economy=EconomyRules(
+                withdraw_wait=8, gov_window=6, output_window=8, tokens_per_weight=6, gov_quorum_milli=300
+            ),
         )

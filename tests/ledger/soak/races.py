@@ -1,5 +1,6 @@
-"""Sprints of the random run: who answers, commits and opens, and what of it is broken. Law: an opening that is meant well is of an answer that
-was committed to; what is wrong has a name, as in wrong.py, and must be refused whatever else stands in its block.
+"""Sprints of the random run: who answers, commits and opens, and what of it is broken. Law: an opening that is meant
+well is of an answer that was committed to; what is wrong has a name, as in wrong.py, and must be refused whatever else
+stands in its block.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Races:
                 may = not (racer.convicted_until or racer.suspended_until or racer.leaving)
                 if may and (racer.node, model) not in self.entries and scene.chance(450):
                     entry = self._entry(sprint, racer.node, model)
-                    if scene.put(racer.node, RecordKind.SPRINT_COMMIT, _commitment(racer.node, sprint.epoch, model, entry)):
+                    if scene.put(
+                        racer.node, RecordKind.SPRINT_COMMIT, _commitment(racer.node, sprint.epoch, model, entry)
+                    ):
                         self.entries[racer.node, model] = entry
 
     def _entry(self, sprint: Sprint, node: bytes, model: str) -> Entry:
@@ -91,7 +94,9 @@ class Races:
         return self._signed(record)
 
     def _signed(self, record: FinishRecord) -> SignedFinish:
-        return SignedFinish(record, self.scene.key(record.executor).sign(Domain.FINISH, self.scene.network, encode(record)))
+        return SignedFinish(
+            record, self.scene.key(record.executor).sign(Domain.FINISH, self.scene.network, encode(record))
+        )
 
     def _open(self, sprint: Sprint) -> None:
         """What was drawn, at once, later or never; each answer then has a life, and may be a cheat's."""
@@ -102,7 +107,9 @@ class Races:
             run = run_of(scene.view, node, model)
             for index in self._left(sprint, run) if run else ():
                 wrong = "no answer to its question" if index in entry.padded else ""
-                if not scene.chance(750) or not scene.put(node, RecordKind.SPRINT_OPEN, _opening(sprint.epoch, model, entry, index), wrong):
+                if not scene.chance(750) or not scene.put(
+                    node, RecordKind.SPRINT_OPEN, _opening(sprint.epoch, model, entry, index), wrong
+                ):
                     continue
                 if not wrong:
                     signed, number = entry.requests[index], scene.people.number.get(node)
@@ -152,7 +159,8 @@ class Races:
         other = scene.rng.choice([key for key in scene.nodes if key != node])
         at = (index + 1) % len(entry.finishes)
         cases: list[tuple[str, bytes, dict[str, Any]]] = [
-            ("another epoch", node, {"epoch": sprint.epoch + 1}), ("another's opening", other, {}), ("a cut proof", node, {"proof": good.proof[:-1]}),
+            ("another epoch", node, {"epoch": sprint.epoch + 1}), ("another's opening", other, {}),
+            ("a cut proof", node, {"proof": good.proof[:-1]}),
             ("no such model", node, {"model": "none"}),
             ("not signed", node, {"finish": replace(good.finish, signature=scene.rng.randbytes(64))}),
             ("other tokens", node, {"finish": self._signed(replace(record, output_tokens=record.output_tokens + 1))}),
@@ -163,9 +171,13 @@ class Races:
         if not self._opening:
             cases.append(("not its time", node, {}))
         elif run is not None:
-            cases += [("opened before", node, _plain(_opening(sprint.epoch, model, entry, one.index))) for one in run.opened]
+            cases += [
+                ("opened before", node, _plain(_opening(sprint.epoch, model, entry, one.index))) for one in run.opened
+            ]
             spared = [one for one in range(run.count) if one not in wanted]
-            cases += [("not drawn", node, _plain(_opening(sprint.epoch, model, entry, scene.rng.choice(spared))))] if spared else []
+            cases += [
+                ("not drawn", node, _plain(_opening(sprint.epoch, model, entry, scene.rng.choice(spared))))
+            ] if spared else []
         wrong, sender, change = scene.rng.choice(cases)
         scene.put(sender, RecordKind.SPRINT_OPEN, replace(good, **change), wrong)
 

@@ -1,5 +1,5 @@
-"""The blocks of a run once more, on another store. Law: what a peer that was not there computes is what the first one computed, at every
-height: each header holds the app hash before it.
+"""The blocks of a run once more, on another store. Law: what a peer that was not there computes is what the first one
+computed, at every height: each header holds the app hash before it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def plain(folder: Path, genesis: Genesis) -> Chain:
 
 
 def from_snapshot(chain: Chain, height: int, folder: Path) -> None:
-    """A new store that begins with `chain`'s snapshot of `height`, as a peer that joins late makes it. Block height + 1 must be there."""
+    """A new store that begins with `chain`'s snapshot of `height`, as a peer that joins late makes it. Block height
+    + 1 must be there."""
     manifest, at, after = snapshots.manifest(chain.store, height), chain.blocks.light_block(height), chain.blocks.header(height + 1)
     if manifest is None or at is None or after is None:
         raise Violation(f"height {height}: no snapshot of an epoch's end")
@@ -72,7 +73,9 @@ def _genesis(folder: Path) -> Genesis:
 def replay_apart(source: Path, target: Path, hash_seed: int) -> str:
     """The same in a process of its own, where sets and dicts of strings have another order."""
     command = [sys.executable, "-m", "tests.ledger.soak", "--replay", str(source), str(target)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": str(hash_seed)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONHASHSEED": str(hash_seed)}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise Violation(f"{' '.join(command)} with PYTHONHASHSEED={hash_seed}: {done.stdout}{done.stderr}")
     return done.stdout.strip()

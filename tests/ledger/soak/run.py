@@ -1,5 +1,5 @@
-"""One random run: blocks until enough records were decided, then the same blocks again on other stores. Law: everything follows from the
-seed; what is wrong is a Violation, never a line to read.
+"""One random run: blocks until enough records were decided, then the same blocks again on other stores. Law:
+everything follows from the seed; what is wrong is a Violation, never a line to read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ REMEMBERED = 400
 
 @dataclass
 class Tally:
-    """applied: by kind (orders by theirs); refused: by kind and field; meant: records that were meant well, and refused."""
+    """applied: by kind (orders by theirs); refused: by kind and field; meant: records that were meant well, and
+    refused."""
 
     records: int = 0
     heights: int = 0
@@ -126,7 +127,8 @@ class Run:
         self._taken.append((sender, item))
 
     def _bad_batches(self, good: bytes) -> None:
-        """Whole transactions that no block may hold: refused by the mempool, and by whoever is proposed a block with one."""
+        """Whole transactions that no block may hold: refused by the mempool, and by whoever is proposed a block
+        with one."""
         scene, chain = self.scene, self.chain
         if not good:
             return
@@ -134,10 +136,15 @@ class Run:
         key, stranger = scene.key(signed.batch.sender), self.people.clients[0]
         later = replace(signed.batch, nonce=signed.batch.nonce + 1)
         bad = {
-            "garbage": scene.rng.randbytes(scene.rng.randrange(1, 300)), "cut": good[: scene.rng.randrange(1, len(good))],
+            "garbage": scene.rng.randbytes(scene.rng.randrange(1, 300)),
+            "cut": good[: scene.rng.randrange(1, len(good))],
             "not signed": encode(SignedBatch(later, scene.rng.randbytes(64))),
-            "another network": encode(SignedBatch(other := replace(later, network="other"), key.sign(Domain.TX, "other", encode(other)))),
-            "empty": encode(SignedBatch(none := replace(later, records=()), key.sign(Domain.TX, self.scene.network, encode(none)))),
+            "another network": encode(
+                SignedBatch(other := replace(later, network="other"), key.sign(Domain.TX, "other", encode(other)))
+            ),
+            "empty": encode(
+                SignedBatch(none := replace(later, records=()), key.sign(Domain.TX, self.scene.network, encode(none)))
+            ),
             "stranger": encode(SignedBatch(his := replace(later, sender=stranger.public), stranger.sign(Domain.TX, self.scene.network, encode(his)))),
         } | ({"again": self._old} if self._old else {})
         name = scene.rng.choice(list(bad))
@@ -147,7 +154,9 @@ class Run:
             self.tally.batches_refused[error.field] += 1
             self.tally.records += 1
         else:
-            raise Violation(f"height {chain.height()}: a transaction that is wrong ({name}) was taken: {bad[name].hex()}")
+            raise Violation(
+                f"height {chain.height()}: a transaction that is wrong ({name}) was taken: {bad[name].hex()}"
+            )
         if scene.chance(100) and chain.validate(replace(self._next(), txs=(good, bad[name]))):
             raise Violation(f"height {chain.height()}: a block with a transaction that is wrong ({name}) was accepted")
 
@@ -173,8 +182,9 @@ class Run:
 
 
 def run(seed: int, count: int, folder: Path, progress: Callable[[str], None], starts: int = STARTS) -> Tally:
-    """Blocks until `count` records were decided; then (a) all of them again in a process with another hash seed, (b) those after an epoch's
-    end in the middle on its snapshot, again so. In the middle the store is closed and opened. Raises Violation."""
+    """Blocks until `count` records were decided; then (a) all of them again in a process with another hash seed,
+    (b) those after an epoch's end in the middle on its snapshot, again so. In the middle the store is closed and
+    opened. Raises Violation."""
     watch = Watch()
     this = Run(seed, folder, watch, starts)
     try:

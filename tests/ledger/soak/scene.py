@@ -1,5 +1,5 @@
-"""What the generators share: the state they read, the records they have put together for the next block. Law: a record's meaning (meant
-well, or wrong and why) is said when it is made; nothing here knows whether the ledger agrees.
+"""What the generators share: the state they read, the records they have put together for the next block. Law: a
+record's meaning (meant well, or wrong and why) is said when it is made; nothing here knows whether the ledger agrees.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class Scene:
         """Half of the orders that are meant well, taken out of the batches: each travels by itself."""
         found = []
         for sender, items in self.items.items():
-            alone = [item for item in items if item.record.kind is RecordKind.OP and not item.wrong and self.chance(500)]
+            alone = [
+                item for item in items if item.record.kind is RecordKind.OP and not item.wrong and self.chance(500)
+            ]
             self.items[sender] = [item for item in items if item not in alone]
             found += [(item, encode(item.record)) for item in alone]
         return found

@@ -1,5 +1,5 @@
-"""The chain that is watched while it applies blocks. Law: after every block the money is all there and no record is out of its bounds; a
-record that was refused has changed no byte.
+"""The chain that is watched while it applies blocks. Law: after every block the money is all there and no record is
+out of its bounds; a record that was refused has changed no byte.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from p2p.ledger.apply_record import apply_record
 from p2p.ledger.governance import Proposal
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.accounts import Limits
-from p2p.ledger.money.collateral import at_stake
+from p2p.ledger.money.collateral import Held, at_stake
 from p2p.ledger.money.price import Price
 from p2p.ledger.participants.sprint import Run, Sprint, runs
 from p2p.ledger.rules.context import Context
@@ -33,9 +33,10 @@ from p2p.store.lmdb import Store
 
 EVERY = 64  # refused records after which all bytes are compared, not only what was put
 SHAPES: dict[bytes, type] = {
-    b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning, b"epoch": EpochSums, b"price": Price,
+    b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning,
+    b"epoch": EpochSums, b"price": Price,
     b"note": Notices, b"limits": Limits, b"prop": Proposal, b"totals": Totals, b"checks": CheckCounters,
-    b"run": Run, b"sprint": Sprint,
+    b"run": Run, b"sprint": Sprint, b"held": Held,
 }
 
 
@@ -63,7 +64,9 @@ class Watch:
         try:
             apply_record(ctx, sender, record)
         except FolkmootError:
-            same = view._over.keys() == before.keys() and all(_same(view._over[key], value) for key, value in before.items())
+            same = view._over.keys() == before.keys() and all(
+                _same(view._over[key], value) for key, value in before.items()
+            )
             if not same or (whole is not None and view.changes != whole):
                 raise Violation(f"height {ctx.height}: a refused {record.kind.name} changed the state") from None
             self.compared += whole is not None
@@ -89,7 +92,9 @@ class Watch:
         held = sum(self.balances.values())
         kept = held + totals.escrow_micro + totals.due_micro + totals.collateral_micro + totals.burnt_micro
         if totals.minted_micro != kept:
-            raise Violation(f"height {height}: minted {totals.minted_micro}, there are {kept}: {totals}, balances {held}")
+            raise Violation(
+                f"height {height}: minted {totals.minted_micro}, there are {kept}: {totals}, balances {held}"
+            )
         if (height + 1) % genesis.epoch_blocks == 0:
             self._decided(view, height)
         if height and height % genesis.epoch_blocks == 0:
@@ -122,7 +127,7 @@ class Watch:
             ("balances", sum(a.balance_micro for a in found[b"acct"]), sum(self.balances.values())),
             ("escrow", sum(i.escrow_micro for i in inferences if i.status == Status.STARTED.value), totals.escrow_micro),
             ("due", sum(i.due_micro for i in inferences) + booked + sum(map(_bond, inferences)), totals.due_micro),
-            ("collateral", sum(map(at_stake, found[b"part"])), totals.collateral_micro),
+            ("collateral", sum(map(at_stake, found[b"part"])) + sum(h.amount_micro for h in found[b"held"]), totals.collateral_micro),
             ("ends", sum(i.paid_micro for i in inferences if i.status not in STANDS), 0),
             ("prices", sum(i.charged_micro != i.paid_micro + i.refunded_micro for i in inferences if i.finish and i.end_height), 0),
         )

@@ -1,5 +1,5 @@
-"""Records that are wrong, of every kind. Law: each is wrong in one named way, whatever else stands in its block, so the ledger must refuse
-it; where that depends on the block, the name begins with '?'.
+"""Records that are wrong, of every kind. Law: each is wrong in one named way, whatever else stands in its block, so
+the ledger must refuse it; where that depends on the block, the name begins with '?'.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ from tests.ledger.soak.scene import EITHER, Item, Scene
 
 MUCH = 1 << 61
 REQUESTS: dict[str, dict[str, Any]] = {
-    "another network": {"network": "other"}, "another version": {"version": VERSION + 1}, "no such model": {"model": "none"},
+    "another network": {"network": "other"}, "another version": {"version": VERSION + 1},
+    "no such model": {"model": "none"},
     "no tokens": {"max_tokens": 0}, "too many tokens": {"max_tokens": 5000}, "no prompt": {"prompt_tokens_max": 0},
     "parameters that do not exist": {"params": Params(top_p_milli=500)}, "price too low": {"max_price_micro": 0},
     "deadline far ahead": {"deadline_height": 10**6}, "too much money": {"prompt_tokens_max": 16_000},
@@ -87,8 +88,11 @@ def _garbage(scene: Scene) -> None:
 def _again(scene: Scene, sender: bytes, item: Item) -> None:
     """Byte for byte what was taken before, by the same sender or another."""
     kind = item.record.kind
-    waits = kind in (RecordKind.FINISH, RecordKind.OUTPUT, RecordKind.BUSY, RecordKind.PLANT_COMMIT)  # it may have been early, or forgotten
-    scene.put(sender if scene.chance(700) else scene.anybody(), kind, item.record.body, EITHER + "again" if waits else "again")
+    # it may have been early, or forgotten
+    waits = kind in (RecordKind.FINISH, RecordKind.OUTPUT, RecordKind.BUSY, RecordKind.PLANT_COMMIT)
+    scene.put(
+        sender if scene.chance(700) else scene.anybody(), kind, item.record.body, EITHER + "again" if waits else "again"
+    )
 
 
 def _start(scene: Scene) -> None:
@@ -116,7 +120,7 @@ def _start(scene: Scene) -> None:
 OTHERWISE = ("not signed", "signed by a stranger", "nonce used", "deadline past", "draw too old", "draw not decided", "another's start")
 
 
-# -- about inferences that the chain knows ------------------------------------------------------------------------------
+# -- about inferences that the chain knows ------------------------------------------------------------------------
 
 
 def _finish(scene: Scene, life: Life, inference: Inference) -> None:
@@ -124,8 +128,10 @@ def _finish(scene: Scene, life: Life, inference: Inference) -> None:
         return
     stranger = next((node for node in scene.nodes if node not in inference.candidates), None)
     changes: dict[str, dict[str, Any]] = {
-        "too many tokens": {"output_tokens": 25}, "no tokens": {"output_tokens": 0}, "too long a prompt": {"prompt_tokens": 21},
-        "a length that is none": {"finish_reason": FinishReason.LENGTH, "output_tokens": 1}, "no prompt": {"prompt_tokens": 0},
+        "too many tokens": {"output_tokens": 25}, "no tokens": {"output_tokens": 0},
+        "too long a prompt": {"prompt_tokens": 21},
+        "a length that is none": {"finish_reason": FinishReason.LENGTH, "output_tokens": 1},
+        "no prompt": {"prompt_tokens": 0},
         "nothing added": {"taken_over": life.tokens}, "more taken over": {"taken_over": 2**32 - 1},
     } | ({"not drawn": {"executor": stranger}} if stranger else {})
     wrong = scene.rng.choice([*changes, "not signed"])
@@ -167,7 +173,9 @@ def _commit(scene: Scene, life: Life, inference: Inference) -> None:
 def _verdict(scene: Scene, life: Life, inference: Inference) -> None:
     """A reveal before its time, by a stranger, or other than what was committed to."""
     panel = inference.panels[-1] if inference.panels else None
-    known = [verdict for (node, at), verdict in life.verdicts.items() if panel and at == panel.height and node in scene.nodes]
+    known = [
+        verdict for (node, at), verdict in life.verdicts.items() if panel and at == panel.height and node in scene.nodes
+    ]
     if not known:
         return
     verdict = scene.rng.choice(known)
@@ -193,15 +201,19 @@ def _plant(scene: Scene, life: Life, inference: Inference) -> None:
         scene.put(node, RecordKind.PLANT_COMMIT, PlantCommit(other, scene.rng.randbytes(32)), "another's plant")
     elif pick == 1 or finisher not in scene.nodes:
         stranger = node if node != finisher else other
-        scene.put(stranger, RecordKind.PLANT_REVEAL, PlantReveal(life.id, stranger, "int4", bytes(32)), "not its executor")
+        scene.put(
+            stranger, RecordKind.PLANT_REVEAL, PlantReveal(life.id, stranger, "int4", bytes(32)), "not its executor"
+        )
     else:
         scene.put(finisher, RecordKind.PLANT_REVEAL, PlantReveal(life.id, finisher, "int4", bytes(32)), "no such plant")
 
 
-OF_LIVES: tuple[Callable[[Scene, Life, Inference], None], ...] = (_finish, _finish, _output, _busy, _commit, _verdict, _verdict, _plant)
+OF_LIVES: tuple[Callable[[Scene, Life, Inference], None], ...] = (
+    _finish, _finish, _output, _busy, _commit, _verdict, _verdict, _plant
+)
 
 
-# -- orders -------------------------------------------------------------------------------------------------------------
+# -- orders -------------------------------------------------------------------------------------------------------
 
 
 def _body(scene: Scene) -> None:
@@ -211,16 +223,23 @@ def _body(scene: Scene) -> None:
     owner = scene.rng.choice(scene.people.owners)
     new = scene.people.make()
     bodies: list[tuple[str, Any, Body]] = [
-        ("too much money", client, Transfer(owner.public, MUCH)), ("another's node", client, Deposit(foreign.public, 1)),
+        ("too much money", client, Transfer(owner.public, MUCH)),
+        ("another's node", client, Deposit(foreign.public, 1)),
         ("another's node", client, Withdraw(foreign.public, 1)), ("another's node", client, Unregister(foreign.public)),
-        ("no such node", owner, Deposit(rng.randbytes(32), 1)), ("too much collateral", owner, Withdraw(foreign.public, MUCH)),
-        ("too much money", owner, Deposit(foreign.public, MUCH)), ("its own key", client, Delegate(client.public, 1, 1, 10**6)),
-        ("expired", client, Delegate(rng.randbytes(32), 1, 1, scene.height)), ("no such key", client, Revoke(rng.randbytes(32))),
-        ("no weight", client, Propose(ChangeEconomy((("withdraw_wait", 5),)))), ("no proposal", owner, Vote(rng.randbytes(32), True)),
-        ("no such rule", owner, Propose(ChangeEconomy((("nothing", 5),)))), ("no such model", owner, Propose(RetireModel("none"))),
+        ("no such node", owner, Deposit(rng.randbytes(32), 1)),
+        ("too much collateral", owner, Withdraw(foreign.public, MUCH)),
+        ("too much money", owner, Deposit(foreign.public, MUCH)),
+        ("its own key", client, Delegate(client.public, 1, 1, 10**6)),
+        ("expired", client, Delegate(rng.randbytes(32), 1, 1, scene.height)),
+        ("no such key", client, Revoke(rng.randbytes(32))),
+        ("no weight", client, Propose(ChangeEconomy((("withdraw_wait", 5),)))),
+        ("no proposal", owner, Vote(rng.randbytes(32), True)),
+        ("no such rule", owner, Propose(ChangeEconomy((("nothing", 5),)))),
+        ("no such model", owner, Propose(RetireModel("none"))),
         ("out of bounds", owner, Propose(ChangeChecks((("dispute_committee", 1),)))),
         ("no consent", client, replace(register(scene, client, foreign, (MODEL,)), proof=rng.randbytes(64))),
-        ("another's node", client, register(scene, client, foreign, (MODEL,))), ("no such model", client, register(scene, client, new, ("none",))),
+        ("another's node", client, register(scene, client, foreign, (MODEL,))),
+        ("no such model", client, register(scene, client, new, ("none",))),
         ("no money for a place", new, register(scene, new, scene.people.make(), (MODEL,))),
         ("another's node", client, rotation(scene, client, foreign, new)),
         ("no consent", owner, replace(rotation(scene, owner, foreign, new), new_proof=rng.randbytes(64))),
@@ -236,9 +255,11 @@ def _form(scene: Scene) -> None:
     op = sign_op(key, scene.network, scene.nonce(key.public), Transfer(other.public, 1))
     used = scene.view.account(key.public).nonce_high
     forms: list[tuple[str, SignedOp]] = [
-        ("not signed", replace(op, signature=scene.rng.randbytes(64))), ("signed by another", replace(op, op=replace(op.op, account=other.public))),
+        ("not signed", replace(op, signature=scene.rng.randbytes(64))),
+        ("signed by another", replace(op, op=replace(op.op, account=other.public))),
         ("nonce far ahead", sign_op(key, scene.network, used + 2**40, Cap(0, 0))),
-        ("another network", sign_op(key, "other", op.op.nonce, Cap(0, 0))), ("changed", replace(op, op=replace(op.op, nonce=op.op.nonce + 1))),
+        ("another network", sign_op(key, "other", op.op.nonce, Cap(0, 0))),
+        ("changed", replace(op, op=replace(op.op, nonce=op.op.nonce + 1))),
     ]
     if used:
         forms.append(("nonce used", sign_op(key, scene.network, used, Cap(0, 0))))

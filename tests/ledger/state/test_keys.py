@@ -16,7 +16,7 @@ LAYOUT = {
     "use": b"use/" + HEIGHT + b"m",
     "earning": b"earn/" + HEIGHT + A, "earners": b"earners/" + HEIGHT, "ended": b"ended/" + HEIGHT + A + HEIGHT[4:],
     "epoch_sums": b"epoch/" + HEIGHT, "participant": b"part/" + A, "standing": b"stand/" + A, "nodes_of": b"nodes/" + A,
-    "first_key": b"moved/" + A, "key_now": b"line/" + A, "last_owner": b"gone/" + A, "past_of_node": b"past/node/" + A,
+    "first_key": b"moved/" + A, "key_now": b"line/" + A, "held": b"held/" + A, "last_owner": b"gone/" + A, "past_of_node": b"past/node/" + A,
     "past_of_owner": b"past/owner/" + A, "serving_versions": b"serving/m", "serving_set": b"serve/m/" + HEIGHT,
     "run": b"run/" + A + b"m", "run_named": b"run/" + A, "validator_set": b"set/" + A, "inference": b"inf/" + A,
     "early": b"early/" + A,
