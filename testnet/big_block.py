@@ -88,6 +88,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Result:
+    """What a run came to."""
+
     small: list[Seen]  # the small block as each peer saw it
     big: list[Seen]
     good: bool  # all inferences in one block, nothing refused, one state
@@ -139,10 +141,12 @@ class Load:
 
 
 def client_key(number: int) -> Key:
+    """The key of client `number`, the same in every run."""
     return Key(digest(b"big block client", number.to_bytes(4, "big")))
 
 
 def height(folder: Path) -> int:
+    """The height that a peer has. Raises Unavailable."""
     return int(call(folder, {"op": "status"})["height"])
 
 
@@ -197,6 +201,7 @@ def run_wave(load: Load, folders: list[Path], count: int) -> tuple[list[Seen], i
 
 
 def wait_all(folders: list[Path], wanted: int) -> None:
+    """Wait until every peer has this height. Raises Unavailable."""
     for folder in folders:
         wait_height(folder, wanted)
 

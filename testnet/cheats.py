@@ -148,10 +148,12 @@ class Trial:
 
 
 def is_caught(row: dict[str, Any]) -> bool:
+    """Whether a participant is convicted, or barred from checking."""
     return bool(row["convicted"] or row["barred"])
 
 
 def why(row: dict[str, Any]) -> str:
+    """The chain's reason."""
     return str(row["convicted_reason"] or row["barred_reason"])
 
 

@@ -122,6 +122,7 @@ class Decisions:
 
 
 def beat() -> Beat:
+    """The time now."""
     return Beat(time.time_ns() / 1e6, time.thread_time_ns() / 1e6)
 
 

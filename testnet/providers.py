@@ -42,6 +42,7 @@ def start(name: str, argv: Sequence[str], log: Path, directory: Path) -> int:
 
 
 def read_state(directory: Path) -> dict[str, Any]:
+    """DIR/testnet.json: processes by name (pid, argv, started), addresses by name of a peer's folder."""
     file = directory / STATE
     return dict(json.loads(file.read_text())) if file.exists() else {"processes": {}, "addresses": {}}
 
@@ -59,6 +60,7 @@ def _started(pid: int) -> str:
 
 
 def alive(entry: dict[str, Any]) -> bool:
+    """Whether a process that was written down still runs (a zombie does not)."""
     try:
         state = Path(f"/proc/{entry['pid']}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:

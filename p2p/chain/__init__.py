@@ -1,1 +1,1 @@
-"""p2p.chain.chain: see README.md in this folder."""
+"""p2p.chain: see README.md in this folder."""

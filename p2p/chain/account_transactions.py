@@ -1,5 +1,7 @@
-"""Account transactions, as one peer takes them. Law: what the chain would refuse now is not taken, and the sender is told which
-field; what was taken is repeated until it ends, and how it ended is told to whoever asks.
+"""Transactions of accounts, as one peer takes them from clients.
+
+Law: what the chain would refuse now is not taken, and the sender is told which field; what was taken is published again
+until it ends, and whoever asks is told how it ended.
 """
 
 from __future__ import annotations
@@ -20,25 +22,31 @@ if TYPE_CHECKING:
 
 
 class AccountTransactions:
-    """clock: seconds since 1970."""
+    """Those that were taken here and have not ended. clock: seconds since 1970."""
 
     def __init__(self, chain: Chain, clock: Callable[[], float] = time.time) -> None:
         self._chain, self._clock = chain, clock
-        self._taken: dict[bytes, int] = {}  # transaction -> height at which it was said last
+        self._taken: dict[bytes, int] = {}  # transaction -> height at which it was published last
 
     def __len__(self) -> int:
         return len(self._taken)
 
     def take(self, signed: SignedOp) -> tuple[bytes | None, Taken]:
-        """Check it, keep it. The transaction to say now, and the answer as plain data: taken, not yet on chain. Raises FolkmootError naming the
-        field. An order that is here already is taken again and not said (`due` does): else whoever hands it in decides how much we say."""
+        """Check it and keep it. Returns what to publish now, and the answer: taken, not yet on chain. Raises
+        FolkmootError naming the field.
+
+        One that is here already is taken again and not published (`due` does that): otherwise whoever submits it would
+        decide how much this peer publishes.
+        """
         chain, raw = self._chain, pack_operation(signed)
         new = not chain.pool.mempool.known(raw)
         if new:
             if chain.pool.operation_waits(signed.op.account, signed.op.nonce):
-                raise InvalidRequest(f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits")
+                raise InvalidRequest(
+                    f"nonce {signed.op.nonce} is on its way to the chain", field="nonce", code="nonce_waits"
+                )
             if len(self._taken) >= MEMPOOL_ACCOUNT_TXS:
-                raise Overloaded("too many orders wait for the chain; try another peer", field="transaction")
+                raise Overloaded("too many transactions wait for the chain; try another peer", field="transaction")
             try:
                 chain.pool.add(raw)
             except Overloaded:
@@ -50,19 +58,20 @@ class AccountTransactions:
         return raw if new else None, answer
 
     def _explained(self, error: FolkmootError) -> FolkmootError:
-        """What the sender can do about it. A peer that is behind says so: its no is worth nothing."""
+        """The error, with what the sender can do about it. A peer that is behind says so, because its refusal is worth
+        nothing."""
         old_s = self._clock() - self._chain.last_time_ms() / 1000
         if error.field != "signature" and old_s > STALE_TIP_S:
             return Unavailable(
-                f"{error.message}; but the newest block here, {self._chain.height()}, is {old_s:.0f} s old: this peer may still be catching up;"
-                " wait for it, or ask another one", field=error.field,
+                f"{error.message}; but the newest block here, {self._chain.height()}, is {old_s:.0f} s old: this peer"
+                " may still be catching up; wait for it, or ask another one", field=error.field,
             )
         return error if not isinstance(error, Unavailable) else InvalidRequest(
             f"{error.message}, at height {self._chain.height()}", field=error.field
         )
 
     def due(self) -> list[bytes]:
-        """Those to be said again: they were taken here and still wait. What ended is forgotten."""
+        """Those to be published again: they were taken here and still wait. What ended is forgotten."""
         height, found = self._chain.height(), []
         self._taken = {raw: said for raw, said in self._taken.items() if self._chain.pool.mempool.known(raw)}
         for raw, said in self._taken.items():
@@ -72,7 +81,7 @@ class AccountTransactions:
         return found
 
     def fate(self, op_id: bytes) -> TransactionAnswer:
-        """What became of an order, whoever took it. state 'unknown': this peer has not heard of it, or it is long ago."""
+        """What became of a transaction, whichever peer took it."""
         found = self._chain.pool.fates.find(op_id)
         if found is None:
             return TransactionAnswer(op_id.hex(), UNKNOWN, self._chain.height(), "", "", "")

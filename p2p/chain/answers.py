@@ -11,7 +11,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.chain.block_answers import block_answer
 from p2p.chain.proofs.serving import prove_serving
-from p2p.chain.proofs.state import LeftProof, epoch_key, key_of
+from p2p.chain.proofs.state import ArchiveProof, epoch_key, key_of
 from p2p.chain.reader import Reader
 from p2p.chain.reservations import Reservations
 from p2p.chain.state import ChainState
@@ -124,14 +124,14 @@ class Answers:
         """A value of the state after the top height and its place in the tree; header height + 1 will hold its root. Of
         an inference that left the state: the sums of its epoch, and the path from its record to their root."""
         key = key_of(kind, id_)
-        left = self.left_proof(id_) if kind == "inference" else None
+        left = self.archive_proof(id_) if kind == "inference" else None
         value, proof = self._state.prove(epoch_key(left.epoch) if left else key)
         return Proved(
             self._state.height(), None if value is None else value.hex(), encode(proof).hex(),
             encode(left).hex() if left else None,
         )
 
-    def left_proof(self, inference_id: bytes) -> LeftProof | None:
+    def archive_proof(self, inference_id: bytes) -> ArchiveProof | None:
         """That an inference left the state with a record which this peer keeps; None where it did not. Raises
         Unavailable while the rest of its epoch is still leaving, or where this peer knows too little of that epoch."""
         kept = archive.find(self._state.store, inference_id)
@@ -145,7 +145,7 @@ class Answers:
         path = archive.path(self._state.store, kept.epoch, kept.index, sums.left)
         if path is None:
             raise Unavailable(f"this peer began with a snapshot within epoch {kept.epoch}; ask another one", field="id")
-        return LeftProof(kept.epoch, kept.index, kept.record, tuple(path))
+        return ArchiveProof(kept.epoch, kept.index, kept.record, tuple(path))
 
     def serving(self, model: str, height: int) -> ServingAnswer:
         """From whom a draw of `model` at `height` is made."""

@@ -1,5 +1,6 @@
-"""Stream `body`: the transactions of a block that is being decided, from whoever offered it. Law: each place once, so no answer is larger than a
-block.
+"""Stream `body`: the transactions of a block that is being decided, from whoever offered it.
+
+Law: each place is given once, so no answer is larger than a block.
 """
 
 from __future__ import annotations

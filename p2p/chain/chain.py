@@ -1,8 +1,11 @@
-"""The chain of one peer: its decided blocks and the state after them. Law: block, state, app hash and receipts are written in one transaction.
+"""The chain of one peer: its decided blocks and the state after them.
 
-`Chain` implements consensus' Application protocol and holds the parts that other rooms use: what the state says (`reader`), transactions on
-their way into a block (`pool`), requests taken here (`reservations`), decided blocks (`blocks`), payloads, and answers to queries.
-Executing a block is resumable work that nobody sees before `finalize`, so its driver may let other tasks run in its pauses.
+Law: block, state, app hash and receipts are written in one transaction.
+
+`Chain` implements consensus' Application protocol and holds the parts that other rooms use: what the state says
+(`reader`), transactions on their way into a block (`pool`), requests taken here (`reservations`), decided blocks
+(`blocks`), `payloads`, and `answers` to queries. Executing a block is resumable work that nobody sees before
+`finalize`, so its driver may let other tasks run in its pauses.
 """
 
 from __future__ import annotations
@@ -122,7 +125,8 @@ class Chain:
         return len(self.pool.acceptable(block.txs)) == len(block.txs)
 
     def execute(self, block: Block, priorities: bytes) -> Resumable[None]:
-        """Apply a decided block, on the side; `finalize` commits it. Raises LocalProtocolError for a block of another height."""
+        """Apply a decided block, on the side; `finalize` commits it. Raises LocalProtocolError for a block of another
+        height."""
         if block.header.height != self.height() + 1:
             raise LocalProtocolError(f"block {block.header.height} on height {self.height()}", field="height")
         self._executed = None
@@ -139,7 +143,8 @@ class Chain:
             made = self._executed
             assert made is not None
         header, view, effects = block.header, made.view, made.effects
-        self.payloads.sweep(made.batch, header.height, self.genesis.epoch_blocks)  # here: payloads change while `execute` runs
+        # not in `execute`, during whose pauses payloads change
+        self.payloads.sweep(made.batch, header.height, self.genesis.epoch_blocks)
         self.blocks.keep(made.batch, block, commit, effects.receipts)
         if view.has_put(keys.validator_set(b"next")):
             keep_set(made.batch, members(view, b"next"))

@@ -1,7 +1,9 @@
-"""A block that is trusted from outside. Law: below it nothing is believed that it does not prove, whatever signatures there are.
+"""A block that is trusted from outside.
 
-Keys of validators that left long ago decide nothing any more, but whoever buys them can sign another history from the genesis file on. A newcomer
-cannot tell it from the true one by signatures; it can by one block id of last week, from somebody it trusts.
+Law: below it nothing is believed that it does not prove, whatever signatures there are. Keys of validators that left
+long ago decide nothing any more, but whoever buys them can sign another history from the genesis file on. A newcomer
+cannot tell it from the true one by signatures. It can by one block id of last week, from somebody it trusts (decision
+039).
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """HEIGHT:BLOCK_ID, as `folkmoot block HEIGHT` shows them. Raises ConfigError."""
     found = re.fullmatch(r"([1-9][0-9]{0,17}):([0-9a-fA-F]{64})", text, re.ASCII)
     if found is None:
-        raise ConfigError("a checkpoint is HEIGHT:BLOCK_ID, the block's height and its id of 64 hexadecimal digits", field="checkpoint")
+        raise ConfigError(
+            "a checkpoint is HEIGHT:BLOCK_ID, the block's height and its id of 64 hexadecimal digits",
+            field="checkpoint",
+        )
     return Checkpoint(int(found[1]), bytes.fromhex(found[2]))
 
 
@@ -44,11 +49,14 @@ class Anchor:
 
     def agree(self, height: int, header: Callable[[int], Header | None]) -> None:
         """Raises ConfigError when the chain at hand, which stands at `height`, has another block there."""
-        found = header(self.checkpoint.height) if self.checkpoint is not None and not self.is_below(height + 1) else None
-        if found is not None and self.checkpoint is not None and found.block_id != self.checkpoint.block_id:
+        if self.checkpoint is None or self.is_below(height + 1):
+            return
+        found = header(self.checkpoint.height)
+        if found is not None and found.block_id != self.checkpoint.block_id:
             raise ConfigError(
-                f"block {self.checkpoint.height} here is {found.block_id.hex()}: the checkpoint is of another history, or this folder is. "
-                "Compare it with somebody you trust; where it is right, begin again with an empty DIR/data", field="checkpoint",
+                f"block {self.checkpoint.height} here is {found.block_id.hex()}: the checkpoint is of another history,"
+                " or this folder is. Compare it with somebody you trust; where it is right, begin again with an empty"
+                " DIR/data", field="checkpoint",
             )
 
     def is_below(self, height: int) -> bool:
@@ -63,14 +71,17 @@ class Anchor:
     def check(self, height: int, block_id: bytes) -> None:
         """Raises RemoteProtocolError where the checkpoint proves another block."""
         if self.is_below(height) and self._ids.get(height) != block_id:
-            raise RemoteProtocolError(f"block {height} is not the one that the checkpoint stands for", field="checkpoint")
+            raise RemoteProtocolError(f"block {height} is not the one that the checkpoint proves", field="checkpoint")
 
     def learn(self, block: LightBlock) -> None:
         """A header whose id is proved proves the one before. Raises RemoteProtocolError for any other."""
         header = block.header
         self.check(header.height, header.block_id)
         if len(self._ids) >= MAX_ANCHORED:
-            raise Unavailable(f"more than {MAX_ANCHORED} blocks below the checkpoint and no snapshot of later ones", field="checkpoint")
+            raise Unavailable(
+                f"more than {MAX_ANCHORED} blocks below the checkpoint and no snapshot of later ones",
+                field="checkpoint",
+            )
         if header.height > 1:
             self._ids[header.height - 1] = header.last_block_id
 

@@ -1,7 +1,8 @@
-"""What a block makes of the state below it. Law: it is worked out on the side, and nothing is written; the caller commits the whole of it in one
-transaction.
+"""What a block makes of the state below it.
 
-It is resumable work: it may pause after each record, each entry that is due at the end of the block, and each part of the tree.
+Law: it is worked out on the side and nothing is written; the caller commits all of it in one transaction. It is
+resumable work: it may pause after each record, each entry that is due at the end of the block, and each part of the
+tree.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def execute_block(
     return ExecutedBlock(block, priorities, view, effects, batch, app_hash)
 
 
-def apply_block(view: View, genesis: Genesis, block: Block, find: Callable[[bytes], Transaction | None]) -> Resumable[Effects]:
+def apply_block(
+    view: View, genesis: Genesis, block: Block, find: Callable[[bytes], Transaction | None]
+) -> Resumable[Effects]:
     """Carry out all transactions of a block on `view`, then the end of the block."""
     ctx, effects = Context(view, genesis, block.header.height), Effects()
     for raw in block.txs:
@@ -108,7 +111,8 @@ def apply_block(view: View, genesis: Genesis, block: Block, find: Callable[[byte
         else:
             effects.receipts.append(Receipt(tx.batch.sender, 0, "sender_gone", "sender"))
             starts = (inference_of_start(record) for record in tx.batch.records if record.kind is RecordKind.START)
-            effects.refused_starts.extend((tx.batch.sender, started, "sender") for started in starts if started is not None)
+            refused = ((tx.batch.sender, started, "sender") for started in starts if started is not None)
+            effects.refused_starts.extend(refused)
             yield
     effects.left = yield from end_of_block_resumably(ctx, block.header.beacon)
     rotate(ctx, [offender(raw) for raw in block.evidence])
@@ -134,7 +138,8 @@ def _apply_record(ctx: Context, sender: bytes, index: int, record: Record, effec
 
 
 def try_operation(ctx: Context, signed: SignedOp) -> FolkmootError | None:
-    """Carry out an account's transaction in the context's block. The error where that is refused; then the view is as before."""
+    """Carry out an account's transaction in the context's block. Returns the error where that is refused; then the view
+    is as before."""
     try:
         ctx.view.whole(lambda _: carry_out(ctx, signed))
     except FolkmootError as error:
@@ -143,8 +148,9 @@ def try_operation(ctx: Context, signed: SignedOp) -> FolkmootError | None:
 
 
 def _count_batch(view: View, batch: RecordBatch) -> bool:
-    """Use the batch's nonce. False where the batch cannot be carried out: `validate` asked the state below the block, and what earlier
-    transactions of the block have changed since costs the sender its batch. It must not stop the chain."""
+    """Use the batch's nonce. False where the batch cannot be carried out: `validate` asked the state below the block,
+    and earlier transactions of the block may have changed it since. That costs the sender its batch and must not stop
+    the chain."""
     participant = view.participant(batch.sender)
     if participant is None or batch.nonce != participant.batch_nonce + 1:
         return False
@@ -161,7 +167,8 @@ def inference_of_start(record: Record) -> bytes | None:
 
 
 def seal(store: Store, genesis: Genesis, view: View, height: int, batch: Batch) -> Resumable[bytes]:
-    """Put the changes of state and tree into `batch`; the app hash after `height`. At an epoch's end a snapshot is kept as well."""
+    """Put the changes of state and tree into `batch`, and at an epoch's end a snapshot. Returns the app hash after
+    `height`."""
     changed: dict[bytes, bytes | None] = {}
     for key in view.keys_put():
         changed[key] = view.get(key)

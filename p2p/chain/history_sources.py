@@ -1,6 +1,7 @@
-"""Whom to ask for history. Law: who lied is left alone for a while, who was slow is asked when nobody quicker is there, and longer each time.
+"""Which peer to ask for history.
 
-When all are slow, our own way is: then the one that was slow least often is asked, with patience.
+Law: a peer that lied is not asked for a while; a slow one is asked when nobody quicker is there, and its pauses grow.
+When all are slow, this peer's own way is slow: then the one that was slow least often is asked, with patience.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Sources:
         quick = [peer for peer in honest if peer not in self._slow or self._slow[peer].until_s <= now_s]
         if quick:
             return random.choice(quick), False  # no secret: any of them will do
-        return (min(honest, key=lambda peer: (self._slow[peer].times, self._slow[peer].until_s)), True) if honest else None
+        if not honest:
+            return None
+        return min(honest, key=lambda peer: (self._slow[peer].times, self._slow[peer].until_s)), True
 
     def lied(self, peer: str, now_s: float) -> None:
         _remember(self._liars, peer, now_s + AVOID_S)

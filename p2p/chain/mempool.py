@@ -1,9 +1,12 @@
-"""Transactions waiting for a block. Law: each kind of sender has room of its own, and within it whoever takes least is pushed out last, so
-nobody's flood takes the place of anybody who sends a little.
+"""Transactions waiting for a block.
 
-Three shares: participants with weight, participants without, orders of accounts. A full share makes room at the cost of the owner who holds
-most of it (of orders: of the account with the least behind it), never of one who holds less than the newcomer would. What was refused for
-its bytes alone is not looked at again; what was handed on is not handed on again for a while, under whatever wrapping it returns.
+Law: each kind of sender has room of its own, and within it whoever takes least is pushed out last, so a flood never
+takes the place of somebody who sends a little.
+
+There are three shares: participants with weight, participants without, transactions of accounts. A full share makes
+room at the cost of the owner who holds most of it (of accounts: the one with the least behind it), never at the cost
+of one who holds less than the newcomer would. Bytes that were refused for themselves are not looked at again. A
+transaction that was passed on is not passed on again for a while, whatever wrapping it returns in.
 """
 
 from __future__ import annotations
@@ -32,33 +35,33 @@ from p2p.base.limits import (
 from p2p.base.merkle import leaf_hash
 
 REMEMBERED = 4096
-RESERVED = 8  # this part of a block is for orders first, and this part for participants without weight
+RESERVED = 8  # one part in so many of a block is for account transactions, and one for participants without weight
 
 NonceOf = Callable[[bytes], int]  # a sender's last nonce on chain
 
 
 class Share(Enum):
-    """(what it holds, what one owner may hold of it): bytes with a sum for each transaction, or orders."""
+    """(capacity, what one owner may hold of it): bytes with a sum for each transaction, or a count of transactions."""
 
     WEIGHTY = (MEMPOOL_WEIGHTY, MEMPOOL_PER_SENDER)
     WEIGHTLESS = (MEMPOOL_WEIGHTLESS, MEMPOOL_PER_SENDER)
-    ORDERS = (MEMPOOL_ACCOUNT_TXS, MAX_TXS_PER_ACCOUNT)
+    ACCOUNTS = (MEMPOOL_ACCOUNT_TXS, MAX_TXS_PER_ACCOUNT)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """owner: a batch's sender, an order's account. stake: what stands behind an order's account. height: of arrival."""
+    """One transaction."""
 
     raw: bytes
-    owner: bytes
+    owner: bytes  # a batch's sender, or an account
     nonce: int
     share: Share
-    height: int
-    stake: int = 0
+    height: int  # at which it came
+    stake: int = 0  # what stands behind the account; 0 for a batch
 
     @property
     def cost(self) -> int:
-        return 1 if self.share is Share.ORDERS else len(self.raw) + MEMPOOL_ENTRY
+        return 1 if self.share is Share.ACCOUNTS else len(self.raw) + MEMPOOL_ENTRY
 
 
 @dataclass(slots=True)
@@ -115,7 +118,8 @@ class Mempool:
     # -- in -------------------------------------------------------------------------------------------------------
 
     def check_room(self, tx: Waiting) -> list[bytes]:
-        """Leaf hashes of what would have to go for it. Raises InvalidRequest (known already) or Overloaded (no room)."""
+        """Leaf hashes of what would have to go for it. Raises InvalidRequest (known already) or Overloaded (no
+        room)."""
         owner = self._owners[tx.share].get(tx.owner) or _Owner(stake=tx.stake)
         if tx.nonce in owner.leaves:
             raise InvalidRequest(f"number {tx.nonce} of this sender waits already", field="nonce", code="known")
@@ -135,8 +139,9 @@ class Mempool:
         return pushed
 
     def _to_go(self, tx: Waiting, owner: _Owner, needed: int) -> list[bytes]:
-        """What makes room for `needed`: each time the last one of whoever is first to be pushed out as things stand then. Raises Overloaded where
-        that would reach one who holds no more than the newcomer, and nothing is dropped."""
+        """Leaf hashes of what makes room for `needed`: each time the last transaction of the owner who is first to be
+        pushed out by then. Raises Overloaded where that would reach an owner who holds no more than the newcomer; then
+        nothing is dropped."""
         mine, found = owner.standing(tx.cost), list[bytes]()
         if needed <= 0:
             return found
@@ -171,19 +176,20 @@ class Mempool:
 
     # -- out ------------------------------------------------------------------------------------------------------
 
-    def orders_of(self, account: bytes) -> list[bytes]:
-        """By nonce: in this order a block would take them."""
-        owner = self._owners[Share.ORDERS].get(account)
+    def operations_of(self, account: bytes) -> list[bytes]:
+        """The transactions of an account that wait, by nonce, as a block would take them."""
+        owner = self._owners[Share.ACCOUNTS].get(account)
         return [self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] if owner else []
 
     def operation_nonces(self, account: bytes) -> list[int]:
-        """Of the orders of this account that wait."""
-        owner = self._owners[Share.ORDERS].get(account)
+        """The nonces of an account's transactions that wait."""
+        owner = self._owners[Share.ACCOUNTS].get(account)
         return sorted(owner.leaves) if owner else []
 
     def select_operations(self, max_bytes: int) -> list[bytes]:
-        """Every account's first, from the one with the most behind it, then everybody's second, and so on; at most a share of max_bytes."""
-        owners = sorted(self._owners[Share.ORDERS].values(), key=lambda owner: -owner.stake)
+        """Every account's first transaction, from the account with the most behind it, then every account's second, and
+        so on; at most a share of max_bytes."""
+        owners = sorted(self._owners[Share.ACCOUNTS].values(), key=lambda owner: -owner.stake)
         queues = [[self._waiting[leaf].raw for _, leaf in sorted(owner.leaves.items())] for owner in owners]
         turns = [queue[turn] for turn in range(MAX_TXS_PER_ACCOUNT) for queue in queues if turn < len(queue)]
         chosen, size = list[bytes](), 0
@@ -194,9 +200,9 @@ class Mempool:
         return chosen
 
     def select(self, max_bytes: int, nonce_of: NonceOf, *, count: int = MAX_TXS_PER_BLOCK) -> tuple[bytes, ...]:
-        """Batches within max_bytes: every sender's next one, then every sender's one after that, and so on; first of those whom a block served
-        longest ago. A part is for participants without weight, the rest for those with weight, and for all what these leave. A sender's
-        nonces follow each other without a gap."""
+        """Batches within max_bytes: every sender's next one, then every sender's one after that, and so on, beginning
+        with the senders that a block served longest ago. A part is for participants without weight, the rest for those
+        with weight; what these leave is for all. A sender's nonces follow each other without a gap."""
         last = cache(nonce_of)
         reserved = self._turns(Share.WEIGHTLESS, {}, max_bytes // RESERVED, count // RESERVED, last)
         small = sum(map(_room, reserved))
@@ -209,11 +215,14 @@ class Mempool:
         more = self._turns(Share.WEIGHTLESS, taken, left, count - len(reserved) - len(weighty), last)
         return (*weighty, *reserved, *more)
 
-    def _turns(self, share: Share, taken: dict[bytes, int], max_bytes: int, count: int, nonce_of: NonceOf) -> list[bytes]:
+    def _turns(
+        self, share: Share, taken: dict[bytes, int], max_bytes: int, count: int, nonce_of: NonceOf
+    ) -> list[bytes]:
         """taken: sender -> the last of its nonces that is in the block already."""
         owners = self._owners[share]
         turn = {
-            sender: max(nonce_of(sender), taken.get(sender, 0)) + 1 for sender in sorted(owners, key=lambda who: self._served.get(who, -1))
+            sender: max(nonce_of(sender), taken.get(sender, 0)) + 1
+            for sender in sorted(owners, key=lambda owner: self._served.get(owner, -1))
         }
         chosen, size = list[bytes](), 0
         while turn and len(chosen) < count:
@@ -230,7 +239,7 @@ class Mempool:
 
     def is_ready(self, nonce_of: NonceOf) -> bool:
         """Whether a block could take anything of it."""
-        if self._owners[Share.ORDERS]:
+        if self._owners[Share.ACCOUNTS]:
             return True
         batches = (self._owners[share] for share in (Share.WEIGHTY, Share.WEIGHTLESS))
         return any(nonce_of(sender) + 1 in owner.leaves for owners in batches for sender, owner in owners.items())
@@ -238,13 +247,15 @@ class Mempool:
     def settle(
         self, nonce_of: NonceOf, height: int, is_used: Callable[[bytes, int], bool] = lambda account, nonce: False
     ) -> tuple[list[Waiting], list[Waiting]]:
-        """Forget what is included or overtaken, what waited too long, and sooner what waits behind a gap. Returns the orders among them: whose
-        nonce is used, and those that no block took in time."""
+        """Forget what is included or overtaken, and what waited too long; what waits behind a gap may wait less.
+        Returns the account transactions among them: those whose nonce is used, and those that no block took in
+        time."""
         for owner in [who for share in (Share.WEIGHTY, Share.WEIGHTLESS) for who in list(self._owners[share].items())]:
             self._settle_batches(*owner, nonce_of(owner[0]), height)
         self._served = {who: at for who, at in self._served.items() if height - at < TX_TTL_HEIGHTS}
         used, late = list[Waiting](), list[Waiting]()
-        for tx in [self._waiting[leaf] for owner in self._owners[Share.ORDERS].values() for leaf in owner.leaves.values()]:
+        leaves = [leaf for owner in self._owners[Share.ACCOUNTS].values() for leaf in owner.leaves.values()]
+        for tx in [self._waiting[leaf] for leaf in leaves]:
             if is_used(tx.owner, tx.nonce):
                 used.append(self.drop(tx.raw))
             elif height - tx.height > TX_TTL_HEIGHTS:

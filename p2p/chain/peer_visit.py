@@ -1,5 +1,7 @@
-"""One visit to a peer that may have history to give. Law: waiting for it is paid from an allowance, which only what proved right refills; so
-whoever answers just before each timeout holds nobody up for long.
+"""One visit to a peer that may have history to give.
+
+Law: waiting for it is paid from an allowance, which only an answer that proved right refills; so a peer that answers
+just before each timeout delays nobody for long.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ F = TypeVar("F", bound="Frame")
 
 
 class TooSlow(Unavailable):
-    """The allowance is used up. Nobody's lie: the way may be long."""
+    """The allowance is used up. The peer did not lie: the way to it may be long."""
 
     code = "too_slow"
 
 
 class Visit:
-    """patient: there is nobody quicker to ask, so each answer may take as long as a frame may."""
+    """patient: nobody is quicker, so each answer may take as long as a frame may."""
 
     def __init__(self, stream: Stream, *, patient: bool) -> None:
         self._stream, self._patient, self._left_s = stream, patient, VISIT_START_S
@@ -44,7 +46,8 @@ class Visit:
                 frame = await receive_frame(self._stream, kind, FailureFrame)
         except trio.TooSlowError:
             raise TooSlow("others give history quicker", field="stream") from None
-        self._left_s = max(0.0, self._left_s - (trio.current_time() - began))  # what passed since the answer was there counts too
+        # what passed since the answer was there counts too
+        self._left_s = max(0.0, self._left_s - (trio.current_time() - began))
         self.quick = self.quick and self._left_s > 0.0
         if isinstance(frame, FailureFrame):
             raise_failure(frame)

@@ -1,5 +1,6 @@
-"""What the parts of a peer (agent, executor, validator, sprint runner) ask of the state. Law: read only; every answer is of the state after the
-newest block.
+"""What the parts of a peer (agent, executor, validator, sprint runner) ask of the state.
+
+Law: read only; every answer is of the state after the newest block.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Reader:
         return participant is not None and participant.node == node and not participant.suspended_until
 
     def trusted_micro(self, account: bytes) -> int:
-        """What is taken on an account's word before a Start holds it, by all executors together: what it has, as far as it has proven itself."""
+        """How much all executors together accept on an account's word before a Start holds it: what it has, as far as
+        it has paid before."""
         found = self._state.view().account(account)
         return min(found.balance_micro, found.proven_micro)
 
@@ -59,20 +61,24 @@ class Reader:
         return escrow_of(signed.request, price_of(self._state.view(), spec)) if spec else 0
 
     def is_void(self, signed: SignedRequest) -> bool:
-        """Whether its account has made its Start impossible: another request or order has its nonce, or the money is gone."""
+        """Whether its account has made its Start impossible: its nonce is used by something else, or the money is
+        gone."""
         account = self._state.view().account(signed.request.account)
-        return not account.nonce_is_free(signed.request.client_nonce) or account.balance_micro < self.escrow_micro(signed)
+        if not account.nonce_is_free(signed.request.client_nonce):
+            return True
+        return account.balance_micro < self.escrow_micro(signed)
 
     def has_weight(self, node: bytes) -> bool:
         participant = self._state.view().participant(node)
         return participant is not None and participant.weight > 0
 
     def nonce_used(self, account: bytes, nonce: int) -> bool:
-        """By a request or an order that is on chain."""
+        """Whether a request or an account's transaction on chain has used this nonce."""
         return not self._state.view().account(account).nonce_is_free(nonce)
 
     def request_status(self, signed: SignedRequest) -> str:
-        """Its inference's status; 'nonce' where the chain has none of it and its nonce is used, by whichever request; '' where nothing."""
+        """Its inference's status; 'nonce' where the chain has no such inference and the nonce is used; '' where it
+        knows nothing of it."""
         view, request = self._state.view(), signed.request
         inference = view.inference(signed.inference_id)
         if inference is not None:

@@ -1,5 +1,6 @@
-"""Requests that this peer took as their agent and that are not on chain yet. Law: a nonce is taken once, and an account's requests together
-never hold more than it has.
+"""Requests that this peer took as their agent and that are not on chain yet.
+
+Law: a nonce is taken once, and an account's requests together never hold more than it has.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class _Reserved:
 class Reservations:
     """By account and nonce.
 
-    escrow_micro: what a request's Start would hold now. waits: whether an account's transaction with this nonce is on its way to the chain.
+    escrow_micro: what a request's Start would hold now. waits: whether an account's transaction with this nonce is on
+    its way to the chain.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class Reservations:
         )
 
     def check_forwarded(self, signed: SignedRequest) -> None:
-        """Before an executor works for a request; its Start may be on chain already. Raises InvalidRequest naming the field."""
+        """Before an executor works for a request; its Start may be on chain already. Raises InvalidRequest naming the
+        field."""
         ctx = self._state.context()
         inference = ctx.view.inference(signed.inference_id)
         if inference is None or inference.status != Status.STARTED.value:

@@ -1,4 +1,7 @@
-"""The state after the newest block, as all parts of a chain read it. Law: one tip; every read is of the state after it."""
+"""The state after the newest block, as all parts of a chain read it.
+
+Law: one tip; every read is of the state after it.
+"""
 
 from __future__ import annotations
 

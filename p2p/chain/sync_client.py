@@ -1,9 +1,9 @@
-"""A peer that was away asks others: block after block, or from a snapshot when it is epochs behind. Law: beside consensus, no mode
-switch; the core decides.
+"""A peer that was away asks others: block after block, or from a snapshot when it is epochs behind.
 
-Every certificate is checked by the driver before a block is applied, every chunk against a header that the light client trusts. A peer
-whose answer proves false is left alone for a while, one that is slow until nobody quicker is there. Below a checkpoint (anchor.py) blocks
-and headers are believed for their ids, which it proves.
+Law: it runs while consensus does, with no switch between modes; the core decides what is applied. The driver checks
+every certificate before a block is applied; every chunk is checked against a header that the light client trusts. A
+peer whose answer proves false is not asked for a while; a slow one is asked when nobody quicker is there. Below a
+checkpoint (checkpoint.py) blocks and headers are believed for their ids, which it proves.
 """
 
 from __future__ import annotations
@@ -59,8 +59,11 @@ async def serve_sync(chain: Chain, stream: Stream) -> None:
 
 
 class Catchup:
-    """inject: the engine's way in for a decided block; True when it was applied. reload: its way to stand elsewhere. anchor: what a
-    checkpoint proves."""
+    """Visits peers for what they have above this chain's height.
+
+    inject: hands a decided block to the engine; True when it was applied. reload: runs a change of the whole chain
+    while the engine rests. anchor: what a checkpoint proves.
+    """
 
     def __init__(
         self,
@@ -71,7 +74,8 @@ class Catchup:
         reload: Callable[[Callable[[], None]], Awaitable[None]],
         anchor: Anchor | None = None,
     ) -> None:
-        self._chain, self._connected, self._open, self._inject, self._reload = chain, connected, open_stream, inject, reload
+        self._chain, self._connected, self._open = chain, connected, open_stream
+        self._inject, self._reload = inject, reload
         self._anchor = anchor or Anchor(None)
         self._sources = Sources()
         self.visits = 0
@@ -88,7 +92,7 @@ class Catchup:
                 await self._visit(peer, patient=patient)
             except RemoteProtocolError as error:
                 self._sources.lied(peer, trio.current_time())
-                log.warning("a peer gave false history and is left alone", peer=peer, reason=str(error))
+                log.warning("a peer gave false history and is not asked for a while", peer=peer, reason=str(error))
             except StorageError:
                 raise
             except TooSlow as error:
@@ -107,7 +111,7 @@ class Catchup:
             far = top.snapshot > height + SNAPSHOT_EPOCHS * self._chain.genesis.epoch_blocks
             if self._anchor.is_below(height + 1):
                 await self._climb(visit, top, far=far)
-            elif far and time.time_ns() // 1_000_000 < self._chain.last_time_ms() + TRUSTING_MS:  # else only the blocks themselves convince
+            elif far and self._may_trust():
                 start = trusted(self._chain)
                 at = await self._trust(visit, start, top.snapshot)
                 await self._take_snapshot(visit, at, await self._trust(visit, start, top.snapshot + 1))
@@ -117,6 +121,10 @@ class Catchup:
             await stream.close()
         if visit.gains and visit.quick:
             self._sources.was_quick(peer)
+
+    def _may_trust(self) -> bool:
+        """Whether a light client may start from this chain's tip; later only the blocks themselves convince."""
+        return time.time_ns() // 1_000_000 < self._chain.last_time_ms() + TRUSTING_MS
 
     async def _climb(self, visit: Visit, top: SyncTop, *, far: bool) -> None:
         """Towards a checkpoint: only what it proves is taken."""
@@ -130,7 +138,10 @@ class Catchup:
         elif top.base <= height + 1:
             first = await self._prove(visit, height + 1)
             if height and first.header.last_block_id != self._chain.last_block_id():
-                log.error("the history in this folder is not the checkpoint's: begin again with an empty DIR/data", height=height)
+                log.error(
+                    "the history in this folder is not the checkpoint's: begin again with an empty DIR/data",
+                    height=height,
+                )
                 return
             await self._take_blocks(visit, checkpoint.height)
 

@@ -1,4 +1,7 @@
-"""What a chain gives to peers that were away, and takes from others when it was. Law: nothing is believed that a header does not cover."""
+"""What a chain gives to peers that were away, and takes from others when it was away itself.
+
+Law: nothing is believed that a header does not cover.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ def sync_answer(chain: Chain, frame: Frame) -> Frame:
     epoch = chain.genesis.epoch_blocks
     if isinstance(frame, SyncWanted) and frame.height == 0:
         newest = chain.height() // epoch * epoch
-        return SyncTop(chain.blocks.first_height(), chain.height(), newest if snapshots.manifest(chain.store, newest) else 0)
+        snapshot = newest if snapshots.manifest(chain.store, newest) else 0
+        return SyncTop(chain.blocks.first_height(), chain.height(), snapshot)
     if isinstance(frame, SyncWanted):
         found = chain.blocks.block(frame.height)
         return SyncBlock(*found) if found else _missing(f"block {frame.height}", "height")
@@ -66,16 +70,18 @@ def _missing(what: str, field: str) -> Frame:
 
 
 def check_snapshot(manifest: Manifest, at: LightBlock, after: Header) -> None:
-    """Both headers are trusted already: `after` follows `at`, and its app hash is what the manifest says of the state after `at`."""
-    if manifest.height != at.header.height or after.height != manifest.height + 1 or after.last_block_id != at.header.block_id:
+    """Check a snapshot against two headers that are trusted already: `after` follows `at`, and its app hash is that of
+    the manifest. Raises RemoteProtocolError."""
+    follows = after.height == manifest.height + 1 and after.last_block_id == at.header.block_id
+    if manifest.height != at.header.height or not follows:
         raise RemoteProtocolError("the snapshot's headers do not follow each other", field="height")
     if manifest.app_hash() != after.app_hash:
         raise RemoteProtocolError("the snapshot is not the state that the header stands for", field="manifest")
 
 
 def install(chain: Chain, manifest: Manifest, pairs: Sequence[tuple[bytes, bytes]], at: LightBlock) -> None:
-    """Become what a checked snapshot says: all of it in one transaction. at: the light block of its height. Raises RemoteProtocolError
-    when the tree of these pairs is not the manifest's; then nothing is written."""
+    """Become what a checked snapshot says, in one transaction. at: the light block of its height. Raises
+    RemoteProtocolError when the tree of these pairs is not the manifest's; then nothing is written."""
     header, batch = at.header, Batch()
     root, pages = tree.update(lambda position: None, dict(pairs))
     if tree.app_hash(root) != manifest.app_hash():

@@ -1,8 +1,9 @@
-"""Transactions on their way into a block of this chain. Law: cheap checks before dear ones, the signature before anything is kept; what only a
-peer that knows more could judge is nobody's fault.
+"""Transactions on their way into a block: takes them from gossip and clients, and chooses them for a block.
 
-The errors say which it is: RemoteProtocolError, the bytes are wrong for everybody; Unavailable, this peer may not know enough; InvalidRequest,
-known, used up or not to be carried out as things stand here; Overloaded, no room.
+Law: cheap checks come before costly ones, and the signature before anything is kept; a peer is not blamed for what only
+a peer that knows more could judge. The error says which it is. RemoteProtocolError: the bytes are wrong for everybody.
+Unavailable: this peer may not know enough. InvalidRequest: known, used up, or against a rule as things stand here.
+Overloaded: no room.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from p2p.base.types import SignedBatch
 from p2p.chain.execution import try_operation
 from p2p.chain.mempool import Mempool, Share, Waiting
 from p2p.chain.state import ChainState
-from p2p.chain.transaction_fates import NOT_SEEN, USED_BY_ANOTHER, Fate, Fates, OrderState
+from p2p.chain.transaction_fates import NOT_SEEN, USED_BY_ANOTHER, Fate, Fates, TransactionState
 from p2p.chain.verified_batches import VerifiedBatches
 from p2p.ledger.money.accounts import why_not
 from p2p.ledger.rules.context import Context
@@ -69,19 +70,22 @@ class TxPool:
         self.verified.keep(raw, tx)
         pushed = self.mempool.add(waiting)
         if isinstance(tx, SignedOp):
-            self.fates.note(tx.op_id, Fate(OrderState.WAITING, self._state.height()))
+            self.fates.note(tx.op_id, Fate(TransactionState.WAITING, self._state.height()))
         self._tell_dropped([(one, "accounts with more behind them need the room") for one in pushed])
 
     def _batch_waits(self, raw: bytes, signed: SignedBatch) -> Waiting:
         batch, participant = signed.batch, self._state.view().participant(signed.batch.sender)
         if participant is None:
-            raise Unavailable("the sender is no participant as far as this peer knows", field="sender", code="unknown_sender")
+            raise Unavailable(
+                "the sender is no participant as far as this peer knows", field="sender", code="unknown_sender"
+            )
         if participant.node != batch.sender:
             raise InvalidRequest("the sender's key was given up for another", field="sender")
         if batch.nonce <= participant.batch_nonce:
             raise InvalidRequest(f"nonce {batch.nonce} was used", field="nonce")
         if batch.nonce > participant.batch_nonce + MAX_BATCHES_AHEAD:
-            raise Unavailable(f"the next nonce is {participant.batch_nonce + 1}, at most {MAX_BATCHES_AHEAD} are kept", field="nonce")
+            following = participant.batch_nonce + 1
+            raise Unavailable(f"the next nonce is {following}, at most {MAX_BATCHES_AHEAD} are kept", field="nonce")
         share = Share.WEIGHTY if participant.weight > 0 else Share.WEIGHTLESS
         return Waiting(raw, batch.sender, batch.nonce, share, self._state.height())
 
@@ -94,16 +98,16 @@ class TxPool:
         stake = stake_of(view, op.account)
         if not stake:
             raise Unavailable(
-                "the account has neither money nor a node as far as this peer knows; an order needs one of them behind it", field="account",
-                code="unknown_account",
+                "the account has neither money nor a node as far as this peer knows; its transactions need one of them"
+                " behind them", field="account", code="unknown_account",
             )
-        return Waiting(raw, op.account, op.nonce, Share.ORDERS, self._state.height(), stake)
+        return Waiting(raw, op.account, op.nonce, Share.ACCOUNTS, self._state.height(), stake)
 
     def _try_operation(self, signed: SignedOp) -> None:
-        """Whether it could be carried out after those of its account that wait already. Raises InvalidRequest: as things stand here, which is
-        nothing that its bytes can be blamed for."""
+        """Check that it could be carried out after those of its account that wait already. Raises InvalidRequest
+        where it could not as things stand here, which is no fault of its bytes."""
         view = self._state.view()
-        for raw in self.mempool.orders_of(signed.op.account):
+        for raw in self.mempool.operations_of(signed.op.account):
             waiting = self.verified.find(raw) or parse(self._state.genesis, raw)
             assert isinstance(waiting, SignedOp)
             self._try_on(view, waiting)
@@ -120,7 +124,7 @@ class TxPool:
         return participant.batch_nonce if participant else 0
 
     def operation_waits(self, account: bytes, nonce: int) -> bool:
-        """Whether an order of this account with this nonce is on its way to the chain."""
+        """Whether a transaction of this account with this nonce is on its way to the chain."""
         return nonce in self.mempool.operation_nonces(account)
 
     # -- into a block ---------------------------------------------------------------------------------------------
@@ -135,22 +139,24 @@ class TxPool:
         return isinstance(tx, SignedOp) or (tx is not None and tx.batch.nonce == self._batch_nonce(tx.batch.sender) + 1)
 
     def prepare(self, max_bytes: int) -> tuple[bytes, ...]:
-        """Transactions for a new block; together they pass `validate`. Orders that cannot be carried out any more are dropped here."""
-        orders, view, gone = list[bytes](), self._state.view(), list[tuple[Waiting, str]]()
+        """Transactions for a new block; together they pass `validate`. Account transactions that cannot be carried out
+        any more are dropped here."""
+        operations, view, gone = list[bytes](), self._state.view(), list[tuple[Waiting, str]]()
         for raw in self.mempool.select_operations(max_bytes):
             signed = self.open_tx(raw)
             wrong = self._try_on(view, signed) if isinstance(signed, SignedOp) else signed
             if isinstance(wrong, FolkmootError):
                 gone.append((self.mempool.drop(raw), str(wrong)))
             else:
-                orders.append(raw)
+                operations.append(raw)
         self._tell_dropped(gone)
-        room = max_bytes - sum(len(raw) + 8 for raw in orders)
-        return tuple(self.acceptable((*orders, *self.mempool.select(room, self._batch_nonce, count=MAX_TXS_PER_BLOCK - len(orders)))))
+        room = max_bytes - sum(len(raw) + 8 for raw in operations)
+        batches = self.mempool.select(room, self._batch_nonce, count=MAX_TXS_PER_BLOCK - len(operations))
+        return tuple(self.acceptable((*operations, *batches)))
 
     def acceptable(self, txs: Sequence[bytes]) -> list[bytes]:
-        """Those that may be in the next block: right by themselves, each sender's nonces going on by one from the chain's, no order's nonce
-        used or twice."""
+        """Those that may be in the next block: right by themselves, each sender's nonces following the chain's
+        without a gap, and no nonce of an account used or twice."""
         found, last, ordered = list[bytes](), dict[bytes, int](), set[tuple[bytes, int]]()
         for raw in txs:
             signed = self.open_tx(raw)
@@ -191,24 +197,26 @@ class TxPool:
     # -- what became of them --------------------------------------------------------------------------------------
 
     def settle(self, fates: Sequence[tuple[bytes, Fate]] | None) -> None:
-        """After a block; fates: of its orders. None: the state came without its blocks, and nobody here knows what they carried out."""
+        """After a block. fates: of its account transactions; None: the state came without its blocks, and nobody here
+        knows what they carried out."""
         for op_id, fate in fates or ():
             self.fates.note(op_id, fate)
         view = self._state.view()
         used, late = self.mempool.settle(
-            self._batch_nonce, self._state.height(), lambda account, nonce: not view.account(account).nonce_is_free(nonce)
+            self._batch_nonce, self._state.height(),
+            lambda account, nonce: not view.account(account).nonce_is_free(nonce),
         )
         self._tell_dropped([(tx, f"no block took it in {TX_TTL_HEIGHTS} heights") for tx in late])
-        code, why = (USED_BY_ANOTHER, "another order or request of the account used its nonce") if fates is not None else (
-            NOT_SEEN, "its nonce is used, most likely by itself; this peer has not seen the block",
-        )
+        code, why = USED_BY_ANOTHER, "another transaction or request of the account used its nonce"
+        if fates is None:
+            code, why = NOT_SEEN, "its nonce is used, most likely by itself; this peer has not seen the block"
         for tx in used:  # one that was carried out is DONE, and what ended does not change
-            self._tell(tx, Fate(OrderState.USED, self._state.height(), code, "nonce", why))
+            self._tell(tx, Fate(TransactionState.USED, self._state.height(), code, "nonce", why))
 
     def _tell_dropped(self, gone: Sequence[tuple[Waiting, str]]) -> None:
         for tx, why in gone:
-            if tx.share is Share.ORDERS:
-                self._tell(tx, Fate(OrderState.DROPPED, self._state.height(), "dropped", "", why[:300]))
+            if tx.share is Share.ACCOUNTS:
+                self._tell(tx, Fate(TransactionState.DROPPED, self._state.height(), "dropped", "", why[:300]))
 
     def _tell(self, tx: Waiting, fate: Fate) -> None:
         found = self.verified.find(tx.raw) or parse(self._state.genesis, tx.raw)
@@ -217,7 +225,9 @@ class TxPool:
 
 
 def stake_of(view: View, account: bytes) -> int:
-    """What stands behind an account's orders: a node with weight before any money; 0: nothing, so that they could be made without end."""
-    nodes = [participant for node in view.ids(keys.nodes_of(account)) if (participant := view.participant(node)) is not None]
+    """What stands behind an account's transactions: a node with weight counts before any money. 0: nothing, so anyone
+    could make such transactions without end."""
+    found = (view.participant(node) for node in view.ids(keys.nodes_of(account)))
+    nodes = [participant for participant in found if participant is not None]
     weight = sum(participant.weight for participant in nodes)
     return (weight << 64) + view.account(account).balance_micro + len(nodes)

@@ -1,4 +1,4 @@
-"""Whose connections a peer keeps when it has to give some up. Law: today's validators, whoever else wants in."""
+"""Which connections a peer keeps when it has to give some up. Law: those of today's validators."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Transactions whose form and signature were found right. Law: what is here passed once, as exactly these bytes; bounded, the oldest leave first.
+"""Transactions whose form and signature were found right.
 
-A transaction is opened when gossip brings it, when it is proposed, and when it is applied: once is enough.
+Law: what is here passed once, as exactly these bytes. Bounded: the oldest leave first. A transaction is opened when
+gossip brings it, when it is proposed, and when it is applied: checking it once is enough.
 """
 
 from __future__ import annotations

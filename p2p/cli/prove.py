@@ -72,7 +72,7 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
     """Ask for the value and its place in the state tree, and for the headers that stand for it; check all of it."""
     from p2p.base.codec import unpack
     from p2p.base.types import VERSION
-    from p2p.chain.proofs.state import LeftProof, StateProof, key_of
+    from p2p.chain.proofs.state import ArchiveProof, StateProof, key_of
     from p2p.ledger.state.proofs import TreeProof
     from p2p.wire.answers.blocks import Proved
     from p2p.wire.answers.reading import read
@@ -83,7 +83,7 @@ def _make(options: argparse.Namespace, genesis: Genesis, ask: Ask) -> StateProof
     found = read(Proved, answer, "prove", options.peer or str(options.dir))
     value = None if found.value is None else bytes.fromhex(found.value)
     tree_proof = unpack(TreeProof, bytes.fromhex(found.proof))
-    left = None if found.left is None else unpack(LeftProof, bytes.fromhex(found.left))
+    left = None if found.left is None else unpack(ArchiveProof, bytes.fromhex(found.left))
     _await_header(ask, found.height + 1, options.wait)
     way = headers_to(found.height + 1, options, genesis, ask)
     if options.trusted:

@@ -1,1 +1,1 @@
-"""p2p.client.ask: see README.md in this folder."""
+"""p2p.client: see README.md in this folder."""

@@ -1,7 +1,7 @@
-"""The proof of one answer: what a client keeps, so that anyone can check it later. Law: data only; nothing in it is believed unsigned.
+"""The proof of one answer: what a client keeps, so that anyone can check it later.
 
-Canonical CBOR. The signed parts are the client's request and the executor's finish record, whose root binds the artifact. `tokens` and
-`text` are what the client says was streamed to it, `accepted` what its agent said of the draw; a chain confirms beacon and root.
+Law: data only; nothing in it is believed unsigned. Canonical CBOR. The signed parts are the client's request and the
+executor's finish record, whose root binds the artifact. A chain confirms beacon and root.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from p2p.wire.frames import Accepted, Prompt, TokenIds
 
 
 class AnswerProof(Message, frozen=True):
+    """One answer, with what its client, agent and executor said of it."""
+
     ITEMS: ClassVar[int] = MAX_ITEMS + MAX_OUTPUT_TOKENS
     version: U32
     prompt: Prompt
     signed_request: SignedRequest
-    accepted: Accepted
+    accepted: Accepted  # what the agent said of the draw
     finish: SignedFinish
     artifact: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
-    tokens: TokenIds
+    tokens: TokenIds  # tokens and text: what was streamed, by the client's word
     text: Annotated[str, Meta(max_length=MAX_FRAME // 4)]
 
 

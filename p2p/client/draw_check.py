@@ -1,5 +1,6 @@
-"""What a client finds out about its draw: who was serving at its height, beside the beacon that it knew when it signed. Law: from the genesis
-file on, behind certificates and state proofs; what only the peer says is called so.
+"""What a client finds out about its draw: who was serving at its height.
+
+Law: from the genesis file on, behind certificates and state proofs; what only the peer says is marked as its word.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ class Known(StrEnum):
 
 @dataclass(slots=True)
 class DrawCheck:
-    """One draw at `height` of `model`. `look` right after the peer accepted, while its state knows the set; `settle` when the answer is
-    here. serving: None where the peer shows none. beacon: of that height, proved before the request was signed. price_micro: of the next
-    token, None unless proved. facts: what is trusted already, the genesis file when left out."""
+    """One draw. Call `look` right after the peer accepted, while its state knows the set; `settle` when the answer is
+    here."""
 
     genesis: Genesis
     model: str
-    height: int
-    serving: WeightedDraw | None = None
-    beacon: bytes = b""
+    height: int  # of the draw
+    serving: WeightedDraw | None = None  # the set it is made from; None where the peer shows none
+    beacon: bytes = b""  # of that height, proved before the request was signed
     known: Known = Known.UNKNOWN
-    price_micro: int | None = None
-    facts: Facts | None = field(default=None, repr=False)
+    price_micro: int | None = None  # of the next token; None unless proved
+    facts: Facts | None = field(default=None, repr=False)  # what is trusted already; None: the genesis file
     _price: int | None = field(default=None, repr=False)
     _app_hash: bytes = field(default=b"", repr=False)
     _stands_at: int = field(default=0, repr=False)  # the header that has this app hash
 
     async def look(self, ask: Question, peer: str = "") -> None:
         try:
-            answer = read(ServingAnswer, await ask({"op": "serving", "model": self.model, "height": self.height}), "serving", peer)
+            said = await ask({"op": "serving", "model": self.model, "height": self.height})
+            answer = read(ServingAnswer, said, "serving", peer)
             proof = unpack(ServingProof, bytes.fromhex(answer.proof))
             self.serving, self._app_hash = open_serving(proof, self.model, self.height)
             price, root = open_price(proof, self.model)

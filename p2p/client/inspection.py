@@ -1,6 +1,7 @@
-"""Checks one answer for anybody who has the model. Law: no network and no model, the validators' own checks, and a row per token to look at.
+"""Checks one answer for anybody who has the model.
 
-Order, cheapest first: signatures and hashes of the proof, stage 0, one prefill, stage 1. What cannot be checked is never 'valid'.
+Law: no network and no model of its own; the validators' own checks, and a row for each token. The order is cheapest
+first: signatures and hashes of the proof, stage 0, one prefill, stage 1. What cannot be checked is never 'valid'.
 """
 
 from __future__ import annotations
@@ -27,31 +28,31 @@ Rows = Sequence[Mapping[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One answer to check: what was asked, what is claimed, the draw's beacon, the payload, who was drawn."""
+    """One answer to check."""
 
-    request: Request
-    finish: FinishRecord
-    beacon: bytes
+    request: Request  # what was asked
+    finish: FinishRecord  # what is claimed
+    beacon: bytes  # of the draw
     prompt: str
     artifact: Artifact
-    candidates: tuple[bytes, ...] = ()
+    candidates: tuple[bytes, ...] = ()  # who was drawn, in order
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One token. published, own: log-probability of the chosen token; margin: own tape score of the best other candidate less the
-    chosen one's, nats, 0 where the chosen wins; distance: published against own candidates, nats."""
+    """One token of an answer. All but the first two are in nats."""
 
     position: int
     token: int
-    published: float
-    own: float
-    margin: float
-    distance: float
+    published: float  # log-probability, as the executor published it
+    own: float  # log-probability, as computed here
+    margin: float  # tape score of the best other candidate less the chosen one's; 0 where the chosen one wins
+    distance: float  # of the published candidates from those computed here
 
 
 def proof_problems(proof: AnswerProof, genesis: Genesis | None) -> list[str]:
-    """What is wrong with a proof by itself, as sentences: signatures, hashes, tokens that were streamed. Of the draw a chain knows."""
+    """What is wrong with a proof by itself, as sentences: signatures, hashes, tokens that were streamed. Whether the
+    draw is right only a chain can say."""
     request = proof.signed_request.request
     if genesis is not None and genesis.network != request.network:
         return [f"the request is for network {request.network}"]
@@ -61,16 +62,21 @@ def proof_problems(proof: AnswerProof, genesis: Genesis | None) -> list[str]:
     if digest(b"prompt", proof.prompt.encode()) != request.prompt_hash:
         problems.append("the prompt is not the one whose hash was signed")
     spec = AskSpec(
-        f"/p2p/{peer_id(proof.accepted.agent)}", Key.generate(), request.network, request.model, proof.prompt, request.params, genesis=genesis
+        f"/p2p/{peer_id(proof.accepted.agent)}", Key.generate(), request.network, request.model, proof.prompt,
+        request.params, genesis=genesis,
     )
     done = Done(proof.finish, proof.artifact)
     return problems + check_receipt(spec, proof.signed_request, proof.accepted, done, list(proof.tokens), proof.text)
 
 
-def chain_problems(record: FinishRecord, accepted: Accepted, found: Mapping[str, Any] | None, beacon: bytes | None) -> list[str]:
-    """Where a peer's chain says something else than the finish record and what the client was told of the draw. found: the chain's
-    answer to `inference`, None: unknown there; whom it drew is from the set that served at the draw's height. beacon: of that height, None: the
-    block is not there."""
+def chain_problems(
+    record: FinishRecord, accepted: Accepted, found: Mapping[str, Any] | None, beacon: bytes | None
+) -> list[str]:
+    """Where a peer's chain says something else than the finish record, or than the client was told of the draw.
+
+    found: the chain's answer to `inference`; None: it is unknown there. beacon: of the draw's height; None: that block
+    is not there.
+    """
     if found is None:
         return ["the chain has no such inference"]
     if not found.get("artifact_root"):
@@ -88,20 +94,26 @@ def chain_problems(record: FinishRecord, accepted: Accepted, found: Mapping[str,
 
 
 def claimed_spec(case: Case) -> ModelSpec:
-    """What the artifact itself says the model is: for a check without a genesis, which then proves nothing about weights."""
+    """The model as the artifact itself names it: for a check without a genesis file, which proves nothing about
+    weights."""
     header = case.artifact.header
     return ModelSpec(header.model, header.weights_hash, header.template_hash, header.precision, 0, 0, 0)
 
 
-def exact_problem(case: Case, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int], prompt_tokens: Sequence[int]) -> str | None:
+def exact_problem(
+    case: Case, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int], prompt_tokens: Sequence[int]
+) -> str | None:
     """Stage 0, and the prompt's tokens as the checker's own template gives them."""
     header = case.artifact.header
-    if len(prompt_tokens) != case.finish.prompt_tokens or prompt_tokens_hash(prompt_tokens) != header.prompt_tokens_hash:
+    as_claimed = (case.finish.prompt_tokens, header.prompt_tokens_hash)
+    if (len(prompt_tokens), prompt_tokens_hash(prompt_tokens)) != as_claimed:
         return "the prompt's tokens are not those that this model's template gives"
     return check.check_exact(case.artifact, case.request, case.finish, spec, seed, eos_ids, drawn=case.candidates)
 
 
-def judged(case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM, *, equal: bool = False) -> CheckResult:
+def judged(
+    case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM, *, equal: bool = False
+) -> CheckResult:
     """Stage 1. ppm: the network's wanted rate of false alarms. equal: as in check.judge."""
     return check.judge(case.artifact, rows, noise, ppm=ppm, equal=equal)
 

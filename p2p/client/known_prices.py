@@ -1,4 +1,7 @@
-"""What a token of each model cost when it was last proved. Law: only what was proved is kept; a file that is odd is no file."""
+"""What a token of each model cost when that was last proved.
+
+Law: only a proved price is kept; a file that cannot be read, or holds something else, counts as empty.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ _MAX_BYTES = MAX_KEPT * (6 * MAX_MODEL_NAME + 64)
 
 
 class KnownPrices:
-    """In `file`, JSON: model -> micro-credits and the height of the draw with which they were proved. Where it cannot be written, the genesis file's
-    prices are what is known."""
+    """In `file`, as JSON: model -> micro-credits, and the height of the draw with which they were proved. Where the
+    file cannot be written, the prices of the genesis file are what is known."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -41,5 +44,6 @@ class KnownPrices:
             return {}
         if not isinstance(found, dict):
             return {}
-        rows = {model: row for model, row in found.items() if isinstance(row, list) and [type(part) for part in row] == [int, int]}
-        return {model: (price, height) for model, (price, height) in rows.items() if 1 <= price <= MAX_PRICE}
+        rows = ((model, row) for model, row in found.items() if isinstance(row, list))
+        pairs = ((model, row) for model, row in rows if [type(part) for part in row] == [int, int])
+        return {model: (price, height) for model, (price, height) in pairs if 1 <= price <= MAX_PRICE}

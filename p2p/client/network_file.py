@@ -1,6 +1,7 @@
-"""A file that says how to join a network: its name, its genesis and where to begin. Law: what is joined is what the file's hash says.
+"""A file that says how to join a network: its name, its genesis and where to begin.
 
-`folkmoot init DIR --network-file FILE`; bootstrap/networks/example.toml says each key.
+Law: what is joined is what the file's hash says. `folkmoot init DIR --network-file FILE` reads one;
+bootstrap/networks/example.toml explains each key.
 """
 
 from __future__ import annotations
@@ -19,22 +20,25 @@ from p2p.base.toml_file import dump_toml, read_toml
 
 @dataclass(frozen=True, slots=True)
 class NetworkFile:
-    """genesis_file: beside this file; empty: it must be given. genesis_sha256: of its bytes, hexadecimal."""
+    """What such a file says."""
 
-    source: Path
-    network: str
-    bootstrap: tuple[str, ...]
-    genesis_sha256: str
-    genesis_file: str = ""
+    source: Path  # the file itself
+    network: str  # name or id
+    bootstrap: tuple[str, ...]  # multiaddrs
+    genesis_sha256: str  # of the genesis file's bytes, hexadecimal
+    genesis_file: str = ""  # its name in the same folder; empty: it must be given
 
     def genesis(self, given: Path | None) -> Genesis:
-        """From `given` or the file that is named here. Raises ConfigError where it is another one than the hash says."""
+        """The genesis of `given`, or of the file that is named here. Raises ConfigError where it has another hash."""
         if given is None and not self.genesis_file:
             raise ConfigError(f"{self.source} names no genesis file; give it with --genesis", field="genesis")
         file = given or self.source.parent / self.genesis_file
         found = load_genesis(file)
-        if hashlib.sha256(encode(found)).hexdigest() != self.genesis_sha256 or self.network not in (found.name, found.network):
-            raise ConfigError(f"{file} is not the genesis of {self.network!r}: {self.source} names another hash", field="genesis")
+        is_named = self.network in (found.name, found.network)
+        if hashlib.sha256(encode(found)).hexdigest() != self.genesis_sha256 or not is_named:
+            raise ConfigError(
+                f"{file} is not the genesis of {self.network!r}: {self.source} names another hash", field="genesis"
+            )
         return found
 
 
@@ -66,6 +70,7 @@ def _checked(file: Path, table: dict[str, Any]) -> NetworkFile:
 
 
 def dump_network(genesis: Genesis, bootstrap: tuple[str, ...], genesis_file: str = "") -> str:
-    """The text of a network's file, for who begins one."""
-    table = {"network": genesis.name, "bootstrap": list(bootstrap), "genesis_sha256": hashlib.sha256(encode(genesis)).hexdigest()}
+    """The text of a network's file, for whoever begins a network."""
+    sha256 = hashlib.sha256(encode(genesis)).hexdigest()
+    table = {"network": genesis.name, "bootstrap": list(bootstrap), "genesis_sha256": sha256}
     return dump_toml({**table, "genesis_file": genesis_file} if genesis_file else table)

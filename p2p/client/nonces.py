@@ -1,7 +1,8 @@
-"""Which nonces a client has used. Law: a nonce is given out once, whatever a peer says that the chain has seen.
+"""Which nonces a client has used.
 
-A peer knows of an inference when its Start is in a block, so of two questions to two peers in a row the second one would be signed with the
-nonce of the first: served, and refused by the chain, and its executor would have worked for nothing.
+Law: a nonce is given out once, whatever a peer says that the chain has seen. A peer knows of an inference when its
+Start is in a block. So without this, of two questions to two peers in a row the second one would be signed with the
+nonce of the first: it would be served and then refused by the chain, and its executor would have worked for nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ MAX_NONCE = (1 << 64) - 1
 
 
 class Nonces:
-    """In files `directory`/ACCOUNT, the highest nonce in decimals; several processes may use one directory. Where it cannot be written, the
-    peers' word is all there is."""
+    """In files `directory`/ACCOUNT, the highest nonce in decimals. Several processes may use one directory. Where it
+    cannot be written, the peers' word is all there is."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -33,8 +34,9 @@ class Nonces:
             return 0
 
     def lower(self, account: bytes, nonce: int, seen: int) -> None:
-        """It is proved that the chain knows none above `nonce`: go on from there, else nothing that is signed here would be taken. seen: the last one
-        when that was asked; where another command has gone on meanwhile, what it took stays taken."""
+        """Continue from `nonce`, above which the chain knows none, as was proved: otherwise nothing that is signed here
+        would be taken. seen: the last nonce used here when that was asked; where another process has taken more since,
+        they stay taken."""
         try:
             file = os.open(self._directory / account.hex(), os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -47,8 +49,8 @@ class Nonces:
             os.close(file)
 
     def take(self, account: bytes, offered: int, choose: Callable[[int], int] = lambda lowest: lowest) -> int:
-        """A nonce of `account` from `offered` (what the peer says) and what was taken before; choose: may go up from the lowest. What it raises
-        takes nothing."""
+        """A nonce of `account` that was not taken before: `offered` (what the peer says) or higher. choose: may go up
+        from the lowest; when it raises, nothing is taken."""
         try:
             make_folder(self._directory)
             file = os.open(self._directory / account.hex(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
@@ -65,7 +67,8 @@ class Nonces:
 
 
 def _locked(file: int) -> int:
-    """The last nonce, of a file that nobody else changes until it is closed: a choice takes at most some hundred signatures."""
+    """The last nonce in a file, which is locked until it is closed. A choice holds the lock for some hundred signatures
+    at most."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         return _last(os.pread(file, 21, 0))

@@ -1,4 +1,7 @@
-"""What a client is left with after an answer. Law: every claim of it is checked here, without a model and without believing the agent."""
+"""Checks what a client is left with after an answer.
+
+Law: every claim of a receipt is checked here, without a model and without believing the agent.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +27,32 @@ if TYPE_CHECKING:
 
 
 def summary(
-    signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known, passed_over: Sequence[bytes] = (),
+    signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known,
+    passed_over: Sequence[bytes] = (),
 ) -> dict[str, Any]:
-    """draw: how well it is known whom the executors were drawn from. passed_over: of whom only the agent says that they did not answer."""
+    """The receipt as plain data. draw: how well the set is known that the executors were drawn from. passed_over:
+    executors of whom only the agent says that they did not answer."""
     record = done.finish.record
     return {
-        "inference_id": record.inference_id.hex(), "executor": record.executor.hex(), "agent": accepted.agent.hex(), "peer": peer,
+        "inference_id": record.inference_id.hex(), "executor": record.executor.hex(),
+        "agent": accepted.agent.hex(), "peer": peer,
         "artifact_root": record.artifact_root.hex(), "output_hash": record.output_hash.hex(),
         "prompt_tokens": record.prompt_tokens, "output_tokens": record.output_tokens,
         "finish_reason": record.finish_reason.name.lower(), "draw_height": signed.request.draw_height,
         "signature": done.finish.signature.hex(), "artifact_bytes": len(done.artifact),
-        "draw": draw.value, "passed_over": [node.hex() for node in passed_over], "checked": not problems, "problems": problems,
+        "draw": draw.value, "passed_over": [node.hex() for node in passed_over],
+        "checked": not problems, "problems": problems,
     }
 
 
 def check_receipt(
-    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *, drawn: DrawCheck | None = None
+    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *,
+    drawn: DrawCheck | None = None,
 ) -> list[str]:
-    """What is wrong with a receipt, as sentences; an empty list when every claim holds. text: that came beside the tokens. Pure.
+    """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure.
 
-    drawn: what was found out about the draw's height; None: nobody looked, and the draw is not checked.
+    text: as it came with the tokens. drawn: what was found out about the draw's height; None: nobody looked, and the
+    draw is not checked.
     """
     record = done.finish.record
     problems = []
@@ -80,14 +89,20 @@ def _draw_problems(drawn: DrawCheck, accepted: Accepted, signed: SignedRequest) 
     problems = []
     if drawn.serving is None:
         problems.append("who was serving at the draw's height is not shown")
-    elif accepted.candidates != draw_executors(accepted.beacon, signed.inference_id, drawn.serving, accepted.agent, MAX_CANDIDATES):
-        problems.append("the draw is not what beacon, inference id and serving set give")
+    else:
+        right = draw_executors(
+            accepted.beacon, signed.inference_id, drawn.serving, accepted.agent, MAX_CANDIDATES
+        )
+        if accepted.candidates != right:
+            problems.append("the draw is not what beacon, inference id and serving set give")
     if drawn.height != signed.request.draw_height or drawn.beacon != accepted.beacon:
         problems.append("the beacon is not that of the height that was signed")
     return problems
 
 
-def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Accepted, record: FinishRecord) -> list[str]:
+def _artifact_problems(
+    artifact: Artifact, signed: SignedRequest, accepted: Accepted, record: FinishRecord
+) -> list[str]:
     """What the client can check of an artifact without a model and without the end-of-sequence tokens."""
     header, request = artifact.header, signed.request
     facts = (
@@ -99,11 +114,14 @@ def _artifact_problems(artifact: Artifact, signed: SignedRequest, accepted: Acce
         ((header.length, header.prompt_tokens, header.finish_reason)
          == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
         (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
-        (header.taken_over == record.taken_over < header.length, "two counts of tokens that were taken over are claimed"),
+        (header.taken_over == record.taken_over < header.length,
+         "two counts of tokens that were taken over are claimed"),
         (wrong_handover(
-            header.taken, artifact.tokens[: header.taken_over], request.network, signed.inference_id, accepted.candidates, record.executor
+            header.taken, artifact.tokens[: header.taken_over], request.network, signed.inference_id,
+            accepted.candidates, record.executor,
         ) is None, "what was taken over is not signed by whoever streamed it"),
         (record.finish_reason is not FinishReason.STOPPED, "the answer was cut short as if you had left"),
-        (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce), "the seed is not the one the draw gives"),
+        (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce),
+         "the seed is not the one the draw gives"),
     )
     return [sentence for holds, sentence in facts if not holds]

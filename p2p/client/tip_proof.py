@@ -1,8 +1,8 @@
-"""What a client signs on: the height and beacon of its draw, its nonce, its price. Law: nothing is signed on a peer's word alone. The height
-is proved by the header's certificate, from the genesis file on; a nonce is near the last one used here, or proved; a price is near one that
-was proved, or its user said so.
+"""What a client signs on: the height and beacon of its draw, its nonce, its price.
 
-A proof of a value of the state waits for the next block. So it is asked for only where a peer's word is far from what is known.
+Law: nothing is signed on a peer's word alone. The height is proved by the header's certificate, from the genesis file
+on; a nonce is near the last one used here, or proved; a price is near one that was proved, or its user said so. A proof
+of a value of the state waits for the next block. So it is asked for only where a peer's word is far from what is known.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Prover:
         return unpack(LightBlock, bytes.fromhex(light))
 
     async def header(self, facts: Facts, height: int, first: LightBlock | None = None) -> LightBlock:
-        """Header `height`, which follows from `facts`. first: it, as far as the peer gave it. The genesis file is trusted however old it is: a
-        client has no later header. Raises FolkmootError."""
+        """Header `height`, which follows from `facts`. first: that header, where the peer gave it already. The genesis
+        file is trusted however old it is, because a client has no later header. Raises FolkmootError."""
         now_ms = time.time_ns() // 1_000_000
         steps = follow(facts, height, self.genesis.network, now_ms, now_ms - self.genesis.time_ms + TRUSTING_MS)
         try:
@@ -99,11 +99,15 @@ class Prover:
                     if error.code != "not_found":
                         raise
                 await trio.sleep(ASK_AGAIN_S)
-        raise Unavailable(f"block {height}, which would prove what peer {self.peer} says, did not come in {HEADER_WAIT_S:g} s", field="height")
+        raise Unavailable(
+            f"block {height}, which would prove what peer {self.peer} says, did not come in {HEADER_WAIT_S:g} s",
+            field="height",
+        )
 
     async def account(self, facts: Facts, account: bytes) -> Account:
         """As the state has it, proved; waits for the next block."""
-        found = read(Proved, await self.ask({"op": "prove", "kind": "account", "id": account.hex()}), "prove", self.peer)
+        answer = await self.ask({"op": "prove", "kind": "account", "id": account.hex()})
+        found = read(Proved, answer, "prove", self.peer)
         value = None if found.value is None else bytes.fromhex(found.value)
         root = implied_root(key_of("account", account), value, unpack(TreeProof, bytes.fromhex(found.proof)))
         await self._stands(facts, found.height + 1, app_hash(root) if root is not None else None)
@@ -119,14 +123,17 @@ class Prover:
 
     async def _stands(self, facts: Facts, height: int, root: bytes | None) -> None:
         if not facts.height < height < 1 << 32:
-            raise RemoteProtocolError(f"peer {self.peer} proves something of height {height - 1}, older than its own tip", field="proof")
+            raise RemoteProtocolError(
+                f"peer {self.peer} proves something of height {height - 1}, older than its own tip", field="proof"
+            )
         if root is None or (await self.header_soon(facts, height)).header.app_hash != root:
             raise RemoteProtocolError(f"peer {self.peer} proves what the chain does not say", field="proof")
 
 
 async def next_nonce(prover: Prover, ground: Ground, account: bytes, nonces: Nonces | None) -> int:
-    """The lowest nonce that may be signed next: the peer's word where it is near the last one used here, else proved. What was signed here and
-    never came on chain is left behind when it is far above: then it can count no more, or only once."""
+    """The lowest nonce that may be signed next: the peer's word where it is near the last one used here, otherwise a
+    proved one. Nonces that were signed here and never came on chain are given up when they are far above: then they can
+    count no more, or only once."""
     offered, last = ground.tip.next_nonce, nonces.last(account) if nonces is not None else 0
     if last - MAX_NONCE_AHEAD // 2 <= offered <= last + NONCES_ON_WORD:
         return offered
@@ -137,13 +144,17 @@ async def next_nonce(prover: Prover, ground: Ground, account: bytes, nonces: Non
 
 
 def price_limit(model: str, seen_micro: int, known_micro: int, said_micro: int | None) -> int:
-    """The most per token that is signed. seen: what the peer says it costs now; known: proved, or of the genesis file; said: its user did.
-    Raises InvalidRequest when a token costs more."""
+    """The most per token that is signed, in micro-credits. Raises InvalidRequest when a token costs more.
+
+    seen: what the peer says it costs now. known: proved, or of the genesis file. said: the user's own bound.
+    """
     most = said_micro if said_micro is not None else PRICE_FACTOR * known_micro
     if seen_micro > most:
-        why = "more than --max-price allows" if said_micro is not None else f"more than {PRICE_FACTOR} times the {known_micro} it cost last"
+        why = f"more than {PRICE_FACTOR} times the {known_micro} it cost last"
+        if said_micro is not None:
+            why = "more than --max-price allows"
         raise InvalidRequest(
-            f"a token of {model} costs {seen_micro} micro-credits now, says the peer: {why}; to pay that, say --max-price {seen_micro}",
-            field="max_price",
+            f"a token of {model} costs {seen_micro} micro-credits now, says the peer: {why}; to pay that, say"
+            f" --max-price {seen_micro}", field="max_price",
         )
     return most if said_micro is not None else min(most, PRICE_FACTOR * seen_micro)

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from p2p.base.errors import InvalidRequest, Overloaded, Unavailable
-from p2p.chain.transaction_fates import UNKNOWN, USED_BY_ANOTHER, OrderState
+from p2p.chain.transaction_fates import UNKNOWN, USED_BY_ANOTHER, TransactionState
 from p2p.wire.answers.accounts import TransactionAnswer
 from p2p.wire.answers.reading import read
 
@@ -40,7 +40,7 @@ async def wait_for_transaction(
                 )
                 state = _ended(found)
                 if state is None and found.state == UNKNOWN and await _is_used(again):
-                    state = str(OrderState.USED)
+                    state = str(TransactionState.USED)
                 if state is not None:
                     return {"state": state, "height": found.height}
                 last = "it waits for a block"
@@ -50,24 +50,24 @@ async def wait_for_transaction(
                 last = error.message  # the peer may come back
             await trio.sleep(ASK_EVERY_S)
     raise Unavailable(
-        f"the peer took it, and the chain does not have it after {wait_s:.0f} s ({last}); it may still come: look at the"
-        " account, or submit the same transaction to another peer", field="transaction",
+        f"the peer took it, and the chain does not have it after {wait_s:.0f} s ({last}); it may still come: look at"
+        " the account, or submit the same transaction to another peer", field="transaction",
     )
 
 
 def _ended(found: TransactionAnswer) -> str | None:
     """'done' or 'used'; None while it waits or is unknown. Raises InvalidRequest or Unavailable for each other end."""
     reason = found.reason[:MAX_REASON]
-    if found.state == OrderState.REFUSED:
+    if found.state == TransactionState.REFUSED:
         raise InvalidRequest(f"the block at height {found.height} refused it: {reason}", field=found.field)
-    if found.state == OrderState.DROPPED:
+    if found.state == TransactionState.DROPPED:
         raise Unavailable(
             f"the peer dropped it at height {found.height}: {reason}; its nonce is free, so it may be submitted again",
             field="transaction", code="dropped",
         )
-    if found.state == OrderState.USED and found.code == USED_BY_ANOTHER:
+    if found.state == TransactionState.USED and found.code == USED_BY_ANOTHER:
         raise InvalidRequest(f"it is not carried out: {reason}", field="nonce", code=USED_BY_ANOTHER)
-    return found.state if found.state in (OrderState.DONE, OrderState.USED) else None
+    return found.state if found.state in (TransactionState.DONE, TransactionState.USED) else None
 
 
 async def _is_used(again: Callable[[], Awaitable[object]]) -> bool:

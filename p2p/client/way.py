@@ -1,7 +1,9 @@
-"""The way an agent went down its draw. Law: in the draw's order, one after the other; who was left out on the agent's word alone is counted.
+"""How an agent went down its draw.
 
-Nobody can prove that an executor could not be reached. So an agent that wants a friend to answer can say it of all before the friend: that may be
-true and is not refused, but each of them without a word of its own, a Busy or signed tokens, stands in the receipt.
+Law: executors are asked in the draw's order, one after the other; those that were left out on the agent's word alone
+are counted. Nobody can prove that an executor could not be reached. So an agent that wants a friend to answer can
+claim it of all executors before the friend. That may be true and is not refused, but each executor without a signed
+word of its own, a Busy or tokens, is named in the receipt.
 """
 
 from __future__ import annotations
@@ -17,16 +19,17 @@ from p2p.wire.frames import Accepted, Declined, Done, Trying
 
 @dataclass(slots=True)
 class Way:
-    """As far as it was shown. tried: executors, the last one perhaps still; refused: those that said Busy under their signature."""
+    """As far as the agent has shown it."""
 
     network: NetworkId
-    tried: list[bytes] = field(default_factory=list)
-    refused: set[bytes] = field(default_factory=set)
+    tried: list[bytes] = field(default_factory=list)  # executors, the last one perhaps still
+    refused: set[bytes] = field(default_factory=set)  # those that signed that they are busy
     _open: bool = False
 
     def trying(self, accepted: Accepted | None, frame: Trying) -> None:
         """Raises RemoteProtocolError where another one is next."""
-        if accepted is None or self._open or accepted.candidates[len(self.tried) : len(self.tried) + 1] != (frame.node,):
+        at = len(self.tried)
+        if accepted is None or self._open or accepted.candidates[at : at + 1] != (frame.node,):
             raise RemoteProtocolError("the agent does not ask those drawn one after the other", field="frame")
         self.tried.append(frame.node)
         self._open = True
@@ -50,5 +53,6 @@ class Way:
         return ["the executor is not the one that was tried last"]
 
     def passed_over(self, streamed: Collection[bytes]) -> list[bytes]:
-        """Those before the last one of whom only the agent says that they did not answer. streamed: whose signed tokens the answer has."""
+        """Those before the last one of whom only the agent says that they did not answer. streamed: executors whose
+        signed tokens the answer has."""
         return [node for node in self.tried[:-1] if node not in self.refused and node not in streamed]

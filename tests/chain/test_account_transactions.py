@@ -1,4 +1,6 @@
-"""Orders on their way: a peer takes one, a block carries it by itself, every peer carries it out; what the agent checks is what the chain checks."""
+"""Orders on their way: a peer takes one, a block carries it by itself, every peer carries it out; what the agent
+checks is what the chain checks.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]
 NEW, CLIENT, HOT, OTHER = (Key(bytes([i]) * 32) for i in (9, 32, 33, 34))
 KEYS = {key.public: key for key in (*PEERS, NEW)}
 GENESIS = Genesis(
-    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS), (GenesisAccount(CLIENT.public, 10_000),),
+    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS),
+    (GenesisAccount(CLIENT.public, 10_000),),
     (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=6,
 )
 
@@ -130,7 +133,7 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     orders = orders_of(chain)
     orders.take(first)
     other.pool.add(pack_operation(first))
-    other.pool.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ORDERS, 0, 1))
+    other.pool.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ACCOUNTS, 0, 1))
     block = make_block(other, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
     assert block.txs == (pack_operation(first),), "who proposes holds back what could not be carried out"
     both = replace(block, txs=(pack_operation(first), pack_operation(second)))
@@ -186,7 +189,8 @@ def in_a_batch(*ops: SignedOp) -> bytes:
 def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_refused_there_says_nothing(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proposer copies orders from gossip into its own batch: paid is paid. One that it forged, or that does not fit yet, still waits."""
+    """A proposer copies orders from gossip into its own batch: paid is paid. One that it forged, or that does not fit
+    yet, still waits."""
     first, second, third = (sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 3_000)) for nonce in (1, 2, 3))
     orders = orders_of(chain)
     for one in (first, second, third):
@@ -204,7 +208,8 @@ def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_
 
 
 def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By another order, as this peer saw; or by what it did not see, for the state came by a snapshot: most likely the order itself."""
+    """By another order, as this peer saw; or by what it did not see, for the state came by a snapshot: most likely
+    the order itself."""
     first, other = (sign_op(CLIENT, GENESIS.network, 1, Transfer(to.public, 7)) for to in (OTHER, HOT))
     second, orders = sign_op(CLIENT, GENESIS.network, 2, Transfer(OTHER.public, 8)), orders_of(chain)
     orders.take(first)

@@ -1,5 +1,6 @@
-"""Inferences that left the state, on a real chain and a real store: proved for ever by those who keep the record, refused when anything of it
-is not so; payloads go with them, and those that the chain never knew go as well."""
+"""Inferences that left the state, on a real chain and a real store: proved for ever by those who keep the record,
+refused when anything of it is not so; payloads go with them, and those that the chain never knew go as well.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from p2p.base.keys import Domain, Key
 from p2p.base.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
 from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
-from p2p.chain.proofs.state import LeftProof, check_state_proof, epoch_key, parse_state_proof
+from p2p.chain.proofs.state import ArchiveProof, check_state_proof, epoch_key, parse_state_proof
 from p2p.chain.queries import Queries
 from p2p.chain.stores import archive
 from p2p.chain.stores.payload_keys import verdict_key
@@ -45,7 +46,8 @@ BATCH = 60  # starts in one transaction
 def some_genesis() -> Genesis:
     genesis = genesis_of(Scenario(0, (1, 1), epoch_blocks=EPOCH))
     return replace(
-        genesis, time_ms=now_ms() - 100_000, checks=replace(genesis.checks, plant_window=1), economy=replace(genesis.economy, keep_epochs=1),
+        genesis, time_ms=now_ms() - 100_000, checks=replace(genesis.checks, plant_window=1),
+        economy=replace(genesis.economy, keep_epochs=1),
     )
 
 
@@ -113,7 +115,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     made.close()
 
 
-def test_each_that_left_is_proved_and_checked_offline(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_that_left_is_proved_and_checked_offline(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, file = place.ids[BATCH + 1], place.folder / "proof"
     assert place.run("inference", one.hex()) == 0
     there = json.loads(capsys.readouterr().out)
@@ -131,7 +135,7 @@ def test_each_that_left_is_proved_and_checked_offline(place: Place, capsys: pyte
 
 def test_all_leaves_of_all_tiles_have_a_path(place: Place) -> None:
     place.until_left()
-    found = {one: place.whole.answers.left_proof(one) for one in place.ids}
+    found = {one: place.whole.answers.archive_proof(one) for one in place.ids}
     raw, _ = place.whole.state.prove(epoch_key(0))
     sums = unpack(EpochSums, raw or b"")
     assert sums.left_root is not None
@@ -151,11 +155,12 @@ def test_no_changed_byte_passes_and_no_record_stands_for_another(place: Place) -
     for at in range(len(raw)):
         with pytest.raises(FolkmootError):
             check_state_proof(parse_state_proof(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]), start, network, now_ms())
-    left, others = proof.left, place.whole.answers.left_proof(place.ids[1])
+    left, others = proof.left, place.whole.answers.archive_proof(place.ids[1])
     assert left is not None
     assert others is not None
     for false in (
-        replace(left, record=others.record), replace(left, epoch=1), replace(left, index=left.index + 1), replace(left, path=left.path[:-1]), others,
+        replace(left, record=others.record), replace(left, epoch=1), replace(left, index=left.index + 1),
+        replace(left, path=left.path[:-1]), others,
     ):
         with pytest.raises(RemoteProtocolError):
             check_state_proof(replace(proof, left=false), start, network, now_ms())
@@ -186,9 +191,9 @@ def test_while_its_epoch_is_leaving_it_says_so(place: Place) -> None:
     gone = [one for one in place.ids if place.whole.store.read("state", b"inf/" + one) is None]
     assert 0 < len(gone) < len(place.ids)
     with pytest.raises(Unavailable, match="are leaving the state"):
-        place.whole.answers.left_proof(gone[0])
+        place.whole.answers.archive_proof(gone[0])
     place.until_left()
-    assert place.whole.answers.left_proof(gone[0]) is not None
+    assert place.whole.answers.archive_proof(gone[0]) is not None
 
 
 def test_the_archive_is_there_after_a_restart_in_the_middle(place: Place) -> None:
@@ -196,7 +201,7 @@ def test_the_archive_is_there_after_a_restart_in_the_middle(place: Place) -> Non
     place.whole.close()
     place.whole = Chain.open(place.folder / "whole", place.agents.genesis)
     place.until_left()
-    assert isinstance(place.whole.answers.left_proof(place.ids[-1]), LeftProof)
+    assert isinstance(place.whole.answers.archive_proof(place.ids[-1]), ArchiveProof)
 
 
 @pytest.mark.parametrize(("until", "again_from"), [(0, 1), (0, 100), (100, 101), (255, 256), (530, 560), (599, 600), (600, 600)])
@@ -219,7 +224,7 @@ def _add(store: Store, left: list[Left]) -> None:
     store.commit(batch)
 
 
-# -- payloads ---------------------------------------------------------------------------------------------------------------
+# -- payloads ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_payload_and_its_verdicts_go_with_the_inference(place: Place) -> None:
@@ -252,7 +257,8 @@ def test_a_payload_that_came_before_its_start_stays(place: Place) -> None:
     place.grow(6)
     network = place.whole.genesis.network
     request = Request(
-        VERSION, network, CLIENT.public, 1000, MODEL, bytes(32), Params(), 10, 10, 100, place.whole.height() + 50, CLIENT.public,
+        VERSION, network, CLIENT.public, 1000, MODEL, bytes(32), Params(), 10, 10, 100, place.whole.height() + 50,
+        CLIENT.public,
         place.whole.height() + 2,
     )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))

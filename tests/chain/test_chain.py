@@ -84,8 +84,10 @@ def output(signed: SignedRequest) -> Record:
 @pytest.mark.parametrize(("change", "field"), [
     ({"version": VERSION + 1}, "version"), ({"network": "other"}, "network"), ({"key": Key(b"\x21" * 32)}, "signature"),
     ({"model": "gpt"}, "model"), ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": 5000}, "max_tokens"),
-    ({"prompt_tokens_max": 0}, "prompt_tokens_max"), ({"max_price_micro": 9}, "max_price_micro"), ({"deadline_height": 1}, "deadline_height"),
-    ({"deadline_height": 99999}, "deadline_height"), ({"client_nonce": 0}, "client_nonce"), ({"prompt_tokens_max": 16000}, "balance"),
+    ({"prompt_tokens_max": 0}, "prompt_tokens_max"), ({"max_price_micro": 9}, "max_price_micro"),
+    ({"deadline_height": 1}, "deadline_height"),
+    ({"deadline_height": 99999}, "deadline_height"), ({"client_nonce": 0}, "client_nonce"),
+    ({"prompt_tokens_max": 16000}, "balance"),
 ])
 def test_each_bad_request_is_refused_by_its_field(change: dict[str, object], field: str) -> None:
     view = fresh()

@@ -1,4 +1,6 @@
-"""History from strangers: slow ones hold nobody up, and below a checkpoint no signature convinces. Real chains; streams are calls, time jumps."""
+"""History from strangers: slow ones hold nobody up, and below a checkpoint no signature convinces. Real chains;
+streams are calls, time jumps.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class Answers:
 class Newcomer:
     """A peer with nothing; sources: by name, the chain of each and how long it takes for an answer."""
 
-    def __init__(self, directory: Path, sources: dict[str, tuple[Chain, float]], checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self, directory: Path, sources: dict[str, tuple[Chain, float]], checkpoint: Checkpoint | None = None
+    ) -> None:
         some, _ = next(iter(sources.values()))
         self.chain = Chain.open(directory, some.genesis)
         self.driver = Driver(
@@ -102,14 +106,15 @@ def two(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Chain,
         chain.close()
 
 
-# -- slow ones ------------------------------------------------------------------------------------------------------------
+# -- slow ones ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
 async def test_twenty_that_answer_just_in_time_hold_a_newcomer_up_for_little(
     two: tuple[Chain, Chain], tmp_path: Path, autojump_clock: Any
 ) -> None:
-    """One block in 14 s from each: thirty blocks would have taken minutes from any one of them, and a visit to it four hours."""
+    """One block in 14 s from each: thirty blocks would have taken minutes from any one of them, and a visit to it
+    four hours."""
     true, _ = two
     newcomer = Newcomer(tmp_path / "late", {**{f"slow {number}": (true, 14.0) for number in range(20)}, "honest": (true, 0.05)})
     await newcomer.until(TOP)
@@ -127,7 +132,9 @@ async def test_where_all_are_slow_our_own_way_is_and_history_comes_all_the_same(
 
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
-async def test_a_slow_but_steady_source_earns_its_time(two: tuple[Chain, Chain], tmp_path: Path, autojump_clock: Any) -> None:
+async def test_a_slow_but_steady_source_earns_its_time(
+    two: tuple[Chain, Chain], tmp_path: Path, autojump_clock: Any
+) -> None:
     newcomer = Newcomer(tmp_path / "late", {"steady": (two[0], 0.45), "other": (two[0], 14.0)})
     await newcomer.until(TOP)
     assert len(newcomer.waited["steady"]) >= TOP
@@ -146,7 +153,9 @@ class JustInTime(Answers):
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
 @pytest.mark.parametrize("patient", [True, False])
-async def test_an_allowance_never_falls_below_nothing(two: tuple[Chain, Chain], patient: bool, autojump_clock: Any) -> None:
+async def test_an_allowance_never_falls_below_nothing(
+    two: tuple[Chain, Chain], patient: bool, autojump_clock: Any
+) -> None:
     """It did, and the next question raised ValueError, which ended the part `sync` for up to a minute."""
     stream = JustInTime(two[0], 0.1, [])
     stream.clock = autojump_clock
@@ -182,7 +191,7 @@ def test_who_was_slow_is_asked_last_and_longer_each_time() -> None:
     assert len(sources._slow) == MAX_KNOWN_PEERS
 
 
-# -- a checkpoint ---------------------------------------------------------------------------------------------------------
+# -- a checkpoint ------------------------------------------------------------------------------------------------------
 
 
 def at(chain: Chain, height: int) -> Checkpoint:

@@ -143,7 +143,8 @@ def engine_of(scene: Scene) -> ConsensusEngine:
         raise AssertionError("a stranger says nothing")
 
     return ConsensusEngine(
-        key=STRANGER, network=scene.load.genesis.network, app=scene.late, guard=scene.late.guard, publish=publish, timing=Timing(),
+        key=STRANGER, network=scene.load.genesis.network, app=scene.late, guard=scene.late.guard, publish=publish,
+        timing=Timing(),
         clock=lambda: scene.load.genesis.time_ms,
     )
 
@@ -162,7 +163,9 @@ async def turns_while_applying(scene: Scene) -> int:
     return bystander.turns.get(1, 0)
 
 
-async def test_others_have_a_turn_for_every_batch_record_and_changed_key(every_step_is_a_stretch: None, scene: Scene) -> None:
+async def test_others_have_a_turn_for_every_batch_record_and_changed_key(
+    every_step_is_a_stretch: None, scene: Scene
+) -> None:
     changed = 3 * INFERENCES  # at least: inferences, accounts, and what keeps them in order
     assert await turns_while_applying(scene) >= len(scene.txs) + RECORDS + changed
 
@@ -173,7 +176,9 @@ async def test_without_patience_they_have_none(monkeypatch: pytest.MonkeyPatch, 
     assert await turns_while_applying(scene) < 10
 
 
-async def test_what_comes_while_a_block_is_applied_waits_for_it_in_order(every_step_is_a_stretch: None, scene: Scene) -> None:
+async def test_what_comes_while_a_block_is_applied_waits_for_it_in_order(
+    every_step_is_a_stretch: None, scene: Scene
+) -> None:
     seen: list[tuple[str, int]] = []
     async with trio.open_nursery() as nursery:
         engine = engine_of(scene)
@@ -194,7 +199,9 @@ async def test_what_comes_while_a_block_is_applied_waits_for_it_in_order(every_s
     assert seen == [("first", 2), ("second", 2)]
 
 
-async def test_a_block_may_take_longer_than_anyone_thought(every_step_is_a_stretch: None, scene: Scene, mock_clock: trio.testing.MockClock) -> None:
+async def test_a_block_may_take_longer_than_anyone_thought(
+    every_step_is_a_stretch: None, scene: Scene, mock_clock: trio.testing.MockClock
+) -> None:
     """Time goes on while it is applied: who brought it is told that it stands, not that it was refused."""
     async with trio.open_nursery() as nursery:
         engine = engine_of(scene)
@@ -212,7 +219,9 @@ async def test_a_block_may_take_longer_than_anyone_thought(every_step_is_a_stret
         nursery.cancel_scope.cancel()
 
 
-async def test_a_peer_that_is_stopped_amid_a_block_stands_before_it(every_step_is_a_stretch: None, scene: Scene) -> None:
+async def test_a_peer_that_is_stopped_amid_a_block_stands_before_it(
+    every_step_is_a_stretch: None, scene: Scene
+) -> None:
     before = scene.late.app_hash()
     async with trio.open_nursery() as nursery:
         engine = engine_of(scene)
@@ -276,7 +285,9 @@ def test_a_proposal_is_checked_in_a_step_for_each_batch(scene: Scene) -> None:
     assert driver.machine.validity[proposal.proposal.block_id]
 
 
-def test_a_signature_is_verified_once_however_often_its_batch_is_looked_at(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signature_is_verified_once_however_often_its_batch_is_looked_at(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[bytes] = []
 
     def watched(public: bytes, domain: Domain, network: str, body: bytes, signature: bytes) -> bool:

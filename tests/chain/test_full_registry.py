@@ -1,4 +1,6 @@
-"""A full registry: whoever loses a place in a block loses it at that block's end, and no order of what a block may hold stops the chain."""
+"""A full registry: whoever loses a place in a block loses it at that block's end, and no order of what a block may
+hold stops the chain.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ OWNERS = [Key(bytes([number]) * 32) for number in range(0x21, 0x23)]
 FULL = 5  # the three of the genesis file and two more
 GENESIS = Genesis(
     VERSION, "n", 1000, tuple(GenesisPeer(key.public, OWNERS[0].public, 10, ("toy",)) for key in PEERS),
-    tuple(GenesisAccount(key.public, 10**7) for key in OWNERS), (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),),
+    tuple(GenesisAccount(key.public, 10**7) for key in OWNERS),
+    (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),),
     epoch_blocks=7,
 )
 NETWORK = GENESIS.network
@@ -144,8 +147,8 @@ def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nob
 def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
     chain: Chain, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Orders and batches in any order that a block may have them in, orders within batches too; and what inferences do whose agent, or whose
-    client's node, is gone by the time."""
+    """Orders and batches in any order that a block may have them in, orders within batches too; and what inferences
+    do whose agent, or whose client's node, is gone by the time."""
     rng, started = random.Random(seed), list[SignedRequest]()
     evicted, ends = 0, set[str]()
     for _ in range(40):
@@ -169,7 +172,8 @@ def _proposes(chain: Chain, txs: list[bytes]) -> Callable[[int], tuple[bytes, ..
 
 
 def _random_txs(chain: Chain, rng: random.Random, started: list[SignedRequest]) -> list[bytes]:
-    """In the order of a proposer that follows no rule but those of a block. started: requests that a batch began, of which more are put."""
+    """In the order of a proposer that follows no rule but those of a block. started: requests that a batch began, of
+    which more are put."""
     nonces = {owner.public: chain.state.view().account(owner.public).nonce_high for owner in OWNERS}
     found = []
 
@@ -200,14 +204,16 @@ def _start(chain: Chain, agent: Key, owner: Key, nonces: dict[bytes, int], start
     nonces[owner.public] += 1
     height = chain.height()
     request = Request(
-        VERSION, NETWORK, owner.public, nonces[owner.public], "toy", bytes(32), Params(), 50, 50, 100, height + 4, owner.public, height,
+        VERSION, NETWORK, owner.public, nonces[owner.public], "toy", bytes(32), Params(), 50, 50, 100, height + 4,
+        owner.public, height,
     )
     started.append(SignedRequest(request, owner.sign(Domain.REQUEST, NETWORK, encode(request))))
     return Record(RecordKind.START, encode(StartRecord(started[-1], agent.public)))
 
 
 def _of_started(chain: Chain, key: Key, started: list[SignedRequest]) -> list[Record]:
-    """What `key` may say of the inferences that run: as the executor that was drawn first, or as the agent, when it is neither any more too."""
+    """What `key` may say of the inferences that run: as the executor that was drawn first, or as the agent, when it
+    is neither any more too."""
     view, found = chain.state.view(), list[Record]()
     for signed in started[-20:]:
         one = view.inference(signed.inference_id)

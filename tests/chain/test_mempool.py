@@ -1,5 +1,6 @@
-"""The mempool's choice for a block: no gap in a sender's nonces, everybody's first before anybody's second, within the room. And its room: whatever
-some send, others' next one finds a place and gets into the next block."""
+"""The mempool's choice for a block: no gap in a sender's nonces, everybody's first before anybody's second, within
+the room. And its room: whatever some send, others' next one finds a place and gets into the next block.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +84,7 @@ def batch(sender: bytes, nonce: int, size: int, share: Share, height: int = 0) -
 
 
 def order(account: bytes, nonce: int, stake: int, height: int = 0) -> Waiting:
-    return Waiting(account + nonce.to_bytes(4, "big"), account, nonce, Share.ORDERS, height, stake)
+    return Waiting(account + nonce.to_bytes(4, "big"), account, nonce, Share.ACCOUNTS, height, stake)
 
 
 def say(pool: Mempool, tx: Waiting) -> bool:
@@ -126,7 +127,9 @@ def test_whatever_participants_without_weight_send_one_with_weight_finds_room_an
 
 @settings(deadline=None, max_examples=25)
 @given(floods=st.lists(FLOODS, min_size=1, max_size=2), size=st.integers(40, MEMPOOL_WEIGHTLESS // 1024 - 512))
-def test_one_who_takes_his_part_at_most_finds_room_beside_any_of_his_kind(floods: list[tuple[int, int, int, str]], size: int) -> None:
+def test_one_who_takes_his_part_at_most_finds_room_beside_any_of_his_kind(
+    floods: list[tuple[int, int, int, str]], size: int
+) -> None:
     pool = Mempool()
     for one in floods:
         flood(pool, *one, Share.WEIGHTLESS)
@@ -137,7 +140,8 @@ def test_one_who_takes_his_part_at_most_finds_room_beside_any_of_his_kind(floods
 
 
 def test_those_whom_no_block_served_lately_come_first() -> None:
-    """A hundred senders without weight always have two full batches more: a newcomer's first waits for those that came before it, no longer."""
+    """A hundred senders without weight always have two full batches more: a newcomer's first waits for those that
+    came before it, no longer."""
     pool, last = Mempool(), dict[bytes, int]()
     others = SYBILS[:100]
 
@@ -249,7 +253,9 @@ def full_of_small_owners(most: int, each: int) -> Mempool:
 @settings(deadline=None, max_examples=30)
 @given(most=st.integers(1, MAX_BATCHES_AHEAD), each=st.integers(6_000, MAX_TX), size=st.integers(40, MAX_TX))
 @example(most=60, each=10_000, size=MAX_TX - 100)  # the case seen: 47 of 60 went, and their owner was left with a quarter of what the newcomer had
-def test_room_is_made_at_the_cost_of_who_holds_more_than_the_newcomer_would_or_not_at_all(most: int, each: int, size: int) -> None:
+def test_room_is_made_at_the_cost_of_who_holds_more_than_the_newcomer_would_or_not_at_all(
+    most: int, each: int, size: int
+) -> None:
     """To the last piece that goes: what others hold less of is nobody's to take."""
     pool, mine = full_of_small_owners(most, each), batch(HONEST, 1, size, Share.WEIGHTLESS)
     held, count = {sender: owner.cost for sender, owner in pool._owners[Share.WEIGHTLESS].items()}, len(pool)

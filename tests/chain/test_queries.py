@@ -1,4 +1,6 @@
-"""Any value at every place of every query: an answer, or a typed error that names the field. On a real chain, both ways in."""
+"""Any value at every place of every query: an answer, or a typed error that names the field. On a real chain, both
+ways in.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,15 @@ from testnet.generate import Plan, generate
 FIELDS = ("account", "since", "epoch", "node", "start", "id", "height", "kind", "model", "x")
 EDGES = [0, -1, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70, -(2**63), 10**400]
 VALUES = st.one_of(
-    st.sampled_from(EDGES), st.integers(), st.none(), st.booleans(), st.floats(), st.text(), st.binary(), st.just("ab" * 32), st.just("ab" * 5_000),
+    st.sampled_from(EDGES), st.integers(), st.none(), st.booleans(), st.floats(), st.text(), st.binary(),
+    st.just("ab" * 32), st.just("ab" * 5_000),
     st.sampled_from(["account", "inference", "participant", "toy", "SmolLM2-135M-Instruct", "\ud800", "\x1b[2J"]),
     st.lists(st.integers(), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=3),
 )
 
 STATUS: dict[str, Any] = {
-    "peer_id": "12D3Koo", "node": "00" * 32, "network": "n", "state": "ready", "addresses": [], "connections": 0, "base": 1,
+    "peer_id": "12D3Koo", "node": "00" * 32, "network": "n", "state": "ready", "addresses": [], "connections": 0,
+    "base": 1,
     "height": 7, "registered": True, "app_hash": "00" * 32, "last_time_ms": 1, "jobs": 0, "sprint": {}, "consensus": {},
 }
 
@@ -85,7 +89,8 @@ def test_a_fault_in_a_query_is_an_answer(asked: Queries, monkeypatch: pytest.Mon
 
 
 def test_a_stranger_is_told_of_the_status_what_is_everybody_s_and_nothing_that_was_added_since(asked: Queries) -> None:
-    """Paths, what an ML node says, texts of errors, whom it banned: the owner's affairs, and so is whatever nobody has thought about."""
+    """Paths, what an ML node says, texts of errors, whom it banned: the owner's affairs, and so is whatever nobody
+    has thought about."""
     secret = {"ml_node": "/home/somebody/model", "said": "words", "failures": [], "budgets": {}, "new": 1}
     NOW.update(STATUS | secret)
     assert json.loads(json.dumps(asked.answer_public({"op": "status"}))) == STATUS

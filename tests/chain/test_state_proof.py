@@ -1,4 +1,6 @@
-"""`folkmoot prove`: from a peer's answers to a file, and the file checked with nothing but the genesis file or a header one trusts."""
+"""`folkmoot prove`: from a peer's answers to a file, and the file checked with nothing but the genesis file or a
+header one trusts.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +134,9 @@ def test_a_lying_peer_gives_no_file(place: Place, lie: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("place", [(Scenario(0, (1, 1, 1, 1, 0, 0, 0), changes=MOVING, epoch_blocks=4), 18)], indirect=True)
-def test_the_way_goes_over_set_changes_or_begins_at_a_header_one_trusts(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_way_goes_over_set_changes_or_begins_at_a_header_one_trusts(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = place.folder / "proof"
     assert place.run("account", CLIENT.public.hex(), "--out", str(file)) == 0
     made = json.loads(capsys.readouterr().out)

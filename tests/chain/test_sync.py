@@ -1,4 +1,6 @@
-"""Catching up from peers of which one lies: blocks and snapshots. Real chains and drivers; streams are calls, time is a jumping clock."""
+"""Catching up from peers of which one lies: blocks and snapshots. Real chains and drivers; streams are calls, time is
+a jumping clock.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +162,8 @@ def false_header(frame: Frame) -> Frame:
 async def test_a_snapshot_is_taken_only_when_a_header_stands_for_it(
     source: Chain, lie: Callable[[Frame], Frame], tmp_path: Path, autojump_clock: Any
 ) -> None:
-    """The newest snapshot is of 30; without the header after it the one before would do, so the source goes one further."""
+    """The newest snapshot is of 30; without the header after it the one before would do, so the source goes one
+    further."""
     extend(source, 31, BY_KEY, lambda height: now_ms())
     late = Late(tmp_path / "late", source, lie)
     await late.until(31)

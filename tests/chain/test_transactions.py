@@ -1,5 +1,6 @@
-"""What gossip brings on topic `transactions`: accepted once for its content, ignored where this peer cannot judge it, refused only for what is wrong
-for everybody; and whoever is ignored is neither remembered as wrong nor blamed."""
+"""What gossip brings on topic `transactions`: accepted once for its content, ignored where this peer cannot judge it,
+refused only for what is wrong for everybody; and whoever is ignored is neither remembered as wrong nor blamed.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]
 NEW, CLIENT, POOR = (Key(bytes([i]) * 32) for i in (9, 32, 33))
 KEYS = {key.public: key for key in PEERS}
 GENESIS = Genesis(
-    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS), (GenesisAccount(CLIENT.public, 1_000_000),),
+    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS),
+    (GenesisAccount(CLIENT.public, 1_000_000),),
     (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=50,
 )
 RECORD = Record(RecordKind.OUTPUT, encode(OutputRecord(bytes(32), bytes(32), bytes(32), 1)))
@@ -112,7 +114,8 @@ def test_a_content_is_handed_on_once_however_it_is_wrapped(tmp_path: Path) -> No
 
 
 def test_what_waits_long_is_handed_on_again(chain: Chain, tmp_path: Path) -> None:
-    """Its first way may have been cut; a repeat once in so many heights cannot be used to flood anybody. Blocks are made by who has not heard it."""
+    """Its first way may have been cut; a repeat once in so many heights cannot be used to flood anybody. Blocks are
+    made by who has not heard it."""
     raw, deaf = batch(PEERS[0], 1), Chain.open(tmp_path / "deaf", GENESIS)
     outcomes = []
     for _ in range(2 * REPEAT_HEIGHTS):
@@ -135,7 +138,8 @@ def follow(chain: Chain, other: Chain) -> None:
 def test_a_joiner_blames_nobody_for_what_it_cannot_know_and_takes_it_when_it_does(
     tmp_path_factory: pytest.TempPathFactory, behind: int, count: int
 ) -> None:
-    """A participant that registered while the joiner was away speaks; the joiner hears it before it has the block. Nobody attacks."""
+    """A participant that registered while the joiner was away speaks; the joiner hears it before it has the block.
+    Nobody attacks."""
     ahead = Chain.open(tmp_path_factory.mktemp("ahead"), GENESIS)
     joiner = Chain.open(tmp_path_factory.mktemp("joiner"), GENESIS)
     ahead.pool.add(pack_operation(sign_op(CLIENT, GENESIS.network, 1, Register(
@@ -177,8 +181,8 @@ def test_no_signature_is_checked_for_what_cannot_be_kept(chain: Chain, monkeypat
 
 
 def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None:
-    """Sixteen participants without weight send what they can behind a gap; a fifth honest peer's next batch is in the next block, and after a
-    few heights nothing of theirs is left."""
+    """Sixteen participants without weight send what they can behind a gap; a fifth honest peer's next batch is in the
+    next block, and after a few heights nothing of theirs is left."""
     sybils = [Key(bytes([100 + i]) * 32) for i in range(16)]
     genesis = replace(GENESIS, peers=(*GENESIS.peers, *(GenesisPeer(k.public, POOR.public, 0, ()) for k in sybils)))
     chain = Chain.open(tmp_path, genesis)

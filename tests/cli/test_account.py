@@ -32,7 +32,7 @@ def test_failures_are_one_line_with_a_field_and_a_status(argv: list[str], status
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     made = Net(
-        tmp_path_factory.mktemp("orders"), window=8, epoch_blocks=30,
+        tmp_path_factory.mktemp("account"), window=8, epoch_blocks=30,
         checks=CheckRules(reveal_window=5, appeal_window=0),
     )
     yield made
@@ -40,7 +40,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 
 
 @pytest.mark.network
-def test_orders_reach_every_peer_and_refusals_name_their_field(net: Net) -> None:
+def test_account_transactions_reach_every_peer_and_refusals_name_their_field(net: Net) -> None:
     home = net.directory / "client"
     common = ("--peer", net.address(1), "--dir", str(home), "--json")
 

@@ -16,7 +16,9 @@ A, B = bytes(32), bytes([1]) * 32
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, B]), st.integers(1, 50), st.integers(0, 5), st.booleans()), max_size=30))
-def test_a_nonce_is_never_below_the_peers_word_and_never_given_twice(questions: list[tuple[bytes, int, int, bool]]) -> None:
+def test_a_nonce_is_never_below_the_peers_word_and_never_given_twice(
+    questions: list[tuple[bytes, int, int, bool]]
+) -> None:
     with tempfile.TemporaryDirectory() as directory:
         nonces, given_out = Nonces(Path(directory) / "nonces"), set()
         for account, offered, further, restarted in questions:

@@ -1,5 +1,6 @@
-"""What a client knows of its draw: the serving set of the height behind certificates and proofs only, whatever the agent shows or not. The beacon
-is proved before the request is signed: tests/client/test_tip_proof.py."""
+"""What a client knows of its draw: the serving set of the height behind certificates and proofs only, whatever the
+agent shows or not. The beacon is proved before the request is signed: tests/client/test_tip_proof.py.
+"""
 
 from __future__ import annotations
 
@@ -86,9 +87,12 @@ async def test_a_set_that_is_not_in_the_state_is_none(chain: Chain, lie: str) ->
 
 
 @pytest.mark.parametrize(("lie", "known"), [
-    ("", Known.PROVED), *((lie, Known.SAID) for lie in ("nothing", "app hash", "another", "not hexadecimal", "a number", "no field")),
+    ("", Known.PROVED),
+    *((lie, Known.SAID) for lie in ("nothing", "app hash", "another", "not hexadecimal", "a number", "no field")),
 ])
-async def test_a_set_is_proved_by_the_header_after_its_state_and_by_nothing_else(tmp_path: Path, lie: str, known: Known) -> None:
+async def test_a_set_is_proved_by_the_header_after_its_state_and_by_nothing_else(
+    tmp_path: Path, lie: str, known: Known
+) -> None:
     chain = Chain.open(tmp_path, genesis_of(SCENARIO))
     extend(chain, 4, BY_KEY, lambda height: NOW + height * 1000)
     drawn = DrawCheck(chain.genesis, MODEL, 3)

@@ -1,4 +1,6 @@
-"""What a client signs, whatever its peer answers: a draw of a proved height, a nonce that is near or proved, a price near a proved one."""
+"""What a client signs, whatever its peer answers: a draw of a proved height, a nonce that is near or proved, a price
+near a proved one.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 class Liar:
-    """A peer with a true chain, which goes on when somebody waits for a block; `lies`: what it makes of its answers, by operation."""
+    """A peer with a true chain, which goes on when somebody waits for a block; `lies`: what it makes of its answers,
+    by operation."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -99,7 +102,7 @@ def peer(tmp_path: Path) -> Iterator[Liar]:
     made.chain.close()
 
 
-# -- the draw ----------------------------------------------------------------------------------------------------------------
+# -- the draw ----------------------------------------------------------------------------------------------------------
 
 
 async def test_the_draw_is_of_the_newest_proved_header_and_the_deadline_follows_it(peer: Liar) -> None:
@@ -120,7 +123,8 @@ async def test_a_height_that_is_not_decided_is_not_signed(peer: Liar, height: in
 
 @pytest.mark.parametrize("height", [0, 2, 4])
 async def test_an_older_height_is_a_true_one(peer: Liar, height: int) -> None:
-    """A peer may show less than it has, before it knows the request: it cannot choose by it. Nobody takes a draw that is too old."""
+    """A peer may show less than it has, before it knows the request: it cannot choose by it. Nobody takes a draw that
+    is too old."""
     peer.says(height=height)
     signed, drawn = await prepare(peer.spec(), peer.question)
     assert (signed.request.draw_height, drawn.beacon) == (height, peer.chain.reader.beacon_at(height))
@@ -141,8 +145,9 @@ def test_nobody_but_the_client_says_the_height_of_a_draw() -> None:
 
 
 def test_one_request_has_one_draw() -> None:
-    """An agent that saw 32 beacons let a friend of 5 % of the weight come first in 1 - 0.95^32 = 81 % of requests. With one it is 5 %; each
-    request that it refuses before it takes one gives it another 5 %, and the client sees each."""
+    """An agent that saw 32 beacons let a friend of 5 % of the weight come first in 1 - 0.95^32 = 81 % of requests.
+    With one it is 5 %; each request that it refuses before it takes one gives it another 5 %, and the client sees
+    each."""
     friend, weight = digest(b"friend"), 5
     serving = WeightedDraw([(friend, weight), *((digest(b"node", bytes([at])), 5) for at in range(19))])
     requests = [digest(b"request", at.to_bytes(4, "big")) for at in range(1000)]
@@ -203,7 +208,7 @@ def test_a_proof_of_a_hot_keys_answer_is_signed_by_the_key_it_names() -> None:
     assert sentence in problems(PEER)
 
 
-# -- the nonce ---------------------------------------------------------------------------------------------------------------
+# -- the nonce ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("said", [MAX_U64, 2**62, 10**6, MAX_NONCE_AHEAD, NONCES_ON_WORD + 1])
@@ -249,7 +254,7 @@ def test_the_ledger_refuses_what_is_signed_far_ahead() -> None:
     carry_out(lab.ctx, sign_op(key, lab.network, 1, Cap(0, 0)))
 
 
-# -- the price ---------------------------------------------------------------------------------------------------------------
+# -- the price ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_price_far_above_the_known_one_is_refused_with_the_option_that_allows_it(peer: Liar) -> None:
@@ -294,17 +299,19 @@ def test_an_odd_file_of_prices_is_none(tmp_path: Path, found: str) -> None:
     assert prices.get("m") == 7
 
 
-# -- all of it ---------------------------------------------------------------------------------------------------------------
+# -- all of it ---------------------------------------------------------------------------------------------------------
 
 ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 3, 63, 64, 65, 66, 1024, 10**6, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, "", "7", "\x1b[2J", [], {},
+    None, True, -1, 0, 1, 3, 63, 64, 65, 66, 1024, 10**6, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1, "",
+    "7", "\x1b[2J", [], {},
     [1], {"a": {"b": []}}, "ff" * 32, "zz",
 )
 
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_a_peer_answers_a_request_is_bounded_or_there_is_none(peer: Liar, seed: int) -> None:
-    """Seeded: fields replaced, left out or added in every answer. What is signed keeps the bounds; else one typed error."""
+    """Seeded: fields replaced, left out or added in every answer. What is signed keeps the bounds; else one typed
+    error."""
     rng = random.Random(seed)
     known = peer.chain.genesis.models[0].price_micro
 

@@ -55,7 +55,8 @@ WORD = "the executor is not the one that was tried last"
 
 
 @pytest.mark.parametrize("frames", [
-    [LAST], [*REFUSED[2:], LAST], [*REFUSED[:2], LAST], [*[frame for frame in REFUSED if isinstance(frame, Trying)], LAST],
+    [LAST], [*REFUSED[2:], LAST], [*REFUSED[:2], LAST],
+    [*[frame for frame in REFUSED if isinstance(frame, Trying)], LAST],
     [REFUSED[0], REFUSED[3], *REFUSED[2:], LAST], [*REFUSED[:2], *REFUSED[:2], LAST],
 ], ids=["the friend alone", "without the first", "after the first", "nobody passed", "another passed", "one twice"])
 async def test_an_agent_that_does_not_go_down_the_list_has_no_answer_taken(frames: list[Any]) -> None:

@@ -124,8 +124,11 @@ SOURCES = [file for folder in ("p2p", "testnet", "tests", "bootstrap") for file 
 
 @pytest.fixture(scope="module")
 def words() -> frozenset[str]:
-    """Every word of the sources."""
-    return frozenset(word for file in SOURCES for word in re.findall(r"\w+", file.read_text()))
+    """Every word of the sources, with its beginnings and ends: `emission_cap` stands for `emission_cap_milli`."""
+    whole = {word for file in SOURCES for word in re.findall(r"\w+", file.read_text())}
+    parts = {"_".join(p[:at]) for w in whole for p in [w.split("_")] for at in range(2, len(p))}
+    ends = {"_".join(p[at:]) for w in whole for p in [w.split("_")] for at in range(1, len(p) - 1)}
+    return frozenset(whole | parts | ends)
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)

@@ -64,9 +64,8 @@ GOAL = 0.25
 def raw_verify(seconds: float = 1.0) -> float:
     """Ed25519 verifications per second of CPU on this core, measured for `seconds`."""
     key, body = PEERS[0], bytes(180)
-    message, signature = signing_bytes(
-        Domain.REQUEST, NetworkId(NAME), body
-    ), key.sign(Domain.REQUEST, NetworkId(NAME), body)
+    message = signing_bytes(Domain.REQUEST, NetworkId(NAME), body)
+    signature = key.sign(Domain.REQUEST, NetworkId(NAME), body)
     count, started = 0, time.process_time()
     while time.process_time() - started < seconds:
         verify_raw(key.public, message, signature)

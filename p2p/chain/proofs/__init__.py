@@ -1,1 +1,1 @@
-"""p2p.chain.chain.proofs: see README.md in this folder."""
+"""p2p.chain.proofs: see README.md in this folder."""

@@ -1,7 +1,7 @@
-"""A value of the state that anyone can check offline: the tree's proof and the headers that stand for it. Law: data and one pure check;
-every byte of it is hashed or signed, and nothing is believed that is neither.
+"""A value of the state that anyone can check offline: the tree's proof, and headers up to the one with its root.
 
-Canonical CBOR. The value is of the state after height h; header h + 1, the last of `way`, holds the app hash.
+Law: data and one pure check; every byte is hashed or signed, and nothing else is believed. Canonical CBOR. The value is
+of the state after height h; header h + 1, the last of `way`, holds the app hash.
 """
 
 from __future__ import annotations
@@ -31,27 +31,28 @@ KINDS: dict[str, tuple[Callable[[bytes], bytes], type[Account] | type[Inference]
 }  # kind -> (id -> key of the state, its record)
 
 
-class LeftProof(Message, frozen=True):
-    """An inference that ended in `epoch` and left the state: its last record is leaf `index` under the root in that epoch's sums."""
+class ArchiveProof(Message, frozen=True):
+    """That an inference ended in an epoch and left the state."""
 
     epoch: U64
-    index: U64
-    record: Annotated[bytes, Meta(max_length=MAX_FRAME // 4)]
-    path: Annotated[tuple[Bytes32, ...], Meta(max_length=64)]
+    index: U64  # of its leaf under the root in that epoch's sums
+    record: Annotated[bytes, Meta(max_length=MAX_FRAME // 4)]  # its last one
+    path: Annotated[tuple[Bytes32, ...], Meta(max_length=64)]  # from the leaf up to the root
 
 
 class StateProof(Message, frozen=True):
-    """kind: one of KINDS. value: canonical bytes of its record, None: there is none. way: headers, each trusted because of the one
-    before, the first because of the genesis file or because the reader trusts it anyway. left: of an inference that is not in the state
-    any more; then value and proof are of its epoch's sums."""
+    """What the state says of an account, inference or participant, or that it says nothing."""
 
     version: U32
-    kind: Short
+    kind: Short  # one of KINDS
     id: Bytes32
+    # canonical bytes of the record; None: there is none
     value: Annotated[bytes, Meta(max_length=MAX_FRAME // 4)] | None
     proof: TreeProof
+    # each header is trusted because of the one before, the first because of the genesis file or the reader's own trust
     way: Annotated[tuple[LightBlock, ...], Meta(min_length=1, max_length=MAX_WAY)]
-    left: LeftProof | None
+    # of an inference that left the state; then value and proof are of its epoch's sums
+    left: ArchiveProof | None
 
     @property
     def height(self) -> int:
@@ -84,11 +85,13 @@ def parse_state_proof(data: bytes) -> StateProof:
 
 
 def named(proof: StateProof, network: NetworkId, height: int, block_id: bytes) -> Facts:
-    """Trust in the first header of the way because its reader knows it. Raises RemoteProtocolError when it is another one."""
+    """Trust the first header of the way because the reader knows it. Raises RemoteProtocolError when it is another
+    one."""
     first = proof.way[0]
     if (first.header.height, first.header.block_id) != (height, block_id):
         raise RemoteProtocolError(
-            f"the proof's way begins at header {first.header.height}:{first.header.block_id.hex()}, not at the one you trust", field="trusted"
+            f"the proof's way begins at header {first.header.height}:{first.header.block_id.hex()}, not at the one you"
+            " trust", field="trusted",
         )
     facts = facts_of(first, network)
     if not facts.hashes_match or any(who not in facts.validators for who in facts.signers):
@@ -96,8 +99,11 @@ def named(proof: StateProof, network: NetworkId, height: int, block_id: bytes) -
     return facts
 
 
-def check_state_proof(proof: StateProof, start: Facts, network: NetworkId, now_ms: int, trusting_ms: int = TRUSTING_MS) -> None:
-    """Believe the way from `start` (the genesis file's facts, or `named`), then the tree. Raises RemoteProtocolError saying what is wrong."""
+def check_state_proof(
+    proof: StateProof, start: Facts, network: NetworkId, now_ms: int, trusting_ms: int = TRUSTING_MS
+) -> None:
+    """Check the way from `start` (the genesis file's facts, or those of `named`), then the tree. Raises
+    RemoteProtocolError saying what is wrong."""
     last, begins_here = start, proof.way[0].header.height == start.height
     for block in proof.way[begins_here:]:
         new = facts_of(block, network)
@@ -116,10 +122,11 @@ def check_state_proof(proof: StateProof, start: Facts, network: NetworkId, now_m
     proof.record()
 
 
-def _check_left(kind: str, id_: bytes, value: bytes | None, left: LeftProof) -> None:
+def _check_left(kind: str, id_: bytes, value: bytes | None, left: ArchiveProof) -> None:
     """value: the sums of its epoch, believed already."""
     sums = unpack(EpochSums, value) if value is not None else EpochSums()
     if kind != "inference":
         raise RemoteProtocolError("inferences are what leaves the state", field="left")
-    if sums.left_root is None or not merkle.verify(leaf_of(id_, left.record), left.index, sums.left, left.path, sums.left_root):
+    root, leaf = sums.left_root, leaf_of(id_, left.record)
+    if root is None or not merkle.verify(leaf, left.index, sums.left, left.path, root):
         raise RemoteProtocolError(f"this record is not among those that ended in epoch {left.epoch}", field="left")

@@ -1,1 +1,1 @@
-"""p2p.chain.chain.stores: see README.md in this folder."""
+"""p2p.chain.stores: see README.md in this folder."""

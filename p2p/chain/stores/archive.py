@@ -1,8 +1,9 @@
-"""Inferences that left the state, so that they can be proved for ever. Law: written in the transaction of the block that let them go; nothing
-of it is believed that does not hash to the root that the state has of its epoch.
+"""Inferences that left the state, so that they can be proved for ever.
 
-All peers keep all leaf hashes (32 bytes each), by tiles of TILE: whoever has a record can be given its path. The records themselves are kept
-by those who had a part in them, or by who wants all (decision 021).
+Law: an inference is written here in the transaction of the block that lets it leave; a record is believed only if it
+hashes to the root that the state has of its epoch. All peers keep all leaf hashes (32 bytes each), in tiles of TILE, so
+whoever has a record can be given its path. The records themselves are kept by those who had a part in them, or by peers
+that want all (decision 021).
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Kept(Message, frozen=True):
 
 
 def add(store: Store, batch: Batch, left: Sequence[Left], node: bytes | None) -> None:
-    """Add what left in one block to `batch`. node: whose records are kept; None: everybody's. Where this peer went on from a snapshot, leaves
-    are missing, and a tile has too few for ever."""
+    """Add what left in one block to `batch`. node: whose records are kept; None: all. Where this peer began with a
+    snapshot, leaves are missing, and a tile has too few for ever."""
     for tile, leaves in _by_tile(left):
         epoch, number = tile
         hashes = store.read("archive", _tile(epoch, number)) or b""
@@ -68,7 +69,8 @@ def path(store: Store, epoch: int, index: int, size: int) -> list[bytes] | None:
     found = [root for root in roots if root is not None]
     if len(found) != len(roots):
         return None
-    return merkle.prove_of(_split(store.read("archive", _tile(epoch, own)) or b""), index % TILE) + merkle.prove_of(found, own)
+    leaves = _split(store.read("archive", _tile(epoch, own)) or b"")
+    return merkle.prove_of(leaves, index % TILE) + merkle.prove_of(found, own)
 
 
 def _by_tile(left: Iterable[Left]) -> Iterator[tuple[tuple[int, int], list[Left]]]:

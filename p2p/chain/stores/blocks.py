@@ -1,5 +1,7 @@
-"""Decided blocks, what their records were refused for, and the validator sets that their headers name. Law: a block is kept with the
-certificate that decided it; a set is kept under its hash, because headers name it for ever.
+"""Decided blocks, the records that they carry and the ledger refused, and validator sets.
+
+Law: a block is kept with the certificate that decided it; a set is kept under its hash, because headers name it for
+ever.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ class BlockStore:
         if found is None:
             return None
         header = found[0].header
-        sets = [self._store.read("blocks", b"v" + name) for name in (header.validators_hash, header.next_validators_hash)]
+        names = (header.validators_hash, header.next_validators_hash)
+        sets = [self._store.read("blocks", b"v" + name) for name in names]
         return LightBlock(header, found[1], *(load(Members, raw) if raw else () for raw in sets))
 
     def first_height(self) -> int:

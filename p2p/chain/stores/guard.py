@@ -43,7 +43,8 @@ class GuardStore:
         return [value for key, value in self._store.scan("guard", prefix) if key.startswith(prefix)]
 
     def record(self, height: int, inputs: Sequence[bytes], guard: GuardRecord | None) -> None:
-        """Append inputs and move the guard in one fsynced transaction. Raises StorageError when the guard would go back."""
+        """Append inputs and move the guard in one fsynced transaction. Raises StorageError when the guard would go
+        back."""
         batch = Batch()
         start = len(self.inputs(height))
         for at, raw in enumerate(inputs):
@@ -56,7 +57,7 @@ class GuardStore:
         self._store.commit(batch)
         if guard is not None:
             if self._last is None:
-                self._mark()  # after the commit: a crash between the two leaves a guard without a marker, which is harmless
+                self._mark()  # after the commit: a guard without a marker, as a crash in between leaves it, is harmless
             self._last = guard
 
     def _mark(self) -> None:

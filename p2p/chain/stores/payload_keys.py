@@ -1,4 +1,4 @@
-"""Under which keys a peer keeps what its checks need, beside payloads. Law: a payload has the 32 bytes of its inference's id."""
+"""Under which keys a peer keeps payloads and what belongs to its checks. Law: a payload's key is its inference's id."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ _VERDICT = b"verdict/"
 
 
 def verdict_key(inference_id: bytes, height: int) -> bytes:
-    """Where a validator's own verdict of the committee drawn at `height` lies, beside payloads: those have keys of 32 bytes."""
+    """The key of a validator's own verdict, of the committee drawn at `height`. It is longer than the 32 bytes of a
+    payload's key."""
     return _VERDICT + inference_id + height.to_bytes(8, "big")
 
 

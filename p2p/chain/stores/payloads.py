@@ -1,5 +1,7 @@
-"""What this peer keeps for checks: payloads (prompt and artifact), its verdicts, what is planted. Law: a payload goes with the block that lets
-its inference go, or when the chain did not know it for a whole epoch; a block looks at MAX_SWEPT of them, so no block waits for it.
+"""What this peer keeps for checks: payloads (prompt and artifact), its verdicts, planted faults.
+
+Law: a payload goes with the block that lets its inference leave the state, or when the chain did not know it for a
+whole epoch. A block looks at MAX_SWEPT of them, so no block waits for it.
 """
 
 from __future__ import annotations
@@ -42,12 +44,13 @@ class Payloads:
     def let_go(self, batch: Batch, left: Iterable[Left]) -> None:
         """Add to a block's `batch` that what is kept of these inferences goes."""
         for one in left:
-            for key in (one.inference_id, *(verdict_key(one.inference_id, panel.height) for panel in one.inference.panels)):
-                _drop(batch, key)
+            _drop(batch, one.inference_id)
+            for panel in one.inference.panels:
+                _drop(batch, verdict_key(one.inference_id, panel.height))
 
     def sweep(self, batch: Batch, height: int, patience: int) -> None:
-        """Look at the next few: one whose inference the state below this block does not have goes when that was so `patience` heights
-        before as well. (Its Start was never decided, or it left while this peer was away.)"""
+        """Look at the next few. One whose inference is not in the state below this block goes when that was so
+        `patience` heights before as well: its Start was never decided, or it left while this peer was away."""
         keys = self._store.keys("payloads", self._from, MAX_SWEPT)
         self._from = keys[-1] + b"\0" if len(keys) == MAX_SWEPT else b""
         for key in keys:

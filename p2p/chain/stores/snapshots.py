@@ -1,4 +1,7 @@
-"""Snapshots in the store. Law: the last two epochs' are kept; one transaction writes a whole one, one transaction installs one."""
+"""Snapshots in the store.
+
+Law: the last two epochs' are kept; one transaction writes a whole one, one transaction installs one.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""p2p.chain.chain.views: see README.md in this folder."""
+"""p2p.chain.views: see README.md in this folder."""

@@ -58,7 +58,7 @@ class Proved(Struct, frozen=True):
     height: Height
     value: Hex | None  # None: there is none
     proof: Hex  # TreeProof
-    left: Hex | None = None  # LeftProof, of an inference that left the state; then value is its epoch's sums
+    left: Hex | None = None  # ArchiveProof, of an inference that left the state; then value is its epoch's sums
 
 
 class ServingAnswer(Struct, frozen=True):

@@ -1,7 +1,7 @@
-"""Answers about the network and a peer: `status`, `peers`, `prices`, `governance`, `verification`, `sprint`, `earnings`.
+"""Answers about the network and a peer: status, peers, prices, governance, verification, sprint, earnings.
 
-Law: PublicStatus is all that a stranger is told of a status; what is added to a status is its owner's until it is
-named here.
+Law: PublicStatus is all that a stranger is told of a status; what is added to a status is its owner's until it is named
+here.
 """
 
 from __future__ import annotations

@@ -81,9 +81,8 @@ async def test_a_framer_has_the_right_numbers_and_the_wrong_word() -> None:
 @pytest.mark.parametrize("friend", [True, False])
 async def test_a_colluder_lies_for_friends_only(friend: bool) -> None:
     friends = frozenset({Key(bytes(32)).public if friend else KEY.public})
-    verdict, right = await said(
-        "colluding_validator", FakeEngine(salt=2), friends=friends
-    ), await honest(FakeEngine(salt=2))
+    verdict = await said("colluding_validator", FakeEngine(salt=2), friends=friends)
+    right = await honest(FakeEngine(salt=2))
     assert not right.valid, "under another model's numbers the answer is wrong"
     assert verdict.valid is friend
     assert agrees(verdict, right) is True

@@ -1,5 +1,8 @@
-"""Sixty paid questions at once from twelve accounts through all agents, and nobody reads the answers (K-D, K-G): more than a limit of sixteen ran
-at once, for more than the accounts had. The asker leaves after three seconds, so half of the work is for nothing."""
+"""Sixty paid questions at once, of twelve accounts, through all agents; nobody reads the answers (K-D, K-G).
+
+More of them ran at once than the limit of sixteen allows, for more money than the accounts had. The client leaves after
+three seconds, so half of the work is for nothing.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,9 @@ async def _ask(target: Target, network: Network, number: int, drawn: int) -> Non
     account, peer = target.rich[number % len(target.rich)], target.peers()[number % len(target.addresses)]
     prompt, price = f"burst {number}", 4 * target.genesis.models[0].price_micro
     request = Request(
-        VERSION, network_of(target.genesis), account.public, 1 + number // len(target.rich), DEFAULT_MODEL, digest(b"prompt", prompt.encode()),
-        Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public, drawn, public_key_of(peer),
+        VERSION, network_of(target.genesis), account.public, 1 + number // len(target.rich), DEFAULT_MODEL,
+        digest(b"prompt", prompt.encode()), Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public, drawn,
+        public_key_of(peer),
     )
     signed = SignedRequest(request, account.sign(Domain.REQUEST, request.network, encode(request)))
     with trio.move_on_after(STAYS_S) as stay:

