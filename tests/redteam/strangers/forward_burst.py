@@ -40,8 +40,8 @@ async def _ask(target: Target, network: Network, number: int, drawn: int) -> Non
     prompt, price = f"burst {number}", 4 * target.genesis.models[0].price_micro
     request = Request(
         VERSION, network_of(target.genesis), account.public, 1 + number // len(target.rich), DEFAULT_MODEL,
-        digest(b"prompt", prompt.encode()), Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public, drawn,
-        public_key_of(peer),
+        digest(b"prompt", prompt.encode()), Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public,
+        drawn, public_key_of(peer),
     )
     signed = SignedRequest(request, account.sign(Domain.REQUEST, request.network, encode(request)))
     with trio.move_on_after(STAYS_S) as stay:
