@@ -171,7 +171,8 @@ class Lives:
         scene, at = self.scene, self.scene.height
         for node in life.busy:
             busy = BusyRecord(life.id, node, "full")
-            scene.put(scene.anybody(), RecordKind.BUSY, SignedBusy(busy, scene.key(node).sign(Domain.BUSY, scene.network, encode(busy))))
+            signature = scene.key(node).sign(Domain.BUSY, scene.network, encode(busy))
+            scene.put(scene.anybody(), RecordKind.BUSY, SignedBusy(busy, signature))
         life.busy = ()
         if life.executor and life.finish_at and life.finish_at <= at:
             finish = finish_of(scene, life)

@@ -26,7 +26,17 @@ from p2p.ledger.money.price import Price
 from p2p.ledger.participants.sprint import Run, Sprint, runs
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.heights import epoch_of
-from p2p.ledger.state.records import Account, CheckCounters, Earning, EpochSums, Inference, Notices, Participant, Standing, Totals
+from p2p.ledger.state.records import (
+    Account,
+    CheckCounters,
+    Earning,
+    EpochSums,
+    Inference,
+    Notices,
+    Participant,
+    Standing,
+    Totals,
+)
 from p2p.ledger.state.view import View
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
@@ -108,7 +118,10 @@ class Watch:
         for opened in (one for run in runs(view) for one in run.opened):
             found = view.inference(opened.inference_id)
             if found is None or not found.end_height:
-                raise Violation(f"height {height}: an answer of the race is undecided when weights are counted: {found and found.status}")
+                status = found and found.status
+                raise Violation(
+                    f"height {height}: an answer of the race is undecided when weights are counted: {status}"
+                )
 
     def whole(self, chain: Chain) -> None:
         """The state on disk: each total is the sum of what it stands for."""
@@ -123,11 +136,12 @@ class Watch:
                 booked += found[name][-1].fees_micro
         totals: Totals = found[b"totals"][0]
         inferences: list[Inference] = found[b"inf"]
+        held = sum(one.amount_micro for one in found[b"held"])
         facts = (
             ("balances", sum(a.balance_micro for a in found[b"acct"]), sum(self.balances.values())),
             ("escrow", sum(i.escrow_micro for i in inferences if i.status == Status.STARTED.value), totals.escrow_micro),
             ("due", sum(i.due_micro for i in inferences) + booked + sum(map(_bond, inferences)), totals.due_micro),
-            ("collateral", sum(map(at_stake, found[b"part"])) + sum(h.amount_micro for h in found[b"held"]), totals.collateral_micro),
+            ("collateral", sum(map(at_stake, found[b"part"])) + held, totals.collateral_micro),
             ("ends", sum(i.paid_micro for i in inferences if i.status not in STANDS), 0),
             ("prices", sum(i.charged_micro != i.paid_micro + i.refunded_micro for i in inferences if i.finish and i.end_height), 0),
         )

@@ -117,7 +117,10 @@ def _start(scene: Scene) -> None:
     scene.put(agent, RecordKind.START, StartRecord(signed, named), EITHER + wrong if drawn < 0 else wrong)
 
 
-OTHERWISE = ("not signed", "signed by a stranger", "nonce used", "deadline past", "draw too old", "draw not decided", "another's start")
+OTHERWISE = (
+    "not signed", "signed by a stranger", "nonce used", "deadline past", "draw too old", "draw not decided",
+    "another's start",
+)
 
 
 # -- about inferences that the chain knows ------------------------------------------------------------------------
