@@ -109,7 +109,8 @@ class Admission:
     def __post_init__(self) -> None:
         # late-bound: a test replaces the chain's methods
         self.credit = Credit(
-            lambda signed: self.chain.reader.request_status(signed), lambda agent: self.chain.reader.has_weight(agent), self._starter,
+            lambda signed: self.chain.reader.request_status(signed),
+            lambda agent: self.chain.reader.has_weight(agent), self._starter,
         )
         self.start_first = StartFirst(self.chain, self.credit)
 

@@ -84,7 +84,9 @@ class StartFirst:
         try:
             with (
                 trio.move_on_after(START_WAIT_S) as time,
-                self.waiting.hold(signed.inference_id, agent, request.account, weighs=self._chain.reader.has_weight(agent)),
+                self.waiting.hold(
+                    signed.inference_id, agent, request.account, weighs=self._chain.reader.has_weight(agent)
+                ),
             ):
                 while not self._chain.reader.is_void(signed):
                     await trio.sleep(START_POLL_S)
@@ -103,7 +105,8 @@ class StartFirst:
             return True
         executors = len(self._chain.reader.serving_at(request.model, request.draw_height).pairs())
         escrow, height = self._chain.reader.escrow_micro(signed), self._chain.height()
-        if self.ahead.covers(request.account, escrow, self._chain.reader.trusted_micro(request.account), executors, height):
+        trusted = self._chain.reader.trusted_micro(request.account)
+        if self.ahead.covers(request.account, escrow, trusted, executors, height):
             self.ahead.note(request.account, forward.agent, signed.inference_id, escrow, height)
             return True
         return False

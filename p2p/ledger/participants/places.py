@@ -100,5 +100,7 @@ def first_to_go(ctx: Context, count: int) -> list[Participant]:
             or open_disputes(ctx.view, one.node) or ctx.view.ids(keys.duties(one.node))
         )
 
-    order = sorted(ctx.view.participants(), key=lambda one: (not one.leaving, one.node in committed, one.active, one.node))
-    return list(islice(filter(may_go, order), count))
+    def rank(one: Participant) -> tuple[bool, bool, int, bytes]:
+        return not one.leaving, one.node in committed, one.active, one.node
+
+    return list(islice(filter(may_go, sorted(ctx.view.participants(), key=rank)), count))
