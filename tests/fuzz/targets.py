@@ -57,7 +57,9 @@ SPEC = ModelSpec(MODEL, b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
 CLIENT, AGENT = Key(b"\x11" * 32), Key(b"\x12" * 32)
 PEERS = [Key(bytes([at]) * 32) for at in range(32, 35)]
 SERVING = WeightedDraw((key.public, 1) for key in PEERS)
-GENESIS = Genesis(1, "fuzz", 1, tuple(GenesisPeer(k.public, k.public, 1, (MODEL,)) for k in PEERS), (), (SPEC,))
+GENESIS = Genesis(
+    VERSION, "fuzz", 1, tuple(GenesisPeer(k.public, k.public, 1, (MODEL,)) for k in PEERS), (), (SPEC,),
+)
 NETWORK = GENESIS.network
 
 
