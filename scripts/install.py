@@ -111,7 +111,8 @@ class Setup:
     def say(self, text, passing=False):
         """`passing`: a line that the next one replaces, where the output is a terminal."""
         if self.terminal:
-            text = "\r\033[K" + text[: shutil.get_terminal_size().columns - 1]
+            width = shutil.get_terminal_size().columns - 1  # a longer line could not be overwritten
+            text = "\r\033[K" + (text[:width] if passing else text)
         sys.stdout.write(text + ("" if passing and self.terminal else "\n"))
         sys.stdout.flush()
 

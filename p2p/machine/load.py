@@ -21,7 +21,7 @@ class Load:
     """How late this process is."""
 
     late_s: float = 0.0  # delay of timers, smoothed: it rises at once, and halves with each timer that is on time
-    is_behind: bool = False  # the peer has duties that found no place for heights; its validator says so
+    is_behind: bool = False  # checks of this peer found no place twice in a row; its validator says so
 
     async def run(self) -> None:
         """Measure every LOAD_LOOK_S seconds, until cancelled."""

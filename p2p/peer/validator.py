@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_CHECKS_AT_ONCE = 2  # on the ML node
-BEHIND_HEIGHTS = 2  # a duty that found no place for so long: this peer has more of them than it keeps up with
 MAX_CHECKS_LATE = 8  # begun at once by a peer that is late: so many it must get through to keep its duties
 RETRY_S = 2.0
 MAX_REASON = 300  # characters of a verdict's sentence
@@ -75,12 +74,12 @@ class Validator:
     load: Load = field(default_factory=Load)
     _places: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(MAX_CHECKS_AT_ONCE))
     _busy: set[bytes] = field(default_factory=set)  # inferences being checked now
+    _waiting: set[bytes] = field(default_factory=set)  # inferences whose check found no place at the last look
     _sent: set[tuple[bytes, int, bool]] = field(default_factory=set)  # steps that are done: see _step
 
     async def on_height(self, nursery: trio.Nursery) -> None:
         """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together."""
-        duties, height = self.chain.reader.pending_duties(self.key.public), self.chain.height()
-        waiting = 0
+        duties, waiting = self.chain.reader.pending_duties(self.key.public), set[bytes]()
         self._sent &= {_step(duty) for duty in duties}
         for duty in duties:
             if _step(duty) in self._sent or duty.inference_id in self._busy:
@@ -90,9 +89,10 @@ class Validator:
             elif self.ready is not None and len(self._busy) < (MAX_CHECKS_LATE if self.load.is_late else MAX_FETCHES):
                 self._busy.add(duty.inference_id)
                 nursery.start_soon(once, "check", self._check, duty)
-            elif self.ready is not None and duty.height + BEHIND_HEIGHTS < height:
-                waiting += 1
-        self.load.is_behind = waiting > 0
+            elif self.ready is not None:
+                waiting.add(duty.inference_id)
+        self.load.is_behind = bool(waiting & self._waiting)
+        self._waiting = waiting
 
     async def _check(self, duty: Duty) -> None:
         try:

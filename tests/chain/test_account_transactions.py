@@ -61,7 +61,9 @@ def send(chain: Chain, outbox: Outbox, sender: Key) -> None:
 
 
 def request(nonce: int, key: Key) -> SignedRequest:
-    body = Request(VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public, 0)
+    body = Request(
+        VERSION, GENESIS.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, 40, key.public, 0
+    )
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))
 
 
@@ -191,7 +193,9 @@ def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_
 ) -> None:
     """A proposer copies orders from gossip into its own batch: paid is paid. One that it forged, or that does not fit
     yet, still waits."""
-    first, second, third = (sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 3_000)) for nonce in (1, 2, 3))
+    first, second, third = (
+        sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 3_000)) for nonce in (1, 2, 3)
+    )
     orders = orders_of(chain)
     for one in (first, second, third):
         orders.take(one)
@@ -251,7 +255,8 @@ def test_each_refusal_of_a_number_has_its_own_code(chain: Chain) -> None:
 
 def test_a_block_holds_no_order_twice_and_none_of_a_used_nonce(chain: Chain) -> None:
     sent = sign_op(CLIENT, GENESIS.network, 1, Transfer(OTHER.public, 7))
-    raw, forged = pack_operation(sent), pack_operation(replace(sign_op(CLIENT, GENESIS.network, 2, Cap(1, 1)), signature=bytes(64)))
+    raw = pack_operation(sent)
+    forged = pack_operation(replace(sign_op(CLIENT, GENESIS.network, 2, Cap(1, 1)), signature=bytes(64)))
     block = make_block(chain, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
     assert chain.validate(replace(block, txs=(raw,)))
     assert not chain.validate(replace(block, txs=(raw, raw)))
@@ -269,7 +274,10 @@ def leader(chain: Chain) -> bytes:
 
 def certificate(chain: Chain, block: Block) -> CommitCertificate:
     at = chain.height() + 1
-    votes = [sign_vote(KEYS[k], Vote(GENESIS.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k)) for k, _ in chain.validators()]
+    votes = [
+        sign_vote(KEYS[k], Vote(GENESIS.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, k))
+        for k, _ in chain.validators()
+    ]
     return commit_certificate(votes, at, 0, block.block_id)
 
 
@@ -289,7 +297,10 @@ def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(ch
 def test_a_rotated_key_is_refused_at_once_and_votes_no_more_from_the_next_set_on(chain: Chain) -> None:
     old = PEERS[1]
     words = consent_to_rotate(CLIENT.public, old.public, NEW.public)
-    order = Rotate(old.public, NEW.public, old.sign(Domain.NODE, GENESIS.network, words), NEW.sign(Domain.NODE, GENESIS.network, words))
+    order = Rotate(
+        old.public, NEW.public, old.sign(Domain.NODE, GENESIS.network, words),
+        NEW.sign(Domain.NODE, GENESIS.network, words)
+    )
     orders_of(chain).take(op(chain, order))
     both = Outbox(old, GENESIS.network), Outbox(NEW, GENESIS.network)
     for box, key in zip(both, (old, NEW), strict=True):

@@ -61,7 +61,9 @@ def starts(chain: Chain, agent: Key, first: int, count: int) -> list[bytes]:
     network, records, ids = chain.genesis.network, [], []
     for nonce in range(first, first + count):
         at = chain.height()
-        request = Request(VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, at + 4, CLIENT.public, at)
+        request = Request(
+            VERSION, network, CLIENT.public, nonce, MODEL, bytes(32), Params(), 10, 10, 100, at + 4, CLIENT.public, at
+        )
         signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, network, encode(request)))
         records.append(Record(RecordKind.START, encode(StartRecord(signed, agent.public))))
         ids.append(bytes(signed.inference_id))
@@ -97,7 +99,8 @@ class Place:
     def call(self, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
         if request["op"] == "light" and request["height"] > self.asked.height():
             self.grow(self.asked.height() + 1)
-        return Queries(self.asked, dict, tuple, AccountTransactions(self.asked).fate).answer_public(json.loads(json.dumps(request)))
+        queries = Queries(self.asked, dict, tuple, AccountTransactions(self.asked).fate)
+        return queries.answer_public(json.loads(json.dumps(request)))
 
     def run(self, *arguments: str) -> int:
         return main(["prove", *arguments, "--dir", str(self.folder), "--json"])
@@ -154,7 +157,9 @@ def test_no_changed_byte_passes_and_no_record_stands_for_another(place: Place) -
     check_state_proof(proof, start, network, now_ms())
     for at in range(len(raw)):
         with pytest.raises(FolkmootError):
-            check_state_proof(parse_state_proof(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]), start, network, now_ms())
+            check_state_proof(
+                parse_state_proof(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]), start, network, now_ms()
+            )
     left, others = proof.left, place.whole.answers.archive_proof(place.ids[1])
     assert left is not None
     assert others is not None
@@ -204,7 +209,9 @@ def test_the_archive_is_there_after_a_restart_in_the_middle(place: Place) -> Non
     assert isinstance(place.whole.answers.archive_proof(place.ids[-1]), ArchiveProof)
 
 
-@pytest.mark.parametrize(("until", "again_from"), [(0, 1), (0, 100), (100, 101), (255, 256), (530, 560), (599, 600), (600, 600)])
+@pytest.mark.parametrize(
+    ("until", "again_from"), [(0, 1), (0, 100), (100, 101), (255, 256), (530, 560), (599, 600), (600, 600)]
+)
 def test_a_peer_that_missed_a_part_of_an_epoch_tells_no_path_of_it(tmp_path: Path, until: int, again_from: int) -> None:
     """It went on from a snapshot."""
     store = Store(tmp_path / "data")

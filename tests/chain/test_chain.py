@@ -55,7 +55,9 @@ def fresh() -> View:
 
 def request(**change: object) -> SignedRequest:
     key = change.pop("key", CLIENT)
-    base = Request(VERSION, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public, 1)
+    base = Request(
+        VERSION, GENESIS.network, CLIENT.public, 1, "toy", bytes(32), Params(), 50, 50, 100, 40, CLIENT.public, 1
+    )
     body = replace(base, **change)
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))  # type: ignore[attr-defined]
 
@@ -74,7 +76,10 @@ def executor_of(signed: SignedRequest) -> bytes:
 
 def finish(signed: SignedRequest, executor: bytes, tokens: int = 10) -> Record:
     record = FinishRecord(signed.inference_id, executor, bytes(32), b"\x05" * 32, 20, tokens, FinishReason.STOP)
-    return Record(RecordKind.FINISH, encode(SignedFinish(record, PEERS[executor].sign(Domain.FINISH, GENESIS.network, encode(record)))))
+    return Record(
+        RecordKind.FINISH,
+        encode(SignedFinish(record, PEERS[executor].sign(Domain.FINISH, GENESIS.network, encode(record))))
+    )
 
 
 def output(signed: SignedRequest) -> Record:

@@ -63,7 +63,8 @@ class Newcomer:
         some, _ = next(iter(sources.values()))
         self.chain = Chain.open(directory, some.genesis)
         self.driver = Driver(
-            key=Key.generate(), network=some.genesis.network, app=self.chain, guard=self.chain.guard, timing=Timing(), clock=now_ms
+            key=Key.generate(), network=some.genesis.network, app=self.chain, guard=self.chain.guard, timing=Timing(),
+            clock=now_ms,
         )
         self.driver.begin()
         self.waited: dict[str, list[float]] = {name: [] for name in sources}
@@ -73,7 +74,9 @@ class Newcomer:
             assert protocol == "sync"
             return Answers(*sources[peer], self.waited[peer])
 
-        self.catchup = Catchup(self.chain, lambda: tuple(sources), open_stream, self._inject, self._reload, Anchor(checkpoint))
+        self.catchup = Catchup(
+            self.chain, lambda: tuple(sources), open_stream, self._inject, self._reload, Anchor(checkpoint)
+        )
 
     async def _inject(self, block: Block, certificate: CommitCertificate) -> bool:
         self.driver.take(Commit(block, certificate))
@@ -116,11 +119,14 @@ async def test_twenty_that_answer_just_in_time_hold_a_newcomer_up_for_little(
     """One block in 14 s from each: thirty blocks would have taken minutes from any one of them, and a visit to it
     four hours."""
     true, _ = two
-    newcomer = Newcomer(tmp_path / "late", {**{f"slow {number}": (true, 14.0) for number in range(20)}, "honest": (true, 0.05)})
+    newcomer = Newcomer(
+        tmp_path / "late", {**{f"slow {number}": (true, 14.0) for number in range(20)}, "honest": (true, 0.05)}
+    )
     await newcomer.until(TOP)
     for name, waited in newcomer.waited.items():
         if name != "honest":
-            assert sum(waited) <= VISIT_START_S * 3, "a visit costs a few seconds, and each next one comes twice as late"
+            said = "a visit costs a few seconds, and each next one comes twice as late"
+            assert sum(waited) <= VISIT_START_S * 3, said
 
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
@@ -214,7 +220,9 @@ async def test_below_a_checkpoint_no_other_history_is_taken_whoever_signed_it(
     """Twelve sources of the false history, signed by a whole quorum, and one of the true one."""
     true, false = two
     newcomer = Newcomer(
-        tmp_path / "late", {**{f"false {number}": (false, 0.0) for number in range(12)}, "true": (true, 0.0)}, at(true, height)
+        tmp_path / "late", {
+            **{f"false {number}": (false, 0.0) for number in range(12)}, "true": (true, 0.0)
+        }, at(true, height)
     )
     await newcomer.until(height)
     again = Chain.open(tmp_path / "late", true.genesis)
@@ -257,7 +265,10 @@ def test_a_checkpoint_proves_ids_downwards_and_nothing_else(two: tuple[Chain, Ch
             anchor.check(height, at(false, height).block_id)
 
 
-@pytest.mark.parametrize("text", ["", "7", "0:" + "a" * 64, "-1:" + "a" * 64, "7:" + "a" * 63, "7:" + "g" * 64, "7 :" + "a" * 64, "²:" + "a" * 64])
+@pytest.mark.parametrize(
+    "text",
+    ["", "7", "0:" + "a" * 64, "-1:" + "a" * 64, "7:" + "a" * 63, "7:" + "g" * 64, "7 :" + "a" * 64, "²:" + "a" * 64]
+)
 def test_a_wrong_checkpoint_is_a_sentence(text: str, tmp_path: Path) -> None:
     with pytest.raises(FolkmootError, match="HEIGHT:BLOCK_ID"):
         make_config(tmp_path, {"checkpoint": text})

@@ -1,6 +1,8 @@
-"""A block with many inferences is checked and applied between the turns of other tasks; what they see meanwhile is the height before, whole.
+"""A block with many inferences is checked and applied between the turns of other tasks; what they see meanwhile is the
+height before, whole.
 
-Real chain, driver and engine. The clock is one that makes every step a stretch, so turns are counted and nothing is timed.
+Real chain, driver and engine. The clock is one that makes every step a stretch, so turns are counted and nothing is
+timed.
 """
 
 from __future__ import annotations
@@ -86,7 +88,9 @@ class Scene:
 
     def driver(self, chain: Chain, key: Key = STRANGER) -> Driver:
         network = self.load.genesis.network
-        driver = Driver(key=key, network=network, app=chain, guard=chain.guard, timing=Timing(), clock=lambda: self._time_ms(9))
+        driver = Driver(
+            key=key, network=network, app=chain, guard=chain.guard, timing=Timing(), clock=lambda: self._time_ms(9)
+        )
         driver.begin()
         return driver
 
@@ -307,7 +311,10 @@ def test_false_bytes_never_pass_for_a_batch_that_was_opened(scene: Scene) -> Non
     scene.late.pool.add(good)
     signed = unpack(SignedBatch, good)
     assert scene.late.pool.verified.find(good) == signed
-    for bad in (replace(signed, signature=bytes(64)), replace(signed, batch=replace(signed.batch, records=signed.batch.records[1:]))):
+    for bad in (
+        replace(signed, signature=bytes(64)),
+        replace(signed, batch=replace(signed.batch, records=signed.batch.records[1:]))
+    ):
         with pytest.raises(FolkmootError):  # its number is taken: the mempool does not even look at the signature
             scene.late.pool.add(encode(bad))
         assert "not signed" in str(scene.late.pool.open_tx(encode(bad)))

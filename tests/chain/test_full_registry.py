@@ -34,7 +34,18 @@ from p2p.chain.chain import Chain
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.money import collateral
 from p2p.ledger.participants import places, registry
-from p2p.ledger.rules.ops import Body, Deposit, Register, Rotate, SignedOp, Unregister, Withdraw, consent, consent_to_rotate, sign_op
+from p2p.ledger.rules.ops import (
+    Body,
+    Deposit,
+    Register,
+    Rotate,
+    SignedOp,
+    Unregister,
+    Withdraw,
+    consent,
+    consent_to_rotate,
+    sign_op,
+)
 from p2p.ledger.transactions import pack_operation
 from tests.chains import extend
 
@@ -65,7 +76,9 @@ def grow(chain: Chain) -> None:
 
 def output(key: Key, number: int) -> Record:
     """It waits for a start that never comes: carried out, and without a receipt."""
-    return Record(RecordKind.OUTPUT, encode(OutputRecord(digest(b"full", key.public, bytes([number])), key.public, bytes(32), 1)))
+    return Record(
+        RecordKind.OUTPUT, encode(OutputRecord(digest(b"full", key.public, bytes([number])), key.public, bytes(32), 1))
+    )
 
 
 def batch(key: Key, nonce: int, *records: Record) -> bytes:
@@ -79,7 +92,9 @@ def registration(owner: Key, node: Key) -> Register:
 
 def rotation(owner: Key, node: Key, new: Key) -> Rotate:
     words = consent_to_rotate(owner.public, node.public, new.public)
-    return Rotate(node.public, new.public, node.sign(Domain.NODE, NETWORK, words), new.sign(Domain.NODE, NETWORK, words))
+    return Rotate(
+        node.public, new.public, node.sign(Domain.NODE, NETWORK, words), new.sign(Domain.NODE, NETWORK, words)
+    )
 
 
 def order(owner: Key, nonce: int, body: Body) -> bytes:
@@ -113,7 +128,8 @@ def test_a_record_that_costs_its_own_sender_the_place_leaves_the_rest_of_its_bat
     fill(chain)
     goes, comes = NODES[0], NODES[2]
     operation_in_batch = Record(RecordKind.OP, encode(sign_op(OWNERS[1], NETWORK, 1, registration(OWNERS[1], comes))))
-    chain.pool.add(batch(goes, 1, operation_in_batch, output(goes, 1), Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(goes.public, bytes(32))))))
+    plant = Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(goes.public, bytes(32))))
+    chain.pool.add(batch(goes, 1, operation_in_batch, output(goes, 1), plant))
     grow(chain)
     assert chain.blocks.receipts(chain.height()) == ()
     assert not chain.reader.is_registered(goes.public)
@@ -162,7 +178,8 @@ def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
         assert check_conservation(chain.state.view(), [key.public for key in OWNERS])
         assert all(one.code != "sender_gone" for one in chain.blocks.receipts(chain.height()))
         evicted += len(before - set(now))
-        ends |= {found.status for signed in started if (found := chain.state.view().inference(signed.inference_id)) is not None}
+        found = (chain.state.view().inference(signed.inference_id) for signed in started)
+        ends |= {one.status for one in found if one is not None}
     assert evicted, "nobody ever lost a place: the test says nothing"
     assert {"STARTED", "FINISHED"} < ends, "nobody ever asked anything, or nothing of it ended"
 
@@ -192,7 +209,10 @@ def _random_txs(chain: Chain, rng: random.Random, started: list[SignedRequest]) 
     for key in rng.sample([*PEERS, *NODES], 6):
         first = chain.reader.batch_nonce(key.public) + 1
         for nonce in range(first, first + rng.randint(1, 2)):
-            records = [output(key, rng.randrange(200)), Record(RecordKind.OP, encode(signed(rng.choice(OWNERS)))), *_of_started(chain, key, started)]
+            records = [
+                output(key, rng.randrange(200)), Record(RecordKind.OP, encode(signed(rng.choice(OWNERS)))),
+                *_of_started(chain, key, started)
+            ]
             if chain.height() and rng.random() < 0.3:
                 records.append(_start(chain, key, rng.choice(OWNERS), nonces, started))
             found.append(batch(key, nonce, *rng.sample(records, min(len(records), rng.randint(1, 4)))))
@@ -218,8 +238,14 @@ def _of_started(chain: Chain, key: Key, started: list[SignedRequest]) -> list[Re
     for signed in started[-20:]:
         one = view.inference(signed.inference_id)
         if one is not None and key.public in one.candidates:
-            finish = FinishRecord(signed.inference_id, key.public, bytes(32), bytes(32), 20, 10, FinishReason.STOP, StackClass.CPU_BF16.value)
-            found.append(Record(RecordKind.FINISH, encode(SignedFinish(finish, key.sign(Domain.FINISH, NETWORK, encode(finish))))))
+            finish = FinishRecord(
+                signed.inference_id, key.public, bytes(32), bytes(32), 20, 10, FinishReason.STOP,
+                StackClass.CPU_BF16.value
+            )
+            signed_finish = SignedFinish(finish, key.sign(Domain.FINISH, NETWORK, encode(finish)))
+            found.append(Record(RecordKind.FINISH, encode(signed_finish)))
         if one is not None and key.public == one.agent:
-            found.append(Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, key.public, bytes(32), 10))))
+            found.append(
+                Record(RecordKind.OUTPUT, encode(OutputRecord(signed.inference_id, key.public, bytes(32), 10)))
+            )
     return found

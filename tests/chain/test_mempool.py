@@ -28,7 +28,9 @@ from p2p.base.merkle import leaf_hash
 from p2p.chain.mempool import RESERVED, Mempool, Share, Waiting
 
 SENDERS = [bytes([number]) * 32 for number in range(4)]
-ARRIVALS = st.lists(st.tuples(st.sampled_from(SENDERS), st.integers(1, 8), st.integers(1, 30)), max_size=40, unique_by=lambda a: a[:2])
+ARRIVALS = st.lists(
+    st.tuples(st.sampled_from(SENDERS), st.integers(1, 8), st.integers(1, 30)), max_size=40, unique_by=lambda a: a[:2]
+)
 
 
 def filled(arrivals: list[tuple[bytes, int, int]]) -> tuple[Mempool, dict[bytes, tuple[bytes, int]]]:
@@ -41,7 +43,9 @@ def filled(arrivals: list[tuple[bytes, int, int]]) -> tuple[Mempool, dict[bytes,
     return pool, known
 
 
-@given(arrivals=ARRIVALS, room=st.integers(0, 500), on_chain=st.dictionaries(st.sampled_from(SENDERS), st.integers(0, 4)))
+@given(
+    arrivals=ARRIVALS, room=st.integers(0, 500), on_chain=st.dictionaries(st.sampled_from(SENDERS), st.integers(0, 4))
+)
 def test_what_is_chosen_follows_the_chain_without_a_gap_and_fits(
     arrivals: list[tuple[bytes, int, int]], room: int, on_chain: dict[bytes, int]
 ) -> None:
@@ -61,7 +65,9 @@ def test_with_room_for_all_everything_that_follows_is_chosen_in_turns(arrivals: 
     waiting = dict.fromkeys(known.values())
     expected = {(s, n) for s, n in waiting if all((s, below) in waiting for below in range(1, n))}
     assert {known[raw] for raw in chosen} == expected
-    assert all(known[one][1] <= known[two][1] for one, two in pairwise(chosen)), "everybody's first, then everybody's second"
+    assert all(
+        known[one][1] <= known[two][1] for one, two in pairwise(chosen)
+    ), "everybody's first, then everybody's second"
 
 
 def test_a_transaction_is_found_by_the_hash_that_a_block_s_root_is_made_of() -> None:
@@ -108,7 +114,8 @@ FLOODS = st.tuples(
 def flood(pool: Mempool, senders: int, count: int, size: int, how: str, share: Share) -> None:
     for turn in range(min(count, 600 // senders)):
         for sender in SYBILS[:senders]:
-            say(pool, batch(sender, 1 if how == "all the same number" else turn + (3 if how == "with a gap" else 1), size + turn, share))
+            nonce = 1 if how == "all the same number" else turn + (3 if how == "with a gap" else 1)
+            say(pool, batch(sender, nonce, size + turn, share))
 
 
 @settings(deadline=None, max_examples=25)
@@ -252,7 +259,8 @@ def full_of_small_owners(most: int, each: int) -> Mempool:
 
 @settings(deadline=None, max_examples=30)
 @given(most=st.integers(1, MAX_BATCHES_AHEAD), each=st.integers(6_000, MAX_TX), size=st.integers(40, MAX_TX))
-@example(most=60, each=10_000, size=MAX_TX - 100)  # the case seen: 47 of 60 went, and their owner was left with a quarter of what the newcomer had
+# the case seen: 47 of 60 went, and their owner was left with a quarter of what the newcomer had
+@example(most=60, each=10_000, size=MAX_TX - 100)
 def test_room_is_made_at_the_cost_of_who_holds_more_than_the_newcomer_would_or_not_at_all(
     most: int, each: int, size: int
 ) -> None:

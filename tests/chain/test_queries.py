@@ -22,7 +22,9 @@ from p2p.chain.queries import PUBLIC_OPS, Queries
 from testnet.generate import Plan, generate
 
 FIELDS = ("account", "since", "epoch", "node", "start", "id", "height", "kind", "model", "x")
-EDGES = [0, -1, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70, -(2**63), 10**400]
+EDGES = [
+    0, -1, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**70, -(2**63), 10**400
+]
 VALUES = st.one_of(
     st.sampled_from(EDGES), st.integers(), st.none(), st.booleans(), st.floats(), st.text(), st.binary(),
     st.just("ab" * 32), st.just("ab" * 5_000),

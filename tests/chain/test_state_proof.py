@@ -28,7 +28,10 @@ from tests.sim.scenario import Scenario
 from tests.sim.traffic import CLIENT
 
 BY_KEY = {key.public: key for key in KEYS}
-MOVING = tuple((epoch, peer, weight) for epoch, (out, new) in enumerate([(0, 4), (1, 5), (2, 6)], 1) for peer, weight in ((out, 0), (new, 1)))
+MOVING = tuple(
+    (epoch, peer, weight) for epoch, (out, new) in enumerate([(0, 4), (1, 5), (2, 6)], 1) for peer,
+    weight in ((out, 0), (new, 1))
+)
 
 
 class Place:
@@ -89,9 +92,13 @@ def test_that_something_is_not_there_is_proved_too(place: Place, capsys: pytest.
     assert place.run("inference", "ac" * 32, "--check", str(file)) == 3, "it is about another one"
     raw, start = file.read_bytes(), genesis_facts(place.chain.genesis)
     about = raw.index(b"\xab" * 32)
-    for at in [*range(about), *range(about + 32, len(raw))]:  # another id may be absent at the same place: that is another true sentence
+    # another id may be absent at the same place: that is another true sentence
+    for at in [*range(about), *range(about + 32, len(raw))]:
         with pytest.raises(FolkmootError):
-            check_state_proof(parse_state_proof(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]), start, place.chain.genesis.network, now_ms())
+            check_state_proof(
+                parse_state_proof(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]), start,
+                place.chain.genesis.network, now_ms()
+            )
 
 
 def check_named(raw: bytes, header: Header) -> None:
@@ -133,7 +140,9 @@ def test_a_lying_peer_gives_no_file(place: Place, lie: str, capsys: pytest.Captu
     assert capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", [(Scenario(0, (1, 1, 1, 1, 0, 0, 0), changes=MOVING, epoch_blocks=4), 18)], indirect=True)
+@pytest.mark.parametrize(
+    "place", [(Scenario(0, (1, 1, 1, 1, 0, 0, 0), changes=MOVING, epoch_blocks=4), 18)], indirect=True
+)
 def test_the_way_goes_over_set_changes_or_begins_at_a_header_one_trusts(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,10 +172,14 @@ def test_an_old_way_is_believed_only_from_a_header_one_names(place: Place) -> No
     late, last = now_ms() + 10**10, proof.way[-1].header
     with pytest.raises(RemoteProtocolError, match="trusting period"):
         check_state_proof(proof, genesis_facts(place.chain.genesis), place.chain.genesis.network, late)
-    check_state_proof(proof, named(proof, place.chain.genesis.network, last.height, last.block_id), place.chain.genesis.network, late)
+    check_state_proof(
+        proof, named(proof, place.chain.genesis.network, last.height, last.block_id), place.chain.genesis.network, late
+    )
 
 
 def test_what_cannot_be_proved_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, field in ((("money", "ab" * 32), "kind"), (("account", "ab"), "id"), (("--check", "/nowhere"), "check"), ((), "kind")):
+    for arguments, field in (
+        (("money", "ab" * 32), "kind"), (("account", "ab"), "id"), (("--check", "/nowhere"), "check"), ((), "kind")
+    ):
         assert place.run(*arguments) == 2
         assert json.loads(capsys.readouterr().err)["error"]["field"] == field

@@ -70,7 +70,8 @@ class Late:
     def __init__(self, directory: Path, source: Chain, lie: Callable[[Frame], Frame]) -> None:
         self.chain = Chain.open(directory, source.genesis)
         self.driver = Driver(
-            key=Key.generate(), network=source.genesis.network, app=self.chain, guard=self.chain.guard, timing=Timing(), clock=now_ms
+            key=Key.generate(), network=source.genesis.network, app=self.chain, guard=self.chain.guard, timing=Timing(),
+            clock=now_ms,
         )
         self.driver.begin()
         changes: dict[str, Callable[[Frame], Frame]] = {"honest": lambda frame: frame, "liar": lie}
@@ -118,7 +119,9 @@ def source(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Chain]:
 def forged_block(frame: Frame) -> Frame:
     if not isinstance(frame, SyncBlock):
         return frame
-    return replace(frame, block=replace(frame.block, header=replace(frame.block.header, time_ms=frame.block.header.time_ms + 1)))
+    return replace(
+        frame, block=replace(frame.block, header=replace(frame.block.header, time_ms=frame.block.header.time_ms + 1))
+    )
 
 
 def one_signature(frame: Frame) -> Frame:
@@ -128,7 +131,9 @@ def one_signature(frame: Frame) -> Frame:
 
 
 def another_height(frame: Frame) -> Frame:
-    return replace(frame, block=replace(frame.block, header=replace(frame.block.header, height=99))) if isinstance(frame, SyncBlock) else frame
+    return replace(
+        frame, block=replace(frame.block, header=replace(frame.block.header, height=99))
+    ) if isinstance(frame, SyncBlock) else frame
 
 
 @pytest.mark.parametrize("source", [1000], indirect=True)
@@ -148,7 +153,9 @@ def false_chunk(frame: Frame) -> Frame:
 
 
 def false_manifest(frame: Frame) -> Frame:
-    return replace(frame, manifest=replace(frame.manifest, chunks=(bytes(32),))) if isinstance(frame, SnapshotManifest) else frame
+    return replace(
+        frame, manifest=replace(frame.manifest, chunks=(bytes(32),))
+    ) if isinstance(frame, SnapshotManifest) else frame
 
 
 def false_header(frame: Frame) -> Frame:

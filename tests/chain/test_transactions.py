@@ -78,10 +78,19 @@ CASES: list[tuple[str, Callable[[], bytes], Outcome]] = [
     ("without a record", lambda: batch(PEERS[0], 1, records=0), Outcome.REJECT),
     ("another's signature", lambda: forged(batch(PEERS[0], 1)), Outcome.REJECT),
     ("an order", lambda: pack_operation(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))), Outcome.ACCEPT),
-    ("an order of an account unknown here", lambda: pack_operation(sign_op(POOR, GENESIS.network, 1, Cap(1, 1))), Outcome.IGNORE),
-    ("one that asks for too much", lambda: pack_operation(sign_op(CLIENT, GENESIS.network, 1, Transfer(POOR.public, 1_000_001))), Outcome.IGNORE),
+    (
+        "an order of an account unknown here", lambda: pack_operation(sign_op(POOR, GENESIS.network, 1, Cap(1, 1))),
+        Outcome.IGNORE
+    ),
+    (
+        "one that asks for too much",
+        lambda: pack_operation(sign_op(CLIENT, GENESIS.network, 1, Transfer(POOR.public, 1_000_001))), Outcome.IGNORE
+    ),
     ("an order for another network", lambda: pack_operation(sign_op(CLIENT, "m", 1, Cap(1, 1))), Outcome.REJECT),
-    ("an order under another's signature", lambda: forged(pack_operation(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))), Outcome.REJECT),
+    (
+        "an order under another's signature",
+        lambda: forged(pack_operation(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))), Outcome.REJECT
+    ),
 ]
 
 
@@ -188,7 +197,9 @@ def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None
     chain = Chain.open(tmp_path, genesis)
     for key in sybils:
         for nonce in range(2, 258):
-            assert chain.pool.hear(batch(key, nonce, network=genesis.network)) is (Outcome.ACCEPT if nonce <= MAX_BATCHES_AHEAD else Outcome.IGNORE)
+            assert chain.pool.hear(batch(key, nonce, network=genesis.network)) is (
+                Outcome.ACCEPT if nonce <= MAX_BATCHES_AHEAD else Outcome.IGNORE
+            )
     assert not chain.pool.has_txs(), "nothing that a block could take makes nobody hurry"
     mine = batch(PEERS[0], 1, network=genesis.network)
     assert chain.pool.hear(mine) is Outcome.ACCEPT
@@ -205,7 +216,10 @@ async def test_an_unregistered_peer_takes_no_request_and_queues_nothing(chain: C
         raise AssertionError("nobody is asked")
 
     outbox = Outbox(NEW, GENESIS.network)
-    request = Request(VERSION, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40, CLIENT.public, 1)
+    request = Request(
+        VERSION, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40,
+        CLIENT.public, 1
+    )
     ask = Ask(VERSION, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), "hi")
     stream: Any = None
     with pytest.raises(Unavailable, match="not registered: ask another, or register it"):

@@ -24,7 +24,9 @@ def test_a_nonce_is_never_below_the_peers_word_and_never_given_twice(
         for account, offered, further, restarted in questions:
             if restarted:
                 nonces = Nonces(Path(directory) / "nonces")
-            nonce = nonces.take(account, offered, lambda lowest, further=further: lowest + further)  # type: ignore[misc]
+            nonce = nonces.take(
+                account, offered, lambda lowest, further=further: lowest + further
+            )  # type: ignore[misc]
             assert nonce >= offered
             assert (account, nonce) not in given_out
             given_out.add((account, nonce))

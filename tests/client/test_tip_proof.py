@@ -64,8 +64,12 @@ class Liar:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.chain = Chain.open(folder / "peer", replace(genesis_of(Scenario(0, (1, 1, 1, 1))), time_ms=now_ms() - 100_000))
-        self.queries, self.lies = Queries(self.chain, dict, tuple, AccountTransactions(self.chain).fate), dict[str, Change]()
+        self.chain = Chain.open(
+            folder / "peer", replace(genesis_of(Scenario(0, (1, 1, 1, 1))), time_ms=now_ms() - 100_000)
+        )
+        self.queries, self.lies = Queries(
+            self.chain, dict, tuple, AccountTransactions(self.chain).fate
+        ), dict[str, Change]()
         self.asked: list[str] = []
         self.nonces = Nonces(folder / "nonces")
         self.prices = KnownPrices(folder / "prices")
@@ -184,7 +188,10 @@ def test_the_chain_takes_no_draw_that_is_old_or_not_decided(behind: int) -> None
     lab = Lab()
     lab.block(45)
     with pytest.raises(RemoteProtocolError) as caught:
-        lab.put(lab.nodes[0], RecordKind.START, StartRecord(signed_request(lab, draw_height=lab.height - behind), lab.nodes[0]))
+        lab.put(
+            lab.nodes[0], RecordKind.START,
+            StartRecord(signed_request(lab, draw_height=lab.height - behind), lab.nodes[0])
+        )
     assert caught.value.field == "draw_height"
     good = signed_request(lab, draw_height=lab.height - DRAW_WINDOW)
     lab.put(lab.nodes[0], RecordKind.START, StartRecord(good, lab.nodes[0]))
@@ -200,7 +207,11 @@ def test_a_proof_of_a_hot_keys_answer_is_signed_by_the_key_it_names() -> None:
     def problems(signer: Key) -> list[str]:
         signed = SignedRequest(request, signer.sign(Domain.REQUEST, request.network, encode(request)))
         tokens = parse(claim.done.artifact).tokens
-        return proof_problems(AnswerProof(VERSION, FUZZ_PROMPT, signed, claim.accepted, claim.done.finish, claim.done.artifact, tokens, ""), None)
+        done = claim.done
+        proof = AnswerProof(
+            VERSION, FUZZ_PROMPT, signed, claim.accepted, done.finish, done.artifact, tokens, ""
+        )
+        return proof_problems(proof, None)
 
     sentence = "the request is not signed by the key it names"
     assert sentence not in problems(FUZZ_CLIENT)
@@ -267,7 +278,8 @@ async def test_a_price_far_above_the_known_one_is_refused_with_the_option_that_a
     with pytest.raises(InvalidRequest):
         await peer.request(max_price_micro=PRICE_FACTOR * known)
     peer.prices.keep(MODEL, 50)
-    assert (await peer.request()).request.max_price_micro == PRICE_FACTOR * (PRICE_FACTOR * known + 1), "near the one that was proved"
+    limit = (await peer.request()).request.max_price_micro
+    assert limit == PRICE_FACTOR * (PRICE_FACTOR * known + 1), "near the one that was proved"
 
 
 async def test_what_it_will_cost_is_shown_before_it_is_signed(peer: Liar) -> None:

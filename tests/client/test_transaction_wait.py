@@ -43,9 +43,18 @@ async def test_it_waits_over_silence_until_the_chain_has_it(autojump_clock: trio
 
 
 @pytest.mark.parametrize(("answer", "kind", "words"), [
-    ({"state": "refused", "height": 5, "field": "amount_micro", "reason": "the account has 3"}, InvalidRequest, "amount_micro: .*has 3"),
-    ({"state": "dropped", "height": 5, "field": "", "reason": "no block took it"}, Unavailable, "no block took it.*free"),
-    ({"state": "used", "code": "used_by_another", "height": 5, "field": "nonce", "reason": "another used it"}, InvalidRequest, "another used it"),
+    (
+        {"state": "refused", "height": 5, "field": "amount_micro", "reason": "the account has 3"}, InvalidRequest,
+        "amount_micro: .*has 3"
+    ),
+    (
+        {"state": "dropped", "height": 5, "field": "", "reason": "no block took it"}, Unavailable,
+        "no block took it.*free"
+    ),
+    (
+        {"state": "used", "code": "used_by_another", "height": 5, "field": "nonce", "reason": "another used it"},
+        InvalidRequest, "another used it"
+    ),
     (WAITING, Unavailable, "not have it after 60 s .it waits for a block"),
     (Unavailable("it is gone"), Unavailable, "it is gone"),
     ({"state": "blessed", "height": 5}, RemoteProtocolError, "state"),
@@ -73,7 +82,9 @@ async def test_a_peer_that_forgot_it_gets_it_again(autojump_clock: trio.testing.
 async def test_a_number_that_is_used_by_what_the_peer_has_not_seen_is_no_reason_to_give_it_again(
     autojump_clock: trio.testing.MockClock
 ) -> None:
-    peer = Peer(WAITING, {"state": "used", "code": "not_seen", "height": 7, "field": "nonce", "reason": "most likely by itself"})
+    peer = Peer(
+        WAITING, {"state": "used", "code": "not_seen", "height": 7, "field": "nonce", "reason": "most likely by itself"}
+    )
     assert await peer.wait() == {"state": "used", "height": 7}
 
 

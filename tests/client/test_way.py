@@ -39,7 +39,9 @@ async def followed(frames: list[Any]) -> dict[str, Any]:
     spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", "hi", max_tokens=1000)  # type: ignore[arg-type]
     done: Done = finished([7, 8], FinishReason.LENGTH)
     nothing: Any = None
-    for frame in [Accepted(SIGNED.inference_id, AGENT.public, bytes(32), DRAWN), *frames, said([7]), said([7, 8]), done]:
+    for frame in [
+        Accepted(SIGNED.inference_id, AGENT.public, bytes(32), DRAWN), *frames, said([7]), said([7, 8]), done
+    ]:
         await agent.send(pack_frame(frame))
     receipt: dict[str, Any] = {}
     with trio.fail_after(60):

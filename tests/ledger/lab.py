@@ -138,7 +138,10 @@ class Lab:
         nonce = self.nonces[account.public] = self.nonces.get(account.public, 0) + 1
         by = signer or account
         until, drawn = self.height + deadline, self.height - 1
-        body = Request(VERSION, self.network, account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, until, by.public, drawn)
+        body = Request(
+            VERSION, self.network, account.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, until, by.public,
+            drawn,
+        )
         signed = SignedRequest(body, by.sign(Domain.REQUEST, self.network, encode(body)))
         self.put(self.nodes[agent], RecordKind.START, StartRecord(signed, self.nodes[agent]))
         return signed
@@ -217,7 +220,11 @@ class Lab:
         for verdict in verdicts:
             self.reveal(verdict)
         panels = len(self.inference(inference_id).panels)
-        self.until(inference_id, lambda found: found.end_height > 0 or found.status == "APPEALABLE" or len(found.panels) > panels)
+
+        def moved(found: Inference) -> bool:
+            return found.end_height > 0 or found.status == "APPEALABLE" or len(found.panels) > panels
+
+        self.until(inference_id, moved)
 
     def until(self, inference_id: bytes, good: Callable[[Inference], bool]) -> None:
         for _ in range(2 * (WINDOW + REVEAL) + 2):

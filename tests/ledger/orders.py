@@ -42,7 +42,8 @@ def refused(lab: Lab, op: SignedOp, field: str) -> None:
 
 
 def registration(lab: Lab, account: Key, node: Key, models: tuple[str, ...] = ("toy",), floor: int = 0) -> Register:
-    return Register(node.public, models, ("vllm-cpu-bf16",), floor, "somewhere", node.sign(Domain.NODE, lab.network, consent(account.public)))
+    proof = node.sign(Domain.NODE, lab.network, consent(account.public))
+    return Register(node.public, models, ("vllm-cpu-bf16",), floor, "somewhere", proof)
 
 
 def rotation(lab: Lab, account: Key, node: Key, new: Key) -> Rotate:

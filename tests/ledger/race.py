@@ -81,7 +81,10 @@ class RaceLab(Lab):
         self, node: bytes, index: int, tokens: int = TOKENS, model: str = "toy", **change: Any
     ) -> SignedFinish:
         _, signed = question(self.genesis, self.sprint, node, model, index)
-        fields = {"inference_id": signed.inference_id, "executor": node, "prompt_tokens": 40, "output_tokens": tokens, **change}
+        fields = {
+            "inference_id": signed.inference_id, "executor": node, "prompt_tokens": 40, "output_tokens": tokens,
+            **change,
+        }
         hashes = {
             "artifact_root": digest(b"root", signed.inference_id), "output_hash": digest(b"said", signed.inference_id)
         }

@@ -11,7 +11,17 @@ from p2p.base.keys import Key
 from p2p.chain.views.inferences import claim
 from p2p.ledger.governance import ACCEPTED, IN_FORCE, MAX_OPEN, OPEN, REJECTED, VOID, Proposal, proposals
 from p2p.ledger.rules.models import model_spec, spec_at
-from p2p.ledger.rules.ops import AddModel, Change, ChangeChecks, ChangeEconomy, ChangeModel, Propose, RetireModel, Unregister, Vote
+from p2p.ledger.rules.ops import (
+    AddModel,
+    Change,
+    ChangeChecks,
+    ChangeEconomy,
+    ChangeModel,
+    Propose,
+    RetireModel,
+    Unregister,
+    Vote,
+)
 from tests.ledger.lab import Lab
 from tests.ledger.orders import ECONOMY, VOTING, lab_of, order, refused, signed
 
@@ -163,7 +173,8 @@ def test_a_model_is_added_changed_and_retired_and_an_answer_is_judged_by_the_spe
     accept(lab, AddModel(SPEC))
     assert model_spec(lab.view, "new") == SPEC
     inference_id = lab.drawn()
-    order(lab, lab.owners[0], Propose(ChangeModel("toy", (("weights_hash", "07" * 32), ("price_micro", 20), ("stacks", ("torch-gpu-bf16",))))))
+    fields = (("weights_hash", "07" * 32), ("price_micro", 20), ("stacks", ("torch-gpu-bf16",)))
+    order(lab, lab.owners[0], Propose(ChangeModel("toy", fields)))
     key, _ = last(lab)
     for at in range(8):
         order(lab, lab.owners[at], Vote(key, True))

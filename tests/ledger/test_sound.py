@@ -23,7 +23,10 @@ from tests.ledger.soak.run import Run
 from tests.ledger.soak.watch import Watch
 
 BASE = People(7).genesis()
-EDGES = (0, 1, 2, 3, 10, 64, 99, 100, 999, 1000, 1001, 5000, 10**4, 10**6, 10**7, 10**9, 10**12, 2**31, 2**32 - 1, 2**48, 2**62, 2**63 - 1)
+EDGES = (
+    0, 1, 2, 3, 10, 64, 99, 100, 999, 1000, 1001, 5000, 10**4, 10**6, 10**7, 10**9, 10**12, 2**31, 2**32 - 1, 2**48,
+    2**62, 2**63 - 1,
+)
 HOLDERS = ("checks", "economy", "sprint", "models", "")
 RUNS, BLOCKS, CHANGED = 6, 30, 4  # an epoch has 29 heights
 

@@ -285,7 +285,7 @@ def killer(tree: Path, seeds: int, file: str = INF) -> str:
     answers = file.startswith((V, INF, "p2p/peer/executor", "p2p/peer/admission"))
     for name, argv in (ANSWERS, *STAGES) if answers else STAGES:
         command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
-        if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=900, check=False).returncode:
+        if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=7200, check=False).returncode:
             return name
     return ""
 
@@ -312,12 +312,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.mutants", description=__doc__)
     parser.add_argument("--seeds", type=int, default=400, help="of the simulation (default: %(default)s)")
     parser.add_argument("--only", default="", help="a part of the names of the mutants to try (default: all)")
+    parser.add_argument(
+        "--part", default="1/1", metavar="I/N", help="every N-th mutant from the I-th on, for several processes"
+    )
     options = parser.parse_args()
     if stage := check(None, options.seeds):  # else every mutant would seem to be killed
         raise SystemExit(f"{stage} fail with nothing changed: nothing can be said of mutants")
     print("nothing changed: all stages pass", flush=True)
     survivors = []
-    wanted = [m for m in MUTANTS if options.only in m.name]
+    part, parts = map(int, options.part.split("/"))
+    wanted = [m for m in MUTANTS if options.only in m.name][part - 1 :: parts]
     for number, mutant in enumerate(wanted, 1):
         started = time.monotonic()
         stage = check(mutant, options.seeds)

@@ -24,7 +24,7 @@ class Payloads:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._from = b""  # where the sweep goes on
+        self._from = b""  # where the next sweep begins
 
     def read(self, key: bytes) -> bytes | None:
         return self._store.read("payloads", key)

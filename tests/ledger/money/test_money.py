@@ -128,7 +128,8 @@ def test_finish_and_output_before_the_start() -> None:
     signed = ghost.start()
     executor = ghost.inference(signed.inference_id).candidates[0]
     record = FinishRecord(signed.inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, 10, FinishReason.STOP)
-    lab.put(executor, RecordKind.FINISH, SignedFinish(record, lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record))))
+    signature = lab.by_node[executor].sign(Domain.FINISH, lab.network, encode(record))
+    lab.put(executor, RecordKind.FINISH, SignedFinish(record, signature))
     lab.put(lab.nodes[0], RecordKind.OUTPUT, OutputRecord(signed.inference_id, lab.nodes[0], TOKENS_HASH, 10))
     assert lab.view.inference(signed.inference_id) is None
     lab.put(lab.nodes[0], RecordKind.START, StartRecord(signed, lab.nodes[0]))
@@ -202,7 +203,8 @@ def test_misses_need_the_test_and_more_than_one_agent() -> None:
             if first != node:
                 lab.finish(signed.inference_id)
             else:
-                lab.busy(signed.inference_id, *(other for other in lab.inference(signed.inference_id).candidates if other != node))
+                candidates = lab.inference(signed.inference_id).candidates
+                lab.busy(signed.inference_id, *(other for other in candidates if other != node))
         lab.block(101 - lab.height)
         assert part(lab, node).misses >= 5
         assert part(lab, node).reputation == after, agents

@@ -138,6 +138,7 @@ class Watch:
         totals: Totals = found[b"totals"][0]
         inferences: list[Inference] = found[b"inf"]
         ended = [i for i in inferences if i.finish and i.end_height]
+        held = sum(one.amount_micro for one in found[b"held"])
         facts = (
             ("balances", sum(a.balance_micro for a in found[b"acct"]), sum(self.balances.values())),
             (
@@ -145,10 +146,7 @@ class Watch:
                 totals.escrow_micro,
             ),
             ("due", sum(i.due_micro for i in inferences) + booked + sum(map(_bond, inferences)), totals.due_micro),
-            (
-                "collateral", sum(map(at_stake, found[b"part"])) + sum(h.amount_micro for h in found[b"held"]),
-                totals.collateral_micro,
-            ),
+            ("collateral", sum(map(at_stake, found[b"part"])) + held, totals.collateral_micro),
             ("ends", sum(i.paid_micro for i in inferences if i.status not in STANDS), 0),
             ("prices", sum(i.charged_micro != i.paid_micro + i.refunded_micro for i in ended), 0),
         )

@@ -14,7 +14,7 @@ from p2p.base.keys import Domain, digest, public_key_of
 from p2p.base.types import VERSION, Params, Request, SignedRequest
 from p2p.gossip.host import Network
 from p2p.peer.config import DEFAULT_MODEL
-from p2p.wire.frames import Ask, Failure, pack_frame, receive_frame
+from p2p.wire.frames import Accepted, Ask, Failure, pack_frame, receive_frame
 from tests.redteam.target import DEEDS, Target, height, network_of
 
 AT_ONCE = 60
@@ -40,15 +40,15 @@ async def _ask(target: Target, network: Network, number: int, drawn: int) -> Non
     prompt, price = f"burst {number}", 4 * target.genesis.models[0].price_micro
     request = Request(
         VERSION, network_of(target.genesis), account.public, 1 + number // len(target.rich), DEFAULT_MODEL,
-        digest(b"prompt", prompt.encode()), Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public, drawn,
-        public_key_of(peer),
+        digest(b"prompt", prompt.encode()), Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public,
+        drawn, public_key_of(peer),
     )
     signed = SignedRequest(request, account.sign(Domain.REQUEST, request.network, encode(request)))
     with trio.move_on_after(STAYS_S) as stay:
         try:
             stream = await network.open_stream(peer, "infer")
             await stream.send(pack_frame(Ask(VERSION, signed, prompt)))
-            first = await receive_frame(stream)
+            first = await receive_frame(stream, Accepted, Failure)
         except FolkmootError as error:
             DEEDS[f"unanswered: {error.code}"] += 1
             return
