@@ -12,7 +12,7 @@ from p2p.base.keys import Domain, verify
 from p2p.base.outcome import Outcome
 from p2p.base.types import VERSION, Params, Request
 from p2p.consensus.bodies import Bodies
-from p2p.consensus.driver import Driver
+from p2p.consensus.inbox import Inbox
 from p2p.ledger.participants import registry
 from tests.fuzz.extreme_run import BUDGET, Result, run_kind, try_one
 from tests.fuzz.extremes import variants
@@ -84,10 +84,10 @@ def test_a_loop_as_long_as_a_number_says_is_seen_and_ended(world: World, monkeyp
 
 
 def test_an_untyped_error_is_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Driver, data: bytes, **words: object) -> tuple[Outcome, None]:
+    def broken(self: Inbox, data: bytes) -> tuple[Outcome, None]:
         raise KeyError(data[:1])
 
-    monkeypatch.setattr(Driver, "judge", broken)
+    monkeypatch.setattr(Inbox, "judge_gossip", broken)
     assert "KeyError" in judged(world, kind_named("vote prevote"))[0]
 
 
