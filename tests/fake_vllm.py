@@ -1,9 +1,13 @@
-"""A FAKE ML node: vLLM's HTTP shapes over a toy language model. Law: for fast tests of the network only; proves nothing about vLLM.
+"""A FAKE ML node: the HTTP interface of vLLM over a toy language model.
 
-The toy model's logits are a hash of the last three tokens, so prefill and decode agree exactly; the tape is the real one.
-`python -m tests.fake_vllm --port P [--salt N] [--fail 500|silent] [--delay-s S] [--scale S]`; another salt is another model,
-a scale of its logits other than 1 a cheaper one, whose candidates are the same. --fail begins when a peer's own test is over (--after: so many
-answers). --bad: how it is not what a peer may work with. As vLLM it wants a key where VLLM_API_KEY is set, and listens at --uds.
+Law: only for fast tests of the network; it proves nothing about vLLM.
+
+The toy model's logits are a hash of the last three tokens, so prefill and decode agree exactly; the tape is real.
+
+`python -m tests.fake_vllm --port P [--salt N] [--fail 500|silent] [--delay-s S] [--scale S]`. Another --salt is another
+model; a --scale other than 1 stands for a cheaper model: other log-probabilities, the same candidates. --fail begins
+when a peer's selftest is over, or after --after answers. --bad names the fault that a peer's selftest must find. As
+with vLLM, the variable VLLM_API_KEY sets the key that requests need; --uds listens on a Unix socket.
 """
 
 from __future__ import annotations
@@ -29,8 +33,10 @@ from p2p.verification import tape
 VOCAB = 512
 EOS = 2
 BYTE_BASE = 16
-BAD = ("no-tape", "no-logprobs", "few-logprobs", "other-logprobs", "wrong-eos", "after-eos", "beyond", "other-text", "no-text", "other-model",
-       "short-context", "empty", "too-many", "garbage")
+BAD = (
+    "no-tape", "no-logprobs", "few-logprobs", "other-logprobs", "wrong-eos", "after-eos", "beyond", "other-text",
+    "no-text", "other-model", "short-context", "empty", "too-many", "garbage",
+)
 
 
 class Toy:
@@ -38,7 +44,7 @@ class Toy:
         self.salt, self.scale = salt, scale
 
     def logprobs(self, context: list[int]) -> np.ndarray:
-        """Row of log-probabilities after `context`; words ('answer letters') are likelier than the rest."""
+        """Natural log-probabilities, shape (VOCAB,), of the token after `context`; lower-case letters are likeliest."""
         state = self.salt * 1_000_003
         for token in context[-3:]:
             state = (state * 6364136223846793005 + token + 1442695040888963407) % 2**63
@@ -54,10 +60,15 @@ def text_of(token: int) -> str:
 
 
 def tokenizer_json() -> str:
-    """The toy's vocabulary as a tokenizer.json: `text_of` as one token a byte; all others are special."""
-    words = {chr(token - BYTE_BASE) if text_of(token).strip() else "\u0120" if text_of(token) else f"<{token}>": token for token in range(VOCAB)}
+    """The toy's vocabulary as a tokenizer.json: one token for each printable byte; all other tokens are special."""
+    words = {
+        chr(token - BYTE_BASE) if text_of(token).strip() else "\u0120" if text_of(token) else f"<{token}>": token
+        for token in range(VOCAB)
+    }
     special = [{"id": token, "content": f"<{token}>", "special": True} for token in range(VOCAB) if not text_of(token)]
-    return json.dumps({"model": {"type": "BPE", "vocab": words}, "decoder": {"type": "ByteLevel"}, "added_tokens": special})
+    return json.dumps({
+        "model": {"type": "BPE", "vocab": words}, "decoder": {"type": "ByteLevel"}, "added_tokens": special,
+    })
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -75,11 +86,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.locked():
             return
-        model = {"id": "other" if self.bad == "other-model" else DEFAULT_MODEL, "max_model_len": 512 if self.bad == "short-context" else 2048}
+        model = {
+            "id": "other" if self.bad == "other-model" else DEFAULT_MODEL,
+            "max_model_len": 512 if self.bad == "short-context" else 2048,
+        }
         self.reply({"data": [model]} if self.path.startswith("/v1/models") else {})
 
     def locked(self) -> bool:
-        """As vLLM: only /v1 is behind the key."""
+        """Refuse a request without the key. As in vLLM, only paths below /v1 need it."""
         key = os.environ.get("VLLM_API_KEY")
         if not key or not self.path.startswith("/v1") or self.headers.get("authorization") == f"Bearer {key}":
             return False
@@ -91,7 +105,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.locked():
             return
         scores = body.get("prompt_logprobs") is not None
-        failing = self.fail if self.answers >= self.after + scores else ""  # the last thing of a peer's own test is a score
+        # the last request of a peer's selftest is a score
+        failing = self.fail if self.answers >= self.after + scores else ""
         if self.path == "/tokenize":
             text = body.get("prompt") or body["messages"][-1]["content"]
             tokens = [1] + [BYTE_BASE + b for b in text.encode()]
@@ -154,12 +169,17 @@ class Handler(BaseHTTPRequestHandler):
                 best = dict(list(best.items())[:2])
             if self.bad == "other-logprobs":
                 row = row - 2.0
-            logprobs: dict[str, Any] | None = {"tokens": [f"token_id:{token}"], "token_logprobs": [float(row[token])], "top_logprobs": [best]}
+            logprobs: dict[str, Any] | None = {
+                "tokens": [f"token_id:{token}"], "token_logprobs": [float(row[token])], "top_logprobs": [best],
+            }
             if self.bad == "no-logprobs":
                 logprobs = None
-            choice = {"index": 0, "text": text_of(token), "token_ids": [token], "logprobs": logprobs, "finish_reason": reason}
+            choice = {
+                "index": 0, "text": text_of(token), "token_ids": [token], "logprobs": logprobs, "finish_reason": reason,
+            }
             time.sleep(self.delay_s if self.answers > self.after else 0)
-            self.wfile.write(b"data: " + (json.dumps({"choices": [choice]}).encode() if self.bad != "garbage" else b"[[[") + b"\n\n")
+            body_bytes = json.dumps({"choices": [choice]}).encode() if self.bad != "garbage" else b"[[["
+            self.wfile.write(b"data: " + body_bytes + b"\n\n")
             self.wfile.flush()
             if reason:
                 break
@@ -185,7 +205,7 @@ def main() -> None:
     parser.add_argument("--fail", default="")
     parser.add_argument("--after", type=int, default=GENERATIONS)
     parser.add_argument("--bad", choices=("", *BAD), default="")
-    parser.add_argument("--dies", default="", metavar="FILE", help="end while loading as long as this file is there")
+    parser.add_argument("--dies", default="", metavar="FILE", help="exit while loading as long as FILE exists")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--delay-s", type=float, default=0.0)
     options = parser.parse_args()

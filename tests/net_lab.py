@@ -1,4 +1,7 @@
-"""Networks for tests: real peers in real processes; the ML node is the named fake. Law: stops all it started."""
+"""Networks for tests: real peers in real processes, with the fake ML node (tests/fake_vllm.py).
+
+Law: a network stops every process that it started.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ FINAL = ENDED
 
 
 def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Poll until `good()` is truthy; the last value, or an assertion."""
+    """Poll until `good()` is truthy and return its value. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -37,16 +40,21 @@ def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
         except FolkmootError:
             pass
         time.sleep(0.1)
-    raise AssertionError("did not come true")
+    raise AssertionError(f"the condition did not become true within {seconds} s")
 
 
 class Net:
-    """peers from one bootstrap address. flags: peer number -> flags of its own fake ML node; the others share one.
-    cheats: peer number -> attack. own: peer number -> settings of its own. rules: sprint and checks, as in Plan."""
+    """A running network of `peers` peers with one bootstrap address.
+
+    flags: peer number -> flags of a fake ML node for this peer alone; the other peers share one.
+    cheats: peer number -> attack. own: peer number -> settings for this peer alone. rules: sprint and checks, as in
+    Plan.
+    """
 
     def __init__(
-        self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None, settings: dict[str, Any] | None = None,
-        window: int = 60, epoch_blocks: int = 200, cheats: dict[int, str] | None = None, own: dict[int, dict[str, Any]] | None = None,
+        self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None,
+        settings: dict[str, Any] | None = None, window: int = 60, epoch_blocks: int = 200,
+        cheats: dict[int, str] | None = None, own: dict[int, dict[str, Any]] | None = None,
         **rules: Any,
     ) -> None:
         fresh_directory(directory)
@@ -81,8 +89,9 @@ class Net:
         return Key.load(self.directory / "client" / "account.key").public.hex()
 
     def balance(self, key: Key | None = None) -> int:
-        """Of `key`'s account, or the client's."""
-        return int(call(self.folders[0], {"op": "account", "account": key.public.hex() if key else self.client()})["balance_micro"])
+        """The balance of `key`'s account, or of the client's, in micro-credits."""
+        account = key.public.hex() if key else self.client()
+        return int(call(self.folders[0], {"op": "account", "account": account})["balance_micro"])
 
     def address(self, peer: int) -> str:
         return str(call(self.folders[peer], {"op": "status"})["addresses"][0])
@@ -94,7 +103,10 @@ class Net:
         return call(self.folders[peer], {"op": "block", "height": height})
 
     def purse(self, key: Key) -> Path:
-        """A client's folder of its own: what is in this account moves by its own questions only. `accounts` of the genesis give it money."""
+        """A client folder for the account of `key`, so that only its own questions move the balance.
+
+        The genesis file must give it money: Plan's `accounts`.
+        """
         folder = self.directory / key.public.hex()
         if not folder.exists():
             folder.mkdir()
@@ -103,23 +115,31 @@ class Net:
         return folder
 
     def ask_command(self, prompt: str, peer: int, extra: dict[str, str], folder: Path | None = None) -> list[str]:
-        """folder: of who asks, the client where none is given."""
+        """folder: of the account that asks; the client's by default."""
         folder = folder or self.directory / "client"
         argv = [sys.executable, "-m", "p2p", "ask", "--json", "--peer", self.address(peer), "--dir", str(folder)]
         for name, value in extra.items():
             argv += ["--" + name.replace("_", "-"), value]
         return [*argv, "--", prompt]
 
-    def ask(self, prompt: str = "hello", peer: int = 0, folder: Path | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.ask_command(prompt, peer, extra, folder), capture_output=True, text=True, timeout=120, check=False)
+    def ask(
+        self, prompt: str = "hello", peer: int = 0, folder: Path | None = None, **extra: str,
+    ) -> subprocess.CompletedProcess[str]:
+        command = self.ask_command(prompt, peer, extra, folder)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     def events(self, prompt: str = "hello", peer: int = 0, **extra: str) -> list[dict[str, Any]]:
         done = self.ask(prompt, peer, **extra)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    def ask_executor(self, peer: int, max_tokens: int = 12, on_event: Callable[[dict[str, Any]], None] = lambda e: None) -> list[dict[str, Any]]:
-        """Events of a question whose draw puts `peer` first: the client searches a nonce, and asks again if the beacon moved."""
+    def ask_executor(
+        self, peer: int, max_tokens: int = 12, on_event: Callable[[dict[str, Any]], None] = lambda e: None,
+    ) -> list[dict[str, Any]]:
+        """Events of a question whose draw puts `peer` first.
+
+        The client searches for a nonce that does, and asks again when the beacon has changed meanwhile.
+        """
         from p2p.client.ask import ask
         from p2p.client.nonces import Nonces
         from p2p.client.question import AskSpec
@@ -127,8 +147,8 @@ class Net:
         genesis = self.genesis
         key, wanted = Key.load(self.directory / "client" / "account.key"), bytes.fromhex(self.node(peer))
         spec = AskSpec(
-            self.address(0), key, genesis.network, DEFAULT_MODEL, "hello", max_tokens=max_tokens, genesis=genesis, choose_executor=wanted,
-            nonces=Nonces(self.directory / "client" / "nonces"),
+            self.address(0), key, genesis.network, DEFAULT_MODEL, "hello", max_tokens=max_tokens, genesis=genesis,
+            choose_executor=wanted, nonces=Nonces(self.directory / "client" / "nonces"),
         )
 
         async def collect() -> list[dict[str, Any]]:
@@ -142,7 +162,7 @@ class Net:
             events = trio.run(collect)
             if events[0]["candidates"][0] == wanted.hex():
                 return events
-        raise AssertionError("ten draws went to others")
+        raise AssertionError("ten draws chose other peers")
 
     def final(self, inference_id: str, peer: int = 0) -> dict[str, Any]:
         def ended() -> dict[str, Any] | None:
@@ -163,4 +183,4 @@ class Net:
     def close(self) -> None:
         entries = read_state(self.directory)["processes"]
         stop(self.directory)
-        assert not any(map(alive, entries.values())), "something is left running"
+        assert not any(map(alive, entries.values())), "a process is still running"

@@ -1,4 +1,4 @@
-"""The tree keeps its own laws: file length, import direction, one outside library per module."""
+"""The source tree keeps its rules: which room may import which, which module may use which library, file length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted((ROOT / "p2p").rglob("*.py")) + sorted((ROOT / "testnet").rglob("*.py")) + sorted((ROOT / "bootstrap").rglob("*.py"))
+FILES = [path for room in ("p2p", "testnet", "bootstrap") for path in sorted((ROOT / room).rglob("*.py"))]
 ALLOWED = {
     "libp2p": ("p2p/gossip/",),
     "multiaddr": ("p2p/gossip/",),
@@ -19,12 +19,13 @@ ALLOWED = {
     "torch": ("p2p/inference/", "p2p/verification/tape_torch.py", "p2p/lab/attacks/weights.py"),
     "transformers": ("p2p/inference/stack/model.py", "p2p/lab/attacks/weights.py", "p2p/inference/torch/"),
 }
-PURE = ("p2p/ledger/", "p2p/consensus/machine.py", "p2p/consensus/votes.py", "p2p/consensus/driver.py", "p2p/consensus/round.py",
-        "p2p/consensus/signer.py",
-        "p2p/base/weighted_draw.py", "p2p/inference/torch/pick.py",
-        "p2p/verification/tape.py", "p2p/verification/artifact.py", "p2p/verification/check.py", "p2p/verification/duty.py",
-        "p2p/verification/statistics.py", "p2p/verification/profile.py", "p2p/verification/calibration.py",
-        "p2p/verification/sequential.py", "p2p/chain/views/")
+PURE = (
+    "p2p/ledger/", "p2p/consensus/machine.py", "p2p/consensus/votes.py", "p2p/consensus/driver.py",
+    "p2p/consensus/round.py", "p2p/consensus/signer.py", "p2p/base/weighted_draw.py", "p2p/inference/torch/pick.py",
+    "p2p/verification/tape.py", "p2p/verification/artifact.py", "p2p/verification/check.py",
+    "p2p/verification/duty.py", "p2p/verification/statistics.py", "p2p/verification/profile.py",
+    "p2p/verification/calibration.py", "p2p/verification/sequential.py", "p2p/chain/views/",
+)
 IMPURE = {"trio", "time", "random", "socket", "os", "lmdb", "libp2p", "httpx", "subprocess"}
 
 
@@ -33,13 +34,18 @@ ROW = re.compile(r"\| `([\w.]+)` \| [^|]+ \|((?: `[\w.]+`)*) \|")
 
 
 def imported(text: str) -> set[str]:
-    """Every module that `text` imports anywhere, under TYPE_CHECKING and in functions too: `from a import b` is a.b where that is a module."""
+    """Every module that `text` imports anywhere, also under TYPE_CHECKING and in functions.
+
+    `from a import b` imports a.b where that is a module, else a.
+    """
     found: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {full if (full := f"{node.module}.{alias.name}") in MODULES else node.module for alias in node.names}
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in MODULES else node.module)
     return found
 
 
@@ -48,7 +54,7 @@ def imports(path: Path) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    """'ledger.money' of p2p.ledger.money.price; '' of what stands in no room."""
+    """'ledger.money' for p2p.ledger.money.price; '' for a module outside p2p."""
     path = MODULES.get(module)
     return ".".join(path.parent.relative_to(ROOT).parts[1:]) if path is not None and module.startswith("p2p.") else ""
 
@@ -69,13 +75,16 @@ def arrows(modules: dict[str, str]) -> dict[str, set[str]]:
 
 
 def problems(rooms: dict[str, list[str]], used: dict[str, set[str]]) -> list[str]:
-    """Sentences: every import that the table does not have, every one it has that nothing makes, and every one that does not run downwards."""
+    """One sentence for each fault: an import that the table does not list, a listed one that no module makes, and one
+    that does not run downwards."""
     order = list(rooms)
-    said = [f"{room} has no row" for room in used.keys() - rooms.keys()] + [f"{room} is no room" for room in rooms.keys() - used.keys()]
+    said = [f"{room} has no row" for room in used.keys() - rooms.keys()]
+    said += [f"{room} is no room" for room in rooms.keys() - used.keys()]
     for room, allowed in rooms.items():
-        said += [f"{room} imports {other}, and its row does not say so" for other in used.get(room, set()) - set(allowed)]
-        said += [f"{room} does not import {other}, and its row says so" for other in set(allowed) - used.get(room, set())]
-        said += [f"{room} may not import {other}: it is not above it" for other in allowed if other not in order[: order.index(room)]]
+        made, above = used.get(room, set()), order[: order.index(room)]
+        said += [f"{room} imports {other}, and its row does not say so" for other in made - set(allowed)]
+        said += [f"{room} does not import {other}, and its row says so" for other in set(allowed) - made]
+        said += [f"{room} may not import {other}: it is not above it" for other in allowed if other not in above]
     return sorted(said)
 
 
@@ -86,8 +95,14 @@ def test_rooms_import_only_what_the_table_says_and_only_downwards() -> None:
 
 
 @pytest.mark.parametrize(("module", "line", "said"), [
-    ("p2p.store.lmdb", "from p2p.ledger.state.view import View", "store imports ledger.state, and its row does not say so"),
-    ("p2p.base.types", "if TYPE_CHECKING:\n    from p2p.peer import node", "base imports peer, and its row does not say so"),
+    (
+        "p2p.store.lmdb", "from p2p.ledger.state.view import View",
+        "store imports ledger.state, and its row does not say so",
+    ),
+    (
+        "p2p.base.types", "if TYPE_CHECKING:\n    from p2p.peer import node",
+        "base imports peer, and its row does not say so",
+    ),
     ("p2p.peer.node", "def f():\n    import p2p.lab.roles", "peer imports lab, and its row does not say so"),
 ])
 def test_an_import_against_the_table_is_found(module: str, line: str, said: str) -> None:
@@ -110,7 +125,7 @@ def test_every_room_has_a_short_readme() -> None:
 def test_file_keeps_the_house_rules(path: Path) -> None:
     name = str(path.relative_to(ROOT))
     text = path.read_text()
-    assert len(text.splitlines()) <= 400, "one noun per file: split it"
+    assert len(text.splitlines()) <= 400, "at most 400 lines a file: split it"
     assert ast.get_docstring(ast.parse(text)), "the module docstring states the file's law"
     used = imports(path)
     for library, places in ALLOWED.items():
@@ -120,5 +135,5 @@ def test_file_keeps_the_house_rules(path: Path) -> None:
 
 
 def test_no_property_has_a_time_limit() -> None:
-    """Hypothesis has one of 200 ms unless told otherwise (tests/conftest.py): on a busy machine that is a failure of nothing."""
+    """Hypothesis allows 200 ms unless told otherwise (tests/conftest.py), and a busy machine would exceed that."""
     assert settings().deadline is None

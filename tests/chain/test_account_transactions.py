@@ -34,7 +34,7 @@ PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]
 NEW, CLIENT, HOT, OTHER = (Key(bytes([i]) * 32) for i in (9, 32, 33, 34))
 KEYS = {key.public: key for key in (*PEERS, NEW)}
 GENESIS = Genesis(
-    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS),
+    VERSION, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS),
     (GenesisAccount(CLIENT.public, 10_000),),
     (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=6,
 )

@@ -39,7 +39,7 @@ from p2p.store.lmdb import Store
 PEERS = {Key(bytes([i]) * 32).public: Key(bytes([i]) * 32) for i in range(1, 6)}
 CLIENT = Key(b"\x20" * 32)
 GENESIS = Genesis(
-    1, "n", 0, tuple(GenesisPeer(k, bytes([i]) * 32, 10, ("toy",)) for i, k in enumerate(PEERS)),
+    VERSION, "n", 0, tuple(GenesisPeer(k, bytes([i]) * 32, 10, ("toy",)) for i, k in enumerate(PEERS)),
     (GenesisAccount(CLIENT.public, 100_000),), (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 10, 2048),),
 )
 ACCOUNTS = [CLIENT.public, *(p.owner for p in GENESIS.peers)]

@@ -37,7 +37,7 @@ PEERS = [Key(bytes([i]) * 32) for i in range(1, 5)]
 NEW, CLIENT, POOR = (Key(bytes([i]) * 32) for i in (9, 32, 33))
 KEYS = {key.public: key for key in PEERS}
 GENESIS = Genesis(
-    1, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS),
+    VERSION, "n", 1000, tuple(GenesisPeer(k.public, CLIENT.public, 10, ("toy",)) for k in PEERS),
     (GenesisAccount(CLIENT.public, 1_000_000),),
     (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048),), epoch_blocks=50,
 )

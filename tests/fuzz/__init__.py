@@ -1,1 +1,1 @@
-"""Mutated messages of the verified path: nothing crashes, nothing changed is accepted. `make fuzz N=1000000`."""
+"""Mutated messages of the verified path: no check crashes and none accepts a changed message. `make fuzz N=1000000`."""

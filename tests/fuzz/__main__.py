@@ -1,6 +1,9 @@
-"""`python -m tests.fuzz --count N [--seed S] [--jobs J]`: N mutated messages; `--seed S --case TARGET:NUMBER` shows and judges one again.
+"""Sends N mutated messages to the checks of the verified path: `python -m tests.fuzz --count N [--seed S] [--jobs J]`.
 
-Exit code 1 when a changed message was accepted or anything but a typed error came out. The last lines are the summary.
+`--seed S --case TARGET:NUMBER` shows one case and judges it again.
+
+Exit code 1 when a changed message was accepted, or when a check raised anything but a typed error. The last lines are
+the summary.
 """
 
 from __future__ import annotations
@@ -63,9 +66,11 @@ def main() -> int:
             print(f"{why}\n  again: python -m tests.fuzz --seed {seed} --case {target}:{number}", flush=True)
         before, done = done, sum(tally.counts.values())
         if done // step > before // step:
-            print(f"  {done} of {options.count}, {time.monotonic() - started:.0f} s, {len(tally.bad)} bad", file=sys.stderr, flush=True)
+            took, bad = time.monotonic() - started, len(tally.bad)
+            print(f"  {done} of {options.count}, {took:.0f} s, {bad} bad", file=sys.stderr, flush=True)
     took = time.monotonic() - started
-    print(f"seed {seed}: {done} inputs in {took:.0f} s, slowest {tally.slowest[0] * 1000:.1f} ms of CPU ({tally.slowest[1]})")
+    slowest_s, slowest = tally.slowest
+    print(f"seed {seed}: {done} inputs in {took:.0f} s, slowest {slowest_s * 1000:.1f} ms of CPU ({slowest})")
     print("\n".join(table(tally)))
     return 1 if tally.bad else 0
 

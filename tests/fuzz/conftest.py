@@ -1,4 +1,4 @@
-"""A World fills the registry by a smaller limit. Law: no test leaves it behind for others in the same process."""
+"""A World lowers the limit of the registry. Law: no test leaves the lower limit to other tests of the process."""
 
 from __future__ import annotations
 

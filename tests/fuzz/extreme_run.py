@@ -1,5 +1,6 @@
-"""Signed extremes: each kind, each field, each border value, each sender, against one peer. Law: no input is dearer
-than its budget, none raises anything but a typed error, and the peer's chain goes on after it.
+"""Sends signed messages with border values to one peer: each kind, each field, each value, each sender.
+
+Law: no input costs more than its budget, none raises anything but a typed error, and afterwards the chain still grows.
 
 `python -m tests.fuzz.extreme_run [--every N] [--kind NAME] [--memory]`; `make fuzz` runs all of it.
 """
@@ -24,22 +25,21 @@ from tests.fuzz.meter import Budget, Cost, metered
 from tests.fuzz.signed import all_kinds
 from tests.fuzz.world import WHO, Spent, World
 
-# Lines and bytes for an input, beside its size. A record or an order pays for its whole block: some 9,000 lines, and for
-# the dearest honest ones twice that.
+# Lines and bytes for an input, in addition to its share by size. A record or an account transaction pays for its whole
+# block: some 9,000 lines, and up to twice that for the most expensive honest ones.
 BUDGET = Budget(lines=20_000, lines_per_byte=12.0, bytes_held=1 << 19, held_per_byte=8.0)
 CHAIN_EVERY = 10  # inputs that were not accepted, after which the chain has to grow; after an accepted one at once
 
 
 @dataclass(slots=True)
 class Result:
-    """bad: sentences. dearest: (lines, name) of each kind; heaviest: (bytes, name) where memory was looked at;
-    outcomes: how many ended how."""
+    """What a run found."""
 
     inputs: int = 0
-    unencodable: int = 0
-    bad: list[str] = field(default_factory=list)
-    dearest: dict[str, tuple[int, str]] = field(default_factory=dict)
-    heaviest: dict[str, tuple[int, str]] = field(default_factory=dict)
+    unencodable: int = 0  # variants that have no encoding
+    bad: list[str] = field(default_factory=list)  # sentences
+    dearest: dict[str, tuple[int, str]] = field(default_factory=dict)  # kind -> (lines, name) of its dearest input
+    heaviest: dict[str, tuple[int, str]] = field(default_factory=dict)  # kind -> (bytes, name); bytes -1: not measured
     outcomes: Counter[Outcome] = field(default_factory=Counter)
 
 
@@ -52,7 +52,7 @@ def cases(original: Message) -> Iterator[tuple[str, Message]]:
 def try_one(
     world: World, kind: Kind, who: str, name: str, message: Message, result: Result, *, memory: bool
 ) -> Outcome | None:
-    """What became of it; None where it did not come to that. Raises Spent where the world has to be another one."""
+    """The outcome of one variant; None where it has no encoding or raised. Raises Spent: it needs a fresh world."""
     title = f"{kind.name}: {name} by a {who}"
     try:
         data, take = kind.send(world, WHO[who], message)
@@ -83,8 +83,10 @@ def try_one(
 def run_kind(
     kind: Kind, who: str, directory: Path, result: Result, *, every: int = 1, first: int = 0, memory: bool = False
 ) -> None:
-    """All variants of one kind by one sender, or each `every`-th from number `first` on. A world that is spent, or
-    that was broken, makes way for a fresh one; in a fresh one the original can always be made."""
+    """Try all variants of one kind by one sender, or each `every`-th from number `first`.
+
+    A world that is spent or broken is replaced; in a fresh world the original can always be made.
+    """
     worlds = (World(directory / str(number)) for number in count())
     world = next(worlds)
     names = [name for name, _ in cases(kind.make(world, WHO[who]))]
@@ -107,7 +109,7 @@ def run_kind(
 
 
 def _one_more(world: World, kind: Kind, who: str, name: str, result: Result, *, grow: bool, memory: bool) -> None:
-    """The variant of this name of what is right now: heights and nonces went on, so it may be that there is none."""
+    """Try the variant of this name of an original that is valid now; heights and nonces move, so there may be none."""
     message = dict(cases(kind.make(world, WHO[who]))).get(name)
     known = len(result.bad)
     outcome = try_one(world, kind, who, name, message, result, memory=memory) if message is not None else None
@@ -115,14 +117,14 @@ def _one_more(world: World, kind: Kind, who: str, name: str, result: Result, *, 
         kind.after(world, WHO[who])
     if outcome is Outcome.ACCEPT or grow:
         world.grow()
-    assert len(result.bad) == known or outcome is not None, "this world goes no further"
+    assert len(result.bad) == known or outcome is not None, "this world is broken"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.extreme_run", description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="each N-th variant only")
-    parser.add_argument("--kind", default="", help="kinds whose name holds this")
-    parser.add_argument("--memory", action="store_true", help="look at memory too (four times slower)")
+    parser.add_argument("--kind", default="", help="only kinds whose name contains this")
+    parser.add_argument("--memory", action="store_true", help="measure memory too (four times slower)")
     options = parser.parse_args()
     total = Result()
     for kind in all_kinds():
@@ -137,7 +139,7 @@ def main() -> int:
         more = f", at most {held >> 10} KiB held" if held >= 0 else ""
         accepted = result.outcomes[Outcome.ACCEPT]
         found = f"{result.inputs:6} inputs, {accepted:5} accepted, dearest {lines:7} lines{more}"
-        print(f"{kind.name:40}{found}  ({title})", flush=True)
+        print(f"{kind.name:44}{found}  ({title})", flush=True)
         for sentence in result.bad[:10]:
             print(f"  BAD {sentence}", flush=True)
         total.inputs += result.inputs

@@ -1,7 +1,9 @@
-"""Every field of a message at its minimum, maximum, zero, minus one and one off. Law: from the declared types alone, one change a variant.
+"""Variants of a message: each field at its minimum, its maximum, zero, minus one and one off.
 
-A structure does not check its fields when it is made here, so a variant may lie outside what its type allows: then the decoder has to
-refuse it. Inside the bounds, only the checks behind the decoder can.
+Law: made from the declared types alone, with one change in each variant.
+
+A structure does not check its fields when it is made here, so a variant may lie outside what its type allows; the
+decoder has to refuse that one. Inside the bounds, only the checks behind the decoder can refuse.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def variants(message: Message) -> Iterator[tuple[str, Message]]:
 
 
 def _of(info: Any, value: Any) -> Found:
-    """(name, other value) for a value of the declared type; a name that goes on with a dot changed something inside."""
+    """(name, other value) for a value of the declared type; a name that begins with a dot is a change inside it."""
     inspect = msgspec.inspect
     match info:
         case inspect.UnionType():
@@ -44,7 +46,8 @@ def _of(info: Any, value: Any) -> Found:
         case inspect.BytesType():
             yield from _bytes(info, value)
         case inspect.StrType():
-            yield from ((f"={text[:8]!r}*{len(text)}", text) for text in (*TEXT, "x" * (info.max_length or 0)) if text != value)
+            texts = (*TEXT, "x" * (info.max_length or 0))
+            yield from ((f"={text[:8]!r}*{len(text)}", text) for text in texts if text != value)
         case inspect.BoolType():
             yield "=not", not value
         case inspect.EnumType():
@@ -53,7 +56,9 @@ def _of(info: Any, value: Any) -> Found:
             yield from _tuples(info, value)
         case inspect.TupleType():
             for at, (inner, item) in enumerate(zip(info.item_types, value, strict=True)):
-                yield from ((f"[{at}]{name}", (*value[:at], other, *value[at + 1 :])) for name, other in _of(inner, item))
+                yield from (
+                    (f"[{at}]{name}", (*value[:at], other, *value[at + 1 :])) for name, other in _of(inner, item)
+                )
 
 
 def _union(info: Any, value: Any) -> Found:
@@ -68,7 +73,10 @@ def _union(info: Any, value: Any) -> Found:
 
 def _plain(info: Any, value: Any) -> bool:
     inspect = msgspec.inspect
-    kinds = {inspect.IntType: int, inspect.BytesType: bytes, inspect.StrType: str, inspect.VarTupleType: tuple, inspect.TupleType: tuple}
+    kinds = {
+        inspect.IntType: int, inspect.BytesType: bytes, inspect.StrType: str, inspect.VarTupleType: tuple,
+        inspect.TupleType: tuple,
+    }
     wanted = kinds.get(type(info))
     return wanted is not None and isinstance(value, wanted)
 
@@ -77,7 +85,8 @@ def _integers(info: Any, value: int) -> Found:
     low = info.ge if info.ge is not None else -(2**63) if info.gt is None else info.gt + 1
     high = info.le if info.le is not None else INT64 if info.lt is None else info.lt - 1
     names = {
-        "min": low, "max": high, "zero": 0, "minus_one": -1, "one_more": value + 1, "one_less": value - 1, "below": low - 1, "above": high + 1,
+        "min": low, "max": high, "zero": 0, "minus_one": -1, "one_more": value + 1, "one_less": value - 1,
+        "below": low - 1, "above": high + 1,
         "int32": 2**31 - 1, "uint64": UINT64,
     }
     seen = {value}
@@ -91,7 +100,8 @@ def _bytes(info: Any, value: bytes) -> Found:
     most = info.max_length if info.max_length is not None else 1 << 16
     size = len(value)
     for name, other in {
-        "empty": b"", "zeros": bytes(size), "ones": b"\xff" * size, "short": value[:-1], "long": value + b"\x00", "max": b"\x80" * most,
+        "empty": b"", "zeros": bytes(size), "ones": b"\xff" * size, "short": value[:-1], "long": value + b"\x00",
+        "max": b"\x80" * most,
         "above": b"\x80" * (most + 1),
     }.items():
         if other != value:

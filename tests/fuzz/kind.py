@@ -1,5 +1,8 @@
-"""One kind of signed message, as it is tried. Law: the original is right: it is accepted and does what it is for, in
-a world that `make` brought to the place where it can; so a variant of it gets as far as its one wrong field lets it."""
+"""One kind of signed message, and how to make it, send it and see its effect.
+
+Law: the original is valid: `make` brings the world to where the peer accepts it and it has its effect. So a variant
+gets as far as its one changed field lets it.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +21,26 @@ Effect = Callable[[World, Key], bool]
 
 
 def is_on_chain(world: World, key: Key) -> bool:
-    """The effect of a record or an order: carried out in a block that refused nothing."""
+    """The effect of a record or an account transaction: it was applied in a block that refused nothing."""
     del key
     return world.is_carried_out()
 
 
 def is_taken(world: World, key: Key) -> bool:
-    """The effect of what changes nothing: that it was accepted is all there is."""
+    """The effect of a message that changes nothing: to have been accepted."""
     del world, key
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """make: the part that varies, right for this world and sender; raises Spent where this world cannot hold
-    another. send: (its bytes as they travel, the peer's way of taking them). signatures: how many it may make the
-    peer verify: two quorums, or three in a batch. by: who has the standing to be accepted with it. after: what
-    follows an accepted one and is not counted. effect: whether it did then what it is for."""
+    """A kind of message under test."""
 
     name: str
+    # the part that varies, valid for this world and sender; raises Spent where this world cannot hold another
     make: Make
-    send: Send
-    signatures: int = 8
-    by: tuple[str, ...] = ("validator",)
-    effect: Effect = is_taken
-    after: Callable[[World, Key], object] = is_taken
+    send: Send  # (the message's bytes on the wire, the call by which the peer takes them)
+    signatures: int = 8  # how many the peer may verify for it: two quorums, or three in a batch
+    by: tuple[str, ...] = ("validator",)  # the senders from whom the peer accepts the original
+    effect: Effect = is_taken  # whether an accepted one had its effect
+    after: Callable[[World, Key], object] = is_taken  # what follows an accepted one; its cost does not count

@@ -1,5 +1,7 @@
-"""An inference's life up to where a record of it can be right. Law: only records that are carried out; the keys of
-all others are here, so whoever is asked says what is needed."""
+"""Brings an inference to the point where a given record about it is valid.
+
+Law: it sends only records that the ledger applies. It holds the keys of all parties, so each can sign its part.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,9 @@ from tests.fuzz.signing import sign_finish, sign_request
 from tests.fuzz.world import CLIENT, JUDGES, ME, MODEL, NETWORK, PARTICIPANT, VALIDATOR, WHO, Spent, World
 
 TOKENS, PROMPT = 10, 20
-SAID = b"\x05" * 32  # of what is streamed
+SAID = b"\x05" * 32  # hash of the streamed text
 SALT = b"\x55" * 32
-MOST = 40  # heights, or tries, in which something has to come true
+MOST = 40  # heights, or attempts, within which a condition has to become true
 KEYS = {key.public: key for key in (ME, *WHO.values(), *JUDGES)}
 
 
@@ -48,11 +50,11 @@ def until(world: World, good: Callable[[], bool]) -> None:
         if good():
             return
         world.grow()
-    raise Spent("it does not come true")
+    raise Spent(f"the condition did not become true within {MOST} heights")
 
 
 def request_of(world: World, key: Key) -> Request:
-    """Of the client, whoever sends it."""
+    """A request of the client, whichever peer sends it."""
     del key
     nonce, height = world.chain.answers.account(CLIENT.public).next_nonce, world.chain.height()
     return Request(
@@ -76,13 +78,13 @@ def finish_of(inference_id: bytes, executor: Key) -> FinishRecord:
 
 
 def finish(world: World, inference_id: bytes, agent: Key, executor: Key) -> None:
-    """Answered, and confirmed by the agent."""
+    """Put the executor's finish and the agent's confirmation on chain."""
     world.say(agent, RecordKind.FINISH, sign_finish(executor, NETWORK, finish_of(inference_id, executor)))
     world.say(agent, RecordKind.OUTPUT, OutputRecord(inference_id, agent.public, SAID, TOKENS))
 
 
 def drawn(world: World, executor: Key, member: Key) -> bytes:
-    """An answer whose first committee is `member`."""
+    """A finished inference whose first committee has `member`. Raises Spent."""
     for _ in range(MOST):
         one = started(world, PARTICIPANT)
         finish(world, one, PARTICIPANT, executor)
@@ -103,12 +105,12 @@ def verdict_of(world: World, inference_id: bytes, key: Key, *, valid: bool = Tru
 
 
 def commit(world: World, key: Key, verdict: Verdict, inference_id: bytes) -> None:
-    """To whatever verdict; the last one of a committee opens its time to reveal."""
+    """Commit to `verdict`. The last commitment of a committee opens its reveal window."""
     world.say(key, RecordKind.VERDICT_COMMIT, VerdictCommit(inference_id, key.public, verdict_commitment(verdict)))
 
 
 def judged(world: World, inference_id: bytes, *, valid: bool) -> None:
-    """By the committee at work: all say the same."""
+    """Let the present committee decide: all members give the same verdict."""
     panel = inference(world, inference_id).panels[-1]
     verdicts = [(KEYS[node], verdict_of(world, inference_id, KEYS[node], valid=valid)) for node in panel.members]
     for key, verdict in verdicts:
@@ -124,7 +126,7 @@ def is_in(world: World, inference_id: bytes, statuses: Iterable[Status]) -> bool
 
 
 def appealable(world: World) -> bytes:
-    """An answer of the validator's that both committees refused, with a judge left to ask."""
+    """An answer of the validator that two committees refused, with a judge left for the appeal."""
     one = drawn(world, VALIDATOR, ME)
     for status in (Status.VALIDATING, Status.DISPUTED):
         until(world, lambda status=status: is_in(world, one, [status]))  # type: ignore[misc]
@@ -134,7 +136,7 @@ def appealable(world: World) -> bytes:
 
 
 def open_one(world: World, of: str, make: Callable[[], bytes], *statuses: Status) -> bytes:
-    """The inference that variants of kind `of` are tried on, while it has one of these states; else a new one."""
+    """The inference on which variants of kind `of` are tried, while it has one of these statuses; else a new one."""
     known = world.kept.get(of)
     if known is None or not is_in(world, known, statuses):
         known = world.kept[of] = make()
@@ -142,5 +144,5 @@ def open_one(world: World, of: str, make: Callable[[], bytes], *statuses: Status
 
 
 def root_of(*leaves: object) -> bytes:
-    """For answers that nobody looks into."""
+    """A digest of the leaves, for answers whose content nobody checks."""
     return digest(b"answer", *(encode(leaf) for leaf in leaves))

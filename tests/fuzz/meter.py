@@ -1,7 +1,9 @@
-"""What an input costs. Law: counted, never timed: executed lines of our Python and bytes held at the peak; the same on a busy machine.
+"""Measures the cost of an input in executed lines of our Python and in bytes held at the peak.
 
-Above `lines` the work is ended from inside the tracer, so that a loop as long as a number says does not hang the run. A guard of CPU
-seconds ends what loops in C, where no line is executed; it is far above anything honest.
+Law: costs are counted, never timed, so they are the same on a busy machine.
+
+Above `lines` the tracer itself ends the work, so that a loop whose length comes from the input does not hang the run.
+A limit of CPU seconds ends loops in C, where no line is executed; it is far above the cost of any honest input.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Tracer = Callable[[FrameType, str, Any], Any]
 
 
 class OverBudget(BaseException):
-    """Not an Exception: no boundary of the code under test may take it for an ordinary failure."""
+    """The input cost too much. No Exception, so that the code under test cannot catch it as an ordinary failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,17 @@ class Budget:
 
 @dataclass(slots=True)
 class Cost:
-    """lines: executed. signatures: verified, each as dear as some hundred lines. held: bytes at the peak above what was held before; -1 where
-    memory was not looked at."""
+    """What one input did cost."""
 
-    lines: int = 0
-    signatures: int = 0
-    held: int = -1
-    over: bool = False
+    lines: int = 0  # executed
+    signatures: int = 0  # verified; each costs as much as some hundred lines
+    held: int = -1  # bytes at the peak above what was held before; -1 where memory was not measured
+    over: bool = False  # it was ended above its budget
 
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """What the world does for itself in the midst of a metered input is not counted."""
+    """Do not count what the test world does itself while an input is metered."""
     before = sys.gettrace()
     sys.settrace(None)
     try:
@@ -65,7 +66,10 @@ def aside() -> Iterator[None]:
 
 @contextmanager
 def metered(cost: Cost, lines: int, *, memory: bool = False) -> Iterator[None]:
-    """Count into `cost` what the block does; above `lines` it is ended and cost.over is set. memory: look at that too (slow)."""
+    """Count into `cost` what the block does; above `lines` the block is ended and cost.over is set.
+
+    memory: measure it too (slow).
+    """
 
     def local(frame: FrameType, event: str, arg: Any) -> Any:
         del frame, arg

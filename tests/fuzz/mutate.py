@@ -1,7 +1,10 @@
-"""Ways to spoil valid bytes. Law: a function of the generator given and nothing else, so that a number replays a case.
+"""Mutations of valid bytes.
 
-Half of the mutations work on the bytes (most of those are refused by the codec); the others on the decoded values, encoded anew,
-so that what comes out is well-formed and only the checks behind the codec can refuse it. Byte strings that hold CBOR are entered.
+Law: each depends on its arguments and the given generator alone, so that a number replays a case.
+
+Half of the mutations change the bytes; the codec refuses most of those. The others change the decoded values and encode
+them again, so the result is well-formed and only the checks behind the codec can refuse it. Byte strings that hold CBOR
+are opened.
 """
 
 from __future__ import annotations
@@ -14,9 +17,13 @@ import cbor2
 
 MAX_BYTES = 1 << 16  # what a mutation may grow a message to
 BORDERS = tuple(
-    sign * (1 << bits) + step for bits in (0, 4, 5, 8, 16, 24, 31, 32, 63, 64) for step in (-1, 0, 1) for sign in (1, -1)
+    sign * (1 << bits) + step
+    for bits in (0, 4, 5, 8, 16, 24, 31, 32, 63, 64) for step in (-1, 0, 1) for sign in (1, -1)
 )
-ODD = (None, True, False, "", "x", "s" * 97, b"", b"\x00" * 31, b"\x00" * 33, b"\x00" * 64, [], {}, [[]], {"a": 1}, 1.5, -0.0)
+UNEXPECTED = (
+    None, True, False, "", "x", "s" * 97, b"", b"\x00" * 31, b"\x00" * 33, b"\x00" * 64, [], {},
+    [[]], {"a": 1}, 1.5, -0.0,
+)
 Bytes = Callable[[bytes, bytes, Random], bytes]
 
 
@@ -29,7 +36,9 @@ def flip(data: bytes, _: bytes, random: Random) -> bytes:
 
 def set_byte(data: bytes, _: bytes, random: Random) -> bytes:
     out = bytearray(data)
-    out[random.randrange(len(out))] = random.choice((0x00, 0x18, 0x1B, 0x40, 0x5F, 0x7F, 0x80, 0x9F, 0xA0, 0xF6, 0xFB, 0xFF, random.randrange(256)))
+    out[random.randrange(len(out))] = random.choice((
+        0x00, 0x18, 0x1B, 0x40, 0x5F, 0x7F, 0x80, 0x9F, 0xA0, 0xF6, 0xFB, 0xFF, random.randrange(256),
+    ))
     return bytes(out)
 
 
@@ -48,7 +57,7 @@ def delete(data: bytes, _: bytes, random: Random) -> bytes:
 
 
 def repeat(data: bytes, _: bytes, random: Random) -> bytes:
-    """A stretch twice: duplicates fields and rows."""
+    """Repeat a part: this duplicates fields and rows."""
     at = random.randrange(len(data))
     end = min(len(data), at + random.randrange(1, 80))
     return data[:end] + data[at:end] + data[end:]
@@ -61,11 +70,12 @@ def splice(data: bytes, other: bytes, random: Random) -> bytes:
 
 
 def border_head(data: bytes, _: bytes, random: Random) -> bytes:
-    """A CBOR head replaced by one of the same kind with a border value: integers, and lengths that lie."""
+    """Replace a CBOR head by one of the same kind with a border value: an integer, or a false length."""
     places = heads(data) or [(0, 1)]
     at, end = random.choice(places)
     major = (data[at] & 0xE0) if at < len(data) else 0
-    return data[:at] + head(major, max(random.choice(BORDERS), 0) % (1 << 64), random.choice((0, 0, 1, 2, 4, 8))) + data[end:]
+    value, least = max(random.choice(BORDERS), 0) % (1 << 64), random.choice((0, 0, 1, 2, 4, 8))
+    return data[:at] + head(major, value, least) + data[end:]
 
 
 def head(major: int, value: int, least: int = 0) -> bytes:
@@ -98,7 +108,7 @@ def structured(data: bytes, other: bytes, random: Random) -> bytes:
 
 
 def _change(value: Any, donor: Any, random: Random) -> Any:
-    """A copy of `value` with one change; `donor`: what stands in this place in another valid message, or anything."""
+    """A copy of `value` with one change. donor: the value at this place in another valid message, or any value."""
     if isinstance(value, list) and value:
         at = random.randrange(len(value))
         if random.random() < 0.65:
@@ -125,11 +135,11 @@ def _rearranged(value: list[Any], at: int, random: Random) -> list[Any]:
         out = list(value)
         out[at], out[to] = out[to], out[at]
         return out
-    return [*value, random.choice(ODD)]
+    return [*value, random.choice(UNEXPECTED)]
 
 
 def _entered(value: bytes, donor: Any, random: Random) -> bytes | None:
-    """CBOR inside a byte string (a header, an artifact): the change happens in there."""
+    """Change the CBOR inside a byte string (a header, an artifact); None where there is none."""
     if value[:1] < b"\x80" or value[:1] > b"\x9b":
         return None
     try:
@@ -144,7 +154,7 @@ def _entered(value: bytes, donor: Any, random: Random) -> bytes | None:
 
 def _other_leaf(value: Any, donor: Any, random: Random) -> Any:
     if random.random() < 0.1:
-        return random.choice(ODD)
+        return random.choice(UNEXPECTED)
     if random.random() < 0.2:
         return donor
     if isinstance(value, bool):
@@ -154,7 +164,7 @@ def _other_leaf(value: Any, donor: Any, random: Random) -> Any:
         return random.choice((near, near, *random.sample(BORDERS, 2)))
     if isinstance(value, (bytes, str)):
         return _other_text(value, random)
-    return random.choice((*ODD, *BORDERS))
+    return random.choice((*UNEXPECTED, *BORDERS))
 
 
 def _other_text(value: bytes | str, random: Random) -> bytes | str:
@@ -176,7 +186,7 @@ BYTEWISE: tuple[Bytes, ...] = (flip, flip, set_byte, truncate, insert, delete, r
 
 
 def mutate(parts: Sequence[bytes], other: Sequence[bytes], random: Random) -> tuple[bytes, ...]:
-    """One part spoiled, sometimes several times over. `other`: a second valid message of the same make."""
+    """Change one part, sometimes several times. other: a second valid message with the same parts."""
     out = list(parts)
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         at = random.randrange(len(out))

@@ -1,4 +1,4 @@
-"""Runs cases. Law: a case is (seed, target, number) and nothing else, whatever the process that runs it."""
+"""Runs cases. Law: a case depends on (seed, target, number) alone, not on the process that runs it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FATES = (UNREAD, REFUSED, UNCHANGED, ACCEPTED, CRASH)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """fate: UNREAD = a typed error, REFUSED = well-formed, but not taken for the original. why: what a crash said."""
+    """What a target made of one case."""
 
-    fate: str
+    fate: str  # UNREAD: a typed error; REFUSED: well-formed, but not taken for the original
     original: int
     parts: Parts
-    why: str = ""
+    why: str = ""  # the error, or what else was wrong
 
 
 @dataclass(slots=True)
 class Tally:
-    """Of one stretch of cases: how many had each fate, the bad ones, and the slowest (seconds of CPU, case)."""
+    """A run of cases: how many had each fate, the bad ones, and the slowest (seconds of CPU, case)."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     bad: list[tuple[str, int, str]] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Tally:
 
 
 def case(seed: int, target: Target, number: int) -> tuple[int, Parts]:
-    """Which original, and what was made of it."""
+    """(number of the original, its mutated parts)."""
     random = Random(f"{seed}:{target.name}:{number}")
     at = random.randrange(len(target.originals))
     return at, mutate(target.originals[at], random.choice(target.originals), random)
@@ -61,7 +61,7 @@ def judge(target: Target, at: int, parts: Parts) -> Outcome:
 
 
 def stretch(seed: int, first: int, count: int) -> Tally:
-    """Cases first .. first + count - 1, the targets in turn."""
+    """Judge the cases first .. first + count - 1, over the targets in turn."""
     tally, known = Tally(), tuple(targets().values())
     for number in range(first, first + count):
         target = known[number % len(known)]
@@ -76,11 +76,14 @@ def stretch(seed: int, first: int, count: int) -> Tally:
 
 
 def table(tally: Tally) -> list[str]:
-    """The summary: one line for each target, and one for all."""
+    """The summary: one line for each target, and one for all of them."""
     names = list(targets())
     rows = [[name, *(tally.counts[name, fate] for fate in FATES)] for name in names]
     rows.append(["all", *(sum(tally.counts[name, fate] for name in names) for fate in FATES)])
-    lines = [f"{'target':10}{'inputs':>10}{'unread':>10}{'refused':>10}{'unchanged':>11}{'accepted changed':>18}{'crashes':>9}"]
+    lines = [
+        f"{'target':10}{'inputs':>10}{'unread':>10}{'refused':>10}{'unchanged':>11}"
+        f"{'accepted changed':>18}{'crashes':>9}",
+    ]
     lines += [
         f"{name:10}{sum(counts):>10}{unread:>10}{refused:>10}{same:>11}{accepted:>18}{crash:>9}"
         for name, *counts in rows for unread, refused, same, accepted, crash in [counts]

@@ -1,6 +1,7 @@
-"""Every signed message kind, ready to be spoiled: the field that is changed lies inside, the signatures around it
-are made anew. Law: each kind's original is accepted and has its effect (kind.py); tests/fuzz/test_originals.py asks
-it of every one."""
+"""Every kind of signed message: a variant changes a field inside, then the signatures around it are made again.
+
+Law: each kind's original is accepted and has its effect (kind.py). tests/fuzz/test_originals.py checks every kind.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from p2p.wire.frames import pack_frame, parse_frame
 from tests.fuzz.kind import Kind
 from tests.fuzz.signed_consensus import CONSENSUS
 from tests.fuzz.signed_ledger import LEDGER
-from tests.fuzz.signed_operations import ORDERS
+from tests.fuzz.signed_operations import ACCOUNT_TRANSACTIONS
 from tests.fuzz.world import ME, NETWORK, WHO, World
 from tests.golden.samples import kinds, sample
 
@@ -30,13 +31,13 @@ def _framed(world: World, key: Key, frame: Any) -> tuple[bytes, Callable[[], Out
 
 
 def _streamed(world: World, key: Key) -> Streamed:
-    """The sender's word that it has streamed the first tokens of an answer that another goes on with."""
+    """The sender's statement that it streamed the first tokens of an answer that another executor continues."""
     del world
     return Streamed(STREAM, key.public, 0, len(TOKENS), chain_after(STREAM, TOKENS))
 
 
 def _taken_over(world: World, key: Key, body: Streamed) -> tuple[bytes, Callable[[], Outcome]]:
-    """As agent, executor and committee look at it."""
+    """The check that agent, executor and committee make."""
     data = encode(SignedStreamed(body, key.sign(Domain.STREAMED, NETWORK, encode(body))))
 
     def take() -> Outcome:
@@ -85,4 +86,4 @@ GREETINGS = tuple(
 
 
 def all_kinds() -> tuple[Kind, ...]:
-    return (*CONSENSUS, *LEDGER, *ORDERS, *STREAMED, *FRAMES, *GREETINGS)
+    return (*CONSENSUS, *LEDGER, *ACCOUNT_TRANSACTIONS, *STREAMED, *FRAMES, *GREETINGS)

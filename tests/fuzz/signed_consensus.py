@@ -1,6 +1,8 @@
-"""Votes, certificates, evidence and proposals, ready to be spoiled. Law: a validator's own are of its turn and of a
-height at which it has said nothing yet; where a quorum is needed the peer's own votes are repeated, of rounds in
-which it has not voted."""
+"""Kinds of votes, certificates, evidence and proposals.
+
+Law: a validator sends its own messages in its turn, at a height at which it has sent none yet. Where a quorum is
+needed, the peer's own key signs too, in rounds in which the peer has not voted.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +41,14 @@ from tests.fuzz.world import ME, NETWORK, VALIDATOR, Spent, World
 
 Sent = tuple[bytes, Callable[[], Outcome]]
 BLOCK_ID = b"\x77" * 32
-AHEAD = 3  # rounds: the peer does not come there by itself, so it has voted nothing there
+AHEAD = 3  # a round that the peer does not reach by itself, so it has not voted there
 ANYBODY = ("validator", "participant", "stranger")
-TURNS = 40  # heights in which a turn has to come
+TURNS = 40  # heights within which each proposer has its turn
 _VALIDATORS = (ME.public, VALIDATOR.public)
 
 
 def _sound(world: World) -> None:
-    """Raises Spent when one that has to vote is, or is about to be, convicted: of what it said in an earlier
-    variant."""
+    """Raises Spent when a validator that has to vote is convicted, or about to be, because of an earlier variant."""
     driver = world.driver
     out = {*world.chain.punished(), *driver.evidence.offenders()}
     if any(key in out or key not in driver.validators for key in _VALIDATORS):
@@ -55,7 +56,7 @@ def _sound(world: World) -> None:
 
 
 def _silent(world: World, key: Key) -> None:
-    """To a height at which `key` has said nothing."""
+    """Grow to a height at which `key` has not voted."""
     _sound(world)
     machine = world.driver.machine
     if machine.step is not Step.NEW or any(machine.votes.has(key.public, 0, kind) for kind in VoteType):
@@ -63,7 +64,7 @@ def _silent(world: World, key: Key) -> None:
 
 
 def _turn(world: World, key: Key) -> None:
-    """To a height whose first round is the sender's, and the round still empty."""
+    """Grow to a height at which the sender proposes the first round, and nothing is proposed yet."""
     _sound(world)
     for _ in range(TURNS):
         machine = world.driver.machine
@@ -71,7 +72,7 @@ def _turn(world: World, key: Key) -> None:
         if key is not VALIDATOR or (machine.proposer_of(0) == key.public and empty):
             return
         world.grow()
-    raise Spent("its turn does not come")
+    raise Spent("the sender was no proposer in 40 heights")
 
 
 # -- votes and certificates ----------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ def _vote(kind: VoteType) -> Make:
 
 
 def _signed(key: Key, vote: Vote) -> SignedVote:
-    """Of any type, also one that does not exist."""
+    """Sign a vote of any type, also of one that does not exist."""
     domain = VOTE_DOMAIN.get(vote.type, Domain.PREVOTE)
     return SignedVote(vote, key.sign(domain, vote.network, encode(vote)))
 
@@ -97,7 +98,7 @@ def _votes(world: World, message: wire.Wire) -> Sent:
 
 
 def _is_heard(kind: VoteType, round_: int, of: Key | None = None) -> Callable[[World, Key], bool]:
-    """The sender's vote, or that of `of`, counts: in this height or, when that was decided meanwhile, in the last."""
+    """The vote of the sender, or of `of`, counts in this height or, when that was decided meanwhile, in the last."""
     def effect(world: World, key: Key) -> bool:
         before, now, who = world.driver.previous, world.driver.machine, (of or key).public
         return any(one is not None and one.votes.has(who, round_, kind) for one in (before, now))
@@ -108,7 +109,7 @@ def _is_heard(kind: VoteType, round_: int, of: Key | None = None) -> Callable[[W
 def _all_of(
     world: World, keys: tuple[Key, ...], kind: VoteType, round_: int, block_id: bytes | None
 ) -> tuple[SignedVote, ...]:
-    """One vote each, as a certificate wants them: by validator."""
+    """One vote of each key, sorted by validator as in a certificate."""
     ordered, height = sorted({key.public: key for key in keys}.items()), world.driver.height
     return tuple(
         sign_vote(key, Vote(NETWORK, kind, height, round_, block_id, NIL_ROUND, public)) for public, key in ordered
@@ -125,7 +126,7 @@ def _polka(*, alone: bool = False) -> Make:
 
 
 def _round(*, timed_out: bool, alone: bool = False) -> Make:
-    """Why one is in round AHEAD: precommits of the round before, or votes of that round."""
+    """Proof that round AHEAD has begun: precommits of the round before, or votes of that round."""
     def make(world: World, key: Key) -> RoundCertificate:
         _silent(world, key)
         keys = (ME,) if alone else (ME, key)
@@ -139,7 +140,7 @@ def _round(*, timed_out: bool, alone: bool = False) -> Make:
 
 
 def _is_accused(world: World, key: Key) -> bool:
-    """The next block carries it, and the chain has convicted the sender."""
+    """The peer holds the evidence, and two blocks later the chain has convicted the sender."""
     held = key.public in world.driver.evidence.offenders()
     world.grow(2)
     return held and key.public in world.chain.punished()
@@ -201,7 +202,7 @@ def _block(world: World, key: Key) -> Block:
 
 
 def _proposed(world: World, key: Key, body: Proposal, block: Block) -> Sent:
-    """As `shrink` makes it, which cannot read a block that no decoder takes; a villain writes the bytes all the same."""
+    """As `shrink` makes it. `shrink` cannot read a block that the decoder refuses, so the bytes are written here."""
     bare = replace(block, txs=())
     signed = SignedProposal(body, key.sign(Domain.PROPOSAL, body.network, encode(body)), bare)
     data = encode(CompactProposal(VERSION, 1, signed, tuple(map(leaf_hash, block.txs))))

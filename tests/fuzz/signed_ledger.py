@@ -1,6 +1,8 @@
-"""Requests, batches and records, ready to be spoiled. Law: `make` brings the chain to where the original is carried
-out; what binds its sender to a message said later (a verdict, a planted fault, a race) is bound to the variant, else
-every variant would end at that one check."""
+"""Kinds of requests, batches and records.
+
+Law: `make` brings the chain to where it applies the original. Where a commitment comes first (to a verdict, a planted
+fault, the answers of a sprint), it commits to the variant; else every variant would fail that one check.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +43,11 @@ from tests.fuzz.world import CLIENT, GENESIS, ME, MODEL, NETWORK, PARTICIPANT, V
 Sent = tuple[bytes, Callable[[], Outcome]]
 AGENTS = ("validator", "participant")
 FAULT = "int4"
-RACE = 5  # answers of a race
+ANSWERS = 5  # answers of a sprint
 
 
 def _agent(key: Key) -> Key:
-    """The sender where it may be an agent, else another."""
+    """The sender where it may be an agent, else the participant."""
     return key if key in (VALIDATOR, PARTICIPANT) else PARTICIPANT
 
 
@@ -62,7 +64,7 @@ def _recorded(kind: RecordKind, wrap: Callable[[Key, Any], Message] = lambda key
 
 
 def _by_its_agent(wrap: Callable[[Key, Any], Message]) -> Send:
-    """A finish in the batch of the agent of its inference: of its own, only the first drawn executor's counts."""
+    """Send a finish in the batch of its inference's agent; in its own batch only the first drawn executor's counts."""
     def send(world: World, key: Key, body: Any) -> Sent:
         record = Record(RecordKind.FINISH, encode(wrap(key, body)))
         return record.body, lambda: world.record(PARTICIPANT, record)
@@ -74,7 +76,7 @@ def _by_its_agent(wrap: Callable[[Key, Any], Message]) -> Send:
 
 
 def _request(world: World, key: Key, body: Request) -> Sent:
-    """At the agent's door, signed by the account."""
+    """Give the request, signed by the client's account, to the check of the agent."""
     del key
     raw = encode(sign_request(CLIENT, body))
     return raw, lambda: world.attempt(lambda: world.chain.reservations.check_new(unpack(SignedRequest, raw)))
@@ -98,7 +100,7 @@ def _start(world: World, key: Key) -> StartRecord:
 
 
 def _running(of: str) -> Callable[[World, Key], bytes]:
-    """A started inference; its agent is the sender where that can be one."""
+    """A started inference; for an output its agent is the sender, where the sender may be one."""
     def find(world: World, key: Key) -> bytes:
         if world.chain.reader.stack_problem(VALIDATOR.public, MODEL, finish_of(bytes(32), VALIDATOR).stack):
             raise Spent("the validator is bound to another stack in this epoch")
@@ -117,7 +119,7 @@ def _finish(world: World, key: Key) -> FinishRecord:
 
 
 def _early_finish(world: World, key: Key) -> FinishRecord:
-    """Its Start comes after it."""
+    """A finish that arrives before its Start."""
     signed = sign_request(CLIENT, request_of(world, key))
     world.kept["early"] = encode(signed)
     return finish_of(signed.inference_id, key)
@@ -162,7 +164,7 @@ def _to_reveal(world: World, key: Key) -> Verdict:
 
 
 def _reveal(world: World, key: Key, verdict: Verdict) -> Sent:
-    """Committed to, whatever it is, as far as its sender is of the committee."""
+    """Commit to the verdict first, where its sender is a member of the committee."""
     one, record = world.kept["verdict"], Record(RecordKind.VERDICT, encode(verdict))
     if key is VALIDATOR:
         life.commit(world, key, verdict, one)
@@ -175,14 +177,14 @@ def _to_plant(world: World, key: Key) -> PlantCommit:
 
 
 def _plant(world: World, key: Key) -> PlantReveal:
-    """Of an answer that is still to be made, to the client that owns the validator."""
+    """A planted fault in an answer that is still to be made, for the client that owns the validator."""
     signed = sign_request(CLIENT, request_of(world, key))
     world.kept["plant"] = encode(signed)
     return PlantReveal(signed.inference_id, key.public, FAULT, SALT)
 
 
 def _planted(world: World, key: Key, reveal: PlantReveal) -> Sent:
-    """Committed to, then answered, judged and decided; only then revealed."""
+    """Commit to the fault, have the answer made, judged and decided, and only then reveal."""
     signed, record = unpack(SignedRequest, world.kept["plant"]), Record(RecordKind.PLANT_REVEAL, encode(reveal))
     one = signed.inference_id
     if key is VALIDATOR:
@@ -196,57 +198,57 @@ def _planted(world: World, key: Key, reveal: PlantReveal) -> Sent:
     return record.body, lambda: world.record(key, record)
 
 
-# -- the race ------------------------------------------------------------------------------------------------
+# -- the sprint ----------------------------------------------------------------------------------------------
 
 
-def _in_race(world: World, key: Key) -> None:
-    """The race of the first epoch is on, and the sender made no commitment in it."""
+def _in_sprint(world: World, key: Key) -> None:
+    """Raises Spent unless the first epoch's sprint is open and the sender has not committed in it."""
     over = world.chain.height() >= sprint.heights(GENESIS, 0).close
     if over or sprint.run_of(world.view(), key.public, MODEL) is not None:
-        raise Spent("the race is over")
+        raise Spent("the sprint is over, or the sender has committed")
 
 
 def _sprint_commit(world: World, key: Key) -> SprintCommit:
-    _in_race(world, key)
-    return SprintCommit(key.public, 0, MODEL, bytes(32), RACE)
+    _in_sprint(world, key)
+    return SprintCommit(key.public, 0, MODEL, bytes(32), ANSWERS)
 
 
 def _answers(world: World, key: Key) -> list[SignedFinish]:
-    race = sprint.sprint_of(world.view())
-    assert race is not None
-    ids = [sprint.question(GENESIS, race, key.public, MODEL, index)[1].inference_id for index in range(RACE)]
+    current = sprint.sprint_of(world.view())
+    assert current is not None
+    ids = [sprint.question(GENESIS, current, key.public, MODEL, index)[1].inference_id for index in range(ANSWERS)]
     return [sign_finish(key, NETWORK, finish_of(one, key)) for one in ids]
 
 
 def _sprint_open(world: World, key: Key) -> SprintOpen:
-    """A drawn answer that was not opened; for who cannot race, the first one."""
+    """Open a drawn answer; a sender that cannot take part in the sprint opens the first answer."""
     leaves = [encode(answer) for answer in _answers(world, key)]
     drawn: tuple[int, ...] = (0,)
     if key in (VALIDATOR, PARTICIPANT):
         run = sprint.run_of(world.view(), key.public, MODEL)
         if run is None:
-            _in_race(world, key)
-            world.say(key, RecordKind.SPRINT_COMMIT, SprintCommit(key.public, 0, MODEL, merkle.root(leaves), RACE))
+            _in_sprint(world, key)
+            world.say(key, RecordKind.SPRINT_COMMIT, SprintCommit(key.public, 0, MODEL, merkle.root(leaves), ANSWERS))
         until(world, lambda: world.chain.height() >= sprint.heights(GENESIS, 0).draw)
-        race, run = sprint.sprint_of(world.view()), sprint.run_of(world.view(), key.public, MODEL)
-        assert race is not None
+        current, run = sprint.sprint_of(world.view()), sprint.run_of(world.view(), key.public, MODEL)
+        assert current is not None
         assert run is not None
-        drawn = tuple(set(sprint.drawn(GENESIS, race, run)) - {opened.index for opened in run.opened})
+        drawn = tuple(set(sprint.drawn(GENESIS, current, run)) - {opened.index for opened in run.opened})
         if world.chain.height() >= sprint.heights(GENESIS, 0).end or not drawn:
             raise Spent("nothing is left to open")
     index = min(drawn)
     return SprintOpen(0, MODEL, index, unpack(SignedFinish, leaves[index]), tuple(merkle.prove(leaves, index)))
 
 
-def _raced_finish(world: World, key: Key) -> FinishRecord:
-    """Answer 0 of a race, not yet committed to."""
+def _sprint_finish(world: World, key: Key) -> FinishRecord:
+    """Answer 0 of a sprint, before the commitment."""
     if key in (VALIDATOR, PARTICIPANT):
-        _in_race(world, key)
+        _in_sprint(world, key)
     return _answers(world, key)[0].record
 
 
-def _raced(world: World, key: Key, record: FinishRecord) -> Sent:
-    """All answers of the race are the variant, so whichever is drawn, the committed one is opened."""
+def _sprint_answer(world: World, key: Key, record: FinishRecord) -> Sent:
+    """Commit to a sprint of one answer, the variant, so that it is drawn, and open it."""
     signed = sign_finish(key, NETWORK, record)
     leaf = encode(signed)
     if key in (VALIDATOR, PARTICIPANT):
@@ -278,5 +280,5 @@ LEDGER = (
     _kind("record PlantReveal", _plant, _planted),
     _kind("record SprintCommit", _sprint_commit, _recorded(RecordKind.SPRINT_COMMIT), *AGENTS),
     _kind("record SprintOpen", _sprint_open, _recorded(RecordKind.SPRINT_OPEN), *AGENTS),
-    _kind("finish in a SprintOpen", _raced_finish, _raced, *AGENTS),
+    _kind("finish in a SprintOpen", _sprint_finish, _sprint_answer, *AGENTS),
 )

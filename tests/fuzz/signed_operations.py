@@ -1,5 +1,8 @@
-"""Orders of an account, ready to be spoiled. Law: each can be carried out as the chain stands, so a variant is tried
-by the ledger itself, and what is taken goes into a block; the order's own account signs, whoever sends it."""
+"""Kinds of account transactions.
+
+Law: the present state allows each original, so a variant reaches the ledger, and an accepted one goes into a block. Its
+account signs it, whichever peer sends it.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,12 @@ from tests.fuzz.world import CLIENT, GENESIS, MODEL, NETWORK, OTHER_MODEL, OWNER
 Sent = tuple[bytes, Callable[[], Outcome]]
 HOT = Key(b"\x6a" * 32)
 AMOUNT = 1000
-SIGNATURES = 12  # at most three in an order: at the door, where a block is filled, in the block; and a batch beside it
+# at most three in a transaction, each verified on admission, when a block is filled and in the block; and a batch
+SIGNATURES = 12
 
 
 def _op(world: World, key: Key, op: ops.Op) -> Sent:
-    """By gossip, in a block when it is taken; before that at the door for orders, of another peer of the same chain."""
+    """By gossip, and into a block when accepted; before that, to the admission check for submitted transactions."""
     del key
     signed = ops.SignedOp(op, CLIENT.sign(Domain.OP, op.network, encode(op)))
     raw, door = pack_operation(signed), AccountTransactions(world.chain, lambda: world.now_ms / 1000)
@@ -42,7 +46,7 @@ def _op(world: World, key: Key, op: ops.Op) -> Sent:
     return raw, take
 
 
-def _ordered(world: World, key: Key, body: Any) -> Sent:
+def _as_operation(world: World, key: Key, body: Any) -> Sent:
     nonce = world.chain.answers.account(CLIENT.public).next_nonce
     return _op(world, key, ops.Op(NETWORK, CLIENT.public, nonce, ops.KIND_OF[type(body)], encode(body)))
 
@@ -57,12 +61,12 @@ def _an_op(world: World, key: Key) -> ops.Op:
 
 
 def _spare(world: World) -> tuple[Key, Participant]:
-    """A node of the client's that nobody would miss, and that is not on its way out."""
+    """(key, record) of a node of the client that no other test needs and that is not leaving."""
     for key in world.movable():
         participant = world.view().participant(key.public)
         if participant is not None and participant.node == key.public and not participant.leaving:
             return key, participant
-    world.order(CLIENT, world.registration(world.new_node()))
+    world.submit(CLIENT, world.registration(world.new_node()))
     return _spare(world)
 
 
@@ -77,7 +81,7 @@ def _withdraw(world: World) -> ops.Withdraw:
     if len(participant.withdrawals) >= MAX_WITHDRAWALS:
         raise Spent("too many withdrawals wait")
     if participant.collateral_micro < AMOUNT:
-        world.order(CLIENT, ops.Deposit(key.public, 2 * AMOUNT))
+        world.submit(CLIENT, ops.Deposit(key.public, 2 * AMOUNT))
     return ops.Withdraw(key.public, AMOUNT)
 
 
@@ -90,7 +94,7 @@ def _delegate(world: World) -> ops.Delegate:
 
 def _revoke(world: World) -> ops.Revoke:
     if all(hot.key != HOT.public for hot in limits(world.view(), CLIENT.public).hot):
-        world.order(CLIENT, _delegate(world))
+        world.submit(CLIENT, _delegate(world))
     return ops.Revoke(HOT.public)
 
 
@@ -103,23 +107,25 @@ def _propose(change: ops.Change) -> Callable[[World], ops.Propose]:
 
 
 def _open_one(world: World, account: Key) -> bytes | None:
-    """The account's proposal that is still open, and will be in the next block."""
+    """The key of the account's open proposal, or None."""
     found = governance.proposals(world.view())
     return next((key for key, one in found if one.state == governance.OPEN and one.account == account.public), None)
 
 
 def _vote_in(world: World, key: Key) -> None:
-    """The rule is accepted and comes into force; then the chain has to go on under it. For one sender: the same account
-    signs for all of them."""
+    """Accept the proposal and grow until its rule is in force; the chain must still grow under it.
+
+    Only for one sender: the same account signs for all of them.
+    """
     proposal = _open_one(world, CLIENT)
     if key is VALIDATOR and proposal is not None:
-        world.order(OWNER, ops.Vote(proposal, True))
+        world.submit(OWNER, ops.Vote(proposal, True))
         world.grow(GENESIS.epoch_blocks - world.chain.height() % GENESIS.epoch_blocks + 1)
         world.kept["decided"] = proposal
 
 
 def _is_in_force(world: World, key: Key) -> bool:
-    """On chain; of the one that was voted on, that it is in force now."""
+    """The proposal is on chain; the one that was voted on is in force."""
     found = governance.proposal(world.view(), world.kept["decided"]) if key is VALIDATOR else None
     return found.state == governance.IN_FORCE if found is not None else world.is_carried_out()
 
@@ -132,7 +138,7 @@ def _vote(world: World) -> ops.Vote:
         life.until(world, lambda: not _open_one(world, OWNER))
         key = None
     if key is None:
-        world.order(OWNER, ops.Propose(ops.ChangeEconomy((("gov_window", 4),))))
+        world.submit(OWNER, ops.Propose(ops.ChangeEconomy((("gov_window", 4),))))
         key = _open_one(world, OWNER)
     assert key is not None
     return ops.Vote(key, True)
@@ -172,15 +178,20 @@ def _body(make: Callable[[World], ops.Body]) -> Make:
     return lambda world, key: make(world)
 
 
-ORDERS = (
-    Kind("order", _an_op, _op, signatures=SIGNATURES, by=tuple(WHO), effect=is_on_chain),
+ACCOUNT_TRANSACTIONS = (
+    Kind("account transaction", _an_op, _op, signatures=SIGNATURES, by=tuple(WHO), effect=is_on_chain),
     *(
-        Kind(f"order {name}", _body(make), _ordered, signatures=SIGNATURES, by=tuple(WHO), effect=is_on_chain)
+        Kind(
+            f"account transaction {name}", _body(make), _as_operation, signatures=SIGNATURES, by=tuple(WHO),
+            effect=is_on_chain,
+        )
         for name, make in _BODIES
     ),
     *(
-        Kind(f"order Propose {type(change).__name__}", _body(_propose(change)), _ordered, signatures=SIGNATURES,
-             by=tuple(WHO), after=_vote_in, effect=_is_in_force)
+        Kind(
+            f"account transaction Propose {type(change).__name__}", _body(_propose(change)), _as_operation,
+            signatures=SIGNATURES, by=tuple(WHO), after=_vote_in, effect=_is_in_force,
+        )
         for change in CHANGES
     ),
 )

@@ -1,10 +1,24 @@
-"""Right signatures over whatever is inside. Law: the innermost field may be anything; every signature around it is right."""
+"""Signs messages of any content.
+
+Law: the innermost field may have any value; every signature around it is valid.
+"""
 
 from __future__ import annotations
 
 from p2p.base.codec import encode
 from p2p.base.keys import Domain, Key
-from p2p.base.types import VERSION, Batch, BusyRecord, FinishRecord, Record, Request, SignedBatch, SignedBusy, SignedFinish, SignedRequest
+from p2p.base.types import (
+    VERSION,
+    Batch,
+    BusyRecord,
+    FinishRecord,
+    Record,
+    Request,
+    SignedBatch,
+    SignedBusy,
+    SignedFinish,
+    SignedRequest,
+)
 
 
 def batch(key: Key, network: str, nonce: int, records: tuple[Record, ...]) -> SignedBatch:

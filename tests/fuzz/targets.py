@@ -1,5 +1,7 @@
-"""What is fuzzed: valid originals and the path that must refuse all else. Law: `accepts` says whether a party of the network, who
-knows what the chain knows about original number `at`, would take these parts for it. Refusals are typed; anything else is a crash.
+"""What is fuzzed: valid originals, and for each target the check that must refuse everything else.
+
+Law: `accepts` says whether a peer that knows what the chain knows about original number `at` takes these parts for it.
+Refusals are typed errors; any other error is a crash.
 """
 
 from __future__ import annotations
@@ -57,13 +59,15 @@ SPEC = ModelSpec(MODEL, b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
 CLIENT, AGENT = Key(b"\x11" * 32), Key(b"\x12" * 32)
 PEERS = [Key(bytes([at]) * 32) for at in range(32, 35)]
 SERVING = WeightedDraw((key.public, 1) for key in PEERS)
-GENESIS = Genesis(1, "fuzz", 1, tuple(GenesisPeer(k.public, k.public, 1, (MODEL,)) for k in PEERS), (), (SPEC,))
+GENESIS = Genesis(
+    VERSION, "fuzz", 1, tuple(GenesisPeer(k.public, k.public, 1, (MODEL,)) for k in PEERS), (), (SPEC,),
+)
 NETWORK = GENESIS.network
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """originals: valid messages, each of one or more parts. accepts(at, parts): see above."""
+    """originals: valid messages, each of one or more parts. accepts(at, parts): see the head of the file."""
 
     name: str
     originals: tuple[Parts, ...]
@@ -84,18 +88,23 @@ class Claim:
 @cache
 def claims() -> tuple[Claim, ...]:
     """Short and long answers; greedy, sampled, with masks and penalties; small and large vocabulary."""
-    kinds_ = ((1, Params(0), 100), (5, Params(), 100), (33, Params(1000, 20, 0, 900), 40_000), (7, Params(700, 0, 50, 1000, 100, -100), 140_000))
+    kinds_ = (
+        (1, Params(0), 100), (5, Params(), 100), (33, Params(1000, 20, 0, 900), 40_000),
+        (7, Params(700, 0, 50, 1000, 100, -100), 140_000),
+    )
     return tuple(_claim(at, *kind) for at, kind in enumerate(kinds_))
 
 
 def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
     asked = digest(b"prompt", PROMPT.encode())
-    request = Request(VERSION, NETWORK, CLIENT.public, at, MODEL, asked, params, 90, length, 10_000, 300, CLIENT.public, HEIGHT + at)
+    request = Request(
+        VERSION, NETWORK, CLIENT.public, at, MODEL, asked, params, 90, length, 10_000, 300, CLIENT.public, HEIGHT + at,
+    )
     signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, NETWORK, encode(request)))
     beacon = digest(b"fuzz-beacon", bytes([at]))
     drawn = draw_executors(beacon, signed.inference_id, SERVING, AGENT.public, MAX_CANDIDATES)
     first, second = (next(k for k in PEERS if k.public == node) for node in drawn[:2])
-    before = 3 if at == 3 else 0  # the last one goes on from another's tokens
+    before = 3 if at == 3 else 0  # the last one continues the tokens of another executor
     executor = second if before else first
     seed = tape.tape_seed(beacon, signed.inference_id, request.client_nonce)
     tokens = [(i * 7919 + at) % (vocab - 10) + 3 for i in range(length)]
@@ -105,7 +114,8 @@ def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
     header = artifacts.header_for(request, iid, SPEC, seed, range(5), FinishReason.LENGTH, taken=taken)
     made = artifacts.build(header, steps)
     record = FinishRecord(
-        iid, executor.public, made.root(), made.output_hash(), 5, length, FinishReason.LENGTH, text_hash=text_hash(TEXT), taken_over=before,
+        iid, executor.public, made.root(), made.output_hash(), 5, length, FinishReason.LENGTH,
+        text_hash=text_hash(TEXT), taken_over=before,
     )
     done = Done(SignedFinish(record, executor.sign(Domain.FINISH, NETWORK, encode(record))), made.to_bytes())
     ask = AskSpec(
@@ -124,15 +134,17 @@ def _artifact(at: int, parts: Parts) -> bool:
 
 
 def _payload(at: int, parts: Parts) -> bool:
-    """The same behind the payload stream: frame, prompt, artifact."""
+    """The same check for what the payload stream brings: frame, prompt, artifact."""
     frame = parse_frame(parts[0])
-    if not isinstance(frame, Payload) or digest(b"prompt", frame.prompt.encode()) != claims()[at].signed.request.prompt_hash:
+    if not isinstance(frame, Payload):
+        return False
+    if digest(b"prompt", frame.prompt.encode()) != claims()[at].signed.request.prompt_hash:
         return False
     return _artifact(at, (frame.artifact,))
 
 
 def _receipt(at: int, parts: Parts) -> bool:
-    """A client's check of what the agent sent: Accepted, then Done. It asked for beacon and serving set of the height named."""
+    """A client's check of the agent's Accepted and Done, with the beacon and serving set of the draw's height."""
     claim = claims()[at]
     accepted, done = map(parse_frame, parts)
     if not (isinstance(accepted, Accepted) and isinstance(done, Done)):
@@ -147,8 +159,13 @@ def _receipt(at: int, parts: Parts) -> bool:
 @cache
 def verdicts() -> tuple[Verdict, ...]:
     rows = tuple(RevealedRow(at * 3, tuple((at * 9 + r, -4000 - 100 * r) for r in range(4))) for at in range(16))
-    whole = Verdict(b"\x21" * 32, b"\x22" * 32, VerdictKind.VALID, "llr -3.2 nats, 48 tokens", -3200, 48, rows, b"\x23" * 32)
-    refused = Verdict(b"\x31" * 32, b"\x32" * 32, VerdictKind.INVALID, "the payload's root is not the one on chain", 0, 0, (), b"\x33" * 32)
+    whole = Verdict(
+        b"\x21" * 32, b"\x22" * 32, VerdictKind.VALID, "llr -3.2 nats, 48 tokens", -3200, 48, rows, b"\x23" * 32,
+    )
+    refused = Verdict(
+        b"\x31" * 32, b"\x32" * 32, VerdictKind.INVALID, "the payload's root is not the one on chain", 0, 0, (),
+        b"\x33" * 32,
+    )
     return whole, refused, replace(whole, numbers=rows[:2], llr_milli=1_000_000, salt=b"\x24" * 32)
 
 
@@ -158,7 +175,7 @@ def _verdict(at: int, parts: Parts) -> bool:
 
 
 def _commit(at: int, parts: Parts) -> bool:
-    """Nothing is checked against a commitment but what is revealed: another validator's, or another inference's, is another one."""
+    """Only the reveal is checked against a commitment, so one of another validator or inference is another message."""
     return unpack(VerdictCommit, parts[0]) == _commits()[at]
 
 
@@ -169,14 +186,18 @@ def _commits() -> tuple[VerdictCommit, ...]:
 
 @cache
 def _plants() -> tuple[tuple[PlantCommit, PlantReveal], ...]:
-    reveals = [PlantReveal(bytes([at]) * 32, bytes([at + 1]) * 32, fault, bytes([at + 2]) * 32) for at, fault in ((1, "wrong-seed"), (8, "int4"))]
+    reveals = [
+        PlantReveal(bytes([at]) * 32, bytes([at + 1]) * 32, fault, bytes([at + 2]) * 32)
+        for at, fault in ((1, "wrong-seed"), (8, "int4"))
+    ]
     return tuple((PlantCommit(r.executor, plant_commitment(r.inference_id, r.fault, r.salt)), r) for r in reveals)
 
 
 def _plant(at: int, parts: Parts) -> bool:
     """The ledger keeps commitments by executor; the reveal must open the one of its executor."""
     found = unpack(PlantReveal, parts[0])
-    return _plants()[at][0] == PlantCommit(found.executor, plant_commitment(found.inference_id, found.fault, found.salt))
+    commitment = plant_commitment(found.inference_id, found.fault, found.salt)
+    return _plants()[at][0] == PlantCommit(found.executor, commitment)
 
 
 @cache
@@ -196,14 +217,15 @@ def _proposed(txs: tuple[bytes, ...]) -> SignedProposal:
 
 
 def _compact(at: int, parts: Parts) -> bool:
-    """A peer without the transactions: the compact proposal by gossip, then the body by stream. The retry counter means nothing."""
+    """A peer without the transactions takes the compact proposal by gossip, then the body by stream. The retry counter
+    is not checked."""
     original, found, body = _proposals()[at], compact.parse(parts[0]), parse_frame(parts[1])
     if not found.is_right(NETWORK, ValidatorSet.of([(key.public, 1) for key in PEERS])) or not isinstance(body, Body):
         return False
     assembly = compact.Assembly(found, lambda leaf: None)
     assembly.fill(body.txs)
     whole = assembly.whole()
-    return whole not in _proposals() or parts == _compact_parts(original)  # another one that was signed is no forgery
+    return whole not in _proposals() or parts == _compact_parts(original)  # another signed original is no forgery
 
 
 def _compact_parts(signed: SignedProposal) -> Parts:
@@ -216,7 +238,7 @@ def _frames() -> tuple[bytes, ...]:
 
 
 def _frame(at: int, parts: Parts) -> bool:
-    """Any frame at all: what is taken must be the one encoding of what was read, so that no two bytes strings mean the same."""
+    """Accepted bytes must be the one encoding of the frame that was read, so that no two byte strings mean the same."""
     if encode(parse_frame(parts[0])) != parts[0]:
         return True
     return parts[0] == _frames()[at]

@@ -12,7 +12,7 @@ from p2p.base.keys import Domain, verify
 from p2p.base.outcome import Outcome
 from p2p.base.types import VERSION, Params, Request
 from p2p.consensus.bodies import Bodies
-from p2p.consensus.driver import Driver
+from p2p.consensus.inbox import Inbox
 from p2p.ledger.participants import registry
 from tests.fuzz.extreme_run import BUDGET, Result, run_kind, try_one
 from tests.fuzz.extremes import variants
@@ -46,7 +46,10 @@ def test_the_borders_of_a_number() -> None:
     request = Request(VERSION, "n", bytes(32), 5, "toy", bytes(32), Params(), 50, 50, 100, 40, bytes(32), 39)
     found = {path: changed.client_nonce for path, changed in variants(request) if path.startswith("client_nonce=")}
     assert set(found.values()) == {0, -1, 4, 6, 2**63 - 1, 2**63, 2**31 - 1, 2**64 - 1}
-    deep = {path: changed.params.temperature_milli for path, changed in variants(request) if path.startswith("params.temperature_milli=")}
+    deep = {
+        path: changed.params.temperature_milli for path, changed in variants(request)
+        if path.startswith("params.temperature_milli=")
+    }
     assert {2000, 2001, 0, -1, 699, 701} <= set(deep.values())
 
 
@@ -81,21 +84,21 @@ def test_a_loop_as_long_as_a_number_says_is_seen_and_ended(world: World, monkeyp
 
 
 def test_an_untyped_error_is_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Driver, data: bytes, **words: object) -> tuple[Outcome, None]:
+    def broken(self: Inbox, data: bytes) -> tuple[Outcome, None]:
         raise KeyError(data[:1])
 
-    monkeypatch.setattr(Driver, "judge", broken)
+    monkeypatch.setattr(Inbox, "judge_gossip", broken)
     assert "KeyError" in judged(world, kind_named("vote prevote"))[0]
 
 
 def test_a_peer_that_stands_still_is_seen(world: World) -> None:
-    world._alarms.clear()
+    world._timers.clear()
     with pytest.raises(AssertionError, match="nothing is left"):
         world.grow()
 
 
 def test_a_block_that_cannot_be_applied_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it was when who lost its place went in the middle of a block, and what it said in that block met nobody."""
+    """An error of the past: a participant lost its place within a block that still held a record of it."""
     let_go = registry._let_go
 
     def broken(*words: Any) -> None:
@@ -104,7 +107,7 @@ def test_a_block_that_cannot_be_applied_is_seen(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(registry, "_let_go", broken)
     result = Result()
-    run_kind(kind_named("order Register"), "stranger", tmp_path, result, every=1000)
+    run_kind(kind_named("account transaction Register"), "stranger", tmp_path, result, every=1000)
     assert "no such participant" in result.bad[0]
 
 

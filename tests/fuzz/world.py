@@ -1,10 +1,11 @@
-"""One peer that outsiders write to: the real chain, driver and mempool, without a network. Law: it decides alone, so
-that its chain goes on exactly when nothing has stopped it; and it stands where everything an outsider may say can be
-right.
+"""One peer that outsiders write to: the real chain, driver and mempool, without a network.
 
-Its own key holds more than two thirds of the weight; a validator with a third less has its turns as proposer, four
-judges have a little, so that there is somebody left for a dispute and for its appeal. The registry is full: who
-registers takes another's place. Whoever could lose a place says something in every block that outsiders fill.
+Law: the peer decides alone, so its chain grows unless an input has stopped it; and its state allows every kind of
+message that an outsider may send.
+
+Its own key holds more than two thirds of the weight. A validator with less than a third has its turns as proposer; four
+judges have a little, so that a dispute and its appeal find a committee. The registry is full: a newcomer takes the
+place of another node. Every block that outsiders fill holds a record of each node that could lose its place.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from tests.fuzz.signing import batch
 ME, VALIDATOR, PARTICIPANT, STRANGER, CLIENT, OWNER, *JUDGES = (Key(bytes([0x50 + at]) * 32) for at in range(10))
 WHO = {"validator": VALIDATOR, "participant": PARTICIPANT, "stranger": STRANGER}
 MODEL, OTHER_MODEL = "toy", "toy-2"
-UNIT = 1 << 20  # of weight: a race halves it, epoch after epoch, and nobody's share may come to nothing
+UNIT = 1 << 20  # of weight: each sprint halves it, and no share may reach zero
 GENESIS = Genesis(
     VERSION, "extremes", 1_000_000,
     (
@@ -54,18 +55,21 @@ GENESIS = Genesis(
     economy=EconomyRules(withdraw_wait=2, gov_window=4, owner_cap_milli=1000, price_low_milli=0, price_high_milli=1000),
 )
 NETWORK = GENESIS.network
-TRIES = 400  # inputs in which a height has to be decided
-SPARE = 1  # place of the registry beside those of the genesis file: who has it goes for the next newcomer
+TRIES = 400  # events within which a height has to be decided
+SPARE = 1  # places of the registry in addition to the genesis peers; the next newcomer takes it
 
 
 class Spent(Exception):
-    """This world cannot hold another right message of the kind: its sender was convicted, or what there is one of
-    was used."""
+    """This world cannot hold another valid message of the kind: its sender is convicted, or something that exists only
+    once is used."""
 
 
 class World:
-    """A peer whose next height is under way. mark: the height before the last message; nodes: keys of whoever may be
-    a participant; kept: of a kind, the inference that its variants are about."""
+    """A peer that is about to decide its next height.
+
+    mark: the height before the last message. nodes: keys of newcomers that may be participants. kept: kind -> the
+    inference, or other bytes, that its variants are about.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._full = patch.object(places, "MAX_PARTICIPANTS", len(GENESIS.peers) + SPARE)
@@ -78,12 +82,12 @@ class World:
         )
         self.bodies = Bodies(self.driver, NETWORK, self.chain.pool.mempool.find)
         self.mark, self.nodes, self.kept = 0, dict[bytes, Key](), dict[str, bytes]()
-        self._alarms: list[tuple[int, int, Input]] = []
+        self._timers: list[tuple[int, int, Input]] = []
         self._numbers = count()
         self._carry(self.driver.begin())
         self.grow(2)
         for _ in range(SPARE):
-            self.order(CLIENT, self.registration(self.new_node()))
+            self.submit(CLIENT, self.registration(self.new_node()))
 
     def close(self) -> None:
         self._full.stop()
@@ -92,22 +96,22 @@ class World:
     def _carry(self, outputs: list[Output]) -> None:
         for output in outputs:
             if isinstance(output, SetTimer):
-                heapq.heappush(self._alarms, (self.now_ms + output.delay_ms, next(self._numbers), output.event))
+                heapq.heappush(self._timers, (self.now_ms + output.delay_ms, next(self._numbers), output.event))
 
     def grow(self, heights: int = 1) -> None:
-        """Let the peer decide. Raises AssertionError when it does not: something has stopped it."""
+        """Let the peer decide `heights` blocks. Raises AssertionError when something has stopped it."""
         wanted = self.chain.height() + heights
         for _ in range(TRIES * heights):
             if self.chain.height() >= wanted:
                 return
-            assert self._alarms, "nothing is left to wait for"
-            at, _, event = heapq.heappop(self._alarms)
+            assert self._timers, "nothing is left: no timer is set"
+            at, _, event = heapq.heappop(self._timers)
             self.now_ms = max(self.now_ms, at)
             self._carry(self.driver.take(event))
-        raise AssertionError(f"height {self.chain.height()} where {wanted} was due: the peer stands still")
+        raise AssertionError(f"height {self.chain.height()} where {wanted} was due: the peer has stopped")
 
     def view(self) -> View:
-        """The state as it is."""
+        """The present state."""
         return View(lambda key: self.chain.store.read("state", key))
 
     # -- what outsiders send ---------------------------------------------------------------------------------
@@ -131,28 +135,29 @@ class World:
         return outcome
 
     def transaction(self, raw: bytes) -> Outcome:
-        """Topic `transactions`; what is taken goes into a block at once, with a word of everybody whose place it
+        """Topic `transactions`; an accepted one goes into a block at once, with a record of each node whose place it
         could take."""
         with aside():
             if (self.chain.height() + 1) % GENESIS.epoch_blocks == 0:
-                self.grow()  # what an epoch's end costs is nobody's message
+                self.grow()  # the cost of an epoch's end belongs to no message
         self.mark = self.chain.height()
         outcome = self.chain.pool.hear(raw)
         with aside():
             for key in self.movable() if self.chain.pool.mempool.known(raw) else ():
                 said = Record(RecordKind.PLANT_COMMIT, encode(PlantCommit(key.public, self.unused())))
-                self.chain.pool.hear(encode(batch(key, NETWORK, self.chain.reader.batch_nonce(key.public) + 1, (said,))))
+                words = batch(key, NETWORK, self.chain.reader.batch_nonce(key.public) + 1, (said,))
+                self.chain.pool.hear(encode(words))
         if self.chain.pool.has_txs():
             self.grow()
         return outcome
 
     def record(self, sender: Key, record: Record) -> Outcome:
-        """One record in a right batch of `sender`."""
+        """Send one record in a valid batch of `sender`."""
         nonce = self.chain.reader.batch_nonce(sender.public) + 1
         return self.transaction(encode(batch(sender, NETWORK, nonce, (record,))))
 
     def attempt(self, call: Callable[[], object]) -> Outcome:
-        """A request on a stream: taken, or refused with a typed error."""
+        """The outcome of a request on a stream: accepted, or refused with a typed error."""
         try:
             call()
         except FolkmootError:
@@ -162,9 +167,10 @@ class World:
     # -- what became of it -----------------------------------------------------------------------------------
 
     def complaints(self) -> list[str]:
-        """Of the blocks since the last message: which records and orders were refused, and for which field."""
+        """Error code and field of each record or account transaction that the blocks since the last message refused."""
         heights = range(self.mark + 1, self.chain.height() + 1)
-        return [f"{receipt.code}: {receipt.field}" for height in heights for receipt in self.chain.blocks.receipts(height)]
+        receipts = (receipt for height in heights for receipt in self.chain.blocks.receipts(height))
+        return [f"{receipt.code}: {receipt.field}" for receipt in receipts]
 
     def is_carried_out(self) -> bool:
         """The last transaction is in a block, and nothing of that block was refused."""
@@ -173,7 +179,7 @@ class World:
     # -- what is needed before a message can be right --------------------------------------------------------
 
     def unused(self) -> bytes:
-        """32 bytes that nothing else is."""
+        """32 bytes that are used nowhere else."""
         return digest(b"unused", next(self._numbers).to_bytes(8, "big"))
 
     def new_node(self) -> Key:
@@ -182,20 +188,20 @@ class World:
         return key
 
     def movable(self) -> list[Key]:
-        """Those that may have to go for a newcomer."""
+        """The nodes whose place a newcomer may take."""
         return [key for key in self.nodes.values() if self.chain.reader.is_registered(key.public)]
 
     def registration(self, node: Key) -> Register:
         return Register(node.public, (MODEL,), (), 0, "", node.sign(Domain.NODE, NETWORK, consent(CLIENT.public)))
 
     def say(self, sender: Key, kind: RecordKind, body: object) -> None:
-        """Put a record that has to be right on chain. Raises Spent."""
+        """Put a valid record on chain. Raises Spent where the ledger refuses it."""
         outcome = self.record(sender, Record(kind, encode(body)))
         if outcome is not Outcome.ACCEPT or not self.is_carried_out():
             raise Spent(f"{kind.name}: {outcome.name} {self.complaints()}")
 
-    def order(self, account: Key, body: Body) -> None:
-        """The same for an order."""
+    def submit(self, account: Key, body: Body) -> None:
+        """Put a valid account transaction on chain. Raises Spent where the ledger refuses it."""
         nonce = self.chain.answers.account(account.public).next_nonce
         outcome = self.transaction(pack_operation(sign_op(account, NETWORK, nonce, body)))
         if outcome is not Outcome.ACCEPT or not self.is_carried_out():

@@ -1,4 +1,4 @@
-"""`python -m tests.golden.regenerate` writes the golden bytes anew: only when the wire is meant to change."""
+"""`python -m tests.golden.regenerate` rewrites the golden bytes: only when the wire is meant to change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ FILE = Path(__file__).parent / "messages.json"
 
 
 def main() -> None:
-    FILE.write_text(json.dumps({name: encode(sample(kind)).hex() for name, kind in sorted(kinds().items())}, indent=1) + "\n")
+    golden = {name: encode(sample(kind)).hex() for name, kind in sorted(kinds().items())}
+    FILE.write_text(json.dumps(golden, indent=1) + "\n")
 
 
 if __name__ == "__main__":

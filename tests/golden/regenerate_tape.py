@@ -1,4 +1,4 @@
-"""`python -m tests.golden.regenerate_tape` writes the tape's vectors anew: only when the tape itself is meant to change."""
+"""`python -m tests.golden.regenerate_tape` rewrites the tape's vectors: only when the tape is meant to change."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ LOGPROBS = (-1.2, -3.4, -2.2, -1.7, -4.0, -5.5, -2.9, -1.7, -3.1, -6.0, -2.5, -3
 COUNTS = (2, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 1, 0, 0, 5)
 ALL = Params(850, 8, 20, 920, 600, 250)
 CASES = (
-    ("plain", Params(700), False), ("hot", Params(2000), False), ("cold", Params(50), False), ("top-k", Params(1000, 5), False),
+    ("plain", Params(700), False), ("hot", Params(2000), False), ("cold", Params(50), False),
+    ("top-k", Params(1000, 5), False),
     ("top-k cuts a tie: both stay", Params(1500, 2), False), ("top-p within top-k", Params(1000, 8, 0, 700), False),
-    ("top-p 0 keeps the best", Params(1000, 8, 0, 0), False), ("min-p after the temperature", Params(500, 0, 200), False),
+    ("top-p 0 keeps the best", Params(1000, 8, 0, 0), False),
+    ("min-p after the temperature", Params(500, 0, 200), False),
     ("min-p 1 keeps the best", Params(900, 0, 1000), False), ("presence", Params(800, 0, 0, 1000, 1500, 0), True),
-    ("frequency", Params(800, 0, 0, 1000, 0, 700), True), ("negative penalties", Params(800, 6, 0, 1000, -2000, -400), True),
+    ("frequency", Params(800, 0, 0, 1000, 0, 700), True),
+    ("negative penalties", Params(800, 6, 0, 1000, -2000, -400), True),
     ("all", ALL, True), ("greedy", Params(0), False), ("greedy penalised", Params(0, 0, 0, 1000, 600, 0), True),
     ("greedy tie: lowest id", Params(0, 0, 0, 1000, 2000, 2000), True),
 )
@@ -59,7 +62,10 @@ def cases() -> list[dict[str, Any]]:
 def main() -> None:
     seed = {"beacon": "01" * 32, "inference_id": "02" * 32, "client_nonce": 3, "seed": SEEDS[3].hex()}
     parts = {"seeds": [seed], "vectors": vectors(), "cases": cases()}
-    lines = (f' "{name}": [\n' + ",\n".join(f"  {json.dumps(item)}" for item in items) + "\n ]" for name, items in parts.items())
+    lines = (
+        f' "{name}": [\n' + ",\n".join(f"  {json.dumps(item)}" for item in items) + "\n ]"
+        for name, items in parts.items()
+    )
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

@@ -1,4 +1,7 @@
-"""One fixed example of every wire message, built from its declared types. Law: no randomness; a field's value tells its place."""
+"""One fixed example of every wire message, built from its declared types.
+
+Law: no randomness; the value of a field shows its place in the struct.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def kinds() -> dict[str, type[Message]]:
     found: dict[str, type[Message]] = {}
     for name in MODULES:
         for value in vars(importlib.import_module(name)).values():
-            if isinstance(value, type) and issubclass(value, Message) and value is not Message and value.__module__ == name:
+            if not (isinstance(value, type) and issubclass(value, Message)):
+                continue
+            if value is not Message and value.__module__ == name:
                 found[f"{name}.{value.__name__}"] = value
     return found
 
@@ -40,9 +45,10 @@ def _value(info: Any, place: int) -> Any:
     inspect = msgspec.inspect
     match info:
         case inspect.StructType():
-            # the version in force: a peer reads nothing of another one
+            # the version in force: a peer refuses every other version
             return info.cls(*(
-                VERSION if field.name == "version" else _value(field.type, at) for at, field in enumerate(info.fields, 1)
+                VERSION if field.name == "version" else _value(field.type, at)
+                for at, field in enumerate(info.fields, 1)
             ))
         case inspect.IntType():
             return min(max(place, info.ge or 0), info.le if info.le is not None else place)

@@ -1,4 +1,4 @@
-"""Golden bytes: a changed byte on the wire needs a deliberate `python -m tests.golden.regenerate`."""
+"""Golden bytes: whoever changes a byte on the wire must run `python -m tests.golden.regenerate` on purpose."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES
-from p2p.base.types import ENDED, STANDS, SignedRequest, Status
+from p2p.base.types import ENDED, STANDS, VERSION, SignedRequest, Status
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.assumptions import Assumptions
 from p2p.lab.economy.detection import HONEST
@@ -94,7 +94,7 @@ class World:
         )
         self._nodes_weight = sum(peer.weight for peer in peers)
         return Genesis(
-            1, NAME, 0, tuple(peers), tuple(GenesisAccount(account, RICH) for account in accounts), (spec,),
+            VERSION, NAME, 0, tuple(peers), tuple(GenesisAccount(account, RICH) for account in accounts), (spec,),
             validation_window=setting.validation_window, epoch_blocks=EPOCH, checks=setting.checks, economy=economy,
         )
 

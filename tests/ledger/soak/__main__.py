@@ -1,13 +1,15 @@
 """`python -m tests.ledger.soak --transactions N [--seed S] [--jobs J]`: N random records against the real application.
 
-Real chains with their stores: each block's batches go through the mempool, `validate` and `finalize`, so signatures,
-rules, state tree and receipts are the ones that every peer has. A record counts as one transaction: it is what the
-ledger takes or refuses by itself; a batch that is refused as a whole counts as one. About a quarter is wrong on
-purpose. Each epoch begins with a race, so weights and validators change. After every block: conservation, bounds, no
-trace of what was refused; where weights are counted: nothing of the race is open; after every epoch: its sums and all
-totals against the whole state. At the end the blocks are applied again in a process with another PYTHONHASHSEED, and
-from the middle on a snapshot. With J processes each makes N / J records from its own seed. Exit code 1 when anything
-was violated; then the last line says how to see it again.
+The chains and their stores are real: each block's batches go through the mempool, `validate` and `finalize`, so
+signatures, rules, state tree and receipts are those of every peer. A record counts as one transaction, because the
+ledger accepts or refuses each by itself; a batch that is refused as a whole counts as one too. About a quarter is wrong
+on purpose. Each epoch begins with a sprint, so weights and validators change.
+
+Checked after every block: money is conserved, values are within bounds, a refused record left no trace. Checked where
+weights are counted: no answer of the sprint is undecided. Checked after every epoch: its sums, and all totals against
+the whole state. At the end the blocks are applied again in a process with another PYTHONHASHSEED, and those after the
+middle on a snapshot. With J processes each makes N / J records from its own seed. Exit code 1 when anything was
+violated; then the last line says how to repeat it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tests.ledger.soak.watch import Violation
 
 
 def one(work: tuple[int, int, str]) -> Tally | None:
-    """One seed to its end, in a folder below the given one; None: something was violated, and said."""
+    """Run one seed in a folder below the given one; None when something was violated, which is printed."""
     seed, count, below = work
     started = time.monotonic()
 
@@ -40,10 +42,11 @@ def one(work: tuple[int, int, str]) -> Tally | None:
     with tempfile.TemporaryDirectory(prefix="folkmoot-soak-", dir=below or None) as folder:
         try:
             tally = run(seed, count, Path(folder), say)
-        except Exception as error:  # whatever it is, it must be seen again
+        except Exception as error:  # any error must be repeatable
             if not isinstance(error, Violation):
                 traceback.print_exc()
-            print(f"VIOLATION {type(error).__name__}: {error}\n  again: make ledger-soak TRANSACTIONS={count} SEED={seed}", flush=True)
+            print(f"VIOLATION {type(error).__name__}: {error}", flush=True)
+            print(f"  again: make ledger-soak TRANSACTIONS={count} SEED={seed}", flush=True)
             return None
     print(f"seed {seed}: {describe(tally)}; {time.monotonic() - started:.0f} s, of CPU {_cpu_s():.0f}", flush=True)
     return tally
@@ -62,7 +65,7 @@ def describe(tally: Tally) -> str:
 
 
 def _cpu_s() -> float:
-    """Of this process and the ones it waited for."""
+    """CPU seconds of this process and of those it waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
@@ -77,7 +80,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="drawn and printed when not given")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--below", default="", help="folder for the stores; the system's temporary one when left out")
-    parser.add_argument("--replay", nargs=2, type=Path, metavar=("SOURCE", "TARGET"), help="what the last step runs in processes of its own")
+    parser.add_argument(
+        "--replay", nargs=2, type=Path, metavar=("SOURCE", "TARGET"), help="internal: the replay in another process",
+    )
     options = parser.parse_args()
     if options.replay:
         print(replay(*options.replay))
@@ -91,8 +96,9 @@ def main() -> int:
     good = [tally for tally in tallies if tally is not None]
     records, applied = sum(t.records for t in good), sum(sum(t.applied.values()) for t in good)
     print(
-        f"seed {seed}: {records} transactions, {applied} applied, {records - applied} refused, {sum(t.heights for t in good)} heights, "
-        f"{sum(t.epochs for t in good)} epochs, {len(tallies) - len(good)} violations, {time.monotonic() - started:.0f} s", flush=True,
+        f"seed {seed}: {records} transactions, {applied} applied, {records - applied} refused, "
+        f"{sum(t.heights for t in good)} heights, {sum(t.epochs for t in good)} epochs, "
+        f"{len(tallies) - len(good)} violations, {time.monotonic() - started:.0f} s", flush=True,
     )
     return 1 if len(good) < len(tallies) else 0
 

@@ -1,5 +1,7 @@
-"""Lives of inferences: each has a fate drawn at its beginning, and is carried on by what the chain says of it. Law:
-what is sent here is meant well, by who may send it; its order within a block, and what others do, are chance.
+"""Lives of inferences: each has a course drawn at its beginning, and continues by what the chain says about it.
+
+Law: every record sent here is meant well and comes from a node that may send it. Its order within a block, and what
+other nodes do, are random.
 """
 
 from __future__ import annotations
@@ -49,20 +51,20 @@ COMMITTING = (Status.VALIDATING.value, Status.DISPUTED.value, Status.APPEALED.va
 
 @dataclass
 class Life:
-    """executor: who will finish it, b'' = nobody. *_at: heights at which records are sent, 0 = never, or sent.
-    verdicts: what was committed to, by (validator, height of the panel). plant: (fault, salt)."""
+    """The planned course of one inference. Heights *_at: when a record is sent; 0 = never, or already sent."""
 
     signed: SignedRequest
     agent: bytes
-    executor: bytes
+    executor: bytes  # the node that will finish it; b'' = none
     tokens: int
     start_at: int
     finish_at: int
     output_at: int
-    output: tuple[bytes, int]
+    output: tuple[bytes, int]  # (hash, tokens) that the agent reports
     faulty: bool
-    busy: tuple[bytes, ...] = ()
-    plant: tuple[str, bytes] | None = None
+    busy: tuple[bytes, ...] = ()  # executors that decline
+    plant: tuple[str, bytes] | None = None  # (fault, salt)
+    # the verdicts that were committed to, by (validator, height of the panel)
     verdicts: dict[tuple[bytes, int], Verdict] = field(default_factory=dict)
 
     @property
@@ -71,12 +73,12 @@ class Life:
 
     @property
     def hidden(self) -> bool:
-        """Its executor shows nobody the payload."""
+        """Its executor withholds the payload."""
         return self.id[0] < 8
 
 
 def request(scene: Scene, client: Key, signer: Key, deadline: int = 0, **change: object) -> SignedRequest:
-    """change: fields of Request that are to be otherwise."""
+    """A signed request of `client`. change: fields of Request with other values."""
     fields = {
         "version": VERSION, "network": scene.network, "account": client.public, "client_nonce": 0,
         "model": _model(scene), "prompt_hash": bytes(32),
@@ -99,11 +101,11 @@ class Lives:
         self.live: dict[bytes, Life] = {}
 
     def begin(self, count: int) -> None:
-        """New ones, with what is sent of them in this block already."""
+        """Begin `count` lives and send their first records in this block."""
         for _ in range(count):
             life = self._new()
             self.live[life.id] = life
-            self._go_on(life)
+            self._advance(life)
 
     def _new(self) -> Life:
         scene, rng = self.scene, self.scene.rng
@@ -116,7 +118,7 @@ class Lives:
         drawn = draw_executors(beacon, signed.inference_id, able, agent, MAX_CANDIDATES)
         busy = drawn[: rng.randrange(3) if scene.chance(150) else 0]
         left = [node for node in drawn if node not in busy]
-        # where plants may be
+        # a planted fault needs an executor that the client owns
         own = [node for node in left if scene.view.owner_of(node) == client.public and scene.chance(500)]
         executor = (own or left)[0] if left and scene.chance(930) else b""
         number = scene.people.number.get(executor, 0)
@@ -141,13 +143,13 @@ class Lives:
         hot = [key for key in limits(self.scene.view, client.public).hot if key.expires > self.scene.height]
         return self.scene.key(self.scene.rng.choice(hot).key) if hot and self.scene.chance(400) else client
 
-    def go_on(self) -> None:
+    def advance(self) -> None:
         lives = list(self.live.values())
-        self.scene.rng.shuffle(lives)  # when a block is full, it is chance who waits
+        self.scene.rng.shuffle(lives)  # when a block is full, it is random which one waits
         for life in lives:
-            self._go_on(life)
+            self._advance(life)
 
-    def _go_on(self, life: Life) -> None:
+    def _advance(self, life: Life) -> None:
         scene, at = self.scene, self.scene.height
         inference = scene.view.inference(life.id)
         if life.start_at:
@@ -167,7 +169,7 @@ class Lives:
             self._over(life, inference)
 
     def _sides(self, life: Life) -> None:
-        """What agent and executors say."""
+        """The records of agent and executors."""
         scene, at = self.scene, self.scene.height
         for node in life.busy:
             busy = BusyRecord(life.id, node, "full")
@@ -205,7 +207,7 @@ class Lives:
         return node in self.scene.nodes and self.scene.chance(150 if quiet else milli)
 
     def verdict(self, life: Life, inference: Inference, node: bytes) -> Verdict:
-        """What `node` says: the truth, unless it is a liar; now and then as one that checked nothing."""
+        """The verdict of `node`: the truth, unless it is a liar; sometimes that of a node that checked nothing."""
         scene, number = self.scene, self.scene.people.number.get(node, 0)
         assert inference.finish is not None
         lies = scene.chance(120 if number == LIAR else 60 if number == WILD else 1)
@@ -213,10 +215,10 @@ class Lives:
         length = 0 if not valid and scene.chance(300) else inference.finish.record.output_tokens
         ratio = 0 if length == 0 else -2000 + scene.rng.randrange(500) if valid else 20_000
         rows = reveal_positions(inference.panels[-1].beacon, life.id, node, length)
-        off = {OTHER_KERNELS: 40, WILD: 130}.get(number, 0)  # thousandths of a nat from those of all others
+        off = {OTHER_KERNELS: 40, WILD: 130}.get(number, 0)  # thousandths of a nat from all other numbers
         shown = ((at, (false_row if invents else true_row)(life.id, at)) for at in rows)
         numbers = tuple(RevealedRow(at, tuple((token, logprob - off) for token, logprob in row)) for at, row in shown)
-        # who had nothing may be asked again
+        # a validator without the payload may be asked again
         salt = digest(b"salt", life.id, node, inference.panels[-1].height.to_bytes(8, "big"))
         if scene.chance(950 if life.hidden else 10):
             return Verdict(life.id, node, VerdictKind.WITHHELD, "nobody has it", 0, 0, (), salt)

@@ -1,5 +1,4 @@
-"""Who takes part in the random run: keys made from the seed, and how each of them behaves. Law: the same seed makes
-the same people."""
+"""The participants of the random run: their keys, and how each behaves. Law: the same seed makes the same people."""
 
 from __future__ import annotations
 
@@ -9,16 +8,15 @@ from p2p.base.types import VERSION
 
 NAME, MODEL = "soak", "toy"
 PEERS, CLIENTS, HOT = 12, 24, 2
-# by the number a node began with: a key's successor behaves as it did
-# faulty answers, false accusations, no verdicts, wrong reports, any of these and cheaper weights, numbers of other
-# kernels
+# Behaviours, by the number of a node at genesis; a node that rotates its key keeps its behaviour. In order: faulty
+# answers, false accusations, no verdicts, wrong reports, any of these and cheaper weights, numbers of other kernels.
 FORGER, LIAR, SILENT, SLOPPY, WILD, OTHER_KERNELS = 1, 2, 3, 4, 5, 6
-NEW = 99  # who came later: honest
+NEW = 99  # nodes that came later: honest
 FAULTS = ("int4", "wrong_seed", "forged_stop")
 
 
 class People:
-    """by_public: every key that was ever made. number: of a node key, as above."""
+    """by_public: every key that was ever made. number: node key -> behaviour."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed.to_bytes(8, "big")
@@ -43,7 +41,7 @@ class People:
         return [*self.clients, *self.owners]
 
     def genesis(self) -> Genesis:
-        """Everything short, so that a few thousand records see every end there is."""
+        """All windows are short, so that a few thousand records reach every status."""
         peers = tuple(
             GenesisPeer(key.public, self.owners[min(at, PEERS - 2)].public, 10, (MODEL,)) for at,
             key in enumerate(self.peers)

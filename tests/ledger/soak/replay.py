@@ -1,5 +1,6 @@
-"""The blocks of a run once more, on another store. Law: what a peer that was not there computes is what the first one
-computed, at every height: each header holds the app hash before it.
+"""Applies the blocks of a run again, on another store.
+
+Law: a peer that applies them later computes the same app hash at every height; each header holds the one before it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ def plain(folder: Path, genesis: Genesis) -> Chain:
 
 
 def from_snapshot(chain: Chain, height: int, folder: Path) -> None:
-    """A new store that begins with `chain`'s snapshot of `height`, as a peer that joins late makes it. Block height
-    + 1 must be there."""
-    manifest, at, after = snapshots.manifest(chain.store, height), chain.blocks.light_block(height), chain.blocks.header(height + 1)
+    """Make a new store from `chain`'s snapshot of `height`, as a peer that joins late does.
+
+    Block `height` + 1 must exist. Raises Violation where there is no snapshot.
+    """
+    manifest, at = snapshots.manifest(chain.store, height), chain.blocks.light_block(height)
+    after = chain.blocks.header(height + 1)
     if manifest is None or at is None or after is None:
         raise Violation(f"height {height}: no snapshot of an epoch's end")
     check_snapshot(manifest, at, after)
@@ -41,7 +45,7 @@ def from_snapshot(chain: Chain, height: int, folder: Path) -> None:
 
 
 def replay(source: Path, target: Path) -> str:
-    """Apply all blocks of the store in `source` to the one in `target`; 'height app hash'. Raises Violation."""
+    """Apply all blocks of the store in `source` to the one in `target`. Returns 'height apphash'. Raises Violation."""
     genesis = _genesis(source)
     first, chain = plain(source, genesis), plain(target, genesis)
     try:
@@ -70,8 +74,8 @@ def _genesis(folder: Path) -> Genesis:
     return load(Genesis, raw)
 
 
-def replay_apart(source: Path, target: Path, hash_seed: int) -> str:
-    """The same in a process of its own, where sets and dicts of strings have another order."""
+def replay_in_process(source: Path, target: Path, hash_seed: int) -> str:
+    """`replay` in another process, where sets of strings have another order. Raises Violation."""
     command = [sys.executable, "-m", "tests.ledger.soak", "--replay", str(source), str(target)]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONHASHSEED": str(hash_seed)}, capture_output=True, text=True, check=False

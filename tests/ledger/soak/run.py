@@ -1,5 +1,6 @@
-"""One random run: blocks until enough records were decided, then the same blocks again on other stores. Law:
-everything follows from the seed; what is wrong is a Violation, never a line to read.
+"""One random run: blocks until enough records are decided, then the same blocks again on other stores.
+
+Law: everything follows from the seed. A fault raises a Violation; it is never only printed.
 """
 
 from __future__ import annotations
@@ -23,34 +24,33 @@ from p2p.consensus.messages import Block, Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet, load_priorities, proposer
 from p2p.ledger.rules.ops import SignedOp
 from tests.chains import next_priorities
-from tests.ledger.soak import orders, wrong
+from tests.ledger.soak import account_transactions, wrong
 from tests.ledger.soak.lives import Lives
 from tests.ledger.soak.people import People
-from tests.ledger.soak.races import Races
-from tests.ledger.soak.replay import from_snapshot, replay_apart
+from tests.ledger.soak.replay import from_snapshot, replay_in_process
 from tests.ledger.soak.scene import EITHER, Item, Scene
+from tests.ledger.soak.sprints import Sprints
 from tests.ledger.soak.watch import Violation, Watch, open_watched
 
-STARTS = 24  # in a block; with all that follows from them, about as many records as a block holds
+STARTS = 24  # of inferences in a block; with all that follows, about as many records as a block holds
 REMEMBERED = 400
 
 
 @dataclass
 class Tally:
-    """applied: by kind (orders by theirs); refused: by kind and field; meant: records that were meant well, and
-    refused."""
+    """What a run did."""
 
     records: int = 0
     heights: int = 0
     epochs: int = 0
-    applied: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    batches_refused: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[str] = field(default_factory=Counter)
-    wrong: Counter[str] = field(default_factory=Counter)
-    meant: int = 0
-    meant_refused: Counter[str] = field(default_factory=Counter)
-    compared: int = 0
+    applied: Counter[str] = field(default_factory=Counter)  # by kind; account transactions by the kind of operation
+    refused: Counter[str] = field(default_factory=Counter)  # by kind and field
+    batches_refused: Counter[str] = field(default_factory=Counter)  # by field
+    statuses: Counter[str] = field(default_factory=Counter)  # of inferences that ended
+    wrong: Counter[str] = field(default_factory=Counter)  # records that are wrong on purpose, by name
+    meant: int = 0  # records that are meant well
+    meant_refused: Counter[str] = field(default_factory=Counter)  # those of them that were refused, by kind and field
+    compared: int = 0  # refused records after which all bytes of the state were compared
     app_hash: str = ""
 
 
@@ -60,35 +60,35 @@ class Run:
         self.chain = open_watched(folder / "first", self.people.genesis(), watch)
         self.scene = Scene(self.chain, self.people, random.Random(seed))
         self.lives, self.tally = Lives(self.scene), Tally()
-        self.races = Races(self.scene, self.lives)
+        self.sprints = Sprints(self.scene, self.lives)
         self._taken: deque[tuple[bytes, Item]] = deque(maxlen=REMEMBERED)
-        self._orders: dict[bytes, Item] = {}  # on their way by themselves
-        self._old: bytes = b""  # a batch that was decided
+        self._singles: dict[bytes, Item] = {}  # sent outside a batch, not decided yet
+        self._old: bytes = b""  # the last decided batch
 
     def block(self) -> None:
-        """Records for the next block, the block, and what became of them."""
+        """Make the records of the next block, decide the block, and count what the ledger did with each record."""
         scene, chain = self.scene, self.chain
         scene.begin()
         if chain.height():
-            self.lives.go_on()
-            self.races.go_on()
+            self.lives.advance()
+            self.sprints.advance()
             self.lives.begin(self.starts)
-            orders.give(scene, self.starts * 5 // 4)
-            wrong.give(scene, self.lives, self.races, list(self._taken), self.starts * 3)
+            account_transactions.give(scene, self.starts * 5 // 4)
+            wrong.give(scene, self.lives, self.sprints, list(self._taken), self.starts * 3)
         self._send_operations()
         made = scene.batches()
         for _, _, raw in made:
             chain.pool.add(raw)
         self._bad_batches(made[0][2] if made else b"")
         block = self._decide()
-        assert {*block.txs} - self._orders.keys() == {raw for _, _, raw in made}, "a batch did not fit"
+        assert {*block.txs} - self._singles.keys() == {raw for _, _, raw in made}, "a batch did not fit"
         refused = {(r.sender, r.index): r for r in chain.blocks.receipts(chain.height())}
         for raw in block.txs:
-            if raw in self._orders:
-                item = self._orders.pop(raw)
+            if raw in self._singles:
+                item = self._singles.pop(raw)
                 signed = unpack(SignedOp, item.record.body)
                 if (fate := chain.pool.fates.find(signed.op_id)) is None or not fate.ended:
-                    raise Violation(f"height {chain.height()}: what became of an order is not told: {raw.hex()}")
+                    raise Violation(f"height {chain.height()}: unknown fate of an account transaction: {raw.hex()}")
                 self._count(signed.op.account, item, (fate.field or fate.code) if fate.code else None)
         for sender, items, raw in made:
             for at, item in enumerate(items):
@@ -99,15 +99,15 @@ class Run:
             self.watch.whole(chain)
 
     def _send_operations(self) -> None:
-        """By themselves; the mempool says at once what could not be carried out after those that wait."""
-        for item, raw in self.scene.orders():
+        """Send account transactions outside batches; the mempool refuses at once what cannot follow those that wait."""
+        for item, raw in self.scene.singles():
             try:
                 self.chain.pool.add(raw)
             except FolkmootError as error:
                 self._count(b"", item, error.field or error.code)
             else:
-                self._orders[raw] = item
-        self._orders = {raw: item for raw, item in self._orders.items() if self.chain.pool.mempool.known(raw)}
+                self._singles[raw] = item
+        self._singles = {raw: item for raw, item in self._singles.items() if self.chain.pool.mempool.known(raw)}
 
     def _count(self, sender: bytes, item: Item, field_: str | None) -> None:
         tally, kind = self.tally, item.record.kind.name
@@ -121,14 +121,14 @@ class Run:
                 tally.meant_refused[f"{kind}.{field_}"] += 1
             return
         if item.wrong and not item.wrong.startswith(EITHER):
-            raise Violation(f"height {self.chain.height()}: a {kind} that is wrong ({item.wrong}) was applied: {item.record.body.hex()}")
+            what = f"a {kind} that is wrong ({item.wrong}) was applied"
+            raise Violation(f"height {self.chain.height()}: {what}: {item.record.body.hex()}")
         is_operation = item.record.kind is RecordKind.OP
         tally.applied[f"OP.{unpack(SignedOp, item.record.body).op.kind.name}" if is_operation else kind] += 1
         self._taken.append((sender, item))
 
     def _bad_batches(self, good: bytes) -> None:
-        """Whole transactions that no block may hold: refused by the mempool, and by whoever is proposed a block
-        with one."""
+        """Send a batch that no block may hold: the mempool refuses it, and `validate` refuses a block that holds it."""
         scene, chain = self.scene, self.chain
         if not good:
             return
@@ -145,7 +145,10 @@ class Run:
             "empty": encode(
                 SignedBatch(none := replace(later, records=()), key.sign(Domain.TX, self.scene.network, encode(none)))
             ),
-            "stranger": encode(SignedBatch(his := replace(later, sender=stranger.public), stranger.sign(Domain.TX, self.scene.network, encode(his)))),
+            "stranger": encode(SignedBatch(
+                his := replace(later, sender=stranger.public),
+                stranger.sign(Domain.TX, self.scene.network, encode(his)),
+            )),
         } | ({"again": self._old} if self._old else {})
         name = scene.rng.choice(list(bad))
         try:
@@ -169,22 +172,28 @@ class Run:
     def _decide(self) -> Block:
         chain, block = self.chain, self._next()
         at, names = block.header.height, [name for name, _ in ValidatorSet.of(chain.validators()).members]
-        votes = [sign_vote(self.scene.key(n), Vote(self.scene.network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, n)) for n in names]
+        network = self.scene.network
+        votes = [
+            sign_vote(self.scene.key(name), Vote(network, VoteType.PRECOMMIT, at, 0, block.block_id, -1, name))
+            for name in names
+        ]
         if not chain.validate(block):
             raise Violation(f"height {at}: the chain does not accept its own block")
         chain.finalize(block, commit_certificate(votes, at, 0, block.block_id), next_priorities(chain))
         return block
 
     def reopen(self) -> None:
-        """As after a stop of the process."""
+        """Close and open the store, as after a restart of the process."""
         self.chain.close()
         self.scene.chain = self.chain = open_watched(self.folder / "first", self.people.genesis(), self.watch)
 
 
 def run(seed: int, count: int, folder: Path, progress: Callable[[str], None], starts: int = STARTS) -> Tally:
-    """Blocks until `count` records were decided; then (a) all of them again in a process with another hash seed,
-    (b) those after an epoch's end in the middle on its snapshot, again so. In the middle the store is closed and
-    opened. Raises Violation."""
+    """Decide blocks until `count` records are decided, then apply them again in processes with another hash seed.
+
+    First all blocks, then those after the end of an epoch in the middle, on its snapshot. In the middle of the run the
+    store is closed and opened. Raises Violation.
+    """
     watch = Watch()
     this = Run(seed, folder, watch, starts)
     try:
@@ -195,8 +204,9 @@ def run(seed: int, count: int, folder: Path, progress: Callable[[str], None], st
     step.epochs, step.statuses, step.compared = watch.epochs, watch.statuses, watch.compared
     wanted = f"{step.heights} {step.app_hash}"
     for name in ("again", *(["joined"] if joined else [])):
-        progress(f"the blocks {'once more' if name == 'again' else f'after height {joined}, on its snapshot'}, in a process of its own")
-        found = replay_apart(folder / "first", folder / name, hash_seed=seed % 4_000_000_000 + 1)
+        what = "once more" if name == "again" else f"after height {joined}, on its snapshot"
+        progress(f"the blocks {what}, in another process")
+        found = replay_in_process(folder / "first", folder / name, hash_seed=seed % 4_000_000_000 + 1)
         if found != wanted:
             raise Violation(f"{name}: {found}, the first run came to {wanted}")
         shutil.rmtree(folder / name)
@@ -204,7 +214,7 @@ def run(seed: int, count: int, folder: Path, progress: Callable[[str], None], st
 
 
 def _first(this: Run, count: int, folder: Path, progress: Callable[[str], None]) -> int:
-    """The run itself; the height of the snapshot that was taken on the way, 0 = it was too short for one."""
+    """The run itself. Returns the height of the snapshot taken in the middle; 0 = the run was too short for one."""
     joined, reopened, shown = 0, False, 0
     while this.tally.records < count:
         this.block()

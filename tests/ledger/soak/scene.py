@@ -1,5 +1,6 @@
-"""What the generators share: the state they read, the records they have put together for the next block. Law: a
-record's meaning (meant well, or wrong and why) is said when it is made; nothing here knows whether the ledger agrees.
+"""What the generators share: the state they read, and the records they have made for the next block.
+
+Law: whether a record is meant well, or wrong and why, is fixed when it is made; nothing here asks the ledger.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from tests.ledger.soak.people import People
 
 ROOM = MAX_BLOCK * 3 // 4  # for all records of a block
 PER_SENDER = MAX_TX * 3 // 4
-EITHER = "?"  # begins the word of a record that may be taken or not, by what else is in its block
+EITHER = "?"  # begins the name of a record that may be applied or not, depending on the rest of its block
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """wrong: '' = meant well; a word = it must be refused."""
+    """wrong: '' = meant well; a name = the ledger must refuse it."""
 
     record: Record
     wrong: str = ""
@@ -42,7 +43,7 @@ class Scene:
     nonces: dict[bytes, int] = field(default_factory=dict)
 
     def begin(self) -> None:
-        """A new block: what the state says after the last one."""
+        """Begin a new block: read the state after the last one."""
         self.view = View(lambda key: self.chain.store.read("state", key))
         self.height = self.chain.height() + 1
         self.participants: list[Participant] = self.view.participants()
@@ -68,13 +69,13 @@ class Scene:
         return self.people.by_public[public]
 
     def nonce(self, account: bytes) -> int:
-        """A free one, now and then with a gap before it."""
+        """A free nonce, sometimes with a gap before it."""
         last = max(self.nonces.get(account, 0), self.view.account(account).nonce_high)
         self.nonces[account] = last + 1 + self.chance(30)
         return self.nonces[account]
 
     def put(self, sender: bytes, kind: RecordKind, body: object, wrong: str = "") -> bool:
-        """Into `sender`'s batch; False where it has no place in this block."""
+        """Put a record into `sender`'s batch; False where the block has no room for it."""
         record = Record(kind, body if isinstance(body, bytes) else encode(body))
         size = len(record.body) + 8
         mine, used = self.items.setdefault(sender, []), self.sizes.get(sender, 0)
@@ -88,8 +89,8 @@ class Scene:
     def anybody(self) -> bytes:
         return self.rng.choice(self.nodes)
 
-    def orders(self) -> list[tuple[Item, bytes]]:
-        """Half of the orders that are meant well, taken out of the batches: each travels by itself."""
+    def singles(self) -> list[tuple[Item, bytes]]:
+        """Take half of the well-meant account transactions out of the batches: each is sent by itself."""
         found = []
         for sender, items in self.items.items():
             alone = [
@@ -107,6 +108,8 @@ class Scene:
         for sender in senders:
             items = self.items[sender]
             self.rng.shuffle(items)
-            batch = Batch(VERSION, self.network, sender, self.chain.reader.batch_nonce(sender) + 1, tuple(item.record for item in items))
-            made.append((sender, items, encode(SignedBatch(batch, self.key(sender).sign(Domain.TX, self.network, encode(batch))))))
+            nonce = self.chain.reader.batch_nonce(sender) + 1
+            batch = Batch(VERSION, self.network, sender, nonce, tuple(item.record for item in items))
+            signature = self.key(sender).sign(Domain.TX, self.network, encode(batch))
+            made.append((sender, items, encode(SignedBatch(batch, signature))))
         return made

@@ -1,5 +1,7 @@
-"""The chain that is watched while it applies blocks. Law: after every block the money is all there and no record is
-out of its bounds; a record that was refused has changed no byte.
+"""Watches a chain while it applies blocks.
+
+Law: after every block money is conserved and every stored record is within its bounds; a refused record changes no
+byte.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from p2p.ledger.state.view import View
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
 
-EVERY = 64  # refused records after which all bytes are compared, not only what was put
+EVERY = 64  # each 64th record: if it is refused, all bytes are compared, not only the objects
 SHAPES: dict[bytes, type] = {
     b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning,
     b"epoch": EpochSums, b"price": Price,
@@ -51,11 +53,11 @@ SHAPES: dict[bytes, type] = {
 
 
 class Violation(Exception):
-    """What must never be."""
+    """The ledger broke one of its rules."""
 
 
 class Watch:
-    """balances: of every account there is. statuses, ended, epochs: what was seen."""
+    """balances: account -> micro-credits, for every account. statuses, epochs, compared: counters for the summary."""
 
     def __init__(self, every: int = EVERY) -> None:
         self.balances: dict[bytes, int] = {}
@@ -64,7 +66,7 @@ class Watch:
         self._every = every
 
     def apply(self, ctx: Context, sender: bytes, record: Record) -> None:
-        """apply_record; raises Violation where a refused record leaves a change behind."""
+        """apply_record. Raises Violation where a refused record leaves a change behind."""
         view = ctx.view
         before, whole = dict(view._over), None
         self.looked += 1
@@ -83,7 +85,7 @@ class Watch:
             raise
 
     def block(self, view: View, genesis: Genesis, height: int) -> None:
-        """At the end of block `height`, before it is written."""
+        """Check the state at the end of block `height`, before it is written. Raises Violation."""
         for key, raw in view.changes.items():
             name = key.partition(b"/")[0]
             if name == b"acct":
@@ -114,17 +116,16 @@ class Watch:
                 raise Violation(f"height {height}: the epoch's sums do not balance: {sums}")
 
     def _decided(self, view: View, height: int) -> None:
-        """Where the weights are counted: nothing of the race is open."""
+        """Where weights are counted, no answer of the sprint may be undecided. Raises Violation."""
         for opened in (one for run in runs(view) for one in run.opened):
             found = view.inference(opened.inference_id)
             if found is None or not found.end_height:
                 status = found and found.status
-                raise Violation(
-                    f"height {height}: an answer of the race is undecided when weights are counted: {status}"
-                )
+                undecided = "an answer of the sprint is undecided when weights are counted"
+                raise Violation(f"height {height}: {undecided}: {status}")
 
     def whole(self, chain: Chain) -> None:
-        """The state on disk: each total is the sum of what it stands for."""
+        """Check the state on disk: each total is the sum of its parts. Raises Violation."""
         found: dict[bytes, list[Any]] = {name: [] for name in SHAPES}
         booked = 0
         now = epoch_of(chain.genesis, chain.height() + 1)
@@ -136,14 +137,18 @@ class Watch:
                 booked += found[name][-1].fees_micro
         totals: Totals = found[b"totals"][0]
         inferences: list[Inference] = found[b"inf"]
+        ended = [i for i in inferences if i.finish and i.end_height]
         held = sum(one.amount_micro for one in found[b"held"])
         facts = (
             ("balances", sum(a.balance_micro for a in found[b"acct"]), sum(self.balances.values())),
-            ("escrow", sum(i.escrow_micro for i in inferences if i.status == Status.STARTED.value), totals.escrow_micro),
+            (
+                "escrow", sum(i.escrow_micro for i in inferences if i.status == Status.STARTED.value),
+                totals.escrow_micro,
+            ),
             ("due", sum(i.due_micro for i in inferences) + booked + sum(map(_bond, inferences)), totals.due_micro),
             ("collateral", sum(map(at_stake, found[b"part"])) + held, totals.collateral_micro),
             ("ends", sum(i.paid_micro for i in inferences if i.status not in STANDS), 0),
-            ("prices", sum(i.charged_micro != i.paid_micro + i.refunded_micro for i in inferences if i.finish and i.end_height), 0),
+            ("prices", sum(i.charged_micro != i.paid_micro + i.refunded_micro for i in ended), 0),
         )
         for name, summed, said in facts:
             if summed != said:
@@ -151,7 +156,7 @@ class Watch:
 
 
 def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Chain:
-    """The real chain with its store; each block and each record that it applies is watched as well."""
+    """A real chain with its store, whose blocks and records `watch` checks as they are applied."""
     mine = Store(folder / "data")
 
     def watched_seal(store: Store, genesis: Genesis, view: View, height: int, batch: Batch) -> Resumable[bytes]:
@@ -165,7 +170,7 @@ def open_watched(folder: Path, genesis: Genesis, watch: Watch) -> Chain:
 
 
 def _bond(inference: Inference) -> int:
-    """Held until the appeal is decided; what stands then may still wait for its agent, FINISHED."""
+    """The appeal bond, held until the appeal is decided; the inference may then still wait for its agent (FINISHED)."""
     over = inference.end_height or inference.status == Status.FINISHED.value
     return inference.appeal.bond_micro if inference.appeal and not over else 0
 

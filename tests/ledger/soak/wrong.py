@@ -1,5 +1,7 @@
-"""Records that are wrong, of every kind. Law: each is wrong in one named way, whatever else stands in its block, so
-the ledger must refuse it; where that depends on the block, the name begins with '?'.
+"""Wrong records of every kind.
+
+Law: each is wrong in one named way, so the ledger must refuse it whatever else its block holds. Where that depends on
+the block, the name begins with '?'.
 """
 
 from __future__ import annotations
@@ -44,11 +46,11 @@ from p2p.ledger.rules.ops import (
     sign_op,
 )
 from p2p.ledger.state.records import Inference
+from tests.ledger.soak.account_transactions import register, rotation, say
 from tests.ledger.soak.lives import COMMITTING, Life, Lives, fair_price, finish_of, request
-from tests.ledger.soak.orders import register, rotation, say
 from tests.ledger.soak.people import MODEL
-from tests.ledger.soak.races import Races
 from tests.ledger.soak.scene import EITHER, Item, Scene
+from tests.ledger.soak.sprints import Sprints
 
 MUCH = 1 << 61
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -61,13 +63,14 @@ REQUESTS: dict[str, dict[str, Any]] = {
 }
 
 
-def give(scene: Scene, lives: Lives, races: Races, taken: list[tuple[bytes, Item]], count: int) -> None:
-    """taken: what the ledger took a few blocks ago, with its senders; it must not be taken again."""
-    known = [(life, found) for life in lives.live.values() if not life.start_at and (found := scene.view.inference(life.id)) is not None]
+def give(scene: Scene, lives: Lives, sprints: Sprints, taken: list[tuple[bytes, Item]], count: int) -> None:
+    """Put `count` wrong records. taken: (sender, record) applied a few blocks ago; none may be applied again."""
+    started = (life for life in lives.live.values() if not life.start_at)
+    known = [(life, found) for life in started if (found := scene.view.inference(life.id)) is not None]
     for _ in range(count):
         pick = scene.rng.randrange(11)
         if pick == 10:
-            races.wrong()
+            sprints.wrong()
         elif pick == 0:
             _garbage(scene)
         elif pick == 1 and taken:
@@ -86,9 +89,9 @@ def _garbage(scene: Scene) -> None:
 
 
 def _again(scene: Scene, sender: bytes, item: Item) -> None:
-    """Byte for byte what was taken before, by the same sender or another."""
+    """Put bytes that were applied before, from the same sender or another."""
     kind = item.record.kind
-    # it may have been early, or forgotten
+    # it may have come before its Start, or its inference is pruned
     waits = kind in (RecordKind.FINISH, RecordKind.OUTPUT, RecordKind.BUSY, RecordKind.PLANT_COMMIT)
     scene.put(
         sender if scene.chance(700) else scene.anybody(), kind, item.record.body, EITHER + "again" if waits else "again"
@@ -100,7 +103,8 @@ def _start(scene: Scene) -> None:
     drawn, wrong = scene.height - 1, rng.choice([*REQUESTS, *OTHERWISE])
     if wrong in REQUESTS:
         signed = request(scene, client, client, 20, **REQUESTS[wrong])
-        if wrong == "too much money" and scene.view.account(client.public).balance_micro >= 16_000 * fair_price(scene, MODEL):
+        enough = 16_000 * fair_price(scene, MODEL)
+        if wrong == "too much money" and scene.view.account(client.public).balance_micro >= enough:
             wrong = EITHER + wrong
     elif wrong == "not signed":
         signed = replace(request(scene, client, client, 20), signature=rng.randbytes(64))
@@ -155,7 +159,8 @@ def _output(scene: Scene, life: Life, inference: Inference) -> None:
 def _busy(scene: Scene, life: Life, inference: Inference) -> None:
     node = next((node for node in scene.nodes if node not in inference.candidates or node in inference.busy), None)
     if node is None or scene.chance(300):
-        signed = SignedBusy(BusyRecord(life.id, inference.candidates[0] if inference.candidates else life.agent, "x"), scene.rng.randbytes(64))
+        named = inference.candidates[0] if inference.candidates else life.agent
+        signed = SignedBusy(BusyRecord(life.id, named, "x"), scene.rng.randbytes(64))
         scene.put(scene.anybody(), RecordKind.BUSY, signed, "not signed")
     else:
         busy = BusyRecord(life.id, node, "again")
@@ -170,11 +175,12 @@ def _commit(scene: Scene, life: Life, inference: Inference) -> None:
         scene.put(node, RecordKind.VERDICT_COMMIT, VerdictCommit(life.id, node, scene.rng.randbytes(32)), "not asked")
     else:
         other = scene.rng.choice([key for key in scene.nodes if key != node])
-        scene.put(other, RecordKind.VERDICT_COMMIT, VerdictCommit(life.id, node, scene.rng.randbytes(32)), "another's commitment")
+        commit = VerdictCommit(life.id, node, scene.rng.randbytes(32))
+        scene.put(other, RecordKind.VERDICT_COMMIT, commit, "another's commitment")
 
 
 def _verdict(scene: Scene, life: Life, inference: Inference) -> None:
-    """A reveal before its time, by a stranger, or other than what was committed to."""
+    """A reveal that is too early, from a stranger, or not of what was committed to."""
     panel = inference.panels[-1] if inference.panels else None
     known = [
         verdict for (node, at), verdict in life.verdicts.items() if panel and at == panel.height and node in scene.nodes
@@ -187,7 +193,10 @@ def _verdict(scene: Scene, life: Life, inference: Inference) -> None:
         return
     other = scene.rng.choice([key for key in scene.nodes if key != verdict.validator])
     change, sender, wrong = scene.rng.choice([
-        ({"kind": VerdictKind.INVALID if verdict.valid else VerdictKind.VALID}, verdict.validator, "not what was committed"),
+        (
+            {"kind": VerdictKind.INVALID if verdict.valid else VerdictKind.VALID}, verdict.validator,
+            "not what was committed",
+        ),
         ({"salt": bytes(32)}, verdict.validator, "another salt"), ({"numbers": ()}, verdict.validator, "no numbers"),
         ({}, other, "another's verdict"), ({"validator": other}, other, "copied"),
     ])
@@ -216,11 +225,11 @@ OF_LIVES: tuple[Callable[[Scene, Life, Inference], None], ...] = (
 )
 
 
-# -- orders -------------------------------------------------------------------------------------------------------
+# -- account transactions ------------------------------------------------------------------------------------------
 
 
 def _body(scene: Scene) -> None:
-    """A body that cannot be carried out, signed and numbered as it should be."""
+    """A body that the ledger must refuse, with a valid signature and nonce."""
     rng, client = scene.rng, scene.rng.choice(scene.people.clients)
     foreign = scene.key(scene.anybody())  # clients own nothing
     owner = scene.rng.choice(scene.people.owners)
@@ -253,7 +262,7 @@ def _body(scene: Scene) -> None:
 
 
 def _form(scene: Scene) -> None:
-    """An order that may not count, whatever it says."""
+    """An account transaction that must be refused whatever its body."""
     key, other = scene.rng.sample(scene.people.clients, 2)
     op = sign_op(key, scene.network, scene.nonce(key.public), Transfer(other.public, 1))
     used = scene.view.account(key.public).nonce_high

@@ -79,7 +79,7 @@ def test_a_raw_start_is_no_transaction(tmp_path: Path) -> None:
     """A stranger's batch, and a participant's that somebody else signed, never come into a block."""
     keys = [Key(bytes([i + 1]) * 32) for i in range(4)]
     genesis = Genesis(
-        1, "n", 1000, tuple(GenesisPeer(k.public, k.public, 10, ("toy",)) for k in keys),
+        VERSION, "n", 1000, tuple(GenesisPeer(k.public, k.public, 10, ("toy",)) for k in keys),
         (GenesisAccount(CLIENT.public, FULL),),
         (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048),),
     )
@@ -234,7 +234,7 @@ def test_a_planned_change_takes_the_vote_and_gives_it_back(tmp_path: Path) -> No
     keys = [Key(bytes([i + 1]) * 32) for i in range(4)]
     node = keys[0].public
     genesis = Genesis(
-        1, "n", 1000, tuple(GenesisPeer(k.public, k.public, 10, ("toy",)) for k in keys), (),
+        VERSION, "n", 1000, tuple(GenesisPeer(k.public, k.public, 10, ("toy",)) for k in keys), (),
         (ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048),), epoch_blocks=4,
         changes=(GenesisChange(1, node, 0), GenesisChange(3, node, 10)),
     )

@@ -1,5 +1,7 @@
-"""Orders of accounts, all kinds. Law: meant well, by the account's own key; whether the state allows it is for the
-ledger to say."""
+"""Account transactions of all kinds.
+
+Law: each is meant well and signed by the account's own key; only the ledger says whether the state allows it.
+"""
 
 from __future__ import annotations
 
@@ -102,8 +104,7 @@ def _cap(scene: Scene) -> None:
 
 
 def _node(scene: Scene) -> None:
-    """A newcomer, another offer, or a newcomer that leaves; those of the genesis file stay, whatever they behave
-    like."""
+    """A newcomer registers, a newcomer leaves, or a node changes its offer. Genesis peers never leave."""
     new = [p for p in scene.participants if scene.people.number.get(p.node, NEW) == NEW and not p.leaving]
     if new and scene.chance(300):
         leaver = scene.rng.choice(new)
@@ -137,12 +138,13 @@ def rotation(scene: Scene, account: Key, old: Key, new: Key) -> Rotate:
 
 
 def _appeal(scene: Scene) -> None:
-    """Of a dispute that is lost and was not appealed."""
+    """Appeal a dispute that was lost and not appealed yet."""
     found = [
         (participant.owner, one) for participant in scene.participants for one in open_disputes(
             scene.view, participant.node
         )
-        if (inference := scene.view.inference(one)) is not None and inference.appeal is None and inference.appeal_until >= scene.height
+        if (inference := scene.view.inference(one)) is not None and inference.appeal is None
+        and inference.appeal_until >= scene.height
     ]
     if found:
         owner, inference_id = scene.rng.choice(found)

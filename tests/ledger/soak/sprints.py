@@ -1,6 +1,7 @@
-"""Sprints of the random run: who answers, commits and opens, and what of it is broken. Law: an opening that is meant
-well is of an answer that was committed to; what is wrong has a name, as in wrong.py, and must be refused whatever else
-stands in its block.
+"""Sprints of the random run: nodes answer, commit and open, and some of it is wrong on purpose.
+
+Law: an opening that is meant well shows an answer that was committed to. A wrong one has a name, as in wrong.py, and
+must be refused whatever else its block holds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PROMPT_TOKENS = 40
 
 @dataclass(frozen=True)
 class Entry:
-    """What a node committed to for one model. padded: numbers of answers that are no answers to their questions."""
+    """What a node committed to for one model. padded: indices of answers that do not belong to their questions."""
 
     requests: tuple[SignedRequest, ...]
     finishes: tuple[SignedFinish, ...]
@@ -37,14 +38,14 @@ class Entry:
         return [encode(finish) for finish in self.finishes]
 
 
-class Races:
-    """entries: of the running epoch, by (node, model)."""
+class Sprints:
+    """entries: the commitments of the current epoch, by (node, model)."""
 
     def __init__(self, scene: Scene, lives: Lives) -> None:
         self.scene, self.lives = scene, lives
         self.entries: dict[tuple[bytes, str], Entry] = {}
 
-    def go_on(self) -> None:
+    def advance(self) -> None:
         sprint = self._running()
         if sprint is None:
             self.entries.clear()
@@ -67,18 +68,17 @@ class Races:
         return found if found and found.epoch == epoch_of(self.scene.genesis, self.scene.height) else None
 
     def _commit(self, sprint: Sprint) -> None:
-        """Each node at a height of its own, now and then at none."""
+        """Each node commits at a random height, sometimes at none."""
         scene = self.scene
         live = {spec.model for spec in models(scene.view) if not spec.retired}
-        for racer in scene.participants:
-            for model in sorted(live & {*racer.models}):
-                may = not (racer.convicted_until or racer.suspended_until or racer.leaving)
-                if may and (racer.node, model) not in self.entries and scene.chance(450):
-                    entry = self._entry(sprint, racer.node, model)
-                    if scene.put(
-                        racer.node, RecordKind.SPRINT_COMMIT, _commitment(racer.node, sprint.epoch, model, entry)
-                    ):
-                        self.entries[racer.node, model] = entry
+        for participant in scene.participants:
+            for model in sorted(live & {*participant.models}):
+                may = not (participant.convicted_until or participant.suspended_until or participant.leaving)
+                if may and (participant.node, model) not in self.entries and scene.chance(450):
+                    entry = self._entry(sprint, participant.node, model)
+                    commitment = _commitment(participant.node, sprint.epoch, model, entry)
+                    if scene.put(participant.node, RecordKind.SPRINT_COMMIT, commitment):
+                        self.entries[participant.node, model] = entry
 
     def _entry(self, sprint: Sprint, node: bytes, model: str) -> Entry:
         scene, count = self.scene, 2 + self.scene.rng.randrange(11)
@@ -99,7 +99,7 @@ class Races:
         )
 
     def _open(self, sprint: Sprint) -> None:
-        """What was drawn, at once, later or never; each answer then has a life, and may be a cheat's."""
+        """Open the drawn answers at once, later or never. Each answer then has a life, and may be faulty."""
         scene = self.scene
         for (node, model), entry in self.entries.items():
             if scene.chance(200):
