@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Installs what `make` needs, and shows the step, the size and the time: `install.py package`, then `install.py engine`.
+"""Installs what `make` needs, and shows step, size and time: `install.py package`, then `install.py engine`.
 
 Law: standard library only, since it runs before anything is installed. Everything pip says goes to VENV/setup.log;
 the terminal gets one line for each step and, while a step takes long, one line every few seconds. pip's warnings are
@@ -23,15 +23,25 @@ ENGINE_BYTES = 5 * 10**9  # free disk that the engine, its downloads and the mod
 # What pip says -> what the user can do. The first that matches is shown.
 ADVICE = [
     (r"No space left|Errno 28", "the disk is full: free about 5 GB (pip downloads to $TMPDIR or /tmp as well)"),
-    (r"Temporary failure in name resolution|Name or service not known|ConnectionError|Connection refused|"
-     r"NewConnectionError|Read timed out|ReadTimeout|Network is unreachable|ProxyError|SSLError|Max retries",
-     "PyPI could not be reached: check the network, or set HTTPS_PROXY or PIP_INDEX_URL, and run make again; what was "
-     "downloaded is kept"),
-    (r"requires a different Python|Requires-Python", "another Python is needed: make PYTHON=python3.12 (3.11 and 3.12 work)"),
-    (r"No matching distribution|Could not find a version",
-     "no package for this machine: Linux on x86-64 with Python 3.11 or 3.12 is supported; where PIP_INDEX_URL is set, that index may lack it"),
-    (r"gcc|Python\.h|gmp\.h|Failed building wheel|Failed to build",
-     "a package could not be compiled: run scripts/system-packages.sh, which installs the compiler and the headers"),
+    (
+        r"Temporary failure in name resolution|Name or service not known|ConnectionError|Connection refused|"
+        r"NewConnectionError|Read timed out|ReadTimeout|Network is unreachable|ProxyError|SSLError|Max retries",
+        "PyPI could not be reached: check the network, or set HTTPS_PROXY or PIP_INDEX_URL, and run make again; what "
+        "was downloaded is kept",
+    ),
+    (
+        r"requires a different Python|Requires-Python",
+        "another Python is needed: make PYTHON=python3.12 (3.11 and 3.12 work)",
+    ),
+    (
+        r"No matching distribution|Could not find a version",
+        "no package for this machine: Linux on x86-64 with Python 3.11 or 3.12 is supported; where PIP_INDEX_URL is "
+        "set, that index may lack it",
+    ),
+    (
+        r"gcc|Python\.h|gmp\.h|Failed building wheel|Failed to build",
+        "a package could not be compiled: run scripts/system-packages.sh, which installs the compiler and the headers",
+    ),
     (r"Permission denied|Errno 13", "a file belongs to another user: run make clean as that user, then make again"),
 ]
 DEFAULT_ADVICE = "run make again: what is installed is kept. If it fails again: make clean, then make"
@@ -183,7 +193,9 @@ class Setup:
         started = self.run(title, [self.python, "-m", "pip", "install", *arguments], pip)
         packages = "1 package" if pip.installing == 1 else f"{pip.installing} packages"
         what = f"{packages} installed" if pip.installing else "nothing new to install"
-        self.done(started, f"{what}, {size(pip.downloaded)} downloaded; {self.venv} has {size(folder_bytes(self.venv))}")
+        self.done(
+            started, f"{what}, {size(pip.downloaded)} downloaded; {self.venv} has {size(folder_bytes(self.venv))}"
+        )
 
     def fail(self, command, status, tail):
         text = "\n".join(tail)

@@ -1,4 +1,4 @@
-"""The documents do not lie: every relative link leads somewhere, every command, option, target and module they name exists."""
+"""The documents do not lie: every relative link leads somewhere; every command, option, target, module exists."""
 
 from __future__ import annotations
 
@@ -75,7 +75,11 @@ def complaint(words: list[str]) -> str:
         missing += [name for name in variables if not re.search(rf"\b{name}\b", MAKEFILE)]
         return f"the Makefile has no {missing}" if missing else ""
     if words[0] == "python":
-        return "" if words[2] in ("venv", "pip", "pytest") or importlib.util.find_spec(words[2]) else f"no module {words[2]}"
+        return (
+            ""
+            if words[2] in ("venv", "pip", "pytest") or importlib.util.find_spec(words[2])
+            else f"no module {words[2]}"
+        )
     command, options = parser(), set()
     for word in words[1:]:
         own, actions = options_of(command)
@@ -149,7 +153,9 @@ def test_decision_records_have_one_form(page: Path) -> None:
 
 def test_the_index_lists_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
-    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md" and f"({page.name})" not in index] == []
+    assert [
+        page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md" and f"({page.name})" not in index
+    ] == []
 
 
 def test_the_front_page_is_short() -> None:

@@ -18,7 +18,21 @@ from p2p.ledger.governance import MAX_CLOSED, MAX_OPEN, proposals
 from p2p.ledger.money.accounts import MAX_HOT_KEYS, limits
 from p2p.ledger.money.collateral import MAX_WITHDRAWALS, at_stake
 from p2p.ledger.participants.registry import nodes_of
-from p2p.ledger.rules.ops import Appeal, Body, Cap, ChangeEconomy, Delegate, Deposit, Propose, Revoke, Transfer, Unregister, Vote, Withdraw, sign_op
+from p2p.ledger.rules.ops import (
+    Appeal,
+    Body,
+    Cap,
+    ChangeEconomy,
+    Delegate,
+    Deposit,
+    Propose,
+    Revoke,
+    Transfer,
+    Unregister,
+    Vote,
+    Withdraw,
+    sign_op,
+)
 from tests.ledger.lab import CLIENT
 from tests.ledger.orders import lab_of, registration, rotation
 

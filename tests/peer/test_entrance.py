@@ -58,7 +58,9 @@ def test_somebody_is_always_modest_and_a_newcomer_too(taken: list[tuple[int, int
     assert modest == {key for key, mine in used.items() if mine <= sum(used.values()) / len(used) / 2}
 
 
-async def test_a_peer_that_is_behind_with_its_duties_works_on_requests_a_part_of_the_time(autojump_clock: MockClock) -> None:
+async def test_a_peer_that_is_behind_with_its_duties_works_on_requests_a_part_of_the_time(
+    autojump_clock: MockClock,
+) -> None:
     entrance = Entrance(load := Load(), most=16, limit=16)
     load.is_behind = True
     inside = refused = 0

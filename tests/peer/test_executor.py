@@ -236,7 +236,8 @@ async def test_checks_are_metered_and_only_the_answer_is_not() -> None:
     def refuse(signed: SignedRequest, *, started_ok: bool = False) -> None:
         raise RemoteProtocolError("not signed", field="signature")
 
-    who.chain.reservations.check_forwarded, good = refuse, who.chain.reservations.check_forwarded  # type: ignore[method-assign]
+    good = who.chain.reservations.check_forwarded
+    who.chain.reservations.check_forwarded = refuse  # type: ignore[method-assign]
     assert await one(request(1)) is not None
     who.chain.reservations.check_forwarded = good  # type: ignore[method-assign]
     who.admission.places.most = 0

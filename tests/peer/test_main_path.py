@@ -83,7 +83,7 @@ def test_kill_one_blocks_go_on_and_it_catches_up(net: Net) -> None:
 
 
 def test_stop_two_blocks_stop_nothing_forks_and_go_on(net: Net) -> None:
-    """Two of four are no quorum: what they vote on is decided when a third is back, and every certificate names three."""
+    """Two of four are no quorum: what they vote on is decided when a third is back; every certificate names three."""
     stop(net.directory, [f.name for f in net.folders[2:]], sign=signal.SIGKILL)
     before = max(net.height(0), net.height(1))
 

@@ -18,7 +18,7 @@ KEY = Key(b"\x51" * 32)
 
 
 class FakeChain:
-    """Height and nonce stand still; each look at the nonce is one round of the sender. Its parts are all this one object."""
+    """Height and nonce stand still; each look at the nonce is one round of the sender. Its parts are this object."""
 
     reader = pool = property(lambda self: self)
 

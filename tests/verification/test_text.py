@@ -74,7 +74,8 @@ def tokenizer(
 
 
 def test_byte_level_and_sentence_pieces_are_read() -> None:
-    words = {"".join(LETTERS[byte] for byte in word.encode()): at for at, word in enumerate((" né", "\U0001f336", "x"))}
+    texts = (" né", "\U0001f336", "x")
+    words = {"".join(LETTERS[byte] for byte in word.encode()): at for at, word in enumerate(texts)}
     added = [{"id": 3, "content": "<|end|>", "special": True}, {"id": 4, "content": "<tool call>", "special": False}]
     byte_level = parse_vocabulary(tokenizer(words, {"type": "ByteLevel"}, added))
     assert byte_level.text([0, 1, 3, 2, 4]) == " né\U0001f336x<tool call>"

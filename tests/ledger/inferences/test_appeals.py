@@ -337,13 +337,31 @@ def everybody_was_asked(lab: Lab, inference_id: bytes) -> None:
     bar(lab, set(lab.nodes) - lab.inference(inference_id).members - {lab.nodes[NUMBER]})
 
 
-@pytest.mark.parametrize(("before", "who", "field"), [
-    (None, CLIENT, "account"), (None, 2, "account"), (poor, NUMBER, "amount_micro"), (too_late, NUMBER, "inference_id"),
-    (appeal, NUMBER, "inference_id"), (everybody_was_asked, NUMBER, "inference_id"),
-    (lambda lab, i: order(lab, lab.owners[NUMBER], Appeal(i)), NUMBER, "inference_id"),
-    (lambda lab, i: (appeal(lab, i), speak(lab, i, 0)), NUMBER, "inference_id"),
-    (lambda lab, i: (appeal(lab, i), speak(lab, i, 7)), NUMBER, "inference_id"),
-], ids=["client", "stranger", "poor", "too late", "twice", "nobody left", "twice in a block", "after a lost one", "after a won one"])
+@pytest.mark.parametrize(
+    ("before", "who", "field"),
+    [
+        (None, CLIENT, "account"),
+        (None, 2, "account"),
+        (poor, NUMBER, "amount_micro"),
+        (too_late, NUMBER, "inference_id"),
+        (appeal, NUMBER, "inference_id"),
+        (everybody_was_asked, NUMBER, "inference_id"),
+        (lambda lab, i: order(lab, lab.owners[NUMBER], Appeal(i)), NUMBER, "inference_id"),
+        (lambda lab, i: (appeal(lab, i), speak(lab, i, 0)), NUMBER, "inference_id"),
+        (lambda lab, i: (appeal(lab, i), speak(lab, i, 7)), NUMBER, "inference_id"),
+    ],
+    ids=[
+        "client",
+        "stranger",
+        "poor",
+        "too late",
+        "twice",
+        "nobody left",
+        "twice in a block",
+        "after a lost one",
+        "after a won one",
+    ],
+)
 def test_what_an_appeal_may_not_be(before: Any, who: Any, field: str) -> None:
     lab = lab_of()
     inference_id = lost(lab)

@@ -261,7 +261,10 @@ def test_nobody_else_serves_the_model() -> None:
     assert (found.status, found.reason) == ("SETTLED", "nobody else can check this model")
 
 
-MOVES = st.lists(st.tuples(st.sampled_from(["commit", "reveal", "block", "plant", "finish"]), st.integers(0, 6), st.integers(0, 2)), max_size=60)
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["commit", "reveal", "block", "plant", "finish"]), st.integers(0, 6), st.integers(0, 2)),
+    max_size=60,
+)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])

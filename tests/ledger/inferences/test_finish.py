@@ -62,7 +62,11 @@ def test_what_needs_no_model_is_checked_of_each(fields: dict[str, Any], field: s
 
 
 def test_ends_and_lengths_go_together() -> None:
-    rules = ((FinishReason.STOP, "", ""), (FinishReason.LENGTH, "finish_reason", ""), (FinishReason.STOPPED, "", "finish_reason"))
+    rules = (
+        (FinishReason.STOP, "", ""),
+        (FinishReason.LENGTH, "finish_reason", ""),
+        (FinishReason.STOPPED, "", "finish_reason"),
+    )
     for reason, short, whole in rules:
         for tokens in (0, 1):
             lab, signed, drawn = lab_of()
@@ -136,7 +140,11 @@ def test_the_agents_finish_replaces_that_of_one_drawn_before(late: int) -> None:
     """The first of those drawn signs rubbish and leaves the agent waiting; the second one streams, and is paid."""
     lab, signed, drawn = lab_of()
     rubbish = FinishRecord(signed.inference_id, drawn[0], bytes(32), b"\x09" * 32, 1, 1, FinishReason.STOP)
-    lab.put(drawn[0], RecordKind.FINISH, SignedFinish(rubbish, lab.by_node[drawn[0]].sign(Domain.FINISH, lab.network, encode(rubbish))))
+    lab.put(
+        drawn[0],
+        RecordKind.FINISH,
+        SignedFinish(rubbish, lab.by_node[drawn[0]].sign(Domain.FINISH, lab.network, encode(rubbish))),
+    )
     lab.block(late)
     confirmed(lab, signed, drawn[1])
     found = ended(lab, signed)

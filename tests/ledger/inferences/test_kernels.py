@@ -57,7 +57,13 @@ def test_committees_are_compared_within_and_speak_together() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["seer", "other", "third", "lazy", "liar"]), st.integers(1, 30)), min_size=2, max_size=9))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["seer", "other", "third", "lazy", "liar"]), st.integers(1, 30)),
+        min_size=2,
+        max_size=9,
+    )
+)
 def test_whatever_the_committee_only_who_ran_other_kernels_is_excused(members: list[tuple[str, int]]) -> None:
     rows = {"seer": true_row, "other": OTHERS, "third": THIRD, "lazy": false_row, "liar": true_row}
     nodes = [bytes([i + 1]) * 32 for i in range(len(members))]
@@ -81,7 +87,10 @@ def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, 
     lab = Lab(rules=replace(RULES, conviction_milli=10**9))
     odd_one = lab.nodes[7]
     for _ in range(20):
-        lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: conduct if node == odd_one else {"valid": False, "llr": 30_000})
+        lab.decide(
+            lab.drawn(executor=lab.nodes[1]),
+            lambda node: conduct if node == odd_one else {"valid": False, "llr": 30_000},
+        )
     assert lab.view.standing(odd_one).compared >= 4
     assert bool(part(lab, odd_one).barred_until) is barred
     assert not any(part(lab, node).barred_until for node in lab.nodes[:7])
@@ -104,7 +113,10 @@ def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, 
 def test_whom_only_others_outvoted_that_could_not_see_it_is_excused(
     said: dict[bytes, tuple[Any, bool]], equal: set[bytes], excused: set[bytes]
 ) -> None:
-    verdicts = [seen(node, row, valid=valid, llr=-2000 if valid else 30_000, tokens=10 if row else 0) for node, (row, valid) in said.items()]
+    verdicts = [
+        seen(node, row, valid=valid, llr=-2000 if valid else 30_000, tokens=10 if row else 0)
+        for node, (row, valid) in said.items()
+    ]
     for order in (verdicts, verdicts[::-1]):
         assert outvoted([order], dict.fromkeys(said, 10), frozenset(equal), 500) == excused
     assert outvoted([verdicts], dict.fromkeys(said, 0), frozenset(equal), 500) == set()
@@ -179,7 +191,13 @@ def test_distances_are_from_equal_kernels_that_have_the_majority(
 
 @pytest.mark.parametrize(("apart", "barred"), [(45, False), (62, False), (85, True)])
 def test_who_is_further_away_than_other_kernels_is_barred_and_they_are_not(apart: int, barred: bool) -> None:
-    lab, rounds = Lab(epoch_blocks=100, models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 2, 1, 2048, kernel_distance_milli=62),)), 0
+    lab, rounds = (
+        Lab(
+            epoch_blocks=100,
+            models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 2, 1, 2048, kernel_distance_milli=62),),
+        ),
+        0,
+    )
     cheap = lab.nodes[7]
     while not part(lab, cheap).barred_until and rounds < 180:
         lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {"row": noisy(apart)} if node == cheap else {})

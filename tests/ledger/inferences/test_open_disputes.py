@@ -17,7 +17,18 @@ from p2p.ledger.rules.ops import Appeal, Unregister
 from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.view import View
 from p2p.verification.sequential import EProcess, Evidence
-from tests.ledger.inferences.test_appeals import APPEALS, BOND, FULL, MONEY, NUMBER, appeal, lab_of, lost, speak, to_window_end
+from tests.ledger.inferences.test_appeals import (
+    APPEALS,
+    BOND,
+    FULL,
+    MONEY,
+    NUMBER,
+    appeal,
+    lab_of,
+    lost,
+    speak,
+    to_window_end,
+)
 from tests.ledger.lab import CLIENT, STEADY, Lab, false_row, true_row, trusted
 from tests.ledger.money.test_epoch_settlement import to_end
 from tests.ledger.money.test_money import put_collateral
@@ -195,7 +206,13 @@ def test_a_peer_that_restarts_in_an_appeal_goes_on_the_same() -> None:
         restart()
         speak(lab, inference_id, 7)
         assert lab.status(inference_id) == "UPHELD"
-        ends.append([encode(lab.inference(inference_id)), encode(lab.view.totals()), *(encode(lab.view.standing(n)) for n in lab.nodes)])
+        ends.append(
+            [
+                encode(lab.inference(inference_id)),
+                encode(lab.view.totals()),
+                *(encode(lab.view.standing(n)) for n in lab.nodes),
+            ]
+        )
     assert ends[0] == ends[1]
 
 

@@ -45,7 +45,11 @@ def test_an_answer_that_did_not_stand_is_fined_for_those_that_nobody_looked_at(m
     lab = Lab(epoch_blocks=2000)
     node = lab.nodes[1]
     caught(lab, node, milli)
-    sampled = next(i.sampled_milli for i in map(lab.inference, earnings.ended(lab.view, 0, node, 0, 1000)) if i.status == "INVALIDATED")
+    sampled = next(
+        i.sampled_milli
+        for i in map(lab.inference, earnings.ended(lab.view, 0, node, 0, 1000))
+        if i.status == "INVALIDATED"
+    )
     assert abs(sampled - milli) <= 10
     assert booked(lab, node).fined_micro == COST * (1000 - sampled) // sampled >= fees * COST
 

@@ -260,7 +260,10 @@ def test_every_epoch_adds_up_whatever_happens(
                 break
             accuser = found.panels[-1].members[0] if act == "accuse" and len(found.panels) == 1 else b""
             panel = len(found.panels)
-            verdicts = [lab.verdict(signed.inference_id, n, **({"valid": False} if n == accuser else says)) for n in lab.members(signed.inference_id)]
+            verdicts = [
+                lab.verdict(signed.inference_id, n, **({"valid": False} if n == accuser else says))
+                for n in lab.members(signed.inference_id)
+            ]
             for verdict in verdicts:
                 lab.commit(verdict)
             lab.block()

@@ -10,7 +10,18 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.keys import Domain
-from p2p.base.types import VERSION, FinishReason, FinishRecord, OutputRecord, Params, RecordKind, Request, SignedFinish, SignedRequest, StartRecord
+from p2p.base.types import (
+    VERSION,
+    FinishReason,
+    FinishRecord,
+    OutputRecord,
+    Params,
+    RecordKind,
+    Request,
+    SignedFinish,
+    SignedRequest,
+    StartRecord,
+)
 from p2p.ledger.conduct.executor_conduct import most_of_one_partner
 from p2p.ledger.inferences import pruning as leaving
 from p2p.ledger.money import epoch_accounts as earnings
@@ -34,7 +45,21 @@ def part(lab: Lab, node: bytes) -> Participant:
 
 def signed_request(lab: Lab, **change: Any) -> SignedRequest:
     nonce = lab.view.account(CLIENT.public).nonce_high + 1
-    fields = (VERSION, lab.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 100, lab.height + 50, CLIENT.public, lab.height - 1)
+    fields = (
+        VERSION,
+        lab.network,
+        CLIENT.public,
+        nonce,
+        "toy",
+        bytes(32),
+        Params(),
+        50,
+        50,
+        100,
+        lab.height + 50,
+        CLIENT.public,
+        lab.height - 1,
+    )
     body = replace(Request(*fields), **change)
     return SignedRequest(body, CLIENT.sign(Domain.REQUEST, lab.network, encode(body)))
 
@@ -276,7 +301,11 @@ def test_ended_inferences_leave_after_keep_epochs_and_cannot_start_again() -> No
     assert lab.view.inference(signed.inference_id) is not None
     lab.block(2)
     assert lab.view.inference(signed.inference_id) is None
-    left = [key for key, value in lab.view.changes.items() if value is not None and signed.inference_id in (key[-32:], value)]
+    left = [
+        key
+        for key, value in lab.view.changes.items()
+        if value is not None and signed.inference_id in (key[-32:], value)
+    ]
     assert not left, "its index left as well"
     with pytest.raises(FolkmootError) as caught:
         lab.put(lab.nodes[0], RecordKind.START, StartRecord(signed, lab.nodes[0]))

@@ -67,8 +67,21 @@ class Chained(Lab):
     def asked(self, height: int) -> tuple[SignedRequest, tuple[bytes, ...]]:
         """A request, and whom an agent (peer 0) draws for it at `height`, by the rule."""
         nonce = self.nonces[CLIENT.public] = self.nonces.get(CLIENT.public, 0) + 1
-        body = Request(VERSION, self.network, CLIENT.public, nonce, "toy", bytes(32), Params(), 50, 50, 10**6, self.height + 500,
-                       CLIENT.public, height)
+        body = Request(
+            VERSION,
+            self.network,
+            CLIENT.public,
+            nonce,
+            "toy",
+            bytes(32),
+            Params(),
+            50,
+            50,
+            10**6,
+            self.height + 500,
+            CLIENT.public,
+            height,
+        )
         signed = SignedRequest(body, CLIENT.sign(Domain.REQUEST, self.network, encode(body)))
         beacon = self.view.beacon(height)
         assert beacon is not None
@@ -127,7 +140,10 @@ def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, 
         lab.block(later)
     beacon = lab.view.beacon(height)
     assert beacon is not None
-    anew = [draw_executors(beacon, signed.inference_id, WeightedDraw(lab.now()), lab.nodes[0], MAX_CANDIDATES) for signed, _ in asked]
+    anew = [
+        draw_executors(beacon, signed.inference_id, WeightedDraw(lab.now()), lab.nodes[0], MAX_CANDIDATES)
+        for signed, _ in asked
+    ]
     assert anew != [drawn for _, drawn in asked], "else this shows nothing: the chain used to draw anew"
     for signed, drawn in asked:
         assert lab.begin(signed, height) == drawn
@@ -147,7 +163,11 @@ def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, 
 
 def test_a_price_that_crosses_a_floor_between_draw_and_start() -> None:
     """Nobody uses the model, so its price falls by one a block; one participant works for no less than 5."""
-    lab = lab_of(economy=replace(ECONOMY, collateral_min_micro=LEAST, price_step_milli=1, price_window=1, price_epoch_milli=10_000))
+    lab = lab_of(
+        economy=replace(
+            ECONOMY, collateral_min_micro=LEAST, price_step_milli=1, price_window=1, price_epoch_milli=10_000
+        )
+    )
     order(lab, lab.owners[3], registration(lab, lab.owners[3], lab.keys[3], floor=5))
     while lab.nodes[3] in dict(lab.now()) or lab.height < 4:
         height = lab.height - 1
@@ -163,13 +183,20 @@ def test_a_price_that_crosses_a_floor_between_draw_and_start() -> None:
     assert lab.versions() == 1 < versions, "a price that moves between floors writes nothing"
 
 
-acts = st.lists(st.one_of(
-    st.tuples(st.sampled_from(["deposit", "withdraw", "leave", "offer", "floor", "none"]), st.integers(1, 4), st.integers(0, 3)),
-    st.tuples(st.just("rotate"), st.integers(1, 4), st.integers(0, 3)),
-    st.tuples(st.just("vote"), st.sampled_from([8, 12, PRICE]), st.just(0)),
-    st.tuples(st.just("block"), st.integers(1, 6), st.just(0)),
-    st.tuples(st.just("draw"), st.integers(0, 3), st.integers(0, DRAW_WINDOW + 2)),
-), max_size=40)
+acts = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from(["deposit", "withdraw", "leave", "offer", "floor", "none"]),
+            st.integers(1, 4),
+            st.integers(0, 3),
+        ),
+        st.tuples(st.just("rotate"), st.integers(1, 4), st.integers(0, 3)),
+        st.tuples(st.just("vote"), st.sampled_from([8, 12, PRICE]), st.just(0)),
+        st.tuples(st.just("block"), st.integers(1, 6), st.just(0)),
+        st.tuples(st.just("draw"), st.integers(0, 3), st.integers(0, DRAW_WINDOW + 2)),
+    ),
+    max_size=40,
+)
 
 
 def act(lab: Chained, what: str, number: int, amount: int) -> None:
@@ -259,8 +286,12 @@ def test_restart_and_snapshot_keep_the_sets(tmp_path: Path) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.binary(min_size=1, max_size=2), st.integers(0, 50), max_size=12), st.lists(st.binary(min_size=1, max_size=2), max_size=4),
-       st.integers(0, 8), st.binary(max_size=4))
+@given(
+    st.dictionaries(st.binary(min_size=1, max_size=2), st.integers(0, 50), max_size=12),
+    st.lists(st.binary(min_size=1, max_size=2), max_size=4),
+    st.integers(0, 8),
+    st.binary(max_size=4),
+)
 def test_running_sums_draw_what_the_rule_says(
     weights: dict[bytes, int], exclude: list[bytes], count: int, seed: bytes
 ) -> None:

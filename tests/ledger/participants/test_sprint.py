@@ -58,7 +58,12 @@ def test_the_id_binds_epoch_beacon_node_model_and_number() -> None:
 
 
 def test_no_two_questions_are_the_same() -> None:
-    asked = {sprint_prompt(bytes([beacon]) * 32, bytes([node]) * 32, "toy", at) for beacon in range(3) for node in range(3) for at in range(500)}
+    asked = {
+        sprint_prompt(bytes([beacon]) * 32, bytes([node]) * 32, "toy", at)
+        for beacon in range(3)
+        for node in range(3)
+        for at in range(500)
+    }
     assert len(asked) == 4500
 
 
@@ -210,10 +215,22 @@ def test_openings_that_are_refused() -> None:
     for fault, field in ({"output_tokens": 0}, "output_tokens"), ({"output_tokens": 21}, "output_tokens"), (
         {"prompt_tokens": 600}, "prompt_tokens"
     ):
-        refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, finish=lab.finish_of(node, first, **fault)), field)
+        refused(
+            lab,
+            node,
+            RecordKind.SPRINT_OPEN,
+            lab.opening(node, first, finish=lab.finish_of(node, first, **fault)),
+            field,
+        )
     stolen = replace(good.finish, record=replace(good.finish.record, executor=other))
     refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, finish=stolen), "executor")
-    refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, first, finish=replace(good.finish, signature=bytes(64))), "signature")
+    refused(
+        lab,
+        node,
+        RecordKind.SPRINT_OPEN,
+        lab.opening(node, first, finish=replace(good.finish, signature=bytes(64))),
+        "signature",
+    )
     lab.open(node, [first])
     refused(lab, node, RecordKind.SPRINT_OPEN, good, "index")
     lab.to(lab.times.end)

@@ -75,7 +75,9 @@ class ChainLab(RaceLab):
             batch = Batch(VERSION, self.network, sender, self.chain.reader.batch_nonce(sender) + 1, tuple(records))
             yield encode(SignedBatch(batch, self.by_node[sender].sign(Domain.TX, self.network, encode(batch))))
         for node, outbox in self.outboxes.items():
-            yield from () if node in self.records else outbox.due(self.chain.reader.batch_nonce(node), self.chain.height())
+            yield from (
+                () if node in self.records else outbox.due(self.chain.reader.batch_nonce(node), self.chain.height())
+            )
         self.records = {}
 
     def _decide(self) -> None:
