@@ -98,7 +98,7 @@ def _gather(options: argparse.Namespace) -> tuple[Genesis | None, Case, Result]:
     proof = _proof(options)
     case = _from_proof(proof) if proof else _from_store(options)
     if proof is not None:
-        problems = proof_problems(proof, genesis) + _compared_with_chain(options, proof, notes)
+        problems = proof_problems(proof, genesis) + _compared_with_chain(options, proof, genesis, notes)
         if genesis is None:
             notes.append("no genesis file: the model's hashes were not checked")
     finish = case.finish
@@ -209,8 +209,11 @@ def _from_store(options: argparse.Namespace) -> Case:
     return Case(request, finish, bytes.fromhex(kept.beacon), payload.prompt, parse(payload.artifact), drawn)
 
 
-def _compared_with_chain(options: argparse.Namespace, proof: AnswerProof, notes: list[str]) -> list[str]:
-    """Problems of the proof, as the chain of --peer, or of the peer in --dir, shows them."""
+def _compared_with_chain(
+    options: argparse.Namespace, proof: AnswerProof, genesis: Genesis | None, notes: list[str]
+) -> list[str]:
+    """Problems of the proof, as the chain of --peer, or of the peer in --dir, shows them. A request drawn before the
+    first block has the beacon of the genesis file: its hash."""
     from p2p.client.inspection import chain_problems
     from p2p.wire.answers.blocks import BlockAnswer
     from p2p.wire.answers.reading import read
@@ -231,6 +234,8 @@ def _compared_with_chain(options: argparse.Namespace, proof: AnswerProof, notes:
         return []
     peer = options.peer or str(options.dir or DEFAULT_DIR)
     beacon = bytes.fromhex(read(BlockAnswer, block, "block", peer).beacon) if block is not None else None
+    if genesis is not None and request.draw_height == 0:
+        beacon = genesis.hash
     if beacon is None:
         notes.append(f"the peer has no block {request.draw_height}: the beacon was not compared")
     return chain_problems(record, proof.accepted, found, beacon)

@@ -13,24 +13,26 @@ import trio.testing
 
 from p2p.base.codec import decode, unpack
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
-from p2p.base.genesis import Genesis
+from p2p.base.genesis import Genesis, GenesisAccount
 from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_RECORDS_PER_TX
 from p2p.base.types import OutputRecord, RecordKind, SignedBatch
 from p2p.chain.chain import Chain
-from p2p.ledger.rules.ops import Rotate, consent_to_rotate, sign_op
+from p2p.ledger.rules.ops import Rotate, Transfer, consent_to_rotate, sign_op
 from p2p.ledger.transactions import pack_operation
 from p2p.peer.config import load_config
 from p2p.peer.node import Node
 from testnet.generate import Plan, generate
 from tests.chains import extend, next_priorities
 
+RICH = Key(b"\x09" * 32)
+
 
 class Net:
     """A peer that is started again and again, and another that keeps running."""
 
     def __init__(self, folder: Path) -> None:
-        self.folders = generate(Plan(folder, 4))
+        self.folders = generate(Plan(folder, 4, accounts=(GenesisAccount(RICH.public, 10_000),)))
         self.genesis = unpack(Genesis, (self.folders[0] / "genesis.cbor").read_bytes())
         self.keys = {key.public: key for key in (Key.load(at / "node.key") for at in self.folders)}
         self.other = Chain.open(self.folders[1], self.genesis)
@@ -141,6 +143,8 @@ async def test_a_peer_with_another_key_does_not_wait_for_what_the_old_one_signed
     assert await net.live(2) == [], "a key that is not registered sends nothing"
     words = consent_to_rotate(owner.public, old_key.public, new.public)
     network = net.genesis.network
+    net.other.pool.add(pack_operation(sign_op(RICH, network, 1, Transfer(owner.public, 5_000))))  # the key's fee
+    net.decide()
     rotate = Rotate(old_key.public, new.public, *(key.sign(Domain.NODE, network, words) for key in (old_key, new)))
     net.other.pool.add(pack_operation(sign_op(owner, network, 1, rotate)))
     net.decide()

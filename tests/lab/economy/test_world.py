@@ -75,7 +75,7 @@ def test_cheats_earn_less(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", ["silent validator", "lazy validator", "lazy, rare stack", "framing"])
 def test_who_does_not_check_or_accuses_falsely_earns_less(strategy: str) -> None:
-    found = played({"honest": 8, strategy: 2}, epochs=3)
+    found = played({"honest": 8, strategy: 2}, epochs=4)
     assert percent(found, strategy) < 50, f"seed {SEED}"
     assert found[strategy].counts["barred epochs"] > 0
     assert found["honest"].counts["barred epochs"] == 0
