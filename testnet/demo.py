@@ -95,13 +95,14 @@ class Demo:
             f"{kind}Record decided at height {found[kind.lower() + '_height']}"
             for kind in ("Start", "Finish", "Output") if found[kind.lower() + "_height"]
         ]
-        for panel in found["panels"]:
-            disputed = found["dispute_height"] and panel["height"] >= found["dispute_height"]
-            which, members = "second committee" if disputed else "validators", panel["committee"]
+        for committee in found["committees"]:
+            disputed = found["dispute_height"] and committee["height"] >= found["dispute_height"]
+            which, members = "second committee" if disputed else "validators", committee["members"]
             drawn = ", ".join(map(self.name, members))
-            lines.append(f"{which} drawn from the beacon of height {panel['height']}: {drawn}")
-            if panel["revealing"]:
-                lines.append(f"{len(panel['committed'])} of {len(members)} have committed a verdict, now they reveal")
+            lines.append(f"{which} drawn from the beacon of height {committee['height']}: {drawn}")
+            if committee["revealing"]:
+                committed = len(committee["committed"])
+                lines.append(f"{committed} of {len(members)} have committed a verdict, now they reveal")
         for verdict in found["verdicts"]:
             word = f"{'valid' if verdict['valid'] else 'INVALID'}: {verdict['reason']}"
             lines.append(f"verdict of {self.name(verdict['validator'])} at height {verdict['height']}: {word}")

@@ -196,7 +196,7 @@ class Validator:
         """This validator's own candidates after the artifact's, at its drawn positions: they prove that it ran the
         prefill."""
         positions = reveal_positions(duty.beacon, duty.inference_id, self.key.public, len(rows))
-        return tuple(RevealedRow(at, next_ranks(rows[at], duty.panel)) for at in positions)
+        return tuple(RevealedRow(at, next_ranks(rows[at], duty.earlier)) for at in positions)
 
     def verdict(self, duty: Duty, opinion: Opinion) -> Verdict:
         """What is signed and revealed later; the nonce hides it in the commitment until then."""
@@ -222,11 +222,14 @@ class Validator:
         return found
 
 
-def next_ranks(row: Row, panel: int = 0) -> tuple[tuple[int, int], ...]:
+def next_ranks(row: Row, earlier: int = 0) -> tuple[tuple[int, int], ...]:
     """(token, log-probability in thousandths of a nat) of ranks that nothing on chain holds yet: 9 to 12 for an
-    inference's first committee, 13 to 16 for its second, which has seen those of the first, and so on. panel: 0 for the
-    first committee. Ties by token id. Raises Unavailable if the row is too short."""
-    first = TOP_RANKS + REVEAL_RANKS * panel
+    inference's first committee, 13 to 16 for its second, which has seen those of the first, and so on.
+
+    earlier: how many committees were drawn before this one. Ties are ordered by token id. Raises Unavailable if the row
+    is too short.
+    """
+    first = TOP_RANKS + REVEAL_RANKS * earlier
     best = sorted(row.items(), key=lambda item: (-item[1], item[0]))[first : first + REVEAL_RANKS]
     if len(best) < REVEAL_RANKS:
         raise Unavailable(f"the ML node gives fewer than {first + REVEAL_RANKS} candidates", field="ml_node")

@@ -17,13 +17,13 @@ def test_duties_are_to_commit_then_to_reveal_then_none() -> None:
     node, other, silent = lab.members(inference_id)
     (first,) = duties(lab.view, node)
     assert (first.inference_id, first.commitment, first.beacon) == (
-        inference_id, None, lab.inference(inference_id).panels[0].beacon
+        inference_id, None, lab.inference(inference_id).committees[0].beacon
     )
     verdict = lab.verdict(inference_id, node)
     lab.commit(verdict)
     assert duties(lab.view, node) == [], "committed, not yet time to reveal"
     lab.commit(lab.verdict(inference_id, other))
-    lab.until(inference_id, lambda found: found.panels[-1].revealing)
+    lab.until(inference_id, lambda found: found.committees[-1].revealing)
     (second,) = duties(lab.view, node)
     assert second.commitment == verdict_commitment(verdict)
     assert duties(lab.view, silent) == [], "too late to commit"
@@ -53,8 +53,8 @@ def test_the_views_are_plain_data_and_say_what_happened() -> None:
     lab.decide(inference_id, lambda node: {"valid": False})
     found = inference_answer(inference_id, lab.inference(inference_id))
     assert encode(to_builtins(found))
-    assert (found.status, len(found.panels), len(found.verdicts)) == ("INVALIDATED", 2, 6)
-    assert found.dispute_height == found.panels[1].height
+    assert (found.status, len(found.committees), len(found.verdicts)) == ("INVALIDATED", 2, 6)
+    assert found.dispute_height == found.committees[1].height
     view = verification_answer(lab.ctx)
     assert encode(to_builtins(view))
     assert (view.cheats, view.honest, view.false_alarms) == (1, 0, 0)

@@ -88,17 +88,17 @@ def drawn(world: World, executor: Key, member: Key) -> bytes:
     for _ in range(MOST):
         one = started(world, PARTICIPANT)
         finish(world, one, PARTICIPANT, executor)
-        until(world, lambda one=one: bool(inference(world, one).panels))  # type: ignore[misc]
-        if member.public in inference(world, one).panels[-1].members:
+        until(world, lambda one=one: bool(inference(world, one).committees))  # type: ignore[misc]
+        if member.public in inference(world, one).committees[-1].members:
             return one
     raise Spent("never drawn")
 
 
 def verdict_of(world: World, inference_id: bytes, key: Key, *, valid: bool = True) -> Verdict:
-    panel = inference(world, inference_id).panels[-1]
+    committee = inference(world, inference_id).committees[-1]
     rows = tuple(
         RevealedRow(at, tuple((at * REVEAL_RANKS + rank, -1000 * rank) for rank in range(REVEAL_RANKS)))
-        for at in reveal_positions(panel.beacon, inference_id, key.public, TOKENS)
+        for at in reveal_positions(committee.beacon, inference_id, key.public, TOKENS)
     )
     kind, reason = (VerdictKind.VALID, "") if valid else (VerdictKind.INVALID, "because")
     return Verdict(inference_id, key.public, kind, reason, -2000 if valid else 20_000, TOKENS, rows, SALT)
@@ -111,11 +111,11 @@ def commit(world: World, key: Key, verdict: Verdict, inference_id: bytes) -> Non
 
 def judged(world: World, inference_id: bytes, *, valid: bool) -> None:
     """Let the present committee decide: all members give the same verdict."""
-    panel = inference(world, inference_id).panels[-1]
-    verdicts = [(KEYS[node], verdict_of(world, inference_id, KEYS[node], valid=valid)) for node in panel.members]
+    committee = inference(world, inference_id).committees[-1]
+    verdicts = [(KEYS[node], verdict_of(world, inference_id, KEYS[node], valid=valid)) for node in committee.members]
     for key, verdict in verdicts:
         commit(world, key, verdict, inference_id)
-    until(world, lambda: inference(world, inference_id).panels[-1].revealing)
+    until(world, lambda: inference(world, inference_id).committees[-1].revealing)
     for key, verdict in verdicts:
         world.say(key, RecordKind.VERDICT, verdict)
 

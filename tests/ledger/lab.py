@@ -198,7 +198,7 @@ class Lab:
         if withheld:
             return Verdict(inference_id, node, VerdictKind.WITHHELD, "nobody has it", 0, 0, (), salt)
         length = 0 if stage0 else inference.finish.record.output_tokens
-        positions = reveal_positions(inference.panels[-1].beacon, inference_id, node, length)
+        positions = reveal_positions(inference.committees[-1].beacon, inference_id, node, length)
         ratio = (0 if stage0 else -2000 if valid else 20_000) if llr is None else llr
         numbers = tuple(RevealedRow(at, row(inference_id, at)) for at in positions)
         kind, reason = (VerdictKind.VALID, "") if valid else (VerdictKind.INVALID, "because")
@@ -216,13 +216,13 @@ class Lab:
         for verdict in verdicts:
             self.commit(verdict)
         inference_id = verdicts[0].inference_id
-        self.until(inference_id, lambda found: found.panels[-1].revealing)
+        self.until(inference_id, lambda found: found.committees[-1].revealing)
         for verdict in verdicts:
             self.reveal(verdict)
-        panels = len(self.inference(inference_id).panels)
+        committees = len(self.inference(inference_id).committees)
 
         def moved(found: Inference) -> bool:
-            return found.end_height > 0 or found.status == "APPEALABLE" or len(found.panels) > panels
+            return found.end_height > 0 or found.status == "APPEALABLE" or len(found.committees) > committees
 
         self.until(inference_id, moved)
 
@@ -234,7 +234,7 @@ class Lab:
         raise AssertionError("did not come true")
 
     def members(self, inference_id: bytes) -> tuple[bytes, ...]:
-        return self.inference(inference_id).panels[-1].members
+        return self.inference(inference_id).committees[-1].members
 
     def decide(self, inference_id: bytes, says: Callable[[bytes], dict[str, Any]]) -> Inference:
         """Let each committee that is drawn say `says(node)` until it is decided; nobody appeals."""

@@ -127,11 +127,11 @@ class RaceLab(Lab):
         while waiting := [one for one in ids if not self.inference(one).end_height]:
             for one in waiting:
                 found = self.inference(one)
-                for node in found.panels[-1].members if found.panels else ():
-                    panel, verdict = self.inference(one).panels[-1], self.verdict(one, node, valid=says(one))
-                    if not panel.revealing and node not in {seen.validator for seen in panel.commits}:
+                for node in found.committees[-1].members if found.committees else ():
+                    committee, verdict = self.inference(one).committees[-1], self.verdict(one, node, valid=says(one))
+                    if not committee.revealing and node not in {seen.validator for seen in committee.commits}:
                         self.commit(verdict)
-                    elif panel.revealing and node not in {seen.validator for seen in panel.verdicts}:
+                    elif committee.revealing and node not in {seen.validator for seen in committee.verdicts}:
                         self.reveal(verdict)
             self.block()
 

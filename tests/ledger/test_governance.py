@@ -90,8 +90,8 @@ def test_an_accepted_change_holds_from_the_next_epochs_first_height_and_changes_
     inference_id = lab.drawn()
     for node in lab.members(inference_id):
         lab.commit(lab.verdict(inference_id, node))
-    lab.until(inference_id, lambda found: found.panels[-1].revealing)
-    assert lab.inference(inference_id).panels[-1].closes == lab.height - 1 + 2
+    lab.until(inference_id, lambda found: found.committees[-1].revealing)
+    assert lab.inference(inference_id).committees[-1].closes == lab.height - 1 + 2
 
 
 @pytest.mark.parametrize("trick", ["leaves", "is convicted", "loses its weight"])

@@ -393,9 +393,9 @@ def test_ranks_after_those_of_the_artifact() -> None:
     assert next_ranks(row) == ((108, -8000), (109, -9000), (110, -10000), (111, -11000))
     assert next_ranks({5: 0.0, **dict.fromkeys(range(10, 30), -5000000000.0)})[0][1] == -1_000_000
     assert next_ranks({100 + i: -float(i) for i in range(20)}, 1)[0] == (112, -12000)
-    for panel, count in ((0, 11), (1, 15)):
+    for earlier, count in ((0, 11), (1, 15)):
         with pytest.raises(Unavailable):
-            next_ranks(dict.fromkeys(range(count), 0.0), panel)
+            next_ranks(dict.fromkeys(range(count), 0.0), earlier)
     assert encode(next_ranks(row))
 
 

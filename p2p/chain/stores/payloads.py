@@ -45,8 +45,8 @@ class Payloads:
         """Add to a block's `batch` that what is kept of these inferences goes."""
         for one in left:
             _drop(batch, one.inference_id)
-            for panel in one.inference.panels:
-                _drop(batch, verdict_key(one.inference_id, panel.height))
+            for committee in one.inference.committees:
+                _drop(batch, verdict_key(one.inference_id, committee.height))
 
     def sweep(self, batch: Batch, height: int, patience: int) -> None:
         """Look at the next few. One whose inference is not in the state below this block goes when that was so

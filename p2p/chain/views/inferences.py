@@ -15,10 +15,10 @@ from p2p.ledger.money.epoch_accounts import NOBODY
 from p2p.ledger.money.outcomes import disagree
 from p2p.ledger.rules.models import spec_at
 from p2p.ledger.state import keys
-from p2p.ledger.state.committee import Panel
+from p2p.ledger.state.committee import Committee
 from p2p.ledger.state.records import Inference
 from p2p.ledger.state.view import View
-from p2p.wire.answers.inferences import AppealRow, InferenceAnswer, PanelRow, VerdictRow
+from p2p.wire.answers.inferences import AppealRow, CommitteeRow, InferenceAnswer, VerdictRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Duty:
     height: int  # of its committee's draw
     beacon: bytes  # of that height
     commitment: bytes | None  # its own on chain: it is to reveal; None: it is to check and commit
-    panel: int = 0  # how many committees were asked before
+    earlier: int = 0  # committees of the same inference that were drawn before
     closes: int = 0  # the last height of the phase it is in
 
 
@@ -61,21 +61,21 @@ def duties(view: View, node: bytes) -> list[Duty]:
     found = []
     for inference_id in view.ids(keys.duties(node)):
         inference = view.inference(inference_id)
-        if inference is None or not inference.panels:
+        if inference is None or not inference.committees:
             continue
-        duty = _duty(InferenceId(inference_id), inference.panels, node)
+        duty = _duty(InferenceId(inference_id), inference.committees, node)
         if duty is not None:
             found.append(duty)
     return found
 
 
-def _duty(inference_id: InferenceId, panels: tuple[Panel, ...], node: bytes) -> Duty | None:
-    panel = panels[-1]
-    mine = next((seen.commitment for seen in panel.commits if seen.validator == node), None)
-    said = any(seen.validator == node for seen in panel.verdicts)
-    if node not in panel.members or said or panel.revealing is (mine is None):
+def _duty(inference_id: InferenceId, committees: tuple[Committee, ...], node: bytes) -> Duty | None:
+    committee = committees[-1]
+    mine = next((seen.commitment for seen in committee.commits if seen.validator == node), None)
+    said = any(seen.validator == node for seen in committee.verdicts)
+    if node not in committee.members or said or committee.revealing is (mine is None):
         return None
-    return Duty(inference_id, panel.height, panel.beacon, mine, len(panels) - 1, panel.closes)
+    return Duty(inference_id, committee.height, committee.beacon, mine, len(committees) - 1, committee.closes)
 
 
 def may_fetch(view: View, inference_id: bytes, peer: str) -> bool:
@@ -109,7 +109,7 @@ def claim(view: View, inference_id: bytes) -> Claim | None:
 def inference_answer(inference_id: bytes, inference: Inference, left_epoch: int | None = None) -> InferenceAnswer:
     """left_epoch: the epoch it ended in, where it left the state."""
     finish = inference.finish.record if inference.finish else None
-    last = inference.panels[-1] if inference.panels else None
+    last = inference.committees[-1] if inference.committees else None
     request = inference.signed_request.request
     return InferenceAnswer(
         id=inference_id.hex(), status=inference.status, reason=inference.reason, model=request.model,
@@ -124,7 +124,7 @@ def inference_answer(inference_id: bytes, inference: Inference, left_epoch: int 
         taken_over=finish.taken_over if finish else 0,
         finish_reason=finish.finish_reason.name.lower() if finish else "", streamed_tokens=inference.streamed_tokens,
         committee=_hex(last.members) if last else (), committee_height=last.height if last else 0,
-        panels=tuple(map(_panel, inference.panels)), dispute_height=inference.dispute_height,
+        committees=tuple(map(_committee, inference.committees)), dispute_height=inference.dispute_height,
         appeal_until=inference.appeal_until, appeal=_appeal(inference), verdicts=_verdicts(inference),
         fault=inference.fault, blame_height=inference.blame_height, price_micro=inference.price_micro,
         escrow_micro=inference.escrow_micro, charged_micro=inference.charged_micro, paid_micro=inference.paid_micro,
@@ -132,10 +132,10 @@ def inference_answer(inference_id: bytes, inference: Inference, left_epoch: int 
     )
 
 
-def _panel(panel: Panel) -> PanelRow:
-    return PanelRow(
-        panel.height, _hex(panel.members), panel.closes, panel.revealing, _hex(one.validator for one in panel.commits),
-        _hex(one.validator for one in panel.verdicts),
+def _committee(committee: Committee) -> CommitteeRow:
+    return CommitteeRow(
+        committee.height, _hex(committee.members), committee.closes, committee.revealing,
+        _hex(seen.validator for seen in committee.commits), _hex(seen.validator for seen in committee.verdicts),
     )
 
 

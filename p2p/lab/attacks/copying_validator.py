@@ -30,9 +30,8 @@ class Copying(Validator):
             for step in range(1, len(positions) + REVEAL_RANKS):
                 other = positions[(at + step) % len(positions)].top
                 row = {token: lowest - 0.5 for token, _ in other} | row
-            rows.append(
-                row | {token: lowest - 1.0 for token in range(REVEAL_RANKS * (duty.panel + 1) + 8) if token not in row}
-            )
+            more = range(REVEAL_RANKS * (duty.earlier + 1) + 8)
+            rows.append(row | {token: lowest - 1.0 for token in more if token not in row})
         return Opinion(CheckResult(True, f"ratio 0.00 nats, {len(rows)} tokens", -1000, len(rows)), rows)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
@@ -42,8 +41,8 @@ class Copying(Validator):
     def _revealed(self, duty: Duty) -> dict[int, RevealedRow]:
         """What earlier committees of this inference have shown, by position."""
         inference = self.chain.state.view().inference(duty.inference_id)
-        panels = inference.panels if inference is not None else ()
-        return {row.position: row for panel in panels for verdict in panel.verdicts for row in verdict.numbers}
+        committees = inference.committees if inference is not None else ()
+        return {row.position: row for one in committees for verdict in one.verdicts for row in verdict.numbers}
 
 
 def replaced(row: RevealedRow, seen: dict[int, RevealedRow]) -> RevealedRow:

@@ -22,7 +22,7 @@ class Lazy(Validator):
     def _row(self, duty: Duty, position: int) -> dict[int, float]:
         """Candidates by hash: as many as the reveal looks at, all different."""
         row: dict[int, float] = {}
-        while len(row) < TOP_RANKS + REVEAL_RANKS * (duty.panel + 1):
+        while len(row) < TOP_RANKS + REVEAL_RANKS * (duty.earlier + 1):
             seed = digest(
                 b"lazy", self.key.public, duty.inference_id, position.to_bytes(4, "big"), len(row).to_bytes(1, "big")
             )

@@ -25,10 +25,10 @@ from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES, MAX_UNSTARTED
 from p2p.base.types import SignedRequest
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
+from p2p.lab.economy.committees import AnswerToCheck
 from p2p.lab.economy.detection import HONEST
 from p2p.lab.economy.network import MODEL, OTHERWISE
 from p2p.lab.economy.operators import Operator
-from p2p.lab.economy.panel import AnswerToCheck
 from p2p.lab.economy.strategies import VICTIM, Attack
 from p2p.lab.economy.world import EPOCH, MAX_TRIES, OUTSIDER, Setting, World
 from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS

@@ -133,7 +133,7 @@ class Network:
 
     def positions(self, inference_id: bytes, validator: bytes, tokens: int) -> tuple[int, ...]:
         """The positions at which a validator of the committee at work must show numbers."""
-        return reveal_positions(self.inference(inference_id).panels[-1].beacon, inference_id, validator, tokens)
+        return reveal_positions(self.inference(inference_id).committees[-1].beacon, inference_id, validator, tokens)
 
     def commit(self, verdict: Verdict) -> None:
         body = VerdictCommit(verdict.inference_id, verdict.validator, verdict_commitment(verdict))

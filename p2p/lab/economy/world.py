@@ -19,10 +19,10 @@ from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import ENDED, STANDS, VERSION, SignedRequest, Status
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.assumptions import Assumptions
+from p2p.lab.economy.committees import Bench
 from p2p.lab.economy.detection import HONEST
 from p2p.lab.economy.network import MODEL, NAME, OTHERWISE, STREAMED, Network
 from p2p.lab.economy.operators import Operator, make
-from p2p.lab.economy.panel import Bench
 from p2p.lab.economy.strategies import BY_NAME, Dealing, Moment
 from p2p.ledger.rules.ops import Deposit, Register, Transfer, Unregister, consent
 

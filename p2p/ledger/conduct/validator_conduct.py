@@ -17,25 +17,25 @@ from msgspec.structs import replace
 from p2p.ledger.conduct import convictions
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import voting_weights
-from p2p.ledger.state.committee import Panel
+from p2p.ledger.state.committee import Committee
 from p2p.ledger.state.records import Participant
 from p2p.verification.duty import convicts
 from p2p.verification.sequential import Detector, detection_milli, share_of_milli
 
 
-def count_duties(ctx: Context, panel: Panel) -> None:
+def count_duties(ctx: Context, committee: Committee) -> None:
     """A committee's work is over (J5): count who did its duty.
 
     A member that judged did its duty. One that was silent, or could not get the payload, missed it where more than half
     of the committee's weight judged. Otherwise nobody missed it: there may have been nothing to check, and neither an
     executor nor an outage may get validators barred.
     """
-    judged = {verdict.validator for verdict in panel.judged}
-    weights = voting_weights(ctx, panel.members)
+    judged = {verdict.validator for verdict in committee.judged}
+    weights = voting_weights(ctx, committee.members)
     most = 2 * sum(weights[node] for node in judged) > sum(weights.values())
-    for node in panel.members:
+    for node in committee.members:
         if node in judged or most:
-            _count_duty(ctx, node, drawn=panel.height, missed=node not in judged)
+            _count_duty(ctx, node, drawn=committee.height, missed=node not in judged)
 
 
 def _count_duty(ctx: Context, node: bytes, *, drawn: int, missed: bool) -> None:

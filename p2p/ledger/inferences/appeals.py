@@ -21,7 +21,7 @@ from p2p.ledger.participants.eligibility import checking
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import nodes_by_owner, voting_weights
 from p2p.ledger.rules.ops import Appeal
-from p2p.ledger.state.committee import AppealSeen, Panel
+from p2p.ledger.state.committee import AppealSeen, Committee
 from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.ledger.state.open_disputes import close_dispute, open_dispute
 from p2p.ledger.state.view import View
@@ -61,16 +61,16 @@ def wait(ctx: Context, entry: InferenceEntry, weights: Mapping[bytes, int], reas
     until = ctx.height + window
     ctx.save(entry.changed(
         status=Status.APPEALABLE.value, reason=reason, appeal_until=until,
-        panels=tuple(_weighed(panel, weights) for panel in entry.inference.panels),
+        committees=tuple(_weighed(committee, weights) for committee in entry.inference.committees),
     ))
     open_dispute(ctx.view, entry.executor, entry.id)
     ctx.view.add_due(until, entry.id)
     return True
 
 
-def _weighed(panel: Panel, weights: Mapping[bytes, int]) -> Panel:
-    verdicts = (replace(verdict, weight=weights[verdict.validator]) for verdict in panel.verdicts)
-    return replace(panel, verdicts=tuple(verdicts))
+def _weighed(committee: Committee, weights: Mapping[bytes, int]) -> Committee:
+    verdicts = (replace(verdict, weight=weights[verdict.validator]) for verdict in committee.verdicts)
+    return replace(committee, verdicts=tuple(verdicts))
 
 
 def appeal(ctx: Context, account: bytes, body: Appeal) -> None:

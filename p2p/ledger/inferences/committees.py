@@ -20,7 +20,7 @@ from p2p.ledger.participants.eligibility import checking_lots, checking_lots_on
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.windows import MAX_DRAWS
 from p2p.ledger.state import keys
-from p2p.ledger.state.committee import Panel
+from p2p.ledger.state.committee import Committee
 from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.verification.duty import draw_validators, is_sampled
 
@@ -45,16 +45,16 @@ def draw(ctx: Context, entry: InferenceEntry) -> None:
 
 def step(ctx: Context, entry: InferenceEntry) -> None:
     """At the end of a block: move to the next phase when all members have spoken, or when the phase closes."""
-    panel = entry.inference.panels[-1]
-    if not panel.revealing:
-        if len(panel.commits) < len(panel.members) and ctx.height < panel.closes:
+    committee = entry.inference.committees[-1]
+    if not committee.revealing:
+        if len(committee.commits) < len(committee.members) and ctx.height < committee.closes:
             return
-        if panel.commits:
-            _reveal(ctx, entry, panel)
+        if committee.commits:
+            _reveal(ctx, entry, committee)
             return
-    elif len(panel.verdicts) < len(panel.commits) and ctx.height < panel.closes:
+    elif len(committee.verdicts) < len(committee.commits) and ctx.height < committee.closes:
         return
-    _close(ctx, entry, panel)
+    _close(ctx, entry, committee)
 
 
 def appealable(ctx: Context, entry: InferenceEntry) -> None:
@@ -90,11 +90,11 @@ def _open(ctx: Context, entry: InferenceEntry, status: Status) -> bool:
     members = (*equal, *more)
     if not members:
         return False
-    panel = Panel(ctx.height, beacon, members, ctx.height + max(ctx.genesis.validation_window, 1))
-    ctx.save(entry.changed(status=status.value, panels=(*inference.panels, panel)))
+    committee = Committee(ctx.height, beacon, members, ctx.height + max(ctx.genesis.validation_window, 1))
+    ctx.save(entry.changed(status=status.value, committees=(*inference.committees, committee)))
     for member in members:
         ctx.view.add_id(keys.duties(member), entry.id)
-    ctx.view.add_due(panel.closes, entry.id)
+    ctx.view.add_due(committee.closes, entry.id)
     return True
 
 
@@ -111,23 +111,23 @@ def _equal_half(ctx: Context, entry: InferenceEntry, exclude: Iterable[bytes], c
     return draw_validators(_beacon(ctx), entry.id, equal, exclude, (count + 1) // 2)
 
 
-def _reveal(ctx: Context, entry: InferenceEntry, panel: Panel) -> None:
-    panel = replace(panel, revealing=True, closes=ctx.height + ctx.checks.reveal_window)
-    ctx.save(entry.changed(status=Status.REVEALING.value, panels=(*entry.inference.panels[:-1], panel)))
-    ctx.view.add_due(panel.closes, entry.id)
+def _reveal(ctx: Context, entry: InferenceEntry, committee: Committee) -> None:
+    committee = replace(committee, revealing=True, closes=ctx.height + ctx.checks.reveal_window)
+    ctx.save(entry.changed(status=Status.REVEALING.value, committees=(*entry.inference.committees[:-1], committee)))
+    ctx.view.add_due(committee.closes, entry.id)
 
 
-def _close(ctx: Context, entry: InferenceEntry, panel: Panel) -> None:
+def _close(ctx: Context, entry: InferenceEntry, committee: Committee) -> None:
     """A committee's work is over: open a dispute, ask a fresh committee, or decide."""
-    for node in panel.members:
+    for node in committee.members:
         ctx.view.remove_id(keys.duties(node), entry.id)
-    validator_conduct.count_duties(ctx, panel)
+    validator_conduct.count_duties(ctx, committee)
     if not entry.inference.dispute_height:
-        if not all(verdict.valid for verdict in panel.judged):
+        if not all(verdict.valid for verdict in committee.judged):
             entry = entry.changed(dispute_height=ctx.height)
             if _open(ctx, entry, Status.DISPUTED):
                 return
-        elif _asks_again(ctx, entry, panel) and _open(ctx, entry, Status.VALIDATING):
+        elif _asks_again(ctx, entry, committee) and _open(ctx, entry, Status.VALIDATING):
             return
     if not entry.inference.revealed:
         refund(ctx, entry, "no validator answered", Status.EXPIRED)
@@ -135,8 +135,8 @@ def _close(ctx: Context, entry: InferenceEntry, panel: Panel) -> None:
     decision.decide(ctx, entry)
 
 
-def _asks_again(ctx: Context, entry: InferenceEntry, panel: Panel) -> bool:
+def _asks_again(ctx: Context, entry: InferenceEntry, committee: Committee) -> bool:
     """Whether to draw once more: nobody spoke, or too few got the payload. What kept them away may be over by then."""
-    if len(entry.inference.panels) >= MAX_DRAWS:
+    if len(entry.inference.committees) >= MAX_DRAWS:
         return False
-    return not panel.verdicts or withheld.is_missing(panel, appeals.weights_of(ctx, entry))
+    return not committee.verdicts or withheld.is_missing(committee, appeals.weights_of(ctx, entry))

@@ -19,7 +19,7 @@ from p2p.ledger.money.outcomes import penalise, refund, stand
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.rules.models import spec_at
-from p2p.ledger.state.committee import Panel, VerdictSeen
+from p2p.ledger.state.committee import Committee, VerdictSeen
 from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.ledger.state.records import Inference
 
@@ -117,8 +117,8 @@ def _count_validators(ctx: Context, entry: InferenceEntry, vote: Vote, *, heard_
         for liar in sorted(losers & set(vote.accusers)) if not own else ():
             penalise(ctx, liar)
     spec = spec_at(ctx.view, entry.request.model, inference.draw_height)
-    for panel in inference.panels:
-        distances = verdict_comparison.distances(panel.verdicts, vote.weights, tolerance)
+    for committee in inference.committees:
+        distances = verdict_comparison.distances(committee.verdicts, vote.weights, tolerance)
         validator_conduct.count_distances(ctx, spec.kernel_distance_milli if spec else 0, distances)
     validator_conduct.count_outliers(ctx, compared, outliers)
 
@@ -126,7 +126,7 @@ def _count_validators(ctx: Context, entry: InferenceEntry, vote: Vote, *, heard_
 def _losers(ctx: Context, entry: InferenceEntry, vote: Vote, outliers: Nodes) -> Nodes:
     """J2, J3: validators that lost the dispute without an excuse. Other kernels are one, either way (J4, J8)."""
     lost = verdict_comparison.losers(vote.verdicts, vote.weights, vote.stands, ctx.checks)
-    committees = [panel.judged for panel in entry.inference.panels]
+    committees = [committee.judged for committee in entry.inference.committees]
     tolerance = ctx.checks.reveal_tolerance_milli
     if not vote.stands:
         return lost - verdict_comparison.unseen(committees, vote.weights, outliers, tolerance)
@@ -142,7 +142,7 @@ def _was_heard(ctx: Context, inference: Inference) -> bool:
     True where there was no dispute, or nobody else to ask.
     """
     since = inference.dispute_height
-    asked = [panel for panel in inference.panels if since and panel.height >= since]
+    asked = [committee for committee in inference.committees if since and committee.height >= since]
     if not asked or inference.appeal_until:  # only a dispute that was heard can be appealed
         return True
     weights = voting_weights(ctx, asked[0].members)
@@ -151,14 +151,14 @@ def _was_heard(ctx: Context, inference: Inference) -> bool:
 
 def _outliers(inference: Inference, weights: dict[bytes, int], tolerance_milli: int) -> tuple[Nodes, Nodes]:
     """(compared, outliers), within each committee: every committee shows numbers of other positions."""
-    found = [verdict_comparison.outliers(panel.verdicts, weights, tolerance_milli) for panel in inference.panels]
+    found = [verdict_comparison.outliers(one.verdicts, weights, tolerance_milli) for one in inference.committees]
     return frozenset().union(*(some for some, _ in found)), frozenset().union(*(some for _, some in found))
 
 
 def _without_numbers(entry: InferenceEntry) -> InferenceEntry:
     """The verdicts without the numbers they showed: these were compared, and the blocks keep them."""
-    return entry.changed(panels=tuple(map(_stripped, entry.inference.panels)))
+    return entry.changed(committees=tuple(map(_stripped, entry.inference.committees)))
 
 
-def _stripped(panel: Panel) -> Panel:
-    return replace(panel, verdicts=tuple(replace(verdict, numbers=()) for verdict in panel.verdicts))
+def _stripped(committee: Committee) -> Committee:
+    return replace(committee, verdicts=tuple(replace(verdict, numbers=()) for verdict in committee.verdicts))

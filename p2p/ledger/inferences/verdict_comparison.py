@@ -126,15 +126,18 @@ def unseen(committees: Iterable[Verdicts], weights: Weights, odd: Nodes, toleran
     decided, or other kernels showed the fault too, everybody could have seen it. odd: the outliers of J1, whose
     numbers prove nothing.
     """
-    panels = [[v for v in panel if weights.get(v.validator, 0) > 0] for panel in committees]
-    if _exact([v for panel in panels for v in panel if not v.valid], weights):
+    counted = _counted(committees, weights)
+    if _exact([v for verdicts in counted for v in verdicts if not v.valid], weights):
         return frozenset()
     found: set[bytes] = set()
-    for panel in panels:
-        saw = [v.numbers for v in panel if not v.valid and v.numbers and v.validator not in odd]
+    for verdicts in counted:
+        saw = [v.numbers for v in verdicts if not v.valid and v.numbers and v.validator not in odd]
         if not all(agree(saw[0], numbers, 0) for numbers in saw):
             return frozenset()
-        found |= {v.validator for v in panel if v.valid and saw and _other_kernels(saw[0], v.numbers, tolerance_milli)}
+        found |= {
+            v.validator for v in verdicts
+            if v.valid and saw and _other_kernels(saw[0], v.numbers, tolerance_milli)
+        }
     return frozenset(found)
 
 
@@ -146,14 +149,19 @@ def outvoted(committees: Iterable[Verdicts], weights: Weights, equal: Nodes, tol
     and nobody is excused. Otherwise an accuser among them is excused whose numbers agree with those of a 'valid'
     verdict without being the same: both ran the model, on different kernels.
     """
-    panels = [[v for v in panel if weights.get(v.validator, 0) > 0] for panel in committees]
-    if any(v.valid and v.validator in equal for panel in panels for v in panel):
+    counted = _counted(committees, weights)
+    if any(v.valid and v.validator in equal for verdicts in counted for v in verdicts):
         return frozenset()
     return frozenset(
-        v.validator for panel in panels for v in panel
+        v.validator for verdicts in counted for v in verdicts
         if not v.valid and v.validator in equal and v.numbers
-        and any(_other_kernels(v.numbers, w.numbers, tolerance_milli) for w in panel if w.valid)
+        and any(_other_kernels(v.numbers, w.numbers, tolerance_milli) for w in verdicts if w.valid)
     )
+
+
+def _counted(committees: Iterable[Verdicts], weights: Weights) -> list[list[VerdictSeen]]:
+    """The verdicts of each committee that have weight."""
+    return [[v for v in verdicts if weights.get(v.validator, 0) > 0] for verdicts in committees]
 
 
 def _other_kernels(a: Sequence[RevealedRow], b: Sequence[RevealedRow], tolerance_milli: int) -> bool:

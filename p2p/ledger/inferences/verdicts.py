@@ -13,7 +13,7 @@ from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.limits import REVEAL_RANKS
 from p2p.base.types import Record, Status, Verdict, VerdictCommit, VerdictKind, verdict_commitment
 from p2p.ledger.rules.context import Context
-from p2p.ledger.state.committee import CommitSeen, Panel, VerdictSeen
+from p2p.ledger.state.committee import CommitSeen, Committee, VerdictSeen
 from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.verification.duty import reveal_positions
 
@@ -26,11 +26,11 @@ def apply_commit(ctx: Context, sender: bytes, record: Record) -> None:
     entry = ctx.entry(commit.inference_id)
     if entry is None or entry.inference.status not in _COMMITTING:
         raise InvalidRequest("this inference takes no commitments now", field="inference_id")
-    panel = _panel(entry, sender, commit.validator)
-    if any(seen.validator == sender for seen in panel.commits):
+    committee = _committee(entry, sender, commit.validator)
+    if any(seen.validator == sender for seen in committee.commits):
         raise RemoteProtocolError("this validator has committed; one commitment each", field="validator")
-    panel = replace(panel, commits=(*panel.commits, CommitSeen(sender, commit.commitment, ctx.height)))
-    _put_panel(ctx, entry, panel, complete=len(panel.commits) == len(panel.members))
+    committee = replace(committee, commits=(*committee.commits, CommitSeen(sender, commit.commitment, ctx.height)))
+    _put_committee(ctx, entry, committee, complete=len(committee.commits) == len(committee.members))
 
 
 def apply_verdict(ctx: Context, sender: bytes, record: Record) -> None:
@@ -39,38 +39,38 @@ def apply_verdict(ctx: Context, sender: bytes, record: Record) -> None:
     entry = ctx.entry(verdict.inference_id)
     if entry is None or entry.inference.status != Status.REVEALING.value:
         raise InvalidRequest("this inference takes no verdicts now", field="inference_id")
-    panel = _panel(entry, sender, verdict.validator)
-    commitment = next((seen.commitment for seen in panel.commits if seen.validator == sender), None)
+    committee = _committee(entry, sender, verdict.validator)
+    commitment = next((seen.commitment for seen in committee.commits if seen.validator == sender), None)
     if commitment is None:
         raise RemoteProtocolError("this validator made no commitment", field="validator")
-    if any(seen.validator == sender for seen in panel.verdicts):
+    if any(seen.validator == sender for seen in committee.verdicts):
         raise RemoteProtocolError("this validator has revealed its verdict; one verdict each", field="validator")
     if verdict_commitment(verdict) != commitment:
         raise RemoteProtocolError("this is not the verdict that was committed to", field="salt")
-    _check_content(verdict, entry, panel)
+    _check_content(verdict, entry, committee)
     seen = VerdictSeen(
         sender, verdict.kind, verdict.reason, verdict.llr_milli, verdict.tokens, verdict.numbers, ctx.height,
     )
-    panel = replace(panel, verdicts=(*panel.verdicts, seen))
-    _put_panel(ctx, entry, panel, complete=len(panel.verdicts) == len(panel.commits))
+    committee = replace(committee, verdicts=(*committee.verdicts, seen))
+    _put_committee(ctx, entry, committee, complete=len(committee.verdicts) == len(committee.commits))
 
 
-def _put_panel(ctx: Context, entry: InferenceEntry, panel: Panel, *, complete: bool) -> None:
+def _put_committee(ctx: Context, entry: InferenceEntry, committee: Committee, *, complete: bool) -> None:
     """complete: all have spoken, so the committee moves at the end of this block."""
-    ctx.save(entry.changed(panels=(*entry.inference.panels[:-1], panel)))
+    ctx.save(entry.changed(committees=(*entry.inference.committees[:-1], committee)))
     if complete:
         ctx.view.add_due(ctx.height, entry.id)
 
 
-def _panel(entry: InferenceEntry, sender: bytes, validator: bytes) -> Panel:
+def _committee(entry: InferenceEntry, sender: bytes, validator: bytes) -> Committee:
     """The committee at work. Raises RemoteProtocolError where the sender is not a member."""
-    panel = entry.inference.panels[-1]
-    if validator != sender or sender not in panel.members:
+    committee = entry.inference.committees[-1]
+    if validator != sender or sender not in committee.members:
         raise RemoteProtocolError("this validator was not drawn", field="validator")
-    return panel
+    return committee
 
 
-def _check_content(verdict: Verdict, entry: InferenceEntry, panel: Panel) -> None:
+def _check_content(verdict: Verdict, entry: InferenceEntry, committee: Committee) -> None:
     """Check what a verdict must contain, whatever the answer is.
 
     It is about all output tokens; about none for an 'invalid' without a prefill (stage 0), and for 'withheld'. It shows
@@ -91,7 +91,7 @@ def _check_content(verdict: Verdict, entry: InferenceEntry, panel: Panel) -> Non
         raise RemoteProtocolError(f"a verdict of this kind is about {wanted_tokens} tokens", field="tokens")
     if verdict.tokens == 0 and verdict.llr_milli != 0:
         raise RemoteProtocolError("nothing was measured, so the ratio must be 0", field="llr_milli")
-    wanted = reveal_positions(panel.beacon, verdict.inference_id, verdict.validator, verdict.tokens)
+    wanted = reveal_positions(committee.beacon, verdict.inference_id, verdict.validator, verdict.tokens)
     if tuple(row.position for row in verdict.numbers) != wanted:
         raise RemoteProtocolError("these are not the positions drawn for this validator", field="numbers")
     for row in verdict.numbers:

@@ -18,7 +18,7 @@ from p2p.ledger.money import epoch_accounts
 from p2p.ledger.money.outcomes import refund
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import voting_weights
-from p2p.ledger.state.committee import Panel
+from p2p.ledger.state.committee import Committee
 from p2p.ledger.state.inference_entry import InferenceEntry
 from p2p.ledger.state.records import Inference
 from p2p.verification.sequential import Detector, detection_milli
@@ -26,10 +26,10 @@ from p2p.verification.sequential import Detector, detection_milli
 REASON = "no committee could get its payload"
 
 
-def is_missing(panel: Panel, weights: Mapping[bytes, int]) -> bool:
+def is_missing(committee: Committee, weights: Mapping[bytes, int]) -> bool:
     """Whether, of the weight that spoke in this committee, less than half judged the answer."""
-    judged = sum(weights.get(verdict.validator, 0) for verdict in panel.judged)
-    return sum(weights.get(verdict.validator, 0) for verdict in panel.verdicts) > 2 * judged
+    judged = sum(weights.get(verdict.validator, 0) for verdict in committee.judged)
+    return sum(weights.get(verdict.validator, 0) for verdict in committee.verdicts) > 2 * judged
 
 
 def is_lost(inference: Inference, weights: Mapping[bytes, int]) -> bool:
@@ -38,11 +38,11 @@ def is_lost(inference: Inference, weights: Mapping[bytes, int]) -> bool:
     Once a committee got it, its members can pass it on, and what later committees could not get changes nothing.
     Otherwise an executor that was refuted would withhold its payload from the next committee.
     """
-    def spoke(panel: Panel) -> bool:
-        return any(weights.get(verdict.validator, 0) for verdict in panel.verdicts)
+    def spoke(committee: Committee) -> bool:
+        return any(weights.get(verdict.validator, 0) for verdict in committee.verdicts)
 
-    heard = [panel for panel in inference.panels if spoke(panel)]
-    return bool(heard) and all(is_missing(panel, weights) for panel in heard)
+    heard = [committee for committee in inference.committees if spoke(committee)]
+    return bool(heard) and all(is_missing(committee, weights) for committee in heard)
 
 
 def close(ctx: Context, entry: InferenceEntry, *, own: bool) -> None:
@@ -52,12 +52,12 @@ def close(ctx: Context, entry: InferenceEntry, *, own: bool) -> None:
     away. M18 takes the fine of M16, and all of the executor's answers are checked until the end of the next epoch.
     own: the client is the executor's owner, so nobody is harmed and nothing is counted.
     """
-    if not all(_is_whole(ctx, panel) for panel in entry.inference.panels):
+    if not all(_is_whole(ctx, committee) for committee in entry.inference.committees):
         refund(ctx, entry, REASON, Status.EXPIRED)
         return
     if not own:
         epoch_accounts.fine(ctx, entry.inference)
-        _count(ctx, entry.executor, drawn=entry.inference.panels[0].height)
+        _count(ctx, entry.executor, drawn=entry.inference.committees[0].height)
     refund(ctx, entry, REASON, Status.WITHHELD)
 
 
@@ -68,10 +68,10 @@ def count_shown(ctx: Context, node: bytes) -> None:
     ctx.view.put_standing(node, replace(standing, shown=standing.shown.updated(shown, checks.llr_cap_milli)))
 
 
-def _is_whole(ctx: Context, panel: Panel) -> bool:
+def _is_whole(ctx: Context, committee: Committee) -> bool:
     """Whether more than half of the weight of all members said 'withheld'."""
-    weights = voting_weights(ctx, panel.members)
-    withheld = sum(weights[verdict.validator] for verdict in panel.verdicts if not verdict.judged)
+    weights = voting_weights(ctx, committee.members)
+    withheld = sum(weights[verdict.validator] for verdict in committee.verdicts if not verdict.judged)
     return 2 * withheld > sum(weights.values())
 
 

@@ -36,7 +36,7 @@ class VerdictSeen(Message, frozen=True):
         return self.kind is not VerdictKind.WITHHELD
 
 
-class Panel(Message, frozen=True):
+class Committee(Message, frozen=True):
     """One committee: the validators drawn for one round of checking, and what they did."""
 
     height: U64  # of the draw

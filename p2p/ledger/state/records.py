@@ -14,7 +14,7 @@ from msgspec import Meta
 from p2p.base.codec import Message
 from p2p.base.limits import MAX_NONCE_AHEAD
 from p2p.base.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Reason, Short, SignedFinish, SignedRequest
-from p2p.ledger.state.committee import AppealSeen, Panel, VerdictSeen
+from p2p.ledger.state.committee import AppealSeen, Committee, VerdictSeen
 from p2p.verification.sequential import Detector, Evidence
 
 NONCE_WINDOW = 64  # bits of Account.nonce_mask
@@ -231,7 +231,7 @@ class Inference(Message, frozen=True):
     output_hash: Bytes32 | None = None  # of what the agent says it streamed; None until it says so
     output_height: U64 = 0
     busy: tuple[Bytes32, ...] = ()  # drawn executors that said they are busy
-    panels: tuple[Panel, ...] = ()  # its committees, the one at work last
+    committees: tuple[Committee, ...] = ()  # its committees, the one at work last
     dispute_height: U64 = 0  # at which a verdict 'invalid' made it a dispute
     due_micro: U64 = 0  # charged, and not yet decided whose it is
     charged_micro: U64 = 0  # at the finish
@@ -262,24 +262,25 @@ class Inference(Message, frozen=True):
     @property
     def revealed(self) -> tuple[VerdictSeen, ...]:
         """The verdicts of all committees, 'withheld' included."""
-        return tuple(verdict for panel in self.panels for verdict in panel.verdicts)
+        return tuple(verdict for committee in self.committees for verdict in committee.verdicts)
 
     @property
     def verdicts(self) -> tuple[VerdictSeen, ...]:
         """The verdicts of all committees about the answer: a validator without the payload has no vote on it."""
-        return tuple(verdict for panel in self.panels for verdict in panel.judged)
+        return tuple(verdict for committee in self.committees for verdict in committee.judged)
 
     @property
     def verdicts_on_appeal(self) -> tuple[VerdictSeen, ...]:
         """Of `verdicts`, those of the committee that an appeal drew."""
         if self.appeal is None:
             return ()
-        return tuple(verdict for panel in self.panels if panel.height >= self.appeal.height for verdict in panel.judged)
+        asked = (committee for committee in self.committees if committee.height >= self.appeal.height)
+        return tuple(verdict for committee in asked for verdict in committee.judged)
 
     @property
     def members(self) -> frozenset[bytes]:
         """The members of all its committees."""
-        return frozenset(node for panel in self.panels for node in panel.members)
+        return frozenset(node for committee in self.committees for node in committee.members)
 
 
 class PlantSeen(Message, frozen=True):

@@ -11,11 +11,11 @@ from p2p.wire.answers.fields import Amount, Hex, Hex32, MaybeHex32, Name, Text, 
 Nodes = Annotated[tuple[Hex32, ...], Meta(max_length=1024)]
 
 
-class PanelRow(Struct, frozen=True):
+class CommitteeRow(Struct, frozen=True):
     """One committee of validators."""
 
     height: Amount  # of its draw
-    committee: Nodes
+    members: Nodes
     closes: Amount  # the last height of the phase it is in
     revealing: bool
     committed: Nodes
@@ -66,9 +66,9 @@ class InferenceAnswer(Struct, frozen=True):
     taken_over: Amount  # tokens that an earlier executor had streamed
     finish_reason: str
     streamed_tokens: Amount
-    committee: Nodes  # the last one drawn; all of them are under `panels`
+    committee: Nodes  # the last one drawn; all of them are under `committees`
     committee_height: Amount
-    panels: tuple[PanelRow, ...]
+    committees: tuple[CommitteeRow, ...]
     dispute_height: Amount
     appeal_until: Amount  # until when the executor's owner may appeal
     appeal: AppealRow | None

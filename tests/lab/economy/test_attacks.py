@@ -7,7 +7,7 @@ import pytest
 
 from p2p.base.genesis import CheckRules
 from p2p.base.types import Status, VerdictKind
-from p2p.lab.economy import panel
+from p2p.lab.economy import committees
 from p2p.lab.economy.attacks import Attacked
 from p2p.lab.economy.scenarios import AGAINST, attacks
 from p2p.lab.economy.strategies import ATTACKS, VICTIM, Attack
@@ -76,7 +76,7 @@ def test_a_validator_that_called_invalid_what_it_could_not_get_would_strike_the_
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the defence: verdicts as they were before decision 033."""
-    monkeypatch.setattr(panel, "UNSEEN", VerdictKind.INVALID)
+    monkeypatch.setattr(committees, "NO_PAYLOAD", VerdictKind.INVALID)
     found = played("frames by unavailability")
     assert found[VICTIM].counts.get(Status.INVALIDATED.value, 0) > 0
     assert found[VICTIM].counts["strikes"] > 0

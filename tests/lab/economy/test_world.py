@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from p2p.base.genesis import CheckRules, EconomyRules
 from p2p.base.types import RevealedRow
 from p2p.lab.economy.assumptions import SAVED, Assumptions
-from p2p.lab.economy.panel import MOST, OTHER, RING, TRUE, numbers
+from p2p.lab.economy.committees import MOST, OTHER, RING, TRUE, numbers
 from p2p.lab.economy.scenarios import Scenario
 from p2p.lab.economy.strategies import BY_NAME
 from p2p.lab.economy.trial import Outcome, play_all

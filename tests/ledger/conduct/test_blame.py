@@ -44,15 +44,15 @@ def judge(lab: Lab, ids: list[bytes], says: Says) -> None:
     while waiting := [one for one in ids if not lab.inference(one).end_height]:
         for one in waiting:
             found = lab.inference(one)
-            panel = found.panels[-1] if found.panels else None
-            for node in panel.members if panel else ():
+            committee = found.committees[-1] if found.committees else None
+            for node in committee.members if committee else ():
                 what = says(node)
-                if panel is None or what is None:
+                if committee is None or what is None:
                     continue
                 verdict = lab.verdict(one, node, **what)
-                if not panel.revealing and node not in {seen.validator for seen in panel.commits}:
+                if not committee.revealing and node not in {seen.validator for seen in committee.commits}:
                     lab.commit(verdict)
-                elif panel.revealing and node not in {seen.validator for seen in panel.verdicts}:
+                elif committee.revealing and node not in {seen.validator for seen in committee.verdicts}:
                     lab.reveal(verdict)
         lab.block()
 

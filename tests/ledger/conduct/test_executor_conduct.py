@@ -232,7 +232,7 @@ def test_a_cheat_that_waits_for_the_lot_is_convicted_over_epochs() -> None:
     while not part(lab, node).convicted_until:
         for _ in range(3):
             lab.decide(lab.drawn(executor=node), lambda _: {"llr": -3000})
-        while not lab.inference(inference_id := lab.drawn(executor=node)).panels:
+        while not lab.inference(inference_id := lab.drawn(executor=node)).committees:
             pass
         assert 0 < lab.inference(inference_id).sampled_milli < 1000
         lab.decide(inference_id, lambda _: {"llr": 2000})

@@ -181,10 +181,10 @@ def test_an_appeal_draws_a_larger_committee_of_others_from_a_later_beacon() -> N
     assert lab.status(inference_id) == "APPEALABLE", "the beacon of the order's own block may be known to who sends it"
     lab.block()
     found = lab.inference(inference_id)
-    assert (found.status, found.panels[-1].height) == ("APPEALED", ordered + lab.genesis.validation_delay)
-    assert found.panels[-1].beacon == lab.view.beacon(found.panels[-1].height)
-    assert len(found.panels[-1].members) == 7
-    assert not {*before, lab.nodes[NUMBER]} & set(found.panels[-1].members)
+    assert (found.status, found.committees[-1].height) == ("APPEALED", ordered + lab.genesis.validation_delay)
+    assert found.committees[-1].beacon == lab.view.beacon(found.committees[-1].height)
+    assert len(found.committees[-1].members) == 7
+    assert not {*before, lab.nodes[NUMBER]} & set(found.committees[-1].members)
 
 
 def test_an_appeal_that_is_won_pays_the_executor_and_returns_the_bond() -> None:
@@ -239,7 +239,7 @@ def test_nobody_speaks_in_the_appeal() -> None:
     assert [lab.view.standing(node).missed for node in asked] == [0] * 7, (
         "where nobody spoke it is nobody's fault (decision 019)"
     )
-    assert len(lab.inference(inference_id).panels) == 3, "and no fourth committee"
+    assert len(lab.inference(inference_id).committees) == 3, "and no fourth committee"
 
 
 def test_only_barred_validators_speak_in_the_appeal() -> None:

@@ -85,7 +85,7 @@ def test_where_nobody_is_left_to_ask_the_first_committee_decides() -> None:
     inference_id = lab.drawn()
     assert len(lab.members(inference_id)) == 3
     found = lab.decide(inference_id, lambda node: {"valid": node == lab.members(inference_id)[0]})
-    assert (found.status, len(found.panels), found.dispute_height) == ("INVALIDATED", 1, found.end_height)
+    assert (found.status, len(found.committees), found.dispute_height) == ("INVALIDATED", 1, found.end_height)
 
 
 def test_a_tie_does_not_stand() -> None:
@@ -101,7 +101,7 @@ def test_silence_draws_once_more_and_then_returns_the_money_without_blame() -> N
     lab = Lab()
     inference_id = lab.drawn()
     lab.block(WINDOW)
-    assert (lab.status(inference_id), len(lab.inference(inference_id).panels)) == ("VALIDATING", 2)
+    assert (lab.status(inference_id), len(lab.inference(inference_id).committees)) == ("VALIDATING", 2)
     lab.block(WINDOW)
     found = lab.inference(inference_id)
     assert (found.status, found.reason, balance(lab)) == ("EXPIRED", "no validator answered", FULL)
@@ -118,7 +118,7 @@ def test_a_commitment_that_is_never_revealed_is_silence_and_a_missed_duty() -> N
     lab.commit(lab.verdict(inference_id, first))
     lab.commit(lab.verdict(inference_id, second, valid=False))
     lab.commit(lab.verdict(inference_id, third))
-    lab.until(inference_id, lambda found: found.panels[-1].revealing)
+    lab.until(inference_id, lambda found: found.committees[-1].revealing)
     lab.reveal(lab.verdict(inference_id, first))
     lab.reveal(lab.verdict(inference_id, third))
     lab.until(inference_id, lambda found: found.end_height > 0)
@@ -130,11 +130,11 @@ def test_a_commitment_that_is_never_revealed_is_silence_and_a_missed_duty() -> N
 def test_phases_close_at_their_windows() -> None:
     lab = Lab()
     inference_id = lab.drawn()
-    drawn_at = lab.inference(inference_id).panels[0].height
+    drawn_at = lab.inference(inference_id).committees[0].height
     lab.commit(lab.verdict(inference_id, lab.members(inference_id)[0]))
-    lab.until(inference_id, lambda found: found.panels[-1].revealing)
+    lab.until(inference_id, lambda found: found.committees[-1].revealing)
     assert lab.height - 1 == drawn_at + WINDOW
-    lab.until(inference_id, lambda found: len(found.panels) == 2)
+    lab.until(inference_id, lambda found: len(found.committees) == 2)
     assert lab.height - 1 == drawn_at + WINDOW + REVEAL
 
 
@@ -209,7 +209,7 @@ def test_a_malformed_verdict_is_refused_though_it_was_committed_to(change: dict[
     node = lab.members(inference_id)[0]
     bad = replace(lab.verdict(inference_id, node), **change)
     lab.commit(bad)
-    lab.until(inference_id, lambda found: found.panels[-1].revealing)
+    lab.until(inference_id, lambda found: found.committees[-1].revealing)
     before = dict(lab.view.changes)
     with pytest.raises(FolkmootError) as caught:
         lab.reveal(bad)
@@ -294,7 +294,7 @@ def test_money_is_whole_and_outsiders_change_nothing_after_any_sequence(
                 case "block":
                     lab.block()
             if move in ("commit", "reveal"):
-                assert node in found.panels[-1].members
+                assert node in found.committees[-1].members
             if move == "finish":
                 raise AssertionError("finished twice")
         except FolkmootError:
@@ -313,7 +313,7 @@ def test_a_second_committee_that_copies_the_first_ones_numbers_stands_alone() ->
     first = lab.members(inference_id)
     lab.say([lab.verdict(inference_id, node, valid=node != first[0]) for node in first])
     second = lab.members(inference_id)
-    assert lab.inference(inference_id).panels[0].verdicts[0].numbers, "the copier can see them"
+    assert lab.inference(inference_id).committees[0].verdicts[0].numbers, "the copier can see them"
     lab.say([lab.verdict(inference_id, node, row=true_row if node == second[0] else next_row) for node in second])
     assert lab.inference(inference_id).status == "UPHELD"
     assert [lab.view.standing(node).outliers for node in second] == [1, 0, 0]

@@ -40,7 +40,7 @@ def test_while_a_case_is_open_all_answers_are_checked_and_reputation_does_not_he
     lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), reputations=trusted(100)))
     settled = sum(lab.status(lab.drawn(executor=lab.nodes[NUMBER])) == "SETTLED" for _ in range(12))
     assert settled > 6, "at reputation 100 hardly anything is checked"
-    while not lab.inference(inference_id := lab.drawn(executor=lab.nodes[NUMBER])).panels:
+    while not lab.inference(inference_id := lab.drawn(executor=lab.nodes[NUMBER])).committees:
         pass
     for _ in range(2):
         lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)])
@@ -289,15 +289,15 @@ def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], b
 def say_something(lab: Lab, inference_id: bytes, how: int) -> None:
     """The committee at work commits and reveals, each member by a bit of `how`; some stay silent."""
     found = lab.inference(inference_id)
-    if found.end_height or not found.panels or found.status == "APPEALABLE":
+    if found.end_height or not found.committees or found.status == "APPEALABLE":
         return
     verdicts = [
         lab.verdict(inference_id, node, valid=bool(how >> at & 1), row=false_row if how % 11 == at else true_row)
-        for at, node in enumerate(found.panels[-1].members) if how % 13 != at
+        for at, node in enumerate(found.committees[-1].members) if how % 13 != at
     ]
     for verdict in verdicts:
         lab.commit(verdict)
-    lab.block(1 if len(verdicts) == len(found.panels[-1].members) else 3)
+    lab.block(1 if len(verdicts) == len(found.committees[-1].members) else 3)
     for verdict in verdicts:
         lab.reveal(verdict)
     lab.block()

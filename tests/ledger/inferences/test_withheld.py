@@ -115,15 +115,15 @@ def test_who_was_refuted_cannot_withhold_from_the_committee_of_an_appeal() -> No
 def test_one_who_is_left_out_is_not_paid_and_nothing_else() -> None:
     """It missed one duty, as far as pay goes; the test over epochs has seen one miss in one."""
     lab, found = run([V, V, W])
-    left_out = found.panels[0].members[2]
+    left_out = found.committees[0].members[2]
     seen = lab.view.standing(left_out)
     assert (seen.duties, seen.missed, seen.outliers, seen.compared) == (1, 1, 0, 0)
     unpunished(lab)
     lab, found = run([V, W, W], [V, V, V])
-    assert [lab.view.standing(node).missed for node in found.panels[0].members] == [0, 0, 0], (
+    assert [lab.view.standing(node).missed for node in found.committees[0].members] == [0, 0, 0], (
         "where most had nothing it is nobody's fault"
     )
-    assert lab.view.standing(found.panels[0].members[0]).duties == 1, "and who looked is paid"
+    assert lab.view.standing(found.committees[0].members[0]).duties == 1, "and who looked is paid"
 
 
 def test_always_withheld_is_never_paid_and_barred_in_the_end() -> None:
@@ -178,7 +178,7 @@ def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_al
     milli = reputation.check_milli(lab.ctx, node, "toy", StackClass.CPU_BF16.value)
     assert milli < 300
     booked = 0
-    while not lab.inference(inference_id := lab.drawn(executor=node)).panels:
+    while not lab.inference(inference_id := lab.drawn(executor=node)).committees:
         booked += lab.inference(inference_id).paid_micro
     speak(lab, inference_id, [W, W, W])
     speak(lab, inference_id, [W, W, W])

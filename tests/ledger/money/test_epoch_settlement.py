@@ -256,10 +256,10 @@ def test_every_epoch_adds_up_whatever_happens(
         says: dict[str, Any] = {"bad": {"valid": False}}.get(act, {})
         for _ in range(2):
             found = lab.inference(signed.inference_id)
-            if act == "blocks" or not found.panels or found.end_height or found.outcome:
+            if act == "blocks" or not found.committees or found.end_height or found.outcome:
                 break
-            accuser = found.panels[-1].members[0] if act == "accuse" and len(found.panels) == 1 else b""
-            panel = len(found.panels)
+            accuser = found.committees[-1].members[0] if act == "accuse" and len(found.committees) == 1 else b""
+            committee = len(found.committees)
             verdicts = [
                 lab.verdict(signed.inference_id, n, **({"valid": False} if n == accuser else says))
                 for n in lab.members(signed.inference_id)
@@ -270,7 +270,7 @@ def test_every_epoch_adds_up_whatever_happens(
             for verdict in verdicts:
                 lab.reveal(verdict)
             lab.block()
-            if len(lab.inference(signed.inference_id).panels) == panel:
+            if len(lab.inference(signed.inference_id).committees) == committee:
                 break
     lab.block((-lab.height) % 13 + 1 + 13 * 10)
     told: dict[str, str] = {}

@@ -82,11 +82,11 @@ def slow(lab: Lab, inference_id: bytes, *, valid: bool, reveals: bool = True) ->
     """Committees act at their last heights and one member stays silent, so every window passes in full."""
     members = lab.members(inference_id)
     said = [lab.verdict(inference_id, node, valid=valid) for node in members[1:]]
-    lab.block(lab.inference(inference_id).panels[-1].closes - lab.height)
+    lab.block(lab.inference(inference_id).committees[-1].closes - lab.height)
     for verdict in said:
         lab.commit(verdict)
     lab.block()
-    lab.block(lab.inference(inference_id).panels[-1].closes - lab.height)
+    lab.block(lab.inference(inference_id).committees[-1].closes - lab.height)
     for verdict in said if reveals else ():
         lab.reveal(verdict)
     lab.block()

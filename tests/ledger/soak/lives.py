@@ -64,7 +64,7 @@ class Life:
     faulty: bool
     busy: tuple[bytes, ...] = ()  # executors that decline
     plant: tuple[str, bytes] | None = None  # (fault, salt)
-    # the verdicts that were committed to, by (validator, height of the panel)
+    # the verdicts that were committed to, by (validator, height of the committee)
     verdicts: dict[tuple[bytes, int], Verdict] = field(default_factory=dict)
 
     @property
@@ -163,7 +163,7 @@ class Lives:
             return
         if inference is None or not inference.end_height:
             self._sides(life)
-        if inference is not None and inference.panels:
+        if inference is not None and inference.committees:
             self._committee(life, inference)
         if inference is not None and inference.end_height:
             self._over(life, inference)
@@ -185,20 +185,20 @@ class Lives:
             life.output_at = 0
 
     def _committee(self, life: Life, inference: Inference) -> None:
-        scene, panel = self.scene, inference.panels[-1]
+        scene, committee = self.scene, inference.committees[-1]
         if inference.status in COMMITTING:
-            for node in panel.members:
-                if all(seen.validator != node for seen in panel.commits) and self._speaks(node, 850):
+            for node in committee.members:
+                if all(seen.validator != node for seen in committee.commits) and self._speaks(node, 850):
                     verdict = self.verdict(life, inference, node)
                     if scene.put(
                         node, RecordKind.VERDICT_COMMIT, VerdictCommit(life.id, node, verdict_commitment(verdict))
                     ):
-                        life.verdicts[node, panel.height] = verdict
+                        life.verdicts[node, committee.height] = verdict
         elif inference.status == Status.REVEALING.value:
-            for seen in panel.commits:
-                known = life.verdicts.get((seen.validator, panel.height))
+            for seen in committee.commits:
+                known = life.verdicts.get((seen.validator, committee.height))
                 if known and all(
-                    v.validator != seen.validator for v in panel.verdicts
+                    v.validator != seen.validator for v in committee.verdicts
                 ) and self._speaks(seen.validator, 900):
                     scene.put(seen.validator, RecordKind.VERDICT, known)
 
@@ -214,12 +214,12 @@ class Lives:
         valid, invents = life.faulty is lies, number == WILD and scene.chance(50)
         length = 0 if not valid and scene.chance(300) else inference.finish.record.output_tokens
         ratio = 0 if length == 0 else -2000 + scene.rng.randrange(500) if valid else 20_000
-        rows = reveal_positions(inference.panels[-1].beacon, life.id, node, length)
+        rows = reveal_positions(inference.committees[-1].beacon, life.id, node, length)
         off = {OTHER_KERNELS: 40, WILD: 130}.get(number, 0)  # thousandths of a nat from all other numbers
         shown = ((at, (false_row if invents else true_row)(life.id, at)) for at in rows)
         numbers = tuple(RevealedRow(at, tuple((token, logprob - off) for token, logprob in row)) for at, row in shown)
         # a validator without the payload may be asked again
-        salt = digest(b"salt", life.id, node, inference.panels[-1].height.to_bytes(8, "big"))
+        salt = digest(b"salt", life.id, node, inference.committees[-1].height.to_bytes(8, "big"))
         if scene.chance(950 if life.hidden else 10):
             return Verdict(life.id, node, VerdictKind.WITHHELD, "nobody has it", 0, 0, (), salt)
         kind = VerdictKind.VALID if valid else VerdictKind.INVALID

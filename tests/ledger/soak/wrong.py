@@ -170,7 +170,7 @@ def _busy(scene: Scene, life: Life, inference: Inference) -> None:
 
 def _commit(scene: Scene, life: Life, inference: Inference) -> None:
     node = scene.anybody()
-    member = inference.status in COMMITTING and node in inference.panels[-1].members
+    member = inference.status in COMMITTING and node in inference.committees[-1].members
     if not member:  # the committee of this block's records is the one the chain has now
         scene.put(node, RecordKind.VERDICT_COMMIT, VerdictCommit(life.id, node, scene.rng.randbytes(32)), "not asked")
     else:
@@ -181,9 +181,10 @@ def _commit(scene: Scene, life: Life, inference: Inference) -> None:
 
 def _verdict(scene: Scene, life: Life, inference: Inference) -> None:
     """A reveal that is too early, from a stranger, or not of what was committed to."""
-    panel = inference.panels[-1] if inference.panels else None
+    committee = inference.committees[-1] if inference.committees else None
     known = [
-        verdict for (node, at), verdict in life.verdicts.items() if panel and at == panel.height and node in scene.nodes
+        verdict for (node, at), verdict in life.verdicts.items()
+        if committee and at == committee.height and node in scene.nodes
     ]
     if not known:
         return

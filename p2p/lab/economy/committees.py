@@ -19,7 +19,7 @@ from p2p.lab.economy.detection import ACROSS, FAKE, HONEST, SAME, false_alarm_ra
 from p2p.lab.economy.network import Network
 from p2p.lab.economy.operators import Operator
 from p2p.lab.economy.strategies import Judge
-from p2p.ledger.state.committee import Panel
+from p2p.ledger.state.committee import Committee
 
 SALT = digest(b"economy", b"salt")
 # Where numbers come from: the right model, or what a ring of lazy validators agreed on. A lazy validator alone uses its
@@ -29,7 +29,7 @@ MOST, OTHER = b"", b"other"  # kernels of executors and most validators, and tho
 # Mean distance of numbers from those of equal kernels, of other kernels and of int8 weights
 # (p2p.lab.measure.kernel_distance).
 OTHER_MILLI, CHEAP_MILLI = 73, 120
-UNSEEN = VerdictKind.WITHHELD  # the verdict on a payload that nobody gave
+NO_PAYLOAD = VerdictKind.WITHHELD  # the verdict on a payload that nobody gave
 FRAMED_MILLI = 50_000  # ratio of a false accusation: as convincing as a real cheat's
 QUIET = (HONEST, "int8", "laundered_int8")  # kinds of answers that int8 weights cannot tell from honest ones
 VALID_MILLI = -1000  # ratio that a validator claims which did not look
@@ -87,8 +87,8 @@ class Bench:
 
     def commit(self) -> None:
         for answer in self._to_commit:
-            panel = self.network.inference(answer.inference_id).panels[-1]
-            found = [verdict for node in panel.members if (verdict := self._verdict(answer, node)) is not None]
+            committee = self.network.inference(answer.inference_id).committees[-1]
+            found = [verdict for node in committee.members if (verdict := self._verdict(answer, node)) is not None]
             for verdict in found:
                 self.network.commit(verdict)
             self._said[answer.inference_id] = found
@@ -106,20 +106,20 @@ class Bench:
             found = self.network.inference(inference_id)
             if found.status in ENDED or found.outcome:
                 answer.executor.count(found.status)
-                answer.executor.count("checked", bool(found.panels))
+                answer.executor.count("checked", bool(found.committees))
                 del self._watched[inference_id]
-                for panel in found.panels:
-                    self._asked.discard((inference_id, panel.height))
+                for committee in found.committees:
+                    self._asked.discard((inference_id, committee.height))
                 self._said.pop(inference_id, None)
             elif found.status == Status.REVEALING.value:
                 if inference_id in self._said:
                     self._to_reveal.append(inference_id)
-            elif found.panels:
-                self._ask(answer, found.panels[-1])
+            elif found.committees:
+                self._ask(answer, found.committees[-1])
 
-    def _ask(self, answer: AnswerToCheck, panel: Panel) -> None:
-        if (answer.inference_id, panel.height) not in self._asked:
-            self._asked.add((answer.inference_id, panel.height))
+    def _ask(self, answer: AnswerToCheck, committee: Committee) -> None:
+        if (answer.inference_id, committee.height) not in self._asked:
+            self._asked.add((answer.inference_id, committee.height))
             self._to_commit.append(answer)
 
     # -- what one validator says ---------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class Bench:
     def _verdict(self, answer: AnswerToCheck, node: bytes) -> Verdict | None:
         """What validator `node` says about the answer; None where it is silent."""
         if self.missing(answer, node):
-            return Verdict(answer.inference_id, node, UNSEEN, "nobody gave the payload", 0, 0, (), SALT)
+            return Verdict(answer.inference_id, node, NO_PAYLOAD, "nobody gave the payload", 0, 0, (), SALT)
         operator = self.of[node]
         judge = operator.strategy.judge
         if judge in (Judge.SILENT, Judge.LAZY, Judge.RING) and self.rng.random() >= operator.strategy.lazy_share:
