@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -30,6 +29,8 @@ from p2p.client.question import AskSpec
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import prompts as shipped
+from p2p.wire.answers.network import ConductRow, VerificationAnswer
+from p2p.wire.answers.reading import read
 from testnet.providers import stop
 from testnet.up import Running, bring_up
 
@@ -55,9 +56,10 @@ class Trial:
     def name(self, index: int) -> str:
         return f"peer{index + 1} ({CHEATS.get(index, 'honest')})"
 
-    def conduct(self) -> dict[str, dict[str, Any]]:
+    def conduct(self) -> dict[str, ConductRow]:
         """What the chain holds against each participant, by node key."""
-        return {row["node"]: row for row in self.network.query(op="verification")["participants"]}
+        answer = read(VerificationAnswer, self.network.query(op="verification"), "verification", "of the test network")
+        return {row.node: row for row in answer.participants}
 
     def caught(self, index: int) -> bool:
         return is_caught(self.conduct()[self.network.node(index)])
@@ -91,12 +93,12 @@ class Trial:
         """Hosts to ask next, AT_ONCE together, until every cheat is caught or has had `limit` questions."""
         given: Counter[int] = Counter()
         while True:
-            open_cases = [i for i in EXECUTORS if not self.caught(i) and given[i] < self.limit]
-            if not open_cases and self.caught(VALIDATOR):
+            wanted = [i for i in EXECUTORS if not self.caught(i) and given[i] < self.limit]
+            if not wanted and self.caught(VALIDATOR):
                 return
             if given[0] >= 2 * self.limit:
                 return
-            hosts = [*open_cases, 0, 1][:AT_ONCE] if open_cases else [0, 1]
+            hosts = [*wanted, 0, 1][:AT_ONCE] if wanted else [0, 1]
             given.update(hosts)
             yield hosts
 
@@ -132,7 +134,8 @@ class Trial:
     def report(self) -> bool:
         """Print the table. True when all cheats were caught and nobody else."""
         conduct, good = self.conduct(), True
-        print(f"\n{'peer':28}{'asked':>7}{'valid':>7}{'invalid':>9}{'e-process':>11}{'odd/compared':>14}  caught after")
+        head = f"{'asked':>7}{'valid':>7}{'invalid':>9}{'e-process':>11}{'outliers/compared':>19}  caught after"
+        print(f"\n{'peer':28}{head}")
         for index in range(PEERS):
             node = self.network.node(index)
             row = conduct[node]
@@ -141,20 +144,20 @@ class Trial:
             end = f"{self.needed.get(node, '?')} checked answers: {why(row)}" if is_caught(row) else "-"
             print(
                 f"{self.name(index):28}{self.asked[node]:7}{valid:7}{self.ended[node, 'INVALIDATED']:9}"
-                f"{row['log_e_milli'] / 1000:11.2f}{row['odd']:>8}/{row['compared']:<5}  {end}"
+                f"{row.log_e_milli / 1000:11.2f}{row.outliers:>13}/{row.compared:<5}  {end}"
             )
         print("every cheat was caught and no honest peer" if good else "NOT as it should be")
         return good
 
 
-def is_caught(row: dict[str, Any]) -> bool:
+def is_caught(row: ConductRow) -> bool:
     """Whether a participant is convicted, or barred from checking."""
-    return bool(row["convicted"] or row["barred"])
+    return row.convicted or row.barred
 
 
-def why(row: dict[str, Any]) -> str:
+def why(row: ConductRow) -> str:
     """The chain's reason."""
-    return str(row["convicted_reason"] or row["barred_reason"])
+    return row.convicted_reason or row.barred_reason
 
 
 def main() -> int:

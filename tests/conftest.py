@@ -9,7 +9,10 @@ simulate many seeds, everything else.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from hypothesis import settings
 
 from p2p.inference.stack.instructions import without_tiles
@@ -17,6 +20,14 @@ from p2p.inference.stack.instructions import without_tiles
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 without_tiles()
+
+
+@pytest.fixture(autouse=True)
+def logs_as_at_first() -> Iterator[None]:
+    """A command that a test runs in this process sets the level of the log; the next test starts without it."""
+    yield
+    structlog.reset_defaults()
+
 
 LONG = ("engine", "network")  # marks
 

@@ -132,7 +132,7 @@ class Chain:
         self._executed = None
         executed = yield from execute_block(self.store, self.genesis, block, priorities, self.pool.verified.find)
         archive.add(self.store, executed.batch, executed.effects.left, self._keep_for)
-        self.payloads.let_go(executed.batch, executed.effects.left)
+        self.payloads.prune(executed.batch, executed.effects.left)
         self._executed = executed
 
     def finalize(self, block: Block, commit: CommitCertificate, priorities: bytes) -> None:
@@ -152,7 +152,7 @@ class Chain:
         self.become(tip, made.batch, effects.fates)
         for agent, inference_id, what in effects.refused_starts:
             self.on_refused_start(agent, inference_id, what, header.height)
-        self.reservations.settle(view, header.height)
+        self.reservations.after_block(view, header.height)
 
     def become(self, tip: Tip, batch: Batch, fates: Sequence[tuple[bytes, Fate]] | None = None) -> None:
         """Write `batch` with the new tip, and stand there.
@@ -163,4 +163,4 @@ class Chain:
         batch.put("meta", b"tip", encode(tip))
         self.store.commit(batch)
         self.state.move_to(tip)
-        self.pool.settle(fates)
+        self.pool.after_block(fates)

@@ -72,7 +72,7 @@ class _Owner:
     cost: int = 0
     stake: int = 0
 
-    def standing(self, more: int = 0) -> tuple[int, int]:
+    def eviction_rank(self, more: int = 0) -> tuple[int, int]:
         """The greater, the sooner it is pushed out."""
         return self.cost + more, -self.stake
 
@@ -142,7 +142,7 @@ class Mempool:
         """Leaf hashes of what makes room for `needed`: each time the last transaction of the owner who is first to be
         pushed out by then. Raises Overloaded where that would reach an owner who holds no more than the newcomer; then
         nothing is dropped."""
-        mine, found = owner.standing(tx.cost), list[bytes]()
+        mine, found = owner.eviction_rank(tx.cost), list[bytes]()
         if needed <= 0:
             return found
         owners = list(self._owners[tx.share].values())
@@ -244,7 +244,7 @@ class Mempool:
         batches = (self._owners[share] for share in (Share.WEIGHTY, Share.WEIGHTLESS))
         return any(nonce_of(sender) + 1 in owner.leaves for owners in batches for sender, owner in owners.items())
 
-    def settle(
+    def after_block(
         self, nonce_of: NonceOf, height: int, is_used: Callable[[bytes, int], bool] = lambda account, nonce: False
     ) -> tuple[list[Waiting], list[Waiting]]:
         """Forget what is included or overtaken, and what waited too long; what waits behind a gap may wait less.

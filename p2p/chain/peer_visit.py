@@ -28,20 +28,20 @@ class TooSlow(Unavailable):
 
 
 class Visit:
-    """patient: nobody is quicker, so each answer may take as long as a frame may."""
+    """may_be_slow: nobody is quicker, so each answer may take as long as a frame may."""
 
-    def __init__(self, stream: Stream, *, patient: bool) -> None:
-        self._stream, self._patient, self._left_s = stream, patient, VISIT_START_S
+    def __init__(self, stream: Stream, *, may_be_slow: bool) -> None:
+        self._stream, self._may_be_slow, self._left_s = stream, may_be_slow, VISIT_START_S
         self.gains = 0  # answers that proved right
         self.quick = True  # never waited beyond the allowance, whether that would have ended it or not
 
     async def ask(self, request: Frame, kind: type[F]) -> F:
         """One question, one answer of the right kind. Raises the other side's error as ours, and TooSlow."""
         began = trio.current_time()
-        if not self._patient and not self.quick:
+        if not self._may_be_slow and not self.quick:
             raise TooSlow("others give history quicker", field="stream")
         try:
-            with trio.fail_after(FRAME_TIMEOUT_S if self._patient else self._left_s):
+            with trio.fail_after(FRAME_TIMEOUT_S if self._may_be_slow else self._left_s):
                 await self._stream.send(pack_frame(request))
                 frame = await receive_frame(self._stream, kind, FailureFrame)
         except trio.TooSlowError:

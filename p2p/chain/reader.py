@@ -14,14 +14,14 @@ from p2p.chain.state import ChainState
 from p2p.chain.stores import archive
 from p2p.chain.views import inferences as views
 from p2p.chain.views.inferences import Claim, Draw, Duty
-from p2p.chain.views.sprint import Race, race
+from p2p.chain.views.sprint import SprintView, sprint_view
 from p2p.ledger.conduct.stacks import stack_problem
 from p2p.ledger.money.price import price_of
 from p2p.ledger.money.requests import escrow_of
 from p2p.ledger.participants.serving import serving_at
 from p2p.ledger.rules import parameters
 from p2p.ledger.rules.models import model_spec, spec_at
-from p2p.ledger.statement import open_cases
+from p2p.ledger.statement import open_dispute_rows
 
 
 class Reader:
@@ -130,10 +130,10 @@ class Reader:
     def claim(self, inference_id: bytes) -> Claim | None:
         return views.claim(self._state.view(), inference_id)
 
-    def race(self, node: bytes, model: str) -> Race | None:
+    def sprint_view(self, node: bytes, model: str) -> SprintView | None:
         """The running sprint for `node`, if there is one."""
-        return race(self._state.context(), node, model)
+        return sprint_view(self._state.context(), node, model)
 
-    def open_cases(self, node: bytes) -> list[dict[str, Any]]:
+    def open_dispute_rows(self, node: bytes) -> list[dict[str, Any]]:
         """Lost disputes of `node` that are not decided yet."""
-        return open_cases(self._state.context(), node)
+        return open_dispute_rows(self._state.context(), node)

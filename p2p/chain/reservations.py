@@ -71,7 +71,7 @@ class Reservations:
     def nonces_of(self, account: bytes) -> list[int]:
         return [nonce for owner, nonce in self._reserved if owner == account]
 
-    def settle(self, view: View, height: int) -> None:
+    def after_block(self, view: View, height: int) -> None:
         """After block `height`, which left the state `view`: forget what is on chain, and what never came there."""
         self._reserved = {
             (account, nonce): one for (account, nonce), one in self._reserved.items()

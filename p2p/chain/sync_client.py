@@ -87,9 +87,9 @@ class Catchup:
             found = self._sources.pick(self._connected(), trio.current_time())
             if found is None:
                 continue
-            peer, patient = found
+            peer, may_be_slow = found
             try:
-                await self._visit(peer, patient=patient)
+                await self._visit(peer, may_be_slow=may_be_slow)
             except RemoteProtocolError as error:
                 self._sources.lied(peer, trio.current_time())
                 log.warning("a peer gave false history and is not asked for a while", peer=peer, reason=str(error))
@@ -101,9 +101,9 @@ class Catchup:
             except FolkmootError as error:
                 log.debug("sync visit failed", peer=peer, reason=str(error))
 
-    async def _visit(self, peer: str, *, patient: bool) -> None:
+    async def _visit(self, peer: str, *, may_be_slow: bool) -> None:
         stream = await self._open(peer, "sync")
-        visit = Visit(stream, patient=patient)
+        visit = Visit(stream, may_be_slow=may_be_slow)
         try:
             top = await visit.ask(SyncWanted(VERSION, 0), SyncTop)
             self.visits += 1

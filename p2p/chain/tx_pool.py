@@ -196,13 +196,13 @@ class TxPool:
 
     # -- what became of them --------------------------------------------------------------------------------------
 
-    def settle(self, fates: Sequence[tuple[bytes, Fate]] | None) -> None:
+    def after_block(self, fates: Sequence[tuple[bytes, Fate]] | None) -> None:
         """After a block. fates: of its account transactions; None: the state came without its blocks, and nobody here
         knows what they carried out."""
         for op_id, fate in fates or ():
             self.fates.note(op_id, fate)
         view = self._state.view()
-        used, late = self.mempool.settle(
+        used, late = self.mempool.after_block(
             self._batch_nonce, self._state.height(),
             lambda account, nonce: not view.account(account).nonce_is_free(nonce),
         )

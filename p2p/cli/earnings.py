@@ -49,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
         return _run(options)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         what = f"the peer's answer is no epoch's earnings ({type(error).__name__})"
-        raise RemoteProtocolError(f"{what}; is it of another version?", field="earnings", code="odd_answer") from error
+        text = f"{what}; is it of another version?"
+        raise RemoteProtocolError(text, field="earnings", code="malformed_answer") from error
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -61,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
         page = _page(options.dir, options.epoch, node, page["next"])
         if not page["inferences"]:
             what = "the peer says that there are more inferences, and shows none"
-            raise RemoteProtocolError(what, field="earnings", code="odd_answer")
+            raise RemoteProtocolError(what, field="earnings", code="malformed_answer")
         rows += page["inferences"]
     page["inferences"] = rows
     page["balanced"] = balanced(page["sums"])
@@ -94,7 +95,7 @@ def lines(page: dict[str, Any]) -> list[str]:
     if not page["kept"]:
         found.append("its single inferences have left the state; an archive of the blocks has them")
     found += map(_inference, page["inferences"])
-    found += map(_case, page["open"])
+    found += map(_dispute, page["open"])
     found += [f"  {name:<44}{own[key]:>14}  {rule}" for name, key, rule in _OWN if own[key] or key == "fees_micro"]
     found.append("the whole epoch")
     found += [f"  {name:<44}{sums[key]:>14}  {rule}" for name, key, rule in _SUMS]
@@ -116,13 +117,13 @@ def _inference(row: dict[str, Any]) -> str:
     return f"  {row['height']:>8}  {row['id']}  {decided}  {' '.join(filter(None, words))}".rstrip()
 
 
-def _case(case: dict[str, Any]) -> str:
+def _dispute(row: dict[str, Any]) -> str:
     """A lost dispute that is not decided yet."""
-    if case["appealed"]:
-        what = f"appealed; {case['due_micro']} micro-credits and a bond of {case['bond_micro']} wait for the committee"
+    if row["appealed"]:
+        what = f"appealed; {row['due_micro']} micro-credits and a bond of {row['bond_micro']} wait for the committee"
     else:
         what = (
-            f"{case['due_micro']} micro-credits are lost unless its owner appeals, until height {case['until']}, with "
-            f"a bond of {case['bond_micro']}: folkmoot account appeal {case['id']}"
+            f"{row['due_micro']} micro-credits are lost unless its owner appeals, until height {row['until']}, with "
+            f"a bond of {row['bond_micro']}: folkmoot account appeal {row['id']}"
         )
-    return f"  {'open':>8}  {case['id']}  {'disputed':<9} {case['rule']:<4}  {what}; {case['reason']}"
+    return f"  {'open':>8}  {row['id']}  {'disputed':<9} {row['rule']:<4}  {what}; {row['reason']}"

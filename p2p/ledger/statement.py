@@ -82,11 +82,12 @@ def statement(ctx: Context, epoch: int, node: bytes, start: int) -> dict[str, An
         "last_height": (epoch + 1) * ctx.genesis.epoch_blocks,
         "node": node.hex(), "kept": pruning.is_kept(ctx.view, epoch), "inferences": rows,
         "next": end if end < sum(record.ended for _, record in records) else -1,
-        "own": _own([record for _, record in records]), "sums": _sums(sums), "open": open_cases(ctx, node)[:PAGE],
+        "own": _own([record for _, record in records]), "sums": _sums(sums),
+        "open": open_dispute_rows(ctx, node)[:PAGE],
     }
 
 
-def open_cases(ctx: Context, node: bytes) -> list[dict[str, Any]]:
+def open_dispute_rows(ctx: Context, node: bytes) -> list[dict[str, Any]]:
     """Lost disputes of `node` that are not decided yet, whatever the epoch. bond_micro: held now, or what an appeal
     would hold.
     """

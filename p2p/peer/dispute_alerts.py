@@ -26,12 +26,12 @@ class DisputeAlerts:
 
     def look(self) -> None:
         """Called after each height."""
-        open_now = self.chain.reader.open_cases(self.node)
-        for case in open_now:
-            if case["id"] not in self._told and not case["appealed"]:
+        open_now = self.chain.reader.open_dispute_rows(self.node)
+        for dispute in open_now:
+            if dispute["id"] not in self._told and not dispute["appealed"]:
                 log.warning(
-                    "an answer of this peer lost a dispute; its owner may appeal", inference=case["id"],
-                    until=case["until"], reason=case["reason"], bond_micro=case["bond_micro"],
-                    order=f"folkmoot account appeal {case['id']}",
+                    "an answer of this peer lost a dispute; its owner may appeal", inference=dispute["id"],
+                    until=dispute["until"], reason=dispute["reason"], bond_micro=dispute["bond_micro"],
+                    command=f"folkmoot account appeal {dispute['id']}",
                 )
-        self._told = {case["id"] for case in open_now}
+        self._told = {dispute["id"] for dispute in open_now}

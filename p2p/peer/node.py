@@ -212,7 +212,7 @@ class Node:
         if self.chain.genesis.sprint.blocks:
             yield "sprint", self._run_sprint
         if self.fault_injector is not None:
-            yield "planting", self.fault_injector.run
+            yield "fault_injector", self.fault_injector.run
 
     # -- answers --------------------------------------------------------------------------------------------------
 

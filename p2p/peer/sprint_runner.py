@@ -28,7 +28,7 @@ from p2p.peer.job import Assignment
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
-    from p2p.chain.views.sprint import Race
+    from p2p.chain.views.sprint import SprintView
     from p2p.peer.executor import Executor
     from p2p.peer.outbox import Outbox
 
@@ -50,7 +50,7 @@ class Kept(Message, frozen=True):
 class Attempt:
     """One epoch's answers while they are made."""
 
-    race: Race
+    view: SprintView
     made: dict[int, SignedFinish] = field(default_factory=dict)  # by the answer's index
     begun: int = 0
     running: int = 0  # being made now
@@ -81,22 +81,22 @@ class SprintRunner:
 
     async def on_height(self, nursery: trio.Nursery) -> None:
         """Do what the sprint asks of this peer at the present height. Raises StorageError."""
-        race = self.chain.reader.race(self.key.public, self.model)
-        if race is None:
+        view = self.chain.reader.sprint_view(self.key.public, self.model)
+        if view is None:
             return
-        height, times = self.chain.height(), race.heights
+        height, times = self.chain.height(), view.heights
         last, attempt = times.close - SPRINT_COMMIT_LEAD, self._attempt
-        if attempt is not None and (height >= last or attempt.race.sprint.epoch != race.sprint.epoch):
+        if attempt is not None and (height >= last or attempt.view.sprint.epoch != view.sprint.epoch):
             await self._close(attempt)
         try:
             if height < last:
-                self._begin(nursery, race)
+                self._begin(nursery, view)
             elif height < times.close:
-                self._commit(race)
-            elif race.run is None:
-                await self._prune(race)
-            elif race.drawn and height < times.end:
-                await self._open(race)
+                self._commit(view)
+            elif view.run is None:
+                await self._prune(view)
+            elif view.drawn and height < times.end:
+                await self._open(view)
         except StorageError:
             raise
         except FolkmootError as error:  # the outbox is full: tried again next height
@@ -113,9 +113,9 @@ class SprintRunner:
 
     # -- before the commitment ------------------------------------------------------------------------------------
 
-    def _begin(self, nursery: trio.Nursery, race: Race) -> None:
-        if self._attempt is None and race.may and self.executor.ready is not None:
-            self._attempt = Attempt(race)
+    def _begin(self, nursery: trio.Nursery, view: SprintView) -> None:
+        if self._attempt is None and view.may_commit and self.executor.ready is not None:
+            self._attempt = Attempt(view)
             nursery.start_soon(once, "sprint", self._run, self._attempt)
 
     async def _run(self, attempt: Attempt) -> None:
@@ -135,13 +135,13 @@ class SprintRunner:
             index, attempt.begun = attempt.begun, attempt.begun + 1
             attempt.running += 1
             try:
-                attempt.made[index] = await self._answer(attempt.race, index)
+                attempt.made[index] = await self._answer(attempt.view, index)
             finally:
                 attempt.running -= 1
 
-    async def _answer(self, race: Race, index: int) -> SignedFinish:
-        prompt, signed = question(self.chain.genesis, race.sprint, self.key.public, self.model, index)
-        assignment = Assignment(signed, prompt, race.spec, race.sprint.beacon)
+    async def _answer(self, view: SprintView, index: int) -> SignedFinish:
+        prompt, signed = question(self.chain.genesis, view.sprint, self.key.public, self.model, index)
+        assignment = Assignment(signed, prompt, view.spec, view.sprint.beacon)
         while True:
             try:
                 return await self.executor.answer(assignment)
@@ -157,7 +157,7 @@ class SprintRunner:
         finishes = attempt.in_order()
         await self._drop(finish for at, finish in attempt.made.items() if at >= len(finishes))
         if finishes:
-            self._memory = await trio.to_thread.run_sync(self._bind, attempt.race.sprint.epoch, finishes)
+            self._memory = await trio.to_thread.run_sync(self._bind, attempt.view.sprint.epoch, finishes)
 
     def _bind(self, epoch: int, finishes: tuple[SignedFinish, ...]) -> Kept:
         root = merkle.root([encode(finish) for finish in finishes])
@@ -165,51 +165,51 @@ class SprintRunner:
         self.chain.payloads.put(self._store_key(), encode(kept))
         return kept
 
-    def _commit(self, race: Race) -> None:
-        kept = self._kept(race)
-        if kept is not None and race.run is None and race.may:
-            self._put(race, COMMITMENT, RecordKind.SPRINT_COMMIT, kept.commit)
+    def _commit(self, view: SprintView) -> None:
+        kept = self._kept(view)
+        if kept is not None and view.run is None and view.may_commit:
+            self._put(view, COMMITMENT, RecordKind.SPRINT_COMMIT, kept.commit)
 
     # -- the drawn answers ----------------------------------------------------------------------------------------
 
-    async def _open(self, race: Race) -> None:
-        epoch, kept = race.sprint.epoch, self._kept(race)
-        assert race.run is not None  # else nothing is drawn
-        if kept is None or (kept.commit.root, kept.commit.count) != (race.run.root, race.run.count):
+    async def _open(self, view: SprintView) -> None:
+        epoch, kept = view.sprint.epoch, self._kept(view)
+        assert view.run is not None  # else nothing is drawn
+        if kept is None or (kept.commit.root, kept.commit.count) != (view.run.root, view.run.count):
             log.warning("the answers this peer committed to are not on disk", epoch=epoch)
             return
-        opened = {one.index for one in race.run.opened}
-        wanted = [index for index in race.drawn if index not in opened and (epoch, index) not in self._queued]
+        opened = {one.index for one in view.run.opened}
+        wanted = [index for index in view.drawn if index not in opened and (epoch, index) not in self._queued]
         if wanted:
             for index, proof in zip(wanted, await trio.to_thread.run_sync(_proofs, kept.finishes, wanted), strict=True):
                 self._put(
-                    race, index, RecordKind.SPRINT_OPEN,
+                    view, index, RecordKind.SPRINT_OPEN,
                     SprintOpen(epoch, self.model, index, kept.finishes[index], proof)
                 )
-        await self._prune(race)
+        await self._prune(view)
 
-    async def _prune(self, race: Race) -> None:
+    async def _prune(self, view: SprintView) -> None:
         """Delete the answers that were not drawn, or not committed to in time."""
-        kept = self._kept(race)
+        kept = self._kept(view)
         if kept is not None and self._pruned != kept.commit.epoch:
             self._pruned = kept.commit.epoch
-            await self._drop(finish for at, finish in enumerate(kept.finishes) if at not in race.drawn)
+            await self._drop(finish for at, finish in enumerate(kept.finishes) if at not in view.drawn)
 
-    def _put(self, race: Race, index: int, kind: RecordKind, body: Message) -> None:
+    def _put(self, view: SprintView, index: int, kind: RecordKind, body: Message) -> None:
         """Queue a record once in this process: the outbox repeats it until a block has it."""
-        if (race.sprint.epoch, index) in self._queued:
+        if (view.sprint.epoch, index) in self._queued:
             return
         self.outbox.put(kind, body)
-        self._queued = {one for one in self._queued if one[0] == race.sprint.epoch} | {(race.sprint.epoch, index)}
+        self._queued = {one for one in self._queued if one[0] == view.sprint.epoch} | {(view.sprint.epoch, index)}
 
     async def _drop(self, finishes: Iterable[SignedFinish]) -> None:
         """Delete answers that nobody will ask for."""
         await trio.to_thread.run_sync(self.chain.payloads.drop, [finish.record.inference_id for finish in finishes])
 
-    def _kept(self, race: Race) -> Kept | None:
+    def _kept(self, view: SprintView) -> Kept | None:
         """What is on disk, if it is of this epoch."""
         kept = self._latest()
-        return kept if kept and kept.commit.epoch == race.sprint.epoch else None
+        return kept if kept and kept.commit.epoch == view.sprint.epoch else None
 
     def _latest(self) -> Kept | None:
         if self._memory is None and (raw := self.chain.payloads.read(self._store_key())) is not None:

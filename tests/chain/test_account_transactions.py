@@ -67,73 +67,73 @@ def request(nonce: int, key: Key) -> SignedRequest:
     return SignedRequest(body, key.sign(Domain.REQUEST, GENESIS.network, encode(body)))
 
 
-def orders_of(chain: Chain) -> AccountTransactions:
+def transactions_of(chain: Chain) -> AccountTransactions:
     return AccountTransactions(chain, lambda: chain.last_time_ms() / 1000)
 
 
 def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain) -> None:
-    orders, sent = orders_of(chain), op(chain, Transfer(OTHER.public, 7))
+    transactions, sent = transactions_of(chain), op(chain, Transfer(OTHER.public, 7))
     frame = parse_frame(pack_frame(SubmitTransaction(VERSION, sent)))
     assert isinstance(frame, SubmitTransaction)
-    raw, answer = orders.take(frame.signed_op)
+    raw, answer = transactions.take(frame.signed_op)
     assert (answer.kind, answer.nonce, answer.op_id) == ("transfer", 1, sent.op_id.hex())
     assert raw == pack_operation(sent)
-    assert orders.take(frame.signed_op) == (None, answer), "again is no other, and not said again"
+    assert transactions.take(frame.signed_op) == (None, answer), "again is no other, and not said again"
     with pytest.raises(InvalidRequest, match="nonce: "):
-        orders.take(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
+        transactions.take(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
     second = op(chain, Cap(5, 5))
     assert second.op.nonce == 2, "the peer counts what is on its way"
-    orders.take(second)
-    assert orders.fate(sent.op_id).state == "waiting"
+    transactions.take(second)
+    assert transactions.fate(sent.op_id).state == "waiting"
     grow(chain, 1)
     assert chain.answers.account(OTHER.public).balance_micro == 7
     assert chain.answers.account(CLIENT.public).request_cap_micro == 5
-    assert (orders.fate(sent.op_id).state, orders.fate(sent.op_id).height) == ("done", 1)
+    assert (transactions.fate(sent.op_id).state, transactions.fate(sent.op_id).height) == ("done", 1)
     with pytest.raises(InvalidRequest, match="nonce 1 was used"):
-        orders.take(sent)
+        transactions.take(sent)
     assert chain.blocks.receipts(chain.height()) == ()
-    assert (orders.due(), len(orders)) == ([], 0)
+    assert (transactions.due(), len(transactions)) == ([], 0)
 
 
 def test_what_the_chain_would_refuse_is_not_taken(chain: Chain) -> None:
-    orders = orders_of(chain)
+    transactions = transactions_of(chain)
     for bad, field in (
         (op(chain, Transfer(OTHER.public, 10_001)), "amount_micro"), (sign_op(CLIENT, "m", 1, Cap(1, 1)), "network"),
         (op(chain, Delegate(HOT.public, 1, 1, 0)), "expires"), (sign_op(NEW, GENESIS.network, 1, Cap(1, 1)), "account"),
         (replace(op(chain, Cap(1, 1)), signature=bytes(64)), "signature"),
     ):
         with pytest.raises(FolkmootError) as caught:
-            orders.take(bad)
+            transactions.take(bad)
         assert caught.value.field == field
         assert not isinstance(caught.value, Unavailable)
     assert (len(chain.pool.mempool), chain.answers.account(CLIENT.public).next_nonce) == (0, 1)
 
 
 def test_a_peer_that_is_behind_says_so_instead_of_refusing(chain: Chain) -> None:
-    orders = AccountTransactions(chain, lambda: chain.last_time_ms() / 1000 + STALE_TIP_S + 1)
+    transactions = AccountTransactions(chain, lambda: chain.last_time_ms() / 1000 + STALE_TIP_S + 1)
     with pytest.raises(Unavailable, match="catching up"):
-        orders.take(op(chain, Transfer(OTHER.public, 10_001)))
+        transactions.take(op(chain, Transfer(OTHER.public, 10_001)))
 
 
 def test_orders_of_one_account_together_are_what_it_can_pay(chain: Chain) -> None:
-    orders = orders_of(chain)
-    orders.take(op(chain, Transfer(OTHER.public, 6_000)))
+    transactions = transactions_of(chain)
+    transactions.take(op(chain, Transfer(OTHER.public, 6_000)))
     with pytest.raises(InvalidRequest, match="amount_micro"):
-        orders.take(op(chain, Transfer(OTHER.public, 6_000)))
+        transactions.take(op(chain, Transfer(OTHER.public, 6_000)))
     for _ in range(MAX_TXS_PER_ACCOUNT - 1):
-        orders.take(op(chain, Cap(5, 5)))
+        transactions.take(op(chain, Cap(5, 5)))
     with pytest.raises(Overloaded):
-        orders.take(op(chain, Cap(1, 1)))
+        transactions.take(op(chain, Cap(1, 1)))
     next_nonce = chain.answers.account(CLIENT.public).next_nonce
     assert next_nonce == 1 + MAX_TXS_PER_ACCOUNT, "a nonce is not used up by a full mempool"
 
 
 def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tmp_path: Path) -> None:
-    """Another peer's block holds one that does not fit beside an order that came first; then time runs out for one."""
+    """Another peer's block holds one that does not fit next to one that came first; then time runs out for one."""
     first, second = (sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 6_000)) for nonce in (1, 2))
     other = Chain.open(tmp_path / "other", GENESIS)
-    orders = orders_of(chain)
-    orders.take(first)
+    transactions = transactions_of(chain)
+    transactions.take(first)
     other.pool.add(pack_operation(first))
     other.pool.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ACCOUNTS, 0, 1))
     block = make_block(other, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
@@ -141,24 +141,24 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     both = replace(block, txs=(pack_operation(first), pack_operation(second)))
     assert chain.validate(both), "a block may hold it"
     chain.finalize(both, certificate(chain, both), next_priorities(chain))
-    assert orders.fate(first.op_id).state == "done"
-    refused = orders.fate(second.op_id)
+    assert transactions.fate(first.op_id).state == "done"
+    refused = transactions.fate(second.op_id)
     assert (refused.state, refused.field) == ("refused", "amount_micro")
     assert [(one.sender, one.field) for one in chain.blocks.receipts(1)] == [(CLIENT.public, "amount_micro")]
     third = sign_op(CLIENT, GENESIS.network, 3, Cap(1, 1))
-    orders.take(third)
+    transactions.take(third)
     grow(chain, TX_TTL_HEIGHTS)
-    assert orders.fate(third.op_id).state == "done"
-    assert orders.fate(bytes(32)).state == "unknown"
+    assert transactions.fate(third.op_id).state == "done"
+    assert transactions.fate(bytes(32)).state == "unknown"
     other.close()
 
 
 def test_an_order_that_no_block_took_in_time_is_told(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent, orders = op(chain, Cap(1, 1)), orders_of(chain)
-    orders.take(sent)
+    sent, transactions = op(chain, Cap(1, 1)), transactions_of(chain)
+    transactions.take(sent)
     monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
     grow(chain, 1 + TX_TTL_HEIGHTS)
-    found = orders.fate(sent.op_id)
+    found = transactions.fate(sent.op_id)
     assert (found.state, f"{TX_TTL_HEIGHTS} heights" in found.reason) == ("dropped", True)
 
 
@@ -166,21 +166,21 @@ def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever hands it in decides nothing about how much this peer says under its own name, nor when."""
-    sent, orders, said = op(chain, Cap(1, 1)), orders_of(chain), list[int]()
+    sent, transactions, said = op(chain, Cap(1, 1)), transactions_of(chain), list[int]()
     monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
     for height in range(2 * REPEAT_HEIGHTS + 1):
         for _ in range(50):
-            said += [height for raw in [orders.take(sent)[0]] if raw is not None]
-        said += [height for _ in orders.due()]
+            said += [height for raw in [transactions.take(sent)[0]] if raw is not None]
+        said += [height for _ in transactions.due()]
         grow(chain, 1)
     assert said == [0, REPEAT_HEIGHTS, 2 * REPEAT_HEIGHTS]
 
 
 def test_one_that_gossip_brought_before_is_not_said_at_once(chain: Chain) -> None:
-    sent, orders = op(chain, Cap(1, 1)), orders_of(chain)
+    sent, transactions = op(chain, Cap(1, 1)), transactions_of(chain)
     chain.pool.hear(pack_operation(sent))
-    assert orders.take(sent)[0] is None
-    assert len(orders) == 1, "but repeated, if no block takes it"
+    assert transactions.take(sent)[0] is None
+    assert len(transactions) == 1, "but repeated, if no block takes it"
 
 
 def in_a_batch(*ops: SignedOp) -> bytes:
@@ -191,40 +191,40 @@ def in_a_batch(*ops: SignedOp) -> bytes:
 def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_refused_there_says_nothing(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proposer copies orders from gossip into its own batch: paid is paid. One that it forged, or that does not fit
-    yet, still waits."""
+    """A proposer copies transactions from gossip into its own batch: paid is paid. One that it forged, or that does not
+    fit yet, still waits."""
     first, second, third = (
         sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 3_000)) for nonce in (1, 2, 3)
     )
-    orders = orders_of(chain)
+    transactions = transactions_of(chain)
     for one in (first, second, third):
-        orders.take(one)
+        transactions.take(one)
     too_much = sign_op(CLIENT, GENESIS.network, 4, Transfer(OTHER.public, 9_000))
     raw = in_a_batch(first, replace(second, signature=bytes(64)), too_much)
     with monkeypatch.context() as patch:
         patch.setattr(chain, "prepare", lambda max_bytes: (raw,))
         grow(chain, 1)
     assert chain.answers.account(OTHER.public).balance_micro == 3_000
-    assert [orders.fate(one.op_id).state for one in (first, second, third)] == ["done", "waiting", "waiting"]
-    assert orders.fate(too_much.op_id).state == "unknown"
+    assert [transactions.fate(one.op_id).state for one in (first, second, third)] == ["done", "waiting", "waiting"]
+    assert transactions.fate(too_much.op_id).state == "unknown"
     grow(chain, 1)
-    assert [orders.fate(one.op_id).state for one in (first, second, third)] == ["done"] * 3
+    assert [transactions.fate(one.op_id).state for one in (first, second, third)] == ["done"] * 3
 
 
 def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By another order, as this peer saw; or by what it did not see, for the state came by a snapshot: most likely
-    the order itself."""
+    """By another transaction, as this peer saw; or by what it did not see, for the state came by a snapshot: most
+    likely the transaction itself."""
     first, other = (sign_op(CLIENT, GENESIS.network, 1, Transfer(to.public, 7)) for to in (OTHER, HOT))
-    second, orders = sign_op(CLIENT, GENESIS.network, 2, Transfer(OTHER.public, 8)), orders_of(chain)
-    orders.take(first)
-    orders.take(second)
+    second, transactions = sign_op(CLIENT, GENESIS.network, 2, Transfer(OTHER.public, 8)), transactions_of(chain)
+    transactions.take(first)
+    transactions.take(second)
     ahead = Chain.open(tmp_path / "ahead", GENESIS)
     ahead.pool.add(pack_operation(other))
     grow(ahead, 1)
     with monkeypatch.context() as patch:
         patch.setattr(chain, "prepare", lambda max_bytes: (pack_operation(other),))
         grow(chain, 1)
-    found = orders.fate(first.op_id)
+    found = transactions.fate(first.op_id)
     assert (found.state, found.code) == ("used", "used_by_another")
     ahead.pool.add(pack_operation(second))
     grow(ahead, 1)
@@ -232,24 +232,24 @@ def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeyp
     for key, value in ahead.store.walk("state"):
         batch.put("state", key, value)
     chain.become(ahead.state.tip, batch)
-    found = orders.fate(second.op_id)
+    found = transactions.fate(second.op_id)
     assert (found.state, found.code) == ("used", "not_seen")
     assert chain.answers.account(OTHER.public).balance_micro == 8
     ahead.close()
 
 
 def test_each_refusal_of_a_number_has_its_own_code(chain: Chain) -> None:
-    """Whoever waits for an order takes only the first one for the order itself."""
-    orders, sent = orders_of(chain), [sign_op(CLIENT, GENESIS.network, 1, Cap(at, at)) for at in (1, 2)]
-    orders.take(sent[0])
+    """Whoever waits for an body takes only the first one for the transaction itself."""
+    transactions, sent = transactions_of(chain), [sign_op(CLIENT, GENESIS.network, 1, Cap(at, at)) for at in (1, 2)]
+    transactions.take(sent[0])
     codes = []
     for one in (sent[1], sign_op(CLIENT, GENESIS.network, 3000, Cap(1, 1))):
         with pytest.raises(InvalidRequest) as caught:
-            orders.take(one)
+            transactions.take(one)
         codes.append(caught.value.code)
     grow(chain, 1)
     with pytest.raises(InvalidRequest) as caught:
-        orders.take(sent[0])
+        transactions.take(sent[0])
     assert [*codes, caught.value.code] == ["nonce_waits", "nonce_ahead", "nonce_used"]
 
 
@@ -262,7 +262,7 @@ def test_a_block_holds_no_order_twice_and_none_of_a_used_nonce(chain: Chain) -> 
     assert not chain.validate(replace(block, txs=(raw, raw)))
     assert not chain.validate(replace(block, txs=(raw, pack_operation(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1))))))
     assert not chain.validate(replace(block, txs=(forged,)))
-    orders_of(chain).take(sent)
+    transactions_of(chain).take(sent)
     grow(chain, 1)
     assert not chain.validate(replace(block, txs=(raw,)))
 
@@ -284,7 +284,7 @@ def certificate(chain: Chain, block: Block) -> CommitCertificate:
 def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(chain: Chain) -> None:
     with pytest.raises(InvalidRequest, match="no hot key"):
         chain.reservations.check_new(request(5, HOT))
-    orders_of(chain).take(op(chain, Delegate(HOT.public, 2000, 1000, 99)))
+    transactions_of(chain).take(op(chain, Delegate(HOT.public, 2000, 1000, 99)))
     grow(chain, 1)
     for nonce in (5, 6):
         chain.reservations.check_new(request(nonce, HOT))
@@ -297,11 +297,11 @@ def test_an_agent_counts_what_it_took_against_the_caps_of_the_key_that_signed(ch
 def test_a_rotated_key_is_refused_at_once_and_votes_no_more_from_the_next_set_on(chain: Chain) -> None:
     old = PEERS[1]
     words = consent_to_rotate(CLIENT.public, old.public, NEW.public)
-    order = Rotate(
+    body = Rotate(
         old.public, NEW.public, old.sign(Domain.NODE, GENESIS.network, words),
         NEW.sign(Domain.NODE, GENESIS.network, words)
     )
-    orders_of(chain).take(op(chain, order))
+    transactions_of(chain).take(op(chain, body))
     both = Outbox(old, GENESIS.network), Outbox(NEW, GENESIS.network)
     for box, key in zip(both, (old, NEW), strict=True):
         box.put(RecordKind.OUTPUT, OutputRecord(bytes(32), key.public, bytes(32), 1))

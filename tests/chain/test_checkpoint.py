@@ -158,18 +158,18 @@ class JustInTime(Answers):
 
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
-@pytest.mark.parametrize("patient", [True, False])
+@pytest.mark.parametrize("may_be_slow", [True, False])
 async def test_an_allowance_never_falls_below_nothing(
-    two: tuple[Chain, Chain], patient: bool, autojump_clock: Any
+    two: tuple[Chain, Chain], may_be_slow: bool, autojump_clock: Any
 ) -> None:
     """It did, and the next question raised ValueError, which ended the part `sync` for up to a minute."""
     stream = JustInTime(two[0], 0.1, [])
     stream.clock = autojump_clock
-    visit = Visit(stream, patient=patient)
+    visit = Visit(stream, may_be_slow=may_be_slow)
     await visit.ask(SyncWanted(VERSION, 0), SyncTop)
     visit.gained()
     assert not visit.quick
-    if patient:
+    if may_be_slow:
         await visit.ask(SyncWanted(VERSION, 0), SyncTop)
     else:
         with pytest.raises(TooSlow):

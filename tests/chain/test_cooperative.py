@@ -24,7 +24,7 @@ from p2p.base.keys import Domain, Key, verify
 from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import SignedBatch
 from p2p.chain.chain import Chain
-from p2p.consensus import cooperative as patient
+from p2p.consensus import cooperative
 from p2p.consensus.cooperative import run_cooperatively
 from p2p.consensus.driver import Driver
 from p2p.consensus.engine import ConsensusEngine
@@ -50,7 +50,7 @@ STRANGER = Key(b"\x77" * 32)
 @pytest.fixture
 def every_step_is_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = count()
-    monkeypatch.setattr(patient, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(cooperative, "perf_counter", lambda: float(next(ticks)))
 
 
 class Scene:
@@ -176,7 +176,7 @@ async def test_others_have_a_turn_for_every_batch_record_and_changed_key(
 
 async def test_without_patience_they_have_none(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
     """What the test above counts is the patience."""
-    monkeypatch.setattr(patient, "perf_counter", lambda: 0.0)  # no stretch is ever long
+    monkeypatch.setattr(cooperative, "perf_counter", lambda: 0.0)  # no stretch is ever long
     assert await turns_while_applying(scene) < 10
 
 

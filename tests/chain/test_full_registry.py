@@ -97,14 +97,14 @@ def rotation(owner: Key, node: Key, new: Key) -> Rotate:
     )
 
 
-def order(owner: Key, nonce: int, body: Body) -> bytes:
+def transaction(owner: Key, nonce: int, body: Body) -> bytes:
     return pack_operation(sign_op(owner, NETWORK, nonce, body))
 
 
 def fill(chain: Chain) -> None:
     """NODES[0], the first to go, and NODES[1] have the places that are left."""
     for number in (0, 1):
-        chain.pool.add(order(OWNERS[0], number + 1, registration(OWNERS[0], NODES[number])))
+        chain.pool.add(transaction(OWNERS[0], number + 1, registration(OWNERS[0], NODES[number])))
         grow(chain)
 
 
@@ -112,7 +112,7 @@ def test_a_batch_of_who_loses_its_place_in_the_same_block_is_carried_out_and_the
     fill(chain)
     goes, comes = NODES[0], NODES[2]
     before = chain.state.view().account(OWNERS[0].public).balance_micro
-    chain.pool.add(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
+    chain.pool.add(transaction(OWNERS[1], 1, registration(OWNERS[1], comes)))
     chain.pool.add(batch(goes, 1, output(goes, 1)))
     grow(chain)
     assert chain.blocks.receipts(chain.height()) == ()
@@ -138,7 +138,7 @@ def test_a_record_that_costs_its_own_sender_the_place_leaves_the_rest_of_its_bat
 def test_more_than_can_be_evicted_do_not_come(chain: Chain) -> None:
     fill(chain)
     for number in range(2, 8):
-        chain.pool.add(order(OWNERS[number % 2], 10 + number, registration(OWNERS[number % 2], NODES[number])))
+        chain.pool.add(transaction(OWNERS[number % 2], 10 + number, registration(OWNERS[number % 2], NODES[number])))
     grow(chain)
     assert len(chain.state.view().participants()) == FULL
     assert {key.public for key in PEERS} < {one.node for one in chain.state.view().participants()}
@@ -150,8 +150,8 @@ def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nob
     """No rule does; this one is made up."""
     fill(chain)
     goes, comes = NODES[0], NODES[2]
-    monkeypatch.setattr(places, "check_room", lambda ctx: registry._let_go(ctx.view, places.first_to_go(ctx, 1)[0]))
-    chain.pool.add(order(OWNERS[1], 1, registration(OWNERS[1], comes)))
+    monkeypatch.setattr(places, "check_room", lambda ctx: registry._remove(ctx.view, places.first_to_go(ctx, 1)[0]))
+    chain.pool.add(transaction(OWNERS[1], 1, registration(OWNERS[1], comes)))
     chain.pool.add(batch(goes, 1, output(goes, 1)))
     grow(chain)
     assert [(one.sender, one.code) for one in chain.blocks.receipts(chain.height())] == [(goes.public, "sender_gone")]
@@ -163,8 +163,8 @@ def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nob
 def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
     chain: Chain, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Orders and batches in any order that a block may have them in, orders within batches too; and what inferences
-    do whose agent, or whose client's node, is gone by the time."""
+    """Account transactions and batches in any order that a block may have them in, records within batches too; and what
+    inferences do whose agent, or whose client's node, is gone by the time."""
     rng, started = random.Random(seed), list[SignedRequest]()
     evicted, ends = 0, set[str]()
     for _ in range(40):

@@ -74,7 +74,7 @@ def test_a_transaction_is_found_by_the_hash_that_a_block_s_root_is_made_of() -> 
     pool, known = filled([(SENDERS[0], 1, 5)])
     (raw,) = known
     assert pool.find(leaf_hash(raw)) == raw
-    pool.settle(lambda sender: 1, 1)
+    pool.after_block(lambda sender: 1, 1)
     assert pool.find(leaf_hash(raw)) is None
 
 
@@ -89,7 +89,7 @@ def batch(sender: bytes, nonce: int, size: int, share: Share, height: int = 0) -
     return Waiting(mark.ljust(size, b"."), sender, nonce, share, height)
 
 
-def order(account: bytes, nonce: int, stake: int, height: int = 0) -> Waiting:
+def transaction(account: bytes, nonce: int, stake: int, height: int = 0) -> Waiting:
     return Waiting(account + nonce.to_bytes(4, "big"), account, nonce, Share.ACCOUNTS, height, stake)
 
 
@@ -166,7 +166,7 @@ def test_those_whom_no_block_served_lately_come_first() -> None:
         for raw in pool.select(MAX_BLOCK, lambda sender: last.get(sender, 0)):
             tx = pool._waiting[leaf_hash(raw)]
             last[tx.owner] = tx.nonce
-        pool.settle(lambda sender: last.get(sender, 0), height)
+        pool.after_block(lambda sender: last.get(sender, 0), height)
         refill(height)
         assert height <= len(others) // a_block + 1
     assert HONEST in last
@@ -202,11 +202,11 @@ def test_what_waits_behind_a_gap_is_forgotten_soon_and_makes_nobody_hurry() -> N
     pool.add(batch(SYBILS[0], 1, 50, Share.WEIGHTLESS))
     assert pool.is_ready(lambda sender: 0)
     assert not pool.is_ready(lambda sender: 0 if sender == HONEST else 1)
-    pool.settle(lambda sender: 0, GAP_TTL_HEIGHTS)
+    pool.after_block(lambda sender: 0, GAP_TTL_HEIGHTS)
     assert len(pool) == 2
-    pool.settle(lambda sender: 0, GAP_TTL_HEIGHTS + 1)
+    pool.after_block(lambda sender: 0, GAP_TTL_HEIGHTS + 1)
     assert len(pool) == 1, "the one that could go stays"
-    pool.settle(lambda sender: 0, TX_TTL_HEIGHTS + 1)
+    pool.after_block(lambda sender: 0, TX_TTL_HEIGHTS + 1)
     assert len(pool) == 0
 
 
@@ -224,24 +224,24 @@ def test_an_order_with_more_behind_it_finds_room_and_the_next_block(stakes: list
     many = [b"\xbb" + number.to_bytes(31, "big") for number in range(MEMPOOL_ACCOUNT_TXS + 50)]
     for account in many[: MEMPOOL_ACCOUNT_TXS // min(each, MAX_TXS_PER_ACCOUNT) + 50]:
         for nonce in range(1, each + 1):
-            say(pool, order(account, nonce, stakes[account[-1] % len(stakes)]))
+            say(pool, transaction(account, nonce, stakes[account[-1] % len(stakes)]))
     assert len(pool) <= MEMPOOL_ACCOUNT_TXS
-    mine = order(HONEST, 1, 100)
+    mine = transaction(HONEST, 1, 100)
     assert say(pool, mine)
     for account in many:
-        say(pool, order(account, 99, 50))
+        say(pool, transaction(account, 99, 50))
     assert mine.raw in pool.select_operations(MAX_BLOCK)
     batches = [batch(sender, 1, MAX_TX, Share.WEIGHTY) for sender in SYBILS[:40]]
-    assert all(say(pool, tx) for tx in batches), "orders take no room of batches"
+    assert all(say(pool, tx) for tx in batches), "account transactions take no room of batches"
 
 
-def test_orders_that_are_overtaken_or_that_no_block_took_are_told_apart() -> None:
+def test_transactions_that_are_overtaken_or_that_no_block_took_are_told_apart() -> None:
     pool = Mempool()
     for nonce in (1, 2):
-        pool.add(order(HONEST, nonce, 5))
-    used, late = pool.settle(lambda sender: 0, 1, lambda account, nonce: (account, nonce) == (HONEST, 1))
+        pool.add(transaction(HONEST, nonce, 5))
+    used, late = pool.after_block(lambda sender: 0, 1, lambda account, nonce: (account, nonce) == (HONEST, 1))
     assert ([tx.nonce for tx in used], late) == ([1], [])
-    used, late = pool.settle(lambda sender: 0, TX_TTL_HEIGHTS + 1)
+    used, late = pool.after_block(lambda sender: 0, TX_TTL_HEIGHTS + 1)
     assert (used, [tx.nonce for tx in late]) == ([], [2])
     assert len(pool) == 0
 

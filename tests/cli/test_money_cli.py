@@ -14,7 +14,7 @@ from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.chain.queries import PUBLIC_OPS, Queries
 from p2p.cli import earnings
 from p2p.cli.ask import last_notice, show_notices
-from p2p.ledger.statement import open_cases, statement
+from p2p.ledger.statement import open_dispute_rows, statement
 from p2p.peer.dispute_alerts import DisputeAlerts
 from tests.ledger.inferences import test_appeals as appeals
 from tests.ledger.lab import STEADY, Lab, replace
@@ -87,14 +87,14 @@ def test_a_lost_dispute_says_what_can_be_done_and_later_what_became_of_it(
     assert f"M12 holds: fees 0 + slashed 0 + penalties {appeals.BOND}" in text
 
 
-def test_the_peers_log_tells_of_each_case_once() -> None:
+def test_the_peers_log_tells_of_each_dispute_once() -> None:
     lab = appeals.lab_of()
 
     class Answering:
         reader = property(lambda self: self)
 
-        def open_cases(self, node: bytes) -> list[dict[str, Any]]:
-            return open_cases(lab.ctx, node)
+        def open_dispute_rows(self, node: bytes) -> list[dict[str, Any]]:
+            return open_dispute_rows(lab.ctx, node)
 
     watch = DisputeAlerts(Answering(), lab.nodes[1])  # type: ignore[arg-type]
     with capture_logs() as told:
@@ -106,7 +106,7 @@ def test_the_peers_log_tells_of_each_case_once() -> None:
         watch.look()
     (line,) = told
     assert (line["inference"], line["bond_micro"]) == (inference_id.hex(), appeals.BOND)
-    assert line["order"] == f"folkmoot account appeal {inference_id.hex()}"
+    assert line["command"] == f"folkmoot account appeal {inference_id.hex()}"
 
 
 def test_sums_that_do_not_add_up_are_an_error(

@@ -45,9 +45,9 @@ from tests.chains import extend
 from tests.fuzz.targets import CLIENT as FUZZ_CLIENT
 from tests.fuzz.targets import PROMPT as FUZZ_PROMPT
 from tests.fuzz.targets import claims
+from tests.ledger.account_transactions import refused, signed
 from tests.ledger.lab import Lab
 from tests.ledger.money.test_money import signed_request
-from tests.ledger.orders import refused, signed
 from tests.sim.run import KEYS, genesis_of
 from tests.sim.scenario import Scenario
 from tests.sim.traffic import CLIENT, MODEL

@@ -99,13 +99,13 @@ def test_a_peer_that_stands_still_is_seen(world: World) -> None:
 
 def test_a_block_that_cannot_be_applied_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the past: a participant lost its place within a block that still held a record of it."""
-    let_go = registry._let_go
+    remove = registry._remove
 
     def broken(*words: Any) -> None:
-        let_go(*words)
+        remove(*words)
         raise AssertionError("no such participant")
 
-    monkeypatch.setattr(registry, "_let_go", broken)
+    monkeypatch.setattr(registry, "_remove", broken)
     result = Result()
     run_kind(kind_named("account transaction Register"), "stranger", tmp_path, result, every=1000)
     assert "no such participant" in result.bad[0]

@@ -19,7 +19,7 @@ from tests.fuzz.world import WHO, World
 
 @pytest.mark.parametrize("kind", all_kinds(), ids=lambda kind: kind.name)
 def test_the_original_is_accepted_and_has_its_effect(kind: Kind, tmp_path: Path) -> None:
-    assert kind.by, "somebody has the standing for it"
+    assert kind.by, "somebody has the conduct for it"
     for who in kind.by:
         world = World(tmp_path / who)
         key = WHO[who]

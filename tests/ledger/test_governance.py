@@ -22,8 +22,8 @@ from p2p.ledger.rules.ops import (
     Unregister,
     Vote,
 )
+from tests.ledger.account_transactions import ECONOMY, VOTING, lab_of, refused, signed, submit
 from tests.ledger.lab import Lab
-from tests.ledger.orders import ECONOMY, VOTING, lab_of, order, refused, signed
 
 STRANGER = Key(b"\x79" * 32)
 SPEC = ModelSpec("new", bytes(32), bytes(32), "bfloat16", 3, 1, 2048)
@@ -35,10 +35,10 @@ def last(lab: Lab) -> tuple[bytes, Proposal]:
 
 
 def put_to_vote(lab: Lab, change: Change, yes: int = 8, by: int = 0) -> bytes:
-    order(lab, lab.owners[by], Propose(change))
+    submit(lab, lab.owners[by], Propose(change))
     key, _ = last(lab)
     for at in range(8):
-        order(lab, lab.owners[at], Vote(key, at < yes))
+        submit(lab, lab.owners[at], Vote(key, at < yes))
     return key
 
 
@@ -104,7 +104,7 @@ def test_a_minority_makes_no_majority_by_voting_and_going(trick: str) -> None:
         voter = lab.view.participant(lab.nodes[at])
         assert voter is not None
         if trick == "leaves":
-            order(lab, lab.owners[at], Unregister(lab.nodes[at]))
+            submit(lab, lab.owners[at], Unregister(lab.nodes[at]))
         else:
             lab.view.put_participant(
                 replace(voter, convicted_until=500) if trick == "is convicted" else replace(voter, weight=0)
@@ -119,7 +119,7 @@ def test_a_minority_makes_no_majority_by_voting_and_going(trick: str) -> None:
 def test_who_leaves_counts_in_the_whole_but_says_nothing() -> None:
     lab = lab_of()
     put_to_vote(lab, ChangeEconomy((("slash_milli", 1000),)), yes=4)
-    order(lab, lab.owners[3], Unregister(lab.nodes[3]))
+    submit(lab, lab.owners[3], Unregister(lab.nodes[3]))
     lab.block(VOTING + 1)
     assert (last(lab)[1].state, last(lab)[1].yes_weight, last(lab)[1].total_weight) == (REJECTED, 30, 80)
 
@@ -136,23 +136,23 @@ def test_who_may_propose_and_vote_and_how_often() -> None:
     lab = lab_of(peers=20, owners={1: 0}, epoch_blocks=1000)
     change = ChangeChecks((("reveal_window", 2),))
     refused(lab, signed(lab, STRANGER, Propose(change)), "account")
-    order(lab, lab.owners[0], Propose(change))
+    submit(lab, lab.owners[0], Propose(change))
     key, _ = last(lab)
     refused(lab, signed(lab, lab.owners[0], Propose(change)), "account")
     refused(lab, signed(lab, STRANGER, Vote(key, True)), "account")
-    order(lab, lab.owners[0], Vote(key, True))
+    submit(lab, lab.owners[0], Vote(key, True))
     assert last(lab)[1].yes_weight == 20, "both of its nodes"
     refused(lab, signed(lab, lab.owners[1], Vote(key, False)), "account")
-    order(lab, lab.owners[2], Unregister(lab.nodes[2]))
+    submit(lab, lab.owners[2], Unregister(lab.nodes[2]))
     refused(lab, signed(lab, lab.owners[2], Vote(key, True)), "account")
     for at in range(3, 3 + MAX_OPEN - 1):
-        order(lab, lab.owners[at], Propose(change))
+        submit(lab, lab.owners[at], Propose(change))
     refused(lab, signed(lab, lab.owners[19], Propose(change)), "change")
     lab.block(VOTING + 1)
     refused(lab, signed(lab, lab.owners[3], Vote(key, True)), "proposal")
     for _ in range(3):  # what is closed is kept, but not for ever
         for at in range(3, 13):
-            order(lab, lab.owners[at], Propose(change))
+            submit(lab, lab.owners[at], Propose(change))
         lab.block(VOTING + 1)
     assert len(proposals(lab.view)) <= 2 * MAX_OPEN
     assert sum(
@@ -174,10 +174,10 @@ def test_a_model_is_added_changed_and_retired_and_an_answer_is_judged_by_the_spe
     assert model_spec(lab.view, "new") == SPEC
     inference_id = lab.drawn()
     fields = (("weights_hash", "07" * 32), ("price_micro", 20), ("stacks", ("torch-gpu-bf16",)))
-    order(lab, lab.owners[0], Propose(ChangeModel("toy", fields)))
+    submit(lab, lab.owners[0], Propose(ChangeModel("toy", fields)))
     key, _ = last(lab)
     for at in range(8):
-        order(lab, lab.owners[at], Vote(key, True))
+        submit(lab, lab.owners[at], Vote(key, True))
     before = model_spec(lab.view, "toy")
     lab.block(2 * EPOCH - lab.height + 1)
     after = model_spec(lab.view, "toy")

@@ -1,5 +1,5 @@
-"""Random orders in random order: money is conserved, what is refused changes no byte, and every index says what it
-should."""
+"""Random account transactions in random order: money is conserved, what is refused changes no byte, and every index
+says what it should."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from p2p.ledger.rules.ops import (
     Withdraw,
     sign_op,
 )
+from tests.ledger.account_transactions import lab_of, registration, rotation
 from tests.ledger.lab import CLIENT
-from tests.ledger.orders import lab_of, registration, rotation
 
 PEERS = 4
 SPARE = [Key(bytes([200 + i]) * 32) for i in range(4)]
@@ -63,7 +63,7 @@ class AccountTransactions(RuleBasedStateMachine):
             lab.nonces[key.public] = lab.view.account(key.public).nonce_high
             return True
         assert field, "it names the field"
-        assert lab.view.changes == before, "a refused order changes nothing"
+        assert lab.view.changes == before, "a refused transaction changes nothing"
         return False
 
     @rule(who=anyone, to=anyone, amount=amounts, nonce=st.sampled_from([0, 0, 0, 1, 2, 5]))

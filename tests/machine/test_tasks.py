@@ -167,7 +167,7 @@ def inside(node: Node, name: str) -> tuple[Any, str]:
         "checks": (Validator, "on_height"),
         "ml_node": (lending, "run_ml_node"), "announcement": (Announcer, "tell"), "control": (module, "serve_control"),
         "sprint": (SprintRunner, "on_height"),
-        "planting": (FaultInjector, "_may"),
+        "fault_injector": (FaultInjector, "_may"),
     }[name]
 
 
@@ -179,7 +179,7 @@ async def heights(node: Node) -> None:
         await trio.sleep(0.005)
 
 
-NAMES = ("consensus", "sync", "records", "checks", "ml_node", "announcement", "control", "sprint", "planting")
+NAMES = ("consensus", "sync", "records", "checks", "ml_node", "announcement", "control", "sprint", "fault_injector")
 
 
 async def test_every_part_is_in_the_table(peer: Node) -> None:

@@ -1,5 +1,5 @@
 """A planted fault is in the answer to the question that was asked for it, and in no other; what can never be revealed
-does not stop planting."""
+does not stop it from planting faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from p2p.base.types import (
 )
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
-from p2p.peer import fault_injector as planting
+from p2p.peer import fault_injector
 from p2p.peer.fault_injector import DECIDED, FAULTS, FaultInjector, Plant
 
 NODE, OWNER = Key(b"\x01" * 32), Key(b"\x02" * 32)
@@ -126,12 +126,12 @@ async def test_what_was_decided_is_revealed_and_what_never_will_be_is_let_go(
     if status:
         lab.chain.found[planted.inference_id] = {"status": status, "fault": ""}
     lab.outbox.records.clear()
-    with trio.move_on_after(3 * planting.REVEAL_EVERY_S):
+    with trio.move_on_after(3 * fault_injector.REVEAL_EVERY_S):
         await lab.injector._reveal_all()
     assert [type(body) for _, body in lab.outbox.records] == ([PlantReveal] if reveals else [])
     assert (len(lab.open()) == 1) is stays
     if not status:
-        lab.chain.top += planting.LIFETIME + 1
-        with trio.move_on_after(2 * planting.REVEAL_EVERY_S):
+        lab.chain.top += fault_injector.LIFETIME + 1
+        with trio.move_on_after(2 * fault_injector.REVEAL_EVERY_S):
             await lab.injector._reveal_all()
         assert not lab.open(), "the chain never had it, and has forgotten the commitment"

@@ -55,6 +55,6 @@ def test_a_stranger_gets_no_payload_and_validators_do(net: Net) -> None:
     assert not isinstance(answer, Payload)
     assert isinstance(answer, Failure)
     assert answer.code == "not_found"
-    standing = call(net.folders[0], {"op": "verification"})
-    assert standing["honest"] == 1
-    assert sum(row["checked"] for row in standing["participants"]) == 1
+    conduct = call(net.folders[0], {"op": "verification"})
+    assert conduct["honest"] == 1
+    assert sum(row["checked"] for row in conduct["participants"]) == 1

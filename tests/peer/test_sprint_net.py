@@ -44,7 +44,7 @@ def members(net: Net, height: int) -> dict[str, int]:
 
 
 def test_the_next_validator_set_is_what_the_race_gave(net: Net) -> None:
-    """In the first epoch in which all took part: while the network comes up, the last peers may miss a race."""
+    """In the first epoch in which all took part: while the network comes up, the last peers may miss a sprint."""
     nodes = [net.node(peer) for peer in range(5)]
     fast, slow, cheat = nodes[0], nodes[SLOW], nodes[CHEAT]
 

@@ -16,7 +16,7 @@ from p2p.base.keys import Key
 from p2p.base.types import RecordKind, SignedBatch, SprintCommit
 from p2p.chain.views import inferences as chain_view
 from p2p.chain.views import sprint as chain_sprint
-from p2p.chain.views.sprint import Race, sprint_answer
+from p2p.chain.views.sprint import SprintView, sprint_answer
 from p2p.lab import attacks
 from p2p.lab.attacks.reckless import Reckless
 from p2p.ledger.rules.parameters import checks
@@ -29,12 +29,12 @@ from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.profile import Profile
 from p2p.wire.frames import PayloadWanted, failure, pack_frame, parse_frame
 from tests.lab.attacks.engine import ToyEngine
-from tests.ledger.race import RULES, RaceLab
+from tests.ledger.sprint_lab import RULES, SprintLab
 from tests.peer.ready import ready
 from tests.verification import toy
 
 PROFILE = Profile("toy", "00", {}, 500, {"vllm-cpu-bf16>vllm-cpu-bf16": toy.calibrated()})
-MAKING = 3  # heights of the lab's race in which answers are made
+MAKING = 3  # heights of the lab's sprint in which answers are made
 
 
 class Gate(ToyEngine):
@@ -55,7 +55,7 @@ class PeerChain:
 
     reader = payloads = property(lambda self: self)
 
-    def __init__(self, lab: RaceLab) -> None:
+    def __init__(self, lab: SprintLab) -> None:
         self.lab, self.kept = lab, dict[bytes, bytes]()
 
     @property
@@ -65,8 +65,8 @@ class PeerChain:
     def height(self) -> int:
         return self.lab.height - 1
 
-    def race(self, node: bytes, model: str) -> Race | None:
-        return chain_sprint.race(self.lab.ctx, node, model)
+    def sprint_view(self, node: bytes, model: str) -> SprintView | None:
+        return chain_sprint.sprint_view(self.lab.ctx, node, model)
 
     def read(self, key: bytes) -> bytes | None:
         return self.kept.get(key)
@@ -141,7 +141,7 @@ class Net:
     """Peers over one ledger. sent: (height, node, kind, body) of every record that reached it."""
 
     def __init__(self, rates: list[int], cheats: dict[int, str] | None = None) -> None:
-        self.lab = RaceLab(len(rates), validation_window=5)
+        self.lab = SprintLab(len(rates), validation_window=5)
         self.peers = [Peer(self, key, rate, (cheats or {}).get(at, "")) for at, (key, rate) in enumerate(
             zip(self.lab.keys, rates, strict=True)
         )]
@@ -336,7 +336,7 @@ async def test_what_cannot_be_said_in_time_is_dropped_and_a_full_outbox_only_wai
         assert len(net.commits(peer)) == 1
         assert {
             chain_view.claim(lab.view, one) is None for one in peer.chain.answers()
-        } == {False}, "only the last race's drawn ones"
+        } == {False}, "only the last sprint's drawn ones"
 
     await net.run(act)
 

@@ -205,7 +205,7 @@ MUTANTS = (
            "for now in {ctx.view.node_now(other) for other in accusers}) > others",
            "for now in {ctx.view.node_now(other) for other in accusers}) >= 0"),
     Mutant("an outage counts as often as it hits", "p2p/ledger/conduct/validator_conduct.py",
-           "(missed and drawn <= standing.missed_at)", "False"),
+           "(missed and drawn <= conduct.missed_at)", "False"),
     Mutant("one committee strikes alone", "p2p/ledger/inferences/decision.py",
            "heard_twice = _was_heard(ctx, entry.inference)", "heard_twice = True"),
     Mutant("anybody starts a request that it reads", "p2p/ledger/apply_record.py",

@@ -113,19 +113,19 @@ def test_digits_say_what_whole_numbers_say(successes: int, trials: int, rate: in
 def test_the_cost_does_not_grow_with_the_trials(trials: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """No whole number of a million to the power of the trials: up to the honest rate and beyond it."""
     monkeypatch.setattr(duty, "_is_below", lambda *_: pytest.fail("summed in whole numbers"))
-    for odd in (1, 9, trials // 200, trials // 100):
-        assert not convicts(odd, trials, 10_000, 1000)
+    for outliers in (1, 9, trials // 200, trials // 100):
+        assert not convicts(outliers, trials, 10_000, 1000)
     if trials <= 25_000:
         assert not convicts(trials // 100 + 3, trials, 10_000, 1000)
         assert convicts(trials // 20, trials, 10_000, 1000)
 
 
-@pytest.mark.parametrize(("odd", "trials", "expected"), [
+@pytest.mark.parametrize(("outliers", "trials", "expected"), [
     (0, 0, False), (0, 100, False), (3, 3, False), (4, 4, True), (4, 5, True), (4, 6, False), (30, 1000, False),
     (60, 1000, True),
 ])
-def test_who_is_beyond_chance(odd: int, trials: int, expected: bool) -> None:
-    assert convicts(odd, trials, 10_000, 1000) is expected
+def test_who_is_beyond_chance(outliers: int, trials: int, expected: bool) -> None:
+    assert convicts(outliers, trials, 10_000, 1000) is expected
 
 
 def test_looking_each_time_convicts_the_honest_less_often_than_the_limit() -> None:
@@ -134,11 +134,11 @@ def test_looking_each_time_convicts_the_honest_less_often_than_the_limit() -> No
     rng, runs, convicted = random.Random(4), 3000, 0
     memo: dict[tuple[int, int], bool] = {}
     for _ in range(runs):
-        odd = 0
+        outliers = 0
         for trial in range(1, 201):
             if rng.random() < 0.05:
-                odd += 1
-                if memo.setdefault((odd, trial), convicts(odd, trial, 50_000, 20_000_000)):
+                outliers += 1
+                if memo.setdefault((outliers, trial), convicts(outliers, trial, 50_000, 20_000_000)):
                     convicted += 1
                     break
     assert 0 < convicted < 0.02 * runs

@@ -41,7 +41,7 @@ class Payloads:
             _drop(batch, key)
         self._store.commit(batch)
 
-    def let_go(self, batch: Batch, left: Iterable[Left]) -> None:
+    def prune(self, batch: Batch, left: Iterable[Left]) -> None:
         """Add to a block's `batch` that what is kept of these inferences goes."""
         for one in left:
             _drop(batch, one.inference_id)

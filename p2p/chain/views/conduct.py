@@ -22,7 +22,7 @@ def verification_answer(ctx: Context) -> VerificationAnswer:
 
 
 def _row(ctx: Context, participant: Participant) -> ConductRow:
-    seen = ctx.view.standing(participant.node)
+    seen = ctx.view.conduct(participant.node)
     return ConductRow(
         node=participant.node.hex(), owner=participant.owner.hex(), weight=participant.weight,
         reputation=participant.reputation, reputations=tuple(asdict(row) for row in participant.reputations),
@@ -40,7 +40,7 @@ def _row(ctx: Context, participant: Participant) -> ConductRow:
         paired=seen.paired, differ=seen.differ, unfinished=seen.unfinished,
         suspended=participant.suspended_until > 0, suspended_until=participant.suspended_until,
         suspended_reason=participant.suspended_reason, convictions=participant.convictions,
-        clean_epochs=participant.clean_epochs, open_cases=len(open_disputes(ctx.view, participant.node)),
+        clean_epochs=participant.clean_epochs, open_disputes=len(open_disputes(ctx.view, participant.node)),
         excluded=_excluded(ctx, participant),
     )
 

@@ -29,18 +29,18 @@ from p2p.wire.answers.network import RunRow, SprintAnswer, SprintWeight
 
 
 @dataclass(frozen=True, slots=True)
-class Race:
-    """The running sprint for one node and model."""
+class SprintView:
+    """The running sprint as one node and model see it."""
 
     sprint: Sprint
     heights: Heights
     spec: ModelSpec  # as of the sprint's beacon
-    may: bool  # whether the chain would take a commitment of this node
+    may_commit: bool  # whether the chain would take a commitment of this node
     run: Run | None  # what it committed to
     drawn: tuple[int, ...]  # which answers it must open; none before the draw
 
 
-def race(ctx: Context, node: bytes, model: str) -> Race | None:
+def sprint_view(ctx: Context, node: bytes, model: str) -> SprintView | None:
     """As of the context's block; None where no sprint runs, or none of this model."""
     sprint = sprint_of(ctx.view)
     if sprint is None or sprint.epoch != ctx.epoch:
@@ -51,11 +51,12 @@ def race(ctx: Context, node: bytes, model: str) -> Race | None:
         return None
     try:
         check_may_commit(ctx, node, model)
-        may = True
+        may_commit = True
     except InvalidRequest:
-        may = False
+        may_commit = False
     run = run_of(ctx.view, node, model)
-    return Race(sprint, times, spec, may, run, drawn(ctx.genesis, sprint, run) if run else ())
+    indices = drawn(ctx.genesis, sprint, run) if run else ()
+    return SprintView(sprint, times, spec, may_commit, run, indices)
 
 
 def sprint_answer(ctx: Context) -> SprintAnswer:
@@ -65,7 +66,7 @@ def sprint_answer(ctx: Context) -> SprintAnswer:
         return SprintAnswer(height, ctx.epoch, "none")
     times, running = heights(ctx.genesis, ctx.epoch), sprint is not None and sprint.epoch == ctx.epoch
     phase = "waiting" if not running else next(
-        (name for name, last in (("race", times.close), ("draw", times.draw), ("open", times.end)) if height < last),
+        (name for name, last in (("answer", times.close), ("draw", times.draw), ("open", times.end)) if height < last),
         "checks",
     )
     weights = dict(next_weights(ctx)) if running else {}

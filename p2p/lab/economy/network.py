@@ -150,8 +150,8 @@ class Network:
         self._put(executor, RecordKind.PLANT_REVEAL, PlantReveal(inference_id, executor, FAULT, SALT))
 
     def may_plant(self, executor: bytes) -> bool:
-        standing = self.view.standing(executor)
-        return standing.plants * self.ctx.checks.plant_every <= standing.booked
+        conduct = self.view.conduct(executor)
+        return conduct.plants * self.ctx.checks.plant_every <= conduct.booked
 
     def submit(self, account: Key, body: Body) -> None:
         signed = sign_op(account, self.genesis.network, self._nonce(account.public), body)

@@ -28,7 +28,7 @@ from p2p.inference.vllm.server import vllm_server
 from p2p.lab.attacks import weights
 from p2p.lab.measure.plan import FREE, VLLM
 from p2p.lab.measure.store import Answer, Measured
-from p2p.ledger.inferences.verdict_comparison import agree, apart_milli
+from p2p.ledger.inferences.verdict_comparison import agree, mean_distance_milli
 from p2p.peer.validator import next_ranks
 from p2p.verification import prompts as shipped
 from p2p.verification.duty import reveal_positions
@@ -92,7 +92,7 @@ def distances(measured: Measured, one: str, other: str, tolerance_milli: int = 0
             continue
         left, right = _shown(a, number), _shown(b, number)
         same += agree(left, right, tolerance_milli) is True
-        if (distance := apart_milli(left, right)) is not None:
+        if (distance := mean_distance_milli(left, right)) is not None:
             found.append(distance)
     return found, same / max(len(found), 1)
 

@@ -27,12 +27,12 @@ from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.state.records import (
     MAX_FINDERS,
     MAX_PARTNERS,
+    Conduct,
     Finder,
     Inference,
     Participant,
     Partner,
     Reputation,
-    Standing,
 )
 from p2p.ledger.state.view import View
 from p2p.verification.duty import FULL, convicts
@@ -44,8 +44,8 @@ MAX_OF_ONE_PARTNER = 64  # where the search in `most_of_one_partner` ends
 def count_finish(view: View, executor: bytes) -> None:
     """The executor finished an inference, so its sequential test begins a product in this epoch, whatever becomes of
     the answer."""
-    standing = view.standing(executor)
-    view.put_standing(executor, replace(standing, finished=standing.finished + 1))
+    conduct = view.conduct(executor)
+    view.put_conduct(executor, replace(conduct, finished=conduct.finished + 1))
 
 
 def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
@@ -58,12 +58,12 @@ def count_booked(view: View, inference: Inference, *, checked: bool) -> None:
     assert inference.finish is not None
     finish, model, served = inference.finish.record, inference.signed_request.request.model, not inference.in_sprint
     tokens = finish.generated if checked else 0
-    standing = reputation.with_served(
-        view.standing(finish.executor), model, finish.stack,
+    conduct = reputation.with_served(
+        view.conduct(finish.executor), model, finish.stack,
         lambda row: replace(row, booked=row.booked + served, checked_tokens=row.checked_tokens + tokens),
     )
-    view.put_standing(finish.executor, replace(
-        standing, booked=standing.booked + served, checked_tokens=standing.checked_tokens + tokens,
+    view.put_conduct(finish.executor, replace(
+        conduct, booked=conduct.booked + served, checked_tokens=conduct.checked_tokens + tokens,
     ))
 
 
@@ -72,16 +72,16 @@ def count_checked(ctx: Context, inference: Inference, llr_milli: int | None, sta
     ratio for the sequential test, thousandths of a nat, None where nobody measured. What it does for reputation is
     counted when it is booked."""
     assert inference.finish is not None
-    finish, standing = inference.finish.record, ctx.view.standing(inference.finish.record.executor)
+    finish, conduct = inference.finish.record, ctx.view.conduct(inference.finish.record.executor)
     # High ratios open a dispute, so one that began in the last epoch was selected by its own evidence and would bias
     # the product that begins in this epoch. It counts in the products that had begun when its first committee spoke.
     # While it is open these lack a factor that is above 1 in the mean: they are too low, never too high, and the bound
     # holds. A dispute from before the last epoch has no such products any more.
-    age, evidence = ctx.epoch - epoch_of(ctx.genesis, inference.dispute_height or ctx.height), standing.evidence
+    age, evidence = ctx.epoch - epoch_of(ctx.genesis, inference.dispute_height or ctx.height), conduct.evidence
     if llr_milli is not None and age <= 1:
         by_lot = not inference.in_sprint and 0 < inference.sampled_milli < FULL
         evidence = evidence.updated(llr_milli, ctx.checks.llr_cap_milli, by_lot=by_lot, late=age == 1)
-    ctx.view.put_standing(finish.executor, replace(standing, checked=standing.checked + 1, evidence=evidence))
+    ctx.view.put_conduct(finish.executor, replace(conduct, checked=conduct.checked + 1, evidence=evidence))
     counters = ctx.view.counters()
     ctx.view.put_counters(replace(
         counters, honest=counters.honest + stands, cheats=counters.cheats + (not stands),
@@ -92,21 +92,21 @@ def count_checked(ctx: Context, inference: Inference, llr_milli: int | None, sta
 
 def strike(view: View, node: bytes) -> None:
     """An answer of `node` did not stand: its reputation is gone."""
-    participant, standing = view.participant(node), view.standing(node)
-    view.put_standing(node, replace(standing, struck=standing.struck + 1))
+    participant, conduct = view.participant(node), view.conduct(node)
+    view.put_conduct(node, replace(conduct, struck=conduct.struck + 1))
     if participant is not None:
         view.put_participant(replace(participant, reputations=(), strikes=participant.strikes + 1))
 
 
 def _judge_executor(ctx: Context, node: bytes) -> None:
-    standing, participant = ctx.view.standing(node), ctx.view.participant(node)
+    conduct, participant = ctx.view.conduct(node), ctx.view.participant(node)
     limit, epoch = ctx.checks.conviction_milli, ctx.epoch
     if participant is None or participant.convicted_until:
         return
-    log = standing.evidence.reached(limit)
+    log = conduct.evidence.reached(limit)
     if log is not None:
         reason = (
-            f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {standing.checked} inferences were "
+            f"epoch {epoch}: log e-value {log} of {limit} thousandths of a nat; {conduct.checked} inferences were "
             "checked in it"
         )
         convictions.convict(ctx, participant, reason)
@@ -129,15 +129,15 @@ def count_pair(ctx: Context, inference: Inference, *, differ: bool) -> None:
     for node, other in (sides, sides[::-1]):
         if not owner_weight(ctx, other):
             continue  # a key costs nothing, so its word counts neither for nor against anybody
-        standing = ctx.view.standing(node)
-        if silent and inference.finish_height <= standing.silent_at:
+        conduct = ctx.view.conduct(node)
+        if silent and inference.finish_height <= conduct.silent_at:
             continue  # the same outage as the last answer that was never confirmed
         if silent:
-            standing = replace(standing, silent_at=ctx.height)
-        before = _partner(ctx.view, standing, other)
+            conduct = replace(conduct, silent_at=ctx.height)
+        before = _partner(ctx.view, conduct, other)
         after = replace(before, differ=min(before.differ + differ, max(limit, before.differ)))
-        ctx.view.put_standing(node, replace(
-            standing, paired=standing.paired + 1, partners=_with(standing.partners, before, after),
+        ctx.view.put_conduct(node, replace(
+            conduct, paired=conduct.paired + 1, partners=_with(conduct.partners, before, after),
         ))
         if differ:  # the test looks once for each pair that differs
             _judge_pairs(ctx, node)
@@ -146,20 +146,20 @@ def count_pair(ctx: Context, inference: Inference, *, differ: bool) -> None:
 def count_unfinished(ctx: Context, node: bytes, agent: bytes) -> None:
     """`node` did not finish an inference that `agent` started (M4). Nothing is counted where the agent has no
     weight."""
-    participant, standing, checks = ctx.view.participant(node), ctx.view.standing(node), ctx.checks
+    participant, conduct, checks = ctx.view.participant(node), ctx.view.conduct(node), ctx.checks
     if participant is None or not owner_weight(ctx, agent):
         return
     ctx.view.put_participant(replace(participant, misses=participant.misses + 1))
-    before = _partner(ctx.view, standing, agent)
+    before = _partner(ctx.view, conduct, agent)
     limit = most_of_one_partner(checks.honest_miss_ppm, checks.conviction_ppb)
     after = replace(before, unfinished=min(before.unfinished + 1, max(limit, before.unfinished)))
-    ctx.view.put_standing(node, replace(standing, partners=_with(standing.partners, before, after)))
+    ctx.view.put_conduct(node, replace(conduct, partners=_with(conduct.partners, before, after)))
 
 
-def _partner(view: View, standing: Standing, node: bytes) -> Partner:
-    """What is counted against `standing` for this partner, whatever keys it had."""
+def _partner(view: View, conduct: Conduct, node: bytes) -> Partner:
+    """What `conduct` counts against this partner, whatever keys it had."""
     now = view.node_now(node)
-    return next((p for p in standing.partners if view.node_now(p.node) == now), Partner(now))
+    return next((p for p in conduct.partners if view.node_now(p.node) == now), Partner(now))
 
 
 def _with(partners: tuple[Partner, ...], before: Partner, after: Partner) -> tuple[Partner, ...]:
@@ -182,13 +182,13 @@ def most_of_one_partner(rate_ppm: int, limit_ppb: int) -> int:
 
 
 def _judge_pairs(ctx: Context, node: bytes) -> None:
-    standing, participant, checks = ctx.view.standing(node), ctx.view.participant(node), ctx.checks
+    conduct, participant, checks = ctx.view.conduct(node), ctx.view.participant(node), ctx.checks
     if participant is None or participant.suspended_until:
         return
-    accusers = [partner.node for partner in standing.partners if partner.differ]
-    convicted = convicts(standing.differ, standing.paired, checks.honest_disagree_ppm, checks.conviction_ppb)
+    accusers = [partner.node for partner in conduct.partners if partner.differ]
+    convicted = convicts(conduct.differ, conduct.paired, checks.honest_disagree_ppm, checks.conviction_ppb)
     if convicted and is_weighty(ctx, node, accusers):
-        reason = f"epoch {ctx.epoch}: the records differ in {standing.differ} of {standing.paired} inferences"
+        reason = f"epoch {ctx.epoch}: the records differ in {conduct.differ} of {conduct.paired} inferences"
         ctx.view.put_participant(replace(participant, suspended_until=ctx.next_epoch_end, suspended_reason=reason))
 
 
@@ -202,70 +202,70 @@ def is_weighty(ctx: Context, node: bytes, accusers: Iterable[bytes]) -> bool:
 
 def count_found(view: View, executor: bytes, finders: Iterable[bytes]) -> None:
     """An answer of `executor` did not stand. finders: the validators that said so; they share the bounty (M10)."""
-    standing = view.standing(executor)
-    found = {finder.validator: finder.found for finder in standing.finders}
+    conduct = view.conduct(executor)
+    found = {finder.validator: finder.found for finder in conduct.finders}
     for node in sorted(finders):
         if node in found or len(found) < MAX_FINDERS:
             found[node] = found.get(node, 0) + 1
-    view.put_standing(executor, replace(standing, finders=tuple(Finder(node, found[node]) for node in sorted(found))))
+    view.put_conduct(executor, replace(conduct, finders=tuple(Finder(node, found[node]) for node in sorted(found))))
 
 
 def end_epoch(ctx: Context) -> None:
     """At an epoch's last height: give reputation, end exclusions that are over, and begin new counters."""
     for participant in ctx.view.participants():
-        standing = ctx.view.standing(participant.node)
-        clean = _is_clean(ctx, participant, standing)
+        conduct = ctx.view.conduct(participant.node)
+        clean = _is_clean(ctx, participant, conduct)
         after = replace(
-            convictions.after_epoch(participant, ctx.checks, clean=clean, struck=standing.struck > 0),
-            reputations=_reputations(ctx, participant, standing),
+            convictions.after_epoch(participant, ctx.checks, clean=clean, struck=conduct.struck > 0),
+            reputations=_reputations(ctx, participant, conduct),
             convicted_until=participant.convicted_until if participant.convicted_until > ctx.height else 0,
             barred_until=participant.barred_until if participant.barred_until > ctx.height else 0,
             suspended_until=participant.suspended_until if participant.suspended_until > ctx.height else 0,
         )
         if after != participant:
             ctx.view.put_participant(after)
-        anew = _next_standing(participant, standing, ctx.height)
-        if anew != standing:
-            ctx.view.put_standing(participant.node, anew)
+        anew = _next_conduct(participant, conduct, ctx.height)
+        if anew != conduct:
+            ctx.view.put_conduct(participant.node, anew)
 
 
-def _next_standing(participant: Participant, standing: Standing, height: int) -> Standing:
+def _next_conduct(participant: Participant, conduct: Conduct, height: int) -> Conduct:
     """The counters with which the next epoch begins. Evidence that convicted or barred the participant is used up:
     it does so once."""
     evidence, detection = Evidence(), Detector()
     if not participant.convicted_until:
-        evidence = standing.evidence.after_epoch(begun=standing.finished > 0 or standing.checked > 0)
-        detection = standing.detection.after_epoch(begun=standing.faults > 0)
-    return Standing(
+        evidence = conduct.evidence.after_epoch(begun=conduct.finished > 0 or conduct.checked > 0)
+        detection = conduct.detection.after_epoch(begun=conduct.faults > 0)
+    return Conduct(
         evidence=evidence, detection=detection,
-        distance=Detector() if participant.barred_until else standing.distance.after_epoch(begun=standing.compared > 0),
-        served=reputation.next_served(standing), withheld_at=standing.withheld_at, missed_at=standing.missed_at,
-        silent_at=standing.silent_at,
-        watched_until=standing.watched_until if standing.watched_until > height else 0,
-        shown=standing.shown.after_epoch(begun=standing.checked + standing.withheld > 0),
-        present=standing.present.after_epoch(begun=standing.duties > 0),
+        distance=Detector() if participant.barred_until else conduct.distance.after_epoch(begun=conduct.compared > 0),
+        served=reputation.next_served(conduct), withheld_at=conduct.withheld_at, missed_at=conduct.missed_at,
+        silent_at=conduct.silent_at,
+        watched_until=conduct.watched_until if conduct.watched_until > height else 0,
+        shown=conduct.shown.after_epoch(begun=conduct.checked + conduct.withheld > 0),
+        present=conduct.present.after_epoch(begun=conduct.duties > 0),
     )
 
 
-def _reputations(ctx: Context, participant: Participant, standing: Standing) -> tuple[Reputation, ...]:
+def _reputations(ctx: Context, participant: Participant, conduct: Conduct) -> tuple[Reputation, ...]:
     """After an epoch: none after a conviction; half where too many inferences were never finished, by the exact
     test; otherwise a gain for every pair that was checked enough, unless a fault was found."""
     checks = ctx.checks
     if participant.convicted_until:
         return ()
-    accusers = [partner.node for partner in standing.partners if partner.unfinished]
+    accusers = [partner.node for partner in conduct.partners if partner.unfinished]
     halved = is_weighty(ctx, participant.node, accusers) and convicts(
-        standing.unfinished, standing.booked + standing.unfinished, checks.honest_miss_ppm, checks.conviction_ppb
+        conduct.unfinished, conduct.booked + conduct.unfinished, checks.honest_miss_ppm, checks.conviction_ppb
     )
-    gain = checks.reputation_gain if _is_faultless(participant, standing) else 0
+    gain = checks.reputation_gain if _is_faultless(participant, conduct) else 0
     least = checks.min_checked_tokens
-    return reputation.after_epoch(participant, standing, gain=gain, least_tokens=least, halved=halved)
+    return reputation.after_epoch(participant, conduct, gain=gain, least_tokens=least, halved=halved)
 
 
-def _is_clean(ctx: Context, participant: Participant, standing: Standing) -> bool:
+def _is_clean(ctx: Context, participant: Participant, conduct: Conduct) -> bool:
     """Whether enough of its output was checked in the epoch, and no fault was found."""
-    return standing.checked_tokens >= ctx.checks.min_checked_tokens and _is_faultless(participant, standing)
+    return conduct.checked_tokens >= ctx.checks.min_checked_tokens and _is_faultless(participant, conduct)
 
 
-def _is_faultless(participant: Participant, standing: Standing) -> bool:
-    return not standing.struck and not participant.suspended_until
+def _is_faultless(participant: Participant, conduct: Conduct) -> bool:
+    return not conduct.struck and not participant.suspended_until

@@ -1,7 +1,7 @@
 """On which stack a participant may say that it made an answer. Law: one stack for each model in an epoch, and one that
 it registered; so it cannot choose, answer by answer, the noise and the reputation by which it is judged.
 
-A stack names the program and kernels that made an answer. The choice is in Standing.bound, which every epoch begins
+A stack names the program and kernels that made an answer. The choice is in Conduct.bound, which every epoch begins
 empty (decision 035).
 """
 
@@ -23,7 +23,7 @@ def stack_problem(view: View, node: bytes, model: str, stack: str) -> str:
     participant = view.participant(node)
     if participant is not None and participant.stacks and not {stack, family(stack)} & set(participant.stacks):
         return f"the participant registered only {', '.join(participant.stacks)}"
-    bound = view.standing(node).bound
+    bound = view.conduct(node).bound
     known = next((row.stack for row in bound if row.model == model), None)
     if known not in (None, stack):
         return f"in this epoch the participant serves {model} on {known}"
@@ -35,6 +35,6 @@ def bind_stack(view: View, node: bytes, model: str, stack: str) -> None:
     RemoteProtocolError(field='stack')."""
     if problem := stack_problem(view, node, model, stack):
         raise RemoteProtocolError(problem[:MAX_MESSAGE], field="stack")
-    standing = view.standing(node)
-    if all(row.model != model for row in standing.bound):
-        view.put_standing(node, replace(standing, bound=(*standing.bound, BoundStack(model, stack))))
+    conduct = view.conduct(node)
+    if all(row.model != model for row in conduct.bound):
+        view.put_conduct(node, replace(conduct, bound=(*conduct.bound, BoundStack(model, stack))))

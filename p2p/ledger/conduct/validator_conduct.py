@@ -41,16 +41,16 @@ def count_duties(ctx: Context, committee: Committee) -> None:
 def _count_duty(ctx: Context, node: bytes, *, drawn: int, missed: bool) -> None:
     """drawn: height of the committee's draw. Missed duties of committees that worked at the same time have one
     cause, so the test counts one."""
-    checks, standing, participant = ctx.checks, ctx.view.standing(node), ctx.view.participant(node)
-    standing = replace(standing, duties=standing.duties + 1, missed=standing.missed + missed)
-    if participant is None or (missed and drawn <= standing.missed_at):
-        ctx.view.put_standing(node, standing)
+    checks, conduct, participant = ctx.checks, ctx.view.conduct(node), ctx.view.participant(node)
+    conduct = replace(conduct, duties=conduct.duties + 1, missed=conduct.missed + missed)
+    if participant is None or (missed and drawn <= conduct.missed_at):
+        ctx.view.put_conduct(node, conduct)
         return
     absent, there = detection_milli(checks.honest_miss_ppm)
-    present = standing.present.updated(absent if missed else there, checks.llr_cap_milli)
+    present = conduct.present.updated(absent if missed else there, checks.llr_cap_milli)
     log = present.reached(checks.conviction_milli) if missed and not participant.barred_until else None
-    ctx.view.put_standing(node, replace(
-        standing, missed_at=ctx.height if missed else standing.missed_at,
+    ctx.view.put_conduct(node, replace(
+        conduct, missed_at=ctx.height if missed else conduct.missed_at,
         present=present if log is None else Detector(),
     ))
     if log is not None:
@@ -62,9 +62,9 @@ def _count_duty(ctx: Context, node: bytes, *, drawn: int, missed: bool) -> None:
 def count_outliers(ctx: Context, compared: Iterable[bytes], outliers: frozenset[bytes]) -> None:
     """The validators of one inference were compared; `outliers` among them broke one of J1 to J4 or J8."""
     for node in sorted(compared):
-        standing = ctx.view.standing(node)
-        ctx.view.put_standing(node, replace(
-            standing, compared=standing.compared + 1, outliers=standing.outliers + (node in outliers),
+        conduct = ctx.view.conduct(node)
+        ctx.view.put_conduct(node, replace(
+            conduct, compared=conduct.compared + 1, outliers=conduct.outliers + (node in outliers),
         ))
         if node in outliers:  # the test looks once for each outlier: a comparison without one cannot convict
             _judge_outliers(ctx, node)
@@ -79,16 +79,16 @@ def count_detection(ctx: Context, seen: Iterable[bytes], missed: frozenset[bytes
         participant = ctx.view.participant(node)
         if participant is None:
             continue
-        standing, miss = ctx.view.standing(node), node in missed
-        detection = standing.detection.updated(miss_milli if miss else hit_milli, checks.llr_cap_milli)
-        standing = replace(
-            standing, faults=standing.faults + 1, missed_faults=standing.missed_faults + miss, detection=detection,
+        conduct, miss = ctx.view.conduct(node), node in missed
+        detection = conduct.detection.updated(miss_milli if miss else hit_milli, checks.llr_cap_milli)
+        conduct = replace(
+            conduct, faults=conduct.faults + 1, missed_faults=conduct.missed_faults + miss, detection=detection,
         )
-        ctx.view.put_standing(node, standing)
+        ctx.view.put_conduct(node, conduct)
         if miss and not participant.convicted_until and (log := detection.reached(checks.conviction_milli)) is not None:
             reason = (
                 f"epoch {ctx.epoch}: log e-value {log} of {checks.conviction_milli} thousandths of a nat for calling "
-                f"faults valid, {standing.missed_faults} of {standing.faults} in it"
+                f"faults valid, {conduct.missed_faults} of {conduct.faults} in it"
             )
             convictions.convict(ctx, participant, reason)
 
@@ -106,9 +106,9 @@ def count_distances(ctx: Context, honest_milli: int, found: Mapping[bytes, int])
         participant = ctx.view.participant(node)
         if participant is None:
             continue
-        standing, ratio = ctx.view.standing(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
-        detector = standing.distance.updated(ratio, checks.llr_cap_milli)
-        ctx.view.put_standing(node, replace(standing, distance=detector))
+        conduct, ratio = ctx.view.conduct(node), share_of_milli(distance, honest_milli, checks.llr_cap_milli)
+        detector = conduct.distance.updated(ratio, checks.llr_cap_milli)
+        ctx.view.put_conduct(node, replace(conduct, distance=detector))
         log = detector.reached(checks.conviction_milli) if ratio > 0 and not participant.barred_until else None
         if log is not None:
             what = f"log e-value {log} of {checks.conviction_milli} thousandths of a nat for numbers of other weights"
@@ -121,9 +121,9 @@ def _bar(ctx: Context, participant: Participant, what: str) -> None:
 
 
 def _judge_outliers(ctx: Context, node: bytes) -> None:
-    standing, participant, checks = ctx.view.standing(node), ctx.view.participant(node), ctx.checks
+    conduct, participant, checks = ctx.view.conduct(node), ctx.view.participant(node), ctx.checks
     if participant is None or participant.barred_until:
         return
-    if convicts(standing.outliers, standing.compared, checks.honest_outlier_ppm, checks.conviction_ppb):
-        what = f"stood alone in {standing.outliers} of {standing.compared} comparisons"
+    if convicts(conduct.outliers, conduct.compared, checks.honest_outlier_ppm, checks.conviction_ppb):
+        what = f"stood alone in {conduct.outliers} of {conduct.compared} comparisons"
         _bar(ctx, participant, what)

@@ -103,7 +103,7 @@ def appeal(ctx: Context, account: bytes, body: Appeal) -> None:
 
 
 def close(ctx: Context, entry: InferenceEntry, *, confirmed: bool) -> InferenceEntry:
-    """The dispute is decided for good: close its case and move the appeal's bond. Returns the changed entry, unsaved.
+    """The dispute is decided for good: close it and move the appeal's bond. Returns the changed entry, unsaved.
 
     confirmed: validators of the appeal judged, and the answer does not stand: the bond is burnt. Else it is paid back.
     """

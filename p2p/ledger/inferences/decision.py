@@ -56,7 +56,7 @@ class Vote:
 
 
 def decide(ctx: Context, entry: InferenceEntry) -> None:
-    """Count the vote and act on it, or keep the case open for an appeal.
+    """Count the vote and act on it, or keep the dispute open for an appeal.
 
     After an appeal that brought no new verdict the decision is the one before it (`appeals.weights_of`).
     """
@@ -129,11 +129,11 @@ def _losers(ctx: Context, entry: InferenceEntry, vote: Vote, outliers: Nodes) ->
     committees = [committee.judged for committee in entry.inference.committees]
     tolerance = ctx.checks.reveal_tolerance_milli
     if not vote.stands:
-        return lost - verdict_comparison.unseen(committees, vote.weights, outliers, tolerance)
+        return lost - verdict_comparison.excused_valid(committees, vote.weights, outliers, tolerance)
     model, stack = entry.request.model, entry.finish.stack
     nodes = (verdict.validator for verdict in vote.verdicts)
     equal = frozenset(node for node in nodes if has_kernels(ctx.view, node, model, stack))
-    return lost - verdict_comparison.outvoted(committees, vote.weights, equal, tolerance)
+    return lost - verdict_comparison.excused_invalid(committees, vote.weights, equal, tolerance)
 
 
 def _was_heard(ctx: Context, inference: Inference) -> bool:

@@ -65,11 +65,11 @@ def apply_plant_reveal(ctx: Context, sender: bytes, record: Record) -> None:
     seen = _seen(ctx.view, commitment)
     if seen is None or seen.executor != sender or seen.height > entry.inference.finish_height:
         raise RemoteProtocolError("this executor made no such commitment before it finished", field="salt")
-    standing = ctx.view.standing(sender)
-    if standing.plants * ctx.checks.plant_every > standing.booked:
+    conduct = ctx.view.conduct(sender)
+    if conduct.plants * ctx.checks.plant_every > conduct.booked:
         raise RemoteProtocolError(f"one planted fault per {ctx.checks.plant_every} booked inferences", field="executor")
     forget(ctx.view, commitment)
-    ctx.view.put_standing(sender, replace(standing, plants=standing.plants + 1))
+    ctx.view.put_conduct(sender, replace(conduct, plants=conduct.plants + 1))
     ctx.save(entry.changed(fault=reveal.fault, blame_height=0))
     _count(ctx.view, reveal.fault, entry)
 

@@ -41,8 +41,8 @@ def outliers(verdicts: Verdicts, weights: Weights, tolerance_milli: int) -> tupl
     met = {
         v.validator: [agrees[pair] for node in best if (pair := (v.validator, node)) in agrees] for v in having
     }
-    odd = frozenset(node for node, said in met.items() if node not in best and said and not any(said))
-    return best | frozenset(node for node, said in met.items() if said), odd
+    found = frozenset(node for node, said in met.items() if node not in best and said and not any(said))
+    return best | frozenset(node for node, said in met.items() if said), found
 
 
 def _with_numbers(verdicts: Verdicts, weights: Weights) -> list[VerdictSeen]:
@@ -72,7 +72,7 @@ def _same_row(a: RevealedRow, b: RevealedRow, tolerance_milli: int) -> bool:
     return sum(abs(left[token] - right[token]) for token in common) <= tolerance_milli * len(common)
 
 
-def apart_milli(a: Sequence[RevealedRow], b: Sequence[RevealedRow]) -> int | None:
+def mean_distance_milli(a: Sequence[RevealedRow], b: Sequence[RevealedRow]) -> int | None:
     """Mean |difference| of the log-probabilities that both show, rounded down; None when they share none."""
     mine = {(row.position, token): logprob for row in a for token, logprob in row.candidates}
     gaps = [
@@ -94,7 +94,7 @@ def distances(verdicts: Verdicts, weights: Weights, tolerance_milli: int) -> dic
         equal = [v for v in having if v is one or agree(one.numbers, v.numbers, 0)]
         if len(equal) > 1 and sum(weights[v.validator] for v in equal) * 2 > total:
             near = [v for v in having if agree(one.numbers, v.numbers, tolerance_milli)]
-            found = {v.validator: apart_milli(one.numbers, v.numbers) for v in near}
+            found = {v.validator: mean_distance_milli(one.numbers, v.numbers) for v in near}
             same = {v.validator for v in equal}
             return {node: 0 if node in same else far for node, far in found.items() if far is not None}
     return {}
@@ -118,20 +118,21 @@ def losers(verdicts: Verdicts, weights: Weights, stands: bool, checks: CheckRule
     return frozenset(v.validator for v in verdicts if v.valid != stands and not excused(v))
 
 
-def unseen(committees: Iterable[Verdicts], weights: Weights, odd: Nodes, tolerance_milli: int) -> Nodes:
-    """J4: validators that said 'valid' to what does not stand, and whose kernels could not show the fault.
+def excused_valid(committees: Iterable[Verdicts], weights: Weights, outlying: Nodes, tolerance_milli: int) -> Nodes:
+    """J4: validators excused for 'valid' on an answer that does not stand: their kernels could not show the fault.
 
     Equal kernels give equal bits, so numbers tell more about kernels than any name. Where all accusers measured with
     one and the same kernels, a validator that ran the model on other kernels is excused. Where a refusal of stage 0
-    decided, or other kernels showed the fault too, everybody could have seen it. odd: the outliers of J1, whose
-    numbers prove nothing.
+    decided, or other kernels showed the fault too, everybody could have seen it.
+
+    outlying: the outliers of J1, whose numbers prove nothing.
     """
     counted = _counted(committees, weights)
     if _exact([v for verdicts in counted for v in verdicts if not v.valid], weights):
         return frozenset()
     found: set[bytes] = set()
     for verdicts in counted:
-        saw = [v.numbers for v in verdicts if not v.valid and v.numbers and v.validator not in odd]
+        saw = [v.numbers for v in verdicts if not v.valid and v.numbers and v.validator not in outlying]
         if not all(agree(saw[0], numbers, 0) for numbers in saw):
             return frozenset()
         found |= {
@@ -141,9 +142,9 @@ def unseen(committees: Iterable[Verdicts], weights: Weights, odd: Nodes, toleran
     return frozenset(found)
 
 
-def outvoted(committees: Iterable[Verdicts], weights: Weights, equal: Nodes, tolerance_milli: int) -> Nodes:
-    """J8, the mirror of J4: validators that said 'invalid' to what stands, outvoted by others that could not see the
-    fault.
+def excused_invalid(committees: Iterable[Verdicts], weights: Weights, equal: Nodes, tolerance_milli: int) -> Nodes:
+    """J8, the mirror of J4: validators excused for 'invalid' on an answer that stands: the kernels of the majority
+    could not show the fault.
 
     equal: validators known to have the executor's kernels. Where one of them said 'valid' they contradict each other,
     and nobody is excused. Otherwise an accuser among them is excused whose numbers agree with those of a 'valid'

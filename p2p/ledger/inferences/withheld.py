@@ -63,9 +63,9 @@ def close(ctx: Context, entry: InferenceEntry, *, own: bool) -> None:
 
 def count_shown(ctx: Context, node: bytes) -> None:
     """A committee got an answer of `node` and judged it: evidence in its favour."""
-    checks, standing = ctx.checks, ctx.view.standing(node)
+    checks, conduct = ctx.checks, ctx.view.conduct(node)
     _, shown = detection_milli(checks.honest_miss_ppm)
-    ctx.view.put_standing(node, replace(standing, shown=standing.shown.updated(shown, checks.llr_cap_milli)))
+    ctx.view.put_conduct(node, replace(conduct, shown=conduct.shown.updated(shown, checks.llr_cap_milli)))
 
 
 def _is_whole(ctx: Context, committee: Committee) -> bool:
@@ -80,16 +80,16 @@ def _count(ctx: Context, node: bytes, *, drawn: int) -> None:
 
     drawn: height of the answer's first committee. Answers in flight together were lost in one outage and count once.
     """
-    checks, standing, participant = ctx.checks, ctx.view.standing(node), ctx.view.participant(node)
-    standing = replace(standing, withheld=standing.withheld + 1, watched_until=ctx.next_epoch_end)
-    if drawn <= standing.withheld_at or participant is None:
-        ctx.view.put_standing(node, standing)
+    checks, conduct, participant = ctx.checks, ctx.view.conduct(node), ctx.view.participant(node)
+    conduct = replace(conduct, withheld=conduct.withheld + 1, watched_until=ctx.next_epoch_end)
+    if drawn <= conduct.withheld_at or participant is None:
+        ctx.view.put_conduct(node, conduct)
         return
     hidden, _ = detection_milli(checks.honest_miss_ppm)
-    test = standing.shown.updated(hidden, checks.llr_cap_milli)
+    test = conduct.shown.updated(hidden, checks.llr_cap_milli)
     log = None if participant.suspended_until else test.reached(checks.conviction_milli)
     shown = test if log is None else Detector()
-    ctx.view.put_standing(node, replace(standing, withheld_at=ctx.height, shown=shown))
+    ctx.view.put_conduct(node, replace(conduct, withheld_at=ctx.height, shown=shown))
     if log is not None:
         limit = f"{checks.conviction_milli} thousandths of a nat"
         reason = f"epoch {ctx.epoch}: log e-value {log} of {limit} for payloads that nobody could get"

@@ -85,7 +85,7 @@ def _forfeit(settlement: _Settlement, node: bytes) -> None:
     settlement.books[node] = replace(record, forfeited_micro=record.fees_micro, slashed_micro=slashed)
     bounty = (record.fees_micro + slashed) * rules.bounty_milli // MILLI
     finders: dict[bytes, int] = {}
-    for finder in view.standing(node).finders:
+    for finder in view.conduct(node).finders:
         now = view.node_now(finder.validator)
         if _is_in_good_standing(known.get(now)):
             finders[now] = finders.get(now, 0) + finder.found
@@ -100,9 +100,9 @@ def _share_pool(settlement: _Settlement, pool: int) -> None:
     Each duty in which a validator was an outlier takes `outlier_duties` others with it.
     """
     good = [node for node, participant in settlement.known.items() if _is_in_good_standing(participant)]
-    seen = {node: settlement.ctx.view.standing(node) for node in good}
+    seen = {node: settlement.ctx.view.conduct(node) for node in good}
     each = settlement.ctx.economy.outlier_duties
-    done = {node: standing.duties - standing.missed for node, standing in seen.items()}
+    done = {node: conduct.duties - conduct.missed for node, conduct in seen.items()}
     points = {node: max(0, count - each * seen[node].outliers) for node, count in done.items()}
     paid = shares(pool, points)
     for node, whole in shares(pool, done).items():

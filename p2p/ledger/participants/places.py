@@ -5,7 +5,7 @@ Eviction happens at the end of the block. A participant that sends something in 
 to the end of it, because a block is judged by the state below it. What the evicted node held returns to its owner
 after the same wait as after UNREGISTER.
 
-Never evicted: a participant that has weight, is in the genesis file, or has an open case or duty. An attacker that
+Never evicted: a participant that has weight, is in the genesis file, or has an open dispute or duty. An attacker that
 fills the network with keys loses a fee for each place, and pushes a newcomer out only by as many fees as there are
 places, before the next sprint gives the newcomer weight. An agent without weight keeps its place by what clients pay
 through it.

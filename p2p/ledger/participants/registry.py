@@ -72,7 +72,7 @@ def _new(ctx: Context, account: bytes, node: bytes) -> Participant:
     ctx.view.put(keys.PARTICIPANTS, encode(sorted([*ctx.view.ids(keys.PARTICIPANTS), node])))
     ctx.view.add_id(keys.nodes_of(account), node)
     ctx.view.put(keys.last_owner(node), None)
-    ctx.view.put(keys.standing(node), None)
+    ctx.view.put(keys.conduct(node), None)
     return made
 
 
@@ -97,7 +97,7 @@ def leave(ctx: Context, node: bytes) -> None:
         ctx.view.add_due(later, keys.DUE_LEAVE + node)
         return
     release(ctx.view, participant)
-    _let_go(ctx.view, participant)
+    _remove(ctx.view, participant)
 
 
 def make_room(ctx: Context) -> None:
@@ -105,10 +105,10 @@ def make_room(ctx: Context) -> None:
     """
     for participant in places.too_many(ctx):
         hold(ctx, participant)
-        _let_go(ctx.view, participant)
+        _remove(ctx.view, participant)
 
 
-def _let_go(view: View, participant: Participant) -> None:
+def _remove(view: View, participant: Participant) -> None:
     """Remove a participant. The CALLER has paid out, or holds, what it had at stake."""
     node = participant.node
     remember(view, participant)
@@ -123,7 +123,7 @@ def _let_go(view: View, participant: Participant) -> None:
 
 def _forget(view: View, participant: Participant) -> None:
     view.put(keys.participant(participant.node), None)
-    view.put(keys.standing(participant.node), None)
+    view.put(keys.conduct(participant.node), None)
 
 
 def rotate_key(ctx: Context, account: bytes, body: Rotate) -> None:
@@ -140,14 +140,14 @@ def rotate_key(ctx: Context, account: bytes, body: Rotate) -> None:
     if view.participant(body.new_node) is not None or view.get(keys.first_key(body.new_node)) is not None:
         raise InvalidRequest("this node key is or was another participant's; make a new one", field="new_node")
     places.pay_for_key(ctx, account)
-    standing, origin = view.standing(body.node), participant.origin or body.node
+    conduct, origin = view.conduct(body.node), participant.origin or body.node
     _forget(view, participant)
     move_disputes(view, body.node, body.new_node)
     view.put(keys.last_owner(body.new_node), None)
     view.put(keys.first_key(body.node), origin)
     view.put(keys.key_now(origin), body.new_node)
     view.put_participant(replace(participant, node=body.new_node, origin=origin))
-    view.put_standing(body.new_node, standing)
+    view.put_conduct(body.new_node, conduct)
     for name in (keys.PARTICIPANTS, keys.nodes_of(account)):
         view.put(name, encode(sorted(body.new_node if node == body.node else node for node in view.ids(name))))
 

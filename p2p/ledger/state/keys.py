@@ -84,8 +84,8 @@ def participant(node: bytes) -> bytes:
     return b"part/" + node
 
 
-def standing(node: bytes) -> bytes:
-    """-> Standing."""
+def conduct(node: bytes) -> bytes:
+    """-> Conduct."""
     return b"stand/" + node
 
 

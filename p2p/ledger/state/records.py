@@ -22,7 +22,7 @@ MAX_PARTNERS = 64  # of one participant that an epoch tells apart; faults with f
 MAX_FINDERS = 64  # validators that share a bounty
 MAX_NOTICES = 32  # kept for one account
 MAX_SERVED = 32  # pairs of model and stack of one participant that are counted in an epoch
-MAX_TRUSTED = 16  # of these, pairs with reputation
+MAX_REPUTATIONS = 16  # of these, pairs with reputation
 
 
 # -- accounts ----------------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Participant(Message, frozen=True):
     owner: Bytes32  # the account that registered it
     weight: U64  # its share in draws, votes and consensus; earned in sprints
     models: tuple[Short, ...]  # that it serves and checks
-    reputations: Annotated[tuple[Reputation, ...], Meta(max_length=MAX_TRUSTED)] = ()
+    reputations: Annotated[tuple[Reputation, ...], Meta(max_length=MAX_REPUTATIONS)] = ()
     misses: U32 = 0  # inferences it was drawn for and never finished
     strikes: U32 = 0  # answers of it that did not stand
     batch_nonce: U64 = 0  # of its last batch of records
@@ -158,7 +158,7 @@ class BoundStack(Message, frozen=True):
     stack: Short
 
 
-class Standing(Message, frozen=True):
+class Conduct(Message, frozen=True):
     """One participant's counters of the running epoch. The sequential tests and the heights outlive the epoch."""
 
     # as executor

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from p2p.base.codec import encode, load
 from p2p.ledger.state import keys
-from p2p.ledger.state.records import Account, CheckCounters, Inference, Participant, Standing, Totals
+from p2p.ledger.state.records import Account, CheckCounters, Conduct, Inference, Participant, Totals
 
 T = TypeVar("T")
 Reader = Callable[[bytes], bytes | None]  # key -> value, None where there is none
@@ -195,14 +195,14 @@ class View:
     def put_totals(self, totals: Totals) -> None:
         self._put(keys.TOTALS, totals)
 
-    def standing(self, node: bytes) -> Standing:
-        return self._find(Standing, keys.standing(self.node_now(node))) or Standing()
+    def conduct(self, node: bytes) -> Conduct:
+        return self._find(Conduct, keys.conduct(self.node_now(node))) or Conduct()
 
-    def put_standing(self, node: bytes, standing: Standing) -> None:
+    def put_conduct(self, node: bytes, conduct: Conduct) -> None:
         """Does nothing where `node` is not a participant, or is one no longer."""
         now = self.node_now(node)
         if self._find(Participant, keys.participant(now)) is not None:
-            self._put(keys.standing(now), standing)
+            self._put(keys.conduct(now), conduct)
 
     def counters(self) -> CheckCounters:
         return self._find(CheckCounters, keys.CHECK_COUNTERS) or CheckCounters()

@@ -1,4 +1,4 @@
-"""Types of the fields of answers. Law: each has a bound, so that an odd answer is found where it is read."""
+"""Types of the fields of answers. Law: each has a bound, so that a malformed answer is found where it is read."""
 
 from __future__ import annotations
 

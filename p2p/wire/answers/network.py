@@ -137,7 +137,7 @@ class ConductRow(Struct, frozen=True):
     suspended_reason: Text
     convictions: Amount
     clean_epochs: Amount
-    open_cases: Amount
+    open_disputes: Amount
     excluded: Text  # why it serves nobody and when it returns; empty: it is not excluded
 
 
@@ -180,7 +180,7 @@ class SprintAnswer(Struct, frozen=True):
 
     height: Height
     epoch: Amount
-    phase: Word  # none, waiting (for the epoch's first beacon), race, draw, open, checks
+    phase: Word  # none, waiting (for the epoch's first beacon), answer, draw, open, checks
     first: Amount | UnsetType = UNSET  # heights at which the phases begin and end
     close: Amount | UnsetType = UNSET
     draw: Amount | UnsetType = UNSET

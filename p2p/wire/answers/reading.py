@@ -1,4 +1,4 @@
-"""Reads a peer's answer to a query. Law: no shape is believed; an odd answer is an error that names the peer.
+"""Reads a peer's answer to a query. Law: no shape is believed; a malformed answer is an error that names the peer.
 
 Keys that are not known here are ignored, so that a newer peer may say more.
 """
@@ -23,6 +23,6 @@ def read(kind: type[T], answer: Any, op: str, peer: str) -> T:
     except (msgspec.ValidationError, RecursionError) as error:
         what = line(str(error), 200) if isinstance(error, msgspec.ValidationError) else "it is nested too deeply"
         raise RemoteProtocolError(
-            f"peer {line(peer, 80)} gave an odd answer to {op!r}: {what}; ask another peer",
-            field=op, code="odd_answer",
+            f"peer {line(peer, 80)} gave a malformed answer to {op!r}: {what}; ask another peer",
+            field=op, code="malformed_answer",
         ) from error

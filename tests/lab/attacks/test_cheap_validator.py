@@ -27,7 +27,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     made.close()
 
 
-def standing(net: Net, number: int) -> dict[str, Any]:
+def conduct(net: Net, number: int) -> dict[str, Any]:
     found = call(net.folders[0], {"op": "verification"})["participants"]
     return dict(next(row for row in found if row["node"] == net.node(number)))
 
@@ -36,9 +36,9 @@ def test_numbers_of_cheaper_weights_bar_and_honest_ones_do_not(net: Net) -> None
     for number in range(MOST):
         receipt = net.ask_executor(1 + number % 2)[-1]["receipt"]
         net.final(receipt["inference_id"])
-        if standing(net, CHEAP)["barred"]:
+        if conduct(net, CHEAP)["barred"]:
             break
-    found = standing(net, CHEAP)
+    found = conduct(net, CHEAP)
     assert found["barred"], found
     assert "numbers of other weights" in found["barred_reason"]
-    assert not any(standing(net, number)["barred"] for number in range(3))
+    assert not any(conduct(net, number)["barred"] for number in range(3))

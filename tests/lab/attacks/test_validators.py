@@ -11,7 +11,7 @@ from p2p.base.genesis import CheckRules
 from p2p.base.keys import Key
 from p2p.base.types import Verdict
 from p2p.lab import attacks
-from p2p.ledger.inferences.verdict_comparison import agree, apart_milli
+from p2p.ledger.inferences.verdict_comparison import agree, mean_distance_milli
 from p2p.verification.duty import reveal_positions
 from tests.peer.test_validator import IID, KEY, FakeChain, FakeEngine, Lab, duty
 
@@ -64,7 +64,7 @@ async def test_who_checks_with_cheaper_weights_agrees_but_never_to_the_bit() -> 
     assert verdict.valid
     assert agrees(verdict, right) is True
     assert agree(verdict.numbers, right.numbers, 0) is False
-    distance = apart_milli(verdict.numbers, right.numbers)
+    distance = mean_distance_milli(verdict.numbers, right.numbers)
     assert distance is not None
     assert distance > 20
     assert (await said("cheap_validator", FakeEngine(salt=2))).valid, "whatever it sees"

@@ -15,8 +15,8 @@ from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.state.records import Participant
 from tests.ledger.lab import CLIENT, RULES, WINDOW, Lab, false_row, trusted
 from tests.ledger.money.test_money import put_collateral
-from tests.ledger.race import RULES as RACE
-from tests.ledger.race import RaceLab
+from tests.ledger.sprint_lab import RULES as SPRINT
+from tests.ledger.sprint_lab import SprintLab
 
 STAKE = 100_000
 NODE, LIAR = 1, 7  # the honest executor, and who lies about it
@@ -77,7 +77,7 @@ def untouched(lab: Lab, node: bytes) -> None:
     assert (found.collateral_micro, found.reputation, found.misses) == (STAKE, 60, 0)
     record = earnings.earning(lab.view, 0, node)
     assert record is None or record.fined_micro == 0
-    seen = lab.view.standing(node)
+    seen = lab.view.conduct(node)
     assert (seen.struck, seen.outliers, seen.missed_faults, seen.watched_until) == (0, 0, 0, 0)
     assert seen.evidence.log_milli() <= 0
 
@@ -96,8 +96,8 @@ def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: 
     for node in lab.nodes:
         if node != liar:
             untouched(lab, node)
-    assert lab.view.standing(lab.nodes[NODE]).checked == 20
-    assert lab.view.standing(liar).duties >= 3, "it was asked"
+    assert lab.view.conduct(lab.nodes[NODE]).checked == 20
+    assert lab.view.conduct(liar).duties >= 3, "it was asked"
 
 
 def test_who_lies_is_the_one_that_pays() -> None:
@@ -133,7 +133,7 @@ def test_half_of_the_network_is_away_and_nobody_is_held_to_it(agents: int, execu
         assert (
             found.strikes, found.convictions, found.barred_until, found.suspended_until, found.collateral_micro
         ) == (0, 0, 0, 0, STAKE)
-        assert (found.reputation, lab.view.standing(node).outliers) == (60, 0)
+        assert (found.reputation, lab.view.conduct(node).outliers) == (60, 0)
     assert sum(lab.inference(one).refunded_micro + lab.inference(one).paid_micro for one in ids) == sum(
         lab.inference(one).charged_micro for one in ids
     )
@@ -177,7 +177,7 @@ def test_one_with_numbers_of_its_own_does_not_make_the_others_odd() -> None:
             {"row": false_row} if node == liar else {} if node == honest else SILENT  # noqa: B023
         ))
     for node in lab.nodes:
-        assert lab.view.standing(node).outliers == 0
+        assert lab.view.conduct(node).outliers == 0
         assert part(lab, node).barred_until == 0
 
 
@@ -188,7 +188,7 @@ def test_who_speaks_alone_makes_nobody_miss_a_duty() -> None:
         (one,) = in_flight(lab, 1, lab.nodes[NODE])
         speaker = lab.members(one)[0]
         judge(lab, [one], lambda node: {} if node == speaker else SILENT)  # noqa: B023
-    assert all(lab.view.standing(node).missed == 0 for node in lab.nodes)
+    assert all(lab.view.conduct(node).missed == 0 for node in lab.nodes)
     assert not any(part(lab, node).barred_until for node in lab.nodes)
 
 
@@ -230,12 +230,12 @@ def differ(lab: Lab, agents: range, rounds: int) -> None:
     (range(9, 12), 10, False),  # three of eleven
     (range(5, 12), 10, True),  # most of all there are: then it is the executor, as far as anybody can know
 ], ids=["keys without weight", "less than a third", "most"])
-def test_agents_move_a_standing_only_with_a_third_of_the_weight(agents: range, weight: int, suspended: bool) -> None:
+def test_agents_suspend_only_with_a_third_of_the_weight(agents: range, weight: int, suspended: bool) -> None:
     lab = staked()
     weigh(lab, agents, weight)
     differ(lab, agents, 12)
     assert (part(lab, lab.nodes[NODE]).suspended_until > 0) is suspended
-    seen = lab.view.standing(lab.nodes[NODE])
+    seen = lab.view.conduct(lab.nodes[NODE])
     assert (seen.paired > 0) is (weight > 0), "what has no weight counts neither for nor against"
     if not suspended:
         untouched(lab, lab.nodes[NODE])
@@ -250,10 +250,10 @@ def test_an_agent_that_restarts_loses_no_more_than_the_answers_in_flight() -> No
         lab.finish(ids[-1], output=False)
     judge(lab, ids, lambda node: {})
     assert {lab.status(one) for one in ids} == {Status.UNCONFIRMED.value}
-    assert sum(partner.differ for partner in lab.view.standing(lab.nodes[0]).partners) == 1
+    assert sum(partner.differ for partner in lab.view.conduct(lab.nodes[0]).partners) == 1
     for node in lab.nodes:
         assert (part(lab, node).suspended_until, part(lab, node).strikes) == (0, 0)
-        assert lab.view.standing(node).paired <= 1
+        assert lab.view.conduct(node).paired <= 1
 
 
 @pytest.mark.parametrize("agents", [range(4, 12), range(2, 3)], ids=["all", "one"])
@@ -295,20 +295,20 @@ def test_an_agent_cannot_provoke_all_but_one_and_have_that_one_missed() -> None:
     assert all(part(lab, node).misses == 0 for node in candidates)
 
 
-# -- the race ----------------------------------------------------------------------------------------------------------
+# -- the sprint --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("says", "weight"), [
     (lambda liar, node: {"valid": False} if node == liar else {}, 30),  # a liar in its committees
     (lambda liar, node: {"withheld": True} if node == liar else {}, 30),
-    (lambda liar, node: {"withheld": True}, 5),  # nobody can get it: half of what it has, as if it had not raced
+    (lambda liar, node: {"withheld": True}, 5),  # nobody can get it: half of what it has, as if it had not taken part
     (lambda liar, node: SILENT, 10),  # nobody speaks: as it was
 ], ids=["accused", "said to be withheld", "withheld", "silence"])
 def test_a_race_is_lost_by_what_the_racer_did_and_halved_by_an_outage(says: Any, weight: int) -> None:
-    lab = RaceLab(epoch_blocks=60, sprint=RACE)
+    lab = SprintLab(epoch_blocks=60, sprint=SPRINT)
     node, liar = lab.nodes[0], lab.nodes[5]
-    lab.to_race()
-    lab.race(node, 30)
+    lab.to_commit()
+    lab.answer_and_commit(node, 30)
     lab.to_open()
     judge(lab, lab.open(node), lambda member: says(liar, member))
     assert part(lab, node).strikes == 0

@@ -19,9 +19,9 @@ from p2p.ledger.participants.eligibility import checking, serving
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Deposit, Unregister
 from p2p.ledger.state.records import Participant
+from tests.ledger.account_transactions import part, registration, rotation, signed, submit
 from tests.ledger.lab import RULES, STEADY, Lab
 from tests.ledger.money.test_money import put_collateral
-from tests.ledger.orders import order, part, registration, rotation, signed
 
 EPOCH, BOUND, CLEAN = 20, 4, 2
 EXCLUDES = replace(RULES, exclusion_max_epochs=BOUND, exclusion_clean_epochs=CLEAN, min_checked_tokens=10)
@@ -128,7 +128,7 @@ def test_never_forgotten_faster_than_the_rules_say(epochs: list[str], conviction
 
 def left(lab: Lab, node: bytes) -> None:
     number = lab.nodes.index(node) if node in lab.nodes else NUMBER
-    order(lab, lab.owners[number], Unregister(node))
+    submit(lab, lab.owners[number], Unregister(node))
     while lab.view.participant(node) is not None:
         lab.block()
 
@@ -143,7 +143,7 @@ def test_who_comes_back_is_still_excluded(owner: int, node: int | None) -> None:
     left(lab, before.node)
     assert lab.height < before.convicted_until
     key = NEW if node is None else lab.keys[node]
-    order(lab, lab.owners[owner], registration(lab, lab.owners[owner], key))
+    submit(lab, lab.owners[owner], registration(lab, lab.owners[owner], key))
     found = part(lab, key.public)
     assert (
         found.convictions, found.convicted_until, found.convicted_reason
@@ -158,7 +158,7 @@ def test_who_comes_back_is_still_excluded(owner: int, node: int | None) -> None:
 def test_another_node_beside_the_excluded_one_is_excluded_with_it_and_the_owners_other_nodes_are_not() -> None:
     lab = lab_of(owners={2: NUMBER})
     convicted(lab, 2)
-    order(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], NEW))
+    submit(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], NEW))
     assert part(lab, NEW.public).convicted_until == part(lab, lab.nodes[NUMBER]).convicted_until > 0
     assert part(lab, lab.nodes[2]).convicted_until == 0
 
@@ -169,11 +169,11 @@ def test_what_is_over_is_not_inherited_but_still_counts() -> None:
     until = part(lab, lab.nodes[NUMBER]).convicted_until
     left(lab, lab.nodes[NUMBER])
     lab.block(until + 1 - lab.height)
-    order(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], NEW))
+    submit(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], NEW))
     found = part(lab, NEW.public)
     assert (found.convicted_until, found.convictions) == (0, 1)
     left(lab, NEW.public)
-    order(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], lab.keys[NUMBER]))
+    submit(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], lab.keys[NUMBER]))
     assert part(lab, lab.nodes[NUMBER]).convictions == 1, "and again"
 
 
@@ -182,14 +182,14 @@ def test_one_node_that_leaves_clean_does_not_cover_for_another() -> None:
     convicted(lab, 2)
     left(lab, lab.nodes[NUMBER])
     left(lab, lab.nodes[2])
-    order(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], NEW))
+    submit(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], NEW))
     assert part(lab, NEW.public).convictions == 2
 
 
 def test_a_rotated_key_stays_excluded() -> None:
     lab = lab_of()
     convicted(lab)
-    order(lab, lab.owners[NUMBER], rotation(lab, lab.owners[NUMBER], lab.keys[NUMBER], NEW))
+    submit(lab, lab.owners[NUMBER], rotation(lab, lab.owners[NUMBER], lab.keys[NUMBER], NEW))
     assert part(lab, NEW.public).convicted_until > 0
     assert part(lab, NEW.public).convictions == 1
 

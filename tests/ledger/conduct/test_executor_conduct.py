@@ -63,7 +63,7 @@ def test_no_common_position_says_nothing() -> None:
     assert agree(seen(A, at=range(4)).numbers, seen(B, at=range(4, 8)).numbers, 500) is None
 
 
-@pytest.mark.parametrize(("rows", "compared", "odd"), [
+@pytest.mark.parametrize(("rows", "compared", "outlying"), [
     ({A: true_row, B: true_row, C: false_row}, {A, B, C}, {C}),
     ({A: true_row, B: true_row, C: true_row}, {A, B, C}, set()),
     ({A: true_row, B: false_row}, set(), set()),  # one against one says nothing
@@ -73,13 +73,13 @@ def test_no_common_position_says_nothing() -> None:
     # B agrees with one of the group: not alone
     ({A: true_row, B: noisy(-400), C: noisy(400), D: noisy(800)}, {A, B, C, D}, set()),
 ])
-def test_who_stands_alone_against_a_majority_that_agrees_is_odd(
-    rows: dict[bytes, Any], compared: set[bytes], odd: set[bytes]
+def test_who_stands_alone_against_a_majority_that_agrees_is_an_outlier(
+    rows: dict[bytes, Any], compared: set[bytes], outlying: set[bytes]
 ) -> None:
     verdicts = [seen(node, row) for node, row in rows.items()]
     weights = dict.fromkeys(rows, 10)
-    assert outliers(verdicts, weights, 500) == (compared, odd)
-    assert outliers(verdicts[::-1], weights, 500) == (compared, odd)
+    assert outliers(verdicts, weights, 500) == (compared, outlying)
+    assert outliers(verdicts[::-1], weights, 500) == (compared, outlying)
 
 
 def test_weight_makes_the_majority() -> None:
@@ -111,7 +111,7 @@ def test_a_refusal_of_stage_0_that_stands_is_the_cap_and_one_that_does_not_is_no
 
 @pytest.mark.parametrize(("llrs", "stands", "lost"), [
     ({A: (True, -3000), B: (True, -2000), C: (False, 20_000)}, True, {C}),  # a false accusation
-    ({A: (False, 20_000), B: (False, 21_000), C: (True, -2000)}, False, {C}),  # blind
+    ({A: (False, 20_000), B: (False, 21_000), C: (True, -2000)}, False, {C}),  # missed the fault
     ({A: (False, 30_000), B: (False, 30_000), C: (True, 30_000)}, False, {C}),  # saw it and says valid all the same
     ({A: (True, 6900), B: (True, 6800), C: (False, 7000)}, True, set()),  # grey: it judged, nobody lied
     ({A: (False, 7100), B: (False, 7000), C: (True, 6900)}, False, set()),
@@ -148,9 +148,9 @@ def test_who_calls_valid_what_different_kernels_saw_is_convicted_over_epochs(
         for _ in range(2):
             lab.decide(lab.drawn(executor=lab.nodes[1]), says)
         lab.block(60 - (lab.height - 1) % 60)
-    log = lab.view.standing(odd_one).detection.log_milli()
+    log = lab.view.conduct(odd_one).detection.log_milli()
     assert (log > 13_816) is convicted, log
-    assert all(lab.view.standing(node).detection.log_milli() < 4000 for node in lab.nodes[:last])
+    assert all(lab.view.conduct(node).detection.log_milli() < 4000 for node in lab.nodes[:last])
 
 
 def test_planted_faults_convict_who_calls_everything_valid() -> None:
@@ -170,7 +170,7 @@ def test_planted_faults_convict_who_calls_everything_valid() -> None:
         assert epochs < 60
     assert "for calling faults valid" in part(lab, liar).convicted_reason
     assert not any(part(lab, node).convictions for node in lab.nodes[:7])
-    assert lab.view.standing(liar).detection == Detector(), "it is used up"
+    assert lab.view.conduct(liar).detection == Detector(), "it is used up"
 
 
 # -- executors ---------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_one_cheating_answer_among_honest_ones_strikes_but_does_not_convict() ->
         lab.decide(lab.drawn(executor=node), lambda _, at=at: {"valid": at != 5})  # type: ignore[misc]
     found = part(lab, node)
     assert (found.strikes, found.reputation, found.convicted_until) == (1, 0, 0)
-    assert lab.view.standing(node).checked == 12
+    assert lab.view.conduct(node).checked == 12
 
 
 def test_what_convicted_is_used_up() -> None:
@@ -217,7 +217,7 @@ def test_what_convicted_is_used_up() -> None:
     while not part(lab, cheat).convicted_until:
         lab.decide(lab.drawn(executor=cheat), lambda node: {"valid": False})
     lab.block(121 - lab.height)
-    assert lab.view.standing(cheat).evidence == Evidence()
+    assert lab.view.conduct(cheat).evidence == Evidence()
     lab.decide(lab.drawn(executor=cheat), lambda node: {})
     assert (part(lab, cheat).convicted_until, part(lab, cheat).convictions) == (0, 1)
 
@@ -259,15 +259,15 @@ def test_counters_begin_anew_and_clean_epochs_earn_reputation() -> None:
     node = lab.nodes[1]
     for _ in range(3):
         lab.decide(lab.drawn(executor=node, tokens=20), lambda _: {})
-    assert lab.view.standing(node).checked_tokens == 60
+    assert lab.view.conduct(node).checked_tokens == 60
     lab.block(41 - lab.height)
-    after = lab.view.standing(node)
+    after = lab.view.conduct(node)
     assert (after.checked, after.checked_tokens, after.booked_before, after.evidence.sure.now) == (0, 0, 3, EProcess())
     assert part(lab, node).reputation == RULES.reputation_gain
     assert part(lab, lab.nodes[2]).reputation == 0, "who did nothing earns nothing"
     lab.block(40)
     assert part(lab, node).reputation == RULES.reputation_gain
-    assert lab.view.standing(node).booked_before == 0
+    assert lab.view.conduct(node).booked_before == 0
 
 
 def test_a_dispute_of_an_earlier_epoch_is_no_evidence_in_this_one() -> None:
@@ -280,7 +280,7 @@ def test_a_dispute_of_an_earlier_epoch_is_no_evidence_in_this_one() -> None:
     lab.block(41 - lab.height)
     lab.decide(inference_id, lambda _: {"valid": False})
     assert lab.status(inference_id) == "INVALIDATED"
-    assert lab.view.standing(node).evidence.sure.now == EProcess()
+    assert lab.view.conduct(node).evidence.sure.now == EProcess()
     assert part(lab, node).strikes == 1
 
 
@@ -339,7 +339,7 @@ def test_missed_duties_need_more_than_a_bare_ratio() -> None:
         assert part(lab, node).barred_until == 0 or missed == 6
     reason = "epoch 0: log e-value 16040 of 13816 thousandths of a nat for duties it missed and others did"
     assert part(lab, node).barred_reason == reason
-    assert lab.view.standing(node).present == Detector(), "it is used up"
+    assert lab.view.conduct(node).present == Detector(), "it is used up"
 
 
 def test_a_bar_ends_with_the_next_epoch() -> None:
@@ -366,5 +366,5 @@ def test_the_order_of_reveals_changes_nothing(data: Any) -> None:
         for at in order:
             lab.reveal(verdicts[at])
         lab.block()
-        ends.append([lab.view.standing(n) for n in lab.nodes])
+        ends.append([lab.view.conduct(n) for n in lab.nodes])
     assert ends[0] == ends[1]

@@ -18,10 +18,10 @@ from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.rules.parameters import changed
 from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.statement import statement
+from tests.ledger.account_transactions import balance, part, refused, signed, submit
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab
 from tests.ledger.money.test_epoch_settlement import to_end
 from tests.ledger.money.test_money import put_collateral
-from tests.ledger.orders import balance, order, part, refused, signed
 
 COST, FULL = (PROMPT + 10) * PRICE, 10**9
 WINDOW, BOND = 12, 5000
@@ -48,7 +48,7 @@ def lost(
 
 
 def appeal(lab: Lab, inference_id: bytes) -> None:
-    order(lab, lab.owners[NUMBER], Appeal(inference_id))
+    submit(lab, lab.owners[NUMBER], Appeal(inference_id))
     lab.block(1 + lab.genesis.validation_delay)
 
 
@@ -76,8 +76,8 @@ def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
     found = lab.inference(inference_id)
     assert (found.appeal_until, found.reason, found.end_height) == (lab.height - 1 + WINDOW, "because", 0)
     assert (lab.view.totals().due_micro, clients(lab)) == (COST, FULL - COST)
-    assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.standing(lab.nodes[NUMBER]).checked) == (0, 0)
-    assert all(lab.view.standing(node).compared == 0 and not lab.view.ids(b"duty/" + node) for node in lab.nodes)
+    assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.conduct(lab.nodes[NUMBER]).checked) == (0, 0)
+    assert all(lab.view.conduct(node).compared == 0 and not lab.view.ids(b"duty/" + node) for node in lab.nodes)
     to_window_end(lab, inference_id)
     assert lab.status(inference_id) == "APPEALABLE", "the phases' own deadlines, which passed meanwhile, move nothing"
     lab.block()
@@ -85,9 +85,9 @@ def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
     assert (
         found.status, found.end_height, found.refunded_micro, found.reason
     ) == ("INVALIDATED", found.appeal_until, COST, "because")
-    assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.standing(lab.nodes[NUMBER]).checked) == (1, 1)
+    assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.conduct(lab.nodes[NUMBER]).checked) == (1, 1)
     assert clients(lab) == FULL
-    assert sum(lab.view.standing(node).compared for node in lab.nodes) == 6
+    assert sum(lab.view.conduct(node).compared for node in lab.nodes) == 6
     assert not open_disputes(lab.view, lab.nodes[NUMBER])
 
 
@@ -144,9 +144,9 @@ def test_without_an_appeal_nothing_that_happens_meanwhile_turns_it(between: Call
     assert (
         found.status, found.reason, found.refunded_micro, part(lab, lab.nodes[NUMBER]).strikes
     ) == ("INVALIDATED", "because", COST, 1)
-    finders = {one.validator for one in lab.view.standing(lab.nodes[NUMBER]).finders}
+    finders = {one.validator for one in lab.view.conduct(lab.nodes[NUMBER]).finders}
     assert finders == set(accusers), "who found it shares the bounty, as when it was lost"
-    assert not any(lab.view.standing(node).compared for node in accusers if lab.view.participant(node) is None), (
+    assert not any(lab.view.conduct(node).compared for node in accusers if lab.view.participant(node) is None), (
         "who left has no counters"
     )
 
@@ -174,11 +174,11 @@ def test_an_appeal_draws_a_larger_committee_of_others_from_a_later_beacon() -> N
     inference_id = lost(lab)
     before = lab.inference(inference_id).members
     owner = lab.owners[NUMBER].public
-    order(lab, lab.owners[NUMBER], Appeal(inference_id))
+    submit(lab, lab.owners[NUMBER], Appeal(inference_id))
     ordered = lab.height
     assert (balance(lab, owner), lab.view.totals().due_micro) == (FULL - BOND, COST + BOND)
     lab.block()
-    assert lab.status(inference_id) == "APPEALABLE", "the beacon of the order's own block may be known to who sends it"
+    assert lab.status(inference_id) == "APPEALABLE", "whoever sends it may know the beacon of its own block"
     lab.block()
     found = lab.inference(inference_id)
     assert (found.status, found.committees[-1].height) == ("APPEALED", ordered + lab.genesis.validation_delay)
@@ -200,8 +200,8 @@ def test_an_appeal_that_is_won_pays_the_executor_and_returns_the_bond() -> None:
     assert (found.status, found.paid_micro, found.reason) == ("UPHELD", COST, "")
     assert balance(lab, lab.owners[NUMBER].public) == before
     executor = part(lab, lab.nodes[NUMBER])
-    assert (executor.strikes, lab.view.standing(executor.node).checked, executor.convicted_until) == (0, 1, 0)
-    assert [lab.view.standing(node).outliers for node in liars] == [1] * 6
+    assert (executor.strikes, lab.view.conduct(executor.node).checked, executor.convicted_until) == (0, 1, 0)
+    assert [lab.view.conduct(node).outliers for node in liars] == [1] * 6
     assert lab.view.totals().burnt_micro == 6 * MONEY.accuse_penalty_micro, "M11, each accuser"
     assert lab.view.totals().due_micro == COST
     assert lab.view.counters().false_alarms == 1
@@ -236,7 +236,7 @@ def test_nobody_speaks_in_the_appeal() -> None:
     lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.status(inference_id) == "INVALIDATED"
     assert (balance(lab, lab.owners[NUMBER].public), lab.view.totals().burnt_micro) == (FULL, 0), "it was not heard"
-    assert [lab.view.standing(node).missed for node in asked] == [0] * 7, (
+    assert [lab.view.conduct(node).missed for node in asked] == [0] * 7, (
         "where nobody spoke it is nobody's fault (decision 019)"
     )
     assert len(lab.inference(inference_id).committees) == 3, "and no fourth committee"
@@ -261,7 +261,7 @@ def bar(lab: Lab, nodes: Any) -> None:
 def test_whoever_is_left_at_the_draw_decides_and_nobody_costs_nothing() -> None:
     lab = lab_of()
     inference_id = lost(lab)
-    order(lab, lab.owners[NUMBER], Appeal(inference_id))
+    submit(lab, lab.owners[NUMBER], Appeal(inference_id))
     bar(lab, set(lab.nodes) - lab.inference(inference_id).members - {lab.nodes[NUMBER]})
     lab.block(2)
     assert (lab.status(inference_id), balance(lab, lab.owners[NUMBER].public)) == ("INVALIDATED", FULL)
@@ -346,7 +346,7 @@ def everybody_was_asked(lab: Lab, inference_id: bytes) -> None:
         (too_late, NUMBER, "inference_id"),
         (appeal, NUMBER, "inference_id"),
         (everybody_was_asked, NUMBER, "inference_id"),
-        (lambda lab, i: order(lab, lab.owners[NUMBER], Appeal(i)), NUMBER, "inference_id"),
+        (lambda lab, i: submit(lab, lab.owners[NUMBER], Appeal(i)), NUMBER, "inference_id"),
         (lambda lab, i: (appeal(lab, i), speak(lab, i, 0)), NUMBER, "inference_id"),
         (lambda lab, i: (appeal(lab, i), speak(lab, i, 7)), NUMBER, "inference_id"),
     ],
@@ -395,7 +395,7 @@ def test_between_order_and_draw_nobody_can_commit() -> None:
     """Else a silent member of the second committee could still slip its word in."""
     lab = lab_of()
     inference_id = lost(lab)
-    order(lab, lab.owners[NUMBER], Appeal(inference_id))
+    submit(lab, lab.owners[NUMBER], Appeal(inference_id))
     with pytest.raises(FolkmootError):
         lab.commit(lab.verdict(inference_id, lab.members(inference_id)[0]))
 
@@ -416,17 +416,17 @@ def test_the_views_say_until_when_and_by_which_rule() -> None:
     until = lab.inference(inference_id).appeal_until
     seen = inference_answer(inference_id, lab.inference(inference_id))
     assert (seen.status, seen.appeal_until, seen.appeal) == ("APPEALABLE", until, None)
-    (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
-    assert case == {
+    (dispute,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
+    assert dispute == {
         "id": inference_id.hex(), "rule": "M13", "status": "APPEALABLE", "reason": "because", "until": until,
         "appealed": False,
         "due_micro": COST, "bond_micro": BOND,
     }
-    (row,) = [r for r in verification_answer(lab.ctx).participants if r.open_cases]
+    (row,) = [r for r in verification_answer(lab.ctx).participants if r.open_disputes]
     assert row.node == lab.nodes[NUMBER].hex()
     appeal(lab, inference_id)
-    (case,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
-    assert (case["appealed"], case["status"]) == (True, "APPEALED")
+    (dispute,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
+    assert (dispute["appealed"], dispute["status"]) == (True, "APPEALED")
     speak(lab, inference_id, 0)
     seen = inference_answer(inference_id, lab.inference(inference_id))
     assert seen.appeal is not None

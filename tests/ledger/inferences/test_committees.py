@@ -94,7 +94,7 @@ def test_a_tie_does_not_stand() -> None:
     first = lab.members(inference_id)[0]
     found = lab.decide(inference_id, lambda node: {"valid": node == first})
     assert found.status == "INVALIDATED"
-    assert all(lab.view.standing(node).outliers == 0 for node in lab.nodes), "and marks nobody"
+    assert all(lab.view.conduct(node).outliers == 0 for node in lab.nodes), "and marks nobody"
 
 
 def test_silence_draws_once_more_and_then_returns_the_money_without_blame() -> None:
@@ -106,7 +106,7 @@ def test_silence_draws_once_more_and_then_returns_the_money_without_blame() -> N
     found = lab.inference(inference_id)
     assert (found.status, found.reason, balance(lab)) == ("EXPIRED", "no validator answered", FULL)
     assert strikes(lab, found.finish.record.executor) == 0  # type: ignore[union-attr]
-    assert sum(lab.view.standing(node).duties for node in lab.nodes) == 0, (
+    assert sum(lab.view.conduct(node).duties for node in lab.nodes) == 0, (
         "there may have been nothing that could be checked"
     )
 
@@ -123,8 +123,8 @@ def test_a_commitment_that_is_never_revealed_is_silence_and_a_missed_duty() -> N
     lab.reveal(lab.verdict(inference_id, third))
     lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.status(inference_id) == "VALIDATED"
-    assert [lab.view.standing(node).missed for node in (first, second, third)] == [0, 1, 0]
-    assert [lab.view.standing(node).duties for node in (first, second, third)] == [1, 1, 1]
+    assert [lab.view.conduct(node).missed for node in (first, second, third)] == [0, 1, 0]
+    assert [lab.view.conduct(node).duties for node in (first, second, third)] == [1, 1, 1]
 
 
 def test_phases_close_at_their_windows() -> None:
@@ -316,9 +316,9 @@ def test_a_second_committee_that_copies_the_first_ones_numbers_stands_alone() ->
     assert lab.inference(inference_id).committees[0].verdicts[0].numbers, "the copier can see them"
     lab.say([lab.verdict(inference_id, node, row=true_row if node == second[0] else next_row) for node in second])
     assert lab.inference(inference_id).status == "UPHELD"
-    assert [lab.view.standing(node).outliers for node in second] == [1, 0, 0]
-    assert [lab.view.standing(node).outliers for node in first] == [1, 0, 0], "the false accuser, by its verdict"
-    assert all(lab.view.standing(node).compared == 1 for node in (*first, *second))
+    assert [lab.view.conduct(node).outliers for node in second] == [1, 0, 0]
+    assert [lab.view.conduct(node).outliers for node in first] == [1, 0, 0], "the false accuser, by its verdict"
+    assert all(lab.view.conduct(node).compared == 1 for node in (*first, *second))
 
 
 def next_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:

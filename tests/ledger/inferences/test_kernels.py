@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from p2p.base.genesis import ModelSpec
-from p2p.ledger.inferences.verdict_comparison import distances, outvoted, unseen
-from p2p.ledger.state.records import Standing
+from p2p.ledger.inferences.verdict_comparison import distances, excused_invalid, excused_valid
+from p2p.ledger.state.records import Conduct
 from p2p.verification.sequential import Detector
 from tests.ledger.conduct.test_executor_conduct import OTHERS, THIRD, A, B, C, D, E, noisy, part, seen
 from tests.ledger.lab import RULES, Lab, false_row, true_row, trusted
@@ -43,17 +43,17 @@ def test_who_could_not_see_it_by_its_kernels_is_excused(
         (row, valid) in said.items()
     ]
     for order in (verdicts, verdicts[::-1]):
-        assert unseen([order], dict.fromkeys(said, 10), frozenset(), 500) == excused
+        assert excused_valid([order], dict.fromkeys(said, 10), frozenset(), 500) == excused
 
 
 def test_committees_are_compared_within_and_speak_together() -> None:
     """Ranks differ from committee to committee; that other kernels saw it in one of them holds for all."""
     first, second = [seen(A, **SAW), seen(B, OTHERS)], [seen(C, **SAW), seen(D, OTHERS, **SAW)]
     weights = dict.fromkeys((A, B, C, D), 10)
-    assert unseen([first, second], weights, frozenset(), 500) == set()
-    assert unseen([first, second[:1]], weights, frozenset(), 500) == {B}
-    assert unseen([first, second], {**weights, D: 0}, frozenset(), 500) == {B}, "who is barred says nothing"
-    assert unseen([first, second], weights, frozenset({D}), 500) == {B}, "nor who stands alone"
+    assert excused_valid([first, second], weights, frozenset(), 500) == set()
+    assert excused_valid([first, second[:1]], weights, frozenset(), 500) == {B}
+    assert excused_valid([first, second], {**weights, D: 0}, frozenset(), 500) == {B}, "who is barred says nothing"
+    assert excused_valid([first, second], weights, frozenset({D}), 500) == {B}, "nor who stands alone"
 
 
 @settings(max_examples=200, deadline=None)
@@ -72,7 +72,7 @@ def test_whatever_the_committee_only_who_ran_other_kernels_is_excused(members: l
         (kind, _) in zip(nodes, members, strict=True)
     ]
     weights = {node: weight for node, (_, weight) in zip(nodes, members, strict=True)}
-    found = unseen([verdicts], weights, frozenset(), 500)
+    found = excused_valid([verdicts], weights, frozenset(), 500)
     kinds = {node: kind for node, (kind, _) in zip(nodes, members, strict=True)}
     honest_others = {node for node, kind in kinds.items() if kind in ("other", "third")}
     assert found == (honest_others if "seer" in kinds.values() else set())
@@ -91,12 +91,12 @@ def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, 
             lab.drawn(executor=lab.nodes[1]),
             lambda node: conduct if node == odd_one else {"valid": False, "llr": 30_000},
         )
-    assert lab.view.standing(odd_one).compared >= 4
+    assert lab.view.conduct(odd_one).compared >= 4
     assert bool(part(lab, odd_one).barred_until) is barred
     assert not any(part(lab, node).barred_until for node in lab.nodes[:7])
 
 
-# -- J8: whom only others outvoted (decision 029) -----------------------------------------------------------------
+# -- J8: accusers that the majority could not confirm (decision 029) ----------------------------------------------
 
 
 @pytest.mark.parametrize(("said", "equal", "excused"), [
@@ -110,7 +110,7 @@ def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, 
     ({A: (None, False), B: (OTHERS, True), C: (THIRD, True)}, {A}, set()),  # refused at stage 0, which needs no kernels
     ({A: (true_row, False), D: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, {A, D}, {A, D}),
 ])
-def test_whom_only_others_outvoted_that_could_not_see_it_is_excused(
+def test_an_accuser_is_excused_where_the_majority_has_other_kernels(
     said: dict[bytes, tuple[Any, bool]], equal: set[bytes], excused: set[bytes]
 ) -> None:
     verdicts = [
@@ -118,8 +118,8 @@ def test_whom_only_others_outvoted_that_could_not_see_it_is_excused(
         for node, (row, valid) in said.items()
     ]
     for order in (verdicts, verdicts[::-1]):
-        assert outvoted([order], dict.fromkeys(said, 10), frozenset(equal), 500) == excused
-    assert outvoted([verdicts], dict.fromkeys(said, 0), frozenset(equal), 500) == set()
+        assert excused_invalid([order], dict.fromkeys(said, 10), frozenset(equal), 500) == excused
+    assert excused_invalid([verdicts], dict.fromkeys(said, 0), frozenset(equal), 500) == set()
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -131,13 +131,13 @@ def test_an_honest_minority_that_sees_alone_is_neither_barred_nor_fined(known: b
     put_collateral(lab, seer, 1_000_000)
     if known:
         lab.decide(lab.drawn(executor=seer), lambda node: {})
-    lab.view.put_standing(lab.nodes[2], Standing())
+    lab.view.put_conduct(lab.nodes[2], Conduct())
     for _ in range(25):
         lab.decide(
             lab.drawn(executor=lab.nodes[1]),
             lambda node: {"valid": False, "llr": 30_000, "row": true_row} if node == seer else {"row": OTHERS}
         )
-    assert lab.view.standing(seer).compared > 3
+    assert lab.view.conduct(seer).compared > 3
     assert bool(part(lab, seer).barred_until) is not known
     assert (part(lab, seer).collateral_micro == 1_000_000) is known
 
@@ -189,8 +189,8 @@ def test_distances_are_from_equal_kernels_that_have_the_majority(
     assert distances(verdicts, dict.fromkeys(rows, 0), 500) == {}
 
 
-@pytest.mark.parametrize(("apart", "barred"), [(45, False), (62, False), (85, True)])
-def test_who_is_further_away_than_other_kernels_is_barred_and_they_are_not(apart: int, barred: bool) -> None:
+@pytest.mark.parametrize(("distance", "barred"), [(45, False), (62, False), (85, True)])
+def test_who_is_further_away_than_other_kernels_is_barred_and_they_are_not(distance: int, barred: bool) -> None:
     lab, rounds = (
         Lab(
             epoch_blocks=100,
@@ -200,20 +200,20 @@ def test_who_is_further_away_than_other_kernels_is_barred_and_they_are_not(apart
     )
     cheap = lab.nodes[7]
     while not part(lab, cheap).barred_until and rounds < 180:
-        lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {"row": noisy(apart)} if node == cheap else {})
+        lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {"row": noisy(distance)} if node == cheap else {})
         rounds += 1
     assert bool(part(lab, cheap).barred_until) is barred
     assert not any(
-        part(lab, node).barred_until or lab.view.standing(node).distance.log_milli() > 3000 for node in lab.nodes[:7]
+        part(lab, node).barred_until or lab.view.conduct(node).distance.log_milli() > 3000 for node in lab.nodes[:7]
     )
     if barred:
         assert "numbers of other weights" in part(lab, cheap).barred_reason
         lab.block(part(lab, cheap).barred_until + 1 - lab.height)
-        assert (part(lab, cheap).barred_until, lab.view.standing(cheap).distance) == (0, Detector()), "it is used up"
+        assert (part(lab, cheap).barred_until, lab.view.conduct(cheap).distance) == (0, Detector()), "it is used up"
 
 
 def test_where_the_model_says_nothing_of_kernels_nobody_is_measured() -> None:
     lab = Lab()
     for _ in range(5):
         lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {"row": noisy(400)} if node == lab.nodes[7] else {})
-    assert all(lab.view.standing(node).distance == Detector() for node in lab.nodes)
+    assert all(lab.view.conduct(node).distance == Detector() for node in lab.nodes)

@@ -1,4 +1,4 @@
-"""While a case is open: epochs end, keys change, nodes leave, peers restart, everybody appeals everything; and
+"""While a dispute is open: epochs end, keys change, nodes leave, peers restart, everybody appeals everything; and
 money is whole throughout."""
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from p2p.ledger.rules.ops import Appeal, Unregister
 from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.view import View
 from p2p.verification.sequential import EProcess, Evidence
+from tests.ledger.account_transactions import balance, part, rotation, submit
 from tests.ledger.inferences.test_appeals import (
     APPEALS,
     BOND,
@@ -32,7 +33,6 @@ from tests.ledger.inferences.test_appeals import (
 from tests.ledger.lab import CLIENT, STEADY, Lab, false_row, true_row, trusted
 from tests.ledger.money.test_epoch_settlement import to_end
 from tests.ledger.money.test_money import put_collateral
-from tests.ledger.orders import balance, order, part, rotation
 
 
 def test_while_a_case_is_open_all_answers_are_checked_and_reputation_does_not_help() -> None:
@@ -63,9 +63,9 @@ def test_a_case_that_ends_in_the_next_epoch_is_evidence_in_the_test_of_its_own(w
     else:
         lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.inference(inference_id).end_height > 60
-    standing, found = lab.view.standing(lab.nodes[NUMBER]), part(lab, lab.nodes[NUMBER])
-    assert standing.evidence.sure.now == EProcess(), "it is no evidence in the product that began with this epoch"
-    assert standing.evidence.log_milli() > 4000
+    conduct, found = lab.view.conduct(lab.nodes[NUMBER]), part(lab, lab.nodes[NUMBER])
+    assert conduct.evidence.sure.now == EProcess(), "it is no evidence in the product that began with this epoch"
+    assert conduct.evidence.log_milli() > 4000
     assert (found.convicted_until, found.convictions) == (180, 1)
     assert found.convicted_reason.startswith("epoch 1: ")
     assert found.convicted_reason.endswith("1 inferences were checked in it")
@@ -97,9 +97,9 @@ def test_a_case_of_two_epochs_ago_is_no_evidence() -> None:
     inference_id = lost(lab)
     to_window_end(lab, inference_id)
     lab.block()
-    standing = lab.view.standing(lab.nodes[NUMBER])
-    assert (standing.checked, standing.struck) == (1, 1)
-    assert standing.evidence == Evidence().after_epoch(begun=True)
+    conduct = lab.view.conduct(lab.nodes[NUMBER])
+    assert (conduct.checked, conduct.struck) == (1, 1)
+    assert conduct.evidence == Evidence().after_epoch(begun=True)
 
 
 def test_appealing_everything_does_not_keep_a_cheat_from_being_convicted() -> None:
@@ -116,7 +116,7 @@ def test_a_rotated_key_takes_its_cases_along() -> None:
     lab = lab_of()
     inference_id = lost(lab)
     old, new = lab.keys[NUMBER], Key(b"\xee" * 32)
-    order(lab, lab.owners[NUMBER], rotation(lab, lab.owners[NUMBER], old, new))
+    submit(lab, lab.owners[NUMBER], rotation(lab, lab.owners[NUMBER], old, new))
     assert open_disputes(lab.view, new.public) == open_disputes(lab.view, old.public) == [inference_id]
     appeal(lab, inference_id)
     speak(lab, inference_id, 0)
@@ -128,7 +128,7 @@ def test_an_executor_leaves_only_when_its_cases_are_over() -> None:
     lab = lab_of(epoch_blocks=30, economy=replace(MONEY, withdraw_wait=2))
     put_collateral(lab, lab.nodes[NUMBER], 10_000)
     inference_id = lost(lab)
-    order(lab, lab.owners[NUMBER], Unregister(lab.nodes[NUMBER]))
+    submit(lab, lab.owners[NUMBER], Unregister(lab.nodes[NUMBER]))
     lab.block(4)
     assert part(lab, lab.nodes[NUMBER]).collateral_micro == 10_000
     appeal(lab, inference_id)
@@ -168,7 +168,7 @@ def test_an_answer_to_ones_own_owner_is_blamed_after_its_case(appealed: bool) ->
     assert part(lab, lab.nodes[NUMBER]).strikes == 0
     lab.block(APPEALS.plant_window + 1)
     assert part(lab, lab.nodes[NUMBER]).strikes == 1
-    assert lab.view.standing(lab.nodes[NUMBER]).checked == 0
+    assert lab.view.conduct(lab.nodes[NUMBER]).checked == 0
 
 
 def test_a_plant_is_revealed_after_the_window() -> None:
@@ -199,7 +199,7 @@ def test_a_peer_that_restarts_in_an_appeal_goes_on_the_same() -> None:
 
         inference_id = lost(lab)
         restart()
-        order(lab, lab.owners[NUMBER], Appeal(inference_id))
+        submit(lab, lab.owners[NUMBER], Appeal(inference_id))
         lab.block()
         restart()
         lab.block()
@@ -210,7 +210,7 @@ def test_a_peer_that_restarts_in_an_appeal_goes_on_the_same() -> None:
             [
                 encode(lab.inference(inference_id)),
                 encode(lab.view.totals()),
-                *(encode(lab.view.standing(n)) for n in lab.nodes),
+                *(encode(lab.view.conduct(n)) for n in lab.nodes),
             ]
         )
     assert ends[0] == ends[1]
@@ -220,7 +220,7 @@ def test_a_peer_that_restarts_in_an_appeal_goes_on_the_same() -> None:
 
 ACTS = st.lists(st.tuples(
     st.sampled_from(
-        ["ask", "case", "case", "say", "say", "appeal", "appeal", "appeal", "block", "wait", "bar", "rotate", "leave"]
+        ["ask", *["dispute"] * 2, *["say"] * 2, *["appeal"] * 3, "block", "wait", "bar", "rotate", "leave"]
     ),
     st.integers(0, 20), st.integers(0, 127),
 ), min_size=8, max_size=30)
@@ -229,8 +229,8 @@ ACTS = st.lists(st.tuples(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ACTS, st.integers(0, 20_000), st.integers(2, 12))
 def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], bond: int, window: int) -> None:
-    """Many cases at once through short epochs, convictions, bars, rotations, departures: conservation after every
-    block (the lab checks it), M12 of every epoch, each case closed at its end, and every bond back or burnt."""
+    """Many disputes at once through short epochs, convictions, bars, rotations, departures: conservation after every
+    block (the lab checks it), M12 of every epoch, each dispute closed at its end, and every bond back or burnt."""
     rules = CheckRules(
         reveal_window=2, plant_window=3, min_checked_tokens=0, conviction_milli=15_000, appeal_window=window
     )
@@ -246,14 +246,14 @@ def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], b
                     if lab.inference(start.inference_id).candidates:
                         lab.finish(start.inference_id, tokens=5)
                     lab.block(2)
-                    if act == "case":
+                    if act == "dispute":
                         say_something(lab, start.inference_id, 0)
                         say_something(lab, start.inference_id, 0)
                 case "say" if ids:
                     say_something(lab, ids[-1 - who % min(len(ids), 3)], how)
                 case "appeal" if ids and (finish := lab.inference(at := ids[-1 - who % min(len(ids), 3)]).finish):
                     owner = next(key for key in lab.owners if key.public == lab.view.owner_of(finish.record.executor))
-                    order(lab, owner, Appeal(at))
+                    submit(lab, owner, Appeal(at))
                     lab.block(2)
                     if how % 4:
                         say_something(lab, at, how if how % 3 else 127)
@@ -266,9 +266,9 @@ def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], b
                 case "rotate":
                     old, new = lab.keys[who % 12], Key(bytes([200 + who % 12]) * 32)
                     lab.by_node[new.public] = new
-                    order(lab, lab.owners[who % 12], rotation(lab, lab.owners[who % 12], old, new))
+                    submit(lab, lab.owners[who % 12], rotation(lab, lab.owners[who % 12], old, new))
                 case "leave":
-                    order(lab, lab.owners[who % 12], Unregister(lab.nodes[who % 12]))
+                    submit(lab, lab.owners[who % 12], Unregister(lab.nodes[who % 12]))
         except FolkmootError:
             pass  # refused
     lab.block((-lab.height) % 11 + 1 + 11 * 6)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from p2p.base.errors import FolkmootError
 from p2p.base.types import StackClass
 from p2p.ledger.inferences.planted_faults import MAX_FAULT_NAMES, MAX_OPEN
-from p2p.ledger.state.records import BoundStack, Standing
+from p2p.ledger.state.records import BoundStack, Conduct
 from p2p.verification.sequential import Evidence
 from tests.ledger.lab import CLIENT, RULES, Lab
 
@@ -46,7 +46,7 @@ def test_a_revealed_plant_costs_nothing_and_is_counted() -> None:
     lab.show(inference_id, lab.nodes[1])
     lab.block(WINDOW + 2)
     assert strikes(lab, 1) == 0
-    assert lab.view.standing(lab.nodes[1]) == Standing(
+    assert lab.view.conduct(lab.nodes[1]) == Conduct(
         finished=1, plants=1, bound=(BoundStack("toy", StackClass.CPU_BF16.value),)
     )
     (count,) = lab.view.counters().faults
@@ -61,7 +61,7 @@ def test_a_plant_nobody_caught_counts_against_the_network_and_marks_no_validator
     lab.show(inference_id, lab.nodes[1])
     (count,) = lab.view.counters().faults
     assert (count.planted, count.checked, count.caught) == (1, 1, 0)
-    assert all(lab.view.standing(node).outliers == 0 for node in lab.nodes)
+    assert all(lab.view.conduct(node).outliers == 0 for node in lab.nodes)
     assert lab.view.counters().honest == 0
 
 
@@ -97,8 +97,8 @@ def test_a_fault_in_another_clients_answer_is_blamed_at_once_and_cannot_be_plant
 def test_answers_to_ones_own_owner_are_no_evidence_of_honesty() -> None:
     lab = Lab()
     planted(lab, caught=False, commit=False)
-    standing = lab.view.standing(lab.nodes[1])
-    assert (standing.checked, standing.checked_tokens, standing.evidence) == (0, 0, Evidence())
+    conduct = lab.view.conduct(lab.nodes[1])
+    assert (conduct.checked, conduct.checked_tokens, conduct.evidence) == (0, 0, Evidence())
 
 
 def wrong() -> dict[str, tuple[str, Callable[[Lab, bytes], None]]]:

@@ -13,11 +13,11 @@ from p2p.ledger.conduct import reputation
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.rules.ops import Appeal
-from p2p.ledger.state.records import Inference, Standing
+from p2p.ledger.state.records import Conduct, Inference
 from p2p.ledger.statement import Rule, rule_of
 from p2p.verification.sequential import Detector, detection_milli
+from tests.ledger.account_transactions import submit
 from tests.ledger.lab import RULES, WINDOW, Lab, trusted
-from tests.ledger.orders import order
 
 V, I, W, S = "valid", "invalid", "withheld", "silent"  # noqa: E741
 SAYS: dict[str, dict[str, Any]] = {V: {}, I: {"valid": False}, W: {"withheld": True}}
@@ -44,14 +44,14 @@ def run(*committees: list[str], lab: Lab | None = None) -> tuple[Lab, Inference]
     return lab, lab.inference(inference_id)
 
 
-def executor(lab: Lab) -> Standing:
-    return lab.view.standing(lab.nodes[1])
+def executor(lab: Lab) -> Conduct:
+    return lab.view.conduct(lab.nodes[1])
 
 
 def unpunished(lab: Lab) -> None:
     for part in lab.view.participants():
         assert (part.strikes, part.convictions, part.barred_until, part.suspended_until) == (0, 0, 0, 0)
-        assert lab.view.standing(part.node).outliers == 0
+        assert lab.view.conduct(part.node).outliers == 0
 
 
 @pytest.mark.parametrize(("committees", "status"), [
@@ -102,7 +102,7 @@ def test_who_was_refuted_cannot_withhold_from_the_committee_of_an_appeal() -> No
     lab, found = run([I, I, I], [I, I, I], lab=lab)
     assert found.status == "APPEALABLE"
     inference_id = found.signed_request.inference_id
-    order(lab, lab.owners[1], Appeal(inference_id))
+    submit(lab, lab.owners[1], Appeal(inference_id))
     lab.block(2)
     assert lab.status(inference_id) == "APPEALED"
     speak(lab, inference_id, [W] * len(lab.members(inference_id)))
@@ -116,14 +116,14 @@ def test_one_who_is_left_out_is_not_paid_and_nothing_else() -> None:
     """It missed one duty, as far as pay goes; the test over epochs has seen one miss in one."""
     lab, found = run([V, V, W])
     left_out = found.committees[0].members[2]
-    seen = lab.view.standing(left_out)
+    seen = lab.view.conduct(left_out)
     assert (seen.duties, seen.missed, seen.outliers, seen.compared) == (1, 1, 0, 0)
     unpunished(lab)
     lab, found = run([V, W, W], [V, V, V])
-    assert [lab.view.standing(node).missed for node in found.committees[0].members] == [0, 0, 0], (
+    assert [lab.view.conduct(node).missed for node in found.committees[0].members] == [0, 0, 0], (
         "where most had nothing it is nobody's fault"
     )
-    assert lab.view.standing(found.committees[0].members[0]).duties == 1, "and who looked is paid"
+    assert lab.view.conduct(found.committees[0].members[0]).duties == 1, "and who looked is paid"
 
 
 def test_always_withheld_is_never_paid_and_barred_in_the_end() -> None:
@@ -134,7 +134,7 @@ def test_always_withheld_is_never_paid_and_barred_in_the_end() -> None:
         asked += lazy in lab.members(inference_id)
         lab.decide(inference_id, lambda node: {"withheld": node == lazy})
         assert lab.inference(inference_id).status == "VALIDATED"
-        seen = lab.view.standing(lazy)
+        seen = lab.view.conduct(lazy)
         assert seen.duties == seen.missed
         assert asked <= 6
     assert asked == 6
@@ -159,7 +159,7 @@ def test_what_one_outage_took_is_one_miss() -> None:
     for verdict in verdicts:
         lab.reveal(verdict)
     lab.block()
-    seen = lab.view.standing(away)
+    seen = lab.view.conduct(away)
     assert (seen.duties, seen.missed) == (12, 12)
     absent, _ = detection_milli(RULES.honest_miss_ppm)
     assert seen.present == Detector().updated(absent, RULES.llr_cap_milli), "one miss"

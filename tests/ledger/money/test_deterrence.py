@@ -1,5 +1,5 @@
 """Rules that make honesty the best answer (decision 019): fines that stand for what nobody looked at, emission no
-larger than what is lost by paying oneself, and no serving without checking (test_standing)."""
+larger than what is lost by paying oneself, and no serving without checking."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ COST = (PROMPT + 10) * PRICE
 def checked_with(lab: Lab, node: bytes, milli: int) -> None:
     """So that the next answer of `node` is checked with this probability: enough checked tokens, and a reputation
     for it."""
-    participant, seen = lab.view.participant(node), lab.view.standing(node)
+    participant, seen = lab.view.participant(node), lab.view.conduct(node)
     assert participant is not None
     lab.view.put_participant(replace(participant, reputations=trusted((1000 - milli) * 10 // 99)))
     row = Served("toy", StackClass.CPU_BF16.value, booked_before=100_000, checked_tokens=1000)
-    lab.view.put_standing(node, replace(seen, served=(row,)))
+    lab.view.put_conduct(node, replace(seen, served=(row,)))
 
 
 def caught(lab: Lab, node: bytes, milli: int) -> None:

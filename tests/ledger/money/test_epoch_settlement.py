@@ -75,11 +75,11 @@ def test_a_duty_in_which_one_stood_alone_takes_others_with_it(outlier_duties: in
         lab.decide(
             inference_id, lambda node, guess=guess: {"row": false_row} if guess and node == lazy else {}
         )  # type: ignore[misc]
-    standing = lab.view.standing(lazy)
-    assert (standing.outliers, standing.missed) == (1, 0)
-    assert 2 <= standing.duties < 10
-    done = {node: lab.view.standing(node).duties for node in lab.nodes}
-    points = {**done, lazy: max(0, standing.duties - outlier_duties)}
+    conduct = lab.view.conduct(lazy)
+    assert (conduct.outliers, conduct.missed) == (1, 0)
+    assert 2 <= conduct.duties < 10
+    done = {node: lab.view.conduct(node).duties for node in lab.nodes}
+    points = {**done, lazy: max(0, conduct.duties - outlier_duties)}
     pool = to_end(lab).fees_micro // 10
     assert [money(lab, n) for n in (7, 6)] == [pool * points[lab.nodes[n]] // sum(points.values()) for n in (7, 6)]
     assert (money(lab, 7) > 0) is paid
@@ -129,7 +129,7 @@ def test_the_convicted_forfeit_fees_emission_and_collateral_and_the_finders_shar
         lab.decide(lab.drawn(executor=cheat), lambda node: {})
     lab.decide(lab.drawn(executor=lab.nodes[2]), lambda node: {})
     convict(lab, cheat)
-    finders = {f.validator: f.found for f in lab.view.standing(cheat).finders}
+    finders = {f.validator: f.found for f in lab.view.conduct(cheat).finders}
     found = to_end(lab)
     row = booked(lab, cheat)
     assert (row.forfeited_micro, row.slashed_micro, row.paid_micro, row.reward_micro) == (600, 2000, 0, 0)

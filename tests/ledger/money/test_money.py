@@ -129,7 +129,7 @@ def test_records_that_differ_pay_nobody_and_mark_both(said: tuple[int, bytes] | 
     found = lab.inference(signed.inference_id)
     assert (found.status, found.reason, found.refunded_micro, found.paid_micro) == ("UNCONFIRMED", reason, COST, 0)
     assert balance(lab) == FULL
-    assert [lab.view.standing(n).differ for n in (lab.nodes[0], executor)] == [1, 1]
+    assert [lab.view.conduct(n).differ for n in (lab.nodes[0], executor)] == [1, 1]
     assert earnings.earning(lab.view, 0, executor).fees_micro == 0  # type: ignore[union-attr]
     with pytest.raises(FolkmootError):
         lab.output(signed.inference_id)
@@ -197,7 +197,7 @@ def test_faults_follow_who_makes_them(bad: str) -> None:
         assert caught.value.field == "agent"
     assert all(bad_node not in lab.inference(lab.start(agent=1).inference_id).candidates for _ in range(5))
     most = most_of_one_partner(RULES.honest_disagree_ppm, RULES.conviction_ppb)
-    assert max(lab.view.standing(n).differ for n in lab.nodes if n != bad_node) <= most
+    assert max(lab.view.conduct(n).differ for n in lab.nodes if n != bad_node) <= most
 
 
 def test_ones_own_inferences_are_no_evidence() -> None:
@@ -207,9 +207,9 @@ def test_ones_own_inferences_are_no_evidence() -> None:
         executor = lab.finish(signed.inference_id, output=False)
         lab.output(signed.inference_id, 10, OTHER)
         if executor == lab.nodes[1]:
-            assert lab.view.standing(executor).paired == lab.view.standing(executor).differ
+            assert lab.view.conduct(executor).paired == lab.view.conduct(executor).differ
     lab.block(2)
-    assert lab.view.standing(lab.nodes[1]).paired == 0
+    assert lab.view.conduct(lab.nodes[1]).paired == 0
 
 
 # -- misses, penalties --------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_who_accused_rightly_or_saw_nothing_pays_nothing() -> None:
         put_collateral(lab, node, 1000)
     blind = lab.members(inference_id)[0]
     lab.decide(inference_id, lambda node: {"valid": node == blind})
-    assert lab.view.standing(blind).outliers == 1, "who saw nothing is marked, but accused nobody"
+    assert lab.view.conduct(blind).outliers == 1, "who saw nothing is marked, but accused nobody"
     assert lab.view.totals().collateral_micro == 8000
 
 

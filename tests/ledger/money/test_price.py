@@ -21,7 +21,7 @@ from tests.ledger.money.test_money import signed_request
 RULES = EconomyRules()
 BUSY, IDLE, CAPACITY = 700, 100, 1000
 WIDE = (1, MAX_PRICE)
-SHORT_RULES = replace(LAB_RULES, reveal_window=1)  # so that a case fits into a short epoch
+SHORT_RULES = replace(LAB_RULES, reveal_window=1)  # so that a dispute fits into a short epoch
 UNMARKED = replace(LAB_RULES, honest_disagree_ppm=1_000_000)  # nobody is suspended for what differs
 FREE = EconomyRules(price_epoch_milli=1_000_000)  # for tests of what moves it, not of how far
 

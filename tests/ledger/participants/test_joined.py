@@ -1,4 +1,4 @@
-"""Where orders and money meet: keys that change, nodes that leave, prices that are voted on."""
+"""Where account transactions and money meet: keys that change, nodes that leave, prices that are voted on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ from p2p.ledger.money.collateral import at_stake
 from p2p.ledger.money.price import price_of
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.rules.ops import ChangeModel, Deposit, RetireModel, Unregister, Withdraw
-from p2p.ledger.state.records import Standing
+from p2p.ledger.state.records import Conduct
 from p2p.ledger.statement import statement
+from tests.ledger.account_transactions import (
+    ECONOMY,
+    WAIT,
+    balance,
+    lab_of,
+    part,
+    refused,
+    registration,
+    rotation,
+    signed,
+    submit,
+)
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab
 from tests.ledger.money.test_epoch_settlement import convict, to_end
-from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, rotation, signed
 from tests.ledger.test_governance import accept
 
 NEW, FULL = Key(b"\x7a" * 32), 10**9
@@ -23,7 +34,7 @@ SHARE = (PROMPT + 10) * PRICE * 850 // 1000  # of one fee, after the validators'
 
 
 def rotate(lab: Lab, number: int) -> None:
-    order(lab, lab.owners[number], rotation(lab, lab.owners[number], lab.keys[number], NEW))
+    submit(lab, lab.owners[number], rotation(lab, lab.owners[number], lab.keys[number], NEW))
     lab.by_node[NEW.public] = NEW
     lab.block()  # the next draws know it
 
@@ -42,7 +53,7 @@ def test_fees_and_work_of_a_key_that_was_given_up_are_its_successors() -> None:
 
 def test_a_cheat_that_changes_its_key_forfeits_all_and_is_slashed_once() -> None:
     lab = lab_of(epoch_blocks=100)
-    order(lab, lab.owners[1], Deposit(lab.nodes[1], 1000))
+    submit(lab, lab.owners[1], Deposit(lab.nodes[1], 1000))
     lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
     rotate(lab, 1)
     lab.decide(lab.drawn(executor=NEW.public), lambda node: {})
@@ -56,7 +67,7 @@ def test_a_cheat_that_changes_its_key_forfeits_all_and_is_slashed_once() -> None
 def test_another_key_makes_nobody_another_partner() -> None:
     """Or an agent could have an honest executor suspended, key after key."""
     lab = lab_of(epoch_blocks=1000)
-    executor, before = lab.nodes[2], Standing()
+    executor, before = lab.nodes[2], Conduct()
     for turn in range(2):
         agent = lab.nodes[1] if turn == 0 else NEW.public
         for _ in range(30):
@@ -66,7 +77,7 @@ def test_another_key_makes_nobody_another_partner() -> None:
                 lab.finish(signed.inference_id, executor, output=False)
                 lab.output(signed.inference_id, output_hash=b"\x09" * 32)
         lab.block(3)
-        seen = lab.view.standing(executor)
+        seen = lab.view.conduct(executor)
         assert len(seen.partners) == 1, agent
         assert seen.differ >= before.differ > 0 or turn == 0
         before = seen
@@ -80,10 +91,10 @@ def test_another_key_makes_nobody_another_partner() -> None:
 def test_who_was_convicted_has_nothing_back_before_the_epoch_is_over() -> None:
     lab = lab_of(epoch_blocks=100)
     cheat, owner = lab.nodes[1], lab.owners[1]
-    order(lab, owner, Deposit(cheat, 1000))
+    submit(lab, owner, Deposit(cheat, 1000))
     convict(lab, cheat)
-    order(lab, owner, Withdraw(cheat, 400))
-    order(lab, owner, Unregister(cheat))
+    submit(lab, owner, Withdraw(cheat, 400))
+    submit(lab, owner, Unregister(cheat))
     assert lab.height + WAIT < 99
     lab.block(99 - lab.height)
     assert at_stake(part(lab, cheat)) == 1000
@@ -108,7 +119,7 @@ def test_a_vote_moves_the_price_of_now_and_a_retired_model_forgets_its_use() -> 
 
 def test_who_works_for_no_less_than_its_floor_is_asked_by_the_price_of_now() -> None:
     lab = lab_of(epoch_blocks=20)
-    order(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=PRICE + 1))
+    submit(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=PRICE + 1))
     assert lab.nodes[1] not in dict(serving(lab.ctx, "toy"))
     accept(lab, ChangeModel("toy", (("price_micro", PRICE + 1),)))
     assert lab.nodes[1] in dict(serving(lab.ctx, "toy"))
@@ -147,7 +158,7 @@ def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_i
     lab.block()
     offer = registration(lab, CLIENT, fresh)
     refused(lab, signed(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16",))), "stacks")
-    order(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16", "vllm-cpu-bf16")))
+    submit(lab, CLIENT, replace(offer, stacks=("torch-gpu-bf16", "vllm-cpu-bf16")))
     assert part(lab, fresh.public).models == ("toy",)
 
 
@@ -156,9 +167,9 @@ def test_of_a_validator_that_left_no_counters_are_kept() -> None:
     lab = Lab(economy=replace(STEADY, withdraw_wait=1))
     inference_id = lab.drawn(executor=lab.nodes[1])
     gone, *others = lab.members(inference_id)
-    order(lab, lab.owners[lab.nodes.index(gone)], Unregister(gone))
+    submit(lab, lab.owners[lab.nodes.index(gone)], Unregister(gone))
     lab.say([lab.verdict(inference_id, node) for node in others])
     lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.view.participant(gone) is None
     assert lab.view.get(b"stand/" + gone) is None
-    assert lab.view.standing(others[0]).duties == 1
+    assert lab.view.conduct(others[0]).duties == 1

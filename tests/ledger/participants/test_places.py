@@ -15,8 +15,18 @@ from p2p.ledger.money.accounts import credit
 from p2p.ledger.participants import places, sprint
 from p2p.ledger.participants.registry import MAX_NODES
 from p2p.ledger.rules.ops import Deposit, Unregister, Withdraw
+from tests.ledger.account_transactions import (
+    ECONOMY,
+    WAIT,
+    balance,
+    lab_of,
+    part,
+    refused,
+    registration,
+    signed,
+    submit,
+)
 from tests.ledger.lab import CLIENT, Lab
-from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, signed
 
 BOND, FEE = EconomyRules().registration_bond_micro, EconomyRules().registration_fee_micro
 LOW = replace(ECONOMY, registration_fee_micro=400)  # an answer of 20 + 10 tokens costs 300, one of 20 + 50 costs 700
@@ -31,7 +41,7 @@ def funded(lab: Lab, account: Key, amount: int) -> Key:
     """By a transfer, as a newcomer is."""
     from p2p.ledger.rules.ops import Transfer
 
-    order(lab, CLIENT, Transfer(account.public, amount))
+    submit(lab, CLIENT, Transfer(account.public, amount))
     if account.public not in lab.accounts:
         lab.accounts.append(account.public)
     return account
@@ -47,7 +57,7 @@ def squat(lab: Lab, count: int) -> list[bytes]:
     for number in range(count):
         owner = funded(lab, key(b"owner", number), BOND + FEE)
         node = key(b"node", number)
-        order(lab, owner, registration(lab, owner, node))
+        submit(lab, owner, registration(lab, owner, node))
         made.append(node.public)
         if number % places.MAX_NEW == places.MAX_NEW - 1:
             lab.block()
@@ -61,23 +71,23 @@ def test_who_has_nothing_gets_no_place() -> None:
     funded(lab, NEWCOMER, BOND + FEE - 1)
     refused(lab, signed(lab, NEWCOMER, registration(lab, NEWCOMER, NODE)), "balance")
     funded(lab, NEWCOMER, 1)
-    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    submit(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
     assert NODE.public in nodes(lab)
 
 
 def test_the_bond_returns_when_the_node_leaves_and_not_before_and_the_fee_is_burnt() -> None:
     lab = lab_of()
     funded(lab, NEWCOMER, 2 * BOND)
-    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    submit(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
     assert (balance(lab, NEWCOMER.public), part(lab, NODE.public).bond_micro) == (BOND - FEE, BOND)
     assert lab.view.totals().burnt_micro == FEE
     lab.block()
-    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE, floor=3))
+    submit(lab, NEWCOMER, registration(lab, NEWCOMER, NODE, floor=3))
     assert balance(lab, NEWCOMER.public) == BOND - FEE, "another offer costs nothing"
-    order(lab, NEWCOMER, Deposit(NODE.public, 5))
+    submit(lab, NEWCOMER, Deposit(NODE.public, 5))
     refused(lab, signed(lab, NEWCOMER, Withdraw(NODE.public, 6)), "amount_micro")
-    order(lab, NEWCOMER, Withdraw(NODE.public, 5))
-    order(lab, NEWCOMER, Unregister(NODE.public))
+    submit(lab, NEWCOMER, Withdraw(NODE.public, 5))
+    submit(lab, NEWCOMER, Unregister(NODE.public))
     lab.block(WAIT + 1)
     assert NODE.public not in nodes(lab)
     assert balance(lab, NEWCOMER.public) == 2 * BOND - FEE
@@ -86,13 +96,13 @@ def test_the_bond_returns_when_the_node_leaves_and_not_before_and_the_fee_is_bur
 def test_nodes_of_one_account_and_new_ones_of_one_block_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     lab = lab_of()
     for number in range(MAX_NODES):
-        order(lab, CLIENT, registration(lab, CLIENT, key(b"node", number)))
+        submit(lab, CLIENT, registration(lab, CLIENT, key(b"node", number)))
     refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, NODE)), "node")
     monkeypatch.setattr(places, "MAX_NEW", MAX_NODES)
     funded(lab, NEWCOMER, 2 * BOND)
     refused(lab, signed(lab, NEWCOMER, registration(lab, NEWCOMER, NODE)), "node")
     lab.block()
-    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    submit(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
 
 
 def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_each() -> None:
@@ -104,7 +114,7 @@ def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_
     squatters = squat(lab, places.MAX_PARTICIPANTS - 4)
     assert len(nodes(lab)) == places.MAX_PARTICIPANTS
     funded(lab, NEWCOMER, BOND + FEE)
-    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    submit(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
     lab.block()
     gone = set(squatters) - nodes(lab)
     assert len(nodes(lab)) == places.MAX_PARTICIPANTS
@@ -122,12 +132,12 @@ def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_
 def evicted(lab: Lab, stake: int = 70) -> bytes:
     """NODE, registered by NEWCOMER with collateral, in a network whose places are all taken by now."""
     funded(lab, NEWCOMER, BOND + FEE + stake)
-    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
-    order(lab, NEWCOMER, Deposit(NODE.public, stake))
+    submit(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    submit(lab, NEWCOMER, Deposit(NODE.public, stake))
     lab.block()
     for number in range(places.MAX_PARTICIPANTS - len(nodes(lab)) + 1):
         owner = funded(lab, key(b"owner", number), BOND + FEE)
-        order(lab, owner, registration(lab, owner, key(b"node", number)))
+        submit(lab, owner, registration(lab, owner, key(b"node", number)))
     lab.block()
     assert NODE.public not in nodes(lab)
     return NODE.public
@@ -141,15 +151,15 @@ def test_who_is_evicted_waits_for_its_money_like_one_that_leaves(
     monkeypatch.setattr(places, "MAX_PARTICIPANTS", 12)
     lab = lab_of(epoch_blocks=10_000)
     funded(lab, NEWCOMER, BOND + FEE + 70)
-    order(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
-    order(lab, NEWCOMER, Deposit(NODE.public, 70))
+    submit(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
+    submit(lab, NEWCOMER, Deposit(NODE.public, 70))
     begun = lab.height
     if leaving:
-        order(lab, NEWCOMER, Unregister(NODE.public))
+        submit(lab, NEWCOMER, Unregister(NODE.public))
     lab.block()
     for number in range(places.MAX_PARTICIPANTS - len(nodes(lab)) + 1):
         owner = funded(lab, key(b"owner", number), BOND + FEE)
-        order(lab, owner, registration(lab, owner, key(b"node", number)))
+        submit(lab, owner, registration(lab, owner, key(b"node", number)))
     evicted = lab.height
     lab.block()
     assert NODE.public not in nodes(lab)
@@ -173,7 +183,7 @@ def test_what_an_evicted_node_held_can_be_slashed_and_goes_to_no_other_owner(mon
     refused(lab, signed(lab, other, registration(lab, other, NODE)), "node")
     lab.block(WAIT)
     assert balance(lab, NEWCOMER.public) == BOND + 70 - 100
-    order(lab, other, registration(lab, other, NODE))
+    submit(lab, other, registration(lab, other, NODE))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -183,7 +193,7 @@ def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypat
     monkeypatch.setattr(places, "MAX_PARTICIPANTS", 14)
     rng, lab, came = random.Random(seed), lab_of(epoch_blocks=10_000, economy=LOW), dict[bytes, int]()
     agent = Key(b"\x93" * 32)
-    order(lab, CLIENT, registration(lab, CLIENT, agent))
+    submit(lab, CLIENT, registration(lab, CLIENT, agent))
     lab.by_node[agent.public] = agent
     lab.nodes.append(agent.public)
     for number in range(60):
@@ -193,7 +203,7 @@ def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypat
             lab.block(2)
             lab.decide(signed_request.inference_id, lambda _: {})
         owner, node = funded(lab, key(b"owner", number), BOND + FEE), key(b"node", number)
-        order(lab, owner, registration(lab, owner, node))
+        submit(lab, owner, registration(lab, owner, node))
         came[node.public] = lab.height
         lab.block(rng.randint(1, 3))
         here = nodes(lab)
@@ -208,7 +218,7 @@ def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypat
 def test_what_clients_pay_through_an_agent_keeps_its_place_and_crumbs_do_not() -> None:
     lab = lab_of(epoch_blocks=10_000, economy=LOW)
     agent = Key(b"\x93" * 32)
-    order(lab, CLIENT, registration(lab, CLIENT, agent))
+    submit(lab, CLIENT, registration(lab, CLIENT, agent))
     lab.nodes.append(agent.public)
     begun = part(lab, agent.public).active
     for tokens, kept in ((10, False), (30, True)):
@@ -224,7 +234,7 @@ def test_what_an_owner_pays_itself_keeps_no_place_and_proves_nothing() -> None:
     for own in (True, False):
         lab = lab_of(epoch_blocks=10_000, economy=LOW)
         agent = Key(b"\x93" * 32)
-        order(lab, CLIENT, registration(lab, CLIENT, agent))
+        submit(lab, CLIENT, registration(lab, CLIENT, agent))
         lab.nodes.append(agent.public)
         begun, account = part(lab, agent.public).active, CLIENT
         request = lab.start(agent=len(lab.nodes) - 1)
@@ -252,5 +262,5 @@ def test_who_looks_for_a_place_decodes_no_commitment(monkeypatch: pytest.MonkeyP
             lab.view.put(b"run/" + node + model.encode(), b"never read")
     monkeypatch.setattr(sprint, "load", lambda *_: pytest.fail("decoded"))
     idle = [one.node for one in places.first_to_go(lab.ctx, 4)]
-    assert sorted(idle[:2]) == sorted(made[2:]), "in no race: first to go"
+    assert sorted(idle[:2]) == sorted(made[2:]), "in no sprint: first to go"
     assert sorted(idle[2:]) == sorted(made[:2])

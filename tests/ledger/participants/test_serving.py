@@ -28,9 +28,9 @@ from p2p.ledger.state.snapshot import Manifest, make_chunks, open_chunk
 from p2p.ledger.state.view import View
 from tests.chains import extend
 from tests.consensus.test_light import BY_KEY, NOW, SCENARIO
+from tests.ledger.account_transactions import ECONOMY, part, registration, rotation, submit
 from tests.ledger.lab import CLIENT, PRICE, Lab
 from tests.ledger.money.test_epoch_settlement import to_end
-from tests.ledger.orders import ECONOMY, order, part, registration, rotation
 from tests.ledger.test_governance import put_to_vote
 from tests.sim.run import MODEL, genesis_of
 
@@ -100,13 +100,13 @@ class Chained(Lab):
 def lab_of(**change: Any) -> Chained:
     lab = Chained(**{"economy": replace(ECONOMY, collateral_min_micro=LEAST), "epoch_blocks": 100, **change})
     for number in range(2, len(lab.nodes)):  # 0 is the agent, 1 comes later
-        order(lab, lab.owners[number], Deposit(lab.nodes[number], LEAST))
+        submit(lab, lab.owners[number], Deposit(lab.nodes[number], LEAST))
     lab.block(2)
     return lab
 
 
 def owned(number: int, body: Callable[[Lab], Body]) -> Callable[[Chained], None]:
-    return lambda lab: order(lab, lab.owners[number], body(lab))
+    return lambda lab: submit(lab, lab.owners[number], body(lab))
 
 
 def convicted(lab: Chained) -> None:
@@ -168,7 +168,7 @@ def test_a_price_that_crosses_a_floor_between_draw_and_start() -> None:
             ECONOMY, collateral_min_micro=LEAST, price_step_milli=1, price_window=1, price_epoch_milli=10_000
         )
     )
-    order(lab, lab.owners[3], registration(lab, lab.owners[3], lab.keys[3], floor=5))
+    submit(lab, lab.owners[3], registration(lab, lab.owners[3], lab.keys[3], floor=5))
     while lab.nodes[3] in dict(lab.now()) or lab.height < 4:
         height = lab.height - 1
         lab.block()
@@ -206,10 +206,10 @@ def act(lab: Chained, what: str, number: int, amount: int) -> None:
     key = next((k for k in lab.by_node.values() if k.public == node), key)
     if what == "rotate":
         new = Key(digest(b"rotated", node))
-        order(lab, owner, rotation(lab, owner, key, new))
+        submit(lab, owner, rotation(lab, owner, key, new))
         lab.by_node[new.public] = new
         return
-    order(lab, owner, {
+    submit(lab, owner, {
         "deposit": Deposit(node, LEAST // 2 * (amount + 1)), "withdraw": Withdraw(node, LEAST // 2 * (amount + 1)),
         "leave": Unregister(node),
         "offer": registration(lab, owner, key), "none": registration(lab, owner, key, models=()),

@@ -18,9 +18,9 @@ from p2p.ledger.money.requests import check_request
 from p2p.ledger.participants.sprint import Sprint, question
 from p2p.ledger.participants.sprint_prompts import WORDS, sprint_prompt
 from p2p.ledger.statement import statement
+from tests.ledger.account_transactions import part
 from tests.ledger.lab import Lab, trusted
-from tests.ledger.orders import part
-from tests.ledger.race import EPOCH, RULES, TOKENS, UNCAPPED, RaceLab, commitment, opened, refused
+from tests.ledger.sprint_lab import EPOCH, RULES, TOKENS, UNCAPPED, SprintLab, commitment, opened, refused
 
 FULL = 10**9
 
@@ -68,8 +68,8 @@ def test_no_two_questions_are_the_same() -> None:
 
 
 def test_no_client_can_use_the_sprints_account() -> None:
-    lab = RaceLab()
-    lab.to_race()
+    lab = SprintLab()
+    lab.to_commit()
     _, signed = question(lab.genesis, lab.sprint, lab.nodes[0], "toy", 0)
     with pytest.raises(InvalidRequest) as caught:
         check_request(lab.ctx, signed)
@@ -80,11 +80,11 @@ def test_no_client_can_use_the_sprints_account() -> None:
 
 
 def test_weights_are_what_was_checked_and_the_next_set_follows() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     fast, slow, short, absent = lab.nodes[:4]
-    lab.to_race()
+    lab.to_commit()
     for node, count, tokens in ((fast, 60, 10), (slow, 20, 10), (short, 60, 3)):
-        lab.race(node, count, tokens)
+        lab.answer_and_commit(node, count, tokens)
     lab.to_open()
     ids = [one for node in (fast, slow, short) for one in lab.open(node)]
     assert len(ids) == 9
@@ -98,13 +98,13 @@ def test_weights_are_what_was_checked_and_the_next_set_follows() -> None:
     lab.to_next_epoch()
     assert dict(lab.set()) == {node: lab.weight(node) for node in lab.nodes}
     assert (lab.weight(fast), lab.weight(slow), lab.weight(short), lab.weight(absent)) == (60, 20, 18, 5)
-    lab.to_race()
-    assert lab.view.ids(b"runs") == [], "the next race begins with nothing"
+    lab.to_commit()
+    assert lab.view.ids(b"runs") == [], "the next sprint begins with nothing"
     assert all(lab.view.get(b"run/" + node + b"toy") is None for node in lab.nodes)
 
 
 def test_no_money_moves_and_no_client_is_told() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     before = lab.view.totals()
     ids = opened(lab, {lab.nodes[0]: 9, lab.nodes[1]: 9})
     lab.judge([one for some in ids.values() for one in some], lambda one: one in ids[lab.nodes[0]])
@@ -121,16 +121,16 @@ def test_no_money_moves_and_no_client_is_told() -> None:
 
 
 def test_checks_count_as_always_and_pairs_do_not() -> None:
-    lab = RaceLab(epoch_blocks=400)
+    lab = SprintLab(epoch_blocks=400)
     node = lab.nodes[0]
     lab.judge(opened(lab, {node: 9})[node])
-    seen = lab.view.standing(node)
+    seen = lab.view.conduct(node)
     assert (seen.checked, seen.checked_tokens, seen.struck, seen.paired) == (3, 3 * TOKENS, 0, 0)
-    assert sum(lab.view.standing(one).duties for one in lab.nodes) == 9
+    assert sum(lab.view.conduct(one).duties for one in lab.nodes) == 9
 
 
 def test_a_high_reputation_does_not_spare_the_check() -> None:
-    lab = RaceLab(rules=replace(Lab(1).genesis.checks, min_checked_tokens=0, min_checks=0, saving_micro=0))
+    lab = SprintLab(rules=replace(Lab(1).genesis.checks, min_checked_tokens=0, min_checks=0, saving_micro=0))
     lab.view.put_participant(replace(part(lab, lab.nodes[0]), reputations=trusted(100)))
     ids = opened(lab, {lab.nodes[0]: 500})[lab.nodes[0]]
     lab.block(2)
@@ -138,7 +138,7 @@ def test_a_high_reputation_does_not_spare_the_check() -> None:
 
 
 def test_answers_leave_the_state_like_others() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     ids = opened(lab, {lab.nodes[0]: 9})[lab.nodes[0]]
     lab.judge(ids)
     lab.to(EPOCH * 4)
@@ -157,20 +157,20 @@ def test_where_there_is_no_sprint_nothing_of_it_is_kept() -> None:
 
 
 def test_commitments_that_are_refused() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     node = lab.nodes[0]
     lab.to(lab.times.first)
     refused(lab, node, RecordKind.SPRINT_COMMIT, commitment(lab, node), "epoch")
-    lab.to_race()
+    lab.to_commit()
     refused(lab, node, RecordKind.SPRINT_COMMIT, commitment(lab, lab.nodes[1]), "node")
     refused(lab, node, RecordKind.SPRINT_COMMIT, commitment(lab, node, epoch=1), "epoch")
     refused(lab, node, RecordKind.SPRINT_COMMIT, commitment(lab, node, model="other"), "model")
     for count in (0, MAX_SPRINT_ANSWERS + 1):
         refused(lab, node, RecordKind.SPRINT_COMMIT, commitment(lab, node, count=count), "$[4]")
-    lab.race(node, 5)
+    lab.answer_and_commit(node, 5)
     refused(lab, node, RecordKind.SPRINT_COMMIT, commitment(lab, node), "model")
     lab.to(lab.times.close)
-    lab.race(lab.nodes[1], 5)
+    lab.answer_and_commit(lab.nodes[1], 5)
     lab.block()
     refused(lab, lab.nodes[2], RecordKind.SPRINT_COMMIT, commitment(lab, lab.nodes[2]), "epoch")
 
@@ -179,24 +179,24 @@ def test_commitments_that_are_refused() -> None:
     ({"models": ()}, "model"), ({"convicted_until": 99}, "node"), ({"suspended_until": 99}, "node"),
     ({"leaving": 99}, "node"),
 ])
-def test_who_may_not_serve_may_not_race(change: dict[str, Any], field: str) -> None:
-    lab = RaceLab()
-    lab.to_race()
+def test_who_may_not_serve_may_not_take_part(change: dict[str, Any], field: str) -> None:
+    lab = SprintLab()
+    lab.to_commit()
     lab.view.put_participant(replace(part(lab, lab.nodes[0]), **change))
     refused(lab, lab.nodes[0], RecordKind.SPRINT_COMMIT, commitment(lab, lab.nodes[0]), field)
 
 
-def test_without_the_collateral_nobody_races() -> None:
-    lab = RaceLab(economy=replace(UNCAPPED, collateral_min_micro=5))
-    lab.to_race()
+def test_without_the_collateral_nobody_takes_part() -> None:
+    lab = SprintLab(economy=replace(UNCAPPED, collateral_min_micro=5))
+    lab.to_commit()
     refused(lab, lab.nodes[0], RecordKind.SPRINT_COMMIT, commitment(lab, lab.nodes[0]), "collateral_micro")
 
 
 def test_openings_that_are_refused() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     node, other = lab.nodes[:2]
-    lab.to_race()
-    lab.race(node, 40)
+    lab.to_commit()
+    lab.answer_and_commit(node, 40)
     lab.to(lab.times.draw)
     refused(lab, node, RecordKind.SPRINT_OPEN, lab.opening(node, 0), "epoch")
     lab.to_open()
@@ -241,8 +241,8 @@ def test_openings_that_are_refused() -> None:
 
 def test_the_largest_opening_fits_a_record() -> None:
     """65,536 answers: a proof of 16 hashes."""
-    lab = RaceLab()
-    lab.to_race()
+    lab = SprintLab()
+    lab.to_commit()
     finish = lab.finish_of(lab.nodes[0], MAX_SPRINT_ANSWERS - 1)
     body = encode(SprintOpen(2**40, "m" * 96, MAX_SPRINT_ANSWERS - 1, finish, (bytes(32),) * 17))
     assert len(body) < 1024
@@ -250,7 +250,7 @@ def test_the_largest_opening_fits_a_record() -> None:
 
 
 def test_an_answer_of_the_sprint_takes_no_other_record() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     node = lab.nodes[0]
     one = opened(lab, {node: 9})[node][0]
     finish = lab.inference(one).finish

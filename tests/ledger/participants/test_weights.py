@@ -19,9 +19,9 @@ from p2p.ledger.genesis import check_conservation
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.participants.sprint import Run, Sprint, check_sprint, drawn
 from p2p.ledger.rules.ops import Unregister
+from tests.ledger.account_transactions import part, rotation, submit
 from tests.ledger.lab import STEADY, WINDOW
-from tests.ledger.orders import order, part, rotation
-from tests.ledger.race import EPOCH, RULES, UNCAPPED, RaceLab, commitment, join, opened, refused
+from tests.ledger.sprint_lab import EPOCH, RULES, UNCAPPED, SprintLab, commitment, join, opened, refused
 
 NEW = Key(b"\x7b" * 32)
 
@@ -34,7 +34,7 @@ NEW = Key(b"\x7b" * 32)
 def test_padding_loses_in_expectation(sampled: int, true: int) -> None:
     """20 answers of which the first `true` are real, over 2000 draws by fixed beacons: worth less than the honest
     commitment of those. With one sample it would break even."""
-    genesis = replace(RaceLab().genesis, sprint=replace(RULES, samples=sampled))
+    genesis = replace(SprintLab().genesis, sprint=replace(RULES, samples=sampled))
     run, worth = Run(b"\x01" * 32, "toy", bytes(32), 20, 2), 0
     for number in range(2000):
         found = drawn(genesis, Sprint(0, bytes(32), digest(b"draw", number.to_bytes(4, "big"))), run)
@@ -45,11 +45,11 @@ def test_padding_loses_in_expectation(sampled: int, true: int) -> None:
 
 @pytest.mark.parametrize("how", ["withheld", "refused"])
 def test_one_answer_withheld_or_refused_makes_the_commitment_worthless(how: str) -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     padder, honest = lab.nodes[:2]
-    lab.to_race()
-    lab.race(padder, 100)
-    lab.race(honest, 10)
+    lab.to_commit()
+    lab.answer_and_commit(padder, 100)
+    lab.answer_and_commit(honest, 10)
     lab.to_open()
     ids = lab.open(padder, lab.drawn_of(padder)[: 2 if how == "withheld" else 3])
     bad = ids[-1] if how == "refused" else None
@@ -63,21 +63,21 @@ def test_one_answer_withheld_or_refused_makes_the_commitment_worthless(how: str)
 def test_who_is_convicted_by_its_answers_has_no_weight() -> None:
     """Three refused answers pass the limit of the sequential test; a conviction elsewhere in the epoch costs the
     weight as well."""
-    lab = RaceLab()
+    lab = SprintLab()
     cheat, other = lab.nodes[:2]
     ids = opened(lab, {cheat: 50, other: 50})
     lab.judge([one for some in ids.values() for one in some], lambda one: one not in ids[cheat])
     assert part(lab, cheat).convicted_until == 2 * EPOCH
-    assert lab.view.standing(cheat).finders, "who found it shares the bounty"
+    assert lab.view.conduct(cheat).finders, "who found it shares the bounty"
     lab.view.put_participant(replace(part(lab, other), convicted_until=2 * EPOCH))
     lab.to_next_epoch()
     assert (lab.weight(cheat), lab.weight(other)) == (0, 0)
-    lab.to_race()
+    lab.to_commit()
     refused(lab, cheat, RecordKind.SPRINT_COMMIT, commitment(lab, cheat), "node")
 
 
 def test_a_dispute_in_its_favour_keeps_the_weight() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     node = lab.nodes[0]
     ids = opened(lab, {node: 30})[node]
     lab.block(2)
@@ -94,7 +94,7 @@ def test_a_dispute_in_its_favour_keeps_the_weight() -> None:
 
 
 def test_what_nobody_checked_neither_counts_nor_harms() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     some, none = lab.nodes[:2]
     ids = opened(lab, {some: 30, none: 30})
     lab.judge(ids[some][:1])
@@ -104,7 +104,7 @@ def test_what_nobody_checked_neither_counts_nor_harms() -> None:
 
 
 def test_where_nobody_else_has_the_model_weights_rest() -> None:
-    lab = RaceLab(2, owners={1: 0})
+    lab = SprintLab(2, owners={1: 0})
     ids = opened(lab, {lab.nodes[0]: 9})[lab.nodes[0]]
     lab.block(2)
     assert {lab.status(one) for one in ids} == {"SETTLED"}
@@ -116,7 +116,7 @@ def test_where_nobody_else_has_the_model_weights_rest() -> None:
 
 
 def test_who_makes_no_commitment_loses_half_each_time_and_can_come_back() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     away, rest = lab.nodes[0], dict.fromkeys(lab.nodes[1:], 10)
     seen = []
     for _ in range(5):
@@ -130,9 +130,9 @@ def test_who_makes_no_commitment_loses_half_each_time_and_can_come_back() -> Non
     assert away in dict(serving(lab.ctx, "toy"))
 
 
-def test_a_newcomer_enters_by_racing() -> None:
-    lab = RaceLab()
-    lab.to_race()
+def test_a_newcomer_enters_by_a_sprint() -> None:
+    lab = SprintLab()
+    lab.to_commit()
     new = join(lab, 1, lab.owners[0])
     assert lab.weight(new) == 0
     assert new not in dict(serving(lab.ctx, "toy"))
@@ -146,7 +146,7 @@ def test_a_newcomer_enters_by_racing() -> None:
 
 
 def test_the_set_is_capped_by_owner() -> None:
-    lab = RaceLab(owners={1: 0}, economy=STEADY)
+    lab = SprintLab(owners={1: 0}, economy=STEADY)
     lab.whole_sprint({node: 100 if at < 2 else 10 for at, node in enumerate(lab.nodes)})
     total = 2 * 100 + 6 * 10
     counted = 100 * (total * 300 // 1000) // 200
@@ -156,7 +156,7 @@ def test_the_set_is_capped_by_owner() -> None:
 
 
 def test_where_nobody_would_have_weight_the_old_ones_stay() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     before = lab.set()
     for node in lab.nodes:
         lab.view.put_participant(replace(part(lab, node), weight=1))
@@ -166,12 +166,12 @@ def test_where_nobody_would_have_weight_the_old_ones_stay() -> None:
 
 
 def test_offenders_and_those_who_leave_are_out_and_a_new_key_takes_its_place() -> None:
-    lab = RaceLab(economy=replace(UNCAPPED, withdraw_wait=100))
+    lab = SprintLab(economy=replace(UNCAPPED, withdraw_wait=100))
     offender, leaver = lab.nodes[:2]
     ids = opened(lab, dict.fromkeys(lab.nodes, 10))
     lab.view.add_id(b"faults", offender)
-    order(lab, lab.owners[1], Unregister(leaver))
-    order(lab, lab.owners[2], rotation(lab, lab.owners[2], lab.keys[2], NEW))
+    submit(lab, lab.owners[1], Unregister(leaver))
+    submit(lab, lab.owners[2], rotation(lab, lab.owners[2], lab.keys[2], NEW))
     lab.judge([one for some in ids.values() for one in some])
     lab.to_next_epoch()
     assert set(dict(lab.set())) == {*lab.nodes[3:], NEW.public}
@@ -179,7 +179,7 @@ def test_offenders_and_those_who_leave_are_out_and_a_new_key_takes_its_place() -
 
 
 def test_a_dear_model_weighs_more() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     lab.genesis = replace(lab.genesis, models=(replace(lab.genesis.models[0], cost_milli=2500),))
     lab.view.put(b"model/toy", encode(lab.genesis.models[0]))
     lab.whole_sprint({lab.nodes[0]: 30})
@@ -196,7 +196,7 @@ def test_a_dear_model_weighs_more() -> None:
     ({"sprint": replace(RULES, blocks=30)}, "epoch_blocks"),
 ])
 def test_a_genesis_that_does_not_fit_is_refused(change: dict[str, Any], field: str) -> None:
-    good: Genesis = RaceLab().genesis
+    good: Genesis = SprintLab().genesis
     check_sprint(good)
     check_sprint(replace(good, epoch_blocks=42))
     with pytest.raises(ConfigError) as caught:
@@ -204,10 +204,10 @@ def test_a_genesis_that_does_not_fit_is_refused(change: dict[str, Any], field: s
     assert caught.value.field == field
     check_sprint(replace(good, **{**change, "sprint": SprintRules()}))
     with pytest.raises(ConfigError):
-        RaceLab(**{"sprint": RULES, **change})
+        SprintLab(**{"sprint": RULES, **change})
 
 
-WAYS = ["race", "open", "half", "judge", "lie", "block", "late"]
+WAYS = ["answer", "open", "half", "judge", "lie", "block", "late"]
 MOVES = st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 5), st.integers(1, 9)), max_size=50)
 
 
@@ -216,15 +216,15 @@ MOVES = st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 5), st.integers
 def test_after_any_sequence_money_is_whole_weights_are_bounded_and_somebody_decides_blocks(
     moves: list[tuple[str, int, int]]
 ) -> None:
-    lab = RaceLab(6, validation_window=WINDOW)
-    lab.to_race()
+    lab = SprintLab(6, validation_window=WINDOW)
+    lab.to_commit()
     made: dict[bytes, int] = {}
     for move, who, how in moves:
         node, before, ids = lab.nodes[who], dict(lab.view.changes), list[bytes]()
         try:
             match move:
-                case "race":
-                    lab.race(node, how * 10)
+                case "answer":
+                    lab.answer_and_commit(node, how * 10)
                     made[node] = how * 10
                 case "open":
                     ids = lab.open(node)
@@ -238,7 +238,7 @@ def test_after_any_sequence_money_is_whole_weights_are_bounded_and_somebody_deci
                 case "late":
                     lab.to_open()
         except (FolkmootError, AssertionError, KeyError):
-            if move == "race":
+            if move == "answer":
                 assert lab.view.changes == before, "a refused record changes nothing"
         assert check_conservation(lab.view, lab.accounts)
         assert lab.set()

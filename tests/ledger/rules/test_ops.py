@@ -17,8 +17,19 @@ from p2p.ledger.participants.eligibility import checking, serving
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import capped, owner_weight
 from p2p.ledger.rules.ops import Body, Cap, Delegate, Deposit, Revoke, Transfer, Unregister, Vote, Withdraw
+from tests.ledger.account_transactions import (
+    ECONOMY,
+    WAIT,
+    balance,
+    lab_of,
+    part,
+    refused,
+    registration,
+    rotation,
+    signed,
+    submit,
+)
 from tests.ledger.lab import CLIENT, Lab, trusted
-from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, rotation, signed
 
 OTHER, HOT, FRESH = Key(b"\x71" * 32), Key(b"\x72" * 32), Key(b"\x73" * 32)
 ESCROW = 1000  # of the lab's request
@@ -45,11 +56,11 @@ def test_network_signature_and_nonce_come_first(body: Body) -> None:
     refused(lab, good, "nonce")
 
 
-def test_requests_and_orders_share_the_nonces() -> None:
+def test_requests_and_account_transactions_share_the_nonces() -> None:
     lab = lab_of()
     lab.start()
     refused(lab, signed(lab, CLIENT, Cap(5, 5), nonce=1), "nonce")
-    order(lab, CLIENT, Cap(0, ESCROW))
+    submit(lab, CLIENT, Cap(0, ESCROW))
     lab.nonces[CLIENT.public] = 1
     with pytest.raises(InvalidRequest, match="nonce 2 was used"):
         lab.start()
@@ -73,10 +84,10 @@ def test_an_order_that_is_not_the_message_of_its_kind_is_refused() -> None:
 def test_a_transfer_moves_what_is_there_and_no_more() -> None:
     lab = lab_of()
     lab.accounts.append(OTHER.public)
-    order(lab, CLIENT, Transfer(OTHER.public, 7))
+    submit(lab, CLIENT, Transfer(OTHER.public, 7))
     assert (balance(lab, CLIENT.public), balance(lab, OTHER.public)) == (10**9 - 7, 7)
     refused(lab, signed(lab, OTHER, Transfer(CLIENT.public, 8)), "amount_micro")
-    order(lab, CLIENT, Transfer(CLIENT.public, 10**9 - 7))
+    submit(lab, CLIENT, Transfer(CLIENT.public, 10**9 - 7))
     assert balance(lab, CLIENT.public) == 10**9 - 7, "to itself: as before"
     lab.block()
 
@@ -88,10 +99,10 @@ def test_collateral_returns_when_it_has_waited_and_can_be_taken_until_then() -> 
     refused(lab, signed(lab, owner, Deposit(node, 10**9 + 1)), "amount_micro")
     refused(lab, signed(lab, owner, Deposit(lab.nodes[3], 5)), "node")
     refused(lab, signed(lab, CLIENT, Deposit(node, 5)), "node")
-    order(lab, owner, Deposit(node, 100))
+    submit(lab, owner, Deposit(node, 100))
     assert lab.view.totals().collateral_micro == 100
     refused(lab, signed(lab, owner, Withdraw(node, 101)), "amount_micro")
-    order(lab, owner, Withdraw(node, 60))
+    submit(lab, owner, Withdraw(node, 60))
     lab.block(2)
     assert take(lab.view, node, 70) == 70, "40 that stay, 30 on their way back"
     totals = lab.view.totals()
@@ -106,10 +117,10 @@ def test_collateral_returns_when_it_has_waited_and_can_be_taken_until_then() -> 
 def test_each_withdrawal_waits_its_own_time() -> None:
     lab = lab_of()
     owner, node = lab.owners[2], lab.nodes[2]
-    order(lab, owner, Deposit(node, 100))
-    order(lab, owner, Withdraw(node, 3))
+    submit(lab, owner, Deposit(node, 100))
+    submit(lab, owner, Withdraw(node, 3))
     lab.block()
-    order(lab, owner, Withdraw(node, 4))
+    submit(lab, owner, Withdraw(node, 4))
     lab.block(WAIT)
     assert (balance(lab, owner.public), len(part(lab, node).withdrawals)) == (10**9 - 97, 1)
     lab.block()
@@ -119,19 +130,19 @@ def test_each_withdrawal_waits_its_own_time() -> None:
 def test_withdrawals_that_wait_are_bounded() -> None:
     lab = lab_of()
     owner, node = lab.owners[2], lab.nodes[2]
-    order(lab, owner, Deposit(node, 100))
+    submit(lab, owner, Deposit(node, 100))
     for _ in range(MAX_WITHDRAWALS):
-        order(lab, owner, Withdraw(node, 1))
+        submit(lab, owner, Withdraw(node, 1))
     refused(lab, signed(lab, owner, Withdraw(node, 1)), "node")
     lab.block(WAIT + 1)
-    order(lab, owner, Withdraw(node, 1))
+    submit(lab, owner, Withdraw(node, 1))
 
 
 def test_serving_needs_collateral_where_the_rules_say_so() -> None:
     lab = lab_of(economy=replace(ECONOMY, collateral_min_micro=50))
     assert serving(lab.ctx, "toy") == []
-    order(lab, lab.owners[1], Deposit(lab.nodes[1], 50))
-    order(lab, lab.owners[2], Deposit(lab.nodes[2], 49))
+    submit(lab, lab.owners[1], Deposit(lab.nodes[1], 50))
+    submit(lab, lab.owners[2], Deposit(lab.nodes[2], 49))
     assert [node for node, _ in serving(lab.ctx, "toy")] == [lab.nodes[1]]
 
 
@@ -151,18 +162,18 @@ def start_refused(lab: Lab, field: str, *, signer: Key | None = None) -> None:
 def test_a_hot_key_signs_requests_within_its_caps_and_until_it_expires() -> None:
     lab = lab_of(epoch_blocks=50)
     start_refused(lab, "signer", signer=HOT)
-    order(lab, CLIENT, Delegate(HOT.public, 2 * ESCROW, ESCROW, 30))
+    submit(lab, CLIENT, Delegate(HOT.public, 2 * ESCROW, ESCROW, 30))
     assert lab.start(signer=HOT).request.account == CLIENT.public
     lab.start(signer=HOT)
     start_refused(lab, "epoch_cap_micro", signer=HOT)
     lab.start()  # the account itself has no cap
-    order(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW - 1, 30))
+    submit(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW - 1, 30))
     start_refused(lab, "request_cap_micro", signer=HOT)
-    order(lab, CLIENT, Delegate(HOT.public, 3 * ESCROW, ESCROW, 30))
+    submit(lab, CLIENT, Delegate(HOT.public, 3 * ESCROW, ESCROW, 30))
     lab.start(signer=HOT)
     start_refused(lab, "epoch_cap_micro", signer=HOT)  # what it had spent before stayed spent
     lab.block(31 - lab.height)
-    order(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 32))
+    submit(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 32))
     lab.block()
     lab.start(signer=HOT)
     start_refused(lab, "signer", signer=HOT)
@@ -170,12 +181,12 @@ def test_a_hot_key_signs_requests_within_its_caps_and_until_it_expires() -> None
 
 def test_a_hot_key_cannot_order_and_a_revoked_one_cannot_ask() -> None:
     lab = lab_of()
-    order(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 300))
+    submit(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 300))
     op = signed(lab, CLIENT, Transfer(HOT.public, 5))
     from p2p.base.codec import encode
 
     refused(lab, replace(op, signature=HOT.sign(Domain.OP, lab.network, encode(op.op))), "signature")
-    order(lab, CLIENT, Revoke(HOT.public))
+    submit(lab, CLIENT, Revoke(HOT.public))
     start_refused(lab, "signer", signer=HOT)
     refused(lab, signed(lab, CLIENT, Revoke(HOT.public)), "key")
     assert lab.view.get(b"limits/" + CLIENT.public) is None, "nothing is left of it"
@@ -184,19 +195,19 @@ def test_a_hot_key_cannot_order_and_a_revoked_one_cannot_ask() -> None:
 def test_an_account_has_eight_hot_keys_and_expired_ones_make_room() -> None:
     lab = lab_of()
     for at in range(8):
-        order(lab, CLIENT, Delegate(bytes([at]) * 32, 1, 1, 3 if at == 0 else 300))
+        submit(lab, CLIENT, Delegate(bytes([at]) * 32, 1, 1, 3 if at == 0 else 300))
     refused(lab, signed(lab, CLIENT, Delegate(HOT.public, 1, 1, 300)), "key")
     refused(lab, signed(lab, CLIENT, Delegate(CLIENT.public, 1, 1, 300)), "key")
     lab.block(3)
     refused(lab, signed(lab, CLIENT, Delegate(b"\x01" * 32, 1, 1, lab.height)), "expires")
-    order(lab, CLIENT, Delegate(HOT.public, 1, 1, 300))
+    submit(lab, CLIENT, Delegate(HOT.public, 1, 1, 300))
     assert len(limits(lab.view, CLIENT.public).hot) == 8
 
 
 def test_the_accounts_own_caps_bind_whoever_signs_and_begin_anew_with_the_epoch() -> None:
     lab = lab_of(epoch_blocks=20)
-    order(lab, CLIENT, Cap(2 * ESCROW, ESCROW))
-    order(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 300))
+    submit(lab, CLIENT, Cap(2 * ESCROW, ESCROW))
+    submit(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 300))
     lab.start()
     lab.start(signer=HOT)
     start_refused(lab, "epoch_cap_micro")
@@ -205,7 +216,7 @@ def test_the_accounts_own_caps_bind_whoever_signs_and_begin_anew_with_the_epoch(
     lab.start()
     lab.start()
     start_refused(lab, "epoch_cap_micro")
-    order(lab, CLIENT, Cap(0, ESCROW - 1))
+    submit(lab, CLIENT, Cap(0, ESCROW - 1))
     start_refused(lab, "request_cap_micro")
 
 
@@ -218,12 +229,12 @@ def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> N
     refused(lab, signed(lab, OTHER, good), "proof")
     refused(lab, signed(lab, CLIENT, replace(good, node=OTHER.public)), "proof")
     refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, FRESH, ("toy", "other"))), "model")
-    order(lab, CLIENT, good)
+    submit(lab, CLIENT, good)
     assert (part(lab, FRESH.public).weight, part(lab, FRESH.public).reputation) == (0, 0)
     assert FRESH.public not in dict(serving(lab.ctx, "toy"))
     refused(lab, signed(lab, OTHER, registration(lab, OTHER, FRESH)), "node")
     refused(lab, signed(lab, CLIENT, registration(lab, CLIENT, lab.keys[1])), "node")
-    order(lab, CLIENT, registration(lab, CLIENT, FRESH, (), 3))
+    submit(lab, CLIENT, registration(lab, CLIENT, FRESH, (), 3))
     assert (
         part(lab, FRESH.public).models, part(lab, FRESH.public).price_floor_micro
     ) == ((), 3), "its own offer can be changed"
@@ -231,7 +242,7 @@ def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> N
 
 def test_who_asks_for_more_than_the_price_draws_no_work_but_checks() -> None:
     lab = lab_of()
-    order(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=11))
+    submit(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=11))
     assert lab.nodes[1] not in dict(serving(lab.ctx, "toy"))
     assert lab.nodes[1] in dict(checking(lab.ctx, "toy"))
 
@@ -239,11 +250,11 @@ def test_who_asks_for_more_than_the_price_draws_no_work_but_checks() -> None:
 def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
     lab = lab_of()
     owner, node = lab.owners[1], lab.nodes[1]
-    order(lab, owner, Deposit(node, 100))
-    order(lab, owner, Withdraw(node, 30))
+    submit(lab, owner, Deposit(node, 100))
+    submit(lab, owner, Withdraw(node, 30))
     refused(lab, signed(lab, CLIENT, Unregister(node)), "node")
     lab.block()
-    order(lab, owner, Unregister(node))
+    submit(lab, owner, Unregister(node))
     assert node not in dict(serving(lab.ctx, "toy"))
     assert node not in dict(checking(lab.ctx, "toy"))
     key = lab.keys[1]
@@ -261,7 +272,7 @@ def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
     assert lab.view.participant(node) is None
     assert balance(lab, owner.public) == 10**9 - 80
     assert lab.view.totals().collateral_micro == 0
-    order(lab, CLIENT, registration(lab, CLIENT, lab.keys[1]))
+    submit(lab, CLIENT, registration(lab, CLIENT, lab.keys[1]))
     assert part(lab, node).owner == CLIENT.public
 
 
@@ -270,7 +281,7 @@ def test_an_answer_of_one_who_left_is_paid_to_its_last_owner() -> None:
     signed_request = lab.start()
     executor = lab.finish(signed_request.inference_id)
     at = lab.nodes.index(executor)
-    order(lab, lab.owners[at], Unregister(executor))
+    submit(lab, lab.owners[at], Unregister(executor))
     lab.block(WAIT + 4)
     assert lab.view.participant(executor) is None
     lab.decide(signed_request.inference_id, lambda node: {})
@@ -285,34 +296,34 @@ def test_an_answer_of_one_who_left_is_paid_to_its_last_owner() -> None:
 def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None:
     lab = lab_of()
     owner, old = lab.owners[1], lab.keys[1]
-    order(lab, owner, Deposit(old.public, 100))
-    order(lab, owner, Withdraw(old.public, 40))
-    lab.view.put_standing(old.public, replace(lab.view.standing(old.public), finished=7))
+    submit(lab, owner, Deposit(old.public, 100))
+    submit(lab, owner, Withdraw(old.public, 40))
+    lab.view.put_conduct(old.public, replace(lab.view.conduct(old.public), finished=7))
     lab.view.put_participant(replace(part(lab, old.public), reputations=trusted(50)))
     good = rotation(lab, owner, old, FRESH)
     refused(lab, signed(lab, owner, replace(good, proof=bytes(64))), "proof")
     refused(lab, signed(lab, owner, replace(good, new_proof=bytes(64))), "new_proof")
     refused(lab, signed(lab, owner, rotation(lab, owner, old, lab.keys[2])), "new_node")
     refused(lab, signed(lab, CLIENT, rotation(lab, CLIENT, old, FRESH)), "node")
-    order(lab, owner, good)
+    submit(lab, owner, good)
     new = part(lab, FRESH.public)
     assert (
         new.node, new.owner, new.reputation, new.weight, new.collateral_micro
     ) == (FRESH.public, owner.public, 50, 10, 60)
-    assert lab.view.standing(FRESH.public).finished == 7
+    assert lab.view.conduct(FRESH.public).finished == 7
     assert {p.node for p in lab.view.participants()} == {FRESH.public, *lab.nodes} - {old.public}
     refused(lab, signed(lab, owner, Deposit(old.public, 1)), "node")
     refused(lab, signed(lab, owner, registration(lab, owner, old)), "node")
     refused(lab, signed(lab, owner, rotation(lab, owner, FRESH, old)), "new_node")
     again = Key(b"\x74" * 32)
-    order(lab, owner, rotation(lab, owner, FRESH, again))
+    submit(lab, owner, rotation(lab, owner, FRESH, again))
     nodes = {part(lab, old.public).node, part(lab, FRESH.public).node}
     assert nodes == {again.public}, "the first key stands for the last"
     lab.block(WAIT + 1)
     assert (
         balance(lab, owner.public), part(lab, again.public).collateral_micro
     ) == (10**9 - 60 - 2 * FEE, 60), "asked for under the old key"
-    order(lab, owner, Unregister(again.public))
+    submit(lab, owner, Unregister(again.public))
     lab.block(WAIT + 1)
     assert [lab.view.participant(key) for key in (old.public, FRESH.public, again.public)] == [None] * 3
     assert lab.view.owner_of(old.public) == lab.view.owner_of(again.public) == owner.public
@@ -322,8 +333,8 @@ def test_another_key_costs_the_registration_fee() -> None:
     """A key that was given up stays in the state for ever, so it costs what a registration costs."""
     lab = lab_of()
     owner, old = lab.owners[1], lab.keys[1]
-    order(lab, owner, Transfer(CLIENT.public, 10**9 - FEE))
-    order(lab, owner, rotation(lab, owner, old, FRESH))
+    submit(lab, owner, Transfer(CLIENT.public, 10**9 - FEE))
+    submit(lab, owner, rotation(lab, owner, old, FRESH))
     assert balance(lab, owner.public) == 0
     assert lab.view.totals().burnt_micro == FEE
     refused(lab, signed(lab, owner, rotation(lab, owner, FRESH, Key(b"\x74" * 32))), "balance")
@@ -337,14 +348,14 @@ def test_open_answers_and_duties_of_a_rotated_key_end_without_a_crash() -> None:
     executor, validator = finish.record.executor, lab.members(inference_id)[0]
     for node, new in ((executor, FRESH), (validator, OTHER)):
         at = lab.nodes.index(node)
-        order(lab, lab.owners[at], rotation(lab, lab.owners[at], lab.keys[at], new))
+        submit(lab, lab.owners[at], rotation(lab, lab.owners[at], lab.keys[at], new))
     lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)[1:]])
     second = lab.members(inference_id)
     assert not {OTHER.public, FRESH.public} & set(second), "neither was fresh: it was asked, or is the executor"
     lab.decide(inference_id, lambda node: {"valid": False})
     assert lab.status(inference_id) == "INVALIDATED"
     assert part(lab, FRESH.public).strikes == 1, "a new key is no new name"
-    assert lab.view.standing(OTHER.public).missed == 1
+    assert lab.view.conduct(OTHER.public).missed == 1
 
 
 # -- owners ------------------------------------------------------------------------------------------------------------

@@ -21,10 +21,10 @@ from p2p.peer.config import make_config
 from p2p.peer.node import run_node
 from testnet.generate import SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan
 from tests.ledger import lab as labs
+from tests.ledger.account_transactions import lab_of, refused, signed, submit
 from tests.ledger.inferences.test_appeals import APPEALS
 from tests.ledger.lab import Lab
-from tests.ledger.orders import lab_of, order, refused, signed
-from tests.ledger.race import RaceLab
+from tests.ledger.sprint_lab import SprintLab
 from tests.ledger.test_governance import accept
 
 SLOW = CheckRules(reveal_window=20, appeal_window=20)
@@ -72,7 +72,7 @@ def test_the_slowest_case_takes_as_long_as_is_said() -> None:
     begun = lab.inference(inference_id).dispute_height
     slow(lab, inference_id, valid=False)
     lab.block(lab.inference(inference_id).appeal_until - lab.height)
-    order(lab, lab.owners[1], Appeal(inference_id))
+    submit(lab, lab.owners[1], Appeal(inference_id))
     lab.block(1 + lab.genesis.validation_delay)
     slow(lab, inference_id, valid=False)
     assert lab.inference(inference_id).end_height - begun == windows.dispute(lab.genesis)
@@ -104,7 +104,7 @@ def test_a_change_whose_cases_do_not_fit_is_not_put_to_a_vote(
 ) -> None:
     lab = lab_of()
     refused(lab, signed(lab, lab.owners[0], Propose(ChangeChecks(fields))), named)
-    order(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 14),))))
+    submit(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 14),))))
 
 
 def test_a_change_that_does_not_fit_what_is_in_force_by_then_is_void() -> None:
@@ -116,12 +116,12 @@ def test_a_change_that_does_not_fit_what_is_in_force_by_then_is_void() -> None:
 
 
 def test_a_change_after_which_a_race_would_be_counted_too_early_is_not_put_to_a_vote() -> None:
-    lab = RaceLab()
+    lab = SprintLab()
     refused(lab, signed(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 6),)))), "reveal_window")
-    order(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 5),))))
+    submit(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 5),))))
 
 
-# -- races -------------------------------------------------------------------------------------------------------------
+# -- sprints -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("won", [True, False])
@@ -130,11 +130,11 @@ def test_a_last_minute_answer_is_decided_before_the_count_and_its_appeal_gives_t
     as slow as it may be, a dispute, and an appeal at the last height."""
     rules = replace(labs.RULES, appeal_window=6)
     with pytest.raises(ConfigError):
-        RaceLab(18, epoch_blocks=57, rules=rules)
-    lab = RaceLab(18, epoch_blocks=58, rules=rules)  # enough for an appeal that can outvote both committees
+        SprintLab(18, epoch_blocks=57, rules=rules)
+    lab = SprintLab(18, epoch_blocks=58, rules=rules)  # enough for an appeal that can outvote both committees
     node = lab.nodes[0]
-    lab.to_race()
-    lab.race(node, 30)
+    lab.to_commit()
+    lab.answer_and_commit(node, 30)
     lab.to(lab.times.end)
     late, *others = lab.open(node)
     lab.block(2)
@@ -144,7 +144,7 @@ def test_a_last_minute_answer_is_decided_before_the_count_and_its_appeal_gives_t
     slow(lab, late, valid=False)
     assert lab.status(late) == "APPEALABLE"
     lab.to(lab.inference(late).appeal_until)
-    order(lab, lab.owners[0], Appeal(late))
+    submit(lab, lab.owners[0], Appeal(late))
     lab.block(1 + lab.genesis.validation_delay)
     slow(lab, late, valid=won)
     assert lab.status(late) == ("UPHELD" if won else "INVALIDATED")

@@ -31,12 +31,12 @@ from p2p.ledger.rules.heights import epoch_of
 from p2p.ledger.state.records import (
     Account,
     CheckCounters,
+    Conduct,
     Earning,
     EpochSums,
     Inference,
     Notices,
     Participant,
-    Standing,
     Totals,
 )
 from p2p.ledger.state.view import View
@@ -45,7 +45,7 @@ from p2p.store.lmdb import Store
 
 EVERY = 64  # each 64th record: if it is refused, all bytes are compared, not only the objects
 SHAPES: dict[bytes, type] = {
-    b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Standing, b"earn": Earning,
+    b"acct": Account, b"part": Participant, b"inf": Inference, b"stand": Conduct, b"earn": Earning,
     b"epoch": EpochSums, b"price": Price,
     b"note": Notices, b"limits": Limits, b"prop": Proposal, b"totals": Totals, b"checks": CheckCounters,
     b"run": Run, b"sprint": Sprint, b"held": Held,

@@ -22,7 +22,7 @@ LAYOUT = {
     "ended": b"ended/" + HEIGHT + A + HEIGHT[4:],
     "epoch_sums": b"epoch/" + HEIGHT,
     "participant": b"part/" + A,
-    "standing": b"stand/" + A,
+    "conduct": b"stand/" + A,
     "nodes_of": b"nodes/" + A,
     "first_key": b"moved/" + A,
     "key_now": b"line/" + A,

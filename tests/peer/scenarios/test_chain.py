@@ -30,9 +30,9 @@ from p2p.ledger.money.price import price_of
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.rules.ops import Transfer, Unregister
 from tests.chains import extend
+from tests.ledger.account_transactions import refused, signed, submit
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, STEADY, TOKENS_HASH, Lab
 from tests.ledger.money.test_money import signed_request
-from tests.ledger.orders import order, refused, signed
 
 FULL, COST = 10**9, (PROMPT + 10) * PRICE
 
@@ -165,7 +165,7 @@ def test_what_is_owed_cannot_be_spent_before_it_is_settled() -> None:
     gained = balance(lab, owner) - FULL
     assert lab.view.totals().due_micro == 0
     assert gained >= COST * 850 // 1000
-    order(lab, owner, Transfer(CLIENT.public, FULL + gained))
+    submit(lab, owner, Transfer(CLIENT.public, FULL + gained))
 
 
 @pytest.mark.parametrize("how", ["EXPIRED", "INVALIDATED", "UNCONFIRMED"])
@@ -258,7 +258,7 @@ def test_a_node_that_is_disabled_in_mid_epoch_draws_nothing_and_its_earned_fees_
     lab.decide(lab.drawn(executor=node), lambda _: {})
     assert node in served_by(lab)
     if how == "leaves":
-        order(lab, owner, Unregister(node))
+        submit(lab, owner, Unregister(node))
         lab.block()  # a draw is made from the set as of a block's end
     elif how == "suspended":
         disagree_until_suspended(lab, node)

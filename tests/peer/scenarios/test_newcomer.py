@@ -1,5 +1,5 @@
 """A client that has the genesis file and nothing else, and a peer that is not in it: registered live, weight from a
-race. The real client, agent, executor and chain over streams in memory; the model is the toy."""
+sprint. The real client, agent, executor and chain over streams in memory; the model is the toy."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from p2p.wire.frames import Answer, Ask, Forward, Query, failure, pack_frame, pa
 from tests.chains import next_priorities
 from tests.lab.attacks.engine import ToyEngine
 from tests.ledger.lab import CLIENT
-from tests.ledger.race import RaceLab, join
+from tests.ledger.sprint_lab import SprintLab, join
 from tests.peer.ready import ready
 from tests.peer.scenarios.test_stop import pipe
 
-COUNTS = (10, 20, 30)  # answers of the first peers in the race; the others are away
+COUNTS = (10, 20, 30)  # answers of the first peers in the sprint; the others are away
 MINE = 60  # the newcomer's
 
 
-class ChainLab(RaceLab):
-    """The race's lab on a real chain: its records travel in batches, its blocks have headers and certificates.
+class ChainLab(SprintLab):
+    """The sprint's lab on a real chain: its records travel in batches, its blocks have headers and certificates.
     outboxes: of real agents and executors, by node."""
 
     def __init__(self, directory: Path) -> None:
@@ -96,7 +96,7 @@ class ChainLab(RaceLab):
 def joined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ChainLab, Key]]:
     """A network in whose second epoch a newcomer has most of the weight, in draws and in votes on blocks."""
     lab = ChainLab(tmp_path_factory.mktemp("chain"))
-    lab.to_race()
+    lab.to_commit()
     new = join(lab, 1, lab.owners[5])
     lab.block()  # only participants have batches
     lab.whole_sprint({**dict(zip(lab.nodes, COUNTS, strict=False)), new: MINE})

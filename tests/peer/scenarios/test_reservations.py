@@ -23,8 +23,8 @@ from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox
 from p2p.wire.frames import Declined, Done, Forward, pack_frame, parse_frame
 from tests.lab.attacks.engine import ToyEngine
+from tests.ledger.account_transactions import submit
 from tests.ledger.lab import CLIENT
-from tests.ledger.orders import order
 from tests.peer.ready import ready
 from tests.peer.scenarios.test_newcomer import ChainLab
 from tests.peer.scenarios.test_stop import pipe
@@ -107,7 +107,7 @@ async def test_twelve_accounts_with_money_for_one_request_each_have_twelve_answe
     escrow = (PROMPT_MAX + TOKENS) * lab.genesis.models[0].price_micro
     accounts = [Key(digest(b"poor", bytes([at]))) for at in range(12)]
     for account in accounts:
-        order(lab, CLIENT, Transfer(account.public, escrow))
+        submit(lab, CLIENT, Transfer(account.public, escrow))
         lab.accounts.append(account.public)
     lab.block()
     wires = Wires(lab)

@@ -13,7 +13,7 @@ NAMES = (
     # addresses
     "invented_peers", "churn", "liar_peers",
     # the chain's scarce places
-    "nonce_gaps", "squatting", "orders_again", "forward_burst",
+    "nonce_gaps", "squatting", "transactions_again", "forward_burst",
     # a peer of its own, in the genesis file like any other
     "withholding", "framing", "breaks_off",
 )

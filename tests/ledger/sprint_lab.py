@@ -25,7 +25,7 @@ UNCAPPED = replace(STEADY, owner_cap_milli=1000)
 RULES = SprintRules(blocks=6, open_blocks=5, samples=3, max_tokens=20, unit_tokens=10)
 
 
-class RaceLab(Lab):
+class SprintLab(Lab):
     """8 peers of weight 10, no cap by owner unless a test wants it. answers: (node, model) -> what it committed to."""
 
     def __init__(
@@ -58,7 +58,7 @@ class RaceLab(Lab):
         """Until blocks of `height` can be filled."""
         self.block(height - self.height)
 
-    def to_race(self) -> None:
+    def to_commit(self) -> None:
         self.to(self.times.first + 1)
 
     def to_open(self) -> None:
@@ -75,7 +75,7 @@ class RaceLab(Lab):
     def set(self, name: bytes = b"now") -> Members:
         return members(self.view, name)
 
-    # -- racing -----------------------------------------------------------------------------------------------------
+    # -- answering -----------------------------------------------------------------------------------------------------
 
     def finish_of(
         self, node: bytes, index: int, tokens: int = TOKENS, model: str = "toy", **change: Any
@@ -91,7 +91,7 @@ class RaceLab(Lab):
         record = FinishRecord(**{**hashes, "finish_reason": FinishReason.STOP, **fields})
         return SignedFinish(record, self.by_node[node].sign(Domain.FINISH, self.network, encode(record)))
 
-    def race(self, node: bytes, count: int, tokens: int = TOKENS, model: str = "toy") -> None:
+    def answer_and_commit(self, node: bytes, count: int, tokens: int = TOKENS, model: str = "toy") -> None:
         """`node` answers `count` questions and commits."""
         made = tuple(self.finish_of(node, index, tokens, model) for index in range(count))
         self.answers[node, model] = made
@@ -136,36 +136,36 @@ class RaceLab(Lab):
             self.block()
 
     def whole_sprint(self, counts: dict[bytes, int], tokens: int = TOKENS) -> None:
-        """One honest race of this epoch, to the first height of the next."""
-        self.to_race()
+        """One honest sprint of this epoch, to the first height of the next."""
+        self.to_commit()
         for node, count in counts.items():
-            self.race(node, count, tokens)
+            self.answer_and_commit(node, count, tokens)
         self.to_open()
         self.judge([one for node in counts for one in self.open(node)])
         self.to_next_epoch()
 
 
-def join(lab: RaceLab, number: int, owner: Key, models: tuple[str, ...] = ("toy",)) -> bytes:
+def join(lab: SprintLab, number: int, owner: Key, models: tuple[str, ...] = ("toy",)) -> bytes:
     """A new node of `owner` registers: its key."""
-    from tests.ledger.orders import order, registration
+    from tests.ledger.account_transactions import registration, submit
 
     node = Key(bytes([200 + number]) * 32)
     lab.by_node[node.public] = node
     lab.nodes.append(node.public)
-    order(lab, owner, registration(lab, owner, node, models=models))
+    submit(lab, owner, registration(lab, owner, node, models=models))
     return node.public
 
 
-def opened(lab: RaceLab, counts: dict[bytes, int]) -> dict[bytes, list[bytes]]:
-    """All raced, committed and opened what was drawn: node -> inference ids."""
-    lab.to_race()
+def opened(lab: SprintLab, counts: dict[bytes, int]) -> dict[bytes, list[bytes]]:
+    """All answered, committed and opened what was drawn: node -> inference ids."""
+    lab.to_commit()
     for node, count in counts.items():
-        lab.race(node, count)
+        lab.answer_and_commit(node, count)
     lab.to_open()
     return {node: lab.open(node) for node in counts}
 
 
-def refused(lab: RaceLab, sender: bytes, kind: RecordKind, body: object, field: str) -> None:
+def refused(lab: SprintLab, sender: bytes, kind: RecordKind, body: object, field: str) -> None:
     before = dict(lab.view.changes)
     with pytest.raises(FolkmootError) as caught:
         lab.put(sender, kind, body)
@@ -173,5 +173,5 @@ def refused(lab: RaceLab, sender: bytes, kind: RecordKind, body: object, field: 
     assert lab.view.changes == before, "a refused record changes nothing"
 
 
-def commitment(lab: RaceLab, node: bytes, **change: Any) -> SprintCommit:
+def commitment(lab: SprintLab, node: bytes, **change: Any) -> SprintCommit:
     return replace(SprintCommit(node, lab.epoch, "toy", bytes(32), 5), **change)

@@ -1,4 +1,5 @@
-"""Orders for tests on the lab: signed by whom a test says, put by any peer. Law: only real records."""
+"""Account transactions for tests on the ledger: signed by the key that a test names, put by any peer. Law: only real
+records."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def signed(lab: Lab, key: Key, body: Body, nonce: int | None = None) -> SignedOp
     return sign_op(key, lab.network, nonce or lab.view.account(key.public).nonce_high + 1, body)
 
 
-def order(lab: Lab, key: Key, body: Body, nonce: int | None = None) -> None:
+def submit(lab: Lab, key: Key, body: Body, nonce: int | None = None) -> None:
     lab.put(lab.nodes[0], RecordKind.OP, signed(lab, key, body, nonce))
     lab.nonces[key.public] = lab.view.account(key.public).nonce_high
 
@@ -38,7 +39,7 @@ def refused(lab: Lab, op: SignedOp, field: str) -> None:
     with pytest.raises(FolkmootError) as caught:
         lab.put(lab.nodes[0], RecordKind.OP, op)
     assert caught.value.field == field, caught.value
-    assert lab.view.changes == before, "a refused order changes nothing"
+    assert lab.view.changes == before, "a refused transaction changes nothing"
 
 
 def registration(lab: Lab, account: Key, node: Key, models: tuple[str, ...] = ("toy",), floor: int = 0) -> Register:
