@@ -11,7 +11,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.chain.block_answers import block_answer
 from p2p.chain.proofs.serving import prove_serving
-from p2p.chain.proofs.state import ArchiveProof, epoch_key, key_of
+from p2p.chain.proofs.state import ArchiveProof, key_of
 from p2p.chain.reader import Reader
 from p2p.chain.reservations import Reservations
 from p2p.chain.state import ChainState
@@ -125,7 +125,7 @@ class Answers:
         an inference that left the state: the sums of its epoch, and the path from its record to their root."""
         key = key_of(kind, id_)
         left = self.archive_proof(id_) if kind == "inference" else None
-        value, proof = self._state.prove(epoch_key(left.epoch) if left else key)
+        value, proof = self._state.prove(keys.epoch_sums(left.epoch) if left else key)
         return Proved(
             self._state.height(), None if value is None else value.hex(), encode(proof).hex(),
             encode(left).hex() if left else None,

@@ -32,6 +32,7 @@ from p2p.consensus.messages import Block, CommitCertificate
 from p2p.ledger.participants.validator_sets import Members, members
 from p2p.ledger.state import keys
 from p2p.store.batch import Batch
+from p2p.store.keys import GENESIS, TIP
 from p2p.store.lmdb import Store
 
 
@@ -40,7 +41,7 @@ class Chain:
 
     def __init__(self, store: Store, guard: GuardStore, genesis: Genesis, keep_for: bytes | None = None) -> None:
         self.store, self.guard, self.genesis, self._keep_for = store, guard, genesis, keep_for
-        raw = store.read("meta", b"tip")
+        raw = store.read("meta", TIP)
         self.state = ChainState(store, genesis, load(Tip, raw) if raw else begin(store, genesis))
         self.reader = Reader(self.state)
         self.pool = TxPool(self.state)
@@ -61,7 +62,7 @@ class Chain:
         """Open DIR/data. Raises StorageError (locked, full, guard missing) or ConfigError (another genesis)."""
         store = Store(directory / "data")
         try:
-            known = store.read("meta", b"genesis")
+            known = store.read("meta", GENESIS)
             if known is not None and known != encode(genesis):
                 raise ConfigError(f"{directory} belongs to another network or genesis", field="genesis")
             guard = GuardStore(store, directory / "node.key.used", allow_missing=allow_missing_guard)
@@ -160,7 +161,7 @@ class Chain:
         fates: what became of the block's account transactions; None: the state came without its block (a snapshot).
         """
         self._executed = None  # it was made for the tip that goes
-        batch.put("meta", b"tip", encode(tip))
+        batch.put("meta", TIP, encode(tip))
         self.store.commit(batch)
         self.state.move_to(tip)
         self.pool.after_block(fates)

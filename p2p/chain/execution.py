@@ -39,6 +39,7 @@ from p2p.ledger.state.snapshot import Manifest, make_chunks
 from p2p.ledger.state.view import View
 from p2p.ledger.transactions import Transaction, parse
 from p2p.store.batch import Batch
+from p2p.store.keys import GENESIS, TIP
 from p2p.store.lmdb import Store
 
 NO_BLOCK = bytes(32)  # block id at height 0
@@ -73,8 +74,8 @@ def begin(store: Store, genesis: Genesis) -> Tip:
     first_state(view, genesis, genesis.hash)
     app_hash = run_to_end(seal(store, genesis, view, 0, batch))
     tip = Tip(0, app_hash, NO_BLOCK, genesis.hash, genesis.time_ms, None)
-    batch.put("meta", b"genesis", encode(genesis))
-    batch.put("meta", b"tip", encode(tip))
+    batch.put("meta", GENESIS, encode(genesis))
+    batch.put("meta", TIP, encode(tip))
     keep_set(batch, members(view, b"now"))
     store.commit(batch)
     return tip

@@ -33,6 +33,7 @@ from p2p.base.types import (
     Status,
     plant_commitment,
 )
+from p2p.chain.stores.payload_keys import PLANTED
 from p2p.chain.sync_server import trusted
 from p2p.client.ask import ask_over
 from p2p.client.question import AskSpec
@@ -58,7 +59,6 @@ ASK_TIMEOUT_S = 120.0
 REVEAL_EVERY_S = 2.0
 TEMPERATURE_MILLI = 1000  # of its questions: some faults show only in sampled tokens
 SALT_BYTES = 32
-_PLACE = b"plants"  # key in the store of payloads; a payload's own key has 32 bytes
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class FaultInjector:
             return engine
         (_, fault), self._next = self._next, None
         salt = secrets.token_bytes(SALT_BYTES)
-        self.chain.payloads.put(_PLACE, encode([*self._open(), (inference_id, fault, salt, self.chain.height())]))
+        self.chain.payloads.put(PLANTED, encode([*self._open(), (inference_id, fault, salt, self.chain.height())]))
         self.outbox.put(
             RecordKind.PLANT_COMMIT, PlantCommit(self.key.public, plant_commitment(inference_id, fault, salt))
         )
@@ -97,7 +97,7 @@ class FaultInjector:
         self._next = bytes(signed.inference_id), random.choice(FAULTS)
 
     def _open(self) -> list[Plant]:
-        raw = self.chain.payloads.read(_PLACE)
+        raw = self.chain.payloads.read(PLANTED)
         return load(list[Plant], raw) if raw else []
 
     async def run(self) -> None:
@@ -173,4 +173,4 @@ class FaultInjector:
                     self._revealed.add(inference_id)
                     self.outbox.put(RecordKind.PLANT_REVEAL, PlantReveal(inference_id, self.key.public, fault, salt))
             if len(left) != len(self._open()):
-                self.chain.payloads.put(_PLACE, encode(left))
+                self.chain.payloads.put(PLANTED, encode(left))

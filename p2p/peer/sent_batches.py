@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from p2p.base.codec import load
 from p2p.base.types import SignedBatch
 from p2p.store.batch import Batch
-from p2p.store.keys import height_key
+from p2p.store.keys import SENT_BATCHES, sent_batch
 from p2p.store.lmdb import Store
-
-_NAME = b"sent/"  # + nonce, in the table "meta"
 
 
 class SentStore:
@@ -22,8 +20,8 @@ class SentStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        found = [(key, raw) for key, raw in store.scan("meta", _NAME) if key.startswith(_NAME)]
-        self._kept = {int.from_bytes(key[len(_NAME) :], "big"): raw for key, raw in found}
+        found = [(key, raw) for key, raw in store.scan("meta", SENT_BATCHES) if key.startswith(SENT_BATCHES)]
+        self._kept = {int.from_bytes(key[len(SENT_BATCHES) :], "big"): raw for key, raw in found}
 
     def load(self, sender: bytes) -> dict[int, bytes]:
         """By nonce, the batches signed by `sender`. The node key may have changed: no block takes what the old key
@@ -38,8 +36,8 @@ class SentStore:
             return
         batch = Batch()
         for nonce in self._kept.keys() - flight.keys():
-            batch.put("meta", _NAME + height_key(nonce), None)
+            batch.put("meta", sent_batch(nonce), None)
         for nonce, raw in new.items():
-            batch.put("meta", _NAME + height_key(nonce), raw)
+            batch.put("meta", sent_batch(nonce), raw)
         self._store.commit(batch)
         self._kept = dict(flight)

@@ -19,9 +19,10 @@ import trio
 from p2p.base import merkle
 from p2p.base.codec import Message, encode, load
 from p2p.base.errors import FolkmootError, StorageError
-from p2p.base.keys import Key, digest
+from p2p.base.keys import Key
 from p2p.base.limits import MAX_SPRINT_ANSWERS, SPRINT_COMMIT_LEAD
 from p2p.base.types import RecordKind, SignedFinish, SprintCommit, SprintOpen
+from p2p.chain.stores import payload_keys
 from p2p.ledger.participants.sprint import question
 from p2p.machine.tasks import once
 from p2p.peer.job import Assignment
@@ -162,7 +163,7 @@ class SprintRunner:
     def _bind(self, epoch: int, finishes: tuple[SignedFinish, ...]) -> Kept:
         root = merkle.root([encode(finish) for finish in finishes])
         kept = Kept(SprintCommit(self.key.public, epoch, self.model, root, len(finishes)), finishes)
-        self.chain.payloads.put(self._store_key(), encode(kept))
+        self.chain.payloads.put(payload_keys.sprint(self.model), encode(kept))
         return kept
 
     def _commit(self, view: SprintView) -> None:
@@ -212,13 +213,9 @@ class SprintRunner:
         return kept if kept and kept.commit.epoch == view.sprint.epoch else None
 
     def _latest(self) -> Kept | None:
-        if self._memory is None and (raw := self.chain.payloads.read(self._store_key())) is not None:
+        if self._memory is None and (raw := self.chain.payloads.read(payload_keys.sprint(self.model))) is not None:
             self._memory = load(Kept, raw)
         return self._memory
-
-    def _store_key(self) -> bytes:
-        """The key in the store of payloads, whose own keys have 32 bytes. The next epoch's replaces it."""
-        return b"sprint/" + digest(self.model.encode())
 
 
 def _proofs(finishes: tuple[SignedFinish, ...], indices: list[int]) -> list[tuple[bytes, ...]]:

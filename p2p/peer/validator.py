@@ -22,7 +22,7 @@ from p2p.base.errors import ConfigError, Overloaded, Unavailable
 from p2p.base.keys import Key, NetworkId
 from p2p.base.limits import GIVE_WAY_CHECK_S, MAX_FETCHES, REVEAL_RANKS, TOP_RANKS
 from p2p.base.types import RecordKind, RevealedRow, Verdict, VerdictCommit, VerdictKind, verdict_commitment
-from p2p.chain.stores.payload_keys import verdict_key
+from p2p.chain.stores import payload_keys
 from p2p.machine.load import Load
 from p2p.machine.tasks import once
 from p2p.peer.payload_sources import FoundPayload, PayloadSearch, open_payload
@@ -104,7 +104,7 @@ class Validator:
                     return
                 verdict = self.verdict(duty, await self.opinion(duty, claim))
                 await trio.to_thread.run_sync(
-                    self.chain.payloads.put, verdict_key(duty.inference_id, duty.height), encode(verdict)
+                    self.chain.payloads.put, payload_keys.verdict(duty.inference_id, duty.height), encode(verdict)
                 )
             commit = VerdictCommit(duty.inference_id, self.key.public, verdict_commitment(verdict))
             self.outbox.put(RecordKind.VERDICT_COMMIT, commit)
@@ -127,7 +127,7 @@ class Validator:
             self._sent.discard(_step(duty))  # tried again at the next height
 
     def _kept_verdict(self, duty: Duty) -> Verdict | None:
-        raw = self.chain.payloads.read(verdict_key(duty.inference_id, duty.height))
+        raw = self.chain.payloads.read(payload_keys.verdict(duty.inference_id, duty.height))
         return unpack(Verdict, raw) if raw is not None else None
 
     # -- what attacks replace -------------------------------------------------------------------------------------

@@ -18,6 +18,21 @@ DATABASES = (
 )
 
 
+HEIGHT_BYTES = 8
+
+# Keys of the database "meta".
+SCHEMA_KEY = b"schema"  # SCHEMA, one byte
+GENESIS = b"genesis"  # the genesis file's content
+TIP = b"tip"  # the last header and what goes with it (chain/state.py)
+FIRST_BLOCK = b"base"  # the lowest height whose block is kept
+SENT_BATCHES = b"sent/"  # prefix of sent_batch
+
+
+def sent_batch(nonce: int) -> bytes:
+    """-> a batch of this peer that the chain does not have yet."""
+    return SENT_BATCHES + height_key(nonce)
+
+
 def height_key(height: int) -> bytes:
     """The key of a height: 8 bytes, big-endian, so that keys sort by height."""
-    return height.to_bytes(8, "big")
+    return height.to_bytes(HEIGHT_BYTES, "big")

@@ -24,7 +24,7 @@ import lmdb
 from p2p.base.errors import ConfigError, StorageError
 from p2p.base.files import FILE_MODE, make_folder
 from p2p.store.batch import Batch
-from p2p.store.keys import DATABASES, SCHEMA
+from p2p.store.keys import DATABASES, SCHEMA, SCHEMA_KEY
 
 WALK_ROWS = 64  # pairs that `walk` reads in one transaction
 MAP_BYTES = 64 << 30  # largest store; by the default rules two epochs are kept, some hundred MB at full load
@@ -72,10 +72,10 @@ class Store:
             self._dbs = {name: self._env.open_db(name.encode()) for name in DATABASES}
         except (lmdb.Error, OSError) as error:
             raise _storage_error(error, "open") from error
-        found = self.read("meta", b"schema")
+        found = self.read("meta", SCHEMA_KEY)
         if found is None:
             batch = Batch()
-            batch.put("meta", b"schema", bytes([SCHEMA]))
+            batch.put("meta", SCHEMA_KEY, bytes([SCHEMA]))
             self.commit(batch)
         elif found != bytes([SCHEMA]):
             raise StorageError(

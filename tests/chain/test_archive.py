@@ -20,14 +20,14 @@ from p2p.base.keys import Domain, Key
 from p2p.base.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
 from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
-from p2p.chain.proofs.state import ArchiveProof, check_state_proof, epoch_key, parse_state_proof
+from p2p.chain.proofs.state import ArchiveProof, check_state_proof, parse_state_proof
 from p2p.chain.queries import Queries
-from p2p.chain.stores import archive
-from p2p.chain.stores.payload_keys import verdict_key
+from p2p.chain.stores import archive, payload_keys
 from p2p.chain.stores.payloads import MAX_SWEPT, Payloads
 from p2p.cli.main import main
 from p2p.consensus.light import genesis_facts
 from p2p.ledger.inferences.pruning import Left, leaf_of
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import EpochSums
 from p2p.store.batch import Batch as Writes
 from p2p.store.lmdb import Store
@@ -139,7 +139,7 @@ def test_each_that_left_is_proved_and_checked_offline(
 def test_all_leaves_of_all_tiles_have_a_path(place: Place) -> None:
     place.until_left()
     found = {one: place.whole.answers.archive_proof(one) for one in place.ids}
-    raw, _ = place.whole.state.prove(epoch_key(0))
+    raw, _ = place.whole.state.prove(keys.epoch_sums(0))
     sums = unpack(EpochSums, raw or b"")
     assert sums.left_root is not None
     assert sorted(left.index for left in found.values() if left) == list(range(300)), "256 of one tile, 44 of the next"
@@ -248,7 +248,7 @@ def test_a_payload_and_its_verdicts_go_with_the_inference(place: Place) -> None:
 
 
 def test_what_the_chain_never_knew_goes_after_an_epoch_and_not_before(place: Place) -> None:
-    stray, verdict = b"\x99" * 32, verdict_key(b"\x98" * 32, 7)
+    stray, verdict = b"\x99" * 32, payload_keys.verdict(b"\x98" * 32, 7)
     place.grow(6)
     for key in (stray, verdict):
         place.whole.payloads.put(key, b"x")

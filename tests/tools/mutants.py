@@ -101,9 +101,9 @@ MUTANTS = (
     Mutant("sync takes any certificate", C + "driver.py",
            "            and verify_commit(certificate, self._network, self.validators)\n", ""),
     Mutant("state is not part of the transaction", "p2p/chain/chain.py",
-           '        batch.put("meta", b"tip", encode(tip))\n        self.store.commit(batch)\n'
+           '        batch.put("meta", TIP, encode(tip))\n        self.store.commit(batch)\n'
            '        self.state.move_to',
-           '        self.store.commit(batch)\n        late = Batch()\n        late.put("meta", b"tip", encode(tip))\n'
+           '        self.store.commit(batch)\n        late = Batch()\n        late.put("meta", TIP, encode(tip))\n'
            "        self.store.commit(late)\n        self.state.move_to"),
     Mutant("body: another one under a signature", C + "message_checks.py",
            "return covered and is_right_claim(message", "return is_right_claim(message"),

@@ -71,11 +71,6 @@ def key_of(kind: str, id_: bytes) -> bytes:
     return KINDS[kind][0](id_)
 
 
-def epoch_key(epoch: int) -> bytes:
-    """Where the state keeps an epoch's sums."""
-    return keys.epoch_sums(epoch)
-
-
 def parse_state_proof(data: bytes) -> StateProof:
     """Any bytes to a proof that is not checked yet. Raises RemoteProtocolError naming the field."""
     plain = decode(data, limit=MAX_FRAME)
@@ -113,7 +108,7 @@ def check_state_proof(
         last = new
     if proof.kind not in KINDS:
         raise RemoteProtocolError("nothing of this kind is in the state", field="kind")
-    key = epoch_key(proof.left.epoch) if proof.left else key_of(proof.kind, proof.id)
+    key = keys.epoch_sums(proof.left.epoch) if proof.left else key_of(proof.kind, proof.id)
     root = implied_root(key, proof.value, proof.proof)
     if root is None or app_hash(root) != proof.way[-1].header.app_hash:
         raise RemoteProtocolError("this is not what the header stands for", field="proof")

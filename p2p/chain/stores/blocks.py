@@ -15,7 +15,7 @@ from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
 from p2p.ledger.state.records import Receipt
 from p2p.store.batch import Batch
-from p2p.store.keys import height_key
+from p2p.store.keys import FIRST_BLOCK, height_key
 from p2p.store.lmdb import Store
 
 
@@ -58,7 +58,7 @@ class BlockStore:
 
     def first_height(self) -> int:
         """The lowest height whose block is kept here: 1, or the one after a snapshot."""
-        raw = self._store.read("meta", b"base")
+        raw = self._store.read("meta", FIRST_BLOCK)
         return int.from_bytes(raw, "big") if raw else 1
 
 
@@ -69,4 +69,4 @@ def keep_set(batch: Batch, members: Members) -> None:
 
 def keep_first_height(batch: Batch, height: int) -> None:
     """Blocks below `height` are not kept here: the chain begins with a snapshot."""
-    batch.put("meta", b"base", height_key(height))
+    batch.put("meta", FIRST_BLOCK, height_key(height))

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from p2p.chain.stores.payload_keys import inference_of, verdict_key
+from p2p.chain.stores import payload_keys
 from p2p.ledger.inferences.pruning import Left
-from p2p.ledger.state.keys import inference as inference_key
+from p2p.ledger.state import keys as state_keys
 from p2p.store.batch import Batch
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
 
 MAX_SWEPT = 64
-_UNKNOWN = b"unknown/"  # + key -> height at which the chain did not know its inference
 
 
 class Payloads:
@@ -46,7 +45,7 @@ class Payloads:
         for one in left:
             _drop(batch, one.inference_id)
             for committee in one.inference.committees:
-                _drop(batch, verdict_key(one.inference_id, committee.height))
+                _drop(batch, payload_keys.verdict(one.inference_id, committee.height))
 
     def sweep(self, batch: Batch, height: int, patience: int) -> None:
         """Look at the next few. One whose inference is not in the state below this block goes when that was so
@@ -54,19 +53,19 @@ class Payloads:
         keys = self._store.keys("payloads", self._from, MAX_SWEPT)
         self._from = keys[-1] + b"\0" if len(keys) == MAX_SWEPT else b""
         for key in keys:
-            inference_id = inference_of(key)
+            inference_id = payload_keys.inference_of(key)
             if inference_id is None:
                 continue
-            since = self.read(_UNKNOWN + key)
-            if self._store.read("state", inference_key(inference_id)) is not None:
+            since = self.read(payload_keys.unknown_since(key))
+            if self._store.read("state", state_keys.inference(inference_id)) is not None:
                 if since is not None:
-                    batch.put("payloads", _UNKNOWN + key, None)
+                    batch.put("payloads", payload_keys.unknown_since(key), None)
             elif since is None:
-                batch.put("payloads", _UNKNOWN + key, height_key(height))
+                batch.put("payloads", payload_keys.unknown_since(key), height_key(height))
             elif height - int.from_bytes(since, "big") >= patience:
                 _drop(batch, key)
 
 
 def _drop(batch: Batch, key: bytes) -> None:
     batch.put("payloads", key, None)
-    batch.put("payloads", _UNKNOWN + key, None)
+    batch.put("payloads", payload_keys.unknown_since(key), None)

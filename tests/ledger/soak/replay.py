@@ -17,6 +17,7 @@ from p2p.chain.stores import snapshots
 from p2p.chain.stores.guard import GuardStore
 from p2p.chain.sync_server import check_snapshot, install
 from p2p.ledger.state.snapshot import open_chunk
+from p2p.store.keys import GENESIS
 from p2p.store.lmdb import Store
 from tests.chains import next_priorities
 from tests.ledger.soak.watch import Violation
@@ -68,7 +69,7 @@ def replay(source: Path, target: Path) -> str:
 
 def _genesis(folder: Path) -> Genesis:
     store = Store(folder / "data")
-    raw = store.read("meta", b"genesis")
+    raw = store.read("meta", GENESIS)
     store.close()
     assert raw is not None
     return load(Genesis, raw)
