@@ -274,9 +274,15 @@ _HELP = {
 }
 _ACTIONS: dict[str, tuple[str, tuple[tuple[str, Any], ...], MakeBody]] = {
     "transfer": ("pay another account", (("to", str), ("amount", SOME)), _transfer),
-    "register": ("bind the node of --dir to the account, or change what it offers", _OFFER, _register),
+    "register": (
+        "bind the node of --dir to the account, for the registration fee and a bond, or change what it offers, for"
+        " nothing", _OFFER, _register,
+    ),
     "unregister": ("let a node leave; its collateral returns after a wait", (("--node", str),), _unregister),
-    "rotate": ("give the node of --dir another key", (("new_key", Path),), _rotate),
+    "rotate": (
+        "give the node of --dir another key, for the registration fee; do it while no duty is open",
+        (("new_key", Path),), _rotate,
+    ),
     "deposit": ("put down collateral for a node", (("amount", SOME), ("--node", str)), _deposit),
     "withdraw": ("take collateral back, after a wait", (("amount", SOME), ("--node", str)), _withdraw),
     "delegate": (

@@ -1,6 +1,5 @@
-"""Orders on their way: a peer takes one, a block carries it by itself, every peer carries it out; what the agent
-checks is what the chain checks.
-"""
+"""Account transactions on their way: any peer takes one, a block carries it without a batch, every peer applies it. An
+agent checks them by the chain's own rules."""
 
 from __future__ import annotations
 
@@ -71,18 +70,18 @@ def transactions_of(chain: Chain) -> AccountTransactions:
     return AccountTransactions(chain, lambda: chain.last_time_ms() / 1000)
 
 
-def test_an_order_is_taken_and_carried_out_without_any_participant(chain: Chain) -> None:
+def test_a_transaction_is_taken_and_applied_without_any_participant(chain: Chain) -> None:
     transactions, sent = transactions_of(chain), op(chain, Transfer(OTHER.public, 7))
     frame = parse_frame(pack_frame(SubmitTransaction(VERSION, sent)))
     assert isinstance(frame, SubmitTransaction)
     raw, answer = transactions.take(frame.signed_op)
     assert (answer.kind, answer.nonce, answer.op_id) == ("transfer", 1, sent.op_id.hex())
     assert raw == pack_operation(sent)
-    assert transactions.take(frame.signed_op) == (None, answer), "again is no other, and not said again"
+    assert transactions.take(frame.signed_op) == (None, answer), "the same one again is not published again"
     with pytest.raises(InvalidRequest, match="nonce: "):
         transactions.take(sign_op(CLIENT, GENESIS.network, 1, Cap(1, 1)))
     second = op(chain, Cap(5, 5))
-    assert second.op.nonce == 2, "the peer counts what is on its way"
+    assert second.op.nonce == 2, "the next nonce counts what waits in the mempool"
     transactions.take(second)
     assert transactions.fate(sent.op_id).state == "waiting"
     grow(chain, 1)
@@ -115,7 +114,7 @@ def test_a_peer_that_is_behind_says_so_instead_of_refusing(chain: Chain) -> None
         transactions.take(op(chain, Transfer(OTHER.public, 10_001)))
 
 
-def test_orders_of_one_account_together_are_what_it_can_pay(chain: Chain) -> None:
+def test_waiting_transactions_of_one_account_cost_no_more_than_it_has(chain: Chain) -> None:
     transactions = transactions_of(chain)
     transactions.take(op(chain, Transfer(OTHER.public, 6_000)))
     with pytest.raises(InvalidRequest, match="amount_micro"):
@@ -125,11 +124,11 @@ def test_orders_of_one_account_together_are_what_it_can_pay(chain: Chain) -> Non
     with pytest.raises(Overloaded):
         transactions.take(op(chain, Cap(1, 1)))
     next_nonce = chain.answers.account(CLIENT.public).next_nonce
-    assert next_nonce == 1 + MAX_TXS_PER_ACCOUNT, "a nonce is not used up by a full mempool"
+    assert next_nonce == 1 + MAX_TXS_PER_ACCOUNT, "what a full mempool refused uses up no nonce"
 
 
-def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tmp_path: Path) -> None:
-    """Another peer's block holds one that does not fit next to one that came first; then time runs out for one."""
+def test_the_peer_tells_which_transaction_a_block_refused(chain: Chain, tmp_path: Path) -> None:
+    """Another peer's block holds two transfers, of which the account can pay one: the second is refused."""
     first, second = (sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 6_000)) for nonce in (1, 2))
     other = Chain.open(tmp_path / "other", GENESIS)
     transactions = transactions_of(chain)
@@ -137,9 +136,9 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     other.pool.add(pack_operation(first))
     other.pool.mempool.add(Waiting(pack_operation(second), CLIENT.public, 2, Share.ACCOUNTS, 0, 1))
     block = make_block(other, KEYS[leader(chain)], GENESIS.network, 0, 2000, ())
-    assert block.txs == (pack_operation(first),), "who proposes holds back what could not be carried out"
+    assert block.txs == (pack_operation(first),), "a proposer leaves out what cannot be applied"
     both = replace(block, txs=(pack_operation(first), pack_operation(second)))
-    assert chain.validate(both), "a block may hold it"
+    assert chain.validate(both), "but a block with it is valid"
     chain.finalize(both, certificate(chain, both), next_priorities(chain))
     assert transactions.fate(first.op_id).state == "done"
     refused = transactions.fate(second.op_id)
@@ -153,7 +152,7 @@ def test_an_order_that_a_block_refused_or_no_block_took_is_told(chain: Chain, tm
     other.close()
 
 
-def test_an_order_that_no_block_took_in_time_is_told(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_peer_tells_which_transaction_no_block_took_in_time(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     sent, transactions = op(chain, Cap(1, 1)), transactions_of(chain)
     transactions.take(sent)
     monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
@@ -162,10 +161,10 @@ def test_an_order_that_no_block_took_in_time_is_told(chain: Chain, monkeypatch: 
     assert (found.state, f"{TX_TTL_HEIGHTS} heights" in found.reason) == ("dropped", True)
 
 
-def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that_is_not(
+def test_submitting_a_transaction_again_does_not_make_the_peer_gossip_it_more_often(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever hands it in decides nothing about how much this peer says under its own name, nor when."""
+    """A client cannot make this peer gossip more often, or at other heights, by submitting its transaction again."""
     sent, transactions, said = op(chain, Cap(1, 1)), transactions_of(chain), list[int]()
     monkeypatch.setattr(chain, "prepare", lambda max_bytes: ())
     for height in range(2 * REPEAT_HEIGHTS + 1):
@@ -176,11 +175,11 @@ def test_an_order_that_is_handed_in_again_and_again_is_said_as_often_as_one_that
     assert said == [0, REPEAT_HEIGHTS, 2 * REPEAT_HEIGHTS]
 
 
-def test_one_that_gossip_brought_before_is_not_said_at_once(chain: Chain) -> None:
+def test_a_transaction_that_came_by_gossip_is_not_published_again_at_once(chain: Chain) -> None:
     sent, transactions = op(chain, Cap(1, 1)), transactions_of(chain)
     chain.pool.hear(pack_operation(sent))
     assert transactions.take(sent)[0] is None
-    assert len(transactions) == 1, "but repeated, if no block takes it"
+    assert len(transactions) == 1, "but it is published again later if no block takes it"
 
 
 def in_a_batch(*ops: SignedOp) -> bytes:
@@ -188,11 +187,11 @@ def in_a_batch(*ops: SignedOp) -> bytes:
     return encode(SignedBatch(body, PEERS[0].sign(Domain.TX, GENESIS.network, encode(body))))
 
 
-def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_refused_there_says_nothing(
+def test_a_transaction_in_a_batch_is_done_and_a_refused_copy_there_changes_nothing(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proposer copies transactions from gossip into its own batch: paid is paid. One that it forged, or that does not
-    fit yet, still waits."""
+    """A participant may copy account transactions from gossip into its own batch: what is applied there is done. A copy
+    that was forged, or that is too early, changes nothing for the original, which still waits."""
     first, second, third = (
         sign_op(CLIENT, GENESIS.network, nonce, Transfer(OTHER.public, 3_000)) for nonce in (1, 2, 3)
     )
@@ -212,8 +211,8 @@ def test_an_order_that_a_batch_brought_to_the_chain_is_done_and_a_copy_that_was_
 
 
 def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By another transaction, as this peer saw; or by what it did not see, for the state came by a snapshot: most
-    likely the transaction itself."""
+    """The nonce may be used by another transaction, as this peer saw, or by one that it did not see, because its state
+    came from a snapshot: then most likely by this transaction itself."""
     first, other = (sign_op(CLIENT, GENESIS.network, 1, Transfer(to.public, 7)) for to in (OTHER, HOT))
     second, transactions = sign_op(CLIENT, GENESIS.network, 2, Transfer(OTHER.public, 8)), transactions_of(chain)
     transactions.take(first)
@@ -238,8 +237,9 @@ def test_a_used_nonce_is_never_called_free(chain: Chain, tmp_path: Path, monkeyp
     ahead.close()
 
 
-def test_each_refusal_of_a_number_has_its_own_code(chain: Chain) -> None:
-    """Whoever waits for an body takes only the first one for the transaction itself."""
+def test_each_refusal_of_a_nonce_has_its_own_code(chain: Chain) -> None:
+    """A client that waits for its transaction must not take the refusal of another one with the same nonce for its
+    own."""
     transactions, sent = transactions_of(chain), [sign_op(CLIENT, GENESIS.network, 1, Cap(at, at)) for at in (1, 2)]
     transactions.take(sent[0])
     codes = []
@@ -253,7 +253,7 @@ def test_each_refusal_of_a_number_has_its_own_code(chain: Chain) -> None:
     assert [*codes, caught.value.code] == ["nonce_waits", "nonce_ahead", "nonce_used"]
 
 
-def test_a_block_holds_no_order_twice_and_none_of_a_used_nonce(chain: Chain) -> None:
+def test_a_block_holds_no_transaction_twice_and_none_of_a_used_nonce(chain: Chain) -> None:
     sent = sign_op(CLIENT, GENESIS.network, 1, Transfer(OTHER.public, 7))
     raw = pack_operation(sent)
     forged = pack_operation(replace(sign_op(CLIENT, GENESIS.network, 2, Cap(1, 1)), signature=bytes(64)))

@@ -1,6 +1,6 @@
-"""Inferences that left the state, on a real chain and a real store: proved for ever by those who keep the record,
-refused when anything of it is not so; payloads go with them, and those that the chain never knew go as well.
-"""
+"""Inferences that left the state, on a real chain and a real store: peers that keep their records can prove them for
+ever, and no changed proof passes. Payloads are deleted with their inferences, and so are those that the chain never
+knew."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Place:
         (folder / "genesis.cbor").write_bytes(encode(genesis))
         self.asked = self.whole
         self.ids: list[bytes] = []
-        for at in range(5):  # 300: more than a tile, more than leaves in one block
+        for at in range(5):  # 300: more than one tile, and more than are pruned in one block
             self.ids += starts(self.whole, OTHER if at else AGENT, 1 + at * BATCH, BATCH)
             self.grow(self.whole.height() + 1)
 
@@ -118,7 +118,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     made.close()
 
 
-def test_each_that_left_is_proved_and_checked_offline(
+def test_each_inference_that_left_is_proved_and_checked_offline(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, file = place.ids[BATCH + 1], place.folder / "proof"
@@ -133,7 +133,7 @@ def test_each_that_left_is_proved_and_checked_offline(
     monkeypatch.setattr("p2p.peer.control.call", None)
     assert place.run("--check", str(file)) == 0
     assert json.loads(capsys.readouterr().out) == made
-    assert place.run("inference", place.ids[0].hex(), "--check", str(file)) == 3, "it is about another one"
+    assert place.run("inference", place.ids[0].hex(), "--check", str(file)) == 3, "the proof is about another id"
 
 
 def test_all_leaves_of_all_tiles_have_a_path(place: Place) -> None:
@@ -174,7 +174,9 @@ def test_no_changed_byte_passes_and_no_record_stands_for_another(place: Place) -
             check_state_proof(replace(proof, kind=kind), start, network, now_ms())
 
 
-def test_who_had_no_part_keeps_no_record_and_says_whom_to_ask(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_peer_without_a_part_in_it_keeps_no_record_and_says_whom_to_ask(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     place.until_left()
     place.asked = place.agents
     own, others = place.ids[0], place.ids[-1]
@@ -188,10 +190,10 @@ def test_who_had_no_part_keeps_no_record_and_says_whom_to_ask(place: Place, caps
     assert (seen.status, seen.left_epoch) == ("EXPIRED", 0)
     with pytest.raises(InvalidRequest, match="no such inference"):
         place.agents.answers.inference(others)
-    assert archive.find(place.whole.store, others) is not None, "who wants all has it"
+    assert archive.find(place.whole.store, others) is not None, "a peer that is told to keep everything has it"
 
 
-def test_while_its_epoch_is_leaving_it_says_so(place: Place) -> None:
+def test_while_an_epoch_is_being_pruned_its_proofs_are_not_there_yet(place: Place) -> None:
     place.grow(2 * EPOCH)
     gone = [one for one in place.ids if place.whole.store.read("state", b"inf/" + one) is None]
     assert 0 < len(gone) < len(place.ids)
@@ -212,8 +214,8 @@ def test_the_archive_is_there_after_a_restart_in_the_middle(place: Place) -> Non
 @pytest.mark.parametrize(
     ("until", "again_from"), [(0, 1), (0, 100), (100, 101), (255, 256), (530, 560), (599, 600), (600, 600)]
 )
-def test_a_peer_that_missed_a_part_of_an_epoch_tells_no_path_of_it(tmp_path: Path, until: int, again_from: int) -> None:
-    """It went on from a snapshot."""
+def test_a_peer_that_missed_part_of_an_epoch_gives_no_proof_of_it(tmp_path: Path, until: int, again_from: int) -> None:
+    """It continued from a snapshot."""
     store = Store(tmp_path / "data")
     found = [Left(3, index, bytes([index % 256, 0]) * 16, b"") for index in range(600)]
     for part in (found[:until], found[again_from:]):

@@ -1,4 +1,5 @@
-"""Batches in a block: several of one peer, in order; a gap, a repeat or another order is nobody's block."""
+"""Batches in a block: several of one peer, in the order of their nonces. A block with a gap, a repeat or another order
+is invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chain: rules by field, order of records, money, one transaction, restart, full disk."""
+"""The chain: which field each rule names, records in any order, money, atomic commits, restart, a full disk."""
 
 from __future__ import annotations
 
@@ -148,12 +148,12 @@ def test_an_unfinished_inference_is_refunded_at_its_deadline() -> None:
     assert found is not None
     assert found.status == Status.EXPIRED.value
     assert view.account(CLIENT.public).balance_micro == 100_000
-    assert all(part.misses == 0 for part in view.participants()), "four were silent: it was the network, or the agent"
+    assert all(part.misses == 0 for part in view.participants()), "nobody is blamed: all four were silent"
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=40))
-def test_each_nonce_once_whatever_the_order(nonces: list[int]) -> None:
+def test_each_nonce_is_used_once_whatever_the_order(nonces: list[int]) -> None:
     from p2p.ledger.state.records import Account
 
     account, used = Account(), set()

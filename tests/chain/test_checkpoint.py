@@ -1,6 +1,5 @@
-"""History from strangers: slow ones hold nobody up, and below a checkpoint no signature convinces. Real chains;
-streams are calls, time jumps.
-"""
+"""History from strangers: slow sources do not hold a newcomer up, and below a checkpoint no signature counts. Real
+chains; streams are function calls, and time jumps."""
 
 from __future__ import annotations
 
@@ -98,7 +97,8 @@ class Newcomer:
 
 @pytest.fixture
 def two(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Chain, Chain]]:
-    """The true history and one that the same keys signed as well; 30 blocks each, epochs of request.param."""
+    """The true history, and another one that the same validators signed as well; 30 blocks each, epochs of
+    request.param blocks."""
     same = genesis(request.param)
     made = [Chain.open(tmp_path / name, same) for name in ("true", "false")]
     begin = now_ms() - 50_000
@@ -113,11 +113,11 @@ def two(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Chain,
 
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
-async def test_twenty_that_answer_just_in_time_hold_a_newcomer_up_for_little(
+async def test_twenty_sources_that_answer_just_in_time_cost_a_newcomer_little(
     two: tuple[Chain, Chain], tmp_path: Path, autojump_clock: Any
 ) -> None:
-    """One block in 14 s from each: thirty blocks would have taken minutes from any one of them, and a visit to it
-    four hours."""
+    """Each of them sends one block in 14 s, just within the limit for a frame. From such a source thirty blocks take
+    seven minutes, and the most that one visit may fetch takes four hours."""
     true, _ = two
     newcomer = Newcomer(
         tmp_path / "late", {**{f"slow {number}": (true, 14.0) for number in range(20)}, "honest": (true, 0.05)}
@@ -130,7 +130,7 @@ async def test_twenty_that_answer_just_in_time_hold_a_newcomer_up_for_little(
 
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
-async def test_where_all_are_slow_our_own_way_is_and_history_comes_all_the_same(
+async def test_where_all_sources_are_slow_the_own_link_is_and_history_comes_all_the_same(
     two: tuple[Chain, Chain], tmp_path: Path, autojump_clock: Any
 ) -> None:
     newcomer = Newcomer(tmp_path / "late", {f"slow {number}": (two[0], 9.0) for number in range(3)})
@@ -147,7 +147,7 @@ async def test_a_slow_but_steady_source_earns_its_time(
 
 
 class JustInTime(Answers):
-    """An answer that is there in time and takes longer than what is left to be read: no check point lies between."""
+    """A stream whose answer arrives in time, but jumps the clock beyond the visit's allowance while it is read."""
 
     clock: Any = None
 
@@ -159,10 +159,11 @@ class JustInTime(Answers):
 
 @pytest.mark.parametrize("two", [1000], indirect=True)
 @pytest.mark.parametrize("may_be_slow", [True, False])
-async def test_an_allowance_never_falls_below_nothing(
+async def test_a_visits_allowance_never_becomes_negative(
     two: tuple[Chain, Chain], may_be_slow: bool, autojump_clock: Any
 ) -> None:
-    """It did, and the next question raised ValueError, which ended the part `sync` for up to a minute."""
+    """A negative allowance made the next question raise ValueError, which stopped the task `sync` for up to a
+    minute."""
     stream = JustInTime(two[0], 0.1, [])
     stream.clock = autojump_clock
     visit = Visit(stream, may_be_slow=may_be_slow)
@@ -176,12 +177,12 @@ async def test_an_allowance_never_falls_below_nothing(
             await visit.ask(SyncWanted(VERSION, 0), SyncTop)
 
 
-def test_who_was_slow_is_asked_last_and_longer_each_time() -> None:
+def test_a_slow_source_is_asked_last_and_each_time_for_longer() -> None:
     sources = Sources()
     for now_s in (0.0, 1.0, 2.0):
         sources.was_slow("a", now_s)
     sources.was_slow("b", 3.0)
-    assert sources.pick(("a", "b"), 4.0) == ("b", True), "the one that was slow least often, with patience"
+    assert sources.pick(("a", "b"), 4.0) == ("b", True), "the one that was slow least often, and it may be slow"
     assert sources.pick(("a", "b", "c"), 4.0) == ("c", False)
     assert sources.pick(("a", "b"), 3.0 + AVOID_S) == ("b", False), "after a while it is as good as any"
     assert sources.pick(("a",), 2.0 + 4 * AVOID_S) == ("a", False)

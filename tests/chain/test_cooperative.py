@@ -1,9 +1,6 @@
-"""A block with many inferences is checked and applied between the turns of other tasks; what they see meanwhile is the
-height before, whole.
-
-Real chain, driver and engine. The clock is one that makes every step a stretch, so turns are counted and nothing is
-timed.
-"""
+"""A block with many inferences is checked and applied in steps, between which other tasks run; meanwhile they see the
+complete state of the height before. Real chain, driver and engine. The clock is a fake that makes every step long
+enough to pause after it, so the tests count pauses and time nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ STRANGER = Key(b"\x77" * 32)
 
 
 @pytest.fixture
-def every_step_is_a_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+def pause_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = count()
     monkeypatch.setattr(cooperative, "perf_counter", lambda: float(next(ticks)))
 
@@ -95,7 +92,7 @@ class Scene:
         return driver
 
     def proposal(self) -> SignedProposal:
-        """Of height 3, by who is to make it, with nothing but a batch of each peer that was at height 2."""
+        """The valid proposal of height 3 by its proposer, as of height 2: one batch of each peer."""
         members = ValidatorSet.of(self.late.validators())
         key = self.load.keys[proposer(members, load_priorities(self.late.priorities(), members), 0)]
         for raw in self.txs:
@@ -154,7 +151,7 @@ def engine_of(scene: Scene) -> ConsensusEngine:
 
 
 async def turns_while_applying(scene: Scene) -> int:
-    """ProposerSchedule of the bystander from when block 2 was given until it stood."""
+    """How often the bystander ran from when the engine was given block 2 until it was applied."""
     bystander = Bystander(scene)
     async with trio.open_nursery() as nursery:
         engine = engine_of(scene)
@@ -167,21 +164,21 @@ async def turns_while_applying(scene: Scene) -> int:
     return bystander.turns.get(1, 0)
 
 
-async def test_others_have_a_turn_for_every_batch_record_and_changed_key(
-    every_step_is_a_stretch: None, scene: Scene
+async def test_other_tasks_run_after_every_batch_record_and_changed_key(
+    pause_after_every_step: None, scene: Scene
 ) -> None:
-    changed = 3 * INFERENCES  # at least: inferences, accounts, and what keeps them in order
+    changed = 3 * INFERENCES  # at least: inferences, accounts, and the indexes of both
     assert await turns_while_applying(scene) >= len(scene.txs) + RECORDS + changed
 
 
-async def test_without_patience_they_have_none(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
-    """What the test above counts is the patience."""
-    monkeypatch.setattr(cooperative, "perf_counter", lambda: 0.0)  # no stretch is ever long
+async def test_without_pauses_they_do_not_run(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
+    """So the test above does count the pauses."""
+    monkeypatch.setattr(cooperative, "perf_counter", lambda: 0.0)  # no time passes, so no step is long
     assert await turns_while_applying(scene) < 10
 
 
-async def test_what_comes_while_a_block_is_applied_waits_for_it_in_order(
-    every_step_is_a_stretch: None, scene: Scene
+async def test_input_that_comes_while_a_block_is_applied_waits_in_order(
+    pause_after_every_step: None, scene: Scene
 ) -> None:
     seen: list[tuple[str, int]] = []
     async with trio.open_nursery() as nursery:
@@ -189,7 +186,7 @@ async def test_what_comes_while_a_block_is_applied_waits_for_it_in_order(
         nursery.start_soon(engine.run)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(engine.inject_commit, *scene.block(2))
-        for _ in range(20):  # turns: it is being applied
+        for _ in range(20):  # meanwhile it is being applied
             await trio.lowlevel.checkpoint()
         assert scene.late.height() == 1
         engine.driver.judge(b"")
@@ -203,28 +200,28 @@ async def test_what_comes_while_a_block_is_applied_waits_for_it_in_order(
     assert seen == [("first", 2), ("second", 2)]
 
 
-async def test_a_block_may_take_longer_than_anyone_thought(
-    every_step_is_a_stretch: None, scene: Scene, mock_clock: trio.testing.MockClock
+async def test_a_block_may_take_an_hour_to_apply(
+    pause_after_every_step: None, scene: Scene, mock_clock: trio.testing.MockClock
 ) -> None:
-    """Time goes on while it is applied: who brought it is told that it stands, not that it was refused."""
+    """An hour passes while it is applied: whoever injected it is told that it was applied, not that it was refused."""
     async with trio.open_nursery() as nursery:
         engine = engine_of(scene)
         nursery.start_soon(engine.run)
         await trio.testing.wait_all_tasks_blocked()
 
-        async def an_hour_goes_by() -> None:
+        async def an_hour_passes() -> None:
             for _ in range(RECORDS // 2):
                 await trio.lowlevel.checkpoint()
             assert scene.late.height() == 1
             mock_clock.jump(3600)
 
-        nursery.start_soon(an_hour_goes_by)
+        nursery.start_soon(an_hour_passes)
         assert await engine.inject_commit(*scene.block(2))
         nursery.cancel_scope.cancel()
 
 
-async def test_a_peer_that_is_stopped_amid_a_block_stands_before_it(
-    every_step_is_a_stretch: None, scene: Scene
+async def test_a_peer_stopped_while_it_applies_a_block_is_at_the_height_before(
+    pause_after_every_step: None, scene: Scene
 ) -> None:
     before = scene.late.app_hash()
     async with trio.open_nursery() as nursery:
@@ -272,7 +269,7 @@ def test_a_crash_after_any_step_leaves_the_height_before(scene: Scene, monkeypat
 
 
 def walked(work: Resumable[object], at_most: int) -> Iterator[None]:
-    """The first steps, and no more of them."""
+    """The first `at_most` steps of `work`, which is then closed."""
     for _ in range(at_most):
         try:
             next(work)
@@ -282,7 +279,7 @@ def walked(work: Resumable[object], at_most: int) -> Iterator[None]:
     work.close()
 
 
-def test_a_proposal_is_checked_in_a_step_for_each_batch(scene: Scene) -> None:
+def test_a_proposal_is_checked_in_one_step_a_batch(scene: Scene) -> None:
     proposal = scene.proposal()
     driver = scene.driver(scene.late)
     assert sum(1 for _ in walked(driver.take_resumably(proposal), 10**9)) >= len(scene.txs)
@@ -306,7 +303,7 @@ def test_a_signature_is_verified_once_however_often_its_batch_is_looked_at(
     assert len(asked) == len(scene.txs)
 
 
-def test_false_bytes_never_pass_for_a_batch_that_was_opened(scene: Scene) -> None:
+def test_false_bytes_never_pass_for_a_batch_that_was_verified(scene: Scene) -> None:
     good = scene.txs[0]
     scene.late.pool.add(good)
     signed = unpack(SignedBatch, good)
@@ -322,7 +319,7 @@ def test_false_bytes_never_pass_for_a_batch_that_was_opened(scene: Scene) -> Non
 
 
 def test_work_for_another_block_is_done_again(scene: Scene) -> None:
-    """Two blocks of one height: what was made of the one never becomes the other's."""
+    """Two blocks of one height: the prepared result of one is never used for the other."""
     (decided, commit), other = scene.block(2), scene.proposal().block
     other = replace(other, txs=other.txs[:1])
     priorities = next_priorities(scene.late)
@@ -331,7 +328,7 @@ def test_work_for_another_block_is_done_again(scene: Scene) -> None:
     assert scene.late.app_hash() == scene.source.app_hash()
 
 
-def test_an_epochs_end_is_kept_in_steps_as_well(tmp_path: Path) -> None:
+def test_an_epochs_end_is_applied_in_steps_as_well(tmp_path: Path) -> None:
     scene = Scene(tmp_path, epoch_blocks=2)
     rows = len(scene.late.store.scan("state"))
     assert list(scene.late.store.walk("state")) == scene.late.store.scan("state")
@@ -342,8 +339,8 @@ def test_an_epochs_end_is_kept_in_steps_as_well(tmp_path: Path) -> None:
     scene.close()
 
 
-async def test_patience_ends_with_its_task() -> None:
-    """A cancelled task leaves no work behind that could go on."""
+async def test_a_cancelled_task_leaves_no_work_behind() -> None:
+    """A cancelled task leaves no resumable work behind that could continue."""
     ended: list[bool] = []
 
     def work() -> Resumable[None]:

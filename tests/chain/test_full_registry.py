@@ -1,6 +1,5 @@
-"""A full registry: whoever loses a place in a block loses it at that block's end, and no order of what a block may
-hold stops the chain.
-"""
+"""A full registry of participants: one that is evicted in a block is removed at that block's end, and no order of a
+block's content stops the chain."""
 
 from __future__ import annotations
 
@@ -75,7 +74,7 @@ def grow(chain: Chain) -> None:
 
 
 def output(key: Key, number: int) -> Record:
-    """It waits for a start that never comes: carried out, and without a receipt."""
+    """An output record that waits for a Start which never comes: applied, and without a receipt."""
     return Record(
         RecordKind.OUTPUT, encode(OutputRecord(digest(b"full", key.public, bytes([number])), key.public, bytes(32), 1))
     )
@@ -102,13 +101,13 @@ def transaction(owner: Key, nonce: int, body: Body) -> bytes:
 
 
 def fill(chain: Chain) -> None:
-    """NODES[0], the first to go, and NODES[1] have the places that are left."""
+    """NODES[0], the first to be evicted, and NODES[1] take the places that are left."""
     for number in (0, 1):
         chain.pool.add(transaction(OWNERS[0], number + 1, registration(OWNERS[0], NODES[number])))
         grow(chain)
 
 
-def test_a_batch_of_who_loses_its_place_in_the_same_block_is_carried_out_and_then_it_goes(chain: Chain) -> None:
+def test_a_batch_of_a_node_evicted_in_the_same_block_is_applied_before_it_goes(chain: Chain) -> None:
     fill(chain)
     goes, comes = NODES[0], NODES[2]
     before = chain.state.view().account(OWNERS[0].public).balance_micro
@@ -119,7 +118,7 @@ def test_a_batch_of_who_loses_its_place_in_the_same_block_is_carried_out_and_the
     assert (chain.reader.is_registered(goes.public), chain.reader.is_registered(comes.public)) == (False, True)
     assert chain.state.view().account(OWNERS[0].public).balance_micro == before
     held = collateral.held(chain.state.view(), goes.public)
-    assert held is not None, "its bond waits as after UNREGISTER"
+    assert held is not None, "its bond is held as long as after UNREGISTER"
     assert held.amount_micro == GENESIS.economy.registration_bond_micro
     grow(chain)
 
@@ -135,7 +134,7 @@ def test_a_record_that_costs_its_own_sender_the_place_leaves_the_rest_of_its_bat
     assert not chain.reader.is_registered(goes.public)
 
 
-def test_more_than_can_be_evicted_do_not_come(chain: Chain) -> None:
+def test_no_more_are_registered_than_can_be_evicted(chain: Chain) -> None:
     fill(chain)
     for number in range(2, 8):
         chain.pool.add(transaction(OWNERS[number % 2], 10 + number, registration(OWNERS[number % 2], NODES[number])))
@@ -144,10 +143,10 @@ def test_more_than_can_be_evicted_do_not_come(chain: Chain) -> None:
     assert {key.public for key in PEERS} < {one.node for one in chain.state.view().participants()}
 
 
-def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nobody_the_chain(
+def test_a_sender_removed_within_the_block_loses_its_batch_and_the_chain_continues(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No rule does; this one is made up."""
+    """No rule removes a sender within a block; this one is made up."""
     fill(chain)
     goes, comes = NODES[0], NODES[2]
     monkeypatch.setattr(places, "check_room", lambda ctx: registry._remove(ctx.view, places.first_to_go(ctx, 1)[0]))
@@ -163,8 +162,8 @@ def test_a_sender_that_a_rule_took_away_within_the_block_loses_its_batch_and_nob
 def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
     chain: Chain, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Account transactions and batches in any order that a block may have them in, records within batches too; and what
-    inferences do whose agent, or whose client's node, is gone by the time."""
+    """Account transactions and batches in any order that a block may have, and records about inferences whose agent, or
+    whose client's node, may be gone by then."""
     rng, started = random.Random(seed), list[SignedRequest]()
     evicted, ends = 0, set[str]()
     for _ in range(40):
@@ -180,8 +179,8 @@ def test_random_blocks_with_a_registry_that_is_nearly_full_never_stop_the_chain(
         evicted += len(before - set(now))
         found = (chain.state.view().inference(signed.inference_id) for signed in started)
         ends |= {one.status for one in found if one is not None}
-    assert evicted, "nobody ever lost a place: the test says nothing"
-    assert {"STARTED", "FINISHED"} < ends, "nobody ever asked anything, or nothing of it ended"
+    assert evicted, "nobody was ever evicted: the test shows nothing"
+    assert {"STARTED", "FINISHED"} < ends, "no inference was ever started, or none ended"
 
 
 def _proposes(chain: Chain, txs: list[bytes]) -> Callable[[int], tuple[bytes, ...]]:
@@ -189,8 +188,8 @@ def _proposes(chain: Chain, txs: list[bytes]) -> Callable[[int], tuple[bytes, ..
 
 
 def _random_txs(chain: Chain, rng: random.Random, started: list[SignedRequest]) -> list[bytes]:
-    """In the order of a proposer that follows no rule but those of a block. started: requests that a batch began, of
-    which more are put."""
+    """Transactions in an order that only a block's own rules restrict. started: all requests so far that were put into
+    a batch; more are added."""
     nonces = {owner.public: chain.state.view().account(owner.public).nonce_high for owner in OWNERS}
     found = []
 
@@ -232,8 +231,8 @@ def _start(chain: Chain, agent: Key, owner: Key, nonces: dict[bytes, int], start
 
 
 def _of_started(chain: Chain, key: Key, started: list[SignedRequest]) -> list[Record]:
-    """What `key` may say of the inferences that run: as the executor that was drawn first, or as the agent, when it
-    is neither any more too."""
+    """Records that `key` may send about running inferences: as the executor drawn first or as the agent, even when it
+    is not registered any more."""
     view, found = chain.state.view(), list[Record]()
     for signed in started[-20:]:
         one = view.inference(signed.inference_id)

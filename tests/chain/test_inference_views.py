@@ -1,4 +1,5 @@
-"""What the chain tells its peers: duties by phase, who may have a payload, the state of verification."""
+"""What a peer reads from its chain about inferences: duties by phase, who may fetch a payload, the answer to
+`verification`."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ def test_the_views_are_plain_data_and_say_what_happened() -> None:
     assert sum(row.duties for row in rows.values()) == 6
 
 
-def test_the_query_is_public_and_a_plants_commitment_names_no_inference() -> None:
+def test_the_query_is_public_and_the_commitment_to_a_planted_fault_names_no_inference() -> None:
     from p2p.base.types import PlantCommit, RecordKind
     from p2p.chain.block_answers import inference_of
     from p2p.chain.queries import PUBLIC_OPS

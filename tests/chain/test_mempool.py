@@ -1,6 +1,6 @@
-"""The mempool's choice for a block: no gap in a sender's nonces, everybody's first before anybody's second, within
-the room. And its room: whatever some send, others' next one finds a place and gets into the next block.
-"""
+"""What the mempool selects for a block: no gap in a sender's nonces, everybody's first transaction before anybody's
+second, within the block's room. And its own room: whatever some senders do, another one's next transaction is accepted
+and gets into the next block."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ARRIVALS = st.lists(
 
 
 def filled(arrivals: list[tuple[bytes, int, int]]) -> tuple[Mempool, dict[bytes, tuple[bytes, int]]]:
-    """With (sender, nonce, bytes) in this order; and what each raw is."""
+    """A pool with transactions (sender, nonce, bytes) added in this order; and what each raw one is."""
     pool, known = Mempool(), {}
     for sender, nonce, size in arrivals:
         raw = sender[:1] + bytes([nonce]) * size
@@ -46,7 +46,7 @@ def filled(arrivals: list[tuple[bytes, int, int]]) -> tuple[Mempool, dict[bytes,
 @given(
     arrivals=ARRIVALS, room=st.integers(0, 500), on_chain=st.dictionaries(st.sampled_from(SENDERS), st.integers(0, 4))
 )
-def test_what_is_chosen_follows_the_chain_without_a_gap_and_fits(
+def test_the_selection_follows_the_chain_without_a_gap_and_fits(
     arrivals: list[tuple[bytes, int, int]], room: int, on_chain: dict[bytes, int]
 ) -> None:
     pool, known = filled(arrivals)
@@ -59,7 +59,7 @@ def test_what_is_chosen_follows_the_chain_without_a_gap_and_fits(
 
 
 @given(arrivals=ARRIVALS)
-def test_with_room_for_all_everything_that_follows_is_chosen_in_turns(arrivals: list[tuple[bytes, int, int]]) -> None:
+def test_with_room_for_all_everything_that_follows_is_selected_in_turns(arrivals: list[tuple[bytes, int, int]]) -> None:
     pool, known = filled(arrivals)
     chosen = pool.select(10**6, lambda sender: 0)
     waiting = dict.fromkeys(known.values())
@@ -93,7 +93,7 @@ def transaction(account: bytes, nonce: int, stake: int, height: int = 0) -> Wait
     return Waiting(account + nonce.to_bytes(4, "big"), account, nonce, Share.ACCOUNTS, height, stake)
 
 
-def say(pool: Mempool, tx: Waiting) -> bool:
+def added(pool: Mempool, tx: Waiting) -> bool:
     try:
         pool.add(tx)
     except FolkmootError:
@@ -115,47 +115,47 @@ def flood(pool: Mempool, senders: int, count: int, size: int, how: str, share: S
     for turn in range(min(count, 600 // senders)):
         for sender in SYBILS[:senders]:
             nonce = 1 if how == "all the same number" else turn + (3 if how == "with a gap" else 1)
-            say(pool, batch(sender, nonce, size + turn, share))
+            added(pool, batch(sender, nonce, size + turn, share))
 
 
 @settings(deadline=None, max_examples=25)
 @given(floods=st.lists(FLOODS, min_size=1, max_size=2), size=st.integers(40, MAX_TX))
-def test_whatever_participants_without_weight_send_one_with_weight_finds_room_and_the_next_block(
+def test_whatever_participants_without_weight_send_one_with_weight_gets_into_the_next_block(
     floods: list[tuple[int, int, int, str]], size: int
 ) -> None:
     pool = Mempool()
     for one in floods:
         flood(pool, *one, Share.WEIGHTLESS)
     mine = batch(HONEST, 1, size, Share.WEIGHTY)
-    assert say(pool, mine), "room is found whatever waits"
+    assert added(pool, mine), "there is room, whatever waits"
     assert mine.raw in pool.select(MAX_BLOCK, lambda sender: 0)
     assert filled_bytes(pool) <= MEMPOOL_WEIGHTLESS + size
 
 
 @settings(deadline=None, max_examples=25)
 @given(floods=st.lists(FLOODS, min_size=1, max_size=2), size=st.integers(40, MEMPOOL_WEIGHTLESS // 1024 - 512))
-def test_one_who_takes_his_part_at_most_finds_room_beside_any_of_his_kind(
+def test_a_sender_that_takes_no_more_than_its_part_finds_room_among_its_kind(
     floods: list[tuple[int, int, int, str]], size: int
 ) -> None:
     pool = Mempool()
     for one in floods:
         flood(pool, *one, Share.WEIGHTLESS)
     mine = batch(HONEST, 1, size, Share.WEIGHTLESS)
-    assert say(pool, mine)
+    assert added(pool, mine)
     flood(pool, 40, 15, MAX_TX, "from the first on", Share.WEIGHTLESS)
-    assert pool.known(mine.raw), "and keeps it, whatever comes after him"
+    assert pool.known(mine.raw), "and stays, whatever comes later"
 
 
-def test_those_whom_no_block_served_lately_come_first() -> None:
-    """A hundred senders without weight always have two full batches more: a newcomer's first waits for those that
-    came before it, no longer."""
+def test_senders_that_no_block_served_lately_come_first() -> None:
+    """A hundred senders without weight always have two more full batches waiting. A newcomer's first one waits for
+    those that came before it, and no longer."""
     pool, last = Mempool(), dict[bytes, int]()
     others = SYBILS[:100]
 
     def refill(height: int) -> None:
         for sender in others:
             for ahead in (1, 2):
-                say(pool, batch(sender, last.get(sender, 0) + ahead, 20_000, Share.WEIGHTLESS, height))
+                added(pool, batch(sender, last.get(sender, 0) + ahead, 20_000, Share.WEIGHTLESS, height))
 
     refill(0)
     mine, height = batch(HONEST, 1, 20_000, Share.WEIGHTLESS), 0
@@ -176,7 +176,7 @@ def test_participants_without_weight_have_a_part_of_every_block() -> None:
     pool = Mempool()
     for sender in SYBILS[:60]:
         for nonce in range(1, 5):
-            say(pool, batch(sender, nonce, 30_000, Share.WEIGHTY))
+            added(pool, batch(sender, nonce, 30_000, Share.WEIGHTY))
     mine = [batch(HONEST, nonce, 30_000, Share.WEIGHTLESS) for nonce in range(1, 12)]
     for tx in mine:
         pool.add(tx)
@@ -185,18 +185,18 @@ def test_participants_without_weight_have_a_part_of_every_block() -> None:
     assert sum(len(raw) + 8 for raw in chosen) <= MAX_BLOCK
 
 
-def test_a_number_has_one_batch_and_a_sender_no_more_than_its_own_room() -> None:
+def test_a_nonce_has_one_batch_and_a_sender_no_more_than_its_own_room() -> None:
     pool = Mempool()
     pool.add(batch(HONEST, 1, 50, Share.WEIGHTY))
     with pytest.raises(InvalidRequest, match="nonce"):
         pool.add(batch(HONEST, 1, 51, Share.WEIGHTY))
-    taken = sum(say(pool, batch(HONEST, nonce, MAX_TX, Share.WEIGHTY)) for nonce in range(2, MAX_BATCHES_AHEAD + 1))
+    taken = sum(added(pool, batch(HONEST, nonce, MAX_TX, Share.WEIGHTY)) for nonce in range(2, MAX_BATCHES_AHEAD + 1))
     assert taken * MAX_TX <= MEMPOOL_PER_SENDER
     with pytest.raises(Overloaded, match="sender"):
         pool.add(batch(HONEST, MAX_BATCHES_AHEAD, MAX_TX, Share.WEIGHTY))
 
 
-def test_what_waits_behind_a_gap_is_forgotten_soon_and_makes_nobody_hurry() -> None:
+def test_a_transaction_behind_a_gap_is_dropped_soon_and_makes_no_block_ready() -> None:
     pool = Mempool()
     pool.add(batch(HONEST, 2, 50, Share.WEIGHTY))
     pool.add(batch(SYBILS[0], 1, 50, Share.WEIGHTLESS))
@@ -205,12 +205,12 @@ def test_what_waits_behind_a_gap_is_forgotten_soon_and_makes_nobody_hurry() -> N
     pool.after_block(lambda sender: 0, GAP_TTL_HEIGHTS)
     assert len(pool) == 2
     pool.after_block(lambda sender: 0, GAP_TTL_HEIGHTS + 1)
-    assert len(pool) == 1, "the one that could go stays"
+    assert len(pool) == 1, "the one that a block could take stays"
     pool.after_block(lambda sender: 0, TX_TTL_HEIGHTS + 1)
     assert len(pool) == 0
 
 
-def test_content_is_news_once_and_again_when_it_has_waited_long() -> None:
+def test_content_is_news_once_and_again_after_many_heights() -> None:
     pool = Mempool()
     assert [pool.is_news(b"x", height) for height in (5, 5, 6, 4 + REPEAT_HEIGHTS)] == [True, False, False, False]
     assert [pool.is_news(b"x", height) for height in (5 + REPEAT_HEIGHTS, 6 + REPEAT_HEIGHTS)] == [True, False]
@@ -218,24 +218,24 @@ def test_content_is_news_once_and_again_when_it_has_waited_long() -> None:
 
 @given(stakes=st.lists(st.integers(1, 99), min_size=1, max_size=4), each=st.integers(1, 3 * MAX_TXS_PER_ACCOUNT))
 @settings(deadline=None, max_examples=5)
-def test_an_order_with_more_behind_it_finds_room_and_the_next_block(stakes: list[int], each: int) -> None:
-    """Accounts without end, each with less than mine: they may fill their share and keep filling it."""
+def test_a_transaction_of_a_richer_account_gets_into_the_next_block(stakes: list[int], each: int) -> None:
+    """Any number of accounts, each with a smaller balance than mine, fill their share and keep filling it."""
     pool = Mempool()
     many = [b"\xbb" + number.to_bytes(31, "big") for number in range(MEMPOOL_ACCOUNT_TXS + 50)]
     for account in many[: MEMPOOL_ACCOUNT_TXS // min(each, MAX_TXS_PER_ACCOUNT) + 50]:
         for nonce in range(1, each + 1):
-            say(pool, transaction(account, nonce, stakes[account[-1] % len(stakes)]))
+            added(pool, transaction(account, nonce, stakes[account[-1] % len(stakes)]))
     assert len(pool) <= MEMPOOL_ACCOUNT_TXS
     mine = transaction(HONEST, 1, 100)
-    assert say(pool, mine)
+    assert added(pool, mine)
     for account in many:
-        say(pool, transaction(account, 99, 50))
+        added(pool, transaction(account, 99, 50))
     assert mine.raw in pool.select_operations(MAX_BLOCK)
     batches = [batch(sender, 1, MAX_TX, Share.WEIGHTY) for sender in SYBILS[:40]]
-    assert all(say(pool, tx) for tx in batches), "account transactions take no room of batches"
+    assert all(added(pool, tx) for tx in batches), "account transactions take no room of batches"
 
 
-def test_transactions_that_are_overtaken_or_that_no_block_took_are_told_apart() -> None:
+def test_transactions_whose_nonce_was_used_and_those_that_expired_are_told_apart() -> None:
     pool = Mempool()
     for nonce in (1, 2):
         pool.add(transaction(HONEST, nonce, 5))
@@ -247,32 +247,34 @@ def test_transactions_that_are_overtaken_or_that_no_block_took_are_told_apart() 
 
 
 def full_of_small_owners(most: int, each: int) -> Mempool:
-    """One has `most` pieces of 700 bytes; the rest of the share is others', one piece of `each` bytes of everybody."""
+    """One sender has `most` batches of 700 bytes; the rest of the share is filled by others with one batch of `each`
+    bytes."""
     pool = Mempool()
     for nonce in range(1, most + 1):
-        assert say(pool, batch(SYBILS[0], nonce, 700, Share.WEIGHTLESS))
+        assert added(pool, batch(SYBILS[0], nonce, 700, Share.WEIGHTLESS))
     for sender in SYBILS[1:]:
         if pool._filled[Share.WEIGHTLESS] + each + MEMPOOL_ENTRY <= MEMPOOL_WEIGHTLESS:
-            assert say(pool, batch(sender, 1, each, Share.WEIGHTLESS))
+            assert added(pool, batch(sender, 1, each, Share.WEIGHTLESS))
     return pool
 
 
 @settings(deadline=None, max_examples=30)
 @given(most=st.integers(1, MAX_BATCHES_AHEAD), each=st.integers(6_000, MAX_TX), size=st.integers(40, MAX_TX))
-# the case seen: 47 of 60 went, and their owner was left with a quarter of what the newcomer had
+# as it happened once: 47 of 60 were evicted, which left their sender a quarter of what the newcomer had
 @example(most=60, each=10_000, size=MAX_TX - 100)
-def test_room_is_made_at_the_cost_of_who_holds_more_than_the_newcomer_would_or_not_at_all(
+def test_only_senders_that_hold_more_than_the_newcomer_make_room_for_it(
     most: int, each: int, size: int
 ) -> None:
-    """To the last piece that goes: what others hold less of is nobody's to take."""
+    """This holds up to the last batch that is evicted: from senders that hold less than the newcomer nothing is
+    taken."""
     pool, mine = full_of_small_owners(most, each), batch(HONEST, 1, size, Share.WEIGHTLESS)
     held, count = {sender: owner.cost for sender, owner in pool._owners[Share.WEIGHTLESS].items()}, len(pool)
     try:
         pushed = pool.add(mine)
     except Overloaded:
-        assert len(pool) == count, "nothing is dropped for one who does not come in"
+        assert len(pool) == count, "nothing is evicted for a transaction that is refused"
         return
     assert len(pool) == count + 1 - len(pushed)
     for tx in pushed:
-        assert held[tx.owner] > mine.cost, "it held more when its turn came"
+        assert held[tx.owner] > mine.cost, "it still held more when this one was evicted"
         held[tx.owner] -= tx.cost

@@ -1,6 +1,5 @@
-"""Any value at every place of every query: an answer, or a typed error that names the field. On a real chain, both
-ways in.
-"""
+"""Any value in any field of any query gives an answer, or a typed error that names the field. On a real chain; the
+owner's queries and the public ones."""
 
 from __future__ import annotations
 
@@ -59,9 +58,9 @@ def test_every_query_answers_or_says_which_field_is_wrong(asked: Queries, data: 
         answer = asked.answer_public(request) if op in PUBLIC_OPS else asked.answer(request)
     except FolkmootError as error:
         refused = error
-    assert refused.code != "internal", "the boundary is for what nobody thought of"
+    assert refused.code != "internal", "a fault in the code, not a refusal"
     assert refused.field
-    assert answer is None or decode(encode(answer)) == json.loads(json.dumps(answer)), "it can be said on the wire"
+    assert answer is None or decode(encode(answer)) == json.loads(json.dumps(answer)), "the answer can be encoded"
 
 
 @given(request=VALUES | st.dictionaries(st.text(max_size=4), VALUES, max_size=3))
@@ -90,9 +89,9 @@ def test_a_fault_in_a_query_is_an_answer(asked: Queries, monkeypatch: pytest.Mon
     assert "a name of ours" not in str(caught.value)
 
 
-def test_a_stranger_is_told_of_the_status_what_is_everybody_s_and_nothing_that_was_added_since(asked: Queries) -> None:
-    """Paths, what an ML node says, texts of errors, whom it banned: the owner's affairs, and so is whatever nobody
-    has thought about."""
+def test_a_stranger_sees_the_public_fields_of_status_and_no_field_added_later(asked: Queries) -> None:
+    """Paths, what an ML node says, texts of errors and bans are for the owner only. A new field is for the owner too,
+    until somebody makes it public."""
     secret = {"ml_node": "/home/somebody/model", "said": "words", "failures": [], "budgets": {}, "new": 1}
     NOW.update(STATUS | secret)
     assert json.loads(json.dumps(asked.answer_public({"op": "status"}))) == STATUS

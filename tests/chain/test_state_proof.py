@@ -1,6 +1,5 @@
-"""`folkmoot prove`: from a peer's answers to a file, and the file checked with nothing but the genesis file or a
-header one trusts.
-"""
+"""`folkmoot prove`: makes a file from a peer's answers, and the file is checked with nothing but the genesis file or a
+header that the reader trusts."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ MOVING = tuple(
 
 
 class Place:
-    """A chain that goes on by one block each time somebody waits for a header, and a folder with its genesis file."""
+    """A chain that grows by one block whenever somebody waits for a header, and a folder with its genesis file."""
 
     def __init__(self, folder: Path, scenario: Scenario, heights: int) -> None:
         self.folder = folder
@@ -83,16 +82,16 @@ def test_an_account_and_a_participant_are_proved_and_checked_offline(
     assert "prove" in PUBLIC_OPS
 
 
-def test_that_something_is_not_there_is_proved_too(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_absence_is_proved_too(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     file = place.folder / "proof"
     assert place.run("inference", "ab" * 32, "--out", str(file)) == 0
     assert json.loads(capsys.readouterr().out)["record"] is None
     assert place.run("--check", str(file)) == 0
     assert place.run("inference", "ab" * 32, "--check", str(file)) == 0
-    assert place.run("inference", "ac" * 32, "--check", str(file)) == 3, "it is about another one"
+    assert place.run("inference", "ac" * 32, "--check", str(file)) == 3, "the proof is about another id"
     raw, start = file.read_bytes(), genesis_facts(place.chain.genesis)
     about = raw.index(b"\xab" * 32)
-    # another id may be absent at the same place: that is another true sentence
+    # the id is left out: with a changed one it may be a true proof that another id is absent
     for at in [*range(about), *range(about + 32, len(raw))]:
         with pytest.raises(FolkmootError):
             check_state_proof(
@@ -143,13 +142,13 @@ def test_a_lying_peer_gives_no_file(place: Place, lie: str, capsys: pytest.Captu
 @pytest.mark.parametrize(
     "place", [(Scenario(0, (1, 1, 1, 1, 0, 0, 0), changes=MOVING, epoch_blocks=4), 18)], indirect=True
 )
-def test_the_way_goes_over_set_changes_or_begins_at_a_header_one_trusts(
+def test_the_headers_lead_over_set_changes_or_begin_at_a_trusted_one(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = place.folder / "proof"
     assert place.run("account", CLIENT.public.hex(), "--out", str(file)) == 0
     made = json.loads(capsys.readouterr().out)
-    assert made["headers"] > 1, "nobody of the genesis file's set is left"
+    assert made["headers"] > 1, "no validator of the genesis file is left"
     assert place.run("--check", str(file)) == 0
     proof = parse_state_proof(file.read_bytes())
     short = replace(proof, way=proof.way[-1:])
@@ -158,14 +157,14 @@ def test_the_way_goes_over_set_changes_or_begins_at_a_header_one_trusts(
     known = place.chain.blocks.header(16)
     assert known is not None
     trusted = f"16:{known.block_id.hex()}"
-    assert place.run("--check", str(file), "--trusted-header", trusted) == 3, "the way does not begin there"
+    assert place.run("--check", str(file), "--trusted-header", trusted) == 3, "the headers do not begin there"
     assert place.run("account", CLIENT.public.hex(), "--out", str(file), "--trusted-header", trusted) == 0
     assert place.run("--check", str(file), "--trusted-header", trusted) == 0
     assert place.run("--check", str(file), "--trusted-header", f"16:{'00' * 32}") == 3
     assert place.run("--check", str(file), "--trusted-header", f"16:{'zz' * 32}") == 2
 
 
-def test_an_old_way_is_believed_only_from_a_header_one_names(place: Place) -> None:
+def test_old_headers_are_believed_only_from_a_trusted_one(place: Place) -> None:
     file = place.folder / "proof"
     assert place.run("account", CLIENT.public.hex(), "--out", str(file)) == 0
     proof: StateProof = parse_state_proof(file.read_bytes())
@@ -177,7 +176,7 @@ def test_an_old_way_is_believed_only_from_a_header_one_names(place: Place) -> No
     )
 
 
-def test_what_cannot_be_proved_is_said(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_proved_is_an_error(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, field in (
         (("money", "ab" * 32), "kind"), (("account", "ab"), "id"), (("--check", "/nowhere"), "check"), ((), "kind")
     ):

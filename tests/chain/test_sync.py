@@ -1,6 +1,5 @@
-"""Catching up from peers of which one lies: blocks and snapshots. Real chains and drivers; streams are calls, time is
-a jumping clock.
-"""
+"""Catching up from peers, one of which lies: blocks and snapshots. Real chains and drivers; streams are function calls,
+and time jumps."""
 
 from __future__ import annotations
 
@@ -65,7 +64,7 @@ class CallStream:
 
 
 class Late:
-    """A peer with nothing, that may ask `honest` and `liar`."""
+    """A peer with an empty store that may ask `honest` and `liar`."""
 
     def __init__(self, directory: Path, source: Chain, lie: Callable[[Frame], Frame]) -> None:
         self.chain = Chain.open(directory, source.genesis)
@@ -84,7 +83,7 @@ class Late:
             self.lied_to |= peer == "liar"
             return CallStream(source, changes[peer])
 
-        def connected() -> tuple[str, ...]:  # the liar alone at first, so that it has something to lie about
+        def connected() -> tuple[str, ...]:  # only the liar until it was asked once
             return ("honest", "liar") if self.lied_to else ("liar",)
 
         self.catchup = Catchup(self.chain, connected, open_stream, self._inject, self._reload)
@@ -138,13 +137,13 @@ def another_height(frame: Frame) -> Frame:
 
 @pytest.mark.parametrize("source", [1000], indirect=True)
 @pytest.mark.parametrize("lie", [forged_block, one_signature, another_height, lambda frame: SyncTop(1, 2**40)])
-async def test_blocks_come_from_whoever_tells_the_truth(
+async def test_a_liar_is_not_asked_again_and_blocks_come_from_the_honest_peer(
     source: Chain, lie: Callable[[Frame], Frame], tmp_path: Path, autojump_clock: Any
 ) -> None:
     late = Late(tmp_path / "late", source, lie)
     await late.until(30)
     assert late.chain.app_hash() == source.app_hash()
-    assert "liar" not in late.asked, "who lied is left alone"
+    assert "liar" not in late.asked, "the liar is not asked any more"
     late.chain.close()
 
 
@@ -166,14 +165,14 @@ def false_header(frame: Frame) -> Frame:
 
 @pytest.mark.parametrize("source", [5], indirect=True)
 @pytest.mark.parametrize("lie", [false_chunk, false_manifest, false_header, lambda frame: SyncTop(1, 30, 1000)])
-async def test_a_snapshot_is_taken_only_when_a_header_stands_for_it(
+async def test_a_snapshot_is_installed_only_when_a_header_has_its_hash(
     source: Chain, lie: Callable[[Frame], Frame], tmp_path: Path, autojump_clock: Any
 ) -> None:
-    """The newest snapshot is of 30; without the header after it the one before would do, so the source goes one
-    further."""
+    """The newest snapshot is of height 30. A header above it is needed to check it, else the snapshot before would be
+    taken; so the source has 31 blocks."""
     extend(source, 31, BY_KEY, lambda height: now_ms())
     late = Late(tmp_path / "late", source, lie)
     await late.until(31)
-    assert late.chain.blocks.first_height() == 31, "it began at the snapshot"
+    assert late.chain.blocks.first_height() == 31, "it continued from the snapshot"
     assert late.chain.app_hash() == source.app_hash()
     late.chain.close()

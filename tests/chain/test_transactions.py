@@ -1,6 +1,6 @@
-"""What gossip brings on topic `transactions`: accepted once for its content, ignored where this peer cannot judge it,
-refused only for what is wrong for everybody; and whoever is ignored is neither remembered as wrong nor blamed.
-"""
+"""Gossip on the topic `transactions`: each content is accepted once, ignored where this peer cannot judge it, and
+rejected only for what is wrong for every peer. What is ignored is neither remembered as wrong nor held against the
+sender."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ CASES: list[tuple[str, Callable[[], bytes], Outcome]] = [
 
 
 @pytest.mark.parametrize(("raw", "outcome"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_each_has_one_of_three_outcomes(chain: Chain, raw: Callable[[], bytes], outcome: Outcome) -> None:
+def test_each_message_has_one_of_three_outcomes(chain: Chain, raw: Callable[[], bytes], outcome: Outcome) -> None:
     assert chain.pool.hear(raw()) is outcome
     assert len(chain.pool.mempool) == (outcome is Outcome.ACCEPT)
     assert chain.pool.mempool.was_refused(raw()) is (outcome is Outcome.REJECT)
 
 
-def test_a_content_is_handed_on_once_however_it_is_wrapped(tmp_path: Path) -> None:
+def test_a_content_is_forwarded_once_however_it_is_wrapped(tmp_path: Path) -> None:
     PEERS[0].save(tmp_path / "node.key")
     node = Node(NodeConfig(tmp_path, "n"), GENESIS, lambda state, text: None)
     raw = batch(PEERS[1], 1)
@@ -113,18 +113,18 @@ def test_a_content_is_handed_on_once_however_it_is_wrapped(tmp_path: Path) -> No
     assert heard("text") is Outcome.REJECT
     assert node.topics.transaction("somebody", encode([1, raw, 2])) is Outcome.REJECT
     grow(node.chain, 1)
-    assert {heard(retry) for retry in range(20, 40)} == {Outcome.IGNORE}, "what a block took is no news"
+    assert {heard(retry) for retry in range(20, 40)} == {Outcome.IGNORE}, "what is in a block is not forwarded any more"
     woken: list[int] = []
     node.consensus.wake = lambda: woken.append(1)  # type: ignore[method-assign]
-    for nonce, times in ((3, 0), (2, 1)):  # behind a gap it makes nobody hurry
+    for nonce, times in ((3, 0), (2, 1)):  # behind a gap it does not make a block ready
         assert node.topics.transaction("somebody", encode([0, batch(PEERS[1], nonce)])) is Outcome.ACCEPT
         assert len(woken) == times
     node.chain.close()
 
 
-def test_what_waits_long_is_handed_on_again(chain: Chain, tmp_path: Path) -> None:
-    """Its first way may have been cut; a repeat once in so many heights cannot be used to flood anybody. Blocks are
-    made by who has not heard it."""
+def test_what_waits_long_is_forwarded_again(chain: Chain, tmp_path: Path) -> None:
+    """The first time it may have reached few peers. A repeat once in REPEAT_HEIGHTS cannot be used to flood anybody.
+    The blocks are made by a peer that never heard it."""
     raw, deaf = batch(PEERS[0], 1), Chain.open(tmp_path / "deaf", GENESIS)
     outcomes = []
     for _ in range(2 * REPEAT_HEIGHTS):
@@ -144,11 +144,11 @@ def follow(chain: Chain, other: Chain) -> None:
 
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(behind=st.integers(1, 6), count=st.integers(1, 40))
-def test_a_joiner_blames_nobody_for_what_it_cannot_know_and_takes_it_when_it_does(
+def test_a_joiner_penalises_nobody_for_what_it_cannot_know_and_accepts_it_later(
     tmp_path_factory: pytest.TempPathFactory, behind: int, count: int
 ) -> None:
-    """A participant that registered while the joiner was away speaks; the joiner hears it before it has the block.
-    Nobody attacks."""
+    """A participant registered while the joiner was away and sends a batch; the joiner hears it before it has that
+    block."""
     ahead = Chain.open(tmp_path_factory.mktemp("ahead"), GENESIS)
     joiner = Chain.open(tmp_path_factory.mktemp("joiner"), GENESIS)
     ahead.pool.add(pack_operation(sign_op(CLIENT, GENESIS.network, 1, Register(
@@ -163,13 +163,14 @@ def test_a_joiner_blames_nobody_for_what_it_cannot_know_and_takes_it_when_it_doe
             scores.penalise("an honest forwarder", 10, 0.0)
     assert scores.points("an honest forwarder", 0.0) == 0
     follow(joiner, ahead)
-    assert joiner.pool.hear(spoken[0]) is Outcome.ACCEPT, "it was not remembered as wrong"
+    assert joiner.pool.hear(spoken[0]) is Outcome.ACCEPT, "it was not remembered as invalid"
     ahead.close()
     joiner.close()
 
 
 def test_no_signature_is_checked_for_what_cannot_be_kept(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cheap looks settle costs no signature: of a stranger, used, too far ahead, known, without room."""
+    """Cheap checks come before the signature: the sender is unknown, the nonce is used or too far ahead, the content is
+    known, there is no room."""
     asked: list[bytes] = []
     real = transactions.verify
 
@@ -189,9 +190,9 @@ def test_no_signature_is_checked_for_what_cannot_be_kept(chain: Chain, monkeypat
     assert asked == [PEERS[0].public]
 
 
-def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None:
-    """Sixteen participants without weight send what they can behind a gap; a fifth honest peer's next batch is in the
-    next block, and after a few heights nothing of theirs is left."""
+def test_sixteen_senders_with_gaps_take_nobodys_place(tmp_path: Path) -> None:
+    """Sixteen participants without weight send all they may behind a gap in their nonces. Another honest peer's next
+    batch is in the next block all the same, and after a few heights nothing of theirs is left."""
     sybils = [Key(bytes([100 + i]) * 32) for i in range(16)]
     genesis = replace(GENESIS, peers=(*GENESIS.peers, *(GenesisPeer(k.public, POOR.public, 0, ()) for k in sybils)))
     chain = Chain.open(tmp_path, genesis)
@@ -200,7 +201,7 @@ def test_sixteen_strangers_with_gaps_take_nobody_s_place(tmp_path: Path) -> None
             assert chain.pool.hear(batch(key, nonce, network=genesis.network)) is (
                 Outcome.ACCEPT if nonce <= MAX_BATCHES_AHEAD else Outcome.IGNORE
             )
-    assert not chain.pool.has_txs(), "nothing that a block could take makes nobody hurry"
+    assert not chain.pool.has_txs(), "there is nothing that a block could take, so no block is ready"
     mine = batch(PEERS[0], 1, network=genesis.network)
     assert chain.pool.hear(mine) is Outcome.ACCEPT
     assert chain.prepare(10**6) == (mine,)
