@@ -160,3 +160,13 @@ def test_the_index_lists_every_page() -> None:
 
 def test_the_front_page_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+TESTS = set(re.findall(r"def (test_\w+)", "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))))
+
+
+def test_tests_that_the_ledger_rules_name_exist() -> None:
+    """They stand there without `test_`, and with `*` for the end."""
+    named = re.findall(r"`(\w+_)\*`", (ROOT / "docs" / "ledger-rules.md").read_text())
+    assert len(named) > 10
+    assert [one for one in named if not any(test.startswith(f"test_{one}") for test in TESTS)] == []

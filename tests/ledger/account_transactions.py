@@ -16,7 +16,7 @@ from p2p.ledger.state.records import Participant
 from tests.ledger.lab import NO_CAP, Lab
 
 WAIT, VOTING = 6, 4
-# prices rest
+# prices do not move
 ECONOMY = EconomyRules(withdraw_wait=WAIT, gov_window=VOTING, price_step_milli=0, emission_cap_milli=NO_CAP)
 
 
@@ -34,7 +34,7 @@ def submit(lab: Lab, key: Key, body: Body, nonce: int | None = None) -> None:
 
 
 def refused(lab: Lab, op: SignedOp, field: str) -> None:
-    """It is refused for this field, and the state's bytes stay as they are."""
+    """The transaction is refused and names this field; the state's bytes stay as they are."""
     before = dict(lab.view.changes)
     with pytest.raises(FolkmootError) as caught:
         lab.put(lab.nodes[0], RecordKind.OP, op)

@@ -1,6 +1,6 @@
-"""Each penalty twice: where who accuses is the liar, and where the network is down. Law: nobody loses anything but the
-fee of an answer that nobody could check. "Who can be blamed" in docs/ledger-rules.md names the test of each penalty.
-"""
+"""Each penalty is tried twice: with an accuser that lies, and with a network that is down. Law: no honest participant
+loses anything but the fee of an answer that nobody could check. "Who can be blamed" in docs/ledger-rules.md names the
+test of each penalty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.ledger.sprint_lab import RULES as SPRINT
 from tests.ledger.sprint_lab import SprintLab
 
 STAKE = 100_000
-NODE, LIAR = 1, 7  # the honest executor, and who lies about it
+NODE, LIAR = 1, 7  # the honest executor, and the validator that lies about it
 SILENT = None
 Says = Callable[[bytes], "dict[str, Any] | None"]
 
@@ -39,8 +39,8 @@ def staked(peers: int = 12, **change: Any) -> Lab:
 
 
 def judge(lab: Lab, ids: list[bytes], says: Says) -> None:
-    """Let all committees of `ids` work at once until everything has ended. None from `conduct`: the validator is
-    silent."""
+    """Let the committees of all `ids` work until every inference has ended. says: what a validator's verdict is, as
+    keywords of Lab.verdict; None: the validator is silent."""
     while waiting := [one for one in ids if not lab.inference(one).end_height]:
         for one in waiting:
             found = lab.inference(one)
@@ -58,7 +58,7 @@ def judge(lab: Lab, ids: list[bytes], says: Says) -> None:
 
 
 def in_flight(lab: Lab, count: int, node: bytes, agent: int = 0) -> list[bytes]:
-    """Answers of `node` that were finished in one block."""
+    """`count` answers of `node`, finished in one block; their committees are drawn."""
     found: list[bytes] = []
     while len(found) < count:
         signed = lab.start(agent=agent)
@@ -89,6 +89,7 @@ def untouched(lab: Lab, node: bytes) -> None:
     {"valid": False}, {"valid": False, "stage0": True}, {"withheld": True}, SILENT, {"row": false_row}],
                          ids=("invalid", "refused", "withheld", "silent", "invented"))
 def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: dict[str, Any] | None) -> None:
+    """One validator lies in every committee it is drawn for, in one of five ways."""
     lab = staked()
     liar = lab.nodes[LIAR]
     for _ in range(20):
@@ -97,11 +98,11 @@ def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: 
         if node != liar:
             untouched(lab, node)
     assert lab.view.conduct(lab.nodes[NODE]).checked == 20
-    assert lab.view.conduct(liar).duties >= 3, "it was asked"
+    assert lab.view.conduct(liar).duties >= 3, "it was on committees"
 
 
-def test_who_lies_is_the_one_that_pays() -> None:
-    """Shows that the test above has validators that could have found a fault."""
+def test_the_liar_is_the_one_that_pays() -> None:
+    """The control of the test above: its validators do find a fault, the liar's."""
     lab = staked()
     liar = lab.nodes[LIAR]
     for _ in range(30):
@@ -112,9 +113,9 @@ def test_who_lies_is_the_one_that_pays() -> None:
 
 @pytest.mark.parametrize("agents", [0, 8], ids=["agent there", "agent away"])
 @pytest.mark.parametrize("executors", [(1, 2), (9, 10)], ids=["executors there", "executors away"])
-def test_half_of_the_network_is_away_and_nobody_is_held_to_it(agents: int, executors: tuple[int, ...]) -> None:
-    """Nodes 6 to 11 are silent and hand out nothing for two whole windows. Answers of both sides are in flight, and
-    more are made meanwhile."""
+def test_half_of_the_network_is_away_and_nobody_is_penalised(agents: int, executors: tuple[int, ...]) -> None:
+    """Nodes 6 to 11 send no verdicts and serve no payloads for two whole windows. Answers of nodes on both sides are
+    being checked, and more are made meanwhile."""
     lab, away = staked(), set(range(6, 12))
     there = agents not in away or not set(executors) & away
     ids = [one for at in executors for one in in_flight(lab, 6, lab.nodes[at], agents)]
@@ -140,7 +141,7 @@ def test_half_of_the_network_is_away_and_nobody_is_held_to_it(agents: int, execu
 
 
 def test_an_honest_accuser_pays_nothing_where_two_of_its_committee_lie() -> None:
-    """M11, J2: they call a false answer valid; the second committee sees it."""
+    """M11, J2: two call a false answer valid; the second committee finds the fault."""
     lab = staked()
     (one,) = in_flight(lab, 1, lab.nodes[NODE])
     accuser, *liars = lab.members(one)
@@ -151,8 +152,8 @@ def test_an_honest_accuser_pays_nothing_where_two_of_its_committee_lie() -> None
 
 @pytest.mark.parametrize("second", [SILENT, {"withheld": True}], ids=str)
 def test_an_accuser_that_nobody_else_heard_pays_nothing(second: dict[str, Any] | None) -> None:
-    """M11, J2, J3, J6, M17: the dispute's committee is cut off. The first one's majority decides about the fee, and
-    about nobody's conduct."""
+    """M11, J2, J3, J6, M17: the second committee is cut off from the network. The first one's majority decides about
+    the fee, and nobody's conduct is counted."""
     for accusers in (1, 2):
         lab = staked()
         (one,) = in_flight(lab, 1, lab.nodes[NODE])
@@ -165,9 +166,9 @@ def test_an_accuser_that_nobody_else_heard_pays_nothing(second: dict[str, Any] |
             untouched(lab, node)
 
 
-def test_one_with_numbers_of_its_own_does_not_make_the_others_odd() -> None:
-    """J1, J7: the one that stands alone is the outlier, not the majority. Where only it and one honest validator
-    spoke, there is none."""
+def test_one_with_numbers_of_its_own_does_not_make_the_others_outliers() -> None:
+    """J1, J7: the one that disagrees with the majority is the outlier. Where only it and one honest validator revealed
+    numbers there is no majority, so no outlier."""
     lab = staked()
     liar = lab.nodes[LIAR]
     for _ in range(12):
@@ -182,7 +183,7 @@ def test_one_with_numbers_of_its_own_does_not_make_the_others_odd() -> None:
 
 
 def test_who_speaks_alone_makes_nobody_miss_a_duty() -> None:
-    """J5: it says that it has checked; nobody knows whether the others could have."""
+    """J5: it claims to have checked the answer, but nobody knows whether the others could have."""
     lab = staked()
     for _ in range(20):
         (one,) = in_flight(lab, 1, lab.nodes[NODE])
@@ -192,7 +193,7 @@ def test_who_speaks_alone_makes_nobody_miss_a_duty() -> None:
     assert not any(part(lab, node).barred_until for node in lab.nodes)
 
 
-def test_a_false_accusation_of_an_own_answer_is_no_fault_that_was_not_revealed() -> None:
+def test_a_false_accusation_of_an_answer_to_the_own_owner_is_no_unrevealed_fault() -> None:
     lab = staked()
     one = lab.drawn(executor=lab.nodes[NODE], account=lab.owners[NODE])
     liar = lab.members(one)[0]
@@ -215,7 +216,7 @@ def weigh(lab: Lab, agents: range, weight: int) -> None:
 
 
 def differ(lab: Lab, agents: range, rounds: int) -> None:
-    """Each of these agents says of that many answers of NODE that it streamed something else."""
+    """Each of these agents reports other output than NODE's for that many answers."""
     for agent in agents:
         for _ in range(rounds):
             signed = lab.start(agent=agent)
@@ -226,24 +227,25 @@ def differ(lab: Lab, agents: range, rounds: int) -> None:
 
 
 @pytest.mark.parametrize(("agents", "weight", "suspended"), [
-    (range(4, 12), 0, False),  # eight free keys
-    (range(9, 12), 10, False),  # three of eleven
-    (range(5, 12), 10, True),  # most of all there are: then it is the executor, as far as anybody can know
+    (range(4, 12), 0, False),  # eight keys without weight, which anybody can make
+    (range(9, 12), 10, False),  # three of eleven by weight
+    (range(5, 12), 10, True),  # most of all agents: then the executor is at fault, as far as anybody can know
 ], ids=["keys without weight", "less than a third", "most"])
 def test_agents_suspend_only_with_a_third_of_the_weight(agents: range, weight: int, suspended: bool) -> None:
+    """Agents report other output than NODE finished, in twelve answers each."""
     lab = staked()
     weigh(lab, agents, weight)
     differ(lab, agents, 12)
     assert (part(lab, lab.nodes[NODE]).suspended_until > 0) is suspended
     seen = lab.view.conduct(lab.nodes[NODE])
-    assert (seen.paired > 0) is (weight > 0), "what has no weight counts neither for nor against"
+    assert (seen.paired > 0) is (weight > 0), "agents without weight count neither for nor against it"
     if not suspended:
         untouched(lab, lab.nodes[NODE])
 
 
 def test_an_agent_that_restarts_loses_no_more_than_the_answers_in_flight() -> None:
-    """M6: an agent that does not confirm twenty answers of many executors had one outage. One that keeps doing so is
-    not excused."""
+    """M6: twenty answers of many executors that one agent does not confirm count as one fault, since it may have
+    restarted. An agent that keeps doing so is not excused."""
     lab, ids = staked(), []
     for _ in range(20):
         ids.append(lab.start(agent=0).inference_id)
@@ -257,8 +259,9 @@ def test_an_agent_that_restarts_loses_no_more_than_the_answers_in_flight() -> No
 
 
 @pytest.mark.parametrize("agents", [range(4, 12), range(2, 3)], ids=["all", "one"])
-def test_starts_that_are_never_handed_on_are_nobodys_miss(agents: range) -> None:
-    """M4: the agent asked nobody, or the network was down and nobody could answer; the escrow returns."""
+def test_starts_that_are_never_forwarded_are_nobodys_miss(agents: range) -> None:
+    """M4: the agent forwarded its requests to nobody, or the network was down and nobody could answer; the escrow
+    returns."""
     lab = staked(epoch_blocks=100)
     for agent in agents:
         for _ in range(10):
@@ -269,7 +272,7 @@ def test_starts_that_are_never_handed_on_are_nobodys_miss(agents: range) -> None
     assert lab.view.account(CLIENT.public).balance_micro == 10**9
 
 
-def test_who_alone_was_silent_is_missed_and_only_by_agents_with_weight() -> None:
+def test_the_only_silent_candidate_has_a_miss_if_the_agent_has_weight() -> None:
     for weight in (0, 10):
         lab = staked(6)
         weigh(lab, range(2, 3), weight)
@@ -281,9 +284,9 @@ def test_who_alone_was_silent_is_missed_and_only_by_agents_with_weight() -> None
         assert all(part(lab, node).misses == 0 for node in candidates[1:])
 
 
-def test_an_agent_cannot_provoke_all_but_one_and_have_that_one_missed() -> None:
-    """M4: a beginning that nobody signed is refused with a signed Busy. Otherwise an executor that was not asked
-    would be the only silent one."""
+def test_an_agent_cannot_provoke_all_candidates_but_one_and_give_that_one_a_miss() -> None:
+    """M4: a candidate that is shown a forged beginning of the answer signs a Busy that names the agent as the cause.
+    Else the agent could make all candidates but one say Busy and never ask that one, which would have a miss."""
     lab = staked(6)
     weigh(lab, range(2, 3), 10)
     signed = lab.start(agent=2, deadline=20)
@@ -301,10 +304,10 @@ def test_an_agent_cannot_provoke_all_but_one_and_have_that_one_missed() -> None:
 @pytest.mark.parametrize(("says", "weight"), [
     (lambda liar, node: {"valid": False} if node == liar else {}, 30),  # a liar in its committees
     (lambda liar, node: {"withheld": True} if node == liar else {}, 30),
-    (lambda liar, node: {"withheld": True}, 5),  # nobody can get it: half of what it has, as if it had not taken part
-    (lambda liar, node: SILENT, 10),  # nobody speaks: as it was
+    (lambda liar, node: {"withheld": True}, 5),  # nobody can get it: half of its weight, as if it had not taken part
+    (lambda liar, node: SILENT, 10),  # no verdict at all: its weight stays
 ], ids=["accused", "said to be withheld", "withheld", "silence"])
-def test_a_race_is_lost_by_what_the_racer_did_and_halved_by_an_outage(says: Any, weight: int) -> None:
+def test_a_sprint_is_lost_by_the_nodes_own_doing_and_halved_by_an_outage(says: Any, weight: int) -> None:
     lab = SprintLab(epoch_blocks=60, sprint=SPRINT)
     node, liar = lab.nodes[0], lab.nodes[5]
     lab.to_commit()

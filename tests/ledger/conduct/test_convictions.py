@@ -1,5 +1,5 @@
-"""How long a convicted executor stays out: doubling, forgotten by clean work only, and not shed by leaving, another
-key or another node."""
+"""How long a convicted executor is excluded: twice as long each time. Only clean work makes a conviction forgotten;
+leaving, another key or another node does not."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def lab_of(**change: Any) -> Lab:
 
 
 def convicted(lab: Lab, times: int = 1, node: bytes | None = None) -> None:
-    """Convict several times with the function that the sequential test calls, each time after the last exclusion
-    ended."""
+    """Convict the node several times with the function that the sequential test calls, each time after the last
+    exclusion ended."""
     for _ in range(times):
         found = part(lab, node or lab.nodes[NUMBER])
         if found.convicted_until:
@@ -65,10 +65,10 @@ def test_each_conviction_excludes_for_twice_as_long_up_to_the_bound() -> None:
         assert lab.nodes[NUMBER] not in dict(checking(lab.ctx, "toy"))
         lab.block()
         assert lab.nodes[NUMBER] in dict(serving(lab.ctx, "toy"))
-        assert part(lab, lab.nodes[NUMBER]).reputation == 0, "all of what it answers is checked"
+        assert part(lab, lab.nodes[NUMBER]).reputation == 0, "all its answers are checked"
 
 
-def test_it_pays_once_for_a_long_exclusion() -> None:
+def test_a_long_exclusion_is_paid_for_once() -> None:
     lab = lab_of()
     put_collateral(lab, lab.nodes[NUMBER], 10_000)
     convicted(lab, 3)
@@ -80,7 +80,7 @@ def test_it_pays_once_for_a_long_exclusion() -> None:
     assert lab.view.totals().collateral_micro == once
 
 
-def test_the_sequential_test_counts_and_doubles() -> None:
+def test_each_conviction_by_the_sequential_test_doubles_the_exclusion() -> None:
     lab = lab_of(epoch_blocks=60)
     for count in (1, 2):
         while part(lab, lab.nodes[NUMBER]).convictions < count:
@@ -102,7 +102,7 @@ def test_clean_epochs_make_a_conviction_forgotten() -> None:
     assert found == [(2, 1), (1, 0), (1, 1), (0, 0), (0, 0)]
 
 
-def test_waiting_makes_nothing_forgotten_and_a_strike_begins_anew() -> None:
+def test_idle_epochs_make_no_conviction_forgotten_and_a_strike_restarts_the_count() -> None:
     lab = lab_of()
     convicted(lab)
     lab.block(part(lab, lab.nodes[NUMBER]).convicted_until + 1 - lab.height)
@@ -136,7 +136,7 @@ def left(lab: Lab, node: bytes) -> None:
 @pytest.mark.parametrize(
     ("owner", "node"), [(NUMBER, NUMBER), (NUMBER, None), (2, NUMBER)], ids=["both", "another key", "another owner"]
 )
-def test_who_comes_back_is_still_excluded(owner: int, node: int | None) -> None:
+def test_a_node_that_registers_again_is_still_excluded(owner: int, node: int | None) -> None:
     lab = lab_of()
     convicted(lab, 3)
     before = part(lab, lab.nodes[NUMBER])
@@ -163,7 +163,7 @@ def test_another_node_beside_the_excluded_one_is_excluded_with_it_and_the_owners
     assert part(lab, lab.nodes[2]).convicted_until == 0
 
 
-def test_what_is_over_is_not_inherited_but_still_counts() -> None:
+def test_an_exclusion_that_is_over_is_not_inherited_but_its_convictions_count() -> None:
     lab = lab_of()
     convicted(lab)
     until = part(lab, lab.nodes[NUMBER]).convicted_until
@@ -174,10 +174,10 @@ def test_what_is_over_is_not_inherited_but_still_counts() -> None:
     assert (found.convicted_until, found.convictions) == (0, 1)
     left(lab, NEW.public)
     submit(lab, lab.owners[NUMBER], registration(lab, lab.owners[NUMBER], lab.keys[NUMBER]))
-    assert part(lab, lab.nodes[NUMBER]).convictions == 1, "and again"
+    assert part(lab, lab.nodes[NUMBER]).convictions == 1, "and the next conviction doubles it"
 
 
-def test_one_node_that_leaves_clean_does_not_cover_for_another() -> None:
+def test_a_clean_node_that_leaves_does_not_hide_a_convicted_one() -> None:
     lab = lab_of(owners={2: NUMBER})
     convicted(lab, 2)
     left(lab, lab.nodes[NUMBER])
@@ -194,7 +194,7 @@ def test_a_rotated_key_stays_excluded() -> None:
     assert part(lab, NEW.public).convictions == 1
 
 
-def test_who_is_clean_leaves_nothing_behind() -> None:
+def test_a_node_without_convictions_leaves_nothing_behind() -> None:
     lab = lab_of()
     left(lab, lab.nodes[NUMBER])
     assert not [key for key, value in lab.view.changes.items() if key.startswith(b"past/") and value is not None]
@@ -229,7 +229,7 @@ def test_collateral_below_the_minimum_keeps_it_out_until_a_deposit() -> None:
 
 
 def test_the_bound_fits_a_height() -> None:
-    """The longest exclusion with the longest epochs, from a great height on."""
+    """The longest exclusion of the longest epochs, from a very high height on, fits into 64 bits."""
     lab = Lab(rules=CheckRules(exclusion_max_epochs=1_000_000), epoch_blocks=2**32 - 1, economy=EconomyRules())
     lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), convictions=2**32 - 2))
     convict(Context(lab.view, lab.genesis, 2**40), part(lab, lab.nodes[NUMBER]), "because")

@@ -1,5 +1,5 @@
-"""Convictions of executors by the sequential test, bars of validators by exact tests, until the end of the next
-epoch; and honest ones that get neither."""
+"""Convictions of executors by the sequential test, and bars of validators by exact tests, until the end of the next
+epoch; honest ones get neither."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def noisy(shift: int) -> Any:
     return lambda iid, at: tuple((token, logprob - shift) for token, logprob in true_row(iid, at))
 
 
-OTHERS, THIRD = noisy(30), noisy(70)  # kernels that give other bits and agree all the same
+OTHERS, THIRD = noisy(30), noisy(70)  # other kernels: other bits, within the tolerance
 
 
 def part(lab: Lab, node: bytes) -> Participant:
@@ -70,10 +70,10 @@ def test_no_common_position_says_nothing() -> None:
     ({A: true_row, B: true_row, C: None}, {A, B}, set()),  # a refusal without numbers is not compared
     ({A: true_row, B: true_row, C: false_row, D: false_row}, set(), set()),  # half against half says nothing
     ({A: true_row, B: true_row, C: true_row, D: false_row, E: noisy(9000)}, {A, B, C, D, E}, {D, E}),
-    # B agrees with one of the group: not alone
+    # B agrees with one of the majority: no outlier
     ({A: true_row, B: noisy(-400), C: noisy(400), D: noisy(800)}, {A, B, C, D}, set()),
 ])
-def test_who_stands_alone_against_a_majority_that_agrees_is_an_outlier(
+def test_a_validator_that_disagrees_with_an_agreeing_majority_is_an_outlier(
     rows: dict[bytes, Any], compared: set[bytes], outlying: set[bytes]
 ) -> None:
     verdicts = [seen(node, row) for node, row in rows.items()]
@@ -88,7 +88,7 @@ def test_weight_makes_the_majority() -> None:
     assert outliers(verdicts, {A: 10, B: 10, C: 0}, 500) == ({A, B}, set())
     assert outliers([seen(A), seen(B, false_row)], {A: 90, B: 10}, 500) == (
         set(), set()
-    ), "weight alone agrees with nobody"
+    ), "weight alone makes no majority: nobody agrees with it"
 
 
 @pytest.mark.parametrize(("ratios", "expected"), [
@@ -101,7 +101,7 @@ def test_the_evidence_is_the_lower_weighted_median_within_the_cap(ratios: list[t
     assert evidence_milli(verdicts, weights, True, 6000) == expected
 
 
-def test_a_refusal_of_stage_0_that_stands_is_the_cap_and_one_that_does_not_is_nothing() -> None:
+def test_a_refusal_without_a_prefill_counts_the_cap_if_upheld_and_else_nothing() -> None:
     refusal = seen(A, None, valid=False, tokens=0)
     weights = {A: 10, B: 10, C: 10}
     assert evidence_milli([refusal, seen(B, valid=False, llr=50)], weights, False, 6000) == 6000
@@ -112,10 +112,10 @@ def test_a_refusal_of_stage_0_that_stands_is_the_cap_and_one_that_does_not_is_no
 @pytest.mark.parametrize(("llrs", "stands", "lost"), [
     ({A: (True, -3000), B: (True, -2000), C: (False, 20_000)}, True, {C}),  # a false accusation
     ({A: (False, 20_000), B: (False, 21_000), C: (True, -2000)}, False, {C}),  # missed the fault
-    ({A: (False, 30_000), B: (False, 30_000), C: (True, 30_000)}, False, {C}),  # saw it and says valid all the same
-    ({A: (True, 6900), B: (True, 6800), C: (False, 7000)}, True, set()),  # grey: it judged, nobody lied
+    ({A: (False, 30_000), B: (False, 30_000), C: (True, 30_000)}, False, {C}),  # measured the fault and says valid
+    ({A: (True, 6900), B: (True, 6800), C: (False, 7000)}, True, set()),  # grey zone: nobody lied
     ({A: (False, 7100), B: (False, 7000), C: (True, 6900)}, False, set()),
-    ({A: (True, -1000), B: (True, -1000), C: (False, -1000)}, True, {C}),  # accuses against its own ratio
+    ({A: (True, -1000), B: (True, -1000), C: (False, -1000)}, True, {C}),  # says invalid against its own ratio
 ])
 def test_the_losers_of_a_dispute_are_marked_unless_it_was_a_grey_zone(
     llrs: dict[bytes, tuple[bool, int]], stands: bool, lost: set[bytes]
@@ -131,16 +131,17 @@ def test_the_losers_of_a_dispute_are_marked_unless_it_was_a_grey_zone(
     ({"row": OTHERS}, True), ({"row": THIRD}, False),
     ({"valid": False, "llr": 25_000}, False), ({"row": OTHERS, "llr": 11_000}, True),
 ])
-def test_who_calls_valid_what_different_kernels_saw_is_convicted_over_epochs(
+def test_a_validator_that_calls_faults_valid_is_convicted_over_epochs(
     conduct: dict[str, Any], convicted: bool
 ) -> None:
-    """J6. The last of eight. Accusers are on two kinds of kernels (THIRD: on equal ones alone, so it is excused);
-    two such faults an epoch."""
+    """J6: the last of eight validators calls answers valid that the others refuse, twice an epoch. The others are on
+    two kinds of kernels; with THIRD they are on equal ones, whose verdict other kernels cannot confirm, so it is
+    excused."""
     lab, last = Lab(epoch_blocks=60, rules=replace(RULES, conviction_milli=10**9)), 7
-    odd_one, alone = lab.nodes[last], conduct.get("row") is THIRD
+    last_node, alone = lab.nodes[last], conduct.get("row") is THIRD
 
     def says(node: bytes) -> dict[str, Any]:
-        if node == odd_one:
+        if node == last_node:
             return conduct
         return {"valid": False, "llr": 30_000, "row": OTHERS if not alone and lab.nodes.index(node) % 2 else true_row}
 
@@ -148,14 +149,14 @@ def test_who_calls_valid_what_different_kernels_saw_is_convicted_over_epochs(
         for _ in range(2):
             lab.decide(lab.drawn(executor=lab.nodes[1]), says)
         lab.block(60 - (lab.height - 1) % 60)
-    log = lab.view.conduct(odd_one).detection.log_milli()
+    log = lab.view.conduct(last_node).detection.log_milli()
     assert (log > 13_816) is convicted, log
     assert all(lab.view.conduct(node).detection.log_milli() < 4000 for node in lab.nodes[:last])
 
 
-def test_planted_faults_convict_who_calls_everything_valid() -> None:
-    """Answers of an executor to its own owner are no evidence against it; they are against validators. Its bars
-    alone would end each time."""
+def test_planted_faults_convict_a_validator_that_calls_everything_valid() -> None:
+    """Answers of an executor to its own owner are no evidence against the executor, but against validators. Bars alone
+    would end with the next epoch each time."""
     lab, epochs = Lab(epoch_blocks=60), 0
     liar = lab.nodes[7]
     while not part(lab, liar).convicted_until:
@@ -170,7 +171,7 @@ def test_planted_faults_convict_who_calls_everything_valid() -> None:
         assert epochs < 60
     assert "for calling faults valid" in part(lab, liar).convicted_reason
     assert not any(part(lab, node).convictions for node in lab.nodes[:7])
-    assert lab.view.conduct(liar).detection == Detector(), "it is used up"
+    assert lab.view.conduct(liar).detection == Detector(), "the evidence is used up"
 
 
 # -- executors ---------------------------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ def test_a_cheat_is_convicted_serves_nobody_until_the_end_of_the_next_epoch_and_
     assert part(lab, cheat).convicted_until == 120
     lab.block()
     assert part(lab, cheat).convicted_until == 0
-    assert part(lab, cheat).convicted_reason, "the record stays"
+    assert part(lab, cheat).convicted_reason, "the reason stays"
     assert cheat in dict(serving(lab.ctx, "toy"))
 
 
@@ -210,8 +211,8 @@ def test_one_cheating_answer_among_honest_ones_strikes_but_does_not_convict() ->
     assert lab.view.conduct(node).checked == 12
 
 
-def test_what_convicted_is_used_up() -> None:
-    """A participant that returns is not convicted again for evidence that is used up."""
+def test_evidence_that_convicted_is_used_up() -> None:
+    """A participant that returns is not convicted again by the same evidence."""
     lab = Lab(epoch_blocks=60)
     cheat = lab.nodes[1]
     while not part(lab, cheat).convicted_until:
@@ -222,9 +223,9 @@ def test_what_convicted_is_used_up() -> None:
     assert (part(lab, cheat).convicted_until, part(lab, cheat).convictions) == (0, 1)
 
 
-def test_a_cheat_that_waits_for_the_lot_is_convicted_over_epochs() -> None:
-    """Honest wherever all answers are checked. Where the draw decides, each epoch's drawn answer is two nats too
-    high."""
+def test_a_cheat_that_waits_until_answers_are_sampled_is_convicted_over_epochs() -> None:
+    """It is honest while all its answers are checked. Once answers are sampled it cheats: in each epoch the sampled
+    answer's ratio is 2 nats, in favour of cheating."""
     rules = replace(RULES, min_checked_tokens=30, min_checks=0, saving_micro=0, reputation_gain=0)
     lab, epochs = Lab(epoch_blocks=150, rules=rules), 0
     node = lab.nodes[1]
@@ -244,7 +245,7 @@ def test_a_cheat_that_waits_for_the_lot_is_convicted_over_epochs() -> None:
 
 
 def test_small_ratios_that_stand_convict_in_sum() -> None:
-    """No single answer is refused; a tenth of a nat too much in each is enough."""
+    """No single answer is refused; 0.1 nats too much in each is enough."""
     lab = Lab()
     node, rounds = lab.nodes[1], 0
     while not part(lab, node).convicted_until:
@@ -264,7 +265,7 @@ def test_counters_begin_anew_and_clean_epochs_earn_reputation() -> None:
     after = lab.view.conduct(node)
     assert (after.checked, after.checked_tokens, after.booked_before, after.evidence.sure.now) == (0, 0, 3, EProcess())
     assert part(lab, node).reputation == RULES.reputation_gain
-    assert part(lab, lab.nodes[2]).reputation == 0, "who did nothing earns nothing"
+    assert part(lab, lab.nodes[2]).reputation == 0, "idle nodes earn nothing"
     lab.block(40)
     assert part(lab, node).reputation == RULES.reputation_gain
     assert lab.view.conduct(node).booked_before == 0
@@ -301,8 +302,8 @@ def run_duties(lab: Lab, node: bytes, says: dict[str, Any], rounds: int, *, vali
 
 
 @pytest.mark.parametrize("says", [
-    {"row": false_row, "llr": -2000},  # lazy: numbers it did not compute
-    {"valid": False, "stage0": True},  # frames honest hosts
+    {"row": false_row, "llr": -2000},  # lazy: invented numbers
+    {"valid": False, "stage0": True},  # accuses honest executors
     {"valid": False, "llr": 20_000},
 ])
 def test_a_lying_validator_is_barred_and_its_word_weighs_nothing(says: dict[str, Any]) -> None:
@@ -315,11 +316,11 @@ def test_a_lying_validator_is_barred_and_its_word_weighs_nothing(says: dict[str,
     assert asked == 4
     assert voting_weights(lab.ctx, [node])[node] == 0
     assert node not in dict(checking(lab.ctx, "toy"))
-    assert node not in dict(serving(lab.ctx, "toy")), "who does not check serves nobody"
+    assert node not in dict(serving(lab.ctx, "toy")), "a barred validator serves nobody either"
     assert all(not part(lab, other).barred_until for other in lab.nodes if other != node)
 
 
-def test_a_blind_validator_loses_its_duty_on_a_network_of_cheats() -> None:
+def test_a_validator_that_misses_faults_is_barred_in_a_network_of_cheats() -> None:
     rules = replace(RULES, conviction_milli=10**9)
     lab = Lab(epoch_blocks=500, rules=rules)
     node = lab.nodes[4]
@@ -327,7 +328,7 @@ def test_a_blind_validator_loses_its_duty_on_a_network_of_cheats() -> None:
     assert part(lab, node).barred_until == 1000
 
 
-def test_missed_duties_need_more_than_a_bare_ratio() -> None:
+def test_missed_duties_bar_only_with_enough_evidence() -> None:
     lab = Lab(epoch_blocks=500)
     node, missed = lab.nodes[4], 0
     while not part(lab, node).barred_until:
@@ -339,7 +340,7 @@ def test_missed_duties_need_more_than_a_bare_ratio() -> None:
         assert part(lab, node).barred_until == 0 or missed == 6
     reason = "epoch 0: log e-value 16040 of 13816 thousandths of a nat for duties it missed and others did"
     assert part(lab, node).barred_reason == reason
-    assert lab.view.conduct(node).present == Detector(), "it is used up"
+    assert lab.view.conduct(node).present == Detector(), "the evidence is used up"
 
 
 def test_a_bar_ends_with_the_next_epoch() -> None:

@@ -1,5 +1,5 @@
-"""The exact tests look only at what counts against a node: a comparison without an outlier and records that agree
-are no looks."""
+"""The exact tests are carried out only when something counts against a node. A comparison without an outlier, or
+records that agree, are no reason to test: each test costs some of the error that is allowed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_an_outlier_is_tested_at_once_and_others_are_not(outlier: bool, monkeypa
 
 
 @pytest.mark.parametrize("differ", [False, True])
-def test_a_pair_is_a_look_where_it_differs(differ: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_of_records_is_tested_only_where_it_differs(differ: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     lab, asked = staked(), list[int]()
     signed = lab.start()
     executor = lab.finish(signed.inference_id)

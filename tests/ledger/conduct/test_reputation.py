@@ -18,8 +18,8 @@ LAX = replace(RULES, min_checks=0, saving_micro=0, min_checked_tokens=10)
 NAMES = st.sampled_from([f"m{i}" for i in range(12)])
 
 
-def believed(lab: Lab, node: bytes) -> None:
-    """Full reputation, and enough checked in this epoch."""
+def give_reputation(lab: Lab, node: bytes) -> None:
+    """Give `node` full reputation and enough checked tokens in this epoch."""
     row = Served("toy", STACK, booked_before=100_000, checked_tokens=1000)
     lab.view.put_participant(replace(part(lab, node), reputations=trusted(100)))
     lab.view.put_conduct(node, replace(lab.view.conduct(node), served=(row,)))
@@ -28,7 +28,7 @@ def believed(lab: Lab, node: bytes) -> None:
 def test_only_the_pair_it_was_earned_with_is_checked_less() -> None:
     lab = Lab(rules=LAX)
     node = lab.nodes[1]
-    believed(lab, node)
+    give_reputation(lab, node)
     assert reputation.check_milli(lab.ctx, node, "toy", STACK) == 10
     for model, stack in (("toy", OTHER), ("large", STACK), ("large", OTHER), ("toy", STACK + "#other kernels")):
         assert reputation.check_milli(lab.ctx, node, model, stack) == 1000
@@ -40,9 +40,10 @@ def test_an_answer_made_on_another_stack_is_checked_whatever_the_reputation() ->
 
     def statuses(stack: str) -> list[str]:
         ids: list[str] = []
-        lab.view.put_conduct(node, replace(lab.view.conduct(node), bound=()))  # another epoch, as far as stacks go
+        # as in a new epoch: no stack is chosen yet
+        lab.view.put_conduct(node, replace(lab.view.conduct(node), bound=()))
         for _ in range(12):
-            believed(lab, node)
+            give_reputation(lab, node)
             signed = lab.start(agent=0)
             while node not in lab.inference(signed.inference_id).candidates:
                 signed = lab.start(agent=0)
@@ -85,7 +86,7 @@ def test_one_fault_takes_all_of_it() -> None:
     st.lists(st.tuples(NAMES, NAMES, st.integers(0, 9), st.integers(0, 90)), max_size=60),
     st.integers(0, 100), st.booleans(),
 )
-def test_rows_are_few_and_points_within_bounds(
+def test_rows_and_points_are_within_bounds(
     before: list[tuple[str, str, int]], work: list[tuple[str, str, int, int]], gain: int, halved: bool
 ) -> None:
     participant = Participant(bytes(32), bytes(32), 1, (), reputations=tuple(Reputation(*row) for row in before))

@@ -1,5 +1,5 @@
-"""The stack that a finish record names chooses the noise it is judged by: it is bound to what was registered, and
-for an epoch."""
+"""The stack that a finish record names decides which noise the answer is judged by, so it must be one that was
+registered, and the same for a whole epoch."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def finish(lab: Lab, node: bytes, stack: str) -> str:
 
 
 def test_one_stack_serves_a_model_in_an_epoch() -> None:
-    """If it could be named anew for each answer, an executor would choose the mildest table."""
+    """If each answer could name another stack, an executor would choose the one with the widest noise."""
     lab = Lab(epoch_blocks=30)
     node, second = lab.nodes[1], lab.nodes[2]
     assert finish(lab, node, ONE) == Status.FINISHED.value
     for stack in (OTHER, "vllm-cpu-bf16", "vllm-cpu-bf16#bbbbbbbbbbbb", "kernels of nobody"):
         assert finish(lab, node, stack) == "stack"
-        assert stack_problem(lab.view, node, "toy", stack), "and its executor hears so before it works"
+        assert stack_problem(lab.view, node, "toy", stack), "the executor learns it before it runs the model"
     assert finish(lab, node, ONE) == Status.FINISHED.value
-    assert finish(lab, second, OTHER) == Status.FINISHED.value, "others are free"
+    assert finish(lab, second, OTHER) == Status.FINISHED.value, "other executors may use another stack"
     lab.block(31)
     assert stack_problem(lab.view, node, "toy", OTHER) == ""
     assert finish(lab, node, OTHER) == Status.FINISHED.value, "in another epoch it may have other kernels"

@@ -1,5 +1,5 @@
-"""A lost dispute may be appealed once: a larger committee of others, all verdicts vote, the bond is back or burnt;
-money is whole throughout."""
+"""A lost dispute can be appealed once: a larger committee of other validators is drawn, all verdicts vote, and the bond
+is returned or burnt. Money is conserved throughout."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ COST, FULL = (PROMPT + 10) * PRICE, 10**9
 WINDOW, BOND = 12, 5000
 APPEALS = replace(RULES, appeal_window=WINDOW)
 MONEY = replace(STEADY, appeal_bond_micro=BOND)
-NUMBER = 1  # of the executor
+NUMBER = 1  # number of the executor
 
 
 def lab_of(peers: int = 15, **change: Any) -> Lab:
-    """Enough for committees of 3, 3 and 7 besides the executor. Peer 12's owner has another number, else it were
-    the client."""
+    """Enough peers for committees of 3, 3 and 7 besides the executor. Peer 12 shares its owner with another peer, so
+    that the owner is not the client."""
     return Lab(peers, **{"rules": APPEALS, "economy": MONEY, "owners": {12: 20}, **change})
 
 
@@ -53,24 +53,24 @@ def appeal(lab: Lab, inference_id: bytes) -> None:
 
 
 def speak(lab: Lab, inference_id: bytes, valid: int) -> None:
-    """The committee of an appeal: the first `valid` of its members say 'valid'."""
+    """The appeal's committee votes: the first `valid` of its members say 'valid', the others 'invalid'."""
     lab.say([lab.verdict(inference_id, node, valid=at < valid) for at, node in enumerate(lab.members(inference_id))])
 
 
 def to_window_end(lab: Lab, inference_id: bytes) -> None:
-    """Up to the last height at which it can be appealed, that one not ended."""
+    """Up to the last height at which it can be appealed; that block is not ended yet."""
     lab.block(lab.inference(inference_id).appeal_until - lab.height)
 
 
 def clients(lab: Lab) -> int:
-    """The client's money, with what is held for questions that nobody of interest answered."""
+    """The client's money, including the escrow of other requests that are still open."""
     return balance(lab, CLIENT.public) + lab.view.totals().escrow_micro
 
 
 # -- without an appeal --------------------------------------------------------------------------------------------
 
 
-def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
+def test_a_lost_dispute_waits_and_no_money_moves() -> None:
     lab = lab_of()
     inference_id = lost(lab)
     found = lab.inference(inference_id)
@@ -79,7 +79,7 @@ def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
     assert (part(lab, lab.nodes[NUMBER]).strikes, lab.view.conduct(lab.nodes[NUMBER]).checked) == (0, 0)
     assert all(lab.view.conduct(node).compared == 0 and not lab.view.ids(b"duty/" + node) for node in lab.nodes)
     to_window_end(lab, inference_id)
-    assert lab.status(inference_id) == "APPEALABLE", "the phases' own deadlines, which passed meanwhile, move nothing"
+    assert lab.status(inference_id) == "APPEALABLE", "deadlines of earlier phases, which pass meanwhile, have no effect"
     lab.block()
     found = lab.inference(inference_id)
     assert (
@@ -92,7 +92,7 @@ def test_a_lost_dispute_waits_and_nothing_of_it_moves() -> None:
 
 
 @pytest.mark.parametrize("lab", [lambda: lab_of(rules=RULES), lambda: lab_of(7)], ids=["no window", "all were asked"])
-def test_where_there_is_nothing_to_wait_for_it_ends_at_once(lab: Callable[[], Lab]) -> None:
+def test_where_no_appeal_is_possible_it_ends_at_once(lab: Callable[[], Lab]) -> None:
     here = lab()
     inference_id = here.drawn(executor=here.nodes[NUMBER])
     for _ in range(2):
@@ -102,8 +102,8 @@ def test_where_there_is_nothing_to_wait_for_it_ends_at_once(lab: Callable[[], La
 
 
 def split(lab: Lab, accusers: int = 2) -> tuple[bytes, list[bytes], list[bytes]]:
-    """An answer of peer NUMBER that `accusers` of each committee refused, barely lost: its id, who refused it, who
-    did not."""
+    """An answer of peer NUMBER that `accusers` of each committee refused, lost by one vote each time: its id, the
+    accusers, and the others."""
     inference_id = lab.drawn(executor=lab.nodes[NUMBER])
     said: tuple[list[bytes], list[bytes]] = [], []
     for _ in range(2):
@@ -133,8 +133,8 @@ BETWEEN = pytest.mark.parametrize("between", [
 
 
 @BETWEEN
-def test_without_an_appeal_nothing_that_happens_meanwhile_turns_it(between: Callable[..., None]) -> None:
-    """A bar says that somebody is away or stands alone too often; it is no look at this answer."""
+def test_without_an_appeal_nothing_that_happens_meanwhile_turns_the_decision(between: Callable[..., None]) -> None:
+    """A bar means that a validator is often away or an outlier; it says nothing about this answer."""
     lab = lab_of()
     inference_id, accusers, others = split(lab)
     between(lab, accusers, others)
@@ -145,20 +145,20 @@ def test_without_an_appeal_nothing_that_happens_meanwhile_turns_it(between: Call
         found.status, found.reason, found.refunded_micro, part(lab, lab.nodes[NUMBER]).strikes
     ) == ("INVALIDATED", "because", COST, 1)
     finders = {one.validator for one in lab.view.conduct(lab.nodes[NUMBER]).finders}
-    assert finders == set(accusers), "who found it shares the bounty, as when it was lost"
+    assert finders == set(accusers), "the accusers share the bounty, as if the decision had been final"
     assert not any(lab.view.conduct(node).compared for node in accusers if lab.view.participant(node) is None), (
-        "who left has no counters"
+        "a participant that left has no counters"
     )
 
 
-def test_a_bar_that_ends_within_the_window_brings_no_word_back() -> None:
+def test_a_bar_that_ends_within_the_window_brings_no_verdict_back() -> None:
     lab = lab_of()
     inference_id = lab.drawn(executor=lab.nodes[NUMBER])
     for _ in range(2):
         members = lab.members(inference_id)
         bar(lab, members[1:])
         lab.say([lab.verdict(inference_id, node, valid=at > 0) for at, node in enumerate(members)])
-    assert lab.status(inference_id) == "APPEALABLE", "two words against none"
+    assert lab.status(inference_id) == "APPEALABLE", "two verdicts against none"
     for node in lab.nodes:
         lab.view.put_participant(replace(part(lab, node), barred_until=0))
     to_window_end(lab, inference_id)
@@ -235,11 +235,11 @@ def test_nobody_speaks_in_the_appeal() -> None:
     asked = lab.members(inference_id)
     lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.status(inference_id) == "INVALIDATED"
-    assert (balance(lab, lab.owners[NUMBER].public), lab.view.totals().burnt_micro) == (FULL, 0), "it was not heard"
+    assert (balance(lab, lab.owners[NUMBER].public), lab.view.totals().burnt_micro) == (FULL, 0), "nobody heard it"
     assert [lab.view.conduct(node).missed for node in asked] == [0] * 7, (
-        "where nobody spoke it is nobody's fault (decision 019)"
+        "where all were silent nobody has a miss (decision 019)"
     )
-    assert len(lab.inference(inference_id).committees) == 3, "and no fourth committee"
+    assert len(lab.inference(inference_id).committees) == 3, "and there is no fourth committee"
 
 
 def test_only_barred_validators_speak_in_the_appeal() -> None:
@@ -258,7 +258,7 @@ def bar(lab: Lab, nodes: Any) -> None:
         lab.view.put_participant(replace(part(lab, node), barred_until=1000))
 
 
-def test_whoever_is_left_at_the_draw_decides_and_nobody_costs_nothing() -> None:
+def test_where_nobody_is_left_for_the_appeals_committee_the_bond_returns() -> None:
     lab = lab_of()
     inference_id = lost(lab)
     submit(lab, lab.owners[NUMBER], Appeal(inference_id))
@@ -269,9 +269,9 @@ def test_whoever_is_left_at_the_draw_decides_and_nobody_costs_nothing() -> None:
 
 @BETWEEN
 @pytest.mark.parametrize("heard", [False, True])
-def test_an_appeal_without_a_verdict_in_its_favour_turns_nothing(between: Callable[..., None], heard: bool) -> None:
-    """Also where those who accused it weigh nothing any more: whoever could bring that about could turn what was
-    decided."""
+def test_an_appeal_without_a_verdict_in_its_favour_changes_nothing(between: Callable[..., None], heard: bool) -> None:
+    """This holds also where the accusers have lost their weight: else whoever takes their weight away could turn a
+    decision."""
     lab = lab_of()
     inference_id, accusers, others = split(lab)
     appeal(lab, inference_id)
@@ -362,7 +362,7 @@ def everybody_was_asked(lab: Lab, inference_id: bytes) -> None:
         "after a won one",
     ],
 )
-def test_what_an_appeal_may_not_be(before: Any, who: Any, field: str) -> None:
+def test_appeals_that_are_refused(before: Any, who: Any, field: str) -> None:
     lab = lab_of()
     inference_id = lost(lab)
     if before:
@@ -391,8 +391,8 @@ def test_the_last_height_of_the_window_is_in_time() -> None:
     assert lab.status(inference_id) == "APPEALED"
 
 
-def test_between_order_and_draw_nobody_can_commit() -> None:
-    """Else a silent member of the second committee could still slip its word in."""
+def test_between_the_appeal_and_its_draw_nobody_can_commit() -> None:
+    """Else a silent member of the second committee could still add its verdict."""
     lab = lab_of()
     inference_id = lost(lab)
     submit(lab, lab.owners[NUMBER], Appeal(inference_id))

@@ -1,5 +1,5 @@
-"""Committees: drawn after the root, commit then reveal, dispute, decision. Who was not drawn changes nothing; money
-is whole."""
+"""Committees: drawn after the artifact's root is on chain; commit, then reveal; dispute and decision. Records of nodes
+that were not drawn change nothing, and money is conserved."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_all_valid_is_paid_and_ends_early() -> None:
     ([0, 0, 0], [1, 1, 1], "INVALIDATED", "because"), ([1, 1, 0], [], "UPHELD", ""),
     ([1, 0, 0], [], "EXPIRED", "an accusation that no second committee heard"),
 ])
-def test_a_dispute_asks_others_and_all_of_them_vote(
+def test_a_dispute_draws_others_and_all_verdicts_vote(
     first: list[int], second: list[int], status: str, reason: str
 ) -> None:
     lab = Lab()
@@ -94,7 +94,7 @@ def test_a_tie_does_not_stand() -> None:
     first = lab.members(inference_id)[0]
     found = lab.decide(inference_id, lambda node: {"valid": node == first})
     assert found.status == "INVALIDATED"
-    assert all(lab.view.conduct(node).outliers == 0 for node in lab.nodes), "and marks nobody"
+    assert all(lab.view.conduct(node).outliers == 0 for node in lab.nodes), "and counts against nobody"
 
 
 def test_silence_draws_once_more_and_then_returns_the_money_without_blame() -> None:
@@ -107,7 +107,7 @@ def test_silence_draws_once_more_and_then_returns_the_money_without_blame() -> N
     assert (found.status, found.reason, balance(lab)) == ("EXPIRED", "no validator answered", FULL)
     assert strikes(lab, found.finish.record.executor) == 0  # type: ignore[union-attr]
     assert sum(lab.view.conduct(node).duties for node in lab.nodes) == 0, (
-        "there may have been nothing that could be checked"
+        "maybe nobody could get the payload"
     )
 
 
@@ -139,11 +139,11 @@ def test_phases_close_at_their_windows() -> None:
 
 
 def refusals() -> dict[str, tuple[str, Callable[[Lab, bytes, bytes], None]]]:
-    """name -> (field, what is tried): each on an inference whose committee has committed; `node` is its first
+    """name -> (field, what is tried). Each is tried on an inference whose committee has committed; `node` is its first
     member."""
 
     def changed(**change: Any) -> Callable[[Lab, bytes, bytes], None]:
-        """A verdict that is malformed and was committed to so."""
+        """A verdict with these fields changed, to which its validator did commit."""
         def go(lab: Lab, inference_id: bytes, node: bytes) -> None:
             lab.reveal(replace(lab.verdict(inference_id, node), **change))
         return go
@@ -177,7 +177,7 @@ def refusals() -> dict[str, tuple[str, Callable[[Lab, bytes, bytes], None]]]:
 
 
 @pytest.mark.parametrize("name", sorted(refusals()))
-def test_what_a_reveal_may_not_be(name: str) -> None:
+def test_reveals_that_are_refused(name: str) -> None:
     field, attempt = refusals()[name]
     lab = Lab()
     inference_id = lab.drawn()
@@ -218,7 +218,7 @@ def test_a_malformed_verdict_is_refused_though_it_was_committed_to(change: dict[
 
 
 @pytest.mark.parametrize("when", ["before the draw", "twice", "an outsider", "for another", "after the end"])
-def test_what_a_commitment_may_not_be(when: str) -> None:
+def test_commitments_that_are_refused(when: str) -> None:
     lab = Lab()
     if when == "before the draw":
         inference_id = lab.start().inference_id
@@ -269,11 +269,11 @@ MOVES = st.lists(
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MOVES, st.booleans())
-def test_money_is_whole_and_outsiders_change_nothing_after_any_sequence(
+def test_money_is_conserved_and_outsiders_change_nothing_after_any_sequence(
     moves: list[tuple[str, int, int]], own: bool
 ) -> None:
-    """Any records by anyone at any time; end_of_block checks conservation each time."""
-    keep = replace(STEADY, keep_epochs=100)  # else it would have left the state when the test looks
+    """Any records by anyone at any time; end_of_block checks that money is conserved."""
+    keep = replace(STEADY, keep_epochs=100)  # else it would be pruned before the test reads it
     lab = Lab(7, epoch_blocks=9, rules=CheckRules(reveal_window=3, plant_window=4), validation_window=3, economy=keep)
     account = lab.owners[1] if own else CLIENT
     inference_id = lab.drawn(executor=lab.nodes[1], account=account)
@@ -301,13 +301,14 @@ def test_money_is_whole_and_outsiders_change_nothing_after_any_sequence(
             assert lab.view.changes == before, "a refused record changes nothing"
         assert check_conservation(lab.view, lab.accounts)
     lab.block(20)
-    assert lab.inference(inference_id).end_height > 0, "it ends, whatever anybody does"
+    assert lab.inference(inference_id).end_height > 0, "the inference ends, whatever anybody does"
     assert lab.inference(inference_id).due_micro == 0
     assert all(not lab.view.ids(b"duty/" + node) for node in lab.nodes)
 
 
-def test_a_second_committee_that_copies_the_first_ones_numbers_stands_alone() -> None:
-    """In a short answer the first committee shows all positions; the second shows other ranks there (decision 013)."""
+def test_a_validator_that_copies_the_first_committees_numbers_is_an_outlier() -> None:
+    """Of a short answer the first committee shows all positions. The second committee has to show other ranks there, so
+    copied numbers are outliers (decision 013)."""
     lab = Lab()
     inference_id = lab.drawn(tokens=5)
     first = lab.members(inference_id)
@@ -322,5 +323,5 @@ def test_a_second_committee_that_copies_the_first_ones_numbers_stands_alone() ->
 
 
 def next_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:
-    """What the right model gives at ranks 13 to 16."""
+    """What the right model gives at ranks 13 to 16, which a second committee shows."""
     return tuple((token + 9000, logprob - 1000) for token, logprob in true_row(inference_id, position))

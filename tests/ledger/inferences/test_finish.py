@@ -1,5 +1,5 @@
-"""What the chain checks of every finish record, drawn to be checked or not: an answer that any check would refuse
-is never paid for."""
+"""What the chain checks of every finish record, whether the answer is sampled for a check or not: an answer that every
+check would refuse is never paid for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lab_of(**spec: Any) -> tuple[Lab, SignedRequest, tuple[bytes, ...]]:
 
 
 def put(lab: Lab, signed: SignedRequest, executor: bytes, **fields: Any) -> str:
-    """The field that a finish record was refused for, empty where it was taken."""
+    """The field that the finish record is refused for; empty if it is accepted."""
     plain: dict[str, Any] = {
         "artifact_root": bytes(32), "output_hash": TOKENS_HASH, "prompt_tokens": PROMPT, "output_tokens": 10,
         "finish_reason": FinishReason.STOP,
@@ -39,7 +39,7 @@ def put(lab: Lab, signed: SignedRequest, executor: bytes, **fields: Any) -> str:
     try:
         lab.put(lab.inference(signed.inference_id).agent, RecordKind.FINISH, finish)
     except FolkmootError as error:
-        assert lab.status(signed.inference_id) == Status.STARTED.value, "nothing moved"
+        assert lab.status(signed.inference_id) == Status.STARTED.value, "no money moved"
         return error.field
     return ""
 
@@ -56,12 +56,12 @@ def most(signed: SignedRequest) -> int:
     ({"taken_over": 2**32 - 1}, "taken_over"),
     ({"taken_over": 1}, "taken_over"), ({"stack": "abacus"}, "stack"), ({"stack": "vllm-cpu-bf16#00"}, ""),
 ])
-def test_what_needs_no_model_is_checked_of_each(fields: dict[str, Any], field: str) -> None:
+def test_what_needs_no_model_is_checked_in_each_finish_record(fields: dict[str, Any], field: str) -> None:
     lab, signed, drawn = lab_of(stacks=("vllm-cpu-bf16",))
     assert put(lab, signed, drawn[0], **fields) == field
 
 
-def test_ends_and_lengths_go_together() -> None:
+def test_the_finish_reason_must_fit_the_length() -> None:
     rules = (
         (FinishReason.STOP, "", ""),
         (FinishReason.LENGTH, "finish_reason", ""),
@@ -83,9 +83,9 @@ def test_no_answer_is_longer_than_the_models_context() -> None:
     assert put(lab, signed, first, output_tokens=40) == ""
 
 
-def test_what_was_taken_over_is_paid_to_nobody() -> None:
-    """So a claim that others streamed it costs whoever makes it, and two that share an answer gain nothing by cheap
-    tokens of the first."""
+def test_tokens_taken_over_are_paid_to_nobody() -> None:
+    """So a false claim that others streamed the beginning costs the executor that makes it, and two that share an
+    answer gain nothing from the first one's cheap tokens."""
     lab, signed, drawn = lab_of()
     account = signed.request.account
     before = lab.view.account(account).balance_micro + lab.inference(signed.inference_id).escrow_micro
@@ -101,7 +101,7 @@ def signed_finish(lab: Lab, signed: SignedRequest, executor: bytes, output_hash:
 
 
 def confirmed(lab: Lab, signed: SignedRequest, executor: bytes) -> None:
-    """The agent brings the finish of whoever streamed, and says the same."""
+    """The agent puts the finish record of the node that streamed on chain, and reports the same output."""
     lab.put(lab.nodes[0], RecordKind.FINISH, signed_finish(lab, signed, executor))
     lab.output(signed.inference_id)
 
@@ -113,7 +113,7 @@ def ended(lab: Lab, signed: SignedRequest) -> Inference:
 
 @pytest.mark.parametrize("liar", range(1, 7))
 @pytest.mark.parametrize("outsider", [True, False])
-def test_whoever_was_not_asked_cannot_finish(liar: int, *, outsider: bool) -> None:
+def test_a_candidate_whose_turn_it_is_not_cannot_finish(liar: int, *, outsider: bool) -> None:
     lab, signed, drawn = lab_of()
     lab.block()
     rubbish = signed_finish(lab, signed, drawn[liar], b"\x09" * 32)
@@ -126,7 +126,7 @@ def test_whoever_was_not_asked_cannot_finish(liar: int, *, outsider: bool) -> No
     assert lab.view.account(signed.request.account).balance_micro == 10**9 - found.paid_micro
 
 
-def test_a_busy_hands_the_turn_on() -> None:
+def test_a_busy_passes_the_turn_to_the_next_candidate() -> None:
     lab, signed, drawn = lab_of()
     lab.busy(signed.inference_id, drawn[0])
     with pytest.raises(FolkmootError):
@@ -136,8 +136,8 @@ def test_a_busy_hands_the_turn_on() -> None:
 
 
 @pytest.mark.parametrize("late", [0, 1])
-def test_the_agents_finish_replaces_that_of_one_drawn_before(late: int) -> None:
-    """The first of those drawn signs rubbish and leaves the agent waiting; the second one streams, and is paid."""
+def test_the_finish_that_the_agent_names_replaces_an_earlier_candidates(late: int) -> None:
+    """The first candidate signs rubbish and keeps the agent waiting; the second one streams, and is paid."""
     lab, signed, drawn = lab_of()
     rubbish = FinishRecord(signed.inference_id, drawn[0], bytes(32), b"\x09" * 32, 1, 1, FinishReason.STOP)
     lab.put(
@@ -154,8 +154,8 @@ def test_the_agents_finish_replaces_that_of_one_drawn_before(late: int) -> None:
     assert lab.view.account(signed.request.account).balance_micro == 10**9 - found.paid_micro
 
 
-def test_after_the_draw_no_finish_gives_way() -> None:
-    """Else a cheat that hears that it is checked would have a true answer put in its place."""
+def test_after_the_committees_draw_no_finish_is_replaced() -> None:
+    """Else a cheat that learns that its answer is checked would have it replaced by a true one."""
     lab, signed, drawn = lab_of()
     lab.put(drawn[0], RecordKind.FINISH, signed_finish(lab, signed, drawn[0]))
     lab.block(1 + lab.genesis.validation_delay)
@@ -164,7 +164,7 @@ def test_after_the_draw_no_finish_gives_way() -> None:
     assert error.value.field == "inference_id"
 
 
-def test_what_replaces_must_be_paid_for() -> None:
+def test_a_finish_that_replaces_another_must_fit_the_escrow() -> None:
     lab, signed, drawn = lab_of()
     lab.put(drawn[0], RecordKind.FINISH, signed_finish(lab, signed, drawn[0]))
     account = lab.view.account(signed.request.account)

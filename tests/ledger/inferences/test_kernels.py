@@ -1,5 +1,5 @@
-"""Kernels and weights, told by numbers: whom they excuse (J4, J8), who gets half of a dispute's committee, whose
-weights are others (J7)."""
+"""Kernels and weights, told from the revealed numbers: which validators they excuse (J4, J8), who gets half of a
+dispute's committee, and whose numbers are those of other weights (J7)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ SAW: dict[str, Any] = {"valid": False, "llr": 30_000}
 @pytest.mark.parametrize(("said", "excused"), [
     ({A: (true_row, False), B: (true_row, False), C: (OTHERS, True)}, {C}),
     ({A: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, {B, C}),
-    ({A: (true_row, False), B: (true_row, False), C: (true_row, True)}, set()),  # equal kernels: it saw what they saw
-    ({A: (true_row, False), B: (OTHERS, False), C: (THIRD, True)}, set()),  # other kernels saw it as well
+    # on equal kernels: it saw the fault too
+    ({A: (true_row, False), B: (true_row, False), C: (true_row, True)}, set()),
+    ({A: (true_row, False), B: (OTHERS, False), C: (THIRD, True)}, set()),  # other kernels showed the fault as well
     ({A: (true_row, False), B: (OTHERS, False), C: (OTHERS, True)}, set()),
     ({A: (true_row, False), B: (true_row, False), C: (false_row, True)}, set()),  # did not run the model
     ({A: (true_row, False), B: (true_row, False), C: (noisy(501), True)}, set()),  # ran another one
     ({A: (None, False), B: (None, False), C: (OTHERS, True)}, set()),  # refused at stage 0, which needs no kernels
-    ({A: (None, False), B: (true_row, False), C: (OTHERS, True)}, set()),  # half of them refused
-    ({A: (OTHERS, True), B: (THIRD, True), C: (true_row, True)}, set()),  # whose committee saw nothing cannot compare
+    ({A: (None, False), B: (true_row, False), C: (OTHERS, True)}, set()),  # half of the accusers refused so
+    # in a committee without accusers there is nothing to compare
+    ({A: (OTHERS, True), B: (THIRD, True), C: (true_row, True)}, set()),
 ])
-def test_who_could_not_see_it_by_its_kernels_is_excused(
+def test_a_validator_whose_kernels_cannot_show_the_fault_is_excused(
     said: dict[bytes, tuple[Any, bool]], excused: set[bytes]
 ) -> None:
     verdicts = [
@@ -46,14 +48,15 @@ def test_who_could_not_see_it_by_its_kernels_is_excused(
         assert excused_valid([order], dict.fromkeys(said, 10), frozenset(), 500) == excused
 
 
-def test_committees_are_compared_within_and_speak_together() -> None:
-    """Ranks differ from committee to committee; that other kernels saw it in one of them holds for all."""
+def test_numbers_are_compared_within_a_committee_and_count_for_all() -> None:
+    """Committees show different ranks, so numbers are compared within one. That validators on other kernels found the
+    fault in one committee counts for all of them."""
     first, second = [seen(A, **SAW), seen(B, OTHERS)], [seen(C, **SAW), seen(D, OTHERS, **SAW)]
     weights = dict.fromkeys((A, B, C, D), 10)
     assert excused_valid([first, second], weights, frozenset(), 500) == set()
     assert excused_valid([first, second[:1]], weights, frozenset(), 500) == {B}
-    assert excused_valid([first, second], {**weights, D: 0}, frozenset(), 500) == {B}, "who is barred says nothing"
-    assert excused_valid([first, second], weights, frozenset({D}), 500) == {B}, "nor who stands alone"
+    assert excused_valid([first, second], {**weights, D: 0}, frozenset(), 500) == {B}, "a barred one is not counted"
+    assert excused_valid([first, second], weights, frozenset({D}), 500) == {B}, "nor does an outlier"
 
 
 @settings(max_examples=200, deadline=None)
@@ -64,7 +67,7 @@ def test_committees_are_compared_within_and_speak_together() -> None:
         max_size=9,
     )
 )
-def test_whatever_the_committee_only_who_ran_other_kernels_is_excused(members: list[tuple[str, int]]) -> None:
+def test_in_any_committee_only_validators_on_other_kernels_are_excused(members: list[tuple[str, int]]) -> None:
     rows = {"seer": true_row, "other": OTHERS, "third": THIRD, "lazy": false_row, "liar": true_row}
     nodes = [bytes([i + 1]) * 32 for i in range(len(members))]
     verdicts = [
@@ -81,9 +84,9 @@ def test_whatever_the_committee_only_who_ran_other_kernels_is_excused(members: l
 @pytest.mark.parametrize(("conduct", "barred"), [
     ({"row": OTHERS}, False), ({"row": false_row}, True), ({"row": true_row}, True),
 ])
-def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, Any], barred: bool) -> None:
-    """The last of eight says 'valid' to all: honest on other kernels, lazy on a stack it only names, or on the
-    accusers' kernels and lying."""
+def test_an_epoch_full_of_cheats_that_only_equal_kernels_show(conduct: dict[str, Any], barred: bool) -> None:
+    """The last of eight says 'valid' to everything: honest on other kernels, lazy on a stack that it only names, or
+    lying on the accusers' kernels."""
     lab = Lab(rules=replace(RULES, conviction_milli=10**9))
     odd_one = lab.nodes[7]
     for _ in range(20):
@@ -101,10 +104,11 @@ def test_an_epoch_full_of_cheats_that_only_equal_kernels_see(conduct: dict[str, 
 
 @pytest.mark.parametrize(("said", "equal", "excused"), [
     ({A: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, {A}, {A}),
-    # nobody knows that it has the executor's kernels
+    # it is not known to have the executor's kernels
     ({A: (true_row, False), B: (OTHERS, True), C: (THIRD, True)}, set(), set()),
-    ({A: (true_row, False), B: (OTHERS, True), C: (true_row, True)}, {A, C}, set()),  # its equals contradict it
-    # who has its very bits says otherwise
+    # a validator on the same kernels contradicts it
+    ({A: (true_row, False), B: (OTHERS, True), C: (true_row, True)}, {A, C}, set()),
+    # one with the same bits says 'valid'
     ({A: (true_row, False), B: (true_row, True), C: (true_row, True)}, {A}, set()),
     ({A: (false_row, False), B: (OTHERS, True), C: (THIRD, True)}, {A}, set()),  # it did not run the model
     ({A: (None, False), B: (OTHERS, True), C: (THIRD, True)}, {A}, set()),  # refused at stage 0, which needs no kernels
@@ -123,9 +127,9 @@ def test_an_accuser_is_excused_where_the_majority_has_other_kernels(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_an_honest_minority_that_sees_alone_is_neither_barred_nor_fined(known: bool) -> None:
-    """Executor and node 7 have the same kernels, all others have others; `known`: it serves on them, else it only
-    says so now."""
+def test_an_honest_minority_that_alone_finds_faults_is_neither_barred_nor_fined(known: bool) -> None:
+    """The executor and node 7 have the same kernels, everybody else has others. known: node 7 serves on these kernels;
+    else only its verdicts say so."""
     lab = Lab(rules=replace(RULES, conviction_milli=10**9))
     seer = lab.nodes[7]
     put_collateral(lab, seer, 1_000_000)
@@ -143,8 +147,8 @@ def test_an_honest_minority_that_sees_alone_is_neither_barred_nor_fined(known: b
 
 
 def dispute(known: tuple[int, ...], blocks: int) -> tuple[set[bytes], tuple[bytes, ...]]:
-    """Of a network of ten, of which `known` have reputation on the executor's stack: (those of them that can be
-    drawn yet, the second committee)."""
+    """A dispute in a network of ten nodes, of which `known` have reputation on the executor's stack: (those of them
+    that can still be drawn, the second committee)."""
     lab = Lab(peers=10)
     lab.block(blocks)
     for number in known:
@@ -159,13 +163,13 @@ def dispute(known: tuple[int, ...], blocks: int) -> tuple[set[bytes], tuple[byte
 
 
 def test_half_of_a_disputes_committee_is_known_to_have_the_executors_kernels() -> None:
-    """As long as these have a quarter of the weight."""
+    """As long as nodes with these kernels have a quarter of the weight."""
     for blocks in range(1, 12):
         left, second = dispute((1, 2, 3, 4), blocks)
         assert len(left & set(second)) >= min(2, len(left))
     without = [dispute((2, 3), blocks) for blocks in range(1, 12)]
     assert any(left and not left & set(second) for left, second in without), (
-        "a fifth of the weight has no say of its own"
+        "with a fifth of the weight no places are kept for them"
     )
 
 
@@ -177,7 +181,7 @@ def test_half_of_a_disputes_committee_is_known_to_have_the_executors_kernels() -
     ({A: true_row, B: true_row, C: noisy(45), D: noisy(-85), E: true_row}, {A: 0, B: 0, E: 0, C: 45, D: 85}),
     ({A: true_row, B: noisy(45), C: noisy(85)}, {}),  # no two have equal kernels
     ({A: true_row, B: true_row, C: noisy(45), D: noisy(45)}, {}),  # half of the weight is no majority
-    ({A: true_row, B: true_row, C: noisy(501)}, {A: 0, B: 0}),  # beyond the tolerance it stands alone: J1
+    ({A: true_row, B: true_row, C: noisy(501)}, {A: 0, B: 0}),  # beyond the tolerance it is an outlier: J1
     ({A: true_row, B: true_row, C: None}, {A: 0, B: 0}),
 ])
 def test_distances_are_from_equal_kernels_that_have_the_majority(
@@ -190,7 +194,7 @@ def test_distances_are_from_equal_kernels_that_have_the_majority(
 
 
 @pytest.mark.parametrize(("distance", "barred"), [(45, False), (62, False), (85, True)])
-def test_who_is_further_away_than_other_kernels_is_barred_and_they_are_not(distance: int, barred: bool) -> None:
+def test_numbers_further_away_than_those_of_other_kernels_bar(distance: int, barred: bool) -> None:
     lab, rounds = (
         Lab(
             epoch_blocks=100,
@@ -212,7 +216,7 @@ def test_who_is_further_away_than_other_kernels_is_barred_and_they_are_not(dista
         assert (part(lab, cheap).barred_until, lab.view.conduct(cheap).distance) == (0, Detector()), "it is used up"
 
 
-def test_where_the_model_says_nothing_of_kernels_nobody_is_measured() -> None:
+def test_without_a_kernel_distance_in_the_model_nobody_is_measured() -> None:
     lab = Lab()
     for _ in range(5):
         lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {"row": noisy(400)} if node == lab.nodes[7] else {})

@@ -1,5 +1,5 @@
-"""While a dispute is open: epochs end, keys change, nodes leave, peers restart, everybody appeals everything; and
-money is whole throughout."""
+"""While a dispute is open: epochs end, keys change, nodes leave, peers restart, everybody appeals everything; money is
+conserved throughout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.ledger.money.test_epoch_settlement import to_end
 from tests.ledger.money.test_money import put_collateral
 
 
-def test_while_a_case_is_open_all_answers_are_checked_and_reputation_does_not_help() -> None:
+def test_while_a_dispute_is_open_all_answers_are_checked_whatever_the_reputation() -> None:
     lab = lab_of(rules=replace(APPEALS, min_checked_tokens=0, min_checks=0, saving_micro=0))
     lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), reputations=trusted(100)))
     settled = sum(lab.status(lab.drawn(executor=lab.nodes[NUMBER])) == "SETTLED" for _ in range(12))
@@ -49,8 +49,8 @@ def test_while_a_case_is_open_all_answers_are_checked_and_reputation_does_not_he
 
 
 @pytest.mark.parametrize("with_appeal", [False, True])
-def test_a_case_that_ends_in_the_next_epoch_is_evidence_in_the_test_of_its_own(with_appeal: bool) -> None:
-    """Else whoever cheats late in an epoch would never be convicted."""
+def test_a_dispute_that_ends_in_the_next_epoch_is_evidence_in_its_own_epochs_test(with_appeal: bool) -> None:
+    """Else an executor that cheats late in an epoch would never be convicted."""
     lab = lab_of(epoch_blocks=60, rules=replace(APPEALS, conviction_milli=4000))
     put_collateral(lab, lab.nodes[NUMBER], 10_000)
     lab.block(50)
@@ -64,7 +64,7 @@ def test_a_case_that_ends_in_the_next_epoch_is_evidence_in_the_test_of_its_own(w
         lab.until(inference_id, lambda found: found.end_height > 0)
     assert lab.inference(inference_id).end_height > 60
     conduct, found = lab.view.conduct(lab.nodes[NUMBER]), part(lab, lab.nodes[NUMBER])
-    assert conduct.evidence.sure.now == EProcess(), "it is no evidence in the product that began with this epoch"
+    assert conduct.evidence.sure.now == EProcess(), "it is no evidence in the e-process that began with this epoch"
     assert conduct.evidence.log_milli() > 4000
     assert (found.convicted_until, found.convictions) == (180, 1)
     assert found.convicted_reason.startswith("epoch 1: ")
@@ -92,7 +92,7 @@ def test_what_ended_in_the_epoch_and_what_ended_later_add_up() -> None:
     assert part(lab, lab.nodes[NUMBER]).convicted_reason.startswith("epoch 1: log e-value 15")
 
 
-def test_a_case_of_two_epochs_ago_is_no_evidence() -> None:
+def test_a_dispute_of_two_epochs_ago_is_no_evidence() -> None:
     lab = lab_of(epoch_blocks=10, rules=replace(APPEALS, appeal_window=25))
     inference_id = lost(lab)
     to_window_end(lab, inference_id)
@@ -112,7 +112,7 @@ def test_appealing_everything_does_not_keep_a_cheat_from_being_convicted() -> No
     assert (part(lab, lab.nodes[NUMBER]).convictions, lab.view.totals().burnt_micro) == (1, 3 * BOND)
 
 
-def test_a_rotated_key_takes_its_cases_along() -> None:
+def test_a_rotated_key_keeps_its_open_disputes() -> None:
     lab = lab_of()
     inference_id = lost(lab)
     old, new = lab.keys[NUMBER], Key(b"\xee" * 32)
@@ -124,7 +124,7 @@ def test_a_rotated_key_takes_its_cases_along() -> None:
     assert not open_disputes(lab.view, new.public)
 
 
-def test_an_executor_leaves_only_when_its_cases_are_over() -> None:
+def test_an_executor_leaves_only_when_its_disputes_are_decided() -> None:
     lab = lab_of(epoch_blocks=30, economy=replace(MONEY, withdraw_wait=2))
     put_collateral(lab, lab.nodes[NUMBER], 10_000)
     inference_id = lost(lab)
@@ -137,10 +137,10 @@ def test_an_executor_leaves_only_when_its_cases_are_over() -> None:
     assert lab.status(inference_id) == "UPHELD"
     lab.block(30)
     assert lab.view.participant(lab.nodes[NUMBER]) is None
-    assert balance(lab, lab.owners[NUMBER].public) > FULL + 10_000 - BOND, "collateral, bond and its fees are back"
+    assert balance(lab, lab.owners[NUMBER].public) > FULL + 10_000 - BOND, "collateral, bond and fees are returned"
 
 
-def test_the_bond_goes_back_to_who_paid_it_whatever_became_of_the_node() -> None:
+def test_the_bond_returns_to_the_account_that_paid_it_whatever_became_of_the_node() -> None:
     lab = lab_of()
     inference_id = lost(lab)
     appeal(lab, inference_id)
@@ -150,7 +150,7 @@ def test_the_bond_goes_back_to_who_paid_it_whatever_became_of_the_node() -> None
 
 
 @pytest.mark.parametrize("appealed", [False, True])
-def test_an_answer_to_ones_own_owner_is_blamed_after_its_case(appealed: bool) -> None:
+def test_an_answer_to_ones_own_owner_is_blamed_after_its_dispute(appealed: bool) -> None:
     lab = lab_of()
     owner = lab.owners[NUMBER]
     inference_id = lost(lab, owner)
@@ -187,7 +187,7 @@ def test_a_plant_is_revealed_after_the_window() -> None:
     assert [count.caught for count in lab.view.counters().faults] == [1]
 
 
-def test_a_peer_that_restarts_in_an_appeal_goes_on_the_same() -> None:
+def test_a_peer_that_restarts_during_an_appeal_continues_as_before() -> None:
     ends, stored = [], {}
     for restarts in (False, True):
         lab = lab_of()
@@ -228,9 +228,10 @@ ACTS = st.lists(st.tuples(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ACTS, st.integers(0, 20_000), st.integers(2, 12))
-def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], bond: int, window: int) -> None:
-    """Many disputes at once through short epochs, convictions, bars, rotations, departures: conservation after every
-    block (the lab checks it), M12 of every epoch, each dispute closed at its end, and every bond back or burnt."""
+def test_money_is_conserved_whatever_is_appealed(acts: list[tuple[str, int, int]], bond: int, window: int) -> None:
+    """Many disputes at once, with short epochs, convictions, bars, rotations and departures. After every block money is
+    conserved (the lab checks it), after every epoch M12 holds; each dispute is closed when it ends, and every bond is
+    returned or burnt."""
     rules = CheckRules(
         reveal_window=2, plant_window=3, min_checked_tokens=0, conviction_milli=15_000, appeal_window=window
     )
@@ -287,7 +288,8 @@ def test_money_is_whole_whatever_is_appealed(acts: list[tuple[str, int, int]], b
 
 
 def say_something(lab: Lab, inference_id: bytes, how: int) -> None:
-    """The committee at work commits and reveals, each member by a bit of `how`; some stay silent."""
+    """The committee at work commits and reveals; the bits of `how` say what each member's verdict is, and some stay
+    silent."""
     found = lab.inference(inference_id)
     if found.end_height or not found.committees or found.status == "APPEALABLE":
         return

@@ -1,5 +1,5 @@
-"""Planted faults: only in one's own owner's answers, only when committed before, only in time; else they are
-cheating."""
+"""Planted faults are allowed only in answers to the executor's own owner, with a commitment before and a reveal in
+time; anything else is cheating."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAX = replace(RULES, min_checked_tokens=0)
 
 
 def planted(lab: Lab, number: int = 1, fault: str = "int4", *, caught: bool = True, commit: bool = True) -> bytes:
-    """An answer of peer `number` to its own owner, decided; id."""
+    """The id of an answer of peer `number` to its own owner, with a planted fault, after its decision."""
     signed = lab.start(lab.owners[number], lab.agent_for(lab.nodes[number]))
     while lab.nodes[number] not in lab.inference(signed.inference_id).candidates:
         signed = lab.start(lab.owners[number], lab.agent_for(lab.nodes[number]))
@@ -55,7 +55,7 @@ def test_a_revealed_plant_costs_nothing_and_is_counted() -> None:
     assert not lab.view.ids(b"plants/" + lab.nodes[1])
 
 
-def test_a_plant_nobody_caught_counts_against_the_network_and_marks_no_validator() -> None:
+def test_a_planted_fault_that_nobody_caught_counts_in_the_statistics_and_against_nobody() -> None:
     lab = Lab()
     inference_id = planted(lab, caught=False)
     lab.show(inference_id, lab.nodes[1])
@@ -122,7 +122,7 @@ def wrong() -> dict[str, tuple[str, Callable[[Lab, bytes], None]]]:
 
 
 @pytest.mark.parametrize("name", sorted(wrong()))
-def test_what_a_reveal_of_a_plant_may_not_be(name: str) -> None:
+def test_reveals_of_planted_faults_that_are_refused(name: str) -> None:
     field, attempt = wrong()[name]
     lab = Lab()
     inference_id = planted(lab)
@@ -141,8 +141,8 @@ def test_before_the_decision_nothing_can_be_revealed() -> None:
     assert caught.value.field == "inference_id"
 
 
-def test_plants_are_no_excuse_for_many_faults() -> None:
-    """One, then one more only after plant_every finished answers."""
+def test_few_faults_may_be_planted() -> None:
+    """One, then one more only after `plant_every` finished answers."""
     lab = Lab(12, rules=LAX)
     lab.show(planted(lab), lab.nodes[1])
     second = planted(lab)
@@ -172,7 +172,7 @@ def test_open_commitments_are_bounded_and_forgotten() -> None:
 def test_fault_names_are_bounded() -> None:
     lab = Lab(12, rules=replace(LAX, plant_every=1), epoch_blocks=100_000)
     for number in range(MAX_FAULT_NAMES + 2):
-        # a plant is allowed for each that another paid for
+        # a fault may be planted for each answer that another account paid for
         lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
         lab.show(planted(lab, fault=f"f{number}", caught=False), lab.nodes[1], f"f{number}")
     counts = lab.view.counters().faults

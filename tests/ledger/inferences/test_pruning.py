@@ -1,5 +1,5 @@
-"""What leaves the state stays provable: an epoch's root is that of an RFC 6962 tree over exactly what left, in the
-order in which it left."""
+"""What leaves the state stays provable: an epoch's root is that of an RFC 6962 tree over exactly the inferences that
+left, in the order in which they left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.ledger.lab import STEADY, Lab
 
 
 @given(st.lists(st.binary(max_size=8), max_size=70))
-def test_peaks_have_the_root_of_all_leaves_at_every_size(leaves: list[bytes]) -> None:
+def test_the_incremental_tree_has_the_root_of_all_leaves_at_every_size(leaves: list[bytes]) -> None:
     peaks: tuple[bytes, ...] = ()
     for size, leaf in enumerate(leaves):
         assert merkle.root_of_peaks(peaks) == merkle.root(leaves[:size])
@@ -27,7 +27,7 @@ def test_peaks_have_the_root_of_all_leaves_at_every_size(leaves: list[bytes]) ->
 
 
 def expired(lab: Lab, counts: list[int]) -> dict[bytes, int]:
-    """So many inferences end in each of the first epochs: id -> epoch."""
+    """counts[i] inferences end in epoch i: id -> epoch."""
     found = {}
     for epoch, count in enumerate(counts):
         found |= {bytes(lab.start(deadline=3).inference_id): epoch for _ in range(count)}
@@ -54,7 +54,7 @@ def test_an_epochs_root_is_of_what_left_in_it_and_nothing_else(monkeypatch: pyte
     assert [leaving.is_kept(lab.view, epoch) for epoch in range(3)] == [True] * 3
     found = until_all_left(lab, 3)
     assert {one.inference_id: one.epoch for one in found} == ended
-    assert all(one.record == before[one.inference_id] for one in found), "as it stood at last"
+    assert all(one.record == before[one.inference_id] for one in found), "its last record"
     for epoch, count in enumerate([7, 0, 5]):
         mine, sums = [one for one in found if one.epoch == epoch], earnings.sums(lab.view, epoch)
         assert [one.index for one in mine] == list(range(count))
@@ -79,8 +79,8 @@ def test_an_epoch_has_no_root_before_all_of_it_left(monkeypatch: pytest.MonkeyPa
     assert earnings.sums(lab.view, 0).left == 5
 
 
-def test_two_orders_of_leaves_have_two_roots() -> None:
-    """So a peer cannot tell another number than the chain's."""
+def test_another_order_of_leaves_has_another_root() -> None:
+    """So a peer cannot claim another index for a leaf than the chain's."""
     leaves = [leaf_of(bytes([i]) * 32, b"r") for i in range(5)]
     root = merkle.root(leaves)
     for index, leaf in enumerate(leaves):

@@ -1,5 +1,5 @@
-"""An answer whose payload could not be had: the third verdict punishes nobody alone; what nobody could get is not
-paid; hiding never pays."""
+"""An answer whose payload nobody could get: the verdict 'withheld' alone punishes nobody, such an answer is not paid,
+and withholding never pays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAYS: dict[str, dict[str, Any]] = {V: {}, I: {"valid": False}, W: {"withheld": T
 
 
 def speak(lab: Lab, inference_id: bytes, words: list[str]) -> None:
-    """The committee at work says these, in the order of its members."""
+    """The current committee's verdicts, one word for each member in order."""
     members = lab.members(inference_id)
     assert len(members) == len(words), (len(members), words)
     verdicts = [
@@ -79,8 +79,8 @@ def test_withheld_is_not_a_vote_against_the_answer(committees: list[list[str]], 
 @pytest.mark.parametrize(
     "committees", [[[I, I, I], [I, I, W]], [[I, I, W], [I, I, S]], [[W, W, W], [I, I, W], [I, I, W]]]
 )
-def test_who_was_refuted_is_struck_though_some_had_nothing(committees: list[list[str]]) -> None:
-    """Those who have it hand it on; most of the second committee is enough."""
+def test_a_refuted_executor_is_struck_though_some_validators_had_no_payload(committees: list[list[str]]) -> None:
+    """Validators that have the payload pass it on, so it is enough that most of the second committee judged."""
     lab, found = run(*committees)
     assert found.status == "INVALIDATED"
     assert lab.view.participant(lab.nodes[1]).strikes == 1  # type: ignore[union-attr]
@@ -90,14 +90,14 @@ def test_who_was_refuted_is_struck_though_some_had_nothing(committees: list[list
     "committees", [[[I, I, I], [W, W, W]], [[I, I, I], [S, S, S]], [[I, I, I], [I, W, S]], [[I, I, V], [I, S, S]]]
 )
 def test_accusers_that_no_second_committee_hears_strike_nobody(committees: list[list[str]]) -> None:
-    """Three that lie, while its executor is cut off and nobody else can get or say anything; where they do not lie
-    they hand it on."""
+    """Three validators lie while the executor is cut off, so nobody else can get the payload. If they told the truth
+    they would pass it on."""
     lab, found = run(*committees)
     assert (found.status, found.refunded_micro) == ("EXPIRED", found.charged_micro)
     unpunished(lab)
 
 
-def test_who_was_refuted_cannot_withhold_from_the_committee_of_an_appeal() -> None:
+def test_a_refuted_executor_cannot_withhold_from_the_committee_of_an_appeal() -> None:
     lab = Lab(12, rules=replace(RULES, appeal_window=20))
     lab, found = run([I, I, I], [I, I, I], lab=lab)
     assert found.status == "APPEALABLE"
@@ -108,12 +108,12 @@ def test_who_was_refuted_cannot_withhold_from_the_committee_of_an_appeal() -> No
     speak(lab, inference_id, [W] * len(lab.members(inference_id)))
     found = lab.inference(inference_id)
     assert (found.status, found.appeal.burnt_micro if found.appeal else -1) == ("INVALIDATED", 0), (
-        "the bond returns: nobody spoke about it"
+        "the bond returns: nobody judged the answer"
     )
 
 
-def test_one_who_is_left_out_is_not_paid_and_nothing_else() -> None:
-    """It missed one duty, as far as pay goes; the test over epochs has seen one miss in one."""
+def test_a_validator_that_is_left_out_is_not_paid_and_loses_nothing_else() -> None:
+    """It misses one duty and is not paid for it; the test over epochs counts one miss."""
     lab, found = run([V, V, W])
     left_out = found.committees[0].members[2]
     seen = lab.view.conduct(left_out)
@@ -121,12 +121,12 @@ def test_one_who_is_left_out_is_not_paid_and_nothing_else() -> None:
     unpunished(lab)
     lab, found = run([V, W, W], [V, V, V])
     assert [lab.view.conduct(node).missed for node in found.committees[0].members] == [0, 0, 0], (
-        "where most had nothing it is nobody's fault"
+        "where most had no payload it is nobody's fault"
     )
-    assert lab.view.conduct(found.committees[0].members[0]).duties == 1, "and who looked is paid"
+    assert lab.view.conduct(found.committees[0].members[0]).duties == 1, "and a validator that judged is paid"
 
 
-def test_always_withheld_is_never_paid_and_barred_in_the_end() -> None:
+def test_a_validator_that_always_says_withheld_is_never_paid_and_barred_in_the_end() -> None:
     lab, asked = Lab(epoch_blocks=1000), 0
     lazy = lab.nodes[7]
     while not lab.view.participant(lazy).barred_until:  # type: ignore[union-attr]
@@ -143,7 +143,7 @@ def test_always_withheld_is_never_paid_and_barred_in_the_end() -> None:
 
 
 def test_what_one_outage_took_is_one_miss() -> None:
-    """Twelve committees at work at the same time, one of each is away; or cannot reach anybody."""
+    """Twelve committees are at work at the same time; one member of each is away, or cannot reach anybody."""
     lab = Lab(4)
     away = lab.nodes[3]
     ids = [lab.start(agent=0).inference_id for _ in range(12)]
@@ -169,9 +169,9 @@ def test_what_one_outage_took_is_one_miss() -> None:
 # -- the executor -------------------------------------------------------------------------------------------------
 
 
-def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_all_is_checked_then() -> None:
-    """M18: the fee, and (1 - p) / p like it; so hiding earns nothing in the mean, however few are checked. No
-    strike, no evidence."""
+def test_a_withheld_answer_is_fined_for_unchecked_ones_too_and_then_all_are_checked() -> None:
+    """M18: the fee is lost, and (1 - p) / p fees more, so withholding earns nothing on average, however few answers are
+    checked. It is no strike and no evidence."""
     lab = Lab(12, epoch_blocks=1000, rules=replace(RULES, min_checked_tokens=0, min_checks=0, saving_micro=0))
     node = lab.nodes[1]
     lab.view.put_participant(replace(lab.view.participant(node), reputations=trusted(80)))  # type: ignore[type-var]
@@ -198,7 +198,7 @@ def test_what_was_lost_is_fined_as_if_it_stood_for_those_nobody_looked_at_and_al
     assert reputation.check_milli(lab.ctx, node, "toy", StackClass.CPU_BF16.value) < 1000
 
 
-def test_who_hides_again_and_again_is_suspended_and_an_outage_is_not() -> None:
+def test_an_executor_that_withholds_repeatedly_is_suspended_and_an_outage_is_not() -> None:
     lab, rounds = Lab(12, epoch_blocks=100), 0
     node = lab.nodes[1]
     while not lab.view.participant(node).suspended_until:  # type: ignore[union-attr]
@@ -211,7 +211,7 @@ def test_who_hides_again_and_again_is_suspended_and_an_outage_is_not() -> None:
     assert (rounds, part.convictions, part.strikes) == (6, 0, 0)
     assert "payloads that nobody could get" in part.suspended_reason
     assert node not in dict(serving(lab.ctx, "toy"))
-    assert executor(lab).shown == Detector(), "it is used up"
+    assert executor(lab).shown == Detector(), "the evidence is used up"
     lab = Lab(12)
     ids = []
     for _ in range(20):
@@ -231,7 +231,7 @@ def test_who_hides_again_and_again_is_suspended_and_an_outage_is_not() -> None:
     assert {lab.status(one) for one in ids} == {Status.WITHHELD.value}
     assert executor(lab).withheld == len(ids) > 10
     hidden, _ = detection_milli(RULES.honest_miss_ppm)
-    assert executor(lab).shown == Detector().updated(hidden, RULES.llr_cap_milli), "one outage is one"
+    assert executor(lab).shown == Detector().updated(hidden, RULES.llr_cap_milli), "one outage counts once"
     unpunished(lab)
 
 
@@ -245,7 +245,7 @@ def test_the_owners_own_questions_count_for_nothing() -> None:
     unpunished(lab)
 
 
-def test_who_judged_is_not_asked_again_and_votes_once() -> None:
+def test_a_validator_that_judged_is_not_drawn_again_and_votes_once() -> None:
     lab = Lab(6)
     inference_id = lab.drawn(executor=lab.nodes[1])
     first = lab.members(inference_id)
