@@ -1,6 +1,5 @@
-"""A ledger without a network: participants with keys, requests, committees that say what a test tells them. Law: only
-real records and real ends of blocks; nothing is written into the state by hand unless a test says so.
-"""
+"""A ledger without a network: participants with keys, requests, and committees whose verdicts a test chooses. Law: only
+real records and real ends of blocks; nothing is written into the state by hand unless a test says so."""
 
 from __future__ import annotations
 
@@ -47,34 +46,34 @@ from p2p.verification.duty import reveal_positions
 CLIENT = Key(b"\x70" * 32)
 PRICE, PROMPT = 10, 20
 WINDOW, REVEAL = 5, 4
-MAX_TRIES = 60  # draws, until one finds the executor wanted
-# appeals: test_appeal.py
+MAX_TRIES = 60  # requests, until the wanted executor is among the candidates
+# no appeals; they are tested in test_appeals.py
 RULES = CheckRules(reveal_window=REVEAL, min_checked_tokens=50, plant_window=6, appeal_window=0)
 SALT = b"\x55" * 32
-TOKENS_HASH = b"\x05" * 32  # of what is streamed
-NO_CAP = 1 << 62  # emission however small the fees
-# a price that rests, for tests about something else
+TOKENS_HASH = b"\x05" * 32  # of the output that the agent streams
+NO_CAP = 1 << 62  # the emission is not capped by the fees
+# prices that do not move, for tests of something else
 STEADY = EconomyRules(price_low_milli=0, price_high_milli=1000, emission_cap_milli=NO_CAP)
 
 
-def trusted(points: int) -> tuple[Reputation, ...]:
-    """Reputation for what the lab's answers are made with."""
+def reputations(points: int) -> tuple[Reputation, ...]:
+    """Reputation of `points` for the model and stack of the lab's answers."""
     return (Reputation("toy", StackClass.CPU_BF16.value, points),)
 
 
 def true_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:
-    """What the right model gives at ranks 9 to 12."""
+    """What the right model gives at ranks 9 to 12, which a first committee shows."""
     raw = digest(b"row", inference_id, position.to_bytes(4, "big"))
     return tuple((raw[i] * 4 + i, -3000 - 100 * i - raw[i + 4]) for i in range(4))
 
 
 def false_row(inference_id: bytes, position: int) -> tuple[tuple[int, int], ...]:
-    """Invented, and the same for all who invent in this way."""
+    """Invented numbers, the same for all that call this."""
     return tuple((token + 5000, logprob) for token, logprob in true_row(inference_id, position))
 
 
 class Lab:
-    """peers: how many. owners: peer number -> peer number whose owner it shares."""
+    """peers: how many. owners: peer number -> the peer whose owner it shares; without it each peer has its own."""
 
     def __init__(
         self, peers: int = 8, epoch_blocks: int = 1000, owners: dict[int, int] | None = None, rules: CheckRules = RULES,
@@ -97,7 +96,7 @@ class Lab:
         )
         self.view = View(lambda key: None)
         first_state(self.view, self.genesis, digest(b"beginning"))
-        self.height = 1  # of the block whose records are applied now
+        self.height = 1  # of the block that is being filled
         self.nonces: dict[bytes, int] = {}
 
     # -- blocks and records -----------------------------------------------------------------------------------------
@@ -150,11 +149,11 @@ class Lab:
         self, inference_id: bytes, executor: bytes | None = None, tokens: int = 10, *, output: bool = True,
         stack: str = StackClass.CPU_BF16.value,
     ) -> bytes:
-        """output: the agent says that it streamed the same."""
+        """The executor's finish record goes on chain. output: the agent reports the same output."""
         executor = executor or self.inference(inference_id).candidates[0]
         record = FinishRecord(inference_id, executor, bytes(32), TOKENS_HASH, PROMPT, tokens, FinishReason.STOP, stack)
         signature = self.by_node[executor].sign(Domain.FINISH, self.network, encode(record))
-        found = self.inference(inference_id)  # whoever was not drawn first counts by the agent's word
+        found = self.inference(inference_id)  # of candidates after the first the agent brings the finish record
         sender = executor if executor == found.candidates[0] else found.agent
         self.put(sender, RecordKind.FINISH, SignedFinish(record, signature))
         if output:
@@ -162,7 +161,7 @@ class Lab:
         return executor
 
     def busy(self, inference_id: bytes, *nodes: bytes, reason: str = "no free place") -> None:
-        """These say that they cannot take it; the agent puts it on chain."""
+        """These candidates sign that they are busy; the agent puts it on chain."""
         for node in nodes:
             record = BusyRecord(inference_id, node, reason)
             signed = SignedBusy(record, self.by_node[node].sign(Domain.BUSY, self.genesis.network, encode(record)))
@@ -173,7 +172,7 @@ class Lab:
         self.put(agent, RecordKind.OUTPUT, OutputRecord(inference_id, agent, output_hash, tokens))
 
     def drawn(self, *, executor: bytes | None = None, account: Key = CLIENT, tokens: int = 10) -> bytes:
-        """Start, finish, and the beacon that draws the committee: a new inference's id."""
+        """The id of a new inference with Start, finish, and the beacon that draws its committee."""
         signed = self.start(account, self.agent_for(executor))
         for _ in range(MAX_TRIES):
             if executor is None or executor in self.inference(signed.inference_id).candidates:
@@ -192,7 +191,8 @@ class Lab:
         self, inference_id: bytes, node: bytes, *, valid: bool = True, llr: int | None = None, stage0: bool = False,
         row: Callable[[bytes, int], tuple[tuple[int, int], ...]] = true_row, salt: bytes = SALT, withheld: bool = False,
     ) -> Verdict:
-        """What `node` would say, well formed."""
+        """A well-formed verdict of `node`. llr: its ratio, by default one that fits `valid`. stage0: a refusal without
+        a prefill."""
         inference = self.inference(inference_id)
         assert inference.finish is not None
         if withheld:
@@ -212,7 +212,7 @@ class Lab:
         self.put(sender or verdict.validator, RecordKind.VERDICT, verdict)
 
     def say(self, verdicts: list[Verdict]) -> None:
-        """A whole phase pair: all commit, the block ends, all reveal, the block ends."""
+        """All commit to these verdicts and reveal them, until the committee is done."""
         for verdict in verdicts:
             self.commit(verdict)
         inference_id = verdicts[0].inference_id
@@ -237,7 +237,8 @@ class Lab:
         return self.inference(inference_id).committees[-1].members
 
     def decide(self, inference_id: bytes, says: Callable[[bytes], dict[str, Any]]) -> Inference:
-        """Let each committee that is drawn say `says(node)` until it is decided; nobody appeals."""
+        """Each committee that is drawn gives the verdicts `says(node)` until the inference has ended; nobody
+        appeals."""
         while not self.inference(inference_id).end_height:
             if self.status(inference_id) == "APPEALABLE":
                 self.block(self.inference(inference_id).appeal_until + 1 - self.height)

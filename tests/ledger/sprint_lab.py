@@ -1,5 +1,5 @@
-"""A ledger with a sprint: nodes that answer, commit, open, and committees that judge. Law: only real records and
-real ends of blocks, the validator sets included."""
+"""A ledger with a sprint: nodes that answer, commit and open, and committees that judge. Law: only real records and
+real ends of blocks, with the validator sets of each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ RULES = SprintRules(blocks=6, open_blocks=5, samples=3, max_tokens=20, unit_toke
 
 
 class SprintLab(Lab):
-    """8 peers of weight 10, no cap by owner unless a test wants it. answers: (node, model) -> what it committed to."""
+    """8 peers of weight 10, without a cap by owner unless a test wants it. answers: (node, model) -> the answers it
+    committed to."""
 
     def __init__(
         self, peers: int = 8, *, sprint: SprintRules = RULES, epoch_blocks: int = EPOCH, **change: Any
@@ -55,7 +56,7 @@ class SprintLab(Lab):
         return found
 
     def to(self, height: int) -> None:
-        """Until blocks of `height` can be filled."""
+        """End blocks until records of block `height` can be added."""
         self.block(height - self.height)
 
     def to_commit(self) -> None:
@@ -115,7 +116,7 @@ class SprintLab(Lab):
         return SprintOpen(**{**fields, **change})
 
     def open(self, node: bytes, indices: Collection[int] | None = None, model: str = "toy") -> list[bytes]:
-        """Ids of the opened answers: all that were drawn, or some."""
+        """Open the drawn answers, or those with these indices. Returns the ids of all opened ones."""
         for index in self.drawn_of(node, model) if indices is None else indices:
             self.put(node, RecordKind.SPRINT_OPEN, self.opening(node, index, model))
         return [opened.inference_id for opened in self.run(node, model).opened]
@@ -123,7 +124,7 @@ class SprintLab(Lab):
     # -- committees -------------------------------------------------------------------------------------------------
 
     def judge(self, ids: Collection[bytes], says: Callable[[bytes], bool] = lambda inference_id: True) -> None:
-        """All committees of `ids` say what `says` does of each, until everything is decided."""
+        """Let all committees of `ids` give the verdicts that `says` tells of each, until everything is decided."""
         while waiting := [one for one in ids if not self.inference(one).end_height]:
             for one in waiting:
                 found = self.inference(one)
@@ -136,7 +137,7 @@ class SprintLab(Lab):
             self.block()
 
     def whole_sprint(self, counts: dict[bytes, int], tokens: int = TOKENS) -> None:
-        """One honest sprint of this epoch, to the first height of the next."""
+        """One honest sprint of this epoch, up to the first height of the next epoch. counts: node -> answers."""
         self.to_commit()
         for node, count in counts.items():
             self.answer_and_commit(node, count, tokens)
@@ -146,7 +147,7 @@ class SprintLab(Lab):
 
 
 def join(lab: SprintLab, number: int, owner: Key, models: tuple[str, ...] = ("toy",)) -> bytes:
-    """A new node of `owner` registers: its key."""
+    """Register a new node of `owner`. Returns its key."""
     from tests.ledger.account_transactions import registration, submit
 
     node = Key(bytes([200 + number]) * 32)
@@ -157,7 +158,7 @@ def join(lab: SprintLab, number: int, owner: Key, models: tuple[str, ...] = ("to
 
 
 def opened(lab: SprintLab, counts: dict[bytes, int]) -> dict[bytes, list[bytes]]:
-    """All answered, committed and opened what was drawn: node -> inference ids."""
+    """Every node answers, commits and opens its drawn answers: node -> inference ids."""
     lab.to_commit()
     for node, count in counts.items():
         lab.answer_and_commit(node, count)

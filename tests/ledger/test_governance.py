@@ -1,4 +1,5 @@
-"""Votes: what can be proposed, who decides, when it holds; models in the state; that behaviour really follows."""
+"""Votes: what can be proposed, who decides, when a change takes effect; models in the state; and that behaviour does
+change."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def put_to_vote(lab: Lab, change: Change, yes: int = 8, by: int = 0) -> bytes:
 
 
 def accept(lab: Lab, *changes: Change) -> None:
-    """All are in force after this."""
+    """Vote the changes in; all are in force afterwards."""
     for by, change in enumerate(changes):
         put_to_vote(lab, change, by=by)
     lab.block(EPOCH + 1)
@@ -68,7 +69,7 @@ def accept(lab: Lab, *changes: Change) -> None:
     (ChangeModel("toy", (("weights_hash", "xyz"),)), "weights_hash"),
     (RetireModel("nope"), "model"),
 ], ids=str)
-def test_what_cannot_be_is_not_put_to_a_vote(change: Change, field: str) -> None:
+def test_an_impossible_change_is_not_put_to_a_vote(change: Change, field: str) -> None:
     lab = lab_of()
     refused(lab, signed(lab, lab.owners[0], Propose(change)), field)
 
@@ -95,9 +96,9 @@ def test_an_accepted_change_holds_from_the_next_epochs_first_height_and_changes_
 
 
 @pytest.mark.parametrize("trick", ["leaves", "is convicted", "loses its weight"])
-def test_a_minority_makes_no_majority_by_voting_and_going(trick: str) -> None:
-    """Three of eight vote yes and then count for less; the others are silent. Counted when cast, of those that
-    stay, they were more than half."""
+def test_a_minority_cannot_win_by_voting_and_losing_weight(trick: str) -> None:
+    """Three of eight vote yes and then lose weight; the others are silent. Counted with the weights at the time of the
+    vote, of those that are left, they would be more than half."""
     lab = lab_of()
     put_to_vote(lab, ChangeEconomy((("slash_milli", 1000),)), yes=3)
     for at in range(3):
@@ -116,7 +117,7 @@ def test_a_minority_makes_no_majority_by_voting_and_going(trick: str) -> None:
     )
 
 
-def test_who_leaves_counts_in_the_whole_but_says_nothing() -> None:
+def test_a_leaving_node_counts_in_the_total_but_has_no_vote() -> None:
     lab = lab_of()
     put_to_vote(lab, ChangeEconomy((("slash_milli", 1000),)), yes=4)
     submit(lab, lab.owners[3], Unregister(lab.nodes[3]))
@@ -141,7 +142,7 @@ def test_who_may_propose_and_vote_and_how_often() -> None:
     refused(lab, signed(lab, lab.owners[0], Propose(change)), "account")
     refused(lab, signed(lab, STRANGER, Vote(key, True)), "account")
     submit(lab, lab.owners[0], Vote(key, True))
-    assert last(lab)[1].yes_weight == 20, "both of its nodes"
+    assert last(lab)[1].yes_weight == 20, "the votes of both its nodes count"
     refused(lab, signed(lab, lab.owners[1], Vote(key, False)), "account")
     submit(lab, lab.owners[2], Unregister(lab.nodes[2]))
     refused(lab, signed(lab, lab.owners[2], Vote(key, True)), "account")
@@ -150,7 +151,7 @@ def test_who_may_propose_and_vote_and_how_often() -> None:
     refused(lab, signed(lab, lab.owners[19], Propose(change)), "change")
     lab.block(VOTING + 1)
     refused(lab, signed(lab, lab.owners[3], Vote(key, True)), "proposal")
-    for _ in range(3):  # what is closed is kept, but not for ever
+    for _ in range(3):  # closed proposals are kept, but not for ever
         for at in range(3, 13):
             submit(lab, lab.owners[at], Propose(change))
         lab.block(VOTING + 1)
@@ -160,7 +161,7 @@ def test_who_may_propose_and_vote_and_how_often() -> None:
     ) == len(proposals(lab.view))
 
 
-def test_two_changes_that_do_not_go_together_leave_the_second_void() -> None:
+def test_of_two_changes_that_contradict_each_other_the_second_is_void() -> None:
     lab = lab_of()
     accept(lab, ChangeEconomy((("price_low_milli", 590),)), ChangeEconomy((("price_high_milli", 500),)))
     assert [found.state for _, found in proposals(lab.view)] == [IN_FORCE, VOID]

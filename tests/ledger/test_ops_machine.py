@@ -1,5 +1,5 @@
-"""Random account transactions in random order: money is conserved, what is refused changes no byte, and every index
-says what it should."""
+"""Random account transactions in random order: money is conserved, a refused transaction changes no byte, and every
+index agrees with the records."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class AccountTransactions(RuleBasedStateMachine):
 
     @rule(node=any_node, amount=amounts, new=any_node, then=st.sampled_from(["wait", "leave", "rotate"]))
     def by_its_owner(self, node: int, amount: int, new: int, then: str) -> None:
-        """What a random account would mostly be refused."""
+        """Transactions that would mostly be refused if the account were random."""
         key = self.keys[node]
         owner = self.lab.view.owner_of(key.public)
         who = next((at for at, one in enumerate(self.people) if one.public == owner), 0)
@@ -100,7 +100,7 @@ class AccountTransactions(RuleBasedStateMachine):
         old = self.keys[node]
         if self.say(who, rotation(self.lab, self.people[who], old, self.keys[new])):
             assert not self.say(who, registration(self.lab, self.people[who], old)), (
-                "a key that was given up never comes back"
+                "a rotated key never comes back"
             )
 
     @rule(who=anyone, key=st.integers(0, 12), cap=amounts, expires=st.integers(1, 60), drop=st.booleans())
@@ -133,7 +133,8 @@ class AccountTransactions(RuleBasedStateMachine):
 
     @rule(who=anyone, data=st.data())
     def appeal(self, who: int, data: Any) -> None:
-        """Nothing is lost here; what can be appealed is in test_appeal.py and test_cases.py."""
+        """There is no lost dispute here, so it is always refused; appeals are tested in test_appeals.py and
+        test_open_disputes.py."""
         if self.asked:
             assert not self.say(who, Appeal(data.draw(st.sampled_from(self.asked))))
 
@@ -147,14 +148,14 @@ class AccountTransactions(RuleBasedStateMachine):
         assert check_conservation(view, self.lab.accounts)
         everybody = view.participants()
         assert [p.node for p in everybody] == view.ids(b"parts") == sorted(view.ids(b"parts")), (
-            "no name without its participant"
+            "no index entry without its participant"
         )
         assert view.totals().collateral_micro == sum(at_stake(p) for p in everybody)
         assert all(len(p.withdrawals) <= MAX_WITHDRAWALS for p in everybody)
         owned = [p for key in self.people for p in nodes_of(view, key.public)]
-        assert sorted(encode(p) for p in owned) == sorted(encode(p) for p in everybody), "each belongs to one account"
+        assert sorted(encode(p) for p in owned) == sorted(encode(p) for p in everybody), "one account each"
         for key in self.people:
-            assert view.ids(b"nodes/" + key.public) == [p.node for p in nodes_of(view, key.public)], "keys of now only"
+            assert view.ids(b"nodes/" + key.public) == [p.node for p in nodes_of(view, key.public)], "only current keys"
         assert all(len(limits(view, key.public).hot) <= MAX_HOT_KEYS for key in self.people)
         assert len(proposals(view)) <= MAX_OPEN + MAX_CLOSED + 1
 

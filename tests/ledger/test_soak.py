@@ -1,5 +1,5 @@
-"""The random run, short: every kind is applied and refused, every end is seen, and what the run watches for is seen
-when it happens."""
+"""The random run, short: every kind of record is applied and refused, every end of an inference occurs, and each fault
+that the run watches for is found when it is made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SEED, RECORDS, STARTS = 8, 5000, 9
 
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run watches the chain's records; afterwards nobody does."""
+    """The run replaces functions of the ledger to watch them; this restores them."""
     for name in ("apply_record", "seal"):
         monkeypatch.setattr(p2p.chain.execution, name, getattr(p2p.chain.execution, name))
 
@@ -36,15 +36,15 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_random_records_of_every_kind(tmp_path: Path) -> None:
     tally = run(SEED, RECORDS, tmp_path, print, STARTS)
     print(f"seed {SEED}: {tally}")
-    rare = {"OP.APPEAL"}  # so few lost disputes may not meet one
+    rare = {"OP.APPEAL"}  # there may be too few lost disputes for it
     kinds = {kind.name for kind in RecordKind if kind is not RecordKind.OP} | {f"OP.{kind.name}" for kind in OpKind}
-    assert {name for name in kinds - rare if not tally.applied[name]} == set(), "each kind was applied"
+    assert {name for name in kinds - rare if not tally.applied[name]} == set(), "each kind of record was applied"
     assert {name.partition(".")[0] for name in tally.refused} == {kind.name for kind in RecordKind}, (
         "and each was refused"
     )
-    assert set(tally.statuses) == set(ENDED), "every end there is"
+    assert set(tally.statuses) == set(ENDED), "every end of an inference occurred"
     assert tally.records // 10 < tally.wrong.total() < tally.records // 2
-    assert tally.meant_refused.total() * 10 < tally.meant, "what is meant well is mostly taken"
+    assert tally.meant_refused.total() * 10 < tally.meant, "most records that are meant well are applied"
     assert min(tally.epochs, tally.compared, tally.batches_refused.total()) > 0
 
 
@@ -57,14 +57,14 @@ def blocks(folder: Path, count: int) -> None:
         this.chain.close()
 
 
-def test_a_micro_credit_that_gets_lost_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_micro_credit_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     credit = outcomes.credit
     monkeypatch.setattr(outcomes, "credit", lambda view, public, amount: credit(view, public, max(amount - 1, 0)))
     with pytest.raises(Violation, match="minted"):
         blocks(tmp_path, 20)
 
 
-def test_an_epoch_that_keeps_a_bounty_back_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bounty_that_is_not_paid_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shares = epochs.shares
     monkeypatch.setattr(
         epochs, "shares", lambda amount, points: {node: part + 1 for node, part in shares(amount, points).items()}
@@ -74,7 +74,7 @@ def test_an_epoch_that_keeps_a_bounty_back_is_seen(tmp_path: Path, monkeypatch: 
         blocks(tmp_path, 30)
 
 
-def test_a_refused_record_that_leaves_a_trace_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_record_that_changes_the_state_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = watch.apply_record
 
     def careless(ctx: Context, *rest: Any) -> None:
@@ -89,13 +89,13 @@ def test_a_refused_record_that_leaves_a_trace_is_seen(tmp_path: Path, monkeypatc
         blocks(tmp_path, 5)
 
 
-def test_an_opening_of_what_was_not_committed_to_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opening_without_a_commitment_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sprint.merkle, "verify", lambda *rest: True)
     with pytest.raises(Violation, match=r"a SPRINT_OPEN that is wrong \((other tokens|a cut proof)"):
         blocks(tmp_path, 240)
 
 
-def test_weights_that_are_counted_before_all_is_decided_are_seen(
+def test_weights_counted_before_all_is_decided_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(People, "genesis", lambda self, made=People.genesis: replace(made(self), epoch_blocks=12))
@@ -104,7 +104,7 @@ def test_weights_that_are_counted_before_all_is_decided_are_seen(
         blocks(tmp_path, 12)
 
 
-def test_a_wrong_record_that_is_taken_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_record_that_is_applied_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(governance, "_weight", lambda view, account: 1)
     with pytest.raises(Violation, match="no weight"):
         blocks(tmp_path, 40)

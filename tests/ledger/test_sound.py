@@ -1,5 +1,5 @@
-"""Values of a genesis file: what is accepted runs, what would end a validator later is refused with its field.
-Random records on the real chain."""
+"""Values in a genesis file: with those that are accepted the chain runs, and those that would stop a validator later
+are refused with their field. Random records on the real chain."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def changed(genesis: Genesis, where: str, field: str, value: int) -> Genesis | None:
-    """None where the type itself refuses it."""
+    """`genesis` with one value changed; None where the type itself refuses it."""
     holder: Any = genesis.models[0] if where == "models" else getattr(genesis, where) if where else genesis
     plain = msgspec.to_builtins(replace(holder, **{field: value}), builtin_types=(bytes,))
     try:
@@ -55,7 +55,7 @@ def numbers(where: str) -> list[str]:
     return [name for name, value in asdict(holder).items() if isinstance(value, int) and not isinstance(value, bool)]
 
 
-def test_every_number_is_taken_or_refused_by_its_name() -> None:
+def test_every_number_is_accepted_or_refused_by_its_name() -> None:
     refused = 0
     for where in HOLDERS:
         for field in numbers(where):
@@ -73,15 +73,15 @@ def test_every_number_is_taken_or_refused_by_its_name() -> None:
     assert refused > 100
 
 
-def test_evidence_without_bound_is_still_a_number() -> None:
-    """The cap of one inference at its highest, and an epoch full of them."""
+def test_the_largest_evidence_fits_its_field() -> None:
+    """The largest cap for one inference, and an epoch full of inferences at the cap."""
     evidence = Evidence(Detector(EProcess((5 * 10**14,) * len(SHARES_MILLI))))
     assert evidence.after_epoch(begun=True).updated(10**6, 10**6, by_lot=False, late=True).log_milli() > 4 * 10**11
 
 
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_what_is_accepted_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """Several numbers at their edges at once, over an epoch's end, with records of every kind."""
+def test_an_accepted_genesis_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Several numbers at their bounds at once, past an epoch's end, with records of every kind."""
     rng, genesis, left = random.Random(seed), BASE, CHANGED
     while left:
         where = rng.choice(HOLDERS)
@@ -133,7 +133,7 @@ NODE, OTHER = BASE.peers[0], BASE.peers[1]
     ({"epoch_blocks": 2**32 - 1}, "epoch_blocks"),
     ({"changes": (GenesisChange(1, NODE.node, 1),)}, "changes"),
 ])
-def test_values_that_would_end_a_validator_later(change: dict[str, Any], field: str) -> None:
+def test_values_that_would_stop_a_validator_later_are_refused(change: dict[str, Any], field: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_genesis(replace(BASE, **change))
     assert caught.value.field == field
@@ -143,7 +143,7 @@ def test_values_that_would_end_a_validator_later(change: dict[str, Any], field: 
     tuple(GenesisChange(2, peer.node, 0) for peer in BASE.peers), (GenesisChange(0, NODE.node, 2**60),),
     (GenesisChange(1, NODE.node, 1), GenesisChange(1, NODE.node, 2)),
 ])
-def test_planned_changes_leave_a_set_that_can_decide(changes: tuple[GenesisChange, ...]) -> None:
+def test_planned_validator_changes_leave_a_set_that_can_decide(changes: tuple[GenesisChange, ...]) -> None:
     still = replace(BASE, sprint=replace(BASE.sprint, blocks=0))
     check_genesis(replace(still, changes=(GenesisChange(1, NODE.node, 0),)))
     with pytest.raises(ConfigError) as caught:
@@ -157,7 +157,7 @@ def test_planned_changes_leave_a_set_that_can_decide(changes: tuple[GenesisChang
     (EconomyRules(), "emission_micro", 2**62), (EconomyRules(), "keep_epochs", 2**32 - 1),
     (BASE.models[0], "price_micro", 2**62),
 ])
-def test_a_vote_is_held_to_the_same(rules: Any, field: str, value: int) -> None:
+def test_a_vote_is_checked_in_the_same_way(rules: Any, field: str, value: int) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parameters.changed(rules, ((field, value),))
     assert caught.value.field == field

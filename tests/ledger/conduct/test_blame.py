@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from p2p.base.types import AGENT_CAUSED, Status
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.state.records import Participant
-from tests.ledger.lab import CLIENT, RULES, WINDOW, Lab, false_row, trusted
+from tests.ledger.lab import CLIENT, RULES, WINDOW, Lab, false_row, reputations
 from tests.ledger.money.test_money import put_collateral
 from tests.ledger.sprint_lab import RULES as SPRINT
 from tests.ledger.sprint_lab import SprintLab
@@ -34,7 +34,7 @@ def staked(peers: int = 12, **change: Any) -> Lab:
     lab = Lab(peers, **{"epoch_blocks": 1000, **change})
     for node in lab.nodes:
         put_collateral(lab, node, STAKE)
-        lab.view.put_participant(replace(part(lab, node), reputations=trusted(60)))
+        lab.view.put_participant(replace(part(lab, node), reputations=reputations(60)))
     return lab
 
 

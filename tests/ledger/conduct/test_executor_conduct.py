@@ -18,7 +18,7 @@ from p2p.ledger.rules.counted_weights import voting_weights
 from p2p.ledger.state.committee import VerdictSeen
 from p2p.ledger.state.records import Participant
 from p2p.verification.sequential import Detector, EProcess, Evidence
-from tests.ledger.lab import CLIENT, RULES, Lab, false_row, true_row, trusted
+from tests.ledger.lab import CLIENT, RULES, Lab, false_row, reputations, true_row
 
 A, B, C, D, E = (bytes([i]) * 32 for i in range(1, 6))
 IID = bytes(32)
@@ -229,7 +229,7 @@ def test_a_cheat_that_waits_until_answers_are_sampled_is_convicted_over_epochs()
     rules = replace(RULES, min_checked_tokens=30, min_checks=0, saving_micro=0, reputation_gain=0)
     lab, epochs = Lab(epoch_blocks=150, rules=rules), 0
     node = lab.nodes[1]
-    lab.view.put_participant(replace(part(lab, node), reputations=trusted(60)))
+    lab.view.put_participant(replace(part(lab, node), reputations=reputations(60)))
     while not part(lab, node).convicted_until:
         for _ in range(3):
             lab.decide(lab.drawn(executor=node), lambda _: {"llr": -3000})

@@ -11,7 +11,7 @@ from p2p.ledger.conduct import reputation
 from p2p.ledger.conduct.executor_conduct import strike
 from p2p.ledger.state.records import MAX_REPUTATIONS, MAX_SERVED, Conduct, Participant, Reputation, Served
 from tests.ledger.account_transactions import part
-from tests.ledger.lab import RULES, Lab, trusted
+from tests.ledger.lab import RULES, Lab, reputations
 
 STACK, OTHER = StackClass.CPU_BF16.value, StackClass.TORCH_CPU_BF16.value
 LAX = replace(RULES, min_checks=0, saving_micro=0, min_checked_tokens=10)
@@ -21,7 +21,7 @@ NAMES = st.sampled_from([f"m{i}" for i in range(12)])
 def give_reputation(lab: Lab, node: bytes) -> None:
     """Give `node` full reputation and enough checked tokens in this epoch."""
     row = Served("toy", STACK, booked_before=100_000, checked_tokens=1000)
-    lab.view.put_participant(replace(part(lab, node), reputations=trusted(100)))
+    lab.view.put_participant(replace(part(lab, node), reputations=reputations(100)))
     lab.view.put_conduct(node, replace(lab.view.conduct(node), served=(row,)))
 
 
@@ -67,7 +67,7 @@ def test_an_epoch_earns_for_the_pairs_that_were_checked_enough() -> None:
         )
     ))
     lab.block(61 - lab.height)
-    assert part(lab, node).reputations == trusted(RULES.reputation_gain)
+    assert part(lab, node).reputations == reputations(RULES.reputation_gain)
     assert lab.view.conduct(node).served == (
         Served("toy", STACK, booked_before=3), Served("toy", OTHER, booked_before=1)
     )
@@ -76,7 +76,7 @@ def test_an_epoch_earns_for_the_pairs_that_were_checked_enough() -> None:
 def test_one_fault_takes_all_of_it() -> None:
     lab = Lab()
     node = lab.nodes[1]
-    lab.view.put_participant(replace(part(lab, node), reputations=(*trusted(100), Reputation("toy", OTHER, 40))))
+    lab.view.put_participant(replace(part(lab, node), reputations=(*reputations(100), Reputation("toy", OTHER, 40))))
     strike(lab.view, node)
     assert part(lab, node).reputations == ()
 

@@ -15,7 +15,7 @@ from p2p.base.errors import FolkmootError
 from p2p.base.genesis import CheckRules
 from p2p.base.types import RecordKind, RevealedRow, VerdictCommit, VerdictKind
 from p2p.ledger.genesis import check_conservation
-from tests.ledger.lab import CLIENT, PRICE, PROMPT, REVEAL, RULES, STEADY, WINDOW, Lab, true_row, trusted
+from tests.ledger.lab import CLIENT, PRICE, PROMPT, REVEAL, RULES, STEADY, WINDOW, Lab, reputations, true_row
 
 COST = (PROMPT + 10) * PRICE
 FULL = 10**9
@@ -248,7 +248,7 @@ def test_an_inference_that_is_not_sampled_is_paid_at_once() -> None:
     for node in lab.nodes:
         found = lab.view.participant(node)
         assert found is not None
-        lab.view.put_participant(replace(found, reputations=trusted(100)))
+        lab.view.put_participant(replace(found, reputations=reputations(100)))
     for _ in range(150):
         seen.add((lab.inference(lab.drawn()).status, lab.inference(lab.drawn()).reason))
     assert ("SETTLED", "not sampled") in seen

@@ -15,7 +15,7 @@ from p2p.ledger.inferences.verdict_comparison import distances, excused_invalid,
 from p2p.ledger.state.records import Conduct
 from p2p.verification.sequential import Detector
 from tests.ledger.conduct.test_executor_conduct import OTHERS, THIRD, A, B, C, D, E, noisy, part, seen
-from tests.ledger.lab import RULES, Lab, false_row, true_row, trusted
+from tests.ledger.lab import RULES, Lab, false_row, reputations, true_row
 from tests.ledger.money.test_money import put_collateral
 
 # -- J4: what only equal kernels see (decision 024) ---------------------------------------------------------------
@@ -152,7 +152,7 @@ def dispute(known: tuple[int, ...], blocks: int) -> tuple[set[bytes], tuple[byte
     lab = Lab(peers=10)
     lab.block(blocks)
     for number in known:
-        lab.view.put_participant(replace(part(lab, lab.nodes[number]), reputations=trusted(50)))
+        lab.view.put_participant(replace(part(lab, lab.nodes[number]), reputations=reputations(50)))
     inference_id = lab.drawn(executor=lab.nodes[1])
     first = lab.members(inference_id)
     lab.say([lab.verdict(inference_id, node, valid=False) for node in first])

@@ -30,14 +30,14 @@ from tests.ledger.inferences.test_appeals import (
     speak,
     to_window_end,
 )
-from tests.ledger.lab import CLIENT, STEADY, Lab, false_row, true_row, trusted
+from tests.ledger.lab import CLIENT, STEADY, Lab, false_row, reputations, true_row
 from tests.ledger.money.test_epoch_settlement import to_end
 from tests.ledger.money.test_money import put_collateral
 
 
 def test_while_a_dispute_is_open_all_answers_are_checked_whatever_the_reputation() -> None:
     lab = lab_of(rules=replace(APPEALS, min_checked_tokens=0, min_checks=0, saving_micro=0))
-    lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), reputations=trusted(100)))
+    lab.view.put_participant(replace(part(lab, lab.nodes[NUMBER]), reputations=reputations(100)))
     settled = sum(lab.status(lab.drawn(executor=lab.nodes[NUMBER])) == "SETTLED" for _ in range(12))
     assert settled > 6, "at reputation 100 hardly anything is checked"
     while not lab.inference(inference_id := lab.drawn(executor=lab.nodes[NUMBER])).committees:

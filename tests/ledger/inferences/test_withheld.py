@@ -17,7 +17,7 @@ from p2p.ledger.state.records import Conduct, Inference
 from p2p.ledger.statement import Rule, rule_of
 from p2p.verification.sequential import Detector, detection_milli
 from tests.ledger.account_transactions import submit
-from tests.ledger.lab import RULES, WINDOW, Lab, trusted
+from tests.ledger.lab import RULES, WINDOW, Lab, reputations
 
 V, I, W, S = "valid", "invalid", "withheld", "silent"  # noqa: E741
 SAYS: dict[str, dict[str, Any]] = {V: {}, I: {"valid": False}, W: {"withheld": True}}
@@ -174,7 +174,7 @@ def test_a_withheld_answer_is_fined_for_unchecked_ones_too_and_then_all_are_chec
     checked. It is no strike and no evidence."""
     lab = Lab(12, epoch_blocks=1000, rules=replace(RULES, min_checked_tokens=0, min_checks=0, saving_micro=0))
     node = lab.nodes[1]
-    lab.view.put_participant(replace(lab.view.participant(node), reputations=trusted(80)))  # type: ignore[type-var]
+    lab.view.put_participant(replace(lab.view.participant(node), reputations=reputations(80)))  # type: ignore[type-var]
     milli = reputation.check_milli(lab.ctx, node, "toy", StackClass.CPU_BF16.value)
     assert milli < 300
     booked = 0

@@ -1,5 +1,5 @@
-"""Rules that make honesty the best answer (decision 019): fines that stand for what nobody looked at, emission no
-larger than what is lost by paying oneself, and no serving without checking."""
+"""Rules that make honesty pay best (decision 019): a checked answer that does not stand is fined for those that nobody
+checked, the emission is smaller than what paying oneself costs, and only validators that check may serve."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.epoch_settlement import _split
 from p2p.ledger.state.records import Earning, Served
 from p2p.ledger.statement import Rule, statement
-from tests.ledger.lab import PRICE, PROMPT, RULES, STEADY, Lab, trusted
+from tests.ledger.lab import PRICE, PROMPT, RULES, STEADY, Lab, reputations
 from tests.ledger.money.test_epoch_settlement import booked, money, to_end
 
 COST = (PROMPT + 10) * PRICE
 
 
 def checked_with(lab: Lab, node: bytes, milli: int) -> None:
-    """So that the next answer of `node` is checked with this probability: enough checked tokens, and a reputation
-    for it."""
+    """Give `node` enough checked tokens and the reputation with which its next answer is checked with this
+    probability."""
     participant, seen = lab.view.participant(node), lab.view.conduct(node)
     assert participant is not None
-    lab.view.put_participant(replace(participant, reputations=trusted((1000 - milli) * 10 // 99)))
+    lab.view.put_participant(replace(participant, reputations=reputations((1000 - milli) * 10 // 99)))
     row = Served("toy", StackClass.CPU_BF16.value, booked_before=100_000, checked_tokens=1000)
     lab.view.put_conduct(node, replace(seen, served=(row,)))
 
 
 def caught(lab: Lab, node: bytes, milli: int) -> None:
-    """One answer that was checked with probability `milli` and did not stand; others may have passed unseen."""
+    """One answer that was sampled with probability `milli` and did not stand; other false ones may not have been
+    sampled."""
     while True:
         checked_with(lab, node, milli)
         inference_id = lab.drawn(executor=node)
@@ -41,7 +42,7 @@ def caught(lab: Lab, node: bytes, milli: int) -> None:
 
 
 @pytest.mark.parametrize(("milli", "fees"), [(1000, 0), (505, 0), (109, 8)])
-def test_an_answer_that_did_not_stand_is_fined_for_those_that_nobody_looked_at(milli: int, fees: int) -> None:
+def test_an_answer_that_did_not_stand_is_fined_for_those_that_nobody_checked(milli: int, fees: int) -> None:
     lab = Lab(epoch_blocks=2000)
     node = lab.nodes[1]
     caught(lab, node, milli)
@@ -82,8 +83,8 @@ def test_a_split_with_any_fine_adds_up(fees: int, fine: int, validators: int, bu
     assert record.forfeited_micro == min(fees, fine)
 
 
-def test_who_pays_itself_from_an_account_nobody_knows_loses() -> None:
-    """Computing is free here and it validates nothing itself: what the emission gives is not even what the split
+def test_an_owner_that_pays_itself_from_an_unknown_account_loses() -> None:
+    """Here computing is free and the owner has no validators: the emission is still less than what the split of the fee
     takes."""
     lab = Lab(epoch_blocks=60, economy=replace(STEADY, emission_cap_milli=EconomyRules().emission_cap_milli))
     node, before = lab.nodes[1], money(lab, 1)
@@ -94,7 +95,7 @@ def test_who_pays_itself_from_an_account_nobody_knows_loses() -> None:
     assert money(lab, 1) - before - fee < 0
 
 
-def test_the_default_cap_is_at_most_what_an_owner_at_its_largest_loses_by_the_split() -> None:
+def test_the_default_cap_is_at_most_what_the_largest_owner_loses_by_the_split() -> None:
     rules = EconomyRules()
     lost = rules.burn_share_milli + rules.validator_share_milli * (1000 - rules.owner_cap_milli) // 1000
     assert rules.emission_cap_milli <= lost
@@ -108,8 +109,9 @@ def test_emission_above_the_cap_is_not_minted() -> None:
 
 
 @pytest.mark.parametrize("cost", [1, 1000, 10_000_000])
-def test_work_has_its_place_on_the_wire_whatever_a_token_weighs(cost: int) -> None:
-    """Almost all of it is there already; the end of the epoch reads what was booked, and writes the sum over all."""
+def test_work_stays_within_its_bound_whatever_a_token_costs(cost: int) -> None:
+    """Each node has almost the largest sum already. It stays within its bound when more is booked, and so does the sum
+    over all nodes at the epoch's end."""
     lab = Lab(
         epoch_blocks=100, models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, cost_milli=cost),)
     )

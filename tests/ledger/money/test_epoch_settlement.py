@@ -1,4 +1,4 @@
-"""An epoch's end: who gets what, to the last micro-credit, whatever happened in it."""
+"""An epoch's end: who is paid what, exact to the last micro-credit, whatever happened in the epoch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def booked(lab: Lab, node: bytes, epoch: int = 0) -> Earning:
 
 
 def to_end(lab: Lab) -> EpochSums:
-    """The epoch's last block; its sums, which must add up to what the totals say."""
+    """Carry out the epoch's last block. Returns its sums, which must agree with the totals."""
     lab.block((-lab.height) % lab.genesis.epoch_blocks + 1)
     epoch = (lab.height - 2) // lab.genesis.epoch_blocks
     found = earnings.sums(lab.view, epoch)
@@ -63,15 +63,15 @@ def test_fees_wait_for_the_epochs_end_and_are_split() -> None:
 
 
 @pytest.mark.parametrize(("outlier_duties", "paid"), [(0, True), (1, True), (10, False)])
-def test_a_duty_in_which_one_stood_alone_takes_others_with_it(outlier_duties: int, paid: bool) -> None:
-    """M17: else doing one duty of fifty by guess would be worth a little."""
+def test_an_outlier_is_not_paid_for_further_duties_either(outlier_duties: int, paid: bool) -> None:
+    """M17: else guessing one duty in fifty would pay a little."""
     lab = Lab(epoch_blocks=120, economy=replace(STEADY, outlier_duties=outlier_duties))
     lazy = lab.nodes[7]
-    odd = 0
+    guessed = 0
     for _ in range(9):
         inference_id = lab.drawn(executor=lab.nodes[1])
-        guess = not odd and lazy in lab.members(inference_id)
-        odd += guess
+        guess = not guessed and lazy in lab.members(inference_id)
+        guessed += guess
         lab.decide(
             inference_id, lambda node, guess=guess: {"row": false_row} if guess and node == lazy else {}
         )  # type: ignore[misc]
@@ -105,8 +105,9 @@ def test_the_emission_goes_by_weight_and_work() -> None:
     assert (one, two) == (EMISSION * 20 * 30 // (20 * 30 + 10 * 60), EMISSION * 10 * 60 // (20 * 30 + 10 * 60))
 
 
-def test_who_asks_itself_loses() -> None:
-    """No work, no emission, and of its own fee the burnt and the validators' part is gone."""
+def test_an_owner_that_asks_its_own_node_loses() -> None:
+    """It counts as no work, so there is no emission, and of its own fee the burnt part and the validators' part are
+    lost."""
     lab = Lab(epoch_blocks=60)
     lab.decide(lab.drawn(executor=lab.nodes[1], account=lab.owners[1]), lambda node: {})
     found = to_end(lab)
@@ -121,7 +122,7 @@ def convict(lab: Lab, node: bytes) -> None:
         lab.decide(lab.drawn(executor=node), lambda _: {"valid": False})
 
 
-def test_the_convicted_forfeit_fees_emission_and_collateral_and_the_finders_share_a_bounty() -> None:
+def test_a_convicted_node_forfeits_fees_emission_and_collateral_and_its_finders_share_a_bounty() -> None:
     lab = Lab(epoch_blocks=100)
     cheat = lab.nodes[1]
     put_collateral(lab, cheat, 10_001)
@@ -144,12 +145,12 @@ def test_the_convicted_forfeit_fees_emission_and_collateral_and_the_finders_shar
     assert {(r["what"], r["rule"]) for r in told["inferences"]} == {("forfeited", "M7"), ("refused", "M3")}
 
 
-def test_a_convicted_one_that_earned_nothing_is_slashed_all_the_same_and_once_only() -> None:
+def test_a_convicted_node_without_earnings_is_slashed_too_and_only_once() -> None:
     lab = Lab(epoch_blocks=100)
     put_collateral(lab, lab.nodes[1], 1000)
     convict(lab, lab.nodes[1])
     assert to_end(lab).slashed_micro == 200
-    assert to_end(lab).slashed_micro == 0, "it is still convicted, of the epoch before"
+    assert to_end(lab).slashed_micro == 0, "its conviction is of the epoch before"
 
 
 def test_a_node_disabled_in_mid_epoch_has_its_fees_and_no_emission() -> None:
@@ -163,7 +164,7 @@ def test_a_node_disabled_in_mid_epoch_has_its_fees_and_no_emission() -> None:
     assert booked(lab, node).paid_micro == 255
 
 
-def test_an_owner_that_is_gone_costs_nobody_but_itself() -> None:
+def test_fees_of_a_node_without_an_owner_cost_nobody_else() -> None:
     lab = Lab(epoch_blocks=60)
     node = lab.nodes[1]
     inference_id = lab.drawn(executor=node)
@@ -191,9 +192,9 @@ def test_no_owner_counts_for_more_than_the_cap(rows: list[tuple[int, int]], cap:
     counted, total = capped(((p.node, p.owner, p.weight) for p in parts), cap), sum(p.weight for p in parts)
     for owner in {p.owner for p in parts}:
         mine = [p.node for p in parts if p.owner == owner]
-        assert sum(counted[node] for node in mine) <= total * cap // 1000 + len(mine), "rounding leaves each its 1"
+        assert sum(counted[node] for node in mine) <= total * cap // 1000 + len(mine), "each keeps at least 1"
     for p in parts:
-        assert (counted[p.node] > 0) == (p.weight > 0), "never a dead end"
+        assert (counted[p.node] > 0) == (p.weight > 0), "there is always somebody with weight"
         assert counted[p.node] <= p.weight
 
 
@@ -226,8 +227,8 @@ ACTS = st.lists(st.tuples(
 def test_every_epoch_adds_up_whatever_happens(
     acts: list[tuple[str, int, int]], deposit: int, share: int, other: int
 ) -> None:
-    """Random epochs with convictions, slashing, penalties, silence: conservation after every block (the lab checks
-    it), the identity M12 of every epoch, and every ended inference in exactly one statement with a rule."""
+    """Random epochs with convictions, slashing, penalties and silence. Money is conserved after every block (the lab
+    checks it), M12 holds for every epoch, and every ended inference is in exactly one statement, with a rule."""
     rules = CheckRules(reveal_window=3, plant_window=4, conviction_milli=5000, min_checked_tokens=0)
     economy = replace(
         STEADY, validator_share_milli=share, burn_share_milli=other, bounty_milli=share, slash_milli=other,
@@ -289,12 +290,12 @@ def test_every_epoch_adds_up_whatever_happens(
     assert set(told) == {i.hex() for i in ids}
     assert lab.view.totals().due_micro == lab.view.totals().escrow_micro == 0
     burnt = sum(earnings.sums(lab.view, epoch).burnt_micro for epoch in range((lab.height - 1) // 13))
-    assert burnt == lab.view.totals().burnt_micro, "every burnt micro-credit stands in an epoch's sums"
+    assert burnt == lab.view.totals().burnt_micro, "every burnt micro-credit is in an epoch's sums"
     minted = sum(earnings.sums(lab.view, epoch).minted_micro for epoch in range((lab.height - 1) // 13))
     assert lab.view.totals().minted_micro == 10**9 * len(lab.accounts) + deposit * 7 + minted
 
 
-def test_settling_by_hand_twice_would_pay_nothing_twice() -> None:
+def test_settling_an_epoch_twice_pays_nothing_twice() -> None:
     lab = Lab(epoch_blocks=40)
     lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
     found = to_end(lab)
@@ -323,7 +324,7 @@ def test_statements_come_in_pages() -> None:
     assert statement(lab.ctx, 7, lab.nodes[1], 0)["inferences"] == []
 
 
-def test_the_disagreeing_have_no_emission() -> None:
+def test_suspended_nodes_have_no_emission() -> None:
     lab = Lab(epoch_blocks=60, rules=replace(RULES, conviction_milli=10**6))
     node = lab.nodes[1]
     lab.decide(lab.drawn(executor=node), lambda _: {})

@@ -1,4 +1,4 @@
-"""How single inferences end in money: two-sided records, refunds, notices, penalties, and what leaves the state."""
+"""How single inferences end in money: records of both sides, refunds, notices, penalties, and what is pruned."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from p2p.ledger.inferences import pruning as leaving
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.notices import notices
 from p2p.ledger.state.records import MAX_NOTICES, Participant
-from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, TOKENS_HASH, Lab, trusted
+from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, TOKENS_HASH, Lab, reputations
 
 FULL, COST = 10**9, (PROMPT + 10) * PRICE
 OTHER = b"\x06" * 32
@@ -65,7 +65,7 @@ def signed_request(lab: Lab, **change: Any) -> SignedRequest:
 
 
 def put_collateral(lab: Lab, node: bytes, amount: int) -> None:
-    """As if `amount` had been deposited from nowhere: minted for the test."""
+    """Give `node` collateral that is minted for the test."""
     found = lab.view.participant(node)
     assert found is not None
     lab.view.put_participant(replace(found, collateral_micro=amount))
@@ -76,7 +76,7 @@ def put_collateral(lab: Lab, node: bytes, amount: int) -> None:
 
 
 def check(lab: Lab, inference_id: bytes) -> None:
-    """Its committee says 'valid'; not the end, where the agent was silent."""
+    """Let the committee say 'valid'. Where the agent did not confirm, the inference does not end by it."""
     verdicts = [lab.verdict(inference_id, node) for node in lab.members(inference_id)]
     for verdict in verdicts:
         lab.commit(verdict)
@@ -114,7 +114,7 @@ def test_nothing_is_paid_before_the_agent_confirms() -> None:
     ((10, OTHER), "agent and executor do not say the same was streamed"),
     ((9, TOKENS_HASH), "agent and executor do not say the same was streamed"),
 ])
-def test_records_that_differ_pay_nobody_and_mark_both(said: tuple[int, bytes] | None, reason: str) -> None:
+def test_records_that_differ_pay_nobody_and_count_against_both(said: tuple[int, bytes] | None, reason: str) -> None:
     lab = Lab(validation_delay=1, economy=replace(STEADY, output_window=30))
     signed = lab.start()
     executor = lab.finish(signed.inference_id, output=False)
@@ -146,7 +146,8 @@ def test_an_interrupted_stream_is_paid_for_what_was_streamed() -> None:
 
 
 def test_finish_and_output_before_the_start() -> None:
-    """Records travel apart; the waiting ones are applied with the Start, and the price is the Start's."""
+    """Records of both sides travel in different batches. Those that come before the Start wait and are applied with it;
+    the price is that of the Start."""
     lab, ghost = Lab(), Lab()
     for one in (lab, ghost):
         one.block()
@@ -165,7 +166,7 @@ def test_finish_and_output_before_the_start() -> None:
 
 
 def play(lab: Lab, agent: int, bad_agent: bytes | None, bad_executor: bytes | None) -> None:
-    """One inference by `agent`: who is bad says something else than was streamed."""
+    """One inference started by `agent`; the bad node's record names another output."""
     try:
         signed = lab.start(agent=agent)
     except InvalidRequest:
@@ -176,9 +177,9 @@ def play(lab: Lab, agent: int, bad_agent: bytes | None, bad_executor: bytes | No
 
 
 @pytest.mark.parametrize("bad", ["agent", "executor", "flood"])
-def test_faults_follow_who_makes_them(bad: str) -> None:
-    """Partners are drawn at random: the bad one is suspended, and nobody else; also where the bad agent sends all
-    there is."""
+def test_only_the_node_that_makes_faults_is_suspended(bad: str) -> None:
+    """Partners are drawn at random, so only the bad node is suspended. In the flood, all requests come from the bad
+    agent."""
     lab = Lab(8, epoch_blocks=1000, rules=replace(RULES, min_checked_tokens=0))
     bad_node = lab.nodes[0]
     for at in range(240):
@@ -186,7 +187,7 @@ def test_faults_follow_who_makes_them(bad: str) -> None:
         play(lab, agent, None if bad == "executor" else bad_node, bad_node if bad == "executor" else None)
         if at % 8 == 7 and bad != "flood":
             lab.block(2)
-    lab.block(3)  # in the flood all of it is in flight before the first is compared
+    lab.block(3)  # in the flood all are started before the first records are compared
     suspended = {p.node for p in lab.view.participants() if p.suspended_until}
     assert suspended == {bad_node}
     assert part(lab, bad_node).suspended_until == 2000
@@ -200,7 +201,7 @@ def test_faults_follow_who_makes_them(bad: str) -> None:
     assert max(lab.view.conduct(n).differ for n in lab.nodes if n != bad_node) <= most
 
 
-def test_ones_own_inferences_are_no_evidence() -> None:
+def test_inferences_of_the_own_owner_are_no_evidence() -> None:
     lab = Lab(6)
     for _ in range(30):
         signed = lab.start(lab.owners[1])
@@ -215,13 +216,13 @@ def test_ones_own_inferences_are_no_evidence() -> None:
 # -- misses, penalties --------------------------------------------------------------------------------------------
 
 
-def test_misses_need_the_test_and_more_than_one_agent() -> None:
-    """Twenty requests that one agent never forwarded cost an honest executor nothing; a dead executor loses half
-    its reputation."""
+def test_misses_count_only_from_more_than_one_agent() -> None:
+    """A single agent that never forwards its requests costs an honest executor nothing; an executor that is silent to
+    four agents loses half of its reputation."""
     for agents, after in ((1, 80), (4, 40)):
         lab = Lab(5, epoch_blocks=100)
         node = lab.nodes[4]
-        lab.view.put_participant(replace(part(lab, node), reputations=trusted(80)))
+        lab.view.put_participant(replace(part(lab, node), reputations=reputations(80)))
         for at in range(80):
             signed = lab.start(agent=at % agents, deadline=20)
             first = lab.inference(signed.inference_id).candidates[0]
@@ -250,21 +251,21 @@ def test_a_false_accuser_pays_from_its_collateral_as_far_as_there_is_any() -> No
     assert earnings.sums(lab.view, 0).balanced
 
 
-def test_who_accused_rightly_or_saw_nothing_pays_nothing() -> None:
+def test_a_right_accuser_and_one_that_missed_the_fault_pay_no_penalty() -> None:
     lab = Lab()
     inference_id = lab.drawn()
     for node in lab.nodes:
         put_collateral(lab, node, 1000)
-    blind = lab.members(inference_id)[0]
-    lab.decide(inference_id, lambda node: {"valid": node == blind})
-    assert lab.view.conduct(blind).outliers == 1, "who saw nothing is marked, but accused nobody"
+    missed_it = lab.members(inference_id)[0]
+    lab.decide(inference_id, lambda node: {"valid": node == missed_it})
+    assert lab.view.conduct(missed_it).outliers == 1, "it is counted as an outlier, but it accused nobody"
     assert lab.view.totals().collateral_micro == 8000
 
 
 # -- notices ------------------------------------------------------------------------------------------------------
 
 
-def test_clients_are_told_of_what_did_not_stand_and_only_of_that() -> None:
+def test_clients_have_notices_of_answers_that_did_not_stand_and_of_no_others() -> None:
     lab = Lab()
     lab.decide(lab.drawn(), lambda node: {})
     assert notices(lab.view, CLIENT.public) == ()
@@ -306,7 +307,7 @@ def test_ended_inferences_leave_after_keep_epochs_and_cannot_start_again() -> No
         for key, value in lab.view.changes.items()
         if value is not None and signed.inference_id in (key[-32:], value)
     ]
-    assert not left, "its index left as well"
+    assert not left, "its index is pruned as well"
     with pytest.raises(FolkmootError) as caught:
         lab.put(lab.nodes[0], RecordKind.START, StartRecord(signed, lab.nodes[0]))
     assert caught.value.field == "draw_height"
@@ -314,7 +315,7 @@ def test_ended_inferences_leave_after_keep_epochs_and_cannot_start_again() -> No
     assert earnings.earners(lab.view, 0) == []
 
 
-def test_little_leaves_in_one_block_and_all_of_it_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_are_pruned_in_one_block_and_all_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaving, "MAX_LEAVING", 4)
     lab = Lab(epoch_blocks=20, economy=replace(STEADY, keep_epochs=1))
     for _ in range(3):
@@ -353,8 +354,8 @@ def test_max_tokens_bounds_what_is_charged(tokens_max: int, tokens: int, good: b
     assert balance(lab) == FULL - (PROMPT + tokens) * PRICE
 
 
-def test_an_answer_that_may_be_a_plant_stays_until_it_must_be_revealed() -> None:
-    """Short epochs: it would have left before its blame was due."""
+def test_an_answer_that_may_be_a_planted_fault_stays_until_its_reveal_is_due() -> None:
+    """In short epochs it would be pruned before its blame is due."""
     lab = Lab(epoch_blocks=4, rules=replace(RULES, plant_window=25), economy=replace(STEADY, keep_epochs=1))
     inference_id = lab.drawn(executor=lab.nodes[1], account=lab.owners[1])
     end = lab.decide(inference_id, lambda node: {"valid": False}).end_height

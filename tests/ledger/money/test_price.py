@@ -1,4 +1,5 @@
-"""Prices: move where use is high or low, never get stuck, cost one step a block whatever the traffic."""
+"""Prices rise where use is high and fall where it is low, never get stuck, and cost one step a block however much
+traffic there is."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ RULES = EconomyRules()
 BUSY, IDLE, CAPACITY = 700, 100, 1000
 WIDE = (1, MAX_PRICE)
 SHORT_RULES = replace(LAB_RULES, reveal_window=1)  # so that a dispute fits into a short epoch
-UNMARKED = replace(LAB_RULES, honest_disagree_ppm=1_000_000)  # nobody is suspended for what differs
-FREE = EconomyRules(price_epoch_milli=1_000_000)  # for tests of what moves it, not of how far
+UNMARKED = replace(LAB_RULES, honest_disagree_ppm=1_000_000)  # nobody is suspended for records that differ
+FREE = EconomyRules(price_epoch_milli=1_000_000)  # for tests of what moves a price, not of how far
 
 
 @given(st.integers(1, MAX_PRICE - 1), st.integers(1, 1000), st.integers(1, 1000))
@@ -34,26 +35,26 @@ def test_a_price_moves_every_window_until_its_bound_and_by_no_more_than_a_step(
     up, down = moved(micro, within, BUSY, CAPACITY, rules), moved(micro, within, IDLE, CAPACITY, rules)
     assert micro < up <= micro + max(1, micro * step // 1000)
     assert down == floor == micro or max(floor, micro - max(1, micro * step // 1000)) <= down < micro
-    assert moved(micro, within, 500, CAPACITY, rules) == micro, "between low and high it rests"
+    assert moved(micro, within, 500, CAPACITY, rules) == micro, "between low and high use it does not move"
 
 
 @pytest.mark.parametrize("start", [1, 2, 3, 49, 50, 51, 1000, 123_456_789])
-def test_it_comes_back_from_the_floor_and_reaches_it_again(start: int) -> None:
-    """Small numbers do not lock."""
+def test_a_price_rises_from_the_floor_and_falls_back_to_it(start: int) -> None:
+    """Rounding of small prices does not stop the movement."""
     high = start
     for _ in range(60):
         high = moved(high, WIDE, BUSY, CAPACITY, RULES)
     assert high >= start + 60
     low = high
-    for _ in range(62):  # two more: a step down is a share of a higher price, rounded down as well
+    for _ in range(62):  # two more: a step down is a share of the higher price, and rounded down
         low = moved(low, WIDE, IDLE, CAPACITY, RULES)
-    assert low <= start + start // 20, "what rose in sixty blocks falls in about sixty"
+    assert low <= start + start // 20, "a rise of sixty blocks is undone in about sixty"
     for _ in range(2000):
         low = moved(low, WIDE, IDLE, CAPACITY, RULES)
     assert low == 1
 
 
-def test_without_capacity_or_step_it_rests() -> None:
+def test_without_capacity_or_step_it_does_not_move() -> None:
     assert moved(10, WIDE, 0, 0, RULES) == moved(10, WIDE, 5, 0, RULES) == 10
     assert moved(10, WIDE, 0, CAPACITY, replace(RULES, price_step_milli=0)) == 10
     assert moved(MAX_PRICE, WIDE, BUSY, CAPACITY, RULES) == MAX_PRICE
@@ -121,8 +122,9 @@ def test_the_price_is_locked_at_the_start_and_the_pre_check_asks_the_current_one
     assert check_request(lab.ctx, signed_request(lab, max_price_micro=now))
 
 
-def test_power_to_zero_and_back() -> None:
-    """All weights gone: nobody is drawn, nothing divides by zero, the price rests; back again it moves."""
+def test_all_weight_lost_and_won_back() -> None:
+    """Without any weight nobody is drawn, nothing is divided by zero, and the price does not move; with weight it moves
+    again."""
     lab = Lab(economy=replace(FREE, price_window=2))
     lab.block(3)
     before = lab.view.participants()
@@ -167,9 +169,8 @@ def utilisation(lab: Lab) -> int:
     return int(price_rows(lab.ctx)[0].utilisation_milli)
 
 
-def test_answers_that_come_back_do_not_move_a_price() -> None:
-    """Two hundred blocks full of answers that were never made: the agent says other than the executor, or nothing,
-    and the money returns."""
+def test_refunded_answers_do_not_move_a_price() -> None:
+    """Two hundred answers that nobody made: the agent's record differs or is missing, and the money is refunded."""
     lab = Lab(epoch_blocks=1000, economy=replace(TIGHT, price_low_milli=0, output_window=5), rules=UNMARKED)
     before = lab.view.account(CLIENT.public).balance_micro
     for _ in range(100):
@@ -182,17 +183,17 @@ def test_answers_that_come_back_do_not_move_a_price() -> None:
         assert (price(lab), utilisation(lab)) == (PRICE, 0)
     lab.block(500)
     assert (price(lab), lab.view.account(CLIENT.public).balance_micro) == (PRICE, before), (
-        "all of it came back, and nothing moved"
+        "all money was refunded, and no price moved"
     )
 
 
 @pytest.mark.parametrize("owner_asks", [False, True])
-def test_what_is_booked_moves_it_unless_the_owner_asks_itself(owner_asks: bool) -> None:
+def test_booked_answers_move_it_unless_the_owner_asked_its_own_node(owner_asks: bool) -> None:
     lab = Lab(epoch_blocks=1000, economy=replace(TIGHT, price_low_milli=0), rules=replace(LAB_RULES, plant_window=1))
     node = lab.nodes[1]
     for _ in range(3):
         inference_id = lab.drawn(executor=node, account=lab.owners[1] if owner_asks else CLIENT, tokens=50)
-        assert utilisation(lab) == 0, "what is not decided counts for nothing"
+        assert utilisation(lab) == 0, "an answer that is not decided does not count"
         found = lab.decide(inference_id, lambda _: {})
         assert found.status == "VALIDATED"
         assert utilisation(lab) == (0 if owner_asks else 50 * 1000 // (80 * 5))

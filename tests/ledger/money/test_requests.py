@@ -1,5 +1,5 @@
-"""What a request says of who may start it: every peer reads requests in gossip, and one that starts another's is
-refused."""
+"""A request names the agent that may start it, because every peer can read requests in gossip; a Start by another agent
+is refused."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def asked(lab: Lab, agent: bytes, nonce: int) -> SignedRequest:
 
 @given(st.integers(0, 2), st.integers(0, 2))
 def test_only_the_agent_that_the_client_named_starts_a_request(named: int, other: int) -> None:
-    """A thief's batch stood before the busy agent's: the honest Start was refused, the client's money held, and the
-    thief had no mark."""
+    """Otherwise a thief's batch may come first: the agent's own Start is then refused, the client's escrow is held, and
+    nothing counts against the thief."""
     lab = Lab()
     lab.block(3)
     signed = asked(lab, lab.nodes[named], 1)
@@ -40,7 +40,7 @@ def test_only_the_agent_that_the_client_named_starts_a_request(named: int, other
     assert lab.inference(signed.inference_id).agent == lab.nodes[named]
 
 
-def test_a_request_that_names_nobody_is_open_and_the_name_is_signed() -> None:
+def test_a_request_that_names_nobody_may_be_started_by_any_and_the_name_is_signed() -> None:
     lab = Lab()
     lab.block(3)
     signed = asked(lab, ANY_AGENT, 1)

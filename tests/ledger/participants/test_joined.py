@@ -1,4 +1,5 @@
-"""Where account transactions and money meet: keys that change, nodes that leave, prices that are voted on."""
+"""Account transactions that change who is paid, and what: keys that are rotated, nodes that leave, prices that are
+voted on."""
 
 from __future__ import annotations
 
@@ -30,16 +31,16 @@ from tests.ledger.money.test_epoch_settlement import convict, to_end
 from tests.ledger.test_governance import accept
 
 NEW, FULL = Key(b"\x7a" * 32), 10**9
-SHARE = (PROMPT + 10) * PRICE * 850 // 1000  # of one fee, after the validators' and the burnt part
+SHARE = (PROMPT + 10) * PRICE * 850 // 1000  # of one fee, less the validators' part and the burnt part
 
 
 def rotate(lab: Lab, number: int) -> None:
     submit(lab, lab.owners[number], rotation(lab, lab.owners[number], lab.keys[number], NEW))
     lab.by_node[NEW.public] = NEW
-    lab.block()  # the next draws know it
+    lab.block()  # from here on draws know it
 
 
-def test_fees_and_work_of_a_key_that_was_given_up_are_its_successors() -> None:
+def test_fees_and_work_of_a_rotated_key_go_to_its_successor() -> None:
     lab = lab_of(epoch_blocks=60)
     lab.decide(lab.drawn(executor=lab.nodes[1]), lambda node: {})
     rotate(lab, 1)
@@ -64,8 +65,8 @@ def test_a_cheat_that_changes_its_key_forfeits_all_and_is_slashed_once() -> None
     assert at_stake(part(lab, NEW.public)) == 800
 
 
-def test_another_key_makes_nobody_another_partner() -> None:
-    """Or an agent could have an honest executor suspended, key after key."""
+def test_a_rotated_key_is_the_same_partner() -> None:
+    """Else an agent could have an honest executor suspended by rotating its key again and again."""
     lab = lab_of(epoch_blocks=1000)
     executor, before = lab.nodes[2], Conduct()
     for turn in range(2):
@@ -85,10 +86,10 @@ def test_another_key_makes_nobody_another_partner() -> None:
             rotate(lab, 1)
             lab.nodes.append(NEW.public)
             first = seen.differ
-    assert before.differ == first, "both keys together count as one partner's word"
+    assert before.differ == first, "both keys together count as one partner"
 
 
-def test_who_was_convicted_has_nothing_back_before_the_epoch_is_over() -> None:
+def test_a_convicted_node_gets_no_collateral_back_before_the_epoch_ends() -> None:
     lab = lab_of(epoch_blocks=100)
     cheat, owner = lab.nodes[1], lab.owners[1]
     submit(lab, owner, Deposit(cheat, 1000))
@@ -106,7 +107,7 @@ def test_who_was_convicted_has_nothing_back_before_the_epoch_is_over() -> None:
     assert lab.view.totals().collateral_micro == 0
 
 
-def test_a_vote_moves_the_price_of_now_and_a_retired_model_forgets_its_use() -> None:
+def test_a_vote_changes_the_current_price_and_a_retired_model_keeps_no_use() -> None:
     lab = lab_of(epoch_blocks=20)
     accept(lab, ChangeModel("toy", (("price_micro", 3 * PRICE),)))
     assert price_of(lab.view, replace(lab.genesis.models[0], price_micro=3 * PRICE)) == 3 * PRICE
@@ -117,7 +118,7 @@ def test_a_vote_moves_the_price_of_now_and_a_retired_model_forgets_its_use() -> 
     assert not [key for key, value in lab.view.changes.items() if key.startswith(b"use/") and value is not None]
 
 
-def test_who_works_for_no_less_than_its_floor_is_asked_by_the_price_of_now() -> None:
+def test_a_node_with_a_price_floor_is_drawn_by_the_current_price() -> None:
     lab = lab_of(epoch_blocks=20)
     submit(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=PRICE + 1))
     assert lab.nodes[1] not in dict(serving(lab.ctx, "toy"))
@@ -151,7 +152,7 @@ def test_a_statement_shows_what_was_earned_under_all_keys_whichever_is_named() -
     assert statement(lab.ctx, 0, lab.nodes[2], 0)["own"]["fees_micro"] == 0
 
 
-def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_in() -> None:
+def test_a_node_is_not_drawn_on_stacks_that_the_model_does_not_allow() -> None:
     lab, fresh = lab_of(
         models=(ModelSpec("toy", bytes(32), bytes(32), "bfloat16", PRICE, 1, 2048, stacks=("vllm-cpu-bf16",)),)
     ), Key(b"\x7c" * 32)
@@ -163,7 +164,7 @@ def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_i
 
 
 def test_of_a_validator_that_left_no_counters_are_kept() -> None:
-    """It left while it was on a committee, which then closes without it."""
+    """It leaves while it is on a committee, which then closes without it."""
     lab = Lab(economy=replace(STEADY, withdraw_wait=1))
     inference_id = lab.drawn(executor=lab.nodes[1])
     gone, *others = lab.members(inference_id)

@@ -1,5 +1,5 @@
-"""Places among the participants: they cost, the bond returns, and whoever fills them keeps no newcomer out and
-pushes nobody out who is of use."""
+"""Places among the participants: they cost a fee, the bond returns, and an attacker that fills them keeps no newcomer
+out and evicts nobody that is of use."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def key(what: bytes, number: int) -> Key:
 
 
 def funded(lab: Lab, account: Key, amount: int) -> Key:
-    """By a transfer, as a newcomer is."""
+    """`account` with this balance, by a transfer from the client."""
     from p2p.ledger.rules.ops import Transfer
 
     submit(lab, CLIENT, Transfer(account.public, amount))
@@ -52,7 +52,8 @@ def nodes(lab: Lab) -> set[bytes]:
 
 
 def squat(lab: Lab, count: int) -> list[bytes]:
-    """Accounts with money for one place each; as many in a block as are taken."""
+    """Register `count` nodes, each of its own account with money for one place; in each block as many as it takes.
+    Returns the nodes."""
     made = []
     for number in range(count):
         owner = funded(lab, key(b"owner", number), BOND + FEE)
@@ -65,7 +66,7 @@ def squat(lab: Lab, count: int) -> list[bytes]:
     return made
 
 
-def test_who_has_nothing_gets_no_place() -> None:
+def test_an_account_without_money_gets_no_place() -> None:
     lab = lab_of()
     refused(lab, signed(lab, NEWCOMER, registration(lab, NEWCOMER, NODE)), "balance")
     funded(lab, NEWCOMER, BOND + FEE - 1)
@@ -105,11 +106,11 @@ def test_nodes_of_one_account_and_new_ones_of_one_block_are_bounded(monkeypatch:
     submit(lab, NEWCOMER, registration(lab, NEWCOMER, NODE))
 
 
-def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_each() -> None:
-    """The case seen: 1,020 registrations close the network. The attacker's bonds come back to it, its fees do not."""
+def test_an_attacker_that_fills_all_places_loses_its_oldest_to_each_newcomer() -> None:
+    """1,020 registrations used to close the network. The attacker's bonds are returned, its fees are lost."""
     lab = lab_of(peers=4, epoch_blocks=1000)
     idle = lab.nodes[3]
-    # of the genesis file, with no weight: still nobody's to push out
+    # it is in the genesis file, so it cannot be evicted, even without weight
     lab.view.put_participant(replace(part(lab, idle), weight=0))
     squatters = squat(lab, places.MAX_PARTICIPANTS - 4)
     assert len(nodes(lab)) == places.MAX_PARTICIPANTS
@@ -121,11 +122,11 @@ def test_whoever_fills_all_places_keeps_no_newcomer_out_and_loses_the_oldest_to_
     assert NODE.public in nodes(lab)
     assert set(lab.nodes) <= nodes(lab)
     assert len(gone) == 1
-    assert gone < set(squatters[: places.MAX_NEW]), "one of the first block's"
+    assert gone < set(squatters[: places.MAX_NEW]), "one that registered in the first block"
     owner = key(b"owner", squatters.index(gone.pop())).public
     assert balance(lab, owner) == 0
     lab.block(WAIT)
-    assert balance(lab, owner) == BOND, "after the wait that UNREGISTER has"
+    assert balance(lab, owner) == BOND, "as long after as with UNREGISTER"
     assert lab.view.totals().burnt_micro == (places.MAX_PARTICIPANTS - 4 + 1) * FEE
 
 
@@ -144,10 +145,10 @@ def evicted(lab: Lab, stake: int = 70) -> bytes:
 
 
 @pytest.mark.parametrize("leaving", [False, True])
-def test_who_is_evicted_waits_for_its_money_like_one_that_leaves(
+def test_an_evicted_nodes_money_is_held_as_long_as_when_it_leaves(
     leaving: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else an owner that wants its collateral back before it can be slashed has itself pushed out."""
+    """Else an owner could have its node evicted to get the collateral back before it can be slashed."""
     monkeypatch.setattr(places, "MAX_PARTICIPANTS", 12)
     lab = lab_of(epoch_blocks=10_000)
     funded(lab, NEWCOMER, BOND + FEE + 70)
@@ -187,9 +188,9 @@ def test_what_an_evicted_node_held_can_be_slashed_and_goes_to_no_other_owner(mon
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever comes and goes: weight, genesis, duties and what clients pay through an agent keep a place; of the
-    rest the longest idle goes."""
+def test_only_idle_nodes_are_evicted_the_longest_idle_first(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever registrations come: weight, the genesis file, duties and what clients pay through an agent keep a place.
+    Of the others the one that was idle longest is evicted."""
     monkeypatch.setattr(places, "MAX_PARTICIPANTS", 14)
     rng, lab, came = random.Random(seed), lab_of(epoch_blocks=10_000, economy=LOW), dict[bytes, int]()
     agent = Key(b"\x93" * 32)
@@ -197,7 +198,7 @@ def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypat
     lab.by_node[agent.public] = agent
     lab.nodes.append(agent.public)
     for number in range(60):
-        if number % 4 == 0:  # a client's answer through the agent, which costs more than a place
+        if number % 4 == 0:  # a client pays more for an answer through the agent than a place costs
             signed_request = lab.start(agent=len(lab.nodes) - 1)
             lab.finish(signed_request.inference_id, tokens=50)
             lab.block(2)
@@ -215,7 +216,7 @@ def test_only_who_is_of_no_use_goes_and_who_came_last_stays(seed: int, monkeypat
         )
 
 
-def test_what_clients_pay_through_an_agent_keeps_its_place_and_crumbs_do_not() -> None:
+def test_enough_fees_of_clients_keep_an_agents_place() -> None:
     lab = lab_of(epoch_blocks=10_000, economy=LOW)
     agent = Key(b"\x93" * 32)
     submit(lab, CLIENT, registration(lab, CLIENT, agent))
@@ -229,8 +230,9 @@ def test_what_clients_pay_through_an_agent_keeps_its_place_and_crumbs_do_not() -
         assert (part(lab, agent.public).active > begun) is kept
 
 
-def test_what_an_owner_pays_itself_keeps_no_place_and_proves_nothing() -> None:
-    """Else a thousand squatted places cost their owner a crumb to refresh, for the fee comes back to it."""
+def test_fees_that_an_owner_pays_itself_keep_no_place_and_prove_nothing() -> None:
+    """Else a thousand squatted places could be kept almost for free, since the fee returns to the owner that pays
+    it."""
     for own in (True, False):
         lab = lab_of(epoch_blocks=10_000, economy=LOW)
         agent = Key(b"\x93" * 32)
@@ -251,9 +253,9 @@ def test_what_an_owner_pays_itself_keeps_no_place_and_proves_nothing() -> None:
         assert (lab.view.account(account.public).proven_micro > proven) is not own
 
 
-def test_who_looks_for_a_place_decodes_no_commitment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One costs nothing and a node may make one for each model: their count must not set what a registration costs
-    each peer."""
+def test_the_search_for_a_place_decodes_no_commitment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commitment to the sprint is free, and a node may make one for each model: their number must not decide what a
+    registration costs each peer."""
     lab = lab_of(epoch_blocks=10_000)
     made = squat(lab, 4)
     for model in ("toy", "other"):
@@ -262,5 +264,5 @@ def test_who_looks_for_a_place_decodes_no_commitment(monkeypatch: pytest.MonkeyP
             lab.view.put(b"run/" + node + model.encode(), b"never read")
     monkeypatch.setattr(sprint, "load", lambda *_: pytest.fail("decoded"))
     idle = [one.node for one in places.first_to_go(lab.ctx, 4)]
-    assert sorted(idle[:2]) == sorted(made[2:]), "in no sprint: first to go"
+    assert sorted(idle[:2]) == sorted(made[2:]), "they take part in no sprint: the first to be evicted"
     assert sorted(idle[2:]) == sorted(made[:2])

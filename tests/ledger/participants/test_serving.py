@@ -1,5 +1,5 @@
-"""The draw's set: whatever changes between an agent's draw and its Start, the chain draws the same; and the state
-keeps no more sets than that takes."""
+"""The set of executors that draws are made from: whatever changes between an agent's draw and its Start, the chain
+draws the same candidates, and the state keeps no more sets than that needs."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ NEW = Key(b"\x7b" * 32)
 
 
 class Chained(Lab):
-    """A lab whose view begins anew with each block, over the state before it, as a chain's does. drawable: of each
-    height that has ended, by the rule itself."""
+    """A lab whose view is new for each block, over the state before it, as in a chain. drawable: height that has ended
+    -> the set, computed by the rule."""
 
     def __init__(self, **change: Any) -> None:
         super().__init__(**change)
@@ -65,7 +65,7 @@ class Chained(Lab):
             self.seal()
 
     def asked(self, height: int) -> tuple[SignedRequest, tuple[bytes, ...]]:
-        """A request, and whom an agent (peer 0) draws for it at `height`, by the rule."""
+        """A signed request that draws at `height`, and the candidates that its agent (peer 0) draws by the rule."""
         nonce = self.nonces[CLIENT.public] = self.nonces.get(CLIENT.public, 0) + 1
         body = Request(
             VERSION,
@@ -110,7 +110,7 @@ def owned(number: int, body: Callable[[Lab], Body]) -> Callable[[Chained], None]
 
 
 def convicted(lab: Chained) -> None:
-    """As the sequential test does it."""
+    """Convict peer 4 as the sequential test does."""
     lab.view.put_participant(replace(part(lab, lab.nodes[4]), convicted_until=200, convicted_reason="because"))
 
 
@@ -131,7 +131,7 @@ MOVES = {
 
 @pytest.mark.parametrize("later", [0, 1, DRAW_WINDOW - 1], ids=["the same block", "the next", "the last"])
 @pytest.mark.parametrize("name", MOVES)
-def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, later: int) -> None:
+def test_changes_between_draw_and_start_change_no_candidate(name: str, later: int) -> None:
     lab = lab_of()
     height = lab.height - 1
     asked = [lab.asked(height) for _ in range(24)]
@@ -144,7 +144,7 @@ def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, 
         draw_executors(beacon, signed.inference_id, WeightedDraw(lab.now()), lab.nodes[0], MAX_CANDIDATES)
         for signed, _ in asked
     ]
-    assert anew != [drawn for _, drawn in asked], "else this shows nothing: the chain used to draw anew"
+    assert anew != [drawn for _, drawn in asked], "the change must change a new draw, else the test shows nothing"
     for signed, drawn in asked:
         assert lab.begin(signed, height) == drawn
     staying = lab.nodes[2]
@@ -162,7 +162,7 @@ def test_what_moves_between_draw_and_start_costs_no_executor_its_pay(name: str, 
 
 
 def test_a_price_that_crosses_a_floor_between_draw_and_start() -> None:
-    """Nobody uses the model, so its price falls by one a block; one participant works for no less than 5."""
+    """Nobody uses the model, so its price falls by one a block; one participant has a price floor of 5."""
     lab = lab_of(
         economy=replace(
             ECONOMY, collateral_min_micro=LEAST, price_step_milli=1, price_window=1, price_epoch_milli=10_000
@@ -180,7 +180,7 @@ def test_a_price_that_crosses_a_floor_between_draw_and_start() -> None:
         assert serving_at(lab.view, "toy", at).pairs() == lab.drawable[at], at
     versions = lab.versions()
     lab.block(DRAW_WINDOW)
-    assert lab.versions() == 1 < versions, "a price that moves between floors writes nothing"
+    assert lab.versions() == 1 < versions, "a price that crosses no floor writes no new set"
 
 
 acts = st.lists(
@@ -247,7 +247,7 @@ def test_the_chain_draws_what_the_agent_drew(steps: list[tuple[str, int, int]]) 
             try:
                 act(lab, what, number, amount)
             except FolkmootError:
-                continue  # as it may be: it has left, or has not so much
+                continue  # may be refused: it has left, or has not so much
 
 
 def test_a_retired_model_starts_what_was_drawn_before_and_then_is_forgotten() -> None:
@@ -255,7 +255,7 @@ def test_a_retired_model_starts_what_was_drawn_before_and_then_is_forgotten() ->
     put_to_vote(lab, RetireModel("toy"))
     lab.block(20 - lab.height)
     signed, drawn = lab.asked(19)
-    lab.block()  # the epoch's last: it is retired
+    lab.block()  # the epoch's last block: the model is retired
     assert serving_at(lab.view, "toy", 20).pairs() == []
     late, _ = lab.asked(20)
     with pytest.raises(FolkmootError, match="retired"):
@@ -295,7 +295,7 @@ def test_restart_and_snapshot_keep_the_sets(tmp_path: Path) -> None:
 def test_running_sums_draw_what_the_rule_says(
     weights: dict[bytes, int], exclude: list[bytes], count: int, seed: bytes
 ) -> None:
-    """The rule written down as it is said: walk along those that are left."""
+    """The rule itself: each time walk along the weights of those that were not drawn yet."""
     left = sorted((node, weight) for node, weight in weights.items() if weight > 0 and node not in exclude)
     drawn: list[bytes] = []
     while left and len(drawn) < count:

@@ -1,4 +1,4 @@
-"""The sprint's records: what is asked follows from the beacon, what is refused changes nothing, no money moves.
+"""The sprint's records: the questions follow from the beacon, refused records change nothing, and no money moves.
 Weights: test_weights.py."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from p2p.ledger.participants.sprint import Sprint, question
 from p2p.ledger.participants.sprint_prompts import WORDS, sprint_prompt
 from p2p.ledger.statement import statement
 from tests.ledger.account_transactions import part
-from tests.ledger.lab import Lab, trusted
+from tests.ledger.lab import Lab, reputations
 from tests.ledger.sprint_lab import EPOCH, RULES, TOKENS, UNCAPPED, SprintLab, commitment, opened, refused
 
 FULL = 10**9
@@ -29,7 +29,7 @@ FULL = 10**9
 
 
 def test_the_questions_are_golden() -> None:
-    """A changed word is a fork."""
+    """A changed word would fork the chain."""
     assert digest(
         *(word.encode() for word in WORDS)
     ).hex() == "070bc5c3274c821357bbf868cf47015a05679f0e0fbd16dae7a64e353b0fbf3a"
@@ -38,7 +38,7 @@ def test_the_questions_are_golden() -> None:
         "brick, circus, night, parrot, river, jewel, rain, kettle, prince, fish."
     )
     genesis = replace(Lab(4).genesis, sprint=RULES, epoch_blocks=40)
-    genesis.__dict__["network"] = "n"  # a default of the genesis file may change, and is no change of the questions
+    genesis.__dict__["network"] = "n"  # fixed here: another default in the genesis file does not change the questions
     prompt, signed = question(genesis, Sprint(3, b"\x01" * 32), b"\x02" * 32, "toy", 7)
     assert prompt == (
         "Write a long story in which all of these occur: journey, dolphin, button, banner, cattle, drum, "
@@ -79,7 +79,7 @@ def test_no_client_can_use_the_sprints_account() -> None:
 # -- a whole life -------------------------------------------------------------------------------------------------
 
 
-def test_weights_are_what_was_checked_and_the_next_set_follows() -> None:
+def test_weights_are_those_of_checked_answers_and_the_next_set_follows() -> None:
     lab = SprintLab()
     fast, slow, short, absent = lab.nodes[:4]
     lab.to_commit()
@@ -93,7 +93,7 @@ def test_weights_are_what_was_checked_and_the_next_set_follows() -> None:
     lab.to(EPOCH)
     assert lab.weight(fast) == 10, "until the next epoch"
     assert dict(lab.set(b"next")) == {fast: 60, slow: 20, short: 18, **dict.fromkeys(lab.nodes[3:], 5)}, (
-        "two heights before"
+        "two heights before the epoch ends"
     )
     lab.to_next_epoch()
     assert dict(lab.set()) == {node: lab.weight(node) for node in lab.nodes}
@@ -120,7 +120,7 @@ def test_no_money_moves_and_no_client_is_told() -> None:
     assert {(row["what"], row["rule"]) for row in rows} == {("sprint", "S")}
 
 
-def test_checks_count_as_always_and_pairs_do_not() -> None:
+def test_checks_count_as_in_other_inferences_and_pairs_of_records_do_not() -> None:
     lab = SprintLab(epoch_blocks=400)
     node = lab.nodes[0]
     lab.judge(opened(lab, {node: 9})[node])
@@ -131,13 +131,13 @@ def test_checks_count_as_always_and_pairs_do_not() -> None:
 
 def test_a_high_reputation_does_not_spare_the_check() -> None:
     lab = SprintLab(rules=replace(Lab(1).genesis.checks, min_checked_tokens=0, min_checks=0, saving_micro=0))
-    lab.view.put_participant(replace(part(lab, lab.nodes[0]), reputations=trusted(100)))
+    lab.view.put_participant(replace(part(lab, lab.nodes[0]), reputations=reputations(100)))
     ids = opened(lab, {lab.nodes[0]: 500})[lab.nodes[0]]
     lab.block(2)
     assert {lab.status(one) for one in ids} == {"VALIDATING"}
 
 
-def test_answers_leave_the_state_like_others() -> None:
+def test_answers_of_the_sprint_are_pruned_like_others() -> None:
     lab = SprintLab()
     ids = opened(lab, {lab.nodes[0]: 9})[lab.nodes[0]]
     lab.judge(ids)
@@ -179,7 +179,7 @@ def test_commitments_that_are_refused() -> None:
     ({"models": ()}, "model"), ({"convicted_until": 99}, "node"), ({"suspended_until": 99}, "node"),
     ({"leaving": 99}, "node"),
 ])
-def test_who_may_not_serve_may_not_take_part(change: dict[str, Any], field: str) -> None:
+def test_a_node_that_may_not_serve_may_not_take_part(change: dict[str, Any], field: str) -> None:
     lab = SprintLab()
     lab.to_commit()
     lab.view.put_participant(replace(part(lab, lab.nodes[0]), **change))
@@ -240,7 +240,7 @@ def test_openings_that_are_refused() -> None:
 
 
 def test_the_largest_opening_fits_a_record() -> None:
-    """65,536 answers: a proof of 16 hashes."""
+    """A commitment to 65,536 answers: its proof has 16 hashes."""
     lab = SprintLab()
     lab.to_commit()
     finish = lab.finish_of(lab.nodes[0], MAX_SPRINT_ANSWERS - 1)
@@ -249,7 +249,7 @@ def test_the_largest_opening_fits_a_record() -> None:
     Record(RecordKind.SPRINT_OPEN, body)
 
 
-def test_an_answer_of_the_sprint_takes_no_other_record() -> None:
+def test_an_answer_of_the_sprint_accepts_no_start_output_or_busy() -> None:
     lab = SprintLab()
     node = lab.nodes[0]
     one = opened(lab, {node: 9})[node][0]

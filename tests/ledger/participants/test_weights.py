@@ -1,5 +1,5 @@
-"""Weights that were earned: who answers and is found true weighs, and nobody else; padding loses; absence halves;
-newcomers enter."""
+"""Weights are earned: only nodes whose answers are found true have weight. Padding loses, absence halves, newcomers
+enter."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ NEW = Key(b"\x7b" * 32)
 @pytest.mark.parametrize("sampled", [2, 3])
 @pytest.mark.parametrize("true", [0, 1, 10, 19])
 def test_padding_loses_in_expectation(sampled: int, true: int) -> None:
-    """20 answers of which the first `true` are real, over 2000 draws by fixed beacons: worth less than the honest
-    commitment of those. With one sample it would break even."""
+    """20 answers of which the first `true` are real, over 2000 draws by fixed beacons, are worth less than an honest
+    commitment to the real ones. With one sample they would be worth the same."""
     genesis = replace(SprintLab().genesis, sprint=replace(RULES, samples=sampled))
     run, worth = Run(b"\x01" * 32, "toy", bytes(32), 20, 2), 0
     for number in range(2000):
@@ -60,15 +60,15 @@ def test_one_answer_withheld_or_refused_makes_the_commitment_worthless(how: str)
     assert padder not in dict(lab.set())
 
 
-def test_who_is_convicted_by_its_answers_has_no_weight() -> None:
-    """Three refused answers pass the limit of the sequential test; a conviction elsewhere in the epoch costs the
-    weight as well."""
+def test_a_node_convicted_in_the_epoch_has_no_weight() -> None:
+    """Three refused answers pass the limit of the sequential test. A conviction for other answers in the epoch costs
+    the weight as well."""
     lab = SprintLab()
     cheat, other = lab.nodes[:2]
     ids = opened(lab, {cheat: 50, other: 50})
     lab.judge([one for some in ids.values() for one in some], lambda one: one not in ids[cheat])
     assert part(lab, cheat).convicted_until == 2 * EPOCH
-    assert lab.view.conduct(cheat).finders, "who found it shares the bounty"
+    assert lab.view.conduct(cheat).finders, "the accusers share the bounty"
     lab.view.put_participant(replace(part(lab, other), convicted_until=2 * EPOCH))
     lab.to_next_epoch()
     assert (lab.weight(cheat), lab.weight(other)) == (0, 0)
@@ -76,7 +76,7 @@ def test_who_is_convicted_by_its_answers_has_no_weight() -> None:
     refused(lab, cheat, RecordKind.SPRINT_COMMIT, commitment(lab, cheat), "node")
 
 
-def test_a_dispute_in_its_favour_keeps_the_weight() -> None:
+def test_a_dispute_that_is_won_keeps_the_weight() -> None:
     lab = SprintLab()
     node = lab.nodes[0]
     ids = opened(lab, {node: 30})[node]
@@ -93,17 +93,17 @@ def test_a_dispute_in_its_favour_keeps_the_weight() -> None:
 # -- what is not decided ------------------------------------------------------------------------------------------
 
 
-def test_what_nobody_checked_neither_counts_nor_harms() -> None:
+def test_answers_that_nobody_checked_neither_count_nor_harm() -> None:
     lab = SprintLab()
     some, none = lab.nodes[:2]
     ids = opened(lab, {some: 30, none: 30})
     lab.judge(ids[some][:1])
     lab.to_next_epoch()
-    assert lab.weight(some) == 30, "from the one that was checked"
+    assert lab.weight(some) == 30, "by the one that was checked"
     assert lab.weight(none) == 10, "as before"
 
 
-def test_where_nobody_else_has_the_model_weights_rest() -> None:
+def test_where_nobody_else_has_the_model_weights_stay() -> None:
     lab = SprintLab(2, owners={1: 0})
     ids = opened(lab, {lab.nodes[0]: 9})[lab.nodes[0]]
     lab.block(2)
@@ -115,7 +115,7 @@ def test_where_nobody_else_has_the_model_weights_rest() -> None:
 # -- absence, return, newcomers -----------------------------------------------------------------------------------
 
 
-def test_who_makes_no_commitment_loses_half_each_time_and_can_come_back() -> None:
+def test_a_node_without_a_commitment_loses_half_each_time_and_can_come_back() -> None:
     lab = SprintLab()
     away, rest = lab.nodes[0], dict.fromkeys(lab.nodes[1:], 10)
     seen = []
@@ -151,7 +151,7 @@ def test_the_set_is_capped_by_owner() -> None:
     total = 2 * 100 + 6 * 10
     counted = 100 * (total * 300 // 1000) // 200
     assert dict(lab.set()) == {node: counted if at < 2 else 10 for at, node in enumerate(lab.nodes)}
-    assert dict(lab.set()) == dict(serving(lab.ctx, "toy")), "members and draws weigh the same"
+    assert dict(lab.set()) == dict(serving(lab.ctx, "toy")), "validators and draws have the same weights"
     assert lab.weight(lab.nodes[0]) == 100
 
 
@@ -165,7 +165,7 @@ def test_where_nobody_would_have_weight_the_old_ones_stay() -> None:
     assert {lab.weight(node) for node in lab.nodes} == {1}
 
 
-def test_offenders_and_those_who_leave_are_out_and_a_new_key_takes_its_place() -> None:
+def test_offenders_and_leaving_nodes_are_out_and_a_new_key_takes_its_place() -> None:
     lab = SprintLab(economy=replace(UNCAPPED, withdraw_wait=100))
     offender, leaver = lab.nodes[:2]
     ids = opened(lab, dict.fromkeys(lab.nodes, 10))
@@ -178,7 +178,7 @@ def test_offenders_and_those_who_leave_are_out_and_a_new_key_takes_its_place() -
     assert lab.weight(NEW.public) == 10
 
 
-def test_a_dear_model_weighs_more() -> None:
+def test_a_costly_model_gives_more_weight() -> None:
     lab = SprintLab()
     lab.genesis = replace(lab.genesis, models=(replace(lab.genesis.models[0], cost_milli=2500),))
     lab.view.put(b"model/toy", encode(lab.genesis.models[0]))
@@ -213,7 +213,7 @@ MOVES = st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 5), st.integers
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MOVES)
-def test_after_any_sequence_money_is_whole_weights_are_bounded_and_somebody_decides_blocks(
+def test_after_any_sequence_money_is_conserved_weights_are_bounded_and_there_are_validators(
     moves: list[tuple[str, int, int]]
 ) -> None:
     lab = SprintLab(6, validation_window=WINDOW)

@@ -1,5 +1,5 @@
-"""Account transactions: what each does, and what each refuses, naming which field; a refused one leaves the state's
-bytes as they were."""
+"""Account transactions: what each kind does and refuses, and which field a refusal names; a refused one leaves the
+state's bytes as they were."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.ledger.account_transactions import (
     signed,
     submit,
 )
-from tests.ledger.lab import CLIENT, Lab, trusted
+from tests.ledger.lab import CLIENT, Lab, reputations
 
 OTHER, HOT, FRESH = Key(b"\x71" * 32), Key(b"\x72" * 32), Key(b"\x73" * 32)
 ESCROW = 1000  # of the lab's request
@@ -42,7 +42,7 @@ FEE = ECONOMY.registration_fee_micro
 @pytest.mark.parametrize(
     "body", [Transfer(OTHER.public, 5), Cap(1, 1), Delegate(HOT.public, 1, 1, 99)], ids=lambda b: type(b).__name__
 )
-def test_network_signature_and_nonce_come_first(body: Body) -> None:
+def test_network_signature_and_nonce_are_checked_first(body: Body) -> None:
     lab = lab_of()
     good = signed(lab, CLIENT, body)
     refused(lab, replace(good, signature=bytes(64)), "signature")
@@ -66,7 +66,7 @@ def test_requests_and_account_transactions_share_the_nonces() -> None:
         lab.start()
 
 
-def test_an_order_that_is_not_the_message_of_its_kind_is_refused() -> None:
+def test_a_transaction_whose_body_is_not_of_its_kind_is_refused() -> None:
     lab = lab_of()
     good = signed(lab, CLIENT, Cap(1, 1))
     op = replace(good.op, body=b"\x80")
@@ -88,7 +88,7 @@ def test_a_transfer_moves_what_is_there_and_no_more() -> None:
     assert (balance(lab, CLIENT.public), balance(lab, OTHER.public)) == (10**9 - 7, 7)
     refused(lab, signed(lab, OTHER, Transfer(CLIENT.public, 8)), "amount_micro")
     submit(lab, CLIENT, Transfer(CLIENT.public, 10**9 - 7))
-    assert balance(lab, CLIENT.public) == 10**9 - 7, "to itself: as before"
+    assert balance(lab, CLIENT.public) == 10**9 - 7, "a transfer to itself changes nothing"
     lab.block()
 
 
@@ -166,12 +166,12 @@ def test_a_hot_key_signs_requests_within_its_caps_and_until_it_expires() -> None
     assert lab.start(signer=HOT).request.account == CLIENT.public
     lab.start(signer=HOT)
     start_refused(lab, "epoch_cap_micro", signer=HOT)
-    lab.start()  # the account itself has no cap
+    lab.start()  # the account's own key has no cap
     submit(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW - 1, 30))
     start_refused(lab, "request_cap_micro", signer=HOT)
     submit(lab, CLIENT, Delegate(HOT.public, 3 * ESCROW, ESCROW, 30))
     lab.start(signer=HOT)
-    start_refused(lab, "epoch_cap_micro", signer=HOT)  # what it had spent before stayed spent
+    start_refused(lab, "epoch_cap_micro", signer=HOT)  # what it had spent before still counts
     lab.block(31 - lab.height)
     submit(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 32))
     lab.block()
@@ -179,7 +179,7 @@ def test_a_hot_key_signs_requests_within_its_caps_and_until_it_expires() -> None
     start_refused(lab, "signer", signer=HOT)
 
 
-def test_a_hot_key_cannot_order_and_a_revoked_one_cannot_ask() -> None:
+def test_a_hot_key_signs_no_account_transaction_and_a_revoked_one_no_request() -> None:
     lab = lab_of()
     submit(lab, CLIENT, Delegate(HOT.public, 9 * ESCROW, ESCROW, 300))
     op = signed(lab, CLIENT, Transfer(HOT.public, 5))
@@ -189,7 +189,7 @@ def test_a_hot_key_cannot_order_and_a_revoked_one_cannot_ask() -> None:
     submit(lab, CLIENT, Revoke(HOT.public))
     start_refused(lab, "signer", signer=HOT)
     refused(lab, signed(lab, CLIENT, Revoke(HOT.public)), "key")
-    assert lab.view.get(b"limits/" + CLIENT.public) is None, "nothing is left of it"
+    assert lab.view.get(b"limits/" + CLIENT.public) is None, "the state keeps nothing of it"
 
 
 def test_an_account_has_eight_hot_keys_and_expired_ones_make_room() -> None:
@@ -237,17 +237,17 @@ def test_a_registered_node_belongs_to_one_account_and_begins_with_nothing() -> N
     submit(lab, CLIENT, registration(lab, CLIENT, FRESH, (), 3))
     assert (
         part(lab, FRESH.public).models, part(lab, FRESH.public).price_floor_micro
-    ) == ((), 3), "its own offer can be changed"
+    ) == ((), 3), "its own account can change the offer"
 
 
-def test_who_asks_for_more_than_the_price_draws_no_work_but_checks() -> None:
+def test_a_node_whose_floor_is_above_the_price_is_not_drawn_to_serve_but_to_check() -> None:
     lab = lab_of()
     submit(lab, lab.owners[1], registration(lab, lab.owners[1], lab.keys[1], floor=11))
     assert lab.nodes[1] not in dict(serving(lab.ctx, "toy"))
     assert lab.nodes[1] in dict(checking(lab.ctx, "toy"))
 
 
-def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
+def test_a_leaving_node_is_not_drawn_any_more_and_gets_its_money_later() -> None:
     lab = lab_of()
     owner, node = lab.owners[1], lab.nodes[1]
     submit(lab, owner, Deposit(node, 100))
@@ -263,7 +263,7 @@ def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
         rotation(lab, owner, key, FRESH)
     ):
         refused(lab, signed(lab, owner, body), "node")
-    assert take(lab.view, node, 80) == 80, "also what waits"
+    assert take(lab.view, node, 80) == 80, "also a withdrawal that was waiting"
     totals = lab.view.totals()
     lab.view.put_totals(replace(totals, burnt_micro=totals.burnt_micro + 80))
     lab.block(WAIT)
@@ -276,7 +276,7 @@ def test_who_leaves_draws_nothing_at_once_and_gets_all_back_later() -> None:
     assert part(lab, node).owner == CLIENT.public
 
 
-def test_an_answer_of_one_who_left_is_paid_to_its_last_owner() -> None:
+def test_an_answer_of_a_node_that_left_is_paid_to_its_last_owner() -> None:
     lab = lab_of(validation_delay=WAIT + 3)
     signed_request = lab.start()
     executor = lab.finish(signed_request.inference_id)
@@ -299,7 +299,7 @@ def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None
     submit(lab, owner, Deposit(old.public, 100))
     submit(lab, owner, Withdraw(old.public, 40))
     lab.view.put_conduct(old.public, replace(lab.view.conduct(old.public), finished=7))
-    lab.view.put_participant(replace(part(lab, old.public), reputations=trusted(50)))
+    lab.view.put_participant(replace(part(lab, old.public), reputations=reputations(50)))
     good = rotation(lab, owner, old, FRESH)
     refused(lab, signed(lab, owner, replace(good, proof=bytes(64))), "proof")
     refused(lab, signed(lab, owner, replace(good, new_proof=bytes(64))), "new_proof")
@@ -322,7 +322,7 @@ def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None
     lab.block(WAIT + 1)
     assert (
         balance(lab, owner.public), part(lab, again.public).collateral_micro
-    ) == (10**9 - 60 - 2 * FEE, 60), "asked for under the old key"
+    ) == (10**9 - 60 - 2 * FEE, 60), "a query by the old key finds it"
     submit(lab, owner, Unregister(again.public))
     lab.block(WAIT + 1)
     assert [lab.view.participant(key) for key in (old.public, FRESH.public, again.public)] == [None] * 3
@@ -330,7 +330,7 @@ def test_everything_moves_to_the_new_key_and_the_old_one_never_returns() -> None
 
 
 def test_another_key_costs_the_registration_fee() -> None:
-    """A key that was given up stays in the state for ever, so it costs what a registration costs."""
+    """A rotated key stays in the state for ever, so it costs what a registration costs."""
     lab = lab_of()
     owner, old = lab.owners[1], lab.keys[1]
     submit(lab, owner, Transfer(CLIENT.public, 10**9 - FEE))
@@ -351,10 +351,10 @@ def test_open_answers_and_duties_of_a_rotated_key_end_without_a_crash() -> None:
         submit(lab, lab.owners[at], rotation(lab, lab.owners[at], lab.keys[at], new))
     lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)[1:]])
     second = lab.members(inference_id)
-    assert not {OTHER.public, FRESH.public} & set(second), "neither was fresh: it was asked, or is the executor"
+    assert not {OTHER.public, FRESH.public} & set(second), "the old key was drawn or served"
     lab.decide(inference_id, lambda node: {"valid": False})
     assert lab.status(inference_id) == "INVALIDATED"
-    assert part(lab, FRESH.public).strikes == 1, "a new key is no new name"
+    assert part(lab, FRESH.public).strikes == 1, "the new key is the same participant"
     assert lab.view.conduct(OTHER.public).missed == 1
 
 
@@ -371,7 +371,7 @@ def test_an_owners_nodes_share_its_cap() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10**6)), min_size=1, max_size=12), st.integers(1, 1000))
-def test_the_cap_holds_and_nobody_vanishes(rows: list[tuple[int, int]], cap: int) -> None:
+def test_the_cap_holds_and_nobody_loses_all_weight(rows: list[tuple[int, int]], cap: int) -> None:
     known = [(bytes([at]), bytes([owner]), weight) for at, (owner, weight) in enumerate(rows)]
     counted, most = capped(known, cap), sum(weight for _, weight in rows) * cap // 1000
     for node, _, weight in known:
@@ -379,12 +379,12 @@ def test_the_cap_holds_and_nobody_vanishes(rows: list[tuple[int, int]], cap: int
         assert counted[node] <= weight
     for owner in {owner for _, owner, _ in known}:
         mine = [(node, weight) for node, whose, weight in known if whose == owner]
-        assert sum(counted[node] for node, _ in mine) <= max(most, 0) + len(mine), "rounding leaves each its 1"
+        assert sum(counted[node] for node, _ in mine) <= max(most, 0) + len(mine), "each keeps at least 1"
         if sum(weight for _, weight in mine) <= most:
             assert all(counted[node] == weight for node, weight in mine)
 
 
-def test_a_vote_on_nothing_is_refused() -> None:
+def test_a_vote_on_an_unknown_proposal_is_refused() -> None:
     lab = lab_of()
     refused(lab, signed(lab, lab.owners[0], Vote(bytes(32), True)), "proposal")
 

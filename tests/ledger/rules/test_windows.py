@@ -1,5 +1,5 @@
-"""A dispute and its appeal fit into an epoch, and a sprint's disputes before its count: checked for every genesis
-file and for every vote on a window."""
+"""A dispute and its appeal fit into an epoch, and a sprint's disputes are decided before its weights are counted. This
+is checked for every genesis file and for every vote on a window."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_defaults_and_the_test_networks_fit() -> None:
     {"checks": replace(SLOW, reveal_window=21)},
     {"checks": replace(SLOW, appeal_window=21)}, {"checks": replace(SLOW, appeal_window=0), "epoch_blocks": 80},
 ], ids=str)
-def test_a_genesis_whose_cases_do_not_fit_into_an_epoch_is_refused(change: dict[str, Any]) -> None:
+def test_a_genesis_whose_disputes_do_not_fit_into_an_epoch_is_refused(change: dict[str, Any]) -> None:
     check_genesis(FITS)
     with pytest.raises(ConfigError) as caught:
         check_genesis(replace(FITS, **change))
@@ -57,15 +57,15 @@ def test_without_an_appeal_only_the_disputes_committee_is_waited_for() -> None:
     check_genesis(replace(FITS, checks=replace(SLOW, appeal_window=0), epoch_blocks=81))
 
 
-async def test_a_peer_takes_no_part_in_such_a_network(tmp_path: Path) -> None:
+async def test_a_peer_refuses_to_join_such_a_network(tmp_path: Path) -> None:
     (tmp_path / "genesis.cbor").write_bytes(encode(replace(FITS, epoch_blocks=100)))
     with pytest.raises(ConfigError) as caught:
         await run_node(make_config(tmp_path, {"network": "n"}), lambda state, text: None)
     assert (caught.value.field, "shorter by 82 in all" in caught.value.message) == ("epoch_blocks", True)
 
 
-def test_the_slowest_case_takes_as_long_as_is_said() -> None:
-    """Heights from the end of the first committee's work to the last decision."""
+def test_the_slowest_dispute_takes_as_long_as_computed() -> None:
+    """In heights, from the end of the first committee's work to the last decision."""
     lab = Lab(15, rules=APPEALS, owners={12: 20})
     inference_id = lab.drawn(executor=lab.nodes[1])
     lab.say([lab.verdict(inference_id, node, valid=False) for node in lab.members(inference_id)])
@@ -79,7 +79,7 @@ def test_the_slowest_case_takes_as_long_as_is_said() -> None:
 
 
 def slow(lab: Lab, inference_id: bytes, *, valid: bool, reveals: bool = True) -> None:
-    """Committees act at their last heights and one member stays silent, so every window passes in full."""
+    """Each committee acts at its last heights and one member stays silent, so every window passes in full."""
     members = lab.members(inference_id)
     said = [lab.verdict(inference_id, node, valid=valid) for node in members[1:]]
     lab.block(lab.inference(inference_id).committees[-1].closes - lab.height)
@@ -99,7 +99,7 @@ def slow(lab: Lab, inference_id: bytes, *, valid: bool, reveals: bool = True) ->
     ((("reveal_window", 15),), "reveal_window"), ((("appeal_window", 1),), "appeal_window"),
     ((("grey_milli", 1), ("appeal_window", 3), ("reveal_window", 3)), "appeal_window"),
 ], ids=str)
-def test_a_change_whose_cases_do_not_fit_is_not_put_to_a_vote(
+def test_a_change_whose_disputes_do_not_fit_is_not_put_to_a_vote(
     fields: tuple[tuple[str, object], ...], named: str
 ) -> None:
     lab = lab_of()
@@ -115,7 +115,7 @@ def test_a_change_that_does_not_fit_what_is_in_force_by_then_is_void() -> None:
     assert "an epoch has 20" in second.reason
 
 
-def test_a_change_after_which_a_race_would_be_counted_too_early_is_not_put_to_a_vote() -> None:
+def test_a_change_after_which_a_sprint_would_be_counted_too_early_is_not_put_to_a_vote() -> None:
     lab = SprintLab()
     refused(lab, signed(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 6),)))), "reveal_window")
     submit(lab, lab.owners[0], Propose(ChangeChecks((("reveal_window", 5),))))
@@ -126,8 +126,8 @@ def test_a_change_after_which_a_race_would_be_counted_too_early_is_not_put_to_a_
 
 @pytest.mark.parametrize("won", [True, False])
 def test_a_last_minute_answer_is_decided_before_the_count_and_its_appeal_gives_the_weight_back(won: bool) -> None:
-    """The tightest epoch that is allowed: opened at the last height, a first committee that says nothing, everybody
-    as slow as it may be, a dispute, and an appeal at the last height."""
+    """The shortest epoch that is allowed: an answer opened at the last height, a first committee that says nothing, a
+    second one as slow as it may be, a dispute, and an appeal at the last height."""
     rules = replace(labs.RULES, appeal_window=6)
     with pytest.raises(ConfigError):
         SprintLab(18, epoch_blocks=57, rules=rules)
@@ -148,7 +148,7 @@ def test_a_last_minute_answer_is_decided_before_the_count_and_its_appeal_gives_t
     lab.block(1 + lab.genesis.validation_delay)
     slow(lab, late, valid=won)
     assert lab.status(late) == ("UPHELD" if won else "INVALIDATED")
-    # No height to spare: the weights are counted at the end of the block before.
+    # No height is left over: weights are counted at the end of the block before.
     assert lab.height == lab.genesis.epoch_blocks
     lab.to_next_epoch()
     assert lab.weight(node) == (30 if won else 0)

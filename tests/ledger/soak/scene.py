@@ -21,7 +21,7 @@ from tests.ledger.soak.people import People
 
 ROOM = MAX_BLOCK * 3 // 4  # for all records of a block
 PER_SENDER = MAX_TX * 3 // 4
-EITHER = "?"  # begins the name of a record that may be applied or not, depending on the rest of its block
+EITHER = "?"  # first character of the name of a record that may be applied or not, depending on the rest of its block
 
 
 @dataclass(frozen=True, slots=True)

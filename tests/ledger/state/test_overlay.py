@@ -89,14 +89,14 @@ def test_what_a_child_does_is_not_seen_until_it_is_merged() -> None:
     view.put_participant(Participant(NAMES[0], NAMES[0], 1, ()))
     assert [p.weight for p in view.participants()] == [1]
     child = view.child()
-    assert child.participants() is view.participants(), "not decoded again"
+    assert child.participants() is view.participants(), "it is not decoded again"
     child.put_participant(Participant(NAMES[0], NAMES[0], 2, ()))
     child.add_id(b"due", b"x")
     assert ([p.weight for p in child.participants()], [p.weight for p in view.participants()]) == ([2], [1])
     assert view.ids(b"due") == []
     assert child.account(NAMES[1]) == Account()
     view.put_account(NAMES[1], Account(5))
-    assert child.account(NAMES[1]) == Account(5), "a child remembers nothing of what is below it"
+    assert child.account(NAMES[1]) == Account(5), "a child keeps no record of the view below it"
     view.merge(child)
     assert [p.weight for p in view.participants()] == [2]
     assert view.ids(b"due") == [b"x"]
@@ -104,10 +104,10 @@ def test_what_a_child_does_is_not_seen_until_it_is_merged() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(moves, moves)
-def test_what_fails_as_a_whole_leaves_nothing(
+def test_a_call_that_fails_leaves_no_change(
     before: list[tuple[str, bytes, int | None]], then: list[tuple[str, bytes, int | None]]
 ) -> None:
-    """A call that fails leaves the view as it was; one that does not leaves all its changes."""
+    """A call that fails leaves the view as it was; one that succeeds leaves all its changes."""
     view, other, below = (View({b"parts": encode(NAMES)}.get) for _ in range(3))
     for one in (view, other, below):
         run(one, before)

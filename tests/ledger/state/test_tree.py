@@ -1,6 +1,4 @@
-"""The state tree against a model that is too simple to be wrong: the definition, written down once more, over a
-dict.
-"""
+"""The state tree against a simple model: its definition, written a second time over a dict."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ def model(state: dict[bytes, bytes]) -> bytes:
 
 
 class Kept:
-    """Pages in a dict, as a store would keep them."""
+    """Pages in a dict, as a store keeps them."""
 
     def __init__(self) -> None:
         self.pages: dict[bytes, bytes] = {}
@@ -57,7 +55,7 @@ class Kept:
             if page is None:
                 assert self.pages.pop(
                     position, None
-                ) is not None or position == tree.ROOT, "only what was there is deleted"
+                ) is not None or position == tree.ROOT, "only pages that exist are deleted"
             else:
                 self.pages[position] = page
 
@@ -70,7 +68,7 @@ def made(state: dict[bytes, bytes]) -> Kept:
 
 @settings(max_examples=200, deadline=None)
 @given(steps)
-def test_whatever_the_way_root_and_pages_are_those_of_the_state(changes: list[dict[bytes, bytes | None]]) -> None:
+def test_root_and_pages_depend_only_on_the_state(changes: list[dict[bytes, bytes | None]]) -> None:
     kept, state = Kept(), dict[bytes, bytes]()
     for change in changes:
         kept.change(change)
@@ -80,7 +78,7 @@ def test_whatever_the_way_root_and_pages_are_those_of_the_state(changes: list[di
             else:
                 state[key] = value
         assert kept.root == model(state) == tree.root_of(kept.read)
-        assert kept.pages == made(state).pages, "history leaves nothing behind"
+        assert kept.pages == made(state).pages, "no page of an earlier state is left"
 
 
 @settings(deadline=None)
@@ -96,7 +94,7 @@ def test_the_order_of_changes_does_not_matter(state: dict[bytes, bytes], random:
 
 @settings(deadline=None)
 @given(states)
-def test_what_comes_and_goes_leaves_the_tree_as_it_was(state: dict[bytes, bytes]) -> None:
+def test_adding_and_removing_keys_leaves_the_tree_as_it_was(state: dict[bytes, bytes]) -> None:
     kept = made(state)
     before = (kept.root, dict(kept.pages))
     visitors = {b"visitor %d" % i: b"x" for i in range(40)}
@@ -110,13 +108,13 @@ def test_what_comes_and_goes_leaves_the_tree_as_it_was(state: dict[bytes, bytes]
 
 @settings(deadline=None)
 @given(states)
-def test_every_key_is_shown_to_be_there_or_not(state: dict[bytes, bytes]) -> None:
+def test_presence_or_absence_of_every_key_is_proved(state: dict[bytes, bytes]) -> None:
     kept = made(state)
     for key in KEYS:
         proof = prove(kept.read, key)
         assert unpack(TreeProof, encode(proof)) == proof
         assert verify_proof(kept.root, key, state.get(key), proof)
-        assert not verify_proof(kept.root, key, None if key in state else b"", proof), "and not the contrary"
+        assert not verify_proof(kept.root, key, None if key in state else b"", proof), "and the contrary is not proved"
         assert not verify_proof(kept.root, key, b"another", proof)
         assert not verify_proof(
             tree.EMPTY if state else tree.node_hash(tree.EMPTY, tree.EMPTY), key, state.get(key), proof
@@ -152,7 +150,7 @@ def test_both_kinds_of_absence_are_met() -> None:
 
 
 def test_a_shape_that_the_tree_cannot_have_proves_nothing() -> None:
-    """A leaf under a longer path, an inner node as a leaf, a place below the leaf that stands there."""
+    """A leaf under a longer path, an inner node given as a leaf, a position below an existing leaf."""
     kept = made({KEYS[0]: b"v", KEYS[1]: b"w"})
     proof = prove(kept.read, KEYS[0])
     for wrong in (
@@ -164,10 +162,10 @@ def test_a_shape_that_the_tree_cannot_have_proves_nothing() -> None:
     path, value_hash = tree.path_of(KEYS[0]), tree.path_of(b"v")
     assert not verify_proof(
         kept.root, KEYS[0], None, TreeProof(proof.siblings, (path, value_hash))
-    ), "its own leaf is no other leaf"
+    ), "its own leaf is not accepted as another leaf"
     assert not verify_proof(
         kept.root, KEYS[1], None, TreeProof(proof.siblings, (path, value_hash))
-    ), "a leaf of another place"
+    ), "a leaf of another position"
 
 
 def twins(bits: int) -> tuple[bytes, bytes]:
@@ -193,7 +191,7 @@ def test_long_common_prefixes_make_pages_and_deletion_collapses_them() -> None:
 
 
 def test_paths_that_share_255_bits_need_no_deep_recursion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can make such keys; if somebody could, there would be 64 pages above one another."""
+    """Nobody can find such keys; with them there would be 64 pages above one another."""
     paths = {b"0": bytes(32), b"1": bytes(31) + b"\x01"}
 
     def hashed(key: bytes) -> tuple[bytes, bytes]:
@@ -211,7 +209,7 @@ def test_paths_that_share_255_bits_need_no_deep_recursion(monkeypatch: pytest.Mo
     assert set(kept.pages) == {tree.ROOT}
 
 
-def test_an_update_reads_only_its_own_way() -> None:
+def test_an_update_reads_only_the_pages_on_its_path() -> None:
     kept = made({b"%d" % i: b"v" for i in range(20_000)})
     kept.reads = 0
     kept.change({b"7": b"w"})
@@ -219,7 +217,7 @@ def test_an_update_reads_only_its_own_way() -> None:
     assert kept.root == model({b"%d" % i: b"w" if i == 7 else b"v" for i in range(20_000)})
 
 
-def test_a_missing_page_is_said() -> None:
+def test_a_missing_page_is_an_error() -> None:
     kept = made(dict.fromkeys(KEYS, b"v"))
     for position in [p for p in kept.pages if p != tree.ROOT]:
         del kept.pages[position]
