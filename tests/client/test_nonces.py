@@ -1,4 +1,4 @@
-"""A client gives out a nonce once, whatever peers say that the chain has seen."""
+"""A client uses each nonce once, whatever peers claim that the chain has seen."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def test_where_nothing_can_be_written_the_peers_word_is_taken(tmp_path: Path) ->
 
 
 def test_two_commands_that_lower_a_count_at_once_give_no_nonce_twice(tmp_path: Path) -> None:
-    """Both had read 5000 and both had 7 proved; the second one lowered what the first had gone on from."""
+    """Both commands read a count of 5000, and to both the chain's nonce 7 was proved. The second one lowered the count
+    below the nonce that the first had just given out."""
     nonces, account = Nonces(tmp_path), b"\x01" * 32
     nonces.take(account, 5000)
     first, second = nonces.last(account), nonces.last(account)

@@ -1,6 +1,6 @@
-"""What a client knows of its draw: the serving set of the height behind certificates and proofs only, whatever the
-agent shows or not. The beacon is proved before the request is signed: tests/client/test_tip_proof.py.
-"""
+"""What a client accepts as the set that its draw was made from: only the serving set of the draw's height, by
+certificates and proofs, whatever the agent claims. The beacon is proved before the request is signed:
+tests/client/test_tip_proof.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.sim.run import MODEL, genesis_of
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """Long past, and the set of validators changes on the way."""
+    """A chain whose genesis is long past, and whose validator set changes on the way."""
     made = Chain.open(tmp_path_factory.mktemp("chain"), genesis_of(SCENARIO))
     extend(made, 18, BY_KEY, lambda height: NOW + height * 1000)
     return made
@@ -55,7 +55,7 @@ async def asked(chain: Chain, height: int, lie: str = "", model: str = MODEL) ->
 
 
 def serving(chain: Chain, body: dict[str, Any], lie: str) -> dict[str, Any]:
-    """As queries.Queries answers, from the state after the top height; and as a liar does."""
+    """An answer to the query `serving` from the state after the top height, and what a liar makes of it."""
     top = chain.height()
     proof = prove_serving(chain.state.prove, top, body["model"], body["height"])
     if lie == "set":
@@ -69,7 +69,7 @@ def serving(chain: Chain, body: dict[str, Any], lie: str) -> dict[str, Any]:
 @pytest.mark.parametrize("height", [0, 1, 7, 18])
 async def test_the_set_of_a_height_is_found(chain: Chain, height: int) -> None:
     found = await asked(chain, height)
-    assert found.known is Known.SAID, "no header stands for the newest state yet"
+    assert found.known is Known.SAID, "the header with the hash of the newest state is not there yet"
     assert found.serving is not None
     assert found.serving.pairs() == chain.reader.serving_at(MODEL, height).pairs() != []
 

@@ -1,6 +1,5 @@
-"""What a client signs, whatever its peer answers: a draw of a proved height, a nonce that is near or proved, a price
-near a proved one.
-"""
+"""What a client signs, whatever its peer answers: a draw of a proved height, a nonce near the known one or proved, a
+price near a proved one."""
 
 from __future__ import annotations
 
@@ -59,8 +58,8 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 class Liar:
-    """A peer with a true chain, which goes on when somebody waits for a block; `lies`: what it makes of its answers,
-    by operation."""
+    """A peer with a true chain, which grows when somebody waits for a block. lies: operation -> what it makes of its
+    answer."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,7 +112,7 @@ async def test_the_draw_is_of_the_newest_proved_header_and_the_deadline_follows_
     signed, drawn = await prepare(peer.spec(), peer.question)
     request = signed.request
     assert (request.draw_height, request.deadline_height) == (peer.chain.height(), peer.chain.height() + 300)
-    assert drawn.beacon == peer.chain.beacon(), "known before the request is signed, from the header's certificate"
+    assert drawn.beacon == peer.chain.beacon(), "it is known before the client signs"
     assert peer.asked == ["tip"], "one question, and no wait for a block"
 
 
@@ -127,8 +126,8 @@ async def test_a_height_that_is_not_decided_is_not_signed(peer: Liar, height: in
 
 @pytest.mark.parametrize("height", [0, 2, 4])
 async def test_an_older_height_is_a_true_one(peer: Liar, height: int) -> None:
-    """A peer may show less than it has, before it knows the request: it cannot choose by it. Nobody takes a draw that
-    is too old."""
+    """A peer may hide its newest heights, but before it knows the request, so it gains no choice. A draw that is too
+    old is accepted by nobody."""
     peer.says(height=height)
     signed, drawn = await prepare(peer.spec(), peer.question)
     assert (signed.request.draw_height, drawn.beacon) == (height, peer.chain.reader.beacon_at(height))
@@ -143,15 +142,15 @@ async def test_a_header_that_the_validators_did_not_sign_is_not_believed(peer: L
 
 
 def test_nobody_but_the_client_says_the_height_of_a_draw() -> None:
-    """No field of Start, Forward or Accepted has one: there is nothing for an agent to choose."""
+    """No field of Start, Forward or Accepted holds a height, so an agent has nothing to choose."""
     for kind in (StartRecord, Forward, Accepted):
         assert not [name for name in kind.__struct_fields__ if "height" in name], kind
 
 
 def test_one_request_has_one_draw() -> None:
-    """An agent that saw 32 beacons let a friend of 5 % of the weight come first in 1 - 0.95^32 = 81 % of requests.
-    With one it is 5 %; each request that it refuses before it takes one gives it another 5 %, and the client sees
-    each."""
+    """With 32 beacons to choose from, an agent could have a friend with 5 % of the weight drawn first in 1 - 0.95^32 =
+    81 % of all requests. With one beacon it is 5 %. Each request that it refuses before it accepts one gives it another
+    5 %, and the client sees every refusal."""
     friend, weight = digest(b"friend"), 5
     serving = WeightedDraw([(friend, weight), *((digest(b"node", bytes([at])), 5) for at in range(19))])
     requests = [digest(b"request", at.to_bytes(4, "big")) for at in range(1000)]
@@ -162,7 +161,7 @@ def test_one_request_has_one_draw() -> None:
     once = sum(first(0, request) for request in requests)
     chosen = sum(any(first(beacon, request) for beacon in range(32)) for request in requests[:200])
     assert once < 80
-    assert chosen > 140, "what the choice was worth"
+    assert chosen > 140, "what a choice among 32 beacons would be worth"
 
 
 def test_the_bounds_of_a_draws_age_fit_into_the_chains_window() -> None:
@@ -199,7 +198,8 @@ def test_the_chain_takes_no_draw_that_is_old_or_not_decided(behind: int) -> None
 
 
 def test_a_proof_of_a_hot_keys_answer_is_signed_by_the_key_it_names() -> None:
-    """`folkmoot verify` held the signature against the account, and refused every answer of a hot key."""
+    """`folkmoot verify` used to check the signature against the account's key, and refused every answer to a hot
+    key."""
     claim, account = claims()[0], Key(b"\x55" * 32)
     request = replace(claim.signed.request, account=account.public)
     assert request.signer == FUZZ_CLIENT.public
@@ -247,7 +247,7 @@ async def test_a_proof_of_another_state_proves_no_nonce(peer: Liar) -> None:
 
 
 async def test_nonces_that_never_came_on_chain_do_not_end_an_account(peer: Liar) -> None:
-    """A liar that took and dropped requests has driven this client's own count far ahead of the chain's."""
+    """A liar that accepted requests and dropped them has driven this client's own count far ahead of the chain's."""
     peer.nonces.take(CLIENT.public, 5000)
     assert (await peer.request()).request.client_nonce == 1
     assert (await peer.request()).request.client_nonce == 2
@@ -279,7 +279,7 @@ async def test_a_price_far_above_the_known_one_is_refused_with_the_option_that_a
         await peer.request(max_price_micro=PRICE_FACTOR * known)
     peer.prices.keep(MODEL, 50)
     limit = (await peer.request()).request.max_price_micro
-    assert limit == PRICE_FACTOR * (PRICE_FACTOR * known + 1), "near the one that was proved"
+    assert limit == PRICE_FACTOR * (PRICE_FACTOR * known + 1), "it is near the proved price"
 
 
 async def test_what_it_will_cost_is_shown_before_it_is_signed(peer: Liar) -> None:
@@ -322,8 +322,8 @@ ODD: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_a_peer_answers_a_request_is_bounded_or_there_is_none(peer: Liar, seed: int) -> None:
-    """Seeded: fields replaced, left out or added in every answer. What is signed keeps the bounds; else one typed
-    error."""
+    """Seeded: fields of every answer are replaced, left out or added. What the client signs keeps the bounds, or there
+    is one typed error."""
     rng = random.Random(seed)
     known = peer.chain.genesis.models[0].price_micro
 
@@ -352,7 +352,7 @@ async def test_whatever_a_peer_answers_a_request_is_bounded_or_there_is_none(pee
         assert request.deadline_height == request.draw_height + 300
         assert 1 <= request.client_nonce <= max(last, 0) + NONCES_ON_WORD
         assert 1 <= request.max_price_micro <= PRICE_FACTOR * known
-    assert signed_some, "else this shows nothing"
+    assert signed_some, "else the test shows nothing"
 
 
 async def test_a_proof_waits_for_a_block_and_not_for_ever(peer: Liar, autojump_clock: trio.testing.MockClock) -> None:
@@ -375,7 +375,7 @@ async def test_the_next_nonce_of_orders_is_bounded_too(peer: Liar) -> None:
 
 
 def test_a_price_of_an_older_draw_does_not_replace_a_newer_one(tmp_path: Path) -> None:
-    """A liar that shows an old tip proves the price of an old peak."""
+    """A liar that shows an old tip could else prove a price of long ago, when it was high."""
     prices = KnownPrices(tmp_path / "prices")
     prices.keep("m", 7, 100)
     prices.keep("m", 900, 99)

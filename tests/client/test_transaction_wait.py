@@ -1,4 +1,5 @@
-"""Waiting for an order: each way it can end is told apart, and whatever a peer answers the wait ends."""
+"""Waiting for an account transaction: each way in which it can end is told apart, and the wait ends whatever a peer
+answers."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ UNKNOWN = {"state": "unknown", "height": 3}
 
 
 class Peer:
-    """Answers in this order, the last one for ever; an error is raised. again: what it says to the same order."""
+    """Gives these answers in turn, the last one for ever; an error is raised. again: the answer to the same transaction
+    submitted once more."""
 
     def __init__(self, *answers: Any, again: FolkmootError | None = None) -> None:
         self.answers, self.refusal, self.again_asked = list(answers), again, 0

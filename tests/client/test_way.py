@@ -1,4 +1,5 @@
-"""The client follows its agent down the draw: nobody is left out unseen, nobody answers out of turn."""
+"""The client follows its agent down the list of drawn candidates: no candidate is passed over unnoticed, and none
+answers out of turn."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def busy(key: Key, about: bytes = SIGNED.inference_id, by: Key | None = None) ->
 
 
 async def followed(frames: list[Any]) -> dict[str, Any]:
-    """The receipt."""
+    """The receipt of a client to whose request an agent sent these frames and an answer."""
     client, agent = pipe()
     spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", "hi", max_tokens=1000)  # type: ignore[arg-type]
     done: Done = finished([7, 8], FinishReason.LENGTH)
@@ -62,7 +63,7 @@ WORD = "the executor is not the one that was tried last"
     [REFUSED[0], REFUSED[3], *REFUSED[2:], LAST], [*REFUSED[:2], *REFUSED[:2], LAST],
 ], ids=["the friend alone", "without the first", "after the first", "nobody passed", "another passed", "one twice"])
 async def test_an_agent_that_does_not_go_down_the_list_has_no_answer_taken(frames: list[Any]) -> None:
-    """It asked its friend, at place 5 of 8, and the receipt was clean."""
+    """The agent asked its friend, fifth of the eight candidates, and the receipt alone looked right."""
     with pytest.raises(RemoteProtocolError) as caught:
         await followed(frames)
     assert caught.value.field == "frame"
@@ -72,7 +73,7 @@ async def test_who_was_passed_over_on_the_agents_word_stands_in_the_receipt() ->
     assert (await followed([*REFUSED, LAST]))["passed_over"] == []
     receipt = await followed([*ON_ITS_WORD, LAST])
     assert receipt["passed_over"] == [key.public.hex() for key in OTHERS]
-    assert WORD not in receipt["problems"], "it may be true"
+    assert WORD not in receipt["problems"], "the agent's word may be true"
 
 
 @pytest.mark.parametrize("word", [
