@@ -56,6 +56,8 @@ class Demo:
         receipt, answer = {}, ""
         async for event in ask(spec):
             match event["event"]:
+                case "waiting":
+                    say(f"{event['reason']}; asking again in {event['wait_s']:.1f} s")
                 case "accepted":
                     say(f"taken by {self.name(event['agent'])} as {event['inference_id'][:16]}...")
                     drawn = ", ".join(map(self.name, event["candidates"]))

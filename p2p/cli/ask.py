@@ -29,7 +29,7 @@ from p2p.cli.arguments import (
     whole,
 )
 from p2p.cli.output import aligned
-from p2p.machine.foreign_text import Guarded
+from p2p.machine.foreign_text import Guarded, line
 from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -163,6 +163,9 @@ async def _follow(options: argparse.Namespace, spec: AskSpec) -> dict[str, Any]:
                 show = sys.stdout.uncleaned if options.raw and isinstance(sys.stdout, Guarded) else sys.stdout.write
                 show(event["text"])
                 sys.stdout.flush()
+            elif event["event"] == "waiting":
+                again = f"asking again in {event['wait_s']:.1f} s"
+                print(f"{line(event['reason'], 300)}; {again}", file=sys.stderr, flush=True)
             if event["event"] == "done":
                 receipt = event["receipt"]
     return receipt

@@ -303,7 +303,7 @@ def test_nobody_reads_on(home: Path) -> None:
         "        nursery.start_soon(trio.sleep_forever)\n"
         "        yield None\n"
         "        nursery.cancel_scope.cancel()\n"
-        "async def events(network, spec):\n"
+        "async def events(network, spec, **_):\n"
         "    for _ in range(100_000):\n"
         "        await trio.lowlevel.checkpoint()\n"
         "        yield {'event': 'token', 'text': 'word ', 'token': 1}\n"

@@ -1,7 +1,7 @@
 """`python -m tests.redteam.prober TARGET.json EVERY_S`: an honest client that asks a question every EVERY_S seconds.
 
-It keeps its rate, however slow the answers are. When a question ends it prints a line of JSON: when it was asked, how
-long the first token and the end took, and what went wrong.
+It keeps its rate, however slow the answers are, and does not wait for an agent that refuses it. When a question ends
+it prints a line of JSON: when it was asked, how long the first token and the end took, and what went wrong.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def one(network: Network, target: Target, key: Key, number: int) -> None:
         with trio.fail_after(GIVEN_UP_S):
             if address.rsplit("/p2p/", 1)[1] not in network.connected():
                 await quietly(network.connect, address)
-            async for event in ask_over(network, spec):
+            async for event in ask_over(network, spec, patience=0):
                 first = first or (time.time() if event["event"] == "token" else 0.0)
                 if event["event"] == "done":
                     problems = event["receipt"]["problems"]

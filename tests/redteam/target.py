@@ -152,7 +152,7 @@ async def ask_hostile(target: Target, per_s: float) -> None:
                 genesis=target.genesis, nonces=Nonces(target.directory / "hostile-nonces"),
             )
             try:
-                async for _ in ask_over(network, spec):
+                async for _ in ask_over(network, spec, patience=0):
                     DEEDS["events"] += 1
             except FolkmootError as error:
                 DEEDS[f"{error.code}: {error.field}"] += 1

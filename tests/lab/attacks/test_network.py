@@ -27,7 +27,7 @@ from p2p.client.nonces import Nonces
 from p2p.client.question import AskSpec
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification.profile import Profile
-from tests.net_lab import Net
+from tests.net_lab import Net, accepted
 from tests.verification.toy import calibrated, tokenizer_file
 
 pytestmark = pytest.mark.network
@@ -77,7 +77,7 @@ def events_of(net: Net, agent: int, executor: int, file: Path | None = None) -> 
             trio.run(collect)
         except* (Unavailable, InvalidRequest):
             pass  # refused by all; or this agent has not seen our last nonce yet
-        if events and events[0]["candidates"][0] == wanted.hex():
+        if events and accepted(events)["candidates"][0] == wanted.hex():
             return events
     raise AssertionError("ten draws went to others")
 

@@ -11,6 +11,7 @@ import trio
 from p2p.base.codec import unpack
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
+from p2p.base.limits import AGENT_WAIT_S
 from p2p.base.types import VERSION, SignedRequest
 from p2p.client.ask import ask_over
 from p2p.client.connection import query
@@ -19,10 +20,11 @@ from p2p.client.question import AskSpec
 from p2p.client.signing import prepare
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
-from p2p.wire.frames import Ask, Frame, pack_frame, parse_frame
+from p2p.wire.frames import Ask, Failure, Frame, pack_frame, parse_frame
 from tests.net_lab import Net
 
 Event = dict[str, Any]
+PATIENT = 50  # waits for an agent on a busy machine, where what it says of the request is what a test is about
 
 
 def spec_of(net: Net, agent: int = 0, executor: int | None = None, **change: Any) -> AskSpec:
@@ -44,10 +46,12 @@ async def connected(net: Net, peer: int, key: Key | None = None) -> AsyncIterato
         yield network
 
 
-async def leave_when(network: Network, spec: AskSpec, enough: Callable[[list[Event]], bool]) -> list[Event]:
+async def leave_when(
+    network: Network, spec: AskSpec, enough: Callable[[list[Event]], bool], patience: int = PATIENT
+) -> list[Event]:
     """Ask, and break off when `enough` says so; the connection stays."""
     events: list[Event] = []
-    answer = ask_over(network, spec)
+    answer = ask_over(network, spec, patience=patience)
     async for event in answer:
         events.append(event)
         if enough(events):
@@ -85,7 +89,14 @@ async def say(network: Network, peer: str, frame: Frame) -> list[Frame]:
 
 
 async def ask_raw(network: Network, peer: str, signed: SignedRequest, prompt: str) -> list[Frame]:
-    return await say(network, peer, Ask(VERSION, signed, prompt))
+    """The agent's answer to the request itself: an agent that is late refuses before it looks at one."""
+    for _ in range(PATIENT):
+        answers = await say(network, peer, Ask(VERSION, signed, prompt))
+        last = answers[-1]
+        if not (isinstance(last, Failure) and (last.code, last.field) == ("overloaded", "agent")):
+            return answers
+        await trio.sleep(AGENT_WAIT_S)
+    raise AssertionError("the agent never looked at the request")
 
 
 def run(work: Callable[[], Any]) -> Any:
