@@ -1,4 +1,6 @@
-"""A client waits for an agent that has too many requests, and for nothing else; what it signed is paid once."""
+"""One question: each step is told before the next one is taken, and a client waits for an agent that has too many
+requests, and for nothing else. What it signed is paid once.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,16 @@ from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailab
 from p2p.base.limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT
 from p2p.base.types import SignedRequest
 from p2p.client.ask import ask_over
-from p2p.wire.frames import Accepted, Answer, Ask, Frame, Query, failure, pack_frame, parse_frame
-from tests.client.test_tip_proof import CLIENT, PEER, Liar
+from p2p.client.events import Accepted, Event, Notices, Signed, TermsShown, Waiting, plain
+from p2p.client.question import TEMPLATE_TOKENS, Question
+from p2p.wire import frames
+from p2p.wire.frames import Answer, Ask, Frame, Query, failure, pack_frame, parse_frame
+from tests.client.test_tip_proof import CLIENT, MODEL, NOTICE, PEER, Liar
 from tests.peer.scenarios.test_stop import pipe
 
 BUSY = Overloaded("this peer has more requests than it can keep up with", field="agent", retry_after=1)
 OLD = InvalidRequest("the request names a height that is too old", field="draw_height")
+QUESTION = Question(MODEL, "hello", max_tokens=10)
 ENOUGH = Unavailable("no more", field="model")  # how a script ends
 
 
@@ -29,7 +35,7 @@ class Agent:
     `grows` heights with each request."""
 
     def __init__(
-        self, peer: Liar, nursery: trio.Nursery, script: Sequence[FolkmootError | Accepted], grows: int
+        self, peer: Liar, nursery: trio.Nursery, script: Sequence[FolkmootError | frames.Accepted], grows: int
     ) -> None:
         self.peer, self.nursery, self.script, self.grows = peer, nursery, list(script), grows
         self.asked: list[SignedRequest] = []
@@ -55,7 +61,7 @@ class Agent:
         self.asked.append(frame.signed_request)
         self.peer.grow(self.grows)
         line = self.script.pop(0) if self.script else ENOUGH
-        while isinstance(line, Accepted):
+        while isinstance(line, frames.Accepted):
             await stream.send(pack_frame(line))
             line = self.script.pop(0)
         await stream.send(pack_frame(failure(line)))
@@ -69,18 +75,53 @@ def peer(tmp_path: Path) -> Iterator[Liar]:
 
 
 async def asked(
-    peer: Liar, *script: FolkmootError | Accepted, patience: int = AGENT_WAITS, grows: int = 0
-) -> tuple[list[SignedRequest], list[dict[str, Any]], FolkmootError]:
+    peer: Liar, *script: FolkmootError | frames.Accepted, patience: int = AGENT_WAITS, grows: int = 0
+) -> tuple[list[SignedRequest], list[Event], FolkmootError]:
     """What was sent, the events, and the error in the end."""
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     async with trio.open_nursery() as nursery:
         agent: Any = Agent(peer, nursery, script, grows)
         try:
-            async for event in ask_over(agent, peer.spec(), patience=patience):
+            async for event in ask_over(agent, peer.to, QUESTION, peer.payer, patience=patience):
                 events.append(event)
         except FolkmootError as error:
             return agent.asked, events, error
     raise AssertionError("every script ends with a refusal")
+
+
+def kinds(events: list[Event]) -> list[type[Event]]:
+    return [type(event) for event in events]
+
+
+@pytest.mark.parametrize("last", [Notices, TermsShown, Signed])
+async def test_whoever_leaves_at_an_event_has_nothing_done_that_comes_after_it(peer: Liar, last: type[Event]) -> None:
+    peer.says(notices=[NOTICE])
+    async with trio.open_nursery() as nursery:
+        agent: Any = Agent(peer, nursery, (), 0)
+        answer = ask_over(agent, peer.to, QUESTION, peer.payer)
+        seen = [await anext(answer)]
+        while not isinstance(seen[-1], last):
+            seen.append(await anext(answer))
+        await answer.aclose()
+    assert kinds(seen) == [Notices, TermsShown, Signed][: len(seen)]
+    assert agent.asked == []
+    assert peer.nonces.last(CLIENT.public) == (last is Signed), "what is not signed uses no nonce"
+
+
+async def test_what_it_will_cost_is_told_before_it_is_signed(peer: Liar) -> None:
+    _, events, _ = await asked(peer)
+    terms, signed = events
+    assert isinstance(terms, TermsShown)
+    assert isinstance(signed, Signed)
+    assert terms.most_micro == terms.max_price_micro * (len("hello") + TEMPLATE_TOKENS + 10)
+    request = signed.signed_request.request
+    assert (request.max_price_micro, request.prompt_tokens_max + request.max_tokens) == (
+        terms.max_price_micro, terms.tokens
+    )
+    assert plain(terms) == {
+        "event": "terms", "price_micro": terms.price_micro, "max_price_micro": terms.max_price_micro,
+        "tokens": terms.tokens, "balance_micro": terms.balance_micro, "most_micro": terms.most_micro,
+    }
 
 
 async def test_the_same_request_is_sent_again_after_the_wait(peer: Liar, autojump_clock: MockClock) -> None:
@@ -89,16 +130,18 @@ async def test_the_same_request_is_sent_again_after_the_wait(peer: Liar, autojum
     assert len(sent) == 4
     assert len(set(sent)) == 1
     assert peer.nonces.last(CLIENT.public) == sent[0].request.client_nonce == 1
-    assert [event["event"] for event in events] == ["waiting"] * 3
-    assert [event["left"] for event in events] == [AGENT_WAITS - 1, AGENT_WAITS - 2, AGENT_WAITS - 3]
-    assert sum(event["wait_s"] for event in events) == pytest.approx(trio.current_time(), abs=0.1)
+    terms, signed, *waits = events
+    assert (type(terms), signed) == (TermsShown, Signed(sent[0]))
+    assert [wait.left for wait in waits] == [AGENT_WAITS - 1, AGENT_WAITS - 2, AGENT_WAITS - 3]
+    assert {wait.reason for wait in waits} == {BUSY.message}
+    assert sum(wait.wait_s for wait in waits) == pytest.approx(trio.current_time(), abs=0.1)
     assert 3 * AGENT_WAIT_S <= trio.current_time() <= 6 * AGENT_WAIT_S
 
 
 @pytest.mark.parametrize("patience", [0, 2, AGENT_WAITS])
 async def test_a_client_gives_up_after_its_patience(peer: Liar, autojump_clock: MockClock, patience: int) -> None:
     sent, events, error = await asked(peer, *[BUSY] * 20, patience=patience)
-    assert (len(sent), len(events)) == (patience + 1, patience)
+    assert (len(sent), kinds(events).count(Waiting)) == (patience + 1, patience)
     assert (error.code, error.field) == (BUSY.code, BUSY.field)
 
 
@@ -109,13 +152,13 @@ async def test_a_client_gives_up_after_its_patience(peer: Liar, autojump_clock: 
 ], ids=lambda refusal: f"{refusal.code}: {refusal.field}")
 async def test_no_other_refusal_is_waited_for(peer: Liar, autojump_clock: MockClock, refusal: FolkmootError) -> None:
     sent, events, error = await asked(peer, refusal, BUSY)
-    assert (len(sent), events, error.message) == (1, [], refusal.message)
+    assert (len(sent), kinds(events), error.message) == (1, [TermsShown, Signed], refusal.message)
 
 
 async def test_a_request_that_was_accepted_is_not_sent_again(peer: Liar, autojump_clock: MockClock) -> None:
-    taken = Accepted(bytes(32), PEER.public, bytes(32), ())
+    taken = frames.Accepted(bytes(32), PEER.public, bytes(32), ())
     sent, events, error = await asked(peer, BUSY, taken, BUSY)
-    assert ([event["event"] for event in events], len(sent)) == (["waiting", "accepted"], 2)
+    assert (kinds(events), len(sent)) == ([TermsShown, Signed, Waiting, Accepted], 2)
     assert error.field == "agent"
 
 
@@ -124,7 +167,7 @@ async def test_a_request_whose_draw_grew_old_is_signed_again_with_its_nonce(
 ) -> None:
     """So whoever kept the first one can have it paid instead of the second, and not as well."""
     sent, events, error = await asked(peer, BUSY, OLD, BUSY, grows=1)
-    assert [event["event"] for event in events] == ["waiting", "waiting"]
+    assert kinds(events) == [TermsShown, Signed, Waiting, TermsShown, Signed, Waiting]
     assert error.field == ENOUGH.field
     assert [one.request.draw_height for one in sent] == [5, 5, 7, 7]
     assert {one.request.client_nonce for one in sent} == {1}
