@@ -18,7 +18,8 @@ from p2p.base.errors import InvalidRequest
 from p2p.base.keys import Key
 from p2p.base.types import Params
 from p2p.client.ask import ask_over
-from p2p.client.question import AskSpec
+from p2p.client.events import Done, Token
+from p2p.client.question import Endpoint, Payer, Question
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing
@@ -70,20 +71,19 @@ async def validated(network: Running, inference_id: str) -> None:
 
 
 async def run(network: Running, requests: int) -> None:
-    genesis, address = network.genesis, network.address(0)
-    key = Key.load(network.client / "account.key")
-    spec = AskSpec(address, key, genesis.network, DEFAULT_MODEL, PROMPT, PARAMS, TOKENS, genesis=genesis)
+    to, payer = Endpoint(network.address(0), network.genesis), Payer(Key.load(network.client / "account.key"))
+    question = Question(DEFAULT_MODEL, PROMPT, PARAMS, TOKENS)
     client = VllmClient(next(iter(network.ml_nodes.values())), DEFAULT_MODEL)
-    config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
+    config = NetworkConfig(Key.generate(), to.network, (), (), expected_size=1, min_connections=0)
     async with closing(client), open_network(config, topic_handlers={}, stream_handlers={}) as net:
-        await net.connect(address)
+        await net.connect(to.address)
 
         async def tokens() -> AsyncIterator[object]:
-            async for event in ask_over(net, spec):
-                if event["event"] == "token":
+            async for event in ask_over(net, to, question, payer):
+                if isinstance(event, Token):
                     yield event
-                elif event["event"] == "done":
-                    asked.append(event["receipt"]["inference_id"])
+                elif isinstance(event, Done):
+                    asked.append(event.receipt.inference_id.hex())
 
         asked: list[str] = []
         pairs = []

@@ -24,8 +24,8 @@ from p2p.base.errors import FolkmootError
 from p2p.base.keys import Key
 from p2p.base.types import ENDED, STANDS, Params
 from p2p.client.ask import ask_over
-from p2p.client.nonces import Nonces
-from p2p.client.question import AskSpec
+from p2p.client.events import Done
+from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import prompts as shipped
@@ -66,8 +66,7 @@ class Trial:
 
     async def run(self) -> None:
         """Ask in turns, then wait until everything that was asked has ended."""
-        folder, genesis = self.network.client, self.network.genesis
-        key, nonces = Key.load(folder / "account.key"), Nonces(folder / "nonces")
+        genesis = self.network.genesis
         config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
         questions = cycle(p for p in shipped.load() if p.kind != "long")
         async with open_network(config, topic_handlers={}, stream_handlers={}) as net:
@@ -77,12 +76,9 @@ class Trial:
                 async with trio.open_nursery() as nursery:
                     for index in turn:
                         agent = 1 if index == 0 else 0
-                        spec = AskSpec(
-                            self.network.address(agent), key, genesis.network, DEFAULT_MODEL, next(questions).text,
-                            Params(1000), TOKENS, genesis=genesis, nonces=nonces,
-                            choose_executor=bytes.fromhex(self.network.node(index)),
-                        )
-                        nursery.start_soon(self.ask, net, spec)
+                        to = Endpoint(self.network.address(agent), genesis)
+                        question = Question(DEFAULT_MODEL, next(questions).text, Params(1000), TOKENS)
+                        nursery.start_soon(self.ask, net, to, question, bytes.fromhex(self.network.node(index)))
                 self.look()
             with trio.move_on_after(SETTLE_S):
                 while self.waiting:
@@ -102,13 +98,14 @@ class Trial:
             given.update(hosts)
             yield hosts
 
-    async def ask(self, net: Network, spec: AskSpec) -> None:
+    async def ask(self, net: Network, to: Endpoint, question: Question, executor: bytes) -> None:
+        payer = Payer.load(self.network.client)
         try:
-            async for event in ask_over(net, spec):
-                if event["event"] == "done":
-                    receipt = event["receipt"]
-                    self.asked[receipt["executor"]] += 1
-                    self.waiting[receipt["inference_id"]] = receipt["executor"]
+            async for event in ask_over(net, to, question, payer, Overrides(choose_executor=executor)):
+                if isinstance(event, Done):
+                    answered = event.receipt.executor.hex()
+                    self.asked[answered] += 1
+                    self.waiting[event.receipt.inference_id.hex()] = answered
         except FolkmootError as error:
             print(f"  not answered: {error.message}", flush=True)
 

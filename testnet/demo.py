@@ -17,7 +17,9 @@ from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.types import ENDED, STANDS, Params
 from p2p.client.ask import ask
-from p2p.client.question import AskSpec
+from p2p.client.events import Accepted, Busy, Declined, Done, Token, Trying, Waiting
+from p2p.client.question import Endpoint, Overrides, Payer, Question
+from p2p.client.receipt import Receipt
 from p2p.peer.config import DEFAULT_MODEL
 from testnet.providers import stop
 from testnet.up import Running, bring_up
@@ -46,30 +48,29 @@ class Demo:
     def balance(self) -> int:
         return int(self.network.query(op="account", account=self.key.public.hex())["balance_micro"])
 
-    async def ask_once(self) -> tuple[dict[str, Any], str]:
+    async def ask_once(self) -> tuple[Receipt, str]:
         """Ask one question over a libp2p stream. Returns (receipt, text of the answer)."""
         wanted = next((bytes.fromhex(k) for k, v in self.names.items() if "cheat" in v), None)
-        spec = AskSpec(
-            self.address, self.key, self.genesis.network, DEFAULT_MODEL, self.prompt, Params(DEMO_TEMPERATURE_MILLI),
-            64, genesis=self.genesis, choose_executor=wanted,
-        )
-        receipt, answer = {}, ""
-        async for event in ask(spec):
-            match event["event"]:
-                case "accepted":
-                    say(f"taken by {self.name(event['agent'])} as {event['inference_id'][:16]}...")
-                    drawn = ", ".join(map(self.name, event["candidates"]))
-                    say(f"draw: beacon of height {event['draw_height']} ({event['beacon'][:16]}...) gives {drawn}")
-                case "executor":
-                    print(f"  executor {self.name(event['node'])}: ", end="", flush=True)
-                case "busy" | "failed":
-                    print(f"[{event['event']}: {event['reason']}]", flush=True)
-                case "token":
-                    print(event["text"], end="", flush=True)
-                case "done":
-                    receipt, answer = event["receipt"], event["text"]
-        print(flush=True)
-        return receipt, answer
+        to, payer = Endpoint(self.address, self.genesis), Payer(self.key)
+        question = Question(DEFAULT_MODEL, self.prompt, Params(DEMO_TEMPERATURE_MILLI), 64)
+        async for event in ask(to, question, payer, Overrides(choose_executor=wanted)):
+            match event:
+                case Waiting():
+                    say(f"{event.reason}; asking again in {event.wait_s:.1f} s")
+                case Accepted():
+                    say(f"taken by {self.name(event.agent.hex())} as {event.inference_id.hex()[:16]}...")
+                    drawn = ", ".join(self.name(node.hex()) for node in event.candidates)
+                    say(f"draw: beacon of height {event.draw_height} ({event.beacon.hex()[:16]}...) gives {drawn}")
+                case Trying():
+                    print(f"  executor {self.name(event.node.hex())}: ", end="", flush=True)
+                case Busy() | Declined():
+                    print(f"[{'busy' if isinstance(event, Busy) else 'failed'}: {event.reason}]", flush=True)
+                case Token():
+                    print(event.text, end="", flush=True)
+                case Done():
+                    print(flush=True)
+                    return event.receipt, event.text
+        raise Unavailable("the answer ended without a receipt", field="receipt")
 
     def follow(self, inference_id: str) -> dict[str, Any]:
         """Print each height and verdict of an inference as the chain has it, until its end. Raises Unavailable."""
@@ -116,11 +117,11 @@ class Demo:
             print("  (this client searches a nonce whose draw picks the cheat; a client may choose its nonce)")
         for _ in range(CHEAT_TRIES):
             receipt, answer = trio.run(self.ask_once)
-            if not self.cheat or "cheat" in self.name(receipt.get("executor", "")):
+            if not self.cheat or "cheat" in self.name(receipt.executor.hex()):
                 break
             say("the beacon moved on and the draw fell on an honest peer; asking again")
-        say(f"receipt checked by the client: {'every claim holds' if receipt['checked'] else receipt['problems']}")
-        final = self.follow(receipt["inference_id"])
+        say(f"receipt checked by the client: {'every claim holds' if receipt.checked else receipt.problems}")
+        final = self.follow(receipt.inference_id.hex())
         money = (
             ("escrow", "escrow"), ("charged", "charged"), ("booked for the executor", "paid"), ("refunded", "refunded"),
         )
@@ -132,7 +133,7 @@ class Demo:
         right = self.prompt != DEFAULT_PROMPT or "Paris" in answer
         if not right:
             print("the answer does not name Paris")
-        return bool(final["status"] in STANDS and receipt["checked"] and right)
+        return bool(final["status"] in STANDS and receipt.checked and right)
 
 
 def say(text: str) -> None:

@@ -14,7 +14,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -28,11 +28,12 @@ from p2p.base.keys import Key
 from p2p.base.types import Params
 from p2p.cli.earnings import balanced
 from p2p.client.ask import ask_over
-from p2p.client.nonces import Nonces
-from p2p.client.question import AskSpec
+from p2p.client.events import Done, Notices
+from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import prompts as shipped
+from p2p.wire.answers.accounts import Notice
 from testnet.providers import stop
 from testnet.up import Running, bring_up
 
@@ -57,7 +58,7 @@ class Show:
     network: Running
     say: Callable[[str], None]
     settled: list[dict[str, Any]] = field(default_factory=list)  # each epoch's sums and participants, as at its end
-    told: dict[str, dict[str, Any]] = field(default_factory=dict)  # notices that the client got, by inference
+    told: dict[str, Notice] = field(default_factory=dict)  # notices that the client got, by inference
     answered: int = 0  # questions
     convicted: bool = False  # the cheat
 
@@ -76,9 +77,7 @@ class Show:
         self.say(f"{who}: folkmoot account {' '.join(words)}: {printed}")
 
     async def ask_all_the_time(self) -> None:
-        client, genesis = self.network.client, self.network.genesis
-        key = Key.load(client / "account.key")
-        nonces = Nonces(client / "nonces")
+        genesis = self.network.genesis
         config = NetworkConfig(Key.generate(), genesis.network, (), (), expected_size=1, min_connections=0)
         questions = cycle(prompt for prompt in shipped.load() if prompt.kind != "long")
         async with open_network(config, topic_handlers={}, stream_handlers={}) as net:
@@ -86,31 +85,32 @@ class Show:
                 await net.connect(self.network.address(agent))
             for number, question in enumerate(questions):
                 to_the_cheat = number < TO_THE_CHEAT and not self.convicted
-                spec = AskSpec(
-                    self.network.address(number % 2), key, genesis.network, DEFAULT_MODEL, question.text, Params(1000),
-                    TOKENS, genesis=genesis, nonces=nonces, on_notices=self.hear,
-                    choose_executor=bytes.fromhex(self.network.node(CHEAT)) if to_the_cheat else None,
-                )
+                to = Endpoint(self.network.address(number % 2), genesis)
+                asked = Question(DEFAULT_MODEL, question.text, Params(1000), TOKENS)
+                wanted = bytes.fromhex(self.network.node(CHEAT)) if to_the_cheat else None
                 with trio.move_on_after(ASK_TIMEOUT_S):
-                    await self.ask(net, spec)
+                    await self.ask(net, to, asked, wanted)
                 await trio.sleep(ASK_EVERY_S)
 
-    async def ask(self, net: Network, spec: AskSpec) -> None:
+    async def ask(self, net: Network, to: Endpoint, question: Question, executor: bytes | None) -> None:
+        payer = Payer.load(self.network.client)
         try:
-            async for event in ask_over(net, spec):
-                if event["event"] == "done":
+            async for event in ask_over(net, to, question, payer, Overrides(choose_executor=executor)):
+                if isinstance(event, Notices):
+                    self.hear(event.notices)
+                elif isinstance(event, Done):
                     self.answered += 1
         except FolkmootError as error:
             self.say(f"not answered: {error.message}")
 
-    def hear(self, notices: list[dict[str, Any]]) -> None:
+    def hear(self, notices: Sequence[Notice]) -> None:
         """Take notices of what became of earlier inferences."""
         for notice in notices:
-            if notice["inference_id"] not in self.told:
-                self.told[notice["inference_id"]] = notice
+            if notice.inference_id not in self.told:
+                self.told[notice.inference_id] = notice
                 self.say(
-                    f"the client is told: inference {notice['inference_id'][:16]}... is {notice['what']} "
-                    f"(height {notice['height']}), {notice['amount_micro']} micro-credits came back"
+                    f"the client is told: inference {notice.inference_id[:16]}... is {notice.what} "
+                    f"(height {notice.height}), {notice.amount_micro} micro-credits came back"
                 )
 
     # -- what the chain says ------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Show:
             return any(epoch["own"].get(node, {}).get(f"{name}_micro", 0) for epoch in self.settled for name in names)
 
         settled = len(self.settled) == EPOCHS and all(balanced(epoch["sums"]) for epoch in self.settled)
-        refunded = any(one["what"] == "INVALIDATED" and one["amount_micro"] > 0 for one in self.told.values())
+        refunded = any(one.what == "INVALIDATED" and one.amount_micro > 0 for one in self.told.values())
         facts = (
             (f"{EPOCHS} epochs are settled and their sums balance", settled),
             ("the joiner has weight from a sprint", last.get("weight", 0) > 0),

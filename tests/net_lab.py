@@ -9,9 +9,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -20,6 +20,9 @@ from p2p.base.genesis import Genesis, load_genesis
 from p2p.base.keys import Key
 from p2p.base.toml_file import dump_toml
 from p2p.base.types import ENDED
+from p2p.client.ask import ask
+from p2p.client.events import Accepted, Event
+from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
@@ -27,6 +30,7 @@ from testnet.providers import alive, fresh_directory, read_state, start, start_p
 from tests.verification import toy
 
 FINAL = ENDED
+T = TypeVar("T")
 
 
 def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -41,6 +45,18 @@ def until(good: Callable[[], Any], seconds: float = 60.0) -> Any:
             pass
         time.sleep(0.1)
     raise AssertionError(f"the condition did not become true within {seconds} s")
+
+
+def accepted(lines: Iterable[str]) -> dict[str, Any]:
+    """Of the lines of `ask --json`, the event with the draw: not the first one where the client waited for a busy
+    agent, or was told of refunds."""
+    return next(event for event in map(json.loads, lines) if event["event"] == "accepted")
+
+
+def only(kind: type[T], events: Iterable[object]) -> T:
+    """The one event of this kind."""
+    (found,) = (event for event in events if isinstance(event, kind))
+    return found
 
 
 class Net:
@@ -134,33 +150,25 @@ class Net:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def ask_executor(
-        self, peer: int, max_tokens: int = 12, on_event: Callable[[dict[str, Any]], None] = lambda e: None,
-    ) -> list[dict[str, Any]]:
+        self, peer: int, max_tokens: int = 12, on_event: Callable[[Event], None] = lambda e: None,
+    ) -> list[Event]:
         """Events of a question whose draw puts `peer` first.
 
         The client searches for a nonce that does, and asks again when the beacon has changed meanwhile.
         """
-        from p2p.client.ask import ask
-        from p2p.client.nonces import Nonces
-        from p2p.client.question import AskSpec
+        to, payer = Endpoint(self.address(0), self.genesis), Payer.load(self.directory / "client")
+        wanted, question = bytes.fromhex(self.node(peer)), Question(DEFAULT_MODEL, "hello", max_tokens=max_tokens)
 
-        genesis = self.genesis
-        key, wanted = Key.load(self.directory / "client" / "account.key"), bytes.fromhex(self.node(peer))
-        spec = AskSpec(
-            self.address(0), key, genesis.network, DEFAULT_MODEL, "hello", max_tokens=max_tokens, genesis=genesis,
-            choose_executor=wanted, nonces=Nonces(self.directory / "client" / "nonces"),
-        )
-
-        async def collect() -> list[dict[str, Any]]:
+        async def collect() -> list[Event]:
             events = []
-            async for event in ask(spec):
+            async for event in ask(to, question, payer, Overrides(choose_executor=wanted)):
                 events.append(event)
                 on_event(event)
             return events
 
         for _ in range(10):
             events = trio.run(collect)
-            if events[0]["candidates"][0] == wanted.hex():
+            if only(Accepted, events).candidates[0] == wanted:
                 return events
         raise AssertionError("ten draws chose other peers")
 

@@ -10,11 +10,12 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.base.errors import ConfigError
+from p2p.base.errors import ConfigError, RemoteProtocolError
 from p2p.base.limits import MAX_OUTPUT_TOKENS, MAX_TOP_K
 from p2p.cli.arguments import (
     MAX_AMOUNT,
@@ -29,12 +30,15 @@ from p2p.cli.arguments import (
     whole,
 )
 from p2p.cli.output import aligned
-from p2p.machine.foreign_text import Guarded
+from p2p.machine.foreign_text import Guarded, line
 from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from p2p.base.types import Params
-    from p2p.client.question import AskSpec, Terms
+    from p2p.client.events import Event, TermsShown
+    from p2p.client.question import Endpoint, Payer, Question
+    from p2p.client.receipt import Receipt
+    from p2p.wire.answers.accounts import Notice
 
 UNCHECKED = 3  # exit status where the receipt does not hold
 # an option of sampling: lowest and highest value, default in thousandths, what it does
@@ -98,23 +102,21 @@ def sampling(options: argparse.Namespace) -> Params:
 def run(options: argparse.Namespace) -> int:
     from p2p.cli.tasks import run_async
 
-    spec = _spec(options)
-    receipt = run_async(_follow, options, spec)
+    receipt: Receipt = run_async(_follow, options, *_asked(options))
     if not options.json:
-        shown = aligned({f"  {name}": value for name, value in receipt.items()}, 16)
+        shown = aligned({f"  {name}": value for name, value in receipt.plain().items()}, 16)
         print(f"\n\nreceipt\n{shown}")
-        if over := len(receipt.get("passed_over", ())):
+        if over := len(receipt.passed_over):
             print(
                 f"{over} drawn before this executor did not answer, its agent says; where that happens often, ask "
                 f"another agent"
             )
-    return 0 if receipt.get("checked") else UNCHECKED
+    return 0 if receipt.checked else UNCHECKED
 
 
-def _spec(options: argparse.Namespace) -> AskSpec:
+def _asked(options: argparse.Namespace) -> tuple[Endpoint, Question, Payer]:
     """The request. What can be wrong in the options is found here, before a peer hears of it."""
     from p2p.base.files import check_output
-    from p2p.base.keys import Key
 
     multiaddr(options.peer)
     utf8(options.prompt, "prompt")
@@ -122,64 +124,70 @@ def _spec(options: argparse.Namespace) -> AskSpec:
     params = sampling(options)
     # an empty --account is wrong; it does not mean one's own
     account = None if options.account is None else read_id(options.account, "account")
-    genesis, key = read_genesis(options.dir, "to check the receipt"), Key.load(options.dir / "account.key")
+    genesis = read_genesis(options.dir, "to check the receipt")
+
+    from p2p.client.question import Endpoint, Payer, Question
+
+    payer = Payer.load(options.dir, hot_key_of=account, notices_since=last_notice(_seen(options)))
     peer_of(options.peer)
     if options.save is not None:
         check_output(options.save, field="save")
-
-    from p2p.client.answer_proof import AnswerProof, save_proof
-    from p2p.client.known_prices import KnownPrices
-    from p2p.client.nonces import Nonces
-    from p2p.client.question import AskSpec
-
-    def keep(proof: AnswerProof) -> None:
-        if options.save is not None:
-            save_proof(proof, options.save)
-
-    seen = options.dir / "account.notices"  # the height of the last notice that was printed
-
-    def tell(notices: list[dict[str, Any]]) -> None:
-        show_notices(notices, seen, as_json=options.json)
-
-    return AskSpec(
-        options.peer, key, genesis.network, options.model, options.prompt, params, options.max_tokens,
-        options.max_price, nonces=Nonces(options.dir / "nonces"), genesis=genesis, on_proof=keep, account=account,
-        notices_since=last_notice(seen), on_notices=tell,
-        on_terms=lambda terms: show_terms(terms, as_json=options.json),
-        known_prices=KnownPrices(options.dir / "prices"),
-    )
+    question = Question(options.model, options.prompt, params, options.max_tokens, options.max_price)
+    return Endpoint(options.peer, genesis), question, payer
 
 
-async def _follow(options: argparse.Namespace, spec: AskSpec) -> dict[str, Any]:
+async def _follow(options: argparse.Namespace, to: Endpoint, question: Question, payer: Payer) -> Receipt:
     """Ask, print the answer as it comes. Returns the receipt."""
+    from p2p.client.answer_proof import save_proof
     from p2p.client.ask import ask
+    from p2p.client.events import Done, Proved
 
-    receipt: dict[str, Any] = {}
-    async with aclosing(ask(spec)) as events:
+    async with aclosing(ask(to, question, payer)) as events:
         async for event in events:
-            if options.json:
-                print(json.dumps(event), flush=True)
-            elif event["event"] == "token":
-                show = sys.stdout.uncleaned if options.raw and isinstance(sys.stdout, Guarded) else sys.stdout.write
-                show(event["text"])
-                sys.stdout.flush()
-            if event["event"] == "done":
-                receipt = event["receipt"]
-    return receipt
+            if isinstance(event, Proved) and options.save is not None:
+                save_proof(event.proof, options.save)
+            _show(options, event)
+            if isinstance(event, Done):
+                return event.receipt
+    raise RemoteProtocolError("the answer ended without a receipt", field="receipt")
 
 
-def show_terms(terms: Terms, *, as_json: bool) -> None:
+def _show(options: argparse.Namespace, event: Event) -> None:
+    """Print one event. The answer goes to standard output, what is said about it to standard error."""
+    from p2p.client.events import Notices, Proved, Signed, TermsShown, Token, Waiting, plain
+
+    if isinstance(event, Notices):
+        show_notices(event.notices, _seen(options), as_json=options.json)
+    elif isinstance(event, TermsShown):
+        show_terms(event, as_json=options.json)
+    elif options.json:
+        if not isinstance(event, Signed | Proved):
+            print(json.dumps(plain(event)), flush=True)
+    elif isinstance(event, Token):
+        show = sys.stdout.uncleaned if options.raw and isinstance(sys.stdout, Guarded) else sys.stdout.write
+        show(event.text)
+        sys.stdout.flush()
+    elif isinstance(event, Waiting):
+        again = f"asking again in {event.wait_s:.1f} s"
+        print(f"{line(event.reason, 300)}; {again}", file=sys.stderr, flush=True)
+
+
+def show_terms(terms: TermsShown, *, as_json: bool) -> None:
     """Print what is about to be signed, on standard error: the answer goes to standard output."""
     if as_json:
-        from dataclasses import asdict
+        from p2p.client.events import plain
 
-        event = {"event": "terms", **asdict(terms), "most_micro": terms.most_micro}
-        print(json.dumps(event), file=sys.stderr, flush=True)
+        print(json.dumps(plain(terms)), file=sys.stderr, flush=True)
         return
     print(
         f"a token costs {terms.price_micro} micro-credits now, {terms.max_price_micro} at most; for up to "
         f"{terms.tokens} of prompt and answer {terms.most_micro} at most", file=sys.stderr, flush=True,
     )
+
+
+def _seen(options: argparse.Namespace) -> Path:
+    """The file with the height of the last notice that was printed."""
+    return Path(options.dir / "account.notices")
 
 
 def last_notice(seen: Path) -> int:
@@ -191,23 +199,16 @@ def last_notice(seen: Path) -> int:
         return 0
 
 
-def show_notices(notices: list[dict[str, Any]], seen: Path, *, as_json: bool) -> None:
-    """Print what became of earlier inferences, once: the newest height is written to the file `seen`.
-
-    Raises RemoteProtocolError for a notice of another shape.
-    """
+def show_notices(notices: Sequence[Notice], seen: Path, *, as_json: bool) -> None:
+    """Print what became of earlier inferences, once: the newest height is written to the file `seen`."""
     from msgspec import to_builtins
 
-    from p2p.wire.answers.accounts import Notice
-    from p2p.wire.answers.reading import read
-
-    rows = [to_builtins(read(Notice, notice, "tip", "asked")) for notice in notices]
-    for row in rows:
+    for notice in notices:
         if as_json:
-            print(json.dumps({"event": "notice", **row}), flush=True)
+            print(json.dumps({"event": "notice", **to_builtins(notice)}), flush=True)
         else:
-            what = WHAT.get(row["what"], row["what"])
-            refund = f"{row['amount_micro']} micro-credits were refunded"
-            print(f"inference {row['inference_id']} was {what} at height {row['height']}; {refund}")
+            what = WHAT.get(notice.what, notice.what)
+            refund = f"{notice.amount_micro} micro-credits were refunded"
+            print(f"inference {notice.inference_id} was {what} at height {notice.height}; {refund}")
     with contextlib.suppress(OSError):  # a read-only folder: they are printed again
-        seen.write_text(f"{max(row['height'] for row in rows)}\n")
+        seen.write_text(f"{max(notice.height for notice in notices)}\n")

@@ -2,34 +2,55 @@
 
 Law: nothing is signed on the peer's word alone, and nothing it says of the answer is believed that can be checked.
 A request goes through signing.py, then stream.py, which ends with the receipt (receipt.py).
+
+Each event is given out before the step that follows it is taken: leave the loop at TermsShown and nothing is signed, at
+Signed and nothing is sent.
+
+An agent whose process is late refuses requests at its entrance (peer/entrance.py) before it looks at them. Only this
+refusal is waited for, because it costs nothing and passes; any other says something about the request or its account.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
 
-from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_PROMPT_BYTES
-from p2p.base.types import VERSION
+import trio
+
+from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded
+from p2p.base.limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT, MAX_PROMPT_BYTES
+from p2p.base.types import VERSION, SignedRequest
 from p2p.client.connection import open_to, query
-from p2p.client.question import AskSpec
-from p2p.client.signing import prepare
-from p2p.client.stream import Event, follow
+from p2p.client.draw_check import DrawCheck
+from p2p.client.events import Done, Event, Notices, Signed, Waiting
+from p2p.client.question import NO_OVERRIDES, Endpoint, Overrides, Payer, Question
+from p2p.client.signing import RequestSigner
+from p2p.client.stream import follow
 from p2p.gossip.host import Network
 from p2p.wire.frames import Ask, pack_frame
 
+Events = AsyncGenerator[Event, None]
 
-async def ask(spec: AskSpec) -> AsyncGenerator[Event, None]:
+
+async def ask(
+    to: Endpoint, question: Question, payer: Payer, overrides: Overrides = NO_OVERRIDES, *,
+    patience: int = AGENT_WAITS,
+) -> Events:
     """Ask over a connection of its own.
 
-    Events: accepted, executor, busy | failed, token, done (with the receipt). Raises FolkmootError. Iterate within
-    `aclosing`: a loop that is left early must end the connection at once, and with it the answer.
+    Events: events.py, the last one is Done. patience: how often an agent that has too many requests is waited for.
+    Raises FolkmootError. Iterate within `aclosing`: a loop that is left early must end the connection at once, and with
+    it the answer.
     """
-    if len(spec.prompt.encode()) > MAX_PROMPT_BYTES:
+    if len(question.prompt.encode()) > MAX_PROMPT_BYTES:
         raise InvalidRequest(f"the prompt is longer than {MAX_PROMPT_BYTES} bytes", field="prompt")
-    async with open_to(spec.peer, spec.network) as network, aclosing(ask_over(network, spec)) as events:
+    async with (
+        open_to(to.address, to.network) as network,
+        aclosing(ask_over(network, to, question, payer, overrides, patience=patience)) as events,
+    ):
         async for event in events:
             try:
                 yield event
@@ -37,20 +58,93 @@ async def ask(spec: AskSpec) -> AsyncGenerator[Event, None]:
                 return
 
 
-async def ask_over(network: Network, spec: AskSpec) -> AsyncGenerator[Event, None]:
+async def ask_over(
+    network: Network, to: Endpoint, question: Question, payer: Payer, overrides: Overrides = NO_OVERRIDES, *,
+    patience: int = AGENT_WAITS,
+) -> Events:
     """As `ask`, over an open connection."""
+    signer = RequestSigner(to, question, payer, overrides, partial(query, network, to.peer_id))
+    asking = _Asking(network, signer, patience, overrides.nonce)
+    while not asking.is_over:
+        for part in (asking.sign(), asking.answer()):
+            async with aclosing(part) as events:
+                async for event in events:
+                    yield event
 
-    async def question(body: dict[str, Any]) -> dict[str, Any]:
-        return await query(network, spec.agent, body)
 
-    signed, drawn = await prepare(spec, question)
-    if spec.on_signed is not None:
-        spec.on_signed(signed)
-    stream, ended = await network.open_stream(spec.agent, "infer"), False
-    try:
-        await stream.send(pack_frame(Ask(VERSION, signed, spec.prompt)))
-        async for event in follow(stream, spec, signed, drawn, question):
-            ended = event["event"] == "done"
-            yield event
-    finally:
-        await (stream.close() if ended else stream.reset())  # a reset tells the agent to stop and to charge for no more
+@dataclass(slots=True)
+class _Asking:
+    """One question, as far as it has come."""
+
+    network: Network
+    signer: RequestSigner
+    patience: int
+    nonce: int | None  # of the request
+    waits: int = 0  # so often it was waited for the agent
+    is_over: bool = False
+    signed: SignedRequest = field(init=False)
+    drawn: DrawCheck = field(init=False)
+
+    async def sign(self) -> Events:
+        """Sign the request; where it was signed before, with the same nonce, so that it is paid once."""
+        ground = await self.signer.ground()
+        if ground.tip.notices and not self.waits:
+            yield Notices(ground.tip.notices)
+        terms = await self.signer.terms(ground)
+        yield terms
+        self.signed, self.drawn = await self.signer.sign(ground, terms, self.nonce)
+        self.nonce = self.signed.request.client_nonce
+        yield Signed(self.signed)
+
+    async def answer(self) -> Events:
+        """Send the request, and again after each wait. Ends without Done where its draw grew old meanwhile."""
+        is_accepted, waits_before = False, self.waits
+        while True:
+            try:
+                async with aclosing(self._send()) as events:
+                    async for event in events:
+                        is_accepted = True
+                        yield event
+                self.is_over = True
+                return
+            except FolkmootError as error:
+                if is_accepted:
+                    raise
+                if isinstance(error, InvalidRequest) and error.field == "draw_height" and self.waits > waits_before:
+                    return
+                if (waiting := self._waiting(error)) is None:
+                    raise
+            yield waiting
+            await trio.sleep(waiting.wait_s)
+
+    async def _send(self) -> Events:
+        """Send the request once, and follow its answer."""
+        peer, prompt = self.signer.to.peer_id, self.signer.question.prompt
+        stream, ended = await self.network.open_stream(peer, "infer"), False
+        try:
+            await stream.send(pack_frame(Ask(VERSION, self.signed, prompt)))
+            async for event in follow(stream, peer, prompt, self.signed, self.drawn, self.signer.query):
+                if isinstance(event, Done):
+                    ended = True
+                    self._keep_price(event)
+                yield event
+        finally:
+            # a reset tells the agent to stop and to charge for no more
+            await (stream.close() if ended else stream.reset())
+
+    def _waiting(self, error: FolkmootError) -> Waiting | None:
+        """The next wait, or None where `error` is not waited for, or was often enough."""
+        if not isinstance(error, Overloaded) or error.field != "agent" or error.retry_after > MAX_AGENT_WAIT:
+            return None
+        if self.waits >= self.patience:
+            return None
+        self.waits += 1
+        # a random part, so that those who were refused together do not come back together
+        wait_s = AGENT_WAIT_S * max(1, error.retry_after) * random.uniform(1, 1.5)
+        return Waiting(round(wait_s, 3), error.message, self.patience - self.waits)
+
+    def _keep_price(self, done: Done) -> None:
+        """A price that was proved on the way is kept when nothing was wrong."""
+        prices, price_micro = self.signer.payer.known_prices, self.drawn.price_micro
+        if prices is not None and price_micro is not None and done.receipt.checked:
+            prices.keep(self.signer.question.model, price_micro, self.drawn.height)

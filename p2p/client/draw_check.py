@@ -13,7 +13,7 @@ from p2p.base.errors import FolkmootError
 from p2p.base.genesis import Genesis
 from p2p.base.weighted_draw import WeightedDraw
 from p2p.chain.proofs.serving import ServingProof, open_price, open_serving
-from p2p.client.tip_proof import Prover, Question
+from p2p.client.tip_proof import Prover, QueryPeer
 from p2p.consensus.light import Facts, genesis_facts
 from p2p.wire.answers.blocks import ServingAnswer
 from p2p.wire.answers.reading import read
@@ -44,7 +44,7 @@ class DrawCheck:
     _app_hash: bytes = field(default=b"", repr=False)
     _stands_at: int = field(default=0, repr=False)  # the header that has this app hash
 
-    async def look(self, ask: Question, peer: str = "") -> None:
+    async def look(self, ask: QueryPeer, peer: str = "") -> None:
         try:
             said = await ask({"op": "serving", "model": self.model, "height": self.height})
             answer = read(ServingAnswer, said, "serving", peer)
@@ -56,7 +56,7 @@ class DrawCheck:
         except FolkmootError:
             self.serving = None
 
-    async def settle(self, ask: Question, peer: str = "") -> None:
+    async def settle(self, ask: QueryPeer, peer: str = "") -> None:
         """Follow headers to the one that stands for the set. A set that a header contradicts is no set."""
         facts = self.facts or genesis_facts(self.genesis)
         if self.serving is None or self._stands_at <= facts.height:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2p.base.genesis import Genesis, ModelSpec
-from p2p.base.keys import Key, digest, peer_id
+from p2p.base.keys import digest
 from p2p.base.types import FinishRecord, Request
 from p2p.client.answer_proof import AnswerProof
-from p2p.client.question import AskSpec
 from p2p.client.receipt import check_receipt
 from p2p.verification import check
 from p2p.verification.artifact import Artifact, Position, prompt_tokens_hash
@@ -61,12 +60,10 @@ def proof_problems(proof: AnswerProof, genesis: Genesis | None) -> list[str]:
         problems.append("the request is not signed by the key it names")
     if digest(b"prompt", proof.prompt.encode()) != request.prompt_hash:
         problems.append("the prompt is not the one whose hash was signed")
-    spec = AskSpec(
-        f"/p2p/{peer_id(proof.accepted.agent)}", Key.generate(), request.network, request.model, proof.prompt,
-        request.params, genesis=genesis,
+    accepted, done = proof.accepted, Done(proof.finish, proof.artifact)
+    return problems + check_receipt(
+        accepted.agent, proof.signed_request, accepted, done, list(proof.tokens), proof.text
     )
-    done = Done(proof.finish, proof.artifact)
-    return problems + check_receipt(spec, proof.signed_request, proof.accepted, done, list(proof.tokens), proof.text)
 
 
 def chain_problems(

@@ -1,81 +1,86 @@
-"""What is asked, by whom, and who is told what on the way. Law: data only."""
+"""What is asked, of which peer, and who pays. Law: data only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key, NetworkId
-from p2p.base.types import Params, SignedRequest
-from p2p.client.answer_proof import AnswerProof
+from p2p.base.types import Params
 from p2p.client.known_prices import KnownPrices
 from p2p.client.nonces import Nonces
-
-if TYPE_CHECKING:
-    from p2p.client.tip_proof import Ground
+from p2p.client.tip_proof import Ground
 
 TEMPLATE_TOKENS = 64  # room for the chat template in the client's own bound on prompt tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What a request is about to cost: shown before it is signed."""
+class Endpoint:
+    """The peer that is asked."""
 
-    price_micro: int  # of a token now, by the peer's word
-    max_price_micro: int  # of a token, as it is signed
-    tokens: int  # the most of prompt and answer together
-    balance_micro: int
+    address: str  # multiaddr with /p2p/ID
+    genesis: Genesis  # of its network; what proofs begin with
 
     @property
-    def most_micro(self) -> int:
-        return self.max_price_micro * self.tokens
+    def peer_id(self) -> str:
+        return id_of(self.address)
+
+    @property
+    def network(self) -> NetworkId:
+        return self.genesis.network
 
 
 @dataclass(frozen=True, slots=True)
-class AskSpec:
-    """One question to one peer."""
+class Question:
+    """What is asked."""
 
-    peer: str  # multiaddr with /p2p/ID
-    key: Key  # signs the request
-    network: NetworkId
-    model: str
+    model: str  # its name in the genesis file
     prompt: str
     params: Params = field(default_factory=Params)
-    max_tokens: int = 128
+    max_tokens: int = 128  # of the answer
     max_price_micro: int | None = None  # of a token; None: bounded by what is known of it (signing.py)
-    deadline_ahead: int = 300  # heights after the draw's
-    nonce: int | None = None  # None: the next one
-    nonces: Nonces | None = None  # what was used before, from here
-    genesis: Genesis | None = None  # without it nothing can be proved, and nothing is signed
-    choose_executor: bytes | None = None  # for test networks: search a nonce whose draw puts this node first
-    # gets the proof of the answer before the event `done`, whatever the receipt says
-    on_proof: Callable[[AnswerProof], None] | None = None
-    on_signed: Callable[[SignedRequest], None] | None = None  # gets the request before it is sent
-    account: bytes | None = None  # who pays, where `key` is a hot key of that account
-    notices_since: int = 0  # only notices of later heights are wanted
-    # gets what the peer says became of earlier inferences, when there is anything; its word only
-    on_notices: Callable[[list[dict[str, Any]]], None] | None = None
-    # gets what it will cost, before anything is signed; what it raises ends the question
-    on_terms: Callable[[Terms], None] | None = None
-    known_prices: KnownPrices | None = None
-    # of the asking peer's own chain, where there is one: the other peer is not asked for it
-    ground: Ground | None = None
-
-    @property
-    def agent(self) -> str:
-        """The peer's id."""
-        return id_of(self.peer)
-
-    @property
-    def payer(self) -> bytes:
-        return self.account or self.key.public
 
     @property
     def tokens(self) -> int:
         """The client's bound on prompt and answer together."""
         return prompt_bound(self.prompt) + self.max_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who pays, and what is remembered of its earlier requests."""
+
+    key: Key  # signs the request
+    nonces: Nonces | None = None  # what was used before, from here
+    known_prices: KnownPrices | None = None
+    hot_key_of: bytes | None = None  # the account that pays, where `key` is a hot key of it
+    notices_since: int = 0  # only notices of later heights are wanted
+
+    @classmethod
+    def load(cls, folder: Path, *, hot_key_of: bytes | None = None, notices_since: int = 0) -> Payer:
+        """With the key in `folder`/account.key, and nonces and prices beside it. Raises ConfigError."""
+        key, nonces = Key.load(folder / "account.key"), Nonces(folder / "nonces")
+        return cls(key, nonces, KnownPrices(folder / "prices"), hot_key_of, notices_since)
+
+    @property
+    def account(self) -> bytes:
+        """The account that pays."""
+        return self.hot_key_of or self.key.public
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What test networks, and a peer with a chain of its own, set themselves."""
+
+    nonce: int | None = None  # None: the next one
+    choose_executor: bytes | None = None  # search a nonce whose draw puts this node first
+    deadline_ahead: int = 300  # heights after the draw's
+    # of the asking peer's own chain, where there is one: the other peer is not asked for it
+    ground: Ground | None = None
+
+
+NO_OVERRIDES = Overrides()
 
 
 def id_of(multiaddr: str) -> str:

@@ -6,11 +6,13 @@ Law: every claim of a receipt is checked here, without a model and without belie
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
-from p2p.base.keys import Domain, public_key_of, verify
+from p2p.base.keys import Domain, verify
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import FinishReason, FinishRecord, SignedRequest
 from p2p.base.weighted_draw import draw_executors
@@ -22,47 +24,84 @@ from p2p.verification.tape import tape_seed
 from p2p.verification.text import text_hash
 from p2p.wire.frames import Accepted, Done
 
-if TYPE_CHECKING:
-    from p2p.client.question import AskSpec
+
+class Receipt(Struct, frozen=True):
+    """What was answered, by whom, and what is wrong with it."""
+
+    inference_id: bytes
+    executor: bytes
+    agent: bytes
+    peer: str  # that was asked
+    artifact_root: bytes
+    output_hash: bytes
+    prompt_tokens: int
+    output_tokens: int
+    finish_reason: FinishReason
+    draw_height: int
+    signature: bytes  # the executor's, over the finish record
+    artifact_bytes: int
+    draw: Known  # how well the set is known that the executors were drawn from
+    passed_over: tuple[bytes, ...]  # executors of whom only the agent says that they did not answer
+    problems: tuple[str, ...]  # sentences; none: every claim holds
+
+    @property
+    def checked(self) -> bool:
+        """Whether every claim holds."""
+        return not self.problems
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON: bytes are hexadecimal digits."""
+        found = hexed(self)
+        problems = found.pop("problems")
+        reason = self.finish_reason.name.lower()
+        return {**found, "finish_reason": reason, "checked": self.checked, "problems": problems}
+
+
+def hexed(value: Struct) -> dict[str, Any]:
+    """The struct as plain data, with its bytes as hexadecimal digits."""
+
+    def digits(part: Any) -> Any:
+        if isinstance(part, bytes):
+            return part.hex()
+        if isinstance(part, dict):
+            return {name: digits(one) for name, one in part.items()}
+        return [digits(one) for one in part] if isinstance(part, list | tuple) else part
+
+    found: dict[str, Any] = digits(to_builtins(value, builtin_types=(bytes,)))
+    return found
 
 
 def summary(
-    signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: list[str], draw: Known,
+    signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: Sequence[str], draw: Known,
     passed_over: Sequence[bytes] = (),
-) -> dict[str, Any]:
-    """The receipt as plain data. draw: how well the set is known that the executors were drawn from. passed_over:
-    executors of whom only the agent says that they did not answer."""
+) -> Receipt:
+    """The receipt of an answer that was checked."""
     record = done.finish.record
-    return {
-        "inference_id": record.inference_id.hex(), "executor": record.executor.hex(),
-        "agent": accepted.agent.hex(), "peer": peer,
-        "artifact_root": record.artifact_root.hex(), "output_hash": record.output_hash.hex(),
-        "prompt_tokens": record.prompt_tokens, "output_tokens": record.output_tokens,
-        "finish_reason": record.finish_reason.name.lower(), "draw_height": signed.request.draw_height,
-        "signature": done.finish.signature.hex(), "artifact_bytes": len(done.artifact),
-        "draw": draw.value, "passed_over": [node.hex() for node in passed_over],
-        "checked": not problems, "problems": problems,
-    }
+    return Receipt(
+        record.inference_id, record.executor, accepted.agent, peer, record.artifact_root, record.output_hash,
+        record.prompt_tokens, record.output_tokens, record.finish_reason, signed.request.draw_height,
+        done.finish.signature, len(done.artifact), draw, tuple(passed_over), tuple(problems),
+    )
 
 
 def check_receipt(
-    spec: AskSpec, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *,
+    agent: bytes, signed: SignedRequest, accepted: Accepted, done: Done, tokens: list[int], text: str, *,
     drawn: DrawCheck | None = None,
 ) -> list[str]:
     """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure.
 
-    text: as it came with the tokens. drawn: what was found out about the draw's height; None: nobody looked, and the
-    draw is not checked.
+    agent: node key of the peer that was asked. text: as it came with the tokens. drawn: what was found out about the
+    draw's height; None: nobody looked, and the draw is not checked.
     """
     record = done.finish.record
     problems = []
     if accepted.inference_id != signed.inference_id or record.inference_id != signed.inference_id:
         problems.append("the inference id is not the hash of the signed request")
-    if accepted.agent != public_key_of(spec.peer.rsplit("/p2p/", 1)[-1]):
+    if accepted.agent != agent:
         problems.append("the agent named is not the peer that was asked")
     if record.executor not in accepted.candidates:
         problems.append("the executor was not drawn")
-    if not verify(record.executor, Domain.FINISH, spec.network, encode(record), done.finish.signature):
+    if not verify(record.executor, Domain.FINISH, signed.request.network, encode(record), done.finish.signature):
         problems.append("the finish record is not signed by the executor")
     if drawn is not None:
         problems += _draw_problems(drawn, accepted, signed)

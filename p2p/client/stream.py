@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from p2p.base.errors import RemoteProtocolError
-from p2p.base.keys import peer_id
+from p2p.base.keys import peer_id, public_key_of
 from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S
 from p2p.base.types import VERSION, SignedRequest
+from p2p.client import events
 from p2p.client.answer_proof import AnswerProof
 from p2p.client.draw_check import DrawCheck
-from p2p.client.question import AskSpec
 from p2p.client.receipt import check_receipt, streamed_by, summary
-from p2p.client.tip_proof import Question
+from p2p.client.tip_proof import QueryPeer
 from p2p.client.way import Way
 from p2p.gossip.streams import Stream
 from p2p.wire.frames import (
@@ -35,22 +34,21 @@ from p2p.wire.frames import (
 
 FRAME_WAIT_S = FIRST_TOKEN_TIMEOUT_S + 10  # an agent gives up on an executor first, and says so
 
-Event = dict[str, Any]
-
 
 async def follow(
-    stream: Stream, spec: AskSpec, signed: SignedRequest, drawn: DrawCheck, question: Question
-) -> AsyncIterator[Event]:
-    """The events of one answer; the last one is `done`, with the receipt. drawn: what is known of the draw; it learns
-    the rest with `question`, which asks the same peer. Raises RemoteProtocolError, or the agent's own error."""
-    answer = AnswerStream(spec, signed, drawn)
+    stream: Stream, peer: str, prompt: str, signed: SignedRequest, drawn: DrawCheck, query: QueryPeer
+) -> AsyncIterator[events.Event]:
+    """The events of one answer; the last one is Done, with the receipt. peer: the id of the peer that is asked. drawn:
+    what is known of the draw; it learns the rest with `query`, which asks the same peer. Raises RemoteProtocolError, or
+    the agent's own error."""
+    answer = AnswerStream(peer, prompt, signed, drawn)
     while True:
         frame = await receive_frame(stream, Accepted, Trying, Declined, Tokens, Done, Failure, timeout_s=FRAME_WAIT_S)
         if isinstance(frame, Failure):
             raise_failure(frame)
         elif isinstance(frame, Accepted):
             yield answer.accept(frame)
-            await drawn.look(question, spec.agent)
+            await drawn.look(query, peer)
         elif isinstance(frame, Trying):
             yield answer.trying(frame)
         elif isinstance(frame, Declined):
@@ -59,8 +57,8 @@ async def follow(
             for event in answer.add(frame):
                 yield event
         elif isinstance(frame, Done):
-            answer.prove(frame)
-            await drawn.settle(question, spec.agent)
+            yield answer.prove(frame)
+            await drawn.settle(query, peer)
             yield answer.finish(frame)
             return
         else:
@@ -73,7 +71,8 @@ async def follow(
 class AnswerStream:
     """One answer, as far as it has come."""
 
-    spec: AskSpec
+    peer: str  # id of the peer that is asked
+    prompt: str
     signed: SignedRequest
     drawn: DrawCheck
     accepted: Accepted | None = None
@@ -82,58 +81,49 @@ class AnswerStream:
     way: Way = field(init=False)
 
     def __post_init__(self) -> None:
-        self.way = Way(self.spec.network)
+        self.way = Way(self.signed.request.network)
 
-    def accept(self, frame: Accepted) -> Event:
+    def accept(self, frame: Accepted) -> events.Accepted:
         if self.accepted is not None:
             raise RemoteProtocolError("accepted twice", field="frame")
         self.accepted = frame
-        return {
-            "event": "accepted", "inference_id": frame.inference_id.hex(), "agent": frame.agent.hex(),
-            "draw_height": self.drawn.height, "beacon": frame.beacon.hex(),
-            "candidates": [node.hex() for node in frame.candidates],
-        }
+        return events.Accepted(frame.inference_id, frame.agent, self.drawn.height, frame.beacon, frame.candidates)
 
-    def trying(self, frame: Trying) -> Event:
+    def trying(self, frame: Trying) -> events.Trying:
         self.way.trying(self.accepted, frame)
-        return {"event": "executor", "node": frame.node.hex(), "peer_id": peer_id(frame.node)}
+        return events.Trying(frame.node, peer_id(frame.node))
 
-    def declined(self, frame: Declined) -> Event:
+    def declined(self, frame: Declined) -> events.Busy | events.Declined:
         self.way.passed(self.accepted, frame)
-        return {"event": "busy" if frame.busy else "failed", "node": frame.node.hex(), "reason": frame.reason}
+        return (events.Busy if frame.busy else events.Declined)(frame.node, frame.reason)
 
-    def add(self, frame: Tokens) -> Iterator[Event]:
+    def add(self, frame: Tokens) -> Iterator[events.Token]:
         """An event for each token. The text of all that share a frame is with the first."""
-        if frame.position != len(self.tokens) or len(self.tokens) + len(frame.tokens) > self.spec.max_tokens:
+        most = self.signed.request.max_tokens
+        if frame.position != len(self.tokens) or len(self.tokens) + len(frame.tokens) > most:
             raise RemoteProtocolError(
                 "tokens that do not follow on those before, or more than were asked for", field="position"
             )
         check_text(frame)
         self.tokens.extend(frame.tokens)
         self.text.append(frame.text)
-        return (
-            {"event": "token", "text": "" if at else frame.text, "token": token}
-            for at, token in enumerate(frame.tokens)
-        )
+        return (events.Token("" if at else frame.text, token) for at, token in enumerate(frame.tokens))
 
-    def prove(self, frame: Done) -> None:
-        """Give the answer's proof to whoever wants it, before anything about the receipt is known."""
-        if self.spec.on_proof is not None:
-            self.spec.on_proof(AnswerProof(
-                VERSION, self.spec.prompt, self.signed, self._taken(), frame.finish, frame.artifact,
-                tuple(self.tokens), "".join(self.text),
-            ))
+    def prove(self, frame: Done) -> events.Proved:
+        """The answer's proof, before anything about the receipt is known."""
+        return events.Proved(AnswerProof(
+            VERSION, self.prompt, self.signed, self._taken(), frame.finish, frame.artifact, tuple(self.tokens),
+            "".join(self.text),
+        ))
 
-    def finish(self, frame: Done) -> Event:
-        """Check the receipt. A price that was proved on the way is kept when nothing was wrong."""
-        spec, drawn, accepted, text = self.spec, self.drawn, self._taken(), "".join(self.text)
-        problems = check_receipt(spec, self.signed, accepted, frame, self.tokens, text, drawn=drawn)
+    def finish(self, frame: Done) -> events.Done:
+        """Check the receipt."""
+        signed, drawn, accepted, text = self.signed, self.drawn, self._taken(), "".join(self.text)
+        agent = public_key_of(self.peer)
+        problems = check_receipt(agent, signed, accepted, frame, self.tokens, text, drawn=drawn)
         problems += self.way.problems(frame)
-        if not problems and drawn.price_micro is not None and spec.known_prices is not None:
-            spec.known_prices.keep(spec.model, drawn.price_micro, drawn.height)
         passed_over = self.way.passed_over(streamed_by(frame))
-        receipt = summary(self.signed, accepted, frame, spec.agent, problems, drawn.known, passed_over)
-        return {"event": "done", "receipt": receipt, "text": text}
+        return events.Done(summary(signed, accepted, frame, self.peer, problems, drawn.known, passed_over), text)
 
     def _taken(self) -> Accepted:
         if self.accepted is None:

@@ -29,7 +29,7 @@ from p2p.wire.answers.accounts import Tip
 from p2p.wire.answers.blocks import Light, Proved, ServingAnswer
 from p2p.wire.answers.reading import read
 
-Question = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]  # asks the peer
+QueryPeer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]  # asks the peer
 
 NONCES_ON_WORD = NONCE_WINDOW  # so far beyond the last nonce used here a peer is believed
 PRICE_FACTOR = 2  # of the price known: what is signed for when its user says nothing
@@ -52,7 +52,7 @@ class Prover:
     """Asks one peer and believes what follows from the genesis file."""
 
     genesis: Genesis
-    ask: Question
+    ask: QueryPeer
     peer: str
 
     async def ground(self, account: bytes, model: str, notices_since: int = 0) -> Ground:

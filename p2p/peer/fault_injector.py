@@ -36,7 +36,8 @@ from p2p.base.types import (
 from p2p.chain.stores.payload_keys import PLANTED
 from p2p.chain.sync_server import trusted
 from p2p.client.ask import ask_over
-from p2p.client.question import AskSpec
+from p2p.client.events import Signed
+from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.client.tip_proof import PRICE_FACTOR, Ground
 from p2p.ledger.inferences.planted_faults import LIFETIME
 from p2p.verification import prompts
@@ -130,16 +131,15 @@ class FaultInjector:
             return
         # question and agent are no secret, but must not be a pattern
         question = random.choice(prompts.load())
-        spec = AskSpec(
-            f"/p2p/{random.choice(peers)}", self.owner, self.chain.genesis.network, self.model, question.text,
-            Params(TEMPERATURE_MILLI),
-            question.max_tokens, genesis=self.chain.genesis, choose_executor=self.key.public, on_signed=self.mark,
-            max_price_micro=PRICE_FACTOR * (self.chain.reader.price_micro(self.model) or 1), ground=self._ground(),
-        )
+        to = Endpoint(f"/p2p/{random.choice(peers)}", self.chain.genesis)
+        most_micro = PRICE_FACTOR * (self.chain.reader.price_micro(self.model) or 1)
+        asked = Question(self.model, question.text, Params(TEMPERATURE_MILLI), question.max_tokens, most_micro)
+        ours = Overrides(choose_executor=self.key.public, ground=self._ground())
         try:
-            async with aclosing(ask_over(network, spec)) as events:
-                async for _ in events:
-                    pass
+            async with aclosing(ask_over(network, to, asked, Payer(self.owner), ours)) as events:
+                async for event in events:
+                    if isinstance(event, Signed):
+                        self.mark(event.signed_request)
         finally:
             self._next = None  # drawn to somebody else: nothing was planted
 

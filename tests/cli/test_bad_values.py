@@ -22,8 +22,10 @@ from p2p.base.errors import ConfigError, FolkmootError, Overloaded, RemoteProtoc
 from p2p.base.keys import Key
 from p2p.cli import main as main_command
 from p2p.cli.main import BUG, NOBODY_READS, main
-from p2p.client.question import AskSpec
+from p2p.client.events import Done
+from p2p.client.question import Question
 from tests.base.test_network_id import OLD
+from tests.cli.receipts import receipt
 
 PEER = f"/ip4/127.0.0.1/tcp/1/p2p/{Key(b'9' * 32).peer_id}"
 ODD_NUMBERS = (
@@ -228,11 +230,11 @@ def test_an_odd_answer_is_one_sentence(
 def test_where_the_proof_goes_is_tried_before_anything_is_signed(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[AskSpec] = []
+    asked: list[Question] = []
 
-    async def events(spec: AskSpec) -> Any:
-        asked.append(spec)
-        yield {"event": "done", "receipt": {"checked": True}, "text": ""}
+    async def events(to: object, question: Question, payer: object) -> Any:
+        asked.append(question)
+        yield Done(receipt(), "")
 
     monkeypatch.setattr("p2p.client.ask.ask", events)
     (home / "folder").mkdir()
@@ -265,7 +267,7 @@ def test_a_proof_is_not_asked_for_where_it_cannot_be_kept(home: Path, capsys: py
 def test_every_typed_error_ends_with_its_code(
     error: FolkmootError, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def events(spec: AskSpec) -> Any:
+    async def events(*asked: Any) -> Any:
         await trio.lowlevel.checkpoint()
         raise error
         yield
@@ -279,7 +281,7 @@ def test_every_typed_error_ends_with_its_code(
 def test_what_is_no_typed_error_is_a_sentence_too(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async def events(spec: AskSpec) -> Any:
+    async def events(*asked: Any) -> Any:
         raise RecursionError("\x1b[2Jdeep")
         yield
 
@@ -297,16 +299,17 @@ def test_nobody_reads_on(home: Path) -> None:
         "import sys, trio\n"
         "from contextlib import asynccontextmanager\n"
         "from p2p.client import ask as client\n"
+        "from p2p.client.events import Token\n"
         "@asynccontextmanager\n"
         "async def open_to(peer, network):\n"
         "    async with trio.open_nursery() as nursery:\n"
         "        nursery.start_soon(trio.sleep_forever)\n"
         "        yield None\n"
         "        nursery.cancel_scope.cancel()\n"
-        "async def events(network, spec):\n"
+        "async def events(*asked, **_):\n"
         "    for _ in range(100_000):\n"
         "        await trio.lowlevel.checkpoint()\n"
-        "        yield {'event': 'token', 'text': 'word ', 'token': 1}\n"
+        "        yield Token('word ', 1)\n"
         "client.open_to, client.ask_over = open_to, events\n"
         "from p2p.cli.main import main\n"
         f"sys.exit(main({[*ASK, '--dir', str(home)]!r}))\n"

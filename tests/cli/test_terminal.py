@@ -23,9 +23,10 @@ from p2p.base.keys import Key
 from p2p.cli import ask as ask_command
 from p2p.cli import main as main_command
 from p2p.cli.main import main
-from p2p.client.question import AskSpec
+from p2p.client.events import Accepted, Busy, Declined, Done, TermsShown, Token, Trying, Waiting
 from p2p.machine.foreign_text import Guarded, clean, line
 from tests.base.test_network_id import OLD
+from tests.cli.receipts import receipt
 
 HOSTILE = "\x1b[2J\x07\x00\r\x9b31m\x7f\u202e\u2066\ud800 \u0e44\u0e17\u0e22 \u05d0\U0001f468\u200d\U0001f469\n\tend"
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -90,11 +91,17 @@ async def hostile_error(*arguments: Any) -> dict[str, Any]:
     raise RemoteProtocolError(HOSTILE, field=HOSTILE)
 
 
-async def hostile_events(spec: AskSpec) -> Any:
-    del spec
-    yield {"event": "accepted", "inference_id": HOSTILE}
-    yield {"event": "token", "text": HOSTILE, "token": 1}
-    yield {"event": "done", "receipt": {"checked": False, "problems": [HOSTILE], HOSTILE: HOSTILE}, "text": HOSTILE}
+async def hostile_events(*asked: Any) -> Any:
+    del asked
+    node = bytes(32)
+    yield TermsShown(1, 2, 3, 4)
+    yield Waiting(1.5, HOSTILE, 3)
+    yield Accepted(node, node, 7, node, (node,))
+    yield Trying(node, HOSTILE)
+    yield Busy(node, HOSTILE)
+    yield Declined(node, HOSTILE)
+    yield Token(HOSTILE, 1)
+    yield Done(receipt(HOSTILE, peer=HOSTILE), HOSTILE)
 
 
 @pytest.fixture
@@ -144,9 +151,10 @@ def test_no_command_prints_what_a_peer_must_not_say(
 def test_the_answer_itself_is_raw_only_where_that_is_asked_for(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def events(spec: AskSpec) -> Any:
-        yield {"event": "token", "text": "\x1b[1mbold", "token": 1}
-        yield {"event": "done", "receipt": {"checked": True}, "text": ""}
+    async def events(*asked: Any) -> Any:
+        del asked
+        yield Token("\x1b[1mbold", 1)
+        yield Done(receipt(), "")
 
     monkeypatch.setattr("p2p.client.ask.ask", events)
     common = ["ask", "hi", "--peer", PEER, "--dir", str(home)]

@@ -15,7 +15,7 @@ from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.chain.chain import Chain
 from p2p.chain.proofs.serving import ServingProof, open_serving, prove_serving
 from p2p.client.draw_check import DrawCheck, Known
-from p2p.client.tip_proof import Question
+from p2p.client.tip_proof import QueryPeer
 from p2p.ledger.participants.serving import ServingSet
 from tests.chains import extend
 from tests.consensus.test_light import BY_KEY, NOW, SCENARIO
@@ -30,7 +30,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return made
 
 
-def asks(chain: Chain, lie: str = "") -> Question:
+def asks(chain: Chain, lie: str = "") -> QueryPeer:
     async def question(body: dict[str, Any]) -> dict[str, Any]:
         if body["op"] == "serving":
             return serving(chain, body, lie)

@@ -24,11 +24,12 @@ from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.client import tip_proof as ground
 from p2p.client.answer_proof import AnswerProof
+from p2p.client.draw_check import DrawCheck
 from p2p.client.inspection import proof_problems
 from p2p.client.known_prices import KnownPrices
 from p2p.client.nonces import Nonces
-from p2p.client.question import TEMPLATE_TOKENS, AskSpec, Terms
-from p2p.client.signing import prepare
+from p2p.client.question import NO_OVERRIDES, Endpoint, Payer, Question
+from p2p.client.signing import RequestSigner
 from p2p.client.tip_proof import NONCES_ON_WORD, PRICE_FACTOR, Prover, next_nonce
 from p2p.consensus.light import LightBlock
 from p2p.ledger.apply_operation import carry_out
@@ -86,13 +87,22 @@ class Liar:
         answer = self.queries.answer_public(json.loads(json.dumps(body)))
         return self.lies.get(body["op"], lambda found: found)(answer)
 
-    def spec(self, **change: Any) -> AskSpec:
-        genesis = self.chain.genesis
-        fields = {"nonces": self.nonces, "known_prices": self.prices, "genesis": genesis, "max_tokens": 10, **change}
-        return AskSpec(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER.peer_id}", CLIENT, genesis.network, MODEL, "hello", **fields)
+    @property
+    def to(self) -> Endpoint:
+        return Endpoint(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER.peer_id}", self.chain.genesis)
 
-    async def request(self, **change: Any) -> SignedRequest:
-        return (await prepare(self.spec(**change), self.question))[0]
+    @property
+    def payer(self) -> Payer:
+        return Payer(CLIENT, self.nonces, self.prices)
+
+    async def signed(self, max_price_micro: int | None = None) -> tuple[SignedRequest, DrawCheck]:
+        asked = Question(MODEL, "hello", max_tokens=10, max_price_micro=max_price_micro)
+        signer = RequestSigner(self.to, asked, self.payer, NO_OVERRIDES, self.question)
+        ground = await signer.ground()
+        return await signer.sign(ground, await signer.terms(ground))
+
+    async def request(self, max_price_micro: int | None = None) -> SignedRequest:
+        return (await self.signed(max_price_micro))[0]
 
     def says(self, **fields: Any) -> None:
         self.lies["tip"] = lambda answer: {**answer, **fields}
@@ -109,7 +119,7 @@ def peer(tmp_path: Path) -> Iterator[Liar]:
 
 
 async def test_the_draw_is_of_the_newest_proved_header_and_the_deadline_follows_it(peer: Liar) -> None:
-    signed, drawn = await prepare(peer.spec(), peer.question)
+    signed, drawn = await peer.signed()
     request = signed.request
     assert (request.draw_height, request.deadline_height) == (peer.chain.height(), peer.chain.height() + 300)
     assert drawn.beacon == peer.chain.beacon(), "it is known before the client signs"
@@ -129,7 +139,7 @@ async def test_an_older_height_is_a_true_one(peer: Liar, height: int) -> None:
     """A peer may hide its newest heights, but before it knows the request, so it gains no choice. A draw that is too
     old is accepted by nobody."""
     peer.says(height=height)
-    signed, drawn = await prepare(peer.spec(), peer.question)
+    signed, drawn = await peer.signed()
     assert (signed.request.draw_height, drawn.beacon) == (height, peer.chain.reader.beacon_at(height))
 
 
@@ -282,20 +292,6 @@ async def test_a_price_far_above_the_known_one_is_refused_with_the_option_that_a
     assert limit == PRICE_FACTOR * (PRICE_FACTOR * known + 1), "it is near the proved price"
 
 
-async def test_what_it_will_cost_is_shown_before_it_is_signed(peer: Liar) -> None:
-    seen: list[Terms] = []
-
-    def refuse(terms: Terms) -> None:
-        seen.append(terms)
-        raise InvalidRequest("too dear", field="max_price")
-
-    with pytest.raises(InvalidRequest, match="too dear"):
-        await peer.request(on_terms=refuse)
-    (terms,) = seen
-    assert terms.most_micro == terms.max_price_micro * (len("hello") + TEMPLATE_TOKENS + 10)
-    assert not (peer.folder / "nonces").exists()
-
-
 async def test_a_price_is_proved_where_none_is_known(peer: Liar) -> None:
     prover = Prover(peer.chain.genesis, peer.question, PEER.peer_id)
     found = await prover.ground(CLIENT.public, MODEL)
@@ -309,6 +305,24 @@ def test_an_odd_file_of_prices_is_none(tmp_path: Path, found: str) -> None:
     assert prices.get("m") is None
     prices.keep("m", 7)
     assert prices.get("m") == 7
+
+
+# -- notices -----------------------------------------------------------------------------------------------------------
+
+NOTICE: dict[str, Any] = {"inference_id": "ab" * 32, "what": "INVALIDATED", "amount_micro": 300, "height": 3}
+
+
+@pytest.mark.parametrize("bad", [
+    {}, [], NOTICE | {"height": "3"}, NOTICE | {"what": "\x1b[2J"}, NOTICE | {"inference_id": "a\n"},
+    # a client that remembered such a height would have every later question refused
+    NOTICE | {"height": -1}, NOTICE | {"height": 6}, NOTICE | {"height": 2**32}, NOTICE | {"height": 2**60},
+])
+async def test_an_odd_notice_ends_the_question(peer: Liar, bad: Any) -> None:
+    peer.says(notices=[NOTICE])
+    assert (await peer.request()).is_signed(), "else this shows nothing"
+    peer.says(notices=[NOTICE, bad])
+    with pytest.raises(RemoteProtocolError):
+        await peer.request()
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------

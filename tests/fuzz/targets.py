@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.genesis import Genesis, GenesisPeer, ModelSpec
-from p2p.base.keys import Domain, Key, digest, peer_id
+from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import (
     VERSION,
@@ -36,7 +36,6 @@ from p2p.base.types import (
 )
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.client.draw_check import DrawCheck
-from p2p.client.question import AskSpec
 from p2p.client.receipt import check_receipt
 from p2p.consensus import compact, wire
 from p2p.consensus.header import tx_root
@@ -78,7 +77,6 @@ class Target:
 class Claim:
     """One finished inference as its parties know it."""
 
-    ask: AskSpec
     signed: SignedRequest
     accepted: Accepted
     done: Done
@@ -118,11 +116,7 @@ def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
         text_hash=text_hash(TEXT), taken_over=before,
     )
     done = Done(SignedFinish(record, executor.sign(Domain.FINISH, NETWORK, encode(record))), made.to_bytes())
-    ask = AskSpec(
-        f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id(AGENT.public)}", CLIENT, NETWORK, MODEL, PROMPT, params, length, nonce=at,
-        genesis=GENESIS,
-    )
-    return Claim(ask, signed, Accepted(signed.inference_id, AGENT.public, beacon, drawn), done, seed)
+    return Claim(signed, Accepted(signed.inference_id, AGENT.public, beacon, drawn), done, seed)
 
 
 def _artifact(at: int, parts: Parts) -> bool:
@@ -153,7 +147,7 @@ def _receipt(at: int, parts: Parts) -> bool:
     tokens = list(artifacts.parse(claim.done.artifact).tokens)  # streamed before, not part of the receipt
     height = claim.signed.request.draw_height
     drawn = DrawCheck(GENESIS, MODEL, height, SERVING, beacons[height])
-    return not check_receipt(claim.ask, claim.signed, accepted, done, tokens, TEXT, drawn=drawn)
+    return not check_receipt(AGENT.public, claim.signed, accepted, done, tokens, TEXT, drawn=drawn)
 
 
 @cache

@@ -389,13 +389,10 @@ async def test_an_answer_goes_on_where_its_executors_died_to_the_byte(
 
 
 def receipt(signed: SignedRequest, done: Done, tokens: list[int], text: str) -> list[str]:
-    from p2p.client.question import AskSpec
     from p2p.client.receipt import check_receipt
 
-    asked, network = signed.request, cast(Any, "n")
-    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, network, "toy", PROMPT, asked.params, asked.max_tokens)
     accepted = Accepted(signed.inference_id, AGENT.public, BEACON, DRAWN)
-    return check_receipt(spec, signed, accepted, done, tokens, text)
+    return check_receipt(AGENT.public, signed, accepted, done, tokens, text)
 
 
 async def test_a_text_beside_true_tokens_is_refused_by_the_agent() -> None:

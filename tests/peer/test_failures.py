@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from p2p.client.draw_check import Known
+from p2p.client.events import Busy, Declined, Done, Event, Token
 from testnet.providers import stop
-from tests.net_lab import Net
+from tests.net_lab import Net, only
+from tests.peer.scenarios.clients import tokens
 
 pytestmark = pytest.mark.network
 
@@ -30,34 +31,34 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 @pytest.mark.parametrize(("peer", "words"), [(1, "answers 500"), (2, "nothing came from the peer")])
 def test_the_next_executor_takes_over_from_one_that_fails(net: Net, peer: int, words: str) -> None:
     events = net.ask_executor(peer)
-    passed = next(e for e in events if e["event"] in ("busy", "failed"))
-    assert passed["node"] == net.node(peer)
-    assert words in passed["reason"], passed
-    receipt = events[-1]["receipt"]
-    assert receipt["checked"]
-    assert receipt["executor"] != net.node(peer)
+    passed = next(event for event in events if isinstance(event, Busy | Declined))
+    assert passed.node.hex() == net.node(peer)
+    assert words in passed.reason, passed
+    receipt = only(Done, events).receipt
+    assert receipt.checked
+    assert receipt.executor != passed.node
 
 
 def test_an_executor_killed_in_mid_stream_is_continued_by_the_next(net: Net) -> None:
-    seen: list[str] = []
+    seen: list[Event] = []
 
-    def kill_after_four(event: dict[str, Any]) -> None:
-        seen.append(event["event"])
-        if event["event"] == "token" and seen.count("token") == 4:
+    def kill_after_four(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, Token) and tokens(seen) == 4:
             stop(net.directory, [net.folders[3].name], sign=signal.SIGKILL)
 
     events = net.ask_executor(3, 24, kill_after_four)
     try:
-        receipt = events[-1]["receipt"]
-        assert receipt["checked"], receipt["problems"]
-        assert receipt["draw"] in (Known.PROVED, Known.SAID)
-        assert net.node(3) in [e["node"] for e in events if e["event"] == "failed"]
-        assert sum(e["event"] == "token" for e in events) == receipt["output_tokens"] == 24
-        assert receipt["executor"] != net.node(3)
+        receipt = only(Done, events).receipt
+        assert receipt.checked, receipt.problems
+        assert receipt.draw in (Known.PROVED, Known.SAID)
+        assert net.node(3) in [event.node.hex() for event in events if isinstance(event, Declined)]
+        assert tokens(events) == receipt.output_tokens == 24
+        assert receipt.executor.hex() != net.node(3)
     finally:
         net.restart(3)
     # by the votes of those whose ML node answers, at the latest at the last call
-    final = net.final(receipt["inference_id"])
+    final = net.final(receipt.inference_id.hex())
     assert final["status"] == "VALIDATED", final
     assert 4 <= final["taken_over"] < 24, "what the dead one had streamed when the agent lost it"
     made = 24 - final["taken_over"]  # what was taken over is paid to nobody (decision 035)

@@ -15,10 +15,11 @@ import pytest
 from p2p.base.genesis import CheckRules, SprintRules
 from p2p.base.toml_file import dump_toml
 from p2p.base.types import STANDS
+from p2p.client.events import Done
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.providers import start_peer
-from tests.net_lab import Net, until
+from tests.net_lab import Net, only, until
 from tests.verification import toy
 
 pytestmark = pytest.mark.network
@@ -122,10 +123,9 @@ def test_it_earns_weight_is_drawn_and_its_first_answer_is_booked(net: Net) -> No
         return bool(found["weight"])
 
     until(weighs, 400)
-    events = net.ask_executor(4)
-    receipt = events[-1]["receipt"]
-    assert (receipt["executor"], receipt["problems"]) == (made["node"], [])
-    found = net.final(receipt["inference_id"])
+    receipt = only(Done, net.ask_executor(4)).receipt
+    assert (receipt.executor.hex(), receipt.problems) == (made["node"], ())
+    found = net.final(receipt.inference_id.hex())
     assert found["status"] in STANDS, found
     epochs = range(net.height(0) // EPOCH + 1)
     earned = [call(folder, {"op": "earnings", "epoch": one, "node": made["node"], "start": 0}) for one in epochs]

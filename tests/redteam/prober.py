@@ -1,7 +1,7 @@
 """`python -m tests.redteam.prober TARGET.json EVERY_S`: an honest client that asks a question every EVERY_S seconds.
 
-It keeps its rate, however slow the answers are. When a question ends it prints a line of JSON: when it was asked, how
-long the first token and the end took, and what went wrong.
+It keeps its rate, however slow the answers are, and does not wait for an agent that refuses it. When a question ends
+it prints a line of JSON: when it was asked, how long the first token and the end took, and what went wrong.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import trio
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Key
 from p2p.client.ask import ask_over
+from p2p.client.events import Done, Token
 from p2p.client.nonces import Nonces
-from p2p.client.question import AskSpec
+from p2p.client.question import Endpoint, Payer, Question
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from tests.redteam.target import Target, network_of, quietly
@@ -29,19 +30,17 @@ GIVEN_UP_S = 40.0
 async def one(network: Network, target: Target, key: Key, number: int) -> None:
     address = target.addresses[number % len(target.addresses)]
     asked, first, error = time.time(), 0.0, ""
-    spec = AskSpec(
-        address, key, network_of(target.genesis), DEFAULT_MODEL, f"question {number}", max_tokens=8,
-        genesis=target.genesis, nonces=Nonces(target.directory / "prober-nonces"),
-    )
-    problems: list[str] = []
+    to, payer = Endpoint(address, target.genesis), Payer(key, Nonces(target.directory / "prober-nonces"))
+    question = Question(DEFAULT_MODEL, f"question {number}", max_tokens=8)
+    problems: tuple[str, ...] = ()
     try:
         with trio.fail_after(GIVEN_UP_S):
-            if address.rsplit("/p2p/", 1)[1] not in network.connected():
+            if to.peer_id not in network.connected():
                 await quietly(network.connect, address)
-            async for event in ask_over(network, spec):
-                first = first or (time.time() if event["event"] == "token" else 0.0)
-                if event["event"] == "done":
-                    problems = event["receipt"]["problems"]
+            async for event in ask_over(network, to, question, payer, patience=0):
+                first = first or (time.time() if isinstance(event, Token) else 0.0)
+                if isinstance(event, Done):
+                    problems = event.receipt.problems
     except (FolkmootError, trio.TooSlowError) as failed:
         error = f"{type(failed).__name__}: {failed}"[:200]
     line = {

@@ -27,7 +27,7 @@ from p2p.base.outcome import Outcome
 from p2p.client.ask import ask_over
 from p2p.client.connection import query
 from p2p.client.nonces import Nonces
-from p2p.client.question import AskSpec
+from p2p.client.question import Endpoint, Payer, Question
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from tests.gossip.lab import bare_host, info
@@ -143,16 +143,14 @@ async def quietly(call: Any, *arguments: Any, timeout_s: float = 10.0) -> Any:
 
 async def ask_hostile(target: Target, per_s: float) -> None:
     """Ask the attacker's own peer, which as agent does with the honest executors what it likes."""
-    key = target.rich[0]
+    to, nonces = Endpoint(target.hostile, target.genesis), Nonces(target.directory / "hostile-nonces")
+    payer = Payer(target.rich[0], nonces)
     async with target.joined() as network:
         await quietly(network.connect, target.hostile)
         async for number in each_tick(per_s):
-            spec = AskSpec(
-                target.hostile, key, network_of(target.genesis), DEFAULT_MODEL, f"asked {number}", max_tokens=60,
-                genesis=target.genesis, nonces=Nonces(target.directory / "hostile-nonces"),
-            )
+            question = Question(DEFAULT_MODEL, f"asked {number}", max_tokens=60)
             try:
-                async for _ in ask_over(network, spec):
+                async for _ in ask_over(network, to, question, payer, patience=0):
                     DEEDS["events"] += 1
             except FolkmootError as error:
                 DEEDS[f"{error.code}: {error.field}"] += 1

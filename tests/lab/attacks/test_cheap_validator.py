@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from p2p.client.events import Done
 from p2p.peer.control import call
-from tests.net_lab import Net
+from tests.net_lab import Net, only
 
 pytestmark = pytest.mark.network
 CHEAP, MOST = 3, 60  # its number; questions
@@ -34,8 +35,8 @@ def conduct(net: Net, number: int) -> dict[str, Any]:
 
 def test_numbers_of_cheaper_weights_bar_and_honest_ones_do_not(net: Net) -> None:
     for number in range(MOST):
-        receipt = net.ask_executor(1 + number % 2)[-1]["receipt"]
-        net.final(receipt["inference_id"])
+        receipt = only(Done, net.ask_executor(1 + number % 2)).receipt
+        net.final(receipt.inference_id.hex())
         if conduct(net, CHEAP)["barred"]:
             break
     found = conduct(net, CHEAP)

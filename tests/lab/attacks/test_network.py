@@ -16,18 +16,16 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from p2p.base.codec import unpack
 from p2p.base.errors import InvalidRequest, Unavailable
-from p2p.base.genesis import Genesis
-from p2p.base.keys import Key
 from p2p.base.types import Params, StackClass
 from p2p.client.answer_proof import load_proof, save_proof
 from p2p.client.ask import ask
-from p2p.client.nonces import Nonces
-from p2p.client.question import AskSpec
+from p2p.client.events import Accepted, Declined, Done, Event, Proved
+from p2p.client.question import Endpoint, Overrides, Payer, Question
+from p2p.client.receipt import Receipt
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification.profile import Profile
-from tests.net_lab import Net
+from tests.net_lab import Net, only
 from tests.verification.toy import calibrated, tokenizer_file
 
 pytestmark = pytest.mark.network
@@ -53,33 +51,33 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def events_of(net: Net, agent: int, executor: int, file: Path | None = None) -> list[dict[str, Any]]:
+def events_of(net: Net, agent: int, executor: int, file: Path | None = None) -> list[Event]:
     """Events of a question to `agent` whose draw puts `executor` first; the proof goes into `file`. A refusal ends the
     events.
     """
-    genesis = unpack(Genesis, (net.directory / "client" / "genesis.cbor").read_bytes())
-    key, wanted = Key.load(net.directory / "client" / "account.key"), bytes.fromhex(net.node(executor))
-    spec = AskSpec(
-        net.address(agent), key, genesis.network, DEFAULT_MODEL, "hello", Params(1000), 12, genesis=genesis,
-        choose_executor=wanted,
-        on_proof=(lambda proof: save_proof(proof, file)) if file else None,
-        nonces=Nonces(net.directory / "client" / "nonces"),
-    )
-    events: list[dict[str, Any]] = []
+    to, payer = Endpoint(net.address(agent), net.genesis), Payer.load(net.directory / "client")
+    wanted, question = bytes.fromhex(net.node(executor)), Question(DEFAULT_MODEL, "hello", Params(1000), 12)
+    events: list[Event] = []
 
     async def collect() -> None:
         events.clear()
-        async for event in ask(spec):
+        async for event in ask(to, question, payer, Overrides(choose_executor=wanted)):
             events.append(event)
+            if isinstance(event, Proved) and file is not None:
+                save_proof(event.proof, file)
 
     for _ in range(10):
         try:
             trio.run(collect)
         except* (Unavailable, InvalidRequest):
             pass  # refused by all; or this agent has not seen our last nonce yet
-        if events and events[0]["candidates"][0] == wanted.hex():
+        if any(isinstance(event, Accepted) and event.candidates[0] == wanted for event in events):
             return events
     raise AssertionError("ten draws went to others")
+
+
+def receipt_of(net: Net, agent: int, executor: int, file: Path) -> Receipt:
+    return only(Done, events_of(net, agent, executor, file)).receipt
 
 
 def verify(net: Net, profile: Path, *more: str) -> tuple[int, dict[str, Any]]:
@@ -91,16 +89,16 @@ def verify(net: Net, profile: Path, *more: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_an_honest_answer_is_valid_for_anybody(net: Net, profile: Path, tmp_path: Path) -> None:
-    receipt = events_of(net, 1, 2, tmp_path / "proof")[-1]["receipt"]
-    assert receipt["checked"], receipt
-    net.final(receipt["inference_id"])
+    receipt = receipt_of(net, 1, 2, tmp_path / "proof")
+    assert receipt.checked, receipt
+    net.final(receipt.inference_id.hex())
     client = ["--dir", str(net.directory / "client"), "--peer", net.address(1)]
     code, found = verify(net, profile, str(tmp_path / "proof"), *client)
     assert (code, found["valid"], found["problems"], found["notes"]) == (0, True, [], []), found
-    assert [row["position"] for row in found["tokens"]] == list(range(receipt["output_tokens"]))
+    assert [row["position"] for row in found["tokens"]] == list(range(receipt.output_tokens))
     assert all(row["margin"] == 0 and abs(row["published"] - row["own"]) < 0.001 for row in found["tokens"])
     for peer in (1, 2):  # the agent and the executor keep the payload
-        code, found = verify(net, profile, receipt["inference_id"], "--dir", str(net.folders[peer]))
+        code, found = verify(net, profile, receipt.inference_id.hex(), "--dir", str(net.folders[peer]))
         assert (code, found["valid"]) == (0, True), found
 
 
@@ -121,19 +119,19 @@ def test_a_changed_proof_is_invalid(net: Net, profile: Path, tmp_path: Path) -> 
 
 def test_an_honest_agent_refuses_other_tokens_than_were_streamed(net: Net) -> None:
     events = events_of(net, 1, OTHER)
-    failed = [e for e in events if e["event"] == "failed"]
-    assert failed[0]["node"] == net.node(OTHER)
-    assert "other tokens than were streamed" in failed[0]["reason"]
-    assert all(e["event"] != "done" for e in events), "nobody else signs for a liar's tokens"
+    failed = [event for event in events if isinstance(event, Declined)]
+    assert failed[0].node.hex() == net.node(OTHER)
+    assert "other tokens than were streamed" in failed[0].reason
+    assert not any(isinstance(event, Done) for event in events), "nobody else signs for a liar's tokens"
 
 
 def test_with_a_colluding_agent_the_receipt_shows_it_and_so_does_verify(
     net: Net, profile: Path, tmp_path: Path
 ) -> None:
-    receipt = events_of(net, COLLUDER, OTHER, tmp_path / "proof")[-1]["receipt"]
-    assert not receipt["checked"]
-    assert "the finish record claims other tokens than were streamed" in receipt["problems"]
-    assert net.final(receipt["inference_id"])["output_matches"] is False
+    receipt = receipt_of(net, COLLUDER, OTHER, tmp_path / "proof")
+    assert not receipt.checked
+    assert "the finish record claims other tokens than were streamed" in receipt.problems
+    assert net.final(receipt.inference_id.hex())["output_matches"] is False
     code, found = verify(
         net, profile, str(tmp_path / "proof"), "--dir", str(net.directory / "client"), "--peer", net.address(1)
     )
@@ -145,10 +143,10 @@ def test_with_a_colluding_agent_the_receipt_shows_it_and_so_does_verify(
 def test_another_text_over_the_right_tokens_is_refused_by_the_agent_else_seen_by_the_client(
     net: Net, profile: Path, tmp_path: Path
 ) -> None:
-    failed = [e for e in events_of(net, 1, TEXT) if e["event"] == "failed"]
-    assert failed[0]["node"] == net.node(TEXT)
-    assert "another text than was streamed" in failed[0]["reason"]
-    receipt = events_of(net, COLLUDER, TEXT, tmp_path / "proof")[-1]["receipt"]
-    assert receipt["problems"] == ["the text that was shown is not the one signed for"]
+    failed = [event for event in events_of(net, 1, TEXT) if isinstance(event, Declined)]
+    assert failed[0].node.hex() == net.node(TEXT)
+    assert "another text than was streamed" in failed[0].reason
+    receipt = receipt_of(net, COLLUDER, TEXT, tmp_path / "proof")
+    assert receipt.problems == ("the text that was shown is not the one signed for",)
     code, found = verify(net, profile, str(tmp_path / "proof"), "--dir", str(net.directory / "client"))
-    assert (code, found["problems"]) == (3, receipt["problems"])
+    assert (code, found["problems"]) == (3, list(receipt.problems))

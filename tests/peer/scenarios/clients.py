@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trio
 
-from p2p.base.codec import unpack
-from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
+from p2p.base.limits import AGENT_WAIT_S
 from p2p.base.types import VERSION, SignedRequest
 from p2p.client.ask import ask_over
 from p2p.client.connection import query
-from p2p.client.nonces import Nonces
-from p2p.client.question import AskSpec
-from p2p.client.signing import prepare
+from p2p.client.events import Event, Token
+from p2p.client.question import NO_OVERRIDES, Endpoint, Overrides, Payer, Question
+from p2p.client.signing import RequestSigner
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
-from p2p.wire.frames import Ask, Frame, pack_frame, parse_frame
+from p2p.wire.frames import Ask, Failure, Frame, pack_frame, parse_frame
 from tests.net_lab import Net
 
-Event = dict[str, Any]
+PATIENT = 50  # waits for an agent on a busy machine, where what it says of the request is what a test is about
 
 
-def spec_of(net: Net, agent: int = 0, executor: int | None = None, **change: Any) -> AskSpec:
-    genesis = unpack(Genesis, (net.directory / "client" / "genesis.cbor").read_bytes())
-    key = Key.load(net.directory / "client" / "account.key")
+@dataclass(frozen=True)
+class Asked:
+    """One question of the network's client: the arguments of `ask`."""
+
+    to: Endpoint
+    question: Question
+    payer: Payer
+    overrides: Overrides = NO_OVERRIDES
+
+    def over(self, network: Network, patience: int = PATIENT) -> AsyncGenerator[Event, None]:
+        return ask_over(network, self.to, self.question, self.payer, self.overrides, patience=patience)
+
+
+def asked(net: Net, agent: int = 0, executor: int | None = None, *, max_tokens: int) -> Asked:
     wanted = bytes.fromhex(net.node(executor)) if executor is not None else None
-    defaults = {"prompt": "hello", "nonces": Nonces(net.directory / "client" / "nonces")}
-    return AskSpec(
-        net.address(agent), key, genesis.network, DEFAULT_MODEL, genesis=genesis, choose_executor=wanted,
-        **{**defaults, **change}
+    return Asked(
+        Endpoint(net.address(agent), net.genesis), Question(DEFAULT_MODEL, "hello", max_tokens=max_tokens),
+        Payer.load(net.directory / "client"), Overrides(choose_executor=wanted),
     )
 
 
@@ -44,10 +55,10 @@ async def connected(net: Net, peer: int, key: Key | None = None) -> AsyncIterato
         yield network
 
 
-async def leave_when(network: Network, spec: AskSpec, enough: Callable[[list[Event]], bool]) -> list[Event]:
+async def leave_when(network: Network, one: Asked, enough: Callable[[list[Event]], bool]) -> list[Event]:
     """Ask, and break off when `enough` says so; the connection stays."""
     events: list[Event] = []
-    answer = ask_over(network, spec)
+    answer = one.over(network)
     async for event in answer:
         events.append(event)
         if enough(events):
@@ -57,18 +68,14 @@ async def leave_when(network: Network, spec: AskSpec, enough: Callable[[list[Eve
 
 
 def tokens(events: list[Event]) -> int:
-    return sum(event["event"] == "token" for event in events)
+    return sum(isinstance(event, Token) for event in events)
 
 
-async def signed_for(network: Network, spec: AskSpec) -> tuple[SignedRequest, Event]:
-    """A request as the client would sign it now, and what the peer said of its chain."""
-    peer = spec.peer.rsplit("/p2p/", 1)[-1]
-
-    async def question(body: dict[str, Any]) -> dict[str, Any]:
-        return await query(network, peer, body)
-
-    tip = await question({"op": "account", "account": spec.payer.hex()})
-    return (await prepare(spec, question))[0], tip
+async def signed_for(network: Network, one: Asked) -> SignedRequest:
+    """A request as the client would sign it now."""
+    signer = RequestSigner(one.to, one.question, one.payer, one.overrides, partial(query, network, one.to.peer_id))
+    ground = await signer.ground()
+    return (await signer.sign(ground, await signer.terms(ground)))[0]
 
 
 async def say(network: Network, peer: str, frame: Frame) -> list[Frame]:
@@ -85,7 +92,14 @@ async def say(network: Network, peer: str, frame: Frame) -> list[Frame]:
 
 
 async def ask_raw(network: Network, peer: str, signed: SignedRequest, prompt: str) -> list[Frame]:
-    return await say(network, peer, Ask(VERSION, signed, prompt))
+    """The agent's answer to the request itself: an agent that is late refuses before it looks at one."""
+    for _ in range(PATIENT):
+        answers = await say(network, peer, Ask(VERSION, signed, prompt))
+        last = answers[-1]
+        if not (isinstance(last, Failure) and (last.code, last.field) == ("overloaded", "agent")):
+            return answers
+        await trio.sleep(AGENT_WAIT_S)
+    raise AssertionError("the agent never looked at the request")
 
 
 def run(work: Callable[[], Any]) -> Any:

@@ -21,7 +21,8 @@ from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.client.ask import ask_over
 from p2p.client.draw_check import DrawCheck, Known
-from p2p.client.question import AskSpec
+from p2p.client.events import Accepted, Done, Event, Token, Trying
+from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.consensus.certificates import commit_certificate
 from p2p.consensus.header import make_block
 from p2p.consensus.messages import Vote, VoteType, sign_vote
@@ -36,6 +37,7 @@ from tests.chains import next_priorities
 from tests.lab.attacks.engine import ToyEngine
 from tests.ledger.lab import CLIENT
 from tests.ledger.sprint_lab import SprintLab, join
+from tests.net_lab import only
 from tests.peer.ready import ready
 from tests.peer.scenarios.test_stop import pipe
 
@@ -153,19 +155,17 @@ class Wire:
         await Executor(key, chain, outbox, chain.payloads, admission, ready(ToyEngine())).serve(stream, frame)
 
 
-async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[dict[str, Any]]:
+async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[Event]:
     """Events. The client knows the genesis file and the agent's address; a block is decided while the answer is on its
     way."""
-    spec = AskSpec(
-        f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", CLIENT, lab.network, "toy", "hello", max_tokens=8,
-        genesis=lab.genesis, choose_executor=executor,
-    )
-    events: list[dict[str, Any]] = []
+    to = Endpoint(f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", lab.genesis)
+    question = Question("toy", "hello", max_tokens=8)
+    events: list[Event] = []
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             wire: Any = Wire(lab, agent, nursery)
-            async for event in ask_over(wire, spec):
-                if event["event"] == "token" and not any(one["event"] == "token" for one in events):
+            async for event in ask_over(wire, to, question, Payer(CLIENT), Overrides(choose_executor=executor)):
+                if isinstance(event, Token) and not any(isinstance(one, Token) for one in events):
                     lab.block()
                 events.append(event)
     return events
@@ -176,19 +176,18 @@ async def test_a_peer_that_is_not_in_the_genesis_file_is_drawn_and_its_answer_is
 ) -> None:
     lab, new = joined
     events = await ask(lab, lab.keys[0], executor=new.public)
-    accepted, receipt = events[0], events[-1]["receipt"]
-    assert [event["node"] for event in events if event["event"] == "executor"] == [new.public.hex()]
-    assert (receipt["executor"], receipt["problems"], receipt["checked"]) == (new.public.hex(), [], True)
-    assert receipt["draw"] == Known.PROVED.value, (
+    accepted, receipt = only(Accepted, events), only(Done, events).receipt
+    assert only(Trying, events).node == new.public
+    assert (receipt.executor, receipt.problems, receipt.checked) == (new.public, (), True)
+    assert receipt.draw is Known.PROVED, (
         "the set is in a state that a header stands for, and that header follows from the genesis file"
     )
-    inference_id = bytes.fromhex(receipt["inference_id"])
     of_old = WeightedDraw(sorted((peer.node, peer.weight) for peer in lab.genesis.peers))
-    alone = draw_executors(bytes.fromhex(accepted["beacon"]), inference_id, of_old, lab.nodes[0], MAX_CANDIDATES)
-    assert [node.hex() for node in alone] != accepted["candidates"], "the genesis file alone gives another draw"
+    alone = draw_executors(accepted.beacon, receipt.inference_id, of_old, lab.nodes[0], MAX_CANDIDATES)
+    assert alone != accepted.candidates, "the genesis file alone gives another draw"
     lab.block(3)
-    lab.judge([inference_id])
-    found = lab.inference(inference_id)
+    lab.judge([receipt.inference_id])
+    found = lab.inference(receipt.inference_id)
     assert (found.status, found.finish and found.finish.record.executor) == ("VALIDATED", new.public)
     assert found.paid_micro > 0, "used, checked and booked as any other"
 
@@ -196,9 +195,9 @@ async def test_a_peer_that_is_not_in_the_genesis_file_is_drawn_and_its_answer_is
 async def test_it_can_be_asked_as_well(joined: tuple[ChainLab, Key]) -> None:
     """As the agent: whoever knows its address, from a friend or from the discovery."""
     lab, new = joined
-    receipt = (await ask(lab, new))[-1]["receipt"]
-    assert (receipt["agent"], receipt["problems"], receipt["draw"]) == (new.public.hex(), [], Known.PROVED.value)
-    assert receipt["executor"] in {node.hex() for node in lab.nodes} - {new.public.hex()}
+    receipt = only(Done, await ask(lab, new)).receipt
+    assert (receipt.agent, receipt.problems, receipt.draw) == (new.public, (), Known.PROVED)
+    assert receipt.executor in set(lab.nodes) - {new.public}
 
 
 async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(
@@ -214,5 +213,5 @@ async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(
         self.serving = WeightedDraw(sorted((peer.node, peer.weight) for peer in self.genesis.peers))
 
     monkeypatch.setattr(DrawCheck, "look", from_genesis)
-    receipt = (await ask(lab, lab.keys[0], executor=new.public))[-1]["receipt"]
-    assert receipt["problems"] == ["the draw is not what beacon, inference id and serving set give"]
+    receipt = only(Done, await ask(lab, lab.keys[0], executor=new.public)).receipt
+    assert receipt.problems == ("the draw is not what beacon, inference id and serving set give",)

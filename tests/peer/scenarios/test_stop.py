@@ -24,7 +24,6 @@ from p2p.base.types import (
     SignedRequest,
     SignedStreamed,
 )
-from p2p.client.question import AskSpec
 from p2p.client.stream import follow
 from p2p.peer.agent import Agent, _Session
 from p2p.peer.client_stream import Reader
@@ -256,11 +255,10 @@ TAKEN = Accepted(SIGNED.inference_id, AGENT.public, bytes(32), NODES)
 async def test_an_agent_cannot_keep_a_client_for_ever(frames: list[Any], field: str) -> None:
     """Each frame brings the end nearer: a frame that does not ends it."""
     mine, agents = pipe()
-    spec = AskSpec(f"/p2p/{AGENT.peer_id}", CLIENT, "n", "toy", "hi", max_tokens=1000)  # type: ignore[arg-type]
     for frame in frames:
         await agents.send(pack_frame(frame))
     with trio.fail_after(60), pytest.raises(RemoteProtocolError) as caught:
-        async for _ in follow(mine, spec, SIGNED, cast(Any, NoDraw()), cast(Any, None)):
+        async for _ in follow(mine, AGENT.peer_id, "hi", SIGNED, cast(Any, NoDraw()), cast(Any, None)):
             pass
     assert caught.value.field == field
 

@@ -1,0 +1,41 @@
+"""The lines of `folkmoot ask --json` keep their names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from p2p.client.events import Accepted, Busy, Declined, Done, Event, Token, Trying, Waiting, plain
+from tests.cli.receipts import receipt
+
+NODE, HEX = bytes(range(32)), bytes(range(32)).hex()
+
+
+@pytest.mark.parametrize(("event", "line"), [
+    (Waiting(1.5, "full", 7), {"event": "waiting", "wait_s": 1.5, "reason": "full", "left": 7}),
+    (Accepted(NODE, NODE, 7, NODE, (NODE, NODE)), {
+        "event": "accepted", "inference_id": HEX, "agent": HEX, "draw_height": 7, "beacon": HEX,
+        "candidates": [HEX, HEX],
+    }),
+    (Trying(NODE, "peer"), {"event": "executor", "node": HEX, "peer_id": "peer"}),
+    (Busy(NODE, "full"), {"event": "busy", "node": HEX, "reason": "full"}),
+    (Declined(NODE, "silent"), {"event": "failed", "node": HEX, "reason": "silent"}),
+    (Token("a", 7), {"event": "token", "text": "a", "token": 7}),
+], ids=lambda value: type(value).__name__)
+def test_an_event_as_json(event: Event, line: dict[str, object]) -> None:
+    assert json.loads(json.dumps(plain(event))) == line
+
+
+def test_a_receipt_as_json() -> None:
+    zero = "00" * 32
+    line = plain(Done(receipt(), "text"))
+    assert list(line) == ["event", "receipt", "text"]
+    assert line["receipt"] == {
+        "inference_id": zero, "executor": zero, "agent": zero, "peer": "peer", "artifact_root": zero,
+        "output_hash": zero, "prompt_tokens": 5, "output_tokens": 1, "finish_reason": "stop", "draw_height": 7,
+        "signature": "00" * 64, "artifact_bytes": 100, "draw": "proved", "passed_over": [zero], "checked": True,
+        "problems": [],
+    }
+    assert list(line["receipt"])[-2:] == ["checked", "problems"], "what people look for comes last"
+    assert plain(Done(receipt("wrong"), ""))["receipt"]["checked"] is False
