@@ -14,7 +14,7 @@ MIB: Final = 1024 * KIB
 
 # -- bytes on the wire
 MAX_FRAME: Final = 4 * MIB  # one frame on a stream
-MAX_GOSSIP: Final = 256 * KIB  # one gossip message; py-libp2p drops RPCs above 1 MiB without an error
+MAX_GOSSIP: Final = 256 * KIB  # data of one gossip message
 MAX_TX: Final = 64 * KIB  # one transaction, so that it fits a gossip message
 MAX_BLOCK: Final = 1536 * KIB  # one encoded block: 2,600 inferences of three records; proposals travel without its body
 MAX_PROPOSAL: Final = MAX_BLOCK + 128 * KIB  # a block with 128 votes for it; in the log and between simulated peers
@@ -118,18 +118,19 @@ FRAME_TIMEOUT_S: Final = 15.0  # for a frame to be read or written
 LIBRARY_STREAM_S: Final = 60.0  # for a stream of identify, ping or the DHT
 
 # -- network: gossip
-OUTBOUND_QUEUE: Final = 1024  # RPCs that wait for one peer
-MAX_RPC_ITEMS: Final = 4096  # fields of one gossip RPC, including those of its messages and control parts
+MAX_RPC: Final = MIB  # one gossip RPC that is read; other libraries send so much at once
+MAX_RPC_WRITE: Final = 64 * KIB  # of content in one RPC that is written, unless one message is larger
+MAX_RPC_ITEMS: Final = 4096  # parts of one gossip RPC: messages, control messages and what they list
 MAX_CONTROL_TOPICS: Final = 32  # GRAFT, PRUNE, IHAVE or subscriptions in one RPC
 MAX_MESSAGE_IDS: Final = 2048  # message ids wanted or offered in one RPC
 MAX_MESSAGE_ID: Final = 128  # bytes of a message id; ours have 20, those of other libraries may name an author
 MAX_TOPIC: Final = 256  # bytes of a topic's name; ours have at most 150
 MAX_PRUNE_PEERS: Final = 16  # peers named in one PRUNE
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
-IWANT_REPEATS: Final = 2  # how often one message is sent to one peer that asks for it
-MAX_RECORDS_KEPT: Final = 1024  # signed peer records that are known to be good
 MAX_PRUNE_BACKOFF_S: Final = 60
-GOSSIP_RATE_PER_ORIGIN: Final = 100  # messages of one author a second, per topic; more are ignored
+# New messages from one forwarder a second, per topic; more are ignored. It may be the first to bring what everybody
+# says: two votes of MAX_VALIDATORS a second, and their repeats.
+GOSSIP_RATE_PER_FORWARDER: Final = 1000
 MAX_WANTED_PEERS: Final = 16  # peers that get every message, in addition to the mesh
 UNREAD_S: Final = 20.0  # a message that waits longer for its peer to read it ends the connection
 IGNORED_S: Final = 2.0  # for which an ignored message is not judged again; a peer's third IHAVE of it comes later
@@ -250,7 +251,9 @@ BUDGETS: Final = {
 }
 
 # What must hold between them.
-assert MAX_TX < MAX_GOSSIP < MIB <= MAX_FRAME
+assert MAX_TX < MAX_GOSSIP < MAX_RPC <= MAX_FRAME
+assert MAX_RPC_WRITE + MAX_GOSSIP < MAX_RPC
+assert 6 * MAX_VALIDATORS < GOSSIP_RATE_PER_FORWARDER
 assert MAX_TX <= MAX_BLOCK < MAX_PROPOSAL <= MAX_FRAME // 2
 assert MAX_RECORD_BODY < MAX_TX
 assert MAX_BATCHES_IN_FLIGHT < MAX_BATCHES_AHEAD

@@ -1,4 +1,4 @@
-"""Penalty points, bans, the rate of each author's gossip, ignored messages, and peers that share a key.
+"""Penalty points, bans, the rate of each forwarder's gossip, ignored messages, and peers that share a key.
 
 Law: points fade with time, a full score bans for a fixed time, every ban has a reason, and memory is bounded.
 
@@ -7,9 +7,10 @@ Pure: the caller passes the time.
 - SCORE-1: 100 points ban for 60 s.
 - SCORE-2: one point fades each second.
 - SCORE-3: one fault costs at most a quarter of a ban, and only what is wrong for every peer costs anything.
-- RATE-1: messages of an author above the rate are ignored, not punished, because a forwarder cannot know our clock.
-  Only accepted messages count, each once, so nobody can use up an author's rate by repeating its old messages. Each
-  topic has its own bucket, so transactions that a stranger has a peer send do not reduce its votes and proposals.
+- RATE-1: messages that a forwarder brings first above the rate are ignored, not punished: it passes on what others
+  say, and another forwarder may bring them later. Only accepted messages count, so old ones that somebody repeats cost
+  nobody. Each topic has its own bucket, so a flood of transactions does not reduce votes. What one author may say is
+  bounded by who knows the author, the handlers (decision 042).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Final
 from p2p.base.limits import (
     BAN_POINTS,
     BAN_S,
-    GOSSIP_RATE_PER_ORIGIN,
+    GOSSIP_RATE_PER_FORWARDER,
     IGNORED_S,
     MAX_IGNORED,
     MAX_IGNORING,
@@ -82,27 +83,27 @@ class Scores:
 
 
 class RateLimit:
-    """A token bucket for each author, which holds one second's worth."""
+    """A token bucket for each forwarder, which holds one second's worth."""
 
     __slots__ = ("_buckets", "_rate")
 
-    def __init__(self, rate: float = GOSSIP_RATE_PER_ORIGIN) -> None:
+    def __init__(self, rate: float = GOSSIP_RATE_PER_FORWARDER) -> None:
         self._rate = float(rate)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def allows(self, origin: str, now: float) -> bool:
-        """Whether `origin` has a token."""
-        return self._tokens(origin, now) >= 1.0
+    def allows(self, forwarder: str, now: float) -> bool:
+        """Whether `forwarder` has a token."""
+        return self._tokens(forwarder, now) >= 1.0
 
-    def spend(self, origin: str, now: float) -> None:
-        """Take one token of `origin`."""
-        tokens = self._tokens(origin, now)
-        self._buckets.pop(origin, None)
-        self._buckets[origin] = (max(0.0, tokens - 1.0), now)
+    def spend(self, forwarder: str, now: float) -> None:
+        """Take one token of `forwarder`."""
+        tokens = self._tokens(forwarder, now)
+        self._buckets.pop(forwarder, None)
+        self._buckets[forwarder] = (max(0.0, tokens - 1.0), now)
         _trim(self._buckets)
 
-    def _tokens(self, origin: str, now: float) -> float:
-        tokens, since = self._buckets.get(origin, (self._rate, now))
+    def _tokens(self, forwarder: str, now: float) -> float:
+        tokens, since = self._buckets.get(forwarder, (self._rate, now))
         return min(self._rate, tokens + max(0.0, now - since) * self._rate)
 
 
