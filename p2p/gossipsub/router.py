@@ -82,7 +82,7 @@ class Router:
 
     def take(self, peer: str, most_bytes: int) -> Rpc | None:
         """What waits for a neighbour, the most important first, as one RPC of about `most_bytes` of content at most
-        (one larger message comes alone). None: nothing waits, or the neighbour is unknown. Call it again while `due`."""
+        (one larger message comes alone). None: nothing waits, or nobody has this name. Call it again while `due`."""
         raise NotImplementedError
 
     def stalled(self) -> list[str]:
