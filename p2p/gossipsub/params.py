@@ -28,53 +28,56 @@ def decay_over(seconds: float, *, interval_s: float = 1.0, to_zero: float = 0.01
     return float(to_zero ** (interval_s / seconds))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicScoreParams:
-    """How conduct on one topic counts (P1 to P4 of the specification, v1.1 "The Score Function")."""
+    """How conduct on one topic counts, by the names of the specification (v1.1, "Overview of New Parameters").
 
-    weight: float = 1.0  # of the topic's sum in the score
+    Times are in seconds; a decay is the factor of one decay interval."""
+
+    topic_weight: float = 1.0  # of the topic's sum in the score
     # P1, time in the mesh: quanta spent there, at most so many
     time_in_mesh_weight: float = 0.01
-    time_in_mesh_quantum_s: float = 1.0
+    time_in_mesh_quantum: float = 1.0
     time_in_mesh_cap: float = 300.0
     # P2, messages brought first
-    first_deliveries_weight: float = 1.0
-    first_deliveries_decay: float = decay_over(60)
-    first_deliveries_cap: float = 20.0
+    first_message_deliveries_weight: float = 1.0
+    first_message_deliveries_decay: float = decay_over(60)
+    first_message_deliveries_cap: float = 20.0
     # P3, messages brought first or nearly so by a member of the mesh; below the threshold the squared deficit counts.
     # Off unless a topic says otherwise: its rate must be known, and a chain that stands still has none.
-    mesh_deliveries_weight: float = 0.0
-    mesh_deliveries_decay: float = decay_over(60)
-    mesh_deliveries_cap: float = 20.0
-    mesh_deliveries_threshold: float = 1.0
-    mesh_deliveries_activation_s: float = 30.0
-    mesh_deliveries_window_s: float = 0.5  # after the first copy; batching adds up to 20 ms a hop
+    mesh_message_deliveries_weight: float = 0.0
+    mesh_message_deliveries_decay: float = decay_over(60)
+    mesh_message_deliveries_cap: float = 20.0
+    mesh_message_deliveries_threshold: float = 1.0
+    mesh_message_deliveries_window: float = 0.5  # after the first copy: batching adds up to 20 ms a hop
+    mesh_message_deliveries_activation: float = 30.0
     # P3b, the deficits at which a peer was pruned
-    mesh_failure_weight: float = 0.0
-    mesh_failure_decay: float = decay_over(120)
+    mesh_failure_penalty_weight: float = 0.0
+    mesh_failure_penalty_decay: float = decay_over(120)
     # P4, invalid messages, squared: the ninth brings a peer with nothing else below the graylist threshold
-    invalid_weight: float = -1.0
-    invalid_decay: float = decay_over(600)
+    invalid_message_deliveries_weight: float = -1.0
+    invalid_message_deliveries_decay: float = decay_over(600)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreParams:
-    """How conduct counts over all topics. Topics that are not listed count nothing."""
+    """How conduct counts over all topics. Topics that are not listed count nothing. Times are in seconds."""
 
     topics: Mapping[str, TopicScoreParams] = field(default_factory=dict)
-    topic_cap: float = 50.0  # most that all topics together add
-    app_weight: float = 1.0  # P5, points that the application gives
-    # P6, peers in one address group: the squared surplus over the threshold. Group "" is none (this machine, or private
-    # networks, where many peers of one operator are no attack).
-    group_weight: float = -1.0
-    group_threshold: int = 16
+    topic_score_cap: float = 50.0  # most that all topics together add; 0: no cap
+    app_specific_weight: float = 1.0  # P5, points that the application gives
+    # P6, peers in one address group: the squared surplus over the threshold. Group "" is none (this machine).
+    ip_colocation_factor_weight: float = -1.0
+    ip_colocation_factor_threshold: int = 16
+    ip_colocation_factor_whitelist: frozenset[str] = frozenset()
     # P7, breaches of the protocol: the squared surplus over the threshold, because honest peers lose messages too
-    behaviour_weight: float = -5.0
-    behaviour_threshold: float = 6.0
-    behaviour_decay: float = decay_over(300)
-    decay_interval_s: float = 1.0
+    behaviour_penalty_weight: float = -5.0
+    behaviour_penalty_threshold: float = 6.0
+    behaviour_penalty_decay: float = decay_over(300)
+    decay_interval: float = 1.0
     decay_to_zero: float = 0.01  # a counter below it is zero
-    retain_s: float = 3600.0  # for which the score of a peer that left is remembered
+    retain_score: float = 3600.0  # for which the score of a peer that left is remembered
+    seen_ttl: float = 120.0  # for which it is remembered who sent a message
 
 
 @dataclass(frozen=True, slots=True)
