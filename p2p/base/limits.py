@@ -124,7 +124,6 @@ MAX_RPC_ITEMS: Final = 4096  # parts of one gossip RPC: messages, control messag
 MAX_CONTROL_TOPICS: Final = 32  # GRAFT, PRUNE, IHAVE or subscriptions in one RPC
 MAX_MESSAGE_IDS: Final = 2048  # message ids wanted or offered in one RPC
 MAX_MESSAGE_ID: Final = 128  # bytes of a message id; ours have 20, those of other libraries may name an author
-MAX_TOPIC: Final = 256  # bytes of a topic's name; ours have at most 150
 MAX_PRUNE_PEERS: Final = 16  # peers named in one PRUNE
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
 MAX_PRUNE_BACKOFF_S: Final = 60
@@ -135,11 +134,10 @@ MAX_WANTED_PEERS: Final = 16  # peers that get every message, in addition to the
 UNREAD_S: Final = 20.0  # a message that waits longer for its peer to read it ends the connection
 IGNORED_S: Final = 2.0  # for which an ignored message is not judged again; a peer's third IHAVE of it comes later
 MAX_IGNORED: Final = 256  # ignored messages remembered for one forwarder
-MAX_IGNORING: Final = 2 * MAX_CONNECTIONS  # forwarders for which they are remembered
 
 # -- network: the gossip router (p2p/gossipsub)
 MAX_TOPICS_PER_PEER: Final = 64  # topics that one neighbour may subscribe to
-MAX_TOPIC_NAME: Final = 256  # characters of a topic: ours have at most 141
+MAX_TOPIC_NAME: Final = 256  # bytes of a topic: ours have at most 141
 MAX_SEEN_IDS: Final = 1 << 16  # ids of judged messages: 120 s of 500 a second; 12 MiB
 MAX_JUDGING: Final = 1024  # messages delivered and not judged yet
 MAX_CACHE_BYTES: Final = 32 * MIB  # messages kept for those that ask

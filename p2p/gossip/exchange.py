@@ -3,9 +3,7 @@
 Law: the work that a peer's bytes make is charged to it, whatever comes of it, and nothing it sends ends the host.
 
 - PUBSUB-1: a message is judged in this order: whether its forwarder owes work, whether it was seen before, whether it
-  was ignored a moment ago from this forwarder, its forwarder's rate, its handler.
-- PUBSUB-2: control messages count for our topics only; lists are cut (RPC-3), and the router bounds the rest.
-- PUBSUB-3: a message goes to one peer only so often for an IWANT (the router), and only so many bytes in a second.
+  was ignored a moment ago from this forwarder (both are the router's), its forwarder's rate, its handler.
 - PUBSUB-4: nobody can make another's message heavier: it has topic and data, and its id is the hash of both.
 - PUBSUB-5: the CPU for an ignored message counts several times, and for a repeated one too: a sender of useful messages
   needs little of it.
@@ -20,7 +18,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 import trio
 
 from p2p.base.limits import IGNORED_COSTS, MAX_PUBSUB_STREAMS_PER_PEER, SLICE_S
@@ -30,7 +27,6 @@ from p2p.gossip.guards import LOST, Report, host_of, reset_quietly
 from p2p.gossip.neighbours import Neighbours
 from p2p.gossip.rpc_codec import decode
 from p2p.gossip.rpc_reader import RpcReader
-from p2p.gossip.score import Ignored
 from p2p.gossipsub.router import Delivery, Router
 
 log = logging.getLogger(__name__)
@@ -51,7 +47,6 @@ class Exchange:
         self._router, self._neighbours, self._door = router, neighbours, door
         self._report, self._admit, self._heartbeat_s = report, admit, heartbeat_s
         self._readers: Counter[str] = Counter()  # streams that are read, by peer
-        self._ignored = Ignored()
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -114,7 +109,7 @@ class Exchange:
             await trio.sleep(_OWING_S)  # nothing is read meanwhile: a peer that owes work is heard four times a second
         begun, times = time.thread_time(), 1.0
         try:
-            news, times = self._received(peer, raw, group, valued=valued)
+            news, times = self._received(peer, raw)
         finally:
             spent_ms = (time.thread_time() - begun) * 1000 * times
             work.spend(peer, group, spent_ms, trio.current_time(), valued=valued)
@@ -122,7 +117,7 @@ class Exchange:
         for delivery in news:
             begun, now = time.thread_time(), trio.current_time()
             owes = not work.allows(peer, group, now, valued=valued)
-            outcome = Outcome.IGNORE if owes else self._judged(peer, delivery, now)
+            outcome = Outcome.IGNORE if owes else self._judged(peer, delivery)
             self._router.judge(delivery.id, outcome, now)
             times = IGNORED_COSTS if outcome is Outcome.IGNORE else 1
             work.spend(peer, group, (time.thread_time() - begun) * 1000 * times, now, valued=valued)
@@ -132,24 +127,13 @@ class Exchange:
                 turn = time.perf_counter()
         self._neighbours.stir()
 
-    def _received(self, peer: str, raw: bytes, group: str, *, valued: bool) -> tuple[list[Delivery], float]:
+    def _received(self, peer: str, raw: bytes) -> tuple[list[Delivery], float]:
         """(what is new in an RPC, how often the CPU for reading it counts)."""
-        rpc, now = decode(raw), trio.current_time()
-        if rpc.iwant and not self._door.budgets.wanted.allows(peer, group, now, valued=valued):
-            rpc = msgspec.structs.replace(rpc, iwant=())
-        news = self._router.receive(peer, rpc, now)
-        if rpc.iwant:
-            self._door.budgets.wanted.spend(peer, group, self._router.pulled(), now, valued=valued)
+        rpc = decode(raw)
+        news = self._router.receive(peer, rpc, trio.current_time())
         known = len(rpc.messages) - len(news)
         return news, 1 + (IGNORED_COSTS - 1) * known / max(1, len(rpc.messages))
 
-    def _judged(self, forwarder: str, delivery: Delivery, now: float) -> Outcome:
-        """The outcome of one new message (PUBSUB-1). An ignored one is remembered for seconds, and for this forwarder
-        only: from another one it is judged at once."""
+    def _judged(self, forwarder: str, delivery: Delivery) -> Outcome:
         judge = self.judges.get(delivery.topic)
-        if judge is None or self._ignored.has(forwarder, delivery.id, now):
-            return Outcome.IGNORE
-        outcome = judge(forwarder, delivery.data)
-        if outcome is Outcome.IGNORE:
-            self._ignored.add(forwarder, delivery.id, now)
-        return outcome
+        return judge(forwarder, delivery.data) if judge is not None else Outcome.IGNORE

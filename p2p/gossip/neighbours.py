@@ -32,6 +32,7 @@ from p2p.base.limits import (
 from p2p.gossip.budget import group_of
 from p2p.gossip.door import Door
 from p2p.gossip.guards import host_of, reset_quietly
+from p2p.gossip.reach import PUBLIC, scope_of
 from p2p.gossip.rpc_codec import encode, varint
 from p2p.gossipsub.router import Router
 from p2p.gossipsub.rpc import Rpc, Subscription, Version
@@ -47,13 +48,20 @@ class _Link:
     """A connected peer."""
 
     peer: str
-    group: str
+    group: str  # its address group
+    in_public: bool  # many peers of one private network are no attack
     outbound: bool  # we dialled it
     connection: Any
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     due: trio.Event = field(default_factory=trio.Event)
     speaks: bool = True  # gossip, as far as we know
     opened: int = 0  # streams so far
+
+
+def _link(peer: str, connection: Any) -> _Link:
+    host = host_of(connection.muxed_conn)
+    outbound = "OUTBOUND" in str(connection.direction).upper()
+    return _Link(peer, group_of(host), scope_of(host or "") == PUBLIC, outbound, connection)
 
 
 class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no types
@@ -97,9 +105,7 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
                 self._end(link)
         for peer, connection in current.items():
             if peer not in self._links and self._nursery is not None:
-                outbound = "OUTBOUND" in str(connection.direction).upper()
-                link = _Link(peer, group_of(host_of(connection.muxed_conn)), outbound, connection)
-                self._links[peer] = link
+                link = self._links[peer] = _link(peer, connection)
                 self._introduce(link, Version.V1_1)
                 self._nursery.start_soon(self._keep, link)
         wanted = set(sorted(peer for peer in self._links if self._door.wants(peer))[:MAX_WANTED_PEERS])
@@ -108,7 +114,8 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
 
     def _introduce(self, link: _Link, version: Version) -> None:
         self._router.add_peer(
-            link.peer, version=version, outbound=link.outbound, group=link.group, now=trio.current_time(),
+            link.peer, version=version, outbound=link.outbound, group=link.group if link.in_public else "",
+            now=trio.current_time(),
         )
 
     def _end(self, link: _Link) -> None:

@@ -25,16 +25,16 @@ from p2p.base.limits import (
     MAX_GOSSIP,
     MAX_MESSAGE_ID,
     MAX_MESSAGE_IDS,
+    MAX_PEER_ID,
     MAX_PEER_RECORD,
     MAX_PRUNE_BACKOFF_S,
     MAX_PRUNE_PEERS,
     MAX_RPC_ITEMS,
-    MAX_TOPIC,
+    MAX_TOPIC_NAME,
 )
 from p2p.gossip import rpc_schema as schema
 from p2p.gossipsub.rpc import ID_BYTES, Graft, IDontWant, IHave, IWant, Message, PeerInfo, Prune, Rpc, Subscription
 
-_MAX_PEER: Final = 64  # bytes of a peer id; ours have 38
 _NAMES: Final = 256  # encoded topics that are remembered
 
 
@@ -106,7 +106,7 @@ class _Reader:
         prune = schema.Prune.FromString(part)
         peers = [schema.PeerInfo.FromString(one) for one in self._counted(prune.peers)[:MAX_PRUNE_PEERS]]
         named = tuple(
-            PeerInfo(_within(one.peer, _MAX_PEER, "peer"), _within(one.record, MAX_PEER_RECORD, "record"))
+            PeerInfo(_within(one.peer, MAX_PEER_ID, "peer"), _within(one.record, MAX_PEER_RECORD, "record"))
             for one in peers
         )
         return Prune(_name(prune.topic), named, min(prune.backoff, MAX_PRUNE_BACKOFF_S))
@@ -130,7 +130,7 @@ def _subscription(part: bytes) -> Subscription:
 
 
 def _name(raw: bytes) -> str:
-    return _within(raw, MAX_TOPIC, "topic").decode()
+    return _within(raw, MAX_TOPIC_NAME, "topic").decode()
 
 
 def _within(raw: bytes, most: int, field: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Penalty points, bans, the rate of each forwarder's gossip, ignored messages, and peers that share a key.
+"""Penalty points, bans, the rate of each forwarder's gossip, and peers that share a key.
 
 Law: points fade with time, a full score bans for a fixed time, every ban has a reason, and memory is bounded.
 
@@ -22,9 +22,6 @@ from p2p.base.limits import (
     BAN_POINTS,
     BAN_S,
     GOSSIP_RATE_PER_FORWARDER,
-    IGNORED_S,
-    MAX_IGNORED,
-    MAX_IGNORING,
     MAX_SCORED_PEERS,
 )
 
@@ -105,34 +102,6 @@ class RateLimit:
     def _tokens(self, forwarder: str, now: float) -> float:
         tokens, since = self._buckets.get(forwarder, (self._rate, now))
         return min(self._rate, tokens + max(0.0, now - since) * self._rate)
-
-
-class Ignored:
-    """Ignored messages, by forwarder: the same message from the same forwarder is not judged again for IGNORED_S.
-
-    Each forwarder has room for MAX_IGNORED; its own oldest are dropped first.
-    """
-
-    __slots__ = ("_until",)
-
-    def __init__(self) -> None:
-        self._until: OrderedDict[str, OrderedDict[bytes, float]] = OrderedDict()
-
-    def add(self, forwarder: str, name: bytes, now: float) -> None:
-        """Message `name` from `forwarder` was ignored."""
-        names = self._until.pop(forwarder, OrderedDict())
-        self._until[forwarder] = names
-        names.pop(name, None)
-        names[name] = now + IGNORED_S
-        while len(names) > MAX_IGNORED:
-            names.popitem(last=False)
-        while len(self._until) > MAX_IGNORING:
-            self._until.popitem(last=False)
-
-    def has(self, forwarder: str, name: bytes, now: float) -> bool:
-        """Whether `forwarder` brought message `name` in the last IGNORED_S seconds, and it was ignored."""
-        names = self._until.get(forwarder)
-        return names is not None and names.get(name, now) > now
 
 
 class Twins:

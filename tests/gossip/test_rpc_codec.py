@@ -21,7 +21,7 @@ from p2p.base.limits import (
     MAX_PRUNE_BACKOFF_S,
     MAX_PRUNE_PEERS,
     MAX_RPC_ITEMS,
-    MAX_TOPIC,
+    MAX_TOPIC_NAME,
     MIB,
 )
 from p2p.gossip.rpc_codec import decode, encode, varint
@@ -162,11 +162,11 @@ def test_sizes_are_limited() -> None:
         assert caught.value.code == "too_large"
         return caught.value.field
 
-    assert decode(encode(Rpc(messages=(Message("t" * MAX_TOPIC, bytes(MAX_GOSSIP)),)))).messages
+    assert decode(encode(Rpc(messages=(Message("t" * MAX_TOPIC_NAME, bytes(MAX_GOSSIP)),)))).messages
     assert refused(messages=(Message("t", bytes(MAX_GOSSIP + 1)),)) == "data"
-    assert refused(messages=(Message("t" * (MAX_TOPIC + 1), b""),)) == "topic"
-    assert refused(subscriptions=(Subscription("t" * (MAX_TOPIC + 1), True),)) == "topic"
-    assert refused(graft=(Graft("t" * (MAX_TOPIC + 1)),)) == "topic"
+    assert refused(messages=(Message("t" * (MAX_TOPIC_NAME + 1), b""),)) == "topic"
+    assert refused(subscriptions=(Subscription("t" * (MAX_TOPIC_NAME + 1), True),)) == "topic"
+    assert refused(graft=(Graft("t" * (MAX_TOPIC_NAME + 1)),)) == "topic"
     assert refused(iwant=(IWant((bytes(MAX_MESSAGE_ID + 1),)),)) == "message id"
     assert refused(prune=(Prune("t", (PeerInfo(bytes(65)),)),)) == "peer"
     assert refused(prune=(Prune("t", (PeerInfo(b"p", bytes(MAX_PEER_RECORD + 1)),)),)) == "record"

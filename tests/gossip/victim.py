@@ -42,14 +42,14 @@ async def reads(stream: Stream) -> None:
         await stream.receive(limit=1000)
 
 
-def explode(author: str, data: bytes) -> Outcome:
+def explode(forwarder: str, data: bytes) -> Outcome:
     raise ZeroDivisionError("a bug in a validator")
 
 
 async def peer(settings: dict[str, Any]) -> None:
     got: list[str] = []
 
-    def note(author: str, data: bytes) -> Outcome:
+    def note(forwarder: str, data: bytes) -> Outcome:
         got.append(data[:100].hex())
         return Outcome.REJECT if data.startswith(b"bad") else Outcome.ACCEPT
 
@@ -84,7 +84,7 @@ async def peer(settings: dict[str, Any]) -> None:
                     await net.publish("t", bytes.fromhex(command["data"]))
                 elif command["op"] == "drop":
                     await net.disconnect(command["peer"])
-                meshed = [str(one) for one in net._pubsub.router.mesh.get(topic_name("lab", "t"), ())]
+                meshed = net._exchange._router.mesh(topic_name("lab", "t"))
                 table = net._discovery.dht.get_routing_table_size()
                 emit(connected=net.connected(), got=got, table=table, meshed=meshed, status=net.status())
 
