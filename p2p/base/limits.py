@@ -135,6 +135,24 @@ IGNORED_S: Final = 2.0  # for which an ignored message is not judged again; a pe
 MAX_IGNORED: Final = 256  # ignored messages remembered for one forwarder
 MAX_IGNORING: Final = 2 * MAX_CONNECTIONS  # forwarders for which they are remembered
 
+# -- network: the gossip router (p2p/gossipsub)
+MAX_TOPICS_PER_PEER: Final = 64  # topics that one neighbour may subscribe to
+MAX_TOPIC_NAME: Final = 256  # characters of a topic: ours have at most 141
+MAX_SEEN_IDS: Final = 1 << 16  # ids of judged messages: 120 s of 500 a second; 12 MiB
+MAX_JUDGING: Final = 1024  # messages delivered and not judged yet
+MAX_CACHE_BYTES: Final = 32 * MIB  # messages kept for those that ask
+MAX_PROMISES: Final = 4096  # offered messages that are waited for
+MAX_BACKOFFS: Final = 8192  # pairs of topic and peer
+MAX_OFFERS: Final = 64  # peers to dial, as others named them
+MAX_PEER_ID: Final = 64  # bytes of a peer's id
+MAX_FANOUT_TOPICS: Final = 32  # topics that we publish to and have not joined
+QUEUE_BYTES: Final = 4 * MIB  # of messages that wait for one neighbour
+QUEUE_MESSAGES: Final = 4096
+QUEUED_TOTAL: Final = 64 * MIB  # of messages that wait for all neighbours; looked at once in a heartbeat
+MAX_RPC_MESSAGES: Final = 256  # messages in one RPC that we send: with everything else below MAX_RPC_ITEMS
+MAX_RPC_PRUNES: Final = 16  # PRUNEs in one RPC that we send: each may name other peers
+MAX_WANTED_NAMES: Final = 1024  # peers that are remembered as wanted, connected or not
+
 # -- network: discovery
 MAX_HELLO: Final = 64 * KIB  # a greeting or its answer
 MAX_ADDRESSES_PER_PEER: Final = 8
@@ -264,4 +282,6 @@ assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
 assert all(4 * b.group <= b.total - b.total // 4 for b in BUDGETS.values() if b.floor)
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP
 assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS
+assert 3 * MAX_RPC_MESSAGES + MAX_MESSAGE_IDS + 7 * MAX_CONTROL_TOPICS + 52 * MAX_RPC_PRUNES + 8 < MAX_RPC_ITEMS
+assert MAX_GOSSIP < QUEUE_BYTES == BUDGETS["outgoing bytes"].peer
 assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S

@@ -31,6 +31,7 @@ def decay_over(seconds: float, *, interval_s: float = 1.0, to_zero: float = 0.01
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicScoreParams:
     """How conduct on one topic counts, by the names of the specification (v1.1, "Overview of New Parameters").
+
     Times are in seconds; a decay is the factor of one decay interval."""
 
     topic_weight: float = 1.0  # of the topic's sum in the score
