@@ -93,10 +93,11 @@ class Outbound:
         """An IHAVE waits, instead of an earlier one for its topic."""
         self._have[message.topic] = message
 
-    def want(self, ids: list[bytes]) -> None:
-        """Messages are asked for; at most MAX_MESSAGE_IDS wait."""
-        for id_ in ids[: MAX_MESSAGE_IDS - len(self._want)]:
-            self._want[id_] = None
+    def want(self, ids: list[bytes]) -> list[bytes]:
+        """Messages are asked for; at most MAX_MESSAGE_IDS wait. Returns those that wait now and did not before."""
+        taken = [id_ for id_ in ids if id_ not in self._want][: MAX_MESSAGE_IDS - len(self._want)]
+        self._want.update(dict.fromkeys(taken))
+        return taken
 
     def dont_want(self, id_: bytes) -> None:
         """An IDONTWANT waits; the oldest of too many is dropped."""
