@@ -30,9 +30,9 @@ class Connection:
 
     direction = "inbound"
     is_closed = False
-    stream_buffers: dict[int, bytes] = {}
 
     def __init__(self, host: str = "127.0.0.1") -> None:
+        self.stream_buffers: dict[int, bytes] = {}
         self.muxed_conn, self._host = self, host
 
     def get_remote_address(self) -> tuple[str, int]:
@@ -126,7 +126,7 @@ class Lab:
 
     def __init__(self, topics: tuple[str, ...] = (TOPIC,)) -> None:
         self.host, self.door = Host(), Door(Budgets())
-        priorities = {topic: Priority.TRANSACTIONS for topic in topics}
+        priorities = dict.fromkeys(topics, Priority.TRANSACTIONS)
         self.router = Router(params_for(8, priorities=priorities), Random(1), me=name(0))
         for topic in topics:
             self.router.join(topic, 0.0)

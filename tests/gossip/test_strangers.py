@@ -135,8 +135,8 @@ async def test_a_ban_is_told_to_both_with_its_reason_and_ends() -> None:
 
 
 async def test_messages_with_a_signature_cost_their_sender_points() -> None:
-    """RPC-2. Before: wrong signatures took 46 % of a core, and cost their sender nothing. Now no signature is looked at:
-    topics are StrictNoSign, and a message that has one is refused."""
+    """RPC-2. Before: wrong signatures took 46 % of a core, and cost their sender nothing. Now a message that has one is
+    refused, and no signature is looked at."""
     async with peers({"seed": seed("victim").hex()}) as (victim,), bare_host("signer") as host:
         await host.connect(info(victim.address))
 
