@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from p2p.base.outcome import Outcome
-from p2p.gossipsub.params import Params, Priority, ScoreParams, Thresholds, TopicScoreParams, params_for
+from p2p.gossipsub.params import Params, Priority, ScoreParams, TopicScoreParams, params_for
 from p2p.gossipsub.router import Router
 from p2p.gossipsub.rpc import Delivery, Graft, Message, Rpc, Subscription, Version
 
@@ -113,6 +113,7 @@ class Net:
     now: float = 0.0
     routers: dict[str, Router] = field(default_factory=dict)
     got: dict[str, list[bytes]] = field(default_factory=dict)
+    links: dict[str, set[str]] = field(default_factory=dict)
     copies: int = 0
 
     def __post_init__(self) -> None:
@@ -126,14 +127,9 @@ class Net:
                 self.routers[name].join(topic, self.now)
         for name in names:
             for other in self.rng.sample(names, min(self.degree + 1, self.size)):
-                if other != name and other not in self.linked(name):
+                if other != name and other not in self.links.get(name, ()):
                     self.connect(name, other)
         self.settle()
-
-    def linked(self, name: str) -> set[str]:
-        return {other for other in self.routers if other in self.links.get(name, ())}
-
-    links: dict[str, set[str]] = field(default_factory=dict)
 
     def connect(self, a: str, b: str) -> None:
         """a dials b."""
@@ -150,11 +146,13 @@ class Net:
 
     def settle(self) -> None:
         """Until nothing waits anywhere."""
-        while any([self.step(name) for name in self.routers]):
-            pass
+        while True:
+            moved = [self.step(name) for name in self.routers]  # all of them, each time
+            if not any(moved):
+                return
 
     def step(self, name: str) -> bool:
-        """Bring one RPC of a router to each neighbour that something waits for."""
+        """Bring one RPC of a router to each neighbour that something waits for. Subscriptions do not get lost."""
         router, moved = self.routers[name], False
         for other in list(router.due()):
             rpc = router.take(other, MIB)
@@ -183,6 +181,3 @@ class Net:
         """Who has not got which of these messages. ids: with the name of who published each."""
         got = {name: set(ids_) for name, ids_ in self.got.items()}
         return [(name, id_) for name in self.routers for id_, by in ids.items() if by != name and id_ not in got[name]]
-
-
-__all__ = ["Net", "One", "Thresholds", "few"]
