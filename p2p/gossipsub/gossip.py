@@ -51,7 +51,7 @@ class Gossip:
             missed = [one for one in on_topic if one.behind and one not in chosen]
             whole = IHave(topic.name, tuple(ids)) if len(ids) <= MAX_MESSAGE_IDS else None
             for one in chosen + missed:
-                one.queue.have(whole or IHave(topic.name, tuple(self._rng.sample(ids, MAX_MESSAGE_IDS))))
+                one.queue.control.have(whole or IHave(topic.name, tuple(self._rng.sample(ids, MAX_MESSAGE_IDS))))
                 self._neighbours.wake(one)
 
     def turn(self, now: float) -> None:
@@ -82,7 +82,7 @@ class Gossip:
             left -= len(ids)
             if offer.topic in topics:
                 new.update((id_, None) for id_ in ids if len(id_) == ID_BYTES and not is_known(id_))
-        asked = one.queue.want([id_ for id_ in new if id_ not in one.ignored][:room])
+        asked = one.queue.control.want([id_ for id_ in new if id_ not in one.ignored][:room])
         if asked:
             one.asked_ids += len(asked)
             self._neighbours.wake(one)
@@ -131,5 +131,5 @@ class Gossip:
         """GOSSIP-7: a large message has come, so the rest of the mesh need not send it."""
         for one in topic.mesh.values():
             if one is not sender and one.version >= Version.V1_2:
-                one.queue.dont_want(id_)
+                one.queue.control.dont_want(id_)
                 self._neighbours.wake(one)

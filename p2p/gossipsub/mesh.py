@@ -141,7 +141,7 @@ class Mesh:
     def _graft(self, topic: Topic, one: Neighbour, now: float) -> None:
         topic.add(one)
         self._neighbours.scores.graft(one.name, topic.name, now)
-        one.queue.control(Graft(topic.name))
+        one.queue.control.mesh(Graft(topic.name))
         self._neighbours.wake(one)
 
     def _prune(
@@ -158,5 +158,5 @@ class Mesh:
         seconds = self._params.prune_backoff_s if backoff_s is None else backoff_s
         self._backoffs.add(topic.name, one.name, now + seconds)
         peers = self._exchange.name_peers(topic.name, one) if exchange else ()
-        one.queue.control(Prune(topic.name, peers, ceil(seconds)))
+        one.queue.control.mesh(Prune(topic.name, peers, ceil(seconds)))
         self._neighbours.wake(one)
