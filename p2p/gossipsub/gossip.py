@@ -8,9 +8,9 @@ The rules GOSSIP-1 to GOSSIP-9 are in docs/gossipsub.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from random import Random
 
 from p2p.base.limits import BUDGETS, MAX_CONTROL_TOPICS, MAX_MESSAGE_IDS
+from p2p.gossipsub.lot import Lot
 from p2p.gossipsub.message_cache import MessageCache
 from p2p.gossipsub.neighbour import Neighbour
 from p2p.gossipsub.neighbours import Neighbours
@@ -27,7 +27,7 @@ class Gossip:
 
     __slots__ = ("_answered_all", "_answered_group", "_cache", "_neighbours", "_promises", "_rng")
 
-    def __init__(self, neighbours: Neighbours, cache: MessageCache, promises: Promises, rng: Random) -> None:
+    def __init__(self, neighbours: Neighbours, cache: MessageCache, promises: Promises, rng: Lot) -> None:
         self._neighbours, self._cache, self._promises, self._rng = neighbours, cache, promises, rng
         self._answered_all = 0  # bytes of answers since the last heartbeat
         self._answered_group: dict[str, int] = {}  # of these, to one address group

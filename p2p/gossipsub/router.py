@@ -8,7 +8,6 @@ The rules and their labels are specified in docs/gossipsub.md.
 from __future__ import annotations
 
 from collections.abc import Set
-from random import Random
 from typing import Any
 
 from p2p.base.limits import MAX_CONTROL_TOPICS, MAX_TOPIC_NAME, MAX_TOPICS_PER_PEER
@@ -17,6 +16,7 @@ from p2p.gossipsub.backoffs import Backoffs
 from p2p.gossipsub.exchange import Exchange
 from p2p.gossipsub.fanout import Fanout
 from p2p.gossipsub.gossip import Gossip
+from p2p.gossipsub.lot import Lot
 from p2p.gossipsub.mesh import Mesh
 from p2p.gossipsub.message_cache import MessageCache
 from p2p.gossipsub.messages import Messages
@@ -37,7 +37,7 @@ class Router:
         "_now", "_params", "_promises", "_tick", "_topics", "me",
     )
 
-    def __init__(self, params: Params, rng: Random, *, me: str) -> None:
+    def __init__(self, params: Params, rng: Lot, *, me: str) -> None:
         """me: this peer's id."""
         self.me = me
         self._params = params
