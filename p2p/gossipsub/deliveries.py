@@ -11,6 +11,7 @@ Pure: the caller passes the time. Source: libp2p specification, gossipsub v1.1, 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from enum import Enum
 
 from p2p.base.limits import MAX_DELIVERY_RECORDS
@@ -44,7 +45,7 @@ class Deliveries:
     def __init__(self, keep_s: float) -> None:
         """keep_s: seconds for which a message is remembered."""
         self._keep = keep_s
-        self._records: dict[bytes, Record] = {}
+        self._records: OrderedDict[bytes, Record] = OrderedDict()  # a dict finds its first slowly
 
     def __len__(self) -> int:
         return len(self._records)

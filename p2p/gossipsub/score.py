@@ -95,7 +95,13 @@ class PeerScore:
             counters.prune()
 
     def first_delivery(self, peer: str, topic: str, id: bytes, now: float) -> None:
-        """The message is accepted; `peer` brought it first. Copies that came while it was judged count from here."""
+        """The message is accepted; `peer` brought it first. Copies that came while it was judged count from here. Where
+        copies count for nothing (no P3), nothing is remembered of the message."""
+        params = self._params.topics.get(topic)
+        if params is None or not params.mesh_message_deliveries_weight:
+            if (counters := self._touch(peer, topic)) is not None:
+                counters.first()
+            return
         record = self._deliveries.of(id, now)
         if record.state is not State.JUDGED:
             return

@@ -186,7 +186,7 @@ def test_msg_8_whatever_a_graylisted_peer_sends_is_dropped() -> None:
     one.says("p", Rpc(subscriptions=(Subscription(VOTES, True),)))
     assert one.brings("p", b"2") == []
     assert one.router.status()["graylisted"] == ["p"]
-    assert one.router.status()["messages"]["of graylisted peers"] == 1
+    assert one.router.status()["graylisted messages"] == 1
 
 
 def test_what_nobody_judges_is_bounded() -> None:
