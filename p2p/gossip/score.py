@@ -10,7 +10,7 @@ Pure: the caller passes the time.
 - RATE-1: messages that a forwarder brings first above the rate are ignored, not punished: it passes on what others
   say, and another forwarder may bring them later. Only accepted messages count, so old ones that somebody repeats cost
   nobody. Each topic has its own bucket, so a flood of transactions does not reduce votes. What one author may say is
-  bounded by who knows the author, the handlers (decision 042).
+  bounded by who knows the author, the handlers (decision 048).
 """
 
 from __future__ import annotations
