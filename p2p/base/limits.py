@@ -14,7 +14,7 @@ MIB: Final = 1024 * KIB
 
 # -- bytes on the wire
 MAX_FRAME: Final = 4 * MIB  # one frame on a stream
-MAX_GOSSIP: Final = 256 * KIB  # one gossip message; py-libp2p drops RPCs above 1 MiB without an error
+MAX_GOSSIP: Final = 256 * KIB  # data of one gossip message
 MAX_TX: Final = 64 * KIB  # one transaction, so that it fits a gossip message
 MAX_BLOCK: Final = 1536 * KIB  # one encoded block: 2,600 inferences of three records; proposals travel without its body
 MAX_PROPOSAL: Final = MAX_BLOCK + 128 * KIB  # a block with 128 votes for it; in the log and between simulated peers
@@ -121,20 +121,42 @@ FRAME_TIMEOUT_S: Final = 15.0  # for a frame to be read or written
 LIBRARY_STREAM_S: Final = 60.0  # for a stream of identify, ping or the DHT
 
 # -- network: gossip
-OUTBOUND_QUEUE: Final = 1024  # RPCs that wait for one peer
-MAX_RPC_ITEMS: Final = 4096  # fields of one gossip RPC, including those of its messages and control parts
+MAX_RPC: Final = MIB  # one gossip RPC that is read; other libraries send so much at once
+MAX_RPC_WRITE: Final = 64 * KIB  # of content in one RPC that is written, unless one message is larger
+MAX_RPC_ITEMS: Final = 4096  # parts of one gossip RPC: messages, control messages and what they list
+MAX_DELIVERY_RECORDS: Final = 1 << 14  # messages whose senders are remembered: 2 minutes of 130 a second, about 5 MB
+MAX_RETAINED_SCORES: Final = 1024  # disconnected peers whose negative score is remembered, about 2 KiB each
 MAX_CONTROL_TOPICS: Final = 32  # GRAFT, PRUNE, IHAVE or subscriptions in one RPC
 MAX_MESSAGE_IDS: Final = 2048  # message ids wanted or offered in one RPC
+MAX_MESSAGE_ID: Final = 128  # bytes of a message id; ours have 20, those of other libraries may name an author
+MAX_PRUNE_PEERS: Final = 16  # peers named in one PRUNE
 MAX_PUBSUB_STREAMS_PER_PEER: Final = 2
-IWANT_REPEATS: Final = 2  # how often one message is sent to one peer that asks for it
-MAX_RECORDS_KEPT: Final = 1024  # signed peer records that are known to be good
 MAX_PRUNE_BACKOFF_S: Final = 60
-GOSSIP_RATE_PER_ORIGIN: Final = 100  # messages of one author a second, per topic; more are ignored
+# New messages from one forwarder a second, per topic; more are ignored. It may be the first to bring what everybody
+# says: two votes of MAX_VALIDATORS a second, and their repeats.
+GOSSIP_RATE_PER_FORWARDER: Final = 1000
 MAX_WANTED_PEERS: Final = 16  # peers that get every message, in addition to the mesh
 UNREAD_S: Final = 20.0  # a message that waits longer for its peer to read it ends the connection
 IGNORED_S: Final = 2.0  # for which an ignored message is not judged again; a peer's third IHAVE of it comes later
 MAX_IGNORED: Final = 256  # ignored messages remembered for one forwarder
-MAX_IGNORING: Final = 2 * MAX_CONNECTIONS  # forwarders for which they are remembered
+
+# -- network: the gossip router (p2p/gossipsub)
+MAX_TOPICS_PER_PEER: Final = 64  # topics that one neighbour may subscribe to
+MAX_TOPIC_NAME: Final = 256  # bytes of a topic: ours have at most 141
+MAX_SEEN_IDS: Final = 1 << 16  # ids of judged messages: 120 s of 500 a second; 12 MiB
+MAX_JUDGING: Final = 1024  # messages delivered and not judged yet
+MAX_CACHE_BYTES: Final = 32 * MIB  # messages kept for those that ask
+MAX_PROMISES: Final = 4096  # offered messages that are waited for
+MAX_BACKOFFS: Final = 8192  # pairs of topic and peer
+MAX_OFFERS: Final = 64  # peers to dial, as others named them
+MAX_PEER_ID: Final = 64  # bytes of a peer's id
+MAX_FANOUT_TOPICS: Final = 32  # topics that we publish to and have not joined
+QUEUE_BYTES: Final = 4 * MIB  # of messages that wait for one neighbour
+QUEUE_MESSAGES: Final = 4096
+QUEUED_TOTAL: Final = 64 * MIB  # of messages that wait for all neighbours; looked at once in a heartbeat
+MAX_RPC_MESSAGES: Final = 256  # messages in one RPC that we send: with everything else below MAX_RPC_ITEMS
+MAX_RPC_PRUNES: Final = 16  # PRUNEs in one RPC that we send: each may name other peers
+MAX_WANTED_NAMES: Final = 1024  # peers that are remembered as wanted, connected or not
 
 # -- network: discovery
 MAX_HELLO: Final = 64 * KIB  # a greeting or its answer
@@ -250,7 +272,9 @@ BUDGETS: Final = {
 }
 
 # What must hold between them.
-assert MAX_TX < MAX_GOSSIP < MIB <= MAX_FRAME
+assert MAX_TX < MAX_GOSSIP < MAX_RPC <= MAX_FRAME
+assert MAX_RPC_WRITE + MAX_GOSSIP < MAX_RPC
+assert 6 * MAX_VALIDATORS < GOSSIP_RATE_PER_FORWARDER
 assert MAX_TX <= MAX_BLOCK < MAX_PROPOSAL <= MAX_FRAME // 2
 assert MAX_RECORD_BODY < MAX_TX
 assert MAX_BATCHES_IN_FLIGHT < MAX_BATCHES_AHEAD
@@ -265,4 +289,6 @@ assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits
 assert all(4 * b.group <= b.total - b.total // 4 for b in BUDGETS.values() if b.floor)
 assert BUDGETS["outgoing bytes"].peer >= 4 * MAX_GOSSIP
 assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS
+assert 3 * MAX_RPC_MESSAGES + MAX_MESSAGE_IDS + 7 * MAX_CONTROL_TOPICS + 52 * MAX_RPC_PRUNES + 8 < MAX_RPC_ITEMS
+assert MAX_GOSSIP < QUEUE_BYTES == BUDGETS["outgoing bytes"].peer
 assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S

@@ -80,6 +80,7 @@ class Assembly:
         self._txs: list[bytes | None] = list(known.txs) if known else [find(leaf) for leaf in compact.leaves]
         self.proposal = compact.signed.proposal
         self.height, self.block_id = self.proposal.height, self.proposal.block_id
+        self.source = ""  # the peer id that what is missing is fetched from
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ from p2p.machine.tasks import once
 log = structlog.get_logger()
 
 QUEUE = 4096  # inputs that may wait for the driver; a message beyond that is dropped, and comes with a repeat
-# (peer, height, block_id, places) -> the transactions at these indices of a block that the peer has offered
+# (peer, height, block_id, places) -> the transactions at these indices of a block that the peer should have
 Fetch = Callable[[str, int, bytes, tuple[int, ...]], Awaitable[tuple[bytes, ...]]]
 
 
@@ -78,52 +78,53 @@ class ConsensusEngine:
         self.fetched = 0  # transactions of proposals that had to be fetched, since the start
         self._send, self._receive = trio.open_memory_channel[tuple[Input, trio.Event | None]](QUEUE)
 
-    def deliver(self, from_peer: str, topic: str, data: bytes) -> Outcome:
-        """Take a gossip message that the peer id `from_peer` published; what becomes of it."""
+    def deliver(self, forwarder: str, topic: str, data: bytes) -> Outcome:
+        """Take a gossip message that the peer id `forwarder` sent us; what becomes of it."""
         if topic == "proposals":
-            return self._offer(from_peer, data)
+            return self._offer(forwarder, data)
         outcome, message = self.driver.inbox.judge_gossip(data)
         if message is not None:
             self._put(message)
         return outcome
 
-    def _offer(self, author: str, data: bytes) -> Outcome:
-        outcome, found = self.bodies.judge(author, data)
+    def _offer(self, forwarder: str, data: bytes) -> Outcome:
+        outcome, found = self.bodies.judge(forwarder, data)
         if found is not None:
-            self._pursue(author, found)
+            self._pursue(found)
         return outcome
 
-    def _pursue(self, author: str, found: SignedProposal | Assembly) -> None:
+    def _pursue(self, found: SignedProposal | Assembly) -> None:
         if isinstance(found, SignedProposal):
             self._put(ProposalArrived(found, self.bodies.arrived_ms(found.proposal)))
         elif self._nursery is not None:
             at_ms = self.bodies.arrived_ms(found.proposal)
-            self._nursery.start_soon(once, "fetch of a block", self._complete, author, found, at_ms)
+            self._nursery.start_soon(once, "fetch of a block", self._complete, found, at_ms)
         else:
-            self.bodies.done(author)  # not running yet; a repeat brings it again
+            self.bodies.done(found.source)  # not running yet; a repeat brings it again
 
-    async def _complete(self, author: str, assembly: Assembly, at_ms: int) -> None:
+    async def _complete(self, assembly: Assembly, at_ms: int) -> None:
         """Fetch what is missing and hand the whole proposal to the driver. A failure costs this offer only; a
         repeat brings another."""
-        places = assembly.missing
+        places, source = assembly.missing, assembly.source
         try:
             with trio.fail_after(BODY_TIMEOUT_S):
-                assembly.fill(await self._fetch(author, assembly.height, assembly.block_id, places))
+                assembly.fill(await self._fetch(source, assembly.height, assembly.block_id, places))
             self.fetched += len(places)
             self._put(ProposalArrived(assembly.whole(), at_ms))
         except RemoteProtocolError as error:
-            self.bodies.distrust(author)
+            self.bodies.distrust(source)
             log.warning(
-                "a peer gave something else than the block it offers",
-                peer=author, height=assembly.height, reason=str(error),
+                "a peer gave something else than the block it was asked for",
+                peer=source, height=assembly.height, reason=str(error),
             )
         except (FolkmootError, trio.TooSlowError) as error:
+            self.bodies.failed(source)
             log.info(
                 "a proposed block could not be fetched",
-                peer=author, height=assembly.height, missing=len(places), reason=str(error),
+                peer=source, height=assembly.height, missing=len(places), reason=str(error),
             )
         finally:
-            self.bodies.done(author)
+            self.bodies.done(source)
 
     def body(self, height: int, block_id: bytes, places: Sequence[int]) -> tuple[bytes, ...] | None:
         """The transactions at some indices of a block that this peer holds; None when it no longer holds that
@@ -201,8 +202,8 @@ class ConsensusEngine:
                     nursery.start_soon(self._fire_later, output)
                 case Committed():
                     self._on_commit(output.block, output.certificate)
-                    for author, found in self.bodies.new_height():
-                        self._pursue(author, found)
+                    for found in self.bodies.new_height():
+                        self._pursue(found)
 
     async def _fire_later(self, timer: SetTimer) -> None:
         await trio.sleep(timer.delay_ms / 1000)

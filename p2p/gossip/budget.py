@@ -191,7 +191,6 @@ class Budgets:
         self.handshakes = Flow(BUDGETS["handshakes"])
         self.requests = Flow(BUDGETS["requests"])
         self.work = Flow(BUDGETS["work ms"])
-        self.wanted = Flow(BUDGETS["wanted bytes"])
 
     def status(self) -> dict[str, dict[str, object]]:
         """For `folkmoot status`."""
@@ -199,7 +198,6 @@ class Budgets:
             "unparsed bytes": self.unparsed.status(), "outgoing bytes": self.outgoing.status(),
             "half open": self.half_open.status(), "handshakes": self.handshakes.status(),
             "streams": self.streams.status(), "requests": self.requests.status(), "work ms": self.work.status(),
-            "wanted bytes": self.wanted.status(),
         }
 
 

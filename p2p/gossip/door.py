@@ -10,7 +10,7 @@ body to its Intake.
 from __future__ import annotations
 
 import itertools
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from typing import Any
 
 import trio
 
-from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, UNREAD_S
+from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of
 
 MARK = "_folkmoot_door"  # attribute under which the library's objects carry ours
@@ -98,32 +98,6 @@ class Intake:
 
     def _unread(self) -> int:
         return 0 if self.closed else sum(map(len, self._muxed.stream_buffers.values()))
-
-
-@dataclass(slots=True)
-class Waiting:
-    """The messages that wait for one peer to read them."""
-
-    ledger: Ledger
-    peer: str
-    group: str
-    stuck: Callable[[], None]  # called when a message has waited for UNREAD_S, even if the peer takes others slowly
-    _since: deque[float] = field(default_factory=deque)  # when each waiting message came
-
-    def take(self, amount: int, now: float) -> bool:
-        """Count a message of `amount` bytes; False where it must not be queued."""
-        if self._since and now > self._since[0] + UNREAD_S:
-            self.stuck()
-            return False
-        if not self.ledger.take(self.peer, self.group, amount, ours=True):
-            return False
-        self._since.append(now)
-        return True
-
-    def give(self, amount: int) -> None:
-        """A message of `amount` bytes left the queue."""
-        self.ledger.give(self.peer, self.group, amount)
-        self._since.popleft()
 
 
 class Door:

@@ -1,13 +1,10 @@
-"""Bounds what py-libp2p remembers about peers: its signed records, its DHT and its peerstore (repairs G-4, G-13 and
-G-16 of guards.py).
+"""Bounds what py-libp2p remembers about peers: its DHT and its peerstore (repairs G-13 and G-16 of guards.py).
 
 Law: strangers can fill none of them, and our own entry is never dropped.
 """
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
 from typing import Any, Final
 
 import trio
@@ -15,8 +12,6 @@ from libp2p.exceptions import ParseError
 from libp2p.kad_dht import kad_dht, peer_routing, provider_store, value_store
 from libp2p.kad_dht.pb import kademlia_pb2
 from libp2p.peer.peerstore import PeerStore
-from libp2p.pubsub import gossipsub as gossipsub_module
-from libp2p.pubsub import pubsub as pubsub_module
 
 from p2p.base.limits import (
     FRAME_TIMEOUT_S,
@@ -24,59 +19,16 @@ from p2p.base.limits import (
     MAX_DHT_MESSAGE,
     MAX_DHT_PEERS,
     MAX_PEER_RECORD,
-    MAX_RECORDS_KEPT,
 )
 from p2p.gossip.door import MARK
 
-_RECORD_CHECK_S: Final = 600.0  # for which a good signed record is not verified again
-_RECORD_SEND_S: Final = 5.0  # for which our own record is not made again
 _SERVED: Final = (kademlia_pb2.Message.FIND_NODE, kademlia_pb2.Message.PING)
 
 
 def bound_tables() -> None:
     """Patch the library's classes; once per process."""
-    _cache_signed_records()
     _serve_finding_only()
     _pin_our_own()
-
-
-def _cache_signed_records() -> None:
-    """G-4: remember good signed records; stock, every RPC verified its sender's record and signed our own again."""
-    stock_check, stock_make = pubsub_module.maybe_consume_signed_record, pubsub_module.env_to_send_in_RPC
-    checked: OrderedDict[tuple[int, bytes], tuple[bytes, float]] = OrderedDict()
-    made: OrderedDict[int, tuple[bytes, float]] = OrderedDict()
-
-    def check(message: Any, host: Any, peer: Any) -> bool:
-        if not message.HasField("senderRecord") or len(message.senderRecord) > MAX_PEER_RECORD:
-            return True  # a long one is ignored: it has nothing but addresses
-        place, record, now = (id(host), peer.to_bytes()), message.senderRecord, time.monotonic()
-        held = checked.get(place)
-        if held is not None and held[0] == record and now < held[1]:
-            return True
-        good = bool(stock_check(message, host, peer))
-        if good:
-            checked[place] = (record, now + _RECORD_CHECK_S)
-            _bound(checked)
-        return good
-
-    def make(host: Any) -> tuple[bytes, bool]:
-        now = time.monotonic()
-        held = made.get(id(host))
-        if held is not None and now < held[1]:
-            return held[0], False
-        envelope, fresh = stock_make(host)
-        made[id(host)] = (envelope, now + _RECORD_SEND_S)
-        _bound(made)
-        return envelope, fresh
-
-    for module in (pubsub_module, gossipsub_module):
-        module.maybe_consume_signed_record = check
-        module.env_to_send_in_RPC = make
-
-
-def _bound(table: OrderedDict[Any, Any]) -> None:
-    while len(table) > MAX_RECORDS_KEPT:
-        table.popitem(last=False)
 
 
 def _serve_finding_only() -> None:

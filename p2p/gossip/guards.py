@@ -3,9 +3,10 @@
 Law: another release is refused, and each repair has a test.
 
 Stock, any connected peer can end the process with a few bytes, and a listener accepts no more after 250 connections in
-its life. The repairs are called G-1 to G-17, here, in guarded_pubsub.py, guarded_tables.py and wanted.py, and in
-tests/gossip. `install` patches classes once per process; the other functions repair one host. When libp2p changes, read
-this file against it, run the tests, then change VERSION.
+its life. The repairs are called G-1, G-3, G-6, G-10 to G-13, G-15 and G-16, here, in guarded_tables.py and in
+tests/gossip; the other numbers were repairs of its pubsub, which is not used any more. `install` patches classes once
+per process; the other functions repair one host. When libp2p changes, read this file against it, run the tests, then
+change VERSION.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.protocol_muxer.exceptions import MultiselectError
-from libp2p.pubsub import rpc_queue
 from libp2p.stream_muxer.yamux import yamux as yamux_module
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.transport.tcp import tcp
@@ -42,10 +42,9 @@ from p2p.base.limits import (
     LIBRARY_STREAM_S,
     MAX_CONNECTIONS,
     MAX_STREAM_WINDOW,
-    OUTBOUND_QUEUE,
 )
 from p2p.gossip.budget import group_of
-from p2p.gossip.door import MARK, Door, Intake, Waiting
+from p2p.gossip.door import MARK, Door, Intake
 from p2p.gossip.failures import NO_ROOM
 from p2p.gossip.guarded_tables import bound_tables
 from p2p.gossip.reach import DialPolicy
@@ -87,7 +86,6 @@ def install() -> None:
     # Strangers cause its warnings and tracebacks with bad bytes, and could fill the disk with them.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     _release_inbound_slots()
-    _bound_outbound_queues()
     _batch_window_updates()
     _bound_bodies()
     _own_the_sockets()
@@ -139,55 +137,6 @@ async def _first_byte(raw_conn: Any) -> None:
     sock = getattr(getattr(raw_conn.stream, "stream", None), "socket", None)
     if sock is not None:
         await trio.lowlevel.wait_readable(sock)
-
-
-def _bound_outbound_queues() -> None:
-    """G-2: what waits for one peer is counted in bytes, so many small RPCs fit and few large ones.
-
-    Stock, 32 RPCs could wait for a peer, and the rest of a burst was lost without an error.
-    """
-    stock_push, stock_pop = rpc_queue.PriorityQueue.push, rpc_queue.PriorityQueue.pop
-    stock_close = rpc_queue.RpcQueue.close
-    rpc_queue.PriorityQueue.__init__.__defaults__ = (OUTBOUND_QUEUE,)
-    rpc_queue.RpcQueue.__init__.__defaults__ = (OUTBOUND_QUEUE, rpc_queue.DefaultMaxMessageSize)
-
-    def push(self: Any, rpc: Any, priority: bool = False) -> bool:
-        waiting: Waiting | None = self.__dict__.get(MARK)
-        if waiting is None:
-            return bool(stock_push(self, rpc, priority))
-        size = rpc.ByteSize()
-        if not waiting.take(size, trio.current_time()):
-            return False
-        if not stock_push(self, rpc, priority):
-            waiting.give(size)
-            return False
-        return True
-
-    def pop(self: Any) -> Any:
-        rpc, waiting = stock_pop(self), self.__dict__.get(MARK)
-        if rpc is not None and waiting is not None:
-            waiting.give(rpc.ByteSize())
-        return rpc
-
-    def close(self: Any) -> None:
-        while self._queue.pop() is not None:
-            pass
-        stock_close(self)
-
-    rpc_queue.PriorityQueue.push = push
-    rpc_queue.PriorityQueue.pop = pop
-    rpc_queue.RpcQueue.close = close
-
-
-def count_queue(queue: Any, waiting: Waiting) -> None:
-    """From now on count what waits in an outbound queue in `waiting`, including what is in it already."""
-    inner = queue._queue
-    present = []
-    while (rpc := inner.pop()) is not None:
-        present.append(rpc)
-    inner.__dict__[MARK] = waiting
-    for rpc in present:
-        inner.push(rpc)
 
 
 def _batch_window_updates() -> None:
@@ -323,11 +272,11 @@ def guard_streams(host: Any, door: Door, admit: Callable[[str], bool], report: R
     host.get_network().set_stream_handler(guarded)
 
 
-def bound_handlers(host: Any, ours: frozenset[str]) -> None:
-    """G-15: give the library's handlers a timeout; stock, they wait for ever for a silent peer. ours: protocols whose
-    handlers have their own."""
+def bound_handlers(host: Any) -> None:
+    """G-15: give the library's handlers, which are all that are set so far, a timeout; stock, they wait for ever for a
+    silent peer."""
     for protocol, handler in list(host.multiselect.handlers.items()):
-        if handler is not None and str(protocol) not in ours:
+        if handler is not None:
             host.multiselect.handlers[protocol] = _timed(handler)
 
 

@@ -9,6 +9,7 @@ exception boundary: an error resets the stream, costs the peer points by its kin
 from __future__ import annotations
 
 import logging
+import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,8 +22,6 @@ from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.kad_dht.kad_dht import DHTMode, KadDHT
 from libp2p.network.config import ConnectionConfig
-from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
@@ -35,14 +34,16 @@ from p2p.gossip.book import Rank, bare_address
 from p2p.gossip.budget import Budgets
 from p2p.gossip.discovery import DIALLING, Discovery
 from p2p.gossip.door import Door
-from p2p.gossip.guarded_pubsub import GuardedPubsub, trim_gossip
+from p2p.gossip.exchange import Exchange, Judge
 from p2p.gossip.keeping import Keeper
 from p2p.gossip.meter import Meter
+from p2p.gossip.neighbours import PROTOCOLS, Neighbours
 from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
-from p2p.gossip.wanted import send_to_wanted
+from p2p.gossipsub.params import Params, Priority, params_for
+from p2p.gossipsub.router import Router
 
 __all__ = ["DIALLING", "Network", "NetworkConfig", "open_network", "split_address"]
 log = logging.getLogger(__name__)
@@ -50,15 +51,11 @@ TopicHandler = Callable[[str, bytes], Outcome]
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
 _GARBAGE_POINTS = 10  # bytes that made a decoder raise
-_INVALID_POINTS = 10  # a message our validator refused: an honest forwarder would have refused it too
+# A message that our handler refused: an honest forwarder would have refused it too. The ninth in a row bans, and no
+# later: then the router's own score has its forwarder ignored (P4), and nothing more would be counted.
+_INVALID_POINTS = 12
 _EXCESS_POINTS = 1  # a stream more than any honest peer opens in a second
 _MAX_WHY = 300  # characters of a ban's reason
-
-# Parameters of gossipsub (specification v1.1): D is the network's size less one, between these two; then D_low, D_high.
-_MESH_LEAST, _MESH_MOST = 3, 6
-_MESH_LOW, _MESH_HIGH = 4, 12
-_HEARTBEAT_FIRST_S, _HEARTBEAT_S = 0.1, 1
-_PRUNE_BACKOFF_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,8 @@ class NetworkConfig:
     network: NetworkId
     listen: tuple[str, ...]  # multiaddrs to bind; empty: a client that only dials
     bootstrap: tuple[str, ...]  # multiaddrs with /p2p/ID
-    topics: tuple[str, ...] = ()  # joined in addition to those with handlers
+    # joined in addition to those with handlers, the most important first: a slow neighbour misses the last ones first
+    topics: tuple[str, ...] = ()
     expected_size: int = 4  # peers in the network; the mesh's degree depends on it
     min_connections: int = 4  # that discovery aims for
     book: Path | None = None  # the file in which known peers are saved
@@ -80,9 +78,9 @@ class NetworkConfig:
 class Network:
     """An open network: publish messages, open streams, see who is connected."""
 
-    def __init__(self, config: NetworkConfig, pubsub: Any, discovery: Discovery) -> None:
+    def __init__(self, config: NetworkConfig, exchange: Exchange, discovery: Discovery) -> None:
         self._config = config
-        self._pubsub = pubsub
+        self._exchange = exchange
         self._discovery = discovery
         self.peer_id = config.key.peer_id
 
@@ -95,21 +93,24 @@ class Network:
         return self._discovery.alone()
 
     def status(self) -> dict[str, Any]:
-        """For `folkmoot status`: "budgets" says how much of each resource is taken; "banned", "refused_by", "troubles",
-        "alone" and "twin" give reasons (README.md)."""
-        return {"budgets": self._discovery.door.status(), **self._discovery.status()}
+        """For `folkmoot status`: "budgets" says how much of each resource is taken, "gossip" what the router holds and
+        shed; "banned", "refused_by", "troubles", "alone" and "twin" give reasons (README.md)."""
+        status = self._discovery.status()
+        return {"budgets": self._discovery.door.status(), "gossip": self._exchange.status(), **status}
 
     def connected(self) -> tuple[str, ...]:
         """Connected peers that have greeted with our network id."""
         return self._discovery.connected()
 
     async def publish(self, topic_short: str, data: bytes) -> None:
-        """Send `data` to a topic. Raises LocalProtocolError above MAX_GOSSIP: the library would lose it silently."""
+        """Send `data` to a topic, once: the same data again is the same message, and other peers' handlers do not get
+        it. Raises LocalProtocolError above MAX_GOSSIP: others would refuse it."""
         if len(data) > MAX_GOSSIP:
             raise LocalProtocolError(
                 f"{len(data)} bytes are too many for gossip: at most {MAX_GOSSIP}", field="data", code="too_large"
             )
-        await self._pubsub.publish(topic_name(self._config.network, topic_short), data)
+        self._exchange.publish(topic_name(self._config.network, topic_short), data)
+        await trio.lowlevel.checkpoint()
 
     async def connect(self, multiaddr: str) -> None:
         """Dial and greet a peer. Raises ConfigError for what is no address with /p2p/ID, Unavailable where nobody
@@ -142,9 +143,10 @@ async def open_network(
 ) -> AsyncIterator[Network]:
     """Join a network for the length of a block.
 
-    topic_handlers: short topic -> f(author, data) -> Outcome. It is called once for each new message of others, and is
-    validator and consumer in one. IGNORE: the message is not forwarded. REJECT: it is not forwarded, and its forwarder
-    gets penalty points. stream_handlers: short protocol -> handler of one inbound stream.
+    topic_handlers: short topic -> f(forwarder, data) -> Outcome. It is called once for each new message of others, and
+    is validator and consumer in one. A message has no author: who signs, signs in its data. IGNORE: the message is not
+    forwarded. REJECT: it is not forwarded, and its forwarder gets penalty points. stream_handlers: short protocol ->
+    handler of one inbound stream.
 
     Raises ConfigError for addresses that are wrong or in use.
     """
@@ -179,37 +181,53 @@ async def _opened(
     door.charge = judge.meter.charge
     guards.set_door(host, door, policy)
     guards.guard_streams(host, door, judge.admits, judge.report)
-    gossip = _gossip(config.expected_size)
-    trim_gossip(gossip)
-    topics = {short: topic_name(config.network, short) for short in (*topic_handlers, *config.topics)}
-    pubsub = GuardedPubsub(host, gossip, judge.report, judge.admits, door, allowed_topics=frozenset(topics.values()))
-    send_to_wanted(gossip, door.wants)
-    for short, handler in topic_handlers.items():
-        pubsub.judges[topics[short]] = judge.validator(handler)
+    exchange = _exchange(config, host, door, judge, topic_handlers)
     dht = KadDHT(host, DHTMode.SERVER if listen else DHTMode.CLIENT, max_peers_per_subnet=0)
     dht.strict_validation = True
     wanted = min(config.min_connections, MAX_CONNECTIONS)
     discovery = Discovery(host, dht, config.network, judge.scores, wanted, door, policy)
     discovery.bootstrap = bootstrap
     keeper = Keeper(discovery, bootstrap, config.book)
-    guards.bound_handlers(host, frozenset(gossip.get_protocols()))
+    guards.bound_handlers(host)
+    for protocol in PROTOCOLS:
+        host.set_stream_handler(protocol, exchange.serve)
     host.set_stream_handler(PEERS_PROTOCOL, judge.boundary(discovery.answer))
     for short, serve in stream_handlers.items():
         host.set_stream_handler(protocol_name(short), judge.boundary(serve, metered=short not in config.paid))
-    async with host.run(listen_addrs=listen), background_trio_service(gossip), background_trio_service(pubsub):
-        async with background_trio_service(dht):
-            _check_bound(host, listen)
-            await pubsub.wait_until_ready()
-            for topic in topics.values():
-                await pubsub.subscribe(topic)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(keeper.run)
-                trio.lowlevel.add_instrument(judge.meter)
-                try:
-                    yield Network(config, pubsub, discovery)
-                finally:
-                    trio.lowlevel.remove_instrument(judge.meter)
-                    nursery.cancel_scope.cancel()
+    async with host.run(listen_addrs=listen), background_trio_service(dht):
+        _check_bound(host, listen)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(exchange.run)
+            nursery.start_soon(keeper.run)
+            trio.lowlevel.add_instrument(judge.meter)
+            try:
+                yield Network(config, exchange, discovery)
+            finally:
+                trio.lowlevel.remove_instrument(judge.meter)
+                nursery.cancel_scope.cancel()
+
+
+def _exchange(
+    config: NetworkConfig, host: Any, door: Door, judge: _Judge, handlers: Mapping[str, TopicHandler],
+) -> Exchange:
+    """The gossip of one host, which has joined all its topics."""
+    topics = {short: topic_name(config.network, short) for short in (*handlers, *config.topics)}
+    params = _gossip_params(config, topics)
+    router = Router(params, random.Random(), me=config.key.peer_id)  # whom it picks is no secret
+    for topic in topics.values():
+        router.join(topic, trio.current_time())
+    neighbours = Neighbours(host, router, door, tuple(topics.values()))
+    exchange = Exchange(router, neighbours, door, judge.report, judge.admits, params.heartbeat_s)
+    for short, handler in handlers.items():
+        exchange.judges[topics[short]] = judge.validator(topics[short], handler)
+    return exchange
+
+
+def _gossip_params(config: NetworkConfig, topics: Mapping[str, str]) -> Params:
+    least = len(Priority) - 1
+    order = {short: Priority(min(place, least)) for place, short in enumerate(config.topics)}
+    priorities = {topic: order.get(short, Priority.TRANSACTIONS) for short, topic in topics.items()}
+    return params_for(config.expected_size, priorities=priorities)
 
 
 class _Judge:
@@ -244,24 +262,23 @@ class _Judge:
         if points and self.scores.penalise(peer, points, trio.current_time(), why[:_MAX_WHY]):
             log.warning("banned %s for a while: %s", peer, why)
 
-    def validator(self, handler: TopicHandler) -> Callable[[str, Any], Outcome]:
-        """The judge of one topic, for messages with a good signature. A handler that fails costs nobody points."""
+    def validator(self, topic: str, handler: TopicHandler) -> Judge:
+        """The judge of one topic. A handler that fails costs nobody points."""
         rate = RateLimit()  # RATE-1: of this topic alone
 
-        def outcome_of(forwarder: str, message: Any) -> Outcome:
-            author, now = str(ID(message.from_id)), trio.current_time()
-            if self.scores.banned(author, now) or not rate.allows(author, now):
+        def outcome_of(forwarder: str, data: bytes) -> Outcome:
+            now = trio.current_time()
+            if not rate.allows(forwarder, now):
                 return Outcome.IGNORE
             try:
-                outcome = handler(author, bytes(message.data))
+                outcome = handler(forwarder, data)
             except Exception:  # a bug in a handler must neither end the host nor ban the forwarder
-                log.exception("the handler of %s", message.topicIDs[0])
+                log.exception("the handler of %s", topic)
                 return Outcome.IGNORE
             if outcome is Outcome.ACCEPT:
-                rate.spend(author, now)  # only for accepted messages: anybody can repeat an author's old ones
+                rate.spend(forwarder, now)
             if outcome is Outcome.REJECT:
-                why = f"gossip on {message.topicIDs[0]} that is wrong for everybody"
-                self._penalise(forwarder, _INVALID_POINTS, why)
+                self._penalise(forwarder, _INVALID_POINTS, f"gossip on {topic} that is wrong for everybody")
             return outcome
 
         return outcome_of
@@ -331,20 +348,4 @@ def _connection_config() -> ConnectionConfig:
         max_connections=MAX_CONNECTIONS * 2,
         max_connections_per_peer=BUDGETS["connections"].peer,
         inbound_upgrade_timeout=HALF_OPEN_S,
-    )
-
-
-def _gossip(expected_size: int) -> GossipSub:
-    degree = max(_MESH_LEAST, min(_MESH_MOST, expected_size - 1))
-    return GossipSub(
-        [PROTOCOL_ID_V11],
-        degree,
-        min(_MESH_LOW, degree),
-        _MESH_HIGH,
-        heartbeat_initial_delay=_HEARTBEAT_FIRST_S,
-        heartbeat_interval=_HEARTBEAT_S,
-        prune_back_off=_PRUNE_BACKOFF_S,
-        adaptive_gossip_enabled=False,
-        spam_protection_enabled=False,
-        eclipse_protection_enabled=False,
     )

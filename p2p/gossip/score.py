@@ -1,4 +1,4 @@
-"""Penalty points, bans, the rate of each author's gossip, ignored messages, and peers that share a key.
+"""Penalty points, bans, the rate of each forwarder's gossip, and peers that share a key.
 
 Law: points fade with time, a full score bans for a fixed time, every ban has a reason, and memory is bounded.
 
@@ -7,9 +7,10 @@ Pure: the caller passes the time.
 - SCORE-1: 100 points ban for 60 s.
 - SCORE-2: one point fades each second.
 - SCORE-3: one fault costs at most a quarter of a ban, and only what is wrong for every peer costs anything.
-- RATE-1: messages of an author above the rate are ignored, not punished, because a forwarder cannot know our clock.
-  Only accepted messages count, each once, so nobody can use up an author's rate by repeating its old messages. Each
-  topic has its own bucket, so transactions that a stranger has a peer send do not reduce its votes and proposals.
+- RATE-1: messages that a forwarder brings first above the rate are ignored, not punished: it passes on what others
+  say, and another forwarder may bring them later. Only accepted messages count, so old ones that somebody repeats cost
+  nobody. Each topic has its own bucket, so a flood of transactions does not reduce votes. What one author may say is
+  bounded by who knows the author, the handlers (decision 048).
 """
 
 from __future__ import annotations
@@ -20,10 +21,7 @@ from typing import Any, Final
 from p2p.base.limits import (
     BAN_POINTS,
     BAN_S,
-    GOSSIP_RATE_PER_ORIGIN,
-    IGNORED_S,
-    MAX_IGNORED,
-    MAX_IGNORING,
+    GOSSIP_RATE_PER_FORWARDER,
     MAX_SCORED_PEERS,
 )
 
@@ -82,56 +80,28 @@ class Scores:
 
 
 class RateLimit:
-    """A token bucket for each author, which holds one second's worth."""
+    """A token bucket for each forwarder, which holds one second's worth."""
 
     __slots__ = ("_buckets", "_rate")
 
-    def __init__(self, rate: float = GOSSIP_RATE_PER_ORIGIN) -> None:
+    def __init__(self, rate: float = GOSSIP_RATE_PER_FORWARDER) -> None:
         self._rate = float(rate)
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def allows(self, origin: str, now: float) -> bool:
-        """Whether `origin` has a token."""
-        return self._tokens(origin, now) >= 1.0
+    def allows(self, forwarder: str, now: float) -> bool:
+        """Whether `forwarder` has a token."""
+        return self._tokens(forwarder, now) >= 1.0
 
-    def spend(self, origin: str, now: float) -> None:
-        """Take one token of `origin`."""
-        tokens = self._tokens(origin, now)
-        self._buckets.pop(origin, None)
-        self._buckets[origin] = (max(0.0, tokens - 1.0), now)
+    def spend(self, forwarder: str, now: float) -> None:
+        """Take one token of `forwarder`."""
+        tokens = self._tokens(forwarder, now)
+        self._buckets.pop(forwarder, None)
+        self._buckets[forwarder] = (max(0.0, tokens - 1.0), now)
         _trim(self._buckets)
 
-    def _tokens(self, origin: str, now: float) -> float:
-        tokens, since = self._buckets.get(origin, (self._rate, now))
+    def _tokens(self, forwarder: str, now: float) -> float:
+        tokens, since = self._buckets.get(forwarder, (self._rate, now))
         return min(self._rate, tokens + max(0.0, now - since) * self._rate)
-
-
-class Ignored:
-    """Ignored messages, by forwarder: the same message from the same forwarder is not judged again for IGNORED_S.
-
-    Each forwarder has room for MAX_IGNORED; its own oldest are dropped first.
-    """
-
-    __slots__ = ("_until",)
-
-    def __init__(self) -> None:
-        self._until: OrderedDict[str, OrderedDict[bytes, float]] = OrderedDict()
-
-    def add(self, forwarder: str, name: bytes, now: float) -> None:
-        """Message `name` from `forwarder` was ignored."""
-        names = self._until.pop(forwarder, OrderedDict())
-        self._until[forwarder] = names
-        names.pop(name, None)
-        names[name] = now + IGNORED_S
-        while len(names) > MAX_IGNORED:
-            names.popitem(last=False)
-        while len(self._until) > MAX_IGNORING:
-            self._until.popitem(last=False)
-
-    def has(self, forwarder: str, name: bytes, now: float) -> bool:
-        """Whether `forwarder` brought message `name` in the last IGNORED_S seconds, and it was ignored."""
-        names = self._until.get(forwarder)
-        return names is not None and names.get(name, now) > now
 
 
 class Twins:

@@ -27,7 +27,7 @@ class TopicHandlers:
     anchor: Anchor  # the checkpoint, where the operator gave one
 
     def table(self) -> dict[str, Callable[[str, bytes], Outcome]]:
-        """Topic -> handler of (author's peer id, message)."""
+        """Topic -> handler of (forwarder's peer id, message)."""
         return {
             "votes": lambda peer, data: self._consensus(peer, "votes", data),
             "proposals": lambda peer, data: self._consensus(peer, "proposals", data),

@@ -73,20 +73,20 @@ class Shell:
         self.bodies = Bodies(self.driver, "sim", {leaf_hash(raw): raw for raw in pool}.get)
 
     def hears(
-        self, signed: SignedProposal, author: Key | str,
+        self, signed: SignedProposal, forwarder: Key | str,
         change: Callable[[CompactProposal], CompactProposal] = lambda c: c
     ) -> Heard:
         """Later than what it heard before: a repeat that is due."""
         self.now_ms += Timing().rebroadcast_ms
-        return self.hears_again(signed, author, change)
+        return self.hears_again(signed, forwarder, change)
 
     def hears_again(
-        self, signed: SignedProposal, author: Key | str,
+        self, signed: SignedProposal, forwarder: Key | str,
         change: Callable[[CompactProposal], CompactProposal] = lambda c: c
     ) -> Heard:
         """At the same moment."""
         data = encode(change(compact(signed)))
-        return self.bodies.judge(author if isinstance(author, str) else author.peer_id, data)
+        return self.bodies.judge(forwarder if isinstance(forwarder, str) else forwarder.peer_id, data)
 
 
 @settings(deadline=None)
@@ -145,20 +145,37 @@ def test_the_largest_compact_proposal_fits_gossip_and_more_than_a_block_is_not_p
         Assembly(compact(proposal(large, turn())), {}.get).fill(large)
 
 
-def test_what_is_here_is_taken_at_once_and_what_is_missing_is_asked_of_who_offers_it() -> None:
+def test_what_is_here_is_taken_at_once_and_what_is_missing_is_asked_of_its_proposer_then_of_who_forwards_it() -> None:
     signed = proposal((b"a", b"b"), turn())
     assert Shell(b"a", b"b").hears(signed, "a stranger") == (Outcome.ACCEPT, signed)
     shell = Shell(b"a")
-    accepted, assembly = shell.hears(signed, turn())
+    accepted, assembly = shell.hears(signed, "a stranger")
     assert accepted
     assert isinstance(assembly, Assembly)
-    assert assembly.missing == (1,)
-    assert shell.hears(signed, "a stranger") == (Outcome.ACCEPT, None), "no one who may offer nothing is asked"
+    assert (assembly.missing, assembly.source) == ((1,), turn().peer_id)
+    second = shell.hears_again(signed, "a stranger")
+    assert second[0] is Outcome.IGNORE, "not passed on again so soon"
+    assert isinstance(second[1], Assembly)
+    assert second[1].source == "a stranger", "its proposer is being asked already"
+    assert shell.hears_again(signed, "a stranger") == IGNORED
+    assert isinstance(shell.hears_again(signed, "another")[1], Assembly)
+
+
+def test_a_proposer_that_gives_nothing_is_asked_after_others() -> None:
+    shell, signed = Shell(), proposal((b"a",), turn())
+    sources = []
+    for _ in range(3):
+        found = shell.hears(signed, "a forwarder")[1]
+        assert isinstance(found, Assembly)
+        sources.append(found.source)
+        shell.bodies.failed(found.source)
+        shell.bodies.done(found.source)
+    assert sources == [turn().peer_id, "a forwarder", turn().peer_id], "and again, while nobody gives it"
 
 
 def test_one_block_at_a_time_from_each_and_another_s_offer_does_not_wait() -> None:
     """A villain that withholds blocks nobody but itself."""
-    shell, villain, honest = Shell(), KEYS[3], turn()
+    shell, villain, honest = Shell(), turn(), "honest"
     first, second = proposal((b"a",), turn()), proposal((b"b",), turn())
     assert isinstance(shell.hears(first, villain)[1], Assembly)
     for _ in range(50):
@@ -253,25 +270,26 @@ def test_a_proposal_with_evidence_that_no_block_can_carry_is_wrong_for_everybody
     assert Shell(b"a").bodies.judge(turn().peer_id, data) == (Outcome.REJECT, None)
 
 
-def test_offers_for_the_next_height_wait_one_for_each_validator() -> None:
-    shell = Shell()
+def test_proposals_of_the_next_height_wait_one_of_each_proposer() -> None:
+    shell, first = Shell(), proposal((b"\x00",), turn(), height=2)
     for number in range(20):
-        for key in (*KEYS, Key(b"\x77" * 32)):
-            stranger = key not in KEYS
-            assert shell.hears(
-                proposal((bytes([number]),), turn(), height=2), key
-            ) == (IGNORED if stranger else (Outcome.ACCEPT, None))
+        for key in KEYS:
+            signed = proposal((bytes([number]),), key, height=2)
+            assert shell.hears(signed, "a forwarder") == (Outcome.ACCEPT, None)
+            assert shell.hears_again(signed, "another") == IGNORED
+    assert shell.hears(first, Key(b"\x77" * 32)) == (Outcome.ACCEPT, None), "whoever forwards it"
+    assert shell.hears(proposal((b"a",), Key(b"\x77" * 32), height=2), "x") == (Outcome.REJECT, None), "no validator"
     assert len(shell.bodies) == len(KEYS)
     shell.driver.height = 2
     shell.now_ms += 5000
-    early = dict(shell.bodies.new_height())
-    assert set(early) == {key.peer_id for key in KEYS}
-    last = proposal((bytes([19]),), turn(), height=2).proposal
-    assert all(isinstance(one, Assembly) and one.proposal == last for one in early.values())
-    assert shell.bodies.arrived_ms(last) < shell.now_ms - 5000 + 1, (
+    (early,) = shell.bodies.new_height()
+    assert isinstance(early, Assembly)
+    assert early.proposal == first.proposal, "it is the turn of one of them"
+    assert early.source == turn().peer_id
+    assert shell.bodies.arrived_ms(first.proposal) < shell.now_ms - 5000 + 1, (
         "timely by when it came, not by when its height began"
     )
-    assert len(shell.bodies) == len(KEYS), "each is being fetched"
+    assert len(shell.bodies) == 1, "it is being fetched"
 
 
 @pytest.mark.parametrize("change", [

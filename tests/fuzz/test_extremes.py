@@ -72,8 +72,8 @@ def judged(world: World, kind: Kind, change: Callable[[object], object] = lambda
 
 
 def test_a_loop_as_long_as_a_number_says_is_seen_and_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(self: Bodies, author: str, data: bytes) -> tuple[Outcome, None]:
-        del self, author, data
+    def slow(self: Bodies, forwarder: str, data: bytes) -> tuple[Outcome, None]:
+        del self, forwarder, data
         for _ in range(2**40):
             pass
         return Outcome.IGNORE, None

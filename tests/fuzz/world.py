@@ -129,7 +129,7 @@ class World:
         self.mark = self.chain.height()
         outcome, found = self.bodies.judge(VALIDATOR.peer_id, data)
         if isinstance(found, Assembly):
-            self.bodies.done(VALIDATOR.peer_id)
+            self.bodies.done(found.source)
         elif found is not None:
             self._carry(self.driver.take(ProposalArrived(found, self.bodies.arrived_ms(found.proposal))))
         return outcome

@@ -12,13 +12,14 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import trio
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.custom_types import TProtocol
 from libp2p.network.config import ConnectionConfig
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
@@ -115,12 +116,19 @@ async def peers(*settings: dict[str, Any], kind: str = "peer") -> AsyncIterator[
 
 @asynccontextmanager
 async def bare_host(name: str) -> AsyncIterator[Any]:
-    """A libp2p host without our code on it."""
+    """A libp2p host without our code on it. It takes gossip and does nothing with it: who takes none is not heard."""
     host = new_host(
         key_pair=create_new_key_pair(seed(name)),
         listen_addrs=[Multiaddr("/ip4/127.0.0.1/tcp/0")],
         connection_config=ConnectionConfig(min_connections=0, low_watermark=0, max_connections_per_peer=1),
     )
+
+    async def drain(stream: Any) -> None:
+        with suppress(Exception):  # the other side may end it in any way
+            while await stream.read(65536):
+                pass
+
+    host.set_stream_handler(TProtocol("/meshsub/1.1.0"), drain)
     async with host.run(listen_addrs=[Multiaddr("/ip4/127.0.0.1/tcp/0")]):
         yield host
 

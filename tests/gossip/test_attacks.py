@@ -1,4 +1,4 @@
-"""G-1 to G-8: nothing that a peer sends ends our process; the same bytes end a stock one."""
+"""G-1, G-6, PUBSUB: nothing that a peer sends ends our process; the same bytes end a stock one."""
 
 from __future__ import annotations
 

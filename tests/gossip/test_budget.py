@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import trio
 import trio.testing
@@ -11,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.base.errors import Overloaded, Unavailable
-from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, UNREAD_S, Budget
+from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, Budget
 from p2p.gossip import meter
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Flow, Held, Ledger, first_to_go, group_of
-from p2p.gossip.door import Door, Intake, TooMuchUnread, Waiting
+from p2p.gossip.door import Door, Intake, TooMuchUnread
 from p2p.gossip.streams import Stream
 
 SMALL = Budget(5, 12, 40, "the newest")
@@ -83,35 +81,6 @@ def test_what_is_above_the_floors_is_never_above_a_limit_and_a_floor_is_always_f
     for (peer, group), amount in held.items():
         ledger.give(peer, group, amount)
     assert (ledger.used, ledger._peers, ledger._groups) == (0, {}, {})
-
-
-def test_peers_that_read_nothing_mute_nobody_and_are_let_go() -> None:
-    """Before: twenty of them filled the room for outgoing messages, and a peer's own votes found none."""
-    ledger, stuck = Ledger(BUDGETS["outgoing bytes"]), list[str]()
-    queues = [
-        Waiting(ledger, f"slow {n}", f"10.0.{n // 4}.0/24", partial(stuck.append, f"slow {n}")) for n in range(40)
-    ]
-    for queue in queues:
-        while queue.take(100_000, 0.0):
-            pass
-    honest = Waiting(ledger, "validator", "10.9.9.0/24", partial(stuck.append, "validator"))
-    for second in range(1, 60):
-        assert honest.take(200_000, float(second)), "it reads, so its queue is short"
-        honest.give(200_000)
-    assert stuck == []
-    for queue in queues:
-        assert not queue.take(1, UNREAD_S + 1)
-    assert stuck == [queue.peer for queue in queues]
-    idle = Waiting(ledger, "idle", "10.9.9.0/24", partial(stuck.append, "idle"))
-    assert idle.take(100, 0.0)
-    idle.give(100)
-    assert idle.take(100, 1000.0), "nothing waited all that time"
-    assert "idle" not in stuck
-    trickling = Waiting(ledger, "trickling", "10.9.9.0/24", partial(stuck.append, "trickling"))
-    for second in range(0, 120, 9):  # one message read every nine seconds, two come
-        if trickling.take(100, float(second)) and trickling.take(100, float(second)):
-            trickling.give(100)
-    assert "trickling" in stuck
 
 
 def test_what_a_neighbour_spends_makes_nobody_guilty() -> None:

@@ -42,14 +42,14 @@ async def reads(stream: Stream) -> None:
         await stream.receive(limit=1000)
 
 
-def explode(author: str, data: bytes) -> Outcome:
+def explode(forwarder: str, data: bytes) -> Outcome:
     raise ZeroDivisionError("a bug in a validator")
 
 
 async def peer(settings: dict[str, Any]) -> None:
     got: list[str] = []
 
-    def note(author: str, data: bytes) -> Outcome:
+    def note(forwarder: str, data: bytes) -> Outcome:
         got.append(data[:100].hex())
         return Outcome.REJECT if data.startswith(b"bad") else Outcome.ACCEPT
 
@@ -84,7 +84,7 @@ async def peer(settings: dict[str, Any]) -> None:
                     await net.publish("t", bytes.fromhex(command["data"]))
                 elif command["op"] == "drop":
                     await net.disconnect(command["peer"])
-                meshed = [str(one) for one in net._pubsub.router.mesh.get(topic_name("lab", "t"), ())]
+                meshed = net._exchange._router.mesh(topic_name("lab", "t"))
                 table = net._discovery.dht.get_routing_table_size()
                 emit(connected=net.connected(), got=got, table=table, meshed=meshed, status=net.status())
 
@@ -94,9 +94,6 @@ async def stock(settings: dict[str, Any]) -> None:
     from libp2p import new_host
     from libp2p.crypto.ed25519 import create_new_key_pair
     from libp2p.network.config import ConnectionConfig
-    from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
-    from libp2p.pubsub.pubsub import Pubsub
-    from libp2p.tools.anyio_service import background_trio_service
     from multiaddr import Multiaddr
 
     listen = [Multiaddr("/ip4/127.0.0.1/tcp/0")]
@@ -104,16 +101,12 @@ async def stock(settings: dict[str, Any]) -> None:
     host = new_host(
         key_pair=create_new_key_pair(bytes.fromhex(settings["seed"])), listen_addrs=listen, connection_config=quiet
     )
-    gossip = GossipSub([PROTOCOL_ID_V11], 6, 4, 12, heartbeat_interval=1)
-    pubsub = Pubsub(host, gossip)
 
     async def bad(stream: Any) -> None:
         raise ValueError("a bug in a handler")
 
     host.set_stream_handler("/folkmoot/raises/1", bad)
-    async with host.run(listen_addrs=listen), background_trio_service(gossip), background_trio_service(pubsub):
-        await pubsub.wait_until_ready()
-        await pubsub.subscribe("/folkmoot/lab/t/1")
+    async with host.run(listen_addrs=listen):
         emit(ready=str(host.get_addrs()[0]), peer=str(host.get_id()))
         await trio.sleep_forever()
 

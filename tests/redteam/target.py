@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,9 @@ from p2p.client.connection import query
 from p2p.client.nonces import Nonces
 from p2p.client.question import Endpoint, Payer, Question
 from p2p.gossip.host import Network, NetworkConfig, open_network
+from p2p.gossip.topics import topic_name
 from p2p.peer.config import DEFAULT_MODEL
+from tests.gossip.attacks import message
 from tests.gossip.lab import bare_host, info
 
 MOST_OVERHEARD = 512
@@ -39,18 +41,19 @@ TOPICS = ("votes", "proposals", "transactions")
 
 @dataclass(slots=True)
 class Overheard:
-    """Others' gossip messages, as they were signed."""
+    """Others' gossip messages."""
 
-    network: Network  # passes on what it hears, and so keeps it for a while
-    _kept: dict[bytes, Any] = field(default_factory=dict)
+    _kept: dict[tuple[str, bytes], None] = field(default_factory=dict)
+
+    def hear(self, topic: str, data: bytes) -> Outcome:
+        """Keep the oldest; they are what is wanted."""
+        if len(self._kept) < MOST_OVERHEARD:
+            self._kept[topic, data] = None
+        return Outcome.ACCEPT
 
     def messages(self) -> list[Any]:
-        """The oldest that were heard, oldest first, at most MOST_OVERHEARD."""
-        for message in list(self.network._pubsub.router.mcache.msgs.values()):
-            self._kept.setdefault(bytes(message.signature), message)
-        while len(self._kept) > MOST_OVERHEARD:
-            del self._kept[next(reversed(self._kept))]  # the old ones are what is wanted
-        return list(self._kept.values())
+        """What was heard, oldest first, at most MOST_OVERHEARD."""
+        return [message(data, topic=topic) for topic, data in self._kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +122,19 @@ class Target:
     @asynccontextmanager
     async def overhearing(self, topics: Sequence[str]) -> AsyncIterator[Overheard]:
         """A host that hears the victims' gossip on `topics`."""
-        handlers = {topic: (lambda author, data: Outcome.ACCEPT) for topic in topics}
+        heard = Overheard()
+
+        def hear(topic: str) -> Callable[[str, bytes], Outcome]:
+            name = topic_name(network_of(self.genesis), topic)
+            return lambda forwarder, data: heard.hear(name, data)
+
+        handlers = {topic: hear(topic) for topic in topics}
         config = NetworkConfig(
             Key.generate(), network_of(self.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0
         )
         async with open_network(config, topic_handlers=handlers, stream_handlers={}) as network:
             await self.connect(network)
-            yield Overheard(network)
+            yield heard
 
 
 async def quietly(call: Any, *arguments: Any, timeout_s: float = 10.0) -> Any:

@@ -21,8 +21,8 @@ PER_S = 10.0
 async def attack(target: Target) -> None:
     offers: list[tuple[int, bytes]] = [(1, bytes(32))]
 
-    def hear(author: str, data: bytes) -> Outcome:
-        del author
+    def hear(forwarder: str, data: bytes) -> Outcome:
+        del forwarder
         try:
             found = parse(data).signed.proposal
         except RemoteProtocolError:

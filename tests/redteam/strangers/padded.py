@@ -1,4 +1,4 @@
-"""Others' votes, first passed on with a megabyte in a field that no signature covers (K-A).
+"""Others' votes, passed on with a megabyte in a field that is not read (K-A).
 
 A peer marked the vote as seen, could not pass on so large a message, and took the true copy for a repeat.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.utils.varint import encode_uvarint
 
 from p2p.gossip.topics import topic_name
 from tests.gossip.attacks import MESHSUB, rpc
@@ -23,11 +24,11 @@ async def attack(target: Target) -> None:
     async with target.overhearing(("votes",)) as heard, target.bare("padded") as host:
         streams: dict[Any, Any] = {}
         async for number in each_tick(PER_S):
-            fresh = [one for one in heard.messages() if topic in one.topicIDs and one.signature not in sent][-1:]
+            fresh = [one for one in heard.messages() if topic in one.topicIDs and one.data not in sent][-1:]
             peers = list(host.get_connected_peers())
             if not (fresh and peers):
                 continue
-            sent.add(fresh[0].signature)
+            sent.add(fresh[0].data)
             for peer in peers:
                 if streams.get(peer) is None:
                     streams[peer] = await quietly(host.new_stream, peer, [MESHSUB])
@@ -40,6 +41,6 @@ async def attack(target: Target) -> None:
 
 def _padded(message: Any, number: int) -> Any:
     copy = rpc_pb2.Message()
-    copy.CopyFrom(message)
-    copy.key = number.to_bytes(4, "big") + bytes(PADDING)
+    padding = number.to_bytes(4, "big") + bytes(PADDING)
+    copy.ParseFromString(message.SerializeToString() + b"\x7a" + encode_uvarint(len(padding)) + padding)
     return copy

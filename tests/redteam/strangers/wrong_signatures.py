@@ -1,6 +1,6 @@
 """Gossip with wrong signatures, from authors that do not exist (K-B).
 
-Each message cost a verification, and nobody a point.
+Each message cost a verification, and nobody a point. Now a message with an author or a signature is refused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""p2p.gossipsub: see README.md in this folder."""

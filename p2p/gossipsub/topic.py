@@ -1,0 +1,45 @@
+"""A joined topic and its mesh.
+
+Law: whoever changes a mesh, a subscription or a wish clears `receivers`; they are chosen again when a message goes out.
+"""
+
+from __future__ import annotations
+
+from p2p.base.limits import MAX_WANTED_PEERS
+from p2p.gossipsub.neighbour import Neighbour
+from p2p.gossipsub.neighbours import Neighbours
+from p2p.gossipsub.params import Params, Priority
+from p2p.gossipsub.rpc import id_prefix
+
+
+class Topic:
+    """One topic that this peer is on."""
+
+    __slots__ = ("mesh", "name", "prefix", "priority", "receivers", "window")
+
+    def __init__(self, name: str, params: Params) -> None:
+        self.name = name
+        self.prefix = id_prefix(name)  # of its messages' ids
+        self.priority = params.priorities.get(name, Priority.TRANSACTIONS)
+        score = params.score.topics.get(name)
+        # seconds after the first copy in which another one counts for its sender (P3); below 0 where none does
+        self.window = score.mesh_message_deliveries_window if score and score.mesh_message_deliveries_weight else -1.0
+        self.mesh: dict[str, Neighbour] = {}
+        self.receivers: list[Neighbour] | None = None
+
+    def add(self, one: Neighbour) -> None:
+        """It enters the mesh."""
+        self.mesh[one.name] = one
+        self.receivers = None
+
+    def remove(self, one: Neighbour) -> bool:
+        """It leaves the mesh. False: it was not there."""
+        self.receivers = None
+        return self.mesh.pop(one.name, None) is not None
+
+    def forward_to(self, neighbours: Neighbours) -> list[Neighbour]:
+        """Who gets what is forwarded: the mesh, and up to MAX_WANTED_PEERS wanted neighbours on the topic."""
+        if self.receivers is None:
+            wanted = [one for one in neighbours.on(self.name) if one.wanted and one.name not in self.mesh]
+            self.receivers = [*self.mesh.values(), *wanted[:MAX_WANTED_PEERS]]
+        return self.receivers
