@@ -85,6 +85,8 @@ LATE_S: Final = 0.01  # a process is late from here on: each consensus message p
 GIVE_WAY_S: Final = 0.5  # most for each MAX_HELD_TOKENS: a peer that is always late still serves 64 tokens a second
 GIVE_WAY_CHECK_S: Final = 2.0  # most for each of a check's two steps: a duty has a whole window of heights
 SLICE_S: Final = 0.003  # of a block's work at a stretch; then all other tasks have a turn
+MAX_STRETCH: Final = 8  # times its length that a deadline may take where this process is late (machine/deadlines.py)
+STRAIN_S: Final = 5.0  # over which the share of lost time is smoothed
 
 # -- chain
 MAX_VALIDATORS: Final = 128
@@ -164,11 +166,26 @@ MAX_ADDRESSES_PER_PEER: Final = 8
 MAX_PEERS_SHARED: Final = 32  # peers named in one greeting
 MAX_KNOWN_PEERS: Final = 1024  # peers in the address book
 MAX_HEARSAY_PER_SOURCE: Final = 128  # peers in the book that one other peer alone has named
+MAX_KNOWN_PER_GROUP: Final = 128  # of these in one wide address group (/16, /32), apart from those that we reached
 MAX_BOOK_FILE: Final = 256 * KIB
+FORGET_HEARSAY: Final = 3  # failed dials, while others are connected, after which hearsay is forgotten
+FORGET_FAILURES: Final = 8  # and after which any other peer is, if it was not seen for the time below
+FORGET_TOLD_S: Final = 86_400.0  # a peer that only told us where it listens
+FORGET_REACHED_S: Final = 14 * 86_400.0  # a peer that we had reached; as long as a light client trusts a header
 MAX_DHT_MESSAGE: Final = 64 * KIB
 MAX_DHT_PEERS: Final = 21  # peers in one DHT answer: a bucket's twenty, and the one that was asked for
 MAX_PEER_RECORD: Final = KIB  # a peer's signed record of its key and addresses; a longer one is ignored
 DIALS_AT_ONCE: Final = 4
+DIALS_A_SECOND: Final = 2.0  # begun in the background; a secured connection costs both sides 20 to 50 ms of CPU each
+DIALS_BURST: Final = 4
+START_SPREAD_S: Final = 1.0  # within which peers that start together make their first dial
+BOOK_FIRST_S: Final = 10.0  # for which peers of the book are tried alone, before the bootstrap is asked
+OUTBOUND_SLOTS: Final = 8  # connections that a peer chooses and dials itself
+MAX_ANCHORS: Final = 2  # of these that are saved and dialled first after a restart, as Bitcoin Core does
+ANCHOR_AGE_S: Final = 60.0  # for which an anchor has been connected at least
+MAX_PARTNERS: Final = 64  # validators up to which each wants a connection to every other
+PARTNER_TURN_S: Final = 15.0  # after which the second of two validators dials too
+WIDE_PLACES: Final = MAX_CONNECTIONS // 4  # connections of strangers from one wide address group (/16, /32)
 MAX_CHOSEN: Final = MAX_CONNECTIONS // 4  # connections that we made on purpose and keep when a newcomer needs a place
 MAX_FAREWELLS: Final = 16  # connections that are being told why they end
 DIAL_TIMEOUT_S: Final = 8.0
@@ -178,17 +195,22 @@ HELLO_TIMEOUT_S: Final = 6.0
 GREETING_GRACE_S: Final = 15.0  # after which a connection ends that has not greeted and has no stream open
 RESOLVE_TIMEOUT_S: Final = 5.0
 DISCONNECT_TIMEOUT_S: Final = 2.0
-PING_INTERVAL_S: Final = 5.0
-PING_TIMEOUT_S: Final = 4.0
-PING_MISSES: Final = 2  # pings without an answer that end a connection
+PING_INTERVAL_S: Final = 5.0  # of silence, after which a connection is pinged
+SILENT_S: Final = 15.0  # of silence, in own time, after which it ends
 REDIAL_FIRST_S: Final = 1.0  # pause after a failed dial; then twice as long each time
-REDIAL_MAX_S: Final = 15.0
+REDIAL_MAX_S: Final = 15.0  # while nobody is connected, and for peers that were lost lately
+REDIAL_PARTNER_S: Final = 60.0  # for validators that this one wants a connection to
+REDIAL_FAR_S: Final = 600.0  # for all others
 LOST_PEER_S: Final = 300.0  # for which a lost peer is dialled again
 FULL_S: Final = 15.0  # after which a peer that found no place may try again
 BOOK_SAVE_S: Final = 5.0  # between two writes of the address book
-DHT_INTERVAL_S: Final = 30.0
-DHT_REFRESH_TIMEOUT_S: Final = 10.0
-EXCHANGE_INTERVAL_S: Final = 15.0  # between two greetings that ask a peer whom it knows
+DHT_FIRST_S: Final = 5.0  # before the first search in the DHT: greetings come first
+DHT_INTERVAL_S: Final = 30.0  # between two searches while something is missing; without that there are none
+DHT_MAX_S: Final = 600.0
+DHT_FINDS: Final = 4  # validators that one search looks for
+DHT_TIMEOUT_S: Final = 10.0
+EXCHANGE_FIRST_S: Final = 1.0  # between two greetings that ask a peer whom it knows; twice as long each time
+EXCHANGE_MAX_S: Final = 60.0
 
 # -- network: penalties
 BAN_POINTS: Final = 100  # penalty points that ban a peer
@@ -282,7 +304,10 @@ assert MEMPOOL_PER_SENDER * 8 <= MEMPOOL_WEIGHTLESS <= MEMPOOL_WEIGHTY
 assert MAX_TXS_PER_ACCOUNT <= MAX_ACCOUNT_TXS_PER_BLOCK <= MAX_TXS_PER_BLOCK // 4
 assert GAP_TTL_HEIGHTS < REPEAT_HEIGHTS < TX_TTL_HEIGHTS < OUTBOX_TTL_HEIGHTS
 assert MAX_RECORDS_PER_TX * 64 < MAX_TX * 4
-assert PING_TIMEOUT_S < PING_INTERVAL_S
+assert 2 * PING_INTERVAL_S < SILENT_S
+assert REDIAL_FIRST_S < REDIAL_MAX_S < REDIAL_FAR_S < FORGET_TOLD_S < FORGET_REACHED_S
+assert OUTBOUND_SLOTS < MAX_CHOSEN < WIDE_PLACES + 1
+assert MAX_PARTNERS + MAX_CHOSEN <= MAX_CONNECTIONS
 assert START_POLL_S < START_WAIT_S < FIRST_TOKEN_TIMEOUT_S
 assert all(0 < b.peer <= b.group <= b.total for b in BUDGETS.values())
 assert BUDGETS["unparsed bytes"].peer >= MAX_FRAME + KIB  # any one frame fits

@@ -4,7 +4,8 @@ Law: the book is bounded, and what other peers say never replaces what we have s
 
 Pure: the caller passes the time.
 
-- BOOK-1: after a failed dial the wait doubles, from 1 s to 15 s.
+- BOOK-1: after a failed dial the wait doubles, from 1 s to 15 s while nobody is connected or the peer was lost lately,
+  to 60 s for a validator that we want, else to ten minutes. It is shortened by a hash (PACE-2).
 - BOOK-2: a peer that we had reached ourselves and lost, or whose ban ended, is dialled again for five minutes even when
   there are enough connections. Other lost peers are not: a stranger that greets and leaves would choose whom we dial.
 - BOOK-3: an entry has a rank: hearsay, told by the peer itself, reached by us. A new entry replaces only entries of the
@@ -12,35 +13,49 @@ Pure: the caller passes the time.
 - BOOK-4: one source has at most MAX_HEARSAY_PER_SOURCE entries of hearsay, and its own oldest is dropped first. Sources
   take turns in the list of one peer's addresses.
 - BOOK-5: reached peers and all others share the dials that are open at once; neither waits for the other's dials to
-  end, and in each the peer with the fewest failures is first.
+  end, and in each the peer with the fewest failures is first. Anchors of the last run come before all of them, once.
+- BOOK-6: peers that are gone are forgotten. A dial that fails counts only while another peer is connected, so a peer
+  that is offline itself forgets nobody. Hearsay is forgotten after FORGET_HEARSAY such failures; others after
+  FORGET_FAILURES, if they were not seen for FORGET_TOLD_S, or FORGET_REACHED_S where we had reached them ourselves.
+- BOOK-7: one wide address group (GROUP-2) has at most MAX_KNOWN_PER_GROUP entries that we did not reach ourselves, and
+  its own oldest is dropped first.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import chain, zip_longest
 
 from p2p.base.limits import (
     DIALS_AT_ONCE,
+    FORGET_FAILURES,
+    FORGET_HEARSAY,
+    FORGET_REACHED_S,
+    FORGET_TOLD_S,
     LOST_PEER_S,
     MAX_ADDRESSES_PER_PEER,
     MAX_HEARSAY_PER_SOURCE,
     MAX_KNOWN_PEERS,
+    MAX_KNOWN_PER_GROUP,
     MAX_PEERS_SHARED,
+    REDIAL_FAR_S,
     REDIAL_FIRST_S,
     REDIAL_MAX_S,
+    REDIAL_PARTNER_S,
 )
+from p2p.gossip.budget import wide_group
+from p2p.gossip.pace import share, shortened
 
 _ADDRESS = re.compile(
     r"/(?:(?P<ip>ip4|ip6)/(?P<host>[0-9a-fA-F.:]{2,45})|dns[46]?/(?P<name>[A-Za-z0-9.-]{1,120}))"
     r"/tcp/(?P<port>\d{1,5})(?:/p2p/(?P<peer>[1-9A-HJ-NP-Za-km-z]{20,80}))?\Z"
 )
-_PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,80}\Z")
 
 
 class Rank(IntEnum):
@@ -56,38 +71,47 @@ class _Known:
     addresses: tuple[str, ...]  # the most promising first
     rank: Rank
     source: str  # the first peer that named it, "" where none did
+    seen: float  # when it was last connected
+    turn: float  # a number from 0 to 1: its place among equals
     failures: int = 0  # dials in a row that failed
-    next_dial: float = 0.0  # not before this time
+    counted: int = 0  # of these, while another peer was connected
+    dialled: float = float("-inf")  # when the last failed dial ended; without failures, when the first may be made
     lost_until: float = 0.0  # until this time it is dialled even when there are enough connections
     heard: dict[str, str] = field(default_factory=dict)  # of hearsay: address -> the source that named it
 
 
 class AddressBook:
-    """Known peers by peer id. The one with the oldest news is first."""
+    """Known peers by peer id. The one with the oldest news is first. me: our own peer id, for PACE-2."""
 
-    __slots__ = ("_by_source", "_known")
+    __slots__ = ("_by_source", "_known", "_me", "anchors", "forgotten")
 
-    def __init__(self) -> None:
+    def __init__(self, me: str = "") -> None:
+        self._me = me
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._by_source: Counter[str] = Counter()
+        self.anchors: tuple[str, ...] = ()  # peers to dial before all others
+        self.forgotten = 0  # peers that were gone (BOOK-6)
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def learn(self, peer: str, addresses: Iterable[str], rank: Rank = Rank.HEARSAY, *, source: str = "") -> None:
+    def learn(
+        self, peer: str, addresses: Iterable[str], rank: Rank = Rank.HEARSAY, *, source: str = "", now: float = 0.0,
+    ) -> None:
         """Remember where `peer` listens; addresses that cannot be dialled are left out.
 
         New addresses of rank TOLD or REACHED come first. Hearsay is added only to hearsay. source: the peer that names
-        the addresses, for hearsay.
+        the addresses, for hearsay. now: when the peer was seen, for the other ranks.
         """
         fresh = tuple(dict.fromkeys(a for raw in addresses if (a := bare_address(raw, peer)) is not None))
         if not fresh:
             return
         entry = self._known.get(peer)
         if entry is None:
-            if self._make_room(rank, source):
+            if self._make_room(rank, source, group_at(fresh[0])):
                 fresh = fresh[:MAX_ADDRESSES_PER_PEER]
-                self._known[peer] = _Known(fresh, rank, source, heard=dict.fromkeys(fresh, source))
+                turn, heard = share(self._me, peer), dict.fromkeys(fresh, source)
+                self._known[peer] = _Known(fresh, rank, source, now, turn, heard=heard)
                 self._by_source[source] += rank is Rank.HEARSAY
             return
         if rank is Rank.HEARSAY:
@@ -98,6 +122,7 @@ class AddressBook:
                 entry.addresses = tuple(entry.heard)
             return
         entry.addresses = tuple(dict.fromkeys(fresh + entry.addresses))[:MAX_ADDRESSES_PER_PEER]
+        entry.seen = max(entry.seen, now)
         self._raise(entry, rank)
         self._known.move_to_end(peer)
 
@@ -110,47 +135,80 @@ class AddressBook:
         entry = self._known.get(peer)
         return entry.rank if entry else None
 
-    def dialled(self, peer: str, ok: bool, now: float) -> None:
-        """A dial of `peer` ended. BOOK-1."""
+    def dialled(self, peer: str, ok: bool, now: float, *, company: bool = False) -> None:
+        """A dial of `peer` ended. BOOK-1, BOOK-6. company: another peer is connected."""
+        self.anchors = tuple(anchor for anchor in self.anchors if anchor != peer)
         entry = self._known.get(peer)
         if entry is None:
             return
         if ok:
-            entry.failures, entry.next_dial, entry.lost_until = 0, 0.0, 0.0
+            entry.failures = entry.counted = 0
+            entry.dialled, entry.seen, entry.lost_until = float("-inf"), now, 0.0
             self._raise(entry, Rank.REACHED)
             self._known.move_to_end(peer)
             return
-        entry.next_dial = now + min(REDIAL_MAX_S, REDIAL_FIRST_S * 2 ** min(entry.failures, 10))
+        entry.dialled = now
         entry.failures += 1
+        entry.counted += company
+        if entry.counted and self._is_gone(entry, now):
+            self.forgotten += 1
+            self._drop(peer)
+
+    def _is_gone(self, entry: _Known, now: float) -> bool:
+        """BOOK-6."""
+        if entry.rank is Rank.HEARSAY:
+            return entry.counted >= FORGET_HEARSAY
+        age_s = FORGET_REACHED_S if entry.rank is Rank.REACHED else FORGET_TOLD_S
+        return entry.counted >= FORGET_FAILURES and now - entry.seen >= age_s
 
     def lost(self, peer: str, now: float, *, dear: bool = False) -> None:
         """BOOK-2: a connection ended that we did not end on purpose, or a ban ended. dear: dial the peer again even if
         we had never reached it ourselves."""
         entry = self._known.get(peer)
-        if entry is not None and (entry.rank is Rank.REACHED or dear):
-            entry.lost_until, entry.failures, entry.next_dial = now + LOST_PEER_S, 0, now + REDIAL_FIRST_S
+        if entry is not None:
+            entry.seen = max(entry.seen, now)
+            if entry.rank is Rank.REACHED or dear:
+                entry.lost_until, entry.failures = now + LOST_PEER_S, 0
+                entry.dialled = now + shortened(REDIAL_FIRST_S, self._me, peer, "lost")
+
+    def next_dial(self, peer: str, now: float, *, company: bool, needed: bool = False) -> float:
+        """BOOK-1: when `peer` may be dialled again. company: another peer is connected; needed: it is a validator that
+        we want."""
+        entry = self._known[peer]
+        if not entry.failures:
+            return entry.dialled
+        near = not company or entry.lost_until > now
+        most_s = REDIAL_MAX_S if near else REDIAL_PARTNER_S if needed else REDIAL_FAR_S
+        wait_s = min(most_s, REDIAL_FIRST_S * 2 ** min(entry.failures - 1, 16))
+        return entry.dialled + shortened(wait_s, self._me, peer, entry.failures)
 
     def to_dial(
         self, excluded: Collection[str], now: float, *, wanted: int, busy: Collection[str] = (),
-        slots: int = DIALS_AT_ONCE,
+        slots: int = DIALS_AT_ONCE, needed: Collection[str] = (), taken: Collection[str] = (), company: bool = False,
     ) -> tuple[str, ...]:
-        """Peers to dial now: lost ones, and up to `wanted` others. busy: peers that are being dialled; slots: how many
-        more may be dialled (BOOK-5)."""
-        due = [p for p, e in self._known.items() if e.next_dial <= now and p not in excluded and p not in busy]
-        due.sort(key=lambda p: (self._known[p].failures, -self._known[p].rank))
+        """Peers to dial now: anchors, `needed` and lost ones, and up to `wanted` others. busy: peers that are being
+        dialled; slots: how many more may be dialled (BOOK-5); taken: wide groups in which no other is dialled
+        (SLOT-2); company: another peer is connected."""
+        known, taken = self._known, set(taken)
+        free = (p for p in known if p not in excluded and p not in busy)
+        due = [p for p in free if self.next_dial(p, now, company=company, needed=p in needed) <= now]
+        due.sort(key=lambda p: (p not in self.anchors, known[p].failures, -known[p].rank, known[p].turn))
         queues: dict[bool, list[str]] = {True: [], False: []}
         running = Counter(self.rank(p) is Rank.REACHED for p in busy)
         for peer in due:
-            queues[self._known[peer].rank is Rank.REACHED].append(peer)
+            queues[known[peer].rank is Rank.REACHED].append(peer)
         out: list[str] = []
         while len(out) < slots and any(queues.values()):
             mine = queues[True] and (running[True] <= running[False] or not queues[False])
             peer = queues[bool(mine)].pop(0)
-            lost = self._known[peer].lost_until > now
-            if lost or wanted > 0:
-                wanted -= not lost
-                running[bool(mine)] += 1
-                out.append(peer)
+            group = group_at(known[peer].addresses[0])
+            if not (known[peer].lost_until > now or peer in needed or peer in self.anchors):
+                if wanted <= 0 or group in taken:
+                    continue
+                wanted -= 1
+            taken |= {group} - {""}
+            running[bool(mine)] += 1
+            out.append(peer)
         return tuple(out)
 
     def failed(self, peer: str) -> bool:
@@ -162,28 +220,10 @@ class AddressBook:
         """(peer, addresses) of up to MAX_PEERS_SHARED of `peers`, for a greeting."""
         return tuple((p, self.addresses(p)) for p in peers if self.addresses(p))[:MAX_PEERS_SHARED]
 
-    # -- on disk
-
-    def dump(self, most_bytes: int) -> bytes:
-        """The book without hearsay, one line per peer (rank, peer, addresses), the newest first, up to `most_bytes`."""
-        lines, size = [], 0
+    def entries(self) -> Iterator[tuple[str, Rank, float, tuple[str, ...]]]:
+        """(peer, rank, when it was seen, addresses) of each, the newest first."""
         for peer, entry in reversed(self._known.items()):
-            line = " ".join((str(int(entry.rank)), peer, *entry.addresses)) + "\n"
-            size += len(line)
-            if entry.rank is Rank.HEARSAY or size > most_bytes:
-                continue
-            lines.append(line)
-        return "".join(lines).encode("ascii")
-
-    def load(self, raw: bytes, most_bytes: int) -> int:
-        """Learn what `dump` wrote; other lines are ignored. Returns how many peers were read."""
-        count = 0
-        for line in reversed(raw[:most_bytes].decode("ascii", "replace").splitlines()):
-            rank, *rest = line.split(" ")
-            if rank in ("1", "2") and len(rest) > 1 and _PEER.match(rest[0]):
-                self.learn(rest[0], rest[1:], Rank(int(rank)))
-                count += self.rank(rest[0]) is not None
-        return count
+            yield peer, entry.rank, entry.seen, entry.addresses
 
     # -- room
 
@@ -194,10 +234,21 @@ class AddressBook:
                 self._by_source += Counter()
             entry.rank = rank
 
-    def _make_room(self, rank: Rank, source: str) -> bool:
-        """Drop an entry where that is needed for a new one (BOOK-3, BOOK-4). False: there is no room for this rank."""
+    def _make_room(self, rank: Rank, source: str, group: str) -> bool:
+        """Drop an entry where that is needed for a new one (BOOK-3, BOOK-4, BOOK-7). False: there is no room for this
+        rank."""
         if rank is Rank.HEARSAY and self._by_source[source] >= MAX_HEARSAY_PER_SOURCE:
             self._drop(next(p for p, e in self._known.items() if e.rank is Rank.HEARSAY and e.source == source))
+        if rank is not Rank.REACHED and group:
+            there = [
+                (e.rank, place, p) for place, (p, e) in enumerate(self._known.items())
+                if e.rank is not Rank.REACHED and group_at(e.addresses[0]) == group
+            ]
+            if len(there) >= MAX_KNOWN_PER_GROUP:
+                lowest, _, oldest = min(there)
+                if lowest > rank:
+                    return False
+                self._drop(oldest)
         if len(self._known) < MAX_KNOWN_PEERS:
             return True
         for lower in range(rank + 1):
@@ -212,6 +263,13 @@ class AddressBook:
         if entry.rank is Rank.HEARSAY:
             self._by_source[entry.source] -= 1
             self._by_source += Counter()
+
+
+@lru_cache(maxsize=2 * MAX_KNOWN_PEERS)
+def group_at(address: str) -> str:
+    """The wide group (GROUP-2) of an address in the book; empty for one with a name."""
+    found = _ADDRESS.match(address)
+    return wide_group(found["host"]) if found is not None and found["ip"] else ""
 
 
 def _in_turns(heard: dict[str, str]) -> dict[str, str]:

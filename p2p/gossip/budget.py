@@ -9,33 +9,57 @@ Pure: the caller passes the time.
 - BUDGET-2: the last quarter of a total is for what we asked for ourselves, so strangers cannot stop our own requests.
 - GROUP-1: 127.0.0.1 and ::1 are this machine, and in no group. Every other address is in one, including the rest of
   127.0.0.0/8.
+- GROUP-2: a wide group is a /16 of IPv4 or a /32 of IPv6: what one operator usually has. Addresses of this machine and
+  of private networks are in none.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2p.base.limits import BUDGETS, MAX_SCORED_PEERS, Budget
+from p2p.gossip.reach import NOWHERE, PUBLIC, scope_of
 
 THIS_MACHINE = ""  # in place of a group
 _GROUP_BITS = {4: 24, 6: 56}  # prefix of a group by IP version: what one customer usually gets
+_WIDE_BITS = {4: 16, 6: 32}
 
 
 def group_of(host: str | None) -> str:
     """The address group of `host`, such as "192.0.2.0/24"; THIS_MACHINE for this machine and for what is no address."""
+    address = _address(host)
+    if address is None or str(address) in ("127.0.0.1", "::1"):
+        return THIS_MACHINE
+    return str(ip_network((address, _GROUP_BITS[address.version]), strict=False))
+
+
+def wide_group(host: str | None) -> str:
+    """The wide address group of `host`, such as "192.0.0.0/16"; empty where it is in none (GROUP-2)."""
+    address = _address(host)
+    if address is None or scope_of(str(address)) not in (PUBLIC, NOWHERE):
+        return ""
+    return str(ip_network((address, _WIDE_BITS[address.version]), strict=False))
+
+
+@lru_cache(maxsize=MAX_SCORED_PEERS)
+def wide_of(group: str) -> str:
+    """The wide group that contains address group `group`."""
+    return wide_group(group.partition("/")[0])
+
+
+def _address(host: str | None) -> IPv4Address | IPv6Address | None:
     try:
         address: IPv4Address | IPv6Address = ip_address((host or "").partition("%")[0])
     except ValueError:
-        return THIS_MACHINE
+        return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if str(address) in ("127.0.0.1", "::1"):
-        return THIS_MACHINE
-    return str(ip_network((address, _GROUP_BITS[address.version]), strict=False))
+        return address.ipv4_mapped
+    return address
 
 
 class Ledger:
@@ -210,20 +234,25 @@ class Held:
     since: float  # when it was first seen
     greeted: bool
     valued: bool  # a validator's, or one that we dialled on purpose
+    outbound: bool = False  # in a slot of our own: dialled on purpose (slots.py)
+
+    @property
+    def wide(self) -> str:
+        """Its wide group."""
+        return wide_of(self.group)
 
 
 def first_to_go(held: Iterable[Held], now: float, grace_s: float) -> Held | None:
     """The connection that makes room for a newcomer; None where all must stay.
 
-    First the oldest of those that had `grace_s` seconds to greet and did not; then the youngest of the largest group. A
-    valued connection stays, and so does the only one of a group.
+    First the oldest of those that had `grace_s` seconds to greet and did not; then the youngest of the largest group,
+    wide where the address is in a wide one, so 256 networks of one operator are one group. A valued connection stays,
+    and so does the only one of a group.
     """
-    free = [one for one in held if not one.valued]
-    silent = [one for one in free if not one.greeted and now - one.since >= grace_s]
+    free = [(one, one.wide or one.group) for one in held if not one.valued]
+    silent = [one for one, _ in free if not one.greeted and now - one.since >= grace_s]
     if silent:
         return min(silent, key=lambda one: one.since)
-    sizes: dict[str, int] = {}
-    for one in free:
-        sizes[one.group] = sizes.get(one.group, 0) + 1
-    crowded = [one for one in free if sizes[one.group] > 1]
-    return max(crowded, key=lambda one: (sizes[one.group], one.since), default=None)
+    sizes = Counter(group for _, group in free)
+    crowded = [(sizes[group], one.since, one) for one, group in free if sizes[group] > 1]
+    return max(crowded, key=lambda row: row[:2], default=(0, 0.0, None))[2]

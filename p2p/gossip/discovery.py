@@ -13,7 +13,7 @@ import logging
 import random
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import NetworkId
 from p2p.base.limits import (
     BAN_S,
-    DHT_REFRESH_TIMEOUT_S,
+    DHT_TIMEOUT_S,
     DIAL_TIMEOUT_S,
     HELLO_TIMEOUT_S,
     MAX_CHOSEN,
@@ -51,17 +51,16 @@ from p2p.gossip.handshake import (
     parse_opening,
     parse_reply,
 )
+from p2p.gossip.partings import Why
 from p2p.gossip.reach import DialPolicy, all_near, may_name, resolve, scope_at, scope_of
 from p2p.gossip.score import Scores, Twins
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL
+from p2p.machine.deadlines import fail_after, move_on_after
 
 log = logging.getLogger(__name__)
-DIALLING = "dialling"  # in place of a reason why nobody is connected
 DELIVERY_S = 0.5  # for a last message to arrive before the connection ends
 _START_BYTES = 8  # of the random number of this run
-_SHOWN_TROUBLES = 3  # reasons in one sentence, apart from those of the bootstrap
-_SHOWN_ID = 16  # characters of a peer id in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +83,15 @@ class Discovery:
         self.dht = dht
         self.network = network
         self.scores = scores
-        self.wanted = wanted  # connections to aim for
+        self.wanted = wanted  # connections of our own choice to aim for (SLOT-1)
+        self.partners: Callable[[], Collection[str]] = tuple  # peers that we want all connections to (SLOT-4)
+        self.empty = 0  # slots of our own without a connection, at the keeper's last look
+        self.missing: set[str] = set()  # partners without a connection, at that look
+        self.counts = Counter[str]()  # dials and searches since the start
         self.door = door
         self.policy = policy
-        self.book = AddressBook()
         self.me = str(host.get_id())
+        self.book = AddressBook(self.me)
         self.start = secrets.token_bytes(_START_BYTES)  # of this run: it tells a restart from a copy of the key
         self.verified: set[str] = set()
         self.since: dict[str, float] = {}  # when a connection was first seen
@@ -127,10 +130,17 @@ class Discovery:
         for peer, connections in list(self.host.get_network().connections.items()):
             name = str(peer)
             for one in connections:
-                mine = "OUTBOUND" in str(one.direction).upper() and name in self.chosen
-                group = group_of(host_of(one.muxed_conn))
-                out.append(Held(name, group, self.since.get(name, now), name in self.verified, mine or self.dear(name)))
+                dialled = "OUTBOUND" in str(one.direction).upper()
+                mine = dialled and name in self.chosen
+                group, since = group_of(host_of(one.muxed_conn)), self.since.get(name, now)
+                ours = mine or (dialled and self.door.valued(name))
+                out.append(Held(name, group, since, name in self.verified, mine or self.dear(name), ours))
         return out
+
+    def candidates(self) -> int:
+        """Peers of the book that may be dialled for a slot, now or later."""
+        out = self.linked() | self.dropped | self.left_alone(trio.current_time()) | {self.me}
+        return sum(peer not in out for peer, _, _, _ in self.book.entries())
 
     def dear(self, peer: str) -> bool:
         """Whether it is a validator, or was named by the user: its connection stays, and is dialled again when it was
@@ -159,6 +169,7 @@ class Discovery:
             )
         fresh = chosen and not linked and peer not in self.chosen and len(self.chosen) < MAX_CHOSEN
         self._dialling[peer] += 1
+        self.counts["dials"] += not linked
         self.chosen.update([peer] if fresh else ())
         try:
             if not linked:
@@ -167,7 +178,8 @@ class Discovery:
                 await self.greet(peer)
         except FolkmootError as error:
             if not linked:
-                self.book.dialled(peer, False, trio.current_time())
+                self.counts["failed"] += 1
+                self.book.dialled(peer, False, trio.current_time(), company=bool(self.verified))
             self.note_trouble(peer, error)
             raise
         finally:
@@ -198,7 +210,7 @@ class Discovery:
             store = self.host.get_peerstore()
             if target in store.peer_data_map:
                 store.clear_addrs(target)  # only `wanted` is dialled, not what others told the library
-            with self.policy.meaning(wanted), trio.fail_after(DIAL_TIMEOUT_S):
+            with self.policy.meaning(wanted), fail_after(DIAL_TIMEOUT_S):
                 await self.host.connect(PeerInfo(target, [Multiaddr(a) for a in wanted]))
         except Exception as error:  # the library's dial raises many types; explain makes a sentence of each
             raise explain(error, peer, addresses) from error
@@ -207,6 +219,7 @@ class Discovery:
         """End the connection on our caller's wish; the peer is not dialled again as lost."""
         self.dropped.add(peer)
         self.verified.discard(peer)
+        self.door.partings.say(peer, Why.ASKED)
         await drop_connection(self.host, ID.from_string(peer))
 
     def note_trouble(self, peer: str, error: FolkmootError) -> None:
@@ -228,6 +241,7 @@ class Discovery:
 
     async def greet(self, peer: str) -> None:
         """Greet a connected peer, and learn whom it knows. Raises FolkmootError where it does not accept us."""
+        self.counts["greetings"] += 1
         stream = await self.open_raw(peer, PEERS_PROTOCOL, HELLO_TIMEOUT_S)
         try:
             await stream.send(pack_hello(self.network, self.addresses(), self.start))
@@ -278,7 +292,7 @@ class Discovery:
         self.mute.discard(peer)
         self.troubles.pop(peer, None)
         claimed = (bare_address(raw, peer) or "" for raw in seen_addresses(addresses, remote))
-        self.book.learn(peer, [a for a in claimed if may_name(a, remote)], Rank.TOLD)
+        self.book.learn(peer, [a for a in claimed if may_name(a, remote)], Rank.TOLD, now=now)
         twin = self._twins.heard(peer, start, now)
         if twin:
             log.warning(
@@ -315,6 +329,7 @@ class Discovery:
         if old is None or old.code != error.code:
             log.warning("%s %s: %s", peer, "refuses us" if by_them else "is refused", error.message)
         self.verified.discard(peer)
+        self.door.partings.say(peer, Why.REFUSED, error.message)
         await drop_connection(self.host, ID.from_string(peer))
 
     async def _told_off(self, peer: str, goodbye: Goodbye) -> None:
@@ -330,7 +345,7 @@ class Discovery:
     async def open_raw(self, peer: str, protocol: str, timeout_s: float = STREAM_OPEN_TIMEOUT_S) -> Stream:
         """A stream to a connected peer. Raises Unavailable."""
         try:
-            with trio.fail_after(timeout_s):
+            with fail_after(timeout_s):
                 raw = await self.host.new_stream(ID.from_string(peer), [protocol])
         except Exception as error:  # negotiation raises many types; all mean that there is no stream
             raise Unavailable(
@@ -343,7 +358,7 @@ class Discovery:
         known = self.book.addresses(peer)
         if known and not (self.book.rank(peer) is Rank.HEARSAY and self.book.failed(peer)):
             return known
-        with trio.move_on_after(DHT_REFRESH_TIMEOUT_S):
+        with move_on_after(DHT_TIMEOUT_S):
             try:
                 found = await self.dht.find_peer(ID.from_string(peer))
             except Exception as error:  # the DHT client decodes answers of other peers; any error means not found
@@ -358,35 +373,3 @@ class Discovery:
         near = frozenset(scope_of(host_of_peer(self.host, other) or "") for other in self.linked())
         bare = [a for raw in reach.texts(addresses) if (a := bare_address(raw, peer)) is not None]
         self.book.learn(peer, [a for a in bare if may_name(a, None) or all_near(scope_at(a), near)], source="dht")
-
-    # -- words
-
-    def alone(self) -> str:
-        """Why nobody is connected, as one sentence."""
-        now, bootstrap = trio.current_time(), self.bootstrap
-        reasons = [f"{address}: {t.message}" for p, address in bootstrap if (t := self.troubles.get(p)) is not None]
-        others = [(p, t) for p, t in self.troubles.items() if t.until > now and p not in dict(bootstrap)]
-        reasons += [f"{p[:_SHOWN_ID]}...: {t.message}" for p, t in others[:_SHOWN_TROUBLES]]
-        if reasons:
-            return "; ".join(reasons) + "; still trying"
-        if not bootstrap and not len(self.book):
-            return "no --bootstrap address is given and no peer is known: waiting to be dialled"
-        return DIALLING
-
-    def status(self) -> dict[str, Any]:
-        """For `folkmoot status`: bans of both directions, and why which peer is not connected."""
-        now = trio.current_time()
-        troubles = [
-            {
-                "peer": peer, "code": t.code, "message": t.message, "seconds": round(max(0.0, t.until - now)),
-                "by_them": t.by_them,
-            }
-            for peer, t in self.troubles.items()
-        ]
-        bans = self.scores.bans(now).items()
-        return {
-            "alone": "" if self.connected() else self.alone(),
-            "banned": [{"peer": peer, "seconds": round(left), "why": why} for peer, (left, why) in bans],
-            "refused_by": [t for t in troubles if t["by_them"]],
-            "troubles": [t for t in troubles if not t["by_them"]], "twin": self.twin,
-        }

@@ -18,8 +18,10 @@ from typing import Any
 
 import trio
 
-from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S
-from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of
+from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, WIDE_PLACES
+from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of, wide_of
+from p2p.gossip.partings import Partings, Why
+from p2p.machine.deadlines import move_on_after
 
 MARK = "_folkmoot_door"  # attribute under which the library's objects carry ours
 _TURN_S = 0.05  # between two looks whether a handshake may begin
@@ -44,13 +46,14 @@ class Intake:
     """The unparsed bytes of one connection: an upper estimate of those in the multiplexer's buffers, and begun
     frames."""
 
-    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "_wanted", "group", "heard_at", "peer")
+    __slots__ = ("_charged", "_guess", "_ledger", "_muxed", "_wanted", "group", "heard_at", "overrun", "peer")
 
     def __init__(
         self, ledger: Ledger, muxed: Any, peer: str, group: str, wanted: Callable[[], bool] = lambda: False,
     ) -> None:
         """wanted: whether we want this connection ourselves (a validator's, or one that we dialled on purpose)."""
         self._ledger, self._muxed, self.peer, self.group, self._wanted = ledger, muxed, peer, group, wanted
+        self.overrun: Callable[[], None] = lambda: None  # called before the connection ends for what nobody reads
         self._charged = self._guess = 0
         self.heard_at = float("-inf")  # trio's time of the newest body
 
@@ -72,6 +75,7 @@ class Intake:
         elif self._ledger.take(self.peer, self.group, wanted - self._charged, ours=self._wanted()):
             self._charged = wanted
         else:
+            self.overrun()
             raise TooMuchUnread
 
     def settle(self) -> None:
@@ -109,6 +113,7 @@ class Door:
         self.chosen: Callable[[str], bool] = lambda peer: False  # discovery: whether we dial it on purpose
         self.connections: Callable[[], list[Held]] = list  # discovery: all connections
         self.charge: Callable[[Any, str, str], None] = lambda task, peer, group: None  # Meter.charge
+        self.partings = Partings()
         self.leaving: set[str] = set()  # peers whose connection makes room for another one
         self.refused = 0  # connections for which no other made room
         self._names = itertools.count()
@@ -133,10 +138,9 @@ class Door:
         while not self.budgets.half_open.take(knock.name, group):
             self._give_up(self._oldest(knock))
         self._knocks[str(number)] = knock
-        knock.scope.deadline = trio.current_time() + HALF_OPEN_S
         turns, peer = self.budgets.handshakes, knock.name
         try:
-            with knock.scope:
+            with knock.scope, move_on_after(HALF_OPEN_S) as time:
                 await heard()
                 while not turns.allows(peer, group, trio.current_time()):
                     await trio.sleep(_TURN_S)
@@ -145,7 +149,7 @@ class Door:
         finally:
             self._knocks.pop(str(number), None)
             self._uncount(knock)
-        if knock.scope.cancelled_caught:
+        if knock.scope.cancelled_caught or time.cancelled_caught:
             raise ConnectionAbortedError("the socket did not prove a key in time, or made room for a newer one")
 
     def _oldest(self, newcomer: _Knock) -> _Knock:
@@ -183,7 +187,7 @@ class Door:
         budget, now = BUDGETS["connections"], trio.current_time()
         others = [one for one in self.connections() if one.peer != peer and one.peer not in self.leaving]
         chosen = self.chosen(peer)
-        if group and not chosen and sum(one.group == group for one in others) >= budget.group:
+        if not chosen and self._is_crowded(group, others):
             self.refused += 1
             return False, None
         if len(others) < (budget.total if chosen else budget.total - budget.total // 4):
@@ -193,6 +197,13 @@ class Door:
             self.refused += 1
             return False, None
         return True, leaves.peer
+
+    def _is_crowded(self, group: str, others: list[Held]) -> bool:
+        """Whether an address group, or the wide one that it is in, has as many connections as it may."""
+        wide = wide_of(group)
+        if wide and sum(one.wide == wide for one in others) >= WIDE_PLACES:
+            return True
+        return bool(group) and sum(one.group == group for one in others) >= BUDGETS["connections"].group
 
     def admit(self, peer: str, group: str) -> bool:
         """Whether the connection of `peer` stays. A peer that makes room is in `leaving` until it was told why and its
@@ -210,6 +221,7 @@ class Door:
             found = self._intakes[id(muxed)] = Intake(
                 self.budgets.unparsed, muxed, peer, group_of(host), lambda: self.wants(peer),
             )
+            found.overrun = lambda: self.partings.say(peer, Why.UNREAD, "it sends more than anybody reads")
         return found
 
     def heard_at(self, peer: str) -> float:
@@ -241,6 +253,7 @@ class Door:
         """For `folkmoot status`."""
         budget = BUDGETS["connections"]
         row: dict[str, object] = {
-            "used": len(self.connections()), "of": budget.total, "by_group": budget.group, "refused": self.refused,
+            "used": len(self.connections()), "of": budget.total, "by_group": budget.group, "by_wide_group": WIDE_PLACES,
+            "refused": self.refused,
         }
         return {**self.budgets.status(), "connections": row}

@@ -19,7 +19,9 @@ from p2p.base.limits import DISCONNECT_TIMEOUT_S, FULL_S, MAX_FAREWELLS
 from p2p.gossip.discovery import DELIVERY_S, Discovery
 from p2p.gossip.guards import drop_connection
 from p2p.gossip.handshake import pack_goodbye
+from p2p.gossip.partings import Why
 from p2p.gossip.topics import PEERS_PROTOCOL
+from p2p.machine.deadlines import move_on_after
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class Farewells:
             return
         self._parting.add(peer)
         try:
+            kind = {"banned": Why.BANNED, "overload": Why.OVERLOAD}.get(code, Why.REFUSED)
+            self._net.door.partings.say(peer, kind, why)
             await self._say_goodbye(peer, code, why, seconds)
             error = RemoteProtocolError(why, field="peer", code=code, penalty=0)
             await self._net.leave_alone(peer, error, seconds=seconds)
@@ -54,13 +58,14 @@ class Farewells:
                 why = "every place is taken, and other connections have priority"
                 await self._say_goodbye(peer, "full", why, FULL_S)
             self._net.verified.discard(peer)
+            self._net.door.partings.say(peer, Why.FULL)
             await drop_connection(self._net.host, ID.from_string(peer))
         finally:
             self._parting.discard(peer)
             self._net.door.leaving.discard(peer)
 
     async def _say_goodbye(self, peer: str, code: str, why: str, seconds: float) -> None:
-        with trio.move_on_after(DISCONNECT_TIMEOUT_S):
+        with move_on_after(DISCONNECT_TIMEOUT_S):
             try:
                 stream = await self._net.open_raw(peer, PEERS_PROTOCOL, DISCONNECT_TIMEOUT_S)
                 await stream.send(pack_goodbye(code, why, seconds))

@@ -43,11 +43,13 @@ from p2p.base.limits import (
     MAX_CONNECTIONS,
     MAX_STREAM_WINDOW,
 )
+from p2p.gossip import pulse
 from p2p.gossip.budget import group_of
 from p2p.gossip.door import MARK, Door, Intake
 from p2p.gossip.failures import NO_ROOM
 from p2p.gossip.guarded_tables import bound_tables
 from p2p.gossip.reach import DialPolicy
+from p2p.machine.deadlines import fail_after, strain
 
 VERSION: Final = "0.8.1"
 _MARK: Final = "_folkmoot_guarded"
@@ -90,6 +92,7 @@ def install() -> None:
     _bound_bodies()
     _own_the_sockets()
     bound_tables()
+    pulse.install()
 
 
 def _release_inbound_slots() -> None:
@@ -176,7 +179,7 @@ def _bound_bodies() -> None:
 
     Yamux._read_data_body = body
     yamux_module.MAX_WINDOW_SIZE = MAX_STREAM_WINDOW
-    yamux_module._yamux_data_read_timeout = lambda: FRAME_TIMEOUT_S
+    yamux_module._yamux_data_read_timeout = lambda: FRAME_TIMEOUT_S * strain()
 
 
 def _own_the_sockets() -> None:
@@ -282,7 +285,7 @@ def bound_handlers(host: Any) -> None:
 
 def _timed(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
     async def run(stream: Any) -> None:
-        with trio.fail_after(LIBRARY_STREAM_S):
+        with fail_after(LIBRARY_STREAM_S):
             await handler(stream)
 
     return run

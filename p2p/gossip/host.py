@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,12 @@ from multiaddr import Multiaddr
 
 from p2p.base.errors import ConfigError, FolkmootError, LocalProtocolError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key, NetworkId
-from p2p.base.limits import BUDGETS, HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP
+from p2p.base.limits import BUDGETS, HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP, MAX_STRETCH, OUTBOUND_SLOTS
 from p2p.base.outcome import Outcome
 from p2p.gossip import guards
 from p2p.gossip.book import Rank, bare_address
 from p2p.gossip.budget import Budgets
-from p2p.gossip.discovery import DIALLING, Discovery
+from p2p.gossip.discovery import Discovery
 from p2p.gossip.door import Door
 from p2p.gossip.exchange import Exchange, Judge
 from p2p.gossip.keeping import Keeper
@@ -42,6 +42,7 @@ from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
+from p2p.gossip.words import DIALLING, alone, status
 from p2p.gossipsub.params import Params, Priority, params_for
 from p2p.gossipsub.router import Router
 
@@ -69,9 +70,10 @@ class NetworkConfig:
     # joined in addition to those with handlers, the most important first: a slow neighbour misses the last ones first
     topics: tuple[str, ...] = ()
     expected_size: int = 4  # peers in the network; the mesh's degree depends on it
-    min_connections: int = 4  # that discovery aims for
+    min_connections: int = OUTBOUND_SLOTS  # that discovery dials of its own choice (SLOT-1)
     book: Path | None = None  # the file in which known peers are saved
     valued: Callable[[str], bool] = lambda peer: False  # peers (validators) whose connection never makes room
+    partners: Callable[[], Collection[str]] = tuple  # peers that this one wants all connections to (SLOT-4)
     paid: frozenset[str] = frozenset()  # protocols whose work is paid for, so it is not charged to the CPU budget
 
 
@@ -90,13 +92,14 @@ class Network:
 
     def alone(self) -> str:
         """Why nobody is connected, as one sentence."""
-        return self._discovery.alone()
+        return alone(self._discovery)
 
     def status(self) -> dict[str, Any]:
         """For `folkmoot status`: "budgets" says how much of each resource is taken, "gossip" what the router holds and
         shed; "banned", "refused_by", "troubles", "alone" and "twin" give reasons (README.md)."""
-        status = self._discovery.status()
-        return {"budgets": self._discovery.door.status(), "gossip": self._exchange.status(), **status}
+        return {
+            "budgets": self._discovery.door.status(), "gossip": self._exchange.status(), **status(self._discovery)
+        }
 
     def connected(self) -> tuple[str, ...]:
         """Connected peers that have greeted with our network id."""
@@ -186,7 +189,7 @@ async def _opened(
     dht.strict_validation = True
     wanted = min(config.min_connections, MAX_CONNECTIONS)
     discovery = Discovery(host, dht, config.network, judge.scores, wanted, door, policy)
-    discovery.bootstrap = bootstrap
+    discovery.bootstrap, discovery.partners = bootstrap, config.partners
     keeper = Keeper(discovery, bootstrap, config.book)
     guards.bound_handlers(host)
     for protocol in PROTOCOLS:
@@ -347,5 +350,5 @@ def _connection_config() -> ConnectionConfig:
         high_watermark=MAX_CONNECTIONS * 2,  # and its pruning too: the door says which connection ends
         max_connections=MAX_CONNECTIONS * 2,
         max_connections_per_peer=BUDGETS["connections"].peer,
-        inbound_upgrade_timeout=HALF_OPEN_S,
+        inbound_upgrade_timeout=HALF_OPEN_S * MAX_STRETCH,  # the door's own limit comes first
     )

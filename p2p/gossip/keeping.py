@@ -1,55 +1,58 @@
-"""Background tasks of one host that keep its connections: dial, greet, ping, exchange addresses, save the address book.
+"""Background tasks of one host that keep its connections: dial, greet, end what is dead, save the address book.
 
 Law: a dead peer is noticed, a lost one is dialled again, and one that does nothing is disconnected.
 
-- DISC-3: two missed pings in a row end a connection, if nothing else came over it meanwhile either: a peer that is only
-  late is not gone, and a new connection would cost both sides more.
-- DISC-4: lost peers are dialled again within seconds, and so are peers whose ban ended.
+- DISC-3: a silent connection ends, where this process was on time to hear it (PULSE-2): a peer that is only late is not
+  gone, and a new connection would cost both sides more.
+- DISC-4: lost peers are dialled again within seconds, and so are peers whose ban ended; all dials are paced (PACE-1).
 - DISC-6: a peer that has not greeted in time, and has no stream open, is disconnected; so is one that owes seconds of
   CPU.
-- DISC-7: known peers are saved on disk, so a peer finds its network again without the bootstrap.
+- DISC-7: known peers are saved on disk, anchors first, so a peer finds its network again without the bootstrap.
+- DISC-8: a peer with a book dials that first. The bootstrap is dialled where the book is empty, or when after
+  BOOK_FIRST_S fewer than two peers are connected. Peers that start together begin within START_SPREAD_S.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
-from libp2p.host.ping import ID as PING_PROTOCOL
-from libp2p.host.ping import perform_ping_roundtrip
 from libp2p.peer.id import ID
 
 from p2p.base.errors import FolkmootError
 from p2p.base.files import write_file
 from p2p.base.limits import (
     BAN_S,
+    BOOK_FIRST_S,
     BOOK_SAVE_S,
-    DHT_INTERVAL_S,
-    DHT_REFRESH_TIMEOUT_S,
+    DIALS_A_SECOND,
     DIALS_AT_ONCE,
-    EXCHANGE_INTERVAL_S,
+    DIALS_BURST,
     GREETING_GRACE_S,
     MAX_BOOK_FILE,
     MAX_OWED_MS,
-    PING_INTERVAL_S,
-    PING_MISSES,
-    PING_TIMEOUT_S,
+    START_SPREAD_S,
 )
+from p2p.gossip import book_file, slots
 from p2p.gossip.book import Rank
 from p2p.gossip.discovery import Discovery
 from p2p.gossip.failures import own_key
 from p2p.gossip.farewell import Farewells
-from p2p.gossip.guards import drop_connection, host_of_peer, reset_quietly
+from p2p.gossip.finding import Finder
+from p2p.gossip.guards import drop_connection, host_of_peer
+from p2p.gossip.pace import Bucket, share
+from p2p.gossip.partings import Why
+from p2p.gossip.pulse import Silence
 from p2p.gossip.reach import scope_of
+from p2p.machine.deadlines import own_time
 
 log = logging.getLogger(__name__)
 _TICK_S = 0.5  # between two looks at the connections
-_EARLY_ROUNDS = 6  # quick rounds of exchange after the start, and half as many of the DHT
-_EARLY_EXCHANGE_S = 1.0
-_EARLY_DHT_S = 2.0
+_COMPANY = 2  # connected peers with which nobody asks the bootstrap
 
 
 class Keeper:
@@ -62,12 +65,16 @@ class Keeper:
         nowhere."""
         self._net = discovery
         self._farewells = Farewells(discovery)
+        self._finder = Finder(discovery)
         self._bootstrap = bootstrap
+        self._bucket = Bucket(DIALS_A_SECOND, DIALS_BURST)
+        self._partners = slots.Partners(discovery.me)
+        self._silence = Silence()
         self._file = book_file
         self._written = b""  # what the file contains
         self._greeting: set[str] = set()  # peers that are being greeted
         self._dialling: set[str] = set()  # peers that are being dialled
-        self._misses: dict[str, int] = {}  # pings in a row without an answer
+        self._links: dict[str, object] = {}  # connections at the last look, by peer
 
     async def run(self) -> None:
         """Run all background tasks; each is started again when it fails."""
@@ -75,7 +82,7 @@ class Keeper:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._supervise, lambda: self.keep_connected(nursery))
-                for task in (self.exchange, self.feed_dht, self.ping_all, self.keep_book):
+                for task in (self._finder.exchange, self._finder.search, self.keep_book):
                     nursery.start_soon(self._supervise, task)
         finally:
             with trio.CancelScope(shield=True):
@@ -91,15 +98,26 @@ class Keeper:
 
     async def keep_connected(self, nursery: trio.Nursery) -> None:
         """Each tick: forget lost connections, greet new ones, end some, dial missing ones."""
-        for peer, address in self._bootstrap:
-            if peer != self._net.me:
-                self._net.book.learn(peer, [address], Rank.REACHED)
-            elif not any(mine.startswith(address + "/") for mine in self._net.addresses()):
-                self._net.note_trouble(peer, own_key())
+        await trio.sleep(START_SPREAD_S * share(self._net.me, "start"))  # DISC-8
+        begun = own_time()
+        asked = False
         while True:
+            late = own_time() - begun >= BOOK_FIRST_S and len(self._net.verified) < _COMPANY
+            if not asked and (late or not len(self._net.book)):
+                self._ask_bootstrap()
+                asked = True
             self._look_at_links(nursery)
             self._dial_missing(nursery)
             await trio.sleep(_TICK_S * random.uniform(0.7, 1.3))  # jitter; not security-relevant
+
+    def _ask_bootstrap(self) -> None:
+        """From now on what the user named is in the book as if we had reached it."""
+        net, now = self._net, trio.current_time()
+        for peer, address in self._bootstrap:
+            if peer != net.me:
+                net.book.learn(peer, [address], Rank.REACHED, now=now)
+            elif not any(mine.startswith(address + "/") for mine in net.addresses()):
+                net.note_trouble(peer, own_key())
 
     def _look_at_links(self, nursery: trio.Nursery) -> None:
         net, now, linked = self._net, trio.current_time(), self._net.linked()
@@ -107,6 +125,7 @@ class Keeper:
         net.host.get_peerstore()._enforce_peer_limit()  # add_addrs does it too, but not every entry is made there
         net.policy.near = frozenset(scope_of(host_of_peer(net.host, peer) or "") for peer in linked)
         net.since = {peer: net.since.get(peer, now) for peer in linked}
+        self._note_ends(linked)
         for peer in net.verified - linked:
             net.verified.discard(peer)
             if peer not in net.dropped:
@@ -116,7 +135,7 @@ class Keeper:
         net.forget_chosen()
         net.door.leaving &= linked
         net.mute &= linked
-        alone = net.left_alone(now)
+        alone, dead = net.left_alone(now), self._silence.look(((p, net.door.heard_at(p)) for p in linked), own_time())
         for peer in linked:
             ban = net.scores.ban(peer, now)
             if peer in net.door.leaving:
@@ -126,26 +145,53 @@ class Keeper:
             elif net.door.budgets.work.owed(peer, now) > MAX_OWED_MS and not net.door.valued(peer):
                 why = "reading what you send takes more CPU than a peer's share"
                 nursery.start_soon(self._farewells.dismiss, peer, "overload", why, BAN_S)
+            elif peer in dead:
+                self._end(nursery, peer, Why.SILENT)
             elif peer in alone:
-                nursery.start_soon(drop_connection, net.host, ID.from_string(peer))
+                self._end(nursery, peer, Why.REFUSED)
             elif not {peer} & (net.verified | self._greeting | net.mute):
                 self._greeting.add(peer)
                 nursery.start_soon(self._greet_new, peer)
             elif peer in net.mute and now - net.since[peer] > GREETING_GRACE_S and not self._has_stream(peer):
-                nursery.start_soon(drop_connection, net.host, ID.from_string(peer))
+                self._end(nursery, peer, Why.MUTE)
+
+    def _note_ends(self, linked: set[str]) -> None:
+        """PARTING-1: count the connections that are gone since the last look, also where there is a new one."""
+        table = self._net.host.get_network().connections
+        links: dict[str, object] = {str(peer): made[0] for peer, made in table.items() if made}
+        for peer, link in self._links.items():
+            if links.get(peer) is not link:
+                self._net.door.partings.ended(peer)
+        self._links = links
+        self._net.door.partings.forget(linked)
+
+    def _end(self, nursery: trio.Nursery, peer: str, why: Why) -> None:
+        self._net.door.partings.say(peer, why)
+        nursery.start_soon(drop_connection, self._net.host, ID.from_string(peer))
 
     def _has_stream(self, peer: str) -> bool:
         return self._net.door.budgets.streams.of(peer)[0] > 0
 
     def _dial_missing(self, nursery: trio.Nursery) -> None:
-        net, now = self._net, trio.current_time()
-        missing = net.wanted - len(net.verified) - len(self._dialling)
-        excluded = net.linked() | self._dialling | net.dropped | net.left_alone(now) | {net.me}
-        slots = DIALS_AT_ONCE - len(self._dialling)
-        for peer in net.book.to_dial(excluded, now, wanted=missing, busy=self._dialling, slots=slots):
-            if not net.scores.banned(peer, now):
-                self._dialling.add(peer)
-                nursery.start_soon(self._dial_known, peer, missing > 0 and len(net.chosen) < net.wanted)
+        net, now, held = self._net, trio.current_time(), self._net.held()
+        linked = net.linked()
+        partners = net.missing = self._partners.missing(net.partners(), linked, now)
+        net.empty = max(0, net.wanted - len(slots.own(held)))
+        empty = net.empty - len(self._dialling - partners)
+        excluded = linked | self._dialling | net.dropped | net.left_alone(now) | {net.me}
+        due = net.book.to_dial(
+            excluded, now, wanted=empty, busy=self._dialling, slots=DIALS_AT_ONCE - len(self._dialling),
+            needed=self._partners.due(now), taken=slots.groups_taken(held), company=bool(net.verified),
+        )
+        for peer in due:
+            if net.scores.banned(peer, now):
+                continue
+            if not self._bucket.take(own_time()):  # PACE-1: the others have their turn at a later look
+                net.counts["waited"] += 1
+                return
+            self._dialling.add(peer)
+            nursery.start_soon(self._dial_known, peer, peer not in partners and empty > 0)
+            empty -= peer not in partners
 
     async def _greet_new(self, peer: str) -> None:
         net = self._net
@@ -168,72 +214,6 @@ class Keeper:
         finally:
             self._dialling.discard(peer)
 
-    async def exchange(self) -> None:
-        """Ask a random peer whom it knows, more often while connections are missing."""
-        early = _EARLY_ROUNDS
-        while True:
-            short = len(self._net.connected()) < self._net.wanted
-            missing_s = _EARLY_EXCHANGE_S if early > 0 else EXCHANGE_INTERVAL_S / 3
-            await trio.sleep(missing_s if short else EXCHANGE_INTERVAL_S)
-            early -= 1
-            peers = self._net.connected()
-            if peers:
-                try:
-                    await self._net.greet(random.choice(peers))
-                except FolkmootError as error:
-                    log.debug("exchange: %s", error)
-
-    async def feed_dht(self) -> None:
-        """Put our connections into the DHT's table, let it search, and copy what it found into the address book."""
-        net, rounds = self._net, 0
-        while True:
-            await trio.sleep(_EARLY_DHT_S if rounds < _EARLY_ROUNDS // 2 else DHT_INTERVAL_S)
-            rounds += bool(net.connected())
-            with trio.move_on_after(DHT_REFRESH_TIMEOUT_S):
-                try:
-                    for peer in net.connected():
-                        await net.dht.add_peer(ID.from_string(peer))
-                    if net.connected():
-                        await net.dht.refresh_routing_table()
-                except Exception as error:  # it decodes answers of other peers; a bad one ends this round only
-                    log.debug("DHT refresh: %r", error)
-            store = net.host.get_peerstore()
-            known = set(store.peers_with_addrs())
-            for target in net.dht.routing_table.get_peer_ids():
-                if str(target) not in net.verified and target in known:
-                    net.learn_from_dht(str(target), store.addrs(target))
-
-    async def ping_all(self) -> None:
-        """DISC-3. Yamux has no keep-alive, so without pings a stopped process would stay connected for ever."""
-        while True:
-            await trio.sleep(PING_INTERVAL_S)
-            linked = self._net.linked()
-            self._misses = {p: n for p, n in self._misses.items() if p in linked}
-            async with trio.open_nursery() as nursery:
-                for peer in linked:
-                    nursery.start_soon(self._ping, peer)
-
-    async def _ping(self, peer: str) -> None:
-        raw, host, begun = None, self._net.host, trio.current_time()
-        try:
-            with trio.fail_after(PING_TIMEOUT_S):
-                raw = await host.new_stream(ID.from_string(peer), [PING_PROTOCOL])
-                await perform_ping_roundtrip(raw)
-                await raw.close()
-            self._misses.pop(peer, None)
-        except Exception as error:  # any error means that there was no pong
-            if raw is not None:
-                await reset_quietly(raw)
-            if self._net.door.heard_at(peer) >= begun:
-                self._misses.pop(peer, None)
-                return
-            self._misses[peer] = self._misses.get(peer, 0) + 1
-            log.debug("no pong from %s (%d): %r", peer, self._misses[peer], error)
-            if self._misses[peer] >= PING_MISSES:
-                self._misses.pop(peer, None)
-                log.info("no answer from %s to %d pings: the connection ends, it is dialled again", peer, PING_MISSES)
-                await drop_connection(host, ID.from_string(peer))
-
     # -- the book on disk
 
     async def keep_book(self) -> None:
@@ -252,11 +232,14 @@ class Keeper:
         except OSError as error:  # the peer starts without it
             log.warning("the address book %s cannot be read: %s", self._file, error)
             return
-        self._net.book.load(raw, MAX_BOOK_FILE)
+        book_file.load(self._net.book, raw, MAX_BOOK_FILE, _epoch(), trio.current_time())
 
     async def _save_book(self) -> None:
-        raw, file = self._net.book.dump(MAX_BOOK_FILE), self._file
-        if file is None or raw == self._written or not raw:
+        file, anchors = self._file, slots.anchors(self._net.held(), trio.current_time())
+        if file is None:
+            return
+        raw = book_file.dump(self._net.book, anchors or self._net.book.anchors, MAX_BOOK_FILE, _epoch())
+        if raw == self._written or not raw:
             return
         try:
             await trio.to_thread.run_sync(lambda: write_file(file, raw, field="book"))
@@ -264,6 +247,11 @@ class Keeper:
             log.warning("the address book %s cannot be written: %s", file, error)
             return
         self._written = raw
+
+
+def _epoch() -> float:
+    """What is added to trio's time to make it seconds since 1970."""
+    return time.time() - trio.current_time()
 
 
 def _read(file: Path) -> bytes:

@@ -28,6 +28,7 @@ import trio
 from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.limits import MAX_ADDRESSES_PER_PEER, RESOLVE_TIMEOUT_S
 from p2p.gossip.failures import NOT_ON_ITS_WORD
+from p2p.machine.deadlines import fail_after
 
 log = logging.getLogger(__name__)
 # Scopes of an address; a private network's scope is its own text, such as "10.0.0.0/8".
@@ -117,7 +118,7 @@ async def resolve(address: str) -> tuple[str, ...]:
     rows: list[Any] = []
     name, port, family = found["host"], found["port"], _FAMILIES[found["kind"]]
     try:
-        with trio.fail_after(RESOLVE_TIMEOUT_S):
+        with fail_after(RESOLVE_TIMEOUT_S):
             rows = await trio.socket.getaddrinfo(name, int(port), family, socket.SOCK_STREAM)
     except trio.TooSlowError as error:
         raise Unavailable(

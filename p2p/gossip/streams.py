@@ -20,6 +20,7 @@ import trio
 
 from p2p.base.errors import LocalProtocolError, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.limits import DISCONNECT_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_FRAME
+from p2p.machine.deadlines import fail_after, move_on_after
 
 _CHUNK = 65536  # bytes of one read
 _AHEAD = 1024  # bytes read before a frame's length is known: all that a stream keeps in addition to counted frames
@@ -172,7 +173,7 @@ class Stream:
 
     async def _guarded(self, action: Callable[[], Awaitable[None]], timeout_s: float) -> None:
         try:
-            with trio.fail_after(timeout_s):
+            with fail_after(timeout_s):
                 await action()
         except trio.TooSlowError as error:
             raise Unavailable(
@@ -184,7 +185,7 @@ class Stream:
             raise Unavailable(f"the stream broke: {type(error).__name__}", field="stream") from error
 
     async def _quietly(self, action: Callable[[], Awaitable[None]]) -> None:
-        with trio.CancelScope(shield=True), trio.move_on_after(DISCONNECT_TIMEOUT_S):
+        with trio.CancelScope(shield=True), move_on_after(DISCONNECT_TIMEOUT_S):
             try:
                 await action()
             except Exception:  # ending a broken stream may fail in any way, and nothing depends on it

@@ -76,7 +76,7 @@ class Node:
         self.tasks = Tasks()
         self.load = Load()
         self.announcer = Announcer(config, report, lambda: self.network, lambda: self.ml)
-        self._valued = Validators(self.chain)
+        self._valued = Validators(self.chain, self.key.public)
         self._make_consensus()
         self._make_records()
         self._make_roles(roles)
@@ -240,7 +240,8 @@ class Node:
         c = self.config
         return NetworkConfig(
             self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size,
-            book=c.directory / "peers", valued=self._valued.knows, paid=METERED_BY_QUOTA,
+            book=c.directory / "peers", valued=self._valued.knows, partners=self._valued.partners,
+            paid=METERED_BY_QUOTA,
         )
 
     @asynccontextmanager

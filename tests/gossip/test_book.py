@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.base.keys import Key
-from p2p.base.limits import MAX_BOOK_FILE, MAX_HEARSAY_PER_SOURCE, MAX_KNOWN_PEERS, MAX_PEERS_SHARED
+from p2p.base.limits import (
+    FORGET_FAILURES,
+    FORGET_HEARSAY,
+    FORGET_REACHED_S,
+    FORGET_TOLD_S,
+    MAX_ANCHORS,
+    MAX_BOOK_FILE,
+    MAX_HEARSAY_PER_SOURCE,
+    MAX_KNOWN_PEERS,
+    MAX_KNOWN_PER_GROUP,
+    MAX_PEERS_SHARED,
+    REDIAL_FAR_S,
+    REDIAL_MAX_S,
+    REDIAL_PARTNER_S,
+)
 from p2p.gossip.book import AddressBook, Rank
+from p2p.gossip.book_file import dump, load
 from p2p.gossip.reach import HERE, NOWHERE, PUBLIC, DialPolicy, dialable, may_name, scope_of
 
 SEEN = [Key(bytes([number]) * 32).peer_id for number in range(1, 21)]
 
 
+NOW, EPOCH = 1000.0, 1.7e9
+
+
 def filled() -> AddressBook:
     book = AddressBook()
     for number, peer in enumerate(SEEN):
-        book.learn(peer, [f"/ip4/8.8.8.{number}/tcp/7470"], Rank.REACHED if number % 2 else Rank.TOLD)
+        book.learn(peer, [f"/ip4/8.8.8.{number}/tcp/7470"], Rank.REACHED if number % 2 else Rank.TOLD, now=NOW)
     return book
+
+
+def far(number: int) -> list[str]:
+    """An address in a wide group of its own."""
+    return [f"/ip4/{64 + number // 256 % 32}.{number % 256}.9.9/tcp/1"]
 
 
 def test_32_welcomes_of_invented_peers_evict_nobody() -> None:
@@ -25,7 +49,7 @@ def test_32_welcomes_of_invented_peers_evict_nobody() -> None:
     book = filled()
     for liar in range(40):
         for number in range(MAX_PEERS_SHARED * 32):
-            book.learn(f"invented{liar}x{number}", ["/ip4/9.9.9.9/tcp/1"], source=f"liar{liar}")
+            book.learn(f"invented{liar}x{number}", far(number), source=f"liar{liar}")
     assert all(book.addresses(peer) for peer in SEEN)
     assert len(book) <= MAX_KNOWN_PEERS
 
@@ -38,10 +62,10 @@ def test_what_ranks_higher_is_never_driven_out(news: list[tuple[int, int, Rank]]
     """BOOK-3, BOOK-4. The book is full of hearsay beforehand, so that each new entry has to replace one."""
     book = filled()
     for number in range(MAX_KNOWN_PEERS + extra):
-        book.learn(f"old{number}", ["/ip4/9.9.9.9/tcp/1"], source=f"source{number // MAX_HEARSAY_PER_SOURCE}")
+        book.learn(f"old{number}", far(number), source=f"source{number // MAX_HEARSAY_PER_SOURCE}")
     for source, number, rank in news:
         before = {peer: book.rank(peer) for peer in SEEN}
-        book.learn(f"new{number}", ["/ip4/9.9.9.9/tcp/2"], rank, source=f"liar{source}")
+        book.learn(f"new{number}", far(number + 7), rank, source=f"liar{source}")
         assert len(book) <= MAX_KNOWN_PEERS
         if rank is Rank.HEARSAY:
             assert {peer: book.rank(peer) for peer in SEEN} == before
@@ -51,7 +75,7 @@ def test_what_ranks_higher_is_never_driven_out(news: list[tuple[int, int, Rank]]
 def test_one_source_has_a_bounded_share() -> None:
     book = AddressBook()
     for number in range(MAX_HEARSAY_PER_SOURCE * 3):
-        book.learn(f"invented{number}", ["/ip4/9.9.9.9/tcp/1"], source="liar")
+        book.learn(f"invented{number}", far(number), source="liar")
     assert len(book) == MAX_HEARSAY_PER_SOURCE
     book.learn("another", ["/ip4/9.9.9.9/tcp/1"], source="somebody else")
     assert len(book) == MAX_HEARSAY_PER_SOURCE + 1
@@ -68,20 +92,131 @@ def test_hearsay_adds_nothing_to_what_a_peer_says_itself() -> None:
 def test_the_file_has_what_was_seen_and_bears_any_damage() -> None:
     book = filled()
     book.learn("invented" * 5, ["/ip4/9.9.9.9/tcp/1"], source="liar")
-    raw = book.dump(MAX_BOOK_FILE)
+    raw = dump(book, (), MAX_BOOK_FILE, EPOCH)
     again = AddressBook()
-    assert again.load(raw, MAX_BOOK_FILE) == len(SEEN)
-    assert [(again.rank(p), again.addresses(p)) for p in SEEN] == [(book.rank(p), book.addresses(p)) for p in SEEN]
-    assert again.dump(MAX_BOOK_FILE) == raw
-    assert len(book.dump(300)) <= 300
+    assert load(again, raw, MAX_BOOK_FILE, EPOCH, NOW) == len(SEEN)
+    assert list(again.entries()) == [row for row in book.entries() if row[1] is not Rank.HEARSAY]
+    assert dump(again, (), MAX_BOOK_FILE, EPOCH) == raw
+    assert len(dump(book, (), 300, EPOCH)) <= 300
+
+
+def test_anchors_are_saved_first_and_dialled_first_once() -> None:
+    """SLOT-3, BOOK-5."""
+    anchors = (SEEN[4], SEEN[9])
+    raw = dump(filled(), anchors, MAX_BOOK_FILE, EPOCH)
+    assert {line.split()[2] for line in raw.decode().splitlines()[:2]} == set(anchors)
+    assert {line.split()[2] for line in dump(filled(), anchors, 200, EPOCH).decode().splitlines()} <= set(anchors)
+    again = AddressBook("me")
+    load(again, raw, MAX_BOOK_FILE, EPOCH, NOW)
+    assert set(again.anchors) == set(anchors)
+    assert set(again.to_dial((), NOW, wanted=0)) == set(anchors), "even where no slot is empty"
+    again.dialled(anchors[0], False, NOW)
+    again.dialled(anchors[1], True, NOW)
+    assert again.anchors == ()
+    assert again.to_dial((), NOW + 100, wanted=0) == ()
+
+
+def test_a_file_from_the_future_does_not_keep_anybody_for_ever() -> None:
+    book = AddressBook()
+    load(book, f"2 99999999999 {SEEN[0]} /ip4/8.8.8.8/tcp/1\n".encode(), MAX_BOOK_FILE, EPOCH, NOW)
+    assert [seen for _, _, seen, _ in book.entries()] == [NOW]
 
 
 @given(st.binary(max_size=400), st.integers(0, 400))
 def test_any_bytes_are_a_book(noise: bytes, at: int) -> None:
-    raw = filled().dump(MAX_BOOK_FILE)
+    raw = dump(filled(), tuple(SEEN[:2]), MAX_BOOK_FILE, EPOCH)
     book = AddressBook()
-    assert book.load(raw[:at] + noise + raw[at:], MAX_BOOK_FILE) >= len(SEEN) - len(noise) - 2
+    assert load(book, raw[:at] + noise + raw[at:], MAX_BOOK_FILE, EPOCH, NOW) >= len(SEEN) - len(noise) - 2
     assert len(book) <= MAX_KNOWN_PEERS
+    assert len(book.anchors) <= MAX_ANCHORS
+
+
+# -- who is forgotten (BOOK-6)
+
+
+@pytest.mark.parametrize(("rank", "age_s", "failures"), [
+    (Rank.HEARSAY, 0.0, FORGET_HEARSAY), (Rank.TOLD, FORGET_TOLD_S, FORGET_FAILURES),
+    (Rank.REACHED, FORGET_REACHED_S, FORGET_FAILURES),
+])
+def test_a_peer_that_is_gone_is_forgotten_and_no_earlier(rank: Rank, age_s: float, failures: int) -> None:
+    book = AddressBook()
+    book.learn("gone", far(1), rank, now=0.0)
+    for _ in range(failures * 3):
+        book.dialled("gone", False, age_s + 1.0, company=False)
+    assert len(book) == 1, "who is offline itself forgets nobody"
+    for _ in range(failures - 1):
+        book.dialled("gone", False, age_s + 1.0, company=True)
+    assert len(book) == 1
+    if age_s:
+        book.dialled("gone", False, age_s - 1.0, company=True)
+        assert len(book) == 1, "it was seen lately"
+    book.dialled("gone", False, age_s + 1.0, company=True)
+    assert (len(book), book.forgotten) == (0, 1)
+
+
+def test_a_peer_that_answers_again_begins_anew() -> None:
+    book = AddressBook()
+    book.learn("back", far(1), Rank.REACHED, now=0.0)
+    for _ in range(FORGET_FAILURES - 1):
+        book.dialled("back", False, FORGET_REACHED_S + 1, company=True)
+    book.dialled("back", True, FORGET_REACHED_S + 1)
+    for _ in range(FORGET_FAILURES * 2):
+        book.dialled("back", False, FORGET_REACHED_S + 2, company=True)
+    assert len(book) == 1
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["fail", "ok", "lost", "learn"]), st.integers(0, 5), st.booleans(),
+                           st.floats(0, 3000)), max_size=80)
+
+
+@given(STEPS)
+def test_whatever_happens_a_known_peer_is_dialled_again_in_time(steps: list[tuple[str, int, bool, float]]) -> None:
+    """BOOK-1: nobody waits longer than the longest wait of its kind, and with nobody connected no longer than
+    REDIAL_MAX_S."""
+    book, now = AddressBook("me"), 0.0
+    for step, number, company, passed in steps:
+        now, peer = now + passed, f"peer{number}"
+        if step == "learn":
+            book.learn(peer, far(number), Rank.TOLD, now=now)
+        elif step == "lost":
+            book.lost(peer, now, dear=True)
+        else:
+            book.dialled(peer, step == "ok", now, company=company)
+        known = [name for name, _, _, _ in book.entries()]
+        for name in known:
+            assert book.next_dial(name, now, company=True) <= now + REDIAL_FAR_S
+            assert book.next_dial(name, now, company=True, needed=True) <= now + REDIAL_PARTNER_S
+            assert book.next_dial(name, now, company=False) <= now + REDIAL_MAX_S
+        assert set(book.to_dial((), now + REDIAL_MAX_S, wanted=10, slots=10)) == set(known)
+
+
+# -- address groups (SLOT-2, BOOK-7)
+
+
+def test_two_slots_are_never_in_one_wide_group() -> None:
+    book = AddressBook("me")
+    for number in range(50):
+        book.learn(f"sybil{number}", [f"/ip4/9.9.{number}.1/tcp/1"], Rank.TOLD)
+    book.learn("honest", ["/ip4/8.8.8.8/tcp/1"], Rank.TOLD)
+    chosen = book.to_dial((), 0.0, wanted=8, slots=8)
+    assert len(chosen) == 2
+    assert "honest" in chosen
+    assert book.to_dial((), 0.0, wanted=8, slots=8, taken={"9.9.0.0/16"}) == ("honest",)
+    assert len(book.to_dial((), 0.0, wanted=0, slots=8, needed={"sybil1", "sybil2"}, taken={"9.9.0.0/16"})) == 2
+    home = AddressBook("me")
+    for number in range(8):
+        home.learn(f"near{number}", [f"/ip4/192.168.1.{number}/tcp/1"], Rank.TOLD)
+    assert len(home.to_dial((), 0.0, wanted=8, slots=8)) == 8, "a private network is in no wide group"
+
+
+def test_one_operator_cannot_fill_the_book() -> None:
+    """BOOK-7: a /16 with a key for each of 5,000 addresses, which all connect and greet."""
+    book = filled()
+    for number in range(5000):
+        book.learn(f"sybil{number}", [f"/ip4/9.9.{number // 250}.{number % 250}/tcp/1"], Rank.TOLD)
+    assert len(book) == len(SEEN) + MAX_KNOWN_PER_GROUP
+    book.learn("said", ["/ip4/9.9.1.1/tcp/5"], source="x")
+    assert book.rank("said") is None, "hearsay drives out nothing that is known better"
 
 
 def test_who_may_send_us_where() -> None:

@@ -1,62 +1,179 @@
-"""Which connections end. The real case (a stopped process is noticed) is in test_network.py."""
+"""Which connections end, what is counted of them, and whom a starting peer asks first. The real case (a stopped process
+is noticed) is in test_network.py."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 from libp2p.peer.id import ID
 
 from p2p.base.keys import Key
-from p2p.base.limits import PING_INTERVAL_S, PING_MISSES
-from p2p.gossip import keeping
+from p2p.base.limits import BOOK_FIRST_S, MAX_BOOK_FILE, PING_INTERVAL_S, SILENT_S, START_SPREAD_S
+from p2p.gossip import book_file, pulse
+from p2p.gossip.book import AddressBook, Rank
 from p2p.gossip.budget import Budgets
-from p2p.gossip.door import Door
+from p2p.gossip.discovery import Discovery
+from p2p.gossip.door import MARK, Door
 from p2p.gossip.keeping import Keeper
+from p2p.gossip.partings import Partings, Why
+from p2p.gossip.pulse import Silence
+from p2p.gossip.reach import DialPolicy
+from p2p.gossip.score import Scores
+
+from .test_places import Host, name
 
 PEER = Key(bytes(32)).peer_id
 
 
 class Muxed:
-    """FAKE: a connection without a socket."""
+    """FAKE: a Yamux connection without a socket; `answers` says whether pings come back."""
 
     peer_id, is_closed = PEER, False
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers: bool) -> None:
         self.stream_buffers: dict[int, bytes] = {}
+        self.event_shutting_down = trio.Event()
+        self.answers, self.pings, self._rtt, self._ping_id = answers, 0, 0.0, 0
+
+    def rtt(self) -> float:
+        return self._rtt
+
+    async def _write_frame(self, frame: bytes) -> None:
+        self.pings += 1
+        if self.answers:
+            self._rtt = 0.01
+            self._ping_event.set()  # type: ignore[attr-defined]
 
 
-def keeper_with(door: Door) -> Keeper:
-    async def no_stream(peer: Any, protocols: list[str]) -> Any:
-        await trio.sleep_forever()
-
-    net = SimpleNamespace(host=SimpleNamespace(new_stream=no_stream), door=door, linked=lambda: {PEER})
-    made = Keeper.__new__(Keeper)
-    made._net, made._misses = net, {}  # type: ignore[assignment]
-    return made
+# -- silence (PULSE-1, PULSE-2, DISC-3)
 
 
-@pytest.mark.parametrize("talks", [True, False])
-async def test_a_peer_that_is_late_with_pongs_stays_while_anything_comes(
-    talks: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+@given(st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.floats(0, 1)), max_size=60))
+def test_a_connection_is_dead_only_after_its_silence_in_own_time(looks: list[tuple[float, bool, float]]) -> None:
+    """Each look: seconds passed, whether something came meanwhile, which share of the time this process was on time."""
+    silence, now, own, heard, heard_own = Silence(), 0.0, 0.0, 0.0, 0.0
+    silence.look([(PEER, heard)], own)
+    for passed, talks, on_time in looks:
+        now, own = now + passed, own + passed * on_time
+        heard, heard_own = (now, own) if talks else (heard, heard_own)
+        dead = silence.look([(PEER, heard)], own)
+        assert (dead == [PEER]) is (own - heard_own >= SILENT_S)
+
+
+def test_a_new_connection_of_a_silent_peer_has_its_time() -> None:
+    silence = Silence()
+    silence.look([(PEER, 1.0)], 0.0)
+    silence.look([], SILENT_S)
+    assert silence.look([(PEER, 1.0)], SILENT_S + 1) == []
+
+
+@pytest.mark.parametrize(("talks", "pings"), [(True, 1), (False, round(8 * SILENT_S / PING_INTERVAL_S))])
+async def test_only_a_silent_connection_is_pinged(
+    talks: bool, pings: int, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """DISC-3: five peers with a hundred answers at once ended each other's connections, and connecting anew took still
-    more of the machine."""
-    door, dropped = Door(Budgets()), list[str]()
-    intake = door.intake(Muxed(), "10.0.0.1")
-
-    async def drop(host: Any, peer: ID) -> None:
-        dropped.append(str(peer))
-
-    monkeypatch.setattr(keeping, "drop_connection", drop)
+    """PULSE-1: before, each peer opened a stream to each other one every five seconds: two cores' work for 48 peers."""
+    muxed = Muxed(answers=True)
+    intake = Door(Budgets()).intake(muxed, "10.0.0.1")
+    muxed.__dict__[MARK] = intake
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keeper_with(door).ping_all)
-        for _ in range(4 * PING_MISSES * round(PING_INTERVAL_S)):
+        nursery.start_soon(pulse._ping_when_silent, muxed)
+        for _ in range(round(8 * SILENT_S)):
             await trio.sleep(1.0)
             if talks:
                 intake.heard_at = trio.current_time()
         nursery.cancel_scope.cancel()
-    assert (dropped == []) is talks
+    assert abs(muxed.pings - pings) <= (not talks)
+    assert trio.current_time() - intake.heard_at <= PING_INTERVAL_S + 1.0, "a pong is heard"
+
+
+async def test_a_ping_without_an_answer_is_the_last_one(autojump_clock: trio.testing.MockClock) -> None:
+    muxed = Muxed(answers=False)
+    with trio.move_on_after(10 * SILENT_S):
+        await pulse._ping_when_silent(muxed)
+    assert muxed.pings == 1
+
+
+async def test_a_dead_connection_ends_and_the_reason_is_counted(autojump_clock: trio.testing.MockClock) -> None:
+    """PARTING-1: before, nobody could say why connections ended."""
+    host = Home()
+    net = discovery(host)
+    for number in (1, 2, 3):
+        host.add(number, "10.0.0.1", "inbound")
+        net.verified.add(name(number))
+    keeper, talker = Keeper(net, ()), net.door.intake(SimpleNamespace(peer_id=name(1), is_closed=False), "10.0.0.1")
+    async with trio.open_nursery() as nursery:
+        for tick in range(round(2 * (SILENT_S + 3))):
+            talker.heard_at = trio.current_time()
+            keeper._look_at_links(nursery)
+            if tick == 5:
+                await host.close_peer(ID.from_string(name(2)))
+            await trio.sleep(0.5)
+        nursery.cancel_scope.cancel()
+    assert net.linked() == {name(1)}
+    assert net.door.partings.status() == {"lost": 1, "silent": 1}
+
+
+def test_each_end_has_one_reason_and_the_first_said_counts() -> None:
+    partings = Partings()
+    partings.say("a", Why.BANNED, "too much")
+    partings.say("a", Why.FULL)
+    assert (partings.ended("a"), partings.ended("b"), partings.ended("a")) == (Why.BANNED, Why.LOST, Why.LOST)
+    for number in range(1000):
+        partings.say(f"{number}", Why.UNREAD)
+    partings.forget({"7"})
+    assert len(partings._said) == 1
+
+
+# -- starting (DISC-7, DISC-8)
+
+
+class Home(Host):
+    """FAKE: the library's host with a peer store."""
+
+    def get_peerstore(self) -> Any:
+        return SimpleNamespace(_enforce_peer_limit=lambda: None)
+
+
+def discovery(host: Host) -> Discovery:
+    dht: Any = SimpleNamespace()
+    return Discovery(host, dht, "lab", Scores(), 4, Door(Budgets()), DialPolicy())
+
+
+@pytest.mark.parametrize("has_book", [True, False])
+async def test_the_book_is_dialled_before_the_bootstrap(
+    has_book: bool, tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DISC-8: those of the last run first, anchors before all; the bootstrap only where they do not answer."""
+    file, anchor, old, user = tmp_path / "peers", name(1), name(2), name(3)
+    if has_book:
+        book = AddressBook()
+        book.learn(old, ["/ip4/8.8.8.8/tcp/1"], Rank.REACHED)
+        book.learn(anchor, ["/ip4/9.9.9.9/tcp/1"], Rank.REACHED)
+        file.write_bytes(book_file.dump(book, (anchor,), MAX_BOOK_FILE, 1e9))
+    net = discovery(Home())
+    dialled: dict[str, float] = {}
+
+    async def dial(peer: str, addresses: tuple[str, ...], *, chosen: bool = False) -> None:
+        dialled.setdefault(peer, trio.current_time() - begun)
+        net.book.dialled(peer, False, trio.current_time())
+
+    async def at_once(work: Any, *words: Any) -> Any:
+        return work(*words)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)  # a test's clock does not wait for threads
+    monkeypatch.setattr(net, "dial", dial)
+    keeper, begun = Keeper(net, ((user, "/ip4/7.7.7.7/tcp/1"),), file), trio.current_time()
+    with trio.move_on_after(4 * BOOK_FIRST_S):
+        await keeper.run()
+    assert set(dialled) == ({anchor, old, user} if has_book else {user})
+    if has_book:
+        assert dialled[anchor] <= dialled[old] < BOOK_FIRST_S <= dialled[user]
+    else:
+        assert dialled[user] <= START_SPREAD_S + 1.0

@@ -100,7 +100,7 @@ def test_book_delays_failures_and_seeks_the_lost() -> None:
 def test_book_is_bounded() -> None:
     book = AddressBook()
     for number in range(MAX_KNOWN_PEERS + 10):
-        book.learn(f"peer{number}", [f"/ip4/1.2.3.4/tcp/{number + 1}"], source=f"source{number}")
+        book.learn(f"peer{number}", [f"/ip4/{64 + number // 256}.{number % 256}.3.4/tcp/1"], source=f"source{number}")
     assert len(book) == MAX_KNOWN_PEERS
     book.learn(PEER, [f"/ip4/1.2.3.4/tcp/{port}" for port in range(1, 50)])
     assert len(book.addresses(PEER)) == MAX_ADDRESSES_PER_PEER

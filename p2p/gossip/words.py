@@ -1,0 +1,63 @@
+"""Says for people what is connected, what is not, and why.
+
+Law: every peer that is not connected has its reason, and every count says what it counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from p2p.gossip.discovery import Discovery
+from p2p.machine.deadlines import strain
+
+DIALLING = "dialling"  # in place of a reason why nobody is connected
+_SHOWN_TROUBLES = 3  # reasons in one sentence, apart from those of the bootstrap
+_SHOWN_ID = 16  # characters of a peer id in it
+
+
+def alone(net: Discovery) -> str:
+    """Why nobody is connected, as one sentence."""
+    now, bootstrap = trio.current_time(), net.bootstrap
+    reasons = [f"{address}: {t.message}" for p, address in bootstrap if (t := net.troubles.get(p)) is not None]
+    others = [(p, t) for p, t in net.troubles.items() if t.until > now and p not in dict(bootstrap)]
+    reasons += [f"{p[:_SHOWN_ID]}...: {t.message}" for p, t in others[:_SHOWN_TROUBLES]]
+    if reasons:
+        return "; ".join(reasons) + "; still trying"
+    if not bootstrap and not len(net.book):
+        return "no --bootstrap address is given and no peer is known: waiting to be dialled"
+    return DIALLING
+
+
+def status(net: Discovery) -> dict[str, Any]:
+    """For `folkmoot status`: bans of both directions, why which peer is not connected, why connections ended, and what
+    this peer did to be connected."""
+    now = trio.current_time()
+    troubles = [
+        {
+            "peer": peer, "code": t.code, "message": t.message, "seconds": round(max(0.0, t.until - now)),
+            "by_them": t.by_them,
+        }
+        for peer, t in net.troubles.items()
+    ]
+    bans = net.scores.bans(now).items()
+    return {
+        "alone": "" if net.connected() else alone(net),
+        "banned": [{"peer": peer, "seconds": round(left), "why": why} for peer, (left, why) in bans],
+        "refused_by": [t for t in troubles if t["by_them"]],
+        "troubles": [t for t in troubles if not t["by_them"]], "twin": net.twin,
+        "ended": net.door.partings.status(), "links": links(net),
+    }
+
+
+def links(net: Discovery) -> dict[str, Any]:
+    """What this peer wants and has; numbers since the start, but for those of connections. strain: how much longer its
+    own work takes than on time."""
+    return {
+        "linked": len(net.linked()), "own_slots": net.wanted, "own_slots_empty": net.empty,
+        "partners": len(net.partners()), "partners_missing": len(net.missing), "known": len(net.book),
+        "forgotten": net.book.forgotten, "dials": net.counts["dials"], "dials_failed": net.counts["failed"],
+        "dials_waited": net.counts["waited"], "searches": net.counts["searches"],
+        "greetings": net.counts["greetings"], "strain": round(strain(), 2),
+    }
