@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import trio
 from libp2p.exceptions import ParseError
 from libp2p.kad_dht import kad_dht, peer_routing, provider_store, value_store
 from libp2p.kad_dht.pb import kademlia_pb2
@@ -21,6 +20,7 @@ from p2p.base.limits import (
     MAX_PEER_RECORD,
 )
 from p2p.gossip.door import MARK
+from p2p.machine.deadlines import fail_after
 
 _SERVED: Final = (kademlia_pb2.Message.FIND_NODE, kademlia_pb2.Message.PING)
 
@@ -40,7 +40,7 @@ def _serve_finding_only() -> None:
     stock_read = kad_dht.read_varint_prefixed_bytes_limited
 
     async def read(stream: Any, limit: int) -> bytes:
-        with trio.fail_after(FRAME_TIMEOUT_S):
+        with fail_after(FRAME_TIMEOUT_S):
             raw: bytes = await stock_read(stream, min(limit, MAX_DHT_MESSAGE))
         return bounded_message(raw)
 

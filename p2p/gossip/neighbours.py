@@ -32,10 +32,12 @@ from p2p.base.limits import (
 from p2p.gossip.budget import group_of
 from p2p.gossip.door import Door
 from p2p.gossip.guards import host_of, reset_quietly
+from p2p.gossip.partings import Why
 from p2p.gossip.reach import PUBLIC, scope_of
 from p2p.gossip.rpc_codec import encode, varint
 from p2p.gossipsub.router import Router
 from p2p.gossipsub.rpc import Rpc, Subscription, Version
+from p2p.machine.deadlines import fail_after, move_on_after
 
 log = logging.getLogger(__name__)
 PROTOCOLS: Final = {"/meshsub/1.2.0": Version.V1_2, "/meshsub/1.1.0": Version.V1_1}  # the preferred one first
@@ -133,7 +135,7 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
                 try:
                     await self._use_stream(link)
                 except trio.TooSlowError:
-                    log.info("%s does not take our gossip: its connection ends", link.peer)
+                    self._door.partings.say(link.peer, Why.UNREAD, "it does not take our gossip")
                     self._door.leaving.add(link.peer)
                 except Exception as error:  # the library raises dozens of types, KeyError among them
                     log.debug("the gossip stream to %s: %r", link.peer, error)
@@ -144,7 +146,7 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
         """Open a stream and write to it until it breaks."""
         peer = ID.from_string(link.peer)
         try:
-            with trio.move_on_after(STREAM_OPEN_TIMEOUT_S) as limit:
+            with move_on_after(STREAM_OPEN_TIMEOUT_S) as limit:
                 stream = await self._host.new_stream(peer, list(PROTOCOLS))
         except Exception:
             self._mute(link)
@@ -179,7 +181,7 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
         raw = encode(rpc)
         frame = varint(len(raw)) + raw
         outgoing, size = self._door.budgets.outgoing, len(frame)
-        with trio.fail_after(UNREAD_S):
+        with fail_after(UNREAD_S):
             while not outgoing.take(link.peer, link.group, size, ours=True):
                 await trio.sleep(_WAIT_FOR_ROOM_S)
             try:

@@ -18,6 +18,7 @@ import trio
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.limits import FRAME_TIMEOUT_S, MAX_RPC
 from p2p.gossip.streams import Room
+from p2p.machine.deadlines import fail_after
 
 _WAIT_FOR_ROOM_S: Final = 0.05  # between two looks for room
 _MAX_VARINT: Final = 10  # bytes of a length; protobuf's varints have 64 bits
@@ -39,7 +40,7 @@ class RpcReader:
         Unavailable at the stream's end; trio.TooSlowError; and what the library raises."""
         start, end = await self._announced()
         if len(self._buffer) < end:
-            with trio.fail_after(FRAME_TIMEOUT_S):
+            with fail_after(FRAME_TIMEOUT_S):
                 await self._fill(end)
         rpc = bytes(self._buffer[start:end])
         del self._buffer[:end]
