@@ -43,9 +43,9 @@ class Gossip:
             ids = recent.get(topic.name)
             if ids is None:
                 continue
-            receivers = topic.forward_to(self._neighbours)
+            receivers = {one.name for one in topic.forward_to(self._neighbours)}
             on_topic = [one for one in self._neighbours.on(topic.name) if one.score >= params.thresholds.gossip]
-            others = [one for one in on_topic if one not in receivers]
+            others = [one for one in on_topic if one.name not in receivers]
             number = max(params.degree_lazy, int(params.gossip_factor * len(others)))
             chosen = self._rng.sample(others, min(number, len(others)))
             missed = [one for one in on_topic if one.behind and one not in chosen]
@@ -82,10 +82,9 @@ class Gossip:
             left -= len(ids)
             if offer.topic in topics:
                 new.update((id_, None) for id_ in ids if len(id_) == ID_BYTES and not is_known(id_))
-        asked = [id_ for id_ in new if id_ not in one.ignored][:room]
+        asked = one.queue.want([id_ for id_ in new if id_ not in one.ignored][:room])
         if asked:
             one.asked_ids += len(asked)
-            one.queue.want(asked)
             self._neighbours.wake(one)
             self._promises.make(one.name, self._rng.choice(asked), now + params.iwant_followup_s)
 

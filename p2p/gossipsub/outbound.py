@@ -34,6 +34,7 @@ IHAVES: Final = len(Priority)  # the index of shed IHAVEs, behind those of the c
 
 _FRAMING: Final = 12  # bytes around a message's two fields, at most
 _ID_SIZE: Final = ID_BYTES + 2
+_AHEAD: Final = 8192  # bytes of messages before which an IDONTWANT leaves in an RPC of its own: it would come too late
 _CONTROL_SIZE: Final = 96  # bytes of a GRAFT, a PRUNE without peers or a subscription: about a topic's name
 
 
@@ -93,10 +94,11 @@ class Outbound:
         """An IHAVE waits, instead of an earlier one for its topic."""
         self._have[message.topic] = message
 
-    def want(self, ids: list[bytes]) -> None:
-        """Messages are asked for; at most MAX_MESSAGE_IDS wait."""
-        for id_ in ids[: MAX_MESSAGE_IDS - len(self._want)]:
-            self._want[id_] = None
+    def want(self, ids: list[bytes]) -> list[bytes]:
+        """Messages are asked for; at most MAX_MESSAGE_IDS wait. Returns those that wait now and did not before."""
+        taken = [id_ for id_ in ids if id_ not in self._want][: MAX_MESSAGE_IDS - len(self._want)]
+        self._want.update(dict.fromkeys(taken))
+        return taken
 
     def dont_want(self, id_: bytes) -> None:
         """An IDONTWANT waits; the oldest of too many is dropped."""
@@ -144,7 +146,9 @@ class Outbound:
         ids -= len(dont_want)
         left -= _ID_SIZE * (len(want) + len(dont_want))
         alone = left == most_bytes
-        messages, left = self._take_messages(left, unwanted, alone) if self.messages else ((), left)
+        messages: tuple[Message, ...] = ()
+        if self.messages and not (dont_want and self.bytes >= _AHEAD):
+            messages, left = self._take_messages(left, unwanted, alone)
         have = self._take_have(min(ids, left // _ID_SIZE if messages or not alone else ids)) if self._have else ()
         if not (messages or have or not alone):
             return None
