@@ -119,7 +119,7 @@ LIBRARY_STREAM_S: Final = 60.0  # for a stream of identify, ping or the DHT
 
 # -- network: gossip
 OUTBOUND_QUEUE: Final = 1024  # RPCs that wait for one peer
-MAX_DELIVERY_RECORDS: Final = 1 << 14  # messages whose senders are remembered: 2 minutes of 130 a second, about 5 MB
+MAX_DELIVERY_RECORDS: Final = 1 << 14  # messages whose senders are remembered: 8,000 a second for 2 s, about 5 MB
 MAX_RETAINED_SCORES: Final = 1024  # disconnected peers whose negative score is remembered, about 2 KiB each
 MAX_RPC_ITEMS: Final = 4096  # fields of one gossip RPC, including those of its messages and control parts
 MAX_CONTROL_TOPICS: Final = 32  # GRAFT, PRUNE, IHAVE or subscriptions in one RPC
