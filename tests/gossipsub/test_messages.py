@@ -132,7 +132,8 @@ def test_msg_4_who_is_first_gains_and_copies_in_time_count_where_a_topic_says_so
 def test_msg_4_copies_count_where_only_failures_of_the_mesh_weigh() -> None:
     expects = replace(
         SCORES.topics[TXS], mesh_failure_penalty_weight=-1.0, mesh_failure_penalty_decay=1.0,
-        mesh_message_deliveries_threshold=1.0, mesh_message_deliveries_decay=1.0, mesh_message_deliveries_activation=0.5,
+        mesh_message_deliveries_threshold=1.0, mesh_message_deliveries_decay=1.0,
+        mesh_message_deliveries_activation=0.5,
     )
     one = One(few(score=replace(SCORES, topics={TXS: expects})))
     for name in ("first", "soon", "idle"):
