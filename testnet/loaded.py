@@ -157,7 +157,7 @@ def main() -> int:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(
-                    lambda: run_node(config, lambda state, text: print(state, text, flush=True), beside=TASKS)
+                    lambda: run_node(config, lambda state, text: print(state, text, flush=True), load=TASKS)
                 )
                 async for _ in signals:
                     nursery.cancel_scope.cancel()

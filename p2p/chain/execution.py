@@ -48,7 +48,7 @@ RefusedStart = tuple[bytes, bytes, str]  # agent, inference, the field that it w
 
 @dataclass(slots=True)
 class Effects:
-    """What a block's transactions did beside changing the state."""
+    """What a block's transactions did besides changing the state."""
 
     receipts: list[Receipt] = field(default_factory=list)  # of what was refused
     fates: list[tuple[bytes, Fate]] = field(default_factory=list)  # operation id -> what became of it

@@ -44,7 +44,7 @@ def trusted(chain: Chain) -> Facts:
 
 
 def sync_answer(chain: Chain, frame: Frame) -> Frame:
-    """The answer to one frame on a sync stream. Raises RemoteProtocolError for a frame that has no place there."""
+    """The answer to one frame on a sync stream. Raises RemoteProtocolError for any other frame."""
     epoch = chain.genesis.epoch_blocks
     if isinstance(frame, SyncWanted) and frame.height == 0:
         newest = chain.height() // epoch * epoch
@@ -62,7 +62,8 @@ def sync_answer(chain: Chain, frame: Frame) -> Frame:
     if isinstance(frame, SnapshotWanted):
         chunk = snapshots.chunk(chain.store, frame.height, frame.index)
         return SnapshotChunk(chunk) if chunk else _missing(f"chunk {frame.index} of height {frame.height}", "index")
-    raise RemoteProtocolError(f"{type(frame).__name__} has no place on sync", field="frame")
+    what = f"{type(frame).__name__} is no question; the stream sync takes SyncWanted, LightWanted and SnapshotWanted"
+    raise RemoteProtocolError(what, field="frame")
 
 
 def _missing(what: str, field: str) -> Frame:

@@ -22,7 +22,7 @@ def register(commands: Any) -> None:
     size = command.add_mutually_exclusive_group()
     size.add_argument(
         "--full", action="store_true",
-        help="200 epochs of many operators and 3,000 clients: more than an hour of CPU (default: a smaller one)",
+        help="200 epochs, many operators and 3,000 clients (default: a smaller network for 12 epochs)",
     )
     size.add_argument("--tiny", action="store_true", help="few agents: a check of the whole way, not a result")
     command.add_argument("--maps", action="store_true", help="draw the maps of parameters too (--full always does)")

@@ -1,4 +1,4 @@
-"""DIR/lab.toml: what a test network's peer does that no honest peer does. It stands beside config.toml.
+"""DIR/lab.toml: what a test network's peer does that no honest peer does. It lies in the same folder as config.toml.
 
 Law: only the lab's own entry points read it.
 """

@@ -258,10 +258,10 @@ class Node:
 
 async def run_node(
     config: NodeConfig, report: Report, roles: Roles = HONEST, *,
-    beside: Sequence[Callable[[Node], Awaitable[None]]] = (),
+    load: Sequence[Callable[[Node], Awaitable[None]]] = (),
 ) -> None:
-    """Run one peer until cancelled. report(state, text): joining, loading, ready. beside: more tasks, which know the
-    node (a test's load). Raises FolkmootError when it must halt."""
+    """Run one peer until cancelled. report(state, text): joining, loading, ready. load: more tasks, which are
+    given the node; for tests. Raises FolkmootError when it must halt."""
     keep_private()
     narrow_tree(config.directory)
     genesis = load_genesis(config.directory / "genesis.cbor")
@@ -274,7 +274,7 @@ async def run_node(
                 for name, task in node.parts(network):
                     fatal = [node.ml.unfit] if name == "ml_node" else []
                     nursery.start_soon(node.tasks.keep, name, task, *fatal)
-                for load in beside:
-                    nursery.start_soon(load, node)
+                for extra in load:
+                    nursery.start_soon(extra, node)
     finally:
         node.chain.close()

@@ -50,9 +50,9 @@ async def until_stop(
 ) -> bool:
     """Hand each token to `take` until they end (False) or the agent sends Stop (True).
 
-    meanwhile: runs beside until the end; its FolkmootError ends the answer. left: called if the agent is why there are
-    no more tokens. Raises what `tokens` and `take` raise, Unavailable if the agent is gone, RemoteProtocolError if it
-    sends anything but Stop.
+    meanwhile: runs at the same time, until the end; its FolkmootError ends the answer. left: called if the agent is why
+    there are no more tokens. Raises what `tokens` and `take` raise, Unavailable if the agent is gone,
+    RemoteProtocolError if it sends anything but Stop.
     """
     agent = _Agent()
     async with trio.open_nursery() as nursery:

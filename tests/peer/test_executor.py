@@ -1,5 +1,5 @@
 """The executor against agents and ML nodes that are not honest: no more places than there are, nothing signed that
-could be held against it, and an answer that goes on where another executor died, on streams in memory with the toy
+could be held against it, and an answer that continues where another executor died, on streams in memory with the toy
 model."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Garbage on every stream and topic of real peers: a typed error or a reset for the sender, and every peer goes on
+"""Garbage on every stream and topic of real peers: a typed error or a reset for the sender, and every peer continues
 serving."""
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_p
             "network": "testnet", "listen": ["/ip4/127.0.0.1/tcp/0"], "bootstrap": list(bootstrap),
             "empty_block_interval_ms": 400
         }
-        await run_node(make_config(where, table), lambda state, text: None, beside=[known])
+        await run_node(make_config(where, table), lambda state, text: None, load=[known])
 
     async def when(good: Callable[[], object]) -> None:
         with trio.fail_after(120):

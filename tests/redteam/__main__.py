@@ -1,4 +1,4 @@
-"""`make redteam`: every stranger in turn, each against a network of its own, and an undisturbed run beside them.
+"""`make redteam`: every stranger in turn, each against a network of its own, and an undisturbed run to compare with.
 
     python -m tests.redteam [--only NAME,...] [--seconds S] [--dir DIR]
 

@@ -1,6 +1,6 @@
 """The red team in short: strangers, two at a time, against one network of five real peers.
 
-After each pair the chain goes on and questions are answered. At the end no honest peer has ended, was banned or
+After each pair the chain continues and questions are answered. At the end no honest peer has ended, was banned or
 punished, or holds twice the memory. `make redteam` measures each stranger by itself.
 """
 

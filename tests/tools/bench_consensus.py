@@ -1,4 +1,4 @@
-"""`make bench-consensus`: what agreement costs, each figure beside its bound in the same run. It asserts nothing.
+"""`make bench-consensus`: what agreement costs, each figure with its bound from the same run. It asserts nothing.
 
 1. Decision latency in one-way delays (simulator, constant delay). Bound 3: proposal, prevote, precommit.
 2. CPU and bytes per height (simulator; every peer verifies every signature). Bound: the raw cost of the cryptography.
@@ -186,7 +186,7 @@ def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
 
 
 def catch_up(raw: Raw, heights: int, place: Path) -> None:
-    """Heights per second of a peer that has nothing, beside three that have `heights` blocks and no snapshot."""
+    """Heights per second of a peer that has nothing, next to three that have `heights` blocks and no snapshot."""
     directory = place / "catchup"
     directory.mkdir()
     folders = generate(Plan(directory, 4, serving=False, settings=(("expected_size", 4),), epoch_blocks=10**6))

@@ -1,4 +1,5 @@
-"""`make bench-ledger`: what applying inferences costs, beside the raw rate of Ed25519 verification on the same core.
+"""`make bench-ledger`: what applying inferences costs, compared with the raw rate of Ed25519 verification on the same
+core.
 
 It prints and asserts nothing. Blocks are real, on a real chain, one after the other. Block h starts a wave of
 inferences, finishes and reports those of block h - 1, and draws the committees of the ones before. Measured is what

@@ -1,6 +1,6 @@
 """`make chaos`: seven real peers, of which some are killed or paused every few seconds and come back, for five minutes.
 
-Law: no fork, and the chain always goes on. It prints its seed and what it does. After each round every peer's height
+Law: no fork, and the chain always continues. It prints its seed and what it does. After each round every peer's height
 must grow; at the end all blocks and app hashes are compared.
 """
 

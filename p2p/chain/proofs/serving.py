@@ -2,7 +2,7 @@
 
 Law: data and pure checks; what is proved must have the app hash that a header names. A proof holds two values of the
 state and their places in its tree: the model's versions (ledger/participants/serving.py), which name the one that was
-in force, and that version; beside them the price. Canonical CBOR.
+in force, and that version. The price is proved with them. Canonical CBOR.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from p2p.store.lmdb import Store
 
 
 class GuardStore:
-    """GuardLog on LMDB. marker: a file beside the key that says the key has signed before."""
+    """GuardLog on LMDB. marker: a file next to the key, which says the key has signed before."""
 
     def __init__(self, store: Store, marker: Path, *, allow_missing: bool = False) -> None:
         self._store = store
