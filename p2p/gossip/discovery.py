@@ -53,6 +53,7 @@ from p2p.gossip.handshake import (
 )
 from p2p.gossip.reach import DialPolicy, all_near, may_name, resolve, scope_at, scope_of
 from p2p.gossip.score import Scores, Twins
+from p2p.gossip.status import Ban, NetworkStatus, TroubleRow
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL
 
@@ -373,20 +374,16 @@ class Discovery:
             return "no --bootstrap address is given and no peer is known: waiting to be dialled"
         return DIALLING
 
-    def status(self) -> dict[str, Any]:
-        """For `folkmoot status`: bans of both directions, and why which peer is not connected."""
+    def status(self) -> NetworkStatus:
+        """Budgets, bans of both directions, and why which peer is not connected."""
         now = trio.current_time()
         troubles = [
-            {
-                "peer": peer, "code": t.code, "message": t.message, "seconds": round(max(0.0, t.until - now)),
-                "by_them": t.by_them,
-            }
+            TroubleRow(peer, t.code, t.message, round(max(0.0, t.until - now)), t.by_them)
             for peer, t in self.troubles.items()
         ]
         bans = self.scores.bans(now).items()
-        return {
-            "alone": "" if self.connected() else self.alone(),
-            "banned": [{"peer": peer, "seconds": round(left), "why": why} for peer, (left, why) in bans],
-            "refused_by": [t for t in troubles if t["by_them"]],
-            "troubles": [t for t in troubles if not t["by_them"]], "twin": self.twin,
-        }
+        return NetworkStatus(
+            self.door.status(), "" if self.connected() else self.alone(),
+            tuple(Ban(peer, round(left), why) for peer, (left, why) in bans),
+            tuple(t for t in troubles if t.by_them), tuple(t for t in troubles if not t.by_them), self.twin,
+        )

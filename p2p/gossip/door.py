@@ -20,6 +20,7 @@ import trio
 
 from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, UNREAD_S
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of
+from p2p.gossip.status import BudgetRow
 
 MARK = "_folkmoot_door"  # attribute under which the library's objects carry ours
 _TURN_S = 0.05  # between two looks whether a handshake may begin
@@ -263,10 +264,10 @@ class Door:
         for intake in self._intakes.values():
             intake.settle()
 
-    def status(self) -> dict[str, dict[str, object]]:
-        """For `folkmoot status`."""
+    def status(self) -> dict[str, BudgetRow]:
+        """By resource."""
         budget = BUDGETS["connections"]
-        row: dict[str, object] = {
-            "used": len(self.connections()), "of": budget.total, "by_group": budget.group, "refused": self.refused,
-        }
+        row = BudgetRow(
+            used=len(self.connections()), of=budget.total, by_group=budget.group, refused=self.refused
+        )
         return {**self.budgets.status(), "connections": row}

@@ -40,6 +40,7 @@ from p2p.gossip.keeping import Keeper
 from p2p.gossip.meter import Meter
 from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
+from p2p.gossip.status import NetworkStatus
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
 from p2p.gossip.wanted import send_to_wanted
@@ -94,10 +95,9 @@ class Network:
         """Why nobody is connected, as one sentence."""
         return self._discovery.alone()
 
-    def status(self) -> dict[str, Any]:
-        """For `folkmoot status`: "budgets" says how much of each resource is taken; "banned", "refused_by", "troubles",
-        "alone" and "twin" give reasons (README.md)."""
-        return {"budgets": self._discovery.door.status(), **self._discovery.status()}
+    def status(self) -> NetworkStatus:
+        """For `folkmoot status` (README.md)."""
+        return self._discovery.status()
 
     def connected(self) -> tuple[str, ...]:
         """Connected peers that have greeted with our network id."""

@@ -28,10 +28,10 @@ class DisputeAlerts:
         """Called after each height."""
         open_now = self.chain.reader.open_cases(self.node)
         for case in open_now:
-            if case["id"] not in self._told and not case["appealed"]:
+            if case.id not in self._told and not case.appealed:
                 log.warning(
-                    "an answer of this peer lost a dispute; its owner may appeal", inference=case["id"],
-                    until=case["until"], reason=case["reason"], bond_micro=case["bond_micro"],
-                    order=f"folkmoot account appeal {case['id']}",
+                    "an answer of this peer lost a dispute; its owner may appeal", inference=case.id,
+                    until=case.until, reason=case.reason, bond_micro=case.bond_micro,
+                    order=f"folkmoot account appeal {case.id}",
                 )
-        self._told = {case["id"] for case in open_now}
+        self._told = {case.id for case in open_now}

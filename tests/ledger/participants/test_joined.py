@@ -6,13 +6,13 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import ModelSpec
 from p2p.base.keys import Key
+from p2p.chain.views.earnings import earnings_answer
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.collateral import at_stake
 from p2p.ledger.money.price import price_of
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.rules.ops import ChangeModel, Deposit, RetireModel, Unregister, Withdraw
 from p2p.ledger.state.records import Standing
-from p2p.ledger.statement import statement
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab
 from tests.ledger.money.test_epoch_settlement import convict, to_end
 from tests.ledger.orders import ECONOMY, WAIT, balance, lab_of, order, part, refused, registration, rotation, signed
@@ -132,12 +132,12 @@ def test_a_statement_shows_what_was_earned_under_all_keys_whichever_is_named() -
     second = lab.drawn(executor=NEW.public)
     lab.decide(second, lambda node: {})
     to_end(lab)
-    told = statement(lab.ctx, 0, NEW.public, 0)
-    assert [row["id"] for row in told["inferences"]] == [first.hex(), second.hex()]
-    assert (told["own"]["fees_micro"], told["next"]) == (2 * (PROMPT + 10) * PRICE, -1)
-    assert statement(lab.ctx, 0, NEW.public, 1)["inferences"] == told["inferences"][1:]
-    assert statement(lab.ctx, 0, lab.nodes[1], 0)["inferences"] == told["inferences"]
-    assert statement(lab.ctx, 0, lab.nodes[2], 0)["own"]["fees_micro"] == 0
+    told = earnings_answer(lab.ctx, 0, NEW.public, 0)
+    assert [row.id for row in told.inferences] == [first.hex(), second.hex()]
+    assert (told.own.fees_micro, told.next) == (2 * (PROMPT + 10) * PRICE, -1)
+    assert earnings_answer(lab.ctx, 0, NEW.public, 1).inferences == told.inferences[1:]
+    assert earnings_answer(lab.ctx, 0, lab.nodes[1], 0).inferences == told.inferences
+    assert earnings_answer(lab.ctx, 0, lab.nodes[2], 0).own.fees_micro == 0
 
 
 def test_who_names_only_stacks_that_a_model_may_not_be_served_on_does_not_come_in() -> None:
