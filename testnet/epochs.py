@@ -34,6 +34,8 @@ from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import prompts as shipped
 from p2p.wire.answers.accounts import Notice
+from p2p.wire.answers.network import EarningsAnswer, EpochSumsRow, OwnSums
+from p2p.wire.answers.reading import read
 from testnet.providers import stop
 from testnet.up import Running, bring_up
 
@@ -51,13 +53,22 @@ COLUMNS = ("fees", "paid", "minted", "duties", "bounty", "forfeited", "slashed")
 FIELDS = {"minted": "reward"}  # where the chain's name for a column is another one
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An epoch at its end."""
+
+    sums: EpochSumsRow
+    own: dict[str, OwnSums]  # of each participant, by node
+    rows: dict[str, dict[str, Any]]  # its conduct
+
+
 @dataclass(slots=True)
 class Show:
     """Acts as owners and client would, and notes what the chain says."""
 
     network: Running
     say: Callable[[str], None]
-    settled: list[dict[str, Any]] = field(default_factory=list)  # each epoch's sums and participants, as at its end
+    settled: list[Settled] = field(default_factory=list)
     told: dict[str, Notice] = field(default_factory=dict)  # notices that the client got, by inference
     answered: int = 0  # questions
     convicted: bool = False  # the cheat
@@ -126,28 +137,32 @@ class Show:
                 self.convicted = True
                 height = query(op="status")["height"]
                 self.say(f"height {height}: {self.name(cheat)} is convicted: {found['convicted_reason']}")
-            page = query(op="earnings", epoch=len(self.settled), node=self.network.node(0), start=0)
-            if page["sums"]["settled_at"]:
-                self.settle(len(self.settled), page["sums"], rows)
+            sums = self.earnings(len(self.settled), self.network.node(0)).sums
+            if sums.settled_at:
+                self.settle(len(self.settled), sums, rows)
 
-    def settle(self, epoch: int, sums: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    def earnings(self, epoch: int, node: str) -> EarningsAnswer:
+        """The first page of a participant's epoch."""
+        answer = self.network.query(op="earnings", epoch=epoch, node=node, start=0)
+        return read(EarningsAnswer, answer, "earnings", "peer1")
+
+    def settle(self, epoch: int, sums: EpochSumsRow, rows: list[dict[str, Any]]) -> None:
         """Note and print what an epoch came to."""
-        nodes = [row["node"] for row in rows]
-        own = {node: self.network.query(op="earnings", epoch=epoch, node=node, start=0)["own"] for node in nodes}
-        self.settled.append({"sums": sums, "own": own, "rows": {row["node"]: row for row in rows}})
-        print(f"\nepoch {epoch}, settled at height {sums['settled_at']}; {self.answered} questions answered so far")
+        own = {row["node"]: self.earnings(epoch, row["node"]).own for row in rows}
+        self.settled.append(Settled(sums, own, {row["node"]: row for row in rows}))
+        print(f"\nepoch {epoch}, settled at height {sums.settled_at}; {self.answered} questions answered so far")
         print(f"  {'':22}" + "".join(f"{word:>11}" for word in ("weight", "reputation", *COLUMNS)))
         for row in rows:
-            money = [own[row["node"]][FIELDS.get(name, name) + "_micro"] for name in COLUMNS]
+            money = [getattr(own[row["node"]], FIELDS.get(name, name) + "_micro") for name in COLUMNS]
             values = [row["weight"], row["reputation"], *money]
             print(f"  {self.name(row['node']):22}" + "".join(f"{value:11}" for value in values))
-        came = f"fees {sums['fees_micro']} + slashed {sums['slashed_micro']} + penalties {sums['penalties_micro']}"
+        came = f"fees {sums.fees_micro} + slashed {sums.slashed_micro} + penalties {sums.penalties_micro}"
         went = (
-            f"owners {sums['paid_micro']} + validators {sums['duties_micro']} + bounties {sums['bounty_micro']} + "
-            f"burnt {sums['burnt_micro']}"
+            f"owners {sums.paid_micro} + validators {sums.duties_micro} + bounties {sums.bounty_micro} + "
+            f"burnt {sums.burnt_micro}"
         )
         verdict = "holds" if balanced(sums) else "DOES NOT HOLD"
-        print(f"  M12 {verdict}: {came} = {went}; minted {sums['minted_micro']}\n", flush=True)
+        print(f"  M12 {verdict}: {came} = {went}; minted {sums.minted_micro}\n", flush=True)
 
     async def run(self) -> None:
         self.account(CHEAT, "deposit", str(COLLATERAL_MICRO))
@@ -162,13 +177,14 @@ class Show:
     def report(self) -> bool:
         """Print what should have happened and whether it did. True when all of it did."""
         cheat, joiner = self.network.node(CHEAT), self.network.node(JOINER)
-        last = self.settled[-1]["rows"].get(joiner, {}) if self.settled else {}
+        last = self.settled[-1].rows.get(joiner, {}) if self.settled else {}
 
         def any_epoch(node: str, *names: str) -> bool:
             """Whether one of these sums of `node` is above zero in any epoch."""
-            return any(epoch["own"].get(node, {}).get(f"{name}_micro", 0) for epoch in self.settled for name in names)
+            mine = [epoch.own[node] for epoch in self.settled if node in epoch.own]
+            return any(getattr(own, f"{name}_micro") for own in mine for name in names)
 
-        settled = len(self.settled) == EPOCHS and all(balanced(epoch["sums"]) for epoch in self.settled)
+        settled = len(self.settled) == EPOCHS and all(balanced(epoch.sums) for epoch in self.settled)
         refunded = any(one.what == "INVALIDATED" and one.amount_micro > 0 for one in self.told.values())
         facts = (
             (f"{EPOCHS} epochs are settled and their sums balance", settled),

@@ -5,8 +5,6 @@ Law: read only; every answer is of the state after the newest block, and of what
 
 from __future__ import annotations
 
-from msgspec import convert
-
 from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.chain.block_answers import block_answer
@@ -21,12 +19,12 @@ from p2p.chain.stores.payloads import Payloads
 from p2p.chain.tx_pool import TxPool
 from p2p.chain.views.accounts import account_answer
 from p2p.chain.views.conduct import verification_answer
+from p2p.chain.views.earnings import earnings_answer
 from p2p.chain.views.governance import governance_answer, price_rows
 from p2p.chain.views.inferences import inference_answer
 from p2p.chain.views.sprint import sprint_answer
 from p2p.ledger.money import epoch_accounts
 from p2p.ledger.state import keys
-from p2p.ledger.statement import statement
 from p2p.wire.answers.accounts import AccountAnswer, Tip
 from p2p.wire.answers.blocks import BlockAnswer, Light, Proved, ServingAnswer
 from p2p.wire.answers.inferences import InferenceAnswer, PayloadAnswer
@@ -72,8 +70,7 @@ class Answers:
 
     def earnings(self, epoch: int, node: bytes, start: int) -> EarningsAnswer:
         """One page of a participant's epoch, from inference number `start` on."""
-        found = statement(self._state.context(), epoch, node, start)
-        return convert({"height": self._state.height(), **found}, EarningsAnswer)
+        return earnings_answer(self._state.context(), epoch, node, start)
 
     # -- inferences -----------------------------------------------------------------------------------------------
 

@@ -15,12 +15,12 @@ from msgspec import Struct, convert, to_builtins
 from p2p.base.errors import FolkmootError, InvalidRequest, Unavailable
 from p2p.base.limits import MAX_MODEL_NAME
 from p2p.wire.answers.accounts import TransactionAnswer
-from p2p.wire.answers.network import ConnectedPeer, PeersAnswer, PublicStatus
+from p2p.wire.answers.status import ConnectedPeer, OwnerStatus, PeersAnswer, PublicStatus
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
 
-    Operation = Callable[[dict[str, Any]], Struct | dict[str, Any]]
+    Operation = Callable[[dict[str, Any]], Struct]
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Queries:
     """
 
     def __init__(
-        self, chain: Chain, status: Callable[[], dict[str, Any]], peers: Callable[[], tuple[str, ...]],
+        self, chain: Chain, status: Callable[[], OwnerStatus], peers: Callable[[], tuple[str, ...]],
         transaction: Callable[[bytes], TransactionAnswer],
     ) -> None:
         answers = chain.answers
@@ -67,7 +67,7 @@ class Queries:
         }
         self._public_ops: dict[str, Operation] = {
             **{op: answer for op, answer in self._ops.items() if op in PUBLIC_OPS},
-            "status": lambda _: convert(status(), PublicStatus),
+            "status": lambda _: convert(status(), PublicStatus, from_attributes=True),
         }
 
     def answer(self, request: object) -> dict[str, Any]:

@@ -5,14 +5,13 @@ Law: read only; every answer is of the state after the newest block.
 
 from __future__ import annotations
 
-from typing import Any
-
 from p2p.base.genesis import CheckRules, ModelSpec
 from p2p.base.types import SignedRequest
 from p2p.base.weighted_draw import WeightedDraw
 from p2p.chain.state import ChainState
 from p2p.chain.stores import archive
 from p2p.chain.views import inferences as views
+from p2p.chain.views.earnings import open_dispute_rows
 from p2p.chain.views.inferences import Claim, Draw, Duty
 from p2p.chain.views.sprint import SprintView, sprint_view
 from p2p.ledger.conduct.stacks import stack_problem
@@ -21,7 +20,7 @@ from p2p.ledger.money.requests import escrow_of
 from p2p.ledger.participants.serving import serving_at
 from p2p.ledger.rules import parameters
 from p2p.ledger.rules.models import model_spec, spec_at
-from p2p.ledger.statement import open_dispute_rows
+from p2p.wire.answers.network import OpenDispute
 
 
 class Reader:
@@ -134,6 +133,6 @@ class Reader:
         """The running sprint for `node`, if there is one."""
         return sprint_view(self._state.context(), node, model)
 
-    def open_dispute_rows(self, node: bytes) -> list[dict[str, Any]]:
+    def open_dispute_rows(self, node: bytes) -> tuple[OpenDispute, ...]:
         """Lost disputes of `node` that are not decided yet."""
         return open_dispute_rows(self._state.context(), node)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import RemoteProtocolError
 from p2p.cli.arguments import MAX_HEIGHT, default_dir, read_id, whole
 from p2p.cli.output import show
 from p2p.peer.control import call
+
+if TYPE_CHECKING:
+    from p2p.wire.answers.network import EarningRow, EarningsAnswer, EpochSumsRow, OpenDispute
 
 _OWN = (  # a participant's own sums: for people, field of the answer, rule
     ("fees of answers that stand", "fees_micro", "M1"), ("of these to the owner", "paid_micro", "M8"),
@@ -45,85 +48,95 @@ def register(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    try:
-        return _run(options)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        what = f"the peer's answer is no epoch's earnings ({type(error).__name__})"
-        text = f"{what}; is it of another version?"
-        raise RemoteProtocolError(text, field="earnings", code="malformed_answer") from error
+    from msgspec import to_builtins
 
+    from p2p.wire.answers.reading import read
+    from p2p.wire.answers.status import OwnerStatus
 
-def _run(options: argparse.Namespace) -> int:
-    given = options.node is not None
-    node = read_id(options.node, "node").hex() if given else call(options.dir, {"op": "status"})["node"]
-    page = _page(options.dir, options.epoch, node, 0)
-    rows = list(page["inferences"])
-    while page["next"] > len(rows):
-        page = _page(options.dir, options.epoch, node, page["next"])
-        if not page["inferences"]:
-            what = "the peer says that there are more inferences, and shows none"
-            raise RemoteProtocolError(what, field="earnings", code="malformed_answer")
-        rows += page["inferences"]
-    page["inferences"] = rows
-    page["balanced"] = balanced(page["sums"])
-    show(options, page, lambda: "\n".join(lines(page)))
-    if not page["balanced"]:
+    folder = options.dir
+    if options.node is None:
+        node = read(OwnerStatus, call(folder, {"op": "status"}), "status", str(folder)).node
+    else:
+        node = read_id(options.node, "node").hex()
+    page = _whole(folder, options.epoch, node)
+    fits = balanced(page.sums)
+    show(options, {**to_builtins(page), "balanced": fits}, lambda: "\n".join(lines(page)))
+    if not fits:
         raise RemoteProtocolError("the epoch's sums do not add up (rule M12)", field="sums")
     return 0
 
 
-def _page(directory: Path, epoch: int, node: str, start: int) -> dict[str, Any]:
-    return call(directory, {"op": "earnings", "epoch": epoch, "node": node, "start": start})
+def _whole(directory: Path, epoch: int, node: str) -> EarningsAnswer:
+    """The last page, with the inferences of all."""
+    from msgspec.structs import replace
+
+    page = _page(directory, epoch, node, 0)
+    rows = page.inferences
+    while page.next > len(rows):
+        page = _page(directory, epoch, node, page.next)
+        if not page.inferences:
+            what = "the peer says that there are more inferences, and shows none"
+            raise RemoteProtocolError(what, field="earnings", code="malformed_answer")
+        rows += page.inferences
+    return replace(page, inferences=rows)
 
 
-def balanced(sums: dict[str, Any]) -> bool:
+def _page(directory: Path, epoch: int, node: str, start: int) -> EarningsAnswer:
+    from p2p.wire.answers.network import EarningsAnswer
+    from p2p.wire.answers.reading import read
+
+    asked = {"op": "earnings", "epoch": epoch, "node": node, "start": start}
+    return read(EarningsAnswer, call(directory, asked), "earnings", str(directory))
+
+
+def balanced(sums: EpochSumsRow) -> bool:
     """Rule M12, computed here: what came in is what went out."""
-    went = sums["paid_micro"] + sums["duties_micro"] + sums["bounty_micro"] + sums["burnt_micro"]
-    return bool(_came(sums) == went)
+    return _came(sums) == sums.paid_micro + sums.duties_micro + sums.bounty_micro + sums.burnt_micro
 
 
-def _came(sums: dict[str, Any]) -> int:
-    return int(sums["fees_micro"] + sums["slashed_micro"] + sums["penalties_micro"])
+def _came(sums: EpochSumsRow) -> int:
+    return sums.fees_micro + sums.slashed_micro + sums.penalties_micro
 
 
-def lines(page: dict[str, Any]) -> list[str]:
+def lines(page: EarningsAnswer) -> list[str]:
     """For people: one line for each inference, then the participant's own sums, then those of the epoch."""
-    sums, own = page["sums"], page["own"]
-    heights = f"heights {page['first_height']} to {page['last_height']}"
-    state = f"settled at height {sums['settled_at']}" if sums["settled_at"] else "not settled yet"
-    found = [f"epoch {page['epoch']} ({heights}, {state}), node {page['node']}"]
-    if not page["kept"]:
+    sums, own = page.sums, page.own
+    heights = f"heights {page.first_height} to {page.last_height}"
+    state = f"settled at height {sums.settled_at}" if sums.settled_at else "not settled yet"
+    found = [f"epoch {page.epoch} ({heights}, {state}), node {page.node}"]
+    if not page.kept:
         found.append("its single inferences have left the state; an archive of the blocks has them")
-    found += map(_inference, page["inferences"])
-    found += map(_dispute, page["open"])
-    found += [f"  {name:<44}{own[key]:>14}  {rule}" for name, key, rule in _OWN if own[key] or key == "fees_micro"]
+    found += map(_inference, page.inferences)
+    found += map(_dispute, page.open)
+    shown = ((name, getattr(own, key), rule) for name, key, rule in _OWN)
+    found += [f"  {name:<44}{amount:>14}  {rule}" for name, amount, rule in shown if amount or rule == "M1"]
     found.append("the whole epoch")
-    found += [f"  {name:<44}{sums[key]:>14}  {rule}" for name, key, rule in _SUMS]
-    if sums["settled_at"]:
-        verdict = "holds" if page["balanced"] else "DOES NOT HOLD"
+    found += [f"  {name:<44}{getattr(sums, key):>14}  {rule}" for name, key, rule in _SUMS]
+    if sums.settled_at:
+        verdict = "holds" if balanced(sums) else "DOES NOT HOLD"
         found.append(
-            f"  M12 {verdict}: fees {sums['fees_micro']} + slashed {sums['slashed_micro']} + penalties "
-            f"{sums['penalties_micro']} = {_came(sums)} = owners {sums['paid_micro']} + validators "
-            f"{sums['duties_micro']} + bounties {sums['bounty_micro']} + burnt {sums['burnt_micro']}"
+            f"  M12 {verdict}: fees {sums.fees_micro} + slashed {sums.slashed_micro} + penalties "
+            f"{sums.penalties_micro} = {_came(sums)} = owners {sums.paid_micro} + validators "
+            f"{sums.duties_micro} + bounties {sums.bounty_micro} + burnt {sums.burnt_micro}"
         )
     return found
 
 
-def _inference(row: dict[str, Any]) -> str:
-    amount, words = row["fee_micro"] or row["refunded_micro"], [row["reason"]]
-    if row["bond_micro"]:
-        words.append(f"(appealed; bond of {row['bond_micro']} {'burnt' if row['burnt_micro'] else 'returned'})")
-    decided = f"{row['what']:<9} {row['rule']:<4}{amount:>12}"
-    return f"  {row['height']:>8}  {row['id']}  {decided}  {' '.join(filter(None, words))}".rstrip()
+def _inference(row: EarningRow) -> str:
+    amount, words = row.fee_micro or row.refunded_micro, [row.reason]
+    if row.bond_micro:
+        words.append(f"(appealed; bond of {row.bond_micro} {'burnt' if row.burnt_micro else 'returned'})")
+    decided = f"{row.what:<9} {row.rule:<4}{amount:>12}"
+    return f"  {row.height:>8}  {row.id}  {decided}  {' '.join(filter(None, words))}".rstrip()
 
 
-def _dispute(row: dict[str, Any]) -> str:
+def _dispute(dispute: OpenDispute) -> str:
     """A lost dispute that is not decided yet."""
-    if row["appealed"]:
-        what = f"appealed; {row['due_micro']} micro-credits and a bond of {row['bond_micro']} wait for the committee"
+    if dispute.appealed:
+        what = f"appealed; {dispute.due_micro} micro-credits and a bond of {dispute.bond_micro} wait for the committee"
     else:
         what = (
-            f"{row['due_micro']} micro-credits are lost unless its owner appeals, until height {row['until']}, with "
-            f"a bond of {row['bond_micro']}: folkmoot account appeal {row['id']}"
+            f"{dispute.due_micro} micro-credits are lost unless its owner appeals, until height {dispute.until}, with "
+            f"a bond of {dispute.bond_micro}: folkmoot account appeal {dispute.id}"
         )
-    return f"  {'open':>8}  {row['id']}  {'disputed':<9} {row['rule']:<4}  {what}; {row['reason']}"
+    return f"  {'open':>8}  {dispute.id}  {'disputed':<9} {dispute.rule:<4}  {what}; {dispute.reason}"

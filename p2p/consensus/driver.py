@@ -9,7 +9,6 @@ raises StorageError when the guard or a block cannot be written: then the peer m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
@@ -45,6 +44,7 @@ from p2p.consensus.proposer import Proposer
 from p2p.consensus.rebroadcast import polka_with_proposal, repeats
 from p2p.consensus.round import CastVote, Decide, Effect, Propose, ScheduleTimeout, Step
 from p2p.consensus.signer import Signer
+from p2p.consensus.status import ConsensusStatus
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ProposerSchedule, ValidatorSet, dump_priorities, increment, load_priorities
 
@@ -311,15 +311,14 @@ class Driver:
 
     # -- for others to read ---------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """JSON for people: where this peer stands."""
+    def status(self) -> ConsensusStatus:
+        """Where this peer stands."""
         m = self.machine
-        return {
-            "height": self.height, "round": m.round, "step": m.step.name.lower(),
-            "validator": self._key.public in self.validators, "proposer": m.proposer_of(max(m.round, 0)).hex(),
-            "evidence": len(self.evidence), "observing": self.signer.is_observing(),
-            "clock_lag_ms": self.check.clock_watch.lag_ms, "clock": self.check.clock_watch.warning(),
-        }
+        return ConsensusStatus(
+            self.height, m.round, m.step.name.lower(), self._key.public in self.validators,
+            m.proposer_of(max(m.round, 0)).hex(), len(self.evidence), self.signer.is_observing(),
+            self.check.clock_watch.lag_ms, self.check.clock_watch.warning(),
+        )
 
     def size(self) -> int:
         """Messages kept: what must stay bounded."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import structlog
 import trio
@@ -37,6 +36,7 @@ from p2p.consensus.events import (
 )
 from p2p.consensus.guard import GuardLog
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
+from p2p.consensus.status import ConsensusStatus
 from p2p.consensus.timing import Timing
 from p2p.machine.tasks import once
 
@@ -172,7 +172,7 @@ class ConsensusEngine:
         """Transactions arrived: an empty height need not wait any longer."""
         self._put(TransactionsArrived())
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> ConsensusStatus:
         return self.driver.status()
 
     async def run(self) -> None:

@@ -24,6 +24,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2p.base.limits import BUDGETS, MAX_SCORED_PEERS, Budget
 from p2p.gossip.reach import NOWHERE, PUBLIC, scope_of
+from p2p.gossip.status import BudgetRow
 
 THIS_MACHINE = ""  # in place of a group
 _GROUP_BITS = {4: 24, 6: 56}  # prefix of a group by IP version: what one customer usually gets
@@ -122,13 +123,11 @@ class Ledger:
         """What `peer` and what `group` holds."""
         return self._peers.get(peer, 0), self._groups.get(group, 0)
 
-    def status(self) -> dict[str, object]:
-        """For `folkmoot status`."""
+    def status(self) -> BudgetRow:
         b = self.budget
-        return {
-            "used": self.used, "most": self.most, "of": b.total, "by_peer": b.peer, "by_group": b.group,
-            "refused": self.shed,
-        }
+        return BudgetRow(
+            used=self.used, most=self.most, of=b.total, by_peer=b.peer, by_group=b.group, refused=self.shed
+        )
 
     def _fits(self, peer: str, group: str, amount: int, ours: bool) -> bool:
         b, shared = self.budget, self._shared(peer, amount)
@@ -180,13 +179,11 @@ class Flow:
         """Whether `peer` has used up its own share, no matter what others did."""
         return self._left("p/" + peer, self.budget.peer, now) <= 0
 
-    def status(self) -> dict[str, object]:
-        """For `folkmoot status`."""
+    def status(self) -> BudgetRow:
         b = self.budget
-        return {
-            "spent": round(self.spent), "a_second": b.total, "by_peer": b.peer, "by_group": b.group,
-            "refused": self.shed,
-        }
+        return BudgetRow(
+            spent=round(self.spent), a_second=b.total, by_peer=b.peer, by_group=b.group, refused=self.shed
+        )
 
     def _names(self, peer: str, group: str, valued: bool) -> Iterable[tuple[str, int]]:
         """(bucket, rate) for each bucket that a peer draws from. A valued peer has a whole group's share for itself,
@@ -216,8 +213,8 @@ class Budgets:
         self.requests = Flow(BUDGETS["requests"])
         self.work = Flow(BUDGETS["work ms"])
 
-    def status(self) -> dict[str, dict[str, object]]:
-        """For `folkmoot status`."""
+    def status(self) -> dict[str, BudgetRow]:
+        """By resource."""
         return {
             "unparsed bytes": self.unparsed.status(), "outgoing bytes": self.outgoing.status(),
             "half open": self.half_open.status(), "handshakes": self.handshakes.status(),

@@ -21,6 +21,7 @@ import trio
 from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, WIDE_PLACES
 from p2p.gossip.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of, wide_of
 from p2p.gossip.partings import Partings, Why
+from p2p.gossip.status import BudgetRow
 from p2p.machine.deadlines import move_on_after
 
 MARK = "_folkmoot_door"  # attribute under which the library's objects carry ours
@@ -249,11 +250,11 @@ class Door:
         for intake in self._intakes.values():
             intake.settle()
 
-    def status(self) -> dict[str, dict[str, object]]:
-        """For `folkmoot status`."""
+    def status(self) -> dict[str, BudgetRow]:
+        """By resource."""
         budget = BUDGETS["connections"]
-        row: dict[str, object] = {
-            "used": len(self.connections()), "of": budget.total, "by_group": budget.group, "by_wide_group": WIDE_PLACES,
-            "refused": self.refused,
-        }
+        row = BudgetRow(
+            used=len(self.connections()), of=budget.total, by_group=budget.group, by_wide_group=WIDE_PLACES,
+            refused=self.refused,
+        )
         return {**self.budgets.status(), "connections": row}

@@ -40,6 +40,7 @@ from p2p.gossip.meter import Meter
 from p2p.gossip.neighbours import PROTOCOLS, Neighbours
 from p2p.gossip.reach import DialPolicy, listen_addresses
 from p2p.gossip.score import RateLimit, Scores
+from p2p.gossip.status import NetworkStatus
 from p2p.gossip.streams import Stream
 from p2p.gossip.topics import PEERS_PROTOCOL, protocol_name, topic_name
 from p2p.gossip.words import DIALLING, alone, status
@@ -94,12 +95,9 @@ class Network:
         """Why nobody is connected, as one sentence."""
         return alone(self._discovery)
 
-    def status(self) -> dict[str, Any]:
-        """For `folkmoot status`: "budgets" says how much of each resource is taken, "gossip" what the router holds and
-        shed; "banned", "refused_by", "troubles", "alone" and "twin" give reasons (README.md)."""
-        return {
-            "budgets": self._discovery.door.status(), "gossip": self._exchange.status(), **status(self._discovery)
-        }
+    def status(self) -> NetworkStatus:
+        """For `folkmoot status` (README.md)."""
+        return status(self._discovery, self._exchange.status())
 
     def connected(self) -> tuple[str, ...]:
         """Connected peers that have greeted with our network id."""

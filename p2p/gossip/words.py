@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from p2p.gossip.discovery import Discovery
+from p2p.gossip.status import Ban, Links, NetworkStatus, TroubleRow
 from p2p.machine.deadlines import strain
 
 DIALLING = "dialling"  # in place of a reason why nobody is connected
@@ -30,34 +31,27 @@ def alone(net: Discovery) -> str:
     return DIALLING
 
 
-def status(net: Discovery) -> dict[str, Any]:
-    """For `folkmoot status`: bans of both directions, why which peer is not connected, why connections ended, and what
-    this peer did to be connected."""
+def status(net: Discovery, gossip: dict[str, Any]) -> NetworkStatus:
+    """For `folkmoot status`. gossip: what the router says of itself."""
     now = trio.current_time()
     troubles = [
-        {
-            "peer": peer, "code": t.code, "message": t.message, "seconds": round(max(0.0, t.until - now)),
-            "by_them": t.by_them,
-        }
+        TroubleRow(peer, t.code, t.message, round(max(0.0, t.until - now)), t.by_them)
         for peer, t in net.troubles.items()
     ]
     bans = net.scores.bans(now).items()
-    return {
-        "alone": "" if net.connected() else alone(net),
-        "banned": [{"peer": peer, "seconds": round(left), "why": why} for peer, (left, why) in bans],
-        "refused_by": [t for t in troubles if t["by_them"]],
-        "troubles": [t for t in troubles if not t["by_them"]], "twin": net.twin,
-        "ended": net.door.partings.status(), "links": links(net),
-    }
+    return NetworkStatus(
+        net.door.status(), "" if net.connected() else alone(net),
+        tuple(Ban(peer, round(left), why) for peer, (left, why) in bans),
+        tuple(t for t in troubles if t.by_them), tuple(t for t in troubles if not t.by_them), net.twin,
+        net.door.partings.status(), links(net), gossip,
+    )
 
 
-def links(net: Discovery) -> dict[str, Any]:
-    """What this peer wants and has; numbers since the start, but for those of connections. strain: how much longer its
-    own work takes than on time."""
-    return {
-        "linked": len(net.linked()), "own_slots": net.wanted, "own_slots_empty": net.empty,
-        "partners": len(net.partners()), "partners_missing": len(net.missing), "known": len(net.book),
-        "forgotten": net.book.forgotten, "dials": net.counts["dials"], "dials_failed": net.counts["failed"],
-        "dials_waited": net.counts["waited"], "searches": net.counts["searches"],
-        "greetings": net.counts["greetings"], "strain": round(strain(), 2),
-    }
+def links(net: Discovery) -> Links:
+    """What this peer did to be connected."""
+    return Links(
+        linked=len(net.linked()), own_slots=net.wanted, own_slots_empty=net.empty, partners=len(net.partners()),
+        partners_missing=len(net.missing), known=len(net.book), forgotten=net.book.forgotten,
+        dials=net.counts["dials"], dials_failed=net.counts["failed"], dials_waited=net.counts["waited"],
+        searches=net.counts["searches"], greetings=net.counts["greetings"], strain=round(strain(), 2),
+    )

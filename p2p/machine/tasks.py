@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVarTuple
+from typing import TypeVarTuple
 
 import structlog
 import trio
 
 from p2p.base.errors import StorageError
 from p2p.base.limits import MAX_LOG_TEXT, TASK_CALM_S, TASK_PAUSE_FIRST_S, TASK_PAUSE_MAX_S
+from p2p.machine.status import FailedPart
 
 log = structlog.get_logger()
 Ts = TypeVarTuple("Ts")
@@ -59,12 +60,12 @@ class Tasks:
         count = self.failures[name]
         log.error("a part of this peer failed and is started again", part=name, failures=count, exc_info=error)
 
-    def status(self) -> list[dict[str, Any]]:
-        """Tasks that have failed since the start: name, number of failures, last error, and whether it runs again."""
-        return [
-            {"part": name, "failures": count, "last": self.last[name], "runs": name not in self.waiting}
+    def status(self) -> tuple[FailedPart, ...]:
+        """Tasks that have failed since the start."""
+        return tuple(
+            FailedPart(name, count, self.last[name], name not in self.waiting)
             for name, count in sorted(self.failures.items())
-        ]
+        )
 
 
 async def once(name: str, task: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:

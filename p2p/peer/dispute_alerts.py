@@ -28,10 +28,10 @@ class DisputeAlerts:
         """Called after each height."""
         open_now = self.chain.reader.open_dispute_rows(self.node)
         for dispute in open_now:
-            if dispute["id"] not in self._told and not dispute["appealed"]:
+            if dispute.id not in self._told and not dispute.appealed:
                 log.warning(
-                    "an answer of this peer lost a dispute; its owner may appeal", inference=dispute["id"],
-                    until=dispute["until"], reason=dispute["reason"], bond_micro=dispute["bond_micro"],
-                    command=f"folkmoot account appeal {dispute['id']}",
+                    "an answer of this peer lost a dispute; its owner may appeal", inference=dispute.id,
+                    until=dispute.until, reason=dispute.reason, bond_micro=dispute.bond_micro,
+                    command=f"folkmoot account appeal {dispute.id}",
                 )
-        self._told = {dispute["id"] for dispute in open_now}
+        self._told = {dispute.id for dispute in open_now}

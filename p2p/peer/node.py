@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
 import trio
+from msgspec.structs import asdict
 
 from p2p.base.errors import Unavailable
 from p2p.base.files import keep_private, narrow_tree
@@ -51,6 +51,7 @@ from p2p.peer.stream_handlers import METERED_BY_QUOTA, StreamHandlers
 from p2p.peer.topic_handlers import TOPICS, TopicHandlers
 from p2p.peer.wakeup import Wakeup
 from p2p.verification.profile import load as load_profile
+from p2p.wire.answers.status import OwnerStatus
 
 log = structlog.get_logger()
 
@@ -216,22 +217,19 @@ class Node:
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> OwnerStatus:
         """What `folkmoot status` prints."""
-        network = self.network
-        return {
-            "peer_id": self.key.peer_id, "node": self.key.public.hex(), "network": self.chain.genesis.network,
-            "state": self.announcer.state,
-            "addresses": list(network.addresses()) if network else [],
-            "connections": len(network.connected()) if network else 0,
-            **(network.status() if network else {}),
-            "base": self.chain.blocks.first_height(), "height": self.chain.height(),
-            "registered": self.chain.reader.is_registered(self.key.public),
-            "app_hash": self.chain.app_hash().hex(), "last_time_ms": self.chain.last_time_ms(),
-            "ml_node": self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
-            "jobs": self.executor.jobs, "sprint": self.sprint_runner.status(), "consensus": self.consensus.status(),
-            "said": self.announcer.said, "failures": self.tasks.status(),
-        }
+        network, chain = self.network, self.chain
+        return OwnerStatus(
+            self.key.peer_id, self.key.public.hex(), chain.genesis.network, self.announcer.state,
+            network.addresses() if network else (), len(network.connected()) if network else 0,
+            chain.blocks.first_height(), chain.height(), chain.reader.is_registered(self.key.public),
+            chain.app_hash().hex(), chain.last_time_ms(), self.executor.jobs, self.sprint_runner.status(),
+            self.consensus.status(),
+            ml_node=self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
+            said=self.announcer.said, failures=self.tasks.status(),
+            **(asdict(network.status()) if network else {}),
+        )
 
     def _peers(self) -> tuple[str, ...]:
         return self.network.connected() if self.network else ()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -26,6 +26,7 @@ from p2p.chain.stores import payload_keys
 from p2p.ledger.participants.sprint import question
 from p2p.machine.tasks import once
 from p2p.peer.job import Assignment
+from p2p.wire.answers.status import SprintStatus
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -103,14 +104,9 @@ class SprintRunner:
         except FolkmootError as error:  # the outbox is full: tried again next height
             log.warning("the sprint's records wait", reason=error.message)
 
-    def status(self) -> dict[str, Any]:
-        """answers: made so far in the running sprint, 0 outside. epoch, committed: of the last sprint this peer took
-        part in; -1 and 0 if there is none."""
-        kept = self._latest()
-        return {
-            "answers": len(self._attempt.made) if self._attempt else 0, "epoch": kept.commit.epoch if kept else -1,
-            "committed": kept.commit.count if kept else 0,
-        }
+    def status(self) -> SprintStatus:
+        kept, made = self._latest(), len(self._attempt.made) if self._attempt else 0
+        return SprintStatus(made, kept.commit.epoch if kept else -1, kept.commit.count if kept else 0)
 
     # -- before the commitment ------------------------------------------------------------------------------------
 

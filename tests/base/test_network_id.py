@@ -144,7 +144,7 @@ def test_a_peer_needs_no_name_in_its_configuration(tmp_path: Path) -> None:
     node = Node(load_config(folder), genesis, lambda state, text: None)
     try:
         assert node.config.network == ""
-        assert (node.network_config().network, node.status()["network"]) == (genesis.network, genesis.network)
+        assert (node.network_config().network, node.status().network) == (genesis.network, genesis.network)
     finally:
         node.chain.close()
     (folder / "config.toml").write_text('network = "unfair"')

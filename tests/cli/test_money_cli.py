@@ -12,14 +12,16 @@ from structlog.testing import capture_logs
 
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.chain.queries import PUBLIC_OPS, Queries
+from p2p.chain.views.earnings import earnings_answer, open_dispute_rows
 from p2p.cli import earnings
 from p2p.cli.ask import last_notice, show_notices
-from p2p.ledger.statement import open_dispute_rows, statement
 from p2p.peer.dispute_alerts import DisputeAlerts
 from p2p.wire.answers.accounts import Notice
+from p2p.wire.answers.network import EarningsAnswer, OpenDispute
 from tests.ledger.inferences import test_appeals as appeals
 from tests.ledger.lab import STEADY, Lab, replace
 from tests.ledger.money.test_epoch_settlement import convict, put_collateral, to_end
+from tests.wire.statuses import owner_status
 
 
 class LabChain:
@@ -30,12 +32,12 @@ class LabChain:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
 
-    def earnings(self, epoch: int, node: bytes, start: int) -> dict[str, Any]:
-        return {"height": self.lab.height - 1, **statement(self.lab.ctx, epoch, node, start)}
+    def earnings(self, epoch: int, node: bytes, start: int) -> EarningsAnswer:
+        return earnings_answer(self.lab.ctx, epoch, node, start)
 
 
 def queries(lab: Lab, number: int) -> Queries:
-    return Queries(LabChain(lab), lambda: {"node": lab.nodes[number].hex()}, tuple, dict)  # type: ignore[arg-type]
+    return Queries(LabChain(lab), lambda: owner_status(lab.nodes[number]), tuple, dict)  # type: ignore[arg-type]
 
 
 def printed(
@@ -94,7 +96,7 @@ def test_the_peers_log_tells_of_each_dispute_once() -> None:
     class Answering:
         reader = property(lambda self: self)
 
-        def open_dispute_rows(self, node: bytes) -> list[dict[str, Any]]:
+        def open_dispute_rows(self, node: bytes) -> tuple[OpenDispute, ...]:
             return open_dispute_rows(lab.ctx, node)
 
     watch = DisputeAlerts(Answering(), lab.nodes[1])  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from p2p.base.codec import encode
 from p2p.base.errors import RemoteProtocolError, Unavailable
@@ -25,8 +26,11 @@ from p2p.cli import main as main_command
 from p2p.cli.main import main
 from p2p.client.events import Accepted, Busy, Declined, Done, TermsShown, Token, Trying, Waiting
 from p2p.machine.foreign_text import Guarded, clean, line
+from p2p.machine.status import FailedPart
+from p2p.wire.answers.network import EarningRow, EarningsAnswer, EpochSumsRow, OpenDispute, OwnSums
 from tests.base.test_network_id import OLD
 from tests.cli.receipts import receipt
+from tests.wire.statuses import owner_status
 
 HOSTILE = "\x1b[2J\x07\x00\r\x9b31m\x7f\u202e\u2066\ud800 \u0e44\u0e17\u0e22 \u05d0\U0001f468\u200d\U0001f469\n\tend"
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -64,18 +68,12 @@ def test_the_stream_cleans_whatever_it_is_given(encoding: str) -> None:
 
 def answer_of(op: str) -> dict[str, Any]:
     """As a hostile peer would fill it: every text is HOSTILE."""
-    row = {
-        "id": "00" * 32, "what": HOSTILE, "rule": HOSTILE, "reason": HOSTILE, "height": 1, "fee_micro": 1,
-        "refunded_micro": 0, "bond_micro": 0, "burnt_micro": 0,
-    }
-    names = "fees paid forfeited fined reward duties withheld bounty slashed"
-    own = {f"{name}_micro": 0 for name in names.split()}
-    sums = {**own, "minted_micro": 0, "penalties_micro": 0, "burnt_micro": 0, "settled_at": 1}
-    page = {
-        "epoch": 0, "node": HOSTILE, "first_height": 1, "last_height": 2, "kept": True, "inferences": [row], "next": 1,
-        "open": [], "own": own, "sums": sums,
-    }
-    return {"earnings": page}.get(op, {
+    row = EarningRow("00" * 32, "paid", HOSTILE, "VALIDATED", HOSTILE, 1, 1, 0, 1, 0, 0)
+    case = OpenDispute("00" * 32, HOSTILE, "APPEALABLE", HOSTILE, 7, False, 1, 1)
+    own, sums = (kind(*[0] * len(kind.__struct_fields__)) for kind in (OwnSums, EpochSumsRow))
+    page = EarningsAnswer(9, 0, 1, 2, "00" * 32, True, (row,), -1, own, sums, (case,))
+    told = owner_status(ml_node=HOSTILE, said=HOSTILE, alone=HOSTILE, failures=(FailedPart(HOSTILE, 1, HOSTILE, True),))
+    return {"earnings": to_builtins(page), "status": {**to_builtins(told), HOSTILE: HOSTILE}}.get(op, {
         "node": "00" * 32, HOSTILE: HOSTILE, "text": HOSTILE, "list": [HOSTILE, {"a": HOSTILE}], "map": {"a": HOSTILE},
         "maps": {HOSTILE: {HOSTILE: HOSTILE}},
     })

@@ -223,7 +223,7 @@ async def test_every_failed_dial_says_what_was_found_there() -> None:
             with pytest.raises(Unavailable) as caught:
                 await net.connect(address)
             assert caught.value.code == code, caught.value
-        assert net.status()["troubles"]
+        assert net.status().troubles
 
 
 async def test_a_port_in_use_a_name_and_every_interface() -> None:

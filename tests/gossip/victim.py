@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec import to_builtins
 
 from p2p.base.keys import Key
 from p2p.base.limits import BUDGETS
@@ -86,7 +87,7 @@ async def peer(settings: dict[str, Any]) -> None:
                     await net.disconnect(command["peer"])
                 meshed = net._exchange._router.mesh(topic_name("lab", "t"))
                 table = net._discovery.dht.get_routing_table_size()
-                emit(connected=net.connected(), got=got, table=table, meshed=meshed, status=net.status())
+                emit(connected=net.connected(), got=got, table=table, meshed=meshed, status=to_builtins(net.status()))
 
 
 async def stock(settings: dict[str, Any]) -> None:

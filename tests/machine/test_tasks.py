@@ -18,8 +18,10 @@ from p2p.base.genesis import load_genesis
 from p2p.base.limits import TASK_CALM_S, TASK_PAUSE_FIRST_S, TASK_PAUSE_MAX_S
 from p2p.chain.sync_client import Catchup
 from p2p.gossip.host import Network
+from p2p.gossip.status import BudgetRow, NetworkStatus
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import load_settings
+from p2p.machine.status import FailedPart
 from p2p.machine.tasks import Tasks, once, reason_of
 from p2p.peer import lending
 from p2p.peer import node as module
@@ -70,7 +72,7 @@ async def test_a_part_begins_anew_later_each_time(autojump_clock: trio.testing.M
     gaps = [round(b - a) for a, b in pairwise(failing.began)]
     assert gaps[:3] == [TASK_PAUSE_FIRST_S, 2 * TASK_PAUSE_FIRST_S, 4 * TASK_PAUSE_FIRST_S]
     assert max(gaps) == TASK_PAUSE_MAX_S
-    assert tasks.status() == [{"part": "part", "failures": 12, "last": "RuntimeError: a bug", "runs": True}]
+    assert tasks.status() == (FailedPart("part", 12, "RuntimeError: a bug", runs=True),)
 
 
 async def test_a_part_that_ran_long_is_as_good_as_new(autojump_clock: trio.testing.MockClock) -> None:
@@ -108,7 +110,7 @@ async def test_cancellation_and_interrupts_are_nobodys_failure() -> None:
     assert scope.cancelled_caught
     with pytest.raises(KeyboardInterrupt):
         await tasks.keep("part", Failing(KeyboardInterrupt()).run)
-    assert tasks.status() == []
+    assert tasks.status() == ()
     both = BaseExceptionGroup("g", [RuntimeError(), KeyboardInterrupt()])
     with pytest.raises(BaseExceptionGroup) as caught:
         reason_of(both)
@@ -138,8 +140,8 @@ class NoNetwork:
     def addresses(self) -> tuple[str, ...]:
         return ()
 
-    def status(self) -> dict[str, Any]:
-        return {}
+    def status(self) -> NetworkStatus:
+        return NetworkStatus({"streams": BudgetRow(used=0)}, "nobody is there", (), (), (), "")
 
     async def open_stream(self, peer: str, protocol: str) -> Any:
         raise Unavailable("nobody is there")
@@ -214,8 +216,8 @@ async def test_a_part_that_fails_begins_anew_and_the_others_go_on(
             await again.wait()
         nursery.cancel_scope.cancel()
     (said,) = peer.tasks.status()
-    assert (said["part"], said["failures"] <= len(ERRORS)) == (name, True)
-    assert peer.status()["failures"] == [said]
+    assert (said.part, said.failures <= len(ERRORS)) == (name, True)
+    assert peer.status().failures == (said,)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -270,10 +272,10 @@ async def test_without_its_node_a_peer_is_busy_and_says_so(peer: Node) -> None:
     peer.ml.lend(None)
     assert (peer.executor.ready, peer.validator.ready) == (None, None)
     peer.announcer.say("loading", "the ML node does not answer any more")
-    assert peer.status()["state"] == "loading"
-    assert "does not answer" in peer.status()["said"]
+    assert peer.status().state == "loading"
+    assert "does not answer" in peer.status().said
     peer.ml.lend(ready)
-    assert peer.status()["state"] == "ready"
-    assert DEFAULT_MODEL in peer.status()["said"]
+    assert peer.status().state == "ready"
+    assert DEFAULT_MODEL in peer.status().said
 
 

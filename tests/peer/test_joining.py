@@ -52,9 +52,9 @@ async def test_its_registration_through_its_own_peer_costs_it_no_neighbour(tmp_p
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve, folder)
         await when(lambda: folder in nodes and nodes[folder].network is not None and nodes[folder].chain.height() > 0)
-        nursery.start_soon(serve, new, nodes[folder].status()["addresses"][0])
+        nursery.start_soon(serve, new, nodes[folder].status().addresses[0])
         await when(lambda: new in nodes and nodes[new].network is not None and nodes[new].chain.height() > 1)
-        own = nodes[new].status()["addresses"][0]
+        own = nodes[new].status().addresses[0]
         paid = await submit_operation(own, genesis, client, Transfer(owner.public, GIFT), wait_s=60)
         await when(lambda: nodes[new].chain.answers.account(owner.public).balance_micro == GIFT)
         body = Register(node.public, (), (), 0, "", node.sign(Domain.NODE, genesis.network, consent(owner.public)))

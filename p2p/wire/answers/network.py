@@ -1,8 +1,5 @@
-"""Answers about the network and a peer: status, peers, prices, governance, verification, sprint, earnings.
-
-Law: PublicStatus is all that a stranger is told of a status; what is added to a status is its owner's until it is named
-here.
-"""
+"""Answers about the network: prices, governance, verification, sprint, earnings. Law: as the state has it, after the
+newest block."""
 
 from __future__ import annotations
 
@@ -13,31 +10,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from p2p.wire.answers.fields import MAX_ROWS, Amount, Height, Hex32, Name, Price, Text, Word
 
 Rules = dict[str, Any]  # rule -> value, named as in governance proposals
-
-
-class PublicStatus(Struct, frozen=True):
-    peer_id: Name
-    node: Hex32
-    network: Name
-    state: Word  # joining, loading, ready
-    addresses: tuple[Name, ...]
-    connections: Amount
-    base: Height  # the first block that is here
-    height: Height
-    registered: bool
-    app_hash: Hex32
-    last_time_ms: int  # of the newest block
-    jobs: Amount  # requests that run now
-    sprint: dict[str, Any]  # what the sprint runner says of itself
-    consensus: dict[str, Any]  # what the consensus engine says of itself
-
-
-class ConnectedPeer(Struct, frozen=True):
-    peer_id: Name
-
-
-class PeersAnswer(Struct, frozen=True):
-    peers: tuple[ConnectedPeer, ...]
 
 
 class PriceRow(Struct, frozen=True):
@@ -205,7 +177,7 @@ class EarningRow(Struct, frozen=True):
     burnt_micro: Amount
 
 
-class OpenCase(Struct, frozen=True):
+class OpenDispute(Struct, frozen=True):
     """A lost dispute that is not decided yet."""
 
     id: Hex32
@@ -263,4 +235,4 @@ class EarningsAnswer(Struct, frozen=True):
     next: int  # where the next page starts; -1: this is the last one
     own: OwnSums
     sums: EpochSumsRow
-    open: tuple[OpenCase, ...]  # whatever the epoch
+    open: tuple[OpenDispute, ...]  # whatever the epoch

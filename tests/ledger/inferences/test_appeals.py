@@ -13,11 +13,12 @@ from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.genesis import CheckRules, EconomyRules
 from p2p.base.keys import Key
 from p2p.chain.views.conduct import verification_answer
+from p2p.chain.views.earnings import earnings_answer
 from p2p.chain.views.inferences import inference_answer
 from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.rules.parameters import changed
 from p2p.ledger.state.open_disputes import open_disputes
-from p2p.ledger.statement import statement
+from p2p.wire.answers.network import OpenDispute
 from tests.ledger.account_transactions import balance, part, refused, signed, submit
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab
 from tests.ledger.money.test_epoch_settlement import to_end
@@ -206,8 +207,8 @@ def test_an_appeal_that_is_won_pays_the_executor_and_returns_the_bond() -> None:
     assert lab.view.totals().due_micro == COST
     assert lab.view.counters().false_alarms == 1
     assert not open_disputes(lab.view, lab.nodes[NUMBER])
-    (row,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["inferences"]
-    assert (row["what"], row["rule"], row["bond_micro"], row["burnt_micro"]) == ("booked", "M14", BOND, 0)
+    (row,) = earnings_answer(lab.ctx, 0, lab.nodes[NUMBER], 0).inferences
+    assert (row.what, row.rule, row.bond_micro, row.burnt_micro) == ("booked", "M14", BOND, 0)
 
 
 @pytest.mark.parametrize("valid", [0, 6], ids=["all confirm", "more weight confirms, of all committees"])
@@ -222,8 +223,8 @@ def test_an_appeal_that_is_lost_burns_the_bond(valid: int) -> None:
     assert (
         part(lab, lab.nodes[NUMBER]).strikes, lab.view.totals().due_micro, lab.view.totals().burnt_micro
     ) == (1, 0, BOND)
-    (row,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["inferences"]
-    assert (row["what"], row["rule"], row["burnt_micro"]) == ("refused", "M15", BOND)
+    (row,) = earnings_answer(lab.ctx, 0, lab.nodes[NUMBER], 0).inferences
+    assert (row.what, row.rule, row.burnt_micro) == ("refused", "M15", BOND)
     sums = to_end(lab)
     assert (sums.penalties_micro, sums.burnt_micro) == (BOND, BOND), "M12 holds with it"
 
@@ -416,22 +417,20 @@ def test_the_views_say_until_when_and_by_which_rule() -> None:
     until = lab.inference(inference_id).appeal_until
     seen = inference_answer(inference_id, lab.inference(inference_id))
     assert (seen.status, seen.appeal_until, seen.appeal) == ("APPEALABLE", until, None)
-    (dispute,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
-    assert dispute == {
-        "id": inference_id.hex(), "rule": "M13", "status": "APPEALABLE", "reason": "because", "until": until,
-        "appealed": False,
-        "due_micro": COST, "bond_micro": BOND,
-    }
+    (dispute,) = earnings_answer(lab.ctx, 0, lab.nodes[NUMBER], 0).open
+    assert dispute == OpenDispute(
+        inference_id.hex(), "M13", "APPEALABLE", "because", until, appealed=False, due_micro=COST, bond_micro=BOND
+    )
     (row,) = [r for r in verification_answer(lab.ctx).participants if r.open_disputes]
     assert row.node == lab.nodes[NUMBER].hex()
     appeal(lab, inference_id)
-    (dispute,) = statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"]
-    assert (dispute["appealed"], dispute["status"]) == (True, "APPEALED")
+    (dispute,) = earnings_answer(lab.ctx, 0, lab.nodes[NUMBER], 0).open
+    assert (dispute.appealed, dispute.status) == (True, "APPEALED")
     speak(lab, inference_id, 0)
     seen = inference_answer(inference_id, lab.inference(inference_id))
     assert seen.appeal is not None
     assert seen.appeal.burnt_micro == BOND
-    assert statement(lab.ctx, 0, lab.nodes[NUMBER], 0)["open"] == []
+    assert earnings_answer(lab.ctx, 0, lab.nodes[NUMBER], 0).open == ()
 
 
 def test_the_defaults_allow_an_appeal() -> None:

@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from p2p.base.types import StackClass, Status
+from p2p.chain.views.earnings import Rule, rule_of
 from p2p.ledger.conduct import reputation
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.rules.ops import Appeal
 from p2p.ledger.state.records import Conduct, Inference
-from p2p.ledger.statement import Rule, rule_of
 from p2p.verification.sequential import Detector, detection_milli
 from tests.ledger.account_transactions import submit
 from tests.ledger.lab import RULES, WINDOW, Lab, reputations

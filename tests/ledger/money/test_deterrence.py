@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import EconomyRules, ModelSpec
 from p2p.base.types import StackClass
+from p2p.chain.views.earnings import Rule, earnings_answer
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.epoch_settlement import _split
 from p2p.ledger.state.records import Earning, Served
-from p2p.ledger.statement import Rule, statement
 from tests.ledger.lab import PRICE, PROMPT, RULES, STEADY, Lab, reputations
 from tests.ledger.money.test_epoch_settlement import booked, money, to_end
 
@@ -69,9 +69,9 @@ def test_fines_are_taken_from_the_epochs_fees_as_far_as_they_reach_and_are_burnt
     left = row.fees_micro - row.forfeited_micro
     assert row.paid_micro == left - left * 50 // 1000 - left * 100 // 1000
     assert found.forfeited_micro == row.forfeited_micro <= found.burnt_micro
-    told = statement(lab.ctx, 0, node, 0)
-    assert {(r["what"], r["rule"]) for r in told["inferences"]} == {("paid", Rule.PAID), ("refused", Rule.REFUSED)}
-    assert told["own"]["fined_micro"] == row.fined_micro
+    told = earnings_answer(lab.ctx, 0, node, 0)
+    assert {(r.what, r.rule) for r in told.inferences} == {("paid", Rule.PAID), ("refused", Rule.REFUSED)}
+    assert told.own.fined_micro == row.fined_micro
 
 
 @given(st.integers(0, 1 << 60), st.integers(0, 1 << 61), st.integers(0, 1000), st.integers(0, 1000))

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
 from p2p.base.genesis import CheckRules
+from p2p.chain.views.earnings import PAGE, Rule, earnings_answer
 from p2p.chain.views.inferences import inference_answer
 from p2p.ledger.genesis import check_conservation
 from p2p.ledger.money import epoch_accounts as earnings
@@ -19,7 +20,6 @@ from p2p.ledger.money.epoch_settlement import MAX_SUPPLY, settle, shares
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.counted_weights import capped
 from p2p.ledger.state.records import Earning, EpochSums, Participant
-from p2p.ledger.statement import PAGE, Rule, statement
 from tests.ledger.lab import CLIENT, PRICE, PROMPT, RULES, STEADY, Lab, false_row
 from tests.ledger.money.test_money import OTHER, put_collateral
 
@@ -113,8 +113,8 @@ def test_an_owner_that_asks_its_own_node_loses() -> None:
     found = to_end(lab)
     assert found.minted_micro == 0
     assert money(lab, 1) == -45
-    (row,) = statement(lab.ctx, 0, lab.nodes[1], 0)["inferences"]
-    assert (row["what"], row["rule"]) == ("paid", Rule.OWN)
+    (row,) = earnings_answer(lab.ctx, 0, lab.nodes[1], 0).inferences
+    assert (row.what, row.rule) == ("paid", Rule.OWN)
 
 
 def convict(lab: Lab, node: bytes) -> None:
@@ -141,8 +141,8 @@ def test_a_convicted_node_forfeits_fees_emission_and_collateral_and_its_finders_
     assert (found.forfeited_micro, found.slashed_micro, found.paid_micro) == (600, 2000, 255)
     assert money(lab, 1) == row.duties_micro == 0
     assert booked(lab, lab.nodes[2]).reward_micro == EMISSION
-    told = statement(lab.ctx, 0, cheat, 0)
-    assert {(r["what"], r["rule"]) for r in told["inferences"]} == {("forfeited", "M7"), ("refused", "M3")}
+    told = earnings_answer(lab.ctx, 0, cheat, 0)
+    assert {(r.what, r.rule) for r in told.inferences} == {("forfeited", "M7"), ("refused", "M3")}
 
 
 def test_a_convicted_node_without_earnings_is_slashed_too_and_only_once() -> None:
@@ -281,11 +281,11 @@ def test_every_epoch_adds_up_whatever_happens(
         assert found_sums.height == (epoch + 1) * 13
         rows = 0
         for node in earnings.earners(lab.view, epoch):
-            page = statement(lab.ctx, epoch, node, 0)
-            rows += page["own"]["fees_micro"]
-            for row in page["inferences"]:
-                assert row["id"] not in told
-                told[row["id"]] = row["rule"]
+            page = earnings_answer(lab.ctx, epoch, node, 0)
+            rows += page.own.fees_micro
+            for row in page.inferences:
+                assert row.id not in told
+                told[row.id] = row.rule
         assert rows == found_sums.fees_micro
     assert set(told) == {i.hex() for i in ids}
     assert lab.view.totals().due_micro == lab.view.totals().escrow_micro == 0
@@ -315,13 +315,13 @@ def test_statements_come_in_pages() -> None:
     for node in earnings.earners(lab.view, 0):
         start = 0
         while start >= 0:
-            page = statement(lab.ctx, 0, node, start)
+            page = earnings_answer(lab.ctx, 0, node, start)
             assert encode(page)
-            by_node[node.hex()] = by_node.get(node.hex(), 0) + len(page["inferences"])
-            start = page["next"]
+            by_node[node.hex()] = by_node.get(node.hex(), 0) + len(page.inferences)
+            start = page.next
     assert sum(by_node.values()) == count
     assert inference_answer(signed.inference_id, lab.inference(signed.inference_id)).status == "EXPIRED"
-    assert statement(lab.ctx, 7, lab.nodes[1], 0)["inferences"] == []
+    assert earnings_answer(lab.ctx, 7, lab.nodes[1], 0).inferences == ()
 
 
 def test_suspended_nodes_have_no_emission() -> None:

@@ -7,13 +7,13 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import ModelSpec
 from p2p.base.keys import Key
+from p2p.chain.views.earnings import earnings_answer
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.collateral import at_stake
 from p2p.ledger.money.price import price_of
 from p2p.ledger.participants.eligibility import serving
 from p2p.ledger.rules.ops import ChangeModel, Deposit, RetireModel, Unregister, Withdraw
 from p2p.ledger.state.records import Conduct
-from p2p.ledger.statement import statement
 from tests.ledger.account_transactions import (
     ECONOMY,
     WAIT,
@@ -144,12 +144,12 @@ def test_a_statement_shows_what_was_earned_under_all_keys_whichever_is_named() -
     second = lab.drawn(executor=NEW.public)
     lab.decide(second, lambda node: {})
     to_end(lab)
-    told = statement(lab.ctx, 0, NEW.public, 0)
-    assert [row["id"] for row in told["inferences"]] == [first.hex(), second.hex()]
-    assert (told["own"]["fees_micro"], told["next"]) == (2 * (PROMPT + 10) * PRICE, -1)
-    assert statement(lab.ctx, 0, NEW.public, 1)["inferences"] == told["inferences"][1:]
-    assert statement(lab.ctx, 0, lab.nodes[1], 0)["inferences"] == told["inferences"]
-    assert statement(lab.ctx, 0, lab.nodes[2], 0)["own"]["fees_micro"] == 0
+    told = earnings_answer(lab.ctx, 0, NEW.public, 0)
+    assert [row.id for row in told.inferences] == [first.hex(), second.hex()]
+    assert (told.own.fees_micro, told.next) == (2 * (PROMPT + 10) * PRICE, -1)
+    assert earnings_answer(lab.ctx, 0, NEW.public, 1).inferences == told.inferences[1:]
+    assert earnings_answer(lab.ctx, 0, lab.nodes[1], 0).inferences == told.inferences
+    assert earnings_answer(lab.ctx, 0, lab.nodes[2], 0).own.fees_micro == 0
 
 
 def test_a_node_is_not_drawn_on_stacks_that_the_model_does_not_allow() -> None:

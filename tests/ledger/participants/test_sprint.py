@@ -13,11 +13,11 @@ from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.keys import digest
 from p2p.base.limits import MAX_SPRINT_ANSWERS
 from p2p.base.types import SPRINT_ACCOUNT, Record, RecordKind, SprintCommit, SprintOpen
+from p2p.chain.views.earnings import earnings_answer
 from p2p.ledger.money import epoch_accounts as earnings
 from p2p.ledger.money.requests import check_request
 from p2p.ledger.participants.sprint import Sprint, question
 from p2p.ledger.participants.sprint_prompts import WORDS, sprint_prompt
-from p2p.ledger.statement import statement
 from tests.ledger.account_transactions import part
 from tests.ledger.lab import Lab, reputations
 from tests.ledger.sprint_lab import EPOCH, RULES, TOKENS, UNCAPPED, SprintLab, commitment, opened, refused
@@ -116,8 +116,8 @@ def test_no_money_moves_and_no_client_is_told() -> None:
     record = earnings.earning(lab.view, 0, lab.nodes[0])
     assert record is not None
     assert (record.work, record.fees_micro, record.inferences, record.ended) == (0, 0, 0, 3)
-    rows = statement(lab.ctx, 0, lab.nodes[0], 0)["inferences"]
-    assert {(row["what"], row["rule"]) for row in rows} == {("sprint", "S")}
+    rows = earnings_answer(lab.ctx, 0, lab.nodes[0], 0).inferences
+    assert {(row.what, row.rule) for row in rows} == {("sprint", "S")}
 
 
 def test_checks_count_as_in_other_inferences_and_pairs_of_records_do_not() -> None:

@@ -1,4 +1,5 @@
-"""What one participant's epoch came to, as plain data: each inference with the rule that decided it, then the sums.
+"""What one participant's epoch came to: each inference with the rule that decided it, then the sums.
+
 Law: read only, from the state alone; the labels are those of docs/ledger-rules.md, "Money". Cases that are open now
 are added, whatever their epoch.
 """
@@ -6,7 +7,6 @@ are added, whatever their epoch.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
 from p2p.base.types import STANDS, Status
 from p2p.ledger.inferences import pruning
@@ -15,6 +15,7 @@ from p2p.ledger.rules.context import Context
 from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import Earning, EpochSums, Inference
 from p2p.ledger.state.view import View
+from p2p.wire.answers.network import EarningRow, EarningsAnswer, EpochSumsRow, OpenDispute, OwnSums
 
 PAGE = 200  # inferences in one answer
 
@@ -63,45 +64,36 @@ def rule_of(inference: Inference, record: Earning, *, settled: bool) -> tuple[st
     return "refused", Rule.CONFIRMED if inference.appeal and inference.appeal.burnt_micro else Rule.REFUSED
 
 
-def statement(ctx: Context, epoch: int, node: bytes, start: int) -> dict[str, Any]:
-    """A page of at most PAGE inferences of `node`, under all its keys, that ended in `epoch`, from number `start` on.
-
-    `next`: where the next page starts, -1 at the end. `kept`: whether the state still has the epoch's single inferences
-    (keep_epochs). `own`: the participant's sums; `sums`: those of all. Amounts are micro-credits.
-    """
+def earnings_answer(ctx: Context, epoch: int, node: bytes, start: int) -> EarningsAnswer:
+    """A page of at most PAGE inferences of `node`, under all its keys, that ended in `epoch`: from number `start`
+    on."""
     records = _records(ctx.view, epoch, node)
     ids = _page(ctx.view, epoch, records, start)
     sums = epoch_accounts.sums(ctx.view, epoch)
-    rows = [
+    rows = (
         _row(one, inference, record, sums.height > 0)
         for one, record in ids if (inference := ctx.view.inference(one))
-    ]
-    end = start + len(ids)
-    return {
-        "epoch": epoch, "first_height": epoch * ctx.genesis.epoch_blocks + 1,
-        "last_height": (epoch + 1) * ctx.genesis.epoch_blocks,
-        "node": node.hex(), "kept": pruning.is_kept(ctx.view, epoch), "inferences": rows,
-        "next": end if end < sum(record.ended for _, record in records) else -1,
-        "own": _own([record for _, record in records]), "sums": _sums(sums),
-        "open": open_dispute_rows(ctx, node)[:PAGE],
-    }
+    )
+    end, blocks = start + len(ids), ctx.genesis.epoch_blocks
+    return EarningsAnswer(
+        ctx.height - 1, epoch, epoch * blocks + 1, (epoch + 1) * blocks, node.hex(), pruning.is_kept(ctx.view, epoch),
+        tuple(rows), end if end < sum(record.ended for _, record in records) else -1,
+        _own([record for _, record in records]), _sums(sums), open_dispute_rows(ctx, node)[:PAGE],
+    )
 
 
-def open_dispute_rows(ctx: Context, node: bytes) -> list[dict[str, Any]]:
-    """Lost disputes of `node` that are not decided yet, whatever the epoch. bond_micro: held now, or what an appeal
-    would hold.
-    """
+def open_dispute_rows(ctx: Context, node: bytes) -> tuple[OpenDispute, ...]:
+    """Lost disputes of `node` that are not decided yet, whatever the epoch."""
     bond, found = ctx.economy.appeal_bond_micro, []
     for inference_id in open_disputes(ctx.view, node):
         inference = ctx.view.inference(inference_id)
         if inference is not None:
-            found.append({
-                "id": inference_id.hex(), "rule": Rule.OPEN.value, "status": inference.status,
-                "reason": inference.reason, "until": inference.appeal_until,
-                "appealed": inference.appeal is not None, "due_micro": inference.due_micro,
-                "bond_micro": inference.appeal.bond_micro if inference.appeal else bond,
-            })
-    return found
+            found.append(OpenDispute(
+                inference_id.hex(), Rule.OPEN.value, inference.status, inference.reason, inference.appeal_until,
+                inference.appeal is not None, inference.due_micro,
+                inference.appeal.bond_micro if inference.appeal else bond,
+            ))
+    return tuple(found)
 
 
 def _records(view: View, epoch: int, node: bytes) -> list[tuple[bytes, Earning]]:
@@ -121,30 +113,22 @@ def _page(view: View, epoch: int, records: list[tuple[bytes, Earning]], start: i
     return found
 
 
-def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bool) -> dict[str, Any]:
+def _row(inference_id: bytes, inference: Inference, record: Earning, settled: bool) -> EarningRow:
     what, rule = rule_of(inference, record, settled=settled)
-    return {
-        "id": inference_id.hex(), "what": what, "rule": rule.value, "status": inference.status,
-        "reason": inference.reason,
-        "height": inference.end_height, "fee_micro": inference.paid_micro, "refunded_micro": inference.refunded_micro,
-        "price_micro": inference.price_micro,
-        "bond_micro": inference.appeal.bond_micro if inference.appeal else 0,
-        "burnt_micro": inference.appeal.burnt_micro if inference.appeal else 0,
-    }
-
-
-def _own(records: list[Earning]) -> dict[str, Any]:
-    names = (
-        "fees_micro", "work", "paid_micro", "reward_micro", "duties_micro", "bounty_micro", "forfeited_micro",
-        "slashed_micro", "fined_micro", "withheld_micro",
+    appeal = inference.appeal
+    return EarningRow(
+        inference_id.hex(), what, rule.value, inference.status, inference.reason, inference.end_height,
+        inference.paid_micro, inference.refunded_micro, inference.price_micro, appeal.bond_micro if appeal else 0,
+        appeal.burnt_micro if appeal else 0,
     )
-    return {name: sum(getattr(record, name) for record in records) for name in names}
 
 
-def _sums(sums: EpochSums) -> dict[str, Any]:
-    return {
-        "settled_at": sums.height, "minted_micro": sums.minted_micro, "fees_micro": sums.fees_micro,
-        "slashed_micro": sums.slashed_micro, "penalties_micro": sums.penalties_micro, "paid_micro": sums.paid_micro,
-        "duties_micro": sums.duties_micro, "bounty_micro": sums.bounty_micro, "burnt_micro": sums.burnt_micro,
-        "forfeited_micro": sums.forfeited_micro, "work": sums.work, "count": sums.inferences,
-    }
+def _own(records: list[Earning]) -> OwnSums:
+    return OwnSums(**{name: sum(getattr(record, name) for record in records) for name in OwnSums.__struct_fields__})
+
+
+def _sums(sums: EpochSums) -> EpochSumsRow:
+    return EpochSumsRow(
+        sums.height, sums.minted_micro, sums.fees_micro, sums.slashed_micro, sums.penalties_micro, sums.paid_micro,
+        sums.duties_micro, sums.bounty_micro, sums.burnt_micro, sums.forfeited_micro, sums.work, sums.inferences,
+    )
