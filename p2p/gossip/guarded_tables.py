@@ -10,7 +10,6 @@ import time
 from collections import OrderedDict
 from typing import Any, Final
 
-import trio
 from libp2p.exceptions import ParseError
 from libp2p.kad_dht import kad_dht, peer_routing, provider_store, value_store
 from libp2p.kad_dht.pb import kademlia_pb2
@@ -27,6 +26,7 @@ from p2p.base.limits import (
     MAX_RECORDS_KEPT,
 )
 from p2p.gossip.door import MARK
+from p2p.machine.deadlines import fail_after
 
 _RECORD_CHECK_S: Final = 600.0  # for which a good signed record is not verified again
 _RECORD_SEND_S: Final = 5.0  # for which our own record is not made again
@@ -88,7 +88,7 @@ def _serve_finding_only() -> None:
     stock_read = kad_dht.read_varint_prefixed_bytes_limited
 
     async def read(stream: Any, limit: int) -> bytes:
-        with trio.fail_after(FRAME_TIMEOUT_S):
+        with fail_after(FRAME_TIMEOUT_S):
             raw: bytes = await stock_read(stream, min(limit, MAX_DHT_MESSAGE))
         return bounded_message(raw)
 
