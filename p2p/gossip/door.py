@@ -115,7 +115,7 @@ class Waiting:
     _since: deque[float] = field(default_factory=deque)  # when each waiting message came
 
     def take(self, amount: int, now: float) -> bool:
-        """Count a message of `amount` bytes; False where it must not be queued."""
+        """Count a message of `amount` bytes; False where it must not be queued. now: own time."""
         if self._since and now > self._since[0] + UNREAD_S:
             self.stuck()
             return False
@@ -238,6 +238,11 @@ class Door:
         if leaves is not None:
             self.leaving.add(leaves)
         return stays
+
+    def is_stuck(self, peer: str) -> None:
+        """`peer` does not read what waits for it: its place is given away."""
+        self.partings.say(peer, Why.UNREAD, "it does not read what waits for it")
+        self.leaving.add(peer)
 
     def intake(self, muxed: Any, host: str | None) -> Intake:
         """The intake of a connection; made where there is none."""

@@ -240,7 +240,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]  # the library publishes no t
         if queue is not None:
             host = host_of(connections[0].muxed_conn) if connections else None
             count_queue(queue, Waiting(
-                self._door.budgets.outgoing, str(peer_id), group_of(host), lambda: self._door.leaving.add(str(peer_id)),
+                self._door.budgets.outgoing, str(peer_id), group_of(host), lambda: self._door.is_stuck(str(peer_id)),
             ))
 
     # -- control messages

@@ -50,7 +50,7 @@ from p2p.gossip.door import MARK, Door, Intake, Waiting
 from p2p.gossip.failures import NO_ROOM
 from p2p.gossip.guarded_tables import bound_tables
 from p2p.gossip.reach import DialPolicy
-from p2p.machine.deadlines import fail_after, strain
+from p2p.machine.deadlines import fail_after, own_time, strain
 
 VERSION: Final = "0.8.1"
 _MARK: Final = "_folkmoot_guarded"
@@ -159,7 +159,7 @@ def _bound_outbound_queues() -> None:
         if waiting is None:
             return bool(stock_push(self, rpc, priority))
         size = rpc.ByteSize()
-        if not waiting.take(size, trio.current_time()):
+        if not waiting.take(size, own_time()):
             return False
         if not stock_push(self, rpc, priority):
             waiting.give(size)
