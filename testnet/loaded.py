@@ -5,7 +5,8 @@ Law: records enter by the outbox, as an agent's do.
 DIR/load.cbor, [[kind, body], ...], is put into the outbox record by record and removed. DIR/decided.jsonl gets a line
 for each block: when this peer knew that it is decided and when it had applied it (milliseconds of the clock), and for
 how long at most its event loop stood still before and after the decision, as a heartbeat among the other tasks saw it.
-With a file DIR/deaf the peer takes no transaction into its mempool, so it has to fetch the body of every block.
+With --load-only it notes nothing, so what it costs is what a peer costs. With a file DIR/deaf the peer takes no
+transaction into its mempool, so it has to fetch the body of every block.
 """
 
 from __future__ import annotations
@@ -148,7 +149,9 @@ def main() -> int:
     parser.add_argument(
         "--bootstrap", action="append", default=[], metavar="MULTIADDR", help="a peer to begin with; may be repeated",
     )
+    parser.add_argument("--load-only", action="store_true", help="take loads, and note nothing: no heartbeat runs")
     options = parser.parse_args()
+    tasks = (take_load,) if options.load_only else TASKS
     config = load_config(options.dir, bootstrap=tuple(options.bootstrap))
     keep_private()
     logs.configure(options.dir / "log", config.log_level, config.log_format)
@@ -157,7 +160,7 @@ def main() -> int:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(
-                    lambda: run_node(config, lambda state, text: print(state, text, flush=True), load=TASKS)
+                    lambda: run_node(config, lambda state, text: print(state, text, flush=True), load=tasks)
                 )
                 async for _ in signals:
                     nursery.cancel_scope.cancel()

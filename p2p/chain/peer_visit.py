@@ -12,6 +12,7 @@ import trio
 
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.limits import FRAME_TIMEOUT_S, VISIT_ANSWER_S, VISIT_START_S
+from p2p.machine.deadlines import fail_after, own_time
 from p2p.wire.frames import Failure as FailureFrame
 from p2p.wire.frames import Frame, pack_frame, raise_failure, receive_frame
 
@@ -37,17 +38,17 @@ class Visit:
 
     async def ask(self, request: Frame, kind: type[F]) -> F:
         """One question, one answer of the right kind. Raises the other side's error as ours, and TooSlow."""
-        began = trio.current_time()
+        began = own_time()
         if not self._may_be_slow and not self.quick:
             raise TooSlow("others give history quicker", field="stream")
         try:
-            with trio.fail_after(FRAME_TIMEOUT_S if self._may_be_slow else self._left_s):
+            with fail_after(FRAME_TIMEOUT_S if self._may_be_slow else self._left_s):
                 await self._stream.send(pack_frame(request))
                 frame = await receive_frame(self._stream, kind, FailureFrame)
         except trio.TooSlowError:
             raise TooSlow("others give history quicker", field="stream") from None
         # what passed since the answer was there counts too
-        self._left_s = max(0.0, self._left_s - (trio.current_time() - began))
+        self._left_s = max(0.0, self._left_s - (own_time() - began))
         self.quick = self.quick and self._left_s > 0.0
         if isinstance(frame, FailureFrame):
             raise_failure(frame)

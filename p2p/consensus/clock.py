@@ -10,19 +10,19 @@ from collections import deque
 
 import structlog
 
-from p2p.consensus.timing import Timing
+from p2p.consensus.pacing import CALM, Pacing
 
 log = structlog.get_logger()
 
 BLOCKS = 9  # decided blocks that the opinion is made of
-AHEAD_MS = 3000  # proposals are seldom so long on their way
+AHEAD_MS = 3000  # proposals are seldom so long on their way, where the pace is not stretched (rule A)
 
 
 class ClockWatch:
     """The lags of the blocks decided last: how long after its date each proposal arrived here."""
 
-    def __init__(self, timing: Timing) -> None:
-        self._precision_ms = timing.precision_ms
+    def __init__(self, pace: Pacing) -> None:
+        self._pace = pace
         self._lags: deque[int] = deque(maxlen=BLOCKS)
 
     def decided(self, time_ms: int, received_ms: int) -> None:
@@ -41,7 +41,8 @@ class ClockWatch:
     def warning(self) -> str:
         """The sentence for people when our clock seems wrong; else empty."""
         lag = self.lag_ms
-        if lag is None or len(self._lags) <= BLOCKS // 2 or -self._precision_ms <= lag <= AHEAD_MS:
+        least, most = -self._pace.now.precision_ms, AHEAD_MS * self._pace.percent // CALM
+        if lag is None or len(self._lags) <= BLOCKS // 2 or least <= lag <= most:
             return ""
         way = "ahead of" if lag > 0 else "behind"
         return (

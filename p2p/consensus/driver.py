@@ -39,6 +39,7 @@ from p2p.consensus.inbox import Inbox
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal, SignedVote, VoteType
 from p2p.consensus.next_height_buffer import NextHeightBuffer
+from p2p.consensus.pacing import Pacing, late_rounds
 from p2p.consensus.proposal_check import ProposalCheck
 from p2p.consensus.proposer import Proposer
 from p2p.consensus.rebroadcast import polka_with_proposal, repeats
@@ -65,10 +66,11 @@ class Driver:
     def __init__(
         self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog, timing: Timing,
         clock: Callable[[], int], has_txs: Callable[[], bool] = lambda: False,
+        strain: Callable[[], float] = lambda: 1.0,
     ) -> None:
-        """clock: milliseconds since 1970. has_txs: whether transactions are waiting for a block."""
+        """clock: milliseconds since 1970. has_txs: whether transactions wait for a block. strain: as in Pacing."""
         self._key, self._network, self._app = key, network, app
-        self.timing, self.clock, self._has_txs = timing, clock, has_txs
+        self.pace, self.clock, self._has_txs = Pacing(timing, strain), clock, has_txs
         # another start begins elsewhere, so its repeats pass gossip's duplicate filter
         self._retry = clock() & RETRY_MASK
         self.evidence = EvidencePool(network)
@@ -76,7 +78,7 @@ class Driver:
         self.previous: Machine | None = None  # of the height decided last: conflicts that come late are still evidence
         self.signer = Signer(key, network, guard)
         self._proposer = Proposer(key, network, app, self.signer, self.evidence, timing, clock)
-        self.check = ProposalCheck(network, app, timing)
+        self.check = ProposalCheck(network, app, self.pace)
         self._out: list[Output] = []
         self._new_height()
         self.inbox = Inbox(self, network)
@@ -92,6 +94,7 @@ class Driver:
         self.signer.start_height(self.height, self.validators)
         self.check.start_height()
         self._waiting = False  # for transactions, before this height begins
+        self._begun_ms: int | None = None  # when this height began
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
@@ -100,9 +103,9 @@ class Driver:
         return run_to_end(self.begin_resumably())
 
     def begin_resumably(self) -> Resumable[list[Output]]:
-        self._set_timer(self.timing.rebroadcast_ms, Rebroadcast())
+        self._set_timer(self.pace.now.rebroadcast_ms, Rebroadcast())
         if not (yield from self._resume()):
-            self._set_timer(self.timing.block_interval_ms, StartHeight(self.height, even_if_empty=False))
+            self._set_timer(self.pace.now.block_interval_ms, StartHeight(self.height, even_if_empty=False))
         return self._flush()
 
     def judge(self, data: bytes) -> tuple[Outcome, wire.Wire | None]:
@@ -125,11 +128,11 @@ class Driver:
             case StartHeight():
                 yield from self._start_height(event)
             case Rebroadcast():
-                self._set_timer(self.timing.rebroadcast_ms, Rebroadcast())
+                self._set_timer(self.pace.now.rebroadcast_ms, Rebroadcast())
                 self._rebroadcast()
             case TransactionsArrived():
                 if self._waiting:
-                    yield from self._act(self.machine.start())
+                    yield from self._begin()
             case Commit():
                 yield from self._take_commit(event)
             case ProposeNow():
@@ -141,7 +144,7 @@ class Driver:
                 self.signer.prune(self._app.height())
                 self.previous = None
                 self._new_height()
-                self._set_timer(self.timing.block_interval_ms, StartHeight(self.height, even_if_empty=False))
+                self._set_timer(self.pace.now.block_interval_ms, StartHeight(self.height, even_if_empty=False))
             case _:
                 yield from self._take_message(event, self.clock())
         return self._flush()
@@ -155,11 +158,17 @@ class Driver:
         if event.height != self.height:
             return
         if event.even_if_empty or self._has_txs():
-            yield from self._act(self.machine.start())
+            yield from self._begin()
         else:
             self._waiting = True
-            rest_ms = self.timing.empty_block_interval_ms - self.timing.block_interval_ms
+            rest_ms = self.pace.now.empty_block_interval_ms - self.pace.now.block_interval_ms
             self._set_timer(rest_ms, StartHeight(self.height, even_if_empty=True))
+
+    def _begin(self) -> Resumable[None]:
+        """Enter round 0 of this height."""
+        if self.machine.step is Step.NEW:
+            self._begun_ms = self.clock()
+        yield from self._act(self.machine.start())
 
     def _propose_now(self, event: ProposeNow) -> Resumable[None]:
         round_ = event.propose.round
@@ -178,7 +187,7 @@ class Driver:
             self._take_late(self.previous, message)
         elif height == self.height:
             if self.machine.step is Step.NEW:
-                yield from self._act(self.machine.start())  # others have begun: no reason to wait longer
+                yield from self._begin()  # others have begun: no reason to wait longer
             if self.height == height and self.machine.is_news(message):
                 judged = replay.Judged(message)
                 if isinstance(message, SignedProposal):
@@ -200,7 +209,7 @@ class Driver:
             effect = todo.pop(0)
             if isinstance(effect, ScheduleTimeout):
                 timeout = Timeout(effect.kind, self.height, effect.round)
-                self._set_timer(self.timing.timeout_ms(effect.kind, effect.round), timeout)
+                self._set_timer(self.pace.timeout_ms(effect.kind, effect.round), timeout)
             elif isinstance(effect, Decide):
                 yield from self._decide(effect)
                 return
@@ -264,6 +273,7 @@ class Driver:
     def _commit(self, block: Block, certificate: CommitCertificate) -> Resumable[None]:
         self._find_evidence(self.machine)
         self.check.decided(block)
+        self._keep_pace(certificate.round)
         _, after = increment(self.validators, self._priorities, 1)
         priorities = dump_priorities(self.validators, after)
         yield from self._app.execute(block, priorities)
@@ -272,9 +282,14 @@ class Driver:
         self.previous = self.machine
         self._new_height()
         self._out.append(Committed(block, certificate))
-        self._set_timer(self.timing.block_interval_ms, StartHeight(self.height, even_if_empty=False))
+        self._set_timer(self.pace.now.block_interval_ms, StartHeight(self.height, even_if_empty=False))
         for buffered in self.next_height.drain(self.height):
             yield from self._take_message(buffered.message, buffered.at_ms)
+
+    def _keep_pace(self, round_: int) -> None:
+        """Rule A. A height that only sync brought took no time here."""
+        took_ms = self.clock() - self._begun_ms if self._begun_ms is not None else 0
+        self.pace.decided(late_rounds(self.machine, round_), round_, took_ms)
 
     def _find_evidence(self, machine: Machine) -> None:
         """Convict whom the machine's conflicts convict. Those already convicted or punished are skipped: each of
@@ -316,7 +331,7 @@ class Driver:
         m = self.machine
         return ConsensusStatus(
             self.height, m.round, m.step.name.lower(), self._key.public in self.validators,
-            m.proposer_of(max(m.round, 0)).hex(), len(self.evidence), self.signer.is_observing(),
+            m.proposer_of(max(m.round, 0)).hex(), self.pace.percent, len(self.evidence), self.signer.is_observing(),
             self.check.clock_watch.lag_ms, self.check.clock_watch.warning(),
         )
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key, NetworkId
@@ -38,6 +39,7 @@ from p2p.consensus.guard import GuardLog
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.status import ConsensusStatus
 from p2p.consensus.timing import Timing
+from p2p.machine.deadlines import fail_after
 from p2p.machine.tasks import once
 
 log = structlog.get_logger()
@@ -57,17 +59,19 @@ class ConsensusEngine:
 
     publish(topic, data): broadcast. clock: milliseconds since 1970. on_commit: called after each block. has_txs:
     whether transactions are waiting for a block. find_tx: a transaction by its leaf hash, when this peer has it.
-    fetch: see Fetch."""
+    fetch: see Fetch. strain: as in Pacing."""
 
     def __init__(
         self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog,
         publish: Callable[[str, bytes], Awaitable[None]], timing: Timing, clock: Callable[[], int],
         on_commit: Callable[[Block, CommitCertificate], None] = lambda b, c: None,
         has_txs: Callable[[], bool] = lambda: False, find_tx: FindTx = lambda leaf: None, fetch: Fetch = no_fetch,
+        strain: Callable[[], float] = lambda: 1.0,
     ) -> None:
         def begin() -> None:
             self.driver = Driver(
-                key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs
+                key=key, network=network, app=app, guard=guard, timing=timing, clock=clock, has_txs=has_txs,
+                strain=strain,
             )
             self.bodies = Bodies(self.driver, network, find_tx)
 
@@ -75,6 +79,7 @@ class ConsensusEngine:
         begin()
         self._app, self._publish, self._on_commit, self._fetch = app, publish, on_commit, fetch
         self._nursery: trio.Nursery | None = None
+        self.dropped = 0  # messages for which the queue had no place, since the start
         self.fetched = 0  # transactions of proposals that had to be fetched, since the start
         self._send, self._receive = trio.open_memory_channel[tuple[Input, trio.Event | None]](QUEUE)
 
@@ -107,7 +112,7 @@ class ConsensusEngine:
         repeat brings another."""
         places, source = assembly.missing, assembly.source
         try:
-            with trio.fail_after(BODY_TIMEOUT_S):
+            with fail_after(BODY_TIMEOUT_S):
                 assembly.fill(await self._fetch(source, assembly.height, assembly.block_id, places))
             self.fetched += len(places)
             self._put(ProposalArrived(assembly.whole(), at_ms))
@@ -148,6 +153,7 @@ class ConsensusEngine:
         try:
             self._send.send_nowait((event, None))
         except trio.WouldBlock:
+            self.dropped += 1
             log.warning("the consensus queue is full: a message is dropped, a repeat will bring it again")
 
     async def inject_commit(self, block: Block, certificate: CommitCertificate) -> bool:
@@ -173,7 +179,7 @@ class ConsensusEngine:
         self._put(TransactionsArrived())
 
     def status(self) -> ConsensusStatus:
-        return self.driver.status()
+        return replace(self.driver.status(), dropped=self.dropped)
 
     async def run(self) -> None:
         """Run until cancelled. Raises StorageError when the disk cannot be written. After another failure it may be

@@ -45,7 +45,7 @@ class Inbox:
 
     def __init__(self, driver: Driver, network: NetworkId) -> None:
         self._driver, self._network = driver, network
-        self._seen = Seen(driver.timing.forward_again_ms)
+        self._seen = Seen(driver.pace.now.forward_again_ms)
 
     def view(self, height: int) -> HeightView | None:
         """None: messages of that height cannot be judged here. The height is over, or sync will bring it."""

@@ -16,8 +16,8 @@ from p2p.consensus.clock import ClockWatch
 from p2p.consensus.header import check_block
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import Block, SignedProposal
+from p2p.consensus.pacing import Pacing
 from p2p.consensus.replay import Judged
-from p2p.consensus.timing import Timing
 
 log = structlog.get_logger()
 
@@ -25,10 +25,10 @@ log = structlog.get_logger()
 class ProposalCheck:
     """One peer's, over all heights."""
 
-    def __init__(self, network: NetworkId, app: Application, timing: Timing) -> None:
-        self._network, self._app, self._timing = network, app, timing
+    def __init__(self, network: NetworkId, app: Application, pace: Pacing) -> None:
+        self._network, self._app, self._pace = network, app, pace
         self._arrived: dict[bytes, int] = {}  # by block id: when others' fresh proposals that we keep arrived, ms
-        self.clock_watch = ClockWatch(timing)
+        self.clock_watch = ClockWatch(pace)
 
     def start_height(self) -> None:
         self._arrived = {}
@@ -37,7 +37,7 @@ class ProposalCheck:
         """at_ms: when the proposal arrived by our clock."""
         valid = yield from self._is_valid(machine, signed.block)
         proposal, block = signed.proposal, signed.block
-        timely = self._timing.is_timely(block.header.time_ms, at_ms, proposal.round)
+        timely = self._pace.now.is_timely(block.header.time_ms, at_ms, proposal.round)
         fresh = proposal.pol_round < 0
         if fresh and proposal.proposer != machine.me and machine.wants(signed):
             self._arrived[block.block_id] = at_ms

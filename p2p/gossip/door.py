@@ -214,6 +214,11 @@ class Door:
             self.leaving.add(leaves)
         return stays
 
+    def is_stuck(self, peer: str) -> None:
+        """`peer` does not read what waits for it: its place is given away."""
+        self.partings.say(peer, Why.UNREAD, "it does not read what waits for it")
+        self.leaving.add(peer)
+
     def intake(self, muxed: Any, host: str | None) -> Intake:
         """The intake of a connection; made where there is none."""
         found = self._intakes.get(id(muxed))

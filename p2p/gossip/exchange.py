@@ -25,7 +25,6 @@ from p2p.base.outcome import Outcome
 from p2p.gossip.door import Door
 from p2p.gossip.guards import LOST, Report, host_of, reset_quietly
 from p2p.gossip.neighbours import Neighbours
-from p2p.gossip.partings import Why
 from p2p.gossip.rpc_codec import decode
 from p2p.gossip.rpc_reader import RpcReader
 from p2p.gossipsub.router import Delivery, Router
@@ -71,8 +70,7 @@ class Exchange:
             self._neighbours.look()
             self._router.heartbeat(trio.current_time())
             for peer in self._router.stalled():
-                self._door.partings.say(peer, Why.UNREAD, "not even votes fit its queue any more")
-                self._door.leaving.add(peer)
+                self._door.is_stuck(peer)
             self._neighbours.stir()
         except Exception:  # a fault of the router must not end the host
             log.exception("a heartbeat of the gossip router")

@@ -57,6 +57,7 @@ class Finder:
     def __init__(self, discovery: Discovery) -> None:
         self._net = discovery
         self._searches = 0
+        self._fed: set[str] = set()  # connected peers that were put into the DHT's table
         discovery.dht.refresh_routing_table = _nothing  # FIND-2
 
     async def exchange(self) -> None:
@@ -86,9 +87,9 @@ class Finder:
         net, due, wait = self._net, own_time() + DHT_FIRST_S, Backoff(DHT_INTERVAL_S, DHT_MAX_S)
         while True:
             await trio.sleep(_LOOK_S)
+            await self._feed()
             if own_time() < due or not net.connected():
                 continue
-            await self._feed()
             has_room, lost = lacking = self._lacking()
             due = own_time() + shortened(wait.next_s(lacking), net.me, self._searches)
             if lost or (has_room and not net.candidates()):
@@ -98,11 +99,11 @@ class Finder:
                     await self._ask(lost)
 
     async def _feed(self) -> None:
-        net, table = self._net, self._net.dht.routing_table
-        for peer in net.connected():
-            target = ID.from_string(peer)
-            if not table.peer_in_table(target):
-                await net.dht.add_peer(target)
+        net = self._net
+        now = net.verified & net.linked()
+        for peer in now - self._fed:
+            await net.dht.add_peer(ID.from_string(peer))
+        self._fed = now
 
     async def _ask(self, lost: tuple[str, ...]) -> None:
         """Search, and copy what was found into the address book."""

@@ -32,7 +32,6 @@ from p2p.base.limits import (
 from p2p.gossip.budget import group_of
 from p2p.gossip.door import Door
 from p2p.gossip.guards import host_of, reset_quietly
-from p2p.gossip.partings import Why
 from p2p.gossip.reach import PUBLIC, scope_of
 from p2p.gossip.rpc_codec import encode, varint
 from p2p.gossipsub.router import Router
@@ -135,8 +134,7 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
                 try:
                     await self._use_stream(link)
                 except trio.TooSlowError:
-                    self._door.partings.say(link.peer, Why.UNREAD, "it does not take our gossip")
-                    self._door.leaving.add(link.peer)
+                    self._door.is_stuck(link.peer)
                 except Exception as error:  # the library raises dozens of types, KeyError among them
                     log.debug("the gossip stream to %s: %r", link.peer, error)
                 await trio.sleep(pause_s)

@@ -40,6 +40,7 @@ from p2p.client.events import Signed
 from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.client.tip_proof import PRICE_FACTOR, Ground
 from p2p.ledger.inferences.planted_faults import LIFETIME
+from p2p.machine.deadlines import move_on_after
 from p2p.verification import prompts
 from p2p.verification.engine import Engine
 from p2p.wire.answers.accounts import Tip
@@ -108,7 +109,7 @@ class FaultInjector:
             while True:
                 await trio.sleep(self.interval_s)
                 try:
-                    with trio.move_on_after(ASK_TIMEOUT_S):
+                    with move_on_after(ASK_TIMEOUT_S):
                         await self._plant()
                 except StorageError:
                     raise

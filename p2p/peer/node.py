@@ -31,6 +31,7 @@ from p2p.consensus.timing import Timing
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.gossip.streams import Stream
 from p2p.ledger.genesis import check_genesis
+from p2p.machine.deadlines import strain
 from p2p.machine.load import Load
 from p2p.machine.tasks import Tasks
 from p2p.peer.admission import Admission
@@ -97,6 +98,7 @@ class Node:
             key=self.key, network=self.chain.genesis.network, app=self.chain, guard=self.chain.guard,
             publish=self._publish, timing=timing, clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed,
             has_txs=self.chain.pool.has_txs, find_tx=self.chain.pool.mempool.find, fetch=fetch_body(self._open),
+            strain=strain,
         )
 
     def _make_records(self) -> None:

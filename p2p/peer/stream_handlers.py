@@ -22,6 +22,7 @@ from p2p.chain.queries import Queries
 from p2p.chain.sync_client import serve_sync
 from p2p.consensus.engine import ConsensusEngine
 from p2p.gossip.streams import Stream
+from p2p.machine.deadlines import move_on_after
 from p2p.peer.agent import Agent
 from p2p.peer.executor import Executor
 from p2p.peer.record_sender import RecordSender
@@ -80,7 +81,7 @@ class StreamHandlers:
 
     async def _wait_for(self, height: int) -> None:
         """Give the next block a moment to arrive: client and agent may have it already."""
-        with trio.move_on_after(HEIGHT_WAIT_S):
+        with move_on_after(HEIGHT_WAIT_S):
             while height == self.chain.height() + 1:
                 await self.new_height.wait()
 
@@ -94,7 +95,7 @@ class StreamHandlers:
     async def _may_fetch(self, inference_id: bytes, peer: str) -> bool:
         """Whether the chain gives `peer` a part in this inference: executor, agent or member of a committee. A drawn
         validator may be a block ahead of this peer, so it waits for that block."""
-        with trio.move_on_after(HEIGHT_WAIT_S):
+        with move_on_after(HEIGHT_WAIT_S):
             while not self.chain.reader.may_fetch(inference_id, peer):
                 await self.new_height.wait()
         return self.chain.reader.may_fetch(inference_id, peer)
@@ -116,10 +117,10 @@ async def serve_one(stream: Stream, handle: Callable[[Stream, Any], Awaitable[No
     try:
         await handle(stream, await receive_frame(stream, *kinds))
     except FolkmootError as error:
-        with trio.move_on_after(LAST_FRAME_S):
+        with move_on_after(LAST_FRAME_S):
             await stream.send(pack_frame(failure(error)))
         if isinstance(error, RemoteProtocolError):
             raise
     finally:
-        with trio.CancelScope(deadline=trio.current_time() + LAST_FRAME_S, shield=True):
+        with trio.CancelScope(shield=True), move_on_after(LAST_FRAME_S):
             await stream.close()

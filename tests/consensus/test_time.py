@@ -15,6 +15,7 @@ from p2p.consensus.driver import Driver
 from p2p.consensus.events import Broadcast, Committed, Output, ProposalArrived, ProposeNow, SetTimer, StartHeight
 from p2p.consensus.header import make_block
 from p2p.consensus.messages import Block, Proposal, SignedProposal, SignedVote, Vote, VoteType, sign_vote
+from p2p.consensus.pacing import Pacing
 from p2p.consensus.round import Step, TimeoutKind
 from p2p.consensus.timing import Timing
 from tests.consensus.test_engine import KEYS, App, Guard
@@ -212,7 +213,7 @@ def test_a_peer_whose_clock_is_off_says_so_from_what_others_decide(off_ms: int, 
 
 
 def test_a_clock_that_is_set_right_is_no_longer_complained_of() -> None:
-    watch = ClockWatch(T)
+    watch = ClockWatch(Pacing(T))
     for _ in range(BLOCKS):
         watch.decided(NOW, NOW + 30_000)
     assert "ahead" in watch.warning()
@@ -223,7 +224,7 @@ def test_a_clock_that_is_set_right_is_no_longer_complained_of() -> None:
 
 
 def test_one_strange_block_says_nothing_of_a_clock() -> None:
-    watch = ClockWatch(T)
+    watch = ClockWatch(Pacing(T))
     for _ in range(BLOCKS):
         watch.decided(NOW, NOW + 20)
     watch.decided(NOW, NOW - 60_000)

@@ -18,6 +18,7 @@ from p2p.consensus.messages import (
     SignedProposal,
     SignedVote,
 )
+from p2p.consensus.pacing import CALM
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import conflicts
 from p2p.ledger.participants.validator_sets import punished
@@ -51,6 +52,7 @@ class Checks:
     # by block: (whose, what it showed) of each right clock when the block's first proposal came to it, or was made by
     # it
     readings: dict[bytes, list[tuple[bytes, int]]] = field(default_factory=dict)
+    slowest: int = CALM  # the longest stretch of a right peer so far (rule A)
 
     def watch(self, peer: Peer) -> None:
         """Attach to an honest peer."""
@@ -58,6 +60,8 @@ class Checks:
         peer.on_heard = self._heard
 
     def _read(self, peer: Peer, signed: SignedProposal) -> None:
+        if peer.key.public in self.right:
+            self.slowest = max(self.slowest, peer.driver.pace.percent)
         if signed.proposal.pol_round < 0 and peer.key.public in self.right:
             self.readings.setdefault(signed.proposal.block_id, []).append((peer.key.public, peer.clock_ms()))
 
@@ -128,7 +132,7 @@ class Checks:
         last = peer.chain.blocks.header(header.height - 1)
         # its proposer's clock is behind: only others judge that date
         forced = last is not None and header.time_ms == last.time_ms + 1
-        after_ms = timing.delay_in(header.round) + timing.precision_ms
+        after_ms = timing.delay_in(header.round) * self.slowest // CALM + timing.precision_ms
         read = self.readings.get(block.block_id, [])
         if not read and peer.key.public == header.proposer in self.right:
             # a quorum by itself: it decides in the very step in which it proposes, before anything has left it

@@ -10,7 +10,7 @@ from p2p.wire.answers.status import OwnerStatus, SprintStatus
 
 def owner_status(node: bytes = bytes(32), **change: Any) -> OwnerStatus:
     """change: fields of OwnerStatus that follow the public ones."""
-    consensus = ConsensusStatus(8, 0, "propose", True, "00" * 32, 0, False, None, "")
+    consensus = ConsensusStatus(8, 0, "propose", True, "00" * 32, 100, 0, False, None, "")
     owners = {"ml_node": "", "said": "", "failures": (), **change}
     return OwnerStatus(
         "12D3Koo", node.hex(), "n", "ready", (), 0, 1, 7, True, "00" * 32, 1, 0, SprintStatus(0, -1, 0), consensus,
