@@ -22,6 +22,7 @@ from p2p.chain.queries import Queries
 from p2p.client.ask import ask_over
 from p2p.client.draw_check import DrawCheck, Known
 from p2p.client.events import Accepted, Done, Event, Token, Trying
+from p2p.client.known_prices import KnownPrices
 from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.consensus.certificates import commit_certificate
 from p2p.consensus.header import make_block
@@ -155,16 +156,18 @@ class Wire:
         await Executor(key, chain, outbox, chain.payloads, admission, ready(ToyEngine())).serve(stream, frame)
 
 
-async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[Event]:
+async def ask(
+    lab: ChainLab, agent: Key, executor: bytes | None = None, prices: KnownPrices | None = None
+) -> list[Event]:
     """Events. The client knows the genesis file and the agent's address; a block is decided while the answer is on its
     way."""
     to = Endpoint(f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", lab.genesis)
-    question = Question("toy", "hello", max_tokens=8)
+    question, payer = Question("toy", "hello", max_tokens=8), Payer(CLIENT, known_prices=prices)
     events: list[Event] = []
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             wire: Any = Wire(lab, agent, nursery)
-            async for event in ask_over(wire, to, question, Payer(CLIENT), Overrides(choose_executor=executor)):
+            async for event in ask_over(wire, to, question, payer, Overrides(choose_executor=executor)):
                 if isinstance(event, Token) and not any(isinstance(one, Token) for one in events):
                     lab.block()
                 events.append(event)
@@ -172,13 +175,15 @@ async def ask(lab: ChainLab, agent: Key, executor: bytes | None = None) -> list[
 
 
 async def test_a_peer_that_is_not_in_the_genesis_file_is_drawn_and_its_answer_is_checked(
-    joined: tuple[ChainLab, Key]
+    joined: tuple[ChainLab, Key], tmp_path: Path
 ) -> None:
     lab, new = joined
-    events = await ask(lab, lab.keys[0], executor=new.public)
+    prices = KnownPrices(tmp_path / "prices")
+    events = await ask(lab, lab.keys[0], new.public, prices)
     accepted, receipt = only(Accepted, events), only(Done, events).receipt
     assert only(Trying, events).node == new.public
     assert (receipt.executor, receipt.problems, receipt.checked) == (new.public, (), True)
+    assert prices.get("toy") == lab.chain.reader.price_micro("toy"), "proved on the way"
     assert receipt.draw is Known.PROVED, (
         "the set is in a state that a header stands for, and that header follows from the genesis file"
     )
@@ -201,7 +206,7 @@ async def test_it_can_be_asked_as_well(joined: tuple[ChainLab, Key]) -> None:
 
 
 async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(
-    joined: tuple[ChainLab, Key], monkeypatch: pytest.MonkeyPatch
+    joined: tuple[ChainLab, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that drew from what it knew in the beginning would call an honest agent a liar: this one does not, and
     would be seen here."""
@@ -213,5 +218,7 @@ async def test_a_set_of_the_genesis_file_is_not_taken_for_the_one_of_now(
         self.serving = WeightedDraw(sorted((peer.node, peer.weight) for peer in self.genesis.peers))
 
     monkeypatch.setattr(DrawCheck, "look", from_genesis)
-    receipt = only(Done, await ask(lab, lab.keys[0], executor=new.public)).receipt
+    prices = KnownPrices(tmp_path / "prices")
+    receipt = only(Done, await ask(lab, lab.keys[0], new.public, prices)).receipt
+    assert prices.get("toy") is None, "nothing is kept of an answer with problems"
     assert receipt.problems == ("the draw is not what beacon, inference id and serving set give",)
