@@ -26,6 +26,10 @@ engine: .venv/.engine
 	@$(PYTHON) scripts/install.py engine
 	@touch $@
 
+.venv/.node: .venv/.package
+	@$(PYTHON) scripts/install.py node
+	@touch $@
+
 demo: .venv/.engine
 	@$(V)/folkmoot testnet demo --dir .testnet/demo --prompt "$$PROMPT" $(if $(CHEAT),--cheat $(CHEAT)) $(if $(KEEP),--keep)
 
@@ -33,7 +37,7 @@ check: .venv/.engine
 	@$(V)/ruff check .
 	@$(V)/mypy
 
-test: check
+test: check .venv/.node
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine

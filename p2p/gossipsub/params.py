@@ -77,7 +77,6 @@ class ScoreParams:
     decay_interval: float = 1.0
     decay_to_zero: float = 0.01  # a counter below it is zero
     retain_score: float = 3600.0  # for which the score of a peer that left is remembered
-    seen_ttl: float = 120.0  # for which it is remembered who sent a message
 
 
 @dataclass(frozen=True, slots=True)

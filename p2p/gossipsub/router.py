@@ -83,7 +83,7 @@ class Router:
 
     def add_peer(self, peer: str, *, version: Version, outbound: bool, group: str, now: float) -> None:
         """A neighbour can be written to. outbound: we dialled it. group: its address group, "" for none. Adding a known
-        neighbour again changes nothing but these."""
+        neighbour again, with a new stream, changes these, and it hears of the latest messages again."""
         self._now = now
         assert peer != self.me, "a router is not its own neighbour"
         one = self._neighbours.add(peer, version=version, dialled=outbound, group=group, now=now)

@@ -19,7 +19,7 @@ in topic_score.py, SCORE-6 in groups.py, SCORE-11 in deliveries.py.
 from __future__ import annotations
 
 from p2p.base.limits import MAX_RETAINED_SCORES
-from p2p.gossipsub.deliveries import Deliveries, State
+from p2p.gossipsub.deliveries import Deliveries
 from p2p.gossipsub.groups import Groups
 from p2p.gossipsub.params import ScoreParams
 from p2p.gossipsub.topic_score import TopicScore, faded
@@ -42,14 +42,18 @@ class _Peer:
 class PeerScore:
     """The scores of all neighbours. All times are seconds of one clock that does not run backwards."""
 
-    __slots__ = ("_decayed", "_deliveries", "_groups", "_params", "_peers", "_retained")
+    __slots__ = ("_decayed", "_deliveries", "_groups", "_meshes", "_params", "_peers", "_retained")
 
     def __init__(self, params: ScoreParams) -> None:
         self._params = params
         self._peers: dict[str, _Peer] = {}
         self._retained: dict[str, _Peer] = {}  # those of _peers that are not connected
         self._groups = Groups(params.ip_colocation_factor_threshold, params.ip_colocation_factor_whitelist)
-        self._deliveries = Deliveries(params.seen_ttl)
+        self._meshes = {  # topics whose mesh deliveries count for something (P3, P3b) -> their windows
+            topic: scored.mesh_message_deliveries_window for topic, scored in params.topics.items()
+            if scored.mesh_message_deliveries_weight or scored.mesh_failure_penalty_weight
+        }
+        self._deliveries = Deliveries(max(self._meshes.values(), default=0.0))
         self._decayed: float | None = None  # up to when the counters have faded
 
     def add_peer(self, peer: str, group: str, now: float) -> None:
@@ -95,55 +99,22 @@ class PeerScore:
             counters.prune()
 
     def first_delivery(self, peer: str, topic: str, id: bytes, now: float) -> None:
-        """The message is accepted; `peer` brought it first. Copies that came while it was judged count from here. Where
-        copies count for nothing (no P3), nothing is remembered of the message."""
-        params = self._params.topics.get(topic)
-        if params is None or not params.mesh_message_deliveries_weight:
-            if (counters := self._touch(peer, topic)) is not None:
-                counters.first()
-            return
-        record = self._deliveries.of(id, now)
-        if record.state is not State.JUDGED:
-            return
-        record.state, record.since = State.VALID, now
+        """The message is accepted; `peer` brought it first."""
         if (counters := self._touch(peer, topic)) is not None:
             counters.first()
-        for other in record.senders:
-            if other != peer and (counters := self._touch(other, topic)) is not None:
-                counters.near_first()
-        if peer not in record.senders:
-            record.senders.append(peer)
+        if topic in self._meshes:
+            self._deliveries.first(id, peer, now)
 
     def duplicate(self, peer: str, topic: str, id: bytes, now: float) -> None:
-        """`peer` sent a message that we have from another, judged or not."""
-        record = self._deliveries.of(id, now)
-        if record.state is State.INVALID:
-            self.rejected(peer, topic)
-            return
-        if peer in record.senders:
-            return
-        record.senders.append(peer)
-        if record.state is State.VALID and (counters := self._touch(peer, topic)) is not None:
-            counters.copy(now - record.since)
+        """`peer` brought a message that is accepted, before or after that."""
+        late_s = self._deliveries.copy(id, peer, now)
+        if late_s is not None and (counters := self._touch(peer, topic)) is not None:
+            counters.copy(late_s)
 
     def rejected(self, peer: str, topic: str) -> None:
-        """`peer` alone answers for one invalid message."""
+        """`peer` brought an invalid message."""
         if (counters := self._touch(peer, topic)) is not None:
             counters.invalid()
-
-    def reject(self, peer: str, topic: str, id: bytes, now: float) -> None:
-        """The message is rejected: `peer`, which brought it first, answers for it, and all who sent a copy."""
-        record = self._deliveries.of(id, now)
-        if record.state is not State.JUDGED:
-            return
-        record.state = State.INVALID
-        for sender in {peer, *record.senders}:
-            self.rejected(sender, topic)
-        record.senders = []
-
-    def ignore(self, id: bytes) -> None:
-        """The message is ignored: nobody gains or loses, and it may come again."""
-        self._deliveries.forget(id)
 
     def behaviour(self, peer: str, amount: float) -> None:
         """The neighbour broke a rule of the protocol `amount` times (P7)."""

@@ -18,7 +18,6 @@ _ALL: dict[str, Any] = {
     "topic_score_cap": 0.0, "app_specific_weight": 1.0, "ip_colocation_factor_weight": 0.0,
     "ip_colocation_factor_threshold": 1, "behaviour_penalty_weight": 0.0, "behaviour_penalty_threshold": 0.0,
     "behaviour_penalty_decay": 0.5, "decay_interval": 1.0, "decay_to_zero": 0.01, "retain_score": 3600.0,
-    "seen_ttl": 120.0,
 }
 
 

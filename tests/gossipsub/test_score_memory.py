@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,9 +20,9 @@ IDS = st.integers(0, 3).map(lambda number: bytes([number]))
 EVENTS = st.lists(st.one_of(
     st.tuples(st.just("add_peer"), PEERS, st.sampled_from(["g", "h", ""])),
     st.tuples(st.sampled_from(["remove_peer", "rejected", "graft", "prune"]), PEERS, st.none()),
-    st.tuples(st.sampled_from(["first_delivery", "duplicate", "reject"]), PEERS, IDS),
+    st.tuples(st.sampled_from(["first_delivery", "duplicate"]), PEERS, IDS),
     st.tuples(st.sampled_from(["behaviour", "app_score"]), PEERS, st.floats(-3, 3)),
-    st.tuples(st.sampled_from(["ignore", "decay"]), PEERS, IDS),
+    st.tuples(st.just("decay"), PEERS, st.none()),
 ), max_size=60)
 # 5 mesh deliveries are expected once in the mesh; a score of -(deficit ** 2) - 100 * invalid ** 2
 PARAMS = topic_params(
@@ -42,72 +43,55 @@ def in_mesh(*peers: str, **params: Any) -> PeerScore:
     return score
 
 
-def test_copies_count_while_a_message_is_judged_and_within_the_window_and_once_each() -> None:
+def test_copies_count_within_the_window_and_once_each() -> None:
     """SCORE-11."""
-    score = in_mesh("first", "early", "near", "late", "outside")
+    score = in_mesh("first", "near", "late", "outside")
     score.prune("outside", TOPIC, 1.0)
     before = score.score("outside", 1.0)
-    for peer in ("early", "early", "first"):
-        score.duplicate(peer, TOPIC, b"m", 1.0)
-    assert score.score("early", 1.0) == -25.0, "not judged yet"
+    score.duplicate("near", TOPIC, b"m", 1.0)
+    assert score.score("near", 1.0) == -25.0, "not accepted yet"
     score.first_delivery("first", TOPIC, b"m", 9.0)
-    score.first_delivery("first", TOPIC, b"m", 9.0)
-    for peer, now in (("near", 9.25), ("near", 9.25), ("first", 9.1), ("early", 9.1), ("outside", 9.1), ("late", 9.26)):
+    for peer, now in (("near", 9.25), ("near", 9.25), ("first", 9.1), ("outside", 9.1), ("late", 9.26)):
         score.duplicate(peer, TOPIC, b"m", now)
-    assert [score.score(peer, 9.5) for peer in ("first", "early", "near", "late")] == [-16.0, -16.0, -16.0, -25.0]
+    assert [score.score(peer, 9.5) for peer in ("first", "near", "late")] == [-16.0, -16.0, -25.0]
     assert score.score("outside", 9.5) == before
-    score.first_delivery("first", TOPIC, b"n", 10.0)
-    score.duplicate("first", TOPIC, b"n", 10.1)
-    assert score.score("first", 10.1) == -9.0, "its own copy is no second delivery"
 
 
-def test_all_who_sent_a_rejected_message_answer_for_it_and_so_do_later_senders() -> None:
-    """SCORE-11, SCORE-4."""
-    score = in_mesh("first", "early", "late", "none")
-    score.duplicate("early", TOPIC, b"m", 1.0)
-    score.reject("first", TOPIC, b"m", 1.0)
-    score.reject("first", TOPIC, b"m", 1.0)
+def test_a_record_is_kept_for_the_longest_window() -> None:
+    """SCORE-11."""
+    score = PeerScore(score_params(topics={TOPIC: replace(PARAMS, mesh_message_deliveries_window=2.0), "fast": PARAMS}))
+    score.decay(0.0)
+    score.add_peer("near", "g", 0.0)
+    score.graft("near", TOPIC, 0.0)
+    score.decay(1.0)
     score.first_delivery("first", TOPIC, b"m", 1.0)
-    assert [score.score(peer, 1.0) for peer in ("first", "early", "late")] == [-125.0, -125.0, -25.0]
-    score.duplicate("late", TOPIC, b"m", 60.0)
-    assert [score.score(peer, 60.0) for peer in ("late", "none")] == [-125.0, -25.0]
-
-
-def test_an_ignored_message_is_forgotten_and_may_be_accepted_later() -> None:
-    """SCORE-11."""
-    score = in_mesh("first", "other")
-    score.duplicate("other", TOPIC, b"m", 1.0)
-    score.ignore(b"m")
-    assert [score.score(peer, 1.0) for peer in ("first", "other")] == [-25.0, -25.0]
-    score.first_delivery("first", TOPIC, b"m", 2.0)
-    assert [score.score(peer, 2.0) for peer in ("first", "other")] == [-16.0, -25.0]
-
-
-def test_a_record_expires() -> None:
-    """SCORE-11."""
-    deliveries = Deliveries(10.0)
-    record = deliveries.of(b"m", 1.0)
-    deliveries.expire(10.9)
-    assert deliveries.of(b"m", 10.9) is record
-    deliveries.expire(11.0)
-    assert len(deliveries) == 0
-    score = in_mesh("first", "late", seen_ttl=10.0)
-    score.reject("first", TOPIC, b"m", 1.0)
-    score.decay(11.0)
-    score.duplicate("late", TOPIC, b"m", 11.0)
-    assert score.score("late", 11.0) == -25.0, "what became of the message is forgotten"
+    score.decay(1.5)
+    score.duplicate("near", TOPIC, b"m", 3.0)
+    assert score.score("near", 3.0) == -16.0, "though its first sender is gone"
+    score.decay(3.1)
+    assert len(score._deliveries) == 0
 
 
 def test_delivery_records_are_bounded_and_the_oldest_goes() -> None:
     """SCORE-11."""
-    deliveries = Deliveries(1e9)
-    records = [deliveries.of(number.to_bytes(4, "big"), 0.0) for number in range(MAX_DELIVERY_RECORDS + 3)]
+    deliveries = Deliveries(10.0)
+    for number in range(MAX_DELIVERY_RECORDS + 3):
+        deliveries.first(number.to_bytes(4, "big"), "p", 1.0)
     assert len(deliveries) == MAX_DELIVERY_RECORDS
-    assert deliveries.of((3).to_bytes(4, "big"), 0.0) is records[3]
-    assert deliveries.of((0).to_bytes(4, "big"), 0.0) is not records[0]
-    deliveries.forget(b"unknown")
-    deliveries.expire(2e9)
+    assert deliveries.copy((2).to_bytes(4, "big"), "q", 2.0) is None
+    assert deliveries.copy((3).to_bytes(4, "big"), "q", 2.0) == 1.0
+    deliveries.expire(11.0)
+    assert len(deliveries) == MAX_DELIVERY_RECORDS
+    deliveries.expire(11.1)
     assert len(deliveries) == 0
+
+
+def test_nothing_is_remembered_where_mesh_deliveries_count_for_nothing() -> None:
+    """SCORE-11."""
+    seen = PeerScore(score_params(topics={TOPIC: topic_params(mesh_message_deliveries_window=1.0)}))
+    seen.add_peer("p", "p", 0.0)
+    seen.first_delivery("p", TOPIC, b"m", 0.0)
+    assert len(seen._deliveries) == 0
 
 
 def test_a_bad_score_waits_for_the_peer_s_return_and_does_not_fade_meanwhile() -> None:
@@ -202,8 +186,6 @@ def play(score: PeerScore, event: tuple[str, str, Any], now: float) -> None:
     name, peer, more = event
     if name == "decay":
         score.decay(now)
-    elif name == "ignore":
-        score.ignore(more)
     elif name in ("graft", "prune"):
         getattr(score, name)(peer, TOPIC, now)
     elif name == "rejected":
