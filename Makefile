@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | big-block | chaos; for the ledger: ledger-soak | epochs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-gossip | bench-ledger | big-block | chaos; for the ledger: ledger-soak | epochs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -10,7 +10,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger big-block chaos fuzz redteam bench-verify cheats economy epochs ledger-soak
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger big-block chaos fuzz redteam bench-verify cheats economy epochs ledger-soak
 export PROMPT
 
 setup: .venv/.package
@@ -69,6 +69,9 @@ mutants: .venv/.package
 
 bench-consensus: .venv/.package
 	@$(V)/python -m tests.tools.bench_consensus
+
+bench-gossip: .venv/.package
+	@$(V)/python -m tests.tools.bench_gossip
 
 bench-ledger: .venv/.package
 	@$(V)/python -m tests.tools.bench_ledger
