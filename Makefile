@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | big-block | chaos; for the ledger: ledger-soak | epochs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-gossip | bench-ledger | bench-scale | big-block | chaos; for the ledger: ledger-soak | epochs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -10,7 +10,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-ledger bench-scale big-block chaos fuzz redteam bench-verify cheats economy epochs ledger-soak
+.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale big-block chaos fuzz redteam bench-verify cheats economy epochs ledger-soak
 export PROMPT
 
 setup: .venv/.package
@@ -26,6 +26,10 @@ engine: .venv/.engine
 	@$(PYTHON) scripts/install.py engine
 	@touch $@
 
+.venv/.node: .venv/.package
+	@$(PYTHON) scripts/install.py node
+	@touch $@
+
 demo: .venv/.engine
 	@$(V)/folkmoot testnet demo --dir .testnet/demo --prompt "$$PROMPT" $(if $(CHEAT),--cheat $(CHEAT)) $(if $(KEEP),--keep)
 
@@ -33,7 +37,7 @@ check: .venv/.engine
 	@$(V)/ruff check .
 	@$(V)/mypy
 
-test: check
+test: check .venv/.node
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
@@ -65,6 +69,9 @@ mutants: .venv/.package
 
 bench-consensus: .venv/.package
 	@$(V)/python -m tests.tools.bench_consensus
+
+bench-gossip: .venv/.package
+	@$(V)/python -m tests.tools.bench_gossip
 
 bench-ledger: .venv/.package
 	@$(V)/python -m tests.tools.bench_ledger

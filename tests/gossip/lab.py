@@ -89,17 +89,20 @@ async def until_one_mesh(running: list[Peer]) -> None:
 
 @asynccontextmanager
 async def peers(*settings: dict[str, Any], kind: str = "peer") -> AsyncIterator[list[Peer]]:
-    """Start processes at once and wait until each listens."""
+    """Start processes of victim.py at once and wait until each listens."""
+    async with started(*([sys.executable, str(VICTIM), kind, json.dumps(words)] for words in settings)) as running:
+        yield running
+
+
+@asynccontextmanager
+async def started(*commands: list[str]) -> AsyncIterator[list[Peer]]:
+    """Start programs that speak as victim.py does, and wait until each listens."""
     running: list[Peer] = []
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
-        for words in settings:
+        for command in commands:
             process = await trio.lowlevel.open_process(
-                [sys.executable, str(VICTIM), kind, json.dumps(words)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
             )
             running.append(Peer(process))
         for one in running:
