@@ -3,7 +3,7 @@
 Law: another release is refused, and each repair has a test.
 
 Stock, any connected peer can end the process with a few bytes, and a listener accepts no more after 250 connections in
-its life. The repairs are called G-1 to G-17, here, in guarded_pubsub.py, guarded_tables.py and wanted.py, and in
+its life. The repairs are called G-1 to G-18, here, in guarded_pubsub.py, guarded_tables.py, wanted.py, pulse.py and in
 tests/gossip. `install` patches classes once per process; the other functions repair one host. When libp2p changes, read
 this file against it, run the tests, then change VERSION.
 """
