@@ -103,7 +103,7 @@ class Driver:
         return run_to_end(self.begin_resumably())
 
     def begin_resumably(self) -> Resumable[list[Output]]:
-        self._set_timer(self.pace.now.rebroadcast_ms, Rebroadcast())
+        self._set_timer(self.pace.rebroadcast_ms(), Rebroadcast())
         if not (yield from self._resume()):
             self._set_timer(self.pace.now.block_interval_ms, StartHeight(self.height, even_if_empty=False))
         return self._flush()
@@ -128,7 +128,7 @@ class Driver:
             case StartHeight():
                 yield from self._start_height(event)
             case Rebroadcast():
-                self._set_timer(self.pace.now.rebroadcast_ms, Rebroadcast())
+                self._set_timer(self.pace.rebroadcast_ms(), Rebroadcast())
                 self._rebroadcast()
             case TransactionsArrived():
                 if self._waiting:

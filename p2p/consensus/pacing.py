@@ -52,7 +52,14 @@ class Pacing:
         """How long to wait in a step of `round_`: longer where this peer itself is late. Shorter than a proposal may be
         on its way, so that rule Y refuses nothing that came before the timeout."""
         longest = self.now.delay_in(round_) - 1
-        return min(longest, int(self.now.timeout_ms(kind, round_) * max(1.0, self._strain())))
+        return min(longest, self._strained(self.now.timeout_ms(kind, round_)))
+
+    def rebroadcast_ms(self) -> int:
+        """Until the next repeat (rule R): what a late peer has not read yet is not said to it again meanwhile."""
+        return self._strained(self.now.rebroadcast_ms)
+
+    def _strained(self, length_ms: int) -> int:
+        return int(length_ms * min(float(MAX_STRETCH), max(1.0, self._strain())))
 
     def _round_ms(self) -> int:
         """What the timeouts of a first round allow."""

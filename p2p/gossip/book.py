@@ -73,6 +73,7 @@ class _Known:
     source: str  # the first peer that named it, "" where none did
     seen: float  # when it was last connected
     turn: float  # a number from 0 to 1: its place among equals
+    group: str = ""  # the wide group of its first address
     failures: int = 0  # dials in a row that failed
     counted: int = 0  # of these, while another peer was connected
     dialled: float = float("-inf")  # when the last failed dial ended; without failures, when the first may be made
@@ -83,12 +84,13 @@ class _Known:
 class AddressBook:
     """Known peers by peer id. The one with the oldest news is first. me: our own peer id, for PACE-2."""
 
-    __slots__ = ("_by_source", "_known", "_me", "anchors", "forgotten")
+    __slots__ = ("_by_group", "_by_source", "_known", "_me", "anchors", "forgotten")
 
     def __init__(self, me: str = "") -> None:
         self._me = me
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._by_source: Counter[str] = Counter()
+        self._by_group: Counter[str] = Counter()  # entries below REACHED, by wide group
         self.anchors: tuple[str, ...] = ()  # peers to dial before all others
         self.forgotten = 0  # peers that were gone (BOOK-6)
 
@@ -111,17 +113,20 @@ class AddressBook:
             if self._make_room(rank, source, group_at(fresh[0])):
                 fresh = fresh[:MAX_ADDRESSES_PER_PEER]
                 turn, heard = share(self._me, peer), dict.fromkeys(fresh, source)
-                self._known[peer] = _Known(fresh, rank, source, now, turn, heard=heard)
-                self._by_source[source] += rank is Rank.HEARSAY
+                self._known[peer] = _Known(fresh, rank, source, now, turn, group_at(fresh[0]), heard=heard)
+                if rank is Rank.HEARSAY:
+                    self._by_source[source] += 1
+                if rank is not Rank.REACHED:
+                    self._by_group[group_at(fresh[0])] += 1
             return
         if rank is Rank.HEARSAY:
             # Not added to what is known better: a stranger could make us dial anywhere in the peer's name.
             if entry.rank is Rank.HEARSAY:
                 news = dict.fromkeys(fresh, source)
                 entry.heard = _in_turns(news | entry.heard if entry.failures else entry.heard | news)
-                entry.addresses = tuple(entry.heard)
+                self._move(entry, tuple(entry.heard))
             return
-        entry.addresses = tuple(dict.fromkeys(fresh + entry.addresses))[:MAX_ADDRESSES_PER_PEER]
+        self._move(entry, tuple(dict.fromkeys(fresh + entry.addresses))[:MAX_ADDRESSES_PER_PEER])
         entry.seen = max(entry.seen, now)
         self._raise(entry, rank)
         self._known.move_to_end(peer)
@@ -201,7 +206,7 @@ class AddressBook:
         while len(out) < slots and any(queues.values()):
             mine = queues[True] and (running[True] <= running[False] or not queues[False])
             peer = queues[bool(mine)].pop(0)
-            group = group_at(known[peer].addresses[0])
+            group = known[peer].group
             if not (known[peer].lost_until > now or peer in needed or peer in self.anchors):
                 if wanted <= 0 or group in taken:
                     continue
@@ -230,25 +235,31 @@ class AddressBook:
     def _raise(self, entry: _Known, rank: Rank) -> None:
         if rank > entry.rank:
             if entry.rank is Rank.HEARSAY:
-                self._by_source[entry.source] -= 1
-                self._by_source += Counter()
+                _less(self._by_source, entry.source)
+            if rank is Rank.REACHED:
+                _less(self._by_group, entry.group)
             entry.rank = rank
+
+    def _move(self, entry: _Known, addresses: tuple[str, ...]) -> None:
+        """Give an entry other addresses, and count it in the group of the first one."""
+        entry.addresses = addresses
+        group = group_at(addresses[0])
+        if entry.rank is not Rank.REACHED and group != entry.group:
+            self._by_group[group] += 1
+            _less(self._by_group, entry.group)
+        entry.group = group
 
     def _make_room(self, rank: Rank, source: str, group: str) -> bool:
         """Drop an entry where that is needed for a new one (BOOK-3, BOOK-4, BOOK-7). False: there is no room for this
         rank."""
         if rank is Rank.HEARSAY and self._by_source[source] >= MAX_HEARSAY_PER_SOURCE:
             self._drop(next(p for p, e in self._known.items() if e.rank is Rank.HEARSAY and e.source == source))
-        if rank is not Rank.REACHED and group:
-            there = [
-                (e.rank, place, p) for place, (p, e) in enumerate(self._known.items())
-                if e.rank is not Rank.REACHED and group_at(e.addresses[0]) == group
-            ]
-            if len(there) >= MAX_KNOWN_PER_GROUP:
-                lowest, _, oldest = min(there)
-                if lowest > rank:
-                    return False
-                self._drop(oldest)
+        if rank is not Rank.REACHED and group and self._by_group[group] >= MAX_KNOWN_PER_GROUP:
+            there = [(e.rank, p) for p, e in self._known.items() if e.group == group and e.rank is not Rank.REACHED]
+            lowest, oldest = min(there, key=lambda row: row[0])
+            if lowest > rank:
+                return False
+            self._drop(oldest)
         if len(self._known) < MAX_KNOWN_PEERS:
             return True
         for lower in range(rank + 1):
@@ -261,8 +272,15 @@ class AddressBook:
     def _drop(self, peer: str) -> None:
         entry = self._known.pop(peer)
         if entry.rank is Rank.HEARSAY:
-            self._by_source[entry.source] -= 1
-            self._by_source += Counter()
+            _less(self._by_source, entry.source)
+        if entry.rank is not Rank.REACHED:
+            _less(self._by_group, entry.group)
+
+
+def _less(counts: Counter[str], name: str) -> None:
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]
 
 
 @lru_cache(maxsize=2 * MAX_KNOWN_PEERS)

@@ -3,10 +3,10 @@
 Law: another release is refused, and each repair has a test.
 
 Stock, any connected peer can end the process with a few bytes, and a listener accepts no more after 250 connections in
-its life. The repairs are called G-1, G-3, G-6, G-10 to G-13, G-15 and G-16, here, in guarded_tables.py and in
-tests/gossip; the other numbers were repairs of its pubsub, which is not used any more. `install` patches classes once
-per process; the other functions repair one host. When libp2p changes, read this file against it, run the tests, then
-change VERSION.
+its life. The repairs are called G-1, G-3, G-6, G-10 to G-13, G-15, G-16, G-18 and G-19, here, in guarded_tables.py,
+pulse.py and in tests/gossip; the other numbers were repairs of its pubsub, which is not used any more. `install`
+patches classes once per process; the other functions repair one host. When libp2p changes, read this file against it,
+run the tests, then change VERSION.
 """
 
 from __future__ import annotations

@@ -161,6 +161,8 @@ class Keeper:
         links: dict[str, object] = {str(peer): made[0] for peer, made in table.items() if made}
         for peer, link in self._links.items():
             if links.get(peer) is not link:
+                if peer in links:
+                    self._net.door.partings.say(peer, Why.REPLACED)
                 self._net.door.partings.ended(peer)
         self._links = links
         self._net.door.partings.forget(linked)

@@ -26,6 +26,7 @@ class Why(StrEnum):
     UNREAD = "unread"  # it sent more than anybody read, or did not read what waited for it
     FULL = "full"  # it made room for another one
     REFUSED = "refused"  # one side refused the other: another network, version, or a Goodbye
+    REPLACED = "replaced"  # a newer one to the same peer took its place: both had dialled
     ASKED = "asked"  # our caller ended it
 
 

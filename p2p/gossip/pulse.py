@@ -46,7 +46,7 @@ class Silence:
 
 
 def install() -> None:
-    """G-18: the multiplexer pings a silent connection; stock, it pings each one every 30 seconds."""
+    """G-19: the multiplexer pings a silent connection; stock, it pings each one every 30 seconds."""
     Yamux._measure_rtt_loop = _ping_when_silent
 
 

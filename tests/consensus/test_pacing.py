@@ -113,4 +113,7 @@ def test_a_late_peer_waits_longer_and_no_longer_than_a_proposal_may_travel() -> 
     strain[0] = 3.0
     assert pace.timeout_ms(TimeoutKind.PREVOTE, 0) == 3 * T.vote_ms
     assert pace.timeout_ms(TimeoutKind.PROPOSE, 0) == T.delay_in(0) - 1
+    assert pace.rebroadcast_ms() == 3 * T.rebroadcast_ms, "repeats would make what waits wait longer"
+    strain[0] = 1000.0
+    assert pace.rebroadcast_ms() == MAX_STRETCH * T.rebroadcast_ms
     assert pace.now.block_interval_ms == T.block_interval_ms, "others would wait for nothing"

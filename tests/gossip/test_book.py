@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ from p2p.base.limits import (
     REDIAL_MAX_S,
     REDIAL_PARTNER_S,
 )
-from p2p.gossip.book import AddressBook, Rank
+from p2p.gossip.book import AddressBook, Rank, group_at
 from p2p.gossip.book_file import dump, load
 from p2p.gossip.reach import HERE, NOWHERE, PUBLIC, DialPolicy, dialable, may_name, scope_of
 
@@ -217,6 +219,19 @@ def test_one_operator_cannot_fill_the_book() -> None:
     assert len(book) == len(SEEN) + MAX_KNOWN_PER_GROUP
     book.learn("said", ["/ip4/9.9.1.1/tcp/5"], source="x")
     assert book.rank("said") is None, "hearsay drives out nothing that is known better"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["learn", "ok", "fail"]), st.integers(0, 30), st.integers(0, 3),
+                          st.sampled_from(list(Rank))), max_size=120))
+def test_the_count_of_a_group_is_what_is_in_it(steps: list[tuple[str, int, int, Rank]]) -> None:
+    book = AddressBook()
+    for step, number, at, rank in steps:
+        if step == "learn":
+            book.learn(f"peer{number}", [f"/ip4/9.{at}.1.{number}/tcp/1"], rank, source="x")
+        else:
+            book.dialled(f"peer{number}", step == "ok", FORGET_REACHED_S * 2, company=True)
+        found = Counter(group_at(a[0]) for _, kind, _, a in book.entries() if kind is not Rank.REACHED)
+        assert +book._by_group == found
 
 
 def test_who_may_send_us_where() -> None:
