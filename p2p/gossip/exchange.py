@@ -7,7 +7,7 @@ Law: the work that a peer's bytes make is charged to it, whatever comes of it, a
 - PUBSUB-4: nobody can make another's message heavier: it has topic and data, and its id is the hash of both.
 - PUBSUB-5: the CPU for an ignored message counts several times, and for a repeated one too: a sender of useful messages
   needs little of it.
-- PUBSUB-6: after SLICE_S with one neighbour's messages all other tasks have a turn.
+- PUBSUB-6: after SLICE_S of CPU with one neighbour's messages all other tasks have a turn.
 """
 
 from __future__ import annotations
@@ -108,24 +108,25 @@ class Exchange:
         work, valued = self._door.budgets.work, self._door.valued(peer)
         if not work.allows(peer, group, trio.current_time(), valued=valued):
             await trio.sleep(_OWING_S)  # nothing is read meanwhile: a peer that owes work is heard four times a second
-        begun, times = time.thread_time(), 1.0
+        times, begun = 1.0, time.thread_time()
+        turn = begun
         try:
             news, times = self._received(peer, raw)
         finally:
-            spent_ms = (time.thread_time() - begun) * 1000 * times
-            work.spend(peer, group, spent_ms, trio.current_time(), valued=valued)
-        turn = time.perf_counter()
+            now, ended = trio.current_time(), time.thread_time()
+            work.spend(peer, group, (ended - begun) * 1000 * times, now, valued=valued)
         for delivery in news:
-            begun, now = time.thread_time(), trio.current_time()
+            begun = ended
             owes = not work.allows(peer, group, now, valued=valued)
             outcome = Outcome.IGNORE if owes else self._judged(peer, delivery)
             self._router.judge(delivery.id, outcome, now)
-            times = IGNORED_COSTS if outcome is Outcome.IGNORE else 1
-            work.spend(peer, group, (time.thread_time() - begun) * 1000 * times, now, valued=valued)
-            if time.perf_counter() - turn > SLICE_S:
+            times, ended = IGNORED_COSTS if outcome is Outcome.IGNORE else 1, time.thread_time()
+            work.spend(peer, group, (ended - begun) * 1000 * times, now, valued=valued)
+            if ended - turn > SLICE_S:
                 self._neighbours.stir()
                 await trio.lowlevel.checkpoint()
-                turn = time.perf_counter()
+                now, turn = trio.current_time(), time.thread_time()
+                ended = turn
         self._neighbours.stir()
 
     def _received(self, peer: str, raw: bytes) -> tuple[list[Delivery], float]:

@@ -39,6 +39,7 @@ from p2p.base.limits import (
     BUDGETS,
     DISCONNECT_TIMEOUT_S,
     FRAME_TIMEOUT_S,
+    KIB,
     LIBRARY_STREAM_S,
     MAX_CONNECTIONS,
     MAX_STREAM_WINDOW,
@@ -53,6 +54,8 @@ from p2p.machine.deadlines import fail_after, strain
 
 VERSION: Final = "0.8.1"
 _MARK: Final = "_folkmoot_guarded"
+_READ: Final = "_folkmoot_read_ahead"
+_AHEAD: Final = 16 * KIB  # bytes
 log = logging.getLogger(__name__)
 
 # What a decoder raises for wrong bytes. Any other error is a fault of this program, whoever sent the bytes.
@@ -89,6 +92,7 @@ def install() -> None:
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     _release_inbound_slots()
     _batch_window_updates()
+    _read_ahead()
     _bound_bodies()
     _own_the_sockets()
     bound_tables()
@@ -160,6 +164,24 @@ def _batch_window_updates() -> None:
         await self.send_window_update(credit)
 
     YamuxStream._auto_tune_and_send_window_update = update
+
+
+def _read_ahead() -> None:
+    """G-18: read what has arrived at once; stock, each frame cost four reads of the socket, each with a lock and a turn
+    of the event loop. What is read ahead is at most _AHEAD bytes of a connection."""
+    stock = TrioTCPStream.read
+
+    async def read(self: Any, n: int | None = None) -> bytes:
+        ahead: bytearray = self.__dict__.setdefault(_READ, bytearray())
+        if not ahead:
+            if not n:
+                return bytes(await stock(self, n))
+            ahead += await stock(self, max(n, _AHEAD))
+        part = bytes(ahead[:n])
+        del ahead[: len(part)]
+        return part
+
+    TrioTCPStream.read = read
 
 
 def _bound_bodies() -> None:
