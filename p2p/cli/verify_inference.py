@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from p2p.cli.questions import Ask
     from p2p.client.answer_proof import AnswerProof
     from p2p.client.inspection import Case, TokenRow
-    from p2p.inference.local_engine import Opened
+    from p2p.inference.local_engine import LoadedEngine
     from p2p.verification.check import CheckResult
     from p2p.verification.profile import Profile
 
@@ -120,7 +120,7 @@ async def _run_model(options: argparse.Namespace, genesis: Genesis | None, case:
         await _check(case, genesis, opened, profile, result)
 
 
-async def _check(case: Case, genesis: Genesis | None, opened: Opened, profile: Profile, result: Result) -> None:
+async def _check(case: Case, genesis: Genesis | None, opened: LoadedEngine, profile: Profile, result: Result) -> None:
     """Stages 0 and 1 with the user's engine; what comes of it is put into `result`."""
     from p2p.client import inspection
     from p2p.verification import tape
@@ -248,7 +248,7 @@ def _or_none(ask: Ask, question: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def _spec(case: Case, genesis: Genesis | None, opened: Opened) -> ModelSpec:
+def _spec(case: Case, genesis: Genesis | None, opened: LoadedEngine) -> ModelSpec:
     """The model as the genesis file has it, else as the answer claims it. ConfigError where other weights run here."""
     from p2p.client.inspection import claimed_spec
 

@@ -20,7 +20,7 @@ from p2p.verification.text import Vocabulary, parse_vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class LoadedEngine:
     """An engine that is ready, and what is known of it."""
 
     engine: Engine
@@ -38,7 +38,7 @@ async def open_engine(
     kind: str, model: Path | None, url: str | None, name: str, progress: Callable[[str], None], *,
     flags: Sequence[str] = (), options: Mapping[str, Any] | None = None, stack: str = StackClass.CPU_BF16,
     tokenizer: Path | None = None,
-) -> AsyncIterator[Opened]:
+) -> AsyncIterator[LoadedEngine]:
     """Open an engine for the block that follows.
 
     kind: "torch" or "vllm", for the folder `model`; with url, that running ML node is used instead. name: the
@@ -53,7 +53,7 @@ async def open_engine(
         async with closing(VllmClient(url, name)) as client:
             if not await client.health():
                 raise Unavailable(f"no ML node answers at {url}: start it, or name another", field="ml_node")
-            yield Opened(client, await stack_name(client, stack), None, vocabulary)
+            yield LoadedEngine(client, await stack_name(client, stack), None, vocabulary)
         return
     if model is None or not (model / "config.json").exists():
         raise ConfigError(f"{model} is no model folder: config.json is missing there", field="model")
@@ -67,9 +67,9 @@ async def open_engine(
                 model, served_name=name, log=Path(scratch) / "vllm.log", flags=flags, progress=progress
             ) as own:
                 async with closing(VllmClient(own, name)) as client:
-                    yield Opened(client, await stack_name(client, stack), weights_hash(model), vocabulary)
+                    yield LoadedEngine(client, await stack_name(client, stack), weights_hash(model), vocabulary)
         return
     from p2p.inference.torch.engine import torch_engine
 
     async with torch_engine(model, progress=progress, **(options or {})) as engine:
-        yield Opened(engine, engine.stack, weights_hash(model), vocabulary)
+        yield LoadedEngine(engine, engine.stack, weights_hash(model), vocabulary)

@@ -90,7 +90,7 @@ def _start(ctx: Context, sender: bytes, record: Record) -> None:
         signed, _STARTED, sender, beacon, candidates, price_micro, escrow, ctx.height,
     )))
     ctx.view.add_due(request.deadline_height, inference_id)
-    _apply_early(ctx, inference_id)
+    _apply_waiting(ctx, inference_id)
 
 
 def _hold_escrow(ctx: Context, request: Request, escrow: int) -> None:
@@ -104,29 +104,29 @@ def _hold_escrow(ctx: Context, request: Request, escrow: int) -> None:
     ctx.view.put_totals(replace(totals, escrow_micro=totals.escrow_micro + escrow))
 
 
-def _apply_early(ctx: Context, inference_id: bytes) -> None:
+def _apply_waiting(ctx: Context, inference_id: bytes) -> None:
     """Apply the records that came before this Start. A wrong one is dropped: coming early gains its sender nothing."""
-    early_ones = ctx.view.ids(keys.early(inference_id))
-    if not early_ones:
+    waiting = ctx.view.ids(keys.before_start(inference_id))
+    if not waiting:
         return
-    for raw in early_ones:
+    for raw in waiting:
         early, child = unpack(Record, raw[keys.ID_BYTES :]), ctx.child()
         try:
             _HANDLERS[early.kind](child, raw[: keys.ID_BYTES], early)
         except FolkmootError:
             continue
         ctx.view.merge(child.view)
-    ctx.view.put(keys.early(inference_id), None)
+    ctx.view.put(keys.before_start(inference_id), None)
 
 
 def _wait_for_start(ctx: Context, inference_id: bytes, sender: bytes, record: Record) -> None:
     """Keep a record for at most DRAW_WINDOW heights: a Start of a later block could no longer name its draw."""
-    name = keys.early(inference_id)
+    name = keys.before_start(inference_id)
     if len(ctx.view.ids(name)) >= MAX_EARLY:
         most = f"{MAX_EARLY} records wait for this inference's Start already"
         raise RemoteProtocolError(most, field="inference_id")
     ctx.view.add_id(name, sender + encode(record))
-    ctx.view.add_due(ctx.height + DRAW_WINDOW, keys.DUE_EARLY + inference_id)
+    ctx.view.add_due(ctx.height + DRAW_WINDOW, keys.DUE_BEFORE_START + inference_id)
 
 
 # -- Finish ------------------------------------------------------------------------------------------------------------

@@ -71,8 +71,8 @@ def end_of_block_resumably(ctx: Context, beacon: bytes) -> Resumable[tuple[Left,
 def _act_on(ctx: Context, due: bytes) -> None:
     """due: a tag and 32 bytes, or an inference's id."""
     tag, subject = due[: -keys.ID_BYTES], due[-keys.ID_BYTES :]
-    if tag == keys.DUE_EARLY:
-        ctx.view.put(keys.early(subject), None)
+    if tag == keys.DUE_BEFORE_START:
+        ctx.view.put(keys.before_start(subject), None)
     elif tag == keys.DUE_PLANT:
         planted_faults.forget(ctx.view, subject)
     elif tag in _TAGGED:

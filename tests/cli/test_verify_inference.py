@@ -10,7 +10,7 @@ from typing import Any
 from p2p.base.errors import Unavailable
 from p2p.cli.verify_inference import Result, _check
 from p2p.client.inspection import Case
-from p2p.inference.local_engine import Opened
+from p2p.inference.local_engine import LoadedEngine
 from p2p.verification import artifact as artifacts
 from p2p.verification.engine import TokenStep
 from tests.fake_vllm import EOS, VOCAB
@@ -45,7 +45,7 @@ async def test_an_answer_with_ids_that_the_model_has_not_is_invalid_without_a_pr
     assert VOCAB in beyond.tokens
     case = Case(signed.request, done.finish.record, BEACON, PROMPT, beyond, DRAWN)
     result, profile = Result("", "", "", [], []), AnyProfile()
-    await _check(case, None, Opened(Refuses(), "vllm-cpu-bf16", None, WORDS), profile, result)  # type: ignore[arg-type]
+    await _check(case, None, LoadedEngine(Refuses(), "vllm-cpu-bf16", None, WORDS), profile, result)  # type: ignore[arg-type]
     assert result.report is not None
     assert not result.report.valid
     assert result.rows == []

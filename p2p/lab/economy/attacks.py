@@ -63,7 +63,7 @@ class Attacked(World):
         super().__init__(setting, seed)
         self.hostile = [o for o in self.operators if o.strategy.attack is not Attack.NONE]
         self.victims = [o for o in self.operators if o.strategy.name == VICTIM]
-        self.bench.missing = self._missing
+        self.committees.missing = self._missing
 
     # -- what attackers do at a height ---------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Attacked(World):
             mine = next((node for node in o.nodes if node.public in drawn), None)
             if mine is not None:
                 o.count("aimed")
-                self.network.finish(signed.inference_id, mine, tokens, self.bench.stack(mine.public), OTHERWISE)
+                self.network.finish(signed.inference_id, mine, tokens, self.committees.stack(mine.public), OTHERWISE)
 
     # -- places of participants ----------------------------------------------------------------------------------------
 

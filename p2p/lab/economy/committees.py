@@ -18,7 +18,7 @@ from p2p.lab.economy.assumptions import Assumptions
 from p2p.lab.economy.detection import ACROSS, FAKE, HONEST, SAME, false_alarm_rate, rows
 from p2p.lab.economy.network import Network
 from p2p.lab.economy.operators import Operator
-from p2p.lab.economy.strategies import Judge
+from p2p.lab.economy.strategies import Checking
 from p2p.ledger.state.committee import Committee
 
 SALT = digest(b"economy", b"salt")
@@ -58,7 +58,7 @@ class AnswerToCheck:
     measured: dict[str, int] = field(default_factory=dict)  # SAME or ACROSS -> ratio, thousandths of a nat
 
 
-class Bench:
+class Committees:
     """All validators of a world, and the answers they may have to check."""
 
     def __init__(
@@ -129,31 +129,32 @@ class Bench:
         if self.missing(answer, node):
             return Verdict(answer.inference_id, node, NO_PAYLOAD, "nobody gave the payload", 0, 0, (), SALT)
         operator = self.of[node]
-        judge = operator.strategy.judge
-        if judge in (Judge.SILENT, Judge.LAZY, Judge.RING) and self.rng.random() >= operator.strategy.lazy_share:
-            judge = Judge.HONEST
-        if judge is Judge.SILENT:
+        checking = operator.strategy.checking
+        if checking in (Checking.SILENT, Checking.LAZY, Checking.RING):
+            checking = checking if self.rng.random() < operator.strategy.lazy_share else Checking.HONEST
+        if checking is Checking.SILENT:
             return None
-        if judge in (Judge.LAZY, Judge.RING):
-            return self._say(answer, node, True, VALID_MILLI, RING if judge is Judge.RING else node)
-        cheap = judge in (Judge.CHEAP, Judge.LOUD)
+        if checking in (Checking.LAZY, Checking.RING):
+            return self._verdict_of(answer, node, True, VALID_MILLI, RING if checking is Checking.RING else node)
+        cheap = checking in (Checking.CHEAP, Checking.LOUD)
         operator.spent_micro += self.assume.check_micro("int8" if cheap else HONEST, answer.tokens)
         operator.count("checks")
         if cheap:
-            heard = judge is Judge.LOUD and answer.kind not in QUIET
-            return self._say(answer, node, not heard, FRAMED_MILLI if heard else VALID_MILLI, TRUE, node, CHEAP_MILLI)
+            heard = checking is Checking.LOUD and answer.kind not in QUIET
+            ratio = FRAMED_MILLI if heard else VALID_MILLI
+            return self._verdict_of(answer, node, not heard, ratio, TRUE, node, CHEAP_MILLI)
         kernels = OTHER if self.foreign[node] else MOST
         friend = operator.strategy.name == answer.executor.strategy.name
-        if judge is Judge.FRIENDS and friend:
-            return self._say(answer, node, True, VALID_MILLI, TRUE, node)
-        if judge is Judge.FRAME and not friend:
-            return self._say(answer, node, False, FRAMED_MILLI, TRUE, kernels)
+        if checking is Checking.FRIENDS and friend:
+            return self._verdict_of(answer, node, True, VALID_MILLI, TRUE, node)
+        if checking is Checking.FRAME and not friend:
+            return self._verdict_of(answer, node, False, FRAMED_MILLI, TRUE, kernels)
         if answer.kind == FAKE:
             return Verdict(answer.inference_id, node, VerdictKind.INVALID, "refused without a prefill", 0, 0, (), SALT)
         equal = not answer.executor.strategy.stranger and self.foreign[node] is self.foreign[answer.node]
         pair = SAME if equal else ACROSS
         ratio, limit = self._measure(answer, pair), rows()[answer.kind, pair].limit_milli(answer.tokens)
-        return self._say(answer, node, ratio <= limit, ratio, TRUE, kernels)
+        return self._verdict_of(answer, node, ratio <= limit, ratio, TRUE, kernels)
 
     def _measure(self, answer: AnswerToCheck, pair: str) -> int:
         """The ratio that an honest check measures, drawn at the first one of each pair. pair: SAME or ACROSS."""
@@ -164,7 +165,7 @@ class Bench:
             answer.measured[pair] = row.llr_milli(answer.tokens, rate, self.rng)
         return answer.measured[pair]
 
-    def _say(
+    def _verdict_of(
         self, answer: AnswerToCheck, node: bytes, valid: bool, ratio: int, source: bytes, kernels: bytes = MOST,
         distance_milli: int = OTHER_MILLI,
     ) -> Verdict:

@@ -23,7 +23,7 @@ class Moment:
     rng: np.random.Generator
 
 
-class Judge(StrEnum):
+class Checking(StrEnum):
     """What an operator does when one of its nodes is drawn to validate."""
 
     HONEST = "honest"
@@ -66,8 +66,8 @@ class Strategy:
     name: str
     does: str  # in a sentence, for the tables
     answer: Answer
-    judge: Judge = Judge.HONEST
-    # of its duties, those it does as `judge` says when that is SILENT, LAZY or RING; the others honestly
+    checking: Checking = Checking.HONEST
+    # of its duties, those it does as `checking` says when that is SILENT, LAZY or RING; the others honestly
     lazy_share: float = 1.0
     stranger: bool = False  # names kernels that nobody calibrated, so every validator tests it as across stacks
     foreign: bool = False  # as validator it is on the minority's stack; else by chance
@@ -130,24 +130,25 @@ ALL = (
     Strategy(
         "whitewash", "a smaller model until convicted, then a new key and account", always("smaller_model"), leaves=True
     ),
-    Strategy("silent validator", "answers no duty", always(HONEST), Judge.SILENT),
-    Strategy("lazy validator", "'valid' with invented numbers", always(HONEST), Judge.LAZY),
-    Strategy("lazy ring", "the same, all of them with the same numbers", always(HONEST), Judge.RING),
-    Strategy("lazy in 2 %", "lazy in one duty of fifty", always(HONEST), Judge.LAZY, lazy_share=0.02),
+    Strategy("silent validator", "answers no duty", always(HONEST), Checking.SILENT),
+    Strategy("lazy validator", "'valid' with invented numbers", always(HONEST), Checking.LAZY),
+    Strategy("lazy ring", "the same, all of them with the same numbers", always(HONEST), Checking.RING),
+    Strategy("lazy in 2 %", "lazy in one duty of fifty", always(HONEST), Checking.LAZY, lazy_share=0.02),
     Strategy(
-        "lazy, rare stack", "'valid' with invented numbers, on the stack of the minority", always(HONEST), Judge.LAZY,
-        foreign=True,
+        "lazy, rare stack", "'valid' with invented numbers, on the stack of the minority", always(HONEST),
+        Checking.LAZY, foreign=True,
     ),
-    Strategy("cheap checks", "checks with int8 weights and finds everything valid", always(HONEST), Judge.CHEAP),
+    Strategy("cheap checks", "checks with int8 weights and finds everything valid", always(HONEST), Checking.CHEAP),
     Strategy(
-        "cheap checks, loud", "checks with int8 weights and sees what is louder than these", always(HONEST), Judge.LOUD
+        "cheap checks, loud", "checks with int8 weights and sees what is louder than these", always(HONEST),
+        Checking.LOUD,
     ),
     Strategy(
         "clique", "a smaller model in one answer of five; as validators: friends are valid",
         sometimes("smaller_model", 0.2),
-        Judge.FRIENDS,
+        Checking.FRIENDS,
     ),
-    Strategy("framing", "honest work; says 'invalid' to everybody else's", always(HONEST), Judge.FRAME),
+    Strategy("framing", "honest work; says 'invalid' to everybody else's", always(HONEST), Checking.FRAME),
     Strategy("Sybil, one account", "one machine as four nodes of one account", always(HONEST), nodes=4),
     Strategy("Sybil, four accounts", "one machine as four nodes of four accounts", always(HONEST), nodes=4, owners=4),
     Strategy(

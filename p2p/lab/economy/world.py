@@ -19,7 +19,7 @@ from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import ENDED, STANDS, VERSION, SignedRequest, Status
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.assumptions import Assumptions
-from p2p.lab.economy.committees import Bench
+from p2p.lab.economy.committees import Committees
 from p2p.lab.economy.detection import HONEST
 from p2p.lab.economy.network import MODEL, NAME, OTHERWISE, STREAMED, Network
 from p2p.lab.economy.operators import Operator, make
@@ -72,7 +72,7 @@ class World:
             node: bool(self.rng.random() < self.assume.foreign) or self.of[node].strategy.foreign
             for node in sorted(self.of)
         }
-        self.bench = Bench(self.network, self.of, foreign, self.assume, setting.checks, self.rng)
+        self.committees = Committees(self.network, self.of, foreign, self.assume, setting.checks, self.rng)
         self.agents = [o.nodes[0].public for o in self.operators]  # they are honest agents
         self.otherwise: set[bytes] = set()  # inferences on which the agent's record will contradict the executor's
         self.planted: list[tuple[bytes, bytes]] = []  # (inference id, executor) of planted faults not revealed yet
@@ -117,13 +117,13 @@ class World:
 
     def height(self) -> None:
         network = self.network
-        self.bench.reveal()
-        self.bench.commit()
+        self.committees.reveal()
+        self.committees.commit()
         started, self.started = self.started, []
         for inference_id, executor, kind, tokens in started:
             said = OTHERWISE if inference_id in self.otherwise else STREAMED
-            network.finish(inference_id, self.keys[executor], tokens, self.bench.stack(executor), said)
-            self.bench.watch(inference_id, executor, kind, tokens)
+            network.finish(inference_id, self.keys[executor], tokens, self.committees.stack(executor), said)
+            self.committees.watch(inference_id, executor, kind, tokens)
             self.of[executor].spent_micro += self.assume.answer_micro(kind, tokens)
         serving = network.serving()
         for _ in range(int(self.rng.poisson(self._demand()))):
@@ -140,7 +140,7 @@ class World:
         self._plant(serving)
         self._attack(serving)
         network.block()
-        self.bench.after_block()
+        self.committees.after_block()
         self._show_plants()
 
     def _attack(self, serving: WeightedDraw) -> None:
@@ -179,7 +179,7 @@ class World:
         operator.drawn += tokens if wanted is None else 0
         known = self.network.participant(executor)
         unknown = wanted is not None and operator.strategy.dealing is Dealing.UNKNOWN
-        checked = self.network.check_milli(executor, self.bench.stack(executor))
+        checked = self.network.check_milli(executor, self.committees.stack(executor))
         kind = operator.strategy.answer(Moment(checked, known.reputation if known else 0, unknown, self.rng))
         operator.count("answers")
         operator.count("cheated", kind != HONEST)
@@ -276,7 +276,7 @@ class World:
         o.nodes.append(node)
         o.owners.append(owner)
         self.of[node.public], self.keys[node.public] = o, node
-        self.bench.foreign[node.public] = False
+        self.committees.foreign[node.public] = False
 
     def _wealth(self, o: Operator) -> float:
         """Balances and collateral, micro-credits."""

@@ -59,7 +59,7 @@ class Sprint(Message, frozen=True):
     draw: bytes = b""  # the beacon that draws the samples; empty until it is there
 
 
-class Opened(Message, frozen=True):
+class OpenedAnswer(Message, frozen=True):
     """A drawn answer that was shown."""
 
     index: U32
@@ -74,7 +74,7 @@ class Run(Message, frozen=True):
     root: Bytes32  # Merkle root over its finish records
     count: U32  # of answers
     height: U64  # of the commitment's block
-    opened: Annotated[tuple[Opened, ...], Meta(max_length=MAX_SAMPLES)] = ()
+    opened: Annotated[tuple[OpenedAnswer, ...], Meta(max_length=MAX_SAMPLES)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ def apply_sprint_open(ctx: Context, sender: bytes, record: Record) -> None:
     bind_stack(ctx.view, sender, body.model, body.finish.record.stack)
     if not merkle.verify(encode(body.finish), body.index, run.count, body.proof, run.root):
         raise RemoteProtocolError("this answer is not the one that was committed to", field="proof")
-    _put(ctx.view, replace(run, opened=(*run.opened, Opened(body.index, signed.inference_id))))
+    _put(ctx.view, replace(run, opened=(*run.opened, OpenedAnswer(body.index, signed.inference_id))))
     finish = body.finish.record
     ctx.view.put_inference(signed.inference_id, Inference(
         signed, Status.FINISHED.value, sender, sprint.beacon, (sender,), 0, 0, ctx.height,

@@ -166,7 +166,7 @@ def inference(inference_id: bytes) -> bytes:
     return b"inf/" + inference_id
 
 
-def early(inference_id: bytes) -> bytes:
+def before_start(inference_id: bytes) -> bytes:
     """Records that wait for their inference's Start -> list of (sender, record)."""
     return b"early/" + inference_id
 
@@ -228,7 +228,7 @@ def due(height: int) -> bytes:
 
 
 # A due entry of 32 bytes is an inference's id. Any other is one of these tags, and an id of 32 bytes behind it.
-DUE_EARLY = b"early:"  # inference id: records that waited for its Start are dropped
+DUE_BEFORE_START = b"early:"  # inference id: records that waited for its Start are dropped
 DUE_PLANT = b"plant:"  # commitment: its time is over
 DUE_WITHDRAWAL = b"collat:"  # node key: collateral goes back to its owner
 DUE_LEAVE = b"leave:"  # node key: the participant leaves

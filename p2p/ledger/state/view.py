@@ -232,6 +232,6 @@ class View:
         self._put(name, left or None)
 
     def add_due(self, height: int, value: bytes) -> None:
-        """The end of block `height` looks at `value`: an inference's id, or a tagged id (keys.DUE_EARLY and the
+        """The end of block `height` looks at `value`: an inference's id, or a tagged id (keys.DUE_BEFORE_START and the
         others)."""
         self.add_id(keys.due(height), value)

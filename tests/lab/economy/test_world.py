@@ -119,7 +119,7 @@ def test_honest_validators_of_the_minority_are_not_barred_for_what_only_equal_ke
     )
     world.run()
     honest = [o for o in world.operators if o.strategy.name == "honest"]
-    minority = [o.nodes[0].public for o in honest if world.bench.foreign[o.nodes[0].public]]
+    minority = [o.nodes[0].public for o in honest if world.committees.foreign[o.nodes[0].public]]
     assert len(minority) > 1
     assert sum(o.counts["INVALIDATED"] for o in world.operators if o not in honest) > 20
     assert not any(o.counts["barred epochs"] for o in honest), f"seed {SEED}"

@@ -36,7 +36,7 @@ LAYOUT = {
     "run_named": b"run/" + A,
     "validator_set": b"set/" + A,
     "inference": b"inf/" + A,
-    "early": b"early/" + A,
+    "before_start": b"early/" + A,
     "duties": b"duty/" + A,
     "open_disputes": b"cases/" + A,
     "plant": b"plant/" + A,
@@ -62,7 +62,7 @@ LAYOUT = {
     "PROPOSALS": b"props",
 }
 DUE = {
-    "DUE_EARLY": b"early:", "DUE_PLANT": b"plant:", "DUE_WITHDRAWAL": b"collat:", "DUE_LEAVE": b"leave:",
+    "DUE_BEFORE_START": b"early:", "DUE_PLANT": b"plant:", "DUE_WITHDRAWAL": b"collat:", "DUE_LEAVE": b"leave:",
     "DUE_PROPOSAL": b"prop:"
 }
 ROOMS = Path(keys.__file__).parents[2]
