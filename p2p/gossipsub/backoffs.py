@@ -5,6 +5,8 @@ Law: a back-off is never shortened, and it outlives the connection.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from p2p.base.limits import MAX_BACKOFFS
 
 
@@ -16,7 +18,7 @@ class Backoffs:
     def __init__(self, slack_s: float) -> None:
         """slack_s: by how much longer our own patience is, because clocks and heartbeats differ."""
         self._slack_s = slack_s
-        self._until: dict[tuple[str, str], float] = {}
+        self._until: OrderedDict[tuple[str, str], float] = OrderedDict()  # a dict finds its first slowly
 
     def __len__(self) -> int:
         return len(self._until)

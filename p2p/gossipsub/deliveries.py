@@ -10,6 +10,8 @@ Pure: the caller passes the time. Source: libp2p specification, gossipsub v1.1, 
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from p2p.base.limits import MAX_DELIVERY_RECORDS
 
 
@@ -21,7 +23,8 @@ class Deliveries:
     def __init__(self, keep_s: float) -> None:
         """keep_s: seconds for which a message is remembered."""
         self._keep = keep_s
-        self._records: dict[bytes, tuple[float, list[str]]] = {}  # a few names: a list is smaller
+        # A dict finds its first entry slowly; for a few names a list is smaller than a set.
+        self._records: OrderedDict[bytes, tuple[float, list[str]]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._records)

@@ -9,9 +9,8 @@ Law: only peers that did nothing wrong are named, and only whom we trust we beli
 
 from __future__ import annotations
 
-from random import Random
-
 from p2p.base.limits import MAX_OFFERS, MAX_PEER_ID, MAX_PEER_RECORD
+from p2p.gossipsub.lot import Lot
 from p2p.gossipsub.neighbour import Neighbour
 from p2p.gossipsub.neighbours import Neighbours
 from p2p.gossipsub.rpc import PeerInfo, Prune
@@ -22,7 +21,7 @@ class Exchange:
 
     __slots__ = ("_neighbours", "_offers", "_rng")
 
-    def __init__(self, neighbours: Neighbours, rng: Random) -> None:
+    def __init__(self, neighbours: Neighbours, rng: Lot) -> None:
         self._neighbours, self._rng = neighbours, rng
         self._offers: dict[bytes, PeerInfo] = {}
 

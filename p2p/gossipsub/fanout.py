@@ -7,9 +7,8 @@ FANOUT-1: used only without flood publishing (specification v1.1, "Flood Publish
 
 from __future__ import annotations
 
-from random import Random
-
 from p2p.base.limits import MAX_FANOUT_TOPICS
+from p2p.gossipsub.lot import Lot
 from p2p.gossipsub.neighbour import Neighbour
 from p2p.gossipsub.neighbours import Neighbours
 
@@ -19,7 +18,7 @@ class Fanout:
 
     __slots__ = ("_last", "_neighbours", "_peers", "_rng")
 
-    def __init__(self, neighbours: Neighbours, rng: Random) -> None:
+    def __init__(self, neighbours: Neighbours, rng: Lot) -> None:
         self._neighbours, self._rng = neighbours, rng
         self._peers: dict[str, list[Neighbour]] = {}
         self._last: dict[str, float] = {}  # when we last published; the oldest first

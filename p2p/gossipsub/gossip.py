@@ -8,9 +8,9 @@ The rules GOSSIP-1 to GOSSIP-9 are in docs/gossipsub.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from random import Random
 
 from p2p.base.limits import BUDGETS, MAX_CONTROL_TOPICS, MAX_MESSAGE_IDS
+from p2p.gossipsub.lot import Lot
 from p2p.gossipsub.message_cache import MessageCache
 from p2p.gossipsub.neighbour import Neighbour
 from p2p.gossipsub.neighbours import Neighbours
@@ -27,7 +27,7 @@ class Gossip:
 
     __slots__ = ("_answered_all", "_answered_group", "_cache", "_neighbours", "_promises", "_rng")
 
-    def __init__(self, neighbours: Neighbours, cache: MessageCache, promises: Promises, rng: Random) -> None:
+    def __init__(self, neighbours: Neighbours, cache: MessageCache, promises: Promises, rng: Lot) -> None:
         self._neighbours, self._cache, self._promises, self._rng = neighbours, cache, promises, rng
         self._answered_all = 0  # bytes of answers since the last heartbeat
         self._answered_group: dict[str, int] = {}  # of these, to one address group
@@ -51,7 +51,7 @@ class Gossip:
             missed = [one for one in on_topic if one.behind and one not in chosen]
             whole = IHave(topic.name, tuple(ids)) if len(ids) <= MAX_MESSAGE_IDS else None
             for one in chosen + missed:
-                one.queue.have(whole or IHave(topic.name, tuple(self._rng.sample(ids, MAX_MESSAGE_IDS))))
+                one.queue.control.have(whole or IHave(topic.name, tuple(self._rng.sample(ids, MAX_MESSAGE_IDS))))
                 self._neighbours.wake(one)
 
     def turn(self, now: float) -> None:
@@ -82,7 +82,7 @@ class Gossip:
             left -= len(ids)
             if offer.topic in topics:
                 new.update((id_, None) for id_ in ids if len(id_) == ID_BYTES and not is_known(id_))
-        asked = one.queue.want([id_ for id_ in new if id_ not in one.ignored][:room])
+        asked = one.queue.control.want([id_ for id_ in new if id_ not in one.ignored][:room])
         if asked:
             one.asked_ids += len(asked)
             self._neighbours.wake(one)
@@ -131,5 +131,5 @@ class Gossip:
         """GOSSIP-7: a large message has come, so the rest of the mesh need not send it."""
         for one in topic.mesh.values():
             if one is not sender and one.version >= Version.V1_2:
-                one.queue.dont_want(id_)
+                one.queue.control.dont_want(id_)
                 self._neighbours.wake(one)

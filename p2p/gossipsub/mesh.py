@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import ceil
-from random import Random
 
 from p2p.base.limits import MAX_PRUNE_BACKOFF_S
 from p2p.gossipsub.backoffs import Backoffs
 from p2p.gossipsub.exchange import Exchange
+from p2p.gossipsub.lot import Lot
 from p2p.gossipsub.neighbour import Neighbour
 from p2p.gossipsub.neighbours import Neighbours
 from p2p.gossipsub.rpc import Graft, Prune
@@ -25,7 +25,7 @@ class Mesh:
 
     __slots__ = ("_backoffs", "_exchange", "_neighbours", "_params", "_rng")
 
-    def __init__(self, neighbours: Neighbours, backoffs: Backoffs, exchange: Exchange, rng: Random) -> None:
+    def __init__(self, neighbours: Neighbours, backoffs: Backoffs, exchange: Exchange, rng: Lot) -> None:
         self._neighbours, self._backoffs, self._exchange, self._rng = neighbours, backoffs, exchange, rng
         self._params = neighbours.params
 
@@ -141,7 +141,7 @@ class Mesh:
     def _graft(self, topic: Topic, one: Neighbour, now: float) -> None:
         topic.add(one)
         self._neighbours.scores.graft(one.name, topic.name, now)
-        one.queue.control(Graft(topic.name))
+        one.queue.control.mesh(Graft(topic.name))
         self._neighbours.wake(one)
 
     def _prune(
@@ -158,5 +158,5 @@ class Mesh:
         seconds = self._params.prune_backoff_s if backoff_s is None else backoff_s
         self._backoffs.add(topic.name, one.name, now + seconds)
         peers = self._exchange.name_peers(topic.name, one) if exchange else ()
-        one.queue.control(Prune(topic.name, peers, ceil(seconds)))
+        one.queue.control.mesh(Prune(topic.name, peers, ceil(seconds)))
         self._neighbours.wake(one)

@@ -33,6 +33,7 @@ class Neighbours:
         known = self.by_name.get(name)
         if known is not None:
             known.version, known.dialled, known.group = version, dialled, group
+            known.behind = self.params.history_gossip  # what was on its way may be lost
             return None
         one = Neighbour(name, version=version, dialled=dialled, group=group, queue=Outbound(self.shed))
         one.wanted = name in self._wanted

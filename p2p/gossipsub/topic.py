@@ -22,8 +22,9 @@ class Topic:
         self.prefix = id_prefix(name)  # of its messages' ids
         self.priority = params.priorities.get(name, Priority.TRANSACTIONS)
         score = params.score.topics.get(name)
-        # seconds after the first copy in which another one counts for its sender (P3); below 0 where none does
-        self.window = score.mesh_message_deliveries_window if score and score.mesh_message_deliveries_weight else -1.0
+        counts = score and (score.mesh_message_deliveries_weight or score.mesh_failure_penalty_weight)
+        # seconds after the first copy in which another one counts for its sender (P3, P3b); below 0 where none does
+        self.window = score.mesh_message_deliveries_window if score and counts else -1.0
         self.mesh: dict[str, Neighbour] = {}
         self.receivers: list[Neighbour] | None = None
 

@@ -89,6 +89,17 @@ def test_gossip_2_a_member_that_is_new_hears_of_what_it_missed() -> None:
     assert one.sent("late") == Rpc()
 
 
+def test_gossip_2_a_member_with_a_new_stream_hears_of_what_was_on_its_way() -> None:
+    one, members, _ = settled(0)
+    id_ = one.router.publish(TXS, b"x", one.now)
+    for name in members:
+        one.sent(name)
+    one.peer("m0", quiet=False)
+    one.beat()
+    assert one.sent("m0").ihave == (IHave(TXS, (id_,)),)
+    assert one.sent("m1") == Rpc()
+
+
 def test_gossip_2_a_member_whose_queue_lost_something_hears_of_it() -> None:
     one, members, _ = settled(0)
     for i in range(40):

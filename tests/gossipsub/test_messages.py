@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from p2p.base.limits import IGNORED_S, MAX_GOSSIP, MAX_JUDGING, MAX_TOPICS_PER_PEER, MAX_WANTED_PEERS
 from p2p.base.outcome import Outcome
 from p2p.gossipsub.params import Thresholds
-from p2p.gossipsub.rpc import Message, Rpc, Subscription, message_id
-from tests.gossipsub.net import ADVERTS, PROPOSALS, TXS, VOTES, One, few
+from p2p.gossipsub.rpc import Message, Prune, Rpc, Subscription, message_id
+from tests.gossipsub.net import ADVERTS, PROPOSALS, SCORES, TXS, VOTES, One, few
 
 
 def test_msg_1_an_id_is_of_topic_and_data() -> None:
@@ -104,6 +105,48 @@ def test_msg_4_a_wish_may_come_before_the_peer() -> None:
     assert one.told("late") == [b"x"]
 
 
+def test_msg_4_who_is_first_gains_and_copies_in_time_count_where_a_topic_says_so() -> None:
+    expects = replace(
+        SCORES.topics[TXS], mesh_message_deliveries_weight=-1.0, mesh_message_deliveries_threshold=2.0,
+        mesh_message_deliveries_decay=1.0, mesh_message_deliveries_activation=0.5,
+    )
+    one = One(few(score=replace(SCORES, topics={TXS: expects})))
+    for name in ("first", "meanwhile", "soon", "late", "echo"):
+        one.member(name)
+    for i in range(2):
+        (delivery,) = one.brings("first", bytes([i]))
+        one.brings("meanwhile", bytes([i]))
+        one.router.judge(delivery.id, Outcome.ACCEPT, one.now)
+        one.now += 0.5
+        one.brings("soon", bytes([i]))
+        one.brings("soon", bytes([i]))
+        one.now += 0.01
+        one.brings("late", bytes([i]))
+        one.router.publish(TXS, b"ours %d" % i, one.now)
+        one.brings("echo", b"ours %d" % i)
+    one.beat()
+    assert one.router.score("first") == pytest.approx(2 * 0.9)
+    assert [one.router.score(name) for name in ("meanwhile", "soon", "late", "echo")] == [0, 0, -4, -4]
+
+
+def test_msg_4_copies_count_where_only_failures_of_the_mesh_weigh() -> None:
+    expects = replace(
+        SCORES.topics[TXS], mesh_failure_penalty_weight=-1.0, mesh_failure_penalty_decay=1.0,
+        mesh_message_deliveries_threshold=1.0, mesh_message_deliveries_decay=1.0,
+        mesh_message_deliveries_activation=0.5,
+    )
+    one = One(few(score=replace(SCORES, topics={TXS: expects})))
+    for name in ("first", "soon", "idle"):
+        one.member(name)
+    one.accepts("first", b"x")
+    one.brings("soon", b"x")
+    one.beat()
+    for name in ("soon", "idle"):
+        one.says(name, Rpc(prune=(Prune(TXS),)))
+    one.beat()
+    assert [one.router.score(name) for name in ("soon", "idle")] == [0, -1]
+
+
 @pytest.mark.parametrize(("outcome", "told"), [(Outcome.IGNORE, []), (Outcome.REJECT, [])])
 def test_msg_5_6_what_is_not_accepted_is_not_forwarded(outcome: Outcome, told: list[bytes]) -> None:
     one = One()
@@ -186,7 +229,7 @@ def test_msg_8_whatever_a_graylisted_peer_sends_is_dropped() -> None:
     one.says("p", Rpc(subscriptions=(Subscription(VOTES, True),)))
     assert one.brings("p", b"2") == []
     assert one.router.status()["graylisted"] == ["p"]
-    assert one.router.status()["messages"]["of graylisted peers"] == 1
+    assert one.router.status()["graylisted messages"] == 1
 
 
 def test_what_nobody_judges_is_bounded() -> None:

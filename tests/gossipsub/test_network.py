@@ -109,11 +109,11 @@ def test_what_some_cannot_judge_reaches_the_others() -> None:
     ids = {net.publish("n000", b"early"): "n000"}
     net.settle()
     (id_,) = ids
-    knows = {name for name, router in net.routers.items() if router._seen.when(id_) is not None}
+    knows = {name for name, router in net.routers.items() if router._messages._seen.when(id_) is not None}
     assert knows == set(net.routers) - behind
     behind.clear()
     net.beat(4)
-    knows = {name for name, router in net.routers.items() if router._seen.when(id_) is not None}
+    knows = {name for name, router in net.routers.items() if router._messages._seen.when(id_) is not None}
     assert knows == set(net.routers), "offered again while it is kept"
 
 

@@ -54,7 +54,7 @@ def test_queue_1_an_rpc_is_of_bounded_size_and_one_large_message_comes_alone() -
         push(out, Priority.TRANSACTIONS, name, size)
     push(out, Priority.ADVERTS, 4)
     assert names(out.take(1000, ())) == [0, 1]
-    out.control(Graft(TXS))
+    out.control.mesh(Graft(TXS))
     assert out.take(1000, ()) == Rpc(graft=(Graft(TXS),)), "it does not fit beside a GRAFT"
     assert names(out.take(1000, ())) == [2]
     assert names(out.take(1000, ())) == [3, 4]
@@ -65,13 +65,13 @@ def test_queue_1_items_of_an_rpc_are_bounded() -> None:
     out, _ = queue()
     for i in range(MAX_RPC_MESSAGES + 5):
         push(out, Priority.VOTES, i)
-    out.want([i.to_bytes(20, "big") for i in range(MAX_MESSAGE_IDS + 9)])
-    out.dont_want(b"d" * 20)
-    out.have(IHave(TXS, (b"h" * 20,)))
+    out.control.want([i.to_bytes(20, "big") for i in range(MAX_MESSAGE_IDS + 9)])
+    out.control.dont_want(b"d" * 20)
+    out.control.have(IHave(TXS, (b"h" * 20,)))
     for i in range(40):
-        out.subscribe(f"s{i}", True)
-        out.control(Graft(f"g{i}"))
-        out.control(Prune(f"p{i}"))
+        out.control.subscribe(f"s{i}", True)
+        out.control.mesh(Graft(f"g{i}"))
+        out.control.mesh(Prune(f"p{i}"))
     rpc = out.take(MIB, ())
     assert rpc is not None
     assert len(rpc.messages) == MAX_RPC_MESSAGES
@@ -98,7 +98,7 @@ def test_what_the_neighbour_has_is_left_out() -> None:
 
 def test_queue_2_the_least_important_is_shed_first_and_of_it_the_oldest() -> None:
     out, shed = queue()
-    out.have(IHave(TXS, (b"h" * 20,)))
+    out.control.have(IHave(TXS, (b"h" * 20,)))
     part = QUEUE_BYTES // 8
     for name in range(4):
         push(out, Priority.ADVERTS, name, part)
@@ -142,13 +142,13 @@ def test_queue_3_votes_alone_above_the_bound_stall_the_neighbour() -> None:
 
 def test_queue_4_only_the_last_word_on_a_topic_waits() -> None:
     out, _ = queue()
-    out.subscribe(TXS, True)
-    out.subscribe(TXS, False)
-    out.control(Graft(TXS))
-    out.control(Prune(TXS, (), 5))
-    out.control(Graft(VOTES))
-    out.have(IHave(TXS, (b"1",)))
-    out.have(IHave(TXS, (b"2",)))
+    out.control.subscribe(TXS, True)
+    out.control.subscribe(TXS, False)
+    out.control.mesh(Graft(TXS))
+    out.control.mesh(Prune(TXS, (), 5))
+    out.control.mesh(Graft(VOTES))
+    out.control.have(IHave(TXS, (b"1",)))
+    out.control.have(IHave(TXS, (b"2",)))
     assert out.take(MIB, ()) == Rpc(
         subscriptions=(Subscription(TXS, False),), prune=(Prune(TXS, (), 5),), graft=(Graft(VOTES),),
         ihave=(IHave(TXS, (b"2",)),),
@@ -158,7 +158,7 @@ def test_queue_4_only_the_last_word_on_a_topic_waits() -> None:
 def test_queue_4_ihaves_wait_for_room_and_go_whole() -> None:
     out, _ = queue()
     push(out, Priority.VOTES, 1, 400)
-    out.have(IHave(TXS, tuple(i.to_bytes(20, "big") for i in range(100))))
+    out.control.have(IHave(TXS, tuple(i.to_bytes(20, "big") for i in range(100))))
     rpc = out.take(600, ())
     assert (names(rpc), rpc and rpc.ihave) == ([1], ())
     rpc = out.take(600, ())
@@ -199,7 +199,7 @@ def test_votes_and_control_come_whole_and_in_order_whatever_else_waits(steps: li
             if step[0] is Priority.VOTES:
                 votes.append(name)
             elif step[0] is Priority.PROPOSALS:
-                out.control(Graft(str(name)))
+                out.control.mesh(Graft(str(name)))
                 control += 1
             push(out, step[0], name, step[1])
         assert out.bytes <= QUEUE_BYTES

@@ -180,7 +180,7 @@ class Anything(RuleBasedStateMachine):
     def everything_is_bounded(self) -> None:
         router = self.router
         status = router.status()
-        assert len(router._judging) <= MAX_JUDGING
+        assert status["judging"] <= MAX_JUDGING
         assert status["offers"] <= MAX_OFFERS
         assert status["backoffs"] <= len(PEERS) * len(TOPICS)
         for one in router._neighbours.by_name.values():

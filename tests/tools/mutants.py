@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.conformance import folder
 
 ROOT = Path(__file__).parents[2]
-C, V, INF = "p2p/consensus/", "p2p/verification/", "p2p/inference/"
+C, V, INF, G = "p2p/consensus/", "p2p/verification/", "p2p/inference/", "p2p/gossipsub/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +249,45 @@ MUTANTS = (
            "dtype=np.bool_)\n    penalties =", "dtype=np.bool_)\n    return everything\n    penalties ="),
     Mutant("finish: anybody drawn, asked or not", "p2p/ledger/apply_record.py",
            "if not by_agent and finish.executor != asked:", "if False:"),
+    Mutant("gossip: what is wrong is to its senders' credit", G + "topic_score.py",
+           "invalid_message_deliveries_weight * self._invalid**2",
+           "invalid_message_deliveries_weight * -(self._invalid**2)"),
+    Mutant("gossip: only who came first answers for what is wrong", G + "messages.py",
+           "            for sender in judging.senders:\n                self._neighbours.rejected",
+           "            for sender in judging.senders[:1]:\n                self._neighbours.rejected"),
+    Mutant("gossip: a GRAFT within the back-off is taken", G + "mesh.py", "        if now < until:  # MESH-8\n",
+           "        if False:\n"),
+    Mutant("gossip: we graft within the back-off", G + "mesh.py",
+           " and self._backoffs.may_graft(topic.name, one.name, now)", ""),
+    Mutant("gossip: a later PRUNE shortens a back-off", G + "backoffs.py", "= max(before, until)", "= until"),
+    Mutant("gossip: IHAVEs are not counted", G + "gossip.py", " or one.offers > params.max_ihave_messages", ""),
+    Mutant("gossip: ids that are asked for are not counted", G + "gossip.py",
+           "            one.asked_ids += len(asked)\n", ""),
+    Mutant("gossip: a broken promise costs nothing", G + "gossip.py",
+           "                self._neighbours.penalise(one, times, now)", "                pass"),
+    Mutant("gossip: a message is sent to whoever asks, for ever", G + "message_cache.py",
+           "        if counts.get(peer, 0) >= most:\n            return False\n", ""),
+    Mutant("gossip: what was accepted is not remembered", G + "messages.py", "        self._seen.add(id_, now)\n", ""),
+    Mutant("gossip: what was ignored is remembered", G + "messages.py",
+           "                    one.ignore(id_, now)\n",
+           "                    one.ignore(id_, now)\n            self._seen.add(id_, now)\n"),
+    Mutant("gossip: what was ignored goes on", G + "messages.py",
+           "if outcome is Outcome.ACCEPT:", "if outcome is not Outcome.REJECT:"),
+    Mutant("gossip: the graylisted are heard", G + "router.py",
+           "if one.score < self._params.thresholds.graylist:\n            self._graylisted",
+           "if False:\n            self._graylisted"),
+    Mutant("gossip: votes are shed", G + "outbound.py", "- 1, Priority.VOTES, -1):", "- 1, Priority.VOTES - 1, -1):"),
+    Mutant("gossip: the newest is shed", G + "outbound.py", "self.bytes -= waiting.popleft()[2]",
+           "self.bytes -= waiting.pop()[2]"),
+    Mutant("gossip: nobody is kept because we dialled it", G + "mesh.py",
+           "        for one in [one for one in lost if one.dialled][: max(0, lacking)]:",
+           "        for one in lost[:0]:"),
+    Mutant("gossip: a full mesh takes in everybody", G + "mesh.py",
+           "len(topic.mesh) >= p.degree_high and not one.dialled and not one.wanted", "False"),
+    Mutant("gossip: anybody names peers to dial", G + "exchange.py",
+           "if one.score < params.thresholds.accept_exchange:", "if False:"),
+    Mutant("gossip: the wanted hear what the mesh hears", G + "topic.py",
+           "[*self.mesh.values(), *wanted[:MAX_WANTED_PEERS]]", "[*self.mesh.values()]"),
 )
 
 MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py",
@@ -259,6 +298,8 @@ ANSWERS = ("tests of answers", [
     "tests/verification/test_handover.py", "tests/peer/test_executor.py", "tests/peer/test_breaking_off.py",
     "tests/peer/test_start_first.py", "tests/client/test_way.py", "tests/verification/test_penalties.py",
 ])
+# tests that look first for a mutant of the gossip router
+GOSSIP = ("tests of gossip", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/gossipsub"])
 STRANGERS = (
     "tests/gossip/test_book.py", "tests/gossip/test_budget.py", "tests/wire/test_frame_limits.py",
     "tests/chain/test_transactions.py", "tests/chain/test_account_transactions.py", "tests/chain/test_mempool.py",
@@ -279,11 +320,12 @@ STAGES = (
 )
 
 
-def killer(tree: Path, seeds: int, file: str = INF) -> str:
-    """The stage that fails on this tree, '' when the mutant survives. file: the one that was changed."""
+def killer(tree: Path, seeds: int, file: str = "") -> str:
+    """The stage that fails on this tree, '' when the mutant survives. file: the one that was changed, '' for none."""
     env = {**os.environ, "PYTHONPATH": str(tree), "FOLKMOOT_VECTORS": str(folder())}
     answers = file.startswith((V, INF, "p2p/peer/executor", "p2p/peer/admission"))
-    for name, argv in (ANSWERS, *STAGES) if answers else STAGES:
+    first = [stage for stage, here in ((ANSWERS, answers), (GOSSIP, file.startswith(G))) if here or not file]
+    for name, argv in (*first, *STAGES):
         command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
         if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=7200, check=False).returncode:
             return name
