@@ -99,4 +99,6 @@ class Book:
 
     def _was_up(self, index: int, from_ms: int, to_ms: int) -> bool:
         since = self._since[index]
-        return since is not None and since <= from_ms or any(a <= from_ms and to_ms <= b for a, b in self._lives[index])
+        if since is not None and since <= from_ms:
+            return True
+        return any(began <= from_ms and to_ms <= ended for began, ended in self._lives[index])

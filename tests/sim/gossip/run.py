@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from p2p.gossipsub.params import Params, Priority, TopicScoreParams, params_for
 from tests.sim.gossip.measure import DEADLINE_MS, Book, Reach
 from tests.sim.gossip.peer import GOOD, TOPIC, Peer
-from tests.sim.gossip.sybils import KINDS, Plan, Sybil, invade, turn
+from tests.sim.gossip.sybils import KINDS, Plan, invade, turn
 from tests.sim.gossip.world import World
 
 PUBLISHERS = 0.1  # share of honest peers that publish, as in the paper
