@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from p2p.base.limits import BUDGETS, MAX_CONTROL_TOPICS, MAX_MESSAGE_IDS
+from p2p.gossipsub.asked import Asked
 from p2p.gossipsub.lot import Lot
 from p2p.gossipsub.message_cache import MessageCache
 from p2p.gossipsub.neighbour import Neighbour
@@ -19,16 +20,18 @@ from p2p.gossipsub.promises import Promises
 from p2p.gossipsub.rpc import ID_BYTES, IDontWant, IHave, IWant, Version
 from p2p.gossipsub.topic import Topic
 
+_ASK_AGAIN = 2  # neighbours asked again for one message at a heartbeat
 _BUDGET = BUDGETS["wanted bytes"]
 
 
 class Gossip:
     """What is offered, asked for, and answered."""
 
-    __slots__ = ("_answered_all", "_answered_group", "_cache", "_neighbours", "_promises", "_rng")
+    __slots__ = ("_answered_all", "_answered_group", "_asked", "_cache", "_neighbours", "_promises", "_rng")
 
     def __init__(self, neighbours: Neighbours, cache: MessageCache, promises: Promises, rng: Lot) -> None:
         self._neighbours, self._cache, self._promises, self._rng = neighbours, cache, promises, rng
+        self._asked = Asked(neighbours.params.history_length)
         self._answered_all = 0  # bytes of answers since the last heartbeat
         self._answered_group: dict[str, int] = {}  # of these, to one address group
 
@@ -63,6 +66,22 @@ class Gossip:
             if one is not None:
                 self._neighbours.penalise(one, times, now)
 
+    def ask_again(self, now: float) -> None:
+        """GOSSIP-9: what was asked for half a heartbeat ago or longer and has not come."""
+        params = self._neighbours.params
+        for id_, offerers in self._asked.overdue(now - params.heartbeat_s / 2):
+            for name in self._rng.sample(offerers, min(_ASK_AGAIN, len(offerers))):
+                one = self._neighbours.by_name.get(name)
+                if one is None or one.score < params.thresholds.gossip or one.asked_ids >= params.max_ihave_length:
+                    continue
+                one.asked_ids += len(one.queue.control.want([id_]))
+                self._neighbours.wake(one)
+
+    def came(self, id_: bytes) -> None:
+        """A message has come, from whomever: it is no longer waited for."""
+        self._promises.kept(id_)
+        self._asked.came(id_)
+
     # -- what others send
 
     def on_ihave(
@@ -86,6 +105,8 @@ class Gossip:
         if asked:
             one.asked_ids += len(asked)
             self._neighbours.wake(one)
+            for id_ in asked:
+                self._asked.ask(id_, one.name, now)
             self._promises.make(one.name, self._rng.choice(asked), now + params.iwant_followup_s)
 
     def on_iwant(self, one: Neighbour, wants: tuple[IWant, ...]) -> None:

@@ -19,7 +19,6 @@ from p2p.gossipsub.neighbour import Neighbour
 from p2p.gossipsub.neighbours import Neighbours
 from p2p.gossipsub.outbound import item_of
 from p2p.gossipsub.params import Priority
-from p2p.gossipsub.promises import Promises
 from p2p.gossipsub.rpc import ID_BYTES, Delivery, Message, message_id
 from p2p.gossipsub.seen import Seen
 from p2p.gossipsub.topic import Topic
@@ -41,17 +40,16 @@ class Messages:
     """Messages from their first copy on."""
 
     __slots__ = (
-        "_cache", "_fanout", "_gossip", "_judging", "_neighbours", "_promises", "_rejected", "_seen", "_topics",
-        "delivered", "duplicates", "foreign",
+        "_cache", "_fanout", "_gossip", "_judging", "_neighbours", "_rejected", "_seen", "_topics", "delivered",
+        "duplicates", "foreign",
     )
 
     def __init__(
-        self, topics: dict[str, Topic], neighbours: Neighbours, cache: MessageCache, promises: Promises,
-        gossip: Gossip, fanout: Fanout,
+        self, topics: dict[str, Topic], neighbours: Neighbours, cache: MessageCache, gossip: Gossip, fanout: Fanout,
     ) -> None:
         """topics: those that we are on, a live view."""
         self._topics, self._neighbours, self._cache = topics, neighbours, cache
-        self._promises, self._gossip, self._fanout = promises, gossip, fanout
+        self._gossip, self._fanout = gossip, fanout
         self._seen = Seen(neighbours.params.seen_ttl_s, MAX_SEEN_IDS)
         self._rejected = Seen(neighbours.params.seen_ttl_s, MAX_SEEN_IDS // 8)  # apart: garbage drives nothing out
         self._judging: dict[bytes, _Judging] = {}
@@ -87,7 +85,7 @@ class Messages:
 
     def _is_new(self, one: Neighbour, topic: Topic, id_: bytes, message: Message, now: float) -> bool:
         """Whether a message that was not accepted yet is to be judged now."""
-        self._promises.kept(id_)
+        self._gossip.came(id_)
         if (judging := self._judging.get(id_)) is not None:
             if one.name not in judging.senders:
                 judging.senders.append(one.name)
@@ -148,7 +146,7 @@ class Messages:
         """Send a message of our own (router.publish)."""
         id_ = message_id(topic, data)
         item = item_of(id_, Message(topic, data))
-        self._promises.kept(id_)
+        self._gossip.came(id_)
         self._judging.pop(id_, None)
         if self._seen.when(id_) is None:
             self._seen.add(id_, _OURS)

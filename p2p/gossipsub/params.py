@@ -49,6 +49,7 @@ class TopicScoreParams:
     mesh_message_deliveries_decay: float = decay_over(60)
     mesh_message_deliveries_cap: float = 20.0
     mesh_message_deliveries_threshold: float = 1.0
+    mesh_message_deliveries_share: float = 0.0  # ours, 0 for none: the threshold is at most this share of all accepted
     mesh_message_deliveries_window: float = 0.5  # after the first copy: batching adds up to 20 ms a hop
     mesh_message_deliveries_activation: float = 30.0
     # P3b, the deficits at which a peer was pruned

@@ -49,9 +49,7 @@ class Router:
         self._gossip = Gossip(self._neighbours, self._cache, self._promises, rng)
         self._fanout = Fanout(self._neighbours, rng)
         self._topics: dict[str, Topic] = {}  # that we are on
-        self._messages = Messages(
-            self._topics, self._neighbours, self._cache, self._promises, self._gossip, self._fanout,
-        )
+        self._messages = Messages(self._topics, self._neighbours, self._cache, self._gossip, self._fanout)
         self._graylisted = 0  # messages that were dropped because of it
         self._tick, self._now = 0, 0.0
 
@@ -203,6 +201,7 @@ class Router:
         self._cache.shift()
         self._messages.turn(now)
         self._neighbours.turn(now)
+        self._gossip.ask_again(now)
 
     # -- what is to be sent, and to be done
 

@@ -22,7 +22,7 @@ from p2p.base.limits import MAX_RETAINED_SCORES
 from p2p.gossipsub.deliveries import Deliveries
 from p2p.gossipsub.groups import Groups
 from p2p.gossipsub.params import ScoreParams
-from p2p.gossipsub.topic_score import TopicScore, faded
+from p2p.gossipsub.topic_score import Expected, TopicScore, faded
 
 
 class _Peer:
@@ -42,13 +42,14 @@ class _Peer:
 class PeerScore:
     """The scores of all neighbours. All times are seconds of one clock that does not run backwards."""
 
-    __slots__ = ("_decayed", "_deliveries", "_groups", "_meshes", "_params", "_peers", "_retained")
+    __slots__ = ("_decayed", "_deliveries", "_expected", "_groups", "_meshes", "_params", "_peers", "_retained")
 
     def __init__(self, params: ScoreParams) -> None:
         self._params = params
         self._peers: dict[str, _Peer] = {}
         self._retained: dict[str, _Peer] = {}  # those of _peers that are not connected
         self._groups = Groups(params.ip_colocation_factor_threshold, params.ip_colocation_factor_whitelist)
+        self._expected = {topic: Expected(scored) for topic, scored in params.topics.items()}
         self._meshes = {  # topics whose mesh deliveries count for something (P3, P3b) -> their windows
             topic: scored.mesh_message_deliveries_window for topic, scored in params.topics.items()
             if scored.mesh_message_deliveries_weight or scored.mesh_failure_penalty_weight
@@ -103,6 +104,7 @@ class PeerScore:
         if (counters := self._touch(peer, topic)) is not None:
             counters.first()
         if topic in self._meshes:
+            self._expected[topic].accepted()
             self._deliveries.first(id, peer, now)
 
     def duplicate(self, peer: str, topic: str, id: bytes, now: float) -> None:
@@ -140,6 +142,8 @@ class PeerScore:
         if intervals < 1:
             return
         self._decayed += intervals * interval
+        for expected in self._expected.values():
+            expected.decay(intervals, self._params.decay_to_zero)
         for known in self._peers.values():
             if known.expires is None:
                 for counters in known.topics.values():
@@ -176,7 +180,7 @@ class PeerScore:
         known.cached = None
         counters = known.topics.get(topic)
         if counters is None:
-            counters = known.topics[topic] = TopicScore(params)
+            counters = known.topics[topic] = TopicScore(params, self._expected[topic])
         return counters
 
     def _forget(self, peer: str) -> None:

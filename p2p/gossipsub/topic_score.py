@@ -6,8 +6,11 @@ Pure: the caller passes the time. Source: libp2p specification, gossipsub v1.1, 
 
 - SCORE-1: P1 is the whole quanta of time in the mesh as of the last decay, up to its cap; outside the mesh it is 0.
 - SCORE-2: P2 counts the messages that the neighbour brought first, up to its cap.
-- SCORE-3: P3 is the squared deficit of mesh deliveries. It applies to a neighbour that has been in the mesh for longer
-  than the activation time. (One that was pruned cannot deliver as a member, so nothing is expected of it: SCORE-3b.)
+- SCORE-3: P3 is the squared deficit of mesh deliveries below the threshold. It applies to a neighbour that has been in
+  the mesh for longer than the activation time. (Nothing is expected of one that was pruned: SCORE-3b.)
+  **Ours:** where the topic sets a share, the threshold is at most this share of the messages that were accepted on the
+  topic as of the last decay, so that nobody is to bring what did not exist: a chain that stands still costs nobody
+  anything.
 - SCORE-3b: a neighbour that leaves the mesh, by either side or with its connection, with a deficit has it squared and
   added to P3b, which stays when it comes back.
 - SCORE-4: P4 is the square of the number of invalid messages, which has no cap.
@@ -18,13 +21,38 @@ from __future__ import annotations
 from p2p.gossipsub.params import TopicScoreParams
 
 
-class TopicScore:
-    """The counters of one neighbour in one topic."""
+class Expected:
+    """What each member of a topic's mesh is expected to have brought (SCORE-3)."""
 
-    __slots__ = ("_active", "_failures", "_first", "_grafted", "_in_mesh", "_invalid", "_mesh", "_params", "_time")
+    __slots__ = ("_accepted", "_params", "deliveries")
 
     def __init__(self, params: TopicScoreParams) -> None:
         self._params = params
+        self._accepted = 0.0  # messages from whomever; fades as the members' counters do
+        self.deliveries = 0.0 if params.mesh_message_deliveries_share else params.mesh_message_deliveries_threshold
+
+    def accepted(self) -> None:
+        """A message was accepted."""
+        self._accepted += 1
+
+    def decay(self, intervals: int, to_zero: float) -> None:
+        """Fade by `intervals` decay intervals, and look what is to be expected now."""
+        params = self._params
+        self._accepted = faded(self._accepted, params.mesh_message_deliveries_decay, intervals, to_zero)
+        if share := params.mesh_message_deliveries_share:
+            self.deliveries = min(params.mesh_message_deliveries_threshold, share * self._accepted)
+
+
+class TopicScore:
+    """The counters of one neighbour in one topic."""
+
+    __slots__ = (
+        "_active", "_expected", "_failures", "_first", "_grafted", "_in_mesh", "_invalid", "_mesh", "_params", "_time",
+    )
+
+    def __init__(self, params: TopicScoreParams, expected: Expected) -> None:
+        """expected: shared by all neighbours of the topic."""
+        self._params, self._expected = params, expected
         self._in_mesh = False
         self._grafted = 0.0  # when
         self._time = 0.0  # seconds in the mesh as of the last decay
@@ -90,7 +118,7 @@ class TopicScore:
         return total + params.invalid_message_deliveries_weight * self._invalid**2
 
     def _deficit(self) -> float:
-        return max(0.0, self._params.mesh_message_deliveries_threshold - self._mesh) if self._active else 0.0
+        return max(0.0, self._expected.deliveries - self._mesh) if self._active else 0.0
 
 
 def faded(count: float, factor: float, intervals: int, to_zero: float) -> float:

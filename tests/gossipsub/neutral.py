@@ -10,8 +10,9 @@ _TOPIC: dict[str, Any] = {
     "topic_weight": 1.0, "time_in_mesh_weight": 0.0, "time_in_mesh_quantum": 1.0, "time_in_mesh_cap": 0.0,
     "first_message_deliveries_weight": 0.0, "first_message_deliveries_decay": 0.5, "first_message_deliveries_cap": 0.0,
     "mesh_message_deliveries_weight": 0.0, "mesh_message_deliveries_decay": 0.5, "mesh_message_deliveries_cap": 0.0,
-    "mesh_message_deliveries_threshold": 0.0, "mesh_message_deliveries_window": 0.0,
-    "mesh_message_deliveries_activation": 0.0, "mesh_failure_penalty_weight": 0.0, "mesh_failure_penalty_decay": 0.5,
+    "mesh_message_deliveries_threshold": 0.0, "mesh_message_deliveries_share": 0.0,
+    "mesh_message_deliveries_window": 0.0, "mesh_message_deliveries_activation": 0.0,
+    "mesh_failure_penalty_weight": 0.0, "mesh_failure_penalty_decay": 0.5,
     "invalid_message_deliveries_weight": 0.0, "invalid_message_deliveries_decay": 0.5,
 }
 _ALL: dict[str, Any] = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
-from p2p.base.limits import BUDGETS, MAX_CONTROL_TOPICS, MAX_MESSAGE_IDS, MAX_PROMISES
+from p2p.base.limits import BUDGETS, MAX_ASKED, MAX_CONTROL_TOPICS, MAX_MESSAGE_IDS, MAX_OFFERERS, MAX_PROMISES
 from p2p.base.outcome import Outcome
+from p2p.gossipsub.asked import Asked
 from p2p.gossipsub.message_cache import MessageCache
 from p2p.gossipsub.outbound import item_of
 from p2p.gossipsub.promises import Promises
 from p2p.gossipsub.rpc import IDontWant, IHave, IWant, Message, Prune, Rpc, Version, message_id
-from tests.gossipsub.net import ADVERTS, TXS, VOTES, One, few
+from tests.gossipsub.net import ADVERTS, PARAMS, TXS, VOTES, One, few
 
 
 def ids(first: int, number: int) -> tuple[bytes, ...]:
@@ -188,11 +189,85 @@ def test_gossip_4_so_many_ids_are_asked_of_one_peer() -> None:
         wanted = sum(len(want.ids) for want in one.sent("p").iwant)
         assert wanted == (2000, 500, 0)[i]
     one.beat()
+    one.says("p", Rpc(ihave=(IHave(TXS, ids(10**6, 2500)),)))
+    assert sum(len(want.ids) for want in one.sent("p").iwant) == MAX_MESSAGE_IDS, "of these some again"
+    one = One()
+    one.peer("p")
     one.says("p", Rpc(ihave=(IHave(TXS, ids(10**6, MAX_MESSAGE_IDS + 100)),)))
     assert sum(len(want.ids) for want in one.sent("p").iwant) == MAX_MESSAGE_IDS
-    one.beat()
+    one = One()
+    one.peer("p")
     one.says("p", Rpc(ihave=tuple(IHave(TXS, ids(10**7 + i, 1)) for i in range(MAX_CONTROL_TOPICS + 5))))
     assert sum(len(want.ids) for want in one.sent("p").iwant) == MAX_CONTROL_TOPICS
+
+
+def wants(one: One, name: str) -> tuple[bytes, ...]:
+    """What a neighbour is asked for."""
+    return tuple(id_ for want in one.sent(name).iwant for id_ in want.ids)
+
+
+def test_gossip_9_what_does_not_come_is_asked_for_again_of_two_that_offered_it() -> None:
+    one = One()
+    names = one.peers(4)
+    offer = Rpc(ihave=(IHave(TXS, ids(0, 1)),))
+    for name in names[:3]:
+        one.says(name, offer)
+        assert wants(one, name) == ids(0, 1)
+    for _ in range(PARAMS.history_length):
+        one.beat()
+        again = [name for name in names if wants(one, name) == ids(0, 1)]
+        assert len(again) == 2
+        assert names[3] not in again
+    one.beat()
+    assert not any(wants(one, name) for name in names), "then it is given up"
+
+
+def test_gossip_9_what_came_or_was_asked_for_just_now_is_not_asked_for_again() -> None:
+    one = One()
+    one.peers(2)
+    for data in (b"accepted", b"ignored"):
+        one.says("p00", Rpc(ihave=(IHave(TXS, (message_id(TXS, data),)),)))
+    one.accepts("p01", b"accepted")
+    (delivery,) = one.brings("p01", b"ignored")
+    one.router.judge(delivery.id, Outcome.IGNORE, one.now)
+    one.sent("p00")
+    one.now += 0.6
+    one.says("p00", Rpc(ihave=(IHave(TXS, ids(7, 1)),)))
+    assert wants(one, "p00") == ids(7, 1)
+    one.now -= 0.6
+    one.beat()
+    assert wants(one, "p00") == ()
+    one.beat()
+    assert wants(one, "p00") == ids(7, 1)
+
+
+def test_gossip_9_who_is_gone_or_below_the_threshold_or_at_its_cap_is_not_asked_again() -> None:
+    one = One(few(max_ihave_length=1))
+    one.peers(3)
+    for name in ("p00", "p01"):
+        one.says(name, Rpc(ihave=(IHave(TXS, ids(0, 1)),)))
+    one.says("p02", Rpc(ihave=(IHave(TXS, ids(1, 1)),)))
+    one.beat()
+    one.says("p02", Rpc(ihave=(IHave(TXS, ids(2, 1)),)))
+    one.router.remove_peer("p00", one.now)
+    one.router.app_score("p01", -11)
+    for name in ("p01", "p02"):
+        one.sent(name)
+    one.beat()
+    assert wants(one, "p01") == ()
+    assert len(wants(one, "p02")) == 1
+
+
+def test_gossip_9_what_is_asked_again_is_bounded() -> None:
+    asked = Asked(2)
+    for i in range(MAX_ASKED + 5):
+        asked.ask(str(i).encode(), "p", 0.0)
+    for i in range(MAX_OFFERERS + 5):
+        asked.ask(b"0", f"p{i}", 0.0)
+    (first, *_) = overdue = asked.overdue(1.0)
+    assert (len(overdue), len(first[1])) == (MAX_ASKED, MAX_OFFERERS)
+    asked.overdue(1.0)
+    assert len(asked) == 0
 
 
 def test_gossip_4_nothing_is_asked_of_a_peer_below_the_threshold() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -220,3 +221,24 @@ def test_a_small_counter_becomes_zero() -> None:
     assert score.score("p", 2.0) == -0.0625  # 0.25 ** 2
     score.decay(3.0)
     assert score.score("p", 3.0) == 0.0  # 0.125 is below 0.2
+
+
+def test_with_a_share_nobody_is_to_bring_what_did_not_exist() -> None:
+    """SCORE-3, ours."""
+    score = scores(replace(MESH, mesh_message_deliveries_share=0.25, mesh_message_deliveries_window=9.0))
+    score.graft("p", TOPIC, 0.0)
+    score.decay(8.0)
+    assert score.score("p", 8.0) == 0.0, "nothing was accepted, so nothing is expected"
+    deliver(score, "q", 8, 8.0)
+    assert score.score("p", 8.0) == 0.0, "as of the last decay"
+    score.decay(9.0)
+    assert score.score("p", 9.0) == -1.0  # 8 * 0.5 accepted, a quarter of it expected: (1 - 0) ** 2
+    for number in range(3):
+        score.duplicate("p", TOPIC, number.to_bytes(20, "big"), 9.0)
+    assert score.score("p", 9.0) == 0.0
+    deliver(score, "q", 100, 9.0, first=8)
+    score.decay(10.0)
+    assert score.score("p", 10.0) == -12.25  # 26 is a quarter, the threshold 5: (5 - 3 * 0.5) ** 2
+    score.decay(20.0)
+    score.decay(40.0)
+    assert score.score("p", 40.0) == 0.0, "what was accepted has faded"
