@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
 import statistics
 import subprocess
@@ -37,7 +38,7 @@ from p2p.peer.control import call
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
 from testnet.generate import Plan, generate
-from testnet.providers import start_peer, stop, up, wait_until
+from testnet.providers import read_state, start_peer, stop, up, wait_until
 from tests.chains import extend
 from tests.sim.peer import Peer
 from tests.sim.run import DISK, Run
@@ -163,16 +164,27 @@ def height(folder: Path) -> int:
     return int(call(folder, {"op": "status"})["height"])
 
 
+def cpu_ms(directory: Path) -> float:
+    """CPU time that the running processes of a test network have used so far, all together."""
+    ticks = 0
+    for entry in read_state(directory)["processes"].values():
+        fields = Path(f"/proc/{entry['pid']}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+
 def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
-    """Blocks per second of `count` real peers without pacing. place: where their folders go."""
+    """Blocks per second of `count` real peers without pacing, and what a block costs each of them. place: where
+    their folders go."""
     directory = place / f"n{count}"
     directory.mkdir()
     folders = generate(Plan(directory, count, serving=False, settings=settings(count)))
     try:
         up(directory, folders, {}, lambda text: None)
-        first, started = height(folders[0]), time.perf_counter()
+        first, started, before = height(folders[0]), time.perf_counter(), cpu_ms(directory)
         time.sleep(seconds)
-        rate = (height(folders[0]) - first) / (time.perf_counter() - started)
+        decided, spent = height(folders[0]) - first, time.perf_counter() - started
+        rate, cpu = decided / spent, (cpu_ms(directory) - before) / max(decided, 1) / count
     finally:
         stop(directory)
     # every peer's cryptography on 2 cores, and one peer's four durable writes (guard three times, block once) one after
@@ -180,7 +192,8 @@ def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
     least = raw.height(count) * count / 2 + 4 * raw.fsync
     print(
         f"n = {count} real processes: {rate:6.2f} blocks a second without pacing, {1000 / max(rate, 1e-9):7.0f} ms a "
-        f"decision; raw cost of its signatures and fsyncs {least:6.1f} ms; ratio {1000 / max(rate, 1e-9) / least:5.1f}",
+        f"decision; raw cost of its signatures and fsyncs {least:6.1f} ms; ratio {1000 / max(rate, 1e-9) / least:5.1f}; "
+        f"CPU {cpu:.1f} ms a decision and peer, of which signatures {raw.height(count):.1f} ms",
         flush=True,
     )
 
@@ -230,13 +243,16 @@ def catch_up(raw: Raw, heights: int, place: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.bench_consensus", description=__doc__)
     parser.add_argument(
-        "--heights", type=int, default=10_000, help="how far behind the peer of the catch-up is (default: %(default)s)",
+        "--heights", type=int, default=10_000, help="how far behind the peer of the catch-up is; 0: none (default: %(default)s)",
     )
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="length of each run of real processes (default: %(default)s)",
     )
     parser.add_argument(
-        "--sizes", default=",".join(map(str, SIZES)), help="simulated validators (default: %(default)s)",
+        "--sizes", default=",".join(map(str, SIZES)), help="simulated validators; empty: none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--processes", default="4,7", help="numbers of real peers (default: %(default)s)",
     )
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -248,10 +264,12 @@ def main() -> int:
             f"VRF verify {raw.beacon:.3f}, fsynced commit {raw.fsync:.3f}", flush=True,
         )
         try:
-            simulated(raw, tuple(map(int, options.sizes.split(","))), 3)
-            for count in (4, 7):
+            if options.sizes:
+                simulated(raw, tuple(map(int, options.sizes.split(","))), 3)
+            for count in map(int, options.processes.split(",")):
                 processes(raw, count, options.seconds, place)
-            catch_up(raw, options.heights, place)
+            if options.heights:
+                catch_up(raw, options.heights, place)
         except (FolkmootError, subprocess.SubprocessError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
