@@ -20,7 +20,10 @@ class Validators:
         self._peers: frozenset[str] = frozenset()
 
     def knows(self, peer: str) -> bool:
+        return peer in self.all()
+
+    def all(self) -> frozenset[str]:
         members = self._chain.validators()
         if members != self._members:
             self._members, self._peers = members, frozenset(peer_id(key) for key, _ in members)
-        return peer in self._peers
+        return self._peers

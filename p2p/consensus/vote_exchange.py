@@ -20,13 +20,13 @@ from p2p.base.keys import digest
 from p2p.base.outcome import Outcome
 from p2p.consensus import vote_frames, wire
 from p2p.consensus.driver import Driver
-from p2p.consensus.messages import PolkaCertificate, RoundCertificate, SignedVote, VoteType
+from p2p.consensus.messages import PolkaCertificate, RoundCertificate, VoteType
 from p2p.consensus.relays import PACE, Pace, Wait, order
 from p2p.consensus.vote_answers import beyond
 from p2p.consensus.vote_frames import Bundle, Want
 from p2p.consensus.vote_neighbours import MESH, Neighbour, Neighbours
 from p2p.consensus.vote_pool import NOBODY, Item, VotePool
-from p2p.consensus.vote_wants import Wants
+from p2p.consensus.vote_wants import Place, Wants
 
 CARRY_HEIGHTS = 64  # after which it is found out anew who does not hear whom
 LOST_MS = 1000  # after which a vote that the machine does not hold, though we took it, is taken anew
@@ -49,10 +49,11 @@ class VoteExchange:
         self.wait = Wait(pace)
         self._wants = Wants(pace, driver.machine.me)
         self._pools: dict[int, VotePool] = {}
-        self._orders: dict[int, tuple[bytes, ...]] = {}  # ranks by round, of those that are up here
+        self._orders: dict[Place, tuple[bytes, ...]] = {}  # ranks by height and round, of those that are up here
         self._steps: list[tuple[int, int, Step, Item, int]] = []  # (due ms, number, what, of which, rank)
         self._count = 0
         self.height = -1
+        self.passed = 0  # messages that were found right and may be news to others, for the mesh
 
     # -- neighbours -----------------------------------------------------------------------------------------------
 
@@ -141,6 +142,10 @@ class VoteExchange:
         times = (self._steps[0][0] if self._steps else None, self._wants.due_ms, self.neighbours.due_ms())
         return min((time for time in times if time is not None), default=None)
 
+    def is_mesh(self) -> bool:
+        """Whether this height's set is too large for streams."""
+        return len(self._driver.validators.members) > self.pace.direct
+
     # -- heights --------------------------------------------------------------------------------------------------
 
     @property
@@ -158,7 +163,7 @@ class VoteExchange:
             self._pools[self.height] = old[self.height]
             self._serve_followers(old[self.height])
         self._pools[driver.height + 1] = VotePool(driver.height + 1, driver.next_validators)
-        self.height, self._orders = driver.height, {}
+        is_start, self.height, self._orders = self.height < 0, driver.height, {}
         for neighbour in self.neighbours:
             neighbour.asked = 0
             if self.height % CARRY_HEIGHTS == 0:
@@ -166,7 +171,8 @@ class VoteExchange:
         for item in self._pool.items():
             item.came_ms = now
             self._relay(item, now)
-        self._load(now)
+        if is_start:
+            self._load(now)
 
     def _load(self, now: int) -> None:
         """What the machine holds already: it comes from the log, after a restart."""
@@ -200,21 +206,17 @@ class VoteExchange:
     def _is_small(self) -> bool:
         return len(self._pool.members.members) <= self.pace.small
 
-    def _is_mesh(self) -> bool:
-        return len(self._pool.members.members) > self.pace.direct
-
     def _ranks(self, item: Item) -> tuple[bytes, ...]:
-        """The validators that are up here, and this one, by rank for a message's round."""
-        message, machine = item.message, self._driver.machine
-        round_ = max(machine.round, 0)
-        if isinstance(message, SignedVote):
-            round_ = message.vote.round
-        if round_ not in self._orders:
+        """The validators that are up here, and this one, by rank for a message's height and round."""
+        pool, driver = self._pools[item.height], self._driver
+        machine = driver.machine if item.height == self.height or driver.previous is None else driver.previous
+        round_ = item.slot[0] if item.slot is not None else max(machine.round, 0)
+        if (item.height, round_) not in self._orders:
             up = self.neighbours.keys() | {machine.me}
-            self._orders[round_] = tuple(
-                key for key in order(self._pool.members, machine.proposer_of, round_) if key in up
+            self._orders[item.height, round_] = tuple(
+                key for key in order(pool.members, machine.proposer_of, round_) if key in up
             )
-        return self._orders[round_]
+        return self._orders[item.height, round_]
 
     def _rank(self, item: Item, key: bytes) -> int:
         ranks = self._ranks(item)
@@ -222,7 +224,7 @@ class VoteExchange:
 
     def _is_first(self, item: Item, key: bytes) -> bool:
         """Whether a message of ours goes to this validator at once."""
-        if self._is_mesh() or key not in self._pool.members:
+        if self.is_mesh() or key not in self._pool.members:
             return False
         return self._is_small() or self._rank(item, key) < self.pace.relays
 
@@ -231,7 +233,7 @@ class VoteExchange:
         heapq.heappush(self._steps, (due_ms, self._count, step, item, extra))
 
     def _push_all(self, item: Item) -> None:
-        if self._is_mesh():
+        if self.is_mesh():
             self.neighbours.mesh.push(item)
             return
         for neighbour in self.neighbours:
@@ -240,7 +242,7 @@ class VoteExchange:
 
     def _offer(self, item: Item, now: int) -> None:
         """A message of ours begins its way."""
-        if self._is_mesh() or self._is_small():
+        if self.is_mesh() or self._is_small():
             self._push_all(item)
             return
         for neighbour in self.neighbours:
@@ -248,7 +250,7 @@ class VoteExchange:
                 neighbour.push(item)
         rank = self._rank(item, self._driver.machine.me)
         if rank < self.pace.relays:
-            self._at(self._tick_after(now) + rank * self.wait.ms, Step.FORWARD, item)
+            self._at(self._tick_after(now) + rank * self.wait.ms, Step.FORWARD, item, rank)
         self._at(now + self.wait.ms, Step.OFFER, item, self.pace.relays)
 
     def _tick_after(self, now: int) -> int:
@@ -258,19 +260,20 @@ class VoteExchange:
     def _relay(self, item: Item, now: int) -> None:
         """Hand on what came from its author, as our rank says; and to those that do not hear the author themselves."""
         me = self._driver.machine.me
-        if item.height != self.height or item.own or me not in self._pool.members or self._is_mesh():
+        if item.height != self.height or item.own or me not in self._pool.members or self.is_mesh():
             return
-        for neighbour in self.neighbours:
-            if item.author in neighbour.carry:
-                neighbour.push(item)
-        if item.straight and not self._is_small():
-            wait_ms = min(self._rank(item, me), self.pace.relays - 1) * self.wait.ms
-            self._at(self._tick_after(now) + wait_ms, Step.FORWARD, item)
+        if self._is_small():
+            for neighbour in self.neighbours:
+                if item.author in neighbour.carry:
+                    neighbour.push(item)
+        elif item.straight:
+            rank = self._rank(item, me)
+            wait_ms = min(rank, self.pace.relays - 1) * self.wait.ms
+            self._at(self._tick_after(now) + wait_ms, Step.FORWARD, item, rank)
 
     def _do(self, step: Step, item: Item, extra: int, now: int) -> None:
         if step is Step.FORWARD:
-            rank = self._rank(item, self._driver.machine.me)
-            if item.via > rank and not (rank and item.own and self._is_done(item)):
+            if item.via > extra and not (extra and item.own and self._is_done(item)):
                 self._push_all(item)
         elif step is Step.SHOW:
             if item.heard_ms < extra:
@@ -289,6 +292,7 @@ class VoteExchange:
     def _hear(self, neighbour: Neighbour | None, raw: bytes, now: int) -> wire.Wire | None:
         found = next((item for pool in self._pools.values() if (item := pool.find(raw)) is not None), None)
         if found is not None and not self._is_lost(found, now):
+            self.passed += now - found.heard_ms >= self._driver.timing.forward_again_ms
             self._credit(found, neighbour, now)
             return None
         message = vote_frames.parse_message(raw)
@@ -297,6 +301,7 @@ class VoteExchange:
             raise RemoteProtocolError("a message that is wrong for everybody", field="messages", code="vote")
         if outcome is Outcome.IGNORE:
             return None
+        self.passed += 1
         self._wants.news(now, self.wait.ms)
         self._keep(Item(raw, message, 0, now), neighbour, now)
         return news
@@ -326,8 +331,10 @@ class VoteExchange:
         if neighbour is None:
             return
         item.theirs |= neighbour.bit
-        if item.height == self.height and neighbour.key not in (item.author, b"") and not self._is_small():
-            item.via = min(item.via, self._rank(item, neighbour.key))
+        if item.height <= self.height and neighbour.key and not self._is_small():
+            rank = self._rank(item, neighbour.key)
+            if neighbour.key != item.author or rank < self.pace.relays:  # a relay hands on its own votes too
+                item.via = min(item.via, rank)
 
     def _learn(self, item: Item, pool: VotePool, now: int) -> None:
         """How long it took to a quorum, when this vote made it one."""
@@ -351,7 +358,7 @@ class VoteExchange:
         """Nothing came for a while: ask two neighbours for what we lack."""
         machine, settled = self._driver.machine, self._pool.settled
         done = all((machine.round, kind) in settled for kind in VoteType)
-        if machine.round < 0 or done or self._is_mesh():
+        if machine.round < 0 or done or self.is_mesh():
             self._wants.rest()
             return
         first: tuple[bytes, ...] = ()
@@ -359,7 +366,7 @@ class VoteExchange:
             first = order(self._pool.members, machine.proposer_of, machine.round)[: self.pace.relays]
         frame = vote_frames.want(machine.votes, self._pool.members, self.height, machine.round)
         for neighbour in self._wants.choose(list(self.neighbours), self._pool.members, first, now):
-            neighbour.question = frame
+            neighbour.ask(frame)
 
     def _answer(self, neighbour: Neighbour, frame: Want, now: int) -> None:
         """Give what it lacks, more and more seldom at one height. What it does not hear from its author in time it

@@ -27,6 +27,7 @@ class Neighbour:
     peer: str
     key: bytes  # its public key, b"" for the mesh
     bit: int
+    busy: dict[Neighbour, None]  # all neighbours that something is due to
     outbox: dict[Item, None] = field(default_factory=dict)
     question: bytes = b""  # a packed Want that is due to it
     sent_ms: int = -(10**9)  # when its last frame left
@@ -39,15 +40,25 @@ class Neighbour:
         """Let it have a message with its next bundle, unless it is known to have it."""
         if not item.is_known(self.bit) and item.author != self.key:
             self.outbox[item] = None
+            self.busy[self] = None
 
-    def is_busy(self) -> bool:
-        return bool(self.outbox or self.question)
+    def ask(self, question: bytes) -> None:
+        """question: a packed Want, which takes the place of an earlier one."""
+        self.question = question
+        self.busy[self] = None
 
     def frame(self, now: int, is_over: Callable[[Item], bool]) -> bytes | None:
         """The next frame, None when nothing is due any more. is_over: what is of no use to anybody now."""
+        data: bytes | None
         if self.question:
             data, self.question, self.sent_ms = self.question, b"", now
-            return data
+        else:
+            data = self._bundle(now, is_over)
+        if not self.outbox:
+            self.busy.pop(self, None)
+        return data
+
+    def _bundle(self, now: int, is_over: Callable[[Item], bool]) -> bytes | None:
         raws: list[bytes] = []
         room = MAX_BUNDLE - _HEAD
         for item in list(self.outbox):
@@ -70,15 +81,15 @@ class Neighbours:
 
     def __init__(self, tick_ms: int) -> None:
         self._tick_ms = tick_ms
-        self.mesh = Neighbour(MESH, b"", 1)
-        self._all: dict[str, Neighbour] = {}
+        self._busy: dict[Neighbour, None] = {}
+        self._all: dict[str, Neighbour] = {}  # in the order of names: nothing depends on who came first
+        self.mesh = Neighbour(MESH, b"", 1, self._busy)
 
     def __len__(self) -> int:
         return len(self._all)
 
     def __iter__(self) -> Iterator[Neighbour]:
-        """In an order that does not depend on when each came."""
-        return iter([self._all[peer] for peer in sorted(self._all)])
+        return iter(self._all.values())
 
     def get(self, peer: str) -> Neighbour | None:
         return self.mesh if peer == MESH else self._all.get(peer)
@@ -88,22 +99,25 @@ class Neighbours:
         taken, bit = {one.bit for one in self._all.values()}, 2
         while bit in taken:
             bit <<= 1
-        found = self._all[peer] = Neighbour(peer, key, bit)
+        found = Neighbour(peer, key, bit, self._busy)
+        self._all = dict(sorted([*self._all.items(), (peer, found)]))
         return found
 
     def down(self, peer: str) -> int:
         """Forget a neighbour. Returns its bit, 0 where there is none."""
         gone = self._all.pop(peer, None)
-        return gone.bit if gone is not None else 0
+        if gone is None:
+            return 0
+        self._busy.pop(gone, None)
+        return gone.bit
 
     def keys(self) -> set[bytes]:
         return {one.key for one in self._all.values()}
 
     def ready(self, now: int) -> list[str]:
         """Who is due a frame now."""
-        return [one.peer for one in (self.mesh, *self) if one.is_busy() and now >= one.sent_ms + self._tick_ms]
+        return sorted(one.peer for one in self._busy if now >= one.sent_ms + self._tick_ms)
 
     def due_ms(self) -> int | None:
         """When the next frame is due to somebody."""
-        times = [one.sent_ms + self._tick_ms for one in (self.mesh, *self._all.values()) if one.is_busy()]
-        return min(times, default=None)
+        return min((one.sent_ms + self._tick_ms for one in self._busy), default=None)

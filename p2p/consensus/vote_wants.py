@@ -9,6 +9,7 @@ from p2p.consensus.relays import Pace
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.vote_neighbours import Neighbour
 
+Place = tuple[int, int]  # height and round
 ASKED_AT_ONCE = 2  # neighbours: one may be faulty
 
 
@@ -17,13 +18,13 @@ class Wants:
 
     def __init__(self, pace: Pace, me: bytes) -> None:
         self._pace, self._me = pace, me
-        self._at: tuple[int, int] = (-1, -1)  # height and round
+        self._at: Place = (-1, -1)
         self._tries = 0  # since the last news
         self._turn = 0
         self._wait_ms = pace.want_ms
         self.due_ms: int | None = None  # None: nothing to ask for until there are news
 
-    def follow(self, at: tuple[int, int], now: int, wait_ms: int) -> bool:
+    def follow(self, at: Place, now: int, wait_ms: int) -> bool:
         """The peer is at this height and round; whether that is new."""
         if at == self._at:
             return False

@@ -3,6 +3,7 @@ is on disk first."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -298,8 +299,6 @@ class Peer:
 
 def as_frame(data: bytes) -> bytes:
     """A frame with one message, as it was packed for gossip; of what does not parse the very bytes."""
-    try:
+    with contextlib.suppress(RemoteProtocolError):
         data = pack(wire.parse(data))
-    except RemoteProtocolError:
-        pass
     return encode(Bundle(0, (data,)))

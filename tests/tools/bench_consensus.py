@@ -192,8 +192,8 @@ def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
     least = raw.height(count) * count / 2 + 4 * raw.fsync
     print(
         f"n = {count} real processes: {rate:6.2f} blocks a second without pacing, {1000 / max(rate, 1e-9):7.0f} ms a "
-        f"decision; raw cost of its signatures and fsyncs {least:6.1f} ms; ratio {1000 / max(rate, 1e-9) / least:5.1f}; "
-        f"CPU {cpu:.1f} ms a decision and peer, of which signatures {raw.height(count):.1f} ms",
+        f"decision; raw cost of its signatures and fsyncs {least:6.1f} ms; ratio {1000 / max(rate, 1e-9) / least:5.1f}"
+        f"; CPU {cpu:.1f} ms a decision and peer, of which signatures {raw.height(count):.1f} ms",
         flush=True,
     )
 
@@ -243,7 +243,7 @@ def catch_up(raw: Raw, heights: int, place: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.bench_consensus", description=__doc__)
     parser.add_argument(
-        "--heights", type=int, default=10_000, help="how far behind the peer of the catch-up is; 0: none (default: %(default)s)",
+        "--heights", type=int, default=10_000, help="how far behind the peer of the catch-up is; 0: without it",
     )
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="length of each run of real processes (default: %(default)s)",
