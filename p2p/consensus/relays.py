@@ -1,9 +1,11 @@
 """Who relays votes, and when: the one rule of the exchange. Law: pure; who relays follows from the proposer schedule.
 
 All validators have a rank for each (height, round): the round's proposer is the first, then come those whose turns are
-next. In a small set each vote goes straight to everybody. In a larger one it goes to the first RELAYS ranks; rank k
-hands on at k times `wait_ms` after the vote was cast, unless a lower rank did. An author whose vote has not settled
-goes down the ranks, one each wait_ms. So a dead relay costs one wait, and only n votes become about n frames.
+next. The first RELAYS ranks are relays. An author gives its vote to the relays at once, and while it has not settled to
+one more rank each `wait_ms`. Rank k hands on what came straight from an author k waits later, unless a lower rank that
+is not the author gave it too. So n votes become about n frames, a dead relay costs a wait, and two different votes of
+one author meet. In a small set the author gives its vote to everybody, and relays hand on a wait later: that is for
+those without a stream to the author, and for evidence.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from dataclasses import dataclass
 from p2p.consensus.validators import ValidatorSet
 
 LOOK = 16  # turns that are looked up for an order; who has none of them comes later, by key
-SMOOTH = 8  # samples over which the time to a quorum is averaged
+SCALE = 64  # of the averaged time: whole milliseconds would lose the rest
+SLOWER, SOONER = 16, 4  # parts of a difference by which the average follows a slow quorum, and a quick one
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +44,21 @@ def order(members: ValidatorSet, proposer_of: Callable[[int], bytes], round_: in
 
 
 class Wait:
-    """How long a rank waits for the one before: as long as it lately took from casting a vote to a quorum of its kind.
+    """How long a rank waits for the one before: half of what it lately took from casting a vote to a quorum of its kind,
+    which is two ways through a relay.
 
-    Under load everything takes longer, and with it this, so that load makes no repeats that make more load."""
+    Under load everything takes longer, and with it this, so that load makes no repeats that make more load. What a dead
+    relay or a missing stream adds must not feed back, so the average is one that leans to the quick ones."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._mean_ms = 2 * pace.wait_least_ms * SMOOTH  # times SMOOTH: whole numbers would lose the rest
+        self._mean = 2 * pace.wait_least_ms * SCALE
 
     def took(self, ms: int) -> None:
         """A vote of ours was settled so long after it was cast."""
-        self._mean_ms += min(max(ms, 0), 2 * self._pace.wait_most_ms) - self._mean_ms // SMOOTH
+        off = min(max(ms, 0), 2 * self._pace.wait_most_ms) * SCALE - self._mean
+        self._mean += off // SLOWER if off > 0 else -(-off // SOONER)
 
     @property
     def ms(self) -> int:
-        return min(max(self._mean_ms // SMOOTH, self._pace.wait_least_ms), self._pace.wait_most_ms)
+        return min(max(self._mean // (2 * SCALE), self._pace.wait_least_ms), self._pace.wait_most_ms)

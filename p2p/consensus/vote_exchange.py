@@ -28,7 +28,6 @@ from p2p.consensus.vote_neighbours import MESH, Neighbour, Neighbours
 from p2p.consensus.vote_pool import NOBODY, Item, VotePool
 from p2p.consensus.vote_wants import Place, Wants
 
-CARRY_HEIGHTS = 64  # after which it is found out anew who does not hear whom
 LOST_MS = 1000  # after which a vote that the machine does not hold, though we took it, is taken anew
 
 
@@ -97,7 +96,7 @@ class VoteExchange:
             if not pool.add(item):
                 return
         elif not isinstance(message, PolkaCertificate | RoundCertificate):
-            if not self._is_done(item):  # the last resort: everybody, also those that we gave it to
+            if self.is_mesh() or not self._is_done(item):  # the last resort: everybody, also those that we gave it to
                 item.sent = 0
                 self._push_all(item)
             return
@@ -166,8 +165,6 @@ class VoteExchange:
         is_start, self.height, self._orders = self.height < 0, driver.height, {}
         for neighbour in self.neighbours:
             neighbour.asked = 0
-            if self.height % CARRY_HEIGHTS == 0:
-                neighbour.carry.clear()
         for item in self._pool.items():
             item.came_ms = now
             self._relay(item, now)
@@ -250,7 +247,7 @@ class VoteExchange:
                 neighbour.push(item)
         rank = self._rank(item, self._driver.machine.me)
         if rank < self.pace.relays:
-            self._at(self._tick_after(now) + rank * self.wait.ms, Step.FORWARD, item, rank)
+            self._forward_at(item, rank, now)
         self._at(now + self.wait.ms, Step.OFFER, item, self.pace.relays)
 
     def _tick_after(self, now: int) -> int:
@@ -258,18 +255,16 @@ class VoteExchange:
         return (now // self.pace.tick_ms + 1) * self.pace.tick_ms
 
     def _relay(self, item: Item, now: int) -> None:
-        """Hand on what came from its author, as our rank says; and to those that do not hear the author themselves."""
-        me = self._driver.machine.me
-        if item.height != self.height or item.own or me not in self._pool.members or self.is_mesh():
+        """Hand on what came from its author, as our rank says."""
+        if item.height != self.height or not item.straight or self.is_mesh():
             return
-        if self._is_small():
-            for neighbour in self.neighbours:
-                if item.author in neighbour.carry:
-                    neighbour.push(item)
-        elif item.straight:
-            rank = self._rank(item, me)
-            wait_ms = min(rank, self.pace.relays - 1) * self.wait.ms
-            self._at(self._tick_after(now) + wait_ms, Step.FORWARD, item, rank)
+        rank, first = self._rank(item, self._driver.machine.me), self.pace.relays
+        if rank < first or (rank < NOBODY and not self._is_small() and self._rank(item, item.author) >= first):
+            self._forward_at(item, rank, now)
+
+    def _forward_at(self, item: Item, rank: int, now: int) -> None:
+        waits = min(rank, self.pace.relays - 1) + self._is_small()
+        self._at(self._tick_after(now) + waits * self.wait.ms, Step.FORWARD, item, rank)
 
     def _do(self, step: Step, item: Item, extra: int, now: int) -> None:
         if step is Step.FORWARD:
@@ -323,6 +318,7 @@ class VoteExchange:
         self._credit(item, neighbour, now)
         if not late:
             self._learn(item, pool, now)
+        if not late or self._is_small():
             self._relay(item, now)
 
     def _credit(self, item: Item, neighbour: Neighbour | None, now: int) -> None:
@@ -331,10 +327,8 @@ class VoteExchange:
         if neighbour is None:
             return
         item.theirs |= neighbour.bit
-        if item.height <= self.height and neighbour.key and not self._is_small():
-            rank = self._rank(item, neighbour.key)
-            if neighbour.key != item.author or rank < self.pace.relays:  # a relay hands on its own votes too
-                item.via = min(item.via, rank)
+        if item.height <= self.height and neighbour.key not in (item.author, b""):
+            item.via = min(item.via, self._rank(item, neighbour.key))
 
     def _learn(self, item: Item, pool: VotePool, now: int) -> None:
         """How long it took to a quorum, when this vote made it one."""
@@ -369,8 +363,7 @@ class VoteExchange:
             neighbour.ask(frame)
 
     def _answer(self, neighbour: Neighbour, frame: Want, now: int) -> None:
-        """Give what it lacks, more and more seldom at one height. What it does not hear from its author in time it
-        gets from us at once from now on."""
+        """Give what it lacks, more and more seldom at one height."""
         pool = self._pools.get(frame.height)
         if pool is None or now < neighbour.may_ask_ms:
             return
@@ -380,5 +373,3 @@ class VoteExchange:
             item.sent &= ~neighbour.bit
             item.theirs &= ~neighbour.bit
             neighbour.push(item)
-            if self._is_small() and item.slot is not None and now - item.came_ms >= self.pace.want_ms // 2:
-                neighbour.carry.add(item.author)

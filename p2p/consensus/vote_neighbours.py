@@ -34,7 +34,6 @@ class Neighbour:
     bundles: int = 0  # that were sent
     may_ask_ms: int = -(10**9)  # from when on its next question is answered
     asked: int = 0  # its questions that were answered at this height
-    carry: set[bytes] = field(default_factory=set)  # authors whose votes do not reach it by themselves
 
     def push(self, item: Item) -> None:
         """Let it have a message with its next bundle, unless it is known to have it."""

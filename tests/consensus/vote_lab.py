@@ -74,7 +74,7 @@ class Lab:
         self.carried: Counter[tuple[Link, bytes]] = Counter()  # how often a vote crossed a link
         self.blamed: list[tuple[int, int]] = []  # (who blames, whom)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
-        self._number = 0
+        self._number, self._begun = 0, False
         self._wake_ms = [-1] * len(self.keys)
         self.apps = [SetApp(self.keys[:count]) for _ in self.keys]
         self.drivers = [
@@ -163,15 +163,37 @@ class Lab:
 
     def run(self, height: int, limit_ms: int = 60_000) -> int:
         """Until every living peer has decided `height`. Gives the milliseconds that it took."""
-        if not self._heap:
-            for who, driver in enumerate(self.drivers):
-                self.carry_out(who, driver.begin())
         started = self.now
         while any(app.height() < height for who, app in enumerate(self.apps) if who not in self.dead):
-            self.now, _, action = heapq.heappop(self._heap)
-            assert self.now - started <= limit_ms, [app.height() for app in self.apps]
-            action()
+            self.step()
+            assert self.now - started <= limit_ms, self.heights()
         return self.now - started
+
+    def step(self) -> int:
+        """One event; the milliseconds until it came."""
+        if not self._begun:
+            self._begun = True
+            for who, driver in enumerate(self.drivers):
+                self.carry_out(who, driver.begin())
+        before = self.now
+        self.now, _, action = heapq.heappop(self._heap)
+        action()
+        return self.now - before
+
+    def restart(self, who: int) -> None:
+        """Lose everything but the chain and the guard; streams end and begin again."""
+        driver = self.drivers[who]
+        self.drivers[who] = Driver(
+            key=self.keys[who], network="sim", app=self.apps[who], guard=driver.signer._guard, timing=driver.timing,
+            clock=lambda: self.now,
+        )
+        self.exchanges[who] = VoteExchange(self.drivers[who], self.exchanges[who].pace)
+        for other in range(len(self.keys)):
+            if other != who:
+                self.exchanges[other].down(str(who))
+                self.up(who, other)
+                self.up(other, who)
+        self.carry_out(who, self.drivers[who].begin())
 
     def heights(self) -> list[int]:
         return [app.height() for app in self.apps]

@@ -161,7 +161,7 @@ def _with_clocks(rng: random.Random, plain: Scenario) -> Scenario:
 def _with_exchange(rng: random.Random, plain: Scenario) -> Scenario:
     """How votes travel, and in one run of three a villain of the exchange; of a stream of their own, as clocks."""
     found = replace(plain, exchange=rng.choice(("gossip", "direct", "direct", "relays", "relays", "one relay", "mesh")))
-    if rng.random() < 0.67 or plain.too_many:
+    if rng.random() < 0.67 or plain.too_many or found.exchange == "gossip":
         return found
     number = rng.randrange(len(plain.weights))
     more = replace(found, villains=(*found.villains, (number, rng.choice(OF_EXCHANGE))))
