@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from p2p.consensus.validators import ValidatorSet
 
 LOOK = 16  # turns that are looked up for an order; who has none of them comes later, by key
+WAITS = 5  # after which each of three relays has had its turn
 SCALE = 64  # of the averaged time: whole milliseconds would lose the rest
 SLOWER, SOONER = 16, 4  # parts of a difference by which the average follows a slow quorum, and a quick one
 
@@ -30,7 +31,7 @@ class Pace:
     tick_ms: int = 10  # between two frames to one neighbour: what comes meanwhile shares the next
     wait_least_ms: int = 40  # between two ranks: above a tick and a way there and back
     wait_most_ms: int = 500  # below the shortest vote timeout
-    want_ms: int = 150  # without news, after which a peer asks; at least three waits
+    want_ms: int = 150  # without news, after which a peer asks; at least WAITS waits
     want_most_ms: int = 1200  # between two questions without news
 
 
@@ -44,15 +45,15 @@ def order(members: ValidatorSet, proposer_of: Callable[[int], bytes], round_: in
 
 
 class Wait:
-    """How long a rank waits for the one before: half of what it lately took from casting a vote to a quorum of its kind,
-    which is two ways through a relay.
+    """How long a rank waits for the one before: three quarters of what it lately took from casting a vote to a quorum
+    of its kind, which is the way to a relay, a tick, and the way back.
 
     Under load everything takes longer, and with it this, so that load makes no repeats that make more load. What a dead
     relay or a missing stream adds must not feed back, so the average is one that leans to the quick ones."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._mean = 2 * pace.wait_least_ms * SCALE
+        self._mean = pace.wait_least_ms * SCALE
 
     def took(self, ms: int) -> None:
         """A vote of ours was settled so long after it was cast."""
@@ -61,4 +62,4 @@ class Wait:
 
     @property
     def ms(self) -> int:
-        return min(max(self._mean // (2 * SCALE), self._pace.wait_least_ms), self._pace.wait_most_ms)
+        return min(max(3 * self._mean // (4 * SCALE), self._pace.wait_least_ms), self._pace.wait_most_ms)

@@ -5,7 +5,7 @@ its turn.
 from __future__ import annotations
 
 from p2p.base.keys import digest
-from p2p.consensus.relays import Pace
+from p2p.consensus.relays import WAITS, Pace
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.vote_neighbours import Neighbour
 
@@ -34,7 +34,7 @@ class Wants:
 
     def news(self, now: int, wait_ms: int) -> None:
         """Something came. wait_ms: between two ranks of relays."""
-        self._wait_ms = max(self._pace.want_ms, 3 * wait_ms)
+        self._wait_ms = max(self._pace.want_ms, WAITS * wait_ms)
         self._tries, self.due_ms = 0, now + self._wait_ms
 
     def rest(self) -> None:

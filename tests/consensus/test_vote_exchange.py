@@ -72,7 +72,7 @@ def test_in_a_larger_set_a_vote_reaches_each_peer_about_once_in_few_frames(count
     lab.run(2 + HEIGHTS)
     received = Counter((to, raw) for (_, to), raw in lab.carried for _ in range(lab.carried[(_, to), raw]))
     assert sum(received.values()) / len(received) < 1.35, "copies of a vote at one peer"
-    assert sum(lab.frames.values()) / HEIGHTS / count < 6 + 2 * HEIGHTS, "frames of a peer for a block"
+    assert sum(lab.frames.values()) / HEIGHTS / count < 18, "frames of a peer for a block"
     assert not lab.wants
     assert not lab.blamed
 
@@ -107,14 +107,14 @@ def test_dead_relays_cost_a_wait_each_and_no_round(deaf: int) -> None:
 
 
 @pytest.mark.parametrize("friends", [1, 2])
-def test_a_relay_that_serves_the_other_relays_only_delays_the_rest_by_a_question(friends: int) -> None:
+def test_a_relay_that_serves_the_other_relays_only_delays_the_rest_by_a_wait_each(friends: int) -> None:
     lab = Lab(16, timing=PACED)
     lab.run(1)
     liar, *served = relays_of(lab, 2)[: 1 + friends]
     lab.drops = lambda source, to, data: source == liar and to not in served
     spent_ms = lab.run(2)
-    assert spent_ms < PACED.block_interval_ms + 2 * PACE.want_ms * 3
-    assert (sum(lab.wants.values()) > 0) == (friends == 2), "the third relay was not deceived"
+    assert spent_ms < PACED.block_interval_ms + 2 * (friends + 2) * lab.exchanges[0].wait.ms
+    assert not lab.wants, "the next rank takes over"
 
 
 @settings(max_examples=25, deadline=None)
@@ -301,7 +301,7 @@ def test_ranks_follow_the_turns_and_name_each_validator_once() -> None:
 
 def test_a_wait_follows_what_quorums_take_within_its_bounds() -> None:
     wait = Wait(PACE)
-    for _ in range(100):
+    for _ in range(1000):
         wait.took(10**9)
     assert wait.ms == PACE.wait_most_ms
     for _ in range(200):

@@ -16,7 +16,7 @@ from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Key, digest
 from p2p.consensus import wire
 from p2p.consensus.driver import Driver
-from p2p.consensus.events import Broadcast, Input, Output, SetTimer
+from p2p.consensus.events import Broadcast, Commit, Input, Output, SetTimer
 from p2p.consensus.messages import SignedVote
 from p2p.consensus.relays import PACE, Pace
 from p2p.consensus.timing import Timing
@@ -31,6 +31,7 @@ CALM = Timing(
     propose_ms=60_000, vote_ms=60_000, block_interval_ms=1, empty_block_interval_ms=2, rebroadcast_ms=10**7,
     precision_ms=1000, delay_ms=10**6,
 )
+SYNC_MS = 500
 Link = tuple[int, int]
 
 
@@ -173,12 +174,21 @@ class Lab:
         """One event; the milliseconds until it came."""
         if not self._begun:
             self._begun = True
+            self.at(SYNC_MS, self.sync)
             for who, driver in enumerate(self.drivers):
                 self.carry_out(who, driver.begin())
         before = self.now
         self.now, _, action = heapq.heappop(self._heap)
         action()
         return self.now - before
+
+    def sync(self) -> None:
+        """Whoever is two heights behind takes a block from another, as from block sync."""
+        self.at(SYNC_MS, self.sync)
+        best = max(self.apps, key=lambda app: app.height())
+        for who, app in enumerate(self.apps):
+            if app.height() + 1 < best.height():
+                self.take(who, Commit(*best.blocks[app.height()]))
 
     def restart(self, who: int) -> None:
         """Lose everything but the chain and the guard; streams end and begin again."""
