@@ -24,6 +24,7 @@ from p2p.consensus.vote_exchange import VoteExchange
 from p2p.consensus.vote_frames import Bundle, Want, parse_frame
 from p2p.consensus.vote_neighbours import MESH
 from tests.consensus.test_engine import App, Guard
+from tests.sim import memo
 
 NOW_MS = 1_000_000
 # timers far away: what makes a height go on is votes alone
@@ -65,6 +66,7 @@ class Lab:
         self, count: int, *, followers: int = 0, pace: Pace = PACE, timing: Timing = CALM, latency_ms: int = 5,
         loss: float = 0.0, cut: Iterable[Link] = (), seed: int = 0,
     ) -> None:
+        memo.install()  # one process checks each signature for all peers
         self.now, self.latency_ms, self.loss, self.rng = NOW_MS, latency_ms, loss, random.Random(seed)
         self.keys = keys(count + followers)
         self.cut = {(min(link), max(link)) for link in cut}
