@@ -1,5 +1,5 @@
-"""The exchange of votes between real drivers in memory (vote_lab.py). Frames and copies are counted; nothing is timed by
-this machine's clock."""
+"""The exchange of votes between real drivers in memory (vote_lab.py). Frames and copies are counted; time is the lab's
+own."""
 
 from __future__ import annotations
 
@@ -213,12 +213,13 @@ def test_who_is_a_height_behind_gets_the_precommits_that_decided_it_when_it_asks
     assert {m.vote.height for m in precommits} == {2}
 
 
+BALLOT = vote(keys(4)[0], VoteType.PREVOTE, None)
 BAD = [
     b"", b"\xff", encode(["bundle", 0]), encode(["bundle", 0, [b"\x80"]]), encode(["want", 1, 0, bytes(17), b""]),
-    encode(["want", -1, 0, b"", b""]), encode(["other", 0, []]), encode(["bundle", 0, [b""] * (MAX_BUNDLE_MESSAGES + 1)]),
-    encode(["bundle", 0, [bytes(MAX_BUNDLE)]]), encode(Bundle(0, (wire.pack(vote(keys(4)[0], VoteType.PREVOTE, None), 1),))),
-    encode(Bundle(0, (pack(vote(keys(4)[0], VoteType.PREVOTE, None))[:-1],))),
-    encode(Bundle(0, (pack(SignedVote(vote(keys(4)[0], VoteType.PREVOTE, None).vote, bytes(64))),))),
+    encode(["want", -1, 0, b"", b""]), encode(["other", 0, []]),
+    encode(["bundle", 0, [b""] * (MAX_BUNDLE_MESSAGES + 1)]), encode(["bundle", 0, [bytes(MAX_BUNDLE)]]),
+    encode(Bundle(0, (wire.pack(BALLOT, 1),))), encode(Bundle(0, (pack(BALLOT)[:-1],))),
+    encode(Bundle(0, (pack(SignedVote(BALLOT.vote, bytes(64))),))),
     encode(Bundle(0, (pack(vote(Key(bytes(32)), VoteType.PREVOTE, None)),))),
 ]
 

@@ -1,6 +1,7 @@
 """`make bench-consensus`: what agreement costs, each figure beside its bound in the same run. It asserts nothing.
 
-1. Decision latency in one-way delays (simulator, constant delay). Bound 3: proposal, prevote, precommit.
+1. Decision latency in one-way delays (simulator, constant delay). Bound 3: proposal, prevote, precommit; 5 where votes
+   go by way of relays.
 2. CPU and bytes per height (simulator; every peer verifies every signature). Bound: the raw cost of the cryptography.
 3. Real processes on loopback without pacing. Bound: the raw cost of a height's signatures and fsyncs on this machine.
 4. Catch-up of a real peer 10,000 heights behind, while the others go on. Bound: the raw cost of verifying its
@@ -55,20 +56,25 @@ CALM = Timing(  # nothing but the three delays: timers far away, no repeats, the
 class Meter(Run):
     """A simulated network with constant delays that notes when a height was proposed and decided, and what was sent."""
 
-    def measure(self, heights: int) -> tuple[float, float, float]:
+    def measure(self, heights: int) -> tuple[float, float, float, float]:
         """(median one-way delays to a decision, CPU ms per validator and height, bytes sent per validator and
-        height).
+        height, frames of votes sent per validator and height).
         """
         proposed: dict[int, int] = {}
         delays: list[float] = []
-        sent = 0
+        sent = frames = 0
 
         def said(peer: Peer, say: Broadcast) -> None:
             nonlocal sent
-            sent += len(say.data) * len(peer.others)
             message = wire.parse(say.data)
             if isinstance(message, SignedProposal):
+                sent += len(say.data) * len(peer.others)
                 proposed.setdefault(message.proposal.height, self.world.now)
+
+        def carried(peer: Peer, to: int, frame: bytes) -> None:
+            nonlocal sent, frames
+            del peer, to
+            sent, frames = sent + len(frame), frames + 1
 
         def committed(peer: Peer, block: Block, commit: CommitCertificate) -> None:
             del block
@@ -77,19 +83,19 @@ class Meter(Run):
 
         self.world.links.latency = (DELAY_MS, DELAY_MS)
         for peer in self.peers:
-            peer.timing, peer.on_say, peer.on_committed = CALM, said, committed
+            peer.timing, peer.on_say, peer.on_committed, peer.on_frame = CALM, said, committed, carried
             peer.start()
         self.world.run(10**9, lambda: min(p.chain.height() for p in self.peers) >= 1, 10**9)
-        begun, sent = time.process_time(), 0
+        begun, sent, frames = time.process_time(), 0, 0
         self.world.run(10**9, lambda: min(p.chain.height() for p in self.peers) >= 1 + heights, 10**9)
         count = len(self.peers)
         cpu = (time.process_time() - begun) / heights / count * 1000
         for peer in self.peers:
             peer.stop()
-        return statistics.median(delays), cpu, sent / heights / count
+        return statistics.median(delays), cpu, sent / heights / count, frames / heights / count
 
 
-def _meter(job: tuple[int, int]) -> tuple[float, float, float]:
+def _meter(job: tuple[int, int]) -> tuple[float, float, float, float]:
     """Run one Meter. It has a process of its own, so that no signature is remembered from before."""
     count, heights = job
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -141,15 +147,15 @@ def simulated(raw: Raw, sizes: tuple[int, ...], heights: int) -> None:
     print("simulator: decision latency, CPU, bytes (one-way delay constant, all signatures verified by everybody)")
     print(
         f"{'n':>5} {'delays':>8} {'bound':>6} {'CPU ms':>9} {'raw crypto ms':>14} {'ratio':>6} {'bytes':>10} "
-        f"{'least':>9} {'ratio':>6}"
+        f"{'least':>9} {'ratio':>6} {'frames':>7}"
     )
     for count in sizes:
         with get_context("spawn").Pool(1) as pool:
-            delays, cpu, sent = pool.apply(_meter, ((count, heights),))
+            delays, cpu, sent, frames = pool.apply(_meter, ((count, heights),))
         bound, least = raw.height(count), 2 * (count - 1) * (32 + 64)
         print(
             f"{count:5} {delays:8.2f} {3:6} {cpu:9.1f} {bound:14.1f} {cpu / bound:6.2f} {sent:10.0f} {least:9} "
-            f"{sent / least:6.2f}", flush=True,
+            f"{sent / least:6.2f} {frames:7.1f}", flush=True,
         )
     print(
         "  CPU and bytes: per validator and height. least: two votes of a key and a signature to every other validator"
