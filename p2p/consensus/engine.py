@@ -3,7 +3,8 @@ peer.
 
 Checking and applying a block pauses often and lets other tasks run (cooperative.py); messages that arrive meanwhile
 wait in the queue. The driver takes and gives whole proposals. Between peers they travel compact (compact.py), so the
-engine fetches the transactions that are missing before it hands a proposal over.
+engine fetches the transactions that are missing before it hands a proposal over. Votes go to the exchange
+(vote_exchange.py); whoever has streams to other peers carries its frames.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key, NetworkId
 from p2p.base.limits import BODY_TIMEOUT_S
 from p2p.base.outcome import Outcome
+from p2p.base.resumable import Resumable, run_to_end
 from p2p.consensus.application import Application
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.compact import Assembly, FindTx, shrink
@@ -39,6 +41,8 @@ from p2p.consensus.guard import GuardLog
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.status import ConsensusStatus
 from p2p.consensus.timing import Timing
+from p2p.consensus.vote_exchange import VoteExchange
+from p2p.consensus.vote_neighbours import MESH
 from p2p.machine.deadlines import fail_after
 from p2p.machine.tasks import once
 
@@ -49,6 +53,11 @@ QUEUE = 4096  # inputs that may wait for the driver; a message beyond that is dr
 Fetch = Callable[[str, int, bytes, tuple[int, ...]], Awaitable[tuple[bytes, ...]]]
 
 
+def now_ms() -> int:
+    """The time of the exchange: it never goes back."""
+    return int(trio.current_time() * 1000)
+
+
 async def no_fetch(peer: str, height: int, block_id: bytes, places: tuple[int, ...]) -> tuple[bytes, ...]:
     """A Fetch without a network."""
     raise Unavailable("this engine has no connection to other peers", field="peer")
@@ -57,9 +66,9 @@ async def no_fetch(peer: str, height: int, block_id: bytes, places: tuple[int, .
 class ConsensusEngine:
     """Call run() in a task of its own; deliver() and inject_commit() feed it.
 
-    publish(topic, data): broadcast. clock: milliseconds since 1970. on_commit: called after each block. has_txs:
-    whether transactions are waiting for a block. find_tx: a transaction by its leaf hash, when this peer has it.
-    fetch: see Fetch. strain: as in Pacing."""
+    publish(topic, data): broadcast a proposal. clock: milliseconds since 1970. on_commit: called after each block.
+    has_txs: whether transactions are waiting for a block. find_tx: a transaction by its leaf hash, when this peer has
+    it. fetch: see Fetch. strain: as in Pacing."""
 
     def __init__(
         self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog,
@@ -74,8 +83,12 @@ class ConsensusEngine:
                 strain=strain,
             )
             self.bodies = Bodies(self.driver, network, find_tx)
+            before, self.exchange = self._neighbours(), VoteExchange(self.driver)
+            for peer, public in before:
+                self.exchange.up(peer, public, now_ms())
 
         self._begin, self._ran = begin, False
+        self.on_due: Callable[[], None] = lambda: None  # called when the exchange may have something due
         begin()
         self._app, self._publish, self._on_commit, self._fetch = app, publish, on_commit, fetch
         self._nursery: trio.Nursery | None = None
@@ -83,14 +96,36 @@ class ConsensusEngine:
         self.fetched = 0  # transactions of proposals that had to be fetched, since the start
         self._send, self._receive = trio.open_memory_channel[tuple[Input, trio.Event | None]](QUEUE)
 
+    def _neighbours(self) -> list[tuple[str, bytes]]:
+        """Of the exchange before, when this is not the first."""
+        return [(one.peer, one.key) for one in self.exchange.neighbours] if self._ran else []
+
     def deliver(self, forwarder: str, topic: str, data: bytes) -> Outcome:
-        """Take a gossip message that the peer id `forwarder` sent us; what becomes of it."""
+        """Take a gossip message that the peer id `forwarder` sent us; what becomes of it. Votes come by gossip only
+        where the set is too large for streams."""
         if topic == "proposals":
             return self._offer(forwarder, data)
-        outcome, message = self.driver.inbox.judge_gossip(data)
-        if message is not None:
-            self._put(message)
-        return outcome
+        if not self.exchange.is_mesh():
+            return Outcome.IGNORE
+        before = self.exchange.passed
+        try:
+            run_to_end(self._take_frame(MESH, data))
+        except RemoteProtocolError:
+            return Outcome.REJECT
+        return Outcome.ACCEPT if self.exchange.passed > before else Outcome.IGNORE
+
+    async def hear(self, peer: str, frame: bytes) -> None:
+        """Take a frame of votes from a peer. Raises RemoteProtocolError: it is to blame."""
+        await run_cooperatively(self._take_frame(peer, frame))
+
+    def _take_frame(self, peer: str, frame: bytes) -> Resumable[None]:
+        try:
+            for message in self.exchange.receive(peer, frame, now_ms()):
+                if message is not None:
+                    self._put(message)
+                yield
+        finally:
+            self.on_due()
 
     def _offer(self, forwarder: str, data: bytes) -> Outcome:
         outcome, found = self.bodies.judge(forwarder, data)
@@ -179,7 +214,7 @@ class ConsensusEngine:
         self._put(TransactionsArrived())
 
     def status(self) -> ConsensusStatus:
-        return replace(self.driver.status(), dropped=self.dropped)
+        return replace(self.driver.status(), dropped=self.dropped, vote_streams=len(self.exchange.neighbours))
 
     async def run(self) -> None:
         """Run until cancelled. Raises StorageError when the disk cannot be written. After another failure it may be
@@ -203,13 +238,15 @@ class ConsensusEngine:
                 case Broadcast(topic="proposals"):
                     await self._publish(output.topic, shrink(output.data))
                 case Broadcast():
-                    await self._publish(output.topic, output.data)
+                    self.exchange.broadcast(output.data, now_ms())
                 case SetTimer():
                     nursery.start_soon(self._fire_later, output)
                 case Committed():
                     self._on_commit(output.block, output.certificate)
                     for found in self.bodies.new_height():
                         self._pursue(found)
+        self.exchange.look(now_ms())
+        self.on_due()
 
     async def _fire_later(self, timer: SetTimer) -> None:
         await trio.sleep(timer.delay_ms / 1000)

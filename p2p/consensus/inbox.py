@@ -58,11 +58,10 @@ class Inbox:
             return HeightView(driver.previous.validators, driver.previous)
         return None
 
-    def judge_gossip(self, data: bytes) -> Judgement:
-        """Bytes from the topic `votes`. A proposal travels compact, on a topic of its own (bodies.py), so one here is
-        wrong for everybody."""
-        message = _parse(data)
-        return REJECTED if message is None or isinstance(message, SignedProposal) else self._judge(message)
+    def judge_vote(self, message: wire.Wire) -> Judgement:
+        """A message from the exchange of votes. A proposal travels compact, on a topic of its own (bodies.py), so one
+        here is wrong for everybody."""
+        return REJECTED if isinstance(message, SignedProposal) else self._judge(message)
 
     def judge(self, data: bytes) -> Judgement:
         """Bytes of any message; proposals come whole, with their transactions, as between simulated peers."""

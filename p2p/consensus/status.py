@@ -19,3 +19,4 @@ class ConsensusStatus(Struct, frozen=True):
     clock_lag_ms: int | None  # how far this peer's clock is ahead of the network's; None: not known yet
     clock: str  # a warning about it; empty: none
     dropped: int = 0  # messages that found the queue full, since the start
+    vote_streams: int = 0  # to other peers, for votes

@@ -50,6 +50,7 @@ from p2p.peer.sent_batches import SentStore
 from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.stream_handlers import METERED_BY_QUOTA, StreamHandlers
 from p2p.peer.topic_handlers import TOPICS, TopicHandlers
+from p2p.peer.vote_streams import VoteStreams
 from p2p.peer.wakeup import Wakeup
 from p2p.verification.profile import load as load_profile
 from p2p.wire.answers.status import OwnerStatus
@@ -86,7 +87,7 @@ class Node:
         self.topics = TopicHandlers(self.chain, self.consensus, self.anchor)
         self.streams = StreamHandlers(
             self.chain, self.consensus, self.agent, self.executor, self.queries, self.account_transactions,
-            self.records, self.new_height,
+            self.records, self.new_height, self.votes,
         )
 
     def _make_consensus(self) -> None:
@@ -99,6 +100,10 @@ class Node:
             publish=self._publish, timing=timing, clock=lambda: time.time_ns() // 1_000_000, on_commit=self._committed,
             has_txs=self.chain.pool.has_txs, find_tx=self.chain.pool.mempool.find, fetch=fetch_body(self._open),
             strain=strain,
+        )
+        self.votes = VoteStreams(
+            self.key.peer_id, self.consensus, self._valued.all, self._peers, self._open, self._publish,
+            lambda: not self.anchor.is_below(self.chain.height() + 1),
         )
 
     def _make_records(self) -> None:
@@ -206,6 +211,7 @@ class Node:
         yield "store", self._watch_store
         yield "load", self.load.run
         yield "consensus", self.consensus.run
+        yield "votes", self.votes.run
         yield "sync", Catchup(self.chain, network.connected, network.open_stream, inject, reload, self.anchor).run
         yield "records", self.records.run
         yield "checks", self._validate

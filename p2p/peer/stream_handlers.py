@@ -27,6 +27,7 @@ from p2p.peer.agent import Agent
 from p2p.peer.executor import Executor
 from p2p.peer.record_sender import RecordSender
 from p2p.peer.validator import stored_payload
+from p2p.peer.vote_streams import VoteStreams
 from p2p.peer.wakeup import Wakeup
 from p2p.wire.frames import (
     Answer,
@@ -61,6 +62,7 @@ class StreamHandlers:
     account_transactions: AccountTransactions
     records: RecordSender
     new_height: Wakeup
+    votes: VoteStreams
 
     def table(self) -> dict[str, Callable[[Stream], Awaitable[None]]]:
         """Protocol -> the server of one stream."""
@@ -69,6 +71,7 @@ class StreamHandlers:
             "payload": lambda stream: serve_one(stream, self._payload, PayloadWanted),
             "query": lambda stream: serve_one(stream, self._query, Query, SubmitTransaction),
             "body": lambda stream: serve_one(stream, partial(serve_body, self.consensus), BodyWanted),
+            "votes": self.votes.serve,
             "sync": lambda stream: serve_sync(self.chain, stream),
         }
 

@@ -10,17 +10,19 @@ import pytest
 import trio
 import trio.testing
 
-from p2p.base.errors import StorageError, Unavailable
+from p2p.base.codec import encode
+from p2p.base.errors import RemoteProtocolError, StorageError, Unavailable
 from p2p.base.keys import Key, digest
 from p2p.base.merkle import leaf_hash
 from p2p.base.outcome import Outcome
 from p2p.base.resumable import Resumable
 from p2p.consensus.certificates import verify_commit
-from p2p.consensus.engine import ConsensusEngine, Fetch, no_fetch
+from p2p.consensus.engine import ConsensusEngine, Fetch, no_fetch, now_ms
 from p2p.consensus.guard import GuardRecord, may_sign
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet
+from p2p.consensus.vote_frames import Bundle
 
 KEYS = sorted((Key(bytes([i]) * 32) for i in range(1, 5)), key=lambda k: k.public)
 SET = tuple((k.public, 1) for k in KEYS)
@@ -123,7 +125,7 @@ class Hub:
         self.nursery = nursery
         self.apps, self.guards = [App() for _ in KEYS], [Guard() for _ in KEYS]
         self.engines: dict[int, tuple[ConsensusEngine, trio.CancelScope]] = {}
-        self.sent: list[bytes] = []
+        self.sent: list[bytes] = []  # proposals, and frames of votes
         self.fetch: Fetch = no_fetch
 
     async def start(self, who: int) -> None:
@@ -149,10 +151,29 @@ class Hub:
                 await engine.run()
 
         self.nursery.start_soon(run)
+        self.nursery.start_soon(self.carry, who, engine, scope)
+        for other, (one, _) in self.engines.items():
+            if other != who:
+                one.exchange.up(KEYS[who].peer_id, KEYS[who].public, now_ms())
+                engine.exchange.up(KEYS[other].peer_id, KEYS[other].public, now_ms())
         await trio.sleep(0)
+
+    async def carry(self, who: int, engine: ConsensusEngine, scope: trio.CancelScope) -> None:
+        """Frames of votes to the other engines, in place of streams."""
+        places = {key.peer_id: place for place, key in enumerate(KEYS)}
+        while not scope.cancel_called:
+            for peer in engine.exchange.advance(now_ms()):
+                frame = engine.exchange.frame(peer, now_ms())
+                found = self.engines.get(places[peer])
+                if frame is not None and found is not None and not scope.cancel_called:
+                    self.sent.append(frame)
+                    await found[0].hear(KEYS[who].peer_id, frame)
+            await trio.sleep(0.01)
 
     def stop(self, who: int) -> None:
         self.engines.pop(who)[1].cancel()
+        for engine, _ in self.engines.values():
+            engine.exchange.down(KEYS[who].peer_id)
 
     async def until(self, height: int, who: Sequence[int], seconds: float = 120) -> None:
         with trio.fail_after(seconds):
@@ -325,8 +346,12 @@ async def test_garbage_is_refused_and_old_heights_ignored(autojump_clock: Any) -
             await hub.start(who)
         await hub.until(2, range(4))
         engine = hub.engines[0][0]
-        for bad in (b"", b"\xff", b"\x84\x02\x00\x01\x80", b"\x84\x01\x00\x09\x80", hub.sent[0][:-1]):
-            assert engine.deliver("x", "votes", bad) is Outcome.REJECT
+        bundle = next(sent for sent in hub.sent if b"bundle" in sent)
+        for bad in (b"", b"\xff", b"\x84\x02\x00\x01\x80", b"\x84\x01\x00\x09\x80", bundle[:-1]):
+            for frame in (bad, encode(Bundle(0, (bad,)))):
+                with pytest.raises(RemoteProtocolError):
+                    await engine.hear("x", frame)
         assert engine.deliver("x", "proposals", hub.sent[0]) is Outcome.IGNORE
-        assert engine.deliver("x", "votes", hub.sent[0]) is Outcome.REJECT
+        assert engine.deliver("x", "votes", bundle) is Outcome.IGNORE, "in a small set votes come by streams only"
+        await engine.hear("x", bundle)
         nursery.cancel_scope.cancel()

@@ -338,7 +338,7 @@ def test_a_whole_proposal_among_votes_is_refused_and_hides_no_compact_one() -> N
         key=STRANGER, network="sim", app=App(), guard=Guard(), publish=_hush, timing=Timing(), clock=lambda: NOW
     )
     signed = proposal(dated(NOW, maker()), maker())
-    assert engine.deliver("x", "votes", wire.pack(signed, 0)) is Outcome.REJECT
+    assert engine.driver.inbox.judge_vote(signed) == (Outcome.REJECT, None)
     assert engine.deliver(maker().peer_id, "proposals", shrink(wire.pack(signed, 0))) is Outcome.ACCEPT
 
 

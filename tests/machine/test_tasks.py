@@ -18,7 +18,7 @@ from p2p.base.genesis import load_genesis
 from p2p.base.limits import TASK_CALM_S, TASK_PAUSE_FIRST_S, TASK_PAUSE_MAX_S
 from p2p.chain.sync_client import Catchup
 from p2p.gossip.host import Network
-from p2p.gossip.status import BudgetRow, NetworkStatus
+from p2p.gossip.status import BudgetRow, Links, NetworkStatus
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import load_settings
 from p2p.machine.status import FailedPart
@@ -141,7 +141,8 @@ class NoNetwork:
         return ()
 
     def status(self) -> NetworkStatus:
-        return NetworkStatus({"streams": BudgetRow(used=0)}, "nobody is there", (), (), (), "")
+        links = Links(*[0] * 12, strain=1.0)
+        return NetworkStatus({"streams": BudgetRow(used=0)}, "nobody is there", (), (), (), "", {}, links, {})
 
     async def open_stream(self, peer: str, protocol: str) -> Any:
         raise Unavailable("nobody is there")

@@ -57,7 +57,13 @@ class Checks:
     def watch(self, peer: Peer) -> None:
         """Attach to an honest peer."""
         peer.on_say, peer.on_committed, peer.on_restart = self._said, self._committed, self.restarted
-        peer.on_heard = self._heard
+        peer.on_heard, peer.on_blame = self._heard, self._blamed
+
+    def _blamed(self, peer: Peer, source: int, why: str) -> None:
+        """Only what is wrong for everybody is held against a sender, and nobody honest says that."""
+        sender = next((other for other in peer.others if other.number == source), None)
+        if sender is not None and sender.key.public in self.honest:
+            raise Violation(f"nobody honest is blamed: peer {peer.number} blames {source}: {why}")
 
     def _read(self, peer: Peer, signed: SignedProposal) -> None:
         if peer.key.public in self.right:

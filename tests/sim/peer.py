@@ -3,12 +3,14 @@ is on disk first."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2p.base.errors import FolkmootError, StorageError
+from p2p.base.codec import encode
+from p2p.base.errors import FolkmootError, RemoteProtocolError, StorageError
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.chain.chain import Chain
@@ -17,7 +19,11 @@ from p2p.consensus import wire
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Broadcast, Commit, Committed, Input, Output, SetTimer
 from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.relays import Pace
 from p2p.consensus.timing import Timing
+from p2p.consensus.vote_exchange import VoteExchange
+from p2p.consensus.vote_frames import Bundle, pack
+from p2p.consensus.vote_neighbours import MESH
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
 from tests.sim.sync import SyncClient, answer
@@ -83,6 +89,7 @@ class Peer:
     watch."""
 
     timing = TIMING
+    pace: Pace | None = None  # of the exchange of votes; None: votes are broadcast as by gossip
 
     def __init__(
         self, world: World, number: int, key: Key, genesis: Genesis, directory: Path, *, skew_ms: int = 0
@@ -91,6 +98,7 @@ class Peer:
         self.skew_ms, self.drift_ppm = skew_ms, 0
         self.slow_ms = 0  # a slow disk: everything this peer says comes later
         self.others: list[Peer] = []
+        self.exchange: VoteExchange | None = None
         self.alive = False
         self.life = 0
         self.lifetime_writes = 0
@@ -100,6 +108,8 @@ class Peer:
         self.on_committed: Callable[[Peer, Block, CommitCertificate], None] = lambda peer, block, commit: None
         self.on_heard: Callable[[Peer, wire.Wire], None] = lambda peer, message: None
         self.on_restart: Callable[[Peer], None] = lambda peer: None
+        self.on_blame: Callable[[Peer, int, str], None] = lambda peer, source, why: None
+        self.on_frame: Callable[[Peer, int, bytes], None] = lambda peer, to, data: None
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -128,13 +138,26 @@ class Peer:
             clock=lambda: self.clock_ms(), has_txs=self.chain.pool.has_txs,
         )
         self.sync = SyncClient(self)
+        self.exchange = VoteExchange(self.driver, self.pace) if self.pace is not None else None
+        self._wake_ms = -1
+        self._connect()
         self.world.note(f"{self.number} starts at height {self.chain.height()}")
         self._guarded(self.driver.begin)
         self.later(SYNC_EVERY_MS, self.sync.visit)
 
+    def _connect(self) -> None:
+        """Streams to all that are there: each side may send from now on."""
+        for other in self.others:
+            if self.exchange is not None and other.alive and other.exchange is not None:
+                self.exchange.up(str(other.number), other.key.public, self.world.now)
+                other.exchange.up(str(self.number), self.key.public, self.world.now)
+
     def stop(self) -> None:
         if self.alive:
             self.alive = False
+            for other in self.others:
+                if other.alive and other.exchange is not None:
+                    other.exchange.down(str(self.number))
             self.lifetime_writes += self.store.writes
             self.chain.close()
 
@@ -174,6 +197,43 @@ class Peer:
 
     def take(self, event: Input) -> None:
         self._guarded(lambda: self.driver.take(event))
+        self.pump()
+
+    def pump(self) -> None:
+        """Send what the exchange has due, and wake when more will be."""
+        if not self.alive or self.exchange is None:
+            return
+        now = self.world.now
+        for name in self.exchange.advance(now):
+            frame = self.exchange.frame(name, now)
+            if frame is not None:
+                self.transmit(name, frame)
+        due = self.exchange.due_ms()
+        if due is not None and not now < self._wake_ms <= due:
+            self._wake_ms = max(due, now + 1)
+            self.later(self._wake_ms - now, self.pump)
+
+    def transmit(self, name: str, frame: bytes) -> None:
+        """Send a frame to one neighbour, or over the mesh to all."""
+        for other in self.others:
+            if name in (MESH, str(other.number)):
+                self.on_frame(self, other.number, frame)
+                self.send(other, "mesh" if name == MESH else "frames", frame)
+
+    def _exchange(self, source: str, data: bytes) -> None:
+        """Take a frame of the exchange."""
+        life = self.life
+        assert self.exchange is not None
+        try:
+            for message in self.exchange.receive(source, data, self.world.now):
+                if message is not None:
+                    self.on_heard(self, message)
+                    self.take(message)
+                if not self.alive or self.life != life:
+                    return
+        except RemoteProtocolError as error:
+            self.on_blame(self, int(source or -1), str(error))
+        self.pump()
 
     def receive(self, source: int, topic: str, data: bytes) -> None:
         """Gossip."""
@@ -184,6 +244,9 @@ class Peer:
                 self.chain.pool.add(data)
             except FolkmootError:
                 return
+            return
+        if topic in ("frames", "mesh"):
+            self._exchange(str(source) if topic == "frames" else MESH, data)
             return
         _, message = self.driver.judge(data)
         if message is not None:
@@ -211,10 +274,16 @@ class Peer:
                     pass  # seen by WatchedChain
 
     def broadcast(self, say: Broadcast) -> None:
+        if self.exchange is not None and say.topic == "votes":
+            self.exchange.broadcast(say.data, self.world.now)
+            return
         for other in self.others:
             self.send(other, say.topic, say.data)
 
     def send(self, other: Peer, topic: str, data: bytes) -> None:
+        if topic == "votes" and self.exchange is not None:  # what a villain says to one peer
+            topic, data = "frames", as_frame(data)
+
         def leave() -> None:
             self.world.send(self.number, other.number, len(data), lambda: other.receive(self.number, topic, data))
 
@@ -226,3 +295,10 @@ class Peer:
     def answer(self, request: bytes) -> bytes:
         """Serve sync; a liar replaces this."""
         return answer(self.chain, request)
+
+
+def as_frame(data: bytes) -> bytes:
+    """A frame with one message, as it was packed for gossip; of what does not parse the very bytes."""
+    with contextlib.suppress(RemoteProtocolError):
+        data = pack(wire.parse(data))
+    return encode(Bundle(0, (data,)))

@@ -13,6 +13,7 @@ from p2p.base.keys import Key, digest
 from p2p.base.types import VERSION
 from p2p.chain.chain import Chain
 from p2p.chain.stores.guard import GuardStore
+from p2p.consensus.relays import Pace
 from p2p.ledger.genesis import check_conservation
 from p2p.store.lmdb import Store
 from tests.chains import next_priorities
@@ -27,6 +28,12 @@ from tests.sim.world import EPOCH_MS, Links, World
 KEYS = sorted((Key(digest(b"simulated peer", bytes([i]))) for i in range(MAX_PEERS)), key=lambda k: k.public)
 QUIET_MS = 120_000  # simulated time to get going again after the network healed
 HEIGHTS_AFTER = 2
+# how votes travel, by Scenario.exchange. None: as by gossip, to everybody. "direct" is a peer's own; the others make
+# small sets behave as large ones do
+PACES: dict[str, Pace | None] = {
+    "gossip": None, "direct": Pace(), "relays": Pace(small=0), "one relay": Pace(small=0, relays=1, tick_ms=20),
+    "mesh": Pace(direct=0),
+}
 DRIFT_MS = 15  # what a clock gains or loses in a whole run
 # a block this far ahead of time, at most, keeps no right clock waiting longer than it waits
 LEAD_MS = TIMING.precision_ms * 3 // 2
@@ -84,6 +91,7 @@ class Run:
         )
         kinds = dict(scenario.villains)
         self.peers: list[Peer] = []
+        self.pace = PACES[scenario.exchange]
         for number in range(len(scenario.weights)):
             kind = VILLAINS.get(kinds.get(number, ""), Peer)
             self.peers.append(self._peer(kind, number, KEYS[number], directory / str(number)))
@@ -100,7 +108,9 @@ class Run:
         self.punished = self.members = 0
 
     def _peer(self, kind: type[Peer], number: int, key: Key, directory: Path) -> Peer:
-        return kind(self.world, number, key, self.genesis, directory)
+        peer = kind(self.world, number, key, self.genesis, directory)
+        peer.pace = self.pace
+        return peer
 
     # -- the two phases -------------------------------------------------------------------------------------------
 

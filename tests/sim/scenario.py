@@ -15,6 +15,7 @@ from tests.sim.peer import TIMING
 from tests.sim.villains import VILLAINS
 
 MAX_PEERS = 128
+OF_EXCHANGE = ("silent_relay", "greedy")  # villains that do something to the exchange of votes only
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Scenario:
     wrong: tuple[tuple[int, int, int], ...] = ()
     traffic: int = 0  # requests that escrow money
     too_many: bool = False  # a third or more are faulty: safety is not promised
+    exchange: str = "direct"  # how votes travel (run.PACES)
 
     def faulty(self) -> frozenset[int]:
         return frozenset(number for number, _ in self.villains)
@@ -113,10 +115,11 @@ def draw(seed: int, *, too_many: bool = False, peers: int = 0) -> Scenario:
     )
     names = rng.choice(
         (["equivocator"], ["equivocator", "amnesiac", "twin"])
-    ) if too_many else sorted(set(VILLAINS) - {"border"})
+    ) if too_many else sorted(set(VILLAINS) - {"border", *OF_EXCHANGE})
     with_villains = _with_villains(rng, plain, names, too_many=too_many)
     changed = _with_changes(rng, with_villains)
-    return changed if too_many else _with_clocks(random.Random(f"clocks {seed}"), changed)
+    timed = changed if too_many else _with_clocks(random.Random(f"clocks {seed}"), changed)
+    return _with_exchange(random.Random(f"exchange {seed}"), timed)
 
 
 def _with_villains(rng: random.Random, plain: Scenario, names: list[str], *, too_many: bool) -> Scenario:
@@ -153,6 +156,16 @@ def _with_clocks(rng: random.Random, plain: Scenario) -> Scenario:
         more = replace(found, wrong=(*found.wrong, (number, ms, rng.choice((0, 0, 700)))))
         found = more if more.is_live() else found
     return found
+
+
+def _with_exchange(rng: random.Random, plain: Scenario) -> Scenario:
+    """How votes travel, and in one run of three a villain of the exchange; of a stream of their own, as clocks."""
+    found = replace(plain, exchange=rng.choice(("gossip", "direct", "direct", "relays", "relays", "one relay", "mesh")))
+    if rng.random() < 0.67 or plain.too_many or found.exchange == "gossip":
+        return found
+    number = rng.randrange(len(plain.weights))
+    more = replace(found, villains=(*found.villains, (number, rng.choice(OF_EXCHANGE))))
+    return more if number not in found.faulty() and more.is_safe() and (more.is_live() or not found.wrong) else found
 
 
 def _with_changes(rng: random.Random, plain: Scenario) -> Scenario:

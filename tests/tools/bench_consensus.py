@@ -1,6 +1,7 @@
 """`make bench-consensus`: what agreement costs, each figure with its bound from the same run. It asserts nothing.
 
-1. Decision latency in one-way delays (simulator, constant delay). Bound 3: proposal, prevote, precommit.
+1. Decision latency in one-way delays (simulator, constant delay). Bound 3: proposal, prevote, precommit; 5 where votes
+   go by way of relays.
 2. CPU and bytes per height (simulator; every peer verifies every signature). Bound: the raw cost of the cryptography.
 3. Real processes on loopback without pacing. Bound: the raw cost of a height's signatures and fsyncs on this machine.
 4. Catch-up of a real peer 10,000 heights behind, while the others go on. Bound: the raw cost of verifying its
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shutil
 import statistics
 import subprocess
@@ -37,7 +39,7 @@ from p2p.peer.control import call
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
 from testnet.generate import Plan, generate
-from testnet.providers import start_peer, stop, up, wait_until
+from testnet.providers import read_state, start_peer, stop, up, wait_until
 from tests.chains import extend
 from tests.sim.peer import Peer
 from tests.sim.run import DISK, Run
@@ -54,20 +56,25 @@ CALM = Timing(  # nothing but the three delays: timers far away, no repeats, the
 class Meter(Run):
     """A simulated network with constant delays that notes when a height was proposed and decided, and what was sent."""
 
-    def measure(self, heights: int) -> tuple[float, float, float]:
+    def measure(self, heights: int) -> tuple[float, float, float, float]:
         """(median one-way delays to a decision, CPU ms per validator and height, bytes sent per validator and
-        height).
+        height, frames of votes sent per validator and height).
         """
         proposed: dict[int, int] = {}
         delays: list[float] = []
-        sent = 0
+        sent = frames = 0
 
         def said(peer: Peer, say: Broadcast) -> None:
             nonlocal sent
-            sent += len(say.data) * len(peer.others)
             message = wire.parse(say.data)
             if isinstance(message, SignedProposal):
+                sent += len(say.data) * len(peer.others)
                 proposed.setdefault(message.proposal.height, self.world.now)
+
+        def carried(peer: Peer, to: int, frame: bytes) -> None:
+            nonlocal sent, frames
+            del peer, to
+            sent, frames = sent + len(frame), frames + 1
 
         def committed(peer: Peer, block: Block, commit: CommitCertificate) -> None:
             del block
@@ -76,19 +83,19 @@ class Meter(Run):
 
         self.world.links.latency = (DELAY_MS, DELAY_MS)
         for peer in self.peers:
-            peer.timing, peer.on_say, peer.on_committed = CALM, said, committed
+            peer.timing, peer.on_say, peer.on_committed, peer.on_frame = CALM, said, committed, carried
             peer.start()
         self.world.run(10**9, lambda: min(p.chain.height() for p in self.peers) >= 1, 10**9)
-        begun, sent = time.process_time(), 0
+        begun, sent, frames = time.process_time(), 0, 0
         self.world.run(10**9, lambda: min(p.chain.height() for p in self.peers) >= 1 + heights, 10**9)
         count = len(self.peers)
         cpu = (time.process_time() - begun) / heights / count * 1000
         for peer in self.peers:
             peer.stop()
-        return statistics.median(delays), cpu, sent / heights / count
+        return statistics.median(delays), cpu, sent / heights / count, frames / heights / count
 
 
-def _meter(job: tuple[int, int]) -> tuple[float, float, float]:
+def _meter(job: tuple[int, int]) -> tuple[float, float, float, float]:
     """Run one Meter. It has a process of its own, so that no signature is remembered from before."""
     count, heights = job
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -140,15 +147,15 @@ def simulated(raw: Raw, sizes: tuple[int, ...], heights: int) -> None:
     print("simulator: decision latency, CPU, bytes (one-way delay constant, all signatures verified by everybody)")
     print(
         f"{'n':>5} {'delays':>8} {'bound':>6} {'CPU ms':>9} {'raw crypto ms':>14} {'ratio':>6} {'bytes':>10} "
-        f"{'least':>9} {'ratio':>6}"
+        f"{'least':>9} {'ratio':>6} {'frames':>7}"
     )
     for count in sizes:
         with get_context("spawn").Pool(1) as pool:
-            delays, cpu, sent = pool.apply(_meter, ((count, heights),))
+            delays, cpu, sent, frames = pool.apply(_meter, ((count, heights),))
         bound, least = raw.height(count), 2 * (count - 1) * (32 + 64)
         print(
             f"{count:5} {delays:8.2f} {3:6} {cpu:9.1f} {bound:14.1f} {cpu / bound:6.2f} {sent:10.0f} {least:9} "
-            f"{sent / least:6.2f}", flush=True,
+            f"{sent / least:6.2f} {frames:7.1f}", flush=True,
         )
     print(
         "  CPU and bytes: per validator and height. least: two votes of a key and a signature to every other validator"
@@ -163,16 +170,27 @@ def height(folder: Path) -> int:
     return int(call(folder, {"op": "status"})["height"])
 
 
+def cpu_ms(directory: Path) -> float:
+    """CPU time that the running processes of a test network have used so far, all together."""
+    ticks = 0
+    for entry in read_state(directory)["processes"].values():
+        fields = Path(f"/proc/{entry['pid']}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+
 def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
-    """Blocks per second of `count` real peers without pacing. place: where their folders go."""
+    """Blocks per second of `count` real peers without pacing, and what a block costs each of them. place: where
+    their folders go."""
     directory = place / f"n{count}"
     directory.mkdir()
     folders = generate(Plan(directory, count, serving=False, settings=settings(count)))
     try:
         up(directory, folders, {}, lambda text: None)
-        first, started = height(folders[0]), time.perf_counter()
+        first, started, before = height(folders[0]), time.perf_counter(), cpu_ms(directory)
         time.sleep(seconds)
-        rate = (height(folders[0]) - first) / (time.perf_counter() - started)
+        decided, spent = height(folders[0]) - first, time.perf_counter() - started
+        rate, cpu = decided / spent, (cpu_ms(directory) - before) / max(decided, 1) / count
     finally:
         stop(directory)
     # every peer's cryptography on 2 cores, and one peer's four durable writes (guard three times, block once) one after
@@ -180,7 +198,8 @@ def processes(raw: Raw, count: int, seconds: float, place: Path) -> None:
     least = raw.height(count) * count / 2 + 4 * raw.fsync
     print(
         f"n = {count} real processes: {rate:6.2f} blocks a second without pacing, {1000 / max(rate, 1e-9):7.0f} ms a "
-        f"decision; raw cost of its signatures and fsyncs {least:6.1f} ms; ratio {1000 / max(rate, 1e-9) / least:5.1f}",
+        f"decision; raw cost of its signatures and fsyncs {least:6.1f} ms; ratio {1000 / max(rate, 1e-9) / least:5.1f}"
+        f"; CPU {cpu:.1f} ms a decision and peer, of which signatures {raw.height(count):.1f} ms",
         flush=True,
     )
 
@@ -230,13 +249,16 @@ def catch_up(raw: Raw, heights: int, place: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.tools.bench_consensus", description=__doc__)
     parser.add_argument(
-        "--heights", type=int, default=10_000, help="how far behind the peer of the catch-up is (default: %(default)s)",
+        "--heights", type=int, default=10_000, help="how far behind the peer of the catch-up is; 0: without it",
     )
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="length of each run of real processes (default: %(default)s)",
     )
     parser.add_argument(
-        "--sizes", default=",".join(map(str, SIZES)), help="simulated validators (default: %(default)s)",
+        "--sizes", default=",".join(map(str, SIZES)), help="simulated validators; empty: none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--processes", default="4,7", help="numbers of real peers (default: %(default)s)",
     )
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -248,10 +270,12 @@ def main() -> int:
             f"VRF verify {raw.beacon:.3f}, fsynced commit {raw.fsync:.3f}", flush=True,
         )
         try:
-            simulated(raw, tuple(map(int, options.sizes.split(","))), 3)
-            for count in (4, 7):
+            if options.sizes:
+                simulated(raw, tuple(map(int, options.sizes.split(","))), 3)
+            for count in map(int, options.processes.split(",")):
                 processes(raw, count, options.seconds, place)
-            catch_up(raw, options.heights, place)
+            if options.heights:
+                catch_up(raw, options.heights, place)
         except (FolkmootError, subprocess.SubprocessError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

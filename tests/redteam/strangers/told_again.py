@@ -1,4 +1,4 @@
-"""Others' votes and transactions under new retry counters (K-B).
+"""Others' proposals and transactions under new retry counters (K-B).
 
 The content is true, so only the rule "once for each content" stops them.
 """
@@ -23,7 +23,7 @@ async def attack(target: Target) -> None:
         heard.append((topic, data))
         return Outcome.IGNORE
 
-    handlers = {topic: (lambda _, data, topic=topic: hear(topic, data)) for topic in ("votes", "transactions")}
+    handlers = {topic: (lambda _, data, topic=topic: hear(topic, data)) for topic in ("proposals", "transactions")}
     config = NetworkConfig(
         Key.generate(), network_of(target.genesis), (), (), topics=TOPICS, expected_size=6, min_connections=0
     )
@@ -38,5 +38,5 @@ async def attack(target: Target) -> None:
 def _again(topic: str, data: bytes, number: int) -> bytes:
     """The same content in another envelope."""
     envelope = decode(data)
-    place = 1 if topic == "votes" else 0
+    place = 1 if topic == "proposals" else 0
     return encode([*envelope[:place], (1 << 40) + number, *envelope[place + 1 :]])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.base.codec import encode
+from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Domain
 from p2p.consensus import wire
 from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote, sign_vote
+from p2p.consensus.vote_frames import Bundle, parse_frame
 from tests.sim.peer import Peer
 
 
@@ -30,6 +32,14 @@ class Villain(Peer):
     def pack(self, message: wire.Wire) -> Broadcast:
         topic = "proposals" if isinstance(message, SignedProposal) else "votes"
         return Broadcast(topic, wire.pack(message, self.world.rng.getrandbits(30)))
+
+    def read(self, topic: str, data: bytes) -> list[wire.Wire]:
+        """The messages in what came, whichever way votes travel."""
+        try:
+            frame = parse_frame(data) if topic in ("frames", "mesh") else Bundle(0, (data,))
+            return [wire.parse(raw) for raw in frame.messages] if isinstance(frame, Bundle) else []
+        except RemoteProtocolError:
+            return []
 
     def is_mine(self, message: wire.Wire) -> bool:
         if isinstance(message, SignedVote):

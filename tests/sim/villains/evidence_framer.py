@@ -37,13 +37,13 @@ class EvidenceFramer(Villain):
         super().receive(source, topic, data)
         if not self.alive or self.world.rng.random() > 0.1:
             return
-        _, message = self.driver.judge(data)
-        if isinstance(message, SignedVote):
-            for raw in self.accusations(message):
-                say = self.pack(wire.EvidenceNote(self.driver.height, raw))
-                for other in self.others:
-                    self.send(other, say.topic, say.data)
-            self.heard[message.vote.validator] = message
+        for message in self.read(topic, data):
+            if isinstance(message, SignedVote):
+                for raw in self.accusations(message):
+                    say = self.pack(wire.EvidenceNote(self.driver.height, raw))
+                    for other in self.others:
+                        self.send(other, say.topic, say.data)
+                self.heard[message.vote.validator] = message
 
     def rewrite(self, other: Peer, message: wire.Wire, say: Broadcast) -> list[Broadcast]:
         fresh = isinstance(message, SignedProposal) and message.proposal.pol_round < 0
