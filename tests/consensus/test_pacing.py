@@ -101,7 +101,7 @@ def test_only_a_round_whose_proposal_is_here_was_late(late: bool, percent: int) 
     key = others(maker(0), maker(1))[0]
     seat = Seat(key)
     out = decide(seat, shown_in_round_0=late)
-    assert seat.driver.pace.percent == percent == seat.driver.status()["pace_percent"]
+    assert seat.driver.pace.percent == percent == seat.driver.status().pace_percent
     timers = [one.delay_ms for one in out if isinstance(one, SetTimer) and isinstance(one.event, StartHeight)]
     assert timers == [T.block_interval_ms * percent // CALM]
 

@@ -196,7 +196,7 @@ class Lab:
         """Lose everything but the chain and the guard; streams end and begin again."""
         driver = self.drivers[who]
         self.drivers[who] = Driver(
-            key=self.keys[who], network="sim", app=self.apps[who], guard=driver.signer._guard, timing=driver.timing,
+            key=self.keys[who], network="sim", app=self.apps[who], guard=driver.signer._guard, timing=driver.pace.now,
             clock=lambda: self.now,
         )
         self.exchanges[who] = VoteExchange(self.drivers[who], self.exchanges[who].pace)
