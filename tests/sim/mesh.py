@@ -1,6 +1,6 @@
 """Gossip by way of neighbours: nobody hears everybody, each passes on what it accepts, and links lose messages to the
 end. Law: what passes once per content and interval (p2p/consensus/inbox.py) still reaches everybody, for authors
-repeat.
+repeat. Votes travel in bundles, as in a set that is too large for streams.
 
 `python -m tests.sim.mesh --cases N`. Honest peers are a ring with one chord each, so no villain stands between two of
 them; villains hang on it.
@@ -36,7 +36,7 @@ def draw(case: int) -> Scenario:
     return Scenario(
         case, (1,) * count, villains if rng.random() < 0.7 else (), chaos_ms=2000, loss=rng.choice(LOSSES),
         latency_ms=rng.choice((10, 40)),
-        duplicate=rng.choice((0.0, 0.3)), crashes=rng.choice((0, 1)), traffic=2,
+        duplicate=rng.choice((0.0, 0.3)), crashes=rng.choice((0, 1)), traffic=2, exchange="mesh",
     )
 
 
@@ -53,7 +53,7 @@ class Node(Peer):
         if not self.alive or name in self.passed:
             return
         self.passed.add(name)
-        if topic == "transactions" or self.hears(data) is Outcome.ACCEPT:
+        if topic == "transactions" or self.hears(source, topic, data) is Outcome.ACCEPT:
             self.forwarded += 1
             for other in self.others:
                 if other.number != source:
@@ -61,8 +61,13 @@ class Node(Peer):
         if topic == "transactions":
             super().receive(source, topic, data)
 
-    def hears(self, data: bytes) -> Outcome:
+    def hears(self, source: int, topic: str, data: bytes) -> Outcome:
         """What becomes of it; taken at once when it is news here."""
+        if topic == "mesh":
+            assert self.exchange is not None
+            before, exchange = self.exchange.passed, self.exchange
+            super().receive(source, topic, data)
+            return Outcome.ACCEPT if exchange.passed > before else Outcome.IGNORE
         outcome, message = self.driver.judge(data)
         if message is not None:
             self.on_heard(self, message)

@@ -282,7 +282,8 @@ class Peer:
 
     def send(self, other: Peer, topic: str, data: bytes) -> None:
         if topic == "votes" and self.exchange is not None:  # what a villain says to one peer
-            topic, data = "frames", as_frame(data)
+            mesh = self.exchange.is_mesh()
+            topic, data = "mesh" if mesh else "frames", as_frame(data, self.world.rng.getrandbits(16) if mesh else 0)
 
         def leave() -> None:
             self.world.send(self.number, other.number, len(data), lambda: other.receive(self.number, topic, data))
@@ -297,8 +298,8 @@ class Peer:
         return answer(self.chain, request)
 
 
-def as_frame(data: bytes) -> bytes:
+def as_frame(data: bytes, again: int) -> bytes:
     """A frame with one message, as it was packed for gossip; of what does not parse the very bytes."""
     with contextlib.suppress(RemoteProtocolError):
         data = pack(wire.parse(data))
-    return encode(Bundle(0, (data,)))
+    return encode(Bundle(again, (data,)))

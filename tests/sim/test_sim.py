@@ -197,8 +197,8 @@ def test_what_passes_once_per_content_reaches_everybody_through_lossy_links(monk
 
     assert max(report.worst_round for report in all_cases()) < 10
 
-    def keep_it(node: mesh.Node, data: bytes) -> Outcome:
-        hears(node, data)
+    def keep_it(node: mesh.Node, source: int, topic: str, data: bytes) -> Outcome:
+        hears(node, source, topic, data)
         return Outcome.IGNORE
 
     hears = mesh.Node.hears
