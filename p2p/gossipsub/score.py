@@ -147,10 +147,12 @@ class PeerScore:
         for known in self._peers.values():
             if known.expires is None:
                 for counters in known.topics.values():
-                    counters.decay(intervals, self._params.decay_to_zero, now)
-                decay = self._params.behaviour_penalty_decay
-                known.behaviour = faded(known.behaviour, decay, intervals, self._params.decay_to_zero)
-                known.cached = None
+                    if counters.decay(intervals, self._params.decay_to_zero, now):
+                        known.cached = None
+                if known.behaviour:
+                    decay = self._params.behaviour_penalty_decay
+                    known.behaviour = faded(known.behaviour, decay, intervals, self._params.decay_to_zero)
+                    known.cached = None
 
     def score(self, peer: str, now: float) -> float:
         """The score of `peer`: 0 for one that is not known."""

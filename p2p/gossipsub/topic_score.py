@@ -95,8 +95,10 @@ class TopicScore:
         """It brought a message that is wrong for every peer."""
         self._invalid += 1
 
-    def decay(self, intervals: int, to_zero: float, now: float) -> None:
-        """Fade by `intervals` decay intervals; a counter below `to_zero` becomes zero."""
+    def decay(self, intervals: int, to_zero: float, now: float) -> bool:
+        """Fade by `intervals` decay intervals; a counter below `to_zero` becomes zero. False: nothing can change."""
+        if not (self._in_mesh or self._first or self._mesh or self._failures or self._invalid):
+            return False
         params = self._params
         self._first = faded(self._first, params.first_message_deliveries_decay, intervals, to_zero)
         self._mesh = faded(self._mesh, params.mesh_message_deliveries_decay, intervals, to_zero)
@@ -105,6 +107,7 @@ class TopicScore:
         if self._in_mesh:
             self._time = now - self._grafted
             self._active = self._active or self._time > params.mesh_message_deliveries_activation
+        return True
 
     def value(self) -> float:
         """The topic's part of the score, without the topic's own weight."""

@@ -91,10 +91,9 @@ class Book:
                     hops.append(message.hops[index])
             incomplete += not complete
         took.sort()
-        at = lambda share: took[min(len(took) - 1, int(share * len(took)))] / 1000 if took else 0.0  # noqa: E731
         return Reach(
-            count, pairs, in_time / max(1, pairs), len(took) / max(1, pairs), at(0.5), at(0.99), at(1.0),
-            sum(hops) / max(1, len(hops)), max(hops, default=0), incomplete,
+            count, pairs, in_time / max(1, pairs), len(took) / max(1, pairs),
+            _at(took, 0.5), _at(took, 0.99), _at(took, 1.0), sum(hops) / max(1, len(hops)), max(hops, default=0), incomplete,
         )
 
     def _was_up(self, index: int, from_ms: int, to_ms: int) -> bool:
@@ -102,3 +101,8 @@ class Book:
         if since is not None and since <= from_ms:
             return True
         return any(began <= from_ms and to_ms <= ended for began, ended in self._lives[index])
+
+
+def _at(took_ms: list[int], share: float) -> float:
+    """Seconds within which that share arrived."""
+    return took_ms[min(len(took_ms) - 1, int(share * len(took_ms)))] / 1000 if took_ms else 0.0

@@ -24,6 +24,8 @@ DIALS = 2  # new connections that a peer begins in one heartbeat
 class Peer:
     """name: "p17" for the peer with index 17."""
 
+    deaf = False
+
     def __init__(self, world: World, index: int, params: Params, book: Book, *, dials: int, seed: int) -> None:
         self.name, self.index = f"p{index}", index
         self.place = (world.rng.random(), world.rng.random())
@@ -32,6 +34,8 @@ class Peer:
         self.up = False
         self.dialled: dict[str, None] = {}
         self.population: Callable[[], Peer] = lambda: self  # draws somebody to dial
+        self.began: Callable[[Peer], None] = lambda _: None  # told when it starts
+        self.busy_until_ms = 0  # a peer that is stalled reads, sends and counts nothing until then
         self._world, self._params, self._book, self._dials, self._seed = world, params, book, dials, seed
         self._lives = 0
         self._flushing = False
@@ -46,6 +50,7 @@ class Peer:
         self.router = Router(self._params, Random(self._seed * 1000 + self._lives), me=self.name)
         self.router.join(TOPIC, self._world.now)
         self._book.begins(self.index, self._world.ms)
+        self.began(self)
         for _ in range(self._dials):
             self.dial(self.population())
         self._world.after(self._world.rng.randint(1, 1000), self._heartbeat, self._lives)
@@ -83,9 +88,17 @@ class Peer:
 
     def hear(self, source: str, rpc: Rpc) -> None:
         """An RPC has come."""
+        if self._world.ms < self.busy_until_ms:
+            self._world.after(self.busy_until_ms - self._world.ms, self.hear_late, source, rpc)
+            return
         for delivery in self.router.receive(source, rpc, self._world.now):
             self.router.judge(delivery.id, self._judge(delivery), self._world.now)
         self._flush_soon()
+
+    def hear_late(self, source: str, rpc: Rpc) -> None:
+        """An RPC that waited while the peer was stalled."""
+        if source in self.links:
+            self.hear(source, rpc)
 
     def publish(self, data: bytes) -> None:
         id_ = self.router.publish(TOPIC, data, self._world.now)
@@ -103,6 +116,9 @@ class Peer:
     def _heartbeat(self, life: int) -> None:
         if not self.up or life != self._lives:
             return
+        if self._world.ms < self.busy_until_ms:
+            self._world.after(self.busy_until_ms - self._world.ms, self._heartbeat, life)
+            return
         self.router.heartbeat(self._world.now)
         for _ in range(min(DIALS, self._dials - len(self.dialled))):
             self.dial(self.population())
@@ -115,6 +131,9 @@ class Peer:
             self._world.after(TICK_MS, self._flush)
 
     def _flush(self) -> None:
+        if self._world.ms < self.busy_until_ms:
+            self._world.after(self.busy_until_ms - self._world.ms, self._flush)
+            return
         self._flushing = False
         if not self.up:
             return

@@ -28,6 +28,7 @@ class Scenario:
     size: int = 1024  # bytes of a message
     loss: float = 0.0  # share of RPCs that get lost
     churn: float = 0.0  # share of honest peers that vanish in a minute; each comes back after 5 to 30 s
+    stalls: float = 0.0  # share of time for which each honest peer stands still, two seconds at most at once
     kind: str = ""  # of attackers
     ratio: int = 0
     attack_links: int = 100  # links of each attacker
@@ -60,10 +61,11 @@ class Report:
     places: Places
     bytes_per_s: float  # that an honest peer sends
     message_share: float  # of these, in messages
-    answered: float  # bytes that an honest peer sends for each byte that attackers send it
 
 
 class _Run:
+    """A scenario under way."""
+
     def __init__(self, scenario: Scenario, scores: TopicScoreParams) -> None:
         s = self.scenario = scenario
         self.world = World(s.seed, loss=s.loss)
@@ -98,14 +100,20 @@ class _Run:
         world.after(start_ms + 5000, self._publish)
         if s.churn:
             world.after(start_ms + 5000, self._churn)
+        if s.stalls:
+            for peer in self.peers:
+                world.after(start_ms + 5000 + world.rng.randint(1, 2000), self._stall, peer)
         world.after(1000, self._look)
         world.run(int(s.end * 1000) + DEADLINE_MS)
         return self._report()
 
     def _invade(self) -> None:
-        """In the first second of a cold boot the victims are not up yet: each is invaded as soon as it is."""
+        """Every victim that is up, and each other one, or one that comes back, before it has dialled anybody."""
         victims = [self.target] if self.target is not None else self.peers
-        invade(self.sybils, victims, self.links)
+        for victim in victims:
+            victim.began = lambda peer: invade(self.sybils, peer, self.links)
+            if victim.up:
+                invade(self.sybils, victim, self.links)
         turn(self.world, self.sybils)
 
     def _publish(self) -> None:
@@ -125,6 +133,12 @@ class _Run:
         leaver.end(5000)
         world.after(world.rng.randint(5000, 30_000), leaver.begin)
         world.after(int(60_000 * world.rng.expovariate(s.churn * s.peers)), self._churn)
+
+    def _stall(self, peer: Peer) -> None:
+        s, world = self.scenario, self.world
+        stalled_ms = world.rng.randint(100, 2000)
+        peer.busy_until_ms = world.ms + stalled_ms
+        world.after(int(stalled_ms / s.stalls), self._stall, peer)
 
     def _look(self) -> None:
         """Who is in honest meshes."""
@@ -150,15 +164,13 @@ class _Run:
         sent = sum(peer.traffic.bytes for peer in self.peers)
         messages = sum(peer.traffic.message_bytes for peer in self.peers)
         period = int(s.warm * 1000), int(s.end * 1000)
-        links = [link for sybil in self.sybils for link in sybil.links.values()]
-        asked = sum(link.traffic.bytes for link in links)
         return Report(
             s, len(self.sybils), self.book.reach(*period),
             self.book.reach(*period, of=range(s.peers - 1, s.peers)) if s.one_target else None, self.places,
-            sent / len(self.peers) / self.world.now, messages / max(1, sent), sent / max(1, asked),
+            sent / len(self.peers) / self.world.now, messages / max(1, sent),
         )
 
 
-def run(scenario: Scenario, scores: TopicScoreParams | None = None) -> Report:
-    """scores: of the topic; the network's own where it is None."""
-    return _Run(scenario, scores or TopicScoreParams()).go()
+def run(scenario: Scenario, scores: TopicScoreParams) -> Report:
+    """scores: of the topic."""
+    return _Run(scenario, scores).go()

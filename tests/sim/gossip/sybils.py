@@ -35,6 +35,8 @@ class Plan:
 class Sybil:
     """One attacker. Links to it are opened by `invade`."""
 
+    deaf = True
+
     def __init__(self, world: World, index: int, plan: Plan, params: Params) -> None:
         self.name, self.index = f"s{index}", index
         self.place = (world.rng.random(), world.rng.random())
@@ -146,12 +148,10 @@ class Liar(Sybil):
 KINDS: dict[str, type[Sybil]] = {"offerer": Offerer, "asker": Asker, "grafter": Grafter, "liar": Liar, "": Sybil}
 
 
-def invade(sybils: Sequence[Sybil], victims: Sequence[Peer], links: int) -> None:
-    """Each victim gets links to `links` attackers, the attackers about equally many each."""
-    world = sybils[0].world
-    for victim in victims:
-        for sybil in world.rng.sample(sybils, min(links, len(sybils))):
-            sybil.invade(victim)
+def invade(sybils: Sequence[Sybil], victim: Peer, links: int) -> None:
+    """A victim gets links to so many attackers."""
+    for sybil in sybils[0].world.rng.sample(sybils, min(links, len(sybils))):
+        sybil.invade(victim)
 
 
 def turn(world: World, sybils: Sequence[Sybil]) -> None:

@@ -30,8 +30,10 @@ def sizes_of(rpc: Rpc) -> tuple[int, int]:
     control, id_size = 0, field_size(ID_BYTES)
     for offer in rpc.ihave:
         control += field_size(field_size(len(offer.topic)) + id_size * len(offer.ids))
-    for ids in (*rpc.iwant, *rpc.idontwant):
-        control += field_size(id_size * len(ids.ids))
+    for wanted in rpc.iwant:
+        control += field_size(id_size * len(wanted.ids))
+    for unwanted in rpc.idontwant:
+        control += field_size(id_size * len(unwanted.ids))
     for graft in rpc.graft:
         control += field_size(field_size(len(graft.topic)))
     for prune in rpc.prune:

@@ -28,6 +28,7 @@ class Node(Protocol):
     name: str
     place: tuple[float, float]
     links: dict[str, Link]
+    deaf: bool  # does not listen to IHAVEs: a shortcut for those that are many
 
     def hear(self, source: str, rpc: Rpc) -> None: ...
     def lost(self, source: str) -> None: ...
@@ -104,6 +105,8 @@ class Link:
         traffic.bytes += control + messages
         traffic.message_bytes += messages
         if world.loss and not rpc.subscriptions and world.rng.random() < world.loss:
+            return
+        if self.target.deaf and not (rpc.messages or rpc.graft or rpc.prune or rpc.subscriptions):
             return
         arrives = world.ms + int(self._way_ms * (1 + JITTER * world.rng.random()))
         self._last_ms = max(self._last_ms, arrives)
