@@ -114,7 +114,8 @@ MUTANTS = (
            "            leaf_hash(raw) != self._leaves[place] for place, raw in zip(places, txs, strict=True)\n"
            "        )", ""),
     Mutant("body: fetched for anything", C + "bodies.py", "if not self._is_of_use(view, signed):", "if False:"),
-    Mutant("body: many fetches from one", C + "bodies.py", " if peer not in self._busy and peer not in self._liars]", "]"),
+    Mutant("body: many fetches from one", C + "bodies.py",
+           " if peer not in self._busy and peer not in self._liars]", "]"),
     Mutant("time: judged with a polka too", C + "machine.py",
            "proposal_with_polka(block_id, pol_round, valid=valid)",
            "proposal_with_polka(block_id, pol_round, valid=valid and (self.round, block_id) not in self.untimely)"),
