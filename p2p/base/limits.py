@@ -227,6 +227,8 @@ EXCHANGE_MAX_S: Final = 60.0
 BAN_POINTS: Final = 100  # penalty points that ban a peer
 BAN_S: Final = 60.0
 MAX_REFUSED_S: Final = 3600  # a peer that says Goodbye is not dialled as long as it asks, and at most so long
+# A copy of a message that comes so long after the first helps nobody. Before, each neighbour in the mesh brings one.
+LATE_COPY_S: Final = 5.0
 IGNORED_COSTS: Final = 4  # times its CPU that an ignored gossip message counts for: it was of no use to anybody
 MAX_OWED_MS: Final = 4000  # CPU used beyond its share, after which a stranger's connection ends
 MAX_SCORED_PEERS: Final = 4096  # peers whose penalties, or rates, are remembered

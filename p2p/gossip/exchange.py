@@ -5,8 +5,8 @@ Law: the work that a peer's bytes make is charged to it, whatever comes of it, a
 - PUBSUB-1: a message is judged in this order: whether its forwarder owes work, whether it was seen before, whether it
   was ignored a moment ago from this forwarder (both are the router's), its forwarder's rate, its handler.
 - PUBSUB-4: nobody can make another's message heavier: it has topic and data, and its id is the hash of both.
-- PUBSUB-5: the CPU for an ignored message counts several times, and for a repeated one too: a sender of useful messages
-  needs little of it.
+- PUBSUB-5: the CPU for an ignored message counts several times, and so does one that no honest peer sends (of another
+  topic, or a copy that comes late). A copy in time is what every neighbour in a mesh brings, and counts once.
 - PUBSUB-6: after SLICE_S of CPU with one neighbour's messages all other tasks have a turn.
 """
 
@@ -131,10 +131,10 @@ class Exchange:
 
     def _received(self, peer: str, raw: bytes) -> tuple[list[Delivery], float]:
         """(what is new in an RPC, how often the CPU for reading it counts)."""
-        rpc = decode(raw)
+        rpc, before = decode(raw), self._router.useless
         news = self._router.receive(peer, rpc, trio.current_time())
-        known = len(rpc.messages) - len(news)
-        return news, 1 + (IGNORED_COSTS - 1) * known / max(1, len(rpc.messages))
+        useless = self._router.useless - before
+        return news, 1 + (IGNORED_COSTS - 1) * useless / max(1, len(rpc.messages))
 
     def _judged(self, forwarder: str, delivery: Delivery) -> Outcome:
         judge = self.judges.get(delivery.topic)

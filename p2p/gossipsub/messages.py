@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from p2p.base.limits import MAX_GOSSIP, MAX_JUDGING, MAX_SEEN_IDS
+from p2p.base.limits import LATE_COPY_S, MAX_GOSSIP, MAX_JUDGING, MAX_SEEN_IDS
 from p2p.base.outcome import Outcome
 from p2p.gossipsub.fanout import Fanout
 from p2p.gossipsub.gossip import Gossip
@@ -41,7 +41,7 @@ class Messages:
 
     __slots__ = (
         "_cache", "_fanout", "_gossip", "_judging", "_neighbours", "_rejected", "_seen", "_topics", "delivered",
-        "duplicates", "foreign",
+        "duplicates", "foreign", "useless",
     )
 
     def __init__(
@@ -54,6 +54,7 @@ class Messages:
         self._rejected = Seen(neighbours.params.seen_ttl_s, MAX_SEEN_IDS // 8)  # apart: garbage drives nothing out
         self._judging: dict[bytes, _Judging] = {}
         self.delivered = self.duplicates = self.foreign = 0  # foreign: of topics that we are not on
+        self.useless = 0  # messages that no honest peer sends: foreign, repeated late, ignored a moment ago
 
     # -- from others
 
@@ -65,6 +66,7 @@ class Messages:
             topic, data = topics.get(message.topic), message.data
             if topic is None:
                 self.foreign += 1
+                self.useless += 1
                 continue
             if len(data) > MAX_GOSSIP:
                 self._neighbours.rejected(one.name, topic.name, now)
@@ -76,6 +78,7 @@ class Messages:
                     found.append(Delivery(id_, topic.name, data, one.name))
                 continue
             self.duplicates += 1
+            self.useless += _OURS < at < now - LATE_COPY_S
             if one.queue.messages:
                 one.sent(id_)
             if now - at <= topic.window:
@@ -94,6 +97,7 @@ class Messages:
             self._neighbours.rejected(one.name, topic.name, now)
             return False
         if one.ignored and one.ignored.get(id_, now) > now:
+            self.useless += 1
             return False
         if len(self._judging) >= MAX_JUDGING:  # the caller judges at once, so this is its fault: as if ignored
             del self._judging[next(iter(self._judging))]

@@ -238,6 +238,12 @@ class Router:
         """The members of a topic's mesh; none where it is not joined."""
         return tuple(self._topics[topic].mesh) if topic in self._topics else ()
 
+    @property
+    def useless(self) -> int:
+        """Messages that no honest peer sends, since the start: of topics that we are not on, copies that came late, and
+        what was ignored a moment ago from the same peer."""
+        return self._messages.useless
+
     def status(self) -> dict[str, Any]:
         """For `folkmoot status`: meshes, queues, what was shed, sizes of the caches."""
         neighbours = self._neighbours.by_name.values()

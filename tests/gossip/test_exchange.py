@@ -17,6 +17,7 @@ from p2p.base.limits import (
     GOSSIP_RATE_PER_FORWARDER,
     IGNORED_COSTS,
     IGNORED_S,
+    LATE_COPY_S,
     MAX_PUBSUB_STREAMS_PER_PEER,
     MAX_RPC,
 )
@@ -86,22 +87,41 @@ async def test_the_cpu_for_what_is_ignored_counts_several_times(
     outcome: Outcome, times: int, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """PUBSUB-5: five peers that share two cores decided 0.83 of their blocks while one stranger sent each 90 batches a
-    second that no block could take. What is sent twice counts as much: it was of no use either."""
-    scene, spent = Scene(), list[float]()
+    second that no block could take."""
+    scene, spent = Scene(), a_second_for_each_look(monkeypatch)
     scene.outcomes = [outcome] * 2
+    await scene.take(b"first", b"second")
+    reading, *messages = spent
+    assert (reading, messages) == (1000, [1000 * times] * 2)
+
+
+async def test_a_copy_in_time_counts_once_and_a_late_one_several_times(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PUBSUB-5: each neighbour in a mesh brings a copy. When these counted several times, eight busy peers owed work to
+    one another, ignored what came and got it by IWANT a second later."""
+    scene, spent = Scene(), a_second_for_each_look(monkeypatch)
+    await scene.take(b"first", b"second")
+    spent.clear()
+    await scene.take(b"first", b"second", peer=OTHER)
+    assert spent == [1000]
+    await trio.sleep(LATE_COPY_S + 0.1)
+    spent.clear()
+    await scene.take(b"first", b"first", b"third", b"fourth")
+    assert spent[0] == 1000 * (1 + (IGNORED_COSTS - 1) / 2), "half of it was late"
+
+
+def a_second_for_each_look(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """CPU in ms that is charged from now on. Every look at the CPU's clock finds that a second has passed."""
+    spent = list[float]()
 
     def spend(self: Any, peer: str, group: str, amount: float, now: float, *, valued: bool) -> None:
         spent.append(amount)
 
     monkeypatch.setattr("p2p.gossip.budget.Flow.spend", spend)
     clock = iter(range(1000))
-    monkeypatch.setattr("p2p.gossip.exchange.time.thread_time", lambda: next(clock))  # a second for each look
-    await scene.take(b"first", b"second")
-    reading, *messages = spent
-    assert (reading, messages) == (1000, [1000 * times] * 2)
-    spent.clear()
-    await scene.take(b"first", b"first", b"third", b"fourth")
-    assert spent[0] == 1000 * (1 + (IGNORED_COSTS - 1) / 2), "half of it was known"
+    monkeypatch.setattr("p2p.gossip.exchange.time.thread_time", lambda: next(clock))
+    return spent
 
 
 async def test_who_owes_work_is_not_judged(autojump_clock: trio.testing.MockClock) -> None:
