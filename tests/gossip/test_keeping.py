@@ -26,6 +26,7 @@ from p2p.gossip.partings import Partings, Why
 from p2p.gossip.pulse import Silence
 from p2p.gossip.reach import DialPolicy
 from p2p.gossip.score import Scores
+from p2p.machine.deadlines import of_this_run
 
 from .test_places import Host, name
 
@@ -100,8 +101,11 @@ async def test_a_ping_without_an_answer_is_the_last_one(autojump_clock: trio.tes
     assert muxed.pings == 1
 
 
-async def test_a_dead_connection_ends_and_the_reason_is_counted(autojump_clock: trio.testing.MockClock) -> None:
-    """PARTING-1: before, nobody could say why connections ended."""
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_dead_connection_ends_and_the_reason_is_counted(
+    late: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """PARTING-1: before, nobody could say why connections ended. DISC-3: a peer that lost all this time ends none."""
     host = Home()
     net = discovery(host)
     for number in (1, 2, 3):
@@ -111,13 +115,14 @@ async def test_a_dead_connection_ends_and_the_reason_is_counted(autojump_clock: 
     async with trio.open_nursery() as nursery:
         for tick in range(round(2 * (SILENT_S + 3))):
             talker.heard_at = trio.current_time()
+            of_this_run().own.lost_s += 0.5 * late
             keeper._look_at_links(nursery)
             if tick == 5:
                 await host.close_peer(ID.from_string(name(2)))
             await trio.sleep(0.5)
         nursery.cancel_scope.cancel()
-    assert net.linked() == {name(1)}
-    assert net.door.partings.status() == {"lost": 1, "silent": 1}
+    assert net.linked() == ({name(1), name(3)} if late else {name(1)})
+    assert net.door.partings.status() == ({"lost": 1} if late else {"lost": 1, "silent": 1})
 
 
 def test_each_end_has_one_reason_and_the_first_said_counts() -> None:
