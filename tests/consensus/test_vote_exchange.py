@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from p2p.base.codec import encode
@@ -117,7 +117,19 @@ def test_a_relay_that_serves_the_other_relays_only_delays_the_rest_by_a_wait_eac
     assert not lab.wants, "the next rank takes over"
 
 
-@settings(max_examples=25, deadline=None)
+def test_who_missed_every_vote_of_a_height_asks_and_is_told_all() -> None:
+    lab = Lab(4, timing=PACED)
+    lab.run(1)
+    until = lab.now + PACED.block_interval_ms + 200
+    lab.drops = lambda source, to, data: to == 3 and lab.now < until
+    spent_ms = lab.run(2)
+    assert spent_ms < PACED.block_interval_ms + 200 + 5 * PACE.want_ms
+    assert lab.wants
+    assert {source for source, _ in lab.wants} == {3}
+
+
+# no shrinking: a whole network does not get simpler, and it takes very long
+@settings(max_examples=25, phases=(Phase.generate,))
 @given(
     st.integers(0, 10**6), st.sampled_from([4, 7, 10]), st.sampled_from([0.1, 0.3, 0.5]),
     st.sampled_from([PACE, RELAYS, Pace(small=0, relays=1)]),
