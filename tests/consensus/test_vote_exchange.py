@@ -159,6 +159,18 @@ def test_a_peer_that_restarts_within_a_height_asks_for_what_it_lost() -> None:
     assert not lab.blamed
 
 
+def test_who_comes_back_is_given_our_vote_again() -> None:
+    lab = Lab(4)
+    exchange = lab.exchanges[0]
+    exchange.broadcast(wire.pack(vote(lab.keys[0], VoteType.PREVOTE, None), 1), lab.now)
+    given = {peer: exchange.frame(peer, lab.now) for peer in exchange.advance(lab.now)}
+    assert exchange.advance(lab.now + 100) == [], "nobody is given it twice"
+    exchange.down("2")
+    exchange.up("2", lab.keys[2].public, lab.now + 100)
+    assert exchange.advance(lab.now + 100) == ["2"]
+    assert exchange.frame("2", lab.now + 100) == given["2"]
+
+
 @pytest.mark.parametrize("pace", [PACE, RELAYS])
 @pytest.mark.parametrize("count", [4, 10])
 def test_two_votes_for_one_slot_become_evidence_at_everybody(count: int, pace: Pace) -> None:
