@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from p2p.base.codec import encode
@@ -117,7 +117,19 @@ def test_a_relay_that_serves_the_other_relays_only_delays_the_rest_by_a_wait_eac
     assert not lab.wants, "the next rank takes over"
 
 
-@settings(max_examples=25, deadline=None)
+def test_who_missed_every_vote_of_a_height_asks_and_is_told_all() -> None:
+    lab = Lab(4, timing=PACED)
+    lab.run(1)
+    until = lab.now + PACED.block_interval_ms + 200
+    lab.drops = lambda source, to, data: to == 3 and lab.now < until
+    spent_ms = lab.run(2)
+    assert spent_ms < PACED.block_interval_ms + 200 + 5 * PACE.want_ms
+    assert lab.wants
+    assert {source for source, _ in lab.wants} == {3}
+
+
+# no shrinking: a whole network does not get simpler, and it takes very long
+@settings(max_examples=25, phases=(Phase.generate,))
 @given(
     st.integers(0, 10**6), st.sampled_from([4, 7, 10]), st.sampled_from([0.1, 0.3, 0.5]),
     st.sampled_from([PACE, RELAYS, Pace(small=0, relays=1)]),
@@ -145,6 +157,18 @@ def test_a_peer_that_restarts_within_a_height_asks_for_what_it_lost() -> None:
     lab.restart(2)
     lab.run(5)
     assert not lab.blamed
+
+
+def test_who_comes_back_is_given_our_vote_again() -> None:
+    lab = Lab(4)
+    exchange = lab.exchanges[0]
+    exchange.broadcast(wire.pack(vote(lab.keys[0], VoteType.PREVOTE, None), 1), lab.now)
+    given = {peer: exchange.frame(peer, lab.now) for peer in exchange.advance(lab.now)}
+    assert exchange.advance(lab.now + 100) == [], "nobody is given it twice"
+    exchange.down("2")
+    exchange.up("2", lab.keys[2].public, lab.now + 100)
+    assert exchange.advance(lab.now + 100) == ["2"]
+    assert exchange.frame("2", lab.now + 100) == given["2"]
 
 
 @pytest.mark.parametrize("pace", [PACE, RELAYS])

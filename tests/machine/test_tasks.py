@@ -32,6 +32,7 @@ from p2p.peer.node import Node
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.validator import Validator
+from p2p.peer.vote_streams import VoteStreams
 from testnet.generate import SHORT_SPRINT, Plan, generate
 
 ERRORS = (
@@ -166,8 +167,8 @@ def peer(tmp_path: Path) -> Iterator[Node]:
 def inside(node: Node, name: str) -> tuple[Any, str]:
     """A function deep inside a part, which the part calls in each round."""
     return {
-        "consensus": (node.consensus, "_carry_out"), "sync": (Catchup, "_visit"), "records": (node.outbox, "due"),
-        "checks": (Validator, "on_height"),
+        "consensus": (node.consensus, "_carry_out"), "votes": (VoteStreams, "_connect"), "sync": (Catchup, "_visit"),
+        "records": (node.outbox, "due"), "checks": (Validator, "on_height"),
         "ml_node": (lending, "run_ml_node"), "announcement": (Announcer, "tell"), "control": (module, "serve_control"),
         "sprint": (SprintRunner, "on_height"),
         "fault_injector": (FaultInjector, "_may"),
@@ -182,7 +183,9 @@ async def heights(node: Node) -> None:
         await trio.sleep(0.005)
 
 
-NAMES = ("consensus", "sync", "records", "checks", "ml_node", "announcement", "control", "sprint", "fault_injector")
+NAMES = (
+    "consensus", "votes", "sync", "records", "checks", "ml_node", "announcement", "control", "sprint", "fault_injector",
+)
 
 
 async def test_every_part_is_in_the_table(peer: Node) -> None:
