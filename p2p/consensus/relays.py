@@ -53,7 +53,7 @@ class Wait:
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._mean = pace.wait_least_ms * SCALE
+        self._mean = 4 * pace.wait_least_ms * SCALE  # too long costs less than too short, and is unlearned sooner
 
     def took(self, ms: int) -> None:
         """A vote of ours was settled so long after it was cast."""
