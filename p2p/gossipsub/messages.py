@@ -68,6 +68,7 @@ class Messages:
                 self.foreign += 1
                 self.useless += 1
                 continue
+            topic.came_bytes += len(data)
             if len(data) > MAX_GOSSIP:
                 self._neighbours.rejected(one.name, topic.name, now)
                 continue

@@ -15,7 +15,7 @@ from p2p.gossipsub.rpc import id_prefix
 class Topic:
     """One topic that this peer is on."""
 
-    __slots__ = ("mesh", "name", "prefix", "priority", "receivers", "window")
+    __slots__ = ("came_bytes", "mesh", "name", "prefix", "priority", "receivers", "window")
 
     def __init__(self, name: str, params: Params) -> None:
         self.name = name
@@ -27,6 +27,7 @@ class Topic:
         self.window = score.mesh_message_deliveries_window if score and counts else -1.0
         self.mesh: dict[str, Neighbour] = {}
         self.receivers: list[Neighbour] | None = None
+        self.came_bytes = 0  # of messages, copies too, since it was joined
 
     def add(self, one: Neighbour) -> None:
         """It enters the mesh."""

@@ -116,13 +116,13 @@ def sample(directory: Path, folders: Sequence[Path]) -> Sample:
 
 
 def bytes_by_topic(before: Sample, after: Sample, blocks: int, peers: int) -> str:
-    """Bytes sent per block and peer on each topic, where the router counts them."""
-    sent: Counter[str] = Counter()
+    """Bytes of messages received per block and peer on each topic, copies too."""
+    came: Counter[str] = Counter()
     for sign, one in ((-1, before), (1, after)):
         for row in one.status:
             for topic, count in row.get("gossip", {}).get("bytes", {}).items():
-                sent[topic] += sign * int(count)
-    return ", ".join(f"{topic} {count / max(blocks, 1) / peers:.0f}" for topic, count in sorted(sent.items())) or "-"
+                came[topic] += sign * int(count)
+    return ", ".join(f"{topic} {count / max(blocks, 1) / peers:.0f}" for topic, count in sorted(came.items())) or "-"
 
 
 def fit(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
