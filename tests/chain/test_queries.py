@@ -19,7 +19,7 @@ from p2p.base.genesis import load_genesis
 from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import PUBLIC_OPS, Queries
-from p2p.gossip.status import Ban, BudgetRow, TroubleRow
+from p2p.gossip.status import Ban, BudgetRow, Links, TroubleRow
 from p2p.machine.status import FailedPart
 from testnet.generate import Plan, generate
 from tests.wire.statuses import owner_status
@@ -40,7 +40,8 @@ VALUES = st.one_of(
 SECRET: dict[str, Any] = {
     "ml_node": "/home/somebody/model", "said": "words", "alone": "why", "twin": "another",
     "failures": (FailedPart("records", 1, "KeyError", runs=True),), "budgets": {"streams": BudgetRow(used=1)},
-    "banned": (Ban("peer", 7, "garbage"),), "refused_by": (TROUBLE,), "troubles": (TROUBLE,),
+    "banned": (Ban("peer", 7, "garbage"),), "refused_by": (TROUBLE,), "troubles": (TROUBLE,), "ended": {"lost": 1},
+    "links": Links(*[1] * 12, strain=1.0), "gossip": {"delivered": 1},
 }
 TOLD = (  # a stranger: a new field is named here too, or it is the owner's alone
     "peer_id", "node", "network", "state", "addresses", "connections", "base", "height", "registered", "app_hash",

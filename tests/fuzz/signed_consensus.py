@@ -16,7 +16,7 @@ from p2p.base.keys import Domain, Key
 from p2p.base.merkle import leaf_hash
 from p2p.base.outcome import Outcome
 from p2p.base.types import VERSION
-from p2p.consensus import wire
+from p2p.consensus import vote_frames, wire
 from p2p.consensus.compact import CompactProposal, parse
 from p2p.consensus.evidence import Amnesia, DuplicateProposal, DuplicateVote
 from p2p.consensus.header import make_block, tx_root
@@ -93,7 +93,7 @@ def _signed(key: Key, vote: Vote) -> SignedVote:
 
 
 def _votes(world: World, message: wire.Wire) -> Sent:
-    data = wire.pack(message, 1)
+    data = vote_frames.pack(message)
     return data, lambda: world.vote(data)
 
 

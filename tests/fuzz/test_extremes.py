@@ -11,6 +11,7 @@ import pytest
 from p2p.base.keys import Domain, verify
 from p2p.base.outcome import Outcome
 from p2p.base.types import VERSION, Params, Request
+from p2p.consensus import wire
 from p2p.consensus.bodies import Bodies
 from p2p.consensus.inbox import Inbox
 from p2p.ledger.participants import registry
@@ -84,10 +85,10 @@ def test_a_loop_as_long_as_a_number_says_is_seen_and_ended(world: World, monkeyp
 
 
 def test_an_untyped_error_is_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Inbox, data: bytes) -> tuple[Outcome, None]:
-        raise KeyError(data[:1])
+    def broken(self: Inbox, message: wire.Wire) -> tuple[Outcome, None]:
+        raise KeyError(message)
 
-    monkeypatch.setattr(Inbox, "judge_gossip", broken)
+    monkeypatch.setattr(Inbox, "judge_vote", broken)
     assert "KeyError" in judged(world, kind_named("vote prevote"))[0]
 
 

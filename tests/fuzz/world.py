@@ -17,7 +17,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from p2p.base.codec import encode
-from p2p.base.errors import FolkmootError
+from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec, SprintRules
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.outcome import Outcome
@@ -28,6 +28,7 @@ from p2p.consensus.compact import Assembly
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Input, Output, ProposalArrived, SetTimer
 from p2p.consensus.timing import Timing
+from p2p.consensus.vote_frames import parse_message
 from p2p.ledger.participants import places
 from p2p.ledger.rules.ops import Body, Register, consent, sign_op
 from p2p.ledger.state.view import View
@@ -117,9 +118,13 @@ class World:
     # -- what outsiders send ---------------------------------------------------------------------------------
 
     def vote(self, data: bytes) -> Outcome:
-        """Topic `votes`."""
+        """A message in a bundle of a vote stream."""
         self.mark = self.chain.height()
-        outcome, message = self.driver.inbox.judge_gossip(data)
+        try:
+            parsed = parse_message(data)
+        except RemoteProtocolError:
+            return Outcome.REJECT
+        outcome, message = self.driver.inbox.judge_vote(parsed)
         if message is not None:
             self._carry(self.driver.take(message))
         return outcome
