@@ -1,16 +1,17 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-gossip | bench-ledger | bench-scale | big-block | chaos; for the ledger: ledger-soak | epochs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | big-block | chaos; for the ledger: ledger-soak | epochs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
 SEEDS ?= 2000
 FIRST ?= 0
+PEERS ?= 100
 CASES ?= 10000
 SOAK ?= 100000
 INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale big-block chaos fuzz redteam bench-verify cheats economy epochs ledger-soak
+.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale big-block chaos fuzz redteam bench-verify cheats economy epochs ledger-soak
 export PROMPT
 
 setup: .venv/.package
@@ -51,6 +52,10 @@ cheats: .venv/.engine
 
 sim: .venv/.package
 	@$(V)/python -m tests.sim --seeds $(SEEDS) --first $(FIRST)
+	@$(V)/python -m tests.sim.gossip --peers 40 --ratio 3 --end 45 loss30 flash eclipse lies
+
+sim-gossip: .venv/.package
+	@$(V)/python -m tests.sim.gossip --peers $(PEERS) $(SCENARIOS) $(if $(P3),--p3)
 
 twins: .venv/.package
 	@$(V)/python -m tests.sim.twins --cases $(CASES) --first $(FIRST)

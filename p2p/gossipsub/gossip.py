@@ -49,13 +49,24 @@ class Gossip:
             receivers = {one.name for one in topic.forward_to(self._neighbours)}
             on_topic = [one for one in self._neighbours.on(topic.name) if one.score >= params.thresholds.gossip]
             others = [one for one in on_topic if one.name not in receivers]
-            number = max(params.degree_lazy, int(params.gossip_factor * len(others)))
-            chosen = self._rng.sample(others, min(number, len(others)))
+            chosen = self._listeners(others)
             missed = [one for one in on_topic if one.behind and one not in chosen]
             whole = IHave(topic.name, tuple(ids)) if len(ids) <= MAX_MESSAGE_IDS else None
             for one in chosen + missed:
                 one.queue.control.have(whole or IHave(topic.name, tuple(self._rng.sample(ids, MAX_MESSAGE_IDS))))
                 self._neighbours.wake(one)
+
+    def _listeners(self, others: list[Neighbour]) -> list[Neighbour]:
+        """GOSSIP-1: whom we tell, of those outside the mesh."""
+        params = self._neighbours.params
+        number = min(len(others), max(params.degree_lazy, int(params.gossip_factor * len(others))))
+        if number == len(others):
+            return others
+        dialled = [one for one in others if one.dialled]
+        sure = self._rng.sample(dialled, min(len(dialled), params.degree_lazy // 2))
+        names = {one.name for one in sure}
+        rest = [one for one in others if one.name not in names]
+        return sure + self._rng.sample(rest, number - len(sure))
 
     def turn(self, now: float) -> None:
         """GOSSIP-3: who did not bring what it offered is penalised. Begin to count anew."""

@@ -72,11 +72,10 @@ class Mesh:
             self._refuse(topic, one, now, exchange=False)
         elif one.score < 0:
             self._refuse(topic, one, now, exchange=False)
-        elif len(topic.mesh) >= p.degree_high and not one.dialled and not one.wanted:
-            self._refuse(topic, one, now, exchange=True)
+        elif len(topic.mesh) >= p.degree_high and not (one.dialled or one.wanted or self._needs(topic, one)):
+            self._refuse(topic, one, now, exchange=True, backoff_s=min(p.refusal_backoff_s, p.prune_backoff_s))
         else:
-            topic.add(one)
-            self._neighbours.scores.graft(one.name, topic.name, now)
+            self._take_in(topic, one, now)
 
     def on_prune(self, one: Neighbour, topic: Topic, prune: Prune, now: float) -> None:
         """MESH-9: a neighbour has taken us out of its mesh. Its back-off holds, ours where it names none."""
@@ -113,12 +112,16 @@ class Mesh:
 
     def _graft_better(self, topic: Topic, now: float) -> None:
         """MESH-10: where the median is low, take in peers above it."""
-        p = self._params
-        scores = sorted(one.score for one in topic.mesh.values())
-        median = scores[len(scores) // 2]
+        p, median = self._params, _median(topic)
         if median < p.thresholds.opportunistic_graft:
             better = [one for one in self._candidates(topic, now) if one.score > median]
             self._graft_all(topic, self._some(better, p.opportunistic_graft_peers), now)
+
+    def _needs(self, topic: Topic, one: Neighbour) -> bool:
+        """MESH-7: whether a full mesh takes in a stranger: its median is below a threshold that this peer reaches."""
+        p, least = self._params, self._params.thresholds.opportunistic_graft
+        room = len(topic.mesh) < p.degree_high + p.opportunistic_graft_peers
+        return room and one.score >= least > _median(topic)
 
     def _candidates(self, topic: Topic, now: float) -> list[Neighbour]:
         """Neighbours that may be grafted."""
@@ -139,10 +142,15 @@ class Mesh:
             self._graft(topic, one, now)
 
     def _graft(self, topic: Topic, one: Neighbour, now: float) -> None:
-        topic.add(one)
-        self._neighbours.scores.graft(one.name, topic.name, now)
+        self._take_in(topic, one, now)
         one.queue.control.mesh(Graft(topic.name))
         self._neighbours.wake(one)
+
+    def _take_in(self, topic: Topic, one: Neighbour, now: float) -> None:
+        """A new member: what came just before was not sent to it, and as a member it would not hear of it."""
+        topic.add(one)
+        one.behind = self._params.history_gossip
+        self._neighbours.scores.graft(one.name, topic.name, now)
 
     def _prune(
         self, topic: Topic, one: Neighbour, now: float, *, exchange: bool, backoff_s: float | None = None,
@@ -160,3 +168,9 @@ class Mesh:
         peers = self._exchange.name_peers(topic.name, one) if exchange else ()
         one.queue.control.mesh(Prune(topic.name, peers, ceil(seconds)))
         self._neighbours.wake(one)
+
+
+def _median(topic: Topic) -> float:
+    """The median score of a mesh that is not empty."""
+    scores = sorted(member.score for member in topic.mesh.values())
+    return scores[len(scores) // 2]

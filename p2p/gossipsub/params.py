@@ -38,7 +38,7 @@ class TopicScoreParams:
     # P1, time in the mesh: quanta spent there, at most so many
     time_in_mesh_weight: float = 0.01
     time_in_mesh_quantum: float = 1.0
-    time_in_mesh_cap: float = 300.0
+    time_in_mesh_cap: float = 20.0  # over all topics less than thresholds.opportunistic_graft: silence earns no place
     # P2, messages brought first
     first_message_deliveries_weight: float = 1.0
     first_message_deliveries_decay: float = decay_over(60)
@@ -88,7 +88,7 @@ class Thresholds:
     publish: float = -50.0  # below: it does not get our own messages
     graylist: float = -80.0  # below: whatever it sends is ignored
     accept_exchange: float = 10.0  # from here on its PRUNEs may name peers to dial
-    opportunistic_graft: float = 1.0  # a mesh whose median is below takes in better peers
+    opportunistic_graft: float = 2.0  # a mesh whose median is below takes in better peers
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class Params:
     fanout_ttl_s: float = 60.0  # for which peers are kept for a topic that we publish to and have not joined
     prune_backoff_s: float = 60.0
     unsubscribe_backoff_s: float = 10.0
+    refusal_backoff_s: float = 15.0  # ours, for one that finds a full mesh: it may be needed soon
     backoff_slack: int = 1  # heartbeats added to our own patience: clocks and heartbeats differ
     graft_flood_s: float = 10.0  # a GRAFT so soon after a PRUNE costs twice
     flood_publish: bool = True  # our own messages go to every peer of the topic above the publish threshold
@@ -116,7 +117,7 @@ class Params:
     max_ihave_messages: int = 10  # IHAVEs heard from one peer between two heartbeats
     max_ihave_length: int = 5000  # ids asked of one peer between two heartbeats
     iwant_repeats: int = 3  # how often one message is sent to one peer that asks for it
-    opportunistic_graft_ticks: int = 60  # heartbeats between two looks at the median
+    opportunistic_graft_ticks: int = 15  # heartbeats between two looks at the median
     opportunistic_graft_peers: int = 2
     exchange_peers: int = 16  # peers named in one PRUNE: more than D_hi, so that a mesh can be made of them
     idontwant_threshold: int = KIB  # bytes of data from which on IDONTWANT is sent: below, it costs more than it saves

@@ -10,7 +10,7 @@ from p2p.gossipsub.asked import Asked
 from p2p.gossipsub.message_cache import MessageCache
 from p2p.gossipsub.outbound import item_of
 from p2p.gossipsub.promises import Promises
-from p2p.gossipsub.rpc import IDontWant, IHave, IWant, Message, Prune, Rpc, Version, message_id
+from p2p.gossipsub.rpc import Graft, IDontWant, IHave, IWant, Message, Prune, Rpc, Version, message_id
 from tests.gossipsub.net import ADVERTS, PARAMS, TXS, VOTES, One, few
 
 
@@ -58,6 +58,25 @@ def test_gossip_1_so_many_are_told() -> None:
         assert sum(bool(one.sent(name).ihave) for name in others) == told
 
 
+def test_gossip_1_some_that_we_dialled_are_always_told() -> None:
+    one, _, others = settled(100)
+    dialled = others[:8]
+    for name in dialled:
+        one.router.add_peer(name, version=Version.V1_2, outbound=True, group="", now=one.now)
+    one.beat(3)  # a new stream hears of the latest messages
+    told = dict.fromkeys(others, 0)
+    for beat in range(40):
+        one.accepts("m0", str(beat).encode())
+        one.beat()
+        here = [name for name in others if one.sent(name).ihave]
+        assert len(here) == 25
+        assert sum(name in here for name in dialled) >= 3
+        for name in here:
+            told[name] += 1
+    assert min(told.values()) > 0
+    assert sum(told[name] for name in dialled) / 8 > 1.2 * sum(told.values()) / 100
+
+
 def test_gossip_1_nobody_below_the_threshold_is_told() -> None:
     one, _, others = settled(2)
     one.router.app_score(others[0], -10.1)
@@ -88,6 +107,21 @@ def test_gossip_2_a_member_that_is_new_hears_of_what_it_missed() -> None:
     one.sent("late")
     one.beat()
     assert one.sent("late") == Rpc()
+
+
+def test_gossip_2_who_enters_the_mesh_hears_of_what_came_before() -> None:
+    one, _, (other,) = settled(1)
+    one.now += 100
+    id_ = one.accepts("m0", b"x")
+    one.says(other, Rpc(graft=(Graft(TXS),)))
+    assert other in one.router.mesh(TXS)
+    one.beat()
+    assert one.sent(other).ihave == (IHave(TXS, (id_,)),)
+    one.beat(5)
+    one.accepts("m0", b"y")
+    one.sent(other)
+    one.beat()
+    assert one.sent(other) == Rpc()
 
 
 def test_gossip_2_a_member_with_a_new_stream_hears_of_what_was_on_its_way() -> None:

@@ -154,11 +154,26 @@ def test_mesh_7_a_full_mesh_refuses_strangers_and_takes_in_the_dialled_and_the_w
     one.peer("late")
     one.says("late", Rpc(graft=(Graft(TXS),)))
     assert "late" not in one.router.mesh(TXS)
-    assert one.sent("late").prune == (Prune(TXS, (), 60),)
+    assert one.sent("late").prune == (Prune(TXS, (), 15),)
     one.member("dialled", outbound=True)
     one.router.wants("wanted", True)
     one.member("wanted")
     assert len(one.router.mesh(TXS)) == 14
+
+
+@pytest.mark.parametrize(("median", "score", "taken"), [(0.9, 1.0, 2), (0.9, 0.95, 0), (1.0, 5.0, 0)])
+def test_mesh_7_a_full_but_poor_mesh_takes_in_two_strangers_that_are_good(
+    median: float, score: float, taken: int,
+) -> None:
+    one = One(few(thresholds=Thresholds(opportunistic_graft=1.0)))
+    for name in [one.member(f"m{i:02}") for i in range(PARAMS.degree_high)]:
+        one.router.app_score(name, median)
+    strangers = one.peers(3, first="s")
+    for name in strangers:
+        one.router.app_score(name, score)
+        one.says(name, Rpc(graft=(Graft(TXS),)))
+    assert [name in one.router.mesh(TXS) for name in strangers] == [i < taken for i in range(3)]
+    assert [bool(one.sent(name).prune) for name in strangers] == [i >= taken for i in range(3)]
 
 
 def test_mesh_7_a_graft_for_a_topic_that_we_are_not_on_is_not_answered() -> None:

@@ -93,8 +93,8 @@ class Book:
         took.sort()
         return Reach(
             count, pairs, in_time / max(1, pairs), len(took) / max(1, pairs),
-            _at(took, 0.5), _at(took, 0.99), _at(took, 1.0), sum(hops) / max(1, len(hops)), max(hops, default=0),
-            incomplete,
+            _at(took, 0.5), _at(took, 0.99), _at(took, 1.0),
+            sum(hops) / max(1, len(hops)), max(hops, default=0), incomplete,
         )
 
     def _was_up(self, index: int, from_ms: int, to_ms: int) -> bool:

@@ -1,13 +1,13 @@
 """One run: honest peers, perhaps attackers, and what came of it.
 
-Law: the parameters are those of a real network, but for the time of opportunistic grafting, which the caller may set.
+Law: the parameters are those of a real network of that size; only the topic's score is the caller's choice.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from p2p.gossipsub.params import Params, Priority, TopicScoreParams, params_for
+from p2p.gossipsub.params import Priority, TopicScoreParams, params_for
 from tests.sim.gossip.measure import DEADLINE_MS, Book, Reach
 from tests.sim.gossip.peer import GOOD, TOPIC, Peer
 from tests.sim.gossip.sybils import KINDS, Plan, invade, turn
@@ -39,7 +39,6 @@ class Scenario:
     honest_late: float = 0.0  # honest peers start so late (cold boot: attackers are there before)
     warm: float = 15.0  # messages are measured from here on
     end: float = 90.0
-    graft_ticks: int = 60  # heartbeats between two looks of opportunistic grafting
 
 
 @dataclass(slots=True)
@@ -69,8 +68,7 @@ class _Run:
     def __init__(self, scenario: Scenario, scores: TopicScoreParams) -> None:
         s = self.scenario = scenario
         self.world = World(s.seed, loss=s.loss)
-        params = params_for(s.peers, priorities={TOPIC: Priority.PROPOSALS}, scores={TOPIC: scores})
-        self.params: Params = replace(params, opportunistic_graft_ticks=s.graft_ticks)
+        self.params = params_for(s.peers, priorities={TOPIC: Priority.PROPOSALS}, scores={TOPIC: scores})
         links = s.ratio * 2 * s.dials  # of attackers, to each victim
         victims = 1 if s.one_target else s.peers
         count = links if s.one_target else max(links, links * victims // s.attack_links) if links else 0
