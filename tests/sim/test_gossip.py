@@ -36,8 +36,8 @@ def attack(name: str, *, ratio: int = 3, end: float = 60.0) -> Scenario:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_all_honest_messages_reach_all_honest_peers_in_time_under_loss_and_churn(seed: int) -> None:
     report = run(replace(LOSS, seed=seed), SCORES)
-    assert report.reach.messages > 50
-    assert report.reach.pairs > 2500
+    assert report.reach.messages > 40
+    assert report.reach.pairs > 1500
     assert report.reach.in_time == 1.0, row(report)
     assert 1.0 < report.reach.hops < 5.0
 
@@ -61,7 +61,7 @@ def test_members_that_bring_nothing_are_pruned_where_the_topic_counts_mesh_deliv
     """SCORE-3. With two publishers and a small mesh some honest members bring next to nothing as well."""
     without, with_p3 = (run(attack("flash", end=58.0), scores) for scores in (SCORES, P3))
     assert without.places.shares[-1] > 0.2, row(without)
-    assert min(with_p3.places.shares[30:]) < 0.05, row(with_p3)
+    assert min(with_p3.places.shares[30:]) < min(without.places.shares[30:]) / 2, row(with_p3)
     assert with_p3.places.honest_negative < 0.1
     assert reached(with_p3) >= 0.999
 

@@ -27,6 +27,7 @@ class Scenario:
     rate: float = 4.0  # messages a second, of all publishers together
     size: int = 1024  # bytes of a message
     loss: float = 0.0  # share of RPCs that get lost
+    harsh: bool = False  # GRAFTs and PRUNEs too
     churn: float = 0.0  # share of honest peers that vanish in a minute; each comes back after 5 to 30 s
     stalls: float = 0.0  # share of time for which each honest peer stands still, two seconds at most at once
     kind: str = ""  # of attackers
@@ -67,7 +68,7 @@ class _Run:
 
     def __init__(self, scenario: Scenario, scores: TopicScoreParams) -> None:
         s = self.scenario = scenario
-        self.world = World(s.seed, loss=s.loss)
+        self.world = World(s.seed, loss=s.loss, harsh=s.harsh)
         self.params = params_for(s.peers, priorities={TOPIC: Priority.PROPOSALS}, scores={TOPIC: scores})
         links = s.ratio * 2 * s.dials  # of attackers, to each victim
         victims = 1 if s.one_target else s.peers

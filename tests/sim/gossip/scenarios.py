@@ -19,6 +19,7 @@ SCENARIOS = {
         Scenario("calm", end=45.0),
         Scenario("loss10", loss=0.1, churn=0.3, end=45.0),
         Scenario("loss30", loss=0.3, churn=0.3, end=45.0),
+        Scenario("harsh30", loss=0.3, harsh=True, churn=0.3, end=45.0),
         Scenario("stalls", stalls=0.3, loss=0.1, end=120.0),
         Scenario("covert", ratio=20, begins=0.0, attacks=60.0, warm=60.0, end=180.0),
         Scenario("flash", ratio=20, begins=20.0, attacks=20.0, warm=20.0, end=120.0),

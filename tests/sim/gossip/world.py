@@ -2,8 +2,9 @@
 
 Law: one seeded generator and one queue of events in the order of their milliseconds; equal seeds give equal runs.
 
-A link keeps the order of what it carries, as a stream does. What is lost is a whole RPC. An RPC with subscriptions is
-never lost: it opens a stream, and without it there is no link.
+A link keeps the order of what it carries, as a stream does. What is lost is a whole RPC: messages, IHAVE, IWANT and
+IDONTWANT. An RPC with a subscription, GRAFT or PRUNE is lost only where `harsh`: a router never sheds these, and a
+stream that loses one has ended.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class Traffic:
 class World:
     """Time in whole milliseconds, and what happens at each."""
 
-    def __init__(self, seed: int, *, loss: float = 0.0) -> None:
+    def __init__(self, seed: int, *, loss: float = 0.0, harsh: bool = False) -> None:
         self.rng = Random(seed)
-        self.loss = loss
+        self.loss, self.harsh = loss, harsh
         self.ms = 0
         self._events: dict[int, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
 
@@ -104,7 +105,8 @@ class Link:
         control, messages = sizes_of(rpc)
         traffic.bytes += control + messages
         traffic.message_bytes += messages
-        if world.loss and not rpc.subscriptions and world.rng.random() < world.loss:
+        safe = rpc.subscriptions or ((rpc.graft or rpc.prune) and not world.harsh)
+        if world.loss and not safe and world.rng.random() < world.loss:
             return
         if self.target.deaf and not (rpc.messages or rpc.graft or rpc.prune or rpc.subscriptions):
             return
