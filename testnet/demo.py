@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -53,23 +54,24 @@ class Demo:
         wanted = next((bytes.fromhex(k) for k, v in self.names.items() if "cheat" in v), None)
         to, payer = Endpoint(self.address, self.genesis), Payer(self.key)
         question = Question(DEFAULT_MODEL, self.prompt, Params(DEMO_TEMPERATURE_MILLI), 64)
-        async for event in ask(to, question, payer, Overrides(choose_executor=wanted)):
-            match event:
-                case Waiting():
-                    say(f"{event.reason}; asking again in {event.wait_s:.1f} s")
-                case Accepted():
-                    say(f"taken by {self.name(event.agent.hex())} as {event.inference_id.hex()[:16]}...")
-                    drawn = ", ".join(self.name(node.hex()) for node in event.candidates)
-                    say(f"draw: beacon of height {event.draw_height} ({event.beacon.hex()[:16]}...) gives {drawn}")
-                case Trying():
-                    print(f"  executor {self.name(event.node.hex())}: ", end="", flush=True)
-                case Busy() | Declined():
-                    print(f"[{'busy' if isinstance(event, Busy) else 'failed'}: {event.reason}]", flush=True)
-                case Token():
-                    print(event.text, end="", flush=True)
-                case Done():
-                    print(flush=True)
-                    return event.receipt, event.text
+        async with aclosing(ask(to, question, payer, Overrides(choose_executor=wanted))) as events:
+            async for event in events:
+                match event:
+                    case Waiting():
+                        say(f"{event.reason}; asking again in {event.wait_s:.1f} s")
+                    case Accepted():
+                        say(f"taken by {self.name(event.agent.hex())} as {event.inference_id.hex()[:16]}...")
+                        drawn = ", ".join(self.name(node.hex()) for node in event.candidates)
+                        say(f"draw: beacon of height {event.draw_height} ({event.beacon.hex()[:16]}...) gives {drawn}")
+                    case Trying():
+                        print(f"  executor {self.name(event.node.hex())}: ", end="", flush=True)
+                    case Busy() | Declined():
+                        print(f"[{'busy' if isinstance(event, Busy) else 'failed'}: {event.reason}]", flush=True)
+                    case Token():
+                        print(event.text, end="", flush=True)
+                    case Done():
+                        print(flush=True)
+                        return event.receipt, event.text
         raise Unavailable("the answer ended without a receipt", field="receipt")
 
     def follow(self, inference_id: str) -> dict[str, Any]:
