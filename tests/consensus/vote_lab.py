@@ -185,11 +185,11 @@ class Lab:
         return self.now - before
 
     def sync(self) -> None:
-        """Whoever is two heights behind takes a block from another, as from block sync."""
+        """Whoever is two heights behind takes the blocks from another, as from block sync."""
         self.at(SYNC_MS, self.sync)
         best = max(self.apps, key=lambda app: app.height())
         for who, app in enumerate(self.apps):
-            if app.height() + 1 < best.height():
+            while app.height() + 1 < best.height() and who not in self.dead:
                 self.take(who, Commit(*best.blocks[app.height()]))
 
     def restart(self, who: int) -> None:
