@@ -37,6 +37,7 @@ class Step(IntEnum):
     OFFER = 1  # the next rank gets a vote of ours that has not settled
     FORWARD = 2  # everybody gets what we relay
     SHOW = 3  # a certificate of ours goes out, unless somebody else's did
+    SHOW_AGAIN = 4  # the same, to everybody, because the first time was not enough
 
 
 class VoteExchange:
@@ -91,21 +92,20 @@ class VoteExchange:
         if pool is None:
             return
         item = pool.like(message)
+        is_again = item is not None
         if item is None:
             item = Item(vote_frames.pack(message), message, pool.height, now, own=True)
             if not pool.add(item):
                 return
-        elif not isinstance(message, PolkaCertificate | RoundCertificate):
-            if self.is_mesh() or not self._is_done(item):  # the last resort: everybody, also those that we gave it to
-                item.sent = 0
-                self._push_all(item)
-            return
         if isinstance(message, PolkaCertificate | RoundCertificate):
             spread_ms = 2 * self.wait.ms
             luck = int.from_bytes(digest(self._driver.machine.me, repr(wire.content(message)).encode())[:4], "big")
-            self._at(now + self.wait.ms + luck % spread_ms, Step.SHOW, item, now)
-        else:
+            step = Step.SHOW_AGAIN if is_again else Step.SHOW
+            self._at(now + self.wait.ms + luck % spread_ms, step, item, now)
+        elif not is_again:
             self._offer(item, now)
+        elif self.is_mesh() or not self._is_done(item):
+            self._give_again(item)
 
     def receive(self, peer: str, data: bytes, now: int) -> Iterator[wire.Wire | None]:
         """Take a frame. Gives after each message in it the message, when the driver is to take it, or None; others
@@ -237,6 +237,11 @@ class VoteExchange:
             if neighbour.key in self._pool.members:
                 neighbour.push(item)
 
+    def _give_again(self, item: Item) -> None:
+        """The last resort: everybody gets it, also those that we gave it to."""
+        item.sent = 0
+        self._push_all(item)
+
     def _offer(self, item: Item, now: int) -> None:
         """A message of ours begins its way."""
         if self.is_mesh() or self._is_small():
@@ -274,6 +279,9 @@ class VoteExchange:
             if item.heard_ms < extra:
                 item.sent = 0
                 self._offer(item, now)
+        elif step is Step.SHOW_AGAIN:
+            if item.heard_ms < extra:
+                self._give_again(item)
         elif not self._is_done(item):
             ranks = self._ranks(item)
             for neighbour in self.neighbours:
@@ -297,7 +305,8 @@ class VoteExchange:
         if outcome is Outcome.IGNORE:
             return None
         self.passed += 1
-        self._wants.news(now, self.wait.ms)
+        if news is not None:  # what others repeat keeps nobody from asking for what they leave out
+            self._wants.news(now, self.wait.ms)
         self._keep(Item(raw, message, 0, now), neighbour, now)
         return news
 
