@@ -8,7 +8,7 @@ The rules MESH-1 to MESH-11 are in docs/gossipsub.md.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil
+from math import ceil, floor
 
 from p2p.base.limits import MAX_PRUNE_BACKOFF_S
 from p2p.gossipsub.backoffs import Backoffs
@@ -131,7 +131,7 @@ class Mesh:
         surplus = len(topic.mesh) + places - self._params.degree_high
         strangers = [one for one in topic.mesh.values() if not (one.wanted or one.dialled)]
         self._rng.shuffle(strangers)
-        strangers.sort(key=lambda one: one.score)
+        strangers.sort(key=lambda one: floor(one.score))  # less than a point is chance, or time in the mesh
         for one in strangers[: max(0, surplus)]:
             self._prune(topic, one, now, exchange=True)
 

@@ -161,15 +161,15 @@ def test_mesh_7_a_full_mesh_refuses_strangers_and_takes_in_the_dialled_and_the_w
     assert len(one.router.mesh(TXS)) == 14
 
 
-@pytest.mark.parametrize(("median", "score", "taken"), [(0.9, 1.0, True), (0.9, 0.95, False), (1.0, 5.0, False)])
+@pytest.mark.parametrize(("median", "score", "taken"), [(2.9, 3.0, True), (2.9, 2.95, False), (3.0, 5.0, False)])
 def test_mesh_7_a_full_but_poor_mesh_takes_in_a_good_stranger_for_its_worst(
     median: float, score: float, taken: bool,
 ) -> None:
-    one = One(few(thresholds=Thresholds(opportunistic_graft=1.0)))
+    one = One(few(thresholds=Thresholds(opportunistic_graft=3.0)))
     one.router.app_score(one.member("dialled", outbound=True), 0.1)
     for name in crowd(one, PARAMS.degree_high - 1):
         one.router.app_score(name, median)
-    one.router.app_score("i05", 0.2)
+    one.router.app_score("i05", 1.2)
     one.router.app_score(one.peer("s"), score)
     one.says("s", Rpc(graft=(Graft(TXS),)))
     mesh = one.router.mesh(TXS)
@@ -300,13 +300,13 @@ def test_mesh_10_a_mesh_with_a_low_median_takes_in_better_peers_now_and_then(med
 
 
 def test_mesh_11_opportunistic_grafting_of_a_full_mesh_replaces_the_worst_strangers() -> None:
-    one = One(few(opportunistic_graft_ticks=5, thresholds=Thresholds(opportunistic_graft=1.0)))
+    one = One(few(opportunistic_graft_ticks=5, thresholds=Thresholds(opportunistic_graft=9.0)))
     members = crowd(one, PARAMS.degree_high)
     for i, name in enumerate(members):
-        one.router.app_score(name, i / 100)
+        one.router.app_score(name, i)
     better = one.peers(4, first="better")
     for name in better:
-        one.router.app_score(name, 3)
+        one.router.app_score(name, 30)
     one.beat(6)
     mesh = set(one.router.mesh(TXS))
     assert len(mesh) == PARAMS.degree_high
