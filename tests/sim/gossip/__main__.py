@@ -44,6 +44,8 @@ def row(report: Report) -> str:
         first = next((share for share in p.shares if share), 0.0)
         last = sum(p.shares[-30:]) / len(p.shares[-30:])
         line += f"       {first:5.0%} {max(p.shares):5.0%} {last:5.0%} {p.encircled[-1]:6} {p.negative:7.0%}"
+    if p.honest_negative:
+        line += f"  {p.honest_negative:.1%} of honest links below 0"
     return line + ("" if reached(report) >= goal(report) else "  MISSED")
 
 
