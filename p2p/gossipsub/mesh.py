@@ -2,13 +2,13 @@
 
 Law: a member has a score that is not negative, and nobody is grafted within a back-off, by either side.
 
-The rules MESH-1 to MESH-10 are in docs/gossipsub.md.
+The rules MESH-1 to MESH-11 are in docs/gossipsub.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil
+from math import ceil, floor
 
 from p2p.base.limits import MAX_PRUNE_BACKOFF_S
 from p2p.gossipsub.backoffs import Backoffs
@@ -72,10 +72,13 @@ class Mesh:
             self._refuse(topic, one, now, exchange=False)
         elif one.score < 0:
             self._refuse(topic, one, now, exchange=False)
-        elif len(topic.mesh) >= p.degree_high and not (one.dialled or one.wanted or self._needs(topic, one)):
-            self._refuse(topic, one, now, exchange=True, backoff_s=min(p.refusal_backoff_s, p.prune_backoff_s))
-        else:
+        elif len(topic.mesh) < p.degree_high or one.dialled or one.wanted:
             self._take_in(topic, one, now)
+        elif self._needs(topic, one):
+            self._make_room(topic, 1, now)
+            self._take_in(topic, one, now)
+        else:
+            self._refuse(topic, one, now, exchange=True, backoff_s=min(p.refusal_backoff_s, p.prune_backoff_s))
 
     def on_prune(self, one: Neighbour, topic: Topic, prune: Prune, now: float) -> None:
         """MESH-9: a neighbour has taken us out of its mesh. Its back-off holds, ours where it names none."""
@@ -115,13 +118,22 @@ class Mesh:
         p, median = self._params, _median(topic)
         if median < p.thresholds.opportunistic_graft:
             better = [one for one in self._candidates(topic, now) if one.score > median]
-            self._graft_all(topic, self._some(better, p.opportunistic_graft_peers), now)
+            chosen = self._some(better, p.opportunistic_graft_peers)
+            self._make_room(topic, len(chosen), now)
+            self._graft_all(topic, chosen, now)
 
     def _needs(self, topic: Topic, one: Neighbour) -> bool:
         """MESH-7: whether a full mesh takes in a stranger: its median is below a threshold that this peer reaches."""
-        p, least = self._params, self._params.thresholds.opportunistic_graft
-        room = len(topic.mesh) < p.degree_high + p.opportunistic_graft_peers
-        return room and one.score >= least > _median(topic)
+        return one.score >= self._params.thresholds.opportunistic_graft > _median(topic)
+
+    def _make_room(self, topic: Topic, places: int, now: float) -> None:
+        """MESH-11: so many can enter without a mesh above D_hi, which would be cut to D: the worst strangers leave."""
+        surplus = len(topic.mesh) + places - self._params.degree_high
+        strangers = [one for one in topic.mesh.values() if not (one.wanted or one.dialled)]
+        self._rng.shuffle(strangers)
+        strangers.sort(key=lambda one: floor(one.score))  # less than a point is chance, or time in the mesh
+        for one in strangers[: max(0, surplus)]:
+            self._prune(topic, one, now, exchange=True)
 
     def _candidates(self, topic: Topic, now: float) -> list[Neighbour]:
         """Neighbours that may be grafted."""

@@ -38,7 +38,7 @@ class TopicScoreParams:
     # P1, time in the mesh: quanta spent there, at most so many
     time_in_mesh_weight: float = 0.01
     time_in_mesh_quantum: float = 1.0
-    time_in_mesh_cap: float = 20.0  # over all topics less than thresholds.opportunistic_graft: silence earns no place
+    time_in_mesh_cap: float = 10.0  # over all topics less than thresholds.opportunistic_graft: silence earns no place
     # P2, messages brought first
     first_message_deliveries_weight: float = 1.0
     first_message_deliveries_decay: float = decay_over(60)
@@ -88,7 +88,7 @@ class Thresholds:
     publish: float = -50.0  # below: it does not get our own messages
     graylist: float = -80.0  # below: whatever it sends is ignored
     accept_exchange: float = 10.0  # from here on its PRUNEs may name peers to dial
-    opportunistic_graft: float = 2.0  # a mesh whose median is below takes in better peers
+    opportunistic_graft: float = 1.0  # a mesh whose median is below takes in better peers
 
 
 @dataclass(frozen=True, slots=True)

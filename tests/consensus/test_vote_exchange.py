@@ -16,13 +16,14 @@ from p2p.base.keys import Key
 from p2p.base.limits import MAX_BUNDLE, MAX_BUNDLE_MESSAGES, MAX_POOL_OTHERS, MAX_POOL_ROUNDS
 from p2p.consensus import wire
 from p2p.consensus.evidence import evidence_of_votes
-from p2p.consensus.messages import SignedVote, Vote, VoteType, sign_vote
+from p2p.consensus.messages import RoundCertificate, SignedVote, Vote, VoteType, sign_vote
 from p2p.consensus.relays import PACE, Pace, Wait, order
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ProposerSchedule, ValidatorSet, first_priorities
 from p2p.consensus.vote_frames import Bundle, Want, bits, has_bit, pack, parse_frame, parse_message
 from p2p.consensus.vote_neighbours import MESH
 from p2p.consensus.vote_pool import Item, VotePool
+from p2p.consensus.vote_wants import PUT_OFF, Wants
 from tests.consensus.vote_lab import CALM, Lab, keys
 
 RELAYS = Pace(small=0)  # relays in a set of any size
@@ -186,6 +187,57 @@ def test_two_votes_for_one_slot_become_evidence_at_everybody(count: int, pace: P
     lab.run(4, limit_ms=60_000)
     assert all(key.public in lab.drivers[who].evidence.offenders() for who in range(1, count))
     assert not lab.blamed
+
+
+def certificate(lab: Lab, voters: list[int], round_: int = 1) -> RoundCertificate:
+    votes = (vote(lab.keys[who], VoteType.PRECOMMIT, None, round_ - 1) for who in voters)
+    return RoundCertificate(1, round_, tuple(sorted(votes, key=lambda signed: signed.vote.validator)))
+
+
+def test_a_certificate_that_is_said_again_goes_to_everybody() -> None:
+    """Who restarted has lost it, is no relay, and the relays have it from the first time (seed 1083)."""
+    lab = Lab(10, pace=RELAYS)
+    exchange, relay, at = lab.exchanges[0], str(relays_of(lab, 1)[0]), lab.now
+    mine = certificate(lab, list(range(7)))
+    told: set[str] = set()
+    for again in range(2):
+        exchange.broadcast(wire.pack(mine, again), at)
+        told.clear()
+        for _ in range(20):
+            at += exchange.wait.ms
+            told |= {peer for peer in exchange.advance(at) if exchange.frame(peer, at)}
+        list(exchange.receive(relay, encode(Bundle(0, (pack(mine),))), at))
+        at += 1
+    assert told >= {str(who) for who in range(1, 10)} - {relay}
+
+
+def test_a_repeat_of_others_is_no_news() -> None:
+    """Else whoever repeats something often enough keeps a peer from asking for what it lacks (seed 1083)."""
+    lab = Lab(4)
+    exchange = lab.exchanges[0]
+    first, again = (encode(Bundle(0, (pack(certificate(lab, voters)),))) for voters in ([1, 2, 3], [0, 1, 2]))
+    assert next(exchange.receive("1", first, lab.now)) is not None
+    for who in range(4):
+        lab.take(0, vote(lab.keys[who], VoteType.PRECOMMIT, None, 0))
+    due_ms = exchange._wants.due_ms
+    lab.now += CALM.forward_again_ms
+    assert list(exchange.receive("2", again, lab.now)) == [None, None]
+    assert exchange.passed == 2, "and yet it is passed on"
+    assert exchange._wants.due_ms == due_ms
+
+
+@given(st.lists(st.integers(1, PACE.want_ms), min_size=PUT_OFF * PACE.want_ms, max_size=PUT_OFF * PACE.want_ms))
+def test_news_put_a_question_off_but_not_for_ever(pauses_ms: list[int]) -> None:
+    """Each vote is news once, so a liar with many of them could spin them out."""
+    wants, now = Wants(PACE, keys(4)[0].public), 1000
+    wants.follow((1, 0), now, 0)
+    for pause_ms in pauses_ms:
+        now += pause_ms
+        if wants.is_due(now):
+            break
+        wants.news(now, 0)
+    assert wants.is_due(now)
+    assert PACE.want_ms <= now - 1000 <= (PUT_OFF + 1) * PACE.want_ms
 
 
 # -- lies ---------------------------------------------------------------------------------------------------------

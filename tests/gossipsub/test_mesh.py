@@ -161,19 +161,21 @@ def test_mesh_7_a_full_mesh_refuses_strangers_and_takes_in_the_dialled_and_the_w
     assert len(one.router.mesh(TXS)) == 14
 
 
-@pytest.mark.parametrize(("median", "score", "taken"), [(0.9, 1.0, 2), (0.9, 0.95, 0), (1.0, 5.0, 0)])
-def test_mesh_7_a_full_but_poor_mesh_takes_in_two_strangers_that_are_good(
-    median: float, score: float, taken: int,
+@pytest.mark.parametrize(("median", "score", "taken"), [(2.9, 3.0, True), (2.9, 2.95, False), (3.0, 5.0, False)])
+def test_mesh_7_a_full_but_poor_mesh_takes_in_a_good_stranger_for_its_worst(
+    median: float, score: float, taken: bool,
 ) -> None:
-    one = One(few(thresholds=Thresholds(opportunistic_graft=1.0)))
-    for name in [one.member(f"m{i:02}") for i in range(PARAMS.degree_high)]:
+    one = One(few(thresholds=Thresholds(opportunistic_graft=3.0)))
+    one.router.app_score(one.member("dialled", outbound=True), 0.1)
+    for name in crowd(one, PARAMS.degree_high - 1):
         one.router.app_score(name, median)
-    strangers = one.peers(3, first="s")
-    for name in strangers:
-        one.router.app_score(name, score)
-        one.says(name, Rpc(graft=(Graft(TXS),)))
-    assert [name in one.router.mesh(TXS) for name in strangers] == [i < taken for i in range(3)]
-    assert [bool(one.sent(name).prune) for name in strangers] == [i >= taken for i in range(3)]
+    one.router.app_score("i05", 1.2)
+    one.router.app_score(one.peer("s"), score)
+    one.says("s", Rpc(graft=(Graft(TXS),)))
+    mesh = one.router.mesh(TXS)
+    assert (len(mesh), "dialled" in mesh) == (PARAMS.degree_high, True)
+    assert ("s" in mesh, "i05" in mesh) == (taken, not taken)
+    assert [bool(one.sent(name).prune) for name in ("s", "i05")] == [not taken, taken]
 
 
 def test_mesh_7_a_graft_for_a_topic_that_we_are_not_on_is_not_answered() -> None:
@@ -295,3 +297,18 @@ def test_mesh_10_a_mesh_with_a_low_median_takes_in_better_peers_now_and_then(med
     one.beat()
     assert len(set(one.router.mesh(TXS)) & set(better)) == more
     assert len(one.router.mesh(TXS)) == 6 + more
+
+
+def test_mesh_11_opportunistic_grafting_of_a_full_mesh_replaces_the_worst_strangers() -> None:
+    one = One(few(opportunistic_graft_ticks=5, thresholds=Thresholds(opportunistic_graft=9.0)))
+    members = crowd(one, PARAMS.degree_high)
+    for i, name in enumerate(members):
+        one.router.app_score(name, i)
+    better = one.peers(4, first="better")
+    for name in better:
+        one.router.app_score(name, 30)
+    one.beat(6)
+    mesh = set(one.router.mesh(TXS))
+    assert len(mesh) == PARAMS.degree_high
+    assert len(mesh & set(better)) == 2
+    assert set(members) - mesh == set(members[:2])

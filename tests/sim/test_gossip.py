@@ -29,7 +29,7 @@ def attack(name: str, *, ratio: int = 3, end: float = 60.0) -> Scenario:
     known = drawn(name, 20, 1)
     attacks = min(known.attacks, 20.0)
     return replace(
-        known, dials=4, ratio=ratio, attack_links=12, attacks=attacks, warm=attacks or 10.0, end=end, rate=6.0,
+        known, dials=6, ratio=ratio, attack_links=12, attacks=attacks, warm=attacks or 10.0, end=end, rate=6.0,
     )
 
 

@@ -33,8 +33,8 @@ def reached(report: Report) -> float:
 
 def row(report: Report) -> str:
     """One line of the table. held: the share of honest mesh places that attackers hold, when they first do, at most,
-    and at the end. alone: peers with nobody honest in the mesh, at the end. below 0: links to attackers with a
-    negative score, at the end."""
+    and in the mean of the last half minute. alone: peers with nobody honest in the mesh, at the end. below 0: links to
+    attackers with a negative score, at the end."""
     s, r, p = report.scenario, report.reach, report.places
     line = (
         f"{s.name:9} {s.peers:5} {report.sybils:9} {s.seed:4} {r.messages:9} {reached(report):7.2%} {r.p50:4.2f}s "
@@ -42,7 +42,10 @@ def row(report: Report) -> str:
     )
     if report.sybils:
         first = next((share for share in p.shares if share), 0.0)
-        line += f"       {first:5.0%} {max(p.shares):5.0%} {p.shares[-1]:5.0%} {p.encircled[-1]:6} {p.negative:7.0%}"
+        last = sum(p.shares[-30:]) / len(p.shares[-30:])
+        line += f"       {first:5.0%} {max(p.shares):5.0%} {last:5.0%} {p.encircled[-1]:6} {p.negative:7.0%}"
+    if p.honest_negative:
+        line += f"  {p.honest_negative:.1%} of honest links below 0"
     return line + ("" if reached(report) >= goal(report) else "  MISSED")
 
 
