@@ -138,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
             wanted = [*best.tolist(), prompt[at]]
             rows.append({str(t): {"logprob": float(row[t]), "rank": 1, "decoded_token": text_of(t)} for t in wanted})
         choice = {"index": 0, "text": "", "prompt_logprobs": rows, "finish_reason": "length", "token_ids": [0]}
-        self.reply({"choices": [choice], "prompt_logprobs": rows})
+        self.reply({"choices": [choice]})
 
     def generate(self, body: dict[str, Any]) -> None:
         if self.fail == "silent" and self.answers >= self.after:

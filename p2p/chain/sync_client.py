@@ -78,12 +78,21 @@ class Catchup:
         self._inject, self._reload = inject, reload
         self._anchor = anchor or Anchor(None)
         self._sources = Sources()
-        self.visits = 0
+        self._height = chain.height()  # at the end of the last visit or look
+
+    def _follows(self) -> bool:
+        """Whether consensus has decided a block here since the last look. Then there is nothing to ask for: who votes
+        with the others is where they are."""
+        before, self._height = self._height, self._chain.height()
+        return self._height > before
 
     async def run(self) -> None:
-        """For ever: visit one connected peer each second and take what it has above our height."""
+        """For ever: where consensus brings nothing, visit one connected peer each second and take what it has above
+        our height."""
         while True:
             await trio.sleep(ASK_EVERY_S)
+            if self._follows():
+                continue
             found = self._sources.pick(self._connected(), trio.current_time())
             if found is None:
                 continue
@@ -100,13 +109,13 @@ class Catchup:
                 log.info("a peer gives history slowly; others are asked first", peer=peer, reason=str(error))
             except FolkmootError as error:
                 log.debug("sync visit failed", peer=peer, reason=str(error))
+            self._height = self._chain.height()  # what a visit brought says nothing of consensus
 
     async def _visit(self, peer: str, *, may_be_slow: bool) -> None:
         stream = await self._open(peer, "sync")
         visit = Visit(stream, may_be_slow=may_be_slow)
         try:
             top = await visit.ask(SyncWanted(VERSION, 0), SyncTop)
-            self.visits += 1
             height = self._chain.height()
             far = top.snapshot > height + SNAPSHOT_EPOCHS * self._chain.genesis.epoch_blocks
             if self._anchor.is_below(height + 1):

@@ -23,7 +23,7 @@ from pathlib import Path
 import trio
 from libp2p.peer.id import ID
 
-from p2p.base.errors import FolkmootError
+from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.files import write_file
 from p2p.base.limits import (
     BAN_S,
@@ -200,12 +200,21 @@ class Keeper:
         try:
             await trio.sleep(_TICK_S)  # the side that dialled greets first
             if peer in net.linked() and peer not in net.verified:
-                await net.greet(peer)
+                await self._greet_twice(peer)
         except FolkmootError as error:
             log.debug("greeting %s: %s", peer, error)
             net.mute.add(peer)
         finally:
             self._greeting.discard(peer)
+
+    async def _greet_twice(self, peer: str) -> None:
+        """A peer that is still starting may be too late for one greeting. Raises FolkmootError."""
+        try:
+            await self._net.greet(peer)
+        except Unavailable as error:
+            log.debug("greeting %s again: %s", peer, error)
+            if peer in self._net.linked() and peer not in self._net.verified:
+                await self._net.greet(peer)
 
     async def _dial_known(self, peer: str, chosen: bool) -> None:
         net = self._net

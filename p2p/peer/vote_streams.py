@@ -4,7 +4,8 @@ itself.
 The exchange (consensus/vote_exchange.py) says what is due to whom and when. Here are one writer for each neighbour, one
 reader for each stream that a neighbour opened, and a clock that sleeps when nothing is due. A validator keeps streams
 to all other validators of a set that is small enough; any other peer to a few of those it is connected to, validators
-first, which give it the votes that decided each height.
+first, which give it the votes that decided each height. It dials nobody: validators are partners, whose connections
+discovery keeps (SLOT-4).
 """
 
 from __future__ import annotations
@@ -22,11 +23,8 @@ from p2p.base.keys import public_key_of
 from p2p.base.limits import (
     MAX_BUNDLE,
     MAX_FOLLOWERS,
-    REDIAL_FIRST_S,
     UPSTREAMS,
-    VOTE_DIALS_AT_ONCE,
     VOTE_LOOK_S,
-    VOTE_REDIAL_MAX_S,
 )
 from p2p.consensus.engine import ConsensusEngine, now_ms
 from p2p.consensus.vote_neighbours import MESH
@@ -40,26 +38,17 @@ PROTOCOL = "votes"
 
 
 @dataclass(slots=True)
-class Redial:
-    """When a peer that could not be reached is tried again."""
-
-    at: float  # trio's time, s
-    pause_s: float
-
-
-@dataclass(slots=True)
 class Writer:
     """The task that sends to one neighbour."""
 
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     due: trio.Event = field(default_factory=trio.Event)  # set when a frame is due
-    is_open: bool = False
 
 
 @dataclass(slots=True)
 class VoteStreams:
     """The streams of one peer. validators: peer ids of those that decide the next block; connected: peers that have
-    greeted; open_stream(peer, protocol): dials where it must; publish: to the mesh; is_open: whether votes are taken
+    greeted; open_stream(peer, protocol); publish: to the mesh; is_open: whether votes are taken
     now (below a checkpoint they prove nothing)."""
 
     me: str
@@ -71,7 +60,6 @@ class VoteStreams:
     is_open: Callable[[], bool] = lambda: True
     _writers: dict[str, Writer] = field(default_factory=dict)
     _readers: dict[str, trio.CancelScope] = field(default_factory=dict)
-    _redials: dict[str, Redial] = field(default_factory=dict)
     _woken: trio.Event = field(default_factory=trio.Event)
     _next_ms: float = inf  # when the clock looks next
 
@@ -132,54 +120,41 @@ class VoteStreams:
 
     def _connect(self, nursery: trio.Nursery) -> None:
         """Start a writer for whoever lacks one."""
-        linked, now = set(self.connected()), trio.current_time()
-        wanted = self._wanted(linked)
-        self._redials = {peer: redial for peer, redial in self._redials.items() if peer in wanted}
+        wanted = self._wanted(set(self.connected()))
         for peer, writer in self._writers.items():
-            if peer not in wanted or (writer.is_open and peer not in linked):
+            if peer not in wanted:
                 writer.scope.cancel()
-        dials = 0
         for peer in wanted:
-            redial = self._redials.setdefault(peer, Redial(now + self._patience(peer), REDIAL_FIRST_S))
-            if peer in self._writers or (peer not in linked and (redial.at > now or dials >= VOTE_DIALS_AT_ONCE)):
-                continue
-            dials += peer not in linked
-            self._writers[peer] = Writer()
-            nursery.start_soon(once, "a stream of votes", self._write, peer)
-
-    def _patience(self, peer: str) -> float:
-        """Seconds before this side dials: of two validators one does at once, so that they do not meet half way."""
-        return 0.0 if self.me < peer else VOTE_REDIAL_MAX_S
+            if peer not in self._writers:
+                self._writers[peer] = Writer()
+                nursery.start_soon(once, "a stream of votes", self._write, peer)
 
     def _wanted(self, linked: set[str]) -> list[str]:
-        """Whom to have a stream to, those who vote first."""
+        """Whom to have a stream to, those who vote first. linked: peers that have greeted."""
         voters = self.validators()
         if self.engine.exchange.is_mesh():
             return []
-        others = sorted(voters - {self.me})
+        others = sorted(linked & voters)
         if self.me not in voters:
-            near = [peer for peer in others if peer in linked] + sorted(linked - voters)
+            near = others + sorted(linked - voters)
             kept = [peer for peer in near if peer in self._writers]
             others = (kept + [peer for peer in near if peer not in kept])[:UPSTREAMS]
-        followers = [peer for peer in self._readers if peer not in voters and peer not in others]
+        followers = [peer for peer in self._readers if peer not in voters and peer not in others and peer in linked]
         return others + followers[:MAX_FOLLOWERS]
 
     async def _write(self, peer: str) -> None:
         """Open a stream and send what is due, until it breaks."""
-        redial, writer = self._redials[peer], self._writers[peer]
+        writer = self._writers[peer]
         try:
             with writer.scope:
                 stream = await self.open_stream(peer, PROTOCOL)
                 try:
-                    redial.pause_s, writer.is_open = REDIAL_FIRST_S, True
                     await self._send(peer, stream, writer)
                 finally:
                     await stream.close()
         except FolkmootError as error:
             log.debug("no stream of votes", peer=peer, reason=str(error))
         finally:
-            redial.at = trio.current_time() + redial.pause_s
-            redial.pause_s = min(2 * redial.pause_s, VOTE_REDIAL_MAX_S)
             del self._writers[peer]
 
     async def _send(self, peer: str, stream: Stream, writer: Writer) -> None:

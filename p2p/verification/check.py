@@ -225,10 +225,11 @@ def _check_tape(positions: Sequence[Position], params: Params, seed: bytes, firs
     tokens = [position.token for position in positions]
     scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
     slack = (0.5 / TOP_STEPS_PER_NAT + 0.5 / CHOSEN_STEPS_PER_NAT) / scale + _EPSILON
-    for index, position in enumerate(positions[first:], first):
-        ids = [position.token, *(token for token, _ in position.top)]
-        noise = tape.gumbel_at(seed, index, ids) if params.temperature_milli else np.zeros(len(ids))
-        counts = tape.output_counts(tokens[:index], ids)
+    rows = [[position.token, *(token for token, _ in position.top)] for position in positions[first:]]
+    for index, (position, ids, noise) in enumerate(
+        zip(positions[first:], rows, tape.noise_of_rows(seed, first, rows, params), strict=True), first
+    ):
+        counts = tape.output_counts(tokens[:index], ids) if params.presence_milli or params.frequency_milli else None
         published = np.array([position.logprob, *(p for _, p in position.top)])
         values = tape.penalised(published, params, counts) / scale + noise
         others = values[1:][[_competes(position, rank, params) for rank in range(len(position.top))]]

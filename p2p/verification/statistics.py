@@ -52,22 +52,22 @@ def answer_facts(
         raise ValueError(f"{len(rows)} rows for {len(positions)} positions")
     out = np.zeros((len(positions), len(COLUMNS)))
     tokens = [position.token for position in positions]
-    for index, (position, row) in enumerate(zip(positions, rows, strict=True)):
-        out[index, :2], out[index, EXCESS] = _replay(position.token, row, params, seed, start + index, tokens[:index])
+    noises = tape.noise_of_rows(seed, start, [list(row) for row in rows], params)
+    for index, (position, row, noise) in enumerate(zip(positions, rows, noises, strict=True)):
+        out[index, :2], out[index, EXCESS] = _replay(position.token, row, params, noise, tokens[:index])
         out[index, DISTANCE], out[index, CHOSEN] = _numbers(position, row)
         out[index, SURE] = max(row.values())
     return np.clip(out, -CAP, CAP)
 
 
 def _replay(
-    token: int, row: Mapping[int, float], params: Params, seed: bytes, index: int, before: Sequence[int]
+    token: int, row: Mapping[int, float], params: Params, noise: Floats, before: Sequence[int]
 ) -> tuple[tuple[float, float], float]:
-    """((lead, gap), excess) of one token under the validator's numbers. index: its tape position; before: output so
+    """((lead, gap), excess) of one token under the validator's numbers. noise: of the row's tokens; before: output so
     far."""
     ids = list(row)
     chosen = ids.index(token)
     logprobs = np.array([row[i] for i in ids])
-    noise = tape.gumbel_at(seed, index, ids) if params.temperature_milli else np.zeros(len(ids))
     counts = tape.output_counts(before, ids) if params.presence_milli or params.frequency_milli else None
     scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
     free = tape.scores(logprobs, replace(params, top_k=0, top_p_milli=1000, min_p_milli=0), noise, counts) * scale

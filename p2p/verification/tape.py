@@ -48,7 +48,7 @@ def key_of(seed: bytes) -> tuple[int, int]:
     return int.from_bytes(seed[0:4], "little"), int.from_bytes(seed[4:8], "little")
 
 
-def _words(seed: bytes, position: int, blocks: Words) -> Words:
+def _words(seed: bytes, position: int | NDArray[np.uint64], blocks: Words) -> Words:
     key = key_of(seed)
     full = np.full_like(blocks, position)
     out = philox((blocks, full, np.zeros_like(blocks), np.full_like(blocks, DOMAIN)), key)
@@ -72,7 +72,18 @@ def gumbel_at(seed: bytes, position: int, tokens: Sequence[int]) -> Floats:
     return _gumbel(words_at(seed, position, tokens))
 
 
-def words_at(seed: bytes, position: int, tokens: Sequence[int]) -> Words:
+def noise_of_rows(seed: bytes, first: int, rows: Sequence[Sequence[int]], params: Params) -> list[Floats]:
+    """Noise of the tokens rows[i] at output position first + i, one array for each row; zeros where T = 0. One call for
+    a whole answer costs a tenth of one for each position."""
+    lengths = [len(row) for row in rows]
+    if params.temperature_milli == 0 or not rows:
+        return [np.zeros(length) for length in lengths]
+    positions = np.repeat(np.arange(first, first + len(rows), dtype=np.uint64), lengths)
+    flat = _gumbel(words_at(seed, positions, [token for row in rows for token in row]))
+    return np.split(flat, np.cumsum(lengths)[:-1])
+
+
+def words_at(seed: bytes, position: int | NDArray[np.uint64], tokens: Sequence[int]) -> Words:
     """The 32-bit words behind the noise of some tokens: shape (len(tokens),). The same bits on every machine."""
     ids = np.asarray(tokens, dtype=np.uint64)
     words = _words(seed, position, ids // np.uint64(4))

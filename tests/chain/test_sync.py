@@ -12,6 +12,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from p2p.base.errors import Unavailable
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.chain.chain import Chain
@@ -176,3 +177,29 @@ async def test_a_snapshot_is_installed_only_when_a_header_has_its_hash(
     assert late.chain.blocks.first_height() == 31, "it continued from the snapshot"
     assert late.chain.app_hash() == source.app_hash()
     late.chain.close()
+
+
+class Deciding:
+    """A chain whose consensus decides a block a second until `stops`."""
+
+    def __init__(self, stops: float) -> None:
+        self._stops, self._begun = stops, trio.current_time()
+
+    def height(self) -> int:
+        return int(min(trio.current_time() - self._begun, self._stops))
+
+
+async def test_who_decides_blocks_itself_asks_nobody_and_who_stands_still_asks_within_two_seconds(
+    autojump_clock: Any
+) -> None:
+    begun, asked_s = trio.current_time(), []
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        asked_s.append(trio.current_time() - begun)
+        raise Unavailable("nobody is there")
+
+    catchup = Catchup(Deciding(50.5), lambda: ("a",), open_stream, None, None)  # type: ignore[arg-type]
+    with trio.move_on_after(60):
+        await catchup.run()
+    assert 50 < asked_s[0] <= 53
+    assert len(asked_s) >= 7

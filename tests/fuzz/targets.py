@@ -37,10 +37,23 @@ from p2p.base.types import (
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.client.draw_check import DrawCheck
 from p2p.client.receipt import check_receipt
-from p2p.consensus import compact, wire
+from p2p.consensus import compact, vote_frames, wire
 from p2p.consensus.header import tx_root
-from p2p.consensus.messages import Block, Header, Proposal, SignedProposal
+from p2p.consensus.message_checks import is_right
+from p2p.consensus.messages import (
+    Block,
+    Header,
+    PolkaCertificate,
+    Proposal,
+    RoundCertificate,
+    SignedProposal,
+    SignedVote,
+    Vote,
+    VoteType,
+    sign_vote,
+)
 from p2p.consensus.validators import ValidatorSet
+from p2p.consensus.vote_frames import Bundle, Want
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep
@@ -227,6 +240,36 @@ def _compact_parts(signed: SignedProposal) -> Parts:
 
 
 @cache
+def _bundles() -> tuple[tuple[Bundle, ...], tuple[Want, ...]]:
+    """Bundles of votes and certificates, and questions for them."""
+    votes = [_vote(key, kind, block) for key in PEERS for kind in VoteType for block in (None, bytes(32))]
+    prevotes = tuple(one for one in votes if one.vote.type is VoteType.PREVOTE and one.vote.block_id is not None)
+    precommits = tuple(one for one in votes if one.vote.type is VoteType.PRECOMMIT and one.vote.block_id is None)
+    messages: tuple[wire.Wire, ...] = (
+        PolkaCertificate(1, 0, bytes(32), prevotes), RoundCertificate(1, 1, precommits), *votes[:2],
+    )
+    packed = tuple(map(vote_frames.pack, messages))
+    return (Bundle(0, packed[2:]), Bundle(7, packed)), (Want(1, 0, b"", b""), Want(1, 2, b"\x03", b"\x07"))
+
+
+def _vote(key: Key, kind: VoteType, block: bytes | None) -> SignedVote:
+    return sign_vote(key, Vote(NETWORK, kind, 1, 0, block, -1, key.public))
+
+
+def _bundle(at: int, parts: Parts) -> bool:
+    """A peer takes a frame of votes: what it is made to believe. The count of bundles is not checked."""
+    (bundles, wants), found = _bundles(), vote_frames.parse_frame(parts[0])
+    if encode(found) != parts[0]:
+        return True
+    if isinstance(found, Want) or at >= len(bundles):
+        return found == (*bundles, *wants)[at]
+    members = ValidatorSet.of([(key.public, 1) for key in PEERS])
+    right = [is_right(vote_frames.parse_message(raw), NETWORK, members, None) for raw in found.messages]
+    known = {raw for bundle in bundles for raw in bundle.messages}
+    return (all(right) and not known.issuperset(found.messages)) or found == bundles[at]
+
+
+@cache
 def _frames() -> tuple[bytes, ...]:
     return tuple(encode(sample(kind)) for name, kind in sorted(kinds().items()) if name.startswith("p2p.wire.frames."))
 
@@ -249,6 +292,7 @@ def targets() -> dict[str, Target]:
         Target("commit", tuple((encode(c),) for c in _commits()), _commit),
         Target("plant", tuple((encode(r),) for _, r in _plants()), _plant),
         Target("compact", tuple(map(_compact_parts, _proposals())), _compact),
+        Target("votes", tuple((encode(frame),) for kind in _bundles() for frame in kind), _bundle),
         Target("frame", tuple((raw,) for raw in _frames()), _frame),
     )
     for target in found:

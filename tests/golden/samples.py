@@ -20,6 +20,7 @@ MODULES = (
     "p2p.consensus.light", "p2p.verification.sequential", "p2p.chain.proofs.state", "p2p.ledger.rules.ops",
     "p2p.ledger.money.accounts", "p2p.ledger.governance", "p2p.ledger.participants.serving",
     "p2p.chain.proofs.serving", "p2p.consensus.compact", "p2p.ledger.participants.sprint",
+    "p2p.consensus.vote_frames",
 )
 
 

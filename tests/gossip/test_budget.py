@@ -343,7 +343,7 @@ async def test_the_last_step_of_a_task_is_its_peers_and_what_runs_next_is_not(mo
         spent.append((peer, round(amount)))
 
     monkeypatch.setattr(Flow, "spend", spend)
-    measured = meter.Meter(door)
+    measured = meter.Meter(door, share=1)
 
     async def work(peer: str) -> None:
         measured.charge(trio.lowlevel.current_task(), peer, "")

@@ -160,6 +160,19 @@ def test_single_tokens_get_the_rows_noise(seed: bytes, position: int, tokens: li
     assert np.array_equal(tape.gumbel_at(seed, position, tokens), row[tokens])
 
 
+@given(
+    st.binary(min_size=32, max_size=32), st.integers(0, 2**31), st.booleans(),
+    st.lists(st.lists(st.integers(0, 2**20), max_size=9), max_size=9),
+)
+def test_the_noise_of_many_rows_is_that_of_each(seed: bytes, first: int, hot: bool, rows: list[list[int]]) -> None:
+    params = Params() if hot else Params(0)
+    found = tape.noise_of_rows(seed, first, rows, params)
+    assert [len(noise) for noise in found] == [len(row) for row in rows]
+    for position, (row, noise) in enumerate(zip(rows, found, strict=True), first):
+        alone = tape.gumbel_at(seed, position, row) if hot else np.zeros(len(row))
+        assert np.abs(noise - alone).max(initial=0.0) < 1e-12
+
+
 def test_noise_is_gumbel() -> None:
     row = tape.gumbel_row(hashlib.sha256(b"x").digest(), 1, 200_000)
     assert abs(row.mean() - 0.57722) < 0.01

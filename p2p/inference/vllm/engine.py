@@ -105,11 +105,11 @@ class VllmClient:
             "model": self.model, "prompt": [*prompt_tokens, *output_tokens], "max_tokens": 1, "temperature": 0.0,
             "prompt_logprobs": top,
         }
-        answer = await self._post("/v1/completions", body, timeout_s=SCORE_TIMEOUT_S)
+        raw = await self._post_raw("/v1/completions", body, timeout_s=SCORE_TIMEOUT_S)
         try:
-            rows = answer["choices"][0]["prompt_logprobs"][len(prompt_tokens) :]
-            found = tuple({int(token): float(entry["logprob"]) for token, entry in row.items()} for row in rows)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            rows = msgspec.json.decode(raw, type=_Scores).choices[0].prompt_logprobs[len(prompt_tokens) :]
+            found = tuple({token: entry.logprob for token, entry in row.items()} for row in rows if row is not None)
+        except (msgspec.MsgspecError, ValueError, IndexError) as error:
             raise Unavailable("the ML node's answer has no prompt_logprobs", field="ml_node") from error
         if len(found) != len(output_tokens):
             raise Unavailable("the ML node scored another number of tokens", field="ml_node")
@@ -118,17 +118,40 @@ class VllmClient:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def _post(self, path: str, body: dict[str, Any], timeout_s: float = TOKEN_TIMEOUT_S) -> dict[str, Any]:
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        raw = await self._post_raw(path, body)
         try:
-            answer = await self._http.post(path, json=body, timeout=timeout_s)
-            if answer.status_code != 200:
-                raise Unavailable(f"the ML node answers {answer.status_code}: {answer.text[:300]}", field="ml_node")
-            value = msgspec.json.decode(answer.content)
-        except (httpx.HTTPError, msgspec.MsgspecError) as error:
-            raise Unavailable(f"the ML node does not answer: {type(error).__name__}", field="ml_node") from error
+            value = msgspec.json.decode(raw)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Unavailable("the ML node's answer is not JSON", field="ml_node") from error
         if not isinstance(value, dict):
             raise Unavailable("the ML node's answer is not an object", field="ml_node")
         return value
+
+    async def _post_raw(self, path: str, body: dict[str, Any], timeout_s: float = TOKEN_TIMEOUT_S) -> bytes:
+        try:
+            answer = await self._http.post(path, json=body, timeout=timeout_s)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the ML node does not answer: {type(error).__name__}", field="ml_node") from error
+        if answer.status_code != 200:
+            raise Unavailable(f"the ML node answers {answer.status_code}: {answer.text[:300]}", field="ml_node")
+        return answer.content
+
+
+# What a score is read into. An answer of 300 tokens is a megabyte of JSON: read without types it holds the event loop
+# three times as long, and with it consensus.
+
+
+class _Entry(msgspec.Struct, gc=False):
+    logprob: float
+
+
+class _Choice(msgspec.Struct):
+    prompt_logprobs: list[dict[int, _Entry] | None]  # by place in the prompt; the first has none
+
+
+class _Scores(msgspec.Struct):
+    choices: list[_Choice]
 
 
 def http_client(url: str, key: str, timeout: httpx.Timeout) -> httpx.AsyncClient:
