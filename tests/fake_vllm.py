@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from p2p.base.types import Params
@@ -123,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
             self.generate(body)
 
     def reply(self, value: Any, status: int = 200) -> None:
-        raw = json.dumps(value).encode()
+        raw = msgspec.json.encode(value)
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(raw)))
@@ -135,8 +136,8 @@ class Handler(BaseHTTPRequestHandler):
         for at in range(1, len(prompt)):
             row = self.toy.logprobs(prompt[:at])
             best = np.argsort(-row)[: body["prompt_logprobs"]]
-            wanted = [*best.tolist(), prompt[at]]
-            rows.append({str(t): {"logprob": float(row[t]), "rank": 1, "decoded_token": text_of(t)} for t in wanted})
+            wanted, values = [*best.tolist(), prompt[at]], row.tolist()
+            rows.append({t: {"logprob": values[t], "rank": 1, "decoded_token": text_of(t)} for t in wanted})
         choice = {"index": 0, "text": "", "prompt_logprobs": rows, "finish_reason": "length", "token_ids": [0]}
         self.reply({"choices": [choice]})
 
@@ -154,7 +155,8 @@ class Handler(BaseHTTPRequestHandler):
         for step in range(0 if self.bad == "empty" else body["max_tokens"] + 3 * (self.bad == "too-many")):
             row = self.toy.logprobs(tokens)
             noise = tape.gumbel_row(args.seed if self.bad != "no-tape" else os.urandom(32), args.position + step, VOCAB)
-            counts = tape.output_counts(tokens[first:], range(VOCAB))
+            penalties = args.params.presence_milli or args.params.frequency_milli
+            counts = tape.output_counts(tokens[first:], range(VOCAB)) if penalties else None
             token = int(np.argmax(tape.scores(row, args.params, noise, counts)))
             if self.bad == "after-eos" and step == 3:
                 token = EOS
@@ -178,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
                 "index": 0, "text": text_of(token), "token_ids": [token], "logprobs": logprobs, "finish_reason": reason,
             }
             time.sleep(self.delay_s if self.answers > self.after else 0)
-            body_bytes = json.dumps({"choices": [choice]}).encode() if self.bad != "garbage" else b"[[["
+            body_bytes = msgspec.json.encode({"choices": [choice]}) if self.bad != "garbage" else b"[[["
             self.wfile.write(b"data: " + body_bytes + b"\n\n")
             self.wfile.flush()
             if reason:
