@@ -41,7 +41,8 @@ class InvalidRequest(FolkmootError):
 
 
 class RemoteProtocolError(FolkmootError):
-    """A peer sent bytes that break the protocol. penalty: points added to its score (gossip/score.py); 100 ban it."""
+    """A peer sent bytes that break the protocol. penalty: points added to its score, of which
+    100 ban it (connections/score.py)."""
 
     code = "remote_protocol"
     exit_status = 3

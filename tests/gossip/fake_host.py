@@ -9,8 +9,8 @@ import trio
 from libp2p.exceptions import BaseLibp2pError
 
 from p2p.base.keys import Key
-from p2p.gossip.budget import Budgets
-from p2p.gossip.door import Door
+from p2p.connections.budget import Budgets
+from p2p.connections.door import Door
 from p2p.gossip.neighbours import Neighbours
 from p2p.gossip.rpc_codec import decode
 from p2p.gossip.rpc_reader import RpcReader

@@ -35,13 +35,18 @@ from p2p.base.limits import (
     MAX_TROUBLES,
     STREAM_OPEN_TIMEOUT_S,
 )
-from p2p.gossip import reach
-from p2p.gossip.book import AddressBook, Rank, bare_address, seen_addresses
-from p2p.gossip.budget import Held, group_of
-from p2p.gossip.door import Door
-from p2p.gossip.failures import explain, own_key
-from p2p.gossip.guards import drop_connection, host_of, host_of_peer
-from p2p.gossip.handshake import (
+from p2p.connections import reach
+from p2p.connections.budget import Held, group_of
+from p2p.connections.door import Door
+from p2p.connections.failures import explain, own_key
+from p2p.connections.guards import drop_connection, host_of, host_of_peer
+from p2p.connections.partings import Why
+from p2p.connections.reach import DialPolicy, all_near, may_name, resolve, scope_at, scope_of
+from p2p.connections.score import Scores, Twins
+from p2p.connections.streams import Stream
+from p2p.connections.topics import PEERS_PROTOCOL
+from p2p.discovery.book import AddressBook, Rank, bare_address, seen_addresses
+from p2p.discovery.handshake import (
     Entry,
     Goodbye,
     Refusal,
@@ -51,11 +56,6 @@ from p2p.gossip.handshake import (
     parse_opening,
     parse_reply,
 )
-from p2p.gossip.partings import Why
-from p2p.gossip.reach import DialPolicy, all_near, may_name, resolve, scope_at, scope_of
-from p2p.gossip.score import Scores, Twins
-from p2p.gossip.streams import Stream
-from p2p.gossip.topics import PEERS_PROTOCOL
 from p2p.machine.deadlines import fail_after, move_on_after
 
 log = logging.getLogger(__name__)

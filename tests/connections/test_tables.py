@@ -21,14 +21,13 @@ from multiaddr import Multiaddr
 
 from p2p.base.errors import Unavailable
 from p2p.base.limits import MAX_ADDRESSES_PER_PEER, MAX_DHT_MESSAGE, MAX_DHT_PEERS, MAX_PEER_RECORD
-from p2p.gossip import guards
-from p2p.gossip.budget import Budgets
-from p2p.gossip.door import Door
-from p2p.gossip.guarded_tables import bounded_message
+from p2p.connections import guards
+from p2p.connections.budget import Budgets
+from p2p.connections.door import Door
+from p2p.connections.guarded_tables import bounded_message
+from p2p.connections.reach import DialPolicy
 from p2p.gossip.host import _Judge
-from p2p.gossip.reach import DialPolicy
-
-from .lab import seed
+from tests.gossip.lab import seed
 
 FIND_NODE = kademlia_pb2.Message.FIND_NODE
 

@@ -21,15 +21,14 @@ from p2p.base.limits import (
     MAX_FAREWELLS,
     REDIAL_FIRST_S,
 )
-from p2p.gossip.book import AddressBook, Rank
-from p2p.gossip.budget import Budgets
-from p2p.gossip.discovery import Discovery
-from p2p.gossip.door import Door
-from p2p.gossip.farewell import Farewells
-from p2p.gossip.reach import DialPolicy
-from p2p.gossip.score import Scores
-
-from .lab import peers, seed
+from p2p.connections.budget import Budgets
+from p2p.connections.door import Door
+from p2p.connections.reach import DialPolicy
+from p2p.connections.score import Scores
+from p2p.discovery.book import AddressBook, Rank
+from p2p.discovery.discovery import Discovery
+from p2p.discovery.farewell import Farewells
+from tests.gossip.lab import peers, seed
 
 PLACES = MAX_CONNECTIONS - MAX_CONNECTIONS // 4
 

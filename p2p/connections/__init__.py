@@ -1,0 +1,1 @@
+"""p2p.connections: see README.md in this folder."""
