@@ -217,7 +217,9 @@ def _exchange(
     router = Router(params, random.Random(), me=config.key.peer_id)  # whom it picks is no secret
     for topic in topics.values():
         router.join(topic, trio.current_time())
-    neighbours = Neighbours(host, router, door, tuple(topics.values()))
+    neighbours = Neighbours(
+        host, router, door, tuple(topics.values()), lambda peer: judge.scores.points(peer, trio.current_time())
+    )
     exchange = Exchange(router, neighbours, door, judge.report, judge.admits, params.heartbeat_s)
     for short, handler in handlers.items():
         exchange.judges[topics[short]] = judge.validator(topics[short], handler)

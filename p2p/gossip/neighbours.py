@@ -8,12 +8,14 @@ Law: whatever one neighbour takes or does not take delays no other one, and wait
   one write.
 - LINK-3: an RPC that a neighbour does not take within UNREAD_S ends its connection.
 - LINK-4: a peer that does not speak gossip is no neighbour: nothing is kept for it, and it is not listened to.
+- LINK-5: penalty points beyond those of one fault are subtracted from its score (P5): it leaves the mesh, and is
+  graylisted before it is banned.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,6 +43,7 @@ from p2p.machine.deadlines import fail_after, move_on_after
 log = logging.getLogger(__name__)
 PROTOCOLS: Final = {"/meshsub/1.2.0": Version.V1_2, "/meshsub/1.1.0": Version.V1_1}  # the preferred one first
 TICK_S: Final = 0.02  # between two rounds of writes
+FORGIVEN: Final = 15.0  # penalty points that change no score
 _WAIT_FOR_ROOM_S: Final = 0.05  # between two looks for room in the budget of outgoing bytes
 
 
@@ -68,9 +71,12 @@ def _link(peer: str, connection: Any) -> _Link:
 class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no types
     """The links of one host."""
 
-    def __init__(self, host: Any, router: Router, door: Door, topics: Sequence[str]) -> None:
-        """topics: those that this host has joined."""
-        self._host, self._router, self._door = host, router, door
+    def __init__(
+        self, host: Any, router: Router, door: Door, topics: Sequence[str],
+        points: Callable[[str], float] = lambda peer: 0.0,
+    ) -> None:
+        """topics: those that this host has joined. points: the penalty points of a peer (P5)."""
+        self._host, self._router, self._door, self._points = host, router, door, points
         self._hello = Rpc(subscriptions=tuple(Subscription(topic, True) for topic in topics))
         self._links: dict[str, _Link] = {}
         self._nursery: trio.Nursery | None = None
@@ -112,6 +118,7 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
         wanted = set(sorted(peer for peer in self._links if self._door.wants(peer))[:MAX_WANTED_PEERS])
         for peer in self._links:
             self._router.wants(peer, peer in wanted)
+            self._router.app_score(peer, -max(0.0, self._points(peer) - FORGIVEN))
 
     def _introduce(self, link: _Link, version: Version) -> None:
         self._router.add_peer(

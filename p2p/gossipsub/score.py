@@ -126,7 +126,7 @@ class PeerScore:
 
     def app_score(self, peer: str, points: float) -> None:
         """The application's own number for this neighbour (P5), in place of its last one."""
-        if (known := self._peers.get(peer)) is not None:
+        if (known := self._peers.get(peer)) is not None and known.app != points:
             known.app = points
             known.cached = None
 

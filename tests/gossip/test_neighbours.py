@@ -9,7 +9,8 @@ import trio
 import trio.testing
 
 from p2p.base.limits import BUDGETS, MAX_WANTED_PEERS, REDIAL_MAX_S, UNREAD_S
-from p2p.gossip.neighbours import TICK_S
+from p2p.gossip.neighbours import FORGIVEN, TICK_S
+from p2p.gossipsub.params import Thresholds
 from p2p.gossipsub.rpc import Message, Subscription
 
 from .fake_host import TOPIC, Connection, Lab, name
@@ -148,3 +149,17 @@ async def test_whom_we_want_is_told_to_the_router_and_bounded(autojump_clock: tr
         lab.door.valued = lambda peer: False
         lab.neighbours.look()
         assert not wanted()
+
+
+async def test_penalty_points_count_in_the_score_but_not_one_fault(autojump_clock: trio.testing.MockClock) -> None:
+    """LINK-5. Before: a peer one point short of a ban had its place in every mesh."""
+    lab, points = Lab(), {name(1): 0.0}
+    lab.neighbours._points = points.__getitem__
+    async with running(lab):
+        peer = lab.connect(1)
+        before = lab.router.score(peer)
+        for given, score in ((FORGIVEN, before), (99.0, before - 99 + FORGIVEN), (0.0, before)):
+            points[peer] = given
+            lab.neighbours.look()
+            assert lab.router.score(peer) == score
+    assert Thresholds().graylist >= FORGIVEN - 99
