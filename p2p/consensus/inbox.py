@@ -8,9 +8,9 @@ costs nobody points.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import NetworkId
@@ -20,11 +20,10 @@ from p2p.consensus.evidence import MAX_EVIDENCE_AGE, accused, proves
 from p2p.consensus.machine import Machine
 from p2p.consensus.message_checks import is_right, may_be_right
 from p2p.consensus.messages import SignedProposal, SignedVote
+from p2p.consensus.next_height_buffer import NextHeightBuffer
+from p2p.consensus.pacing import Pacing
 from p2p.consensus.seen import Seen
 from p2p.consensus.validators import ValidatorSet
-
-if TYPE_CHECKING:
-    from p2p.consensus.driver import Driver
 
 Judgement = tuple[Outcome, wire.Wire | None]  # and the message to take, if any
 IGNORED: Judgement = Outcome.IGNORE, None
@@ -40,10 +39,25 @@ class HeightView:
     machine: Machine | None  # None: the height is still to come
 
 
+class Standing(Protocol):
+    """What an inbox reads of its driver (driver.py)."""
+
+    pace: Pacing
+    clock: Callable[[], int]
+    height: int
+    validators: ValidatorSet
+    next_validators: ValidatorSet
+    machine: Machine
+    next_height: NextHeightBuffer
+    previous: Machine | None
+
+    def is_punished(self, who: bytes) -> bool: ...
+
+
 class Inbox:
     """The inbox of one driver. It reads the driver and never changes it; what passed lately is remembered (seen.py)."""
 
-    def __init__(self, driver: Driver, network: NetworkId) -> None:
+    def __init__(self, driver: Standing, network: NetworkId) -> None:
         self._driver, self._network = driver, network
         self._seen = Seen(driver.pace.now.forward_again_ms)
 

@@ -1,6 +1,9 @@
 """Continuous batching: sequences join and leave one batch between steps. Law: each row has its own tape, length and
 end; an error of one row ends that row only.
 
+    for index, step in decode_batch(model, jobs, max_rows=16): ...
+    steps = generate_all(model, jobs)  # the same, collected: one list per job
+
 Row i of the batch is slot i of the cache. When a row leaves, the last one takes its slot.
 """
 
@@ -9,20 +12,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import p2p.inference.torch.quiet  # noqa: F401  # isort: skip  # before torch
 import torch
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_OUTPUT_TOKENS, PREFILL_TOKENS, TOP_RANKS
+from p2p.base.limits import MAX_ENGINE_ROWS, MAX_OUTPUT_TOKENS, PREFILL_TOKENS, TOP_RANKS
 from p2p.inference.torch.cache import Decode, Prefill
+from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.pick import pick
 from p2p.verification.engine import Job, TokenStep
 from p2p.verification.text import TextStream
-
-if TYPE_CHECKING:
-    from p2p.inference.torch.model import TorchModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Row:
 class Decoder:
     """A batch of at most max_rows sequences."""
 
-    def __init__(self, model: TorchModel, max_rows: int) -> None:
+    def __init__(self, model: TorchModel, max_rows: int = MAX_ENGINE_ROWS) -> None:
         self._model, self._max = model, max_rows
         self._rows: list[_Row] = []
         self._cache = model.new_cache(max_rows)
@@ -160,9 +160,12 @@ def admit(waiting: Sequence[Job], free: int) -> int:
     return min(free, len(waiting))
 
 
-def decode_all(model: TorchModel, jobs: Sequence[Job], max_rows: int) -> Iterator[tuple[int, TokenStep]]:
-    """See TorchModel.decode_batch."""
-    decoder = model.decoder(max_rows)
+def decode_batch(
+    model: TorchModel, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS
+) -> Iterator[tuple[int, TokenStep]]:
+    """Yields (index of the job, its next token), jobs interleaved; a finished one makes room for the next. Raises
+    InvalidRequest before anything runs when a job cannot run, and later the first error of a row."""
+    decoder = Decoder(model, max_rows)
     for job in jobs:
         decoder.check(job)
     waiting = deque((index, job) for index, job in enumerate(jobs) if job.max_tokens > len(job.prefix))
@@ -178,3 +181,13 @@ def decode_all(model: TorchModel, jobs: Sequence[Job], max_rows: int) -> Iterato
             assert isinstance(event.tag, int)
             assert event.step is not None
             yield event.tag, event.step
+
+
+def generate_all(
+    model: TorchModel, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS
+) -> list[list[TokenStep]]:
+    """All tokens of each job, in the order of the jobs."""
+    found: list[list[TokenStep]] = [[] for _ in jobs]
+    for index, step in decode_batch(model, jobs, max_rows):
+        found[index].append(step)
+    return found

@@ -2,7 +2,7 @@
 Overloaded or Unavailable within a time limit.
 
     from p2p.inference.torch.engine import TorchModel, torch_engine
-    model = TorchModel(path)                      # synchronous: see model.py for prefill_rows_batch, decode_batch, ...
+    model = TorchModel(path)                      # synchronous: see model.py and decode.py
     async with torch_engine(path) as engine: ...  # trio: the Engine protocol, batching in one worker thread
 
 Importing this module imports torch, which takes seconds: import it where it is used.

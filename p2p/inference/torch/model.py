@@ -4,34 +4,30 @@ logits.
     model = TorchModel(path)                                        # kv_cache="fp8" rounds keys and values
     rows = model.prefill_rows(prompt_tokens, output_tokens, top=32) # one {token: logprob} per output position
     many = model.prefill_rows_batch([(prompt_tokens, output_tokens), ...], top=32)
-    for index, step in model.decode_batch(jobs, max_rows=16): ...   # continuous batching, every row with its own tape
-    steps = model.generate_all(jobs)                                # the same, collected: one list per job
 
-It is synchronous and belongs to one thread; engine.TorchEngine is the asynchronous shell around it.
+It is synchronous and belongs to one thread; decode.py generates with it, engine.TorchEngine is the asynchronous shell
+around it.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import p2p.inference.torch.quiet  # noqa: F401  # isort: skip  # before torch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from p2p.base.errors import ConfigError, InvalidRequest
-from p2p.base.limits import MAX_ENGINE_ROWS, PREFILL_TOKENS
+from p2p.base.limits import PREFILL_TOKENS
 from p2p.base.types import StackClass
 from p2p.inference.stack.model import read_tokenizer
 from p2p.inference.torch.cache import ATTENTION, SlotCache
-from p2p.verification.engine import Job, Row, Tokens, TokenStep
+from p2p.verification.engine import Row, Tokens
 from p2p.verification.text import parse_vocabulary
-
-if TYPE_CHECKING:
-    from p2p.inference.torch.decode import Decoder
 
 LOGIT_ROWS = 256  # positions whose logits are in memory at once: 256 x 49,152 x 4 bytes = 50 MB
 KV_CACHES = ("model", "fp8")
@@ -140,28 +136,6 @@ class TorchModel:
             {**dict(zip(ids, row, strict=True)), token: logprob}
             for ids, row, token, logprob in zip(best.indices.tolist(), values, actual.tolist(), own, strict=True)
         ]
-
-    # -- decode ---------------------------------------------------------------------------------------------------
-
-    def decode_batch(self, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS) -> Iterator[tuple[int, TokenStep]]:
-        """Yields (index of the job, its next token), jobs interleaved; a finished one makes room for the next. Raises
-        InvalidRequest before anything runs when a job cannot run, and later the first error of a row."""
-        from p2p.inference.torch.decode import decode_all
-
-        return decode_all(self, jobs, max_rows)
-
-    def generate_all(self, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS) -> list[list[TokenStep]]:
-        """All tokens of each job, in the order of the jobs."""
-        found: list[list[TokenStep]] = [[] for _ in jobs]
-        for index, step in self.decode_batch(jobs, max_rows):
-            found[index].append(step)
-        return found
-
-    def decoder(self, max_rows: int = MAX_ENGINE_ROWS) -> Decoder:
-        """An empty batch on this model. Only one batch of a model may be stepped at a time."""
-        from p2p.inference.torch.decode import Decoder
-
-        return Decoder(self, max_rows)
 
     # -- the network ----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from p2p.base.errors import Overloaded, Unavailable
 from p2p.base.limits import TOKEN_TIMEOUT_S
-from p2p.inference.torch.decode import Event, admit
+from p2p.inference.torch.decode import Decoder, Event, admit
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Worker:
 
     def __init__(self, model: TorchModel, rows: int, limit: int) -> None:
         self._model, self._limit = model, limit
-        self._decoder = model.decoder(rows)
+        self._decoder = Decoder(model, rows)
         self._waiting: deque[Ticket] = deque()
         self._change = threading.Condition()
         self._closing = False

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from p2p.base.keys import digest
 from p2p.base.types import Params
 from p2p.inference.stack.model import MODEL_NAME, prepare_model, weights_hash
+from p2p.inference.torch.decode import generate_all
 from p2p.inference.torch.model import TorchModel
 from p2p.lab.attacks import weights
 from p2p.lab.measure.facts import HEADER, laundered
@@ -72,7 +73,7 @@ def answer(measured: Measured) -> None:
             Job(engine.tokenize_chat(p.text), p.max_tokens, kind.params, seed)
             for p, seed in zip(prompts, seeds, strict=True)
         ]
-        steps = engine.generate_all(jobs, max_rows=kind.batch)
+        steps = generate_all(engine, jobs, max_rows=kind.batch)
         measured.put_answers(name, [
             Answer(p.id, job.seed.hex(), tuple(job.prompt_tokens), tuple(found))
             for p, job, found in zip(prompts, jobs, steps, strict=True)

@@ -22,6 +22,7 @@ from p2p.base.keys import digest
 from p2p.base.limits import REVEAL_POSITIONS
 from p2p.base.types import RevealedRow
 from p2p.inference.stack.model import MODEL_NAME, prepare_model
+from p2p.inference.torch.decode import generate_all
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import vllm_server
@@ -47,7 +48,7 @@ def collect(measured: Measured) -> None:
     honest, prompts = TorchModel(model), shipped.load()[:PROMPTS]
     if not measured.has_answers(RUN):
         jobs = [Job(honest.tokenize_chat(p.text), p.max_tokens, FREE, digest(b"apart", p.id.encode())) for p in prompts]
-        steps = honest.generate_all(jobs, max_rows=BATCH)
+        steps = generate_all(honest, jobs, max_rows=BATCH)
         measured.put_answers(RUN, [
             Answer(p.id, job.seed.hex(), tuple(job.prompt_tokens), tuple(found))
             for p, job, found in zip(prompts, jobs, steps, strict=True)

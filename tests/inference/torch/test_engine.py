@@ -16,7 +16,7 @@ from p2p.base.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.types import Params, StackClass
 from p2p.inference.selftest import Wanted
 from p2p.inference.stack.model import MODEL_NAME, prepare_model
-from p2p.inference.torch.decode import Event
+from p2p.inference.torch.decode import Event, generate_all
 from p2p.inference.torch.engine import TorchEngine, TorchModel
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import LabSettings
@@ -263,7 +263,7 @@ def margins(model: TorchModel, request: Job, steps: Sequence[TokenStep]) -> np.n
 def test_real_batch_against_prefill(real: TorchModel) -> None:
     """Decoding in a batch of unequal rows agrees with one prefill up to honest noise; each row has its own tape."""
     jobs = [Job(real.tokenize_chat(q), 10 + 8 * i, PARAMS, bytes([i]) * 32) for i, q in enumerate(QUESTIONS)]
-    found = real.generate_all(jobs, max_rows=3)  # the fourth joins when there is a place
+    found = generate_all(real, jobs, max_rows=3)  # the fourth joins when there is a place
     assert real.eos_ids == {2}
     assert real.stack in (StackClass.TORCH_CPU_BF16, StackClass.TORCH_GPU_BF16)
     for request, steps in zip(jobs, found, strict=True):
@@ -279,7 +279,7 @@ def test_real_batch_against_prefill(real: TorchModel) -> None:
         wrong = Job(request.prompt_tokens, request.max_tokens, PARAMS, b"\x77" * 32)
         assert np.mean(np.minimum(margins(real, wrong, steps), 1.0)) > 0.3
         assert all(len(s.top) == 8 and s.top[0][1] >= s.top[1][1] for s in steps)
-    alone = real.generate_all(jobs[:1])[0]
+    alone = generate_all(real, jobs[:1])[0]
     same = [a.token == b.token for a, b in zip(alone, found[0], strict=False)]
     assert all(same[:4])  # a near-tie may fall otherwise later
     pairs = [(j.prompt_tokens, [s.token for s in steps]) for j, steps in zip(jobs, found, strict=True)]
@@ -291,14 +291,14 @@ def test_real_batch_against_prefill(real: TorchModel) -> None:
 @pytest.mark.engine
 def test_real_resumption_and_fp8_cache(real: TorchModel) -> None:
     request = Job(real.tokenize_chat(QUESTIONS[0]), 30, PARAMS, SEED)
-    whole = real.generate_all([request])[0]
-    rest = real.generate_all([Job(request.prompt_tokens, 30, PARAMS, SEED, tuple(s.token for s in whole[:10]))])[0]
+    whole = generate_all(real, [request])[0]
+    rest = generate_all(real, [Job(request.prompt_tokens, 30, PARAMS, SEED, tuple(s.token for s in whole[:10]))])[0]
     assert [s.token for s in rest][:5] == [s.token for s in whole[10:15]]
     answer = Job(real.tokenize_chat(QUESTIONS[1]), 12, Params(0), SEED)
-    assert "Paris" in "".join(s.text for s in real.generate_all([answer])[0])
+    assert "Paris" in "".join(s.text for s in generate_all(real, [answer])[0])
     real.kv_cache = "fp8"
     try:
-        rough = real.generate_all([request, answer])
+        rough = generate_all(real, [request, answer])
     finally:
         real.kv_cache = "model"
     assert [bool(steps) for steps in rough] == [True, True]
