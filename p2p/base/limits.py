@@ -144,7 +144,7 @@ MAX_PRUNE_BACKOFF_S: Final = 60
 # New messages from one forwarder a second, per topic; more are ignored. It may be the first to bring what everybody
 # says: two votes of MAX_VALIDATORS a second, and their repeats.
 GOSSIP_RATE_PER_FORWARDER: Final = 1000
-MAX_WANTED_PEERS: Final = 16  # peers that get every message, in addition to the mesh
+MAX_WANTED_PEERS: Final = 16  # connected peers that a router is told it wants: it prefers them in its meshes
 UNREAD_S: Final = 20.0  # a message that waits longer, in own time, for its peer to read it ends the connection
 IGNORED_S: Final = 2.0  # for which an ignored message is not judged again; a peer's third IHAVE of it comes later
 MAX_IGNORED: Final = 256  # ignored messages remembered for one forwarder

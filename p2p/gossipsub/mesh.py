@@ -72,7 +72,7 @@ class Mesh:
             self._refuse(topic, one, now, exchange=False)
         elif one.score < 0:
             self._refuse(topic, one, now, exchange=False)
-        elif len(topic.mesh) < p.degree_high or one.dialled or one.wanted:
+        elif len(topic.mesh) < p.degree_high or one.dialled or (one.wanted and topic.lacks_wanted()):
             self._take_in(topic, one, now)
         elif self._needs(topic, one):
             self._make_room(topic, 1, now)
@@ -92,12 +92,13 @@ class Mesh:
     # -- parts
 
     def _shrink(self, topic: Topic, now: float) -> None:
-        """MESH-5: keep the wanted, the best D_score, others by lot up to D, of these at least D_out that we dialled."""
+        """MESH-5: keep up to D of the wanted, the best D_score, others by lot up to D, of these at least D_out that we
+        dialled."""
         p = self._params
         members = list(topic.mesh.values())
         self._rng.shuffle(members)
         members.sort(key=lambda one: (not one.wanted, -one.score))
-        sure = sum(one.wanted for one in members) + p.degree_score
+        sure = min(p.degree, sum(one.wanted for one in members)) + p.degree_score
         rest = members[sure:]
         self._rng.shuffle(rest)
         kept = members[:sure] + rest[: max(0, p.degree - sure)]

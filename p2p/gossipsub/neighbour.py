@@ -22,7 +22,7 @@ class Neighbour:
         self.name, self.version, self.dialled, self.group, self.queue = name, version, dialled, group, queue
         self.topics: set[str] = set()  # that it has subscribed to
         self.score = 0.0  # as of the last heartbeat or penalty
-        self.wanted = False  # it gets every message, in the mesh or not
+        self.wanted = False  # it is preferred, in the mesh and beside it
         self.info: PeerInfo | None = None  # what others may be told of it
         self.dont_want: dict[bytes, int] = {}  # ids of its IDONTWANTs -> heartbeats for which they hold
         self.has: set[bytes] = set()  # ids that it sent while messages waited for it

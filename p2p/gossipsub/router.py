@@ -34,13 +34,13 @@ class Router:
 
     __slots__ = (
         "_backoffs", "_cache", "_exchange", "_fanout", "_gossip", "_graylisted", "_mesh", "_messages", "_neighbours",
-        "_now", "_params", "_promises", "_tick", "_topics", "me",
+        "_now", "_params", "_promises", "_rng", "_tick", "_topics", "me",
     )
 
     def __init__(self, params: Params, rng: Lot, *, me: str) -> None:
         """me: this peer's id."""
         self.me = me
-        self._params = params
+        self._params, self._rng = params, rng
         self._neighbours = Neighbours(params)
         self._backoffs = Backoffs(params.backoff_slack * params.heartbeat_s)
         self._exchange = Exchange(self._neighbours, rng)
@@ -60,7 +60,7 @@ class Router:
         self._now = now
         if topic in self._topics:
             return
-        joined = self._topics[topic] = Topic(topic, self._params)
+        joined = self._topics[topic] = Topic(topic, self._params, self._rng)
         self._announce(topic, subscribe=True)
         self._mesh.begin(joined, self._fanout.leave(topic), now)
 

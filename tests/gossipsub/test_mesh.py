@@ -137,6 +137,26 @@ def test_mesh_5_wanted_members_stay() -> None:
     assert len(one.router.mesh(TXS)) == 3 + PARAMS.degree_score
 
 
+def test_mesh_5_of_many_wanted_members_some_leave() -> None:
+    """Else each of a set of validators forwards every message to all others."""
+    one = One()
+    for name in (names := crowd(one, 20, dialled=20)):
+        one.router.wants(name, True)
+    one.beat()
+    mesh = set(one.router.mesh(TXS))
+    assert len(mesh) == PARAMS.degree + PARAMS.degree_score
+    assert mesh < set(names)
+
+
+def test_mesh_7_d_of_the_wanted_enter_a_full_mesh() -> None:
+    one = One()
+    strangers = crowd(one, PARAMS.degree_high)
+    for i in range(2 * PARAMS.degree):
+        one.router.wants(one.peer(f"w{i}"), True)
+        one.says(f"w{i}", Rpc(graft=(Graft(TXS),)))
+    assert len(set(one.router.mesh(TXS)) - set(strangers)) == PARAMS.degree
+
+
 def test_mesh_6_a_mesh_takes_in_peers_that_we_dialled_until_it_has_d_out() -> None:
     one = One()
     for i in range(5):

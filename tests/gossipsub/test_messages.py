@@ -7,11 +7,11 @@ from hashlib import sha256
 
 import pytest
 
-from p2p.base.limits import IGNORED_S, MAX_GOSSIP, MAX_JUDGING, MAX_TOPICS_PER_PEER, MAX_WANTED_PEERS
+from p2p.base.limits import IGNORED_S, MAX_GOSSIP, MAX_JUDGING, MAX_TOPICS_PER_PEER
 from p2p.base.outcome import Outcome
 from p2p.gossipsub.params import Thresholds
 from p2p.gossipsub.rpc import Message, Prune, Rpc, Subscription, message_id
-from tests.gossipsub.net import ADVERTS, PROPOSALS, SCORES, TXS, VOTES, One, few
+from tests.gossipsub.net import ADVERTS, PARAMS, PROPOSALS, SCORES, TXS, VOTES, One, few
 
 
 def test_msg_1_an_id_is_of_topic_and_data() -> None:
@@ -90,14 +90,17 @@ def test_msg_4_an_accepted_message_goes_to_the_mesh_and_the_wanted_but_not_to_th
     assert told == ["m2", "m3", "wanted"]
 
 
-def test_msg_4_wishes_change_who_is_told_at_once_and_at_most_so_many_are_wanted() -> None:
+def test_msg_4_wishes_change_who_is_told_at_once_and_at_most_d_are_told_for_being_wanted() -> None:
     one = One()
     one.peer("source")
-    names = [one.peer(f"p{i:02}") for i in range(MAX_WANTED_PEERS + 3)]
+    members = [one.member(f"m{i}") for i in range(2)]
+    one.router.wants(members[0], True)
+    names = [one.peer(f"p{i:02}") for i in range(3 * PARAMS.degree)]
     for name in names:
         one.router.wants(name, True)
     one.accepts("source", b"1")
-    assert sum(one.told(name) == [b"1"] for name in names) == MAX_WANTED_PEERS
+    assert all(one.told(name) == [b"1"] for name in members)
+    assert sum(one.told(name) == [b"1"] for name in names) == PARAMS.degree - 1, "one member is wanted"
     for name in names:
         one.router.wants(name, False)
     one.accepts("source", b"2")

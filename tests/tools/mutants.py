@@ -357,13 +357,15 @@ MUTANTS = (
            "        for one in [one for one in lost if one.dialled][: max(0, lacking)]:",
            "        for one in lost[:0]:"),
     Mutant("gossip: a full mesh takes in everybody", G + "mesh.py",
-           "len(topic.mesh) < p.degree_high or one.dialled or one.wanted", "True"),
+           "len(topic.mesh) < p.degree_high or one.dialled or (one.wanted and topic.lacks_wanted())", "True"),
+    Mutant("gossip: all the wanted are in every mesh", G + "topic.py",
+           "return max(0, self._degree - sum(", "return max(0, 99 - sum("),
     Mutant("gossip: nobody leaves a full mesh for a better one", G + "mesh.py",
            "strangers[: max(0, surplus)]", "strangers[:0]"),
     Mutant("gossip: anybody names peers to dial", G + "exchange.py",
            "if one.score < params.thresholds.accept_exchange:", "if False:"),
     Mutant("gossip: the wanted hear what the mesh hears", G + "topic.py",
-           "[*self.mesh.values(), *wanted[:MAX_WANTED_PEERS]]", "[*self.mesh.values()]"),
+           "[*self.mesh.values(), *more]", "[*self.mesh.values()]"),
 )
 
 MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py",
