@@ -111,7 +111,7 @@ class Exchange:
         times, begun = 1.0, time.thread_time()
         turn = begun
         try:
-            news, times = self._received(peer, raw)
+            news, times, hurry = self._received(peer, raw)
         finally:
             now, ended = trio.current_time(), time.thread_time()
             work.spend(peer, group, (ended - begun) * 1000 * times, now, valued=valued)
@@ -120,21 +120,23 @@ class Exchange:
             owes = not work.allows(peer, group, now, valued=valued)
             outcome = Outcome.IGNORE if owes else self._judged(peer, delivery)
             self._router.judge(delivery.id, outcome, now)
+            hurry |= self._router.hurries(delivery.topic)
             times, ended = IGNORED_COSTS if outcome is Outcome.IGNORE else 1, time.thread_time()
             work.spend(peer, group, (ended - begun) * 1000 * times, now, valued=valued)
             if ended - turn > SLICE_S:
-                self._neighbours.stir()
+                self._neighbours.stir(soon=not hurry)
                 await trio.lowlevel.checkpoint()
                 now, turn = trio.current_time(), time.thread_time()
                 ended = turn
-        self._neighbours.stir()
+        self._neighbours.stir(soon=not hurry)
 
-    def _received(self, peer: str, raw: bytes) -> tuple[list[Delivery], float]:
-        """(what is new in an RPC, how often the CPU for reading it counts)."""
+    def _received(self, peer: str, raw: bytes) -> tuple[list[Delivery], float, bool]:
+        """(what is new in an RPC, how often the CPU for reading it counts, whether its sender waits for an answer)."""
         rpc, before = decode(raw), self._router.useless
         news = self._router.receive(peer, rpc, trio.current_time())
         useless = self._router.useless - before
-        return news, 1 + (IGNORED_COSTS - 1) * useless / max(1, len(rpc.messages))
+        asks = bool(rpc.ihave or rpc.iwant or rpc.graft or rpc.subscriptions)
+        return news, 1 + (IGNORED_COSTS - 1) * useless / max(1, len(rpc.messages)), asks
 
     def _judged(self, forwarder: str, delivery: Delivery) -> Outcome:
         judge = self.judges.get(delivery.topic)

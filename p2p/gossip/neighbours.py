@@ -5,7 +5,8 @@ Law: whatever one neighbour takes or does not take delays no other one, and wait
 - LINK-1: each connection has one outbound stream. One that ends while the connection lasts is opened again after a
   pause, and begins with our subscriptions.
 - LINK-2: what is due leaves at once after a quiet moment, else with all that became due within TICK_S, as one RPC in
-  one write.
+  one write. What we hand on for others waits for up to FORWARD_S by lot, votes excepted: most neighbours get it from
+  its author too, and a copy that comes from one meanwhile cancels ours (MSG-7).
 - LINK-3: an RPC that a neighbour does not take within UNREAD_S ends its connection.
 - LINK-4: a peer that does not speak gossip is no neighbour: nothing is kept for it, and it is not listened to.
 - LINK-5: penalty points beyond those of one fault are subtracted from its score (P5): it leaves the mesh, and is
@@ -15,6 +16,8 @@ Law: whatever one neighbour takes or does not take delays no other one, and wait
 from __future__ import annotations
 
 import logging
+import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -43,6 +46,7 @@ from p2p.machine.deadlines import fail_after, move_on_after
 log = logging.getLogger(__name__)
 PROTOCOLS: Final = {"/meshsub/1.2.0": Version.V1_2, "/meshsub/1.1.0": Version.V1_1}  # the preferred one first
 TICK_S: Final = 0.02  # between two rounds of writes
+FORWARD_S: Final = 0.1  # for which what is forwarded waits, at most
 FORGIVEN: Final = 15.0  # penalty points that change no score
 _WAIT_FOR_ROOM_S: Final = 0.05  # between two looks for room in the budget of outgoing bytes
 
@@ -80,7 +84,8 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
         self._hello = Rpc(subscriptions=tuple(Subscription(topic, True) for topic in topics))
         self._links: dict[str, _Link] = {}
         self._nursery: trio.Nursery | None = None
-        self._due = trio.Event()
+        self._due = trio.Event()  # set when something is to leave now
+        self._later, self._nap = math.inf, trio.CancelScope()  # when something is to leave at the latest
 
     async def run(self) -> None:
         """Keep a stream to each connected peer until cancelled."""
@@ -90,9 +95,15 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
             self.look()
             await self._tick()
 
-    def stir(self) -> None:
-        """Something may be due. Call it after the router was told anything."""
-        if self._router.due():
+    def stir(self, *, soon: bool = False) -> None:
+        """Something may be due. Call it after the router was told anything. soon: it is for others to have, and may
+        wait for FORWARD_S."""
+        if not self._router.due():
+            return
+        if soon:
+            self._later = min(self._later, trio.current_time() + random.uniform(TICK_S, FORWARD_S))
+            self._nap.deadline = self._later
+        else:
             self._due.set()
 
     def listens(self, peer: str) -> bool:
@@ -198,9 +209,10 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
         """LINK-2: wake the writers that have something to send, at most once in TICK_S."""
         last = float("-inf")
         while True:
-            await self._due.wait()
+            with trio.CancelScope(deadline=self._later) as self._nap:
+                await self._due.wait()
             await trio.sleep(max(0.0, last + TICK_S - trio.current_time()))
-            self._due = trio.Event()
+            self._due, self._later = trio.Event(), math.inf
             last = trio.current_time()
             for peer in self._router.due():
                 link = self._links.get(peer)

@@ -234,6 +234,10 @@ class Router:
         one = self._neighbours.by_name.get(peer)
         return one.score if one is not None else 0.0
 
+    def hurries(self, topic: str) -> bool:
+        """Whether what comes on a topic is to be forwarded at once."""
+        return topic in self._topics and self._topics[topic].priority is Priority.VOTES
+
     def mesh(self, topic: str) -> tuple[str, ...]:
         """The members of a topic's mesh; none where it is not joined."""
         return tuple(self._topics[topic].mesh) if topic in self._topics else ()

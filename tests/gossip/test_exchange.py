@@ -26,7 +26,8 @@ from p2p.gossip.exchange import Exchange
 from p2p.gossip.host import _Judge
 from p2p.gossip.rpc_codec import encode, varint
 from p2p.gossip.rpc_reader import RpcReader
-from p2p.gossipsub.rpc import Message, Rpc
+from p2p.gossipsub.router import Router
+from p2p.gossipsub.rpc import Graft, IHave, IWant, Message, Rpc, Subscription
 
 from .attacks import rpc as library_rpc
 from .attacks import signed
@@ -109,6 +110,23 @@ async def test_a_copy_in_time_counts_once_and_a_late_one_several_times(
     spent.clear()
     await scene.take(b"first", b"first", b"third", b"fourth")
     assert spent[0] == 1000 * (1 + (IGNORED_COSTS - 1) / 2), "half of it was late"
+
+
+@pytest.mark.parametrize(("rpc", "soon"), [
+    (Rpc(messages=(Message(TOPIC, b"x"),)), True), (Rpc(messages=(Message(TOPIC, b"x"),) * 2), True), (Rpc(), True),
+    (Rpc(iwant=(IWant((bytes(20),)),)), False), (Rpc(ihave=(IHave(TOPIC, (bytes(20),)),)), False),
+    (Rpc(graft=(Graft(TOPIC),)), False), (Rpc(subscriptions=(Subscription(TOPIC, True),)), False),
+])
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_only_what_is_forwarded_may_wait_and_votes_do_not(
+    rpc: Rpc, soon: bool, urgent: bool, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """LINK-2."""
+    scene, stirred = Scene(), list[bool]()
+    monkeypatch.setattr(scene.neighbours, "stir", lambda *, soon=False: stirred.append(soon))
+    monkeypatch.setattr(Router, "hurries", lambda self, topic: urgent)
+    await scene.exchange._take(PEER, encode(rpc), GROUP)
+    assert stirred[-1] == (soon and not (urgent and bool(rpc.messages)))
 
 
 def a_second_for_each_look(monkeypatch: pytest.MonkeyPatch) -> list[float]:

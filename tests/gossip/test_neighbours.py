@@ -9,9 +9,10 @@ import trio
 import trio.testing
 
 from p2p.base.limits import BUDGETS, MAX_WANTED_PEERS, REDIAL_MAX_S, UNREAD_S
-from p2p.gossip.neighbours import FORGIVEN, TICK_S
+from p2p.base.outcome import Outcome
+from p2p.gossip.neighbours import FORGIVEN, FORWARD_S, TICK_S
 from p2p.gossipsub.params import Thresholds
-from p2p.gossipsub.rpc import Message, Subscription
+from p2p.gossipsub.rpc import Message, Rpc, Subscription
 
 from .fake_host import TOPIC, Connection, Lab, name
 
@@ -47,6 +48,34 @@ async def test_a_burst_leaves_in_one_write_and_a_lone_message_at_once(autojump_c
         assert stream.writes == before + 2
         sent = (await stream.rpcs())[-1].messages
         assert sent == tuple(Message(TOPIC, b"%d" % number) for number in range(50))
+
+
+async def test_what_is_forwarded_waits_a_little_and_a_copy_cancels_it(autojump_clock: trio.testing.MockClock) -> None:
+    """LINK-2. Before: of eight peers each got every message six times."""
+    lab = Lab()
+    async with running(lab):
+        source, other = lab.connect(1), lab.connect(2)
+        for peer in (source, other):
+            lab.subscribed(peer)
+        lab.router.heartbeat(trio.current_time())
+        await trio.sleep(1)
+        stream = lab.host.streams[other][0]
+        before, begun = stream.writes, trio.current_time()
+        for at, data in enumerate((b"forwarded", b"cancelled", b"with a message of our own"), 1):
+            rpc = Rpc(messages=(Message(TOPIC, data),))
+            for delivery in lab.router.receive(source, rpc, trio.current_time()):
+                lab.router.judge(delivery.id, Outcome.ACCEPT, trio.current_time())
+            lab.neighbours.stir(soon=True)
+            await trio.sleep(TICK_S / 2)
+            assert stream.writes == before + (at > 1), data
+            if at == 2:
+                lab.router.receive(other, rpc, trio.current_time())
+            if at == 3:
+                lab.publish(b"mine")
+            await trio.sleep(FORWARD_S)
+        assert trio.current_time() - begun < 4 * FORWARD_S
+        told = [message.data for rpc in await stream.rpcs() for message in rpc.messages]
+        assert told == [b"forwarded", b"with a message of our own", b"mine"]
 
 
 async def test_one_that_does_not_read_delays_nobody_and_is_let_go(autojump_clock: trio.testing.MockClock) -> None:

@@ -74,6 +74,11 @@ def test_msg_3_our_own_message_is_not_delivered_to_us() -> None:
     assert one.brings("p", b"x") == []
 
 
+def test_only_votes_are_forwarded_at_once() -> None:
+    router = One(topics=(VOTES, PROPOSALS, TXS)).router
+    assert [router.hurries(topic) for topic in (VOTES, PROPOSALS, TXS, "unknown")] == [True, False, False, False]
+
+
 def test_msg_4_an_accepted_message_goes_to_the_mesh_and_the_wanted_but_not_to_those_who_sent_it() -> None:
     one = One()
     members = [one.member(f"m{i}") for i in range(4)]

@@ -358,6 +358,8 @@ MUTANTS = (
            "        for one in lost[:0]:"),
     Mutant("gossip: a full mesh takes in everybody", G + "mesh.py",
            "len(topic.mesh) < p.degree_high or one.dialled or (one.wanted and topic.lacks_wanted())", "True"),
+    Mutant("gossip: votes wait as others do", G + "router.py",
+           "self._topics[topic].priority is Priority.VOTES", "False"),
     Mutant("gossip: all the wanted are in every mesh", G + "topic.py",
            "return max(0, self._degree - sum(", "return max(0, 99 - sum("),
     Mutant("gossip: nobody leaves a full mesh for a better one", G + "mesh.py",
