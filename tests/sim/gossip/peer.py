@@ -13,7 +13,7 @@ from p2p.gossipsub.params import Params
 from p2p.gossipsub.router import Router
 from p2p.gossipsub.rpc import Delivery, Rpc, Version
 from tests.sim.gossip.measure import Book
-from tests.sim.gossip.world import TICK_MS, Link, Traffic, World
+from tests.sim.gossip.world import FORWARD_MS, TICK_MS, Link, Traffic, World
 
 TOPIC = "/folkmoot/blocks"
 GOOD = b"good"  # messages of honest peers begin so, all others are wrong for everybody
@@ -38,7 +38,7 @@ class Peer:
         self.busy_until_ms = 0  # a peer that is stalled reads, sends and counts nothing until then
         self._world, self._params, self._book, self._dials, self._seed = world, params, book, dials, seed
         self._lives = 0
-        self._flushing = False
+        self._flush_ms: int | None = None  # when what is due leaves next
         self.router = Router(params, Random(seed), me=self.name)
 
     # -- life
@@ -93,7 +93,8 @@ class Peer:
             return
         for delivery in self.router.receive(source, rpc, self._world.now):
             self.router.judge(delivery.id, self._judge(delivery), self._world.now)
-        self._flush_soon()
+        asks = rpc.ihave or rpc.iwant or rpc.graft or rpc.subscriptions
+        self._flush_soon(TICK_MS if asks else self._world.rng.randint(2 * TICK_MS, FORWARD_MS))
 
     def hear_late(self, source: str, rpc: Rpc) -> None:
         """An RPC that waited while the peer was stalled."""
@@ -125,16 +126,19 @@ class Peer:
         self._flush_soon()
         self._world.after(1000, self._heartbeat, life)
 
-    def _flush_soon(self) -> None:
-        if not self._flushing and self.router.due():
-            self._flushing = True
-            self._world.after(TICK_MS, self._flush)
+    def _flush_soon(self, within_ms: int = TICK_MS) -> None:
+        at_ms = self._world.ms + within_ms
+        if self.router.due() and (self._flush_ms is None or at_ms < self._flush_ms):
+            self._flush_ms = at_ms
+            self._world.after(within_ms, self._flush, at_ms)
 
-    def _flush(self) -> None:
+    def _flush(self, at_ms: int) -> None:
+        if at_ms != self._flush_ms:
+            return  # what was due then has left before
         if self._world.ms < self.busy_until_ms:
-            self._world.after(self.busy_until_ms - self._world.ms, self._flush)
+            self._world.after(self.busy_until_ms - self._world.ms, self._flush, at_ms)
             return
-        self._flushing = False
+        self._flush_ms = None
         if not self.up:
             return
         for name in list(self.router.due()):
