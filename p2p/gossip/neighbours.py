@@ -46,7 +46,7 @@ from p2p.machine.deadlines import fail_after, move_on_after
 log = logging.getLogger(__name__)
 PROTOCOLS: Final = {"/meshsub/1.2.0": Version.V1_2, "/meshsub/1.1.0": Version.V1_1}  # the preferred one first
 TICK_S: Final = 0.02  # between two rounds of writes
-FORWARD_S: Final = 0.06  # for which what is forwarded waits, at most
+FORWARD_S: Final = 0.04  # for which what is forwarded waits, at most
 FORGIVEN: Final = 15.0  # penalty points that change no score
 _WAIT_FOR_ROOM_S: Final = 0.05  # between two looks for room in the budget of outgoing bytes
 

@@ -19,7 +19,7 @@ from p2p.gossipsub.rpc import Rpc
 from tests.sim.gossip.wire_size import sizes_of
 
 TICK_MS = 10  # what is due to a neighbour leaves within it, as in the shell
-FORWARD_MS = 60  # what is forwarded waits for so long at most, as in the shell (LINK-2)
+FORWARD_MS = 40  # what is forwarded waits for so long at most, as in the shell (LINK-2)
 NEAR_MS, FAR_MS = 5, 150  # one way, between peers at one place and at opposite corners of the map
 JITTER = 0.1  # of that, at random
 
