@@ -27,6 +27,7 @@ from p2p.base.limits import (
     SCORE_TIMEOUT_S,
     TOKEN_TIMEOUT_S,
 )
+from p2p.inference.torch.decode import Decoder
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.worker import Delivery, Score, Ticket, Worker
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
@@ -36,11 +37,14 @@ __all__ = ["TorchEngine", "TorchModel", "torch_engine"]
 
 class TorchEngine:
     """An Engine on a loaded model. rows: sequences in one batch at most; queue: jobs that may wait. `aclose` ends
-    its thread."""
+    its thread. decoder: makes the batch."""
 
-    def __init__(self, model: TorchModel, *, rows: int = MAX_ENGINE_ROWS, queue: int = MAX_ENGINE_QUEUE) -> None:
+    def __init__(
+        self, model: TorchModel, *, rows: int = MAX_ENGINE_ROWS, queue: int = MAX_ENGINE_QUEUE,
+        decoder: Callable[[TorchModel, int], Decoder] = Decoder,
+    ) -> None:
         self.model = model
-        self._worker = Worker(model, rows, queue)
+        self._worker = Worker(model, rows, queue, decoder)
         self._worker.start()
 
     @property

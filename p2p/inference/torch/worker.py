@@ -52,11 +52,14 @@ class Ticket:
 
 
 class Worker:
-    """rows: sequences in the batch at most. limit: tickets of both kinds together that may wait."""
+    """rows: sequences in the batch at most. limit: tickets of both kinds together that may wait. decoder: makes the
+    batch."""
 
-    def __init__(self, model: TorchModel, rows: int, limit: int) -> None:
+    def __init__(
+        self, model: TorchModel, rows: int, limit: int, decoder: Callable[[TorchModel, int], Decoder] = Decoder
+    ) -> None:
         self._model, self._limit = model, limit
-        self._decoder = Decoder(model, rows)
+        self._decoder = decoder(model, rows)
         self._waiting: deque[Ticket] = deque()
         self._change = threading.Condition()
         self._closing = False

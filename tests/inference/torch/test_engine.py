@@ -98,7 +98,7 @@ class FakeModel:
         self.gate = gate
         self.made: list[FakeDecoder] = []
 
-    def decoder(self, rows: int) -> FakeDecoder:
+    def decoder(self, model: Any, rows: int) -> Any:
         self.made.append(FakeDecoder(rows, self.gate))
         return self.made[-1]
 
@@ -108,7 +108,7 @@ class FakeModel:
 
 def fake_engine(gate: threading.Semaphore | None = None, **options: int) -> tuple[Any, FakeDecoder]:
     model: Any = FakeModel(gate)
-    return TorchEngine(model, **options), model.made[0]
+    return TorchEngine(model, decoder=model.decoder, **options), model.made[0]
 
 
 async def tokens_of(engine: TorchEngine, job: Job) -> list[int]:
