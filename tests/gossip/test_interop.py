@@ -77,10 +77,10 @@ async def test_messages_grafts_and_prunes_go_both_ways(kind: str, who_dials: str
         await our.until(lambda state: not state["meshed"])
         await meshed()  # once the back-off is over, whoever grafts first
 
-        await our.tell("score", peer=their.id, points=-5)  # then the next heartbeat sends PRUNE
+        await our.tell("points", peer=their.id, faults=3)  # LINK-5: then the next heartbeat sends PRUNE
         await their.until(lambda state: not state["meshed"])
         await our.until(lambda state: not state["meshed"])
-        await our.tell("score", peer=their.id, points=0)
+        await our.tell("points", peer=their.id, faults=0)
         await meshed()
         await their.tell("publish", data=b"still heard".hex())
         await our.until(lambda state: b"still heard".hex() in state["got"])

@@ -86,8 +86,10 @@ async def peer(settings: dict[str, Any]) -> None:
                     await net.publish("t", bytes.fromhex(command["data"]))
                 elif command["op"] == "drop":
                     await net.disconnect(command["peer"])
-                elif command["op"] == "score":
-                    net._exchange._router.app_score(command["peer"], command["points"])
+                elif command["op"] == "points":
+                    net._discovery.scores._points.pop(command["peer"], None)
+                    for _ in range(command["faults"]):
+                        net._discovery.scores.penalise(command["peer"], 25, trio.current_time())
                 meshed = net._exchange._router.mesh(topic_name("lab", "t"))
                 table = net._discovery.dht.get_routing_table_size()
                 emit(connected=net.connected(), got=got, table=table, meshed=meshed, status=to_builtins(net.status()))
