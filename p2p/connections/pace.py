@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+_ROUNDING = 1e-9  # of a token: half a second at two a second is one, whatever floats say
+
 
 class Bucket:
     """A token bucket."""
@@ -30,7 +32,7 @@ class Bucket:
         if own_s > self._at:
             passed = own_s - self._at if self._at > float("-inf") else 0.0
             self._left, self._at = min(float(self._burst), self._left + passed * self._rate), own_s
-        return int(self._left)
+        return int(self._left + _ROUNDING)
 
     def take(self, own_s: float) -> bool:
         """Take one; False where there is none."""

@@ -218,7 +218,8 @@ def _exchange(
     for topic in topics.values():
         router.join(topic, trio.current_time())
     neighbours = Neighbours(
-        host, router, door, tuple(topics.values()), lambda peer: judge.scores.points(peer, trio.current_time())
+        host, router, door, tuple(topics.values()), lambda peer: judge.scores.points(peer, trio.current_time()),
+        config.expected_size,
     )
     exchange = Exchange(router, neighbours, door, judge.report, judge.admits, params.heartbeat_s)
     for short, handler in handlers.items():

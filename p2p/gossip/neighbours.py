@@ -6,7 +6,8 @@ Law: whatever one neighbour takes or does not take delays no other one, and wait
   pause, and begins with our subscriptions.
 - LINK-2: what is due leaves at once after a quiet moment, else with all that became due within TICK_S, as one RPC in
   one write. What we hand on for others waits for up to FORWARD_S by lot, votes excepted: most neighbours get it from
-  its author too, and a copy that comes from one meanwhile cancels ours (MSG-7).
+  its author too, and a copy that comes from one meanwhile cancels ours (MSG-7). Where we are connected to nearly the
+  whole network it waits for up to DENSE_FORWARD_S, since flood publishing reaches nearly all.
 - LINK-3: an RPC that a neighbour does not take within UNREAD_S ends its connection.
 - LINK-4: a peer that does not speak gossip is no neighbour: nothing is kept for it, and it is not listened to.
 - LINK-5: penalty points beyond those of one fault are subtracted from its score (P5): it leaves the mesh, and is
@@ -27,6 +28,7 @@ from libp2p.abc import INotifee
 from libp2p.peer.id import ID
 
 from p2p.base.limits import (
+    MAX_CONNECTIONS,
     MAX_RPC_WRITE,
     MAX_WANTED_PEERS,
     REDIAL_FIRST_S,
@@ -47,6 +49,8 @@ log = logging.getLogger(__name__)
 PROTOCOLS: Final = {"/meshsub/1.2.0": Version.V1_2, "/meshsub/1.1.0": Version.V1_1}  # the preferred one first
 TICK_S: Final = 0.02  # between two rounds of writes
 FORWARD_S: Final = 0.04  # for which what is forwarded waits, at most
+DENSE_FORWARD_S: Final = 0.25  # the same where connections are DENSE
+DENSE: Final = 0.8  # of the peers that are expected in the network
 FORGIVEN: Final = 15.0  # penalty points that change no score
 _WAIT_FOR_ROOM_S: Final = 0.05  # between two looks for room in the budget of outgoing bytes
 
@@ -77,9 +81,11 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
 
     def __init__(
         self, host: Any, router: Router, door: Door, topics: Sequence[str],
-        points: Callable[[str], float] = lambda peer: 0.0,
+        points: Callable[[str], float] = lambda peer: 0.0, size: int = MAX_CONNECTIONS,
     ) -> None:
-        """topics: those that this host has joined. points: the penalty points of a peer (P5)."""
+        """topics: those that this host has joined. points: the penalty points of a peer (P5). size: of the network, as
+        expected."""
+        self._size = size
         self._host, self._router, self._door, self._points = host, router, door, points
         self._hello = Rpc(subscriptions=tuple(Subscription(topic, True) for topic in topics))
         self._links: dict[str, _Link] = {}
@@ -101,7 +107,8 @@ class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no ty
         if not self._router.due():
             return
         if soon:
-            self._later = min(self._later, trio.current_time() + random.uniform(TICK_S, FORWARD_S))
+            most_s = DENSE_FORWARD_S if len(self._links) + 1 >= DENSE * self._size else FORWARD_S
+            self._later = min(self._later, trio.current_time() + random.uniform(TICK_S, most_s))
             self._nap.deadline = self._later
         else:
             self._due.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from p2p.base.keys import Key
@@ -119,6 +119,7 @@ def test_a_missing_partner_is_due_at_the_latest_after_its_turn(
 
 
 @given(st.lists(st.floats(0, 3), max_size=200))
+@example([3.0, 2.5, 2.5, 2.7074079087575704, 2.8416534583681674, 2.025, 0.0, 0.0, 0.0])
 def test_a_bucket_gives_its_rate_and_its_burst(steps: list[float]) -> None:
     bucket, now, taken = Bucket(DIALS_A_SECOND, DIALS_BURST), 0.0, 0
     for passed in steps:

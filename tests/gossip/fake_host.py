@@ -124,13 +124,13 @@ class Host:
 class Lab:
     """A router, its neighbours and a host in memory."""
 
-    def __init__(self, topics: tuple[str, ...] = (TOPIC,)) -> None:
+    def __init__(self, topics: tuple[str, ...] = (TOPIC,), size: int = 100) -> None:
         self.host, self.door = Host(), Door(Budgets())
         priorities = dict.fromkeys(topics, Priority.TRANSACTIONS)
         self.router = Router(params_for(8, priorities=priorities), Random(1), me=name(0))
         for topic in topics:
             self.router.join(topic, 0.0)
-        self.neighbours = Neighbours(self.host, self.router, self.door, topics)
+        self.neighbours = Neighbours(self.host, self.router, self.door, topics, size=size)
 
     def connect(self, number: int, host: str = "127.0.0.1") -> str:
         peer = name(number)

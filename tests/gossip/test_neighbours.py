@@ -10,7 +10,7 @@ import trio.testing
 
 from p2p.base.limits import BUDGETS, MAX_WANTED_PEERS, REDIAL_MAX_S, UNREAD_S
 from p2p.base.outcome import Outcome
-from p2p.gossip.neighbours import FORGIVEN, FORWARD_S, TICK_S
+from p2p.gossip.neighbours import DENSE_FORWARD_S, FORGIVEN, FORWARD_S, TICK_S
 from p2p.gossipsub.params import Thresholds
 from p2p.gossipsub.rpc import Message, Rpc, Subscription
 
@@ -76,6 +76,31 @@ async def test_what_is_forwarded_waits_a_little_and_a_copy_cancels_it(autojump_c
         assert trio.current_time() - begun < 4 * FORWARD_S
         told = [message.data for rpc in await stream.rpcs() for message in rpc.messages]
         assert told == [b"forwarded", b"with a message of our own", b"mine"]
+
+
+async def test_what_is_forwarded_waits_longer_where_all_are_connected(autojump_clock: trio.testing.MockClock) -> None:
+    """LINK-2."""
+    waits: dict[int, list[float]] = {3: [], 100: []}
+    for size, found in waits.items():
+        for _ in range(20):
+            lab = Lab(size=size)
+            async with running(lab):
+                source, other = lab.connect(1), lab.connect(2)
+                for peer in (source, other):
+                    lab.subscribed(peer)
+                lab.router.heartbeat(trio.current_time())
+                await trio.sleep(1)
+                stream, begun = lab.host.streams[other][0], trio.current_time()
+                before = stream.writes
+                rpc = Rpc(messages=(Message(TOPIC, b"x"),))
+                for delivery in lab.router.receive(source, rpc, trio.current_time()):
+                    lab.router.judge(delivery.id, Outcome.ACCEPT, trio.current_time())
+                lab.neighbours.stir(soon=True)
+                while stream.writes == before:
+                    await trio.sleep(TICK_S / 10)
+                found.append(trio.current_time() - begun)
+    assert TICK_S <= max(waits[100]) <= FORWARD_S + 2 * TICK_S
+    assert FORWARD_S + 2 * TICK_S < max(waits[3]) <= DENSE_FORWARD_S + 2 * TICK_S
 
 
 async def test_one_that_does_not_read_delays_nobody_and_is_let_go(autojump_clock: trio.testing.MockClock) -> None:
