@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from p2p.peer.roles import Roles
 
 
-# A check in a worker thread keeps the interpreter this long from the event loop, each time that loop gives it up for a
-# system call. Python's own value of 5 ms made each message wait ten times while an answer was checked.
+# A worker thread that computes may keep the interpreter from the event loop for this long each time that loop gives it
+# up for a system call. Python's own value is 5 ms, and a message passes several such calls.
 SWITCH_S = 0.0005
 
 

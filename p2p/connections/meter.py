@@ -2,8 +2,8 @@
 
 Law: only the thread time between two waits of the handler's own task is charged.
 
-One step in SHARE, drawn by lot, is timed and counts for all: the clock of a thread is a system call, and timing each
-step took a tenth of a busy peer's CPU. Nobody can tell which steps are timed.
+One step in SHARE, drawn by lot, is timed and counts for all: the clock of a thread is a system call, which costs more
+than many steps do. Nobody can tell which steps are timed.
 """
 
 from __future__ import annotations

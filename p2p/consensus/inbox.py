@@ -39,7 +39,7 @@ class HeightView:
     machine: Machine | None  # None: the height is still to come
 
 
-class Standing(Protocol):
+class DriverView(Protocol):
     """What an inbox reads of its driver (driver.py)."""
 
     pace: Pacing
@@ -57,7 +57,7 @@ class Standing(Protocol):
 class Inbox:
     """The inbox of one driver. It reads the driver and never changes it; what passed lately is remembered (seen.py)."""
 
-    def __init__(self, driver: Standing, network: NetworkId) -> None:
+    def __init__(self, driver: DriverView, network: NetworkId) -> None:
         self._driver, self._network = driver, network
         self._seen = Seen(driver.pace.now.forward_again_ms)
 

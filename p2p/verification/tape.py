@@ -74,7 +74,7 @@ def gumbel_at(seed: bytes, position: int, tokens: Sequence[int]) -> Floats:
 
 def noise_of_rows(seed: bytes, first: int, rows: Sequence[Sequence[int]], params: Params) -> list[Floats]:
     """Noise of the tokens rows[i] at output position first + i, one array for each row; zeros where T = 0. One call for
-    a whole answer costs a tenth of one for each position."""
+    a whole answer costs far less than one for each position."""
     lengths = [len(row) for row in rows]
     if params.temperature_milli == 0 or not rows:
         return [np.zeros(length) for length in lengths]

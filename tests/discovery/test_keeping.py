@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.peer.id import ID
 
+from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.limits import BOOK_FIRST_S, MAX_BOOK_FILE, PING_INTERVAL_S, SILENT_S, START_SPREAD_S
 from p2p.connections import pulse
@@ -123,6 +124,37 @@ async def test_a_dead_connection_ends_and_the_reason_is_counted(
         nursery.cancel_scope.cancel()
     assert net.linked() == ({name(1), name(3)} if late else {name(1)})
     assert net.door.partings.status() == ({"lost": 1} if late else {"lost": 1, "silent": 1})
+
+
+@pytest.mark.parametrize(("answers", "greetings", "mute"), [
+    ([None], 1, False), ([Unavailable("busy"), None], 2, False), ([Unavailable("busy")] * 2, 2, True),
+    ([RemoteProtocolError("another network")], 1, True),
+])
+async def test_who_is_late_for_a_greeting_is_greeted_once_more_and_who_refuses_is_not(
+    answers: list[FolkmootError | None], greetings: int, mute: bool, autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DISC-6. Before: of 24 peers that started together some took others for mute, and ended their connections."""
+    host = Home()
+    net = discovery(host)
+    host.add(1, "10.0.0.1", "inbound")
+    greeted: list[str] = []
+
+    async def greet(peer: str) -> None:
+        answer = answers[len(greeted)]
+        greeted.append(peer)
+        if answer is not None:
+            raise answer
+        net.verified.add(peer)
+
+    monkeypatch.setattr(net, "greet", greet)
+    keeper = Keeper(net, ())
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            keeper._look_at_links(nursery)
+            await trio.sleep(0.5)
+    assert greeted == [name(1)] * greetings
+    assert (net.mute == {name(1)}) is mute
 
 
 def test_each_end_has_one_reason_and_the_first_said_counts() -> None:

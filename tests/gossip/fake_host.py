@@ -9,6 +9,7 @@ import trio
 from libp2p.exceptions import BaseLibp2pError
 
 from p2p.base.keys import Key
+from p2p.base.outcome import Outcome
 from p2p.connections.budget import Budgets
 from p2p.connections.door import Door
 from p2p.gossip.neighbours import Neighbours
@@ -16,7 +17,7 @@ from p2p.gossip.rpc_codec import decode
 from p2p.gossip.rpc_reader import RpcReader
 from p2p.gossipsub.params import Priority, params_for
 from p2p.gossipsub.router import Router
-from p2p.gossipsub.rpc import Rpc, Subscription
+from p2p.gossipsub.rpc import Message, Rpc, Subscription
 
 TOPIC = "/folkmoot/lab/t/1"
 
@@ -142,6 +143,20 @@ class Lab:
         """`peer` says that it is on the topic."""
         rpc = Rpc(subscriptions=(Subscription(TOPIC, True),))
         self.router.receive(peer, rpc, trio.current_time())
+
+    def meshed(self, *numbers: int) -> list[str]:
+        """Neighbours in the topic's mesh."""
+        found = [self.connect(number) for number in numbers]
+        for peer in found:
+            self.subscribed(peer)
+        self.router.heartbeat(trio.current_time())
+        return found
+
+    def forward(self, source: str, data: bytes) -> None:
+        """`source` brings a message, which is accepted and goes on."""
+        for delivery in self.router.receive(source, Rpc(messages=(Message(TOPIC, data),)), trio.current_time()):
+            self.router.judge(delivery.id, Outcome.ACCEPT, trio.current_time())
+        self.neighbours.stir(soon=True)
 
     def publish(self, data: bytes) -> None:
         self.router.publish(TOPIC, data, trio.current_time())
