@@ -12,8 +12,8 @@ from hypothesis import settings
 ROOT = Path(__file__).parent.parent
 FILES = [path for room in ("p2p", "testnet", "bootstrap") for path in sorted((ROOT / room).rglob("*.py"))]
 ALLOWED = {
-    "libp2p": ("p2p/connections/", "p2p/discovery/", "p2p/gossip/"),
-    "multiaddr": ("p2p/connections/", "p2p/discovery/", "p2p/gossip/"),
+    "libp2p": ("p2p/gossip/",),
+    "multiaddr": ("p2p/gossip/",),
     "lmdb": ("p2p/store/lmdb.py",),
     "vllm": ("p2p/inference/vllm/",),
     "torch": ("p2p/inference/", "p2p/verification/tape_torch.py", "p2p/lab/attacks/weights.py"),

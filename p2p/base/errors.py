@@ -42,7 +42,7 @@ class InvalidRequest(FolkmootError):
 
 class RemoteProtocolError(FolkmootError):
     """A peer sent bytes that break the protocol. penalty: points added to its score, of which
-    100 ban it (connections/score.py)."""
+    100 ban it (gossip/connections/score.py)."""
 
     code = "remote_protocol"
     exit_status = 3

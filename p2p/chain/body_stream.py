@@ -14,7 +14,7 @@ from p2p.consensus.engine import ConsensusEngine, Fetch
 from p2p.wire.frames import Body, BodyWanted, Failure, pack_frame, raise_failure, receive_frame
 
 if TYPE_CHECKING:
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
 
 
 async def serve_body(engine: ConsensusEngine, stream: Stream, frame: BodyWanted) -> None:

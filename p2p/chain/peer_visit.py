@@ -17,7 +17,7 @@ from p2p.wire.frames import Failure as FailureFrame
 from p2p.wire.frames import Frame, pack_frame, raise_failure, receive_frame
 
 if TYPE_CHECKING:
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
 
 F = TypeVar("F", bound="Frame")
 

@@ -40,7 +40,7 @@ from p2p.wire.frames import (
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from p2p.client.draw_check import DrawCheck
 from p2p.client.receipt import check_receipt, streamed_by, summary
 from p2p.client.tip_proof import QueryPeer
 from p2p.client.way import Way
-from p2p.connections.streams import Stream
+from p2p.gossip.connections.streams import Stream
 from p2p.wire.frames import (
     Accepted,
     Declined,

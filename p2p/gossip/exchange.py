@@ -22,8 +22,8 @@ import trio
 
 from p2p.base.limits import IGNORED_COSTS, MAX_PUBSUB_STREAMS_PER_PEER, SLICE_S
 from p2p.base.outcome import Outcome
-from p2p.connections.door import Door
-from p2p.connections.guards import LOST, Report, host_of, reset_quietly
+from p2p.gossip.connections.door import Door
+from p2p.gossip.connections.guards import LOST, Report, host_of, reset_quietly
 from p2p.gossip.neighbours import Neighbours
 from p2p.gossip.rpc_codec import decode
 from p2p.gossip.rpc_reader import RpcReader

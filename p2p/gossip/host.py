@@ -29,19 +29,19 @@ from p2p.base.errors import ConfigError, FolkmootError, LocalProtocolError, Remo
 from p2p.base.keys import Key, NetworkId
 from p2p.base.limits import BUDGETS, HALF_OPEN_S, MAX_CONNECTIONS, MAX_GOSSIP, MAX_STRETCH, OUTBOUND_SLOTS
 from p2p.base.outcome import Outcome
-from p2p.connections import guards
-from p2p.connections.budget import Budgets
-from p2p.connections.door import Door
-from p2p.connections.meter import Meter
-from p2p.connections.reach import DialPolicy, listen_addresses
-from p2p.connections.score import RateLimit, Scores
-from p2p.connections.status import NetworkStatus
-from p2p.connections.streams import Stream
-from p2p.connections.topics import PEERS_PROTOCOL, protocol_name, topic_name
-from p2p.discovery.book import Rank, bare_address
-from p2p.discovery.discovery import Discovery
-from p2p.discovery.keeping import Keeper
-from p2p.discovery.words import DIALLING, alone, status
+from p2p.gossip.connections import guards
+from p2p.gossip.connections.budget import Budgets
+from p2p.gossip.connections.door import Door
+from p2p.gossip.connections.meter import Meter
+from p2p.gossip.connections.reach import DialPolicy, listen_addresses
+from p2p.gossip.connections.score import RateLimit, Scores
+from p2p.gossip.connections.status import NetworkStatus
+from p2p.gossip.connections.streams import Stream
+from p2p.gossip.connections.topics import PEERS_PROTOCOL, protocol_name, topic_name
+from p2p.gossip.discovery.book import Rank, bare_address
+from p2p.gossip.discovery.discovery import Discovery
+from p2p.gossip.discovery.keeping import Keeper
+from p2p.gossip.discovery.words import DIALLING, alone, status
 from p2p.gossip.exchange import Exchange, Judge
 from p2p.gossip.neighbours import PROTOCOLS, Neighbours
 from p2p.gossipsub.params import Params, Priority, params_for

@@ -36,10 +36,10 @@ from p2p.base.limits import (
     STREAM_OPEN_TIMEOUT_S,
     UNREAD_S,
 )
-from p2p.connections.budget import group_of
-from p2p.connections.door import Door
-from p2p.connections.guards import host_of, reset_quietly
-from p2p.connections.reach import PUBLIC, scope_of
+from p2p.gossip.connections.budget import group_of
+from p2p.gossip.connections.door import Door
+from p2p.gossip.connections.guards import host_of, reset_quietly
+from p2p.gossip.connections.reach import PUBLIC, scope_of
 from p2p.gossip.rpc_codec import encode, varint
 from p2p.gossipsub.router import Router
 from p2p.gossipsub.rpc import Rpc, Subscription, Version

@@ -17,7 +17,7 @@ import trio
 
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.limits import FRAME_TIMEOUT_S, MAX_RPC
-from p2p.connections.streams import Room
+from p2p.gossip.connections.streams import Room
 from p2p.machine.deadlines import fail_after
 
 _WAIT_FOR_ROOM_S: Final = 0.05  # between two looks for room

@@ -56,7 +56,7 @@ from p2p.wire.frames import (
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
     from p2p.peer.outbox import Outbox, Room
 
 OpenStream = Callable[[str, str], Awaitable["Stream"]]  # (peer id, protocol) -> a new stream there

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from p2p.base.errors import Unavailable
-from p2p.connections.streams import Stream
+from p2p.gossip.connections.streams import Stream
 from p2p.wire.frames import Frame, pack_frame
 
 

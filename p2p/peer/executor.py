@@ -48,7 +48,7 @@ from p2p.wire.frames import Declined, Done, Forward, Payload, pack_frame
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
     from p2p.peer.outbox import Outbox, Room
 
 MAX_REASON = 300  # characters of a sentence that is signed or sent

@@ -25,10 +25,10 @@ from p2p.chain.checkpoint import Anchor, parse_checkpoint
 from p2p.chain.queries import Queries
 from p2p.chain.sync_client import Catchup
 from p2p.chain.valued import Validators
-from p2p.connections.streams import Stream
 from p2p.consensus.engine import ConsensusEngine
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
+from p2p.gossip.connections.streams import Stream
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.ledger.genesis import check_genesis
 from p2p.machine.deadlines import strain

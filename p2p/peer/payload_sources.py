@@ -23,7 +23,7 @@ from p2p.wire.frames import Failure, Payload, PayloadWanted, pack_frame, receive
 
 if TYPE_CHECKING:
     from p2p.chain.views.inferences import Claim, Duty
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
 
 HEDGE_S = 2.0  # the next source is asked too when the ones before gave nothing for so long
 RETRY_S, MAX_RETRY_S = 2.0, 16.0  # pauses between two questions to one source: the first, doubled up to the last

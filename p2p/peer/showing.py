@@ -17,7 +17,7 @@ from p2p.verification.text import TextStream, Vocabulary
 from p2p.wire.frames import Tokens, pack_frame
 
 if TYPE_CHECKING:
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
 
 
 class Showing:

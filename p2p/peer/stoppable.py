@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import trio
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.connections.streams import Stream
+from p2p.gossip.connections.streams import Stream
 from p2p.verification.engine import TokenStep
 from p2p.wire.frames import Stop, receive_frame
 

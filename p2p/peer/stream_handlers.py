@@ -20,8 +20,8 @@ from p2p.chain.body_stream import serve_body
 from p2p.chain.chain import Chain
 from p2p.chain.queries import Queries
 from p2p.chain.sync_client import serve_sync
-from p2p.connections.streams import Stream
 from p2p.consensus.engine import ConsensusEngine
+from p2p.gossip.connections.streams import Stream
 from p2p.machine.deadlines import move_on_after
 from p2p.peer.agent import Agent
 from p2p.peer.executor import Executor

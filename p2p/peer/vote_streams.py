@@ -31,7 +31,7 @@ from p2p.consensus.vote_neighbours import MESH
 from p2p.machine.tasks import once
 
 if TYPE_CHECKING:
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
 
 log = structlog.get_logger()
 PROTOCOL = "votes"

@@ -60,7 +60,7 @@ from p2p.ledger.rules.ops import SignedOp
 from p2p.ledger.state.snapshot import MAX_DIGITS, Manifest
 
 if TYPE_CHECKING:
-    from p2p.connections.streams import Stream
+    from p2p.gossip.connections.streams import Stream
 
 # Sizes of what frames contain, generous and in bytes.
 _TINY = KIB  # some hashes and numbers

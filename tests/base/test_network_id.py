@@ -25,11 +25,11 @@ from p2p.base.genesis import (
 from p2p.base.keys import Key, digest
 from p2p.base.limits import MAX_NETWORK_NAME
 from p2p.base.types import VERSION, NetworkField
-from p2p.connections.topics import topic_name
 from p2p.consensus.evidence import check_evidence, evidence_of_votes
 from p2p.consensus.messages import Vote, VoteType, sign_vote
 from p2p.consensus.validators import ValidatorSet
-from p2p.discovery.handshake import pack_hello, parse_opening
+from p2p.gossip.connections.topics import topic_name
+from p2p.gossip.discovery.handshake import pack_hello, parse_opening
 from p2p.ledger.apply_operation import carry_out
 from p2p.ledger.genesis import check_genesis, first_state
 from p2p.ledger.rules.context import Context

@@ -19,7 +19,7 @@ from p2p.base.genesis import load_genesis
 from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import PUBLIC_OPS, Queries
-from p2p.connections.status import Ban, BudgetRow, Links, TroubleRow
+from p2p.gossip.connections.status import Ban, BudgetRow, Links, TroubleRow
 from p2p.machine.status import FailedPart
 from testnet.generate import Plan, generate
 from tests.wire.statuses import owner_status

@@ -22,7 +22,7 @@ from p2p.base.outcome import Outcome
 from p2p.base.types import VERSION, Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
 from p2p.chain.chain import Chain
 from p2p.chain.mempool import Share
-from p2p.connections.score import Scores
+from p2p.gossip.connections.score import Scores
 from p2p.ledger import transactions
 from p2p.ledger.rules.ops import Cap, Register, Transfer, consent, sign_op
 from p2p.ledger.transactions import pack_operation

@@ -13,7 +13,7 @@ from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import Domain, Key
 from p2p.base.outcome import Outcome
 from p2p.base.types import VERSION, SignedStreamed, Streamed
-from p2p.discovery import handshake
+from p2p.gossip.discovery import handshake
 from p2p.verification.streamed import chain_after, wrong_handover
 from p2p.wire.frames import pack_frame, parse_frame
 from tests.fuzz.kind import Kind

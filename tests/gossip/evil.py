@@ -10,8 +10,8 @@ import trio
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.utils.varint import encode_delim, encode_uvarint, encode_varint_prefixed
 
-from p2p.connections.topics import PEERS_PROTOCOL
-from p2p.discovery.handshake import pack_welcome
+from p2p.gossip.connections.topics import PEERS_PROTOCOL
+from p2p.gossip.discovery.handshake import pack_welcome
 
 from .attacks import GARBAGE
 from .lab import bare_host

@@ -10,8 +10,8 @@ from libp2p.exceptions import BaseLibp2pError
 
 from p2p.base.keys import Key
 from p2p.base.outcome import Outcome
-from p2p.connections.budget import Budgets
-from p2p.connections.door import Door
+from p2p.gossip.connections.budget import Budgets
+from p2p.gossip.connections.door import Door
 from p2p.gossip.neighbours import Neighbours
 from p2p.gossip.rpc_codec import decode
 from p2p.gossip.rpc_reader import RpcReader

@@ -136,7 +136,7 @@ def a_second_for_each_look(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def spend(self: Any, peer: str, group: str, amount: float, now: float, *, valued: bool) -> None:
         spent.append(amount)
 
-    monkeypatch.setattr("p2p.connections.budget.Flow.spend", spend)
+    monkeypatch.setattr("p2p.gossip.connections.budget.Flow.spend", spend)
     clock = iter(range(1000))
     monkeypatch.setattr("p2p.gossip.exchange.time.thread_time", lambda: next(clock))
     return spent
@@ -208,7 +208,7 @@ async def test_a_long_rpc_lets_other_tasks_run(monkeypatch: pytest.MonkeyPatch) 
     scene, turns = Scene(), 0
     clock = iter(range(10_000))
     monkeypatch.setattr("p2p.gossip.exchange.time.thread_time", lambda: next(clock))
-    monkeypatch.setattr("p2p.connections.budget.Flow.allows", lambda *what, **more: True)
+    monkeypatch.setattr("p2p.gossip.connections.budget.Flow.allows", lambda *what, **more: True)
 
     async def other() -> None:
         nonlocal turns

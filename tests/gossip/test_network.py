@@ -9,7 +9,7 @@ import pytest
 from p2p.base.errors import ConfigError, LocalProtocolError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.limits import MAX_GOSSIP
-from p2p.connections import guards
+from p2p.gossip.connections import guards
 from p2p.gossip.host import NetworkConfig, open_network
 
 from .lab import peers, seed, until_one_mesh

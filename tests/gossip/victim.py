@@ -14,10 +14,10 @@ from msgspec import to_builtins
 from p2p.base.keys import Key
 from p2p.base.limits import BUDGETS
 from p2p.base.outcome import Outcome
-from p2p.connections import guards, score
-from p2p.connections.streams import Stream
-from p2p.connections.topics import topic_name
-from p2p.discovery import keeping
+from p2p.gossip.connections import guards, score
+from p2p.gossip.connections.streams import Stream
+from p2p.gossip.connections.topics import topic_name
+from p2p.gossip.discovery import keeping
 from p2p.gossip.host import NetworkConfig, open_network
 
 

@@ -17,7 +17,7 @@ from p2p.base.errors import ConfigError, FolkmootError, StorageError, Unavailabl
 from p2p.base.genesis import load_genesis
 from p2p.base.limits import TASK_CALM_S, TASK_PAUSE_FIRST_S, TASK_PAUSE_MAX_S
 from p2p.chain.sync_client import Catchup
-from p2p.connections.status import BudgetRow, Links, NetworkStatus
+from p2p.gossip.connections.status import BudgetRow, Links, NetworkStatus
 from p2p.gossip.host import Network
 from p2p.lab.roles import roles_of
 from p2p.lab.settings import load_settings

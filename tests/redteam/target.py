@@ -28,7 +28,7 @@ from p2p.client.ask import ask_over
 from p2p.client.connection import query
 from p2p.client.nonces import Nonces
 from p2p.client.question import Endpoint, Payer, Question
-from p2p.connections.topics import topic_name
+from p2p.gossip.connections.topics import topic_name
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.peer.config import DEFAULT_MODEL
 from tests.gossip.attacks import message

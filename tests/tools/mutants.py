@@ -21,7 +21,8 @@ from pathlib import Path
 from tests.conformance import folder
 
 ROOT = Path(__file__).parents[2]
-C, V, INF, G = "p2p/consensus/", "p2p/verification/", "p2p/inference/", "p2p/gossipsub/"
+C, V, INF = "p2p/consensus/", "p2p/verification/", "p2p/inference/"
+G, N = "p2p/gossipsub/", "p2p/gossip/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +175,9 @@ MUTANTS = (
            "behind < 0"),
     Mutant("client: a nonce on a peer's word", "p2p/client/tip_proof.py", "<= offered <= last + NONCES_ON_WORD:",
            "<= offered:"),
-    Mutant("hearsay drives out what was seen", "p2p/discovery/book.py", "for lower in range(rank + 1):",
+    Mutant("hearsay drives out what was seen", N + "discovery/book.py", "for lower in range(rank + 1):",
            "for lower in (2, 1, 0):"),
-    Mutant("strangers get the whole budget", "p2p/connections/budget.py",
+    Mutant("strangers get the whole budget", N + "connections/budget.py",
            "total = b.total if ours else b.total - b.total // 4", "total = b.total"),
     Mutant("items are not counted", "p2p/base/codec.py", "                left_to_announce -= left\n", ""),
     Mutant("a price counts what comes back", "p2p/ledger/money/outcomes.py",
@@ -272,31 +273,31 @@ MUTANTS = (
            "if False:"),
     Mutant("unseen tokens under penalties are forgotten", V + "statistics.py",
            "dtype=np.bool_)\n    penalties =", "dtype=np.bool_)\n    return everything\n    penalties ="),
-    Mutant("links: whoever dials us fills our slots", "p2p/discovery/slots.py", "if one.outbound and one.greeted)",
+    Mutant("links: whoever dials us fills our slots", N + "discovery/slots.py", "if one.outbound and one.greeted)",
            "if one.greeted)"),
-    Mutant("links: two slots in one wide group", "p2p/discovery/book.py", "if wanted <= 0 or group in taken:",
+    Mutant("links: two slots in one wide group", N + "discovery/book.py", "if wanted <= 0 or group in taken:",
            "if wanted <= 0:"),
-    Mutant("links: 256 networks of one operator", "p2p/connections/budget.py", "[(one, one.wide or one.group) for",
+    Mutant("links: 256 networks of one operator", N + "connections/budget.py", "[(one, one.wide or one.group) for",
            "[(one, one.group) for"),
-    Mutant("links: one operator has all places", "p2p/connections/door.py", ">= WIDE_PLACES:", ">= 10**6:"),
-    Mutant("links: one operator fills the book", "p2p/discovery/book.py",
+    Mutant("links: one operator has all places", N + "connections/door.py", ">= WIDE_PLACES:", ">= 10**6:"),
+    Mutant("links: one operator fills the book", N + "discovery/book.py",
            " and group and self._by_group[group] >= MAX_KNOWN_PER_GROUP:", " and False:"),
-    Mutant("links: who is offline forgets everybody", "p2p/discovery/book.py", "entry.counted += company",
+    Mutant("links: who is offline forgets everybody", N + "discovery/book.py", "entry.counted += company",
            "entry.counted += 1"),
-    Mutant("links: nobody is forgotten", "p2p/discovery/book.py", "if entry.counted and self._is_gone(entry, now):",
+    Mutant("links: nobody is forgotten", N + "discovery/book.py", "if entry.counted and self._is_gone(entry, now):",
            "if False:"),
-    Mutant("links: anchors are dialled again and again", "p2p/discovery/book.py",
+    Mutant("links: anchors are dialled again and again", N + "discovery/book.py",
            "self.anchors = tuple(anchor for anchor in self.anchors if anchor != peer)", "pass"),
-    Mutant("links: both validators dial at once", "p2p/discovery/slots.py",
+    Mutant("links: both validators dial at once", N + "discovery/slots.py",
            "if is_first(self._me, p) or ", "if True or "),
-    Mutant("links: the second validator never dials", "p2p/discovery/slots.py",
+    Mutant("links: the second validator never dials", N + "discovery/slots.py",
            " or now - since >= PARTNER_TURN_S}", "}"),
-    Mutant("links: dials without a pace", "p2p/connections/pace.py", "self._left -= 1.0", "pass"),
-    Mutant("links: silence by the clock", "p2p/discovery/keeping.py",
+    Mutant("links: dials without a pace", N + "connections/pace.py", "self._left -= 1.0", "pass"),
+    Mutant("links: silence by the clock", N + "discovery/keeping.py",
            "for p in linked), own_time())", "for p in linked), now)"),
-    Mutant("links: a busy connection is pinged", "p2p/connections/pulse.py",
+    Mutant("links: a busy connection is pinged", N + "connections/pulse.py",
            "if silent_s < PING_INTERVAL_S and self.rtt():", "if False:"),
-    Mutant("links: the bootstrap first", "p2p/discovery/keeping.py", "(late or not len(self._net.book))", "True"),
+    Mutant("links: the bootstrap first", N + "discovery/keeping.py", "(late or not len(self._net.book))", "True"),
     Mutant("late: deadlines of the clock", "p2p/machine/deadlines.py", "self.seconds + lost_s - self.lost_s,",
            "self.seconds,"),
     Mutant("late: deadlines without an end", "p2p/machine/deadlines.py", ", self.seconds * MAX_STRETCH)",
@@ -381,8 +382,9 @@ ANSWERS = ("tests of answers", [
 # tests that look first for a mutant of the gossip router
 GOSSIP = ("tests of gossip", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/gossipsub"])
 STRANGERS = (
-    "tests/discovery/test_book.py", "tests/connections/test_budget.py", "tests/discovery/test_slots.py",
-    "tests/discovery/test_keeping.py", "tests/machine/test_deadlines.py", "tests/wire/test_frame_limits.py",
+    "tests/gossip/discovery/test_book.py", "tests/gossip/connections/test_budget.py",
+    "tests/gossip/discovery/test_slots.py", "tests/gossip/discovery/test_keeping.py",
+    "tests/machine/test_deadlines.py", "tests/wire/test_frame_limits.py",
     "tests/chain/test_transactions.py", "tests/chain/test_account_transactions.py", "tests/chain/test_mempool.py",
     "tests/chain/test_full_registry.py",
     "tests/client/test_tip_proof.py", "tests/base/test_network_id.py",

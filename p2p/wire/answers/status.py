@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from p2p.connections.status import Ban, BudgetRow, Links, TroubleRow
 from p2p.consensus.status import ConsensusStatus
+from p2p.gossip.connections.status import Ban, BudgetRow, Links, TroubleRow
 from p2p.machine.status import FailedPart
 from p2p.wire.answers.fields import Amount, Height, Hex32, Name, Text, Word
 

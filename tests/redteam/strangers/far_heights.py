@@ -9,9 +9,9 @@ from __future__ import annotations
 from itertools import cycle
 
 from p2p.base.codec import encode
-from p2p.connections.streams import Stream
 from p2p.consensus.messages import NIL_ROUND, SignedVote, Vote, VoteType
 from p2p.consensus.vote_frames import Bundle, Want, pack
+from p2p.gossip.connections.streams import Stream
 from tests.redteam.target import Target, each_tick, network_of, quietly
 
 PER_S = 90.0

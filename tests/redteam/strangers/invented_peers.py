@@ -12,8 +12,8 @@ from libp2p.utils.varint import encode_varint_prefixed
 
 from p2p.base.keys import peer_id
 from p2p.base.limits import MAX_PEERS_SHARED
-from p2p.connections.topics import PEERS_PROTOCOL
-from p2p.discovery.handshake import Entry, pack_welcome
+from p2p.gossip.connections.topics import PEERS_PROTOCOL
+from p2p.gossip.discovery.handshake import Entry, pack_welcome
 from tests.gossip.lab import info
 from tests.redteam.target import Target, each_tick, quietly
 

@@ -11,7 +11,7 @@ import trio
 
 from p2p.base.codec import encode
 from p2p.base.keys import Key
-from p2p.connections.streams import Stream
+from p2p.gossip.connections.streams import Stream
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.wire.frames import Answer, SyncTop, pack_frame
 from tests.redteam.target import TOPICS, Target, network_of, quietly

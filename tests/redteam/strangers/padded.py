@@ -10,7 +10,7 @@ from typing import Any
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.utils.varint import encode_uvarint
 
-from p2p.connections.topics import topic_name
+from p2p.gossip.connections.topics import topic_name
 from tests.gossip.attacks import MESHSUB, rpc
 from tests.redteam.target import Target, each_tick, network_of, quietly
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from p2p.connections.topics import topic_name
+from p2p.gossip.connections.topics import topic_name
 from tests.gossip.attacks import MESHSUB, rpc
 from tests.redteam.target import Overheard, Target, each_tick, network_of, quietly
 

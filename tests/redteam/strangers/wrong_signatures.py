@@ -12,7 +12,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 
-from p2p.connections.topics import topic_name
+from p2p.gossip.connections.topics import topic_name
 from tests.gossip.attacks import MESHSUB, rpc
 from tests.redteam.target import Target, each_tick, network_of, quietly
 

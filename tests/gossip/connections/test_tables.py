@@ -21,11 +21,11 @@ from multiaddr import Multiaddr
 
 from p2p.base.errors import Unavailable
 from p2p.base.limits import MAX_ADDRESSES_PER_PEER, MAX_DHT_MESSAGE, MAX_DHT_PEERS, MAX_PEER_RECORD
-from p2p.connections import guards
-from p2p.connections.budget import Budgets
-from p2p.connections.door import Door
-from p2p.connections.guarded_tables import bounded_message
-from p2p.connections.reach import DialPolicy
+from p2p.gossip.connections import guards
+from p2p.gossip.connections.budget import Budgets
+from p2p.gossip.connections.door import Door
+from p2p.gossip.connections.guarded_tables import bounded_message
+from p2p.gossip.connections.reach import DialPolicy
 from p2p.gossip.host import _Judge
 from tests.gossip.lab import seed
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from p2p.base.errors import Overloaded, Unavailable
 from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, MAX_UNREAD, MIB, Budget
-from p2p.connections import meter
-from p2p.connections.budget import THIS_MACHINE, Budgets, Flow, Held, Ledger, first_to_go, group_of
-from p2p.connections.door import Door, Intake, TooMuchUnread
-from p2p.connections.streams import Stream
+from p2p.gossip.connections import meter
+from p2p.gossip.connections.budget import THIS_MACHINE, Budgets, Flow, Held, Ledger, first_to_go, group_of
+from p2p.gossip.connections.door import Door, Intake, TooMuchUnread
+from p2p.gossip.connections.streams import Stream
 
 SMALL = Budget(5, 12, 40, "the newest")
 HOSTS = st.sampled_from([

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from p2p.base.limits import ANCHOR_AGE_S, MAX_ANCHORS, PARTNER_TURN_S
-from p2p.connections.budget import Held
-from p2p.connections.pace import is_first
+from p2p.gossip.connections.budget import Held
+from p2p.gossip.connections.pace import is_first
 
 
 def own(held: Iterable[Held]) -> list[Held]:

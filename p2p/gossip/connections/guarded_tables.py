@@ -19,7 +19,7 @@ from p2p.base.limits import (
     MAX_DHT_PEERS,
     MAX_PEER_RECORD,
 )
-from p2p.connections.door import MARK
+from p2p.gossip.connections.door import MARK
 from p2p.machine.deadlines import fail_after
 
 _SERVED: Final = (kademlia_pb2.Message.FIND_NODE, kademlia_pb2.Message.PING)

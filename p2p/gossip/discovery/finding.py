@@ -31,9 +31,9 @@ from p2p.base.limits import (
     EXCHANGE_FIRST_S,
     EXCHANGE_MAX_S,
 )
-from p2p.connections.pace import Backoff, shortened
-from p2p.discovery.book import AddressBook, Rank
-from p2p.discovery.discovery import Discovery
+from p2p.gossip.connections.pace import Backoff, shortened
+from p2p.gossip.discovery.book import AddressBook, Rank
+from p2p.gossip.discovery.discovery import Discovery
 from p2p.machine.deadlines import move_on_after, own_time
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from p2p.base.errors import FolkmootError, LocalProtocolError, RemoteProtocolErr
 from p2p.base.keys import Key
 from p2p.base.limits import BAN_POINTS, BAN_S, MAX_ADDRESSES_PER_PEER, MAX_KNOWN_PEERS
 from p2p.base.types import VERSION
-from p2p.connections.score import RateLimit, Scores
-from p2p.connections.topics import protocol_name, topic_name
-from p2p.discovery.book import AddressBook, Rank, bare_address, seen_addresses
-from p2p.discovery.handshake import pack_hello, pack_refusal, pack_welcome, parse_opening, parse_reply
+from p2p.gossip.connections.score import RateLimit, Scores
+from p2p.gossip.connections.topics import protocol_name, topic_name
+from p2p.gossip.discovery.book import AddressBook, Rank, bare_address, seen_addresses
+from p2p.gossip.discovery.handshake import pack_hello, pack_refusal, pack_welcome, parse_opening, parse_reply
 
 PEER = Key(bytes(32)).peer_id
 HERE = "/ip4/127.0.0.1/tcp/4001"

@@ -9,8 +9,8 @@ from typing import Any
 
 import trio
 
-from p2p.connections.status import Ban, Links, NetworkStatus, TroubleRow
-from p2p.discovery.discovery import Discovery
+from p2p.gossip.connections.status import Ban, Links, NetworkStatus, TroubleRow
+from p2p.gossip.discovery.discovery import Discovery
 from p2p.machine.deadlines import strain
 
 DIALLING = "dialling"  # in place of a reason why nobody is connected

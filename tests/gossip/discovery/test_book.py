@@ -24,9 +24,9 @@ from p2p.base.limits import (
     REDIAL_MAX_S,
     REDIAL_PARTNER_S,
 )
-from p2p.connections.reach import HERE, NOWHERE, PUBLIC, DialPolicy, dialable, may_name, scope_of
-from p2p.discovery.book import AddressBook, Rank, group_at
-from p2p.discovery.book_file import dump, load
+from p2p.gossip.connections.reach import HERE, NOWHERE, PUBLIC, DialPolicy, dialable, may_name, scope_of
+from p2p.gossip.discovery.book import AddressBook, Rank, group_at
+from p2p.gossip.discovery.book_file import dump, load
 
 SEEN = [Key(bytes([number]) * 32).peer_id for number in range(1, 21)]
 

@@ -21,13 +21,13 @@ from p2p.base.limits import (
     MAX_FAREWELLS,
     REDIAL_FIRST_S,
 )
-from p2p.connections.budget import Budgets
-from p2p.connections.door import Door
-from p2p.connections.reach import DialPolicy
-from p2p.connections.score import Scores
-from p2p.discovery.book import AddressBook, Rank
-from p2p.discovery.discovery import Discovery
-from p2p.discovery.farewell import Farewells
+from p2p.gossip.connections.budget import Budgets
+from p2p.gossip.connections.door import Door
+from p2p.gossip.connections.reach import DialPolicy
+from p2p.gossip.connections.score import Scores
+from p2p.gossip.discovery.book import AddressBook, Rank
+from p2p.gossip.discovery.discovery import Discovery
+from p2p.gossip.discovery.farewell import Farewells
 from tests.gossip.lab import peers, seed
 
 PLACES = MAX_CONNECTIONS - MAX_CONNECTIONS // 4

@@ -27,7 +27,7 @@ import trio
 
 from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.limits import MAX_ADDRESSES_PER_PEER, RESOLVE_TIMEOUT_S
-from p2p.connections.failures import NOT_ON_ITS_WORD
+from p2p.gossip.connections.failures import NOT_ON_ITS_WORD
 from p2p.machine.deadlines import fail_after
 
 log = logging.getLogger(__name__)

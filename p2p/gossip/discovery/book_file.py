@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from p2p.base.limits import MAX_ANCHORS
-from p2p.discovery.book import AddressBook, Rank
+from p2p.gossip.discovery.book import AddressBook, Rank
 
 ANCHOR = "a"
 _PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{20,80}\Z")

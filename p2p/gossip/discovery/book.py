@@ -49,8 +49,8 @@ from p2p.base.limits import (
     REDIAL_MAX_S,
     REDIAL_PARTNER_S,
 )
-from p2p.connections.budget import wide_group
-from p2p.connections.pace import share, shortened
+from p2p.gossip.connections.budget import wide_group
+from p2p.gossip.connections.pace import share, shortened
 
 _ADDRESS = re.compile(
     r"/(?:(?P<ip>ip4|ip6)/(?P<host>[0-9a-fA-F.:]{2,45})|dns[46]?/(?P<name>[A-Za-z0-9.-]{1,120}))"

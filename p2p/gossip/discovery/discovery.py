@@ -35,18 +35,18 @@ from p2p.base.limits import (
     MAX_TROUBLES,
     STREAM_OPEN_TIMEOUT_S,
 )
-from p2p.connections import reach
-from p2p.connections.budget import Held, group_of
-from p2p.connections.door import Door
-from p2p.connections.failures import explain, own_key
-from p2p.connections.guards import drop_connection, host_of, host_of_peer
-from p2p.connections.partings import Why
-from p2p.connections.reach import DialPolicy, all_near, may_name, resolve, scope_at, scope_of
-from p2p.connections.score import Scores, Twins
-from p2p.connections.streams import Stream
-from p2p.connections.topics import PEERS_PROTOCOL
-from p2p.discovery.book import AddressBook, Rank, bare_address, seen_addresses
-from p2p.discovery.handshake import (
+from p2p.gossip.connections import reach
+from p2p.gossip.connections.budget import Held, group_of
+from p2p.gossip.connections.door import Door
+from p2p.gossip.connections.failures import explain, own_key
+from p2p.gossip.connections.guards import drop_connection, host_of, host_of_peer
+from p2p.gossip.connections.partings import Why
+from p2p.gossip.connections.reach import DialPolicy, all_near, may_name, resolve, scope_at, scope_of
+from p2p.gossip.connections.score import Scores, Twins
+from p2p.gossip.connections.streams import Stream
+from p2p.gossip.connections.topics import PEERS_PROTOCOL
+from p2p.gossip.discovery.book import AddressBook, Rank, bare_address, seen_addresses
+from p2p.gossip.discovery.handshake import (
     Entry,
     Goodbye,
     Refusal,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.io.trio import TrioTCPStream
 
-from p2p.connections import guards
+from p2p.gossip.connections import guards
 
 
 class Counted:

@@ -44,12 +44,12 @@ from p2p.base.limits import (
     MAX_CONNECTIONS,
     MAX_STREAM_WINDOW,
 )
-from p2p.connections import pulse
-from p2p.connections.budget import group_of
-from p2p.connections.door import MARK, Door, Intake
-from p2p.connections.failures import NO_ROOM
-from p2p.connections.guarded_tables import bound_tables
-from p2p.connections.reach import DialPolicy
+from p2p.gossip.connections import pulse
+from p2p.gossip.connections.budget import group_of
+from p2p.gossip.connections.door import MARK, Door, Intake
+from p2p.gossip.connections.failures import NO_ROOM
+from p2p.gossip.connections.guarded_tables import bound_tables
+from p2p.gossip.connections.reach import DialPolicy
 from p2p.machine.deadlines import fail_after, strain
 
 VERSION: Final = "0.8.1"
@@ -77,7 +77,7 @@ def check_version(found: str | None = None) -> None:
     if found != VERSION:
         raise ConfigError(
             f"libp2p {found} is installed, the repairs are for {VERSION}: install libp2p=={VERSION}, or check"
-            " p2p/connections/guards.py against the new release",
+            " p2p/gossip/connections/guards.py against the new release",
             field="libp2p",
         )
 

@@ -13,7 +13,7 @@ import time
 
 import trio
 
-from p2p.connections.door import Door
+from p2p.gossip.connections.door import Door
 
 SHARE = 4
 

@@ -16,11 +16,11 @@ from libp2p.peer.id import ID
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.limits import DISCONNECT_TIMEOUT_S, FULL_S, MAX_FAREWELLS
-from p2p.connections.guards import drop_connection
-from p2p.connections.partings import Why
-from p2p.connections.topics import PEERS_PROTOCOL
-from p2p.discovery.discovery import DELIVERY_S, Discovery
-from p2p.discovery.handshake import pack_goodbye
+from p2p.gossip.connections.guards import drop_connection
+from p2p.gossip.connections.partings import Why
+from p2p.gossip.connections.topics import PEERS_PROTOCOL
+from p2p.gossip.discovery.discovery import DELIVERY_S, Discovery
+from p2p.gossip.discovery.handshake import pack_goodbye
 from p2p.machine.deadlines import move_on_after
 
 log = logging.getLogger(__name__)

@@ -37,17 +37,17 @@ from p2p.base.limits import (
     MAX_OWED_MS,
     START_SPREAD_S,
 )
-from p2p.connections.failures import own_key
-from p2p.connections.guards import drop_connection, host_of_peer
-from p2p.connections.pace import Bucket, share
-from p2p.connections.partings import Why
-from p2p.connections.pulse import Silence
-from p2p.connections.reach import scope_of
-from p2p.discovery import book_file, slots
-from p2p.discovery.book import Rank
-from p2p.discovery.discovery import Discovery
-from p2p.discovery.farewell import Farewells
-from p2p.discovery.finding import Finder
+from p2p.gossip.connections.failures import own_key
+from p2p.gossip.connections.guards import drop_connection, host_of_peer
+from p2p.gossip.connections.pace import Bucket, share
+from p2p.gossip.connections.partings import Why
+from p2p.gossip.connections.pulse import Silence
+from p2p.gossip.connections.reach import scope_of
+from p2p.gossip.discovery import book_file, slots
+from p2p.gossip.discovery.book import Rank
+from p2p.gossip.discovery.discovery import Discovery
+from p2p.gossip.discovery.farewell import Farewells
+from p2p.gossip.discovery.finding import Finder
 from p2p.machine.deadlines import own_time
 
 log = logging.getLogger(__name__)

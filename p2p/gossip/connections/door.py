@@ -19,9 +19,9 @@ from typing import Any
 import trio
 
 from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, WIDE_PLACES
-from p2p.connections.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of, wide_of
-from p2p.connections.partings import Partings, Why
-from p2p.connections.status import BudgetRow
+from p2p.gossip.connections.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of, wide_of
+from p2p.gossip.connections.partings import Partings, Why
+from p2p.gossip.connections.status import BudgetRow
 from p2p.machine.deadlines import move_on_after
 
 MARK = "_folkmoot_door"  # attribute under which the library's objects carry ours

@@ -20,11 +20,11 @@ from p2p.base.limits import (
     PARTNER_TURN_S,
     WIDE_PLACES,
 )
-from p2p.connections.budget import Budgets, Held, first_to_go, group_of, wide_group, wide_of
-from p2p.connections.door import Door
-from p2p.connections.pace import Backoff, Bucket, is_first, share, shortened
-from p2p.discovery import slots
-from p2p.discovery.book import AddressBook, Rank
+from p2p.gossip.connections.budget import Budgets, Held, first_to_go, group_of, wide_group, wide_of
+from p2p.gossip.connections.door import Door
+from p2p.gossip.connections.pace import Backoff, Bucket, is_first, share, shortened
+from p2p.gossip.discovery import slots
+from p2p.gossip.discovery.book import AddressBook, Rank
 
 PEERS = [Key(number.to_bytes(32, "big")).peer_id for number in range(48)]
 

@@ -23,8 +23,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2p.base.limits import BUDGETS, MAX_SCORED_PEERS, Budget
-from p2p.connections.reach import NOWHERE, PUBLIC, scope_of
-from p2p.connections.status import BudgetRow
+from p2p.gossip.connections.reach import NOWHERE, PUBLIC, scope_of
+from p2p.gossip.connections.status import BudgetRow
 
 THIS_MACHINE = ""  # in place of a group
 _GROUP_BITS = {4: 24, 6: 56}  # prefix of a group by IP version: what one customer usually gets

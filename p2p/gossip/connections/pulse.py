@@ -18,7 +18,7 @@ from libp2p.stream_muxer.yamux import yamux as yamux_module
 from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, TYPE_PING, YAMUX_HEADER_FORMAT, Yamux
 
 from p2p.base.limits import PING_INTERVAL_S, SILENT_S
-from p2p.connections.door import MARK, Intake
+from p2p.gossip.connections.door import MARK, Intake
 
 _FIRST_S = 0.5  # the library sizes its windows by the answer to the first ping
 

@@ -17,19 +17,19 @@ from libp2p.peer.id import ID
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.limits import BOOK_FIRST_S, MAX_BOOK_FILE, PING_INTERVAL_S, SILENT_S, START_SPREAD_S
-from p2p.connections import pulse
-from p2p.connections.budget import Budgets
-from p2p.connections.door import MARK, Door
-from p2p.connections.partings import Partings, Why
-from p2p.connections.pulse import Silence
-from p2p.connections.reach import DialPolicy
-from p2p.connections.score import Scores
-from p2p.discovery import book_file
-from p2p.discovery.book import AddressBook, Rank
-from p2p.discovery.discovery import Discovery
-from p2p.discovery.keeping import Keeper
+from p2p.gossip.connections import pulse
+from p2p.gossip.connections.budget import Budgets
+from p2p.gossip.connections.door import MARK, Door
+from p2p.gossip.connections.partings import Partings, Why
+from p2p.gossip.connections.pulse import Silence
+from p2p.gossip.connections.reach import DialPolicy
+from p2p.gossip.connections.score import Scores
+from p2p.gossip.discovery import book_file
+from p2p.gossip.discovery.book import AddressBook, Rank
+from p2p.gossip.discovery.discovery import Discovery
+from p2p.gossip.discovery.keeping import Keeper
 from p2p.machine.deadlines import of_this_run
-from tests.discovery.test_places import Host, name
+from tests.gossip.discovery.test_places import Host, name
 
 PEER = Key(bytes(32)).peer_id
 

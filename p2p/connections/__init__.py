@@ -1,1 +1,0 @@
-"""p2p.connections: see README.md in this folder."""

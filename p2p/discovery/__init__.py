@@ -1,1 +1,0 @@
-"""p2p.discovery: see README.md in this folder."""

@@ -1,0 +1,1 @@
+"""p2p.gossip.connections: see README.md in this folder."""

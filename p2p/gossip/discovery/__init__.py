@@ -1,0 +1,1 @@
+"""p2p.gossip.discovery: see README.md in this folder."""
