@@ -80,7 +80,7 @@ MAX_ENGINE_QUEUE: Final = 64  # jobs waiting for it
 PREFILL_TOKENS: Final = 4096  # tokens in one prefill pass of several sequences, padding included
 
 # -- work that gives way to consensus while the process is late (machine/load.py)
-LOAD_LOOK_S: Final = 0.02  # between two looks at how late timers are
+LOAD_LOOK_S: Final = 0.02  # in which a delay counts half, and between two looks of what gives way
 LATE_S: Final = 0.01  # a process is late from here on: each consensus message passes some ten steps of the event loop
 GIVE_WAY_S: Final = 0.5  # most for each MAX_HELD_TOKENS: a peer that is always late still serves 64 tokens a second
 GIVE_WAY_CHECK_S: Final = 2.0  # most for each of a check's two steps: a duty has a whole window of heights

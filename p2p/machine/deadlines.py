@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -68,6 +68,7 @@ class Deadlines(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.own = OwnTime()
+        self.on_turn: Callable[[float, float], None] | None = None  # (late_s, length_s), as OwnTime.turn; for load.py
         self._heap: list[_Wait] = []
         self._open = self._count = 0
         self._clocks = self._now()  # when the turn began
@@ -88,7 +89,10 @@ class Deadlines(trio.abc.Instrument):
         length, by_trio = now[0] - began[0], now[1] - began[1]
         if abs(length - by_trio) <= _DISAGREE * length + _MARGIN_S:
             overslept = max(0.0, now[0] - asleep[0] - timeout)
-            self.own.turn(length, asleep[0] - began[0] + overslept)
+            late = asleep[0] - began[0] + overslept
+            self.own.turn(length, late)
+            if self.on_turn is not None:
+                self.on_turn(late, length)
         self._move(now[1])
 
     def _move(self, now: float) -> None:
