@@ -8,6 +8,7 @@ checkpoint (checkpoint.py) blocks and headers are believed for their ids, which 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ASK_EVERY_S = 1.0
+PATIENCE = 2  # times what a block usually takes, for which a peer waits for consensus before it asks
+MOST_PATIENT_S = 8.0
 SNAPSHOT_EPOCHS = 3  # so many epochs behind, a snapshot is quicker than the blocks
 
 
@@ -79,19 +82,26 @@ class Catchup:
         self._anchor = anchor or Anchor(None)
         self._sources = Sources()
         self._height = chain.height()  # at the end of the last visit or look
+        self._decided_at = -math.inf  # when a look last found a block that consensus had decided
+        self._usual_s = ASK_EVERY_S  # between two blocks, averaged
 
-    def _follows(self) -> bool:
-        """Whether consensus has decided a block here since the last look. Then there is nothing to ask for: who votes
-        with the others is where they are."""
+    def _follows(self, now: float) -> bool:
+        """Whether consensus decides blocks here, as quickly as it lately did. Then there is nothing to ask for: who
+        votes with the others is where they are. On a slow network, questions would make it slower."""
         before, self._height = self._height, self._chain.height()
-        return self._height > before
+        if self._height > before:
+            if self._decided_at > -math.inf:
+                took_s = min(now - self._decided_at, MOST_PATIENT_S) / (self._height - before)
+                self._usual_s += (took_s - self._usual_s) / 4
+            self._decided_at = now
+        return now - self._decided_at < min(PATIENCE * self._usual_s, MOST_PATIENT_S)
 
     async def run(self) -> None:
         """For ever: where consensus brings nothing, visit one connected peer each second and take what it has above
         our height."""
         while True:
             await trio.sleep(ASK_EVERY_S)
-            if self._follows():
+            if self._follows(trio.current_time()):
                 continue
             found = self._sources.pick(self._connected(), trio.current_time())
             if found is None:
@@ -109,7 +119,8 @@ class Catchup:
                 log.info("a peer gives history slowly; others are asked first", peer=peer, reason=str(error))
             except FolkmootError as error:
                 log.debug("sync visit failed", peer=peer, reason=str(error))
-            self._height = self._chain.height()  # what a visit brought says nothing of consensus
+            if self._chain.height() > self._height:  # what a visit brought is not from consensus: ask on
+                self._height, self._decided_at = self._chain.height(), -math.inf
 
     async def _visit(self, peer: str, *, may_be_slow: bool) -> None:
         stream = await self._open(peer, "sync")

@@ -25,9 +25,10 @@ from p2p.consensus.relays import PACE, Pace, Wait, order
 from p2p.consensus.vote_answers import beyond
 from p2p.consensus.vote_frames import Bundle, Want
 from p2p.consensus.vote_neighbours import MESH, Neighbour, Neighbours
-from p2p.consensus.vote_pool import NOBODY, Item, VotePool
+from p2p.consensus.vote_pool import NOBODY, Item, Slot, VotePool
 from p2p.consensus.vote_wants import Place, Wants
 
+HOLD = 2  # parts of a wait: so long a relay holds votes at most that have not made a quorum
 LOST_MS = 1000  # after which a vote that the machine does not hold, though we took it, is taken anew
 
 
@@ -95,7 +96,7 @@ class VoteExchange:
         is_again = item is not None
         if item is None:
             item = Item(vote_frames.pack(message), message, pool.height, now, own=True)
-            if not pool.add(item):
+            if not self._add(item, pool, now):
                 return
         if isinstance(message, PolkaCertificate | RoundCertificate):
             spread_ms = 2 * self.wait.ms
@@ -268,8 +269,34 @@ class VoteExchange:
             self._forward_at(item, rank, now)
 
     def _forward_at(self, item: Item, rank: int, now: int) -> None:
+        """A vote waits for those that make a quorum with it: one frame then carries them all."""
+        at_once = self._is_small() or item.slot is None or item.slot in self._pools[item.height].settled
+        hold_ms = 0 if at_once else self.wait.ms // HOLD
+        self._at(self._turn_ms(now + hold_ms, rank), Step.FORWARD, item, rank)
+
+    def _turn_ms(self, now: int, rank: int) -> int:
+        """When this rank hands on what is ready now."""
         waits = min(rank, self.pace.relays - 1) + self._is_small()
-        self._at(self._tick_after(now) + waits * self.wait.ms, Step.FORWARD, item, rank)
+        return self._tick_after(now) + waits * self.wait.ms
+
+    def _add(self, item: Item, pool: VotePool, now: int) -> bool:
+        """Keep a message; False where it has no place."""
+        was_settled = item.slot in pool.settled
+        if not pool.add(item):
+            return False
+        if item.slot is not None and not was_settled and item.slot in pool.settled:
+            self._hold_no_longer(item.slot, now)
+        return True
+
+    def _hold_no_longer(self, slot: Slot, now: int) -> None:
+        """These votes have settled it: they are handed on as if they had all come now."""
+        self._steps = [
+            (min(due, self._turn_ms(now, extra)), number, step, item, extra)
+            if step is Step.FORWARD and item.slot == slot and item.height == self.height
+            else (due, number, step, item, extra)
+            for due, number, step, item, extra in self._steps
+        ]
+        heapq.heapify(self._steps)
 
     def _do(self, step: Step, item: Item, extra: int, now: int) -> None:
         if step is Step.FORWARD:
@@ -321,7 +348,7 @@ class VoteExchange:
         if like is not None:
             self._credit(like, neighbour, now)
             return
-        if not pool.add(item):
+        if not self._add(item, pool, now):
             return
         item.straight = neighbour is not None and item.author in (neighbour.key, b"")
         self._credit(item, neighbour, now)

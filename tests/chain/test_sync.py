@@ -6,17 +6,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from p2p.base.errors import Unavailable
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
 from p2p.chain.chain import Chain
-from p2p.chain.sync_client import Catchup
+from p2p.chain.sync_client import ASK_EVERY_S, PATIENCE, Catchup
 from p2p.chain.sync_server import sync_answer
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Commit, Reload
@@ -203,3 +204,25 @@ async def test_who_decides_blocks_itself_asks_nobody_and_who_stands_still_asks_w
         await catchup.run()
     assert 50 < asked_s[0] <= 53
     assert len(asked_s) >= 7
+
+
+async def test_a_peer_asks_nobody_while_consensus_decides_as_quickly_as_it_did(autojump_clock: MockClock) -> None:
+    """Blocks come each three seconds, then none: after twice that time it asks, and goes on asking."""
+    visits: list[float] = []
+
+    class Heights:
+        def height(self) -> int:
+            return int(min(trio.current_time() - begun, 60.0) // 3)
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        visits.append(trio.current_time() - begun)
+        raise Unavailable("not now")
+
+    begun = trio.current_time()
+    catchup = Catchup(cast(Chain, Heights()), lambda: ("somebody",), open_stream, cast(Any, None), cast(Any, None))
+    with trio.move_on_after(70):
+        await catchup.run()
+    assert [at for at in visits if at < 3.0], "who has just begun asks at once"
+    assert not [at for at in visits if 12.0 < at < 60.0 + 3.0]
+    assert [at for at in visits if 60.0 < at <= 60.0 + PATIENCE * 3 + 2 * ASK_EVERY_S]
+    assert len([at for at in visits if at > 60.0]) >= 2
